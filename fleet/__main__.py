@@ -1,0 +1,25 @@
+"""`python -m fleet [--config FILE]`: start a fleet in the foreground."""
+
+import argparse
+import sys
+
+from fleet.errors import FleetError
+from fleet.start import run
+
+
+def main() -> int:
+    """Start a fleet; return an exit code only if it could not be started."""
+    parser = argparse.ArgumentParser(prog="python -m fleet", description="Start a fleet in the foreground.")
+    parser.add_argument("--config", help="the configuration file (default: FLEET_CONFIG, else ./fleet.toml)")
+    try:
+        run(parser.parse_args().config)
+    except FleetError as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201  # the program's own voice
+        if error.hint:
+            print(f"Hint: {error.hint}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

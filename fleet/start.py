@@ -1,0 +1,160 @@
+"""Starting a fleet: check the configuration, find out the profile, write `fleet.json`, become supervisord."""
+
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.config import find_config, load_settings
+from fleet.errors import ConfigError, FleetError, SupervisorError
+from fleet.files import replace_text
+from fleet.home import ROOT, FleetFile, Home, find_home, read_json
+from fleet.probes import MachineProbes
+from fleet.profile import Choice, choose
+from fleet.settings import Settings
+from fleet.supervisor import Supervisor
+
+_RUNTIME = (
+    "model_fleet_state.json",
+    "model_fleet_state.json.bak",
+    "history.jsonl",
+    "history.jsonl.1",
+    "signals.jsonl",
+    "signals.jsonl.1",
+    "alphas.db",
+    "alphas.db-wal",
+    "alphas.db-shm",
+    "hopeful_alphas.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A start that can go ahead."""
+
+    home: Home
+    settings: Settings
+    choice: Choice
+    config: Path | None
+
+
+def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) -> Plan:
+    """Check all that a start needs; raise FleetError, then nothing has been changed."""
+    config = find_config(explicit_config, environ, folder)
+    settings = load_settings(config, environ)
+    home = find_home(environ)
+    choice = choose(environ, settings.ollama, _belongs_to(home), MachineProbes(environ))
+    if choice.log_source.startswith("journal:"):
+        raise ConfigError(
+            f"Ollama's log {choice.log_source} cannot be followed in this version ({choice.why})",
+            hint='Send its output to a file and set [ollama] log = "file:PATH"; FLEET_PROFILE=embedded tries '
+            "the fleet without it.",
+        )
+    _refuse_second(home)
+    return Plan(home, settings, choice, config)
+
+
+def _belongs_to(home: Home) -> str | None:
+    row = read_json(home.kind_file) or {}
+    return str(row["profile"]) if row.get("kind") == "real" and row.get("profile") else None
+
+
+def _refuse_second(home: Home) -> None:
+    try:
+        Supervisor(home.socket, timeout=2.0).programs()
+    except SupervisorError:
+        return
+    raise FleetError(
+        f"a fleet runs in {home.path} already",
+        hint="See it with `python fleet_cli.py status`; another fleet needs a FLEET_HOME of its own.",
+    )
+
+
+def prepare(ready: Plan, environ: Mapping[str, str], now: float) -> dict[str, str]:
+    """Make the home, write what the start was, and return the environment of supervisord and its programs."""
+    home, choice = ready.home, ready.choice
+    home.create()
+    embedded = choice.profile == "embedded"
+    if not embedded:
+        _set_standin_aside(home, now)
+    kind = {"kind": "stand-in" if embedded else "real", "profile": choice.profile}
+    replace_text(home.kind_file, json.dumps(kind) + "\n")
+    port = _free_port() if embedded else 0
+    url = f"http://127.0.0.1:{port}" if embedded else choice.ollama_url
+    log = f"file:{home.log / 'ollama.log'}" if embedded else choice.log_source
+    config = str(ready.config.absolute()) if ready.config else ""
+    FleetFile(choice.profile, url, log, config, str(home.socket), now).write(home)
+    return {
+        **environ,
+        "FLEET_HOME": str(home.path),
+        "FLEET_CONFIG": config,
+        "FLEET_PROFILE": choice.profile,
+        "FLEET_PYTHON": sys.executable,
+        "FLEET_PROGRAMS": str(ROOT / "standin" / "program.conf") if embedded else "",
+        "FLEET_STANDIN_PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _set_standin_aside(home: Home, now: float) -> None:
+    """Move a stand-in fleet's files out of the way of a real one's; nothing is deleted."""
+    row = read_json(home.kind_file) or {}
+    if row.get("kind") != "stand-in":
+        return
+    aside = home.path / f"stand-in-{int(now)}"
+    aside.mkdir(exist_ok=True)
+    for name in _RUNTIME:
+        if (home.path / name).exists():
+            (home.path / name).rename(aside / name)
+    print(f"The stand-in's files of this home were set aside in {aside}.", file=sys.stderr)  # noqa: T201
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def describe(ready: Plan) -> str:
+    """Return what a start tells the person who asked for it."""
+    choice = ready.choice
+    lines = [
+        f"Model Fleet, profile {choice.profile} ({choice.why}).",
+        "FLEET_PROFILE=docker, native or embedded picks another.",
+        f"Home {ready.home.path}, configuration {ready.settings.source}.",
+    ]
+    if choice.profile == "embedded":
+        lines.append(
+            "There is no model here: a stand-in answers in Ollama's place, so every alpha is random."
+        )
+    else:
+        lines.append(f"Ollama {choice.ollama_url}, its log {choice.log_source}.")
+    return "\n".join(lines)
+
+
+def append_output() -> None:
+    """Make standard output and error append where they are files.
+
+    supervisord opens its own output once more for what its programs tell; without this the two would write
+    over each other in `make run > FILE`.
+    """
+    for descriptor in (1, 2):
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
+
+
+def run(explicit_config: str | None = None) -> None:
+    """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot."""
+    ready = plan(explicit_config, os.environ, Path.cwd())
+    append_output()
+    print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a start speaks
+    environ = prepare(ready, os.environ, time.time())
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]
+    os.chdir(ROOT)
+    os.execve(sys.executable, command, environ)  # noqa: S606  # supervisord takes this process's place

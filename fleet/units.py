@@ -1,0 +1,58 @@
+"""Durations and sizes as people write them: `"30s"`, `"10m"`, `"6h"`, `"7d"`; `"2.0 GB"`, `"637 MB"`.
+
+Sizes are binary, as the original counted them: 1 GB is 1024 MB and 1 MB is 1024 KB; `GiB` means the same.
+"""
+
+import re
+from typing import TypeAlias
+
+Seconds: TypeAlias = float
+Bytes: TypeAlias = int
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)", re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_EXPONENT: dict[str, int] = {"B": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+KILOBYTE = 1024
+MEGABYTE = 1024**2
+GIGABYTE = 1024**3
+
+
+def parse_duration(text: str) -> Seconds:
+    """Return the seconds that `text` says; raise ValueError if it is no duration."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        message = f"not a duration: {text!r}"
+        raise ValueError(message)
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(text: str) -> Bytes:
+    """Return the bytes that `text` says; raise ValueError if it is no size."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        message = f"not a size: {text!r}"
+        raise ValueError(message)
+    return round(float(match[1]) * float(KILOBYTE) ** _EXPONENT[match[2][0].upper()])
+
+
+def show_duration(seconds: Seconds) -> str:
+    """Return the two largest units of a duration: `"1h 5m"`, `"12s"`, `"0.4s"`."""
+    if seconds < 1:
+        return f"{max(seconds, 0.0):.1f}s"
+    whole = round(seconds)
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        amount, whole = divmod(whole, size)
+        if amount:
+            parts.append(f"{amount}{unit}")
+    return " ".join(parts[:2])
+
+
+def show_size(size: Bytes) -> str:
+    """Return a size with the unit that suits it: `"2.0 GB"`, `"637 MB"`."""
+    if size >= GIGABYTE:
+        return f"{size / GIGABYTE:.1f} GB"
+    if size >= MEGABYTE:
+        return f"{size / MEGABYTE:.0f} MB"
+    return f"{size / KILOBYTE:.0f} KB" if size >= KILOBYTE else f"{size} B"
