@@ -1,0 +1,1 @@
+"""The fleet's state file: its schema, its codec and its locked store."""

@@ -1,0 +1,237 @@
+"""The state file's format: to and from JSON, with the original's files and older versions (pure).
+
+The original's four keys stand on top with their meaning. Unknown keys are kept, so that a newer version's
+file survives an older one.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from fleet.errors import StateError
+from fleet.events import event_of
+from fleet.ladder import Ladder
+from fleet.model import (
+    FROM_ORIGINAL,
+    Counted,
+    FleetState,
+    Hold,
+    PastSwitch,
+    Phase,
+    Recovery,
+    Switch,
+    SwitchKind,
+)
+
+SCHEMA_VERSION = 1
+_DEEPEST = 64
+"""Deeper nesting is no state's; writing it again would take more of the stack than reading it did."""
+
+_T = TypeVar("_T")
+_NAMES = {"source": "from", "target": "to"}
+
+
+class StateFormatError(StateError):
+    """The text is no state: damaged, cut off, or something else altogether."""
+
+
+def default_state(ladder: Ladder, now: float) -> FleetState:
+    """Return the state of a fleet that has never run: the top rung, nothing counted."""
+    state = FleetState(0, 0, ladder[0].model, now, ladder_hash=ladder.digest)
+    return state.on_rung(ladder[0])
+
+
+def encode_state(state: FleetState, now: float) -> str:
+    """Return the file's text."""
+    row: dict[str, Any] = {
+        "current_model_index": state.current_model_index,
+        "vram_error_count": state.vram_error_count,
+        "current_model": state.current_model,
+        "timestamp": now,
+        "schema_version": SCHEMA_VERSION,
+    }
+    for part in fields(FleetState):
+        if part.name not in row and part.name not in {"extra", "events"}:
+            row[part.name] = _plain(getattr(state, part.name))
+    row["events"] = [event.row() for event in state.events]
+    return json.dumps({**state.extra, **row}, indent=1, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, Counted)):
+        return {_NAMES.get(name, name): item for name, item in asdict(value).items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def decode_state(text: str) -> FleetState:
+    """Return the state that a file's text holds; raise StateFormatError if it holds none."""
+    try:
+        return _decode(_table(_shallow(json.loads(text, parse_float=_finite, parse_constant=_finite))))
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise StateFormatError(
+            f"this is no state of a fleet: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def _finite(text: str) -> float:
+    """Return a JSON number; Infinity, NaN and 1e999, which Python reads too, are none."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"not a number: {text:.40}")
+    return value
+
+
+def _shallow(value: Any) -> Any:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError("nested too deeply")
+        level = [inner for outer in level for inner in _inside(outer)]
+    return value
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _decode(row: dict[str, Any]) -> FleetState:
+    known = {part.name for part in fields(FleetState)} | {"schema_version"}
+    index, errors = _whole(row["current_model_index"]), _amount(row.get("vram_error_count", 0))
+    stamp = _number(row.get("timestamp", 0.0))
+    return FleetState(
+        current_model_index=index,
+        vram_error_count=errors,
+        current_model=_text(row.get("current_model") or ""),
+        timestamp=stamp,
+        switches=_amount(row.get("switches", 0)),
+        incidents=_incidents(row, errors, stamp),
+        counted_ids=tuple(_text(one) for one in row.get("counted_ids", [])),
+        last_finished=_maybe(_number, row.get("last_finished")),
+        finished=_amount(row.get("finished", 0)),
+        failed=_amount(row.get("failed", 0)),
+        cursors=_table(row.get("cursors", {})),
+        open=_table(row.get("open", {})),
+        watch=_table(row.get("watch", {})),
+        switch=_maybe(_switch, row.get("switch")),
+        last_switch=_maybe(_past_switch, row.get("last_switch")),
+        automatic=tuple(_number(time) for time in row.get("automatic", [])),
+        hold=_maybe(_hold, row.get("hold")),
+        recovery=_recovery(row.get("recovery") or {}),
+        ceiling=_maybe(_whole, row.get("ceiling")),
+        pinned=_flag(row.get("pinned", False)),
+        on_cpu=_flag(row.get("on_cpu", False)),
+        current_options=_table(row.get("current_options", {})),
+        model_size_bytes=_maybe(_whole, row.get("model_size_bytes")),
+        ladder_hash=_text(row.get("ladder_hash", "")),
+        events=tuple(event_of(_table(event)) for event in row.get("events", [])),
+        events_told=_amount(row.get("events_told", 0)),
+        extra={key: value for key, value in row.items() if key not in known},
+    )
+
+
+def _incidents(row: Mapping[str, Any], errors: int, stamp: float) -> tuple[Counted, ...]:
+    """Return the incidents; a count that comes without them is an original's, from the time of its file."""
+    if "incidents" not in row:
+        return (Counted(stamp, FROM_ORIGINAL),) * min(errors, 1000)
+    return tuple(
+        Counted(_number(one["time"]), _text(one["cause"]), _text(one.get("id", "")))
+        for one in row["incidents"]
+    )
+
+
+def _switch(row: Any) -> Switch:
+    row = _table(row)
+    return Switch(
+        number=_whole(row["number"]),
+        kind=SwitchKind(row["kind"]),
+        phase=Phase(row["phase"]),
+        source=_whole(row["from"]),
+        target=_whole(row["to"]),
+        since=_number(row["since"]),
+        why=_text(row["why"]),
+        by_hand=_flag(row.get("by_hand", False)),
+        pin=_flag(row.get("pin", False)),
+        on_cpu=_flag(row.get("on_cpu", False)),
+        was_stopped=_flag(row.get("was_stopped", False)),
+        failures=_amount(row.get("failures", 0)),
+        failed_at=_maybe(_number, row.get("failed_at")),
+        restarted=_maybe(_number, row.get("restarted")),
+        attempts=_amount(row.get("attempts", 0)),
+    )
+
+
+def _past_switch(row: Any) -> PastSwitch:
+    row = _table(row)
+    return PastSwitch(
+        kind=SwitchKind(row["kind"]),
+        source=_text(row["from"]),
+        target=_text(row["to"]),
+        time=_number(row["time"]),
+        why=_text(row["why"]),
+        by_hand=_flag(row.get("by_hand", False)),
+    )
+
+
+def _hold(row: Any) -> Hold:
+    row = _table(row)
+    return Hold(_number(row["until"]), _amount(row["step"]), _text(row["why"]))
+
+
+def _recovery(row: Any) -> Recovery:
+    row = _table(row)
+    return Recovery(
+        wait=_number(row.get("wait", 0.0)),
+        next=_maybe(_number, row.get("next")),
+        failed=tuple(_whole(index) for index in row.get("failed", [])),
+        probation=_maybe(_number, row.get("probation")),
+        home_rung=_maybe(_whole, row.get("home_rung")),
+        home_on_cpu=_flag(row.get("home_on_cpu", False)),
+    )
+
+
+def _maybe(read: Callable[[Any], _T], value: Any) -> _T | None:
+    return None if value is None else read(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise TypeError(f"not a whole number: {value!r:.40}")
+    return int(value)
+
+
+def _amount(value: Any) -> int:
+    amount = _whole(value)
+    if amount < 0:
+        raise TypeError(f"below zero: {amount}")
+    return amount
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"not true or false: {value!r:.40}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"not a number: {value!r:.40}")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not text: {value!r:.40}")
+    return value
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"not an object: {value!r:.40}")
+    return value
