@@ -1,0 +1,1 @@
+"""The monitor: follow Ollama's log, detect, group, decide, switch."""

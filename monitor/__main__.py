@@ -1,0 +1,78 @@
+"""`python -m monitor`: build the parts and follow the log until told to end."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from fleet.clock import SystemClock
+from fleet.config import find_config, load_settings
+from fleet.errors import FleetError
+from fleet.home import Home, find_home, require_fleet_file
+from fleet.logs import configure, fields, tell
+from fleet.ollama import Ollama
+from fleet.process import end_with_parent, hold_for_life, is_orphan
+from fleet.supervisor import Supervisor
+from monitor.daemon import LOG, Monitor
+from monitor.detector import Detector
+from monitor.knowledge import Knowledge
+from monitor.sources.base import LogSource
+from monitor.sources.spec import open_source
+from monitor.switcher import Parts
+from state.store import Store
+
+_log = logging.getLogger("monitor")
+
+
+def build(home: Home, environ: Mapping[str, str]) -> Monitor:
+    """Join the parts of a monitor; raise FleetError if the fleet was not started or is misconfigured."""
+    started = require_fleet_file(home)
+    settings = load_settings(find_config(started.config or None, environ, Path.cwd()), environ)
+    clock = SystemClock()
+    ollama = Ollama(started.ollama_url)
+    store = Store(home, settings.ladder, clock)
+    parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock)
+    detector = Detector()
+
+    def source(origin: str) -> LogSource:
+        if origin == LOG:
+            return open_source(started.log_source, keep=detector.candidates, since=environ.get("FLEET_SINCE"))
+        return open_source(f"file:{home.signals}", since="start")
+
+    return Monitor(parts, source, Knowledge(settings, ollama, clock), detector)
+
+
+def main() -> int:
+    """Run the monitor; return its exit code."""
+    configure(debug=bool(os.environ.get("FLEET_DEBUG")))
+    end_with_parent()
+    home = find_home(os.environ)
+    if is_orphan(home, os.environ):
+        return 0
+    try:
+        lock = hold_for_life(home.program_lock("monitor"), "monitor")
+        monitor = build(home, os.environ)
+        _end_on_signals(monitor)
+        _log.info("monitor.started", extra=tell("monitor follows Ollama's log", pid=os.getpid()))
+        monitor.run()
+    except FleetError as error:
+        _log.error("monitor.failed", extra=tell(f"monitor: {error}. {error.hint}", hint=error.hint))
+        return error.exit_code
+    _log.info("monitor.ended", extra=fields(pid=os.getpid()))
+    lock.release()
+    return 0
+
+
+def _end_on_signals(monitor: Monitor) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        monitor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

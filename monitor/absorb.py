@@ -1,0 +1,180 @@
+"""From what was read to the next state (pure): lines and calls in, through grouping and policy, a state out.
+
+One state comes of one batch, so that cursor, grouper and count are written together.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fleet.counting import recount
+from fleet.facts import CallEnded, IncidentSeen
+from fleet.ladder import same_model
+from fleet.memory_text import is_memory_error
+from fleet.model import FleetState
+from fleet.policy import decide
+from fleet.rules import Rules
+from monitor.detector import Detector
+from monitor.grouping.advance import advance, next_deadline
+from monitor.grouping.model import (
+    ApiError,
+    GpuFound,
+    Heard,
+    Incident,
+    IncidentFound,
+    IncidentHealed,
+    Line,
+    LoadFinished,
+    Observation,
+    Outcome,
+    ServerStarted,
+    Tick,
+    Unloading,
+)
+from monitor.grouping.model import Rules as GroupRules
+from monitor.grouping.state import GroupState
+from monitor.signals import Cause
+from monitor.sources.base import LogLine
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What absorbing goes by: the time, the rules, the detector, and the tags of weights by their digests."""
+
+    now: float
+    rules: Rules
+    detector: Detector
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A line of `signals.jsonl`: one call of the generator to Ollama."""
+
+    id: str
+    started: float
+    ended: float
+    model: str
+    switches: int
+    status: int
+    error: str
+
+    @property
+    def answered(self) -> bool:
+        """Tell whether Ollama answered."""
+        return not self.error
+
+
+def parse_call(text: str) -> Call | None:
+    """Return the call that a line holds, None for what is cut off or foreign."""
+    try:
+        row = json.loads(text)
+        return Call(
+            id=str(row["id"]),
+            started=float(row["started"]),
+            ended=float(row["ended"]),
+            model=str(row["model"]),
+            switches=int(row["switches"]),
+            status=int(row["status"]),
+            error=str(row["error"] or ""),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) -> FleetState:
+    """Return the state after log lines; a batch without any tells that the log is not silent."""
+    seen: list[Observation] = [
+        Line(line.text, line.time, context.now if line.live else None) for line in lines
+    ]
+    return _observe(state, seen or [Heard(context.now)], context)
+
+
+def absorb_calls(state: FleetState, calls: Iterable[Call], context: Context) -> FleetState:
+    """Return the state after calls of the generator ended."""
+    for call in calls:
+        if not call.answered:
+            error = ApiError(call.id, call.started, call.ended, call.model, call.status, call.error)
+            state = _observe(state, [error], context)
+        fact = CallEnded(
+            call.ended, call.switches, call.answered, is_memory_error(call.error), call.error[:200]
+        )
+        state = decide(state, fact, context.now, context.rules).state
+    return state
+
+
+def absorb_time(state: FleetState, context: Context) -> FleetState:
+    """Return the state after time has passed, as far as the grouper waits for it."""
+    return _observe(state, [Tick(context.now)], context)
+
+
+def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
+    """Return the state after we asked for an unload: that its memory comes back slowly is then no news."""
+    return _observe(state, [Unloading(model, context.now)], context)
+
+
+def deadline(state: FleetState, context: Context) -> float | None:
+    """Return the Unix time at which the grouper wants to look again, None if it waits for nothing."""
+    return next_deadline(group_of(state), _group_rules(state, context))
+
+
+def group_of(state: FleetState) -> GroupState:
+    """Return the grouper's state; one of another version that cannot be read begins anew."""
+    return GroupState.from_json(dict(state.open))
+
+
+def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -> FleetState:
+    group = group_of(state)
+    for observation in seen:
+        group, outcomes = advance(group, observation, _group_rules(state, context), context.detector)
+        for outcome in outcomes:
+            state = _follow(state, outcome, context)
+    return replace(state, open=group.to_json())
+
+
+def _group_rules(state: FleetState, context: Context) -> GroupRules:
+    policy = context.rules.policy
+    ours = frozenset(blob for blob, tag in context.tags.items() if same_model(tag, state.current_model))
+    return GroupRules(
+        incident_gap=policy.incident_gap,
+        causes=frozenset(Cause(cause) for cause in policy.causes),
+        model=state.current_model,
+        blobs=ours,
+        tags=context.tags,
+    )
+
+
+def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState:
+    match outcome:
+        case IncidentFound():
+            fact = _seen(outcome.incident, context.tags)
+            return decide(state, fact, context.now, context.rules).state
+        case IncidentHealed():
+            kept = tuple(one for one in state.incidents if one.id != outcome.incident.id)
+            return recount(replace(state, incidents=kept), context.now, context.rules)
+        case GpuFound():
+            return _watch(state, gpu=outcome.present)
+        case ServerStarted():
+            return _watch(state, gpu=None)
+        case LoadFinished() if outcome.loaded:
+            return _watch(state, loaded=outcome.time)
+        case _:
+            return state
+
+
+def _watch(state: FleetState, **values: Any) -> FleetState:
+    return replace(state, watch={**state.watch, **values})
+
+
+def _seen(incident: Incident, tags: Mapping[str, str]) -> IncidentSeen:
+    return IncidentSeen(
+        id=incident.id,
+        time=incident.first,
+        cause=incident.cause.value,
+        kind=incident.kind.value,
+        counts=incident.counts,
+        reason=incident.reason,
+        model=tags.get(incident.model, incident.model) or None,
+        load_began=incident.load_began,
+    )

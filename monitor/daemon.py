@@ -1,0 +1,322 @@
+"""The monitor's loop: take what was read, decide, persist, act; it alone joins clock, files and threads.
+
+One write carries the cursor and what came of the lines before it, and it is made only on top of the cursor
+that the batch began at: a monitor that was overtaken, or whose state was set back to an older copy, reads
+again from where the state says. What was read stays in memory while the state cannot be written.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from fleet.errors import FleetError, StateError
+from fleet.events import EventKind
+from fleet.facts import Tick, VerifyEnded
+from fleet.logs import fields
+from fleet.model import FleetState, Hold, Phase, Switch
+from fleet.policy import decide
+from fleet.units import Seconds
+from monitor.absorb import (
+    Call,
+    Context,
+    absorb_calls,
+    absorb_lines,
+    absorb_time,
+    absorb_unload,
+    deadline,
+    parse_call,
+)
+from monitor.detector import Detector
+from monitor.knowledge import Knowledge
+from monitor.pause import pause, resume
+from monitor.pump import Delivery, Inbox, Pump
+from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
+from monitor.switcher import Parts, Switcher
+from monitor.telling import Teller
+from monitor.vram import VramWatch
+from monitor.worker import SwitchWorker
+
+_log = logging.getLogger(__name__)
+LOG, SIGNALS = "log", "signals"
+_BROKEN_RETRY: Seconds = 5.0
+_WRITE_RETRY: Seconds = 1.0
+_SOON: Seconds = 0.01
+
+OpenSource = Callable[[str], LogSource]
+
+
+class StaleCursorError(FleetError):
+    """The state has another cursor than the one that this batch began at."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One source that is followed: its pump, and the cursor that the state has of it."""
+
+    pump: Pump
+    committed: Cursor | None
+    away: bool = False
+
+
+@dataclass(slots=True)
+class Pending:
+    """Batches that wait to be written: lines in order, and the cursor after them."""
+
+    batches: list[Batch] = field(default_factory=list)
+
+    @property
+    def cursor(self) -> Cursor:
+        """Return where to go on once they are handled."""
+        return self.batches[-1].cursor
+
+
+class Monitor:
+    """Follows a log and the generator's calls until it is stopped."""
+
+    def __init__(
+        self, parts: Parts, open_source: OpenSource, knowledge: Knowledge, detector: Detector
+    ) -> None:
+        self._parts = parts
+        self._open_source = open_source
+        self._knowledge = knowledge
+        self._detector = detector
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._streams: dict[str, Stream] = {}
+        self._pending: dict[str, Pending] = {LOG: Pending(), SIGNALS: Pending()}
+        self._stopping = threading.Event()
+        self._teller = Teller(parts.home)
+        self._hold: Hold | None = None
+        self._next_check = 0.0
+        self._unloading = 0
+        switcher = Switcher(parts, lambda: knowledge()[0])
+        self._worker = SwitchWorker(parts, switcher, after=self.nudge)
+        self._vram = VramWatch(parts, switcher, knowledge, after=self.nudge)
+        self._loaded: object = None
+
+    def stop(self) -> None:
+        """End the loop; safe to call from a signal handler."""
+        self._stopping.set()
+        self._inbox.put(None)
+
+    def nudge(self) -> None:
+        """Make the loop look at the state now."""
+        self._next_check = 0.0
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        """Follow until stopped; raise StateError only if the state cannot even be read at the start."""
+        state = self._parts.store.update(lambda state: state)
+        for origin in (LOG, SIGNALS):
+            self._follow(origin, state)
+        self._knowledge.start()
+        self._vram.start()
+        self._worker.start()
+        self._worker.wake()
+        while not self._stopping.is_set():
+            self._turn()
+        self._worker.stop()
+        self._vram.stop()
+        self._knowledge.stop()
+        for stream in self._streams.values():
+            stream.pump.close()
+
+    def _follow(self, origin: str, state: FleetState) -> None:
+        """Begin to read a source where the state says, in place of what was read of it before."""
+        old = self._streams.get(origin)
+        if old is not None:
+            old.pump.close()
+        cursor = state.cursors.get(origin)
+        pump = Pump(origin, self._open_source(origin), cursor, self._inbox)
+        self._streams[origin] = Stream(pump, cursor, away=old.away if old else False)
+        self._pending[origin] = Pending()
+        pump.start()
+
+    def _turn(self) -> None:
+        try:
+            self._receive(self._inbox.get(timeout=self._patience()))
+            while not self._inbox.empty():
+                self._receive(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        try:
+            self._commit()
+            if self._parts.clock.monotonic() >= self._next_check:
+                self._check()
+        except StateError as error:
+            _log.error("state.not_written", extra=fields(reason=error.message, hint=error.hint))
+            self._parts.clock.wait(self._stopping, _WRITE_RETRY)
+        self._teller.tell_new()
+
+    def _patience(self) -> Seconds:
+        return max(self._next_check - self._parts.clock.monotonic(), 0.0)
+
+    # What comes from the sources
+
+    def _receive(self, delivery: Delivery | None) -> None:
+        if delivery is None:
+            return
+        delivery.pump.taken()
+        pump, item = delivery.pump, delivery.item
+        stream = self._streams[pump.origin]
+        if stream.pump is not pump:
+            return
+        match item:
+            case Batch():
+                self._pending[pump.origin].batches.append(item)
+            case Away():
+                self._source_away(stream, item)
+            case Back():
+                self._source_back(stream)
+            case _:
+                self._source_broken(stream, item)
+
+    def _source_away(self, stream: Stream, item: Away) -> None:
+        name, now = stream.pump.source.name, self._parts.clock.time()
+        _log.warning("source.away", extra=fields(source=name, reason=item.reason, hint=item.hint))
+        if stream.pump.origin != LOG or stream.away:
+            return
+        stream.away = True
+
+        def change(state: FleetState) -> FleetState:
+            away = {"since": now, "reason": item.reason, "hint": item.hint}
+            state = replace(state, watch={**state.watch, "source_away": away})
+            return state.tell(now, EventKind.SOURCE_AWAY, source=name, reason=item.reason)
+
+        self._parts.store.update(change)
+
+    def _source_back(self, stream: Stream) -> None:
+        name, now = stream.pump.source.name, self._parts.clock.time()
+        _log.info("source.followed", extra=fields(source=name))
+        if stream.pump.origin != LOG:
+            return
+        stream.away = False
+
+        def change(state: FleetState) -> FleetState:
+            if "source_away" not in state.watch:
+                return state
+            watch = {key: value for key, value in state.watch.items() if key != "source_away"}
+            return replace(state, watch=watch).tell(now, EventKind.SOURCE_BACK, source=name)
+
+        self._parts.store.update(change)
+
+    def _source_broken(self, stream: Stream, error: Exception) -> None:
+        """Say why a source cannot be followed, and try it anew from the state's cursor a little later."""
+        hint = error.hint if isinstance(error, FleetError) else ""
+        _log.error(
+            "source.broken", extra=fields(source=stream.pump.source.name, reason=str(error), hint=hint)
+        )
+        self._source_away(stream, Away(str(error), hint))
+        self._parts.clock.wait(self._stopping, _BROKEN_RETRY)
+        self._follow(stream.pump.origin, self._parts.store.read())
+
+    # From what was read to the state
+
+    def _commit(self) -> None:
+        """Write what came of the batches that matter now; the others wait for the next check."""
+        for origin in (LOG, SIGNALS):
+            pending = self._pending[origin]
+            if pending.batches and self._matters(origin, pending):
+                self._write(origin, pending)
+
+    def _matters(self, origin: str, pending: Pending) -> bool:
+        if self._parts.clock.monotonic() >= self._next_check:
+            return True
+        lines = [line for batch in pending.batches for line in batch.lines]
+        if origin == LOG:
+            return bool(lines)
+        calls = [parse_call(line.text) for line in lines]
+        if any(call is None or not call.answered for call in calls):
+            return True
+        state = self._parts.store.read()
+        return bool(calls) and bool(state.switch or state.hold or state.incidents)
+
+    def _write(self, origin: str, pending: Pending) -> None:
+        stream = self._streams[origin]
+
+        def change(state: FleetState) -> FleetState:
+            if state.cursors.get(origin) != stream.committed:
+                raise StaleCursorError("the state has another cursor")
+            context = self._context()
+            for batch in pending.batches:
+                state = self._absorbed(origin, state, batch, context)
+            return replace(state, cursors={**state.cursors, origin: pending.cursor})
+
+        try:
+            state = self._parts.store.update(change)
+        except StaleCursorError:
+            _log.warning("source.reread", extra=fields(source=stream.pump.source.name))
+            self._follow(origin, self._parts.store.read())
+            return
+        stream.committed = pending.cursor
+        self._pending[origin] = Pending()
+        self._act(state)
+
+    def _absorbed(self, origin: str, state: FleetState, batch: Batch, context: Context) -> FleetState:
+        if origin == LOG:
+            return absorb_lines(state, batch.lines, context)
+        calls: list[Call] = []
+        for line in batch.lines:
+            call = parse_call(line.text)
+            if call is None:
+                _log.warning("signals.unreadable", extra=fields(line=line.text[:200]))
+            else:
+                calls.append(call)
+        return absorb_calls(state, calls, context)
+
+    def _context(self) -> Context:
+        rules, tags = self._knowledge()
+        return Context(self._parts.clock.time(), rules, self._detector, tags)
+
+    # What time brings
+
+    def _check(self) -> None:
+        """Look at what is due: the grouper's deadlines, holds, probes, a verify that waits for too long."""
+        interval = self._parts.settings.policy.check_interval
+        self._next_check = self._parts.clock.monotonic() + interval
+        self._act(self._parts.store.update(self._after_time))
+
+    def _deadlines(self, state: FleetState) -> list[float]:
+        grouper = deadline(state, self._context())
+        hold = state.hold.until if state.hold and state.hold.active(self._parts.clock.time()) else None
+        return [moment for moment in (grouper, hold) if moment is not None]
+
+    def _after_time(self, state: FleetState) -> FleetState:
+        context = self._context()
+        state = absorb_time(state, context)
+        switch = state.switch
+        limit = self._parts.settings.ollama.first_token_timeout + 60.0
+        verifies = switch is not None and switch.phase is Phase.VERIFY
+        if switch is not None and verifies and context.now - (switch.restarted or switch.since) > limit:
+            ended = VerifyEnded(switch.number, "no call was answered in time")
+            state = decide(state, ended, context.now, context.rules).state
+        return decide(state, Tick(), context.now, context.rules).state
+
+    def _act(self, state: FleetState) -> None:
+        """Bring holds and switches of the state into the world, and look again when something is due."""
+        now, monotonic = self._parts.clock.time(), self._parts.clock.monotonic()
+        for moment in self._deadlines(state):
+            self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
+        if state.switch is not None and state.switch.phase is not Phase.VERIFY:
+            self._worker.wake()
+            self._expect_unload(state.switch, state.current_model)
+        if state.watch.get("loaded") != self._loaded:
+            self._loaded = state.watch.get("loaded")
+            self._vram.look()
+        if state.hold != self._hold:
+            self._mirror_hold(state.hold)
+
+    def _expect_unload(self, switch: Switch, model: str) -> None:
+        """Tell the grouper, once a switch, that the model in memory is about to be unloaded by us."""
+        if switch.number != self._unloading:
+            self._unloading = switch.number
+            self._parts.store.update(lambda state: absorb_unload(state, model, self._context()))
+
+    def _mirror_hold(self, hold: Hold | None) -> None:
+        now = self._parts.clock.time()
+        if hold is not None and hold.active(now):
+            pause(self._parts.home, since=now, until=hold.until, why=hold.why)
+        elif self._hold is not None:
+            resume(self._parts.home)
+        self._hold = hold

@@ -1,0 +1,202 @@
+"""The grouper: observations in, incidents out. Pure; the state is all it knows.
+
+How a failure is bounded, and why, is argued in `docs/decisions/0010-grouping.md`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from monitor.detector import Detector, classify_error
+from monitor.grouping.failure import Failure, joined
+from monitor.grouping.lines import on_reading
+from monitor.grouping.model import (
+    ApiError,
+    Flush,
+    Heard,
+    Line,
+    Observation,
+    Outcome,
+    Rules,
+    Tick,
+    Unloading,
+)
+from monitor.grouping.state import GroupState, Unload
+from monitor.grouping.work import Work, is_anothers
+from monitor.logline import parse_line
+from monitor.signals import Kind, Part, Signal
+from monitor.stamps import resolve
+
+
+def advance(
+    state: GroupState, observation: Observation, rules: Rules, detector: Detector
+) -> tuple[GroupState, tuple[Outcome, ...]]:
+    """Return the state after an observation, and what it brought to light, in order."""
+    work = Work(state, rules)
+    match observation:
+        case Line():
+            _on_line(work, observation, detector)
+        case Heard(at):
+            _on_heard(work, at)
+        case ApiError():
+            _on_api_error(work, observation)
+        case Unloading(model, at):
+            work.unloads = (*work.unloads, Unload(model, at))
+        case Tick(now):
+            _on_tick(work, now)
+        case Flush():
+            _on_flush(work)
+    return work.state(), tuple(work.outcomes)
+
+
+def next_deadline(state: GroupState, rules: Rules) -> float | None:
+    """Return the Unix time at which a Tick is due, None while nothing is waited for."""
+    return min(_deadlines(state, rules), default=None)
+
+
+def _deadlines(state: GroupState, rules: Rules) -> Iterator[float]:
+    load = state.load
+    held = load.failure if load else None
+    if load is not None:
+        yield load.heard + rules.load_timeout
+        if load.ended_heard is not None:
+            yield load.ended_heard + rules.retry_grace
+    for failure in state.failures:
+        if load is not None and failure.number == held:
+            if not failure.told:
+                yield load.heard + rules.silence
+            continue
+        if not failure.told:
+            yield failure.heard_first + rules.incident_gap
+        yield failure.heard_last + _kept(failure, rules)
+
+
+def _kept(failure: Failure, rules: Rules) -> float:
+    return rules.keep if failure.from_log else rules.keep_api
+
+
+def _on_line(work: Work, line: Line, detector: Detector) -> None:
+    parsed = parse_line(line.text)
+    time, work.stamps = resolve(parsed.own, parsed.outer, work.stamps, arrival=line.arrival)
+    if line.time is not None:
+        time = line.time
+        work.stamps = replace(work.stamps, last=time, last_heard=line.arrival)
+    if time is None:
+        time = line.arrival or 0.0
+    if line.arrival is not None:
+        time = min(time, line.arrival)
+    work.time, work.line = time, line.number
+    work.heard = line.arrival if line.arrival is not None else time
+    _settle_by_time(work)
+    if work.load is not None and parsed.gin is None:
+        work.load = replace(work.load, heard=max(work.load.heard, work.heard))
+    on_reading(work, detector.read(parsed))
+
+
+def _on_heard(work: Work, at: float) -> None:
+    if work.load is not None:
+        work.load = replace(work.load, heard=max(work.load.heard, at))
+
+
+def _settle_by_time(work: Work) -> None:
+    """Settle what the log's own times say is over, so that reading late gives what reading live gave."""
+    rules, load = work.rules, work.load
+    if load is not None:
+        late = load.ended is not None and work.time - load.ended > rules.retry_grace
+        if late or abs(work.time - load.began) > rules.load_timeout:
+            work.finish_load(loaded=False)
+    for failure in work.loose():
+        if abs(work.time - failure.last) > _kept(failure, rules):
+            work.close(failure)
+        elif abs(work.time - failure.first) > rules.incident_gap:
+            work.tell(failure)
+
+
+def _on_tick(work: Work, now: float) -> None:
+    """Settle what has waited long enough by our own clock."""
+    rules, load = work.rules, work.load
+    work.time = work.heard = now
+    if load is not None:
+        ended = load.ended_heard is not None and now - load.ended_heard >= rules.retry_grace
+        failure = work.load_failure()
+        if ended or now - load.heard >= rules.load_timeout:
+            work.finish_load(loaded=False)
+        elif failure is not None and now - load.heard >= rules.silence:
+            work.tell(failure)
+    for failure in work.loose():
+        if now - failure.heard_last >= _kept(failure, rules):
+            work.close(failure)
+        elif now - failure.heard_first >= rules.incident_gap:
+            work.tell(failure)
+
+
+def _on_flush(work: Work) -> None:
+    work.finish_load(loaded=False)
+    for failure in list(work.failures.values()):
+        work.close(failure)
+
+
+# -- API errors
+# --------------------------------------------------------------------------------------------------
+
+
+def _on_api_error(work: Work, error: ApiError) -> None:
+    """Join the failure that fell into the request; without one its own text decides."""
+    work.time = work.heard = error.ended
+    said = classify_error(error.error)
+    failure = _told_by_log(work, error) or _same_death(work, error)
+    if failure is not None:
+        failure = work.put(_with_span(failure, error))
+        if said is not None:
+            failure = work.put(joined(failure, _api_signal(said, error), time=failure.last, line=0))
+        if work.load is not None and work.load.failure == failure.number:
+            _answered_in_load(work, failure)
+        elif said is not None and said.kind is Kind.HARD:
+            work.tell(failure)
+    elif said is not None:
+        failure = _with_span(work.new_failure(), error)
+        failure = joined(failure, _api_signal(said, error), time=error.ended, line=0)
+        failure = work.put(replace(failure, foreign=is_anothers(error.model, work.rules)))
+        if said.kind is Kind.HARD:
+            work.tell(failure)
+
+
+def _answered_in_load(work: Work, failure: Failure) -> None:
+    """Count a load's failure whose request was answered, and keep the load open for its last lines.
+
+    An answer may be read before the lines that end the load in the log, which then belong to it still.
+    """
+    work.tell(failure)
+    if work.load is not None and work.load.ended is None:
+        work.load = replace(work.load, ended=work.time, ended_heard=work.heard, dead=True, retrying=False)
+
+
+def _api_signal(said: Signal, error: ApiError) -> Signal:
+    return replace(
+        said, pattern="api-error", part=Part.ECHO, model=said.model or error.model, error=error.error
+    )
+
+
+def _with_span(failure: Failure, error: ApiError) -> Failure:
+    start = error.started if failure.span_start is None else min(failure.span_start, error.started)
+    end = error.ended if failure.span_end is None else max(failure.span_end, error.ended)
+    return replace(failure, span_start=start, span_end=end)
+
+
+def _told_by_log(work: Work, error: ApiError) -> Failure | None:
+    """Return the failure whose lines fall within the request, the latest if there are several."""
+    slack = work.rules.slack
+    for failure in reversed(work.failures.values()):
+        during = failure.last >= error.started - slack and failure.first <= error.ended + slack
+        if failure.from_log and during:
+            return failure
+    return None
+
+
+def _same_death(work: Work, error: ApiError) -> Failure | None:
+    """Return the failure that another request reported which was under way at the same time."""
+    for failure in reversed(work.failures.values()):
+        if failure.span_start is None or failure.span_end is None:
+            continue
+        if failure.span_start <= error.ended and error.started <= failure.span_end:
+            return failure
+    return None

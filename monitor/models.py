@@ -1,0 +1,82 @@
+"""What Ollama says of the ladder's models: which are here, what each needs, and which blob is whose."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.errors import OllamaError
+from fleet.ladder import Ladder, Rung, full_name, same_model
+from fleet.ollama import LocalModel, ModelDetails, Ollama
+from fleet.units import Bytes, Seconds
+
+_DEFAULT_CONTEXT = 4096
+"""Ollama's context on a card of less than 24 GiB, where neither the rung nor the server sets one."""
+
+
+def rungs_here(ladder: Ladder, models: list[LocalModel]) -> tuple[int, ...]:
+    """Return the indices of the rungs whose models are among these."""
+    names = {full_name(model.name).lower() for model in models}
+    return tuple(rung.index for rung in ladder if full_name(rung.model).lower() in names)
+
+
+def kv_cache_bytes(info: Mapping[str, Any], context: int) -> Bytes | None:
+    """Return the size of a model's KV cache in 16-bit floats, None if its figures are not given.
+
+    2 (keys and values) · layers · context · KV heads · head size · 2 bytes, as llama.cpp allocates it for
+    plain attention; `info` is `/api/show`'s model_info.
+    """
+    prefix = info.get("general.architecture")
+
+    def figure(name: str) -> int | None:
+        value = info.get(f"{prefix}.{name}")
+        return value if isinstance(value, int) and value > 0 else None
+
+    layers, heads, width = figure("block_count"), figure("attention.head_count"), figure("embedding_length")
+    if layers is None or heads is None or width is None:
+        return None
+    kv_heads = figure("attention.head_count_kv") or heads
+    head_size = figure("attention.key_length") or width // heads
+    return 2 * layers * context * kv_heads * head_size * 2
+
+
+def need_of(rung: Rung, weights: Bytes, details: ModelDetails) -> Bytes:
+    """Return the bytes of GPU memory that a rung needs: its weights and its KV cache; 0 on the CPU."""
+    if rung.options.get("num_gpu") == 0:
+        return 0
+    context = rung.options.get("num_ctx", _DEFAULT_CONTEXT)
+    cache = kv_cache_bytes(details.info, context if isinstance(context, int) else _DEFAULT_CONTEXT)
+    return weights + (cache or 0)
+
+
+class Models:
+    """What is known of the ladder's models; asked for when it may have changed, remembered between.
+
+    Reads never raise: what Ollama does not tell is not known.
+    """
+
+    def __init__(self, ollama: Ollama, ladder: Ladder) -> None:
+        self._ollama = ollama
+        self._ladder = ladder
+        self.needs: tuple[Bytes | None, ...] = (None,) * len(ladder)
+        self._blobs: dict[str, str] = {}
+
+    def refresh(self, *, timeout: Seconds = 2.0) -> None:
+        """Ask Ollama for what is here and what it needs."""
+        try:
+            models = self._ollama.tags(timeout=timeout)
+            needs = tuple(self._need(rung, models, timeout) for rung in self._ladder)
+        except OllamaError:
+            return
+        self.needs = needs
+
+    def _need(self, rung: Rung, models: list[LocalModel], timeout: Seconds) -> Bytes | None:
+        local = next((model for model in models if same_model(model.name, rung.model)), None)
+        if local is None:
+            return None
+        details = self._ollama.show(rung.model, timeout=timeout)
+        if details.blob is not None:
+            self._blobs[details.blob] = rung.model
+        return need_of(rung, local.size, details)
+
+    def named_by_blob(self) -> Mapping[str, str]:
+        """Return the tags by the digests of their weights (`sha256-…`), as load lines name them."""
+        return dict(self._blobs)

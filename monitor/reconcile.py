@@ -1,0 +1,74 @@
+"""Holding what runs against what is wanted (pure): which of the generator's ways to be wrong is there."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleet.model import FleetState, Phase
+from fleet.supervisor import ProgramInfo, ProgramState
+from fleet.units import Seconds
+
+HUNG_AFTER: Seconds = 30.0
+"""The generator tells every five seconds that it lives; six of them missed are no delay."""
+
+REVIVE_STEPS: tuple[Seconds, ...] = (10.0, 30.0, 60.0, 120.0, 300.0)
+"""Waits before a generator that supervisord has given up is started again; the last one repeats."""
+
+
+class Remedy(StrEnum):
+    """What brings the generator to what is wanted."""
+
+    NOTHING = "nothing"
+    RESTART = "restart"
+    START = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The generator as it was seen: by supervisord, in its environment, and by its own heartbeat."""
+
+    program: ProgramInfo
+    switches: int | None
+    heartbeat: float | None
+    started: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do, and why."""
+
+    remedy: Remedy
+    reason: str = ""
+
+
+def judge(state: FleetState, seen: Seen, now: float) -> Verdict:
+    """Return what to do with a generator; one that a person stopped stays stopped.
+
+    While a switch restarts it, that switch alone acts.
+    """
+    program = seen.program
+    if state.switch is not None and state.switch.phase is Phase.RESTART:
+        return Verdict(Remedy.NOTHING)
+    if program.state is ProgramState.FATAL:
+        return Verdict(Remedy.START, "it died again and again; see log/generator.log")
+    if program.state is ProgramState.EXITED:
+        return Verdict(Remedy.START, "it has ended by itself")
+    if program.state is not ProgramState.RUNNING:
+        return Verdict(Remedy.NOTHING)
+    if seen.switches is not None and seen.switches != state.switches:
+        return Verdict(Remedy.RESTART, f"it runs on another model than {state.current_model}")
+    return _alive(seen, now)
+
+
+def _alive(seen: Seen, now: float) -> Verdict:
+    """Judge by the heartbeat, from the process's start at the earliest: an older one is its predecessor's."""
+    if seen.started is None:
+        return Verdict(Remedy.NOTHING)
+    last = max(seen.heartbeat or 0.0, seen.started)
+    if now - last > HUNG_AFTER:
+        return Verdict(Remedy.RESTART, f"no sign of life for {now - last:.0f}s")
+    return Verdict(Remedy.NOTHING)
+
+
+def revive_after(attempts: int) -> Seconds:
+    """Return the wait before the next start of a generator that was given up `attempts` times."""
+    return REVIVE_STEPS[min(attempts, len(REVIVE_STEPS) - 1)]

@@ -1,0 +1,227 @@
+"""What the detector and the grouper make of a whole log: for `fleet_cli.py scan`.
+
+The log is read once, in chunks of whole lines, and only lines that the prefilter lets through are decoded. It
+says nothing of when its lines came, so silence settles nothing here: a load is settled by what ends it.
+"""
+
+import gzip
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from monitor.detector import Detector
+from monitor.grouping import GroupState, Rules, advance
+from monitor.grouping.model import Flush, Incident, IncidentClosed, IncidentFound, Line, Outcome, SignalSeen
+from monitor.logline import CONSIDERED, parse_line
+from monitor.signals import Signal
+from monitor.stamps import StampMemory, resolve
+
+CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_TASTED = 4000  # lines looked at for a first stamp with a year and a zone
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes read so far and the whole size, None where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSignal:
+    """A line that is a signal. `incident` is the id of the incident it is part of, empty for none."""
+
+    line: int
+    signal: Signal
+    text: str
+    time: float
+    incident: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """What a log holds; `outcomes` is all that the grouper said, in order, as a policy would be told."""
+
+    file: str
+    lines: int
+    signals: tuple[FoundSignal, ...]
+    incidents: tuple[Incident, ...]
+    outcomes: tuple[Outcome, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report in the form of `scan --json`."""
+        return {
+            "file": self.file,
+            "lines": self.lines,
+            "signals": [
+                {
+                    "line": found.line,
+                    "kind": found.signal.kind.value,
+                    "cause": found.signal.cause.value,
+                    "pattern": found.signal.pattern,
+                }
+                for found in self.signals
+            ],
+            "incidents": [
+                {
+                    "kind": incident.kind.value,
+                    "cause": incident.cause.value,
+                    "counts": incident.counts,
+                    "first": incident.first_line,
+                    "last": incident.last_line,
+                }
+                for incident in self.incidents
+            ],
+        }
+
+
+def scan_file(name: str, rules: Rules, detector: Detector, *, progress: Progress | None = None) -> ScanReport:
+    """Scan a file, plain or gzip, or `-` for standard input; raise OSError if it cannot be read."""
+    with _opened(name) as (stream, raw, size):
+        return scan_stream(stream, name, rules, detector, progress=_reporter(progress, raw, size))
+
+
+def scan_stream(
+    stream: IO[bytes],
+    name: str,
+    rules: Rules,
+    detector: Detector,
+    *,
+    progress: Callable[[], None] | None = None,
+) -> ScanReport:
+    """Scan an open stream of bytes to its end."""
+    scan = _Scan(name, rules, detector)
+    for chunk in _whole_lines(stream):
+        scan.take(chunk)
+        if progress is not None:
+            progress()
+    return scan.report()
+
+
+class _Scan:
+    """A scan under way."""
+
+    def __init__(self, name: str, rules: Rules, detector: Detector) -> None:
+        self._name = name
+        self._rules = rules
+        self._detector = detector
+        self._state: GroupState | None = None
+        self._lines = 0
+        self._request: tuple[str, int] | None = None
+        self._signals: list[FoundSignal] = []
+        self._found: dict[str, Incident] = {}
+        self._outcomes: list[Outcome] = []
+
+    def take(self, chunk: bytes) -> None:
+        """Take in whole lines."""
+        if self._state is None:
+            self._state = GroupState(stamps=first_stamps(chunk))
+        counted = 0
+        for start, end in self._detector.candidates(chunk):
+            self._lines += chunk.count(b"\n", counted, start)
+            counted = start
+            self._line(chunk[start : min(end, start + 4 * CONSIDERED)])
+        self._lines += chunk.count(b"\n", counted) + (not chunk.endswith(b"\n"))
+
+    def _line(self, line: bytes) -> None:
+        """Take in a line; while nothing is open, only the last of ended requests matters, for its time."""
+        text, number = line.decode("utf-8", "replace"), self._lines + 1
+        idle = self._state is None or not (self._state.load or self._state.failures)
+        if idle and "[GIN]" in text:
+            self._request = text, number
+            return
+        if self._request is not None:
+            self._advance(*self._request)
+            self._request = None
+        self._advance(text, number)
+
+    def _advance(self, text: str, number: int) -> None:
+        line = Line(text, number=number)
+        self._state, outcomes = advance(self._state or GroupState(), line, self._rules, self._detector)
+        self._keep(outcomes, text)
+
+    def _keep(self, outcomes: tuple[Outcome, ...], text: str) -> None:
+        self._outcomes.extend(outcomes)
+        for outcome in outcomes:
+            match outcome:
+                case SignalSeen(signal, time, number, incident):
+                    self._signals.append(FoundSignal(number, signal, text, time, incident))
+                case IncidentFound(incident) | IncidentClosed(incident):
+                    self._found[incident.id] = incident
+                case _:
+                    pass
+
+    def report(self) -> ScanReport:
+        """Settle what is open and sum up; incidents stand in the order of their first lines."""
+        _, outcomes = advance(self._state or GroupState(), Flush(), self._rules, self._detector)
+        self._keep(outcomes, "")
+        incidents = sorted(self._found.values(), key=lambda incident: incident.first_line)
+        return ScanReport(
+            self._name, self._lines, tuple(self._signals), tuple(incidents), tuple(self._outcomes)
+        )
+
+
+def first_stamps(chunk: bytes) -> StampMemory:
+    """Return what the first lines of a log teach of its zone and year, for the lines before they say so.
+
+    Raw lines under journald's short stamps often come first, and only a slog line later tells year and zone.
+    """
+    memory = StampMemory()
+    learned = memory
+    for line in chunk.split(b"\n", _TASTED)[:_TASTED]:
+        if not any(mark in line for mark in (b"time=", b"[GIN]", b"T", b"/")):
+            continue
+        parsed = parse_line(line[:1024].decode("utf-8", "replace"))
+        years = [stamp for stamp in (parsed.own, parsed.outer) if stamp is not None and stamp.year]
+        _, learned = resolve(parsed.own, parsed.outer, learned)
+        if years and memory.last is None:
+            memory = replace(memory, last=years[0].seconds)
+        if learned.server_zone is not None:
+            break
+    return replace(memory, server_zone=learned.server_zone, prefix_zone=learned.prefix_zone)
+
+
+def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield chunks that end with a line's end; of a line longer than a chunk only the beginning."""
+    rest = b""
+    while chunk := stream.read(CHUNK):
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            yield rest + chunk[:cut]
+            rest = chunk[cut:]
+        else:
+            rest += chunk if len(rest) < CHUNK else b""
+    if rest:
+        yield rest
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[IO[bytes], IO[bytes] | None, int | None]]:
+    """Yield the stream to read, the file under it whose position tells of progress, and that file's size."""
+    if name == "-":
+        with _plain(sys.stdin.buffer) as stream:
+            yield stream, None, None
+        return
+    path = Path(name)
+    with path.open("rb") as raw, _plain(raw) as stream:
+        yield stream, raw, path.stat().st_size
+
+
+@contextmanager
+def _plain(raw: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Yield the stream's bytes, unpacked if they are gzip's."""
+    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
+    if buffered.peek(2)[:2] != _GZIP:
+        yield buffered
+        return
+    with gzip.open(buffered, "rb") as unpacked:
+        yield unpacked  # type: ignore[misc]
+
+
+def _reporter(
+    progress: Progress | None, raw: IO[bytes] | None, size: int | None
+) -> Callable[[], None] | None:
+    if progress is None:
+        return None
+    return lambda: progress(raw.tell() if raw is not None else 0, size)

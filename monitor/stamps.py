@@ -1,0 +1,194 @@
+"""What time a line is from, worked out from whatever stamps it carries.
+
+Pure. slog and Docker write stamps with a zone and count as they stand. GIN, journald's short form and some
+viewers write local time without a zone (journald's even without a year). Their zone is learned from the log
+itself: Ollama prints GIN in the same local time as slog, so a slog stamp's offset is GIN's; a viewer's
+prefix stands before slog lines too, and the difference of the two, to the quarter of an hour, is its
+offset. Until something was learned, UTC is taken.
+"""
+
+import re
+from calendar import timegm
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from functools import lru_cache
+
+DAY = 86400.0
+_QUARTER = 900
+_WIDEST_ZONE = 14 * 3600
+_LATEST = 4e9  # the year 2096: what lies beyond is no time
+_CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)")
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        (
+            "jan ene gen janv janvier",
+            "feb fév févr fevr",
+            "mar mär mrz mars maa mrt",
+            "apr abr avr avril",
+            "may mai mag maj mei",
+            "jun juin giu",
+            "jul juil lug",
+            "aug ago août aout",
+            "sep set sept",
+            "oct okt ott out",
+            "nov",
+            "dec dic dez déc",
+        ),
+        start=1,
+    )
+    for name in names.split()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A time as a line says it.
+
+    `seconds` are Unix seconds when `zoned`, otherwise the local clock read as if it were UTC. `offset` is
+    the zone's distance from UTC where the stamp names one. Without a `year` the seconds count within the
+    year 2000.
+    """
+
+    seconds: float
+    zoned: bool = True
+    offset: int | None = None
+    year: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StampMemory:
+    """What earlier lines taught: the last time, the server's zone, the zone of prefixes before its lines."""
+
+    last: float | None = None
+    last_heard: float | None = None
+    server_zone: int | None = None
+    prefix_zone: int | None = None
+
+
+def from_iso(day: str, clock: str, fraction: str, zone: str) -> Stamp | None:
+    """Make a stamp of ISO parts; without a zone it is local time. None for impossible dates."""
+    seconds = _at(day.replace("/", "-"), clock)
+    if seconds is None:
+        return None
+    seconds += float(f"0.{fraction}") if fraction else 0.0
+    if not zone:
+        return Stamp(seconds, zoned=False)
+    offset = _offset(zone)
+    return Stamp(seconds - offset, zoned=True, offset=offset)
+
+
+def from_calendar(day: str, clock: str) -> Stamp | None:
+    """Make a stamp of `2026/11/23` and `22:24:52`, GIN's and old Ollama's local time."""
+    return from_iso(day, clock, "", "")
+
+
+def from_syslog(month: str, day: int, clock: str) -> Stamp | None:
+    """Make a stamp of journald's short form, which names no year; None for a month that we do not know."""
+    number = int(month[:-1]) if month.endswith("月") else _MONTHS.get(month.rstrip(".").lower())
+    if number is None:
+        return None
+    seconds = _at(f"2000-{number:02d}-{day:02d}", clock)
+    return None if seconds is None else Stamp(seconds, zoned=False, year=False)
+
+
+def from_unix(seconds: float) -> Stamp | None:
+    """Make a stamp of Unix seconds; None if they cannot be a log's time."""
+    return Stamp(seconds) if 0.0 < seconds < _LATEST else None
+
+
+def resolve(
+    own: Stamp | None, outer: Stamp | None, memory: StampMemory, *, arrival: float | None = None
+) -> tuple[float | None, StampMemory]:
+    """Return a line's Unix time and what is known after it; None where no line so far had a stamp.
+
+    A zoned prefix wins, for every line has it; then the line's own zoned stamp, the prefix, GIN's stamp. A
+    line without any has the last stamped line's time; a live one adds what has passed since by our own clock.
+    `arrival` is when a live line came: it settles the year and the zone where nothing else does.
+    """
+    near = arrival if arrival is not None else memory.last
+    memory = _learn(own, outer, memory, near)
+    time = _pick(own, outer, memory, near, arrival)
+    if time is None:
+        return _unstamped(memory, arrival), memory
+    return time, replace(memory, last=time, last_heard=arrival)
+
+
+def _unstamped(memory: StampMemory, arrival: float | None) -> float | None:
+    if arrival is None:
+        return memory.last
+    if memory.last is None or memory.last_heard is None:
+        return arrival
+    return memory.last + max(0.0, arrival - memory.last_heard)
+
+
+def _pick(
+    own: Stamp | None, outer: Stamp | None, memory: StampMemory, near: float | None, arrival: float | None
+) -> float | None:
+    for stamp in (outer, own):
+        if stamp is not None and stamp.zoned:
+            return stamp.seconds
+    stamp = outer or own
+    if stamp is None:
+        return None
+    zone = memory.prefix_zone if stamp is outer and memory.prefix_zone is not None else memory.server_zone
+    local = _with_year(stamp, near).seconds
+    if zone is None and arrival is not None:
+        zone = _zone(local - arrival)
+    return local - (zone or 0)
+
+
+def _learn(own: Stamp | None, outer: Stamp | None, memory: StampMemory, near: float | None) -> StampMemory:
+    if own is None or not own.zoned:
+        return memory
+    if own.offset is not None:
+        memory = replace(memory, server_zone=own.offset)
+    if outer is None or outer.zoned:
+        return memory
+    zone = _zone(_with_year(outer, own.seconds if not outer.year else near).seconds - own.seconds)
+    return memory if zone is None else replace(memory, prefix_zone=zone)
+
+
+def _zone(distance: float) -> int | None:
+    zone = round(distance / _QUARTER) * _QUARTER
+    return zone if abs(zone) <= _WIDEST_ZONE else None
+
+
+def _with_year(stamp: Stamp, near: float | None) -> Stamp:
+    """Give a stamp without a year the one that brings it closest to a time nearby."""
+    if stamp.year or near is None:
+        return stamp
+    middle = datetime.fromtimestamp(min(max(near, 0.0), _LATEST), tz=UTC).year
+    told = datetime.fromtimestamp(stamp.seconds, tz=UTC)
+    within = stamp.seconds % DAY
+    leap_day = (told.month, told.day) == (2, 29)
+    years = [year for year in (middle - 1, middle, middle + 1) if not leap_day or _leap(year)]
+    candidates = [_midnight(year, told.month, told.day) + within for year in years] or [stamp.seconds]
+    return replace(stamp, seconds=min(candidates, key=lambda seconds: abs(seconds - near)))
+
+
+def _leap(year: int) -> bool:
+    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+
+
+def _midnight(year: int, month: int, day: int) -> float:
+    return float((date(year, month, day) - date(1970, 1, 1)).days) * DAY
+
+
+@lru_cache(maxsize=64)  # a log names the same second many times over
+def _at(day: str, clock: str) -> float | None:
+    match = _CLOCK.fullmatch(clock)
+    try:
+        parsed = date.fromisoformat(day)
+    except ValueError:
+        return None
+    if match is None or parsed.year < 1970:  # noqa: PLR2004 - before Unix time
+        return None
+    return float(timegm((parsed.year, parsed.month, parsed.day, int(match[1]), int(match[2]), int(match[3]))))
+
+
+def _offset(zone: str) -> int:
+    if zone == "Z":
+        return 0
+    digits = zone[1:].replace(":", "")
+    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)

@@ -1,0 +1,178 @@
+"""The thread that reads `/api/ps`: models that spilled silently, a GPU that was lost, an Ollama away."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from fleet.errors import FleetError, OllamaAwayError, OllamaError
+from fleet.events import EventKind
+from fleet.facts import SpillFound
+from fleet.ladder import Rung
+from fleet.logs import fields
+from fleet.model import FleetState
+from fleet.ollama import LoadedModel
+from fleet.policy import decide
+from fleet.units import Seconds
+from monitor.knowledge import Knowledge
+from monitor.pause import pause, resume
+from monitor.spill import (
+    GpuLost,
+    Reading,
+    ReloadAndCheck,
+    Resident,
+    Spilled,
+    SpillOutcome,
+    SpillRules,
+    SpillState,
+    judge,
+)
+from monitor.switcher import Parts, Switcher
+
+_log = logging.getLogger(__name__)
+_AWAY_AFTER = 2
+_AWAY_RETRY: Seconds = 5.0
+
+
+class VramWatch:
+    """Looks where the rung's model lies, every check interval and after each load."""
+
+    def __init__(
+        self, parts: Parts, switcher: Switcher, knowledge: Knowledge, *, after: Callable[[], None]
+    ) -> None:
+        self._parts = parts
+        self._switcher = switcher
+        self._knowledge = knowledge
+        self._after = after
+        self._misses = 0
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vram", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def look(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopping.set()
+        self._wake.set()
+
+    def _run(self) -> None:
+        interval = self._parts.settings.policy.check_interval
+        while not self._stopping.is_set():
+            self._parts.clock.wait(self._wake, min(interval, _AWAY_RETRY) if self._misses else interval)
+            self._wake.clear()
+            if not self._stopping.is_set():
+                self._once()
+
+    def _once(self) -> None:
+        try:
+            loaded = self._parts.ollama.loaded(timeout=2.0)
+        except OllamaError as error:
+            self._missed(error)
+            return
+        try:
+            self._reached()
+            for outcome in self._judge(loaded, reloaded=False):
+                if isinstance(outcome, ReloadAndCheck):
+                    self._reload_and_check()
+        except FleetError as error:
+            _log.warning("vram.not_judged", extra=fields(reason=error.message))
+
+    # Ollama away and back
+
+    def _missed(self, error: OllamaError) -> None:
+        self._misses += 1
+        if self._misses == _AWAY_AFTER:
+            self._tell(EventKind.OLLAMA_AWAY, reason=error.message)
+
+    def _reached(self) -> None:
+        if self._misses >= _AWAY_AFTER:
+            self._tell(EventKind.OLLAMA_BACK)
+            self._knowledge.refresh()
+        self._misses = 0
+
+    def _tell(self, kind: EventKind, **values: Any) -> None:
+        now = self._parts.clock.time()
+        try:
+            self._parts.store.update(lambda state: state.tell(now, kind, **values))
+        except FleetError as error:
+            _log.warning("event.not_told", extra=fields(kind=kind.value, reason=error.message))
+        self._after()
+
+    # Spill
+
+    def _judge(self, loaded: list[LoadedModel], *, reloaded: bool) -> tuple[SpillOutcome, ...]:
+        """Judge one reading, in one write with what follows from it."""
+        now = self._parts.clock.time()
+        residents = tuple(Resident(one.name, one.size, one.size_vram) for one in loaded)
+        reading = Reading(now, residents, reloaded)
+        found: list[SpillOutcome] = []
+
+        def change(state: FleetState) -> FleetState:
+            spill, outcomes = judge(
+                SpillState.from_json(state.watch.get("spill")), reading, self._spill_rules(state)
+            )
+            found[:] = outcomes
+            state = replace(state, watch={**state.watch, "spill": spill.to_json()})
+            for outcome in outcomes:
+                state = self._follow(state, outcome, now)
+            return state
+
+        self._parts.store.update(change)
+        if found:
+            self._after()
+        return tuple(found)
+
+    def _spill_rules(self, state: FleetState) -> SpillRules:
+        rung = self._rung(state)
+        return SpillRules(
+            model=rung.model,
+            share=self._parts.settings.policy.spill_share,
+            own_choice="num_gpu" in state.current_options,
+            last=rung.index == self._parts.ladder.last,
+            gpu=state.watch.get("gpu"),
+        )
+
+    def _rung(self, state: FleetState) -> Rung:
+        return self._parts.ladder[state.current_model_index]
+
+    def _follow(self, state: FleetState, outcome: SpillOutcome, now: float) -> FleetState:
+        match outcome:
+            case Spilled():
+                return decide(state, SpillFound(outcome.share), now, self._knowledge()[0]).state
+            case GpuLost():
+                return state.tell(now, EventKind.GPU_LOST, reason=outcome.mend, models=list(outcome.models))
+            case _:
+                return state
+
+    def _reload_and_check(self) -> None:
+        """Unload the model and load it again while the generator waits, then look where it lies now."""
+        parts = self._parts
+        with self._switcher.lock():
+            state = parts.store.read()
+            if state.switch is not None:
+                return
+            rung, limit, now = (
+                self._rung(state),
+                parts.settings.ollama.first_token_timeout,
+                parts.clock.time(),
+            )
+            pause(parts.home, since=now, until=now + limit + 30.0, why=f"looking where {rung.label} fits")
+            try:
+                self._switcher.wait_until_idle()
+                parts.ollama.unload(rung.model, timeout=5.0)
+                body = {"model": rung.model, "options": dict(state.current_options)}
+                parts.ollama.generate(body, first_token=limit, stall=limit)
+                loaded = parts.ollama.loaded(timeout=2.0)
+            except OllamaAwayError:
+                return
+            finally:
+                resume(parts.home)
+        self._judge(loaded, reloaded=True)

@@ -1,0 +1,126 @@
+"""The thread that carries out what takes time: switches, and bringing the generator to what is wanted."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from fleet.errors import FleetError, SupervisorError
+from fleet.events import EventKind
+from fleet.home import read_json
+from fleet.logs import fields
+from fleet.model import FleetState, Phase
+from fleet.units import Seconds
+from monitor.reconcile import Remedy, Seen, Verdict, judge, revive_after
+from monitor.switcher import GENERATOR, Parts, Switcher, started_at, switches_of
+
+_log = logging.getLogger(__name__)
+_RETRY: tuple[Seconds, ...] = (1.0, 2.0, 5.0, 15.0, 30.0)
+
+
+class SwitchWorker:
+    """Carries out the switch of the state whenever it is woken, and again with back-off where that failed."""
+
+    def __init__(self, parts: Parts, switcher: Switcher, *, after: Callable[[], None]) -> None:
+        self._parts = parts
+        self._switcher = switcher
+        self._after = after
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._failures = 0
+        self._revived = 0
+        self._revive_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="switch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the state now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End; a step that is under way is resumed by the next monitor."""
+        self._stopping.set()
+        self._wake.set()
+
+    def _run(self) -> None:
+        clock = self._parts.clock
+        while not self._stopping.is_set():
+            clock.wait(self._wake, self._patience())
+            self._wake.clear()
+            if not self._stopping.is_set():
+                self._work()
+
+    def _patience(self) -> Seconds:
+        if self._failures:
+            return _RETRY[min(self._failures, len(_RETRY)) - 1]
+        return self._parts.settings.policy.check_interval
+
+    def _work(self) -> None:
+        try:
+            state = self._switcher.carry_out()
+            failed = state.switch is not None and state.switch.phase is Phase.RESTART
+            self._failures = self._failures + 1 if failed else 0
+            if not failed:
+                self._reconcile(state)
+        except FleetError as error:
+            self._failures += 1
+            _log.warning("switch.waits", extra=fields(reason=error.message, attempt=self._failures))
+        except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
+            self._failures += 1
+            _log.exception("switch.broken", extra=fields(attempt=self._failures))
+        self._after()
+
+    # Reconciliation
+
+    def _reconcile(self, state: FleetState) -> None:
+        try:
+            seen = self._seen()
+        except SupervisorError as error:
+            _log.warning("reconcile.skipped", extra=fields(reason=error.message))
+            return
+        verdict = judge(state, seen, self._parts.clock.time())
+        if verdict.remedy is Remedy.NOTHING:
+            self._settle(seen)
+        elif verdict.remedy is Remedy.START:
+            self._revive(verdict)
+        else:
+            self._restart(state, verdict)
+
+    def _seen(self) -> Seen:
+        program = self._parts.supervisor.program(GENERATOR)
+        row = read_json(self._parts.home.generator_file) or {}
+        beat = row.get("heartbeat")
+        return Seen(
+            program,
+            switches_of(program.pid),
+            float(beat) if isinstance(beat, (int, float)) else None,
+            started_at(program.pid, self._parts.clock.time()),
+        )
+
+    def _settle(self, seen: Seen) -> None:
+        steady = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0) > revive_after(0)
+        if steady:
+            self._revived = 0
+
+    def _revive(self, verdict: Verdict) -> None:
+        now = self._parts.clock.monotonic()
+        if now < self._revive_at:
+            return
+        self._revive_at = now + revive_after(self._revived)
+        self._revived += 1
+        self._tell(EventKind.GENERATOR_DOWN, verdict.reason)
+        self._parts.supervisor.start(GENERATOR)
+
+    def _restart(self, state: FleetState, verdict: Verdict) -> None:
+        with self._switcher.lock():
+            if self._parts.store.read().switches != state.switches:
+                return
+            self._tell(EventKind.GENERATOR_HUNG, verdict.reason)
+            self._parts.supervisor.stop(GENERATOR)
+            self._parts.supervisor.start(GENERATOR)
+
+    def _tell(self, kind: EventKind, reason: str) -> None:
+        now = self._parts.clock.time()
+        self._parts.store.update(lambda state: state.tell(now, kind, reason=reason))
