@@ -1,0 +1,1 @@
+"""The generator: prompt, generate, parse, de-duplicate, evaluate, store."""

@@ -1,0 +1,19 @@
+"""`python -m generator`: mines by default; `schema`, `check` and `evaluate` are for people and tests."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Mine, without importing what only the other commands need; or run the command that is named."""
+    if sys.argv[1:] in ([], ["run"]):
+        from generator.mining import run  # noqa: PLC0415  # the quick way to the first request
+
+        run(os.environ)
+    from generator.cli import cli  # noqa: PLC0415  # click, which mining does not need
+
+    cli(prog_name="python -m generator")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Asking: a thread for each call that may be in flight, through the gate, one call after another."""
+
+import logging
+from collections.abc import Callable
+
+from fleet.logs import fields
+from generator.calls import Caller
+from generator.gate import Flight, Gate
+from generator.pacing import Verdict, judge
+from generator.prompts import PromptSource
+from generator.records import CallRecord
+from generator.shared import Shared
+from generator.signalfile import SignalFile
+
+_log = logging.getLogger(__name__)
+
+
+class Asker:
+    """Asks until the gate is closed; finished calls go to the monitor's file and to the queue.
+
+    `wake` is called when a call begins and when it ends.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        gate: Gate,
+        caller: Caller,
+        prompts: PromptSource,
+        signals: SignalFile,
+        wake: Callable[[], None],
+    ) -> None:
+        self._shared = shared
+        self._gate = gate
+        self._caller = caller
+        self._prompts = prompts
+        self._signals = signals
+        self._wake = wake
+
+    def run(self) -> None:
+        """Ask, until the gate is closed."""
+        while (flight := self._gate.enter()) is not None:
+            self._wake()
+            try:
+                self._ask(flight)
+            except Exception:  # noqa: BLE001  # the top of a loop: told, counted as a failure, gone on later
+                _log.exception("asking.failed")
+                self._gate.leave(flight, Verdict.FAILED)
+
+    def _ask(self, flight: Flight) -> None:
+        prompt = self._prompts.next()
+        call = self._caller.call(prompt, flight)
+        if call is None:
+            self._gate.leave(flight, None)
+            return
+        self._end(flight, call)
+        self._prompts.learn(prompt, call, judge(call))
+
+    def _end(self, flight: Flight, call: CallRecord) -> None:
+        verdict = judge(call)
+        self._tell_monitor(call)
+        # Into the queue first: whoever stops us finds the call either in flight or there.
+        self._shared.finished.put(call)
+        self._shared.scoreboard.count(calls=1, failed=int(not call.answered))
+        pace = self._gate.leave(flight, verdict)
+        self._wake()
+        wait = max(0.0, pace.not_before - self._shared.clock.monotonic())
+        self._shared.narrator.call_ended(call, verdict, pace, wait)
+        if verdict is Verdict.FORMAT and self._caller.schemas:
+            self._caller.schemas = False
+            self._shared.narrator.schemas_refused()
+
+    def _tell_monitor(self, call: CallRecord) -> None:
+        try:
+            self._signals.append(call)
+        except OSError as error:
+            _log.error("signals.unwritten", extra=fields(id=call.id, error=error.strerror))

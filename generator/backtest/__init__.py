@@ -1,0 +1,19 @@
+"""The local backtest: expressions are evaluated on a panel and judged as BRAIN would judge them.
+
+    panel, synthetic, loading, derived   what is known: dates x instruments
+    operators, semantics, binding        what the language means, as steps of a graph (pure)
+    compiler, graph, schedule            trees to steps, steps to phases and buffers (pure)
+    primitives, kernels, team, engine    steps to numbers, on a few threads
+    settings, portfolio, metrics, checks positions and their figures (pure)
+    evaluate                             all of it: evaluate(), backtest(), engine_for()
+
+The calls that others build on:
+
+    load_panel(path, ...) -> Panel                          loading; PanelError tells all faults at once
+    synthetic_panel(days, instruments, seed) -> Panel       synthetic
+    Engine(panel, dtype=, threads=, semantics=)             engine; .values(trees) -> [float64 matrix, ...]
+    evaluate(trees, panel, settings, engine=, kept=)        evaluate; -> [Evaluation | EvaluationError, ...]
+    backtest(values, panel, settings, kept=) -> Performance evaluate
+
+Nothing is imported here: the kernels bring numba with them, which only those who evaluate should pay for.
+"""

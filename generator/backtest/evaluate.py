@@ -1,0 +1,218 @@
+"""Whole backtests: expressions in, figures and checks out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from generator.backtest.checks import Check, Kept, checks
+from generator.backtest.compiler import Compiler
+from generator.backtest.engine import Engine
+from generator.backtest.errors import EvaluationError
+from generator.backtest.kernels.portfolio import LARGEST, LONGS, PNL, SHORTS, TRADED
+from generator.backtest.metrics import Figures, figures, grade_of, sharpe_of
+from generator.backtest.panel import Matrix, Panel
+from generator.backtest.portfolio import SUB_UNIVERSE, daily, positions, sub_universe
+from generator.backtest.settings import Neutralization, Settings, finest
+from generator.language.tree import Field, Node
+
+_VALUES = "<values>"
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """What a backtest found.
+
+    `dates` and `pnl` run from the first day that positions of the alpha earn on, as shares of the book; `yearly` has the
+    same figures a calendar year. `warnings` are sentences for a person.
+    """
+
+    figures: Figures
+    yearly: tuple[tuple[int, Figures], ...]
+    checks: tuple[Check, ...]
+    dates: npt.NDArray[np.datetime64]
+    pnl: npt.NDArray[np.float64]
+    source: str
+    settings: Settings
+    grade: str
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return settings, source, figures, yearly rows and checks, ready for json.dumps."""
+        return {
+            "settings": self.settings.as_json(),
+            "source": self.source,
+            **self.figures.as_json(),
+            "grade": self.grade,
+            "checks": [check.as_json() for check in self.checks],
+            "yearly": [{"year": year, **row.as_json()} for year, row in self.yearly],
+        }
+
+    def as_kept(self, name: str) -> Kept:
+        """Return what later alphas are compared with."""
+        return Kept(name, self.dates, self.pnl, self.figures.sharpe)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A tree and what its backtest found."""
+
+    tree: Node
+    performance: Performance
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The steps that one alpha's figures come from."""
+
+    whole: int
+    part: int | None
+
+
+def evaluate(
+    trees: Sequence[Node],
+    panel: Panel,
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    kept: Sequence[Kept] = (),
+) -> list[Evaluation | EvaluationError]:
+    """Backtest each tree on the panel; one that cannot be evaluated gives its error in its place.
+
+    `engine` must be one made by `engine_for` these settings; without it one is made and closed. Subexpressions that
+    the trees share are computed once.
+    """
+    own = engine is None
+    engine = engine or engine_for(panel, settings)
+    try:
+        return _evaluate(trees, panel, settings, engine, kept)
+    finally:
+        if own:
+            engine.close()
+
+
+def engine_for(
+    panel: Panel, settings: Settings, *, dtype: npt.DTypeLike | None = None, threads: int = 2
+) -> Engine:
+    """Return an engine whose semantics are what the settings ask for."""
+    engine = Engine(panel, dtype=dtype, threads=threads, pasteurize=settings.pasteurization)
+    engine.semantics = replace(engine.semantics, nan_handling=settings.nan_handling)
+    return engine
+
+
+def _evaluate(
+    trees: Sequence[Node], panel: Panel, settings: Settings, engine: Engine, kept: Sequence[Kept]
+) -> list[Evaluation | EvaluationError]:
+    compiler = engine.compiler()
+    neutralization, remarks = _neutralization(settings, panel)
+    jobs: list[_Job | EvaluationError] = []
+    for tree in trees:
+        try:
+            jobs.append(_job(compiler, compiler.matrix(tree), panel, settings, neutralization))
+        except EvaluationError as error:
+            jobs.append(error)
+    tables = _tables(engine, compiler, jobs)
+    results: list[Evaluation | EvaluationError] = []
+    for tree, job in zip(trees, jobs, strict=True):
+        if isinstance(job, EvaluationError):
+            results.append(job)
+            continue
+        part = tables[job.part] if job.part is not None else None
+        performance = _performance(panel, settings, tables[job.whole], part, kept, remarks)
+        results.append(Evaluation(tree, performance))
+    return results
+
+
+def backtest(values: Matrix, panel: Panel, settings: Settings, *, kept: Sequence[Kept] = ()) -> Performance:
+    """Backtest a matrix of values (dates x instruments of the panel) as if an expression had given it."""
+    if values.shape != panel.shape:
+        raise ValueError(f"values are {values.shape}, the panel is {panel.shape}")
+    fields = {**panel.fields, _VALUES: np.ascontiguousarray(values, dtype=np.float64)}
+    widened = replace(panel, fields=fields)
+    with_values = engine_for(
+        widened, replace(settings, pasteurization=settings.pasteurization), dtype=np.float64
+    )
+    [result] = evaluate([Field(_VALUES)], widened, settings, engine=with_values, kept=kept)
+    with_values.close()
+    if isinstance(result, EvaluationError):
+        raise result
+    return result.performance
+
+
+def _neutralization(settings: Settings, panel: Panel) -> tuple[Neutralization, tuple[str, ...]]:
+    used = finest(settings.neutralization, set(panel.groups))
+    if used is settings.neutralization:
+        return used, ()
+    wanted = settings.neutralization.value
+    return used, (f"the panel has no {wanted} groups: neutralized by {used.value} instead",)
+
+
+def _job(
+    compiler: Compiler, values: int, panel: Panel, settings: Settings, neutralization: Neutralization
+) -> _Job:
+    if "returns" not in panel.fields:
+        raise EvaluationError("the panel has neither close nor returns, so nothing can be earned")
+    weights = positions(compiler, values, settings, neutralization)
+    return _Job(daily(compiler, weights), sub_universe(compiler, weights, panel.fields))
+
+
+def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[_Job | EvaluationError]) -> dict[int, Matrix]:
+    roots = [s for job in jobs if isinstance(job, _Job) for s in (job.whole, job.part) if s is not None]
+    return {root: table.copy() for root, table in engine.run(compiler.graph, roots)}
+
+
+def _performance(
+    panel: Panel,
+    settings: Settings,
+    table: Matrix,
+    part: Matrix | None,
+    kept: Sequence[Kept],
+    remarks: tuple[str, ...],
+) -> Performance:
+    days = _earning_days(table)
+    table = table[days]
+    dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
+    whole = _figures(table)
+    active = table[:, LONGS] + table[:, SHORTS]
+    return Performance(
+        figures=whole,
+        yearly=tuple(_yearly(table, dates)),
+        checks=checks(
+            whole,
+            delay=settings.delay,
+            largest_weight=float(table[:, LARGEST].max(initial=0.0)),
+            fewest_positions=int(np.median(active)) if len(active) else 0,
+            sub_sharpe=None if part is None else sharpe_of(part[days][:, PNL]),
+            sub_share=SUB_UNIVERSE,
+            dates=dates,
+            pnl=table[:, PNL],
+            kept=kept,
+        ),
+        dates=dates,
+        pnl=table[:, PNL].copy(),
+        source=panel.source,
+        settings=settings,
+        grade=grade_of(whole.fitness, settings.delay),
+        warnings=remarks,
+    )
+
+
+def _earning_days(table: Matrix) -> npt.NDArray[np.bool_]:
+    """Say which days count: from the first with positions to the last but one, whose positions earn on the last."""
+    days = np.zeros(len(table), dtype=np.bool_)
+    held = np.flatnonzero(table[:, LONGS] + table[:, SHORTS] > 0)
+    if len(held):
+        days[held[0] : len(table) - 1] = True
+    return days
+
+
+def _figures(table: Matrix) -> Figures:
+    return figures(table[:, PNL], table[:, TRADED], table[:, LONGS], table[:, SHORTS])
+
+
+def _yearly(table: Matrix, dates: npt.NDArray[np.datetime64]) -> Iterator[tuple[int, Figures]]:
+    years = dates.astype("datetime64[Y]").astype(int) + 1970
+    for year in np.unique(years):
+        yield int(year), _figures(table[years == year])

@@ -1,0 +1,133 @@
+"""Operators that walk through one instrument's history: filling, holding, counting."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from generator.backtest.kernels.jit import kernel
+
+Array = Any
+
+
+@kernel
+def backfill(x: Array, out: Array, c0: int, c1: int, d: int, k: int) -> None:
+    """Replace NaN by the k-th most recent value of the last d days, if there are as many."""
+    days = x.shape[0]
+    for t in range(days):
+        for c in range(c0, c1):
+            v = x[t, c]
+            if v != v:  # noqa: PLR0124
+                seen = 0
+                for i in range(t - 1, max(-1, t - d), -1):
+                    past = x[i, c]
+                    if past == past:  # noqa: PLR0124
+                        seen += 1
+                        if seen == k:
+                            v = past
+                            break
+            out[t, c] = v
+
+
+@kernel
+def kth_element(
+    x: Array, out: Array, c0: int, c1: int, d: int, k: int, skip_nan: bool, skip_zero: bool
+) -> None:
+    """Write the k-th most recent of the last d days' values that are not skipped; NaN if there are fewer."""
+    for t in range(x.shape[0]):
+        for c in range(c0, c1):
+            value = math.nan
+            seen = 0
+            for i in range(t, max(-1, t - d), -1):
+                past = x[i, c]
+                if (skip_nan and past != past) or (skip_zero and past == 0.0):  # noqa: PLR0124
+                    continue
+                seen += 1
+                if seen == k:
+                    value = past
+                    break
+            out[t, c] = value
+
+
+@kernel
+def last_different(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
+    """Write the most recent of the last d days' values that differs from today's; NaN if there is none."""
+    for t in range(x.shape[0]):
+        for c in range(c0, c1):
+            today = x[t, c]
+            value = math.nan
+            if today == today:  # noqa: PLR0124
+                for i in range(t - 1, max(-1, t - d), -1):
+                    past = x[i, c]
+                    if past == past and past != today:  # noqa: PLR0124
+                        value = past
+                        break
+            out[t, c] = value
+
+
+@kernel
+def days_since_change(x: Array, out: Array, c0: int, c1: int, first: float) -> None:
+    """Write the days since the value last changed, `first` on the day of change; NaN where there is no value.
+
+    A missing value is no change; the first value is one.
+    """
+    for c in range(c0, c1):
+        last = math.nan
+        changed = 0
+        for t in range(x.shape[0]):
+            v = np.float64(x[t, c])
+            if v != v:  # noqa: PLR0124
+                out[t, c] = math.nan
+                continue
+            if v != last:
+                last = v
+                changed = t
+            out[t, c] = t - changed + first
+
+
+@kernel
+def hump(x: Array, size: Array, out: Array, c0: int, c1: int, share: float) -> None:
+    """Let x move by no more than share * size a day; smaller moves than that are not followed at all.
+
+    The first value, and one after a gap, is taken as it is. NaN and infinities give NaN.
+    """
+    for c in range(c0, c1):
+        held = math.nan
+        for t in range(x.shape[0]):
+            v = np.float64(x[t, c])
+            if not math.isfinite(v):
+                held = math.nan
+            elif held != held:  # noqa: PLR0124
+                held = v
+            else:
+                limit = share * np.float64(size[t, c])
+                if v - held > limit:
+                    held += limit
+                elif held - v > limit:
+                    held -= limit
+            out[t, c] = held
+
+
+@kernel
+def trade_when(enter: Array, value: Array, leave: Array, out: Array, c0: int, c1: int) -> None:
+    """NaN where `leave` > 0, else `value` where `enter` > 0, else what was held the day before."""
+    for c in range(c0, c1):
+        held = math.nan
+        for t in range(value.shape[0]):
+            if leave[t, c] > 0.0:
+                held = math.nan
+            elif enter[t, c] > 0.0:
+                held = np.float64(value[t, c])
+            out[t, c] = held
+
+
+@kernel
+def mask_outside(x: Array, inside: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
+    """Copy x where `inside` is set, NaN elsewhere."""
+    w = c1 - c0
+    for r in range(r0, r1):
+        a = x[r, c0:c1]
+        m = inside[r, c0:c1]
+        o = out[r, c0:c1]
+        for j in range(w):
+            o[j] = a[j] if m[j] else math.nan

@@ -1,0 +1,407 @@
+"""Variances, covariances and regressions over the last d days, accurate whatever the values' offset.
+
+As in `rolling`, a window is a suffix of one stretch of d days and a prefix of the next. Values are taken as differences
+from a shift, one per column and pair of stretches: the last finite value before the boundary. Squares of differences
+are small where squares of prices or volumes are not, so little is lost when the mean's square is subtracted. Where
+much would be lost all the same (the window's mean lies far from the shift, in its own deviations) the window
+is computed again in two passes about a shift of its own. A constant window has a variance of exactly 0.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from generator.backtest.kernels.jit import kernel
+
+Array = Any
+
+STD_DEV, ZSCORE, AV_DIFF = range(3)
+COVARIANCE, CORRELATION = range(2)
+REGRESSION = 10  # plus BRAIN's rettype, 0 to 9
+
+_STD_DEV = STD_DEV
+_ZSCORE = ZSCORE
+_AV_DIFF = AV_DIFF
+_COVARIANCE = COVARIANCE
+_CORRELATION = CORRELATION
+_REGRESSION = REGRESSION
+_HEAL = 1e4  # a squared mean this many times the variance costs four of the sixteen digits
+
+
+@kernel
+def choose_shift(x: Array, c0: int, w: int, b: int, d: int, shift: Array) -> None:  # noqa: C901  # one pass over the row, no calls in a kernel
+    """Take for each column the last finite value of the stretch before b, else the first of the stretch from b."""
+    days = x.shape[0]
+    if b > 0:
+        for j in range(w):
+            shift[j] = x[b - 1, c0 + j]
+    else:
+        for j in range(w):
+            shift[j] = x[0, c0 + j]
+    for j in range(w):
+        if math.isfinite(shift[j]):
+            continue
+        shift[j] = 0.0
+        found = False
+        for t in range(b - 1, b - d, -1):
+            v = x[t, c0 + j] if t >= 0 else math.nan
+            if math.isfinite(v):
+                shift[j] = v
+                found = True
+                break
+        if not found:
+            for t in range(b, min(b + d, days)):
+                v = x[t, c0 + j]
+                if math.isfinite(v):
+                    shift[j] = v
+                    break
+
+
+@kernel
+def _add_one(row: Array, shift: Array, n: Array, s: Array, ss: Array, w: int) -> None:
+    for j in range(w):
+        v = np.float64(row[j])
+        ok = v == v  # noqa: PLR0124
+        u = v - shift[j] if ok else 0.0
+        n[j] += 1.0 if ok else 0.0
+        s[j] += u
+        ss[j] += u * u
+
+
+@kernel
+def _mean_and_variance(n: Array, s: Array, ss: Array, mean: Array, variance: Array, w: int) -> bool:
+    """Turn sums into moments; say whether any of them lost too much."""
+    lost = False
+    for j in range(w):
+        share = 1.0 / n[j]
+        m = s[j] * share
+        v = ss[j] * share - m * m
+        mean[j] = m
+        variance[j] = v
+        lost |= m * m > _HEAL * v
+    return lost
+
+
+@kernel
+def _heal_one(x: Array, c0: int, t: int, d: int, shift: Array, mean: Array, variance: Array, w: int) -> None:
+    """Compute again in two passes what lost too much, about the window's own first value, the new shift."""
+    first = max(0, t - d + 1)
+    for j in range(w):
+        if not mean[j] * mean[j] > _HEAL * variance[j]:
+            continue
+        base = math.nan
+        n = 0.0
+        s = 0.0
+        for i in range(first, t + 1):
+            v = np.float64(x[i, c0 + j])
+            if v == v:  # noqa: PLR0124
+                if n == 0.0:
+                    base = v
+                s += v - base
+                n += 1.0
+        m = s / n
+        ss = 0.0
+        for i in range(first, t + 1):
+            v = np.float64(x[i, c0 + j])
+            if v == v:  # noqa: PLR0124
+                ss += (v - base - m) * (v - base - m)
+        variance[j] = ss / n
+        mean[j] = m
+        shift[j] = base
+
+
+@kernel
+def _finish_one(
+    row: Array,
+    out: Array,
+    shift: Array,
+    n: Array,
+    mean: Array,
+    variance: Array,
+    mode: int,
+    ddof: float,
+    w: int,
+) -> None:
+    if mode == _AV_DIFF:
+        for j in range(w):
+            out[j] = (np.float64(row[j]) - shift[j]) - mean[j]
+    elif mode == _ZSCORE:
+        for j in range(w):
+            deviation = math.sqrt(variance[j] * (n[j] / (n[j] - ddof)))
+            out[j] = ((np.float64(row[j]) - shift[j]) - mean[j]) / deviation
+    else:
+        for j in range(w):
+            out[j] = math.sqrt(variance[j] * (n[j] / (n[j] - ddof)))
+
+
+@kernel
+def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, ddof: float) -> None:
+    """Write STD_DEV, ZSCORE or AV_DIFF over the last d days for the columns c0 to c1."""
+    days = x.shape[0]
+    w = c1 - c0
+    suffix = np.empty((min(d, days), 3, w))
+    sums = np.empty((3, w))
+    both = np.empty((3, w))
+    mean = np.empty(w)
+    variance = np.empty(w)
+    shift = np.empty(w)
+    own = np.empty(w)
+    for b in range(0, days, d):
+        choose_shift(x, c0, w, b, d, shift)
+        if b > 0:
+            sums[:] = 0.0
+            for q in range(d - 1):
+                _add_one(x[b - 1 - q, c0:c1], shift, sums[0], sums[1], sums[2], w)
+                suffix[q] = sums
+        sums[:] = 0.0
+        for t in range(b, min(b + d, days)):
+            row = x[t, c0:c1]
+            _add_one(row, shift, sums[0], sums[1], sums[2], w)
+            q = d - 2 - (t - b)
+            if q >= 0 and b > 0:
+                for k in range(3):
+                    s = sums[k]
+                    o = suffix[q, k]
+                    r = both[k]
+                    for j in range(w):
+                        r[j] = s[j] + o[j]
+            else:
+                both[:] = sums
+            about = shift
+            if _mean_and_variance(both[0], both[1], both[2], mean, variance, w):
+                own[:] = shift
+                about = own
+                _heal_one(x, c0, t, d, own, mean, variance, w)
+            _finish_one(row, out[t, c0:c1], about, both[0], mean, variance, mode, ddof, w)
+
+
+@kernel
+def _add_two(rx: Array, ry: Array, sx: Array, sy: Array, sums: Array, w: int) -> None:
+    n = sums[0]
+    x1 = sums[1]
+    y1 = sums[2]
+    for j in range(w):
+        a = np.float64(rx[j])
+        b = np.float64(ry[j])
+        ok = a == a and b == b  # noqa: PLR0124
+        n[j] += 1.0 if ok else 0.0
+        x1[j] += a - sx[j] if ok else 0.0
+        y1[j] += b - sy[j] if ok else 0.0
+    x2 = sums[3]
+    y2 = sums[4]
+    xy = sums[5]
+    for j in range(w):
+        a = np.float64(rx[j])
+        b = np.float64(ry[j])
+        ok = a == a and b == b  # noqa: PLR0124
+        u = a - sx[j] if ok else 0.0
+        v = b - sy[j] if ok else 0.0
+        x2[j] += u * u
+        y2[j] += v * v
+        xy[j] += u * v
+
+
+@kernel
+def _two_moments(sums: Array, m: Array, w: int) -> bool:
+    """Turn six sums into means (m[0], m[1]), variances (m[2], m[3]) and the covariance (m[4])."""
+    n = sums[0]
+    lost = False
+    for k in range(2):
+        s = sums[1 + k]
+        ss = sums[3 + k]
+        mean = m[k]
+        variance = m[2 + k]
+        for j in range(w):
+            share = 1.0 / n[j]
+            mu = s[j] * share
+            v = ss[j] * share - mu * mu
+            mean[j] = mu
+            variance[j] = v
+            lost |= mu * mu > _HEAL * v
+    xy = sums[5]
+    mx = m[0]
+    my = m[1]
+    cov = m[4]
+    for j in range(w):
+        cov[j] = xy[j] / n[j] - mx[j] * my[j]
+    return lost
+
+
+@kernel
+def _heal_two(x: Array, y: Array, c0: int, t: int, d: int, sx: Array, sy: Array, m: Array, w: int) -> None:
+    first = max(0, t - d + 1)
+    for j in range(w):
+        if not (m[0, j] * m[0, j] > _HEAL * m[2, j] or m[1, j] * m[1, j] > _HEAL * m[3, j]):
+            continue
+        n = 0.0
+        bx = 0.0
+        by = 0.0
+        tx = 0.0
+        ty = 0.0
+        for i in range(first, t + 1):
+            a = np.float64(x[i, c0 + j])
+            b = np.float64(y[i, c0 + j])
+            if a == a and b == b:  # noqa: PLR0124
+                if n == 0.0:
+                    bx = a
+                    by = b
+                tx += a - bx
+                ty += b - by
+                n += 1.0
+        mx = tx / n
+        my = ty / n
+        xx = 0.0
+        yy = 0.0
+        xy = 0.0
+        for i in range(first, t + 1):
+            a = np.float64(x[i, c0 + j])
+            b = np.float64(y[i, c0 + j])
+            if a == a and b == b:  # noqa: PLR0124
+                u = a - bx - mx
+                v = b - by - my
+                xx += u * u
+                yy += v * v
+                xy += u * v
+        sx[j] = bx
+        sy[j] = by
+        m[0, j] = mx
+        m[1, j] = my
+        m[2, j] = xx / n
+        m[3, j] = yy / n
+        m[4, j] = xy / n
+
+
+@kernel
+def _correlate(m: Array, out: Array, mode: int, w: int) -> None:
+    vx = m[2]
+    vy = m[3]
+    cov = m[4]
+    if mode == _CORRELATION:
+        for j in range(w):
+            r = cov[j] / (math.sqrt(vx[j]) * math.sqrt(vy[j]))
+            r = 1.0 if r > 1.0 else (max(r, -1.0))
+            out[j] = r
+    else:
+        for j in range(w):
+            out[j] = cov[j] + 0.0 * vx[j] + 0.0 * vy[j]
+
+
+@kernel
+def _regress(
+    x: Array,
+    y: Array,
+    c0: int,
+    t: int,
+    d: int,
+    n: Array,
+    sx: Array,
+    sy: Array,
+    m: Array,
+    out: Array,
+    wanted: int,
+    w: int,
+) -> None:
+    """Write one result of the regression of y on x over the window that ends at t (BRAIN's rettype)."""
+    for j in range(w):
+        # a variance is NaN where the window holds an infinity, and so is all that follows from it
+        slope = m[4, j] / m[2, j] + 0.0 * m[3, j] if m[2, j] > 0.0 else math.nan
+        u = (np.float64(x[t, c0 + j]) - sx[j]) - m[0, j]
+        v = (np.float64(y[t, c0 + j]) - sy[j]) - m[1, j]
+        value = v - slope * u
+        if wanted == 1:
+            value = (m[1, j] + sy[j]) - slope * (m[0, j] + sx[j])
+        elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
+            value = slope
+        elif wanted == 3:  # noqa: PLR2004
+            value = (m[1, j] + sy[j]) + slope * u
+        elif wanted == 5:  # noqa: PLR2004
+            value = n[j] * m[3, j]
+        elif wanted == 6:  # noqa: PLR2004
+            value = (m[4, j] / m[2, j]) * (m[4, j] / m[3, j]) if m[2, j] > 0.0 else math.nan
+        elif wanted in (4, 7, 8, 9):
+            value = _residual_figure(x, y, c0 + j, t, d, n[j], sx[j], sy[j], m[:, j], slope, wanted)
+        out[j] = value
+
+
+@kernel
+def _residual_figure(
+    x: Array,
+    y: Array,
+    c: int,
+    t: int,
+    d: int,
+    n: float,
+    sx: float,
+    sy: float,
+    m: Array,
+    slope: float,
+    wanted: int,
+) -> float:
+    """Sum the squared residuals one by one: the short formula would cancel where the fit is good."""
+    sse = 0.0
+    for i in range(max(0, t - d + 1), t + 1):
+        a = np.float64(x[i, c])
+        b = np.float64(y[i, c])
+        if a == a and b == b:  # noqa: PLR0124
+            e = (b - sy - m[1]) - slope * (a - sx - m[0])
+            sse += e * e
+    if n == 0.0 or slope != slope:  # noqa: PLR0124
+        return math.nan
+    if wanted == 4:  # noqa: PLR2004
+        return sse
+    mse = sse / (n - 2.0) if n > 2.0 else math.nan  # noqa: PLR2004
+    if wanted == 7:  # noqa: PLR2004
+        return mse
+    sxx = n * m[2]
+    if wanted == 8:  # noqa: PLR2004
+        return math.sqrt(mse / sxx)
+    mean = m[0] + sx
+    return math.sqrt(mse * (1.0 / n + mean * mean / sxx))
+
+
+@kernel
+def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> None:
+    """Write COVARIANCE, CORRELATION or REGRESSION + rettype over the days on which both have a value."""
+    days = x.shape[0]
+    w = c1 - c0
+    suffix = np.empty((min(d, days), 6, w))
+    sums = np.empty((6, w))
+    both = np.empty((6, w))
+    m = np.empty((5, w))
+    sx = np.empty(w)
+    sy = np.empty(w)
+    own = np.empty((2, w))
+    for b in range(0, days, d):
+        choose_shift(x, c0, w, b, d, sx)
+        choose_shift(y, c0, w, b, d, sy)
+        if b > 0:
+            sums[:] = 0.0
+            for q in range(d - 1):
+                _add_two(x[b - 1 - q, c0:c1], y[b - 1 - q, c0:c1], sx, sy, sums, w)
+                suffix[q] = sums
+        sums[:] = 0.0
+        for t in range(b, min(b + d, days)):
+            _add_two(x[t, c0:c1], y[t, c0:c1], sx, sy, sums, w)
+            q = d - 2 - (t - b)
+            if q >= 0 and b > 0:
+                for k in range(6):
+                    s = sums[k]
+                    o = suffix[q, k]
+                    r = both[k]
+                    for j in range(w):
+                        r[j] = s[j] + o[j]
+            else:
+                both[:] = sums
+            ax = sx
+            ay = sy
+            if _two_moments(both, m, w):
+                own[0, :] = sx
+                own[1, :] = sy
+                ax = own[0]
+                ay = own[1]
+                _heal_two(x, y, c0, t, d, ax, ay, m, w)
+            if mode >= _REGRESSION:
+                _regress(x, y, c0, t, d, both[0], ax, ay, m, out[t, c0:c1], mode - _REGRESSION, w)
+            else:
+                _correlate(m, out[t, c0:c1], mode, w)

@@ -1,0 +1,324 @@
+"""Ranks: within a window of days, across instruments, and within groups.
+
+Across instruments a row is sorted through 32-bit keys: the upper bits are a monotone image of the value, the lower
+ones the column. numpy sorts such keys several to an instruction, without the GIL. What the image could not tell apart is
+put right afterwards by the values themselves, so the order is exact.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from generator.backtest.kernels.inverse import cdf, inverse_cdf
+from generator.backtest.kernels.jit import kernel
+
+Array = Any
+
+_MISSING = np.uint32(0xFFFFFFFF)
+_SIGN_CLEARED = np.int64(0x7FFFFFFFFFFFFFFF)
+_NEAR_ZERO = 2.0**-16
+_ROWS = 32
+
+RANK, QUANTILE, DENSE = range(3)
+_RANK = RANK
+_QUANTILE = QUANTILE
+
+
+@kernel
+def ts_rank(x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float) -> None:
+    """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1."""
+    days = x.shape[0]
+    w = c1 - c0
+    twice = np.empty(w, np.int64)
+    count = np.empty(w, np.int64)
+    today = np.empty(w)
+    for t in range(days):
+        row = x[t, c0:c1]
+        for j in range(w):
+            today[j] = row[j]
+            twice[j] = 0
+            count[j] = 0
+        for i in range(max(0, t - d + 1), t):
+            past = x[i, c0:c1]
+            for j in range(w):
+                v = np.float64(past[j])
+                twice[j] += np.int64(v < today[j]) + np.int64(v <= today[j])
+            for j in range(w):
+                count[j] += np.int64(past[j] == past[j])
+        o = out[t, c0:c1]
+        for j in range(w):
+            share = 0.5 * twice[j] / count[j] if count[j] > 0 else lonely
+            o[j] = share + constant if today[j] == today[j] else math.nan
+
+
+@kernel
+def spread_quantile(
+    rank: Array, count: Array, out: Array, r0: int, r1: int, c0: int, c1: int, driver: int
+) -> None:
+    """Squeeze a rank of n values from [0, 1] to [1/n, 1 - 1/n] and write the driver's quantile of it."""
+    for r in range(r0, r1):
+        for c in range(c0, c1):
+            n = np.float64(count[r, c])
+            out[r, c] = inverse_cdf(driver, 1.0 / n + rank[r, c] * (1.0 - 2.0 / n))
+
+
+@kernel
+def spread_cdf(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, driver: int) -> None:
+    """Write the driver's distribution function."""
+    for r in range(r0, r1):
+        for c in range(c0, c1):
+            out[r, c] = cdf(driver, np.float64(x[r, c]))
+
+
+@kernel
+def _bits_for(n: int) -> int:
+    bits = 1
+    while (1 << bits) < n:
+        bits += 1
+    return bits
+
+
+@kernel
+def pack_rows(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
+    """Write the sortable keys of the rows r0 to r1 and the number of values in each; set `out` to NaN."""
+    n = x.shape[1]
+    column_bits = np.uint64(_bits_for(n))
+    top = np.uint64((1 << (32 - _bits_for(n))) - 4)  # leaves room for both infinities and for _MISSING
+    v = np.empty(n)
+    magnitude = np.empty(n + 1)
+    whole = magnitude.view(np.int64)
+    image = np.empty(n, np.int64)
+    for r in range(r0, r1):
+        row = x[r]
+        k = keys[r - r0]
+        out[r, :] = math.nan
+        largest = 0.0
+        for j in range(n):
+            v[j] = row[j]
+            a = abs(v[j])
+            largest = a if (a > largest and a < math.inf) else largest
+        floor = largest * _NEAR_ZERO + 1e-300
+        magnitude[n] = floor
+        for j in range(n):
+            magnitude[j] = abs(v[j]) + floor
+        base = whole[n]
+        low = _SIGN_CLEARED
+        high = -_SIGN_CLEARED
+        count = 0
+        for j in range(n):
+            q = whole[j] - base if v[j] >= 0.0 else base - whole[j]
+            finite = abs(v[j]) < math.inf
+            image[j] = q
+            low = min(low, q) if finite else low
+            high = max(high, q) if finite else high
+            count += 1 if v[j] == v[j] else 0
+        counts[r - r0] = count
+        shift = np.uint64(0)
+        while high > low and np.uint64(high - low) >> shift > top:
+            shift += np.uint64(1)
+        for j in range(n):
+            q = (np.uint64(min(max(image[j], low), high) - low) >> shift) + np.uint64(1)
+            q = np.uint64(0) if v[j] == -math.inf else (top + np.uint64(2) if v[j] == math.inf else q)
+            packed = np.uint32(q << column_bits | np.uint64(j))
+            k[j] = packed if v[j] == v[j] else _MISSING
+
+
+@kernel
+def _settle(row: Array, order: Array, a: int, b: int) -> None:
+    """Sort order[a:b] by the values themselves (Shell's sort: mostly a handful of near-equal values)."""
+    gap = 1
+    while gap < (b - a) // 3:
+        gap = 3 * gap + 1
+    while gap >= 1:
+        for i in range(a + gap, b):
+            c = order[i]
+            v = row[c]
+            p = i - gap
+            while p >= a and row[order[p]] > v:
+                order[p + gap] = order[p]
+                p -= gap
+            order[p + gap] = c
+        gap //= 3
+
+
+@kernel
+def _unpack(row: Array, keys: Array, count: int, order: Array) -> None:
+    """Write the columns of a row's values in their exact order."""
+    n = row.shape[0]
+    column_bits = _bits_for(n)
+    mask = np.uint32((1 << column_bits) - 1)
+    for i in range(count):
+        order[i] = np.int32(keys[i] & mask)
+    i = 0
+    while i < count:
+        e = i + 1
+        image = keys[i] >> np.uint32(column_bits)
+        while e < count and keys[e] >> np.uint32(column_bits) == image:
+            e += 1
+        if e > i + 1:
+            _settle(row, order, i, e)
+        i = e
+
+
+@kernel
+def finish_rank(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int, lonely: float) -> None:
+    """Write (mean rank - 1) / (n - 1) from sorted keys."""
+    n = x.shape[1]
+    order = np.empty(n, np.int32)
+    for r in range(r0, r1):
+        row = x[r]
+        o = out[r]
+        count = counts[r - r0]
+        _unpack(row, keys[r - r0], count, order)
+        if count == 1:
+            o[order[0]] = lonely
+            continue
+        last = count - 1.0
+        i = 0
+        while i < count:
+            v = row[order[i]]
+            e = i + 1
+            while e < count and row[order[e]] == v:
+                e += 1
+            if e == i + 1:
+                o[order[i]] = i / last
+            else:
+                share = 0.5 * (i + e - 1) / last
+                for p in range(i, e):
+                    o[order[p]] = share
+            i = e
+
+
+@kernel
+def finish_quantile(
+    x: Array,
+    out: Array,
+    keys: Array,
+    counts: Array,
+    r0: int,
+    r1: int,
+    driver: int,
+    sigma: float,
+    lonely: float,
+) -> None:
+    """Write sigma times the driver's quantile of the squeezed rank from sorted keys."""
+    finish_rank(x, out, keys, counts, r0, r1, lonely)
+    for r in range(r0, r1):
+        share = 1.0 / max(1, counts[r - r0])
+        for j in range(x.shape[1]):
+            p = np.float64(out[r, j])
+            if p == p:  # noqa: PLR0124
+                out[r, j] = sigma * inverse_cdf(driver, share + p * (1.0 - 2.0 * share))
+
+
+@kernel
+def finish_dense(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
+    """Give the different values of each row numbers 0, 1 ... in their order, from sorted keys."""
+    order = np.empty(x.shape[1], np.int32)
+    for r in range(r0, r1):
+        row = x[r]
+        count = counts[r - r0]
+        _unpack(row, keys[r - r0], count, order)
+        number = -1
+        for i in range(count):
+            if i == 0 or row[order[i]] != row[order[i - 1]]:
+                number += 1
+            out[r, order[i]] = number
+
+
+@kernel
+def finish_group_rank(
+    x: Array,
+    group: Array,
+    out: Array,
+    keys: Array,
+    counts: Array,
+    r0: int,
+    r1: int,
+    groups: int,
+    lonely: float,
+) -> None:
+    """Write (mean rank - 1) / (n - 1) within each group from sorted keys; NaN for members of none."""
+    n = x.shape[1]
+    order = np.empty(n, np.int32)
+    sorted_ = np.empty(n, np.int32)
+    start = np.empty(groups + 1, np.int32)
+    for r in range(r0, r1):
+        row = x[r]
+        g = group[r]
+        o = out[r]
+        count = counts[r - r0]
+        _unpack(row, keys[r - r0], count, order)
+        _by_group(g, order, count, sorted_, start)
+        for k in range(groups):
+            a = start[k]
+            b = start[k + 1]
+            if b == a + 1:
+                o[sorted_[a]] = lonely
+                continue
+            last = b - a - 1.0
+            i = a
+            while i < b:
+                v = row[sorted_[i]]
+                e = i + 1
+                while e < b and row[sorted_[e]] == v:
+                    e += 1
+                share = (0.5 * (i + e - 1) - a) / last
+                for p in range(i, e):
+                    o[sorted_[p]] = share
+                i = e
+
+
+@kernel
+def _by_group(g: Array, order: Array, count: int, sorted_: Array, start: Array) -> None:
+    """Split an order by group, each group keeping it; start[k] to start[k+1] are the members of k."""
+    groups = start.shape[0] - 1
+    start[:] = 0
+    for i in range(count):
+        k = g[order[i]]
+        if k >= 0:
+            start[k + 1] += 1
+    for k in range(groups):
+        start[k + 1] += start[k]
+    place = start.copy()
+    for i in range(count):
+        k = g[order[i]]
+        if k >= 0:
+            sorted_[place[k]] = order[i]
+            place[k] += 1
+
+
+def sorted_rows(x: Array, out: Array, r0: int, r1: int) -> Any:
+    """Yield (keys, counts, first row, end row) for small batches of rows, their keys sorted."""
+    keys = np.empty((_ROWS, x.shape[1]), np.uint32)
+    counts = np.empty(_ROWS, np.int64)
+    for a in range(r0, r1, _ROWS):
+        b = min(a + _ROWS, r1)
+        pack_rows(x, out, keys, counts, a, b)
+        keys[: b - a].sort(axis=1)
+        yield keys, counts, a, b
+
+
+def rank(x: Array, out: Array, r0: int, r1: int, lonely: float) -> None:
+    """Write the rank across instruments of the rows r0 to r1."""
+    for keys, counts, a, b in sorted_rows(x, out, r0, r1):
+        finish_rank(x, out, keys, counts, a, b, lonely)
+
+
+def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, lonely: float) -> None:
+    """Write the quantile across instruments of the rows r0 to r1."""
+    for keys, counts, a, b in sorted_rows(x, out, r0, r1):
+        finish_quantile(x, out, keys, counts, a, b, driver, sigma, lonely)
+
+
+def dense(x: Array, out: Array, r0: int, r1: int) -> None:
+    """Give the different values of the rows r0 to r1 numbers."""
+    for keys, counts, a, b in sorted_rows(x, out, r0, r1):
+        finish_dense(x, out, keys, counts, a, b)
+
+
+def group_rank(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, lonely: float) -> None:
+    """Write the rank within groups of the rows r0 to r1."""
+    for keys, counts, a, b in sorted_rows(x, out, r0, r1):
+        finish_group_rank(x, group, out, keys, counts, a, b, groups, lonely)

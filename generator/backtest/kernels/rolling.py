@@ -1,0 +1,321 @@
+"""Sums, products and extremes over the last d days, at a cost that does not depend on d.
+
+Days are cut into stretches of d. A window is the end of one stretch and the beginning of the next, so its result is
+the suffix of the one combined with the prefix of the other (van Herk 1992, Gil and Werman 1993). Nothing is ever
+subtracted: no error builds up, and an infinity is gone when its window is.
+
+Days before the panel's first are missing, as NaN is; a window with no value gives NaN.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from generator.backtest.kernels.jit import kernel
+
+Array = Any
+
+SUM, MEAN, PRODUCT, COUNT_NANS, COUNT = range(5)
+MAX, MIN, ARG_MAX, ARG_MIN = range(4)
+_PRODUCT = PRODUCT
+_MEAN = MEAN
+_COUNT_NANS = COUNT_NANS
+_COUNT = COUNT
+
+
+@kernel
+def _accumulate(row: Array, count: Array, total: Array, mode: int, w: int) -> None:
+    if mode == _PRODUCT:
+        for j in range(w):
+            v = np.float64(row[j])
+            ok = v == v  # noqa: PLR0124
+            count[j] += 1.0 if ok else 0.0
+            total[j] *= v if ok else 1.0
+    else:
+        for j in range(w):
+            v = np.float64(row[j])
+            ok = v == v  # noqa: PLR0124
+            count[j] += 1.0 if ok else 0.0
+            total[j] += v if ok else 0.0
+
+
+@kernel
+def _finish(out: Array, count: Array, total: Array, mode: int, d: int, w: int) -> None:
+    if mode == _COUNT_NANS:
+        for j in range(w):
+            out[j] = d - count[j]
+    elif mode == _COUNT:
+        for j in range(w):
+            out[j] = count[j]
+    elif mode == _MEAN:
+        for j in range(w):
+            out[j] = total[j] / count[j]
+    else:
+        for j in range(w):
+            out[j] = total[j] if count[j] > 0.0 else math.nan
+
+
+@kernel
+def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> None:
+    """Write SUM, MEAN, PRODUCT, COUNT_NANS or COUNT of the last d days for the columns c0 to c1."""
+    days = x.shape[0]
+    w = c1 - c0
+    span = min(d, days)
+    start = 1.0 if mode == _PRODUCT else 0.0
+    suffix_count = np.empty((span, w))
+    suffix_total = np.empty((span, w))
+    count = np.empty(w)
+    total = np.empty(w)
+    row_count = np.empty(w)
+    row_total = np.empty(w)
+    for b in range(0, days, d):
+        if b > 0:
+            count[:] = 0.0
+            total[:] = start
+            for q in range(d - 1):
+                _accumulate(x[b - 1 - q, c0:c1], count, total, mode, w)
+                suffix_count[q, :] = count
+                suffix_total[q, :] = total
+        count[:] = 0.0
+        total[:] = start
+        for t in range(b, min(b + d, days)):
+            _accumulate(x[t, c0:c1], count, total, mode, w)
+            q = d - 2 - (t - b)
+            if q < 0 or b == 0:
+                _finish(out[t, c0:c1], count, total, mode, d, w)
+                continue
+            sc = suffix_count[q]
+            st = suffix_total[q]
+            for j in range(w):
+                row_count[j] = count[j] + sc[j]
+            if mode == _PRODUCT:
+                for j in range(w):
+                    row_total[j] = total[j] * st[j]
+            else:
+                for j in range(w):
+                    row_total[j] = total[j] + st[j]
+            _finish(out[t, c0:c1], row_count, row_total, mode, d, w)
+
+
+@kernel
+def _raise_max(row: Array, best: Array, w: int) -> None:
+    for j in range(w):
+        best[j] = row[j] if (row[j] > best[j] or best[j] != best[j]) else best[j]
+
+
+@kernel
+def _sink_min(row: Array, best: Array, w: int) -> None:
+    for j in range(w):
+        best[j] = row[j] if (row[j] < best[j] or best[j] != best[j]) else best[j]
+
+
+@kernel
+def _extend(row: Array, best: Array, largest: bool, w: int) -> None:
+    if largest:
+        _raise_max(row, best, w)
+    else:
+        _sink_min(row, best, w)
+
+
+@kernel
+def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool) -> None:
+    """Write the largest (or smallest) value of the last d days for the columns c0 to c1."""
+    days = x.shape[0]
+    w = c1 - c0
+    suffix = np.empty((min(d, days), w), x.dtype)
+    best = np.empty(w, x.dtype)
+    for b in range(0, days, d):
+        if b > 0:
+            best[:] = math.nan
+            for q in range(d - 1):
+                _extend(x[b - 1 - q, c0:c1], best, largest, w)
+                suffix[q, :] = best
+        best[:] = math.nan
+        for t in range(b, min(b + d, days)):
+            _extend(x[t, c0:c1], best, largest, w)
+            o = out[t, c0:c1]
+            o[:] = best
+            q = d - 2 - (t - b)
+            if q >= 0 and b > 0:
+                _extend(suffix[q], o, largest, w)
+
+
+@kernel
+def _place(row: Array, t: int, best: Array, place: Array, sign: float, strict: bool, w: int) -> None:
+    """Let a row's values take the place of those that they beat; without `strict`, of those they equal too."""
+    if strict:
+        for j in range(w):
+            v = sign * np.float64(row[j])
+            beats = v > best[j] or (v == v and best[j] != best[j])  # noqa: PLR0124
+            best[j] = v if beats else best[j]
+            place[j] = t if beats else place[j]
+    else:
+        for j in range(w):
+            v = sign * np.float64(row[j])
+            beats = v >= best[j] or (v == v and best[j] != best[j])  # noqa: PLR0124
+            best[j] = v if beats else best[j]
+            place[j] = t if beats else place[j]
+
+
+@kernel
+def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool, newest: bool) -> None:
+    """Write how many days ago the extreme of the last d days was; of equal ones the newest, or the oldest."""
+    days = x.shape[0]
+    w = c1 - c0
+    span = min(d, days)
+    sign = 1.0 if largest else -1.0
+    suffix_best = np.empty((span, w))
+    suffix_place = np.empty((span, w))
+    best = np.empty(w)
+    place = np.empty(w)
+    for b in range(0, days, d):
+        if b > 0:
+            best[:] = math.nan
+            place[:] = math.nan
+            for q in range(d - 1):
+                _place(x[b - 1 - q, c0:c1], b - 1 - q, best, place, sign, newest, w)
+                suffix_best[q, :] = best
+                suffix_place[q, :] = place
+        best[:] = math.nan
+        place[:] = math.nan
+        for t in range(b, min(b + d, days)):
+            _place(x[t, c0:c1], t, best, place, sign, not newest, w)
+            o = out[t, c0:c1]
+            q = d - 2 - (t - b)
+            if q < 0 or b == 0:
+                for j in range(w):
+                    o[j] = t - place[j]
+                continue
+            older = suffix_best[q]
+            older_place = suffix_place[q]
+            for j in range(w):
+                wins = best[j] > older[j] or (best[j] == older[j] and newest) or older[j] != older[j]
+                o[j] = t - (place[j] if wins else older_place[j])
+
+
+@kernel
+def rolling_scale(x: Array, low: Array, high: Array, out: Array, c0: int, c1: int, constant: float) -> None:
+    """Write (x - low) / (high - low) + constant, NaN where the window is constant."""
+    w = c1 - c0
+    for t in range(x.shape[0]):
+        a = x[t, c0:c1]
+        lo = low[t, c0:c1]
+        hi = high[t, c0:c1]
+        o = out[t, c0:c1]
+        for j in range(w):
+            o[j] = (np.float64(a[j]) - lo[j]) / (np.float64(hi[j]) - lo[j]) + constant
+
+
+@kernel
+def delay(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
+    """Write the value of d days ago."""
+    for t in range(x.shape[0]):
+        if t < d:
+            out[t, c0:c1] = math.nan
+        else:
+            out[t, c0:c1] = x[t - d, c0:c1]
+
+
+@kernel
+def delta(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
+    """Write the difference to the value of d days ago."""
+    w = c1 - c0
+    for t in range(x.shape[0]):
+        o = out[t, c0:c1]
+        if t < d:
+            o[:] = math.nan
+            continue
+        a = x[t, c0:c1]
+        b = x[t - d, c0:c1]
+        for j in range(w):
+            o[j] = a[j] - b[j]
+
+
+@kernel
+def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) -> None:
+    """Write the mean of the last d days with weights d, d-1 ... 1 from the newest.
+
+    Sparse: a missing value counts as 0 with its weight. Dense: it is left out with its weight.
+    Prefix: with S the sum and A the sum weighted 1, 2 ... from the stretch's first day, weights that reach d today
+    give A + (d - k) S on its k-th day. Suffix: one more day back adds 1 to every weight, thus the sum so far.
+    """
+    days = x.shape[0]
+    w = c1 - c0
+    span = min(d, days)
+    suffix = np.zeros((span, 3, w))
+    state = np.zeros((5, w))
+    full = d * (d + 1) * 0.5
+    for b in range(0, days, d):
+        if b > 0:
+            state[:] = 0.0
+            for q in range(d - 1):
+                _decay_back(x[b - 1 - q, c0:c1], state, w)
+                suffix[q, 0, :] = state[1]
+                suffix[q, 1, :] = state[3]
+                suffix[q, 2, :] = state[2]
+        state[:] = 0.0
+        for t in range(b, min(b + d, days)):
+            k = t - b + 1
+            _decay_on(x[t, c0:c1], state, k, w)
+            q = d - 1 - k
+            if q < 0 or b == 0:
+                _decay_finish(out[t, c0:c1], state, state, float(d - k), 0.0, full, dense, w)
+            else:
+                _decay_finish(out[t, c0:c1], state, suffix[q], float(d - k), 1.0, full, dense, w)
+
+
+@kernel
+def _decay_on(row: Array, state: Array, k: int, w: int) -> None:
+    total = state[0]
+    weighted = state[1]
+    count = state[2]
+    weights = state[3]
+    for j in range(w):
+        v = np.float64(row[j])
+        ok = v == v  # noqa: PLR0124
+        u = v if ok else 0.0
+        n = 1.0 if ok else 0.0
+        total[j] += u
+        weighted[j] += k * u
+        count[j] += n
+        weights[j] += k * n
+
+
+@kernel
+def _decay_back(row: Array, state: Array, w: int) -> None:
+    total = state[0]
+    weighted = state[1]
+    count = state[2]
+    weights = state[3]
+    for j in range(w):
+        v = np.float64(row[j])
+        ok = v == v  # noqa: PLR0124
+        total[j] += v if ok else 0.0
+        count[j] += 1.0 if ok else 0.0
+        weighted[j] += total[j]
+        weights[j] += count[j]
+
+
+@kernel
+def _decay_finish(
+    o: Array, state: Array, older: Array, lift: float, share: float, full: float, dense: bool, w: int
+) -> None:
+    total = state[0]
+    weighted = state[1]
+    count = state[2]
+    weights = state[3]
+    old_weighted = older[0]
+    old_weights = older[1]
+    old_count = older[2]
+    for j in range(w):
+        top = weighted[j] + (lift * total[j] if lift > 0.0 else 0.0)
+        n = count[j]
+        bottom = weights[j] + lift * count[j]
+        if share > 0.0:
+            top += old_weighted[j]
+            n += old_count[j]
+            bottom += old_weights[j]
+        if not dense:
+            bottom = full
+        o[j] = top / bottom if n > 0.0 else math.nan

@@ -1,0 +1,53 @@
+"""A panel: what is known of each instrument on each day."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Dates x instruments, both in rising order; arrays are C-contiguous and must not be written to.
+
+    `fields` are floats with NaN for what is missing. `groups` are int32 codes from 0, -1 for no group, and
+    `group_names` what the codes stand for. `universe`, where there is one, says who belongs to it each day. `source`
+    is "panel" for a user's data and "synthetic" for invented ones.
+    """
+
+    dates: npt.NDArray[np.datetime64]
+    symbols: tuple[str, ...]
+    fields: Mapping[str, Matrix]
+    groups: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    universe: npt.NDArray[np.bool_] | None = None
+    source: str = "panel"
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the number of days and of instruments."""
+        return len(self.dates), len(self.symbols)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return how the fields are stored: float32 or float64."""
+        return next(iter(self.fields.values())).dtype if self.fields else np.dtype(np.float64)
+
+    def group_sizes(self) -> dict[str, int]:
+        """Return how many groups each grouping has, the market as one of all instruments."""
+        sizes = {name: max(1, len(self.group_names.get(name, ()))) for name in self.groups}
+        for name, codes in self.groups.items():
+            if name not in self.group_names:
+                sizes[name] = int(codes.max(initial=0)) + 1
+        return {"market": 1, **sizes}
+
+    def group_codes(self, name: str) -> npt.NDArray[np.int32]:
+        """Return a grouping's codes; `market` is always there."""
+        if name not in self.groups and name == "market":
+            return np.zeros(self.shape, dtype=np.int32)
+        return self.groups[name]

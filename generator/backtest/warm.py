@@ -1,0 +1,37 @@
+"""`python -m generator.backtest.warm`: compile the kernels into their cache, so that no first run waits for it.
+
+Every operator of the catalogue is evaluated once on a tiny panel, in its simplest form.
+"""
+
+from generator.backtest.evaluate import evaluate
+from generator.backtest.settings import Settings
+from generator.backtest.synthetic import synthetic_panel
+from generator.catalogue import Kind, Operator, load_catalogue
+from generator.language.tree import Call, Field, Node, Number
+
+_ARGUMENTS: dict[Kind, Node] = {
+    Kind.MATRIX: Field("close"),
+    Kind.GROUP: Field("sector"),
+    Kind.INTEGER: Number(5),
+    Kind.NUMBER: Number(2),
+}
+
+
+def simplest(operator: Operator) -> Call | None:
+    """Return the operator with arguments for what has no default, None if a kind has no simple argument."""
+    wanted = [parameter.kind for parameter in operator.parameters if parameter.default is None]
+    if any(kind not in _ARGUMENTS for kind in wanted):
+        return None
+    return Call(operator.name, tuple(_ARGUMENTS[kind] for kind in wanted))
+
+
+def main() -> None:
+    """Compile what the default settings use."""
+    calls = [simplest(operator) for operator in load_catalogue().operators.values()]
+    evaluate(
+        [call for call in calls if call is not None], synthetic_panel(days=60, instruments=20), Settings()
+    )
+
+
+if __name__ == "__main__":
+    main()

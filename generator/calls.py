@@ -1,0 +1,95 @@
+"""One call to Ollama: a prompt goes out, a record of what came back returns, whatever came."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.clock import Clock
+from fleet.errors import OllamaError
+from fleet.ollama import Ollama
+from fleet.units import Seconds
+from generator.assignment import Assignment
+from generator.gate import Flight
+from generator.prompt import Prompt
+from generator.records import CallRecord
+from generator.texts import storable
+
+# A token takes seconds even where a model runs on the CPU; a minute of silence in mid-answer is a hang.
+STALL: Seconds = 60.0
+_REASON_LIMIT = 32
+_SAMPLING: Mapping[str, Any] = {"temperature": 0.9, "top_p": 0.95}
+
+
+class Caller:
+    """Calls Ollama with one rung's model and options.
+
+    A server that refuses schemas is asked without from then on: `schemas` is False.
+    """
+
+    def __init__(
+        self,
+        ollama: Ollama,
+        assignment: Assignment,
+        *,
+        clock: Clock,
+        keep_alive: Seconds,
+        first_token: Seconds,
+        stall: Seconds = STALL,
+        source: str = "model",
+    ) -> None:
+        self._ollama = ollama
+        self._assignment = assignment
+        self._clock = clock
+        self._keep_alive = keep_alive
+        self._first_token = first_token
+        self._stall = stall
+        self._source = source
+        self.schemas = True
+
+    def call(self, prompt: Prompt, flight: Flight) -> CallRecord | None:
+        """Send a prompt and return the finished call, also a failed one; None if it was cut by us."""
+        text, error, status = "", None, 200
+        done_reason, figures = "", dict[str, int]()
+        try:
+            answer = self._ollama.generate(
+                self._body(prompt), first_token=self._first_token, stall=self._stall, cancel=flight.cancel
+            )
+            text, done_reason, figures = storable(answer.text), answer.done_reason, dict(answer.figures)
+        except OllamaError as failure:
+            error, status = storable(failure.message), failure.status
+        if flight.cancel.cancelled:
+            return None
+        return CallRecord(
+            id=call_id(flight.started),
+            started=flight.started,
+            ended=max(self._clock.time(), flight.started),
+            model=self._assignment.model,
+            rung=self._assignment.rung,
+            switches=self._assignment.switches,
+            prompt=prompt.text,
+            status=status,
+            reply=text,
+            error=error,
+            done_reason=storable(done_reason)[:_REASON_LIMIT],
+            prompt_tokens=figures.get("prompt_eval_count"),
+            reply_tokens=figures.get("eval_count"),
+            seed=prompt.seed,
+            source=self._source,
+        )
+
+    def _body(self, prompt: Prompt) -> dict[str, Any]:
+        options = {**_SAMPLING, "seed": prompt.seed, "num_predict": prompt.reply_tokens}
+        body: dict[str, Any] = {
+            "model": self._assignment.model,
+            "prompt": prompt.text,
+            "options": {**options, **self._assignment.options},
+            "keep_alive": f"{round(self._keep_alive)}s",
+        }
+        if self.schemas:
+            body["format"] = prompt.schema
+        return body
+
+
+def call_id(started: float) -> str:
+    """Return a new call's id, which sorts by time."""
+    return f"{int(started * 1000):011x}-{os.urandom(4).hex()}"

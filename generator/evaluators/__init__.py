@@ -1,0 +1,1 @@
+"""What finds out how good an expression is, behind one protocol: see `base`."""

@@ -1,0 +1,199 @@
+"""The local evaluator: the backtest of `generator.backtest` on the user's panel or a made-up one.
+
+Its plan is light, so that the first request need not wait for numba: what it evaluates under follows from the
+settings alone.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fleet.errors import GeneratorError
+from fleet.logs import fields
+from fleet.settings import PanelSettings
+from fleet.units import Seconds
+from generator.catalogue import Catalogue, Kind, load_catalogue
+from generator.evaluators.base import Fault, Result
+from generator.language import ExpressionError, Node, parse, show
+from generator.records import COUNTS, METRICS, Candidate, Performance, Ruleset, Source
+from generator.scope import with_fields
+
+if TYPE_CHECKING:
+    from generator.backtest.errors import EvaluationError
+    from generator.backtest.evaluate import Evaluation
+    from generator.backtest.panel import Panel
+    from generator.backtest.settings import Settings
+
+_log = logging.getLogger(__name__)
+# Candidates that are evaluated at once: enough to share subexpressions, few enough to see alphas come.
+BATCH = 8
+# What the made-up panel has; a test holds this to the panel itself.
+SYNTHETIC_FIELDS: Mapping[str, Kind] = {
+    **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "returns"), Kind.MATRIX),
+    **dict.fromkeys(("adv20", "cap", "sharesout"), Kind.MATRIX),
+    **dict.fromkeys(("market", "sector", "industry", "subindustry"), Kind.GROUP),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """What will evaluate, before anything heavy is imported."""
+
+    panel: PanelSettings
+    source: Source
+
+    @property
+    def synthetic(self) -> bool:
+        """Tell whether the panel is made up."""
+        return not self.panel.path
+
+    @property
+    def rules(self) -> Ruleset:
+        """Return what evaluations are made under."""
+        settings = {
+            "panel": self.panel.path or "synthetic",
+            "delay": self.panel.delay,
+            "decay": self.panel.decay,
+            "neutralization": self.panel.neutralization,
+            "truncation": self.panel.truncation,
+        }
+        return Ruleset(self.source, settings)
+
+    @property
+    def fields(self) -> Mapping[str, Kind] | None:
+        """Return the fields that are certainly there; None where only the panel can tell."""
+        return SYNTHETIC_FIELDS if self.synthetic else None
+
+    def load(self) -> "LocalEvaluator":
+        """Return the evaluator with its panel; raise GeneratorError if there is none to be had."""
+        panel = open_panel(self.panel.path)
+        return LocalEvaluator(panel, backtest_settings(self.panel), self.rules)
+
+
+def open_panel(path: str) -> "Panel":
+    """Return the panel at a path, the made-up one where the path is empty; raise GeneratorError."""
+    if path:
+        raise GeneratorError(
+            f"{path}: a panel of your own cannot be read in this version",
+            hint="Leave [panel] path and --panel out; the synthetic panel is used then.",
+        )
+    try:
+        from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
+
+        return synthetic_panel()
+    except ImportError as error:
+        raise GeneratorError(
+            f"the local evaluator is not installed: {error}",
+            hint="Install Model Fleet with its extra: pip install '.[backtest]'",
+        ) from error
+
+
+def backtest_settings(panel: PanelSettings) -> "Settings":
+    """Return the engine's settings that `[panel]` means."""
+    from generator.backtest.settings import Neutralization, Settings  # noqa: PLC0415
+
+    return Settings(
+        delay=panel.delay,
+        decay=panel.decay,
+        neutralization=Neutralization(panel.neutralization),
+        truncation=panel.truncation,
+    )
+
+
+def panel_fields(panel: "Panel") -> Mapping[str, Kind]:
+    """Return a panel's fields and groupings with their kinds."""
+    return {
+        **dict.fromkeys(panel.fields, Kind.MATRIX),
+        **dict.fromkeys(panel.group_sizes(), Kind.GROUP),
+    }
+
+
+class LocalEvaluator:
+    """Backtests batches in the calling thread; subexpressions that a batch shares are computed once."""
+
+    def __init__(self, panel: "Panel", settings: "Settings", rules: Ruleset) -> None:
+        from generator.backtest import evaluate  # noqa: PLC0415  # loaded by now, with numba
+
+        self._backtest = evaluate
+        self._panel = panel
+        self._settings = settings
+        self._rules = rules
+        self._engine = evaluate.engine_for(panel, settings)
+        self._catalogue = with_fields(load_catalogue(), self.fields)
+        self._batch: list[Candidate] = []
+        # The first ones go alone: kernels are compiled at their very first use, and somebody waits to see.
+        self._size = 1
+
+    @property
+    def source(self) -> Source:
+        """Return what its figures are about."""
+        return self._rules.source
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return what it evaluates under."""
+        return self._rules.settings
+
+    @property
+    def fields(self) -> Mapping[str, Kind]:
+        """Return the panel's fields and groupings."""
+        return panel_fields(self._panel)
+
+    @property
+    def free(self) -> int:
+        """Return how many candidates it takes now."""
+        return self._size - len(self._batch)
+
+    def submit(self, candidates: Sequence[Candidate]) -> None:
+        """Take candidates in."""
+        self._batch.extend(candidates)
+
+    def results(self, patience: Seconds) -> Sequence[tuple[Candidate, Result]]:  # noqa: ARG002  # it never waits
+        """Evaluate what was taken in."""
+        batch, self._batch = self._batch, []
+        read = [(candidate, tree_of(candidate, self._catalogue)) for candidate in batch]
+        trees = [tree for _, tree in read if not isinstance(tree, Fault)]
+        results = iter(self._evaluated(trees) if trees else [])
+        return [(one, tree if isinstance(tree, Fault) else next(results)) for one, tree in read]
+
+    def _evaluated(self, trees: Sequence[Node]) -> list[Result]:
+        """Evaluate trees together; where the engine itself fails, one by one, to find whose fault it is."""
+        try:
+            outcomes = self._backtest.evaluate(trees, self._panel, self._settings, engine=self._engine)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not hold up what waits behind it
+            if len(trees) > 1:
+                return [result for tree in trees for result in self._evaluated([tree])]
+            _log.exception("evaluator.failed", extra=fields(expression=show(trees[0])))
+            return [Fault(f"the evaluator failed on it ({type(error).__name__})")]
+        self._size = min(2 * self._size, BATCH)
+        return [_result(outcome) for outcome in outcomes]
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._batch = []
+        self._engine.close()
+
+
+def tree_of(candidate: Candidate, catalogue: Catalogue) -> Node | Fault:
+    """Return a candidate's tree, read again where it came from the database."""
+    if candidate.tree is not None:
+        return candidate.tree
+    try:
+        return parse(candidate.expression, catalogue)
+    except ExpressionError as error:
+        return Fault(str(error))
+
+
+def _result(outcome: "Evaluation | EvaluationError") -> Result:
+    from generator.backtest.errors import EvaluationError  # noqa: PLC0415
+
+    if isinstance(outcome, EvaluationError):
+        return Fault(f"{outcome.message} {outcome.hint}".rstrip())
+    performance = outcome.performance
+    figures = performance.figures
+    return Performance(
+        **{name: getattr(figures, name) for name in (*METRICS, *COUNTS)},
+        checks=[check.as_json() for check in performance.checks],
+        grade=performance.grade,
+    )

@@ -1,0 +1,39 @@
+"""Expressions as people give them to the command line, and how their faults are shown."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from generator.language import ExpressionError
+
+_FROM_STDIN = "-"
+
+
+def expressions_of(arguments: Sequence[str], stdin: Iterable[str] | None = None) -> Iterator[str]:
+    """Yield the expressions that arguments name: themselves, or for `-` the lines of standard input."""
+    for argument in arguments:
+        if argument != _FROM_STDIN:
+            yield argument
+            continue
+        for line in sys.stdin if stdin is None else stdin:
+            if line.strip():
+                yield line.strip()
+
+
+def error_row(error: ExpressionError) -> dict[str, Any]:
+    """Return what is wrong with an expression: its place (an offset; line and column from 1) and why."""
+    return {
+        "position": error.position,
+        "line": error.line,
+        "column": error.column,
+        "reason": error.message,
+        "hint": error.hint,
+    }
+
+
+def error_sentence(expression: str, error: dict[str, Any]) -> str:
+    """Return what is wrong with an expression, for a person."""
+    line, column, position = error.get("line"), error.get("column"), error["position"]
+    place = f"line {line}, column {column} (position {position}): " if line else ""
+    hint = f" ({error['hint']})" if error.get("hint") else ""
+    return f"wrong: {expression}\n  {place}{error['reason']}{hint}"

@@ -1,0 +1,144 @@
+"""The rule `[generator] keep`: comparisons of an alpha's metrics with numbers, joined by `and` and `or`.
+
+    rule       = both { "or" both }
+    both       = part { "and" part }
+    part       = "(" rule ")" | comparison
+    comparison = NAME ("<" | "<=" | ">" | ">=" | "==" | "!=") NUMBER
+
+A comparison with a metric that has no figure does not hold.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fleet.errors import ConfigError
+from generator.records import COUNTS, METRICS
+
+NAMES = (*METRICS, *COUNTS)
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign><=|>=|==|!=|<|>)"
+    r"|(?P<bracket>[()]))"
+)
+_SIGNS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+_LIMIT = 500
+_DEPTH = 20
+
+Figures = Mapping[str, float | int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A metric against a number."""
+
+    name: str
+    sign: str
+    number: float
+
+    def holds(self, figures: Figures) -> bool:
+        """Tell whether the figures satisfy it."""
+        value = figures.get(self.name)
+        return value is not None and _SIGNS[self.sign](value, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Several rules, of which all or any must hold."""
+
+    parts: Sequence["Comparison | Joined"]
+    all: bool
+
+    def holds(self, figures: Figures) -> bool:
+        """Tell whether the figures satisfy it."""
+        return (all if self.all else any)(part.holds(figures) for part in self.parts)
+
+
+KeepRule = Comparison | Joined
+
+
+def parse_keep(text: str) -> KeepRule:
+    """Return the rule; raise ConfigError, with the place of what is wrong, if it is none."""
+    try:
+        reader = _Reader(list(_tokens(text)))
+        rule = reader.rule(0)
+        reader.end()
+    except ValueError as error:
+        raise ConfigError(
+            f'generator.keep: "{text[:80]}" is no rule: {error}',
+            hint=f"Compare {', '.join(NAMES)} with numbers, such as: fitness > 0.5 and turnover < 0.7",
+        ) from None
+    return rule
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    if len(text) > _LIMIT:
+        raise ValueError(f"it is longer than {_LIMIT} characters")
+    place, end = 0, len(text.rstrip())
+    while place < end:
+        match = _TOKEN.match(text, place)
+        if match is None or match.lastgroup is None:
+            raise ValueError(f'"{text[place:].strip()[:10]}" (at {place}) belongs to no comparison')
+        yield match.lastgroup, match[match.lastgroup]
+        place = match.end()
+
+
+class _Reader:
+    """Reads a rule from its tokens, by recursive descent."""
+
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        self._tokens = tokens
+        self._place = 0
+
+    def rule(self, depth: int) -> KeepRule:
+        if depth > _DEPTH:
+            raise ValueError("its brackets are nested too deeply")
+        parts = [self._both(depth)]
+        while self._take("name", "or"):
+            parts.append(self._both(depth))
+        return parts[0] if len(parts) == 1 else Joined(tuple(parts), all=False)
+
+    def _both(self, depth: int) -> KeepRule:
+        parts = [self._part(depth)]
+        while self._take("name", "and"):
+            parts.append(self._part(depth))
+        return parts[0] if len(parts) == 1 else Joined(tuple(parts), all=True)
+
+    def _part(self, depth: int) -> KeepRule:
+        if not self._take("bracket", "("):
+            return self._comparison()
+        rule = self.rule(depth + 1)
+        if not self._take("bracket", ")"):
+            raise ValueError("a bracket is not closed")
+        return rule
+
+    def _comparison(self) -> Comparison:
+        name = self._next("name", "a metric's name")
+        if name not in NAMES:
+            raise ValueError(f'"{name}" is no metric')
+        sign = self._next("sign", f"a comparison after {name}")
+        return Comparison(name, sign, float(self._next("number", f"a number after {name} {sign}")))
+
+    def end(self) -> None:
+        if self._place < len(self._tokens):
+            raise ValueError(f'"{self._tokens[self._place][1]}" comes after its end')
+
+    def _take(self, kind: str, word: str) -> bool:
+        if self._place < len(self._tokens) and self._tokens[self._place] == (kind, word):
+            self._place += 1
+            return True
+        return False
+
+    def _next(self, kind: str, wanted: str) -> str:
+        found = self._tokens[self._place] if self._place < len(self._tokens) else ("end", "its end")
+        if found[0] != kind:
+            raise ValueError(f'{wanted} is expected, not "{found[1]}"')
+        self._place += 1
+        return found[1]

@@ -1,0 +1,200 @@
+"""What the parser's rules become: nodes with names resolved and assignments substituted.
+
+One builder serves one thread's parser; `begin` and `finish` bracket each text.
+"""
+
+import math
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from generator.catalogue.model import Catalogue
+from generator.language.errors import ExpressionError, suggestion
+from generator.language.infix import INFIX, PREFIX, RIGHT_TO_LEFT
+from generator.language.limits import bounded
+from generator.language.tree import Call, Field, Node, Number, Text
+
+if TYPE_CHECKING:
+    from lark import Token
+
+_Named: TypeAlias = tuple[str, Node]
+_Sign: TypeAlias = tuple[str, int, bool, int]
+"""An operator that waits for its right operand: name, binding strength, prefix or not, position."""
+
+_CAPITALISED: Final = frozenset({"True", "False"})
+"""As BRAIN's own page on `bucket` writes them."""
+
+_FOREIGN: Final = {
+    "ts_max": "rolling extremes are not among an ordinary account's operators; max(x, y) compares inputs",
+    "ts_min": "rolling extremes are not among an ordinary account's operators; min(x, y) compares inputs",
+    "delay": "did you mean ts_delay?",
+    "delta": "did you mean ts_delta?",
+    "correlation": "did you mean ts_corr?",
+    "covariance": "did you mean ts_covariance?",
+    "decay_linear": "did you mean ts_decay_linear?",
+    "stddev": "did you mean ts_std_dev?",
+    "ts_std": "did you mean ts_std_dev?",
+    "ts_stddev": "did you mean ts_std_dev?",
+    "sum": "did you mean ts_sum or add?",
+    "mean": "did you mean ts_mean or group_mean?",
+    "indneutralize": "did you mean group_neutralize?",
+    "where": "did you mean if_else?",
+    "pow": "did you mean power?",
+    "signedpower": "did you mean signed_power?",
+}
+"""Names from the alpha papers and from other libraries, which a search for similar names would not find."""
+
+
+class Builder:
+    """The transformer that Lark calls in mid-parse, one method for each rule of the grammar."""
+
+    def __init__(self) -> None:
+        self._catalogue = Catalogue({}, {})
+        self._variables: dict[str, Node] = {}
+        self._last: Node | None = None
+        self._last_name = ""
+
+    def begin(self, catalogue: Catalogue | None) -> None:
+        """Forget the last text; what follows is read with this catalogue."""
+        self._catalogue = catalogue or self._catalogue
+        self._variables = {}
+        self._last = None
+        self._last_name = ""
+
+    def finish(self) -> Node:
+        """Return the alpha: the last statement, which must not be an assignment."""
+        if self._last is None:
+            raise ExpressionError("there is no expression here", 0)
+        if self._last_name:
+            hint = f"leave out '{self._last_name} =', or end with '{self._last_name}'"
+            message = f"the last statement assigns '{self._last_name}' and gives no alpha"
+            raise ExpressionError(message, self._last.position, hint=hint)
+        return self._last
+
+    def start(self, children: list[None]) -> None:
+        """Statements have been taken in one by one."""
+
+    def assign(self, children: "list[Token | Node]") -> None:
+        """`name = expression`: from here on the name stands for the expression."""
+        self._refuse_unused()
+        token, value = children
+        name = str(token)
+        if name in self._catalogue.words:
+            raise ExpressionError(f"'{name}' is a value and cannot be assigned to", _at(token))
+        self._variables[name] = self._last = bounded(_node(value))
+        self._last_name = name
+
+    def bare(self, children: list[Node]) -> None:
+        """Take an expression on its own; only the last statement may be one."""
+        self._refuse_unused()
+        self._last = bounded(children[0])
+        self._last_name = ""
+
+    def number(self, children: "list[Token]") -> Node:
+        """Make a literal a Number; one beyond the range of a double is refused."""
+        value = float(children[0])
+        if math.isinf(value):
+            raise ExpressionError("the number is too large", _at(children[0]))
+        return Number(value, _at(children[0]))
+
+    def string(self, children: "list[Token]") -> Node:
+        """Make a quoted literal a Text without its quotes."""
+        return Text(str(children[0])[1:-1], _at(children[0]))
+
+    def name(self, children: "list[Token]") -> Node:
+        """Resolve a name: a variable before a field before a bare word."""
+        token = children[0]
+        name = str(token)
+        if self._variables and name in self._variables:
+            return self._variables[name]
+        if name in self._catalogue.fields:
+            return Field(name, _at(token))
+        if name in self._catalogue.words:
+            return Text(name.lower() if name in _CAPITALISED else name, _at(token))
+        raise self._unknown_name(name, _at(token))
+
+    def named(self, children: "list[Token | Node]") -> _Named:
+        """`name = value` among the arguments."""
+        return str(children[0]), _node(children[1])
+
+    def call(self, children: "list[Token | Node | _Named]") -> Node:
+        """Apply an operator; named arguments stand after positional ones."""
+        name, position = str(children[0]), _at(children[0])
+        if name not in self._catalogue.operators:
+            raise self._unknown_operator(name, position)
+        args: list[Node] = []
+        named: list[_Named] = []
+        for child in children[1:]:
+            if isinstance(child, tuple):
+                named.append(child)
+            elif named:
+                message = f"{name}: a positional argument stands after '{named[-1][0]} ='"
+                raise ExpressionError(message, _at(child), hint="put named arguments last")
+            else:
+                args.append(_node(child))
+        return Call(name, tuple(args), tuple(named), position)
+
+    def ternary(self, children: list[Node]) -> Node:
+        """`c ? a : b`."""
+        return Call("if_else", tuple(children), (), children[0].position)
+
+    def chain(self, children: "list[Token | Node]") -> Node:
+        """Operands and signs in the order written, put together by how tightly the signs bind."""
+        operands: list[Node] = []
+        signs: list[_Sign] = []
+        wants_operand = True
+        for child in children:
+            if isinstance(child, str):
+                signs_of = PREFIX if wants_operand else INFIX
+                sign = str(child)
+                name, strength = signs_of[sign]
+                if not wants_operand:
+                    _apply(operands, signs, strength + (sign in RIGHT_TO_LEFT))
+                signs.append((name, strength, wants_operand, _at(child)))
+                wants_operand = True
+            else:
+                operands.append(child)
+                wants_operand = False
+        _apply(operands, signs, 0)
+        return operands[0]
+
+    def _refuse_unused(self) -> None:
+        if self._last is not None and not self._last_name:
+            hint = "only the last statement is the alpha: assign the others to names, or leave them out"
+            raise ExpressionError("found an expression that nothing uses", self._last.position, hint=hint)
+
+    def _unknown_name(self, name: str, position: int) -> ExpressionError:
+        if name in self._catalogue.operators:
+            hint = f"it is an operator: {self._catalogue.operators[name].signature}"
+            return ExpressionError(f"'{name}' needs its arguments", position, hint=hint)
+        known = [*self._catalogue.fields, *self._variables, *self._catalogue.words]
+        return ExpressionError(f"unknown field or name '{name[:64]}'", position, hint=suggestion(name, known))
+
+    def _unknown_operator(self, name: str, position: int) -> ExpressionError:
+        if name in self._catalogue.fields:
+            return ExpressionError(f"'{name}' is a data field, not an operator", position)
+        hint = _FOREIGN.get(name.lower()) or suggestion(name, self._catalogue.operators)
+        return ExpressionError(f"unknown operator '{name[:64]}'", position, hint=hint)
+
+
+def _apply(operands: list[Node], signs: list[_Sign], strength: int) -> None:
+    """Carry out the waiting signs that bind at least so tightly."""
+    while signs and signs[-1][1] >= strength:
+        name, _, prefix, position = signs.pop()
+        right = operands.pop()
+        if not prefix:
+            left = operands.pop()
+            operands.append(Call(name, (left, right), (), left.position))
+        elif name == "reverse" and isinstance(right, Number):
+            operands.append(Number(-right.value, position))
+        else:
+            operands.append(Call(name, (right,), (), position) if name else right)
+
+
+def _node(value: "Token | Node | _Named") -> Node:
+    if isinstance(value, str | tuple):
+        raise TypeError(f"the grammar gave {value!r} where an expression belongs")
+    return value
+
+
+def _at(value: "Token | Node | _Named") -> int:
+    position = value.position if isinstance(value, Number | Text | Field | Call) else value.start_pos  # type: ignore[union-attr]
+    return -1 if position is None else int(position)

@@ -1,0 +1,62 @@
+"""Arithmetic on constants, where it gives the very double that evaluating the expression would."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add, mul, sub
+from typing import Final
+
+from generator.language.tree import Call, Node, Number
+
+_EXACT: Final = 2.0**53
+
+
+def _divide(values: Sequence[float]) -> float | None:
+    return values[0] / values[1] if values[1] else None
+
+
+def _power(values: Sequence[float]) -> float | None:
+    """Whole numbers whose power is one too; other powers depend on the mathematics library."""
+    base, exponent = values
+    if not (base.is_integer() and exponent.is_integer() and 0 <= exponent <= 64):  # noqa: PLR2004 - 2**64 is past _EXACT
+        return None
+    result = int(base) ** int(exponent) if abs(base) < _EXACT else 0
+    return float(result) if 0 < abs(result) <= _EXACT else None
+
+
+_FOLDS: Final[dict[str, tuple[int, Callable[[Sequence[float]], float | None]]]] = {
+    "abs": (1, lambda v: abs(v[0])),
+    "add": (0, lambda v: reduce(add, v)),
+    "divide": (2, _divide),
+    "inverse": (1, lambda v: _divide((1.0, v[0]))),
+    "max": (0, max),
+    "min": (0, min),
+    "multiply": (0, lambda v: reduce(mul, v)),
+    "power": (2, _power),
+    "reverse": (1, lambda v: -v[0]),
+    "sign": (1, lambda v: float((v[0] > 0) - (v[0] < 0))),
+    "subtract": (0, lambda v: reduce(sub, v)),
+}
+"""Operator: how many arguments (0: two or more) and what they come to, None where that is not exact."""
+
+
+def fold(name: str, values: Sequence[float]) -> float | None:
+    """Return what an operator makes of constants; None for another operator or a result not finite."""
+    if name not in _FOLDS:
+        return None
+    count, function = _FOLDS[name]
+    if len(values) != count if count else len(values) < 2:  # noqa: PLR2004 - a sum has two terms
+        return None
+    result = function(values)
+    return None if result is None or not math.isfinite(result) else result + 0.0
+
+
+def constant(node: Node) -> float | None:
+    """Return the value of a tree of constants such as `5 * 4`, or None where it is not one."""
+    if isinstance(node, Number):
+        return node.value if math.isfinite(node.value) else None
+    if not isinstance(node, Call) or node.named:
+        return None
+    values = [constant(arg) for arg in node.args]
+    known = [value for value in values if value is not None]
+    return fold(node.name, known) if len(known) == len(values) else None

@@ -1,0 +1,71 @@
+"""What the strings of string parameters hold (a range, edges, values to ignore), in one settled spelling."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Final
+
+from generator.language.printer import show_number
+
+_MOST_BUCKETS: Final = 1000
+_RANGE_PARTS: Final = 3
+
+
+def settle_form(form: str, text: str) -> str | None:
+    """Return the settled spelling of a string of this form, or None where it is none of it."""
+    reader = _READERS.get(form)
+    return text.strip() if reader is None else reader(text)
+
+
+def expected(form: str) -> str:
+    """Return in words what a string of this form looks like."""
+    return _EXPECTED.get(form, "a text in quotes")
+
+
+def numbers(text: str) -> list[float] | None:
+    """Return the numbers of a list with commas, or None where one is none or is not finite."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        return None
+    return values if all(math.isfinite(value) for value in values) else None
+
+
+def _range(text: str) -> str | None:
+    values = numbers(text)
+    if values is None or len(values) != _RANGE_PARTS:
+        return None
+    start, end, step = values
+    if step <= 0 or end <= start or (end - start) / step > _MOST_BUCKETS:
+        return None
+    return _joined(values)
+
+
+def _edges(text: str) -> str | None:
+    values = numbers(text)
+    if values is None or len(values) > _MOST_BUCKETS:
+        return None
+    rising = all(left < right for left, right in pairwise(values))
+    return _joined(values) if rising else None
+
+
+def _ignore(text: str) -> str | None:
+    words = [word.upper() for word in text.split()]
+    known = [word for word in ("NAN", "0") if word in words]
+    return " ".join(known) if len(known) == len(words) and known else None
+
+
+def _joined(values: list[float]) -> str:
+    return ",".join(show_number(value) for value in values)
+
+
+_READERS: Final[dict[str, Callable[[str], str | None]]] = {
+    "range": _range,
+    "edges": _edges,
+    "ignore": _ignore,
+}
+_EXPECTED: Final = {
+    "range": 'start, end and step as in "0.1,1,0.1"',
+    "edges": 'rising numbers as in "2,5,6,7,10"',
+    "ignore": '"NAN", "0" or "NAN 0"',
+}

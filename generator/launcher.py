@@ -1,0 +1,154 @@
+"""Starts the generator on the model that the state names: puts it into the environment and execs.
+
+supervisord runs this as `python -S -I generator/launcher.py`, at each start of the generator, also after a
+crash. It runs before the generator's first request can, so that it uses nothing but light parts of the
+standard library, and `generator` or `fleet` cannot be imported here. What is damaged is passed over with a
+line on standard error: a launcher that fails would be restarted for ever.
+
+    FLEET_MODEL          the model's tag
+    FLEET_MODEL_OPTIONS  its rung's Ollama options, as JSON
+    FLEET_RUNG           the rung's index
+    FLEET_SWITCHES       the number of the switch that led here
+    FLEET_LANE           `default`
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  # pathlib costs 5 ms
+SEED = "llama3.2:3b"
+_MODEL_LIMIT = 512
+_PR_SET_PDEATHSIG = 1
+
+
+def assignment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that name the generator's model, from the state, else the ladder's first rung."""
+    home = os.path.expanduser(environ.get("FLEET_HOME") or os.path.join(ROOT, "var"))  # noqa: PTH111, PTH118
+    state = _state(os.path.join(home, "model_fleet_state.json"))  # noqa: PTH118
+    model = _model(state.get("current_model"))
+    index = _count(state.get("current_model_index"))
+    options = state.get("current_options")
+    if model is None or not isinstance(options, dict):
+        ladder = _ladder(home, environ)
+        rung = _rung(ladder, model, index)
+        if model is None:
+            model, index = _model(rung.get("model")) or SEED, ladder.index(rung) if rung in ladder else 0
+        options = rung.get("options")
+    return {
+        "FLEET_MODEL": model,
+        "FLEET_MODEL_OPTIONS": _options(options),
+        "FLEET_RUNG": str(index),
+        "FLEET_SWITCHES": str(_count(state.get("switches"))),
+        "FLEET_LANE": "default",
+    }
+
+
+def _state(path: str) -> "dict[str, object]":
+    """Return the state, its last good copy where it is damaged, nothing where there is none."""
+    for candidate in (path, path + ".bak"):
+        try:
+            with open(candidate, "rb") as stream:  # noqa: PTH123
+                state = json.load(stream)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError) as error:
+            _warn(f"{candidate} cannot be used: {error}")
+            continue
+        if isinstance(state, dict) and _model(state.get("current_model")) is not None:
+            return state
+        if isinstance(state, dict) and "current_model_index" in state:
+            return state
+        _warn(f"{candidate} cannot be used: it names no model")
+    return {}
+
+
+def _model(value: object) -> "str | None":
+    good = isinstance(value, str) and 0 < len(value) <= _MODEL_LIMIT and value.isprintable()
+    return value if good and isinstance(value, str) else None
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _options(value: object) -> str:
+    try:
+        return json.dumps(value if isinstance(value, dict) else {})
+    except (TypeError, ValueError):  # TOML has dates, Ollama's options have none
+        return "{}"
+
+
+def _ladder(home: str, environ: Mapping[str, str]) -> "list[dict[str, object]]":
+    """Return the configuration's rungs; empty where it names none or cannot be read."""
+    import tomllib  # noqa: PLC0415  # 10 ms that a state with its options does not need
+
+    path = environ.get("FLEET_CONFIG") or _started_with(home) or os.path.join(ROOT, "fleet.toml")  # noqa: PTH118
+    try:
+        with open(os.path.expanduser(path), "rb") as stream:  # noqa: PTH111, PTH123
+            rungs = tomllib.load(stream).get("ladder")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError) as error:
+        _warn(f"{path} cannot be used: {error}")
+        return []
+    return [rung for rung in rungs if isinstance(rung, dict)] if isinstance(rungs, list) else []
+
+
+def _started_with(home: str) -> str:
+    try:
+        with open(os.path.join(home, "run", "fleet.json"), "rb") as stream:  # noqa: PTH118, PTH123
+            path = json.load(stream).get("config")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""
+    return path if isinstance(path, str) else ""
+
+
+def _rung(ladder: "list[dict[str, object]]", model: "str | None", index: int) -> "dict[str, object]":
+    """Return the rung of this model nearest to the index; without a model the one at the index; else {}."""
+    if model is None:
+        return ladder[index] if index < len(ladder) else (ladder[0] if ladder else {})
+    same = [place for place, rung in enumerate(ladder) if rung.get("model") == model]
+    return ladder[min(same, key=lambda place: abs(place - index))] if same else {}
+
+
+def _warn(text: str) -> None:
+    line = "".join(part if part.isprintable() else " " for part in text)
+    sys.stderr.write(f"launcher: {line}\n")
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when supervisord dies; the wish outlives exec."""
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415  # not there on every platform's Python
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
+def main() -> None:
+    """Become the generator."""
+    try:
+        chosen = assignment(os.environ)
+    except Exception as error:  # noqa: BLE001  # whatever the files hold, the generator starts
+        _warn(f"the state could not be used ({type(error).__name__}: {error}); starting on {SEED}")
+        chosen = {
+            "FLEET_MODEL": SEED,
+            "FLEET_MODEL_OPTIONS": "{}",
+            "FLEET_RUNG": "0",
+            "FLEET_SWITCHES": "0",
+            "FLEET_LANE": "default",
+        }
+    _end_with_parent()
+    python = os.environ.get("FLEET_PYTHON") or sys.executable
+    os.chdir(ROOT)
+    try:
+        os.execve(python, [python, "-m", "generator"], {**os.environ, **chosen})  # noqa: S606  # exec, no shell
+    except OSError as error:
+        _warn(f"{python} cannot be started: {error.strerror}; FLEET_PYTHON names the interpreter")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""A finished call's reply to candidates: pure, whatever the reply holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from generator.catalogue import Catalogue
+from generator.language import ExpressionError, Node, alpha_of, decode_reply, show
+from generator.notebook import Failure
+from generator.records import CallRecord, Candidate
+from generator.texts import storable
+
+_SHOWN = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a reply holds: candidates of different meaning, repetitions, and what is wrong."""
+
+    candidates: Sequence[Candidate] = ()
+    repeated: int = 0
+    failures: Sequence[Failure] = ()
+
+
+def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
+    """Return what a call's reply holds; a failed call's reply is read as far as it came."""
+    found: dict[str, Candidate] = {}
+    repeated = 0
+    failures: list[Failure] = []
+    outcomes = decode_reply(call.reply, catalogue) if call.reply else []
+    for outcome in outcomes:
+        try:
+            candidate = _candidate(outcome, call, catalogue)
+        except ExpressionError as error:
+            failures.append(Failure("an expression", storable(str(error))))
+            continue
+        repeated += candidate.digest in found
+        found.setdefault(candidate.digest, candidate)
+    if call.answered and not outcomes:
+        failures.append(
+            Failure(" ".join(call.reply.split())[:_SHOWN], "there was no expression in the reply")
+        )
+    return Reply(tuple(found.values()), repeated, tuple(failures))
+
+
+def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Catalogue) -> Candidate:
+    if isinstance(outcome, ExpressionError):
+        raise outcome
+    alpha = alpha_of(outcome, catalogue)
+    expression = show(outcome)
+    if storable(expression) != expression:
+        raise ExpressionError("it holds characters that are no text")
+    return Candidate(
+        digest=alpha.digest,
+        expression=expression,
+        canonical=alpha.expression,
+        call=call.id,
+        model=call.model,
+        tree=outcome,
+    )

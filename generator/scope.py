@@ -1,0 +1,49 @@
+"""What may be used in expressions now: the catalogue, restricted to what the evaluator has data for."""
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+from generator.catalogue import Catalogue, DataField, Kind
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+class Scope:
+    """The catalogue in force. It changes once the evaluator is up and says what data it really has."""
+
+    def __init__(self, catalogue: Catalogue, fields: Mapping[str, Kind] | None) -> None:
+        self._whole = catalogue
+        self._catalogue = with_fields(catalogue, fields)
+        self._lock = threading.Lock()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Return the catalogue in force."""
+        with self._lock:
+            return self._catalogue
+
+    def restrict(self, fields: Mapping[str, Kind] | None) -> None:
+        """Offer only these fields from now on; None offers all of the catalogue's."""
+        offered = with_fields(self._whole, fields)
+        with self._lock:
+            self._catalogue = offered
+
+
+def with_fields(catalogue: Catalogue, fields: Mapping[str, Kind] | None) -> Catalogue:
+    """Return the catalogue with only these fields; those that it has not come in by name and kind.
+
+    A name that no expression could hold, or that means something else there, is left out. None leaves the
+    catalogue as it is.
+    """
+    if fields is None:
+        return catalogue
+    taken = catalogue.operators.keys() | catalogue.words
+    usable = {name: kind for name, kind in fields.items() if _NAME.fullmatch(name) and name not in taken}
+    return replace(catalogue, fields={name: _field(catalogue, name, kind) for name, kind in usable.items()})
+
+
+def _field(catalogue: Catalogue, name: str, kind: Kind) -> DataField:
+    known = catalogue.fields.get(name)
+    return known if known is not None and known.kind is kind else DataField(name, kind, meaning=name)

@@ -1,0 +1,42 @@
+"""The tables' versions. A new database gets the newest tables; an older one is led there step by step.
+
+`STEPS[0]` leads from version 1 to version 2, and so on: a step is a function of a connection, run in one
+transaction with the note of its version, so that one that fails leaves the version before it. To change the
+tables, change the models and append a step.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, Engine, delete, insert, inspect, select
+
+from fleet.errors import GeneratorError
+from generator.storage.models import Base, SchemaRow
+
+Step = Callable[[Connection], None]
+STEPS: Sequence[Step] = ()
+
+
+def migrate(engine: Engine, steps: Sequence[Step] = STEPS) -> int:
+    """Bring the tables to the newest version and return it; raise GeneratorError if they are newer."""
+    newest = 1 + len(steps)
+    with engine.begin() as connection:
+        if not inspect(connection).has_table(SchemaRow.__tablename__):
+            Base.metadata.create_all(connection)
+            _note(connection, newest)
+            return newest
+        version = connection.scalar(select(SchemaRow.version)) or newest
+    if version > newest:
+        raise GeneratorError(
+            f"the database's tables are of version {version}, this program knows {newest}",
+            hint="Update Model Fleet, or name another database in [generator] database.",
+        )
+    for number, step in enumerate(steps[version - 1 :], start=version + 1):
+        with engine.begin() as connection:
+            step(connection)
+            _note(connection, number)
+    return newest
+
+
+def _note(connection: Connection, version: int) -> None:
+    connection.execute(delete(SchemaRow))
+    connection.execute(insert(SchemaRow).values(version=version))
