@@ -1,0 +1,1 @@
+"""Stand-ins: small servers of ours that speak the real ones' protocols."""
