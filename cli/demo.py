@@ -1,0 +1,143 @@
+"""`make demo`: a bounded run on the stand-in that shows failures, two downgrades, and work that goes on.
+
+It uses a home of its own, tells what happens as it happens, sums up, and exits 0 only if it really happened.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from fleet.errors import FleetError
+from fleet.events import Event, EventKind
+from fleet.home import ROOT, Home, read_json
+from fleet.logs import plain_text
+from fleet.start import append_output
+from generator.storage.reading import AlphaRow, recent_alphas
+from state.history import read_history
+from state.store import read_state
+
+LIMIT = 55.0
+ALPHAS_WANTED = 3
+DOWNGRADES_WANTED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the run showed."""
+
+    incidents: Sequence[Event]
+    downgrades: Sequence[Event]
+    alphas: Sequence[AlphaRow]
+    model: str
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether everything that was promised happened: failures, two downgrades, alphas after them."""
+        return bool(
+            self.incidents and len(self.downgrades) >= DOWNGRADES_WANTED and len(self.alphas) >= ALPHAS_WANTED
+        )
+
+
+def clear(home: Home) -> None:
+    """Remove an earlier demonstration's home; raise FleetError if the folder is something else."""
+    if not home.path.exists():
+        return
+    kind = read_json(home.kind_file) or {}
+    if kind.get("kind") != "stand-in" and any(home.path.iterdir()):
+        raise FleetError(f"{home.path} is no demonstration's home", hint="Name another with --home.")
+    shutil.rmtree(home.path)
+
+
+def result_of(home: Home) -> Result:
+    """Return what the run has shown so far, by its history, its database and its state."""
+    events = read_history(home.history)
+    down = [event for event in events if event.kind is EventKind.SWITCH_COMMITTED]
+    alphas = recent_alphas(home.database, 100) if home.database.exists() else []
+    last = max((event.time for event in down), default=0.0)
+    state = read_state(home)
+    return Result(
+        [event for event in events if event.kind is EventKind.INCIDENT and event.fields.get("counted")],
+        [event for event in down if event.fields.get("switch") == "downgrade"],
+        [alpha for alpha in alphas if alpha.time >= last and alpha.sharpe is not None],
+        state.current_model if state else "",
+    )
+
+
+def watch(home: Home, child: "subprocess.Popen[bytes]") -> Result:
+    """Wait until everything has been shown, the fleet has ended, or the time is over."""
+    end = time.monotonic() + LIMIT
+    result = result_of(home)
+    while time.monotonic() < end and child.poll() is None and not result.complete:
+        time.sleep(0.25)
+        result = result_of(home)
+    return result
+
+
+def end_fleet(child: "subprocess.Popen[bytes]") -> None:
+    """Stop supervisord and with it all programs."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+    try:
+        child.wait(15)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def summary(result: Result, seconds: float) -> list[str]:
+    """Return the one screen that sums the run up."""
+    best = max(result.alphas, key=lambda alpha: alpha.sharpe or 0.0, default=None)
+    path = [str(result.downgrades[0].fields["from"])] if result.downgrades else []
+    path += [str(event.fields["to"]) for event in result.downgrades]
+    lines = [
+        "",
+        click.style("What happened", bold=True) + f" in {seconds:.0f} seconds, on a stand-in for Ollama:",
+        f"  GPU-memory incidents  {len(result.incidents)}",
+        f"  moved down            {' → '.join(path) or 'not at all'}",
+        f"  serving now           {result.model or 'nothing'}",
+        f"  alphas since then     {len(result.alphas)}"
+        + (" (random expressions of the stand-in, on a synthetic panel)" if result.alphas else ""),
+    ]
+    if best is not None:
+        expression = plain_text(best.expression)
+        lines.append(f"  best of them          Sharpe {best.sharpe:+.2f}  {expression}")
+    verdict = "All of it worked." if result.complete else "Not everything happened; see the logs in the home."
+    return [*lines, click.style(verdict, fg="green" if result.complete else "red")]
+
+
+def main() -> int:
+    """Run the demonstration; return its exit code."""
+    parser = argparse.ArgumentParser(prog="make demo", description="Show a fleet at work on the stand-in.")
+    parser.add_argument("--home", type=Path, default=ROOT / "var-demo", help="the demonstration's own home")
+    home = Home(parser.parse_args().home.absolute())
+    try:
+        clear(home)
+    except FleetError as error:
+        click.echo(f"Error: {error}\nHint: {error.hint}", err=True)
+        return 1
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
+    environ = {**kept, "FLEET_HOME": str(home.path), "FLEET_PROFILE": "embedded"}
+    append_output()
+    started = time.monotonic()
+    child = subprocess.Popen([sys.executable, "-m", "fleet"], cwd=ROOT, env=environ)
+    try:
+        result = watch(home, child)
+    except KeyboardInterrupt:
+        end_fleet(child)
+        return 130
+    end_fleet(child)
+    click.echo("\n".join(summary(result, time.monotonic() - started)))
+    return 0 if result.complete else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

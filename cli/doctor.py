@@ -1,0 +1,180 @@
+"""`doctor`: look at every part a fleet needs, and name the mend of each fault."""
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cli.fleet import Fleet, now
+from fleet.errors import FleetError
+from fleet.home import read_json
+from fleet.probes import MachineProbes
+from fleet.supervisor import ProgramState
+from fleet.units import GIGABYTE, show_duration, show_size
+from monitor.models import Models, rungs_here
+from state.store import read_state
+
+_STALE = 60.0
+_ROOM = GIGABYTE // 2
+
+
+class Health(StrEnum):
+    """How a check came out; only a fault makes `doctor` fail."""
+
+    SOUND = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check saw, and what to do about it."""
+
+    part: str
+    health: Health
+    detail: str
+    hint: str = ""
+
+
+def examine(fleet: Fleet) -> list[Finding]:
+    """Return the findings of every check; a check that fails in itself is a fault and stops no other."""
+    findings: list[Finding] = []
+    for check in _CHECKS:
+        try:
+            findings.extend(check(fleet))
+        except FleetError as error:
+            findings.append(Finding(check.__name__.strip("_"), Health.FAULT, error.message, error.hint))
+    return findings
+
+
+def _configuration(fleet: Fleet) -> Iterator[Finding]:
+    source = fleet.settings.source
+    yield Finding("configuration", Health.SOUND, f"{source}, {len(fleet.settings.ladder)} rungs")
+
+
+def _home(fleet: Fleet) -> Iterator[Finding]:
+    path = fleet.home.path
+    if not os.access(path, os.W_OK):
+        yield Finding("home", Health.FAULT, f"{path} cannot be written", "One user runs all of a fleet.")
+        return
+    free = shutil.disk_usage(path).free
+    enough = free >= _ROOM
+    health = Health.SOUND if enough else Health.WARNING
+    yield Finding(
+        "home", health, f"{path}, {show_size(free)} free", "" if enough else "Make room on this disk."
+    )
+    run = fleet.home.run
+    if run.exists() and stat.S_IMODE(run.stat().st_mode) & 0o077:
+        yield Finding("home", Health.FAULT, f"{run} is open to others", f"chmod 700 {run}")
+
+
+def _state(fleet: Fleet) -> Iterator[Finding]:
+    state = read_state(fleet.home)
+    if state is None:
+        yield Finding("state", Health.SOUND, "none yet; the first start makes it")
+    else:
+        yield Finding("state", Health.SOUND, f"rung {state.current_model_index}, {state.current_model}")
+    damaged = sorted(fleet.home.path.glob("model_fleet_state.json.corrupt-*"))
+    if damaged:
+        yield Finding(
+            "state", Health.WARNING, f"{len(damaged)} damaged file(s) set aside", f"See {damaged[-1]}."
+        )
+
+
+def _supervisord(fleet: Fleet) -> Iterator[Finding]:
+    for program in fleet.supervisor(timeout=1.0).programs():
+        sound = program.state is ProgramState.RUNNING
+        hint = "" if sound else f"supervisorctl tail {program.name}; supervisorctl start {program.name}"
+        health = Health.SOUND if sound else Health.FAULT
+        yield Finding("supervisord", health, f"{program.name} is {program.state.name}", hint)
+
+
+def _generator(fleet: Fleet) -> Iterator[Finding]:
+    row = read_json(fleet.home.generator_file)
+    if row is None:
+        yield Finding("generator", Health.WARNING, "has told nothing yet", "It does so when it runs.")
+        return
+    beat = row.get("heartbeat")
+    age = now() - beat if isinstance(beat, (int, float)) else _STALE + 1
+    health = Health.SOUND if age < _STALE else Health.FAULT
+    hint = "" if age < _STALE else "supervisorctl restart generator"
+    yield Finding("generator", health, f"last sign of life {show_duration(age)} ago", hint)
+
+
+def _ollama(fleet: Fleet) -> Iterator[Finding]:
+    client = fleet.ollama()
+    version = client.version(timeout=1.0)
+    yield Finding("ollama", Health.SOUND, f"{fleet.url}, version {version}")
+    ladder = fleet.settings.ladder
+    here = rungs_here(ladder, client.tags(timeout=2.0))
+    missing = [rung.model for rung in ladder if rung.index not in here]
+    if missing:
+        pulls = fleet.settings.ollama.auto_pull
+        hint = "They are pulled when they are needed." if pulls else f"ollama pull {missing[0]}"
+        health = Health.WARNING if pulls else Health.FAULT
+        yield Finding("models", health, f"not in Ollama: {', '.join(missing)}", hint)
+    yield from _needs(fleet)
+
+
+def _needs(fleet: Fleet) -> Iterator[Finding]:
+    """Warn of a rung that needs more memory than the one above it: moving down to it cannot help."""
+    ladder = fleet.settings.ladder
+    models = Models(fleet.ollama(), ladder)
+    models.refresh()
+    for rung in ladder:
+        above = models.needs[rung.index - 1] if rung.index else None
+        need = models.needs[rung.index]
+        if need is None or above is None or need <= above or fleet.settings.policy.selection == "fits":
+            continue
+        larger = ladder[rung.index - 1].label
+        yield Finding(
+            "ladder",
+            Health.WARNING,
+            f"{rung.label} needs {show_size(need)}, more than {larger} above it ({show_size(above)})",
+            'Set selection = "fits" in [policy], or give it a smaller num_ctx.',
+        )
+
+
+def _gpu(fleet: Fleet) -> Iterator[Finding]:
+    loaded = fleet.ollama().loaded(timeout=1.0)
+    if not loaded:
+        yield Finding("gpu", Health.SOUND, "no model is in memory now, so nothing can be said of the GPU")
+    for model in loaded:
+        share = model.size_vram / model.size if model.size else 0.0
+        low = share < fleet.settings.policy.spill_share
+        hint = "It does not fit: a smaller model or num_ctx would be faster." if low else ""
+        health = Health.WARNING if low else Health.SOUND
+        yield Finding("gpu", health, f"{model.name}: {share:.0%} in GPU memory", hint)
+
+
+def _log_source(fleet: Fleet) -> Iterator[Finding]:
+    spec = fleet.log_source
+    kind, _, name = spec.partition(":")
+    if kind == "file":
+        there = os.access(Path(name), os.R_OK)
+        hint = "" if there else "Correct [ollama] log, or its permissions."
+    elif kind == "docker":
+        there = MachineProbes(os.environ).container(name)
+        hint = "" if there else "Is the Engine at DOCKER_HOST reachable, and the container's name right?"
+    elif kind == "journal":
+        there = shutil.which("journalctl") is not None
+        hint = "" if there else "There is no journalctl here; set [ollama] log to file:PATH."
+    else:
+        there, hint = False, "Start the fleet once, or set [ollama] log."
+    health = Health.SOUND if there else Health.FAULT
+    yield Finding("log source", health, spec or "not known", hint)
+
+
+_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
+    _configuration,
+    _home,
+    _state,
+    _supervisord,
+    _generator,
+    _ollama,
+    _gpu,
+    _log_source,
+)

@@ -1,0 +1,75 @@
+"""The fleet that a command is about: its home, how it was started, and its settings."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.config import find_config, load_settings
+from fleet.errors import NoFleetError
+from fleet.home import FleetFile, Home, find_home, read_fleet_file
+from fleet.ollama import DEFAULT_URL, Ollama, ollama_url
+from fleet.rules import Rules
+from fleet.settings import Settings
+from fleet.supervisor import Supervisor
+from fleet.units import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One fleet, running or not; `started` is what its last start wrote, None if it never started."""
+
+    home: Home
+    settings: Settings
+    started: FleetFile | None
+
+    @property
+    def url(self) -> str:
+        """Return its Ollama's address."""
+        if self.started is not None and self.started.ollama_url:
+            return self.started.ollama_url
+        if self.settings.ollama.url:
+            return ollama_url(self.settings.ollama.url)
+        return ollama_url(os.environ["OLLAMA_HOST"]) if os.environ.get("OLLAMA_HOST") else DEFAULT_URL
+
+    @property
+    def log_source(self) -> str:
+        """Return the log source it follows, empty if it is not known."""
+        return self.started.log_source if self.started is not None else self.settings.ollama.log
+
+    @property
+    def rules(self) -> Rules:
+        """Return the rules as far as the configuration gives them."""
+        return Rules(self.settings.ladder, self.settings.policy)
+
+    def ollama(self) -> Ollama:
+        """Return a client of its Ollama."""
+        return Ollama(self.url)
+
+    def supervisor(self, *, timeout: Seconds = 5.0) -> Supervisor:
+        """Return a client of its supervisord."""
+        return Supervisor(self.home.socket, timeout=timeout)
+
+
+def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
+    """Return the fleet of this home; raise NoFleetError if there is none, ConfigError if it is misconfigured.
+
+    Its configuration is what was named, else what it was started with, else what a start would take.
+    """
+    home = find_home(environ)
+    started = read_fleet_file(home)
+    if started is None and not home.state.exists():
+        raise NoFleetError(
+            f"there is no fleet in {home.path}",
+            hint="Start one with `make run`, or name its home with FLEET_HOME. "
+            "One in a container is reached with: docker exec CONTAINER python fleet_cli.py status",
+        )
+    known = started.config if started is not None and Path(started.config or "/").is_file() else None
+    path = find_config(config or (None if environ.get("FLEET_CONFIG") else known), environ, Path.cwd())
+    return Fleet(home, load_settings(path, environ), started)
+
+
+def now() -> float:
+    """Return the time that a command goes by."""
+    return time.time()

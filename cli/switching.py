@@ -1,0 +1,137 @@
+"""`reset`, `downgrade`, `upgrade`, `use` and `unpin`: carried out here, with the monitor running or not."""
+
+import time
+from dataclasses import dataclass, replace
+
+from cli.fleet import Fleet
+from fleet.clock import SystemClock
+from fleet.errors import ConfigError, SupervisorAwayError, SwitchError
+from fleet.events import Event, EventKind
+from fleet.facts import Command, ModelHere, TrialEnded, Unpin
+from fleet.ladder import Ladder
+from fleet.model import FleetState, Phase, SwitchKind
+from fleet.policy import decide
+from fleet.units import Seconds, show_duration
+from monitor.pulling import ProgressBar
+from monitor.switcher import Parts, Switcher
+from state.history import read_history
+from state.store import Store
+
+_POLL: Seconds = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a command: the rung that the fleet stands on, and a sentence; `saved` is exit code 3."""
+
+    model: str
+    index: int
+    sentence: str
+    saved: bool = False
+
+
+def find_rung(ladder: Ladder, target: str, near: int) -> int:
+    """Return the index that a model's name or an index means; raise ConfigError for what is on no rung."""
+    if target.isdigit():
+        index = int(target)
+        if index <= ladder.last:
+            return index
+        raise ConfigError(f"there is no rung {index}", hint=f"The ladder has rungs 0 to {ladder.last}.")
+    rung = ladder.named(target, near=near)
+    if rung is None:
+        models = ", ".join(one.model for one in ladder)
+        raise ConfigError(f"{target} is not on the ladder", hint=f"On it are {models}.")
+    return rung.index
+
+
+class Operator:
+    """Carries out one person's commands."""
+
+    def __init__(self, fleet: Fleet, *, bar: ProgressBar | None = None) -> None:
+        self._fleet = fleet
+        clock = SystemClock()
+        self._store = Store(fleet.home, fleet.settings.ladder, clock)
+        self._supervisor = fleet.supervisor()
+        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock)
+        self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
+
+    def use(self, target: str, *, pin: bool, wait: bool) -> Outcome:
+        """Go to a named rung."""
+        ladder = self._fleet.settings.ladder
+        index = find_rung(ladder, target, self._store.read().current_model_index)
+        return self.switch(Command(SwitchKind.USE, index, pin), wait=wait)
+
+    def switch(self, command: Command, *, wait: bool) -> Outcome:
+        """Carry a command out until the new generator is up, or until its first answer if asked to `wait`.
+
+        Raise SwitchError if it cannot be done. With supervisord away it is saved and takes effect later.
+        """
+        self._fleet.home.create()
+        before = self._store.read()
+        asked = self._command(command)
+        if asked.switch is None:
+            return self._outcome(asked, "nothing had to be restarted")
+        number = asked.switch.number
+        try:
+            self._supervisor.programs()
+            after = self._switcher.carry_out()
+        except SupervisorAwayError:
+            after = self._commit_without(asked)
+            sentence = "saved; supervisord does not run, it takes effect when it does"
+            return replace(self._outcome(after, sentence), saved=True)
+        self._raise_if_failed(number)
+        if after.switches == before.switches:
+            raise SwitchError("another switch came first", hint="See `history`.")
+        if wait:
+            after = self._wait(number)
+        return self._outcome(after, self._result(number, after))
+
+    def _command(self, command: Command) -> FleetState:
+        rules = self._fleet.rules
+        return self._store.update(lambda state: decide(state, command, time.time(), rules).state)
+
+    def _commit_without(self, state: FleetState) -> FleetState:
+        """Take an operator's switch as far as it goes without supervisord: to its commit."""
+        while state.switch is not None and state.switch.phase in {Phase.PULL, Phase.TRIAL}:
+            number = state.switch.number
+            pulling = state.switch.phase is Phase.PULL
+            state = self._switcher.apply(ModelHere(number) if pulling else TrialEnded(number, passed=True))
+        return state
+
+    def _wait(self, number: int) -> FleetState:
+        """Wait until the switch has ended, which the monitor sees; as long as a first token may take."""
+        end = time.monotonic() + self._fleet.settings.ollama.first_token_timeout + 60.0
+        while time.monotonic() < end:
+            state = self._store.read()
+            if state.switch is None or state.switch.number != number:
+                self._raise_if_failed(number)
+                return state
+            time.sleep(_POLL)
+        raise SwitchError(
+            f"no first answer within {show_duration(end - time.monotonic())}",
+            hint="The switch stands; does the monitor run? See `status`.",
+        )
+
+    def _events(self, number: int) -> list[Event]:
+        return [event for event in read_history(self._fleet.home.history, 200) if event.number >= number]
+
+    def _raise_if_failed(self, number: int) -> None:
+        for event in self._events(number):
+            if event.kind in {EventKind.SWITCH_FAILED, EventKind.GENERATOR_DOWN}:
+                reason = str(event.fields.get("reason", ""))
+                raise SwitchError(reason, hint="`history` tells what happened; `doctor` looks for its cause.")
+
+    def _result(self, number: int, state: FleetState) -> str:
+        for event in self._events(number):
+            if event.kind is EventKind.SWITCH_DONE:
+                return str(event.fields.get("result", ""))
+        return "the generator is up" if state.switch is not None else "done"
+
+    def unpin(self) -> Outcome:
+        """Lift pin and ceiling."""
+        rules = self._fleet.rules
+        state = self._store.update(lambda state: decide(state, Unpin(), time.time(), rules).state)
+        return self._outcome(state, "automatic switches go on")
+
+    def _outcome(self, state: FleetState, sentence: str) -> Outcome:
+        return Outcome(state.current_model, state.current_model_index, sentence)
