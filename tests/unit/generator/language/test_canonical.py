@@ -1,0 +1,183 @@
+from random import Random
+
+import pytest
+
+from generator.catalogue import load_catalogue
+from generator.language import (
+    Call,
+    Field,
+    Node,
+    Number,
+    alpha_of,
+    canonical,
+    check,
+    check_alpha,
+    digest,
+    parse,
+    read,
+    show,
+)
+from tests.expressions import amount, patient, typed_tree
+
+CATALOGUE = load_catalogue()
+HIGHER = load_catalogue(higher=True)
+
+
+def settled(text: str) -> str:
+    return show(canonical(parse(text, CATALOGUE), CATALOGUE))
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("open + close", "add(close, open)"),
+        ("open + (close + high)", "add(close, high, open)"),
+        ("(open + close) + high", "add(close, high, open)"),
+        ("add(open, close, filter=true)", "add(close, open, filter=true)"),
+        ("add(open, add(close, low), filter=true)", "add(add(close, low), open, filter=true)"),
+        ("add(open, add(close, low, filter=true))", "add(add(close, low, filter=true), open)"),
+        ("add(open, close, filter=false)", "add(close, open)"),
+        ("add(open, close, filter=0)", "add(close, open)"),
+        ("max(open, max(close, low))", "max(close, low, open)"),
+        ("close - open - high", "subtract(close, open, high)"),
+        ("close - (open - high)", "subtract(close, subtract(open, high))"),
+        ("-(close - open)", "subtract(open, close)"),
+        ("-(close - open - high)", "subtract(high, subtract(close, open))"),
+        ("3 - 1 - close", "subtract(2, close)"),
+        ("close - 3 - 1", "subtract(close, 3, 1)"),
+        ("-(high - (close - open))", "subtract(close, open, high)"),
+        ("-1 * close", "reverse(close)"),
+        ("close * -1", "reverse(close)"),
+        ("close * -1 * -1", "close"),
+        ("1 * close", "close"),
+        ("- -close", "close"),
+        ("-2 * close", "multiply(-2, close)"),
+        ("2 * -close", "multiply(-2, close)"),
+        ("-(2 * close)", "multiply(-2, close)"),
+        ("-close * open", "multiply(-1, close, open)"),
+        ("-(close * open)", "multiply(-1, close, open)"),
+        ("-close * -open", "multiply(close, open)"),
+        ("3 * (2 * close)", "multiply(2, 3, close)"),
+        ("-1 * 3 * close * 2", "multiply(-2, 3, close)"),
+        ("1 / close", "inverse(close)"),
+        ("close > open", "open < close"),
+        ("close >= open", "open <= close"),
+        ("open == close", "close == open"),
+        ("open != close", "close != open"),
+        ("open && close", "and(close, open)"),
+        ("ts_corr(open, close, 20)", "ts_corr(close, open, 20)"),
+        ("ts_covariance(open, close, 20)", "ts_covariance(close, open, 20)"),
+        ("ts_regression(open, close, 20)", "ts_regression(open, close, 20)"),
+        ("ts_regression(open, close, 20, rettype=2, lag=0)", "ts_regression(open, close, 20, rettype=2)"),
+        ("ts_regression(open, close, 20, 1, 2)", "ts_regression(open, close, 20, lag=1, rettype=2)"),
+        ("ts_regression(open, close, 20, rettype=2, lag=1)",
+         "ts_regression(open, close, 20, lag=1, rettype=2)"),
+        ("ts_mean(d=20, x=close)", "ts_mean(close, 20)"),
+        ("ts_mean(close, 5 * 4)", "ts_mean(close, 20)"),
+        ("ts_mean(close, '20')", "ts_mean(close, 20)"),
+        ("ts_backfill(close, lookback=60, k=1)", "ts_backfill(close, 60)"),
+        ("hump(close, 0.01)", "hump(close)"),
+        ("hump(close, 0.020)", "hump(close, hump=0.02)"),
+        ("rank(close, 2)", "rank(close)"),
+        ("ts_quantile(close, 20, driver=gaussian)", "ts_quantile(close, 20)"),
+        ("ts_quantile(close, 20, driver=cauchy)", "ts_quantile(close, 20, driver=cauchy)"),
+        ("kth_element(close, 20, 1, ignore='nan')", "kth_element(close, 20, 1)"),
+        ("kth_element(close, 20, 1, ignore='0 NaN')", 'kth_element(close, 20, 1, ignore="NAN 0")'),
+        ("group_rank(close, bucket(cap, range='0, 1.0, 0.10'))",
+         'group_rank(close, bucket(cap, range="0,1,0.1"))'),
+        ("close * 1.50", "multiply(1.5, close)"),
+        ("close + 2 * 3", "add(6, close)"),
+        ("close + 2 ^ 3", "add(8, close)"),
+        ("close + 2 ^ 0.5", "add(close, power(2, 0.5))"),
+        ("close + 1 / 0", "add(close, inverse(0))"),
+        ("close + 1 / 3", "add(0.3333333333333333, close)"),
+        ("close + -0", "add(0, close)"),
+        ("close ? open : high", "if_else(close, open, high)"),
+        ("a = open; b = close + a; b", "add(close, open)"),
+    ],
+)  # fmt: skip
+def test_settled_form(text: str, form: str) -> None:
+    assert settled(text) == form
+    assert settled(form) == form
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("rank(close)", "rank(open)"),
+        ("close - open", "open - close"),
+        ("close / open", "open / close"),
+        ("close < open", "open < close"),
+        ("ts_mean(close, 20)", "ts_mean(close, 21)"),
+        ("add(close, open)", "add(close, open, filter=true)"),
+        ("ts_regression(close, open, 20)", "ts_regression(open, close, 20)"),
+        ("signed_power(close, 2)", "power(close, 2)"),
+        ("close + 0.1", "close + 0.10000000000000002"),
+        (
+            "group_rank(close, bucket(cap, range='0,1,0.1'))",
+            "group_rank(close, bucket(cap, buckets='0,1'))",
+        ),
+        ("-(close + open)", "-close + open"),
+    ],
+)
+def test_different_expressions_stay_apart(left: str, right: str) -> None:
+    assert read(left, CATALOGUE).digest != read(right, CATALOGUE).digest
+
+
+def test_the_digest_is_the_same_everywhere_and_for_ever() -> None:
+    assert digest(parse("rank(close)", CATALOGUE)) == "66eec24e3a9662bf327bcc4e3cd42175"
+
+
+def test_reading_gives_all_at_once() -> None:
+    alpha = read("-1 * rank(open + close)", CATALOGUE)
+    assert alpha.expression == "reverse(rank(add(close, open)))"
+    assert alpha.expression == show(alpha.canonical)
+    assert alpha.digest == digest(alpha.canonical)
+    assert alpha.tree == parse("-1 * rank(open + close)", CATALOGUE)
+    assert alpha_of(alpha.tree, CATALOGUE) == alpha
+
+
+@patient
+def test_settling_is_idempotent_and_keeps_the_type() -> None:
+    random = Random(4)
+    for _ in range(amount(1500, 200_000)):
+        tree = typed_tree(random, HIGHER, random.choice((2, 3, 4, 6)))
+        form = canonical(tree, HIGHER)
+        assert canonical(form, HIGHER) == form, show(tree)
+        assert check(form, HIGHER) is check(tree, HIGHER) or isinstance(form, Number)
+        assert parse(show(form), HIGHER) == form
+
+
+@patient
+def test_spelling_does_not_matter() -> None:
+    """Shuffled sums, named arguments, and redundant signs come to the same name."""
+    random = Random(7)
+    for _ in range(amount(500, 100_000)):
+        tree = typed_tree(random, CATALOGUE, 5)
+        other = _respelt(tree, random)
+        assert digest(canonical(other, CATALOGUE)) == digest(canonical(tree, CATALOGUE)), show(tree)
+
+
+def _respelt(node: Node, random: Random) -> Node:
+    if not isinstance(node, Call):
+        return node
+    operator = CATALOGUE.operators[node.name]
+    args = [_respelt(arg, random) for arg in node.args]
+    named = [(name, _respelt(value, random)) for name, value in node.named]
+    random.shuffle(named)
+    if operator.commutative and operator.variadic:
+        random.shuffle(args)
+    elif not named and not operator.variadic and random.random() < 0.5:
+        named = [(p.name, arg) for p, arg in zip(operator.required, args, strict=True)]
+        args = []
+        random.shuffle(named)
+    made: Node = Call(node.name, tuple(args), tuple(named))
+    if operator.result == "matrix" and random.random() < 0.2:
+        made = Call("reverse", (Call("multiply", (Number(-1.0), made)),))
+    return made
+
+
+def test_a_settled_alpha_is_still_an_alpha() -> None:
+    for text in ("close * 1", "- -close", "1 * (close + 0)"):
+        check_alpha(read(text, CATALOGUE).canonical, CATALOGUE)
+    assert read("close * 1", CATALOGUE).canonical == Field("close")

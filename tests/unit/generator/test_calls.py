@@ -1,0 +1,200 @@
+import json
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+
+from fleet.clock import SystemClock
+from fleet.httpwire import WireError, WireTimeoutError
+from fleet.ollama import Ollama
+from generator.assignment import Assignment
+from generator.calls import Caller, call_id
+from generator.catalogue import load_catalogue
+from generator.gate import Flight
+from generator.notebook import Notebook, Page
+from generator.pacing import Verdict, judge
+from generator.prompt import build_prompt
+from generator.prompts import PromptSource
+from generator.scope import Scope
+from generator.tokens import Window
+
+PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
+
+
+class Answer:
+    def __init__(self, status: int, rows: list[Any]) -> None:
+        self.status = status
+        self._rows = rows
+
+    def read(self) -> bytes:
+        return b"".join(self.lines())
+
+    def lines(self, *, stall: float | None = None) -> Iterator[bytes]:
+        for row in self._rows:
+            if isinstance(row, Exception):
+                raise row
+            yield row if isinstance(row, bytes) else json.dumps(row).encode()
+
+    def close(self) -> None:
+        pass
+
+
+class Wire:
+    """Answers what it was given, by path, and keeps what it was asked."""
+
+    def __init__(self, **answers: "Answer | Exception") -> None:
+        self._answers = {f"/api/{name}": answer for name, answer in answers.items()}
+        self.asked: list[tuple[str, Any, float]] = []
+
+    def request(self, method: str, path: str, body: object = None, *, timeout: float) -> Answer:
+        self.asked.append((path, body, timeout))
+        answer = self._answers[path]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def caller(wire: Wire, **options: Any) -> Caller:
+    assignment = Assignment("m:1b", options, 2, 5)
+    ollama = Ollama("http://o", wire)
+    return Caller(ollama, assignment, clock=SystemClock(), keep_alive=1800.0, first_token=360.0)
+
+
+GOOD = [
+    {"response": '{"expressions":', "done": False},
+    {"response": "[]}", "done": False},
+    {"response": "", "done": True, "done_reason": "stop", "prompt_eval_count": 700, "eval_count": 9},
+]
+
+
+def test_an_answer_is_a_record_with_all_of_its_text_and_figures() -> None:
+    call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, Flight(10.0, 1.0))
+    assert call is not None
+    assert (call.reply, call.status, call.error, call.done_reason) == (
+        '{"expressions":[]}',
+        200,
+        None,
+        "stop",
+    )
+    assert (call.prompt_tokens, call.reply_tokens, call.seed) == (700, 9, 11)
+    assert (call.model, call.rung, call.switches, call.started) == ("m:1b", 2, 5, 10.0)
+
+
+def test_what_no_database_can_hold_is_replaced() -> None:
+    strange = [{"response": "a\ud800b\0", "done": False}, {"done": True, "done_reason": "x" * 99}]
+    call = caller(Wire(generate=Answer(200, strange))).call(PROMPT, Flight(10.0, 1.0))
+    assert call is not None
+    assert (call.reply, call.done_reason) == ("a?b\ufffd", "x" * 32)
+    call = caller(Wire(generate=Answer(500, [{"error": "\ud800"}]))).call(PROMPT, Flight(10.0, 1.0))
+    assert call is not None
+    assert call.error == "?"
+
+
+def test_the_request_carries_schema_options_and_keep_alive() -> None:
+    wire = Wire(generate=Answer(200, GOOD))
+    caller(wire, num_ctx=1024, temperature=0.1).call(PROMPT, Flight(10.0, 1.0))
+    path, body, timeout = wire.asked[0]
+    assert (path, timeout) == ("/api/generate", 360.0)
+    assert body["format"]["required"] == ["expressions"]
+    assert body["options"] == {
+        "temperature": 0.1, "top_p": 0.95, "seed": 11, "num_predict": PROMPT.reply_tokens, "num_ctx": 1024
+    }  # fmt: skip
+    assert body["keep_alive"] == "1800s"
+    assert body["stream"] is True
+    assert not {"temperature", "num_predict"} & body.keys()
+
+
+def test_a_server_that_takes_no_schema_is_asked_without() -> None:
+    wire = Wire(generate=Answer(200, GOOD))
+    plain = caller(wire)
+    plain.schemas = False
+    plain.call(PROMPT, Flight(10.0, 1.0))
+    assert "format" not in wire.asked[0][1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "verdict"),
+    [
+        (Answer(500, [{"error": "cudaMalloc failed: out of memory"}]), 500, Verdict.MEMORY),
+        (Answer(404, [{"error": "model 'm:1b' not found"}]), 404, Verdict.MISSING),
+        (Answer(200, [GOOD[0], {"error": "unexpected EOF"}]), 200, Verdict.FAILED),
+        (Answer(200, [GOOD[0]]), 0, Verdict.AWAY),
+        (Answer(200, [GOOD[0], WireError("cut")]), 0, Verdict.AWAY),
+        (Answer(200, [b"<html>"]), 0, Verdict.AWAY),
+        (WireError("connection refused"), 0, Verdict.AWAY),
+        (WireTimeoutError("no answer"), 0, Verdict.AWAY),
+    ],
+    ids=["memory", "missing", "mid-stream", "broke-off", "cut", "no-json", "refused", "timeout"],
+)
+def test_a_failure_is_a_record_too(answer: Answer | Exception, status: int, verdict: Verdict) -> None:
+    call = caller(Wire(generate=answer)).call(PROMPT, Flight(10.0, 1.0))
+    assert call is not None
+    assert call.status == status
+    assert call.error
+    assert judge(call) is verdict
+
+
+def test_a_call_that_we_cut_ourselves_is_none() -> None:
+    flight = Flight(10.0, 1.0)
+    flight.cancel()
+    assert caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, flight) is None
+
+
+def test_ids_sort_by_time_and_differ() -> None:
+    assert call_id(10.0) < call_id(11.0) < call_id(1795478540.7)
+    assert call_id(10.0) != call_id(10.0)
+
+
+class TestPromptSource:
+    """How prompts come to fit the model's context."""
+
+    def source(self, wire: Wire, **options: Any) -> PromptSource:
+        return PromptSource(
+            scope=Scope(load_catalogue(), None),
+            notebook=Notebook(),
+            assignment=Assignment("m:1b", options),
+            ollama=Ollama("http://o", wire),
+            count=2,
+            chance=Random(1),
+        )
+
+    def learned(self, wire: Wire, **options: Any) -> int:
+        source = self.source(wire, **options)
+        call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, Flight(10.0, 1.0))
+        assert call is not None
+        source.learn(PROMPT, call, Verdict.ANSWERED)
+        return source.window.tokens
+
+    def test_it_is_careful_until_the_server_has_said_more(self) -> None:
+        assert self.source(Wire()).window.tokens == 2048
+        assert self.source(Wire(), num_ctx=1024).window.tokens == 1024
+        assert self.source(Wire(), num_ctx=8192).window.tokens == 2048
+
+    def test_the_loaded_models_context_counts(self) -> None:
+        loaded = {
+            "models": [{"name": "other:1b", "context_length": 9}, {"name": "M:1b", "context_length": 8192}]
+        }
+        assert self.learned(Wire(ps=Answer(200, [loaded])), num_ctx=16384) == 8192
+
+    def test_an_older_server_says_what_the_model_was_trained_on(self) -> None:
+        shown = {"model_info": {"llama.context_length": 2048}}
+        wire = Wire(ps=Answer(200, [{"models": [{"name": "m:1b"}]}]), show=Answer(200, [shown]))
+        assert self.learned(wire) == 2048
+
+    def test_a_trained_context_beyond_the_servers_default_is_not_believed(self) -> None:
+        shown = {"model_info": {"llama.context_length": 131072}}
+        assert self.learned(Wire(ps=Answer(200, [{}]), show=Answer(200, [shown]))) == 4096
+
+    def test_a_server_that_says_nothing_gets_what_was_asked_for(self) -> None:
+        assert self.learned(Wire(ps=WireError("away")), num_ctx=1024) == 1024
+
+    def test_a_refused_context_makes_the_next_prompt_shorter(self) -> None:
+        source = self.source(Wire())
+        before = source.next().estimated
+        failed = caller(Wire(generate=Answer(400, [{"error": "exceed_context_size_error"}])))
+        call = failed.call(PROMPT, Flight(10.0, 1.0))
+        assert call is not None
+        for _ in range(3):
+            source.learn(PROMPT, call, Verdict.CONTEXT)
+        assert source.next().estimated < before

@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from generator.launcher import assignment
+
+LADDER = """
+[[ladder]]
+model = "big:8b"
+options = { num_ctx = 4096 }
+[[ladder]]
+model = "small:1b"
+[[ladder]]
+model = "small:1b"
+options = { num_gpu = 3, stop = ["x"] }
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "fleet.toml").write_text(LADDER)
+    return tmp_path
+
+
+def choose(home: Path, **environ: str) -> dict[str, str]:
+    return assignment({"FLEET_HOME": str(home), "FLEET_CONFIG": str(home / "fleet.toml"), **environ})
+
+
+def state(home: Path, value: object, name: str = "model_fleet_state.json") -> None:
+    (home / name).write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def named(chosen: dict[str, str]) -> tuple[str, object, str, str]:
+    return (
+        chosen["FLEET_MODEL"],
+        json.loads(chosen["FLEET_MODEL_OPTIONS"]),
+        chosen["FLEET_RUNG"],
+        chosen["FLEET_SWITCHES"],
+    )
+
+
+def test_without_a_state_it_is_the_first_rung(home: Path) -> None:
+    assert named(choose(home)) == ("big:8b", {"num_ctx": 4096}, "0", "0")
+    assert choose(home)["FLEET_LANE"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (
+            {"current_model": "small:1b", "current_model_index": 1, "switches": 4},
+            ("small:1b", {}, "1", "4"),
+        ),
+        (
+            {"current_model": "small:1b", "current_model_index": 2, "switches": 4},
+            ("small:1b", {"num_gpu": 3, "stop": ["x"]}, "2", "4"),
+        ),
+        (
+            {"current_model": "small:1b", "current_model_index": 2, "current_options": {"num_gpu": 0}},
+            ("small:1b", {"num_gpu": 0}, "2", "0"),
+        ),
+        ({"current_model": "other:3b", "current_model_index": 1}, ("other:3b", {}, "1", "0")),
+        ({"current_model_index": 1}, ("small:1b", {}, "1", "0")),
+        ({"current_model_index": 99}, ("big:8b", {"num_ctx": 4096}, "0", "0")),
+        (
+            {"current_model": "small:1b", "current_model_index": True, "switches": -3},
+            ("small:1b", {}, "0", "0"),
+        ),
+        ({"current_model": "x\u0000y", "current_model_index": 1}, ("small:1b", {}, "1", "0")),
+    ],
+)
+def test_the_state_names_the_model(home: Path, value: object, expected: object) -> None:
+    state(home, value)
+    assert named(choose(home)) == expected
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", "\x00\x01", '{"current_model": 3}', "[" * 100_000])
+def test_a_damaged_state_falls_back_to_its_copy_and_then_to_the_first_rung(
+    home: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state(home, damage)
+    assert named(choose(home))[0] == "big:8b"
+    assert "cannot be used" in capsys.readouterr().err
+    state(home, {"current_model": "small:1b", "current_model_index": 1}, "model_fleet_state.json.bak")
+    assert named(choose(home))[0] == "small:1b"
+
+
+@pytest.mark.parametrize("config", ["", "nonsense [", "ladder = 3", "[[ladder]]\nsize = 3"])
+def test_without_a_usable_ladder_it_is_the_seed_model(home: Path, config: str) -> None:
+    (home / "fleet.toml").write_text(config)
+    assert named(choose(home))[0] == "llama3.2:3b"
+
+
+def test_the_running_fleets_configuration_is_used_where_none_is_named(home: Path) -> None:
+    (home / "run").mkdir()
+    (home / "run/fleet.json").write_text(json.dumps({"config": str(home / "fleet.toml")}))
+    assert assignment({"FLEET_HOME": str(home)})["FLEET_MODEL"] == "big:8b"

@@ -1,0 +1,77 @@
+"""The local evaluator's own part, with an engine of the test's in the place of the backtest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from generator.catalogue import load_catalogue
+from generator.evaluators.base import Fault
+from generator.evaluators.local import BATCH, LocalEvaluator, tree_of
+from generator.language import Field, Node, parse, show
+from generator.records import Candidate, Ruleset, Source
+
+
+@dataclass
+class Engine:
+    """Fails on whatever holds the field `volume`; counts its runs."""
+
+    runs: int = 0
+
+    def evaluate(
+        self, trees: Sequence[Node], panel: object, settings: object, *, engine: object
+    ) -> list[Any]:
+        self.runs += 1
+        if any("volume" in show(tree) for tree in trees):
+            raise TypeError("a fault of the engine")
+        return [show(tree) for tree in trees]
+
+
+@pytest.fixture
+def evaluator(monkeypatch: pytest.MonkeyPatch) -> LocalEvaluator:
+    made = LocalEvaluator.__new__(LocalEvaluator)
+    made._backtest = made._engine = Engine()  # type: ignore[assignment]  # ours in their place
+    made._panel = made._settings = SimpleNamespace()  # type: ignore[assignment]
+    made._rules = Ruleset(Source.SYNTHETIC, {})
+    made._catalogue = load_catalogue()
+    made._batch, made._size = [], 1
+    monkeypatch.setattr("generator.evaluators.local._result", lambda outcome: outcome)
+    return made
+
+
+def candidate(expression: str) -> Candidate:
+    return Candidate(expression, expression, expression)
+
+
+def test_the_first_ones_go_alone_and_then_ever_more(evaluator: LocalEvaluator) -> None:
+    sizes = []
+    for _ in range(6):
+        sizes.append(evaluator.free)
+        evaluator.submit([candidate("close")] * evaluator.free)
+        evaluator.results(0.0)
+    assert sizes == [1, 2, 4, 8, 8, 8]
+    assert BATCH == 8
+
+
+def test_where_the_engine_fails_only_the_one_at_fault_pays(
+    evaluator: LocalEvaluator, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = [candidate(text) for text in ("rank(close)", "rank(volume)", "open", "gone(close)")]
+    evaluator.submit(batch)
+    results = evaluator.results(0.0)
+    assert [one for one, _ in results] == batch
+    good, bad, other, unread = (result for _, result in results)
+    assert [str(good), str(other)] == ["rank(close)", "open"]
+    assert bad == Fault("the evaluator failed on it (TypeError)")
+    assert isinstance(unread, Fault)
+    assert "unknown operator" in unread.reason
+    assert [record.message for record in caplog.records] == ["evaluator.failed"]
+
+
+def test_a_tree_is_used_as_it_came_and_read_only_where_there_is_none() -> None:
+    catalogue = load_catalogue()
+    tree = Field("close")
+    assert tree_of(Candidate("d", "something else", "x", tree=tree), catalogue) is tree
+    assert tree_of(candidate("rank(close)"), catalogue) == parse("rank(close)", catalogue)

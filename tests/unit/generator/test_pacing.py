@@ -1,0 +1,106 @@
+from itertools import pairwise
+
+import pytest
+
+from generator.pacing import STANDIN_ALLOWANCE, Allowance, Budget, Pace, Verdict, judge, other_wait
+from generator.records import CallRecord
+
+
+def call(status: int, error: str | None) -> CallRecord:
+    return CallRecord("c", 1.0, 2.0, "m", 0, 0, "p", status, error=error)
+
+
+VULKAN = (
+    "llama-server process has terminated: exit status 1: alloc_tensor_range: failed to allocate Vulkan0"
+    " buffer of size 336674816\nerror loading model: unable to allocate Vulkan0 buffer"
+)
+HOST = "llama-server process has terminated: exit status 1: mmap failed: Cannot allocate memory"
+CONTEXT = (
+    '{"error":{"code":400,"message":"request (4204 tokens) exceeds the available context size (4096 tokens)",'
+    '"type":"exceed_context_size_error"}}'
+)
+OLD_FORMAT = "json: cannot unmarshal object into Go struct field GenerateRequest.format of type string"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "verdict"),
+    [
+        (200, None, Verdict.ANSWERED),
+        (500, "llama runner process has terminated: cudaMalloc failed: out of memory", Verdict.MEMORY),
+        (500, VULKAN, Verdict.MEMORY),
+        (200, "CUDA error: out of memory", Verdict.MEMORY),
+        (500, HOST, Verdict.FAILED),
+        (200, "an error was encountered while running the model: unexpected EOF", Verdict.FAILED),
+        (404, "model 'nosuch:1b' not found", Verdict.MISSING),
+        (404, "404 page not found", Verdict.FAILED),
+        (0, "Ollama at http://127.0.0.1:11434 is away: connection refused", Verdict.AWAY),
+        (0, "Ollama at http://127.0.0.1:11434 did not answer in time: timed out", Verdict.AWAY),
+        (400, CONTEXT, Verdict.CONTEXT),
+        (500, 'invalid format: "x"; expected "json" or a valid JSON Schema object', Verdict.FORMAT),
+        (400, "Field 'json_schema': JSON schema conversion failed", Verdict.FORMAT),
+        (400, OLD_FORMAT, Verdict.FORMAT),
+        (503, "server busy, please try again.  maximum pending requests exceeded", Verdict.FAILED),
+    ],
+)
+def test_a_call_is_judged_by_status_and_text(status: int, error: str | None, verdict: Verdict) -> None:
+    assert judge(call(status, error)) is verdict
+
+
+def test_memory_failures_pause_5_then_10_then_30_seconds_one_call_at_a_time() -> None:
+    pace, waits = Pace(proven=True), []
+    now = 100.0
+    for _ in range(5):
+        pace = pace.after(Verdict.MEMORY, started=now, now=now + 1.0, chance=0.0)
+        waits.append(pace.not_before - (now + 1.0))
+        assert pace.limit(8) == 1
+        now = pace.not_before
+    assert waits == [5.0, 10.0, 30.0, 30.0, 30.0]
+
+
+def test_calls_that_were_in_flight_together_are_one_failure() -> None:
+    pace = Pace(proven=True).after(Verdict.MEMORY, started=1.0, now=2.0, chance=0.0)
+    assert pace.after(Verdict.MEMORY, started=1.0, now=2.1, chance=0.0) == pace
+
+
+def test_only_an_answer_to_a_later_call_ends_the_trouble() -> None:
+    pace = Pace(proven=True).after(Verdict.MEMORY, started=1.0, now=2.0, chance=0.0)
+    assert pace.after(Verdict.ANSWERED, started=1.5, now=3.0, chance=0.0) == pace
+    well = pace.after(Verdict.ANSWERED, started=7.0, now=8.0, chance=0.0)
+    assert well.limit(4) == 4
+    assert well.not_before <= 8.0
+
+
+def test_a_fresh_start_asks_with_one_call() -> None:
+    assert Pace().limit(4) == 1
+    assert Pace().not_before == float("-inf")
+
+
+def test_other_failures_wait_ever_longer_with_a_bound_and_jitter() -> None:
+    assert [other_wait(failures, 0.0) for failures in (1, 2, 3, 4, 5, 6, 1000)] == [0.5, 1, 2, 4, 8, 10, 10]
+    assert other_wait(3, 1.0) == 1.0
+
+
+def test_a_memory_failure_after_others_begins_with_the_first_pause() -> None:
+    pace = Pace()
+    for number in range(4):
+        pace = pace.after(Verdict.AWAY, started=float(number), now=number + 0.5, chance=0.0)
+    pace = pace.after(Verdict.MEMORY, started=50.0, now=51.0, chance=0.0)
+    assert pace.not_before == 56.0
+
+
+def test_a_budget_lets_a_burst_through_and_then_a_trickle() -> None:
+    budget = Budget(Allowance(burst=3, every=10.0, gap=0.25), left=3, at=0.0)
+    now, begun = 1.0, []
+    for _ in range(6):
+        now += budget.wait(now)
+        begun.append(now)
+        budget = budget.spent(now)
+    gaps = [round(after - before, 6) for before, after in pairwise(begun)]
+    assert gaps[:2] == [0.25, 0.25]
+    assert gaps[2] == pytest.approx(9.5)
+    assert gaps[3:] == [10.0, 10.0]
+
+
+def test_a_days_run_against_the_stand_in_stays_small() -> None:
+    assert STANDIN_ALLOWANCE.burst + 86400 / STANDIN_ALLOWANCE.every < 30_000
+    assert STANDIN_ALLOWANCE.gap >= 0.25

@@ -1,0 +1,266 @@
+"""Intake and evaluation, run to their end in the test's own thread, on a real database."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.errors import GeneratorError
+from generator.catalogue import Kind, load_catalogue
+from generator.evaluation import Evaluation
+from generator.evaluators.base import Fault, Result
+from generator.hopeful import HopefulFile
+from generator.intake import Intake, Patient
+from generator.keep import parse_keep
+from generator.narrator import Narrator
+from generator.records import CallRecord, Candidate, Performance, Ruleset, Source
+from generator.scope import Scope
+from generator.shared import Shared
+from generator.storage.store import StorageError, Store
+from tests.stillclock import StillClock
+
+PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
+SYNTHETIC = Ruleset(Source.SYNTHETIC, {"panel": "synthetic"})
+
+
+class World:
+    """The parts of one run, with a still clock."""
+
+    def __init__(self, folder: Path, rules: Ruleset = PANEL) -> None:
+        self.folder = folder
+        self.rules = rules
+        self.clock = StillClock()
+        self.stopping = threading.Event()
+        narrator = Narrator(model="m", standin=False, synthetic=False, clock=self.clock)
+        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), narrator=narrator)
+        self.patient = Patient(self.stopping, self.clock, narrator)
+        self.store = Store(f"sqlite:///{folder}/alphas.db", owner="here")
+
+    def intake(self, store: Store | None = None) -> None:
+        """Take in what was finished, and end."""
+        self.shared.finished.close()
+        chosen = store or self.store
+        Intake(
+            self.shared, store=lambda: chosen, rules=self.rules, patient=self.patient, keep_calls=60.0
+        ).run()
+
+    def evaluate(self, evaluator: "FakeEvaluator | Callable[[], FakeEvaluator]") -> None:
+        """Evaluate what waits, and end."""
+        load = evaluator if callable(evaluator) else lambda: evaluator
+        Evaluation(
+            self.shared,
+            evaluator=load,
+            store=lambda: self.store,
+            rules=self.rules,
+            keep=parse_keep("fitness > 0.5"),
+            hopeful=HopefulFile(self.folder / "hopeful_alphas.json"),
+            patient=self.patient,
+            stopping=self.stopping,
+        ).run()
+
+    def finish(self, name: str, *expressions: str, error: str | None = None) -> None:
+        """Hand in a finished call whose reply holds these."""
+        reply = json.dumps({"expressions": list(expressions)})
+        self.shared.finished.put(
+            CallRecord(
+                name,
+                1.0,
+                2.0,
+                "m",
+                0,
+                0,
+                "p",
+                500 if error else 200,
+                reply="" if error else reply,
+                error=error,
+            )
+        )
+
+
+class FakeEvaluator:
+    """Gives each expression the fitness of its length, and ends the run once nothing is left."""
+
+    source = Source.PANEL
+    settings: Mapping[str, Any] = {}
+    fields: Mapping[str, Kind] | None = {"close": Kind.MATRIX, "volume": Kind.MATRIX}
+    free = 2
+
+    def __init__(self, world: World, *, troubles: Sequence[Exception] = ()) -> None:
+        self._world = world
+        self._troubles = list(troubles)
+        self._batch: list[Candidate] = []
+        self.seen: list[str] = []
+        self.closed = False
+
+    def submit(self, candidates: Sequence[Candidate]) -> None:
+        self._batch.extend(candidates)
+
+    def results(self, patience: float) -> Sequence[tuple[Candidate, Result]]:
+        if self._troubles:
+            raise self._troubles.pop()
+        batch, self._batch = self._batch, []
+        self.seen += [one.expression for one in batch]
+        if self._world.shared.waiting.outstanding == len(batch):
+            self._world.shared.waiting.close()
+            self._world.stopping.set()
+        return [(one, self._result(one)) for one in batch]
+
+    def _result(self, one: Candidate) -> Result:
+        if "volume" in one.expression:
+            return Fault("no volume here")
+        return Performance(
+            1.0, 0.2, len(one.expression) / 20, 0.1, 0.1, 0.1, 5.0, 5.0, 10, checks=[{"name": "X"}]
+        )
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_replies_become_rows_and_candidates(world: World) -> None:
+    world.finish("c1", "rank(close)", "add(close, volume)", "nonsense(")
+    world.finish("c2", "add(volume, close)", "-close")
+    world.finish("c3", error="boom")
+    world.intake()
+    totals = world.shared.scoreboard.totals()
+    assert (totals.valid, totals.invalid, totals.duplicates) == (4, 1, 1)
+    assert world.shared.finished.settle(0.0)
+    taken = [world.shared.waiting.get(0.0) for _ in range(3)]
+    assert [one.expression for one in taken if one] == ["rank(close)", "add(close, volume)", "reverse(close)"]
+    failed = [one.reason for one in world.shared.notebook.page().failed]
+    assert "it was tried before" in failed
+    assert len(failed) == 2
+
+
+def test_evaluations_are_stored_before_they_are_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    world.finish("c1", "rank(close)", "rank(volume)")
+    world.intake()
+    evaluator = FakeEvaluator(world)
+    world.evaluate(evaluator)
+    assert evaluator.closed
+    assert (world.store.count("done"), world.store.count("failed"), world.store.count("pending")) == (1, 1, 0)
+    assert [record.message for record in caplog.records if record.message.startswith("evaluation.")] == [
+        "evaluation.done",
+        "evaluation.failed",
+    ]
+    assert set(world.shared.scope.catalogue.fields) == {"close", "volume"}
+    assert world.shared.waiting.settle(0.0)
+
+
+def test_what_the_last_run_left_is_evaluated_first(tmp_path: Path) -> None:
+    first = World(tmp_path)
+    first.finish("c1", "rank(close)")
+    first.intake()
+    second = World(tmp_path)
+    second.finish("c2", "zscore(close)")
+    second.intake()
+    evaluator = FakeEvaluator(second)
+    second.evaluate(evaluator)
+    assert evaluator.seen == ["rank(close)", "zscore(close)"]
+    third = World(tmp_path)
+    third.intake()
+    assert third.shared.waiting.outstanding == 0
+    assert [note.expression for note in third.shared.notebook.page().best] == ["zscore(close)", "rank(close)"]
+
+
+def test_kept_alphas_of_a_real_market_are_published_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        world = World(tmp_path)
+        world.finish("c1", "rank(close)", "zscore(close)")
+        world.intake()
+        if world.shared.waiting.outstanding:
+            world.evaluate(FakeEvaluator(world))
+    rows = json.loads((tmp_path / "hopeful_alphas.json").read_text())
+    assert [row["expression"] for row in rows] == ["rank(close)", "zscore(close)"]
+
+
+def test_a_crash_before_publishing_is_made_up_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.finish("c1", "rank(close)")
+    world.intake()
+    world.evaluate(FakeEvaluator(world))
+    file = tmp_path / "hopeful_alphas.json"
+    [row] = world.store.best(world.rules, limit=1)
+    assert row.id is not None
+    assert world.store.unpublished() == []
+    file.unlink()
+    with world.store._transaction() as connection:
+        connection.exec_driver_sql("UPDATE evaluations SET published = 0")
+    again = World(tmp_path)
+    again.finish("c2", "zscore(close)")
+    again.intake()
+    again.evaluate(FakeEvaluator(again))
+    assert len(json.loads(file.read_text())) == 2
+
+
+def test_figures_of_the_made_up_panel_are_never_published(tmp_path: Path) -> None:
+    world = World(tmp_path, SYNTHETIC)
+    world.finish("c1", "rank(close)")
+    world.intake()
+    world.evaluate(FakeEvaluator(world))
+    assert world.shared.scoreboard.totals().kept == 1
+    assert not (tmp_path / "hopeful_alphas.json").exists()
+
+
+def test_an_evaluator_that_fails_is_tried_again(world: World) -> None:
+    world.finish("c1", "rank(close)")
+    world.intake()
+    attempts: list[int] = []
+
+    def load() -> FakeEvaluator:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise GeneratorError("no panel", hint="bring one")
+        return FakeEvaluator(world, troubles=[RuntimeError("a fault of the engine")])
+
+    world.evaluate(load)
+    assert len(attempts) == 3
+    assert world.clock.now >= 1000.0 + 30.0
+    assert world.store.count("done") == 1
+
+
+class FullStore(Store):
+    """A database whose disk is full for some time."""
+
+    def __init__(self, url: str, failures: int) -> None:
+        super().__init__(url, owner="here")
+        self.failures = failures
+
+    def record_call(self, *arguments: Any, **named: Any) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise StorageError("the disk is full", full=True, hint="make room")
+        return super().record_call(*arguments, **named)
+
+
+def test_a_full_disk_is_waited_out_and_nothing_is_lost(world: World) -> None:
+    world.finish("c1", "rank(close)")
+    world.finish("c2", "zscore(close)")
+    world.intake(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=4))
+    assert world.store.count() == 2
+    assert world.clock.now >= 1000.0 + 0.2 + 1.0 + 5.0
+
+
+def test_while_the_database_is_away_no_more_than_a_few_calls_begin(world: World) -> None:
+    for number in range(world.shared.most_calls):
+        assert world.shared.room()
+        world.finish(f"c{number}", "rank(close)")
+    assert not world.shared.room()
+
+
+def test_at_the_end_a_database_that_is_away_is_not_waited_for(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.finish("c1", "rank(close)")
+    world.stopping.set()
+    world.intake(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=99))
+    assert "intake.unstored" in caplog.text
+    assert not world.shared.finished.settle(0.0)

@@ -1,0 +1,206 @@
+"""The state file's format: the original's, ours, newer ones, and every kind of damage."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet.events import EventKind
+from fleet.ladder import Ladder
+from fleet.model import (
+    FROM_ORIGINAL,
+    Counted,
+    FleetState,
+    Hold,
+    PastSwitch,
+    Phase,
+    Recovery,
+    Switch,
+    SwitchKind,
+)
+from fleet.settings import SEED_LADDER
+from state.codec import StateFormatError, decode_state, default_state, encode_state
+
+T = 1_800_000_000.0
+ORIGINAL = {
+    "current_model_index": 2,
+    "vram_error_count": 1,
+    "current_model": "tinyllama:1.1b",
+    "timestamp": T,
+}
+FULL = FleetState(
+    current_model_index=1,
+    vram_error_count=2,
+    current_model="phi3:mini",
+    timestamp=T,
+    switches=7,
+    incidents=(Counted(T, "allocation", "a"), Counted(T + 0.25, "runner_died", "b")),
+    counted_ids=("a", "b"),
+    last_finished=T - 5.5,
+    finished=12,
+    failed=3,
+    cursors={"docker:naive-ollma-gpu": {"time": "2026-11-23T22:24:52.254123456Z", "seen": [1, 2]}},
+    open={"load": {"began": T, "lines": ["a \u2028 b"]}},
+    watch={"away": None},
+    switch=Switch(
+        number=9,
+        kind=SwitchKind.USE,
+        phase=Phase.VERIFY,
+        source=0,
+        target=1,
+        since=T,
+        why="asked for by hand",
+        by_hand=True,
+        pin=True,
+        was_stopped=True,
+        failures=1,
+        failed_at=T,
+        restarted=T + 0.5,
+        attempts=2,
+    ),
+    last_switch=PastSwitch(SwitchKind.USE, "llama3.2:3b", "phi3:mini", T, "asked for by hand", by_hand=True),
+    automatic=(T - 9, T - 1.5),
+    hold=Hold(T + 60, 3, "why"),
+    recovery=Recovery(1200.0, T + 1200, (0, 1), T + 600, 2, home_on_cpu=True),
+    ceiling=1,
+    pinned=True,
+    on_cpu=False,
+    current_options={"num_ctx": 2048, "stop": ["a"], "f16_kv": True, "temperature": 0.5},
+    model_size_bytes=2_306_867_200,
+    ladder_hash="0123",
+    events_told=11,
+    extra={"ours_of_tomorrow": {"deep": [1, {"er": None}]}},
+).tell(T, EventKind.HELD, seconds=60.0, why="why")
+
+
+def test_every_part_of_the_state_survives_the_file() -> None:
+    text = encode_state(FULL, T)
+    assert decode_state(text) == FULL
+    assert list(json.loads(text))[1:5] == list(ORIGINAL)[:4]
+    assert {key: json.loads(text)[key] for key in ORIGINAL} == {
+        "current_model_index": 1,
+        "vram_error_count": 2,
+        "current_model": "phi3:mini",
+        "timestamp": T,
+    }
+
+
+def test_the_time_of_the_write_is_the_timestamp() -> None:
+    assert decode_state(encode_state(FULL, T + 1)).timestamp == T + 1
+
+
+def test_an_originals_file_loads_with_its_count() -> None:
+    state = decode_state(json.dumps(ORIGINAL))
+    assert (state.current_model_index, state.vram_error_count, state.current_model) == (
+        2,
+        1,
+        "tinyllama:1.1b",
+    )
+    assert state.incidents == (Counted(T, FROM_ORIGINAL),)
+    assert (state.switches, state.switch, state.pinned) == (0, None, False)
+
+
+def test_an_originals_file_without_its_later_keys_loads() -> None:
+    assert decode_state('{"current_model_index": 1}').current_model == ""
+
+
+def test_unknown_keys_are_kept_and_do_not_hide_ours() -> None:
+    row = json.loads(encode_state(FULL, T)) | {"from_tomorrow": [1, 2], "schema_version": 99}
+    again = json.loads(encode_state(decode_state(json.dumps(row)), T))
+    assert again["from_tomorrow"] == [1, 2]
+    assert again["schema_version"] == 1
+
+
+def test_the_default_stands_on_the_top_rung() -> None:
+    state = default_state(SEED_LADDER, T)
+    assert (state.current_model_index, state.current_model, state.vram_error_count) == (0, "llama3.2:3b", 0)
+    assert decode_state(encode_state(state, T)) == state
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n",
+        "null",
+        "17",
+        '"current_model_index"',
+        "[]",
+        "{}",
+        '{"current_model": "llama3.2:3b"}',
+        "\0" * 400,
+        "\ufeff{}",
+        "[" * 200_000,
+        '{"a":' * 90 + "1" + "}" * 90,
+        '{"current_model_index": 1e999}',
+        '{"current_model_index": ' + "9" * 5000 + "}",
+        "<html><body>502 Bad Gateway</body></html>",
+        '{"name": "naive-ollama", "dependencies": {"left-pad": "1.0"}}',
+    ],
+)
+def test_what_is_no_state_is_told_as_such(text: str) -> None:
+    with pytest.raises(StateFormatError, match="no state of a fleet"):
+        decode_state(text)
+
+
+def test_what_is_cut_off_anywhere_is_told_as_damaged() -> None:
+    text = encode_state(FULL, T).rstrip()
+    for length in range(len(text)):
+        with pytest.raises(StateFormatError):
+            decode_state(text[:length])
+
+
+_WRONG: list[Any] = ["text", -1, 1.5, True, [], {}, [None], {"a": 1}, [[1]], None, 10**400, "\ud800"]
+
+
+@pytest.mark.parametrize("key", sorted(json.loads(encode_state(FULL, T))))
+@pytest.mark.parametrize("value", _WRONG, ids=[f"{value!r:.20}" for value in _WRONG])
+def test_a_value_of_another_type_is_damage_or_is_read_as_what_it_can_be(key: str, value: Any) -> None:
+    row = json.loads(encode_state(FULL, T)) | {key: value}
+    try:
+        state = decode_state(json.dumps(row))
+    except StateFormatError:
+        return
+    again = decode_state(encode_state(state, T))
+    assert again == decode_state(encode_state(again, T))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+@pytest.mark.parametrize("key", ["timestamp", "last_finished", "from_tomorrow"])
+def test_what_json_cannot_say_is_damage(number: str, key: str) -> None:
+    with pytest.raises(StateFormatError):
+        decode_state(f'{{"current_model_index": 0, "{key}": {number}}}')
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(sorted(json.loads(encode_state(FULL, T)))), _json, max_size=3))
+def test_whatever_stands_in_the_file_is_a_state_or_damage(changes: dict[str, Any]) -> None:
+    text = json.dumps(json.loads(encode_state(FULL, T)) | changes)
+    try:
+        state = decode_state(text)
+    except StateFormatError:
+        return
+    assert math.isfinite(state.timestamp)
+    assert decode_state(encode_state(state, T)).current_model_index == state.current_model_index
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=60))
+def test_rubbish_is_damage(content: bytes) -> None:
+    with pytest.raises(StateFormatError):
+        decode_state(content.decode("latin-1"))
+
+
+def test_the_ladder_of_the_default_is_remembered() -> None:
+    short = Ladder(list(SEED_LADDER)[:2])
+    assert default_state(short, T).ladder_hash == short.digest
