@@ -6,6 +6,7 @@ streams are read from the socket in large pieces: docker-py reads each frame's h
 times the cost of a line.
 """
 
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from docker.api import APIClient
 from docker.errors import DockerException
 from docker.utils import kwargs_from_env, parse_host
 
-from monitor.sources.frames import BrokenStreamError, Frames, Terminal
+from monitor.sources.frames import BrokenStreamError, Dechunker, Frames, Terminal
 from monitor.sources.stamped import last_stamp
 from monitor.sources.stamps import to_query
 from monitor.sources.waiting import Waker
@@ -60,7 +61,8 @@ class LogStream:
     def __init__(self, response: requests.Response, waker: Waker) -> None:
         self._response = response
         self._waker = waker
-        self._body = body_of(response.headers)
+        chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        self._chunks = Dechunker() if chunked else None
         raw: Any = response.raw
         reader = raw._fp.fp  # noqa: SLF001  # http.client's buffered one, by the way that docker-py takes too
         self._socket: socket.socket = reader.raw._sock  # noqa: SLF001  # see above
