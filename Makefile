@@ -37,6 +37,9 @@ lint: setup ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME ..." takes some)
+	@$(BIN)/python -m benchmarks $(ONLY)
+
 format: setup ## Bring the code into form
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
@@ -44,7 +47,7 @@ format: setup ## Bring the code into form
 lock: setup ## Lock the dependencies anew (needs uv)
 	@for group in runtime dev; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	    --extra backtest $$([ $$group = dev ] && echo --group dev) pyproject.toml -o requirements/$$group.txt; done
+	    --extra backtest --extra postgresql $$([ $$group = dev ] && echo --group dev) pyproject.toml -o requirements/$$group.txt; done
 
 clean: ## Remove what the targets made; the fleet's home stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build

@@ -1,7 +1,4 @@
-"""Reading expressions beside a bare Lark parse of the same text; and how compact the typed grammar is.
-
-Run as `python -m benchmarks.language`.
-"""
+"""Reading expressions beside a bare Lark parse of the same text; and how compact the typed grammar is."""
 
 import json
 import time
@@ -12,6 +9,7 @@ from typing import Any
 
 from lark import Lark
 
+from benchmarks.report import Report
 from generator.catalogue import load_catalogue
 from generator.language import Node, build_schema, canonical, check, decode, digest, parse, read, show
 
@@ -53,28 +51,24 @@ def fastest_ms(work: Callable[[], object], rounds: int = 15, calls: int = 100) -
     return best / calls * 1000
 
 
-def row(cells: Iterable[object]) -> str:
-    return "| " + " | ".join(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
+def cells(values: Iterable[object]) -> list[str]:
+    return [f"{value:.3f}" if isinstance(value, float) else str(value) for value in values]
 
 
-def reading() -> list[str]:
+def reading() -> Report:
     catalogue = load_catalogue()
     bare = Lark(BARE, parser="lalr", maybe_placeholders=False)
-    lines = [
-        row(
-            [
-                "expression",
-                "bare Lark, ms",
-                "parse",
-                "check",
-                "canonical",
-                "digest",
-                "all (read)",
-                "all / bare",
-            ]
-        ),
-        row(["---"] * 8),
+    head = [
+        "expression",
+        "bare Lark, ms",
+        "parse",
+        "check",
+        "canonical",
+        "digest",
+        "all (read)",
+        "all / bare",
     ]
+    lines = []
     for name, text in EXPRESSIONS.items():
         tree = parse(text, catalogue)
         form = canonical(tree, catalogue)
@@ -86,8 +80,13 @@ def reading() -> list[str]:
             partial(canonical, tree, catalogue),
             partial(digest, form),
         ]
-        lines.append(row([name, floor, *map(fastest_ms, steps), whole, f"{whole / floor:.2f}"]))
-    return lines
+        lines.append(cells([name, floor, *map(fastest_ms, steps), whole, f"{whole / floor:.2f}"]))
+    return Report(
+        "Reading an expression",
+        head,
+        lines,
+        "Milliseconds, the fastest of 15 rounds of 100; beside a bare Lark LALR parse.",
+    )
 
 
 def draw(schema: dict[str, Any], definitions: dict[str, Any], random: Random) -> Any:
@@ -105,22 +104,18 @@ def decode_all(values: list[Any]) -> list[Node]:
     return [decode(value, catalogue) for value in values]
 
 
-def grammar() -> list[str]:
+def grammar() -> Report:
     catalogue = load_catalogue()
-    lines = [
-        row(
-            [
-                "depth",
-                "schema, bytes",
-                "build, ms",
-                "decode, ms",
-                "array, characters",
-                "as text",
-                "array / text",
-            ]
-        ),
-        row(["---"] * 7),
+    head = [
+        "depth",
+        "schema, bytes",
+        "build, ms",
+        "decode, ms",
+        "array, characters",
+        "as text",
+        "array / text",
     ]
+    lines = []
     for depth in (1, 2, 4, 8):
         schema = build_schema(catalogue, count=2, depth=depth)
         random = Random(depth)
@@ -132,18 +127,11 @@ def grammar() -> list[str]:
         build = fastest_ms(partial(build_schema, catalogue, count=2, depth=depth), 3, 3)
         decoding = fastest_ms(partial(decode_all, values), 3, 3) / len(values)
         lines.append(
-            row([depth, size, build, decoding, round(arrays), round(texts), f"{arrays / texts:.2f}"])
+            cells([depth, size, build, decoding, round(arrays), round(texts), f"{arrays / texts:.2f}"])
         )
-    return lines
+    return Report("The typed grammar", head, lines, "Arrays beside the same expressions as text.")
 
 
-def main() -> None:
-    begin = time.perf_counter()
-    load_catalogue()
-    print(f"catalogue loaded in {(time.perf_counter() - begin) * 1000:.1f} ms\n")
-    print("\n".join(reading()), end="\n\n")
-    print("\n".join(grammar()))
-
-
-if __name__ == "__main__":
-    main()
+def measure() -> list[Report]:
+    """Read expressions, and draw some from the grammar."""
+    return [reading(), grammar()]

@@ -1,0 +1,46 @@
+"""What a benchmark found, as a table, and its place in `docs/benchmarks.md`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A table with its title; `notes` say what was run, on what, and what the ratios are to."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: str = ""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with its columns in line."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+
+    def row(line: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([row(lines[0]), rule, *map(row, lines[1:])])
+
+
+def show(report: Report) -> str:
+    """Return a report as Markdown."""
+    parts = [f"## {report.title}", table(report.head, report.rows), report.notes]
+    return "\n\n".join(part for part in parts if part)
+
+
+def section(name: str, reports: Sequence[Report], *, when: str, where: str) -> str:
+    """Return a benchmark's section, between the marks that the next run finds it by."""
+    body = "\n\n".join([*map(show, reports), f"Measured {when} on {where}."])
+    return f"<!-- {name} -->\n{body}\n<!-- /{name} -->"
+
+
+def replace_section(page: str, name: str, text: str) -> str:
+    """Return the page with one section new, or with it at the end if it had none."""
+    start, end = page.find(f"<!-- {name} -->"), page.find(f"<!-- /{name} -->")
+    if start < 0 or end < start:
+        return f"{page.rstrip()}\n\n{text}\n"
+    return page[:start] + text + page[end + len(f"<!-- /{name} -->") :]
