@@ -1,0 +1,28 @@
+"""The Engine that a session's tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine import Engine, NoEngineError, PrivateEngine, running_engine
+from tests.parts import require
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """Give a Docker Engine with the base image `tests.engine.BASE`."""
+    try:
+        with running_engine() as found:
+            found.base_image()
+            yield found
+    except NoEngineError as error:
+        require("docker", str(error))
+
+
+@pytest.fixture
+def private_engine(engine: Engine) -> Iterator[PrivateEngine]:
+    """Give a Docker Engine that a test may stop, kill and freeze; it runs again afterwards."""
+    if not isinstance(engine, PrivateEngine):
+        require("dockerd", "this stops the daemon, and the one that answers is not ours")
+    yield engine
+    engine.recover()
