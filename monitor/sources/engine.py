@@ -14,10 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
-from docker.api import APIClient
 from docker.errors import DockerException
-from docker.utils import kwargs_from_env, parse_host
 
+from monitor.sources.client import open_client
 from monitor.sources.frames import BrokenStreamError, Dechunker, Frames, Terminal
 from monitor.sources.stamped import last_stamp
 from monitor.sources.stamps import to_query
@@ -121,10 +120,7 @@ class Engine:
     def __init__(self, waker: Waker) -> None:
         self._waker = waker
         try:
-            settings = kwargs_from_env()
-            self._socket = unix_socket(settings.get("base_url"))
-            _knock(self._socket)
-            self._api = APIClient(version="auto", timeout=int(TIMEOUT), **settings)
+            self._api, self._url = open_client(TIMEOUT)
         except (DockerException, requests.RequestException, ValueError, OSError) as error:
             raise _unreachable(error) from error
 
@@ -170,17 +166,12 @@ class Engine:
         """Let go of all connections."""
         self._api.close()
 
-    @property
-    def _url(self) -> str:
-        return f"{self._api.base_url}/v{self._api.api_version}"
-
     def _logs(self, name: str, **params: str | int) -> LogStream:
         url = f"{self._url}/containers/{quote(name, safe='')}/logs"
         return self._stream(url, {"stdout": 1, "stderr": 1, "timestamps": 1, **params})
 
     def _stream(self, url: str, params: dict[str, str | int]) -> LogStream:
         try:
-            _knock(self._socket)
             response = self._api.get(url, params=params, stream=True, timeout=TIMEOUT)
         except (requests.RequestException, OSError) as error:
             raise _unreachable(error) from error
@@ -197,27 +188,9 @@ class Engine:
     def _get(self, name: str, what: str) -> requests.Response:
         url = f"{self._url}/containers/{quote(name, safe='')}/{what}"
         try:
-            _knock(self._socket)
             return self._api.get(url, timeout=TIMEOUT)
         except (requests.RequestException, OSError) as error:
             raise _unreachable(error) from error
-
-
-def unix_socket(address: str | None) -> str | None:
-    """Return the path of the Engine's socket, None if it is elsewhere; raises DockerException for no address."""
-    scheme, _, path = str(parse_host(address)).partition("://")
-    return path if scheme == "http+unix" else None
-
-
-def _knock(path: str | None) -> None:
-    """Find out for little whether anything listens; raises OSError.
-
-    docker-py takes milliseconds for it and leaves a socket open each time that nothing does.
-    """
-    if path is not None:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(TIMEOUT)
-            probe.connect(path)
 
 
 def parse_container(facts: dict[str, Any]) -> Container:

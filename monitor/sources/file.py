@@ -65,6 +65,7 @@ class FileSource:
     def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
         """Follow the file."""
         self._place = Mark.from_cursor(cursor)
+        self._live = self._place is None and self._since is None
         watcher = Watcher(self._path, self._waker)
         try:
             yield from self._run(watcher)

@@ -1,0 +1,76 @@
+"""docker-py's client as a log source wants it: cheap to try again and again, and leaving nothing open."""
+
+import socket
+from typing import Any
+
+from docker.api import APIClient
+from docker.constants import DEFAULT_DOCKER_API_VERSION
+from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
+from docker.utils import kwargs_from_env, parse_host
+
+
+def open_client(seconds: float) -> tuple[APIClient, str]:
+    """Return a client of the Engine that DOCKER_HOST and its relatives lead to, and what its URLs begin with.
+
+    They name the newest version of its API that the Engine speaks. Raises what docker-py, requests or a socket
+    does where none answers in time, ValueError for what is none.
+    """
+    settings = kwargs_from_env()
+    path = unix_socket(settings.get("base_url"))
+    if path is not None:
+        _connected(path, seconds).close()  # finds out for little; through docker-py it takes milliseconds
+    client = APIClient(version=DEFAULT_DOCKER_API_VERSION, timeout=int(seconds), **settings)
+    try:
+        if path is not None:
+            client.mount("http+docker://", _Adapter(f"http+unix://{path}", int(seconds)))
+        return client, f"{client.base_url}/v{_newest_version(client, seconds)}"
+    except BaseException:
+        client.close()
+        raise
+
+
+def unix_socket(address: str | None) -> str | None:
+    """Return the path of the Engine's socket, None if it is elsewhere; raises DockerException for no address."""
+    scheme, _, path = str(parse_host(address)).partition("://")
+    return path if scheme == "http+unix" else None
+
+
+def _newest_version(client: APIClient, seconds: float) -> str:
+    answer = client.get(f"{client.base_url}/version", timeout=seconds).json()
+    if not isinstance(answer, dict) or "ApiVersion" not in answer:
+        raise ValueError("what answers is no Engine")
+    return str(answer["ApiVersion"])
+
+
+class _Adapter(UnixHTTPAdapter):
+    """docker-py's own, without the socket that it leaves open where nothing listens."""
+
+    def get_connection(self, url: bytes | str, proxies: object = None) -> UnixHTTPConnectionPool:
+        del proxies  # there are none on the way to a socket
+        with self.pools.lock:
+            pool: UnixHTTPConnectionPool | None = self.pools.get(url)
+            if pool is None:
+                pool = self.pools[url] = _Pool(str(url), self.socket_path, self.timeout, self.max_pool_size)
+            return pool
+
+
+class _Pool(UnixHTTPConnectionPool):
+    def _new_conn(self) -> Any:
+        timeout: Any = self.timeout  # docker-py puts its own number in the place of urllib3's object
+        return _Connection(self.base_url, self.socket_path, timeout)
+
+
+class _Connection(UnixHTTPConnection):
+    def connect(self) -> None:
+        self.sock = _connected(self.unix_socket, self.timeout)
+
+
+def _connected(path: str, seconds: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(seconds)
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
