@@ -15,6 +15,7 @@ from fleet.probes import MachineProbes
 from fleet.supervisor import ProgramState
 from fleet.units import GIGABYTE, show_duration, show_size
 from monitor.models import Models, rungs_here
+from monitor.sources.journalctl import JournalError, look, nothing_of
 from state.store import read_state
 
 _STALE = 60.0
@@ -160,12 +161,19 @@ def _log_source(fleet: Fleet) -> Iterator[Finding]:
         there = MachineProbes(os.environ).container(name)
         hint = "" if there else "Is the Engine at DOCKER_HOST reachable, and the container's name right?"
     elif kind == "journal":
-        there = shutil.which("journalctl") is not None
-        hint = "" if there else "There is no journalctl here; set [ollama] log to file:PATH."
+        hint = _journal_fault(name)
+        there = not hint
     else:
         there, hint = False, "Start the fleet once, or set [ollama] log."
     health = Health.SOUND if there else Health.FAULT
     yield Finding("log source", health, spec or "not known", hint)
+
+
+def _journal_fault(unit: str) -> str:
+    try:
+        return nothing_of(unit).told if look(unit) is None else ""
+    except JournalError as error:
+        return error.told
 
 
 _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (

@@ -2,7 +2,7 @@
 
 import http.client
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fleet.errors import OllamaError
@@ -11,12 +11,16 @@ from fleet.ollama import Ollama
 from fleet.units import Seconds
 
 _TIMEOUT: Seconds = 1.0
+_UNITS = tuple(
+    Path(folder) / "systemd" / "system" for folder in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+)
 
 
 class MachineProbes:
     """Asks this machine's Docker Engine, Ollama and journal."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], units: Iterable[Path] = _UNITS) -> None:
+        self._units = tuple(units)
         self._docker = environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
     def container(self, name: str) -> bool:
@@ -43,8 +47,11 @@ class MachineProbes:
             return False
 
     def native_log(self) -> str:
-        """Return the log file that Ollama's desktop application writes where it exists, else the journal."""
+        """Return the journal of the service `ollama` where there is one, else the desktop application's log file.
+
+        Where neither is, the journal, which can be waited for; without journalctl, the file.
+        """
         file = Path.home() / ".ollama" / "logs" / "server.log"
-        if file.exists() or shutil.which("journalctl") is None:
-            return f"file:{file}"
-        return "journal:ollama"
+        journal = shutil.which("journalctl") is not None
+        service = any((folder / "ollama.service").exists() for folder in self._units)
+        return "journal:ollama" if journal and (service or not file.exists()) else f"file:{file}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.config import find_config, load_settings
-from fleet.errors import ConfigError, FleetError, SupervisorError
+from fleet.errors import FleetError, SupervisorError
 from fleet.files import replace_text
 from fleet.home import ROOT, FleetFile, Home, find_home, read_json
 from fleet.probes import MachineProbes
@@ -49,12 +49,6 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     settings = load_settings(config, environ)
     home = find_home(environ)
     choice = choose(environ, settings.ollama, _belongs_to(home), MachineProbes(environ))
-    if choice.log_source.startswith("journal:"):
-        raise ConfigError(
-            f"Ollama's log {choice.log_source} cannot be followed in this version ({choice.why})",
-            hint='Send its output to a file and set [ollama] log = "file:PATH"; FLEET_PROFILE=embedded tries '
-            "the fleet without it.",
-        )
     _refuse_second(home)
     return Plan(home, settings, choice, config)
 

@@ -45,13 +45,12 @@ def _open_docker(target: str, keep: Keep, since: Since, clock: Clock) -> LogSour
     return DockerSource(target, keep=keep, since=since, clock=clock)
 
 
-def _open_journal(target: str, _keep: Keep, _since: Since, _clock: Clock) -> LogSource:
+def _open_journal(target: str, keep: Keep, since: Since, clock: Clock) -> LogSource:
     if not _UNIT.fullmatch(target):
         raise ConfigError(f"{target!r} cannot be a systemd unit's name", hint=_HINT)
-    raise ConfigError(
-        f"journal:{target} cannot be followed in this version",
-        hint='Send its output to a file and name it with [ollama] log = "file:PATH".',
-    )
+    from monitor.sources.journal import JournalSource  # noqa: PLC0415  # as above
+
+    return JournalSource(target, keep=keep, since=since, clock=clock)
 
 
 _OPENERS: dict[str, Callable[[str, Keep, Since, Clock], LogSource]] = {

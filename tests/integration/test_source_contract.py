@@ -9,12 +9,14 @@ import pytest
 
 from monitor.sources.base import Away, Back, Batch, Cursor, Span, keep_all
 from tests.following import Following, lines_of
+from tests.journal import JournalWorld
 from tests.worlds import DockerWorld, FileWorld, TerminalWorld, World
 
 WORLDS: dict[str, Callable[[Path], World]] = {
     "file": FileWorld,
     "docker": DockerWorld,
     "docker-tty": TerminalWorld,
+    "journal": JournalWorld,
 }
 
 
