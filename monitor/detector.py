@@ -30,6 +30,12 @@ _HOST_WORD = re.compile(
     r"\b(?:cpu\b|host\b|ram\b|system memory|swap|cgroup|killed|kernel|paging|pinned|mmap|goroutine)|_Host\b",
     re.IGNORECASE,
 )
+_REPORTS = re.compile(
+    r"\b(?:err|error|errors|panic|fatal|exception|warning|cannot|can't|unable)\b|\b(?:fail|abort|terminat)"
+    r"|(?:^|: )(?:\w{1,30} )?(?:out of|insufficient|not enough) (?:\w{1,30} )?memory\b",
+    re.IGNORECASE,
+)
+"""What tells a report of a failure from prose about one."""
 _PASSED_ON = re.compile(r"^Error: |process has terminated|process no longer running|while running the model")
 _SEVERE = frozenset({"WARN", "ERROR", "WARNING", "FATAL", "ERR"})
 
@@ -92,10 +98,10 @@ def classify_error(error: str) -> Signal | None:
     return min(failures, key=_rank, default=None)
 
 
-def _rank(signal: Signal) -> int:
+def _rank(signal: Signal) -> tuple[int, bool]:
     if signal.kind is Kind.HARD:
-        return 2 if signal.vague else 0
-    return 3 if signal.part is Part.HARMLESS else 1
+        return 2 if signal.vague else 0, not signal.device
+    return 3 if signal.part is Part.HARMLESS else 1, not signal.device
 
 
 def _first_plain(text: str) -> Signal | None:
@@ -187,7 +193,9 @@ def _words_hold(check: Check, match: re.Match[str], text: str) -> bool:
     if check is Check.PARTIAL_OFFLOAD:
         return int(match["part"]) < int(match["whole"])
     if check is Check.NAMES_GPU:
-        return _GPU_WORD.search(text) is not None
+        return _GPU_WORD.search(text) is not None and _REPORTS.search(text) is not None
+    if check is Check.REPORTS:
+        return _REPORTS.search(text) is not None
     return check is not Check.NAMES_HOST or _HOST_WORD.search(text) is not None
 
 
@@ -195,9 +203,8 @@ def _holds(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> bool:
     """Judge the conditions that need a slog line's fields."""
     fields = parsed.fields
     if row.check is Check.PARTIAL_PLAN:
-        return fields.get("library", "") != "cpu" and _below(
-            fields.get("layers.offload"), fields.get("layers.model")
-        )
+        library = fields.get("library") or parsed.message.rpartition(" ")[2]
+        return library.lower() != "cpu" and _below(fields.get("layers.offload"), fields.get("layers.model"))
     if row.check is Check.NO_LAYERS:
         return fields.get("loaded layers") == "0"
     if row.check is Check.LIMITED_PROJECTOR:

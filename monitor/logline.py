@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from monitor.stamps import Stamp, from_calendar, from_iso, from_syslog, from_unix
 
@@ -40,6 +41,13 @@ _LONGEST = 1e9  # seconds: what is more is no duration
 _JOURNALD_DIGITS = 16  # microseconds since 1970
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+_WRAPPERS = (
+    ("log", "time"),
+    ("MESSAGE", "__REALTIME_TIMESTAMP"),
+    ("line", "ts"),
+    ("textPayload", "timestamp"),
+)
+"""Keys that hold a whole line, and its time: Docker's, journald's, Loki's and Google's."""
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -218,26 +226,35 @@ def _quoted(text: str, position: int) -> tuple[str, int]:
 
 def _from_json(bare: _Bare) -> ParsedLine | None:
     """Read the JSON of Docker, Kubernetes, journald, slog, the old C++ server, or of an API answer."""
-    try:
-        data = json.loads(bare.text)
-    except (ValueError, RecursionError):
+    data = _object(bare.text)
+    if data is None:
         return None
-    if not isinstance(data, dict):
-        return None
-    for wrapper, clock in (("log", "time"), ("MESSAGE", "__REALTIME_TIMESTAMP"), ("line", "ts")):
+    for wrapper, clock in _WRAPPERS:
         if isinstance(data.get(wrapper), str):
             inner = _strip(data[wrapper])
-            return _from_text(_Bare(inner.text, _json_stamp(data.get(clock)) or bare.outer or inner.outer))
+            outer = _json_stamp(data.get(clock)) or bare.outer or inner.outer
+            within = _object(inner.text) if inner.text.startswith("{") else None
+            unwrapped = _Bare(inner.text, outer)
+            return _from_text(unwrapped) if within is None else _from_record(within, unwrapped)
     return _from_record(data, bare)
 
 
-def _from_record(data: Mapping[str, object], bare: _Bare) -> ParsedLine | None:
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _from_record(data: Mapping[str, object], bare: _Bare) -> ParsedLine:
+    """Read a record by its message or error; one with neither (a piece of a model's answer) says nothing."""
     error = data.get("error")
     if isinstance(error, dict):
         error = error.get("message")
     message = data.get("msg", data.get("message", error))
     if not isinstance(message, str):
-        return None
+        message = error if isinstance(error, str) else ""
     fields = {key: value if isinstance(value, str) else json.dumps(value) for key, value in data.items()}
     fields["msg"] = message
     if isinstance(error, str):

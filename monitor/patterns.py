@@ -46,6 +46,7 @@ class Check(StrEnum):
     NO_LAYERS = "no_layers"
     NAMES_HOST = "names_host"
     NAMES_GPU = "names_gpu"
+    REPORTS = "reports"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from monitor.patterns import Check, Pattern, Scope
 from monitor.patterns_make import signal
 from monitor.signals import Cause, Part
 
-HOST_BUFFER = r"(?:CPU\w{0,40}+|\w{0,40}_Host|Host|AMX|BLAS|ACCEL)"
+HOST_BUFFER = r"(?:backend CPU|CPU\w{0,40}+|\w{0,40}_Host|Host|AMX|BLAS|ACCEL|HBM)"
 """Buffer names that are the host's memory; ggml calls a GPU's own `CUDA0`, `ROCm1`, `Vulkan0`, `Metal`, `SYCL0`."""
 
 _PHRASE = (
@@ -39,7 +39,7 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-vulkan-limit",
-        r"exceeds device max_buffer_size limit",
+        r"Requested buffer size \(\d{1,20}\) exceeds device max_buffer_size limit",
         ("max_buffer_size",),
         Cause.HOST,
         part=Part.HARMLESS,
@@ -90,8 +90,9 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-bad-alloc",
-        r"std::bad_alloc|failed to allocate memory for prompt cache",
-        ("bad_alloc", "memory for prompt cache"),
+        r"bad_alloc\b|failed to allocate memory for prompt cache|unable to allocate batch|vm_allocate failed"
+        r"|failed to allocate output buffer",
+        ("bad_alloc", "memory for prompt cache", "to allocate ", "vm_allocate failed"),
         Cause.HOST,
         versions="all",
         example="terminate called after throwing an instance of 'std::bad_alloc'",
@@ -122,8 +123,9 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-system-memory",
-        r"requires more system memory|too large for system(?: memory)?\b|not enough system memory",
-        ("system memory", "too large for system"),
+        r"requires more system memory|too large for system(?: memory)?\b|not enough system memory"
+        r"|requires at least [\d.]{1,20} \w{1,5} of total memory",
+        ("system memory", "too large for system", "of total memory"),
         Cause.HOST,
         versions="0.2.0 -",
         example="Error: model requires more system memory (9.4 GiB) than is available (5.3 GiB)",
@@ -179,7 +181,7 @@ GPU: tuple[Pattern, ...] = (
     signal(
         "gpu-blas",
         r"\b(?:CUBLAS|HIPBLAS|CUDNN|CUSOLVER)_STATUS_ALLOC_FAILED|rocblas_status_memory_error"
-        r"|(?:CUDA|cuBLAS|ROCm) error: the resource allocation failed",
+        r"|(?:CUDA|cuBLAS|ROCm) error\b[^\n]{0,200}?: the resource allocation failed",
         ("STATUS_ALLOC_FAILED", "rocblas_status_memory_error", "resource allocation failed"),
         Cause.RUNNER_DIED,
         versions="all",
@@ -205,10 +207,19 @@ GPU: tuple[Pattern, ...] = (
         example="Error: llama runner process has terminated: cudaMalloc failed: out of memory",
     ),
     signal(
+        "gpu-metal",
+        r"kIOGPUCommandBufferCallbackErrorOutOfMemory|Insufficient Memory \(0|execution failed: Insufficient Memory",
+        ("Insufficient Memory", "CallbackErrorOutOfMemory"),
+        Cause.RUNNER_DIED,
+        versions="all",
+        backend="metal mlx",
+        example="error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+    ),
+    signal(
         "gpu-mlx",
         r"\b(?:mlx|MLX)\b[^\n]{0,400}?(?:out of memory|[Ii]nsufficient [Mm]emory)"
-        r"|\[(?:metal::)?malloc\w{0,20}\] (?:Attempting to allocate|Unable to allocate)",
-        (*_MEMORY, "to allocate"),
+        r"|\[(?:metal::)?malloc\w{0,20}\] (?:Attempting to allocate|Unable to allocate|Resource limit)",
+        (*_MEMORY, "to allocate", "malloc] Resource limit"),
         Cause.ALLOCATION,
         versions="0.14 -",
         backend="mlx",
@@ -216,8 +227,8 @@ GPU: tuple[Pattern, ...] = (
     ),
     signal(
         "gpu-vulkan-size",
-        r"Device memory allocation of size (?P<bytes>\d{1,20}) failed",
-        ("Device memory allocation of size",),
+        r"\b(?:Device m|M)emory allocation of size (?P<bytes>\d{1,20}) failed",
+        ("emory allocation of size",),
         Cause.ALLOCATION,
         versions="0.12.6 -",
         backend="vulkan",
@@ -242,19 +253,11 @@ GPU: tuple[Pattern, ...] = (
         example="radv/amdgpu: Not enough memory for command submission.",
     ),
     signal(
-        "gpu-metal",
-        r"kIOGPUCommandBufferCallbackErrorOutOfMemory|Insufficient Memory \(0|execution failed: Insufficient Memory",
-        ("Insufficient Memory", "CallbackErrorOutOfMemory"),
-        Cause.RUNNER_DIED,
-        versions="all",
-        backend="metal mlx",
-        example="error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
-    ),
-    signal(
         "gpu-metal-buffer",
         r"ggml_metal_\w{0,60}: (?:error: )?failed to allocate buffer(?:, size = +(?P<mib>[\d.]{1,20}))?"
-        r"|ggml_backend_metal_\w{0,60}: (?:error: )?failed to allocate buffer",
-        ("failed to allocate buffer",),
+        r"|ggml_(?:backend_)?metal_\w{0,60}: (?:error: )?failed to allocate (?:buffer|'[^'\n]{0,60}' buffer)"
+        r"|unable to allocate backend metal buffer",
+        ("failed to allocate buffer", "failed to allocate '", "allocate backend metal"),
         Cause.ALLOCATION,
         versions="all",
         backend="metal",
@@ -290,12 +293,28 @@ GPU: tuple[Pattern, ...] = (
     ),
     signal(
         "gpu-kv-cache",
-        r"failed to allocate (?:buffer|memory) for (?:the )?(?:kv|KV|rs|recurrent)[ _-]|failed for self-attention cache",
+        r"failed to allocate (?:buffer|memory) for (?:the )?(?:(?:kv|KV|rs|recurrent)[ _-]|graph copy|lora adapter|control vector)"
+        r"|failed for self-attention cache",
         ("failed to allocate buffer for", "failed to allocate memory for", "failed for self-attention"),
         Cause.ALLOCATION,
         vague=True,
         versions="all",
         example="llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv cache",
+    ),
+    signal(
+        "gpu-graph",
+        r"failed to allocate (?:compute )?graph\b|graph allocation: failed to reserve memory"
+        r"|GGML status: error \(failed to allocate memory\)",
+        (
+            "failed to allocate graph",
+            "failed to allocate compute",
+            "graph allocation: failed",
+            "failed to allocate memory)",
+        ),
+        Cause.ALLOCATION,
+        vague=True,
+        versions="all",
+        example="ggml_backend_sched_alloc_splits: failed to allocate graph",
     ),
     signal(
         "gpu-context",
@@ -318,8 +337,8 @@ GPU: tuple[Pattern, ...] = (
     ),
     signal(
         "gpu-weights",
-        r"unable to allocate memory from device (?P<device>[^\s]{1,80}) for model weights",
-        ("unable to allocate memory from device",),
+        r"unable to allocate (?:memory|[\d.]{1,20} \w{1,5}) from device (?P<device>[^\s]{1,80}) for (?:model weights|new tensor)",
+        ("to allocate ",),
         Cause.ALLOCATION,
         versions="0.6.6 - 0.7.0",
         example="panic: unable to allocate memory from device CUDA0 for model weights",
@@ -375,8 +394,8 @@ GPU: tuple[Pattern, ...] = (
     ),
     signal(
         "spill-no-vram",
-        r"not enough vram available",
-        ("not enough vram",),
+        r"not enough (?:vram|VRAM) available",
+        ("not enough vram", "not enough VRAM"),
         Cause.SPILL,
         scope=Scope.ANY,
         versions="0.1.2x - 0.1.3x",
@@ -402,7 +421,7 @@ LAST_RESORT: tuple[Pattern, ...] = (
         Cause.ALLOCATION,
         check=Check.NAMES_GPU,
         versions="any other",
-        example="HIP runtime: device reports out of memory",
+        example="HIP runtime error: the device is out of memory",
     ),
     signal(
         "other-unnamed",
@@ -410,6 +429,7 @@ LAST_RESORT: tuple[Pattern, ...] = (
         _MEMORY,
         Cause.ALLOCATION,
         vague=True,
+        check=Check.REPORTS,
         versions="any other",
         example="error loading model: out of memory",
     ),

@@ -285,6 +285,8 @@ QUIET: tuple[str, ...] = (
     "will fit in available VRAM",
     "fits alongside existing models",
     "failed to allocate graph, reserving",
+    "log_server_r: re",
+    "hat template",
     "vram-based default context",
     "low vram mode",
 )
