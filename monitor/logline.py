@@ -224,7 +224,7 @@ def _quoted(text: str, position: int) -> tuple[str, int]:
         position = escape + 2
 
 
-def _from_json(bare: _Bare) -> ParsedLine | None:
+def _from_json(bare: _Bare, depth: int = 0) -> ParsedLine | None:
     """Read the JSON of Docker, Kubernetes, journald, slog, the old C++ server, or of an API answer."""
     data = _object(bare.text)
     if data is None:
@@ -232,10 +232,9 @@ def _from_json(bare: _Bare) -> ParsedLine | None:
     for wrapper, clock in _WRAPPERS:
         if isinstance(data.get(wrapper), str):
             inner = _strip(data[wrapper])
-            outer = _json_stamp(data.get(clock)) or bare.outer or inner.outer
-            within = _object(inner.text) if inner.text.startswith("{") else None
-            unwrapped = _Bare(inner.text, outer)
-            return _from_text(unwrapped) if within is None else _from_record(within, unwrapped)
+            unwrapped = _Bare(inner.text, _json_stamp(data.get(clock)) or bare.outer or inner.outer)
+            nested = inner.text.startswith("{") and depth < _ROUNDS
+            return (_from_json(unwrapped, depth + 1) if nested else None) or _from_text(unwrapped)
     return _from_record(data, bare)
 
 

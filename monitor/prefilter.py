@@ -93,12 +93,12 @@ def _holds_any(chunk: bytes, needles: Sequence[bytes], start: int, end: int) -> 
 
 
 def table_needles() -> frozenset[str]:
-    """Return every literal of the table."""
+    """Return every literal of the table, also as it stands within JSON."""
     signals = {needle for row in (*PLAIN, *SERVER, ERROR_REPORT) for needle in row.needles}
     events = {needle for row in EVENTS for needle in row.needles}
-    return frozenset(
-        signals | events | {f"POST {gap}{path}" for gap in ("    ", "") for path in REQUEST_NEEDLES}
-    )
+    requests = {f"POST {gap}{path}" for gap in ("    ", "") for path in REQUEST_NEEDLES}
+    plain = signals | events | requests
+    return frozenset(plain | {needle.replace('"', r"\"") for needle in plain})
 
 
 def _search(expression: re.Pattern[bytes], chunk: bytes, position: int) -> int:

@@ -86,6 +86,10 @@ def _on_line(work: Work, line: Line, detector: Detector) -> None:
         time = min(time, line.arrival)
     work.time, work.line = time, line.number
     work.heard = line.arrival if line.arrival is not None else time
+    work.stamped = parsed.own is not None or parsed.outer is not None or line.time is not None
+    work.afloat = not work.stamped and line.arrival is None
+    if work.stamped:
+        work.land()
     _settle_by_time(work)
     if work.load is not None and parsed.gin is None:
         work.load = replace(work.load, heard=max(work.load.heard, work.heard))

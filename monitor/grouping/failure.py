@@ -14,7 +14,8 @@ class Failure:
 
     The flags say which sorts of signal it has: `named` and `vague` failures of the GPU's memory, `host`
     (fatal) and `harmless` ones of the host's, and the soft causes. `bounded`: its load or request is over,
-    so that a new failure cannot be part of it. `ended`: the server has reported its load's end. `told`: its
+    so that a new failure cannot be part of it. `first_afloat`, `last_afloat`: that time is only the last stamp
+    before a line without one; the next stamp settles it. `ended`: the server has reported its load's end. `told`: its
     incident was found. `unload`: when the unload began whose memory did not come back. `span_*`: a failed
     request's start and end. `heard_*`: when we got its lines, by our own clock; waits go by these,
     everything else by the log's times.
@@ -53,6 +54,8 @@ class Failure:
     from_log: bool = False
     heard_first: float = 0.0
     heard_last: float = 0.0
+    first_afloat: bool = False
+    last_afloat: bool = False
 
     @property
     def id(self) -> str:
@@ -63,6 +66,11 @@ class Failure:
     def failed(self) -> bool:
         """Return whether something failed, or was tried and given up, rather than only spilled or swapped."""
         return self.named or self.vague or self.retry
+
+    @property
+    def certain(self) -> bool:
+        """Return whether it is known to be a failure of the GPU's memory."""
+        return self.named or (self.vague and not self.host)
 
     @property
     def minor(self) -> bool:
@@ -84,10 +92,17 @@ def joined(failure: Failure, signal: Signal, *, time: float, line: int) -> Failu
         count=failure.count + 1,
         model=failure.model or signal.model,
         ended=failure.ended or signal.part is Part.ENDING,
-        loading=failure.loading or signal.vague or signal.part in (Part.ENDING, Part.RETRYING),
+        loading=failure.loading or _of_loading(signal),
         died=failure.died or (signal.cause is Cause.RUNNER_DIED and signal.kind is Kind.HARD),
     )
     return _flagged(failure, signal)
+
+
+def _of_loading(signal: Signal) -> bool:
+    """Return whether only a load says so; what does not say whose memory it was is mostly said in one."""
+    if signal.part in (Part.ENDING, Part.RETRYING):
+        return True
+    return signal.vague and signal.cause is not Cause.RUNNER_DIED
 
 
 def _flagged(failure: Failure, signal: Signal) -> Failure:
@@ -119,7 +134,7 @@ def verdict(failure: Failure) -> tuple[Kind, Cause] | None:
     """
     if failure.healed and failure.failed:
         return Kind.SOFT, Cause.RETRY
-    if failure.named or (failure.vague and not failure.host):
+    if failure.certain:
         died = failure.died and not failure.loading and failure.load_began is None
         return Kind.HARD, Cause.RUNNER_DIED if died else Cause.ALLOCATION
     if failure.host:

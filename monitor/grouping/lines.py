@@ -59,7 +59,7 @@ def _add_outside(work: Work, signal: Signal) -> None:
     failure = work.add(_home(work, signal) or work.new_failure(), signal)
     if signal.part is Part.HEALED:
         work.heal(failure)
-    elif failure.named or (failure.vague and not failure.host):
+    elif failure.certain and not work.afloat:
         work.tell(failure)
 
 
@@ -72,10 +72,22 @@ def _home(work: Work, signal: Signal) -> Failure | None:
     if not loose:
         return None
     latest, gap = loose[-1], work.rules.incident_gap
-    if not latest.bounded and abs(work.time - latest.first) <= gap:
-        return latest
-    again = signal.part in (Part.ECHO, Part.LATE)
-    return latest if again and latest.bounded and 0 <= work.time - latest.last + gap <= 2 * gap else None
+    if not latest.bounded:
+        return latest if abs(work.time - latest.first) <= gap else None
+    again = signal.part in (Part.ECHO, Part.LATE) and abs(work.time - latest.last) <= gap
+    return latest if again or _overtaken(work, latest, signal) else None
+
+
+def _overtaken(work: Work, failure: Failure, signal: Signal) -> bool:
+    """Tell whether the line that bounded a failure was only faster than this one.
+
+    The access log goes to standard output and all else to standard error, which Docker reads one beside the
+    other: a line may come after an access-log line that it was printed before.
+    """
+    if work.stamped and failure.first <= work.time < failure.last:
+        return True
+    late = abs(work.time - failure.last) <= work.rules.slack
+    return signal.part is Part.ENDING and not failure.ended and late
 
 
 def _reported(work: Work) -> Failure | None:

@@ -24,7 +24,11 @@ MOST_UNLOADS = 16
 
 
 class Work:
-    """The parts of a state, open for one step. `time` is by the log, `heard` by our own clock."""
+    """The parts of a state, open for one step. `time` is by the log, `heard` by our own clock.
+
+    `stamped`: the line says its time itself. `afloat`: the line has no stamp and was read late, so that `time`
+    is only the last stamp before it.
+    """
 
     def __init__(self, state: GroupState, rules: Rules) -> None:
         self.rules = rules
@@ -36,6 +40,8 @@ class Work:
         self.time = 0.0
         self.heard = 0.0
         self.line = 0
+        self.stamped = False
+        self.afloat = False
         self.outcomes: list[Outcome] = []
 
     def state(self) -> GroupState:
@@ -60,6 +66,7 @@ class Work:
             last_line=self.line,
             heard_first=self.heard,
             heard_last=self.heard,
+            first_afloat=self.afloat,
         )
         self.number += 1
         self.put(failure)
@@ -86,6 +93,7 @@ class Work:
             model=failure.model or model,
             foreign=failure.foreign or is_anothers(model, self.rules),
             heard_last=self.heard,
+            last_afloat=self.afloat,
             from_log=True,
         )
         self.outcomes.append(SignalSeen(signal, self.time, self.line, failure.id))
@@ -100,6 +108,20 @@ class Work:
         if incident is not None:
             self.outcomes.append(IncidentFound(incident))
         return self.put(replace(failure, told=True, counted=counts))
+
+    def land(self) -> None:
+        """Let the first stamp after lines without one settle when these were: they stand right before it."""
+        held = self.load.failure if self.load else None
+        for failure in list(self.failures.values()):
+            if not failure.last_afloat:
+                continue
+            first = self.time if failure.first_afloat and not failure.told else failure.first
+            landed = replace(failure, first=first, last=self.time, first_afloat=False, last_afloat=False)
+            landed = self.put(
+                replace(landed, heard_first=max(first, failure.heard_first), heard_last=self.heard)
+            )
+            if landed.certain and landed.number != held:
+                self.tell(landed)
 
     def heal(self, failure: Failure) -> Failure:
         """Note that what failed was got round; what has been told already is told to be so."""
@@ -136,9 +158,16 @@ class Work:
     # -- loads ---------------------------------------------------------------------------------------------
 
     def open_load(self, model: str) -> None:
-        """Begin a load."""
+        """Begin a load; a plan that left layers on the CPU just before is part of it."""
         self.load = Load(began=self.time, heard=self.heard, model=model)
         self.outcomes.append(LoadStarted(model, self.time))
+        plans = [plan for plan in self.loose() if self._plans(plan)]
+        if plans:
+            self.attach(plans[-1])
+
+    def _plans(self, failure: Failure) -> bool:
+        near = abs(self.time - failure.last) <= self.rules.incident_gap
+        return near and failure.minor and not (failure.told or failure.bounded or failure.harmless)
 
     def load_failure(self) -> Failure | None:
         """Return the failure that the open load collects for."""
