@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from monitor.grouping import GroupState, next_deadline
+from monitor.grouping.model import Heard, IncidentHealed, Line, Tick
 from monitor.logline import parse_line
 from monitor.stamps import StampMemory, resolve
-from tests.ollama_log import scan
+from tests.ollama_log import DETECTOR, Follower, scan
 
 DATA = Path(__file__).parents[2] / "data" / "episodes.txt"
 
@@ -86,4 +88,47 @@ def test_a_course_says_the_same_however_it_is_wrapped(wrapping: str) -> None:
         got = found([wrap(line, at) for line, at in pairs])
         if got != episode.incidents:
             wrong[episode.name] = got
+    assert not wrong
+
+
+class Live(Follower):
+    """A follower that gets each line moments after it was printed, with the time that goes by between."""
+
+    def __init__(self, *, stamped: bool, restarted: bool) -> None:
+        super().__init__()
+        self.stamped, self.restarted, self.now = stamped, restarted, 0.0
+
+    def line(self, text: str, at: float) -> None:
+        self.wait(max(self.now, at + 0.002))
+        if list(DETECTOR.candidates(text.encode())):
+            self.see(Line(text, at if self.stamped else None, self.now))
+        else:
+            self.see(Heard(self.now))
+        if self.restarted:
+            self.state = GroupState.from_json(json.loads(json.dumps(self.state.to_json())))
+
+    def wait(self, until: float) -> None:
+        while (due := next_deadline(self.state, self.rules)) is not None and due <= until:
+            self.see(Tick(max(due, self.now)))
+        self.now = until
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        named = sorted(self.closed, key=lambda incident: int(incident.id.partition("-")[0]))
+        return tuple(f"{i.kind.value}/{i.cause.value}{'+' if i.counts else ''}" for i in named)
+
+
+@pytest.mark.parametrize("stamped", [False, True], ids=["bare", "stamped"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+def test_a_course_followed_live_counts_as_one_read_later(*, stamped: bool, restarted: bool) -> None:
+    wrong = {}
+    for episode in episodes():
+        live = Live(stamped=stamped, restarted=restarted)
+        for line, at in zip(episode.lines, times(episode.lines), strict=True):
+            live.line(line, at)
+        live.wait(live.now + 1000.0)
+        healed = {one.incident.id for one in live.outcomes if isinstance(one, IncidentHealed)}
+        counted = sum(incident.counts and incident.id not in healed for incident in live.found)
+        if live.told != episode.incidents or counted != sum("+" in one for one in episode.incidents):
+            wrong[episode.name] = live.told
     assert not wrong
