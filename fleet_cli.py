@@ -204,14 +204,14 @@ def history(fleet: Fleet, last: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a file.")
 @click.pass_obj
 def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: bool) -> None:
-    """Show what the detector makes of logs, plain or gzip, or - for standard input."""
-    from cli.scan import scan_lines, scan_log, settings_for_scan
+    """Show what the detector makes of logs, and what the policy would have done; - is standard input."""
+    from cli.scan import scan_bar, scan_lines, scan_log, settings_for_scan
 
     settings = settings_for_scan(config, os.environ)
     failures = []
     for name in files:
         try:
-            scanned = scan_log(name, settings, _scan_bar())
+            scanned = scan_log(name, settings, scan_bar(name))
         except FleetError as error:
             failures.append(error)
             continue
@@ -219,23 +219,10 @@ def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: boo
             click.echo(json.dumps(scanned.report.to_json()))
         else:
             click.echo("\n".join(scan_lines(scanned, explain=explain)))
+    for error in failures[:-1]:
+        click.echo(f"Error: {error.message}\nHint: {error.hint}", err=True)
     if failures:
-        click.echo(
-            "\n".join(f"Error: {error.message}" for error in failures[:-1]), err=True, nl=len(failures) > 1
-        )
         raise failures[-1]
-
-
-def _scan_bar() -> Callable[[int, int | None], None] | None:
-    """Return what shows how far a scan is to a person who looks."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, total: int | None) -> None:
-        share = f"{done / total:.0%}" if total else f"{done >> 20} MB"
-        click.echo(f"\r\x1b[K{share}\r", err=True, nl=False)
-
-    return show
 
 
 @main.command()

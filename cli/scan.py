@@ -1,36 +1,40 @@
 """`scan`: what the detector makes of logs, and what the policy would have done about it."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from lzma import LZMAError
 from pathlib import Path
 
 import click
 
+from cli.replay import Replay, replay
 from fleet.config import find_config, load_settings
 from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.facts import CallEnded, IncidentSeen, ModelHere, Restarted
 from fleet.logs import plain_text
-from fleet.model import FleetState, Phase
-from fleet.policy import decide
 from fleet.rules import Rules
 from fleet.settings import Settings
+from fleet.units import show_size
 from monitor.detector import Detector
 from monitor.grouping import Rules as GroupRules
-from monitor.grouping.model import Incident, IncidentFound
-from monitor.scan import Progress, ScanReport, scan_file
-from monitor.signals import Cause
-from state.codec import default_state
+from monitor.grouping.model import Incident
+from monitor.patterns_user import user_patterns
+from monitor.scan import FoundSignal, Progress, ScanReport, scan_file
+from monitor.signals import Cause, Signal
 
 _SHOWN = 160
+_LARGE = 16 << 20  # bytes: what is smaller is read before a person has looked
+_BAR = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A log's report with the switches that it would have led to: at which line, from where to where."""
+    """A log's report with what the policy would have made of it."""
 
     report: ScanReport
-    switches: tuple[tuple[int, str], ...]
+    replay: Replay
 
 
 def settings_for_scan(config: str | None, environ: Mapping[str, str]) -> Settings:
@@ -45,72 +49,101 @@ def scan_log(name: str, settings: Settings, progress: Progress | None = None) ->
     """
     causes = frozenset(Cause(cause) for cause in settings.policy.causes)
     rules = GroupRules(incident_gap=settings.policy.incident_gap, causes=causes)
+    detector = Detector(user_patterns(settings.patterns))
     try:
-        report = scan_file(name, rules, Detector(), progress=progress)
-    except (OSError, EOFError) as error:
+        report = scan_file(name, rules, detector, progress=progress)
+    except (OSError, EOFError, zlib.error, LZMAError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FleetError(
-            f"{name} cannot be read: {reason}", hint="Name a log file, or - for input."
-        ) from error
-    return Scanned(report, tuple(_switches(report, Rules(settings.ladder, settings.policy))))
+        raise FleetError(f"{name} cannot be read: {reason}", hint=_hint(error)) from error
+    return Scanned(report, replay(report, Rules(settings.ladder, settings.policy)))
 
 
-def _switches(report: ScanReport, rules: Rules) -> Iterator[tuple[int, str]]:
-    """Yield the downgrades that the policy would have decided on, each carried out at once."""
-    found = [outcome.incident for outcome in report.outcomes if isinstance(outcome, IncidentFound)]
-    state = default_state(rules.ladder, found[0].first if found else 0.0)
-    for incident in found:
-        now = incident.last
-        state = decide(state, _seen(incident), now, rules).state
-        if state.switch is not None:
-            text = f"{state.switch.kind.value} to {rules.ladder[state.switch.target].label}"
-            yield incident.last_line, f"{text} ({state.switch.why})"
-            state = _arrived(state, now, rules)
-        elif _held(state.events):
-            yield incident.last_line, f"hold: {rules.ladder[rules.ladder.last].label} fails too"
-        state = replace(state, events=())
-
-
-def _held(events: tuple[Event, ...]) -> bool:
-    return any(event.kind is EventKind.HELD for event in events)
-
-
-def _seen(incident: Incident) -> IncidentSeen:
-    return IncidentSeen(
-        id=incident.id,
-        time=incident.first,
-        cause=incident.cause.value,
-        kind=incident.kind.value,
-        counts=incident.counts,
-        reason=incident.reason,
-        load_began=incident.load_began,
-    )
-
-
-def _arrived(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Return the state with its switch done: a log cannot tell how long one would have taken."""
-    while state.switch is not None:
-        number, phase = state.switch.number, state.switch.phase
-        step = ModelHere(number) if phase is Phase.PULL else Restarted(number)
-        if phase is Phase.VERIFY:
-            return decide(state, CallEnded(now, state.switches, answered=True), now, rules).state
-        state = decide(state, step, now, rules).state
-    return state
+def _hint(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "Read it as its owner, or pipe it in: sudo cat FILE | python fleet_cli.py scan -"
+    if isinstance(error, IsADirectoryError):
+        return "Name the log files in it."
+    if isinstance(error, (EOFError, zlib.error, LZMAError)):
+        return "It is damaged or was cut short; unpack what can be had of it and scan that."
+    return "Name a log file, or - for standard input."
 
 
 def scan_lines(scanned: Scanned, *, explain: bool) -> list[str]:
     """Return a scan as a person reads it."""
     report = scanned.report
     counting = sum(incident.counts for incident in report.incidents)
-    counts = f"{len(report.signals)} signals, {len(report.incidents)} incidents, {counting} of them count"
-    lines = [f"{report.file}: {report.lines} lines, {counts}"]
-    for incident in report.incidents:
-        mark = click.style("counts", fg="yellow") if incident.counts else f"does not count: {incident.reason}"
-        where = f"lines {incident.first_line} to {incident.last_line}"
-        lines.append(f"  {where:<22} {incident.kind.value:<7} {incident.cause.value:<14} {mark}")
+    found = f"{_number(report.signals, 'signal')}, {_number(report.incidents, 'incident')}"
+    lines = [f"{report.file}: {report.lines} lines, {found}, {counting} of them count"]
+    lines += [_incident_line(incident, scanned.replay) for incident in report.incidents]
     if explain:
-        for found in report.signals:
-            row = f"{found.signal.kind.value:<7} {found.signal.pattern}"
-            lines.append(f"  {found.line:>8}  {row:<34} {plain_text(found.text[:_SHOWN])}")
-    lines += [f"  line {line}: {text}" for line, text in scanned.switches]
-    return lines
+        lines += [_signal_line(found) for found in report.signals]
+    return [*lines, *_moves(scanned.replay)] if report.incidents else lines
+
+
+def _number(things: tuple[object, ...], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _incident_line(incident: Incident, replayed: Replay) -> str:
+    outcome = replayed.counts.get(incident.id, "")
+    if incident.counts:
+        mark = click.style(f"counts, {outcome}", fg="yellow")
+    else:
+        mark = f"does not count: {incident.reason or outcome}"
+    where = f"lines {incident.first_line} to {incident.last_line}"
+    return f"  {_when(incident.first)}{where:<22} {incident.kind.value:<7} {incident.cause.value:<14} {mark}"
+
+
+def _signal_line(found: FoundSignal) -> str:
+    signal = found.signal
+    row = f"{signal.kind.value:<7} {signal.cause.value:<14} {signal.pattern}"
+    read = ", ".join(_read_out(signal))
+    text = plain_text(found.text[:_SHOWN])
+    return f"  {found.line:>8}  {row:<44}{f' [{read}]' if read else ''} {text}"
+
+
+def _read_out(signal: Signal) -> Iterator[str]:
+    """Yield what was read out of a line."""
+    if signal.device:
+        yield f"device {signal.device}"
+    if signal.size_bytes is not None:
+        yield show_size(signal.size_bytes)
+    if signal.model:
+        yield f"model {signal.model[:40]}"
+
+
+def _moves(replayed: Replay) -> Iterator[str]:
+    yield "  what the policy would have done:"
+    for move in replayed.moves:
+        yield f"    {_when(move.time)}line {move.line}: {move.text}"
+    if not replayed.moves:
+        yield "    nothing"
+    yield f"    at the end on {replayed.rung}, count {replayed.errors} of {replayed.threshold}"
+
+
+def _when(time: float) -> str:
+    """Return a time as UTC, nothing where the log had no stamps."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S  ") if time > 0 else ""
+
+
+def scan_bar(name: str) -> Progress | None:
+    """Return what shows how far a scan of a large file is, None where nobody looks."""
+    return _bar(name, lambda text: click.echo(text, err=True, nl=False)) if sys.stderr.isatty() else None
+
+
+def _bar(name: str, show: Callable[[str], None]) -> Progress:
+    """Return a bar on one line that goes away when the file is at its end."""
+
+    def progress(done: int, total: int | None) -> None:
+        if total is None:
+            show(f"\r\x1b[K{name}: {done >> 20} MB")
+        elif total < _LARGE:
+            return
+        elif done >= total:
+            show("\r\x1b[K")
+        else:
+            full = done * _BAR // total
+            bar = "#" * full + "-" * (_BAR - full)
+            show(f"\r\x1b[K{name} [{bar}] {done / total:4.0%} of {total >> 20} MB")
+
+    return progress

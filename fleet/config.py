@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import ConfigError
-from fleet.keys import size, text, whole
+from fleet.keys import choice, size, text, whole
 from fleet.ladder import Ladder, OptionValue, Rung
 from fleet.settings import Settings
+from fleet.user_patterns import MOST, PATTERN_CAUSES, UserPattern, fault
 
 SECTIONS: Mapping[str, type] = {
     part.name: part.default_factory  # type: ignore[misc]  # sections all have a factory, their own class
     for part in fields(Settings)
-    if part.name not in {"ladder", "source"}
+    if part.name not in {"ladder", "patterns", "source"}
 }
 _MODEL = text(
     r"[A-Za-z0-9][\w.-]*(?:[/:][\w.-]+){0,4}", "an Ollama tag such as llama3.2:3b or hf.co/NAME/MODEL"
 )
+_PATTERN_KEYS = ("pattern", "cause", "name")
+_NAME = text(r"[a-z0-9][a-z0-9_-]{0,39}", "a short name such as my-driver")
 _RUNG_KEYS = ("model", "size", "description", "threshold", "options")
 
 
@@ -95,7 +98,7 @@ def read_settings(
     table: Mapping[str, Any], environ: Mapping[str, str], source: str, problems: list[Problem]
 ) -> Settings:
     """Return settings from a TOML table and environment, adding what is wrong to `problems`; pure."""
-    known = [*SECTIONS, "ladder", "lane"]
+    known = [*SECTIONS, "ladder", "lane", "pattern"]
     problems.extend(_unknown(name, known, "") for name in table if name not in known)
     if table.get("lane"):
         problems.append(Problem("lane", "several lanes are not available in this version; remove [[lane]]"))
@@ -107,6 +110,7 @@ def read_settings(
     ladder = read_ladder(table["ladder"], problems) if "ladder" in table else None
     if ladder is not None:
         parts["ladder"] = ladder
+    parts["patterns"] = read_patterns(table.get("pattern", []), problems)
     return Settings(**parts, source=source)
 
 
@@ -254,3 +258,35 @@ def _options(table: Any, where: str, problems: list[Problem]) -> dict[str, Optio
                 Problem(f"{where}.{name}", "an Ollama option is a number, text, true, false or a list")
             )
     return dict(table)
+
+
+def read_patterns(rows: Any, problems: list[Problem]) -> tuple[UserPattern, ...]:
+    """Return the patterns of `[[pattern]]` rows; what is wrong with any is added to `problems`."""
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        problems.append(Problem("pattern", "write one [[pattern]] a pattern, with its keys below"))
+        return ()
+    if len(rows) > MOST:
+        problems.append(Problem("pattern", f"there are {len(rows)}; at most {MOST} can be added"))
+    return tuple(_pattern(number, row, problems) for number, row in enumerate(rows[:MOST], start=1))
+
+
+def _pattern(number: int, row: Mapping[str, Any], problems: list[Problem]) -> UserPattern:
+    where = f"pattern[{number - 1}]."
+    problems.extend(_unknown(key, list(_PATTERN_KEYS), where) for key in row if key not in _PATTERN_KEYS)
+
+    def read(name: str, kind: Any, default: str) -> Any:
+        try:
+            return kind.read(row.get(name, default))
+        except ValueError as error:
+            problems.append(Problem(where + name, f"{row[name]!r} is not allowed; allowed is {error}"))
+            return default
+
+    wording = row.get("pattern")
+    wrong = fault(wording) if isinstance(wording, str) else "is missing; allowed is a regular expression"
+    if wrong is not None:
+        problems.append(Problem(f"{where}pattern", f"{str(wording or '')[:60]!r} {wrong}"))
+    return UserPattern(
+        pattern=str(wording),
+        cause=read("cause", choice(*PATTERN_CAUSES), "allocation"),
+        name=read("name", _NAME, f"user-{number}"),
+    )

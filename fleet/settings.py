@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fleet.keys import choice, duration, flag, key, number, text, whole, words
 from fleet.ladder import Ladder, Rung
 from fleet.units import Seconds, parse_size
+from fleet.user_patterns import UserPattern
 
 CAUSES = ("allocation", "runner_died", "not_recovered")
 _URL = r"(https?://[^\s@]+(:\d+)?/?)?"
@@ -116,4 +117,5 @@ class Settings:
     panel: PanelSettings = field(default_factory=PanelSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     ladder: Ladder = SEED_LADDER
+    patterns: tuple[UserPattern, ...] = ()
     source: str = ""

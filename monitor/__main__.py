@@ -19,6 +19,7 @@ from fleet.supervisor import Supervisor
 from monitor.daemon import LOG, Monitor
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge
+from monitor.patterns_user import user_patterns
 from monitor.sources.base import LogSource
 from monitor.sources.spec import open_source
 from monitor.switcher import Parts
@@ -35,7 +36,7 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
     ollama = Ollama(started.ollama_url)
     store = Store(home, settings.ladder, clock)
     parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock)
-    detector = Detector()
+    detector = Detector(user_patterns(settings.patterns))
 
     def source(origin: str) -> LogSource:
         if origin == LOG:

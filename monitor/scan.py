@@ -4,8 +4,10 @@ The log is read once, in chunks of whole lines, and only lines that the prefilte
 says nothing of when its lines came, so silence settles nothing here: a load is settled by what ends it.
 """
 
+import bz2
 import gzip
 import io
+import lzma
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from fleet.errors import SourceError
 from monitor.detector import Detector
 from monitor.grouping import GroupState, Rules, advance
 from monitor.grouping.model import Flush, Incident, IncidentClosed, IncidentFound, Line, Outcome, SignalSeen
@@ -21,7 +24,19 @@ from monitor.signals import Signal
 from monitor.stamps import StampMemory, resolve
 
 CHUNK = 1 << 20
-_GZIP = b"\x1f\x8b"
+_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+"""How packed files begin, and what unpacks them."""
+_FOREIGN = {
+    b"\x28\xb5\x2f\xfd": ("is packed by zstd", "zstd -dc {} | python fleet_cli.py scan -"),
+    b"PK\x03\x04": ("is a zip archive", "unzip -p {} | python fleet_cli.py scan -"),
+    b"LPKSHHRH": ("is one of journald's own files", "journalctl --file {} | python fleet_cli.py scan -"),
+}
+"""How files begin that hold no plain lines, what they are, and what reads them."""
+_MAGIC = 8
 _TASTED = 4000  # lines looked at for a first stamp with a year and a zone
 
 Progress = Callable[[int, int | None], None]
@@ -40,14 +55,27 @@ class FoundSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """Requests that ended between two signals: how many were answered and failed; the last of them's line."""
+
+    line: int
+    time: float
+    answered: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What a log holds; `outcomes` is all that the grouper said, in order, as a policy would be told."""
+    """What a log holds.
+
+    `outcomes` is all that the grouper said, in order, as a policy would be told, with the requests between.
+    """
 
     file: str
     lines: int
     signals: tuple[FoundSignal, ...]
     incidents: tuple[Incident, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Outcome | Calls, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report in the form of `scan --json`."""
@@ -77,7 +105,10 @@ class ScanReport:
 
 
 def scan_file(name: str, rules: Rules, detector: Detector, *, progress: Progress | None = None) -> ScanReport:
-    """Scan a file, plain or gzip, or `-` for standard input; raise OSError if it cannot be read."""
+    """Scan a file, plain or packed, or `-` for standard input.
+
+    Raise SourceError if it holds no plain lines; OSError, EOFError, zlib.error or LZMAError if it cannot be read.
+    """
     with _opened(name) as (stream, raw, size):
         return scan_stream(stream, name, rules, detector, progress=_reporter(progress, raw, size))
 
@@ -111,7 +142,8 @@ class _Scan:
         self._request: tuple[str, int] | None = None
         self._signals: list[FoundSignal] = []
         self._found: dict[str, Incident] = {}
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[Outcome | Calls] = []
+        self._calls = Calls(0, 0.0, 0, 0)
 
     def take(self, chunk: bytes) -> None:
         """Take in whole lines."""
@@ -128,22 +160,34 @@ class _Scan:
         """Take in a line; while nothing is open, only the last of ended requests matters, for its time."""
         text, number = line.decode("utf-8", "replace"), self._lines + 1
         idle = self._state is None or not (self._state.load or self._state.failures)
-        if idle and "[GIN]" in text:
-            self._request = text, number
-            return
+        if "[GIN]" in text:
+            self._called(text, number)
+            if idle:
+                self._request = text, number
+                return
         if self._request is not None:
             self._advance(*self._request)
             self._request = None
         self._advance(text, number)
 
+    def _called(self, text: str, number: int) -> None:
+        answered, failed = "| 200 |" in text, "| 500 |" in text
+        if answered or failed:
+            calls = self._calls
+            self._calls = Calls(number, 0.0, calls.answered + answered, calls.failed + failed)
+
     def _advance(self, text: str, number: int) -> None:
         line = Line(text, number=number)
+        before = self._state.stamps.last if self._state is not None else None
         self._state, outcomes = advance(self._state or GroupState(), line, self._rules, self._detector)
-        self._keep(outcomes, text)
+        self._keep(outcomes, text, before)
 
-    def _keep(self, outcomes: tuple[Outcome, ...], text: str) -> None:
-        self._outcomes.extend(outcomes)
+    def _keep(self, outcomes: tuple[Outcome, ...], text: str, before: float | None) -> None:
         for outcome in outcomes:
+            if isinstance(outcome, SignalSeen) and self._calls.line:
+                self._outcomes.append(replace(self._calls, time=before or 0.0))
+                self._calls = Calls(0, 0.0, 0, 0)
+            self._outcomes.append(outcome)
             match outcome:
                 case SignalSeen(signal, time, number, incident):
                     self._signals.append(FoundSignal(number, signal, text, time, incident))
@@ -155,7 +199,7 @@ class _Scan:
     def report(self) -> ScanReport:
         """Settle what is open and sum up; incidents stand in the order of their first lines."""
         _, outcomes = advance(self._state or GroupState(), Flush(), self._rules, self._detector)
-        self._keep(outcomes, "")
+        self._keep(outcomes, "", None)
         incidents = sorted(self._found.values(), key=lambda incident: incident.first_line)
         return ScanReport(
             self._name, self._lines, tuple(self._signals), tuple(incidents), tuple(self._outcomes)
@@ -204,19 +248,24 @@ def _opened(name: str) -> Iterator[tuple[IO[bytes], IO[bytes] | None, int | None
             yield stream, None, None
         return
     path = Path(name)
-    with path.open("rb") as raw, _plain(raw) as stream:
+    with path.open("rb") as raw, _plain(raw, name) as stream:
         yield stream, raw, path.stat().st_size
 
 
 @contextmanager
-def _plain(raw: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Yield the stream's bytes, unpacked if they are gzip's."""
+def _plain(raw: IO[bytes], name: str = "standard input") -> Iterator[IO[bytes]]:
+    """Yield the stream's bytes, unpacked if they are packed."""
     buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-    if buffered.peek(2)[:2] != _GZIP:
+    start = buffered.peek(_MAGIC)[:_MAGIC]
+    for magic, (what, how) in _FOREIGN.items():
+        if start.startswith(magic):
+            raise SourceError(f"{name} {what}", hint=how.format(name))
+    opener = next((opener for magic, opener in _PACKED.items() if start.startswith(magic)), None)
+    if opener is None:
         yield buffered
         return
-    with gzip.open(buffered, "rb") as unpacked:
-        yield unpacked  # type: ignore[misc]
+    with opener(buffered) as unpacked:
+        yield unpacked
 
 
 def _reporter(

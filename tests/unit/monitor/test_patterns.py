@@ -1,14 +1,12 @@
-import re
-
 import pytest
 
-from fleet.errors import ConfigError
+from fleet.user_patterns import UserPattern, fault
 from monitor.detector import Detector, detect
 from monitor.patterns import EventPattern, Pattern
 from monitor.patterns_events import EVENTS
 from monitor.patterns_runner import PLAIN
 from monitor.patterns_server import ERROR_REPORT, QUIET, SERVER
-from monitor.patterns_user import UserPattern, fault, user_patterns
+from monitor.patterns_user import user_patterns
 from monitor.prefilter import COARSE, table_needles
 
 SIGNALS = (*PLAIN, *SERVER, ERROR_REPORT)
@@ -57,8 +55,12 @@ def test_wordings_that_only_look_like_trouble_stay_quiet(quiet: str) -> None:
 # -- a user's own
 
 
+def own(pattern: str, cause: str = "allocation") -> UserPattern:
+    return UserPattern(pattern, cause, "user-1")
+
+
 def test_a_users_pattern_is_found_and_prefiltered() -> None:
-    detector = Detector(user_patterns([UserPattern(r"my driver.*ran out \d+", "allocation")]))
+    detector = Detector(user_patterns([own(r"my driver.*ran out \d+")]))
     found = detector.detect("x my driver said it ran out 55")
     assert found is not None
     assert (found.pattern, found.kind, found.cause) == ("user-1", "hard", "allocation")
@@ -70,7 +72,7 @@ def test_a_users_pattern_is_found_and_prefiltered() -> None:
     ("cause", "kind"), [("host", "sysmem"), ("not_recovered", "soft"), ("runner_died", "hard")]
 )
 def test_a_users_pattern_has_the_kind_of_its_cause(cause: str, kind: str) -> None:
-    found = Detector(user_patterns([{"pattern": "quux", "cause": cause}])).detect("a quux b")
+    found = Detector(user_patterns([own("quux", cause)])).detect("a quux b")
     assert found is not None
     assert found.kind == kind
 
@@ -95,29 +97,19 @@ def test_a_users_pattern_has_the_kind_of_its_cause(cause: str, kind: str) -> Non
     ],
 )
 def test_a_pattern_that_could_be_slow_or_is_wrong_is_refused_with_the_reason(pattern: str, why: str) -> None:
-    assert why in (fault(pattern, "allocation") or "")
+    assert why in (fault(pattern) or "")
 
 
 @pytest.mark.parametrize(
     "pattern", ["foo|bar", r"gave up \d+ of \d+", "a.*b.+c.*?d", "(?:one|two) three", "x{2,4}y?"]
 )
 def test_plain_patterns_are_allowed(pattern: str) -> None:
-    assert fault(pattern, "allocation") is None
-
-
-def test_all_faulty_patterns_are_named_at_once() -> None:
-    rows = [
-        {"pattern": "(a+)+", "cause": "allocation"},
-        {"pattern": "fine", "cause": "host"},
-        {"pattern": "why", "cause": "x"},
-    ]
-    with pytest.raises(ConfigError, match=re.compile("pattern 1 .*pattern 3 ", re.DOTALL)):
-        user_patterns(rows)
+    assert fault(pattern) is None
 
 
 @pytest.mark.parametrize("pattern", ["a.*a.*a.*b", r"\d+\d+x", "a?a?a?aaa", "(?:a|aa|aaa)(?:a|aa|aaa)b"])
 def test_allowed_patterns_are_never_slow(pattern: str) -> None:
-    detector = Detector(user_patterns([UserPattern(pattern, "allocation")]))
+    detector = Detector(user_patterns([own(pattern)]))
     for line in ("a" * 65536, "1" * 65536):
         detector.detect(line)
         list(detector.candidates(line.encode()))
