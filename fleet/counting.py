@@ -6,12 +6,17 @@ from fleet.facts import IncidentSeen
 from fleet.ladder import same_model
 from fleet.model import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase
 from fleet.rules import Rules
+from fleet.units import Seconds
 
 _KEPT = 200
 """More incidents than these are kept only where the threshold is higher still; the oldest go first."""
 
 _KNOWN = 100
 """So many of the incidents that counted are known by their ids, also after a switch or a hold."""
+
+_STAMP_ERROR: Seconds = 1.0
+"""Lines without a stamp go by the last stamped one's, and some stamps are of whole seconds: a time may be too
+early by as much, and an incident is from before a switch only where that does not explain it."""
 
 _CALLS = 100
 """The share of failures is reckoned over about so many calls: older ones lose half their weight."""
@@ -70,9 +75,9 @@ def why_not(state: FleetState, incident: IncidentSeen, now: float, rules: Rules)
     last = state.last_switch
     if last is None:
         return ""
-    if incident.time < last.time:
+    if incident.time < last.time - _STAMP_ERROR:
         return "from before the switch"
-    if min(incident.time, now) - last.time >= rules.policy.cool_down:
+    if max(min(incident.time, now) - last.time, 0.0) >= rules.policy.cool_down:
         return ""
     return _in_cool_down(state, incident, last)
 

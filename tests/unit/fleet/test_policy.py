@@ -183,7 +183,9 @@ SWITCHED = PastSwitch(SwitchKind.DOWNGRADE, "llama3.2:3b", "phi3:mini", T, "why"
 @pytest.mark.parametrize(
     ("at", "changes", "counts"),
     [
-        (-1, {"model": "phi3:mini"}, False),
+        (-1.5, {"model": "phi3:mini"}, False),
+        (-0.5, {"model": "phi3:mini"}, True),
+        (-0.5, {}, False),
         (5, {"model": "llama3.2:3b"}, False),
         (5, {"model": "LLAMA3.2:3B"}, False),
         (5, {"model": "phi3:mini"}, True),
@@ -202,6 +204,14 @@ def test_in_the_cool_down_the_old_models_last_words_do_not_count(
     state = running(RULES, 1, switches=1, last_switch=SWITCHED)
     state = after(state, (T + max(at, 0), incident(T + at, **changes)))
     assert state.vram_error_count == counts
+
+
+def test_without_a_cool_down_a_stamp_of_whole_seconds_loses_no_failure() -> None:
+    """A line without a stamp goes by the last one's, which may lie up to a second back."""
+    none = rules(cool_down=0.0)
+    state = running(none, 1, switches=1, last_switch=SWITCHED)
+    assert after(state, (T + 0.4, incident(T - 0.6)), rules=none).vram_error_count == 1
+    assert after(state, (T + 0.4, incident(T - 1.6)), rules=none).vram_error_count == 0
 
 
 def test_the_cool_down_goes_by_when_it_happened_and_not_by_when_it_was_read() -> None:
