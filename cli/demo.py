@@ -20,7 +20,7 @@ from fleet.errors import FleetError
 from fleet.events import Event, EventKind
 from fleet.home import ROOT, Home, read_json
 from fleet.logs import plain_text
-from fleet.start import append_output
+from fleet.output import append_output
 from generator.storage.reading import AlphaRow, recent_alphas
 from state.history import read_history
 from state.store import read_state

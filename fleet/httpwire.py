@@ -148,5 +148,6 @@ def send(connection: http.client.HTTPConnection, method: str, path: str, body: o
         raise WireTimeoutError("no answer in time") from error
     except (OSError, http.client.HTTPException) as error:
         connection.close()
-        raise WireError(str(error) or type(error).__name__) from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise WireError(reason) from error
     return HttpAnswer(response.status, connection, response, stream)

@@ -1,6 +1,5 @@
 """Starting a fleet: check the configuration, find out the profile, write `fleet.json`, become supervisord."""
 
-import fcntl
 import json
 import os
 import socket
@@ -14,6 +13,7 @@ from fleet.config import find_config, load_settings
 from fleet.errors import FleetError, SupervisorError
 from fleet.files import replace_text
 from fleet.home import ROOT, FleetFile, Home, find_home, read_json
+from fleet.output import prepare_output
 from fleet.probes import MachineProbes
 from fleet.profile import Choice, choose
 from fleet.settings import Settings
@@ -132,21 +132,10 @@ def describe(ready: Plan) -> str:
     return "\n".join(lines)
 
 
-def append_output() -> None:
-    """Make standard output and error append where they are files.
-
-    supervisord opens its own output once more for what its programs tell; without this the two would write
-    over each other in `make run > FILE`.
-    """
-    for descriptor in (1, 2):
-        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
-
-
 def run(explicit_config: str | None = None) -> None:
     """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot."""
     ready = plan(explicit_config, os.environ, Path.cwd())
-    append_output()
+    prepare_output()
     print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a start speaks
     environ = prepare(ready, os.environ, time.time())
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]

@@ -108,12 +108,23 @@ class Supervisor:
                     hint="See `supervisorctl status` and log/supervisord.log.",
                 ) from fault
             except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-                raise SupervisorAwayError(
-                    f"supervisord does not answer on {self.socket}: {str(error) or type(error).__name__}",
-                    hint="Start the fleet with `make run`.",
-                ) from error
+                raise self._away(error) from error
             except (ExpatError, ValueError, TypeError, LookupError, AttributeError) as error:
                 raise self._foreign() from error
+
+    def _away(self, error: Exception) -> SupervisorAwayError:
+        hint = "Start the fleet with `make run`."
+        if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+            return SupervisorAwayError(
+                f"supervisord does not run (nobody listens on {self.socket})", hint=hint
+            )
+        if isinstance(error, TimeoutError):
+            hint = "Is it stopped by a signal, or the machine overloaded?"
+            return SupervisorAwayError(f"supervisord runs and does not answer on {self.socket}", hint=hint)
+        if isinstance(error, PermissionError):
+            hint = "One user runs all of a fleet: be that user."
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return SupervisorAwayError(f"supervisord does not answer on {self.socket}: {reason}", hint=hint)
 
     def _program(self, row: Any) -> ProgramInfo:
         try:
