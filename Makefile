@@ -27,7 +27,7 @@ run: setup ## Run the fleet in the foreground until Ctrl-C
 	@exec $(BIN)/python -m fleet
 
 demo: setup ## Show a fleet at work, bounded, on the stand-in (under a minute)
-	@exec $(BIN)/python -m cli.demo --home $(DEMO_HOME)
+	@exec $(BIN)/python -m cli.demo --home "$(DEMO_HOME)"
 
 test: setup ## Run the tests
 	@$(BIN)/python -m pytest

@@ -15,7 +15,7 @@ from fleet.files import replace_text
 from fleet.home import ROOT, FleetFile, Home, find_home, read_json
 from fleet.output import prepare_output
 from fleet.probes import MachineProbes
-from fleet.profile import Choice, choose
+from fleet.profile import PROFILES, Choice, choose
 from fleet.settings import Settings
 from fleet.supervisor import Supervisor
 
@@ -31,6 +31,7 @@ _RUNTIME = (
     "alphas.db-shm",
     "hopeful_alphas.json",
 )
+_SOCKET_LIMIT = 107
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,28 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     config = find_config(explicit_config, environ, folder)
     settings = load_settings(config, environ)
     home = find_home(environ)
+    _refuse_path(home)
     choice = choose(environ, settings.ollama, _belongs_to(home), MachineProbes(environ))
     _refuse_second(home)
     return Plan(home, settings, choice, config)
+
+
+def _refuse_path(home: Home) -> None:
+    """Refuse paths that supervisord's configuration or a unix socket cannot hold."""
+    for path in (home.path, ROOT):
+        text = str(path)
+        if "%" in text or " ;" in text or not text.isprintable():
+            raise ConfigError(
+                f"supervisord cannot use the path {text!r}",
+                hint='A path with "%", " ;" or control characters does not work there; name a home with FLEET_HOME.',
+            )
+    # supervisord binds the socket under a name of its own first: the path, a dot and its pid.
+    over = len(os.fsencode(f"{home.socket}.{os.getpid()}")) - _SOCKET_LIMIT
+    if over > 0:
+        raise ConfigError(
+            f"the home {home.path} has too long a path: its socket's is {over} characters above what unix allows",
+            hint="Name a shorter one with FLEET_HOME, such as ~/.model-fleet.",
+        )
 
 
 def _belongs_to(home: Home) -> str | None:
@@ -89,7 +109,7 @@ def prepare(ready: Plan, environ: Mapping[str, str], now: float) -> dict[str, st
         "FLEET_CONFIG": config,
         "FLEET_PROFILE": choice.profile,
         "FLEET_PYTHON": sys.executable,
-        "FLEET_PROGRAMS": str(ROOT / "standin" / "program.conf") if embedded else "",
+        "FLEET_PROGRAMS": "standin/program.conf" if embedded else "",
         "FLEET_STANDIN_PORT": str(port),
         "PYTHONUNBUFFERED": "1",
     }
@@ -118,9 +138,11 @@ def _free_port() -> int:
 def describe(ready: Plan) -> str:
     """Return what a start tells the person who asked for it."""
     choice = ready.choice
+    others = " or ".join(name for name in PROFILES if name != choice.profile)
+    by_hand = choice.why.startswith("set by")
     lines = [
         f"Model Fleet, profile {choice.profile} ({choice.why}).",
-        "FLEET_PROFILE=docker, native or embedded picks another.",
+        *([] if by_hand else [f"FLEET_PROFILE={others} picks another."]),
         f"Home {ready.home.path}, configuration {ready.settings.source}.",
     ]
     if choice.profile == "embedded":
@@ -135,9 +157,9 @@ def describe(ready: Plan) -> str:
 def run(explicit_config: str | None = None) -> None:
     """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot."""
     ready = plan(explicit_config, os.environ, Path.cwd())
+    environ = prepare(ready, os.environ, time.time())
     prepare_output()
     print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a start speaks
-    environ = prepare(ready, os.environ, time.time())
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]
     os.chdir(ROOT)
     os.execve(sys.executable, command, environ)  # noqa: S606  # supervisord takes this process's place
