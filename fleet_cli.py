@@ -1,7 +1,7 @@
 """The command line of a fleet: look in and take over.
 
-    python fleet_cli.py status | reset | downgrade | upgrade | use MODEL | unpin
-    python fleet_cli.py history | scan FILE… | doctor
+    python fleet_cli.py status | watch | report | history | doctor | scan FILE…
+    python fleet_cli.py reset | downgrade | upgrade | use MODEL | unpin
 
 Results go to standard output, errors with a hint to standard error. Exit codes: 0 done, 1 it could not be
 done, 2 usage or configuration or no fleet here, 3 saved and takes effect when supervisord runs again.
@@ -20,72 +20,35 @@ except ModuleNotFoundError:
         os.execv(_VENV, [str(_VENV), *sys.argv])  # noqa: S606  # the same program, by the right interpreter
     sys.exit("The packages of Model Fleet are not installed here; run `make setup` first.")
 
-import functools
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from cli.fleet import Fleet, find_fleet
+from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, scan_bar, show
+from cli.fleet import Fleet
 from fleet.errors import FleetError
-
-EXIT_SAVED = 3
-
-
-class Root(click.Group):
-    """The group of commands; shows errors as a sentence with a hint, and their exit codes."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a traceback is shown only with --debug."""
-        try:
-            return super().invoke(ctx)
-        except FleetError as error:
-            if ctx.params.get("debug"):
-                raise
-            click.echo(f"Error: {error.message}", err=True)
-            if error.hint:
-                click.echo(f"Hint: {error.hint}", err=True)
-            ctx.exit(error.exit_code)
-        except (BrokenPipeError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            if ctx.params.get("debug") or isinstance(
-                error, (click.ClickException, click.exceptions.Exit, click.Abort)
-            ):
-                raise
-            click.echo(f"Error: {type(error).__name__}: {error}", err=True)
-            click.echo("Hint: this is a fault of Model Fleet; --debug shows where it happened.", err=True)
-            ctx.exit(1)
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", metavar="FILE", help="The configuration file; else that of the last start.")
-@click.option("--debug", is_flag=True, help="Show where an error happened.")
+@click.option("--debug", is_flag=True, help="Show the whole log of a command, and where an error happened.")
 @click.pass_context
 def main(ctx: click.Context, config: str | None, debug: bool) -> None:
-    """Look into a fleet and take it over."""
+    """Look into a fleet and take it over.
+
+    The fleet is the one in FLEET_HOME, by default `var` beside this program. Exit codes: 0 done; 1 it could not
+    be done; 2 usage or configuration, or no fleet here; 3 saved, and takes effect when supervisord runs again.
+
+    Shell completion: eval "$(_FLEET_CLI_PY_COMPLETE=bash_source fleet_cli.py)" for a fleet_cli.py on the PATH.
+    """
     ctx.obj = config
-    ctx.call_on_close(lambda: None)
-    if "NO_COLOR" in os.environ:
+    if os.environ.get("NO_COLOR"):
         ctx.color = False
-    _ = debug
+    if debug:
+        from fleet.logs import configure_command
 
-
-def fleet_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its fleet and `--json`."""
-
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    @click.pass_obj
-    @functools.wraps(function)
-    def command(config: str | None, /, **options: Any) -> None:
-        function(find_fleet(config, os.environ), **options)
-
-    return command
-
-
-def _print_json(row: object) -> None:
-    click.echo(json.dumps(row, indent=2))
+        configure_command(debug=True)
 
 
 @main.command()
@@ -96,42 +59,65 @@ def status(fleet: Fleet, as_json: bool) -> None:
 
     row = collect(fleet)
     if as_json:
-        _print_json(row)
+        print_json(row)
         return
     from cli.render import status_lines
 
-    click.echo("\n".join(status_lines(row, time.time())))
+    show(status_lines(row, time.time()))
+
+
+@main.command()
+@click.option(
+    "--interval", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds between views."
+)
+@click.option(
+    "-n", "--count", type=click.IntRange(1), help="How many views; else until Ctrl-C, one into a pipe."
+)
+@fleet_command
+def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> None:
+    """Show status and events live; into a pipe one view, or one line of JSON, for each --count."""
+    from cli.watch import redraw, view
+
+    try:
+        if sys.stdout.isatty() and not as_json:
+            redraw(fleet, interval=interval, count=count, colour=not os.environ.get("NO_COLOR"))
+            return
+        for number in range(count or 1):
+            if number:
+                time.sleep(interval)
+            if as_json:
+                from cli.status import collect
+
+                print_json(collect(fleet), indent=None)
+            else:
+                click.echo("\n".join(view(fleet)))
+    except KeyboardInterrupt:
+        pass
 
 
 def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
-    from cli.switching import Operator
     from fleet.facts import Command
     from fleet.model import SwitchKind
 
-    operator = Operator(fleet, bar=_pull_bar())
-    _report(operator.switch(Command(SwitchKind(kind)), wait=wait), as_json=as_json)
+    _outcome(_operator(fleet).switch(Command(SwitchKind(kind)), wait=wait), as_json=as_json)
 
 
-def _report(outcome: Any, *, as_json: bool) -> None:
+def _operator(fleet: Fleet) -> Any:
+    from cli.switching import Operator
+    from fleet.logs import configure_command
+
+    if not click.get_current_context().find_root().params["debug"]:
+        configure_command()
+    return Operator(fleet, bar=pull_bar())
+
+
+def _outcome(outcome: Any, *, as_json: bool) -> None:
     if as_json:
-        _print_json(asdict(outcome))
+        print_json(asdict(outcome))
     else:
         click.echo(f"{outcome.model} (rung {outcome.index}): {outcome.sentence}")
     if outcome.saved:
         click.get_current_context().exit(EXIT_SAVED)
-
-
-def _pull_bar() -> Callable[[Any], None] | None:
-    """Return what shows a pull's progress to a person who looks; nothing where nobody does."""
-    if not sys.stderr.isatty():
-        return None
-
-    def show(watch: Any) -> None:
-        click.echo(f"\r\x1b[K{watch.status}: {watch.line(time.monotonic())}", err=True, nl=False)
-        if watch.status == "success":
-            click.echo(err=True)
-
-    return show
 
 
 _WAIT = click.option("--wait", is_flag=True, help="Wait until the new model has answered once.")
@@ -168,34 +154,56 @@ def upgrade(fleet: Fleet, wait: bool, as_json: bool) -> None:
 @fleet_command
 def use(fleet: Fleet, target: str, pin: bool, wait: bool, as_json: bool) -> None:
     """Go to a named rung, if its model can be loaded."""
-    from cli.switching import Operator
-
-    _report(Operator(fleet, bar=_pull_bar()).use(target, pin=pin, wait=wait), as_json=as_json)
+    _outcome(_operator(fleet).use(target, pin=pin, wait=wait), as_json=as_json)
 
 
 @main.command()
 @fleet_command
 def unpin(fleet: Fleet, as_json: bool) -> None:
     """Lift a pin and a ceiling; automatic switches go on."""
-    from cli.switching import Operator
+    _outcome(_operator(fleet).unpin(), as_json=as_json)
 
-    _report(Operator(fleet).unpin(), as_json=as_json)
+
+_SINCE = click.option(
+    "--since", metavar="TIME", help='From then on: a while ago ("2h", "7d") or a date (UTC).'
+)
 
 
 @main.command()
 @click.option("-n", "--last", type=click.IntRange(1), default=50, show_default=True, help="How many events.")
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", help="Only these, such as incident or switch."
+)
+@_SINCE
 @fleet_command
-def history(fleet: Fleet, last: int, as_json: bool) -> None:
+def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, as_json: bool) -> None:
     """Show incidents and switches, newest last."""
-    from state.history import read_history
+    from cli.history import select
 
-    events = read_history(fleet.home.history, last)
+    events = select(fleet.home.history, last=last, kinds=kinds, since=since, now=time.time())
     if as_json:
-        _print_json([event.row() for event in events])
+        print_json([event.row() for event in events])
         return
     from cli.render import history_lines
 
-    click.echo("\n".join(history_lines(events)) if events else "nothing has happened yet")
+    show(history_lines(events) if events else ["nothing of this has happened yet"])
+
+
+@main.command()
+@_SINCE
+@fleet_command
+def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
+    """Show what each model did: time in use, incidents, speed, memory, valid alphas, Sharpe."""
+    from cli.report import collect
+    from cli.since import parse_since
+
+    row = collect(fleet, since=parse_since(since, time.time()) if since else 0.0)
+    if as_json:
+        print_json(row)
+        return
+    from cli.render import report_lines
+
+    click.echo("\n".join(report_lines(row)))
 
 
 @main.command()
@@ -233,11 +241,11 @@ def doctor(fleet: Fleet, as_json: bool) -> None:
 
     findings = examine(fleet)
     if as_json:
-        _print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         from cli.render import finding_lines
 
-        click.echo("\n".join(finding_lines(findings)))
+        show(finding_lines(findings))
     if any(finding.health is Health.FAULT for finding in findings):
         click.get_current_context().exit(1)
 

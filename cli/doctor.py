@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from cli.fleet import Fleet, now
-from fleet.errors import FleetError
+from cli.gpu import cards
+from fleet.errors import FleetError, OllamaError
 from fleet.home import read_json
 from fleet.probes import MachineProbes
 from fleet.supervisor import ProgramState
@@ -47,7 +48,9 @@ def examine(fleet: Fleet) -> list[Finding]:
         try:
             findings.extend(check(fleet))
         except FleetError as error:
-            findings.append(Finding(check.__name__.strip("_"), Health.FAULT, error.message, error.hint))
+            findings.append(
+                Finding(check.__name__.strip("_").replace("_", " "), Health.FAULT, error.message, error.hint)
+            )
     return findings
 
 
@@ -103,6 +106,9 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
     health = Health.SOUND if age < _STALE else Health.FAULT
     hint = "" if age < _STALE else "supervisorctl restart generator"
     yield Finding("generator", health, f"last sign of life {show_duration(age)} ago", hint)
+    away = row.get("database_away")
+    if isinstance(away, dict):
+        yield Finding("database", Health.FAULT, str(away.get("reason")), str(away.get("hint", "")))
 
 
 def _ollama(fleet: Fleet) -> Iterator[Finding]:
@@ -139,16 +145,41 @@ def _needs(fleet: Fleet) -> Iterator[Finding]:
         )
 
 
+def _docker(fleet: Fleet) -> Iterator[Finding]:
+    if not fleet.log_source.startswith("docker:"):
+        return
+    reason = MachineProbes(os.environ).engine()
+    if reason:
+        hint = "Is the Engine running, and may this user use its socket? DOCKER_HOST names another."
+        yield Finding("docker", Health.FAULT, reason, hint)
+    else:
+        yield Finding("docker", Health.SOUND, "the Engine answers")
+
+
 def _gpu(fleet: Fleet) -> Iterator[Finding]:
-    loaded = fleet.ollama().loaded(timeout=1.0)
-    if not loaded:
-        yield Finding("gpu", Health.SOUND, "no model is in memory now, so nothing can be said of the GPU")
+    found = cards()
+    if found is None:
+        where = "the stand-in needs none" if fleet.standin else "Ollama may run elsewhere"
+        yield Finding("gpu", Health.SOUND, f"no nvidia-smi and no rocm-smi on this machine ({where})")
+    elif not found:
+        yield Finding("gpu", Health.WARNING, "the card's tool lists no GPU", "Is the driver loaded?")
+    for card in found or []:
+        free = show_size(card.total - card.used)
+        detail = f"{card.name}: {show_size(card.used)} of {show_size(card.total)} in use, {free} free"
+        yield Finding("gpu", Health.SOUND, detail)
+
+
+def _gpu_memory(fleet: Fleet) -> Iterator[Finding]:
+    try:
+        loaded = fleet.ollama().loaded(timeout=1.0)
+    except OllamaError:
+        return  # the check of Ollama says so already
     for model in loaded:
         share = model.size_vram / model.size if model.size else 0.0
         low = share < fleet.settings.policy.spill_share
         hint = "It does not fit: a smaller model or num_ctx would be faster." if low else ""
         health = Health.WARNING if low else Health.SOUND
-        yield Finding("gpu", health, f"{model.name}: {share:.0%} in GPU memory", hint)
+        yield Finding("gpu memory", health, f"{model.name}: {share:.0%} in GPU memory", hint)
 
 
 def _log_source(fleet: Fleet) -> Iterator[Finding]:
@@ -182,7 +213,9 @@ _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     _state,
     _supervisord,
     _generator,
+    _docker,
     _ollama,
     _gpu,
+    _gpu_memory,
     _log_source,
 )

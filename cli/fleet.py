@@ -39,6 +39,11 @@ class Fleet:
         return self.started.log_source if self.started is not None else self.settings.ollama.log
 
     @property
+    def standin(self) -> bool:
+        """Tell whether its Ollama is the stand-in, which lives and ends with it."""
+        return self.started is not None and self.started.standin
+
+    @property
     def rules(self) -> Rules:
         """Return the rules as far as the configuration gives them."""
         return Rules(self.settings.ladder, self.settings.policy)

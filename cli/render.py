@@ -1,5 +1,6 @@
 """How status, history and findings look to a person; pure: values in, text out."""
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,37 +22,47 @@ _LOUD = {
 }
 
 
+_LABEL = 13
+
+
 def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
     """Return the status as a person reads it."""
     model = row["current_model"]
     size = f", {model['size_mb']} MB" if model["size_mb"] else ""
+    place = f"  rung {model['index']} of 0 to {row['fleet_size'] - 1}{size}"
+    name = click.style(plain_text(model["name"]), bold=True)
     lines = [
-        _line(
-            "model",
-            click.style(model["name"], bold=True)
-            + f"  rung {model['index']} of 0 to {row['fleet_size'] - 1}{size}",
-        ),
-        _line("", model["description"]) if model["description"] else "",
+        _line("model", name + place + _unsure(row)),
+        _line("", plain_text(model["description"])) if model["description"] else "",
         _line("errors", _errors(row)),
         _line("ladder", _ladder(row)),
         _line("in Ollama", _list(row["available_models"])),
         _line("GPU memory", _memory(row["gpu_memory"])),
-        _line("programs", _programs(row["programs"])),
+        _line("programs", _programs(row)),
         _line("log source", _source(row, now)),
         _line("last switch", _last_switch(row["last_switch"], now)),
         _line("next try up", _ago(row["next_probe"], now) if row["next_probe"] else "none due"),
         _line("chosen", _chosen(row)),
         *_alphas(row["recent_alphas"]),
-        *(
-            _line("away", click.style(f"{part}: {plain_text(why)}", fg="red"))
-            for part, why in row["away"].items()
-        ),
+        *(line for part, one in row["away"].items() for line in _away(part, one, now)),
     ]
     return [line for line in lines if line]
 
 
+def _unsure(row: Mapping[str, Any]) -> str:
+    return (
+        click.style("  (the defaults: the state cannot be read)", fg="red") if "state" in row["away"] else ""
+    )
+
+
+def _away(part: str, one: Mapping[str, Any], now: float) -> list[str]:
+    since = "" if one["since"] is None else f" since {_ago(one['since'], now)}"
+    hint = [_line("", "→ " + plain_text(one["hint"]))] if one["hint"] else []
+    return [_line("away", click.style(f"{part}{since}: {plain_text(one['reason'])}", fg="red")), *hint]
+
+
 def _line(label: str, text: str) -> str:
-    return f"{label:<12} {text}" if text else ""
+    return f"{label:<{_LABEL}}{text}" if text else ""
 
 
 def _errors(row: Mapping[str, Any]) -> str:
@@ -85,9 +96,11 @@ def _memory(memory: Mapping[str, Any] | None) -> str:
     return f"{show_size(memory['used_bytes'])} in use by Ollama" + (f" ({models})" if models else "")
 
 
-def _programs(programs: Mapping[str, Any] | None) -> str:
+def _programs(row: Mapping[str, Any]) -> str:
+    programs = row["programs"]
     if programs is None:
-        return click.style("supervisord does not run", fg="red")
+        silent = "does not answer" in row["away"].get("supervisord", {}).get("reason", "")
+        return click.style("supervisord " + ("does not answer" if silent else "does not run"), fg="red")
     return ", ".join(
         click.style(f"{name} {one['state']}", fg="green" if one["state"] == "RUNNING" else "red")
         for name, one in programs.items()
@@ -96,18 +109,20 @@ def _programs(programs: Mapping[str, Any] | None) -> str:
 
 def _source(row: Mapping[str, Any], now: float) -> str:
     away = row["log_source_away"]
-    text = row["log_source"] or "not known"
+    text = plain_text(row["log_source"] or "not known")
+    monitor = (row["programs"] or {}).get("monitor", {}).get("state", "RUNNING")
+    if monitor != "RUNNING":
+        text += click.style(f"  not followed now: the monitor is {monitor}", fg="red")
     if not away:
         return text
-    return text + click.style(
-        f"  away since {_ago(away.get('since', now), now)}: {away.get('reason')}", fg="red"
-    )
+    reason = plain_text(str(away.get("reason")))
+    return text + click.style(f"  away since {_ago(away.get('since', now), now)}: {reason}", fg="red")
 
 
 def _last_switch(switch: Mapping[str, Any] | None, now: float) -> str:
     if switch is None:
         return "none yet"
-    move = f"{switch['kind']} {switch['source']} → {switch['target']}"
+    move = f"{switch['kind']} {switch['from']} → {switch['to']}"
     return f"{move}, {_ago(switch['time'], now)} ({switch['why']})"
 
 
@@ -122,19 +137,71 @@ def _chosen(row: Mapping[str, Any]) -> str:
 def _alphas(alphas: list[Mapping[str, Any]] | None) -> list[str]:
     if not alphas:
         return []
-    rows = [f"{'alphas':<12} newest first"]
+    rows = [_line("alphas", "newest first")]
     for alpha in alphas:
         sharpe = alpha.get("sharpe")
         figure = f"{sharpe:+.2f}" if isinstance(sharpe, (int, float)) else "     "
-        rows.append(
-            f"{'':<12} Sharpe {figure}  {plain_text(str(alpha.get('expression')))}  [{alpha.get('source')}]"
-        )
+        expression = plain_text(str(alpha.get("expression")))
+        rows.append(_line("", f"Sharpe {figure}  [{alpha.get('source')}]  {expression}"))
     return rows
 
 
 def _ago(moment: float, now: float) -> str:
     distance = now - moment
     return f"{show_duration(distance)} ago" if distance >= 0 else f"in {show_duration(-distance)}"
+
+
+_REPORT = (
+    "model",
+    "in use",
+    "incidents",
+    "GPU memory",
+    "tokens/s",
+    "valid",
+    "alphas",
+    "kept",
+    "mean",
+    "best Sharpe",
+)
+
+
+def report_lines(row: Mapping[str, Any]) -> list[str]:
+    """Return the report as a table, a line a model."""
+    cells = [list(_REPORT), *(_report_cells(one) for one in row["models"])]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_REPORT))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if number == 0 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+    lines[0] = click.style(lines[0], bold=True)
+    if row["standin"]:
+        lines.append("Speed and alphas are the stand-in's: no real model produced them.")
+    lines += [
+        click.style(f"{part} is away: {plain_text(one['reason'])}", fg="red")
+        for part, one in row["away"].items()
+    ]
+    return lines
+
+
+def _report_cells(one: Mapping[str, Any]) -> list[str]:
+    def figure(name: str, form: str) -> str:
+        return "-" if one[name] is None else format(one[name], form)
+
+    return [
+        plain_text(one["model"]) + ("" if one["on_ladder"] else " (not on the ladder)"),
+        show_duration(one["seconds_in_use"]) if one["seconds_in_use"] else "-",
+        str(one["incidents"]),
+        "-" if one["vram_bytes"] is None else show_size(one["vram_bytes"]),
+        figure("tokens_per_second", ".1f"),
+        figure("valid_share", ".0%"),
+        str(one["evaluated"]),
+        str(one["kept"]),
+        figure("mean_sharpe", "+.2f"),
+        figure("best_sharpe", "+.2f"),
+    ]
 
 
 def history_lines(events: Iterable[Event]) -> list[str]:
@@ -151,8 +218,22 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
     """Return findings a line each, a hint on a line of its own below."""
     lines = []
     for finding in findings:
-        mark = click.style(f"{finding.health.value:<8}", fg=_COLOURS[finding.health])
-        lines.append(f"{mark} {finding.part:<14} {plain_text(finding.detail)}")
+        mark = click.style(f"{finding.health.value:<9}", fg=_COLOURS[finding.health])
+        lines.append(f"{mark}{finding.part:<15}{plain_text(finding.detail)}")
         if finding.hint:
-            lines.append(f"{'':<23} → {finding.hint}")
+            lines.append(f"{'':<24}→ {plain_text(finding.hint)}")
     return lines
+
+
+def folded(line: str, width: int, indent: int = _LABEL) -> str:
+    """Return a line broken between words at a terminal's width, what follows under `indent`; colours count nothing."""
+    rows, room = [""], width
+    for number, word in enumerate(re.split(r"(?<=\S) +(?=\S)", line)):
+        length = len(click.unstyle(word))
+        if number and length + 1 > room and width > 2 * indent:
+            rows.append(" " * indent + word)
+            room = width - indent - length
+        else:
+            rows[-1] += (" " if number else "") + word
+            room -= length + (number > 0)
+    return "\n".join(rows)

@@ -1,28 +1,39 @@
 """`status`: what a fleet is doing, as far as each of its parts can be reached."""
 
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from cli.fleet import Fleet, now
+from cli.looking import PATIENCE, Away, look_at
 from fleet.counting import count
 from fleet.errors import FleetError
-from fleet.home import read_json
-from fleet.model import FleetState
+from fleet.events import Event, EventKind
+from fleet.home import Home, read_json
+from fleet.model import PastSwitch, Switch
 from fleet.supervisor import ProgramInfo
 from state.codec import default_state
+from state.history import read_history
 from state.ladder import fit_to_ladder
 from state.store import read_state
 
-_PATIENCE = 0.4
+_ALPHAS = 5
+_EVENTS = 200
+_SHOWN = ("expression", "model", "source", "sharpe", "fitness", "turnover", "kept", "time")
+_AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
 
 
 def collect(fleet: Fleet) -> dict[str, Any]:
     """Return the status: the original's keys, ours beside; what is away is null and named under `away`."""
-    away: dict[str, str] = {}
-    state = _state(fleet, away)
+    seen, away = look_at(_parts(fleet))
+    state = fit_to_ladder(
+        seen["state"] or default_state(fleet.settings.ladder, now()), fleet.settings.ladder, now()
+    )
     rung = fleet.settings.ladder[state.current_model_index]
-    ollama = _ollama(fleet, away)
-    watch = state.watch
+    ollama = seen["ollama"] or {}
+    generator = seen["generator"]
     return {
         "current_model": {
             "name": rung.model,
@@ -41,47 +52,46 @@ def collect(fleet: Fleet) -> dict[str, Any]:
         "home": str(fleet.home.path),
         "ollama_url": fleet.url,
         "log_source": fleet.log_source or None,
-        "log_source_away": watch.get("source_away"),
+        "log_source_away": state.watch.get("source_away"),
         "gpu_memory": ollama.get("memory"),
-        "programs": _programs(fleet, away),
+        "programs": seen["supervisord"],
         "switches": state.switches,
-        "switch": _switch(state),
-        "last_switch": asdict(state.last_switch) if state.last_switch else None,
+        "switch": _switch(state.switch),
+        "last_switch": _switch(state.last_switch),
         "next_probe": state.recovery.next if state.current_model_index > (state.ceiling or 0) else None,
         "hold": asdict(state.hold) if state.hold and state.hold.active(now()) else None,
         "pinned": state.pinned,
         "ceiling": state.ceiling,
-        "generator": read_json(fleet.home.generator_file),
-        "recent_alphas": _alphas(fleet, away),
-        "away": away,
+        "generator": generator,
+        "recent_alphas": seen["database"],
+        "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
 
 
-def _state(fleet: Fleet, away: dict[str, str]) -> FleetState:
-    try:
-        stored = read_state(fleet.home)
-    except FleetError as error:
-        away["state"] = error.message
-        stored = None
-    state = stored if stored is not None else default_state(fleet.settings.ladder, now())
-    return fit_to_ladder(state, fleet.settings.ladder, now())
+def _parts(fleet: Fleet) -> dict[str, Callable[[], Any]]:
+    parts: dict[str, Callable[[], Any]] = {
+        "state": lambda: read_state(fleet.home),
+        "generator": lambda: read_json(fleet.home.generator_file),
+        "supervisord": lambda: _programs(fleet),
+        "ollama": lambda: _ollama(fleet),
+        "database": lambda: _alphas(fleet),
+    }
+    if fleet.log_source.startswith("docker:"):
+        parts["docker"] = _engine
+    return parts
 
 
-def _switch(state: FleetState) -> dict[str, Any] | None:
-    if state.switch is None:
+def _switch(switch: Switch | PastSwitch | None) -> dict[str, Any] | None:
+    if switch is None:
         return None
-    row = asdict(state.switch)
+    row = asdict(switch)
     return {"from" if key == "source" else "to" if key == "target" else key: row[key] for key in row}
 
 
-def _ollama(fleet: Fleet, away: dict[str, str]) -> dict[str, Any]:
+def _ollama(fleet: Fleet) -> dict[str, Any]:
     client = fleet.ollama()
-    try:
-        models = [model.name for model in client.tags(timeout=_PATIENCE)]
-        loaded = client.loaded(timeout=_PATIENCE)
-    except FleetError as error:
-        away["ollama"] = error.message
-        return {}
+    models = [model.name for model in client.tags(timeout=PATIENCE)]
+    loaded = client.loaded(timeout=PATIENCE)
     memory = {
         "used_bytes": sum(model.size_vram for model in loaded),
         "models": [asdict(model) for model in loaded],
@@ -89,29 +99,74 @@ def _ollama(fleet: Fleet, away: dict[str, str]) -> dict[str, Any]:
     return {"models": models, "memory": memory}
 
 
-def _programs(fleet: Fleet, away: dict[str, str]) -> dict[str, Any] | None:
-    try:
-        return {info.name: _program(info) for info in fleet.supervisor(timeout=_PATIENCE).programs()}
-    except FleetError as error:
-        away["supervisord"] = error.message
-        return None
+def _programs(fleet: Fleet) -> dict[str, Any]:
+    return {info.name: _program(info) for info in fleet.supervisor(timeout=PATIENCE).programs()}
 
 
 def _program(info: ProgramInfo) -> dict[str, Any]:
     return {"state": info.state.name, "pid": info.pid or None, "description": info.description}
 
 
-def _alphas(fleet: Fleet, away: dict[str, str]) -> list[dict[str, Any]] | None:
+def _engine() -> None:
+    from fleet.probes import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
+
+    reason = MachineProbes(os.environ).engine(timeout=PATIENCE)
+    if reason:
+        hint = "Is the Engine running, and may this user use its socket? DOCKER_HOST names another."
+        raise FleetError(reason, hint=hint)
+
+
+def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
+    """Return the newest alphas; a database on a server is not asked, the generator tells of it."""
     if fleet.settings.generator.database:
-        row = read_json(fleet.home.generator_file) or {}
-        alphas = row.get("alphas")
-        return alphas if isinstance(alphas, list) else None
+        told = (read_json(fleet.home.generator_file) or {}).get("alphas")
+        rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+        return [{name: row.get(name) for name in _SHOWN} for row in reversed(rows)]
     from generator.storage.reading import recent_alphas  # noqa: PLC0415  # sqlite3 only when it is asked for
 
+    found = recent_alphas(fleet.home.database, _ALPHAS)
+    return [{name: getattr(alpha, name) for name in _SHOWN} for alpha in found]
+
+
+# Since when
+
+
+def _dated(fleet: Fleet, away: dict[str, Away], generator: dict[str, Any]) -> dict[str, Away]:
+    """Return what is away with the moment since when, as far as that was noted, and what the generator misses."""
+    told = generator.get("database_away")
+    if "database" not in away and isinstance(told, dict):
+        away["database"] = Away(str(told.get("reason", "")), str(told.get("hint", "")), told.get("since"))
+    if not away:
+        return away
+    events = read_history(fleet.home.history, _EVENTS)
+    ended = last_sign_of_life(fleet.home) if "supervisord" in away else None
+    since = {
+        "supervisord": ended,
+        "ollama": ollama_away_since(events) or (ended if fleet.standin else None),
+        "state": _changed(fleet.home.state),
+        "database": told.get("since") if isinstance(told, dict) else None,
+    }
+    return {part: Away(one.reason, one.hint, since.get(part)) for part, one in away.items()}
+
+
+def ollama_away_since(events: Sequence[Event]) -> float | None:
+    """Return since when the monitor finds Ollama away, None if it found it there last."""
+    last = next((event for event in reversed(events) if event.kind in _AWAY_AND_BACK), None)
+    return last.time if last is not None and last.kind is EventKind.OLLAMA_AWAY else None
+
+
+def last_sign_of_life(home: Home) -> float | None:
+    """Return when the fleet's programs last wrote something, None while its supervisord is only silent."""
     try:
-        found = recent_alphas(fleet.home.database, 5)
-    except FleetError as error:
-        away["database"] = error.message
+        os.kill(int(home.pid_file.read_text()), 0)
+    except (OSError, ValueError):
+        moments = [_changed(home.log / "supervisord.log"), _changed(home.generator_file)]
+        return max((moment for moment in moments if moment is not None), default=None)
+    return None
+
+
+def _changed(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
         return None
-    shown = ("expression", "model", "source", "sharpe", "fitness", "turnover", "kept", "time")
-    return [{name: getattr(alpha, name) for name in shown} for alpha in found]

@@ -8,7 +8,7 @@ from fleet.clock import SystemClock
 from fleet.errors import ConfigError, SupervisorAwayError, SwitchError
 from fleet.events import Event, EventKind
 from fleet.facts import Command, ModelHere, TrialEnded, Unpin
-from fleet.ladder import Ladder
+from fleet.ladder import Ladder, Rung, same_model
 from fleet.model import FleetState, Phase, SwitchKind
 from fleet.policy import decide
 from fleet.units import Seconds, show_duration
@@ -30,18 +30,34 @@ class Outcome:
     saved: bool = False
 
 
-def find_rung(ladder: Ladder, target: str, near: int) -> int:
-    """Return the index that a model's name or an index means; raise ConfigError for what is on no rung."""
-    if target.isdigit():
+def find_rung(ladder: Ladder, target: str) -> int:
+    """Return the index that a model's name or an index means.
+
+    A name may leave its tag out where that leaves no doubt. Raise ConfigError for one that is on no rung, or on
+    several of which none is called exactly so.
+    """
+    if target.isascii() and target.isdigit():
         index = int(target)
         if index <= ladder.last:
             return index
         raise ConfigError(f"there is no rung {index}", hint=f"The ladder has rungs 0 to {ladder.last}.")
-    rung = ladder.named(target, near=near)
-    if rung is None:
+    found = _rungs_called(ladder, target)
+    if not found:
         models = ", ".join(one.model for one in ladder)
         raise ConfigError(f"{target} is not on the ladder", hint=f"On it are {models}.")
-    return rung.index
+    if len(found) > 1:
+        rungs = ", ".join(f"{rung.index} ({rung.label})" for rung in found)
+        raise ConfigError(f"{target} may mean several rungs", hint=f"Name one by its index: {rungs}.")
+    return found[0].index
+
+
+def _rungs_called(ladder: Ladder, target: str) -> list[Rung]:
+    name = target.lower()
+    return (
+        [rung for rung in ladder if rung.label.lower() == name]
+        or [rung for rung in ladder if same_model(rung.model, target)]
+        or [rung for rung in ladder if rung.model.lower().rpartition(":")[0] == name]
+    )
 
 
 class Operator:
@@ -57,8 +73,7 @@ class Operator:
 
     def use(self, target: str, *, pin: bool, wait: bool) -> Outcome:
         """Go to a named rung."""
-        ladder = self._fleet.settings.ladder
-        index = find_rung(ladder, target, self._store.read().current_model_index)
+        index = find_rung(self._fleet.settings.ladder, target)
         return self.switch(Command(SwitchKind.USE, index, pin), wait=wait)
 
     def switch(self, command: Command, *, wait: bool) -> Outcome:
@@ -69,6 +84,25 @@ class Operator:
         self._fleet.home.create()
         before = self._store.read()
         asked = self._command(command)
+        try:
+            return self._carried_out(before, asked, wait=wait)
+        except KeyboardInterrupt:
+            raise self._interrupted(before) from None
+
+    def _interrupted(self, before: FleetState) -> SwitchError:
+        """Say where an interrupted command leaves the fleet: each of its steps is whole, and the state has the rest."""
+        state = self._store.read()
+        if state.switch is None:
+            return SwitchError(
+                f"interrupted; the fleet stands on {state.current_model}", hint="See `history`."
+            )
+        return SwitchError(
+            f"interrupted; the switch to {self._fleet.settings.ladder[state.switch.target].label} goes on without "
+            "this command, as soon as the monitor runs",
+            hint=f"`use {before.current_model_index}` takes it back.",
+        )
+
+    def _carried_out(self, before: FleetState, asked: FleetState, *, wait: bool) -> Outcome:
         if asked.switch is None:
             return self._outcome(asked, "nothing had to be restarted")
         number = asked.switch.number

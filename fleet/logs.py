@@ -29,6 +29,10 @@ def show_fields(values: Mapping[str, object]) -> str:
     return " ".join(f"{key}={_show(value)}" for key, value in values.items() if value is not None)
 
 
+def _pairs(record: logging.LogRecord) -> str:
+    return show_fields(getattr(record, "fields", {}))
+
+
 def _show(value: object) -> str:
     string = f"{value:g}" if isinstance(value, float) else str(value)
     if _PLAIN.fullmatch(string):
@@ -47,7 +51,7 @@ class KeyValueFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        pairs = show_fields(getattr(record, "fields", {}))
+        pairs = _pairs(record)
         line = (
             f"{stamp}.{int(record.msecs):03d}Z {record.levelname:<8} {record.getMessage()} {pairs}".rstrip()
         )
@@ -85,4 +89,23 @@ def configure(*, stdout: IO[str] | None = None, stderr: IO[str] | None = None, d
     root = logging.getLogger()
     root.handlers[:] = [log, told]
     root.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+class _WarningFormatter(KeyValueFormatter):
+    """Formats a warning for the person at a command: its sentence where it has one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        sentence = getattr(record, _TELL, None)
+        text = plain_text(str(sentence)) if sentence else f"{record.getMessage()} {_pairs(record)}".rstrip()
+        return f"{record.levelname.capitalize()}: {text}"
+
+
+def configure_command(*, debug: bool = False) -> None:
+    """Show warnings to the person at a command, on standard error; with `debug` all of the log."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(KeyValueFormatter() if debug else _WarningFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if debug else logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.WARNING)

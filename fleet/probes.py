@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fleet.errors import OllamaError
-from fleet.httpwire import HttpWire, UnixConnection, WireError, send
+from fleet.httpwire import Answer, HttpWire, UnixConnection, WireError, send
 from fleet.ollama import Ollama
 from fleet.units import Seconds
 
@@ -25,19 +25,31 @@ class MachineProbes:
 
     def container(self, name: str) -> bool:
         """Tell whether the Engine at `DOCKER_HOST` has this container; TLS engines are not asked."""
-        path = f"/containers/{name}/json"
         try:
-            if self._docker.startswith("unix://"):
-                answer = send(UnixConnection(self._docker.removeprefix("unix://"), _TIMEOUT), "GET", path)
-            elif self._docker.startswith("tcp://"):
-                wire = HttpWire("http://" + self._docker.removeprefix("tcp://"))
-                return wire.request("GET", path, timeout=_TIMEOUT).status == http.client.OK
-            else:
-                return False
-            answer.close()
+            return self._ask(f"/containers/{name}/json", _TIMEOUT) == http.client.OK
         except (WireError, ValueError):
             return False
-        return answer.status == http.client.OK
+
+    def engine(self, *, timeout: Seconds = _TIMEOUT) -> str:
+        """Return why the Engine at `DOCKER_HOST` cannot be used, empty if it answers or cannot be asked this way."""
+        if not self._docker.startswith(("unix://", "tcp://")):
+            return ""
+        try:
+            self._ask("/_ping", timeout)
+        except (WireError, ValueError) as error:
+            return f"the Docker Engine at {self._docker} cannot be reached: {error}"
+        return ""
+
+    def _ask(self, path: str, timeout: Seconds) -> int:
+        if self._docker.startswith("unix://"):
+            answer: Answer = send(UnixConnection(self._docker.removeprefix("unix://"), timeout), "GET", path)
+        elif self._docker.startswith("tcp://"):
+            wire = HttpWire("http://" + self._docker.removeprefix("tcp://"))
+            answer = wire.request("GET", path, timeout=timeout)
+        else:
+            raise ValueError(self._docker)
+        answer.close()
+        return answer.status
 
     def ollama(self, url: str) -> bool:
         """Tell whether an Ollama answers at `url`."""

@@ -1,5 +1,6 @@
 """Starting a fleet: check the configuration, find out the profile, write `fleet.json`, become supervisord."""
 
+import fcntl
 import json
 import os
 import socket
@@ -83,16 +84,34 @@ def _refuse_second(home: Home) -> None:
         Supervisor(home.socket, timeout=2.0).programs()
     except SupervisorError:
         return
-    raise FleetError(
+    raise _already_runs(home)
+
+
+def _already_runs(home: Home) -> FleetError:
+    return FleetError(
         f"a fleet runs in {home.path} already",
         hint="See it with `python fleet_cli.py status`; another fleet needs a FLEET_HOME of its own.",
     )
 
 
+def hold_home(home: Home) -> None:
+    """Take the home for this process and the supervisord that it becomes; raise FleetError if it is taken.
+
+    The lock goes with the last of them, however it ends, and no program of supervisord's inherits it. It also
+    holds where a supervisord is frozen, or two start at the same moment.
+    """
+    descriptor = os.open(home.run / "supervisord.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise _already_runs(home) from None
+    os.set_inheritable(descriptor, True)  # noqa: FBT003  # as the standard library has it
+
+
 def prepare(ready: Plan, environ: Mapping[str, str], now: float) -> dict[str, str]:
-    """Make the home, write what the start was, and return the environment of supervisord and its programs."""
+    """Write into the home what the start was, and return the environment of supervisord and its programs."""
     home, choice = ready.home, ready.choice
-    home.create()
     embedded = choice.profile == "embedded"
     if not embedded:
         _set_standin_aside(home, now)
@@ -157,8 +176,10 @@ def describe(ready: Plan) -> str:
 def run(explicit_config: str | None = None) -> None:
     """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot."""
     ready = plan(explicit_config, os.environ, Path.cwd())
-    environ = prepare(ready, os.environ, time.time())
+    ready.home.create()
     prepare_output()
+    hold_home(ready.home)
+    environ = prepare(ready, os.environ, time.time())
     print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a start speaks
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]
     os.chdir(ROOT)

@@ -192,7 +192,10 @@ class Miner:
         try:
             heartbeat.beat(
                 view,
-                self._shared.scoreboard.row(),
+                {
+                    **self._shared.scoreboard.row(),
+                    "database_away": self._shared.narrator.storage_away,
+                },
                 now=self._clock.time(),
                 monotonic=self._clock.monotonic(),
             )

@@ -6,6 +6,7 @@ sentences come at a bounded rate; the log has them all.
 
 import logging
 import threading
+from typing import Any
 
 from fleet.clock import Clock
 from fleet.errors import FleetError
@@ -31,7 +32,7 @@ class Narrator:
         self._label = f"{', '.join(labels)}: " if labels else ""
         self._trouble: Verdict | None = None
         self._paused = False
-        self._storage_away = False
+        self._storage_away: dict[str, Any] | None = None
         self._silent = 0
         self._next_alpha = float("-inf")
         self._lock = threading.Lock()
@@ -139,14 +140,24 @@ class Narrator:
     def storage(self, error: FleetError | None) -> None:
         """Tell once that the database cannot be used, and once that it can again."""
         with self._lock:
-            if (error is not None) == self._storage_away:
+            if (error is None) == (self._storage_away is None):
                 return
-            self._storage_away = error is not None
+            self._storage_away = (
+                None
+                if error is None
+                else {"since": self._clock.time(), "reason": error.message, "hint": error.hint}
+            )
         if error is None:
             _log.info("storage.back", extra=tell("the database can be written again"))
         else:
             sentence = f"{error.message}. What is finished is kept in memory. {error.hint}"
             _log.error("storage.away", extra=tell(sentence, error=error.message))
+
+    @property
+    def storage_away(self) -> dict[str, Any] | None:
+        """Return since when and why the database cannot be used, None while it can."""
+        with self._lock:
+            return self._storage_away
 
     def evaluator_away(self, error: FleetError) -> None:
         """Tell that the evaluator cannot be set up now."""

@@ -126,7 +126,10 @@ class Switcher:
         try:
             here = rungs_here(self._parts.ladder, self._parts.ollama.tags(timeout=2.0))
         except OllamaError as error:
-            _log.warning("pull.skipped", extra=fields(model=rung.model, reason=error.message))
+            sentence = (
+                f"{rung.model} is neither pulled nor tried, since Ollama cannot be asked: {error.message}"
+            )
+            _log.warning("pull.skipped", extra=tell(sentence, model=rung.model, reason=error.message))
             return ModelHere(switch.number, stopped)
         if rung.index in here:
             return ModelHere(switch.number, stopped)

@@ -9,7 +9,7 @@ from typing import Any
 from fleet.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.events import EventKind
 from fleet.facts import SpillFound
-from fleet.ladder import Rung
+from fleet.ladder import Ladder, Rung, full_name
 from fleet.logs import fields
 from fleet.model import FleetState
 from fleet.ollama import LoadedModel
@@ -120,7 +120,8 @@ class VramWatch:
                 SpillState.from_json(state.watch.get("spill")), reading, self._spill_rules(state)
             )
             found[:] = outcomes
-            state = replace(state, watch={**state.watch, "spill": spill.to_json()})
+            seen = {**state.watch.get("vram", {}), **_in_vram(residents, self._parts.ladder)}
+            state = replace(state, watch={**state.watch, "spill": spill.to_json(), "vram": seen})
             for outcome in outcomes:
                 state = self._follow(state, outcome, now)
             return state
@@ -176,3 +177,12 @@ class VramWatch:
             finally:
                 resume(parts.home)
         self._judge(loaded, reloaded=True)
+
+
+def _in_vram(residents: tuple[Resident, ...], ladder: Ladder) -> dict[str, int]:
+    """Return what the ladder's models take of GPU memory, which a report shows also of models of the past."""
+    return {
+        full_name(one.name): one.size_vram
+        for one in residents
+        if one.size_vram > 0 and ladder.named(one.name)
+    }

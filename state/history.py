@@ -9,6 +9,7 @@ from fleet.events import Event, event_of
 
 _ROTATE_AT = 5 * 1024**2
 _TAIL = 4 * 1024
+_LINE = 256
 
 
 class History:
@@ -88,9 +89,29 @@ def _event(line: bytes) -> Event | None:
 
 def read_history(path: Path, last: int | None = None) -> list[Event]:
     """Return the events of a history and its older half, oldest first, only the last ones if asked."""
-    content = b"".join(_content(part) for part in (rotated(path), path))
-    events = parse_lines(content)
-    return events if last is None else events[-last:] if last else []
+    if last is None:
+        return parse_lines(b"".join(_content(part) for part in (rotated(path), path)))
+    events: list[Event] = []
+    for part in (path, rotated(path)):
+        events = _last_events(part, last - len(events)) + events
+    return events
+
+
+def _last_events(path: Path, count: int) -> list[Event]:
+    """Return a file's last events, reading no more of its end than it takes."""
+    if count <= 0:
+        return []
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            tail, events = 0, list[Event]()
+            while tail < size and len(events) < count:
+                tail = min(size, max(_TAIL, 4 * tail, _LINE * count))
+                stream.seek(size - tail)
+                events = parse_lines(stream.read())
+            return events[-count:]
+    except FileNotFoundError:
+        return []
 
 
 def _content(path: Path) -> bytes:

@@ -6,7 +6,7 @@ DatabaseUnreadError where the file is there and cannot be read, and find nothing
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,15 +125,16 @@ def _alpha(row: sqlite3.Row) -> AlphaRow:
     return AlphaRow(**values)
 
 
-_BY_MODEL = """
-SELECT calls.model AS model, count(*) AS calls, sum(error IS NOT NULL) AS failed, sum(valid) AS valid,
-       sum(invalid) AS invalid, sum(duplicates) AS duplicates,
+BY_MODEL = """
+SELECT calls.model AS model, count(*) AS calls, sum(CASE WHEN error IS NOT NULL THEN 1 ELSE 0 END) AS failed,
+       sum(valid) AS valid, sum(invalid) AS invalid, sum(duplicates) AS duplicates,
        sum(CASE WHEN error IS NULL THEN reply_tokens END) * 1.0
            / nullif(sum(CASE WHEN error IS NULL THEN ended - started END), 0) AS tokens_per_second
 FROM calls WHERE ended >= :since GROUP BY calls.model ORDER BY min(started)
 """
-_SHARPE_BY_MODEL = """
-SELECT model, count(*) AS evaluated, sum(kept) AS kept, avg(sharpe) AS mean_sharpe, max(sharpe) AS best_sharpe
+SHARPE_BY_MODEL = """
+SELECT model, count(*) AS evaluated, sum(CASE WHEN kept THEN 1 ELSE 0 END) AS kept,
+       avg(sharpe) AS mean_sharpe, max(sharpe) AS best_sharpe
 FROM evaluations WHERE state = 'done' AND time >= :since GROUP BY model
 """
 
@@ -144,12 +145,16 @@ def by_model(path: Path, *, since: float = 0.0) -> Sequence[ModelRow]:
         if connection is None:
             return []
         values = {"since": since}
-        figures = {row["model"]: dict(row) for row in connection.execute(_SHARPE_BY_MODEL, values)}
-        nothing = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}
-        return [
-            ModelRow(**{**nothing, **figures.get(row["model"], {}), **dict(row)})
-            for row in connection.execute(_BY_MODEL, values)
-        ]
+        calls = connection.execute(BY_MODEL, values).fetchall()
+        figures = connection.execute(SHARPE_BY_MODEL, values).fetchall()
+    return joined(map(dict, calls), map(dict, figures))
+
+
+def joined(calls: Iterable[dict[str, Any]], figures: Iterable[dict[str, Any]]) -> Sequence[ModelRow]:
+    """Return a row a model from what its calls and its alphas sum up to, in the calls' order."""
+    of = {row["model"]: row for row in figures}
+    nothing = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}
+    return [ModelRow(**{**nothing, **of.get(row["model"], {}), **row}) for row in calls]
 
 
 @contextmanager

@@ -1,0 +1,124 @@
+"""How commands meet the terminal: errors with a hint and an exit code, JSON, lines that fit, progress."""
+
+import functools
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from cli.fleet import find_fleet
+from fleet.errors import FleetError
+
+EXIT_SAVED = 3
+_BAR = 24
+
+
+class Root(click.Group):
+    """The group of commands; shows errors as a sentence with a hint, and their exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a traceback is shown only with --debug."""
+        try:
+            return super().invoke(ctx)
+        except FleetError as error:
+            _show_error(ctx, error.message, error.hint)
+            ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError, KeyboardInterrupt):
+            raise
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            _show_error(
+                ctx,
+                f"{name}{error.strerror or error}",
+                "Is there room on the disk, and may this user write there?",
+            )
+            ctx.exit(1)
+        except Exception as error:  # noqa: BLE001  # atop the program: told in a sentence, with the way to see more
+            hint = "this is a fault of Model Fleet; --debug shows where it happened."
+            _show_error(ctx, f"{type(error).__name__}: {error}", hint)
+            ctx.exit(1)
+
+
+def _show_error(ctx: click.Context, message: str, hint: str) -> None:
+    if ctx.params.get("debug"):
+        import traceback  # noqa: PLC0415  # only then
+
+        click.echo(traceback.format_exc(), err=True, nl=False)
+    click.echo(f"{click.style('Error:', fg='red')} {message}", err=True)
+    if hint:
+        click.echo(f"Hint: {hint}", err=True)
+
+
+def fleet_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command its fleet and `--json`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @click.pass_obj
+    @functools.wraps(function)
+    def command(config: str | None, /, **options: Any) -> None:
+        function(find_fleet(config, os.environ), **options)
+
+    return command
+
+
+def print_json(row: object, *, indent: int | None = 2) -> None:
+    """Print a value as JSON, on one line without `indent`."""
+    click.echo(json.dumps(_finite(row), indent=indent))
+
+
+def _finite(value: object) -> object:
+    """Return a value with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show(lines: list[str]) -> None:
+    """Print lines, folded to the terminal's width where a person looks."""
+    if sys.stdout.isatty():
+        from cli.render import folded  # noqa: PLC0415
+
+        width = shutil.get_terminal_size().columns
+        lines = [folded(line, width) for line in lines]
+    click.echo("\n".join(lines))
+
+
+def pull_bar() -> Callable[[Any], None] | None:
+    """Return what shows a pull's progress to a person who looks; nothing where nobody does."""
+    if not sys.stderr.isatty():
+        return None
+
+    def draw(watch: Any) -> None:
+        share = min(1.0, watch.done / watch.total) if watch.total else 0.0
+        bar = "#" * round(_BAR * share)
+        _redraw(f"[{bar:.<{_BAR}}] {share:4.0%}  {watch.line(time.monotonic())}  {watch.status}")
+        if watch.status == "success":
+            _redraw("")
+
+    return draw
+
+
+def _redraw(line: str) -> None:
+    """Put a line in the place of the last one; not by click, which takes its codes for colours."""
+    sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+    sys.stderr.flush()
+
+
+def scan_bar() -> Callable[[int, int | None], None] | None:
+    """Return what shows how far a scan is to a person who looks."""
+    if not sys.stderr.isatty():
+        return None
+
+    def draw(done: int, total: int | None) -> None:
+        share = f"{done / total:.0%}" if total else f"{done >> 20} MB"
+        _redraw(f"{share}\r")
+
+    return draw

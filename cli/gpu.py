@@ -1,0 +1,80 @@
+"""What the card's own tools say of GPU memory: `nvidia-smi`, else `rocm-smi`, where one is installed."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from fleet.errors import FleetError
+from fleet.units import MEGABYTE, Bytes, Seconds
+
+_TIMEOUT: Seconds = 5.0
+_NVIDIA = ("--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits")
+_ROCM = ("--showmeminfo", "vram", "--json")
+_COLUMNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A GPU: how much of its memory is in use, by whomever."""
+
+    name: str
+    used: Bytes
+    total: Bytes
+
+
+def cards() -> list[Card] | None:
+    """Return the machine's GPUs, None where no tool tells of any; raise FleetError if its tool fails."""
+    if nvidia := shutil.which("nvidia-smi"):
+        return parse_nvidia(_output(nvidia, _NVIDIA))
+    if rocm := shutil.which("rocm-smi"):
+        return parse_rocm(_output(rocm, _ROCM))
+    return None
+
+
+def _output(program: str, options: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(
+            [program, *options],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FleetError(f"{program} does not answer: {error}", hint="Is the driver loaded?") from error
+    if done.returncode:
+        words = (done.stdout + done.stderr).strip().splitlines()
+        reason = words[0] if words else f"exit code {done.returncode}"
+        raise FleetError(
+            f"{program} fails: {reason}", hint="Reload the driver, or reboot; Ollama is on the CPU now."
+        )
+    return done.stdout
+
+
+def parse_nvidia(text: str) -> list[Card]:
+    """Return the cards of nvidia-smi's CSV, whose sizes are in MiB; a row that is none is passed over."""
+    found = []
+    for line in text.splitlines():
+        parts = [part.strip() for part in line.rsplit(",", 2)]
+        if len(parts) == _COLUMNS and parts[1].isdecimal() and parts[2].isdecimal():
+            found.append(Card(parts[0], int(parts[1]) * MEGABYTE, int(parts[2]) * MEGABYTE))
+    return found
+
+
+def parse_rocm(text: str) -> list[Card]:
+    """Return the cards of rocm-smi's JSON, whose sizes are in bytes; raise FleetError if it is no JSON."""
+    try:
+        table = json.loads(text)
+        return [
+            Card(
+                name,
+                int(row["VRAM Total Used Memory (B)"]),
+                int(row["VRAM Total Memory (B)"]),
+            )
+            for name, row in table.items()
+            if name.startswith("card")
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FleetError("rocm-smi answered what is not understood", hint="Ask it by hand.") from error

@@ -1,0 +1,162 @@
+"""`report`: what each model of the ladder did: time in use, incidents, speed, memory, and what came of its alphas.
+
+Time and incidents are the history's, calls and alphas the database's, memory what the monitor has seen in
+Ollama. A figure that is not known is null, never a guess.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cli.fleet import Fleet, now
+from cli.looking import Away
+from cli.status import last_sign_of_life
+from fleet.errors import FleetError
+from fleet.events import Event, EventKind
+from fleet.ladder import Ladder, full_name
+from fleet.units import Seconds
+from state.history import read_history
+from state.store import read_state
+
+if TYPE_CHECKING:
+    from generator.storage.reading import ModelRow
+
+
+def collect(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
+    """Return the report from `since` on: a row a model, the ladder's first, then models of the past."""
+    ladder, away = fleet.settings.ladder, dict[str, Away]()
+    try:
+        state = read_state(fleet.home)
+    except FleetError as error:
+        state, away["state"] = None, Away(error.message, error.hint)
+    try:
+        mined = {full_name(row.model): row for row in _mined(fleet, since)}
+    except FleetError as error:
+        mined, away["database"] = {}, Away(error.message, error.hint)
+    events = read_history(fleet.home.history)
+    model = state.current_model if state else ladder[0].model
+    spans = time_in_use(events, ladder, model, began=_began(fleet, events), ended=_ended(fleet), since=since)
+    vram = state.watch.get("vram") if state else None
+    failed = incidents(events, ladder, model, since)
+    names = dict.fromkeys(full_name(rung.model) for rung in ladder)
+    for found in (spans, failed, mined):
+        names.update(dict.fromkeys(found))
+    return {
+        "since": since or None,
+        "standin": fleet.standin,
+        "models": [
+            {
+                "model": _as_written(name, ladder),
+                "on_ladder": any(full_name(rung.model) == name for rung in ladder),
+                "seconds_in_use": round(spans.get(name, 0.0), 1),
+                "incidents": failed.get(name, 0),
+                "vram_bytes": vram.get(name) if isinstance(vram, dict) else None,
+                **_brought(mined.get(name)),
+            }
+            for name in names
+        ],
+        "away": {part: asdict(one) for part, one in away.items()},
+    }
+
+
+def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
+    url = fleet.settings.generator.database
+    if url:
+        from generator.storage.server import by_model_at  # noqa: PLC0415  # SQLAlchemy only where it is needed
+
+        return by_model_at(url, since=since)
+    from generator.storage.reading import by_model  # noqa: PLC0415
+
+    return by_model(fleet.home.database, since=since)
+
+
+def _began(fleet: Fleet, events: Sequence[Event]) -> float | None:
+    """Return when the first model came into use, as far as it is known."""
+    moments = [event.time for event in events[:1]]
+    if fleet.started is not None:
+        moments.append(fleet.started.started)
+    return min(moments, default=None)
+
+
+def _ended(fleet: Fleet) -> float:
+    """Return until when the present model has been in use: now, or the fleet's last sign of life."""
+    ended = last_sign_of_life(fleet.home)
+    return now() if ended is None else ended
+
+
+def time_in_use(
+    events: Iterable[Event],
+    ladder: Ladder,
+    model: str,
+    *,
+    began: float | None,
+    ended: float,
+    since: float = 0.0,
+) -> dict[str, Seconds]:
+    """Return how long each model was the fleet's: from the switch that led to it to the next one."""
+    spans: dict[str, Seconds] = {}
+    start = began
+
+    def add(name: str, until: float) -> None:
+        if start is not None and until > max(start, since):
+            spans[name] = spans.get(name, 0.0) + until - max(start, since)
+
+    for event in events:
+        if event.kind is EventKind.SWITCH_COMMITTED:
+            add(_model_of(str(event.fields.get("from", "")), ladder), event.time)
+            start = event.time
+    add(full_name(model), ended)
+    return spans
+
+
+def _model_of(label: str, ladder: Ladder) -> str:
+    """Return the model that a rung's label names, also one that is no longer on the ladder."""
+    rung = next((rung for rung in ladder if rung.label == label), None)
+    return full_name(rung.model if rung else label.partition(" (")[0])
+
+
+def incidents(events: Sequence[Event], ladder: Ladder, model: str, since: float = 0.0) -> dict[str, int]:
+    """Return how many incidents counted against each model; one that names none is that of the model in use."""
+    commits = [event for event in events if event.kind is EventKind.SWITCH_COMMITTED]
+    in_use = _model_of(str(commits[0].fields.get("from", "")), ladder) if commits else full_name(model)
+    found: dict[str, int] = {}
+    for event in events:
+        if event.kind is EventKind.SWITCH_COMMITTED:
+            in_use = _model_of(str(event.fields.get("to", "")), ladder)
+        elif event.kind is EventKind.INCIDENT and event.fields.get("counted") and event.time >= since:
+            named = event.fields.get("model")
+            name = full_name(str(named)) if named else in_use
+            found[name] = found.get(name, 0) + 1
+    return found
+
+
+def _as_written(name: str, ladder: Ladder) -> str:
+    return next((rung.model for rung in ladder if full_name(rung.model) == name), name)
+
+
+def _brought(row: "ModelRow | None") -> dict[str, Any]:
+    if row is None:
+        nothing = dict.fromkeys(
+            ("calls", "failed_calls", "valid", "invalid", "duplicates", "evaluated", "kept"), 0
+        )
+        return {
+            **nothing,
+            "valid_share": None,
+            "tokens_per_second": None,
+            "mean_sharpe": None,
+            "best_sharpe": None,
+        }
+    asked = row.valid + row.invalid
+    return {
+        "calls": row.calls,
+        "failed_calls": row.failed,
+        "valid": row.valid,
+        "invalid": row.invalid,
+        "duplicates": row.duplicates,
+        "evaluated": row.evaluated,
+        "kept": row.kept,
+        "valid_share": row.valid / asked if asked else None,
+        "tokens_per_second": row.tokens_per_second,
+        "mean_sharpe": row.mean_sharpe,
+        "best_sharpe": row.best_sharpe,
+    }

@@ -1,0 +1,69 @@
+"""`watch`: status and the last events on one screen, drawn again and again until Ctrl-C."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from cli.fleet import Fleet
+from cli.render import folded, history_lines, status_lines
+from cli.status import collect
+from fleet.units import Seconds
+from state.history import read_history
+
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+_HOME, _REST_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_EVENTS = 100
+_SHOWN = 10
+
+
+def view(fleet: Fleet) -> list[str]:
+    """Return one view for a pipe: the status and the last events."""
+    events = history_lines(read_history(fleet.home.history, _SHOWN))
+    return [*status_lines(collect(fleet), time.time()), "", *events]
+
+
+def screen(fleet: Fleet, width: int, height: int) -> list[str]:
+    """Return one view that fills a terminal: the status, and as many of the last events as there is room for."""
+    rows = _rows(status_lines(collect(fleet), time.time()), width)
+    events = _rows(history_lines(read_history(fleet.home.history, _EVENTS)), width)
+    room = max(0, height - len(rows) - 2)
+    if room:
+        rows += ["", *events[-room:]]
+    return [*rows[: height - 1], time.strftime("%H:%M:%S  Ctrl-C ends the view")]
+
+
+def _rows(lines: list[str], width: int) -> list[str]:
+    return [row for line in lines for row in folded(line, width).split("\n")]
+
+
+@contextmanager
+def whole_screen() -> Iterator[None]:
+    """Take the terminal's other screen, and give the first one back as it was."""
+    _write(_ENTER)
+    try:
+        yield
+    finally:
+        _write(_LEAVE)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def redraw(fleet: Fleet, *, interval: Seconds, count: int | None, colour: bool) -> None:
+    """Draw the view again every `interval`, `count` times or until interrupted."""
+    drawn = 0
+    with whole_screen():
+        while count is None or drawn < count:
+            if drawn:
+                time.sleep(interval)
+            lines = screen(fleet, *shutil.get_terminal_size())
+            if not colour:
+                lines = [click.unstyle(line) for line in lines]
+            _write(_HOME + f"{_REST_OF_LINE}\n".join(lines) + _REST_OF_LINE + _BELOW)
+            drawn += 1
