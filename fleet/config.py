@@ -28,6 +28,8 @@ _MODEL = text(
 )
 _PATTERN_KEYS = ("pattern", "cause", "name")
 _NAME = text(r"[a-z0-9][a-z0-9_-]{0,39}", "a short name such as my-driver")
+# Variables that look like keys and are none: an account does not belong into a file of settings.
+_NO_KEYS = frozenset({"FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD", "FLEET_BRAIN_URL"})
 _RUNG_KEYS = ("model", "size", "description", "threshold", "options")
 
 
@@ -124,7 +126,7 @@ def _environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[st
     overrides: dict[str, dict[str, str]] = {}
     for variable, value in sorted(environ.items()):
         match = re.fullmatch(rf"FLEET_({'|'.join(SECTIONS).upper()})_(\w+)", variable)
-        if match is None:
+        if match is None or variable in _NO_KEYS:
             continue
         section, name = match[1].lower(), match[2].lower()
         known = [part.name for part in fields(SECTIONS[section])]

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fleet.errors import GeneratorError
 from fleet.units import Seconds
@@ -11,8 +11,9 @@ from generator.evaluators.base import Evaluator, Fault, Result
 from generator.hopeful import HopefulFile
 from generator.intake import Patient, StoppingError
 from generator.keep import KeepRule
-from generator.records import Candidate, Evaluated, Ruleset
+from generator.records import Candidate, Evaluated, Performance, Ruleset
 from generator.shared import Shared
+from generator.turning import opposite, turned_candidate
 
 if TYPE_CHECKING:
     from generator.storage.store import Store
@@ -24,8 +25,25 @@ _TRY_AGAIN: Seconds = 10.0
 _log = logging.getLogger(__name__)
 
 
+class Queue(Protocol):
+    """Where candidates come from."""
+
+    def get(self, patience: Seconds) -> Candidate | None:
+        """Return the next one; None if none comes in time."""
+
+    def put(self, candidate: Candidate) -> None:
+        """Hand over one that came of another, and is a row already."""
+
+    def done(self) -> None:
+        """Say that one needs nothing more."""
+
+
 class Evaluation:
-    """One thread: keeps the evaluator busy and stores what it finds."""
+    """One thread: keeps the evaluator busy and stores what it finds.
+
+    `queue` is where its candidates come from, if not from intake; only the evaluation of what intake brings
+    says which fields are offered.
+    """
 
     def __init__(
         self,
@@ -38,8 +56,11 @@ class Evaluation:
         hopeful: HopefulFile,
         patient: Patient,
         stopping: threading.Event,
+        queue: Queue | None = None,
     ) -> None:
         self._shared = shared
+        self._queue: Queue = shared.waiting if queue is None else queue
+        self._offers = queue is None
         self._load = evaluator
         self._open = store
         self._rules = rules
@@ -54,7 +75,8 @@ class Evaluation:
         evaluator = self._evaluator()
         if evaluator is None:
             return
-        self._shared.scope.restrict(evaluator.fields)
+        if self._offers:
+            self._shared.scope.restrict(evaluator.fields)
         try:
             self._publish()
             while not self._stopping.is_set():
@@ -101,13 +123,13 @@ class Evaluation:
         for candidate, result in evaluator.results(_PATIENCE):
             with self._storing:
                 self._finish(candidate, result)
-            self._shared.waiting.done()
+            self._queue.done()
 
     def _batch(self, most: int) -> Sequence[Candidate]:
         """Return what waits, at most so many, after a moment's wait for the first."""
         batch: list[Candidate] = []
         while len(batch) < most:
-            candidate = self._shared.waiting.get(0.0 if batch else _PATIENCE)
+            candidate = self._queue.get(0.0 if batch else _PATIENCE)
             if candidate is None:
                 break
             batch.append(candidate)
@@ -116,6 +138,8 @@ class Evaluation:
     def _finish(self, candidate: Candidate, result: Result) -> None:
         """Store a result, and only then tell of it: what was told is in the database."""
         performance = None if isinstance(result, Fault) else result
+        if performance is not None and self._rules.source.real:
+            self._turn(candidate, performance)
         evaluated = Evaluated(
             candidate=candidate,
             source=self._rules.source,
@@ -133,6 +157,22 @@ class Evaluation:
         self._shared.narrator.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:
             self._publish()
+
+    def _turn(self, candidate: Candidate, performance: Performance) -> None:
+        """Let an alpha that would be kept with the opposite sign be tried so.
+
+        It becomes a row before the first one is done, so that a crash in between loses nothing.
+        """
+        if not performance.fitness < 0 or not self._keep.holds(opposite(performance).figures()):
+            return
+        turned = turned_candidate(candidate, self._shared.scope.catalogue)
+        if turned is None:
+            return
+        from generator.storage.additions import add  # noqa: PLC0415  # SQLAlchemy, after the first call
+
+        store, now = self._open(), self._shared.clock.time()
+        if self._patient(lambda: add(store, turned, self._rules, now)):
+            self._queue.put(turned)
 
     def _publish(self) -> None:
         """Bring the file of hopeful alphas up to the database; a crash in between is made up for here."""

@@ -44,10 +44,9 @@ class HopefulFile:
 
     def _merge(self, rows: Sequence[Mapping[str, Any]]) -> None:
         present = self._read()
-        known = {str(row.get("expression")) for row in present if isinstance(row, dict)}
-        new = [row for row in rows if row["expression"] not in known]
-        if new:
-            replace_text(self._path, json.dumps([*present, *new], indent=2) + "\n", durable=True)
+        merged = merge(present, rows)
+        if merged != present:
+            replace_text(self._path, json.dumps(merged, indent=2) + "\n", durable=True)
 
     def _read(self) -> list[Any]:
         try:
@@ -63,6 +62,20 @@ class HopefulFile:
         sentence = f"{self._path} was damaged and is set aside as {aside.name}; a new one is begun"
         _log.error("hopeful.damaged", extra=tell(sentence, path=self._path, aside=aside))
         return []
+
+
+def merge(present: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the file's rows with the new ones: an expression once, and BRAIN's figures rather than a panel's."""
+    merged = list(present)
+    places = {str(row.get("expression")): place for place, row in enumerate(merged) if isinstance(row, dict)}
+    for row in rows:
+        place = places.get(row["expression"])
+        if place is None:
+            places[row["expression"]] = len(merged)
+            merged.append(dict(row))
+        elif row["alpha_id"] and not merged[place].get("alpha_id"):
+            merged[place] = dict(row)
+    return merged
 
 
 def hopeful_row(evaluated: Evaluated) -> dict[str, Any]:

@@ -20,13 +20,11 @@ from fleet.process import hold_for_life, is_orphan
 from fleet.units import Seconds
 from generator.asking import Asker
 from generator.calls import Caller
-from generator.catalogue import load_catalogue
 from generator.gate import Gate
 from generator.narrator import Narrator
 from generator.pacing import STANDIN_ALLOWANCE, Budget
 from generator.pipeline import Pipeline
 from generator.prompts import PromptSource
-from generator.scope import Scope
 from generator.setup import Setup, read_setup
 from generator.shared import Shared
 from generator.signalfile import SignalFile
@@ -81,7 +79,7 @@ class Miner:
         self._stopping = threading.Event()
         self._shared = Shared(
             clock=clock,
-            scope=Scope(load_catalogue(), setup.plan.fields),
+            scope=setup.scope(),
             narrator=Narrator(
                 model=setup.assignment.model, standin=standin, synthetic=setup.plan.synthetic, clock=clock
             ),
@@ -157,8 +155,7 @@ class Miner:
         setup = self._setup
         heartbeat = Heartbeat(setup.home.generator_file, setup.assignment, standin=setup.standin)
         self._beat(heartbeat)
-        from generator.evaluation import Evaluation  # noqa: PLC0415
-        from generator.hopeful import HopefulFile  # noqa: PLC0415
+        from generator.evaluations import evaluations_of  # noqa: PLC0415
         from generator.intake import Intake, Patient  # noqa: PLC0415
 
         store = LazyStore(setup)
@@ -173,17 +170,10 @@ class Miner:
             patient=patient,
             keep_calls=setup.settings.generator.keep_calls,
         )
-        evaluation = Evaluation(
-            self._shared,
-            evaluator=setup.plan.load,
-            store=store,
-            rules=rules,
-            keep=setup.keep,
-            hopeful=HopefulFile(setup.home.hopeful),
-            patient=patient,
-            stopping=self._stopping,
+        evaluations = evaluations_of(
+            setup, self._shared, store=store, patient=patient, stopping=self._stopping, chance=self._chance
         )
-        self._pipeline.start_working(intake, evaluation)
+        self._pipeline.start_working(intake, evaluations)
         return heartbeat
 
     def _beat(self, heartbeat: "Heartbeat") -> None:

@@ -10,7 +10,7 @@ no call begin while too much is waiting.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fleet.logs import fields
@@ -36,7 +36,7 @@ class Pipeline:
         self._gate = gate
         self._stopping = stopping
         self._wake = wake
-        self._evaluation: Evaluation | None = None
+        self._evaluations: Sequence[Evaluation] = ()
         self.broken = False
 
     def start_asking(self, asker: Asker, threads: int) -> None:
@@ -44,11 +44,12 @@ class Pipeline:
         for number in range(threads):
             self._start(f"ask-{number}", asker.run)
 
-    def start_working(self, intake: "Intake", evaluation: "Evaluation") -> None:
+    def start_working(self, intake: "Intake", evaluations: "Sequence[Evaluation]") -> None:
         """Start what stores and evaluates."""
-        self._evaluation = evaluation
+        self._evaluations = evaluations
         self._start("intake", intake.run)
-        self._start("evaluate", evaluation.run)
+        for number, evaluation in enumerate(evaluations):
+            self._start(f"evaluate-{number}", evaluation.run)
 
     def _start(self, name: str, run: Callable[[], None]) -> None:
         threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True).start()
@@ -76,5 +77,6 @@ class Pipeline:
         self._shared.finished.close()
         self._shared.waiting.close()
         stored = self._shared.finished.settle(patience)
-        left = max(0.0, deadline - self._shared.clock.monotonic())
-        return stored and (self._evaluation is None or self._evaluation.settle(left))
+        for evaluation in self._evaluations:
+            stored = evaluation.settle(max(0.0, deadline - self._shared.clock.monotonic())) and stored
+        return stored

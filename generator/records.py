@@ -98,7 +98,7 @@ class Performance:
     margin: float
     long_count: float
     short_count: float
-    days: int
+    days: int | None
     checks: Sequence[Mapping[str, Any]] = ()
     alpha_id: str | None = None
     grade: str | None = None

@@ -11,11 +11,19 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 class Scope:
-    """The catalogue in force. It changes once the evaluator is up and says what data it really has."""
+    """The catalogue in force. It changes once the evaluator is up and says what data it really has.
 
-    def __init__(self, catalogue: Catalogue, fields: Mapping[str, Kind] | None) -> None:
+    `known_only`: what the evaluator has and the catalogue has not is not offered, since others have to
+    understand it too.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, fields: Mapping[str, Kind] | None, *, known_only: bool = False
+    ) -> None:
         self._whole = catalogue
-        self._catalogue = with_fields(catalogue, fields)
+        self._known_only = known_only
+        self._fields = fields
+        self._catalogue = self._offered()
         self._lock = threading.Lock()
 
     @property
@@ -26,9 +34,21 @@ class Scope:
 
     def restrict(self, fields: Mapping[str, Kind] | None) -> None:
         """Offer only these fields from now on; None offers all of the catalogue's."""
-        offered = with_fields(self._whole, fields)
         with self._lock:
-            self._catalogue = offered
+            self._fields = fields
+            self._catalogue = self._offered()
+
+    def adopt(self, catalogue: Catalogue) -> None:
+        """Go by another catalogue from now on."""
+        with self._lock:
+            self._whole = catalogue
+            self._catalogue = self._offered()
+
+    def _offered(self) -> Catalogue:
+        fields = self._fields
+        if fields is not None and self._known_only:
+            fields = {name: kind for name, kind in fields.items() if name in self._whole.fields}
+        return with_fields(self._whole, fields)
 
 
 def with_fields(catalogue: Catalogue, fields: Mapping[str, Kind] | None) -> Catalogue:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.config import find_config, load_settings
-from fleet.errors import ConfigError
 from fleet.home import ROOT, FleetFile, Home, find_home, read_fleet_file
 from fleet.settings import Settings
 from generator.assignment import Assignment, find_url, read_assignment
+from generator.catalogue import load_catalogue
+from generator.evaluators.choice import Plan, plan_evaluator
 from generator.evaluators.local import LocalPlan
+from generator.evaluators.screen import ScreenPlan
 from generator.keep import KeepRule, parse_keep
 from generator.launcher import assignment as chosen_assignment
-from generator.records import Source
+from generator.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +26,23 @@ class Setup:
     assignment: Assignment
     url: str
     standin: bool
-    plan: LocalPlan
+    plan: Plan
     keep: KeepRule
+
+    def scope(self) -> Scope:
+        """Return what expressions may be made of: what BRAIN listed for the account, else what ships."""
+        listed = None if isinstance(self.plan, LocalPlan) else self.plan.listing
+        return Scope(
+            listed or load_catalogue(), self.plan.fields, known_only=isinstance(self.plan, ScreenPlan)
+        )
 
 
 def read_setup(environ: Mapping[str, str]) -> Setup:
     """Return the setup of this environment; raise FleetError with what is wrong."""
     home = find_home(environ)
     started = read_fleet_file(home)
-    settings = load_settings(_config(started, environ), environ)
+    config = _config(started, environ)
+    settings = load_settings(config, environ)
     if "FLEET_MODEL" not in environ:
         environ = {**environ, **chosen_assignment(environ)}
     standin = started is not None and started.standin
@@ -42,7 +52,7 @@ def read_setup(environ: Mapping[str, str]) -> Setup:
         assignment=read_assignment(environ),
         url=find_url(started, settings, environ),
         standin=standin,
-        plan=plan_evaluator(settings, standin=standin),
+        plan=plan_evaluator(settings, home, environ, config=config, standin=standin),
         keep=parse_keep(settings.generator.keep),
     )
 
@@ -52,18 +62,3 @@ def _config(started: FleetFile | None, environ: Mapping[str, str]) -> Path | Non
     if not environ.get("FLEET_CONFIG") and started is not None and started.config:
         return Path(started.config)
     return find_config(None, environ, ROOT)
-
-
-def plan_evaluator(settings: Settings, *, standin: bool) -> LocalPlan:
-    """Return what evaluates in this fleet; raise ConfigError for what is not built.
-
-    Whatever a stand-in fleet finds is the stand-in's, and nothing of it goes to BRAIN.
-    """
-    wanted = settings.generator.evaluator
-    if wanted in {"brain", "screen"} and not standin:
-        raise ConfigError(
-            f'generator.evaluator: "{wanted}" is not available in this version',
-            hint='Use "auto" or "local".',
-        )
-    source = Source.PANEL if settings.panel.path else Source.SYNTHETIC
-    return LocalPlan(settings.panel, Source.STANDIN if standin else source)

@@ -29,6 +29,7 @@ class Scoreboard:
     def __init__(self) -> None:
         self._totals = Totals()
         self._last: deque[dict[str, Any]] = deque(maxlen=_LAST)
+        self._brain: dict[str, Any] | None = None
         self._lock = threading.Lock()
 
     def count(self, **amounts: int) -> None:
@@ -52,6 +53,11 @@ class Scoreboard:
         with self._lock:
             self._last.append(row)
 
+    def brain(self, view: dict[str, Any]) -> None:
+        """Take in how things stand with BRAIN."""
+        with self._lock:
+            self._brain = view
+
     def totals(self) -> Totals:
         """Return the counts."""
         with self._lock:
@@ -61,4 +67,5 @@ class Scoreboard:
         """Return totals and last alphas as they stand in `generator.json`."""
         with self._lock:
             counts = {part.name: getattr(self._totals, part.name) for part in fields(Totals)}
-            return {"totals": counts, "alphas": list(self._last)}
+            row = {"totals": counts, "alphas": list(self._last)}
+            return row if self._brain is None else {**row, "brain": self._brain}

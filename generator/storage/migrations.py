@@ -10,10 +10,17 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
 from fleet.errors import GeneratorError
-from generator.storage.models import Base, SchemaRow
+from generator.storage.models import Base, SchemaRow, SimulationRow
 
 Step = Callable[[Connection], None]
-STEPS: Sequence[Step] = ()
+
+
+def _add_simulations(connection: Connection) -> None:
+    """Version 2: what was sent to BRAIN."""
+    Base.metadata.create_all(connection, tables=[SimulationRow.metadata.tables[SimulationRow.__tablename__]])
+
+
+STEPS: Sequence[Step] = (_add_simulations,)
 
 
 def migrate(engine: Engine, steps: Sequence[Step] = STEPS) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String,
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
+SENDING, RUNNING, ENDED, LOST = "sending", "running", "ended", "lost"
 
 
 class Base(DeclarativeBase):
@@ -86,3 +87,30 @@ class EvaluationRow(Base):
     published: Mapped[bool] = mapped_column(Boolean)
     created: Mapped[float] = mapped_column(Float)
     time: Mapped[float | None] = mapped_column(Float)
+
+
+class SimulationRow(Base):
+    """One request to BRAIN to simulate an expression: written before it is sent, with its address after.
+
+    A row that is `sending` after a restart is one whose answer nobody saw. `place` is its place in a
+    multi-simulation, whose rows share their location.
+    """
+
+    __tablename__ = "simulations"
+    __table_args__ = (
+        Index("simulations_by_expression", "digest", "settings_key"),
+        Index("simulations_by_time", "owner", "sent"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    settings_key: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(255))
+    state: Mapped[str] = mapped_column(String(8))
+    location: Mapped[str | None] = mapped_column(Text)
+    place: Mapped[int | None] = mapped_column(Integer)
+    sent: Mapped[float] = mapped_column(Float)
+    ended: Mapped[float | None] = mapped_column(Float)
+    status: Mapped[str | None] = mapped_column(String(16))
+    alpha_id: Mapped[str | None] = mapped_column(String(64))
+    message: Mapped[str | None] = mapped_column(Text)

@@ -6,11 +6,11 @@ cannot take it now: nothing was changed then, and the caller may try again.
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -28,7 +28,7 @@ from generator.records import (
     Tally,
 )
 from generator.storage.migrations import migrate
-from generator.storage.models import DONE, FAILED, PENDING, CallRow, EvaluationRow
+from generator.storage.models import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
 
 _BUSY_MS = 1000
 _FULL = ("disk is full", "no space left", "disk quota exceeded")
@@ -56,6 +56,15 @@ class Store:
         self._owner = owner
         self._engine: Engine | None = None
         self._lock = threading.Lock()
+
+    @property
+    def owner(self) -> str:
+        """Return whose rows this store writes."""
+        return self._owner
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Return one transaction, for the tables that have a module of their own."""
+        return self._transaction()
 
     def record_call(
         self,
@@ -88,21 +97,7 @@ class Store:
     def _added(self, connection: Connection, one: Candidate, rules: Ruleset, now: float) -> bool:
         statement = (
             _insert(connection)(EvaluationRow)
-            .values(
-                digest=one.digest,
-                settings_key=rules.key,
-                source=rules.source.value,
-                state=PENDING,
-                owner=self._owner,
-                expression=one.expression,
-                canonical=one.canonical,
-                model=one.model,
-                call_id=one.call,
-                settings=dict(rules.settings),
-                kept=False,
-                published=False,
-                created=now,
-            )
+            .values(candidate_row(one, rules, self._owner, now))
             .on_conflict_do_nothing()
         )
         return connection.execute(statement).rowcount == 1 or self._written_before(connection, one, rules)
@@ -115,14 +110,19 @@ class Store:
         return connection.execute(statement).one() == (one.call, PENDING)
 
     def pending(self, rules: Ruleset, *, limit: int) -> Sequence[Candidate]:
-        """Return what this owner's last run did not come to, oldest first."""
+        """Return what this owner's last run did not come to: what BRAIN was sent first, then oldest first."""
+        sent = exists().where(
+            SimulationRow.digest == EvaluationRow.digest,
+            SimulationRow.settings_key == EvaluationRow.settings_key,
+            SimulationRow.owner == EvaluationRow.owner,
+        )
         statement = (
             select(EvaluationRow)
             .where(EvaluationRow.state == PENDING, *self._under(rules), EvaluationRow.owner == self._owner)
-            .order_by(EvaluationRow.id)
+            .order_by(sent.desc(), EvaluationRow.id)
             .limit(limit)
         )
-        return [_candidate(row) for row in self._rows(statement)]
+        return [candidate_of(row) for row in self._rows(statement)]
 
     def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated:
         """Fill a candidate's row with what became of it, and return it with the row's id."""
@@ -294,7 +294,27 @@ def _outcome(evaluated: Evaluated) -> dict[str, Any]:
     }
 
 
-def _candidate(row: Mapping[str, Any]) -> Candidate:
+def candidate_row(one: Candidate, rules: Ruleset, owner: str, now: float) -> dict[str, Any]:
+    """Return the row of a candidate that waits for its evaluation."""
+    return {
+        "digest": one.digest,
+        "settings_key": rules.key,
+        "source": rules.source.value,
+        "state": PENDING,
+        "owner": owner,
+        "expression": one.expression,
+        "canonical": one.canonical,
+        "model": one.model,
+        "call_id": one.call,
+        "settings": dict(rules.settings),
+        "kept": False,
+        "published": False,
+        "created": now,
+    }
+
+
+def candidate_of(row: Mapping[str, Any]) -> Candidate:
+    """Return the candidate that a row holds."""
     return Candidate(row["digest"], row["expression"], row["canonical"], row["call_id"], row["model"])
 
 
@@ -303,7 +323,7 @@ def _evaluated(row: Mapping[str, Any]) -> Evaluated:
         name: row[name] if row[name] is not None else float("nan") for name in (*METRICS, *COUNTS)
     }
     return Evaluated(
-        candidate=_candidate(row),
+        candidate=candidate_of(row),
         source=Source(row["source"]),
         settings=row["settings"],
         performance=Performance(

@@ -1,0 +1,98 @@
+"""BRAIN's requests as this project makes them: simulate, look at simulations and alphas, list what there is.
+
+Submitting an alpha is none of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fleet.clock import Clock
+from generator.brain.answers import Progress, code_of, read_simulation
+from generator.brain.errors import BrainAwayError
+from generator.brain.rules import payload, same_code, same_settings
+from generator.brain.session import BrainSession
+
+MULTI_SIMULATION = "MULTI_SIMULATION"
+MOST_IN_MULTI = 10
+PAGE = 50
+_RECENT = 100
+
+
+class BrainApi:
+    """Typed requests over a session; every one raises BrainError where it fails."""
+
+    def __init__(self, session: BrainSession, clock: Clock, settings: Mapping[str, Any]) -> None:
+        self._session = session
+        self._clock = clock
+        self._settings = settings
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return what simulations are made under."""
+        return self._settings
+
+    @property
+    def per_simulation(self) -> int:
+        """Return how many expressions one simulation may hold for this account."""
+        return MOST_IN_MULTI if MULTI_SIMULATION in self._session.permissions else 1
+
+    def sign_in(self) -> bool:
+        """Be signed in, and return whether BRAIN had to be asked."""
+        return self._session.ensure()
+
+    def simulate(self, expressions: Sequence[str]) -> str:
+        """Start one simulation, of several expressions a multi-simulation; return where to ask about it."""
+        rows = [payload(expression, self._settings) for expression in expressions]
+        answer = self._session.send("POST", "/simulations", document=rows[0] if len(rows) == 1 else rows)
+        location = answer.headers.get("location", "")
+        if not location:
+            raise BrainAwayError("BRAIN took a simulation and did not say where it is")
+        return location[:1000]
+
+    def simulation(self, location: str) -> Progress:
+        """Return how a simulation stands, by its location or a child's id."""
+        path = location if "/" in location else f"/simulations/{location}"
+        return read_simulation(self._session.send("GET", path), self._clock.time())
+
+    def alpha(self, name: str) -> Any:
+        """Return an alpha's details."""
+        return self._session.send("GET", f"/alphas/{quote(name, safe='')}").document
+
+    def recent_alpha(self, expression: str) -> str | None:
+        """Return the id of an alpha of this account with this expression and our settings, newest first."""
+        query: dict[str, str | int] = {
+            "limit": _RECENT,
+            "offset": 0,
+            "order": "-dateCreated",
+            "hidden": "false",
+        }
+        document = self._session.send("GET", "/users/self/alphas", query=query).document
+        for row in _results(document):
+            settings = row.get("settings")
+            known = isinstance(settings, Mapping) and same_settings(settings, self._settings)
+            if known and same_code(code_of(row), expression) and row.get("id"):
+                return str(row["id"])
+        return None
+
+    def operators(self) -> Sequence[Any]:
+        """Return the rows of `/operators`."""
+        document = self._session.send("GET", "/operators").document
+        return document if isinstance(document, list) else _results(document)
+
+    def data_fields(self, offset: int) -> tuple[Sequence[Mapping[str, Any]], int]:
+        """Return a page of `/data-fields` for our region, delay and universe, and how many rows there are."""
+        query: dict[str, str | int] = {
+            **{name: self._settings[name] for name in ("instrumentType", "region", "delay", "universe")},
+            "limit": PAGE,
+            "offset": offset,
+        }
+        document = self._session.send("GET", "/data-fields", query=query).document
+        count = document.get("count") if isinstance(document, Mapping) else None
+        rows = _results(document)
+        return rows, count if isinstance(count, int) else offset + len(rows)
+
+
+def _results(document: Any) -> Sequence[Mapping[str, Any]]:
+    rows = document.get("results") if isinstance(document, Mapping) else None
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []

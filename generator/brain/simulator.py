@@ -1,0 +1,392 @@
+"""Simulations in flight: sends what is queued into free slots, asks how it goes, reads what came of it.
+
+Everything is a row before it is a request (`generator.storage.simulations`), so that a restart goes on where
+this run ended. A request whose answer nobody saw is looked for among the account's alphas before it is sent
+again. One request at a time, in the thread that calls `step`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any, Protocol, TypeVar
+
+from fleet.clock import Clock
+from fleet.units import Seconds
+from generator.brain.alpha import read_alpha
+from generator.brain.answers import Ended, Running, Status
+from generator.brain.api import BrainApi
+from generator.brain.errors import (
+    BrainAwayError,
+    BrainError,
+    BrainGoneError,
+    BrainLimitError,
+    BrainRefusedError,
+)
+from generator.brain.jobs import Flight, Job, Next, next_step, pair
+from generator.brain.limits import DAY, Slots, budget_left, wait_after
+from generator.brain.teller import Teller
+from generator.evaluators.base import Fault, Result
+from generator.records import Candidate
+from generator.storage.models import ENDED, RUNNING, SENDING
+from generator.storage.simulations import Ledger, Simulation
+
+_LEAST_WAIT: Seconds = 0.1
+_MOST_WAIT: Seconds = 60.0
+_BEHIND: Seconds = 5.0
+_MISSES = 3
+# Longer than any simulation that was seen: what has not ended by then, or left no trace, never will.
+_TOO_LONG: Seconds = 7200.0
+_NO_TRACE: Seconds = 1200.0
+_MOST_LOOKS = 60
+
+Outcome = tuple[Candidate, Result]
+
+
+class _Dated(Protocol):
+    due: float
+
+
+_Part = TypeVar("_Part", bound=_Dated)
+
+
+def _due(part: _Dated) -> float:
+    return part.due
+
+
+class Keeper(Protocol):
+    """Repeats what the database cannot take now until it can."""
+
+    def __call__(self, action: Callable[[], Any]) -> Any:
+        """Return what the action returns."""
+
+
+class Simulator:
+    """Candidates in, results out. `budget` is the most simulations in any 24 hours, 0 for no bound of ours."""
+
+    def __init__(
+        self,
+        api: BrainApi,
+        ledger: Ledger,
+        *,
+        keep: Keeper,
+        clock: Clock,
+        chance: Random,
+        slots: int,
+        budget: int,
+        teller: Teller,
+    ) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._keep = keep
+        self._clock = clock
+        self._chance = chance
+        self._slots = Slots(slots, slots)
+        self._budget = budget
+        self._teller = teller
+        self._queue: deque[Job] = deque()
+        self._flights: list[Flight] = []
+        self._unseen: list[Job] = []
+        self._reading: list[Job] = []
+        self._done: list[Outcome] = []
+        self._unclaimed: set[str] = set()
+        self._held: dict[str, Outcome] = {}
+        self._failures = 0
+        self._limits = 0
+        self._quiet_until = self._no_post_until = float("-inf")
+        self._several = True
+        self._sent: deque[float] = deque(self._keep(lambda: ledger.sent_times(clock.time() - DAY)))
+        self._resume(self._keep(ledger.open))
+
+    # --- candidates in, results out
+
+    @property
+    def free(self) -> int:
+        """Return how many candidates it takes now: what fits into free slots and the budget."""
+        return len(self._unclaimed) + self._room()
+
+    def _room(self) -> int:
+        now = self._clock.monotonic()
+        if now < self._quiet_until or now < self._no_post_until:
+            return 0
+        left = self._budget_left()
+        room = (self._slots.allowed - len(self._flights)) * self._per - len(self._queue)
+        return max(0, room if left is None else min(room, left - len(self._queue)))
+
+    @property
+    def _per(self) -> int:
+        return self._api.per_simulation if self._several else 1
+
+    def submit(self, candidates: Sequence[Candidate]) -> None:
+        """Take candidates in; one that the last run left on its way is recognised."""
+        for candidate in candidates:
+            if candidate.digest in self._unclaimed:
+                self._unclaimed.discard(candidate.digest)
+                if candidate.digest in self._held:
+                    self._done.append(self._held.pop(candidate.digest))
+            else:
+                self._queue.append(Job(candidate))
+
+    def step(self) -> Sequence[Outcome]:
+        """Do what is due, and return what is done; trouble with BRAIN is told and waited out."""
+        now = self._clock.monotonic()
+        self._slots = self._slots.at(now)
+        if now >= self._quiet_until:
+            try:
+                if self._api.sign_in():
+                    self._well()
+                self._work()
+            except BrainError as error:
+                self._failures += 1
+                wait = wait_after(error, self._failures, self._chance.random())
+                self._quiet_until = self._clock.monotonic() + wait
+                self._teller.troubled(error, wait)
+        done, self._done = self._done, []
+        return done
+
+    def next_due(self) -> float:
+        """Return the monotonic time at which there is something to do again."""
+        if self._done:
+            return self._clock.monotonic()
+        dues = [part.due for part in (*self._flights, *self._reading, *self._unseen)]
+        return max(self._quiet_until, min(dues, default=float("inf")))
+
+    @property
+    def well(self) -> bool:
+        """Tell whether BRAIN answered the last time that it was asked."""
+        return self._failures == 0
+
+    def view(self) -> dict[str, Any]:
+        """Return how it stands, for the heartbeat."""
+        return {
+            "in_flight": len(self._flights),
+            "slots": self._slots.allowed,
+            "queued": len(self._queue),
+            "sent_today": len(self._sent),
+            "budget": self._budget or None,
+            "trouble": self._teller.trouble or None,
+        }
+
+    def _well(self) -> None:
+        self._failures = 0
+        self._teller.well()
+
+    # --- what is due
+
+    def _work(self) -> None:
+        self._each(self._flights, self._poll)
+        self._each(self._reading, self._read)
+        self._each(self._unseen, self._search)
+        self._send_queued()
+
+    def _due(self, parts: Sequence[_Part]) -> list[_Part]:
+        now = self._clock.monotonic()
+        return sorted((part for part in parts if part.due <= now), key=_due)
+
+    def _each(self, parts: Sequence[_Part], action: Callable[[_Part], None]) -> None:
+        """Ask about what is due; a part that BRAIN fails at waits behind the others."""
+        for part in self._due(parts):
+            try:
+                action(part)
+            except BrainError:
+                part.due = self._clock.monotonic() + _BEHIND
+                raise
+            self._well()
+
+    def _poll(self, flight: Flight) -> None:
+        now = self._clock.monotonic()
+        try:
+            progress = self._api.simulation(flight.location)
+        except BrainGoneError:
+            flight.misses += 1
+            flight.due = now + 2.0**flight.misses
+            if flight.misses > _MISSES:
+                self._lose_sight(flight)
+            return
+        flight.misses = 0
+        if isinstance(progress, Running):
+            flight.due = now + min(max(progress.wait, _LEAST_WAIT), _MOST_WAIT)
+            if now - flight.since > _TOO_LONG:
+                self._lose_sight(flight)
+        elif flight.several:
+            self._children(flight, progress)
+        else:
+            self._flights.remove(flight)
+            self._conclude(flight.jobs[0], progress, several=False)
+
+    def _lose_sight(self, flight: Flight) -> None:
+        self._flights.remove(flight)
+        for job in flight.jobs:
+            job.due, job.looks = self._clock.monotonic(), 0
+            self._unseen.append(job)
+
+    def _children(self, flight: Flight, parent: Ended) -> None:
+        ends: list[Ended] = []
+        for child in parent.children:
+            progress = self._api.simulation(child)
+            if isinstance(progress, Running):
+                flight.due = self._clock.monotonic() + min(max(progress.wait, _LEAST_WAIT), _MOST_WAIT)
+                return
+            ends.append(progress)
+        self._flights.remove(flight)
+        missing = Ended(Status.CANCELLED, message=parent.message)
+        for job, ended in pair(flight.jobs, ends):
+            self._conclude(job, ended or missing, several=True)
+
+    def _conclude(self, job: Job, ended: Ended, *, several: bool) -> None:
+        now = self._clock.time()
+        self._keep(
+            lambda: self._ledger.end(
+                job.row, status=ended.status.value, alpha=ended.alpha, message=ended.message, now=now
+            )
+        )
+        job.alpha = ended.alpha
+        self._teller.ended(job, ended.status.value, ended.message)
+        self._go_on(job, next_step(ended, tries=job.tries, several=several))
+
+    def _go_on(self, job: Job, step: Next | Fault) -> None:
+        if isinstance(step, Fault):
+            self._finish(job, step)
+        elif step is Next.AGAIN:
+            job.alone = True
+            self._queue.append(job)
+        else:
+            job.due, job.looks = self._clock.monotonic(), 0
+            self._reading.append(job)
+
+    def _read(self, job: Job) -> None:
+        try:
+            performance = read_alpha(self._api.alpha(job.alpha))
+        except BrainGoneError:
+            performance = None
+        if performance is not None:
+            self._reading.remove(job)
+            self._finish(job, replace(performance, alpha_id=job.alpha))
+        elif job.looks >= _MOST_LOOKS:
+            self._reading.remove(job)
+            self._finish(job, Fault(f"BRAIN shows no figures of its alpha {job.alpha}"))
+        else:
+            job.look_again(self._clock.monotonic())
+
+    def _search(self, job: Job) -> None:
+        """Look for the trace of a request whose answer nobody saw."""
+        alpha = self._api.recent_alpha(job.candidate.expression)
+        if alpha is not None:
+            self._unseen.remove(job)
+            self._conclude(job, Ended(Status.COMPLETE, alpha), several=False)
+        elif self._clock.time() - job.sent > _NO_TRACE:
+            self._unseen.remove(job)
+            self._keep(lambda: self._ledger.lose([job.row]))
+            self._teller.lost(job)
+            self._queue.append(job)
+        else:
+            job.look_again(self._clock.monotonic())
+
+    def _finish(self, job: Job, result: Result) -> None:
+        outcome = (job.candidate, result)
+        if job.candidate.digest in self._unclaimed:
+            self._held[job.candidate.digest] = outcome
+        else:
+            self._done.append(outcome)
+
+    # --- sending
+
+    def _send_queued(self) -> None:
+        while self._queue and self._may_send():
+            jobs = [self._queue.popleft()]
+            left = self._budget_left()
+            most = self._per if left is None else min(self._per, left)
+            while not jobs[0].alone and self._queue and len(jobs) < most and not self._queue[0].alone:
+                jobs.append(self._queue.popleft())
+            self._send(jobs)
+
+    def _may_send(self) -> bool:
+        left = self._budget_left()
+        self._teller.budget(left)
+        waits = self._clock.monotonic() < self._no_post_until
+        return not waits and left != 0 and len(self._flights) < self._slots.allowed
+
+    def _budget_left(self) -> int | None:
+        now = self._clock.time()
+        while self._sent and self._sent[0] <= now - DAY:
+            self._sent.popleft()
+        return budget_left(self._budget, len(self._sent))
+
+    def _send(self, jobs: list[Job]) -> None:
+        """Send jobs as one simulation: rows first, then the request, then where BRAIN put it."""
+        now = self._clock.time()
+        rows = self._keep(lambda: self._ledger.begin([job.candidate for job in jobs], now))
+        for place, (job, row) in enumerate(zip(jobs, rows, strict=True)):
+            job.row, job.sent, job.place, job.tries = row, now, place, job.tries + 1
+            self._sent.append(now)
+        try:
+            location = self._api.simulate([job.candidate.expression for job in jobs])
+        except BrainError as error:
+            self._unsent(jobs, error)
+            return
+        self._keep(lambda: self._ledger.accept(rows, location))
+        self._teller.sent(jobs, location)
+        self._limits = 0
+        self._well()
+        monotonic = self._clock.monotonic()
+        self._flights.append(Flight(location, jobs, monotonic, len(jobs) > 1, due=monotonic))
+
+    def _unsent(self, jobs: list[Job], error: BrainError) -> None:
+        """Deal with a request that BRAIN did not take, or of which nobody knows; raise what is BRAIN's trouble."""
+        if isinstance(error, BrainAwayError) and error.sent:
+            for job in jobs:
+                job.look_again(self._clock.monotonic())
+            self._unseen.extend(jobs)
+            raise error
+        self._keep(lambda: self._ledger.withdraw([job.row for job in jobs]))
+        for job in jobs:
+            job.tries -= 1
+            self._sent.pop()
+        if isinstance(error, BrainRefusedError) and self._blamed(jobs, error):
+            return
+        self._queue.extendleft(reversed(jobs))
+        if not isinstance(error, BrainLimitError):
+            raise error
+        now = self._clock.monotonic()
+        self._limits += 1
+        self._no_post_until = now + wait_after(error, self._limits, self._chance.random())
+        self._slots = self._slots.refused(len(self._flights), now)
+        self._teller.limited(error, self._no_post_until - now, running=len(self._flights))
+
+    def _blamed(self, jobs: list[Job], error: BrainRefusedError) -> bool:
+        """Find out whose fault a refusal is; False where it is nobody's here but the settings'."""
+        if len(jobs) == 1:
+            if error.expression:
+                self._finish(jobs[0], Fault(error.expression))
+            return bool(error.expression)
+        for job in reversed(jobs):
+            job.alone = True
+            self._queue.appendleft(job)
+        if not error.expression:
+            self._several = False
+        return True
+
+    # --- after a restart
+
+    def _resume(self, rows: Sequence[Simulation]) -> None:
+        now = self._clock.monotonic()
+        several: dict[str, Flight] = {}
+        for row in rows:
+            job = Job(row.candidate, row.id, row.tries, row.sent, row.place or 0, due=now)
+            if row.state not in {SENDING, RUNNING, ENDED}:
+                continue
+            self._unclaimed.add(row.candidate.digest)
+            if row.state == SENDING:
+                self._unseen.append(job)
+            elif row.state == ENDED:
+                job.alpha = row.alpha_id
+                ended = Ended(Status(row.status), row.alpha_id, row.message)
+                self._go_on(job, next_step(ended, tries=row.tries, several=row.place is not None))
+            elif row.place is not None and row.location in several:
+                several[row.location].jobs.append(job)
+            else:
+                flight = Flight(row.location, [job], now, row.place is not None, due=now)
+                self._flights.append(flight)
+                if flight.several:
+                    several[row.location] = flight
+        self._teller.resumed(len(self._unclaimed))

@@ -1,0 +1,81 @@
+"""Which evaluator a fleet has: by `[generator] evaluator`, its credentials, its panel, and whether it is real."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from fleet.errors import ConfigError
+from fleet.home import Home
+from fleet.logs import tell
+from fleet.settings import Settings
+from generator.brain.address import brain_url
+from generator.brain.credentials import EMAIL, PASSWORD, CredentialSource, credential_source
+from generator.brain.rules import simulation_settings
+from generator.evaluators.brain import BrainPlan
+from generator.evaluators.local import LocalPlan
+from generator.evaluators.screen import ScreenPlan
+from generator.records import Source
+
+Plan: TypeAlias = LocalPlan | BrainPlan | ScreenPlan
+
+_log = logging.getLogger(__name__)
+
+
+def plan_evaluator(
+    settings: Settings, home: Home, environ: Mapping[str, str], *, config: Path | None, standin: bool
+) -> Plan:
+    """Return what evaluates in this fleet; raise ConfigError for one that cannot.
+
+    Whatever a stand-in fleet finds is the stand-in's, and nothing of it goes to BRAIN, whatever credentials
+    lie about: there is no plan of it that knows BRAIN's address.
+    """
+    wanted, panel = settings.generator.evaluator, settings.panel.path
+    if standin:
+        if wanted in {"brain", "screen"}:
+            sentence = f'a stand-in fleet sends nothing to BRAIN: evaluator = "{wanted}" is taken for "local"'
+            _log.warning("evaluator.standin", extra=tell(sentence))
+        return LocalPlan(settings.panel, Source.STANDIN)
+    local = LocalPlan(settings.panel, Source.PANEL if panel else Source.SYNTHETIC)
+    credentials = credential_source(settings.brain.credentials, config, home.path, environ)
+    kind = kind_of(wanted, account=credentials.present, panel=bool(panel))
+    if kind == "local":
+        return local
+    _require(kind, credentials, panel=bool(panel))
+    brain = _brain(settings, home, environ, credentials)
+    return brain if kind == "brain" else ScreenPlan(local, brain)
+
+
+def kind_of(wanted: str, *, account: bool, panel: bool) -> str:
+    """Return the evaluator that is meant: `auto` is local without credentials, else brain, with a panel screen."""
+    if wanted != "auto":
+        return wanted
+    if not account:
+        return "local"
+    return "screen" if panel else "brain"
+
+
+def _require(kind: str, credentials: CredentialSource, *, panel: bool) -> None:
+    if not credentials.present:
+        raise ConfigError(
+            f'generator.evaluator: "{kind}" needs BRAIN credentials, and there are none in '
+            f"{' or '.join(map(str, credentials.files))}",
+            hint=f'Write ["e-mail", "password"] into that file, chmod 600 it; or set {EMAIL} and {PASSWORD}.',
+        )
+    if kind == "screen" and not panel:
+        raise ConfigError(
+            'generator.evaluator: "screen" needs a panel of your own in panel.path: made-up data screens nothing',
+            hint='Name one, or use "brain".',
+        )
+
+
+def _brain(
+    settings: Settings, home: Home, environ: Mapping[str, str], credentials: CredentialSource
+) -> BrainPlan:
+    return BrainPlan(
+        brain=settings.brain,
+        settings=simulation_settings(settings.brain, settings.panel),
+        credentials=credentials,
+        url=brain_url(environ),
+        home=home,
+    )

@@ -1,0 +1,141 @@
+"""The ledger of simulations: what was sent to BRAIN, where it is, and how it ended.
+
+A row is written before its request is sent, so that a restart asks for what is on its way instead of paying
+for it again, and so that the day's budget holds across restarts. Every method is one transaction and raises
+StorageError as those of the store do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
+
+from generator.records import Candidate, Ruleset
+from generator.storage.models import ENDED, LOST, PENDING, RUNNING, SENDING, EvaluationRow, SimulationRow
+from generator.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """The last request for a candidate that still waits for its figures; `tries` is how many there were."""
+
+    id: int
+    candidate: Candidate
+    state: str
+    sent: float
+    location: str = ""
+    place: int | None = None
+    status: str = ""
+    alpha_id: str = ""
+    message: str = ""
+    tries: int = 1
+
+
+class Ledger:
+    """The rows of one owner under one ruleset."""
+
+    def __init__(self, store: Store, rules: Ruleset) -> None:
+        self._store = store
+        self._rules = rules
+
+    def begin(self, candidates: Sequence[Candidate], now: float) -> Sequence[int]:
+        """Write that these are about to be sent, as one request; return the rows' ids."""
+        several = len(candidates) > 1
+        with self._store.transaction() as connection:
+            return [
+                connection.execute(
+                    insert(SimulationRow)
+                    .values(
+                        digest=one.digest,
+                        settings_key=self._rules.key,
+                        owner=self._store.owner,
+                        state=SENDING,
+                        place=place if several else None,
+                        sent=now,
+                    )
+                    .returning(SimulationRow.id)
+                ).scalar_one()
+                for place, one in enumerate(candidates)
+            ]
+
+    def accept(self, ids: Sequence[int], location: str) -> None:
+        """Write where BRAIN put them."""
+        self._set(ids, state=RUNNING, location=location)
+
+    def withdraw(self, ids: Sequence[int]) -> None:
+        """Take rows back whose request BRAIN did not take."""
+        with self._store.transaction() as connection:
+            connection.execute(delete(SimulationRow).where(SimulationRow.id.in_(ids)))
+
+    def lose(self, ids: Sequence[int]) -> None:
+        """Write that these requests never arrived, as far as can be told."""
+        self._set(ids, state=LOST)
+
+    def end(self, number: int, *, status: str, alpha: str, message: str, now: float) -> None:
+        """Write how a simulation ended."""
+        self._set(
+            [number], state=ENDED, status=status, alpha_id=alpha or None, message=message or None, ended=now
+        )
+
+    def _set(self, ids: Sequence[int], **values: Any) -> None:
+        with self._store.transaction() as connection:
+            connection.execute(update(SimulationRow).where(SimulationRow.id.in_(ids)).values(**values))
+
+    def open(self) -> Sequence[Simulation]:
+        """Return the last request of each candidate that still waits for its figures, oldest first."""
+        own = (SimulationRow.settings_key == self._rules.key, SimulationRow.owner == self._store.owner)
+        last = (
+            select(SimulationRow.digest, func.max(SimulationRow.id).label("id"), func.count().label("tries"))
+            .where(*own)
+            .group_by(SimulationRow.digest)
+            .subquery()
+        )
+        evaluation = and_(
+            EvaluationRow.digest == SimulationRow.digest,
+            EvaluationRow.settings_key == SimulationRow.settings_key,
+            EvaluationRow.source == self._rules.source.value,
+            EvaluationRow.state == PENDING,
+            EvaluationRow.owner == self._store.owner,
+        )
+        statement = (
+            select(
+                *SimulationRow.__table__.columns,
+                last.c.tries,
+                *(getattr(EvaluationRow, name) for name in ("expression", "canonical", "call_id", "model")),
+            )
+            .join(last, last.c.id == SimulationRow.id)
+            .join(EvaluationRow, evaluation)
+            .order_by(SimulationRow.id)
+        )
+        with self._store.transaction() as connection:
+            return [_simulation(row) for row in connection.execute(statement).mappings()]
+
+    def sent_times(self, since: float) -> Sequence[float]:
+        """Return when simulations were sent since then, oldest first; one that never arrived is none."""
+        statement = (
+            select(SimulationRow.sent)
+            .where(
+                SimulationRow.owner == self._store.owner,
+                SimulationRow.sent > since,
+                SimulationRow.state != LOST,
+            )
+            .order_by(SimulationRow.sent)
+        )
+        with self._store.transaction() as connection:
+            return list(connection.scalars(statement))
+
+
+def _simulation(row: RowMapping) -> Simulation:
+    return Simulation(
+        id=row["id"],
+        candidate=Candidate(row["digest"], row["expression"], row["canonical"], row["call_id"], row["model"]),
+        state=row["state"],
+        sent=row["sent"],
+        location=row["location"] or "",
+        place=row["place"],
+        status=row["status"] or "",
+        alpha_id=row["alpha_id"] or "",
+        message=row["message"] or "",
+        tries=row["tries"],
+    )
