@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -24,11 +24,18 @@ _LINE_LIMIT = 65536
 _HEADER_LIMIT = 100
 _REASONS = {
     200: "OK",
+    201: "Created",
+    204: "No Content",
     400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    429: "Too Many Requests",
     500: "Internal Server Error",
+    502: "Bad Gateway",
     503: "Service Unavailable",
+    504: "Gateway Timeout",
 }
 _RESET = struct.pack("ii", 1, 0)
 
@@ -40,10 +47,18 @@ class Exchange:
     """
 
     def __init__(
-        self, conversation: "_Conversation", method: str, path: str, body: bytes, *, chunked: bool
+        self,
+        conversation: "_Conversation",
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        chunked: bool,
     ) -> None:
         self.method = method
-        self.path = path
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
         self.body = body
         self.client = conversation.client
         self.status = 0
@@ -52,14 +67,24 @@ class Exchange:
         self._conversation = conversation
         self._chunked = chunked
 
-    def json(self, row: object, *, status: int = 200, content_type: str = JSON) -> None:
+    def json(
+        self,
+        row: object,
+        *,
+        status: int = 200,
+        content_type: str = JSON,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Answer with a JSON document."""
-        self.send(status, content_type, encode(row))
+        self.send(status, content_type, encode(row), headers)
 
-    def send(self, status: int, content_type: str, body: bytes) -> None:
-        """Answer with a whole body."""
+    def send(
+        self, status: int, content_type: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Answer with a whole body, and headers beside its type and length."""
         self.status = status
-        head = _head(status, f"Content-Type: {content_type}", f"Content-Length: {len(body)}")
+        more = [f"{name}: {value}" for name, value in (headers or {}).items()]
+        head = _head(status, f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *more)
         self._conversation.write(head if self.method == "HEAD" else head + body)
 
     def line(self, row: object, *, content_type: str = NDJSON) -> None:
@@ -166,7 +191,7 @@ class _Conversation:
         self.keep = chunked and headers.get("connection", "").lower() != "close"
         if headers.get("expect", "").lower() == "100-continue":
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return Exchange(self, method, target.partition("?")[0], self._body(headers), chunked=chunked)
+        return Exchange(self, method, target, headers, self._body(headers), chunked=chunked)
 
     def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}

@@ -148,7 +148,7 @@ class Simulator:
         """Return the monotonic time at which there is something to do again."""
         if self._done:
             return self._clock.monotonic()
-        dues = [part.due for part in (*self._flights, *self._reading, *self._unseen)]
+        dues = [*map(_due, self._flights), *map(_due, self._reading), *map(_due, self._unseen)]
         return max(self._quiet_until, min(dues, default=float("inf")))
 
     @property

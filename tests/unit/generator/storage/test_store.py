@@ -220,7 +220,7 @@ def test_a_driver_that_is_not_installed_says_how_to_get_it_without_the_password(
 
 def test_tables_are_led_to_the_newest_version_step_by_step(path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}")
-    assert migrate(engine) == 1
+    assert migrate(engine, []) == 1
     steps = [
         lambda connection: connection.execute(text("ALTER TABLE calls ADD COLUMN colour TEXT")),
         lambda connection: connection.execute(text("CREATE INDEX by_colour ON calls (colour)")),
@@ -228,13 +228,13 @@ def test_tables_are_led_to_the_newest_version_step_by_step(path: Path) -> None:
     assert migrate(engine, steps) == 3
     assert migrate(engine, steps) == 3
     with pytest.raises(GeneratorError, match="version 3, this program knows 1"):
-        migrate(engine)
+        migrate(engine, [])
     engine.dispose()
 
 
 def test_a_step_that_fails_leaves_the_version_before_it(path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}")
-    migrate(engine)
+    migrate(engine, [])
     good = [lambda connection: connection.execute(text("ALTER TABLE calls ADD COLUMN colour TEXT"))]
 
     def bad(connection: object) -> None:
