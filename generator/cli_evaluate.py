@@ -1,8 +1,9 @@
 """`python -m generator evaluate`: backtests expressions on a panel and prints their figures."""
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from generator.scope import with_fields
 if TYPE_CHECKING:
     from generator.backtest.engine import Engine
     from generator.backtest.evaluate import Performance
-    from generator.backtest.panel import Panel
+    from generator.backtest.panel import Matrix, Panel
 
 _GROUPINGS = ("none", "market", "sector", "industry", "subindustry")
 
@@ -135,7 +136,9 @@ def _evaluated(
 def _read(text: str, panel: "Panel") -> Outcome:
     """Read an expression with the catalogue's operators and the panel's fields."""
     try:
-        return Outcome(text, tree=read(text, with_fields(load_catalogue(), panel_fields(panel))).tree)
+        return Outcome(
+            text, tree=read(text, with_fields(load_catalogue(higher=True), panel_fields(panel))).tree
+        )
     except ExpressionError as error:
         return Outcome(text, error=error_row(error))
 
@@ -163,15 +166,32 @@ def _warn(outcomes: Sequence[Outcome]) -> None:
 def _write_values(path: Path, outcomes: Sequence[Outcome], panel: "Panel", engine: "Engine") -> None:
     import numpy as np  # noqa: PLC0415
 
-    good = {place: one.tree for place, one in enumerate(outcomes) if one.performance is not None and one.tree}
-    matrices = dict(zip(good, engine.values(list(good.values())), strict=True)) if good else {}
-    arrays: dict[str, Any] = {f"values_{place}": matrix for place, matrix in matrices.items()}
+    good = {place: one.tree for place, one in enumerate(outcomes) if one.tree is not None}
+    arrays: dict[str, Any] = {f"values_{place}": matrix for place, matrix in _matrices(good, engine)}
     try:
         with path.open("wb") as stream:  # savez would add .npz to a name that has another ending
-            np.savez(stream, dates=panel.dates, symbols=np.array(panel.symbols), **arrays)
+            np.savez(stream, dates=panel.dates, symbols=np.array(panel.symbols, dtype=np.str_), **arrays)
     except OSError as error:
         raise FleetError(f"{path} cannot be written: {error.strerror}", hint="Name another file.") from error
 
 
-def _write_plot(path: Path, _outcomes: Sequence[Outcome]) -> None:
-    raise FleetError(f"{path}: no picture can be drawn in this version", hint="Leave --plot out.")
+def _matrices(trees: Mapping[int, Node], engine: "Engine") -> "Iterator[tuple[int, Matrix]]":
+    """Yield the matrix of each tree that has one, also of those that nothing can be earned with."""
+    from generator.backtest.errors import EvaluationError  # noqa: PLC0415
+
+    try:
+        yield from zip(trees, engine.values(list(trees.values())), strict=True)
+    except EvaluationError:
+        for place, tree in trees.items():
+            with contextlib.suppress(EvaluationError):
+                yield place, engine.values([tree])[0]
+
+
+def _write_plot(path: Path, outcomes: Sequence[Outcome]) -> None:
+    from generator.backtest.plot import draw  # noqa: PLC0415  # matplotlib takes its time
+
+    lines = [(one.expression, one.performance) for one in outcomes if one.performance is not None]
+    try:
+        draw(path, lines)
+    except OSError as error:
+        raise FleetError(f"{path} cannot be written: {error.strerror}", hint="Name another file.") from error

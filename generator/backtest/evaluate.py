@@ -107,6 +107,7 @@ def _evaluate(
 ) -> list[Evaluation | EvaluationError]:
     compiler = engine.compiler()
     neutralization, remarks = _neutralization(settings, panel)
+    settings = replace(settings, neutralization=neutralization)  # what is reported is what was done
     jobs: list[_Job | EvaluationError] = []
     for tree in trees:
         try:
@@ -153,7 +154,7 @@ def _job(
     compiler: Compiler, values: int, panel: Panel, settings: Settings, neutralization: Neutralization
 ) -> _Job:
     if "returns" not in panel.fields:
-        raise EvaluationError("the panel has neither close nor returns, so nothing can be earned")
+        raise EvaluationError("the panel has neither close nor returns, so nothing can be earned", position=0)
     weights = positions(compiler, values, settings, neutralization)
     return _Job(daily(compiler, weights), sub_universe(compiler, weights, panel.fields))
 

@@ -5,12 +5,15 @@ settings alone.
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.errors import GeneratorError
-from fleet.logs import fields
+from fleet.home import find_home
+from fleet.logs import fields, tell
 from fleet.settings import PanelSettings
 from fleet.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
@@ -68,17 +71,22 @@ class LocalPlan:
     def load(self) -> "LocalEvaluator":
         """Return the evaluator with its panel; raise GeneratorError if there is none to be had."""
         panel = open_panel(self.panel.path)
+        for warning in panel.warnings:
+            _log.warning("panel.odd", extra=tell(f"{self.panel.path}: {warning}", path=self.panel.path))
         return LocalEvaluator(panel, backtest_settings(self.panel), self.rules)
 
 
-def open_panel(path: str) -> "Panel":
-    """Return the panel at a path, the made-up one where the path is empty; raise GeneratorError."""
-    if path:
-        raise GeneratorError(
-            f"{path}: a panel of your own cannot be read in this version",
-            hint="Leave [panel] path and --panel out; the synthetic panel is used then.",
-        )
+def open_panel(path: str, *, home: Path | None = None) -> "Panel":
+    """Return the panel at a path, the made-up one where the path is empty; raise GeneratorError.
+
+    A panel that was read is kept in the home (that of the environment unless one is given), and only mapped next time.
+    """
     try:
+        if path:
+            from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: not before it is needed
+
+            shelf = (home or find_home(os.environ).path) / "panels"
+            return load_panel(Path(path).expanduser(), shelf=shelf)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
 
         return synthetic_panel()
@@ -120,7 +128,7 @@ class LocalEvaluator:
         self._settings = settings
         self._rules = rules
         self._engine = evaluate.engine_for(panel, settings)
-        self._catalogue = with_fields(load_catalogue(), self.fields)
+        self._catalogue = with_fields(load_catalogue(higher=True), self.fields)
         self._batch: list[Candidate] = []
         # The first ones go alone: kernels are compiled at their very first use, and somebody waits to see.
         self._size = 1

@@ -1,0 +1,240 @@
+"""Tables to matrices: dates x instruments, with the row that each cell came from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from generator.backtest.loading import cells
+from generator.backtest.loading.faults import Faults
+from generator.backtest.loading.naming import GROUPS, Layout, layout_of, number_names
+from generator.backtest.loading.room import require_room
+from generator.backtest.loading.tables import Table
+from generator.backtest.panel import Matrix
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Sheet:
+    """A panel in the making. `rows` has the file's row of each date and symbol, 0 where it has none."""
+
+    dates: cells.Days
+    symbols: tuple[str, ...]
+    rows: Rows
+    fields: dict[str, Matrix] = field(default_factory=dict)
+    groups: dict[str, cells.Codes] = field(default_factory=dict)
+    group_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    universe: npt.NDArray[np.bool_] | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    """How each field's column is called in the file."""
+    cell_columns: dict[tuple[str, str], str] = field(default_factory=dict)
+    """In a wide table: how the column of a field and symbol is called."""
+
+    def column_of(self, name: str, symbol: str) -> str:
+        """Return the column that holds a field of a symbol."""
+        return self.cell_columns.get((name, symbol)) or self.columns.get(name, name)
+
+
+def assemble(path: Path, table: Table, faults: Faults, free: int) -> Sheet | None:
+    """Return the table's matrices, None where an error stands in the way; all errors found are in `faults`."""
+    frame = table.frame
+    dated = [name for name, kind in frame.schema.items() if kind == pl.Date or isinstance(kind, pl.Datetime)]
+    layout = layout_of(frame.columns, dated)
+    if not _complete(frame, layout, faults):
+        return None
+    if layout.symbol:
+        return _long(path, table, layout, faults, free)
+    return _wide(path, table, layout, faults, free)
+
+
+def _complete(frame: pl.DataFrame, layout: Layout, faults: Faults) -> bool:
+    there = ", ".join(frame.columns[:12]) + (" …" if len(frame.columns) > 12 else "")  # noqa: PLR2004
+    if not layout.date:
+        faults.error(f"there is no date column; the columns are {there}", hint="Name it date.")
+    elif not layout.symbol and layout.fields:
+        faults.error(
+            f"there is no symbol column; the columns are {there}",
+            hint="Name it symbol; in a wide table name columns as in close_ABC.",
+        )
+    elif not layout.fields and not layout.cells:
+        faults.error(f"there is no column with values; the columns are {there}")
+    elif not len(frame):
+        faults.error("there is no row below the header")
+    return not faults.errors
+
+
+def is_group(series: pl.Series, name: str, *, comma: bool) -> bool:
+    """Say whether a column is a grouping: by its name, or because its cells are mostly no numbers."""
+    if name in GROUPS:
+        return True
+    return name not in number_names() and not cells.looks_numeric(series, decimal_comma=comma)
+
+
+# --- long ------------------------------------------------------------------------------------------------------------
+
+
+def _long(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -> Sheet | None:
+    frame, first = table.frame, table.first_row
+    day = cells.days(frame[layout.date], first, faults)
+    symbols, column = cells.symbols(frame[layout.symbol], first, faults)
+    good = ~np.isnat(day) & (column >= 0)
+    dates = np.unique(day[good])
+    _warn_of_order(day, column, symbols, first, faults)
+    require_room(path, len(dates), max(1, len(symbols)), len(layout.fields), free)
+    places = np.searchsorted(dates, day[good]) * len(symbols) + column[good]
+    numbers = np.flatnonzero(good) + first
+    rows = np.zeros((len(dates), len(symbols)), dtype=np.int64)
+    rows.ravel()[places[::-1]] = numbers[::-1]  # of several rows the first stays
+    _refuse_doubles(places, numbers, rows, dates, symbols, faults)
+    sheet = Sheet(dates, symbols, rows)
+
+    def spread(values: Matrix, missing: float) -> Matrix:
+        matrix = np.full(rows.shape, missing, dtype=values.dtype)
+        matrix.ravel()[places] = values[good]
+        return matrix
+
+    for name_in_file, name in layout.fields:
+        _refuse_twice(sheet, name, name_in_file, faults)
+        _take(sheet, name, frame[name_in_file], table, faults, spread)
+    return sheet
+
+
+def _refuse_twice(sheet: Sheet, name: str, column: str, faults: Faults) -> None:
+    if name in sheet.columns:
+        faults.error(f"the columns {sheet.columns[name]!r} and {column!r} both mean {name}")
+    sheet.columns[name] = column
+
+
+def _take(
+    sheet: Sheet,
+    name: str,
+    series: pl.Series,
+    table: Table,
+    faults: Faults,
+    spread: Callable[[Matrix, float], Matrix],
+) -> None:
+    """Put one column into the sheet as what it is: the universe, a grouping or a field."""
+    comma = table.decimal_comma
+    if name == "universe":
+        sheet.universe = spread(cells.flags(series, table.first_row, faults), 0)
+    elif is_group(series, name, comma=comma):
+        names, codes = cells.groups(series)
+        sheet.groups[name], sheet.group_names[name] = spread(codes, -1), names
+    else:
+        values = cells.numbers(series, table.first_row, faults, decimal_comma=comma)
+        sheet.fields[name] = spread(values, np.nan)
+
+
+def _refuse_doubles(
+    places: Rows, numbers: Rows, rows: Rows, dates: cells.Days, symbols: tuple[str, ...], faults: Faults
+) -> None:
+    if len(places) == np.count_nonzero(rows):
+        return
+    doubles = np.flatnonzero(rows.ravel()[places] != numbers)
+
+    def sentence(i: int) -> str:
+        d, s = divmod(int(places[i]), len(symbols))
+        return (
+            f"row {numbers[i]}: {symbols[s]} on {dates[d]} is there already, in row {rows.ravel()[places[i]]} "
+            "(columns date and symbol)"
+        )
+
+    faults.errors_at(
+        (sentence(int(i)) for i in doubles),
+        len(doubles),
+        "rows repeat a date and symbol",
+        hint="Keep one row for each date and symbol.",
+    )
+
+
+def _warn_of_order(
+    day: cells.Days, column: cells.Codes, symbols: tuple[str, ...], first: int, faults: Faults
+) -> None:
+    """Warn of dates that run backwards, unless the rows are sorted by symbol and then by date."""
+    known = ~np.isnat(day)
+    back = np.flatnonzero((day[1:] < day[:-1]) & known[1:] & known[:-1])
+    if not len(back):
+        return
+    within = back[column[back] == column[back + 1]]
+    changes = np.count_nonzero(column[1:] != column[:-1])
+    if not len(within) and changes < len(symbols):
+        return  # one symbol after the other, each in order
+    i = int(within[0] if len(within) else back[0])
+    faults.warn(
+        f"row {first + i + 1}, column date: {day[i + 1]} comes after {day[i]}; the rows are not sorted "
+        f"({len(back)} places), and are put in order"
+    )
+
+
+# --- wide ------------------------------------------------------------------------------------------------------------
+
+
+def _wide(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -> Sheet | None:
+    frame, first = table.frame, table.first_row
+    day = cells.days(frame[layout.date], first, faults)
+    symbols = cells.in_order({symbol for _, _, symbol in layout.cells})
+    names = list(dict.fromkeys(name for _, name, _ in layout.cells))
+    require_room(path, len(day), len(symbols), len(names), free)
+    order = np.argsort(day, kind="stable")
+    dates = day[order]
+    for i in np.flatnonzero(dates[1:] == dates[:-1]):
+        faults.error(
+            f"row {order[i + 1] + first}, column {layout.date}: {dates[i]} is there already, in row "
+            f"{order[i] + first}",
+            hint="Keep one row for each date.",
+        )
+    _warn_of_order(day, np.zeros(len(day), dtype=np.int32), symbols, first, faults)
+    rows = np.repeat((order + first)[:, None], len(symbols), axis=1)
+    sheet = Sheet(dates, symbols, rows)
+    if len(names) == 1 and all(column == symbol for column, _, symbol in layout.cells):
+        faults.warn("each column is taken as the close of the symbol it is named after")
+    where = {symbol: i for i, symbol in enumerate(symbols)}
+    for name in names:
+        own = [(column, where[symbol]) for column, other, symbol in layout.cells if other == name]
+        sheet.columns[name] = own[0][0]
+        sheet.cell_columns |= {(name, symbols[place]): column for column, place in own}
+        stacked = pl.concat([_textual(frame[column]) for column, _ in own]).alias(name)
+        if name not in GROUPS and (
+            name in number_names() or cells.looks_numeric(stacked, decimal_comma=table.decimal_comma)
+        ):
+            _wide_field(sheet, name, frame, own, order, table, faults)
+        else:
+            _wide_groups(sheet, name, stacked, own, order)
+    return sheet
+
+
+def _textual(series: pl.Series) -> pl.Series:
+    return series.cast(pl.String)
+
+
+def _wide_field(
+    sheet: Sheet,
+    name: str,
+    frame: pl.DataFrame,
+    own: list[tuple[str, int]],
+    order: Rows,
+    table: Table,
+    faults: Faults,
+) -> None:
+    matrix = np.full(sheet.rows.shape, np.nan)
+    for column, place in own:
+        values = cells.numbers(frame[column], table.first_row, faults, decimal_comma=table.decimal_comma)
+        matrix[:, place] = values[order]
+    if name == "universe":
+        sheet.universe = matrix == 1.0
+    else:
+        sheet.fields[name] = matrix
+
+
+def _wide_groups(
+    sheet: Sheet, name: str, stacked: pl.Series, own: list[tuple[str, int]], order: Rows
+) -> None:
+    names, codes = cells.groups(stacked)
+    matrix = np.full(sheet.rows.shape, -1, dtype=np.int32)
+    for (_, place), part in zip(own, np.split(codes, len(own)), strict=True):
+        matrix[:, place] = part[order]
+    sheet.groups[name], sheet.group_names[name] = matrix, names

@@ -1,0 +1,186 @@
+"""Columns of cells to numbers, days, symbols and group codes; what cannot be read is a fault with its row and column."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from generator.backtest.loading.faults import Faults
+
+Days = npt.NDArray[np.datetime64]
+Numbers = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int32]
+
+_MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-", ".")
+_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%b-%Y", "%Y.%m.%d")
+_AMBIGUOUS = {"%m/%d/%Y", "%d/%m/%Y"}
+_FIRST, _LAST = 18000101, 22001231
+_EPOCHS: tuple[tuple[float, Literal["s", "ms", "us", "ns"]], ...] = (
+    (5e9, "s"),
+    (5e12, "ms"),
+    (5e15, "us"),
+    (1e19, "ns"),
+)
+_WHOLE = r"^(0|[1-9]\d*)$"
+_MOSTLY = 0.5
+
+
+def _places(bad: pl.Series) -> Sequence[int]:
+    found: Sequence[int] = bad.arg_true().to_list()
+    return found
+
+
+def _clean(cells: pl.Series) -> pl.Series:
+    """Return texts without space around them, null for what means a missing value."""
+    text = cells.cast(pl.String).str.strip_chars()
+    return text.set(text.str.to_lowercase().is_in(list(_MISSING)), None)
+
+
+def numbers(cells: pl.Series, first_row: int, faults: Faults, *, decimal_comma: bool = False) -> Numbers:
+    """Return a column's numbers, NaN for what is missing; a cell that is none is an error."""
+    if cells.dtype == pl.Boolean or cells.dtype.is_numeric() or cells.dtype.is_decimal():
+        return _floats(cells)
+    if cells.dtype == pl.Null:
+        return np.full(len(cells), np.nan)
+    if cells.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        faults.error(f"column {cells.name}: it holds {cells.dtype}, not numbers")
+        return np.full(len(cells), np.nan)
+    text = _clean(cells)
+    values = as_numbers(text, decimal_comma=decimal_comma)
+    bad = _places(text.is_not_null() & values.is_null())
+    if bad:
+        hint = "Decimal commas are understood in files that are separated by semicolons or tabs."
+        faults.errors_at(
+            (f"row {first_row + i}, column {cells.name}: {text[i]!r} is no number" for i in bad),
+            len(bad),
+            f"cells of column {cells.name} are no numbers",
+            hint=hint if "," in str(text[bad[0]]) else "",
+        )
+    return _floats(values)
+
+
+def as_numbers(text: pl.Series, *, decimal_comma: bool) -> pl.Series:
+    """Return texts as numbers, null where they are none."""
+    if decimal_comma:
+        text = text.str.replace(",", ".", literal=True)
+    return text.cast(pl.Float64, strict=False)
+
+
+def looks_numeric(cells: pl.Series, *, decimal_comma: bool) -> bool:
+    """Say whether most of a column's known cells are numbers; one without any is."""
+    if cells.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return True
+    text = _clean(cells)
+    known = len(text) - text.null_count()
+    return len(text) - as_numbers(text, decimal_comma=decimal_comma).null_count() >= _MOSTLY * known
+
+
+def _floats(cells: pl.Series) -> Numbers:
+    return cells.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def days(cells: pl.Series, first_row: int, faults: Faults) -> Days:
+    """Return a column's days; whatever is none is an error. Times of the day are cut off."""
+    kind = cells.dtype
+    if kind == pl.Date:
+        found = cells
+    elif isinstance(kind, pl.Datetime):
+        found = cells.dt.replace_time_zone(None).dt.date()
+    elif kind.is_numeric():
+        found = _days_of_numbers(cells)
+    elif kind in (pl.String, pl.Categorical, pl.Enum):
+        found = _days_of_texts(cells.cast(pl.String).str.strip_chars(), faults)
+    else:
+        faults.error(f"column {cells.name}: it holds {kind}, not dates")
+        return np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[D]")
+    bad = _places(found.is_null())
+    faults.errors_at(
+        (f"row {first_row + i}, column {cells.name}: {_shown(cells[i])} is no date" for i in bad),
+        len(bad),
+        f"cells of column {cells.name} are no dates",
+        hint="Write dates as 2020-01-31 or 20200131.",
+    )
+    return found.cast(pl.Date).to_numpy().astype("datetime64[D]")
+
+
+def _shown(cell: object) -> str:
+    return "an empty cell" if cell is None or cell == "" else repr(cell)
+
+
+def _days_of_numbers(cells: pl.Series) -> pl.Series:
+    """Read yyyymmdd, or seconds (to nanoseconds) since 1970 where all of it is too large for that."""
+    whole = cells.cast(pl.Float64).fill_nan(None)
+    least = whole.min()
+    if isinstance(least, float) and least > _LAST:
+        most = whole.max()
+        assert isinstance(most, float)
+        unit = next((unit for bound, unit in _EPOCHS if most < bound), _EPOCHS[-1][1])
+        return pl.from_epoch(cells.cast(pl.Int64, strict=False), time_unit=unit).cast(pl.Date)
+    dated = whole.is_between(_FIRST, _LAST) & (whole == whole.floor())
+    text = whole.set(~dated.fill_null(value=False), None).cast(pl.Int64).cast(pl.String)
+    return text.str.to_date("%Y%m%d", strict=False)
+
+
+def _days_of_texts(text: pl.Series, faults: Faults) -> pl.Series:
+    day = text.str.extract(r"^([^T ]+)(?:[T ]\d{1,2}:\d{2}.*)?$")
+    read = {form: day.str.to_date(form, strict=False) for form in _FORMATS}
+    best = max(read, key=lambda form: read[form].is_not_null().sum())
+    if best in _AMBIGUOUS:
+        american, other = (read[form].is_not_null().sum() for form in ("%m/%d/%Y", "%d/%m/%Y"))
+        if american == other:
+            faults.error(
+                f"column {text.name}: {day[0]!r} may be month/day or day/month, and no row decides it",
+                hint="Write dates as 2020-01-31.",
+            )
+    return read[best]
+
+
+def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str, ...], Codes]:
+    """Return the symbols in order and each row's number among them; whole numbers are in order of size."""
+    text = _whole(cells).cast(pl.String).str.strip_chars()
+    bad = _places(text.is_null() | (text == ""))
+    faults.errors_at(
+        (f"row {first_row + i}, column {cells.name}: the symbol is missing" for i in bad),
+        len(bad),
+        "rows have no symbol",
+    )
+    return _coded(text)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names in order: by size if all are whole numbers, else by letters."""
+    text = pl.Series(sorted(set(names)), dtype=pl.String)
+    if len(text) and text.str.contains(_WHOLE).all() and text.str.len_chars().max() < 19:  # type: ignore[operator]  # noqa: PLR2004
+        return tuple(sorted(text.to_list(), key=int))
+    return tuple(text.to_list())
+
+
+def _coded(text: pl.Series) -> tuple[tuple[str, ...], Codes]:
+    names = in_order(text.drop_nulls().unique().to_list())
+    codes = text.cast(pl.Enum(names)).to_physical().cast(pl.Int32).fill_null(-1)
+    return names, codes.to_numpy().astype(np.int32, copy=False)
+
+
+def groups(cells: pl.Series) -> tuple[tuple[str, ...], Codes]:
+    """Return the names of a column's groups in order and each row's code, -1 for none."""
+    return _coded(_clean(_whole(cells)))
+
+
+def _whole(cells: pl.Series) -> pl.Series:
+    """Return numbers as integers where all of them are whole: a column with a gap has come as floats."""
+    if not cells.dtype.is_float():
+        return cells
+    known = cells.fill_nan(None)
+    whole = known.cast(pl.Int64, strict=False)
+    return whole if (whole.cast(pl.Float64) == known).fill_null(value=True).all() else known
+
+
+def flags(cells: pl.Series, first_row: int, faults: Faults) -> npt.NDArray[np.bool_]:
+    """Return a column's truths: true or 1; what is missing is false."""
+    if cells.dtype == pl.String:
+        lower = cells.str.strip_chars().str.to_lowercase()
+        cells = lower.replace({"true": "1", "false": "0"}).alias(cells.name)
+    inside: npt.NDArray[np.bool_] = numbers(cells, first_row, faults) == 1.0
+    return inside
