@@ -43,7 +43,10 @@ def _line(upper: Any, lower: Any, expression: str, performance: Performance) -> 
     total = 2 * np.cumsum(performance.pnl)
     fall = total - np.maximum(np.maximum.accumulate(total), 0.0) if len(total) else total
     figures = performance.figures
-    label = f"{_short(expression)}  (Sharpe {figures.sharpe:.2f}, turnover {figures.turnover:.1%})"
+    found = (
+        f"Sharpe {figures.sharpe:.2f}, turnover {figures.turnover:.1%}" if figures.days else "no positions"
+    )
+    label = f"{_short(expression)}  ({found})"
     [line] = upper.plot(performance.dates, total, linewidth=1.2, label=_plain(label))
     lower.fill_between(performance.dates, fall, 0.0, color=line.get_color(), alpha=0.35, linewidth=0)
 

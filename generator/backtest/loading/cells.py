@@ -23,6 +23,7 @@ _EPOCHS: tuple[tuple[float, Literal["s", "ms", "us", "ns"]], ...] = (
     (5e15, "us"),
     (1e19, "ns"),
 )
+_NUMBER_DAY = r"^\d{8,19}(\.0*)?$"
 _WHOLE = r"^(0|[1-9]\d*)$"
 _MOSTLY = 0.5
 
@@ -62,7 +63,8 @@ def numbers(cells: pl.Series, first_row: int, faults: Faults, *, decimal_comma: 
 
 
 def as_numbers(text: pl.Series, *, decimal_comma: bool) -> pl.Series:
-    """Return texts as numbers, null where they are none."""
+    """Return texts as numbers, null where they are none; true and false are 1 and 0."""
+    text = text.str.to_lowercase().replace({"true": "1", "false": "0"})
     if decimal_comma:
         text = text.str.replace(",", ".", literal=True)
     return text.cast(pl.Float64, strict=False)
@@ -124,6 +126,8 @@ def _days_of_numbers(cells: pl.Series) -> pl.Series:
 
 
 def _days_of_texts(text: pl.Series, faults: Faults) -> pl.Series:
+    if text.str.contains(_NUMBER_DAY).fill_null(value=True).all():
+        return _days_of_numbers(text.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False))
     day = text.str.extract(r"^([^T ]+)(?:[T ]\d{1,2}:\d{2}.*)?$")
     read = {form: day.str.to_date(form, strict=False) for form in _FORMATS}
     best = max(read, key=lambda form: read[form].is_not_null().sum())
@@ -179,8 +183,5 @@ def _whole(cells: pl.Series) -> pl.Series:
 
 def flags(cells: pl.Series, first_row: int, faults: Faults) -> npt.NDArray[np.bool_]:
     """Return a column's truths: true or 1; what is missing is false."""
-    if cells.dtype == pl.String:
-        lower = cells.str.strip_chars().str.to_lowercase()
-        cells = lower.replace({"true": "1", "false": "0"}).alias(cells.name)
     inside: npt.NDArray[np.bool_] = numbers(cells, first_row, faults) == 1.0
     return inside
