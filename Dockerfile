@@ -23,7 +23,7 @@ RUN /opt/tools/bin/pip --python /opt/venv/bin/python install --quiet --require-h
  && rm -rf /opt/venv/include /opt/venv/share
 COPY . .
 # Compiled here, since nothing can be written to a read-only root. A CPU of another kind compiles the kernels anew, into
-# the volume; see docker/entry.sh.
+# the volume; see container/entry.sh.
 RUN ln -s /var/lib/fleet var \
  && /opt/venv/bin/python -m compileall -q . \
  && if [ "${LOCK}" = runtime ]; then NUMBA_CACHE_DIR=/opt/numba /opt/venv/bin/python -m generator.backtest.warm; fi \
@@ -55,5 +55,5 @@ VOLUME /var/lib/fleet
 USER fleet
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "fleet.health"]
-ENTRYPOINT ["/opt/model-fleet/docker/entry.sh"]
+ENTRYPOINT ["/opt/model-fleet/container/entry.sh"]
 CMD ["python", "-m", "fleet"]

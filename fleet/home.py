@@ -72,7 +72,7 @@ class Home:
     @property
     def generator_file(self) -> Path:
         """Return the generator's heartbeat, `generator.json`."""
-        return self.run / "generator.json"
+        return self.heartbeat("generator")
 
     @property
     def pause_file(self) -> Path:
@@ -88,6 +88,10 @@ class Home:
     def kind_file(self) -> Path:
         """Return the mark of what the home belongs to: a real fleet or a stand-in one."""
         return self.path / "home.json"
+
+    def heartbeat(self, program: str) -> Path:
+        """Return the file in which a program shows signs of life."""
+        return self.run / f"{program}.json"
 
     def program_lock(self, program: str) -> Path:
         """Return the lock that a program holds for life."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from fleet.errors import FleetError, StateError
 from fleet.events import EventKind
 from fleet.facts import Tick, VerifyEnded
+from fleet.health import beat
 from fleet.logs import fields
 from fleet.model import FleetState, Hold, Phase, Switch
 from fleet.policy import decide
@@ -275,7 +276,14 @@ class Monitor:
         """Look at what is due: the grouper's deadlines, holds, probes, a verify that waits for too long."""
         interval = self._parts.settings.policy.check_interval
         self._next_check = self._parts.clock.monotonic() + interval
+        self._beat(interval)
         self._act(self._parts.store.update(self._after_time))
+
+    def _beat(self, interval: Seconds) -> None:
+        try:
+            beat(self._parts.home, "monitor", now=self._parts.clock.time(), within=interval)
+        except OSError as error:
+            _log.error("heartbeat.not_written", extra=fields(reason=error.strerror))
 
     def _deadlines(self, state: FleetState) -> list[float]:
         grouper = deadline(state, self._context())

@@ -1,0 +1,70 @@
+"""`python -m fleet.health`: whether a fleet works, for a container's health check; quick, and it changes nothing.
+
+A fleet works when each of its programs is RUNNING and those that show signs of life show fresh ones: a program that
+hangs is RUNNING all the same. Whether Ollama answers is not asked: a fleet that waits for it works as it should.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from fleet.errors import FleetError
+from fleet.files import replace_text
+from fleet.home import Home, find_home, read_json
+from fleet.supervisor import ProgramInfo, ProgramState, Supervisor
+from fleet.units import Seconds
+
+LATE: Seconds = 30.0
+"""How long after its time a sign of life may come: a busy machine is no fault."""
+
+_PATIENCE: Seconds = 5.0
+
+
+def beat(home: Home, program: str, *, now: float, within: Seconds) -> None:
+    """Leave a sign of life, and the time by which the next one comes; raise OSError."""
+    text = f'{{"pid": {os.getpid()}, "heartbeat": {now}, "next": {now + within}}}\n'
+    replace_text(home.heartbeat(program), text)
+
+
+def problems(
+    programs: Sequence[ProgramInfo], beats: Mapping[str, Mapping[str, object] | None], now: float
+) -> Iterator[str]:
+    """Tell what is wrong, a sentence each: of every program, and of the signs of life that were looked for (pure).
+
+    A sign of life from the future counts as fresh: clocks are set back.
+    """
+    if not programs:
+        yield "supervisord has no programs"
+    for program in programs:
+        if program.state is not ProgramState.RUNNING:
+            yield f"{program.name} is {program.state.name}"
+        elif program.name in beats:
+            row = beats[program.name] or {}
+            last = row.get("heartbeat")
+            due = row.get("next", last)
+            if not isinstance(last, (int, float)) or not isinstance(due, (int, float)):
+                yield f"{program.name} has shown no sign of life"
+            elif now > due + LATE:
+                yield f"{program.name} has shown no sign of life for {now - last:.0f} s"
+
+
+def look(home: Home, now: float) -> list[str]:
+    """Return what is wrong with the fleet of this home."""
+    try:
+        programs = Supervisor(home.socket, timeout=_PATIENCE).programs()
+    except FleetError as error:
+        return [error.message]
+    beats = {name: read_json(home.heartbeat(name)) for name in ("monitor", "generator")}
+    return list(problems(programs, beats, now))
+
+
+def main() -> int:
+    """Print what was found; return 0 for a fleet that works, else 1."""
+    found = look(find_home(os.environ), time.time())
+    sys.stdout.write("; ".join(found or ["healthy"]) + "\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
