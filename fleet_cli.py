@@ -25,7 +25,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, scan_bar, show
+from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
 from cli.fleet import Fleet
 from fleet.errors import FleetError
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.config import find_config, load_settings
-from fleet.errors import FleetError, SupervisorError
+from fleet.errors import ConfigError, FleetError, SupervisorError
 from fleet.files import replace_text
 from fleet.home import ROOT, FleetFile, Home, find_home, read_json
 from fleet.output import prepare_output
