@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fleet.clock import Clock, SystemClock
 from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, LogLine, Since, keep_all
-from monitor.sources.engine import Container, Engine, EngineError
+from monitor.sources.engine import Container, Engine, EngineError, GoneError
 from monitor.sources.frames import BrokenStreamError
 from monitor.sources.ledger import Ledger
 from monitor.sources.pace import Pace
@@ -67,6 +67,10 @@ class DockerSource:
             while not self._waker.is_set:
                 try:
                     yield from self._attend(self._connected())
+                except GoneError as error:  # who has the name now, if anyone, is asked next
+                    if self._failures >= len(RETRIES):
+                        yield from self._tell_away(error.reason, error.hint)
+                    self._retry_later()
                 except EngineError as error:
                     yield from self._tell_away(error.reason, error.hint)
                     self._disconnect()

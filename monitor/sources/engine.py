@@ -39,6 +39,10 @@ class EngineError(Exception):
         self.hint = hint
 
 
+class GoneError(EngineError):
+    """The container was removed, or is being removed; another may take its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """What there is to know of a container.
@@ -232,6 +236,8 @@ def _check(response: requests.Response) -> None:
         message = str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
         message = response.reason or str(response.status_code)
+    if response.status_code in (requests.codes.not_found, requests.codes.conflict):
+        raise GoneError(message[:300], _HINT_ENGINE)
     hint = _HINT_ENGINE
     if response.status_code in (requests.codes.forbidden, requests.codes.unauthorized):
         hint = "Let the proxy pass GET /containers/NAME/json and /containers/NAME/logs."

@@ -36,7 +36,8 @@ class Session:
         self._container = container
         self._ledger = ledger
         self._keep = keep
-        self._reader = StampedReader(ledger, keep, terminal=container.terminal)
+        rotates = container.rotates_at is not None
+        self._reader = StampedReader(ledger, keep, terminal=container.terminal, repeats=rotates)
         self._checked = self._verified = self._heard = now
         self._unverified = 0  # bytes
         self.stream = engine.follow(name, ledger.since)

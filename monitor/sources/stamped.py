@@ -13,10 +13,15 @@ from monitor.sources.stamps import SECOND, parse_stamp
 
 
 class StampedReader:
-    """Reads one answer of the Engine, which begins where the ledger says."""
+    """Reads one answer of the Engine, which begins where the ledger says.
 
-    def __init__(self, ledger: Ledger, keep: Keep, *, terminal: bool) -> None:
+    `repeats` tells that it may hold lines twice: an Engine that rotates a log goes back in it now and then.
+    """
+
+    def __init__(self, ledger: Ledger, keep: Keep, *, terminal: bool, repeats: bool = False) -> None:
         self._count = 0
+        self._repeats = repeats
+        self._newest = 0
         self._ledger = ledger
         self._keep = keep
         self._terminal = terminal
@@ -83,6 +88,9 @@ class StampedReader:
         if cut and not passes(text, self._keep):
             return None
         known = entry(self._ledger.last if stamp is None else stamp, text)
+        if self._repeats and known[0] <= self._newest:
+            self.look_again()
+        self._newest = known[0]
         if not self._overlap.done and self._overlap.covers(known):
             return None
         self._ledger.record(known)

@@ -1,0 +1,20 @@
+"""What every log source promises, by the docker source on a real Engine."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine import Engine
+from tests.engine_world import EngineTerminalWorld, EngineWorld
+from tests.source_contract import SourceContract
+
+
+@pytest.fixture(params=[EngineWorld, EngineTerminalWorld], ids=["frames", "terminal"])
+def world(request: pytest.FixtureRequest, engine: Engine) -> Iterator[EngineWorld]:
+    made: EngineWorld = request.param(engine)
+    yield made
+    made.close()
+
+
+class TestSourceOnEngine(SourceContract):
+    """Each promise over each kind of stream."""
