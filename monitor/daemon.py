@@ -58,7 +58,8 @@ class Stream:
 
     pump: Pump
     committed: Cursor | None
-    away: bool = False
+    away: Away | None = None
+    told: bool = True
 
 
 @dataclass(slots=True)
@@ -130,7 +131,7 @@ class Monitor:
             old.pump.close()
         cursor = state.cursors.get(origin)
         pump = Pump(origin, self._open_source(origin), cursor, self._inbox)
-        self._streams[origin] = Stream(pump, cursor, away=old.away if old else False)
+        self._streams[origin] = Stream(pump, cursor, old.away, old.told) if old else Stream(pump, cursor)
         self._pending[origin] = Pending()
         pump.start()
 
@@ -142,6 +143,7 @@ class Monitor:
         except queue.Empty:
             pass
         try:
+            self._report_source(self._streams[LOG])
             self._commit()
             if self._parts.clock.monotonic() >= self._next_check:
                 self._check()
@@ -174,33 +176,33 @@ class Monitor:
                 self._source_broken(stream, item)
 
     def _source_away(self, stream: Stream, item: Away) -> None:
-        name, now = stream.pump.source.name, self._parts.clock.time()
+        name = stream.pump.source.name
         _log.warning("source.away", extra=fields(source=name, reason=item.reason, hint=item.hint))
-        if stream.pump.origin != LOG or stream.away:
-            return
-        stream.away = True
-
-        def change(state: FleetState) -> FleetState:
-            away = {"since": now, "reason": item.reason, "hint": item.hint}
-            state = replace(state, watch={**state.watch, "source_away": away})
-            return state.tell(now, EventKind.SOURCE_AWAY, source=name, reason=item.reason)
-
-        self._parts.store.update(change)
+        stream.away, stream.told = item, False
 
     def _source_back(self, stream: Stream) -> None:
-        name, now = stream.pump.source.name, self._parts.clock.time()
-        _log.info("source.followed", extra=fields(source=name))
-        if stream.pump.origin != LOG:
+        _log.info("source.followed", extra=fields(source=stream.pump.source.name))
+        stream.away, stream.told = None, False
+
+    def _report_source(self, stream: Stream) -> None:
+        """Have the state say whether the log is away, why, and since when, also over a restart of ours."""
+        if stream.told:
             return
-        stream.away = False
+        name, now, away = stream.pump.source.name, self._parts.clock.time(), stream.away
 
         def change(state: FleetState) -> FleetState:
-            if "source_away" not in state.watch:
-                return state
+            was = state.watch.get("source_away")
             watch = {key: value for key, value in state.watch.items() if key != "source_away"}
-            return replace(state, watch=watch).tell(now, EventKind.SOURCE_BACK, source=name)
+            if away is None:
+                state = replace(state, watch=watch)
+                return state.tell(now, EventKind.SOURCE_BACK, source=name) if was else state
+            since = was.get("since", now) if isinstance(was, dict) else now
+            watch["source_away"] = {"since": since, "reason": away.reason, "hint": away.hint}
+            state = replace(state, watch=watch)
+            return state if was else state.tell(now, EventKind.SOURCE_AWAY, source=name, reason=away.reason)
 
         self._parts.store.update(change)
+        stream.told = True
 
     def _source_broken(self, stream: Stream, error: Exception) -> None:
         """Say why a source cannot be followed, and try it anew from the state's cursor a little later."""

@@ -1,27 +1,18 @@
 """Whatever happens to container, daemon and monitor: as many incidents as failures were printed."""
 
-import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from fleet.events import EventKind
-from fleet.home import ROOT, FleetFile, Home
 from monitor.detector import Detector
 from monitor.sources.stamps import parse_stamp
-from state.history import read_history
-from state.store import read_state
 from tests.engine import PrivateEngine
 from tests.engine_world import EngineWorld
 from tests.fleet_process import eventually
+from tests.monitor_process import MonitorProcess, running_monitor
 
 CORPUS = Path(__file__).parents[1] / "data" / "corpus"
 HEALTHY = (CORPUS / "log-healthy.txt").read_text("utf-8").splitlines()
@@ -32,79 +23,6 @@ ORDINARY = [line for line in HEALTHY if not list(DETECTOR.candidates(f"{line}\n"
 
 EPISODES = [json.loads(line) for line in (CORPUS / "episodes.jsonl").read_text("utf-8").splitlines()]
 """Each is the end of another server's log, so each stands behind a server's start here."""
-SETTINGS = """
-[policy]
-threshold = 1000
-window = "6h"
-check_interval = "1s"
-"""
-
-
-class MonitorProcess:
-    """The real monitor, without an Ollama and a supervisord; what it finds stands in its history."""
-
-    def __init__(self, folder: Path, log_source: str) -> None:
-        self.home = Home(folder / "home")
-        self.home.create()
-        config = folder / "fleet.toml"
-        config.write_text(SETTINGS)
-        nobody = "http://127.0.0.1:9"
-        FleetFile("docker", nobody, log_source, str(config), str(self.home.socket), time.time()).write(
-            self.home
-        )
-        self._output = folder / "out"
-        self._child: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._output.open("ab") as output:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "monitor"],
-                cwd=ROOT,
-                env={**os.environ, "FLEET_HOME": str(self.home.path)},
-                stdout=output,
-                stderr=output,
-            )
-
-    def kill(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
-            self._child = None
-
-    def output(self) -> str:
-        return self._output.read_text(errors="replace")[-4000:]
-
-    def read_to(self) -> int:
-        """Return the stamp of the last line that the state has been written for."""
-        state = read_state(self.home)
-        cursor = state.cursors.get("log") if state else None
-        last = cursor.get("last") if cursor else None
-        return last if isinstance(last, int) else 0
-
-    def has_joined(self) -> bool:
-        """Tell whether the state says from where on the log is followed."""
-        state = read_state(self.home)
-        return state is not None and "log" in state.cursors
-
-    def told(self) -> str:
-        """Return the incidents that were found, to show where a test fails."""
-        found = [e for e in read_history(self.home.history) if e.kind is EventKind.INCIDENT]
-        return "\n".join(str(dict(event.fields))[:300] for event in found) + self.output()
-
-    def incidents(self) -> list[int]:
-        """Return the numbers of the incidents in the history."""
-        return [e.number for e in read_history(self.home.history) if e.kind is EventKind.INCIDENT]
-
-
-@contextlib.contextmanager
-def monitor_of(world: EngineWorld) -> Iterator[MonitorProcess]:
-    with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as folder:
-        monitor = MonitorProcess(Path(folder), f"docker:{world.container_name}")
-        monitor.start()
-        try:
-            yield monitor
-        finally:
-            monitor.kill()
 
 
 def encoded(lines: list[str]) -> bytes:
@@ -152,7 +70,7 @@ def test_incidents_are_exactly_what_was_printed(private_engine: PrivateEngine) -
     random.shuffle(kinds)
     world = EngineWorld(private_engine, restart_policy={"Name": "always"})
     try:
-        with monitor_of(world) as monitor:
+        with running_monitor(f"docker:{world.container_name}") as monitor:
             eventually(monitor.has_joined, what=monitor.output())
             printed = 0
             for kind in kinds:
