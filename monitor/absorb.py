@@ -15,6 +15,7 @@ from fleet.memory_text import is_memory_error
 from fleet.model import FleetState
 from fleet.policy import decide
 from fleet.rules import Rules
+from fleet.units import Seconds
 from monitor.detector import Detector
 from monitor.grouping.advance import advance, next_deadline
 from monitor.grouping.model import (
@@ -34,18 +35,24 @@ from monitor.grouping.model import (
 )
 from monitor.grouping.model import Rules as GroupRules
 from monitor.grouping.state import GroupState
+from monitor.hanging import HangState, after_call
 from monitor.signals import Cause
 from monitor.sources.base import LogLine
+from monitor.spill import SpillState, server_started
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What absorbing goes by: the time, the rules, the detector, and the tags of weights by their digests."""
+    """What absorbing goes by: the time, the rules, the detector, and the tags of weights by their digests.
+
+    `first_token` is how long the generator waits for an answer to begin.
+    """
 
     now: float
     rules: Rules
     detector: Detector
     tags: Mapping[str, str] = field(default_factory=dict)
+    first_token: Seconds = 360.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,22 @@ def absorb_calls(state: FleetState, calls: Iterable[Call], context: Context) -> 
             call.ended, call.switches, call.answered, is_memory_error(call.error), call.error[:200]
         )
         state = decide(state, fact, context.now, context.rules).state
+        state = _note_wait(state, call, context)
     return state
+
+
+def _note_wait(state: FleetState, call: Call, context: Context) -> FleetState:
+    """Note whether a call waited in vain, for whoever asks Ollama whether it hangs."""
+    before = HangState.of(state.watch)
+    after = after_call(
+        before,
+        started=call.started,
+        ended=call.ended,
+        status=call.status,
+        answered=call.answered,
+        limit=context.first_token,
+    )
+    return state if after == before else _watch(state, hanging=after.to_json())
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
@@ -156,7 +178,8 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
         case GpuFound():
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
-            return _watch(state, gpu=None)
+            spill = server_started(SpillState.from_json(state.watch.get("spill")))
+            return _watch(state, gpu=None, spill=spill.to_json(), hanging=None)
         case LoadFinished() if outcome.loaded:
             return _watch(state, loaded=outcome.time)
         case _:

@@ -94,8 +94,8 @@ class Monitor:
         self._unloading = 0
         switcher = Switcher(parts, lambda: knowledge()[0])
         self._worker = SwitchWorker(parts, switcher, after=self.nudge)
-        self._vram = VramWatch(parts, switcher, knowledge, after=self.nudge)
-        self._loaded: object = None
+        self._vram = VramWatch(parts, switcher, knowledge, before_unload=self._note_unload, after=self.nudge)
+        self._reasons: tuple[object, object] = (None, None)
 
     def stop(self) -> None:
         """End the loop; safe to call from a signal handler."""
@@ -270,7 +270,8 @@ class Monitor:
 
     def _context(self) -> Context:
         rules, tags = self._knowledge()
-        return Context(self._parts.clock.time(), rules, self._detector, tags)
+        first_token = self._parts.settings.ollama.first_token_timeout
+        return Context(self._parts.clock.time(), rules, self._detector, tags, first_token)
 
     # What time brings
 
@@ -311,8 +312,9 @@ class Monitor:
         if state.switch is not None and state.switch.phase is not Phase.VERIFY:
             self._worker.wake()
             self._expect_unload(state.switch, state.current_model)
-        if state.watch.get("loaded") != self._loaded:
-            self._loaded = state.watch.get("loaded")
+        reasons = (state.watch.get("loaded"), state.watch.get("hanging"))
+        if reasons != self._reasons:
+            self._reasons = reasons
             self._vram.look()
         if state.hold != self._hold:
             self._mirror_hold(state.hold)
@@ -321,7 +323,10 @@ class Monitor:
         """Tell the grouper, once a switch, that the model in memory is about to be unloaded by us."""
         if switch.number != self._unloading:
             self._unloading = switch.number
-            self._parts.store.update(lambda state: absorb_unload(state, model, self._context()))
+            self._note_unload(model)
+
+    def _note_unload(self, model: str) -> None:
+        self._parts.store.update(lambda state: absorb_unload(state, model, self._context()))
 
     def _mirror_hold(self, hold: Hold | None) -> None:
         now = self._parts.clock.time()

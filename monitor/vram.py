@@ -1,4 +1,4 @@
-"""The thread that reads `/api/ps`: models that spilled silently, a GPU that was lost, an Ollama away."""
+"""The thread that looks at Ollama itself: where its models lie, whether it is away, whether it hangs."""
 
 import logging
 import threading
@@ -15,6 +15,7 @@ from fleet.model import FleetState
 from fleet.ollama import LoadedModel
 from fleet.policy import decide
 from fleet.units import Seconds
+from monitor.hanging import HangState, verdict
 from monitor.knowledge import Knowledge
 from monitor.pause import pause, resume
 from monitor.spill import (
@@ -39,11 +40,18 @@ class VramWatch:
     """Looks where the rung's model lies, every check interval and after each load."""
 
     def __init__(
-        self, parts: Parts, switcher: Switcher, knowledge: Knowledge, *, after: Callable[[], None]
+        self,
+        parts: Parts,
+        switcher: Switcher,
+        knowledge: Knowledge,
+        *,
+        before_unload: Callable[[str], None],
+        after: Callable[[], None],
     ) -> None:
         self._parts = parts
         self._switcher = switcher
         self._knowledge = knowledge
+        self._before_unload = before_unload
         self._after = after
         self._misses = 0
         self._wake = threading.Event()
@@ -82,6 +90,7 @@ class VramWatch:
             for outcome in self._judge(loaded, reloaded=False):
                 if isinstance(outcome, ReloadAndCheck):
                     self._reload_and_check()
+            self._look_for_hang()
         except FleetError as error:
             _log.warning("vram.not_judged", extra=fields(reason=error.message))
 
@@ -104,6 +113,29 @@ class VramWatch:
             self._parts.store.update(lambda state: state.tell(now, kind, **values))
         except FleetError as error:
             _log.warning("event.not_told", extra=fields(kind=kind.value, reason=error.message))
+        self._after()
+
+    # An Ollama that hangs
+
+    def _look_for_hang(self) -> None:
+        """Tell, where calls waited in vain, whether Ollama answers what it is asked of itself."""
+        waited = HangState.of(self._parts.store.read().watch)
+        if not waited.calls or waited.told:
+            return
+        try:
+            self._parts.ollama.tags(timeout=2.0)
+        except OllamaError:
+            return
+        now, limit = self._parts.clock.time(), self._parts.settings.ollama.first_token_timeout
+
+        def change(state: FleetState) -> FleetState:
+            after, reason = verdict(HangState.of(state.watch), limit, answers=True)
+            if reason is None:
+                return state
+            state = replace(state, watch={**state.watch, "hanging": after.to_json()})
+            return state.tell(now, EventKind.OLLAMA_HANGS, reason=reason)
+
+        self._parts.store.update(change)
         self._after()
 
     # Spill
@@ -168,6 +200,7 @@ class VramWatch:
             pause(parts.home, since=now, until=now + limit + 30.0, why=f"looking where {rung.label} fits")
             try:
                 self._switcher.wait_until_idle()
+                self._before_unload(rung.model)
                 parts.ollama.unload(rung.model, timeout=5.0)
                 body = {"model": rung.model, "options": dict(state.current_options)}
                 parts.ollama.generate(body, first_token=limit, stall=limit)
