@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The command line of a fleet: look in and take over.
 
     python fleet_cli.py status | watch | report | history | doctor | scan FILE…
@@ -237,7 +238,8 @@ def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: boo
 @fleet_command
 def doctor(fleet: Fleet, as_json: bool) -> None:
     """Check every part, with a hint for each fault; exit 1 if there is one."""
-    from cli.doctor import Health, examine
+    from cli.doctor import examine
+    from cli.finding import Health
 
     findings = examine(fleet)
     if as_json:

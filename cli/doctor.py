@@ -4,10 +4,9 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from cli.finding import Finding, Health
 from cli.fleet import Fleet, now
 from cli.gpu import cards
 from fleet.errors import FleetError, OllamaError
@@ -21,24 +20,6 @@ from state.store import read_state
 
 _STALE = 60.0
 _ROOM = GIGABYTE // 2
-
-
-class Health(StrEnum):
-    """How a check came out; only a fault makes `doctor` fail."""
-
-    SOUND = "ok"
-    WARNING = "warning"
-    FAULT = "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check saw, and what to do about it."""
-
-    part: str
-    health: Health
-    detail: str
-    hint: str = ""
 
 
 def examine(fleet: Fleet) -> list[Finding]:

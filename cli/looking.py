@@ -9,10 +9,10 @@ from typing import Any
 from fleet.errors import FleetError
 from fleet.units import Seconds
 
-PATIENCE: Seconds = 0.4
+PATIENCE: Seconds = 0.35
 """How long one part is waited for."""
 
-_SPARE: Seconds = 0.1
+_SPARE: Seconds = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.doctor import Finding, Health
+from cli.finding import Finding, Health
 from fleet.events import Event, EventKind, sentence
 from fleet.logs import plain_text
 from fleet.units import show_duration, show_size

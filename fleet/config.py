@@ -8,7 +8,6 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +116,8 @@ def read_settings(
 
 
 def _unknown(name: str, known: list[str], prefix: str) -> Problem:
+    from difflib import get_close_matches  # noqa: PLC0415  # only a fault needs it
+
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
     return Problem(f"{prefix}{name}", f"there is no such key; {hint}")

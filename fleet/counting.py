@@ -1,12 +1,15 @@
 """What counts against a rung: incidents since the last switch, within the window or in a row."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from fleet.facts import IncidentSeen
 from fleet.ladder import same_model
 from fleet.model import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase
 from fleet.rules import Rules
 from fleet.units import Seconds
+
+if TYPE_CHECKING:
+    from fleet.facts import IncidentSeen
 
 _KEPT = 200
 """More incidents than these are kept only where the threshold is higher still; the oldest go first."""
@@ -49,7 +52,7 @@ def recount(state: FleetState, now: float, rules: Rules) -> FleetState:
     return replace(state, vram_error_count=count(state, now, rules))
 
 
-def with_incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) -> FleetState:
+def with_incident(state: FleetState, incident: "IncidentSeen", now: float, rules: Rules) -> FleetState:
     """Return the state in which an incident counts."""
     counted = Counted(min(incident.time, now), incident.cause, incident.id)
     ids = (*state.counted_ids, incident.id)[-_KNOWN:]
@@ -64,7 +67,7 @@ def with_call(state: FleetState, *, answered: bool) -> FleetState:
     return replace(state, finished=finished, failed=failed)
 
 
-def why_not(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) -> str:
+def why_not(state: FleetState, incident: "IncidentSeen", now: float, rules: Rules) -> str:
     """Return why an incident does not count against the current rung, empty if it does."""
     if not incident.counts:
         return incident.reason or "does not count"
@@ -82,7 +85,7 @@ def why_not(state: FleetState, incident: IncidentSeen, now: float, rules: Rules)
     return _in_cool_down(state, incident, last)
 
 
-def _in_cool_down(state: FleetState, incident: IncidentSeen, last: PastSwitch) -> str:
+def _in_cool_down(state: FleetState, incident: "IncidentSeen", last: PastSwitch) -> str:
     """Tell the old model's last words by its name; a load that began since the switch is nobody's but ours.
 
     The same model may stand on both rungs, with other options: then only its load tells them apart.

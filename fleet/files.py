@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -12,6 +11,8 @@ def replace_text(path: Path, content: str, *, durable: bool = False) -> None:
     The new content is written beside the file, so that the rename stays within one file system. A `durable`
     write is on the disk when this returns: file, then folder.
     """
+    import tempfile  # noqa: PLC0415  # only who writes pays for it
+
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:

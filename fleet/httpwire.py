@@ -67,6 +67,32 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = connected
 
 
+class _TcpConnection(http.client.HTTPConnection):
+    """HTTP over TCP; a plain name is looked up as the bytes that it is, without a codec that takes 4 ms to load."""
+
+    def connect(self) -> None:
+        """Connect to the first address that answers."""
+        if not self.host.isascii():
+            super().connect()
+            return
+        error: OSError = OSError("the name has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            self.host.encode("ascii"), self.port, type=socket.SOCK_STREAM
+        ):
+            connected = socket.socket(family, kind, protocol)
+            try:
+                connected.settimeout(self.timeout)
+                connected.connect(address)
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as refused:
+                connected.close()
+                error = refused
+            else:
+                self.sock = connected
+                return
+        raise error
+
+
 @dataclass(slots=True)
 class HttpAnswer:
     """An answer over a connection of its own."""
@@ -129,7 +155,7 @@ class HttpWire:
     def _connection(self, timeout: Seconds) -> http.client.HTTPConnection:
         if self._secure:
             return http.client.HTTPSConnection(self._host, self._port, timeout=timeout)
-        return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        return _TcpConnection(self._host, self._port, timeout=timeout)
 
 
 def send(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> HttpAnswer:
@@ -145,7 +171,7 @@ def send(connection: http.client.HTTPConnection, method: str, path: str, body: o
         response = connection.getresponse()
     except TimeoutError as error:
         connection.close()
-        raise WireTimeoutError("no answer in time") from error
+        raise WireTimeoutError("nothing came") from error
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

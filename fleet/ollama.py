@@ -264,7 +264,8 @@ class Ollama:
 
     def _translated(self, error: WireError) -> OllamaError:
         if isinstance(error, WireTimeoutError):
-            return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}")
+            hint = "Is it stopped by a signal, or overloaded?"
+            return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=hint)
         return OllamaAwayError(
             f"Ollama at {self.url} is away: {error}", hint="Start it, or correct [ollama] url or OLLAMA_HOST."
         )
