@@ -110,15 +110,3 @@ def _redraw(line: str) -> None:
     """Put a line in the place of the last one; not by click, which takes its codes for colours."""
     sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
     sys.stderr.flush()
-
-
-def scan_bar() -> Callable[[int, int | None], None] | None:
-    """Return what shows how far a scan is to a person who looks."""
-    if not sys.stderr.isatty():
-        return None
-
-    def draw(done: int, total: int | None) -> None:
-        share = f"{done / total:.0%}" if total else f"{done >> 20} MB"
-        _redraw(f"{share}\r")
-
-    return draw

@@ -173,13 +173,24 @@ def describe(ready: Plan) -> str:
     return "\n".join(lines)
 
 
+def _take(ready: Plan) -> dict[str, str]:
+    """Make the home this start's; return the environment of supervisord and its programs."""
+    ready.home.create()
+    prepare_output()
+    try:
+        hold_home(ready.home)
+        return prepare(ready, os.environ, time.time())
+    except OSError as error:
+        raise FleetError(
+            f"the home {ready.home.path} cannot be written: {error.strerror}",
+            hint="Make room on its disk, or mend its permissions; one user runs all of a fleet.",
+        ) from error
+
+
 def run(explicit_config: str | None = None) -> None:
     """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot."""
     ready = plan(explicit_config, os.environ, Path.cwd())
-    ready.home.create()
-    prepare_output()
-    hold_home(ready.home)
-    environ = prepare(ready, os.environ, time.time())
+    environ = _take(ready)
     print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a start speaks
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]
     os.chdir(ROOT)
