@@ -228,7 +228,7 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
 def folded(line: str, width: int, indent: int = _LABEL) -> str:
     """Return a line broken between words at a terminal's width, what follows under `indent`; colours count nothing."""
     rows, room = [""], width
-    for number, word in enumerate(re.split(r"(?<=\S) +(?=\S)", line)):
+    for number, word in enumerate(re.split(r"(?<=\S) (?=\S)", line)):
         length = len(click.unstyle(word))
         if number and length + 1 > room and width > 2 * indent:
             rows.append(" " * indent + word)
