@@ -13,13 +13,14 @@ from fleet.errors import FleetError, OllamaError
 from fleet.home import read_json
 from fleet.probes import MachineProbes
 from fleet.supervisor import ProgramState
-from fleet.units import GIGABYTE, show_duration, show_size
+from fleet.units import GIGABYTE, MEGABYTE, show_duration, show_size
 from monitor.models import Models, rungs_here
 from monitor.sources.journalctl import JournalError, look, nothing_of
 from state.store import read_state
 
 _STALE = 60.0
 _ROOM = GIGABYTE // 2
+_FULL = 16 * MEGABYTE
 
 
 def examine(fleet: Fleet) -> list[Finding]:
@@ -46,11 +47,9 @@ def _home(fleet: Fleet) -> Iterator[Finding]:
         yield Finding("home", Health.FAULT, f"{path} cannot be written", "One user runs all of a fleet.")
         return
     free = shutil.disk_usage(path).free
-    enough = free >= _ROOM
-    health = Health.SOUND if enough else Health.WARNING
-    yield Finding(
-        "home", health, f"{path}, {show_size(free)} free", "" if enough else "Make room on this disk."
-    )
+    health = Health.SOUND if free >= _ROOM else Health.WARNING if free >= _FULL else Health.FAULT
+    hint = "" if health is Health.SOUND else "Make room on this disk."
+    yield Finding("home", health, f"{path}, {show_size(free)} free", hint)
     run = fleet.home.run
     if run.exists() and stat.S_IMODE(run.stat().st_mode) & 0o077:
         yield Finding("home", Health.FAULT, f"{run} is open to others", f"chmod 700 {run}")

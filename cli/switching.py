@@ -87,18 +87,20 @@ class Operator:
         try:
             return self._carried_out(before, asked, wait=wait)
         except KeyboardInterrupt:
-            raise self._interrupted(before) from None
+            raise self._left("interrupted", before) from None
+        except OSError as error:
+            raise self._left(error.strerror or str(error), before) from error
 
-    def _interrupted(self, before: FleetState) -> SwitchError:
-        """Say where an interrupted command leaves the fleet: each of its steps is whole, and the state has the rest."""
+    def _left(self, why: str, before: FleetState) -> SwitchError:
+        """Say where a command that was cut short leaves the fleet: each of its steps is whole, and the state has the rest."""
         state = self._store.read()
         if state.switch is None:
             return SwitchError(
                 f"interrupted; the fleet stands on {state.current_model}", hint="See `history`."
             )
         return SwitchError(
-            f"interrupted; the switch to {self._fleet.settings.ladder[state.switch.target].label} goes on without "
-            "this command, as soon as the monitor runs",
+            f"{why}; the switch to {self._fleet.settings.ladder[state.switch.target].label} goes on without "
+            "this command, by the monitor",
             hint=f"`use {before.current_model_index}` takes it back.",
         )
 
