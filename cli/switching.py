@@ -92,12 +92,10 @@ class Operator:
             raise self._left(error.strerror or str(error), before) from error
 
     def _left(self, why: str, before: FleetState) -> SwitchError:
-        """Say where a command that was cut short leaves the fleet: each of its steps is whole, and the state has the rest."""
+        """Say where a command that was cut short leaves the fleet: its steps are whole, and the state has the rest."""
         state = self._store.read()
         if state.switch is None:
-            return SwitchError(
-                f"interrupted; the fleet stands on {state.current_model}", hint="See `history`."
-            )
+            return SwitchError(f"{why}; the fleet stands on {state.current_model}", hint="See `history`.")
         return SwitchError(
             f"{why}; the switch to {self._fleet.settings.ladder[state.switch.target].label} goes on without "
             "this command, by the monitor",
