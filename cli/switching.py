@@ -1,5 +1,6 @@
 """`reset`, `downgrade`, `upgrade`, `use` and `unpin`: carried out here, with the monitor running or not."""
 
+import os
 import time
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from fleet.model import FleetState, Phase, SwitchKind
 from fleet.policy import decide
 from fleet.units import Seconds, show_duration
 from monitor.pulling import ProgressBar
+from monitor.room import models_folder, room_in
 from monitor.switcher import Parts, Switcher
 from state.history import read_history
 from state.store import Store
@@ -68,7 +70,9 @@ class Operator:
         clock = SystemClock()
         self._store = Store(fleet.home, fleet.settings.ladder, clock)
         self._supervisor = fleet.supervisor()
-        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock)
+        folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
+        room = room_in(folder)
+        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, room)
         self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
 
     def use(self, target: str, *, pin: bool, wait: bool) -> Outcome:

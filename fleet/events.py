@@ -23,6 +23,8 @@ class EventKind(StrEnum):
     SWITCH_FAILED = "switch.failed"
     SWITCH_SUPERSEDED = "switch.superseded"
     VERIFY_FAILED = "verify.failed"
+    PULL_STARTED = "pull.started"
+    PULL_DONE = "pull.done"
     PULL_FAILED = "pull.failed"
     HELD = "held"
     SPILL = "spill"
@@ -36,6 +38,7 @@ class EventKind(StrEnum):
     OLLAMA_HANGS = "ollama.hangs"
     GPU_LOST = "gpu.lost"
     GENERATOR_HUNG = "generator.hung"
+    GENERATOR_STALE = "generator.stale"
     GENERATOR_DOWN = "generator.down"
     STATE_REPAIRED = "state.repaired"
     LADDER_CHANGED = "ladder.changed"
@@ -82,6 +85,8 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.SWITCH_FAILED: lambda f: f"{f['switch']} to {f['to']} failed: {f['reason']}",
     EventKind.SWITCH_SUPERSEDED: lambda f: f"{f['switch']} to {f['to']} is superseded by {f['by']}",
     EventKind.VERIFY_FAILED: lambda f: f"{f['model']} has no GPU memory to work in: {f['next']}",
+    EventKind.PULL_STARTED: lambda f: f"pull of {f['model']} in the background begins ({f['why']})",
+    EventKind.PULL_DONE: lambda f: f"{f['model']} is here now",
     EventKind.PULL_FAILED: lambda f: f"pull of {f['model']} failed: {f['reason']}",
     EventKind.HELD: lambda f: f"generator held for {show_duration(f['seconds'])}: {f['why']}",
     EventKind.SPILL: lambda f: f"{f['model']} has only {f['share']:.0%} in GPU memory ({f['outcome']})",
@@ -95,6 +100,7 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.OLLAMA_HANGS: lambda f: f"Ollama hangs: {f['reason']}",
     EventKind.GPU_LOST: lambda f: f"Ollama has lost its GPU: {f['reason']}",
     EventKind.GENERATOR_HUNG: lambda f: f"the generator hangs and is restarted: {f['reason']}",
+    EventKind.GENERATOR_STALE: lambda f: f"the generator is restarted: {f['reason']}",
     EventKind.GENERATOR_DOWN: lambda f: f"the generator does not run: {f['reason']}",
     EventKind.STATE_REPAIRED: lambda f: f"the state file was repaired: {f['reason']}",
     EventKind.LADDER_CHANGED: lambda f: f"the ladder was edited: {f['reason']}",

@@ -25,13 +25,17 @@ class IncidentSeen:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A call of the generator to Ollama ended: answered, or failed, for lack of memory or otherwise."""
+    """A call of the generator to Ollama ended: answered, or failed, for lack of memory or otherwise.
+
+    `started` is when it began, None if that is not told.
+    """
 
     time: float
     switches: int
     answered: bool
     memory: bool = False
     reason: str = ""
+    started: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,30 @@ class VerifyEnded:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """A pull in the background begins, and why."""
+
+    model: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A pull in the background has brought a model."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A pull in the background failed; `here` are the rungs whose models Ollama has."""
+
+    model: str
+    reason: str
+    here: tuple[int, ...] = ()
+
+
 Fact = (
     IncidentSeen
     | CallEnded
@@ -128,4 +156,7 @@ Fact = (
     | Restarted
     | RestartFailed
     | VerifyEnded
+    | Fetching
+    | Fetched
+    | FetchFailed
 )

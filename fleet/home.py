@@ -75,6 +75,11 @@ class Home:
         return self.heartbeat("generator")
 
     @property
+    def starts_file(self) -> Path:
+        """Return the launcher's count of quick starts, `starts.json`."""
+        return self.run / "starts.json"
+
+    @property
     def pause_file(self) -> Path:
         """Return the request to the generator to pause, `pause.json`."""
         return self.run / "pause.json"

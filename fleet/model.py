@@ -117,6 +117,7 @@ class FleetState:
     """All that a lane remembers; the first four are the original's keys.
 
     `incidents` are those that count now; `counted_ids` also names earlier ones, so that none counts twice.
+    `behind` are models that a switch passed over because they were missing, to be pulled behind it.
     """
 
     current_model_index: int
@@ -138,6 +139,7 @@ class FleetState:
     hold: Hold | None = None
     recovery: Recovery = field(default_factory=Recovery)
     ceiling: int | None = None
+    behind: tuple[str, ...] = ()
     pinned: bool = False
     on_cpu: bool = False
     current_options: Mapping[str, OptionValue] = field(default_factory=dict)

@@ -5,6 +5,7 @@ What is to be done follows from the state: `state.switch` is carried out by whoe
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import assert_never
 
 from fleet import recovery, switching
@@ -15,6 +16,9 @@ from fleet.facts import (
     CallEnded,
     Command,
     Fact,
+    Fetched,
+    FetchFailed,
+    Fetching,
     IncidentSeen,
     ModelHere,
     PullFailed,
@@ -26,7 +30,7 @@ from fleet.facts import (
     Unpin,
     VerifyEnded,
 )
-from fleet.ladder import Rung
+from fleet.ladder import Rung, same_model
 from fleet.model import HOLD_STEPS, FleetState, Hold, Phase, Switch, SwitchKind
 from fleet.rules import Rules
 from fleet.stepping import no_later
@@ -65,6 +69,8 @@ def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetStat
             return _unpin(state, now)
         case ModelHere() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
             return _step(state, fact, now, rules)
+        case Fetching() | Fetched() | FetchFailed():
+            return _fetch(state, fact, now, rules)
         case _:
             assert_never(fact)
 
@@ -221,7 +227,8 @@ def _call_ended(state: FleetState, call: CallEnded, now: float, rules: Rules) ->
     if switch is None or switch.phase is not Phase.VERIFY:
         return state
     if call.memory:
-        return _memory_failure(state, now, rules)
+        both = switch.failed_at is not None and call.started is not None and call.started < switch.failed_at
+        return state if both else _memory_failure(state, now, rules)
     return switching.done(state, now, rules, f"unverified: {call.reason}")
 
 
@@ -352,8 +359,11 @@ def _step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> Fleet
         case Restarted(), Phase.RESTART:
             return replace(state, switch=replace(switch, phase=Phase.VERIFY, restarted=now))
         case RestartFailed(), Phase.RESTART:
-            state = replace(state, switch=replace(switch, attempts=switch.attempts + 1))
-            return state.tell(now, EventKind.GENERATOR_DOWN, reason=fact.reason)
+            attempts = switch.attempts + 1
+            state = replace(state, switch=replace(switch, attempts=attempts))
+            # It goes on for as long as it fails: said at the first, second, fourth … try, not at each.
+            often = attempts & (attempts - 1)
+            return state if often else state.tell(now, EventKind.GENERATOR_DOWN, reason=fact.reason)
         case VerifyEnded(), Phase.VERIFY:
             return switching.done(state, now, rules, f"unverified: {fact.reason}")
         case _:
@@ -365,9 +375,43 @@ def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float
     if state.switch is not None:
         return state
     if switch.kind is SwitchKind.PROBE:
-        return recovery.probe_failed(state, switch.target, now, rules)
-    # Stay, and let as many incidents again lead to the next try.
-    return state if switch.by_hand else replace(state, incidents=(), vram_error_count=0)
+        # One whose model is only on its way has not failed: it has its turn when it is here.
+        after = recovery.postpone if fact.behind else partial(recovery.probe_failed, failed=switch.target)
+        return after(state, now=now, rules=rules)
+    if switch.by_hand:
+        return state
+    if enough(state, rules):
+        return _hold(state, now, f"there is no smaller model to go to: {fact.reason}")
+    return replace(state, incidents=(), vram_error_count=0)
+
+
+def _fetch(state: FleetState, fact: Fetching | Fetched | FetchFailed, now: float, rules: Rules) -> FleetState:
+    match fact:
+        case Fetching():
+            return state.tell(now, EventKind.PULL_STARTED, model=fact.model, why=fact.why)
+        case Fetched():
+            behind = tuple(model for model in state.behind if not same_model(model, fact.model))
+            return replace(state, behind=behind).tell(now, EventKind.PULL_DONE, model=fact.model)
+        case FetchFailed():
+            return _fetch_failed(state, fact, now, rules)
+
+
+def _fetch_failed(state: FleetState, failed: FetchFailed, now: float, rules: Rules) -> FleetState:
+    """Tell it; and where it is the fleet's own model that cannot be had, go to the next that is here."""
+    state = state.tell(now, EventKind.PULL_FAILED, model=failed.model, reason=failed.reason)
+    below = [index for index in failed.here if index > state.current_model_index]
+    idle = state.switch is None and not state.pinned and switching.left(state, now, rules) > 0
+    if not same_model(failed.model, state.current_model) or not below or not idle:
+        return state
+    return switching.begin(
+        state,
+        rules.ladder[min(below)],
+        SwitchKind.DOWNGRADE,
+        now=now,
+        why=f"{failed.model} cannot be had",
+        by_hand=False,
+        rules=rules,
+    )
 
 
 def _trial_ended(state: FleetState, switch: Switch, fact: TrialEnded, now: float, rules: Rules) -> FleetState:

@@ -1,5 +1,6 @@
 """A program's place under its supervisor: it dies with it, and there is never a second one of it."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from fleet.errors import FleetError
 from fleet.home import Home
+from fleet.units import Seconds
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 _PR_SET_PDEATHSIG = 1
+_PATIENCE: Seconds = 1.0
 
 
 def end_with_parent() -> None:
@@ -41,16 +44,59 @@ def hold_for_life(path: Path, program: str) -> "FileLock":
     """Take a program's lock and keep it until the process ends; raise FleetError if another holds it.
 
     The kernel lets go of the lock when the process dies, however it dies. One second of patience covers a
-    predecessor that is just ending.
+    predecessor that is just ending; one that hangs and whose supervisord is gone is killed.
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415  # 44 ms that a reader of the state never needs
 
-    lock = FileLock(path, timeout=1.0, fallback_to_soft=False)
+    lock = FileLock(path, timeout=_PATIENCE, fallback_to_soft=False)
     try:
-        lock.acquire(poll_interval=0.01)
+        try:
+            lock.acquire(poll_interval=0.01)
+        except Timeout:
+            if not _end_orphan(path):
+                raise
+            lock.acquire(poll_interval=0.01)
     except Timeout as error:
         raise FleetError(
             f"another {program} holds {path}",
             hint="Two of them would work against each other; stop the other.",
         ) from error
     return lock
+
+
+def _end_orphan(path: Path) -> bool:
+    """Kill what holds a lock though its supervisord is gone; tell whether there was any.
+
+    The death signal is SIGTERM, which a program that hangs does not act on: it would keep its lock, and with
+    it every successor from starting. Only a program that supervisord started judges so.
+    """
+    if "SUPERVISOR_ENABLED" not in os.environ:
+        return False
+    holder = lock_holder(path)
+    if holder is None or holder == os.getpid() or parent_of(holder) in {None, os.getppid()}:
+        return False
+    with contextlib.suppress(OSError):
+        os.kill(holder, signal.SIGKILL)
+    return True
+
+
+def lock_holder(path: Path) -> int | None:
+    """Return the process that holds a lock on a file, by /proc/locks; None if none does or it is not told."""
+    try:
+        inode = f":{path.stat().st_ino}"
+        rows = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    for row in rows:
+        parts = row.split()
+        if parts[1:2] == ["FLOCK"] and parts[5].endswith(inode) and int(parts[4]) > 0:
+            return int(parts[4])
+    return None
+
+
+def parent_of(pid: int) -> int | None:
+    """Return a process's parent, None if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -7,9 +7,9 @@ from fleet.ladder import Ladder, Rung
 from fleet.settings import SEED_LADDER, PolicySettings
 from fleet.units import Bytes, Seconds
 
-VERIFY_RETRY: Seconds = 5.0
-"""How long after its first failure a model on trial must fail again to be given up: memory that another
-model held may come back as late as that (Ollama itself waits five seconds for it)."""
+VERIFY_RETRY: Seconds = 6.0
+"""How long after its first failure a new model is asked once more: memory that another model held may come
+back as late as that (Ollama itself waits five seconds for it). The generator pauses until then."""
 
 
 @dataclass(frozen=True, slots=True)

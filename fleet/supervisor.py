@@ -94,6 +94,10 @@ class Supervisor:
         """
         self._call("stopProcess", name, True, accept=Fault.NOT_RUNNING, timeout=30.0)  # noqa: FBT003
 
+    def signal(self, name: str, signal: str) -> None:
+        """Send a program a signal such as "TERM"; one that does not run is fine."""
+        self._call("signalProcess", name, signal, accept=Fault.NOT_RUNNING)
+
     def _call(self, method: str, *arguments: Any, accept: Fault | None = None, timeout: Seconds = 0.0) -> Any:
         transport = _UnixTransport(str(self.socket), max(self._timeout, timeout))
         with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:

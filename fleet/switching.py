@@ -155,14 +155,27 @@ def give_up(state: FleetState, now: float, rules: Rules, reason: str) -> FleetSt
 
 
 def pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float, rules: Rules) -> FleetState:
-    """Take the next rung below whose model is here, for a downgrade; else give the switch up."""
-    if not fact.behind:
-        model = rules.ladder[switch.target].model
+    """Take the next rung below whose model is here, for a downgrade; else give the switch up.
+
+    A model that is passed over because it can wait is pulled behind the switch.
+    """
+    model = rules.ladder[switch.target].model
+    if fact.behind:
+        state = replace(state, behind=tuple(dict.fromkeys((*state.behind, model))))
+    else:
         state = state.tell(now, EventKind.PULL_FAILED, model=model, reason=fact.reason)
     below = [index for index in fact.here if index > switch.target]
     if switch.by_hand or switch.kind is not SwitchKind.DOWNGRADE or not below:
         return give_up(state, now, rules, fact.reason)
     return replace(state, switch=replace(switch, target=min(below)))
+
+
+def second_chance_at(state: FleetState) -> float | None:
+    """Return when a new model that failed for lack of memory is to be asked once more, None if none is."""
+    switch = state.switch
+    if switch is None or switch.phase is not Phase.VERIFY or switch.failed_at is None:
+        return None
+    return switch.failed_at + VERIFY_RETRY
 
 
 def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetState, bool]:

@@ -10,23 +10,31 @@ line on standard error: a launcher that fails would be restarted for ever.
     FLEET_RUNG           the rung's index
     FLEET_SWITCHES       the number of the switch that led here
     FLEET_LANE           `default`
+
+A generator that dies again and again after it has counted as started is not braked by supervisord. It is
+braked here: `run/starts.json` counts starts that follow soon on each other, and the more there were the
+longer the next one waits. A switch begins anew.
 """
 
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  # pathlib costs 5 ms
 SEED = "llama3.2:3b"
 _MODEL_LIMIT = 512
 _PR_SET_PDEATHSIG = 1
+_QUICK = 3.0
+_FREE_STARTS = 4
+_LONGEST_WAIT = 15.0
 
 
 def assignment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that name the generator's model, from the state, else the ladder's first rung."""
-    home = os.path.expanduser(environ.get("FLEET_HOME") or os.path.join(ROOT, "var"))  # noqa: PTH111, PTH118
+    home = _home(environ)
     state = _state(os.path.join(home, "model_fleet_state.json"))  # noqa: PTH118
     model = _model(state.get("current_model"))
     index = _count(state.get("current_model_index"))
@@ -44,6 +52,10 @@ def assignment(environ: Mapping[str, str]) -> dict[str, str]:
         "FLEET_SWITCHES": str(_count(state.get("switches"))),
         "FLEET_LANE": "default",
     }
+
+
+def _home(environ: Mapping[str, str]) -> str:
+    return os.path.expanduser(environ.get("FLEET_HOME") or os.path.join(ROOT, "var"))  # noqa: PTH111, PTH118
 
 
 def _state(path: str) -> "dict[str, object]":
@@ -114,6 +126,45 @@ def _rung(ladder: "list[dict[str, object]]", model: "str | None", index: int) ->
     return ladder[min(same, key=lambda place: abs(place - index))] if same else {}
 
 
+def brake(quick: int) -> float:
+    """Return how long a start waits after so many that each followed soon on the one before.
+
+    Four are free; then the wait doubles from half a second up to fifteen.
+    """
+    return 0.0 if quick < _FREE_STARTS else min(0.5 * 2.0 ** min(quick - _FREE_STARTS, 10), _LONGEST_WAIT)
+
+
+def quick_starts(last: object, switches: str, now: float) -> int:
+    """Return how many starts in a row, with this one, came soon after the one before; `last` is its note."""
+    if not isinstance(last, dict) or last.get("switches") != switches:
+        return 0
+    began, quick = last.get("began"), _count(last.get("quick"))
+    lived = now - began if isinstance(began, float) else float("inf")
+    return quick + 1 if -_LONGEST_WAIT <= lived <= _QUICK else 0
+
+
+def _wait_for_turn(home: str, switches: str) -> None:
+    path = os.path.join(home, "run", "starts.json")  # noqa: PTH118
+    last = None
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123
+            last = json.load(stream)
+    except (OSError, ValueError, RecursionError):
+        pass
+    now = time.time()
+    quick = quick_starts(last, switches, now)
+    wait = brake(quick)
+    try:
+        with open(path + ".new", "w", encoding="utf-8") as stream:  # noqa: PTH123
+            json.dump({"switches": switches, "began": now + wait, "quick": quick}, stream)
+        os.replace(path + ".new", path)  # noqa: PTH105
+    except OSError:
+        pass  # no brake where the home cannot be written; the generator tells of that
+    if wait:
+        _warn(f"the generator ended soon after each of its last {quick} starts; waiting {wait:g}s")
+        time.sleep(wait)
+
+
 def _warn(text: str) -> None:
     line = "".join(part if part.isprintable() else " " for part in text)
     sys.stderr.write(f"launcher: {line}\n")
@@ -141,6 +192,7 @@ def main() -> None:
             "FLEET_LANE": "default",
         }
     _end_with_parent()
+    _wait_for_turn(_home(os.environ), chosen["FLEET_SWITCHES"])
     python = os.environ.get("FLEET_PYTHON") or sys.executable
     os.chdir(ROOT)
     try:

@@ -20,6 +20,7 @@ from monitor.daemon import LOG, Monitor
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge
 from monitor.patterns_user import user_patterns
+from monitor.room import models_folder, room_in
 from monitor.sources.base import LogSource
 from monitor.sources.spec import open_source
 from monitor.switcher import Parts
@@ -35,7 +36,8 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
     clock = SystemClock()
     ollama = Ollama(started.ollama_url)
     store = Store(home, settings.ladder, clock)
-    parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock)
+    room = room_in(models_folder(started.profile, started.ollama_url, environ))
+    parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock, room)
     detector = Detector(user_patterns(settings.patterns))
 
     def source(origin: str) -> LogSource:

@@ -105,7 +105,12 @@ def absorb_calls(state: FleetState, calls: Iterable[Call], context: Context) -> 
             error = ApiError(call.id, call.started, call.ended, call.model, call.status, call.error)
             state = _observe(state, [error], context)
         fact = CallEnded(
-            call.ended, call.switches, call.answered, is_memory_error(call.error), call.error[:200]
+            call.ended,
+            call.switches,
+            call.answered,
+            is_memory_error(call.error),
+            call.error[:200],
+            call.started,
         )
         state = decide(state, fact, context.now, context.rules).state
         state = _note_wait(state, call, context)

@@ -16,8 +16,9 @@ from fleet.events import EventKind
 from fleet.facts import Tick, VerifyEnded
 from fleet.health import beat
 from fleet.logs import fields
-from fleet.model import FleetState, Hold, Phase, Switch
+from fleet.model import FleetState, Phase, Switch
 from fleet.policy import decide
+from fleet.switching import second_chance_at
 from fleet.units import Seconds
 from monitor.absorb import (
     Call,
@@ -30,6 +31,7 @@ from monitor.absorb import (
     parse_call,
 )
 from monitor.detector import Detector
+from monitor.fetching import Fetcher
 from monitor.knowledge import Knowledge
 from monitor.pause import pause, resume
 from monitor.pump import Delivery, Inbox, Pump
@@ -89,12 +91,13 @@ class Monitor:
         self._pending: dict[str, Pending] = {LOG: Pending(), SIGNALS: Pending()}
         self._stopping = threading.Event()
         self._teller = Teller(parts.home)
-        self._hold: Hold | None = None
+        self._paused: tuple[float, str] | None = None
         self._next_check = 0.0
         self._unloading = 0
         switcher = Switcher(parts, lambda: knowledge()[0])
         self._worker = SwitchWorker(parts, switcher, after=self.nudge)
         self._vram = VramWatch(parts, switcher, knowledge, before_unload=self._note_unload, after=self.nudge)
+        self._fetcher = Fetcher(parts, lambda: knowledge()[0], after=self._fetched)
         self._reasons: tuple[object, object] = (None, None)
 
     def stop(self) -> None:
@@ -107,6 +110,10 @@ class Monitor:
         self._next_check = 0.0
         self._inbox.put(None)
 
+    def _fetched(self) -> None:
+        self._knowledge.refresh()
+        self.nudge()
+
     def run(self) -> None:
         """Follow until stopped; raise StateError only if the state cannot even be read at the start."""
         state = self._parts.store.update(lambda state: state)
@@ -116,8 +123,10 @@ class Monitor:
         self._vram.start()
         self._worker.start()
         self._worker.wake()
+        self._fetcher.start()
         while not self._stopping.is_set():
             self._turn()
+        self._fetcher.stop()
         self._worker.stop()
         self._vram.stop()
         self._knowledge.stop()
@@ -290,8 +299,8 @@ class Monitor:
 
     def _deadlines(self, state: FleetState) -> list[float]:
         grouper = deadline(state, self._context())
-        hold = state.hold.until if state.hold and state.hold.active(self._parts.clock.time()) else None
-        return [moment for moment in (grouper, hold) if moment is not None]
+        paused = _pause_of(state, self._parts.clock.time())
+        return [moment for moment in (grouper, paused and paused[0]) if moment is not None]
 
     def _after_time(self, state: FleetState) -> FleetState:
         context = self._context()
@@ -316,8 +325,7 @@ class Monitor:
         if reasons != self._reasons:
             self._reasons = reasons
             self._vram.look()
-        if state.hold != self._hold:
-            self._mirror_hold(state.hold)
+        self._mirror_pause(state)
 
     def _expect_unload(self, switch: Switch, model: str) -> None:
         """Tell the grouper, once a switch, that the model in memory is about to be unloaded by us."""
@@ -328,10 +336,27 @@ class Monitor:
     def _note_unload(self, model: str) -> None:
         self._parts.store.update(lambda state: absorb_unload(state, model, self._context()))
 
-    def _mirror_hold(self, hold: Hold | None) -> None:
+    def _mirror_pause(self, state: FleetState) -> None:
+        """Let the generator pause where the state holds it, and until a model's second chance."""
         now = self._parts.clock.time()
-        if hold is not None and hold.active(now):
-            pause(self._parts.home, since=now, until=hold.until, why=hold.why)
-        elif self._hold is not None:
+        wanted = _pause_of(state, now)
+        if wanted is not None and wanted != self._paused:
+            pause(self._parts.home, since=now, until=wanted[0], why=wanted[1])
+        elif wanted is None and self._paused is not None and not _on_trial(state):
             resume(self._parts.home)
-        self._hold = hold
+        self._paused = wanted
+
+
+def _on_trial(state: FleetState) -> bool:
+    """Tell whether a trial pauses the generator, which is its own to end."""
+    return state.switch is not None and state.switch.phase is Phase.TRIAL
+
+
+def _pause_of(state: FleetState, now: float) -> tuple[float, str] | None:
+    """Return until when and why the generator is to pause now."""
+    if state.hold is not None and state.hold.active(now):
+        return state.hold.until, state.hold.why
+    chance = second_chance_at(state)
+    if chance is not None and now < chance:
+        return chance, f"GPU memory may come back late; then {state.current_model} is asked once more"
+    return None

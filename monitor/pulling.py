@@ -4,15 +4,18 @@ There is no total time-out, since a pull may take hours. A registry that stalls 
 line, so that a stall is `completed` standing still and not a silent stream.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from fleet.clock import Clock
-from fleet.errors import OllamaError, OllamaTimeoutError
+from fleet.errors import FleetError, OllamaError, OllamaTimeoutError
 from fleet.logs import fields, tell
 from fleet.ollama import Cancel, Ollama, PullProgress
-from fleet.units import Seconds, show_duration, show_size
+from fleet.units import Bytes, Seconds, show_duration, show_size
+from monitor.room import Room, no_limit
 
 _log = logging.getLogger(__name__)
 STALL: Seconds = 90.0
@@ -26,6 +29,7 @@ class PullWatch:
     started: float
     stall: Seconds = STALL
     completed: dict[str, int] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
     moved: float = 0.0
     status: str = ""
@@ -38,6 +42,7 @@ class PullWatch:
         before = (self.status, self.completed.get(progress.digest))
         if progress.digest:
             self.completed[progress.digest] = progress.completed
+            self.found.setdefault(progress.digest, progress.completed)
             self.totals[progress.digest] = progress.total
         self.status = progress.status
         if (self.status, self.completed.get(progress.digest)) != before:
@@ -59,8 +64,8 @@ class PullWatch:
         return sum(self.totals.values())
 
     def rate(self, now: float) -> float:
-        """Return bytes per second since the pull began."""
-        return self.done / max(now - self.started, 0.001)
+        """Return bytes per second since the pull began; what an earlier one had left there did not come now."""
+        return (self.done - sum(self.found.values())) / max(now - self.started, 0.001)
 
     def line(self, now: float) -> str:
         """Return progress as a person reads it."""
@@ -77,12 +82,17 @@ def pull_model(
     model: str,
     clock: Clock,
     *,
-    wanted: Callable[[], bool],
+    cancel: Cancel,
     bar: ProgressBar | None = None,
     stall: Seconds = STALL,
+    room: Room = no_limit,
+    size: Bytes | None = None,
 ) -> bool:
-    """Pull a model and return True, or False once it is no longer `wanted`; raise OllamaError if it fails."""
-    cancel = Cancel()
+    """Pull a model and return True, or False if it was cancelled; raise OllamaError if it fails.
+
+    `room` is asked before it begins, by the `size` if that is known, and as each layer's size shows.
+    """
+    _refuse_without(room, size or 0)
     watch = PullWatch(clock.monotonic(), stall)
     told = clock.monotonic()
     _log.info("pull.started", extra=tell(f"pulling {model}", model=model))
@@ -90,9 +100,10 @@ def pull_model(
     def progress(line: PullProgress) -> None:
         nonlocal told
         now = clock.monotonic()
+        known = watch.total
         watch.see(line, now)
-        if not wanted():
-            cancel()
+        if watch.total > known:
+            _refuse_without(room, watch.total - watch.done)
         if bar is not None:
             bar(watch)
         if now - told >= _TELL_EVERY:
@@ -102,10 +113,41 @@ def pull_model(
     try:
         ollama.pull(model, progress=progress, stall=stall, cancel=cancel)
     except OllamaError:
+        dropped = cancel.cancelled
         cancel()
-        if not wanted():
+        if dropped:
             _log.info("pull.dropped", extra=fields(model=model))
             return False
         raise
     _log.info("pull.done", extra=tell(f"pulled {model}", model=model, bytes=watch.done))
     return True
+
+
+def _refuse_without(room: Room, needed: Bytes) -> None:
+    reason = room(needed)
+    if reason:
+        raise OllamaError(reason, hint="Make room on that disk; nothing is deleted from Ollama for it.")
+
+
+@contextlib.contextmanager
+def cut_when(clock: Clock, unwanted: Callable[[], bool], *, every: Seconds = 0.2) -> Iterator[Cancel]:
+    """Give what cuts a request as soon as it is no longer wanted, also while the server is silent."""
+    cancel, ended = Cancel(), threading.Event()
+
+    def watch() -> None:
+        while not clock.wait(ended, every):
+            try:
+                if not unwanted():
+                    continue
+            except FleetError:
+                continue  # not known; the next look tells
+            cancel()
+            return
+
+    thread = threading.Thread(target=watch, name="unwanted", daemon=True)
+    thread.start()
+    try:
+        yield cancel
+    finally:
+        ended.set()
+        thread.join()

@@ -10,8 +10,9 @@ from fleet.home import read_json
 from fleet.logs import fields
 from fleet.model import FleetState, Phase
 from fleet.units import Seconds
-from monitor.reconcile import Remedy, Seen, Verdict, judge, revive_after
-from monitor.switcher import GENERATOR, Parts, Switcher, started_at, switches_of
+from monitor.reconcile import LOOPS_FROM, Remedy, Seen, Verdict, judge, request_limit, revive_after
+from monitor.restarting import GENERATOR, Generator, started_at, switches_of
+from monitor.switcher import Parts, Switcher
 
 _log = logging.getLogger(__name__)
 _RETRY: tuple[Seconds, ...] = (1.0, 2.0, 5.0, 15.0, 30.0)
@@ -24,9 +25,11 @@ class SwitchWorker:
         self._parts = parts
         self._switcher = switcher
         self._after = after
+        self._generator = Generator(parts.supervisor, parts.clock)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._failures = 0
+        self._loops = False
         self._revived = 0
         self._revive_at = 0.0
         self._thread = threading.Thread(target=self._run, name="switch", daemon=True)
@@ -80,7 +83,9 @@ class SwitchWorker:
         except SupervisorError as error:
             _log.warning("reconcile.skipped", extra=fields(reason=error.message))
             return
-        verdict = judge(state, seen, self._parts.clock.time())
+        self._tell_of_loop()
+        longest = request_limit(self._parts.settings.ollama.first_token_timeout)
+        verdict = judge(state, seen, self._parts.clock.time(), longest=longest)
         if verdict.remedy is Remedy.NOTHING:
             self._settle(seen)
         elif verdict.remedy is Remedy.START:
@@ -89,15 +94,26 @@ class SwitchWorker:
             self._restart(state, verdict)
 
     def _seen(self) -> Seen:
-        program = self._parts.supervisor.program(GENERATOR)
+        """Look at the generator; what its file says of an earlier process is not this one's."""
+        program = self._generator.info()
         row = read_json(self._parts.home.generator_file) or {}
-        beat = row.get("heartbeat")
+        if row.get("pid") != program.pid:
+            row = {}
         return Seen(
             program,
             switches_of(program.pid),
-            float(beat) if isinstance(beat, (int, float)) else None,
+            _moment(row.get("heartbeat")),
             started_at(program.pid, self._parts.clock.time()),
+            _moment(row.get("request_since")),
         )
+
+    def _tell_of_loop(self) -> None:
+        """Say once that the generator dies again and again; its launcher counts, and brakes it."""
+        quick = (read_json(self._parts.home.starts_file) or {}).get("quick")
+        loops = isinstance(quick, int) and quick >= LOOPS_FROM
+        if loops and not self._loops:
+            self._tell(EventKind.GENERATOR_DOWN, "it ends soon after each start; see log/generator.log")
+        self._loops = loops
 
     def _settle(self, seen: Seen) -> None:
         steady = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0) > revive_after(0)
@@ -117,10 +133,14 @@ class SwitchWorker:
         with self._switcher.lock():
             if self._parts.store.read().switches != state.switches:
                 return
-            self._tell(EventKind.GENERATOR_HUNG, verdict.reason)
-            self._parts.supervisor.stop(GENERATOR)
-            self._parts.supervisor.start(GENERATOR)
+            kind = EventKind.GENERATOR_HUNG if verdict.hangs else EventKind.GENERATOR_STALE
+            self._tell(kind, verdict.reason)
+            self._generator.replace()
 
     def _tell(self, kind: EventKind, reason: str) -> None:
         now = self._parts.clock.time()
         self._parts.store.update(lambda state: state.tell(now, kind, reason=reason))
+
+
+def _moment(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None

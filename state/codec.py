@@ -125,6 +125,7 @@ def _decode(row: dict[str, Any]) -> FleetState:
         hold=_maybe(_hold, row.get("hold")),
         recovery=_recovery(row.get("recovery") or {}),
         ceiling=_maybe(_whole, row.get("ceiling")),
+        behind=tuple(_text(one) for one in row.get("behind", [])),
         pinned=_flag(row.get("pinned", False)),
         on_cpu=_flag(row.get("on_cpu", False)),
         current_options=_table(row.get("current_options", {})),

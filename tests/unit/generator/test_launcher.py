@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.launcher import assignment
+from generator.launcher import assignment, brake, quick_starts
 
 LADDER = """
 [[ladder]]
@@ -96,3 +96,41 @@ def test_the_running_fleets_configuration_is_used_where_none_is_named(home: Path
     (home / "run").mkdir()
     (home / "run/fleet.json").write_text(json.dumps({"config": str(home / "fleet.toml")}))
     assert assignment({"FLEET_HOME": str(home)})["FLEET_MODEL"] == "big:8b"
+
+
+# The brake on a generator that dies soon after each start
+
+
+def test_the_brake_leaves_a_few_starts_free_and_then_doubles_up_to_its_bound() -> None:
+    assert [brake(quick) for quick in (0, 1, 3, 4, 5, 6, 9, 100)] == [0, 0, 0, 0.5, 1, 2, 15, 15]
+
+
+@pytest.mark.parametrize(
+    ("last", "quick"),
+    [
+        (None, 0),
+        ("rubbish", 0),
+        ({"switches": "4", "began": 100.0, "quick": 7}, 8),
+        ({"switches": "4", "began": 97.5, "quick": 7}, 8),
+        ({"switches": "4", "began": 96.0, "quick": 7}, 0),
+        ({"switches": "3", "began": 100.0, "quick": 7}, 0),
+        ({"switches": "4", "began": 105.0, "quick": 7}, 8),
+        ({"switches": "4", "began": 9000.0, "quick": 7}, 0),
+        ({"switches": "4", "began": "x", "quick": 7}, 0),
+        ({"switches": "4", "began": 100.0, "quick": "x"}, 1),
+    ],
+    ids=[
+        "a first start",
+        "a damaged note",
+        "it died at once",
+        "it died soon",
+        "it lived",
+        "a switch begins anew",
+        "it was ended while it waited",
+        "the clock was set back",
+        "a damaged time",
+        "a damaged count",
+    ],
+)
+def test_starts_that_follow_soon_on_each_other_are_counted(last: object, quick: int) -> None:
+    assert quick_starts(last, "4", 100.0) == quick

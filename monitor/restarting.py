@@ -1,0 +1,139 @@
+"""The generator as a program under supervisord: which model it runs on, and bringing it to another one.
+
+supervisord's states are told apart here: a program that is still ending is waited for, one that a person
+stopped meanwhile stays stopped, and one that does not come up is described by the state it is left in.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.clock import Clock
+from fleet.errors import SupervisorAwayError, SupervisorError
+from fleet.home import process_environ
+from fleet.supervisor import ProgramInfo, ProgramState, Supervisor
+from fleet.units import Seconds
+
+GENERATOR = "generator"
+_UP_WITHIN: Seconds = 5.0
+_ENDED_WITHIN: Seconds = 30.0
+_POLL: Seconds = 0.005
+_GRACE: Seconds = 4.0
+"""How long a generator has to end after SIGTERM: as `stopwaitsecs`, after which supervisord kills it."""
+
+_NOT_UP = {
+    ProgramState.FATAL: "supervisord has given it up, for it died at each start (FATAL)",
+    ProgramState.BACKOFF: "it dies as soon as it starts (BACKOFF)",
+    ProgramState.EXITED: "it ended by itself as soon as it had started (EXITED)",
+    ProgramState.STOPPING: "the old one does not end (STOPPING)",
+    ProgramState.STARTING: "it was started and does not show its model yet (STARTING)",
+    ProgramState.RUNNING: "it runs on another model",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a restart ended: `pid` of the new generator, or why there is none; `stopped` by a person."""
+
+    pid: int = 0
+    failure: str = ""
+    stopped: bool = False
+
+
+class Generator:
+    """The generator, as one who switches handles it. Raises SupervisorAwayError where supervisord is away."""
+
+    def __init__(self, supervisor: Supervisor, clock: Clock) -> None:
+        self._supervisor = supervisor
+        self._clock = clock
+        self._never = threading.Event()
+
+    def info(self) -> ProgramInfo:
+        """Return it as supervisord sees it; raise SupervisorError."""
+        return self._supervisor.program(GENERATOR)
+
+    def stopped_by_a_person(self) -> bool:
+        """Tell whether somebody stopped it; False where supervisord does not say."""
+        try:
+            return self.info().state is ProgramState.STOPPED
+        except SupervisorError:
+            return False  # the restart finds out, and says so
+
+    def runs_on(self, switches: int) -> bool:
+        """Tell whether it was started for this switch and is up; raise SupervisorError."""
+        return _is_up(self.info(), switches)
+
+    def restart(self, switches: int, *, between: Callable[[], None]) -> Start:
+        """Stop it, do what has to be done in between, and start it; all refusals but absence are told."""
+        try:
+            self._supervisor.stop(GENERATOR)
+            if not self._ended():
+                return Start(failure=_NOT_UP[ProgramState.STOPPING])
+            between()
+            self._supervisor.start(GENERATOR)
+            return self._up(switches)
+        except SupervisorAwayError:
+            raise
+        except SupervisorError as error:
+            return Start(failure=error.message)
+
+    def replace(self) -> None:
+        """End it so that supervisord starts it anew by itself; killed if it does not end in time.
+
+        Unlike a stop and a start there is no moment in between at which it looks stopped by a person, so that
+        a crash of whoever does this leaves nothing to be mended.
+        """
+        old = self.info().pid
+        if not old:
+            return
+        self._supervisor.signal(GENERATOR, "TERM")
+        end = self._clock.monotonic() + _GRACE
+        while self._clock.monotonic() < end:
+            if self.info().pid != old:
+                return
+            self._clock.wait(self._never, 10 * _POLL)
+        self._supervisor.signal(GENERATOR, "KILL")
+
+    def _ended(self) -> bool:
+        """Wait for one that somebody else is stopping; starting it now would do nothing."""
+        end = self._clock.monotonic() + _ENDED_WITHIN
+        while self.info().state is ProgramState.STOPPING:
+            if self._clock.monotonic() > end:
+                return False
+            self._clock.wait(self._never, 10 * _POLL)
+        return True
+
+    def _up(self, switches: int) -> Start:
+        end = self._clock.monotonic() + _UP_WITHIN
+        while True:
+            info = self.info()
+            if _is_up(info, switches):
+                return Start(pid=info.pid)
+            if info.state is ProgramState.STOPPED:
+                return Start(stopped=True)
+            if info.state is ProgramState.FATAL or self._clock.monotonic() > end:
+                return Start(failure=_NOT_UP.get(info.state, f"it is {info.state.name}"))
+            self._clock.wait(self._never, _POLL)
+
+
+def _is_up(info: ProgramInfo, switches: int) -> bool:
+    return info.state.up and switches_of(info.pid) == switches
+
+
+def switches_of(pid: int) -> int | None:
+    """Return the number of the switch that a generator was started for, None if it cannot be seen."""
+    value = process_environ(pid).get("FLEET_SWITCHES", "") if pid > 0 else ""
+    return int(value) if value.isdigit() else None
+
+
+def started_at(pid: int, now: float) -> float | None:
+    """Return when a process began (Unix seconds, to a hundredth), None if it cannot be seen."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError):
+        return None
+    ticks = int(stat.rpartition(")")[2].split()[19])
+    return now - uptime + ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,177 @@
+"""Restarting the generator under a real supervisord: each state it can be in, and each way to go wrong."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from fleet.events import EventKind
+from fleet.facts import Command
+from fleet.model import FleetState, Phase, SwitchKind
+from fleet.policy import decide
+from fleet.supervisor import ProgramState
+from monitor.worker import SwitchWorker
+from state.history import read_history
+from tests.smallfleet import DEAF, DEAF_AND_LATE, DIES, DIES_SOON, STEADY, SmallFleet, small_fleet
+from tests.supervision import wait_until
+
+DOWN = Command(SwitchKind.DOWNGRADE)
+
+
+@pytest.fixture
+def fleet() -> Iterator[SmallFleet]:
+    with small_fleet() as made:
+        made.start()
+        yield made
+
+
+def ask(fleet: SmallFleet, command: Command = DOWN) -> FleetState:
+    rules, now = fleet.rules(), time.time()
+    return fleet.parts.store.update(lambda state: decide(state, command, now, rules).state)
+
+
+def worker(fleet: SmallFleet) -> SwitchWorker:
+    return SwitchWorker(fleet.parts, fleet.switcher, after=lambda: None)
+
+
+def told(fleet: SmallFleet, kind: EventKind) -> list[str]:
+    return [str(one.fields["reason"]) for one in read_history(fleet.home.history) if one.kind is kind]
+
+
+def test_a_switch_restarts_the_generator_on_the_new_model(fleet: SmallFleet) -> None:
+    before = fleet.pid
+    ask(fleet)
+    state = fleet.switcher.carry_out()
+    assert state.switch is not None
+    assert state.switch.phase is Phase.VERIFY
+    assert fleet.pid not in {0, before}
+    assert fleet.environ["FLEET_MODEL"] == state.current_model == "phi3:mini"
+    assert fleet.environ["FLEET_SWITCHES"] == "1"
+    assert fleet.generators == 1
+
+
+def test_a_generator_that_ignores_sigterm_is_killed_after_its_stopwaitsecs(fleet: SmallFleet) -> None:
+    fleet.behave(DEAF)
+    ask(fleet)
+    fleet.switcher.carry_out()
+    deaf = fleet.pid
+    fleet.behave(STEADY)
+    ask(fleet)
+    state = fleet.switcher.carry_out()
+    assert state.current_model == fleet.model == "tinyllama:1.1b"
+    assert fleet.pid != deaf
+    assert fleet.generators == 1
+
+
+def test_one_that_somebody_is_just_stopping_is_waited_for(fleet: SmallFleet) -> None:
+    """A start while it is STOPPING does nothing, and supervisord does not say so."""
+    fleet.behave(DEAF_AND_LATE)
+    fleet.renew()
+    ask(fleet)
+    stopping = threading.Thread(target=fleet.stop)
+    stopping.start()
+    wait_until(lambda: fleet.state is ProgramState.STOPPING, fleet.daemon.log)
+    fleet.behave(STEADY)
+    state = fleet.switcher.carry_out()
+    stopping.join()
+    assert state.switch is not None
+    assert state.switch.phase is Phase.VERIFY
+    assert fleet.model == "phi3:mini"
+
+
+def test_one_that_will_not_start_is_reported_and_tried_again_until_it_does(fleet: SmallFleet) -> None:
+    fleet.behave(DIES)
+    ask(fleet)
+    state = fleet.switcher.carry_out()
+    assert state.switch is not None
+    assert state.switch.phase is Phase.RESTART
+    assert state.switch.attempts == 1
+    assert state.current_model == "phi3:mini"
+    assert "FATAL" in told(fleet, EventKind.GENERATOR_DOWN)[0]
+    for _ in range(3):
+        state = fleet.switcher.carry_out()
+    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 3, "said at the first, second and fourth try"
+    fleet.behave(STEADY)
+    state = fleet.switcher.carry_out()
+    assert state.switch is not None
+    assert state.switch.phase is Phase.VERIFY
+    assert fleet.model == state.current_model
+
+
+def test_a_program_that_cannot_be_run_at_all_is_reported_too(fleet: SmallFleet) -> None:
+    (fleet.home.path.parent / "generator.sh").chmod(0o600)
+    ask(fleet)
+    state = fleet.switcher.carry_out()
+    assert state.switch is not None
+    assert state.switch.phase is Phase.RESTART
+    assert told(fleet, EventKind.GENERATOR_DOWN)
+
+
+def test_one_that_a_person_stopped_stays_stopped(fleet: SmallFleet) -> None:
+    fleet.stop()
+    ask(fleet)
+    state = fleet.switcher.carry_out()
+    assert state.switch is None
+    assert state.current_model == "phi3:mini"
+    worker(fleet)._work()
+    assert fleet.state is ProgramState.STOPPED
+
+
+def test_one_that_supervisord_gave_up_is_revived_with_back_off(fleet: SmallFleet) -> None:
+    fleet.behave(DIES)
+    fleet.kill()
+    wait_until(lambda: fleet.state is ProgramState.FATAL, fleet.daemon.log)
+    busy = worker(fleet)
+    busy._work()
+    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 1
+    wait_until(lambda: fleet.state is ProgramState.FATAL, fleet.daemon.log)
+    busy._work()
+    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 1, "the next try has its wait"
+    fleet.behave(STEADY)
+    worker(fleet)._work()
+    wait_until(lambda: fleet.state is ProgramState.RUNNING, fleet.daemon.log)
+
+
+def test_one_that_runs_on_another_model_is_replaced_without_ever_being_stopped(fleet: SmallFleet) -> None:
+    """A crash between a stop and a start would leave it looking as if a person had stopped it."""
+    before = fleet.pid
+    fleet.parts.store.update(lambda state: replace(state, switches=7))
+    worker(fleet)._work()
+    wait_until(lambda: fleet.environ.get("FLEET_SWITCHES") == "7", fleet.daemon.log)
+    assert fleet.pid != before
+    assert "spawned" in fleet.daemon.log()
+    assert "stopped: generator" not in fleet.daemon.log()
+    assert told(fleet, EventKind.GENERATOR_STALE)
+
+
+@pytest.mark.parametrize("script", [STEADY, DEAF], ids=["frozen", "deaf"])
+def test_one_whose_heartbeat_stands_still_is_replaced_and_the_history_says_why(
+    fleet: SmallFleet, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.behave(script)
+    fleet.renew()
+    before = fleet.kill(signal.SIGSTOP) if script is STEADY else fleet.pid
+    fleet.behave(STEADY)
+    monkeypatch.setattr("monitor.reconcile.HUNG_AFTER", 0.5)
+    wait_until(lambda: worker(fleet)._work() or fleet.pid not in {0, before}, fleet.daemon.log)
+    wait_until(lambda: fleet.model != "", fleet.daemon.log)
+    assert told(fleet, EventKind.GENERATOR_HUNG)[0].startswith("no sign of life for")
+
+
+def test_one_that_dies_soon_after_each_start_does_not_spin_and_is_told_once(fleet: SmallFleet) -> None:
+    fleet.behave(DIES_SOON)
+    fleet.kill()
+    busy = worker(fleet)
+
+    def looks() -> bool:
+        busy._work()
+        return "it ends soon after each start; see log/generator.log" in told(fleet, EventKind.GENERATOR_DOWN)
+
+    wait_until(looks, fleet.daemon.log, seconds=60)
+    busy._work()
+    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 1
+    assert json.loads(fleet.home.starts_file.read_text())["began"] > time.time() - 5
