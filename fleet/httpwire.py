@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from fleet.units import Seconds
 
 _LINE_LIMIT = 16 * 1024**2
+_BROKEN = (OSError, http.client.HTTPException, ValueError, AttributeError)
+"""What a body that ends in its middle raises; AttributeError is http.client's where another thread cut it."""
 
 
 class WireError(Exception):
@@ -108,7 +110,7 @@ class HttpAnswer:
             return self.response.read()
         except TimeoutError as error:
             raise WireTimeoutError("the answer stopped coming") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except _BROKEN as error:
             raise WireError(
                 f"the connection ended in mid-answer ({str(error) or type(error).__name__})"
             ) from error
@@ -124,7 +126,7 @@ class HttpAnswer:
                 yield line.rstrip(b"\r\n")
         except TimeoutError as error:
             raise WireTimeoutError("the answer stopped coming") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except _BROKEN as error:
             raise WireError(
                 f"the connection ended in mid-answer ({str(error) or type(error).__name__})"
             ) from error

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.errors import SupervisorError
 from fleet.supervisor import Supervisor
 
 _HEAD = """\
@@ -72,11 +73,20 @@ def supervisord(programs: str, *, environ: dict[str, str] | None = None) -> Iter
     )
     daemon = Daemon(folder, process, Supervisor(folder / "s.sock", timeout=5.0))
     try:
-        wait_until(daemon.socket.exists, lambda: f"supervisord did not start:\n{daemon.log()}")
+        wait_until(lambda: _answers(daemon), lambda: f"supervisord did not start:\n{daemon.log()}")
         yield daemon
     finally:
         _stop(daemon)
         shutil.rmtree(folder)
+
+
+def _answers(daemon: Daemon) -> bool:
+    """Tell whether it answers; the socket's file is there a moment earlier."""
+    try:
+        daemon.client.programs()
+    except SupervisorError:
+        return False
+    return True
 
 
 def wait_until(
