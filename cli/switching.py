@@ -155,6 +155,10 @@ class Operator:
 
     def _raise_if_failed(self, number: int) -> None:
         for event in self._events(number):
+            if event.kind is EventKind.SWITCH_SUPERSEDED and event.fields.get("planned") == number:
+                raise SwitchError(
+                    f"superseded: a {event.fields.get('by')} was asked for meanwhile", hint="See `status`."
+                )
             if event.kind in {EventKind.SWITCH_FAILED, EventKind.GENERATOR_DOWN}:
                 reason = str(event.fields.get("reason", ""))
                 raise SwitchError(reason, hint="`history` tells what happened; `doctor` looks for its cause.")

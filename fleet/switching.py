@@ -70,9 +70,9 @@ def _superseded(state: FleetState, now: float, rules: Rules, by: SwitchKind) -> 
     if old is None:
         return state
     to = rules.ladder[min(old.target, rules.ladder.last)].label
-    return replace(
-        state.tell(now, EventKind.SWITCH_SUPERSEDED, switch=old.kind.value, to=to, by=by.value), switch=None
-    )
+    kind = EventKind.SWITCH_SUPERSEDED
+    state = state.tell(now, kind, switch=old.kind.value, to=to, by=by.value, planned=old.number)
+    return replace(state, switch=None)
 
 
 def _tell(state: FleetState, kind: EventKind, now: float, rules: Rules, **fields: object) -> FleetState:

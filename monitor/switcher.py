@@ -198,7 +198,9 @@ class Switcher:
         return Restarted(switch.number, stopped=start.stopped)
 
     def _between(self, state: FleetState) -> None:
+        """Free the old model's memory, and let the start go ahead: no pause, no brake of earlier deaths."""
         last = state.last_switch
         if last is not None and not same_model(last.source, state.current_model):
             self._canary.unload(last.source)
         resume(self._parts.home)
+        self._parts.home.starts_file.unlink(missing_ok=True)

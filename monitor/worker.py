@@ -9,6 +9,7 @@ from fleet.events import EventKind
 from fleet.home import read_json
 from fleet.logs import fields
 from fleet.model import FleetState, Phase
+from fleet.supervisor import ProgramState
 from fleet.units import Seconds
 from monitor.reconcile import LOOPS_FROM, Remedy, Seen, Verdict, judge, request_limit, revive_after
 from monitor.restarting import GENERATOR, Generator, started_at, switches_of
@@ -30,6 +31,7 @@ class SwitchWorker:
         self._stopping = threading.Event()
         self._failures = 0
         self._loops = False
+        self._exited = False
         self._revived = 0
         self._revive_at = 0.0
         self._thread = threading.Thread(target=self._run, name="switch", daemon=True)
@@ -86,6 +88,10 @@ class SwitchWorker:
         self._tell_of_loop()
         longest = request_limit(self._parts.settings.ollama.first_token_timeout)
         verdict = judge(state, seen, self._parts.clock.time(), longest=longest)
+        passing = seen.program.state is ProgramState.EXITED and not self._exited
+        self._exited = seen.program.state is ProgramState.EXITED
+        if passing:
+            return  # supervisord starts it again within a second; one that is found so twice it does not
         if verdict.remedy is Remedy.NOTHING:
             self._settle(seen)
         elif verdict.remedy is Remedy.START:
@@ -127,6 +133,7 @@ class SwitchWorker:
         self._revive_at = now + revive_after(self._revived)
         self._revived += 1
         self._tell(EventKind.GENERATOR_DOWN, verdict.reason)
+        self._parts.home.starts_file.unlink(missing_ok=True)
         self._parts.supervisor.start(GENERATOR)
 
     def _restart(self, state: FleetState, verdict: Verdict) -> None:

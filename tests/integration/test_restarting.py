@@ -84,7 +84,7 @@ def test_one_that_somebody_is_just_stopping_is_waited_for(fleet: SmallFleet) -> 
 
 
 def test_one_that_will_not_start_is_reported_and_tried_again_until_it_does(fleet: SmallFleet) -> None:
-    fleet.behave(DIES)
+    (fleet.home.path.parent / "generator.sh").chmod(0o600)
     ask(fleet)
     state = fleet.switcher.carry_out()
     assert state.switch is not None
@@ -92,23 +92,16 @@ def test_one_that_will_not_start_is_reported_and_tried_again_until_it_does(fleet
     assert state.switch.attempts == 1
     assert state.current_model == "phi3:mini"
     assert "FATAL" in told(fleet, EventKind.GENERATOR_DOWN)[0]
-    for _ in range(3):
-        state = fleet.switcher.carry_out()
-    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 3, "said at the first, second and fourth try"
+    fleet.switcher.carry_out()
+    fleet.switcher.carry_out()
+    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 2, (
+        "said at the first and the second try, not the third"
+    )
     fleet.behave(STEADY)
     state = fleet.switcher.carry_out()
     assert state.switch is not None
     assert state.switch.phase is Phase.VERIFY
     assert fleet.model == state.current_model
-
-
-def test_a_program_that_cannot_be_run_at_all_is_reported_too(fleet: SmallFleet) -> None:
-    (fleet.home.path.parent / "generator.sh").chmod(0o600)
-    ask(fleet)
-    state = fleet.switcher.carry_out()
-    assert state.switch is not None
-    assert state.switch.phase is Phase.RESTART
-    assert told(fleet, EventKind.GENERATOR_DOWN)
 
 
 def test_one_that_a_person_stopped_stays_stopped(fleet: SmallFleet) -> None:

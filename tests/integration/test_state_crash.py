@@ -1,6 +1,5 @@
 """Writers that contend and die: nothing that was done is lost, each event is told once and in order."""
 
-import io
 import itertools
 import json
 import os
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,6 +25,7 @@ from fleet.settings import SEED_LADDER
 from state.codec import decode_state
 from state.history import read_history
 from state.store import Store, backup_of, read_state
+from tests.dying import Killer, in_child
 
 _FUZZ = "FLEET_FUZZ" in os.environ
 WRITERS = 8
@@ -131,53 +130,6 @@ def test_writers_that_are_killed_at_random_lose_and_double_nothing(home: Home) -
 # A crash at each step of a write
 
 
-class _Killer:
-    """Replaces what reaches the file system, and ends the process at the chosen call, before or after it."""
-
-    def __init__(self, at: int, *, after: bool) -> None:
-        self._left = at
-        self._after = after
-
-    def arm(self) -> None:
-        for module, name in (
-            (os, "open"),
-            (os, "link"),
-            (os, "fsync"),
-            (os, "replace"),
-            (os, "unlink"),
-            (os, "pread"),
-            (io, "open"),
-        ):
-            setattr(module, name, self._wrapped(getattr(module, name)))
-
-    def _wrapped(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **keywords: Any) -> Any:
-            self._left -= 1
-            now = self._left == 0
-            if now and not self._after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            try:
-                return call(*arguments, **keywords)
-            finally:
-                if now:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        return counted
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Do the work in a process of its own and return its wait status; 0 if it came to its end."""
-    pid = os.fork()
-    if pid == 0:
-        status = 70
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitpid(pid, 0)[1]
-
-
 def change(reason: str) -> Callable[[FleetState], FleetState]:
     return lambda state: replace(state, switches=state.switches + 1).tell(
         NOW, EventKind.LADDER_CHANGED, reason=reason
@@ -204,7 +156,7 @@ def test_a_crash_at_any_step_of_a_write_is_made_good(folder: Path, after: bool, 
         home = _prepared(folder / f"{at}", damaged=damaged)
 
         def die(home: Home = home, at: int = at) -> None:
-            _Killer(at, after=after).arm()
+            Killer(at, after=after).arm()
             Store(home, SEED_LADDER).update(change("three"))
 
         status = in_child(die)
