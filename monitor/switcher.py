@@ -15,7 +15,7 @@ from fleet.errors import OllamaError, SwitchError
 from fleet.facts import Fact, ModelHere, PullFailed, Restarted, RestartFailed, TrialEnded
 from fleet.home import Home
 from fleet.ladder import Ladder, Rung, same_model
-from fleet.logs import fields, tell
+from fleet.logs import tell
 from fleet.model import FleetState, Phase, Switch
 from fleet.ollama import Ollama
 from fleet.policy import decide
