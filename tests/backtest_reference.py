@@ -350,3 +350,78 @@ def densify(codes: npt.NDArray[Any]) -> Matrix:
         for number, k in enumerate(sorted(set(row) - {-1})):
             out[t, row == k] = number
     return out
+
+
+def moment(w: Matrix, power: int) -> float:
+    """The standardized central moment of a window, ddof 0."""
+    v = known(w)
+    if not np.isfinite(v).all():
+        return NAN
+    centred = v - v[0]
+    centred = centred - exact_mean(centred)
+    spread = math.fsum(centred**2) / len(v)
+    return ratio(math.fsum(centred**power) / len(v), spread ** (power / 2))
+
+
+def decay_exp(w: Matrix, factor: float) -> float:
+    pairs = [(factor**age, v) for age, v in enumerate(w[::-1]) if not np.isnan(v)]
+    return ratio(sum(a * v for a, v in pairs), sum(a for a, _ in pairs))
+
+
+def by_two(x: Matrix, y: Matrix, f: Callable[[Matrix, Matrix], Any]) -> Matrix:
+    """Apply f to each day's values of the instruments that have both."""
+    out = np.full(x.shape, NAN)
+    for t in range(len(x)):
+        both = ~(np.isnan(x[t]) | np.isnan(y[t]))
+        if both.any():
+            with np.errstate(all="ignore"):
+                out[t, both] = f(x[t, both], y[t, both])
+    return out
+
+
+def vector_proj(x: Matrix, y: Matrix) -> Matrix:
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return np.full(len(x), NAN)
+    return y * np.divide(math.fsum(x * y), math.fsum(y * y))
+
+
+def vector_neut(x: Matrix, y: Matrix) -> Matrix:
+    return x - vector_proj(x, y)
+
+
+def line(y: Matrix, x: Matrix) -> Matrix:
+    """What the straight line of least squares gives for each x."""
+    if not (np.isfinite(x).all() and np.isfinite(y).all()) or exact_var(x) == 0:
+        return np.full(len(x), NAN)
+    return (y[0] + exact_mean(y - y[0])) + ratio(cov(x, y), exact_var(x)) * demean(x)
+
+
+def line_rest(y: Matrix, x: Matrix) -> Matrix:
+    if not (np.isfinite(x).all() and np.isfinite(y).all()) or exact_var(x) == 0:
+        return np.full(len(x), NAN)
+    return demean(y) - ratio(cov(x, y), exact_var(x)) * demean(x)
+
+
+def group_count(x: Matrix, codes: npt.NDArray[Any]) -> Matrix:
+    out = np.full(x.shape, NAN)
+    for t, c in itertools.product(*map(range, x.shape)):
+        if codes[t, c] >= 0:
+            out[t, c] = np.count_nonzero(~np.isnan(x[t, codes[t] == codes[t, c]]))
+    return out
+
+
+def group_extra(x: Matrix, weight: Matrix, codes: npt.NDArray[Any]) -> Matrix:
+    out = x.copy()
+    for t, c in itertools.product(*map(range, x.shape)):
+        used = (codes[t] == codes[t, c]) & ~np.isnan(x[t]) & ~np.isnan(weight[t])
+        known_in_group = (codes[t] == codes[t, c]) & ~np.isnan(x[t])
+        if np.isnan(x[t, c]) and codes[t, c] >= 0 and known_in_group.any():
+            with np.errstate(all="ignore"):
+                out[t, c] = np.divide((x[t] * weight[t])[used].sum(), weight[t][used].sum())
+    return out
+
+
+def crossed(codes: npt.NDArray[Any], y: Matrix, edges: list[Decimal]) -> npt.NDArray[Any]:
+    """Number the pairs of a group and a bucket, -1 where either is missing."""
+    bins = bucket(y, edges, begin=False, end=False, nan_group=False)
+    return np.where((codes < 0) | np.isnan(bins), -1, codes * 100 + np.nan_to_num(bins)).astype(int)

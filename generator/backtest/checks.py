@@ -22,7 +22,7 @@ _MOST_WEIGHT = 0.10
 _FEWEST = 10
 _SUB_UNIVERSE = 0.75
 _CORRELATION = 0.7
-_BETTER = 1.10
+_BETTER = 0.10
 _CORRELATION_DAYS = 4 * 252
 _FEWEST_COMMON_DAYS = 20
 
@@ -113,7 +113,7 @@ def _self_correlation(sharpe: float, dates: Dates, pnl: Series, kept: Sequence[K
     for other in kept:
         r = correlation(dates, pnl, other.dates, other.pnl)
         worst = max(worst, r)
-        failed |= r >= _CORRELATION and not sharpe >= _BETTER * other.sharpe
+        failed |= r >= _CORRELATION and not sharpe >= other.sharpe + _BETTER * abs(other.sharpe)
     return Check("SELF_CORRELATION", Result.FAIL if failed else Result.PASS, _CORRELATION, worst)
 
 

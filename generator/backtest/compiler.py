@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from generator.backtest import operators_more  # noqa: F401  # it adds to OPERATORS
 from generator.backtest.binding import bind, constant
 from generator.backtest.errors import EvaluationError
 from generator.backtest.graph import Graph, Param
@@ -104,6 +105,10 @@ class Compiler:
     def universe(self) -> int:
         """Return the step that gives the universe's mask."""
         return self.graph.emit("group", params=("universe",))
+
+    def inside(self, step: int) -> int:
+        """Return a step with NaN outside the universe, if the panel has one."""
+        return self.emit("mask_outside", step, self.universe()) if self.has_universe else step
 
     def emit(self, op: str, *inputs: int, params: tuple[Param, ...] = ()) -> int:
         """Return the number of a step; operands of commutative ones are put in order."""

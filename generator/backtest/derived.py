@@ -12,8 +12,8 @@ ADV_DAYS = 20
 def with_derived(panel: Panel) -> Panel:
     """Return the panel with returns, vwap and adv20 where they are absent and follow from what is there.
 
-    returns: close / the close of the day before - 1. vwap: the mean of high, low and close, an approximation. adv20: the
-    mean volume of the last 20 days that have one.
+    returns: close / the close of the day before - 1, where that was above 0 and this is not below. vwap: the mean of high,
+    low and close, an approximation. adv20: the mean volume of the last 20 days that have one.
     """
     fields = dict(panel.fields)
     if "returns" not in fields and "close" in fields:
@@ -30,6 +30,7 @@ def _returns(close: Matrix) -> Matrix:
     with np.errstate(divide="ignore", invalid="ignore"):
         np.divide(close[1:], close[:-1], out=result[1:])
     result -= 1.0
+    result[1:][~((close[:-1] > 0) & (close[1:] >= 0))] = np.nan
     return result
 
 

@@ -38,6 +38,14 @@ class Builder(Protocol):
         """Return the step that gives a tree's group codes."""
         ...
 
+    def grouping(self, name: str) -> Grouping:
+        """Return a group field of the panel."""
+        ...
+
+    def inside(self, step: int) -> int:
+        """Return a step with NaN outside the universe, if the panel has one."""
+        ...
+
     def emit(self, op: str, *inputs: int, params: tuple[Param, ...] = ()) -> int:
         """Return the number of a step."""
         ...
@@ -62,28 +70,33 @@ class Operator:
 OPERATORS: dict[str, Operator] = {}
 
 
-def _m(name: str) -> Parameter:
+def matrix(name: str) -> Parameter:
+    """Return a parameter that takes values."""
     return Parameter(name, Kind.MATRIX)
 
 
-def _number(name: str, default: float | None = None) -> Parameter:
+def number(name: str, default: float | None = None) -> Parameter:
+    """Return a parameter that takes a number."""
     return Parameter(name, Kind.NUMBER, default)
 
 
-def _flag(name: str) -> Parameter:
+def flag(name: str) -> Parameter:
+    """Return a parameter that takes true or false, false by default."""
     return Parameter(name, Kind.FLAG, default=False)
 
 
-_X = _m("x")
-_Y = _m("y")
+_X = matrix("x")
+_Y = matrix("y")
 _D = Parameter("d", Kind.DAYS)
 _GROUP = Parameter("group", Kind.GROUP)
-_FILTER = _flag("filter")
+_FILTER = flag("filter")
 
 
-def _operator(
+def operator(
     name: str, *parameters: Parameter, variadic: bool = False, returns_group: bool = False
 ) -> Callable[[Definition], Definition]:
+    """Return a decorator that puts an operator's definition into OPERATORS."""
+
     def register(define: Definition) -> Definition:
         OPERATORS[name] = Operator(Signature(name, parameters, variadic), define, returns_group)
         return define
@@ -91,7 +104,7 @@ def _operator(
     return register
 
 
-def _window(b: Builder, step: int, x: int, d: int) -> int:
+def window(b: Builder, step: int, x: int, d: int) -> int:
     """Apply what the semantics say about the start of history and about empty windows."""
     if b.semantics.history is History.STRICT and d > 1:
         step = b.emit("hide_start", step, params=(d - 1,))
@@ -104,9 +117,9 @@ def _window(b: Builder, step: int, x: int, d: int) -> int:
 
 
 def _unary(name: str) -> None:
-    parameter = _m("input") if name == "is_nan" else _X
+    parameter = matrix("input") if name == "is_nan" else _X
 
-    @_operator(name, parameter)
+    @operator(name, parameter)
     def define(b: Builder, a: Bound) -> int:
         return b.emit(name, b.matrix(a.node(parameter.name)))
 
@@ -116,7 +129,7 @@ for _name in ("abs", "inverse", "log", "reverse", "sign", "sqrt", "not", "is_nan
 
 
 def _chain(name: str, *, neutral: str | None) -> None:
-    @_operator(name, _X, _Y, *([_FILTER] if neutral else []), variadic=True)
+    @operator(name, _X, _Y, *([_FILTER] if neutral else []), variadic=True)
     def define(b: Builder, a: Bound) -> int:
         operands: list[Node | int] = list(a.matrices)
         if neutral and a.flag("filter"):
@@ -134,13 +147,13 @@ _chain("max", neutral=None)
 _chain("min", neutral=None)
 
 
-@_operator("divide", _X, _Y)
+@operator("divide", _X, _Y)
 def _divide(b: Builder, a: Bound) -> int:
     return b.binary("divide", a.node("x"), a.node("y"))
 
 
 def _power(name: str) -> None:
-    @_operator(name, _X, _Y)
+    @operator(name, _X, _Y)
     def define(b: Builder, a: Bound) -> int:
         return b.binary(name, a.node("x"), a.node("y"))
 
@@ -150,7 +163,7 @@ _power("signed_power")
 
 
 def _comparison(name: str) -> None:
-    @_operator(name, _m("input1"), _m("input2"))
+    @operator(name, matrix("input1"), matrix("input2"))
     def define(b: Builder, a: Bound) -> int:
         step = b.binary(name, a.node("input1"), a.node("input2"))
         if b.semantics.nan_comparison:
@@ -163,7 +176,7 @@ for _name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_eq
 
 
 def _logic(name: str) -> None:
-    @_operator(name, _m("input1"), _m("input2"))
+    @operator(name, matrix("input1"), matrix("input2"))
     def define(b: Builder, a: Bound) -> int:
         return b.binary(name, a.node("input1"), a.node("input2"))
 
@@ -172,7 +185,7 @@ _logic("and")
 _logic("or")
 
 
-@_operator("if_else", _m("input1"), _m("input2"), _m("input3"))
+@operator("if_else", matrix("input1"), matrix("input2"), matrix("input3"))
 def _if_else(b: Builder, a: Bound) -> int:
     return b.emit("if_else", *(b.matrix(a.node(f"input{i}")) for i in (1, 2, 3)))
 
@@ -181,54 +194,54 @@ def _if_else(b: Builder, a: Bound) -> int:
 
 
 def _rolling(name: str) -> None:
-    @_operator(name, _X, _D)
+    @operator(name, _X, _D)
     def define(b: Builder, a: Bound) -> int:
         x, d = b.matrix(a.node("x")), a.days("d")
-        return _window(b, b.emit(name, x, params=(d,)), x, d)
+        return window(b, b.emit(name, x, params=(d,)), x, d)
 
 
 for _name in ("ts_sum", "ts_mean", "ts_product", "ts_max", "ts_min", "ts_std_dev", "ts_av_diff"):
     _rolling(_name)
 
 
-@_operator("ts_count_nans", _X, _D)
+@operator("ts_count_nans", _X, _D)
 def _ts_count_nans(b: Builder, a: Bound) -> int:
     d = a.days("d")
     step = b.emit("ts_count_nans", b.matrix(a.node("x")), params=(d,))
     return b.emit("hide_start", step, params=(d - 1,)) if b.semantics.history is History.STRICT else step
 
 
-@_operator("ts_zscore", _X, _D)
+@operator("ts_zscore", _X, _D)
 def _ts_zscore(b: Builder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.days("d")
-    return _window(b, b.emit("ts_zscore", x, params=(d, float(b.semantics.ts_zscore_ddof))), x, d)
+    return window(b, b.emit("ts_zscore", x, params=(d, float(b.semantics.ts_zscore_ddof))), x, d)
 
 
 def _arg(name: str) -> None:
-    @_operator(name, _X, _D)
+    @operator(name, _X, _D)
     def define(b: Builder, a: Bound) -> int:
         x, d = b.matrix(a.node("x")), a.days("d")
-        return _window(b, b.emit(name, x, params=(d, b.semantics.place is Place.NEWEST)), x, d)
+        return window(b, b.emit(name, x, params=(d, b.semantics.place is Place.NEWEST)), x, d)
 
 
 _arg("ts_arg_max")
 _arg("ts_arg_min")
 
 
-@_operator("ts_scale", _X, _D, _number("constant", 0.0))
+@operator("ts_scale", _X, _D, number("constant", 0.0))
 def _ts_scale(b: Builder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.days("d")
     low, high = b.emit("ts_min", x, params=(d,)), b.emit("ts_max", x, params=(d,))
-    return _window(b, b.emit("ts_scale", x, low, high, params=(a.number("constant"),)), x, d)
+    return window(b, b.emit("ts_scale", x, low, high, params=(a.number("constant"),)), x, d)
 
 
-@_operator("ts_rank", _X, _D, _number("constant", 0.0))
+@operator("ts_rank", _X, _D, number("constant", 0.0))
 def _ts_rank(b: Builder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.days("d")
-    return _window(b, b.emit("ts_rank", x, params=(d, a.number("constant"), b.semantics.lonely_rank)), x, d)
+    return window(b, b.emit("ts_rank", x, params=(d, a.number("constant"), b.semantics.lonely_rank)), x, d)
 
 
-@_operator("ts_quantile", _X, _D, Parameter("driver", Kind.TEXT, "gaussian"))
+@operator("ts_quantile", _X, _D, Parameter("driver", Kind.TEXT, "gaussian"))
 def _ts_quantile(b: Builder, a: Bound) -> int:
     x, d, driver = b.matrix(a.node("x")), a.days("d"), _driver(a)
     if b.semantics.ts_quantile is TsQuantile.ZSCORE:
@@ -236,7 +249,7 @@ def _ts_quantile(b: Builder, a: Bound) -> int:
     else:
         rank = b.emit("ts_rank", x, params=(d, 0.0, b.semantics.lonely_rank))
         step = b.emit("spread_quantile", rank, b.emit("ts_count", x, params=(d,)), params=(driver,))
-    return _window(b, step, x, d)
+    return window(b, step, x, d)
 
 
 def _driver(a: Bound) -> str:
@@ -250,30 +263,30 @@ def _driver(a: Bound) -> str:
     return driver
 
 
-@_operator("ts_decay_linear", _X, _D, _flag("dense"))
+@operator("ts_decay_linear", _X, _D, flag("dense"))
 def _ts_decay_linear(b: Builder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.days("d")
-    return _window(b, b.emit("ts_decay_linear", x, params=(d, a.flag("dense"))), x, d)
+    return window(b, b.emit("ts_decay_linear", x, params=(d, a.flag("dense"))), x, d)
 
 
 def _pair(name: str, first: str, second: str) -> None:
-    @_operator(name, _m(first), _m(second), _D)
+    @operator(name, matrix(first), matrix(second), _D)
     def define(b: Builder, a: Bound) -> int:
         x, y, d = b.matrix(a.node("x")), b.matrix(a.node("y")), a.days("d")
         x, y = min(x, y), max(x, y)  # symmetric: one form for both
         step = b.emit(name, x, y, params=(d,))
         both = b.emit("unordered", x, y) if b.semantics.nan_handling else x
-        return _window(b, step, both, d)
+        return window(b, step, both, d)
 
 
 _pair("ts_corr", "x", "y")
 _pair("ts_covariance", "y", "x")
 
 
-@_operator(
+@operator(
     "ts_regression",
-    _m("y"),
-    _m("x"),
+    matrix("y"),
+    matrix("x"),
     _D,
     Parameter("lag", Kind.INTEGER, 0),
     Parameter("rettype", Kind.INTEGER, 0),
@@ -291,7 +304,7 @@ def _ts_regression(b: Builder, a: Bound) -> int:
         x = b.emit("ts_delay", x, params=(lag,))
     step = b.emit("ts_regression", x, y, params=(d, wanted))
     both = b.emit("unordered", x, y) if b.semantics.nan_handling else x
-    return _window(b, step, both, d)
+    return window(b, step, both, d)
 
 
 def _back(b: Builder, a: Bound, name: str) -> int:
@@ -301,22 +314,22 @@ def _back(b: Builder, a: Bound, name: str) -> int:
     return d
 
 
-@_operator("ts_delay", _X, Parameter("d", Kind.INTEGER))
+@operator("ts_delay", _X, Parameter("d", Kind.INTEGER))
 def _ts_delay(b: Builder, a: Bound) -> int:
     return b.emit("ts_delay", b.matrix(a.node("x")), params=(_back(b, a, "ts_delay"),))
 
 
-@_operator("ts_delta", _X, Parameter("d", Kind.INTEGER))
+@operator("ts_delta", _X, Parameter("d", Kind.INTEGER))
 def _ts_delta(b: Builder, a: Bound) -> int:
     return b.emit("ts_delta", b.matrix(a.node("x")), params=(_back(b, a, "ts_delta"),))
 
 
-@_operator("ts_backfill", _X, Parameter("lookback", Kind.DAYS), Parameter("k", Kind.INTEGER, 1))
+@operator("ts_backfill", _X, Parameter("lookback", Kind.DAYS), Parameter("k", Kind.INTEGER, 1))
 def _ts_backfill(b: Builder, a: Bound) -> int:
     return b.emit("ts_backfill", b.matrix(a.node("x")), params=(a.days("lookback"), a.days("k")))
 
 
-@_operator("kth_element", _X, _D, Parameter("k", Kind.INTEGER), Parameter("ignore", Kind.TEXT, "NAN"))
+@operator("kth_element", _X, _D, Parameter("k", Kind.INTEGER), Parameter("ignore", Kind.TEXT, "NAN"))
 def _kth_element(b: Builder, a: Bound) -> int:
     words = a.text("ignore").upper().replace(",", " ").split()
     if set(words) - {"NAN", "0"}:
@@ -329,29 +342,29 @@ def _kth_element(b: Builder, a: Bound) -> int:
     return b.emit("kth_element", b.matrix(a.node("x")), params=params)
 
 
-@_operator("last_diff_value", _X, _D)
+@operator("last_diff_value", _X, _D)
 def _last_diff_value(b: Builder, a: Bound) -> int:
     return b.emit("last_diff_value", b.matrix(a.node("x")), params=(a.days("d"),))
 
 
-@_operator("days_from_last_change", _X)
+@operator("days_from_last_change", _X)
 def _days_from_last_change(b: Builder, a: Bound) -> int:
     first = float(b.semantics.first_day_of_change)
     return b.emit("days_from_last_change", b.matrix(a.node("x")), params=(first,))
 
 
-@_operator("hump", _X, _number("hump", 0.01))
+@operator("hump", _X, number("hump", 0.01))
 def _hump(b: Builder, a: Bound) -> int:
     x = b.matrix(a.node("x"))
     return b.emit("hump", x, b.emit("sum_of_sizes", x), params=(a.number("hump"),))
 
 
-@_operator("ts_step", _number("x"))
+@operator("ts_step", number("x"))
 def _ts_step(b: Builder, a: Bound) -> int:
     return b.emit("ts_step", params=(a.number("x"),))
 
 
-@_operator("trade_when", _X, _Y, _m("z"))
+@operator("trade_when", _X, _Y, matrix("z"))
 def _trade_when(b: Builder, a: Bound) -> int:
     return b.emit("trade_when", *(b.matrix(a.node(name)) for name in "xyz"))
 
@@ -359,34 +372,34 @@ def _trade_when(b: Builder, a: Bound) -> int:
 # --- across instruments ---------------------------------------------------------------------------------------------
 
 
-@_operator("rank", _X, _number("rate", 2.0))
+@operator("rank", _X, number("rate", 2.0))
 def _rank(b: Builder, a: Bound) -> int:
     a.number("rate")  # BRAIN's trade of exactness for speed; always exact here
     return b.emit("rank", b.matrix(a.node("x")), params=(b.semantics.lonely_rank,))
 
 
-@_operator("quantile", _X, Parameter("driver", Kind.TEXT, "gaussian"), _number("sigma", 1.0))
+@operator("quantile", _X, Parameter("driver", Kind.TEXT, "gaussian"), number("sigma", 1.0))
 def _quantile(b: Builder, a: Bound) -> int:
     params = (_driver(a), a.number("sigma"), b.semantics.lonely_rank)
     return b.emit("quantile", b.matrix(a.node("x")), params=params)
 
 
-@_operator("zscore", _X)
+@operator("zscore", _X)
 def _zscore(b: Builder, a: Bound) -> int:
     return b.emit("zscore", b.matrix(a.node("x")))
 
 
-@_operator("normalize", _X, _flag("useStd"), _number("limit", 0.0))
+@operator("normalize", _X, flag("useStd"), number("limit", 0.0))
 def _normalize(b: Builder, a: Bound) -> int:
     return b.emit("normalize", b.matrix(a.node("x")), params=(a.flag("useStd"), a.number("limit")))
 
 
-@_operator("winsorize", _X, _number("std", 4.0))
+@operator("winsorize", _X, number("std", 4.0))
 def _winsorize(b: Builder, a: Bound) -> int:
     return b.emit("winsorize", b.matrix(a.node("x")), params=(a.number("std"),))
 
 
-@_operator("scale", _X, _number("scale", 1.0), _number("longscale", 1.0), _number("shortscale", 1.0))
+@operator("scale", _X, number("scale", 1.0), number("longscale", 1.0), number("shortscale", 1.0))
 def _scale(b: Builder, a: Bound) -> int:
     x = b.matrix(a.node("x"))
     if a.has("longscale") or a.has("shortscale"):
@@ -394,15 +407,15 @@ def _scale(b: Builder, a: Bound) -> int:
     return b.emit("scale", x, params=(a.number("scale"),))
 
 
-@_operator(
+@operator(
     "bucket",
     _X,
     Parameter("range", Kind.TEXT, optional=True),
     Parameter("buckets", Kind.TEXT, optional=True),
-    _flag("skipBoth"),
-    _flag("skipBegin"),
-    _flag("skipEnd"),
-    _flag("NaNGroup"),
+    flag("skipBoth"),
+    flag("skipBegin"),
+    flag("skipEnd"),
+    flag("NaNGroup"),
     returns_group=True,
 )
 def _bucket(b: Builder, a: Bound) -> int:
@@ -446,13 +459,13 @@ def _stretch(values: list[Decimal]) -> list[Decimal]:
 # --- groups ---------------------------------------------------------------------------------------------------------
 
 
-@_operator("densify", Parameter("x", Kind.GROUP), returns_group=True)
+@operator("densify", Parameter("x", Kind.GROUP), returns_group=True)
 def _densify(b: Builder, a: Bound) -> int:
     return b.emit("dense", b.emit("to_numbers", b.group(a.node("x")).step))
 
 
 def _grouped(name: str) -> None:
-    @_operator(name, _X, _GROUP)
+    @operator(name, _X, _GROUP)
     def define(b: Builder, a: Bound) -> int:
         group = b.group(a.node("group"))
         lonely = (b.semantics.lonely_rank,) if name == "group_rank" else ()
@@ -463,7 +476,7 @@ for _name in ("group_neutralize", "group_zscore", "group_scale", "group_rank"):
     _grouped(_name)
 
 
-@_operator("group_mean", _X, _m("weight"), _GROUP)
+@operator("group_mean", _X, matrix("weight"), _GROUP)
 def _group_mean(b: Builder, a: Bound) -> int:
     group = b.group(a.node("group"))
     harmonic = b.semantics.group_mean is GroupMean.HARMONIC
@@ -474,7 +487,7 @@ def _group_mean(b: Builder, a: Bound) -> int:
     return step
 
 
-@_operator("group_backfill", _X, _GROUP, _D, _number("std", 4.0))
+@operator("group_backfill", _X, _GROUP, _D, number("std", 4.0))
 def _group_backfill(b: Builder, a: Bound) -> int:
     group = b.group(a.node("group"))
     params = (group.count, a.days("d"), a.number("std"))
@@ -482,7 +495,7 @@ def _group_backfill(b: Builder, a: Bound) -> int:
 
 
 def _no_vectors(name: str) -> None:
-    @_operator(name, _X)
+    @operator(name, _X)
     def define(_b: Builder, a: Bound) -> int:
         raise EvaluationError(
             f"{name}() needs a vector field, and a panel of one value a day has none",

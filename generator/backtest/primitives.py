@@ -124,6 +124,10 @@ PRIMITIVES: dict[str, Primitive] = {
     "kth_element": Primitive(Axis.COLUMNS, history.kth_element),
     "last_diff_value": Primitive(Axis.COLUMNS, history.last_different),
     "days_from_last_change": Primitive(Axis.COLUMNS, history.days_since_change),
+    "ts_median": _rolling(history.shape, history.MEDIAN, 0.0),
+    "ts_skewness": _rolling(history.shape, history.SKEWNESS, 0.0),
+    "ts_kurtosis": _rolling(history.shape, history.KURTOSIS),
+    "ts_decay_exp_window": Primitive(Axis.COLUMNS, history.decay_exponential),
     "hump": Primitive(Axis.COLUMNS, history.hump),
     "trade_when": Primitive(Axis.COLUMNS, history.trade_when),
     "rank": Primitive(Axis.ROWS, ordering.rank),
@@ -136,6 +140,22 @@ PRIMITIVES: dict[str, Primitive] = {
     "scale_sides": Primitive(Axis.ROWS, cross.scale_sides),
     "sum_of_sizes": Primitive(Axis.ROWS, cross.sum_of_sizes),
     "bucket": Primitive(Axis.ROWS, cross.bucket, read=_edges_first),
+    "vector_proj": Primitive(Axis.ROWS, cross.relate, (False, False)),
+    "vector_neut": Primitive(Axis.ROWS, cross.relate, (False, True)),
+    "regression_proj": Primitive(Axis.ROWS, cross.relate, (True, False)),
+    "regression_neut": Primitive(Axis.ROWS, cross.relate, (True, True)),
+    **{
+        name: Primitive(Axis.ROWS, groups.aggregate, (mode,))
+        for name, mode in (
+            ("group_count", groups.COUNT),
+            ("group_sum", groups.SUM),
+            ("group_max", groups.MAX),
+            ("group_min", groups.MIN),
+            ("group_std_dev", groups.STD_DEV),
+            ("group_size", groups.SIZE),
+        )
+    },
+    "group_median": Primitive(Axis.ROWS, groups.median),
     "group_neutralize": Primitive(Axis.ROWS, groups.neutralize),
     "group_zscore": Primitive(Axis.ROWS, groups.zscore),
     "group_scale": Primitive(Axis.ROWS, groups.scale),

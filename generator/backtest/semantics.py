@@ -56,6 +56,8 @@ class Semantics:
     """Days added to the d of `ts_delay` and `ts_delta`; -1 fits BRAIN's "Day 3" tables."""
     lonely_rank: float = float("nan")
     """The rank of the only value there is, where (r-1)/(n-1) is 0/0: NaN, or 0.5."""
+    kurtosis_of_normal: float = 3.0
+    """What `ts_kurtosis` subtracts: 3, so that a normal distribution has 0, or 0."""
     nan_comparison: bool = False
     """True: a comparison with NaN gives NaN; False: it is false, and != is true, as in IEEE 754."""
     nan_handling: bool = False

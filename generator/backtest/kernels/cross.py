@@ -165,3 +165,56 @@ def bucket(
                 k += 1
             hidden = (k == 0 and skip_begin) or (k == last and skip_end)
             out[r, j] = math.nan if hidden else k - first
+
+
+@kernel
+def relate(y: Array, x: Array, out: Array, r0: int, r1: int, line: bool, rest: bool) -> None:
+    """Write what x tells of y across a day's instruments that have both, or with `rest` what it leaves of y.
+
+    With `line` by the straight line of least squares, else along the vector x itself.
+    """
+    n = x.shape[1]
+    for r in range(r0, r1):
+        a = x[r]
+        b = y[r]
+        o = out[r]
+        base_x = 0.0
+        base_y = 0.0
+        mean_x = 0.0
+        mean_y = 0.0
+        if line:
+            base_x, base_y, mean_x, mean_y = _pair_means(a, b)
+        xx = 0.0
+        xy = 0.0
+        for j in range(n):
+            u = (np.float64(a[j]) - base_x) - mean_x
+            v = (np.float64(b[j]) - base_y) - mean_y
+            if u == u and v == v:  # noqa: PLR0124
+                xx += u * u
+                xy += u * v
+        slope = xy / xx
+        for j in range(n):
+            u = (np.float64(a[j]) - base_x) - mean_x
+            v = (np.float64(b[j]) - base_y) - mean_y
+            o[j] = v - slope * u if rest else (base_y + (mean_y + slope * u)) + 0.0 * v
+
+
+@kernel
+def _pair_means(a: Array, b: Array) -> tuple[float, float, float, float]:
+    """Return for two rows their first common values and the means of the rest above them."""
+    base_a = 0.0
+    base_b = 0.0
+    total_a = 0.0
+    total_b = 0.0
+    count = 0.0
+    for j in range(a.shape[0]):
+        u = np.float64(a[j])
+        v = np.float64(b[j])
+        if u == u and v == v:  # noqa: PLR0124
+            if count == 0.0 and abs(u) < math.inf and abs(v) < math.inf:
+                base_a = u
+                base_b = v
+            total_a += u - base_a
+            total_b += v - base_b
+            count += 1.0
+    return base_a, base_b, total_a / count, total_b / count

@@ -26,6 +26,9 @@ UNARY = {
             "is_nan",
             "nan_to_zero",
             "nan_to_one",
+            "purify",
+            "sigmoid",
+            "tanh",
             "copy",
         )
     )
@@ -65,6 +68,9 @@ _NOT = UNARY["not"]
 _IS_NAN = UNARY["is_nan"]
 _NAN_TO_ZERO = UNARY["nan_to_zero"]
 _NAN_TO_ONE = UNARY["nan_to_one"]
+_PURIFY = UNARY["purify"]
+_SIGMOID = UNARY["sigmoid"]
+_TANH = UNARY["tanh"]
 
 _ADD = BINARY["add"]
 _SUBTRACT = BINARY["subtract"]
@@ -129,6 +135,15 @@ def unary(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, op: int) -> 
         elif op == _NAN_TO_ONE:
             for j in range(w):
                 o[j] = a[j] if a[j] == a[j] else 1.0
+        elif op == _PURIFY:
+            for j in range(w):
+                o[j] = a[j] if abs(a[j]) < math.inf else math.nan
+        elif op == _SIGMOID:
+            for j in range(w):
+                o[j] = 1.0 / (1.0 + math.exp(-np.float64(a[j])))
+        elif op == _TANH:
+            for j in range(w):
+                o[j] = math.tanh(np.float64(a[j]))
         else:
             for j in range(w):
                 o[j] = a[j]

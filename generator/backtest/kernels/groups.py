@@ -9,9 +9,8 @@ from generator.backtest.kernels.jit import kernel
 
 Array = Any
 
-NEUTRALIZE, ZSCORE, SCALE = range(3)
-_NEUTRALIZE = NEUTRALIZE
-_ZSCORE = ZSCORE
+COUNT, SUM, MAX, MIN, STD_DEV, SIZE = range(6)
+_COUNT, _SUM, _MAX, _MIN, _STD_DEV, _SIZE = COUNT, SUM, MAX, MIN, STD_DEV, SIZE
 
 
 @kernel
@@ -102,6 +101,91 @@ def scale(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
         for j in range(row.shape[0]):
             k = g[j]
             o[j] = (np.float64(row[j]) - low[k]) / (high[k] - low[k]) if k >= 0 else math.nan
+
+
+@kernel
+def aggregate(  # noqa: C901  # one pass a mode, no calls in a kernel
+    x: Array, group: Array, out: Array, r0: int, r1: int, mode: int, groups: int
+) -> None:
+    """Write COUNT of the group's values to all members, or SUM, MAX, MIN, STD_DEV (ddof 0) to those that have one.
+
+    SIZE is the sum of |x|.
+    """
+    base = np.empty(groups)
+    middle = np.empty(groups)
+    count = np.empty(groups)
+    found = np.empty(groups)
+    for r in range(r0, r1):
+        row = x[r]
+        g = group[r]
+        o = out[r]
+        group_means(row, g, base, middle, count)
+        found[:] = -math.inf if mode == _MAX else (math.inf if mode == _MIN else 0.0)
+        for j in range(row.shape[0]):
+            k = g[j]
+            v = np.float64(row[j])
+            if k < 0 or v != v:  # noqa: PLR0124
+                continue
+            if mode == _SUM:
+                found[k] += v
+            elif mode == _SIZE:
+                found[k] += abs(v)
+            elif mode == _MAX:
+                found[k] = max(found[k], v)
+            elif mode == _MIN:
+                found[k] = min(found[k], v)
+            elif mode == _STD_DEV:
+                u = v - base[k] - middle[k]
+                found[k] += u * u
+        for k in range(groups):
+            if mode == _STD_DEV:
+                found[k] = math.sqrt(found[k] / count[k])
+            elif mode == _COUNT:
+                found[k] = count[k]
+        for j in range(row.shape[0]):
+            k = g[j]
+            there = k >= 0 and (mode == _COUNT or row[j] == row[j])
+            o[j] = found[k] if there else math.nan
+
+
+@kernel
+def median(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> None:
+    """Write the group's median to each member that has a value."""
+    n = x.shape[1]
+    start = np.empty(groups + 1, np.int64)
+    place = np.empty(groups, np.int64)
+    values = np.empty(n)
+    middle = np.empty(groups)
+    for r in range(r0, r1):
+        row = x[r]
+        g = group[r]
+        start[:] = 0
+        for j in range(n):
+            if g[j] >= 0 and row[j] == row[j]:
+                start[g[j] + 1] += 1
+        for k in range(groups):
+            start[k + 1] += start[k]
+            place[k] = start[k]
+        for j in range(n):
+            if g[j] >= 0 and row[j] == row[j]:
+                values[place[g[j]]] = row[j]
+                place[g[j]] += 1
+        for k in range(groups):
+            middle[k] = _middle(values[start[k] : start[k + 1]])
+        for j in range(n):
+            out[r, j] = middle[g[j]] if g[j] >= 0 and row[j] == row[j] else math.nan
+
+
+@kernel
+def _middle(values: Array) -> float:
+    """Sort values and return their median, NaN of none."""
+    n = values.shape[0]
+    if n == 0:
+        return math.nan
+    values.sort()
+    upper: float = values[n // 2]
+    lower: float = values[(n - 1) // 2]
+    return upper if n % 2 else 0.5 * (lower + upper)
 
 
 @kernel

@@ -9,6 +9,9 @@ from generator.backtest.kernels.jit import kernel
 
 Array = Any
 
+MEDIAN, SKEWNESS, KURTOSIS = range(3)
+_MEDIAN, _SKEWNESS = MEDIAN, SKEWNESS
+
 
 @kernel
 def backfill(x: Array, out: Array, c0: int, c1: int, d: int, k: int) -> None:
@@ -131,3 +134,59 @@ def mask_outside(x: Array, inside: Array, out: Array, r0: int, r1: int, c0: int,
         o = out[r, c0:c1]
         for j in range(w):
             o[j] = a[j] if m[j] else math.nan
+
+
+@kernel
+def shape(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, less: float) -> None:
+    """Write MEDIAN, SKEWNESS or KURTOSIS (less `less`) of the last d days, the last two of central moments (ddof 0)."""
+    window = np.empty(min(d, x.shape[0]))
+    for c in range(c0, c1):
+        for t in range(x.shape[0]):
+            n = 0
+            for i in range(max(0, t - d + 1), t + 1):
+                v = np.float64(x[i, c])
+                if v == v:  # noqa: PLR0124
+                    window[n] = v
+                    n += 1
+            out[t, c] = _shape(window[:n], mode, less) if n > 0 else math.nan
+
+
+@kernel
+def _shape(window: Array, mode: int, less: float) -> float:
+    n = window.shape[0]
+    if mode == _MEDIAN:
+        window.sort()
+        upper: float = window[n // 2]
+        lower: float = window[(n - 1) // 2]
+        return upper if n % 2 else 0.5 * (lower + upper)
+    base: float = window[0]
+    mean: float = 0.0
+    for i in range(n):
+        mean += window[i] - base
+    mean /= n
+    second: float = 0.0
+    higher: float = 0.0
+    for i in range(n):
+        u = (window[i] - base) - mean
+        second += u * u
+        higher += u * u * u if mode == _SKEWNESS else u * u * u * u
+    second /= n
+    higher /= n
+    return higher / second**1.5 if mode == _SKEWNESS else higher / (second * second) - less
+
+
+@kernel
+def decay_exponential(x: Array, out: Array, c0: int, c1: int, d: int, factor: float) -> None:
+    """Write the mean of the last d days' values with weights 1, factor, factor squared ... from the newest."""
+    for c in range(c0, c1):
+        for t in range(x.shape[0]):
+            total = 0.0
+            weights = 0.0
+            weight = 1.0
+            for i in range(t, max(-1, t - d), -1):
+                v = np.float64(x[i, c])
+                if v == v:  # noqa: PLR0124
+                    total += weight * v
+                    weights += weight
+                weight *= factor
+            out[t, c] = total / weights

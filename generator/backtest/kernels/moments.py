@@ -3,8 +3,9 @@
 As in `rolling`, a window is a suffix of one stretch of d days and a prefix of the next. Values are taken as differences
 from a shift, one per column and pair of stretches: the last finite value before the boundary. Squares of differences
 are small where squares of prices or volumes are not, so little is lost when the mean's square is subtracted. Where
-much would be lost all the same (the window's mean lies far from the shift, in its own deviations) the window
-is computed again in two passes about a shift of its own. A constant window has a variance of exactly 0.
+much would be lost all the same (the window's mean lies far from the shift, in its own deviations, or a covariance is
+next to nothing) the window is computed again in two passes about a shift of its own. A constant window has a
+variance of exactly 0.
 """
 
 import math
@@ -26,7 +27,8 @@ _AV_DIFF = AV_DIFF
 _COVARIANCE = COVARIANCE
 _CORRELATION = CORRELATION
 _REGRESSION = REGRESSION
-_HEAL = 1e4  # a squared mean this many times the variance costs four of the sixteen digits
+_HEAL = 256.0  # a squared mean this many times the variance costs two or three of the sixteen digits
+_FAINT = 1e-10  # a covariance below 1e-5 of what it could be is mostly the rounding of greater terms
 
 
 @kernel
@@ -223,8 +225,24 @@ def _two_moments(sums: Array, m: Array, w: int) -> bool:
     mx = m[0]
     my = m[1]
     cov = m[4]
+    vx = m[2]
+    vy = m[3]
     for j in range(w):
-        cov[j] = xy[j] / n[j] - mx[j] * my[j]
+        both = mx[j] * my[j]
+        c = xy[j] / n[j] - both
+        cov[j] = c
+        lost |= c * c < _FAINT * (both * both + vx[j] * vy[j])
+    return lost
+
+
+@kernel
+def _is_lost(m: Array, j: int) -> bool:
+    both = m[0, j] * m[1, j]
+    lost: bool = (
+        m[0, j] * m[0, j] > _HEAL * m[2, j]
+        or m[1, j] * m[1, j] > _HEAL * m[3, j]
+        or m[4, j] * m[4, j] < _FAINT * (both * both + m[2, j] * m[3, j])
+    )
     return lost
 
 
@@ -232,7 +250,7 @@ def _two_moments(sums: Array, m: Array, w: int) -> bool:
 def _heal_two(x: Array, y: Array, c0: int, t: int, d: int, sx: Array, sy: Array, m: Array, w: int) -> None:
     first = max(0, t - d + 1)
     for j in range(w):
-        if not (m[0, j] * m[0, j] > _HEAL * m[2, j] or m[1, j] * m[1, j] > _HEAL * m[3, j]):
+        if not _is_lost(m, j):
             continue
         n = 0.0
         bx = 0.0

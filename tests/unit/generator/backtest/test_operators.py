@@ -316,6 +316,62 @@ CASES: list[tuple[Call, Reference]] = [
     (call("group_scale", "x", "sector"), grouped(lambda v: (v - v.min()) / (v.max() - v.min()))),
     (call("group_mean", "x", "y", "sector"), ref.group_mean),
     (call("group_mean", "x", 1, "sector"), lambda x, _y, g: ref.group_mean(x, np.ones(x.shape), g)),
+    (call("purify", "x"), lambda x, _y, _g: np.where(np.isinf(x), np.nan, x)),
+    (call("pasteurize", "x"), lambda x, _y, _g: np.where(np.isinf(x), np.nan, x)),
+    (call("sigmoid", "x"), lambda x, _y, _g: 1 / (1 + np.exp(-x))),
+    (call("tanh", "x"), lambda x, _y, _g: np.tanh(x)),
+    (call("to_nan", "x"), lambda x, _y, _g: np.where(x == 0, np.nan, x)),
+    (call("to_nan", "x", value=7, reverse=True), lambda x, _y, _g: np.where(np.isnan(x), 7, x)),
+    (call("left_tail", "x", maximum=0.5), lambda x, _y, _g: np.where(x > 0.5, np.nan, x)),
+    (call("right_tail", "x"), lambda x, _y, _g: np.where(x < 0, np.nan, x)),
+    (call("tail", "x", lower=-1, upper=1, newval=9), lambda x, _y, _g: np.where((x > -1) & (x < 1), 9, x)),
+    *(
+        case
+        for d in (1, 5, 20)
+        for case in (
+            (call("ts_median", "x", d), windowed(lambda w: float(np.median(ref.known(w))), d)),
+            (call("ts_skewness", "x", d), windowed(lambda w: ref.moment(w, 3), d)),
+            (call("ts_kurtosis", "x", d), windowed(lambda w: ref.moment(w, 4) - 3, d)),
+            (call("ts_decay_exp_window", "x", d, factor=0.7), windowed(lambda w: ref.decay_exp(w, 0.7), d)),
+            (
+                call("ts_ir", "x", d),
+                windowed(lambda w: ref.ratio(ref.exact_mean(ref.known(w)), ref.std(ref.known(w))), d),
+            ),
+            (
+                call("ts_returns", "x", d),
+                lambda x, _y, _g, d=d: x / ref.delay(x, d) - 1,
+            ),
+            (call("ts_max_diff", "x", d), windowed(lambda w: float(w[-1] - np.nanmax(w)), d)),
+            (call("ts_min_diff", "x", d), windowed(lambda w: float(w[-1] - np.nanmin(w)), d)),
+            (
+                call("ts_min_max_cps", "x", d),
+                windowed(lambda w: float(np.nanmin(w) + np.nanmax(w) - 2 * w[-1]), d),
+            ),
+            (
+                call("ts_min_max_diff", "x", d, f=0.4),
+                windowed(lambda w: float(w[-1] - 0.4 * (np.nanmin(w) + np.nanmax(w))), d),
+            ),
+        )
+    ),
+    (call("vector_neut", "x", "y"), lambda x, y, _g: ref.by_two(x, y, ref.vector_neut)),
+    (call("vector_proj", "x", "y"), lambda x, y, _g: ref.by_two(x, y, ref.vector_proj)),
+    (call("regression_neut", "x", "y"), lambda x, y, _g: ref.by_two(x, y, ref.line_rest)),
+    (call("regression_proj", "x", "y"), lambda x, y, _g: ref.by_two(x, y, ref.line)),
+    (call("scale_down", "x", constant=0.5), daily(lambda v: (v - v.min()) / (v.max() - v.min()) - 0.5)),
+    (call("group_count", "x", "sector"), lambda x, _y, g: ref.group_count(x, g)),
+    (call("group_sum", "x", "sector"), grouped(lambda v: v.sum())),
+    (call("group_max", "x", "sector"), grouped(lambda v: v.max())),
+    (call("group_min", "x", "sector"), grouped(lambda v: v.min())),
+    (call("group_std_dev", "x", "sector"), grouped(ref.std)),
+    (call("group_median", "x", "sector"), grouped(np.median)),
+    (call("group_normalize", "x", "sector", scale=3), grouped(lambda v: 3 * v / np.abs(v).sum())),
+    (call("group_extra", "x", "y", "sector"), ref.group_extra),
+    (
+        call(
+            "group_rank", "x", call("group_cartesian_product", "sector", call("bucket", "y", buckets="'0,1"))
+        ),
+        lambda x, y, g: ref.by_group(x, ref.crossed(g, y, edges("0", "1")), ref.unit_ranks),
+    ),
     (call("group_backfill", "x", "sector", 4, std=1.5), lambda x, _y, g: ref.group_backfill(x, g, 4, 1.5)),
 ]
 
