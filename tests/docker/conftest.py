@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engine import Engine, NoEngineError, PrivateEngine, running_engine
+from tests.images import Images
 from tests.parts import require
 
 
@@ -26,3 +27,9 @@ def private_engine(engine: Engine) -> Iterator[PrivateEngine]:
         require("dockerd", "this stops the daemon, and the one that answers is not ours")
     yield engine
     engine.recover()
+
+
+@pytest.fixture(scope="session")
+def images(engine: Engine) -> Images:
+    """Give the project's images, built when they are asked for."""
+    return Images(engine)
