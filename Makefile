@@ -3,9 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 DEMO_HOME ?= $(CURDIR)/var-demo
+COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose)
+GPU ?= $(shell if command -v nvidia-smi > /dev/null; then echo nvidia; elif [ -e /dev/kfd ]; then echo amd; else echo cpu; fi)
+FILES ?= -f docker-compose.yml $(if $(filter nvidia,$(GPU)),,-f docker-compose.$(GPU).yml)
+REVISION := $(shell git rev-parse --short HEAD 2> /dev/null || echo unknown)
+IMAGE_ARGS := --build-arg REVISION=$(REVISION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format bench soak lock clean
+.PHONY: help setup run demo test test-docker lint format bench soak lock sbom image up down clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -33,10 +38,14 @@ demo: setup ## Show a fleet at work, bounded, on the stand-in (under a minute)
 test: setup ## Run the tests
 	@$(BIN)/python -m pytest
 
-lint: setup ## Check style and types
+test-docker: setup ## Run the tests that need a Docker Engine, on one of their own (as root)
+	@FLEET_REQUIRE=docker,compose,haproxy $(BIN)/python -m pytest tests/docker
+
+lint: setup ## Check style and types, and audit the locked packages where the data can be had
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m tools.audit requirements/runtime.txt
 
 bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME ..." takes some)
 	@$(BIN)/python -m benchmarks $(ONLY)
@@ -45,10 +54,29 @@ format: setup ## Bring the code into form
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-lock: setup ## Lock the dependencies anew (needs uv)
-	@for group in runtime dev; do \
+lock: setup ## Lock the dependencies anew (needs uv); slim is what the container has without the local backtest
+	@for group in runtime dev slim; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	    --extra backtest --extra postgresql $$([ $$group = dev ] && echo --group dev) pyproject.toml -o requirements/$$group.txt; done
+	    --extra postgresql $$([ $$group = slim ] && echo -c requirements/runtime.txt || echo --extra backtest) \
+	    $$([ $$group = dev ] && echo --group dev) pyproject.toml -o requirements/$$group.txt; done
+
+sbom: setup ## Write what the image is made of, build/sbom.json and build/sbom-slim.json (CycloneDX)
+	@mkdir -p build
+	@$(BIN)/python -W ignore -m cyclonedx_py requirements requirements/runtime.txt --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o build/sbom.json
+	@$(BIN)/python -W ignore -m cyclonedx_py requirements requirements/slim.txt --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o build/sbom-slim.json
+
+image: ## Build the images: model-fleet, model-fleet:slim and the log proxy (BUILD="--build-arg …" for docker build)
+	@docker build $(BUILD) $(IMAGE_ARGS) -t model-fleet .
+	@docker build $(BUILD) $(IMAGE_ARGS) --build-arg LOCK=slim -t model-fleet:slim .
+	@docker build $(BUILD) -t model-fleet-log-proxy container/log-proxy
+
+up: ## Start the Compose stack for this machine's GPU (FILES="-f …" names other files)
+	@$(COMPOSE) $(FILES) up -d --build
+
+down: ## Stop the Compose stack; its volumes stay
+	@$(COMPOSE) $(FILES) down
 
 clean: ## Remove what the targets made; the fleet's home stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build

@@ -1,0 +1,1 @@
+"""Tools of the development, no part of what is shipped."""
