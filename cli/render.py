@@ -79,9 +79,9 @@ def _errors(row: Mapping[str, Any]) -> str:
 
 
 def _ladder(row: Mapping[str, Any]) -> str:
-    here = row["current_model"]["index"]
+    here, labels = row["current_model"]["index"], [plain_text(label) for label in row["ladder"]]
     return " > ".join(
-        click.style(label, bold=True) if index == here else label for index, label in enumerate(row["ladder"])
+        click.style(label, bold=True) if index == here else label for index, label in enumerate(labels)
     )
 
 

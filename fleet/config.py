@@ -14,6 +14,7 @@ from typing import Any
 from fleet.errors import ConfigError
 from fleet.keys import choice, size, text, whole
 from fleet.ladder import Ladder, OptionValue, Rung
+from fleet.logs import plain_text
 from fleet.settings import Settings
 from fleet.user_patterns import MOST, PATTERN_CAUSES, UserPattern, fault
 
@@ -29,6 +30,7 @@ _PATTERN_KEYS = ("pattern", "cause", "name")
 _NAME = text(r"[a-z0-9][a-z0-9_-]{0,39}", "a short name such as my-driver")
 # Variables that look like keys and are none: an account does not belong into a file of settings.
 _NO_KEYS = frozenset({"FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD", "FLEET_BRAIN_URL"})
+_USER = re.compile(r"//[^/\s]*@")  # who an address is opened as: the password in it is nobody's to read
 _RUNG_KEYS = ("model", "size", "description", "threshold", "options")
 
 
@@ -191,7 +193,7 @@ class _Given:
     def _shown(self, raw: object) -> str:
         if self.part.metadata["secret"]:
             return "the value (not shown)"
-        shown = repr(raw) if not isinstance(raw, str) else f'"{raw}"'
+        shown = repr(raw) if not isinstance(raw, str) else f'"{plain_text(_USER.sub("//...@", raw))}"'
         return shown if len(shown) <= 60 else shown[:57] + "..."  # noqa: PLR2004  # a line stays a line
 
 
