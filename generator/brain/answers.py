@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from fleet.units import Seconds
 from generator.brain.errors import (
-    BrainAccessError,
     BrainAwayError,
+    BrainDeniedError,
     BrainError,
     BrainGoneError,
     BrainLimitError,
@@ -89,7 +89,7 @@ def error_of(answer: Answer, now: float) -> BrainError | None:
         return _limit(answer, text, wait, now)
     if answer.status in {_UNAUTHORIZED, _FORBIDDEN}:
         hint = "Check the account's permissions on BRAIN."
-        return BrainAccessError(f"BRAIN denies access: {text or answer.status}", hint=hint)
+        return BrainDeniedError(f"BRAIN denies access: {text or answer.status}", hint=hint)
     if answer.status in _GONE:
         return BrainGoneError(f"BRAIN has nothing there: {text or answer.status}")
     if 400 <= answer.status < 500 and answer.status not in _PASSING and said:  # noqa: PLR2004  # HTTP's

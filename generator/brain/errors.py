@@ -44,6 +44,10 @@ class BrainAccessError(BrainError):
     """The credentials are missing, cannot be read, or are refused."""
 
 
+class BrainDeniedError(BrainAccessError):
+    """BRAIN knows who asks, and does not allow it."""
+
+
 class PersonaError(BrainAccessError):
     """The account asks for a biometric sign-in; it goes on once somebody has opened `url`."""
 

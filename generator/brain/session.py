@@ -35,6 +35,8 @@ AUTHENTICATION = "/authentication"
 _CREATED, _OK, _UNAUTHORIZED = 201, 200, 401
 # Credentials from the environment have no version of their own: a person may have put them right with BRAIN.
 _ENVIRONMENT_AGAIN: Seconds = 3600.0
+_REFUSED = "BRAIN refuses the credentials"
+_CORRECT = "Correct them, and mining goes on by itself; too many attempts would lock the account."
 
 _log = logging.getLogger(__name__)
 
@@ -142,10 +144,7 @@ class BrainSession:
     def _sign_in(self, account: Credentials) -> None:
         kept = self._known(account)
         if self._was_refused(kept, account):
-            raise BrainAccessError(
-                "BRAIN has refused these credentials; they are not sent again before they change",
-                hint="Correct them; mining goes on by itself then. Too many attempts lock an account.",
-            )
+            raise BrainAccessError(_REFUSED, hint=f"They are not sent again before they change. {_CORRECT}")
         if not kept.persona:
             self._wire.restore({})
         answer = self._wire.send("POST", kept.persona or AUTHENTICATION, account=account)
@@ -187,8 +186,7 @@ class BrainSession:
         self._file.write(Kept(kept.salt, kept.account, refused=account.version, refused_at=now))
         said = "; ".join(messages(answer.document).values()) or "wrong e-mail address or password"
         return BrainAccessError(
-            f"BRAIN refuses the credentials: {said}",
-            hint="Correct them; they are not sent again before they change.",
+            _REFUSED, hint=f"It says: {said}. They are not sent again before they change. {_CORRECT}"
         )
 
     def _persona(self, answer: Answer) -> str:

@@ -18,6 +18,7 @@ from generator.brain.answers import Ended, Running, Status
 from generator.brain.api import BrainApi
 from generator.brain.errors import (
     BrainAwayError,
+    BrainDeniedError,
     BrainError,
     BrainGoneError,
     BrainLimitError,
@@ -345,6 +346,9 @@ class Simulator:
         if isinstance(error, BrainRefusedError) and self._blamed(jobs, error):
             return
         self._queue.extendleft(reversed(jobs))
+        if isinstance(error, BrainDeniedError) and len(jobs) > 1:
+            self._several = False
+            return
         if not isinstance(error, BrainLimitError):
             raise error
         now = self._clock.monotonic()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.hopeful import HopefulFile
+from generator.hopeful import HopefulFile, merge
 from generator.records import Candidate, Evaluated, Performance, Source
 
 KEYS = ["expression", "timestamp", "alpha_id", "fitness", "sharpe", "turnover", "returns", "grade", "checks"]
@@ -62,3 +62,13 @@ def test_a_file_that_cannot_be_written_is_no_disaster(
     (tmp_path / "hopeful_alphas.json").mkdir()
     assert not HopefulFile(tmp_path / "hopeful_alphas.json").add([alpha("ours")])
     assert "hopeful.unwritten" in caplog.text
+
+
+def test_brains_figures_take_the_place_of_a_panels_and_never_the_other_way_round() -> None:
+    panel = {"expression": "rank(close)", "alpha_id": None, "fitness": 1.0}
+    brain = {"expression": "rank(close)", "alpha_id": "a1", "fitness": 0.7}
+    others = [{"expression": "rank(open)", "mine": True}, "what somebody else put there"]
+    assert merge([*others, panel], [brain]) == [*others, brain]
+    assert merge([*others, brain], [panel]) == [*others, brain]
+    assert merge([brain], [{**brain, "fitness": 9.0}]) == [brain]
+    assert merge([], [panel, brain, panel]) == [brain]
