@@ -1,8 +1,9 @@
 """A candidate's way through BRAIN, as values, and what the end of a simulation means for it. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any, Protocol
 
 from fleet.units import Seconds
 from generator.brain.answers import Ended, Status
@@ -12,6 +13,13 @@ from generator.records import Candidate
 
 MOST_TRIES = 2
 _LOOKS: tuple[Seconds, ...] = (2.0, 5.0, 15.0, 60.0)
+
+
+class Keeper(Protocol):
+    """Repeats what the database cannot take now until it can."""
+
+    def __call__(self, action: Callable[[], Any]) -> Any:
+        """Return what the action returns."""
 
 
 @dataclass(slots=True, eq=False)

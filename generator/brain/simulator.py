@@ -1,11 +1,10 @@
-"""Simulations in flight: sends what is queued into free slots, asks how it goes, reads what came of it.
+"""Simulations in flight: fills free slots from the outbox, asks how it goes, reads what came of it.
 
 Everything is a row before it is a request (`generator.storage.simulations`), so that a restart goes on where
 this run ended. A request whose answer nobody saw is looked for among the account's alphas before it is sent
 again. One request at a time, in the thread that calls `step`.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
@@ -16,16 +15,10 @@ from fleet.units import Seconds
 from generator.brain.alpha import read_alpha
 from generator.brain.answers import Ended, Running, Status
 from generator.brain.api import BrainApi
-from generator.brain.errors import (
-    BrainAwayError,
-    BrainDeniedError,
-    BrainError,
-    BrainGoneError,
-    BrainLimitError,
-    BrainRefusedError,
-)
-from generator.brain.jobs import Flight, Job, Next, next_step, pair
-from generator.brain.limits import DAY, Slots, budget_left, wait_after
+from generator.brain.errors import BrainError, BrainGoneError
+from generator.brain.jobs import Flight, Job, Keeper, Next, next_step, pair
+from generator.brain.limits import wait_after
+from generator.brain.outbox import Outbox
 from generator.brain.teller import Teller
 from generator.evaluators.base import Fault, Result
 from generator.records import Candidate
@@ -55,15 +48,8 @@ def _due(part: _Dated) -> float:
     return part.due
 
 
-class Keeper(Protocol):
-    """Repeats what the database cannot take now until it can."""
-
-    def __call__(self, action: Callable[[], Any]) -> Any:
-        """Return what the action returns."""
-
-
 class Simulator:
-    """Candidates in, results out. `budget` is the most simulations in any 24 hours, 0 for no bound of ours."""
+    """Candidates in, results out; `slots` and `budget` are the outbox's."""
 
     def __init__(
         self,
@@ -82,10 +68,17 @@ class Simulator:
         self._keep = keep
         self._clock = clock
         self._chance = chance
-        self._slots = Slots(slots, slots)
-        self._budget = budget
         self._teller = teller
-        self._queue: deque[Job] = deque()
+        self._outbox = Outbox(
+            api,
+            ledger,
+            keep=keep,
+            clock=clock,
+            chance=chance,
+            slots=slots,
+            budget=budget,
+            teller=teller,
+        )
         self._flights: list[Flight] = []
         self._unseen: list[Job] = []
         self._reading: list[Job] = []
@@ -93,30 +86,16 @@ class Simulator:
         self._unclaimed: set[str] = set()
         self._held: dict[str, Outcome] = {}
         self._failures = 0
-        self._limits = 0
-        self._quiet_until = self._no_post_until = float("-inf")
-        self._several = True
-        self._sent: deque[float] = deque(self._keep(lambda: ledger.sent_times(clock.time() - DAY)))
-        self._resume(self._keep(ledger.open))
+        self._quiet_until = float("-inf")
+        self._resume(keep(ledger.open))
 
     # --- candidates in, results out
 
     @property
     def free(self) -> int:
         """Return how many candidates it takes now: what fits into free slots and the budget."""
-        return len(self._unclaimed) + self._room()
-
-    def _room(self) -> int:
-        now = self._clock.monotonic()
-        if now < self._quiet_until or now < self._no_post_until:
-            return 0
-        left = self._budget_left()
-        room = (self._slots.allowed - len(self._flights)) * self._per - len(self._queue)
-        return max(0, room if left is None else min(room, left - len(self._queue)))
-
-    @property
-    def _per(self) -> int:
-        return self._api.per_simulation if self._several else 1
+        quiet = self._clock.monotonic() < self._quiet_until
+        return len(self._unclaimed) + (0 if quiet else self._outbox.room(len(self._flights)))
 
     def submit(self, candidates: Sequence[Candidate]) -> None:
         """Take candidates in; one that the last run left on its way is recognised."""
@@ -126,13 +105,11 @@ class Simulator:
                 if candidate.digest in self._held:
                     self._done.append(self._held.pop(candidate.digest))
             else:
-                self._queue.append(Job(candidate))
+                self._outbox.put(Job(candidate))
 
     def step(self) -> Sequence[Outcome]:
         """Do what is due, and return what is done; trouble with BRAIN is told and waited out."""
-        now = self._clock.monotonic()
-        self._slots = self._slots.at(now)
-        if now >= self._quiet_until:
+        if self._clock.monotonic() >= self._quiet_until:
             try:
                 if self._api.sign_in():
                     self._well()
@@ -161,10 +138,9 @@ class Simulator:
         """Return how it stands, for the heartbeat."""
         return {
             "in_flight": len(self._flights),
-            "slots": self._slots.allowed,
-            "queued": len(self._queue),
-            "sent_today": len(self._sent),
-            "budget": self._budget or None,
+            "slots": self._outbox.slots,
+            "queued": self._outbox.queued,
+            "sent_today": self._outbox.sent_today,
             "trouble": self._teller.trouble or None,
         }
 
@@ -250,7 +226,7 @@ class Simulator:
             self._finish(job, step)
         elif step is Next.AGAIN:
             job.alone = True
-            self._queue.append(job)
+            self._outbox.put(job)
         else:
             job.due, job.looks = self._clock.monotonic(), 0
             self._reading.append(job)
@@ -279,7 +255,7 @@ class Simulator:
             self._unseen.remove(job)
             self._keep(lambda: self._ledger.lose([job.row]))
             self._teller.lost(job)
-            self._queue.append(job)
+            self._outbox.put(job)
         else:
             job.look_again(self._clock.monotonic())
 
@@ -290,85 +266,17 @@ class Simulator:
         else:
             self._done.append(outcome)
 
-    # --- sending
-
     def _send_queued(self) -> None:
-        while self._queue and self._may_send():
-            jobs = [self._queue.popleft()]
-            left = self._budget_left()
-            most = self._per if left is None else min(self._per, left)
-            while not jobs[0].alone and self._queue and len(jobs) < most and not self._queue[0].alone:
-                jobs.append(self._queue.popleft())
-            self._send(jobs)
-
-    def _may_send(self) -> bool:
-        left = self._budget_left()
-        self._teller.budget(left)
-        waits = self._clock.monotonic() < self._no_post_until
-        return not waits and left != 0 and len(self._flights) < self._slots.allowed
-
-    def _budget_left(self) -> int | None:
-        now = self._clock.time()
-        while self._sent and self._sent[0] <= now - DAY:
-            self._sent.popleft()
-        return budget_left(self._budget, len(self._sent))
-
-    def _send(self, jobs: list[Job]) -> None:
-        """Send jobs as one simulation: rows first, then the request, then where BRAIN put it."""
-        now = self._clock.time()
-        rows = self._keep(lambda: self._ledger.begin([job.candidate for job in jobs], now))
-        for place, (job, row) in enumerate(zip(jobs, rows, strict=True)):
-            job.row, job.sent, job.place, job.tries = row, now, place, job.tries + 1
-            self._sent.append(now)
         try:
-            location = self._api.simulate([job.candidate.expression for job in jobs])
-        except BrainError as error:
-            self._unsent(jobs, error)
-            return
-        self._keep(lambda: self._ledger.accept(rows, location))
-        self._teller.sent(jobs, location)
-        self._limits = 0
-        self._well()
-        monotonic = self._clock.monotonic()
-        self._flights.append(Flight(location, jobs, monotonic, len(jobs) > 1, due=monotonic))
-
-    def _unsent(self, jobs: list[Job], error: BrainError) -> None:
-        """Deal with a request that BRAIN did not take, or of which nobody knows; raise what is BRAIN's trouble."""
-        if isinstance(error, BrainAwayError) and error.sent:
-            for job in jobs:
-                job.look_again(self._clock.monotonic())
-            self._unseen.extend(jobs)
-            raise error
-        self._keep(lambda: self._ledger.withdraw([job.row for job in jobs]))
-        for job in jobs:
-            job.tries -= 1
-            self._sent.pop()
-        if isinstance(error, BrainRefusedError) and self._blamed(jobs, error):
-            return
-        self._queue.extendleft(reversed(jobs))
-        if isinstance(error, BrainDeniedError) and len(jobs) > 1:
-            self._several = False
-            return
-        if not isinstance(error, BrainLimitError):
-            raise error
-        now = self._clock.monotonic()
-        self._limits += 1
-        self._no_post_until = now + wait_after(error, self._limits, self._chance.random())
-        self._slots = self._slots.refused(len(self._flights), now)
-        self._teller.limited(error, self._no_post_until - now, running=len(self._flights))
-
-    def _blamed(self, jobs: list[Job], error: BrainRefusedError) -> bool:
-        """Find out whose fault a refusal is; False where it is nobody's here but the settings'."""
-        if len(jobs) == 1:
-            if error.expression:
-                self._finish(jobs[0], Fault(error.expression))
-            return bool(error.expression)
-        for job in reversed(jobs):
-            job.alone = True
-            self._queue.appendleft(job)
-        if not error.expression:
-            self._several = False
-        return True
+            while (flight := self._outbox.send_next(len(self._flights))) is not None:
+                self._flights.append(flight)
+                self._well()
+        finally:
+            self._unseen += self._outbox.unseen
+            self._outbox.unseen.clear()
+            for job, fault in self._outbox.refused:
+                self._finish(job, fault)
+            self._outbox.refused.clear()
 
     # --- after a restart
 

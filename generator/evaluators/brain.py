@@ -25,7 +25,8 @@ from generator.scope import Scope
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
-    from generator.brain.simulator import Keeper, Simulator
+    from generator.brain.jobs import Keeper
+    from generator.brain.simulator import Simulator
     from generator.storage.store import Store
     from generator.totals import Scoreboard
 
