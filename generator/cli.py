@@ -1,4 +1,4 @@
-"""The generator's own command line, for people and for tests: `schema`, `check`, `evaluate`, and `run`.
+"""The generator's own command line: `schema`, `check`, `evaluate`, `refresh`, and `run`.
 
 Results go to standard output, errors with a hint to standard error. Exit codes: 0 done · 1 an expression is
 wrong, or it could not be done · 2 usage or configuration.
@@ -15,6 +15,7 @@ import click
 from fleet.errors import FleetError
 from generator.catalogue import Catalogue, load_catalogue
 from generator.cli_evaluate import evaluate
+from generator.cli_refresh import refresh
 from generator.expressions import error_row, error_sentence, expressions_of
 from generator.language import ExpressionError, build_schema, read
 from generator.prompt import DEPTH
@@ -80,6 +81,7 @@ def check(ctx: click.Context, expressions: Sequence[str], *, as_json: bool) -> N
 
 
 cli.add_command(evaluate)
+cli.add_command(refresh)
 
 
 def _checked(text: str, catalogue: Catalogue) -> dict[str, Any]:

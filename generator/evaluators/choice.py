@@ -37,12 +37,16 @@ def plan_evaluator(
             _log.warning("evaluator.standin", extra=tell(sentence))
         return LocalPlan(settings.panel, Source.STANDIN)
     local = LocalPlan(settings.panel, Source.PANEL if panel else Source.SYNTHETIC)
-    credentials = credential_source(settings.brain.credentials, config, home.path, environ)
-    kind = kind_of(wanted, account=credentials.present, panel=bool(panel))
+    account = find_credentials(settings, home, environ, config=config).present
+    kind = kind_of(wanted, account=account, panel=bool(panel))
     if kind == "local":
         return local
-    _require(kind, credentials, panel=bool(panel))
-    brain = _brain(settings, home, environ, credentials)
+    if kind == "screen" and not panel:
+        raise ConfigError(
+            'generator.evaluator: "screen" needs a panel of your own in panel.path: made-up data screens nothing',
+            hint='Name one, or use "brain".',
+        )
+    brain = plan_brain(settings, home, environ, config=config)
     return brain if kind == "brain" else ScreenPlan(local, brain)
 
 
@@ -55,23 +59,23 @@ def kind_of(wanted: str, *, account: bool, panel: bool) -> str:
     return "screen" if panel else "brain"
 
 
-def _require(kind: str, credentials: CredentialSource, *, panel: bool) -> None:
+def find_credentials(
+    settings: Settings, home: Home, environ: Mapping[str, str], *, config: Path | None
+) -> CredentialSource:
+    """Return where the account is, whether or not there is one."""
+    return credential_source(settings.brain.credentials, config, home.path, environ)
+
+
+def plan_brain(
+    settings: Settings, home: Home, environ: Mapping[str, str], *, config: Path | None
+) -> BrainPlan:
+    """Return what evaluates on BRAIN; raise ConfigError if there are no credentials."""
+    credentials = find_credentials(settings, home, environ, config=config)
     if not credentials.present:
         raise ConfigError(
-            f'generator.evaluator: "{kind}" needs BRAIN credentials, and there are none in '
-            f"{' or '.join(map(str, credentials.files))}",
+            f"BRAIN needs credentials, and there are none in {' or '.join(map(str, credentials.files))}",
             hint=f'Write ["e-mail", "password"] into that file, chmod 600 it; or set {EMAIL} and {PASSWORD}.',
         )
-    if kind == "screen" and not panel:
-        raise ConfigError(
-            'generator.evaluator: "screen" needs a panel of your own in panel.path: made-up data screens nothing',
-            hint='Name one, or use "brain".',
-        )
-
-
-def _brain(
-    settings: Settings, home: Home, environ: Mapping[str, str], credentials: CredentialSource
-) -> BrainPlan:
     return BrainPlan(
         brain=settings.brain,
         settings=simulation_settings(settings.brain, settings.panel),

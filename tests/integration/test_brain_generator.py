@@ -227,7 +227,7 @@ def test_a_stand_in_fleet_sends_nothing_to_brain_whatever_credentials_lie_about(
 
 
 @pytest.mark.parametrize(
-    ("evaluator", "said"), [("brain", "needs BRAIN credentials"), ("screen", "needs a panel of your own")]
+    ("evaluator", "said"), [("brain", "BRAIN needs credentials"), ("screen", "needs a panel of your own")]
 )
 def test_an_evaluator_that_cannot_be_is_a_configuration_error(
     tmp_path: Path, brain: StandinBrain, evaluator: str, said: str

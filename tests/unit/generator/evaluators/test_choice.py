@@ -53,7 +53,7 @@ def test_a_stand_in_fleet_has_no_plan_that_knows_brain(tmp_path: Path, wanted: s
 
 @pytest.mark.parametrize("wanted", ["brain", "screen"])
 def test_without_credentials_there_is_no_brain(tmp_path: Path, wanted: str) -> None:
-    with pytest.raises(ConfigError, match="needs BRAIN credentials") as caught:
+    with pytest.raises(ConfigError, match="BRAIN needs credentials") as caught:
         plan(tmp_path, wanted, account=False, panel="mine.csv")
     assert "FLEET_BRAIN_EMAIL" in caught.value.hint
 
