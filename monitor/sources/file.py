@@ -20,8 +20,8 @@ IDLE = 5.0
 GRACE = 2.0
 """Seconds that the name may be missing, as it is amid a rotation, before the log counts as away."""
 
-AWAY_POLL = 1.0
-"""Seconds between two looks for a log that is not there; the kernel tells sooner where it can."""
+AWAY_POLL = 0.25
+"""Seconds between two looks for a log that is not there, where the kernel does not tell of it."""
 
 _HINTS = {
     errno.ENOENT: "It is followed as soon as it is there; is the path right, and Ollama's output sent to it?",
@@ -81,7 +81,7 @@ class FileSource:
                 yield from self._read_all(logs, watcher)
             except OSError as error:
                 yield from self._missed(error)
-                watcher.wait(AWAY_POLL, poll=AWAY_POLL / 4)
+                watcher.wait(IDLE, poll=AWAY_POLL)
             finally:
                 for log in logs:
                     log.close()
