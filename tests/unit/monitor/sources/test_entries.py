@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.sources.base import LogLine, keep_all
@@ -123,6 +123,7 @@ def journal(entries: list[tuple[str, str, bool]]) -> list[bytes]:
     ]
 
 
+@settings(deadline=None)
 @given(ENTRIES, st.randoms(use_true_random=False))
 def test_any_split_into_chunks_gives_the_same_lines(
     entries: list[tuple[str, str, bool]], random: Random
@@ -135,6 +136,7 @@ def test_any_split_into_chunks_gives_the_same_lines(
     assert found == read(rows)
 
 
+@settings(deadline=None)
 @given(ENTRIES, st.lists(st.integers(0, 20), max_size=12))
 def test_any_crash_point_gives_the_same_lines(entries: list[tuple[str, str, bool]], steps: list[int]) -> None:
     """The reader dies after so many entries each time, and begins anew where its place says."""
