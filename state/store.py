@@ -26,7 +26,7 @@ from fleet.ladder import Ladder
 from fleet.logs import fields
 from fleet.model import FleetState
 from fleet.units import Seconds
-from state.codec import StateFormatError, decode_state, default_state, encode_state
+from state.codec import StateFormatError, decode_state, default_state, encode_state, same_content
 from state.history import History
 from state.ladder import fit_to_ladder
 
@@ -129,7 +129,7 @@ class Store:
             state = self._set_aside(state, loaded)
         state = change(fit_to_ladder(state, self._ladder, self._clock.time()))
         state = replace(state, events=tuple(event for event in state.events if event.number > (told or 0)))
-        if state != loaded.state or not loaded.stored:
+        if not loaded.stored or not same_content(state, loaded.state):
             self._write(state, keep=not loaded.damage)
         if state.events and told is not None:
             self._tell(state)

@@ -37,8 +37,11 @@ class Inotify:
         """Stop watching; nothing happens if the watch is gone already, as it is when its file was deleted."""
         self._libc.inotify_rm_watch(self.descriptor, watch)
 
-    def read(self) -> list[tuple[int, int]]:
-        """Return (watch, mask) of all that happened since the last call, without waiting."""
+    def read(self) -> list[tuple[int, int, bytes]]:
+        """Return (watch, mask, name) of all that happened since the last call, without waiting.
+
+        The name is that of what changed in a folder, empty for what is watched itself.
+        """
         try:
             data = os.read(self.descriptor, _BUFFER)
         except BlockingIOError:
@@ -46,8 +49,8 @@ class Inotify:
         events, at = [], 0
         while at < len(data):
             watch, mask, _, length = _HEADER.unpack_from(data, at)
-            events.append((watch, mask))
             at += _HEADER.size + length
+            events.append((watch, mask, data[at - length : at].rstrip(b"\0")))
         return events
 
     def close(self) -> None:

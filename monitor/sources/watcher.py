@@ -1,6 +1,8 @@
 """Sleeping until the file at a path changes, also when another takes its place."""
 
 import contextlib
+import os
+import time
 from collections import deque
 from pathlib import Path
 
@@ -19,6 +21,7 @@ class Watcher:
 
     def __init__(self, path: Path, waker: Waker) -> None:
         self._path = path
+        self._name = os.fsencode(path.name)
         self._waker = waker
         self._folder: int | None = None
         self._files: deque[int] = deque()
@@ -44,12 +47,20 @@ class Watcher:
         if self._inotify is None or self._folder is None:
             self._waker.sleep(min(seconds, poll))
             return True
-        if not self._waker.wait(self._inotify.descriptor, seconds):
-            return False
-        for watch, mask in self._inotify.read():
+        end = time.monotonic() + seconds
+        while self._waker.wait(self._inotify.descriptor, end - time.monotonic()):
+            if self._concerned(self._inotify.read()):
+                return True
+        return False
+
+    def _concerned(self, events: list[tuple[int, int, bytes]]) -> bool:
+        """Tell whether any of this is about the file; much else may happen in its folder."""
+        found = False
+        for watch, mask, name in events:
             if watch == self._folder and mask & _LOST:
                 self._folder = None
-        return True
+            found = found or watch != self._folder or name == self._name
+        return found
 
     def distrust(self) -> None:
         """Look every POLL seconds from now on, if it is so that the file changed and the kernel said nothing.

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.sources.base import LogLine, Span, keep_all
@@ -37,11 +37,13 @@ def test_lines_are_told_apart(data: bytes, texts: list[str]) -> None:
     assert [line.text for line in read(data, [])] == texts
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=60).map(b"".join), st.lists(st.integers(0, 200)))
 def test_any_split_gives_the_same_lines(data: bytes, cuts: list[int]) -> None:
     assert read(data, cuts) == read(data, [])
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([b"x" * (MAX_LINE - 1), b"y" * 70_000, b"z", b"\0", b"\r", b"\n"]), max_size=8
@@ -52,6 +54,7 @@ def test_any_split_gives_the_same_long_lines(data: bytes, cuts: list[int]) -> No
     assert read(data, cuts) == read(data, [])
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=40).map(b"".join), st.lists(st.integers(0, 100)))
 def test_every_byte_is_accounted_for(data: bytes, cuts: list[int]) -> None:
     buffer = LineBuffer()
