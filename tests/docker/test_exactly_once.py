@@ -1,6 +1,7 @@
 """Whatever happens to container, daemon and monitor: as many incidents as failures were printed."""
 
 import json
+import os
 import signal
 import threading
 import time
@@ -64,8 +65,14 @@ def killed_soon(monitor: MonitorProcess, random: Random) -> threading.Thread:
     return thread
 
 
-def test_incidents_are_exactly_what_was_printed(private_engine: PrivateEngine) -> None:
-    random = Random(20)
+ROUNDS = int(os.environ.get("FLEET_SOAK_ROUNDS", "1"))
+"""Each round is another course of events; one takes about a minute."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20, 20 + ROUNDS))
+def test_incidents_are_exactly_what_was_printed(private_engine: PrivateEngine, seed: int) -> None:
+    random = Random(seed)
     kinds = ["nothing", "restart", "recreate"] * 4 + ["daemon", "daemon killed"]
     random.shuffle(kinds)
     world = EngineWorld(private_engine, restart_policy={"Name": "always"})
