@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from monitor.detector import Detector
 from monitor.sources.stamps import parse_stamp
 from tests.engine import PrivateEngine
