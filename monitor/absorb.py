@@ -93,7 +93,7 @@ def parse_call(text: str) -> Call | None:
 def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) -> FleetState:
     """Return the state after log lines; a batch without any tells that the log is not silent."""
     seen: list[Observation] = [
-        Line(line.text, line.time, context.now if line.live else None) for line in lines
+        Line(line.text, line.time, context.now if line.live else None, heard=context.now) for line in lines
     ]
     return _observe(state, seen or [Heard(context.now)], context)
 

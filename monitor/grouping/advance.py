@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from monitor.detector import Detector, classify_error
-from monitor.grouping.failure import Failure, joined
-from monitor.grouping.lines import on_reading
+from monitor.grouping.failure import Afloat, Failure, joined
+from monitor.grouping.lines import on_reading, on_stamp
 from monitor.grouping.model import (
     ApiError,
     Flush,
@@ -81,16 +81,17 @@ def _on_line(work: Work, line: Line, detector: Detector) -> None:
         time = line.time
         work.stamps = replace(work.stamps, last=time, last_heard=line.arrival)
     if time is None:
-        time = line.arrival or 0.0
+        time = line.arrival or line.heard or 0.0
     if line.arrival is not None:
         time = min(time, line.arrival)
     work.time, work.line = time, line.number
-    work.heard = line.arrival if line.arrival is not None else time
-    work.stamped = parsed.own is not None or parsed.outer is not None or line.time is not None
-    work.afloat = not work.stamped and line.arrival is None
-    if work.stamped:
-        work.land()
-    _settle_by_time(work)
+    work.heard = next(at for at in (line.arrival, line.heard, time) if at is not None)
+    if parsed.own is not None or parsed.outer is not None or line.time is not None:
+        on_stamp(work)
+    else:
+        work.afloat = Afloat.LATE if line.arrival is None else Afloat.LIVE
+    if work.afloat is not Afloat.LATE:
+        _settle_by_time(work)
     if work.load is not None and parsed.gin is None:
         work.load = replace(work.load, heard=max(work.load.heard, work.heard))
     on_reading(work, detector.read(parsed))
@@ -123,7 +124,7 @@ def _on_tick(work: Work, now: float) -> None:
         ended = load.ended_heard is not None and now - load.ended_heard >= rules.retry_grace
         failure = work.load_failure()
         if ended or now - load.heard >= rules.load_timeout:
-            work.finish_load(loaded=False)
+            work.finish_load(loaded=False, seen=ended)
         elif failure is not None and now - load.heard >= rules.silence:
             work.tell(failure)
     for failure in work.loose():
@@ -189,18 +190,18 @@ def _with_span(failure: Failure, error: ApiError) -> Failure:
 def _told_by_log(work: Work, error: ApiError) -> Failure | None:
     """Return the failure whose lines fall within the request, the latest if there are several."""
     slack = work.rules.slack
-    for failure in reversed(work.failures.values()):
+    for failure in work.latest():
         during = failure.last >= error.started - slack and failure.first <= error.ended + slack
         if failure.from_log and during:
-            return failure
+            return work.revive(failure)
     return None
 
 
 def _same_death(work: Work, error: ApiError) -> Failure | None:
     """Return the failure that another request reported which was under way at the same time."""
-    for failure in reversed(work.failures.values()):
+    for failure in work.latest():
         if failure.span_start is None or failure.span_end is None:
             continue
         if failure.span_start <= error.ended and error.started <= failure.span_end:
-            return failure
+            return work.revive(failure)
     return None

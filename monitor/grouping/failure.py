@@ -1,6 +1,7 @@
 """One failure in the making: the signals it has collected, and what they amount to together."""
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from monitor.grouping.model import Incident, Rules
 from monitor.signals import Cause, Kind, Part, Signal
@@ -8,22 +9,43 @@ from monitor.signals import Cause, Kind, Part, Signal
 _MOST_PATTERNS = 32
 
 
+class Afloat(StrEnum):
+    """How far the time of a line without a stamp can be believed until the next stamp comes.
+
+    stamped  it is the line's own
+    late     the last stamp before it, possibly long before: the next one is nearer
+    live     when it came, possibly held up: the next stamp bounds it
+    """
+
+    STAMPED = ""
+    LATE = "late"
+    LIVE = "live"
+
+    def landed(self, guess: float, stamp: float) -> float:
+        """Return the time, now that the next stamp is known."""
+        if self is Afloat.STAMPED:
+            return guess
+        return stamp if self is Afloat.LATE else min(guess, stamp)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Signals that belong together.
 
-    The flags say which sorts of signal it has: `named` and `vague` failures of the GPU's memory, `host`
-    (fatal) and `harmless` ones of the host's, and the soft causes. `bounded`: its load or request is over,
-    so that a new failure cannot be part of it. `first_afloat`, `last_afloat`: that time is only the last stamp
-    before a line without one; the next stamp settles it. `ended`: the server has reported its load's end. `told`: its
-    incident was found. `unload`: when the unload began whose memory did not come back. `span_*`: a failed
-    request's start and end. `heard_*`: when we got its lines, by our own clock; waits go by these,
-    everything else by the log's times.
+    `born` is what its first time was taken for at first; the id keeps it. The flags say which sorts of signal
+    it has: `named` and `vague` failures of the GPU's memory, `host` (fatal) and `harmless` ones of the host's,
+    and the soft causes. `bounded`: its load or request is over, so that a new failure cannot be part of it.
+    `ended`: the server has reported its load's end. `told`: its incident was found; `closed`: it has had its
+    final form. `unload`: when the unload began whose memory did not come back. `span_*`: a failed request's
+    start and end. `heard_*`: when we got its lines, by our own clock; waits go by these, everything else by
+    the log's times. `first_afloat`, `last_afloat`: that time is a line's without a stamp, and the next stamp
+    settles it (`Afloat`).
     """
 
     number: int
     first: float
     last: float
+    born: float = 0.0
     first_line: int = 0
     last_line: int = 0
     patterns: tuple[str, ...] = ()
@@ -45,6 +67,7 @@ class Failure:
     bounded: bool = False
     ended: bool = False
     told: bool = False
+    closed: bool = False
     counted: bool = False
     healed: bool = False
     unload: float | None = None
@@ -54,13 +77,13 @@ class Failure:
     from_log: bool = False
     heard_first: float = 0.0
     heard_last: float = 0.0
-    first_afloat: bool = False
-    last_afloat: bool = False
+    first_afloat: str = ""
+    last_afloat: str = ""
 
     @property
     def id(self) -> str:
         """Return the incident's id: the same for the same log, whenever it is read."""
-        return f"{self.number}-{round(self.first * 1000)}"
+        return f"{self.number}-{round(self.born * 1000)}"
 
     @property
     def failed(self) -> bool:

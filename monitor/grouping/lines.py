@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from monitor.detector import Reading
-from monitor.grouping.failure import Failure
+from monitor.grouping.failure import Afloat, Failure
+from monitor.grouping.homes import answered_already, home_of, reported, same_model, unended
 from monitor.grouping.model import GpuFound, ServerStarted, SignalSeen, SwapSeen
 from monitor.grouping.work import Work, is_anothers, same_digest
 from monitor.signals import Cause, Event, EventKind, Kind, Part, Signal
@@ -27,6 +28,16 @@ def on_reading(work: Work, reading: Reading) -> None:
         _AFTER[event.kind](work, event)
 
 
+def on_stamp(work: Work) -> None:
+    """Settle the lines without a stamp before this one: when they were, and so what they belong to."""
+    for failure in work.land():
+        known = None if failure.told else reported(work) or unended(work)
+        if known is not None:
+            work.absorb(known, failure)
+        elif failure.certain:
+            work.tell(failure)
+
+
 def on_signal(work: Work, signal: Signal) -> None:
     """Add a signal to the failure it belongs to."""
     if signal.part is Part.ROUTINE:
@@ -44,7 +55,7 @@ def on_signal(work: Work, signal: Signal) -> None:
 def _add_in_load(work: Work, signal: Signal) -> None:
     failure = work.load_failure()
     if failure is None:
-        failure = work.attach(_reported(work) or work.new_failure())
+        failure = work.attach(answered_already(work) or reported(work) or work.new_failure())
     failure = work.add(failure, signal)
     if work.load is not None:
         work.load = replace(
@@ -56,55 +67,11 @@ def _add_in_load(work: Work, signal: Signal) -> None:
 
 def _add_outside(work: Work, signal: Signal) -> None:
     """Where no load is open a failure counts at once; what counts not waits for what may join it."""
-    failure = work.add(_home(work, signal) or work.new_failure(), signal)
+    failure = work.add(home_of(work, signal) or work.new_failure(), signal)
     if signal.part is Part.HEALED:
         work.heal(failure)
-    elif failure.certain and not work.afloat:
+    elif failure.certain and work.afloat is not Afloat.LATE:
         work.tell(failure)
-
-
-def _home(work: Work, signal: Signal) -> Failure | None:
-    """Return the failure outside any load that a signal belongs to, None if it begins a new one."""
-    reported = _late_home(work) if signal.part is Part.LATE else _reported(work)
-    if reported is not None:
-        return reported
-    loose = work.loose()
-    if not loose:
-        return None
-    latest, gap = loose[-1], work.rules.incident_gap
-    if not latest.bounded:
-        return latest if abs(work.time - latest.first) <= gap else None
-    again = signal.part in (Part.ECHO, Part.LATE) and abs(work.time - latest.last) <= gap
-    return latest if again or _overtaken(work, latest, signal) else None
-
-
-def _overtaken(work: Work, failure: Failure, signal: Signal) -> bool:
-    """Tell whether the line that bounded a failure was only faster than this one.
-
-    The access log goes to standard output and all else to standard error, which Docker reads one beside the
-    other: a line may come after an access-log line that it was printed before.
-    """
-    if work.stamped and failure.first <= work.time < failure.last:
-        return True
-    late = abs(work.time - failure.last) <= work.rules.slack
-    return signal.part is Part.ENDING and not failure.ended and late
-
-
-def _reported(work: Work) -> Failure | None:
-    """Return the failure that only an API answer told of so far, of a request under way just now."""
-    slack = work.rules.slack
-    for failure in reversed(work.loose()):
-        if failure.span_start is None or failure.span_end is None or failure.from_log:
-            continue
-        if failure.span_start - slack <= work.time <= failure.span_end + slack:
-            return failure
-    return None
-
-
-def _late_home(work: Work) -> Failure | None:
-    """Return the last failure that a runner's death, told at the next request, may be."""
-    candidates = [f for f in work.loose() if f.span_start is not None or f.died]
-    return candidates[-1] if candidates else None
 
 
 # -- not recovered
@@ -171,16 +138,27 @@ def _on_server(work: Work, _: Event) -> None:
 def _on_begun(work: Work, event: Event) -> None:
     """Note that a runner is started: another try of the load that is open, or a new load."""
     load = work.load
-    other = load is not None and bool(load.model and event.model) and not _same_model(load.model, event.model)
-    if load is not None and not load.retrying and (load.failing or other):
+    other = load is not None and bool(load.model and event.model) and not same_model(load.model, event.model)
+    over = load is not None and load.failing and not _before_its_answer(work)
+    if load is not None and not load.retrying and (over or other):
         work.finish_load(loaded=False)
     _on_seen(work, event)
+
+
+def _before_its_answer(work: Work) -> bool:
+    """Tell whether the line is from before the answer that the open load's request is known to have had.
+
+    The answer may be read before the log, and then another try within the same request comes after it.
+    """
+    failure = work.load_failure()
+    return failure is not None and failure.span_end is not None and work.time < failure.span_end
 
 
 def _on_seen(work: Work, event: Event) -> None:
     """Note that a model's file is read: part of the load that is open, unless that one is over."""
     load = work.load
-    if load is not None and not load.retrying and (load.dead or load.ended is not None):
+    over = load is not None and (load.dead or load.ended is not None) and not _before_its_answer(work)
+    if load is not None and not load.retrying and over:
         work.finish_load(loaded=False)
         load = None
     if load is None:
@@ -195,12 +173,6 @@ def _on_seen(work: Work, event: Event) -> None:
         ended=None,
         ended_heard=None,
         retrying=False,
-    )
-
-
-def _same_model(one: str, other: str) -> bool:
-    return one == other or (
-        one.startswith("sha256-") and other.startswith("sha256-") and same_digest(one, other)
     )
 
 

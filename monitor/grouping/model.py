@@ -42,14 +42,15 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class Line:
     """A line of the log. `time` is what its source says (Docker, journald), None where only the text can
-    tell; `arrival` is when a live line came, None for one read later. `number` is the line's own, from 1, 0
-    if unknown.
+    tell; `arrival` is when a live line came, None for one read later; `heard` is when a late one was read, None
+    where nobody waits. `number` is the line's own, from 1, 0 if unknown.
     """  # noqa: D205 - one sentence on both times
 
     text: str
     time: float | None = None
     arrival: float | None = None
     number: int = 0
+    heard: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,16 @@ class Unload:
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """Everything that grouping knows between two observations; `number` is the next failure's."""
+    """Everything that grouping knows between two observations; `number` is the next failure's.
+
+    `past` are the last failures that were closed: what tells of one may be read long after, where a monitor was
+    away between two files that both tell of it.
+    """
 
     number: int = 1
     load: Load | None = None
     failures: tuple[Failure, ...] = ()
+    past: tuple[Failure, ...] = ()
     unloads: tuple[Unload, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
 

@@ -5,7 +5,7 @@ A `Work` lives within one call of `advance`; outside it everything is frozen.
 
 from dataclasses import replace
 
-from monitor.grouping.failure import Failure, incident_of, joined, verdict, would_count
+from monitor.grouping.failure import Afloat, Failure, incident_of, joined, verdict, would_count
 from monitor.grouping.model import (
     IncidentClosed,
     IncidentFound,
@@ -21,13 +21,13 @@ from monitor.signals import Signal
 
 MOST_FAILURES = 32
 MOST_UNLOADS = 16
+MOST_PAST = 8
 
 
 class Work:
     """The parts of a state, open for one step. `time` is by the log, `heard` by our own clock.
 
-    `stamped`: the line says its time itself. `afloat`: the line has no stamp and was read late, so that `time`
-    is only the last stamp before it.
+    `afloat`: how far `time` can be believed where the line has no stamp.
     """
 
     def __init__(self, state: GroupState, rules: Rules) -> None:
@@ -35,13 +35,13 @@ class Work:
         self.number = state.number
         self.load = state.load
         self.failures = {failure.number: failure for failure in state.failures}
+        self.past = {failure.number: failure for failure in state.past}
         self.unloads = state.unloads
         self.stamps = state.stamps
         self.time = 0.0
         self.heard = 0.0
         self.line = 0
-        self.stamped = False
-        self.afloat = False
+        self.afloat = Afloat.STAMPED
         self.outcomes: list[Outcome] = []
 
     def state(self) -> GroupState:
@@ -50,6 +50,7 @@ class Work:
             number=self.number,
             load=self.load,
             failures=tuple(self.failures.values()),
+            past=tuple(self.past.values())[-MOST_PAST:],
             unloads=self.unloads[-MOST_UNLOADS:],
             stamps=self.stamps,
         )
@@ -62,11 +63,12 @@ class Work:
             number=self.number,
             first=self.time,
             last=self.time,
+            born=self.time,
             first_line=self.line,
             last_line=self.line,
             heard_first=self.heard,
             heard_last=self.heard,
-            first_afloat=self.afloat,
+            first_afloat=self.afloat.value,
         )
         self.number += 1
         self.put(failure)
@@ -93,7 +95,7 @@ class Work:
             model=failure.model or model,
             foreign=failure.foreign or is_anothers(model, self.rules),
             heard_last=self.heard,
-            last_afloat=self.afloat,
+            last_afloat=self.afloat.value,
             from_log=True,
         )
         self.outcomes.append(SignalSeen(signal, self.time, self.line, failure.id))
@@ -109,19 +111,29 @@ class Work:
             self.outcomes.append(IncidentFound(incident))
         return self.put(replace(failure, told=True, counted=counts))
 
-    def land(self) -> None:
-        """Let the first stamp after lines without one settle when these were: they stand right before it."""
+    def land(self) -> list[Failure]:
+        """Let the first stamp after lines without one settle when these were: they stand right before it.
+
+        Return the failures that it settled and that no open load collects for.
+        """
         held = self.load.failure if self.load else None
-        for failure in list(self.failures.values()):
-            if not failure.last_afloat:
-                continue
-            first = self.time if failure.first_afloat and not failure.told else failure.first
-            landed = replace(failure, first=first, last=self.time, first_afloat=False, last_afloat=False)
-            landed = self.put(
-                replace(landed, heard_first=max(first, failure.heard_first), heard_last=self.heard)
-            )
-            if landed.certain and landed.number != held:
-                self.tell(landed)
+        afloat = [failure for failure in self.failures.values() if failure.last_afloat]
+        landed = [self.put(self._landed(failure)) for failure in afloat]
+        return [failure for failure in landed if failure.number != held]
+
+    def _landed(self, failure: Failure) -> Failure:
+        """Return the failure with its times settled; where it was told already, they move no further on."""
+        first, last = Afloat(failure.first_afloat), Afloat(failure.last_afloat)
+        if failure.told:
+            first, last = _at_most_live(first), _at_most_live(last)
+        settled = first.landed(failure.first, self.time)
+        return replace(
+            failure,
+            first=settled,
+            last=max(settled, last.landed(failure.last, self.time)),
+            first_afloat="",
+            last_afloat="",
+        )
 
     def heal(self, failure: Failure) -> Failure:
         """Note that what failed was got round; what has been told already is told to be so."""
@@ -135,25 +147,46 @@ class Work:
         """Let a failure go: tell it if it has not been, and give its final form."""
         failure = self.tell(failure)
         incident = incident_of(failure, self.rules)
-        if incident is not None:
+        if incident is not None and not failure.closed:
             self.outcomes.append(IncidentClosed(incident))
+        if failure.certain:
+            self.past[failure.number] = replace(failure, closed=True)
         del self.failures[failure.number]
 
-    def absorb(self, into: Failure, minor: Failure) -> None:
-        """Make a lesser failure part of another."""
-        patterns = tuple(dict.fromkeys((*into.patterns, *minor.patterns)))
+    def latest(self) -> list[Failure]:
+        """Return the failures that can be joined and those that are past, the latest first."""
+        return [*reversed(self.failures.values()), *reversed(self.past.values())]
+
+    def revive(self, failure: Failure) -> Failure:
+        """Let a failure be joined again, if it is past."""
+        if self.past.pop(failure.number, None) is None:
+            return failure
+        return self.put(replace(failure, heard_last=self.heard))
+
+    def absorb(self, into: Failure, other: Failure) -> None:
+        """Make a failure part of another."""
         self.put(
             replace(
                 into,
-                last=max(into.last, minor.last),
-                last_line=max(into.last_line, minor.last_line),
-                patterns=patterns,
-                count=into.count + minor.count,
-                spill=into.spill or minor.spill,
-                harmless=into.harmless or minor.harmless,
+                first=min(into.first, other.first),
+                last=max(into.last, other.last),
+                first_line=into.first_line or other.first_line,
+                last_line=max(into.last_line, other.last_line),
+                patterns=tuple(dict.fromkeys((*into.patterns, *other.patterns))),
+                count=into.count + other.count,
+                named=into.named or other.named,
+                vague=into.vague or other.vague,
+                host=into.host or other.host,
+                harmless=into.harmless or other.harmless,
+                spill=into.spill or other.spill,
+                died=into.died or other.died,
+                loading=into.loading or other.loading,
+                model=into.model or other.model,
+                from_log=into.from_log or other.from_log,
+                heard_last=max(into.heard_last, other.heard_last),
             )
         )
-        del self.failures[minor.number]
+        del self.failures[other.number]
 
     # -- loads ---------------------------------------------------------------------------------------------
 
@@ -181,8 +214,11 @@ class Work:
         self.load = replace(self.load, failure=failure.number)
         return self.put(replace(failure, load_began=self.load.began))
 
-    def finish_load(self, *, loaded: bool) -> None:
-        """End the open load: its failure is settled, as healed if the model was loaded after all."""
+    def finish_load(self, *, loaded: bool, seen: bool = True) -> None:
+        """End the open load: its failure is settled, as healed if the model was loaded after all.
+
+        One whose end was not `seen` leaves its failure open for what the log may yet tell of it.
+        """
         load, failure = self.load, self.load_failure()
         if load is None:
             return
@@ -190,7 +226,7 @@ class Work:
         self.outcomes.append(LoadFinished(load.model, self.time, loaded))
         if failure is None:
             return
-        failure = self.put(replace(failure, bounded=True))
+        failure = self.put(replace(failure, bounded=seen))
         if loaded and failure.failed:
             failure = self.heal(failure)
         earlier = self._just_before(failure) if failure.minor else None
@@ -209,6 +245,10 @@ class Work:
             if other.number < failure.number and abs(failure.first - other.last) <= self.rules.incident_gap
         ]
         return near[-1] if near and near[-1].not_recovered else None
+
+
+def _at_most_live(afloat: Afloat) -> Afloat:
+    return Afloat.LIVE if afloat is Afloat.LATE else afloat
 
 
 def is_anothers(model: str, rules: Rules) -> bool:
