@@ -1,7 +1,7 @@
 """One line of a server's log, taken apart: what others put before it, its own stamp, and its fields.
 
 Pure. A line is untrusted text: at most `CONSIDERED` characters of it are looked at, every expression here
-is anchored and without nested repetition, and what cannot be read is left as it stands. Nothing is raised
+is anchored and gives nothing back, and what cannot be read is left as it stands. Nothing is raised
 for any input.
 """
 
@@ -40,6 +40,8 @@ _DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)(h|ms|m|s|µs|us|ns)")
 _LONGEST = 1e9  # seconds: what is more is no duration
 _JOURNALD_DIGITS = 16  # microseconds since 1970
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
+_WITHIN_QUOTES = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _WRAPPERS = (
     ("log", "time"),
@@ -211,17 +213,13 @@ def _token(text: str, position: int, *, stop: str) -> tuple[str, int]:
 
 
 def _quoted(text: str, position: int) -> tuple[str, int]:
-    parts: list[str] = []
-    while True:
-        quote = text.find('"', position)
-        end = quote if quote >= 0 else len(text)
-        escape = text.find("\\", position, end)
-        if escape < 0:
-            parts.append(text[position:end])
-            return "".join(parts), end + 1
-        parts.append(text[position:escape])
-        parts.append(_ESCAPES.get(text[escape + 1 : escape + 2], text[escape + 1 : escape + 2]))
-        position = escape + 2
+    """Read up to the closing quote, or to the end where there is none."""
+    match = _WITHIN_QUOTES.match(text, position)
+    end = match.end() if match else position
+    value = text[position:end]
+    if "\\" in value:
+        value = _ESCAPED.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), value)
+    return value, end + 1 if text[end : end + 1] == '"' else len(text)
 
 
 def _from_json(bare: _Bare, depth: int = 0) -> ParsedLine | None:
@@ -233,7 +231,7 @@ def _from_json(bare: _Bare, depth: int = 0) -> ParsedLine | None:
         if isinstance(data.get(wrapper), str):
             inner = _strip(data[wrapper])
             unwrapped = _Bare(inner.text, _json_stamp(data.get(clock)) or bare.outer or inner.outer)
-            nested = inner.text.startswith("{") and depth < _ROUNDS
+            nested = inner.text.startswith("{") and depth == 0
             return (_from_json(unwrapped, depth + 1) if nested else None) or _from_text(unwrapped)
     return _from_record(data, bare)
 

@@ -47,6 +47,10 @@ short.
 """
 
 
+_GAPS = ("    ", "", "   \x1b[0m ", r"   \u001b[0m ")
+"""What GIN puts between method and path: spaces, on a terminal the end of the method's colour."""
+
+
 class Prefilter:
     """The two stages, with a user's own expressions beside them; immutable, safe to share."""
 
@@ -96,9 +100,10 @@ def table_needles() -> frozenset[str]:
     """Return every literal of the table, also as it stands within JSON."""
     signals = {needle for row in (*PLAIN, *SERVER, ERROR_REPORT) for needle in row.needles}
     events = {needle for row in EVENTS for needle in row.needles}
-    requests = {f"POST {gap}{path}" for gap in ("    ", "") for path in REQUEST_NEEDLES}
+    requests = {f"POST {gap}{path}" for gap in _GAPS for path in REQUEST_NEEDLES}
     plain = signals | events | requests
-    return frozenset(plain | {needle.replace('"', r"\"") for needle in plain})
+    quotes = ('"', r"\"", r"\\\"")  # as it is, and within JSON once and twice
+    return frozenset(needle.replace('"', quote) for needle in plain for quote in quotes)
 
 
 def _search(expression: re.Pattern[bytes], chunk: bytes, position: int) -> int:

@@ -171,7 +171,8 @@ class _Scan:
         self._advance(text, number)
 
     def _called(self, text: str, number: int) -> None:
-        answered, failed = "| 200 |" in text, "| 500 |" in text
+        plain = text if "\x1b" not in text else parse_line(text).text
+        answered, failed = " 200 |" in plain, " 500 |" in plain
         if answered or failed:
             calls = self._calls
             self._calls = Calls(number, 0.0, calls.answered + answered, calls.failed + failed)
