@@ -228,17 +228,18 @@ def first_stamps(chunk: bytes) -> StampMemory:
 
 
 def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield chunks that end with a line's end; of a line longer than a chunk only the beginning."""
-    rest = b""
-    while chunk := stream.read(CHUNK):
+    """Yield chunks that end with a line's end, the last one as it is; of an endless line only the beginning."""
+    rest, chunk = b"", stream.read(CHUNK)
+    while following := stream.read(CHUNK):
         cut = chunk.rfind(b"\n") + 1
         if cut:
             yield rest + chunk[:cut]
             rest = chunk[cut:]
         else:
             rest += chunk if len(rest) < CHUNK else b""
-    if rest:
-        yield rest
+        chunk = following
+    if rest or chunk:
+        yield rest + chunk
 
 
 @contextmanager

@@ -24,6 +24,13 @@ def test_an_episode_is_as_many_incidents_of_its_kind_as_it_says(episode: dict[st
         assert label == "ambiguous" or told.get(number, "none") == label
 
 
+@pytest.mark.parametrize("episode", EPISODES, ids=lambda episode: episode["id"])
+def test_a_last_line_without_its_end_changes_nothing(episode: dict[str, Any]) -> None:
+    whole = "".join(f"{line}\n" for line in episode["lines"]).encode()
+    cut = scan_stream(io.BytesIO(whole[:-1]), "log", Rules(), DETECTOR)
+    assert cut.to_json() == scan_stream(io.BytesIO(whole), "log", Rules(), DETECTOR).to_json()
+
+
 def test_whole_logs_of_a_real_server() -> None:
     healthy = scan_file(str(CORPUS / "log-healthy.txt"), Rules(), DETECTOR)
     assert (healthy.lines, healthy.signals, healthy.incidents) == (261, (), ())
