@@ -85,7 +85,8 @@ def from_calendar(day: str, clock: str) -> Stamp | None:
 
 def from_syslog(month: str, day: int, clock: str) -> Stamp | None:
     """Make a stamp of journald's short form, which names no year; None for a month that we do not know."""
-    number = int(month[:-1]) if month.endswith("月") else _MONTHS.get(month.rstrip(".").lower())
+    digits = month.removesuffix("月")
+    number = int(digits) if digits.isdecimal() else _MONTHS.get(month.rstrip(".").lower())
     if number is None:
         return None
     seconds = _at(f"2000-{number:02d}-{day:02d}", clock)

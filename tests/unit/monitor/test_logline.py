@@ -137,3 +137,8 @@ def test_any_text_is_taken_apart(line: str) -> None:
 
 def test_only_the_beginning_of_an_endless_line_is_looked_at() -> None:
     assert len(parse_line("x" * (CONSIDERED * 3)).text) == CONSIDERED
+
+
+@pytest.mark.parametrize("month", ["ll月", "月月月", "٣月", "99月", "Foo", "mar."])
+def test_a_month_that_is_none_is_no_error(month: str) -> None:
+    assert parse_line(f"{month} 14 12:47:30 host ollama[1]: x").text
