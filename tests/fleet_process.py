@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,17 @@ from fleet.supervisor import ProgramState, Supervisor
 from state.store import read_state
 
 T = TypeVar("T")
+
+
+def stamped_failure(moment: float) -> str:
+    """Return a failure line of a real Ollama's that bears its own time, here in UTC to the millisecond."""
+    stamp = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        f'time={stamp} level=ERROR source=sched.go:455 msg="error loading llama server" '
+        'error="llama runner process has terminated: cudaMalloc failed: out of memory"'
+    )
+
+
 MEMORY_FAILURE = (
     "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 2013.25 MiB on device 0: "
     "cudaMalloc failed: out of memory"
@@ -147,8 +159,12 @@ class FleetProcess:
         for number in range(times):
             if number:
                 time.sleep(apart)
-            with self.log.open("a") as log:
-                log.write(MEMORY_FAILURE + "\n")
+            self.write(MEMORY_FAILURE)
+
+    def write(self, line: str) -> None:
+        """Append a line to the followed log, in one write."""
+        with self.log.open("a") as log:
+            log.write(line + "\n")
 
 
 @contextlib.contextmanager
