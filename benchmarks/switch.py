@@ -40,7 +40,7 @@ class Watched(StandinOllama):
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.came: dict[int, float] = {}
-        super().__init__(settings=Settings(vram=64 * 1024**3, pace=0.3), log=log)
+        super().__init__(settings=Settings(vram=64 * 1024**3, pace=1.0), log=log)
 
     def _answer(self, exchange: Exchange) -> None:
         now = time.time()
