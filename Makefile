@@ -50,6 +50,9 @@ lint: setup ## Check style and types, and audit the locked packages where the da
 bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME ..." takes some)
 	@$(BIN)/python -m benchmarks $(ONLY)
 
+soak: setup ## Kill everything at random under a stream of incidents (DURATION=60s, KILLS=500 ends it earlier)
+	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),60s) $(if $(KILLS),--kills $(KILLS))
+
 format: setup ## Bring the code into form
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .

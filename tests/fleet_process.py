@@ -65,11 +65,20 @@ class FleetProcess:
 
     def start(self) -> None:
         """Start it and wait until all programs run."""
+        self.launch()
+        eventually(self._all_running, within=90, what=f"all programs RUNNING\n{self.output()}")
+
+    def launch(self) -> None:
+        """Start it."""
         with self._output.open("ab") as output:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "fleet"], cwd=ROOT, env=self.environ, stdout=output, stderr=output
             )
-        eventually(self._all_running, within=90, what=f"all programs RUNNING\n{self.output()}")
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether its supervisord has ended."""
+        return self._child is None or self._child.poll() is not None
 
     def _all_running(self) -> bool:
         if self._child is not None and self._child.poll() is not None:
