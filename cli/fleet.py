@@ -8,12 +8,12 @@ from pathlib import Path
 
 from fleet.config import find_config, load_settings
 from fleet.errors import NoFleetError
-from fleet.home import FleetFile, Home, find_home, read_fleet_file
+from fleet.home import FleetFile, Home, find_home, read_fleet_file, read_json
 from fleet.ollama import DEFAULT_URL, Ollama, ollama_url
 from fleet.rules import Rules
 from fleet.settings import Settings
 from fleet.supervisor import Supervisor
-from fleet.units import Seconds
+from fleet.units import Bytes, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,12 @@ class Fleet:
 
     @property
     def rules(self) -> Rules:
-        """Return the rules as far as the configuration gives them."""
-        return Rules(self.settings.ladder, self.settings.policy)
+        """Return the rules, with what the monitor knows of the ladder's models if it is this ladder."""
+        ladder, row = self.settings.ladder, read_json(self.home.models_file) or {}
+        if row.get("ladder") != ladder.digest:
+            return Rules(ladder, self.settings.policy)
+        needs, sizes = (_amounts(row.get(name), len(ladder)) for name in ("needs", "sizes"))
+        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes)
 
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""
@@ -55,6 +59,12 @@ class Fleet:
     def supervisor(self, *, timeout: Seconds = 5.0) -> Supervisor:
         """Return a client of its supervisord."""
         return Supervisor(self.home.socket, timeout=timeout)
+
+
+def _amounts(value: object, length: int) -> tuple[Bytes | None, ...]:
+    if not isinstance(value, list) or len(value) != length:
+        return ()
+    return tuple(one if isinstance(one, int) else None for one in value)
 
 
 def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:

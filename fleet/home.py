@@ -75,6 +75,11 @@ class Home:
         return self.heartbeat("generator")
 
     @property
+    def models_file(self) -> Path:
+        """Return what the monitor knows of the ladder's models, `models.json`."""
+        return self.run / "models.json"
+
+    @property
     def starts_file(self) -> Path:
         """Return the launcher's count of quick starts, `starts.json`."""
         return self.run / "starts.json"

@@ -115,6 +115,7 @@ def commit(state: FleetState, switch: Switch, now: float, rules: Rules) -> Fleet
         last_finished=None,
         finished=0,
         failed=0,
+        model_size_bytes=rules.size(rung.index),
         last_switch=past,
         automatic=tuple(automatic if switch.by_hand else [*automatic, now]),
         pinned=switch.pin or (state.pinned and not switch.by_hand),

@@ -45,7 +45,7 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
             return open_source(started.log_source, keep=detector.candidates, since=environ.get("FLEET_SINCE"))
         return open_source(f"file:{home.signals}", since="start")
 
-    return Monitor(parts, source, Knowledge(settings, ollama, clock), detector)
+    return Monitor(parts, source, Knowledge(settings, ollama, clock, file=home.models_file), detector)
 
 
 def main() -> int:

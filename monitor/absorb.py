@@ -4,6 +4,7 @@ One state comes of one batch, so that cursor, grouper and count are written toge
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,6 +40,9 @@ from monitor.hanging import HangState, after_call
 from monitor.signals import Cause
 from monitor.sources.base import LogLine
 from monitor.spill import SpillState, server_started
+
+_TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
+_UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,8 @@ def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -
         group, outcomes = advance(group, observation, _group_rules(state, context), context.detector)
         for outcome in outcomes:
             state = _follow(state, outcome, context)
+            if isinstance(outcome, GpuFound) and isinstance(observation, Line):
+                state = _with_memory_of(state, observation.text)
     return replace(state, open=group.to_json())
 
 
@@ -184,11 +190,21 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
             spill = server_started(SpillState.from_json(state.watch.get("spill")))
-            return _watch(state, gpu=None, spill=spill.to_json(), hanging=None)
+            return _watch(state, gpu=None, gpu_total=None, spill=spill.to_json(), hanging=None)
         case LoadFinished() if outcome.loaded:
             return _watch(state, loaded=outcome.time)
         case _:
             return state
+
+
+def _with_memory_of(state: FleetState, line: str) -> FleetState:
+    """Add a GPU's memory, as the server's line of it says, to that of the GPUs before it."""
+    found = _TOTAL.search(line)
+    if found is None:
+        return state
+    before = state.watch.get("gpu_total")
+    amount = int(float(found[1]) * _UNITS[found[2]])
+    return _watch(state, gpu_total=amount + (before if isinstance(before, int) else 0))
 
 
 def _watch(state: FleetState, **values: Any) -> FleetState:

@@ -325,6 +325,8 @@ class Monitor:
         if reasons != self._reasons:
             self._reasons = reasons
             self._vram.look()
+        total = state.watch.get("gpu_total")
+        self._knowledge.gpu_total = total if isinstance(total, int) else None
         self._mirror_pause(state)
 
     def _expect_unload(self, switch: Switch, model: str) -> None:

@@ -1,24 +1,36 @@
 """What the monitor knows of Ollama, asked for in a thread of its own and read by the loop without waiting."""
 
+import json
+import logging
 import random
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 from fleet.clock import Clock
+from fleet.files import replace_text
+from fleet.logs import fields
 from fleet.ollama import Ollama
 from fleet.rules import Rules
 from fleet.settings import Settings
-from fleet.units import Seconds
+from fleet.units import Bytes, Seconds
 from monitor.models import Models
 
+_log = logging.getLogger(__name__)
 _EVERY: Seconds = 600.0
 
 
 class Knowledge:
-    """Rules with what Ollama says of the ladder's models, and the tags of weights by their digests."""
+    """Rules with what Ollama says of the ladder's models, and the tags of weights by their digests.
 
-    def __init__(self, settings: Settings, ollama: Ollama, clock: Clock) -> None:
+    `gpu_total` is the memory of all its GPUs, by its log; what is needed beyond it cannot fit. What is known
+    of the models is also put into a file, for those who only look.
+    """
+
+    def __init__(self, settings: Settings, ollama: Ollama, clock: Clock, *, file: Path | None = None) -> None:
+        self.gpu_total: Bytes | None = None
         self._settings = settings
+        self._file = file
         self._models = Models(ollama, settings.ladder)
         self._clock = clock
         self._random = random.Random()
@@ -28,8 +40,14 @@ class Knowledge:
 
     def __call__(self) -> tuple[Rules, Mapping[str, str]]:
         """Return the rules that decisions go by now, and whose weights are whose."""
+        models = self._models
         rules = Rules(
-            self._settings.ladder, self._settings.policy, self._models.needs, jitter=self._random.random()
+            self._settings.ladder,
+            self._settings.policy,
+            needs=models.needs,
+            sizes=models.sizes,
+            free=self.gpu_total,
+            jitter=self._random.random(),
         )
         return rules, self._models.named_by_blob()
 
@@ -49,6 +67,20 @@ class Knowledge:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._models.refresh()
+            self._keep()
             known = sum(need is not None for need in self._models.needs)
             self._clock.wait(self._wake, _EVERY if known else self._settings.policy.check_interval)
             self._wake.clear()
+
+    def _keep(self) -> None:
+        if self._file is None:
+            return
+        row = {
+            "ladder": self._settings.ladder.digest,
+            "needs": self._models.needs,
+            "sizes": self._models.sizes,
+        }
+        try:
+            replace_text(self._file, json.dumps(row) + "\n")
+        except OSError as error:
+            _log.warning("models.not_kept", extra=fields(reason=error.strerror))

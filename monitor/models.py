@@ -22,29 +22,46 @@ def kv_cache_bytes(info: Mapping[str, Any], context: int) -> Bytes | None:
     """Return the size of a model's KV cache in 16-bit floats, None if its figures are not given.
 
     2 (keys and values) · layers · context · KV heads · head size · 2 bytes, as llama.cpp allocates it for
-    plain attention; `info` is `/api/show`'s model_info.
+    plain attention; `info` is `/api/show`'s model_info. Where each layer has a number of KV heads of its own,
+    they are added up.
     """
-    prefix = info.get("general.architecture")
-
-    def figure(name: str) -> int | None:
-        value = info.get(f"{prefix}.{name}")
-        return value if isinstance(value, int) and value > 0 else None
-
-    layers, heads, width = figure("block_count"), figure("attention.head_count"), figure("embedding_length")
+    layers, heads, width = (_figure(info, name) for name in _SHAPE)
     if layers is None or heads is None or width is None:
         return None
-    kv_heads = figure("attention.head_count_kv") or heads
-    head_size = figure("attention.key_length") or width // heads
-    return 2 * layers * context * kv_heads * head_size * 2
+    kv_heads = _value(info, "attention.head_count_kv")
+    if isinstance(kv_heads, list):
+        whole = sum(one for one in kv_heads if isinstance(one, int))
+    else:
+        whole = layers * (_figure(info, "attention.head_count_kv") or heads)
+    head_size = _figure(info, "attention.key_length") or width // heads
+    return 2 * whole * context * head_size * 2
+
+
+_SHAPE = ("block_count", "attention.head_count", "embedding_length")
+
+
+def _value(info: Mapping[str, Any], name: str) -> Any:
+    return info.get(f"{info.get('general.architecture')}.{name}")
+
+
+def _figure(info: Mapping[str, Any], name: str) -> int | None:
+    value = _value(info, name)
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def need_of(rung: Rung, weights: Bytes, details: ModelDetails) -> Bytes:
-    """Return the bytes of GPU memory that a rung needs: its weights and its KV cache; 0 on the CPU."""
-    if rung.options.get("num_gpu") == 0:
-        return 0
+    """Return the bytes of GPU memory that a rung needs: its weights and its KV cache; 0 on the CPU.
+
+    With `num_gpu` only so many layers, of those and the output, lie on the GPU with their part of the cache.
+    """
     context = rung.options.get("num_ctx", _DEFAULT_CONTEXT)
-    cache = kv_cache_bytes(details.info, context if isinstance(context, int) else _DEFAULT_CONTEXT)
-    return weights + (cache or 0)
+    cache = kv_cache_bytes(details.info, context if isinstance(context, int) else _DEFAULT_CONTEXT) or 0
+    layers, wanted = _figure(details.info, "block_count"), rung.options.get("num_gpu")
+    if not isinstance(wanted, int) or wanted < 0:
+        return weights + cache
+    if wanted == 0 or layers is None:
+        return 0 if wanted == 0 else weights + cache
+    return weights * min(wanted, layers + 1) // (layers + 1) + cache * min(wanted, layers) // layers
 
 
 class Models:
@@ -57,6 +74,7 @@ class Models:
         self._ollama = ollama
         self._ladder = ladder
         self.needs: tuple[Bytes | None, ...] = (None,) * len(ladder)
+        self.sizes: tuple[Bytes | None, ...] = (None,) * len(ladder)
         self._blobs: dict[str, str] = {}
 
     def refresh(self, *, timeout: Seconds = 2.0) -> None:
@@ -67,6 +85,10 @@ class Models:
         except OllamaError:
             return
         self.needs = needs
+        self.sizes = tuple(
+            next((model.size for model in models if same_model(model.name, rung.model)), None)
+            for rung in self._ladder
+        )
 
     def _need(self, rung: Rung, models: list[LocalModel], timeout: Seconds) -> Bytes | None:
         local = next((model for model in models if same_model(model.name, rung.model)), None)

@@ -10,6 +10,9 @@ from fleet.facts import (
     CallEnded,
     Command,
     Fact,
+    Fetched,
+    FetchFailed,
+    Fetching,
     IncidentSeen,
     ModelHere,
     PullFailed,
@@ -42,6 +45,7 @@ _KINDS = (
     "tick",
     "command",
     "unpin",
+    "fetch",
     "go_on",
     "go_on",
     "go_on",
@@ -109,7 +113,8 @@ def some_rules(draw: st.DrawFn) -> Rules:
     )
     needs = draw(st.one_of(st.just(()), st.tuples(*[_need] * len(ladder))))
     free = draw(st.one_of(st.none(), st.integers(0, 40 * GIGABYTE)))
-    return Rules(ladder, policy, needs, free, draw(st.floats(0, 1)))
+    sizes = draw(st.one_of(st.just(()), st.tuples(*[_need] * len(ladder))))
+    return Rules(ladder, policy, needs, free, draw(st.floats(0, 1)), sizes)
 
 
 _need = st.one_of(st.none(), st.integers(0, 45 * GIGABYTE))
@@ -166,6 +171,8 @@ def fact_of(move: Move, state: FleetState, now: float, rules: Rules, told: list[
             return Command(kinds[pick % 4], target, pin=kinds[pick % 4] is SwitchKind.USE and pick % 8 == 7)
         case "unpin":
             return Unpin()
+        case "fetch":
+            return _fetch(pick, rules)
         case "go_on" | "fail" | "stale" if state.switch is not None:
             number = state.switch.number - (move.kind == "stale")
             return _step(state.switch.phase, number, pick, rules, fails=move.kind == "fail")
@@ -187,11 +194,19 @@ def _incident(pick: int, now: float, rules: Rules, number: int) -> IncidentSeen:
     )
 
 
+def _fetch(pick: int, rules: Rules) -> Fact:
+    model = rules.ladder[pick % len(rules.ladder)].model
+    if pick % 3 == 0:
+        return Fetching(model, "ahead of its need")
+    here = tuple(rung.index for rung in rules.ladder if (pick >> rung.index) & 1)
+    return Fetched(model) if pick % 3 == 1 else FetchFailed(model, "no such model", here)
+
+
 def _step(phase: Phase, number: int, pick: int, rules: Rules, *, fails: bool) -> Fact:
     match phase:
         case Phase.PULL if fails:
             here = tuple(rung.index for rung in rules.ladder if (pick >> rung.index) & 1)
-            return PullFailed(number, "no such model", here)
+            return PullFailed(number, "no such model", here, behind=bool(here) and pick % 5 == 0)
         case Phase.PULL:
             return ModelHere(number, was_stopped=pick % 10 == 0)
         case Phase.TRIAL:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from fleet.counting import count
 from fleet.events import _SENTENCES, EventKind, sentence
-from fleet.facts import CallEnded, Command, IncidentSeen, SpillFound, Tick
+from fleet.facts import CallEnded, Command, FetchFailed, IncidentSeen, SpillFound, Tick
 from fleet.model import Phase, SwitchKind
 from fleet.policy import decide
 from fleet.rules import Rules
@@ -81,6 +81,9 @@ def test_it_never_moves_down_by_itself_without_its_reason(rules: Rules, moves: l
             assert fact.memory
         elif isinstance(fact, SpillFound):
             assert rules.policy.on_spill == "downgrade"
+        elif isinstance(fact, FetchFailed):
+            assert fact.model == step.before.current_model
+            assert step.after.switch.target in fact.here
         else:
             assert isinstance(fact, IncidentSeen)
             assert fact.counts
