@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cli.finding import Finding, Health
 from cli.fleet import Fleet, now
-from cli.gpu import cards
 from fleet.errors import FleetError, OllamaError
+from fleet.gpu import cards
 from fleet.home import read_json
 from fleet.probes import MachineProbes
 from fleet.supervisor import ProgramState

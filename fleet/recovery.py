@@ -47,12 +47,17 @@ def settle(state: FleetState, now: float, rules: Rules) -> FleetState:
     return replace(state, recovery=Recovery(wait, None if recovery.next is None else recovery.next - saved))
 
 
+def below_its_best(state: FleetState) -> bool:
+    """Tell whether there is a rung to climb back to."""
+    return state.on_cpu or state.current_model_index > (state.ceiling or 0)
+
+
 def due(state: FleetState, now: float, rules: Rules) -> bool:
     """Tell whether a probe is due."""
     recovery = state.recovery
     idle = state.switch is None and not state.pinned
-    below = state.on_cpu or state.current_model_index > (state.ceiling or 0)
-    return bool(rules.policy.recover_after) and idle and below and (recovery.next or now + 1) <= now
+    wanted = bool(rules.policy.recover_after) and below_its_best(state)
+    return wanted and idle and (recovery.next or now + 1) <= now
 
 
 def begun(state: FleetState, index: int) -> FleetState:

@@ -11,6 +11,7 @@ from types import FrameType
 from fleet.clock import SystemClock
 from fleet.config import find_config, load_settings
 from fleet.errors import FleetError
+from fleet.gpu import cards
 from fleet.home import Home, find_home, require_fleet_file
 from fleet.logs import configure, fields, tell
 from fleet.ollama import Ollama
@@ -20,7 +21,7 @@ from monitor.daemon import LOG, Monitor
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge
 from monitor.patterns_user import user_patterns
-from monitor.room import models_folder, room_in
+from monitor.room import is_here, models_folder, room_in
 from monitor.sources.base import LogSource
 from monitor.sources.spec import open_source
 from monitor.switcher import Parts
@@ -40,12 +41,15 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
     parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock, room)
     detector = Detector(user_patterns(settings.patterns))
 
+    look = cards if is_here(started.profile, started.ollama_url) else lambda: None
+    knowledge = Knowledge(settings, ollama, clock, file=home.models_file, look=look)
+
     def source(origin: str) -> LogSource:
         if origin == LOG:
             return open_source(started.log_source, keep=detector.candidates, since=environ.get("FLEET_SINCE"))
         return open_source(f"file:{home.signals}", since="start")
 
-    return Monitor(parts, source, Knowledge(settings, ollama, clock, file=home.models_file), detector)
+    return Monitor(parts, source, knowledge, detector)
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ from fleet.health import beat
 from fleet.logs import fields
 from fleet.model import FleetState, Phase, Switch
 from fleet.policy import decide
+from fleet.recovery import below_its_best
 from fleet.switching import second_chance_at
 from fleet.units import Seconds
 from monitor.absorb import (
@@ -327,6 +328,7 @@ class Monitor:
             self._vram.look()
         total = state.watch.get("gpu_total")
         self._knowledge.gpu_total = total if isinstance(total, int) else None
+        self._knowledge.climbing = below_its_best(state)
         self._mirror_pause(state)
 
     def _expect_unload(self, switch: Switch, model: str) -> None:

@@ -4,11 +4,14 @@ import json
 import logging
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fleet.clock import Clock
+from fleet.errors import FleetError
 from fleet.files import replace_text
+from fleet.gpu import Card
+from fleet.ladder import same_model
 from fleet.logs import fields
 from fleet.ollama import Ollama
 from fleet.rules import Rules
@@ -18,17 +21,32 @@ from monitor.models import Models
 
 _log = logging.getLogger(__name__)
 _EVERY: Seconds = 600.0
+_LOOK_EVERY: Seconds = 120.0
 
 
 class Knowledge:
     """Rules with what Ollama says of the ladder's models, and the tags of weights by their digests.
 
-    `gpu_total` is the memory of all its GPUs, by its log; what is needed beyond it cannot fit. What is known
-    of the models is also put into a file, for those who only look.
+    `gpu_total` is the memory of all its GPUs, by its log; what is needed beyond it cannot fit. While the fleet
+    is `climbing`, that is, below where it may be, the cards' own tool is asked too, where `look` can: what others
+    leave free, and what our model would give back. What is known of the models is also put into a file, for
+    those who only look.
     """
 
-    def __init__(self, settings: Settings, ollama: Ollama, clock: Clock, *, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ollama: Ollama,
+        clock: Clock,
+        *,
+        file: Path | None = None,
+        look: Callable[[], list[Card] | None] = lambda: None,
+    ) -> None:
         self.gpu_total: Bytes | None = None
+        self.climbing = False
+        self._look = look
+        self._free: Bytes | None = None
+        self._ollama = ollama
         self._settings = settings
         self._file = file
         self._models = Models(ollama, settings.ladder)
@@ -46,10 +64,16 @@ class Knowledge:
             self._settings.policy,
             needs=models.needs,
             sizes=models.sizes,
-            free=self.gpu_total,
+            free=self.free,
             jitter=self._random.random(),
         )
         return rules, self._models.named_by_blob()
+
+    @property
+    def free(self) -> Bytes | None:
+        """Return how many bytes there can be for a model at most, None if nothing is known."""
+        known = [amount for amount in (self.gpu_total, self._free) if amount is not None]
+        return min(known, default=None)
 
     def start(self) -> None:
         """Begin to ask."""
@@ -68,9 +92,29 @@ class Knowledge:
         while not self._stopping.is_set():
             self._models.refresh()
             self._keep()
+            self.look()
             known = sum(need is not None for need in self._models.needs)
-            self._clock.wait(self._wake, _EVERY if known else self._settings.policy.check_interval)
+            patience = _EVERY if known else self._settings.policy.check_interval
+            self._clock.wait(self._wake, min(patience, _LOOK_EVERY) if self.climbing else patience)
             self._wake.clear()
+
+    def look(self) -> None:
+        """Ask the cards what is free; nothing is known of it where they cannot be asked, or need not be."""
+        self._free = None
+        if not self.climbing:
+            return
+        try:
+            cards = self._look()
+            ours = sum(
+                model.size_vram for model in self._ollama.loaded(timeout=2.0) if self._ours(model.name)
+            )
+        except FleetError:
+            return
+        if cards:
+            self._free = sum(card.total - card.used for card in cards) + ours
+
+    def _ours(self, name: str) -> bool:
+        return any(same_model(rung.model, name) for rung in self._settings.ladder)
 
     def _keep(self) -> None:
         if self._file is None:

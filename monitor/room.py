@@ -25,6 +25,11 @@ def no_limit(_needed: Bytes) -> str:
     return ""
 
 
+def is_here(profile: str, url: str) -> bool:
+    """Tell whether a real Ollama works on this machine's own cards."""
+    return profile in {"native", "docker"} and urlsplit(url).hostname in _LOOPBACK
+
+
 def models_folder(profile: str, url: str, environ: Mapping[str, str]) -> Path | None:
     """Return where an Ollama of this host keeps its models, None if it is elsewhere or not to be found."""
     if profile != "native" or urlsplit(url).hostname not in _LOOPBACK:

@@ -35,7 +35,9 @@ from tests.supervision import wait_until
 
 _FUZZ = "FLEET_FUZZ" in os.environ
 BOTTOM = 3
-SETTINGS = Settings(policy=PolicySettings(cool_down=0.0, incident_gap=0.2, check_interval=0.5))
+SETTINGS = Settings(
+    policy=PolicySettings(cool_down=0.0, incident_gap=0.2, check_interval=0.5, max_switches_per_hour=3600)
+)
 
 
 @pytest.fixture(scope="module")
