@@ -41,12 +41,22 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
         _line("programs", _programs(row)),
         _line("log source", _source(row, now)),
         _line("last switch", _last_switch(row["last_switch"], now)),
-        _line("next try up", _ago(row["next_probe"], now) if row["next_probe"] else "none due"),
+        _line("next try up", _next_try(row, now)),
         _line("chosen", _chosen(row)),
         *_alphas(row["recent_alphas"]),
+        *(_line("note", click.style(plain_text(text), fg="yellow")) for text in row["warnings"]),
         *(line for part, one in row["away"].items() for line in _away(part, one, now)),
     ]
     return [line for line in lines if line]
+
+
+def _next_try(row: Mapping[str, Any], now: float) -> str:
+    """Return when a larger model is tried next, which, and why; or why none is."""
+    ahead = row["recovery"]
+    if ahead["next"] is None:
+        return f"none: {plain_text(ahead['why'])}"
+    which = "" if ahead["rung"] is None else f", {plain_text(row['ladder'][ahead['rung']])}"
+    return f"{_ago(ahead['next'], now)}{which} ({plain_text(ahead['why'])})"
 
 
 def _unsure(row: Mapping[str, Any]) -> str:

@@ -13,7 +13,10 @@ from fleet.errors import FleetError
 from fleet.events import Event, EventKind
 from fleet.home import Home, read_json
 from fleet.model import PastSwitch, Switch
+from fleet.recovery import outlook
+from fleet.rules import Rules
 from fleet.supervisor import ProgramInfo
+from fleet.units import MEGABYTE, show_size
 from state.codec import default_state
 from state.history import read_history
 from state.ladder import fit_to_ladder
@@ -37,7 +40,7 @@ def collect(fleet: Fleet) -> dict[str, Any]:
     return {
         "current_model": {
             "name": rung.model,
-            "size_mb": rung.size_mb,
+            "size_mb": _size_mb(fleet.rules, rung.index),
             "description": rung.description,
             "index": rung.index,
             "options": dict(state.current_options),
@@ -58,6 +61,8 @@ def collect(fleet: Fleet) -> dict[str, Any]:
         "switches": state.switches,
         "switch": _switch(state.switch),
         "last_switch": _switch(state.last_switch),
+        "recovery": asdict(outlook(state, fleet.rules)),
+        "warnings": [_needy(fleet.rules, index) for index in _needy_rungs(fleet.rules)],
         "next_probe": state.recovery.next if state.current_model_index > (state.ceiling or 0) else None,
         "hold": asdict(state.hold) if state.hold and state.hold.active(now()) else None,
         "pinned": state.pinned,
@@ -97,6 +102,24 @@ def _ollama(fleet: Fleet) -> dict[str, Any]:
         "models": [asdict(model) for model in loaded],
     }
     return {"models": models, "memory": memory}
+
+
+def _size_mb(rules: Rules, index: int) -> int | None:
+    size = rules.size(index)
+    return None if size is None else round(size / MEGABYTE)
+
+
+def _needy_rungs(rules: Rules) -> tuple[int, ...]:
+    """Return the rungs to warn of; under `fits` they are skipped by themselves."""
+    return () if rules.policy.selection == "fits" else rules.too_needy()
+
+
+def _needy(rules: Rules, index: int) -> str:
+    need, above = rules.need(index) or 0, rules.need(index - 1) or 0
+    return (
+        f"{rules.ladder[index].label} needs {show_size(need)}, more than {rules.ladder[index - 1].label} above it "
+        f'({show_size(above)}); selection = "fits" skips it'
+    )
 
 
 def _programs(fleet: Fleet) -> dict[str, Any]:

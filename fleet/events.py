@@ -92,7 +92,9 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.SPILL: lambda f: f"{f['model']} has only {f['share']:.0%} in GPU memory ({f['outcome']})",
     EventKind.PINNED: lambda f: f"{f['model']} is pinned; no automatic switches",
     EventKind.UNPINNED: lambda _: "unpinned; automatic switches go on",
-    EventKind.PROBE_POSTPONED: lambda f: f"next try of a larger model in {show_duration(f['seconds'])}",
+    EventKind.PROBE_POSTPONED: lambda f: (
+        f"{f['failed']} failed its try; next try of a larger model in {show_duration(f['seconds'])}"
+    ),
     EventKind.SOURCE_AWAY: lambda f: f"log source {f['source']} is away: {f['reason']}",
     EventKind.SOURCE_BACK: lambda f: f"log source {f['source']} is back",
     EventKind.OLLAMA_AWAY: lambda f: f"Ollama is away: {f['reason']}",

@@ -5,11 +5,12 @@ failed is passed over at the next try, until all have had their turn. Each failu
 `recover_cap`; a rung that survives a window sets it back.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fleet.events import EventKind
 from fleet.model import FleetState, Recovery
 from fleet.rules import Rules
+from fleet.units import show_duration
 
 SPREAD = 0.1
 """Probes are spread by up to this share of their wait, so that fleets on one card fall out of step."""
@@ -79,3 +80,41 @@ def candidate(state: FleetState, rules: Rules) -> int | None:
     failed = state.recovery.failed
     fresh = [index for index in above if not any(rules.needs_no_less(index, one) for one in failed)]
     return next(iter(fresh or above), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is to come of climbing back: when the next try is due and of which rung, None if none is, and why."""
+
+    next: float | None
+    rung: int | None
+    why: str
+
+
+def outlook(state: FleetState, rules: Rules) -> Outlook:
+    """Return when the next try of a larger model comes and why, or why none does."""
+    hindrance = _hindrance(state, rules)
+    if hindrance:
+        return Outlook(None, None, hindrance)
+    index = candidate(state, rules)
+    if index is None:
+        return Outlook(
+            state.recovery.next, None, "no larger model can fit into what is free; that is looked at again"
+        )
+    failed = ", ".join(rules.ladder[one].label for one in state.recovery.failed if one <= rules.ladder.last)
+    wait = show_duration(state.recovery.wait or rules.policy.recover_after)
+    why = f"{failed} failed, so that the wait is {wait}" if failed else f"after {wait} without an incident"
+    return Outlook(state.recovery.next, index, why)
+
+
+def _hindrance(state: FleetState, rules: Rules) -> str:
+    if not rules.policy.recover_after:
+        return "recover_after is 0s: it never climbs by itself"
+    if state.pinned:
+        return "the model is pinned; `unpin` lifts that"
+    if not below_its_best(state):
+        at_ceiling = state.current_model_index > 0
+        return (
+            "this rung was chosen by hand; `unpin` lifts that" if at_ceiling else "this is the largest model"
+        )
+    return "a switch is under way" if state.switch is not None else ""

@@ -11,6 +11,7 @@ from fleet.facts import (
     CallEnded,
     Command,
     Fact,
+    FetchFailed,
     IncidentSeen,
     ModelHere,
     PullFailed,
@@ -23,10 +24,12 @@ from fleet.facts import (
     VerifyEnded,
 )
 from fleet.ladder import Ladder, Rung
-from fleet.model import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase, SwitchKind
+from fleet.model import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase, Recovery, SwitchKind
 from fleet.policy import decide
+from fleet.recovery import outlook
 from fleet.rules import Rules
 from fleet.settings import PolicySettings
+from fleet.switching import second_chance_at
 from tests.histories import running
 
 T = 1_800_000_000.0
@@ -681,3 +684,127 @@ def test_a_decision_says_whether_there_is_something_to_do() -> None:
     state = seen(running(RULES), T, T + 1)
     assert not decide(state, Tick(), T + 2, RULES).acts
     assert decide(state, incident(T + 2), T + 2, RULES).acts
+
+
+# What is to come
+
+
+def failed_once() -> FleetState:
+    return running(RULES, 3, recovery=Recovery(1200.0, T + 1200, (2,)))
+
+
+@pytest.mark.parametrize(
+    ("state", "settings", "rung", "says"),
+    [
+        (running(RULES, 0), {}, None, "the largest model"),
+        (running(RULES, 2, ceiling=2), {}, None, "chosen by hand"),
+        (running(RULES, 2, pinned=True), {}, None, "pinned"),
+        (running(RULES, 2), {"recover_after": 0.0}, None, "never"),
+        (running(RULES, 2, recovery=Recovery(600.0, T + 600)), {}, 1, "after 10m without an incident"),
+        (failed_once(), {}, 2, "tinyllama:1.1b failed, so that the wait is 20m"),
+    ],
+    ids=["top", "ceiling", "pinned", "never", "waits", "failed"],
+)
+def test_it_says_when_the_next_try_comes_of_what_and_why(
+    state: FleetState, settings: dict[str, Any], rung: int | None, says: str
+) -> None:
+    ahead = outlook(state, rules(**settings))
+    assert ahead.rung == rung
+    assert says in ahead.why
+    assert (ahead.next is None) is (rung is None)
+
+
+def test_where_nothing_above_can_fit_it_says_so() -> None:
+    tight = Rules(needs=(4 * GB, 3 * GB, 2 * GB, GB), free=GB)
+    ahead = outlook(running(tight, 3, recovery=Recovery(600.0, T + 600)), tight)
+    assert ahead.rung is None
+    assert ahead.next == T + 600
+    assert "can fit" in ahead.why
+
+
+# Pulls that fail
+
+
+def test_where_no_smaller_model_can_be_had_the_generator_is_held_longer_each_time() -> None:
+    state = seen(running(RULES), T, T + 1, T + 2)
+    assert state.switch is not None
+    state = after(state, (T + 3, PullFailed(state.switch.number, "the registry is away")))
+    assert state.switch is None
+    assert state.hold is not None
+    assert "the registry is away" in state.hold.why
+    assert state.vram_error_count == 0
+    first = state.hold.until - (T + 3)
+    state = seen(state, T + 100, T + 101, T + 102)
+    assert state.switch is not None
+    state = after(state, (T + 103, PullFailed(state.switch.number, "the registry is away")))
+    assert state.hold is not None
+    assert state.hold.until - (T + 103) >= first
+
+
+def test_a_probe_of_a_model_that_is_only_on_its_way_has_not_failed() -> None:
+    state = running(RULES, 2, recovery=Recovery(600.0, T))
+    state = after(state, (T, Tick()))
+    assert state.switch is not None
+    state = after(state, (T + 1, PullFailed(state.switch.number, "not yet", (2, 3), behind=True)))
+    assert state.switch is None
+    assert state.recovery.failed == ()
+    assert state.recovery.wait == 600.0
+    assert state.recovery.next == T + 1 + 600
+    assert state.behind == ("phi3:mini",)
+
+
+@pytest.mark.parametrize(
+    ("pinned", "here", "goes_to"), [(False, (2, 3), 2), (False, (), None), (True, (2,), None)]
+)
+def test_a_fleet_whose_own_model_cannot_be_had_goes_to_the_next_that_is_here(
+    pinned: bool, here: tuple[int, ...], goes_to: int | None
+) -> None:
+    state = after(running(RULES, pinned=pinned), (T, FetchFailed("llama3.2:3b", "no such model", here)))
+    assert target(state) == goes_to
+    assert told(state, EventKind.PULL_FAILED)
+
+
+# Verify
+
+
+def test_a_call_that_began_before_the_first_failure_is_no_second_chance() -> None:
+    state = carried_out(seen(running(RULES), T, T + 1, T + 2), T + 3, until=Phase.VERIFY)
+    state = after(state, (T + 4, CallEnded(T + 4, 1, answered=False, memory=True, started=T + 3.5)))
+    assert state.switch is not None
+    assert second_chance_at(state) == T + 4 + 6
+    number = state.switch.number
+    late = CallEnded(T + 20, 1, answered=False, memory=True, started=T + 3.6)
+    state = after(state, (T + 20, late))
+    assert state.switch is not None
+    assert state.switch.number == number
+    again = CallEnded(T + 21, 1, answered=False, memory=True, started=T + 10.1)
+    state = after(state, (T + 21, again))
+    assert state.switch is not None
+    assert state.switch.number != number
+    assert target(state) == 2
+
+
+# Rungs of one model
+
+
+def test_under_fits_a_rung_with_fewer_layers_is_a_smaller_one() -> None:
+    twice = Rules(
+        Ladder([Rung(0, "m:7b"), Rung(1, "m:7b", options={"num_gpu": 10}), Rung(2, "m:1b")]),
+        PolicySettings(selection="fits"),
+        needs=(8 * GB, 3 * GB, GB),
+    )
+    state = seen(running(twice), T, T + 1, T + 2, rules=twice)
+    assert target(state) == 1
+
+
+def test_of_one_model_on_two_rungs_the_higher_needs_more_where_nobody_says() -> None:
+    twice = Rules(Ladder([Rung(0, "m:7b"), Rung(1, "m:7b", options={"num_ctx": 2048}), Rung(2, "m:1b")]))
+    assert twice.needs_no_less(0, 1)
+    assert not twice.needs_no_less(1, 0)
+
+
+def test_sizes_of_models_that_the_file_leaves_out_come_from_ollama() -> None:
+    ladder = Ladder([Rung(0, "m:7b"), Rung(1, "m:1b", size=GB)])
+    known = Rules(ladder, PolicySettings(dynamic_threshold=True), sizes=(4 * GB, 2 * GB))
+    assert [known.size(0), known.size(1)] == [4 * GB, GB]
+    assert [known.threshold(rung) for rung in ladder] == [2, 3]

@@ -88,6 +88,19 @@ def test_every_part_of_the_state_survives_the_file() -> None:
     }
 
 
+def test_the_file_has_every_key_that_others_rely_on() -> None:
+    named = {"schema_version", "switches", "incidents", "cursors", "open", "switch", "recovery", "ceiling"}
+    named |= {"pinned", "model_size_bytes", "ladder_hash", "events"}
+    row = json.loads(encode_state(FULL, T))
+    assert set(row) >= {*ORIGINAL, *named}
+    assert set(row["switch"]) >= {"phase", "from", "to", "since", "why"}
+    assert set(row["recovery"]) >= {"wait", "next", "failed"}
+    assert set(row["incidents"][0]) >= {"time", "cause"}
+    bare = json.loads(encode_state(default_state(SEED_LADDER, T), T))
+    assert set(bare) >= {*ORIGINAL, *named}
+    assert bare["switch"] is None
+
+
 def test_the_time_of_the_write_is_the_timestamp() -> None:
     assert decode_state(encode_state(FULL, T + 1)).timestamp == T + 1
 
