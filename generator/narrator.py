@@ -13,7 +13,7 @@ from fleet.errors import FleetError
 from fleet.logs import fields, tell
 from fleet.units import show_duration
 from generator.pacing import Pace, Verdict
-from generator.records import CallRecord, Evaluated, Tally
+from generator.records import CallRecord, Evaluated, Source, Tally
 
 _ALPHAS_PER_SECOND = 1.0
 _SHOWN = 110
@@ -125,7 +125,8 @@ class Narrator:
         numbers = f"Sharpe {_figure(sharpe)}, fitness {_figure(fitness)}"
         kept = ", kept" if evaluated.kept else ""
         more = f" (and {silent} more)" if silent else ""
-        return f"{self._label}{numbers}{kept}: {evaluated.candidate.expression[:_SHOWN]}{more}"
+        who = "BRAIN: " if evaluated.source is Source.BRAIN else self._label
+        return f"{who}{numbers}{kept}: {evaluated.candidate.expression[:_SHOWN]}{more}"
 
     def pause(self, why: str | None) -> None:
         """Tell when a pause begins (with its reason) and when it ends (None)."""

@@ -31,6 +31,8 @@ class Job:
     tries: int = 0
     sent: float = 0.0
     place: int = 0
+    several: bool = False
+    """It was sent as one of a multi-simulation, at this place."""
     alone: bool = False
     """It is not to be sent together with others."""
     alpha: str = ""

@@ -126,6 +126,7 @@ class Outbox:
         rows = self._keep(lambda: self._ledger.begin([job.candidate for job in jobs], now))
         for place, (job, row) in enumerate(zip(jobs, rows, strict=True)):
             job.row, job.sent, job.place, job.tries = row, now, place, job.tries + 1
+            job.several = len(jobs) > 1
             self._sent.append(now)
         try:
             location = self._api.simulate([job.candidate.expression for job in jobs])

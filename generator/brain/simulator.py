@@ -15,14 +15,14 @@ from fleet.units import Seconds
 from generator.brain.alpha import read_alpha
 from generator.brain.answers import Ended, Running, Status
 from generator.brain.api import BrainApi
-from generator.brain.errors import BrainError, BrainGoneError
-from generator.brain.jobs import Flight, Job, Keeper, Next, next_step, pair
+from generator.brain.errors import BrainDeniedError, BrainError, BrainGoneError, BrainRefusedError
+from generator.brain.jobs import MOST_TRIES, Flight, Job, Keeper, Next, next_step, pair
 from generator.brain.limits import wait_after
 from generator.brain.outbox import Outbox
+from generator.brain.resuming import take_up
 from generator.brain.teller import Teller
 from generator.evaluators.base import Fault, Result
 from generator.records import Candidate
-from generator.storage.models import ENDED, RUNNING, SENDING
 from generator.storage.simulations import Ledger, Simulation
 
 _LEAST_WAIT: Seconds = 0.1
@@ -118,7 +118,7 @@ class Simulator:
                 self._failures += 1
                 wait = wait_after(error, self._failures, self._chance.random())
                 self._quiet_until = self._clock.monotonic() + wait
-                self._teller.troubled(error, wait)
+                self._teller.troubled(error, wait, self._failures)
         done, self._done = self._done, []
         return done
 
@@ -172,9 +172,12 @@ class Simulator:
 
     def _poll(self, flight: Flight) -> None:
         now = self._clock.monotonic()
+        if now - flight.since > _TOO_LONG:
+            self._lose_sight(flight)
+            return
         try:
             progress = self._api.simulation(flight.location)
-        except BrainGoneError:
+        except (BrainGoneError, BrainRefusedError):
             flight.misses += 1
             flight.due = now + 2.0**flight.misses
             if flight.misses > _MISSES:
@@ -183,8 +186,6 @@ class Simulator:
         flight.misses = 0
         if isinstance(progress, Running):
             flight.due = now + min(max(progress.wait, _LEAST_WAIT), _MOST_WAIT)
-            if now - flight.since > _TOO_LONG:
-                self._lose_sight(flight)
         elif flight.several:
             self._children(flight, progress)
         else:
@@ -234,7 +235,7 @@ class Simulator:
     def _read(self, job: Job) -> None:
         try:
             performance = read_alpha(self._api.alpha(job.alpha))
-        except BrainGoneError:
+        except (BrainGoneError, BrainRefusedError):
             performance = None
         if performance is not None:
             self._reading.remove(job)
@@ -247,17 +248,26 @@ class Simulator:
 
     def _search(self, job: Job) -> None:
         """Look for the trace of a request whose answer nobody saw."""
-        alpha = self._api.recent_alpha(job.candidate.expression)
+        try:
+            alpha = self._api.recent_alpha(job.candidate.expression)
+        except (BrainGoneError, BrainRefusedError, BrainDeniedError):
+            alpha = None  # this account's list cannot be had: there is no other trace
         if alpha is not None:
             self._unseen.remove(job)
             self._conclude(job, Ended(Status.COMPLETE, alpha), several=False)
         elif self._clock.time() - job.sent > _NO_TRACE:
             self._unseen.remove(job)
-            self._keep(lambda: self._ledger.lose([job.row]))
-            self._teller.lost(job)
-            self._outbox.put(job)
+            self._lost(job)
         else:
             job.look_again(self._clock.monotonic())
+
+    def _lost(self, job: Job) -> None:
+        self._keep(lambda: self._ledger.lose([job.row]))
+        self._teller.lost(job)
+        if job.tries > MOST_TRIES:
+            self._finish(job, Fault("BRAIN loses its simulation each time"))
+        else:
+            self._outbox.put(job)
 
     def _finish(self, job: Job, result: Result) -> None:
         outcome = (job.candidate, result)
@@ -281,24 +291,10 @@ class Simulator:
     # --- after a restart
 
     def _resume(self, rows: Sequence[Simulation]) -> None:
-        now = self._clock.monotonic()
-        several: dict[str, Flight] = {}
-        for row in rows:
-            job = Job(row.candidate, row.id, row.tries, row.sent, row.place or 0, due=now)
-            if row.state not in {SENDING, RUNNING, ENDED}:
-                continue
-            self._unclaimed.add(row.candidate.digest)
-            if row.state == SENDING:
-                self._unseen.append(job)
-            elif row.state == ENDED:
-                job.alpha = row.alpha_id
-                ended = Ended(Status(row.status), row.alpha_id, row.message)
-                self._go_on(job, next_step(ended, tries=row.tries, several=row.place is not None))
-            elif row.place is not None and row.location in several:
-                several[row.location].jobs.append(job)
-            else:
-                flight = Flight(row.location, [job], now, row.place is not None, due=now)
-                self._flights.append(flight)
-                if flight.several:
-                    several[row.location] = flight
-        self._teller.resumed(len(self._unclaimed))
+        left = take_up(rows, self._clock.monotonic())
+        self._unclaimed |= left.digests
+        self._flights += left.flights
+        self._unseen += left.unseen
+        for job, ended in left.ended:
+            self._go_on(job, next_step(ended, tries=job.tries, several=job.several))
+        self._teller.resumed(len(left.digests))

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 
 from fleet.logs import fields, tell
 from fleet.units import Seconds, show_duration
-from generator.brain.errors import BrainError, BrainQuotaError, PersonaError
+from generator.brain.errors import (
+    BrainAwayError,
+    BrainError,
+    BrainLimitError,
+    BrainQuotaError,
+    PersonaError,
+)
 from generator.brain.jobs import Job
 
 _log = logging.getLogger(__name__)
@@ -23,11 +29,13 @@ class Teller:
         """Return the trouble that there is, nothing if there is none."""
         return self._trouble
 
-    def troubled(self, error: BrainError, wait: Seconds) -> None:
-        """Tell of trouble, unless it is the one that was told already."""
+    def troubled(self, error: BrainError, wait: Seconds, failures: int) -> None:
+        """Tell of trouble, unless it is the one that was told already, or may be over at the next try."""
         values = {"error": error.message, "wait_s": round(wait, 3)}
-        known, self._trouble = self._trouble, error.message
-        if known == error.message:
+        passing = isinstance(error, BrainAwayError | BrainLimitError) and failures == 1
+        known = self._trouble
+        self._trouble = known if passing else error.message
+        if passing or known == error.message:
             _log.info("brain.trouble", extra=fields(**values))
             return
         sentence = f"{error.message}. {error.hint or f'Next try in {show_duration(wait)}.'}"

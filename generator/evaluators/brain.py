@@ -16,6 +16,7 @@ from fleet.home import Home
 from fleet.logs import fields, tell
 from fleet.settings import BrainSettings
 from fleet.units import Seconds
+from generator.brain.address import DEFAULT_URL, URL_VARIABLE
 from generator.brain.credentials import CredentialSource
 from generator.brain.listing import Listing, is_fresh, kept_listing, listing_path
 from generator.catalogue import Catalogue, Kind, save
@@ -93,6 +94,9 @@ class BrainPlan:
         from generator.brain.teller import Teller  # noqa: PLC0415
         from generator.storage.simulations import Ledger  # noqa: PLC0415
 
+        if self.url != DEFAULT_URL:
+            sentence = f"{URL_VARIABLE} is set: {self.url} is asked in BRAIN's place"
+            _log.warning("brain.elsewhere", extra=tell(sentence, url=self.url))
         api = self.connect(tools.clock)
         simulator = Simulator(
             api,

@@ -18,6 +18,7 @@ from standin.settings import Settings
 from tests.mining import GeneratorProcess, embed, generating
 
 QUICK = BrainSettings(seconds=0.4, retry_after=0.1)
+OPEN = "SELECT e.id FROM evaluations AS e JOIN simulations USING (digest) WHERE e.state = 'pending'"
 PASSWORD = "standin"
 
 
@@ -62,6 +63,8 @@ def test_with_credentials_it_mines_on_brain(
     assert sorted(brain.world.taken) == sorted(set(brain.world.taken))
     assert not any(path.endswith("/submit") for _, path in brain.requests)
     assert beat["brain"]["slots"] == 3
+    assert f"{brain.url} is asked in BRAIN's place" in generator.told
+    assert "BRAIN: Sharpe " in generator.told
     rows = generator.query("SELECT alpha_id, sharpe, expression FROM evaluations WHERE state = 'done'")
     for alpha, sharpe, expression in rows:
         assert brain.world.alphas[alpha]["is"]["sharpe"] == sharpe
@@ -104,14 +107,8 @@ def test_killed_at_any_time_each_simulation_is_paid_for_once_and_each_result_sto
             killed.until(lambda: len(brain.world.taken) >= target, what="simulations")  # noqa: B023
             killed.end(signal.SIGKILL)
     with generating(tmp_path, ollama.url, FLEET_BRAIN_URL=brain.url) as generator:
-        waiting = {row[0] for row in generator.query("SELECT id FROM evaluations WHERE state = 'pending'")}
-        generator.until(
-            lambda: (
-                not waiting
-                & {row[0] for row in generator.query("SELECT id FROM evaluations WHERE state = 'pending'")}
-            ),
-            what="the backlog",
-        )
+        left = set(generator.query(OPEN))
+        generator.until(lambda: not left & set(generator.query(OPEN)), what="what was on its way")
         generator.end()
     assert len(brain.world.taken) == len(set(brain.world.taken))
     assert generator.query("SELECT digest FROM evaluations GROUP BY digest HAVING count(*) > 1") == []

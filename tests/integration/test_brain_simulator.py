@@ -226,6 +226,23 @@ def test_a_simulation_that_vanished_is_found_among_the_alphas(make: Make) -> Non
     assert world.server.world.taken == ["rank(close)"]
 
 
+def test_one_that_brain_loses_each_time_is_given_up(make: Make) -> None:
+    world = make()
+    world.server.apply(Fault(Kind.ERROR, path="/simulations/", status=404, text="gone", times=None))
+    world.server.apply(Fault(Kind.ERROR, path="/users/self/alphas", status=403, text="no", times=None))
+    world.run(world.simulator(), world.candidates("rank(close)"), hours=6.0)
+    assert "loses its simulation" in reason(world, "rank(close)")
+    assert len(world.server.world.taken) == 3
+
+
+def test_one_that_never_ends_is_looked_for_elsewhere(make: Make) -> None:
+    world = make(replace(QUICK, seconds=1e9, retry_after=60.0))
+    simulator = world.simulator()
+    waiting = world.candidates("rank(close)")
+    world.run(simulator, waiting, until=lambda: world.requests("GET", "/users/self/alphas") > 0)
+    assert world.clock.now - 1_700_000_000.0 > 7200
+
+
 class TestBudget:
     """So many in any 24 hours, and the account's own quota."""
 
