@@ -5,7 +5,7 @@ It follows no redirect and sends nothing to any other server than the one it was
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
@@ -37,12 +37,14 @@ class Wire:
         self._session.headers["Accept"] = "application/json"
 
     def absolute(self, path: str) -> str:
-        """Return a path or a `Location` as an address; raise BrainError if it leads to another server."""
-        url = urljoin(f"{self._url}/", path if "://" in path else path.lstrip("/"))
-        ours, theirs = urlsplit(self._url), urlsplit(url)
-        if (theirs.scheme, theirs.netloc) != (ours.scheme, ours.netloc):
-            raise BrainError(f"BRAIN names an address on another server: {theirs.netloc[:80]}")
-        return url
+        """Return a path or a `Location` as an address of ours; raise BrainError if it leads to another server.
+
+        BRAIN writes its own addresses as they look behind its proxy (`http://…:443/…`): only the path counts.
+        """
+        ours, theirs = urlsplit(self._url), urlsplit(urljoin(f"{self._url}/", path))
+        if theirs.hostname != ours.hostname:
+            raise BrainError(f"BRAIN names an address on another server: {str(theirs.hostname)[:80]}")
+        return urlunsplit((ours.scheme, ours.netloc, theirs.path, theirs.query, ""))
 
     def send(
         self,

@@ -217,6 +217,24 @@ def test_trouble_of_the_service_is_told_from_ours(make: Make, fault: Fault, kind
     assert len(api.operators()) == 66
 
 
+@pytest.mark.parametrize(
+    ("location", "address"),
+    [
+        ("/simulations/1", "https://brain.example/simulations/1"),
+        ("simulations/1", "https://brain.example/simulations/1"),
+        ("https://brain.example/simulations/1", "https://brain.example/simulations/1"),
+        ("http://brain.example:443/simulations/1?a=b#c", "https://brain.example/simulations/1?a=b"),
+    ],
+)
+def test_an_address_is_brains_own_however_it_is_written(location: str, address: str) -> None:
+    wire = Wire("https://brain.example")
+    assert wire.absolute(location) == address
+    for elsewhere in ("https://other.example/x", "//other.example/x", "https://brain.example.other/x"):
+        with pytest.raises(BrainError, match="another server"):
+            wire.absolute(elsewhere)
+    wire.close()
+
+
 def test_a_server_that_is_not_there_certainly_got_nothing() -> None:
     wire = Wire("http://127.0.0.1:9")
     with pytest.raises(BrainAwayError) as caught:
