@@ -104,7 +104,8 @@ def _limit(answer: Answer, text: str, wait: Seconds | None, now: float) -> Brain
     if "CONCURRENT" not in text and remaining is not None and remaining <= 0 and reset is not None:
         left = min(max(reset - now if reset > _EPOCH else reset, 1.0), _LONGEST_QUOTA)
         return BrainQuotaError("the account's simulations of the day are used up", wait=left)
-    return BrainLimitError(f"BRAIN takes no more at the moment: {text or 'too many requests'}", wait=wait)
+    said = f"BRAIN takes no more at the moment: {text or 'too many requests'}"
+    return BrainLimitError(said, wait=wait, slots=_LIMIT_WORDS in text)
 
 
 def messages(document: Any, prefix: str = "") -> dict[str, str]:

@@ -33,7 +33,11 @@ class BrainAwayError(BrainError):
 
 
 class BrainLimitError(BrainError):
-    """Too many simulations at a time, or too many requests."""
+    """Too many simulations at a time (`slots`), or else too many requests."""
+
+    def __init__(self, message: str, *, wait: Seconds | None = None, slots: bool = False) -> None:
+        super().__init__(message, wait=wait)
+        self.slots = slots
 
 
 class BrainQuotaError(BrainLimitError):

@@ -181,5 +181,6 @@ class Outbox:
         self._limits += 1
         wait = wait_after(error, self._limits, self._chance.random())
         self._closed_until = now + wait
-        self._slots = self._slots.refused(in_flight, now)
+        if error.slots:
+            self._slots = self._slots.refused(in_flight, now)
         self._teller.limited(error, wait, running=in_flight)

@@ -24,6 +24,7 @@ from generator.brain.answers import Answer, error_of, messages
 from generator.brain.credentials import Credentials
 from generator.brain.errors import (
     BrainAccessError,
+    BrainAwayError,
     BrainError,
     BrainGoneError,
     BrainRefusedError,
@@ -111,13 +112,20 @@ class BrainSession:
         answer = self._wire.send(method, path, **named)
         if answer.status == _UNAUTHORIZED:
             _log.info("brain.session_over")
-            self._signed_in = False
-            self._sign_in(self._account())
+            self._renew()
             answer = self._wire.send(method, path, **named)
         error = error_of(answer, self._clock.time())
         if error is not None:
             raise error
         return answer
+
+    def _renew(self) -> None:
+        """Sign in again; whatever goes wrong here, the request itself was not taken."""
+        self._signed_in = False
+        try:
+            self._sign_in(self._account())
+        except BrainAwayError as error:
+            raise BrainAwayError(error.message, wait=error.wait, sent=False) from error
 
     def ensure(self) -> bool:
         """Be signed in: by the session that was kept if it still holds, else anew; raise BrainError if not.

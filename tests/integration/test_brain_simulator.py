@@ -243,6 +243,28 @@ def test_one_that_never_ends_is_looked_for_elsewhere(make: Make) -> None:
     assert world.clock.now - 1_700_000_000.0 > 7200
 
 
+def test_too_many_requests_cost_no_slot(make: Make) -> None:
+    world = make()
+    simulator = world.simulator()
+    world.server.apply(Fault(Kind.ERROR, **POST, status=429, text="slow down", retry_after="0.5"))
+    running = busiest(world, simulator)
+    world.run(simulator, world.candidates(*SEVEN))
+    assert simulator.view()["slots"] == 3
+    assert max(running) == 3
+
+
+def test_a_sign_in_that_fails_on_the_way_leaves_no_doubt_about_the_request(make: Make) -> None:
+    world = make()
+    simulator = world.simulator()
+    simulator.step()
+    world.server.apply(
+        Fault(Kind.EXPIRE, **POST), Fault(Kind.ERROR, method="POST", path="/authentication", status=500)
+    )
+    world.run(simulator, world.candidates("rank(close)"))
+    assert good(world, "rank(close)")
+    assert world.requests("GET", "/users/self/alphas") == 0
+
+
 class TestBudget:
     """So many in any 24 hours, and the account's own quota."""
 

@@ -85,6 +85,14 @@ def test_a_success_is_no_error(given: Answer) -> None:
     assert error_of(given, NOW) is None
 
 
+def test_a_limit_of_slots_is_told_from_one_of_requests() -> None:
+    found = [
+        error_of(answer(status, said), NOW)
+        for status, said in ((429, LIMIT), (400, LIMIT), (429, {"detail": "x"}))
+    ]
+    assert [isinstance(one, BrainLimitError) and one.slots for one in found] == [True, True, False]
+
+
 def test_a_quota_says_when_it_ends() -> None:
     relative = error_of(answer(429, {"detail": "SIMULATION_LIMIT_EXCEEDED"}, **USED_UP), NOW)
     absolute = error_of(answer(429, {"detail": "x"}, **{**USED_UP, "X_Ratelimit_Reset": str(NOW + 90)}), NOW)
