@@ -31,7 +31,7 @@ _GROUPINGS = ("none", "market", "sector", "industry", "subindustry")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one expression: its tree and performance, or an error's row."""
+    """What became of one expression: its tree and performance, or an error's row (also of a tree without figures)."""
 
     expression: str
     tree: Node | None = None
@@ -127,7 +127,7 @@ def _evaluated(
         result = next(results)
         if isinstance(result, EvaluationError):
             row = {"position": result.position, "reason": result.message, "hint": result.hint}
-            outcomes[place] = Outcome(outcome.expression, error=row)
+            outcomes[place] = replace(outcome, error=row)
         else:
             outcomes[place] = replace(outcome, performance=result.performance)
     return outcomes, engine

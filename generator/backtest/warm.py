@@ -27,7 +27,7 @@ def simplest(operator: Operator) -> Call | None:
 
 def main() -> None:
     """Compile what the default settings use."""
-    calls = [simplest(operator) for operator in load_catalogue().operators.values()]
+    calls = [simplest(operator) for operator in load_catalogue(higher=True).operators.values()]
     evaluate(
         [call for call in calls if call is not None], synthetic_panel(days=60, instruments=20), Settings()
     )

@@ -192,7 +192,7 @@ def relate(y: Array, x: Array, out: Array, r0: int, r1: int, line: bool, rest: b
             if u == u and v == v:  # noqa: PLR0124
                 xx += u * u
                 xy += u * v
-        slope = xy / xx
+        slope = xy / xx if math.isfinite(xx) and math.isfinite(xy) else math.nan
         for j in range(n):
             u = (np.float64(a[j]) - base_x) - mean_x
             v = (np.float64(b[j]) - base_y) - mean_y

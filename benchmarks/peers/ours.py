@@ -1,0 +1,53 @@
+"""Ours, in the peers' frame: float32 or float64, with the whole portfolio or without, by FLEET_BENCH."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.expressions import GROUPS, trees
+from benchmarks.peers.runner import Arrays, Evaluate, main
+from generator.backtest.engine import Engine
+from generator.backtest.evaluate import evaluate as judge
+from generator.backtest.evaluate import engine_for
+from generator.backtest.panel import Panel
+from generator.backtest.settings import Settings
+
+
+def panel_of(arrays: Arrays) -> Panel:
+    """Return the benchmark's arrays as a panel."""
+    days, instruments = arrays["close"].shape
+    return Panel(
+        dates=np.datetime64("2015-01-01") + np.arange(days),
+        symbols=tuple(f"S{i:05}" for i in range(instruments)),
+        fields={name: a for name, a in arrays.items() if name not in GROUPS},
+        groups={name: arrays[name] for name in GROUPS},
+    )
+
+
+def prepare(arrays: Arrays, _expressions: list[Any]) -> Evaluate:
+    """Return what evaluates the batch: its own matrices, or after them each alpha's figures."""
+    mode, threads = os.environ.get("FLEET_BENCH", "values"), int(os.environ.get("FLEET_BENCH_THREADS", "2"))
+    panel, batch = panel_of(arrays), trees()
+    if mode == "portfolio":
+        settings = Settings()
+        with_figures = engine_for(panel, settings, threads=threads)
+
+        def figures() -> list[np.ndarray[Any, Any]]:
+            found = judge(batch, panel, settings, engine=with_figures)
+            return [one.performance.pnl.reshape(-1, 1) for one in found]  # type: ignore[union-attr]
+
+        return figures
+    engine = Engine(panel, threads=threads)
+
+    def values() -> list[np.ndarray[Any, Any]]:
+        compiler = engine.compiler()
+        roots = [compiler.matrix(tree) for tree in batch]
+        kept = {root: m[:: max(1, len(m) // 200)].copy() for root, m in engine.run(compiler.graph, roots)}
+        return [kept[root] for root in roots]
+
+    return values
+
+
+if __name__ == "__main__":
+    main(prepare)
