@@ -9,11 +9,10 @@ from runner import Arrays, Evaluate, main
 Frame = pd.DataFrame
 
 
-def _arg(name: str, d: int) -> Any:
-    def place(window: Any) -> float:
-        return float(d - 1 - getattr(np, f"nan{name}")(window)) if not np.isnan(window).all() else np.nan
-
-    return place
+def _arg(name: str) -> Any:
+    """Return what tells how many days ago the newest extreme of a window was."""
+    pick = getattr(np, f"nan{name}")
+    return lambda window: float(pick(window[::-1]))
 
 
 def _rolled(x: Frame, d: int) -> Any:
@@ -54,8 +53,8 @@ OPERATORS: dict[str, Any] = {
     "ts_rank": lambda x, d: (_rolled(x, d).rank() - 1) / (_rolled(x, d).count() - 1),
     "ts_corr": lambda x, y, d: _rolled(x, d).corr(y),
     "ts_covariance": lambda x, y, d: _rolled(x, d).cov(y, ddof=0),
-    "ts_arg_max": lambda x, d: x.rolling(d).apply(_arg("argmax", d), raw=True),
-    "ts_arg_min": lambda x, d: x.rolling(d).apply(_arg("argmin", d), raw=True),
+    "ts_arg_max": lambda x, d: _rolled(x, d).apply(_arg("argmax"), raw=True),
+    "ts_arg_min": lambda x, d: _rolled(x, d).apply(_arg("argmin"), raw=True),
     "ts_decay_linear": lambda x, d: (
         sum((d - i) * x.fillna(0).shift(i, fill_value=0) for i in range(d)) / (d * (d + 1) / 2)
     ).where(_rolled(x, d).count() > 0),

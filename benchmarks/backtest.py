@@ -1,0 +1,259 @@
+"""Twenty expressions evaluated by the local backtest, and by pandas, polars_ta and KunQuant in the same run.
+
+The peers live in an environment of their own under `build/bench-peers`, made at the first run. One that cannot be
+installed, or that needs too long or too much here, is shown with the reason. All results are compared.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.expressions import EXPRESSIONS, FIELDS, GROUPS, nested, trees
+from benchmarks.report import Report
+from generator.backtest.loading.room import free_bytes
+from generator.backtest.synthetic import synthetic_panel
+
+ROOT = Path(__file__).parents[1]
+PEERS = ROOT / "build" / "bench-peers"
+PACKAGES = ("numpy", "pandas", "polars", "polars_ta", "expr_codegen", "KunQuant")
+SMALL, LARGE = (1260, 1000), (2520, 3000)
+LIMIT = 240.0
+LARGER = 6 * 1.5  # times as many cells, and a little patience
+PEAKS = {"polars": 6e9, "pandas": 1e9, "kunquant": 3.5e9}
+COUNT = len(EXPRESSIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a process reported, or why it did not; `values` has its results."""
+
+    name: str
+    row: Mapping[str, float] | None = None
+    values: Mapping[str, Any] | None = None
+    reason: str = ""
+
+
+class Bench:
+    """One run: panels on disk, and the processes that evaluate them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.expressions = folder / "expressions.json"
+        self.expressions.write_text(json.dumps([nested(tree) for tree in trees()]), encoding="utf-8")
+
+    def panel(self, shape: tuple[int, int], dtype: str) -> Path:
+        """Return the file of an invented panel."""
+        path = self.folder / f"{shape[0]}x{shape[1]}.{dtype}.npz"
+        if not path.exists():
+            made = synthetic_panel(*shape)
+            arrays = {name: made.fields[name].astype(dtype) for name in FIELDS}
+            np.savez(path, **arrays, **{name: made.groups[name] for name in GROUPS})  # type: ignore[arg-type]
+        return path
+
+    def ours(self, shape: tuple[int, int], dtype: str, mode: str = "values", threads: int = 2) -> Run:
+        """Run ours."""
+        environ = {**os.environ, "FLEET_BENCH": mode, "FLEET_BENCH_THREADS": str(threads)}
+        return self._run("ours", [sys.executable, "-m", "benchmarks.peers.ours"], shape, dtype, 4, environ)
+
+    def peer(self, name: str, shape: tuple[int, int], dtype: str = "float64") -> Run:
+        """Run a peer."""
+        script = str(ROOT / "benchmarks" / "peers" / f"{name}_peer.py")
+        command = [str(PEERS / "bin" / "python"), "-W", "ignore", script]
+        return self._run(name, command, shape, dtype, 3 if name == "kunquant" else 1, dict(os.environ))
+
+    def _run(
+        self,
+        name: str,
+        command: Sequence[str],
+        shape: tuple[int, int],
+        dtype: str,
+        rounds: int,
+        environ: dict[str, str],
+    ) -> Run:
+        results = self.folder / f"{name}.npz"
+        files = [str(self.panel(shape, dtype)), str(self.expressions), str(results), str(rounds)]
+        try:
+            done = subprocess.run(
+                [*command, *files],
+                cwd=ROOT,
+                env=environ,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Run(name, reason=f"stopped after {LIMIT:.0f} s")
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+            return Run(name, reason=lines[-1][:80])
+        with np.load(results) as arrays:
+            values = dict(arrays)
+        results.unlink()
+        return Run(name, json.loads(done.stdout.splitlines()[-1]), values)
+
+
+def make_peers() -> str:
+    """Make the peers' environment; return why it is not there, or nothing."""
+    if (PEERS / "made").exists():
+        return ""
+    install = [
+        str(PEERS / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "venv", str(PEERS)], check=True, capture_output=True, timeout=LIMIT
+        )
+        subprocess.run([*install, *PACKAGES], check=True, capture_output=True, timeout=3 * LIMIT)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"the peers cannot be installed ({type(error).__name__})"
+    (PEERS / "made").touch()
+    return ""
+
+
+def alike(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the median over the expressions of the share of equal cells (to 1e-6 of the largest) and of correlations."""
+    shares, correlations = [], []
+    for key, values in peer.items():
+        if not values.size:
+            continue
+        both = np.isfinite(ours[key]) & np.isfinite(values)
+        a, b = ours[key][both], values[both]
+        shares.append(float((np.abs(a - b) <= 1e-6 * np.abs(a).max()).mean()))
+        correlations.append(float(np.corrcoef(a, b)[0, 1]))
+    return float(np.median(shares)), float(np.median(correlations))
+
+
+def line(label: str, run: Run, base: Run, exact: Run) -> list[str]:
+    """Return one engine's row; `base` is who its time is a multiple of, `exact` whose results it is compared with."""
+    if run.row is None or run.values is None:
+        return [label, "-", run.reason, "-", "-", "-", "-", "-"]
+    done = sum(1 for values in run.values.values() if values.size)
+    speed, cpu = done / run.row["seconds"], 2 * done / run.row["cpu"]
+    times = "-"
+    if base.row is not None:
+        times = f"{cpu / (2 * COUNT / base.row['cpu']):.3g}"
+    cells, together = alike(exact.values, run.values) if exact.values is not None else (np.nan, np.nan)
+    figures = "-" if "portfolio" in label else f"{cells:.1%} / {together:.4f}"
+    compiled = f"{run.row['compile']:.1f}"
+    return [
+        label,
+        str(done),
+        f"{speed:.3g}",
+        f"{cpu:.3g}",
+        times,
+        f"{run.row['peak'] / 1e6:.0f}",
+        compiled,
+        figures,
+    ]
+
+
+HEAD = (
+    "engine",
+    "of 20",
+    "expr/s",
+    "expr/s of two free cores",
+    "times ours",
+    "peak MB",
+    "before, s",
+    "alike / corr.",
+)
+NOTES = (
+    "A batch of 20, two threads. Expr/s is by the clock; the next column by processor time, as if both cores were "
+    "free, and the multiples are of that: a busy machine leaves it alone. Peak: memory over the loaded panel. Before: what "
+    "is done before the first evaluation, KunQuant's compilation above all. Alike: the median expression's share of cells "
+    "that agree to 1e-6 of the largest, and correlation; KunQuant's windows are strict and its ranks r / n, polars_ta's "
+    "ranks are dense or r / n."
+)
+
+
+def beside_peers(
+    bench: Bench, shape: tuple[int, int], names: Mapping[str, str]
+) -> tuple[Report, dict[str, Run]]:
+    """Measure ours and the peers on one size; a name with a reason beside it is not run."""
+    base = bench.ours(shape, "float64")
+    rows = [line("ours, float64", base, base, base)]
+    rows.append(line("ours, float32", bench.ours(shape, "float32"), base, base))
+    rows.append(line("ours, float64, one thread", bench.ours(shape, "float64", threads=1), base, base))
+    rows.append(
+        line("ours, float64, with portfolio", bench.ours(shape, "float64", "portfolio"), base, Run(""))
+    )
+    rows.append(
+        line("ours, float32, with portfolio", bench.ours(shape, "float32", "portfolio"), base, Run(""))
+    )
+    runs = {name: Run(name, reason=why) if why else bench.peer(name, shape) for name, why in names.items()}
+    rows += [line(name, run, base, base) for name, run in runs.items()]
+    return Report(f"Twenty expressions on {shape[0]} days x {shape[1]} instruments", HEAD, rows, NOTES), runs
+
+
+def why_not(name: str, run: Run) -> str:
+    """Return why a peer is not tried on the large panel."""
+    if run.row is None:
+        return run.reason
+    if run.row["seconds"] * LARGER > LIMIT / 2:
+        return "it would take too long here"
+    return "it needs more memory than is free" if PEAKS[name] > free_bytes() else ""
+
+
+def growth(bench: Bench) -> Report:
+    """Measure how the cost grows with the panel."""
+    rows = []
+    for shape in ((630, 1000), (1260, 1000), (2520, 1000), (2520, 3000)):
+        run = bench.ours(shape, "float64", "portfolio")
+        if run.row is None:
+            rows.append([f"{shape[0]} x {shape[1]}", run.reason, "-", "-"])
+            continue
+        cells = shape[0] * shape[1] / 1e6
+        cpu = run.row["cpu"]
+        rows.append(
+            [f"{shape[0]} x {shape[1]}", f"{cpu:.2f}", f"{cpu / cells:.3f}", f"{run.row['peak'] / 1e6:.0f}"]
+        )
+    head = ("days x instruments", "processor s for 20", "s for a million cells", "peak MB")
+    return Report("The cost grows with the panel", head, rows, "float64, with the whole portfolio.")
+
+
+def start() -> Report:
+    """Measure how soon the first figures are there, beside the bare import of what evaluates."""
+
+    def best(command: list[str]) -> float:
+        times = []
+        for _ in range(4):
+            begin = time.perf_counter()
+            subprocess.run(
+                [sys.executable, *command], cwd=ROOT, capture_output=True, check=True, timeout=LIMIT
+            )
+            times.append(time.perf_counter() - begin)
+        return min(times)
+
+    floor = best(["-c", "import numba, numpy"])
+    first = best(["-m", "generator", "evaluate", "rank(-ts_delta(close, 5))"])
+    rows = [["import numba, numpy", f"{floor:.2f}", "1"]]
+    rows.append(["first expression's figures", f"{first:.2f}", f"{first / floor:.2f}"])
+    return Report(
+        "From the start to the first figures", ("what", "s", "times"), rows, "Kernels come from disk."
+    )
+
+
+def measure() -> list[Report]:
+    """Measure all of it."""
+    missing = make_peers()
+    names = dict.fromkeys(("kunquant", "polars", "pandas"), missing)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
+        bench = Bench(Path(folder))
+        small, runs = beside_peers(bench, SMALL, names)
+        large, _ = beside_peers(bench, LARGE, {name: why_not(name, run) for name, run in runs.items()})
+        return [small, large, growth(bench), start()]
