@@ -296,3 +296,13 @@ def test_settings_are_read_whole_or_not_at_all() -> None:
         load_settings(None, {"FLEET_POLICY_THRESHOLD": "0", "FLEET_POLICY_WINDOW": "soon"})
     assert "FLEET_POLICY_THRESHOLD" in str(caught.value)
     assert "FLEET_POLICY_WINDOW" in str(caught.value)
+
+
+def test_each_claim_names_tests_that_are_there() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = set(re.findall(r"`(tests/[\w/.]+)`", page))
+    assert len(named) >= 5
+    for name in named:
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r"`(test_\w+(?:\.py)?)`", page):
+        assert list((ROOT / "tests").rglob(f"{name.removesuffix('.py')}.py")), name

@@ -1,0 +1,130 @@
+"""The images and a fleet in a container: what they weigh, how soon it runs, what memory it takes.
+
+Built from the real Dockerfiles on an Engine of its own; needs root and what `make test-docker` needs.
+"""
+
+import json
+import re
+import statistics
+from contextlib import closing
+from datetime import UTC, datetime
+
+from benchmarks.report import Report
+from tests.containers import HARDENED, Docker, FleetContainer, Stack, compose_commands, running
+from tests.engine import Engine, PrivateEngine, running_engine
+from tests.fleet_process import eventually
+from tests.images import BASE, Images
+
+ROUNDS = 5
+MEGABYTE = 1_000_000
+RUNNING = re.compile(r"^(\S+ \S+?),(\d+) INFO success: (\w+) entered RUNNING", re.MULTILINE)
+SLEEPS = """\
+[supervisord]
+nodaemon=true
+logfile=/tmp/s.log
+pidfile=/tmp/s.pid
+[program:one]
+command=sleep 1000
+startsecs=1
+[program:two]
+command=sleep 1000
+startsecs=1
+"""
+
+
+def sizes(images: Images) -> Report:
+    base = images.size(BASE)
+    rows = [["base (Debian with Python)", f"{base / MEGABYTE:.0f}", "", ""]]
+    for name, tag, aim in (("model-fleet", images.full(), 650), ("model-fleet:slim", images.slim(), 120)):
+        size = images.size(tag)
+        rows.append([name, f"{size / MEGABYTE:.0f}", f"{(size - base) / MEGABYTE:.0f}", f"≤ {aim}"])
+    return Report("Images", ["image", "MB", "over the base, MB", "aim"], rows)
+
+
+def until_running(docker: Docker, name: str, log: str, programs: int) -> float:
+    """Return the seconds from a container's start until supervisord said RUNNING of its last program."""
+
+    def said() -> list[tuple[str, ...]]:
+        found = RUNNING.findall(docker.run("exec", name, "cat", log).stdout)
+        return found if len(found) >= programs else []
+
+    last = max(
+        datetime.strptime(f"{second}.{milli}", "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
+        for second, milli, _ in eventually(said, what=f"{programs} programs RUNNING")
+    )
+    started = docker.inspect(name)["State"]["StartedAt"]
+    return last.timestamp() - datetime.fromisoformat(started[:26] + "+00:00").timestamp()
+
+
+def start(engine: Engine, image: str) -> Report:
+    docker = Docker(engine)
+    ours, bare = [], []
+    for _ in range(ROUNDS):
+        with running(engine, image, "--network", "none", "--env", "FLEET_PROFILE=docker") as fleet:
+            ours.append(until_running(docker, fleet.name, "var/log/supervisord.log", 2))
+        script = f"printf '%s' '{SLEEPS}' > /tmp/s.conf; exec supervisord -c /tmp/s.conf"
+        name = docker(
+            *("run", "-d", *HARDENED, "--network", "none", "--entrypoint", "sh", image, "-c", script)
+        )
+        try:
+            bare.append(until_running(docker, name, "/tmp/s.log", 2))
+        finally:
+            docker("rm", "--force", "--volumes", name)
+    floor, median = statistics.median(bare), statistics.median(ours)
+    rows = [
+        ["supervisord with two sleeps", f"{floor:.2f}", f"{max(bare):.2f}", "", ""],
+        ["the fleet", f"{median:.2f}", f"{max(ours):.2f}", f"{median / floor:.2f}", "≤ 3"],
+    ]
+    head = ["container", "median, s", "worst, s", "ratio", "aim, s"]
+    return Report(
+        "From a container's start to both programs RUNNING",
+        head,
+        rows,
+        f"{ROUNDS} starts each, of the same image, hardened; supervisord calls a program RUNNING after a second of life.",
+    )
+
+
+def memory(images: Images, engine: PrivateEngine) -> Report:
+    tool = next(iter(compose_commands().values()))
+    environ = {
+        "FLEET_IMAGE": images.full(),
+        "LOG_PROXY_IMAGE": images.proxy(),
+        "DOCKER_SOCKET_FOLDER": str(engine.socket_folder),
+    }
+    files = ("docker-compose.yml", "docker-compose.cpu.yml", "tests/docker/stacked.yml")
+    stack = Stack(engine, tool, files, environ)
+    try:
+        stack.up()
+        eventually(lambda: not stack.fleet.status().get("log_source_away", True), what="the log followed")
+        found = {name: resident(stack.fleet, name) for name in ("supervisord", "monitor", "generator")}
+    finally:
+        stack.down()
+    rows = [[name, f"{rss:.1f}", f"{pss:.1f}", ""] for name, (rss, pss) in found.items()]
+    both = [found["supervisord"][part] + found["monitor"][part] for part in (0, 1)]
+    rows.append(["monitor + supervisord", f"{both[0]:.1f}", f"{both[1]:.1f}", "≤ 80"])
+    return Report(
+        "Memory in the container",
+        ["process", "RSS, MB", "PSS, MB", "aim, MB"],
+        rows,
+        "In the Compose stack, following Ollama's log through the proxy; the generator with its backtest beside them.",
+    )
+
+
+def resident(fleet: FleetContainer, program: str) -> tuple[float, float]:
+    pid = "1" if program == "supervisord" else fleet.sh(f"supervisorctl pid {program}")
+    lines = fleet.sh(f"cat /proc/{pid}/smaps_rollup").splitlines()
+    values = {line.split(":")[0]: line.split()[1] for line in lines[1:]}
+    return int(values["Rss"]) * 1024 / MEGABYTE, int(values["Pss"]) * 1024 / MEGABYTE
+
+
+def measure() -> list[Report]:
+    """Build, weigh, start and look."""
+    with running_engine() as engine:
+        if not isinstance(engine, PrivateEngine):
+            raise SystemExit("this starts an Engine of its own, as root")
+        images = Images(engine)
+        with closing(engine.client()) as client:
+            version = json.dumps(client.version()["Version"])
+        weighed = sizes(images)
+        weighed = Report(weighed.title, weighed.head, weighed.rows, f"Docker Engine {version}, overlay2.")
+        return [weighed, start(engine, images.full()), memory(images, engine)]
