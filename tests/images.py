@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.home import ROOT
+from tests import engine as engines
 from tests.engine import Engine
 
-_PLAIN = "fleet-test/plain-python:latest"
-_PACKAGES = ("ca-certificates", "python3", "python3-venv")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _PIP_KEYS = ("index-url", "extra-index-url", "trusted-host", "timeout")
+
+_RECIPE = f"""\
+FROM {engines.BASE}
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates python3 python3-venv > /dev/null \\
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+COPY ca.crt {_CERTIFICATES}
+COPY pip.conf /etc/pip.conf
+"""
 
 BASE = "fleet-test/python:latest"
 FULL = "fleet-test/model-fleet:full"
@@ -38,14 +45,12 @@ class Images:
     def base(self) -> str:
         """Return the base image: Debian with Python, and this machine's way to packages."""
         if not self.size(BASE):
-            self.engine.base_image(_PLAIN, include=_PACKAGES)
+            self.engine.base_image()
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 (folder / "pip.conf").write_text(_pip_settings())
                 (folder / "ca.crt").write_bytes(_CERTIFICATES.read_bytes())
-                (folder / "Dockerfile").write_text(
-                    f"FROM {_PLAIN}\nCOPY ca.crt {_CERTIFICATES}\nCOPY pip.conf /etc/pip.conf\n"
-                )
+                (folder / "Dockerfile").write_text(_RECIPE)
                 self._build(folder, BASE)
         return BASE
 
