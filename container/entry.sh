@@ -15,10 +15,14 @@ if [ "${3:-}" = fleet ] && ! { [ -d "$home" ] && [ -w "$home" ]; }; then
 fi
 
 seed=/opt/numba
-cache=${NUMBA_CACHE_DIR:-}
-if [ -n "$cache" ] && [ -w "$home" ] && [ ! "$cache/.from-image" -nt "$seed" ]; then
-  rm -rf "$cache"
+cache=${NUMBA_CACHE_DIR:-$home/cache/numba}
+if ! mkdir -p "$cache" 2> /dev/null || ! [ -w "$cache" ]; then
+  cache=$home/cache/numba
+fi
+if [ -w "$home" ] && [ ! "$cache/.from-image" -nt "$seed" ]; then
+  [ ! -e "$cache/.from-image" ] || rm -rf "$cache"
   mkdir -p "$cache" && cp -rp "$seed/." "$cache/" && touch "$cache/.from-image"
 fi
+export NUMBA_CACHE_DIR="$cache"
 
 exec "$@"

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from fleet.health import LATE, beat, look, problems
+from fleet.home import Home, read_json
+from fleet.supervisor import ProgramInfo, ProgramState
+
+NOW = 1000.0
+UP = [ProgramInfo("monitor", ProgramState.RUNNING, 1), ProgramInfo("generator", ProgramState.RUNNING, 2)]
+FRESH = {"heartbeat": NOW - 1, "next": NOW + 29}
+
+
+@pytest.mark.parametrize(
+    ("programs", "monitor", "generator", "found"),
+    [
+        (UP, FRESH, {"heartbeat": NOW - 5}, []),
+        (UP, FRESH, {"heartbeat": NOW - LATE}, []),
+        (UP, FRESH, {"heartbeat": NOW - LATE - 1}, ["generator has shown no sign of life for 31 s"]),
+        (UP, {"heartbeat": NOW - 59, "next": NOW - 29}, FRESH, []),
+        (
+            UP,
+            {"heartbeat": NOW - 90, "next": NOW - 60},
+            FRESH,
+            ["monitor has shown no sign of life for 90 s"],
+        ),
+        (UP, {"heartbeat": NOW + 3600, "next": NOW + 3630}, FRESH, []),
+        (UP, None, FRESH, ["monitor has shown no sign of life"]),
+        (UP, {"heartbeat": "soon"}, FRESH, ["monitor has shown no sign of life"]),
+        (UP, FRESH, {"pid": 7}, ["generator has shown no sign of life"]),
+        ([UP[0], ProgramInfo("generator", ProgramState.STOPPED, 0)], FRESH, None, ["generator is STOPPED"]),
+        (
+            [
+                ProgramInfo("monitor", ProgramState.FATAL, 0),
+                ProgramInfo("generator", ProgramState.BACKOFF, 0),
+            ],
+            FRESH,
+            FRESH,
+            ["monitor is FATAL", "generator is BACKOFF"],
+        ),
+        ([*UP, ProgramInfo("standin", ProgramState.RUNNING, 3)], FRESH, FRESH, []),
+        ([*UP, ProgramInfo("standin", ProgramState.EXITED, 0)], FRESH, FRESH, ["standin is EXITED"]),
+        ([], FRESH, FRESH, ["supervisord has no programs"]),
+    ],
+)
+def test_what_is_wrong(
+    programs: list[ProgramInfo],
+    monitor: dict[str, object] | None,
+    generator: dict[str, object] | None,
+    found: list[str],
+) -> None:
+    assert list(problems(programs, {"monitor": monitor, "generator": generator}, NOW)) == found
+
+
+def test_a_beat_says_when_the_next_one_comes(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    beat(home, "monitor", now=NOW, within=30.0)
+    row = read_json(home.heartbeat("monitor"))
+    assert row is not None
+    assert (row["heartbeat"], row["next"]) == (NOW, NOW + 30)
+
+
+def test_no_supervisord_is_no_health(tmp_path: Path) -> None:
+    (told,) = look(Home(tmp_path), NOW)
+    assert "supervisord" in told
