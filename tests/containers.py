@@ -190,7 +190,7 @@ class Stack:
 
 
 def compose_commands() -> dict[str, list[str]]:
-    """Return the Compose of each version that this machine has."""
+    """Return the Compose of each version that this machine has; FLEET_COMPOSE_V2 names a Compose 2 outside the PATH."""
     found = {}
     if path := shutil.which("docker-compose"):
         done = subprocess.run([path, "version", "--short"], capture_output=True, text=True, check=False)
