@@ -60,14 +60,10 @@ def collect(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
 
 
 def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
-    url = fleet.settings.generator.database
-    if url:
-        from generator.storage.server import by_model_at  # noqa: PLC0415  # SQLAlchemy only where it is needed
-
-        return by_model_at(url, since=since)
+    from generator.storage.opening import place_of  # noqa: PLC0415
     from generator.storage.reading import by_model  # noqa: PLC0415
 
-    return by_model(fleet.home.database, since=since)
+    return by_model(place_of(fleet.settings.generator.database, fleet.home), since=since)
 
 
 def _began(fleet: Fleet, events: Sequence[Event]) -> float | None:

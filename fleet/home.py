@@ -50,6 +50,11 @@ class Home:
         return self.path / "log"
 
     @property
+    def call_log(self) -> Path:
+        """Return where the generator keeps prompts and replies for inspection."""
+        return self.log / "calls.log"
+
+    @property
     def run(self) -> Path:
         """Return the folder of sockets, locks and what programs tell of themselves; only the owner's."""
         return self.path / "run"
@@ -83,6 +88,11 @@ class Home:
     def starts_file(self) -> Path:
         """Return the launcher's count of quick starts, `starts.json`."""
         return self.run / "starts.json"
+
+    @property
+    def owner_file(self) -> Path:
+        """Return the home's name in a database that several may share."""
+        return self.run / "owner"
 
     @property
     def pause_file(self) -> Path:

@@ -31,6 +31,10 @@ _RUNTIME = (
     "alphas.db-wal",
     "alphas.db-shm",
     "hopeful_alphas.json",
+    "log/calls.log",
+    "log/calls.log.1",
+    "log/calls.log.2",
+    "log/calls.log.3",
 )
 _SOCKET_LIMIT = 107
 
@@ -143,7 +147,7 @@ def _set_standin_aside(home: Home, now: float) -> None:
     aside.mkdir(exist_ok=True)
     for name in _RUNTIME:
         if (home.path / name).exists():
-            (home.path / name).rename(aside / name)
+            (home.path / name).rename(aside / Path(name).name)
     print(f"The stand-in's files of this home were set aside in {aside}.", file=sys.stderr)  # noqa: T201
 
 

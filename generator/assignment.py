@@ -19,6 +19,7 @@ class Assignment:
     options: Mapping[str, Any] = field(default_factory=dict)
     rung: int = 0
     switches: int = 0
+    lane: str = "default"
 
 
 def read_assignment(environ: Mapping[str, str]) -> Assignment:
@@ -36,7 +37,7 @@ def read_assignment(environ: Mapping[str, str]) -> Assignment:
         ) from error
     if not isinstance(options, dict):
         raise ConfigError("FLEET_MODEL_OPTIONS is no JSON object", hint='Write such as {"num_ctx": 2048}.')
-    return Assignment(model, options, rung, switches)
+    return Assignment(model, options, rung, switches, environ.get("FLEET_LANE") or "default")
 
 
 def find_url(started: FleetFile | None, settings: Settings, environ: Mapping[str, str]) -> str:

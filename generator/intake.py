@@ -20,6 +20,7 @@ _T = TypeVar("_T")
 _RETRIES: tuple[Seconds, ...] = (0.2, 1.0, 5.0)
 _CLEARED_EVERY: Seconds = 3600.0
 _KEPT_TEXTS = 20_000
+_KEPT_STANDINS = 50_000
 _PATIENCE: Seconds = 60.0
 _LEFT_OVER = 10_000
 _BEST = 24
@@ -93,9 +94,11 @@ class Intake:
             _log.error("intake.unstored", extra=fields(calls=self._shared.finished.outstanding))
 
     def _take_up(self, store: "Store") -> None:
-        """Begin where the last run ended: what waits is evaluated first, what was best is remembered."""
+        """Begin where the last run ended: what waits is evaluated first, what was best or failed is remembered."""
         for evaluated in store.best(self._rules, limit=_BEST):
             self._shared.notebook.note(evaluated)
+        for expression, reason in reversed(store.failures(self._rules, limit=_BEST)):
+            self._shared.notebook.failed(expression, reason)
         for candidate in store.pending(self._rules, limit=_LEFT_OVER):
             self._shared.waiting.put(candidate)
 
@@ -115,19 +118,23 @@ class Intake:
         news = {candidate.digest for candidate in fresh}
         for candidate in reply.candidates:
             if candidate.digest not in news:
-                self._shared.notebook.failed(candidate.expression, "it was tried before")
+                self._shared.notebook.repeated(candidate.expression)
         self._shared.scoreboard.count(valid=tally.valid, invalid=tally.invalid, duplicates=tally.duplicates)
         self._shared.narrator.reply_read(call, tally)
         for candidate in fresh:
             self._shared.waiting.put(candidate)
 
     def _clear(self, store: "Store") -> None:
-        """Once an hour, empty the prompts and replies that are old, in small batches."""
+        """Once an hour, clear away what is old, in small batches."""
         now = self._shared.clock.monotonic()
         if now < self._next_clearing or self._shared.finished.outstanding:
             return
         cleared = self._patient(
-            lambda: store.clear_calls(before=self._shared.clock.time() - self._keep_calls, keep=_KEPT_TEXTS)
+            lambda: store.tidy(
+                before=self._shared.clock.time() - self._keep_calls,
+                texts=_KEPT_TEXTS,
+                standins=_KEPT_STANDINS,
+            )
         )
         if cleared == 0:
             self._next_clearing = now + _CLEARED_EVERY

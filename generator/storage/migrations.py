@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
 from fleet.errors import GeneratorError
-from generator.storage.models import Base, SchemaRow, SimulationRow
+from generator.storage.models import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
 
 Step = Callable[[Connection], None]
 
@@ -20,7 +20,16 @@ def _add_simulations(connection: Connection) -> None:
     Base.metadata.create_all(connection, tables=[SimulationRow.metadata.tables[SimulationRow.__tablename__]])
 
 
-STEPS: Sequence[Step] = (_add_simulations,)
+def _index_what_is_cleared(connection: Connection) -> None:
+    """Version 3: indexes by which what is old is found without reading all that was cleared before."""
+    new = {"calls_with_texts", "evaluations_by_call", "evaluations_with_checks"}
+    for table in (CallRow.__table__, EvaluationRow.__table__):
+        for index in table.indexes:  # type: ignore[attr-defined]  # a mapped class's table is a Table
+            if index.name in new:
+                index.create(connection, checkfirst=True)
+
+
+STEPS: Sequence[Step] = (_add_simulations, _index_what_is_cleared)
 
 
 def migrate(engine: Engine, steps: Sequence[Step] = STEPS) -> int:

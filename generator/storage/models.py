@@ -4,7 +4,7 @@ So nothing that the model said is lost when the generator ends in between: rows 
 taken up at the next start, by the same owner (several machines may share one database).
 """
 
-from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
@@ -27,7 +27,14 @@ class CallRow(Base):
     """A call to Ollama. `prompt` and `reply` are emptied after `keep_calls`; the row stays for the report."""
 
     __tablename__ = "calls"
-    __table_args__ = (Index("calls_by_end", "ended"),)
+    __table_args__ = (
+        Index("calls_by_end", "ended"),
+        # What may be emptied, found without a look at the many rows that already are.
+        Index(
+            "calls_with_texts", "ended",
+            sqlite_where=text("prompt IS NOT NULL"), postgresql_where=text("prompt IS NOT NULL"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     started: Mapped[float] = mapped_column(Float)
@@ -57,7 +64,12 @@ class EvaluationRow(Base):
         UniqueConstraint("digest", "settings_key", "source", name="evaluated_once"),
         Index("evaluations_by_state", "state", "time"),
         Index("evaluations_by_fitness", "state", "fitness"),
-    )
+        Index("evaluations_by_call", "call_id"),
+        Index(
+            "evaluations_with_checks", "time",
+            sqlite_where=text("checks IS NOT NULL"), postgresql_where=text("checks IS NOT NULL"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))

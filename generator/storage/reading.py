@@ -1,28 +1,23 @@
-"""Reading the default database with the standard library alone, so that a status takes no SQLAlchemy.
+"""What is read from the database of alphas: the newest, the best, and what each model brought.
 
-Nothing here creates, changes or locks the database; a writer may be at work. Functions raise
-DatabaseUnreadError where the file is there and cannot be read, and find nothing where it is not there.
+The statements are plain SQL that SQLite and PostgreSQL both take; `opening` knows how each is reached. Functions
+raise DatabaseUnreadError where the database is there and cannot be read, and find nothing where it is not there.
 """
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.errors import GeneratorError
+from generator.storage.opening import opened
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
+SMALLER_IS_BETTER = frozenset({"turnover", "drawdown"})
 _COLUMNS = (
     "id, expression, canonical, model, source, settings, sharpe, turnover, fitness, returns, drawdown,"
     " margin, long_count, short_count, days, checks, alpha_id, grade, kept, time, call_id"
 )
-
-
-class DatabaseUnreadError(GeneratorError):
-    """The database of alphas is there and cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,106 +67,109 @@ class ModelRow:
     best_sharpe: float | None
 
 
-def recent_alphas(path: Path, count: int) -> Sequence[AlphaRow]:
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which alphas are wanted; None asks nothing. `text` is a part of the expression, `since` Unix seconds."""
+
+    source: str | None = None
+    model: str | None = None
+    kept: bool | None = None
+    text: str | None = None
+    since: float | None = None
+    min_fitness: float | None = None
+    min_sharpe: float | None = None
+    max_turnover: float | None = None
+
+
+_CLAUSES: Mapping[str, str] = {
+    "source": "source = :source",
+    "model": "model = :model",
+    "kept": "kept = :kept",
+    "text": r"lower(expression) LIKE lower(:text) ESCAPE '\'",
+    "since": "time >= :since",
+    "min_fitness": "fitness >= :min_fitness",
+    "min_sharpe": "sharpe >= :min_sharpe",
+    "max_turnover": "turnover <= :max_turnover",
+}
+
+
+def recent_alphas(place: Path | str, count: int) -> Sequence[AlphaRow]:
     """Return the newest alphas that have figures, newest first."""
-    return _alphas(path, "state = 'done'", "time DESC, id DESC", {"count": count})
+    return _alphas(place, "state = 'done'", "time DESC, id DESC", {"count": count})
 
 
 def best_alphas(
-    path: Path,
+    place: Path | str,
     count: int,
     *,
     sort: str = "fitness",
-    ascending: bool = False,
-    source: str | None = None,
-    model: str | None = None,
-    kept: bool | None = None,
-    text: str | None = None,
-    since: float | None = None,
+    worst: bool = False,
+    filters: Filters | None = None,
 ) -> Sequence[AlphaRow]:
-    """Return alphas by a metric, best first; raise ValueError for a metric that is none of `SORTS`.
+    """Return alphas by a metric; raise ValueError for a metric that is none of `SORTS`.
 
-    The filters: figures' source, the model, kept or not, a part of the expression, not before `since`.
+    Best first, which is the smallest turnover or drawdown and the largest of all else; or the worst first.
     """
     if sort not in SORTS:
         raise ValueError(f"sort by one of {', '.join(SORTS)}")
-    values = {"source": source, "model": model, "kept": kept, "text": text, "since": since}
-    clauses = {
-        "source": "source = :source",
-        "model": "model = :model",
-        "kept": "kept = :kept",
-        "text": "instr(expression, :text) > 0",
-        "since": "time >= :since",
-    }
-    given = [clauses[name] for name, value in values.items() if value is not None]
-    where = " AND ".join(["state = 'done'", f"{sort} IS NOT NULL", *given])
-    order = f"{sort} {'ASC' if ascending else 'DESC'}, id"
-    return _alphas(path, where, order, {**values, "count": count})
+    given = _given(filters or Filters())
+    where = " AND ".join(["state = 'done'", f"{sort} IS NOT NULL", *(_CLAUSES[name] for name in given)])
+    rising = (sort in SMALLER_IS_BETTER) is not worst
+    return _alphas(place, where, f"{sort} {'ASC' if rising else 'DESC'}, id", {**given, "count": count})
 
 
-def _alphas(path: Path, where: str, order: str, values: dict[str, Any]) -> Sequence[AlphaRow]:
+def _given(filters: Filters) -> dict[str, Any]:
+    values = {name: getattr(filters, name) for name in _CLAUSES}
+    if filters.text is not None:
+        literal = filters.text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        values["text"] = f"%{literal}%"
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _alphas(place: Path | str, where: str, order: str, values: Mapping[str, Any]) -> Sequence[AlphaRow]:
     # `where` and `order` are made above of fixed words; what a person gave travels as a value.
     statement = f"SELECT {_COLUMNS} FROM evaluations WHERE {where} ORDER BY {order} LIMIT :count"  # noqa: S608
-    with _opened(path) as connection:
-        return [] if connection is None else [_alpha(row) for row in connection.execute(statement, values)]
+    with opened(place) as rows:
+        return [] if rows is None else [_alpha(row) for row in rows(statement, values)]
 
 
-def _alpha(row: sqlite3.Row) -> AlphaRow:
+def _alpha(row: Mapping[str, Any]) -> AlphaRow:
     values = dict(row)
-    values["settings"] = json.loads(values["settings"] or "{}")
-    values["checks"] = json.loads(values["checks"] or "[]") or []
+    values["settings"] = _plain(values["settings"]) or {}
+    values["checks"] = _plain(values["checks"]) or []
     values["kept"] = bool(values["kept"])
     values["time"] = values["time"] or 0.0
     return AlphaRow(**values)
 
 
-BY_MODEL = """
-SELECT calls.model AS model, count(*) AS calls, sum(CASE WHEN error IS NOT NULL THEN 1 ELSE 0 END) AS failed,
+def _plain(value: Any) -> Any:
+    """Return a JSON column's value: SQLite gives its text, PostgreSQL what it says."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+_BY_MODEL = """
+SELECT model, count(*) AS calls, sum(CASE WHEN error IS NULL THEN 0 ELSE 1 END) AS failed,
        sum(valid) AS valid, sum(invalid) AS invalid, sum(duplicates) AS duplicates,
        sum(CASE WHEN error IS NULL THEN reply_tokens END) * 1.0
            / nullif(sum(CASE WHEN error IS NULL THEN ended - started END), 0) AS tokens_per_second
-FROM calls WHERE ended >= :since GROUP BY calls.model ORDER BY min(started)
+FROM calls WHERE ended >= :since GROUP BY model ORDER BY min(started)
 """
-SHARPE_BY_MODEL = """
+_SHARPE_BY_MODEL = """
 SELECT model, count(*) AS evaluated, sum(CASE WHEN kept THEN 1 ELSE 0 END) AS kept,
        avg(sharpe) AS mean_sharpe, max(sharpe) AS best_sharpe
 FROM evaluations WHERE state = 'done' AND time >= :since GROUP BY model
 """
+_NOTHING: Mapping[str, Any] = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}
 
 
-def by_model(path: Path, *, since: float = 0.0) -> Sequence[ModelRow]:
+def by_model(place: Path | str, *, since: float = 0.0) -> Sequence[ModelRow]:
     """Return what each model brought since a time, in the order in which they were first used."""
-    with _opened(path) as connection:
-        if connection is None:
+    with opened(place) as rows:
+        if rows is None:
             return []
         values = {"since": since}
-        calls = connection.execute(BY_MODEL, values).fetchall()
-        figures = connection.execute(SHARPE_BY_MODEL, values).fetchall()
-    return joined(map(dict, calls), map(dict, figures))
-
-
-def joined(calls: Iterable[dict[str, Any]], figures: Iterable[dict[str, Any]]) -> Sequence[ModelRow]:
-    """Return a row a model from what its calls and its alphas sum up to, in the calls' order."""
-    of = {row["model"]: row for row in figures}
-    nothing = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}
-    return [ModelRow(**{**nothing, **of.get(row["model"], {}), **row}) for row in calls]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open the database for reading; None where there is none, or none with tables yet."""
-    if not path.exists():
-        yield None
-        return
-    try:
-        with closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
-        ) as connection:
-            connection.row_factory = sqlite3.Row
-            tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'evaluations'")
-            yield connection if tables.fetchone()[0] else None
-    except sqlite3.Error as error:
-        raise DatabaseUnreadError(
-            f"the database {path} cannot be read: {error}",
-            hint="Check its permissions; if it is damaged, move it away.",
-        ) from error
+        figures = {row["model"]: dict(row) for row in rows(_SHARPE_BY_MODEL, values)}
+        return [
+            ModelRow(**{**_NOTHING, **figures.get(row["model"], {}), **dict(row)})
+            for row in rows(_BY_MODEL, values)
+        ]

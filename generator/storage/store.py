@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exists, func, select, update
@@ -16,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from fleet.errors import ConfigError, GeneratorError
+from fleet.units import MEGABYTE, Bytes
 from generator.records import (
     COUNTS,
     METRICS,
@@ -27,10 +29,12 @@ from generator.records import (
     Source,
     Tally,
 )
+from generator.storage import tidying
 from generator.storage.migrations import migrate
 from generator.storage.models import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
 
 _BUSY_MS = 1000
+_LARGEST_WAL: Bytes = 16 * MEGABYTE
 _FULL = ("disk is full", "no space left", "disk quota exceeded")
 
 
@@ -55,6 +59,7 @@ class Store:
             ) from error
         self._owner = owner
         self._engine: Engine | None = None
+        self._file: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -125,13 +130,20 @@ class Store:
         return [candidate_of(row) for row in self._rows(statement)]
 
     def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated:
-        """Fill a candidate's row with what became of it, and return it with the row's id."""
-        digest = evaluated.candidate.digest
+        """Fill a candidate's row with what became of it, and return it with the row's id.
+
+        A row that is not there (the database was begun anew meanwhile) is made, without its call.
+        """
+        one = evaluated.candidate
         with self._transaction() as connection:
-            where = (EvaluationRow.digest == digest, *self._under(rules))
+            where = (EvaluationRow.digest == one.digest, *self._under(rules))
             open_row = update(EvaluationRow).where(*where, EvaluationRow.state == PENDING)
             connection.execute(open_row.values(_outcome(evaluated)))
             number = connection.scalar(select(EvaluationRow.id).where(*where))
+            if number is None:
+                self._added(connection, replace(one, call=None), rules, evaluated.time)
+                connection.execute(open_row.values(_outcome(evaluated)))
+                number = connection.scalar(select(EvaluationRow.id).where(*where))
         return replace(evaluated, id=number)
 
     def unpublished(self, *, limit: int = 100) -> Sequence[Evaluated]:
@@ -166,23 +178,37 @@ class Store:
         )
         return [_evaluated(row) for row in self._rows(statement)]
 
-    def clear_calls(self, *, before: float, keep: int, batch: int = 200) -> int:
-        """Empty prompts and replies older than `before` or beyond the newest `keep`; return how many.
+    def failures(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[str, str]]:
+        """Return what failed under the rules with its reason, newest first."""
+        statement = (
+            select(EvaluationRow.expression, EvaluationRow.error)
+            .where(EvaluationRow.state == FAILED, *self._under(rules))
+            .order_by(EvaluationRow.time.desc())
+            .limit(limit)
+        )
+        with self._transaction() as connection:
+            return [(expression, error or "") for expression, error in connection.execute(statement)]
 
-        At most `batch` rows a time, so that no other writer waits long.
+    def tidy(self, *, before: float, texts: int, standins: int, batch: int = 200) -> int:
+        """Clear away what is old, at most `batch` rows of each kind, so that no other writer waits long.
+
+        Prompts and replies are emptied that are older than `before` or beyond the newest `texts`; so are the
+        checks of old alphas that were not kept. Rows stay, but for those of a stand-in beyond the newest
+        `standins`. Returns how many rows were touched; 0 when all is tidy.
         """
         with self._transaction() as connection:
-            newest = select(CallRow.ended).order_by(CallRow.ended.desc()).offset(keep).limit(1)
-            edge = max(before, connection.scalar(newest) or 0.0)
-            old = (
-                select(CallRow.id)
-                .where(CallRow.ended <= edge, CallRow.prompt.is_not(None))
-                .order_by(CallRow.ended)
-                .limit(batch)
-            )
-            ids = list(connection.scalars(old))
-            connection.execute(update(CallRow).where(CallRow.id.in_(ids)).values(prompt=None, reply=None))
-        return len(ids)
+            count = tidying.empty_texts(connection, before=before, keep=texts, batch=batch)
+            count += tidying.empty_checks(connection, before=before, batch=batch)
+            count += tidying.drop_standins(connection, keep=standins, batch=batch)
+        if count == 0:
+            self._give_back()
+        return count
+
+    def _give_back(self) -> None:
+        """Give SQLite's empty pages back to the disk where they are many; what is left is used again."""
+        with self._transaction() as connection:
+            if connection.dialect.name == "sqlite":
+                tidying.shrink(connection)
 
     def count(self, state: str | None = None) -> int:
         """Return the number of evaluations, of those in one state where it is named."""
@@ -212,12 +238,40 @@ class Store:
         """Run one transaction, one at a time in this process: SQLite's own lock knows no queue."""
         with self._lock:
             try:
-                if self._engine is None:
-                    self._engine = self._open()
-                with self._engine.begin() as connection:
+                with self._opened().begin() as connection:
                     yield connection
             except (SQLAlchemyError, OSError) as error:
                 raise self._translated(error) from error
+            except GeneratorError as error:  # the tables are of a later version than ours
+                raise StorageError(error.message, hint=error.hint) from error
+            if self._is_gone():  # what was just written went with it
+                raise StorageError(
+                    f"the database {self._shown} was moved or removed while it was in use",
+                    hint="A new one is begun in its place.",
+                )
+
+    def _opened(self) -> Engine:
+        """Return the engine, of a file that is in its place: SQLite goes on writing to one that is not."""
+        if self._engine is not None and self._is_gone():
+            self._engine.dispose()
+            self._engine = None
+        if self._engine is None:
+            self._engine = self._open()
+            self._file = self._identity()
+        return self._engine
+
+    def _is_gone(self) -> bool:
+        return self._file is not None and self._file != self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells SQLite's file from another of its name; None where it is not there, or no file."""
+        if self._url.get_backend_name() != "sqlite" or not self._url.database:
+            return None
+        try:
+            found = Path(self._url.database).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def check_driver(self) -> None:
         """Raise ConfigError if the URL's driver is not installed; the database itself is not touched."""
@@ -262,9 +316,12 @@ class Store:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    # Takes hold where the file is new: before its first table.
+    cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
     # Readers never wait for the writer, and a commit survives kill -9; a power cut may take the last ones.
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
