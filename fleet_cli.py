@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The command line of a fleet: look in and take over.
 
-    python fleet_cli.py status | watch | report | history | doctor | scan FILE…
+    python fleet_cli.py status | watch | report | alphas | history | doctor | scan FILE…
     python fleet_cli.py reset | downgrade | upgrade | use MODEL | unpin
 
 Results go to standard output, errors with a hint to standard error. Exit codes: 0 done, 1 it could not be
@@ -29,6 +29,9 @@ from typing import Any
 from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
 from cli.fleet import Fleet
 from fleet.errors import FleetError
+
+SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
+SOURCES = ("brain", "panel", "synthetic", "stand-in")
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
@@ -232,6 +235,53 @@ def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: boo
         click.echo(f"Error: {error.message}\nHint: {error.hint}", err=True)
     if failures:
         raise failures[-1]
+
+
+@main.command()
+@click.option("--sort", type=click.Choice(SORTS), default="fitness", show_default=True, help="Best first.")
+@click.option("--reverse", is_flag=True, help="Worst first.")
+@click.option("-n", "--limit", type=click.IntRange(1), help="At most so many; 20, and all to export.")
+@click.option("--model", help="Only those that this model wrote.")
+@click.option("--source", type=click.Choice(SOURCES), help="Only those judged on this.")
+@click.option("--kept/--not-kept", default=None, help="Only those that [generator] keep admits, or not.")
+@click.option("--contains", metavar="TEXT", help="Only those whose expression contains this.")
+@_SINCE
+@click.option("--min-fitness", type=float, help="At least this fitness.")
+@click.option("--min-sharpe", type=float, help="At least this Sharpe ratio.")
+@click.option("--max-turnover", type=float, help="At most this turnover.")
+@click.option("--export", "path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write them to FILE.csv, FILE.json or FILE.parquet.")  # fmt: skip
+@fleet_command
+def alphas(
+    fleet: Fleet,
+    *,
+    as_json: bool,
+    path: Path | None,
+    sort: str,
+    reverse: bool,
+    limit: int | None,
+    since: str | None,
+    contains: str | None,
+    **wanted: Any,
+) -> None:
+    """Show the best alphas so far, or write them to a file."""
+    from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
+    from cli.since import parse_since
+    from generator.storage.reading import Filters
+
+    if path is not None:
+        format_of(path)
+    when = None if since is None else parse_since(since, time.time())
+    filters = Filters(text=contains, since=when, **wanted)
+    found = find_alphas(fleet, filters, sort=sort, reverse=reverse, limit=limit, export=path is not None)
+    if path is not None:
+        export(found, path)
+    if as_json:
+        print_json(alpha_rows(found))
+    elif path is not None:
+        click.echo(f"{len(found)} alphas written to {path}")
+    else:
+        click.echo("\n".join(alpha_lines(found, filtered=filters != Filters())))
 
 
 @main.command()

@@ -1,0 +1,148 @@
+"""`alphas`: the best alphas so far, shown or written to a file."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cli.fleet import Fleet
+from fleet.errors import ConfigError, FleetError
+from fleet.logs import plain_text
+from generator.storage.opening import place_of
+from generator.storage.reading import AlphaRow, Filters, best_alphas
+
+_FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
+_SHOWN = 20
+_ALL = 2**31 - 1
+_NUMBERS = 4
+_NESTED = ("settings", "checks")
+
+
+def find_alphas(
+    fleet: Fleet, filters: Filters, *, sort: str, reverse: bool, limit: int | None, export: bool
+) -> Sequence[AlphaRow]:
+    """Return the fleet's alphas, best first (worst first if `reverse`).
+
+    Without a limit that is 20 to be shown, or all to be exported.
+    """
+    place = place_of(fleet.settings.generator.database, fleet.home)
+    count = limit or (_ALL if export else _SHOWN)
+    return best_alphas(place, count, sort=sort, worst=reverse, filters=filters)
+
+
+def alpha_rows(alphas: Sequence[AlphaRow]) -> list[dict[str, Any]]:
+    """Return alphas as they stand in JSON; `time` is Unix seconds."""
+    return [asdict(alpha) for alpha in alphas]
+
+
+def alpha_lines(alphas: Sequence[AlphaRow], *, filtered: bool) -> list[str]:
+    """Return alphas as a person reads them: figures, where they come from, the expression."""
+    if not alphas:
+        return ["no alpha passes these filters" if filtered else "there are no alphas yet"]
+    table: list[tuple[str, ...]] = [
+        ("fitness", "Sharpe", "turnover", "returns", "kept", "source", "model", "time (UTC)", ""),
+        *map(_cells, alphas),
+    ]
+    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]) - 1)]
+    return [_line(row, widths) for row in table]
+
+
+def _cells(alpha: AlphaRow) -> tuple[str, ...]:
+    figures = (alpha.fitness, alpha.sharpe, alpha.turnover, alpha.returns)
+    return (
+        *("none" if value is None else f"{value:.2f}" for value in figures),
+        "yes" if alpha.kept else "",
+        alpha.source,
+        plain_text(alpha.model),
+        f"{_utc(alpha.time):%m-%d %H:%M}",
+        plain_text(alpha.expression),
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell.rjust(width) if place < _NUMBERS else cell.ljust(width)
+        for place, (cell, width) in enumerate(zip(row, widths, strict=False))
+    ]
+    return "  ".join([*cells, row[-1]]).rstrip()
+
+
+def _utc(time: float) -> datetime:
+    return datetime.fromtimestamp(time, UTC)
+
+
+def format_of(path: Path) -> str:
+    """Return the format that a file's suffix names; raise ConfigError for another."""
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in _WRITERS:
+        raise ConfigError(
+            f"--export: {path.name!r} ends in none of .csv, .json and .parquet",
+            hint="The suffix says how it is written.",
+        )
+    return suffix
+
+
+def export(alphas: Sequence[AlphaRow], path: Path) -> None:
+    """Write alphas to a file in one step, by its suffix; raise FleetError if it cannot be written."""
+    content = _WRITERS[format_of(path)](alphas)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        # Not a file for the owner alone, as our own are: it is made to be handed on.
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise FleetError(
+            f"{path} cannot be written: {error.strerror}", hint="Check its folder, permissions and disk."
+        ) from error
+
+
+def _json(alphas: Sequence[AlphaRow]) -> bytes:
+    return (json.dumps(alpha_rows(alphas), indent=2) + "\n").encode()
+
+
+def _csv(alphas: Sequence[AlphaRow]) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(AlphaRow.__slots__)
+    writer.writerows(_flat(alpha, time=_utc(alpha.time).isoformat()).values() for alpha in alphas)
+    return out.getvalue().encode()
+
+
+def _parquet(alphas: Sequence[AlphaRow]) -> bytes:
+    try:
+        import polars as pl  # noqa: PLC0415  # a quarter of a second that only this needs
+    except ModuleNotFoundError as error:
+        raise FleetError(
+            "Parquet needs the package polars, which is not installed",
+            hint="Install it with: pip install polars; or export to .csv or .json.",
+        ) from error
+    text, number, whole = pl.String, pl.Float64, pl.Int64
+    types: dict[str, Any] = {
+        "id": whole, "days": whole, "kept": pl.Boolean, "time": pl.Datetime("us", "UTC"),
+        **dict.fromkeys((*_FIGURES, "long_count", "short_count"), number),
+    }  # fmt: skip
+    rows = [_flat(alpha, time=_utc(alpha.time)) for alpha in alphas]
+    schema = {name: types.get(name, text) for name in AlphaRow.__slots__}
+    out = io.BytesIO()
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(out)
+    return out.getvalue()
+
+
+def _flat(alpha: AlphaRow, *, time: object) -> dict[str, Any]:
+    """Return a row of plain values: what is nested is JSON in text."""
+    row = asdict(alpha)
+    return {**row, **{name: json.dumps(row[name]) for name in _NESTED}, "time": time}
+
+
+_WRITERS: Mapping[str, Callable[[Sequence[AlphaRow]], bytes]] = {
+    "csv": _csv,
+    "json": _json,
+    "parquet": _parquet,
+}
