@@ -1,66 +1,24 @@
 """The typed grammar against a real llama.cpp: a model without sense still answers in well typed alphas."""
 
-import importlib
 import json
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from generator.catalogue import load_catalogue
 from generator.language import Call, ExpressionError, Node, build_schema, decode_reply
 from tests.expressions import FUZZ
-from tests.parts import require, required
-from tests.tiny_model import make_model
+from tests.llama import Llama
+from tests.parts import required
 
 CATALOGUE = load_catalogue()
 COUNT = 2
-MOST_TOKENS = 3000
 SEEDS = range(200 if FUZZ or "llama" in required() else 12)
-
-Generate = Callable[[dict[str, Any], int, int], str]
-"""Schema, seed and token limit to a reply."""
-
-
-def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        require("llama", f"{error}; its packages are locked in requirements/llama.txt")
 
 
 @pytest.fixture(scope="module")
-def generate(tmp_path_factory: pytest.TempPathFactory) -> Generate:
-    """A llama.cpp server in this process, on one thread, with the tiny model."""
-    xllamacpp = _package("xllamacpp")
-    _package("gguf")
-    params = xllamacpp.CommonParams()
-    params.model.path = str(make_model(Path(tmp_path_factory.mktemp("model")) / "tiny.gguf"))
-    params.n_ctx = 4096
-    params.n_parallel = 1
-    params.cpuparams.n_threads = 1
-    params.warmup = False
-    server = xllamacpp.Server(params)
-
-    def reply(schema: dict[str, Any], seed: int, tokens: int) -> str:
-        answer = server.handle_chat_completions(
-            {
-                "messages": [{"role": "user", "content": "Write alphas."}],
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "alphas", "schema": schema},
-                },
-                "seed": seed,
-                "temperature": 1.5,
-                "max_tokens": tokens,
-            }
-        )
-        assert "choices" in answer, answer
-        return str(answer["choices"][0]["message"]["content"] or "")
-
-    return reply
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Llama:
+    return Llama(tmp_path_factory.mktemp("model"))
 
 
 def _is_complete(reply: str) -> bool:
@@ -80,12 +38,12 @@ def _operators(tree: Node) -> Counter[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("depth", [2, 4, 8])
-def test_every_complete_reply_is_a_batch_of_alphas(generate: Generate, depth: int) -> None:
+def test_every_complete_reply_is_a_batch_of_alphas(llama: Llama, depth: int) -> None:
     schema = build_schema(CATALOGUE, count=COUNT, depth=depth)
     seen: Counter[str] = Counter()
     complete = 0
     for seed in SEEDS:
-        reply = generate(schema, seed, MOST_TOKENS)
+        reply = llama.follow_schema(schema, seed)
         found = decode_reply(reply, CATALOGUE)
         wrong = [outcome for outcome in found if isinstance(outcome, ExpressionError)]
         assert not wrong, (seed, reply)
@@ -101,11 +59,11 @@ def test_every_complete_reply_is_a_batch_of_alphas(generate: Generate, depth: in
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_replies_that_are_cut_off_keep_their_complete_alphas(generate: Generate) -> None:
+def test_replies_that_are_cut_off_keep_their_complete_alphas(llama: Llama) -> None:
     schema = build_schema(CATALOGUE, count=20, depth=3)
     kept = 0
     for seed in SEEDS:
-        reply = generate(schema, seed, 400)
+        reply = llama.follow_schema(schema, seed, 400)
         assert not _is_complete(reply), (seed, reply)
         found = decode_reply(reply, CATALOGUE)
         assert not [outcome for outcome in found if isinstance(outcome, ExpressionError)], (seed, reply)
@@ -114,12 +72,12 @@ def test_replies_that_are_cut_off_keep_their_complete_alphas(generate: Generate)
 
 
 @pytest.mark.slow
-def test_a_small_selection_is_all_that_comes_up(generate: Generate) -> None:
+def test_a_small_selection_is_all_that_comes_up(llama: Llama) -> None:
     fields = ["close", "volume", "sector"]
     small = CATALOGUE.restricted_to(
         fields=fields, operators=["rank", "ts_corr", "group_neutralize", "multiply"]
     )
     schema = build_schema(small, count=COUNT, depth=4, look_backs=(5, 20))
     for seed in SEEDS[:20]:
-        for outcome in decode_reply(generate(schema, seed, MOST_TOKENS), small):
+        for outcome in decode_reply(llama.follow_schema(schema, seed), small):
             assert not isinstance(outcome, ExpressionError)
