@@ -15,6 +15,7 @@ from fleet.units import Bytes, Seconds
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 _SHORT: Seconds = 5.0
+_LONGEST_ANSWER = 4 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +196,12 @@ class Ollama:
         cancel = cancel or Cancel()
         answer = self._send("POST", "/api/generate", {**body, "stream": True}, first_token, cancel)
         pieces: list[str] = []
+        length = 0
         for row in self._stream(answer, stall):
             pieces.append(_text(row, "response"))
+            length += len(pieces[-1])
+            if length > _LONGEST_ANSWER:
+                raise OllamaError(f"{self.url} answered without end", status=200, hint="Is it Ollama?")
             if row.get("done") is True:
                 figures = {
                     key: value for key, value in row.items() if isinstance(value, int) and key != "done"

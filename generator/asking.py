@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from fleet.logs import fields
+from generator.calllog import CallLog
 from generator.calls import Caller
 from generator.gate import Flight, Gate
 from generator.pacing import Verdict, judge
@@ -29,6 +30,7 @@ class Asker:
         caller: Caller,
         prompts: PromptSource,
         signals: SignalFile,
+        log: CallLog,
         wake: Callable[[], None],
     ) -> None:
         self._shared = shared
@@ -36,6 +38,8 @@ class Asker:
         self._caller = caller
         self._prompts = prompts
         self._signals = signals
+        self._kept = log
+        self._unkept = False
         self._wake = wake
 
     def run(self) -> None:
@@ -67,6 +71,7 @@ class Asker:
         self._wake()
         wait = max(0.0, pace.not_before - self._shared.clock.monotonic())
         self._shared.narrator.call_ended(call, verdict, pace, wait)
+        self._keep(call)
         if verdict is Verdict.FORMAT and self._caller.schemas:
             self._caller.schemas = False
             self._shared.narrator.schemas_refused()
@@ -76,3 +81,14 @@ class Asker:
             self._signals.append(call)
         except OSError as error:
             _log.error("signals.unwritten", extra=fields(id=call.id, error=error.strerror))
+
+    def _keep(self, call: CallRecord) -> None:
+        """Keep prompt and reply for inspection; where that cannot be, mining goes on, and it is told once."""
+        try:
+            self._kept.append(call)
+        except OSError as error:
+            if not self._unkept:
+                _log.error("calls.unwritten", extra=fields(id=call.id, error=error.strerror))
+            self._unkept = True
+        else:
+            self._unkept = False

@@ -19,9 +19,11 @@ from fleet.ollama import Ollama
 from fleet.process import hold_for_life, is_orphan
 from fleet.units import Seconds
 from generator.asking import Asker
+from generator.calllog import CallLog
 from generator.calls import Caller
 from generator.gate import Gate
 from generator.narrator import Narrator
+from generator.owner import owner_of
 from generator.pacing import STANDIN_ALLOWANCE, Budget
 from generator.pipeline import Pipeline
 from generator.prompts import PromptSource
@@ -135,6 +137,7 @@ class Miner:
             caller=caller,
             prompts=prompts,
             signals=SignalFile(setup.home.signals),
+            log=CallLog(setup.home.call_log),
             wake=self._waker.wake,
         )
 
@@ -205,8 +208,10 @@ class LazyStore:
         """Return the store."""
         with self._lock:
             if self._store is None:
+                from generator.storage.opening import place_of, url_of  # noqa: PLC0415
                 from generator.storage.store import Store  # noqa: PLC0415  # see the class
 
-                url = self._setup.settings.generator.database or f"sqlite:///{self._setup.home.database}"
-                self._store = Store(url, owner=f"{os.uname().nodename}:{self._setup.home.path}"[:255])
+                url = url_of(place_of(self._setup.settings.generator.database, self._setup.home))
+                owner = owner_of(self._setup.home.owner_file, self._setup.assignment.lane)
+                self._store = Store(url, owner=owner)
             return self._store

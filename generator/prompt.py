@@ -6,7 +6,7 @@ It fits the window: the sections are cut, least needed first, until the estimate
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -20,7 +20,7 @@ _REPLY_PER_EXPRESSION = 192
 _REPLY_FRAME = 64
 _ALWAYS = ("add", "subtract", "multiply", "divide", "rank", "ts_mean", "ts_delta", "group_neutralize")
 _OPERATORS, _FIELDS, _VECTORS = 18, 12, 2
-_SHOWN_BEST, _SHOWN_FAILED = 6, 6
+_SHOWN_BEST, _SHOWN_FAILED, _SHOWN_REPEATED = 6, 6, 4
 _REASON_LIMIT, _EXPRESSION_LIMIT = 160, 200
 DEPTH = 4
 
@@ -63,6 +63,7 @@ class _Sections:
     fields: Sequence[DataField]
     best: Sequence[Note]
     failed: Sequence[Failure]
+    repeated: Sequence[str]
 
 
 def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window, seed: int) -> Prompt:
@@ -95,7 +96,13 @@ def _sample(catalogue: Catalogue, page: Page, chance: Random) -> _Sections:
     best = list(page.best[:_SHOWN_BEST])
     if len(page.best) > _SHOWN_BEST:  # the very best, and some others by chance
         best = [*page.best[:3], *chance.sample(list(page.best[3:]), _SHOWN_BEST - 3)]
-    return _Sections(picked, _fields(catalogue, chance), best, page.failed[:_SHOWN_FAILED])
+    return _Sections(
+        operators=picked,
+        fields=_fields(catalogue, chance),
+        best=best,
+        failed=page.failed[:_SHOWN_FAILED],
+        repeated=page.repeated[:_SHOWN_REPEATED],
+    )
 
 
 def _fields(catalogue: Catalogue, chance: Random) -> list[DataField]:
@@ -113,20 +120,22 @@ def _fields(catalogue: Catalogue, chance: Random) -> list[DataField]:
 def _shorter(sections: _Sections) -> _Sections | None:
     """Return the sections with a little less; None where nothing is left to cut."""
     operators, fields, best, failed = sections.operators, sections.fields, sections.best, sections.failed
+    if sections.repeated:
+        return replace(sections, repeated=sections.repeated[:-1])
     if len(failed) > 1:
-        return _Sections(operators, fields, best, failed[:-1])
-    if len(best) > 1:
-        return _Sections(operators, fields, best[:-1], failed)
-    if failed or best:
-        return _Sections(operators, fields, best[: len(best) if failed else 0], ())
+        return replace(sections, failed=failed[:-1])
+    if len(best) > 1 or (best and not failed):
+        return replace(sections, best=best[:-1])
+    if failed:
+        return replace(sections, failed=())
     cut = next((one for one in reversed(operators) if one.name not in _ALWAYS), None)
     if cut is not None:
-        return _Sections([one for one in operators if one is not cut], fields, best, failed)
+        return replace(sections, operators=[one for one in operators if one is not cut])
     spare = [one for one in fields if one.kind is not Kind.GROUP][4:] or [
         one for one in fields if one.kind is Kind.GROUP
     ][1:]
     if spare:
-        return _Sections(operators, [one for one in fields if one is not spare[-1]], best, failed)
+        return replace(sections, fields=[one for one in fields if one is not spare[-1]])
     return None
 
 
@@ -143,6 +152,9 @@ def _text(sections: _Sections, count: int, style: str) -> str:
         )
     if sections.failed:
         parts.append("These failed; avoid their faults:\n" + "\n".join(map(_failure_line, sections.failed)))
+    if sections.repeated:
+        tried = "\n".join(expression[:_EXPRESSION_LIMIT] for expression in sections.repeated)
+        parts.append("You wrote these more than once; write others:\n" + tried)
     parts.append(
         f"Wanted now: {style}. Each expression has one economic idea, two to six operators and few constants,"
         " and differs from the others and from those above. Answer with the JSON only."

@@ -31,15 +31,18 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
         try:
             candidate = _candidate(outcome, call, catalogue)
         except ExpressionError as error:
-            failures.append(Failure("an expression", storable(str(error))))
+            failures.append(Failure(_shown(error.written) or "an expression", storable(str(error))))
             continue
         repeated += candidate.digest in found
         found.setdefault(candidate.digest, candidate)
     if call.answered and not outcomes:
-        failures.append(
-            Failure(" ".join(call.reply.split())[:_SHOWN], "there was no expression in the reply")
-        )
+        failures.append(Failure(_shown(call.reply), "there was no expression in the reply"))
     return Reply(tuple(found.values()), repeated, tuple(failures))
+
+
+def _shown(text: str) -> str:
+    """Return the beginning of what a model wrote, on one line and fit to be stored."""
+    return storable(" ".join(text[: 2 * _SHOWN].split()).strip('"'))[:_SHOWN]
 
 
 def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Catalogue) -> Candidate:

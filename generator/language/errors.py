@@ -10,7 +10,7 @@ class ExpressionError(FleetError):
     """An expression cannot be read, or means nothing.
 
     `position` is the offset of the fault in the text (-1 if unknown); `line` and `column` count from 1 (0 if
-    unknown). `hint` says what to do next.
+    unknown). `hint` says what to do next. `written` is what a reply held here, where it came from one.
     """
 
     def __init__(
@@ -20,6 +20,7 @@ class ExpressionError(FleetError):
         self.position = position
         self.line = line
         self.column = column
+        self.written = ""
 
     def within(self, text: str) -> "ExpressionError":
         """Set line and column from the text that `position` counts in, and return itself."""

@@ -117,6 +117,7 @@ def _element(text: str, catalogue: Catalogue) -> Node | ExpressionError:
     try:
         return _checked(_value(text, catalogue), catalogue)
     except ExpressionError as error:
+        error.written = text
         return error
 
 
@@ -149,6 +150,7 @@ def _texts(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:
         try:
             yield _checked(parse(candidate, catalogue), catalogue)
         except ExpressionError as error:
+            error.written = candidate
             yield error.within(candidate)
 
 

@@ -122,10 +122,11 @@ def test_a_server_that_takes_no_schema_is_asked_without() -> None:
         (Answer(200, [GOOD[0]]), 0, Verdict.AWAY),
         (Answer(200, [GOOD[0], WireError("cut")]), 0, Verdict.AWAY),
         (Answer(200, [b"<html>"]), 0, Verdict.AWAY),
+        (Answer(200, [{"response": "x" * 2**20}] * 6), 200, Verdict.FAILED),
         (WireError("connection refused"), 0, Verdict.AWAY),
         (WireTimeoutError("no answer"), 0, Verdict.AWAY),
     ],
-    ids=["memory", "missing", "mid-stream", "broke-off", "cut", "no-json", "refused", "timeout"],
+    ids=["memory", "missing", "mid-stream", "broke-off", "cut", "no-json", "endless", "refused", "timeout"],
 )
 def test_a_failure_is_a_record_too(answer: Answer | Exception, status: int, verdict: Verdict) -> None:
     call = caller(Wire(generate=answer)).call(PROMPT, Flight(10.0, 1.0))

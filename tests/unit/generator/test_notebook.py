@@ -21,6 +21,17 @@ def test_an_alpha_without_a_fitness_is_not_among_the_best() -> None:
     assert notebook.page().best == ()
 
 
+def test_repetitions_crowd_no_failure_out() -> None:
+    notebook = Notebook()
+    notebook.failed("f", "wrong")
+    for number in range(50):
+        notebook.repeated(f"r{number % 30}")
+    page = notebook.page()
+    assert page.repeated[:2] == ("r19", "r18")
+    assert len(page.repeated) == 24
+    assert [one.expression for one in page.failed] == ["f"]
+
+
 def test_failures_come_newest_first_once_each_and_bounded() -> None:
     notebook = Notebook()
     for number in range(50):

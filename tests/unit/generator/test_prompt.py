@@ -14,6 +14,7 @@ CATALOGUE = load_catalogue().restricted_to(
 PAGE = Page(
     best=tuple(Note(f"rank(ts_delta(close, {days}))", 1.5, 1.0 / days, 0.2) for days in range(1, 20)),
     failed=tuple(Failure(f"ts_mean(close, -{days})", "d must be at least 1") for days in range(1, 20)),
+    repeated=tuple(f"rank(ts_delay(close, {days}))" for days in range(1, 20)),
 )
 
 
@@ -37,6 +38,7 @@ def test_where_there_is_room_it_shows_what_did_well_and_what_failed_and_why() ->
     text = build_prompt(CATALOGUE, PAGE, count=3, window=Window(4096), seed=1).text
     assert "rank(ts_delta(close, 1)) (Sharpe 1.50, fitness 1.00, turnover 0.20)" in text
     assert "ts_mean(close, -1): d must be at least 1" in text
+    assert "write others:\nrank(ts_delay(close, 1))\n" in text
     assert "Write 3 new expressions" in text
 
 

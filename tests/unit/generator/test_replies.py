@@ -25,6 +25,7 @@ def test_what_means_the_same_comes_once() -> None:
 def test_a_wrong_expression_comes_back_with_its_reason() -> None:
     reply = read_reply(call('{"expressions":[["rank","clse"],["rank","close"]]}'), CATALOGUE)
     assert [one.expression for one in reply.candidates] == ["rank(close)"]
+    assert reply.failures[0].expression == '["rank","clse"]'
     assert "clse" in reply.failures[0].reason
 
 

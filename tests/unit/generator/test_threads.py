@@ -134,9 +134,9 @@ def test_replies_become_rows_and_candidates(world: World) -> None:
     assert world.shared.finished.settle(0.0)
     taken = [world.shared.waiting.get(0.0) for _ in range(3)]
     assert [one.expression for one in taken if one] == ["rank(close)", "add(close, volume)", "reverse(close)"]
-    failed = [one.reason for one in world.shared.notebook.page().failed]
-    assert "it was tried before" in failed
-    assert len(failed) == 2
+    page = world.shared.notebook.page()
+    assert [one.expression for one in page.failed] == ["nonsense("]
+    assert page.repeated == ("add(volume, close)",)
 
 
 def test_evaluations_are_stored_before_they_are_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -232,11 +232,11 @@ class FullStore(Store):
 
     def __init__(self, url: str, failures: int) -> None:
         super().__init__(url, owner="here")
-        self.failures = failures
+        self.refusals = failures
 
     def record_call(self, *arguments: Any, **named: Any) -> Any:
-        if self.failures:
-            self.failures -= 1
+        if self.refusals:
+            self.refusals -= 1
             raise StorageError("the disk is full", full=True, hint="make room")
         return super().record_call(*arguments, **named)
 
