@@ -1,12 +1,15 @@
 """Expressions as people give them to the command line, and how their faults are shown."""
 
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from fleet.logs import plain_text
 from generator.language import ExpressionError
 
 _FROM_STDIN = "-"
+_SHOWN = 500
 
 
 def expressions_of(arguments: Sequence[str], stdin: Iterable[str] | None = None) -> Iterator[str]:
@@ -15,9 +18,20 @@ def expressions_of(arguments: Sequence[str], stdin: Iterable[str] | None = None)
         if argument != _FROM_STDIN:
             yield argument
             continue
-        for line in sys.stdin if stdin is None else stdin:
+        for line in _standard_input() if stdin is None else stdin:
             if line.strip():
                 yield line.strip()
+
+
+def _standard_input() -> Iterable[str]:
+    """Return the lines of standard input, whatever its bytes are: what is no text is the parser's to refuse."""
+    return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+
+
+def shown(expression: str) -> str:
+    """Return an expression as it may be printed: on one line, of bounded length, without control characters."""
+    text = expression.encode("utf-8", "replace").decode()
+    return plain_text(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
 def error_row(error: ExpressionError) -> dict[str, Any]:
@@ -36,4 +50,4 @@ def error_sentence(expression: str, error: dict[str, Any]) -> str:
     line, column, position = error.get("line"), error.get("column"), error["position"]
     place = f"line {line}, column {column} (position {position}): " if line else ""
     hint = f" ({error['hint']})" if error.get("hint") else ""
-    return f"wrong: {expression}\n  {place}{error['reason']}{hint}"
+    return f"wrong: {shown(expression)}\n  {place}{plain_text(error['reason'])}{hint}"

@@ -39,6 +39,16 @@ def test_check_reads_lines_and_an_expression_that_begins_with_a_minus() -> None:
     assert run("check", "--", "-close")[0] == 0
 
 
+def test_bytes_that_are_no_text_are_refused_and_never_reach_the_terminal() -> None:
+    rubbish = b"rank(\xff\xfe)\n\x1b[31mclose\n'\x07'\n" + b"(" * 100_000 + b"\nrank(close)\n"
+    result = CliRunner().invoke(cli, ["check", "-"], input=rubbish)
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert lines[-1] == "ok: rank(close)"
+    assert [line[:6] for line in lines[::2][:4]] == ["wrong:"] * 4
+    assert all(line.isprintable() and len(line) < 600 for line in lines)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("check",), ("evaluate",), ("nonsense",), ("schema", "--depth", "0"), ("check", "--nope", "x")],
