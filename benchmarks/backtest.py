@@ -62,13 +62,16 @@ class Bench:
     def ours(self, shape: tuple[int, int], dtype: str, mode: str = "values", threads: int = 2) -> Run:
         """Run ours."""
         environ = {**os.environ, "FLEET_BENCH": mode, "FLEET_BENCH_THREADS": str(threads)}
-        return self._run("ours", [sys.executable, "-m", "benchmarks.peers.ours"], shape, dtype, 4, environ)
+        return self._run(
+            "ours", [sys.executable, "-m", "benchmarks.peers.ours"], shape, dtype, rounds=4, environ=environ
+        )
 
     def peer(self, name: str, shape: tuple[int, int], dtype: str = "float64") -> Run:
         """Run a peer."""
         script = str(ROOT / "benchmarks" / "peers" / f"{name}_peer.py")
         command = [str(PEERS / "bin" / "python"), "-W", "ignore", script]
-        return self._run(name, command, shape, dtype, 3 if name == "kunquant" else 1, dict(os.environ))
+        rounds = 3 if name == "kunquant" else 1
+        return self._run(name, command, shape, dtype, rounds=rounds, environ=dict(os.environ))
 
     def _run(
         self,
@@ -76,6 +79,7 @@ class Bench:
         command: Sequence[str],
         shape: tuple[int, int],
         dtype: str,
+        *,
         rounds: int,
         environ: dict[str, str],
     ) -> Run:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from cli.gpu import Card, parse_nvidia, parse_rocm
+
 from cli.history import select
 from cli.since import parse_since
 from fleet.errors import ConfigError, FleetError
