@@ -7,15 +7,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from fleet.probes import MachineProbes
+from fleet.start import plan
 from monitor.sources import journal
 from monitor.sources.base import Away, Back
 from monitor.sources.journal import JournalSource
+from tests.fleet_process import eventually
 from tests.following import Following
 from tests.journal import JournalWorld
+from tests.monitor_process import running_monitor
+from tests.ollama_log import failed_load
 from tests.supervision import wait_until
 
 
@@ -205,3 +210,26 @@ def test_the_native_profile_takes_the_journal_of_an_installed_service(
     assert probes.native_log() == "journal:ollama"
     world.program.unlink()
     assert probes.native_log() == f"file:{log}"
+
+
+def test_a_start_takes_a_journal(world: JournalWorld, tmp_path: Path) -> None:
+    environ = {"FLEET_HOME": str(tmp_path / "home"), "FLEET_OLLAMA_LOG": "journal:ollama"}
+    choice = plan(None, environ, tmp_path).choice
+    assert (choice.profile, choice.log_source) == ("native", "journal:ollama")
+
+
+def test_a_monitor_that_is_killed_counts_each_failure_of_a_journal_once(world: JournalWorld) -> None:
+    random = Random(4)
+    with running_monitor("journal:ollama") as monitor:
+        eventually(monitor.has_joined, what=monitor.output())
+        for n in range(12):
+            lines = failed_load(time.time() + n)
+            for half in (lines[:6], lines[6:]):
+                world.write(encoded(half))
+                if random.random() < 0.4:
+                    monitor.kill()
+                    world.journal.rotate()
+                    monitor.start()
+        eventually(lambda: len(monitor.incidents()) >= 12, what=monitor.told())
+        time.sleep(1.0)
+        assert len(set(monitor.incidents())) == len(monitor.incidents()) == 12
