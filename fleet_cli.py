@@ -199,7 +199,7 @@ def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, 
 def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     """Show what each model did: time in use, incidents, speed, memory, valid alphas, Sharpe."""
     from cli.report import collect
-    from cli.since import parse_since
+    from fleet.since import parse_since
 
     row = collect(fleet, since=parse_since(since, time.time()) if since else 0.0)
     if as_json:
@@ -266,7 +266,7 @@ def alphas(
 ) -> None:
     """Show the best alphas so far, or write them to a file."""
     from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
-    from cli.since import parse_since
+    from fleet.since import parse_since
     from generator.storage.reading import Filters
 
     if path is not None:

@@ -18,6 +18,7 @@ from fleet.output import prepare_output
 from fleet.probes import MachineProbes
 from fleet.profile import PROFILES, Choice, choose
 from fleet.settings import Settings
+from fleet.since import parse_beginning
 from fleet.supervisor import Supervisor
 
 _RUNTIME = (
@@ -53,6 +54,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     """Check all that a start needs; raise FleetError, then nothing has been changed."""
     config = find_config(explicit_config, environ, folder)
     settings = load_settings(config, environ)
+    parse_beginning(environ.get("FLEET_SINCE"), time.time())
     home = find_home(environ)
     _refuse_path(home)
     choice = choose(environ, settings.ollama, _belongs_to(home), MachineProbes(environ))

@@ -16,6 +16,7 @@ from fleet.home import Home, find_home, require_fleet_file
 from fleet.logs import configure, fields, tell
 from fleet.ollama import Ollama
 from fleet.process import end_with_parent, hold_for_life, is_orphan
+from fleet.since import parse_beginning
 from fleet.supervisor import Supervisor
 from monitor.daemon import LOG, Monitor
 from monitor.detector import Detector
@@ -46,7 +47,8 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
 
     def source(origin: str) -> LogSource:
         if origin == LOG:
-            return open_source(started.log_source, keep=detector.candidates, since=environ.get("FLEET_SINCE"))
+            since = parse_beginning(environ.get("FLEET_SINCE"), clock.time())
+            return open_source(started.log_source, keep=detector.candidates, since=since)
         return open_source(f"file:{home.signals}", since="start")
 
     return Monitor(parts, source, knowledge, detector)

@@ -7,9 +7,9 @@ import pytest
 from cli.gpu import Card, parse_nvidia, parse_rocm
 
 from cli.history import select
-from cli.since import parse_since
 from fleet.errors import ConfigError, FleetError
 from fleet.events import Event, EventKind
+from fleet.since import parse_since
 from fleet.units import MEGABYTE
 from state.history import History, read_history, rotated
 
