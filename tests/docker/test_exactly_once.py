@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -24,8 +25,14 @@ DETECTOR = Detector()
 ORDINARY = [line for line in HEALTHY if not list(DETECTOR.candidates(f"{line}\n".encode()))]
 """Lines out of a log that are told in any order: none speaks of a load or a request."""
 
-EPISODES = [json.loads(line) for line in (CORPUS / "episodes.jsonl").read_text("utf-8").splitlines()]
-"""Each is the end of another server's log, so each stands behind a server's start here."""
+TIMED = re.compile(r"seconds=|\[GIN\].*\|\s+(?:[\d.]+m)?[\d.]+s \|")
+EPISODES = [
+    episode
+    for episode in map(json.loads, (CORPUS / "episodes.jsonl").read_text("utf-8").splitlines())
+    if not TIMED.search("\n".join(episode["lines"]))
+]
+"""Each is the end of another server's log, so each stands behind a server's start here. Left out are those that
+say how many seconds something took: printed sooner after another, they would speak of that one's failure."""
 
 
 def encoded(lines: list[str]) -> bytes:
