@@ -4,8 +4,10 @@ It speaks what the docker source uses: /version, /containers/NAME/json, /contain
 written to a log as the real one's copier does it, and answers have its form: chunks, frames, 16 KiB pieces.
 """
 
+import contextlib
 import itertools
 import json
+import socket
 import socketserver
 import struct
 import threading
@@ -75,6 +77,7 @@ class FakeEngine:
         self.cut_streams()
         server.shutdown()
         server.server_close()
+        server.hang_up()
         self.path.unlink(missing_ok=True)
 
     def run(self, name: str, **facts: Any) -> Container:
@@ -144,6 +147,29 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     block_on_close = False
     engine: FakeEngine
+
+    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(path, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        with self._lock:
+            self._open.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """End all connections, as those of a daemon that is gone."""
+        with self._lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # clients go away in the middle of streams all the time

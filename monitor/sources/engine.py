@@ -225,6 +225,7 @@ def rotation_size(driver: str, options: dict[str, str]) -> int | None:
     return int(size) if size >= 1 else None
 
 
+_HINT_GONE = "`docker ps -a` shows what became of it; one that is started under its name is followed."
 _HINT_ENGINE = "Is DOCKER_HOST an Engine's address? `docker version` shows what answers there."
 
 
@@ -237,7 +238,7 @@ def _check(response: requests.Response) -> None:
     except (ValueError, KeyError, TypeError):
         message = response.reason or str(response.status_code)
     if response.status_code in (requests.codes.not_found, requests.codes.conflict):
-        raise GoneError(message[:300], _HINT_ENGINE)
+        raise GoneError(f"the Engine refuses: {message[:300]}", _HINT_GONE)
     hint = _HINT_ENGINE
     if response.status_code in (requests.codes.forbidden, requests.codes.unauthorized):
         hint = "Let the proxy pass GET /containers/NAME/json and /containers/NAME/logs."

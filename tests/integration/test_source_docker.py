@@ -281,6 +281,7 @@ def test_a_log_that_does_not_rotate_is_not_read_twice(framed: DockerWorld, impat
         ((403, "forbidden"), "refuses: forbidden", "Let the proxy pass"),
         ((501, "configured logging driver does not support reading"), "logging driver", "json-file"),
         ((500, "out of order"), "refuses: out of order", "DOCKER_HOST"),
+        ((409, "marked for removal"), "marked for removal", "docker ps -a"),
     ],
 )
 def test_a_refusal_is_told_with_what_to_do(
@@ -294,6 +295,18 @@ def test_a_refusal_is_told_with_what_to_do(
     away = next(item for item in following.items if isinstance(item, Away))
     assert reason in away.reason
     assert hint in away.hint
+
+
+def test_a_container_amid_its_removal_is_no_fault(framed: DockerWorld) -> None:
+    with Following(framed.source()) as following:
+        following.until_back()
+        framed.engine.refusal = (409, "can not get logs from container which is dead or marked for removal")
+        framed.engine.cut_streams()
+        time.sleep(0.3)
+        framed.engine.remove("ollama")
+        framed.engine.refusal = None
+        following.until_away()
+        assert ["no container" in item.reason for item in following.items if isinstance(item, Away)] == [True]
 
 
 def test_each_reason_is_told_once(framed: DockerWorld) -> None:

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.gpu import Card, parse_nvidia, parse_rocm
 
 from cli.history import select
 from fleet.errors import ConfigError, FleetError
 from fleet.events import Event, EventKind
+from fleet.gpu import Card, parse_nvidia, parse_rocm
 from fleet.since import parse_since
 from fleet.units import MEGABYTE
 from state.history import History, read_history, rotated
