@@ -164,11 +164,15 @@ class FleetProcess:
         return Path(started.log_source.removeprefix("file:"))
 
     def fail(self, times: int = 1, *, apart: float = 0.0) -> None:
-        """Append failure lines of a real Ollama to the followed log, some seconds apart."""
+        """Append failure lines of a real Ollama to the followed log, some seconds apart.
+
+        Each is stamped, as Docker does: a busy machine may read several at once, however far apart they came.
+        """
         for number in range(times):
             if number:
                 time.sleep(apart)
-            self.write(MEMORY_FAILURE)
+            stamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+            self.write(f"{stamp} {MEMORY_FAILURE}")
 
     def write(self, line: str) -> None:
         """Append a line to the followed log, in one write."""

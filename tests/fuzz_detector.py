@@ -22,6 +22,7 @@ from monitor.signals import EventKind
 
 DATA = Path(__file__).parent / "data"
 LONGEST = 64 * 1024
+SHOWN = 20_000
 SHAPES = (
     '"', "\\", '\\"', "=", " ", "[", "{", "(", '{"log":"', '{"a":', "[[", "time=", 'msg="', "a=b ", "| ", "\x1b[", "\x1b[1m",
     "ollama  | ", "stdout F ", "2026-11-23T22:24:52Z ", "Nov 23 22:24:52 ", "host ollama[1]: ", "[pod/a/b] ", "[GIN] ",
@@ -116,7 +117,7 @@ def _splice(chance: random.Random, line: bytes, other: bytes) -> bytes:
 def _repeat(chance: random.Random, line: bytes, _: bytes) -> bytes:
     start, end = sorted((chance.randint(0, len(line)), chance.randint(0, len(line))))
     piece = line[start:end] or b"a"
-    times = chance.choice((2, 3, 10, 100)) if chance.random() < 0.99 else LONGEST // len(piece)
+    times = chance.choice((2, 3, 10, 100)) if chance.random() < 0.999 else LONGEST // len(piece)
     return (line[:start] + piece * times + line[end:])[:LONGEST]
 
 
@@ -167,6 +168,8 @@ def fuzz(inputs: int, seed: int) -> Fuzzer:
         if number > inputs:
             break
         _fed(fuzzer, line)
+        if number % SHOWN == 0:
+            sys.stderr.write(f"{number} lines\n")
     return fuzzer
 
 
