@@ -29,7 +29,7 @@ _MODEL_LIMIT = 512
 _PR_SET_PDEATHSIG = 1
 _QUICK = 3.0
 _FREE_STARTS = 4
-_LONGEST_WAIT = 15.0
+_LONGEST_WAIT = 5.0
 
 
 def assignment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -129,7 +129,7 @@ def _rung(ladder: "list[dict[str, object]]", model: "str | None", index: int) ->
 def brake(quick: int) -> float:
     """Return how long a start waits after so many that each followed soon on the one before.
 
-    Four are free; then the wait doubles from half a second up to fifteen.
+    Four are free; then the wait doubles from half a second up to five.
     """
     return 0.0 if quick < _FREE_STARTS else min(0.5 * 2.0 ** min(quick - _FREE_STARTS, 10), _LONGEST_WAIT)
 

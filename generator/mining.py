@@ -55,6 +55,10 @@ def run(environ: Mapping[str, str]) -> NoReturn:
         setup.home.create()
         lock = hold_for_life(setup.home.program_lock("generator"), "generator")
         code = Miner(setup, waker, SystemClock(), Random()).run()
+        if waker.asked_to_end:
+            setup.home.starts_file.unlink(
+                missing_ok=True
+            )  # it was stopped, and did not die: no brake for the next
         del lock
     except FleetError as error:
         _log.error("generator.unstarted", extra=tell(f"{error.message} {error.hint}", error=error.message))

@@ -102,7 +102,7 @@ def test_the_running_fleets_configuration_is_used_where_none_is_named(home: Path
 
 
 def test_the_brake_leaves_a_few_starts_free_and_then_doubles_up_to_its_bound() -> None:
-    assert [brake(quick) for quick in (0, 1, 3, 4, 5, 6, 9, 100)] == [0, 0, 0, 0.5, 1, 2, 15, 15]
+    assert [brake(quick) for quick in (0, 1, 3, 4, 5, 6, 9, 100)] == [0, 0, 0, 0.5, 1, 2, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_brake_leaves_a_few_starts_free_and_then_doubles_up_to_its_bound() -
         ({"switches": "4", "began": 97.5, "quick": 7}, 8),
         ({"switches": "4", "began": 96.0, "quick": 7}, 0),
         ({"switches": "3", "began": 100.0, "quick": 7}, 0),
-        ({"switches": "4", "began": 105.0, "quick": 7}, 8),
+        ({"switches": "4", "began": 104.0, "quick": 7}, 8),
         ({"switches": "4", "began": 9000.0, "quick": 7}, 0),
         ({"switches": "4", "began": "x", "quick": 7}, 0),
         ({"switches": "4", "began": 100.0, "quick": "x"}, 1),
