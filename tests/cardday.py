@@ -18,8 +18,11 @@ from tests.histories import START, ladder_of
 
 DAY = 86400
 HOUR = 3600
+THRESHOLD = 3
 CALL_EVERY = 20
 """Seconds between two calls; with a tick every 30 s, all happens at whole tens of seconds."""
+_STEP = 10
+"""While no switch is under way only every tenth second is looked at; the memory is taken to change with them."""
 
 NEEDS = tuple(int(size * GIGABYTE) for size in (3.0, 2.4, 1.5, 0.6))
 LADDER = ladder_of(len(NEEDS))
@@ -79,22 +82,30 @@ class Day:
         """Live through the day; return the share of it on the oracle's rung."""
         chance = Random(seed)
         state = FleetState(0, 0, "", START).on_rung(LADDER[0])
-        for second in range(DAY):
-            now = START + second
-            if state.switch is None and second % 10:
-                self.best += state.current_model_index == self.card.best(second)
+        second = 0
+        while second < DAY:
+            if state.switch is None and second % _STEP:
+                rest = _STEP - second % _STEP
+                self.best += rest * (state.current_model_index == self.card.best(second))
+                second += rest
                 continue
-            rules = replace(self.rules, jitter=chance.random())
-            if self.knows:
-                rules = replace(rules, needs=NEEDS, free=self.card.free(second))
-            for fact in self._facts(state, second, now):
-                after = decide(state, fact, now, rules).state
-                self._note(state, after, second)
-                state = after
+            state = self._second(state, second, chance)
             fitting = state.switch is None or state.switch.phase is not Phase.RESTART
             self.best += fitting and state.current_model_index == self.card.best(second)
-            state = replace(state, events=())
+            second += 1
         return self.best / DAY
+
+    def _second(self, state: FleetState, second: int, chance: Random) -> FleetState:
+        """Live through one second in which something may happen."""
+        now = START + second
+        rules = replace(self.rules, jitter=chance.random())
+        if self.knows:
+            rules = replace(rules, needs=NEEDS, free=self.card.free(second))
+        for fact in self._facts(state, second, now):
+            after = decide(state, fact, now, rules).state
+            self._note(state, after, second)
+            state = after
+        return replace(state, events=())
 
     def _facts(self, state: FleetState, second: int, now: float) -> Iterator[Fact]:
         switch = state.switch
@@ -128,12 +139,11 @@ class Day:
 def originals_rule(card: Card) -> float:
     """Return the share of the day on the best rung for three errors in a row, down, and never up again."""
     index = errors = best = 0
-    for second in range(DAY):
-        if second % CALL_EVERY == 0:
-            errors = 0 if card.fits(index, second) else errors + 1
-            if errors == 3 and index < len(NEEDS) - 1:  # the original's threshold
-                index, errors = index + 1, 0
-        best += index == card.best(second)
+    for second in range(0, DAY, CALL_EVERY):
+        errors = 0 if card.fits(index, second) else errors + 1
+        if errors == THRESHOLD and index < len(NEEDS) - 1:
+            index, errors = index + 1, 0
+        best += CALL_EVERY * (index == card.best(second))
     return best / DAY
 
 
