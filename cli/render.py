@@ -44,7 +44,7 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
         _line("next try up", _next_try(row, now)),
         _line("chosen", _chosen(row)),
         *_alphas(row["recent_alphas"]),
-        *(_line("note", click.style(plain_text(text), fg="yellow")) for text in row["warnings"]),
+        *(_line("note", click.style(plain_text(text), fg="yellow")) for text in row["warnings"] or ()),
         *(line for part, one in row["away"].items() for line in _away(part, one, now)),
     ]
     return [line for line in lines if line]
@@ -53,6 +53,8 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
 def _next_try(row: Mapping[str, Any], now: float) -> str:
     """Return when a larger model is tried next, which, and why; or why none is."""
     ahead = row["recovery"]
+    if not ahead:
+        return ""
     if ahead["next"] is None:
         return f"none: {plain_text(ahead['why'])}"
     which = "" if ahead["rung"] is None else f", {plain_text(row['ladder'][ahead['rung']])}"

@@ -181,6 +181,8 @@ def test_a_name_cannot_steer_the_terminal_of_who_asks_for_the_status() -> None:
         "fleet_size": 1,
         "available_models": [ESCAPE],
         "ladder": [ESCAPE],
+        "recovery": {"next": 1.0, "rung": 0, "why": ESCAPE},
+        "warnings": [ESCAPE],
         "away": {"ollama": {"since": None, "reason": ESCAPE, "hint": ESCAPE}},
     }
     wanted = Wanted(row)
