@@ -99,11 +99,19 @@ def error_of(answer: Answer, now: float) -> BrainError | None:
     return BrainAwayError(f"BRAIN fails: HTTP {answer.status}, {what}", wait=wait, sent=taken)
 
 
-def _limit(answer: Answer, text: str, wait: Seconds | None, now: float) -> BrainLimitError:
+def quota_error(answer: Answer, now: float) -> BrainQuotaError | None:
+    """Return that the account's simulations are used up, where the headers say so; they count down to 0."""
     remaining, reset = (_number(answer.headers.get(f"x-ratelimit-{name}")) for name in ("remaining", "reset"))
-    if "CONCURRENT" not in text and remaining is not None and remaining <= 0 and reset is not None:
-        left = min(max(reset - now if reset > _EPOCH else reset, 1.0), _LONGEST_QUOTA)
-        return BrainQuotaError("the account's simulations of the day are used up", wait=left)
+    if remaining is None or remaining > 0 or reset is None:
+        return None
+    left = min(max(reset - now if reset > _EPOCH else reset, 1.0), _LONGEST_QUOTA)
+    return BrainQuotaError("the account's simulations of the day are used up", wait=left)
+
+
+def _limit(answer: Answer, text: str, wait: Seconds | None, now: float) -> BrainLimitError:
+    used_up = None if "CONCURRENT" in text else quota_error(answer, now)
+    if used_up is not None:
+        return used_up
     said = f"BRAIN takes no more at the moment: {text or 'too many requests'}"
     return BrainLimitError(said, wait=wait, slots=_LIMIT_WORDS in text)
 

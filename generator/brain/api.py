@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from fleet.clock import Clock
-from generator.brain.answers import Progress, code_of, read_simulation
-from generator.brain.errors import BrainAwayError
+from generator.brain.answers import Progress, code_of, quota_error, read_simulation
+from generator.brain.errors import BrainAwayError, BrainQuotaError
 from generator.brain.rules import payload, same_code, same_settings
 from generator.brain.session import BrainSession
 
@@ -26,6 +26,12 @@ class BrainApi:
         self._session = session
         self._clock = clock
         self._settings = settings
+        self._used_up: BrainQuotaError | None = None
+
+    @property
+    def used_up(self) -> BrainQuotaError | None:
+        """Return that the last simulation that BRAIN took was the day's last one, None if it was not."""
+        return self._used_up
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -45,6 +51,7 @@ class BrainApi:
         """Start one simulation, of several expressions a multi-simulation; return where to ask about it."""
         rows = [payload(expression, self._settings) for expression in expressions]
         answer = self._session.send("POST", "/simulations", document=rows[0] if len(rows) == 1 else rows)
+        self._used_up = quota_error(answer, self._clock.time())
         location = answer.headers.get("location", "")
         if not location:
             raise BrainAwayError("BRAIN took a simulation and did not say where it is")

@@ -144,6 +144,8 @@ class Outbox:
         self._keep(lambda: self._ledger.accept(rows, location))
         self._teller.sent(jobs, location)
         self._limits = 0
+        if self._api.used_up is not None:
+            self._close(self._api.used_up, in_flight + 1)
         monotonic = self._clock.monotonic()
         return Flight(location, jobs, monotonic, len(jobs) > 1, due=monotonic)
 

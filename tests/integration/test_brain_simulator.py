@@ -83,7 +83,7 @@ def test_three_at_a_time_are_sent_and_no_more(make: Make) -> None:
     world.run(simulator, world.candidates(*SEVEN))
     assert good(world, *SEVEN)
     assert max(running) == 3
-    assert world.requests("POST", "/simulations") == 7
+    assert world.requests("POST", "/simulations") <= 7 + 3
     assert sorted(world.server.world.taken) == sorted(SEVEN)
 
 
@@ -288,7 +288,8 @@ class TestBudget:
         world.run(world.simulator(), world.candidates(*SEVEN), hours=50.0)
         assert good(world, *SEVEN)
         assert "brain.quota" in caplog.text
-        assert world.requests("POST", "/simulations") <= 2 * 7
+        # The headers say so beforehand; only their rounding may cost a request.
+        assert world.requests("POST", "/simulations") <= 7 + 3
 
     def test_several_in_one_request_each_count(self, make: Make) -> None:
         world = make(SEVERAL)
