@@ -41,7 +41,7 @@ def evaluations_of(
     )
     if isinstance(plan, LocalPlan):
         return [make(evaluator=plan.load, rules=plan.rules)]
-    tools = Tools(store(), patient, shared.clock, chance, stopping, shared.scope, shared.scoreboard)
+    tools = Tools(store, patient, shared.clock, chance, stopping, shared.scope, shared.scoreboard)
     if isinstance(plan, BrainPlan):
         return [make(evaluator=partial(plan.load, tools), rules=plan.rules)]
     return [

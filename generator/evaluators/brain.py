@@ -5,7 +5,7 @@ What it does with them stands in `generator.brain`. It submits nothing.
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -36,9 +36,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a run lends to an evaluator that works elsewhere and keeps rows of its own."""
+    """What a run lends to an evaluator that works elsewhere and keeps rows of its own.
 
-    store: "Store"
+    `store` makes the store at its first use: importing what it needs would hold up whoever is asked to end.
+    """
+
+    store: "Callable[[], Store]"
     keep: "Keeper"
     clock: Clock
     chance: Random
@@ -100,7 +103,7 @@ class BrainPlan:
         api = self.connect(tools.clock)
         simulator = Simulator(
             api,
-            Ledger(tools.store, self.rules),
+            Ledger(tools.store(), self.rules),
             keep=tools.keep,
             clock=tools.clock,
             chance=tools.chance,

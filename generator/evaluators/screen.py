@@ -59,7 +59,7 @@ class Promotion:
 
     def get(self, patience: Seconds) -> Candidate | None:
         """Return the next candidate for BRAIN, after a wait None if there is none now."""
-        store, brain = self._tools.store, self._plan.brain.rules
+        store, brain = self._tools.store(), self._plan.brain.rules
         if self._left is None:
             self._left = deque(self._tools.keep(lambda: store.pending(brain, limit=_LEFT_OVER)))
         if self._left:

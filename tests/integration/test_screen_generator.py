@@ -60,10 +60,10 @@ def test_the_panel_judges_all_and_brain_the_best(
     for number in (1, 2):
         with generating(tmp_path, ollama.url, **environ) as killed:
             killed.until(lambda: brains(killed) >= 3 * number, what="alphas on BRAIN", seconds=150.0)  # noqa: B023
-            killed.end(signal.SIGKILL)
+            killed.end(signal.SIGKILL, seconds=60.0)
     with generating(tmp_path, ollama.url, **environ) as generator:
         generator.until(lambda: brains(generator) >= 12, what="more of them", seconds=150.0)
-        code, _ = generator.end()
+        code, _ = generator.end(seconds=60.0)
     assert code == 0
     assert "Traceback" not in generator.log + generator.told
     assert len(brain.world.taken) == len(set(brain.world.taken))

@@ -90,7 +90,7 @@ class ScreenWorld:
             ),
         )
         self.tools = Tools(
-            self.store,
+            lambda: self.store,
             self.patient,
             self.clock,
             Random(0),
