@@ -1,5 +1,6 @@
-"""The ledger of simulations, and candidates that come from no reply."""
+"""The ledger of simulations and candidates that come from no reply, on SQLite and on a real PostgreSQL."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,31 @@ from generator.storage.additions import add, promote
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.simulations import Ledger
 from generator.storage.store import Store
+from tests.postgres import Cluster, postgresql
 
 BRAIN = Ruleset(Source.BRAIN, {"region": "USA"})
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/alphas.db"
+    running: Cluster = request.getfixturevalue("cluster")
+    return running.create(tmp_path.name.replace("-", "_")[:60].lower())
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(f"sqlite:///{tmp_path}/alphas.db", owner="here")
+def store(url: str) -> Iterator[Store]:
+    opened = Store(url, owner="here")
+    yield opened
+    opened.close()
 
 
 def candidates(store: Store, *names: str, rules: Ruleset = BRAIN) -> list[Candidate]:
@@ -74,11 +92,11 @@ def test_what_was_withdrawn_never_was_and_what_was_lost_costs_nothing(store: Sto
     assert [row.state for row in ledger.open()] == ["lost", "sending"]
 
 
-def test_another_owners_and_other_settings_simulations_are_not_ours(store: Store, tmp_path: Path) -> None:
+def test_another_owners_and_other_settings_simulations_are_not_ours(store: Store, url: str) -> None:
     Ledger(store, BRAIN).begin(candidates(store, "a"), 10.0)
     other = Ruleset(Source.BRAIN, {"region": "EUR"})
     assert Ledger(store, other).open() == []
-    elsewhere = Store(f"sqlite:///{tmp_path}/alphas.db", owner="elsewhere")
+    elsewhere = Store(url, owner="elsewhere")
     assert Ledger(elsewhere, BRAIN).open() == []
     assert Ledger(elsewhere, BRAIN).sent_times(0.0) == []
     elsewhere.close()
@@ -90,8 +108,8 @@ def test_what_was_sent_is_taken_up_first(store: Store) -> None:
     assert [one.digest for one in store.pending(BRAIN, limit=9)] == ["b", "a", "c"]
 
 
-def test_an_older_databases_tables_get_the_new_one(tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path}/old.db")
+def test_an_older_databases_tables_get_the_new_one(url: str) -> None:
+    engine = create_engine(url)
     migrate(engine, [])
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE simulations"))
