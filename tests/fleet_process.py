@@ -18,6 +18,7 @@ from fleet.home import ROOT, Home, process_environ, read_fleet_file
 from fleet.model import FleetState
 from fleet.supervisor import ProgramState, Supervisor
 from state.store import read_state
+from tests.mining import no_account
 
 T = TypeVar("T")
 
@@ -56,7 +57,8 @@ class FleetProcess:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("FLEET_", "OLLAMA_"))
         }
-        self.environ = {**kept, "FLEET_HOME": str(home), "FLEET_PROFILE": "embedded", **environ}
+        ours = {"FLEET_HOME": str(home), "FLEET_PROFILE": "embedded", **no_account(home)}
+        self.environ = {**kept, **ours, **environ}
         self.supervisor = Supervisor(self.home.socket, timeout=2.0)
         self._child: subprocess.Popen[bytes] | None = None
         self._output = home.parent / f"{home.name}.out"

@@ -17,6 +17,11 @@ MODEL = "qwen2.5:0.5b"
 OURS = ("FLEET_", "OLLAMA_", "SUPERVISOR_")
 
 
+def no_account(home: Path) -> dict[str, str]:
+    """Return what keeps a developer's own BRAIN account out of a test: only the home's credentials count."""
+    return {"FLEET_BRAIN_CREDENTIALS": str(home / "credential.txt"), "FLEET_BRAIN_URL": "http://127.0.0.1:9"}
+
+
 class GeneratorProcess:
     """One generator in a home, with its output kept in files of that home."""
 
@@ -29,7 +34,7 @@ class GeneratorProcess:
             self.process = subprocess.Popen(
                 command,
                 cwd=home,
-                env={**clean, "FLEET_HOME": str(home), **environ},
+                env={**clean, "FLEET_HOME": str(home), **no_account(home), **environ},
                 stdout=stdout,
                 stderr=stderr,
             )

@@ -16,7 +16,7 @@ from generator.brain.listing import kept_listing
 from standin.brain.faults import Fault, Kind
 from standin.brain.server import StandinBrain, standin_brain
 from standin.brain.settings import Settings
-from tests.mining import OURS, ROOT, embed
+from tests.mining import OURS, ROOT, embed, no_account
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def refresh(home: Path, brain: StandinBrain, **environ: str) -> subprocess.Compl
     return subprocess.run(
         [sys.executable, "-m", "generator", "refresh"],
         cwd=ROOT,
-        env={**clean, "FLEET_HOME": str(home), "FLEET_BRAIN_URL": brain.url, **environ},
+        env={**clean, "FLEET_HOME": str(home), **no_account(home), "FLEET_BRAIN_URL": brain.url, **environ},
         capture_output=True,
         text=True,
         timeout=120,
