@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -27,6 +27,7 @@ from generator.brain.errors import (
     BrainAwayError,
     BrainError,
     BrainGoneError,
+    BrainLimitError,
     BrainRefusedError,
     PersonaError,
 )
@@ -36,6 +37,10 @@ AUTHENTICATION = "/authentication"
 _CREATED, _OK, _UNAUTHORIZED = 201, 200, 401
 # Credentials from the environment have no version of their own: a person may have put them right with BRAIN.
 _ENVIRONMENT_AGAIN: Seconds = 3600.0
+# Another attempt while an account is locked may keep it locked.
+_ATTEMPTS_AGAIN: Seconds = 900.0
+_LONGEST_WAIT: Seconds = 3600.0
+_ATTEMPTS = "BRAIN says that there were too many attempts to sign in"
 _REFUSED = "BRAIN refuses the credentials"
 _CORRECT = "Correct them, and mining goes on by itself; too many attempts would lock the account."
 
@@ -52,6 +57,8 @@ class Kept:
     persona: str = ""
     refused: str = ""
     refused_at: float = 0.0
+    not_before: float = 0.0
+    """BRAIN said that there were too many attempts: Unix seconds before which there is no other."""
 
 
 class SessionFile:
@@ -72,6 +79,7 @@ class SessionFile:
                 persona=str(row.get("persona", "")),
                 refused=str(row.get("refused", "")),
                 refused_at=float(row.get("refused_at", 0.0)),
+                not_before=float(row.get("not_before", 0.0)),
             )
         except (TypeError, ValueError):
             return Kept()
@@ -153,6 +161,9 @@ class BrainSession:
         kept = self._known(account)
         if self._was_refused(kept, account):
             raise BrainAccessError(_REFUSED, hint=f"They are not sent again before they change. {_CORRECT}")
+        wait = kept.not_before - self._clock.time()
+        if 0 < wait <= _LONGEST_WAIT:
+            raise BrainLimitError(_ATTEMPTS, wait=wait)
         if not kept.persona:
             self._wire.restore({})
         answer = self._wire.send("POST", kept.persona or AUTHENTICATION, account=account)
@@ -185,6 +196,10 @@ class BrainSession:
             self._file.write(Kept(kept.salt, kept.account, persona=persona))
             return PersonaError(persona)
         error = error_of(answer, self._clock.time()) or BrainAccessError("BRAIN gives no session")
+        if isinstance(error, BrainLimitError) and not kept.persona:
+            wait = max(error.wait or 0.0, _ATTEMPTS_AGAIN)
+            self._file.write(replace(kept, not_before=self._clock.time() + wait))
+            return BrainLimitError(_ATTEMPTS, wait=wait)
         if kept.persona and isinstance(error, BrainGoneError | BrainRefusedError | BrainAccessError):
             # The inquiry is over before anybody answered it; the next attempt begins another.
             self._file.write(Kept(kept.salt, kept.account))

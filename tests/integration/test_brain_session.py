@@ -130,6 +130,18 @@ class TestWrongPassword:
             world.api().operators()
         assert world.requests("POST", "/authentication") == 2
 
+    def test_a_locked_account_is_left_alone_for_a_while_also_after_a_restart(self, make: Make) -> None:
+        world = make()
+        world.server.world.wrong = 5
+        for _ in range(3):
+            with pytest.raises(BrainLimitError, match="too many attempts") as caught:
+                world.api().operators()
+            assert caught.value.wait == pytest.approx(900.0)
+        assert world.requests("POST", "/authentication") == 1
+        world.clock.now += 901
+        world.server.world.wrong = 0
+        assert world.api().operators()
+
     def test_another_account_starts_afresh(self, make: Make) -> None:
         world = make()
         world.api().operators()
