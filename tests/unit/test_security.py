@@ -257,15 +257,19 @@ def test_a_state_of_any_kind_is_told_from_a_state(text: str) -> None:
     "location",
     [
         "https://evil.example/simulations/1",
-        "http://api.example.org/simulations/1",
+        "//evil.example/simulations/1",
         "https://api.example.org@evil.example/",
         "https://api.example.org.evil.example/",
-        "https://api.example.org:444/x",
     ],
 )
 def test_nothing_is_sent_to_an_address_that_an_answer_names(location: str) -> None:
     with pytest.raises(BrainError):
         Wire("https://api.example.org").absolute(location)
+
+
+@pytest.mark.parametrize("location", ["http://api.example.org/x", "https://api.example.org:444/x", "/x"])
+def test_an_answer_cannot_choose_how_brain_is_spoken_to(location: str) -> None:
+    assert Wire("https://api.example.org").absolute(location) == "https://api.example.org/x"
 
 
 def test_an_answer_cannot_make_us_wait_for_ever_or_say_more_than_a_line() -> None:
