@@ -16,8 +16,8 @@ from generator.backtest.semantics import Semantics
 from generator.backtest.team import Team
 from generator.language.tree import Node
 
-_ROWS = 64
-_ROW_BYTES = 512  # of a block of columns: a few cache lines a day
+_ROWS = 16
+_ROW_BYTES = 2048  # of a block of columns: half a page a day; narrower ones pay for addresses and loop ends
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
 

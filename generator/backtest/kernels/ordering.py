@@ -163,31 +163,54 @@ def _unpack(row: Array, keys: Array, count: int, order: Array) -> None:
 
 @kernel
 def finish_rank(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int, lonely: float) -> None:
-    """Write (mean rank - 1) / (n - 1) from sorted keys."""
+    """Write (mean rank - 1) / (n - 1) from sorted keys.
+
+    Equal values have equal images, so that a key whose neighbour's image differs has its rank at once.
+    """
     n = x.shape[1]
+    column_bits = np.uint32(_bits_for(n))
+    mask = np.uint32((1 << _bits_for(n)) - 1)
     order = np.empty(n, np.int32)
     for r in range(r0, r1):
         row = x[r]
         o = out[r]
+        k = keys[r - r0]
         count = counts[r - r0]
-        _unpack(row, keys[r - r0], count, order)
         if count == 1:
-            o[order[0]] = lonely
+            o[np.int32(k[0] & mask)] = lonely
             continue
         last = count - 1.0
         i = 0
         while i < count:
-            v = row[order[i]]
+            image = k[i] >> column_bits
             e = i + 1
-            while e < count and row[order[e]] == v:
+            while e < count and k[e] >> column_bits == image:
                 e += 1
             if e == i + 1:
-                o[order[i]] = i / last
+                o[np.int32(k[i] & mask)] = i / last
             else:
-                share = 0.5 * (i + e - 1) / last
-                for p in range(i, e):
-                    o[order[p]] = share
+                _rank_run(row, o, k, order, i, e, mask, last)
             i = e
+
+
+@kernel
+def _rank_run(
+    row: Array, o: Array, keys: Array, order: Array, a: int, b: int, mask: int, last: float
+) -> None:
+    """Rank the values a to b of a row's order, which one image stands for."""
+    for i in range(a, b):
+        order[i] = np.int32(keys[i] & mask)
+    _settle(row, order, a, b)
+    i = a
+    while i < b:
+        v = row[order[i]]
+        e = i + 1
+        while e < b and row[order[e]] == v:
+            e += 1
+        share = 0.5 * (i + e - 1) / last
+        for p in range(i, e):
+            o[order[p]] = share
+        i = e
 
 
 @kernel
