@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fleet.errors import GeneratorError
 from fleet.units import Seconds
-from generator.evaluators.base import Evaluator, Fault, Result
+from generator.evaluators.base import Evaluator, Fault, Remembering, Result
 from generator.hopeful import HopefulFile
 from generator.intake import Patient, StoppingError
 from generator.keep import KeepRule
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _PATIENCE: Seconds = 0.5
 _TRY_AGAIN: Seconds = 10.0
+_REMINDED = 50
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Evaluation:
             self._shared.scope.restrict(evaluator.fields)
         try:
             self._publish()
+            self._trying(lambda: self._remind(evaluator))
             while not self._stopping.is_set():
                 self._trying(lambda: self._step(evaluator))
         except StoppingError:
@@ -122,7 +124,9 @@ class Evaluation:
             evaluator.submit(batch)
         for candidate, result in evaluator.results(_PATIENCE):
             with self._storing:
-                self._finish(candidate, result)
+                kept = self._finish(candidate, result)
+            if kept and isinstance(evaluator, Remembering):
+                evaluator.remember([candidate])
             self._queue.done()
 
     def _batch(self, most: int) -> Sequence[Candidate]:
@@ -135,8 +139,14 @@ class Evaluation:
             batch.append(candidate)
         return batch
 
-    def _finish(self, candidate: Candidate, result: Result) -> None:
-        """Store a result, and only then tell of it: what was told is in the database."""
+    def _remind(self, evaluator: Evaluator) -> None:
+        """Show the evaluator the best of what was kept before this start."""
+        if isinstance(evaluator, Remembering):
+            best = self._patient(lambda: self._open().best(self._rules, limit=_REMINDED))
+            evaluator.remember([one.candidate for one in best if one.kept])
+
+    def _finish(self, candidate: Candidate, result: Result) -> bool:
+        """Store a result, and only then tell of it: what was told is in the database. Return whether it is kept."""
         performance = None if isinstance(result, Fault) else result
         if performance is not None and self._rules.source.real:
             self._turn(candidate, performance)
@@ -157,6 +167,7 @@ class Evaluation:
         self._shared.narrator.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:
             self._publish()
+        return evaluated.kept
 
     def _turn(self, candidate: Candidate, performance: Performance) -> None:
         """Let an alpha that would be kept with the opposite sign be tried so.

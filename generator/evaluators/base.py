@@ -7,7 +7,7 @@ again after a restart, since their rows are still pending, and resumes by what i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fleet.units import Seconds
 from generator.catalogue import Kind
@@ -51,3 +51,11 @@ class Evaluator(Protocol):
 
     def close(self) -> None:
         """Let go of what it holds; what is in the works may go on elsewhere."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """An evaluator that compares what it evaluates with the alphas that are kept."""
+
+    def remember(self, candidates: Sequence[Candidate]) -> None:
+        """Compare later ones with these too; one that cannot be evaluated is passed over."""

@@ -6,7 +6,7 @@ settings alone.
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from generator.records import COUNTS, METRICS, Candidate, Performance, Ruleset, 
 from generator.scope import with_fields
 
 if TYPE_CHECKING:
+    from generator.backtest.checks import Kept
     from generator.backtest.errors import EvaluationError
     from generator.backtest.evaluate import Evaluation
     from generator.backtest.panel import Panel
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # Candidates that are evaluated at once: enough to share subexpressions, few enough to see alphas come.
 BATCH = 8
+# Kept alphas that new ones are compared with.
+KEPT = 200
 # What the made-up panel has; a test holds this to the panel itself.
 SYNTHETIC_FIELDS: Mapping[str, Kind] = {
     **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "returns"), Kind.MATRIX),
@@ -130,6 +133,8 @@ class LocalEvaluator:
         self._engine = evaluate.engine_for(panel, settings)
         self._catalogue = with_fields(load_catalogue(higher=True), self.fields)
         self._batch: list[Candidate] = []
+        self._kept: dict[str, Kept] = {}
+        self._recent: dict[str, Kept] = {}
         # The first ones go alone: kernels are compiled at their very first use, and somebody waits to see.
         self._size = 1
 
@@ -165,17 +170,41 @@ class LocalEvaluator:
         results = iter(self._evaluated(trees) if trees else [])
         return [(one, tree if isinstance(tree, Fault) else next(results)) for one, tree in read]
 
+    def remember(self, candidates: Sequence[Candidate]) -> None:
+        """Compare later alphas with these too, the newest KEPT of them; what was just evaluated is not evaluated again."""
+        for candidate in candidates:
+            tree = tree_of(candidate, self._catalogue)
+            if isinstance(tree, Fault):
+                continue
+            name = show(tree)
+            if name not in self._recent:
+                self._evaluated([tree])
+            if name in self._recent:
+                self._kept[name] = self._recent[name]
+        for name in list(self._kept)[:-KEPT]:
+            del self._kept[name]
+
     def _evaluated(self, trees: Sequence[Node]) -> list[Result]:
         """Evaluate trees together; where the engine itself fails, one by one, to find whose fault it is."""
         try:
-            outcomes = self._backtest.evaluate(trees, self._panel, self._settings, engine=self._engine)
+            outcomes = self._backtest.evaluate(
+                trees, self._panel, self._settings, engine=self._engine, kept=list(self._kept.values())
+            )
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not hold up what waits behind it
             if len(trees) > 1:
                 return [result for tree in trees for result in self._evaluated([tree])]
             _log.exception("evaluator.failed", extra=fields(expression=show(trees[0])))
             return [Fault(f"the evaluator failed on it ({type(error).__name__})")]
         self._size = min(2 * self._size, BATCH)
+        self._recent = dict(self._named(outcomes))
         return [_result(outcome) for outcome in outcomes]
+
+    def _named(self, outcomes: "Sequence[Evaluation | EvaluationError]") -> "Iterator[tuple[str, Kept]]":
+        """Yield the daily PnL of each alpha that has one, by its text."""
+        for outcome in outcomes:
+            if isinstance(outcome, self._backtest.Evaluation) and outcome.performance.figures.days:
+                name = show(outcome.tree)
+                yield name, outcome.performance.as_kept(name)
 
     def close(self) -> None:
         """Let go of the engine."""

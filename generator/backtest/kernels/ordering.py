@@ -195,7 +195,7 @@ def finish_rank(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: i
 
 @kernel
 def _rank_run(
-    row: Array, o: Array, keys: Array, order: Array, a: int, b: int, mask: int, last: float
+    row: Array, o: Array, keys: Array, order: Array, a: int, b: int, mask: Any, last: float
 ) -> None:
     """Rank the values a to b of a row's order, which one image stands for."""
     for i in range(a, b):

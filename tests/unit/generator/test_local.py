@@ -14,14 +14,25 @@ from generator.language import Field, Node, parse, show
 from generator.records import Candidate, Ruleset, Source
 
 
+class Never:
+    """What no outcome here is an instance of."""
+
+
 @dataclass
 class Engine:
     """Fails on whatever holds the field `volume`; counts its runs."""
 
     runs: int = 0
+    Evaluation = Never
 
     def evaluate(
-        self, trees: Sequence[Node], panel: object, settings: object, *, engine: object
+        self,
+        trees: Sequence[Node],
+        panel: object,
+        settings: object,
+        *,
+        engine: object,
+        kept: Sequence[object],
     ) -> list[Any]:
         self.runs += 1
         if any("volume" in show(tree) for tree in trees):
@@ -36,7 +47,7 @@ def evaluator(monkeypatch: pytest.MonkeyPatch) -> LocalEvaluator:
     made._panel = made._settings = SimpleNamespace()  # type: ignore[assignment]
     made._rules = Ruleset(Source.SYNTHETIC, {})
     made._catalogue = load_catalogue()
-    made._batch, made._size = [], 1
+    made._batch, made._size, made._kept, made._recent = [], 1, {}, {}
     monkeypatch.setattr("generator.evaluators.local._result", lambda outcome: outcome)
     return made
 
