@@ -1,15 +1,17 @@
 """The local backtest: expressions are evaluated on a panel and judged as BRAIN would judge them.
 
-    panel, synthetic, loading, derived   what is known: dates x instruments
-    operators, semantics, binding        what the language means, as steps of a graph (pure)
+    panel, synthetic, loading/, derived  what is known: dates x instruments
+    operators, operators_more, semantics, binding   what the language means, as steps of a graph (pure)
+    manual                               docs/operators.md, from the catalogue and these tables
     compiler, graph, schedule            trees to steps, steps to phases and buffers (pure)
     primitives, kernels, team, engine    steps to numbers, on a few threads
     settings, portfolio, metrics, checks positions and their figures (pure)
     evaluate                             all of it: evaluate(), backtest(), engine_for()
+    plot                                 the running PnL as a picture
 
 The calls that others build on:
 
-    load_panel(path, ...) -> Panel                          loading; PanelError tells all faults at once
+    load_panel(path, shelf=) -> Panel                       loading; PanelError tells all faults at once
     synthetic_panel(days, instruments, seed) -> Panel       synthetic
     Engine(panel, dtype=, threads=, semantics=)             engine; .values(trees) -> [float64 matrix, ...]
     evaluate(trees, panel, settings, engine=, kept=)        evaluate; -> [Evaluation | EvaluationError, ...]

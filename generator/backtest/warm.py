@@ -7,7 +7,7 @@ from generator.backtest.evaluate import evaluate
 from generator.backtest.settings import Settings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import Kind, Operator, load_catalogue
-from generator.language.tree import Call, Field, Node, Number
+from generator.language.tree import Call, Field, Node, Number, Text
 
 _ARGUMENTS: dict[Kind, Node] = {
     Kind.MATRIX: Field("close"),
@@ -19,10 +19,11 @@ _ARGUMENTS: dict[Kind, Node] = {
 
 def simplest(operator: Operator) -> Call | None:
     """Return the operator with arguments for what has no default, None if a kind has no simple argument."""
-    wanted = [parameter.kind for parameter in operator.parameters if parameter.default is None]
+    wanted = [parameter.kind for parameter in operator.required]
     if any(kind not in _ARGUMENTS for kind in wanted):
         return None
-    return Call(operator.name, tuple(_ARGUMENTS[kind] for kind in wanted))
+    edges = ((operator.one_of[-1], Text("0.5")),) if operator.one_of else ()
+    return Call(operator.name, tuple(_ARGUMENTS[kind] for kind in wanted), edges)
 
 
 def main() -> None:
