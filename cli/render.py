@@ -26,7 +26,8 @@ _LABEL = 13
 
 
 def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
-    """Return the status as a person reads it."""
+    """Return the status as a person reads it; whatever stands in it, a terminal obeys none of it."""
+    row = _printable(row)
     model = row["current_model"]
     size = f", {model['size_mb']} MB" if model["size_mb"] else ""
     place = f"  rung {model['index']} of 0 to {row['fleet_size'] - 1}{size}"
@@ -59,6 +60,15 @@ def _next_try(row: Mapping[str, Any], now: float) -> str:
         return f"none: {plain_text(ahead['why'])}"
     which = "" if ahead["rung"] is None else f", {plain_text(row['ladder'][ahead['rung']])}"
     return f"{_ago(ahead['next'], now)}{which} ({plain_text(ahead['why'])})"
+
+
+def _printable(value: Any) -> Any:
+    """Return a status with the control characters in all of its texts made visible."""
+    if isinstance(value, Mapping):
+        return {key: _printable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(one) for one in value]
+    return plain_text(value) if isinstance(value, str) else value
 
 
 def _unsure(row: Mapping[str, Any]) -> str:

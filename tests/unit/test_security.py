@@ -12,11 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click import unstyle
 
+from cli.fleet import find_fleet
 from cli.render import status_lines
+from cli.status import collect
 from fleet.config import load_settings
 from fleet.errors import ConfigError
-from fleet.home import ROOT, Home
+from fleet.home import ROOT, FleetFile, Home
 from fleet.logs import plain_text, show_fields
 from generator.brain.answers import Answer, messages, retry_after
 from generator.brain.credentials import Credentials
@@ -175,28 +178,30 @@ def test_a_strange_name_is_passed_on_as_it_is(model: str, tmp_path: Path) -> Non
     assert "FLEET_MODEL" not in conf
 
 
-def test_a_name_cannot_steer_the_terminal_of_who_asks_for_the_status() -> None:
-    row = {
-        "current_model": {"name": ESCAPE, "size_mb": 1, "description": ESCAPE, "index": 0, "options": {}},
-        "fleet_size": 1,
-        "available_models": [ESCAPE],
-        "ladder": [ESCAPE],
-        "recovery": {"next": 1.0, "rung": 0, "why": ESCAPE},
-        "warnings": [ESCAPE],
-        "away": {"ollama": {"since": None, "reason": ESCAPE, "hint": ESCAPE}},
+def test_a_name_cannot_steer_the_terminal_of_who_asks_for_the_status(tmp_path: Path) -> None:
+    home, now = Home(tmp_path / "home"), time.time()
+    home.create()
+    url = "http://127.0.0.1:9"
+    FleetFile("native", url, f"file:{ESCAPE}", "", str(home.socket), now).write(home)
+    past = {"kind": "downgrade", "from": ESCAPE, "to": ESCAPE, "time": now, "why": ESCAPE}
+    away = {"since": now, "reason": ESCAPE, "hint": ESCAPE}
+    state = {
+        "current_model_index": 1,
+        "current_model": ESCAPE,
+        "timestamp": now,
+        "hold": {"until": now + 600, "step": 1, "why": ESCAPE},
+        "last_switch": past,
+        "watch": {"source_away": away},
     }
-    wanted = Wanted(row)
-    text = "\n".join(status_lines(wanted, time.time()))
-    assert "\x1b]0;" not in text
-    assert "\x07" not in text
+    home.state.write_text(json.dumps(state))
+    home.generator_file.write_text(
+        json.dumps({"heartbeat": now, "model": ESCAPE, "alphas": [{"expression": ESCAPE}]})
+    )
+    row = collect(find_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_OLLAMA_URL": url}))
+    text = unstyle("\n".join(status_lines(row, now)))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
     assert "\nforged" not in text
-
-
-class Wanted(dict[str, object]):
-    """A status of which only some keys matter here."""
-
-    def __missing__(self, key: str) -> object:
-        return None
+    assert "owned" in text
 
 
 # A configuration
@@ -262,9 +267,13 @@ def test_a_state_of_any_kind_is_told_from_a_state(text: str) -> None:
         "https://api.example.org.evil.example/",
     ],
 )
-def test_nothing_is_sent_to_an_address_that_an_answer_names(location: str) -> None:
-    with pytest.raises(BrainError):
-        Wire("https://api.example.org").absolute(location)
+def test_nothing_is_sent_to_another_server_that_an_answer_names(location: str) -> None:
+    """It is refused, or its path alone is taken, over the scheme and the port that are ours."""
+    try:
+        address = Wire("https://api.example.org").absolute(location)
+    except BrainError:
+        return
+    assert address.startswith("https://api.example.org/")
 
 
 @pytest.mark.parametrize("location", ["http://api.example.org/x", "https://api.example.org:444/x", "/x"])
