@@ -281,7 +281,7 @@ def alphas(
     elif path is not None:
         click.echo(f"{len(found)} alphas written to {path}")
     else:
-        click.echo("\n".join(alpha_lines(found, filtered=filters != Filters())))
+        show(alpha_lines(found, filtered=filters != Filters()))
 
 
 @main.command()
