@@ -145,9 +145,10 @@ class Engine:
         """Return the container's log from a stamp on, and all that comes."""
         return self._logs(name, since=to_query(since), follow=1)
 
-    def between(self, name: str, since: int, until: int) -> LogStream:
-        """Return what the log holds from one stamp to another."""
-        return self._logs(name, since=to_query(since), until=to_query(until))
+    def between(self, name: str, since: int, until: int | None) -> LogStream:
+        """Return what the log holds from one stamp to another, or (None) to its end."""
+        end = {} if until is None else {"until": to_query(until)}
+        return self._logs(name, since=to_query(since), **end)
 
     def last_stamp(self, name: str, *, terminal: bool) -> int | None:
         """Return the stamp of the last line in the log, None if it is empty."""

@@ -86,13 +86,18 @@ class Session:
         if not due and self._unverified < limit / 4:
             return []
         self._verified, self._unverified = now, 0
-        return self._read_again(self._ledger.last)
+        return self._read_again(None if quiet else self._ledger.last)
 
     def close(self) -> None:
         """Let go of the stream."""
         self.stream.close()
 
-    def _read_again(self, until: int) -> list[LogLine]:
+    def _read_again(self, until: int | None) -> list[LogLine]:
+        """Read what the log holds since the ledger's beginning, to a stamp or (None) to its end.
+
+        In a stream that has gone quiet, what stands behind the last line that came is not going to come.
+        """
+        last = self._ledger.last
         reader = StampedReader(self._ledger, self._keep, terminal=self._container.terminal)
         stream = self._engine.between(self._name, self._ledger.since, until)
         found: list[LogLine] = []
@@ -101,8 +106,8 @@ class Session:
                 found += reader.feed(content, live=True)
         finally:
             stream.close()
-        self._ledger.read_to(until)
+        self._ledger.read_to(max(last, self._ledger.last))
         if content is not None:
-            self._ledger.settle(until - MARGIN)
+            self._ledger.settle(self._ledger.last - MARGIN)
         self._reader.look_again()
         return found
