@@ -154,7 +154,8 @@ def regress(x: Matrix, y: Matrix, x_now: float, y_now: float, wanted: int) -> fl
 
 def delay(x: Matrix, d: int) -> Matrix:
     out = np.full(x.shape, NAN)
-    out[d:] = x[: len(x) - d]
+    if d < len(x):
+        out[d:] = x[: len(x) - d]
     return out
 
 

@@ -227,11 +227,11 @@ CASES: list[tuple[Call, Reference]] = [
             (call("last_diff_value", "x", d), past(lambda p, d=d: ref.last_different(p, d))),
             (
                 call("ts_delay", "x", d),
-                lambda x, _y, _g, d=d: ref.delay(x, d) if d < DAYS else np.full(x.shape, np.nan),
+                lambda x, _y, _g, d=d: ref.delay(x, d),
             ),
             (
                 call("ts_delta", "x", d),
-                lambda x, _y, _g, d=d: x - ref.delay(x, d) if d < DAYS else np.full(x.shape, np.nan),
+                lambda x, _y, _g, d=d: x - ref.delay(x, d),
             ),
         )
     ),
@@ -409,6 +409,29 @@ def test_every_operator_agrees_with_its_reference(kind: str) -> None:
         if places:
             place = places[0]
             wrong[label(tree)] = (len(places), place, values[place], np.asarray(wanted, float)[place])
+    assert not wrong
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (9, 1), (2, 2), (7, 3)])
+@pytest.mark.parametrize("kind", ["normal", "missing", "equal"])
+def test_the_smallest_panels(shape: tuple[int, int], kind: str) -> None:
+    rng = np.random.default_rng(sum(shape))
+    fields = {name: rng.normal(size=shape) for name in "xy"}
+    for values in fields.values():
+        if kind == "missing":
+            values[rng.random(shape) < 0.6] = np.nan
+            values[-1] = np.nan
+        elif kind == "equal":
+            values[:] = 0.1
+    panel = make_panel(**fields)
+    found = Engine(panel, threads=2).values([tree for tree, _ in CASES])
+    wrong = {}
+    for (tree, reference), values in zip(CASES, found, strict=True):
+        with np.errstate(all="ignore"):
+            wanted = reference(fields["x"], fields["y"], panel.groups["sector"])
+        places = differences(values, wanted, 1e-9)
+        if places:
+            wrong[label(tree)] = (places[0], values[places[0]], np.asarray(wanted, float)[places[0]])
     assert not wrong
 
 
