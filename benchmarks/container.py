@@ -34,9 +34,10 @@ startsecs=1
 
 
 def sizes(images: Images) -> Report:
+    built = (("model-fleet", images.full(), 650), ("model-fleet:slim", images.slim(), 120))
     base = images.size(BASE)
     rows = [["base (Debian with Python)", f"{base / MEGABYTE:.0f}", "", ""]]
-    for name, tag, aim in (("model-fleet", images.full(), 650), ("model-fleet:slim", images.slim(), 120)):
+    for name, tag, aim in built:
         size = images.size(tag)
         rows.append([name, f"{size / MEGABYTE:.0f}", f"{(size - base) / MEGABYTE:.0f}", f"≤ {aim}"])
     return Report("Images", ["image", "MB", "over the base, MB", "aim"], rows)
