@@ -12,7 +12,7 @@ import pytest
 
 from fleet.errors import SupervisorError
 from fleet.home import ROOT
-from tests.fleet_process import FleetProcess, eventually, running_fleet
+from tests.fleet_process import MEMORY_FAILURE, FleetProcess, eventually, running_fleet
 
 # The gap between failures is shortened, and the stand-in has room for every model: no failure but the test's.
 SETTINGS = {
@@ -52,7 +52,7 @@ def test_three_failures_move_the_generator_to_the_next_model(fleet: FleetProcess
 
 
 def test_three_failures_within_one_gap_count_once(fleet: FleetProcess) -> None:
-    fleet.fail(3)
+    fleet.write("\n".join([MEMORY_FAILURE] * 3))
     eventually(lambda: fleet.status()["vram_error_count"] == 1)
     assert fleet.state.current_model_index == 0
 
