@@ -28,6 +28,11 @@ from state.store import read_state
 LIMIT = 55.0
 ALPHAS_WANTED = 3
 DOWNGRADES_WANTED = 2
+_BEST = 3
+_INTRODUCTION = (
+    "A demonstration: four models, and a GPU on which only the two small ones find room.\n"
+    "Watch the first one fail, the fleet move down until a model fits, and its alphas come.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,9 @@ def end_fleet(child: "subprocess.Popen[bytes]") -> None:
         child.wait()
 
 
-def summary(result: Result, seconds: float) -> list[str]:
+def summary(result: Result, seconds: float, home: Home) -> list[str]:
     """Return the one screen that sums the run up."""
-    best = max(result.alphas, key=lambda alpha: alpha.sharpe or 0.0, default=None)
+    best = sorted(result.alphas, key=lambda alpha: alpha.sharpe or 0.0, reverse=True)[:_BEST]
     path = [str(result.downgrades[0].fields["from"])] if result.downgrades else []
     path += [str(event.fields["to"]) for event in result.downgrades]
     lines = [
@@ -106,12 +111,18 @@ def summary(result: Result, seconds: float) -> list[str]:
         f"  serving now           {result.model or 'nothing'}",
         f"  alphas since then     {len(result.alphas)}"
         + (" (random expressions of the stand-in, on a synthetic panel)" if result.alphas else ""),
+        *(
+            f"  {'the best of them' if not place else '':<21} Sharpe {alpha.sharpe:+.2f}  {plain_text(alpha.expression)}"
+            for place, alpha in enumerate(best)
+        ),
     ]
-    if best is not None:
-        expression = plain_text(best.expression)
-        lines.append(f"  best of them          Sharpe {best.sharpe:+.2f}  {expression}")
-    verdict = "All of it worked." if result.complete else "Not everything happened; see the logs in the home."
-    return [*lines, click.style(verdict, fg="green" if result.complete else "red")]
+    if not result.complete:
+        return [*lines, click.style(f"Not everything happened; see the logs in {home.log}.", fg="red")]
+    return [
+        *lines,
+        click.style("All of it worked.", fg="green"),
+        "Next: `make run` runs a fleet until Ctrl-C; look in with `python3 fleet_cli.py status` or `watch`.",
+    ]
 
 
 def main() -> int:
@@ -127,6 +138,7 @@ def main() -> int:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
     environ = {**kept, "FLEET_HOME": str(home.path), "FLEET_PROFILE": "embedded"}
     append_output()
+    click.echo(_INTRODUCTION)
     started = time.monotonic()
     child = subprocess.Popen([sys.executable, "-m", "fleet"], cwd=ROOT, env=environ)
     try:
@@ -135,7 +147,7 @@ def main() -> int:
         end_fleet(child)
         return 130
     end_fleet(child)
-    click.echo("\n".join(summary(result, time.monotonic() - started)))
+    click.echo("\n".join(summary(result, time.monotonic() - started, home)))
     return 0 if result.complete else 1
 
 
