@@ -182,8 +182,8 @@ _REPORT = (
     "valid",
     "alphas",
     "kept",
-    "mean",
-    "best Sharpe",
+    "mean Sharpe",
+    "best",
 )
 
 

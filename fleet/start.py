@@ -100,11 +100,11 @@ def _already_runs(home: Home) -> FleetError:
     )
 
 
-def hold_home(home: Home) -> None:
+def hold_home(home: Home) -> int:
     """Take the home for this process and the supervisord that it becomes; raise FleetError if it is taken.
 
-    The lock goes with the last of them, however it ends, and no program of supervisord's inherits it. It also
-    holds where a supervisord is frozen, or two start at the same moment.
+    Return the descriptor of the lock, which goes with the last of them, however it ends; no program of
+    supervisord's inherits it. It also holds where a supervisord is frozen, or two start at the same moment.
     """
     descriptor = os.open(home.run / "supervisord.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -113,6 +113,7 @@ def hold_home(home: Home) -> None:
         os.close(descriptor)
         raise _already_runs(home) from None
     os.set_inheritable(descriptor, True)  # noqa: FBT003  # as the standard library has it
+    return descriptor
 
 
 def prepare(ready: Plan, environ: Mapping[str, str], now: float) -> dict[str, str]:
