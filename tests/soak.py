@@ -120,7 +120,7 @@ class Soak:
     def _print_failures(self) -> None:
         """Write a failure line every while, each with a millisecond of its own that is surely one incident."""
         chance = random.Random(self._random.random())
-        while not self._stopping.wait(chance.uniform(0.1, 0.6)):
+        while not self._stopping.wait(chance.uniform(0.2, 1.6)):
             moment = int(time.time() * 1000)
             with self._log.open("a") as log:
                 log.write(stamped_failure(moment / 1000) + "\n")
