@@ -4,7 +4,6 @@ import functools
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -86,9 +85,15 @@ def show(lines: list[str]) -> None:
     if sys.stdout.isatty():
         from cli.render import folded  # noqa: PLC0415
 
-        width = shutil.get_terminal_size().columns
+        width = _width()
         lines = [folded(line, width) for line in lines]
     click.echo("\n".join(lines))
+
+
+def _width() -> int:
+    from shutil import get_terminal_size  # noqa: PLC0415  # only where a person looks
+
+    return get_terminal_size().columns
 
 
 def pull_bar() -> Callable[[Any], None] | None:
@@ -108,5 +113,5 @@ def pull_bar() -> Callable[[Any], None] | None:
 
 def _redraw(line: str) -> None:
     """Put a line in the place of the last one; not by click, which takes its codes for colours."""
-    sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+    sys.stderr.write(f"\r\x1b[K{line[: _width() - 1]}")
     sys.stderr.flush()

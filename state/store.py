@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -249,4 +248,6 @@ def _link(path: Path, other: Path) -> None:
     try:
         os.link(path, other)
     except OSError:
-        shutil.copyfile(path, other)
+        from shutil import copyfile  # noqa: PLC0415  # readers of the state never pay for it
+
+        copyfile(path, other)

@@ -1,0 +1,289 @@
+"""The commands of `fleet_cli.py`: parse, call, show, exit code; each imports what it needs, so that `status` starts fast.
+
+They stand here and not in `fleet_cli.py`, since Python compiles the program that it is given at each start.
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
+from cli.fleet import Fleet
+from fleet.errors import FleetError
+
+SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
+SOURCES = ("brain", "panel", "synthetic", "stand-in")
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", metavar="FILE", help="The configuration file; else that of the last start.")
+@click.option("--debug", is_flag=True, help="Show the whole log of a command, and where an error happened.")
+@click.pass_context
+def main(ctx: click.Context, config: str | None, debug: bool) -> None:
+    """Look into a fleet and take it over.
+
+    The fleet is the one in FLEET_HOME, by default `var` beside this program. Exit codes: 0 done; 1 it could not
+    be done; 2 usage or configuration, or no fleet here; 3 saved, and takes effect when supervisord runs again.
+
+    Shell completion: eval "$(_FLEET_CLI_PY_COMPLETE=bash_source fleet_cli.py)" for a fleet_cli.py on the PATH.
+    """
+    ctx.obj = config
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+    if debug:
+        from fleet.logs import configure_command
+
+        configure_command(debug=True)
+
+
+@main.command()
+@fleet_command
+def status(fleet: Fleet, as_json: bool) -> None:
+    """Show what the fleet is doing."""
+    from cli.status import collect
+
+    row = collect(fleet)
+    if as_json:
+        print_json(row)
+        return
+    from cli.render import status_lines
+
+    show(status_lines(row, time.time()))
+
+
+@main.command()
+@click.option(
+    "--interval", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds between views."
+)
+@click.option(
+    "-n", "--count", type=click.IntRange(1), help="How many views; else until Ctrl-C, one into a pipe."
+)
+@fleet_command
+def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> None:
+    """Show status and events live; into a pipe one view, or one line of JSON, for each --count."""
+    from cli.watch import redraw, view
+
+    try:
+        if sys.stdout.isatty() and not as_json:
+            redraw(fleet, interval=interval, count=count, colour=not os.environ.get("NO_COLOR"))
+            return
+        for number in range(count or 1):
+            if number:
+                time.sleep(interval)
+            if as_json:
+                from cli.status import collect
+
+                print_json(collect(fleet), indent=None)
+            else:
+                click.echo("\n".join(view(fleet)))
+    except KeyboardInterrupt:
+        pass
+
+
+def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
+    from fleet.facts import Command
+    from fleet.model import SwitchKind
+
+    _outcome(_operator(fleet).switch(Command(SwitchKind(kind)), wait=wait), as_json=as_json)
+
+
+def _operator(fleet: Fleet) -> Any:
+    from cli.switching import Operator
+    from fleet.logs import configure_command
+
+    if not click.get_current_context().find_root().params["debug"]:
+        configure_command()
+    return Operator(fleet, bar=pull_bar())
+
+
+def _outcome(outcome: Any, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        click.echo(f"{outcome.model} (rung {outcome.index}): {outcome.sentence}")
+    if outcome.saved:
+        click.get_current_context().exit(EXIT_SAVED)
+
+
+_WAIT = click.option("--wait", is_flag=True, help="Wait until the new model has answered once.")
+
+
+@main.command()
+@_WAIT
+@fleet_command
+def reset(fleet: Fleet, wait: bool, as_json: bool) -> None:
+    """Go to the top of the ladder; clears the count, pin and ceiling."""
+    _switch(fleet, "reset", wait=wait, as_json=as_json)
+
+
+@main.command()
+@_WAIT
+@fleet_command
+def downgrade(fleet: Fleet, wait: bool, as_json: bool) -> None:
+    """Go one rung down, to a smaller model."""
+    _switch(fleet, "downgrade", wait=wait, as_json=as_json)
+
+
+@main.command()
+@_WAIT
+@fleet_command
+def upgrade(fleet: Fleet, wait: bool, as_json: bool) -> None:
+    """Go one rung up, to a larger model, if it can be loaded."""
+    _switch(fleet, "upgrade", wait=wait, as_json=as_json)
+
+
+@main.command()
+@click.argument("target", metavar="MODEL|INDEX")
+@click.option("--pin", is_flag=True, help="Stay there: no automatic switches until `unpin`.")
+@_WAIT
+@fleet_command
+def use(fleet: Fleet, target: str, pin: bool, wait: bool, as_json: bool) -> None:
+    """Go to a named rung, if its model can be loaded."""
+    _outcome(_operator(fleet).use(target, pin=pin, wait=wait), as_json=as_json)
+
+
+@main.command()
+@fleet_command
+def unpin(fleet: Fleet, as_json: bool) -> None:
+    """Lift a pin and a ceiling; automatic switches go on."""
+    _outcome(_operator(fleet).unpin(), as_json=as_json)
+
+
+_SINCE = click.option(
+    "--since", metavar="TIME", help='From then on: a while ago ("2h", "7d") or a date (UTC).'
+)
+
+
+@main.command()
+@click.option("-n", "--last", type=click.IntRange(1), default=50, show_default=True, help="How many events.")
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", help="Only these, such as incident or switch."
+)
+@_SINCE
+@fleet_command
+def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, as_json: bool) -> None:
+    """Show incidents and switches, newest last."""
+    from cli.history import select
+
+    events = select(fleet.home.history, last=last, kinds=kinds, since=since, now=time.time())
+    if as_json:
+        print_json([event.row() for event in events])
+        return
+    from cli.render import history_lines
+
+    show(history_lines(events) if events else ["nothing of this has happened yet"])
+
+
+@main.command()
+@_SINCE
+@fleet_command
+def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
+    """Show what each model did: time in use, incidents, speed, memory, valid alphas, Sharpe."""
+    from cli.report import collect
+    from fleet.since import parse_since
+
+    row = collect(fleet, since=parse_since(since, time.time()) if since else 0.0)
+    if as_json:
+        print_json(row)
+        return
+    from cli.render import report_lines
+
+    click.echo("\n".join(report_lines(row)))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--explain", is_flag=True, help="Show each signal's line and the pattern that found it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a file.")
+@click.pass_obj
+def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: bool) -> None:
+    """Show what the detector makes of logs, and what the policy would have done; - is standard input."""
+    from cli.scan import scan_bar, scan_lines, scan_log, settings_for_scan
+
+    settings = settings_for_scan(config, os.environ)
+    failures = []
+    for name in files:
+        try:
+            scanned = scan_log(name, settings, scan_bar(name))
+        except FleetError as error:
+            failures.append(error)
+            continue
+        if as_json:
+            click.echo(json.dumps(scanned.report.to_json()))
+        else:
+            click.echo("\n".join(scan_lines(scanned, explain=explain)))
+    for failure in failures[:-1]:
+        click.echo(f"Error: {failure.message}\nHint: {failure.hint}", err=True)
+    if failures:
+        raise failures[-1]
+
+
+@main.command()
+@click.option("--sort", type=click.Choice(SORTS), default="fitness", show_default=True, help="Best first.")
+@click.option("--reverse", is_flag=True, help="Worst first.")
+@click.option("-n", "--limit", type=click.IntRange(1), help="At most so many; 20, and all to export.")
+@click.option("--model", help="Only those that this model wrote.")
+@click.option("--source", type=click.Choice(SOURCES), help="Only those judged on this.")
+@click.option("--kept/--not-kept", default=None, help="Only those that [generator] keep admits, or not.")
+@click.option("--contains", metavar="TEXT", help="Only those whose expression contains this.")
+@_SINCE
+@click.option("--min-fitness", type=float, help="At least this fitness.")
+@click.option("--min-sharpe", type=float, help="At least this Sharpe ratio.")
+@click.option("--max-turnover", type=float, help="At most this turnover.")
+@click.option("--export", "path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write them to FILE.csv, FILE.json or FILE.parquet.")  # fmt: skip
+@fleet_command
+def alphas(
+    fleet: Fleet,
+    *,
+    as_json: bool,
+    path: Path | None,
+    sort: str,
+    reverse: bool,
+    limit: int | None,
+    since: str | None,
+    contains: str | None,
+    **wanted: Any,
+) -> None:
+    """Show the best alphas so far, or write them to a file."""
+    from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
+    from fleet.since import parse_since
+    from generator.storage.reading import Filters
+
+    if path is not None:
+        format_of(path)
+    when = None if since is None else parse_since(since, time.time())
+    filters = Filters(text=contains, since=when, **wanted)
+    found = find_alphas(fleet, filters, sort=sort, reverse=reverse, limit=limit, export=path is not None)
+    if path is not None:
+        export(found, path)
+    if as_json:
+        print_json(alpha_rows(found))
+    elif path is not None:
+        click.echo(f"{len(found)} alphas written to {path}")
+    else:
+        show(alpha_lines(found, filtered=filters != Filters()))
+
+
+@main.command()
+@fleet_command
+def doctor(fleet: Fleet, as_json: bool) -> None:
+    """Check every part, with a hint for each fault; exit 1 if there is one."""
+    from cli.doctor import examine
+    from cli.finding import Health
+
+    findings = examine(fleet)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        from cli.render import finding_lines
+
+        show(finding_lines(findings))
+    if any(finding.health is Health.FAULT for finding in findings):
+        click.get_current_context().exit(1)
