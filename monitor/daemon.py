@@ -16,7 +16,7 @@ from fleet.events import EventKind
 from fleet.facts import Tick, VerifyEnded
 from fleet.health import beat
 from fleet.logs import fields
-from fleet.model import FleetState, Phase, Switch
+from fleet.model import FleetState, Phase
 from fleet.policy import decide
 from fleet.recovery import below_its_best
 from fleet.switching import second_chance_at
@@ -254,7 +254,8 @@ class Monitor:
             context = self._context()
             for batch in pending.batches:
                 state = self._absorbed(origin, state, batch, context)
-            return replace(state, cursors={**state.cursors, origin: pending.cursor})
+            state = replace(state, cursors={**state.cursors, origin: pending.cursor})
+            return self._expecting_unload(state)
 
         try:
             state = self._parts.store.update(change)
@@ -312,7 +313,7 @@ class Monitor:
         if switch is not None and verifies and context.now - (switch.restarted or switch.since) > limit:
             ended = VerifyEnded(switch.number, "no call was answered in time")
             state = decide(state, ended, context.now, context.rules).state
-        return decide(state, Tick(), context.now, context.rules).state
+        return self._expecting_unload(decide(state, Tick(), context.now, context.rules).state)
 
     def _act(self, state: FleetState) -> None:
         """Bring holds and switches of the state into the world, and look again when something is due."""
@@ -321,7 +322,7 @@ class Monitor:
             self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
         if state.switch is not None and state.switch.phase is not Phase.VERIFY:
             self._worker.wake()
-            self._expect_unload(state.switch, state.current_model)
+            self._unloading = state.switch.number
         reasons = (state.watch.get("loaded"), state.watch.get("hanging"))
         if reasons != self._reasons:
             self._reasons = reasons
@@ -331,11 +332,12 @@ class Monitor:
         self._knowledge.climbing = below_its_best(state)
         self._mirror_pause(state)
 
-    def _expect_unload(self, switch: Switch, model: str) -> None:
+    def _expecting_unload(self, state: FleetState) -> FleetState:
         """Tell the grouper, once a switch, that the model in memory is about to be unloaded by us."""
-        if switch.number != self._unloading:
-            self._unloading = switch.number
-            self._note_unload(model)
+        switch = state.switch
+        if switch is None or switch.phase is Phase.VERIFY or switch.number == self._unloading:
+            return state
+        return absorb_unload(state, state.current_model, self._context())
 
     def _note_unload(self, model: str) -> None:
         self._parts.store.update(lambda state: absorb_unload(state, model, self._context()))

@@ -29,7 +29,8 @@ class Teller:
 
     def __init__(self, home: Home) -> None:
         self._path = home.history
-        self._told = History(home.history).last_number()
+        self._history = History(home.history)
+        self._told = self._history.last_number()
         self._size = self._measure()
 
     def tell_new(self) -> None:
@@ -38,7 +39,8 @@ class Teller:
         if size == self._size:
             return
         self._size = size
-        for event in read_history(self._path):
+        # Only as much of its end is read as is new: a long history must not hold up a switch.
+        for event in read_history(self._path, max(self._history.last_number() - self._told, 0)):
             if event.number > self._told:
                 self._told = event.number
                 _say(event)
