@@ -54,15 +54,9 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
     return Monitor(parts, source, knowledge, detector)
 
 
-_SWITCH_INTERVAL = 0.0005
-"""A thread that comes back from a file or a socket waits so long for one that computes; Python's own 5 ms add up in a
-switch, which does that a dozen times."""
-
-
 def main() -> int:
     """Run the monitor; return its exit code."""
     configure(debug=bool(os.environ.get("FLEET_DEBUG")))
-    sys.setswitchinterval(_SWITCH_INTERVAL)
     end_with_parent()
     home = find_home(os.environ)
     if is_orphan(home, os.environ):
