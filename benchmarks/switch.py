@@ -62,19 +62,33 @@ class Taken:
     floor: list[float] = field(default_factory=list)
 
 
+MEMORY = Path("/dev/shm")
+
+
 def measure() -> list[Report]:
+    reports = [_report("A switch", _measured(None))]
+    if MEMORY.is_dir():
+        reports.append(
+            _report(
+                "A switch with its home in memory: without what the disk takes to sync", _measured(MEMORY)
+            )
+        )
+    return reports
+
+
+def _measured(place: Path | None) -> Taken:
     taken = Taken()
-    with _fleet() as (fleet, server):
+    with _fleet(place) as (fleet, server):
         for rung in range(1, SWITCHES + 1):
             _switch(fleet, server, rung, taken)
             taken.floor.append(_floor(fleet))
-    return [_report(taken)]
+    return taken
 
 
 @contextmanager
-def _fleet() -> Iterator[tuple[FleetProcess, Watched]]:
+def _fleet(place: Path | None) -> Iterator[tuple[FleetProcess, Watched]]:
     """Run a native fleet on a ladder as long as the switches are many, its Ollama a stand-in of this process."""
-    with tempfile.TemporaryDirectory(prefix="fl-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fl-", dir=place) as folder:
         log, config = Path(folder) / "ollama.log", Path(folder) / "fleet.toml"
         config.write_text("\n".join(_rung(index) for index in range(SWITCHES + 1)))
         writing = threading.Lock()
@@ -171,7 +185,7 @@ def _originals_loop() -> list[float]:
     return [phase / 100 * POLL + POLL * (NEEDED - 1) for phase in range(101)]
 
 
-def _report(taken: Taken) -> Report:
+def _report(title: str, taken: Taken) -> Report:
     over = [request - floor for request, floor in zip(taken.request, taken.floor, strict=True)]
     rows = [
         _row("decided", taken.planned),
@@ -183,7 +197,7 @@ def _report(taken: Taken) -> Report:
         _row("the original's loop (reckoned)", _originals_loop()),
     ]
     notes = f"Milliseconds from the third failure line written, over {len(taken.request)} switches, each to another model."
-    return Report("A switch", ["step", "p50", "p95", "slowest"], rows, notes)
+    return Report(title, ["step", "p50", "p95", "slowest"], rows, notes)
 
 
 def _row(name: str, seconds: list[float]) -> list[str]:

@@ -80,7 +80,7 @@ def _switch(verb: str) -> Callable[[Mapping[str, Any]], str]:
 _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.INCIDENT: _incident,
     EventKind.SWITCH_PLANNED: _switch("begins"),
-    EventKind.SWITCH_COMMITTED: _switch("restarts the generator"),
+    EventKind.SWITCH_COMMITTED: lambda f: f"{f['switch']} stands: the generator is to run on {f['to']}",
     EventKind.SWITCH_DONE: lambda f: f"{f['switch']} done: {f['to']} works ({f['result']})",
     EventKind.SWITCH_FAILED: lambda f: f"{f['switch']} to {f['to']} failed: {f['reason']}",
     EventKind.SWITCH_SUPERSEDED: lambda f: f"{f['switch']} to {f['to']} is superseded by {f['by']}",
