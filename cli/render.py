@@ -57,7 +57,8 @@ def _next_try(row: Mapping[str, Any], now: float) -> str:
     if not ahead:
         return ""
     if ahead["next"] is None:
-        return f"none: {plain_text(ahead['why'])}"
+        when = "none" if ahead["rung"] is None else "not due yet"
+        return f"{when}: {plain_text(ahead['why'])}"
     which = "" if ahead["rung"] is None else f", {plain_text(row['ladder'][ahead['rung']])}"
     return f"{_ago(ahead['next'], now)}{which} ({plain_text(ahead['why'])})"
 
