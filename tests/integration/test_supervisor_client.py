@@ -155,7 +155,7 @@ def test_a_daemon_that_is_gone_is_away() -> None:
 
 @pytest.mark.parametrize("name", ["absent.sock", "x" * 200], ids=["absent", "too long for a socket"])
 def test_a_socket_that_is_not_there_is_away(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SupervisorAwayError, match="does not (answer|run)"):
+    with pytest.raises(SupervisorAwayError, match=r"does not (answer|run)"):
         Supervisor(tmp_path / name).programs()
 
 
