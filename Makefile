@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 DEMO_HOME ?= $(CURDIR)/var-demo
+JOBS ?= 2
 COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose)
 GPU ?= $(shell if command -v nvidia-smi > /dev/null; then echo nvidia; elif [ -e /dev/kfd ]; then echo amd; else echo cpu; fi)
 FILES ?= -f docker-compose.yml $(if $(filter nvidia,$(GPU)),,-f docker-compose.$(GPU).yml)
@@ -35,8 +36,8 @@ run: setup ## Run the fleet in the foreground until Ctrl-C
 demo: setup ## Show a fleet at work, bounded, on the stand-in (under a minute)
 	@exec $(BIN)/python -m cli.demo --home "$(DEMO_HOME)"
 
-test: setup ## Run the tests
-	@$(BIN)/python -m pytest
+test: setup ## Run the tests, JOBS of them side by side
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-docker: setup ## Run the tests that need a Docker Engine, on one of their own (as root)
 	@FLEET_REQUIRE=docker,compose,haproxy $(BIN)/python -m pytest tests/docker
