@@ -39,9 +39,15 @@ def test_a_command_with_json_has_its_schema_named(name: str) -> None:
     assert rows, f"docs/cli.md names no schema for {name}"
 
 
+def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = [name for name, _ in pairs]
+    assert len(names) == len(set(names)), f"a key stands twice in {names}"
+    return dict(pairs)
+
+
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.name)
 def test_a_schema_is_one_and_is_named(path: Path) -> None:
-    Draft202012Validator.check_schema(json.loads(path.read_text()))
+    Draft202012Validator.check_schema(json.loads(path.read_text(), object_pairs_hook=_each_key_once))
     assert f"schema/{path.name}" in PAGE
 
 
