@@ -13,6 +13,10 @@ from fleet.units import parse_duration, parse_size
 T = TypeVar("T")
 
 
+class ReasonedError(ValueError):
+    """What is wrong with a value, where what is allowed does not say it all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
     """A kind of value: what it allows in words, how TOML's value is read and how text from outside is."""
@@ -25,6 +29,8 @@ class Kind(Generic[T]):
         """Return the checked value; raise ValueError(what is allowed)."""
         try:
             return self.from_toml(value)
+        except ReasonedError as error:
+            raise ValueError(f"{self.allowed} ({error})") from None
         except (ValueError, TypeError, ArithmeticError):
             raise ValueError(self.allowed) from None
 
@@ -106,6 +112,20 @@ def text(pattern: str = "", allowed: str = "text") -> Kind[str]:
         string = _typed(str, value)
         if "\n" in string or "\0" in string or (shape is not None and shape.fullmatch(string) is None):
             raise ValueError
+        return string
+
+    return Kind(allowed, read)
+
+
+def rule(check: Callable[[str], object], allowed: str) -> Kind[str]:
+    """Return the kind of texts that `check` takes; the ValueError that it raises for others says why."""
+
+    def read(value: object) -> str:
+        string = _typed(str, value)
+        try:
+            check(string)
+        except ValueError as error:
+            raise ReasonedError(str(error)) from None
         return string
 
     return Kind(allowed, read)

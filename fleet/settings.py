@@ -6,13 +6,16 @@ to this file.
 
 from dataclasses import dataclass, field
 
-from fleet.keys import choice, duration, flag, key, number, text, whole, words
+from fleet.keep import NAMES, parse_keep
+from fleet.keys import choice, duration, flag, key, number, rule, text, whole, words
 from fleet.ladder import Ladder, Rung
 from fleet.units import Seconds, parse_size
 from fleet.user_patterns import UserPattern
 
 CAUSES = ("allocation", "runner_died", "not_recovered")
 _URL = r"(https?://[^\s@]+(:\d+)?/?)?"
+_DATABASE = r"([A-Za-z]\w*(\+\w+)?://.*)?"
+_KEEP = f'comparisons of {", ".join(NAMES)} with numbers, such as "fitness > 0.5 and turnover < 0.7"'
 _LOG = r"((docker|journal):[A-Za-z0-9][A-Za-z0-9_.@-]*|file:.+)?"
 
 SEED_LADDER = Ladder(
@@ -75,8 +78,8 @@ class GeneratorSettings:
     batch_size: int = key(2, whole(1, 100))
     max_concurrent: int = key(2, whole(1, 32))
     evaluator: str = key("auto", choice("auto", "local", "brain", "screen"))
-    keep: str = key("fitness > 0.5", text(allowed='a comparison such as "fitness > 0.5 and turnover < 0.7"'))
-    database: str = key("", text(allowed="an SQLAlchemy URL"), secret=True)
+    keep: str = key("fitness > 0.5", rule(parse_keep, _KEEP))
+    database: str = key("", text(_DATABASE, "an SQLAlchemy URL such as sqlite:///FILE"), secret=True)
     keep_calls: Seconds = key("7d", duration())
 
 

@@ -13,12 +13,12 @@ import click
 from fleet.config import find_config, load_settings
 from fleet.errors import FleetError
 from fleet.home import ROOT
+from fleet.keep import COUNTS, METRICS
 from fleet.settings import PanelSettings
 from generator.catalogue import load_catalogue
 from generator.evaluators.local import backtest_settings, open_panel, panel_fields
 from generator.expressions import error_row, error_sentence, expressions_of
 from generator.language import ExpressionError, Node, read
-from generator.records import COUNTS, METRICS
 from generator.scope import with_fields
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fleet.errors import GeneratorError
+from fleet.keep import KeepRule
 from fleet.units import Seconds
 from generator.evaluators.base import Evaluator, Fault, Remembering, Result
 from generator.hopeful import HopefulFile
 from generator.intake import Patient, StoppingError
-from generator.keep import KeepRule
 from generator.records import Candidate, Evaluated, Performance, Ruleset
 from generator.shared import Shared
 from generator.turning import opposite, turned_candidate

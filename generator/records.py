@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from fleet.keep import COUNTS, METRICS
 from generator.language.tree import Node
-
-METRICS = ("sharpe", "turnover", "fitness", "returns", "drawdown", "margin")
-COUNTS = ("long_count", "short_count", "days")
 
 
 class Source(StrEnum):

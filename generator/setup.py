@@ -6,13 +6,13 @@ from pathlib import Path
 
 from fleet.config import find_config, load_settings
 from fleet.home import ROOT, FleetFile, Home, find_home, read_fleet_file
+from fleet.keep import KeepRule, parse_keep
 from fleet.settings import Settings
 from generator.assignment import Assignment, find_url, read_assignment
 from generator.catalogue import load_catalogue
 from generator.evaluators.choice import Plan, plan_evaluator
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import ScreenPlan
-from generator.keep import KeepRule, parse_keep
 from generator.launcher import assignment as chosen_assignment
 from generator.scope import Scope
 

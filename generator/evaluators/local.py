@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.errors import GeneratorError
 from fleet.home import find_home
+from fleet.keep import COUNTS, METRICS
 from fleet.logs import fields, tell
 from fleet.settings import PanelSettings
 from fleet.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.evaluators.base import Fault, Result
 from generator.language import ExpressionError, Node, parse, show
-from generator.records import COUNTS, METRICS, Candidate, Performance, Ruleset, Source
+from generator.records import Candidate, Performance, Ruleset, Source
 from generator.scope import with_fields
 
 if TYPE_CHECKING:

@@ -17,10 +17,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from fleet.errors import ConfigError, GeneratorError
+from fleet.keep import COUNTS, METRICS
 from fleet.units import MEGABYTE, Bytes
 from generator.records import (
-    COUNTS,
-    METRICS,
     CallRecord,
     Candidate,
     Evaluated,

@@ -20,13 +20,13 @@ from cli.status import collect
 from fleet.config import load_settings
 from fleet.errors import ConfigError
 from fleet.home import ROOT, FleetFile, Home
+from fleet.keep import parse_keep
 from fleet.logs import plain_text, show_fields
 from generator.brain.answers import Answer, messages, retry_after
 from generator.brain.credentials import Credentials
 from generator.brain.errors import BrainError
 from generator.brain.wire import Wire
 from generator.catalogue import load_catalogue
-from generator.keep import parse_keep
 from generator.language.errors import ExpressionError
 from generator.language.limits import MAX_DEPTH
 from generator.language.reply import MAX_EXPRESSIONS, decode_reply
@@ -237,7 +237,7 @@ def test_an_address_or_a_name_of_another_kind_is_refused(key: str, value: str) -
     ],
 )
 def test_the_rule_of_what_is_kept_is_no_program(rule: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ValueError, match=r"comparison|metric|expected|longer|nested|end"):
         parse_keep(rule)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fleet.errors import GeneratorError
+from fleet.keep import parse_keep
 from generator.catalogue import Kind, load_catalogue
 from generator.evaluation import Evaluation
 from generator.evaluators.base import Fault, Result
 from generator.hopeful import HopefulFile
 from generator.intake import Intake, Patient
-from generator.keep import parse_keep
 from generator.narrator import Narrator
 from generator.records import CallRecord, Candidate, Performance, Ruleset, Source
 from generator.scope import Scope

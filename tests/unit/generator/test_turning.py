@@ -1,7 +1,7 @@
 import pytest
 
+from fleet.keep import parse_keep
 from generator.catalogue import load_catalogue
-from generator.keep import parse_keep
 from generator.language import parse, read
 from generator.records import Candidate, Performance
 from generator.turning import opposite, turned_candidate

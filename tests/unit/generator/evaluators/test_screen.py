@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fleet.home import Home
+from fleet.keep import parse_keep
 from fleet.settings import BrainSettings, PanelSettings
 from generator.brain.credentials import CredentialSource
 from generator.brain.rules import simulation_settings
@@ -21,7 +22,6 @@ from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion, ScreenPlan
 from generator.hopeful import HopefulFile
 from generator.intake import Patient
-from generator.keep import parse_keep
 from generator.narrator import Narrator
 from generator.records import CallRecord, Candidate, Performance, Source
 from generator.scope import Scope

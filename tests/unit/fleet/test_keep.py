@@ -1,7 +1,8 @@
+import re
+
 import pytest
 
-from fleet.errors import ConfigError
-from generator.keep import parse_keep
+from fleet.keep import parse_keep
 
 FIGURES = {"fitness": 0.6, "sharpe": 1.3, "turnover": 0.3, "returns": -0.1, "margin": None, "days": 500}
 
@@ -52,7 +53,5 @@ def test_a_rule_holds_for_figures(rule: str, *, holds: bool) -> None:
     ],
 )
 def test_what_is_no_rule_is_refused_with_the_reason(rule: str, reason: str) -> None:
-    with pytest.raises(ConfigError, match="is no rule") as caught:
+    with pytest.raises(ValueError, match=re.escape(reason)):
         parse_keep(rule)
-    assert reason in caught.value.message
-    assert "fitness" in caught.value.hint
