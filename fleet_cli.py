@@ -23,6 +23,8 @@ except ModuleNotFoundError as error:
     if _VENV.exists() and Path(sys.prefix).resolve() != _VENV.parent.parent:
         os.execv(_VENV, [str(_VENV), *sys.argv])  # noqa: S606  # the same program, by the right interpreter
     sys.exit("The packages of Model Fleet are not installed here; run `make setup` first.")
+except KeyboardInterrupt:
+    sys.exit("Aborted!")
 
 if __name__ == "__main__":
     main(prog_name="fleet_cli.py")

@@ -83,7 +83,7 @@ def _finite(value: object) -> object:
 def show(lines: list[str]) -> None:
     """Print lines, folded to the terminal's width where a person looks."""
     if sys.stdout.isatty():
-        from cli.render import folded  # noqa: PLC0415
+        from cli.render import folded  # noqa: PLC0415  # only where a person looks
 
         width = _width()
         lines = [folded(line, width) for line in lines]

@@ -70,9 +70,12 @@ def _state(fleet: Fleet) -> Iterator[Finding]:
 
 def _supervisord(fleet: Fleet) -> Iterator[Finding]:
     for program in fleet.supervisor(timeout=1.0).programs():
-        sound = program.state is ProgramState.RUNNING
-        hint = "" if sound else f"supervisorctl tail {program.name}; supervisorctl start {program.name}"
-        health = Health.SOUND if sound else Health.FAULT
+        health, hint = Health.SOUND, ""
+        if program.state is ProgramState.STARTING:
+            health, hint = Health.WARNING, "It runs in a second, or supervisord tries again; ask once more."
+        elif program.state is not ProgramState.RUNNING:
+            health = Health.FAULT
+            hint = f"supervisorctl tail {program.name}; supervisorctl start {program.name}"
         yield Finding("supervisord", health, f"{program.name} is {program.state.name}", hint)
 
 

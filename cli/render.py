@@ -152,7 +152,7 @@ def _last_switch(switch: Mapping[str, Any] | None, now: float) -> str:
 def _chosen(row: Mapping[str, Any]) -> str:
     if row["pinned"]:
         return "pinned by hand; `unpin` lets automatic switches go on"
-    if row["ceiling"] is not None:
+    if row["ceiling"]:
         return f"climbing back stops at rung {row['ceiling']}; `reset`, `upgrade` or `unpin` lift that"
     return ""
 

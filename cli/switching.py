@@ -13,6 +13,7 @@ from fleet.ladder import Ladder, Rung, same_model
 from fleet.model import FleetState, Phase, SwitchKind
 from fleet.policy import decide
 from fleet.units import Seconds, show_duration
+from monitor.pause import resume
 from monitor.pulling import ProgressBar
 from monitor.room import models_folder, room_in
 from monitor.switcher import Parts, Switcher
@@ -107,16 +108,18 @@ class Operator:
         )
 
     def _carried_out(self, before: FleetState, asked: FleetState, *, wait: bool) -> Outcome:
-        if asked.switch is None:
-            return self._outcome(asked, "nothing had to be restarted")
-        number = asked.switch.number
         try:
             self._supervisor.programs()
-            after = self._switcher.carry_out()
+            after = asked if asked.switch is None else self._switcher.carry_out()
         except SupervisorAwayError:
             after = self._commit_without(asked)
             sentence = "saved; supervisord does not run, it takes effect when it does"
             return replace(self._outcome(after, sentence), saved=True)
+        if asked.switch is None:
+            if before.hold is not None and before.hold.active(time.time()):
+                resume(self._fleet.home)  # at once, and not only when the monitor looks next
+            return self._outcome(after, "nothing had to be restarted")
+        number = asked.switch.number
         self._raise_if_failed(number)
         if after.switches == before.switches:
             raise SwitchError("another switch came first", hint="See `history`.")
@@ -138,7 +141,8 @@ class Operator:
 
     def _wait(self, number: int) -> FleetState:
         """Wait until the switch has ended, which the monitor sees; as long as a first token may take."""
-        end = time.monotonic() + self._fleet.settings.ollama.first_token_timeout + 60.0
+        patience = self._fleet.settings.ollama.first_token_timeout + 60.0
+        end = time.monotonic() + patience
         while time.monotonic() < end:
             state = self._store.read()
             if state.switch is None or state.switch.number != number:
@@ -146,7 +150,7 @@ class Operator:
                 return state
             time.sleep(_POLL)
         raise SwitchError(
-            f"no first answer within {show_duration(end - time.monotonic())}",
+            f"no first answer within {show_duration(patience)}",
             hint="The switch stands; does the monitor run? See `status`.",
         )
 

@@ -26,7 +26,7 @@ def main() -> int:
     except FleetError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201  # the program's own voice
         if error.hint:
-            print(f"Hint: {error.hint}", file=sys.stderr)  # noqa: T201
+            print(f"Hint: {error.hint}", file=sys.stderr)  # noqa: T201  # and its help
         return error.exit_code
     return 0
 

@@ -151,7 +151,7 @@ def _set_standin_aside(home: Home, now: float) -> None:
     for name in _RUNTIME:
         if (home.path / name).exists():
             (home.path / name).rename(aside / Path(name).name)
-    print(f"The stand-in's files of this home were set aside in {aside}.", file=sys.stderr)  # noqa: T201
+    print(f"The stand-in's files of this home were set aside in {aside}.", file=sys.stderr)  # noqa: T201  # a start speaks
 
 
 def _free_port() -> int:

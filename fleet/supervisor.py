@@ -92,7 +92,7 @@ class Supervisor:
 
         The answer may take as long as the program's `stopwaitsecs`, so that this call waits longer.
         """
-        self._call("stopProcess", name, True, accept=Fault.NOT_RUNNING, timeout=30.0)  # noqa: FBT003
+        self._call("stopProcess", name, True, accept=Fault.NOT_RUNNING, timeout=30.0)  # noqa: FBT003  # XML-RPC is positional
 
     def signal(self, name: str, signal: str) -> None:
         """Send a program a signal such as "TERM"; one that does not run is fine."""

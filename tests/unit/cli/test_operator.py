@@ -1,0 +1,59 @@
+"""What an operator is told where nothing has to be restarted, and where nobody could restart it."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.fleet import Fleet
+from cli.switching import Operator
+from fleet.facts import Command
+from fleet.home import Home
+from fleet.model import SwitchKind
+from fleet.settings import SEED_LADDER, Settings
+from fleet.supervisor import ProgramInfo
+from monitor.pause import pause
+from state.codec import default_state, encode_state
+from state.store import read_state
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    """Return a fleet at the top of its ladder with one error counted; no supervisord runs."""
+    home = Home(tmp_path / "home")
+    home.create()
+    now = time.time()
+    state = default_state(SEED_LADDER, now)
+    row = {**json.loads(encode_state(state, now)), "vram_error_count": 1}
+    row["incidents"] = [{"time": now, "cause": "allocation", "id": "1"}]
+    home.state.write_text(json.dumps(row))
+    return Fleet(home, Settings(), None)
+
+
+@pytest.mark.parametrize("command", [Command(SwitchKind.RESET), Command(SwitchKind.USE, 0)])
+def test_with_supervisord_away_a_choice_of_the_same_rung_is_saved_too(fleet: Fleet, command: Command) -> None:
+    outcome = Operator(fleet).switch(command, wait=False)
+    assert outcome.saved
+    assert "supervisord does not run" in outcome.sentence
+    state = read_state(fleet.home)
+    assert state is not None
+    assert (state.current_model_index, state.vram_error_count, state.incidents) == (0, 0, ())
+
+
+def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    state = read_state(fleet.home)
+    assert state is not None
+    row = json.loads(encode_state(state, now)) | {"hold": {"until": now + 900, "step": 3, "why": "all fail"}}
+    fleet.home.state.write_text(json.dumps(row))
+    pause(fleet.home, since=now, until=now + 900, why="all fail")
+    monkeypatch.setattr("fleet.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+    outcome = Operator(fleet).switch(Command(SwitchKind.RESET), wait=False)
+    assert not outcome.saved
+    state = read_state(fleet.home)
+    assert state is not None
+    assert state.hold is None
+    assert not fleet.home.pause_file.exists()
