@@ -9,7 +9,7 @@ from pathlib import Path
 from fleet.config import find_config, load_settings
 from fleet.errors import NoFleetError
 from fleet.home import FleetFile, Home, find_home, read_fleet_file, read_json
-from fleet.ollama import DEFAULT_URL, Ollama, ollama_url
+from fleet.ollama import Ollama, client_url
 from fleet.rules import Rules
 from fleet.settings import Settings
 from fleet.supervisor import Supervisor
@@ -29,9 +29,7 @@ class Fleet:
         """Return its Ollama's address."""
         if self.started is not None and self.started.ollama_url:
             return self.started.ollama_url
-        if self.settings.ollama.url:
-            return ollama_url(self.settings.ollama.url)
-        return ollama_url(os.environ["OLLAMA_HOST"]) if os.environ.get("OLLAMA_HOST") else DEFAULT_URL
+        return client_url(self.settings.ollama.url, os.environ)
 
     @property
     def log_source(self) -> str:

@@ -36,7 +36,7 @@ def collect(fleet: Fleet) -> dict[str, Any]:
     )
     rung = fleet.settings.ladder[state.current_model_index]
     ollama = seen["ollama"] or {}
-    generator = seen["generator"]
+    generator, ahead = seen["generator"], outlook(state, fleet.rules)
     return {
         "current_model": {
             "name": rung.model,
@@ -61,9 +61,9 @@ def collect(fleet: Fleet) -> dict[str, Any]:
         "switches": state.switches,
         "switch": _switch(state.switch),
         "last_switch": _switch(state.last_switch),
-        "recovery": asdict(outlook(state, fleet.rules)),
+        "recovery": asdict(ahead),
         "warnings": [_needy(fleet.rules, index) for index in _needy_rungs(fleet.rules)],
-        "next_probe": state.recovery.next if state.current_model_index > (state.ceiling or 0) else None,
+        "next_probe": ahead.next,
         "hold": asdict(state.hold) if state.hold and state.hold.active(now()) else None,
         "pinned": state.pinned,
         "ceiling": state.ceiling,

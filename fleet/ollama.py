@@ -100,12 +100,18 @@ def ollama_url(host: str) -> str:
     if not separator:
         scheme, rest = "http", text
     address, _, path = rest.partition("/")
+    address = address.rpartition("@")[2]  # no Ollama asks for a user, and a password is nobody's to read
     name, port = _host_and_port(address)
     if name in {"", "0.0.0.0", "::", "*"}:  # noqa: S104  # read as a bind address, never bound
         name = "127.0.0.1"
     default = {"http": 80, "https": 443}.get(scheme, 11434) if separator else 11434
     shown = f"[{name}]" if ":" in name else name
     return f"{scheme}://{shown}:{port or default}" + (f"/{path.rstrip('/')}" if path.strip("/") else "")
+
+
+def client_url(configured: str, environ: Mapping[str, str]) -> str:
+    """Return where Ollama is: the configured address, else what `OLLAMA_HOST` means, else the default."""
+    return ollama_url(configured or environ.get("OLLAMA_HOST", ""))
 
 
 def _host_and_port(address: str) -> tuple[str, int | None]:

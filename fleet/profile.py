@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fleet.errors import ConfigError
-from fleet.ollama import DEFAULT_URL, ollama_url
+from fleet.ollama import client_url
 from fleet.settings import OllamaSettings
 
 CONTAINER = "naive-ollma-gpu"
@@ -56,13 +56,7 @@ def choose(
             )
         return Choice(profile, "", "", why)
     log = ollama.log or (f"docker:{CONTAINER}" if profile == "docker" else probes.native_log())
-    return Choice(profile, _url(environ, ollama), log, why)
-
-
-def _url(environ: Mapping[str, str], ollama: OllamaSettings) -> str:
-    if ollama.url:
-        return ollama_url(ollama.url)
-    return ollama_url(environ["OLLAMA_HOST"]) if environ.get("OLLAMA_HOST", "").strip() else DEFAULT_URL
+    return Choice(profile, client_url(ollama.url, environ), log, why)
 
 
 def _profile(
@@ -83,7 +77,7 @@ def _profile(
         return belongs_to, "what this home has been so far"
     if probes.container(CONTAINER):
         return "docker", f"the container {CONTAINER} is here"
-    url = _url(environ, ollama)
+    url = client_url(ollama.url, environ)
     if probes.ollama(url):
         return "native", f"Ollama answers at {url}"
     return "embedded", f"no container {CONTAINER} and no Ollama at {url}"

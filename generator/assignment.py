@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.errors import ConfigError
 from fleet.home import FleetFile
-from fleet.ollama import DEFAULT_URL, ollama_url
+from fleet.ollama import client_url
 from fleet.settings import Settings
 
 
@@ -44,7 +44,4 @@ def find_url(started: FleetFile | None, settings: Settings, environ: Mapping[str
     """Return Ollama's address: the running fleet's, else the settings', `OLLAMA_HOST`'s or its own."""
     if started is not None and started.ollama_url:
         return started.ollama_url
-    if settings.ollama.url:
-        return settings.ollama.url
-    host = environ.get("OLLAMA_HOST", "")
-    return ollama_url(host) if host else DEFAULT_URL
+    return client_url(settings.ollama.url, environ)

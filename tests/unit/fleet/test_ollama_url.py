@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.ollama import ollama_url
+from fleet.ollama import client_url, ollama_url
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,22 @@ from fleet.ollama import ollama_url
         (' "gpu-box:80" ', "http://gpu-box:80"),
         ("gpu-box:99999", "http://gpu-box:11434"),
         ("gpu-box:x", "http://gpu-box:11434"),
+        ("http://user:secret@gpu-box:80", "http://gpu-box:80"),
     ],
 )
 def test_every_form_of_the_host_is_an_address(host: str, url: str) -> None:
     assert ollama_url(host) == url
+
+
+@pytest.mark.parametrize(
+    ("configured", "host", "url"),
+    [
+        ("http://one:1", "two:2", "http://one:1"),
+        ("", "two:2", "http://two:2"),
+        ("", "  ", "http://127.0.0.1:11434"),
+        ("", None, "http://127.0.0.1:11434"),
+    ],
+)
+def test_what_is_configured_wins_over_the_host(configured: str, host: str | None, url: str) -> None:
+    environ = {} if host is None else {"OLLAMA_HOST": host}
+    assert client_url(configured, environ) == url
