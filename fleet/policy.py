@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
-from fleet import recovery, switching
+from fleet import by_hand, fetches, recovery, switching
 from fleet.counting import enough, recount, why_not, with_call, with_incident
-from fleet.errors import SwitchError
 from fleet.events import EventKind
 from fleet.facts import (
     CallEnded,
@@ -30,7 +29,7 @@ from fleet.facts import (
     Unpin,
     VerifyEnded,
 )
-from fleet.ladder import Rung, same_model
+from fleet.ladder import Rung
 from fleet.model import HOLD_STEPS, FleetState, Hold, Phase, Switch, SwitchKind
 from fleet.rules import Rules
 from fleet.stepping import no_later
@@ -64,13 +63,13 @@ def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetStat
         case Tick():
             return _tick(state, now, rules)
         case Command():
-            return _command(state, fact, now, rules)
+            return by_hand.asked(state, fact, now, rules)
         case Unpin():
-            return _unpin(state, now)
+            return by_hand.unpin(state, now)
         case ModelHere() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
             return _step(state, fact, now, rules)
         case Fetching() | Fetched() | FetchFailed():
-            return _fetch(state, fact, now, rules)
+            return fetches.told(state, fact, now, rules)
         case _:
             assert_never(fact)
 
@@ -279,69 +278,6 @@ def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
     )
 
 
-def _command(state: FleetState, command: Command, now: float, rules: Rules) -> FleetState:
-    target = _target(state, command, rules)
-    if command.kind is SwitchKind.RESET:
-        state = replace(state, pinned=False, ceiling=None)
-    if _is_there(state, target):
-        return _stay(state, command, target, now, rules)
-    return switching.begin(
-        state,
-        target,
-        command.kind,
-        now=now,
-        why="asked for by hand",
-        by_hand=True,
-        rules=rules,
-        pin=command.pin,
-    )
-
-
-def _target(state: FleetState, command: Command, rules: Rules) -> Rung:
-    ladder, index = rules.ladder, state.current_model_index
-    match command.kind:
-        case SwitchKind.RESET:
-            return ladder[0]
-        case SwitchKind.USE if command.target is not None and 0 <= command.target <= ladder.last:
-            return ladder[command.target]
-        case SwitchKind.DOWNGRADE if (below := ladder.below(index)) is not None:
-            return below
-        case SwitchKind.UPGRADE if (above := ladder.above(index)) is not None:
-            return above
-        case SwitchKind.DOWNGRADE:
-            raise SwitchError(
-                f"{ladder[index].label} is the last rung of the ladder; there is no smaller model",
-                hint="Add one to [[ladder]] in fleet.toml, or `reset` to go back to the top.",
-            )
-        case SwitchKind.UPGRADE:
-            raise SwitchError(
-                f"{ladder[index].label} is the first rung of the ladder; there is no larger model",
-                hint="Add one to [[ladder]] in fleet.toml.",
-            )
-        case _:
-            raise SwitchError(f"there is no rung {command.target}", hint="`status` lists the ladder.")
-
-
-def _is_there(state: FleetState, target: Rung) -> bool:
-    return state.current_model_index == target.index and state.switch is None and not state.on_cpu
-
-
-def _stay(state: FleetState, command: Command, target: Rung, now: float, rules: Rules) -> FleetState:
-    """Do what a command asks on the rung that the fleet stands on already: nothing is restarted."""
-    ceiling = target.index if command.kind is SwitchKind.USE else None
-    state = replace(state, incidents=(), vram_error_count=0, ceiling=ceiling, hold=None)
-    state = recovery.postpone(state, now, rules)
-    if command.kind is SwitchKind.USE and command.pin != state.pinned:
-        state = replace(state, pinned=command.pin)
-        state = state.tell(now, EventKind.PINNED if command.pin else EventKind.UNPINNED, model=target.label)
-    return state
-
-
-def _unpin(state: FleetState, now: float) -> FleetState:
-    switch = None if state.switch is None else replace(state.switch, pin=False)
-    return replace(state, pinned=False, ceiling=None, switch=switch).tell(now, EventKind.UNPINNED)
-
-
 def _step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> FleetState:
     """Take a switch on; word of another switch than the one under way changes nothing."""
     switch = state.switch
@@ -383,35 +319,6 @@ def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float
     if enough(state, rules):
         return _hold(state, now, f"there is no smaller model to go to: {fact.reason}")
     return replace(state, incidents=(), vram_error_count=0)
-
-
-def _fetch(state: FleetState, fact: Fetching | Fetched | FetchFailed, now: float, rules: Rules) -> FleetState:
-    match fact:
-        case Fetching():
-            return state.tell(now, EventKind.PULL_STARTED, model=fact.model, why=fact.why)
-        case Fetched():
-            behind = tuple(model for model in state.behind if not same_model(model, fact.model))
-            return replace(state, behind=behind).tell(now, EventKind.PULL_DONE, model=fact.model)
-        case FetchFailed():
-            return _fetch_failed(state, fact, now, rules)
-
-
-def _fetch_failed(state: FleetState, failed: FetchFailed, now: float, rules: Rules) -> FleetState:
-    """Tell it; and where it is the fleet's own model that cannot be had, go to the next that is here."""
-    state = state.tell(now, EventKind.PULL_FAILED, model=failed.model, reason=failed.reason)
-    below = [index for index in failed.here if index > state.current_model_index]
-    idle = state.switch is None and not state.pinned and switching.left(state, now, rules) > 0
-    if not same_model(failed.model, state.current_model) or not below or not idle:
-        return state
-    return switching.begin(
-        state,
-        rules.ladder[min(below)],
-        SwitchKind.DOWNGRADE,
-        now=now,
-        why=f"{failed.model} cannot be had",
-        by_hand=False,
-        rules=rules,
-    )
 
 
 def _trial_ended(state: FleetState, switch: Switch, fact: TrialEnded, now: float, rules: Rules) -> FleetState:
