@@ -9,17 +9,15 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from fleet.errors import FleetError, StateError
-from fleet.events import EventKind
 from fleet.facts import Tick, VerifyEnded
 from fleet.health import beat
 from fleet.logs import fields
 from fleet.model import FleetState, Phase
 from fleet.policy import decide
 from fleet.recovery import below_its_best
-from fleet.switching import second_chance_at
 from fleet.units import Seconds
 from monitor.absorb import (
     Call,
@@ -34,9 +32,10 @@ from monitor.absorb import (
 from monitor.detector import Detector
 from monitor.fetching import Fetcher
 from monitor.knowledge import Knowledge
-from monitor.pause import pause, resume
+from monitor.pause import Pauses, pause_of
 from monitor.pump import Delivery, Inbox, Pump
-from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
+from monitor.sources.base import Away, Back, Batch, LogSource
+from monitor.streams import Pending, Stream, source_noted
 from monitor.switcher import Parts, Switcher
 from monitor.telling import Teller
 from monitor.vram import VramWatch
@@ -55,28 +54,6 @@ class StaleCursorError(FleetError):
     """The state has another cursor than the one that this batch began at."""
 
 
-@dataclass(slots=True)
-class Stream:
-    """One source that is followed: its pump, and the cursor that the state has of it."""
-
-    pump: Pump
-    committed: Cursor | None
-    away: Away | None = None
-    told: bool = True
-
-
-@dataclass(slots=True)
-class Pending:
-    """Batches that wait to be written: lines in order, and the cursor after them."""
-
-    batches: list[Batch] = field(default_factory=list)
-
-    @property
-    def cursor(self) -> Cursor:
-        """Return where to go on once they are handled."""
-        return self.batches[-1].cursor
-
-
 class Monitor:
     """Follows a log and the generator's calls until it is stopped."""
 
@@ -92,7 +69,7 @@ class Monitor:
         self._pending: dict[str, Pending] = {LOG: Pending(), SIGNALS: Pending()}
         self._stopping = threading.Event()
         self._teller = Teller(parts.home)
-        self._paused: tuple[float, str] | None = None
+        self._pauses = Pauses(parts.home)
         self._next_check = 0.0
         self._unloading = 0
         switcher = Switcher(parts, lambda: knowledge()[0])
@@ -200,18 +177,7 @@ class Monitor:
             return
         name, now, away = stream.pump.source.name, self._parts.clock.time(), stream.away
 
-        def change(state: FleetState) -> FleetState:
-            was = state.watch.get("source_away")
-            watch = {key: value for key, value in state.watch.items() if key != "source_away"}
-            if away is None:
-                state = replace(state, watch=watch)
-                return state.tell(now, EventKind.SOURCE_BACK, source=name) if was else state
-            since = was.get("since", now) if isinstance(was, dict) else now
-            watch["source_away"] = {"since": since, "reason": away.reason, "hint": away.hint}
-            state = replace(state, watch=watch)
-            return state if was else state.tell(now, EventKind.SOURCE_AWAY, source=name, reason=away.reason)
-
-        self._parts.store.update(change)
+        self._parts.store.update(lambda state: source_noted(state, name, away, now))
         stream.told = True
 
     def _source_broken(self, stream: Stream, error: Exception) -> None:
@@ -301,7 +267,7 @@ class Monitor:
 
     def _deadlines(self, state: FleetState) -> list[float]:
         grouper = deadline(state, self._context())
-        paused = _pause_of(state, self._parts.clock.time())
+        paused = pause_of(state, self._parts.clock.time())
         return [moment for moment in (grouper, paused and paused[0]) if moment is not None]
 
     def _after_time(self, state: FleetState) -> FleetState:
@@ -330,7 +296,7 @@ class Monitor:
         total = state.watch.get("gpu_total")
         self._knowledge.gpu_total = total if isinstance(total, int) else None
         self._knowledge.climbing = below_its_best(state)
-        self._mirror_pause(state)
+        self._pauses.follow(state, now)
 
     def _expecting_unload(self, state: FleetState) -> FleetState:
         """Tell the grouper, once a switch, that the model in memory is about to be unloaded by us."""
@@ -341,28 +307,3 @@ class Monitor:
 
     def _note_unload(self, model: str) -> None:
         self._parts.store.update(lambda state: absorb_unload(state, model, self._context()))
-
-    def _mirror_pause(self, state: FleetState) -> None:
-        """Let the generator pause where the state holds it, and until a model's second chance."""
-        now = self._parts.clock.time()
-        wanted = _pause_of(state, now)
-        if wanted is not None and wanted != self._paused:
-            pause(self._parts.home, since=now, until=wanted[0], why=wanted[1])
-        elif wanted is None and self._paused is not None and not _on_trial(state):
-            resume(self._parts.home)
-        self._paused = wanted
-
-
-def _on_trial(state: FleetState) -> bool:
-    """Tell whether a trial pauses the generator, which is its own to end."""
-    return state.switch is not None and state.switch.phase is Phase.TRIAL
-
-
-def _pause_of(state: FleetState, now: float) -> tuple[float, str] | None:
-    """Return until when and why the generator is to pause now."""
-    if state.hold is not None and state.hold.active(now):
-        return state.hold.until, state.hold.why
-    chance = second_chance_at(state)
-    if chance is not None and now < chance:
-        return chance, f"GPU memory may come back late; then {state.current_model} is asked once more"
-    return None

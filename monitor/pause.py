@@ -5,9 +5,15 @@ A pause is bounded in time, so that no crash of whoever asked for it leaves the 
 
 import contextlib
 import json
+import logging
 
 from fleet.files import replace_text
 from fleet.home import Home
+from fleet.logs import fields
+from fleet.model import FleetState, Phase
+from fleet.switching import second_chance_at
+
+_log = logging.getLogger(__name__)
 
 
 def pause(home: Home, *, since: float, until: float, why: str) -> None:
@@ -19,3 +25,35 @@ def resume(home: Home) -> None:
     """End a pause, if there is one."""
     with contextlib.suppress(FileNotFoundError):
         home.pause_file.unlink()
+
+
+def pause_of(state: FleetState, now: float) -> tuple[float, str] | None:
+    """Return until when and why a state has the generator pause now: a hold, or a model's second chance."""
+    if state.hold is not None and state.hold.active(now):
+        return state.hold.until, state.hold.why
+    chance = second_chance_at(state)
+    if chance is not None and now < chance:
+        return chance, f"GPU memory may come back late; then {state.current_model} is asked once more"
+    return None
+
+
+class Pauses:
+    """Keeps the pause file as the state has it; a trial's own pause is left to the trial."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._asked: tuple[float, str] | None = None
+
+    def follow(self, state: FleetState, now: float) -> None:
+        """Ask for the state's pause, or end the one that was asked for; what fails is tried again at the next look."""
+        wanted = pause_of(state, now)
+        trial = state.switch is not None and state.switch.phase is Phase.TRIAL
+        try:
+            if wanted is not None and wanted != self._asked:
+                pause(self._home, since=now, until=wanted[0], why=wanted[1])
+            elif wanted is None and self._asked is not None and not trial:
+                resume(self._home)
+        except OSError as error:
+            _log.error("pause.not_written", extra=fields(reason=error.strerror))
+            return
+        self._asked = wanted
