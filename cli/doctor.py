@@ -15,6 +15,7 @@ from fleet.probes import MachineProbes
 from fleet.supervisor import ProgramState
 from fleet.units import GIGABYTE, MEGABYTE, show_duration, show_size
 from monitor.models import Models, rungs_here
+from monitor.restarting import started_at
 from monitor.sources.journalctl import JournalError, look, nothing_of
 from state.store import read_state
 
@@ -77,6 +78,18 @@ def _supervisord(fleet: Fleet) -> Iterator[Finding]:
             health = Health.FAULT
             hint = f"supervisorctl tail {program.name}; supervisorctl start {program.name}"
         yield Finding("supervisord", health, f"{program.name} is {program.state.name}", hint)
+        if program.name == "monitor" and _edited_since(fleet, program.pid):
+            hint = "supervisorctl restart monitor generator; until then they go by what stood there before."
+            yield Finding("configuration", Health.WARNING, "it was changed after the monitor's start", hint)
+
+
+def _edited_since(fleet: Fleet, pid: int) -> bool:
+    """Tell whether the configuration was written after a process began that goes by it."""
+    began = started_at(pid, now()) if pid else None
+    try:
+        return began is not None and Path(fleet.settings.source).stat().st_mtime > began
+    except OSError:
+        return False
 
 
 def _generator(fleet: Fleet) -> Iterator[Finding]:
