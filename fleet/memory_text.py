@@ -8,8 +8,7 @@ the GPU helps against it.
 
 _TEXT_LIMIT = 64 * 1024
 
-_GPU = (
-    # Ollama's own ten.
+OLLAMAS_PHRASES = (
     "out of memory",
     "out of device memory",
     "cudamalloc failed",
@@ -20,6 +19,11 @@ _GPU = (
     "insufficient memory",
     "vk_error_out_of_device_memory",
     "erroroutofmemory",
+)
+"""By which Ollama itself, from 0.30 on, takes an error for one of memory."""
+
+_GPU = (
+    *OLLAMAS_PHRASES,
     # Vulkan's exception, whose words Ollama's list writes apart.
     "outofdevicememory",
     "device memory allocation of size",

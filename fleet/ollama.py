@@ -114,6 +114,11 @@ def client_url(configured: str, environ: Mapping[str, str]) -> str:
     return ollama_url(configured or environ.get("OLLAMA_HOST", ""))
 
 
+def alive_for(seconds: Seconds) -> str:
+    """Return a time as Ollama reads it in `keep_alive`: whole seconds, for it knows no exponents."""
+    return f"{round(seconds)}s"
+
+
 def _host_and_port(address: str) -> tuple[str, int | None]:
     if address.startswith("["):
         name, _, tail = address[1:].partition("]")

@@ -6,7 +6,7 @@ from typing import Any
 
 from fleet.clock import Clock
 from fleet.errors import OllamaError
-from fleet.ollama import Ollama
+from fleet.ollama import Ollama, alive_for
 from fleet.units import Seconds
 from generator.assignment import Assignment
 from generator.gate import Flight
@@ -83,7 +83,7 @@ class Caller:
             "model": self._assignment.model,
             "prompt": prompt.text,
             "options": {**options, **self._assignment.options},
-            "keep_alive": f"{round(self._keep_alive)}s",
+            "keep_alive": alive_for(self._keep_alive),
         }
         if self.schemas:
             body["format"] = prompt.schema

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from fleet.memory_text import OLLAMAS_PHRASES
 from monitor.logline import ParsedLine, parse_line
 from monitor.patterns import Check, ErrorUse, EventPattern, Pattern, Scope
 from monitor.patterns_events import EVENTS, REQUEST_PATHS
@@ -303,24 +304,10 @@ def _never_retried(row: EventPattern, parsed: ParsedLine) -> bool:
     return row.kind is EventKind.LOAD_FAILED and not looks_like_memory(parsed.error)
 
 
-_OLLAMAS_PHRASES = (
-    "out of memory",
-    "out of device memory",
-    "cudamalloc failed",
-    "hipmalloc failed",
-    "failed to allocate",
-    "allocation failed",
-    "not enough memory",
-    "insufficient memory",
-    "vk_error_out_of_device_memory",
-    "erroroutofmemory",
-)
-
-
 def looks_like_memory(error: str) -> bool:
     """Return whether Ollama itself (0.30 on) takes an error for one of memory, by its own ten phrases."""
     lowered = error.lower()
-    return any(phrase in lowered for phrase in _OLLAMAS_PHRASES)
+    return any(phrase in lowered for phrase in OLLAMAS_PHRASES)
 
 
 _SERVER = _Table(SERVER)

@@ -90,9 +90,12 @@ class Knowledge:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._models.refresh()
-            self._keep()
-            self.look()
+            try:
+                self._models.refresh()
+                self._keep()
+                self.look()
+            except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
+                _log.exception("knowledge.broken")
             known = sum(need is not None for need in self._models.needs)
             patience = _EVERY if known else self._settings.policy.check_interval
             self._clock.wait(self._wake, min(patience, _LOOK_EVERY) if self.climbing else patience)

@@ -17,9 +17,9 @@ from fleet.home import Home, process_environ, read_json
 from fleet.ladder import Rung, same_model
 from fleet.logs import fields
 from fleet.model import FleetState, Switch, SwitchKind
-from fleet.ollama import Cancel, Ollama
+from fleet.ollama import Cancel, Ollama, alive_for
 from fleet.settings import Settings
-from fleet.units import Seconds
+from fleet.units import Seconds, show_duration
 from monitor.reconcile import HUNG_AFTER
 from monitor.spill import SpillState
 
@@ -68,13 +68,13 @@ class Canary:
             "model": rung.model,
             "prompt": "1",
             "options": {**rung.options, "num_predict": 1},
-            "keep_alive": f"{self.settings.ollama.keep_alive:g}s",
+            "keep_alive": alive_for(self.settings.ollama.keep_alive),
         }
         try:
             self.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
             return self._spill(state, rung) if switch.kind is SwitchKind.PROBE else ""
         except OllamaTimeoutError:
-            return f"no answer within {limit:g}s"
+            return f"no answer within {show_duration(limit)}"
         except OllamaAwayError as error:
             return "" if switch.by_hand and not cancel.cancelled else error.message
         except OllamaError as error:

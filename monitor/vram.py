@@ -77,7 +77,13 @@ class VramWatch:
             self._parts.clock.wait(self._wake, min(interval, _AWAY_RETRY) if self._misses else interval)
             self._wake.clear()
             if not self._stopping.is_set():
-                self._once()
+                self._look_once()
+
+    def _look_once(self) -> None:
+        try:
+            self._once()
+        except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
+            _log.exception("vram.broken")
 
     def _once(self) -> None:
         try:

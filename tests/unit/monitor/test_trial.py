@@ -52,6 +52,13 @@ def test_a_model_without_memory_fails_with_the_servers_words() -> None:
         assert "unable to allocate" in failure(server, PROBE)
 
 
+@pytest.mark.parametrize("days", [0.01, 30, 365])
+def test_however_long_a_model_is_to_stay_ollama_understands_it(days: float) -> None:
+    long = Settings(ollama=OllamaSettings(first_token_timeout=1.0, keep_alive=days * 86400))
+    with standin(settings=card("8 GB")) as server:
+        assert failure(server, USE, settings=long) == ""
+
+
 def test_exactly_the_rungs_options_are_used() -> None:
     """The same model fits with a small context and not with a large one."""
     with standin(settings=card("2.6 GB")) as server:

@@ -1,0 +1,68 @@
+"""The thread that looks at Ollama goes on, whatever one look met."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.clock import SystemClock
+from fleet.home import Home
+from fleet.ollama import Ollama
+from fleet.settings import PolicySettings, Settings
+from fleet.supervisor import Supervisor
+from monitor.knowledge import Knowledge
+from monitor.switcher import Parts, Switcher
+from monitor.vram import VramWatch
+from state.store import Store
+
+QUICK = Settings(policy=PolicySettings(check_interval=0.01))
+NOBODY = Ollama("http://127.0.0.1:9")
+
+
+class Twice:
+    """Breaks at the first look, and tells of the second."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.again = threading.Event()
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        self.looks += 1
+        if self.looks > 1:
+            self.again.set()
+        raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    home, clock = Home(tmp_path / "home"), SystemClock()
+    home.create()
+    store = Store(home, QUICK.ladder, clock)
+    return Parts(home, QUICK, store, NOBODY, Supervisor(home.socket), clock)
+
+
+def test_a_look_at_ollama_that_breaks_is_not_the_last(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = Twice()
+    monkeypatch.setattr(Ollama, "loaded", twice)
+    knowledge = Knowledge(QUICK, parts.ollama, parts.clock, file=None, look=lambda: None)
+    switcher = Switcher(parts, lambda: knowledge()[0])
+    watch = VramWatch(parts, switcher, knowledge, before_unload=lambda _: None, after=lambda: None)
+    watch.start()
+    try:
+        assert twice.again.wait(30)
+    finally:
+        watch.stop()
+
+
+def test_a_question_for_what_models_need_that_breaks_is_not_the_last(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = Twice()
+    monkeypatch.setattr("monitor.models.Models.refresh", twice)
+    knowledge = Knowledge(QUICK, parts.ollama, parts.clock, file=None, look=lambda: None)
+    knowledge.start()
+    try:
+        assert twice.again.wait(30)
+    finally:
+        knowledge.stop()
