@@ -13,6 +13,7 @@ from generator.hopeful import HopefulFile
 from generator.intake import Patient, StoppingError
 from generator.records import Candidate, Evaluated, Performance, Ruleset
 from generator.shared import Shared
+from generator.taken import Taken
 from generator.turning import opposite, turned_candidate
 
 if TYPE_CHECKING:
@@ -70,21 +71,27 @@ class Evaluation:
         self._patient = patient
         self._stopping = stopping
         self._storing = threading.Lock()
+        self._taken = Taken()
 
     def run(self) -> None:
         """Evaluate until the program ends; what is not done by then stays pending in the database."""
-        evaluator = self._evaluator()
-        if evaluator is None:
-            return
+        try:
+            while not self._stopping.is_set():
+                evaluator = self._evaluator()
+                if evaluator is not None:
+                    self._use(evaluator)
+        except StoppingError:
+            pass
+
+    def _use(self, evaluator: Evaluator) -> None:
+        """Work with an evaluator until the program ends or it fails: the next one then goes on with what it had."""
         if self._offers:
             self._shared.scope.restrict(evaluator.fields)
         try:
             self._publish()
             self._trying(lambda: self._remind(evaluator))
-            while not self._stopping.is_set():
-                self._trying(lambda: self._step(evaluator))
-        except StoppingError:
-            pass
+            while not self._stopping.is_set() and self._trying(lambda: self._step(evaluator)):
+                pass
         finally:
             evaluator.close()
 
@@ -103,10 +110,7 @@ class Evaluation:
         return evaluator
 
     def _trying(self, action: Callable[[], _T]) -> _T | None:
-        """Return what the action returns; None, after a wait, if the evaluator failed at it.
-
-        What it had taken is still pending in the database, and is taken up at the next start.
-        """
+        """Return what the action returns; None, after a wait, if the evaluator failed at it."""
         try:
             return action()
         except StoppingError:
@@ -118,19 +122,43 @@ class Evaluation:
         self._shared.clock.wait(self._stopping, _TRY_AGAIN)
         return None
 
-    def _step(self, evaluator: Evaluator) -> None:
-        batch = self._batch(evaluator.free)
-        if batch:
-            evaluator.submit(batch)
-        for candidate, result in evaluator.results(_PATIENCE):
-            with self._storing:
-                kept = self._finish(candidate, result)
-            if kept and isinstance(evaluator, Remembering):
-                evaluator.remember([candidate])
+    def _step(self, evaluator: Evaluator) -> bool:
+        """Give the evaluator what it has room for and store what is done; what it has is kept if it fails."""
+        try:
+            self._give_up()
+            batch = self._batch(evaluator.free)
+            if batch:
+                self._taken.give(batch)
+                evaluator.submit(batch)
+            for candidate, result in evaluator.results(_PATIENCE):
+                self._store(evaluator, candidate, result)
+        except Exception as error:
+            self._taken.take_back(blamed=not isinstance(error, GeneratorError | StoppingError))
+            raise
+        return True
+
+    def _store(self, evaluator: Evaluator, candidate: Candidate, result: Result) -> None:
+        with self._storing:
+            kept = self._finish(candidate, result)
+        if self._taken.answered(candidate):
             self._queue.done()
+        if kept and isinstance(evaluator, Remembering):
+            evaluator.remember([candidate])
+
+    def _give_up(self) -> None:
+        """Store of what the evaluator failed at each time that it does, so that it holds up nothing else."""
+        candidate = self._taken.hopeless()
+        if candidate is not None:
+            try:
+                with self._storing:
+                    self._finish(candidate, Fault("the evaluator failed on it each time"))
+            finally:
+                self._queue.done()
 
     def _batch(self, most: int) -> Sequence[Candidate]:
         """Return what waits, at most so many, after a moment's wait for the first."""
+        if self._taken.careful:
+            return self._taken.again() if most > 0 else []
         batch: list[Candidate] = []
         while len(batch) < most:
             candidate = self._queue.get(0.0 if batch else _PATIENCE)

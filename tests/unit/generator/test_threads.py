@@ -219,12 +219,55 @@ def test_an_evaluator_that_fails_is_tried_again(world: World) -> None:
         attempts.append(1)
         if len(attempts) < 3:
             raise GeneratorError("no panel", hint="bring one")
-        return FakeEvaluator(world, troubles=[RuntimeError("a fault of the engine")])
+        return FakeEvaluator(
+            world, troubles=[GeneratorError("the engine is away")] if len(attempts) == 3 else []
+        )
 
     world.evaluate(load)
-    assert len(attempts) == 3
+    assert len(attempts) == 4
     assert world.clock.now >= 1000.0 + 30.0
     assert world.store.count("done") == 1
+
+
+class Forgetful(FakeEvaluator):
+    """Loses what it was given when it fails: at its first batch, and at every batch with a `poison` in it."""
+
+    def __init__(self, world: World, *, poison: str = "none", sound: bool = True) -> None:
+        super().__init__(world)
+        self._poison = poison
+        self._sound = sound
+
+    def results(self, patience: float) -> Sequence[tuple[Candidate, Result]]:
+        if self._batch and (not self._sound or any(self._poison in one.expression for one in self._batch)):
+            self._batch = []
+            raise RuntimeError("a fault of the engine")
+        return super().results(patience)
+
+
+def test_what_an_evaluator_loses_by_failing_is_given_to_the_next_one(world: World) -> None:
+    world.finish("c1", "rank(close)", "zscore(close)", "rank(volume)")
+    world.intake()
+    made: list[FakeEvaluator] = []
+
+    def load() -> FakeEvaluator:
+        made.append(Forgetful(world, sound=bool(made)))
+        return made[-1]
+
+    world.evaluate(load)
+    assert world.shared.waiting.settle(0.0)
+    assert (world.store.count("done"), world.store.count("failed"), world.store.count("pending")) == (2, 1, 0)
+    assert all(one.closed for one in made)
+
+
+def test_what_an_evaluator_fails_at_each_time_holds_up_nothing_else(world: World) -> None:
+    world.finish("c1", "rank(close)", "scale(close)", "zscore(close)", "quantile(close)")
+    world.intake()
+
+    world.evaluate(lambda: Forgetful(world, poison="scale"))
+    assert (world.store.count("done"), world.store.count("failed"), world.store.count("pending")) == (3, 1, 0)
+    [(expression, reason)] = world.store.failures(world.rules, limit=9)
+    assert (expression, reason) == ("scale(close)", "the evaluator failed on it each time")
+    assert world.shared.waiting.settle(0.0)
 
 
 class FullStore(Store):
