@@ -1,9 +1,9 @@
 """An alpha's details as BRAIN gives them, made figures of ours. Pure."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from generator.brain.answers import finite
 from generator.records import Performance
 
 _NEEDED = ("sharpe", "fitness", "turnover", "returns")
@@ -16,12 +16,13 @@ def read_alpha(document: Any) -> Performance | None:
     """Return an alpha's figures; None where they are not there yet.
 
     A figure that cannot be read is never taken for zero: without the four that matter the alpha is to be read
-    again. A fitness alone may be missing, as it is for an alpha that holds nothing.
+    again. A fitness alone may be missing where the alpha trades nothing.
     """
     sample = document.get("is") if isinstance(document, Mapping) else None
     if not isinstance(sample, Mapping):
         return None
-    if any(_figure(sample.get(name)) is None for name in _NEEDED if name != "fitness"):
+    missing = {name for name in _NEEDED if finite(sample.get(name)) is None}
+    if missing and (missing != {"fitness"} or sample["turnover"]):
         return None
     return Performance(
         **{name: _or_unknown(sample.get(name)) for name in (*_NEEDED, "drawdown", "margin")},
@@ -34,14 +35,8 @@ def read_alpha(document: Any) -> Performance | None:
     )
 
 
-def _figure(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
 def _or_unknown(value: object) -> float:
-    figure = _figure(value)
+    figure = finite(value)
     return _UNKNOWN if figure is None else figure
 
 
@@ -55,4 +50,7 @@ def _checks(rows: object) -> list[dict[str, Any]]:
 
 
 def _plain(value: object) -> object:
-    return value if isinstance(value, bool | int) or value is None else _figure(value) or str(value)[:64]
+    if isinstance(value, bool) or value is None:
+        return value
+    figure = finite(value)
+    return str(value)[:64] if figure is None else value

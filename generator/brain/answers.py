@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Any, TypeAlias
 
 from fleet.units import Seconds
@@ -28,6 +29,8 @@ _LONGEST_QUOTA: Seconds = 86400.0
 _EPOCH = 1e9
 _POLL: Seconds = 5.0
 _TEXT = 500
+_NAME = 80
+_NESTED, _MOST = 16, 20
 _LIMIT_WORDS = "SIMULATION_LIMIT_EXCEEDED"
 _UNAUTHORIZED, _FORBIDDEN, _GONE, _BUSY, _UNAVAILABLE = 401, 403, (404, 410), 429, 503
 _PASSING = (408, 425)
@@ -79,6 +82,16 @@ def _number(text: object) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def finite(value: object) -> float | None:
+    """Return the number that stands in a document; None for what is none, or none that a double can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+
+
 def error_of(answer: Answer, now: float) -> BrainError | None:
     """Return what is wrong with an answer, None for a success; 401 is the session's affair before it is ours."""
     if answer.good:
@@ -116,20 +129,22 @@ def _limit(answer: Answer, text: str, wait: Seconds | None, now: float) -> Brain
     return BrainLimitError(said, wait=wait, slots=_LIMIT_WORDS in text)
 
 
-def messages(document: Any, prefix: str = "") -> dict[str, str]:
+def messages(document: Any, prefix: str = "", depth: int = _NESTED) -> dict[str, str]:
     """Return the messages of an error's body by the field they are about: nested objects, lists, plain text."""
+    if depth == 0:
+        return {}
     if isinstance(document, Mapping):
         found: dict[str, str] = {}
         for key, value in document.items():
-            name = "" if key in {"detail", "message"} else str(key)
-            found |= messages(value, ".".join(part for part in (prefix, name) if part))
-        return found
+            name = "" if key in {"detail", "message"} else plain(key)[:_NAME]
+            found |= messages(value, ".".join(part for part in (prefix, name) if part), depth - 1)
+        return dict(islice(found.items(), _MOST))
     if isinstance(document, Sequence) and not isinstance(document, str):
-        parts = [text for item in document for text in messages(item, prefix).items()]
+        parts = [text for item in document for text in messages(item, prefix, depth - 1).items()]
         merged: dict[str, str] = {}
         for name, text in parts:
             merged[name] = f"{merged[name]}; {text}"[:_TEXT] if name in merged else text
-        return merged
+        return dict(islice(merged.items(), _MOST))
     return {} if document in {None, ""} else {prefix: plain(document)}
 
 

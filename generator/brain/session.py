@@ -20,7 +20,7 @@ from fleet.files import replace_text
 from fleet.home import read_json
 from fleet.logs import fields
 from fleet.units import Seconds
-from generator.brain.answers import Answer, error_of, messages
+from generator.brain.answers import Answer, error_of, finite, messages
 from generator.brain.credentials import Credentials
 from generator.brain.errors import (
     BrainAccessError,
@@ -81,7 +81,7 @@ class SessionFile:
                 refused_at=float(row.get("refused_at", 0.0)),
                 not_before=float(row.get("not_before", 0.0)),
             )
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return Kept()
 
     def write(self, kept: Kept) -> None:
@@ -234,4 +234,4 @@ def _asks_for_persona(answer: Answer) -> bool:
 def _expiry(document: Any) -> Seconds | None:
     token = document.get("token") if isinstance(document, dict) else None
     expiry = token.get("expiry") if isinstance(token, dict) else None
-    return float(expiry) if isinstance(expiry, int | float) and not isinstance(expiry, bool) else None
+    return finite(expiry)

@@ -65,7 +65,24 @@ def test_figures_that_cannot_be_read_are_no_figures(document: Any) -> None:
 
 
 def test_a_missing_fitness_is_unknown_and_never_zero() -> None:
-    found = read_alpha(details(fitness=None, drawdown=None))
+    found = read_alpha(details(fitness=None, turnover=0.0, drawdown=None))
     assert found is not None
     assert math.isnan(found.fitness)
     assert found.figures()["drawdown"] is None
+
+
+def test_a_fitness_that_is_not_there_yet_is_read_again() -> None:
+    assert read_alpha(details(fitness=None)) is None
+    found = read_alpha(details(fitness=None, turnover=0.0))
+    assert found is not None
+    assert math.isnan(found.fitness)
+
+
+def test_a_number_of_hundreds_of_digits_is_no_figure() -> None:
+    assert read_alpha(details(sharpe=10**400)) is None
+
+
+def test_a_check_of_zero_is_the_number() -> None:
+    found = read_alpha(details(checks=[{"name": "X", "value": 0.0, "limit": 10**400}]))
+    assert found is not None
+    assert found.checks == [{"name": "X", "value": 0.0, "limit": "1" + "0" * 63}]

@@ -9,6 +9,7 @@ from generator.brain.answers import (
     Running,
     Status,
     error_of,
+    finite,
     messages,
     read_answer,
     read_simulation,
@@ -137,6 +138,24 @@ def test_others_text_is_cut_and_stays_on_one_line() -> None:
     assert "\n" not in said
     assert "\0" not in said
     assert len(said) == 500
+
+
+def test_others_text_is_bounded_however_much_and_deep_it_is() -> None:
+    deep: Any = "bottom"
+    for _ in range(5000):
+        deep = [deep]
+    assert messages(deep) == {}
+    said = messages(
+        {f"{'k' * 500}{number}": "v" for number in range(5000)} | {str(n): "x" for n in range(99)}
+    )
+    assert len(said) <= 20
+    assert max(map(len, said)) <= 80
+
+
+def test_a_number_beyond_all_doubles_is_none() -> None:
+    assert finite(10**400) is None
+    assert finite(True) is None
+    assert finite(3) == 3.0
 
 
 class TestSimulation:
