@@ -1,10 +1,11 @@
 """One form for all spellings of an expression, and a name for it, so that nothing is tried twice.
 
-Every rewriting here keeps each value to the last bit, but for one: sums and products are put in one order,
-which may move the last bit of a rounded result. Two expressions with one canonical form are one alpha.
+Every rewriting here keeps each value to the last bit, but for one: sums and products are put in one order
+and their constants combined, which may move the last bit of a rounded result. Two expressions with one canonical form are one alpha.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from itertools import takewhile
 from typing import Final, TypeAlias
@@ -30,8 +31,7 @@ def canonical(node: Node, catalogue: Catalogue) -> Node:
     """Return the canonical form of a well typed expression; applied again it changes nothing.
 
     Settled are: required arguments by place and optional ones by name in the operator's order, those at their
-    default left out; numbers, truth values and strings in one spelling; constants combined where that is
-    exact; double negation, factors of 1 and -1, mirrored comparisons; sums, products and extremes opened into
+    default left out; numbers, truth values and strings in one spelling; constants combined; double negation, factors of 1 and -1, mirrored comparisons; sums, products and extremes opened into
     one and their arguments sorted, as those of `and`, `equal` and `ts_corr` are. Raises ExpressionError as
     `check` does for arguments that do not fit.
     """
@@ -92,7 +92,9 @@ class _Settling:
         rewritten = rule(self, operator, args) if rule else None
         if rewritten is not None:
             return rewritten
-        return _written(operator, _sorted(operator, self.opened(operator, args)), [])
+        return _written(
+            operator, _sorted(operator, _constants_combined(operator, self.opened(operator, args))), []
+        )
 
     def opened(self, operator: Operator, args: list[Settled]) -> list[Settled]:
         """Replace an argument that is a call of the same associative operator by that call's arguments."""
@@ -144,13 +146,29 @@ def _multiply(settling: _Settling, operator: Operator, args: list[Settled]) -> S
     reversals = [factor for factor in factors if _is_plain("reverse", factor[0])]
     others = [factor for factor in factors if not isinstance(factor[0], Number) and factor not in reversals]
     others += [settling.parts(node)[0] for node, _ in reversals]
-    sizes = sorted(abs(value) for value in constants if abs(value) != 1)
+    sizes = _product(abs(value) for value in constants)
     negative = (sum(value < 0 for value in constants) + len(reversals)) % 2 == 1
     if not sizes and len(others) == 1:
         return (settling.of("reverse", others) if negative else others[0]) or None
     if negative:
         sizes = [-sizes[0], *sizes[1:]] if sizes else [-1.0]
     return _written(operator, _sorted(operator, [*map(_number, sizes), *others]), [])
+
+
+def _product(sizes: Iterable[float]) -> list[float]:
+    """Return the product of constants, nothing for 1; the constants as they are where a double cannot hold it."""
+    factors = sorted(size for size in sizes if size != 1)
+    product = math.prod(factors)
+    if not math.isfinite(product) or (product == 0 and 0 not in factors):
+        return factors
+    return [] if product == 1 else [product]
+
+
+def _constants_combined(operator: Operator, args: list[Settled]) -> list[Settled]:
+    """Combine the constants among the arguments of a sum or an extreme, in the order of their size."""
+    constants = sorted(node.value for node, _ in args if isinstance(node, Number))
+    value = fold(operator.name, constants) if operator.associative else None
+    return args if value is None else [_number(value), *(arg for arg in args if not _is_number(arg))]
 
 
 def _subtract(settling: _Settling, operator: Operator, args: list[Settled]) -> Settled | None:
