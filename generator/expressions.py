@@ -25,7 +25,7 @@ def expressions_of(arguments: Sequence[str], stdin: Iterable[str] | None = None)
 
 def _standard_input() -> Iterable[str]:
     """Return the lines of standard input, whatever its bytes are: what is no text is the parser's to refuse."""
-    return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+    return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
 
 
 def shown(expression: str) -> str:

@@ -1,7 +1,8 @@
 """One form for all spellings of an expression, and a name for it, so that nothing is tried twice.
 
 Every rewriting here keeps each value to the last bit, but for one: sums and products are put in one order
-and their constants combined, which may move the last bit of a rounded result. Two expressions with one canonical form are one alpha.
+and their constants combined, which may move the last bit of a rounded result. Two expressions with one
+canonical form are one alpha.
 """
 
 import math
@@ -31,9 +32,10 @@ def canonical(node: Node, catalogue: Catalogue) -> Node:
     """Return the canonical form of a well typed expression; applied again it changes nothing.
 
     Settled are: required arguments by place and optional ones by name in the operator's order, those at their
-    default left out; numbers, truth values and strings in one spelling; constants combined; double negation, factors of 1 and -1, mirrored comparisons; sums, products and extremes opened into
-    one and their arguments sorted, as those of `and`, `equal` and `ts_corr` are. Raises ExpressionError as
-    `check` does for arguments that do not fit.
+    default left out; numbers, truth values and strings in one spelling; constants combined; double
+    negation, factors of 1 and -1, mirrored comparisons; sums, products and extremes opened into one and
+    their arguments sorted, as those of `and`, `equal` and `ts_corr` are. Raises ExpressionError as `check` does
+    for arguments that do not fit.
     """
     return settle(bounded(node), catalogue)[0]
 

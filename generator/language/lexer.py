@@ -48,8 +48,8 @@ def _is_keyword(terminal: TerminalDef) -> bool:
 def _unknown(text: str, position: int) -> ExpressionError:
     char = text[position]
     hint = _HINTS.get(text[position : position + 2]) or _HINTS.get(char, "")
-    shown = char if char.isprintable() else f"\\u{ord(char):04x}"
-    return ExpressionError(f"unexpected character {shown!r}", position, hint=hint)
+    shown = repr(char) if char.isprintable() else f"'\\u{ord(char):04x}'"
+    return ExpressionError(f"unexpected character {shown}", position, hint=hint)
 
 
 _HINTS = {

@@ -88,7 +88,8 @@ def _syntax_error(error: "UnexpectedToken", text: str) -> ExpressionError:
     if token.type == "$END":
         return _ends_early(error.expected, text)
     start = token.start_pos or 0
-    hint = _HINTS.get(text[max(0, start - 1) : start + 1]) or _HINTS.get(token[:1], "")
+    around = (text[max(0, start - 1) : start + 1], text[start : start + 2], str(token))
+    hint = next((_HINTS[part] for part in around if part in _HINTS), "")
     return ExpressionError(f"unexpected {_clip(token)}{_after(text, start)}", start, hint=hint)
 
 
@@ -96,6 +97,8 @@ def _ends_early(expected: Collection[str], text: str) -> ExpressionError:
     end = len(text.rstrip())
     if "RPAR" in expected:
         return ExpressionError("the expression ends inside a parenthesis", end, hint="close it: )")
+    if "COLON" in expected:
+        return ExpressionError("the expression ends inside a choice", end, hint="write c ? x : y")
     return ExpressionError("the expression ends too early", end, hint="an operand is missing at its end")
 
 
