@@ -8,11 +8,14 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fleet.errors import ConfigError, GeneratorError
 from fleet.home import Home
 from fleet.units import Seconds
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 Rows: TypeAlias = Callable[[str, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
 """A statement with its named values to the rows it finds."""
@@ -41,6 +44,11 @@ def place_of(url: str, home: Home) -> Path | str:
 def url_of(place: Path | str) -> str:
     """Return the SQLAlchemy URL of a place."""
     return f"{_SQLITE}{place}" if isinstance(place, Path) else place
+
+
+def shown_url(url: "URL") -> str:
+    """Return a URL as it may be printed: a password stands in its own place, or anywhere in its query."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -83,7 +91,7 @@ def _server(url: str) -> Iterator[Rows | None]:
 
     try:
         where = make_url(url)
-        shown = where.render_as_string(hide_password=True)
+        shown = shown_url(where)
         engine = create_engine(where)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(

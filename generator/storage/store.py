@@ -31,6 +31,7 @@ from generator.records import (
 from generator.storage import tidying
 from generator.storage.migrations import migrate
 from generator.storage.models import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
+from generator.storage.opening import shown_url
 
 _BUSY_MS = 1000
 _LARGEST_WAL: Bytes = 16 * MEGABYTE
@@ -309,7 +310,7 @@ class Store:
 
     @property
     def _shown(self) -> str:
-        return self._url.render_as_string(hide_password=True)
+        return shown_url(self._url)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

@@ -9,6 +9,7 @@ from fleet.errors import ConfigError, GeneratorError
 from generator.records import Candidate
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.models import EvaluationRow
+from generator.storage.opening import DatabaseUnreadError, opened
 from generator.storage.reading import by_model, recent_alphas
 from generator.storage.store import StorageError, Store, _insert
 from tests.storing import PANEL, call, candidate
@@ -65,6 +66,17 @@ def test_a_full_disk_is_told_as_such_and_passes(store: Store, path: Path) -> Non
 def test_a_url_that_is_none_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="no SQLAlchemy URL"):
         Store("nonsense", owner="here")
+
+
+def test_a_password_in_the_query_of_a_url_is_not_shown() -> None:
+    url = "postgresql+psycopg://127.0.0.1:9/alphas?user=me&password=secret&connect_timeout=1"
+    store = Store(url, owner="here")
+    with pytest.raises(StorageError) as written:
+        store.count()
+    with pytest.raises(DatabaseUnreadError) as read, opened(url):
+        pass
+    assert "127.0.0.1" in written.value.message
+    assert "secret" not in written.value.message + read.value.message
 
 
 def test_a_driver_that_is_not_installed_says_how_to_get_it_without_the_password() -> None:
