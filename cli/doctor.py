@@ -8,12 +8,15 @@ from pathlib import Path
 
 from cli.finding import Finding, Health
 from cli.fleet import Fleet, now
+from cli.render import brain_sentence
+from cli.status import brain_of
 from fleet.errors import FleetError, OllamaError
 from fleet.gpu import cards
 from fleet.home import read_json
 from fleet.probes import MachineProbes
 from fleet.supervisor import ProgramState
 from fleet.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from generator.brain.credentials import CredentialSource, credential_source, read_file
 from monitor.models import Models, rungs_here
 from monitor.restarting import started_at
 from monitor.sources.journalctl import JournalError, look, nothing_of
@@ -105,6 +108,38 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
     away = row.get("database_away")
     if isinstance(away, dict):
         yield Finding("database", Health.FAULT, str(away.get("reason")), str(away.get("hint", "")))
+
+
+def _brain(fleet: Fleet) -> Iterator[Finding]:
+    """Look at the account's file and at what the generator last told; BRAIN itself is not asked."""
+    config = Path(fleet.settings.source) if fleet.settings.source else None
+    account = credential_source(fleet.settings.brain.credentials, config, fleet.home.path, os.environ)
+    wanted = fleet.settings.generator.evaluator
+    if fleet.standin or wanted == "local":
+        if account.present:
+            why = "a stand-in fleet sends it nothing" if fleet.standin else 'evaluator = "local"'
+            yield Finding("brain", Health.SOUND, f"not asked: {why}")
+        return
+    if account.present or wanted != "auto":
+        yield _credentials(account)
+    told = brain_of(read_json(fleet.home.generator_file))
+    if told is not None:
+        trouble = str(told["trouble"] or "")
+        hint = "The generator asks again by itself; brain.trouble in log/generator.log tells more."
+        yield Finding("brain", Health.SOUND, brain_sentence(told))
+        if trouble:
+            yield Finding("brain", Health.FAULT, trouble, hint)
+
+
+def _credentials(account: CredentialSource) -> Finding:
+    path = account.file
+    if account.given or path is None:
+        account.read()
+        return Finding("credentials", Health.SOUND, "BRAIN's are in the environment")
+    _, remark = read_file(path)
+    if remark:
+        return Finding("credentials", Health.WARNING, remark, f"chmod 600 {path}")
+    return Finding("credentials", Health.SOUND, f"{path}, mode 0600")
 
 
 def _ollama(fleet: Fleet) -> Iterator[Finding]:
@@ -209,6 +244,7 @@ _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     _state,
     _supervisord,
     _generator,
+    _brain,
     _docker,
     _ollama,
     _gpu,

@@ -44,6 +44,7 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
         _line("last switch", _last_switch(row["last_switch"], now)),
         _line("next try up", _next_try(row, now)),
         _line("chosen", _chosen(row)),
+        _line("BRAIN", _brain(row["brain"])),
         *_alphas(row["recent_alphas"]),
         *(_line("note", click.style(plain_text(text), fg="yellow")) for text in row["warnings"] or ()),
         *(line for part, one in row["away"].items() for line in _away(part, one, now)),
@@ -155,6 +156,21 @@ def _chosen(row: Mapping[str, Any]) -> str:
     if row["ceiling"]:
         return f"climbing back stops at rung {row['ceiling']}; `reset`, `upgrade` or `unpin` lift that"
     return ""
+
+
+def _brain(told: Mapping[str, Any] | None) -> str:
+    return "" if told is None else brain_sentence(told) + _trouble(told["trouble"])
+
+
+def brain_sentence(told: Mapping[str, Any]) -> str:
+    """Return how the generator stands with BRAIN, trouble aside."""
+    session = "signed in" if told["signed_in"] else "not signed in"
+    flights = f"{told['in_flight']} of {told['slots']} slots in use, {told['queued']} queued"
+    return f"{session}, {flights}, {told['sent_today']} sent in 24 hours"
+
+
+def _trouble(trouble: object) -> str:
+    return click.style(f"  {plain_text(str(trouble))}", fg="red") if trouble else ""
 
 
 def _alphas(alphas: list[Mapping[str, Any]] | None) -> list[str]:

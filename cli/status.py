@@ -25,6 +25,7 @@ from state.store import read_state
 _ALPHAS = 5
 _EVENTS = 200
 _SHOWN = ("expression", "model", "source", "sharpe", "fitness", "turnover", "kept", "time")
+_BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble")
 _AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
 
 
@@ -68,9 +69,16 @@ def collect(fleet: Fleet) -> dict[str, Any]:
         "pinned": state.pinned,
         "ceiling": state.ceiling,
         "generator": generator,
+        "brain": brain_of(generator),
         "recent_alphas": seen["database"],
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
+
+
+def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return how the generator last stood with BRAIN; None where it does not evaluate there."""
+    told = (generator or {}).get("brain")
+    return {name: told.get(name) for name in _BRAIN} if isinstance(told, dict) else None
 
 
 def _parts(fleet: Fleet) -> dict[str, Callable[[], Any]]:

@@ -43,6 +43,11 @@ class BrainApi:
         """Return how many expressions one simulation may hold for this account."""
         return MOST_IN_MULTI if MULTI_SIMULATION in self._session.permissions else 1
 
+    @property
+    def signed_in(self) -> bool:
+        """Tell whether there is a session, as far as is known."""
+        return self._session.signed_in
+
     def sign_in(self) -> bool:
         """Be signed in, and return whether BRAIN had to be asked."""
         return self._session.ensure()

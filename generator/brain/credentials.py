@@ -39,30 +39,44 @@ class CredentialSource:
     @property
     def present(self) -> bool:
         """Tell whether there are any, right or wrong."""
-        return bool(self.environ.get(EMAIL) and self.environ.get(PASSWORD)) or self._file() is not None
+        return self.given or self.file is not None
 
-    def _file(self) -> Path | None:
+    @property
+    def given(self) -> bool:
+        """Tell whether the environment has them."""
+        return bool(self.environ.get(EMAIL) and self.environ.get(PASSWORD))
+
+    @property
+    def file(self) -> Path | None:
+        """Return the first of the files that is there."""
         return next((path for path in self.files if path.exists()), None)
 
     def read(self) -> Credentials:
         """Return the account; raise BrainAccessError, which never shows what was read."""
-        email, password = self.environ.get(EMAIL), self.environ.get(PASSWORD)
-        if email and password:
-            return Credentials(email, password, "environment")
-        path = self._file()
+        if self.given:
+            return Credentials(self.environ[EMAIL], self.environ[PASSWORD], "environment")
+        path = self.file
         if path is None:
             raise BrainAccessError(
                 f"there are no BRAIN credentials in {' or '.join(map(str, self.files))}",
                 hint=f"{_FORM} Or set {EMAIL} and {PASSWORD}.",
             )
-        try:
-            status, text = path.stat(), path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise BrainAccessError(f"{path} cannot be read: {reason}", hint=_FORM) from None
-        _warn_if_open(path, status.st_mode)
-        email, password = parse_pair(text, path)
-        return Credentials(email, password, f"{path}:{status.st_mtime_ns}:{status.st_size}:{status.st_ino}")
+        account, remark = read_file(path)
+        if remark:
+            _log.warning("brain.credentials_open", extra=tell(remark, path=path))
+        return account
+
+
+def read_file(path: Path) -> tuple[Credentials, str]:
+    """Return the account in a file, and what is to be said of the file's mode; raise BrainAccessError."""
+    try:
+        status, text = path.stat(), path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise BrainAccessError(f"{path} cannot be read: {reason}", hint=_FORM) from None
+    email, password = parse_pair(text, path)
+    version = f"{path}:{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
+    return Credentials(email, password, version), _remark(path, stat.S_IMODE(status.st_mode))
 
 
 def parse_pair(text: str, path: Path) -> tuple[str, str]:
@@ -80,10 +94,10 @@ def parse_pair(text: str, path: Path) -> tuple[str, str]:
     return pair[0], pair[1]
 
 
-def _warn_if_open(path: Path, mode: int) -> None:
-    if stat.S_IMODE(mode) != _OWNERS_ALONE:
-        sentence = f"{path} has mode {stat.S_IMODE(mode):04o}; a password belongs to you alone: chmod 600 it"
-        _log.warning("brain.credentials_open", extra=tell(sentence, path=path))
+def _remark(path: Path, mode: int) -> str:
+    if mode == _OWNERS_ALONE:
+        return ""
+    return f"{path} has mode {mode:04o}; a password belongs to you alone: chmod 600 it"
 
 
 def credential_source(

@@ -111,6 +111,11 @@ class BrainSession:
         """Return what the account may do, as far as BRAIN has said."""
         return self._permissions
 
+    @property
+    def signed_in(self) -> bool:
+        """Tell whether there is a session, as far as is known."""
+        return self._signed_in
+
     def send(self, method: str, path: str, **named: Any) -> Answer:
         """Send a request and return its good answer; raise BrainError for any other.
 

@@ -137,6 +137,7 @@ class Simulator:
     def view(self) -> dict[str, Any]:
         """Return how it stands, for the heartbeat."""
         return {
+            "signed_in": self._api.signed_in,
             "in_flight": len(self._flights),
             "slots": self._outbox.slots,
             "queued": self._outbox.queued,

@@ -88,7 +88,7 @@ def _syntax_error(error: "UnexpectedToken", text: str) -> ExpressionError:
     if token.type == "$END":
         return _ends_early(error.expected, text)
     start = token.start_pos or 0
-    around = (text[max(0, start - 1) : start + 1], text[start : start + 2], str(token))
+    around = (text[start - 1 : start + 1] if start else "", text[start : start + 2], str(token))
     hint = next((_HINTS[part] for part in around if part in _HINTS), "")
     return ExpressionError(f"unexpected {_clip(token)}{_after(text, start)}", start, hint=hint)
 
