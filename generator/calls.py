@@ -17,6 +17,7 @@ from generator.texts import storable
 # A token takes seconds even where a model runs on the CPU; a minute of silence in mid-answer is a hang.
 STALL: Seconds = 60.0
 _REASON_LIMIT = 32
+_MOST_TOKENS = 2**31 - 1
 _SAMPLING: Mapping[str, Any] = {"temperature": 0.9, "top_p": 0.95}
 
 
@@ -71,8 +72,8 @@ class Caller:
             reply=text,
             error=error,
             done_reason=storable(done_reason)[:_REASON_LIMIT],
-            prompt_tokens=figures.get("prompt_eval_count"),
-            reply_tokens=figures.get("eval_count"),
+            prompt_tokens=_count(figures.get("prompt_eval_count")),
+            reply_tokens=_count(figures.get("eval_count")),
             seed=prompt.seed,
             source=self._source,
         )
@@ -88,6 +89,11 @@ class Caller:
         if self.schemas:
             body["format"] = prompt.schema
         return body
+
+
+def _count(value: int | None) -> int | None:
+    """Return a count of tokens, None for one that is none: a database refuses it for ever."""
+    return value if value is not None and 0 <= value <= _MOST_TOKENS else None
 
 
 def call_id(started: float) -> str:

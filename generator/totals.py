@@ -47,6 +47,9 @@ class Scoreboard:
             "expression": evaluated.candidate.expression,
             "sharpe": figures["sharpe"],
             "fitness": figures["fitness"],
+            "turnover": figures["turnover"],
+            "model": evaluated.candidate.model,
+            "time": evaluated.time,
             "source": evaluated.source.value,
             "kept": evaluated.kept,
         }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from generator.brain.answers import finite
+from generator.brain.answers import finite, plain
 from generator.records import Performance
 
 _NEEDED = ("sharpe", "fitness", "turnover", "returns")
@@ -30,8 +30,8 @@ def read_alpha(document: Any) -> Performance | None:
         short_count=_or_unknown(sample.get("shortCount")),
         days=None,
         checks=_checks(sample.get("checks")),
-        alpha_id=str(document.get("id") or "")[:64] or None,
-        grade=str(document.get("grade") or "")[:32] or None,
+        alpha_id=plain(document.get("id") or "")[:64] or None,
+        grade=plain(document.get("grade") or "")[:32] or None,
     )
 
 
@@ -53,4 +53,4 @@ def _plain(value: object) -> object:
     if isinstance(value, bool) or value is None:
         return value
     figure = finite(value)
-    return str(value)[:64] if figure is None else value
+    return plain(value)[:64] if figure is None else value

@@ -29,7 +29,7 @@ _LONGEST_QUOTA: Seconds = 86400.0
 _EPOCH = 1e9
 _POLL: Seconds = 5.0
 _TEXT = 500
-_NAME = 80
+_NAME, _ID = 80, 64
 _NESTED, _MOST = 16, 20
 _LIMIT_WORDS = "SIMULATION_LIMIT_EXCEEDED"
 _UNAUTHORIZED, _FORBIDDEN, _GONE, _BUSY, _UNAVAILABLE = 401, 403, (404, 410), 429, 503
@@ -209,7 +209,7 @@ def read_simulation(answer: Answer, now: float) -> Progress:
     location = document.get("location")
     return Ended(
         Status(status),
-        alpha=str(document.get("alpha") or ""),
+        alpha=plain(document.get("alpha") or "")[:_ID],
         message=_with_place(plain(document.get("message") or ""), location),
         children=found,
         code=code_of(document),

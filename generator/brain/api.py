@@ -48,6 +48,10 @@ class BrainApi:
         """Tell whether there is a session, as far as is known."""
         return self._session.signed_in
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
     def sign_in(self) -> bool:
         """Be signed in, and return whether BRAIN had to be asked."""
         return self._session.ensure()

@@ -116,6 +116,10 @@ class BrainSession:
         """Tell whether there is a session, as far as is known."""
         return self._signed_in
 
+    def close(self) -> None:
+        """Close the connections; the session itself goes on at BRAIN."""
+        self._wire.close()
+
     def send(self, method: str, path: str, **named: Any) -> Answer:
         """Send a request and return its good answer; raise BrainError for any other.
 

@@ -113,19 +113,26 @@ class BrainPlan:
         )
         listing = Listing(api, tools.clock)
         wanted = None if is_fresh(self.listing, listing.today()) else listing
-        return BrainEvaluator(self, simulator, tools, wanted)
+        return BrainEvaluator(self, simulator, tools, wanted, hang_up=api.close)
 
 
 class BrainEvaluator:
     """Keeps BRAIN's slots busy; beside that it fetches BRAIN's lists anew when they are old."""
 
     def __init__(
-        self, plan: BrainPlan, simulator: "Simulator", tools: Tools, listing: Listing | None
+        self,
+        plan: BrainPlan,
+        simulator: "Simulator",
+        tools: Tools,
+        listing: Listing | None,
+        *,
+        hang_up: Callable[[], None],
     ) -> None:
         self._plan = plan
         self._simulator = simulator
         self._tools = tools
         self._listing = listing
+        self._hang_up = hang_up
 
     @property
     def source(self) -> Source:
@@ -191,3 +198,4 @@ class BrainEvaluator:
 
     def close(self) -> None:
         """Let go; what BRAIN is simulating goes on there, and is picked up at the next start."""
+        self._hang_up()

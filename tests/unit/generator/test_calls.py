@@ -81,6 +81,14 @@ def test_an_answer_is_a_record_with_all_of_its_text_and_figures() -> None:
     assert (call.model, call.rung, call.switches, call.started) == ("m:1b", 2, 5, 10.0)
 
 
+@pytest.mark.parametrize("count", [10**30, -1])
+def test_a_count_that_no_database_can_hold_is_none(count: int) -> None:
+    rows = [{**GOOD[-1], "prompt_eval_count": count, "eval_count": 5}]
+    call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, Flight(10.0, 1.0))
+    assert call is not None
+    assert (call.prompt_tokens, call.reply_tokens) == (None, 5)
+
+
 def test_what_no_database_can_hold_is_replaced() -> None:
     strange = [{"response": "a\ud800b\0", "done": False}, {"done": True, "done_reason": "x" * 99}]
     call = caller(Wire(generate=Answer(200, strange))).call(PROMPT, Flight(10.0, 1.0))

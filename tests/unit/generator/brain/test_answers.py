@@ -197,3 +197,10 @@ class TestSimulation:
         found = read_simulation(answer(200, {"status": "COMPLETE", "alpha": "x", "regular": regular}), NOW)
         assert isinstance(found, Ended)
         assert found.code == "rank(close)"
+
+    def test_an_alphas_name_is_bounded_and_fit_to_be_stored(self) -> None:
+        document = {"status": "COMPLETE", "alpha": "a\0\ud800" + "x" * 999}
+        found = read_simulation(answer(200, document), NOW)
+        assert isinstance(found, Ended)
+        assert len(found.alpha) == 64
+        assert found.alpha.isprintable()
