@@ -176,6 +176,8 @@ def _constants_combined(operator: Operator, args: list[Settled]) -> list[Settled
 def _subtract(settling: _Settling, operator: Operator, args: list[Settled]) -> Settled | None:
     """Write `(a - b) - c` as `subtract(a, b, c)`, with constants in front combined."""
     first = args[0]
+    if len(args) == 2 and _is_plain("reverse", args[1][0]):  # noqa: PLR2004  # x - -y is x + y
+        return settling.of("add", [first, *settling.parts(args[1][0])])
     parts = settling.parts(first[0]) if _is_plain("subtract", first[0]) else [first]
     parts = _leading_combined([*parts, *args[1:]])
     return None if parts == args else _written(operator, parts, [])
@@ -193,6 +195,8 @@ def _is_number(settled: Settled) -> bool:
 
 
 def _divide(settling: _Settling, _: Operator, args: list[Settled]) -> Settled | None:
+    if args[1][0] == Number(1.0):
+        return args[0]
     return settling.of("inverse", args[1:]) if args[0][0] == Number(1.0) else None
 
 

@@ -69,6 +69,11 @@ def settled(text: str) -> str:
         ("min(max(3, close), 5, min(4, open))", "min(4, max(3, close), open)"),
         ("add(1, 2, close, filter=true)", "add(1, 2, close, filter=true)"),
         ("1 / close", "inverse(close)"),
+        ("close / 1", "close"),
+        ("close - -open", "add(close, open)"),
+        ("-close - -open", "add(open, reverse(close))"),
+        ("close + -open + high", "add(close, high, reverse(open))"),
+        ("high + close - -open", "add(close, high, open)"),
         ("close > open", "open < close"),
         ("close >= open", "open <= close"),
         ("open == close", "close == open"),
@@ -113,6 +118,7 @@ def test_settled_form(text: str, form: str) -> None:
 @pytest.mark.parametrize(
     ("left", "right"),
     [
+        ("-close + -open", "close - open"),
         ("rank(close)", "rank(open)"),
         ("close - open", "open - close"),
         ("close / open", "open / close"),
