@@ -42,6 +42,7 @@ NOTES = {
     "trade_when": "NaN where z > 0, else y where x > 0, else what was held the day before.",
     "ts_decay_linear": "Weights d, d - 1 ... 1 from today. A missing value counts as 0 with its weight, with dense=true it "
     "is left out with it.",
+    "ts_count_nans": "Days before the panel's first are not counted: nothing is missing there.",
     "ts_backfill": "The k-th most recent value of the window.",
     "kth_element": "The k-th most recent value of the window, those to ignore left out.",
     "last_diff_value": "The window is today and the d - 1 days before.",

@@ -109,7 +109,7 @@ def window(b: Builder, step: int, x: int, d: int) -> int:
     if b.semantics.history is History.STRICT and d > 1:
         step = b.emit("hide_start", step, params=(d - 1,))
     if b.semantics.nan_handling:
-        step = b.emit("fill_empty", step, b.emit("ts_count_nans", x, params=(d,)), params=(float(d),))
+        step = b.emit("fill_empty", step, b.emit("ts_count", x, params=(d,)))
     return step
 
 

@@ -271,12 +271,12 @@ def hide_start(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, days: i
 
 
 @kernel
-def fill_empty(x: Array, count: Array, out: Array, r0: int, r1: int, c0: int, c1: int, days: float) -> None:
-    """Copy, with 0 where all `days` values of the window are missing (`count` says how many are)."""
+def fill_empty(x: Array, count: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
+    """Copy, with 0 where a window has no value (`count` says how many it has)."""
     w = c1 - c0
     for r in range(r0, r1):
         a = x[r, c0:c1]
         n = count[r, c0:c1]
         o = out[r, c0:c1]
         for j in range(w):
-            o[j] = 0.0 if n[j] >= days else a[j]
+            o[j] = 0.0 if n[j] == 0.0 else a[j]

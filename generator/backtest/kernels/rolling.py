@@ -41,10 +41,10 @@ def _accumulate(row: Array, count: Array, total: Array, mode: int, w: int) -> No
 
 
 @kernel
-def _finish(out: Array, count: Array, total: Array, mode: int, d: int, w: int) -> None:
+def _finish(out: Array, count: Array, total: Array, mode: int, days: int, w: int) -> None:
     if mode == _COUNT_NANS:
         for j in range(w):
-            out[j] = d - count[j]
+            out[j] = days - count[j]
     elif mode == _COUNT:
         for j in range(w):
             out[j] = count[j]
@@ -83,7 +83,7 @@ def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> 
             _accumulate(x[t, c0:c1], count, total, mode, w)
             q = d - 2 - (t - b)
             if q < 0 or b == 0:
-                _finish(out[t, c0:c1], count, total, mode, d, w)
+                _finish(out[t, c0:c1], count, total, mode, min(d, t + 1), w)
                 continue
             sc = suffix_count[q]
             st = suffix_total[q]

@@ -103,6 +103,19 @@ def test_trade_when_leaves_enters_and_holds() -> None:
     np.testing.assert_array_equal(found, [np.nan, 6, 6, np.nan, np.nan])
 
 
+def test_days_before_the_panel_are_not_counted_as_missing_and_days_before_a_listing_are() -> None:
+    close = [[1, np.nan], [2, np.nan], [np.nan, 3], [4, 4]]
+    found = value("ts_count_nans(close, 3)", panel(close=close))
+    assert found.T.tolist() == [[0, 0, 1, 1], [1, 2, 2, 1]]
+
+
+@pytest.mark.parametrize("day", range(3))
+def test_a_window_with_no_value_at_the_panels_start_counts_as_empty(day: int) -> None:
+    where = panel(close=[[np.nan], [np.nan], [5]])
+    found = value("ts_mean(close, 4)", where, Semantics(nan_handling=True))
+    assert found[day, 0] == (0, 0, 5)[day]
+
+
 SWITCHES: list[tuple[Semantics, str, Row, float, float]] = [
     (Semantics(ts_zscore_ddof=1), "ts_zscore(close, 5)", (0, 50, 60, 25, 100), 1.40, 0.01),
     (Semantics(ts_quantile=TsQuantile.ZSCORE), "ts_quantile(close, 3)", (1, 2, 3), 0.8413, 5e-5),

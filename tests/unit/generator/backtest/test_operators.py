@@ -221,7 +221,7 @@ CASES: list[tuple[Call, Reference]] = [
             (call("ts_covariance", "y", "x", d), lambda x, y, _g, d=d: ref.by_pair(x, y, d, ref.cov)),
             (
                 call("ts_count_nans", "x", d),
-                lambda x, _y, _g, d=d: ref.walk(x, lambda p: float(d - len(ref.known(p[-d:])))),
+                lambda x, _y, _g, d=d: ref.walk(x, lambda p: float(np.isnan(p[-d:]).sum())),
             ),
             (call("ts_backfill", "x", d), past(lambda p, d=d: ref.backfill(p, d, 1))),
             (call("last_diff_value", "x", d), past(lambda p, d=d: ref.last_different(p, d))),
