@@ -38,7 +38,7 @@ backtest computes. BRAIN has the last word on its own operators.
 
 NOTES = {
     "hump": "Moves of no more than hump times the day's sum of sizes are not followed, larger ones are held to that. "
-    "The first value, and one after a gap, is taken as it is.",
+    "The first value, and one after a gap, is taken as it is. An infinite value gives NaN and is a gap.",
     "trade_when": "NaN where z > 0, else y where x > 0, else what was held the day before.",
     "ts_decay_linear": "Weights d, d - 1 ... 1 from today. A missing value counts as 0 with its weight, with dense=true it "
     "is left out with it.",
@@ -53,7 +53,8 @@ NOTES = {
     "ts_regression": "rettype 0 error, 1 intercept, 2 slope, 3 estimate, 4 squared errors, 5 squared deviations of y, "
     "6 r squared, 7 mean squared error, 8 and 9 standard errors of slope and intercept.",
     "bucket": "Intervals (a, b]; beyond the edges lie end buckets. With skipBoth, skipBegin, skipEnd they are NaN.",
-    "group_backfill": "The mean, winsorized at std deviations (ddof 1), of today's members over the last d days.",
+    "group_backfill": "The mean, winsorized at std deviations (ddof 1), of today's members over the last d days. "
+    "Infinite values take no part.",
     "group_mean": "To members that have a value.",
     "group_count": "To all members.",
     "quantile": "Ranks squeezed to 1/n ... 1 - 1/n, then the driver's quantile, times sigma.",

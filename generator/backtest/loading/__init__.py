@@ -23,7 +23,7 @@ from generator.backtest.loading.assemble import Sheet, assemble
 from generator.backtest.loading.faults import Faults
 from generator.backtest.loading.folder import assemble_folder
 from generator.backtest.loading.judging import judge
-from generator.backtest.loading.room import free_bytes
+from generator.backtest.loading.room import free_bytes, ran_out
 from generator.backtest.loading.shelf import Shelf, stamp_of
 from generator.backtest.loading.tables import read_table
 from generator.backtest.panel import Panel
@@ -45,6 +45,8 @@ def load_panel(path: Path, *, shelf: Path | None = None, memory: int | None = No
             return kept
         panel = read_panel(path, free)
         return panel if shelf is None else Shelf(shelf).keep(path, stamp, panel)
+    except MemoryError as error:
+        raise ran_out(path, free) from error
     except OSError as error:
         raise PanelError(f"{path} cannot be read: {error.strerror}", hint="Check its permissions.") from error
 

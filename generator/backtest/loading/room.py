@@ -79,6 +79,15 @@ def require_room_to_read(path: Path, needed: int, free: int) -> None:
         )
 
 
+def ran_out(path: Path, free: int) -> PanelError:
+    """Return the error for a panel that took more memory than was foreseen."""
+    return PanelError(
+        f"{path}: memory ran out while it was read, though {gigabytes(free)} seemed free. Half of its rows or columns "
+        "may fit.",
+        hint="Leave out rows or columns, or use a machine with more memory.",
+    )
+
+
 def panel_bytes(days: int, instruments: int, columns: int) -> int:
     """Return what a panel takes with the engine's own matrices."""
     return days * instruments * _CELL * (columns + WORKING)

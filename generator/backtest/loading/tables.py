@@ -16,6 +16,7 @@ from generator.backtest.loading.room import require_room_to_read
 PARQUET = {".parquet", ".pq"}
 _COMMA_NUMBER = re.compile(r"[-+]?\d+,\d+")
 _HEAD = 2000
+_NO_MEMORY = "Cannot allocate memory"
 _CELL = 24  # bytes that a cell of a table takes at most while it becomes a panel
 
 
@@ -54,6 +55,8 @@ def _parquet(path: Path, free: int) -> Table:
         require_room_to_read(path, rows * columns * _CELL, free)
         frame = pl.read_parquet(path, use_pyarrow=False)
     except (pl.exceptions.PolarsError, OSError) as error:
+        if _NO_MEMORY in str(error):
+            raise MemoryError(str(error)) from error
         raise PanelError(
             f"{path}: this Parquet file cannot be read: {_line(error)}", hint="Write it again."
         ) from error

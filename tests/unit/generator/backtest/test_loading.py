@@ -360,6 +360,29 @@ def test_a_panel_beyond_memory_is_told_with_the_size_that_fits(tmp_path: Path) -
         load_panel(tmp_path / "sparse.parquet", memory=1000)
 
 
+def _no_numpy_memory(*_: Any) -> None:
+    raise MemoryError("Unable to allocate 28.6 MiB for an array")
+
+
+def _no_polars_memory(*_: Any, **__: Any) -> None:
+    raise pl.exceptions.ComputeError("Cannot allocate memory (os error 12)")
+
+
+@pytest.mark.parametrize(
+    ("where", "failing"),
+    [("generator.backtest.loading.judge", _no_numpy_memory), ("polars.read_parquet", _no_polars_memory)],
+)
+def test_memory_that_runs_out_while_reading_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, failing: Callable[..., None]
+) -> None:
+    path = tmp_path / "panel.parquet"
+    pl.DataFrame({"date": DATES, "symbol": ["A"] * 3, "close": [1.0, 2.0, 3.0]}).write_parquet(path)
+    monkeypatch.setattr(where, failing)
+    with pytest.raises(PanelError, match=r"memory ran out while it was read.* may fit") as caught:
+        load_panel(path)
+    assert "with more memory" in caught.value.hint
+
+
 # --- the kept form ---------------------------------------------------------------------------------------------------
 
 
