@@ -8,6 +8,8 @@ from generator.backtest.errors import PanelError
 WORKING = 16
 """Matrices that the engine may hold beside the panel's own."""
 _SPARE = 0.9
+_RESERVED = 768 << 20
+"""Address space that libraries set aside without using it: a limit on it is no limit on memory."""
 _CELL = 8
 
 
@@ -49,7 +51,12 @@ def _limit_room() -> int | None:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except (OSError, ValueError):
         return limit
-    return max(0, limit - pages * resource.getpagesize())
+    return usable_of(max(0, limit - pages * resource.getpagesize()))
+
+
+def usable_of(addresses: int) -> int:
+    """Return what of an address space can hold a panel, beside what libraries set aside; little of a small one."""
+    return max(addresses - _RESERVED, addresses // 4)
 
 
 def require_room(path: Path, days: int, instruments: int, columns: int, free: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from generator.backtest.errors import PanelError
 from generator.backtest.loading import load_panel
-from generator.backtest.loading.room import panel_bytes
+from generator.backtest.loading.room import panel_bytes, usable_of
 from generator.backtest.panel import Panel
 
 HEADER = "date,symbol,open,high,low,close,volume,sector"
@@ -358,6 +358,14 @@ def test_a_panel_beyond_memory_is_told_with_the_size_that_fits(tmp_path: Path) -
     assert "135 instruments, or 135 dates" in caught.value.message
     with pytest.raises(PanelError, match=r"reading it needs about .* % of it would fit"):
         load_panel(tmp_path / "sparse.parquet", memory=1000)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "usable"),
+    [(0, 0), (400 << 20, 100 << 20), (1024 << 20, 256 << 20), (4096 << 20, 3328 << 20)],
+)
+def test_a_limit_on_addresses_leaves_less_than_it_says(addresses: int, usable: int) -> None:
+    assert usable_of(addresses) == usable
 
 
 def _no_numpy_memory(*_: Any) -> None:
