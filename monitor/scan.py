@@ -4,39 +4,19 @@ The log is read once, in chunks of whole lines, and only lines that the prefilte
 says nothing of when its lines came, so silence settles nothing here: a load is settled by what ends it.
 """
 
-import bz2
-import gzip
-import io
-import lzma
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO, Any
 
-from fleet.errors import SourceError
 from monitor.detector import Detector
 from monitor.grouping import GroupState, Rules, advance
 from monitor.grouping.model import Flush, Incident, IncidentClosed, IncidentFound, Line, Outcome, SignalSeen
 from monitor.logline import CONSIDERED, parse_line
 from monitor.signals import Signal
 from monitor.stamps import StampMemory, resolve
+from monitor.unpacking import opened
 
 CHUNK = 1 << 20
-_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-}
-"""How packed files begin, and what unpacks them."""
-_FOREIGN = {
-    b"\x28\xb5\x2f\xfd": ("is packed by zstd", "zstd -dc {} | python fleet_cli.py scan -"),
-    b"PK\x03\x04": ("is a zip archive", "unzip -p {} | python fleet_cli.py scan -"),
-    b"LPKSHHRH": ("is one of journald's own files", "journalctl --file {} | python fleet_cli.py scan -"),
-}
-"""How files begin that hold no plain lines, what they are, and what reads them."""
-_MAGIC = 8
 _TASTED = 4000  # lines looked at for a first stamp with a year and a zone
 
 Progress = Callable[[int, int | None], None]
@@ -105,11 +85,11 @@ class ScanReport:
 
 
 def scan_file(name: str, rules: Rules, detector: Detector, *, progress: Progress | None = None) -> ScanReport:
-    """Scan a file, plain or packed, or `-` for standard input.
+    """Scan a file, plain or packed, in UTF-8 or UTF-16, or `-` for standard input.
 
     Raise SourceError if it holds no plain lines; OSError, EOFError, zlib.error or LZMAError if it cannot be read.
     """
-    with _opened(name) as (stream, raw, size):
+    with opened(name) as (stream, raw, size):
         return scan_stream(stream, name, rules, detector, progress=_reporter(progress, raw, size))
 
 
@@ -240,34 +220,6 @@ def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
         chunk = following
     if rest or chunk:
         yield rest + chunk
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[tuple[IO[bytes], IO[bytes] | None, int | None]]:
-    """Yield the stream to read, the file under it whose position tells of progress, and that file's size."""
-    if name == "-":
-        with _plain(sys.stdin.buffer) as stream:
-            yield stream, None, None
-        return
-    path = Path(name)
-    with path.open("rb") as raw, _plain(raw, name) as stream:
-        yield stream, raw, path.stat().st_size
-
-
-@contextmanager
-def _plain(raw: IO[bytes], name: str = "standard input") -> Iterator[IO[bytes]]:
-    """Yield the stream's bytes, unpacked if they are packed."""
-    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-    start = buffered.peek(_MAGIC)[:_MAGIC]
-    for magic, (what, how) in _FOREIGN.items():
-        if start.startswith(magic):
-            raise SourceError(f"{name} {what}", hint=how.format(name))
-    opener = next((opener for magic, opener in _PACKED.items() if start.startswith(magic)), None)
-    if opener is None:
-        yield buffered
-        return
-    with opener(buffered) as unpacked:
-        yield unpacked
 
 
 def _reporter(

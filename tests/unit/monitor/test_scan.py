@@ -69,6 +69,21 @@ def test_plain_and_gzip_files_are_read_with_progress(tmp_path: Path, packed: boo
     assert seen[-1] == (path.stat().st_size,) * 2
 
 
+@pytest.mark.parametrize("mark", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_log_in_utf_16_is_read_as_powershell_writes_it(
+    tmp_path: Path, mark: bool, encoding: str, packed: bool
+) -> None:
+    text = "\r\n".join([*failed_load(T0), "日本 \U0001f999"] * 3) + "\r\n"
+    raw = (("\ufeff" if mark else "") + text).encode(encoding)
+    path = tmp_path / "log"
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    report = scan_file(str(path), Rules(), DETECTOR)
+    assert (report.lines, len(report.incidents)) == (42, 3)
+    assert report.signals == scan_stream(io.BytesIO(text.encode()), "log", Rules(), DETECTOR).signals
+
+
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stdin:
         buffer = io.BufferedReader(io.BytesIO("\n".join(failed_load(T0)).encode()))  # type: ignore[arg-type]
