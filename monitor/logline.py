@@ -32,6 +32,7 @@ _UNIT = re.compile(
     r"(?:[\w.:@-]{1,128}+ {1,4})?[\w.@-]{1,64}\[\d{1,10}\]: ?|[\w.-]{1,128} (?:systemd|kernel|ollama): "
 )
 _OWN_CALENDAR = re.compile(r"(\d{4}/\d\d/\d\d) (\d\d:\d\d:\d\d) ")
+_STREAMED = re.compile(r"data: (?=\{)")
 _RUNNER = re.compile(r"\d{1,4}\.\d\d\.\d{3}\.\d{3} [A-Z] ")
 _GIN = re.compile(r"\[GIN\] (?:(\d{4}/\d\d/\d\d) - (\d\d:\d\d:\d\d) )?")
 _STATUS = re.compile(r"[1-5][0-9]{2}")
@@ -153,7 +154,7 @@ def _peel(text: str) -> tuple[str, Stamp | None, bool]:
             rest = text[match.end() :]
             unit = _UNIT.match(rest.lstrip())
             return (rest.lstrip()[unit.end() :] if unit else rest), stamp, True
-    for prefix in (_DECORATION, _COMPOSE, _RUNTIME, _RUNNER, _POD, _UNIT):
+    for prefix in (_DECORATION, _COMPOSE, _RUNTIME, _RUNNER, _POD, _STREAMED, _UNIT):
         if match := prefix.match(text):
             return text[match.end() :], None, True
     return text, None, False

@@ -198,6 +198,16 @@ GPU: tuple[Pattern, ...] = (
         example="cuMemCreate(&handle, size, &prop, 0) failed: CUDA_ERROR_OUT_OF_MEMORY",
     ),
     signal(
+        "gpu-queue",
+        r"HSA_STATUS_ERROR_OUT_OF_RESOURCES[^\n]{0,400}?Available Free mem : \d{1,3} MB",
+        ("ERROR_OUT_OF_RESOURCES",),
+        Cause.RUNNER_DIED,
+        versions="all",
+        backend="rocm",
+        example=":0:rocdevice.cpp :2881: 4243 us: Callback: Queue 0x7f30 aborting with error : "
+        "HSA_STATUS_ERROR_OUT_OF_RESOURCES: no resources left. Code: 0x1008 Available Free mem : 12 MB",
+    ),
+    signal(
         "gpu-malloc-other",
         r"\b(?:mlx: ?)?\w{0,20}(?:Malloc|MemCreate|MemAlloc)\w{0,20}(?:\([^)\n]{0,400}\))? failed: out of memory",
         ("failed: out of memory",),
