@@ -189,11 +189,16 @@ def _on_tried(work: Work, event: Event) -> None:
 def _on_retried(work: Work, event: Event) -> None:
     if work.load is None:
         work.open_load(event.model)
-        near = [f for f in work.loose() if f.failed and abs(work.time - f.last) <= work.rules.incident_gap]
+        near = [f for f in work.loose() if _may_be_retried(work, f)]
         if near:
             work.attach(work.put(replace(near[-1], bounded=False)))
     if work.load is not None:
         work.load = replace(work.load, retrying=True, dead=False, ended=None, ended_heard=None)
+
+
+def _may_be_retried(work: Work, failure: Failure) -> bool:
+    """Tell whether a try just now announced is one more of this load; it may have loaded, but not all on the GPU."""
+    return (failure.failed or failure.spill) and abs(work.time - failure.last) <= work.rules.incident_gap
 
 
 def _on_load_ok(work: Work, _: Event) -> None:
