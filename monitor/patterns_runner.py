@@ -107,8 +107,8 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-kernel",
-        r"Out of memory: Kill|[Mm]emory cgroup out of memory|\boom[-_]kill|\boom_reaper|\bOOM[ -]killer",
-        ("ut of memory", "oom-kill", "oom_kill", "oom_reaper", "OOM killer", "OOM-killer"),
+        r"Out of memory: Kill|[Mm]emory cgroup out of memory|\boom[-_]kill|\boom_reaper: |\bOOM[ -]killer",
+        ("ut of memory", "oom-kill", "oom_kill", "oom_reaper: ", "OOM killer", "OOM-killer"),
         Cause.HOST,
         versions="all",
         example="Out of memory: Killed process 4242 (ollama) total-vm:26214400kB, anon-rss:23068672kB",

@@ -291,6 +291,8 @@ QUIET: tuple[str, ...] = (
     "Parsed message: ",
     "Parsing input with ",
     "hat template",
+    "llama_model_loader: - kv",
+    "control token: ",
     "vram-based default context",
     "low vram mode",
 )
