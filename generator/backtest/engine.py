@@ -17,6 +17,7 @@ from generator.backtest.team import Team
 from generator.language.tree import Node
 
 _ROWS = 16
+_PANEL_ROWS = 32  # computing the day before anew costs a row a block
 _ROW_BYTES = 2048  # of a block of columns: half a page a day; narrower ones pay for addresses and loop ends
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
@@ -143,10 +144,11 @@ class Engine:
             calls.append(
                 (primitive.kernel, arrays, primitive.axis, (*primitive.fixed, *primitive.read(step.params)))
             )
-        self._execute(calls, by_columns=phase.axis is Axis.COLUMNS)
+        self._execute(calls, phase.axis)
 
-    def _execute(self, calls: list[Call], *, by_columns: bool) -> None:
+    def _execute(self, calls: list[Call], along: Axis) -> None:
         days, instruments = self.panel.shape
+        by_columns = along is Axis.COLUMNS
 
         def task(first: int, end: int) -> None:
             for kernel, arrays, axis, params in calls:
@@ -158,12 +160,12 @@ class Engine:
         if by_columns:
             blocks = cut(instruments, _ROW_BYTES // self.dtype.itemsize, self._threads)
         else:
-            blocks = cut(days, _ROWS, self._threads)
+            blocks = cut(days, _PANEL_ROWS if along is Axis.PANEL else _ROWS, self._threads)
         self._team.run(blocks, task)
 
     def _room(self, form: Form, *, fresh: bool) -> Matrix:
         if form is Form.DAILY:
-            return np.empty((self.panel.shape[0], FIGURES))
+            return np.empty((self.panel.shape[0], 2 * FIGURES))
         waiting = self._free.get(form)
         if waiting and not fresh:
             return waiting.pop()

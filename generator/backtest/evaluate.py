@@ -11,10 +11,10 @@ from generator.backtest.checks import Check, Kept, checks
 from generator.backtest.compiler import Compiler
 from generator.backtest.engine import Engine
 from generator.backtest.errors import EvaluationError
-from generator.backtest.kernels.portfolio import LARGEST, LONGS, PNL, SHORTS, TRADED
+from generator.backtest.kernels.portfolio import FIGURES, LARGEST, LONGS, PNL, SHORTS, TRADED
 from generator.backtest.metrics import Figures, figures, grade_of, sharpe_of
 from generator.backtest.panel import Matrix, Panel
-from generator.backtest.portfolio import SUB_UNIVERSE, daily, positions, sub_universe
+from generator.backtest.portfolio import SUB_UNIVERSE, daily
 from generator.backtest.settings import Neutralization, Settings, finest
 from generator.language.tree import Field, Node
 
@@ -63,14 +63,6 @@ class Evaluation:
     performance: Performance
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """The steps that one alpha's figures come from."""
-
-    whole: int
-    part: int | None
-
-
 def evaluate(
     trees: Sequence[Node],
     panel: Panel,
@@ -108,7 +100,7 @@ def _evaluate(
     compiler = engine.compiler()
     neutralization, remarks = _neutralization(settings, panel)
     settings = replace(settings, neutralization=neutralization)  # what is reported is what was done
-    jobs: list[_Job | EvaluationError] = []
+    jobs: list[int | EvaluationError] = []
     for tree in trees:
         try:
             jobs.append(_job(compiler, compiler.matrix(tree), panel, settings, neutralization))
@@ -120,8 +112,7 @@ def _evaluate(
         if isinstance(job, EvaluationError):
             results.append(job)
             continue
-        part = tables[job.part] if job.part is not None else None
-        performance = _performance(panel, settings, tables[job.whole], part, kept, remarks)
+        performance = _performance(panel, settings, tables[job], kept, remarks)
         results.append(Evaluation(tree, performance))
     return results
 
@@ -152,15 +143,15 @@ def _neutralization(settings: Settings, panel: Panel) -> tuple[Neutralization, t
 
 def _job(
     compiler: Compiler, values: int, panel: Panel, settings: Settings, neutralization: Neutralization
-) -> _Job:
+) -> int:
+    """Return the step that gives the alpha's daily figures."""
     if "returns" not in panel.fields:
         raise EvaluationError("the panel has neither close nor returns, so nothing can be earned", position=0)
-    weights = positions(compiler, values, settings, neutralization)
-    return _Job(daily(compiler, weights), sub_universe(compiler, weights, panel.fields))
+    return daily(compiler, values, settings, neutralization, panel.fields)
 
 
-def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[_Job | EvaluationError]) -> dict[int, Matrix]:
-    roots = [s for job in jobs if isinstance(job, _Job) for s in (job.whole, job.part) if s is not None]
+def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[int | EvaluationError]) -> dict[int, Matrix]:
+    roots = [job for job in jobs if not isinstance(job, EvaluationError)]
     return {root: table.copy() for root, table in engine.run(compiler.graph, roots)}
 
 
@@ -168,12 +159,12 @@ def _performance(
     panel: Panel,
     settings: Settings,
     table: Matrix,
-    part: Matrix | None,
     kept: Sequence[Kept],
     remarks: tuple[str, ...],
 ) -> Performance:
     days = _earning_days(table)
-    table = table[days]
+    table, part = table[days, :FIGURES], table[days, FIGURES:]
+    has_part = {"close", "volume"} <= panel.fields.keys()
     dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
     whole = _figures(table)
     active = table[:, LONGS] + table[:, SHORTS]
@@ -185,7 +176,7 @@ def _performance(
             delay=settings.delay,
             largest_weight=float(table[:, LARGEST].max(initial=0.0)),
             fewest_positions=int(np.median(active)) if len(active) else 0,
-            sub_sharpe=None if part is None else sharpe_of(part[days][:, PNL]),
+            sub_sharpe=sharpe_of(part[:, PNL]) if has_part else None,
             sub_share=SUB_UNIVERSE,
             dates=dates,
             pnl=table[:, PNL],

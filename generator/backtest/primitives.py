@@ -167,8 +167,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "to_numbers": Primitive(Axis.ROWS, groups.to_numbers),
     "weigh": Primitive(Axis.ROWS, portfolio.weigh),
     "truncate": Primitive(Axis.ROWS, portfolio.truncate),
-    "liquid": Primitive(Axis.ROWS, portfolio.keep_largest),
-    "daily": Primitive(Axis.PANEL, portfolio.daily, form=Form.DAILY),
+    "judge": Primitive(Axis.PANEL, portfolio.judge, form=Form.DAILY),
 }
 
 SOURCES = frozenset({"field", "group"})

@@ -5,13 +5,154 @@ from typing import Any
 
 import numpy as np
 
-from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.jit import kernel, summing
 
 Array = Any
 
 PNL, TRADED, LONGS, SHORTS, LARGEST, BOOK = range(6)
 FIGURES = 6
+"""Of the whole book; as many follow for the sub-universe."""
 _PNL, _TRADED, _LONGS, _SHORTS, _LARGEST, _BOOK = PNL, TRADED, LONGS, SHORTS, LARGEST, BOOK
+_FIGURES = FIGURES
+_SIGN_CLEARED = np.int64(0x7FFFFFFFFFFFFFFF)
+
+
+@summing
+def _sum(row: Array) -> float:
+    total = 0.0
+    for j in range(row.shape[0]):
+        total += row[j]
+    return total
+
+
+@summing
+def _sum_of_sizes(row: Array) -> float:
+    total = 0.0
+    for j in range(row.shape[0]):
+        total += abs(row[j])
+    return total
+
+
+@summing
+def _sum_of_changes(row: Array, before: Array) -> float:
+    total = 0.0
+    for j in range(row.shape[0]):
+        total += abs(row[j] - before[j])
+    return total
+
+
+@summing
+def _earned(row: Array, gains: Array) -> float:
+    """Return what positions earn; an instrument without a return earns nothing."""
+    total = 0.0
+    for j in range(row.shape[0]):
+        gain = np.float64(gains[j])
+        total += row[j] * gain if abs(gain) < math.inf else 0.0
+    return total
+
+
+@kernel
+def _to_unit(row: Array) -> None:
+    """Divide by the sum of the sizes, if there is any."""
+    size = _sum_of_sizes(row)
+    factor = 1.0 / size if size > 0.0 else 0.0
+    for j in range(row.shape[0]):
+        row[j] *= factor
+
+
+@kernel
+def _less_mean(v: Array, g: Array, w: Array) -> None:
+    """Write v less the mean of those in the one group; 0 for NaN, infinities and members of no group."""
+    n = v.shape[0]
+    base = 0.0
+    for j in range(n):
+        if g[j] >= 0 and abs(v[j]) < math.inf:
+            base = v[j]
+            break
+    count = 0
+    for j in range(n):
+        ok = g[j] >= 0 and abs(v[j]) < math.inf
+        w[j] = v[j] - base if ok else 0.0
+        count += 1 if ok else 0
+    mean = _sum(w) / count if count > 0 else 0.0
+    for j in range(n):
+        w[j] = w[j] - mean if g[j] >= 0 and abs(v[j]) < math.inf else 0.0
+
+
+@kernel
+def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
+    """Write the instruments in the order of their groups, and where each group starts; `known` is what was ordered last.
+
+    Groups seldom change, so that most days only look whether they did.
+    """
+    groups = start.shape[0] - 1
+    changes = 0
+    for j in range(g.shape[0]):
+        changes |= g[j] ^ known[j]
+    if changes == 0:
+        return
+    known[:] = g
+    place = np.zeros(groups + 1, np.int64)
+    for j in range(g.shape[0]):
+        if g[j] >= 0:
+            place[g[j] + 1] += 1
+    for k in range(groups):
+        place[k + 1] += place[k]
+    start[:] = place
+    for j in range(g.shape[0]):
+        if g[j] >= 0:
+            order[place[g[j]]] = j
+            place[g[j]] += 1
+
+
+@kernel
+def _less_means(v: Array, order: Array, start: Array, w: Array) -> None:
+    """Write v less its group's mean; 0 for NaN, infinities and members of no group."""
+    w[:] = 0.0
+    for k in range(start.shape[0] - 1):
+        a = np.uint64(start[k])
+        b = np.uint64(start[k + 1])
+        base = 0.0
+        for i in range(a, b):
+            u = v[order[i]]
+            if abs(u) < math.inf:
+                base = u
+                break
+        total = 0.0
+        count = 0.0
+        for i in range(a, b):
+            u = v[order[i]]
+            ok = abs(u) < math.inf
+            total += u - base if ok else 0.0
+            count += 1.0 if ok else 0.0
+        mean = total / count if count > 0.0 else 0.0
+        for i in range(a, b):
+            u = v[order[i]]
+            w[order[i]] = (u - base) - mean if abs(u) < math.inf else 0.0
+
+
+@kernel
+def _positions(v: Array, g: Array, w: Array, known: Array, order: Array, start: Array) -> None:
+    """Write the positions for a day's values: less their group's mean (0 groups: nothing is subtracted), a unit book.
+
+    `start` has a place more than there are groups; it, `known` (-2 at first) and `order` are kept from day to day.
+    """
+    groups = start.shape[0] - 1
+    if groups > 1:
+        _by_group(g, known, order, start)
+        _less_means(v, order, start, w)
+    elif groups == 1:
+        _less_mean(v, g, w)
+    else:
+        for j in range(v.shape[0]):
+            w[j] = v[j] if abs(v[j]) < math.inf else 0.0
+    _to_unit(w)
+
+
+@kernel
+def _clip(w: Array, limit: float) -> None:
+    for j in range(w.shape[0]):
+        w[j] = limit if w[j] > limit else max(w[j], -limit)
 
 
 @kernel
@@ -22,38 +163,15 @@ def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
     what is left is rounding error (every value equals its group's mean) has none either.
     """
     n = x.shape[1]
-    total = np.zeros(max(1, groups))
-    count = np.zeros(max(1, groups))
-    base = np.zeros(max(1, groups))
+    v = np.empty(n)
+    w = np.empty(n)
+    known = np.full(n, -2, np.int32)
+    order = np.empty(n, np.uint32)
+    start = np.empty(groups + 1, np.int64)
     for r in range(r0, r1):
-        row = x[r]
-        g = group[r]
-        o = out[r]
-        if groups > 0:
-            total[:] = 0.0
-            count[:] = 0.0
-            for j in range(n):
-                v = np.float64(row[j])
-                k = g[j]
-                if k >= 0 and abs(v) < math.inf:
-                    if count[k] == 0.0:
-                        base[k] = v
-                    total[k] += v - base[k]
-                    count[k] += 1.0
-            for k in range(groups):
-                total[k] = total[k] / count[k] if count[k] > 0.0 else 0.0
-        size = 0.0
-        for j in range(n):
-            v = np.float64(row[j])
-            k = g[j] if groups > 0 else 0
-            w = 0.0
-            if k >= 0 and abs(v) < math.inf:
-                w = v - base[k] - total[k] if groups > 0 else v
-            o[j] = w
-            size += abs(w)
-        factor = 1.0 / size if size > 0.0 else 0.0
-        for j in range(n):
-            o[j] *= factor
+        v[:] = x[r]
+        _positions(v, group[r], w, known, order, start)
+        out[r, :] = w
 
 
 @kernel
@@ -78,47 +196,79 @@ def truncate(x: Array, out: Array, r0: int, r1: int, limit: float, rescale: bool
 
 
 @kernel
-def keep_largest(x: Array, size: Array, out: Array, r0: int, r1: int, share: float) -> None:
-    """Copy x for the given share of the day's instruments with the largest `size` rank, NaN for the others."""
-    for r in range(r0, r1):
-        for j in range(x.shape[1]):
-            out[r, j] = x[r, j] if size[r, j] >= 1.0 - share else math.nan
+def _figures(w: Array, before: Array, returns: Array, r: int, out: Array) -> None:
+    """Write a day's figures (PNL to BOOK) for its positions and those of the day before.
+
+    PNL is what they earn on the next day, NaN on the last one. TRADED is the sum of the changes.
+    """
+    longs = 0
+    shorts = 0
+    largest = np.zeros(1, np.int64)
+    whole = w.view(np.int64)
+    for j in range(w.shape[0]):
+        longs += 1 if w[j] > 0.0 else 0
+        shorts += 1 if w[j] < 0.0 else 0
+    for j in range(w.shape[0]):  # without their signs, numbers are ordered as their bits are
+        largest[0] = max(largest[0], whole[j] & _SIGN_CLEARED)
+    out[_PNL] = _earned(w, returns[r + 1]) if r + 1 < returns.shape[0] else math.nan
+    out[_TRADED] = _sum_of_changes(w, before)
+    out[_LONGS] = longs
+    out[_SHORTS] = shorts
+    out[_LARGEST] = largest.view(np.float64)[0]
+    out[_BOOK] = _sum_of_sizes(w)
 
 
 @kernel
-def daily(weights: Array, returns: Array, out: Array, r0: int, r1: int) -> None:
-    """Write each day's figures for the positions taken on it (columns PNL to BOOK).
+def judge(
+    x: Array,
+    group: Array,
+    returns: Array,
+    size: Array,
+    market: Array,
+    out: Array,
+    r0: int,
+    r1: int,
+    delay: int,
+    weighed: bool,
+    groups: int,
+    limit: float,
+    rescale: bool,
+    share: float,
+    markets: int,
+) -> None:
+    """Write each day's figures, of the whole book and after them of its most traded part, in one pass over the values.
 
-    PNL is what they earn on the next day, NaN on the last one; an instrument without a return earns nothing.
-    TRADED is the sum of the changes from the day before.
+    Values are taken `delay` days late and made positions (see `weigh`) unless they are `weighed`; positions are clipped
+    to +-limit (0: no limit) and scaled to a unit book again if asked. The part is the given share of instruments with
+    the largest `size` rank (0: there is none), neutralized to the market. The day before a block is computed with it.
     """
-    days, n = weights.shape
-    for r in range(r0, r1):
-        row = weights[r]
-        pnl = 0.0
-        traded = 0.0
-        longs = 0.0
-        shorts = 0.0
-        largest = 0.0
-        book = 0.0
-        for j in range(n):
-            w = np.float64(row[j])
-            before = np.float64(weights[r - 1, j]) if r > 0 else 0.0
-            traded += abs(w - before)
-            longs += 1.0 if w > 0.0 else 0.0
-            shorts += 1.0 if w < 0.0 else 0.0
-            largest = max(largest, abs(w))
-            book += abs(w)
-        if r + 1 < days:
-            gains = returns[r + 1]
-            for j in range(n):
-                gain = np.float64(gains[j])
-                pnl += row[j] * gain if abs(gain) < math.inf else 0.0
+    n = x.shape[1]
+    v = np.empty(n)
+    known = np.full((2, n), -2, np.int32)
+    order = np.empty((2, n), np.uint32)
+    start = np.empty(groups + 1, np.int64)
+    markets_start = np.empty(markets + 1, np.int64)
+    books = np.zeros((4, n))  # today's and yesterday's, of the whole and of the part, by turns
+    for r in range(max(0, r0 - 1), r1):
+        w = books[r % 2]
+        part = books[2 + r % 2]
+        if r < delay:
+            w[:] = 0.0
+        elif weighed:
+            v[:] = x[r - delay]
+            w[:] = v
         else:
-            pnl = math.nan
-        out[r, _PNL] = pnl
-        out[r, _TRADED] = traded
-        out[r, _LONGS] = longs
-        out[r, _SHORTS] = shorts
-        out[r, _LARGEST] = largest
-        out[r, _BOOK] = book
+            v[:] = x[r - delay]
+            _positions(v, group[r], w, known[0], order[0], start)
+        if limit > 0.0:
+            _clip(w, limit)
+        if rescale and limit > 0.0:
+            _to_unit(w)
+        if share > 0.0:
+            for j in range(n):
+                v[j] = w[j] if size[r, j] >= 1.0 - share else math.nan
+            _positions(v, market[r], part, known[1], order[1], markets_start)
+        if r >= r0:
+            _figures(w, books[1 - r % 2], returns, r, out[r, :_FIGURES])
+            if share > 0.0:
+                _figures(part, books[3 - r % 2], returns, r, out[r, _FIGURES:])
