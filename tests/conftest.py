@@ -12,6 +12,7 @@ settings.load_profile("fleet")
 _DOCKER = Path(__file__).parent / "docker"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the mark in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side, keep a file's together, and all that share an Engine and its images."""
     for item in items:
