@@ -35,11 +35,11 @@ class Failure:
     `born` is what its first time was taken for at first; the id keeps it. The flags say which sorts of signal
     it has: `named` and `vague` failures of the GPU's memory, `host` (fatal) and `harmless` ones of the host's,
     and the soft causes. `bounded`: its load or request is over, so that a new failure cannot be part of it.
-    `ended`: the server has reported its load's end. `told`: its incident was found; `closed`: it has had its
-    final form. `unload`: when the unload began whose memory did not come back. `span_*`: a failed request's
-    start and end. `heard_*`: when we got its lines, by our own clock; waits go by these, everything else by
-    the log's times. `first_afloat`, `last_afloat`: that time is a line's without a stamp, and the next stamp
-    settles it (`Afloat`).
+    `answered`: when the access-log line came that said so. `ended`: the server has reported its load's end.
+    `told`: its incident was found; `closed`: it has had its final form. `unload`: when the unload began whose
+    memory did not come back. `span_*`: a failed request's start and end. `heard_*`: when we got its lines, by
+    our own clock; waits go by these, everything else by the log's times. `first_afloat`, `last_afloat`: that
+    time is a line's without a stamp, and the next stamp settles it (`Afloat`).
     """
 
     number: int
@@ -65,6 +65,7 @@ class Failure:
     foreign: bool = False
     asked: bool = False
     bounded: bool = False
+    answered: float | None = None
     ended: bool = False
     told: bool = False
     closed: bool = False

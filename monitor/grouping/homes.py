@@ -26,7 +26,8 @@ def _overtaken(work: Work, failure: Failure, signal: Signal) -> bool:
     The access log goes to standard output and all else to standard error, which Docker reads one beside the
     other: a line may come after an access-log line that it was printed before.
     """
-    if work.afloat is Afloat.STAMPED and failure.first <= work.time < failure.last:
+    until = max(failure.last, failure.answered or failure.last)
+    if work.afloat is Afloat.STAMPED and failure.first <= work.time < until:
         return True
     late = abs(work.time - failure.last) <= work.rules.slack
     return signal.part is Part.ENDING and not failure.ended and late

@@ -244,8 +244,9 @@ def _on_request(work: Work, event: Event) -> None:
     if load is not None and began <= load.began:
         _end_load_by_request(work, event)
     for failure in work.loose():
-        if not failure.bounded and began <= failure.first <= work.time + work.rules.slack:
-            work.put(replace(failure, bounded=True))
+        open_till_now = not failure.bounded or (load is not None and failure.number == load.failure)
+        if open_till_now and began <= failure.first <= work.time + work.rules.slack:
+            work.put(replace(failure, bounded=True, answered=work.time))
 
 
 def _end_load_by_request(work: Work, event: Event) -> None:

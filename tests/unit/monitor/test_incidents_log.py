@@ -296,3 +296,11 @@ def test_three_deaths_of_a_runner_that_is_loaded_again_each_time_are_three() -> 
         ]
         lines += [gin(at + 2.2, 500, 2.3)]
     assert told(lines) == [("hard", "runner_died", True)] * 3
+
+
+def test_lines_that_the_access_log_overtook_are_of_the_failure_it_ended() -> None:
+    failing = [docker(T0 + 1.0 + step / 100, line) for step, line in enumerate(runs_out())]
+    ended = docker(T0 + 1.5, gin(T0 + 1.5, 500, 1.5))
+    begun = [docker(T0 + step / 100, line) for step, line in enumerate(begins(T0))]
+    for place in range(1, len(failing)):
+        assert told([*begun, *failing[:place], ended, *failing[place:]]) == [COUNTS]
