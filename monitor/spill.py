@@ -139,6 +139,11 @@ def judge(
     return _low(replace(state, low=state.low + 1), reading, rules, share)
 
 
+def not_reloaded(state: SpillState) -> SpillState:
+    """Return the state after a reload that was asked for could not be: the next low reading asks again."""
+    return replace(state, asked=None)
+
+
 def server_started(state: SpillState) -> SpillState:
     """Return the state after the server started anew: what it computes on must show again."""
     return SpillState(had_gpu=state.had_gpu or state.on_gpu)

@@ -28,6 +28,7 @@ from monitor.spill import (
     SpillRules,
     SpillState,
     judge,
+    not_reloaded,
 )
 from monitor.switcher import Parts, Switcher
 
@@ -197,6 +198,7 @@ class VramWatch:
         with self._switcher.lock():
             state = parts.store.read()
             if state.switch is not None:
+                parts.store.update(_ask_again)
                 return
             rung, limit, now = (
                 self._rung(state),
@@ -216,6 +218,11 @@ class VramWatch:
             finally:
                 resume(parts.home)
         self._judge(loaded, reloaded=True)
+
+
+def _ask_again(state: FleetState) -> FleetState:
+    spill = not_reloaded(SpillState.from_json(state.watch.get("spill")))
+    return replace(state, watch={**state.watch, "spill": spill.to_json()})
 
 
 def _in_vram(residents: tuple[Resident, ...], ladder: Ladder) -> dict[str, int]:

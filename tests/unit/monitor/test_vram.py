@@ -1,6 +1,8 @@
 """The thread that looks at Ollama goes on, whatever one look met."""
 
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,16 @@ import pytest
 
 from fleet.clock import SystemClock
 from fleet.home import Home
-from fleet.ollama import Ollama
+from fleet.model import Phase, Switch, SwitchKind
+from fleet.ollama import LoadedModel, Ollama
 from fleet.settings import PolicySettings, Settings
 from fleet.supervisor import Supervisor
 from monitor.knowledge import Knowledge
+from monitor.spill import LOW_READINGS, SpillState
 from monitor.switcher import Parts, Switcher
 from monitor.vram import VramWatch
 from state.store import Store
+from tests.fleet_process import eventually
 
 QUICK = Settings(policy=PolicySettings(check_interval=0.01))
 NOBODY = Ollama("http://127.0.0.1:9")
@@ -53,6 +58,28 @@ def test_a_look_at_ollama_that_breaks_is_not_the_last(parts: Parts, monkeypatch:
         assert twice.again.wait(30)
     finally:
         watch.stop()
+
+
+def test_a_reload_that_a_switch_stands_in_the_way_of_is_asked_for_again(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifying = Switch(1, SwitchKind.DOWNGRADE, Phase.VERIFY, 0, 1, time.time(), "why")
+    state = parts.store.update(lambda state: replace(state, switch=verifying))
+    model = LoadedModel(state.current_model, size=100, size_vram=40)
+    monkeypatch.setattr(Ollama, "loaded", lambda *_, **__: [model])
+    knowledge = Knowledge(QUICK, parts.ollama, parts.clock, file=None, look=lambda: None)
+    switcher = Switcher(parts, lambda: knowledge()[0])
+    watch = VramWatch(parts, switcher, knowledge, before_unload=lambda _: None, after=lambda: None)
+    watch.start()
+    try:
+        eventually(lambda: _waits_to_ask(parts), what="the reload forgotten")
+    finally:
+        watch.stop()
+
+
+def _waits_to_ask(parts: Parts) -> bool:
+    spill = SpillState.from_json(parts.store.read().watch.get("spill"))
+    return spill.low > LOW_READINGS and spill.asked is None
 
 
 def test_a_question_for_what_models_need_that_breaks_is_not_the_last(
