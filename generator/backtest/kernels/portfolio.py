@@ -14,6 +14,7 @@ FIGURES = 6
 """Of the whole book; as many follow for the sub-universe."""
 _PNL, _TRADED, _LONGS, _SHORTS, _LARGEST, _BOOK = PNL, TRADED, LONGS, SHORTS, LARGEST, BOOK
 _FIGURES = FIGURES
+_NOTHING = 1e-12  # positions that cancel out in a decay leave rounding error, far below the least share a decay gives
 _SIGN_CLEARED = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
@@ -176,7 +177,7 @@ def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
 
 @kernel
 def truncate(x: Array, out: Array, r0: int, r1: int, limit: float, rescale: bool) -> None:
-    """Clip positions to +-limit (0: no limit) and scale them to a unit book again if asked."""
+    """Clip positions to +-limit (0: no limit) and scale them to a unit book again if asked, but not rounding error."""
     n = x.shape[1]
     for r in range(r0, r1):
         row = x[r]
@@ -189,8 +190,8 @@ def truncate(x: Array, out: Array, r0: int, r1: int, limit: float, rescale: bool
                 v = min(max(v, -limit), limit)
             o[j] = v
             size += abs(v)
-        if rescale and size > 0.0:
-            factor = 1.0 / size
+        if rescale:
+            factor = 1.0 / size if size > _NOTHING else 0.0
             for j in range(n):
                 o[j] *= factor
 

@@ -135,6 +135,27 @@ def test_nothing_looks_ahead() -> None:
         np.testing.assert_array_equal(before.pnl[:days], after.pnl[:days])
 
 
+def test_positions_that_cancel_out_in_a_decay_are_none() -> None:
+    """Day 7: 7 - 5 - 4 + 3 - 2 + 1 = 0 of 28; what is left is rounding error, and no book of full size."""
+    signs = np.array([1, -1, 1, -1, -1, 0, 1.0])
+    values = np.stack([signs, -signs], axis=1)
+    values[6] *= 49  # 49 / 98 by way of 1 / 98 is not 0.5
+    close = 10 + np.arange(16.0).reshape(8, 2) % 7
+    panel = with_derived(
+        Panel(
+            dates=np.datetime64("2020-01-01") + np.arange(8),
+            symbols=("A", "B"),
+            fields={"close": close},
+            groups={},
+            group_names={},
+        )
+    )
+    settings = Settings(delay=0, decay=7, neutralization=Neutralization.MARKET, truncation=0.05)
+    found = backtest(np.vstack([values, [[1, -1]]]), panel, settings)
+    assert found.pnl[6] == 0
+    assert found.pnl[5] != 0
+
+
 def test_delay_one_trades_on_yesterdays_data() -> None:
     """An alpha that knew tomorrow's return would be without loss; delay 1 has to lose it."""
     panel = synthetic_panel(days=60, instruments=30)
