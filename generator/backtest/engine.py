@@ -18,7 +18,7 @@ from generator.language.tree import Node
 
 _ROWS = 16
 _PANEL_ROWS = 32  # computing the day before anew costs a row a block
-_ROW_BYTES = 2048  # of a block of columns: half a page a day; narrower ones pay for addresses and loop ends
+_ROW_BYTES = 4096  # of a block of columns, a day; narrower ones pay for addresses and loop ends
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
 

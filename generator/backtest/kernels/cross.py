@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import copy
 
 Array = Any
 
@@ -81,7 +82,7 @@ def winsorize(x: Array, out: Array, r0: int, r1: int, std: float) -> None:
             o[:] = math.nan
             continue
         if reach == 0.0 and squares == 0.0:
-            o[:] = row
+            copy(row, o)
             continue
         for j in range(row.shape[0]):
             v = np.float64(row[j])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import copy
 
 Array = Any
 
@@ -267,7 +268,7 @@ def hide_start(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, days: i
         if r < days:
             out[r, c0:c1] = math.nan
         else:
-            out[r, c0:c1] = x[r, c0:c1]
+            copy(x[r, c0:c1], out[r, c0:c1])
 
 
 @kernel

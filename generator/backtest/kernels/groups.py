@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import copy
 
 Array = Any
 
@@ -243,7 +244,7 @@ def backfill(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, 
         row = x[r]
         g = group[r]
         o = out[r]
-        o[:] = row
+        copy(row, o)
         needs[:] = False
         some = False
         for j in range(row.shape[0]):

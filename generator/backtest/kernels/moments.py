@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import add, copy, copy_all
 
 Array = Any
 
@@ -155,7 +156,7 @@ def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, dd
             sums[:] = 0.0
             for q in range(d - 1):
                 _add_one(x[b - 1 - q, c0:c1], shift, sums[0], sums[1], sums[2], w)
-                suffix[q] = sums
+                copy_all(sums, suffix[q])
         sums[:] = 0.0
         for t in range(b, min(b + d, days)):
             row = x[t, c0:c1]
@@ -163,16 +164,12 @@ def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, dd
             q = d - 2 - (t - b)
             if q >= 0 and b > 0:
                 for k in range(3):
-                    s = sums[k]
-                    o = suffix[q, k]
-                    r = both[k]
-                    for j in range(w):
-                        r[j] = s[j] + o[j]
+                    add(sums[k], suffix[q, k], both[k])
             else:
-                both[:] = sums
+                copy_all(sums, both)
             about = shift
             if _mean_and_variance(both[0], both[1], both[2], mean, variance, w):
-                own[:] = shift
+                copy(shift, own)
                 about = own
                 _heal_one(x, c0, t, d, own, mean, variance, w)
             _finish_one(row, out[t, c0:c1], about, both[0], mean, variance, mode, ddof, w)
@@ -397,25 +394,21 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
             sums[:] = 0.0
             for q in range(d - 1):
                 _add_two(x[b - 1 - q, c0:c1], y[b - 1 - q, c0:c1], sx, sy, sums, w)
-                suffix[q] = sums
+                copy_all(sums, suffix[q])
         sums[:] = 0.0
         for t in range(b, min(b + d, days)):
             _add_two(x[t, c0:c1], y[t, c0:c1], sx, sy, sums, w)
             q = d - 2 - (t - b)
             if q >= 0 and b > 0:
                 for k in range(6):
-                    s = sums[k]
-                    o = suffix[q, k]
-                    r = both[k]
-                    for j in range(w):
-                        r[j] = s[j] + o[j]
+                    add(sums[k], suffix[q, k], both[k])
             else:
-                both[:] = sums
+                copy_all(sums, both)
             ax = sx
             ay = sy
             if _two_moments(both, m, w):
-                own[0, :] = sx
-                own[1, :] = sy
+                copy(sx, own[0])
+                copy(sy, own[1])
                 ax = own[0]
                 ay = own[1]
                 _heal_two(x, y, c0, t, d, ax, ay, m, w)

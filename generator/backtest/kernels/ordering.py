@@ -12,11 +12,13 @@ import numpy as np
 
 from generator.backtest.kernels.inverse import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import copy
 
 Array = Any
 
 _MISSING = np.uint32(0xFFFFFFFF)
 _SIGN_CLEARED = np.int64(0x7FFFFFFFFFFFFFFF)
+_INFINITE = np.int64(0x7FF0000000000000)
 _NEAR_ZERO = 2.0**-16
 _ROWS = 32
 
@@ -80,47 +82,67 @@ def _bits_for(n: int) -> int:
 
 
 @kernel
+def _extremes(bits: Array) -> tuple[Any, Any, int]:
+    """Return for float64 values, read as whole numbers, the least and greatest finite one and how many are not NaN.
+
+    A number's size is its bits without the sign; the two are returned as sizes with the sign of the value.
+    """
+    low = _SIGN_CLEARED
+    high = -_SIGN_CLEARED
+    count = 0
+    for j in range(bits.shape[0]):
+        b = bits[j]
+        size = b & _SIGN_CLEARED
+        signed = size if b >= 0 else -size
+        finite = size < _INFINITE
+        low = min(low, signed if finite else _SIGN_CLEARED)
+        high = max(high, signed if finite else -_SIGN_CLEARED)
+        count += 1 if size <= _INFINITE else 0
+    if low > high:  # nothing is finite
+        return np.int64(0), np.int64(0), count
+    return low, high, count
+
+
+@kernel
 def pack_rows(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
-    """Write the sortable keys of the rows r0 to r1 and the number of values in each; set `out` to NaN."""
+    """Write the sortable keys of the rows r0 to r1 and the number of values in each; set `out` to NaN.
+
+    The image of a value is |x| + floor less floor, both read as whole numbers, with the value's sign. It is shifted
+    until a row's images leave room for the column.
+    """
     n = x.shape[1]
     column_bits = np.uint64(_bits_for(n))
-    top = np.uint64((1 << (32 - _bits_for(n))) - 4)  # leaves room for both infinities and for _MISSING
+    top = np.int64((1 << (32 - _bits_for(n))) - 4)  # leaves room for both infinities and for _MISSING
     v = np.empty(n)
-    magnitude = np.empty(n + 1)
+    bits = v.view(np.int64)
+    magnitude = np.empty(n + 3)  # of all values, and then of the floor, the least and the greatest
     whole = magnitude.view(np.int64)
-    image = np.empty(n, np.int64)
     for r in range(r0, r1):
-        row = x[r]
+        copy(x[r], v)
         k = keys[r - r0]
         out[r, :] = math.nan
-        largest = 0.0
+        least, greatest, counts[r - r0] = _extremes(bits)
+        whole[n + 1] = abs(least)
+        whole[n + 2] = abs(greatest)
+        floor = max(magnitude[n + 1], magnitude[n + 2]) * _NEAR_ZERO + 1e-300
+        magnitude[n] = 0.0
         for j in range(n):
-            v[j] = row[j]
-            a = abs(v[j])
-            largest = a if (a > largest and a < math.inf) else largest
-        floor = largest * _NEAR_ZERO + 1e-300
-        magnitude[n] = floor
-        for j in range(n):
-            magnitude[j] = abs(v[j]) + floor
+            magnitude[j] = abs(v[j])
+        for j in range(n + 3):
+            magnitude[j] += floor
         base = whole[n]
-        low = _SIGN_CLEARED
-        high = -_SIGN_CLEARED
-        count = 0
-        for j in range(n):
-            q = whole[j] - base if v[j] >= 0.0 else base - whole[j]
-            finite = abs(v[j]) < math.inf
-            image[j] = q
-            low = min(low, q) if finite else low
-            high = max(high, q) if finite else high
-            count += 1 if v[j] == v[j] else 0
-        counts[r - r0] = count
+        low = whole[n + 1] - base if least >= 0 else base - whole[n + 1]
+        high = whole[n + 2] - base if greatest >= 0 else base - whole[n + 2]
         shift = np.uint64(0)
-        while high > low and np.uint64(high - low) >> shift > top:
+        while np.uint64(high - low) >> shift > np.uint64(top):
             shift += np.uint64(1)
         for j in range(n):
-            q = (np.uint64(min(max(image[j], low), high) - low) >> shift) + np.uint64(1)
-            q = np.uint64(0) if v[j] == -math.inf else (top + np.uint64(2) if v[j] == math.inf else q)
-            packed = np.uint32(q << column_bits | np.uint64(j))
+            q = whole[j] - base
+            q = q if bits[j] >= 0 else -q
+            q = min(max(q, low), high) - low
+            q = np.int64(np.uint64(q) >> shift) + 1
+            q = 0 if v[j] == -math.inf else (top + 2 if v[j] == math.inf else q)
+            packed = np.uint32((np.uint64(q) << column_bits) | np.uint64(j))
             k[j] = packed if v[j] == v[j] else _MISSING
 
 
@@ -177,7 +199,7 @@ def finish_rank(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: i
         k = keys[r - r0]
         count = counts[r - r0]
         if count == 1:
-            o[np.int32(k[0] & mask)] = lonely
+            o[k[0] & mask] = lonely
             continue
         last = count - 1.0
         i = 0
@@ -187,7 +209,7 @@ def finish_rank(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: i
             while e < count and k[e] >> column_bits == image:
                 e += 1
             if e == i + 1:
-                o[np.int32(k[i] & mask)] = i / last
+                o[k[i] & mask] = i / last
             else:
                 _rank_run(row, o, k, order, i, e, mask, last)
             i = e

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel, summing
+from generator.backtest.kernels.rows import copy
 
 Array = Any
 
@@ -92,7 +93,7 @@ def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
         changes |= g[j] ^ known[j]
     if changes == 0:
         return
-    known[:] = g
+    copy(g, known)
     place = np.zeros(groups + 1, np.int64)
     for j in range(g.shape[0]):
         if g[j] >= 0:
@@ -107,9 +108,11 @@ def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
 
 
 @kernel
-def _less_means(v: Array, order: Array, start: Array, w: Array) -> None:
+def _less_means(v: Array, g: Array, order: Array, start: Array, w: Array) -> None:
     """Write v less its group's mean; 0 for NaN, infinities and members of no group."""
-    w[:] = 0.0
+    bases = np.zeros(start.shape[0])
+    means = np.zeros(start.shape[0])
+    number = g.view(np.uint32)
     for k in range(start.shape[0] - 1):
         a = np.uint64(start[k])
         b = np.uint64(start[k + 1])
@@ -126,10 +129,13 @@ def _less_means(v: Array, order: Array, start: Array, w: Array) -> None:
             ok = abs(u) < math.inf
             total += u - base if ok else 0.0
             count += 1.0 if ok else 0.0
-        mean = total / count if count > 0.0 else 0.0
-        for i in range(a, b):
-            u = v[order[i]]
-            w[order[i]] = (u - base) - mean if abs(u) < math.inf else 0.0
+        bases[k] = base
+        means[k] = total / count if count > 0.0 else 0.0
+    for j in range(v.shape[0]):
+        k = number[j]
+        w[j] = (v[j] - bases[k]) - means[k]
+    for j in range(v.shape[0]):
+        w[j] = w[j] if abs(v[j]) < math.inf and g[j] >= 0 else 0.0
 
 
 @kernel
@@ -141,7 +147,7 @@ def _positions(v: Array, g: Array, w: Array, known: Array, order: Array, start: 
     groups = start.shape[0] - 1
     if groups > 1:
         _by_group(g, known, order, start)
-        _less_means(v, order, start, w)
+        _less_means(v, g, order, start, w)
     elif groups == 1:
         _less_mean(v, g, w)
     else:
@@ -170,9 +176,9 @@ def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
     order = np.empty(n, np.uint32)
     start = np.empty(groups + 1, np.int64)
     for r in range(r0, r1):
-        v[:] = x[r]
+        copy(x[r], v)
         _positions(v, group[r], w, known, order, start)
-        out[r, :] = w
+        copy(w, out[r])
 
 
 @kernel
@@ -256,10 +262,9 @@ def judge(
         if r < delay:
             w[:] = 0.0
         elif weighed:
-            v[:] = x[r - delay]
-            w[:] = v
+            copy(x[r - delay], w)
         else:
-            v[:] = x[r - delay]
+            copy(x[r - delay], v)
             _positions(v, group[r], w, known[0], order[0], start)
         if limit > 0.0:
             _clip(w, limit)

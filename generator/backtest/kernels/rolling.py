@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import copy
 
 Array = Any
 
@@ -75,8 +76,8 @@ def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> 
             total[:] = start
             for q in range(d - 1):
                 _accumulate(x[b - 1 - q, c0:c1], count, total, mode, w)
-                suffix_count[q, :] = count
-                suffix_total[q, :] = total
+                copy(count, suffix_count[q])
+                copy(total, suffix_total[q])
         count[:] = 0.0
         total[:] = start
         for t in range(b, min(b + d, days)):
@@ -130,12 +131,12 @@ def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: boo
             best[:] = math.nan
             for q in range(d - 1):
                 _extend(x[b - 1 - q, c0:c1], best, largest, w)
-                suffix[q, :] = best
+                copy(best, suffix[q])
         best[:] = math.nan
         for t in range(b, min(b + d, days)):
             _extend(x[t, c0:c1], best, largest, w)
             o = out[t, c0:c1]
-            o[:] = best
+            copy(best, o)
             q = d - 2 - (t - b)
             if q >= 0 and b > 0:
                 _extend(suffix[q], o, largest, w)
@@ -175,8 +176,8 @@ def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool,
             place[:] = math.nan
             for q in range(d - 1):
                 _place(x[b - 1 - q, c0:c1], b - 1 - q, best, place, sign, newest, w)
-                suffix_best[q, :] = best
-                suffix_place[q, :] = place
+                copy(best, suffix_best[q])
+                copy(place, suffix_place[q])
         best[:] = math.nan
         place[:] = math.nan
         for t in range(b, min(b + d, days)):
@@ -214,7 +215,7 @@ def delay(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
         if t < d:
             out[t, c0:c1] = math.nan
         else:
-            out[t, c0:c1] = x[t - d, c0:c1]
+            copy(x[t - d, c0:c1], out[t, c0:c1])
 
 
 @kernel
@@ -251,9 +252,9 @@ def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) ->
             state[:] = 0.0
             for q in range(d - 1):
                 _decay_back(x[b - 1 - q, c0:c1], state, w)
-                suffix[q, 0, :] = state[1]
-                suffix[q, 1, :] = state[3]
-                suffix[q, 2, :] = state[2]
+                copy(state[1], suffix[q, 0])
+                copy(state[3], suffix[q, 1])
+                copy(state[2], suffix[q, 2])
         state[:] = 0.0
         for t in range(b, min(b + d, days)):
             k = t - b + 1
