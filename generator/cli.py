@@ -15,7 +15,6 @@ import click
 from fleet.errors import FleetError
 from generator.catalogue import Catalogue, load_catalogue
 from generator.cli_evaluate import evaluate
-from generator.cli_refresh import refresh
 from generator.expressions import error_row, error_sentence, expressions_of
 from generator.language import ExpressionError, build_schema, read
 from generator.prompt import DEPTH
@@ -25,7 +24,20 @@ _COUNT = click.IntRange(1, 100)
 
 
 class _Group(click.Group):
-    """Commands whose errors are ours end with a sentence, a hint and their own exit code."""
+    """Commands whose errors are ours end with a sentence, a hint and their own exit code.
+
+    `refresh` is imported when it is asked for: the others need not wait for BRAIN's client.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "refresh"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "refresh":
+            from generator.cli_refresh import refresh  # noqa: PLC0415
+
+            return refresh
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -81,7 +93,6 @@ def check(ctx: click.Context, expressions: Sequence[str], *, as_json: bool) -> N
 
 
 cli.add_command(evaluate)
-cli.add_command(refresh)
 
 
 def _checked(text: str, catalogue: Catalogue) -> dict[str, Any]:

@@ -29,29 +29,37 @@ _QUANTILE = QUANTILE
 
 @kernel
 def ts_rank(x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float) -> None:
-    """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1."""
+    """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1.
+
+    Small counters and values as they are stored: so many more fit an instruction.
+    """
     days = x.shape[0]
     w = c1 - c0
-    twice = np.empty(w, np.int64)
-    count = np.empty(w, np.int64)
-    today = np.empty(w)
+    twice = np.empty(w, np.int32)
+    count = np.zeros(w, np.int32)  # of the values in the d - 1 days before
     for t in range(days):
-        row = x[t, c0:c1]
+        today = x[t, c0:c1]
+        if t > 0 and d > 1:
+            _count_values(x[t - 1, c0:c1], count, np.int32(1))
+        if t >= d > 1:
+            _count_values(x[t - d, c0:c1], count, np.int32(-1))
         for j in range(w):
-            today[j] = row[j]
             twice[j] = 0
-            count[j] = 0
         for i in range(max(0, t - d + 1), t):
             past = x[i, c0:c1]
             for j in range(w):
-                v = np.float64(past[j])
-                twice[j] += np.int64(v < today[j]) + np.int64(v <= today[j])
-            for j in range(w):
-                count[j] += np.int64(past[j] == past[j])
+                v = past[j]
+                twice[j] += np.int32(v < today[j]) + np.int32(v <= today[j])
         o = out[t, c0:c1]
         for j in range(w):
             share = 0.5 * twice[j] / count[j] if count[j] > 0 else lonely
             o[j] = share + constant if today[j] == today[j] else math.nan
+
+
+@kernel
+def _count_values(row: Array, count: Array, step: Any) -> None:
+    for j in range(row.shape[0]):
+        count[j] += step if row[j] == row[j] else np.int32(0)
 
 
 @kernel
