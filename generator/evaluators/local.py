@@ -7,6 +7,7 @@ settings alone.
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,9 +123,15 @@ def panel_fields(panel: "Panel") -> Mapping[str, Kind]:
 
 
 class LocalEvaluator:
-    """Backtests batches in the calling thread; subexpressions that a batch shares are computed once."""
+    """Backtests batches; subexpressions that a batch shares are computed once.
 
-    def __init__(self, panel: "Panel", settings: "Settings", rules: Ruleset) -> None:
+    A batch is one task of an executor, a thread of its own unless another is given (kernels let go of the GIL). Its
+    workers have to share this process's memory; one that is given is not shut down.
+    """
+
+    def __init__(
+        self, panel: "Panel", settings: "Settings", rules: Ruleset, *, executor: Executor | None = None
+    ) -> None:
         from generator.backtest import evaluate  # noqa: PLC0415  # loaded by now, with numba
 
         self._backtest = evaluate
@@ -132,6 +139,8 @@ class LocalEvaluator:
         self._settings = settings
         self._rules = rules
         self._engine = evaluate.engine_for(panel, settings)
+        self._own = executor is None
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="evaluator")
         self._catalogue = with_fields(load_catalogue(higher=True), self.fields)
         self._batch: list[Candidate] = []
         self._kept: dict[str, Kept] = {}
@@ -188,9 +197,14 @@ class LocalEvaluator:
     def _evaluated(self, trees: Sequence[Node]) -> list[Result]:
         """Evaluate trees together; where the engine itself fails, one by one, to find whose fault it is."""
         try:
-            outcomes = self._backtest.evaluate(
-                trees, self._panel, self._settings, engine=self._engine, kept=list(self._kept.values())
-            )
+            outcomes = self._executor.submit(
+                self._backtest.evaluate,
+                trees,
+                self._panel,
+                self._settings,
+                engine=self._engine,
+                kept=list(self._kept.values()),
+            ).result()
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not hold up what waits behind it
             if len(trees) > 1:
                 return [result for tree in trees for result in self._evaluated([tree])]
@@ -210,6 +224,8 @@ class LocalEvaluator:
     def close(self) -> None:
         """Let go of the engine."""
         self._batch = []
+        if self._own:
+            self._executor.shutdown()
         self._engine.close()
 
 

@@ -1,12 +1,15 @@
 """The local evaluator's own part, with an engine of the test's in the place of the backtest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from generator.backtest.settings import Settings
+from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
 from generator.evaluators.base import Fault
 from generator.evaluators.local import BATCH, LocalEvaluator, tree_of
@@ -41,7 +44,7 @@ class Engine:
 
 
 @pytest.fixture
-def evaluator(monkeypatch: pytest.MonkeyPatch) -> LocalEvaluator:
+def evaluator(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEvaluator]:
     made = LocalEvaluator.__new__(LocalEvaluator)
     made._backtest = made._engine = Engine()  # type: ignore[assignment]  # ours in their place
     made._panel = made._settings = SimpleNamespace()  # type: ignore[assignment]
@@ -49,7 +52,25 @@ def evaluator(monkeypatch: pytest.MonkeyPatch) -> LocalEvaluator:
     made._catalogue = load_catalogue()
     made._batch, made._size, made._kept, made._recent = [], 1, {}, {}
     monkeypatch.setattr("generator.evaluators.local._result", lambda outcome: outcome)
-    return made
+    with ThreadPoolExecutor(1) as made._executor:
+        yield made
+
+
+class Here(Executor):
+    """Runs each task where it is submitted, and counts them."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+        self.ended = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.tasks += 1
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.ended = True
 
 
 def candidate(expression: str) -> Candidate:
@@ -86,3 +107,15 @@ def test_a_tree_is_used_as_it_came_and_read_only_where_there_is_none() -> None:
     tree = Field("close")
     assert tree_of(Candidate("d", "something else", "x", tree=tree), catalogue) is tree
     assert tree_of(candidate("rank(close)"), catalogue) == parse("rank(close)", catalogue)
+
+
+def test_a_batch_is_one_task_of_the_executor_that_is_given() -> None:
+    here = Here()
+    panel = synthetic_panel(days=60, instruments=20)
+    made = LocalEvaluator(panel, Settings(), Ruleset(Source.SYNTHETIC, {}), executor=here)
+    for batch in (["rank(close)"], ["rank(close)", "-rank(close)"]):
+        made.submit([candidate(text) for text in batch])
+        assert len(made.results(0.0)) == len(batch)
+    assert here.tasks == 2
+    made.close()
+    assert not here.ended
