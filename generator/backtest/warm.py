@@ -27,11 +27,11 @@ def simplest(operator: Operator) -> Call | None:
 
 
 def main() -> None:
-    """Compile what the default settings use."""
+    """Compile what the default settings use, and what a decay does."""
     calls = [simplest(operator) for operator in load_catalogue(higher=True).operators.values()]
-    evaluate(
-        [call for call in calls if call is not None], synthetic_panel(days=60, instruments=20), Settings()
-    )
+    panel = synthetic_panel(days=60, instruments=20)
+    evaluate([call for call in calls if call is not None], panel, Settings())
+    evaluate([Field("close")], panel, Settings(decay=2))
 
 
 if __name__ == "__main__":
