@@ -109,9 +109,13 @@ def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
 
 @kernel
 def _less_means(v: Array, g: Array, order: Array, start: Array, w: Array) -> None:
-    """Write v less its group's mean; 0 for NaN, infinities and members of no group."""
+    """Write v less its group's mean; 0 for NaN, infinities and members of no group.
+
+    The place after the last group stands for none, -1, which is the largest number without a sign.
+    """
     bases = np.zeros(start.shape[0])
     means = np.zeros(start.shape[0])
+    none = np.uint32(start.shape[0] - 1)
     number = g.view(np.uint32)
     for k in range(start.shape[0] - 1):
         a = np.uint64(start[k])
@@ -132,7 +136,7 @@ def _less_means(v: Array, g: Array, order: Array, start: Array, w: Array) -> Non
         bases[k] = base
         means[k] = total / count if count > 0.0 else 0.0
     for j in range(v.shape[0]):
-        k = number[j]
+        k = min(number[j], none)
         w[j] = (v[j] - bases[k]) - means[k]
     for j in range(v.shape[0]):
         w[j] = w[j] if abs(v[j]) < math.inf and g[j] >= 0 else 0.0

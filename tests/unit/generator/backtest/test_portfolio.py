@@ -115,6 +115,20 @@ def test_figures_are_those_of_the_steps_written_out(settings: Settings) -> None:
     assert sum(row.pnl for _, row in found.yearly) == pytest.approx(figures.pnl)
 
 
+def test_members_of_no_group_and_of_ever_other_groups_are_weighed_as_written_out() -> None:
+    panel = synthetic_panel(days=80, instruments=60, seed=4)
+    rng = np.random.default_rng(6)
+    codes = rng.integers(-1, 5, panel.shape, dtype=np.int32)
+    codes[:40] = codes[0]
+    panel = replace(panel, groups={**panel.groups, "industry": codes}, group_names={})
+    text = "ts_delta(close, 3)"
+    [values] = Engine(panel).values([tree(text)])
+    weights = slow_positions(values, panel, Settings())
+    pnl = (weights[:-1] * np.nan_to_num(panel.fields["returns"][1:])).sum(axis=1)
+    first = int(np.flatnonzero((weights != 0).any(axis=1))[0])
+    np.testing.assert_allclose(made(panel, Settings(), text).pnl, pnl[first:], rtol=1e-9, atol=1e-15)
+
+
 def test_margin_and_turnover_fit_what_brain_publishes() -> None:
     """margin = returns / (500 turnover), but for the book's first day."""
     figures = made(synthetic_panel(days=400, instruments=50), Settings()).figures
