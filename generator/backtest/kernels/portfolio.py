@@ -54,10 +54,10 @@ def _earned(row: Array, gains: Array) -> float:
 
 
 @kernel
-def _to_unit(row: Array) -> None:
-    """Divide by the sum of the sizes, if there is any."""
+def _to_unit(row: Array, least: float) -> None:
+    """Divide by the sum of the sizes if that is above the least, else write 0."""
     size = _sum_of_sizes(row)
-    factor = 1.0 / size if size > 0.0 else 0.0
+    factor = 1.0 / size if size > least else 0.0
     for j in range(row.shape[0]):
         row[j] *= factor
 
@@ -157,7 +157,7 @@ def _positions(v: Array, g: Array, w: Array, known: Array, order: Array, start: 
     else:
         for j in range(v.shape[0]):
             w[j] = v[j] if abs(v[j]) < math.inf else 0.0
-    _to_unit(w)
+    _to_unit(w, 0.0)
 
 
 @kernel
@@ -273,7 +273,7 @@ def judge(
         if limit > 0.0:
             _clip(w, limit)
         if rescale and limit > 0.0:
-            _to_unit(w)
+            _to_unit(w, _NOTHING)
         if share > 0.0:
             for j in range(n):
                 v[j] = w[j] if size[r, j] >= 1.0 - share else math.nan
