@@ -1,5 +1,6 @@
 """The history: `history.jsonl`, a line for each event, each exactly once by its number."""
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -27,19 +28,26 @@ class History:
         return 0
 
     def append(self, events: Sequence[Event]) -> None:
-        """Append events; raise OSError. A line that a crash cut off is ended first, and read as nothing."""
+        """Append events; raise OSError. A line that a crash cut off is ended first, and read as nothing.
+
+        They are on the disk only after `sync`: until then the state keeps them.
+        """
         self._rotate()
         text = "".join(json.dumps(event.row()) + "\n" for event in events)
         with self._path.open("ab+") as stream:
             if stream.tell() and not _ends_line(stream.fileno(), stream.tell()):
                 text = "\n" + text
             stream.write(text.encode())
-            stream.flush()
+
+    def sync(self) -> None:
+        """Put what was appended on the disk; raise OSError."""
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as stream:
             os.fsync(stream.fileno())
 
     def _rotate(self) -> None:
         try:
             if self._path.stat().st_size > _ROTATE_AT:
+                self.sync()
                 self._path.replace(rotated(self._path))
         except FileNotFoundError:
             return

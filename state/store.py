@@ -4,21 +4,22 @@ Writers hold a file lock; a write is durable and atomic, and the last good file 
 no lock. A damaged file is set aside as `*.corrupt-<time>`, never lost and never a crash loop.
 
 Events that a write carries reach the history after it, and at the next write or start if a crash came
-between: by their numbers, each exactly once.
+between: by their numbers, each exactly once. The state keeps them until the history has them on the disk, for
+which no write that has something new to tell waits.
 """
 
 import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import StateError
-from fleet.events import EventKind
+from fleet.events import Event, EventKind
 from fleet.files import replace_text
 from fleet.home import Home
 from fleet.ladder import Ladder
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _log = logging.getLogger(__name__)
+_MOST_EVENTS = 64
+"""How many events the state may hold that the history may not have on the disk yet."""
 
 
 def read_state(home: Home) -> FleetState | None:
@@ -127,12 +130,28 @@ class Store:
         if loaded.damage:
             state = self._set_aside(state, loaded)
         state = change(fit_to_ladder(state, self._ladder, self._clock.time()))
-        state = replace(state, events=tuple(event for event in state.events if event.number > (told or 0)))
+        new = tuple(event for event in state.events if event.number > (told or 0))
+        if len(new) < len(state.events) and self._may_forget(state, new):
+            state = replace(state, events=new)
         if not loaded.stored or not same_content(state, loaded.state):
             self._write(state, keep=not loaded.damage)
-        if state.events and told is not None:
-            self._tell(state)
+        if new and told is not None:
+            self._tell(new)
         return state
+
+    def _may_forget(self, state: FleetState, new: Sequence[Event]) -> bool:
+        """Tell whether the events that stand in the history are on the disk there; they are put there now.
+
+        Not where there are new ones: that write is one that somebody waits for, and a later one does it.
+        """
+        if new and len(state.events) <= _MOST_EVENTS:
+            return False
+        try:
+            self._history.sync()
+        except OSError as error:
+            _log.error("history.write_failed", extra=fields(reason=error.strerror))
+            return False
+        return True
 
     def _last_told(self) -> int | None:
         """Return the number of the history's last event; None, and nothing is told, if it is unreadable."""
@@ -142,9 +161,9 @@ class Store:
             _log.error("history.read_failed", extra=fields(reason=error.strerror))
             return None
 
-    def _tell(self, state: FleetState) -> None:
+    def _tell(self, events: Sequence[Event]) -> None:
         try:
-            self._history.append(state.events)
+            self._history.append(events)
         except OSError as error:
             # The events stay in the state; the next write tries again.
             _log.error("history.write_failed", extra=fields(reason=error.strerror))
