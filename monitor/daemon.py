@@ -29,6 +29,7 @@ from monitor.absorb import (
     deadline,
     parse_call,
 )
+from monitor.ahead import Scout, committed, is_near
 from monitor.detector import Detector
 from monitor.fetching import Fetcher
 from monitor.knowledge import Knowledge
@@ -72,6 +73,8 @@ class Monitor:
         self._pauses = Pauses(parts.home)
         self._next_check = 0.0
         self._unloading = 0
+        self._near = False
+        self._scout = Scout(parts.ladder, parts.ollama, parts.supervisor, parts.clock)
         switcher = Switcher(parts, lambda: knowledge()[0])
         self._worker = SwitchWorker(parts, switcher, after=self.nudge)
         self._vram = VramWatch(parts, switcher, knowledge, before_unload=self._note_unload, after=self.nudge)
@@ -95,6 +98,7 @@ class Monitor:
     def run(self) -> None:
         """Follow until stopped; raise StateError only if the state cannot even be read at the start."""
         state = self._parts.store.update(lambda state: state)
+        self._near = is_near(state, self._knowledge()[0])
         for origin in (LOG, SIGNALS):
             self._follow(origin, state)
         self._knowledge.start()
@@ -213,6 +217,7 @@ class Monitor:
 
     def _write(self, origin: str, pending: Pending) -> None:
         stream = self._streams[origin]
+        ahead = self._scout() if self._near else None
 
         def change(state: FleetState) -> FleetState:
             if state.cursors.get(origin) != stream.committed:
@@ -221,7 +226,7 @@ class Monitor:
             for batch in pending.batches:
                 state = self._absorbed(origin, state, batch, context)
             state = replace(state, cursors={**state.cursors, origin: pending.cursor})
-            return self._expecting_unload(state)
+            return committed(self._expecting_unload(state), context.now, context.rules, ahead)
 
         try:
             state = self._parts.store.update(change)
@@ -283,12 +288,12 @@ class Monitor:
 
     def _act(self, state: FleetState) -> None:
         """Bring holds and switches of the state into the world, and look again when something is due."""
+        if state.switch is not None and state.switch.phase is not Phase.VERIFY:
+            self._worker.wake()  # before all else: this is what somebody waits for
+            self._unloading = state.switch.number
         now, monotonic = self._parts.clock.time(), self._parts.clock.monotonic()
         for moment in self._deadlines(state):
             self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
-        if state.switch is not None and state.switch.phase is not Phase.VERIFY:
-            self._worker.wake()
-            self._unloading = state.switch.number
         reasons = (state.watch.get("loaded"), state.watch.get("hanging"))
         if reasons != self._reasons:
             self._reasons = reasons
@@ -296,6 +301,7 @@ class Monitor:
         total = state.watch.get("gpu_total")
         self._knowledge.gpu_total = total if isinstance(total, int) else None
         self._knowledge.climbing = below_its_best(state)
+        self._near = is_near(state, self._knowledge()[0])
         self._pauses.follow(state, now)
 
     def _expecting_unload(self, state: FleetState) -> FleetState:

@@ -20,6 +20,7 @@ GENERATOR = "generator"
 _UP_WITHIN: Seconds = 5.0
 _ENDED_WITHIN: Seconds = 30.0
 _POLL: Seconds = 0.005
+_LOOKS_FOR: Seconds = 0.1
 _GRACE: Seconds = 4.0
 """How long a generator has to end after SIGTERM: as `stopwaitsecs`, after which supervisord kills it."""
 
@@ -109,13 +110,25 @@ class Generator:
         end = self._clock.monotonic() + _UP_WITHIN
         while True:
             info = self.info()
-            if _is_up(info, switches):
+            if self._comes_up(info, switches):
                 return Start(pid=info.pid)
             if info.state is ProgramState.STOPPED:
                 return Start(stopped=True)
             if info.state is ProgramState.FATAL or self._clock.monotonic() > end:
                 return Start(failure=_NOT_UP.get(info.state, f"it is {info.state.name}"))
             self._clock.wait(self._never, _POLL)
+
+    def _comes_up(self, info: ProgramInfo, switches: int) -> bool:
+        """Look at a process for a while, without asking supervisord each time: both have better things to do."""
+        end = self._clock.monotonic() + _LOOKS_FOR
+        while info.state.up and info.pid and self._clock.monotonic() < end:
+            shown = switches_of(info.pid)
+            if shown == switches:
+                return True
+            if shown is None and not Path(f"/proc/{info.pid}").exists():
+                return False
+            self._clock.wait(self._never, _POLL)
+        return False
 
 
 def _is_up(info: ProgramInfo, switches: int) -> bool:

@@ -7,6 +7,7 @@ monitor's, which sees the generator's first call; here a switch ends when the ne
 
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from fleet.policy import decide
 from fleet.rules import Rules
 from fleet.settings import Settings
 from fleet.supervisor import Supervisor
+from fleet.units import Seconds
 from monitor.models import rungs_here
 from monitor.pause import pause, resume
 from monitor.pulling import ProgressBar, cut_when, pull_model
@@ -31,6 +33,7 @@ from monitor.trial import IDLE_WITHIN, Canary
 from state.store import Store
 
 _log = logging.getLogger(__name__)
+_UNLOADED_WITHIN: Seconds = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,10 @@ class Switcher:
             return Restarted(switch.number, stopped=True)
         if self._generator.runs_on(state.switches):
             return Restarted(switch.number)
-        start = self._generator.restart(state.switches, between=lambda: self._between(state))
+        freeing = self._freeing(state)
+        start = self._generator.restart(state.switches, between=lambda: self._between(freeing))
+        if freeing is not None and freeing.ident is not None:
+            freeing.join()
         if start.failure:
             reason = f"it does not come up on {state.current_model}: {start.failure}; see log/generator.log"
             return RestartFailed(switch.number, reason)
@@ -197,10 +203,21 @@ class Switcher:
             _log.info("generator.up", extra=tell(text, pid=start.pid, model=state.current_model))
         return Restarted(switch.number, stopped=start.stopped)
 
-    def _between(self, state: FleetState) -> None:
-        """Free the old model's memory, and let the start go ahead: no pause, no brake of earlier deaths."""
+    def _freeing(self, state: FleetState) -> threading.Thread | None:
+        """Return the thread that is to free the old model's memory, None if it is the new one's too."""
         last = state.last_switch
-        if last is not None and not same_model(last.source, state.current_model):
-            self._canary.unload(last.source)
+        if last is None or same_model(last.source, state.current_model):
+            return None
+        return threading.Thread(target=self._canary.unload, args=(last.source,), name="unload", daemon=True)
+
+    def _between(self, freeing: threading.Thread | None) -> None:
+        """Free the old model's memory, and let the start go ahead: no pause, no brake of earlier deaths.
+
+        An unload is asked for before the start. Its answer is waited for no longer than a healthy server takes:
+        it is with the server then, long before the new generator's first request can be.
+        """
+        if freeing is not None:
+            freeing.start()
+            freeing.join(_UNLOADED_WITHIN)
         resume(self._parts.home)
         self._parts.home.starts_file.unlink(missing_ok=True)
