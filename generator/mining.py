@@ -102,16 +102,20 @@ class Miner:
         )
         self._pipeline = Pipeline(self._shared, gate=self._gate, stopping=self._stopping, wake=waker.wake)
         self._chance = chance
+        self._unstarted: FleetError | None = None
 
     def run(self) -> int:
         """Mine until asked to end; return the exit code."""
         self._pipeline.start_asking(self._asker(), self._setup.settings.generator.max_concurrent)
         self._waker.sleep(_HEAD_START)
         self._announce()
-        heartbeat = self._start_working()
+        self._pipeline.start("start", self._start_working)
+        heartbeat = self._heartbeat()
         while not self._waker.asked_to_end and not self._pipeline.broken:
             self._beat(heartbeat)
             self._waker.sleep(_TICK)
+        if self._unstarted is not None:
+            raise self._unstarted
         stored = self._pipeline.stop(_END_WITHIN)
         self._shared.narrator.ended(stored=stored)
         return 0 if stored and not self._pipeline.broken else 1
@@ -155,16 +159,29 @@ class Miner:
             pid=os.getpid(),
         )
 
-    def _start_working(self) -> "Heartbeat":
-        """Start what comes after the first request, and import it only now."""
-        from generator.heartbeat import Heartbeat  # noqa: PLC0415
+    def _heartbeat(self) -> "Heartbeat":
+        from generator.heartbeat import Heartbeat  # noqa: PLC0415  # what the first request does not need
 
         setup = self._setup
-        heartbeat = Heartbeat(setup.home.generator_file, setup.assignment, standin=setup.standin)
-        self._beat(heartbeat)
-        from generator.evaluations import evaluations_of  # noqa: PLC0415
+        return Heartbeat(setup.home.generator_file, setup.assignment, standin=setup.standin)
+
+    def _start_working(self) -> None:
+        """Start what comes after the first request, and import it only now.
+
+        In a thread of its own: the imports take seconds on a busy machine, and the main thread has to be there
+        for a SIGTERM. What stores comes first, for a call may be finished before what evaluates is here.
+        """
+        try:
+            self._work()
+        except FleetError as error:
+            self._unstarted = error
+            self._pipeline.broken = True
+            self._waker.wake()
+
+    def _work(self) -> None:
         from generator.intake import Intake, Patient  # noqa: PLC0415
 
+        setup = self._setup
         store = LazyStore(setup)
         if setup.settings.generator.database:
             store().check_driver()
@@ -177,11 +194,19 @@ class Miner:
             patient=patient,
             keep_calls=setup.settings.generator.keep_calls,
         )
-        evaluations = evaluations_of(
-            setup, self._shared, store=store, patient=patient, stopping=self._stopping, chance=self._chance
+        self._pipeline.start("intake", intake.run)
+        from generator.evaluations import evaluations_of  # noqa: PLC0415
+
+        self._pipeline.start_evaluating(
+            evaluations_of(
+                setup,
+                self._shared,
+                store=store,
+                patient=patient,
+                stopping=self._stopping,
+                chance=self._chance,
+            )
         )
-        self._pipeline.start_working(intake, evaluations)
-        return heartbeat
 
     def _beat(self, heartbeat: "Heartbeat") -> None:
         view = self._pipeline.view()

@@ -21,7 +21,6 @@ from generator.shared import Shared
 
 if TYPE_CHECKING:
     from generator.evaluation import Evaluation
-    from generator.intake import Intake
 
 _log = logging.getLogger(__name__)
 
@@ -42,16 +41,16 @@ class Pipeline:
     def start_asking(self, asker: Asker, threads: int) -> None:
         """Start the threads that call Ollama."""
         for number in range(threads):
-            self._start(f"ask-{number}", asker.run)
+            self.start(f"ask-{number}", asker.run)
 
-    def start_working(self, intake: "Intake", evaluations: "Sequence[Evaluation]") -> None:
-        """Start what stores and evaluates."""
+    def start_evaluating(self, evaluations: "Sequence[Evaluation]") -> None:
+        """Start what evaluates."""
         self._evaluations = evaluations
-        self._start("intake", intake.run)
         for number, evaluation in enumerate(evaluations):
-            self._start(f"evaluate-{number}", evaluation.run)
+            self.start(f"evaluate-{number}", evaluation.run)
 
-    def _start(self, name: str, run: Callable[[], None]) -> None:
+    def start(self, name: str, run: Callable[[], None]) -> None:
+        """Start a thread whose failure is the program's."""
         threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True).start()
 
     def _guarded(self, run: Callable[[], None]) -> None:

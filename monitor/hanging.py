@@ -5,11 +5,11 @@ gives a call up after `first_token_timeout`, which a slow model does not reach. 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.units import Seconds, show_duration
-from monitor.restore import restored
+from monitor.restore import kept, restored
 
 HANG_MEND = (
     "A smaller model does not help. Restart the container or service of Ollama (`docker restart NAME` or "
@@ -27,7 +27,8 @@ class HangState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        return asdict(self)
+        row: dict[str, Any] = kept(self)
+        return row
 
     @staticmethod
     def of(watch: Mapping[str, Any]) -> "HangState":

@@ -1,4 +1,4 @@
-"""Frozen dataclasses back from JSON, field by field, forgiving what is unknown, missing or damaged."""
+"""Frozen dataclasses to JSON and back, field by field, forgiving what is unknown, missing or damaged."""
 
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -8,8 +8,15 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 
 
+def kept(value: Any) -> Any:
+    """Return a dataclass as JSON values, equal to what a file gives back: objects, and lists for tuples."""
+    if is_dataclass(value):
+        return {each.name: kept(getattr(value, each.name)) for each in fields(value)}
+    return [kept(item) for item in value] if isinstance(value, tuple) else value
+
+
 def restored(kind: type[T], data: object) -> T | None:
-    """Read a dataclass that `asdict` made JSON of; None if it is no object or lacks a field without default.
+    """Read a dataclass that `kept` made JSON of; None if it is no object or lacks a field without default.
 
     Unknown keys are passed over, and a value of another type counts as missing.
     """

@@ -6,11 +6,11 @@ rung, a server that never had a GPU, and one that had a GPU and lost it (then no
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from monitor.grouping.work import same_digest, tag
-from monitor.restore import restored
+from monitor.restore import kept, restored
 
 LOW_READINGS = 2
 _MOST_MODELS = 16
@@ -86,7 +86,8 @@ class SpillState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        return asdict(self)
+        row: dict[str, Any] = kept(self)
+        return row
 
     @staticmethod
     def from_json(data: object) -> "SpillState":

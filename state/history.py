@@ -18,12 +18,21 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._last: tuple[tuple[int, int], int] | None = None
 
     def last_number(self) -> int:
         """Return the number of the last event that stands there whole, 0 if there is none; raise OSError."""
+        try:
+            status = self._path.stat()
+            mark = status.st_ino, status.st_size
+        except FileNotFoundError:
+            mark = (0, 0)
+        if mark[1] and self._last is not None and self._last[0] == mark:
+            return self._last[1]  # lines are only ever added
         for path in (self._path, rotated(self._path)):
             number = _last_number(path)
             if number:
+                self._last = mark, number
                 return number
         return 0
 

@@ -12,10 +12,11 @@ import contextlib
 import itertools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import StateError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _log = logging.getLogger(__name__)
+_TICK_NS = 1_000_000_000
 _MOST_EVENTS = 64
 """How many events the state may hold that the history may not have on the disk yet."""
 
@@ -87,6 +89,19 @@ class _Loaded:
     source: str = ""
 
 
+class _Mark(NamedTuple):
+    """By what a file is known again that writers replace and never change."""
+
+    inode: int
+    size: int
+    changed: int
+
+
+def _mark(path: Path) -> _Mark:
+    status = path.stat()
+    return _Mark(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 class Store:
     """The state of one home, for those who change it; safe to share between threads."""
 
@@ -99,6 +114,7 @@ class Store:
         self._timeout = timeout
         self._history = History(home.history)
         self._swept = False
+        self._known: tuple[_Mark, FleetState] | None = None
 
     def read(self) -> FleetState:
         """Return the state as it is now, fitted to the ladder; no file is changed, even a damaged one."""
@@ -196,13 +212,24 @@ class Store:
     def _load(self) -> _Loaded:
         """Return the stored state, in its place the last good copy or the defaults; nothing is changed."""
         try:
-            return _Loaded(_read(self._path), stored=True)
+            return _Loaded(self._stored(), stored=True)
         except FileNotFoundError:
             return self._backup("")
         except StateFormatError as error:
             return self._backup(str(error))
         except OSError as error:
             raise _unreadable(self._path, error) from error
+
+    def _stored(self) -> FleetState:
+        """Return what the state file holds, without reading again the file that was read before."""
+        mark, known = _mark(self._path), self._known
+        if known is not None and known[0] == mark:
+            return known[1]
+        state = _read(self._path)
+        # A file this young may be followed within its time stamp's tick by one that looks the same.
+        settled = abs(time.time_ns() - mark.changed) > _TICK_NS
+        self._known = (mark, state) if settled and mark == _mark(self._path) else None
+        return state
 
     def _backup(self, damage: str) -> _Loaded:
         try:

@@ -1,10 +1,10 @@
 """The grouper's whole state and its JSON: what is open, what can be joined, what the log taught of time."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.grouping.failure import Failure
-from monitor.restore import restored
+from monitor.restore import kept, restored
 from monitor.stamps import StampMemory
 
 
@@ -54,7 +54,8 @@ class GroupState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        return asdict(self)
+        row: dict[str, Any] = kept(self)
+        return row
 
     @staticmethod
     def from_json(data: object) -> "GroupState":
