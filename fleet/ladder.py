@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fleet.units import MEGABYTE, Bytes
 
@@ -67,7 +68,7 @@ class Ladder(Sequence[Rung]):
         """Return the index of the bottom rung."""
         return len(self._rungs) - 1
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return a short hash of models and options, by which an edited ladder is known."""
         rows = [[rung.model, dict(sorted(rung.options.items()))] for rung in self._rungs]

@@ -18,17 +18,21 @@ from fleet.ollama import Ollama
 from fleet.process import end_with_parent, hold_for_life, is_orphan
 from fleet.since import parse_beginning
 from fleet.supervisor import Supervisor
+from fleet.units import Seconds
 from monitor.daemon import LOG, Monitor
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge
 from monitor.patterns_user import user_patterns
 from monitor.room import is_here, models_folder, room_in
 from monitor.sources.base import LogSource
+from monitor.sources.file import FileSource
 from monitor.sources.spec import open_source
 from monitor.switcher import Parts
 from state.store import Store
 
 _log = logging.getLogger("monitor")
+_SIGNALS_IDLE: Seconds = 30.0
+"""The generator's calls stand on the home's disk, a local one, where the kernel tells of each."""
 
 
 def build(home: Home, environ: Mapping[str, str]) -> Monitor:
@@ -49,7 +53,7 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
         if origin == LOG:
             since = parse_beginning(environ.get("FLEET_SINCE"), clock.time())
             return open_source(started.log_source, keep=detector.candidates, since=since)
-        return open_source(f"file:{home.signals}", since="start")
+        return FileSource(home.signals, since="start", idle=_SIGNALS_IDLE)
 
     return Monitor(parts, source, knowledge, detector)
 

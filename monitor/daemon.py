@@ -262,7 +262,7 @@ class Monitor:
         interval = self._parts.settings.policy.check_interval
         self._next_check = self._parts.clock.monotonic() + interval
         self._beat(interval)
-        self._act(self._parts.store.update(self._after_time))
+        self._act(self._parts.store.settle(self._after_time))
 
     def _beat(self, interval: Seconds) -> None:
         try:

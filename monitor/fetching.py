@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 _RETRY: tuple[Seconds, ...] = (60.0, 300.0, 1800.0, 7200.0)
 """Waits before a pull that failed is tried again; the last one repeats."""
 
+_FOUND_FOR: Seconds = 300.0
+"""How long a model that was found counts as here; who deletes it by hand is noticed so late at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -74,6 +77,7 @@ class Fetcher:
         self._rules = rules
         self._after = after
         self._failures: dict[str, tuple[int, float]] = {}
+        self._found: tuple[object, Seconds] | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
@@ -93,16 +97,29 @@ class Fetcher:
             clock.wait(self._wake, interval)
             self._wake.clear()
             try:
-                while not self._stopping.is_set() and self.once():
+                while not self._stopping.is_set() and not self._found_all() and self.once():
                     pass
             except FleetError as error:
                 _log.warning("fetch.waits", extra=fields(reason=error.message))
             except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
                 _log.exception("fetch.broken")
 
+    def _found_all(self) -> bool:
+        """Tell whether all that is wished for was here when it was last looked for, not long ago."""
+        if self._found is None:
+            return False
+        found, at = self._found
+        fresh = self._parts.clock.monotonic() - at < _FOUND_FOR
+        return fresh and self._question(self._parts.store.read()) == found
+
+    def _question(self, state: FleetState) -> object:
+        """Return what the answer depends on; a call that failed may have failed for want of its model."""
+        return self._wishes(state, ()), state.failed, state.switches
+
     def once(self) -> bool:
         """Pull the first thing that is wished for and not waiting; tell whether there was one."""
         state = self._parts.store.read()
+        self._found = None
         if not self._wishes(state, ()):
             return False
         try:
@@ -110,9 +127,10 @@ class Fetcher:
         except OllamaError:
             return False
         now = self._parts.clock.monotonic()
-        ready = [
-            one for one in self._wishes(state, here) if self._failures.get(one.rung.model, (0, now))[1] <= now
-        ]
+        missing = self._wishes(state, here)
+        if not missing:
+            self._found = (self._question(state), now)
+        ready = [one for one in missing if self._failures.get(one.rung.model, (0, now))[1] <= now]
         if not ready:
             return False
         self._fetch(ready[0], here)

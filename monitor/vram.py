@@ -165,7 +165,7 @@ class VramWatch:
                 state = self._follow(state, outcome, now)
             return state
 
-        self._parts.store.update(change)
+        self._parts.store.settle(change)
         if found:
             self._after()
         return tuple(found)

@@ -63,7 +63,10 @@ class SwitchWorker:
         return self._parts.settings.policy.check_interval
 
     def _work(self) -> None:
+        """Do what is due, and have the loop look at the state where that has changed it."""
+        before: FleetState | None = None
         try:
+            before = self._parts.store.read()
             state = self._switcher.carry_out()
             failed = state.switch is not None and state.switch.phase is Phase.RESTART
             self._failures = self._failures + 1 if failed else 0
@@ -75,7 +78,14 @@ class SwitchWorker:
         except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
             self._failures += 1
             _log.exception("switch.broken", extra=fields(attempt=self._failures))
-        self._after()
+        if before is None or self._has_changed(before):
+            self._after()
+
+    def _has_changed(self, before: FleetState) -> bool:
+        try:
+            return self._parts.store.read() != before
+        except FleetError:
+            return True
 
     # Reconciliation
 

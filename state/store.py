@@ -130,6 +130,18 @@ class Store:
             self._sweep()
             return self._update(change)
 
+    def settle(self, change: Callable[[FleetState], FleetState]) -> FleetState:
+        """Do as `update` does, for a change that mostly changes nothing: then there is no lock either.
+
+        `change` is called twice where it does change something.
+        """
+        loaded = self._load()
+        if loaded.stored and not loaded.state.events:
+            state = fit_to_ladder(loaded.state, self._ladder, self._clock.time())
+            if state is loaded.state and change(state) == state:
+                return state
+        return self.update(change)
+
     def _sweep(self) -> None:
         """Remove what a writer left that was killed in mid-write; under the lock no other one is writing."""
         if self._swept:

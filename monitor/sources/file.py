@@ -15,7 +15,7 @@ from monitor.sources.waiting import Waker
 from monitor.sources.watcher import Watcher
 
 IDLE = 5.0
-"""Seconds between two looks at a file that the kernel says nothing about."""
+"""Seconds between two looks at a file that may lie where the kernel does not tell of changes."""
 
 GRACE = 2.0
 """Seconds that the name may be missing, as it is amid a rotation, before the log counts as away."""
@@ -35,15 +35,23 @@ class FileSource:
     """Follows the file at a path: one LogSource.
 
     An unfinished last line is given out when its newline comes, or when it cannot come any more because the
-    file was rotated, truncated or replaced.
+    file was rotated, truncated or replaced. `idle` are the seconds between two looks at a file that the kernel
+    says nothing about.
     """
 
     def __init__(
-        self, path: Path, *, keep: Keep = keep_all, since: Since = None, clock: Clock | None = None
+        self,
+        path: Path,
+        *,
+        keep: Keep = keep_all,
+        since: Since = None,
+        clock: Clock | None = None,
+        idle: float = IDLE,
     ) -> None:
         self._path = path
         self._keep = keep
         self._since = since
+        self._idle = idle
         self._clock = clock or SystemClock()
         self._waker = Waker()
         self._pace = Pace(self._clock.monotonic())
@@ -81,7 +89,7 @@ class FileSource:
                 yield from self._read_all(logs, watcher)
             except OSError as error:
                 yield from self._missed(error)
-                watcher.wait(IDLE, poll=AWAY_POLL)
+                watcher.wait(self._idle, poll=AWAY_POLL)
             finally:
                 for log in logs:
                     log.close()
@@ -209,7 +217,7 @@ class FileSource:
         left = self._pace.left(self._clock.monotonic())
         if self._missing_since is not None and not self._away:
             return min(GRACE, left if left is not None else GRACE)
-        return IDLE if left is None else min(IDLE, left + 0.001)
+        return self._idle if left is None else min(self._idle, left + 0.001)
 
 
 class _Name(Enum):
