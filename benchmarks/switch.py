@@ -21,7 +21,7 @@ from statistics import median, quantiles
 
 from benchmarks.report import Report
 from fleet.events import EventKind
-from fleet.home import ROOT, Home, process_environ
+from fleet.home import ROOT, Home, process_environ, read_json
 from standin.httpd import Exchange
 from standin.ollama import StandinOllama
 from standin.settings import Settings
@@ -124,7 +124,14 @@ def _rung(index: int) -> str:
     return f'[[ladder]]\nmodel = "{model}"\noptions = {{ num_ctx = {context} }}\n'
 
 
+def _works(fleet: FleetProcess) -> bool:
+    """Tell whether the generator that runs has taken a reply in: one that is still importing ends later."""
+    row = read_json(fleet.home.generator_file) or {}
+    return row.get("pid") == fleet.pid("generator") and bool(row["totals"]["valid"])
+
+
 def _switch(fleet: FleetProcess, server: Watched, rung: int, taken: Taken) -> None:
+    eventually(lambda: _works(fleet), what="a generator at work")
     time.sleep(random.uniform(0.5, 1.0))
     for _ in range(NEEDED - 1):
         fleet.write(stamped_failure(time.time()))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 
 
@@ -11,19 +12,20 @@ def replace_text(path: Path, content: str, *, durable: bool = False) -> None:
     The new content is written beside the file, so that the rename stays within one file system. A `durable`
     write is on the disk when this returns: file, then folder.
     """
-    import tempfile  # noqa: PLC0415  # only who writes pays for it
-
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    name = path.with_name(
+        f".{path.name}.{os.getpid()}-{threading.get_ident():x}"
+    )  # nobody else's while we live
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(content)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
-        Path(name).replace(path)
+        name.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            Path(name).unlink()
+            name.unlink()
         raise
     if durable:
         sync_folder(path.parent)
