@@ -87,12 +87,13 @@ class Supervisor:
         """Start a program without waiting for it; one that runs already is fine."""
         self._call("startProcess", name, False, accept=Fault.ALREADY_STARTED)  # noqa: FBT003  # XML-RPC is positional
 
-    def stop(self, name: str) -> None:
-        """Stop a program and wait until it has ended; one that does not run is fine.
+    def stop(self, name: str, *, wait: bool = True) -> None:
+        """Stop a program, and wait until it has ended unless told not to; one that does not run is fine.
 
-        The answer may take as long as the program's `stopwaitsecs`, so that this call waits longer.
+        The answer may take as long as the program's `stopwaitsecs`, so that this call waits longer. supervisord
+        asks itself without a pause whether it has ended, and keeps a core busy for as long.
         """
-        self._call("stopProcess", name, True, accept=Fault.NOT_RUNNING, timeout=30.0)  # noqa: FBT003  # XML-RPC is positional
+        self._call("stopProcess", name, wait, accept=Fault.NOT_RUNNING, timeout=30.0)
 
     def signal(self, name: str, signal: str) -> None:
         """Send a program a signal such as "TERM"; one that does not run is fine."""

@@ -5,6 +5,7 @@ stopped meanwhile stays stopped, and one that does not come up is described by t
 """
 
 import os
+import select
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ GENERATOR = "generator"
 _UP_WITHIN: Seconds = 5.0
 _ENDED_WITHIN: Seconds = 30.0
 _POLL: Seconds = 0.005
+_REAPED: Seconds = 0.002
 _LOOKS_FOR: Seconds = 0.1
 _GRACE: Seconds = 4.0
 """How long a generator has to end after SIGTERM: as `stopwaitsecs`, after which supervisord kills it."""
@@ -69,8 +71,7 @@ class Generator:
     def restart(self, switches: int, *, between: Callable[[], None]) -> Start:
         """Stop it, do what has to be done in between, and start it; all refusals but absence are told."""
         try:
-            self._supervisor.stop(GENERATOR)
-            if not self._ended():
+            if not self._stop():
                 return Start(failure=_NOT_UP[ProgramState.STOPPING])
             between()
             self._supervisor.start(GENERATOR)
@@ -97,13 +98,22 @@ class Generator:
             self._clock.wait(self._never, 10 * _POLL)
         self._supervisor.signal(GENERATOR, "KILL")
 
-    def _ended(self) -> bool:
-        """Wait for one that somebody else is stopping; starting it now would do nothing."""
+    def _stop(self) -> bool:
+        """Stop it, or wait for one that somebody else is stopping: starting it now would do nothing.
+
+        It is the process that is waited for: supervisord would ask itself all the while whether it has ended, on
+        a core that the generator needs to end. The question after that is what makes it look.
+        """
+        pid = self.info().pid
+        self._supervisor.stop(GENERATOR, wait=False)
         end = self._clock.monotonic() + _ENDED_WITHIN
+        _await_end(pid, _ENDED_WITHIN)
+        pause = _REAPED
         while self.info().state is ProgramState.STOPPING:
             if self._clock.monotonic() > end:
                 return False
-            self._clock.wait(self._never, 10 * _POLL)
+            self._clock.wait(self._never, pause)
+            pause = min(2 * pause, 10 * _POLL)
         return True
 
     def _up(self, switches: int) -> Start:
@@ -129,6 +139,22 @@ class Generator:
                 return False
             self._clock.wait(self._never, _POLL)
         return False
+
+
+def _await_end(pid: int, seconds: Seconds) -> None:
+    """Wait until a process has ended, where the system can tell of it."""
+    try:
+        descriptor = os.pidfd_open(pid) if pid > 0 else None
+    except (OSError, AttributeError):  # it is gone, or this is no Linux
+        return
+    if descriptor is None:
+        return
+    try:
+        ended = select.poll()
+        ended.register(descriptor, select.POLLIN)
+        ended.poll(1000 * seconds)
+    finally:
+        os.close(descriptor)
 
 
 def _is_up(info: ProgramInfo, switches: int) -> bool:
