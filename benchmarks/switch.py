@@ -79,8 +79,10 @@ def measure() -> list[Report]:
 def _measured(place: Path | None) -> Taken:
     taken = Taken()
     with _fleet(place) as (fleet, server):
+        eventually(lambda: _works(fleet), what="a generator at work")
         for rung in range(1, SWITCHES + 1):
             _switch(fleet, server, rung, taken)
+            eventually(lambda: _works(fleet), what="a generator at work")
             taken.floor.append(_floor(fleet))
     return taken
 
@@ -131,7 +133,6 @@ def _works(fleet: FleetProcess) -> bool:
 
 
 def _switch(fleet: FleetProcess, server: Watched, rung: int, taken: Taken) -> None:
-    eventually(lambda: _works(fleet), what="a generator at work")
     time.sleep(random.uniform(0.5, 1.0))
     for _ in range(NEEDED - 1):
         fleet.write(stamped_failure(time.time()))
