@@ -97,14 +97,14 @@ class Fetcher:
             clock.wait(self._wake, interval)
             self._wake.clear()
             try:
-                while not self._stopping.is_set() and not self._found_all() and self.once():
+                while not self._stopping.is_set() and not self.all_found() and self.once():
                     pass
             except FleetError as error:
                 _log.warning("fetch.waits", extra=fields(reason=error.message))
             except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
                 _log.exception("fetch.broken")
 
-    def _found_all(self) -> bool:
+    def all_found(self) -> bool:
         """Tell whether all that is wished for was here when it was last looked for, not long ago."""
         if self._found is None:
             return False

@@ -104,6 +104,29 @@ def test_nothing_is_written_where_only_a_form_changed_that_the_file_does_not_kno
     assert content(home.path) == before
 
 
+def test_what_settles_without_a_change_takes_no_lock(home: Home, store: Store) -> None:
+    store.update(counted(2))
+    with FileLock(f"{home.state}.lock"):
+        assert store.settle(counted(2)).vram_error_count == 2
+        with pytest.raises(StateError, match="was held"):
+            store.settle(counted(3))
+    assert store.settle(counted(3)).vram_error_count == 3
+    assert Store(home, SEED_LADDER).read().vram_error_count == 3
+
+
+def test_a_state_that_was_read_before_is_read_again_once_another_stands_there(
+    home: Home, store: Store
+) -> None:
+    store.update(counted(1))
+    os.utime(home.state, (NOW - 1_000_000.0, NOW - 1_000_000.0))
+    first = store.read()
+    assert store.read() is first
+    Store(home, SEED_LADDER).update(counted(2))
+    assert store.read().vram_error_count == 2
+    home.state.write_text(home.state.read_text().replace('"vram_error_count": 2', '"vram_error_count": 3'))
+    assert store.read().vram_error_count == 3
+
+
 def test_what_a_change_raises_leaves_the_state_as_it_was(home: Home, store: Store) -> None:
     store.update(counted(1))
     before = content(home.path)
@@ -371,6 +394,29 @@ def test_an_event_whose_append_failed_comes_with_the_next_write(
     again.update(telling("four"))
     assert reasons(home) == ["one", "two", "three", "four"]
     assert [event.number for event in read_history(home.history)] == [1, 2, 3, 4]
+
+
+def test_a_state_keeps_its_events_until_the_history_has_them_on_the_disk(
+    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    sync = History.sync
+
+    def counting(history: History) -> None:
+        synced.append(history.last_number())
+        sync(history)
+
+    monkeypatch.setattr(History, "sync", counting)
+    for reason in ("one", "two"):
+        store.update(lambda state, reason=reason: state.tell(NOW, EventKind.LADDER_CHANGED, reason=reason))  # type: ignore[misc]
+    assert synced == []
+    assert len(json.loads(home.state.read_text())["events"]) == 2
+    home.history.write_text("")  # as a power cut leaves it
+    store.update(lambda state: state.tell(NOW, EventKind.LADDER_CHANGED, reason="three"))
+    store.update(counted(1))
+    assert synced == [3]
+    assert json.loads(home.state.read_text())["events"] == []
+    assert [event.fields["reason"] for event in read_history(home.history)] == ["one", "two", "three"]
 
 
 def test_a_line_that_a_crash_cut_off_is_told_again_whole(home: Home, store: Store) -> None:

@@ -185,3 +185,12 @@ def test_a_downgrade_goes_to_what_is_here_and_the_missing_one_is_pulled_behind_i
         assert fetcher.once()
         assert parts.store.read().behind == ()
         assert "phi3:mini" in here(parts)
+
+
+def test_what_was_found_is_not_asked_for_again_until_a_call_fails(tmp_path: Path) -> None:
+    with fetching(tmp_path, "") as (_, parts, fetcher):
+        assert not fetcher.all_found()
+        assert not fetcher.once()
+        assert fetcher.all_found()
+        parts.store.update(lambda state: replace(state, failed=state.failed + 1))
+        assert not fetcher.all_found()
