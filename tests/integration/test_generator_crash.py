@@ -63,15 +63,19 @@ def test_whatever_was_reported_is_in_the_database_once(tmp_path: Path, ollama: S
     }
 
 
+def repeated(generator: GeneratorProcess) -> int:
+    return int(generator.query("SELECT sum(duplicates) FROM calls")[0][0] or 0)
+
+
 @pytest.mark.slow
 @patient
 def test_nothing_is_evaluated_twice(tmp_path: Path, ollama: StandinOllama) -> None:
     wanted = amount(200, 10_000)
     with generating(tmp_path, ollama.url) as generator:
         generator.until(
-            lambda: generator.count("evaluations", "state = 'done'") >= wanted,
-            what=f"{wanted} evaluations",
-            seconds=4 * 3600 if wanted > 200 else 90,
+            lambda: generator.count("evaluations", "state = 'done'") >= wanted and repeated(generator) > 0,
+            what=f"{wanted} evaluations, and an expression that the model repeated",
+            seconds=4 * 3600 if wanted > 200 else 200,
         )
         assert generator.end()[0] == 0
     told = Counter(digest for _, digest in reported(generator).elements())
@@ -80,5 +84,3 @@ def test_nothing_is_evaluated_twice(tmp_path: Path, ollama: StandinOllama) -> No
     assert generator.query("SELECT count(*), count(DISTINCT digest) FROM evaluations")[0][0] == len(
         set(generator.query("SELECT digest FROM evaluations"))
     )
-    repeated = generator.query("SELECT sum(duplicates) FROM calls")[0][0]
-    assert repeated > 0, "the model repeated nothing, so that nothing was tested"
