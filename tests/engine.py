@@ -150,10 +150,11 @@ class PrivateEngine(Engine):
 
     def close(self) -> None:
         """Remove the containers, end the daemon and whatever it left behind, and delete the folder."""
-        with suppress(DockerException, OSError), closing(self.client()) as client:
-            for container in client.containers.list(all=True, ignore_removed=True):
-                with suppress(DockerException):
-                    container.remove(force=True, v=True)
+        if self.answers():  # docker-py leaves a socket open where nothing does
+            with suppress(DockerException, OSError), closing(self.client()) as client:
+                for container in client.containers.list(all=True, ignore_removed=True):
+                    with suppress(DockerException):
+                        container.remove(force=True, v=True)
         with suppress(subprocess.TimeoutExpired):
             self.stop()
         for pid in self._processes():

@@ -6,7 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.engine import BASE, Engine, PrivateEngine
+from tests.engine import BASE, Engine, NoEngineError, PrivateEngine
+from tests.parts import require
 
 
 def test_a_container_runs_and_is_heard(engine: Engine) -> None:
@@ -41,6 +42,8 @@ def test_nothing_is_left_of_a_daemon() -> None:
     engine = PrivateEngine()
     try:
         engine.start()
+    except NoEngineError as error:
+        require("dockerd", str(error))
     finally:
         engine.close()
     assert not engine.folder.exists()
