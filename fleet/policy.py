@@ -145,7 +145,7 @@ def _back_from_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
         rules=rules,
         on_cpu=state.recovery.home_on_cpu,
     )
-    return recovery.probe_failed(state, failed, now, rules)
+    return recovery.off_probation(recovery.probe_failed(state, failed, now, rules))
 
 
 def _down(state: FleetState, now: float, rules: Rules, why: str) -> FleetState:

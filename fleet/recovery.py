@@ -1,6 +1,7 @@
 """Climbing back: when the fleet tries a larger model again, and which.
 
-After `recover_after` without an incident the nearest rung above that can fit is tried (a probe). One that
+After `recover_after` without an incident the nearest rung above that can fit is tried (a probe). One that works is
+followed by the next above it after the cool-down: memory has come free, and how much is not known. One that
 failed is passed over at the next try, until all have had their turn. Each failure doubles the wait up to
 `recover_cap`; a rung that survives a window sets it back.
 """
@@ -25,20 +26,29 @@ def postpone(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 
 def probe_failed(state: FleetState, failed: int, now: float, rules: Rules) -> FleetState:
-    """Remember a rung that failed its probe and wait twice as long, up to the cap."""
+    """Remember a rung that failed its probe and wait twice as long, up to the cap.
+
+    A rung reached by an earlier probe that it was tried from stays on probation.
+    """
     recovery = state.recovery
     policy = rules.policy
     wait = min(max(policy.recover_cap, policy.recover_after), (recovery.wait or policy.recover_after) * 2)
     spread = wait * (1 + SPREAD * rules.jitter)
     rungs = tuple(dict.fromkeys((*recovery.failed, failed)))
-    state = replace(state, recovery=Recovery(wait, now + spread, rungs))
+    state = replace(state, recovery=replace(recovery, wait=wait, next=now + spread, failed=rungs))
     return state.tell(now, EventKind.PROBE_POSTPONED, seconds=spread, failed=rules.ladder[failed].label)
+
+
+def off_probation(state: FleetState) -> FleetState:
+    """Leave the rung that a probe led to: it did not prove itself."""
+    left = replace(state.recovery, probation=None, home_rung=None, home_on_cpu=False)
+    return replace(state, recovery=left)
 
 
 def settle(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Set the wait back to its beginning once a rung has survived its probation.
 
-    The next rung's turn comes `recover_after` after the switch or the last incident, as if none had failed.
+    The next rung's turn comes `recover_after` after the last incident or failure, as if it had been the first.
     """
     recovery = state.recovery
     if recovery.probation is None or now < recovery.probation:

@@ -56,7 +56,7 @@ class PolicySettings:
     selection: str = key("next", choice("next", "fits"))
     on_exhausted: str = key("hold", choice("hold", "cpu", "reset"))
     recover_after: Seconds = key("10m", duration())
-    recover_cap: Seconds = key("2h", duration())
+    recover_cap: Seconds = key("1h", duration())
     max_switches_per_hour: int = key(12, whole(1, 3600))
     canary: bool = key(default=True, kind=flag())
     dynamic_threshold: bool = key(default=False, kind=flag())

@@ -141,7 +141,8 @@ def _recovery(state: FleetState, switch: Switch, now: float, rules: Rules) -> Re
         return Recovery(rules.policy.recover_after, now + rules.policy.recover_after)
     if switch.kind is SwitchKind.PROBE:
         survived = now + rules.policy.window
-        return Recovery(wait, now + wait, state.recovery.failed, survived, switch.source, state.on_cpu)
+        following = now + min(wait, rules.policy.cool_down)
+        return Recovery(wait, following, state.recovery.failed, survived, switch.source, state.on_cpu)
     return Recovery(wait, max(state.recovery.next or 0.0, now + wait), state.recovery.failed)
 
 

@@ -500,7 +500,7 @@ def test_a_failed_trial_leaves_the_old_model_and_doubles_the_wait_up_to_the_cap(
         waits.append(state.recovery.next - now)
         now = state.recovery.next
         state = after(state, (now, Tick()))
-    assert waits == [1200, 2400, 4800, 7200, 7200, 7200]
+    assert waits == [1200, 2400, 3600, 3600, 3600, 3600]
 
 
 def test_one_that_failed_is_passed_over_for_a_smaller_one_above_it() -> None:
@@ -528,6 +528,26 @@ def test_what_cannot_fit_is_not_probed_and_costs_no_longer_wait() -> None:
     state = probed(2, full)
     assert state.switch is None
     assert target(after(state, (T + 1200, Tick()), rules=replace(full, free=3 * GB))) == 1
+
+
+def test_a_probe_that_works_is_followed_by_the_next_one_after_the_cool_down() -> None:
+    state = carried_out(probed(), T + 600)
+    assert state.current_model_index == 1
+    assert after(state, (T + 629, Tick())).switch is None
+    assert target(after(state, (T + 630, Tick()))) == 0
+
+
+def test_a_rung_on_probation_stays_on_it_when_the_next_one_fails_and_survives_as_if_none_had() -> None:
+    state = after(carried_out(probed(), T + 600), (T + 630, Tick()))
+    assert state.switch is not None
+    number = state.switch.number
+    failed = TrialEnded(number, passed=False, reason="no memory")
+    state = after(state, (T + 631, ModelHere(number)), (T + 632, failed))
+    assert (state.current_model_index, state.recovery.wait) == (1, 1200)
+    assert target(after(state, (T + 650, incident(T + 650)))) == 2
+    survived = after(state, (T + 1200, Tick()))
+    assert (survived.switch, survived.recovery.wait) == (None, 600)
+    assert target(after(survived, (T + 1232, Tick()))) == 0
 
 
 def test_surviving_a_window_sets_the_wait_back_and_the_next_rung_has_its_turn() -> None:

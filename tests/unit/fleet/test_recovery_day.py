@@ -36,14 +36,14 @@ def test_where_the_memory_is_known_the_best_rung_is_held_for_most_of_the_day(
     assert not settled_probes(day), "what is known not to fit is not tried"
 
 
-def test_by_outcome_alone_it_is_far_above_the_originals_rule(record_property: Record) -> None:
+def test_by_outcome_alone_too_it_is_held_for_most_of_the_day(record_property: Record) -> None:
     """Nobody says what is free: what a probe costs in time is then the price of finding out."""
-    budgets = [OFFICE, *RANDOM.values()]
+    budgets = [*NAMED.values(), *RANDOM.values()]
     ours = mean(Day(Card(budget), knows=False).run(seed=7) for budget in budgets)
     original = mean(originals_rule(Card(budget)) for budget in budgets)
     record_property("share_on_the_best_rung", f"{ours:.3f}")
     record_property("originals_rule", f"{original:.3f}")
-    assert ours >= 0.85
+    assert ours >= 0.95
     assert ours > original
 
 
