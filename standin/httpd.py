@@ -246,8 +246,13 @@ class Httpd:
         self._loop.start()
 
     def leave(self, seconds: Seconds) -> None:
-        """Stop listening for some seconds: new connections are refused."""
+        """Stop listening for some seconds: new connections are refused as soon as this returns.
+
+        A thread that waits on the socket keeps it open beyond `close`; `shutdown` ends the listening at once.
+        """
         self._away = seconds
+        with suppress(OSError):  # a system that shuts down connections only
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._wake.send(b"!")
 

@@ -299,7 +299,6 @@ class TestTrouble:
         with generating(tmp_path, ollama.url, FLEET_OLLAMA_FIRST_TOKEN_TIMEOUT="1s") as generator:
             generator.until(lambda: generator.count("calls", "valid > 0") >= 1, what="a good reply")
             failed = failures(generator)
-        assert len(failed) == 1
         assert "did not answer in time" in failed[0]["error"]
         assert failed[0]["ended"] - failed[0]["started"] >= 0.95
 

@@ -251,7 +251,7 @@ def test_a_refused_request_ends_without_an_answer() -> None:
 
 def test_away_refuses_connections_and_comes_back_on_the_same_port() -> None:
     with bench() as it:
-        it.fault("away", seconds=0.3)
+        it.fault("away", seconds=1.5)
         it.client.close()
         host, port = it.server.url.removeprefix("http://").split(":")
 
