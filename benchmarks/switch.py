@@ -28,7 +28,7 @@ from standin.settings import Settings
 from state.history import read_history
 from tests.fleet_process import FleetProcess, eventually, stamped_failure
 
-SWITCHES = 30
+SWITCHES, FEWER = 100, 30
 MODELS = ("llama3.2:3b", "phi3:mini", "tinyllama:1.1b", "qwen2.5:0.5b")
 APART = 0.1
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -66,21 +66,22 @@ MEMORY = Path("/dev/shm")
 
 
 def measure() -> list[Report]:
-    reports = [_report("A switch", _measured(None))]
+    reports = [_report("A switch", _measured(None, SWITCHES))]
     if MEMORY.is_dir():
         reports.append(
             _report(
-                "A switch with its home in memory: without what the disk takes to sync", _measured(MEMORY)
+                "A switch with its home in memory: without what the disk takes to sync",
+                _measured(MEMORY, FEWER),
             )
         )
     return reports
 
 
-def _measured(place: Path | None) -> Taken:
+def _measured(place: Path | None, switches: int) -> Taken:
     taken = Taken()
-    with _fleet(place) as (fleet, server):
+    with _fleet(place, switches) as (fleet, server):
         eventually(lambda: _works(fleet), what="a generator at work")
-        for rung in range(1, SWITCHES + 1):
+        for rung in range(1, switches + 1):
             _switch(fleet, server, rung, taken)
             eventually(lambda: _works(fleet), what="a generator at work")
             taken.floor.append(_floor(fleet))
@@ -88,11 +89,11 @@ def _measured(place: Path | None) -> Taken:
 
 
 @contextmanager
-def _fleet(place: Path | None) -> Iterator[tuple[FleetProcess, Watched]]:
+def _fleet(place: Path | None, switches: int) -> Iterator[tuple[FleetProcess, Watched]]:
     """Run a native fleet on a ladder as long as the switches are many, its Ollama a stand-in of this process."""
     with tempfile.TemporaryDirectory(prefix="fl-", dir=place) as folder:
         log, config = Path(folder) / "ollama.log", Path(folder) / "fleet.toml"
-        config.write_text("\n".join(_rung(index) for index in range(SWITCHES + 1)))
+        config.write_text("\n".join(_rung(index) for index in range(switches + 1)))
         writing = threading.Lock()
         with log.open("a", buffering=1) as stream:
 

@@ -150,9 +150,28 @@ def deadline(state: FleetState, context: Context) -> float | None:
     return next_deadline(group_of(state), _group_rules(state, context))
 
 
+class _LastRead:
+    """The grouper's state that was read or written last: the same object of JSON holds the same."""
+
+    def __init__(self) -> None:
+        self._pair: tuple[Mapping[str, Any], GroupState] | None = None
+
+    def __call__(self, row: Mapping[str, Any]) -> GroupState:
+        pair = self._pair
+        if pair is None or pair[0] is not row:
+            pair = self._pair = row, GroupState.from_json(dict(row))
+        return pair[1]
+
+    def note(self, row: Mapping[str, Any], group: GroupState) -> None:
+        self._pair = row, group
+
+
+_last_read = _LastRead()
+
+
 def group_of(state: FleetState) -> GroupState:
     """Return the grouper's state; one of another version that cannot be read begins anew."""
-    return GroupState.from_json(dict(state.open))
+    return _last_read(state.open)
 
 
 def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -> FleetState:
@@ -163,7 +182,9 @@ def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -
             state = _follow(state, outcome, context)
             if isinstance(outcome, GpuFound) and isinstance(observation, Line):
                 state = _with_memory_of(state, observation.text)
-    return replace(state, open=group.to_json())
+    row = group.to_json()
+    _last_read.note(row, group)
+    return replace(state, open=row)
 
 
 def _group_rules(state: FleetState, context: Context) -> GroupRules:

@@ -1,18 +1,32 @@
-"""Frozen dataclasses to JSON and back, field by field, forgiving what is unknown, missing or damaged."""
+"""Frozen dataclasses to JSON and back, field by field, forgiving what is unknown, missing or damaged.
 
+The state is read and written at each step of a switch, so that how a type is read is worked out once.
+"""
+
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_Reader = Callable[[Any], Any]
+_BAD = object()
+"""What a reader gives for a value of another type."""
 
 
 def kept(value: Any) -> Any:
     """Return a dataclass as JSON values, equal to what a file gives back: objects, and lists for tuples."""
-    if is_dataclass(value):
-        return {each.name: kept(getattr(value, each.name)) for each in fields(value)}
+    names = _names(type(value))  # type: ignore[arg-type]  # a class is hashable
+    if names:
+        return {name: kept(getattr(value, name)) for name in names}
     return [kept(item) for item in value] if isinstance(value, tuple) else value
+
+
+@lru_cache(maxsize=64)
+def _names(kind: type) -> tuple[str, ...]:
+    """Return the fields of a dataclass, none of another type."""
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
 
 
 def restored(kind: type[T], data: object) -> T | None:
@@ -20,38 +34,62 @@ def restored(kind: type[T], data: object) -> T | None:
 
     Unknown keys are passed over, and a value of another type counts as missing.
     """
-    if not isinstance(data, dict):
-        return None
-    hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable; its type variable hides it
-    values: dict[str, Any] = {}
-    for each in fields(kind):  # type: ignore[arg-type]  # only called with dataclasses
-        if each.name in data:
-            good, value = _value(hints[each.name], data[each.name])
-            if good:
-                values[each.name] = value
-    try:
-        return kind(**values)
-    except TypeError:
-        return None
+    value = _reader(kind)(data)  # type: ignore[arg-type]  # the same
+    return None if value is _BAD else value
 
 
-@lru_cache(maxsize=32)  # looking them up is most of the work of reading a state
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _value(hint: Any, data: object) -> tuple[bool, Any]:
-    """Return whether the value is of the hinted type, and the value."""
+@lru_cache(maxsize=64)
+def _reader(hint: Any) -> _Reader:
+    """Return what reads a value of a type from JSON, and gives _BAD for any other."""
     if get_origin(hint) is UnionType:
-        return (True, None) if data is None else _value(get_args(hint)[0], data)
+        return _optional(_reader(get_args(hint)[0]))
     if get_origin(hint) is tuple:
+        return _series(_reader(get_args(hint)[0]))
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _record(hint)
+    return _number if hint is float else _exactly(hint)
+
+
+def _optional(inner: _Reader) -> _Reader:
+    return lambda data: None if data is None else inner(data)
+
+
+def _series(inner: _Reader) -> _Reader:
+    def read(data: Any) -> Any:
         if not isinstance(data, list | tuple):
-            return False, None
-        read = [_value(get_args(hint)[0], item) for item in data]
-        return True, tuple(value for good, value in read if good)
-    if is_dataclass(hint):
-        value = restored(hint if isinstance(hint, type) else type(hint), data)
-        return value is not None, value
-    if hint is float and isinstance(data, int) and not isinstance(data, bool):
-        return True, float(data)
-    return type(data) is hint, data
+            return _BAD
+        return tuple(value for item in data if (value := inner(item)) is not _BAD)
+
+    return read
+
+
+def _record(kind: type) -> _Reader:
+    hints = get_type_hints(kind)
+    readers = [(name, _reader(hints[name])) for name in _names(kind)]
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, dict):
+            return _BAD
+        values = {}
+        for name, reader in readers:
+            if name in data and (value := reader(data[name])) is not _BAD:
+                values[name] = value
+        try:
+            return kind(**values)
+        except TypeError:
+            return _BAD
+
+    return read
+
+
+def _number(data: Any) -> Any:
+    if type(data) is float:
+        return data
+    try:
+        return float(data) if type(data) is int else _BAD
+    except OverflowError:
+        return _BAD
+
+
+def _exactly(kind: Any) -> _Reader:
+    return lambda data: data if type(data) is kind else _BAD

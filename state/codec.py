@@ -44,7 +44,7 @@ def default_state(ladder: Ladder, now: float) -> FleetState:
 
 
 def encode_state(state: FleetState, now: float) -> str:
-    """Return the file's text."""
+    """Return the file's text: a line a key, since an indented text takes Python five times as long."""
     row: dict[str, Any] = {
         "current_model_index": state.current_model_index,
         "vram_error_count": state.vram_error_count,
@@ -56,7 +56,9 @@ def encode_state(state: FleetState, now: float) -> str:
         if part.name not in row and part.name not in {"extra", "events"}:
             row[part.name] = _plain(getattr(state, part.name))
     row["events"] = [event.row() for event in state.events]
-    return json.dumps({**state.extra, **row}, indent=1, allow_nan=False) + "\n"
+    whole = {**state.extra, **row}
+    lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in whole.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def same_content(one: FleetState, other: FleetState) -> bool:
@@ -91,19 +93,18 @@ def _finite(text: str) -> float:
 
 
 def _shallow(value: Any) -> Any:
-    level, depth = [value], 0
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
     while level:
         depth += 1
         if depth > _DEEPEST:
             raise ValueError("nested too deeply")
-        level = [inner for outer in level for inner in _inside(outer)]
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
     return value
-
-
-def _inside(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
 
 
 def _decode(row: dict[str, Any]) -> FleetState:
