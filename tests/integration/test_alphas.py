@@ -20,7 +20,7 @@ from fleet.home import ROOT
 from generator.records import Candidate, Evaluated, Performance, Ruleset, Source
 from generator.storage import reading
 from generator.storage.store import Store
-from tests.postgres import postgresql
+from tests.postgres import Cluster, postgresql
 from tests.storing import call
 
 NOW = 1_790_000_000.0
@@ -224,9 +224,14 @@ def test_the_command_offers_what_the_database_has() -> None:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgresql() as cluster:
-        yield cluster.create("alphas")
+def cluster() -> Iterator[Cluster]:
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture
+def database(cluster: Cluster, request: pytest.FixtureRequest) -> str:
+    return cluster.create(request.node.name.lower())
 
 
 def test_a_postgresql_is_read_in_the_same_way(
@@ -243,6 +248,26 @@ def test_a_postgresql_is_read_in_the_same_way(
     assert code == 1
     assert "cannot be read" in error
     assert "secret" not in error
+
+
+def test_a_report_of_a_postgresql_is_that_of_a_file(
+    filled: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_file = report()
+    assert {row["model"]: row["kept"] for row in of_file if row["evaluated"]} == {"big:3b": 1, "tiny:1b": 1}
+    monkeypatch.setenv("FLEET_GENERATOR_DATABASE", database)
+    with closing(Store(database, owner="report")) as store:
+        fill(store)
+    assert report() == of_file
+
+
+def report() -> list[dict[str, Any]]:
+    done = CliRunner().invoke(main, ["report", "--json"])
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "database" not in found["away"]
+    rows: list[dict[str, Any]] = found["models"]
+    return rows
 
 
 def test_a_file_named_by_a_url_is_read_as_well(
