@@ -36,21 +36,25 @@ def _sum_of_sizes(row: Array) -> float:
 
 
 @summing
-def _sum_of_changes(row: Array, before: Array) -> float:
-    total = 0.0
-    for j in range(row.shape[0]):
-        total += abs(row[j] - before[j])
-    return total
+def _summed(w: Array, before: Array, gains: Array) -> tuple[float, float, float, int, int]:
+    """Return what positions earn, the sum of their changes and of their sizes, and how many are long and short.
 
-
-@summing
-def _earned(row: Array, gains: Array) -> float:
-    """Return what positions earn; an instrument without a return earns nothing."""
-    total = 0.0
-    for j in range(row.shape[0]):
+    An instrument without a return earns nothing.
+    """
+    earned = 0.0
+    traded = 0.0
+    book = 0.0
+    longs: Any = 0
+    shorts: Any = 0
+    for j in range(w.shape[0]):
+        v = w[j]
         gain = np.float64(gains[j])
-        total += row[j] * gain if abs(gain) < math.inf else 0.0
-    return total
+        earned += v * gain if abs(gain) < math.inf else 0.0
+        traded += abs(v - before[j])
+        book += abs(v)
+        longs += np.int64(v > 0.0)
+        shorts += np.int64(v < 0.0)
+    return earned, traded, book, longs, shorts
 
 
 @kernel
@@ -108,15 +112,12 @@ def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
 
 
 @kernel
-def _less_means(v: Array, g: Array, order: Array, start: Array, w: Array) -> None:
+def _less_means(v: Array, order: Array, start: Array, w: Array) -> None:
     """Write v less its group's mean; 0 for NaN, infinities and members of no group.
 
-    The place after the last group stands for none, -1, which is the largest number without a sign.
+    A group is summed up in four sums side by side: one alone would wait for itself at each value.
     """
-    bases = np.zeros(start.shape[0])
-    means = np.zeros(start.shape[0])
-    none = np.uint32(start.shape[0] - 1)
-    number = g.view(np.uint32)
+    w[:] = 0.0
     for k in range(start.shape[0] - 1):
         a = np.uint64(start[k])
         b = np.uint64(start[k + 1])
@@ -126,20 +127,33 @@ def _less_means(v: Array, g: Array, order: Array, start: Array, w: Array) -> Non
             if abs(u) < math.inf:
                 base = u
                 break
-        total = 0.0
-        count = 0.0
-        for i in range(a, b):
+        t0 = t1 = t2 = t3 = 0.0
+        count: Any = 0
+        fours = a + ((b - a) & ~np.uint64(3))
+        for i in range(a, fours, np.uint64(4)):
+            u0 = v[order[i]]
+            u1 = v[order[i + np.uint64(1)]]
+            u2 = v[order[i + np.uint64(2)]]
+            u3 = v[order[i + np.uint64(3)]]
+            ok0 = abs(u0) < math.inf
+            ok1 = abs(u1) < math.inf
+            ok2 = abs(u2) < math.inf
+            ok3 = abs(u3) < math.inf
+            t0 += u0 - base if ok0 else 0.0
+            t1 += u1 - base if ok1 else 0.0
+            t2 += u2 - base if ok2 else 0.0
+            t3 += u3 - base if ok3 else 0.0
+            count += np.int64(ok0) + np.int64(ok1) + np.int64(ok2) + np.int64(ok3)
+        for i in range(fours, b):
             u = v[order[i]]
             ok = abs(u) < math.inf
-            total += u - base if ok else 0.0
-            count += 1.0 if ok else 0.0
-        bases[k] = base
-        means[k] = total / count if count > 0.0 else 0.0
-    for j in range(v.shape[0]):
-        k = min(number[j], none)
-        w[j] = (v[j] - bases[k]) - means[k]
-    for j in range(v.shape[0]):
-        w[j] = w[j] if abs(v[j]) < math.inf and g[j] >= 0 else 0.0
+            t0 += u - base if ok else 0.0
+            count += np.int64(ok)
+        mean = ((t0 + t1) + (t2 + t3)) / count if count > 0 else 0.0
+        for i in range(a, b):
+            c = order[i]
+            u = v[c]
+            w[c] = (u - base) - mean if abs(u) < math.inf else 0.0
 
 
 @kernel
@@ -151,7 +165,7 @@ def _positions(v: Array, g: Array, w: Array, known: Array, order: Array, start: 
     groups = start.shape[0] - 1
     if groups > 1:
         _by_group(g, known, order, start)
-        _less_means(v, g, order, start, w)
+        _less_means(v, order, start, w)
     elif groups == 1:
         _less_mean(v, g, w)
     else:
@@ -212,21 +226,18 @@ def _figures(w: Array, before: Array, returns: Array, r: int, out: Array) -> Non
 
     PNL is what they earn on the next day, NaN on the last one. TRADED is the sum of the changes.
     """
-    longs = 0
-    shorts = 0
+    last = r + 1 == returns.shape[0]
     largest = np.zeros(1, np.int64)
     whole = w.view(np.int64)
-    for j in range(w.shape[0]):
-        longs += 1 if w[j] > 0.0 else 0
-        shorts += 1 if w[j] < 0.0 else 0
     for j in range(w.shape[0]):  # without their signs, numbers are ordered as their bits are
         largest[0] = max(largest[0], whole[j] & _SIGN_CLEARED)
-    out[_PNL] = _earned(w, returns[r + 1]) if r + 1 < returns.shape[0] else math.nan
-    out[_TRADED] = _sum_of_changes(w, before)
+    earned, traded, book, longs, shorts = _summed(w, before, returns[r if last else r + 1])
+    out[_PNL] = math.nan if last else earned
+    out[_TRADED] = traded
     out[_LONGS] = longs
     out[_SHORTS] = shorts
     out[_LARGEST] = largest.view(np.float64)[0]
-    out[_BOOK] = _sum_of_sizes(w)
+    out[_BOOK] = book
 
 
 @kernel
