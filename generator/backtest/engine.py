@@ -16,7 +16,7 @@ from generator.backtest.semantics import Semantics
 from generator.backtest.team import Team
 from generator.language.tree import Node
 
-_ROWS = 16
+_ROWS = 32
 _PANEL_ROWS = 32  # computing the day before anew costs a row a block
 _ROW_BYTES = 4096  # of a block of columns, a day; narrower ones pay for addresses and loop ends
 _BUDGET = 400 << 20

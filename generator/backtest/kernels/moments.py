@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import add, copy, copy_all
+from generator.backtest.kernels.rows import add, copy, copy_all, lanes
 
 Array = Any
 
@@ -29,6 +29,7 @@ _COVARIANCE = COVARIANCE
 _CORRELATION = CORRELATION
 _REGRESSION = REGRESSION
 _HEAL = 256.0  # a squared mean this many times the variance costs two or three of the sixteen digits
+_LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
 _FAINT = 1e-10  # a covariance below 1e-5 of what it could be is mostly the rounding of greater terms
 
 
@@ -143,13 +144,14 @@ def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, dd
     """Write STD_DEV, ZSCORE or AV_DIFF over the last d days for the columns c0 to c1."""
     days = x.shape[0]
     w = c1 - c0
-    suffix = np.empty((min(d, days), 3, w))
-    sums = np.empty((3, w))
-    both = np.empty((3, w))
-    mean = np.empty(w)
-    variance = np.empty(w)
-    shift = np.empty(w)
-    own = np.empty(w)
+    wide = lanes(w)
+    suffix = np.empty((min(d, days), 3, wide))
+    sums = np.empty((3, wide))
+    both = np.empty((3, wide))
+    mean = np.empty(wide)
+    variance = np.empty(wide)
+    shift = np.empty(wide)
+    own = np.empty(wide)
     for b in range(0, days, d):
         choose_shift(x, c0, w, b, d, shift)
         if b > 0:
@@ -176,29 +178,48 @@ def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, dd
 
 
 @kernel
-def _add_two(rx: Array, ry: Array, sx: Array, sy: Array, sums: Array, w: int) -> None:
-    n = sums[0]
-    x1 = sums[1]
-    y1 = sums[2]
-    for j in range(w):
-        a = np.float64(rx[j])
-        b = np.float64(ry[j])
-        ok = a == a and b == b  # noqa: PLR0124
-        n[j] += 1.0 if ok else 0.0
-        x1[j] += a - sx[j] if ok else 0.0
-        y1[j] += b - sy[j] if ok else 0.0
-    x2 = sums[3]
-    y2 = sums[4]
-    xy = sums[5]
+def _add_two(rx: Array, ry: Array, sx: Array, sy: Array, before: Array, after: Array, w: int) -> None:
+    """Write six sums: those before and a day's number, values, squares and product, as far as both are there."""
     for j in range(w):
         a = np.float64(rx[j])
         b = np.float64(ry[j])
         ok = a == a and b == b  # noqa: PLR0124
         u = a - sx[j] if ok else 0.0
         v = b - sy[j] if ok else 0.0
-        x2[j] += u * u
-        y2[j] += v * v
-        xy[j] += u * v
+        after[0, j] = before[0, j] + (1.0 if ok else 0.0)
+        after[1, j] = before[1, j] + u
+        after[2, j] = before[2, j] + v
+        after[3, j] = before[3, j] + u * u
+        after[4, j] = before[4, j] + v * v
+        after[5, j] = before[5, j] + u * v
+
+
+@kernel
+def _relate(one: Array, other: Array, out: Array, mode: int, w: int) -> bool:
+    """Write what the sums of two stretches make together; say whether any of it lost too much.
+
+    To the last digit what `_two_moments` and `_correlate` give where nothing has to be computed again: a row of a
+    wider block may have to be where this one has not.
+    """
+    lost = False
+    for j in range(w):
+        share = 1.0 / (one[0, j] + other[0, j])
+        mx = (one[1, j] + other[1, j]) * share
+        my = (one[2, j] + other[2, j]) * share
+        vx = (one[3, j] + other[3, j]) * share - mx * mx
+        vy = (one[4, j] + other[4, j]) * share - my * my
+        both = mx * my
+        c = (one[5, j] + other[5, j]) * share - both
+        p = vx * vy
+        lost |= (mx * mx > _HEAL * vx) | (my * my > _HEAL * vy) | (c * c < _FAINT * (both * both + p))
+        # The root of the product, where the product can be written, is as good as that of each.
+        lost |= ((p < _LEAST) & (vx > 0.0) & (vy > 0.0)) | (p > _MOST)
+        if mode == _CORRELATION:
+            r = c / math.sqrt(p)
+            out[j] = 1.0 if r > 1.0 else max(r, -1.0)
+        else:
+            out[j] = c + 0.0 * vx + 0.0 * vy
+    return lost
 
 
 @kernel
@@ -226,7 +247,7 @@ def _two_moments(sums: Array, m: Array, w: int) -> bool:
     vy = m[3]
     for j in range(w):
         both = mx[j] * my[j]
-        c = xy[j] / n[j] - both
+        c = xy[j] * (1.0 / n[j]) - both
         cov[j] = c
         lost |= c * c < _FAINT * (both * both + vx[j] * vy[j])
     return lost
@@ -294,9 +315,10 @@ def _correlate(m: Array, out: Array, mode: int, w: int) -> None:
     cov = m[4]
     if mode == _CORRELATION:
         for j in range(w):
-            r = cov[j] / (math.sqrt(vx[j]) * math.sqrt(vy[j]))
-            r = 1.0 if r > 1.0 else (max(r, -1.0))
-            out[j] = r
+            p = vx[j] * vy[j]
+            wild = ((p < _LEAST) & (vx[j] > 0.0) & (vy[j] > 0.0)) | (p > _MOST)
+            r = cov[j] / (math.sqrt(vx[j]) * math.sqrt(vy[j]) if wild else math.sqrt(p))
+            out[j] = 1.0 if r > 1.0 else max(r, -1.0)
     else:
         for j in range(w):
             out[j] = cov[j] + 0.0 * vx[j] + 0.0 * vy[j]
@@ -380,30 +402,33 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
     """Write COVARIANCE, CORRELATION or REGRESSION + rettype over the days on which both have a value."""
     days = x.shape[0]
     w = c1 - c0
-    suffix = np.empty((min(d, days), 6, w))
-    sums = np.empty((6, w))
-    both = np.empty((6, w))
-    m = np.empty((5, w))
-    sx = np.empty(w)
-    sy = np.empty(w)
-    own = np.empty((2, w))
+    wide = lanes(w)
+    suffix = np.empty((min(d, days), 6, wide))
+    sums = np.empty((2, 6, wide))
+    nothing = np.zeros((6, wide))
+    both = np.empty((6, wide))
+    m = np.empty((5, wide))
+    sx = np.empty(wide)
+    sy = np.empty(wide)
+    own = np.empty((2, wide))
     for b in range(0, days, d):
         choose_shift(x, c0, w, b, d, sx)
         choose_shift(y, c0, w, b, d, sy)
         if b > 0:
-            sums[:] = 0.0
             for q in range(d - 1):
-                _add_two(x[b - 1 - q, c0:c1], y[b - 1 - q, c0:c1], sx, sy, sums, w)
-                copy_all(sums, suffix[q])
-        sums[:] = 0.0
+                before = suffix[q - 1] if q > 0 else nothing
+                _add_two(x[b - 1 - q, c0:c1], y[b - 1 - q, c0:c1], sx, sy, before, suffix[q], w)
         for t in range(b, min(b + d, days)):
-            _add_two(x[t, c0:c1], y[t, c0:c1], sx, sy, sums, w)
+            before = sums[(t - 1) % 2] if t > b else nothing
+            newer = sums[t % 2]
+            _add_two(x[t, c0:c1], y[t, c0:c1], sx, sy, before, newer, w)
             q = d - 2 - (t - b)
-            if q >= 0 and b > 0:
-                for k in range(6):
-                    add(sums[k], suffix[q, k], both[k])
-            else:
-                copy_all(sums, both)
+            older = suffix[q] if q >= 0 and b > 0 else nothing
+            o = out[t, c0:c1]
+            if mode < _REGRESSION and not _relate(newer, older, o, mode, w):
+                continue
+            for k in range(6):
+                add(newer[k], older[k], both[k])
             ax = sx
             ay = sy
             if _two_moments(both, m, w):
@@ -413,6 +438,6 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
                 ay = own[1]
                 _heal_two(x, y, c0, t, d, ax, ay, m, w)
             if mode >= _REGRESSION:
-                _regress(x, y, c0, t, d, both[0], ax, ay, m, out[t, c0:c1], mode - _REGRESSION, w)
+                _regress(x, y, c0, t, d, both[0], ax, ay, m, o, mode - _REGRESSION, w)
             else:
-                _correlate(m, out[t, c0:c1], mode, w)
+                _correlate(m, o, mode, w)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import copy
+from generator.backtest.kernels.rows import copy, lanes
 
 Array = Any
 
@@ -64,12 +64,13 @@ def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> 
     w = c1 - c0
     span = min(d, days)
     start = 1.0 if mode == _PRODUCT else 0.0
-    suffix_count = np.empty((span, w))
-    suffix_total = np.empty((span, w))
-    count = np.empty(w)
-    total = np.empty(w)
-    row_count = np.empty(w)
-    row_total = np.empty(w)
+    wide = lanes(w)
+    suffix_count = np.empty((span, wide))
+    suffix_total = np.empty((span, wide))
+    count = np.empty(wide)
+    total = np.empty(wide)
+    row_count = np.empty(wide)
+    row_total = np.empty(wide)
     for b in range(0, days, d):
         if b > 0:
             count[:] = 0.0
@@ -124,8 +125,9 @@ def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: boo
     """Write the largest (or smallest) value of the last d days for the columns c0 to c1."""
     days = x.shape[0]
     w = c1 - c0
-    suffix = np.empty((min(d, days), w), x.dtype)
-    best = np.empty(w, x.dtype)
+    wide = lanes(w)
+    suffix = np.empty((min(d, days), wide), x.dtype)
+    best = np.empty(wide, x.dtype)
     for b in range(0, days, d):
         if b > 0:
             best[:] = math.nan
@@ -166,10 +168,11 @@ def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool,
     w = c1 - c0
     span = min(d, days)
     sign = 1.0 if largest else -1.0
-    suffix_best = np.empty((span, w))
-    suffix_place = np.empty((span, w))
-    best = np.empty(w)
-    place = np.empty(w)
+    wide = lanes(w)
+    suffix_best = np.empty((span, wide))
+    suffix_place = np.empty((span, wide))
+    best = np.empty(wide)
+    place = np.empty(wide)
     for b in range(0, days, d):
         if b > 0:
             best[:] = math.nan
@@ -244,8 +247,9 @@ def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) ->
     days = x.shape[0]
     w = c1 - c0
     span = min(d, days)
-    suffix = np.zeros((span, 3, w))
-    state = np.zeros((5, w))
+    wide = lanes(w)
+    suffix = np.zeros((span, 3, wide))
+    state = np.zeros((5, wide))
     full = d * (d + 1) * 0.5
     for b in range(0, days, d):
         if b > 0:

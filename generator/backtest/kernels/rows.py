@@ -8,6 +8,16 @@ Array = Any
 
 
 @kernel
+def lanes(w: int) -> int:
+    """Return how long to make rows of float64 that hold w and follow each other in memory.
+
+    An odd number of cache lines: rows a power of two apart share the few places that a cache has for their
+    addresses, and a loop over six of them took five times as long.
+    """
+    return 8 * (((w + 7) // 8) | 1)
+
+
+@kernel
 def copy(source: Array, target: Array) -> None:
     """Write one row into another of the same length."""
     for j in range(target.shape[0]):
