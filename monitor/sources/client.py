@@ -23,6 +23,7 @@ def open_client(seconds: float) -> tuple[APIClient, str]:
     try:
         if path is not None:
             client.mount("http+docker://", _Adapter(f"http+unix://{path}", int(seconds)))
+            client.trust_env = False  # no proxy and no .netrc stands between us and a socket
         return client, f"{client.base_url}/v{_newest_version(client, seconds)}"
     except BaseException:
         client.close()

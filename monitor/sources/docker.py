@@ -27,7 +27,7 @@ class DockerSource:
 
     The Engine ends streams without saying why, repeats and drops lines when it rotates a log, and lets a
     stream go silent when a connection dies. So a stream is never taken at its word: the container is looked
-    up by name whenever one ends and once a minute, reading resumes a little early with what was handled left
+    up by name whenever one ends, the log's end once a minute, reading resumes a little early with what was handled left
     out, and a log that rotates is read a second time.
     """
 

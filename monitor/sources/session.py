@@ -9,6 +9,10 @@ CHECK = 60.0
 """Seconds between two looks whether the stream is still the log: another container may have taken the name,
 and a connection can die without a word."""
 
+NAMES = 5
+"""Of so many looks at a stream that stays silent one asks who has the name; what another container that took it
+says is found at each."""
+
 SILENT = 5.0
 """Seconds of silence after which a line that stands in the log is not going to come any more."""
 
@@ -39,6 +43,7 @@ class Session:
         rotates = container.rotates_at is not None
         self._reader = StampedReader(ledger, keep, terminal=container.terminal, repeats=rotates)
         self._checked = self._verified = self._heard = now
+        self._looks = 0
         self._unverified = 0  # bytes
         self.stream = engine.follow(name, ledger.since)
 
@@ -68,13 +73,15 @@ class Session:
         """Tell whether the stream is not the named container's log any more; asks once in a while only."""
         if now < self._checked + CHECK:
             return False
+        silent = self._heard < self._checked
         self._checked = now
-        container = self._engine.container(self._name)
-        if container != self._container:
-            return True
-        if now < self._heard + SILENT:
-            return False  # lines under way would look like lines lost
-        last = self._engine.last_stamp(self._name, terminal=container.terminal)
+        self._looks += 1
+        if not silent or self._looks % NAMES == 0:
+            if self._engine.container(self._name) != self._container:
+                return True
+            if now < self._heard + SILENT:
+                return False  # lines under way would look like lines lost
+        last = self._engine.last_stamp(self._name, terminal=self._container.terminal)
         return last is not None and last > self._ledger.last and last >= self._ledger.since
 
     def missed(self, now: float, *, quiet: bool) -> list[LogLine]:
