@@ -16,7 +16,7 @@ from urllib.parse import quote
 import requests
 from docker.errors import DockerException
 
-from monitor.sources.client import open_client
+from monitor.sources.client import Asker, Reply, open_client
 from monitor.sources.frames import BrokenStreamError, Dechunker, Frames, Terminal
 from monitor.sources.stamped import last_stamp
 from monitor.sources.stamps import to_query
@@ -27,6 +27,7 @@ TIMEOUT = 5.0
 
 _BUFFER = 256 * 1024
 _EVENTS = '{"type":["container"],"event":["start","rename"]}'
+_LOGS: dict[str, str | int] = {"stdout": 1, "stderr": 1, "timestamps": 1}
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
@@ -90,13 +91,6 @@ class LogStream:
                 return content
         return b""
 
-    def read_all(self, seconds: float) -> bytes:
-        """Return what comes until the end, or until nothing does for this long; raises BrokenStreamError."""
-        found = []
-        while content := self.read(seconds):
-            found.append(content)
-        return b"".join(found)
-
     def close(self) -> None:
         """Let go of the connection."""
         self._response.close()
@@ -125,17 +119,18 @@ class Engine:
         self._waker = waker
         try:
             self._api, self._url = open_client(TIMEOUT)
+            self._asker = Asker(self._api, TIMEOUT)
         except (DockerException, requests.RequestException, ValueError, OSError) as error:
             raise _unreachable(error) from error
 
     def container(self, name: str) -> Container | None:
         """Return the container that has this name now, None if none has."""
-        response = self._get(name, "json")
-        if response.status_code == requests.codes.not_found:
+        reply = self._get(name, "json")
+        if reply.status == requests.codes.not_found:
             return None
-        _check(response)
+        _check(reply)
         try:
-            return parse_container(response.json())
+            return parse_container(reply.json())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineError(
                 f"the Engine's description of {name} is not understood", _HINT_ENGINE
@@ -152,15 +147,13 @@ class Engine:
 
     def last_stamp(self, name: str, *, terminal: bool) -> int | None:
         """Return the stamp of the last line in the log, None if it is empty."""
-        stream = self._logs(name, tail=1)
+        reply = self._get(name, "logs", {**_LOGS, "tail": 1})
+        _check(reply)
+        messages = Terminal() if terminal else Frames()
         try:
-            content = stream.read_all(TIMEOUT)
+            regions = [*messages.feed(reply.content), *messages.finish()]
         except BrokenStreamError as error:
             raise EngineError(f"the Engine's answer is not understood: {error}", _HINT_ENGINE) from error
-        finally:
-            stream.close()
-        messages = Terminal() if terminal else Frames()
-        regions = [*messages.feed(content), *messages.finish()]
         return last_stamp(regions[-1]) if regions else None
 
     def events(self) -> LogStream:
@@ -173,7 +166,7 @@ class Engine:
 
     def _logs(self, name: str, **params: str | int) -> LogStream:
         url = f"{self._url}/containers/{quote(name, safe='')}/logs"
-        return self._stream(url, {"stdout": 1, "stderr": 1, "timestamps": 1, **params})
+        return self._stream(url, {**_LOGS, **params})
 
     def _stream(self, url: str, params: dict[str, str | int]) -> LogStream:
         try:
@@ -181,7 +174,8 @@ class Engine:
         except (requests.RequestException, OSError) as error:
             raise _unreachable(error) from error
         try:
-            _check(response)
+            if not response.ok:
+                _check(Reply(response.status_code, response.reason or "", response.content))
             return LogStream(response, self._waker)
         except EngineError:
             response.close()
@@ -190,10 +184,10 @@ class Engine:
             response.close()
             raise _unreachable(error) from error
 
-    def _get(self, name: str, what: str) -> requests.Response:
+    def _get(self, name: str, what: str, params: dict[str, str | int] | None = None) -> Reply:
         url = f"{self._url}/containers/{quote(name, safe='')}/{what}"
         try:
-            return self._api.get(url, timeout=TIMEOUT)
+            return self._asker.get(url, params)
         except (requests.RequestException, OSError) as error:
             raise _unreachable(error) from error
 
@@ -230,18 +224,18 @@ _HINT_GONE = "`docker ps -a` shows what became of it; one that is started under 
 _HINT_ENGINE = "Is DOCKER_HOST an Engine's address? `docker version` shows what answers there."
 
 
-def _check(response: requests.Response) -> None:
+def _check(reply: Reply) -> None:
     """Raise EngineError for an answer that is a refusal."""
-    if response.ok:
+    if reply.status < requests.codes.bad_request:
         return
     try:
-        message = str(response.json()["message"])
+        message = str(reply.json()["message"])
     except (ValueError, KeyError, TypeError):
-        message = response.reason or str(response.status_code)
-    if response.status_code in (requests.codes.not_found, requests.codes.conflict):
+        message = reply.reason or str(reply.status)
+    if reply.status in (requests.codes.not_found, requests.codes.conflict):
         raise GoneError(f"the Engine refuses: {message[:300]}", _HINT_GONE)
     hint = _HINT_ENGINE
-    if response.status_code in (requests.codes.forbidden, requests.codes.unauthorized):
+    if reply.status in (requests.codes.forbidden, requests.codes.unauthorized):
         hint = "Let the proxy pass GET /containers/NAME/json and /containers/NAME/logs."
     elif "logging driver" in message:
         hint = "Give the container a log driver that can be read: json-file or local."

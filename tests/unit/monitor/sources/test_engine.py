@@ -88,7 +88,8 @@ def test_what_came_with_the_headers_is_read_first(ends: tuple[socket.socket, soc
     near, far = ends
     stream = stream_of(near, far, b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n")
     try:
-        assert stream.read_all(5.0) == b"abc"
+        assert stream.read(5.0) == b"abc"
+        assert stream.read(5.0) == b""
     finally:
         stream.close()
 
