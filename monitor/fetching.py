@@ -27,6 +27,9 @@ _log = logging.getLogger(__name__)
 _RETRY: tuple[Seconds, ...] = (60.0, 300.0, 1800.0, 7200.0)
 """Waits before a pull that failed is tried again; the last one repeats."""
 
+_FIRST_LOOK = 0.4
+"""When the first look comes, as a part of the interval: not when the loop's and the other threads' do."""
+
 _FOUND_FOR: Seconds = 300.0
 """How long a model that was found counts as here; who deletes it by hand is noticed so late at most."""
 
@@ -93,9 +96,11 @@ class Fetcher:
 
     def _run(self) -> None:
         clock, interval = self._parts.clock, self._parts.settings.policy.check_interval
+        patience = _FIRST_LOOK * interval
         while not self._stopping.is_set():
-            clock.wait(self._wake, interval)
+            clock.wait(self._wake, patience)
             self._wake.clear()
+            patience = interval
             try:
                 while not self._stopping.is_set() and not self.all_found() and self.once():
                     pass

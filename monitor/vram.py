@@ -35,6 +35,9 @@ from monitor.switcher import Parts, Switcher
 _log = logging.getLogger(__name__)
 _AWAY_AFTER = 2
 _AWAY_RETRY: Seconds = 5.0
+_FIRST_LOOK = 0.2
+"""When the first look comes, as a part of the interval: threads that look at the same moment contend for the
+interpreter, and each look then costs several times as much."""
 
 
 class VramWatch:
@@ -74,11 +77,13 @@ class VramWatch:
 
     def _run(self) -> None:
         interval = self._parts.settings.policy.check_interval
+        patience = _FIRST_LOOK * interval
         while not self._stopping.is_set():
-            self._parts.clock.wait(self._wake, min(interval, _AWAY_RETRY) if self._misses else interval)
+            self._parts.clock.wait(self._wake, patience)
             self._wake.clear()
             if not self._stopping.is_set():
                 self._look_once()
+            patience = min(interval, _AWAY_RETRY) if self._misses else interval
 
     def _look_once(self) -> None:
         try:
