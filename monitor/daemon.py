@@ -197,7 +197,10 @@ class Monitor:
     # From what was read to the state
 
     def _commit(self) -> None:
-        """Write what came of the batches that matter now; the others wait for the next check."""
+        """Write what came of the batches that matter now; the others wait for the next check.
+
+        Where a log was first joined matters: a monitor that dies before it is written would join it anew, later.
+        """
         for origin in (LOG, SIGNALS):
             pending = self._pending[origin]
             if pending.batches and self._matters(origin, pending):
@@ -208,7 +211,7 @@ class Monitor:
             return True
         lines = [line for batch in pending.batches for line in batch.lines]
         if origin == LOG:
-            return bool(lines)
+            return bool(lines) or self._streams[origin].committed is None
         calls = [parse_call(line.text) for line in lines]
         if any(call is None or not call.answered for call in calls):
             return True

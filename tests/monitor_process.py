@@ -20,18 +20,18 @@ SETTINGS = """
 [policy]
 threshold = 1000
 window = "6h"
-check_interval = "1s"
+check_interval = "{interval}"
 """
 
 
 class MonitorProcess:
     """The real monitor; what it finds stands in its history. No count of failures moves it."""
 
-    def __init__(self, folder: Path, log_source: str) -> None:
+    def __init__(self, folder: Path, log_source: str, check_interval: str) -> None:
         self.home = Home(folder / "home")
         self.home.create()
         config = folder / "fleet.toml"
-        config.write_text(SETTINGS)
+        config.write_text(SETTINGS.format(interval=check_interval))
         nobody = "http://127.0.0.1:9"
         FleetFile("docker", nobody, log_source, str(config), str(self.home.socket), time.time()).write(
             self.home
@@ -96,10 +96,10 @@ class MonitorProcess:
 
 
 @contextlib.contextmanager
-def running_monitor(log_source: str) -> Iterator[MonitorProcess]:
+def running_monitor(log_source: str, *, check_interval: str = "1s") -> Iterator[MonitorProcess]:
     """Run a monitor in a home of its own until the block ends."""
     with tempfile.TemporaryDirectory(prefix="fm-", dir="/tmp") as folder:
-        monitor = MonitorProcess(Path(folder), log_source)
+        monitor = MonitorProcess(Path(folder), log_source, check_interval)
         monitor.start()
         try:
             yield monitor

@@ -1,10 +1,11 @@
-"""A log that is away: the state says since when and why, and so does `status`, whoever comes and goes."""
+"""A log as the state tells of it: from where it is followed, and since when and why it is away."""
 
+import time
 from pathlib import Path
 
 from fleet.events import EventKind
 from state.history import read_history
-from tests.fleet_process import eventually
+from tests.fleet_process import eventually, stamped_failure
 from tests.monitor_process import MonitorProcess, running_monitor
 from tests.worlds import DockerWorld
 
@@ -38,5 +39,19 @@ def test_away_since_is_kept_over_a_restart_and_another_reason(tmp_path: Path) ->
             eventually(lambda: away(monitor) is None, what=monitor.output())
             kinds = [event.kind for event in read_history(monitor.home.history)]
             assert kinds.count(EventKind.SOURCE_AWAY) == kinds.count(EventKind.SOURCE_BACK) == 1
+    finally:
+        world.close()
+
+
+def test_where_a_silent_log_was_joined_is_written_at_once(tmp_path: Path) -> None:
+    """What is printed while a monitor that died soon after is away would else be before the next one's beginning."""
+    world = DockerWorld(tmp_path)
+    try:
+        with running_monitor("docker:ollama", check_interval="1h") as monitor:
+            eventually(monitor.has_joined, what=monitor.output())
+            monitor.kill()
+            world.write(f"{stamped_failure(time.time())}\n".encode())
+            monitor.start()
+            eventually(lambda: len(monitor.incidents()) == 1, what=monitor.output())
     finally:
         world.close()
