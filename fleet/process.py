@@ -1,10 +1,11 @@
-"""A program's place under its supervisor: it dies with it, and there is never a second one of it."""
+"""A program's place under its supervisor and among others: it dies with it, there is never a second one, it steps back."""
 
 import contextlib
 import ctypes
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _PATIENCE: Seconds = 1.0
+
+_MODEST = 5
+"""The niceness of what computes for long; other programs of this machine have none."""
 
 
 def end_with_parent() -> None:
@@ -100,3 +104,13 @@ def parent_of(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def step_back() -> None:
+    """Let this thread, and those that it starts, leave the cores to whoever else wants them; Linux only.
+
+    An evaluation takes every core for seconds. What waits for a moment of one, a monitor that acts on a failure or
+    the person at the machine, then has it at once.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MODEST)

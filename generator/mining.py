@@ -16,7 +16,7 @@ from fleet.clock import Clock, SystemClock
 from fleet.errors import FleetError
 from fleet.logs import configure, fields, tell
 from fleet.ollama import Ollama
-from fleet.process import hold_for_life, is_orphan
+from fleet.process import hold_for_life, is_orphan, step_back
 from fleet.units import Seconds
 from generator.asking import Asker
 from generator.calllog import CallLog
@@ -195,6 +195,7 @@ class Miner:
             keep_calls=setup.settings.generator.keep_calls,
         )
         self._pipeline.start("intake", intake.run)
+        step_back()
         from generator.evaluations import evaluations_of  # noqa: PLC0415
 
         self._pipeline.start_evaluating(
