@@ -2,9 +2,9 @@
 
 import http.client
 import json
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -13,7 +13,7 @@ from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from docker.utils import kwargs_from_env, parse_host
 
-from fleet.httpwire import UnixConnection, WireError, WireTimeoutError, send
+from fleet.httpwire import WireError, WireTimeoutError, connect_unix, get
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Asker:
     def get(self, url: str, params: Mapping[str, str | int] | None = None) -> Reply:
         """Return the answer at a URL of the client's."""
         if self._path is None:
-            answer = self._client.get(url, params=params, timeout=self._seconds)
-            return Reply(answer.status_code, answer.reason or "", answer.content)
+            reply = self._client.get(url, params=params, timeout=self._seconds)
+            return Reply(reply.status_code, reply.reason or "", reply.content)
         parts = urlsplit(url)
         target = f"{parts.path}?{urlencode(params)}" if params else parts.path
         try:
-            direct = send(UnixConnection(self._path, self._seconds), "GET", target)
-            return Reply(direct.status, http.client.responses.get(direct.status, ""), direct.read())
+            answer = get(partial(connect_unix, self._path, self._seconds), "docker", target)
+            return Reply(answer.status, http.client.responses.get(answer.status, ""), answer.content)
         except WireTimeoutError as error:
             raise TimeoutError("timed out") from error
         except WireError as error:
@@ -66,7 +66,7 @@ def open_client(seconds: float) -> tuple[APIClient, str]:
     settings = kwargs_from_env()
     path = unix_socket(settings.get("base_url"))
     if path is not None:
-        _connected(path, seconds).close()  # finds out for little; through docker-py it takes milliseconds
+        connect_unix(path, seconds).close()  # finds out for little; through docker-py it takes milliseconds
     client = APIClient(version=DEFAULT_DOCKER_API_VERSION, timeout=int(seconds), **settings)
     try:
         if path is not None:
@@ -111,15 +111,4 @@ class _Pool(UnixHTTPConnectionPool):
 
 class _Connection(UnixHTTPConnection):
     def connect(self) -> None:
-        self.sock = _connected(self.unix_socket, self.timeout)
-
-
-def _connected(path: str, seconds: float) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.settimeout(seconds)
-        connection.connect(path)
-    except OSError:
-        connection.close()
-        raise
-    return connection
+        self.sock = connect_unix(self.unix_socket, self.timeout)
