@@ -48,8 +48,10 @@ def recount(state: FleetState, now: float, rules: Rules) -> FleetState:
     edge = now - rules.policy.window
     kept = [one for one in state.incidents if min(one.time, now) >= edge or _in_row(one, state)]
     most = max(_KEPT, rules.threshold(rules.ladder[state.current_model_index]))
-    state = replace(state, incidents=tuple(kept[-most:]))
-    return replace(state, vram_error_count=count(state, now, rules))
+    if len(kept[-most:]) < len(state.incidents):
+        state = replace(state, incidents=tuple(kept[-most:]))
+    number = count(state, now, rules)
+    return state if number == state.vram_error_count else replace(state, vram_error_count=number)
 
 
 def with_incident(state: FleetState, incident: "IncidentSeen", now: float, rules: Rules) -> FleetState:

@@ -4,10 +4,12 @@ A fleet works when each of its programs is RUNNING and those that show signs of 
 hangs is RUNNING all the same. Whether Ollama answers is not asked: a fleet that waits for it works as it should.
 """
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from fleet.errors import FleetError
 from fleet.files import replace_text
@@ -21,10 +23,38 @@ LATE: Seconds = 30.0
 _PATIENCE: Seconds = 5.0
 
 
-def beat(home: Home, program: str, *, now: float, within: Seconds) -> None:
-    """Leave a sign of life, and the time by which the next one comes; raise OSError."""
-    text = f'{{"pid": {os.getpid()}, "heartbeat": {now}, "next": {now + within}}}\n'
-    replace_text(home.heartbeat(program), text)
+class Pulse:
+    """The signs of life of a program that has nothing else to tell: a file with the first, whose time is the last."""
+
+    def __init__(self, home: Home, program: str, within: Seconds) -> None:
+        self._path = home.heartbeat(program)
+        self._within = within
+        self._begun = False
+
+    def beat(self, now: float) -> None:
+        """Leave a sign of life, which says by when the next one comes; raise OSError."""
+        if self._begun:
+            with contextlib.suppress(OSError):  # writing it finds out
+                os.utime(self._path, (now, now))
+                return
+        text = f'{{"pid": {os.getpid()}, "heartbeat": {now}, "next": {now + self._within}}}\n'
+        replace_text(self._path, text)
+        os.utime(self._path, (now, now))
+        self._begun = True
+
+
+def last_beat(home: Home, program: str) -> dict[str, Any] | None:
+    """Return what a program's heartbeat file says, moved on to the time of the file; None if there is none."""
+    path = home.heartbeat(program)
+    row = read_json(path)
+    first, due = (row or {}).get("heartbeat"), (row or {}).get("next")
+    if row is None or not isinstance(first, (int, float)) or not isinstance(due, (int, float)):
+        return row
+    try:
+        later = path.stat().st_mtime - first
+    except OSError:
+        return row
+    return {**row, "heartbeat": first + later, "next": due + later}
 
 
 def problems(
@@ -55,7 +85,7 @@ def look(home: Home, now: float) -> list[str]:
         programs = Supervisor(home.socket, timeout=_PATIENCE).programs()
     except FleetError as error:
         return [error.message]
-    beats = {name: read_json(home.heartbeat(name)) for name in ("monitor", "generator")}
+    beats = {name: last_beat(home, name) for name in ("monitor", "generator")}
     return list(problems(programs, beats, now))
 
 

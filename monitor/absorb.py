@@ -137,7 +137,7 @@ def _note_wait(state: FleetState, call: Call, context: Context) -> FleetState:
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
     """Return the state after time has passed, as far as the grouper waits for it."""
-    return _observe(state, [Tick(context.now)], context)
+    return _observe(state, [Tick(context.now)], context) if group_of(state).waits else state
 
 
 def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
@@ -147,7 +147,8 @@ def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState
 
 def deadline(state: FleetState, context: Context) -> float | None:
     """Return the Unix time at which the grouper wants to look again, None if it waits for nothing."""
-    return next_deadline(group_of(state), _group_rules(state, context))
+    group = group_of(state)
+    return next_deadline(group, _group_rules(state, context)) if group.waits else None
 
 
 class _LastRead:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from fleet.errors import FleetError, StateError
 from fleet.facts import Tick, VerifyEnded
-from fleet.health import beat
+from fleet.health import Pulse
 from fleet.logs import fields
 from fleet.model import FleetState, Phase
 from fleet.policy import decide
@@ -71,7 +71,9 @@ class Monitor:
         self._stopping = threading.Event()
         self._teller = Teller(parts.home)
         self._pauses = Pauses(parts.home)
+        self._pulse = Pulse(parts.home, "monitor", within=parts.settings.policy.check_interval)
         self._next_check = 0.0
+        self._next_look = 0.0
         self._unloading = 0
         self._near = False
         self._scout = Scout(parts.ladder, parts.ollama, parts.supervisor, parts.clock)
@@ -99,6 +101,7 @@ class Monitor:
         """Follow until stopped; raise StateError only if the state cannot even be read at the start."""
         state = self._parts.store.update(lambda state: state)
         self._near = is_near(state, self._knowledge()[0])
+        self._next_look = self._parts.clock.monotonic() + self._parts.settings.policy.check_interval
         for origin in (LOG, SIGNALS):
             self._follow(origin, state)
         self._knowledge.start()
@@ -133,6 +136,7 @@ class Monitor:
                 self._receive(self._inbox.get_nowait())
         except queue.Empty:
             pass
+        looks = self._is_time_to_look()
         try:
             self._report_source(self._streams[LOG])
             self._commit()
@@ -142,9 +146,24 @@ class Monitor:
             _log.error("state.not_written", extra=fields(reason=error.message, hint=error.hint))
             self._parts.clock.wait(self._stopping, _WRITE_RETRY)
         self._teller.tell_new()
+        if looks:
+            self._worker.look()
+            self._vram.look()
 
     def _patience(self) -> Seconds:
-        return max(self._next_check - self._parts.clock.monotonic(), 0.0)
+        return max(min(self._next_check, self._next_look) - self._parts.clock.monotonic(), 0.0)
+
+    def _is_time_to_look(self) -> bool:
+        """Tell, once an interval, that it is time for all that is looked at periodically, the loop's check too.
+
+        It is done in one go: on caches that have gone cold anything takes several times as long.
+        """
+        now = self._parts.clock.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + self._parts.settings.policy.check_interval
+        self._next_check = now
+        return True
 
     # What comes from the sources
 
@@ -239,7 +258,7 @@ class Monitor:
             return
         stream.committed = pending.cursor
         self._pending[origin] = Pending()
-        self._act(state)
+        self._act(state, self._context())
 
     def _absorbed(self, origin: str, state: FleetState, batch: Batch, context: Context) -> FleetState:
         if origin == LOG:
@@ -262,24 +281,18 @@ class Monitor:
 
     def _check(self) -> None:
         """Look at what is due: the grouper's deadlines, holds, probes, a verify that waits for too long."""
-        interval = self._parts.settings.policy.check_interval
-        self._next_check = self._parts.clock.monotonic() + interval
-        self._beat(interval)
-        self._act(self._parts.store.settle(self._after_time))
+        self._next_check = self._next_look
+        context = self._context()
+        self._beat(context.now)
+        self._act(self._parts.store.settle(lambda state: self._after_time(state, context)), context)
 
-    def _beat(self, interval: Seconds) -> None:
+    def _beat(self, now: float) -> None:
         try:
-            beat(self._parts.home, "monitor", now=self._parts.clock.time(), within=interval)
+            self._pulse.beat(now)
         except OSError as error:
             _log.error("heartbeat.not_written", extra=fields(reason=error.strerror))
 
-    def _deadlines(self, state: FleetState) -> list[float]:
-        grouper = deadline(state, self._context())
-        paused = pause_of(state, self._parts.clock.time())
-        return [moment for moment in (grouper, paused and paused[0]) if moment is not None]
-
-    def _after_time(self, state: FleetState) -> FleetState:
-        context = self._context()
+    def _after_time(self, state: FleetState, context: Context) -> FleetState:
         state = absorb_time(state, context)
         switch = state.switch
         limit = self._parts.settings.ollama.first_token_timeout + 60.0
@@ -289,14 +302,16 @@ class Monitor:
             state = decide(state, ended, context.now, context.rules).state
         return self._expecting_unload(decide(state, Tick(), context.now, context.rules).state)
 
-    def _act(self, state: FleetState) -> None:
+    def _act(self, state: FleetState, context: Context) -> None:
         """Bring holds and switches of the state into the world, and look again when something is due."""
         if state.switch is not None and state.switch.phase is not Phase.VERIFY:
             self._worker.wake()  # before all else: this is what somebody waits for
             self._unloading = state.switch.number
         now, monotonic = self._parts.clock.time(), self._parts.clock.monotonic()
-        for moment in self._deadlines(state):
-            self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
+        paused = pause_of(state, now)
+        for moment in (deadline(state, context), paused and paused[0]):
+            if moment is not None:
+                self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
         reasons = (state.watch.get("loaded"), state.watch.get("hanging"))
         if reasons != self._reasons:
             self._reasons = reasons
@@ -304,8 +319,9 @@ class Monitor:
         total = state.watch.get("gpu_total")
         self._knowledge.gpu_total = total if isinstance(total, int) else None
         self._knowledge.climbing = below_its_best(state)
-        self._near = is_near(state, self._knowledge()[0])
+        self._near = is_near(state, context.rules)
         self._pauses.follow(state, now)
+        self._fetcher.follow(state)
 
     def _expecting_unload(self, state: FleetState) -> FleetState:
         """Tell the grouper, once a switch, that the model in memory is about to be unloaded by us."""

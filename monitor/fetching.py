@@ -28,7 +28,7 @@ _RETRY: tuple[Seconds, ...] = (60.0, 300.0, 1800.0, 7200.0)
 """Waits before a pull that failed is tried again; the last one repeats."""
 
 _FIRST_LOOK = 0.4
-"""When the first look comes, as a part of the interval: not when the loop's and the other threads' do."""
+"""When the first look comes, as a part of the interval: other threads have more to do at the start."""
 
 _FOUND_FOR: Seconds = 300.0
 """How long a model that was found counts as here; who deletes it by hand is noticed so late at most."""
@@ -95,12 +95,10 @@ class Fetcher:
         self._wake.set()
 
     def _run(self) -> None:
-        clock, interval = self._parts.clock, self._parts.settings.policy.check_interval
-        patience = _FIRST_LOOK * interval
+        clock, patience = self._parts.clock, _FIRST_LOOK * self._parts.settings.policy.check_interval
         while not self._stopping.is_set():
             clock.wait(self._wake, patience)
             self._wake.clear()
-            patience = interval
             try:
                 while not self._stopping.is_set() and not self.all_found() and self.once():
                     pass
@@ -108,6 +106,20 @@ class Fetcher:
                 _log.warning("fetch.waits", extra=fields(reason=error.message))
             except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
                 _log.exception("fetch.broken")
+            patience = self._patience()
+
+    def _patience(self) -> Seconds:
+        """Return for how long there is nothing to do unless the state changes, of which the loop tells."""
+        found = self._found
+        if found is None:
+            return self._parts.settings.policy.check_interval
+        return max(found[1] + _FOUND_FOR - self._parts.clock.monotonic(), 0.0)
+
+    def follow(self, state: FleetState) -> None:
+        """Look again where a state, as it stands now, wishes for something else; never waits."""
+        found = self._found
+        if found is not None and self._question(state) != found[0]:
+            self._wake.set()
 
     def all_found(self) -> bool:
         """Tell whether all that is wished for was here when it was last looked for, not long ago."""
@@ -123,15 +135,15 @@ class Fetcher:
 
     def once(self) -> bool:
         """Pull the first thing that is wished for and not waiting; tell whether there was one."""
-        state = self._parts.store.read()
         self._found = None
+        state, now = self._parts.store.read(), self._parts.clock.monotonic()
         if not self._wishes(state, ()):
+            self._found = (self._question(state), now)
             return False
         try:
             here = rungs_here(self._parts.ladder, self._parts.ollama.tags(timeout=2.0))
         except OllamaError:
             return False
-        now = self._parts.clock.monotonic()
         missing = self._wishes(state, here)
         if not missing:
             self._found = (self._question(state), now)

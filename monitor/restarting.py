@@ -7,6 +7,7 @@ stopped meanwhile stays stopped, and one that does not come up is described by t
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,12 +168,25 @@ def switches_of(pid: int) -> int | None:
     return int(value) if value.isdigit() else None
 
 
-def started_at(pid: int, now: float) -> float | None:
-    """Return when a process began (Unix seconds, to a hundredth), None if it cannot be seen."""
+def born(pid: int) -> int | None:
+    """Return when a process began, in ticks since the machine's start; None if it has ended or cannot be seen.
+
+    Pid and birth name a process for good; a pid alone may be another's by now.
+    """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-    except (OSError, ValueError):
+        with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123  # asked at each look, and this is half of it
+            told = stream.read().rpartition(b")")[2].split()
+        return None if told[0] in {b"Z", b"X"} else int(told[19])
+    except (OSError, ValueError, IndexError):
         return None
-    ticks = int(stat.rpartition(")")[2].split()[19])
-    return now - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def started_at(pid: int, now: float) -> float | None:
+    """Return when a process began (Unix seconds, to a hundredth), None if it has ended or cannot be seen."""
+    birth = born(pid)
+    return None if birth is None else birthday(birth, now)
+
+
+def birthday(ticks: int, now: float) -> float:
+    """Return ticks since the machine's start as Unix seconds, to a hundredth."""
+    return now - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")

@@ -36,8 +36,10 @@ _log = logging.getLogger(__name__)
 _AWAY_AFTER = 2
 _AWAY_RETRY: Seconds = 5.0
 _FIRST_LOOK = 0.2
-"""When the first look comes, as a part of the interval: threads that look at the same moment contend for the
-interpreter, and each look then costs several times as much."""
+"""When the first look comes, as a part of the interval."""
+
+_UNASKED = 10
+"""When it looks unasked, in intervals: the loop asks for a look in each, unless something keeps it for as long."""
 
 
 class VramWatch:
@@ -58,6 +60,7 @@ class VramWatch:
         self._before_unload = before_unload
         self._after = after
         self._misses = 0
+        self._quiet: tuple[FleetState, list[LoadedModel]] | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vram", daemon=True)
@@ -83,7 +86,7 @@ class VramWatch:
             self._wake.clear()
             if not self._stopping.is_set():
                 self._look_once()
-            patience = min(interval, _AWAY_RETRY) if self._misses else interval
+            patience = min(interval, _AWAY_RETRY) if self._misses else _UNASKED * interval
 
     def _look_once(self) -> None:
         try:
@@ -99,10 +102,16 @@ class VramWatch:
             return
         try:
             self._reached()
+            state = self._parts.store.read()
+            # What called for nothing calls for nothing again: only a low share is counted, and that is in the state.
+            if self._quiet is not None and self._quiet[0] is state and self._quiet[1] == loaded:
+                return
             for outcome in self._judge(loaded, reloaded=False):
                 if isinstance(outcome, ReloadAndCheck):
                     self._reload_and_check()
             self._look_for_hang()
+            calm = not HangState.of(state.watch).calls and self._parts.store.read() is state
+            self._quiet = (state, loaded) if calm else None
         except FleetError as error:
             _log.warning("vram.not_judged", extra=fields(reason=error.message))
 

@@ -1,24 +1,35 @@
 """The thread that carries out what takes time: switches, and bringing the generator to what is wanted."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fleet.errors import FleetError, SupervisorError
 from fleet.events import EventKind
 from fleet.home import read_json
 from fleet.logs import fields
 from fleet.model import FleetState, Phase
-from fleet.supervisor import ProgramState
+from fleet.supervisor import ProgramInfo, ProgramState
 from fleet.units import Seconds
 from monitor.reconcile import LOOPS_FROM, Remedy, Seen, Verdict, judge, request_limit, revive_after
-from monitor.restarting import GENERATOR, Generator, started_at, switches_of
+from monitor.restarting import GENERATOR, Generator, birthday, born, switches_of
 from monitor.switcher import Parts, Switcher
 
 _log = logging.getLogger(__name__)
 _RETRY: tuple[Seconds, ...] = (1.0, 2.0, 5.0, 15.0, 30.0)
-_FIRST_LOOK = 0.7
-"""When the first look of its own comes, as a part of the interval: not when the loop's and the other threads' do."""
+_UNASKED = 10
+"""When it looks unasked, in intervals: the loop looks in each, unless something keeps it for as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """The generator's process that supervisord told of as running: by its birth nobody else's, and on which switch."""
+
+    program: ProgramInfo
+    birth: int
+    switches: int
 
 
 class SwitchWorker:
@@ -36,6 +47,7 @@ class SwitchWorker:
         self._exited = False
         self._revived = 0
         self._revive_at = 0.0
+        self._process: _Process | None = None
         self._thread = threading.Thread(target=self._run, name="switch", daemon=True)
 
     def start(self) -> None:
@@ -46,24 +58,29 @@ class SwitchWorker:
         """Look at the state now."""
         self._wake.set()
 
+    def look(self) -> None:
+        """Have it work unless all goes on as is wanted; that is seen from a few small files, in the caller's thread."""
+        with contextlib.suppress(Exception):  # the work finds out, and says so
+            if self._goes_on(self._parts.store.read()):
+                return
+        self._wake.set()
+
     def stop(self) -> None:
         """End; a step that is under way is resumed by the next monitor."""
         self._stopping.set()
         self._wake.set()
 
     def _run(self) -> None:
-        clock, part = self._parts.clock, _FIRST_LOOK
         while not self._stopping.is_set():
-            if not clock.wait(self._wake, self._patience(part)):
-                part = 1.0
+            self._parts.clock.wait(self._wake, self._patience())
             self._wake.clear()
             if not self._stopping.is_set():
                 self._work()
 
-    def _patience(self, part: float) -> Seconds:
+    def _patience(self) -> Seconds:
         if self._failures:
             return _RETRY[min(self._failures, len(_RETRY)) - 1]
-        return part * self._parts.settings.policy.check_interval
+        return _UNASKED * self._parts.settings.policy.check_interval
 
     def _work(self) -> None:
         """Do what is due, and have the loop look at the state where that has changed it."""
@@ -92,6 +109,21 @@ class SwitchWorker:
 
     # Reconciliation
 
+    def _goes_on(self, state: FleetState) -> bool:
+        """Tell whether the process that supervisord told of still runs, as is wanted, and shows that it lives.
+
+        So it is at almost every look, and supervisord has nothing to add: only where there is no process any more can
+        its word call for something. Nothing is changed here.
+        """
+        process = self._process
+        busy = state.switch is not None and state.switch.phase is not Phase.VERIFY
+        if process is None or busy or self._failures or self._revived or self._seems_to_loop() != self._loops:
+            return False
+        if born(process.program.pid) != process.birth:
+            return False
+        seen = self._shown(process.program, process.birth, process.switches)
+        return self._judged(state, seen).remedy is Remedy.NOTHING
+
     def _reconcile(self, state: FleetState) -> None:
         try:
             seen = self._seen()
@@ -99,8 +131,7 @@ class SwitchWorker:
             _log.warning("reconcile.skipped", extra=fields(reason=error.message))
             return
         self._tell_of_loop()
-        longest = request_limit(self._parts.settings.ollama.first_token_timeout)
-        verdict = judge(state, seen, self._parts.clock.time(), longest=longest)
+        verdict = self._judged(state, seen)
         passing = seen.program.state is ProgramState.EXITED and not self._exited
         self._exited = seen.program.state is ProgramState.EXITED
         if passing:
@@ -113,26 +144,38 @@ class SwitchWorker:
             self._restart(state, verdict)
 
     def _seen(self) -> Seen:
-        """Look at the generator; what its file says of an earlier process is not this one's."""
+        """Ask supervisord, and look at the process that it tells of."""
         program = self._generator.info()
+        birth = born(program.pid)
+        switches = switches_of(program.pid)
+        self._process = None
+        if program.state is ProgramState.RUNNING and birth is not None and switches is not None:
+            self._process = _Process(program, birth, switches)
+        return self._shown(program, birth, switches)
+
+    def _shown(self, program: ProgramInfo, birth: int | None, switches: int | None) -> Seen:
+        """Return what the generator shows; what its file says of an earlier process is not this one's."""
         row = read_json(self._parts.home.generator_file) or {}
         if row.get("pid") != program.pid:
             row = {}
-        return Seen(
-            program,
-            switches_of(program.pid),
-            _moment(row.get("heartbeat")),
-            started_at(program.pid, self._parts.clock.time()),
-            _moment(row.get("request_since")),
-        )
+        started = None if birth is None else birthday(birth, self._parts.clock.time())
+        heartbeat, request = _moment(row.get("heartbeat")), _moment(row.get("request_since"))
+        return Seen(program, switches, heartbeat, started, request)
+
+    def _judged(self, state: FleetState, seen: Seen) -> Verdict:
+        longest = request_limit(self._parts.settings.ollama.first_token_timeout)
+        return judge(state, seen, self._parts.clock.time(), longest=longest)
 
     def _tell_of_loop(self) -> None:
         """Say once that the generator dies again and again; its launcher counts, and brakes it."""
-        quick = (read_json(self._parts.home.starts_file) or {}).get("quick")
-        loops = isinstance(quick, int) and quick >= LOOPS_FROM
+        loops = self._seems_to_loop()
         if loops and not self._loops:
             self._tell(EventKind.GENERATOR_DOWN, "it ends soon after each start; see log/generator.log")
         self._loops = loops
+
+    def _seems_to_loop(self) -> bool:
+        quick = (read_json(self._parts.home.starts_file) or {}).get("quick")
+        return isinstance(quick, int) and quick >= LOOPS_FROM
 
     def _settle(self, seen: Seen) -> None:
         steady = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0) > revive_after(0)

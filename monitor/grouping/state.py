@@ -52,6 +52,11 @@ class GroupState:
     unloads: tuple[Unload, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
 
+    @property
+    def waits(self) -> bool:
+        """Tell whether time alone may bring something to light."""
+        return self.load is not None or bool(self.failures)
+
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
         row: dict[str, Any] = kept(self)

@@ -42,7 +42,10 @@ class Session:
         self._keep = keep
         rotates = container.rotates_at is not None
         self._reader = StampedReader(ledger, keep, terminal=container.terminal, repeats=rotates)
-        self._checked = self._verified = self._heard = now
+        self._verified = self._heard = now
+        self._checked = (
+            now - CHECK / 4
+        )  # not when the monitor's own looks come: they would contend for the interpreter
         self._looks = 0
         self._unverified = 0  # bytes
         self.stream = engine.follow(name, ledger.since)

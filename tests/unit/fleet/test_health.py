@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.health import LATE, beat, look, problems
-from fleet.home import Home, read_json
+from fleet.health import LATE, Pulse, last_beat, look, problems
+from fleet.home import Home
 from fleet.supervisor import ProgramInfo, ProgramState
 
 NOW = 1000.0
@@ -52,13 +52,44 @@ def test_what_is_wrong(
     assert list(problems(programs, {"monitor": monitor, "generator": generator}, NOW)) == found
 
 
-def test_a_beat_says_when_the_next_one_comes(tmp_path: Path) -> None:
+def test_each_beat_says_when_the_next_one_comes_and_only_the_first_is_written(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
-    beat(home, "monitor", now=NOW, within=30.0)
-    row = read_json(home.heartbeat("monitor"))
+    pulse = Pulse(home, "monitor", within=30.0)
+    pulse.beat(NOW)
+    written = home.heartbeat("monitor").stat().st_ino
+    pulse.beat(NOW + 29)
+    row = last_beat(home, "monitor")
     assert row is not None
-    assert (row["heartbeat"], row["next"]) == (NOW, NOW + 30)
+    assert (row["heartbeat"], row["next"]) == (NOW + 29, NOW + 59)
+    assert home.heartbeat("monitor").stat().st_ino == written
+    home.heartbeat("monitor").unlink()
+    pulse.beat(NOW + 60)
+    row = last_beat(home, "monitor")
+    assert row is not None
+    assert (row["heartbeat"], row["next"]) == (NOW + 60, NOW + 90)
+
+
+def test_a_clock_that_was_set_back_takes_the_signs_of_life_back_with_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    pulse = Pulse(home, "monitor", within=30.0)
+    pulse.beat(NOW)
+    pulse.beat(NOW - 500)
+    row = last_beat(home, "monitor")
+    assert row is not None
+    assert row["heartbeat"] == NOW - 500
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"heartbeat": "soon", "next": 3}'])
+def test_a_file_that_holds_no_beat_is_none(tmp_path: Path, text: str) -> None:
+    home = Home(tmp_path)
+    home.create()
+    home.heartbeat("monitor").write_text(text)
+    row = last_beat(home, "monitor")
+    assert list(problems(UP, {"monitor": row, "generator": FRESH}, NOW)) == [
+        "monitor has shown no sign of life"
+    ]
 
 
 def test_no_supervisord_is_no_health(tmp_path: Path) -> None:

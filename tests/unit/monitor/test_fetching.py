@@ -194,3 +194,23 @@ def test_what_was_found_is_not_asked_for_again_until_a_call_fails(tmp_path: Path
         assert fetcher.all_found()
         parts.store.update(lambda state: replace(state, failed=state.failed + 1))
         assert not fetcher.all_found()
+
+
+def test_what_a_changed_state_wishes_for_is_fetched_when_the_loop_tells_of_it(tmp_path: Path) -> None:
+    with fetching(tmp_path, "tinyllama:1.1b") as (_, parts, fetcher):
+        assert not fetcher.once()
+        fetcher.follow(parts.store.read())
+        assert not fetcher._wake.is_set()
+        fetcher.follow(parts.store.update(lambda state: replace(state, behind=("tinyllama:1.1b",))))
+        assert fetcher._wake.is_set()
+        assert not fetcher.all_found()
+        assert fetcher.once()
+        assert "tinyllama:1.1b" in here(parts)
+
+
+def test_where_nothing_is_wished_for_nothing_is_asked(tmp_path: Path) -> None:
+    with fetching(tmp_path, "") as (_, parts, _):
+        off = replace(parts, settings=replace(parts.settings, ollama=OllamaSettings(auto_pull=False)))
+        fetcher = Fetcher(replace(off, ollama=Ollama("http://127.0.0.1:9")), Rules, after=lambda: None)
+        assert not fetcher.once()
+        assert fetcher.all_found()

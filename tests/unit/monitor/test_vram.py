@@ -1,5 +1,6 @@
 """The thread that looks at Ollama goes on, whatever one look met."""
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ from fleet.model import Phase, Switch, SwitchKind
 from fleet.ollama import LoadedModel, Ollama
 from fleet.settings import PolicySettings, Settings
 from fleet.supervisor import Supervisor
+from monitor.hanging import HangState
 from monitor.knowledge import Knowledge
 from monitor.spill import LOW_READINGS, SpillState
 from monitor.switcher import Parts, Switcher
@@ -75,6 +77,49 @@ def test_a_reload_that_a_switch_stands_in_the_way_of_is_asked_for_again(
         eventually(lambda: _waits_to_ask(parts), what="the reload forgotten")
     finally:
         watch.stop()
+
+
+def test_the_same_models_on_the_same_state_are_judged_once(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the state or what is loaded changes; also what had been judged before, and a call that waits."""
+    loaded: list[LoadedModel] = []
+    judged: list[int] = []
+    monkeypatch.setattr(Ollama, "loaded", lambda *_, **__: list(loaded))
+    knowledge = Knowledge(QUICK, parts.ollama, parts.clock, file=None, look=lambda: None)
+    switcher = Switcher(parts, lambda: knowledge()[0])
+    watch = VramWatch(parts, switcher, knowledge, before_unload=lambda _: None, after=lambda: None)
+    judge = watch._judge
+    monkeypatch.setattr(watch, "_judge", lambda *a, **k: judged.append(1) or judge(*a, **k))
+
+    def looks(number: int) -> int:
+        judged.clear()
+        for _ in range(number):
+            watch._look_once()
+        return len(judged)
+
+    state = parts.store.update(lambda state: state)
+    looks(1)  # what was seen is written
+    _grow_old(parts)
+    assert looks(3) == 1
+    loaded.append(LoadedModel(state.current_model, size=100, size_vram=100))
+    looks(1)
+    _grow_old(parts)
+    assert looks(3) == 1
+    loaded[0] = LoadedModel(state.current_model, size=100, size_vram=40)
+    assert looks(3) == 3
+    loaded[0] = LoadedModel(state.current_model, size=100, size_vram=100)
+    looks(1)
+    hanging = HangState(calls=1, since=1.0).to_json()
+    parts.store.update(lambda state: replace(state, watch={**state.watch, "hanging": hanging}))
+    _grow_old(parts)
+    assert looks(3) == 3
+
+
+def _grow_old(parts: Parts) -> None:
+    """Have the state's file be older than the tick of a time stamp: it is then known again."""
+    past = time.time() - 60
+    os.utime(parts.home.state, (past, past))
 
 
 def _waits_to_ask(parts: Parts) -> bool:
