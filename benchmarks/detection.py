@@ -168,9 +168,9 @@ def alternatives() -> str:
 
 
 @contextmanager
-def fail2ban(folder: Path) -> Iterator[list[str] | None]:
-    """Yield the command of `fail2ban-regex`: the installed one, else Debian's unpacked beside the log."""
-    installed = shutil.which("fail2ban-regex")
+def fail2ban(folder: Path, program: str) -> Iterator[list[str] | None]:
+    """Yield the command of a program of fail2ban's: the installed one, else Debian's unpacked into the folder."""
+    installed = shutil.which(program)
     if installed:
         yield [installed]
         return
@@ -181,8 +181,7 @@ def fail2ban(folder: Path) -> Iterator[list[str] | None]:
         yield None
         return
     packages = f"PYTHONPATH={root}/usr/lib/python3/dist-packages"
-    config = ["-c", f"{root}/etc/fail2ban"]
-    yield ["env", packages, sys.executable, f"{root}/usr/bin/fail2ban-regex", *config]
+    yield ["env", packages, sys.executable, f"{root}/usr/bin/{program}", "-c", f"{root}/etc/fail2ban"]
 
 
 def filtered(command: Sequence[str], path: Path) -> int:
@@ -210,7 +209,7 @@ def speed(megabytes: int = MEGABYTES) -> Report:
         ]
         if shutil.which("grep"):
             taken.append(("grep -c -E, the same literals", size, timed(lambda: grep(path))))
-        with fail2ban(folder) as command:
+        with fail2ban(folder, "fail2ban-regex") as command:
             if command is not None:
                 ban = partial(filtered, command, part)
                 taken.append(("fail2ban-regex, the same literals", part.stat().st_size, timed(ban, 1)))

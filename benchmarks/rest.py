@@ -1,7 +1,8 @@
 """What the monitor costs while nothing happens: on the docker source with a silent container, for a minute.
 
-Beside it, at the same time: a bare docker-py follower with the monitor's imports, supervisord, and superlance's
-memmon where it can be installed into a throw-away environment.
+It has all that it looks at: a supervisord with a generator that shows signs of life, and an Ollama. Beside it, at the
+same time: a bare docker-py follower with the monitor's imports, that supervisord, and superlance's memmon and
+fail2ban's server, which has a silent file to follow, where they can be had for one run.
 """
 
 import os
@@ -14,11 +15,13 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.detection import fail2ban
 from benchmarks.report import Report
 from fleet.home import ROOT, FleetFile, Home
+from fleet.supervisor import ProgramState, Supervisor
 from standin.ollama import StandinOllama
 from tests.engine import BASE, Engine, running_engine
-from tests.supervision import children_of
+from tests.supervision import children_of, wait_until
 
 SECONDS = 60.0
 SETTLE = 15.0
@@ -36,17 +39,33 @@ logfile={folder}/log
 pidfile={folder}/pid
 childlogdir={folder}
 [unix_http_server]
-file={folder}/s
+file={socket}
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-[program:sleep]
-command=sleep 100000
+[program:generator]
+command=sh {folder}/generator.sh
+environment=FLEET_SWITCHES="0"
+"""
+GENERATOR = """
+: >>{home.signals}
+while :; do
+  echo "{{\\"pid\\": $$, \\"heartbeat\\": $(date +%s)}}" >{home.generator_file}.new
+  mv {home.generator_file}.new {home.generator_file}
+  sleep 5
+done
 """
 MEMMON = """
 [eventlistener:memmon]
 command={memmon} -a 10GB
 events=TICK_60
 """
+JAIL = {
+    "fail2ban.conf": "[Definition]\nloglevel = INFO\nlogtarget = {folder}/f.log\nsocket = {folder}/f.sock\n"
+    "pidfile = {folder}/f.pid\ndbfile = None\n",
+    "jail.conf": "[ollama]\nenabled = true\nbackend = polling\nfilter = ollama\nlogpath = {folder}/silent.log\n"
+    "maxretry = 3\nfindtime = 600\nbantime = 60\n",
+    "filter.d/ollama.conf": "[Definition]\nfailregex = out of memory.*<F-ID>.*</F-ID>\n",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +125,54 @@ def memmon(folder: Path) -> Path | None:
     return None
 
 
+def jail(folder: Path) -> list[str]:
+    """Write a configuration of one jail on a file that stays silent; return the arguments that lead to it."""
+    (folder / "silent.log").touch()
+    for name, text in JAIL.items():
+        path = folder / "jail" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(folder=folder))
+    return ["-c", str(folder / "jail"), "-xf", "start"]
+
+
 def start_all(stack: ExitStack, folder: Path, engine: Engine, ollama: StandinOllama) -> dict[str, int]:
     """Start everything that is measured; return the processes by name."""
     home = Home(folder / "home")
     home.create()
     FleetFile("docker", ollama.url, f"docker:{NAME}", "", str(home.socket), time.time()).write(home)
+    listener = memmon(folder)
+    text = SUPERVISOR + (MEMMON.format(memmon=listener) if listener else "")
+    (folder / "conf").write_text(text.format(folder=folder, socket=home.socket))
+    (folder / "generator.sh").write_text(GENERATOR.format(home=home))
+    daemon = [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder / "conf")]
+    watched = stack.enter_context(process(daemon))
+    ban = stack.enter_context(fail2ban(folder, "fail2ban-server"))
+    banning = stack.enter_context(process([*ban, *jail(folder)])) if ban else None
+    wait_until(home.generator_file.exists, (folder / "log").read_text)
+    supervisor = Supervisor(home.socket)
+    wait_until(
+        lambda: supervisor.program("generator").state is ProgramState.RUNNING, (folder / "log").read_text
+    )
     environ = {"FLEET_HOME": str(home.path), **engine.environ}
     pids = {
         "monitor": stack.enter_context(process([sys.executable, "-m", "monitor"], **environ)),
         "bare docker-py follower": stack.enter_context(
             process([sys.executable, "-c", FOLLOWER], **engine.environ)
         ),
+        "supervisord": watched,
     }
-    listener = memmon(folder)
-    text = SUPERVISOR + (MEMMON.format(memmon=listener) if listener else "")
-    (folder / "conf").write_text(text.format(folder=folder))
-    daemon = [sys.executable, "-m", "supervisor.supervisord", "-c", str(folder / "conf")]
-    pids["supervisord, one program"] = stack.enter_context(process(daemon))
     time.sleep(SETTLE)
-    for pid in children_of(pids["supervisord, one program"]):
+    for pid in children_of(watched):
         if b"memmon" in Path(f"/proc/{pid}/cmdline").read_bytes():
             pids["superlance's memmon"] = pid
+    if banning is not None and runs(banning):
+        pids["fail2ban-server, one jail"] = banning
     return pids
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a child of ours has not ended."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def rest(engine: Engine) -> Report:
@@ -157,7 +202,7 @@ def rest(engine: Engine) -> Report:
         rows,
         f"{SECONDS:.0f} s of a silent container, all at the same time, {SETTLE:.0f} s after their start; CPU of all "
         "threads from schedstat. The aim is the bare follower + 0.02 % of a core, and 38 MB. The monitor also "
-        "looks at `/api/ps` every 30 s.",
+        "looks at `/api/ps` and at the generator every 30 s; supervisord has that and memmon as its programs.",
     )
 
 
