@@ -35,6 +35,8 @@ from fleet.rules import Rules
 from fleet.stepping import no_later
 from fleet.units import show_duration
 
+_ANSWERED = "its first call was answered"
+
 _StepFact = ModelHere | PullFailed | TrialEnded | Restarted | RestartFailed | VerifyEnded
 
 
@@ -236,7 +238,7 @@ def _answered(state: FleetState, call: CallEnded, now: float, rules: Rules) -> F
     state = replace(with_call(state, answered=True), last_finished=finished, hold=None)
     state = recount(state, now, rules)
     if state.switch is not None and state.switch.phase is Phase.VERIFY:
-        return switching.done(state, now, rules, "its first call was answered")
+        return switching.done(state, now, rules, _ANSWERED)
     return state
 
 
@@ -293,7 +295,9 @@ def _step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> Fleet
         case Restarted(), Phase.RESTART if fact.stopped:
             return switching.done(state, now, rules, "unverified: the generator is stopped")
         case Restarted(), Phase.RESTART:
-            return replace(state, switch=replace(switch, phase=Phase.VERIFY, restarted=now))
+            state = replace(state, switch=replace(switch, phase=Phase.VERIFY, restarted=now))
+            # A quick model may have answered before the start was told of; the next call may be long in coming.
+            return switching.done(state, now, rules, _ANSWERED) if state.finished else state
         case RestartFailed(), Phase.RESTART:
             attempts = switch.attempts + 1
             state = replace(state, switch=replace(switch, attempts=attempts))

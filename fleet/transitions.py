@@ -66,7 +66,7 @@ TRANSITIONS = tuple(
         ("trial", "TrialEnded", "rest", "it did not; the old model goes on"),
         ("trial", "Command", "pull", "superseded"),
         ("restart", "Restarted", "verify", "the generator is up"),
-        ("restart", "Restarted", "rest", "a person keeps it stopped"),
+        ("restart", "Restarted", "rest", "a person keeps it stopped, or its first call was answered already"),
         ("restart", "Command", "pull", "superseded"),
         ("verify", "CallEnded", "rest", "answered; failed otherwise than for memory; or chosen by hand"),
         ("verify", "CallEnded", "pull", "out of memory once more: down, or back from a probe"),

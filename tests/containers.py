@@ -114,7 +114,16 @@ class FleetContainer:
 
     def await_model(self, index: int, model: str) -> None:
         """Wait until the fleet is on a rung, and its generator runs that model."""
-        eventually(lambda: self.index() == index, within=60, what=f"rung {index}: {self.status()}")
+        try:
+            eventually(lambda: self.index() == index, within=60)
+        except AssertionError:
+            status = {
+                name: self.status().get(name) for name in ("current_model", "switch", "hold", "generator")
+            }
+            told = "\n".join(json.dumps(row) for row in self.history()[-20:])
+            raise AssertionError(
+                f"not on rung {index}: {status}\n{told}\n{self.docker.logs(self.name)}"
+            ) from None
         eventually(lambda: self.model() == model, within=30, what=f"a generator on {model}")
 
 

@@ -601,6 +601,25 @@ def downgrade(until: Phase) -> FleetState:
     return carried_out(seen(running(RULES), T, T + 1, T + 2), T + 3, until=until)
 
 
+def test_a_first_answer_that_comes_before_the_start_is_told_of_ends_the_switch_then() -> None:
+    state = downgrade(until=Phase.RESTART)
+    assert state.switch is not None
+    state = after(state, (T + 4, CallEnded(T + 4, state.switches, answered=True)))
+    assert state.switch is not None
+    state = after(state, (T + 5, Restarted(state.switch.number)))
+    assert state.switch is None
+    assert told(state, EventKind.SWITCH_DONE)[-1]["result"] == "its first call was answered"
+
+
+def test_an_answer_to_the_old_generator_does_not() -> None:
+    state = downgrade(until=Phase.RESTART)
+    assert state.switch is not None
+    old = CallEnded(T + 4, state.switches - 1, answered=True)
+    state = after(state, (T + 4, old), (T + 5, Restarted(state.switch.number)))
+    assert state.switch is not None
+    assert state.switch.phase is Phase.VERIFY
+
+
 @pytest.mark.parametrize("kind", [SwitchKind.USE, SwitchKind.UPGRADE])
 def test_use_and_upgrade_are_tried_before_they_are_committed(kind: SwitchKind) -> None:
     state = after(running(RULES, 2), (T, Command(kind, 1)))
