@@ -249,7 +249,7 @@ class TestTrouble:
     def test_ollama_away_is_waited_for(self, tmp_path: Path, ollama: StandinOllama) -> None:
         with generating(tmp_path, ollama.url) as generator:
             generator.until(lambda: generator.count("calls", "valid > 0") >= 1, what="a good reply")
-            ollama.apply(Fault(Kind.AWAY, seconds=1.5))
+            ollama.apply(Fault(Kind.AWAY, seconds=8.0))
             generator.until(lambda: "answers again" in generator.told, what="an answer")
             assert {row["status"] for row in failures(generator)} == {0}
             assert generator.told.count("; trying again") == 1

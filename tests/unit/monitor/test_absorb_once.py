@@ -121,6 +121,22 @@ def arrivals(items: list[Item], lag_log: float, lag_calls: float) -> Iterator[tu
     return iter(sorted(late, key=lambda pair: pair[0]))
 
 
+def batches(order: list[tuple[float, Item]], size: int) -> Iterator[list[tuple[float, Item]]]:
+    """Cut what arrives into batches of at most so many items; none waits for what comes minutes later.
+
+    A monitor that is away for minutes in the midst of a failure whose first line bears no time is another matter:
+    the rest then counts as a failure of its own (decision 0029).
+    """
+    part: list[tuple[float, Item]] = []
+    for each in order:
+        if part and (len(part) == size or each[0] - part[-1][0] > APART / 2):
+            yield part
+            part = []
+        part.append(each)
+    if part:
+        yield part
+
+
 def counted(
     items: list[Item], *, lags: tuple[float, float], batch: int, crashes: frozenset[int]
 ) -> tuple[int, FleetState]:
@@ -128,8 +144,7 @@ def counted(
     order = list(arrivals(items, *lags))
     state = default_state(SEED_LADDER, T0 - 1)
     back = T0 - 1.0
-    for number, start in enumerate(range(0, len(order), batch)):
-        part = order[start : start + batch]
+    for number, part in enumerate(batches(order, batch)):
         if number in crashes:
             back = max(back, part[-1][0]) + DOWN
         for at, item in part:
