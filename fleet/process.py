@@ -1,7 +1,12 @@
-"""A program's place under its supervisor and among others: it dies with it, there is never a second one, it steps back."""
+"""A program's place under its supervisor and among others, and what it owes them.
+
+It dies with its supervisor, there is never a second one, it steps back where it computes, and it hears a signal from its
+first moment on.
+"""
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -114,3 +119,20 @@ def step_back() -> None:
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MODEST)
+
+
+def collect_later(after: Seconds) -> None:
+    """Search for cyclic garbage only after a while, and then not among what was there by then.
+
+    What a program imports first of all makes many objects that live as long as it does. A search through numba's takes
+    a tenth of a second, in which no thread runs and no signal is heard, and searches while it is imported find nothing.
+    """
+    gc.disable()
+    timer = threading.Timer(after, _collect_from_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _collect_from_now() -> None:
+    gc.freeze()
+    gc.enable()

@@ -3,9 +3,15 @@
 import os
 import sys
 
+from fleet.process import collect_later
+from fleet.units import Seconds
+
+_SET_UP_BY: Seconds = 20.0
+
 
 def main() -> None:
     """Mine, without importing what only the other commands need; or run the command that is named."""
+    collect_later(_SET_UP_BY)
     if sys.argv[1:] in ([], ["run"]):
         from generator.mining import run  # noqa: PLC0415  # the quick way to the first request
 
