@@ -65,14 +65,16 @@ class Generator:
         except SupervisorError:
             return False  # the restart finds out, and says so
 
-    def runs_on(self, switches: int) -> bool:
-        """Tell whether it was started for this switch and is up; raise SupervisorError."""
-        return _is_up(self.info(), switches)
-
     def restart(self, switches: int, *, between: Callable[[], None]) -> Start:
-        """Stop it, do what has to be done in between, and start it; all refusals but absence are told."""
+        """Stop it, do what has to be done in between, and start it; all refusals but absence are told.
+
+        One that runs on it already, for a switch that was broken off, stays.
+        """
         try:
-            if not self._stop():
+            info = self.info()
+            if _is_up(info, switches):
+                return Start(pid=info.pid)
+            if not self._stop(info.pid):
                 return Start(failure=_NOT_UP[ProgramState.STOPPING])
             between()
             self._supervisor.start(GENERATOR)
@@ -99,13 +101,12 @@ class Generator:
             self._clock.wait(self._never, 10 * _POLL)
         self._supervisor.signal(GENERATOR, "KILL")
 
-    def _stop(self) -> bool:
+    def _stop(self, pid: int) -> bool:
         """Stop it, or wait for one that somebody else is stopping: starting it now would do nothing.
 
         It is the process that is waited for: supervisord would ask itself all the while whether it has ended, on
         a core that the generator needs to end. The question after that is what makes it look.
         """
-        pid = self.info().pid
         self._supervisor.stop(GENERATOR, wait=False)
         end = self._clock.monotonic() + _ENDED_WITHIN
         _await_end(pid, _ENDED_WITHIN)

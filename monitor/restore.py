@@ -16,17 +16,21 @@ _BAD = object()
 
 
 def kept(value: Any) -> Any:
-    """Return a dataclass as JSON values, equal to what a file gives back: objects, and lists for tuples."""
-    names = _names(type(value))  # type: ignore[arg-type]  # a class is hashable
-    if names:
-        return {name: kept(getattr(value, name)) for name in names}
+    """Return a dataclass as JSON values, equal to what a file gives back: objects, and lists for tuples.
+
+    What stands at its default is left out: of a failure's thirty flags most do, and each write of the state has many.
+    """
+    defaults = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
+    if defaults:
+        told = ((name, getattr(value, name), default) for name, default in defaults)
+        return {name: kept(one) for name, one, default in told if one != default}
     return [kept(item) for item in value] if isinstance(value, tuple) else value
 
 
 @lru_cache(maxsize=64)
-def _names(kind: type) -> tuple[str, ...]:
-    """Return the fields of a dataclass, none of another type."""
-    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else ()
+def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
+    """Return the fields of a dataclass with their defaults (MISSING: it has none), nothing of another type."""
+    return tuple((each.name, each.default) for each in fields(kind)) if is_dataclass(kind) else ()
 
 
 def restored(kind: type[T], data: object) -> T | None:
@@ -65,7 +69,7 @@ def _series(inner: _Reader) -> _Reader:
 
 def _record(kind: type) -> _Reader:
     hints = get_type_hints(kind)
-    readers = [(name, _reader(hints[name])) for name in _names(kind)]
+    readers = [(name, _reader(hints[name])) for name, _ in _fields(kind)]
 
     def read(data: Any) -> Any:
         if not isinstance(data, dict):

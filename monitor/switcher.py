@@ -33,7 +33,7 @@ from monitor.trial import IDLE_WITHIN, Canary
 from state.store import Store
 
 _log = logging.getLogger(__name__)
-_UNLOADED_WITHIN: Seconds = 0.03
+_UNLOADED_WITHIN: Seconds = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,6 @@ class Switcher:
         """Stop the generator, free the old model's memory, start it on the new one."""
         if switch.was_stopped:
             return Restarted(switch.number, stopped=True)
-        if self._generator.runs_on(state.switches):
-            return Restarted(switch.number)
         freeing = self._freeing(state)
         start = self._generator.restart(state.switches, between=lambda: self._between(freeing))
         if freeing is not None and freeing.ident is not None:

@@ -9,6 +9,7 @@ from fleet.settings import SEED_LADDER, PolicySettings
 from monitor.absorb import Call, Context, absorb_calls, absorb_lines
 from monitor.hanging import HANG_MEND, HangState, after_call, verdict
 from monitor.sources.base import LogLine
+from monitor.spill import SpillState
 from state.codec import default_state
 from tests.ollama_log import DETECTOR, T0, slog
 
@@ -80,5 +81,5 @@ def test_a_new_server_begins_anew() -> None:
     state = replace(state, watch={**state.watch, "spill": {"on_gpu": True, "low": 1}})
     state = absorb_lines(state, [LogLine(line, None, live=True)], context())
     assert HangState.of(state.watch) == HangState()
-    assert state.watch["spill"]["had_gpu"] is True
-    assert state.watch["spill"]["on_gpu"] is False
+    spill = SpillState.from_json(state.watch["spill"])
+    assert (spill.had_gpu, spill.on_gpu) == (True, False)
