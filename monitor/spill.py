@@ -69,7 +69,7 @@ class SpillRules:
 class SpillState:
     """What is known between two readings.
 
-    `low` counts readings of `model` below the share, `asked` is when its reload was asked for, `told`
+    `low` counts readings of `model` below the share until it is told, `asked` is when its reload was asked for, `told`
     whether its spill has been. `on_gpu`: some model was on the GPU since the server's start; `had_gpu`: at
     any time before too. `on_cpu` are the models seen wholly on the CPU since any was last seen on the GPU;
     `lost_told` goes with them.
@@ -137,7 +137,7 @@ def judge(
         return replace(state, low=0, asked=None, told=False), ()
     if rules.own_choice or rules.last or not _has_gpu(state, rules):
         return replace(state, low=0, asked=None), ()
-    return _low(replace(state, low=state.low + 1), reading, rules, share)
+    return _low(state, reading, rules, share)
 
 
 def not_reloaded(state: SpillState) -> SpillState:
@@ -155,6 +155,7 @@ def _low(
 ) -> tuple[SpillState, tuple[SpillOutcome, ...]]:
     if state.told:
         return state, ()
+    state = replace(state, low=state.low + 1)
     if reading.reloaded and state.asked is not None:
         return replace(state, told=True, asked=None), (Spilled(rules.model, share),)
     overdue = state.asked is not None and abs(reading.at - state.asked) >= rules.patience
