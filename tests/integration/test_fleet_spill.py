@@ -6,6 +6,7 @@ from typing import Any
 
 from fleet.home import read_fleet_file
 from fleet.ollama import Ollama
+from monitor.hanging import HangState
 from tests.fleet_process import FleetProcess, eventually, running_fleet
 
 SETTINGS = {
@@ -69,7 +70,7 @@ def test_an_ollama_that_hangs_is_told_from_a_model_too_big() -> None:
         assert fleet.state.current_model_index == 0
         assert fleet.state.vram_error_count == 0
         fault(fleet, clear=True)
-        eventually(lambda: not fleet.state.watch["hanging"]["calls"], within=60, what="an answer")
+        eventually(lambda: not HangState.of(fleet.state.watch).calls, within=60, what="an answer")
         assert len(events(fleet, "ollama.hangs")) == 1
 
 
