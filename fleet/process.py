@@ -1,7 +1,7 @@
 """A program's place under its supervisor and among others, and what it owes them.
 
-It dies with its supervisor, there is never a second one, it steps back where it computes, and it hears a signal from its
-first moment on.
+It dies with its supervisor, there is never a second one, it steps back where it computes, and no search for garbage keeps
+it from hearing a signal while it is set up.
 """
 
 import contextlib

@@ -164,3 +164,10 @@ def test_sizes_that_mean_nothing_are_passed_over() -> None:
 @pytest.mark.parametrize("damaged", [None, 3, {"low": "x", "on_cpu": [1, "m"], "new": 1}])
 def test_a_damaged_state_takes_defaults(damaged: object) -> None:
     assert SpillState.from_json(damaged).low == 0
+
+
+def test_only_what_is_not_at_its_default_is_kept() -> None:
+    assert SpillState().to_json() == {}
+    state = SpillState(MODEL, low=1, on_cpu=("phi3:mini",))
+    assert state.to_json() == {"model": MODEL, "low": 1, "on_cpu": ["phi3:mini"]}
+    assert SpillState.from_json(state.to_json()) == state
