@@ -50,6 +50,8 @@ def is_array(schema: dict[str, Any], value: list[Any], root: dict[str, Any]) -> 
     if not within(len(value), max(len(fixed), schema.get("minItems", 0)), schema.get("maxItems")):
         return False
     rest = value[len(fixed) :]
+    if rest and "items" not in schema:
+        return False
     return all(accepts(item, each, root) for item, each in zip(fixed, value, strict=False)) and all(
         accepts(schema["items"], each, root) for each in rest
     )
