@@ -28,6 +28,8 @@ from monitor.grouping.model import (
     IncidentHealed,
     Line,
     LoadFinished,
+    LogAway,
+    LogBack,
     Observation,
     Outcome,
     ServerStarted,
@@ -137,7 +139,15 @@ def _note_wait(state: FleetState, call: Call, context: Context) -> FleetState:
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
     """Return the state after time has passed, as far as the grouper waits for it."""
-    return _observe(state, [Tick(context.now)], context) if group_of(state).waits else state
+    due = deadline(state, context)
+    return state if due is None or context.now < due else _observe(state, [Tick(context.now)], context)
+
+
+def absorb_presence(state: FleetState, context: Context, *, away: bool) -> FleetState:
+    """Return the state after nobody reads the log any more, or it is read again from where it was left."""
+    if group_of(state).away == away:
+        return state
+    return _observe(state, [LogAway() if away else LogBack(context.now)], context)
 
 
 def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
@@ -148,7 +158,7 @@ def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState
 def deadline(state: FleetState, context: Context) -> float | None:
     """Return the Unix time at which the grouper wants to look again, None if it waits for nothing."""
     group = group_of(state)
-    return next_deadline(group, _group_rules(state, context)) if group.waits else None
+    return next_deadline(group, _group_rules(state, context)) if group.failures else None
 
 
 class _LastRead:

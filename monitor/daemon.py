@@ -24,6 +24,7 @@ from monitor.absorb import (
     Context,
     absorb_calls,
     absorb_lines,
+    absorb_presence,
     absorb_time,
     absorb_unload,
     deadline,
@@ -99,7 +100,8 @@ class Monitor:
 
     def run(self) -> None:
         """Follow until stopped; raise StateError only if the state cannot even be read at the start."""
-        state = self._parts.store.update(lambda state: state)
+        context = self._context()
+        state = self._parts.store.update(lambda state: absorb_presence(state, context, away=True))
         self._near = is_near(state, self._knowledge()[0])
         self._next_look = self._parts.clock.monotonic() + self._parts.settings.policy.check_interval
         for origin in (LOG, SIGNALS):
@@ -198,9 +200,13 @@ class Monitor:
         """Have the state say whether the log is away, why, and since when, also over a restart of ours."""
         if stream.told:
             return
-        name, now, away = stream.pump.source.name, self._parts.clock.time(), stream.away
+        name, away, context = stream.pump.source.name, stream.away, self._context()
 
-        self._parts.store.update(lambda state: source_noted(state, name, away, now))
+        def change(state: FleetState) -> FleetState:
+            state = absorb_presence(state, context, away=away is not None)
+            return source_noted(state, name, away, context.now)
+
+        self._parts.store.update(change)
         stream.told = True
 
     def _source_broken(self, stream: Stream, error: Exception) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from monitor.detector import Detector, classify_error
 from monitor.grouping import GroupState, Rules, advance
-from monitor.grouping.model import ApiError, Heard, Line, Observation, Tick, Unloading
+from monitor.grouping.model import ApiError, Heard, Line, LogAway, LogBack, Observation, Tick, Unloading
 from monitor.prefilter import table_needles
 from monitor.signals import EventKind
 
@@ -81,6 +81,8 @@ class Fuzzer:
             Tick(self.now),
             Heard(self.now),
             Unloading("m", self.now),
+            LogAway(),
+            LogBack(self.now),
             ApiError("1", self.now - 5, self.now, "llama3.2:3b", 500, text[:4096]),
         ))  # fmt: skip
 

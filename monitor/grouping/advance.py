@@ -3,24 +3,25 @@
 How a failure is bounded, and why, is argued in `docs/decisions/0010-grouping.md`.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from monitor.detector import Detector, classify_error
-from monitor.grouping.failure import Afloat, Failure, joined
+from monitor.grouping.failure import Afloat, Failure, joined, verdict
 from monitor.grouping.lines import on_reading, on_stamp
 from monitor.grouping.model import (
     ApiError,
     Flush,
     Heard,
     Line,
+    LogAway,
+    LogBack,
     Observation,
     Outcome,
     Rules,
     Tick,
     Unloading,
 )
-from monitor.grouping.state import GroupState, Unload
+from monitor.grouping.state import GroupState, Load, Unload
 from monitor.grouping.work import Work, is_anothers
 from monitor.logline import parse_line
 from monitor.signals import Kind, Part, Signal
@@ -37,6 +38,10 @@ def advance(
             _on_line(work, observation, detector)
         case Heard(at):
             _on_heard(work, at)
+        case LogAway():
+            work.away = True
+        case LogBack(at):
+            _on_back(work, at)
         case ApiError():
             _on_api_error(work, observation)
         case Unloading(model, at):
@@ -50,24 +55,18 @@ def advance(
 
 def next_deadline(state: GroupState, rules: Rules) -> float | None:
     """Return the Unix time at which a Tick is due, None while nothing is waited for."""
-    return min(_deadlines(state, rules), default=None)
+    due = [] if state.away else [_due(failure, state.load, rules) for failure in state.failures]
+    return min((at for at in due if at is not None), default=None)
 
 
-def _deadlines(state: GroupState, rules: Rules) -> Iterator[float]:
-    load = state.load
-    held = load.failure if load else None
-    if load is not None:
-        yield load.heard + rules.load_timeout
-        if load.ended_heard is not None:
-            yield load.ended_heard + rules.retry_grace
-    for failure in state.failures:
-        if load is not None and failure.number == held:
-            if not failure.told:
-                yield load.heard + rules.silence
-            continue
-        if not failure.told:
-            yield failure.heard_first + rules.incident_gap
-        yield failure.heard_last + _kept(failure, rules)
+def _due(failure: Failure, load: Load | None, rules: Rules) -> float | None:
+    """Return when a failure is to be told as it stands, by our own clock; None if it need not be."""
+    if failure.told or verdict(failure) is None:
+        return None
+    if load is None or failure.number != load.failure:
+        return failure.heard + rules.incident_gap
+    silent = load.heard + rules.silence
+    return silent if load.ended_heard is None else min(silent, load.ended_heard + rules.retry_grace)
 
 
 def _kept(failure: Failure, rules: Rules) -> float:
@@ -102,8 +101,23 @@ def _on_heard(work: Work, at: float) -> None:
         work.load = replace(work.load, heard=max(work.load.heard, at))
 
 
+def _on_back(work: Work, at: float) -> None:
+    """Wait anew for what was waited for while nobody read the log."""
+    if not work.away:
+        return
+    work.away = False
+    _on_heard(work, at)
+    if work.load is not None and work.load.ended_heard is not None:
+        work.load = replace(work.load, ended_heard=max(work.load.ended_heard, at))
+    for failure in list(work.failures.values()):
+        work.put(replace(failure, heard=max(failure.heard, at)))
+
+
 def _settle_by_time(work: Work) -> None:
-    """Settle what the log's own times say is over, so that reading late gives what reading live gave."""
+    """Settle what the log's own times say is over, so that reading late gives what reading live gave.
+
+    Only these close a failure or a load. Our own clock has it told at most: a line may come at any time later.
+    """
     rules, load = work.rules, work.load
     if load is not None:
         late = load.ended is not None and work.time - load.ended > rules.retry_grace
@@ -117,20 +131,13 @@ def _settle_by_time(work: Work) -> None:
 
 
 def _on_tick(work: Work, now: float) -> None:
-    """Settle what has waited long enough by our own clock."""
-    rules, load = work.rules, work.load
-    work.time = work.heard = now
-    if load is not None:
-        ended = load.ended_heard is not None and now - load.ended_heard >= rules.retry_grace
-        failure = work.load_failure()
-        if ended or now - load.heard >= rules.load_timeout:
-            work.finish_load(loaded=False, seen=ended)
-        elif failure is not None and now - load.heard >= rules.silence:
-            work.tell(failure)
-    for failure in work.loose():
-        if now - failure.heard_last >= _kept(failure, rules):
-            work.close(failure)
-        elif now - failure.heard_first >= rules.incident_gap:
+    """Tell what has waited long enough by our own clock.
+
+    While nobody reads the log nothing has: what was not read may say that it was got round, or when it was.
+    """
+    for failure in [] if work.away else list(work.failures.values()):
+        due = _due(failure, work.load, work.rules)
+        if due is not None and now >= due:
             work.tell(failure)
 
 
@@ -147,6 +154,9 @@ def _on_flush(work: Work) -> None:
 def _on_api_error(work: Work, error: ApiError) -> None:
     """Join the failure that fell into the request; without one its own text decides."""
     work.time = work.heard = error.ended
+    for old in work.loose():
+        if not old.from_log and error.ended - old.last > work.rules.keep_api:
+            work.close(old)
     said = classify_error(error.error)
     failure = _told_by_log(work, error) or _same_death(work, error)
     if failure is not None:

@@ -37,9 +37,9 @@ class Failure:
     and the soft causes. `bounded`: its load or request is over, so that a new failure cannot be part of it.
     `answered`: when the access-log line came that said so. `ended`: the server has reported its load's end.
     `told`: its incident was found; `closed`: it has had its final form. `unload`: when the unload began whose
-    memory did not come back. `span_*`: a failed request's start and end. `heard_*`: when we got its lines, by
-    our own clock; waits go by these, everything else by the log's times. `first_afloat`, `last_afloat`: that
-    time is a line's without a stamp, and the next stamp settles it (`Afloat`).
+    memory did not come back. `span_*`: a failed request's start and end. `heard`: when we got its first line,
+    by our own clock; telling waits by this, everything else goes by the log's times. `first_afloat`,
+    `last_afloat`: that time is a line's without a stamp, and the next stamp settles it (`Afloat`).
     """
 
     number: int
@@ -76,8 +76,7 @@ class Failure:
     span_start: float | None = None
     span_end: float | None = None
     from_log: bool = False
-    heard_first: float = 0.0
-    heard_last: float = 0.0
+    heard: float = 0.0
     first_afloat: str = ""
     last_afloat: str = ""
 

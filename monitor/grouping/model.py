@@ -18,7 +18,8 @@ class Rules:
     `silence`       a load whose log says nothing for this long is judged as it stands
     `load_timeout`  Ollama gives a load up after this long (its OLLAMA_LOAD_TIMEOUT)
     `retry_grace`   how long after `Load failed` Ollama may still say that it tries again
-    `keep`          how long after its last signal an incident can still be joined
+    `keep`          how long after its last signal, by the log's times, an incident can still be joined
+    `keep_api`      the same of one that only API errors told of
     `slack`         how far the clocks of a log and of an API client may be apart; GIN shows whole seconds
     `causes`        what counts
     `model`         the rung's tag; empty: every model is ours
@@ -61,6 +62,18 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class LogAway:
+    """Nobody reads the log from now on; what it says meanwhile comes late."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogBack:
+    """The log is read again, from where it was left: what is waited for may be on its way."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class ApiError:
     """A request of ours that failed, from `signals.jsonl`."""
 
@@ -92,7 +105,7 @@ class Flush:
     """The log is at its end: settle whatever is open, as `scan` does."""
 
 
-Observation = Line | Heard | ApiError | Unloading | Tick | Flush
+Observation = Line | Heard | LogAway | LogBack | ApiError | Unloading | Tick | Flush
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class GroupState:
     """Everything that grouping knows between two observations; `number` is the next failure's.
 
     `past` are the last failures that were closed: what tells of one may be read long after, where a monitor was
-    away between two files that both tell of it.
+    away between two files that both tell of it. `away`: nobody reads the log just now.
     """
 
     number: int = 1
@@ -51,11 +51,7 @@ class GroupState:
     past: tuple[Failure, ...] = ()
     unloads: tuple[Unload, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
-
-    @property
-    def waits(self) -> bool:
-        """Tell whether time alone may bring something to light."""
-        return self.load is not None or bool(self.failures)
+    away: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""

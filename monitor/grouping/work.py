@@ -38,6 +38,7 @@ class Work:
         self.past = {failure.number: failure for failure in state.past}
         self.unloads = state.unloads
         self.stamps = state.stamps
+        self.away = state.away
         self.time = 0.0
         self.heard = 0.0
         self.line = 0
@@ -53,6 +54,7 @@ class Work:
             past=tuple(self.past.values())[-MOST_PAST:],
             unloads=self.unloads[-MOST_UNLOADS:],
             stamps=self.stamps,
+            away=self.away,
         )
 
     # -- failures ------------------------------------------------------------------------------------------
@@ -66,8 +68,7 @@ class Work:
             born=self.time,
             first_line=self.line,
             last_line=self.line,
-            heard_first=self.heard,
-            heard_last=self.heard,
+            heard=self.heard,
             first_afloat=self.afloat.value,
         )
         self.number += 1
@@ -94,7 +95,6 @@ class Work:
             failure,
             model=failure.model or model,
             foreign=failure.foreign or is_anothers(model, self.rules),
-            heard_last=self.heard,
             last_afloat=self.afloat.value,
             from_log=True,
         )
@@ -159,9 +159,7 @@ class Work:
 
     def revive(self, failure: Failure) -> Failure:
         """Let a failure be joined again, if it is past."""
-        if self.past.pop(failure.number, None) is None:
-            return failure
-        return self.put(replace(failure, heard_last=self.heard))
+        return failure if self.past.pop(failure.number, None) is None else self.put(failure)
 
     def absorb(self, into: Failure, other: Failure) -> None:
         """Make a failure part of another."""
@@ -183,7 +181,6 @@ class Work:
                 loading=into.loading or other.loading,
                 model=into.model or other.model,
                 from_log=into.from_log or other.from_log,
-                heard_last=max(into.heard_last, other.heard_last),
             )
         )
         del self.failures[other.number]

@@ -11,7 +11,7 @@ from fleet.events import EventKind
 from fleet.model import FleetState
 from fleet.rules import Rules
 from fleet.settings import SEED_LADDER, PolicySettings
-from monitor.absorb import Call, Context, absorb_calls, absorb_lines, absorb_time, deadline
+from monitor.absorb import Call, Context, absorb_calls, absorb_lines, absorb_presence, absorb_time, deadline
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
 from tests.ollama_log import (
@@ -24,12 +24,13 @@ from tests.ollama_log import (
     failed_load,
     gin,
     gives_up,
+    loaded,
+    not_recovered,
     runs_out,
     slog,
 )
 
 EXAMPLES = int(os.environ.get("FLEET_FUZZ", "60"))
-DOWN = 2.0  # how long a monitor that crashed is away; what was printed meanwhile is read late
 APART = 150.0  # more than an API error waits for lines of its failure
 EOF = "an error was encountered while running the model: unexpected EOF"
 RUNTIME = "runtime OOM detected; expiring loaded models to clear memory before next request"
@@ -75,6 +76,26 @@ def two_tries(at: float) -> list[Item]:
     return [*printed(at + 0.3, *first), *printed(at + 9.4, *again), call(at + 9.41, 9.5, OOM)]
 
 
+def a_try_that_helps(at: float) -> list[Item]:
+    first = [*begins(at), *runs_out(), *gives_up(at + 0.3), slog(at + 0.31, RETRY, 'error="x"', "WARN")]
+    again = [*begins(at + 9), *loaded(at + 9.3), gin(at + 9.4, 200, 9.5)]
+    return [*printed(at + 0.3, *first), *printed(at + 9.4, *again), call(at + 9.41, 9.5, "")]
+
+
+def memory_that_stays_away(at: float) -> list[Item]:
+    return [Item(at + n / 4, line) for n, line in enumerate(not_recovered(at))]
+
+
+def a_spill(at: float) -> list[Item]:
+    lines = [
+        *begins(at),
+        "load_tensors: offloaded 9/29 layers to GPU",
+        *loaded(at + 1)[1:],
+        gin(at + 2, 200, 2.5),
+    ]
+    return [*printed(at + 2, *lines), call(at + 2.01, 2.5, "")]
+
+
 def only_the_answer(at: float) -> list[Item]:
     return [call(at, 4.0, OOM)]
 
@@ -92,6 +113,9 @@ COURSES = (
     (death_in_a_request, 1),
     (death_told_by_both, 1),
     (two_tries, 1),
+    (a_try_that_helps, 0),
+    (memory_that_stays_away, 1),
+    (a_spill, 0),
     (only_the_answer, 1),
     (nothing_of_memory, 0),
     (a_good_answer, 0),
@@ -115,38 +139,34 @@ def through(state: FleetState, until: float) -> FleetState:
     return state
 
 
+def absent(state: FleetState, since: float, back: float) -> FleetState:
+    """Let a monitor be killed, and begin again later: it waits until the log is followed, then reads it."""
+    state = absorb_presence(state, Context(since, RULES, DETECTOR), away=True)
+    state = through(state, back)
+    return absorb_presence(state, Context(back, RULES, DETECTOR), away=False)
+
+
 def arrivals(items: list[Item], lag_log: float, lag_calls: float) -> Iterator[tuple[float, Item]]:
     """In the order in which they are read: each stream keeps its own, and comes so much later."""
     late = [(each.at + (lag_calls if isinstance(each.what, Call) else lag_log), each) for each in items]
     return iter(sorted(late, key=lambda pair: pair[0]))
 
 
-def batches(order: list[tuple[float, Item]], size: int) -> Iterator[list[tuple[float, Item]]]:
-    """Cut what arrives into batches of at most so many items; none waits for what comes minutes later.
-
-    A monitor that is away for minutes in the midst of a failure whose first line bears no time is another matter:
-    the rest then counts as a failure of its own (decision 0029).
-    """
-    part: list[tuple[float, Item]] = []
-    for each in order:
-        if part and (len(part) == size or each[0] - part[-1][0] > APART / 2):
-            yield part
-            part = []
-        part.append(each)
-    if part:
-        yield part
-
-
 def counted(
-    items: list[Item], *, lags: tuple[float, float], batch: int, crashes: frozenset[int]
+    items: list[Item], *, lags: tuple[float, float], batch: int, crashes: frozenset[int], down: float
 ) -> tuple[int, FleetState]:
-    """Read everything in batches of so many items; a crash before a commit loses what was read, to read it again."""
+    """Read everything in batches of so many items; a crash before a commit loses what was read, to read it again.
+
+    A monitor that crashed is away for `down` seconds; what was printed meanwhile is read late.
+    """
     order = list(arrivals(items, *lags))
     state = default_state(SEED_LADDER, T0 - 1)
     back = T0 - 1.0
-    for number, part in enumerate(batches(order, batch)):
+    for number, start in enumerate(range(0, len(order), batch)):
+        part = order[start : start + batch]
         if number in crashes:
-            back = max(back, part[-1][0]) + DOWN
+            back = max(back, part[-1][0]) + down
+            state = absent(state, part[0][0], back)
         for at, item in part:
             state = through(state, max(at, back))
             state = read(state, item, max(at, back), live=at > back)
@@ -162,10 +182,11 @@ def counted(
     lags=st.tuples(st.floats(0, 1.2), st.floats(0, 1.2)),
     batch=st.integers(1, 9),
     crashes=st.frozensets(st.integers(0, 40), max_size=4),
+    down=st.sampled_from([2.0, 60.0, 900.0]),
 )
 def test_each_failure_counts_once(
-    kinds: list[int], lags: tuple[float, float], batch: int, crashes: frozenset[int]
+    kinds: list[int], lags: tuple[float, float], batch: int, crashes: frozenset[int], down: float
 ) -> None:
     items = [item for n, kind in enumerate(kinds) for item in COURSES[kind][0](T0 + n * APART)]
-    number, _ = counted(items, lags=lags, batch=batch, crashes=crashes)
+    number, _ = counted(items, lags=lags, batch=batch, crashes=crashes, down=down)
     assert number == sum(COURSES[kind][1] for kind in kinds)

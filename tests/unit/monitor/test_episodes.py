@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from monitor.grouping import GroupState, next_deadline
-from monitor.grouping.model import Heard, IncidentHealed, Line, Tick
+from monitor.grouping.model import Flush, Heard, IncidentHealed, Line, Tick
 from monitor.logline import parse_line
 from monitor.stamps import StampMemory, resolve
 from tests.ollama_log import DETECTOR, Follower, scan
@@ -130,6 +130,9 @@ def test_a_course_followed_live_counts_as_one_read_later(*, stamped: bool, resta
         for line, at in zip(episode.lines, times(episode.lines), strict=True):
             live.line(line, at)
         live.wait(live.now + 1000.0)
+        told = len(live.found)
+        live.see(Flush())
+        assert len(live.found) == told, f"{episode.name}: told by the log's end only"
         healed = {one.incident.id for one in live.outcomes if isinstance(one, IncidentHealed)}
         counted = sum(incident.counts and incident.id not in healed for incident in live.found)
         if live.told != episode.incidents or counted != sum("+" in one for one in episode.incidents):

@@ -13,6 +13,8 @@ from monitor.grouping.model import (
     Line,
     LoadFinished,
     LoadStarted,
+    LogAway,
+    LogBack,
     ServerStarted,
     Tick,
     Unloading,
@@ -154,9 +156,35 @@ def test_lesser_incidents_are_told_when_the_gap_is_over() -> None:
     assert next_deadline(log.state, log.rules) == T0 + 5
     log.see(Tick(T0 + 5))
     assert [i.cause for i in log.found] == ["spill"]
-    log.see(Tick(T0 + 15))
-    assert [i.cause for i in log.closed] == ["spill"]
     assert next_deadline(log.state, log.rules) is None
+
+
+def test_our_own_clock_closes_nothing_for_the_next_line_may_be_held_up() -> None:
+    log = follow()
+    log.lines(T0, alone())
+    log.see(Tick(T0 + 3600))
+    assert log.closed == []
+    said = "runtime OOM detected; expiring loaded models to clear memory before next request"
+    log.see(Line(slog(T0 + 0.1, said, f'model={OURS} error="CUDA error: out of memory"', "WARN")))
+    assert log.closed == []
+    log.lines(T0 + 3600, slog(T0 + 3600, "starting llama-server"))
+    assert [(i.cause, i.signal_count) for i in log.closed] == [("runner_died", 2)]
+    assert log.counted == 1
+
+
+def test_while_nobody_reads_the_log_nothing_is_told_and_then_each_wait_begins_anew() -> None:
+    log = follow()
+    log.lines(T0, *begins(T0), *runs_out())
+    log.see(LogAway(), Tick(T0 + 900))
+    assert log.found == []
+    assert next_deadline(log.state, log.rules) is None
+    log.see(LogBack(T0 + 1000))
+    assert next_deadline(log.state, log.rules) == T0 + 1015
+    log.see(Tick(T0 + 1014))
+    assert log.found == []
+    log.see(Line(slog(T0 + 0.3, "llama-server load failed; evicting all other models and retrying once")))
+    log.see(*(Line(line) for line in [*begins(T0 + 9), *loaded(T0 + 10)]))
+    assert [(i.cause, i.counts) for i in log.found] == [("retry", False)]
 
 
 def test_loads_servers_and_gpus_are_told() -> None:
