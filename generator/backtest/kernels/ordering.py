@@ -12,6 +12,7 @@ import numpy as np
 
 from generator.backtest.kernels.inverse import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.network import sort_rows
 from generator.backtest.kernels.rows import copy
 
 Array = Any
@@ -349,7 +350,7 @@ def sorted_rows(x: Array, out: Array, r0: int, r1: int) -> Any:
     for a in range(r0, r1, _ROWS):
         b = min(a + _ROWS, r1)
         pack_rows(x, out, keys, counts, a, b)
-        keys[: b - a].sort(axis=1)
+        sort_rows(keys, b - a)
         yield keys, counts, a, b
 
 

@@ -1,0 +1,50 @@
+"""The sorting network against numpy's sort, and its comparators by the 0-1 principle."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from generator.backtest.kernels.network import SORT_EIGHT, sort_rows
+
+LAST = 0xFFFFFFFF
+
+
+def test_the_comparators_of_eight_sort_every_row_of_zeros_and_ones() -> None:
+    for bits in itertools.product((0, 1), repeat=8):
+        row = list(bits)
+        for a, b in SORT_EIGHT:
+            row[a], row[b] = min(row[a], row[b]), max(row[a], row[b])
+        assert row == sorted(row)
+
+
+@pytest.mark.parametrize("columns", [*range(1, 70), 127, 128, 129, 255, 256, 257, 777, 1000, 2049, 5000])
+def test_rows_of_any_length_are_sorted(columns: int) -> None:
+    chance = np.random.default_rng(columns)
+    for most in (LAST, 3):  # all different, and full of equal ones
+        keys = chance.integers(0, most, (19, columns), dtype=np.uint32, endpoint=True)
+        wanted = np.sort(keys, axis=1)
+        sort_rows(keys, 19)
+        np.testing.assert_array_equal(keys, wanted)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 300), st.data())
+def test_rows_of_zeros_and_ones_are_sorted(columns: int, data: st.DataObject) -> None:
+    ones = data.draw(st.lists(st.integers(0, columns - 1), max_size=columns))
+    keys = np.zeros((8, columns), np.uint32)
+    keys[:, ones] = 1
+    keys[1::2] = 1 - keys[1::2]
+    wanted = np.sort(keys, axis=1)
+    sort_rows(keys, 8)
+    np.testing.assert_array_equal(keys, wanted)
+
+
+def test_only_the_first_rows_are_sorted() -> None:
+    keys = np.arange(10 * 40, dtype=np.uint32).reshape(10, 40)[:, ::-1].copy()
+    before = keys.copy()
+    sort_rows(keys, 9)
+    np.testing.assert_array_equal(keys[:9], np.sort(before[:9], axis=1))
+    np.testing.assert_array_equal(keys[9], before[9])
