@@ -3,7 +3,8 @@
 A network compares the same places whatever the keys are, so that each comparator is a minimum and a maximum of whole
 vectors, and nothing has to be predicted. It is Batcher's bitonic sorter (Sorting networks and their applications,
 1968) in the form that mirrors the first stage of each merge, so that every run ascends. Three stages at a time work on
-eight vectors that stay in registers. Random keys in 1000 columns take 1.4 ns each here, numpy's sort 5.0.
+eight vectors that stay in registers. 1000 random keys took 1.3 ns each, from rows to lanes and back, where numpy's
+sort took 5.0; 3000 took 1.6 beside 9.8.
 
 Rows need not have a power of two of columns: the places behind the last one hold the greatest key for ever, and what
 would only compare those is left out.
@@ -24,6 +25,7 @@ Comparators = Sequence[tuple[int, int]]
 
 LANES = 8
 _LAST = np.uint32(0xFFFFFFFF)
+_MASK = ir.VectorType(ir.IntType(32), LANES)
 
 _MIRRORED = ((0, 7), (1, 6), (2, 5), (3, 4))
 _FOURS = ((0, 4), (1, 5), (2, 6), (3, 7))
@@ -33,19 +35,28 @@ SORT_EIGHT = (*_TWOS, *_FOURS, *_ONES, (2, 4), (3, 5), (1, 4), (3, 6), (1, 2), (
 """The fewest comparators that sort eight (Knuth, The Art of Computer Programming 3, 5.3.4)."""
 
 
+def _vectors(
+    context: Any, builder: Any, kind: Any, array: Any, places: Any, width: int, scale: int
+) -> list[Any]:
+    """Return pointers to the vectors at the first `width` of a tuple's places, in units of `scale` keys."""
+    data = context.make_array(kind)(context, builder, array).data
+    vector = ir.VectorType(ir.IntType(32), LANES)
+    found = []
+    for i in range(width):
+        place = builder.extract_value(places, i)
+        key = builder.gep(data, [builder.mul(place, ir.Constant(place.type, scale))])
+        found.append(builder.bitcast(key, vector.as_pointer()))
+    return found
+
+
 def _exchange(comparators: Comparators, width: int) -> Callable[[Array, tuple[int, ...]], None]:
     """Return what lets comparators work on the vectors at `width` places of an array of keys, in registers."""
 
     @intrinsic  # type: ignore[untyped-decorator]
     def exchange(_typing: Any, keys: Any, places: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array = context.make_array(signature.args[0])(context, builder, arguments[0])
-            vector = ir.VectorType(ir.IntType(32), LANES)
-            pointers = []
-            for i in range(width):
-                place = builder.extract_value(arguments[1], i)
-                first = builder.gep(array.data, [builder.mul(place, ir.Constant(place.type, LANES))])
-                pointers.append(builder.bitcast(first, vector.as_pointer()))
+            array, tuple_ = arguments
+            pointers = _vectors(context, builder, signature.args[0], array, tuple_, width, LANES)
             values = [builder.load(pointer, align=4) for pointer in pointers]
             for a, b in comparators:
                 less = builder.icmp_unsigned("<", values[a], values[b])
@@ -61,11 +72,47 @@ def _exchange(comparators: Comparators, width: int) -> Callable[[Array, tuple[in
     return exchange  # type: ignore[no-any-return]
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _turn(_typing: Any, source: Any, froms: Any, target: Any, tos: Any) -> Any:
+    """Write the eight vectors at eight places of an array to places of another, rows for columns.
+
+    Blocks of four by four change places, then those of two by two within each, then single keys.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointers = _vectors(context, builder, signature.args[0], arguments[0], arguments[1], LANES, 1)
+        rows = [builder.load(pointer, align=4) for pointer in pointers]
+        for d in (4, 2, 1):
+            upper = [LANES + k - d if k & d else k for k in range(LANES)]
+            lower = [LANES + k if k & d else k + d for k in range(LANES)]
+            for i in range(LANES):
+                if not i & d:
+                    a, b = rows[i], rows[i + d]
+                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(_MASK, upper))
+                    rows[i + d] = builder.shuffle_vector(a, b, ir.Constant(_MASK, lower))
+        pointers = _vectors(context, builder, signature.args[2], arguments[2], arguments[3], LANES, 1)
+        for pointer, row in zip(pointers, rows, strict=True):
+            builder.store(row, pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, froms, target, tos), generate
+
+
 _sort_eight = _exchange(SORT_EIGHT, 8)
 _mirror_eight = _exchange((*_MIRRORED, *_TWOS, *_ONES), 8)
 _merge_eight = _exchange((*_FOURS, *_TWOS, *_ONES), 8)
 _merge_four = _exchange(((0, 2), (1, 3), (0, 1), (2, 3)), 4)
 _merge_two = _exchange(((0, 1),), 2)
+
+
+@kernel
+def _apart(first: int, step: int) -> tuple[int, int, int, int, int, int, int, int]:
+    """Return eight places, `step` apart."""
+    second = first + 4 * step
+    return (
+        first, first + step, first + 2 * step, first + 3 * step,
+        second, second + step, second + 2 * step, second + 3 * step,
+    )  # fmt: skip
 
 
 @kernel
@@ -94,16 +141,13 @@ def _halve(keys: Array, first: int, end: int, stride: int, stages: int) -> None:
     """Do one to three stages of a merge, which compare places `stride` apart, then half of that and a quarter."""
     step = stride >> (stages - 1)
     for block in range(first, end, 2 * stride):
-        for a in range(block, block + step):
-            b = a + 2 * step
-            c = b + 2 * step
-            d = c + 2 * step
+        for x in range(block, block + step):
             if stages == 1:
-                _merge_two(keys, (a, a + step))
+                _merge_two(keys, (x, x + step))
             elif stages == 2:  # noqa: PLR2004
-                _merge_four(keys, (a, a + step, b, b + step))
+                _merge_four(keys, (x, x + step, x + 2 * step, x + 3 * step))
             else:
-                _merge_eight(keys, (a, a + step, b, b + step, c, c + step, d, d + step))
+                _merge_eight(keys, _apart(x, step))
 
 
 @kernel
@@ -128,7 +172,7 @@ def _sort_lanes(keys: Array, n: int) -> None:
     blocks = (n + 7) >> 3
     for done in range(1, blocks + 1):
         x = 8 * (done - 1)
-        _sort_eight(keys, (x, x + 1, x + 2, x + 3, x + 4, x + 5, x + 6, x + 7))
+        _sort_eight(keys, _apart(x, 1))
         size = 16
         while done % (size >> 3) == 0:
             _merge(keys, 8 * done - size, size, n)
@@ -142,18 +186,37 @@ def _sort_lanes(keys: Array, n: int) -> None:
 
 
 @kernel
+def _to_lanes(flat: Array, first: int, n: int, lanes: Array) -> None:
+    """Write eight rows of n keys, the first from place `first` on, a lane each."""
+    whole = n - n % LANES
+    for c in range(0, whole, LANES):
+        _turn(flat, _apart(first + c, n), lanes, _apart(c * LANES, LANES))
+    for c in range(whole, n):
+        for k in range(LANES):
+            lanes[c * LANES + k] = flat[first + k * n + c]
+
+
+@kernel
+def _to_rows(lanes: Array, flat: Array, first: int, n: int) -> None:
+    """Undo what `_to_lanes` did."""
+    whole = n - n % LANES
+    for c in range(0, whole, LANES):
+        _turn(lanes, _apart(c * LANES, LANES), flat, _apart(first + c, n))
+    for c in range(whole, n):
+        for k in range(LANES):
+            flat[first + k * n + c] = lanes[c * LANES + k]
+
+
+@kernel
 def sort_rows(keys: Array, rows: int) -> None:
-    """Sort each of the first rows of a matrix of uint32, ascending."""
+    """Sort the first rows of a matrix of uint32, each ascending, and those that make their number up to eights.
+
+    The matrix has as many, and is contiguous.
+    """
     n = keys.shape[1]
+    flat = keys.reshape(-1)
     lanes = np.full(_room(n) * LANES, _LAST, np.uint32)
     for r in range(0, rows, LANES):
-        count = min(LANES, rows - r)
-        for k in range(count):
-            row = keys[r + k]
-            for c in range(n):
-                lanes[c * LANES + k] = row[c]
+        _to_lanes(flat, r * n, n, lanes)
         _sort_lanes(lanes, n)
-        for k in range(count):
-            row = keys[r + k]
-            for c in range(n):
-                row[c] = lanes[c * LANES + k]
+        _to_rows(lanes, flat, r * n, n)

@@ -1,8 +1,8 @@
 """Ranks: within a window of days, across instruments, and within groups.
 
 Across instruments a row is sorted through 32-bit keys: the upper bits are a monotone image of the value, the lower
-ones the column. numpy sorts such keys several to an instruction, without the GIL. What the image could not tell apart is
-put right afterwards by the values themselves, so the order is exact.
+ones the column. Such keys are sorted eight rows at once (`network`). What the image could not tell apart is put right
+afterwards by the values themselves, so the order is exact.
 """
 
 import math
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from generator.backtest.kernels.bits import bits_of, value_of
 from generator.backtest.kernels.inverse import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
 from generator.backtest.kernels.network import sort_rows
-from generator.backtest.kernels.rows import copy
 
 Array = Any
 
@@ -91,18 +91,18 @@ def _bits_for(n: int) -> int:
 
 
 @kernel
-def _extremes(bits: Array) -> tuple[Any, Any, int]:
-    """Return for float64 values, read as whole numbers, the least and greatest finite one and how many are not NaN.
+def _extremes(row: Array) -> tuple[Any, Any, int]:
+    """Return the least and the greatest finite value of a row and how many are not NaN.
 
-    A number's size is its bits without the sign; the two are returned as sizes with the sign of the value.
+    The two are returned as the bits of their sizes, with the sign of the value.
     """
     low = _SIGN_CLEARED
     high = -_SIGN_CLEARED
     count = 0
-    for j in range(bits.shape[0]):
-        b = bits[j]
-        size = b & _SIGN_CLEARED
-        signed = size if b >= 0 else -size
+    for j in range(row.shape[0]):
+        bits = bits_of(np.float64(row[j]))
+        size = bits & _SIGN_CLEARED
+        signed = size if bits >= 0 else -size
         finite = size < _INFINITE
         low = min(low, signed if finite else _SIGN_CLEARED)
         high = max(high, signed if finite else -_SIGN_CLEARED)
@@ -113,46 +113,41 @@ def _extremes(bits: Array) -> tuple[Any, Any, int]:
 
 
 @kernel
+def _image(v: float, floor: float) -> Any:
+    """Return a whole number that never falls while v rises: the bits of |v| + floor less floor's, with v's sign."""
+    size = bits_of(abs(v) + floor) - bits_of(floor)
+    return size if bits_of(v) >= 0 else -size
+
+
+@kernel
 def pack_rows(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
     """Write the sortable keys of the rows r0 to r1 and the number of values in each; set `out` to NaN.
 
-    The image of a value is |x| + floor less floor, both read as whole numbers, with the value's sign. It is shifted
-    until a row's images leave room for the column.
+    A row's images are shifted until they leave room for the column.
     """
     n = x.shape[1]
     column_bits = np.uint64(_bits_for(n))
     top = np.int64((1 << (32 - _bits_for(n))) - 4)  # leaves room for both infinities and for _MISSING
-    v = np.empty(n)
-    bits = v.view(np.int64)
-    magnitude = np.empty(n + 3)  # of all values, and then of the floor, the least and the greatest
-    whole = magnitude.view(np.int64)
     for r in range(r0, r1):
-        copy(x[r], v)
+        row = x[r]
         k = keys[r - r0]
         out[r, :] = math.nan
-        least, greatest, counts[r - r0] = _extremes(bits)
-        whole[n + 1] = abs(least)
-        whole[n + 2] = abs(greatest)
-        floor = max(magnitude[n + 1], magnitude[n + 2]) * _NEAR_ZERO + 1e-300
-        magnitude[n] = 0.0
-        for j in range(n):
-            magnitude[j] = abs(v[j])
-        for j in range(n + 3):
-            magnitude[j] += floor
-        base = whole[n]
-        low = whole[n + 1] - base if least >= 0 else base - whole[n + 1]
-        high = whole[n + 2] - base if greatest >= 0 else base - whole[n + 2]
+        least, greatest, counts[r - r0] = _extremes(row)
+        smallest = value_of(abs(least)) if least >= 0 else -value_of(abs(least))
+        largest = value_of(abs(greatest)) if greatest >= 0 else -value_of(abs(greatest))
+        floor = max(abs(smallest), abs(largest)) * _NEAR_ZERO + 1e-300
+        low = _image(smallest, floor)
+        high = _image(largest, floor)
         shift = np.uint64(0)
         while np.uint64(high - low) >> shift > np.uint64(top):
             shift += np.uint64(1)
         for j in range(n):
-            q = whole[j] - base
-            q = q if bits[j] >= 0 else -q
-            q = min(max(q, low), high) - low
+            v = np.float64(row[j])
+            q = min(max(_image(v, floor), low), high) - low
             q = np.int64(np.uint64(q) >> shift) + 1
-            q = 0 if v[j] == -math.inf else (top + 2 if v[j] == math.inf else q)
+            q = 0 if v == -math.inf else (top + 2 if v == math.inf else q)
             packed = np.uint32((np.uint64(q) << column_bits) | np.uint64(j))
-            k[j] = packed if v[j] == v[j] else _MISSING
+            k[j] = packed if v == v else _MISSING  # noqa: PLR0124
 
 
 @kernel

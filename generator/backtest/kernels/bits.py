@@ -1,0 +1,27 @@
+"""A number's bits as a whole number and back, in a register: numba itself goes through memory for that."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits_of(_typing: Any, _value: Any) -> Any:
+    """Return the bits of a float64 as an int64; without their signs, numbers are ordered as these are."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def value_of(_typing: Any, _bits: Any) -> Any:
+    """Return the float64 with the bits of an int64."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.int64), generate
