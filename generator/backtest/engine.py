@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from generator.backtest.compiler import Compiler
+from generator.backtest.folding import fold_signs
 from generator.backtest.graph import Graph
 from generator.backtest.kernels.portfolio import FIGURES
 from generator.backtest.panel import Matrix, Panel
@@ -16,8 +17,8 @@ from generator.backtest.semantics import Semantics
 from generator.backtest.team import Team
 from generator.language.tree import Node
 
-_ROWS = 32
-_PANEL_ROWS = 32  # computing the day before anew costs a row a block
+_ROWS = 64
+_PANEL_ROWS = 64  # computing the day before anew costs a row a block
 _ROW_BYTES = 4096  # of a block of columns, a day; narrower ones pay for addresses and loop ends
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
@@ -84,6 +85,7 @@ class Engine:
 
         A matrix is good until the next one is asked for, or for ever if `lasting`.
         """
+        graph = fold_signs(graph, roots)
         size = self.panel.shape[0] * self.panel.shape[1] * self.dtype.itemsize
         chunk = max(2, min(24, _BUDGET // max(1, size * _MATRICES_PER_ROOT)))
         scheme = plan(graph, roots, chunk=chunk, keep=2 * chunk, lasting_roots=lasting)
@@ -141,9 +143,7 @@ class Engine:
             step = graph.steps[work.step]
             primitive = PRIMITIVES[step.op]
             arrays = tuple(at(i) for i in (*work.inputs, work.out))
-            calls.append(
-                (primitive.kernel, arrays, primitive.axis, (*primitive.fixed, *primitive.read(step.params)))
-            )
+            calls.append((primitive.kernel, arrays, primitive.axis, primitive.arguments(step)))
         self._execute(calls, phase.axis)
 
     def _execute(self, calls: list[Call], along: Axis) -> None:
@@ -178,6 +178,7 @@ class Engine:
 
 
 def cut(length: int, width: int, threads: int) -> list[tuple[int, int]]:
-    """Cut a length into blocks of at most `width`, and into no fewer than there are threads where it is short."""
-    width = max(1, min(width, -(-length // threads)))
-    return [(a, min(a + width, length)) for a in range(0, length, width)]
+    """Cut a length into blocks of about the same size, at most `width`, as many for each thread as for the others."""
+    rounds = -(-length // (width * threads))
+    size = max(1, -(-length // (rounds * threads)))
+    return [(a, min(a + size, length)) for a in range(0, length, size)]

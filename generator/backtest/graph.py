@@ -9,11 +9,15 @@ Param: TypeAlias = int | float | bool | str | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One primitive applied to the results of earlier steps; `op` is a key of `primitives.PRIMITIVES`."""
+    """One primitive applied to the results of earlier steps; `op` is a key of `primitives.PRIMITIVES`.
+
+    `sign`: 1, or -1 where its negative is wanted, which only a primitive that is `signed` can give.
+    """
 
     op: str
     inputs: tuple[int, ...] = ()
     params: tuple[Param, ...] = ()
+    sign: float = 1.0
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from generator.backtest.graph import Param
+from generator.backtest.graph import Param, Step
 from generator.backtest.kernels import (
     cross,
     elementwise,
@@ -50,7 +50,8 @@ Kernel = Callable[..., None]
 class Primitive:
     """A kernel called as kernel(*inputs, out, *bounds, *fixed, *params).
 
-    Bounds are (r0, r1, c0, c1) for ANY, else two; `read` turns a step's parameters into what the kernel takes.
+    Bounds are (r0, r1, c0, c1) for ANY, else two; `read` turns a step's parameters into what the kernel takes. The
+    kernel of one that is `signed` takes the step's sign last.
     """
 
     axis: Axis
@@ -58,6 +59,11 @@ class Primitive:
     fixed: tuple[Any, ...] = ()
     form: Form = Form.VALUES
     read: Callable[[tuple[Param, ...]], tuple[Any, ...]] = tuple
+    signed: bool = False
+
+    def arguments(self, step: Step) -> tuple[Any, ...]:
+        """Return what the kernel takes after the bounds."""
+        return (*self.fixed, *self.read(step.params), *((step.sign,) if self.signed else ()))
 
 
 _DRIVERS = {"gaussian": inverse.GAUSSIAN, "uniform": inverse.UNIFORM, "cauchy": inverse.CAUCHY}
@@ -73,7 +79,7 @@ def _edges_first(params: tuple[Param, ...]) -> tuple[Any, ...]:
 
 def _after_rettype(params: tuple[Param, ...]) -> tuple[Any, ...]:
     days, wanted = params
-    return (days, moments.REGRESSION + int(wanted))  # type: ignore[arg-type]
+    return (days, moments.REGRESSION + int(wanted), 1.0)  # type: ignore[arg-type]
 
 
 def _days_with(*fixed: Any) -> Callable[[tuple[Param, ...]], tuple[Any, ...]]:
@@ -81,8 +87,8 @@ def _days_with(*fixed: Any) -> Callable[[tuple[Param, ...]], tuple[Any, ...]]:
     return lambda params: (params[0], *fixed, *params[1:])
 
 
-def _rolling(kernel: Kernel, *fixed: Any) -> Primitive:
-    return Primitive(Axis.COLUMNS, kernel, read=_days_with(*fixed))
+def _rolling(kernel: Kernel, *fixed: Any, signed: bool = False) -> Primitive:
+    return Primitive(Axis.COLUMNS, kernel, read=_days_with(*fixed), signed=signed)
 
 
 PRIMITIVES: dict[str, Primitive] = {
@@ -109,17 +115,17 @@ PRIMITIVES: dict[str, Primitive] = {
     "ts_min": _rolling(rolling.rolling_extreme, False),  # noqa: FBT003
     "ts_arg_max": _rolling(rolling.rolling_place, True),  # noqa: FBT003
     "ts_arg_min": _rolling(rolling.rolling_place, False),  # noqa: FBT003
-    "ts_std_dev": _rolling(moments.rolling_moment, moments.STD_DEV, 0.0),
-    "ts_av_diff": _rolling(moments.rolling_moment, moments.AV_DIFF, 0.0),
-    "ts_zscore": _rolling(moments.rolling_moment, moments.ZSCORE),
-    "ts_covariance": _rolling(moments.rolling_pair, moments.COVARIANCE),
-    "ts_corr": _rolling(moments.rolling_pair, moments.CORRELATION),
+    "ts_std_dev": _rolling(moments.rolling_moment, moments.STD_DEV, 0.0, signed=True),
+    "ts_av_diff": _rolling(moments.rolling_moment, moments.AV_DIFF, 0.0, signed=True),
+    "ts_zscore": _rolling(moments.rolling_moment, moments.ZSCORE, signed=True),
+    "ts_covariance": _rolling(moments.rolling_pair, moments.COVARIANCE, signed=True),
+    "ts_corr": _rolling(moments.rolling_pair, moments.CORRELATION, signed=True),
     "ts_regression": Primitive(Axis.COLUMNS, moments.rolling_pair, read=_after_rettype),
     "ts_scale": Primitive(Axis.COLUMNS, rolling.rolling_scale),
     "ts_delay": Primitive(Axis.COLUMNS, rolling.delay),
-    "ts_delta": Primitive(Axis.COLUMNS, rolling.delta),
+    "ts_delta": Primitive(Axis.COLUMNS, rolling.delta, signed=True),
     "ts_decay_linear": Primitive(Axis.COLUMNS, rolling.decay_linear),
-    "ts_rank": Primitive(Axis.COLUMNS, ordering.ts_rank),
+    "ts_rank": Primitive(Axis.COLUMNS, ordering.ts_rank, signed=True),
     "ts_backfill": Primitive(Axis.COLUMNS, history.backfill),
     "kth_element": Primitive(Axis.COLUMNS, history.kth_element),
     "last_diff_value": Primitive(Axis.COLUMNS, history.last_different),
@@ -130,7 +136,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "ts_decay_exp_window": Primitive(Axis.COLUMNS, history.decay_exponential),
     "hump": Primitive(Axis.COLUMNS, history.hump),
     "trade_when": Primitive(Axis.COLUMNS, history.trade_when),
-    "rank": Primitive(Axis.ROWS, ordering.rank),
+    "rank": Primitive(Axis.ROWS, ordering.rank, signed=True),
     "quantile": Primitive(Axis.ROWS, ordering.quantile, read=_driver_first),
     "dense": Primitive(Axis.ROWS, ordering.dense),
     "zscore": Primitive(Axis.ROWS, cross.zscore),

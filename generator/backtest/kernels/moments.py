@@ -125,23 +125,26 @@ def _finish_one(
     variance: Array,
     mode: int,
     ddof: float,
+    sign: float,
     w: int,
 ) -> None:
     if mode == _AV_DIFF:
         for j in range(w):
-            out[j] = (np.float64(row[j]) - shift[j]) - mean[j]
+            out[j] = sign * ((np.float64(row[j]) - shift[j]) - mean[j])
     elif mode == _ZSCORE:
         for j in range(w):
             deviation = math.sqrt(variance[j] * (n[j] / (n[j] - ddof)))
-            out[j] = ((np.float64(row[j]) - shift[j]) - mean[j]) / deviation
+            out[j] = sign * (((np.float64(row[j]) - shift[j]) - mean[j]) / deviation)
     else:
         for j in range(w):
-            out[j] = math.sqrt(variance[j] * (n[j] / (n[j] - ddof)))
+            out[j] = sign * math.sqrt(variance[j] * (n[j] / (n[j] - ddof)))
 
 
 @kernel
-def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, ddof: float) -> None:
-    """Write STD_DEV, ZSCORE or AV_DIFF over the last d days for the columns c0 to c1."""
+def rolling_moment(
+    x: Array, out: Array, c0: int, c1: int, d: int, mode: int, ddof: float, sign: float
+) -> None:
+    """Write STD_DEV, ZSCORE or AV_DIFF over the last d days for the columns c0 to c1, with a sign."""
     days = x.shape[0]
     w = c1 - c0
     wide = lanes(w)
@@ -174,7 +177,7 @@ def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, dd
                 copy(shift, own)
                 about = own
                 _heal_one(x, c0, t, d, own, mean, variance, w)
-            _finish_one(row, out[t, c0:c1], about, both[0], mean, variance, mode, ddof, w)
+            _finish_one(row, out[t, c0:c1], about, both[0], mean, variance, mode, ddof, sign, w)
 
 
 @kernel
@@ -195,7 +198,7 @@ def _add_two(rx: Array, ry: Array, sx: Array, sy: Array, before: Array, after: A
 
 
 @kernel
-def _relate(one: Array, other: Array, out: Array, mode: int, w: int) -> bool:
+def _relate(one: Array, other: Array, out: Array, mode: int, sign: float, w: int) -> bool:
     """Write what the sums of two stretches make together; say whether any of it lost too much.
 
     To the last digit what `_two_moments` and `_correlate` give where nothing has to be computed again: a row of a
@@ -216,9 +219,9 @@ def _relate(one: Array, other: Array, out: Array, mode: int, w: int) -> bool:
         lost |= ((p < _LEAST) & (vx > 0.0) & (vy > 0.0)) | (p > _MOST)
         if mode == _CORRELATION:
             r = c / math.sqrt(p)
-            out[j] = 1.0 if r > 1.0 else max(r, -1.0)
+            out[j] = sign * (1.0 if r > 1.0 else max(r, -1.0))
         else:
-            out[j] = c + 0.0 * vx + 0.0 * vy
+            out[j] = sign * (c + 0.0 * vx + 0.0 * vy)
     return lost
 
 
@@ -309,7 +312,7 @@ def _heal_two(x: Array, y: Array, c0: int, t: int, d: int, sx: Array, sy: Array,
 
 
 @kernel
-def _correlate(m: Array, out: Array, mode: int, w: int) -> None:
+def _correlate(m: Array, out: Array, mode: int, sign: float, w: int) -> None:
     vx = m[2]
     vy = m[3]
     cov = m[4]
@@ -318,10 +321,10 @@ def _correlate(m: Array, out: Array, mode: int, w: int) -> None:
             p = vx[j] * vy[j]
             wild = ((p < _LEAST) & (vx[j] > 0.0) & (vy[j] > 0.0)) | (p > _MOST)
             r = cov[j] / (math.sqrt(vx[j]) * math.sqrt(vy[j]) if wild else math.sqrt(p))
-            out[j] = 1.0 if r > 1.0 else max(r, -1.0)
+            out[j] = sign * (1.0 if r > 1.0 else max(r, -1.0))
     else:
         for j in range(w):
-            out[j] = cov[j] + 0.0 * vx[j] + 0.0 * vy[j]
+            out[j] = sign * (cov[j] + 0.0 * vx[j] + 0.0 * vy[j])
 
 
 @kernel
@@ -398,8 +401,11 @@ def _residual_figure(
 
 
 @kernel
-def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> None:
-    """Write COVARIANCE, CORRELATION or REGRESSION + rettype over the days on which both have a value."""
+def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode: int, sign: float) -> None:
+    """Write COVARIANCE, CORRELATION or REGRESSION + rettype over the days on which both have a value.
+
+    The first two are given a sign.
+    """
     days = x.shape[0]
     w = c1 - c0
     wide = lanes(w)
@@ -425,7 +431,7 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
             q = d - 2 - (t - b)
             older = suffix[q] if q >= 0 and b > 0 else nothing
             o = out[t, c0:c1]
-            if mode < _REGRESSION and not _relate(newer, older, o, mode, w):
+            if mode < _REGRESSION and not _relate(newer, older, o, mode, sign, w):
                 continue
             for k in range(6):
                 add(newer[k], older[k], both[k])
@@ -440,4 +446,4 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
             if mode >= _REGRESSION:
                 _regress(x, y, c0, t, d, both[0], ax, ay, m, o, mode - _REGRESSION, w)
             else:
-                _correlate(m, o, mode, w)
+                _correlate(m, o, mode, sign, w)

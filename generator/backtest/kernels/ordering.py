@@ -29,8 +29,10 @@ _QUANTILE = QUANTILE
 
 
 @kernel
-def ts_rank(x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float) -> None:
-    """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1.
+def ts_rank(
+    x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float, sign: float
+) -> None:
+    """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1; with a sign.
 
     Small counters and values as they are stored: so many more fit an instruction.
     """
@@ -54,7 +56,7 @@ def ts_rank(x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lon
         o = out[t, c0:c1]
         for j in range(w):
             share = 0.5 * twice[j] / count[j] if count[j] > 0 else lonely
-            o[j] = share + constant if today[j] == today[j] else math.nan
+            o[j] = sign * (share + constant) if today[j] == today[j] else math.nan
 
 
 @kernel
@@ -188,8 +190,10 @@ def _unpack(row: Array, keys: Array, count: int, order: Array) -> None:
 
 
 @kernel
-def finish_rank(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int, lonely: float) -> None:
-    """Write (mean rank - 1) / (n - 1) from sorted keys.
+def finish_rank(
+    x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int, lonely: float, sign: float
+) -> None:
+    """Write (mean rank - 1) / (n - 1) with a sign from sorted keys.
 
     Equal values have equal images, so that a key whose neighbour's image differs has its rank at once.
     """
@@ -203,9 +207,9 @@ def finish_rank(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: i
         k = keys[r - r0]
         count = counts[r - r0]
         if count == 1:
-            o[k[0] & mask] = lonely
+            o[k[0] & mask] = sign * lonely
             continue
-        last = count - 1.0
+        last = sign * (count - 1.0)
         i = 0
         while i < count:
             image = k[i] >> column_bits
@@ -223,7 +227,7 @@ def finish_rank(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: i
 def _rank_run(
     row: Array, o: Array, keys: Array, order: Array, a: int, b: int, mask: Any, last: float
 ) -> None:
-    """Rank the values a to b of a row's order, which one image stands for."""
+    """Rank the values a to b of a row's order, which one image stands for; `last` has the sign."""
     for i in range(a, b):
         order[i] = np.int32(keys[i] & mask)
     _settle(row, order, a, b)
@@ -252,7 +256,7 @@ def finish_quantile(
     lonely: float,
 ) -> None:
     """Write sigma times the driver's quantile of the squeezed rank from sorted keys."""
-    finish_rank(x, out, keys, counts, r0, r1, lonely)
+    finish_rank(x, out, keys, counts, r0, r1, lonely, 1.0)
     for r in range(r0, r1):
         share = 1.0 / max(1, counts[r - r0])
         for j in range(x.shape[1]):
@@ -349,10 +353,10 @@ def sorted_rows(x: Array, out: Array, r0: int, r1: int) -> Any:
         yield keys, counts, a, b
 
 
-def rank(x: Array, out: Array, r0: int, r1: int, lonely: float) -> None:
-    """Write the rank across instruments of the rows r0 to r1."""
+def rank(x: Array, out: Array, r0: int, r1: int, lonely: float, sign: float) -> None:
+    """Write the rank across instruments of the rows r0 to r1, with a sign."""
     for keys, counts, a, b in sorted_rows(x, out, r0, r1):
-        finish_rank(x, out, keys, counts, a, b, lonely)
+        finish_rank(x, out, keys, counts, a, b, lonely, sign)
 
 
 def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, lonely: float) -> None:

@@ -222,9 +222,10 @@ def delay(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
 
 
 @kernel
-def delta(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
-    """Write the difference to the value of d days ago."""
+def delta(x: Array, out: Array, c0: int, c1: int, d: int, sign: float) -> None:
+    """Write the difference to the value of d days ago, with a sign."""
     w = c1 - c0
+    same = x.dtype.type(sign)  # a float64 would make all of it float64
     for t in range(x.shape[0]):
         o = out[t, c0:c1]
         if t < d:
@@ -233,7 +234,7 @@ def delta(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
         a = x[t, c0:c1]
         b = x[t - d, c0:c1]
         for j in range(w):
-            o[j] = a[j] - b[j]
+            o[j] = same * (a[j] - b[j])
 
 
 @kernel
