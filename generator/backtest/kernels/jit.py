@@ -18,14 +18,6 @@ def kernel(function: F) -> F:
     return cast("F", _compiled(function, {"nogil": True, "error_model": "numpy"}))
 
 
-def summing(function: F) -> F:
-    """Compile as `kernel` does, but let sums be formed in any order, several terms at a time.
-
-    For functions that do nothing but add up what they are given: nothing else in them may depend on the order.
-    """
-    return cast("F", _compiled(function, {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc"}}))
-
-
 def _compiled(function: Callable[..., object], options: dict[str, Any]) -> object:
     try:
         return numba.njit(cache=True, **options)(function)

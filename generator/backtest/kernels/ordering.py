@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from generator.backtest.kernels.bits import bits_of, value_of
 from generator.backtest.kernels.inverse import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.native import bits_of, value_of
 from generator.backtest.kernels.network import sort_rows
 
 Array = Any

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from generator.backtest.kernels.jit import kernel, summing
+from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.native import bits_of, plus, value_of
 from generator.backtest.kernels.rows import copy
 
 Array = Any
@@ -16,73 +17,46 @@ FIGURES = 6
 _PNL, _TRADED, _LONGS, _SHORTS, _LARGEST, _BOOK = PNL, TRADED, LONGS, SHORTS, LARGEST, BOOK
 _FIGURES = FIGURES
 _NOTHING = 1e-12  # positions that cancel out in a decay leave rounding error, far below the least share a decay gives
-_SIGN_CLEARED = np.int64(0x7FFFFFFFFFFFFFFF)
-
-
-@summing
-def _sum(row: Array) -> float:
-    total = 0.0
-    for j in range(row.shape[0]):
-        total += row[j]
-    return total
-
-
-@summing
-def _sum_of_sizes(row: Array) -> float:
-    total = 0.0
-    for j in range(row.shape[0]):
-        total += abs(row[j])
-    return total
-
-
-@summing
-def _summed(w: Array, before: Array, gains: Array) -> tuple[float, float, float, int, int]:
-    """Return what positions earn, the sum of their changes and of their sizes, and how many are long and short.
-
-    An instrument without a return earns nothing.
-    """
-    earned = 0.0
-    traded = 0.0
-    book = 0.0
-    longs: Any = 0
-    shorts: Any = 0
-    for j in range(w.shape[0]):
-        v = w[j]
-        gain = np.float64(gains[j])
-        earned += v * gain if abs(gain) < math.inf else 0.0
-        traded += abs(v - before[j])
-        book += abs(v)
-        longs += np.int64(v > 0.0)
-        shorts += np.int64(v < 0.0)
-    return earned, traded, book, longs, shorts
 
 
 @kernel
-def _to_unit(row: Array, least: float) -> None:
-    """Divide by the sum of the sizes if that is above the least, else write 0."""
-    size = _sum_of_sizes(row)
-    factor = 1.0 / size if size > least else 0.0
+def _unit(size: float, least: float) -> float:
+    """Return what makes a book of this size one of size 1: its inverse above the least, else 0."""
+    return 1.0 / size if size > least else 0.0
+
+
+@kernel
+def _scale(row: Array, factor: float) -> None:
     for j in range(row.shape[0]):
         row[j] *= factor
 
 
 @kernel
-def _less_mean(v: Array, g: Array, w: Array) -> None:
-    """Write v less the mean of those in the one group; 0 for NaN, infinities and members of no group."""
+def _less_mean(v: Array, g: Array, w: Array) -> float:
+    """Write v less the mean of those in the one group; 0 for NaN, infinities and members of no group.
+
+    Return the sum of the sizes.
+    """
     n = v.shape[0]
     base = 0.0
     for j in range(n):
         if g[j] >= 0 and abs(v[j]) < math.inf:
             base = v[j]
             break
-    count = 0
+    total = 0.0
+    count: Any = 0
     for j in range(n):
-        ok = g[j] >= 0 and abs(v[j]) < math.inf
-        w[j] = v[j] - base if ok else 0.0
-        count += 1 if ok else 0
-    mean = _sum(w) / count if count > 0 else 0.0
+        ok = (g[j] >= 0) & (abs(v[j]) < math.inf)
+        total = plus(total, v[j] - base if ok else 0.0)
+        count += np.int64(ok)
+    mean = total / count if count > 0 else 0.0
+    size = 0.0
     for j in range(n):
-        w[j] = w[j] - mean if g[j] >= 0 and abs(v[j]) < math.inf else 0.0
+        ok = (g[j] >= 0) & (abs(v[j]) < math.inf)
+        u = (v[j] - base) - mean if ok else 0.0
+        w[j] = u
+        size = plus(size, abs(u))
+    return size
 
 
 @kernel
@@ -112,8 +86,8 @@ def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
 
 
 @kernel
-def _less_means(v: Array, order: Array, start: Array, w: Array) -> None:
-    """Write v less its group's mean; 0 for NaN, infinities and members of no group.
+def _less_means(v: Array, order: Array, start: Array, w: Array) -> float:
+    """Write v less its group's mean; 0 for NaN, infinities and members of no group. Return the sum of the sizes.
 
     A group is summed up in four sums side by side: one alone would wait for itself at each value.
     """
@@ -154,30 +128,43 @@ def _less_means(v: Array, order: Array, start: Array, w: Array) -> None:
             c = order[i]
             u = v[c]
             w[c] = (u - base) - mean if abs(u) < math.inf else 0.0
+    size = 0.0
+    for j in range(w.shape[0]):
+        size = plus(size, abs(w[j]))
+    return size
 
 
 @kernel
-def _positions(v: Array, g: Array, w: Array, known: Array, order: Array, start: Array) -> None:
-    """Write the positions for a day's values: less their group's mean (0 groups: nothing is subtracted), a unit book.
+def _positions(v: Array, g: Array, w: Array, known: Array, order: Array, start: Array) -> float:
+    """Write positions for a day's values less their group's mean (0 groups: nothing is subtracted).
 
-    `start` has a place more than there are groups; it, `known` (-2 at first) and `order` are kept from day to day.
+    Return what makes their book a unit. `start` has a place more than there are groups; it, `known` (-2 at first) and
+    `order` are kept from day to day.
     """
     groups = start.shape[0] - 1
     if groups > 1:
         _by_group(g, known, order, start)
-        _less_means(v, order, start, w)
-    elif groups == 1:
-        _less_mean(v, g, w)
-    else:
-        for j in range(v.shape[0]):
-            w[j] = v[j] if abs(v[j]) < math.inf else 0.0
-    _to_unit(w, 0.0)
+        return _unit(_less_means(v, order, start, w), 0.0)
+    if groups == 1:
+        return _unit(_less_mean(v, g, w), 0.0)
+    size = 0.0
+    for j in range(v.shape[0]):
+        u = v[j] if abs(v[j]) < math.inf else 0.0
+        w[j] = u
+        size = plus(size, abs(u))
+    return _unit(size, 0.0)
 
 
 @kernel
-def _clip(w: Array, limit: float) -> None:
+def _clip(w: Array, factor: float, limit: float) -> float:
+    """Multiply by the factor, clip to +-limit, and return the sum of the sizes."""
+    size = 0.0
     for j in range(w.shape[0]):
-        w[j] = limit if w[j] > limit else max(w[j], -limit)
+        u = w[j] * factor
+        u = limit if u > limit else max(u, -limit)
+        w[j] = u
+        size = plus(size, abs(u))
+    return size
 
 
 @kernel
@@ -195,8 +182,10 @@ def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
     start = np.empty(groups + 1, np.int64)
     for r in range(r0, r1):
         copy(x[r], v)
-        _positions(v, group[r], w, known, order, start)
-        copy(w, out[r])
+        factor = _positions(v, group[r], w, known, order, start)
+        o = out[r]
+        for j in range(n):
+            o[j] = w[j] * factor
 
 
 @kernel
@@ -221,22 +210,36 @@ def truncate(x: Array, out: Array, r0: int, r1: int, limit: float, rescale: bool
 
 
 @kernel
-def _figures(w: Array, before: Array, returns: Array, r: int, out: Array) -> None:
-    """Write a day's figures (PNL to BOOK) for its positions and those of the day before.
+def _figures(w: Array, factor: float, before: Array, returns: Array, r: int, out: Array) -> None:
+    """Multiply a day's positions by a factor, and write its figures (PNL to BOOK) for them and those of the day before.
 
-    PNL is what they earn on the next day, NaN on the last one. TRADED is the sum of the changes.
+    PNL is what they earn on the next day, NaN on the last one; an instrument without a return earns nothing. TRADED is
+    the sum of the changes.
     """
     last = r + 1 == returns.shape[0]
-    largest = np.zeros(1, np.int64)
-    whole = w.view(np.int64)
-    for j in range(w.shape[0]):  # without their signs, numbers are ordered as their bits are
-        largest[0] = max(largest[0], whole[j] & _SIGN_CLEARED)
-    earned, traded, book, longs, shorts = _summed(w, before, returns[r if last else r + 1])
+    gains = returns[r if last else r + 1]
+    earned = 0.0
+    traded = 0.0
+    book = 0.0
+    longs: Any = 0
+    shorts: Any = 0
+    largest = np.int64(0)
+    for j in range(w.shape[0]):
+        v = w[j] * factor
+        w[j] = v
+        size = abs(v)
+        gain = np.float64(gains[j])
+        earned = plus(earned, v * gain if abs(gain) < math.inf else 0.0)
+        traded = plus(traded, abs(v - before[j]))
+        book = plus(book, size)
+        longs += np.int64(v > 0.0)
+        shorts += np.int64(v < 0.0)
+        largest = max(largest, bits_of(size))
     out[_PNL] = math.nan if last else earned
     out[_TRADED] = traded
     out[_LONGS] = longs
     out[_SHORTS] = shorts
-    out[_LARGEST] = largest.view(np.float64)[0]
+    out[_LARGEST] = value_of(largest)
     out[_BOOK] = book
 
 
@@ -274,22 +277,26 @@ def judge(
     for r in range(max(0, r0 - 1), r1):
         w = books[r % 2]
         part = books[2 + r % 2]
+        factor = 1.0
         if r < delay:
             w[:] = 0.0
         elif weighed:
             copy(x[r - delay], w)
         else:
             copy(x[r - delay], v)
-            _positions(v, group[r], w, known[0], order[0], start)
+            factor = _positions(v, group[r], w, known[0], order[0], start)
         if limit > 0.0:
-            _clip(w, limit)
-        if rescale and limit > 0.0:
-            _to_unit(w, _NOTHING)
+            size_of_all = _clip(w, factor, limit)
+            factor = _unit(size_of_all, _NOTHING) if rescale else 1.0
+        if r >= r0:
+            _figures(w, factor, books[1 - r % 2], returns, r, out[r, :_FIGURES])
+        else:
+            _scale(w, factor)
         if share > 0.0:
             for j in range(n):
                 v[j] = w[j] if size[r, j] >= 1.0 - share else math.nan
-            _positions(v, market[r], part, known[1], order[1], markets_start)
-        if r >= r0:
-            _figures(w, books[1 - r % 2], returns, r, out[r, :_FIGURES])
-            if share > 0.0:
-                _figures(part, books[3 - r % 2], returns, r, out[r, _FIGURES:])
+            factor = _positions(v, market[r], part, known[1], order[1], markets_start)
+            if r >= r0:
+                _figures(part, factor, books[3 - r % 2], returns, r, out[r, _FIGURES:])
+            else:
+                _scale(part, factor)

@@ -1,4 +1,4 @@
-"""A number's bits as a whole number and back, in a register: numba itself goes through memory for that."""
+"""Single instructions that numba has no words for."""
 
 from typing import Any
 
@@ -25,3 +25,13 @@ def value_of(_typing: Any, _bits: Any) -> Any:
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def plus(_typing: Any, _total: Any, _value: Any) -> Any:
+    """Return a sum of float64 that may be formed in any order, several terms at a time; all else keeps its order."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.fadd(*arguments, flags=("reassoc",))
+
+    return types.float64(types.float64, types.float64), generate
