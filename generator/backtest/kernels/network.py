@@ -186,37 +186,38 @@ def _sort_lanes(keys: Array, n: int) -> None:
 
 
 @kernel
-def _to_lanes(flat: Array, first: int, n: int, lanes: Array) -> None:
-    """Write eight rows of n keys, the first from place `first` on, a lane each."""
+def _to_lanes(flat: Array, n: int, lanes: Array) -> None:
+    """Write eight rows of n keys, a lane each."""
     whole = n - n % LANES
     for c in range(0, whole, LANES):
-        _turn(flat, _apart(first + c, n), lanes, _apart(c * LANES, LANES))
+        _turn(flat, _apart(c, n), lanes, _apart(c * LANES, LANES))
     for c in range(whole, n):
         for k in range(LANES):
-            lanes[c * LANES + k] = flat[first + k * n + c]
+            lanes[c * LANES + k] = flat[k * n + c]
 
 
 @kernel
-def _to_rows(lanes: Array, flat: Array, first: int, n: int) -> None:
+def _to_rows(lanes: Array, flat: Array, n: int) -> None:
     """Undo what `_to_lanes` did."""
     whole = n - n % LANES
     for c in range(0, whole, LANES):
-        _turn(lanes, _apart(c * LANES, LANES), flat, _apart(first + c, n))
+        _turn(lanes, _apart(c * LANES, LANES), flat, _apart(c, n))
     for c in range(whole, n):
         for k in range(LANES):
-            flat[first + k * n + c] = lanes[c * LANES + k]
+            flat[k * n + c] = lanes[c * LANES + k]
 
 
 @kernel
-def sort_rows(keys: Array, rows: int) -> None:
-    """Sort the first rows of a matrix of uint32, each ascending, and those that make their number up to eights.
+def lanes_for(n: int) -> Array:
+    """Return the room that rows of n keys are sorted in."""
+    return np.full(_room(n) * LANES, _LAST, np.uint32)
 
-    The matrix has as many, and is contiguous.
-    """
+
+@kernel
+def sort_rows(keys: Array, lanes: Array) -> None:
+    """Sort each of the eight rows of a contiguous matrix of uint32, ascending; `lanes` is from `lanes_for`."""
     n = keys.shape[1]
     flat = keys.reshape(-1)
-    lanes = np.full(_room(n) * LANES, _LAST, np.uint32)
-    for r in range(0, rows, LANES):
-        _to_lanes(flat, r * n, n, lanes)
-        _sort_lanes(lanes, n)
-        _to_rows(lanes, flat, r * n, n)
+    _to_lanes(flat, n, lanes)
+    _sort_lanes(lanes, n)
+    _to_rows(lanes, flat, n)

@@ -13,7 +13,7 @@ import numpy as np
 from generator.backtest.kernels.inverse import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
 from generator.backtest.kernels.native import bits_of, value_of
-from generator.backtest.kernels.network import sort_rows
+from generator.backtest.kernels.network import LANES, lanes_for, sort_rows
 
 Array = Any
 
@@ -21,7 +21,6 @@ _MISSING = np.uint32(0xFFFFFFFF)
 _SIGN_CLEARED = np.int64(0x7FFFFFFFFFFFFFFF)
 _INFINITE = np.int64(0x7FF0000000000000)
 _NEAR_ZERO = 2.0**-16
-_ROWS = 32
 
 RANK, QUANTILE, DENSE = range(3)
 _RANK = RANK
@@ -122,7 +121,7 @@ def _image(v: float, floor: float) -> Any:
 
 
 @kernel
-def pack_rows(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
+def _pack_rows(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
     """Write the sortable keys of the rows r0 to r1 and the number of values in each; set `out` to NaN.
 
     A row's images are shifted until they leave room for the column.
@@ -190,7 +189,7 @@ def _unpack(row: Array, keys: Array, count: int, order: Array) -> None:
 
 
 @kernel
-def finish_rank(
+def _finish_rank(
     x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int, lonely: float, sign: float
 ) -> None:
     """Write (mean rank - 1) / (n - 1) with a sign from sorted keys.
@@ -244,7 +243,7 @@ def _rank_run(
 
 
 @kernel
-def finish_quantile(
+def _finish_quantile(
     x: Array,
     out: Array,
     keys: Array,
@@ -256,7 +255,7 @@ def finish_quantile(
     lonely: float,
 ) -> None:
     """Write sigma times the driver's quantile of the squeezed rank from sorted keys."""
-    finish_rank(x, out, keys, counts, r0, r1, lonely, 1.0)
+    _finish_rank(x, out, keys, counts, r0, r1, lonely, 1.0)
     for r in range(r0, r1):
         share = 1.0 / max(1, counts[r - r0])
         for j in range(x.shape[1]):
@@ -266,7 +265,7 @@ def finish_quantile(
 
 
 @kernel
-def finish_dense(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
+def _finish_dense(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
     """Give the different values of each row numbers 0, 1 ... in their order, from sorted keys."""
     order = np.empty(x.shape[1], np.int32)
     for r in range(r0, r1):
@@ -281,7 +280,7 @@ def finish_dense(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: 
 
 
 @kernel
-def finish_group_rank(
+def _finish_group_rank(
     x: Array,
     group: Array,
     out: Array,
@@ -342,36 +341,56 @@ def _by_group(g: Array, order: Array, count: int, sorted_: Array, start: Array) 
             place[k] += 1
 
 
-def sorted_rows(x: Array, out: Array, r0: int, r1: int) -> Any:
-    """Yield (keys, counts, first row, end row) for small batches of rows, their keys sorted."""
-    keys = np.empty((_ROWS, x.shape[1]), np.uint32)
-    counts = np.empty(_ROWS, np.int64)
-    for a in range(r0, r1, _ROWS):
-        b = min(a + _ROWS, r1)
-        pack_rows(x, out, keys, counts, a, b)
-        sort_rows(keys, b - a)
-        yield keys, counts, a, b
+@kernel
+def _sort_keys(x: Array, out: Array, keys: Array, counts: Array, lanes: Array, r0: int, r1: int) -> None:
+    """Write the sorted keys of up to eight rows and the number of values in each; set `out` to NaN."""
+    _pack_rows(x, out, keys, counts, r0, r1)
+    sort_rows(keys, lanes)
 
 
+@kernel
 def rank(x: Array, out: Array, r0: int, r1: int, lonely: float, sign: float) -> None:
     """Write the rank across instruments of the rows r0 to r1, with a sign."""
-    for keys, counts, a, b in sorted_rows(x, out, r0, r1):
-        finish_rank(x, out, keys, counts, a, b, lonely, sign)
+    keys = np.empty((LANES, x.shape[1]), np.uint32)
+    counts = np.empty(LANES, np.int64)
+    lanes = lanes_for(x.shape[1])
+    for a in range(r0, r1, LANES):
+        b = min(a + LANES, r1)
+        _sort_keys(x, out, keys, counts, lanes, a, b)
+        _finish_rank(x, out, keys, counts, a, b, lonely, sign)
 
 
+@kernel
 def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, lonely: float) -> None:
     """Write the quantile across instruments of the rows r0 to r1."""
-    for keys, counts, a, b in sorted_rows(x, out, r0, r1):
-        finish_quantile(x, out, keys, counts, a, b, driver, sigma, lonely)
+    keys = np.empty((LANES, x.shape[1]), np.uint32)
+    counts = np.empty(LANES, np.int64)
+    lanes = lanes_for(x.shape[1])
+    for a in range(r0, r1, LANES):
+        b = min(a + LANES, r1)
+        _sort_keys(x, out, keys, counts, lanes, a, b)
+        _finish_quantile(x, out, keys, counts, a, b, driver, sigma, lonely)
 
 
+@kernel
 def dense(x: Array, out: Array, r0: int, r1: int) -> None:
     """Give the different values of the rows r0 to r1 numbers."""
-    for keys, counts, a, b in sorted_rows(x, out, r0, r1):
-        finish_dense(x, out, keys, counts, a, b)
+    keys = np.empty((LANES, x.shape[1]), np.uint32)
+    counts = np.empty(LANES, np.int64)
+    lanes = lanes_for(x.shape[1])
+    for a in range(r0, r1, LANES):
+        b = min(a + LANES, r1)
+        _sort_keys(x, out, keys, counts, lanes, a, b)
+        _finish_dense(x, out, keys, counts, a, b)
 
 
+@kernel
 def group_rank(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, lonely: float) -> None:
     """Write the rank within groups of the rows r0 to r1."""
-    for keys, counts, a, b in sorted_rows(x, out, r0, r1):
-        finish_group_rank(x, group, out, keys, counts, a, b, groups, lonely)
+    keys = np.empty((LANES, x.shape[1]), np.uint32)
+    counts = np.empty(LANES, np.int64)
+    lanes = lanes_for(x.shape[1])
+    for a in range(r0, r1, LANES):
+        b = min(a + LANES, r1)
+        _sort_keys(x, out, keys, counts, lanes, a, b)
+        _finish_group_rank(x, group, out, keys, counts, a, b, groups, lonely)
