@@ -64,7 +64,7 @@ class Bench:
         """Run ours."""
         environ = {**os.environ, "FLEET_BENCH": mode, "FLEET_BENCH_THREADS": str(threads)}
         command = [sys.executable, "-m", "benchmarks.peers.ours"]
-        rounds = 2 if shape == LARGE else 4
+        rounds = 4 if shape == LARGE else 9
         return self._run("ours", command, shape, dtype, rounds=rounds, environ=environ)
 
     def peer(self, name: str, shape: tuple[int, int], dtype: str = "float64") -> Run:
