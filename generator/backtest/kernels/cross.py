@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.native import plus
 from generator.backtest.kernels.rows import copy
 
 Array = Any
@@ -28,15 +29,14 @@ def row_moments(row: Array) -> tuple[float, float, float, float]:
     count = 0.0
     for j in range(n):
         v = np.float64(row[j])
-        if v == v:  # noqa: PLR0124
-            total += v - base
-            count += 1.0
+        ok = v == v  # noqa: PLR0124
+        total = plus(total, v - base if ok else 0.0)
+        count = plus(count, 1.0 if ok else 0.0)
     mean = total / count
     squares = 0.0
     for j in range(n):
-        v = np.float64(row[j])
-        if v == v:  # noqa: PLR0124
-            squares += (v - base - mean) * (v - base - mean)
+        u = np.float64(row[j]) - base - mean
+        squares = plus(squares, u * u if row[j] == row[j] else 0.0)
     return base, mean, squares, count
 
 
@@ -97,7 +97,7 @@ def scale(x: Array, out: Array, r0: int, r1: int, book: float) -> None:
         total = 0.0
         for j in range(row.shape[0]):
             v = np.float64(row[j])
-            total += abs(v) if v == v else 0.0  # noqa: PLR0124
+            total = plus(total, abs(v) if v == v else 0.0)  # noqa: PLR0124
         factor = book / total if total > 0.0 else math.nan
         o = out[r]
         if math.isinf(total):
@@ -117,8 +117,8 @@ def scale_sides(x: Array, out: Array, r0: int, r1: int, long_book: float, short_
         shorts = 0.0
         for j in range(row.shape[0]):
             v = np.float64(row[j])
-            longs += max(0.0, v)
-            shorts -= min(0.0, v)
+            longs = plus(longs, max(0.0, v))
+            shorts = plus(shorts, -min(0.0, v))
         o = out[r]
         for j in range(row.shape[0]):
             v = np.float64(row[j])
@@ -138,7 +138,7 @@ def sum_of_sizes(x: Array, out: Array, r0: int, r1: int) -> None:
         total = 0.0
         for j in range(row.shape[0]):
             a = abs(np.float64(row[j]))
-            total += a if a < math.inf else 0.0
+            total = plus(total, a if a < math.inf else 0.0)
         out[r, :] = total
 
 
@@ -190,9 +190,9 @@ def relate(y: Array, x: Array, out: Array, r0: int, r1: int, line: bool, rest: b
         for j in range(n):
             u = (np.float64(a[j]) - base_x) - mean_x
             v = (np.float64(b[j]) - base_y) - mean_y
-            if u == u and v == v:  # noqa: PLR0124
-                xx += u * u
-                xy += u * v
+            ok = (u == u) & (v == v)  # noqa: PLR0124
+            xx = plus(xx, u * u if ok else 0.0)
+            xy = plus(xy, u * v if ok else 0.0)
         slope = xy / xx if math.isfinite(xx) and math.isfinite(xy) else math.nan
         for j in range(n):
             u = (np.float64(a[j]) - base_x) - mean_x

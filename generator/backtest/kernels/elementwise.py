@@ -95,7 +95,7 @@ _UNORDERED = BINARY["unordered"]
 @kernel
 def truth(v: float) -> bool:
     """Say whether a value counts as true: a number other than zero; NaN is not."""
-    return v == v and v != 0.0  # noqa: PLR0124 - the NaN test that vectorizes
+    return (v == v) & (v != 0.0)  # noqa: PLR0124 - the NaN test that vectorizes
 
 
 @kernel
@@ -176,10 +176,10 @@ def combine(op: int, a: Array, b: Array, o: Array, w: int) -> None:  # noqa: C90
             o[j] = a[j] / b[j]
     elif op == _MAX:
         for j in range(w):
-            o[j] = a[j] if (a[j] >= b[j] or a[j] != a[j]) else b[j]
+            o[j] = a[j] if (a[j] >= b[j]) | (a[j] != a[j]) else b[j]
     elif op == _MIN:
         for j in range(w):
-            o[j] = a[j] if (a[j] <= b[j] or a[j] != a[j]) else b[j]
+            o[j] = a[j] if (a[j] <= b[j]) | (a[j] != a[j]) else b[j]
     elif op == _LESS:
         for j in range(w):
             o[j] = 1.0 if a[j] < b[j] else 0.0
@@ -200,13 +200,13 @@ def combine(op: int, a: Array, b: Array, o: Array, w: int) -> None:  # noqa: C90
             o[j] = 1.0 if a[j] != b[j] else 0.0
     elif op == _AND:
         for j in range(w):
-            o[j] = 1.0 if truth(a[j]) and truth(b[j]) else 0.0
+            o[j] = 1.0 if truth(a[j]) & truth(b[j]) else 0.0
     elif op == _OR:
         for j in range(w):
-            o[j] = 1.0 if truth(a[j]) or truth(b[j]) else 0.0
+            o[j] = 1.0 if truth(a[j]) | truth(b[j]) else 0.0
     elif op == _UNORDERED:
         for j in range(w):
-            o[j] = math.nan if (a[j] != a[j] or b[j] != b[j]) else 0.0
+            o[j] = math.nan if (a[j] != a[j]) | (b[j] != b[j]) else 0.0
     else:
         for j in range(w):
             o[j] = apply_rare(op, a[j], b[j])
@@ -244,7 +244,7 @@ def choose(test: Array, yes: Array, no: Array, out: Array, r0: int, r1: int, c0:
         b = no[r, c0:c1]
         o = out[r, c0:c1]
         for j in range(w):
-            o[j] = a[j] if (t[j] == t[j] and t[j] != 0.0) else b[j]
+            o[j] = a[j] if truth(t[j]) else b[j]
 
 
 @kernel

@@ -201,8 +201,7 @@ def _add_two(rx: Array, ry: Array, sx: Array, sy: Array, before: Array, after: A
 def _relate(one: Array, other: Array, out: Array, mode: int, sign: float, w: int) -> bool:
     """Write what the sums of two stretches make together; say whether any of it lost too much.
 
-    To the last digit what `_two_moments` and `_correlate` give where nothing has to be computed again: a row of a
-    wider block may have to be where this one has not.
+    Where it did, `_mend` computes that again.
     """
     lost = False
     for j in range(w):
@@ -268,63 +267,83 @@ def _is_lost(m: Array, j: int) -> bool:
 
 
 @kernel
-def _heal_two(x: Array, y: Array, c0: int, t: int, d: int, sx: Array, sy: Array, m: Array, w: int) -> None:
-    first = max(0, t - d + 1)
-    for j in range(w):
-        if not _is_lost(m, j):
-            continue
-        n = 0.0
-        bx = 0.0
-        by = 0.0
-        tx = 0.0
-        ty = 0.0
-        for i in range(first, t + 1):
-            a = np.float64(x[i, c0 + j])
-            b = np.float64(y[i, c0 + j])
-            if a == a and b == b:  # noqa: PLR0124
-                if n == 0.0:
-                    bx = a
-                    by = b
-                tx += a - bx
-                ty += b - by
-                n += 1.0
-        mx = tx / n
-        my = ty / n
-        xx = 0.0
-        yy = 0.0
-        xy = 0.0
-        for i in range(first, t + 1):
-            a = np.float64(x[i, c0 + j])
-            b = np.float64(y[i, c0 + j])
-            if a == a and b == b:  # noqa: PLR0124
-                u = a - bx - mx
-                v = b - by - my
-                xx += u * u
-                yy += v * v
-                xy += u * v
-        sx[j] = bx
-        sy[j] = by
-        m[0, j] = mx
-        m[1, j] = my
-        m[2, j] = xx / n
-        m[3, j] = yy / n
-        m[4, j] = xy / n
+def _two_passes(
+    x: Array, y: Array, c: int, first: int, t: int
+) -> tuple[float, float, float, float, float, float, float]:
+    """Return a column's base in x and in y, the means above these, both variances and the covariance of a window."""
+    n = 0.0
+    bx = 0.0
+    by = 0.0
+    tx = 0.0
+    ty = 0.0
+    for i in range(first, t + 1):
+        a = np.float64(x[i, c])
+        b = np.float64(y[i, c])
+        if a == a and b == b:  # noqa: PLR0124
+            if n == 0.0:
+                bx = a
+                by = b
+            tx += a - bx
+            ty += b - by
+            n += 1.0
+    mx = tx / n
+    my = ty / n
+    xx = 0.0
+    yy = 0.0
+    xy = 0.0
+    for i in range(first, t + 1):
+        a = np.float64(x[i, c])
+        b = np.float64(y[i, c])
+        if a == a and b == b:  # noqa: PLR0124
+            u = a - bx - mx
+            v = b - by - my
+            xx += u * u
+            yy += v * v
+            xy += u * v
+    return bx, by, mx, my, xx / n, yy / n, xy / n
 
 
 @kernel
-def _correlate(m: Array, out: Array, mode: int, sign: float, w: int) -> None:
-    vx = m[2]
-    vy = m[3]
-    cov = m[4]
-    if mode == _CORRELATION:
-        for j in range(w):
-            p = vx[j] * vy[j]
-            wild = ((p < _LEAST) & (vx[j] > 0.0) & (vy[j] > 0.0)) | (p > _MOST)
-            r = cov[j] / (math.sqrt(vx[j]) * math.sqrt(vy[j]) if wild else math.sqrt(p))
+def _mend(
+    x: Array, y: Array, c0: int, t: int, d: int, one: Array, other: Array, out: Array, mode: int, sign: float, w: int
+) -> None:  # fmt: skip
+    """Write again what `_relate` lost, from two passes over its window or with a root for each variance."""
+    first = max(0, t - d + 1)
+    for j in range(w):
+        share = 1.0 / (one[0, j] + other[0, j])
+        mx = (one[1, j] + other[1, j]) * share
+        my = (one[2, j] + other[2, j]) * share
+        vx = (one[3, j] + other[3, j]) * share - mx * mx
+        vy = (one[4, j] + other[4, j]) * share - my * my
+        both = mx * my
+        c = (one[5, j] + other[5, j]) * share - both
+        lost = mx * mx > _HEAL * vx or my * my > _HEAL * vy or c * c < _FAINT * (both * both + vx * vy)
+        if not lost and not _is_wild(vx, vy):
+            continue
+        if lost:
+            _, _, _, _, vx, vy, c = _two_passes(x, y, c0 + j, first, t)
+        if mode == _CORRELATION:
+            r = c / (math.sqrt(vx) * math.sqrt(vy) if _is_wild(vx, vy) else math.sqrt(vx * vy))
             out[j] = sign * (1.0 if r > 1.0 else max(r, -1.0))
-    else:
-        for j in range(w):
-            out[j] = sign * (cov[j] + 0.0 * vx[j] + 0.0 * vy[j])
+        else:
+            out[j] = sign * (c + 0.0 * vx + 0.0 * vy)
+
+
+@kernel
+def _is_wild(vx: float, vy: float) -> bool:
+    """Tell whether the product of two variances cannot be written with all its digits."""
+    p = vx * vy
+    wild: bool = (p < _LEAST and vx > 0.0 and vy > 0.0) or p > _MOST
+    return wild
+
+
+@kernel
+def _heal_two(x: Array, y: Array, c0: int, t: int, d: int, sx: Array, sy: Array, m: Array, w: int) -> None:
+    """Compute again in two passes what lost too much, about the window's own first values, the new shifts."""
+    first = max(0, t - d + 1)
+    for j in range(w):
+        if _is_lost(m, j):
+            sx[j], sy[j], m[0, j], m[1, j], m[2, j], m[3, j], m[4, j] = _two_passes(x, y, c0 + j, first, t)
 
 
 @kernel
@@ -431,7 +450,9 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
             q = d - 2 - (t - b)
             older = suffix[q] if q >= 0 and b > 0 else nothing
             o = out[t, c0:c1]
-            if mode < _REGRESSION and not _relate(newer, older, o, mode, sign, w):
+            if mode < _REGRESSION:
+                if _relate(newer, older, o, mode, sign, w):
+                    _mend(x, y, c0, t, d, newer, older, o, mode, sign, w)
                 continue
             for k in range(6):
                 add(newer[k], older[k], both[k])
@@ -443,7 +464,4 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
                 ax = own[0]
                 ay = own[1]
                 _heal_two(x, y, c0, t, d, ax, ay, m, w)
-            if mode >= _REGRESSION:
-                _regress(x, y, c0, t, d, both[0], ax, ay, m, o, mode - _REGRESSION, w)
-            else:
-                _correlate(m, o, mode, sign, w)
+            _regress(x, y, c0, t, d, both[0], ax, ay, m, o, mode - _REGRESSION, w)

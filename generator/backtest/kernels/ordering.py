@@ -296,30 +296,64 @@ def _finish_group_rank(
     order = np.empty(n, np.int32)
     sorted_ = np.empty(n, np.int32)
     start = np.empty(groups + 1, np.int32)
+    members = np.empty(groups)
+    seen = np.empty(groups)
+    latest = np.empty(groups, x.dtype)
     for r in range(r0, r1):
         row = x[r]
         g = group[r]
         o = out[r]
         count = counts[r - r0]
         _unpack(row, keys[r - r0], count, order)
-        _by_group(g, order, count, sorted_, start)
-        for k in range(groups):
-            a = start[k]
-            b = start[k + 1]
-            if b == a + 1:
-                o[sorted_[a]] = lonely
-                continue
-            last = b - a - 1.0
-            i = a
-            while i < b:
-                v = row[sorted_[i]]
-                e = i + 1
-                while e < b and row[sorted_[e]] == v:
-                    e += 1
-                share = (0.5 * (i + e - 1) - a) / last
-                for p in range(i, e):
-                    o[sorted_[p]] = share
-                i = e
+        if _rank_unequal(row, g, order, count, members, seen, latest, lonely, o):
+            _by_group(g, order, count, sorted_, start)
+            _rank_groups(row, sorted_, start, lonely, o)
+
+
+@kernel
+def _rank_unequal(
+    row: Array, g: Array, order: Array, count: int, members: Array, seen: Array, latest: Array, lonely: float, o: Array
+) -> bool:  # fmt: skip
+    """Rank each value by how many of its group came before it; say whether a group has equal ones, which it ranks wrong."""
+    members[:] = 0.0
+    seen[:] = 0.0
+    latest[:] = math.nan
+    for j in range(row.shape[0]):
+        if g[j] >= 0 and row[j] == row[j]:
+            members[g[j]] += 1.0
+    equal = False
+    for i in range(count):
+        c = order[i]
+        k = g[c]
+        if k >= 0:
+            before = seen[k]
+            o[c] = before / (members[k] - 1.0) if members[k] > 1.0 else lonely
+            equal |= row[c] == latest[k]
+            latest[k] = row[c]
+            seen[k] = before + 1.0
+    return equal
+
+
+@kernel
+def _rank_groups(row: Array, members: Array, start: Array, lonely: float, o: Array) -> None:
+    """Rank the members of each group, start[k] to start[k+1], which are in the order of their values."""
+    for k in range(start.shape[0] - 1):
+        a = start[k]
+        b = start[k + 1]
+        if b == a + 1:
+            o[members[a]] = lonely
+            continue
+        last = b - a - 1.0
+        i = a
+        while i < b:
+            v = row[members[i]]
+            e = i + 1
+            while e < b and row[members[e]] == v:
+                e += 1
+            share = (0.5 * (i + e - 1) - a) / last
+            for p in range(i, e):
+                o[members[p]] = share
+            i = e
 
 
 @kernel

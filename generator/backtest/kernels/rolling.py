@@ -103,13 +103,13 @@ def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> 
 @kernel
 def _raise_max(row: Array, best: Array, w: int) -> None:
     for j in range(w):
-        best[j] = row[j] if (row[j] > best[j] or best[j] != best[j]) else best[j]
+        best[j] = row[j] if (row[j] > best[j]) | (best[j] != best[j]) else best[j]
 
 
 @kernel
 def _sink_min(row: Array, best: Array, w: int) -> None:
     for j in range(w):
-        best[j] = row[j] if (row[j] < best[j] or best[j] != best[j]) else best[j]
+        best[j] = row[j] if (row[j] < best[j]) | (best[j] != best[j]) else best[j]
 
 
 @kernel
@@ -145,20 +145,20 @@ def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: boo
 
 
 @kernel
-def _place(row: Array, t: int, best: Array, place: Array, sign: float, strict: bool, w: int) -> None:
+def _place(row: Array, day: Any, best: Array, place: Array, sign: Any, strict: bool, w: int) -> None:
     """Let a row's values take the place of those that they beat; without `strict`, of those they equal too."""
     if strict:
         for j in range(w):
-            v = sign * np.float64(row[j])
-            beats = v > best[j] or (v == v and best[j] != best[j])  # noqa: PLR0124
+            v = sign * row[j]
+            beats = (v > best[j]) | ((v == v) & (best[j] != best[j]))  # noqa: PLR0124
             best[j] = v if beats else best[j]
-            place[j] = t if beats else place[j]
+            place[j] = day if beats else place[j]
     else:
         for j in range(w):
-            v = sign * np.float64(row[j])
-            beats = v >= best[j] or (v == v and best[j] != best[j])  # noqa: PLR0124
+            v = sign * row[j]
+            beats = (v >= best[j]) | ((v == v) & (best[j] != best[j]))  # noqa: PLR0124
             best[j] = v if beats else best[j]
-            place[j] = t if beats else place[j]
+            place[j] = day if beats else place[j]
 
 
 @kernel
@@ -167,35 +167,37 @@ def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool,
     days = x.shape[0]
     w = c1 - c0
     span = min(d, days)
-    sign = 1.0 if largest else -1.0
+    number = x.dtype.type  # as narrow as the values are: a day's number fits in both
+    sign = number(1.0 if largest else -1.0)
     wide = lanes(w)
-    suffix_best = np.empty((span, wide))
-    suffix_place = np.empty((span, wide))
-    best = np.empty(wide)
-    place = np.empty(wide)
+    suffix_best = np.empty((span, wide), x.dtype)
+    suffix_place = np.empty((span, wide), x.dtype)
+    best = np.empty(wide, x.dtype)
+    place = np.empty(wide, x.dtype)
     for b in range(0, days, d):
         if b > 0:
             best[:] = math.nan
             place[:] = math.nan
             for q in range(d - 1):
-                _place(x[b - 1 - q, c0:c1], b - 1 - q, best, place, sign, newest, w)
+                _place(x[b - 1 - q, c0:c1], number(b - 1 - q), best, place, sign, newest, w)
                 copy(best, suffix_best[q])
                 copy(place, suffix_place[q])
         best[:] = math.nan
         place[:] = math.nan
         for t in range(b, min(b + d, days)):
-            _place(x[t, c0:c1], t, best, place, sign, not newest, w)
+            day = number(t)
+            _place(x[t, c0:c1], day, best, place, sign, not newest, w)
             o = out[t, c0:c1]
             q = d - 2 - (t - b)
             if q < 0 or b == 0:
                 for j in range(w):
-                    o[j] = t - place[j]
+                    o[j] = day - place[j]
                 continue
             older = suffix_best[q]
             older_place = suffix_place[q]
             for j in range(w):
-                wins = best[j] > older[j] or (best[j] == older[j] and newest) or older[j] != older[j]
-                o[j] = t - (place[j] if wins else older_place[j])
+                wins = (best[j] > older[j]) | ((best[j] == older[j]) & newest) | (older[j] != older[j])
+                o[j] = day - (place[j] if wins else older_place[j])
 
 
 @kernel
