@@ -74,25 +74,43 @@ def _add_one(row: Array, shift: Array, n: Array, s: Array, ss: Array, w: int) ->
 
 
 @kernel
-def _mean_and_variance(n: Array, s: Array, ss: Array, mean: Array, variance: Array, w: int) -> bool:
-    """Turn sums into moments; say whether any of them lost too much."""
+def _figure(v: float, shift: float, n: float, m: float, variance: float, mode: int, ddof: float) -> float:
+    """Return what is wanted of today's value and the window's number, mean above the shift, and variance."""
+    if mode == _AV_DIFF:
+        return (v - shift) - m
+    deviation = math.sqrt(variance * (n / (n - ddof)))
+    return ((v - shift) - m) / deviation if mode == _ZSCORE else deviation
+
+
+@kernel
+def _sum_up(
+    one: Array, other: Array, row: Array, shift: Array, out: Array, mode: int, ddof: float, sign: float, w: int
+) -> bool:  # fmt: skip
+    """Write what the sums of two stretches make together; say whether any of it lost too much.
+
+    Where it did, `_mend_one` computes that again.
+    """
     lost = False
     for j in range(w):
-        share = 1.0 / n[j]
-        m = s[j] * share
-        v = ss[j] * share - m * m
-        mean[j] = m
-        variance[j] = v
+        n = one[0, j] + other[0, j]
+        share = 1.0 / n
+        m = (one[1, j] + other[1, j]) * share
+        v = (one[2, j] + other[2, j]) * share - m * m
         lost |= m * m > _HEAL * v
+        out[j] = sign * _figure(np.float64(row[j]), shift[j], n, m, v, mode, ddof)
     return lost
 
 
 @kernel
-def _heal_one(x: Array, c0: int, t: int, d: int, shift: Array, mean: Array, variance: Array, w: int) -> None:
-    """Compute again in two passes what lost too much, about the window's own first value, the new shift."""
+def _mend_one(
+    x: Array, c0: int, t: int, d: int, one: Array, other: Array, out: Array, mode: int, ddof: float, sign: float, w: int
+) -> None:  # fmt: skip
+    """Write again what `_sum_up` lost, from two passes over its window, about the window's own first value."""
     first = max(0, t - d + 1)
     for j in range(w):
-        if not mean[j] * mean[j] > _HEAL * variance[j]:
+        share = 1.0 / (one[0, j] + other[0, j])
+        m = (one[1, j] + other[1, j]) * share
+        if not m * m > _HEAL * ((one[2, j] + other[2, j]) * share - m * m):
             continue
         base = math.nan
         n = 0.0
@@ -110,34 +128,7 @@ def _heal_one(x: Array, c0: int, t: int, d: int, shift: Array, mean: Array, vari
             v = np.float64(x[i, c0 + j])
             if v == v:  # noqa: PLR0124
                 ss += (v - base - m) * (v - base - m)
-        variance[j] = ss / n
-        mean[j] = m
-        shift[j] = base
-
-
-@kernel
-def _finish_one(
-    row: Array,
-    out: Array,
-    shift: Array,
-    n: Array,
-    mean: Array,
-    variance: Array,
-    mode: int,
-    ddof: float,
-    sign: float,
-    w: int,
-) -> None:
-    if mode == _AV_DIFF:
-        for j in range(w):
-            out[j] = sign * ((np.float64(row[j]) - shift[j]) - mean[j])
-    elif mode == _ZSCORE:
-        for j in range(w):
-            deviation = math.sqrt(variance[j] * (n[j] / (n[j] - ddof)))
-            out[j] = sign * (((np.float64(row[j]) - shift[j]) - mean[j]) / deviation)
-    else:
-        for j in range(w):
-            out[j] = sign * math.sqrt(variance[j] * (n[j] / (n[j] - ddof)))
+        out[j] = sign * _figure(np.float64(x[t, c0 + j]), base, n, m, ss / n, mode, ddof)
 
 
 @kernel
@@ -150,11 +141,8 @@ def rolling_moment(
     wide = lanes(w)
     suffix = np.empty((min(d, days), 3, wide))
     sums = np.empty((3, wide))
-    both = np.empty((3, wide))
-    mean = np.empty(wide)
-    variance = np.empty(wide)
+    nothing = np.zeros((3, wide))
     shift = np.empty(wide)
-    own = np.empty(wide)
     for b in range(0, days, d):
         choose_shift(x, c0, w, b, d, shift)
         if b > 0:
@@ -167,17 +155,10 @@ def rolling_moment(
             row = x[t, c0:c1]
             _add_one(row, shift, sums[0], sums[1], sums[2], w)
             q = d - 2 - (t - b)
-            if q >= 0 and b > 0:
-                for k in range(3):
-                    add(sums[k], suffix[q, k], both[k])
-            else:
-                copy_all(sums, both)
-            about = shift
-            if _mean_and_variance(both[0], both[1], both[2], mean, variance, w):
-                copy(shift, own)
-                about = own
-                _heal_one(x, c0, t, d, own, mean, variance, w)
-            _finish_one(row, out[t, c0:c1], about, both[0], mean, variance, mode, ddof, sign, w)
+            older = suffix[q] if q >= 0 and b > 0 else nothing
+            o = out[t, c0:c1]
+            if _sum_up(sums, older, row, shift, o, mode, ddof, sign, w):
+                _mend_one(x, c0, t, d, sums, older, o, mode, ddof, sign, w)
 
 
 @kernel
@@ -201,7 +182,7 @@ def _add_two(rx: Array, ry: Array, sx: Array, sy: Array, before: Array, after: A
 def _relate(one: Array, other: Array, out: Array, mode: int, sign: float, w: int) -> bool:
     """Write what the sums of two stretches make together; say whether any of it lost too much.
 
-    Where it did, `_mend` computes that again.
+    Where it did, `_mend_two` computes that again.
     """
     lost = False
     for j in range(w):
@@ -304,7 +285,7 @@ def _two_passes(
 
 
 @kernel
-def _mend(
+def _mend_two(
     x: Array, y: Array, c0: int, t: int, d: int, one: Array, other: Array, out: Array, mode: int, sign: float, w: int
 ) -> None:  # fmt: skip
     """Write again what `_relate` lost, from two passes over its window or with a root for each variance."""
@@ -452,7 +433,7 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
             o = out[t, c0:c1]
             if mode < _REGRESSION:
                 if _relate(newer, older, o, mode, sign, w):
-                    _mend(x, y, c0, t, d, newer, older, o, mode, sign, w)
+                    _mend_two(x, y, c0, t, d, newer, older, o, mode, sign, w)
                 continue
             for k in range(6):
                 add(newer[k], older[k], both[k])
