@@ -86,56 +86,44 @@ def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
 
 
 @kernel
-def _less_means(v: Array, order: Array, start: Array, w: Array) -> float:
+def _less_means(v: Array, order: Array, start: Array, w: Array, ordered: Array) -> float:
     """Write v less its group's mean; 0 for NaN, infinities and members of no group. Return the sum of the sizes.
 
-    A group is summed up in four sums side by side: one alone would wait for itself at each value.
+    `ordered` is room for the values by group: there a group's stand side by side.
     """
-    w[:] = 0.0
-    for k in range(start.shape[0] - 1):
-        a = np.uint64(start[k])
-        b = np.uint64(start[k + 1])
-        base = 0.0
-        for i in range(a, b):
-            u = v[order[i]]
-            if abs(u) < math.inf:
-                base = u
-                break
-        t0 = t1 = t2 = t3 = 0.0
-        count: Any = 0
-        fours = a + ((b - a) & ~np.uint64(3))
-        for i in range(a, fours, np.uint64(4)):
-            u0 = v[order[i]]
-            u1 = v[order[i + np.uint64(1)]]
-            u2 = v[order[i + np.uint64(2)]]
-            u3 = v[order[i + np.uint64(3)]]
-            ok0 = abs(u0) < math.inf
-            ok1 = abs(u1) < math.inf
-            ok2 = abs(u2) < math.inf
-            ok3 = abs(u3) < math.inf
-            t0 += u0 - base if ok0 else 0.0
-            t1 += u1 - base if ok1 else 0.0
-            t2 += u2 - base if ok2 else 0.0
-            t3 += u3 - base if ok3 else 0.0
-            count += np.int64(ok0) + np.int64(ok1) + np.int64(ok2) + np.int64(ok3)
-        for i in range(fours, b):
-            u = v[order[i]]
-            ok = abs(u) < math.inf
-            t0 += u - base if ok else 0.0
-            count += np.int64(ok)
-        mean = ((t0 + t1) + (t2 + t3)) / count if count > 0 else 0.0
-        for i in range(a, b):
-            c = order[i]
-            u = v[c]
-            w[c] = (u - base) - mean if abs(u) < math.inf else 0.0
+    groups = start.shape[0] - 1
+    last = np.uint64(start[groups])
+    for i in range(last):
+        ordered[i] = v[order[i]]
     size = 0.0
-    for j in range(w.shape[0]):
-        size = plus(size, abs(w[j]))
+    for k in range(groups):
+        members = ordered[start[k] : start[k + 1]]
+        base = 0.0
+        for i in range(members.shape[0]):
+            if abs(members[i]) < math.inf:
+                base = members[i]
+                break
+        total = 0.0
+        count: Any = 0
+        for i in range(members.shape[0]):
+            ok = abs(members[i]) < math.inf
+            total = plus(total, members[i] - base if ok else 0.0)
+            count += np.int64(ok)
+        mean = total / count if count > 0 else 0.0
+        for i in range(members.shape[0]):
+            u = (members[i] - base) - mean if abs(members[i]) < math.inf else 0.0
+            members[i] = u
+            size = plus(size, abs(u))
+    w[:] = 0.0
+    for i in range(last):
+        w[order[i]] = ordered[i]
     return size
 
 
 @kernel
-def _positions(v: Array, g: Array, w: Array, known: Array, order: Array, start: Array) -> float:
+def _positions(
+    v: Array, g: Array, w: Array, known: Array, order: Array, start: Array, ordered: Array
+) -> float:
     """Write positions for a day's values less their group's mean (0 groups: nothing is subtracted).
 
     Return what makes their book a unit. `start` has a place more than there are groups; it, `known` (-2 at first) and
@@ -144,7 +132,7 @@ def _positions(v: Array, g: Array, w: Array, known: Array, order: Array, start: 
     groups = start.shape[0] - 1
     if groups > 1:
         _by_group(g, known, order, start)
-        return _unit(_less_means(v, order, start, w), 0.0)
+        return _unit(_less_means(v, order, start, w, ordered), 0.0)
     if groups == 1:
         return _unit(_less_mean(v, g, w), 0.0)
     size = 0.0
@@ -180,9 +168,10 @@ def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
     known = np.full(n, -2, np.int32)
     order = np.empty(n, np.uint32)
     start = np.empty(groups + 1, np.int64)
+    ordered = np.empty(n)
     for r in range(r0, r1):
         copy(x[r], v)
-        factor = _positions(v, group[r], w, known, order, start)
+        factor = _positions(v, group[r], w, known, order, start, ordered)
         o = out[r]
         for j in range(n):
             o[j] = w[j] * factor
@@ -273,6 +262,7 @@ def judge(
     order = np.empty((2, n), np.uint32)
     start = np.empty(groups + 1, np.int64)
     markets_start = np.empty(markets + 1, np.int64)
+    ordered = np.empty(n)
     books = np.zeros((4, n))  # today's and yesterday's, of the whole and of the part, by turns
     for r in range(max(0, r0 - 1), r1):
         w = books[r % 2]
@@ -283,8 +273,8 @@ def judge(
         elif weighed:
             copy(x[r - delay], w)
         else:
-            copy(x[r - delay], v)
-            factor = _positions(v, group[r], w, known[0], order[0], start)
+            copy(x[r - delay], v)  # from memory in order: a group's members stand all over it
+            factor = _positions(v, group[r], w, known[0], order[0], start, ordered)
         if limit > 0.0:
             size_of_all = _clip(w, factor, limit)
             factor = _unit(size_of_all, _NOTHING) if rescale else 1.0
@@ -295,7 +285,7 @@ def judge(
         if share > 0.0:
             for j in range(n):
                 v[j] = w[j] if size[r, j] >= 1.0 - share else math.nan
-            factor = _positions(v, market[r], part, known[1], order[1], markets_start)
+            factor = _positions(v, market[r], part, known[1], order[1], markets_start, ordered)
             if r >= r0:
                 _figures(part, factor, books[3 - r % 2], returns, r, out[r, _FIGURES:])
             else:
