@@ -95,7 +95,10 @@ class Session:
         due = now >= self._verified + (SETTLED if quiet else VERIFY)
         if not due and self._unverified < limit / 4:
             return []
-        self._verified, self._unverified = now, 0
+        self._verified = now
+        self._unverified = (
+            0 if quiet else 1
+        )  # what follows may be swallowed whole: it is read again once it is quiet
         return self._read_again(None if quiet else self._ledger.last)
 
     def close(self) -> None:

@@ -254,6 +254,25 @@ def test_what_a_rotation_swallowed_is_made_up_for(framed: DockerWorld, impatient
     assert sorted(following.texts) == sorted(expected)
 
 
+def test_an_end_that_a_rotation_swallowed_whole_is_made_up_for(
+    framed: DockerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last thing that comes is read again at once, amid the flood, and nothing comes after it."""
+    monkeypatch.setattr(session, "SETTLED", 0.2)
+    lossy(framed)
+    framed.container.log_config["Config"]["max-size"] = "40"
+    framed.container.dropped = set(range(100, 400))
+    with Following(framed.source(keep=keep_odd)) as following:
+        following.until_back()
+        framed.write(encoded(numbered(0, 20)))
+        following.until("a line from the stream", lambda: bool(following.texts))
+        framed.write(encoded(numbered(20, 400)))
+        expected = [text for text in numbered(0, 400) if text.endswith(("1", "3", "5"))]
+        following.until("all", lambda: len(following.texts) >= len(expected))
+        time.sleep(0.5)
+    assert sorted(following.texts) == sorted(expected)
+
+
 def test_what_a_rotation_swallowed_is_made_up_for_after_a_restart(framed: DockerWorld) -> None:
     lossy(framed)
     with Following(framed.source(keep=keep_odd)) as first:
