@@ -165,7 +165,7 @@ class Engine:
 
     def _room(self, form: Form, *, fresh: bool) -> Matrix:
         if form is Form.DAILY:
-            return np.empty((self.panel.shape[0], 2 * FIGURES))
+            return np.empty((self.panel.shape[0], FIGURES))
         waiting = self._free.get(form)
         if waiting and not fresh:
             return waiting.pop()

@@ -11,7 +11,7 @@ from generator.backtest.checks import Check, Kept, checks
 from generator.backtest.compiler import Compiler
 from generator.backtest.engine import Engine
 from generator.backtest.errors import EvaluationError
-from generator.backtest.kernels.portfolio import FIGURES, LARGEST, LONGS, PNL, SHORTS, TRADED
+from generator.backtest.kernels.portfolio import LARGEST, LONGS, PART_PNL, PNL, SHORTS, TRADED
 from generator.backtest.metrics import Figures, figures, grade_of, sharpe_of
 from generator.backtest.panel import Matrix, Panel
 from generator.backtest.portfolio import SUB_UNIVERSE, daily
@@ -163,7 +163,7 @@ def _performance(
     remarks: tuple[str, ...],
 ) -> Performance:
     days = _earning_days(table)
-    table, part = table[days, :FIGURES], table[days, FIGURES:]
+    table = table[days]
     has_part = {"close", "volume"} <= panel.fields.keys()
     dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
     whole = _figures(table)
@@ -176,7 +176,7 @@ def _performance(
             delay=settings.delay,
             largest_weight=float(table[:, LARGEST].max(initial=0.0)),
             fewest_positions=int(np.median(active)) if len(active) else 0,
-            sub_sharpe=sharpe_of(part[:, PNL]) if has_part else None,
+            sub_sharpe=sharpe_of(table[:, PART_PNL]) if has_part else None,
             sub_share=SUB_UNIVERSE,
             dates=dates,
             pnl=table[:, PNL],

@@ -179,6 +179,17 @@ def _add_two(rx: Array, ry: Array, sx: Array, sy: Array, before: Array, after: A
 
 
 @kernel
+def _moments(one: Array, other: Array, j: int) -> tuple[float, float, float, float, float]:
+    """Return the means above the shifts, the variances and the covariance of what two stretches hold together."""
+    share = 1.0 / (one[0, j] + other[0, j])
+    mx = (one[1, j] + other[1, j]) * share
+    my = (one[2, j] + other[2, j]) * share
+    vx = (one[3, j] + other[3, j]) * share - mx * mx
+    vy = (one[4, j] + other[4, j]) * share - my * my
+    return mx, my, vx, vy, (one[5, j] + other[5, j]) * share - mx * my
+
+
+@kernel
 def _relate(one: Array, other: Array, out: Array, mode: int, sign: float, w: int) -> bool:
     """Write what the sums of two stretches make together; say whether any of it lost too much.
 
@@ -186,13 +197,8 @@ def _relate(one: Array, other: Array, out: Array, mode: int, sign: float, w: int
     """
     lost = False
     for j in range(w):
-        share = 1.0 / (one[0, j] + other[0, j])
-        mx = (one[1, j] + other[1, j]) * share
-        my = (one[2, j] + other[2, j]) * share
-        vx = (one[3, j] + other[3, j]) * share - mx * mx
-        vy = (one[4, j] + other[4, j]) * share - my * my
+        mx, my, vx, vy, c = _moments(one, other, j)
         both = mx * my
-        c = (one[5, j] + other[5, j]) * share - both
         p = vx * vy
         lost |= (mx * mx > _HEAL * vx) | (my * my > _HEAL * vy) | (c * c < _FAINT * (both * both + p))
         # The root of the product, where the product can be written, is as good as that of each.
@@ -291,13 +297,8 @@ def _mend_two(
     """Write again what `_relate` lost, from two passes over its window or with a root for each variance."""
     first = max(0, t - d + 1)
     for j in range(w):
-        share = 1.0 / (one[0, j] + other[0, j])
-        mx = (one[1, j] + other[1, j]) * share
-        my = (one[2, j] + other[2, j]) * share
-        vx = (one[3, j] + other[3, j]) * share - mx * mx
-        vy = (one[4, j] + other[4, j]) * share - my * my
+        mx, my, vx, vy, c = _moments(one, other, j)
         both = mx * my
-        c = (one[5, j] + other[5, j]) * share - both
         lost = mx * mx > _HEAL * vx or my * my > _HEAL * vy or c * c < _FAINT * (both * both + vx * vy)
         if not lost and not _is_wild(vx, vy):
             continue

@@ -376,6 +376,12 @@ def _by_group(g: Array, order: Array, count: int, sorted_: Array, start: Array) 
 
 
 @kernel
+def _room_for(n: int) -> tuple[Array, Array, Array]:
+    """Return room for eight rows of n keys, the numbers of values in them, and to sort them in."""
+    return np.empty((LANES, n), np.uint32), np.empty(LANES, np.int64), lanes_for(n)
+
+
+@kernel
 def _sort_keys(x: Array, out: Array, keys: Array, counts: Array, lanes: Array, r0: int, r1: int) -> None:
     """Write the sorted keys of up to eight rows and the number of values in each; set `out` to NaN."""
     _pack_rows(x, out, keys, counts, r0, r1)
@@ -385,9 +391,7 @@ def _sort_keys(x: Array, out: Array, keys: Array, counts: Array, lanes: Array, r
 @kernel
 def rank(x: Array, out: Array, r0: int, r1: int, lonely: float, sign: float) -> None:
     """Write the rank across instruments of the rows r0 to r1, with a sign."""
-    keys = np.empty((LANES, x.shape[1]), np.uint32)
-    counts = np.empty(LANES, np.int64)
-    lanes = lanes_for(x.shape[1])
+    keys, counts, lanes = _room_for(x.shape[1])
     for a in range(r0, r1, LANES):
         b = min(a + LANES, r1)
         _sort_keys(x, out, keys, counts, lanes, a, b)
@@ -397,9 +401,7 @@ def rank(x: Array, out: Array, r0: int, r1: int, lonely: float, sign: float) -> 
 @kernel
 def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, lonely: float) -> None:
     """Write the quantile across instruments of the rows r0 to r1."""
-    keys = np.empty((LANES, x.shape[1]), np.uint32)
-    counts = np.empty(LANES, np.int64)
-    lanes = lanes_for(x.shape[1])
+    keys, counts, lanes = _room_for(x.shape[1])
     for a in range(r0, r1, LANES):
         b = min(a + LANES, r1)
         _sort_keys(x, out, keys, counts, lanes, a, b)
@@ -409,9 +411,7 @@ def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, 
 @kernel
 def dense(x: Array, out: Array, r0: int, r1: int) -> None:
     """Give the different values of the rows r0 to r1 numbers."""
-    keys = np.empty((LANES, x.shape[1]), np.uint32)
-    counts = np.empty(LANES, np.int64)
-    lanes = lanes_for(x.shape[1])
+    keys, counts, lanes = _room_for(x.shape[1])
     for a in range(r0, r1, LANES):
         b = min(a + LANES, r1)
         _sort_keys(x, out, keys, counts, lanes, a, b)
@@ -421,9 +421,7 @@ def dense(x: Array, out: Array, r0: int, r1: int) -> None:
 @kernel
 def group_rank(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, lonely: float) -> None:
     """Write the rank within groups of the rows r0 to r1."""
-    keys = np.empty((LANES, x.shape[1]), np.uint32)
-    counts = np.empty(LANES, np.int64)
-    lanes = lanes_for(x.shape[1])
+    keys, counts, lanes = _room_for(x.shape[1])
     for a in range(r0, r1, LANES):
         b = min(a + LANES, r1)
         _sort_keys(x, out, keys, counts, lanes, a, b)

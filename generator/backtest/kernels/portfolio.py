@@ -11,11 +11,10 @@ from generator.backtest.kernels.rows import copy
 
 Array = Any
 
-PNL, TRADED, LONGS, SHORTS, LARGEST, BOOK = range(6)
+PNL, TRADED, LONGS, SHORTS, LARGEST, PART_PNL = range(6)
 FIGURES = 6
-"""Of the whole book; as many follow for the sub-universe."""
-_PNL, _TRADED, _LONGS, _SHORTS, _LARGEST, _BOOK = PNL, TRADED, LONGS, SHORTS, LARGEST, BOOK
-_FIGURES = FIGURES
+"""Of the whole book but the last, which is the sub-universe's."""
+_PNL, _TRADED, _LONGS, _SHORTS, _LARGEST, _PART_PNL = PNL, TRADED, LONGS, SHORTS, LARGEST, PART_PNL
 _NOTHING = 1e-12  # positions that cancel out in a decay leave rounding error, far below the least share a decay gives
 
 
@@ -199,37 +198,41 @@ def truncate(x: Array, out: Array, r0: int, r1: int, limit: float, rescale: bool
 
 
 @kernel
-def _figures(w: Array, factor: float, before: Array, returns: Array, r: int, out: Array) -> None:
-    """Multiply a day's positions by a factor, and write its figures (PNL to BOOK) for them and those of the day before.
+def _figures(w: Array, factor: float, before: Array, gains: Array, out: Array) -> None:
+    """Multiply a day's positions by a factor, and write its figures (PNL to LARGEST).
 
-    PNL is what they earn on the next day, NaN on the last one; an instrument without a return earns nothing. TRADED is
-    the sum of the changes.
+    PNL is what they earn by the gains; an instrument without one earns nothing. TRADED is the sum of the changes since
+    the day before.
     """
-    last = r + 1 == returns.shape[0]
-    gains = returns[r if last else r + 1]
     earned = 0.0
     traded = 0.0
-    book = 0.0
     longs: Any = 0
     shorts: Any = 0
     largest = np.int64(0)
     for j in range(w.shape[0]):
         v = w[j] * factor
         w[j] = v
-        size = abs(v)
         gain = np.float64(gains[j])
         earned = plus(earned, v * gain if abs(gain) < math.inf else 0.0)
         traded = plus(traded, abs(v - before[j]))
-        book = plus(book, size)
         longs += np.int64(v > 0.0)
         shorts += np.int64(v < 0.0)
-        largest = max(largest, bits_of(size))
-    out[_PNL] = math.nan if last else earned
+        largest = max(largest, bits_of(abs(v)))
+    out[_PNL] = earned
     out[_TRADED] = traded
     out[_LONGS] = longs
     out[_SHORTS] = shorts
     out[_LARGEST] = value_of(largest)
-    out[_BOOK] = book
+
+
+@kernel
+def _earned(w: Array, gains: Array) -> float:
+    """Return what positions earn, as in `_figures`."""
+    earned = 0.0
+    for j in range(w.shape[0]):
+        gain = np.float64(gains[j])
+        earned = plus(earned, w[j] * gain if abs(gain) < math.inf else 0.0)
+    return earned
 
 
 @kernel
@@ -250,11 +253,12 @@ def judge(
     share: float,
     markets: int,
 ) -> None:
-    """Write each day's figures, of the whole book and after them of its most traded part, in one pass over the values.
+    """Write each day's figures, and what its most traded part earns, in one pass over the values.
 
-    Values are taken `delay` days late and made positions (see `weigh`) unless they are `weighed`; positions are clipped
-    to +-limit (0: no limit) and scaled to a unit book again if asked. The part is the given share of instruments with
-    the largest `size` rank (0: there is none), neutralized to the market. The day before a block is computed with it.
+    What positions earn is known on the next day only, and NaN on the last one. Values are taken `delay` days late and
+    made positions (see `weigh`) unless they are `weighed`; positions are clipped to +-limit (0: no limit) and scaled to a
+    unit book again if asked. The part is the given share of instruments with the largest `size` rank (0: there is none),
+    neutralized to the market. The day before a block is computed with it.
     """
     n = x.shape[1]
     v = np.empty(n)
@@ -263,10 +267,10 @@ def judge(
     start = np.empty(groups + 1, np.int64)
     markets_start = np.empty(markets + 1, np.int64)
     ordered = np.empty(n)
-    books = np.zeros((4, n))  # today's and yesterday's, of the whole and of the part, by turns
+    part = np.empty(n)
+    books = np.zeros((2, n))  # today's and yesterday's, by turns
     for r in range(max(0, r0 - 1), r1):
         w = books[r % 2]
-        part = books[2 + r % 2]
         factor = 1.0
         if r < delay:
             w[:] = 0.0
@@ -278,15 +282,18 @@ def judge(
         if limit > 0.0:
             size_of_all = _clip(w, factor, limit)
             factor = _unit(size_of_all, _NOTHING) if rescale else 1.0
-        if r >= r0:
-            _figures(w, factor, books[1 - r % 2], returns, r, out[r, :_FIGURES])
-        else:
+        if r < r0:
             _scale(w, factor)
+            continue
+        last = r + 1 == returns.shape[0]
+        gains = returns[r if last else r + 1]
+        _figures(w, factor, books[1 - r % 2], gains, out[r])
+        out[r, _PART_PNL] = math.nan
         if share > 0.0:
             for j in range(n):
                 v[j] = w[j] if size[r, j] >= 1.0 - share else math.nan
             factor = _positions(v, market[r], part, known[1], order[1], markets_start, ordered)
-            if r >= r0:
-                _figures(part, factor, books[3 - r % 2], returns, r, out[r, _FIGURES:])
-            else:
-                _scale(part, factor)
+            out[r, _PART_PNL] = factor * _earned(part, gains)
+        if last:
+            out[r, _PNL] = math.nan
+            out[r, _PART_PNL] = math.nan
