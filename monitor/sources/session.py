@@ -96,9 +96,8 @@ class Session:
         if not due and self._unverified < limit / 4:
             return []
         self._verified = now
-        self._unverified = (
-            0 if quiet else 1
-        )  # what follows may be swallowed whole: it is read again once it is quiet
+        # Amid a flood what follows may be swallowed whole, and is read again once it is quiet.
+        self._unverified = 0 if quiet else 1
         return self._read_again(None if quiet else self._ledger.last)
 
     def close(self) -> None:
