@@ -60,6 +60,12 @@ class Board:
         with self._lock:
             self._live += [[fault, 0] for fault in faults]
 
+    @property
+    def left(self) -> int:
+        """Return how many are in force still."""
+        with self._lock:
+            return len(self._live)
+
     def clear(self) -> None:
         """Lift all of them."""
         with self._lock:

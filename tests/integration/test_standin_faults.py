@@ -430,11 +430,17 @@ def test_http_1_0_and_chunked_bodies_are_understood() -> None:
     assert b'"general.architecture":"qwen2"' in content
 
 
+def failing_and_closed(client: Client) -> None:
+    """Close what was opened, too: the server may stop while the client does not yet know its connection."""
+    failing(client.generate)
+    client.close()
+
+
 def test_stopping_leaves_no_thread_and_no_port() -> None:
     before = threading.active_count()
     with bench() as it:
         it.fault("stall")
-        threading.Thread(target=failing, args=(it.client.generate,), daemon=True).start()
+        threading.Thread(target=failing_and_closed, args=(it.client,), daemon=True).start()
         until(lambda: threading.active_count() >= before + 3)
         url = it.server.url
     until(lambda: threading.active_count() == before)
