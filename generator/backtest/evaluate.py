@@ -163,27 +163,27 @@ def _performance(
     remarks: tuple[str, ...],
 ) -> Performance:
     days = _earning_days(table)
-    table = table[days]
+    series = np.ascontiguousarray(table[days].T)
     has_part = {"close", "volume"} <= panel.fields.keys()
     dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
-    whole = _figures(table)
-    active = table[:, LONGS] + table[:, SHORTS]
+    whole = _figures(series)
+    active = series[LONGS] + series[SHORTS]
     return Performance(
         figures=whole,
-        yearly=tuple(_yearly(table, dates)),
+        yearly=tuple(_yearly(series, dates)),
         checks=checks(
             whole,
             delay=settings.delay,
-            largest_weight=float(table[:, LARGEST].max(initial=0.0)),
+            largest_weight=float(series[LARGEST].max(initial=0.0)),
             fewest_positions=int(np.median(active)) if len(active) else 0,
-            sub_sharpe=sharpe_of(table[:, PART_PNL]) if has_part else None,
+            sub_sharpe=sharpe_of(series[PART_PNL]) if has_part else None,
             sub_share=SUB_UNIVERSE,
             dates=dates,
-            pnl=table[:, PNL],
+            pnl=series[PNL],
             kept=kept,
         ),
         dates=dates,
-        pnl=table[:, PNL].copy(),
+        pnl=series[PNL].copy(),
         source=panel.source,
         settings=settings,
         grade=grade_of(whole.fitness, settings.delay),
@@ -200,11 +200,13 @@ def _earning_days(table: Matrix) -> npt.NDArray[np.bool_]:
     return days
 
 
-def _figures(table: Matrix) -> Figures:
-    return figures(table[:, PNL], table[:, TRADED], table[:, LONGS], table[:, SHORTS])
+def _figures(series: Matrix) -> Figures:
+    return figures(series[PNL], series[TRADED], series[LONGS], series[SHORTS])
 
 
-def _yearly(table: Matrix, dates: npt.NDArray[np.datetime64]) -> Iterator[tuple[int, Figures]]:
+def _yearly(series: Matrix, dates: npt.NDArray[np.datetime64]) -> Iterator[tuple[int, Figures]]:
+    """Yield each year with its figures; dates ascend."""
     years = dates.astype("datetime64[Y]").astype(int) + 1970
-    for year in np.unique(years):
-        yield int(year), _figures(table[years == year])
+    for year, days in zip(*np.unique(years, return_counts=True), strict=True):
+        first = int(np.searchsorted(years, year))
+        yield int(year), _figures(series[:, first : first + days])

@@ -73,17 +73,17 @@ def figures(pnl: Series, traded: Series, longs: Series, shorts: Series) -> Figur
         nan = math.nan
         return Figures(nan, nan, nan, nan, nan, nan, nan, 0, 0, 0)
     sharpe = sharpe_of(pnl)
-    turnover = float(traded.mean())
-    returns = 2 * DAYS_FOR_RETURNS * float(pnl.mean())
-    total = float(pnl.sum())
+    earned, moved = float(pnl.sum()), float(traded.sum())
+    turnover = moved / len(pnl)
+    returns = 2 * DAYS_FOR_RETURNS * earned / len(pnl)
     return Figures(
         sharpe=sharpe,
         turnover=turnover,
         fitness=fitness_of(sharpe, returns, turnover),
         returns=returns,
         drawdown=2 * drawdown_of(pnl),
-        margin=total / float(traded.sum()) if traded.sum() > 0 else math.nan,
-        pnl=total,
+        margin=earned / moved if moved > 0 else math.nan,
+        pnl=earned,
         long_count=round(float(longs.mean())),
         short_count=round(float(shorts.mean())),
         days=len(pnl),
