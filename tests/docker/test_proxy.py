@@ -64,8 +64,15 @@ class Proxy:
     def connections(self) -> int:
         """Return how many sockets haproxy and its worker have open."""
         pids = [self.pid, *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]
-        links = [str(link.readlink()) for pid in pids for link in descriptors(pid)]
-        return sum(link.startswith("socket:") for link in links)
+        return sum(is_socket(link) for pid in pids for link in descriptors(pid))
+
+
+def is_socket(descriptor: Path) -> bool:
+    """Tell whether a descriptor is a socket; one that was closed since it was listed is not."""
+    try:
+        return str(descriptor.readlink()).startswith("socket:")
+    except FileNotFoundError:
+        return False
 
 
 def descriptors(pid: int) -> list[Path]:
