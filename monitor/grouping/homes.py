@@ -7,7 +7,7 @@ from monitor.signals import Part, Signal
 
 def home_of(work: Work, signal: Signal) -> Failure | None:
     """Return the failure outside any load that a signal belongs to, None if it begins a new one."""
-    known = _late_home(work) if signal.part is Part.LATE else reported(work) or unended(work)
+    known = _late_home(work) if signal.part is Part.LATE else reported(work)
     if known is not None:
         return known
     loose = work.loose()
@@ -40,15 +40,6 @@ def reported(work: Work) -> Failure | None:
         if failure.span_start is None or failure.span_end is None or failure.from_log:
             continue
         if failure.span_start - slack <= work.time <= failure.span_end + slack:
-            return work.revive(failure)
-    return None
-
-
-def unended(work: Work) -> Failure | None:
-    """Return the failure whose load's end was never seen, where its last signal was just before this line."""
-    for failure in _loose_or_past(work):
-        cut_off = failure.load_began is not None and not (failure.bounded or failure.ended)
-        if cut_off and work.load is None and abs(work.time - failure.last) <= work.rules.silence:
             return work.revive(failure)
     return None
 

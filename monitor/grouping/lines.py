@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from monitor.detector import Reading
 from monitor.grouping.failure import Afloat, Failure
-from monitor.grouping.homes import answered_already, home_of, reported, same_model, unended
+from monitor.grouping.homes import answered_already, home_of, reported, same_model
 from monitor.grouping.model import GpuFound, ServerStarted, SignalSeen, SwapSeen
 from monitor.grouping.work import Work, is_anothers, same_digest
 from monitor.signals import Cause, Event, EventKind, Kind, Part, Signal
@@ -31,7 +31,7 @@ def on_reading(work: Work, reading: Reading) -> None:
 def on_stamp(work: Work) -> None:
     """Settle the lines without a stamp before this one: when they were, and so what they belong to."""
     for failure in work.land():
-        known = None if failure.told else reported(work) or unended(work)
+        known = None if failure.told else reported(work)
         if known is not None:
             work.absorb(known, failure)
         elif failure.certain:

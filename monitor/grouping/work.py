@@ -211,11 +211,8 @@ class Work:
         self.load = replace(self.load, failure=failure.number)
         return self.put(replace(failure, load_began=self.load.began))
 
-    def finish_load(self, *, loaded: bool, seen: bool = True) -> None:
-        """End the open load: its failure is settled, as healed if the model was loaded after all.
-
-        One whose end was not `seen` leaves its failure open for what the log may yet tell of it.
-        """
+    def finish_load(self, *, loaded: bool) -> None:
+        """End the open load: its failure is settled, as healed if the model was loaded after all."""
         load, failure = self.load, self.load_failure()
         if load is None:
             return
@@ -223,7 +220,7 @@ class Work:
         self.outcomes.append(LoadFinished(load.model, self.time, loaded))
         if failure is None:
             return
-        failure = self.put(replace(failure, bounded=seen))
+        failure = self.put(replace(failure, bounded=True))
         if loaded and failure.failed:
             failure = self.heal(failure)
         earlier = self._just_before(failure) if failure.minor else None
