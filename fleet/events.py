@@ -36,6 +36,8 @@ class EventKind(StrEnum):
     OLLAMA_AWAY = "ollama.away"
     OLLAMA_BACK = "ollama.back"
     OLLAMA_HANGS = "ollama.hangs"
+    UNANSWERED = "unanswered"
+    ANSWERED = "answered"
     GPU_LOST = "gpu.lost"
     GENERATOR_HUNG = "generator.hung"
     GENERATOR_STALE = "generator.stale"
@@ -100,6 +102,13 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.OLLAMA_AWAY: lambda f: f"Ollama is away: {f['reason']}",
     EventKind.OLLAMA_BACK: lambda _: "Ollama is back",
     EventKind.OLLAMA_HANGS: lambda f: f"Ollama hangs: {f['reason']}",
+    EventKind.UNANSWERED: lambda f: (
+        f"no call has been answered for {show_duration(f['seconds'])}: {f['calls']} failed in a row, "
+        f"the last one with {f['reason']}"
+    ),
+    EventKind.ANSWERED: lambda f: (
+        f"calls are answered again, after {f['calls']} in a row that failed within {show_duration(f['seconds'])}"
+    ),
     EventKind.GPU_LOST: lambda f: f"Ollama has lost its GPU: {f['reason']}",
     EventKind.GENERATOR_HUNG: lambda f: f"the generator hangs and is restarted: {f['reason']}",
     EventKind.GENERATOR_STALE: lambda f: f"the generator is restarted: {f['reason']}",

@@ -55,6 +55,11 @@ class Home:
         return self.log / "calls.log"
 
     @property
+    def supervisord_log(self) -> Path:
+        """Return supervisord's own log."""
+        return self.log / "supervisord.log"
+
+    @property
     def run(self) -> Path:
         """Return the folder of sockets, locks and what programs tell of themselves; only the owner's."""
         return self.path / "run"

@@ -47,12 +47,13 @@ class Fault(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """A program as supervisord sees it; `pid` is 0 where it has no process."""
+    """A program as supervisord sees it; `pid` is 0 where it has no process, `up_for` how long it has had this one."""
 
     name: str
     state: ProgramState
     pid: int
     description: str = ""
+    up_for: Seconds = 0.0
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -134,7 +135,9 @@ class Supervisor:
     def _program(self, row: Any) -> ProgramInfo:
         try:
             state = ProgramState(row["state"]) if row["state"] in list(ProgramState) else ProgramState.UNKNOWN
-            return ProgramInfo(str(row["name"]), state, int(row["pid"]), str(row.get("description", "")))
+            pid = int(row["pid"])
+            up_for = float(row.get("now", 0) - row.get("start", 0)) if pid else 0.0
+            return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), up_for)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise self._foreign() from error
 

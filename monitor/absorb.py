@@ -16,6 +16,7 @@ from fleet.memory_text import is_memory_error
 from fleet.model import FleetState
 from fleet.policy import decide
 from fleet.rules import Rules
+from fleet.unanswered import after_call, hang_over
 from fleet.units import Seconds
 from monitor.detector import Detector
 from monitor.grouping.advance import advance, next_deadline
@@ -38,7 +39,6 @@ from monitor.grouping.model import (
 )
 from monitor.grouping.model import Rules as GroupRules
 from monitor.grouping.state import GroupState
-from monitor.hanging import HangState, after_call
 from monitor.signals import Cause
 from monitor.sources.base import LogLine
 from monitor.spill import SpillState, server_started
@@ -119,22 +119,9 @@ def absorb_calls(state: FleetState, calls: Iterable[Call], context: Context) -> 
             call.started,
         )
         state = decide(state, fact, context.now, context.rules).state
-        state = _note_wait(state, call, context)
+        waited = call.status == 0 and call.ended - call.started >= context.first_token
+        state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
     return state
-
-
-def _note_wait(state: FleetState, call: Call, context: Context) -> FleetState:
-    """Note whether a call waited in vain, for whoever asks Ollama whether it hangs."""
-    before = HangState.of(state.watch)
-    after = after_call(
-        before,
-        started=call.started,
-        ended=call.ended,
-        status=call.status,
-        answered=call.answered,
-        limit=context.first_token,
-    )
-    return state if after == before else _watch(state, hanging=after.to_json())
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
@@ -222,7 +209,7 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
             spill = server_started(SpillState.from_json(state.watch.get("spill")))
-            return _watch(state, gpu=None, gpu_total=None, spill=spill.to_json(), hanging=None)
+            return hang_over(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
         case LoadFinished() if outcome.loaded:
             return _watch(state, loaded=outcome.time)
         case _:

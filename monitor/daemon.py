@@ -18,6 +18,7 @@ from fleet.logs import fields
 from fleet.model import FleetState, Phase
 from fleet.policy import decide
 from fleet.recovery import below_its_best
+from fleet.unanswered import may_hang
 from fleet.units import Seconds
 from monitor.absorb import (
     Call,
@@ -241,7 +242,7 @@ class Monitor:
         if any(call is None or not call.answered for call in calls):
             return True
         state = self._parts.store.read()
-        return bool(calls) and bool(state.switch or state.hold or state.incidents)
+        return bool(calls) and bool(state.switch or state.hold or state.incidents or state.unanswered)
 
     def _write(self, origin: str, pending: Pending) -> None:
         stream = self._streams[origin]
@@ -318,7 +319,7 @@ class Monitor:
         for moment in (deadline(state, context), paused and paused[0]):
             if moment is not None:
                 self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
-        reasons = (state.watch.get("loaded"), state.watch.get("hanging"))
+        reasons = (state.watch.get("loaded"), may_hang(state))
         if reasons != self._reasons:
             self._reasons = reasons
             self._vram.look()

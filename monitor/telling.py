@@ -20,6 +20,7 @@ _LEVELS = {
     EventKind.GENERATOR_HUNG: logging.ERROR,
     EventKind.GPU_LOST: logging.ERROR,
     EventKind.OLLAMA_HANGS: logging.ERROR,
+    EventKind.UNANSWERED: logging.ERROR,
     EventKind.STATE_REPAIRED: logging.ERROR,
 }
 

@@ -14,8 +14,8 @@ from fleet.logs import fields
 from fleet.model import FleetState
 from fleet.ollama import LoadedModel
 from fleet.policy import decide
+from fleet.unanswered import hang_found, may_hang
 from fleet.units import Seconds
-from monitor.hanging import HangState, verdict
 from monitor.knowledge import Knowledge
 from monitor.pause import pause, resume
 from monitor.spill import (
@@ -110,7 +110,7 @@ class VramWatch:
                 if isinstance(outcome, ReloadAndCheck):
                     self._reload_and_check()
             self._look_for_hang()
-            calm = not HangState.of(state.watch).calls and self._parts.store.read() is state
+            calm = not may_hang(state) and self._parts.store.read() is state
             self._quiet = (state, loaded) if calm else None
         except FleetError as error:
             _log.warning("vram.not_judged", extra=fields(reason=error.message))
@@ -139,24 +139,15 @@ class VramWatch:
     # An Ollama that hangs
 
     def _look_for_hang(self) -> None:
-        """Tell, where calls waited in vain, whether Ollama answers what it is asked of itself."""
-        waited = HangState.of(self._parts.store.read().watch)
-        if not waited.calls or waited.told:
+        """Ask Ollama about itself where a call waited in full: an answer means that it hangs."""
+        if not may_hang(self._parts.store.read()):
             return
         try:
             self._parts.ollama.tags(timeout=2.0)
         except OllamaError:
             return
         now, limit = self._parts.clock.time(), self._parts.settings.ollama.first_token_timeout
-
-        def change(state: FleetState) -> FleetState:
-            after, reason = verdict(HangState.of(state.watch), limit, answers=True)
-            if reason is None:
-                return state
-            state = replace(state, watch={**state.watch, "hanging": after.to_json()})
-            return state.tell(now, EventKind.OLLAMA_HANGS, reason=reason)
-
-        self._parts.store.update(change)
+        self._parts.store.update(lambda state: hang_found(state, now, limit))
         self._after()
 
     # Spill

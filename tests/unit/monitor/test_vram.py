@@ -11,11 +11,10 @@ import pytest
 
 from fleet.clock import SystemClock
 from fleet.home import Home
-from fleet.model import Phase, Switch, SwitchKind
+from fleet.model import Phase, Switch, SwitchKind, Unanswered
 from fleet.ollama import LoadedModel, Ollama
 from fleet.settings import PolicySettings, Settings
 from fleet.supervisor import Supervisor
-from monitor.hanging import HangState
 from monitor.knowledge import Knowledge
 from monitor.spill import LOW_READINGS, SpillState
 from monitor.switcher import Parts, Switcher
@@ -110,8 +109,8 @@ def test_the_same_models_on_the_same_state_are_judged_once(
     assert looks(3) == 3
     loaded[0] = LoadedModel(state.current_model, size=100, size_vram=100)
     looks(1)
-    hanging = HangState(calls=1, since=1.0).to_json()
-    parts.store.update(lambda state: replace(state, watch={**state.watch, "hanging": hanging}))
+    waited = Unanswered(since=1.0, calls=1, reason="no answer", waited=True)
+    parts.store.update(lambda state: replace(state, unanswered=waited))
     _grow_old(parts)
     assert looks(3) == 3
 
