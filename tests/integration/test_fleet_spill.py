@@ -1,35 +1,15 @@
 """What no log line tells: models that spill, a GPU that is lost, an Ollama that hangs; with real processes."""
 
-import json
-import urllib.request
-from typing import Any
-
 from fleet.home import read_fleet_file
 from fleet.ollama import Ollama
 from tests.fleet_process import FleetProcess, eventually, running_fleet
+from tests.standin_faults import events, fault
 
 SETTINGS = {
     "FLEET_POLICY_CHECK_INTERVAL": "500ms",
     "FLEET_POLICY_COOL_DOWN": "0s",
     "FLEET_STANDIN_PACE": "0.2",
 }
-
-
-def fault(fleet: FleetProcess, **row: Any) -> None:
-    """Give the stand-in a fault, or lift them all."""
-    started = read_fleet_file(fleet.home)
-    assert started is not None
-    request = urllib.request.Request(
-        f"{started.ollama_url}/standin/faults", json.dumps(row).encode(), method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
-
-
-def events(fleet: FleetProcess, kind: str) -> list[dict[str, Any]]:
-    done = fleet.cli("history", "--json", "-n", "1000")
-    assert done.returncode == 0, done.stderr
-    return [row for row in json.loads(done.stdout) if row["kind"] == kind]
 
 
 def test_a_model_that_spills_moves_the_fleet_down_and_says_why() -> None:
