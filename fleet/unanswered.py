@@ -9,24 +9,28 @@ A slow model is none of this: it answers within `first_token_timeout`.
 
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fleet.events import EventKind
-from fleet.facts import CallEnded
 from fleet.memory_text import is_memory_error
 from fleet.model import FleetState, Unanswered
 from fleet.units import Seconds, show_duration
 
+if TYPE_CHECKING:
+    from fleet.facts import CallEnded
+
 FAULT_AT = 3
 """So many calls in a row, failed for something else than GPU memory, are a fault however quickly they failed."""
 
-_RUNNER = re.compile(
-    r"unexpected eof|terminated|exit status|signal:|no longer running|connection refused", re.IGNORECASE
-)
-_MISSING = re.compile(r"model\b.*\bnot found", re.IGNORECASE | re.DOTALL)
-_AWAY = re.compile(r"\bis away\b|did not answer in time", re.IGNORECASE)
+# As texts, and compiled where one is looked for: a status that has nothing to say pays for none.
+_RUNNER = r"(?i)unexpected eof|terminated|exit status|signal:|no longer running|connection refused"
+_MISSING = r"(?is)model\b.*\bnot found"
+_AWAY = r"(?i)\bis away\b|did not answer in time"
 
 
-def after_call(state: FleetState, call: CallEnded, *, waited: bool, now: float, limit: Seconds) -> FleetState:
+def after_call(
+    state: FleetState, call: "CallEnded", *, waited: bool, now: float, limit: Seconds
+) -> FleetState:
     """Return the state after a call ended; `waited` says that it got no answer for as long as a call may wait.
 
     `limit` is that time. An answered call ends the row.
@@ -94,11 +98,11 @@ def mend(row: Unanswered, log_source: str) -> str:
             "The fleet moves to a smaller model by itself, unless it is pinned or on the last rung; "
             "`use` picks one by hand."
         )
-    if _MISSING.search(row.reason):
+    if re.search(_MISSING, row.reason):
         return "Fetch the model with `ollama pull`; `history` says what came of the fleet's own pulls."
-    if _AWAY.search(row.reason):
+    if re.search(_AWAY, row.reason):
         return f"Look whether Ollama runs, and restart it otherwise ({_restart(log_source)})."
-    if _RUNNER.search(row.reason):
+    if re.search(_RUNNER, row.reason):
         return f"The runner died: the lines before its end in Ollama's log say why ({_log(log_source)})."
     return f"Ollama's log says more ({_log(log_source)})."
 
