@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.errors import FleetError, NoFleetError
 from fleet.files import replace_text
+from fleet.outside import finite, parse_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -174,7 +175,7 @@ def read_fleet_file(home: Home) -> FleetFile | None:
             log_source=str(row["log_source"]),
             config=str(row["config"]),
             socket=str(row["socket"]),
-            started=float(row["started"]),
+            started=finite(row["started"]) or 0.0,
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -195,7 +196,7 @@ def require_fleet_file(home: Home) -> FleetFile:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a small JSON file that another program rewrites; None if there is none."""
     try:
-        row = json.loads(path.read_bytes())
+        row = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return row if isinstance(row, dict) else None

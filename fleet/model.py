@@ -129,6 +129,14 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """Lines of the log and of the generator's calls that nothing could be made of: how many, and when the last."""
+
+    count: int
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetState:
     """All that a lane remembers; the first four are the original's keys.
 
@@ -162,6 +170,7 @@ class FleetState:
     model_size_bytes: Bytes | None = None
     ladder_hash: str = ""
     unanswered: Unanswered | None = None
+    skipped: Skipped | None = None
     events: tuple[Event, ...] = ()
     events_told: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -4,13 +4,13 @@ Shapes and texts were recorded from a real server; a failure in mid-stream arriv
 `{"error": …}` inside HTTP 200, and a pull has succeeded only if its last line says so.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.httpwire import Answer, HttpWire, Wire, WireError, WireTimeoutError
+from fleet.outside import parse_json, whole
 from fleet.units import Bytes, Seconds
 
 DEFAULT_URL = "http://127.0.0.1:11434"
@@ -155,7 +155,10 @@ class Ollama:
         """Return the models in memory, as `/api/ps` lists them (a dead runner's too)."""
         return [
             LoadedModel(
-                _text(row, "name"), _number(row, "size"), _number(row, "size_vram"), row.get("context_length")
+                _text(row, "name"),
+                _number(row, "size"),
+                _number(row, "size_vram"),
+                whole(row.get("context_length")),
             )
             for row in _rows(self._get("/api/ps", timeout))
         ]
@@ -260,8 +263,8 @@ class Ollama:
 
     def _row(self, content: bytes) -> dict[str, Any]:
         try:
-            row = json.loads(content)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(content)
+        except ValueError as error:
             raise OllamaError(f"{self.url} answered what is no JSON", hint="Is it Ollama?") from error
         if not isinstance(row, dict):
             raise OllamaError(f"{self.url} answered no object", hint="Is it Ollama?")
@@ -272,8 +275,8 @@ class Ollama:
     def _refusal(self, answer: Answer) -> OllamaError:
         try:
             content = answer.read()
-            row = json.loads(content)
-        except (WireError, ValueError, RecursionError):
+            row = parse_json(content)
+        except (WireError, ValueError):
             return OllamaError(f"{self.url} answered {answer.status}", status=answer.status)
         text = error_text(row) if isinstance(row, dict) else str(row)
         return OllamaError(text or f"HTTP {answer.status}", status=answer.status)
@@ -306,5 +309,4 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _number(row: Mapping[str, Any], key: str) -> int:
-    value = row.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return whole(row.get(key)) or 0

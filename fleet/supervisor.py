@@ -13,6 +13,7 @@ from xml.parsers.expat import ExpatError
 
 from fleet.errors import SupervisorAwayError, SupervisorError
 from fleet.httpwire import UnixConnection
+from fleet.outside import finite, whole
 from fleet.units import Seconds
 
 
@@ -135,8 +136,8 @@ class Supervisor:
     def _program(self, row: Any) -> ProgramInfo:
         try:
             state = ProgramState(row["state"]) if row["state"] in list(ProgramState) else ProgramState.UNKNOWN
-            pid = int(row["pid"])
-            up_for = float(row.get("now", 0) - row.get("start", 0)) if pid else 0.0
+            pid = whole(row["pid"]) or 0
+            up_for = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
             return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), up_for)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise self._foreign() from error

@@ -20,7 +20,8 @@ from fleet.process import end_with_parent, hold_for_life, is_orphan
 from fleet.since import parse_beginning
 from fleet.supervisor import Supervisor
 from fleet.units import Seconds
-from monitor.daemon import LOG, Monitor
+from monitor.absorb import LOG
+from monitor.daemon import Monitor
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge
 from monitor.patterns_user import user_patterns

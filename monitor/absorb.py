@@ -3,9 +3,8 @@
 One state comes of one batch, so that cursor, grouper and count are written together.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from fleet.facts import CallEnded, IncidentSeen
 from fleet.ladder import same_model
 from fleet.memory_text import is_memory_error
 from fleet.model import FleetState
+from fleet.outside import finite, parse_json, whole
 from fleet.policy import decide
 from fleet.rules import Rules
 from fleet.unanswered import after_call, hang_over
@@ -43,7 +43,12 @@ from monitor.signals import Cause
 from monitor.sources.base import LogLine
 from monitor.spill import SpillState, server_started
 
+LOG, SIGNALS = "log", "signals"
+"""Where lines come from: Ollama's log, and the calls that the generator notes."""
+
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
+_CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
+_NO_SWITCH = -1
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
@@ -79,21 +84,46 @@ class Call:
         return not self.error
 
 
-def parse_call(text: str) -> Call | None:
-    """Return the call that a line holds, None for what is cut off or foreign."""
+def parse_call(text: str, now: float) -> Call:
+    """Return the call that a line holds; raise ValueError for a line that is cut off or foreign.
+
+    A number that cannot be read is left out: a call has then ended now, and is no switch's.
+    """
+    row = parse_json(text)
+    if not isinstance(row, dict) or not row.keys() >= _CALL:
+        raise ValueError("no call of the generator")
+    ended = _moment(row["ended"], now)
+    switches = whole(row["switches"])
+    return Call(
+        id=str(row["id"]),
+        started=_moment(row["started"], ended),
+        ended=ended,
+        model=str(row["model"]),
+        switches=_NO_SWITCH if switches is None else switches,
+        status=whole(row["status"]) or 0,
+        error=str(row["error"] or ""),
+    )
+
+
+def all_answered(lines: Iterable[LogLine], now: float) -> bool:
+    """Return True if each line holds a call that was answered."""
     try:
-        row = json.loads(text)
-        return Call(
-            id=str(row["id"]),
-            started=float(row["started"]),
-            ended=float(row["ended"]),
-            model=str(row["model"]),
-            switches=int(row["switches"]),
-            status=int(row["status"]),
-            error=str(row["error"] or ""),
-        )
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
+        return all(parse_call(line.text, now).answered for line in lines)
+    except ValueError:
+        return False
+
+
+def _moment(value: object, latest: float) -> float:
+    """Return a time from outside; one that is later than `latest` or cannot be read counts as that."""
+    time = finite(value)
+    return latest if time is None else min(max(time, 0.0), latest)
+
+
+def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> FleetState:
+    """Return the state after lines of one origin."""
+    if origin == LOG:
+        return absorb_lines(state, lines, context)
+    return absorb_calls(state, [parse_call(line.text, context.now) for line in lines], context)
 
 
 def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) -> FleetState:
@@ -222,7 +252,9 @@ def _with_memory_of(state: FleetState, line: str) -> FleetState:
     if found is None:
         return state
     before = state.watch.get("gpu_total")
-    amount = int(float(found[1]) * _UNITS[found[2]])
+    amount = whole((finite(found[1]) or 0.0) * _UNITS[found[2]])
+    if not amount:
+        return state
     return _watch(state, gpu_total=amount + (before if isinstance(before, int) else 0))
 
 

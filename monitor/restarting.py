@@ -15,6 +15,7 @@ from pathlib import Path
 from fleet.clock import Clock
 from fleet.errors import SupervisorAwayError, SupervisorError
 from fleet.home import process_environ
+from fleet.outside import whole
 from fleet.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.units import Seconds
 
@@ -166,7 +167,7 @@ def _is_up(info: ProgramInfo, switches: int) -> bool:
 def switches_of(pid: int) -> int | None:
     """Return the number of the switch that a generator was started for, None if it cannot be seen."""
     value = process_environ(pid).get("FLEET_SWITCHES", "") if pid > 0 else ""
-    return int(value) if value.isdigit() else None
+    return whole(value) if value.isdigit() else None
 
 
 def born(pid: int) -> int | None:

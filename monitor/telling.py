@@ -15,6 +15,7 @@ _LEVELS = {
     EventKind.INCIDENT: logging.WARNING,
     EventKind.HELD: logging.WARNING,
     EventKind.SPILL: logging.WARNING,
+    EventKind.LINE_SKIPPED: logging.ERROR,
     EventKind.SWITCH_FAILED: logging.ERROR,
     EventKind.GENERATOR_DOWN: logging.ERROR,
     EventKind.GENERATOR_HUNG: logging.ERROR,

@@ -11,6 +11,7 @@ from fleet.events import EventKind
 from fleet.home import read_json
 from fleet.logs import fields
 from fleet.model import FleetState, Phase
+from fleet.outside import finite
 from fleet.supervisor import ProgramInfo, ProgramState
 from fleet.units import Seconds
 from monitor.reconcile import LOOPS_FROM, Remedy, Seen, Verdict, judge, request_limit, revive_after
@@ -159,7 +160,7 @@ class SwitchWorker:
         if row.get("pid") != program.pid:
             row = {}
         started = None if birth is None else birthday(birth, self._parts.clock.time())
-        heartbeat, request = _moment(row.get("heartbeat")), _moment(row.get("request_since"))
+        heartbeat, request = finite(row.get("heartbeat")), finite(row.get("request_since"))
         return Seen(program, switches, heartbeat, started, request)
 
     def _judged(self, state: FleetState, seen: Seen) -> Verdict:
@@ -203,7 +204,3 @@ class SwitchWorker:
     def _tell(self, kind: EventKind, reason: str) -> None:
         now = self._parts.clock.time()
         self._parts.store.update(lambda state: state.tell(now, kind, reason=reason))
-
-
-def _moment(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None

@@ -21,6 +21,7 @@ from fleet.model import (
     PastSwitch,
     Phase,
     Recovery,
+    Skipped,
     Switch,
     SwitchKind,
     Unanswered,
@@ -31,7 +32,7 @@ _DEEPEST = 64
 """Deeper nesting is no state's; writing it again would take more of the stack than reading it did."""
 
 _T = TypeVar("_T")
-_WHERE_KNOWN = frozenset({"unanswered"})
+_WHERE_KNOWN = frozenset({"unanswered", "skipped"})
 """Keys that are left out where there is nothing to say, so that a healthy fleet's file stays as small as it was."""
 _NAMES = {"source": "from", "target": "to"}
 
@@ -71,7 +72,7 @@ def same_content(one: FleetState, other: FleetState) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, Counted, Unanswered)):
+    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, Counted, Unanswered, Skipped)):
         return {_NAMES.get(name, name): item for name, item in asdict(value).items()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
@@ -142,6 +143,7 @@ def _decode(row: dict[str, Any]) -> FleetState:
         model_size_bytes=_maybe(_whole, row.get("model_size_bytes")),
         ladder_hash=_text(row.get("ladder_hash", "")),
         unanswered=_maybe(_unanswered, row.get("unanswered")),
+        skipped=_maybe(_skipped, row.get("skipped")),
         events=tuple(event_of(_table(event)) for event in row.get("events", [])),
         events_told=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},
@@ -206,6 +208,11 @@ def _unanswered(row: Any) -> Unanswered:
         hangs=_flag(row.get("hangs", False)),
         reported=_flag(row.get("reported", False)),
     )
+
+
+def _skipped(row: Any) -> Skipped:
+    row = _table(row)
+    return Skipped(_amount(row["count"]), _number(row["last"]))
 
 
 def _recovery(row: Any) -> Recovery:

@@ -1,7 +1,6 @@
 """docker-py's client as a log source wants it: cheap to try again and again, and leaving nothing open."""
 
 import http.client
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixH
 from docker.utils import kwargs_from_env, parse_host
 
 from fleet.httpwire import WireError, WireTimeoutError, connect_unix, get
+from fleet.outside import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Reply:
 
     def json(self) -> Any:
         """Return the body's value; raise ValueError if it is no JSON."""
-        return json.loads(self.content)
+        return parse_json(self.content)
 
 
 class Asker:
