@@ -9,7 +9,7 @@ from fleet.clock import SystemClock
 from fleet.errors import ConfigError, SupervisorAwayError, SwitchError
 from fleet.events import Event, EventKind
 from fleet.facts import Command, ModelHere, TrialEnded, Unpin
-from fleet.ladder import Ladder, Rung, same_model
+from fleet.ladder import Ladder, Rung, full_name, same_model
 from fleet.model import FleetState, Phase, SwitchKind
 from fleet.policy import decide
 from fleet.units import Seconds, show_duration
@@ -59,8 +59,12 @@ def _rungs_called(ladder: Ladder, target: str) -> list[Rung]:
     return (
         [rung for rung in ladder if rung.label.lower() == name]
         or [rung for rung in ladder if same_model(rung.model, target)]
-        or [rung for rung in ladder if rung.model.lower().rpartition(":")[0] == name]
+        or [rung for rung in ladder if same_model(rung.model, f"{target}:{_tag(rung.model)}")]
     )
+
+
+def _tag(model: str) -> str:
+    return full_name(model).rpartition(":")[2]
 
 
 class Operator:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fleet.ladder import full_name
 from fleet.units import Bytes, parse_size
 from standin.golang import human_number
 
@@ -164,9 +165,7 @@ def spec_for(name: str, size: Bytes) -> ModelSpec:
 
 def canonical(name: str) -> str:
     """Return a name as Ollama files it: lower case, a tag, without the default host and namespace."""
-    text = name.strip().lower().removeprefix("https://").removeprefix("http://")
-    text = text.removeprefix(f"{REGISTRY}/").removeprefix("library/")
-    return text if ":" in text.rsplit("/", 1)[-1] else f"{text}:latest"
+    return full_name(full_name(name).removeprefix(f"{REGISTRY}/"))
 
 
 def details(spec: ModelSpec) -> dict[str, Any]:

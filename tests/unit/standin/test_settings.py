@@ -68,6 +68,8 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         ("Llama3.2", "llama3.2:latest"),
         ("library/phi3:mini", "phi3:mini"),
         ("registry.example/fleet/phi3:mini", "fleet/phi3:mini"),
+        ("https://registry.example/library/phi3", "phi3:latest"),
+        ("registry.ollama.ai/library/phi3:mini", "phi3:mini"),
         ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
     ],
 )
