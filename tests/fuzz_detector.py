@@ -111,7 +111,7 @@ class Fuzzer:
             state = self.call(state, text, context)
             state = absorb_presence(state, context, away=roll > 0.95)
         text = encode_state(state, self.now)
-        self.fleet = replace(decode_state(text) if roll > 0.8 else state, events=())
+        self.fleet = replace(decode_state(text) if roll > 0.8 else state, events=(), incidents=())
 
     def call(self, state: FleetState, text: str, context: Context) -> FleetState:
         """Absorb a call whose numbers are odd, or that is none."""
