@@ -40,7 +40,7 @@ from monitor.knowledge import Knowledge
 from monitor.pause import Pauses, pause_of
 from monitor.pump import Delivery, Inbox, Pump
 from monitor.skipping import Absorb, absorb_each
-from monitor.sources.base import Away, Back, Batch, LogSource
+from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
 from monitor.streams import Pending, StaleCursorError, Stream, source_noted
 from monitor.switcher import Parts, Switcher
 from monitor.telling import Teller
@@ -104,7 +104,7 @@ class Monitor:
         self._near = is_near(state, self._knowledge()[0])
         self._next_look = self._parts.clock.monotonic() + self._parts.settings.policy.check_interval
         for origin in (LOG, SIGNALS):
-            self._follow(origin, state)
+            self._follow(origin, state.cursors.get(origin))
         self._knowledge.start()
         self._vram.start()
         self._worker.start()
@@ -119,12 +119,11 @@ class Monitor:
         for stream in self._streams.values():
             stream.pump.close()
 
-    def _follow(self, origin: str, state: FleetState) -> None:
-        """Begin to read a source where the state says, in place of what was read of it before."""
+    def _follow(self, origin: str, cursor: Cursor | None) -> None:
+        """Begin to read a source at a cursor, in place of what was read of it before."""
         old = self._streams.get(origin)
         if old is not None:
             old.pump.close()
-        cursor = state.cursors.get(origin)
         pump = Pump(origin, self._open_source(origin), cursor, self._inbox)
         self._streams[origin] = Stream(pump, cursor, old.away, old.told) if old else Stream(pump, cursor)
         self._pending[origin] = Pending()
@@ -222,7 +221,7 @@ class Monitor:
         )
         self._source_away(stream, Away(str(error), hint))
         self._parts.clock.wait(self._stopping, _BROKEN_RETRY)
-        self._follow(stream.pump.origin, self._parts.store.read())
+        self._follow(stream.pump.origin, stream.committed)
 
     # From what was read to the state
 
@@ -252,7 +251,7 @@ class Monitor:
             state = self._put(stream, batches)
         except StaleCursorError:
             _log.warning("source.reread", extra=fields(source=stream.pump.source.name))
-            self._follow(origin, self._parts.store.read())
+            self._follow(origin, self._parts.store.read().cursors.get(origin))
             return
         stream.committed = batches[-1].cursor
         del pending.batches[: len(batches)]
@@ -266,6 +265,7 @@ class Monitor:
         except FleetError:
             raise
         except Exception:  # noqa: BLE001  # absorb_each finds the line and reports it
+            _log.debug("line.raised", exc_info=True)
             each = partial(absorb_each, source=stream.pump.source.name)
             return self._stored(stream, batches, ahead, each)
 

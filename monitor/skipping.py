@@ -1,6 +1,5 @@
 """Skipping lines that raise: an unforeseen line costs that line alone, and never the monitor (pure)."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,8 +9,6 @@ from fleet.outside import printable
 from monitor.absorb import Context, absorb_batch
 from monitor.sources.base import LogLine
 from state.codec import encode_state
-
-_log = logging.getLogger(__name__)
 
 Absorb = Callable[[FleetState, str, Sequence[LogLine], Context], FleetState]
 """The state, where lines come from, the lines, and what they are judged by."""
@@ -30,8 +27,6 @@ def absorb_each(
             after = absorb_batch(state, origin, (line,), context)
             encode_state(after, context.now)
         except Exception as error:  # noqa: BLE001  # whatever it is, the next line must be read
-            if not faults:
-                _log.debug("line.raised", exc_info=True)
             faults.append((line, error))
         else:
             state = after
