@@ -108,9 +108,12 @@ def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
 
 
 def _operator(fleet: Fleet) -> Any:
+    import signal
+
     from cli.switching import Operator
     from fleet.logs import configure_command
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a trial ends its pause
     if not click.get_current_context().find_root().params["debug"]:
         configure_command()
     return Operator(fleet, bar=pull_bar())

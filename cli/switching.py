@@ -114,7 +114,7 @@ class Operator:
     def _carried_out(self, before: FleetState, asked: FleetState, *, wait: bool) -> Outcome:
         try:
             self._supervisor.programs()
-            after = asked if asked.switch is None else self._switcher.carry_out()
+            after = asked if asked.switch is None else self._switcher.carry_out(asked.switch.number)
         except SupervisorAwayError:
             after = self._commit_without(asked)
             sentence = "saved; supervisord does not run, it takes effect when it does"
@@ -159,7 +159,10 @@ class Operator:
         )
 
     def _events(self, number: int) -> list[Event]:
-        return [event for event in read_history(self._fleet.home.history, 200) if event.number >= number]
+        """Return what has happened since a switch was planned; the state has what is not in the history yet."""
+        told = self._store.read().events
+        events = {event.number: event for event in (*read_history(self._fleet.home.history, 200), *told)}
+        return [events[each] for each in sorted(events) if each >= number]
 
     def _raise_if_failed(self, number: int) -> None:
         for event in self._events(number):

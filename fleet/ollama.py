@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
-from fleet.httpwire import Answer, HttpWire, Wire, WireError, WireTimeoutError
+from fleet.httpwire import Answer, Cancel, HttpWire, Wire, WireError, WireTimeoutError
 from fleet.outside import parse_json, whole
 from fleet.units import Bytes, Seconds
 
@@ -62,31 +62,6 @@ class Generation:
     text: str
     done_reason: str = ""
     figures: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Cancel:
-    """Lets another thread cut a request that is running."""
-
-    _cancelled: bool = False
-    _answer: Answer | None = None
-
-    @property
-    def cancelled(self) -> bool:
-        """Tell whether the request was cut."""
-        return self._cancelled
-
-    def __call__(self) -> None:
-        """Cut the request now, or as soon as it begins."""
-        self._cancelled = True
-        if self._answer is not None:
-            self._answer.close()
-
-    def attach(self, answer: Answer) -> None:
-        """Name the answer that is to be cut; one that was cut already ends at once."""
-        self._answer = answer
-        if self._cancelled:
-            answer.close()
 
 
 def ollama_url(host: str) -> str:
@@ -178,9 +153,9 @@ class Ollama:
             info if isinstance(info, dict) else {},
         )
 
-    def unload(self, model: str, *, timeout: Seconds = 1.0) -> None:
+    def unload(self, model: str, *, timeout: Seconds = 1.0, cancel: Cancel | None = None) -> None:
         """Ask the server to free a model's memory now."""
-        self._post("/api/generate", {"model": model, "keep_alive": 0}, timeout)
+        self._post("/api/generate", {"model": model, "keep_alive": 0}, timeout, cancel)
 
     def pull(
         self, model: str, *, progress: Callable[[PullProgress], None], stall: Seconds, cancel: Cancel
@@ -207,7 +182,6 @@ class Ollama:
 
         `first_token` bounds the wait for the first piece (loading included), `stall` the waits after it.
         """
-        cancel = cancel or Cancel()
         answer = self._send("POST", "/api/generate", {**body, "stream": True}, first_token, cancel)
         pieces: list[str] = []
         length = 0
@@ -226,20 +200,21 @@ class Ollama:
         )
 
     def _get(self, path: str, timeout: Seconds) -> dict[str, Any]:
-        return self._object(self._send("GET", path, None, timeout, Cancel()))
+        return self._object(self._send("GET", path, None, timeout))
 
-    def _post(self, path: str, body: object, timeout: Seconds) -> dict[str, Any]:
+    def _post(
+        self, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
+    ) -> dict[str, Any]:
         # Without "stream": false an empty generate answers as a stream of one object, which reads the same.
-        return self._object(self._send("POST", path, body, timeout, Cancel()))
+        return self._object(self._send("POST", path, body, timeout, cancel))
 
-    def _send(self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel) -> Answer:
-        if cancel.cancelled:
-            raise OllamaAwayError("the request was cancelled")
+    def _send(
+        self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
+    ) -> Answer:
         try:
-            answer = self._wire.request(method, path, body, timeout=timeout)
+            answer = self._wire.request(method, path, body, timeout=timeout, cancel=cancel)
         except WireError as error:
             raise self._translated(error) from error
-        cancel.attach(answer)
         if answer.status >= 400:  # noqa: PLR2004  # HTTP's own bound of errors
             raise self._refusal(answer)
         return answer

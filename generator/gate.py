@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from fleet.clock import Clock
-from fleet.ollama import Cancel
+from fleet.httpwire import Cancel
 from fleet.units import Seconds
 from generator.pacing import Budget, Pace, Verdict
 from generator.pause import Pause, read_pause

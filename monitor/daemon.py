@@ -51,6 +51,7 @@ _log = logging.getLogger(__name__)
 _BROKEN_RETRY: Seconds = 5.0
 _WRITE_RETRY: Seconds = 1.0
 _SOON: Seconds = 0.01
+_END_WITHIN: Seconds = 3.0
 
 OpenSource = Callable[[str], LogSource]
 
@@ -116,6 +117,8 @@ class Monitor:
         self._worker.stop()
         self._vram.stop()
         self._knowledge.stop()
+        self._worker.join(_END_WITHIN)
+        self._vram.join(_END_WITHIN)
         for stream in self._streams.values():
             stream.pump.close()
 

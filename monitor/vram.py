@@ -9,6 +9,7 @@ from typing import Any
 from fleet.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.events import EventKind
 from fleet.facts import SpillFound
+from fleet.httpwire import Cancel
 from fleet.ladder import Ladder, Rung, full_name
 from fleet.logs import fields
 from fleet.model import FleetState
@@ -18,6 +19,7 @@ from fleet.unanswered import hang_found, may_hang
 from fleet.units import Seconds
 from monitor.knowledge import Knowledge
 from monitor.pause import pause, resume
+from monitor.pulling import cut_when
 from monitor.spill import (
     GpuLost,
     Reading,
@@ -77,6 +79,10 @@ class VramWatch:
         """Look no more."""
         self._stopping.set()
         self._wake.set()
+
+    def join(self, seconds: Seconds) -> None:
+        """Wait until it has ended, so that a reload that is cut leaves no pause behind."""
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         interval = self._parts.settings.policy.check_interval
@@ -198,31 +204,40 @@ class VramWatch:
                 return state
 
     def _reload_and_check(self) -> None:
-        """Unload the model and load it again while the generator waits, then look where it lies now."""
-        parts = self._parts
-        with self._switcher.lock():
-            state = parts.store.read()
-            if state.switch is not None:
-                parts.store.update(_ask_again)
-                return
-            rung, limit, now = (
-                self._rung(state),
-                parts.settings.ollama.first_token_timeout,
-                parts.clock.time(),
-            )
-            pause(parts.home, since=now, until=now + limit + 30.0, why=f"looking where {rung.label} fits")
+        """Unload the model and load it again while the generator waits, then look where it lies now.
+
+        A switch cuts that; the next low reading asks for it again.
+        """
+        with self._switcher.lock(), cut_when(self._parts.clock, self._unwanted) as cancel:
             try:
-                self._switcher.wait_until_idle()
-                self._before_unload(rung.model)
-                parts.ollama.unload(rung.model, timeout=5.0)
-                body = {"model": rung.model, "options": dict(state.current_options)}
-                parts.ollama.generate(body, first_token=limit, stall=limit)
-                loaded = parts.ollama.loaded(timeout=2.0)
+                loaded = None if self._unwanted() else self._reloaded(cancel)
             except OllamaAwayError:
-                return
-            finally:
-                resume(parts.home)
-        self._judge(loaded, reloaded=True)
+                if not cancel.cancelled:
+                    return
+                loaded = None
+        if loaded is None:
+            self._parts.store.update(_ask_again)
+        else:
+            self._judge(loaded, reloaded=True)
+
+    def _unwanted(self) -> bool:
+        return self._stopping.is_set() or self._parts.store.read().switch is not None
+
+    def _reloaded(self, cancel: Cancel) -> list[LoadedModel]:
+        """Return where models lie after the rung's was loaded anew."""
+        parts, state = self._parts, self._parts.store.read()
+        rung, limit = self._rung(state), parts.settings.ollama.first_token_timeout
+        now = parts.clock.time()
+        pause(parts.home, since=now, until=now + limit + 30.0, why=f"looking where {rung.label} fits")
+        try:
+            self._switcher.wait_until_idle(cancel)
+            self._before_unload(rung.model)
+            parts.ollama.unload(rung.model, timeout=5.0, cancel=cancel)
+            body = {"model": rung.model, "options": dict(state.current_options)}
+            parts.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
+            return parts.ollama.loaded(timeout=2.0)
+        finally:
+            resume(parts.home)
 
 
 def _ask_again(state: FleetState) -> FleetState:

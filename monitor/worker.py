@@ -69,7 +69,12 @@ class SwitchWorker:
     def stop(self) -> None:
         """End; a step that is under way is resumed by the next monitor."""
         self._stopping.set()
+        self._switcher.stop()
         self._wake.set()
+
+    def join(self, seconds: Seconds) -> None:
+        """Wait until it has ended, so that a trial that is cut leaves neither a pause nor a model behind."""
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -3,7 +3,6 @@
 import http.client
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -12,7 +11,7 @@ from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from docker.utils import kwargs_from_env, parse_host
 
-from fleet.httpwire import WireError, WireTimeoutError, connect_unix, get
+from fleet.httpwire import UnixConnection, WireError, WireTimeoutError, connect_unix, send
 from fleet.outside import parse_json
 
 
@@ -49,8 +48,8 @@ class Asker:
         parts = urlsplit(url)
         target = f"{parts.path}?{urlencode(params)}" if params else parts.path
         try:
-            answer = get(partial(connect_unix, self._path, self._seconds), "docker", target)
-            return Reply(answer.status, http.client.responses.get(answer.status, ""), answer.content)
+            answer = send(UnixConnection(self._path, self._seconds), "GET", target)
+            return Reply(answer.status, http.client.responses.get(answer.status, ""), answer.read())
         except WireTimeoutError as error:
             raise TimeoutError("timed out") from error
         except WireError as error:

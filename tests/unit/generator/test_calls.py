@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fleet.clock import SystemClock
-from fleet.httpwire import WireError, WireTimeoutError
+from fleet.httpwire import Cancel, WireError, WireTimeoutError
 from fleet.ollama import Ollama
 from generator.assignment import Assignment
 from generator.calls import Caller, call_id
@@ -47,7 +47,9 @@ class Wire:
         self._answers = {f"/api/{name}": answer for name, answer in answers.items()}
         self.asked: list[tuple[str, Any, float]] = []
 
-    def request(self, method: str, path: str, body: object = None, *, timeout: float) -> Answer:
+    def request(
+        self, method: str, path: str, body: object = None, *, timeout: float, cancel: Cancel | None = None
+    ) -> Answer:
         self.asked.append((path, body, timeout))
         answer = self._answers[path]
         if isinstance(answer, Exception):
