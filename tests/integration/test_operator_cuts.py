@@ -4,12 +4,13 @@ A whole fleet with its monitor, its stand-in and command lines of their own. Wha
 of `first_token_timeout`; a command line that has not ended within a minute fails its test.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -83,18 +84,32 @@ def happened(fleet: FleetProcess) -> int:
     return sum(row["happened"] for row in faults(fleet))
 
 
-def begin(fleet: FleetProcess, *arguments: str) -> "subprocess.Popen[str]":
-    """Start a command line and leave it running."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "fleet_cli.py"), *arguments],
-        cwd=ROOT, env=fleet.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+Begin = Callable[[FleetProcess], "subprocess.Popen[str]"]
 
 
-def hanging_use(fleet: FleetProcess, kind: str = "hang_load", **more: str) -> "subprocess.Popen[str]":
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Return what starts `use TRIED` and leaves it running; no process outlives its test."""
+    with contextlib.ExitStack() as started:
+
+        def use(fleet: FleetProcess) -> "subprocess.Popen[str]":
+            command = subprocess.Popen(
+                [sys.executable, str(ROOT / "fleet_cli.py"), "use", TRIED],
+                cwd=ROOT, env=fleet.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            started.enter_context(command)
+            started.callback(command.kill)
+            return command
+
+        yield use
+
+
+def hanging_use(
+    begin: Begin, fleet: FleetProcess, kind: str = "hang_load", **more: Any
+) -> "subprocess.Popen[str]":
     """Start a `use` and wait until what it asks Ollama for hangs."""
     faults(fleet, {"kind": kind, **more})
-    command = begin(fleet, "use", TRIED)
+    command = begin(fleet)
     eventually(lambda: happened(fleet) == 1, what=f"{kind} happens")
     return command
 
@@ -134,25 +149,31 @@ def superseded(fleet: FleetProcess, first: "subprocess.Popen[str]", before: int)
     assert TRIED not in [model.name for model in ollama(fleet).loaded()]
 
 
-def test_a_command_cuts_the_trial_of_another_command_line(fleet: FleetProcess) -> None:
+@pytest.mark.parametrize("hang", [{"kind": "hang_load"}, {"kind": "slow", "first": 1000}])
+def test_a_command_cuts_the_trial_of_another_command_line(
+    begin: Begin, fleet: FleetProcess, hang: dict[str, Any]
+) -> None:
+    """Whether the model is being loaded or does not answer; one that was loaded does not stay."""
     before = told(fleet)
-    first = hanging_use(fleet, model=TRIED)
+    first = hanging_use(begin, fleet, **hang, model=TRIED)
     superseded(fleet, first, before)
     assert happened(fleet) == 1, "it was loaded once"
 
 
-def test_a_command_cuts_a_pull_that_hangs(fleet: FleetProcess) -> None:
+def test_a_command_cuts_a_pull_that_hangs(begin: Begin, fleet: FleetProcess) -> None:
     faults(fleet, {"kind": "remove_model", "model": TRIED})
     before = told(fleet)
-    first = hanging_use(fleet, kind="stall", path="/api/pull")
+    first = hanging_use(begin, fleet, kind="stall", path="/api/pull")
     superseded(fleet, first, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_command_that_is_interrupted_cuts_its_trial(running: FleetProcess, number: signal.Signals) -> None:
+def test_a_command_that_is_interrupted_cuts_its_trial(
+    begin: Begin, running: FleetProcess, number: signal.Signals
+) -> None:
     running.supervisor.stop("monitor")
     at_rest(running)
-    first = hanging_use(running, model=TRIED)
+    first = hanging_use(begin, running, model=TRIED)
     assert running.home.pause_file.exists()
     first.send_signal(number)
     code, error = ended(first)
@@ -167,10 +188,10 @@ def test_a_command_that_is_interrupted_cuts_its_trial(running: FleetProcess, num
     running.supervisor.start("monitor")
 
 
-def test_a_command_cuts_the_monitors_trial(running: FleetProcess) -> None:
+def test_a_command_cuts_the_monitors_trial(begin: Begin, running: FleetProcess) -> None:
     """The monitor goes on with what a killed command line has begun; a monitor that ends leaves no pause."""
     at_rest(running)
-    first = hanging_use(running, model=TRIED)
+    first = hanging_use(begin, running, model=TRIED)
     first.kill()
     ended(first)
     eventually(lambda: happened(running) == 2, what="the monitor tries it again")
