@@ -95,19 +95,13 @@ def _log(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
 
 def _skipped(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     skipped = row["skipped"]
-    if skipped is None or now - _time_of(skipped["last"], now) > _SKIPPED_FOR:
+    if skipped is None or now - skipped["last"] > _SKIPPED_FOR:
         return
     lines = "1 line" if skipped["count"] == 1 else f"{skipped['count']} lines"
     detail = f"{lines} could not be read, so that a failure may be missing from the count"
     yield from _fault(
         "skipped lines", detail, "`history --kind line.skipped` shows them; please report them."
     )
-
-
-def _time_of(last: object, now: float) -> float:
-    """Return when a line was skipped last; now where that is not noted."""
-    noted = last.get("time") if isinstance(last, Mapping) else last
-    return float(noted) if isinstance(noted, (int, float)) else now
 
 
 def _held(row: Mapping[str, Any], now: float) -> Iterator[Finding]:

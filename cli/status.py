@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from fleet.errors import FleetError
 from fleet.events import Event, EventKind
 from fleet.health import LATE, SHOW_LIFE, last_beat, silence
 from fleet.home import Home, read_json
-from fleet.model import FleetState, PastSwitch, Switch
+from fleet.model import PastSwitch, Switch
 from fleet.recovery import outlook
 from fleet.restarts import read_ends
 from fleet.rules import Rules
@@ -75,20 +75,11 @@ def collect(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any]:
         "brain": brain_of(generator),
         "recent_alphas": seen["database"],
         "unanswered": asdict(state.unanswered) if state.unanswered else None,
-        "skipped": skipped_of(state),
+        "skipped": asdict(state.skipped) if state.skipped else None,
         "state_damaged": damage,
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
     return {**row, "faults": [asdict(one) for one in faults(row, now())]}
-
-
-def skipped_of(state: FleetState) -> dict[str, Any] | None:
-    """Return how many lines the monitor could not read, and the last one of them; None where it read all."""
-    noted: Any = getattr(state, "skipped", None) or state.extra.get("skipped")
-    noted = asdict(noted) if is_dataclass(noted) and not isinstance(noted, type) else noted
-    if not isinstance(noted, dict) or not isinstance(noted.get("count"), int) or noted["count"] < 1:
-        return None
-    return {"count": noted["count"], "last": noted.get("last")}
 
 
 def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from click import unstyle
 
 from cli.fleet import Fleet, find_fleet
 from cli.render import status_lines
-from cli.status import collect, skipped_of
+from cli.status import collect
 from fleet.home import FleetFile, Home
 from fleet.model import Unanswered
 from fleet.settings import SEED_LADDER
@@ -60,19 +60,3 @@ def test_a_row_of_failed_calls_is_shown_with_its_mend_and_obeyed_by_no_terminal(
     assert "fault        calls: no answer for 1m 30s, 14 calls failed in a row" in shown
     assert "→ The runner died" in shown
     assert "\x1b" not in shown
-
-
-@pytest.mark.parametrize(
-    ("noted", "expected"),
-    [
-        (None, None),
-        ({"count": 0}, None),
-        ({"count": "many"}, None),
-        ([3], None),
-        ({"count": 2}, {"count": 2, "last": None}),
-        ({"count": 2, "last": 5.0}, {"count": 2, "last": 5.0}),
-    ],
-)
-def test_skipped_lines_are_read_from_a_state_of_any_version(noted: object, expected: object) -> None:
-    extra = {} if noted is None else {"skipped": noted}
-    assert skipped_of(replace(STATE, extra=extra)) == expected
