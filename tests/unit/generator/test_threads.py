@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ class World:
         self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), narrator=narrator)
         self.patient = Patient(self.stopping, self.clock, narrator)
         self.store = Store(f"sqlite:///{folder}/alphas.db", owner="here")
+
+    def close(self) -> None:
+        self.store.close()
 
     def intake(self, store: Store | None = None) -> None:
         """Take in what was finished, and end."""
@@ -119,9 +123,19 @@ class FakeEvaluator:
         self.closed = True
 
 
+Worlds = Callable[..., World]
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def worlds(tmp_path: Path) -> Iterator[Worlds]:
+    """Return what makes one run after another in the same folder."""
+    with ExitStack() as made:
+        yield lambda rules=PANEL: made.enter_context(closing(World(tmp_path, rules)))
+
+
+@pytest.fixture
+def world(worlds: Worlds) -> World:
+    return worlds()
 
 
 def test_replies_become_rows_and_candidates(world: World) -> None:
@@ -155,25 +169,25 @@ def test_evaluations_are_stored_before_they_are_told(world: World, caplog: pytes
     assert world.shared.waiting.settle(0.0)
 
 
-def test_what_the_last_run_left_is_evaluated_first(tmp_path: Path) -> None:
-    first = World(tmp_path)
+def test_what_the_last_run_left_is_evaluated_first(worlds: Worlds) -> None:
+    first = worlds()
     first.finish("c1", "rank(close)")
     first.intake()
-    second = World(tmp_path)
+    second = worlds()
     second.finish("c2", "zscore(close)")
     second.intake()
     evaluator = FakeEvaluator(second)
     second.evaluate(evaluator)
     assert evaluator.seen == ["rank(close)", "zscore(close)"]
-    third = World(tmp_path)
+    third = worlds()
     third.intake()
     assert third.shared.waiting.outstanding == 0
     assert [note.expression for note in third.shared.notebook.page().best] == ["zscore(close)", "rank(close)"]
 
 
-def test_kept_alphas_of_a_real_market_are_published_once(tmp_path: Path) -> None:
+def test_kept_alphas_of_a_real_market_are_published_once(worlds: Worlds, tmp_path: Path) -> None:
     for _ in range(2):
-        world = World(tmp_path)
+        world = worlds()
         world.finish("c1", "rank(close)", "zscore(close)")
         world.intake()
         if world.shared.waiting.outstanding:
@@ -182,8 +196,8 @@ def test_kept_alphas_of_a_real_market_are_published_once(tmp_path: Path) -> None
     assert [row["expression"] for row in rows] == ["rank(close)", "zscore(close)"]
 
 
-def test_a_crash_before_publishing_is_made_up_for(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_a_crash_before_publishing_is_made_up_for(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds()
     world.finish("c1", "rank(close)")
     world.intake()
     world.evaluate(FakeEvaluator(world))
@@ -194,15 +208,15 @@ def test_a_crash_before_publishing_is_made_up_for(tmp_path: Path) -> None:
     file.unlink()
     with world.store._transaction() as connection:
         connection.exec_driver_sql("UPDATE evaluations SET published = 0")
-    again = World(tmp_path)
+    again = worlds()
     again.finish("c2", "zscore(close)")
     again.intake()
     again.evaluate(FakeEvaluator(again))
     assert len(json.loads(file.read_text())) == 2
 
 
-def test_figures_of_the_made_up_panel_are_never_published(tmp_path: Path) -> None:
-    world = World(tmp_path, SYNTHETIC)
+def test_figures_of_the_made_up_panel_are_never_published(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds(SYNTHETIC)
     world.finish("c1", "rank(close)")
     world.intake()
     world.evaluate(FakeEvaluator(world))
@@ -287,7 +301,8 @@ class FullStore(Store):
 def test_a_full_disk_is_waited_out_and_nothing_is_lost(world: World) -> None:
     world.finish("c1", "rank(close)")
     world.finish("c2", "zscore(close)")
-    world.intake(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=4))
+    with closing(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=4)) as store:
+        world.intake(store)
     assert world.store.count() == 2
     assert world.clock.now >= 1000.0 + 0.2 + 1.0 + 5.0
 
@@ -304,6 +319,7 @@ def test_at_the_end_a_database_that_is_away_is_not_waited_for(
 ) -> None:
     world.finish("c1", "rank(close)")
     world.stopping.set()
-    world.intake(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=99))
+    with closing(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=99)) as store:
+        world.intake(store)
     assert "intake.unstored" in caplog.text
     assert not world.shared.finished.settle(0.0)
