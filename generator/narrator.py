@@ -107,6 +107,7 @@ class Narrator:
             "turnover": figures["turnover"],
             "kept": evaluated.kept,
             "expression": one.expression,
+            "reason": evaluated.performance.reason or None,
         }
         sentence = self._alpha_sentence(evaluated)
         _log.info("evaluation.done", extra=tell(sentence, **row) if sentence else fields(**row))
@@ -124,6 +125,8 @@ class Narrator:
         sharpe, fitness = figures.get("sharpe"), figures.get("fitness")
         numbers = f"Sharpe {_figure(sharpe)}, fitness {_figure(fitness)}"
         kept = ", kept" if evaluated.kept else ""
+        if evaluated.performance is not None and evaluated.performance.reason:
+            kept = f" ({evaluated.performance.reason})"
         more = f" (and {silent} more)" if silent else ""
         who = "BRAIN: " if evaluated.source is Source.BRAIN else self._label
         return f"{who}{numbers}{kept}: {evaluated.candidate.expression[:_SHOWN]}{more}"

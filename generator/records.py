@@ -100,6 +100,8 @@ class Performance:
     checks: Sequence[Mapping[str, Any]] = ()
     alpha_id: str | None = None
     grade: str | None = None
+    reason: str = ""
+    """Why the figures mean nothing, whatever they are: such an alpha is stored, never kept and never an example."""
 
     def figures(self) -> dict[str, Any]:
         """Return the metrics and counts by name, None where one is not a finite number."""

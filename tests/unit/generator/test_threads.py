@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from generator.narrator import Narrator
 from generator.records import CallRecord, Candidate, Performance, Ruleset, Source
 from generator.scope import Scope
 from generator.shared import Shared
+from generator.storage.reading import recent_alphas
 from generator.storage.store import StorageError, Store
 from tests.stillclock import StillClock
 
@@ -213,6 +215,46 @@ def test_a_crash_before_publishing_is_made_up_for(worlds: Worlds, tmp_path: Path
     again.intake()
     again.evaluate(FakeEvaluator(again))
     assert len(json.loads(file.read_text())) == 2
+
+
+class Doubted(FakeEvaluator):
+    """Gives each expression the figures of a handful of days."""
+
+    sign = 1.0
+
+    def _result(self, one: Candidate) -> Result:
+        figures = Performance(
+            30.0, 0.2, 30.0, 0.1, 0.1, 0.1, 5.0, 5.0, 2, reason="positions on 2 of 500 days"
+        )
+        return replace(figures, sharpe=30.0 * self.sign, fitness=30.0 * self.sign)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_figures_that_mean_nothing_are_stored_with_the_reason_and_never_an_example(
+    worlds: Worlds, tmp_path: Path, sign: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world = worlds()
+    world.finish("c1", "ts_mean(close, 498)")
+    world.intake()
+    evaluator = Doubted(world)
+    evaluator.sign = sign
+    world.evaluate(evaluator)
+    assert evaluator.seen == ["ts_mean(close, 498)"]
+    [row] = recent_alphas(tmp_path / "alphas.db", 9)
+    assert (row.fitness, row.kept, row.reason) == (30.0 * sign, False, "positions on 2 of 500 days")
+    assert not (tmp_path / "hopeful_alphas.json").exists()
+    assert "positions on 2 of 500 days" in next(
+        str(vars(record)) for record in caplog.records if record.message == "evaluation.done"
+    )
+    again = worlds()
+    again.intake()
+    for one in (world, again):
+        page = one.shared.notebook.page()
+        assert page.best == ()
+        assert [(note.expression, note.reason) for note in page.failed] == [
+            ("ts_mean(close, 498)", "positions on 2 of 500 days")
+        ]
 
 
 def test_figures_of_the_made_up_panel_are_never_published(worlds: Worlds, tmp_path: Path) -> None:
