@@ -103,7 +103,7 @@ def test_where_the_engine_fails_only_the_one_at_fault_pays(
     assert [record.message for record in caplog.records] == ["evaluator.failed"]
 
 
-def test_look_backs_that_leave_two_days_are_told() -> None:
+def test_look_backs_that_leave_two_days_are_reported() -> None:
     panel = synthetic_panel(days=60, instruments=30)
     made = LocalEvaluator(panel, backtest_settings(PanelSettings()), Ruleset(Source.PANEL, {}))
     try:
