@@ -4,7 +4,7 @@ Shapes and texts were recorded from a real server; a failure in mid-stream arriv
 `{"error": …}` inside HTTP 200, and a pull has succeeded only if its last line says so.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,10 +39,17 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
-    """What `/api/show` says of a model: its weights' blob and the figures its memory follows from."""
+    """What `/api/show` says of a model: its weights' blob and the figures its memory follows from.
+
+    `thinks`: it lists the capability. `think_values` are the values of `think` that the model takes, None where
+    the server is too old to list them.
+    """
 
     blob: str | None
     info: Mapping[str, Any]
+    family: str = ""
+    thinks: bool = False
+    think_values: Sequence[bool | str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class Generation:
     text: str
     done_reason: str = ""
     figures: Mapping[str, int] = field(default_factory=dict)
+    thinking: str = ""
 
 
 def ollama_url(host: str) -> str:
@@ -148,9 +156,13 @@ class Ollama:
             if line.startswith("FROM ")
         ]
         digest = next((blob for blob in blobs if "sha256-" in blob), None)
+        details, capabilities = row.get("details"), row.get("capabilities")
         return ModelDetails(
             None if digest is None else "sha256-" + digest.rsplit("sha256-", 1)[1],
             info if isinstance(info, dict) else {},
+            family=_text(details, "family") if isinstance(details, dict) else "",
+            thinks=isinstance(capabilities, list) and "thinking" in capabilities,
+            think_values=_think_values(row.get("thinking")),
         )
 
     def unload(self, model: str, *, timeout: Seconds = 1.0, cancel: Cancel | None = None) -> None:
@@ -184,17 +196,19 @@ class Ollama:
         """
         answer = self._send("POST", "/api/generate", {**body, "stream": True}, first_token, cancel)
         pieces: list[str] = []
+        thoughts: list[str] = []
         length = 0
         for row in self._stream(answer, stall):
             pieces.append(_text(row, "response"))
-            length += len(pieces[-1])
+            thoughts.append(_text(row, "thinking"))
+            length += len(pieces[-1]) + len(thoughts[-1])
             if length > _LONGEST_ANSWER:
                 raise OllamaError(f"{self.url} answered without end", status=200, hint="Is it Ollama?")
             if row.get("done") is True:
                 figures = {
                     key: value for key, value in row.items() if isinstance(value, int) and key != "done"
                 }
-                return Generation("".join(pieces), _text(row, "done_reason"), figures)
+                return Generation("".join(pieces), _text(row, "done_reason"), figures, "".join(thoughts))
         raise OllamaAwayError(
             "the answer broke off", hint="The runner or the connection died; see Ollama's log."
         )
@@ -276,6 +290,11 @@ def error_text(row: Mapping[str, Any]) -> str:
 def _rows(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     models = table.get("models")
     return [row for row in models if isinstance(row, dict)] if isinstance(models, list) else []
+
+
+def _think_values(thinking: object) -> tuple[bool | str, ...] | None:
+    values = thinking.get("values") if isinstance(thinking, dict) else None
+    return tuple(one for one in values if isinstance(one, (bool, str))) if isinstance(values, list) else None
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
