@@ -12,7 +12,7 @@ from fleet.clock import Clock
 from fleet.errors import FleetError
 from fleet.logs import fields, tell
 from fleet.units import show_duration
-from generator.pacing import Pace, Verdict
+from generator.pacing import Pace, Reason, Streak, Verdict
 from generator.records import CallRecord, Evaluated, Source, Tally
 
 _ALPHAS_PER_SECOND = 1.0
@@ -31,6 +31,7 @@ class Narrator:
         labels = ["stand-in"] * standin + ["synthetic panel"] * synthetic
         self._label = f"{', '.join(labels)}: " if labels else ""
         self._trouble: Verdict | None = None
+        self._unusable: Reason | None = None
         self._paused = False
         self._storage_away: dict[str, Any] | None = None
         self._silent = 0
@@ -53,15 +54,35 @@ class Narrator:
             "verdict": verdict.name.lower(),
             "error": call.error,
         }
+        self._streak(pace.streak, wait)
         with self._lock:
-            before, self._trouble = self._trouble, None if verdict is Verdict.ANSWERED else verdict
-        if verdict is Verdict.ANSWERED:
+            before, self._trouble = self._trouble, None if call.answered else verdict
+        if call.answered:
             sentence = f"{self._who}{call.model} answers again" if before else None
             _log.info("call.answered", extra=tell(sentence, **values) if sentence else fields(**values))
             return
         sentence = self._trouble_sentence(call, verdict, pace, wait)
         new = verdict is Verdict.MEMORY or verdict is not before
         _log.warning("call.failed", extra=tell(sentence, **values) if new else fields(**values))
+
+    def _streak(self, streak: Streak, wait: float) -> None:
+        """Report replies that give nothing usable: once they are several, at each new kind of reason, at their end."""
+        now = streak.reason if streak.several else None
+        with self._lock:
+            before, self._unusable = self._unusable, now
+        if now is None:
+            if before is not None:
+                sentence = f"{self._who}{self._model} gives usable replies again"
+                _log.info("replies.usable", extra=tell(sentence, model=self._model))
+        elif before is None or before.kind != now.kind:
+            sentence = (
+                f"{self._who}{self._model} gave nothing usable {streak.calls} times in a row: {now.text}."
+                f" {now.mend} It is asked ever less often until a reply is usable"
+            )
+            row = {"calls": streak.calls, "kind": now.kind, "reason": now.text, "mend": now.mend}
+            _log.error(
+                "replies.unusable", extra=tell(sentence, model=self._model, wait_s=round(wait, 1), **row)
+            )
 
     def _trouble_sentence(self, call: CallRecord, verdict: Verdict, pace: Pace, wait: float) -> str:
         error = (call.error or "").splitlines()[0][:_SHOWN] if call.error else ""

@@ -8,6 +8,7 @@ from generator.language import ExpressionError, Node, alpha_of, decode_reply, sh
 from generator.notebook import Failure
 from generator.records import CallRecord, Candidate
 from generator.texts import storable
+from generator.thoughts import answer_of
 
 _SHOWN = 120
 
@@ -21,12 +22,21 @@ class Reply:
     failures: Sequence[Failure] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished call with what its reply holds."""
+
+    call: CallRecord
+    reply: Reply
+
+
 def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
     """Return what a call's reply holds; a failed call's reply is read as far as it came."""
     found: dict[str, Candidate] = {}
     repeated = 0
     failures: list[Failure] = []
-    outcomes = decode_reply(call.reply, catalogue) if call.reply else []
+    answer = answer_of(call.reply)
+    outcomes = decode_reply(answer, catalogue) if answer else []
     for outcome in outcomes:
         try:
             candidate = _candidate(outcome, call, catalogue)
@@ -36,7 +46,7 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
         repeated += candidate.digest in found
         found.setdefault(candidate.digest, candidate)
     if call.answered and not outcomes:
-        failures.append(Failure(_shown(call.reply), "there was no expression in the reply"))
+        failures.append(Failure(_shown(answer), "there was no expression in the reply"))
     return Reply(tuple(found.values()), repeated, tuple(failures))
 
 

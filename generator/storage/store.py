@@ -333,7 +333,8 @@ def _insert(connection: Connection) -> Any:
 
 
 def _call_row(call: CallRecord) -> dict[str, Any]:
-    row = {name: getattr(call, name) for name in CallRecord.__slots__}
+    # Thoughts are for calls.log: they are long, and nothing reads them again.
+    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 

@@ -19,6 +19,7 @@ from generator.hopeful import HopefulFile
 from generator.intake import Intake, Patient
 from generator.narrator import Narrator
 from generator.records import CallRecord, Candidate, Performance, Ruleset, Source
+from generator.replies import Finished, read_reply
 from generator.scope import Scope
 from generator.shared import Shared
 from generator.storage.reading import recent_alphas
@@ -70,20 +71,9 @@ class World:
     def finish(self, name: str, *expressions: str, error: str | None = None) -> None:
         """Hand in a finished call whose reply holds these."""
         reply = json.dumps({"expressions": list(expressions)})
-        self.shared.finished.put(
-            CallRecord(
-                name,
-                1.0,
-                2.0,
-                "m",
-                0,
-                0,
-                "p",
-                500 if error else 200,
-                reply="" if error else reply,
-                error=error,
-            )
-        )
+        status, text = (500, "") if error else (200, reply)
+        call = CallRecord(name, 1.0, 2.0, "m", 0, 0, "p", status, reply=text, error=error)
+        self.shared.finished.put(Finished(call, read_reply(call, self.shared.scope.catalogue)))
 
 
 class FakeEvaluator:
