@@ -10,12 +10,16 @@ from typing import Any
 from cli.finding import Finding, Health
 from fleet.logs import plain_text
 from fleet.model import Unanswered
+from fleet.outside import finite, whole
 from fleet.restarts import WITHIN, loops
 from fleet.unanswered import mend
 from fleet.units import Seconds, show_duration
 
 _SKIPPED_FOR: Seconds = 3600.0
 """How long a skipped line is a fault: long enough for each check of an hour to see it."""
+
+_CURRENT: Seconds = 60.0
+"""A heartbeat older than this says nothing of now."""
 
 _DOWN = {"STOPPED", "BACKOFF", "EXITED", "FATAL", "UNKNOWN"}
 _BETWEEN = {"STOPPED", "EXITED"}
@@ -29,6 +33,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
         *_damage(row),
         *_programs(row),
         *_unanswered(row, now),
+        *_replies(row, now),
         *_log(row, now),
         *_skipped(row, now),
         *_held(row, now),
@@ -81,6 +86,19 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     if row["profile"] == "embedded" and failed["hangs"]:
         hint = "`supervisorctl restart standin` starts the stand-in anew."
     yield from _fault("calls", detail, hint)
+
+
+def _replies(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    """Yield the fault of `unusable` in `run/generator.json`; none from a heartbeat that says nothing of now."""
+    generator = row["generator"] or {}
+    streak, beat = generator.get("unusable"), finite(generator.get("heartbeat"))
+    if not isinstance(streak, Mapping) or beat is None or now - beat > _CURRENT:
+        return
+    since, calls = finite(streak.get("since")), whole(streak.get("calls"))
+    when = "" if since is None else f" for {show_duration(max(now - since, 0.0))}"
+    many = "" if calls is None else f", {calls} calls in a row"
+    detail = f"{generator.get('model')} gives nothing usable{when}{many}: {streak.get('reason')}"
+    yield from _fault("replies", detail, str(streak.get("mend") or ""))
 
 
 def _log(row: Mapping[str, Any], now: float) -> Iterator[Finding]:

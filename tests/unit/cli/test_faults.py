@@ -17,6 +17,7 @@ WELL: dict[str, Any] = {
     "switch": None,
     "hold": None,
     "brain": None,
+    "generator": None,
     "unanswered": None,
     "skipped": None,
     "state_damaged": "",
@@ -30,7 +31,18 @@ ROW = {
     "hangs": False,
     "reported": True,
 }
+STREAK = {
+    "since": NOW - 300,
+    "calls": 7,
+    "kind": "empty",
+    "reason": "the replies are empty",
+    "mend": "Update Ollama.",
+}
 SWITCH = {"kind": "downgrade", "phase": "restart"}
+
+
+def beat(**values: Any) -> dict[str, Any]:
+    return {"generator": {"model": "m:1b", "heartbeat": NOW - 5, "unusable": STREAK, **values}}
 
 
 def program(name: str, **values: Any) -> dict[str, Any]:
@@ -56,6 +68,12 @@ def found(**values: Any) -> list[str]:
         {"brain": {"trouble": None}},
         {"skipped": {"count": 3, "last": NOW - 3601}},
         {"programs": None},
+        {"generator": {}},
+        beat(unusable=None),
+        beat(unusable=[3]),
+        beat(heartbeat=NOW - 61),
+        beat(heartbeat="x"),
+        beat(heartbeat=None),
     ],
 )
 def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, Any]) -> None:
@@ -65,6 +83,7 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
+        (beat(), "replies: m:1b gives nothing usable for 5m, 7 calls in a row: the replies are empty"),
         (program("monitor", state="STOPPED"), "monitor: it is STOPPED"),
         (program("monitor", state="FATAL"), "monitor: it is FATAL"),
         (program("generator", state="BACKOFF"), "generator: it is BACKOFF"),
@@ -125,6 +144,15 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
 )
 def test_what_keeps_a_fleet_from_mining_is_one_fault(values: dict[str, Any], expected: str) -> None:
     assert found(**values) == [expected]
+
+
+@pytest.mark.parametrize("since", ["x", float("nan"), float("inf"), None, []])
+def test_an_odd_heartbeat_of_replies_leaves_out_what_cannot_be_read(since: object) -> None:
+    odd = {"since": since, "calls": "many", "reason": "a\x1b[2Jb"}
+    [shown] = faults({**WELL, **beat(unusable=odd)}, NOW)
+    assert shown.detail.startswith("m:1b gives nothing usable: a")
+    assert "\x1b" not in shown.detail
+    assert shown.hint == ""
 
 
 def test_each_fault_names_its_mend_for_this_fleet() -> None:

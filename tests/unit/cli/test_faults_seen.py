@@ -1,5 +1,6 @@
 """From a home's files to the faults of its status: what is read, and what a person sees of it."""
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -60,3 +61,12 @@ def test_a_row_of_failed_calls_is_shown_with_its_mend_and_obeyed_by_no_terminal(
     assert "fault        calls: no answer for 1m 30s, 14 calls failed in a row" in shown
     assert "→ The runner died" in shown
     assert "\x1b" not in shown
+
+
+def test_replies_that_give_nothing_are_shown_with_their_mend(fleet: Fleet) -> None:
+    streak = {"since": time.time() - 300, "calls": 7, "reason": "the replies are empty", "mend": "Update Ollama."}
+    beat = {"model": "m:1b", "heartbeat": time.time(), "unusable": streak}
+    fleet.home.generator_file.write_text(json.dumps(beat))
+    shown = unstyle("\n".join(status_lines(collect(fleet), time.time())))
+    assert "fault        replies: m:1b gives nothing usable for 5m, 7 calls in a row: the replies" in shown
+    assert "→ Update Ollama." in shown
