@@ -80,6 +80,7 @@ class Asker:
         self._wake()
         wait = max(0.0, pace.not_before - self._shared.clock.monotonic())
         self._shared.narrator.call_ended(call, verdict, pace, wait)
+        self._shared.narrator.replies(lambda: self._gate.pace.streak)
         self._keep(call)
         if verdict is Verdict.FORMAT and another_way:
             self._shared.narrator.schemas_refused()

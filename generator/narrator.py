@@ -6,6 +6,7 @@ sentences come at a bounded rate; the log has them all.
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from fleet.clock import Clock
@@ -54,7 +55,6 @@ class Narrator:
             "verdict": verdict.name.lower(),
             "error": call.error,
         }
-        self._streak(pace.streak, wait)
         with self._lock:
             before, self._trouble = self._trouble, None if call.answered else verdict
         if call.answered:
@@ -65,24 +65,26 @@ class Narrator:
         new = verdict is Verdict.MEMORY or verdict is not before
         _log.warning("call.failed", extra=tell(sentence, **values) if new else fields(**values))
 
-    def _streak(self, streak: Streak, wait: float) -> None:
-        """Report replies that give nothing usable: once they are several, at each new kind of reason, at their end."""
-        now = streak.reason if streak.several else None
+    def replies(self, current: Callable[[], Streak]) -> None:
+        """Report unusable replies: once they are several, at each new kind of reason, and at their end.
+
+        The streak is asked for under the lock: a thread that comes late does not report an older one.
+        """
         with self._lock:
-            before, self._unusable = self._unusable, now
-        if now is None:
-            if before is not None:
-                sentence = f"{self._who}{self._model} gives usable replies again"
-                _log.info("replies.usable", extra=tell(sentence, model=self._model))
-        elif before is None or before.kind != now.kind:
-            sentence = (
-                f"{self._who}{self._model} gave nothing usable {streak.calls} times in a row: {now.text}."
-                f" {now.mend} It is asked ever less often until a reply is usable"
-            )
-            row = {"calls": streak.calls, "kind": now.kind, "reason": now.text, "mend": now.mend}
-            _log.error(
-                "replies.unusable", extra=tell(sentence, model=self._model, wait_s=round(wait, 1), **row)
-            )
+            streak = current()
+            before, now = self._unusable, streak.reason if streak.several else None
+            self._unusable = now
+            if now is None:
+                if before is not None:
+                    sentence = f"{self._who}{self._model} gives usable replies again"
+                    _log.info("replies.usable", extra=tell(sentence, model=self._model))
+            elif before is None or before.kind != now.kind:
+                sentence = (
+                    f"{self._who}{self._model} gave nothing usable {streak.calls} times in a row: {now.text}."
+                    f" {now.mend} It is asked ever less often until a reply is usable"
+                )
+                row = {"calls": streak.calls, "kind": now.kind, "reason": now.text, "mend": now.mend}
+                _log.error("replies.unusable", extra=tell(sentence, model=self._model, **row))
 
     def _trouble_sentence(self, call: CallRecord, verdict: Verdict, pace: Pace, wait: float) -> str:
         error = (call.error or "").splitlines()[0][:_SHOWN] if call.error else ""

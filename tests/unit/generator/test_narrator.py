@@ -118,9 +118,9 @@ def test_unusable_replies_are_reported_at_the_fifth_at_a_new_reason_and_at_their
     empty, cut = Reason("empty", "the replies are empty", "Update Ollama."), Reason("cut", "cut", "More.")
     for reason in (empty,) * 8 + (cut,) * 3:
         streak = streak.longer(reason, started=1.0)
-        narrator.call_ended(call(), Verdict.EMPTY, Pace(streak=streak), streak.pause)
-    narrator.call_ended(call(), Verdict.ANSWERED, Pace(), 0.0)
-    narrator.call_ended(call(), Verdict.ANSWERED, Pace(), 0.0)
+        narrator.replies(lambda now=streak: now)
+    narrator.replies(Streak)
+    narrator.replies(Streak)
     end = "It is asked ever less often until a reply is usable"
     assert sentences(told) == [
         f"m:1b gave nothing usable 5 times in a row: the replies are empty. Update Ollama. {end}",
