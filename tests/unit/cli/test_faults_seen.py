@@ -64,7 +64,12 @@ def test_a_row_of_failed_calls_is_shown_with_its_mend_and_obeyed_by_no_terminal(
 
 
 def test_replies_that_give_nothing_are_shown_with_their_mend(fleet: Fleet) -> None:
-    streak = {"since": time.time() - 300, "calls": 7, "reason": "the replies are empty", "mend": "Update Ollama."}
+    streak = {
+        "since": time.time() - 300,
+        "calls": 7,
+        "reason": "the replies are empty",
+        "mend": "Update Ollama.",
+    }
     beat = {"model": "m:1b", "heartbeat": time.time(), "unusable": streak}
     fleet.home.generator_file.write_text(json.dumps(beat))
     shown = unstyle("\n".join(status_lines(collect(fleet), time.time())))
