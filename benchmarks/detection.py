@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import Report
+from fleet.memory_errors.table.runner import PLAIN
+from fleet.memory_errors.table.server import SERVER
 from monitor.detector import Detector, detect, looks_like_memory
 from monitor.grouping import Rules
-from monitor.patterns_runner import PLAIN
-from monitor.patterns_server import SERVER
 from monitor.scan import scan_file, scan_stream
 
 TESTS = Path(__file__).parents[1] / "tests" / "data"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import median, quantiles
 
 from benchmarks.report import Report
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from tests.fleet_process import FleetProcess, eventually, running_fleet
 
 ROUNDS = 40

@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.report import Report
-from fleet.events import EventKind
-from fleet.home import ROOT, Home, process_environ, read_json
+from fleet.policy.events import EventKind
+from fleet.runtime.home import ROOT, Home, process_environ, read_json
 from standin.httpd import Exchange
 from standin.ollama import StandinOllama
 from standin.settings import Settings

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.fleet import Fleet
-from fleet.errors import ConfigError, FleetError
-from fleet.logs import plain_text
+from fleet.runtime.errors import ConfigError, FleetError
+from fleet.runtime.logging import plain_text
 from generator.storage.opening import place_of
 from generator.storage.reading import AlphaRow, Filters, best_alphas
 

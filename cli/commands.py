@@ -15,7 +15,7 @@ import click
 
 from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
 from cli.fleet import Fleet
-from fleet.errors import FleetError
+from fleet.runtime.errors import FleetError
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
 SOURCES = ("brain", "panel", "synthetic", "stand-in")
@@ -37,7 +37,7 @@ def main(ctx: click.Context, config: str | None, debug: bool) -> None:
     if os.environ.get("NO_COLOR"):
         ctx.color = False
     if debug:
-        from fleet.logs import configure_command
+        from fleet.runtime.logging import configure_command
 
         configure_command(debug=True)
 
@@ -101,8 +101,8 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
 
 
 def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
-    from fleet.facts import Command
-    from fleet.model import SwitchKind
+    from fleet.policy.facts import Command
+    from fleet.policy.state import SwitchKind
 
     _outcome(_operator(fleet).switch(Command(SwitchKind(kind)), wait=wait), as_json=as_json)
 
@@ -111,7 +111,7 @@ def _operator(fleet: Fleet) -> Any:
     import signal
 
     from cli.switching import Operator
-    from fleet.logs import configure_command
+    from fleet.runtime.logging import configure_command
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a trial ends its pause
     if not click.get_current_context().find_root().params["debug"]:
@@ -203,7 +203,7 @@ def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, 
 def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     """Show what each model did: time in use, incidents, speed, memory, valid alphas, Sharpe."""
     from cli.report import collect
-    from fleet.since import parse_since
+    from fleet.runtime.time_argument import parse_since
 
     row = collect(fleet, since=parse_since(since, time.time()) if since else 0.0)
     if as_json:
@@ -270,7 +270,7 @@ def alphas(
 ) -> None:
     """Show the best alphas so far, or write them to a file."""
     from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
-    from fleet.since import parse_since
+    from fleet.runtime.time_argument import parse_since
     from generator.storage.reading import Filters
 
     if path is not None:

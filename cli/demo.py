@@ -16,11 +16,11 @@ from pathlib import Path
 
 import click
 
-from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.home import ROOT, Home, read_json
-from fleet.logs import plain_text
-from fleet.output import append_output
+from fleet.policy.events import Event, EventKind
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import ROOT, Home, read_json
+from fleet.runtime.logging import plain_text
+from fleet.startup.stdout_relay import append_output
 from generator.storage.reading import AlphaRow, recent_alphas
 from state.history import read_history
 from state.store import read_state

@@ -11,12 +11,12 @@ from cli.finding import Finding, Health
 from cli.fleet import Fleet, now
 from cli.render import brain_sentence
 from cli.status import brain_of, collect
-from fleet.errors import FleetError, OllamaError
-from fleet.gpu import cards
-from fleet.home import read_json
-from fleet.probes import MachineProbes
-from fleet.supervisor import ProgramState
-from fleet.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from fleet.clients.gpu import cards
+from fleet.clients.supervisor import ProgramState
+from fleet.runtime.errors import FleetError, OllamaError
+from fleet.runtime.home import read_json
+from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from fleet.startup.probes import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
 from monitor.models import Models, rungs_here
 from monitor.restarting import GENERATOR, started_at

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.finding import Finding, Health
-from fleet.logs import plain_text
-from fleet.model import Unanswered
-from fleet.outside import finite, whole
-from fleet.restarts import WITHIN, loops
-from fleet.unanswered import mend
-from fleet.units import Seconds, show_duration
+from fleet.clients.supervisor_log import WITHIN, loops
+from fleet.policy.state import Unanswered
+from fleet.policy.unanswered import mend
+from fleet.runtime.logging import plain_text
+from fleet.runtime.units import Seconds, show_duration
+from fleet.runtime.untrusted import finite, whole
 
 _SKIPPED_FOR: Seconds = 3600.0
 """How long a skipped line is a fault: long enough for each check of an hour to see it."""

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.config import find_config, load_settings
-from fleet.errors import NoFleetError
-from fleet.home import FleetFile, Home, find_home, read_fleet_file, read_json
-from fleet.ollama import Ollama, client_url
-from fleet.rules import Rules
-from fleet.settings import Settings
-from fleet.supervisor import Supervisor
-from fleet.units import Bytes, Seconds
+from fleet.clients.ollama import Ollama, client_url
+from fleet.clients.supervisor import Supervisor
+from fleet.config.load import find_config, load_settings
+from fleet.config.schema import Settings
+from fleet.policy.rules import Rules
+from fleet.runtime.errors import NoFleetError
+from fleet.runtime.home import FleetFile, Home, find_home, read_fleet_file, read_json
+from fleet.runtime.units import Bytes, Seconds
 
 
 @dataclass(frozen=True, slots=True)

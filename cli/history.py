@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet.errors import ConfigError
-from fleet.events import Event, EventKind
-from fleet.since import parse_since
+from fleet.policy.events import Event, EventKind
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.time_argument import parse_since
 from state.history import read_history
 
 

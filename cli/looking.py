@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.errors import FleetError
-from fleet.units import Seconds
+from fleet.runtime.errors import FleetError
+from fleet.runtime.units import Seconds
 
 PATIENCE: Seconds = 0.35
 """How long one part is waited for."""

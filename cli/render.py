@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from cli.finding import Finding, Health
-from fleet.events import Event, EventKind, sentence
-from fleet.logs import plain_text
-from fleet.units import show_duration, show_size
+from fleet.policy.events import Event, EventKind, sentence
+from fleet.runtime.logging import plain_text
+from fleet.runtime.units import show_duration, show_size
 
 _COLOURS = {Health.SOUND: "green", Health.WARNING: "yellow", Health.FAULT: "red"}
 _LOUD = {

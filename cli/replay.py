@@ -7,11 +7,11 @@ have done better, so every downgrade counts as carried out at once and well, and
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from fleet.events import Event, EventKind
-from fleet.facts import CallEnded, IncidentSeen, ModelHere, Restarted
-from fleet.model import FleetState, Phase
-from fleet.policy import decide
-from fleet.rules import Rules
+from fleet.policy.decide import decide
+from fleet.policy.events import Event, EventKind
+from fleet.policy.facts import CallEnded, IncidentSeen, ModelHere, Restarted
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase
 from monitor.grouping.model import Incident, IncidentFound
 from monitor.scan import Calls, ScanReport
 from state.codec import default_state

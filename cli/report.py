@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from cli.fleet import Fleet, now
 from cli.looking import Away
 from cli.status import last_sign_of_life
-from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.ladder import Ladder, full_name
-from fleet.units import Seconds
+from fleet.config.ladder import Ladder, full_name
+from fleet.policy.events import Event, EventKind
+from fleet.runtime.errors import FleetError
+from fleet.runtime.units import Seconds
 from state.history import read_history
 from state.store import read_state
 

@@ -11,18 +11,18 @@ from pathlib import Path
 import click
 
 from cli.replay import Replay, replay
-from fleet.config import find_config, load_settings
-from fleet.errors import FleetError
-from fleet.logs import plain_text
-from fleet.rules import Rules
-from fleet.settings import Settings
-from fleet.units import show_size
+from fleet.config.load import find_config, load_settings
+from fleet.config.schema import Settings
+from fleet.memory_errors.causes import Cause, Signal
+from fleet.memory_errors.table.user import user_patterns
+from fleet.policy.rules import Rules
+from fleet.runtime.errors import FleetError
+from fleet.runtime.logging import plain_text
+from fleet.runtime.units import show_size
 from monitor.detector import Detector
 from monitor.grouping import Rules as GroupRules
 from monitor.grouping.model import Incident
-from monitor.patterns_user import user_patterns
 from monitor.scan import FoundSignal, Progress, ScanReport, scan_file
-from monitor.signals import Cause, Signal
 
 _SHOWN = 160
 _LARGE = 16 << 20  # bytes: what is smaller is read before a person has looked

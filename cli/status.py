@@ -9,20 +9,20 @@ from typing import Any
 from cli.faults import faults
 from cli.fleet import Fleet, now
 from cli.looking import PATIENCE, Away, look_at
-from fleet.counting import count
-from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.health import LATE, SHOW_LIFE, last_beat, silence
-from fleet.home import Home, read_json
-from fleet.model import PastSwitch, Switch
-from fleet.recovery import outlook
-from fleet.restarts import read_ends
-from fleet.rules import Rules
-from fleet.supervisor import ProgramInfo, ProgramState
-from fleet.units import MEGABYTE, Seconds, show_size
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.clients.supervisor_log import read_ends
+from fleet.policy.events import Event, EventKind
+from fleet.policy.incident_count import count
+from fleet.policy.recovery import outlook
+from fleet.policy.rules import Rules
+from fleet.policy.state import PastSwitch, Switch
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import Home, read_json
+from fleet.runtime.units import MEGABYTE, Seconds, show_size
+from fleet.startup.healthcheck import LATE, SHOW_LIFE, last_beat, silence
 from state.codec import default_state
 from state.history import read_history
-from state.ladder import fit_to_ladder
+from state.refit import fit_to_ladder
 from state.store import read_damaged
 
 _ALPHAS = 5
@@ -156,7 +156,7 @@ def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:
 
 
 def _engine() -> None:
-    from fleet.probes import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
+    from fleet.startup.probes import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
 
     reason = MachineProbes(os.environ).engine(timeout=PATIENCE)
     if reason:

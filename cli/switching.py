@@ -5,14 +5,14 @@ import time
 from dataclasses import dataclass, replace
 
 from cli.fleet import Fleet
-from fleet.clock import SystemClock
-from fleet.errors import ConfigError, SupervisorAwayError, SwitchError
-from fleet.events import Event, EventKind
-from fleet.facts import Command, ModelHere, TrialEnded, Unpin
-from fleet.ladder import Ladder, Rung, full_name, same_model
-from fleet.model import FleetState, Phase, SwitchKind
-from fleet.policy import decide
-from fleet.units import Seconds, show_duration
+from fleet.config.ladder import Ladder, Rung, full_name, same_model
+from fleet.policy.decide import decide
+from fleet.policy.events import Event, EventKind
+from fleet.policy.facts import Command, ModelHere, TrialEnded, Unpin
+from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
+from fleet.runtime.units import Seconds, show_duration
 from monitor.pause import resume
 from monitor.pulling import ProgressBar
 from monitor.room import models_folder, room_in

@@ -11,7 +11,7 @@ import click
 from cli.fleet import Fleet
 from cli.render import folded, history_lines, status_lines
 from cli.status import collect
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from state.history import read_history
 
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from fleet.process import collect_later
-from fleet.units import Seconds
+from fleet.runtime.process import collect_later
+from fleet.runtime.units import Seconds
 
 _SET_UP_BY: Seconds = 20.0
 

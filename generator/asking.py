@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from fleet.logs import fields
+from fleet.runtime.logging import fields
 from generator.calllog import CallLog
 from generator.calls import Caller
 from generator.gate import Flight, Gate

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.errors import ConfigError
-from fleet.home import FleetFile
-from fleet.ollama import client_url
-from fleet.settings import Settings
+from fleet.clients.ollama import client_url
+from fleet.config.schema import Settings
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import FleetFile
 
 
 @dataclass(frozen=True, slots=True)

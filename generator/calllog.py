@@ -5,7 +5,7 @@ The database has the same for longer; this needs no tool but a pager, and goes o
 
 from pathlib import Path
 
-from fleet.units import Bytes
+from fleet.runtime.units import Bytes
 from generator.linefile import LineFile
 from generator.records import CallRecord
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.clock import Clock
-from fleet.errors import OllamaError
-from fleet.ollama import Ollama, alive_for
-from fleet.units import Seconds
+from fleet.clients.ollama import Ollama, alive_for
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import OllamaError
+from fleet.runtime.units import Seconds
 from generator.assignment import Assignment
 from generator.gate import Flight
 from generator.prompt import Prompt

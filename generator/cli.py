@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from fleet.errors import FleetError
+from fleet.runtime.errors import FleetError
 from generator.catalogue import Catalogue, load_catalogue
 from generator.cli_evaluate import evaluate
 from generator.expressions import error_row, error_sentence, expressions_of

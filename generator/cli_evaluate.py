@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleet.config import find_config, load_settings
-from fleet.errors import FleetError
-from fleet.home import ROOT
-from fleet.keep import COUNTS, METRICS
-from fleet.settings import PanelSettings
+from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.config.load import find_config, load_settings
+from fleet.config.schema import PanelSettings
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import ROOT
 from generator.catalogue import load_catalogue
 from generator.evaluators.local import backtest_settings, open_panel, panel_fields
 from generator.expressions import error_row, error_sentence, expressions_of

@@ -5,12 +5,12 @@ import threading
 
 import click
 
-from fleet.clock import Clock, SystemClock
-from fleet.config import find_config, load_settings
-from fleet.errors import ConfigError
-from fleet.home import ROOT, find_home, read_fleet_file
-from fleet.logs import configure
-from fleet.units import Seconds, show_duration
+from fleet.config.load import find_config, load_settings
+from fleet.runtime.clock import Clock, SystemClock
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import ROOT, find_home, read_fleet_file
+from fleet.runtime.logging import configure
+from fleet.runtime.units import Seconds, show_duration
 from generator.brain.errors import BrainAccessError, BrainAwayError, BrainError, BrainLimitError, PersonaError
 from generator.brain.limits import wait_after
 from generator.brain.listing import Listing, listing_path

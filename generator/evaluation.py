@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from fleet.errors import GeneratorError
-from fleet.keep import KeepRule
-from fleet.units import Seconds
+from fleet.config.keep_rule import KeepRule
+from fleet.runtime.errors import GeneratorError
+from fleet.runtime.units import Seconds
 from generator.evaluators.base import Evaluator, Fault, Remembering, Result
 from generator.hopeful import HopefulFile
 from generator.intake import Patient, StoppingError

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from fleet.logs import plain_text
+from fleet.runtime.logging import plain_text
 from generator.language import ExpressionError
 
 _FROM_STDIN = "-"

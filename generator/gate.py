@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from fleet.clock import Clock
-from fleet.httpwire import Cancel
-from fleet.units import Seconds
+from fleet.clients.http import Cancel
+from fleet.runtime.clock import Clock
+from fleet.runtime.pause_request import Pause, read_pause
+from fleet.runtime.units import Seconds
 from generator.pacing import Budget, Pace, Reason, Streak, Verdict
-from generator.pause import Pause, read_pause
 
 # How long a closed gate is believed closed: the pause file has no bell.
 _LOOK_AGAIN: Seconds = 0.1

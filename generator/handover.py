@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from typing import Generic, TypeVar
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fleet.files import replace_text
-from fleet.units import Seconds
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.units import Seconds
 from generator.assignment import Assignment
 from generator.gate import GateView
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleet.files import replace_text
-from fleet.logs import tell
-from fleet.units import Seconds
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.logging import tell
+from fleet.runtime.units import Seconds
 from generator.records import Evaluated
 
 _LOCK_TIMEOUT: Seconds = 1.0

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from fleet.clock import Clock
-from fleet.logs import fields
-from fleet.units import Seconds
+from fleet.runtime.clock import Clock
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
 from generator.narrator import Narrator
 from generator.records import Ruleset
 from generator.replies import Finished

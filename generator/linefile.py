@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fleet.units import Bytes
+from fleet.runtime.units import Bytes
 
 
 class LineFile:

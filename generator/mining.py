@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, NoReturn
 
-from fleet.clock import Clock, SystemClock
-from fleet.errors import FleetError
-from fleet.logs import configure, fields, tell
-from fleet.ollama import Ollama
-from fleet.process import hold_for_life, is_orphan, step_back
-from fleet.units import Seconds
+from fleet.clients.ollama import Ollama
+from fleet.runtime.clock import Clock, SystemClock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.logging import configure, fields, tell
+from fleet.runtime.process import hold_for_life, is_orphan, step_back
+from fleet.runtime.units import Seconds
 from generator.asking import Asker
 from generator.calllog import CallLog
 from generator.calls import Caller

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from fleet.clock import Clock
-from fleet.errors import FleetError
-from fleet.logs import fields, tell
-from fleet.units import show_duration
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.logging import fields, tell
+from fleet.runtime.units import show_duration
 from generator.pacing import Pace, Reason, Streak, Verdict
 from generator.records import CallRecord, Evaluated, Source, Tally
 

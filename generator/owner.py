@@ -7,7 +7,7 @@ nobody's for ever.
 import os
 from pathlib import Path
 
-from fleet.files import replace_text
+from fleet.runtime.atomic_write import replace_text
 
 _LONGEST = 64
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
-from fleet.memory_text import is_memory_error
-from fleet.units import Seconds
+from fleet.memory_errors.judge import is_memory_error
+from fleet.runtime.units import Seconds
 from generator.records import CallRecord
 from generator.thoughts import answer_of
 

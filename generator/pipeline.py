@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fleet.logs import fields
-from fleet.units import Seconds
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
 from generator.asking import Asker
 from generator.gate import Gate, GateView
 from generator.shared import Shared

@@ -3,9 +3,9 @@
 import threading
 from random import Random
 
-from fleet.errors import OllamaError
-from fleet.ladder import same_model
-from fleet.ollama import Ollama
+from fleet.clients.ollama import Ollama
+from fleet.config.ladder import same_model
+from fleet.runtime.errors import OllamaError
 from generator.assignment import Assignment
 from generator.notebook import Notebook
 from generator.pacing import Verdict

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fleet.keep import COUNTS, METRICS
+from fleet.config.keep_rule import COUNTS, METRICS
 from generator.language.tree import Node
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.config import find_config, load_settings
-from fleet.home import ROOT, FleetFile, Home, find_home, read_fleet_file
-from fleet.keep import KeepRule, parse_keep
-from fleet.settings import Settings
+from fleet.config.keep_rule import KeepRule, parse_keep
+from fleet.config.load import find_config, load_settings
+from fleet.config.schema import Settings
+from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_fleet_file
 from generator.assignment import Assignment, find_url, read_assignment
 from generator.catalogue import load_catalogue
 from generator.evaluators.choice import Plan, plan_evaluator

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from fleet.clock import Clock
+from fleet.runtime.clock import Clock
 from generator.handover import Handover
 from generator.narrator import Narrator
 from generator.notebook import Notebook

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fleet.units import Bytes
+from fleet.runtime.units import Bytes
 from generator.linefile import LineFile
 from generator.records import CallRecord
 

@@ -5,7 +5,7 @@ import select
 import signal
 from types import FrameType
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 
 
 class Waker:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fleet.errors import OllamaError
-from fleet.logs import fields
-from fleet.ollama import ModelDetails
+from fleet.clients.ollama import ModelDetails
+from fleet.runtime.errors import OllamaError
+from fleet.runtime.logging import fields
 from generator.pacing import Verdict
 
 _EMPTY_REPLIES: Final = 3

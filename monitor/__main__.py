@@ -8,22 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from fleet.clock import SystemClock
-from fleet.config import find_config, load_settings
-from fleet.errors import FleetError
-from fleet.gpu import cards
-from fleet.home import Home, find_home, require_fleet_file
-from fleet.logs import configure, fields, tell
-from fleet.ollama import Ollama
-from fleet.process import end_with_parent, hold_for_life, is_orphan
-from fleet.since import parse_beginning
-from fleet.supervisor import Supervisor
-from fleet.units import Seconds
+from fleet.clients.gpu import cards
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import Supervisor
+from fleet.config.load import find_config, load_settings
+from fleet.memory_errors.table.user import user_patterns
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import Home, find_home, require_fleet_file
+from fleet.runtime.logging import configure, fields, tell
+from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
+from fleet.runtime.time_argument import parse_beginning
+from fleet.runtime.units import Seconds
 from monitor.absorb import LOG
 from monitor.daemon import Monitor
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge
-from monitor.patterns_user import user_patterns
 from monitor.room import is_here, models_folder, room_in
 from monitor.sources.base import LogSource
 from monitor.sources.file import FileSource

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fleet.counting import recount
-from fleet.facts import CallEnded, IncidentSeen
-from fleet.ladder import same_model
-from fleet.memory_text import is_memory_error
-from fleet.model import FleetState
-from fleet.outside import finite, parse_json, whole
-from fleet.policy import decide
-from fleet.rules import Rules
-from fleet.unanswered import after_call, hang_over
-from fleet.units import Seconds
+from fleet.config.ladder import same_model
+from fleet.memory_errors.causes import Cause
+from fleet.memory_errors.judge import is_memory_error
+from fleet.policy.decide import decide
+from fleet.policy.facts import CallEnded, IncidentSeen
+from fleet.policy.incident_count import recount
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState
+from fleet.policy.unanswered import after_call, hang_over
+from fleet.runtime.units import Seconds
+from fleet.runtime.untrusted import finite, parse_json, whole
 from monitor.detector import Detector
 from monitor.grouping.advance import advance, next_deadline
 from monitor.grouping.model import (
@@ -39,7 +40,6 @@ from monitor.grouping.model import (
 )
 from monitor.grouping.model import Rules as GroupRules
 from monitor.grouping.state import GroupState
-from monitor.signals import Cause
 from monitor.sources.base import LogLine
 from monitor.spill import SpillState, server_started
 

@@ -7,16 +7,16 @@ the switch finds out by itself, a phase later.
 
 from dataclasses import dataclass
 
-from fleet.clock import Clock
-from fleet.errors import FleetError
-from fleet.facts import ModelHere
-from fleet.ladder import Ladder
-from fleet.model import FleetState, Phase, SwitchKind
-from fleet.ollama import Ollama
-from fleet.policy import decide
-from fleet.rules import Rules
-from fleet.supervisor import ProgramState, Supervisor
-from fleet.units import Seconds
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import ProgramState, Supervisor
+from fleet.config.ladder import Ladder
+from fleet.policy.decide import decide
+from fleet.policy.facts import ModelHere
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.units import Seconds
 from monitor.models import rungs_here
 from monitor.restarting import GENERATOR
 

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from fleet.errors import FleetError, StateError
-from fleet.facts import Tick, VerifyEnded
-from fleet.health import Pulse
-from fleet.logs import fields
-from fleet.model import FleetState, Phase
-from fleet.policy import decide
-from fleet.recovery import below_its_best
-from fleet.unanswered import may_hang
-from fleet.units import Seconds
+from fleet.policy.decide import decide
+from fleet.policy.facts import Tick, VerifyEnded
+from fleet.policy.recovery import below_its_best
+from fleet.policy.state import FleetState, Phase
+from fleet.policy.unanswered import may_hang
+from fleet.runtime.errors import FleetError, StateError
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
+from fleet.startup.healthcheck import Pulse
 from monitor.absorb import (
     LOG,
     SIGNALS,

@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fleet.memory_text import OLLAMAS_PHRASES
-from fleet.outside import finite, whole
+from fleet.memory_errors.causes import Cause, Event, EventKind, Kind, Part, Signal
+from fleet.memory_errors.judge import OLLAMAS_PHRASES
+from fleet.memory_errors.table.bounds import EVENTS, REQUEST_PATHS
+from fleet.memory_errors.table.rows import Check, ErrorUse, EventPattern, Pattern, Scope
+from fleet.memory_errors.table.runner import PLAIN
+from fleet.memory_errors.table.server import ERROR_REPORT, QUIET, SERVER
+from fleet.runtime.untrusted import finite, whole
 from monitor.logline import ParsedLine, parse_line
-from monitor.patterns import Check, ErrorUse, EventPattern, Pattern, Scope
-from monitor.patterns_events import EVENTS, REQUEST_PATHS
-from monitor.patterns_runner import PLAIN
-from monitor.patterns_server import ERROR_REPORT, QUIET, SERVER
 from monitor.prefilter import Prefilter
-from monitor.signals import Cause, Event, EventKind, Kind, Part, Signal
 
 MEBIBYTE = 1024 * 1024
 _SEARCHED = 8 * 1024  # characters of a message that expressions are run on

@@ -10,15 +10,15 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from fleet.errors import FleetError, OllamaError
-from fleet.facts import Fact, Fetched, FetchFailed, Fetching
-from fleet.ladder import Ladder, Rung, same_model
-from fleet.logs import fields
-from fleet.model import FleetState, Phase
-from fleet.policy import decide
-from fleet.rules import Rules
-from fleet.settings import OllamaSettings
-from fleet.units import Seconds
+from fleet.config.ladder import Ladder, Rung, same_model
+from fleet.config.schema import OllamaSettings
+from fleet.policy.decide import decide
+from fleet.policy.facts import Fact, Fetched, FetchFailed, Fetching
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase
+from fleet.runtime.errors import FleetError, OllamaError
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
 from monitor.models import rungs_here
 from monitor.pulling import cut_when, pull_model
 from monitor.switcher import Parts

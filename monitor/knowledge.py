@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fleet.clock import Clock
-from fleet.errors import FleetError
-from fleet.files import replace_text
-from fleet.gpu import Card
-from fleet.ladder import same_model
-from fleet.logs import fields
-from fleet.ollama import Ollama
-from fleet.rules import Rules
-from fleet.settings import Settings
-from fleet.units import Bytes, Seconds
+from fleet.clients.gpu import Card
+from fleet.clients.ollama import Ollama
+from fleet.config.ladder import same_model
+from fleet.config.schema import Settings
+from fleet.policy.rules import Rules
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Bytes, Seconds
 from monitor.models import Models
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from fleet.outside import finite, parse_json
+from fleet.runtime.untrusted import finite, parse_json
 from monitor.stamps import Stamp, from_calendar, from_iso, from_syslog, from_unix
 
 CONSIDERED = 64 * 1024

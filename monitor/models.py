@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.errors import OllamaError
-from fleet.ladder import Ladder, Rung, full_name, same_model
-from fleet.ollama import LocalModel, ModelDetails, Ollama
-from fleet.units import Bytes, Seconds
+from fleet.clients.ollama import LocalModel, ModelDetails, Ollama
+from fleet.config.ladder import Ladder, Rung, full_name, same_model
+from fleet.runtime.errors import OllamaError
+from fleet.runtime.units import Bytes, Seconds
 
 _DEFAULT_CONTEXT = 4096
 """Ollama's context on a card of less than 24 GiB, where neither the rung nor the server sets one."""

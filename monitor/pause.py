@@ -7,11 +7,11 @@ import contextlib
 import json
 import logging
 
-from fleet.files import replace_text
-from fleet.home import Home
-from fleet.logs import fields
-from fleet.model import FleetState, Phase
-from fleet.switching import second_chance_at
+from fleet.policy.state import FleetState, Phase
+from fleet.policy.switch_phases import second_chance_at
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.home import Home
+from fleet.runtime.logging import fields
 
 _log = logging.getLogger(__name__)
 

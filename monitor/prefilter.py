@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from fleet.memory_errors.table.bounds import EVENTS, REQUEST_NEEDLES
+from fleet.memory_errors.table.rows import Pattern
+from fleet.memory_errors.table.runner import PLAIN
+from fleet.memory_errors.table.server import ERROR_REPORT, SERVER
 from monitor.logline import CONSIDERED
-from monitor.patterns import Pattern
-from monitor.patterns_events import EVENTS, REQUEST_NEEDLES
-from monitor.patterns_runner import PLAIN
-from monitor.patterns_server import ERROR_REPORT, SERVER
 
 COARSE: tuple[bytes, ...] = (
     b"emory",

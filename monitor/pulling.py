@@ -10,12 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from fleet.clock import Clock
-from fleet.errors import FleetError, OllamaError, OllamaTimeoutError
-from fleet.httpwire import Cancel
-from fleet.logs import fields, tell
-from fleet.ollama import Ollama, PullProgress
-from fleet.units import Bytes, Seconds, show_duration, show_size
+from fleet.clients.http import Cancel
+from fleet.clients.ollama import Ollama, PullProgress
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import FleetError, OllamaError, OllamaTimeoutError
+from fleet.runtime.logging import fields, tell
+from fleet.runtime.units import Bytes, Seconds, show_duration, show_size
 from monitor.room import Room, no_limit
 
 _log = logging.getLogger(__name__)

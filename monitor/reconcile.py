@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.model import FleetState, Phase
-from fleet.supervisor import ProgramInfo, ProgramState
-from fleet.units import Seconds, show_duration
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.policy.state import FleetState, Phase
+from fleet.runtime.units import Seconds, show_duration
 
 HUNG_AFTER: Seconds = 30.0
 """The generator tells every five seconds that it lives; six of them missed are no delay."""

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.clock import Clock
-from fleet.errors import SupervisorAwayError, SupervisorError
-from fleet.home import process_environ
-from fleet.outside import whole
-from fleet.supervisor import ProgramInfo, ProgramState, Supervisor
-from fleet.units import Seconds
+from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import SupervisorAwayError, SupervisorError
+from fleet.runtime.home import process_environ
+from fleet.runtime.units import Seconds
+from fleet.runtime.untrusted import whole
 
 GENERATOR = "generator"
 _UP_WITHIN: Seconds = 5.0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fleet.units import GIGABYTE, Bytes, show_size
+from fleet.runtime.units import GIGABYTE, Bytes, show_size
 
 RESERVE: Bytes = GIGABYTE
 """So much is left free by every pull: a disk that is full to the brim harms more than our models."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
+from fleet.memory_errors.causes import Signal
 from monitor.detector import Detector
 from monitor.grouping import GroupState, Rules, advance
 from monitor.grouping.model import Flush, Incident, IncidentClosed, IncidentFound, Line, Outcome, SignalSeen
 from monitor.logline import CONSIDERED, parse_line
-from monitor.signals import Signal
 from monitor.stamps import StampMemory, resolve
 from monitor.unpacking import opened
 

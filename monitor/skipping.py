@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from fleet.events import EventKind
-from fleet.model import FleetState, Skipped
-from fleet.outside import printable
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState, Skipped
+from fleet.runtime.untrusted import printable
 from monitor.absorb import Context, absorb_batch
 from monitor.sources.base import LogLine
 from state.codec import encode_state

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fleet.ladder import same_model
+from fleet.config.ladder import same_model
 from monitor.grouping.work import same_digest
-from monitor.restore import kept, restored
+from state.dataclass_json import kept, restored
 
 LOW_READINGS = 2
 _MOST_MODELS = 16

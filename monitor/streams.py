@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from fleet.errors import FleetError
-from fleet.events import EventKind
-from fleet.model import FleetState
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState
+from fleet.runtime.errors import FleetError
 from monitor.pump import Pump
 from monitor.sources.base import MOST_LINES, Away, Batch, Cursor
 

@@ -11,20 +11,20 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fleet.clock import Clock
-from fleet.errors import OllamaError, SwitchError
-from fleet.facts import Fact, ModelHere, PullFailed, Restarted, RestartFailed, TrialEnded
-from fleet.home import Home
-from fleet.httpwire import Cancel
-from fleet.ladder import Ladder, Rung, same_model
-from fleet.logs import tell
-from fleet.model import FleetState, Phase, Switch
-from fleet.ollama import Ollama
-from fleet.policy import decide
-from fleet.rules import Rules
-from fleet.settings import Settings
-from fleet.supervisor import Supervisor
-from fleet.units import Seconds
+from fleet.clients.http import Cancel
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import Supervisor
+from fleet.config.ladder import Ladder, Rung, same_model
+from fleet.config.schema import Settings
+from fleet.policy.decide import decide
+from fleet.policy.facts import Fact, ModelHere, PullFailed, Restarted, RestartFailed, TrialEnded
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase, Switch
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import OllamaError, SwitchError
+from fleet.runtime.home import Home
+from fleet.runtime.logging import tell
+from fleet.runtime.units import Seconds
 from monitor.models import rungs_here
 from monitor.pause import pause, resume
 from monitor.pulling import ProgressBar, cut_when, pull_model

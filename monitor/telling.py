@@ -5,9 +5,9 @@ The history is read and not the state, so that what the command line did is told
 
 import logging
 
-from fleet.events import Event, EventKind, sentence
-from fleet.home import Home
-from fleet.logs import tell
+from fleet.policy.events import Event, EventKind, sentence
+from fleet.runtime.home import Home
+from fleet.runtime.logging import tell
 from state.history import History, read_history
 
 _log = logging.getLogger(__name__)

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.clock import Clock
-from fleet.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
-from fleet.home import Home, process_environ, read_json
-from fleet.httpwire import Cancel
-from fleet.ladder import Rung, same_model
-from fleet.logs import fields
-from fleet.model import FleetState, Switch, SwitchKind
-from fleet.ollama import Ollama, alive_for
-from fleet.settings import Settings
-from fleet.units import Seconds, show_duration
+from fleet.clients.http import Cancel
+from fleet.clients.ollama import Ollama, alive_for
+from fleet.config.ladder import Rung, same_model
+from fleet.config.schema import Settings
+from fleet.policy.state import FleetState, Switch, SwitchKind
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
+from fleet.runtime.home import Home, process_environ, read_json
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds, show_duration
 from monitor.reconcile import HUNG_AFTER
 from monitor.spill import SpillState
 

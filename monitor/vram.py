@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fleet.errors import FleetError, OllamaAwayError, OllamaError
-from fleet.events import EventKind
-from fleet.facts import SpillFound
-from fleet.httpwire import Cancel
-from fleet.ladder import Ladder, Rung, full_name
-from fleet.logs import fields
-from fleet.model import FleetState
-from fleet.ollama import LoadedModel
-from fleet.policy import decide
-from fleet.unanswered import hang_found, may_hang
-from fleet.units import Seconds
+from fleet.clients.http import Cancel
+from fleet.clients.ollama import LoadedModel
+from fleet.config.ladder import Ladder, Rung, full_name
+from fleet.policy.decide import decide
+from fleet.policy.events import EventKind
+from fleet.policy.facts import SpillFound
+from fleet.policy.state import FleetState
+from fleet.policy.unanswered import hang_found, may_hang
+from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
 from monitor.knowledge import Knowledge
 from monitor.pause import pause, resume
 from monitor.pulling import cut_when

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet.errors import FleetError, SupervisorError
-from fleet.events import EventKind
-from fleet.home import read_json
-from fleet.logs import fields
-from fleet.model import FleetState, Phase
-from fleet.outside import finite
-from fleet.supervisor import ProgramInfo, ProgramState
-from fleet.units import Seconds
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState, Phase
+from fleet.runtime.errors import FleetError, SupervisorError
+from fleet.runtime.home import read_json
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
+from fleet.runtime.untrusted import finite
 from monitor.reconcile import LOOPS_FROM, Remedy, Seen, Verdict, judge, request_limit, revive_after
 from monitor.restarting import GENERATOR, Generator, birthday, born, switches_of
 from monitor.switcher import Parts, Switcher

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fleet.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Seconds
 from standin.golang import human_bytes
 from standin.logtext import Line, Slog
 from standin.memory import Need, Shortage

@@ -3,7 +3,7 @@
 A condensed selection of their lines, each in its real form. `{names}` are filled in by `standin.dialect`.
 """
 
-from fleet.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Seconds
 from standin.dialect import STANDIN, Answered, Failure, Load, fill, load_facts, server_facts
 from standin.golang import human_bytes
 from standin.logtext import Line, slog

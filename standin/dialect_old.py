@@ -4,7 +4,7 @@ It estimates how many layers fit before it loads, evicts quietly, and complains 
 back after an unload. `{names}` are filled in by `standin.dialect`.
 """
 
-from fleet.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Seconds
 from standin.dialect import STANDIN, Answered, Failure, Load, fill, load_facts, mib, server_facts
 from standin.golang import human_bytes
 from standin.logtext import Line, slog

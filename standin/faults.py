@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from fleet.units import Bytes, Seconds, parse_size
+from fleet.runtime.units import Bytes, Seconds, parse_size
 
 
 class Kind(Enum):

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from standin.board import FaultBoard
 from standin.dialect import DIED, Answered, Dialect
 from standin.faults import Fault, Kind

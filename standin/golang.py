@@ -8,7 +8,7 @@ import math
 import re
 import time
 
-from fleet.units import Bytes
+from fleet.runtime.units import Bytes
 
 FOREVER = math.inf
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from standin.waiting import ClientGoneError
 
 JSON = "application/json; charset=utf-8"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Seconds
 from standin import memory
 from standin.board import FaultBoard
 from standin.dialect import Dialect, Failure, Load

@@ -14,7 +14,7 @@ The layers are taken as equal; the output counts as one more, as in Ollama's `of
 from dataclasses import dataclass
 from enum import Enum
 
-from fleet.units import Bytes
+from fleet.runtime.units import Bytes
 from standin.models import ModelSpec
 
 _BATCH = 512

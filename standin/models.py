@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from fleet.ladder import full_name
-from fleet.units import Bytes, parse_size
+from fleet.config.ladder import full_name
+from fleet.runtime.units import Bytes, parse_size
 from standin.golang import human_number
 
 REGISTRY = "registry.example"

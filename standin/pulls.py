@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fleet.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Seconds
 from standin.board import FaultBoard
 from standin.faults import PULL_KINDS, Fault, Kind
 from standin.models import BLOBS, REGISTRY, Layer, ModelSpec

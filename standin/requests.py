@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from standin.golang import FOREVER, decode_error, parse_duration, quoted
 
 DEFAULT_KEEP_ALIVE: Seconds = 300.0

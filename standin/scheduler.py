@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from fleet.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Seconds
 from standin.dialect import Dialect, Failure, Load
 from standin.golang import FOREVER
 from standin.loading import Gpu, Loader

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
-from fleet.errors import ConfigError
-from fleet.units import Bytes, Seconds, parse_size
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.units import Bytes, Seconds, parse_size
 from standin.faults import Fault, Kind, parse_faults
 from standin.models import canonical
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 
 Wait: TypeAlias = Callable[[Seconds], None]
 _POLL: Seconds = 0.01

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fleet.settings import BrainSettings, PanelSettings
+from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import BrainApi
 from generator.brain.credentials import Credentials
 from generator.brain.rules import simulation_settings

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from fleet.facts import CallEnded, Fact, IncidentSeen, ModelHere, Restarted, Tick, TrialEnded
-from fleet.model import FleetState, Phase
-from fleet.policy import decide
-from fleet.rules import Rules
-from fleet.units import GIGABYTE
+from fleet.policy.decide import decide
+from fleet.policy.facts import CallEnded, Fact, IncidentSeen, ModelHere, Restarted, Tick, TrialEnded
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase
+from fleet.runtime.units import GIGABYTE
 from tests.histories import START, ladder_of
 
 DAY = 86400

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from tests.engine import Engine
 from tests.fleet_process import MEMORY_FAILURE, eventually
 

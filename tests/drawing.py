@@ -4,7 +4,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.report import replace_section, table
-from fleet.transitions import TRANSITIONS, Place
+from tests.reference.transitions import TRANSITIONS, Place
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 NAME = "transitions"

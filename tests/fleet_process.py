@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fleet.errors import SupervisorError
-from fleet.home import ROOT, Home, process_environ, read_fleet_file
-from fleet.model import FleetState
-from fleet.supervisor import ProgramState, Supervisor
+from fleet.clients.supervisor import ProgramState, Supervisor
+from fleet.policy.state import FleetState
+from fleet.runtime.errors import SupervisorError
+from fleet.runtime.home import ROOT, Home, process_environ, read_fleet_file
 from state.store import read_state
 from tests.mining import no_account
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-from fleet.errors import SwitchError
-from fleet.facts import (
+from fleet.config.ladder import Ladder, Rung
+from fleet.config.schema import CAUSES, PolicySettings
+from fleet.policy.decide import decide
+from fleet.policy.facts import (
     CallEnded,
     Command,
     Fact,
@@ -24,12 +26,10 @@ from fleet.facts import (
     Unpin,
     VerifyEnded,
 )
-from fleet.ladder import Ladder, Rung
-from fleet.model import FleetState, Phase, SwitchKind
-from fleet.policy import decide
-from fleet.rules import Rules
-from fleet.settings import CAUSES, PolicySettings
-from fleet.units import GIGABYTE
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.runtime.errors import SwitchError
+from fleet.runtime.units import GIGABYTE
 
 START = 1_800_000_000.0
 _KINDS = (

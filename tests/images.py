@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from tests import engine as engines
 from tests.engine import Engine
 

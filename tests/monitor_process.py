@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fleet.events import EventKind
-from fleet.home import ROOT, FleetFile, Home
+from fleet.policy.events import EventKind
+from fleet.runtime.home import ROOT, FleetFile, Home
 from state.history import read_history
 from state.store import read_state
 

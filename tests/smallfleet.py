@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.fleet import Fleet
-from fleet.clock import SystemClock
-from fleet.files import replace_text
-from fleet.home import ROOT, FleetFile, Home, process_environ
-from fleet.ollama import Ollama
-from fleet.rules import Rules
-from fleet.settings import Settings
-from fleet.supervisor import ProgramState
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import ProgramState
+from fleet.config.schema import Settings
+from fleet.policy.rules import Rules
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
 from monitor.switcher import Parts, Switcher
 from state.store import Store
 from tests.supervision import Daemon, children_of, supervisord, wait_until

@@ -4,7 +4,7 @@ import json
 import urllib.request
 from typing import Any
 
-from fleet.home import read_fleet_file
+from fleet.runtime.home import read_fleet_file
 from tests.fleet_process import FleetProcess
 
 

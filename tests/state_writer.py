@@ -13,11 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fleet.clock import SystemClock
-from fleet.events import EventKind
-from fleet.home import Home
-from fleet.model import FleetState
-from fleet.settings import SEED_LADDER
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import Home
 from state.store import Store
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.errors import SupervisorError
-from fleet.supervisor import Supervisor
+from fleet.clients.supervisor import Supervisor
+from fleet.runtime.errors import SupervisorError
 
 _HEAD = """\
 [supervisord]

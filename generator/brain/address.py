@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from fleet.errors import ConfigError
+from fleet.runtime.errors import ConfigError
 
 URL_VARIABLE = "FLEET_BRAIN_URL"
 DEFAULT_URL = "https://api.worldquantbrain.com"

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeAlias
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from generator.brain.errors import (
     BrainAwayError,
     BrainDeniedError,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from fleet.clock import Clock
+from fleet.runtime.clock import Clock
 from generator.brain.answers import Progress, code_of, quota_error, read_simulation
 from generator.brain.errors import BrainAwayError, BrainQuotaError
 from generator.brain.rules import payload, same_code, same_settings

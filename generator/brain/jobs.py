@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from generator.brain.answers import Ended, Status
 from generator.brain.rules import same_code
 from generator.evaluators.base import Fault

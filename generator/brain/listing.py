@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from fleet.clock import Clock
-from fleet.errors import GeneratorError
-from fleet.home import Home
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import GeneratorError
+from fleet.runtime.home import Home
 from generator.brain.api import BrainApi
 from generator.catalogue import Catalogue, from_brain, load
 

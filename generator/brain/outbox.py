@@ -7,7 +7,7 @@ back, put on the expression, or, where nobody knows whether it arrived, handed o
 from collections import deque
 from random import Random
 
-from fleet.clock import Clock
+from fleet.runtime.clock import Clock
 from generator.brain.api import BrainApi
 from generator.brain.errors import (
     BrainAwayError,

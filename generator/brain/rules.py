@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.settings import BrainSettings, PanelSettings
+from fleet.config.schema import BrainSettings, PanelSettings
 
 # As the original sent them; what else there is stands at the account's defaults.
 _FIXED: Mapping[str, object] = {

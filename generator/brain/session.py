@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-from fleet.clock import Clock
-from fleet.files import replace_text
-from fleet.home import read_json
-from fleet.logs import fields
-from fleet.units import Seconds
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import Clock
+from fleet.runtime.home import read_json
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
 from generator.brain.answers import Answer, error_of, finite, messages
 from generator.brain.credentials import Credentials
 from generator.brain.errors import (

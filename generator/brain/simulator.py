@@ -10,8 +10,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from fleet.clock import Clock
-from fleet.units import Seconds
+from fleet.runtime.clock import Clock
+from fleet.runtime.units import Seconds
 from generator.brain.alpha import read_alpha
 from generator.brain.answers import Ended, Running, Status
 from generator.brain.api import BrainApi

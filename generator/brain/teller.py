@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from fleet.logs import fields, tell
-from fleet.units import Seconds, show_duration
+from fleet.runtime.logging import fields, tell
+from fleet.runtime.units import Seconds, show_duration
 from generator.brain.errors import (
     BrainAwayError,
     BrainError,

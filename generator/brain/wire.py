@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from generator.brain.answers import Answer, read_answer
 from generator.brain.credentials import Credentials
 from generator.brain.errors import BrainAwayError, BrainError

@@ -6,7 +6,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from fleet.errors import GeneratorError
+from fleet.runtime.errors import GeneratorError
 from generator.catalogue import codec
 from generator.catalogue.model import Catalogue
 

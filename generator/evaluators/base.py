@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from generator.catalogue import Kind
 from generator.records import Candidate, Performance, Source
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from fleet.clock import Clock
-from fleet.errors import GeneratorError
-from fleet.home import Home
-from fleet.logs import fields, tell
-from fleet.settings import BrainSettings
-from fleet.units import Seconds
+from fleet.config.schema import BrainSettings
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import GeneratorError
+from fleet.runtime.home import Home
+from fleet.runtime.logging import fields, tell
+from fleet.runtime.units import Seconds
 from generator.brain.address import DEFAULT_URL, URL_VARIABLE
 from generator.brain.credentials import CredentialSource
 from generator.brain.listing import Listing, is_fresh, kept_listing, listing_path

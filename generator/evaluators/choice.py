@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from fleet.errors import ConfigError
-from fleet.home import Home
-from fleet.logs import tell
-from fleet.settings import Settings
+from fleet.config.schema import Settings
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import Home
+from fleet.runtime.logging import tell
 from generator.brain.address import brain_url
 from generator.brain.credentials import EMAIL, PASSWORD, CredentialSource, credential_source
 from generator.brain.rules import simulation_settings

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.errors import GeneratorError
-from fleet.home import find_home
-from fleet.keep import COUNTS, METRICS
-from fleet.logs import fields, tell
-from fleet.settings import PanelSettings
-from fleet.units import Seconds
+from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.config.schema import PanelSettings
+from fleet.runtime.errors import GeneratorError
+from fleet.runtime.home import find_home
+from fleet.runtime.logging import fields, tell
+from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.evaluators.base import Fault, Result
 from generator.language import ExpressionError, Node, parse, show

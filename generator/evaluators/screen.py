@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind
 from generator.evaluators.brain import BrainPlan, Tools
 from generator.evaluators.local import LocalPlan

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
-from fleet.errors import GeneratorError
+from fleet.runtime.errors import GeneratorError
 from generator.storage.models import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
 
 Step = Callable[[Connection], None]

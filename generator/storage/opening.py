@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fleet.errors import ConfigError, GeneratorError
-from fleet.home import Home
-from fleet.units import Seconds
+from fleet.runtime.errors import ConfigError, GeneratorError
+from fleet.runtime.home import Home
+from fleet.runtime.units import Seconds
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

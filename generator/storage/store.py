@@ -16,9 +16,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from fleet.errors import ConfigError, GeneratorError
-from fleet.keep import COUNTS, METRICS
-from fleet.units import MEGABYTE, Bytes
+from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.runtime.errors import ConfigError, GeneratorError
+from fleet.runtime.units import MEGABYTE, Bytes
 from generator.records import (
     CallRecord,
     Candidate,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exists, insert, null, select, text, update
 
-from fleet.units import MEGABYTE, Bytes
+from fleet.runtime.units import MEGABYTE, Bytes
 from generator.records import Source
 from generator.storage.models import DONE, PENDING, CallRow, EvaluationRow
 

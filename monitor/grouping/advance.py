@@ -5,6 +5,7 @@ How a failure is bounded, and why, is argued in `docs/decisions/0010-grouping.md
 
 from dataclasses import replace
 
+from fleet.memory_errors.causes import Kind, Part, Signal
 from monitor.detector import Detector, classify_error
 from monitor.grouping.failure import Afloat, Failure, joined, verdict
 from monitor.grouping.lines import on_reading, on_stamp
@@ -24,7 +25,6 @@ from monitor.grouping.model import (
 from monitor.grouping.state import GroupState, Load, Unload
 from monitor.grouping.work import Work, is_anothers
 from monitor.logline import parse_line
-from monitor.signals import Kind, Part, Signal
 from monitor.stamps import resolve
 
 

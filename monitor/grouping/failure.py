@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from fleet.memory_errors.causes import Cause, Kind, Part, Signal
 from monitor.grouping.model import Incident, Rules
-from monitor.signals import Cause, Kind, Part, Signal
 
 _MOST_PATTERNS = 32
 

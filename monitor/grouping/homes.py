@@ -1,9 +1,9 @@
 """Which failure a signal belongs to: one that is being collected, one that only an answer told of, or a past one."""
 
-from fleet.ladder import same_model
+from fleet.config.ladder import same_model
+from fleet.memory_errors.causes import Part, Signal
 from monitor.grouping.failure import Afloat, Failure
 from monitor.grouping.work import Work, same_digest
-from monitor.signals import Part, Signal
 
 
 def home_of(work: Work, signal: Signal) -> Failure | None:

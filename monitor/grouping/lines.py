@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from fleet.memory_errors.causes import Cause, Event, EventKind, Kind, Part, Signal
 from monitor.detector import Reading
 from monitor.grouping.failure import Afloat, Failure
 from monitor.grouping.homes import answered_already, home_of, reported, same_weights
 from monitor.grouping.model import GpuFound, ServerStarted, SignalSeen, SwapSeen
 from monitor.grouping.work import Work, is_anothers, same_digest
-from monitor.signals import Cause, Event, EventKind, Kind, Part, Signal
 
 _SAME_UNLOAD = 1.0  # the three lines of one unload speak of the same beginning, to the second of a stamp
 _UNLOAD_AFTER = 3.0  # a failed load or a dead runner is unloaded within moments

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from monitor.signals import Cause, Kind, Signal
+from fleet.memory_errors.causes import Cause, Kind, Signal
 
 DEFAULT_CAUSES = frozenset({Cause.ALLOCATION, Cause.RUNNER_DIED, Cause.NOT_RECOVERED})
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})

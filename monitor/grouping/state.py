@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.grouping.failure import Failure
-from monitor.restore import kept, restored
 from monitor.stamps import StampMemory
+from state.dataclass_json import kept, restored
 
 
 @dataclass(frozen=True, slots=True)

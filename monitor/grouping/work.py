@@ -5,7 +5,8 @@ A `Work` lives within one call of `advance`; outside it everything is frozen.
 
 from dataclasses import replace
 
-from fleet.ladder import same_model
+from fleet.config.ladder import same_model
+from fleet.memory_errors.causes import Signal
 from monitor.grouping.failure import Afloat, Failure, incident_of, joined, verdict, would_count
 from monitor.grouping.model import (
     IncidentClosed,
@@ -18,7 +19,6 @@ from monitor.grouping.model import (
     SignalSeen,
 )
 from monitor.grouping.state import GroupState, Load
-from monitor.signals import Signal
 
 MOST_FAILURES = 32
 MOST_UNLOADS = 16

@@ -11,8 +11,8 @@ from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from docker.utils import kwargs_from_env, parse_host
 
-from fleet.httpwire import UnixConnection, WireError, WireTimeoutError, connect_unix, send
-from fleet.outside import parse_json
+from fleet.clients.http import UnixConnection, WireError, WireTimeoutError, connect_unix, send
+from fleet.runtime.untrusted import parse_json
 
 
 @dataclass(frozen=True, slots=True)

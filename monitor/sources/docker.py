@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fleet.clock import Clock, SystemClock
+from fleet.runtime.clock import Clock, SystemClock
 from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, LogLine, Since, keep_all
 from monitor.sources.engine import Container, Engine, EngineError, GoneError
 from monitor.sources.frames import BrokenStreamError

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import requests
 from docker.errors import DockerException
 
-from fleet.outside import finite, whole
+from fleet.runtime.untrusted import finite, whole
 from monitor.sources.client import Asker, Reply, open_client
 from monitor.sources.frames import BrokenStreamError, Dechunker, Frames, Terminal
 from monitor.sources.stamped import last_stamp

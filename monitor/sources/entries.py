@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 
-from fleet.outside import parse_json, whole
+from fleet.runtime.untrusted import parse_json, whole
 from monitor.sources.base import Cursor, Json, Keep, LogLine
 from monitor.sources.lines import MAX_LINE, LineBuffer, clip, decode
 

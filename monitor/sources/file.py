@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
 
-from fleet.clock import Clock, SystemClock
+from fleet.runtime.clock import Clock, SystemClock
 from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, Since, keep_all
 from monitor.sources.lines import Region, kept_lines
 from monitor.sources.logfile import LogFile, RewrittenError, plan_from

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fleet.clock import Clock, SystemClock
+from fleet.runtime.clock import Clock, SystemClock
 from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, Since, keep_all
 from monitor.sources.entries import Entry, EntryReader, Place
 from monitor.sources.journalctl import Journalctl, JournalError, ends_by_itself, look, nothing_of

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet.clock import Clock, SystemClock
-from fleet.errors import ConfigError
+from fleet.runtime.clock import Clock, SystemClock
+from fleet.runtime.errors import ConfigError
 from monitor.sources.base import Keep, LogSource, Since, keep_all
 
 _HINT = "Write docker:NAME for a container, file:PATH for a file, journal:UNIT for a systemd unit."

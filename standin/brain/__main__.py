@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from fleet.process import end_with_parent
+from fleet.runtime.process import end_with_parent
 from standin.brain.server import StandinBrain
 from standin.brain.settings import Settings
 

@@ -17,7 +17,7 @@ import threading
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 
 
 class Kind(Enum):

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 
 _FILES = ROOT / "generator" / "catalogue"
 _NAME = re.compile(r"[A-Za-z_]\w*")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 
 
 @dataclass(frozen=True, slots=True)

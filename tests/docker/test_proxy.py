@@ -19,7 +19,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from monitor.sources.base import Batch, Item
 from monitor.sources.docker import DockerSource
 from tests.engine import BASE, Engine, PrivateEngine

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
 from cli.commands import SORTS, SOURCES, main
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from generator.records import Candidate, Evaluated, Performance, Ruleset, Source
 from generator.storage import reading
 from generator.storage.store import Store

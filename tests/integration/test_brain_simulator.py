@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.settings import BrainSettings, PanelSettings
+from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.credentials import Credentials
 from generator.brain.rules import simulation_settings
 from generator.brain.simulator import Simulator

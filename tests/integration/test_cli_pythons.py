@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from fleet_cli import main
 
 PACKAGES = ("cli", "fleet", "generator", "monitor", "standin", "state")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from tests.fleet_process import FleetProcess, eventually, running_fleet
 
 SETTINGS = {

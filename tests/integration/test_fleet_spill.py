@@ -1,7 +1,7 @@
 """What no log line tells: models that spill, a GPU that is lost, an Ollama that hangs; with real processes."""
 
-from fleet.home import read_fleet_file
-from fleet.ollama import Ollama
+from fleet.clients.ollama import Ollama
+from fleet.runtime.home import read_fleet_file
 from tests.fleet_process import FleetProcess, eventually, running_fleet
 from tests.standin_faults import events, fault
 

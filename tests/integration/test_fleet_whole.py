@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import SupervisorError
-from fleet.home import ROOT
+from fleet.runtime.errors import SupervisorError
+from fleet.runtime.home import ROOT
 from tests.fleet_process import MEMORY_FAILURE, FleetProcess, eventually, running_fleet
 
 # The gap between failures is shortened, and the stand-in has room for every model: no failure but the test's.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleet.settings import PanelSettings
+from fleet.config.schema import PanelSettings
 from generator.evaluators.local import SYNTHETIC_FIELDS, LocalPlan, panel_fields
 from generator.records import Candidate, Source
 from tests.mining import ROOT

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.ollama import Ollama
+from fleet.clients.ollama import Ollama
+from fleet.runtime.clock import SystemClock
 from generator.assignment import Assignment
 from generator.calls import Caller
 from generator.catalogue import load_catalogue

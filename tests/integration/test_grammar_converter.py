@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from generator.catalogue import load_catalogue
 from generator.language import ExpressionError, build_schema, decode_reply
 from tests.llama import Llama

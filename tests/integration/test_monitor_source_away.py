@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from fleet.events import EventKind
+from fleet.policy.events import EventKind
 from state.history import read_history
 from tests.fleet_process import eventually, stamped_failure
 from tests.monitor_process import MonitorProcess, running_monitor

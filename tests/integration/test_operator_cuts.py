@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import OllamaError
-from fleet.events import Event, EventKind
-from fleet.home import ROOT, read_fleet_file
-from fleet.model import Phase
-from fleet.ollama import Ollama
+from fleet.clients.ollama import Ollama
+from fleet.policy.events import Event, EventKind
+from fleet.policy.state import Phase
+from fleet.runtime.errors import OllamaError
+from fleet.runtime.home import ROOT, read_fleet_file
 from state.history import read_history
 from tests.fleet_process import FleetProcess, eventually, running_fleet
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.home import ROOT
-from fleet.process import lock_holder, parent_of
+from fleet.runtime.home import ROOT
+from fleet.runtime.process import lock_holder, parent_of
 from tests.supervision import wait_until
 
 HOLD = """

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.events import EventKind
-from fleet.facts import Command
-from fleet.model import FleetState, Phase, SwitchKind
-from fleet.policy import decide
-from fleet.supervisor import ProgramState, Supervisor
+from fleet.clients.supervisor import ProgramState, Supervisor
+from fleet.policy.decide import decide
+from fleet.policy.events import EventKind
+from fleet.policy.facts import Command
+from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.runtime.clock import SystemClock
 from monitor.restarting import Generator
 from monitor.worker import SwitchWorker
 from state.history import read_history

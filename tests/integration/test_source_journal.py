@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from fleet.probes import MachineProbes
-from fleet.start import plan
+from fleet.startup.launch import plan
+from fleet.startup.probes import MachineProbes
 from monitor.sources import journal
 from monitor.sources.base import Away, Back
 from monitor.sources.journal import JournalSource

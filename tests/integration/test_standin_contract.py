@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fleet.units import parse_size
+from fleet.runtime.units import parse_size
 from standin.faults import Fault, Kind
 from standin.models import SEED_MODELS
 from standin.ollama import standin

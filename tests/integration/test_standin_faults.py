@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fleet.units import parse_size
+from fleet.runtime.units import parse_size
 from standin.dialect import DIED
 from standin.ollama import StandinOllama, standin
 from standin.settings import Era, Settings

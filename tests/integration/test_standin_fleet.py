@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
-from fleet.httpwire import Cancel
-from fleet.ollama import Ollama, PullProgress
+from fleet.clients.http import Cancel
+from fleet.clients.ollama import Ollama, PullProgress
+from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
 from standin.faults import Fault, Kind
 from standin.models import SEED_MODELS
 from standin.ollama import StandinOllama, standin

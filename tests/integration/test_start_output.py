@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from tests.fleet_process import FleetProcess, eventually
 
 

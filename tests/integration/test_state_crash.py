@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.events import EventKind
-from fleet.home import Home
-from fleet.model import FleetState
-from fleet.settings import SEED_LADDER
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState
+from fleet.runtime.home import Home
 from state.codec import decode_state
 from state.history import read_history
 from state.store import Store, backup_of, read_state

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from fleet.errors import StateError
-from fleet.events import EventKind
-from fleet.home import Home
-from fleet.model import FleetState
-from fleet.settings import SEED_LADDER
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState
+from fleet.runtime.errors import StateError
+from fleet.runtime.home import Home
 from state.history import History, read_history, rotated
 from state.store import Store, backup_of, read_state
 

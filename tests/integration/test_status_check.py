@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from jsonschema import Draft202012Validator
 
-from fleet.home import ROOT
-from fleet.supervisor import ProgramState
+from fleet.clients.supervisor import ProgramState
+from fleet.runtime.home import ROOT
 from tests.fleet_process import FleetProcess, eventually, running_fleet
 from tests.standin_faults import events, fault
 

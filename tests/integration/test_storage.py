@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from fleet.home import Home
+from fleet.runtime.home import Home
 from generator.records import Evaluated, Source
 from generator.storage.migrations import STEPS
 from generator.storage.opening import place_of

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import SupervisorAwayError, SupervisorError
-from fleet.supervisor import Fault, ProgramState, Supervisor
+from fleet.clients.supervisor import Fault, ProgramState, Supervisor
+from fleet.runtime.errors import SupervisorAwayError, SupervisorError
 from tests.supervision import Daemon, supervisord, wait_until
 
 PROGRAMS = """

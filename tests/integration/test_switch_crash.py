@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cli.switching import Operator
-from fleet.errors import FleetError
-from fleet.events import EventKind
-from fleet.facts import CallEnded, Command
-from fleet.model import FleetState, Phase, SwitchKind
-from fleet.policy import decide
-from fleet.settings import PolicySettings, Settings
+from fleet.config.schema import PolicySettings, Settings
+from fleet.policy.decide import decide
+from fleet.policy.events import EventKind
+from fleet.policy.facts import CallEnded, Command
+from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.runtime.errors import FleetError
 from monitor.absorb import LOG
 from monitor.daemon import Monitor
 from monitor.detector import Detector

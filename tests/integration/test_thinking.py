@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.ollama import Ollama
-from fleet.units import parse_size
+from fleet.clients.ollama import Ollama
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.units import parse_size
 from generator.assignment import Assignment
 from generator.calls import Caller
 from generator.catalogue import load_catalogue

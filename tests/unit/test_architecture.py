@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 MAY_IMPORT = {

@@ -17,11 +17,11 @@ from click import unstyle
 from cli.fleet import find_fleet
 from cli.render import status_lines
 from cli.status import collect
-from fleet.config import load_settings
-from fleet.errors import ConfigError
-from fleet.home import ROOT, FleetFile, Home
-from fleet.keep import parse_keep
-from fleet.logs import plain_text, show_fields
+from fleet.config.keep_rule import parse_keep
+from fleet.config.load import load_settings
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import ROOT, FleetFile, Home
+from fleet.runtime.logging import plain_text, show_fields
 from generator.brain.answers import Answer, messages, retry_after
 from generator.brain.credentials import Credentials
 from generator.brain.errors import BrainError

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fleet.files import replace_text
+from fleet.runtime.atomic_write import replace_text
 from generator.backtest.panel import Matrix, Panel
 
 FORMAT = 1

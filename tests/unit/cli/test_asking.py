@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cli.history import select
-from fleet.errors import ConfigError, FleetError
-from fleet.events import Event, EventKind
-from fleet.gpu import Card, parse_nvidia, parse_rocm
-from fleet.since import parse_since
-from fleet.units import MEGABYTE
+from fleet.clients.gpu import Card, parse_nvidia, parse_rocm
+from fleet.policy.events import Event, EventKind
+from fleet.runtime.errors import ConfigError, FleetError
+from fleet.runtime.time_argument import parse_since
+from fleet.runtime.units import MEGABYTE
 from state.history import History, read_history, rotated
 
 NOW = 1_000_000.0

@@ -14,7 +14,7 @@ from cli.finding import Finding, Health
 from cli.fleet import Fleet, find_fleet
 from cli.render import finding_lines, status_lines
 from cli.status import collect
-from fleet.home import ROOT, FleetFile, Home
+from fleet.runtime.home import ROOT, FleetFile, Home
 
 URL = "http://127.0.0.1:9"
 TOLD = {"signed_in": True, "in_flight": 3, "slots": 3, "queued": 2, "sent_today": 120, "trouble": None}

@@ -9,7 +9,7 @@ import click
 import pytest
 from jsonschema import Draft202012Validator
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from fleet_cli import main
 
 COMMANDS = sorted(main.commands)
@@ -56,7 +56,7 @@ def test_a_status_imports_nothing_heavy() -> None:
         "import sys\nsys.argv = ['fleet_cli.py', 'status']\nimport fleet_cli, cli.status, cli.render\n"
         "import generator.storage.reading\n"
         "heavy = {'requests', 'docker', 'sqlalchemy', 'numpy', 'numba', 'filelock', 'polars', 'lark'}\n"
-        "heavy |= {'monitor.switcher', 'fleet.facts'}\n"
+        "heavy |= {'monitor.switcher', 'fleet.policy.facts'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

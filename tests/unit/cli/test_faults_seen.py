@@ -12,9 +12,9 @@ from click import unstyle
 from cli.fleet import Fleet, find_fleet
 from cli.render import status_lines
 from cli.status import collect
-from fleet.home import FleetFile, Home
-from fleet.model import Unanswered
-from fleet.settings import SEED_LADDER
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.state import Unanswered
+from fleet.runtime.home import FleetFile, Home
 from state.codec import default_state, encode_state
 from state.store import backup_of
 

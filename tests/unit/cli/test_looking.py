@@ -5,7 +5,7 @@ import pytest
 
 from cli.looking import look_at
 from cli.render import folded
-from fleet.errors import FleetError
+from fleet.runtime.errors import FleetError
 
 
 def refuse() -> None:

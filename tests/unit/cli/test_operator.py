@@ -8,12 +8,12 @@ import pytest
 
 from cli.fleet import Fleet
 from cli.switching import Operator
-from fleet.errors import SwitchError
-from fleet.facts import Command
-from fleet.home import Home
-from fleet.model import FleetState, SwitchKind
-from fleet.settings import SEED_LADDER, Settings
-from fleet.supervisor import ProgramInfo
+from fleet.clients.supervisor import ProgramInfo
+from fleet.config.schema import SEED_LADDER, Settings
+from fleet.policy.facts import Command
+from fleet.policy.state import FleetState, SwitchKind
+from fleet.runtime.errors import SwitchError
+from fleet.runtime.home import Home
 from monitor.pause import pause
 from monitor.switcher import Switcher
 from state.codec import default_state, encode_state
@@ -53,7 +53,7 @@ def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
     row = json.loads(encode_state(state, now)) | {"hold": {"until": now + 900, "step": 3, "why": "all fail"}}
     fleet.home.state.write_text(json.dumps(row))
     pause(fleet.home, since=now, until=now + 900, why="all fail")
-    monkeypatch.setattr("fleet.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
     outcome = Operator(fleet).switch(Command(SwitchKind.RESET), wait=False)
     assert not outcome.saved
     state = read_state(fleet.home)
@@ -67,7 +67,7 @@ def test_a_command_knows_that_it_was_superseded_before_the_history_does(
 ) -> None:
     """The other program writes the state first and the history after it."""
     monkeypatch.setattr(History, "append", lambda *_: None)
-    monkeypatch.setattr("fleet.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
     operator = Operator(fleet)
 
     def superseded(_: Switcher, number: int) -> FleetState:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.config import SECTIONS, InvalidConfigError, Problem, find_config, load_settings, read_settings
-from fleet.errors import ConfigError
-from fleet.home import ROOT
-from fleet.settings import Settings
+from fleet.config.load import SECTIONS, InvalidConfigError, Problem, find_config, load_settings, read_settings
+from fleet.config.schema import Settings
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import ROOT
 
 DEFAULT_FILE = ROOT / "fleet.toml"
 LATER = {"schedule"}

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.health import LATE, Pulse, last_beat, look, problems
-from fleet.home import Home
-from fleet.supervisor import ProgramInfo, ProgramState
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.runtime.home import Home
+from fleet.startup.healthcheck import LATE, Pulse, last_beat, look, problems
 
 NOW = 1000.0
 UP = [ProgramInfo("monitor", ProgramState.RUNNING, 1), ProgramInfo("generator", ProgramState.RUNNING, 2)]

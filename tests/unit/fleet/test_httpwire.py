@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fleet.httpwire import Cancel, HttpWire, WireError, WireTimeoutError, send
+from fleet.clients.http import Cancel, HttpWire, WireError, WireTimeoutError, send
 from tests.parts import require
 from tests.supervision import wait_until
 
@@ -197,7 +197,7 @@ def connecting_to(port: int) -> int:
 
 
 def test_a_connection_that_hangs_is_cut(full: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.httpwire._CONNECT", LONG)
+    monkeypatch.setattr("fleet.clients.http._CONNECT", LONG)
     before = connecting_to(full)
     cut_of(HttpWire(f"http://127.0.0.1:{full}"), lambda: wait_until(lambda: connecting_to(full) > before))
 
@@ -205,7 +205,7 @@ def test_a_connection_that_hangs_is_cut(full: int, monkeypatch: pytest.MonkeyPat
 def test_a_server_that_takes_no_connection_is_away_and_not_late(
     full: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.httpwire._CONNECT", 0.1)
+    monkeypatch.setattr("fleet.clients.http._CONNECT", 0.1)
     with pytest.raises(WireError, match=r"no connection within 0\.1s") as caught:
         HttpWire(f"http://127.0.0.1:{full}").request("GET", "/", timeout=LONG)
     assert type(caught.value) is WireError
@@ -224,7 +224,7 @@ def test_a_look_up_that_hangs_is_cut_and_bounded(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket, "getaddrinfo", hangs)
     wire = HttpWire("http://ollama.invalid:11434")
     try:
-        monkeypatch.setattr("fleet.httpwire._CONNECT", LONG)
+        monkeypatch.setattr("fleet.clients.http._CONNECT", LONG)
         assert "was cut" in str(cut_of(wire, lambda: asked.wait(LONG / 3)))
         with pytest.raises(WireError, match=r"ollama\.invalid was not looked up within 0\.05s"):
             wire.request("GET", "/", timeout=0.05)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from fleet.keep import parse_keep
+from fleet.config.keep_rule import parse_keep
 
 FIGURES = {"fitness": 0.6, "sharpe": 1.3, "turnover": 0.3, "returns": -0.1, "margin": None, "days": 500}
 

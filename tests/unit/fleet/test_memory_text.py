@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.memory_text import is_memory_error
+from fleet.memory_errors.judge import is_memory_error
 
 GPU = [
     "cudaMalloc failed: out of memory\nggml_gallocr_reserve_n: failed to allocate CUDA0 buffer of size 1234",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.ladder import Ladder, Rung, full_name, same_model
+from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from monitor.grouping.homes import same_weights
 from monitor.grouping.model import Rules
 from monitor.grouping.work import is_anothers

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.ollama import client_url, ollama_url
+from fleet.clients.ollama import client_url, ollama_url
 
 
 @pytest.mark.parametrize(

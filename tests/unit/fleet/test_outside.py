@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fleet.outside import LARGEST, finite, parse_json, printable, whole
+from fleet.runtime.untrusted import LARGEST, finite, parse_json, printable, whole
 
 ODD = [
     "", ".", "1.2.3", "12.0.1", "NaN", "nan", "inf", "-Infinity", "1e999", "9" * 400, "9" * 5000, "0x10",

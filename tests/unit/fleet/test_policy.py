@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import SwitchError
-from fleet.events import EventKind
-from fleet.facts import (
+from fleet.config.ladder import Ladder, Rung
+from fleet.config.schema import PolicySettings
+from fleet.policy.decide import decide
+from fleet.policy.events import EventKind
+from fleet.policy.facts import (
     CallEnded,
     Command,
     Fact,
@@ -23,13 +25,11 @@ from fleet.facts import (
     Unpin,
     VerifyEnded,
 )
-from fleet.ladder import Ladder, Rung
-from fleet.model import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase, Recovery, SwitchKind
-from fleet.policy import decide
-from fleet.recovery import outlook
-from fleet.rules import Rules
-from fleet.settings import PolicySettings
-from fleet.switching import second_chance_at
+from fleet.policy.recovery import outlook
+from fleet.policy.rules import Rules
+from fleet.policy.state import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase, Recovery, SwitchKind
+from fleet.policy.switch_phases import second_chance_at
+from fleet.runtime.errors import SwitchError
 from tests.histories import running
 
 T = 1_800_000_000.0

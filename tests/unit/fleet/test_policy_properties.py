@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 
-from fleet.counting import count
-from fleet.events import _SENTENCES, EventKind, sentence
-from fleet.facts import CallEnded, Command, FetchFailed, IncidentSeen, SpillFound, Tick
-from fleet.model import Phase, SwitchKind
-from fleet.policy import decide
-from fleet.rules import Rules
+from fleet.policy.decide import decide
+from fleet.policy.events import _SENTENCES, EventKind, sentence
+from fleet.policy.facts import CallEnded, Command, FetchFailed, IncidentSeen, SpillFound, Tick
+from fleet.policy.incident_count import count
+from fleet.policy.rules import Rules
+from fleet.policy.state import Phase, SwitchKind
 from state.codec import decode_state, encode_state
 from tests.histories import Move, Step, play, running, some_moves, some_rules
 

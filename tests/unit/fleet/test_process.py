@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 
 SEARCHES = """
 import gc, time

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.restarts import LOOPS_FROM, WITHIN, count_ends, loops, read_ends
+from fleet.clients.supervisor_log import LOOPS_FROM, WITHIN, count_ends, loops, read_ends
 
 NOW = time.mktime((2026, 11, 28, 18, 0, 0, 0, 0, -1))
 

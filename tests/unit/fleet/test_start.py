@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import ConfigError, FleetError
-from fleet.home import Home
-from fleet.start import describe, hold_home, plan
+from fleet.runtime.errors import ConfigError, FleetError
+from fleet.runtime.home import Home
+from fleet.startup.launch import describe, hold_home, plan
 
 
 def environ(home: object, **more: str) -> dict[str, str]:

@@ -4,13 +4,13 @@ from random import Random
 
 from hypothesis import given, settings
 
-from fleet.model import FleetState, Phase
-from fleet.rules import Rules
-from fleet.settings import PolicySettings
-from fleet.transitions import TRANSITIONS, Place, place_of
-from fleet.units import GIGABYTE
+from fleet.config.schema import PolicySettings
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase
+from fleet.runtime.units import GIGABYTE
 from tests.drawing import PAGE, section
 from tests.histories import _KINDS, Move, Step, ladder_of, play, some_moves, some_rules
+from tests.reference.transitions import TRANSITIONS, Place, place_of
 from tests.unit.fleet.test_policy_properties import HISTORIES
 
 ROWS = {(row.before, row.fact, row.after) for row in TRANSITIONS}

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.events import EventKind, sentence
-from fleet.ladder import Ladder
-from fleet.model import FleetState, Unanswered
-from fleet.rules import Rules
-from fleet.settings import SEED_LADDER, PolicySettings
-from fleet.unanswered import hang_found, hang_mend, may_hang, mend
+from fleet.config.ladder import Ladder
+from fleet.config.schema import SEED_LADDER, PolicySettings
+from fleet.policy.events import EventKind, sentence
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Unanswered
+from fleet.policy.unanswered import hang_found, hang_mend, may_hang, mend
 from monitor.absorb import Call, Context, absorb_calls, absorb_lines
 from monitor.sources.base import LogLine
 from monitor.spill import SpillState

@@ -3,9 +3,9 @@
 import tomllib
 from pathlib import Path
 
-from fleet.config import Problem, read_settings
-from fleet.settings import Settings
-from fleet.user_patterns import UserPattern
+from fleet.config.load import Problem, read_settings
+from fleet.config.schema import Settings
+from fleet.memory_errors.user_patterns import UserPattern
 
 
 def read(toml: str) -> tuple[Settings, list[str]]:

@@ -1,8 +1,8 @@
 import pytest
 
-from fleet.config import load_settings
-from fleet.errors import ConfigError
-from fleet.home import FleetFile
+from fleet.config.load import load_settings
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import FleetFile
 from generator.assignment import Assignment, find_url, read_assignment
 
 

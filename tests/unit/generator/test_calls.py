@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.httpwire import Cancel, WireError, WireTimeoutError
-from fleet.ollama import Ollama
+from fleet.clients.http import Cancel, WireError, WireTimeoutError
+from fleet.clients.ollama import Ollama
+from fleet.runtime.clock import SystemClock
 from generator.assignment import Assignment
 from generator.calls import Caller, call_id
 from generator.catalogue import load_catalogue

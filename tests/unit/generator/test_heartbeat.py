@@ -2,11 +2,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fleet.runtime.pause_request import Pause
 from generator.assignment import Assignment
 from generator.gate import GateView
 from generator.heartbeat import Heartbeat
 from generator.pacing import Reason, Streak
-from generator.pause import Pause
 from generator.records import Candidate, Evaluated, Performance, Source
 from generator.totals import Scoreboard
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fleet.settings import PanelSettings
+from fleet.config.schema import PanelSettings
 from generator.backtest.settings import Settings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.errors import FleetError
-from fleet.logs import configure
+from fleet.runtime.errors import FleetError
+from fleet.runtime.logging import configure
 from generator.narrator import Narrator
 from generator.pacing import Pace, Reason, Streak, Verdict
 from generator.records import CallRecord, Candidate, Evaluated, Performance, Source

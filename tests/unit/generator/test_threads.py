@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import GeneratorError
-from fleet.keep import parse_keep
+from fleet.config.keep_rule import parse_keep
+from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Kind, load_catalogue
 from generator.evaluation import Evaluation
 from generator.evaluators.base import Fault, Result

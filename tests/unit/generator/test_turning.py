@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.keep import parse_keep
+from fleet.config.keep_rule import parse_keep
 from generator.catalogue import load_catalogue
 from generator.language import parse, read
 from generator.records import Candidate, Performance

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fleet.errors import OllamaAwayError
-from fleet.ollama import ModelDetails
+from fleet.clients.ollama import ModelDetails
+from fleet.runtime.errors import OllamaAwayError
 from generator.pacing import Verdict
 from generator.ways import Way, Ways, ways_for
 

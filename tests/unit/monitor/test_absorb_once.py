@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.events import EventKind
-from fleet.model import FleetState
-from fleet.rules import Rules
-from fleet.settings import SEED_LADDER, PolicySettings
+from fleet.config.schema import SEED_LADDER, PolicySettings
+from fleet.policy.events import EventKind
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState
 from monitor.absorb import Call, Context, absorb_calls, absorb_lines, absorb_presence, absorb_time, deadline
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state

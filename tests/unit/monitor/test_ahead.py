@@ -7,14 +7,14 @@ from threading import Event
 
 import pytest
 
-from fleet.events import EventKind
-from fleet.facts import Command, IncidentSeen
-from fleet.model import FleetState, Phase, Recovery, SwitchKind
-from fleet.ollama import Ollama
-from fleet.policy import decide
-from fleet.rules import Rules
-from fleet.settings import SEED_LADDER
-from fleet.supervisor import ProgramState
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import ProgramState
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.decide import decide
+from fleet.policy.events import EventKind
+from fleet.policy.facts import Command, IncidentSeen
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase, Recovery, SwitchKind
 from monitor.ahead import Ahead, Scout, committed, is_near
 from tests.histories import running
 from tests.smallfleet import SmallFleet, small_fleet

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.memory_errors.causes import EventKind
+from fleet.memory_errors.table.runner import PLAIN
+from fleet.memory_errors.table.server import SERVER
 from monitor.detector import Detector, classify_error, detect, looks_like_memory
 from monitor.logline import parse_line
-from monitor.patterns_runner import PLAIN
-from monitor.patterns_server import SERVER
-from monitor.signals import EventKind
 from tests.ollama_log import OURS, T0, slog
 
 CORPUS = Path(__file__).parents[2] / "data" / "corpus"

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.events import EventKind
-from fleet.facts import Command
-from fleet.home import Home
-from fleet.ladder import Ladder, Rung
-from fleet.model import FleetState, Hold, Phase, Switch, SwitchKind
-from fleet.ollama import LocalModel, Ollama, PullProgress
-from fleet.policy import decide
-from fleet.rules import Rules
-from fleet.settings import OllamaSettings, Settings
-from fleet.supervisor import Supervisor
-from fleet.units import GIGABYTE
+from fleet.clients.ollama import LocalModel, Ollama, PullProgress
+from fleet.clients.supervisor import Supervisor
+from fleet.config.ladder import Ladder, Rung
+from fleet.config.schema import OllamaSettings, Settings
+from fleet.policy.decide import decide
+from fleet.policy.events import EventKind
+from fleet.policy.facts import Command
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Hold, Phase, Switch, SwitchKind
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import Home
+from fleet.runtime.units import GIGABYTE
 from monitor.fetching import Fetcher, wishes
 from monitor.models import rungs_here
 from monitor.switcher import Parts, Switcher

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.errors import FleetError
-from fleet.gpu import Card
-from fleet.ladder import Ladder, Rung
-from fleet.ollama import ModelDetails, Ollama
-from fleet.rules import Rules
-from fleet.settings import Settings
-from fleet.units import GIGABYTE, MEGABYTE
+from fleet.clients.gpu import Card
+from fleet.clients.ollama import ModelDetails, Ollama
+from fleet.config.ladder import Ladder, Rung
+from fleet.config.schema import Settings
+from fleet.policy.rules import Rules
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.absorb import Context, absorb_lines
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import FleetError
-from fleet.gpu import parse_nvidia, parse_rocm
-from fleet.home import read_json
-from fleet.model import FleetState
-from fleet.rules import Rules
-from fleet.settings import SEED_LADDER, PolicySettings
-from generator.pause import Pause, read_pause
+from fleet.clients.gpu import parse_nvidia, parse_rocm
+from fleet.config.schema import SEED_LADDER, PolicySettings
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import read_json
+from fleet.runtime.pause_request import Pause, read_pause
 from monitor.absorb import Context, absorb_batch, absorb_time, parse_call
 from monitor.sources.base import LogLine
 from monitor.sources.engine import rotation_size

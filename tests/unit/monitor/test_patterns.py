@@ -1,12 +1,12 @@
 import pytest
 
-from fleet.user_patterns import UserPattern, fault
+from fleet.memory_errors.table.bounds import EVENTS
+from fleet.memory_errors.table.rows import EventPattern, Pattern
+from fleet.memory_errors.table.runner import PLAIN
+from fleet.memory_errors.table.server import ERROR_REPORT, QUIET, SERVER
+from fleet.memory_errors.table.user import user_patterns
+from fleet.memory_errors.user_patterns import UserPattern, fault
 from monitor.detector import Detector, detect
-from monitor.patterns import EventPattern, Pattern
-from monitor.patterns_events import EVENTS
-from monitor.patterns_runner import PLAIN
-from monitor.patterns_server import ERROR_REPORT, QUIET, SERVER
-from monitor.patterns_user import user_patterns
 from monitor.prefilter import COARSE, table_needles
 
 SIGNALS = (*PLAIN, *SERVER, ERROR_REPORT)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.home import Home
-from fleet.model import FleetState, Hold, Phase, Switch, SwitchKind
-from fleet.rules import VERIFY_RETRY
-from fleet.settings import SEED_LADDER
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.rules import VERIFY_RETRY
+from fleet.policy.state import FleetState, Hold, Phase, Switch, SwitchKind
+from fleet.runtime.home import Home
 from monitor.pause import Pauses, pause, pause_of
 from state.codec import default_state
 

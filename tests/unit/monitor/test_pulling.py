@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.errors import OllamaError, OllamaTimeoutError
-from fleet.httpwire import Cancel
-from fleet.ollama import Ollama, PullProgress
-from fleet.units import GIGABYTE, MEGABYTE
+from fleet.clients.http import Cancel
+from fleet.clients.ollama import Ollama, PullProgress
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.errors import OllamaError, OllamaTimeoutError
+from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.pulling import PullWatch, pull_model
 from monitor.room import RESERVE, models_folder, room_in
 from standin.faults import Fault, Kind

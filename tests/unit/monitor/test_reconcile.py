@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.model import FleetState, Phase, Switch, SwitchKind
-from fleet.rules import Rules
-from fleet.supervisor import ProgramInfo, ProgramState
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase, Switch, SwitchKind
 from monitor.reconcile import Remedy, Seen, judge, request_limit, revive_after
 from tests.histories import running
 

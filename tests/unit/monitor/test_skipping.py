@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from fleet.clock import SystemClock
-from fleet.events import EventKind, sentence
-from fleet.home import Home
-from fleet.model import FleetState, Skipped
-from fleet.ollama import Ollama
-from fleet.rules import Rules
-from fleet.settings import SEED_LADDER, PolicySettings, Settings
-from fleet.supervisor import Supervisor
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import Supervisor
+from fleet.config.schema import SEED_LADDER, PolicySettings, Settings
+from fleet.policy.events import EventKind, sentence
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Skipped
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import Home
 from monitor import absorb
 from monitor.absorb import LOG, SIGNALS, Context
 from monitor.daemon import Monitor

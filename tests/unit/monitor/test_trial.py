@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.home import Home
-from fleet.httpwire import Cancel
-from fleet.ladder import Rung
-from fleet.model import FleetState, Phase, Switch, SwitchKind
-from fleet.ollama import Ollama
-from fleet.rules import Rules
-from fleet.settings import OllamaSettings, PolicySettings, Settings
-from fleet.units import parse_size
+from fleet.clients.http import Cancel
+from fleet.clients.ollama import Ollama
+from fleet.config.ladder import Rung
+from fleet.config.schema import OllamaSettings, PolicySettings, Settings
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase, Switch, SwitchKind
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import Home
+from fleet.runtime.units import parse_size
 from monitor.trial import Canary
 from standin.faults import Fault, Kind
 from standin.ollama import StandinOllama, standin

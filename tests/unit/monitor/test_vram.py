@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fleet.clock import SystemClock
-from fleet.home import Home
-from fleet.model import Phase, Switch, SwitchKind, Unanswered
-from fleet.ollama import LoadedModel, Ollama
-from fleet.settings import PolicySettings, Settings
-from fleet.supervisor import Supervisor
+from fleet.clients.ollama import LoadedModel, Ollama
+from fleet.clients.supervisor import Supervisor
+from fleet.config.schema import PolicySettings, Settings
+from fleet.policy.state import Phase, Switch, SwitchKind, Unanswered
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import Home
 from monitor.knowledge import Knowledge
 from monitor.spill import LOW_READINGS, SpillState
 from monitor.switcher import Parts, Switcher

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.units import parse_size
+from fleet.runtime.units import parse_size
 from standin.memory import Step, need, shortage, spilled
 from standin.models import SEED_MODELS, ModelSpec, model_info, show_body, spec_for
 from standin.settings import DEFAULT_VRAM

@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.errors import ConfigError
+from fleet.runtime.errors import ConfigError
 from standin.faults import Fault, Kind
 from standin.models import canonical
 from standin.pulls import address_of

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.events import EventKind
-from fleet.ladder import Ladder, Rung
-from fleet.model import Counted, FleetState, Phase, Recovery, Switch, SwitchKind
-from fleet.settings import SEED_LADDER
-from fleet.units import MEGABYTE
+from fleet.config.ladder import Ladder, Rung
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.events import EventKind
+from fleet.policy.state import Counted, FleetState, Phase, Recovery, Switch, SwitchKind
+from fleet.runtime.units import MEGABYTE
 from state.codec import default_state
-from state.ladder import fit_to_ladder
+from state.refit import fit_to_ladder
 
 T = 1_800_000_000.0
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.settings import BrainSettings, PanelSettings
+from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.answers import Ended, Status
 from generator.brain.jobs import Job, Next, next_step, pair
 from generator.brain.rules import payload, same_code, same_settings, simulation_settings

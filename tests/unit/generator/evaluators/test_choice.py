@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import ConfigError
-from fleet.home import Home
-from fleet.settings import GeneratorSettings, PanelSettings, Settings
+from fleet.config.schema import GeneratorSettings, PanelSettings, Settings
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import Home
 from generator.evaluators.brain import BrainPlan
 from generator.evaluators.choice import Plan, kind_of, plan_evaluator
 from generator.evaluators.local import LocalPlan

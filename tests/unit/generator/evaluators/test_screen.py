@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from fleet.home import Home
-from fleet.keep import parse_keep
-from fleet.settings import BrainSettings, PanelSettings
+from fleet.config.keep_rule import parse_keep
+from fleet.config.schema import BrainSettings, PanelSettings
+from fleet.runtime.home import Home
 from generator.brain.credentials import CredentialSource
 from generator.brain.rules import simulation_settings
 from generator.catalogue import Kind, load_catalogue

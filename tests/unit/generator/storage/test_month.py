@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.units import MEGABYTE
+from fleet.runtime.units import MEGABYTE
 from generator.records import Evaluated, Ruleset
 from generator.storage.store import Store
 from tests.storing import PANEL, STANDIN, call, candidate, figures

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.dialects import postgresql
 
-from fleet.errors import ConfigError, GeneratorError
+from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.records import Candidate
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.models import EvaluationRow

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import ConfigError
+from fleet.runtime.errors import ConfigError
 from monitor.sources.spec import open_source
 
 
