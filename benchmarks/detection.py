@@ -20,9 +20,9 @@ from pathlib import Path
 from benchmarks.report import Report
 from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import SERVER
-from monitor.detector import Detector, detect, looks_like_memory
-from monitor.grouping import Rules
-from monitor.scan import scan_file, scan_stream
+from monitor.detection.detector import Detector, detect, looks_like_memory
+from monitor.incidents import Rules
+from monitor.scan.scan import scan_file, scan_stream
 
 TESTS = Path(__file__).parents[1] / "tests" / "data"
 DATA = TESTS / "corpus"

@@ -17,9 +17,9 @@ from pathlib import Path
 from docker.models.containers import Container
 
 from benchmarks.report import Report
-from monitor.detector import Detector
+from monitor.detection.detector import Detector
 from monitor.sources.base import Batch
-from monitor.sources.spec import open_source
+from monitor.sources.open import open_source
 from tests.engine import BASE, Engine, running_engine
 
 LINES = 400_000

@@ -18,9 +18,9 @@ from fleet.runtime.home import read_json
 from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
 from fleet.startup.probes import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
-from monitor.models import Models, rungs_here
-from monitor.restarting import GENERATOR, started_at
-from monitor.sources.journalctl import JournalError, look, nothing_of
+from monitor.models.inventory import Models, rungs_here
+from monitor.sources.journal.journalctl import JournalError, look, nothing_of
+from monitor.switching.generator_process import GENERATOR, started_at
 from state.store import read_state
 
 _STALE = 60.0

@@ -12,8 +12,8 @@ from fleet.policy.events import Event, EventKind
 from fleet.policy.facts import CallEnded, IncidentSeen, ModelHere, Restarted
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Phase
-from monitor.grouping.model import Incident, IncidentFound
-from monitor.scan import Calls, ScanReport
+from monitor.incidents.messages import Incident, IncidentFound
+from monitor.scan.scan import Calls, ScanReport
 from state.codec import default_state
 
 _MOST_CALLS = 100  # the policy reckons the share of failures over about so many

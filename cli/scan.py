@@ -19,10 +19,10 @@ from fleet.policy.rules import Rules
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import show_size
-from monitor.detector import Detector
-from monitor.grouping import Rules as GroupRules
-from monitor.grouping.model import Incident
-from monitor.scan import FoundSignal, Progress, ScanReport, scan_file
+from monitor.detection.detector import Detector
+from monitor.incidents import Rules as GroupRules
+from monitor.incidents.messages import Incident
+from monitor.scan.scan import FoundSignal, Progress, ScanReport, scan_file
 
 _SHOWN = 160
 _LARGE = 16 << 20  # bytes: what is smaller is read before a person has looked

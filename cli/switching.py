@@ -13,10 +13,10 @@ from fleet.policy.state import FleetState, Phase, SwitchKind
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
 from fleet.runtime.units import Seconds, show_duration
-from monitor.pause import resume
-from monitor.pulling import ProgressBar
-from monitor.room import models_folder, room_in
-from monitor.switcher import Parts, Switcher
+from monitor.models.disk_space import models_folder, room_in
+from monitor.models.pull import ProgressBar
+from monitor.switching.executor import Parts, Switcher
+from monitor.switching.pauses import resume
 from state.history import read_history
 from state.store import Store
 

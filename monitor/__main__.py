@@ -20,15 +20,15 @@ from fleet.runtime.logging import configure, fields, tell
 from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
 from fleet.runtime.time_argument import parse_beginning
 from fleet.runtime.units import Seconds
-from monitor.absorb import LOG
-from monitor.daemon import Monitor
-from monitor.detector import Detector
-from monitor.knowledge import Knowledge
-from monitor.room import is_here, models_folder, room_in
+from monitor.detection.detector import Detector
+from monitor.ingest import LOG
+from monitor.loop import Monitor
+from monitor.models.disk_space import is_here, models_folder, room_in
+from monitor.models.knowledge import Knowledge
 from monitor.sources.base import LogSource
-from monitor.sources.file import FileSource
-from monitor.sources.spec import open_source
-from monitor.switcher import Parts
+from monitor.sources.file.source import FileSource
+from monitor.sources.open import open_source
+from monitor.switching.executor import Parts
 from state.store import Store
 
 _log = logging.getLogger("monitor")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState
 from fleet.runtime.errors import FleetError
-from monitor.pump import Pump
 from monitor.sources.base import MOST_LINES, Away, Batch, Cursor
+from monitor.sources.thread import Pump
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from monitor.sources.base import Keep, LogSource, Since, keep_all
-from monitor.sources.spec import open_source
+from monitor.sources.open import open_source
 from tests.engine import BASE, Engine
 from tests.supervision import wait_until
 

@@ -20,11 +20,11 @@ from fleet.config.schema import SEED_LADDER
 from fleet.memory_errors.causes import EventKind
 from fleet.policy.rules import Rules as FleetRules
 from fleet.policy.state import FleetState
-from monitor.absorb import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload, parse_call
-from monitor.detector import Detector, classify_error
-from monitor.grouping import GroupState, Rules, advance
-from monitor.grouping.model import ApiError, Heard, Line, LogAway, LogBack, Observation, Tick, Unloading
-from monitor.prefilter import table_needles
+from monitor.detection.detector import Detector, classify_error
+from monitor.detection.prefilter import table_needles
+from monitor.incidents import GroupState, Rules, advance
+from monitor.incidents.messages import ApiError, Heard, Line, LogAway, LogBack, Observation, Tick, Unloading
+from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload, parse_call
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from monitor.sources.base import Keep, LogSource, Since, keep_all
-from monitor.sources.spec import open_source
+from monitor.sources.open import open_source
 from tests.parts import require
 from tests.supervision import wait_until
 

@@ -4,10 +4,10 @@ import io
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from monitor.detector import Detector
-from monitor.grouping import GroupState, Rules, advance
-from monitor.grouping.model import Incident, IncidentClosed, IncidentFound, Line, Observation, Outcome
-from monitor.scan import ScanReport, scan_stream
+from monitor.detection.detector import Detector
+from monitor.incidents import GroupState, Rules, advance
+from monitor.incidents.messages import Incident, IncidentClosed, IncidentFound, Line, Observation, Outcome
+from monitor.scan.scan import ScanReport, scan_stream
 
 T0 = 1_795_000_000.0  # 2026-11-18
 OURS = "sha256-" + "a1" * 32

@@ -21,7 +21,7 @@ from fleet.policy.rules import Rules
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
-from monitor.switcher import Parts, Switcher
+from monitor.switching.executor import Parts, Switcher
 from state.store import Store
 from tests.supervision import Daemon, children_of, supervisord, wait_until
 

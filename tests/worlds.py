@@ -8,8 +8,8 @@ from typing import Protocol
 import pytest
 
 from monitor.sources.base import Keep, LogSource, Since, keep_all
-from monitor.sources.file import FileSource
-from monitor.sources.spec import open_source
+from monitor.sources.file.source import FileSource
+from monitor.sources.open import open_source
 from tests.fake_engine import FakeEngine
 
 

@@ -11,8 +11,8 @@ from random import Random
 
 import pytest
 
-from monitor.detector import Detector
-from monitor.sources.stamps import parse_stamp
+from monitor.detection.detector import Detector
+from monitor.sources.docker.stamps import parse_stamp
 from tests.engine import PrivateEngine
 from tests.engine_world import EngineWorld
 from tests.fleet_process import eventually

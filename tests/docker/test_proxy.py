@@ -21,7 +21,7 @@ from docker.models.containers import Container
 
 from fleet.runtime.home import ROOT
 from monitor.sources.base import Batch, Item
-from monitor.sources.docker import DockerSource
+from monitor.sources.docker.source import DockerSource
 from tests.engine import BASE, Engine, PrivateEngine
 from tests.fleet_process import eventually
 from tests.parts import require

@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from monitor.sources import session
 from monitor.sources.base import Away, Batch, Span, keep_all
+from monitor.sources.docker import session
 from tests.engine import Engine, PrivateEngine
 from tests.engine_world import EngineTerminalWorld, EngineWorld
 from tests.following import Following

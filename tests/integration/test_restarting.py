@@ -16,8 +16,8 @@ from fleet.policy.events import EventKind
 from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, Phase, SwitchKind
 from fleet.runtime.clock import SystemClock
-from monitor.restarting import Generator
-from monitor.worker import SwitchWorker
+from monitor.switching.generator_process import Generator
+from monitor.switching.worker import SwitchWorker
 from state.history import read_history
 from tests.smallfleet import DEAF, DEAF_AND_LATE, DIES, DIES_SOON, STEADY, SmallFleet, small_fleet
 from tests.supervision import wait_until
@@ -179,7 +179,7 @@ def test_one_whose_heartbeat_stands_still_is_replaced_and_the_history_says_why(
     fleet.renew()
     before = fleet.kill(signal.SIGSTOP) if script is STEADY else fleet.pid
     fleet.behave(STEADY)
-    monkeypatch.setattr("monitor.reconcile.HUNG_AFTER", 0.5)
+    monkeypatch.setattr("monitor.watch.generator.HUNG_AFTER", 0.5)
     wait_until(lambda: worker(fleet)._work() or fleet.pid not in {0, before}, fleet.daemon.log)
     wait_until(lambda: fleet.model != "", fleet.daemon.log)
     assert told(fleet, EventKind.GENERATOR_HUNG)[0].startswith("no sign of life for")
@@ -224,7 +224,7 @@ def test_a_look_finds_each_way_to_go_wrong(fleet: SmallFleet, monkeypatch: pytes
     busy._work()
     assert not asks_to_work(busy)
     with monkeypatch.context() as impatient:
-        impatient.setattr("monitor.reconcile.HUNG_AFTER", 0.0)
+        impatient.setattr("monitor.watch.generator.HUNG_AFTER", 0.0)
         assert asks_to_work(busy), "no sign of life"
     beat = {"pid": fleet.pid, "heartbeat": time.time(), "request_since": time.time() - 86400}
     fleet.home.generator_file.write_text(json.dumps(beat))

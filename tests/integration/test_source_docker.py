@@ -10,10 +10,10 @@ from random import Random
 
 import pytest
 
-from monitor.sources import session
 from monitor.sources.base import Away, Batch, Cursor, Span, keep_all
-from monitor.sources.engine import Engine, EngineError
-from monitor.sources.spec import open_source
+from monitor.sources.docker import session
+from monitor.sources.docker.engine import Engine, EngineError
+from monitor.sources.open import open_source
 from tests.fake_engine import Container, FakeEngine
 from tests.following import Following, lines_of
 from tests.worlds import DockerWorld, TerminalWorld

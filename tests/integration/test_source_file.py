@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from monitor.sources import watcher as watching
 from monitor.sources.base import Away
-from monitor.sources.file import FileSource
+from monitor.sources.file import watcher as watching
+from monitor.sources.file.source import FileSource
 from tests.following import Following
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from fleet.startup.launch import plan
 from fleet.startup.probes import MachineProbes
-from monitor.sources import journal
 from monitor.sources.base import Away, Back
-from monitor.sources.journal import JournalSource
+from monitor.sources.journal import source
+from monitor.sources.journal.source import JournalSource
 from tests.fleet_process import eventually
 from tests.following import Following
 from tests.journal import JournalWorld
@@ -98,8 +98,8 @@ def test_a_cursor_that_journald_refuses_leads_on_by_time(world: JournalWorld) ->
 
 
 def test_a_child_that_hangs_is_noticed(world: JournalWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "CHECK", 0.5)
-    monkeypatch.setattr(journal, "CATCH_UP", 0.3)
+    monkeypatch.setattr(source, "CHECK", 0.5)
+    monkeypatch.setattr(source, "CATCH_UP", 0.3)
     with Following(world.source()) as following:
         following.until_back()
         world.write(b"one\n")

@@ -21,13 +21,13 @@ from fleet.policy.events import EventKind
 from fleet.policy.facts import CallEnded, Command
 from fleet.policy.state import FleetState, Phase, SwitchKind
 from fleet.runtime.errors import FleetError
-from monitor.absorb import LOG
-from monitor.daemon import Monitor
-from monitor.detector import Detector
-from monitor.knowledge import Knowledge
+from monitor.detection.detector import Detector
+from monitor.ingest import LOG
+from monitor.loop import Monitor
+from monitor.models.knowledge import Knowledge
 from monitor.sources.base import LogSource
-from monitor.sources.spec import open_source
-from monitor.worker import SwitchWorker
+from monitor.sources.open import open_source
+from monitor.switching.worker import SwitchWorker
 from state.history import read_history
 from tests.dying import ALL_CALLS, Killer, in_child
 from tests.fleet_process import MEMORY_FAILURE

@@ -31,7 +31,7 @@ from generator.language.errors import ExpressionError
 from generator.language.limits import MAX_DEPTH
 from generator.language.reply import MAX_EXPRESSIONS, decode_reply
 from generator.launcher import assignment
-from monitor.detector import Detector
+from monitor.detection.detector import Detector
 from monitor.sources.lines import MAX_LINE, LineBuffer
 from state.codec import StateFormatError, decode_state
 

@@ -56,7 +56,7 @@ def test_a_status_imports_nothing_heavy() -> None:
         "import sys\nsys.argv = ['fleet_cli.py', 'status']\nimport fleet_cli, cli.status, cli.render\n"
         "import generator.storage.reading\n"
         "heavy = {'requests', 'docker', 'sqlalchemy', 'numpy', 'numba', 'filelock', 'polars', 'lark'}\n"
-        "heavy |= {'monitor.switcher', 'fleet.policy.facts'}\n"
+        "heavy |= {'monitor.switching.executor', 'fleet.policy.facts'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -3,9 +3,9 @@
 import pytest
 
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
-from monitor.grouping.homes import same_weights
-from monitor.grouping.model import Rules
-from monitor.grouping.work import is_anothers
+from monitor.incidents.matching import same_weights
+from monitor.incidents.messages import Rules
+from monitor.incidents.step import is_anothers
 
 FORMS = ["llama3.2", "llama3.2:latest", "Library/Llama3.2", "registry.ollama.ai/library/llama3.2:latest",
          "https://registry.ollama.ai/library/llama3.2"]  # fmt: skip

@@ -10,9 +10,9 @@ from fleet.policy.events import EventKind, sentence
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Unanswered
 from fleet.policy.unanswered import hang_found, hang_mend, may_hang, mend
-from monitor.absorb import Call, Context, absorb_calls, absorb_lines
+from monitor.ingest import Call, Context, absorb_calls, absorb_lines
 from monitor.sources.base import LogLine
-from monitor.spill import SpillState
+from monitor.watch.spill import SpillState
 from state.codec import decode_state, default_state, encode_state
 from tests.ollama_log import DETECTOR, T0, slog
 

@@ -11,7 +11,7 @@ from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.policy.events import EventKind
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
-from monitor.absorb import Call, Context, absorb_calls, absorb_lines, absorb_presence, absorb_time, deadline
+from monitor.ingest import Call, Context, absorb_calls, absorb_lines, absorb_presence, absorb_time, deadline
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
 from tests.ollama_log import (

@@ -15,7 +15,7 @@ from fleet.policy.events import EventKind
 from fleet.policy.facts import Command, IncidentSeen
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Phase, Recovery, SwitchKind
-from monitor.ahead import Ahead, Scout, committed, is_near
+from monitor.switching.ahead import Ahead, Scout, committed, is_near
 from tests.histories import running
 from tests.smallfleet import SmallFleet, small_fleet
 

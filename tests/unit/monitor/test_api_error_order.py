@@ -2,10 +2,10 @@
 
 import pytest
 
-from monitor.detector import Detector
-from monitor.grouping.advance import advance
-from monitor.grouping.model import ApiError, IncidentFound, Line, Rules
-from monitor.grouping.state import GroupState
+from monitor.detection.detector import Detector
+from monitor.incidents.grouper import advance
+from monitor.incidents.messages import ApiError, IncidentFound, Line, Rules
+from monitor.incidents.state import GroupState
 
 BLOB = "/root/.ollama/models/blobs/sha256-bc9803a56628028129feb7c24d323c894541590df3683c80dc650b866ac9820b"
 ERROR = (

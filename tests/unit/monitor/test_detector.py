@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from fleet.memory_errors.causes import EventKind
 from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import SERVER
-from monitor.detector import Detector, classify_error, detect, looks_like_memory
-from monitor.logline import parse_line
+from monitor.detection.detector import Detector, classify_error, detect, looks_like_memory
+from monitor.detection.line_parser import parse_line
 from tests.ollama_log import OURS, T0, slog
 
 CORPUS = Path(__file__).parents[2] / "data" / "corpus"

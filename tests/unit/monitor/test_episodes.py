@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from monitor.grouping import GroupState, next_deadline
-from monitor.grouping.model import Flush, Heard, IncidentHealed, Line, Tick
-from monitor.logline import parse_line
-from monitor.stamps import StampMemory, resolve
+from monitor.detection.line_parser import parse_line
+from monitor.detection.timestamps import StampMemory, resolve
+from monitor.incidents import GroupState, next_deadline
+from monitor.incidents.messages import Flush, Heard, IncidentHealed, Line, Tick
 from tests.ollama_log import DETECTOR, Follower, scan
 
 DATA = Path(__file__).parents[2] / "data" / "episodes.txt"

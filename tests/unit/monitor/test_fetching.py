@@ -21,9 +21,9 @@ from fleet.policy.state import FleetState, Hold, Phase, Switch, SwitchKind
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
-from monitor.fetching import Fetcher, wishes
-from monitor.models import rungs_here
-from monitor.switcher import Parts, Switcher
+from monitor.models.inventory import rungs_here
+from monitor.models.prefetch import Fetcher, wishes
+from monitor.switching.executor import Parts, Switcher
 from standin.faults import Fault, Kind
 from standin.ollama import StandinOllama, standin
 from standin.settings import Settings as StandinSettings

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from monitor.grouping import GroupState, Rules, next_deadline
-from monitor.grouping.model import (
+from monitor.incidents import GroupState, Rules, next_deadline
+from monitor.incidents.messages import (
     ApiError,
     GpuFound,
     Heard,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.grouping import Rules
+from monitor.incidents import Rules
 from tests.ollama_log import (
     OTHER,
     OURS,

@@ -7,8 +7,8 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.grouping import GroupState, Rules, advance
-from monitor.grouping.model import (
+from monitor.incidents import GroupState, Rules, advance
+from monitor.incidents.messages import (
     ApiError,
     Flush,
     Incident,

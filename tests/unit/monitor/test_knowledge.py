@@ -14,11 +14,11 @@ from fleet.policy.rules import Rules
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
-from monitor.absorb import Context, absorb_lines
-from monitor.detector import Detector
-from monitor.knowledge import Knowledge
-from monitor.models import Models, kv_cache_bytes, need_of
-from monitor.room import is_here
+from monitor.detection.detector import Detector
+from monitor.ingest import Context, absorb_lines
+from monitor.models.disk_space import is_here
+from monitor.models.inventory import Models, kv_cache_bytes, need_of
+from monitor.models.knowledge import Knowledge
 from monitor.sources.base import LogLine
 from standin.ollama import standin
 from standin.settings import Settings as StandinSettings

@@ -1,7 +1,7 @@
 import pytest
 
-from monitor.logline import CONSIDERED, Gin, parse_line, parse_seconds
-from monitor.stamps import StampMemory, resolve
+from monitor.detection.line_parser import CONSIDERED, Gin, parse_line, parse_seconds
+from monitor.detection.timestamps import StampMemory, resolve
 
 
 def times(*lines: str, arrivals: tuple[float | None, ...] = ()) -> list[float | None]:

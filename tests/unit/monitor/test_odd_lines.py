@@ -13,12 +13,12 @@ from fleet.policy.state import FleetState
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import read_json
 from fleet.runtime.pause_request import Pause, read_pause
-from monitor.absorb import Context, absorb_batch, absorb_time, parse_call
+from monitor.ingest import Context, absorb_batch, absorb_time, parse_call
 from monitor.sources.base import LogLine
-from monitor.sources.engine import rotation_size
-from monitor.sources.entries import EntryReader, Place, parse_entry
-from monitor.sources.frames import BrokenStreamError, Dechunker
-from monitor.sources.stamps import parse_stamp
+from monitor.sources.docker.engine import rotation_size
+from monitor.sources.docker.frames import BrokenStreamError, Dechunker
+from monitor.sources.docker.stamps import parse_stamp
+from monitor.sources.journal.entries import EntryReader, Place, parse_entry
 from state.codec import decode_state, default_state, encode_state
 from tests.ollama_log import DETECTOR
 

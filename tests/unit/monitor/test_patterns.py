@@ -6,8 +6,8 @@ from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import ERROR_REPORT, QUIET, SERVER
 from fleet.memory_errors.table.user import user_patterns
 from fleet.memory_errors.user_patterns import UserPattern, fault
-from monitor.detector import Detector, detect
-from monitor.prefilter import COARSE, table_needles
+from monitor.detection.detector import Detector, detect
+from monitor.detection.prefilter import COARSE, table_needles
 
 SIGNALS = (*PLAIN, *SERVER, ERROR_REPORT)
 PREFIXES = ("", "ollama  | ", "2026-11-23T22:24:52.254123456Z ", "Nov 23 22:24:52 host ollama[4242]: ")

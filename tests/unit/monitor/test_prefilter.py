@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.logline import CONSIDERED
-from monitor.prefilter import COARSE, Prefilter, table_needles
+from monitor.detection.line_parser import CONSIDERED
+from monitor.detection.prefilter import COARSE, Prefilter, table_needles
 
 PREFILTER = Prefilter()
 NEEDLES = sorted(needle.encode() for needle in table_needles())

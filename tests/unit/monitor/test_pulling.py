@@ -11,8 +11,8 @@ from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaError, OllamaTimeoutError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
-from monitor.pulling import PullWatch, pull_model
-from monitor.room import RESERVE, models_folder, room_in
+from monitor.models.disk_space import RESERVE, models_folder, room_in
+from monitor.models.pull import PullWatch, pull_model
 from standin.faults import Fault, Kind
 from standin.ollama import standin
 from standin.settings import Settings

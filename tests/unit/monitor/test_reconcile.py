@@ -7,7 +7,7 @@ import pytest
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Phase, Switch, SwitchKind
-from monitor.reconcile import Remedy, Seen, judge, request_limit, revive_after
+from monitor.watch.generator import Remedy, Seen, judge, request_limit, revive_after
 from tests.histories import running
 
 T = 1_800_000_000.0

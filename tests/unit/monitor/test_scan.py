@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from monitor.grouping import Rules
-from monitor.scan import ScanReport, first_stamps, scan_file, scan_stream
+from monitor.incidents import Rules
+from monitor.scan.scan import ScanReport, first_stamps, scan_file, scan_stream
 from tests.ollama_log import DETECTOR, T0, begins, failed_load, gin, loaded, not_recovered, scan
 
 CORPUS = Path(__file__).parents[2] / "data" / "corpus"

@@ -19,15 +19,15 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Skipped
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
-from monitor import absorb
-from monitor.absorb import LOG, SIGNALS, Context
-from monitor.daemon import Monitor
-from monitor.knowledge import Knowledge
-from monitor.skipping import absorb_each
+from monitor import ingest
+from monitor.ingest import LOG, SIGNALS, Context
+from monitor.loop import Monitor
+from monitor.models.knowledge import Knowledge
+from monitor.skipped_lines import absorb_each
 from monitor.sources.base import MOST_LINES, Back, Batch, Cursor, Item, LogLine
-from monitor.sources.file import FileSource
+from monitor.sources.file.source import FileSource
 from monitor.streams import Pending
-from monitor.switcher import Parts
+from monitor.switching.executor import Parts
 from state.codec import decode_state, default_state, encode_state
 from state.history import read_history
 from state.store import Store, read_state
@@ -43,14 +43,14 @@ CONTEXT = Context(NOW, Rules(SEED_LADDER, POLICY), DETECTOR)
 @pytest.fixture
 def poisonous(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the grouper raise on the poison, as a fault would that nobody has found yet."""
-    real = absorb.advance
+    real = ingest.advance
 
     def advance(state: object, seen: object, *rest: object) -> object:
         if getattr(seen, "text", "") == POISON:
             raise ZeroDivisionError("a fault\nnobody foresaw")
         return real(state, seen, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(absorb, "advance", advance)
+    monkeypatch.setattr(ingest, "advance", advance)
 
 
 def each(*texts: str, origin: str = LOG, state: FleetState | None = None) -> FleetState:
@@ -73,9 +73,9 @@ def test_a_line_that_raises_is_skipped_counted_and_reported_and_the_others_count
 
 
 def test_a_line_after_which_the_state_cannot_be_written_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(absorb, "finite", float)  # as before finite: NaN comes through
+    monkeypatch.setattr(ingest, "finite", float)  # as before finite: NaN comes through
     line = 'time=2026-11-23T22:22:42.331Z level=INFO source=types.go:32 msg="inference compute" library=CUDA total="8.0 GiB"'
-    monkeypatch.setattr(absorb, "whole", lambda _: float("nan"))
+    monkeypatch.setattr(ingest, "whole", lambda _: float("nan"))
     state = each(line, OOM)
     assert state.skipped == Skipped(1, NOW)
     assert state.vram_error_count == 1
@@ -188,7 +188,7 @@ def test_a_backlog_is_written_in_parts_and_absorbed_without_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     free, held, written = [], [], list[int]()
-    real, put = absorb.absorb_lines, Store.update
+    real, put = ingest.absorb_lines, Store.update
 
     def absorbing(state: FleetState, lines: Sequence[LogLine], context: Context) -> FleetState:
         lock = FileLock(f"{tmp_path}/home/model_fleet_state.json.lock", timeout=0)
@@ -203,7 +203,7 @@ def test_a_backlog_is_written_in_parts_and_absorbed_without_the_lock(
         written.append(sum(free) + sum(held))
         return put(store, change)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(absorb, "absorb_lines", absorbing)
+    monkeypatch.setattr(ingest, "absorb_lines", absorbing)
     monkeypatch.setattr(Store, "update", update)
     with following(tmp_path, batches(["[GIN] nothing"] * 3500, size)) as home:
         read_until(home, log=-(-3500 // size))

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from monitor.spill import (
+from monitor.watch.spill import (
     GpuLost,
     Reading,
     ReloadAndCheck,

@@ -15,7 +15,7 @@ from fleet.policy.state import FleetState, Phase, Switch, SwitchKind
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from fleet.runtime.units import parse_size
-from monitor.trial import Canary
+from monitor.switching.canary import Canary
 from standin.faults import Fault, Kind
 from standin.ollama import StandinOllama, standin
 from standin.settings import Settings as StandinSettings

@@ -15,10 +15,10 @@ from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.state import Phase, Switch, SwitchKind, Unanswered
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
-from monitor.knowledge import Knowledge
-from monitor.spill import LOW_READINGS, SpillState
-from monitor.switcher import Parts, Switcher
-from monitor.vram import VramWatch
+from monitor.models.knowledge import Knowledge
+from monitor.switching.executor import Parts, Switcher
+from monitor.watch.ollama import VramWatch
+from monitor.watch.spill import LOW_READINGS, SpillState
 from standin.faults import Fault
 from standin.faults import Kind as FaultKind
 from standin.ollama import standin
@@ -158,7 +158,7 @@ def test_a_question_for_what_models_need_that_breaks_is_not_the_last(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twice = Twice()
-    monkeypatch.setattr("monitor.models.Models.refresh", twice)
+    monkeypatch.setattr("monitor.models.inventory.Models.refresh", twice)
     knowledge = Knowledge(QUICK, parts.ollama, parts.clock, file=None, look=lambda: None)
     knowledge.start()
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.detector import Detector, detect
+from monitor.detection.detector import Detector, detect
 
 DATA = Path(__file__).parents[2] / "data" / "wordings.txt"
 DETECTOR = Detector()

@@ -9,8 +9,8 @@ import pytest
 import requests
 from urllib3 import HTTPResponse
 
-from monitor.sources.engine import LogStream, parse_container, rotation_size
-from monitor.sources.waiting import Waker
+from monitor.sources.docker.engine import LogStream, parse_container, rotation_size
+from monitor.sources.wakeup import Waker
 
 FACTS: dict[str, Any] = {
     "Id": "abc",

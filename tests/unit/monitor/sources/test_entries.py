@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.sources.base import LogLine, keep_all
-from monitor.sources.entries import MAX_ENTRY, PATIENCE, Entry, EntryReader, Place, parse_entry
+from monitor.sources.journal.entries import MAX_ENTRY, PATIENCE, Entry, EntryReader, Place, parse_entry
 
 CURSOR = "s=c1a2;i=1;b=01;m=6;t=6;x=8"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.sources.frames import (
+from monitor.sources.docker.frames import (
     MAX_FRAME,
     PIECE,
     BrokenStreamError,

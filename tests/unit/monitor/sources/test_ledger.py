@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.sources.base import keep_all
-from monitor.sources.ledger import LIMIT, MARGIN, Ledger
-from monitor.sources.stamped import StampedReader
-from monitor.sources.stamps import SECOND, parse_stamp, to_query
+from monitor.sources.docker.dedup import LIMIT, MARGIN, Ledger
+from monitor.sources.docker.stamped import StampedReader
+from monitor.sources.docker.stamps import SECOND, parse_stamp, to_query
 
 START = 1_795_000_000 * SECOND
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from monitor.sources.mark import Candidate, Mark, fingerprint, is_rotated_name, nowhere, unread
+from monitor.sources.file.position import Candidate, Mark, fingerprint, is_rotated_name, nowhere, unread
 
 LOG, ONE, TWO, THREE = (Path(name) for name in ("/l/a.log", "/l/a.log.1", "/l/a.log.2", "/l/a.log.3"))
 MARK = Mark(device=1, inode=10, offset=100, mtime_ns=1000, head=100, print="p")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fleet.runtime.errors import ConfigError
-from monitor.sources.spec import open_source
+from monitor.sources.open import open_source
 
 
 @pytest.mark.parametrize(
