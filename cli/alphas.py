@@ -14,7 +14,7 @@ from cli.fleet import Fleet
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.logging import plain_text
 from generator.storage.opening import place_of
-from generator.storage.reading import AlphaRow, Filters, best_alphas
+from generator.storage.read import AlphaRow, Filters, best_alphas
 
 _FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
 _SHOWN = 20

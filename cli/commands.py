@@ -271,7 +271,7 @@ def alphas(
     """Show the best alphas so far, or write them to a file."""
     from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
     from fleet.runtime.time_argument import parse_since
-    from generator.storage.reading import Filters
+    from generator.storage.read import Filters
 
     if path is not None:
         format_of(path)

@@ -21,7 +21,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, Home, read_json
 from fleet.runtime.logging import plain_text
 from fleet.startup.stdout_relay import append_output
-from generator.storage.reading import AlphaRow, recent_alphas
+from generator.storage.read import AlphaRow, recent_alphas
 from state.history import read_history
 from state.store import read_state
 

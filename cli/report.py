@@ -19,7 +19,7 @@ from state.history import read_history
 from state.store import read_state
 
 if TYPE_CHECKING:
-    from generator.storage.reading import ModelRow
+    from generator.storage.read import ModelRow
 
 
 def collect(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def collect(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
 
 def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
     from generator.storage.opening import place_of  # noqa: PLC0415  # looked at in a thread of its own
-    from generator.storage.reading import by_model  # noqa: PLC0415  # so that the others need not wait
+    from generator.storage.read import by_model  # noqa: PLC0415  # so that the others need not wait
 
     return by_model(place_of(fleet.settings.generator.database, fleet.home), since=since)
 

@@ -170,7 +170,7 @@ def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
         told = (read_json(fleet.home.generator_file) or {}).get("alphas")
         rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
         return [{name: row.get(name) for name in _SHOWN} for row in reversed(rows)]
-    from generator.storage.reading import recent_alphas  # noqa: PLC0415  # sqlite3 only when it is asked for
+    from generator.storage.read import recent_alphas  # noqa: PLC0415  # sqlite3 only when it is asked for
 
     found = recent_alphas(fleet.home.database, _ALPHAS)
     return [{name: getattr(alpha, name) for name in _SHOWN} for alpha in found]

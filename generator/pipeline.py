@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
-from generator.asking import Asker
-from generator.gate import Gate, GateView
-from generator.shared import Shared
+from generator.context import Shared
+from generator.llm.throttle import Gate, GateView
+from generator.llm.worker import Asker
 
 if TYPE_CHECKING:
-    from generator.evaluation import Evaluation
+    from generator.workers.evaluate import Evaluation
 
 _log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import Any
 from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import BrainApi
 from generator.brain.credentials import Credentials
+from generator.brain.http import Wire
 from generator.brain.rules import simulation_settings
 from generator.brain.session import BrainSession, SessionFile
-from generator.brain.simulator import Simulator
-from generator.brain.teller import Teller
-from generator.brain.wire import Wire
+from generator.brain.simulations import Simulator
+from generator.domain import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source
 from generator.evaluators.base import Result
-from generator.records import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source
+from generator.reporting.brain_events import Teller
 from generator.storage.simulations import Ledger
 from generator.storage.store import Store
 from standin.brain.server import StandinBrain

@@ -1,6 +1,6 @@
 """Calls, candidates and evaluations as tests of the storage use them."""
 
-from generator.records import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source
+from generator.domain import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source
 from generator.storage.store import Store
 
 PANEL = Ruleset(Source.PANEL, {"delay": 1, "panel": "mine.parquet"})

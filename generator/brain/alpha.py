@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from generator.brain.answers import finite, plain
-from generator.records import Performance
+from generator.brain.responses import finite, plain
+from generator.domain import Performance
 
 _NEEDED = ("sharpe", "fitness", "turnover", "returns")
 _CHECK_KEYS = ("name", "result", "limit", "value")

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from fleet.runtime.clock import Clock
-from generator.brain.answers import Progress, code_of, quota_error, read_simulation
 from generator.brain.errors import BrainAwayError, BrainQuotaError
+from generator.brain.responses import Progress, code_of, quota_error, read_simulation
 from generator.brain.rules import payload, same_code, same_settings
 from generator.brain.session import BrainSession
 

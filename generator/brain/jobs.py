@@ -6,10 +6,10 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from fleet.runtime.units import Seconds
-from generator.brain.answers import Ended, Status
+from generator.brain.responses import Ended, Status
 from generator.brain.rules import same_code
+from generator.domain import Candidate
 from generator.evaluators.base import Fault
-from generator.records import Candidate
 
 MOST_TRIES = 2
 _LOOKS: tuple[Seconds, ...] = (2.0, 5.0, 15.0, 60.0)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from generator.brain.answers import Ended, Status
 from generator.brain.jobs import Flight, Job
-from generator.storage.models import ENDED, RUNNING, SENDING
+from generator.brain.responses import Ended, Status
+from generator.storage.schema import ENDED, RUNNING, SENDING
 from generator.storage.simulations import Simulation
 
 

@@ -20,7 +20,6 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.home import read_json
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
-from generator.brain.answers import Answer, error_of, finite, messages
 from generator.brain.credentials import Credentials
 from generator.brain.errors import (
     BrainAccessError,
@@ -31,7 +30,8 @@ from generator.brain.errors import (
     BrainRefusedError,
     PersonaError,
 )
-from generator.brain.wire import Wire
+from generator.brain.http import Wire
+from generator.brain.responses import Answer, error_of, finite, messages
 
 AUTHENTICATION = "/authentication"
 _CREATED, _OK, _UNAUTHORIZED = 201, 200, 401

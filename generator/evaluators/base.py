@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from fleet.runtime.units import Seconds
 from generator.catalogue import Kind
-from generator.records import Candidate, Performance, Source
+from generator.domain import Candidate, Performance, Source
 
 
 @dataclass(frozen=True, slots=True)

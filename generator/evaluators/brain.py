@@ -16,20 +16,20 @@ from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import fields, tell
 from fleet.runtime.units import Seconds
+from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
 from generator.brain.address import DEFAULT_URL, URL_VARIABLE
 from generator.brain.credentials import CredentialSource
-from generator.brain.listing import Listing, is_fresh, kept_listing, listing_path
 from generator.catalogue import Catalogue, Kind, save
+from generator.catalogue.available import Scope
+from generator.domain import Candidate, Ruleset, Source
 from generator.evaluators.base import Result
-from generator.records import Candidate, Ruleset, Source
-from generator.scope import Scope
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
     from generator.brain.jobs import Keeper
-    from generator.brain.simulator import Simulator
+    from generator.brain.simulations import Simulator
+    from generator.reporting.stats import Scoreboard
     from generator.storage.store import Store
-    from generator.totals import Scoreboard
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ class BrainPlan:
     def connect(self, clock: Clock) -> "BrainApi":
         """Return BRAIN's requests, not signed in yet."""
         from generator.brain.api import BrainApi  # noqa: PLC0415  # requests, after the first call to Ollama
+        from generator.brain.http import Wire  # noqa: PLC0415
         from generator.brain.session import BrainSession, SessionFile  # noqa: PLC0415
-        from generator.brain.wire import Wire  # noqa: PLC0415
 
         file = SessionFile(self.home.run / "brain.json")
         return BrainApi(
@@ -93,8 +93,8 @@ class BrainPlan:
 
     def load(self, tools: Tools) -> "BrainEvaluator":
         """Return the evaluator, with what the last run left on its way."""
-        from generator.brain.simulator import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
-        from generator.brain.teller import Teller  # noqa: PLC0415
+        from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
+        from generator.reporting.brain_events import Teller  # noqa: PLC0415
         from generator.storage.simulations import Ledger  # noqa: PLC0415
 
         if self.url != DEFAULT_URL:

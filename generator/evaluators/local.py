@@ -19,16 +19,16 @@ from fleet.runtime.home import find_home
 from fleet.runtime.logging import fields, tell
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
+from generator.catalogue.available import with_fields
+from generator.domain import Candidate, Performance, Ruleset, Source
 from generator.evaluators.base import Fault, Result
 from generator.language import ExpressionError, Node, parse, show
-from generator.records import Candidate, Performance, Ruleset, Source
-from generator.scope import with_fields
 
 if TYPE_CHECKING:
-    from generator.backtest.checks import Kept
     from generator.backtest.errors import EvaluationError
-    from generator.backtest.evaluate import Evaluation
     from generator.backtest.panel import Panel
+    from generator.backtest.result.checks import Kept
+    from generator.backtest.result.evaluate import Evaluation
     from generator.backtest.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class LocalEvaluator:
     def __init__(
         self, panel: "Panel", settings: "Settings", rules: Ruleset, *, executor: Executor | None = None
     ) -> None:
-        from generator.backtest import evaluate  # noqa: PLC0415  # loaded by now, with numba
+        from generator.backtest.result import evaluate  # noqa: PLC0415  # loaded by now, with numba
 
         self._backtest = evaluate
         self._panel = panel

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind
+from generator.domain import Candidate, Ruleset
 from generator.evaluators.brain import BrainPlan, Tools
 from generator.evaluators.local import LocalPlan
-from generator.records import Candidate, Ruleset
 
 if TYPE_CHECKING:
     from generator.storage.store import Store

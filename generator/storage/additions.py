@@ -3,8 +3,8 @@
 from sqlalchemy import Connection, exists, insert, select
 from sqlalchemy.orm import aliased
 
-from generator.records import Candidate, Ruleset
-from generator.storage.models import DONE, EvaluationRow
+from generator.domain import Candidate, Ruleset
+from generator.storage.schema import DONE, EvaluationRow
 from generator.storage.store import Store, candidate_of, candidate_row
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
 from fleet.runtime.errors import GeneratorError
-from generator.storage.models import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
+from generator.storage.schema import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
 
 Step = Callable[[Connection], None]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
-from generator.records import Candidate, Ruleset
-from generator.storage.models import ENDED, LOST, PENDING, RUNNING, SENDING, EvaluationRow, SimulationRow
+from generator.domain import Candidate, Ruleset
+from generator.storage.schema import ENDED, LOST, PENDING, RUNNING, SENDING, EvaluationRow, SimulationRow
 from generator.storage.store import Store
 
 

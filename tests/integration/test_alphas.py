@@ -17,8 +17,8 @@ from jsonschema import Draft202012Validator
 
 from cli.commands import SORTS, SOURCES, main
 from fleet.runtime.home import ROOT
-from generator.records import Candidate, Evaluated, Performance, Ruleset, Source
-from generator.storage import reading
+from generator.domain import Candidate, Evaluated, Performance, Ruleset, Source
+from generator.storage import read
 from generator.storage.store import Store
 from tests.postgres import Cluster, postgresql
 from tests.storing import call
@@ -115,7 +115,7 @@ def test_figures_that_mean_nothing_stand_last_with_the_reason(filled: Path) -> N
     assert "".join(expressions("--reverse")) == "dacbe"
     assert "".join(expressions("-n", "3")) == "bca"
     assert "rank(e) (positions on 2 of 500 days)" in alphas()[1]
-    models = reading.by_model(filled / "alphas.db")
+    models = read.by_model(filled / "alphas.db")
     assert max(row.best_sharpe for row in models if row.best_sharpe is not None) == 2.5
 
 
@@ -151,7 +151,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
 
 
 def test_export_writes_all_of_them_by_the_suffix(filled: Path, tmp_path: Path) -> None:
-    names = [field.name for field in fields(reading.AlphaRow)]
+    names = [field.name for field in fields(read.AlphaRow)]
     for suffix in ("csv", "JSON", "parquet"):
         path = tmp_path / f"out.{suffix}"
         assert alphas("--export", str(path)) == (0, f"4 alphas written to {path}\n", "")
@@ -236,7 +236,7 @@ def test_the_default_database_is_read_without_sqlalchemy_or_polars(filled: Path)
 
 
 def test_the_command_offers_what_the_database_has() -> None:
-    assert SORTS == reading.SORTS
+    assert SORTS == read.SORTS
     assert set(SOURCES) == {source.value for source in Source}
 
 

@@ -17,8 +17,8 @@ from generator.brain.errors import (
     BrainLimitError,
     PersonaError,
 )
+from generator.brain.http import Wire
 from generator.brain.session import Kept
-from generator.brain.wire import Wire
 from standin.brain.faults import Fault, Kind
 from standin.brain.settings import Settings
 from tests.brain import QUICK, BrainWorld

@@ -9,9 +9,9 @@ import pytest
 from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.credentials import Credentials
 from generator.brain.rules import simulation_settings
-from generator.brain.simulator import Simulator
+from generator.brain.simulations import Simulator
+from generator.domain import Candidate, Performance
 from generator.evaluators.base import Fault as Wrong
-from generator.records import Candidate, Performance
 from standin.brain import figures
 from standin.brain.faults import Fault, Kind
 from standin.brain.settings import Settings

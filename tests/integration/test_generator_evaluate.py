@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fleet.config.schema import PanelSettings
+from generator.domain import Candidate, Source
 from generator.evaluators.local import SYNTHETIC_FIELDS, LocalPlan, panel_fields
-from generator.records import Candidate, Source
 from tests.mining import ROOT
 
 KEYS = [

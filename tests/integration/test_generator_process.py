@@ -12,12 +12,12 @@ import pytest
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from generator.assignment import Assignment
-from generator.calls import Caller
 from generator.catalogue import load_catalogue
-from generator.gate import Flight
-from generator.notebook import Page
-from generator.prompt import build_prompt
-from generator.tokens import Window
+from generator.llm.client import Caller
+from generator.llm.context_window import Window
+from generator.llm.feedback import Page
+from generator.llm.prompt import build_prompt
+from generator.llm.throttle import Flight
 from standin.faults import Fault, Kind, RemoveModel
 from standin.ollama import StandinOllama, standin
 from standin.settings import Settings

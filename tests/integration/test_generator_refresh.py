@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from generator.brain.listing import kept_listing
+from generator.brain.account_catalogue import kept_listing
 from standin.brain.faults import Fault, Kind
 from standin.brain.server import StandinBrain, standin_brain
 from standin.brain.settings import Settings

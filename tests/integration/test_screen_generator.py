@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from generator.catalogue import load_catalogue
-from generator.records import Candidate
-from generator.turning import turned_candidate
+from generator.domain import Candidate
+from generator.workers.sign_flip import turned_candidate
 from standin.brain.server import StandinBrain, standin_brain
 from standin.brain.settings import Settings as BrainSettings
 from standin.ollama import StandinOllama, standin

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from fleet.runtime.home import Home
-from generator.records import Evaluated, Source
+from generator.domain import Evaluated, Source
 from generator.storage.migrations import STEPS
 from generator.storage.opening import place_of
-from generator.storage.reading import Filters, best_alphas, by_model, recent_alphas
+from generator.storage.read import Filters, best_alphas, by_model, recent_alphas
 from generator.storage.store import StorageError, Store
 from tests.postgres import Cluster, postgresql
 from tests.storing import PANEL, STANDIN, call, candidate, finish

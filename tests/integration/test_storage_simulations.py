@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from generator.records import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source
+from generator.domain import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source
 from generator.storage.additions import add, promote
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.simulations import Ledger

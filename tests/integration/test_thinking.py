@@ -16,15 +16,15 @@ from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.units import parse_size
 from generator.assignment import Assignment
-from generator.calls import Caller
 from generator.catalogue import load_catalogue
-from generator.gate import Flight
-from generator.notebook import Page
-from generator.pacing import Verdict, judge
-from generator.prompt import build_prompt
-from generator.replies import read_reply
-from generator.tokens import Window
-from generator.ways import Ways
+from generator.llm.candidates import read_reply
+from generator.llm.client import Caller
+from generator.llm.context_window import Window
+from generator.llm.feedback import Page
+from generator.llm.pacing import Verdict, judge
+from generator.llm.prompt import build_prompt
+from generator.llm.request_form import Ways
+from generator.llm.throttle import Flight
 from standin.faults import Fault, Kind
 from standin.models import SEED_MODELS, spec_for
 from standin.ollama import StandinOllama, standin

@@ -22,15 +22,15 @@ from fleet.config.load import load_settings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import ROOT, FleetFile, Home
 from fleet.runtime.logging import plain_text, show_fields
-from generator.brain.answers import Answer, messages, retry_after
 from generator.brain.credentials import Credentials
 from generator.brain.errors import BrainError
-from generator.brain.wire import Wire
+from generator.brain.http import Wire
+from generator.brain.responses import Answer, messages, retry_after
 from generator.catalogue import load_catalogue
 from generator.language.errors import ExpressionError
 from generator.language.limits import MAX_DEPTH
-from generator.language.reply import MAX_EXPRESSIONS, decode_reply
 from generator.launcher import assignment
+from generator.llm.reply import MAX_EXPRESSIONS, decode_reply
 from monitor.detection.detector import Detector
 from monitor.sources.lines import MAX_LINE, LineBuffer
 from state.codec import StateFormatError, decode_state

@@ -9,17 +9,17 @@ from fleet.clients.http import Cancel, WireError, WireTimeoutError
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from generator.assignment import Assignment
-from generator.calls import Caller, call_id
 from generator.catalogue import load_catalogue
-from generator.gate import Flight
-from generator.notebook import Notebook, Page
-from generator.pacing import Verdict, judge
-from generator.prompt import build_prompt
-from generator.prompts import PromptSource
-from generator.records import CallRecord
-from generator.scope import Scope
-from generator.tokens import Window
-from generator.ways import Way
+from generator.catalogue.available import Scope
+from generator.domain import CallRecord
+from generator.llm.client import Caller, call_id
+from generator.llm.context_window import Window
+from generator.llm.feedback import Notebook, Page
+from generator.llm.pacing import Verdict, judge
+from generator.llm.prompt import build_prompt
+from generator.llm.prompts import PromptSource
+from generator.llm.request_form import Way
+from generator.llm.throttle import Flight
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
 

@@ -3,8 +3,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from generator.cli import cli
-from generator.expressions import expressions_of
+from generator.cli.commands import cli
+from generator.cli.expression_text import expressions_of
 
 
 def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:

@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from generator.gate import Gate
-from generator.pacing import Allowance, Budget, Verdict
+from generator.llm.pacing import Allowance, Budget, Verdict
+from generator.llm.throttle import Gate
 from tests.stillclock import StillClock
 
 

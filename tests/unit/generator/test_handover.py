@@ -1,6 +1,6 @@
 import threading
 
-from generator.handover import Handover
+from generator.work_queue import Handover
 
 
 def test_items_come_out_in_order_and_are_outstanding_until_done() -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 from fleet.runtime.pause_request import Pause
 from generator.assignment import Assignment
-from generator.gate import GateView
-from generator.heartbeat import Heartbeat
-from generator.pacing import Reason, Streak
-from generator.records import Candidate, Evaluated, Performance, Source
-from generator.totals import Scoreboard
+from generator.domain import Candidate, Evaluated, Performance, Source
+from generator.llm.pacing import Reason, Streak
+from generator.llm.throttle import GateView
+from generator.reporting.heartbeat import Heartbeat
+from generator.reporting.stats import Scoreboard
 
 
 def read(path: Path) -> dict[str, Any]:

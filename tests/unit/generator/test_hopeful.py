@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from generator.hopeful import HopefulFile, merge
-from generator.records import Candidate, Evaluated, Performance, Source
+from generator.domain import Candidate, Evaluated, Performance, Source
+from generator.storage.hopeful import HopefulFile, merge
 
 KEYS = ["expression", "timestamp", "alpha_id", "fitness", "sharpe", "turnover", "returns", "grade", "checks"]
 

@@ -2,9 +2,9 @@ import json
 import threading
 from pathlib import Path
 
-from generator.calllog import CallLog
-from generator.linefile import LineFile
-from generator.records import CallRecord
+from generator.domain import CallRecord
+from generator.reporting.calllog import CallLog
+from generator.reporting.jsonl import LineFile
 
 
 def numbers(path: Path) -> list[int]:

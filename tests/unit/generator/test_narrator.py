@@ -6,9 +6,9 @@ import pytest
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import configure
-from generator.narrator import Narrator
-from generator.pacing import Pace, Reason, Streak, Verdict
-from generator.records import CallRecord, Candidate, Evaluated, Performance, Source
+from generator.domain import CallRecord, Candidate, Evaluated, Performance, Source
+from generator.llm.pacing import Pace, Reason, Streak, Verdict
+from generator.reporting.events import Narrator
 from tests.stillclock import StillClock
 
 

@@ -1,5 +1,5 @@
-from generator.notebook import Notebook
-from generator.records import Candidate, Evaluated, Performance, Source
+from generator.domain import Candidate, Evaluated, Performance, Source
+from generator.llm.feedback import Notebook
 
 
 def evaluated(name: str, fitness: float) -> Evaluated:

@@ -3,7 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from generator.pacing import (
+from generator.domain import CallRecord
+from generator.llm.pacing import (
     STANDIN_ALLOWANCE,
     Allowance,
     Budget,
@@ -14,7 +15,6 @@ from generator.pacing import (
     judge,
     other_wait,
 )
-from generator.records import CallRecord
 
 
 def call(status: int, error: str | None) -> CallRecord:

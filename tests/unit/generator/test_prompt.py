@@ -4,9 +4,9 @@ import pytest
 
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.language import decode_reply
-from generator.notebook import Failure, Note, Page
-from generator.prompt import build_prompt
-from generator.tokens import Window, estimate
+from generator.llm.context_window import Window, estimate
+from generator.llm.feedback import Failure, Note, Page
+from generator.llm.prompt import build_prompt
 
 CATALOGUE = load_catalogue().restricted_to(
     fields=("open", "high", "low", "close", "volume", "vwap", "returns", "adv20", "cap", "sector", "industry")

@@ -1,6 +1,6 @@
 from generator.catalogue import load_catalogue
-from generator.records import CallRecord
-from generator.replies import read_reply
+from generator.domain import CallRecord
+from generator.llm.candidates import read_reply
 
 CATALOGUE = load_catalogue()
 

@@ -1,6 +1,6 @@
 from generator.catalogue import Kind, load_catalogue
+from generator.catalogue.available import Scope, with_fields
 from generator.language import ExpressionError, read
-from generator.scope import Scope, with_fields
 
 CATALOGUE = load_catalogue()
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from generator.records import CallRecord
-from generator.signalfile import SignalFile
+from generator.domain import CallRecord
+from generator.reporting.signalfile import SignalFile
 
 
 def call(number: int, error: str | None = None) -> CallRecord:

@@ -1,9 +1,9 @@
 import pytest
 
 from generator.catalogue import load_catalogue
-from generator.records import CallRecord
-from generator.replies import read_reply
-from generator.thoughts import answer_in, answer_of
+from generator.domain import CallRecord
+from generator.llm.candidates import read_reply
+from generator.llm.thinking import answer_in, answer_of
 
 CATALOGUE = load_catalogue()
 JSON = '{"expressions":[["rank",["ts_delta","close",5]]]}'

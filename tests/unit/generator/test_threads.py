@@ -13,17 +13,17 @@ import pytest
 from fleet.config.keep_rule import parse_keep
 from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Kind, load_catalogue
-from generator.evaluation import Evaluation
+from generator.catalogue.available import Scope
+from generator.context import Shared
+from generator.domain import CallRecord, Candidate, Performance, Ruleset, Source
 from generator.evaluators.base import Fault, Result
-from generator.hopeful import HopefulFile
-from generator.intake import Intake, Patient
-from generator.narrator import Narrator
-from generator.records import CallRecord, Candidate, Performance, Ruleset, Source
-from generator.replies import Finished, read_reply
-from generator.scope import Scope
-from generator.shared import Shared
-from generator.storage.reading import recent_alphas
+from generator.llm.candidates import Finished, read_reply
+from generator.reporting.events import Narrator
+from generator.storage.hopeful import HopefulFile
+from generator.storage.read import recent_alphas
 from generator.storage.store import StorageError, Store
+from generator.workers.evaluate import Evaluation
+from generator.workers.ingest import Intake, Patient
 from tests.stillclock import StillClock
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})

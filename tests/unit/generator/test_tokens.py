@@ -1,6 +1,6 @@
 import pytest
 
-from generator.tokens import TEMPLATE_TOKENS, Window, estimate
+from generator.llm.context_window import TEMPLATE_TOKENS, Window, estimate
 
 
 @pytest.mark.parametrize(

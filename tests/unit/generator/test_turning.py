@@ -2,9 +2,9 @@ import pytest
 
 from fleet.config.keep_rule import parse_keep
 from generator.catalogue import load_catalogue
+from generator.domain import Candidate, Performance
 from generator.language import parse, read
-from generator.records import Candidate, Performance
-from generator.turning import opposite, turned_candidate
+from generator.workers.sign_flip import opposite, turned_candidate
 
 
 def candidate(text: str, *, tree: bool = False) -> Candidate:

@@ -3,13 +3,13 @@ from typing import Any
 import pytest
 
 from generator.catalogue import load_catalogue
-from generator.notebook import Failure, Page
-from generator.pacing import Verdict, judge
-from generator.prompt import build_prompt
-from generator.records import CallRecord
-from generator.tokens import Window
-from generator.unusable import reason_of
-from generator.ways import Way
+from generator.domain import CallRecord
+from generator.llm.context_window import Window
+from generator.llm.feedback import Failure, Page
+from generator.llm.pacing import Verdict, judge
+from generator.llm.prompt import build_prompt
+from generator.llm.request_form import Way
+from generator.llm.unusable import reason_of
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
 NARROW = build_prompt(load_catalogue(), Page(), count=2, window=Window(128), seed=11)

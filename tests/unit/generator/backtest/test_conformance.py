@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from generator.backtest.engine import Engine
-from generator.backtest.manual import OPEN, manual
-from generator.backtest.operators import OPERATORS
 from generator.backtest.panel import Panel
+from generator.backtest.plan.operators import OPERATORS
+from generator.backtest.run.engine import Engine
 from generator.backtest.semantics import GroupMean, History, Place, Semantics, TsQuantile
 from generator.catalogue import load_catalogue
 from generator.language import parse
+from tools.operators_page import OPEN, manual
 
 PAGE = Path(__file__).parents[4] / "docs" / "operators.md"
 Row = Sequence[float]

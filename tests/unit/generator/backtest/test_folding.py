@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from generator.backtest.engine import Engine
-from generator.backtest.folding import fold_signs
-from generator.backtest.graph import Graph
-from generator.backtest.primitives import PRIMITIVES
+from generator.backtest.plan.folding import fold_signs
+from generator.backtest.plan.graph import Graph
+from generator.backtest.plan.primitives import PRIMITIVES
+from generator.backtest.run.engine import Engine
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
 from generator.language import Node, parse

@@ -13,7 +13,7 @@ import pytest
 
 from generator.backtest.errors import PanelError
 from generator.backtest.loading import load_panel
-from generator.backtest.loading.room import panel_bytes, usable_of
+from generator.backtest.loading.memory import panel_bytes, usable_of
 from generator.backtest.panel import Panel
 
 HEADER = "date,symbol,open,high,low,close,volume,sector"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from generator.backtest.engine import Engine
-from generator.backtest.operators import OPERATORS
 from generator.backtest.panel import Panel
-from generator.backtest.primitives import PRIMITIVES, Axis, Primitive
-from generator.language.tree import Call, Field, Node, Number, Text
+from generator.backtest.plan.operators import OPERATORS
+from generator.backtest.plan.primitives import PRIMITIVES, Axis, Primitive
+from generator.backtest.run.engine import Engine
+from generator.language.ast import Call, Field, Node, Number, Text
 from tests import backtest_reference as ref
 
 Matrix = ref.Matrix

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from generator.backtest.checks import Kept, Result, correlation
 from generator.backtest.derived import with_derived
-from generator.backtest.engine import Engine
 from generator.backtest.errors import EvaluationError
-from generator.backtest.evaluate import Evaluation, Performance, backtest, evaluate
-from generator.backtest.metrics import drawdown_of, fitness_of, grade_of, sharpe_of
 from generator.backtest.panel import Panel
+from generator.backtest.result.checks import Kept, Result, correlation
+from generator.backtest.result.evaluate import Evaluation, Performance, backtest, evaluate
+from generator.backtest.result.metrics import drawdown_of, fitness_of, grade_of, sharpe_of
+from generator.backtest.run.engine import Engine
 from generator.backtest.settings import Neutralization, Settings, Truncation, finest
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue

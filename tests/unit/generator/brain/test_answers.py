@@ -3,7 +3,15 @@ from typing import Any
 
 import pytest
 
-from generator.brain.answers import (
+from generator.brain.errors import (
+    BrainAwayError,
+    BrainDeniedError,
+    BrainGoneError,
+    BrainLimitError,
+    BrainQuotaError,
+    BrainRefusedError,
+)
+from generator.brain.responses import (
     Answer,
     Ended,
     Running,
@@ -14,14 +22,6 @@ from generator.brain.answers import (
     read_answer,
     read_simulation,
     retry_after,
-)
-from generator.brain.errors import (
-    BrainAwayError,
-    BrainDeniedError,
-    BrainGoneError,
-    BrainLimitError,
-    BrainQuotaError,
-    BrainRefusedError,
 )
 
 NOW = 1_700_000_000.0

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fleet.runtime.home import Home
-from generator.brain.listing import is_fresh, kept_listing, listing_path
+from generator.brain.account_catalogue import is_fresh, kept_listing, listing_path
 from generator.catalogue import Catalogue, load_catalogue, save
 
 

@@ -6,11 +6,11 @@ import pytest
 from fleet.config.schema import GeneratorSettings, PanelSettings, Settings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import Home
+from generator.domain import Source
 from generator.evaluators.brain import BrainPlan
-from generator.evaluators.choice import Plan, kind_of, plan_evaluator
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import ScreenPlan
-from generator.records import Source
+from generator.evaluators.select import Plan, kind_of, plan_evaluator
 
 
 @pytest.mark.parametrize(

@@ -16,18 +16,18 @@ from fleet.runtime.home import Home
 from generator.brain.credentials import CredentialSource
 from generator.brain.rules import simulation_settings
 from generator.catalogue import Kind, load_catalogue
-from generator.evaluation import Evaluation
+from generator.catalogue.available import Scope
+from generator.context import Shared
+from generator.domain import CallRecord, Candidate, Performance, Source
 from generator.evaluators.base import Result
 from generator.evaluators.brain import BrainPlan, Tools
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion, ScreenPlan
-from generator.hopeful import HopefulFile
-from generator.intake import Patient
-from generator.narrator import Narrator
-from generator.records import CallRecord, Candidate, Performance, Source
-from generator.scope import Scope
-from generator.shared import Shared
+from generator.reporting.events import Narrator
+from generator.storage.hopeful import HopefulFile
 from generator.storage.store import Store
+from generator.workers.evaluate import Evaluation
+from generator.workers.ingest import Patient
 from tests.stillclock import StillClock
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from generator.catalogue import load_catalogue
 from generator.language import ExpressionError, build_schema, decode_reply, show
-from generator.language.reply import MAX_EXPRESSIONS
+from generator.llm.reply import MAX_EXPRESSIONS
 from tests.expressions import amount, instance, patient
 
 CATALOGUE = load_catalogue()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.runtime.units import MEGABYTE
-from generator.records import Evaluated, Ruleset
+from generator.domain import Evaluated, Ruleset
 from generator.storage.store import Store
 from tests.storing import PANEL, STANDIN, call, candidate, figures
 

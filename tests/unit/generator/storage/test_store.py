@@ -8,11 +8,11 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.dialects import postgresql
 
 from fleet.runtime.errors import ConfigError, GeneratorError
-from generator.records import Candidate
+from generator.domain import Candidate
 from generator.storage.migrations import STEPS, migrate
-from generator.storage.models import EvaluationRow
 from generator.storage.opening import DatabaseUnreadError, opened
-from generator.storage.reading import by_model, recent_alphas
+from generator.storage.read import by_model, recent_alphas
+from generator.storage.schema import EvaluationRow
 from generator.storage.store import StorageError, Store, _insert
 from tests.storing import PANEL, call, candidate
 
