@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cli.fleet import Fleet
+from cli.target import Fleet
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.logging import plain_text
 from generator.storage.opening import place_of

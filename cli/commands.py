@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
-from cli.fleet import Fleet
+from cli.target import Fleet
 from fleet.runtime.errors import FleetError
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
@@ -110,7 +110,7 @@ def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
 def _operator(fleet: Fleet) -> Any:
     import signal
 
-    from cli.switching import Operator
+    from cli.operator import Operator
     from fleet.runtime.logging import configure_command
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a trial ends its pause

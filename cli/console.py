@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cli.fleet import find_fleet
+from cli.target import find_fleet
 from fleet.runtime.errors import FleetError
 
 EXIT_SAVED = 3

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cli.faults import faults
 from cli.finding import Finding, Health
-from cli.fleet import Fleet, now
 from cli.render import brain_sentence
 from cli.status import brain_of, collect
+from cli.target import Fleet, now
 from fleet.clients.gpu import cards
 from fleet.clients.supervisor import ProgramState
 from fleet.runtime.errors import FleetError, OllamaError

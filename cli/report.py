@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cli.fleet import Fleet, now
-from cli.looking import Away
+from cli.parallel_checks import Away
 from cli.status import last_sign_of_life
+from cli.target import Fleet, now
 from fleet.config.ladder import Ladder, full_name
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.errors import FleetError

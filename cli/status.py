@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.faults import faults
-from cli.fleet import Fleet, now
-from cli.looking import PATIENCE, Away, look_at
+from cli.parallel_checks import PATIENCE, Away, look_at
+from cli.target import Fleet, now
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.clients.supervisor_log import read_ends
 from fleet.policy.events import Event, EventKind

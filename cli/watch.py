@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import click
 
-from cli.fleet import Fleet
 from cli.render import folded, history_lines, status_lines
 from cli.status import collect
+from cli.target import Fleet
 from fleet.runtime.units import Seconds
 from state.history import read_history
 

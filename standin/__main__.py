@@ -10,7 +10,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, find_home
 from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
 from fleet.runtime.units import GIGABYTE, parse_size
-from standin.models import SEED_MODELS, ModelSpec, spec_for
+from standin.models.specs import SEED_MODELS, ModelSpec, spec_for
 from standin.ollama import StandinOllama
 from standin.settings import model_name, settings_from
 

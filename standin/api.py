@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
-from standin.board import FaultBoard
+from standin.active_faults import FaultBoard
 from standin.faults import AddModel, Change, Fault, Kind, RemoveModel, SetSpill, SetVram, parse
-from standin.generation import Generation
-from standin.golang import timestamp
+from standin.forms.go_format import timestamp
+from standin.forms.log_text import Log
+from standin.forms.requests import ApiError, decode, flag_of, model_of
 from standin.httpd import NDJSON, Exchange
-from standin.loading import Gpu
-from standin.logtext import Log
-from standin.models import ModelSpec, details, show_body, spec_for, tags_row
-from standin.pulls import Pull, PullBrokenError, PullError
-from standin.requests import ApiError, decode, flag_of, model_of
-from standin.scheduler import Runner, Scheduler
+from standin.models.model_store import Shelf
+from standin.models.specs import ModelSpec, details, show_body, spec_for, tags_row
+from standin.serving.generation import Generation
+from standin.serving.loading import Gpu
+from standin.serving.pulls import Pull, PullBrokenError, PullError
+from standin.serving.scheduler import Runner, Scheduler
 from standin.settings import Era, Settings, model_name
-from standin.shelf import Shelf
 from standin.waiting import ClientGoneError
 
 _PLAIN = "text/plain"

@@ -4,22 +4,22 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from standin import memory
+from standin.active_faults import FaultBoard
 from standin.api import Api
-from standin.board import FaultBoard
-from standin.dialect import Dialect
-from standin.dialect_new import NewDialect
-from standin.dialect_old import OldDialect
+from standin.dialects.base import Dialect
+from standin.dialects.new import NewDialect
+from standin.dialects.old import OldDialect
 from standin.faults import Change, Fault
-from standin.generation import Generation
+from standin.forms.log_text import Log
+from standin.forms.requests import DEFAULT_CONTEXT
 from standin.httpd import Exchange, Httpd
-from standin.loading import Gpu, Loader
-from standin.logtext import Log
-from standin.models import SEED_MODELS, ModelSpec
-from standin.requests import DEFAULT_CONTEXT
-from standin.scheduler import Scheduler
+from standin.models import memory
+from standin.models.model_store import Shelf
+from standin.models.specs import SEED_MODELS, ModelSpec
+from standin.serving.generation import Generation
+from standin.serving.loading import Gpu, Loader
+from standin.serving.scheduler import Scheduler
 from standin.settings import Era, Settings
-from standin.shelf import Shelf
 
 
 class StandinOllama:

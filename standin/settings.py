@@ -24,7 +24,7 @@ from typing import TypeVar
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.units import Bytes, Seconds, parse_size
 from standin.faults import Fault, Kind, parse_faults
-from standin.models import canonical
+from standin.models.specs import canonical
 
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}(?:[/:][\w.-]{1,80}){0,4}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.fleet import Fleet
+from cli.target import Fleet
 from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import ProgramState
 from fleet.config.schema import Settings

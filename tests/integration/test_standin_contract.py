@@ -10,7 +10,7 @@ import pytest
 
 from fleet.runtime.units import parse_size
 from standin.faults import Fault, Kind
-from standin.models import SEED_MODELS
+from standin.models.specs import SEED_MODELS
 from standin.ollama import standin
 from standin.settings import Settings
 from tests.standin_client import Answer, Client, client_of

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fleet.runtime.units import parse_size
-from standin.dialect import DIED
+from standin.dialects.base import DIED
 from standin.ollama import StandinOllama, standin
 from standin.settings import Era, Settings
 from tests.standin_client import Answer, Client, client_of, failing

@@ -8,7 +8,7 @@ from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
 from standin.faults import Fault, Kind
-from standin.models import SEED_MODELS
+from standin.models.specs import SEED_MODELS
 from standin.ollama import StandinOllama, standin
 from standin.settings import Settings
 

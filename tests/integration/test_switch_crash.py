@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cli.switching import Operator
+from cli.operator import Operator
 from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind

@@ -26,7 +26,7 @@ from generator.llm.prompt import build_prompt
 from generator.llm.request_form import Ways
 from generator.llm.throttle import Flight
 from standin.faults import Fault, Kind
-from standin.models import SEED_MODELS, spec_for
+from standin.models.specs import SEED_MODELS, spec_for
 from standin.ollama import StandinOllama, standin
 from standin.settings import Era, Settings
 from tests.mining import MODEL, generating

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from click import unstyle
 
-from cli.fleet import find_fleet
 from cli.render import status_lines
 from cli.status import collect
+from cli.target import find_fleet
 from fleet.config.keep_rule import parse_keep
 from fleet.config.load import load_settings
 from fleet.runtime.errors import ConfigError

@@ -11,9 +11,9 @@ from jsonschema import Draft202012Validator
 
 from cli.doctor import _brain, examine
 from cli.finding import Finding, Health
-from cli.fleet import Fleet, find_fleet
 from cli.render import finding_lines, status_lines
 from cli.status import collect
+from cli.target import Fleet, find_fleet
 from fleet.runtime.home import ROOT, FleetFile, Home
 
 URL = "http://127.0.0.1:9"

@@ -9,7 +9,7 @@ import pytest
 
 from cli.doctor import examine
 from cli.finding import Health
-from cli.fleet import Fleet
+from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.config.schema import Settings
 from fleet.runtime.home import Home

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click import unstyle
 
-from cli.fleet import Fleet, find_fleet
 from cli.render import status_lines
 from cli.status import collect
+from cli.target import Fleet, find_fleet
 from fleet.config.schema import SEED_LADDER
 from fleet.policy.state import Unanswered
 from fleet.runtime.home import FleetFile, Home

@@ -3,7 +3,7 @@ import threading
 import click
 import pytest
 
-from cli.looking import look_at
+from cli.parallel_checks import look_at
 from cli.render import folded
 from fleet.runtime.errors import FleetError
 

@@ -1,6 +1,6 @@
 import pytest
 
-from cli.switching import find_rung
+from cli.operator import find_rung
 from fleet.config.ladder import Ladder, Rung
 from fleet.runtime.errors import ConfigError
 

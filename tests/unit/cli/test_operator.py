@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.fleet import Fleet
-from cli.switching import Operator
+from cli.operator import Operator
+from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo
 from fleet.config.schema import SEED_LADDER, Settings
 from fleet.policy.facts import Command

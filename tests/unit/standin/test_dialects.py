@@ -2,13 +2,13 @@ import re
 
 import pytest
 
-from standin import memory
-from standin.dialect import Answered, Dialect, Load
-from standin.dialect_new import NewDialect
-from standin.dialect_old import OldDialect
-from standin.logtext import Line, Log, access, render, slog
-from standin.memory import Shortage, Step
-from standin.models import SEED_MODELS
+from standin.dialects.base import Answered, Dialect, Load
+from standin.dialects.new import NewDialect
+from standin.dialects.old import OldDialect
+from standin.forms.log_text import Line, Log, access, render, slog
+from standin.models import memory
+from standin.models.memory import Shortage, Step
+from standin.models.specs import SEED_MODELS
 
 NOW = 1_795_472_692_254_000_000
 DIALECTS = [NewDialect(), OldDialect()]

@@ -1,6 +1,6 @@
 import pytest
 
-from standin.board import FaultBoard
+from standin.active_faults import FaultBoard
 from standin.faults import AddModel, Fault, Kind, RemoveModel, SetSpill, SetVram, parse, parse_faults
 
 

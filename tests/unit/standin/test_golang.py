@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from standin.golang import (
+from standin.forms.go_format import (
     decode_error,
     human_bytes,
     human_number,

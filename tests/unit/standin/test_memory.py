@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.runtime.units import parse_size
-from standin.memory import Step, need, shortage, spilled
-from standin.models import SEED_MODELS, ModelSpec, model_info, show_body, spec_for
+from standin.models.memory import Step, need, shortage, spilled
+from standin.models.specs import SEED_MODELS, ModelSpec, model_info, show_body, spec_for
 from standin.settings import DEFAULT_VRAM
 
 LLAMA, PHI, TINY, QWEN = SEED_MODELS

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from standin.golang import FOREVER
-from standin.replies import prompt_tokens, reply_to
-from standin.requests import (
+from standin.forms.go_format import FOREVER
+from standin.forms.requests import (
     ApiError,
     Options,
     ask_of,
@@ -16,6 +15,7 @@ from standin.requests import (
     options_of,
     schema_of,
 )
+from standin.sampling.replies import prompt_tokens, reply_to
 
 
 def refusal(call: Any, *values: Any, **more: Any) -> tuple[int, str]:

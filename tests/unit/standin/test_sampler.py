@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from standin.grammar import SchemaError, grammar_of
-from standin.sampler import sample
+from standin.sampling.grammar import SchemaError, grammar_of
+from standin.sampling.sampler import sample
 
 
 def accepts(schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:

@@ -2,8 +2,8 @@ import pytest
 
 from fleet.runtime.errors import ConfigError
 from standin.faults import Fault, Kind
-from standin.models import canonical
-from standin.pulls import address_of
+from standin.models.specs import canonical
+from standin.serving.pulls import address_of
 from standin.settings import Era, Settings, model_name, settings_from
 
 

@@ -7,7 +7,18 @@ down, so that a schema of expressions gives a few operators each, and a schema t
 import random
 from typing import Any
 
-from standin.grammar import ENDLESS, Choice, Grammar, Items, Link, Members, Node, Scalar, SchemaError, Values
+from standin.sampling.grammar import (
+    ENDLESS,
+    Choice,
+    Grammar,
+    Items,
+    Link,
+    Members,
+    Node,
+    Scalar,
+    SchemaError,
+    Values,
+)
 
 # Fitted so that an expression of the generator's grammar mostly has two to four operators.
 _NESTING = (0.98, 0.68, 0.14, 0.05, 0.03, 0.02)

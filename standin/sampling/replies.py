@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from standin.grammar import SchemaError, grammar_of
-from standin.models import Thinking
-from standin.requests import Options, runner_error, schema_error
-from standin.sampler import sample
+from standin.forms.requests import Options, runner_error, schema_error
+from standin.models.specs import Thinking
+from standin.sampling.grammar import SchemaError, grammar_of
+from standin.sampling.sampler import sample
 
 _TOKEN = re.compile(r"\s?[A-Za-z]{1,5}|\s?\d{1,3}|\s|[^\sA-Za-z\d]")
 _TEMPLATE_TOKENS = 4

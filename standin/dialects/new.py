@@ -1,13 +1,13 @@
 """Ollama from v0.30 on: `llama-server` runs inside, here on a Vulkan device. After recorded logs.
 
-A condensed selection of their lines, each in its real form. `{names}` are filled in by `standin.dialect`.
+A condensed selection of their lines, each in its real form. `{names}` are filled in by `standin.dialects.base`.
 """
 
 from fleet.runtime.units import Bytes, Seconds
-from standin.dialect import STANDIN, Answered, Failure, Load, fill, load_facts, server_facts
-from standin.golang import human_bytes
-from standin.logtext import Line, slog
-from standin.memory import Shortage, Step
+from standin.dialects.base import STANDIN, Answered, Failure, Load, fill, load_facts, server_facts
+from standin.forms.go_format import human_bytes
+from standin.forms.log_text import Line, slog
+from standin.models.memory import Shortage, Step
 
 _MINIMUM: Bytes = 457 * 1024**2
 _WAITING = "waiting for llama-server to become available"

@@ -4,7 +4,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 
-from cli.fleet import Fleet
+from cli.target import Fleet
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind

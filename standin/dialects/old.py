@@ -1,14 +1,14 @@
 """Ollama from v0.4 to v0.11.4: a Go runner round llama.cpp, here with CUDA. After lines from public reports.
 
 It estimates how many layers fit before it loads, evicts quietly, and complains when GPU memory does not come
-back after an unload. `{names}` are filled in by `standin.dialect`.
+back after an unload. `{names}` are filled in by `standin.dialects.base`.
 """
 
 from fleet.runtime.units import Bytes, Seconds
-from standin.dialect import STANDIN, Answered, Failure, Load, fill, load_facts, mib, server_facts
-from standin.golang import human_bytes
-from standin.logtext import Line, slog
-from standin.memory import Shortage, Step
+from standin.dialects.base import STANDIN, Answered, Failure, Load, fill, load_facts, mib, server_facts
+from standin.forms.go_format import human_bytes
+from standin.forms.log_text import Line, slog
+from standin.models.memory import Shortage, Step
 
 _GPU = "GPU-f8657c39-1806-f26f-e294-a51dcd5da96b"
 _SOURCE = "//ml/backend/ggml/ggml/src/ggml-cuda/ggml-cuda.cu"

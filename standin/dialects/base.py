@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from fleet.runtime.units import Bytes, Seconds
-from standin.golang import human_bytes
-from standin.logtext import Line, Slog
-from standin.memory import Need, Shortage
-from standin.models import BLOBS, REGISTRY, ModelSpec
+from standin.forms.go_format import human_bytes
+from standin.forms.log_text import Line, Slog
+from standin.models.memory import Need, Shortage
+from standin.models.specs import BLOBS, REGISTRY, ModelSpec
 
 HOST_TOTAL: Bytes = 24 * 1024**3
 HOST_FREE: Bytes = 22 * 1024**3

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from fleet.runtime.units import Bytes, Seconds
-from standin.dialect import Dialect, Failure, Load
-from standin.golang import FOREVER
-from standin.loading import Gpu, Loader
-from standin.logtext import Log
-from standin.models import ModelSpec
-from standin.requests import DEFAULT_KEEP_ALIVE, ApiError, Options
+from standin.dialects.base import Dialect, Failure, Load
+from standin.forms.go_format import FOREVER
+from standin.forms.log_text import Log
+from standin.forms.requests import DEFAULT_KEEP_ALIVE, ApiError, Options
+from standin.models.specs import ModelSpec
+from standin.serving.loading import Gpu, Loader
 from standin.settings import Era, Settings
 from standin.waiting import Wait, wait_until
 

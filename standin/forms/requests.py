@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.runtime.units import Seconds
-from standin.golang import FOREVER, decode_error, parse_duration, quoted
+from standin.forms.go_format import FOREVER, decode_error, parse_duration, quoted
 
 DEFAULT_KEEP_ALIVE: Seconds = 300.0
 DEFAULT_CONTEXT = 4096

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fleet.runtime.units import Bytes
-from standin.models import ModelSpec
+from standin.models.specs import ModelSpec
 
 _BATCH = 512
 _F16 = 2

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet.config.ladder import full_name
 from fleet.runtime.units import Bytes, parse_size
-from standin.golang import human_number
+from standin.forms.go_format import human_number
 
 REGISTRY = "registry.example"
 BLOBS = "/root/.ollama/models/blobs"

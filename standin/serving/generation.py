@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.runtime.units import Seconds
-from standin.board import FaultBoard
-from standin.dialect import DIED, Answered, Dialect
+from standin.active_faults import FaultBoard
+from standin.dialects.base import DIED, Answered, Dialect
 from standin.faults import Fault, Kind
-from standin.golang import quoted, timestamp
+from standin.forms.go_format import quoted, timestamp
+from standin.forms.log_text import Log, slog
+from standin.forms.requests import ApiError, Ask, Options, ask_of, check_think, decode, options_of, schema_of
 from standin.httpd import Exchange
-from standin.logtext import Log, slog
-from standin.models import ModelSpec, Thinking
-from standin.replies import Reply, mind_of, prompt_tokens, reply_to
-from standin.requests import ApiError, Ask, Options, ask_of, check_think, decode, options_of, schema_of
-from standin.scheduler import Runner, Scheduler
+from standin.models.model_store import Shelf
+from standin.models.specs import ModelSpec, Thinking
+from standin.sampling.replies import Reply, mind_of, prompt_tokens, reply_to
+from standin.serving.scheduler import Runner, Scheduler
 from standin.settings import Era, Settings
-from standin.shelf import Shelf
 
 _BURST: Seconds = 0.01
 _READING = 0.25

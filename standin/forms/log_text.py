@@ -1,6 +1,6 @@
 """The forms of Ollama's log: slog lines, access lines, and the runner's raw ones. Pure but for `Log`.
 
-What is said in each era stands in `standin.dialect_new` and `standin.dialect_old`.
+What is said in each era stands in `standin.dialects.new` and `standin.dialects.old`.
 """
 
 import threading
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from standin.golang import quoted, show_latency
+from standin.forms.go_format import quoted, show_latency
 
 _BARE = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/:+*,[]{}()%@!&|<>?#~^;$\\'"

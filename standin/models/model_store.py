@@ -4,8 +4,8 @@ import threading
 import time
 from collections.abc import Iterable
 
-from standin.golang import timestamp
-from standin.models import SEED_MODELS, ModelSpec, canonical, made_thinking
+from standin.forms.go_format import timestamp
+from standin.models.specs import SEED_MODELS, ModelSpec, canonical, made_thinking
 
 
 class Shelf:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.runtime.units import Bytes, Seconds
-from standin import memory
-from standin.board import FaultBoard
-from standin.dialect import Dialect, Failure, Load
+from standin.active_faults import FaultBoard
+from standin.dialects.base import Dialect, Failure, Load
 from standin.faults import Fault, Kind
-from standin.logtext import Log
-from standin.models import ModelSpec
-from standin.requests import Options
+from standin.forms.log_text import Log
+from standin.forms.requests import Options
+from standin.models import memory
+from standin.models.specs import ModelSpec
 from standin.settings import Era, Settings
 from standin.waiting import ClientGoneError, Wait, wait_until
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.runtime.units import Bytes, Seconds
-from standin.board import FaultBoard
+from standin.active_faults import FaultBoard
 from standin.faults import PULL_KINDS, Fault, Kind
-from standin.models import BLOBS, REGISTRY, Layer, ModelSpec
-from standin.shelf import Shelf
+from standin.models.model_store import Shelf
+from standin.models.specs import BLOBS, REGISTRY, Layer, ModelSpec
 from standin.waiting import Wait
 
 _TICK: Seconds = 0.06
