@@ -14,7 +14,7 @@ from monitor.incidents import GroupState, next_deadline
 from monitor.incidents.messages import Flush, Heard, IncidentHealed, Line, Tick
 from tests.ollama_log import DETECTOR, Follower, scan
 
-DATA = Path(__file__).parents[2] / "data" / "episodes.txt"
+DATA = Path(__file__).parents[3] / "data" / "episodes.txt"
 
 
 @dataclass(frozen=True, slots=True)

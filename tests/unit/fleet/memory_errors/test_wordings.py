@@ -8,7 +8,7 @@ import pytest
 
 from monitor.detection.detector import Detector, detect
 
-DATA = Path(__file__).parents[2] / "data" / "wordings.txt"
+DATA = Path(__file__).parents[3] / "data" / "wordings.txt"
 DETECTOR = Detector()
 
 

@@ -11,7 +11,7 @@ from fleet.runtime.units import GIGABYTE
 from tests.drawing import PAGE, section
 from tests.histories import _KINDS, Move, Step, ladder_of, play, some_moves, some_rules
 from tests.reference.transitions import TRANSITIONS, Place, place_of
-from tests.unit.fleet.test_policy_properties import HISTORIES
+from tests.unit.fleet.policy.test_properties import HISTORIES
 
 ROWS = {(row.before, row.fact, row.after) for row in TRANSITIONS}
 

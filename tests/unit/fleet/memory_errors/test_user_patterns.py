@@ -64,7 +64,7 @@ def test_a_table_in_place_of_rows_is_refused() -> None:
 
 
 def test_the_default_file_shows_the_keys() -> None:
-    text = (Path(__file__).parents[3] / "fleet.toml").read_text("utf-8")
+    text = (Path(__file__).parents[4] / "fleet.toml").read_text("utf-8")
     shown = text[text.index("# [[pattern]]") :].split("\n\n")[0]
     shown = "\n".join(line.removeprefix("# ") for line in shown.split("\n"))
     settings, problems = read(shown)

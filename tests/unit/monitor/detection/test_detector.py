@@ -13,7 +13,7 @@ from monitor.detection.detector import Detector, classify_error, detect, looks_l
 from monitor.detection.line_parser import parse_line
 from tests.ollama_log import OURS, T0, slog
 
-CORPUS = Path(__file__).parents[2] / "data" / "corpus"
+CORPUS = Path(__file__).parents[3] / "data" / "corpus"
 LINES = [json.loads(line) for line in (CORPUS / "lines.jsonl").read_text("utf-8").splitlines()]
 DETECTOR = Detector()
 EXAMPLES = int(os.environ.get("FLEET_FUZZ", "300"))

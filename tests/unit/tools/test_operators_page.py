@@ -16,7 +16,7 @@ from generator.catalogue import load_catalogue
 from generator.language import parse
 from tools.operators_page import OPEN, manual
 
-PAGE = Path(__file__).parents[4] / "docs" / "operators.md"
+PAGE = Path(__file__).parents[3] / "docs" / "operators.md"
 Row = Sequence[float]
 
 
