@@ -20,7 +20,7 @@ from benchmarks.report import Report
 from monitor.detection.detector import Detector
 from monitor.sources.base import Batch
 from monitor.sources.open import open_source
-from tests.engine import BASE, Engine, running_engine
+from tests.parts.docker_engine import BASE, Engine, running_engine
 
 LINES = 400_000
 ROUNDS = 3

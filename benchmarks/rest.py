@@ -20,8 +20,8 @@ from benchmarks.report import Report
 from fleet.clients.supervisor import ProgramState, Supervisor
 from fleet.runtime.home import ROOT, FleetFile, Home
 from standin.ollama import StandinOllama
-from tests.engine import BASE, Engine, running_engine
-from tests.supervision import children_of, wait_until
+from tests.parts.docker_engine import BASE, Engine, running_engine
+from tests.parts.supervisord import children_of, wait_until
 
 SECONDS = 60.0
 SETTLE = 15.0

@@ -26,7 +26,7 @@ from standin.httpd import Exchange
 from standin.ollama import StandinOllama
 from standin.settings import Settings
 from state.history import read_history
-from tests.fleet_process import FleetProcess, eventually, stamped_failure
+from tests.processes.fleet import FleetProcess, eventually, stamped_failure
 
 SWITCHES, FEWER = 100, 30
 MODELS = ("llama3.2:3b", "phi3:mini", "tinyllama:1.1b", "qwen2.5:0.5b")

@@ -29,7 +29,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, process_environ
 from fleet.runtime.units import Seconds, parse_duration
 from state.history import read_history
-from tests.fleet_process import FleetProcess, stamped_failure
+from tests.processes.fleet import FleetProcess, stamped_failure
 
 CHECK_INTERVAL = 5.0
 GRACE = 20.0

@@ -11,7 +11,7 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import FleetError, NoFleetError
 from fleet.runtime.untrusted import finite, parse_json
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)

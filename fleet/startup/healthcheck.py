@@ -1,4 +1,4 @@
-"""`python -m fleet.startup.healthcheck`: whether a fleet works, for a container's health check; quick, and it changes nothing.
+"""`python -m fleet.startup.healthcheck`: the container's health check, quick and without side effects.
 
 A fleet works when each of its programs is RUNNING and those that show signs of life show fresh ones: a program that
 hangs is RUNNING all the same. Whether Ollama answers is not asked: a fleet that waits for it works as it should.

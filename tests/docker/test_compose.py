@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from fleet.runtime.home import ROOT
-from tests.containers import FLEET, OLLAMA, PROXY, Docker, Stack, compose_commands
-from tests.engine import PrivateEngine
-from tests.fleet_process import eventually
-from tests.images import Images
-from tests.parts import require
+from tests.parts.containers import FLEET, OLLAMA, PROXY, Docker, Stack, compose_commands
+from tests.parts.docker_engine import PrivateEngine
+from tests.parts.images import Images
+from tests.parts.require import require
+from tests.processes.fleet import eventually
 
 pytestmark = pytest.mark.timeout(900)
 FILES = ("docker-compose.yml", "docker-compose.cpu.yml", "tests/docker/stacked.yml")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from fleet.runtime.home import ROOT
-from tests.containers import HARDENED, Docker, FleetContainer, running
-from tests.engine import Engine
-from tests.fleet_process import eventually
-from tests.images import BASE, Images
+from tests.parts.containers import HARDENED, Docker, FleetContainer, running
+from tests.parts.docker_engine import Engine
+from tests.parts.images import BASE, Images
+from tests.processes.fleet import eventually
 
 pytestmark = pytest.mark.timeout(900)
 MEGABYTE = 1_000_000

@@ -24,7 +24,7 @@ from generator.storage.read import recent_alphas
 from generator.storage.store import StorageError, Store
 from generator.workers.evaluate import Evaluation
 from generator.workers.ingest import Intake, Patient
-from tests.stillclock import StillClock
+from tests.reference.manual_clock import StillClock
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
 SYNTHETIC = Ruleset(Source.SYNTHETIC, {"panel": "synthetic"})

@@ -14,7 +14,7 @@ from fleet.policy.state import FleetState
 from monitor.ingest import Call, Context, absorb_calls, absorb_lines, absorb_presence, absorb_time, deadline
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
-from tests.ollama_log import (
+from tests.reference.ollama_log import (
     DETECTOR,
     OOM,
     OURS,

@@ -20,7 +20,7 @@ from monitor.sources.docker.frames import BrokenStreamError, Dechunker
 from monitor.sources.docker.stamps import parse_stamp
 from monitor.sources.journal.entries import EntryReader, Place, parse_entry
 from state.codec import decode_state, default_state, encode_state
-from tests.ollama_log import DETECTOR
+from tests.reference.ollama_log import DETECTOR
 
 NOW = 1_795_000_000.0
 RULES = Rules(SEED_LADDER, replace(PolicySettings(), threshold=1000))

@@ -31,7 +31,7 @@ from monitor.switching.executor import Parts
 from state.codec import decode_state, default_state, encode_state
 from state.history import read_history
 from state.store import Store, read_state
-from tests.ollama_log import DETECTOR
+from tests.reference.ollama_log import DETECTOR
 
 NOW = 1_795_000_000.0
 OOM = "CUDA error: out of memory"

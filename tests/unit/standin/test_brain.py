@@ -9,7 +9,7 @@ from standin.brain import figures
 from standin.brain.faults import Board, Fault, Kind
 from standin.brain.settings import Settings
 from standin.brain.world import World
-from tests.stillclock import StillClock
+from tests.reference.manual_clock import StillClock
 
 OPERATORS = frozenset(row["name"] for row in figures.operator_rows())
 FIELDS = frozenset(row["id"] for row in figures.field_rows())

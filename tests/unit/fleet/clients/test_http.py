@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from fleet.clients.http import Cancel, HttpWire, WireError, WireTimeoutError, send
-from tests.parts import require
-from tests.supervision import wait_until
+from tests.parts.require import require
+from tests.parts.supervisord import wait_until
 
 OK = b"HTTP/1.1 200 OK\r\n"
 WHOLE = OK + b"Content-Length: 2\r\n\r\nhi"

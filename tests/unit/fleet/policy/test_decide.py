@@ -30,7 +30,7 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase, Recovery, SwitchKind
 from fleet.policy.switch_phases import second_chance_at
 from fleet.runtime.errors import SwitchError
-from tests.histories import running
+from tests.reference.histories import running
 
 T = 1_800_000_000.0
 GB = 1024**3

@@ -13,7 +13,7 @@ from fleet.policy.incident_count import count
 from fleet.policy.rules import Rules
 from fleet.policy.state import Phase, SwitchKind
 from state.codec import decode_state, encode_state
-from tests.histories import Move, Step, play, running, some_moves, some_rules
+from tests.reference.histories import Move, Step, play, running, some_moves, some_rules
 
 HISTORIES = int(os.environ.get("FLEET_FUZZ", "60"))
 random_history = given(rules=some_rules(), moves=some_moves)

@@ -5,7 +5,7 @@ from statistics import mean
 
 import pytest
 
-from tests.cardday import (
+from tests.reference.shared_card_day import (
     EVENING,
     OFFICE,
     STEADY,

@@ -8,8 +8,8 @@ from fleet.config.schema import PolicySettings
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Phase
 from fleet.runtime.units import GIGABYTE
-from tests.drawing import PAGE, section
-from tests.histories import _KINDS, Move, Step, ladder_of, play, some_moves, some_rules
+from tests.reference.drawing import PAGE, section
+from tests.reference.histories import _KINDS, Move, Step, ladder_of, play, some_moves, some_rules
 from tests.reference.transitions import TRANSITIONS, Place, place_of
 from tests.unit.fleet.policy.test_properties import HISTORIES
 
@@ -62,4 +62,4 @@ def test_every_phase_is_a_place() -> None:
 
 
 def test_the_page_shows_the_table_as_it_is() -> None:
-    assert section() in PAGE.read_text("utf-8"), "python -m tests.drawing brings it up to date"
+    assert section() in PAGE.read_text("utf-8"), "python -m tests.reference.drawing brings it up to date"

@@ -14,7 +14,7 @@ from monitor.ingest import Call, Context, absorb_calls, absorb_lines
 from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState
 from state.codec import decode_state, default_state, encode_state
-from tests.ollama_log import DETECTOR, T0, slog
+from tests.reference.ollama_log import DETECTOR, T0, slog
 
 LIMIT = 60.0
 DIED = "an error was encountered while running the model: unexpected EOF"

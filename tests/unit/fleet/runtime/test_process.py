@@ -7,7 +7,7 @@ from fleet.runtime.home import ROOT
 
 SEARCHES = """
 import gc, time
-from fleet.process import collect_later
+from fleet.runtime.process import collect_later
 kept = [[] for _ in range(1000)]
 collect_later(0.2)
 print(gc.isenabled(), gc.get_freeze_count() > 1000)

@@ -28,7 +28,7 @@ from generator.storage.hopeful import HopefulFile
 from generator.storage.store import Store
 from generator.workers.evaluate import Evaluation
 from generator.workers.ingest import Patient
-from tests.stillclock import StillClock
+from tests.reference.manual_clock import StillClock
 
 
 class Scripted:

@@ -5,7 +5,7 @@ import pytest
 
 from generator.catalogue import Catalogue, DataField, Kind, load_catalogue
 from generator.language import Call, ExpressionError, Field, Node, Number, Text, check, check_alpha, parse
-from tests.expressions import amount, any_tree, patient, typed_tree
+from tests.reference.expressions import amount, any_tree, patient, typed_tree
 
 BUNDLED = load_catalogue()
 CATALOGUE = Catalogue(BUNDLED.operators, {**BUNDLED.fields, "news": DataField("news", Kind.VECTOR)})

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from generator.catalogue import load_catalogue
 from generator.language import Call, ExpressionError, Field, Node, Number, Text, parse, show
 from generator.language.limits import MAX_DEPTH
-from tests.expressions import amount, any_tree, patient, typed_tree
+from tests.reference.expressions import amount, any_tree, patient, typed_tree
 
 CATALOGUE = load_catalogue()
 

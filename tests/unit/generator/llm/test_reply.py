@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from generator.catalogue import load_catalogue
 from generator.language import ExpressionError, build_schema, decode_reply, show
 from generator.llm.reply import MAX_EXPRESSIONS
-from tests.expressions import amount, instance, patient
+from tests.reference.expressions import amount, instance, patient
 
 CATALOGUE = load_catalogue()
 

@@ -7,7 +7,7 @@ import pytest
 
 from generator.llm.pacing import Allowance, Budget, Verdict
 from generator.llm.throttle import Gate
-from tests.stillclock import StillClock
+from tests.reference.manual_clock import StillClock
 
 
 @pytest.fixture

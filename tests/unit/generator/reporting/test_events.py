@@ -9,7 +9,7 @@ from fleet.runtime.logging import configure
 from generator.domain import CallRecord, Candidate, Evaluated, Performance, Source
 from generator.llm.pacing import Pace, Reason, Streak, Verdict
 from generator.reporting.events import Narrator
-from tests.stillclock import StillClock
+from tests.reference.manual_clock import StillClock
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from fleet.runtime.units import MEGABYTE
 from generator.domain import Evaluated, Ruleset
 from generator.storage.store import Store
-from tests.storing import PANEL, STANDIN, call, candidate, figures
+from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, figures
 
 DAY = 86400.0
 WEEK = 7 * DAY

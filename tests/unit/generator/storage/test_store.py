@@ -14,7 +14,7 @@ from generator.storage.opening import DatabaseUnreadError, opened
 from generator.storage.read import by_model, recent_alphas
 from generator.storage.schema import EvaluationRow
 from generator.storage.store import StorageError, Store, _insert
-from tests.storing import PANEL, call, candidate
+from tests.reference.stored_rows import PANEL, call, candidate
 
 NEWEST = 1 + len(STEPS)
 

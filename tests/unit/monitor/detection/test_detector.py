@@ -11,7 +11,7 @@ from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import SERVER
 from monitor.detection.detector import Detector, classify_error, detect, looks_like_memory
 from monitor.detection.line_parser import parse_line
-from tests.ollama_log import OURS, T0, slog
+from tests.reference.ollama_log import OURS, T0, slog
 
 CORPUS = Path(__file__).parents[3] / "data" / "corpus"
 LINES = [json.loads(line) for line in (CORPUS / "lines.jsonl").read_text("utf-8").splitlines()]

@@ -1,9 +1,9 @@
-"""A short run of `python -m tests.fuzz_detector`; FLEET_FUZZ makes it longer."""
+"""A short run of `python -m tests.fuzz`; FLEET_FUZZ makes it longer."""
 
 import os
 import random
 
-from tests.fuzz_detector import Fuzzer, fuzz, hostile
+from tests.fuzz import Fuzzer, fuzz, hostile
 
 INPUTS = int(os.environ.get("FLEET_FUZZ", "3000"))
 

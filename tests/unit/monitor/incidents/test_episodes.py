@@ -12,7 +12,7 @@ from monitor.detection.line_parser import parse_line
 from monitor.detection.timestamps import StampMemory, resolve
 from monitor.incidents import GroupState, next_deadline
 from monitor.incidents.messages import Flush, Heard, IncidentHealed, Line, Tick
-from tests.ollama_log import DETECTOR, Follower, scan
+from tests.reference.ollama_log import DETECTOR, Follower, scan
 
 DATA = Path(__file__).parents[3] / "data" / "episodes.txt"
 

@@ -19,7 +19,7 @@ from monitor.incidents.messages import (
     Tick,
     Unloading,
 )
-from tests.ollama_log import (
+from tests.reference.ollama_log import (
     OOM,
     OURS,
     T0,

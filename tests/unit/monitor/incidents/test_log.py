@@ -3,7 +3,7 @@
 import pytest
 
 from monitor.incidents import Rules
-from tests.ollama_log import (
+from tests.reference.ollama_log import (
     OTHER,
     OURS,
     T0,

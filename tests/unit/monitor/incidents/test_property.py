@@ -18,7 +18,7 @@ from monitor.incidents.messages import (
     Observation,
     Tick,
 )
-from tests.ollama_log import (
+from tests.reference.ollama_log import (
     DETECTOR,
     OTHER,
     T0,

@@ -22,7 +22,7 @@ from monitor.models.knowledge import Knowledge
 from monitor.sources.base import LogLine
 from standin.ollama import standin
 from standin.settings import Settings as StandinSettings
-from tests.histories import running
+from tests.reference.histories import running
 
 INFO = {
     "general.architecture": "llama",

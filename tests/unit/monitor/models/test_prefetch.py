@@ -29,7 +29,7 @@ from standin.ollama import StandinOllama, standin
 from standin.settings import Settings as StandinSettings
 from state.history import read_history
 from state.store import Store
-from tests.histories import running
+from tests.reference.histories import running
 
 LADDER = Ladder([Rung(index, name) for index, name in enumerate(["a:7b", "b:3b", "b:3b", "c:1b", "d:0.5b"])])
 RULES = Rules(LADDER)

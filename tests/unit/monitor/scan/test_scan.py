@@ -8,7 +8,7 @@ import pytest
 
 from monitor.incidents import Rules
 from monitor.scan.scan import ScanReport, first_stamps, scan_file, scan_stream
-from tests.ollama_log import DETECTOR, T0, begins, failed_load, gin, loaded, not_recovered, scan
+from tests.reference.ollama_log import DETECTOR, T0, begins, failed_load, gin, loaded, not_recovered, scan
 
 CORPUS = Path(__file__).parents[3] / "data" / "corpus"
 EPISODES = [json.loads(line) for line in (CORPUS / "episodes.jsonl").read_text("utf-8").splitlines()]

@@ -16,8 +16,8 @@ from fleet.policy.facts import Command, IncidentSeen
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Phase, Recovery, SwitchKind
 from monitor.switching.ahead import Ahead, Scout, committed, is_near
-from tests.histories import running
-from tests.smallfleet import SmallFleet, small_fleet
+from tests.processes.small_fleet import SmallFleet, small_fleet
+from tests.reference.histories import running
 
 T = 1_800_000_000.0
 RULES = Rules()

@@ -19,7 +19,7 @@ from monitor.switching.canary import Canary
 from standin.faults import Fault, Kind
 from standin.ollama import StandinOllama, standin
 from standin.settings import Settings as StandinSettings
-from tests.histories import running
+from tests.reference.histories import running
 
 PROBE = Switch(1, SwitchKind.PROBE, Phase.TRIAL, 1, 0, 0.0, "why")
 USE = replace(PROBE, kind=SwitchKind.USE, by_hand=True)

@@ -8,7 +8,7 @@ from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Phase, Switch, SwitchKind
 from monitor.watch.generator import Remedy, Seen, judge, request_limit, revive_after
-from tests.histories import running
+from tests.reference.histories import running
 
 T = 1_800_000_000.0
 STATE = running(Rules(), 1, switches=4)

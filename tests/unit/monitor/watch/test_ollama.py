@@ -24,7 +24,7 @@ from standin.faults import Kind as FaultKind
 from standin.ollama import standin
 from standin.settings import Settings as StandinSettings
 from state.store import Store
-from tests.fleet_process import eventually
+from tests.processes.fleet import eventually
 
 QUICK = Settings(policy=PolicySettings(check_interval=0.01))
 NOBODY = Ollama("http://127.0.0.1:9")

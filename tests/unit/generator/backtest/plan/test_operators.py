@@ -14,7 +14,7 @@ from generator.backtest.plan.operators import OPERATORS
 from generator.backtest.plan.primitives import PRIMITIVES, Axis, Primitive
 from generator.backtest.run.engine import Engine
 from generator.language.ast import Call, Field, Node, Number, Text
-from tests import backtest_reference as ref
+from tests.reference import backtest as ref
 
 Matrix = ref.Matrix
 DAYS, INSTRUMENTS = 60, 10

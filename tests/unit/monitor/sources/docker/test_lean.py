@@ -3,7 +3,7 @@ import sys
 
 PROGRAM = """
 import sys
-from monitor.sources.spec import open_source
+from monitor.sources.open import open_source
 source = open_source("docker:ollama")
 assert "requests" in sys.modules and "docker" in sys.modules
 assert not {"chardet", "charset_normalizer"} & set(sys.modules), "they cost 5 to 10 MB and are never asked"
