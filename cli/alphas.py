@@ -13,8 +13,7 @@ from typing import Any
 from cli.target import Fleet
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.logging import plain_text
-from generator.storage.opening import place_of
-from generator.storage.read import AlphaRow, Filters, best_alphas
+from generator.storage.read import AlphaRow, Filters, best_alphas, place_of
 
 _FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
 _SHOWN = 20

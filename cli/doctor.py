@@ -16,7 +16,7 @@ from fleet.clients.supervisor import ProgramState
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.home import read_json
 from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
-from fleet.startup.probes import MachineProbes
+from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
 from monitor.models.inventory import Models, rungs_here
 from monitor.sources.journal.journalctl import JournalError, look, nothing_of

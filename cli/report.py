@@ -60,8 +60,10 @@ def collect(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
 
 
 def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
-    from generator.storage.opening import place_of  # noqa: PLC0415  # looked at in a thread of its own
-    from generator.storage.read import by_model  # noqa: PLC0415  # so that the others need not wait
+    from generator.storage.read import (
+        by_model,  # noqa: PLC0415  # so that the others need not wait
+        place_of,  # noqa: PLC0415  # looked at in a thread of its own
+    )
 
     return by_model(place_of(fleet.settings.generator.database, fleet.home), since=since)
 

@@ -156,7 +156,7 @@ def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:
 
 
 def _engine() -> None:
-    from fleet.startup.probes import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
+    from fleet.startup.profile import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
 
     reason = MachineProbes(os.environ).engine(timeout=PATIENCE)
     if reason:

@@ -1,20 +1,88 @@
 """What a run of the generator is made from: the home, the settings, the assignment, and where Ollama is."""
 
+import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from fleet.clients.ollama import client_url
 from fleet.config.keep_rule import KeepRule, parse_keep
 from fleet.config.load import find_config, load_settings
 from fleet.config.schema import Settings
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_fleet_file
-from generator.assignment import Assignment, find_url, read_assignment
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import ScreenPlan
 from generator.evaluators.select import Plan, plan_evaluator
 from generator.launcher import assignment as chosen_assignment
+
+_LONGEST = 64
+
+
+def owner_of(path: Path, lane: str) -> str:
+    """Return the name kept in a file, made at the first call, for a lane of the home.
+
+    Where the file cannot be kept, host and path have to do.
+    """
+    try:
+        name = _kept(path) or _made(path)
+    except OSError:
+        name = f"{os.uname().nodename}:{path.parent}"
+    return f"{name}/{lane}"[-255:]
+
+
+def _kept(path: Path) -> str:
+    try:
+        return "".join(filter(str.isalnum, path.read_text(errors="replace")))[:_LONGEST]
+    except FileNotFoundError:
+        return ""
+
+
+def _made(path: Path) -> str:
+    name = os.urandom(8).hex()
+    replace_text(path, name + "\n")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A model with its rung's options, and the number of the switch that led to it."""
+
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rung: int = 0
+    switches: int = 0
+    lane: str = "default"
+
+
+def read_assignment(environ: Mapping[str, str]) -> Assignment:
+    """Return what the environment says; raise ConfigError if it says it wrongly."""
+    model = environ.get("FLEET_MODEL", "")
+    if not model:
+        raise ConfigError("FLEET_MODEL is not set", hint="Start the generator through generator/launcher.py.")
+    try:
+        options = json.loads(environ.get("FLEET_MODEL_OPTIONS") or "{}")
+        rung, switches = int(environ.get("FLEET_RUNG") or 0), int(environ.get("FLEET_SWITCHES") or 0)
+    except ValueError as error:
+        raise ConfigError(
+            f"FLEET_MODEL_OPTIONS, FLEET_RUNG or FLEET_SWITCHES is wrong: {error}",
+            hint="They are a JSON object and two whole numbers; the launcher sets them.",
+        ) from error
+    if not isinstance(options, dict):
+        raise ConfigError("FLEET_MODEL_OPTIONS is no JSON object", hint='Write such as {"num_ctx": 2048}.')
+    return Assignment(model, options, rung, switches, environ.get("FLEET_LANE") or "default")
+
+
+def find_url(started: FleetFile | None, settings: Settings, environ: Mapping[str, str]) -> str:
+    """Return Ollama's address: the running fleet's, else the settings', `OLLAMA_HOST`'s or its own."""
+    if started is not None and started.ollama_url:
+        return started.ollama_url
+    return client_url(settings.ollama.url, environ)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.runtime.units import Seconds
+from generator.catalogue import Kind
 from generator.language.ast import Node
+
+
+def storable(text: str) -> str:
+    """Return the text without what UTF-8 or PostgreSQL cannot hold: lone surrogates and NUL.
+
+    JSON can carry both, so that a model's reply can, and an error that quotes it.
+    """
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class Source(StrEnum):
@@ -152,3 +162,50 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a candidate has no figures: the expression's own fault, in words that its author can act on."""
+
+    reason: str
+
+
+Result = Performance | Fault
+
+
+class Evaluator(Protocol):
+    """Evaluates candidates. Used by one thread; raises GeneratorError where the evaluator itself fails."""
+
+    @property
+    def source(self) -> Source:
+        """Return what its figures are about."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return what it evaluates under; two evaluations under the same settings give the same figures."""
+
+    @property
+    def fields(self) -> Mapping[str, Kind] | None:
+        """Return the data fields that it has with their kinds, None if it has all of the catalogue's."""
+
+    @property
+    def free(self) -> int:
+        """Return how many candidates it takes now."""
+
+    def submit(self, candidates: Sequence[Candidate]) -> None:
+        """Take candidates in, at most `free` of them."""
+
+    def results(self, patience: Seconds) -> Sequence[tuple[Candidate, Result]]:
+        """Return what is done, after at most about `patience` where nothing is."""
+
+    def close(self) -> None:
+        """Let go of what it holds; what is in the works may go on elsewhere."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """An evaluator that compares what it evaluates with the alphas that are kept."""
+
+    def remember(self, candidates: Sequence[Candidate]) -> None:
+        """Compare later ones with these too; one that cannot be evaluated is passed over."""

@@ -6,10 +6,13 @@ answered there is nothing to store or to evaluate.
 
 import logging
 import os
+import select
+import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from fleet.clients.ollama import Ollama
@@ -18,30 +21,119 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import configure, fields, tell
 from fleet.runtime.process import hold_for_life, is_orphan, step_back
 from fleet.runtime.units import Seconds
-from generator.config import Setup, read_setup
+from generator.config import Setup, owner_of, read_setup
 from generator.context import Shared
 from generator.llm.client import Caller
-from generator.llm.pacing import STANDIN_ALLOWANCE, Budget
 from generator.llm.prompts import PromptSource
 from generator.llm.request_form import Ways
-from generator.llm.throttle import Gate
+from generator.llm.throttle import STANDIN_ALLOWANCE, Budget, Gate, GateView
 from generator.llm.worker import Asker
-from generator.owner import owner_of
-from generator.pipeline import Pipeline
-from generator.reporting.calllog import CallLog
 from generator.reporting.events import Narrator
-from generator.reporting.signalfile import SignalFile
-from generator.waker import Waker
+from generator.reporting.jsonl import CallLog, SignalFile
 
+if TYPE_CHECKING:
+    from generator.workers.evaluate import Evaluation
 if TYPE_CHECKING:
     from generator.reporting.heartbeat import Heartbeat
     from generator.storage.store import Store
 
+
+class Waker:
+    """A pipe that the main thread sleeps on. SIGTERM and SIGINT set `asked_to_end` and wake.
+
+    A handler runs between two instructions of the main thread, which may just hold any lock; so it sets a
+    flag and takes none, and the interpreter itself writes to the pipe.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.asked_to_end = False
+
+    def catch_signals(self) -> None:
+        """Take over SIGTERM and SIGINT; only from the main thread."""
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._asked)
+
+    def _asked(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked_to_end = True
+
+    def wake(self) -> None:
+        """Wake the main thread, or keep it from falling asleep."""
+        try:
+            os.write(self._write, b"w")
+        except BlockingIOError:  # full: it is awake already
+            return
+
+    def sleep(self, seconds: Seconds) -> None:
+        """Sleep until something wakes us, at most so long."""
+        ready, _, _ = select.select([self._read], [], [], max(0.0, seconds))
+        if ready:
+            os.read(self._read, 4096)
+
+
+_log = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Starts and ends the threads. `broken`: one of them ended by an error, and the program has to."""
+
+    def __init__(
+        self, shared: Shared, *, gate: Gate, stopping: threading.Event, wake: Callable[[], None]
+    ) -> None:
+        self._shared = shared
+        self._gate = gate
+        self._stopping = stopping
+        self._wake = wake
+        self._evaluations: Sequence[Evaluation] = ()
+        self.broken = False
+
+    def start_asking(self, asker: Asker, threads: int) -> None:
+        """Start the threads that call Ollama."""
+        for number in range(threads):
+            self.start(f"ask-{number}", asker.run)
+
+    def start_evaluating(self, evaluations: "Sequence[Evaluation]") -> None:
+        """Start what evaluates."""
+        self._evaluations = evaluations
+        for number, evaluation in enumerate(evaluations):
+            self.start(f"evaluate-{number}", evaluation.run)
+
+    def start(self, name: str, run: Callable[[], None]) -> None:
+        """Start a thread whose failure is the program's."""
+        threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True).start()
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except Exception:  # noqa: BLE001  # the top of a thread: told, and the program ends to be started again
+            _log.exception("thread.failed", extra=fields(thread=threading.current_thread().name))
+            self.broken = True
+            self._wake()
+
+    def view(self) -> GateView:
+        """Return what is in flight."""
+        return self._gate.view()
+
+    def stop(self, patience: Seconds) -> bool:
+        """End within `patience`: cut what is in flight, store what is finished; tell whether all was stored.
+
+        Threads that wait for the network, import or evaluate are not waited for: they have nothing to store.
+        """
+        deadline = self._shared.clock.monotonic() + patience
+        self._stopping.set()
+        self._gate.close()
+        self._shared.finished.close()
+        self._shared.waiting.close()
+        stored = self._shared.finished.settle(patience)
+        for evaluation in self._evaluations:
+            stored = evaluation.settle(max(0.0, deadline - self._shared.clock.monotonic())) and stored
+        return stored
+
+
 _TICK: Seconds = 0.1
 _END_WITHIN: Seconds = 1.7
 _HEAD_START: Seconds = 0.02
-
-_log = logging.getLogger(__name__)
 
 
 def run(environ: Mapping[str, str]) -> NoReturn:
@@ -198,7 +290,7 @@ class Miner:
         )
         self._pipeline.start("intake", intake.run)
         step_back()
-        from generator.workers.evaluations import evaluations_of  # noqa: PLC0415
+        from generator.workers.evaluate import evaluations_of  # noqa: PLC0415
 
         self._pipeline.start_evaluating(
             evaluations_of(
@@ -240,7 +332,7 @@ class LazyStore:
         """Return the store."""
         with self._lock:
             if self._store is None:
-                from generator.storage.opening import place_of, url_of  # noqa: PLC0415
+                from generator.storage.read import place_of, url_of  # noqa: PLC0415
                 from generator.storage.store import Store  # noqa: PLC0415  # see the class
 
                 url = url_of(place_of(self._setup.settings.generator.database, self._setup.home))

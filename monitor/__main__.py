@@ -12,7 +12,7 @@ from fleet.clients.gpu import cards
 from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import Supervisor
 from fleet.config.load import find_config, load_settings
-from fleet.memory_errors.table.user import user_patterns
+from fleet.memory_errors.user_patterns import user_patterns
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home, find_home, require_fleet_file
@@ -24,7 +24,7 @@ from monitor.detection.detector import Detector
 from monitor.ingest import LOG
 from monitor.loop import Monitor
 from monitor.models.disk_space import is_here, models_folder, room_in
-from monitor.models.knowledge import Knowledge
+from monitor.models.inventory import Knowledge
 from monitor.sources.base import LogSource
 from monitor.sources.file.source import FileSource
 from monitor.sources.open import open_source

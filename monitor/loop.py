@@ -35,7 +35,7 @@ from monitor.ingest import (
     all_answered,
     deadline,
 )
-from monitor.models.knowledge import Knowledge
+from monitor.models.inventory import Knowledge
 from monitor.models.prefetch import Fetcher
 from monitor.skipped_lines import Absorb, absorb_each
 from monitor.sources.base import Away, Back, Batch, Cursor, LogSource

@@ -11,7 +11,7 @@ from standin.faults import AddModel, Change, Fault, Kind, RemoveModel, SetSpill,
 from standin.forms.go_format import timestamp
 from standin.forms.log_text import Log
 from standin.forms.requests import ApiError, decode, flag_of, model_of
-from standin.httpd import NDJSON, Exchange
+from standin.httpd import NDJSON, ClientGoneError, Exchange
 from standin.models.model_store import Shelf
 from standin.models.specs import ModelSpec, details, show_body, spec_for, tags_row
 from standin.serving.generation import Generation
@@ -19,7 +19,6 @@ from standin.serving.loading import Gpu
 from standin.serving.pulls import Pull, PullBrokenError, PullError
 from standin.serving.scheduler import Runner, Scheduler
 from standin.settings import Era, Settings, model_name
-from standin.waiting import ClientGoneError
 
 _PLAIN = "text/plain"
 _TEXT = "text/plain; charset=utf-8"

@@ -6,8 +6,12 @@ look-around or back-reference. That keeps the work on any line to a small multip
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import pairwise
+
+from fleet.memory_errors.causes import Cause
+from fleet.memory_errors.table.rows import Pattern, signal
 
 LONGEST = 200
 MOST = 50
@@ -121,3 +125,14 @@ def _bounded(piece: list[re.Match[str]]) -> str:
     return "".join(
         bounds.get(token.group(), token.group()) if token in repeats else token.group() for token in piece
     )
+
+
+def user_patterns(rows: Iterable[UserPattern]) -> tuple[Pattern, ...]:
+    """Return rows of the table for a user's patterns, in order."""
+    return tuple(_row(row) for row in rows)
+
+
+def _row(own: UserPattern) -> Pattern:
+    first, *then = bounded_pieces(own.pattern)
+    row = signal(own.name, first, (), Cause(own.cause), versions="added by the user", example="")
+    return replace(row, then=tuple(re.compile(piece) for piece in then))

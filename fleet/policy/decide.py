@@ -9,7 +9,7 @@ from functools import partial
 from typing import assert_never
 
 from fleet.config.ladder import Rung
-from fleet.policy import fetches, operator_commands, recovery, switch_phases
+from fleet.policy import operator_commands, recovery, switch_phases
 from fleet.policy.clock_skew import no_later
 from fleet.policy.events import EventKind
 from fleet.policy.facts import (
@@ -71,7 +71,7 @@ def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetStat
         case ModelHere() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
             return _step(state, fact, now, rules)
         case Fetching() | Fetched() | FetchFailed():
-            return fetches.told(state, fact, now, rules)
+            return switch_phases.told(state, fact, now, rules)
         case _:
             assert_never(fact)
 

@@ -17,8 +17,7 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import ConfigError, FleetError, SupervisorError
 from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_json
 from fleet.runtime.time_argument import parse_beginning
-from fleet.startup.probes import MachineProbes
-from fleet.startup.profile import PROFILES, Choice, choose
+from fleet.startup.profile import PROFILES, Choice, MachineProbes, choose
 from fleet.startup.stdout_relay import prepare_output
 
 _RUNTIME = (

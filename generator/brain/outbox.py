@@ -18,8 +18,8 @@ from generator.brain.errors import (
 )
 from generator.brain.jobs import Flight, Job, Keeper
 from generator.brain.limits import DAY, Slots, budget_left, wait_after
-from generator.evaluators.base import Fault
-from generator.reporting.brain_events import Teller
+from generator.domain import Fault
+from generator.reporting.events import Teller
 from generator.storage.simulations import Ledger
 
 

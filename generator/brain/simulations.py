@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar
 
 from fleet.runtime.clock import Clock
 from fleet.runtime.units import Seconds
-from generator.brain.alpha import read_alpha
 from generator.brain.api import BrainApi
 from generator.brain.errors import (
     BrainAwayError,
@@ -21,14 +20,12 @@ from generator.brain.errors import (
     BrainGoneError,
     BrainRefusedError,
 )
-from generator.brain.jobs import MOST_TRIES, Flight, Job, Keeper, Next, next_step
+from generator.brain.jobs import MOST_TRIES, Flight, Job, Keeper, Next, next_step, take_up
 from generator.brain.limits import wait_after
 from generator.brain.outbox import Outbox
-from generator.brain.responses import Ended, Running, Status
-from generator.brain.resuming import take_up
-from generator.domain import Candidate
-from generator.evaluators.base import Fault, Result
-from generator.reporting.brain_events import Teller
+from generator.brain.responses import Ended, Running, Status, read_alpha
+from generator.domain import Candidate, Fault, Result
+from generator.reporting.events import Teller
 from generator.storage.simulations import Ledger, Simulation
 
 _LEAST_WAIT: Seconds = 0.1

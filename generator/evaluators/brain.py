@@ -17,12 +17,11 @@ from fleet.runtime.home import Home
 from fleet.runtime.logging import fields, tell
 from fleet.runtime.units import Seconds
 from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
-from generator.brain.address import DEFAULT_URL, URL_VARIABLE
 from generator.brain.credentials import CredentialSource
+from generator.brain.http import DEFAULT_URL, URL_VARIABLE
 from generator.catalogue import Catalogue, Kind, save
 from generator.catalogue.available import Scope
-from generator.domain import Candidate, Ruleset, Source
-from generator.evaluators.base import Result
+from generator.domain import Candidate, Result, Ruleset, Source
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
@@ -94,7 +93,7 @@ class BrainPlan:
     def load(self, tools: Tools) -> "BrainEvaluator":
         """Return the evaluator, with what the last run left on its way."""
         from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
-        from generator.reporting.brain_events import Teller  # noqa: PLC0415
+        from generator.reporting.events import Teller  # noqa: PLC0415
         from generator.storage.simulations import Ledger  # noqa: PLC0415
 
         if self.url != DEFAULT_URL:

@@ -20,8 +20,7 @@ from fleet.runtime.logging import fields, tell
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.catalogue.available import with_fields
-from generator.domain import Candidate, Performance, Ruleset, Source
-from generator.evaluators.base import Fault, Result
+from generator.domain import Candidate, Fault, Performance, Result, Ruleset, Source
 from generator.language import ExpressionError, Node, parse, show
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from fleet.config.schema import Settings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import tell
-from generator.brain.address import brain_url
+from generator.brain.api import simulation_settings
 from generator.brain.credentials import EMAIL, PASSWORD, CredentialSource, credential_source
-from generator.brain.rules import simulation_settings
+from generator.brain.http import brain_url
 from generator.domain import Source
 from generator.evaluators.brain import BrainPlan
 from generator.evaluators.local import LocalPlan

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from generator.catalogue import Catalogue
-from generator.domain import CallRecord, Candidate
+from generator.domain import CallRecord, Candidate, storable
 from generator.language import ExpressionError, Node, alpha_of, decode_reply, show
 from generator.llm.feedback import Failure
 from generator.llm.thinking import answer_of
-from generator.texts import storable
 
 _SHOWN = 120
 

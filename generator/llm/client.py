@@ -8,13 +8,12 @@ from fleet.clients.ollama import Ollama, alive_for
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.units import Seconds
-from generator.assignment import Assignment
-from generator.domain import CallRecord
+from generator.config import Assignment
+from generator.domain import CallRecord, storable
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import Way
 from generator.llm.thinking import answer_of
 from generator.llm.throttle import Flight
-from generator.texts import storable
 
 # A token takes seconds even where a model runs on the CPU; a minute of silence in mid-answer is a hang.
 STALL: Seconds = 60.0

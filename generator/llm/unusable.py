@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from generator.domain import CallRecord
 from generator.llm.feedback import Failure
-from generator.llm.pacing import Reason, Verdict
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import Way
+from generator.llm.throttle import Reason, Verdict
 
 _SHOWN = 160
 _LOOK = "log/calls.log has the prompts and the replies."

@@ -8,14 +8,12 @@ from generator.context import Shared
 from generator.domain import CallRecord
 from generator.llm.candidates import Finished, read_reply
 from generator.llm.client import Caller
-from generator.llm.pacing import Verdict, judge
 from generator.llm.prompt import Prompt
 from generator.llm.prompts import PromptSource
 from generator.llm.request_form import Way, Ways
-from generator.llm.throttle import Flight, Gate
+from generator.llm.throttle import Flight, Gate, Verdict, judge
 from generator.llm.unusable import reason_of
-from generator.reporting.calllog import CallLog
-from generator.reporting.signalfile import SignalFile
+from generator.reporting.jsonl import CallLog, SignalFile
 
 _log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.runtime.units import Bytes
+from generator.domain import CallRecord
 
 
 class LineFile:
@@ -52,3 +53,37 @@ class LineFile:
         with self._path.open("rb") as stream:
             stream.seek(size - 1)
             return b"" if stream.read(1) == b"\n" else b"\n"
+
+
+MOST_BYTES: Bytes = 5 * 1024**2
+_ERROR_LIMIT = 4096
+
+
+class SignalFile:
+    """Appends the rows that the monitor reads; at `most` bytes the file becomes `signals.jsonl.1`."""
+
+    def __init__(self, path: Path, *, most: Bytes = MOST_BYTES) -> None:
+        self._file = LineFile(path, most=most)
+
+    def append(self, call: CallRecord) -> None:
+        """Append a call's row; raise OSError if it cannot be written."""
+        row = call.signal()
+        if row["error"] is not None:
+            row["error"] = row["error"][:_ERROR_LIMIT]
+        self._file.append(row)
+
+
+_BACKUPS = 3
+
+
+class CallLog:
+    """Appends finished calls; the newest 20 MB of them are kept, in four files."""
+
+    def __init__(self, path: Path, *, most: Bytes = MOST_BYTES) -> None:
+        self._file = LineFile(path, most=most, backups=_BACKUPS)
+
+    def append(self, call: CallRecord) -> None:
+        """Append a call; raise OSError if it cannot be written."""
+        names = (name for name in CallRecord.__slots__ if name not in {"started", "ended"})
+        times = {"started": round(call.started, 3), "seconds": round(call.ended - call.started, 3)}
+        self._file.append({"id": call.id, **times, **{name: getattr(call, name) for name in names}})

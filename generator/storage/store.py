@@ -22,7 +22,7 @@ from fleet.runtime.units import MEGABYTE, Bytes
 from generator.domain import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source, Tally
 from generator.storage import cleanup
 from generator.storage.migrations import migrate
-from generator.storage.opening import shown_url
+from generator.storage.read import shown_url
 from generator.storage.schema import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
 
 _BUSY_MS = 1000

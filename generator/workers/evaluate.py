@@ -2,22 +2,74 @@
 
 import logging
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fleet.config.keep_rule import KeepRule
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.units import Seconds
+from generator.config import Setup
 from generator.context import Shared
-from generator.domain import Candidate, Evaluated, Performance, Ruleset
-from generator.evaluators.base import Evaluator, Fault, Remembering, Result
+from generator.domain import Candidate, Evaluated, Evaluator, Fault, Performance, Remembering, Result, Ruleset
+from generator.evaluators.brain import BrainPlan, Tools
+from generator.evaluators.local import LocalPlan
+from generator.evaluators.screen import Promotion
 from generator.storage.hopeful import HopefulFile
 from generator.workers.ingest import Patient, StoppingError
 from generator.workers.sign_flip import opposite, turned_candidate
-from generator.workers.taken import Taken
 
 if TYPE_CHECKING:
     from generator.storage.store import Store
+if TYPE_CHECKING:
+    from generator.storage.store import Store
+
+MOST_FAILURES = 3
+
+
+class Taken:
+    """Used by one thread. After a failure candidates go in one by one, so that the one at fault shows."""
+
+    def __init__(self) -> None:
+        self._out: dict[str, Candidate] = {}
+        self._again: deque[Candidate] = deque()
+        self._hopeless: list[Candidate] = []
+        self._failures: Counter[str] = Counter()
+
+    def give(self, candidates: Sequence[Candidate]) -> None:
+        """Note that the evaluator is given these."""
+        self._out.update((one.digest, one) for one in candidates)
+
+    def answered(self, candidate: Candidate) -> bool:
+        """Note what became of one; return False if it was answered before."""
+        self._failures.pop(candidate.digest, None)
+        return self._out.pop(candidate.digest, None) is not None
+
+    def take_back(self, *, blamed: bool) -> None:
+        """Take back what the evaluator has, since it failed; `blamed`: whatever it has may be the cause."""
+        out, self._out = list(self._out.values()), {}
+        if blamed and len(out) == 1:
+            self._failures[out[0].digest] += 1
+            if self._failures[out[0].digest] >= MOST_FAILURES:
+                self._hopeless += out
+                return
+        self._again.extend(out)
+
+    @property
+    def careful(self) -> bool:
+        """Tell whether some wait to go in once more: nothing new goes in before."""
+        return bool(self._again)
+
+    def again(self) -> Sequence[Candidate]:
+        """Return the next one to go in once more; nothing while the evaluator still has one."""
+        return [] if self._out or not self._again else [self._again.popleft()]
+
+    def hopeless(self) -> Candidate | None:
+        """Return one that the evaluator failed at each time, alone; None if there is none."""
+        return self._hopeless.pop() if self._hopeless else None
+
 
 _T = TypeVar("_T")
 _PATIENCE: Seconds = 0.5
@@ -225,3 +277,34 @@ class Evaluation:
                 return
             done = [one.id for one in alphas if one.id is not None]
             self._patient(lambda ids=done: store.mark_published(ids))  # type: ignore[misc]  # a bound default
+
+
+def evaluations_of(
+    setup: Setup,
+    shared: Shared,
+    *,
+    store: "Callable[[], Store]",
+    patient: Patient,
+    stopping: threading.Event,
+    chance: Random,
+) -> Sequence[Evaluation]:
+    """Return what evaluates, not started; the first one takes what intake brings."""
+    plan = setup.plan
+    make = partial(
+        Evaluation,
+        shared,
+        store=store,
+        keep=setup.keep,
+        hopeful=HopefulFile(setup.home.hopeful),
+        patient=patient,
+        stopping=stopping,
+    )
+    if isinstance(plan, LocalPlan):
+        return [make(evaluator=plan.load, rules=plan.rules)]
+    tools = Tools(store, patient, shared.clock, chance, stopping, shared.scope, shared.scoreboard)
+    if isinstance(plan, BrainPlan):
+        return [make(evaluator=partial(plan.load, tools), rules=plan.rules)]
+    return [
+        make(evaluator=plan.local.load, rules=plan.local.rules),
+        make(evaluator=partial(plan.brain.load, tools), rules=plan.brain.rules, queue=Promotion(plan, tools)),
+    ]

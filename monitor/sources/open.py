@@ -40,7 +40,7 @@ def _open_file(target: str, keep: Keep, since: Since, clock: Clock) -> LogSource
 def _open_docker(target: str, keep: Keep, since: Since, clock: Clock) -> LogSource:
     if not _CONTAINER.fullmatch(target):
         raise ConfigError(f"{target!r} cannot be a container's name", hint=_HINT)
-    from monitor.sources.docker.lean import import_requests  # noqa: PLC0415  # as above
+    from monitor.sources.docker.client import import_requests  # noqa: PLC0415  # as above
 
     import_requests()
     from monitor.sources.docker.source import DockerSource  # noqa: PLC0415  # docker-py takes 100 ms and 15 MB

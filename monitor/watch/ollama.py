@@ -17,7 +17,7 @@ from fleet.policy.unanswered import hang_found, may_hang
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
-from monitor.models.knowledge import Knowledge
+from monitor.models.inventory import Knowledge
 from monitor.models.pull import cut_when
 from monitor.switching.executor import Parts, Switcher
 from monitor.switching.pauses import pause, resume

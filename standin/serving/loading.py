@@ -12,10 +12,10 @@ from standin.dialects.base import Dialect, Failure, Load
 from standin.faults import Fault, Kind
 from standin.forms.log_text import Log
 from standin.forms.requests import Options
+from standin.httpd import ClientGoneError, Wait, wait_until
 from standin.models import memory
 from standin.models.specs import ModelSpec
 from standin.settings import Era, Settings
-from standin.waiting import ClientGoneError, Wait, wait_until
 
 _STEP: Seconds = 0.1
 _CARD: Bytes = 8 * 1024**3

@@ -11,9 +11,9 @@ from typing import Any
 from fleet.runtime.units import Bytes, Seconds
 from standin.active_faults import FaultBoard
 from standin.faults import PULL_KINDS, Fault, Kind
+from standin.httpd import Wait
 from standin.models.model_store import Shelf
 from standin.models.specs import BLOBS, REGISTRY, Layer, ModelSpec
-from standin.waiting import Wait
 
 _TICK: Seconds = 0.06
 _TICKS = 20

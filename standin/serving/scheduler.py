@@ -14,10 +14,10 @@ from standin.dialects.base import Dialect, Failure, Load
 from standin.forms.go_format import FOREVER
 from standin.forms.log_text import Log
 from standin.forms.requests import DEFAULT_KEEP_ALIVE, ApiError, Options
+from standin.httpd import Wait, wait_until
 from standin.models.specs import ModelSpec
 from standin.serving.loading import Gpu, Loader
 from standin.settings import Era, Settings
-from standin.waiting import Wait, wait_until
 
 # Real Ollama looks for its GPUs again after a runner's death, for 5 s; ours has less patience.
 _REDISCOVERY: Seconds = 0.5

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from monitor.detection.detector import Detector
-from monitor.sources.docker.stamps import parse_stamp
+from monitor.sources.docker.dedup import parse_stamp
 from tests.parts.container_world import EngineWorld
 from tests.parts.docker_engine import PrivateEngine
 from tests.processes.fleet import eventually

@@ -7,15 +7,13 @@ from random import Random
 from typing import Any
 
 from fleet.config.schema import BrainSettings, PanelSettings
-from generator.brain.api import BrainApi
+from generator.brain.api import BrainApi, simulation_settings
 from generator.brain.credentials import Credentials
 from generator.brain.http import Wire
-from generator.brain.rules import simulation_settings
 from generator.brain.session import BrainSession, SessionFile
 from generator.brain.simulations import Simulator
-from generator.domain import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source
-from generator.evaluators.base import Result
-from generator.reporting.brain_events import Teller
+from generator.domain import CallRecord, Candidate, Evaluated, Performance, Result, Ruleset, Source
+from generator.reporting.events import Teller
 from generator.storage.simulations import Ledger
 from generator.storage.store import Store
 from standin.brain.server import StandinBrain

@@ -1,8 +1,7 @@
 """Lines that bound failures: where a load begins and ends, when a runner dies, what hardware there is."""
 
 from fleet.memory_errors.causes import EventKind
-from fleet.memory_errors.table.make import event
-from fleet.memory_errors.table.rows import EventPattern
+from fleet.memory_errors.table.rows import EventPattern, event
 
 _FROM = r"^(?:[\w./-]{1,80}\.go:\d{1,5}: )?"
 MODEL = r"(?P<model>sha256[-:][0-9a-f]{8,64})"

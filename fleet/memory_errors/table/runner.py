@@ -7,8 +7,7 @@ before the GPU's. Wordings are those of ggml, llama.cpp, MLX, the Vulkan, CUDA, 
 """
 
 from fleet.memory_errors.causes import Cause, Part
-from fleet.memory_errors.table.make import signal
-from fleet.memory_errors.table.rows import Check, Pattern, Scope
+from fleet.memory_errors.table.rows import Check, Pattern, Scope, signal
 
 HOST_BUFFER = r"(?:backend CPU|CPU\w{0,40}+|\w{0,40}_Host|Host|AMX|BLAS|ACCEL|HBM)"
 """Buffer names that are the host's memory; ggml calls a GPU's own `CUDA0`, `ROCm1`, `Vulkan0`, `Metal`, `SYCL0`."""

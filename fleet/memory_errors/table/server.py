@@ -5,8 +5,7 @@ memory failures does not cause one.
 """
 
 from fleet.memory_errors.causes import Cause, Kind, Part
-from fleet.memory_errors.table.make import signal
-from fleet.memory_errors.table.rows import Check, ErrorUse, Pattern, Scope
+from fleet.memory_errors.table.rows import Check, ErrorUse, Pattern, Scope, signal
 
 _BLOB = "/root/.ollama/models/blobs/sha256-7a3cc480"
 

@@ -18,9 +18,8 @@ from docker.errors import DockerException
 
 from fleet.runtime.untrusted import finite, whole
 from monitor.sources.docker.client import Asker, Reply, open_client
+from monitor.sources.docker.dedup import last_stamp, to_query
 from monitor.sources.docker.frames import BrokenStreamError, Dechunker, Frames, Terminal
-from monitor.sources.docker.stamped import last_stamp
-from monitor.sources.docker.stamps import to_query
 from monitor.sources.wakeup import Waker
 
 TIMEOUT = 5.0

@@ -1,9 +1,8 @@
 """One log stream of one container: what comes out of it, and whether it can still be believed."""
 
 from monitor.sources.base import Keep, LogLine
-from monitor.sources.docker.dedup import MARGIN, Ledger
+from monitor.sources.docker.dedup import MARGIN, Ledger, StampedReader
 from monitor.sources.docker.engine import TIMEOUT, Container, Engine
-from monitor.sources.docker.stamped import StampedReader
 
 CHECK = 60.0
 """Seconds between two looks whether the stream is still the log: another container may have taken the name,

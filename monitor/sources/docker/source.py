@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 
 from fleet.runtime.clock import Clock, SystemClock
-from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, LogLine, Since, keep_all
-from monitor.sources.docker.dedup import Ledger
+from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, LogLine, Pace, Since, keep_all
+from monitor.sources.docker.dedup import SECOND, Ledger
 from monitor.sources.docker.engine import Container, Engine, EngineError, GoneError
 from monitor.sources.docker.frames import BrokenStreamError
 from monitor.sources.docker.session import Session
-from monitor.sources.docker.stamps import SECOND
-from monitor.sources.pace import Pace
 from monitor.sources.wakeup import Waker
 
 RETRIES = (0.1, 0.2, 0.4, 0.8, 1.0)

@@ -6,12 +6,11 @@ from enum import Enum, auto
 from pathlib import Path
 
 from fleet.runtime.clock import Clock, SystemClock
-from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, Since, keep_all
+from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, Pace, Since, keep_all
 from monitor.sources.file.position import Mark, nowhere
 from monitor.sources.file.reader import LogFile, RewrittenError, plan_from
 from monitor.sources.file.watcher import Watcher
 from monitor.sources.lines import Region, kept_lines
-from monitor.sources.pace import Pace
 from monitor.sources.wakeup import Waker
 
 IDLE = 5.0

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from fleet.runtime.clock import Clock, SystemClock
-from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, Since, keep_all
+from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, Pace, Since, keep_all
 from monitor.sources.journal.entries import Entry, EntryReader, Place
 from monitor.sources.journal.journalctl import Journalctl, JournalError, ends_by_itself, look, nothing_of
-from monitor.sources.pace import Pace
 from monitor.sources.wakeup import Waker
 
 RETRIES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

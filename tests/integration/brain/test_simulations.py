@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fleet.config.schema import BrainSettings, PanelSettings
+from generator.brain.api import simulation_settings
 from generator.brain.credentials import Credentials
-from generator.brain.rules import simulation_settings
 from generator.brain.simulations import Simulator
 from generator.domain import Candidate, Performance
-from generator.evaluators.base import Fault as Wrong
+from generator.domain import Fault as Wrong
 from standin.brain import figures
 from standin.brain.faults import Fault, Kind
 from standin.brain.settings import Settings

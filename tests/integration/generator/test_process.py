@@ -11,8 +11,8 @@ import pytest
 
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
-from generator.assignment import Assignment
 from generator.catalogue import load_catalogue
+from generator.config import Assignment
 from generator.llm.client import Caller
 from generator.llm.context_window import Window
 from generator.llm.feedback import Page

@@ -13,8 +13,7 @@ from sqlalchemy import create_engine, inspect, text
 from fleet.runtime.home import Home
 from generator.domain import Evaluated, Source
 from generator.storage.migrations import STEPS
-from generator.storage.opening import place_of
-from generator.storage.read import Filters, best_alphas, by_model, recent_alphas
+from generator.storage.read import Filters, best_alphas, by_model, place_of, recent_alphas
 from generator.storage.store import StorageError, Store
 from tests.parts.postgresql import Cluster, postgresql
 from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, finish

@@ -15,16 +15,15 @@ import pytest
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.units import parse_size
-from generator.assignment import Assignment
 from generator.catalogue import load_catalogue
+from generator.config import Assignment
 from generator.llm.candidates import read_reply
 from generator.llm.client import Caller
 from generator.llm.context_window import Window
 from generator.llm.feedback import Page
-from generator.llm.pacing import Verdict, judge
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import Ways
-from generator.llm.throttle import Flight
+from generator.llm.throttle import Flight, Verdict, judge
 from standin.faults import Fault, Kind
 from standin.models.specs import SEED_MODELS, spec_for
 from standin.ollama import StandinOllama, standin

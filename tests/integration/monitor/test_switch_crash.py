@@ -24,7 +24,7 @@ from fleet.runtime.errors import FleetError
 from monitor.detection.detector import Detector
 from monitor.ingest import LOG
 from monitor.loop import Monitor
-from monitor.models.knowledge import Knowledge
+from monitor.models.inventory import Knowledge
 from monitor.sources.base import LogSource
 from monitor.sources.open import open_source
 from monitor.switching.worker import SwitchWorker

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from fleet.startup.launch import plan
-from fleet.startup.probes import MachineProbes
+from fleet.startup.profile import MachineProbes
 from monitor.sources.base import Away, Back
 from monitor.sources.journal import source
 from monitor.sources.journal.source import JournalSource

@@ -15,8 +15,7 @@ from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Kind, load_catalogue
 from generator.catalogue.available import Scope
 from generator.context import Shared
-from generator.domain import CallRecord, Candidate, Performance, Ruleset, Source
-from generator.evaluators.base import Fault, Result
+from generator.domain import CallRecord, Candidate, Fault, Performance, Result, Ruleset, Source
 from generator.llm.candidates import Finished, read_reply
 from generator.reporting.events import Narrator
 from generator.storage.hopeful import HopefulFile

@@ -15,9 +15,9 @@ from fleet.runtime.home import read_json
 from fleet.runtime.pause_request import Pause, read_pause
 from monitor.ingest import Context, absorb_batch, absorb_time, parse_call
 from monitor.sources.base import LogLine
+from monitor.sources.docker.dedup import parse_stamp
 from monitor.sources.docker.engine import rotation_size
 from monitor.sources.docker.frames import BrokenStreamError, Dechunker
-from monitor.sources.docker.stamps import parse_stamp
 from monitor.sources.journal.entries import EntryReader, Place, parse_entry
 from state.codec import decode_state, default_state, encode_state
 from tests.reference.ollama_log import DETECTOR

@@ -22,7 +22,7 @@ from fleet.runtime.home import Home
 from monitor import ingest
 from monitor.ingest import LOG, SIGNALS, Context
 from monitor.loop import Monitor
-from monitor.models.knowledge import Knowledge
+from monitor.models.inventory import Knowledge
 from monitor.skipped_lines import absorb_each
 from monitor.sources.base import MOST_LINES, Back, Batch, Cursor, Item, LogLine
 from monitor.sources.file.source import FileSource

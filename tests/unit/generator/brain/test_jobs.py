@@ -1,11 +1,10 @@
 import pytest
 
 from fleet.config.schema import BrainSettings, PanelSettings
+from generator.brain.api import payload, same_code, same_settings, simulation_settings
 from generator.brain.jobs import Job, Next, next_step, pair
 from generator.brain.responses import Ended, Status
-from generator.brain.rules import payload, same_code, same_settings, simulation_settings
-from generator.domain import Candidate
-from generator.evaluators.base import Fault
+from generator.domain import Candidate, Fault
 
 
 def fault(ended: Ended, *, tries: int = 1, several: bool = False) -> str:

@@ -1,5 +1,5 @@
+from generator.brain.jobs import take_up
 from generator.brain.responses import Status
-from generator.brain.resuming import take_up
 from generator.domain import Candidate
 from generator.storage.simulations import Simulation
 

@@ -12,8 +12,7 @@ from fleet.config.schema import PanelSettings
 from generator.backtest.settings import Settings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
-from generator.domain import Candidate, Performance, Ruleset, Source
-from generator.evaluators.base import Fault
+from generator.domain import Candidate, Fault, Performance, Ruleset, Source
 from generator.evaluators.local import BATCH, LocalEvaluator, backtest_settings, tree_of
 from generator.language import Field, Node, parse, show
 

@@ -13,13 +13,12 @@ import pytest
 from fleet.config.keep_rule import parse_keep
 from fleet.config.schema import BrainSettings, PanelSettings
 from fleet.runtime.home import Home
+from generator.brain.api import simulation_settings
 from generator.brain.credentials import CredentialSource
-from generator.brain.rules import simulation_settings
 from generator.catalogue import Kind, load_catalogue
 from generator.catalogue.available import Scope
 from generator.context import Shared
-from generator.domain import CallRecord, Candidate, Performance, Source
-from generator.evaluators.base import Result
+from generator.domain import CallRecord, Candidate, Performance, Result, Source
 from generator.evaluators.brain import BrainPlan, Tools
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion, ScreenPlan

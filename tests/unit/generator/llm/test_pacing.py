@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from generator.domain import CallRecord
-from generator.llm.pacing import (
+from generator.llm.throttle import (
     STANDIN_ALLOWANCE,
     Allowance,
     Budget,

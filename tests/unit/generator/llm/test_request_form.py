@@ -4,8 +4,8 @@ import pytest
 
 from fleet.clients.ollama import ModelDetails
 from fleet.runtime.errors import OllamaAwayError
-from generator.llm.pacing import Verdict
 from generator.llm.request_form import Way, Ways, ways_for
+from generator.llm.throttle import Verdict
 
 PLAIN = ModelDetails(None, {}, "llama")
 

@@ -5,8 +5,7 @@ from random import Random
 
 import pytest
 
-from generator.llm.pacing import Allowance, Budget, Verdict
-from generator.llm.throttle import Gate
+from generator.llm.throttle import Allowance, Budget, Gate, Verdict
 from tests.reference.manual_clock import StillClock
 
 

@@ -6,9 +6,9 @@ from generator.catalogue import load_catalogue
 from generator.domain import CallRecord
 from generator.llm.context_window import Window
 from generator.llm.feedback import Failure, Page
-from generator.llm.pacing import Verdict, judge
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import Way
+from generator.llm.throttle import Verdict, judge
 from generator.llm.unusable import reason_of
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)

@@ -7,7 +7,7 @@ import pytest
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import configure
 from generator.domain import CallRecord, Candidate, Evaluated, Performance, Source
-from generator.llm.pacing import Pace, Reason, Streak, Verdict
+from generator.llm.throttle import Pace, Reason, Streak, Verdict
 from generator.reporting.events import Narrator
 from tests.reference.manual_clock import StillClock
 

@@ -3,10 +3,9 @@ from pathlib import Path
 from typing import Any
 
 from fleet.runtime.pause_request import Pause
-from generator.assignment import Assignment
+from generator.config import Assignment
 from generator.domain import Candidate, Evaluated, Performance, Source
-from generator.llm.pacing import Reason, Streak
-from generator.llm.throttle import GateView
+from generator.llm.throttle import GateView, Reason, Streak
 from generator.reporting.heartbeat import Heartbeat
 from generator.reporting.stats import Scoreboard
 

@@ -3,8 +3,7 @@ import threading
 from pathlib import Path
 
 from generator.domain import CallRecord
-from generator.reporting.calllog import CallLog
-from generator.reporting.jsonl import LineFile
+from generator.reporting.jsonl import CallLog, LineFile
 
 
 def numbers(path: Path) -> list[int]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from generator.domain import CallRecord
-from generator.reporting.signalfile import SignalFile
+from generator.reporting.jsonl import SignalFile
 
 
 def call(number: int, error: str | None = None) -> CallRecord:

@@ -10,8 +10,7 @@ from sqlalchemy.dialects import postgresql
 from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import Candidate
 from generator.storage.migrations import STEPS, migrate
-from generator.storage.opening import DatabaseUnreadError, opened
-from generator.storage.read import by_model, recent_alphas
+from generator.storage.read import DatabaseUnreadError, by_model, opened, recent_alphas
 from generator.storage.schema import EvaluationRow
 from generator.storage.store import StorageError, Store, _insert
 from tests.reference.stored_rows import PANEL, call, candidate

@@ -17,8 +17,7 @@ from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.detection.detector import Detector
 from monitor.ingest import Context, absorb_lines
 from monitor.models.disk_space import is_here
-from monitor.models.inventory import Models, kv_cache_bytes, need_of
-from monitor.models.knowledge import Knowledge
+from monitor.models.inventory import Knowledge, Models, kv_cache_bytes, need_of
 from monitor.sources.base import LogLine
 from standin.ollama import standin
 from standin.settings import Settings as StandinSettings

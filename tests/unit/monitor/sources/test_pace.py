@@ -1,5 +1,4 @@
-from monitor.sources.base import LogLine
-from monitor.sources.pace import INTERVAL, Pace
+from monitor.sources.base import INTERVAL, LogLine, Pace
 
 
 def test_nothing_is_due_while_nothing_is_read() -> None:

@@ -15,7 +15,7 @@ from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.state import Phase, Switch, SwitchKind, Unanswered
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
-from monitor.models.knowledge import Knowledge
+from monitor.models.inventory import Knowledge
 from monitor.switching.executor import Parts, Switcher
 from monitor.watch.ollama import VramWatch
 from monitor.watch.spill import LOW_READINGS, SpillState

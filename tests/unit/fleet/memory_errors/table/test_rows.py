@@ -4,8 +4,7 @@ from fleet.memory_errors.table.bounds import EVENTS
 from fleet.memory_errors.table.rows import EventPattern, Pattern
 from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import ERROR_REPORT, QUIET, SERVER
-from fleet.memory_errors.table.user import user_patterns
-from fleet.memory_errors.user_patterns import UserPattern, fault
+from fleet.memory_errors.user_patterns import UserPattern, fault, user_patterns
 from monitor.detection.detector import Detector, detect
 from monitor.detection.prefilter import COARSE, table_needles
 

@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.sources.base import keep_all
-from monitor.sources.docker.dedup import LIMIT, MARGIN, Ledger
-from monitor.sources.docker.stamped import StampedReader
-from monitor.sources.docker.stamps import SECOND, parse_stamp, to_query
+from monitor.sources.docker.dedup import LIMIT, MARGIN, SECOND, Ledger, StampedReader, parse_stamp, to_query
 
 START = 1_795_000_000 * SECOND
 
