@@ -24,7 +24,7 @@ from fleet.policy.events import EventKind
 from fleet.runtime.home import ROOT, Home, process_environ, read_json
 from standin.httpd import Exchange
 from standin.ollama import StandinOllama
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from state.history import read_history
 from tests.processes.fleet import FleetProcess, eventually, stamped_failure
 
@@ -40,7 +40,7 @@ class Watched(StandinOllama):
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.came: dict[int, float] = {}
-        super().__init__(settings=Settings(vram=64 * 1024**3, pace=1.0), log=log)
+        super().__init__(settings=StandinSettings(vram=64 * 1024**3, pace=1.0), log=log)
 
     def _answer(self, exchange: Exchange) -> None:
         now = time.time()

@@ -47,9 +47,9 @@ def main(ctx: click.Context, config: str | None, debug: bool) -> None:
 @fleet_command
 def status(fleet: Fleet, as_json: bool, check: bool) -> None:
     """Show what the fleet is doing."""
-    from cli.status import collect
+    from cli.status import collect_status
 
-    row = collect(fleet)
+    row = collect_status(fleet)
     if check:
         _check(row, as_json=as_json)
         return
@@ -91,9 +91,9 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
             if number:
                 time.sleep(interval)
             if as_json:
-                from cli.status import collect
+                from cli.status import collect_status
 
-                print_json(collect(fleet), indent=None)
+                print_json(collect_status(fleet), indent=None)
             else:
                 click.echo("\n".join(view(fleet)))
     except KeyboardInterrupt:
@@ -110,13 +110,13 @@ def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
 def _operator(fleet: Fleet) -> Any:
     import signal
 
-    from cli.operator import Operator
+    from cli.operator import OperatorCommands
     from fleet.runtime.logging import configure_command
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a trial ends its pause
     if not click.get_current_context().find_root().params["debug"]:
         configure_command()
-    return Operator(fleet, bar=pull_bar())
+    return OperatorCommands(fleet, bar=pull_bar())
 
 
 def _outcome(outcome: Any, *, as_json: bool) -> None:
@@ -202,10 +202,10 @@ def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, 
 @fleet_command
 def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     """Show what each model did: time in use, incidents, speed, memory, valid alphas, Sharpe."""
-    from cli.report import collect
+    from cli.report import collect_report
     from fleet.runtime.time_argument import parse_since
 
-    row = collect(fleet, since=parse_since(since, time.time()) if since else 0.0)
+    row = collect_report(fleet, since=parse_since(since, time.time()) if since else 0.0)
     if as_json:
         print_json(row)
         return

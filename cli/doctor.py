@@ -9,7 +9,7 @@ from pathlib import Path
 from cli.faults import faults
 from cli.finding import Finding, Health
 from cli.render import brain_sentence
-from cli.status import brain_of, collect
+from cli.status import brain_of, collect_status
 from cli.target import Fleet, now
 from fleet.clients.gpu import cards
 from fleet.clients.supervisor import ProgramState
@@ -240,7 +240,7 @@ def _journal_fault(unit: str) -> str:
 
 def _faults(fleet: Fleet) -> Iterator[Finding]:
     """Look for what `status` finds; the other checks speak of what is away."""
-    row = collect(fleet, within=1.0)
+    row = collect_status(fleet, within=1.0)
     return (fault for fault in faults(row, now()) if fault.part not in row["away"])
 
 

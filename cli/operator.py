@@ -18,13 +18,13 @@ from monitor.models.pull import ProgressBar
 from monitor.switching.executor import Parts, Switcher
 from monitor.switching.pauses import resume
 from state.history import read_history
-from state.store import Store
+from state.store import StateStore
 
 _POLL: Seconds = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandOutcome:
     """What came of a command: the rung that the fleet stands on, and a sentence; `saved` is exit code 3."""
 
     model: str
@@ -67,25 +67,25 @@ def _tag(model: str) -> str:
     return full_name(model).rpartition(":")[2]
 
 
-class Operator:
+class OperatorCommands:
     """Carries out one person's commands."""
 
     def __init__(self, fleet: Fleet, *, bar: ProgressBar | None = None) -> None:
         self._fleet = fleet
         clock = SystemClock()
-        self._store = Store(fleet.home, fleet.settings.ladder, clock)
+        self._store = StateStore(fleet.home, fleet.settings.ladder, clock)
         self._supervisor = fleet.supervisor()
         folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
         room = room_in(folder)
         parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, room)
         self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
 
-    def use(self, target: str, *, pin: bool, wait: bool) -> Outcome:
+    def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:
         """Go to a named rung."""
         index = find_rung(self._fleet.settings.ladder, target)
         return self.switch(Command(SwitchKind.USE, index, pin), wait=wait)
 
-    def switch(self, command: Command, *, wait: bool) -> Outcome:
+    def switch(self, command: Command, *, wait: bool) -> CommandOutcome:
         """Carry a command out until the new generator is up, or until its first answer if asked to `wait`.
 
         Raise SwitchError if it cannot be done. With supervisord away it is saved and takes effect later.
@@ -111,7 +111,7 @@ class Operator:
             hint=f"`use {before.current_model_index}` takes it back.",
         )
 
-    def _carried_out(self, before: FleetState, asked: FleetState, *, wait: bool) -> Outcome:
+    def _carried_out(self, before: FleetState, asked: FleetState, *, wait: bool) -> CommandOutcome:
         try:
             self._supervisor.programs()
             after = asked if asked.switch is None else self._switcher.carry_out(asked.switch.number)
@@ -180,11 +180,11 @@ class Operator:
                 return str(event.fields.get("result", ""))
         return "the generator is up" if state.switch is not None else "done"
 
-    def unpin(self) -> Outcome:
+    def unpin(self) -> CommandOutcome:
         """Lift pin and ceiling."""
         rules = self._fleet.rules
         state = self._store.update(lambda state: decide(state, Unpin(), time.time(), rules).state)
         return self._outcome(state, "automatic switches go on")
 
-    def _outcome(self, state: FleetState, sentence: str) -> Outcome:
-        return Outcome(state.current_model, state.current_model_index, sentence)
+    def _outcome(self, state: FleetState, sentence: str) -> CommandOutcome:
+        return CommandOutcome(state.current_model, state.current_model_index, sentence)

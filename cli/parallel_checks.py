@@ -16,7 +16,7 @@ _SPARE: Seconds = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Away:
+class Unreachable:
     """A part that cannot be reached: why, what mends it, and since when, as far as that is known."""
 
     reason: str
@@ -29,23 +29,23 @@ class _Look:
     """One look: what it saw, or why it saw nothing."""
 
     seen: Any = None
-    away: Away | None = None
+    away: Unreachable | None = None
 
     def take(self, look: Callable[[], Any]) -> None:
         try:
             seen, away = look(), None
         except FleetError as error:
-            seen, away = None, Away(error.message, error.hint)
+            seen, away = None, Unreachable(error.message, error.hint)
         except Exception as error:  # noqa: BLE001  # whatever one part does, the others are shown
-            seen, away = None, Away(f"{type(error).__name__}: {error}")
+            seen, away = None, Unreachable(f"{type(error).__name__}: {error}")
         self.seen, self.away = seen, away
 
 
 def look_at(
     parts: Mapping[str, Callable[[], Any]], *, within: Seconds = PATIENCE
-) -> tuple[dict[str, Any], dict[str, Away]]:
+) -> tuple[dict[str, Any], dict[str, Unreachable]]:
     """Return what each look saw (None if nothing), and which parts are away."""
-    looks = {name: _Look(away=Away(f"no answer within {within:g}s")) for name in parts}
+    looks = {name: _Look(away=Unreachable(f"no answer within {within:g}s")) for name in parts}
     threads = [
         threading.Thread(target=looks[name].take, args=(look,), daemon=True) for name, look in parts.items()
     ]

@@ -23,7 +23,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import show_size
 from monitor.detection.detector import Detector
-from monitor.incidents import Rules as GroupRules
+from monitor.incidents import GroupingRules as GroupRules
 from monitor.incidents.messages import Incident, IncidentFound
 from monitor.scan.scan import Calls, FoundSignal, Progress, ScanReport, scan_file
 from state.codec import default_state

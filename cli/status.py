@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.faults import faults
-from cli.parallel_checks import PATIENCE, Away, look_at
+from cli.parallel_checks import PATIENCE, Unreachable, look_at
 from cli.target import Fleet, now
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.clients.supervisor_log import read_ends
@@ -32,7 +32,7 @@ _BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble")
 _AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
 
 
-def collect(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any]:
+def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any]:
     """Return the status: the original's keys, ours beside; what is away is null and named under `away`."""
     seen, away = look_at(_parts(fleet, within), within=within)
     stored, damage = seen["state"] or (None, "")
@@ -179,11 +179,13 @@ def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
 # Since when
 
 
-def _dated(fleet: Fleet, away: dict[str, Away], generator: dict[str, Any]) -> dict[str, Away]:
+def _dated(fleet: Fleet, away: dict[str, Unreachable], generator: dict[str, Any]) -> dict[str, Unreachable]:
     """Return what is away with the moment since when, as far as that was noted, and what the generator misses."""
     told = generator.get("database_away")
     if "database" not in away and isinstance(told, dict):
-        away["database"] = Away(str(told.get("reason", "")), str(told.get("hint", "")), told.get("since"))
+        away["database"] = Unreachable(
+            str(told.get("reason", "")), str(told.get("hint", "")), told.get("since")
+        )
     if not away:
         return away
     events = read_history(fleet.home.history, _EVENTS)
@@ -194,7 +196,7 @@ def _dated(fleet: Fleet, away: dict[str, Away], generator: dict[str, Any]) -> di
         "state": _changed(fleet.home.state),
         "database": told.get("since") if isinstance(told, dict) else None,
     }
-    return {part: Away(one.reason, one.hint, since.get(part)) for part, one in away.items()}
+    return {part: Unreachable(one.reason, one.hint, since.get(part)) for part, one in away.items()}
 
 
 def ollama_away_since(events: Sequence[Event]) -> float | None:

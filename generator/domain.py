@@ -97,7 +97,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
+class AlphaFigures:
     """An alpha's figures, by BRAIN's definitions."""
 
     sharpe: float
@@ -128,7 +128,7 @@ class Evaluated:
     candidate: Candidate
     source: Source
     settings: Mapping[str, Any]
-    performance: Performance | None = None
+    performance: AlphaFigures | None = None
     error: str | None = None
     kept: bool = False
     time: float = 0.0
@@ -165,13 +165,13 @@ def finite(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ExpressionFault:
     """Why a candidate has no figures: the expression's own fault, in words that its author can act on."""
 
     reason: str
 
 
-Result = Performance | Fault
+Result = AlphaFigures | ExpressionFault
 
 
 class Evaluator(Protocol):

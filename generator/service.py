@@ -27,15 +27,15 @@ from generator.llm.client import Caller
 from generator.llm.prompts import PromptSource
 from generator.llm.request_form import Ways
 from generator.llm.throttle import STANDIN_ALLOWANCE, Budget, Gate, GateView
-from generator.llm.worker import Asker
+from generator.llm.worker import CallWorker
 from generator.reporting.events import Narrator
 from generator.reporting.jsonl import CallLog, SignalFile
 
 if TYPE_CHECKING:
-    from generator.workers.evaluate import Evaluation
+    from generator.workers.evaluate import EvaluationWorker
 if TYPE_CHECKING:
     from generator.reporting.heartbeat import Heartbeat
-    from generator.storage.store import Store
+    from generator.storage.store import AlphaStore
 
 
 class Waker:
@@ -85,15 +85,15 @@ class Pipeline:
         self._gate = gate
         self._stopping = stopping
         self._wake = wake
-        self._evaluations: Sequence[Evaluation] = ()
+        self._evaluations: Sequence[EvaluationWorker] = ()
         self.broken = False
 
-    def start_asking(self, asker: Asker, threads: int) -> None:
+    def start_asking(self, asker: CallWorker, threads: int) -> None:
         """Start the threads that call Ollama."""
         for number in range(threads):
             self.start(f"ask-{number}", asker.run)
 
-    def start_evaluating(self, evaluations: "Sequence[Evaluation]") -> None:
+    def start_evaluating(self, evaluations: "Sequence[EvaluationWorker]") -> None:
         """Start what evaluates."""
         self._evaluations = evaluations
         for number, evaluation in enumerate(evaluations):
@@ -213,7 +213,7 @@ class Miner:
         self._shared.narrator.ended(stored=stored)
         return 0 if stored and not self._pipeline.broken else 1
 
-    def _asker(self) -> Asker:
+    def _asker(self) -> CallWorker:
         setup = self._setup
         ollama = Ollama(setup.url)
         caller = Caller(
@@ -232,7 +232,7 @@ class Miner:
             count=setup.settings.generator.batch_size,
             chance=self._chance,
         )
-        return Asker(
+        return CallWorker(
             self._shared,
             gate=self._gate,
             caller=caller,
@@ -325,17 +325,17 @@ class LazyStore:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._store: Store | None = None
+        self._store: AlphaStore | None = None
         self._lock = threading.Lock()
 
-    def __call__(self) -> "Store":
+    def __call__(self) -> "AlphaStore":
         """Return the store."""
         with self._lock:
             if self._store is None:
                 from generator.storage.read import place_of, url_of  # noqa: PLC0415
-                from generator.storage.store import Store  # noqa: PLC0415  # see the class
+                from generator.storage.store import AlphaStore  # noqa: PLC0415  # see the class
 
                 url = url_of(place_of(self._setup.settings.generator.database, self._setup.home))
                 owner = owner_of(self._setup.home.owner_file, self._setup.assignment.lane)
-                self._store = Store(url, owner=owner)
+                self._store = AlphaStore(url, owner=owner)
             return self._store

@@ -29,7 +29,7 @@ from monitor.sources.base import LogSource
 from monitor.sources.file.source import FileSource
 from monitor.sources.open import open_source
 from monitor.switching.executor import Parts
-from state.store import Store
+from state.store import StateStore
 
 _log = logging.getLogger("monitor")
 _SIGNALS_IDLE: Seconds = 30.0
@@ -46,7 +46,7 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
     settings = load_settings(find_config(started.config or None, environ, Path.cwd()), environ)
     clock = SystemClock()
     ollama = Ollama(started.ollama_url)
-    store = Store(home, settings.ladder, clock)
+    store = StateStore(home, settings.ladder, clock)
     room = room_in(models_folder(started.profile, started.ollama_url, environ))
     parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock, room)
     detector = Detector(user_patterns(settings.patterns))

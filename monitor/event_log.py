@@ -26,7 +26,7 @@ _LEVELS = {
 }
 
 
-class Teller:
+class EventLog:
     """Tells each event of the history once, from those on that come after its making."""
 
     def __init__(self, home: Home) -> None:

@@ -22,7 +22,7 @@ from fleet.runtime.untrusted import finite, parse_json, whole
 from monitor.detection.detector import Detector
 from monitor.incidents.grouper import advance, next_deadline
 from monitor.incidents.messages import (
-    ApiError,
+    FailedCall,
     GpuFound,
     Heard,
     Incident,
@@ -35,10 +35,10 @@ from monitor.incidents.messages import (
     Observation,
     Outcome,
     ServerStarted,
-    Tick,
+    TimePassed,
     Unloading,
 )
-from monitor.incidents.messages import Rules as GroupRules
+from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
 from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState, server_started
@@ -67,7 +67,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """A line of `signals.jsonl`: one call of the generator to Ollama."""
 
     id: str
@@ -84,7 +84,7 @@ class Call:
         return not self.error
 
 
-def parse_call(text: str, now: float) -> Call:
+def parse_call(text: str, now: float) -> ApiCall:
     """Return the call that a line holds; raise ValueError for a line that is cut off or foreign.
 
     A number that cannot be read is left out: a call has then ended now, and is no switch's.
@@ -94,7 +94,7 @@ def parse_call(text: str, now: float) -> Call:
         raise ValueError("no call of the generator")
     ended = _moment(row["ended"], now)
     switches = whole(row["switches"])
-    return Call(
+    return ApiCall(
         id=str(row["id"]),
         started=_moment(row["started"], ended),
         ended=ended,
@@ -134,11 +134,11 @@ def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) 
     return _observe(state, seen or [Heard(context.now)], context)
 
 
-def absorb_calls(state: FleetState, calls: Iterable[Call], context: Context) -> FleetState:
+def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> FleetState:
     """Return the state after calls of the generator ended."""
     for call in calls:
         if not call.answered:
-            error = ApiError(call.id, call.started, call.ended, call.model, call.status, call.error)
+            error = FailedCall(call.id, call.started, call.ended, call.model, call.status, call.error)
             state = _observe(state, [error], context)
         fact = CallEnded(
             call.ended,
@@ -157,7 +157,7 @@ def absorb_calls(state: FleetState, calls: Iterable[Call], context: Context) -> 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
     """Return the state after time has passed, as far as the grouper waits for it."""
     due = deadline(state, context)
-    return state if due is None or context.now < due else _observe(state, [Tick(context.now)], context)
+    return state if due is None or context.now < due else _observe(state, [TimePassed(context.now)], context)
 
 
 def absorb_presence(state: FleetState, context: Context, *, away: bool) -> FleetState:

@@ -23,7 +23,7 @@ from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from fleet.startup.healthcheck import Pulse
 from monitor.detection.detector import Detector
-from monitor.event_log import Teller
+from monitor.event_log import EventLog
 from monitor.ingest import (
     LOG,
     SIGNALS,
@@ -70,7 +70,7 @@ class Monitor:
         self._streams: dict[str, Stream] = {}
         self._pending: dict[str, Pending] = {LOG: Pending(), SIGNALS: Pending()}
         self._stopping = threading.Event()
-        self._teller = Teller(parts.home)
+        self._teller = EventLog(parts.home)
         self._pauses = Pauses(parts.home)
         self._pulse = Pulse(parts.home, "monitor", within=parts.settings.policy.check_interval)
         self._next_check = 0.0

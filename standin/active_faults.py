@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from standin.faults import Fault, Kind
+from standin.faults import Fault, FaultKind
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class FaultBoard:
             self._live.clear()
             self._cleared += 1
 
-    def take(self, *kinds: Kind, model: str = "", path: str = "") -> Fault | None:
+    def take(self, *kinds: FaultKind, model: str = "", path: str = "") -> Fault | None:
         """Return the first fault of these kinds that meets the request, counted as having happened."""
         with self._lock:
             for live in self._live:

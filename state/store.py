@@ -107,7 +107,7 @@ def _mark(path: Path) -> _Mark:
     return _Mark(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-class Store:
+class StateStore:
     """The state of one home, for those who change it; safe to share between threads."""
 
     def __init__(

@@ -17,13 +17,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleet.config.schema import SEED_LADDER
-from fleet.memory_errors.causes import EventKind
+from fleet.memory_errors.causes import LogEventKind
 from fleet.policy.rules import Rules as FleetRules
 from fleet.policy.state import FleetState
 from monitor.detection.detector import Detector, classify_error
 from monitor.detection.prefilter import table_needles
-from monitor.incidents import GroupState, Rules, advance
-from monitor.incidents.messages import ApiError, Heard, Line, LogAway, LogBack, Observation, Tick, Unloading
+from monitor.incidents import GroupingRules, GroupState, advance
+from monitor.incidents.messages import (
+    FailedCall,
+    Heard,
+    Line,
+    LogAway,
+    LogBack,
+    Observation,
+    TimePassed,
+    Unloading,
+)
 from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload, parse_call
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
@@ -80,7 +89,9 @@ class Fuzzer:
         took = time.perf_counter() - started
         if took > self.slowest:
             self.slowest, self.slowest_line = took, line
-        event = reading.event if reading.event and reading.event.kind is not EventKind.REQUEST_ENDED else None
+        event = (
+            reading.event if reading.event and reading.event.kind is not LogEventKind.REQUEST_ENDED else None
+        )
         silent = reading.signal is None and event is None  # the access log is found by its very columns
         assert silent or candidates or any(mark in line for mark in _WITHIN), "turned away by the prefilter"
         classify_error(text)
@@ -127,16 +138,16 @@ class Fuzzer:
     def other(self, text: str) -> Observation:
         """Return what the grouper sees beside lines."""
         return self.chance.choice((
-            Tick(self.now),
+            TimePassed(self.now),
             Heard(self.now),
             Unloading("m", self.now),
             LogAway(),
             LogBack(self.now),
-            ApiError("1", self.now - 5, self.now, "llama3.2:3b", 500, text[:4096]),
+            FailedCall("1", self.now - 5, self.now, "llama3.2:3b", 500, text[:4096]),
         ))  # fmt: skip
 
     def see(self, observation: Observation) -> None:
-        self.state, _ = advance(self.state, observation, Rules(), self.detector)
+        self.state, _ = advance(self.state, observation, GroupingRules(), self.detector)
 
 
 def real_lines() -> list[bytes]:

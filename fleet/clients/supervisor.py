@@ -35,7 +35,7 @@ class ProgramState(IntEnum):
         return self in {ProgramState.STARTING, ProgramState.RUNNING, ProgramState.BACKOFF}
 
 
-class Fault(IntEnum):
+class RpcFault(IntEnum):
     """The faults that calls are told apart by (supervisor/xmlrpc.py, Faults)."""
 
     BAD_NAME = 10
@@ -87,7 +87,7 @@ class Supervisor:
 
     def start(self, name: str) -> None:
         """Start a program without waiting for it; one that runs already is fine."""
-        self._call("startProcess", name, False, accept=Fault.ALREADY_STARTED)  # noqa: FBT003  # XML-RPC is positional
+        self._call("startProcess", name, False, accept=RpcFault.ALREADY_STARTED)  # noqa: FBT003  # XML-RPC is positional
 
     def stop(self, name: str, *, wait: bool = True) -> None:
         """Stop a program, and wait until it has ended unless told not to; one that does not run is fine.
@@ -95,13 +95,15 @@ class Supervisor:
         The answer may take as long as the program's `stopwaitsecs`, so that this call waits longer. supervisord
         asks itself without a pause whether it has ended, and keeps a core busy for as long.
         """
-        self._call("stopProcess", name, wait, accept=Fault.NOT_RUNNING, timeout=30.0)
+        self._call("stopProcess", name, wait, accept=RpcFault.NOT_RUNNING, timeout=30.0)
 
     def signal(self, name: str, signal: str) -> None:
         """Send a program a signal such as "TERM"; one that does not run is fine."""
-        self._call("signalProcess", name, signal, accept=Fault.NOT_RUNNING)
+        self._call("signalProcess", name, signal, accept=RpcFault.NOT_RUNNING)
 
-    def _call(self, method: str, *arguments: Any, accept: Fault | None = None, timeout: Seconds = 0.0) -> Any:
+    def _call(
+        self, method: str, *arguments: Any, accept: RpcFault | None = None, timeout: Seconds = 0.0
+    ) -> Any:
         transport = _UnixTransport(str(self.socket), max(self._timeout, timeout))
         with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
             try:

@@ -18,7 +18,7 @@ class ReasonedError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class ValueKind(Generic[T]):
     """A kind of value: what it allows in words, how TOML's value is read and how text from outside is."""
 
     allowed: str
@@ -34,16 +34,16 @@ class Kind(Generic[T]):
         except (ValueError, TypeError, ArithmeticError):
             raise ValueError(self.allowed) from None
 
-    def or_none(self) -> "Kind[T | None]":
+    def or_none(self) -> "ValueKind[T | None]":
         """Return this kind with None, which stands for a key that is not given."""
-        return Kind(
+        return ValueKind(
             self.allowed, lambda value: None if value is None else self.from_toml(value), self.from_text
         )
 
 
 def key(
     default: object,
-    kind: Kind[Any],
+    kind: ValueKind[Any],
     *,
     secret: bool = False,
     later: bool = False,
@@ -66,7 +66,7 @@ def _typed(kind: type[T], value: object) -> T:
     return value
 
 
-def whole(least: int, most: int | None = None) -> Kind[int]:
+def whole(least: int, most: int | None = None) -> ValueKind[int]:
     """Return the kind of whole numbers from `least` to `most`."""
 
     def read(value: object) -> int:
@@ -76,10 +76,10 @@ def whole(least: int, most: int | None = None) -> Kind[int]:
         return number
 
     span = f"of at least {least}" if most is None else f"from {least} to {most}"
-    return Kind(f"a whole number {span}", read, int)
+    return ValueKind(f"a whole number {span}", read, int)
 
 
-def number(least: float, most: float) -> Kind[float]:
+def number(least: float, most: float) -> ValueKind[float]:
     """Return the kind of numbers from `least` to `most`."""
 
     def read(value: object) -> float:
@@ -90,7 +90,7 @@ def number(least: float, most: float) -> Kind[float]:
             raise ValueError
         return amount
 
-    return Kind(f"a number from {least:g} to {most:g}", read, float)
+    return ValueKind(f"a number from {least:g} to {most:g}", read, float)
 
 
 def _flag_text(text: str) -> bool:
@@ -99,12 +99,12 @@ def _flag_text(text: str) -> bool:
     ]
 
 
-def flag() -> Kind[bool]:
+def flag() -> ValueKind[bool]:
     """Return the kind of true and false."""
-    return Kind("true or false", lambda value: _typed(bool, value), _flag_text)
+    return ValueKind("true or false", lambda value: _typed(bool, value), _flag_text)
 
 
-def text(pattern: str = "", allowed: str = "text") -> Kind[str]:
+def text(pattern: str = "", allowed: str = "text") -> ValueKind[str]:
     """Return the kind of one-line strings, of those that match `pattern` where one is given."""
     shape = re.compile(pattern) if pattern else None
 
@@ -114,10 +114,10 @@ def text(pattern: str = "", allowed: str = "text") -> Kind[str]:
             raise ValueError
         return string
 
-    return Kind(allowed, read)
+    return ValueKind(allowed, read)
 
 
-def rule(check: Callable[[str], object], allowed: str) -> Kind[str]:
+def rule(check: Callable[[str], object], allowed: str) -> ValueKind[str]:
     """Return the kind of texts that `check` takes; the ValueError that it raises for others says why."""
 
     def read(value: object) -> str:
@@ -128,10 +128,10 @@ def rule(check: Callable[[str], object], allowed: str) -> Kind[str]:
             raise ReasonedError(str(error)) from None
         return string
 
-    return Kind(allowed, read)
+    return ValueKind(allowed, read)
 
 
-def choice(*words: str) -> Kind[str]:
+def choice(*words: str) -> ValueKind[str]:
     """Return the kind of these words."""
 
     def read(value: object) -> str:
@@ -140,10 +140,10 @@ def choice(*words: str) -> Kind[str]:
             raise ValueError
         return word
 
-    return Kind(" or ".join((", ".join(f'"{word}"' for word in words[:-1]), f'"{words[-1]}"')), read)
+    return ValueKind(" or ".join((", ".join(f'"{word}"' for word in words[:-1]), f'"{words[-1]}"')), read)
 
 
-def words(*known: str) -> Kind[list[str]]:
+def words(*known: str) -> ValueKind[list[str]]:
     """Return the kind of lists of these words, of any words if none are given."""
 
     def read(value: object) -> list[str]:
@@ -153,10 +153,12 @@ def words(*known: str) -> Kind[list[str]]:
         return items
 
     allowed = f"a list of {', '.join(known)}" if known else "a list of strings"
-    return Kind(allowed, read, lambda string: [part.strip() for part in string.split(",") if part.strip()])
+    return ValueKind(
+        allowed, read, lambda string: [part.strip() for part in string.split(",") if part.strip()]
+    )
 
 
-def duration(least: float = 0.0, most: float = 366 * 86400.0) -> Kind[float]:
+def duration(least: float = 0.0, most: float = 366 * 86400.0) -> ValueKind[float]:
     """Return the kind of durations, as seconds."""
 
     def read(value: object) -> float:
@@ -166,9 +168,9 @@ def duration(least: float = 0.0, most: float = 366 * 86400.0) -> Kind[float]:
         return seconds
 
     above = f" of at least {least:g}s" if least else ""
-    return Kind(f'a duration{above} such as "30s", "10m" or "6h"', read)
+    return ValueKind(f'a duration{above} such as "30s", "10m" or "6h"', read)
 
 
-def size() -> Kind[int]:
+def size() -> ValueKind[int]:
     """Return the kind of sizes, as bytes."""
-    return Kind('a size such as "2.0 GB" or "637 MB"', lambda value: parse_size(_typed(str, value)))
+    return ValueKind('a size such as "2.0 GB" or "637 MB"', lambda value: parse_size(_typed(str, value)))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class SignalKind(StrEnum):
     """How bad it is: `hard` and `soft` are the GPU's memory, `sysmem` the host's, `other` neither."""
 
     HARD = "hard"
@@ -27,16 +27,16 @@ class Cause(StrEnum):
     OLLAMA_HANGS = "ollama_hangs"
 
 
-KIND_OF: dict[Cause, Kind] = {
-    Cause.ALLOCATION: Kind.HARD,
-    Cause.RUNNER_DIED: Kind.HARD,
-    Cause.NOT_RECOVERED: Kind.SOFT,
-    Cause.SPILL: Kind.SOFT,
-    Cause.RETRY: Kind.SOFT,
-    Cause.SWAP: Kind.SOFT,
-    Cause.HOST: Kind.SYSMEM,
-    Cause.GPU_LOST: Kind.OTHER,
-    Cause.OLLAMA_HANGS: Kind.OTHER,
+KIND_OF: dict[Cause, SignalKind] = {
+    Cause.ALLOCATION: SignalKind.HARD,
+    Cause.RUNNER_DIED: SignalKind.HARD,
+    Cause.NOT_RECOVERED: SignalKind.SOFT,
+    Cause.SPILL: SignalKind.SOFT,
+    Cause.RETRY: SignalKind.SOFT,
+    Cause.SWAP: SignalKind.SOFT,
+    Cause.HOST: SignalKind.SYSMEM,
+    Cause.GPU_LOST: SignalKind.OTHER,
+    Cause.OLLAMA_HANGS: SignalKind.OTHER,
 }
 
 
@@ -77,7 +77,7 @@ class Signal:
     for.
     """
 
-    kind: Kind
+    kind: SignalKind
     cause: Cause
     pattern: str
     part: Part = Part.FIRST
@@ -89,7 +89,7 @@ class Signal:
     seconds: float | None = None
 
 
-class EventKind(StrEnum):
+class LogEventKind(StrEnum):
     """What a line tells of the server's work that bounds failures or says what hardware there is.
 
     server_started  a new server; nothing of the old one's goes on
@@ -120,14 +120,14 @@ class EventKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class LogEvent:
     """Something that a line tells beside, or instead of, a failure.
 
     `final`: a load's end that Ollama cannot follow with another try. `status` and `seconds` are a request's.
     `detail` is a GPU's library and name.
     """
 
-    kind: EventKind
+    kind: LogEventKind
     model: str = ""
     final: bool = False
     status: int = 0

@@ -17,7 +17,7 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import ConfigError, FleetError, SupervisorError
 from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_json
 from fleet.runtime.time_argument import parse_beginning
-from fleet.startup.profile import PROFILES, Choice, MachineProbes, choose
+from fleet.startup.profile import PROFILES, MachineProbes, ProfileChoice, choose
 from fleet.startup.stdout_relay import prepare_output
 
 _RUNTIME = (
@@ -40,16 +40,16 @@ _SOCKET_LIMIT = 107
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StartPlan:
     """A start that can go ahead."""
 
     home: Home
     settings: Settings
-    choice: Choice
+    choice: ProfileChoice
     config: Path | None
 
 
-def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) -> Plan:
+def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) -> StartPlan:
     """Check all that a start needs; raise FleetError, then nothing has been changed."""
     config = find_config(explicit_config, environ, folder)
     settings = load_settings(config, environ)
@@ -58,7 +58,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     _refuse_path(home)
     choice = choose(environ, settings.ollama, _belongs_to(home), MachineProbes(environ))
     _refuse_second(home)
-    return Plan(home, settings, choice, config)
+    return StartPlan(home, settings, choice, config)
 
 
 def _refuse_path(home: Home) -> None:
@@ -115,7 +115,7 @@ def hold_home(home: Home) -> int:
     return descriptor
 
 
-def prepare(ready: Plan, environ: Mapping[str, str], now: float) -> dict[str, str]:
+def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[str, str]:
     """Write into the home what the start was, and return the environment of supervisord and its programs."""
     home, choice = ready.home, ready.choice
     embedded = choice.profile == "embedded"
@@ -160,7 +160,7 @@ def _free_port() -> int:
         return port
 
 
-def describe(ready: Plan) -> str:
+def describe(ready: StartPlan) -> str:
     """Return what a start tells the person who asked for it."""
     choice = ready.choice
     others = " or ".join(name for name in PROFILES if name != choice.profile)
@@ -179,7 +179,7 @@ def describe(ready: Plan) -> str:
     return "\n".join(lines)
 
 
-def _take(ready: Plan) -> dict[str, str]:
+def _take(ready: StartPlan) -> dict[str, str]:
     """Make the home this start's; return the environment of supervisord and its programs."""
     ready.home.create()
     prepare_output()

@@ -23,7 +23,7 @@ PROFILES = ("docker", "native", "embedded")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ProfileChoice:
     """A profile with its Ollama and log source, and why it was picked."""
 
     profile: str
@@ -47,7 +47,7 @@ class Probes(Protocol):
 
 def choose(
     environ: Mapping[str, str], ollama: OllamaSettings, belongs_to: str | None, probes: Probes
-) -> Choice:
+) -> ProfileChoice:
     """Return the profile; raise ConfigError for one that is not known or not this home's.
 
     `belongs_to` is the profile of the real fleet that the home has been, None if it has been none.
@@ -59,9 +59,9 @@ def choose(
                 "this home belongs to a real fleet; the stand-in would mix its files with real ones",
                 hint="Give the stand-in a home of its own: FLEET_HOME=DIR FLEET_PROFILE=embedded make run",
             )
-        return Choice(profile, "", "", why)
+        return ProfileChoice(profile, "", "", why)
     log = ollama.log or (f"docker:{CONTAINER}" if profile == "docker" else probes.native_log())
-    return Choice(profile, client_url(ollama.url, environ), log, why)
+    return ProfileChoice(profile, client_url(ollama.url, environ), log, why)
 
 
 def _profile(

@@ -14,7 +14,7 @@ from fleet.runtime.errors import ConfigError
 from fleet.runtime.units import Seconds
 from generator.brain.credentials import Credentials
 from generator.brain.errors import BrainAwayError, BrainError
-from generator.brain.responses import Answer, read_answer
+from generator.brain.responses import BrainAnswer, read_answer
 
 URL_VARIABLE = "FLEET_BRAIN_URL"
 DEFAULT_URL = "https://api.worldquantbrain.com"
@@ -47,7 +47,7 @@ class _NoAuth(AuthBase):
         return request
 
 
-class Wire:
+class BrainHttp:
     """Used by one thread."""
 
     def __init__(self, url: str, timeouts: tuple[Seconds, Seconds] = _TIMEOUTS) -> None:
@@ -74,7 +74,7 @@ class Wire:
         document: Any = None,
         query: Mapping[str, str | int] | None = None,
         account: Credentials | None = None,
-    ) -> Answer:
+    ) -> BrainAnswer:
         """Send a request and return the answer; raise BrainAwayError where there is none."""
         url = self.absolute(path)
         auth = _NoAuth() if account is None else _basic(account)

@@ -22,7 +22,7 @@ from generator.brain.errors import (
     BrainQuotaError,
     BrainRefusedError,
 )
-from generator.domain import Performance, storable
+from generator.domain import AlphaFigures, storable
 
 _LONGEST_WAIT: Seconds = 3600.0
 _LONGEST_QUOTA: Seconds = 86400.0
@@ -37,7 +37,7 @@ _PASSING = (408, 425)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BrainAnswer:
     """An HTTP answer: headers by lower-case name; `document` is None where the body is no JSON."""
 
     status: int
@@ -51,18 +51,18 @@ class Answer:
         return 200 <= self.status < 300 and (self.document is not None or self.empty)  # noqa: PLR2004  # HTTP's
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> BrainAnswer:
     """Return an answer of what came over the wire, whatever it is."""
     try:
         document = json.loads(body) if body.strip() else None
     except (ValueError, RecursionError):
         document = None
-    return Answer(
+    return BrainAnswer(
         status, {name.lower(): value for name, value in headers.items()}, document, not body.strip()
     )
 
 
-def retry_after(answer: Answer, now: float) -> Seconds | None:
+def retry_after(answer: BrainAnswer, now: float) -> Seconds | None:
     """Return how long the answer asks to wait: seconds, also in fractions, or a date; None if it does not."""
     text = answer.headers.get("retry-after", "").strip()
     seconds = _number(text)
@@ -82,7 +82,7 @@ def _number(text: object) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def finite(value: object) -> float | None:
+def finite_number(value: object) -> float | None:
     """Return the number that stands in a document; None for what is none, or none that a double can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -92,7 +92,7 @@ def finite(value: object) -> float | None:
         return None
 
 
-def error_of(answer: Answer, now: float) -> BrainError | None:
+def error_of(answer: BrainAnswer, now: float) -> BrainError | None:
     """Return what is wrong with an answer, None for a success; 401 is the session's affair before it is ours."""
     if answer.good:
         return None
@@ -112,7 +112,7 @@ def error_of(answer: Answer, now: float) -> BrainError | None:
     return BrainAwayError(f"BRAIN fails: HTTP {answer.status}, {what}", wait=wait, sent=taken)
 
 
-def quota_error(answer: Answer, now: float) -> BrainQuotaError | None:
+def quota_error(answer: BrainAnswer, now: float) -> BrainQuotaError | None:
     """Return that the account's simulations are used up, where the headers say so; they count down to 0."""
     remaining, reset = (_number(answer.headers.get(f"x-ratelimit-{name}")) for name in ("remaining", "reset"))
     if remaining is None or remaining > 0 or reset is None:
@@ -121,7 +121,7 @@ def quota_error(answer: Answer, now: float) -> BrainQuotaError | None:
     return BrainQuotaError("the account's simulations of the day are used up", wait=left)
 
 
-def _limit(answer: Answer, text: str, wait: Seconds | None, now: float) -> BrainLimitError:
+def _limit(answer: BrainAnswer, text: str, wait: Seconds | None, now: float) -> BrainLimitError:
     used_up = None if "CONCURRENT" in text else quota_error(answer, now)
     if used_up is not None:
         return used_up
@@ -193,7 +193,7 @@ class Ended:
 Progress: TypeAlias = Running | Ended
 
 
-def read_simulation(answer: Answer, now: float) -> Progress:
+def read_simulation(answer: BrainAnswer, now: float) -> Progress:
     """Return how a simulation stands; what cannot be understood is taken for one that goes on."""
     document = answer.document if isinstance(answer.document, Mapping) else {}
     status = str(document.get("status") or "").upper().replace("CANCELED", "CANCELLED")
@@ -240,7 +240,7 @@ _MOST_CHECKS = 100
 _UNKNOWN = float("nan")
 
 
-def read_alpha(document: Any) -> Performance | None:
+def read_alpha(document: Any) -> AlphaFigures | None:
     """Return an alpha's figures; None where they are not there yet.
 
     A figure that cannot be read is never taken for zero: without the four that matter the alpha is to be read
@@ -249,10 +249,10 @@ def read_alpha(document: Any) -> Performance | None:
     sample = document.get("is") if isinstance(document, Mapping) else None
     if not isinstance(sample, Mapping):
         return None
-    missing = {name for name in _NEEDED if finite(sample.get(name)) is None}
+    missing = {name for name in _NEEDED if finite_number(sample.get(name)) is None}
     if missing and (missing != {"fitness"} or sample["turnover"]):
         return None
-    return Performance(
+    return AlphaFigures(
         **{name: _or_unknown(sample.get(name)) for name in (*_NEEDED, "drawdown", "margin")},
         long_count=_or_unknown(sample.get("longCount")),
         short_count=_or_unknown(sample.get("shortCount")),
@@ -265,7 +265,7 @@ def read_alpha(document: Any) -> Performance | None:
 
 
 def _or_unknown(value: object) -> float:
-    figure = finite(value)
+    figure = finite_number(value)
     return _UNKNOWN if figure is None else figure
 
 
@@ -281,5 +281,5 @@ def _checks(rows: object) -> list[dict[str, Any]]:
 def _plain(value: object) -> object:
     if isinstance(value, bool) or value is None:
         return value
-    figure = finite(value)
+    figure = finite_number(value)
     return plain(value)[:64] if figure is None else value

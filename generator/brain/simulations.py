@@ -20,13 +20,13 @@ from generator.brain.errors import (
     BrainGoneError,
     BrainRefusedError,
 )
-from generator.brain.jobs import MOST_TRIES, Flight, Job, Keeper, Next, next_step, take_up
+from generator.brain.jobs import MOST_TRIES, Job, Keeper, Next, SimulationInFlight, next_step, take_up
 from generator.brain.limits import wait_after
 from generator.brain.outbox import Outbox
 from generator.brain.responses import Ended, Running, Status, read_alpha
-from generator.domain import Candidate, Fault, Result
-from generator.reporting.events import Teller
-from generator.storage.simulations import Ledger, Simulation
+from generator.domain import Candidate, ExpressionFault, Result
+from generator.reporting.events import BrainEvents
+from generator.storage.simulations import Simulation, SimulationTable
 
 _LEAST_WAIT: Seconds = 0.1
 _MOST_WAIT: Seconds = 60.0
@@ -59,14 +59,14 @@ class Simulator:
     def __init__(
         self,
         api: BrainApi,
-        ledger: Ledger,
+        ledger: SimulationTable,
         *,
         keep: Keeper,
         clock: Clock,
         chance: Random,
         slots: int,
         budget: int,
-        teller: Teller,
+        teller: BrainEvents,
     ) -> None:
         self._api = api
         self._ledger = ledger
@@ -84,7 +84,7 @@ class Simulator:
             budget=budget,
             teller=teller,
         )
-        self._flights: list[Flight] = []
+        self._flights: list[SimulationInFlight] = []
         self._unseen: list[Job] = []
         self._reading: list[Job] = []
         self._done: list[Outcome] = []
@@ -196,7 +196,7 @@ class Simulator:
                 part.strikes = 0
                 self._well()
 
-    def _poll(self, flight: Flight) -> None:
+    def _poll(self, flight: SimulationInFlight) -> None:
         now = self._clock.monotonic()
         if now - flight.since > _TOO_LONG:
             self._lose_sight(flight)
@@ -218,7 +218,7 @@ class Simulator:
             self._flights.remove(flight)
             self._conclude(flight.jobs[0], progress, several=False)
 
-    def _lose_sight(self, flight: Flight) -> None:
+    def _lose_sight(self, flight: SimulationInFlight) -> None:
         """Look elsewhere for the jobs of a flight whose end is not known."""
         self._flights.remove(flight)
         for job, ended in flight.pairs():
@@ -228,7 +228,7 @@ class Simulator:
             job.due, job.looks = self._clock.monotonic(), 0
             self._unseen.append(job)
 
-    def _children(self, flight: Flight, parent: Ended) -> None:
+    def _children(self, flight: SimulationInFlight, parent: Ended) -> None:
         flight.children = parent.children
         waits = [wait for child in parent.children if (wait := self._ask_child(flight, child)) is not None]
         if waits:
@@ -241,7 +241,7 @@ class Simulator:
             for job, ended in flight.pairs():
                 self._conclude(job, ended or missing, several=True)
 
-    def _ask_child(self, flight: Flight, child: str) -> Seconds | None:
+    def _ask_child(self, flight: SimulationInFlight, child: str) -> Seconds | None:
         """Ask how a child ended, and return when to ask again: None where it ended, or was missed too often."""
         misses = flight.child_misses.get(child, 0)
         if child in flight.ends or misses > _MISSES:
@@ -268,8 +268,8 @@ class Simulator:
         self._teller.ended(job, ended.status.value, ended.message)
         self._go_on(job, next_step(ended, tries=job.tries, several=several))
 
-    def _go_on(self, job: Job, step: Next | Fault) -> None:
-        if isinstance(step, Fault):
+    def _go_on(self, job: Job, step: Next | ExpressionFault) -> None:
+        if isinstance(step, ExpressionFault):
             self._finish(job, step)
         elif step is Next.AGAIN:
             job.alone = True
@@ -288,7 +288,7 @@ class Simulator:
             self._finish(job, replace(performance, alpha_id=job.alpha))
         elif job.looks >= _MOST_LOOKS:
             self._reading.remove(job)
-            self._finish(job, Fault(f"BRAIN shows no figures of its alpha {job.alpha}"))
+            self._finish(job, ExpressionFault(f"BRAIN shows no figures of its alpha {job.alpha}"))
         else:
             job.look_again(self._clock.monotonic())
 
@@ -311,7 +311,7 @@ class Simulator:
         self._keep(lambda: self._ledger.lose([job.row]))
         self._teller.lost(job)
         if job.tries > MOST_TRIES:
-            self._finish(job, Fault("BRAIN loses its simulation each time"))
+            self._finish(job, ExpressionFault("BRAIN loses its simulation each time"))
         else:
             self._outbox.put(job)
 

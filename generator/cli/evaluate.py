@@ -30,7 +30,7 @@ _GROUPINGS = ("none", "market", "sector", "industry", "subindustry")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EvaluateOutcome:
     """What became of one expression: its tree and performance, or an error's row (also of a tree without figures)."""
 
     expression: str
@@ -110,7 +110,7 @@ def _panel_settings(**given: Any) -> PanelSettings:
 
 def _evaluated(
     texts: Sequence[str], panel: "Panel", settings: PanelSettings
-) -> "tuple[list[Outcome], Engine]":
+) -> "tuple[list[EvaluateOutcome], Engine]":
     """Return the outcomes in order, and the engine that the values can be had from."""
     from generator.backtest.errors import EvaluationError  # noqa: PLC0415  # numba, which help does not need
     from generator.backtest.result.evaluate import engine_for  # noqa: PLC0415
@@ -133,17 +133,17 @@ def _evaluated(
     return outcomes, engine
 
 
-def _read(text: str, panel: "Panel") -> Outcome:
+def _read(text: str, panel: "Panel") -> EvaluateOutcome:
     """Read an expression with the catalogue's operators and the panel's fields."""
     try:
-        return Outcome(
+        return EvaluateOutcome(
             text, tree=read(text, with_fields(load_catalogue(higher=True), panel_fields(panel))).tree
         )
     except ExpressionError as error:
-        return Outcome(text, error=error_row(error))
+        return EvaluateOutcome(text, error=error_row(error))
 
 
-def _sentence(outcome: Outcome) -> str:
+def _sentence(outcome: EvaluateOutcome) -> str:
     if outcome.performance is None:
         return error_sentence(outcome.expression, outcome.error or {})
     row = outcome.row()
@@ -157,13 +157,13 @@ def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
 
 
-def _warn(outcomes: Sequence[Outcome]) -> None:
+def _warn(outcomes: Sequence[EvaluateOutcome]) -> None:
     warnings = [line for one in outcomes if one.performance is not None for line in one.performance.warnings]
     for warning in dict.fromkeys(warnings):
         click.echo(f"Warning: {warning}", err=True)
 
 
-def _write_values(path: Path, outcomes: Sequence[Outcome], panel: "Panel", engine: "Engine") -> None:
+def _write_values(path: Path, outcomes: Sequence[EvaluateOutcome], panel: "Panel", engine: "Engine") -> None:
     import numpy as np  # noqa: PLC0415
 
     good = {place: one.tree for place, one in enumerate(outcomes) if one.tree is not None}
@@ -187,7 +187,7 @@ def _matrices(trees: Mapping[int, Node], engine: "Engine") -> "Iterator[tuple[in
                 yield place, engine.values([tree])[0]
 
 
-def _write_plot(path: Path, outcomes: Sequence[Outcome]) -> None:
+def _write_plot(path: Path, outcomes: Sequence[EvaluateOutcome]) -> None:
     from generator.backtest.result.plot import draw  # noqa: PLC0415  # matplotlib takes its time
 
     lines = [(one.expression, one.performance) for one in outcomes if one.performance is not None]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from generator.brain.jobs import Keeper
     from generator.brain.simulations import Simulator
     from generator.reporting.stats import Scoreboard
-    from generator.storage.store import Store
+    from generator.storage.store import AlphaStore
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Tools:
     `store` makes the store at its first use: importing what it needs would hold up whoever is asked to end.
     """
 
-    store: "Callable[[], Store]"
+    store: "Callable[[], AlphaStore]"
     keep: "Keeper"
     clock: Clock
     chance: Random
@@ -82,19 +82,19 @@ class BrainPlan:
     def connect(self, clock: Clock) -> "BrainApi":
         """Return BRAIN's requests, not signed in yet."""
         from generator.brain.api import BrainApi  # noqa: PLC0415  # requests, after the first call to Ollama
-        from generator.brain.http import Wire  # noqa: PLC0415
+        from generator.brain.http import BrainHttp  # noqa: PLC0415
         from generator.brain.session import BrainSession, SessionFile  # noqa: PLC0415
 
         file = SessionFile(self.home.run / "brain.json")
         return BrainApi(
-            BrainSession(Wire(self.url), self.credentials.read, file, clock), clock, self.settings
+            BrainSession(BrainHttp(self.url), self.credentials.read, file, clock), clock, self.settings
         )
 
     def load(self, tools: Tools) -> "BrainEvaluator":
         """Return the evaluator, with what the last run left on its way."""
         from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
-        from generator.reporting.events import Teller  # noqa: PLC0415
-        from generator.storage.simulations import Ledger  # noqa: PLC0415
+        from generator.reporting.events import BrainEvents  # noqa: PLC0415
+        from generator.storage.simulations import SimulationTable  # noqa: PLC0415
 
         if self.url != DEFAULT_URL:
             sentence = f"{URL_VARIABLE} is set: {self.url} is asked in BRAIN's place"
@@ -102,13 +102,13 @@ class BrainPlan:
         api = self.connect(tools.clock)
         simulator = Simulator(
             api,
-            Ledger(tools.store(), self.rules),
+            SimulationTable(tools.store(), self.rules),
             keep=tools.keep,
             clock=tools.clock,
             chance=tools.chance,
             slots=self.brain.slots,
             budget=self.brain.max_simulations_per_day,
-            teller=Teller(),
+            teller=BrainEvents(),
         )
         listing = Listing(api, tools.clock)
         wanted = None if is_fresh(self.listing, listing.today()) else listing

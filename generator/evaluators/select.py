@@ -38,7 +38,7 @@ def plan_evaluator(
         return LocalPlan(settings.panel, Source.STANDIN)
     local = LocalPlan(settings.panel, Source.PANEL if panel else Source.SYNTHETIC)
     account = find_credentials(settings, home, environ, config=config).present
-    kind = kind_of(wanted, account=account, panel=bool(panel))
+    kind = evaluator_kind(wanted, account=account, panel=bool(panel))
     if kind == "local":
         return local
     if kind == "screen" and not panel:
@@ -50,7 +50,7 @@ def plan_evaluator(
     return brain if kind == "brain" else ScreenPlan(local, brain)
 
 
-def kind_of(wanted: str, *, account: bool, panel: bool) -> str:
+def evaluator_kind(wanted: str, *, account: bool, panel: bool) -> str:
     """Return the evaluator that is meant: `auto` is local without credentials, else brain, with a panel screen."""
     if wanted != "auto":
         return wanted

@@ -13,7 +13,7 @@ from generator.domain import CallRecord, storable
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import Way
 from generator.llm.thinking import answer_of
-from generator.llm.throttle import Flight
+from generator.llm.throttle import CallInFlight
 
 # A token takes seconds even where a model runs on the CPU; a minute of silence in mid-answer is a hang.
 STALL: Seconds = 60.0
@@ -48,7 +48,7 @@ class Caller:
         self._stall = stall
         self._source = source
 
-    def call(self, prompt: Prompt, flight: Flight, way: Way = _PLAIN) -> CallRecord | None:
+    def call(self, prompt: Prompt, flight: CallInFlight, way: Way = _PLAIN) -> CallRecord | None:
         """Send a prompt and return the finished call, also a failed one; None if it was cut by us.
 
         Where the reply is empty, the answer that the thoughts end with is the reply.

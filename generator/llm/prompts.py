@@ -12,7 +12,7 @@ from generator.domain import CallRecord
 from generator.llm.context_window import Window
 from generator.llm.feedback import Notebook
 from generator.llm.prompt import Prompt, build_prompt
-from generator.llm.throttle import Verdict
+from generator.llm.throttle import CallVerdict
 
 # Until the server has said more. Ollama's own default is 4096 on small cards, and the smallest models in use
 # were trained on 2048.
@@ -59,11 +59,11 @@ class PromptSource:
         page = self._notebook.page()
         return build_prompt(self._scope.catalogue, page, count=self._count, window=window, seed=seed)
 
-    def learn(self, prompt: Prompt, call: CallRecord, verdict: Verdict) -> None:
+    def learn(self, prompt: Prompt, call: CallRecord, verdict: CallVerdict) -> None:
         """Correct the window by what the server counted or refused; ask it once how large it is."""
         with self._lock:
             self._window = self._window.corrected(prompt.estimated, call.prompt_tokens)
-            if verdict is Verdict.CONTEXT:
+            if verdict is CallVerdict.CONTEXT:
                 self._window = Window(self._window.tokens, self._window.correction * _CONTEXT_TOO_SMALL)
             ask = call.answered and not self._known
             self._known = self._known or ask

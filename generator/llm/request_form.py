@@ -15,7 +15,7 @@ from typing import Final
 from fleet.clients.ollama import ModelDetails
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.logging import fields
-from generator.llm.throttle import Verdict
+from generator.llm.throttle import CallVerdict
 
 _EMPTY_REPLIES: Final = 3
 _HARMONY: Final = frozenset({"gptoss", "gpt-oss"})
@@ -82,7 +82,7 @@ class Ways:
             return
         self._known = True
 
-    def learn(self, way: Way, verdict: Verdict) -> bool:
+    def learn(self, way: Way, verdict: CallVerdict) -> bool:
         """Take in what became of a call; return True if the next call is asked another way."""
         with self._lock:
             before = self._ways[0]
@@ -93,17 +93,17 @@ class Ways:
             _log.warning("call.way_changed", extra=fields(think=after.think, schema=after.schema))
         return after != before
 
-    def _learn(self, way: Way, verdict: Verdict) -> None:
-        if verdict is Verdict.FORMAT:
+    def _learn(self, way: Way, verdict: CallVerdict) -> None:
+        if verdict is CallVerdict.FORMAT:
             self._drop([one for one in self._ways if not one.schema], replace(way, schema=False))
-        elif verdict is Verdict.THINK and way.think is not None:
+        elif verdict is CallVerdict.THINK and way.think is not None:
             self._drop([one for one in self._ways if one.think != way.think], replace(way, think=None))
-        elif verdict is Verdict.EMPTY:
+        elif verdict is CallVerdict.EMPTY:
             self._empty += 1
             if self._empty >= _EMPTY_REPLIES:
                 self._empty = 0
                 self._ways = (*self._ways[1:], self._ways[0])
-        elif verdict in {Verdict.ANSWERED, Verdict.UNUSABLE}:
+        elif verdict in {CallVerdict.ANSWERED, CallVerdict.UNUSABLE}:
             self._empty = 0
             self._known = True
 

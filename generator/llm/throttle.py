@@ -26,7 +26,7 @@ _NOT_FOUND = 404
 _THINK = re.compile(r"\bthink")
 
 
-class Verdict(Enum):
+class CallVerdict(Enum):
     """What became of a call. ANSWERED holds a valid expression, UNUSABLE has text without one, EMPTY no text."""
 
     ANSWERED = auto()
@@ -42,26 +42,26 @@ class Verdict(Enum):
     FAILED = auto()
 
 
-def judge(call: CallRecord, *, usable: bool = True) -> Verdict:
+def call_verdict(call: CallRecord, *, usable: bool = True) -> CallVerdict:
     """Return what became of a call, by its status, its error's text, and whether its reply is usable."""
     if call.error is None:
         if usable:
-            return Verdict.ANSWERED
-        return Verdict.UNUSABLE if answer_of(call.reply).strip() else Verdict.EMPTY
+            return CallVerdict.ANSWERED
+        return CallVerdict.UNUSABLE if answer_of(call.reply).strip() else CallVerdict.EMPTY
     text = call.error.lower()
     if is_memory_error(text):
-        return Verdict.MEMORY
+        return CallVerdict.MEMORY
     if call.status == 0:
-        return Verdict.AWAY
+        return CallVerdict.AWAY
     if call.status == _NOT_FOUND and "model" in text:
-        return Verdict.MISSING
+        return CallVerdict.MISSING
     if "exceed_context_size" in text or "exceeds the available context" in text:
-        return Verdict.CONTEXT
+        return CallVerdict.CONTEXT
     if "invalid format" in text or "json schema" in text or "json_schema" in text or ".format of" in text:
-        return Verdict.FORMAT
+        return CallVerdict.FORMAT
     if 400 <= call.status < 500:  # noqa: PLR2004  # HTTP's own bounds of what a client did wrong
-        return Verdict.THINK if _THINK.search(text) else Verdict.REFUSED
-    return Verdict.FAILED
+        return CallVerdict.THINK if _THINK.search(text) else CallVerdict.REFUSED
+    return CallVerdict.FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Pace:
         return most if self.proven and not self.streak.several else 1
 
     def after(
-        self, verdict: Verdict, *, started: float, now: float, chance: float, streak: Streak | None = None
+        self, verdict: CallVerdict, *, started: float, now: float, chance: float, streak: Streak | None = None
     ) -> "Pace":
         """Return the pace after a call that began at `started` has ended; `chance` is from 0 to 1.
 
@@ -138,16 +138,16 @@ class Pace:
         both were in flight when memory ran out.
         """
         late = started <= self.failed_at
-        if verdict is Verdict.ANSWERED:
+        if verdict is CallVerdict.ANSWERED:
             streak = Streak()
         streak = self.streak if streak is None else streak
         pause_ends = now + streak.pause if streak.several else float("-inf")
-        if verdict in {Verdict.ANSWERED, Verdict.UNUSABLE, Verdict.EMPTY}:
+        if verdict in {CallVerdict.ANSWERED, CallVerdict.UNUSABLE, CallVerdict.EMPTY}:
             pace = self if late else Pace(proven=True)
             return replace(pace, streak=streak, not_before=max(pace.not_before, pause_ends))
         if late and self.failures:
             return replace(self, streak=streak, not_before=max(self.not_before, pause_ends))
-        memory = verdict is Verdict.MEMORY
+        memory = verdict is CallVerdict.MEMORY
         same = memory == self.memory
         failures = self.failures + 1 if same else 1
         wait = memory_pause(failures) if memory else other_wait(failures, chance)
@@ -215,7 +215,7 @@ _LOOK_AGAIN: Seconds = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Flight:
+class CallInFlight:
     """A call on its way: since when by both clocks, and how to cut it."""
 
     started: float
@@ -253,7 +253,7 @@ class Gate:
         self._budget = budget
         self._room = room
         self._pace = Pace()
-        self._flights: list[Flight] = []
+        self._flights: list[CallInFlight] = []
         self._closed = False
         self._changed = threading.Condition()
 
@@ -262,7 +262,7 @@ class Gate:
         """Return the pace as it is now."""
         return self._pace
 
-    def enter(self) -> Flight | None:
+    def enter(self) -> CallInFlight | None:
         """Wait until a call may begin and return it; None once the gate is closed."""
         with self._changed:
             while not self._closed:
@@ -282,14 +282,14 @@ class Gate:
         budget = 0.0 if self._budget is None else self._budget.wait(now)
         return max(self._pace.not_before - now, budget, 0.0)
 
-    def _begin(self) -> Flight:
-        flight = Flight(self._clock.time(), self._clock.monotonic())
+    def _begin(self) -> CallInFlight:
+        flight = CallInFlight(self._clock.time(), self._clock.monotonic())
         self._flights.append(flight)
         if self._budget is not None:
             self._budget = self._budget.spent(flight.started_monotonic)
         return flight
 
-    def leave(self, flight: Flight, verdict: Verdict | None, reason: Reason | None = None) -> Pace:
+    def leave(self, flight: CallInFlight, verdict: CallVerdict | None, reason: Reason | None = None) -> Pace:
         """End a call, with what became of it (None: it was cut, and says nothing); return the new pace.
 
         `reason` says why it gave nothing usable. A call that has ended already is left alone.

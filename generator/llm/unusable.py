@@ -6,7 +6,7 @@ from generator.domain import CallRecord
 from generator.llm.feedback import Failure
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import Way
-from generator.llm.throttle import Reason, Verdict
+from generator.llm.throttle import CallVerdict, Reason
 
 _SHOWN = 160
 _LOOK = "log/calls.log has the prompts and the replies."
@@ -15,26 +15,26 @@ _OTHER_MODEL = "Update Ollama, or take a model that does not think."
 
 
 def reason_of(
-    call: CallRecord, verdict: Verdict, *, way: Way, prompt: Prompt, failures: Sequence[Failure]
+    call: CallRecord, verdict: CallVerdict, *, way: Way, prompt: Prompt, failures: Sequence[Failure]
 ) -> Reason | None:
     """Return the reason why a call gave nothing usable.
 
     None where it gave something, and for a failure that says nothing of prompt and reply: memory that ran out, a
     missing model, a server that is away or failed by itself.
     """
-    if verdict is Verdict.CONTEXT:
+    if verdict is CallVerdict.CONTEXT:
         return Reason("context", "the prompt is longer than the model's context", _LARGER)
-    if verdict in {Verdict.FORMAT, Verdict.THINK, Verdict.REFUSED}:
+    if verdict in {CallVerdict.FORMAT, CallVerdict.THINK, CallVerdict.REFUSED}:
         return Reason(
             "refused", f"Ollama refuses the request: {_line(call.error)}", "Update Ollama; " + _LOOK
         )
-    if verdict not in {Verdict.EMPTY, Verdict.UNUSABLE}:
+    if verdict not in {CallVerdict.EMPTY, CallVerdict.UNUSABLE}:
         return None
     if not prompt.fits:
         text = f"the context of {prompt.window} tokens is too small for the shortest prompt"
         return Reason("context", text, _LARGER)
     cut = call.done_reason == "length"
-    if verdict is Verdict.EMPTY:
+    if verdict is CallVerdict.EMPTY:
         return _empty(call, way, cut=cut)
     if cut:
         text = f"the reply was cut {_tokens(call)}before its first expression was whole"

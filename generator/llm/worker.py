@@ -11,14 +11,14 @@ from generator.llm.client import Caller
 from generator.llm.prompt import Prompt
 from generator.llm.prompts import PromptSource
 from generator.llm.request_form import Way, Ways
-from generator.llm.throttle import Flight, Gate, Verdict, judge
+from generator.llm.throttle import CallInFlight, CallVerdict, Gate, call_verdict
 from generator.llm.unusable import reason_of
 from generator.reporting.jsonl import CallLog, SignalFile
 
 _log = logging.getLogger(__name__)
 
 
-class Asker:
+class CallWorker:
     """Asks until the gate is closed; finished calls go to the monitor's file and to the queue.
 
     `wake` is called when a call begins and when it ends.
@@ -54,9 +54,9 @@ class Asker:
                 self._ask(flight)
             except Exception:  # noqa: BLE001  # the top of a loop: told, counted as a failure, gone on later
                 _log.exception("asking.failed")
-                self._gate.leave(flight, Verdict.FAILED)
+                self._gate.leave(flight, CallVerdict.FAILED)
 
-    def _ask(self, flight: Flight) -> None:
+    def _ask(self, flight: CallInFlight) -> None:
         prompt, way = self._prompts.next(), self._ways.now()
         call = self._caller.call(prompt, flight, way)
         if call is None:
@@ -65,9 +65,9 @@ class Asker:
         verdict = self._end(flight, call, prompt, way)
         self._prompts.learn(prompt, call, verdict)
 
-    def _end(self, flight: Flight, call: CallRecord, prompt: Prompt, way: Way) -> Verdict:
+    def _end(self, flight: CallInFlight, call: CallRecord, prompt: Prompt, way: Way) -> CallVerdict:
         reply = read_reply(call, self._shared.scope.catalogue)
-        verdict = judge(call, usable=bool(reply.candidates))
+        verdict = call_verdict(call, usable=bool(reply.candidates))
         reason = reason_of(call, verdict, way=way, prompt=prompt, failures=reply.failures)
         self._tell_monitor(call)
         # Into the queue first: whoever stops us finds the call either in flight or there.
@@ -80,7 +80,7 @@ class Asker:
         self._shared.narrator.call_ended(call, verdict, pace, wait)
         self._shared.narrator.replies(lambda: self._gate.pace.streak)
         self._keep(call)
-        if verdict is Verdict.FORMAT and another_way:
+        if verdict is CallVerdict.FORMAT and another_way:
             self._shared.narrator.schemas_refused()
         return verdict
 

@@ -22,12 +22,12 @@ from generator.brain.errors import (
 )
 from generator.brain.jobs import Job
 from generator.domain import CallRecord, Evaluated, Source, Tally
-from generator.llm.throttle import Pace, Reason, Streak, Verdict
+from generator.llm.throttle import CallVerdict, Pace, Reason, Streak
 
 _log = logging.getLogger(__name__)
 
 
-class Teller:
+class BrainEvents:
     """Tells of trouble when it begins, changes and ends, and logs every simulation."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Narrator:
         self._standin = standin
         labels = ["stand-in"] * standin + ["synthetic panel"] * synthetic
         self._label = f"{', '.join(labels)}: " if labels else ""
-        self._trouble: Verdict | None = None
+        self._trouble: CallVerdict | None = None
         self._unusable: Reason | None = None
         self._paused = False
         self._storage_away: dict[str, Any] | None = None
@@ -129,7 +129,7 @@ class Narrator:
         what = "the stand-in (no real model)" if self._standin else f"Ollama at {values.get('url')}"
         _log.info("generator.started", extra=tell(f"mining with {self._model}, asking {what}", **values))
 
-    def call_ended(self, call: CallRecord, verdict: Verdict, pace: Pace, wait: float) -> None:
+    def call_ended(self, call: CallRecord, verdict: CallVerdict, pace: Pace, wait: float) -> None:
         """Tell of a finished call; of trouble once, of each memory failure."""
         values = {
             "id": call.id,
@@ -147,7 +147,7 @@ class Narrator:
             _log.info("call.answered", extra=tell(sentence, **values) if sentence else fields(**values))
             return
         sentence = self._trouble_sentence(call, verdict, pace, wait)
-        new = verdict is Verdict.MEMORY or verdict is not before
+        new = verdict is CallVerdict.MEMORY or verdict is not before
         _log.warning("call.failed", extra=tell(sentence, **values) if new else fields(**values))
 
     def replies(self, current: Callable[[], Streak]) -> None:
@@ -171,16 +171,16 @@ class Narrator:
                 row = {"calls": streak.calls, "kind": now.kind, "reason": now.text, "mend": now.mend}
                 _log.error("replies.unusable", extra=tell(sentence, model=self._model, **row))
 
-    def _trouble_sentence(self, call: CallRecord, verdict: Verdict, pace: Pace, wait: float) -> str:
+    def _trouble_sentence(self, call: CallRecord, verdict: CallVerdict, pace: Pace, wait: float) -> str:
         error = (call.error or "").splitlines()[0][:_SHOWN] if call.error else ""
-        if verdict is Verdict.MEMORY:
+        if verdict is CallVerdict.MEMORY:
             count = f", {pace.failures} in a row" if pace.failures > 1 else ""
             return f"{self._who}{call.model} ran out of GPU memory{count}; next try in {show_duration(wait)}"
-        if verdict is Verdict.MISSING:
+        if verdict is CallVerdict.MISSING:
             return (
                 f"{self._who}{call.model} is not in Ollama; waiting for the monitor to fetch it or to switch"
             )
-        if verdict is Verdict.AWAY:
+        if verdict is CallVerdict.AWAY:
             return f"{self._who}{error}; trying again"
         return f"{self._who}{call.model} failed: {error}; trying again"
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.units import MEGABYTE, Bytes
-from generator.domain import CallRecord, Candidate, Evaluated, Performance, Ruleset, Source, Tally
+from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
 from generator.storage import cleanup
 from generator.storage.migrations import migrate
 from generator.storage.read import shown_url
@@ -38,7 +38,7 @@ class StorageError(GeneratorError):
         self.full = full
 
 
-class Store:
+class AlphaStore:
     """A database that is opened at its first use, so that one that is away may come later."""
 
     def __init__(self, url: str, *, owner: str) -> None:
@@ -378,7 +378,7 @@ def _evaluated(row: Mapping[str, Any]) -> Evaluated:
         candidate=candidate_of(row),
         source=Source(row["source"]),
         settings=row["settings"],
-        performance=Performance(
+        performance=AlphaFigures(
             **figures,
             checks=row["checks"] or (),
             alpha_id=row["alpha_id"],

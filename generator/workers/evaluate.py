@@ -13,7 +13,16 @@ from fleet.runtime.errors import GeneratorError
 from fleet.runtime.units import Seconds
 from generator.config import Setup
 from generator.context import Shared
-from generator.domain import Candidate, Evaluated, Evaluator, Fault, Performance, Remembering, Result, Ruleset
+from generator.domain import (
+    AlphaFigures,
+    Candidate,
+    Evaluated,
+    Evaluator,
+    ExpressionFault,
+    Remembering,
+    Result,
+    Ruleset,
+)
 from generator.evaluators.brain import BrainPlan, Tools
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
@@ -22,9 +31,9 @@ from generator.workers.ingest import Patient, StoppingError
 from generator.workers.sign_flip import opposite, turned_candidate
 
 if TYPE_CHECKING:
-    from generator.storage.store import Store
+    from generator.storage.store import AlphaStore
 if TYPE_CHECKING:
-    from generator.storage.store import Store
+    from generator.storage.store import AlphaStore
 
 MOST_FAILURES = 3
 
@@ -92,7 +101,7 @@ class Queue(Protocol):
         """Say that one needs nothing more."""
 
 
-class Evaluation:
+class EvaluationWorker:
     """One thread: keeps the evaluator busy and stores what it finds.
 
     `queue` is where its candidates come from, if not from intake; only the evaluation of what intake brings
@@ -104,7 +113,7 @@ class Evaluation:
         shared: Shared,
         *,
         evaluator: Callable[[], Evaluator],
-        store: "Callable[[], Store]",
+        store: "Callable[[], AlphaStore]",
         rules: Ruleset,
         keep: KeepRule,
         hopeful: HopefulFile,
@@ -203,7 +212,7 @@ class Evaluation:
         if candidate is not None:
             try:
                 with self._storing:
-                    self._finish(candidate, Fault("the evaluator failed on it each time"))
+                    self._finish(candidate, ExpressionFault("the evaluator failed on it each time"))
             finally:
                 self._queue.done()
 
@@ -227,7 +236,7 @@ class Evaluation:
 
     def _finish(self, candidate: Candidate, result: Result) -> bool:
         """Store a result, and only then tell of it: what was told is in the database. Return whether it is kept."""
-        performance = None if isinstance(result, Fault) else result
+        performance = None if isinstance(result, ExpressionFault) else result
         if performance is not None and self._rules.source.real:
             self._turn(candidate, performance)
         evaluated = Evaluated(
@@ -235,7 +244,7 @@ class Evaluation:
             source=self._rules.source,
             settings=self._rules.settings,
             performance=performance,
-            error=result.reason if isinstance(result, Fault) else None,
+            error=result.reason if isinstance(result, ExpressionFault) else None,
             kept=performance is not None and self._keeps(performance),
             time=self._shared.clock.time(),
         )
@@ -249,11 +258,11 @@ class Evaluation:
             self._publish()
         return evaluated.kept
 
-    def _keeps(self, performance: Performance) -> bool:
+    def _keeps(self, performance: AlphaFigures) -> bool:
         """Return True if the figures mean something and `[generator] keep` admits them."""
         return not performance.reason and self._keep.holds(performance.figures())
 
-    def _turn(self, candidate: Candidate, performance: Performance) -> None:
+    def _turn(self, candidate: Candidate, performance: AlphaFigures) -> None:
         """Let an alpha that would be kept with the opposite sign be tried so.
 
         It becomes a row before the first one is done, so that a crash in between loses nothing.
@@ -263,10 +272,10 @@ class Evaluation:
         turned = turned_candidate(candidate, self._shared.scope.catalogue)
         if turned is None:
             return
-        from generator.storage.additions import add  # noqa: PLC0415  # SQLAlchemy, after the first call
+        from generator.storage.additions import add_candidate  # noqa: PLC0415  # SQLAlchemy, after the first call
 
         store, now = self._open(), self._shared.clock.time()
-        if self._patient(lambda: add(store, turned, self._rules, now)):
+        if self._patient(lambda: add_candidate(store, turned, self._rules, now)):
             self._queue.put(turned)
 
     def _publish(self) -> None:
@@ -283,15 +292,15 @@ def evaluations_of(
     setup: Setup,
     shared: Shared,
     *,
-    store: "Callable[[], Store]",
+    store: "Callable[[], AlphaStore]",
     patient: Patient,
     stopping: threading.Event,
     chance: Random,
-) -> Sequence[Evaluation]:
+) -> Sequence[EvaluationWorker]:
     """Return what evaluates, not started; the first one takes what intake brings."""
     plan = setup.plan
     make = partial(
-        Evaluation,
+        EvaluationWorker,
         shared,
         store=store,
         keep=setup.keep,

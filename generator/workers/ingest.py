@@ -14,7 +14,7 @@ from generator.llm.candidates import Finished
 from generator.reporting.events import Narrator
 
 if TYPE_CHECKING:
-    from generator.storage.store import Store
+    from generator.storage.store import AlphaStore
 
 _T = TypeVar("_T")
 _RETRIES: tuple[Seconds, ...] = (0.2, 1.0, 5.0)
@@ -67,7 +67,7 @@ class Intake:
         self,
         shared: Shared,
         *,
-        store: "Callable[[], Store]",
+        store: "Callable[[], AlphaStore]",
         rules: Ruleset,
         patient: Patient,
         keep_calls: Seconds,
@@ -93,7 +93,7 @@ class Intake:
         except StoppingError:
             _log.error("intake.unstored", extra=fields(calls=self._shared.finished.outstanding))
 
-    def _take_up(self, store: "Store") -> None:
+    def _take_up(self, store: "AlphaStore") -> None:
         """Begin where the last run ended: what waits is evaluated first, what was best or failed is remembered."""
         for evaluated in store.best(self._rules, limit=_BEST):
             self._shared.notebook.note(evaluated)
@@ -102,7 +102,7 @@ class Intake:
         for candidate in store.pending(self._rules, limit=_LEFT_OVER):
             self._shared.waiting.put(candidate)
 
-    def _take(self, store: "Store", finished: Finished) -> None:
+    def _take(self, store: "AlphaStore", finished: Finished) -> None:
         call, reply = finished.call, finished.reply
         fresh, tally = self._patient(
             lambda: store.record_call(
@@ -124,7 +124,7 @@ class Intake:
         for candidate in fresh:
             self._shared.waiting.put(candidate)
 
-    def _clear(self, store: "Store") -> None:
+    def _clear(self, store: "AlphaStore") -> None:
         """Once an hour, clear away what is old, in small batches."""
         now = self._shared.clock.monotonic()
         if now < self._next_clearing or self._shared.finished.outstanding:

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from generator.catalogue import Catalogue
-from generator.domain import Candidate, Performance
+from generator.domain import AlphaFigures, Candidate
 from generator.language import Call, ExpressionError, alpha_of, parse, show
 
 
-def opposite(performance: Performance) -> Performance:
+def opposite(performance: AlphaFigures) -> AlphaFigures:
     """Return what the alpha of the opposite sign promises, before it is tried.
 
     Its drawdown cannot be told from this one's, so that the best is taken for it.

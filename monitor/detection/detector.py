@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fleet.memory_errors.causes import Cause, Event, EventKind, Kind, Part, Signal
+from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Signal, SignalKind
 from fleet.memory_errors.judge import OLLAMAS_PHRASES
 from fleet.memory_errors.table.bounds import EVENTS, REQUEST_PATHS
-from fleet.memory_errors.table.rows import Check, ErrorUse, EventPattern, Pattern, Scope
+from fleet.memory_errors.table.rows import ErrorUse, EventPattern, FieldCheck, Pattern, PatternScope
 from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import ERROR_REPORT, QUIET, SERVER
 from fleet.runtime.untrusted import finite, whole
@@ -43,12 +43,12 @@ _SEVERE = frozenset({"WARN", "ERROR", "WARNING", "FATAL", "ERR"})
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LineReading:
     """What one line says: a signal, an event, both or neither, and the line taken apart."""
 
     parsed: ParsedLine
     signal: Signal | None = None
-    event: Event | None = None
+    event: LogEvent | None = None
 
 
 class Detector:
@@ -70,10 +70,10 @@ class Detector:
         """Return what the line tells of memory trouble, None if nothing."""
         return self._signal(parse_line(line) if isinstance(line, str) else line)
 
-    def read(self, line: str | ParsedLine) -> Reading:
+    def read(self, line: str | ParsedLine) -> LineReading:
         """Return the line's signal and event together."""
         parsed = parse_line(line) if isinstance(line, str) else line
-        return Reading(parsed, self._signal(parsed), _event(parsed))
+        return LineReading(parsed, self._signal(parsed), _event(parsed))
 
     def _signal(self, parsed: ParsedLine) -> Signal | None:
         if parsed.gin is not None:
@@ -96,12 +96,12 @@ def classify_error(error: str) -> Signal | None:
     if lines and "retrying without pipeline parallelism" in lines[-1]:
         return None
     found = [signal for line in lines if (signal := _first_plain(line[:_SEARCHED])) is not None]
-    failures = [signal for signal in found if signal.kind in (Kind.HARD, Kind.SYSMEM)]
+    failures = [signal for signal in found if signal.kind in (SignalKind.HARD, SignalKind.SYSMEM)]
     return min(failures, key=_rank, default=None)
 
 
 def _rank(signal: Signal) -> tuple[int, bool]:
-    if signal.kind is Kind.HARD:
+    if signal.kind is SignalKind.HARD:
         return 2 if signal.vague else 0, not signal.device
     return 3 if signal.part is Part.HARMLESS else 1, not signal.device
 
@@ -149,7 +149,7 @@ def _with_error(row: Pattern, signal: Signal, error: str) -> Signal | None:
     told = replace(
         signal, kind=said.kind, vague=said.vague, device=said.device, size_bytes=said.size_bytes, error=error
     )
-    if said.kind is Kind.SYSMEM:
+    if said.kind is SignalKind.SYSMEM:
         return replace(told, cause=Cause.HOST)
     return replace(told, cause=signal.cause if row.part is not Part.ECHO else said.cause)
 
@@ -190,28 +190,28 @@ def _follow(row: Pattern, match: re.Match[str], text: str) -> bool:
     return True
 
 
-def _words_hold(check: Check, match: re.Match[str], text: str) -> bool:
+def _words_hold(check: FieldCheck, match: re.Match[str], text: str) -> bool:
     """Judge the conditions that need the text alone."""
-    if check is Check.PARTIAL_OFFLOAD:
+    if check is FieldCheck.PARTIAL_OFFLOAD:
         return _below(match["part"], match["whole"])
-    if check is Check.NAMES_GPU:
+    if check is FieldCheck.NAMES_GPU:
         return _GPU_WORD.search(text) is not None and _REPORTS.search(text) is not None
-    if check is Check.REPORTS:
+    if check is FieldCheck.REPORTS:
         return _REPORTS.search(text) is not None
-    return check is not Check.NAMES_HOST or _HOST_WORD.search(text) is not None
+    return check is not FieldCheck.NAMES_HOST or _HOST_WORD.search(text) is not None
 
 
 def _holds(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> bool:
     """Judge the conditions that need a slog line's fields."""
     fields = parsed.fields
-    if row.check is Check.PARTIAL_PLAN:
+    if row.check is FieldCheck.PARTIAL_PLAN:
         library = fields.get("library") or parsed.message.rpartition(" ")[2]
         return library.lower() != "cpu" and _below(fields.get("layers.offload"), fields.get("layers.model"))
-    if row.check is Check.NO_LAYERS:
+    if row.check is FieldCheck.NO_LAYERS:
         return fields.get("loaded layers") == "0"
-    if row.check is Check.LIMITED_PROJECTOR:
+    if row.check is FieldCheck.LIMITED_PROJECTOR:
         return fields.get("reason") in ("limited-vram", "startup-oom-retry")
-    if row.check is Check.SCHED_WARNING:
+    if row.check is FieldCheck.SCHED_WARNING:
         return fields.get("level") == "WARN" and fields.get("source", "").startswith("sched.go")
     return match is not None
 
@@ -262,11 +262,11 @@ def _model_of(parsed: ParsedLine) -> str:
     return f"sha256-{match[1]}" if match else ""
 
 
-def _event(parsed: ParsedLine) -> Event | None:
+def _event(parsed: ParsedLine) -> LogEvent | None:
     if parsed.gin is not None:
         if not parsed.gin.path.startswith(REQUEST_PATHS) or parsed.gin.method.upper() != "POST":
             return None
-        return Event(EventKind.REQUEST_ENDED, status=parsed.gin.status, seconds=parsed.gin.seconds)
+        return LogEvent(LogEventKind.REQUEST_ENDED, status=parsed.gin.status, seconds=parsed.gin.seconds)
     text = parsed.message[:_SEARCHED]
     for row in EVENTS:
         if any(needle in parsed.text for needle in row.needles):
@@ -276,21 +276,21 @@ def _event(parsed: ParsedLine) -> Event | None:
     return None
 
 
-def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> Event | None:
-    if row.kind is EventKind.GPU:
+def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> LogEvent | None:
+    if row.kind is LogEventKind.GPU:
         library = parsed.fields.get("library", "")
         detail = f"{library} {parsed.fields.get('description') or parsed.fields.get('name', '')}".strip()
-        return Event(EventKind.NO_GPU if library.lower() == "cpu" else EventKind.GPU, detail=detail)
-    if row.kind is EventKind.ALL_ON_GPU and _below(match["part"], match["whole"]):
+        return LogEvent(LogEventKind.NO_GPU if library.lower() == "cpu" else LogEventKind.GPU, detail=detail)
+    if row.kind is LogEventKind.ALL_ON_GPU and _below(match["part"], match["whole"]):
         return None
-    if row.kind is EventKind.LOAD_TRIED and "Operation:close" in parsed.fields.get("request", ""):
+    if row.kind is LogEventKind.LOAD_TRIED and "Operation:close" in parsed.fields.get("request", ""):
         return None
-    return Event(row.kind, model=_model_of(parsed), final=row.final or _never_retried(row, parsed))
+    return LogEvent(row.kind, model=_model_of(parsed), final=row.final or _never_retried(row, parsed))
 
 
 def _never_retried(row: EventPattern, parsed: ParsedLine) -> bool:
     """Ollama tries again only after an error that it takes for memory: then wait and see, else it is over."""
-    return row.kind is EventKind.LOAD_FAILED and not looks_like_memory(parsed.error)
+    return row.kind is LogEventKind.LOAD_FAILED and not looks_like_memory(parsed.error)
 
 
 def looks_like_memory(error: str) -> bool:
@@ -301,7 +301,7 @@ def looks_like_memory(error: str) -> bool:
 
 _SERVER = _Table(SERVER)
 _PLAIN = _Table(PLAIN)
-_ANYWHERE = _Table((*(row for row in SERVER if row.scope is Scope.ANY), *PLAIN))
+_ANYWHERE = _Table((*(row for row in SERVER if row.scope is PatternScope.ANY), *PLAIN))
 _DEFAULT = Detector()
 
 

@@ -7,7 +7,7 @@ Pure, and the state goes to JSON and back: `state.to_json()`, `GroupState.from_j
 """
 
 from monitor.incidents.grouper import advance, next_deadline
-from monitor.incidents.messages import Rules
+from monitor.incidents.messages import GroupingRules
 from monitor.incidents.state import GroupState
 
-__all__ = ["GroupState", "Rules", "advance", "next_deadline"]
+__all__ = ["GroupState", "GroupingRules", "advance", "next_deadline"]

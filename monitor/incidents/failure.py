@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from fleet.memory_errors.causes import Cause, Kind, Part, Signal
-from monitor.incidents.messages import Incident, Rules
+from fleet.memory_errors.causes import Cause, Part, Signal, SignalKind
+from monitor.incidents.messages import GroupingRules, Incident
 
 _MOST_PATTERNS = 32
 
@@ -116,7 +116,7 @@ def joined(failure: Failure, signal: Signal, *, time: float, line: int) -> Failu
         model=failure.model or signal.model,
         ended=failure.ended or signal.part is Part.ENDING,
         loading=failure.loading or _of_loading(signal),
-        died=failure.died or (signal.cause is Cause.RUNNER_DIED and signal.kind is Kind.HARD),
+        died=failure.died or (signal.cause is Cause.RUNNER_DIED and signal.kind is SignalKind.HARD),
     )
     return _flagged(failure, signal)
 
@@ -131,10 +131,10 @@ def _of_loading(signal: Signal) -> bool:
 def _flagged(failure: Failure, signal: Signal) -> Failure:
     if signal.part is Part.HEALED:
         return replace(failure, retry=True, healed=True)
-    if signal.kind is Kind.HARD:
+    if signal.kind is SignalKind.HARD:
         failure = replace(failure, healed=False)
         return replace(failure, vague=True) if signal.vague else replace(failure, named=True)
-    if signal.kind is Kind.SYSMEM:
+    if signal.kind is SignalKind.SYSMEM:
         return (
             replace(failure, harmless=True) if signal.part is Part.HARMLESS else replace(failure, host=True)
         )
@@ -149,37 +149,37 @@ def _flagged(failure: Failure, signal: Signal) -> Failure:
     return failure if signal.cause is Cause.SWAP else replace(failure, other=signal.cause.value)
 
 
-def verdict(failure: Failure) -> tuple[Kind, Cause] | None:
+def failure_verdict(failure: Failure) -> tuple[SignalKind, Cause] | None:
     """Return what the signals amount to, None if to no incident.
 
     The GPU's memory by name outweighs the host's, which outweighs what does not say whose it is; failures
     that were got round are one retry; spills and harmless complaints count least.
     """
     if failure.healed and failure.failed:
-        return Kind.SOFT, Cause.RETRY
+        return SignalKind.SOFT, Cause.RETRY
     if failure.certain:
         died = failure.died and not failure.loading and failure.load_began is None
-        return Kind.HARD, Cause.RUNNER_DIED if died else Cause.ALLOCATION
+        return SignalKind.HARD, Cause.RUNNER_DIED if died else Cause.ALLOCATION
     if failure.host:
-        return Kind.SYSMEM, Cause.HOST
+        return SignalKind.SYSMEM, Cause.HOST
     return _lesser(failure)
 
 
-def _lesser(failure: Failure) -> tuple[Kind, Cause] | None:
+def _lesser(failure: Failure) -> tuple[SignalKind, Cause] | None:
     if failure.not_recovered:
-        return Kind.SOFT, Cause.NOT_RECOVERED
+        return SignalKind.SOFT, Cause.NOT_RECOVERED
     if failure.retry:
-        return Kind.SOFT, Cause.RETRY
+        return SignalKind.SOFT, Cause.RETRY
     if failure.spill or failure.estimate:
-        return Kind.SOFT, Cause.SPILL
+        return SignalKind.SOFT, Cause.SPILL
     if failure.other:
-        return Kind.OTHER, Cause(failure.other)
-    return (Kind.SYSMEM, Cause.HOST) if failure.harmless else None
+        return SignalKind.OTHER, Cause(failure.other)
+    return (SignalKind.SYSMEM, Cause.HOST) if failure.harmless else None
 
 
-def incident_of(failure: Failure, rules: Rules, reason: str = "") -> Incident | None:
+def incident_of(failure: Failure, rules: GroupingRules, reason: str = "") -> Incident | None:
     """Return the failure as an incident, None if it is none."""
-    judged = verdict(failure)
+    judged = failure_verdict(failure)
     if judged is None:
         return None
     kind, cause = judged
@@ -202,9 +202,9 @@ def incident_of(failure: Failure, rules: Rules, reason: str = "") -> Incident | 
     )
 
 
-def would_count(failure: Failure, rules: Rules) -> bool:
+def would_count(failure: Failure, rules: GroupingRules) -> bool:
     """Return whether the failure, as it stands, counts towards the threshold."""
-    judged = verdict(failure)
+    judged = failure_verdict(failure)
     if judged is None or failure.foreign or failure.healed:
         return False
     if judged[1] is Cause.NOT_RECOVERED and failure.asked:

@@ -5,34 +5,34 @@ How a failure is bounded, and why, is argued in `docs/decisions/0010-grouping.md
 
 from dataclasses import replace
 
-from fleet.memory_errors.causes import Kind, Part, Signal
+from fleet.memory_errors.causes import Part, Signal, SignalKind
 from monitor.detection.detector import Detector, classify_error
 from monitor.detection.line_parser import parse_line
 from monitor.detection.timestamps import resolve
-from monitor.incidents.failure import Afloat, Failure, joined, verdict
+from monitor.incidents.failure import Afloat, Failure, failure_verdict, joined
 from monitor.incidents.line_rules import on_reading, on_stamp
 from monitor.incidents.messages import (
-    ApiError,
+    FailedCall,
     Flush,
+    GroupingRules,
     Heard,
     Line,
     LogAway,
     LogBack,
     Observation,
     Outcome,
-    Rules,
-    Tick,
+    TimePassed,
     Unloading,
 )
 from monitor.incidents.state import GroupState, Load, Unload
-from monitor.incidents.step import Work, is_anothers
+from monitor.incidents.step import GroupingStep, is_anothers
 
 
 def advance(
-    state: GroupState, observation: Observation, rules: Rules, detector: Detector
+    state: GroupState, observation: Observation, rules: GroupingRules, detector: Detector
 ) -> tuple[GroupState, tuple[Outcome, ...]]:
     """Return the state after an observation, and what it brought to light, in order."""
-    work = Work(state, rules)
+    work = GroupingStep(state, rules)
     match observation:
         case Line():
             _on_line(work, observation, detector)
@@ -42,26 +42,26 @@ def advance(
             work.away = True
         case LogBack(at):
             _on_back(work, at)
-        case ApiError():
+        case FailedCall():
             _on_api_error(work, observation)
         case Unloading(model, at):
             work.unloads = (*work.unloads, Unload(model, at))
-        case Tick(now):
+        case TimePassed(now):
             _on_tick(work, now)
         case Flush():
             _on_flush(work)
     return work.state(), tuple(work.outcomes)
 
 
-def next_deadline(state: GroupState, rules: Rules) -> float | None:
+def next_deadline(state: GroupState, rules: GroupingRules) -> float | None:
     """Return the Unix time at which a Tick is due, None while nothing is waited for."""
     due = [] if state.away else [_due(failure, state.load, rules) for failure in state.failures]
     return min((at for at in due if at is not None), default=None)
 
 
-def _due(failure: Failure, load: Load | None, rules: Rules) -> float | None:
+def _due(failure: Failure, load: Load | None, rules: GroupingRules) -> float | None:
     """Return when a failure is to be told as it stands, by our own clock; None if it need not be."""
-    if failure.told or verdict(failure) is None:
+    if failure.told or failure_verdict(failure) is None:
         return None
     if load is None or failure.number != load.failure:
         return failure.heard + rules.incident_gap
@@ -69,11 +69,11 @@ def _due(failure: Failure, load: Load | None, rules: Rules) -> float | None:
     return silent if load.ended_heard is None else min(silent, load.ended_heard + rules.retry_grace)
 
 
-def _kept(failure: Failure, rules: Rules) -> float:
+def _kept(failure: Failure, rules: GroupingRules) -> float:
     return rules.keep if failure.from_log else rules.keep_api
 
 
-def _on_line(work: Work, line: Line, detector: Detector) -> None:
+def _on_line(work: GroupingStep, line: Line, detector: Detector) -> None:
     parsed = parse_line(line.text)
     time, work.stamps = resolve(parsed.own, parsed.outer, work.stamps, arrival=line.arrival)
     if line.time is not None:
@@ -96,12 +96,12 @@ def _on_line(work: Work, line: Line, detector: Detector) -> None:
     on_reading(work, detector.read(parsed))
 
 
-def _on_heard(work: Work, at: float) -> None:
+def _on_heard(work: GroupingStep, at: float) -> None:
     if work.load is not None:
         work.load = replace(work.load, heard=max(work.load.heard, at))
 
 
-def _on_back(work: Work, at: float) -> None:
+def _on_back(work: GroupingStep, at: float) -> None:
     """Wait anew for what was waited for while nobody read the log."""
     if not work.away:
         return
@@ -113,7 +113,7 @@ def _on_back(work: Work, at: float) -> None:
         work.put(replace(failure, heard=max(failure.heard, at)))
 
 
-def _settle_by_time(work: Work) -> None:
+def _settle_by_time(work: GroupingStep) -> None:
     """Settle what the log's own times say is over, so that reading late gives what reading live gave.
 
     Only these close a failure or a load. Our own clock has it told at most: a line may come at any time later.
@@ -130,7 +130,7 @@ def _settle_by_time(work: Work) -> None:
             work.tell(failure)
 
 
-def _on_tick(work: Work, now: float) -> None:
+def _on_tick(work: GroupingStep, now: float) -> None:
     """Tell what has waited long enough by our own clock.
 
     While nobody reads the log nothing has: what was not read may say that it was got round, or when it was.
@@ -141,7 +141,7 @@ def _on_tick(work: Work, now: float) -> None:
             work.tell(failure)
 
 
-def _on_flush(work: Work) -> None:
+def _on_flush(work: GroupingStep) -> None:
     work.finish_load(loaded=False)
     for failure in list(work.failures.values()):
         work.close(failure)
@@ -151,7 +151,7 @@ def _on_flush(work: Work) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def _on_api_error(work: Work, error: ApiError) -> None:
+def _on_api_error(work: GroupingStep, error: FailedCall) -> None:
     """Join the failure that fell into the request; without one its own text decides."""
     work.time = work.heard = error.ended
     for old in work.loose():
@@ -165,17 +165,17 @@ def _on_api_error(work: Work, error: ApiError) -> None:
             failure = work.put(joined(failure, _api_signal(said, error), time=failure.last, line=0))
         if work.load is not None and work.load.failure == failure.number:
             _answered_in_load(work, failure)
-        elif said is not None and said.kind is Kind.HARD:
+        elif said is not None and said.kind is SignalKind.HARD:
             work.tell(failure)
     elif said is not None:
         failure = _with_span(work.new_failure(), error)
         failure = joined(failure, _api_signal(said, error), time=error.ended, line=0)
         failure = work.put(replace(failure, foreign=is_anothers(error.model, work.rules)))
-        if said.kind is Kind.HARD:
+        if said.kind is SignalKind.HARD:
             work.tell(failure)
 
 
-def _answered_in_load(work: Work, failure: Failure) -> None:
+def _answered_in_load(work: GroupingStep, failure: Failure) -> None:
     """Count a load's failure whose request was answered, and keep the load open for its last lines.
 
     An answer may be read before the lines that end the load in the log, which then belong to it still.
@@ -185,19 +185,19 @@ def _answered_in_load(work: Work, failure: Failure) -> None:
         work.load = replace(work.load, ended=work.time, ended_heard=work.heard, dead=True, retrying=False)
 
 
-def _api_signal(said: Signal, error: ApiError) -> Signal:
+def _api_signal(said: Signal, error: FailedCall) -> Signal:
     return replace(
         said, pattern="api-error", part=Part.ECHO, model=said.model or error.model, error=error.error
     )
 
 
-def _with_span(failure: Failure, error: ApiError) -> Failure:
+def _with_span(failure: Failure, error: FailedCall) -> Failure:
     start = error.started if failure.span_start is None else min(failure.span_start, error.started)
     end = error.ended if failure.span_end is None else max(failure.span_end, error.ended)
     return replace(failure, span_start=start, span_end=end)
 
 
-def _told_by_log(work: Work, error: ApiError) -> Failure | None:
+def _told_by_log(work: GroupingStep, error: FailedCall) -> Failure | None:
     """Return the failure whose lines fall within the request, the latest if there are several."""
     slack = work.rules.slack
     for failure in work.latest():
@@ -207,7 +207,7 @@ def _told_by_log(work: Work, error: ApiError) -> Failure | None:
     return None
 
 
-def _same_death(work: Work, error: ApiError) -> Failure | None:
+def _same_death(work: GroupingStep, error: FailedCall) -> Failure | None:
     """Return the failure that another request reported which was under way at the same time."""
     for failure in work.latest():
         if failure.span_start is None or failure.span_end is None:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from fleet.memory_errors.causes import Cause, Event, EventKind, Kind, Part, Signal
-from monitor.detection.detector import Reading
+from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Signal, SignalKind
+from monitor.detection.detector import LineReading
 from monitor.incidents.failure import Afloat, Failure
 from monitor.incidents.matching import answered_already, home_of, reported, same_weights
 from monitor.incidents.messages import GpuFound, ServerStarted, SignalSeen, SwapSeen
-from monitor.incidents.step import Work, is_anothers, same_digest
+from monitor.incidents.step import GroupingStep, is_anothers, same_digest
 
 _SAME_UNLOAD = 1.0  # the three lines of one unload speak of the same beginning, to the second of a stamp
 _UNLOAD_AFTER = 3.0  # a failed load or a dead runner is unloaded within moments
@@ -17,7 +17,7 @@ _HTTP_OK = 200
 _HTTP_FAILED = (499, 500)
 
 
-def on_reading(work: Work, reading: Reading) -> None:
+def on_reading(work: GroupingStep, reading: LineReading) -> None:
     """Take in one line that the detector has read."""
     event, signal = reading.event, reading.signal
     if event is not None and event.kind in _BEFORE:
@@ -28,7 +28,7 @@ def on_reading(work: Work, reading: Reading) -> None:
         _AFTER[event.kind](work, event)
 
 
-def on_stamp(work: Work) -> None:
+def on_stamp(work: GroupingStep) -> None:
     """Settle the lines without a stamp before this one: when they were, and so what they belong to."""
     for failure in work.land():
         known = None if failure.told else reported(work)
@@ -38,7 +38,7 @@ def on_stamp(work: Work) -> None:
             work.tell(failure)
 
 
-def on_signal(work: Work, signal: Signal) -> None:
+def on_signal(work: GroupingStep, signal: Signal) -> None:
     """Add a signal to the failure it belongs to."""
     if signal.part is Part.ROUTINE:
         work.outcomes.append(SignalSeen(signal, work.time, work.line, ""))
@@ -52,20 +52,20 @@ def on_signal(work: Work, signal: Signal) -> None:
         _add_outside(work, signal)
 
 
-def _add_in_load(work: Work, signal: Signal) -> None:
+def _add_in_load(work: GroupingStep, signal: Signal) -> None:
     failure = work.load_failure()
     if failure is None:
         failure = work.attach(answered_already(work) or reported(work) or work.new_failure())
     failure = work.add(failure, signal)
     if work.load is not None:
         work.load = replace(
-            work.load, failing=(work.load.failing or signal.kind is Kind.HARD) and not failure.healed
+            work.load, failing=(work.load.failing or signal.kind is SignalKind.HARD) and not failure.healed
         )
     if signal.part is Part.HEALED and failure.told:
         work.heal(failure)
 
 
-def _add_outside(work: Work, signal: Signal) -> None:
+def _add_outside(work: GroupingStep, signal: Signal) -> None:
     """Where no load is open a failure counts at once; what counts not waits for what may join it."""
     failure = work.add(home_of(work, signal) or work.new_failure(), signal)
     if signal.part is Part.HEALED:
@@ -78,7 +78,7 @@ def _add_outside(work: Work, signal: Signal) -> None:
 # -----------------------------------------------------------------------------------------------
 
 
-def _on_unload(work: Work, signal: Signal) -> None:
+def _on_unload(work: GroupingStep, signal: Signal) -> None:
     """Give an unload's late memory to the failure whose unload it was; alone it is its own."""
     began = None if signal.seconds is None or not work.time else work.time - signal.seconds
     failure = _unloaded(work, began) or _unload_nearby(work, began)
@@ -92,7 +92,7 @@ def _on_unload(work: Work, signal: Signal) -> None:
     work.tell(work.add(failure, signal))
 
 
-def _unloaded(work: Work, began: float | None) -> Failure | None:
+def _unloaded(work: GroupingStep, began: float | None) -> Failure | None:
     """Return the failure that this very unload belongs to."""
     if began is None:
         return None
@@ -106,7 +106,7 @@ def _unloaded(work: Work, began: float | None) -> Failure | None:
     return None
 
 
-def _unload_nearby(work: Work, began: float | None) -> Failure | None:
+def _unload_nearby(work: GroupingStep, began: float | None) -> Failure | None:
     """Where a line says no seconds, or nothing has a time, the gap decides."""
     if began is not None:
         return None
@@ -114,7 +114,7 @@ def _unload_nearby(work: Work, began: float | None) -> Failure | None:
     return near[-1] if near else None
 
 
-def _was_asked(work: Work, began: float, model: str) -> bool:
+def _was_asked(work: GroupingStep, began: float, model: str) -> bool:
     for unload in work.unloads:
         if abs(unload.at - began) <= _ASKED_WITHIN + work.rules.slack:
             both = model and unload.model
@@ -128,14 +128,14 @@ def _was_asked(work: Work, began: float, model: str) -> bool:
 # ------------------------------------------------------------------------------------------------------
 
 
-def _on_server(work: Work, _: Event) -> None:
+def _on_server(work: GroupingStep, _: LogEvent) -> None:
     work.finish_load(loaded=False)
     for failure in list(work.failures.values()):
         work.put(replace(failure, bounded=True))
     work.outcomes.append(ServerStarted(work.time))
 
 
-def _on_begun(work: Work, event: Event) -> None:
+def _on_begun(work: GroupingStep, event: LogEvent) -> None:
     """Note that a runner is started: another try of the load that is open, or a new load."""
     load = work.load
     other = (
@@ -147,7 +147,7 @@ def _on_begun(work: Work, event: Event) -> None:
     _on_seen(work, event)
 
 
-def _before_its_answer(work: Work) -> bool:
+def _before_its_answer(work: GroupingStep) -> bool:
     """Tell whether the line is from before the answer that the open load's request is known to have had.
 
     The answer may be read before the log, and then another try within the same request comes after it.
@@ -156,7 +156,7 @@ def _before_its_answer(work: Work) -> bool:
     return failure is not None and failure.span_end is not None and work.time < failure.span_end
 
 
-def _on_seen(work: Work, event: Event) -> None:
+def _on_seen(work: GroupingStep, event: LogEvent) -> None:
     """Note that a model's file is read: part of the load that is open, unless that one is over."""
     load = work.load
     over = load is not None and (load.dead or load.ended is not None) and not _before_its_answer(work)
@@ -178,7 +178,7 @@ def _on_seen(work: Work, event: Event) -> None:
     )
 
 
-def _on_tried(work: Work, event: Event) -> None:
+def _on_tried(work: GroupingStep, event: LogEvent) -> None:
     """Note a load under way whose beginning was not seen: what just failed is part of it."""
     if work.load is not None:
         return
@@ -188,7 +188,7 @@ def _on_tried(work: Work, event: Event) -> None:
         work.attach(near[-1])
 
 
-def _on_retried(work: Work, event: Event) -> None:
+def _on_retried(work: GroupingStep, event: LogEvent) -> None:
     if work.load is None:
         work.open_load(event.model)
         near = [f for f in work.loose() if _may_be_retried(work, f)]
@@ -198,16 +198,16 @@ def _on_retried(work: Work, event: Event) -> None:
         work.load = replace(work.load, retrying=True, dead=False, ended=None, ended_heard=None)
 
 
-def _may_be_retried(work: Work, failure: Failure) -> bool:
+def _may_be_retried(work: GroupingStep, failure: Failure) -> bool:
     """Tell whether a try just now announced is one more of this load; it may have loaded, but not all on the GPU."""
     return (failure.failed or failure.spill) and abs(work.time - failure.last) <= work.rules.incident_gap
 
 
-def _on_load_ok(work: Work, _: Event) -> None:
+def _on_load_ok(work: GroupingStep, _: LogEvent) -> None:
     work.finish_load(loaded=True)
 
 
-def _on_load_failed(work: Work, event: Event) -> None:
+def _on_load_failed(work: GroupingStep, event: LogEvent) -> None:
     """End the load, unless Ollama may yet say that it tries again."""
     if work.load is None:
         return
@@ -217,7 +217,7 @@ def _on_load_failed(work: Work, event: Event) -> None:
     work.load = replace(work.load, ended=work.time, ended_heard=work.heard, dead=True)
 
 
-def _on_runner_gone(work: Work, event: Event) -> None:
+def _on_runner_gone(work: GroupingStep, event: LogEvent) -> None:
     """Note that a runner ended; a `final` one gave up a load, any other died."""
     if work.load is not None:
         work.load = replace(work.load, dead=True)
@@ -228,7 +228,7 @@ def _on_runner_gone(work: Work, event: Event) -> None:
         work.put(replace(last, died=last.died or not event.final, loading=last.loading or event.final))
 
 
-def _on_all_on_gpu(work: Work, _: Event) -> None:
+def _on_all_on_gpu(work: GroupingStep, _: LogEvent) -> None:
     """Void the plans that left layers on the CPU: every one found room."""
     failure = work.load_failure()
     if failure is None and work.load is None and work.loose():
@@ -237,7 +237,7 @@ def _on_all_on_gpu(work: Work, _: Event) -> None:
         work.put(replace(failure, estimate=False))
 
 
-def _on_request(work: Work, event: Event) -> None:
+def _on_request(work: GroupingStep, event: LogEvent) -> None:
     """Let a request that is over bound what failed while it was under way."""
     if event.status != _HTTP_OK and event.status not in _HTTP_FAILED:
         return
@@ -251,7 +251,7 @@ def _on_request(work: Work, event: Event) -> None:
             work.put(replace(failure, bounded=True, answered=work.time))
 
 
-def _end_load_by_request(work: Work, event: Event) -> None:
+def _end_load_by_request(work: GroupingStep, event: LogEvent) -> None:
     """End the load with its request.
 
     A request may be another model's: while Ollama waits to try again, the others' last ones end. So one that
@@ -269,23 +269,23 @@ def _end_load_by_request(work: Work, event: Event) -> None:
         work.finish_load(loaded=True)
 
 
-def _on_gpu(work: Work, event: Event) -> None:
-    work.outcomes.append(GpuFound(event.kind is EventKind.GPU, event.detail, work.time))
+def _on_gpu(work: GroupingStep, event: LogEvent) -> None:
+    work.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.detail, work.time))
 
 
-_BEFORE: dict[EventKind, Callable[[Work, Event], None]] = {
-    EventKind.SERVER_STARTED: _on_server,
-    EventKind.LOAD_BEGUN: _on_begun,
-    EventKind.LOAD_SEEN: _on_seen,
-    EventKind.LOAD_TRIED: _on_tried,
-    EventKind.LOAD_RETRIED: _on_retried,
+_BEFORE: dict[LogEventKind, Callable[[GroupingStep, LogEvent], None]] = {
+    LogEventKind.SERVER_STARTED: _on_server,
+    LogEventKind.LOAD_BEGUN: _on_begun,
+    LogEventKind.LOAD_SEEN: _on_seen,
+    LogEventKind.LOAD_TRIED: _on_tried,
+    LogEventKind.LOAD_RETRIED: _on_retried,
 }
-_AFTER: dict[EventKind, Callable[[Work, Event], None]] = {
-    EventKind.LOAD_OK: _on_load_ok,
-    EventKind.LOAD_FAILED: _on_load_failed,
-    EventKind.RUNNER_GONE: _on_runner_gone,
-    EventKind.ALL_ON_GPU: _on_all_on_gpu,
-    EventKind.REQUEST_ENDED: _on_request,
-    EventKind.GPU: _on_gpu,
-    EventKind.NO_GPU: _on_gpu,
+_AFTER: dict[LogEventKind, Callable[[GroupingStep, LogEvent], None]] = {
+    LogEventKind.LOAD_OK: _on_load_ok,
+    LogEventKind.LOAD_FAILED: _on_load_failed,
+    LogEventKind.RUNNER_GONE: _on_runner_gone,
+    LogEventKind.ALL_ON_GPU: _on_all_on_gpu,
+    LogEventKind.REQUEST_ENDED: _on_request,
+    LogEventKind.GPU: _on_gpu,
+    LogEventKind.NO_GPU: _on_gpu,
 }

@@ -3,10 +3,10 @@
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Part, Signal
 from monitor.incidents.failure import Afloat, Failure
-from monitor.incidents.step import Work, same_digest
+from monitor.incidents.step import GroupingStep, same_digest
 
 
-def home_of(work: Work, signal: Signal) -> Failure | None:
+def home_of(work: GroupingStep, signal: Signal) -> Failure | None:
     """Return the failure outside any load that a signal belongs to, None if it begins a new one."""
     known = _late_home(work) if signal.part is Part.LATE else reported(work)
     if known is not None:
@@ -21,7 +21,7 @@ def home_of(work: Work, signal: Signal) -> Failure | None:
     return latest if again or _overtaken(work, latest, signal) else None
 
 
-def _overtaken(work: Work, failure: Failure, signal: Signal) -> bool:
+def _overtaken(work: GroupingStep, failure: Failure, signal: Signal) -> bool:
     """Tell whether the line that bounded a failure was only faster than this one.
 
     The access log goes to standard output and all else to standard error, which Docker reads one beside the
@@ -34,7 +34,7 @@ def _overtaken(work: Work, failure: Failure, signal: Signal) -> bool:
     return signal.part is Part.ENDING and not failure.ended and late
 
 
-def reported(work: Work) -> Failure | None:
+def reported(work: GroupingStep) -> Failure | None:
     """Return the failure that only an API answer told of so far, of a request under way just now."""
     slack = work.rules.slack
     for failure in _loose_or_past(work):
@@ -45,12 +45,12 @@ def reported(work: Work) -> Failure | None:
     return None
 
 
-def _loose_or_past(work: Work) -> list[Failure]:
+def _loose_or_past(work: GroupingStep) -> list[Failure]:
     held = work.load.failure if work.load else None
     return [failure for failure in work.latest() if failure.number != held]
 
 
-def answered_already(work: Work) -> Failure | None:
+def answered_already(work: GroupingStep) -> Failure | None:
     """Return the failure whose request is known to have been answered after the open load began.
 
     An answer may be read before the log's lines of its last try.
@@ -66,7 +66,7 @@ def answered_already(work: Work) -> Failure | None:
     return None
 
 
-def _late_home(work: Work) -> Failure | None:
+def _late_home(work: GroupingStep) -> Failure | None:
     """Return the last failure that a runner's death, told at the next request, may be."""
     candidates = [f for f in work.loose() if f.span_start is not None or f.died]
     return candidates[-1] if candidates else None

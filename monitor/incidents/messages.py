@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from fleet.memory_errors.causes import Cause, Kind, Signal
+from fleet.memory_errors.causes import Cause, Signal, SignalKind
 
 DEFAULT_CAUSES = frozenset({Cause.ALLOCATION, Cause.RUNNER_DIED, Cause.NOT_RECOVERED})
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class GroupingRules:
     """What grouping goes by. Durations are seconds.
 
     `incident_gap`  where nothing bounds a failure: signals this close to its first are one
@@ -74,7 +74,7 @@ class LogBack:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiError:
+class FailedCall:
     """A request of ours that failed, from `signals.jsonl`."""
 
     id: str
@@ -94,7 +94,7 @@ class Unloading:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class TimePassed:
     """Time went by; what was waited for may be due."""
 
     now: float
@@ -105,7 +105,7 @@ class Flush:
     """The log is at its end: settle whatever is open, as `scan` does."""
 
 
-Observation = Line | Heard | LogAway | LogBack | ApiError | Unloading | Tick | Flush
+Observation = Line | Heard | LogAway | LogBack | FailedCall | Unloading | TimePassed | Flush
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Incident:
     """
 
     id: str
-    kind: Kind
+    kind: SignalKind
     cause: Cause
     counts: bool
     first: float

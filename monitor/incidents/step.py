@@ -1,21 +1,21 @@
 """One step of the grouper in the making: the state's parts while they change, and what comes out.
 
-A `Work` lives within one call of `advance`; outside it everything is frozen.
+A `GroupingStep` lives within one call of `advance`; outside it everything is frozen.
 """
 
 from dataclasses import replace
 
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Signal
-from monitor.incidents.failure import Afloat, Failure, incident_of, joined, verdict, would_count
+from monitor.incidents.failure import Afloat, Failure, failure_verdict, incident_of, joined, would_count
 from monitor.incidents.messages import (
+    GroupingRules,
     IncidentClosed,
     IncidentFound,
     IncidentHealed,
     LoadFinished,
     LoadStarted,
     Outcome,
-    Rules,
     SignalSeen,
 )
 from monitor.incidents.state import GroupState, Load
@@ -25,13 +25,13 @@ MOST_UNLOADS = 16
 MOST_PAST = 8
 
 
-class Work:
+class GroupingStep:
     """The parts of a state, open for one step. `time` is by the log, `heard` by our own clock.
 
     `afloat`: how far `time` can be believed where the line has no stamp.
     """
 
-    def __init__(self, state: GroupState, rules: Rules) -> None:
+    def __init__(self, state: GroupState, rules: GroupingRules) -> None:
         self.rules = rules
         self.number = state.number
         self.load = state.load
@@ -104,7 +104,7 @@ class Work:
 
     def tell(self, failure: Failure) -> Failure:
         """Say once what a failure is, with whether it counts; nothing if it is no incident."""
-        if failure.told or verdict(failure) is None:
+        if failure.told or failure_verdict(failure) is None:
             return failure
         counts = would_count(failure, self.rules)
         incident = incident_of(failure, self.rules)
@@ -227,7 +227,7 @@ class Work:
         earlier = self._just_before(failure) if failure.minor else None
         if earlier is not None:
             self.absorb(earlier, failure)
-        elif verdict(failure) is None:
+        elif failure_verdict(failure) is None:
             del self.failures[failure.number]
         else:
             self.tell(failure)
@@ -246,7 +246,7 @@ def _at_most_live(afloat: Afloat) -> Afloat:
     return Afloat.LIVE if afloat is Afloat.LATE else afloat
 
 
-def is_anothers(model: str, rules: Rules) -> bool:
+def is_anothers(model: str, rules: GroupingRules) -> bool:
     """Return whether a named model is known not to be the rung's; unknown ones are taken for ours."""
     if model.startswith("sha256-"):
         return bool(rules.blobs) and not any(same_digest(model, blob) for blob in rules.blobs)

@@ -12,7 +12,7 @@ from fleet.memory_errors.causes import Signal
 from monitor.detection.detector import Detector
 from monitor.detection.line_parser import CONSIDERED, parse_line
 from monitor.detection.timestamps import StampMemory, resolve
-from monitor.incidents import GroupState, Rules, advance
+from monitor.incidents import GroupingRules, GroupState, advance
 from monitor.incidents.messages import (
     Flush,
     Incident,
@@ -92,7 +92,9 @@ class ScanReport:
         }
 
 
-def scan_file(name: str, rules: Rules, detector: Detector, *, progress: Progress | None = None) -> ScanReport:
+def scan_file(
+    name: str, rules: GroupingRules, detector: Detector, *, progress: Progress | None = None
+) -> ScanReport:
     """Scan a file, plain or packed, in UTF-8 or UTF-16, or `-` for standard input.
 
     Raise SourceError if it holds no plain lines; OSError, EOFError, zlib.error or LZMAError if it cannot be read.
@@ -104,7 +106,7 @@ def scan_file(name: str, rules: Rules, detector: Detector, *, progress: Progress
 def scan_stream(
     stream: IO[bytes],
     name: str,
-    rules: Rules,
+    rules: GroupingRules,
     detector: Detector,
     *,
     progress: Callable[[], None] | None = None,
@@ -121,7 +123,7 @@ def scan_stream(
 class _Scan:
     """A scan under way."""
 
-    def __init__(self, name: str, rules: Rules, detector: Detector) -> None:
+    def __init__(self, name: str, rules: GroupingRules, detector: Detector) -> None:
         self._name = name
         self._rules = rules
         self._detector = detector

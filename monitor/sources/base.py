@@ -121,7 +121,7 @@ INTERVAL = 1.0
 """Seconds between two batches that hold no line: each is a state write for its receiver."""
 
 
-class Pace:
+class ProgressInterval:
     """Counts what was read since the last batch and says when the next one is due; `now` is monotonic."""
 
     def __init__(self, now: float) -> None:

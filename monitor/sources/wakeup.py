@@ -5,7 +5,7 @@ import select
 import weakref
 
 
-class Waker:
+class Wakeup:
     """A flag that can be polled beside sockets and pipes; once set, it stays set."""
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ from monitor.models.pull import ProgressBar, cut_when, pull_model
 from monitor.switching.canary import IDLE_WITHIN, Canary
 from monitor.switching.generator_process import Generator, Start
 from monitor.switching.pauses import pause, resume
-from state.store import Store
+from state.store import StateStore
 
 _log = logging.getLogger(__name__)
 _UNLOADED_WITHIN: Seconds = 0.01
@@ -45,7 +45,7 @@ class Parts:
 
     home: Home
     settings: Settings
-    store: Store
+    store: StateStore
     ollama: Ollama
     supervisor: Supervisor
     clock: Clock

@@ -16,7 +16,15 @@ from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite
 from monitor.switching.executor import Parts, Switcher
 from monitor.switching.generator_process import GENERATOR, Generator, birthday, born, switches_of
-from monitor.watch.generator import LOOPS_FROM, Remedy, Seen, Verdict, judge, request_limit, revive_after
+from monitor.watch.generator import (
+    LOOPS_FROM,
+    GeneratorVerdict,
+    Remedy,
+    Seen,
+    generator_verdict,
+    request_limit,
+    revive_after,
+)
 
 _log = logging.getLogger(__name__)
 _RETRY: tuple[Seconds, ...] = (1.0, 2.0, 5.0, 15.0, 30.0)
@@ -168,9 +176,9 @@ class SwitchWorker:
         heartbeat, request = finite(row.get("heartbeat")), finite(row.get("request_since"))
         return Seen(program, switches, heartbeat, started, request)
 
-    def _judged(self, state: FleetState, seen: Seen) -> Verdict:
+    def _judged(self, state: FleetState, seen: Seen) -> GeneratorVerdict:
         longest = request_limit(self._parts.settings.ollama.first_token_timeout)
-        return judge(state, seen, self._parts.clock.time(), longest=longest)
+        return generator_verdict(state, seen, self._parts.clock.time(), longest=longest)
 
     def _tell_of_loop(self) -> None:
         """Say once that the generator dies again and again; its launcher counts, and brakes it."""
@@ -188,7 +196,7 @@ class SwitchWorker:
         if steady:
             self._revived = 0
 
-    def _revive(self, verdict: Verdict) -> None:
+    def _revive(self, verdict: GeneratorVerdict) -> None:
         now = self._parts.clock.monotonic()
         if now < self._revive_at:
             return
@@ -198,7 +206,7 @@ class SwitchWorker:
         self._parts.home.starts_file.unlink(missing_ok=True)
         self._parts.supervisor.start(GENERATOR)
 
-    def _restart(self, state: FleetState, verdict: Verdict) -> None:
+    def _restart(self, state: FleetState, verdict: GeneratorVerdict) -> None:
         with self._switcher.lock():
             if self._parts.store.read().switches != state.switches:
                 return

@@ -43,7 +43,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GeneratorVerdict:
     """What to do, and why; `hangs` tells a generator that hangs from one that runs on the wrong model."""
 
     remedy: Remedy
@@ -51,7 +51,7 @@ class Verdict:
     hangs: bool = False
 
 
-def judge(state: FleetState, seen: Seen, now: float, *, longest: Seconds) -> Verdict:
+def generator_verdict(state: FleetState, seen: Seen, now: float, *, longest: Seconds) -> GeneratorVerdict:
     """Return what to do with a generator; one that a person stopped stays stopped.
 
     While a switch restarts it, that switch alone acts. A call that runs for more than `longest` never ends:
@@ -59,29 +59,29 @@ def judge(state: FleetState, seen: Seen, now: float, *, longest: Seconds) -> Ver
     """
     program = seen.program
     if state.switch is not None and state.switch.phase is Phase.RESTART:
-        return Verdict(Remedy.NOTHING)
+        return GeneratorVerdict(Remedy.NOTHING)
     if program.state is ProgramState.FATAL:
-        return Verdict(Remedy.START, "it died again and again; see log/generator.log")
+        return GeneratorVerdict(Remedy.START, "it died again and again; see log/generator.log")
     if program.state is ProgramState.EXITED:
-        return Verdict(Remedy.START, "it has ended by itself")
+        return GeneratorVerdict(Remedy.START, "it has ended by itself")
     if program.state is not ProgramState.RUNNING:
-        return Verdict(Remedy.NOTHING)
+        return GeneratorVerdict(Remedy.NOTHING)
     if seen.switches is not None and seen.switches != state.switches:
-        return Verdict(Remedy.RESTART, f"it runs on another model than {state.current_model}")
+        return GeneratorVerdict(Remedy.RESTART, f"it runs on another model than {state.current_model}")
     return _alive(seen, now, longest)
 
 
-def _alive(seen: Seen, now: float, longest: Seconds) -> Verdict:
+def _alive(seen: Seen, now: float, longest: Seconds) -> GeneratorVerdict:
     """Judge by the heartbeat, from the process's start at the earliest: an older one is its predecessor's."""
     if seen.started is None:
-        return Verdict(Remedy.NOTHING)
+        return GeneratorVerdict(Remedy.NOTHING)
     last = max(seen.heartbeat or 0.0, seen.started)
     if now - last > HUNG_AFTER:
-        return Verdict(Remedy.RESTART, f"no sign of life for {now - last:.0f}s", hangs=True)
+        return GeneratorVerdict(Remedy.RESTART, f"no sign of life for {now - last:.0f}s", hangs=True)
     if seen.request_since is not None and now - seen.request_since > longest:
         waits = show_duration(now - seen.request_since)
-        return Verdict(Remedy.RESTART, f"a call to Ollama has not ended for {waits}", hangs=True)
-    return Verdict(Remedy.NOTHING)
+        return GeneratorVerdict(Remedy.RESTART, f"a call to Ollama has not ended for {waits}", hangs=True)
+    return GeneratorVerdict(Remedy.NOTHING)
 
 
 def request_limit(first_token: Seconds) -> Seconds:

@@ -23,15 +23,15 @@ from monitor.switching.executor import Parts, Switcher
 from monitor.switching.pauses import pause, resume
 from monitor.watch.spill import (
     GpuLost,
-    Reading,
+    MemoryReading,
     ReloadAndCheck,
     Resident,
     Spilled,
     SpillOutcome,
     SpillRules,
     SpillState,
-    judge,
     not_reloaded,
+    spill_verdict,
 )
 
 _log = logging.getLogger(__name__)
@@ -162,11 +162,11 @@ class VramWatch:
         """Judge one reading, in one write with what follows from it."""
         now = self._parts.clock.time()
         residents = tuple(Resident(one.name, one.size, one.size_vram) for one in loaded)
-        reading = Reading(now, residents, reloaded)
+        reading = MemoryReading(now, residents, reloaded)
         found: list[SpillOutcome] = []
 
         def change(state: FleetState) -> FleetState:
-            spill, outcomes = judge(
+            spill, outcomes = spill_verdict(
                 SpillState.from_json(state.watch.get("spill")), reading, self._spill_rules(state)
             )
             found[:] = outcomes

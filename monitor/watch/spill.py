@@ -39,7 +39,7 @@ class Resident:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class MemoryReading:
     """One answer of `/api/ps`. `reloaded`: the first since the unload and reload that was asked for."""
 
     at: float
@@ -123,8 +123,8 @@ class GpuLost:
 SpillOutcome = ReloadAndCheck | Spilled | GpuLost
 
 
-def judge(
-    state: SpillState, reading: Reading, rules: SpillRules
+def spill_verdict(
+    state: SpillState, reading: MemoryReading, rules: SpillRules
 ) -> tuple[SpillState, tuple[SpillOutcome, ...]]:
     """Return the state after a reading, and what it comes to."""
     state = _seen(_for_rung(state, rules), reading.residents, rules)
@@ -152,7 +152,7 @@ def server_started(state: SpillState) -> SpillState:
 
 
 def _low(
-    state: SpillState, reading: Reading, rules: SpillRules, share: float
+    state: SpillState, reading: MemoryReading, rules: SpillRules, share: float
 ) -> tuple[SpillState, tuple[SpillOutcome, ...]]:
     if state.told:
         return state, ()

@@ -17,7 +17,7 @@ STANDIN = "stand-in: this server stands in for Ollama; it runs no model, and its
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadFacts:
     """A load as its log lines tell of it; `free` is what the server believes to be free on the GPU."""
 
     spec: ModelSpec
@@ -36,7 +36,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class LoadFailure:
     """A load that failed: the runner's last words, and what the API answers."""
 
     lines: list[Line]
@@ -61,43 +61,43 @@ class Dialect(Protocol):
     def server_starts(self, url: str, *, models: int, total: Bytes) -> list[Line]:
         """Return the lines of a server's start."""
 
-    def load_begins(self, load: Load) -> list[Line]:
+    def load_begins(self, load: LoadFacts) -> list[Line]:
         """Return the lines up to the runner's first allocation."""
 
-    def load_works(self, load: Load) -> list[Line]:
+    def load_works(self, load: LoadFacts) -> list[Line]:
         """Return the runner's lines from its allocations on."""
 
-    def load_ends(self, load: Load, seconds: Seconds) -> list[Line]:
+    def load_ends(self, load: LoadFacts, seconds: Seconds) -> list[Line]:
         """Return the server's lines of a load that worked."""
 
-    def gpu_failure(self, load: Load, short: Shortage) -> Failure:
+    def gpu_failure(self, load: LoadFacts, short: Shortage) -> LoadFailure:
         """Return a load's failure for lack of GPU memory."""
 
-    def host_failure(self, load: Load) -> Failure:
+    def host_failure(self, load: LoadFacts) -> LoadFailure:
         """Return a load's failure for lack of the host's memory."""
 
-    def load_failed(self, load: Load, error: str) -> list[Line]:
+    def load_failed(self, load: LoadFacts, error: str) -> list[Line]:
         """Return the server's line of a load that failed."""
 
-    def load_abandoned(self, load: Load) -> list[Line]:
+    def load_abandoned(self, load: LoadFacts) -> list[Line]:
         """Return the lines of a load whose client left."""
 
-    def evicting_to_fit(self, load: Load) -> list[Line]:
+    def evicting_to_fit(self, load: LoadFacts) -> list[Line]:
         """Return the lines of making room before a load."""
 
-    def retrying(self, load: Load, error: str, count: int) -> list[Line]:
+    def retrying(self, load: LoadFacts, error: str, count: int) -> list[Line]:
         """Return the lines of a second try after all other models were evicted."""
 
-    def not_recovered(self, load: Load, seconds: Seconds, pid: int) -> list[Line]:
+    def not_recovered(self, load: LoadFacts, seconds: Seconds, pid: int) -> list[Line]:
         """Return the line of GPU memory that did not come back."""
 
-    def runner_dies(self, load: Load) -> list[Line]:
+    def runner_dies(self, load: LoadFacts) -> list[Line]:
         """Return the lines of a runner's death while it answers."""
 
-    def runner_found_dead(self, load: Load) -> list[Line]:
+    def runner_found_dead(self, load: LoadFacts) -> list[Line]:
         """Return the lines of the next request, which finds the runner dead."""
 
-    def out_of_memory(self, load: Load, asked: Bytes) -> Failure:
+    def out_of_memory(self, load: LoadFacts, asked: Bytes) -> LoadFailure:
         """Return the failure of an answer for lack of GPU memory."""
 
     def answered(self, figures: Answered) -> list[Line]:
@@ -131,7 +131,7 @@ def server_facts(url: str, *, models: int, total: Bytes, version: str) -> dict[s
     }
 
 
-def load_facts(load: Load) -> dict[str, object]:
+def load_facts(load: LoadFacts) -> dict[str, object]:
     """Return what the lines of a load are filled with; names with `_mib` are the runner's own figures."""
     need, spec = load.need, load.spec
     return {

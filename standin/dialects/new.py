@@ -4,10 +4,10 @@ A condensed selection of their lines, each in its real form. `{names}` are fille
 """
 
 from fleet.runtime.units import Bytes, Seconds
-from standin.dialects.base import STANDIN, Answered, Failure, Load, fill, load_facts, server_facts
+from standin.dialects.base import STANDIN, Answered, LoadFacts, LoadFailure, fill, load_facts, server_facts
 from standin.forms.go_format import human_bytes
 from standin.forms.log_text import Line, slog
-from standin.models.memory import Shortage, Step
+from standin.models.memory import LoadStep, Shortage
 
 _MINIMUM: Bytes = 457 * 1024**2
 _WAITING = "waiting for llama-server to become available"
@@ -171,21 +171,21 @@ _NO_MEMORY: tuple[Line, ...] = (
 )
 _NOT_ALLOCATED = "failed to allocate Vulkan0 buffer of size {asked}"
 _NO_CONTEXT = "llama_init_from_model: failed to initialize the context: failed to allocate "
-_FAILS: dict[Step, tuple[Line, ...]] = {
-    Step.WEIGHTS: (
+_FAILS: dict[LoadStep, tuple[Line, ...]] = {
+    LoadStep.WEIGHTS: (
         f"alloc_tensor_range: {_NOT_ALLOCATED}",
         "llama_model_load: error loading model: unable to allocate Vulkan0 buffer",
         "llama_model_load_from_file_impl: failed to load model",
     ),
-    Step.CACHE: (f"alloc_tensor_range: {_NOT_ALLOCATED}", f"{_NO_CONTEXT}buffer for kv cache"),
-    Step.COMPUTE: (f"ggml_gallocr_reserve_n_impl: {_NOT_ALLOCATED}", f"{_NO_CONTEXT}compute pp buffers"),
+    LoadStep.CACHE: (f"alloc_tensor_range: {_NOT_ALLOCATED}", f"{_NO_CONTEXT}buffer for kv cache"),
+    LoadStep.COMPUTE: (f"ggml_gallocr_reserve_n_impl: {_NOT_ALLOCATED}", f"{_NO_CONTEXT}compute pp buffers"),
 }
 _ERRORS = {
-    Step.WEIGHTS: (
+    LoadStep.WEIGHTS: (
         f"alloc_tensor_range: {_NOT_ALLOCATED}\nerror loading model: unable to allocate Vulkan0 buffer"
     ),
-    Step.CACHE: f"alloc_tensor_range: {_NOT_ALLOCATED}\n{_NO_CONTEXT}buffer for kv cache",
-    Step.COMPUTE: f"ggml_gallocr_reserve_n_impl: {_NOT_ALLOCATED}\n{_NO_CONTEXT}compute pp buffers",
+    LoadStep.CACHE: f"alloc_tensor_range: {_NOT_ALLOCATED}\n{_NO_CONTEXT}buffer for kv cache",
+    LoadStep.COMPUTE: f"ggml_gallocr_reserve_n_impl: {_NOT_ALLOCATED}\n{_NO_CONTEXT}compute pp buffers",
 }
 _HOST = "error loading model: mmap failed: Cannot allocate memory"
 _HOST_FAILS: tuple[Line, ...] = (
@@ -274,7 +274,7 @@ class NewDialect:
         """Return the lines of a server's start."""
         return fill(_STARTS, server_facts(url, models=models, total=total, version=self.version))
 
-    def load_begins(self, load: Load) -> list[Line]:
+    def load_begins(self, load: LoadFacts) -> list[Line]:
         """Return the lines up to the runner's first allocation."""
         partial = load.need.gpu_layers < load.need.all_layers
         facts = {
@@ -285,60 +285,60 @@ class NewDialect:
         fitting = _SPILLS if load.need.total > load.free else _FITS
         return fill((*_BEGINS, *fitting, *_READS), facts)
 
-    def load_works(self, load: Load) -> list[Line]:
+    def load_works(self, load: LoadFacts) -> list[Line]:
         """Return the runner's lines from its allocations on."""
         return fill(_WORKS, load_facts(load))
 
-    def load_ends(self, load: Load, seconds: Seconds) -> list[Line]:
+    def load_ends(self, load: LoadFacts, seconds: Seconds) -> list[Line]:
         """Return the server's lines of a load that worked."""
         return fill(_ENDS, {**load_facts(load), "seconds": f"{seconds:.2f}"})
 
-    def gpu_failure(self, load: Load, short: Shortage) -> Failure:
+    def gpu_failure(self, load: LoadFacts, short: Shortage) -> LoadFailure:
         """Return a load's failure for lack of GPU memory."""
         facts = {**load_facts(load), "asked": short.asked}
         lines = fill((*_NO_MEMORY, *_FAILS[short.step], *_GIVES_UP), facts)
-        return Failure(lines, _ENDED + _ERRORS[short.step].format_map(facts))
+        return LoadFailure(lines, _ENDED + _ERRORS[short.step].format_map(facts))
 
-    def host_failure(self, load: Load) -> Failure:
+    def host_failure(self, load: LoadFacts) -> LoadFailure:
         """Return a load's failure for lack of the host's memory."""
-        return Failure(fill((*_HOST_FAILS, *_GIVES_UP), load_facts(load)), _ENDED + _HOST)
+        return LoadFailure(fill((*_HOST_FAILS, *_GIVES_UP), load_facts(load)), _ENDED + _HOST)
 
-    def load_failed(self, load: Load, error: str) -> list[Line]:
+    def load_failed(self, load: LoadFacts, error: str) -> list[Line]:
         """Return the server's line of a load that failed."""
         return [slog("INFO", "sched.go:641", "Load failed", model=load.blob, error=error)]
 
-    def load_abandoned(self, load: Load) -> list[Line]:
+    def load_abandoned(self, load: LoadFacts) -> list[Line]:
         """Return the lines of a load whose client left."""
         error = "timed out waiting for llama-server to start: context canceled"
         return [_ABANDONED, *self.load_failed(load, error)]
 
-    def evicting_to_fit(self, load: Load) -> list[Line]:
+    def evicting_to_fit(self, load: LoadFacts) -> list[Line]:
         """Return the line of making room before a load."""
         return fill([_EVICTS], load_facts(load))
 
-    def retrying(self, load: Load, error: str, count: int) -> list[Line]:
+    def retrying(self, load: LoadFacts, error: str, count: int) -> list[Line]:
         """Return the lines of a second try after all other models were evicted."""
         return fill(_RETRIES, {**load_facts(load), "error": error, "evicted": count})
 
-    def not_recovered(self, load: Load, seconds: Seconds, pid: int) -> list[Line]:
+    def not_recovered(self, load: LoadFacts, seconds: Seconds, pid: int) -> list[Line]:
         """Return nothing: since v0.12.6 this is said at debug level only."""
         del load, seconds, pid
         return []
 
-    def runner_dies(self, load: Load) -> list[Line]:
+    def runner_dies(self, load: LoadFacts) -> list[Line]:
         """Return nothing: this Ollama notices only at the next request."""
         del load
         return []
 
-    def runner_found_dead(self, load: Load) -> list[Line]:
+    def runner_found_dead(self, load: LoadFacts) -> list[Line]:
         """Return the lines of the next request, which finds the runner dead."""
         del load
         return list(_FOUND_DEAD)
 
-    def out_of_memory(self, load: Load, asked: Bytes) -> Failure:
+    def out_of_memory(self, load: LoadFacts, asked: Bytes) -> LoadFailure:
         """Return the failure of an answer for lack of GPU memory."""
         error = f"{_STOPPED}: ggml_gallocr_reserve_n_impl: {_NOT_ALLOCATED.format(asked=asked)}"
-        return Failure(fill(_RUNS_OUT, {**load_facts(load), "asked": asked, "error": error}), error)
+        return LoadFailure(fill(_RUNS_OUT, {**load_facts(load), "asked": asked, "error": error}), error)
 
     def answered(self, figures: Answered) -> list[Line]:
         """Return the runner's lines of a finished answer."""

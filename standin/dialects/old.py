@@ -5,10 +5,19 @@ back after an unload. `{names}` are filled in by `standin.dialects.base`.
 """
 
 from fleet.runtime.units import Bytes, Seconds
-from standin.dialects.base import STANDIN, Answered, Failure, Load, fill, load_facts, mib, server_facts
+from standin.dialects.base import (
+    STANDIN,
+    Answered,
+    LoadFacts,
+    LoadFailure,
+    fill,
+    load_facts,
+    mib,
+    server_facts,
+)
 from standin.forms.go_format import human_bytes
 from standin.forms.log_text import Line, slog
-from standin.models.memory import Shortage, Step
+from standin.models.memory import LoadStep, Shortage
 
 _GPU = "GPU-f8657c39-1806-f26f-e294-a51dcd5da96b"
 _SOURCE = "//ml/backend/ggml/ggml/src/ggml-cuda/ggml-cuda.cu"
@@ -109,19 +118,19 @@ _GONE: tuple[Line, ...] = (
     "",
     slog("ERROR", "server.go:457", "llama runner terminated", error="exit status 2"),
 )
-_FAILS: dict[Step, tuple[Line, ...]] = {
-    Step.WEIGHTS: (
+_FAILS: dict[LoadStep, tuple[Line, ...]] = {
+    LoadStep.WEIGHTS: (
         f"alloc_tensor_range: {_NOT_ALLOCATED}",
         "llama_model_load: error loading model: unable to allocate CUDA0 buffer",
         "llama_model_load_from_file_impl: failed to load model",
         "panic: unable to load model: {blob}",
     ),
-    Step.CACHE: (
+    LoadStep.CACHE: (
         f"alloc_tensor_range: {_NOT_ALLOCATED}",
         f"{_NO_CONTEXT}buffer for kv cache",
         "panic: unable to create llama context",
     ),
-    Step.COMPUTE: (
+    LoadStep.COMPUTE: (
         f"ggml_gallocr_reserve_n: {_NOT_ALLOCATED}",
         "graph_reserve: failed to allocate compute buffers",
         f"{_NO_CONTEXT}compute pp buffers",
@@ -129,9 +138,9 @@ _FAILS: dict[Step, tuple[Line, ...]] = {
     ),
 }
 _ERRORS = {
-    Step.WEIGHTS: "error loading model: unable to allocate CUDA0 buffer",
-    Step.CACHE: f"cudaMalloc failed: out of memory\nalloc_tensor_range: {_NOT_ALLOCATED}",
-    Step.COMPUTE: f"cudaMalloc failed: out of memory\nggml_gallocr_reserve_n: {_NOT_ALLOCATED}",
+    LoadStep.WEIGHTS: "error loading model: unable to allocate CUDA0 buffer",
+    LoadStep.CACHE: f"cudaMalloc failed: out of memory\nalloc_tensor_range: {_NOT_ALLOCATED}",
+    LoadStep.COMPUTE: f"cudaMalloc failed: out of memory\nggml_gallocr_reserve_n: {_NOT_ALLOCATED}",
 }
 _HOST = "error loading model: unable to allocate CPU buffer"
 _HOST_FAILS: tuple[Line, ...] = (
@@ -178,7 +187,7 @@ class OldDialect:
         """Return the lines of a server's start."""
         return fill(_STARTS, server_facts(url, models=models, total=total, version=self.version))
 
-    def load_begins(self, load: Load) -> list[Line]:
+    def load_begins(self, load: LoadFacts) -> list[Line]:
         """Return the lines up to the runner's first allocation."""
         output = load.spec.weights // (load.spec.layers + 1)
         facts = {
@@ -192,65 +201,65 @@ class OldDialect:
         }
         return fill(_BEGINS, facts)
 
-    def load_works(self, load: Load) -> list[Line]:
+    def load_works(self, load: LoadFacts) -> list[Line]:
         """Return the runner's lines from its allocations on."""
         return fill(_WORKS, load_facts(load))
 
-    def load_ends(self, load: Load, seconds: Seconds) -> list[Line]:
+    def load_ends(self, load: LoadFacts, seconds: Seconds) -> list[Line]:
         """Return the server's line of a load that worked."""
         del load
         return [slog("INFO", "server.go:630", f"llama runner started in {seconds:.2f} seconds")]
 
-    def gpu_failure(self, load: Load, short: Shortage) -> Failure:
+    def gpu_failure(self, load: LoadFacts, short: Shortage) -> LoadFailure:
         """Return a load's failure for lack of GPU memory."""
         facts = {**load_facts(load), "asked": short.asked, "asked_mib": f"{mib(short.asked):.2f}"}
         lines = fill((_MALLOC, *_FAILS[short.step], *_GONE), facts)
-        return Failure(lines, _ENDED + _ERRORS[short.step].format_map(facts))
+        return LoadFailure(lines, _ENDED + _ERRORS[short.step].format_map(facts))
 
-    def host_failure(self, load: Load) -> Failure:
+    def host_failure(self, load: LoadFacts) -> LoadFailure:
         """Return a load's failure for lack of the host's memory."""
         facts = {**load_facts(load), "asked": load.spec.weights}
-        return Failure(fill((*_HOST_FAILS, *_GONE), facts), _ENDED + _HOST)
+        return LoadFailure(fill((*_HOST_FAILS, *_GONE), facts), _ENDED + _HOST)
 
-    def load_failed(self, load: Load, error: str) -> list[Line]:
+    def load_failed(self, load: LoadFacts, error: str) -> list[Line]:
         """Return the server's line of a load that failed."""
         del load
         return [slog("ERROR", "sched.go:489", "error loading llama server", error=error)]
 
-    def load_abandoned(self, load: Load) -> list[Line]:
+    def load_abandoned(self, load: LoadFacts) -> list[Line]:
         """Return the lines of a load whose client left."""
         error = "timed out waiting for llama runner to start: context canceled"
         return [_ABANDONED, *self.load_failed(load, error)]
 
-    def evicting_to_fit(self, load: Load) -> list[Line]:
+    def evicting_to_fit(self, load: LoadFacts) -> list[Line]:
         """Return nothing: this Ollama evicts at debug level."""
         del load
         return []
 
-    def retrying(self, load: Load, error: str, count: int) -> list[Line]:
+    def retrying(self, load: LoadFacts, error: str, count: int) -> list[Line]:
         """Return nothing: this Ollama has no second try."""
         del load, error, count
         return []
 
-    def not_recovered(self, load: Load, seconds: Seconds, pid: int) -> list[Line]:
+    def not_recovered(self, load: LoadFacts, seconds: Seconds, pid: int) -> list[Line]:
         """Return the line of GPU memory that did not come back."""
         return fill([_NOT_RECOVERED], {**load_facts(load), "seconds": f"{seconds:.9f}", "pid": pid})
 
-    def runner_dies(self, load: Load) -> list[Line]:
+    def runner_dies(self, load: LoadFacts) -> list[Line]:
         """Return the line of a runner's death while it answers."""
         del load
         return [slog("ERROR", "server.go:457", "llama runner terminated", error="signal: killed")]
 
-    def runner_found_dead(self, load: Load) -> list[Line]:
+    def runner_found_dead(self, load: LoadFacts) -> list[Line]:
         """Return the line of the next request, which finds the runner dead."""
         del load
         return [_FOUND_DEAD]
 
-    def out_of_memory(self, load: Load, asked: Bytes) -> Failure:
+    def out_of_memory(self, load: LoadFacts, asked: Bytes) -> LoadFailure:
         """Return the failure of an answer for lack of GPU memory."""
         del load, asked
         said = f"{_RUNS_OUT[0]}\n{_RUNS_OUT[1]}"
-        return Failure(list(_RUNS_OUT), f"an error was encountered while running the model: {said}")
+        return LoadFailure(list(_RUNS_OUT), f"an error was encountered while running the model: {said}")
 
     def answered(self, figures: Answered) -> list[Line]:
         """Return nothing: this runner says nothing of an answer."""

@@ -22,7 +22,7 @@ _F16 = 2
 _F32 = 4
 
 
-class Step(Enum):
+class LoadStep(Enum):
     """The allocations of a load, in their order."""
 
     WEIGHTS = "weights"
@@ -56,7 +56,7 @@ class Need:
 class Shortage:
     """The allocation that fails: which step, how many bytes it asked for, how many were free."""
 
-    step: Step
+    step: LoadStep
     asked: Bytes
     free: Bytes
 
@@ -88,9 +88,9 @@ def shortage(wanted: Need, free: Bytes) -> Shortage | None:
     """Return the first allocation that does not fit into what is free, None if all do."""
     left = free
     for step, asked in (
-        (Step.WEIGHTS, wanted.weights),
-        (Step.CACHE, wanted.cache),
-        (Step.COMPUTE, wanted.compute),
+        (LoadStep.WEIGHTS, wanted.weights),
+        (LoadStep.CACHE, wanted.cache),
+        (LoadStep.COMPUTE, wanted.compute),
     ):
         if asked > left:
             return Shortage(step, asked, left)

@@ -8,7 +8,7 @@ from standin.forms.go_format import timestamp
 from standin.models.specs import SEED_MODELS, ModelSpec, canonical, made_thinking
 
 
-class Shelf:
+class ModelStore:
     """Which models are here, which can be pulled, and how far broken pulls have come."""
 
     def __init__(

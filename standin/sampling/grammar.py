@@ -66,7 +66,7 @@ class Members:
 
 
 @dataclass(slots=True, eq=False)
-class Choice:
+class AnyOf:
     """One of several; `leaves` and `branches` are all that can be chosen, unions within unions flattened."""
 
     options: tuple["Node", ...]
@@ -82,7 +82,7 @@ class Link:
     target: "Node | None" = None
 
 
-Node: TypeAlias = Values | Scalar | Items | Members | Choice | Link
+Node: TypeAlias = Values | Scalar | Items | Members | AnyOf | Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def grammar_of(text: str) -> Grammar:
     if depths[root] >= ENDLESS:
         raise SchemaError("JSON schema error at #: the schema never ends")
     for node in reader.nodes:
-        if isinstance(node, Choice):
+        if isinstance(node, AnyOf):
             _flatten(node, node, set())
             node.leaves = [leaf for leaf in node.leaves if depths[leaf] < ENDLESS]
             node.branches = [branch for branch in node.branches if depths[branch] < ENDLESS]
@@ -153,14 +153,14 @@ class _Reader:
         options = schema[union]
         if not isinstance(options, list) or not options or _unknown(schema, {union}):
             raise _unrecognized(schema, where)
-        return Choice(
+        return AnyOf(
             tuple(self._read(option, f"{where}/{union}/{place}") for place, option in enumerate(options))
         )
 
     def _typed(self, schema: dict[str, Any], where: str) -> Node:
         kind = schema.get("type", _guessed(schema))
         if isinstance(kind, list) and kind:
-            return Choice(tuple(self._read({**schema, "type": each}, where) for each in kind))
+            return AnyOf(tuple(self._read({**schema, "type": each}, where) for each in kind))
         if kind is None or not isinstance(kind, str):
             raise _unrecognized(schema, where)
         if kind not in _ALLOWED:
@@ -273,20 +273,20 @@ def _least_depths(nodes: list[Node]) -> dict[Node, int]:
 def _least_depth(node: Node, depths: dict[Node, int]) -> int:
     if isinstance(node, Link):
         return ENDLESS if node.target is None else depths[node.target]
-    if isinstance(node, Choice):
+    if isinstance(node, AnyOf):
         return min(depths[option] for option in node.options)
     if isinstance(node, Values | Scalar):
         return 0
     return min(ENDLESS, 1 + max((depths[child] for child in _children(node)), default=0))
 
 
-def _flatten(choice: Choice, node: Node, seen: set[Node]) -> None:
+def _flatten(choice: AnyOf, node: Node, seen: set[Node]) -> None:
     if node in seen:
         return
     seen.add(node)
     if isinstance(node, Link) and node.target is not None:
         _flatten(choice, node.target, seen)
-    elif isinstance(node, Choice):
+    elif isinstance(node, AnyOf):
         for option in node.options:
             _flatten(choice, option, seen)
     else:

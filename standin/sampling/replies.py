@@ -33,7 +33,7 @@ RUBBISH = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class StandinReply:
     """A reply in pieces of about a token each, and why it ended: `stop` or `length`.
 
     The first `thoughts` pieces are sent in the field `thinking`.
@@ -93,7 +93,7 @@ def reply_to(
     *,
     prompt: str = "",
     mind: Mind = Mind.NONE,
-) -> Reply:
+) -> StandinReply:
     """Return a reply for a format (empty, `json` or a schema's text); raise ApiError for a bad schema.
 
     `options.num_predict` cuts it. `rubbish` names what is answered instead:
@@ -106,8 +106,8 @@ def reply_to(
     pieces = (*thoughts, *answer)
     limit = options.num_predict
     if 0 < limit < len(pieces):
-        return Reply(pieces[:limit], "length", min(limit, len(thoughts)))
-    return Reply(pieces, "stop", len(thoughts))
+        return StandinReply(pieces[:limit], "length", min(limit, len(thoughts)))
+    return StandinReply(pieces, "stop", len(thoughts))
 
 
 def _minded(text: str, mind: Mind, *, schema: bool) -> tuple[list[str], list[str]]:

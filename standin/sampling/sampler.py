@@ -9,7 +9,7 @@ from typing import Any
 
 from standin.sampling.grammar import (
     ENDLESS,
-    Choice,
+    AnyOf,
     Grammar,
     Items,
     Link,
@@ -49,11 +49,11 @@ class _Sampler:
             return self._rng.choice(node.values)
         if isinstance(node, Scalar):
             return _SCALARS[node.kind](self._rng, node.least, node.most)
-        if isinstance(node, Choice):
+        if isinstance(node, AnyOf):
             return self._chosen(node, depth)
         return self._array(node, depth) if isinstance(node, Items) else self._object(node, depth)
 
-    def _chosen(self, node: Choice, depth: int) -> Any:
+    def _chosen(self, node: AnyOf, depth: int) -> Any:
         chance = _NESTING[depth] if depth < len(_NESTING) else 0.0
         if node.leaves and (not node.branches or self._rng.random() >= chance):
             weights = [

@@ -9,16 +9,16 @@ from typing import Any
 from fleet.runtime.units import Seconds
 from standin.active_faults import FaultBoard
 from standin.dialects.base import DIED, Answered, Dialect
-from standin.faults import Fault, Kind
+from standin.faults import Fault, FaultKind
 from standin.forms.go_format import quoted, timestamp
 from standin.forms.log_text import Log, slog
 from standin.forms.requests import ApiError, Ask, Options, ask_of, check_think, decode, options_of, schema_of
 from standin.httpd import Exchange
-from standin.models.model_store import Shelf
+from standin.models.model_store import ModelStore
 from standin.models.specs import ModelSpec, Thinking
-from standin.sampling.replies import Reply, mind_of, prompt_tokens, reply_to
+from standin.sampling.replies import StandinReply, mind_of, prompt_tokens, reply_to
 from standin.serving.scheduler import Runner, Scheduler
-from standin.settings import Era, Settings
+from standin.settings import Era, StandinSettings
 
 _BURST: Seconds = 0.01
 _READING = 0.25
@@ -33,24 +33,24 @@ class _Answer:
     chat: bool
     exchange: Exchange
     runner: Runner
-    reply: Reply
+    reply: StandinReply
     prompt: int
     began: int
-    faults: dict[Kind, Fault]
+    faults: dict[FaultKind, Fault]
     load_ns: int = 0
     read_ns: int = 0
     said: list[str] = field(default_factory=list)
     owed: Seconds = 0.0
 
 
-class Generation:
+class GenerateApi:
     """Answers what asks a model for words."""
 
     def __init__(
         self,
         *,
-        settings: Settings,
-        shelf: Shelf,
+        settings: StandinSettings,
+        shelf: ModelStore,
         scheduler: Scheduler,
         board: FaultBoard,
         log: Log,
@@ -117,18 +117,25 @@ class Generation:
             return random.Random(self._dice.getrandbits(64))
         return random.Random(f"{options.seed} {ask.prompt}")
 
-    def _faults(self, model: str, path: str) -> dict[Kind, Fault]:
-        kinds = (Kind.SLOW, Kind.STALL_STREAM, Kind.BREAK, Kind.RUBBISH, Kind.DIE, Kind.OOM)
+    def _faults(self, model: str, path: str) -> dict[FaultKind, Fault]:
+        kinds = (
+            FaultKind.SLOW,
+            FaultKind.STALL_STREAM,
+            FaultKind.BREAK,
+            FaultKind.RUBBISH,
+            FaultKind.DIE,
+            FaultKind.OOM,
+        )
         taken = ((kind, self._board.take(kind, model=model, path=path)) for kind in kinds)
         return {kind: fault for kind, fault in taken if fault is not None}
 
     def _speak(self, answer: _Answer) -> None:
         """Say the reply piece by piece at a model's pace, with what is to go wrong on the way."""
-        rubbish = answer.faults.get(Kind.RUBBISH)
+        rubbish = answer.faults.get(FaultKind.RUBBISH)
         if rubbish is not None and rubbish.what == "html":
             answer.exchange.send(200, "text/html", _HTML)
             return
-        slow = answer.faults.get(Kind.SLOW)
+        slow = answer.faults.get(FaultKind.SLOW)
         first, each = self._pace(answer, slow)
         self._rest(answer, first, at_once=True)
         answer.read_ns = time.monotonic_ns() - answer.began - answer.load_ns
@@ -162,20 +169,20 @@ class Generation:
     def _mishap(self, answer: _Answer, place: int, *, last: bool) -> None:
         """Let a fault happen whose turn has come: after as many tokens as it says, else at the end."""
 
-        def due(kind: Kind) -> bool:
+        def due(kind: FaultKind) -> bool:
             fault = answer.faults.get(kind)
             return fault is not None and (place == fault.after or (last and place < fault.after))
 
-        if due(Kind.STALL_STREAM):
+        if due(FaultKind.STALL_STREAM):
             before = self._board.cleared
             while self._board.cleared == before:
                 answer.exchange.wait(0.05)
-        if due(Kind.BREAK):
+        if due(FaultKind.BREAK):
             answer.exchange.cut()
-        if due(Kind.DIE):
+        if due(FaultKind.DIE):
             self._scheduler.killed(answer.runner)
             raise ApiError(500, DIED)
-        if due(Kind.OOM):
+        if due(FaultKind.OOM):
             raise ApiError(500, self._scheduler.out_of_memory(answer.runner))
 
     def _finish(self, answer: _Answer) -> None:
@@ -212,8 +219,8 @@ class Generation:
         return {"model": ask.model, "created_at": timestamp(time.time_ns()), **said, **ended}
 
 
-def _rubbish(faults: dict[Kind, Fault]) -> str:
-    return faults[Kind.RUBBISH].what if Kind.RUBBISH in faults else ""
+def _rubbish(faults: dict[FaultKind, Fault]) -> str:
+    return faults[FaultKind.RUBBISH].what if FaultKind.RUBBISH in faults else ""
 
 
 def _context(answer: _Answer) -> list[int]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from fleet.runtime.units import Bytes, Seconds
 from standin.active_faults import FaultBoard
-from standin.dialects.base import Dialect, Failure, Load
-from standin.faults import Fault, Kind
+from standin.dialects.base import Dialect, LoadFacts, LoadFailure
+from standin.faults import Fault, FaultKind
 from standin.forms.log_text import Log
 from standin.forms.requests import Options
 from standin.httpd import ClientGoneError, Wait, wait_until
 from standin.models import memory
 from standin.models.specs import ModelSpec
-from standin.settings import Era, Settings
+from standin.settings import Era, StandinSettings
 
 _STEP: Seconds = 0.1
 _CARD: Bytes = 8 * 1024**3
@@ -42,7 +42,7 @@ class Loader:
     """Loads models, one at a time; the caller sees to that."""
 
     def __init__(
-        self, *, settings: Settings, gpu: Gpu, dialect: Dialect, log: Log, board: FaultBoard
+        self, *, settings: StandinSettings, gpu: Gpu, dialect: Dialect, log: Log, board: FaultBoard
     ) -> None:
         self._settings = settings
         self._gpu = gpu
@@ -60,13 +60,13 @@ class Loader:
             timer.cancel()
             timer.join(1.0)
 
-    def plan(self, spec: ModelSpec, options: Options, *, used: Bytes, count: int) -> Load:
+    def plan(self, spec: ModelSpec, options: Options, *, used: Bytes, count: int) -> LoadFacts:
         """Return the load of a model while others use so many bytes; on a card too small it spills."""
         parallel, free = self._settings.parallel, self._gpu.vram - used
         wanted = memory.need(spec, num_ctx=options.num_ctx, parallel=parallel, num_gpu=options.num_gpu)
         if self._gpu.spill and options.num_gpu < 0 and wanted.gpu > free:
             wanted = memory.spilled(spec, free, num_ctx=options.num_ctx, parallel=parallel)
-        return Load(
+        return LoadFacts(
             spec=spec,
             need=wanted,
             num_ctx=options.num_ctx,
@@ -77,7 +77,7 @@ class Loader:
             count=count,
         )
 
-    def load(self, load: Load, *, used: Bytes, wait: Wait) -> Failure | None:
+    def load(self, load: LoadFacts, *, used: Bytes, wait: Wait) -> LoadFailure | None:
         """Load a model; return how that failed for lack of memory, None if it worked."""
         began = time.monotonic()
         self._log.say(self._dialect.load_begins(load))
@@ -98,28 +98,28 @@ class Loader:
 
     def _hang(self, spec: ModelSpec, wait: Wait) -> None:
         before = self._board.cleared
-        if self._board.take(Kind.HANG_LOAD, model=spec.name) is not None:
+        if self._board.take(FaultKind.HANG_LOAD, model=spec.name) is not None:
             wait_until(lambda: self._board.cleared != before, wait)
 
-    def _failure(self, load: Load, free: Bytes) -> Failure | None:
-        forced = self._board.take(Kind.FAIL_LOAD, model=load.spec.name)
+    def _failure(self, load: LoadFacts, free: Bytes) -> LoadFailure | None:
+        forced = self._board.take(FaultKind.FAIL_LOAD, model=load.spec.name)
         if forced is not None:
             return self._forced(load, forced)
         short = memory.shortage(load.need, free)
         return None if short is None else self._dialect.gpu_failure(load, short)
 
-    def _forced(self, load: Load, fault: Fault) -> Failure:
+    def _forced(self, load: LoadFacts, fault: Fault) -> LoadFailure:
         if fault.cause == "host":
             return self._dialect.host_failure(load)
-        short = memory.Shortage(memory.Step.WEIGHTS, load.need.weights or load.spec.weights, 0)
+        short = memory.Shortage(memory.LoadStep.WEIGHTS, load.need.weights or load.spec.weights, 0)
         return self._dialect.gpu_failure(load, short)
 
-    def _end_badly(self, load: Load, failure: Failure) -> None:
+    def _end_badly(self, load: LoadFacts, failure: LoadFailure) -> None:
         self._log.say(self._dialect.load_failed(load, failure.error))
         if self._settings.era is Era.OLD:
             self._complain_later(load)
 
-    def _complain_later(self, load: Load) -> None:
+    def _complain_later(self, load: LoadFacts) -> None:
         """Let old Ollama complain of memory that did not come back: up to three times for one unload."""
         began, pid = time.monotonic(), self._rng.randint(100, 32000)
         self._timers = [timer for timer in self._timers if timer.is_alive()]
@@ -132,6 +132,6 @@ class Loader:
         self._timers.append(timer)
         timer.start()
 
-    def _complain(self, load: Load, began: Seconds, pid: int) -> None:
+    def _complain(self, load: LoadFacts, began: Seconds, pid: int) -> None:
         if not self._closed:
             self._log.say(self._dialect.not_recovered(load, time.monotonic() - began, pid))

@@ -10,9 +10,9 @@ from typing import Any
 
 from fleet.runtime.units import Bytes, Seconds
 from standin.active_faults import FaultBoard
-from standin.faults import PULL_KINDS, Fault, Kind
+from standin.faults import PULL_KINDS, Fault, FaultKind
 from standin.httpd import Wait
-from standin.models.model_store import Shelf
+from standin.models.model_store import ModelStore
 from standin.models.specs import BLOBS, REGISTRY, Layer, ModelSpec
 
 _TICK: Seconds = 0.06
@@ -57,7 +57,7 @@ class Pull:
 
     name: str
     insecure: bool
-    shelf: Shelf
+    shelf: ModelStore
     board: FaultBoard
     pace: float
     wait: Wait
@@ -79,8 +79,8 @@ class Pull:
     def _manifest(self, fault: Fault | None) -> ModelSpec:
         address = address_of(self.name, insecure=self.insecure)
         reasons = {
-            Kind.PULL_REFUSED: f"dial tcp {address.host}: connect: connection refused",
-            Kind.PULL_NO_NETWORK: f"dial tcp: lookup {address.host} on 127.0.0.11:53: no such host",
+            FaultKind.PULL_REFUSED: f"dial tcp {address.host}: connect: connection refused",
+            FaultKind.PULL_NO_NETWORK: f"dial tcp: lookup {address.host} on 127.0.0.11:53: no such host",
         }
         if fault is not None and fault.kind in reasons:
             raise PullError(f'pull model manifest: Get "{address.url}": {reasons[fault.kind]}')
@@ -109,14 +109,14 @@ class Pull:
     def _trouble(self, layer: Layer, fault: Fault, done: Bytes) -> Iterator[dict[str, Any]]:
         row = _progress(layer, done)
         yield row
-        if fault.kind is Kind.PULL_STALL:
+        if fault.kind is FaultKind.PULL_STALL:
             before = self.board.cleared
             yield from self._same(row, lambda: self.board.cleared == before)
-        elif fault.kind is Kind.PULL_BREAKS:
+        elif fault.kind is FaultKind.PULL_BREAKS:
             raise PullBrokenError
-        elif fault.kind is Kind.PULL_DISK_FULL:
+        elif fault.kind is FaultKind.PULL_DISK_FULL:
             raise PullError(f"write {BLOBS}/sha256-{layer.digest}-partial-0: no space left on device")
-        elif fault.kind is Kind.PULL_DIES:
+        elif fault.kind is FaultKind.PULL_DIES:
             yield from self._dying(layer, fault, row)
 
     def _dying(self, layer: Layer, fault: Fault, row: dict[str, Any]) -> Iterator[dict[str, Any]]:

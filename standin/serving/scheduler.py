@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from fleet.runtime.units import Bytes, Seconds
-from standin.dialects.base import Dialect, Failure, Load
+from standin.dialects.base import Dialect, LoadFacts, LoadFailure
 from standin.forms.go_format import FOREVER
 from standin.forms.log_text import Log
 from standin.forms.requests import DEFAULT_KEEP_ALIVE, ApiError, Options
 from standin.httpd import Wait, wait_until
 from standin.models.specs import ModelSpec
 from standin.serving.loading import Gpu, Loader
-from standin.settings import Era, Settings
+from standin.settings import Era, StandinSettings
 
 # Real Ollama looks for its GPUs again after a runner's death, for 5 s; ours has less patience.
 _REDISCOVERY: Seconds = 0.5
@@ -27,7 +27,7 @@ _REDISCOVERY: Seconds = 0.5
 class Runner:
     """A model in memory, and how it is used now; `expires` is on the monotonic clock."""
 
-    load: Load
+    load: LoadFacts
     options: Options
     keep_alive: Seconds
     expires: Seconds = FOREVER
@@ -59,7 +59,9 @@ class Runner:
 class Scheduler:
     """The models in memory of one server."""
 
-    def __init__(self, *, settings: Settings, gpu: Gpu, loader: Loader, dialect: Dialect, log: Log) -> None:
+    def __init__(
+        self, *, settings: StandinSettings, gpu: Gpu, loader: Loader, dialect: Dialect, log: Log
+    ) -> None:
         self._settings = settings
         self._gpu = gpu
         self._loader = loader
@@ -198,10 +200,10 @@ class Scheduler:
             self._runners[spec.name] = runner
         return runner
 
-    def _plan(self, spec: ModelSpec, options: Options) -> Load:
+    def _plan(self, spec: ModelSpec, options: Options) -> LoadFacts:
         return self._loader.plan(spec, options, used=self._used(), count=len(self._runners) + 1)
 
-    def _retries(self, failure: Failure) -> bool:
+    def _retries(self, failure: LoadFailure) -> bool:
         """Tell whether Ollama tries again without the other models: for GPU memory only, since v0.30."""
         hard = "failed to allocate" in failure.error
         return hard and self._settings.era is Era.NEW and bool(self._others())

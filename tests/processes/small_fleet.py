@@ -22,7 +22,7 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
 from monitor.switching.executor import Parts, Switcher
-from state.store import Store
+from state.store import StateStore
 from tests.parts.supervisord import Daemon, children_of, supervisord, wait_until
 
 STEADY = "exec sleep 1000"
@@ -60,7 +60,7 @@ class SmallFleet:
         return Parts(
             self.home,
             self.settings,
-            Store(self.home, self.settings.ladder),
+            StateStore(self.home, self.settings.ladder),
             Ollama(self.url),
             self.daemon.client,
             SystemClock(),

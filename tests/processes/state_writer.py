@@ -18,14 +18,14 @@ from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
-from state.store import Store
+from state.store import StateStore
 
 
 def main() -> None:
     """Make the changes that the command line asks for."""
     home, count = Home(Path(sys.argv[1])), int(sys.argv[2])
     store, clock, name = (
-        Store(home, SEED_LADDER, timeout=60),
+        StateStore(home, SEED_LADDER, timeout=60),
         SystemClock(),
         os.getpid(),
     )

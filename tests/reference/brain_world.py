@@ -9,39 +9,39 @@ from typing import Any
 from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import BrainApi, simulation_settings
 from generator.brain.credentials import Credentials
-from generator.brain.http import Wire
+from generator.brain.http import BrainHttp
 from generator.brain.session import BrainSession, SessionFile
 from generator.brain.simulations import Simulator
-from generator.domain import CallRecord, Candidate, Evaluated, Performance, Result, Ruleset, Source
-from generator.reporting.events import Teller
-from generator.storage.simulations import Ledger
-from generator.storage.store import Store
+from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Result, Ruleset, Source
+from generator.reporting.events import BrainEvents
+from generator.storage.simulations import SimulationTable
+from generator.storage.store import AlphaStore
 from standin.brain.server import StandinBrain
-from standin.brain.settings import Settings
+from standin.brain.settings import BrainStandinSettings
 from tests.reference.manual_clock import StillClock
 
-QUICK = Settings(seconds=10.0, retry_after=2.5)
+QUICK = BrainStandinSettings(seconds=10.0, retry_after=2.5)
 RULES = Ruleset(Source.BRAIN, simulation_settings(BrainSettings(), PanelSettings()))
 
 
 class BrainWorld:
     """A stand-in BRAIN and a home; the simulator can be thrown away and made anew, as by a restart."""
 
-    def __init__(self, folder: Path, settings: Settings = QUICK) -> None:
+    def __init__(self, folder: Path, settings: BrainStandinSettings = QUICK) -> None:
         self.folder = folder
         self.clock = StillClock(1_700_000_000.0)
         self.server = StandinBrain(settings, clock=self.clock.monotonic).start()
         self.account = Credentials(settings.email, settings.password, "v1")
-        self.store = Store(f"sqlite:///{folder}/alphas.db", owner="here")
-        self.ledger = Ledger(self.store, RULES)
-        self.teller = Teller()
+        self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.ledger = SimulationTable(self.store, RULES)
+        self.teller = BrainEvents()
         self.rules = RULES
         self.done: dict[str, Result] = {}
-        self.wires: list[Wire] = []
+        self.wires: list[BrainHttp] = []
         self.given: dict[int, set[str]] = {}
 
     def session(self) -> BrainSession:
-        wire = Wire(self.server.url, timeouts=(5.0, 5.0))
+        wire = BrainHttp(self.server.url, timeouts=(5.0, 5.0))
         self.wires.append(wire)
         return BrainSession(wire, lambda: self.account, SessionFile(self.folder / "brain.json"), self.clock)
 
@@ -98,8 +98,8 @@ class BrainWorld:
         """Store a result; a second one of the same candidate is an error."""
         assert candidate.digest not in self.done
         self.done[candidate.digest] = result
-        figures = result if isinstance(result, Performance) else None
-        error = None if isinstance(result, Performance) else result.reason
+        figures = result if isinstance(result, AlphaFigures) else None
+        error = None if isinstance(result, AlphaFigures) else result.reason
         row = Evaluated(candidate, RULES.source, RULES.settings, figures, error, time=self.clock.now)
         self.store.finish(replace(row), RULES)
 

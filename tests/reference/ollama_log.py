@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from monitor.detection.detector import Detector
-from monitor.incidents import GroupState, Rules, advance
+from monitor.incidents import GroupingRules, GroupState, advance
 from monitor.incidents.messages import Incident, IncidentClosed, IncidentFound, Line, Observation, Outcome
 from monitor.scan.scan import ScanReport, scan_stream
 
@@ -92,12 +92,12 @@ def alone() -> str:
     return "CUDA error: out of memory"
 
 
-def scan(lines: Iterable[str], rules: Rules | None = None) -> ScanReport:
+def scan(lines: Iterable[str], rules: GroupingRules | None = None) -> ScanReport:
     text = "".join(f"{line}\n" for line in lines)
-    return scan_stream(io.BytesIO(text.encode()), "log", rules or Rules(), DETECTOR)
+    return scan_stream(io.BytesIO(text.encode()), "log", rules or GroupingRules(), DETECTOR)
 
 
-def told(lines: Iterable[str], rules: Rules | None = None) -> list[tuple[str, str, bool]]:
+def told(lines: Iterable[str], rules: GroupingRules | None = None) -> list[tuple[str, str, bool]]:
     """What a scan makes of lines: kind, cause and whether it counts, of each incident."""
     return [(i.kind.value, i.cause.value, i.counts) for i in scan(lines, rules).incidents]
 
@@ -105,8 +105,8 @@ def told(lines: Iterable[str], rules: Rules | None = None) -> list[tuple[str, st
 class Follower:
     """A live grouper with a clock of its own; restarts from its serialised state whenever asked to."""
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        self.rules = rules or Rules()
+    def __init__(self, rules: GroupingRules | None = None) -> None:
+        self.rules = rules or GroupingRules()
         self.state = GroupState()
         self.outcomes: list[Outcome] = []
 

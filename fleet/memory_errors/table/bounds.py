@@ -1,6 +1,6 @@
 """Lines that bound failures: where a load begins and ends, when a runner dies, what hardware there is."""
 
-from fleet.memory_errors.causes import EventKind
+from fleet.memory_errors.causes import LogEventKind
 from fleet.memory_errors.table.rows import EventPattern, event
 
 _FROM = r"^(?:[\w./-]{1,80}\.go:\d{1,5}: )?"
@@ -11,7 +11,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "server-started",
         _FROM + r"Listening on .{0,200}(?:version|:\d)",
         ("Listening on",),
-        EventKind.SERVER_STARTED,
+        LogEventKind.SERVER_STARTED,
         example='time=2026-11-23T22:22:41.776Z level=INFO source=routes.go:2008 msg="Listening on 127.0.0.1:11434 '
         '(version 0.33.0)"',
     ),
@@ -19,7 +19,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "gpu",
         r"^inference compute$",
         ("inference compute",),
-        EventKind.GPU,
+        LogEventKind.GPU,
         versions="0.1.3x -",
         example='time=2026-11-23T22:22:42.331Z level=INFO source=types.go:32 msg="inference compute" id=0 '
         'library=CUDA name=CUDA0 description="NVIDIA GeForce RTX 3060" total="12.0 GiB"',
@@ -28,7 +28,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-begun",
         _FROM + r"starting (?:llama[- ]server|(?:llama |ollama |mlx )?runner|MLX runner)\b",
         ("starting llama", "starting runner", "starting ollama runner", "starting mlx", "starting MLX"),
-        EventKind.LOAD_BEGUN,
+        LogEventKind.LOAD_BEGUN,
         example='time=2026-11-23T22:22:47.941Z level=INFO source=llama_server.go:433 msg="starting llama-server" '
         'cmd="/usr/lib/ollama/llama-server --model /root/.ollama/models/blobs/sha256-bc9803a56628 --port 36875"',
     ),
@@ -36,7 +36,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-via",
         r"^loading model via llama-server",
         ("loading model via",),
-        EventKind.LOAD_SEEN,
+        LogEventKind.LOAD_SEEN,
         versions="0.30.0 -",
         example='time=2026-11-23T22:22:47.942Z level=INFO source=llama_server.go:1048 msg="loading model via '
         'llama-server" model=/root/.ollama/models/blobs/sha256-bc9803a56628',
@@ -45,7 +45,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-seen",
         r"llama_model_loader: loaded meta data .{0,200}from .{0,1000}?" + MODEL,
         ("loaded meta data",),
-        EventKind.LOAD_SEEN,
+        LogEventKind.LOAD_SEEN,
         example="llama_model_loader: loaded meta data with 20 key-value pairs and 75 tensors from "
         "/root/.ollama/models/blobs/sha256-bc9803a56628 (version GGUF V3 (latest))",
     ),
@@ -53,7 +53,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-runner",
         r"load_model: loading model '.{0,1000}?" + MODEL,
         ("load_model: loading model",),
-        EventKind.LOAD_SEEN,
+        LogEventKind.LOAD_SEEN,
         versions="0.30.0 -",
         example="srv    load_model: loading model '/root/.ollama/models/blobs/sha256-bc9803a56628'",
     ),
@@ -61,7 +61,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-layers",
         r"^loading model$",
         ('msg="loading model"',),
-        EventKind.LOAD_SEEN,
+        LogEventKind.LOAD_SEEN,
         versions="0.11.5 - 0.24.0",
         example="time=2025-12-02T17:06:40.450-05:00 level=INFO source=server.go:702 "
         'msg="loading model" "model layers"=41 requested=-1',
@@ -70,7 +70,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-tried",
         r"^load$|^model layout did not fit",
         ("msg=load request", "model layout did not fit"),
-        EventKind.LOAD_TRIED,
+        LogEventKind.LOAD_TRIED,
         versions="0.11.5 - 0.24.0",
         example="time=2025-12-02T17:06:47.184-05:00 level=INFO source=runner.go:1271 msg=load "
         'request="{Operation:alloc LoraPath:[] Parallel:1}"',
@@ -80,7 +80,7 @@ EVENTS: tuple[EventPattern, ...] = (
         _FROM
         + r"(?:(?:llama runner|llama-server|mlx runner) started in|mlx runner is ready|Starting llama main loop)",
         ("started in", "Starting llama main loop", "mlx runner is ready"),
-        EventKind.LOAD_OK,
+        LogEventKind.LOAD_OK,
         example='time=2026-11-23T22:22:57.250Z level=INFO source=llama_server.go:1362 msg="llama-server started '
         'in 9.31 seconds"',
     ),
@@ -88,7 +88,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-failed",
         r"^Load failed$",
         ("Load failed",),
-        EventKind.LOAD_FAILED,
+        LogEventKind.LOAD_FAILED,
         versions="0.11.5 -",
         example='time=2026-11-23T22:24:52.505Z level=INFO source=sched.go:641 msg="Load failed" '
         'model=/root/.ollama/models/blobs/sha256-bc9803a56628 error="exit status 1"',
@@ -97,7 +97,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-failed-final",
         r"^(?:error loading llama server|NewLlamaServer failed|failed to create server)",
         ("error loading llama server", "NewLlamaServer failed", "failed to create server"),
-        EventKind.LOAD_FAILED,
+        LogEventKind.LOAD_FAILED,
         final=True,
         example="time=2025-04-29T12:31:28.521+02:00 level=ERROR source=sched.go:457 "
         'msg="error loading llama server" error="exit status 2"',
@@ -107,7 +107,7 @@ EVENTS: tuple[EventPattern, ...] = (
         r"load failed; .{0,80}retrying|evicting all other loaded models for|GPU offload; retrying"
         r"|evicting residents and retrying",
         ("retrying", "evicting all other loaded models"),
-        EventKind.LOAD_RETRIED,
+        LogEventKind.LOAD_RETRIED,
         versions="0.30.0 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=sched.go:667 msg="llama-server load failed; '
         'evicting all other models and retrying once"',
@@ -116,7 +116,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "load-given-up",
         r"(?:failed to load|exception loading) model\b",
         ("failed to load model", "exception loading model"),
-        EventKind.RUNNER_GONE,
+        LogEventKind.RUNNER_GONE,
         final=True,
         example="llama_load_model_from_file: failed to load model",
     ),
@@ -124,7 +124,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "runner-gone",
         r"llama(?: runner|-server) terminated|process no longer running|^terminate called",
         ("runner terminated", "server terminated", "no longer running", "terminate called"),
-        EventKind.RUNNER_GONE,
+        LogEventKind.RUNNER_GONE,
         example='time=2026-11-23T22:24:52.346Z level=ERROR source=llama_server.go:1023 msg="llama-server terminated" '
         'error="exit status 1" exit=1',
     ),
@@ -132,7 +132,7 @@ EVENTS: tuple[EventPattern, ...] = (
         "all-on-gpu",
         r"offloaded (?P<part>\d{1,5})/(?P<whole>\d{1,5}) layers to GPU",
         ("offloaded ",),
-        EventKind.ALL_ON_GPU,
+        LogEventKind.ALL_ON_GPU,
         example="load_tensors: offloaded 9/9 layers to GPU",
     ),
 )

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.memory_errors.causes import KIND_OF, Cause, EventKind, Kind, Part
+from fleet.memory_errors.causes import KIND_OF, Cause, LogEventKind, Part, SignalKind
 
 
-class Scope(StrEnum):
+class PatternScope(StrEnum):
     """Where a wording is looked for: a runner's or viewer's plain line, a slog line's `msg`, or both."""
 
     PLAIN = "plain"
@@ -35,7 +35,7 @@ class ErrorUse(StrEnum):
     REFUTES = "refutes"
 
 
-class Check(StrEnum):
+class FieldCheck(StrEnum):
     """A condition beyond the wording, on numbers or fields of the line."""
 
     NONE = "none"
@@ -60,12 +60,12 @@ class Pattern:
     expression: re.Pattern[str]
     needles: tuple[str, ...]
     cause: Cause
-    kind: Kind
+    kind: SignalKind
     part: Part
     vague: bool
-    scope: Scope
+    scope: PatternScope
     error: ErrorUse
-    check: Check
+    check: FieldCheck
     versions: str
     backend: str
     example: str
@@ -79,7 +79,7 @@ class EventPattern:
     id: str
     expression: re.Pattern[str]
     needles: tuple[str, ...]
-    kind: EventKind
+    kind: LogEventKind
     final: bool
     versions: str
     example: str
@@ -93,12 +93,12 @@ def signal(
     *,
     example: str,
     versions: str,
-    kind: Kind | None = None,
+    kind: SignalKind | None = None,
     part: Part = Part.FIRST,
     vague: bool = False,
-    scope: Scope = Scope.PLAIN,
+    scope: PatternScope = PatternScope.PLAIN,
     error: ErrorUse = ErrorUse.IGNORED,
-    check: Check = Check.NONE,
+    check: FieldCheck = FieldCheck.NONE,
     backend: str = "",
 ) -> Pattern:
     """Make a signal's row; without `kind` it is the cause's own."""
@@ -123,7 +123,7 @@ def event(
     identity: str,
     expression: str,
     needles: tuple[str, ...],
-    kind: EventKind,
+    kind: LogEventKind,
     *,
     example: str,
     versions: str = "all",

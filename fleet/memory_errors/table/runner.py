@@ -7,7 +7,7 @@ before the GPU's. Wordings are those of ggml, llama.cpp, MLX, the Vulkan, CUDA, 
 """
 
 from fleet.memory_errors.causes import Cause, Part
-from fleet.memory_errors.table.rows import Check, Pattern, Scope, signal
+from fleet.memory_errors.table.rows import FieldCheck, Pattern, PatternScope, signal
 
 HOST_BUFFER = r"(?:backend CPU|CPU\w{0,40}+|\w{0,40}_Host|Host|AMX|BLAS|ACCEL|HBM)"
 """Buffer names that are the host's memory; ggml calls a GPU's own `CUDA0`, `ROCm1`, `Vulkan0`, `Metal`, `SYCL0`."""
@@ -359,7 +359,7 @@ GPU: tuple[Pattern, ...] = (
         Cause.ALLOCATION,
         part=Part.ECHO,
         versions="0.11.5 - 0.24.0",
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         example='time=2025-12-02T17:06:49.100-05:00 level=WARN source=server.go:839 msg="failed to commit memory '
         'for model" memory.InputWeights=0B',
     ),
@@ -370,7 +370,7 @@ GPU: tuple[Pattern, ...] = (
         Cause.ALLOCATION,
         part=Part.ECHO,
         versions="0.30.0 -",
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         example="Error: 500 Internal Server Error: llama-server reported out-of-memory during startup: warm-up failed",
     ),
     signal(
@@ -379,7 +379,7 @@ GPU: tuple[Pattern, ...] = (
         ("gpu memory exhausted", "CUDA out of memory", "GPU memory allocation failed"),
         Cause.ALLOCATION,
         versions="none; other programs",
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         example="RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB",
     ),
     signal(
@@ -387,8 +387,8 @@ GPU: tuple[Pattern, ...] = (
         r"offloaded (?P<part>\d{1,5})/(?P<whole>\d{1,5}) layers to GPU",
         ("offloaded ",),
         Cause.SPILL,
-        check=Check.PARTIAL_OFFLOAD,
-        scope=Scope.ANY,
+        check=FieldCheck.PARTIAL_OFFLOAD,
+        scope=PatternScope.ANY,
         versions="all",
         example="llm_load_tensors: offloaded 11/33 layers to GPU",
     ),
@@ -406,7 +406,7 @@ GPU: tuple[Pattern, ...] = (
         r"not enough (?:vram|VRAM) available",
         ("not enough vram", "not enough VRAM"),
         Cause.SPILL,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.1.2x - 0.1.3x",
         example='time=2024-03-20T10:00:00.000Z level=INFO source=llm.go:119 msg="not enough vram available, '
         'falling back to CPU only"',
@@ -419,7 +419,7 @@ LAST_RESORT: tuple[Pattern, ...] = (
         _PHRASE,
         _PHRASE_NEEDLES,
         Cause.HOST,
-        check=Check.NAMES_HOST,
+        check=FieldCheck.NAMES_HOST,
         versions="any other",
         example="cudaHostAlloc of host memory: out of memory",
     ),
@@ -428,7 +428,7 @@ LAST_RESORT: tuple[Pattern, ...] = (
         _PHRASE,
         _PHRASE_NEEDLES,
         Cause.ALLOCATION,
-        check=Check.NAMES_GPU,
+        check=FieldCheck.NAMES_GPU,
         versions="any other",
         example="HIP runtime error: the device is out of memory",
     ),
@@ -438,7 +438,7 @@ LAST_RESORT: tuple[Pattern, ...] = (
         _MEMORY,
         Cause.ALLOCATION,
         vague=True,
-        check=Check.REPORTS,
+        check=FieldCheck.REPORTS,
         versions="any other",
         example="error loading model: out of memory",
     ),

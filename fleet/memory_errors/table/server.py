@@ -4,8 +4,8 @@ Whatever else a slog line carries (a prompt, a file's name) is never searched, s
 memory failures does not cause one.
 """
 
-from fleet.memory_errors.causes import Cause, Kind, Part
-from fleet.memory_errors.table.rows import Check, ErrorUse, Pattern, Scope, signal
+from fleet.memory_errors.causes import Cause, Part, SignalKind
+from fleet.memory_errors.table.rows import ErrorUse, FieldCheck, Pattern, PatternScope, signal
 
 _BLOB = "/root/.ollama/models/blobs/sha256-7a3cc480"
 
@@ -16,7 +16,7 @@ SERVER: tuple[Pattern, ...] = (
         ("VRAM usage didn't recover",),
         Cause.NOT_RECOVERED,
         part=Part.UNLOAD,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.1.35 - (WARN to 0.12.5, then DEBUG)",
         example="time=2025-01-10T22:05:29.844+08:00 level=WARN source=sched.go:646 msg=\"gpu VRAM usage didn't "
         f'recover within timeout" seconds=5.0158618 model={_BLOB}',
@@ -27,7 +27,7 @@ SERVER: tuple[Pattern, ...] = (
         ("runtime OOM detected",),
         Cause.ALLOCATION,
         part=Part.ECHO,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         error=ErrorUse.CORRECTS,
         versions="0.30.0 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=sched.go:1648 msg="runtime OOM detected; expiring '
@@ -40,7 +40,7 @@ SERVER: tuple[Pattern, ...] = (
         Cause.ALLOCATION,
         part=Part.RETRYING,
         vague=True,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         error=ErrorUse.CORRECTS,
         versions="0.30.0 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=sched.go:652 msg="llama-server load failed; '
@@ -53,7 +53,7 @@ SERVER: tuple[Pattern, ...] = (
         Cause.ALLOCATION,
         part=Part.RETRYING,
         vague=True,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         error=ErrorUse.REFUTES,
         versions="after 0.33",
         example='time=2026-10-01T07:02:19.993Z level=WARN source=sched.go:667 msg="model load failed; '
@@ -66,7 +66,7 @@ SERVER: tuple[Pattern, ...] = (
         Cause.ALLOCATION,
         part=Part.RETRYING,
         vague=True,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         error=ErrorUse.CORRECTS,
         versions="0.30.0 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=sched.go:667 msg="llama-server load failed; '
@@ -78,7 +78,7 @@ SERVER: tuple[Pattern, ...] = (
         ("projector GPU offload",),
         Cause.RETRY,
         part=Part.RETRYING,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.30.0 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=llama_server.go:1091 msg="llama-server startup '
         'failed with projector GPU offload; retrying with projector CPU offload" error="exit status 1"',
@@ -89,7 +89,7 @@ SERVER: tuple[Pattern, ...] = (
         ("evicting residents",),
         Cause.RETRY,
         part=Part.RETRYING,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="after 0.33",
         example='time=2026-10-01T07:02:19.993Z level=WARN source=sched.go:700 msg="llama-server spilled layers to '
         'CPU with other models resident; evicting residents and retrying" gpu_layers=12 total_layers=33',
@@ -100,7 +100,7 @@ SERVER: tuple[Pattern, ...] = (
         ("evicting all other loaded models",),
         Cause.RETRY,
         part=Part.RETRYING,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.30.0 -",
         example='time=2026-08-01T07:02:20.100Z level=INFO source=sched.go:1605 msg="evicting all other loaded '
         'models for OOM retry" count=1',
@@ -110,7 +110,7 @@ SERVER: tuple[Pattern, ...] = (
         r"model layout did not fit",
         ("model layout did not fit",),
         Cause.RETRY,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.11.5 - 0.24.0",
         example="time=2025-11-25T06:44:10.202+02:00 level=INFO source=server.go:824 "
         'msg="model layout did not fit, applying backoff" backoff=0.60',
@@ -120,8 +120,8 @@ SERVER: tuple[Pattern, ...] = (
         r"disabling multimodal projector offload",
         ("disabling multimodal projector offload",),
         Cause.SPILL,
-        check=Check.LIMITED_PROJECTOR,
-        scope=Scope.SERVER,
+        check=FieldCheck.LIMITED_PROJECTOR,
+        scope=PatternScope.SERVER,
         versions="0.30.0 -",
         example="time=2026-08-01T07:02:19.993Z level=INFO source=llama_server.go:656 "
         'msg="disabling multimodal projector offload" reason=limited-vram',
@@ -131,8 +131,8 @@ SERVER: tuple[Pattern, ...] = (
         r"offload(?: to \w{1,20})?$",
         ("offload",),
         Cause.SPILL,
-        check=Check.PARTIAL_PLAN,
-        scope=Scope.SERVER,
+        check=FieldCheck.PARTIAL_PLAN,
+        scope=PatternScope.SERVER,
         versions="0.1.3x - 0.12.10",
         example='time=2025-01-17T16:39:27.986Z level=INFO source=memory.go:356 msg="offload to cuda" '
         "layers.requested=-1 layers.model=33 layers.offload=32",
@@ -143,7 +143,7 @@ SERVER: tuple[Pattern, ...] = (
         ("insufficient VRAM to load any", "too little memory to allocate any"),
         Cause.SPILL,
         part=Part.ESTIMATE,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.1.33 - 0.24.0 (DEBUG)",
         example="time=2025-02-09T17:58:30.136+08:00 level=DEBUG source=memory.go:330 "
         'msg="insufficient VRAM to load any model layers"',
@@ -154,7 +154,7 @@ SERVER: tuple[Pattern, ...] = (
         ("predicted usage exceeds VRAM",),
         Cause.SPILL,
         part=Part.ESTIMATE,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.1.33 -",
         example="time=2025-02-09T17:58:30.136+08:00 level=WARN source=sched.go:540 "
         'msg="predicted usage exceeds VRAM" gpu=GPU-1 totalMemory=8000000000 predicted=9000000000',
@@ -165,7 +165,7 @@ SERVER: tuple[Pattern, ...] = (
         ("requires more system memory than",),
         Cause.HOST,
         part=Part.ROUTINE,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.12.7 - 0.24.0",
         example='time=2025-12-02T17:06:40.450-05:00 level=INFO source=server.go:979 msg="model requires more system '
         'memory than is currently available, evicting a model to make space" required=9 free=5',
@@ -176,8 +176,8 @@ SERVER: tuple[Pattern, ...] = (
         ("requires more gpu memory than",),
         Cause.HOST,
         part=Part.ROUTINE,
-        check=Check.NO_LAYERS,
-        scope=Scope.SERVER,
+        check=FieldCheck.NO_LAYERS,
+        scope=PatternScope.SERVER,
         versions="0.13.1 - 0.24.0",
         example='time=2025-12-02T17:06:40.450-05:00 level=INFO source=server.go:974 msg="model requires more gpu '
         'memory than is currently available, evicting a model to make space" "loaded layers"=0',
@@ -189,7 +189,7 @@ SERVER: tuple[Pattern, ...] = (
         ("memory than is currently available", "predicted to exceed available memory"),
         Cause.SWAP,
         part=Part.ROUTINE,
-        scope=Scope.ANY,
+        scope=PatternScope.ANY,
         versions="0.11.7 -",
         example='time=2026-08-01T07:02:19.993Z level=INFO source=sched.go:551 msg="llama-server model predicted to '
         'exceed available memory, evicting" predicted="3.1 GiB" available="1.6 GiB"',
@@ -199,7 +199,7 @@ SERVER: tuple[Pattern, ...] = (
         r"model request too large for system|model is too large for system memory|requires more system memory",
         ("too large for system", "requires more system memory"),
         Cause.HOST,
-        scope=Scope.SERVER,
+        scope=PatternScope.SERVER,
         versions="0.2.0 -",
         example='time=2025-02-09T17:58:30.136+08:00 level=WARN source=server.go:170 msg="model request too large '
         'for system" requested="40.1 GiB" available="23.5 GiB"',
@@ -216,7 +216,7 @@ SERVER: tuple[Pattern, ...] = (
         ),
         Cause.ALLOCATION,
         part=Part.ENDING,
-        scope=Scope.SERVER,
+        scope=PatternScope.SERVER,
         error=ErrorUse.DECIDES,
         versions="0.1.32 -",
         example='time=2025-04-29T12:31:28.521+02:00 level=ERROR source=sched.go:457 msg="error loading llama '
@@ -228,7 +228,7 @@ SERVER: tuple[Pattern, ...] = (
         ("process no longer running",),
         Cause.RUNNER_DIED,
         part=Part.LATE,
-        scope=Scope.SERVER,
+        scope=PatternScope.SERVER,
         error=ErrorUse.DECIDES,
         versions="0.1.33 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=llama_server.go:1196 msg="llama-server process no '
@@ -239,8 +239,8 @@ SERVER: tuple[Pattern, ...] = (
         r"(?i:memory|vram|\boom\b)",
         ("level=WARN source=sched.go",),
         Cause.NOT_RECOVERED,
-        check=Check.SCHED_WARNING,
-        scope=Scope.SERVER,
+        check=FieldCheck.SCHED_WARNING,
+        scope=PatternScope.SERVER,
         versions="any",
         example='time=2024-07-10T16:29:17.567-05:00 level=WARN source=sched.go:575 msg="gpu memory is still in use"',
     ),
@@ -251,9 +251,9 @@ ERROR_REPORT = signal(
     r"",
     (),
     Cause.ALLOCATION,
-    kind=Kind.HARD,
+    kind=SignalKind.HARD,
     part=Part.ECHO,
-    scope=Scope.SERVER,
+    scope=PatternScope.SERVER,
     error=ErrorUse.DECIDES,
     versions="all",
     example='time=2026-08-01T07:02:19.993Z level=ERROR source=llama_server.go:1640 msg="llama-server completion '

@@ -40,7 +40,7 @@ def import_requests() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class EngineReply:
     """A whole answer of the Engine."""
 
     status: int
@@ -64,16 +64,16 @@ class Asker:
         self._seconds = seconds
         self._path = unix_socket(kwargs_from_env().get("base_url"))
 
-    def get(self, url: str, params: Mapping[str, str | int] | None = None) -> Reply:
+    def get(self, url: str, params: Mapping[str, str | int] | None = None) -> EngineReply:
         """Return the answer at a URL of the client's."""
         if self._path is None:
             reply = self._client.get(url, params=params, timeout=self._seconds)
-            return Reply(reply.status_code, reply.reason or "", reply.content)
+            return EngineReply(reply.status_code, reply.reason or "", reply.content)
         parts = urlsplit(url)
         target = f"{parts.path}?{urlencode(params)}" if params else parts.path
         try:
             answer = send(UnixConnection(self._path, self._seconds), "GET", target)
-            return Reply(answer.status, http.client.responses.get(answer.status, ""), answer.read())
+            return EngineReply(answer.status, http.client.responses.get(answer.status, ""), answer.read())
         except WireTimeoutError as error:
             raise TimeoutError("timed out") from error
         except WireError as error:

@@ -17,10 +17,10 @@ import requests
 from docker.errors import DockerException
 
 from fleet.runtime.untrusted import finite, whole
-from monitor.sources.docker.client import Asker, Reply, open_client
+from monitor.sources.docker.client import Asker, EngineReply, open_client
 from monitor.sources.docker.dedup import last_stamp, to_query
 from monitor.sources.docker.frames import BrokenStreamError, Dechunker, Frames, Terminal
-from monitor.sources.wakeup import Waker
+from monitor.sources.wakeup import Wakeup
 
 TIMEOUT = 5.0
 """Seconds for the Engine to answer; not for a log stream, which may be silent for ever."""
@@ -62,7 +62,7 @@ class Container:
 class LogStream:
     """The body of an answer that may take for ever; read by one thread."""
 
-    def __init__(self, response: requests.Response, waker: Waker) -> None:
+    def __init__(self, response: requests.Response, waker: Wakeup) -> None:
         self._response = response
         self._waker = waker
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
@@ -112,10 +112,10 @@ class LogStream:
                 return bytes(self._buffer[:size])
 
 
-class Engine:
+class DockerEngine:
     """A connection to the Engine; its methods raise EngineError."""
 
-    def __init__(self, waker: Waker) -> None:
+    def __init__(self, waker: Wakeup) -> None:
         self._waker = waker
         try:
             self._api, self._url = open_client(TIMEOUT)
@@ -175,7 +175,7 @@ class Engine:
             raise _unreachable(error) from error
         try:
             if not response.ok:
-                _check(Reply(response.status_code, response.reason or "", response.content))
+                _check(EngineReply(response.status_code, response.reason or "", response.content))
             return LogStream(response, self._waker)
         except EngineError:
             response.close()
@@ -184,7 +184,7 @@ class Engine:
             response.close()
             raise _unreachable(error) from error
 
-    def _get(self, name: str, what: str, params: dict[str, str | int] | None = None) -> Reply:
+    def _get(self, name: str, what: str, params: dict[str, str | int] | None = None) -> EngineReply:
         url = f"{self._url}/containers/{quote(name, safe='')}/{what}"
         try:
             return self._asker.get(url, params)
@@ -221,7 +221,7 @@ _HINT_GONE = "`docker ps -a` shows what became of it; one that is started under 
 _HINT_ENGINE = "Is DOCKER_HOST an Engine's address? `docker version` shows what answers there."
 
 
-def _check(reply: Reply) -> None:
+def _check(reply: EngineReply) -> None:
     """Raise EngineError for an answer that is a refusal."""
     if reply.status < requests.codes.bad_request:
         return

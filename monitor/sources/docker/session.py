@@ -2,7 +2,7 @@
 
 from monitor.sources.base import Keep, LogLine
 from monitor.sources.docker.dedup import MARGIN, Ledger, StampedReader
-from monitor.sources.docker.engine import TIMEOUT, Container, Engine
+from monitor.sources.docker.engine import TIMEOUT, Container, DockerEngine
 
 CHECK = 60.0
 """Seconds between two looks whether the stream is still the log: another container may have taken the name,
@@ -31,7 +31,7 @@ class Session:
     """
 
     def __init__(
-        self, engine: Engine, name: str, container: Container, ledger: Ledger, *, keep: Keep, now: float
+        self, engine: DockerEngine, name: str, container: Container, ledger: Ledger, *, keep: Keep, now: float
     ) -> None:
         self.fruitful = False
         self._engine = engine

@@ -3,12 +3,23 @@
 from collections.abc import Iterator
 
 from fleet.runtime.clock import Clock, SystemClock
-from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, LogLine, Pace, Since, keep_all
+from monitor.sources.base import (
+    Away,
+    Back,
+    Batch,
+    Cursor,
+    Item,
+    Keep,
+    LogLine,
+    ProgressInterval,
+    Since,
+    keep_all,
+)
 from monitor.sources.docker.dedup import SECOND, Ledger
-from monitor.sources.docker.engine import Container, Engine, EngineError, GoneError
+from monitor.sources.docker.engine import Container, DockerEngine, EngineError, GoneError
 from monitor.sources.docker.frames import BrokenStreamError
 from monitor.sources.docker.session import Session
-from monitor.sources.wakeup import Waker
+from monitor.sources.wakeup import Wakeup
 
 RETRIES = (0.1, 0.2, 0.4, 0.8, 1.0)
 """Seconds to wait before the daemon is asked again."""
@@ -36,11 +47,11 @@ class DockerSource:
         self._keep = keep
         self._since = since
         self._clock = clock or SystemClock()
-        self._waker = Waker()
-        self._pace = Pace(self._clock.monotonic())
+        self._waker = Wakeup()
+        self._pace = ProgressInterval(self._clock.monotonic())
         self._ledger: Ledger | None = None
         self._started = 0
-        self._engine: Engine | None = None
+        self._engine: DockerEngine | None = None
         self._live = False
         self._away = True  # until it was found
         self._told: Away | None = None
@@ -76,9 +87,9 @@ class DockerSource:
         finally:
             self._disconnect()
 
-    def _connected(self) -> Engine:
+    def _connected(self) -> DockerEngine:
         if self._engine is None:
-            self._engine = Engine(self._waker)
+            self._engine = DockerEngine(self._waker)
         return self._engine
 
     def _disconnect(self) -> None:
@@ -90,7 +101,7 @@ class DockerSource:
         self._waker.sleep(RETRIES[min(self._failures, len(RETRIES) - 1)])
         self._failures += 1
 
-    def _attend(self, engine: Engine) -> Iterator[Item]:
+    def _attend(self, engine: DockerEngine) -> Iterator[Item]:
         """Look the container up and read its log to the end, or wait for it."""
         container = engine.container(self._container)
         if container is None:
@@ -109,7 +120,7 @@ class DockerSource:
             yield from self._read(engine, container)
             self._exhausted = None if container.running else container
 
-    def _join(self, engine: Engine, container: Container) -> Iterator[Item]:
+    def _join(self, engine: DockerEngine, container: Container) -> Iterator[Item]:
         """Find out where to begin, and say that the log is followed."""
         begun = self._ledger is None
         if self._ledger is None:
@@ -120,7 +131,7 @@ class DockerSource:
         if begun:
             yield Batch((), 0, self._ledger.to_cursor())
 
-    def _beginning(self, engine: Engine, container: Container) -> int:
+    def _beginning(self, engine: DockerEngine, container: Container) -> int:
         """Return the stamp at which a first start begins."""
         if self._since == "start":
             return 0
@@ -138,7 +149,7 @@ class DockerSource:
             self._ledger = Ledger(self._started)
             yield Batch((), 0, self._ledger.to_cursor())
 
-    def _wait_for_another(self, engine: Engine, known: Container | None) -> None:
+    def _wait_for_another(self, engine: DockerEngine, known: Container | None) -> None:
         """Sleep until the container may have changed: the Engine tells; where it may not, for a moment."""
         try:
             events = engine.events()
@@ -153,7 +164,7 @@ class DockerSource:
         finally:
             events.close()
 
-    def _read(self, engine: Engine, container: Container) -> Iterator[Item]:
+    def _read(self, engine: DockerEngine, container: Container) -> Iterator[Item]:
         """Read the container's log until the stream ends, or turns out to be dead or another's."""
         assert self._ledger is not None  # _join made it
         now = self._clock.monotonic()

@@ -67,7 +67,7 @@ def nowhere(now: float) -> Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class LogFileCandidate:
     """A file that may hold what has not been read; `matches` tells that the mark's place is in it."""
 
     path: Path
@@ -81,7 +81,9 @@ def is_rotated_name(name: str, sibling: str) -> bool:
     return sibling.startswith(name) and _ROTATED.fullmatch(sibling, len(name)) is not None
 
 
-def unread(mark: Mark, current: Candidate | None, siblings: Sequence[Candidate]) -> list[tuple[Path, int]]:
+def unread(
+    mark: Mark, current: LogFileCandidate | None, siblings: Sequence[LogFileCandidate]
+) -> list[tuple[Path, int]]:
     """Return what is to be read from the mark on: (file, offset), oldest first, the log's own name last.
 
     If the name still leads to the marked place, that is all. Otherwise the file was rotated away, truncated

@@ -6,7 +6,15 @@ import stat
 from pathlib import Path
 
 from monitor.sources.base import MOST_LINES
-from monitor.sources.file.position import HEAD, TAIL, Candidate, Mark, fingerprint, is_rotated_name, unread
+from monitor.sources.file.position import (
+    HEAD,
+    TAIL,
+    LogFileCandidate,
+    Mark,
+    fingerprint,
+    is_rotated_name,
+    unread,
+)
 from monitor.sources.lines import LineBuffer, Region
 
 CHUNK = 256 * 1024
@@ -138,7 +146,7 @@ def plan_from(mark: Mark, path: Path) -> list[tuple[Path, int]]:
     return unread(mark, current, _siblings(path, mark))
 
 
-def _siblings(path: Path, mark: Mark) -> list[Candidate]:
+def _siblings(path: Path, mark: Mark) -> list[LogFileCandidate]:
     if not mark.inode:
         return []
     found = []
@@ -151,11 +159,11 @@ def _siblings(path: Path, mark: Mark) -> list[Candidate]:
     return found
 
 
-def _candidate(path: Path, mark: Mark) -> Candidate:
+def _candidate(path: Path, mark: Mark) -> LogFileCandidate:
     descriptor = open_regular(path)
     try:
         facts = os.fstat(descriptor)
-        return Candidate(path, facts.st_ino, facts.st_mtime_ns, _holds(descriptor, facts, mark))
+        return LogFileCandidate(path, facts.st_ino, facts.st_mtime_ns, _holds(descriptor, facts, mark))
     finally:
         os.close(descriptor)
 

@@ -6,12 +6,12 @@ from enum import Enum, auto
 from pathlib import Path
 
 from fleet.runtime.clock import Clock, SystemClock
-from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, Pace, Since, keep_all
+from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, ProgressInterval, Since, keep_all
 from monitor.sources.file.position import Mark, nowhere
 from monitor.sources.file.reader import LogFile, RewrittenError, plan_from
 from monitor.sources.file.watcher import Watcher
 from monitor.sources.lines import Region, kept_lines
-from monitor.sources.wakeup import Waker
+from monitor.sources.wakeup import Wakeup
 
 IDLE = 5.0
 """Seconds between two looks at a file that may lie where the kernel does not tell of changes."""
@@ -52,8 +52,8 @@ class FileSource:
         self._since = since
         self._idle = idle
         self._clock = clock or SystemClock()
-        self._waker = Waker()
-        self._pace = Pace(self._clock.monotonic())
+        self._waker = Wakeup()
+        self._pace = ProgressInterval(self._clock.monotonic())
         self._place: Mark | None = None
         self._live = False
         self._away = True  # until it was found

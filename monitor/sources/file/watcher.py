@@ -10,7 +10,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from monitor.sources.wakeup import Waker
+from monitor.sources.wakeup import Wakeup
 
 MODIFY, ATTRIB, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x2, 0x4, 0x40, 0x80, 0x100, 0x200
 DELETE_SELF, MOVE_SELF, IGNORED = 0x400, 0x800, 0x8000
@@ -77,7 +77,7 @@ _LOST = DELETE_SELF | MOVE_SELF | IGNORED
 class Watcher:
     """Watches the file at a path and its folder; looks every POLL seconds where inotify cannot be had."""
 
-    def __init__(self, path: Path, waker: Waker) -> None:
+    def __init__(self, path: Path, waker: Wakeup) -> None:
         self._path = path
         self._name = os.fsencode(path.name)
         self._waker = waker

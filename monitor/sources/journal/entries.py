@@ -29,7 +29,7 @@ _CURSOR = re.compile(r"[0-9a-zA-Z=;_-]{1,400}")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JournalPosition:
     """Where in a unit's journal reading stopped.
 
     `cursor` is journald's own, of the last entry up to which everything was handled; after it, `done` more
@@ -45,7 +45,7 @@ class Place:
         return {"kind": "journal", **asdict(self)}
 
     @staticmethod
-    def from_cursor(cursor: Cursor | None) -> "Place | None":
+    def from_cursor(cursor: Cursor | None) -> "JournalPosition | None":
         """Return the place that was stored; None for anything that `to_cursor` cannot have made."""
         if cursor is None or cursor.get("kind") != "journal":
             return None
@@ -54,7 +54,7 @@ class Place:
             return None
         if place and not _CURSOR.fullmatch(place):
             return None
-        return Place(place, max(0, time), max(0, done))
+        return JournalPosition(place, max(0, time), max(0, done))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class EntryReader:
     to go on once the lines are handled. What comes after the entry `past` is live; None: all of it is.
     """
 
-    def __init__(self, place: Place, keep: Keep, *, past: str | None) -> None:
+    def __init__(self, place: JournalPosition, keep: Keep, *, past: str | None) -> None:
         self.place = place
         self.last = place.cursor
         self._read = 0
@@ -171,7 +171,7 @@ class EntryReader:
         if self._open:
             self.place = replace(self.place, done=max(self.place.done, self._done))
         else:
-            self.place, self._done, self._skip = Place(entry.cursor, entry.time), 0, 0
+            self.place, self._done, self._skip = JournalPosition(entry.cursor, entry.time), 0, 0
         self.live = self.live or entry.cursor == self._past
 
     def _lines(self, entry: Entry) -> Iterator[tuple[bytes, int]]:

@@ -7,8 +7,8 @@ when that is because the reader was killed.
 import os
 import subprocess
 
-from monitor.sources.journal.entries import FIELDS, Entry, Place, parse_entry
-from monitor.sources.wakeup import Waker
+from monitor.sources.journal.entries import FIELDS, Entry, JournalPosition, parse_entry
+from monitor.sources.wakeup import Wakeup
 
 TIMEOUT = 10.0
 """Seconds for a look."""
@@ -92,7 +92,7 @@ def ends_by_itself(told: str) -> JournalError:
 class Journalctl:
     """A child that writes a unit's entries from a place on; read by one thread."""
 
-    def __init__(self, unit: str, place: Place, waker: Waker) -> None:
+    def __init__(self, unit: str, place: JournalPosition, waker: Wakeup) -> None:
         """Start it; raises JournalError if that cannot be done."""
         self._waker = waker
         command = ["journalctl", f"--unit={unit}", "--follow", "--no-tail", *_beginning(place), *_FORM]
@@ -131,7 +131,7 @@ class Journalctl:
         return bytes(told).decode("utf-8", "replace")
 
 
-def _beginning(place: Place) -> list[str]:
+def _beginning(place: JournalPosition) -> list[str]:
     """Return the options for a place; the entry of the cursor comes once more, to show that it is still there."""
     if place.cursor:
         return [f"--cursor={place.cursor}"]

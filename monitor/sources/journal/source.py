@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from fleet.runtime.clock import Clock, SystemClock
-from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, Pace, Since, keep_all
-from monitor.sources.journal.entries import Entry, EntryReader, Place
+from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, ProgressInterval, Since, keep_all
+from monitor.sources.journal.entries import Entry, EntryReader, JournalPosition
 from monitor.sources.journal.journalctl import Journalctl, JournalError, ends_by_itself, look, nothing_of
-from monitor.sources.wakeup import Waker
+from monitor.sources.wakeup import Wakeup
 
 RETRIES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds to wait before journalctl is started again; it starts afresh once one was of use."""
@@ -37,9 +37,9 @@ class JournalSource:
         self._keep = keep
         self._since = since
         self._clock = clock or SystemClock()
-        self._waker = Waker()
-        self._pace = Pace(self._clock.monotonic())
-        self._place: Place | None = None
+        self._waker = Wakeup()
+        self._pace = ProgressInterval(self._clock.monotonic())
+        self._place: JournalPosition | None = None
         self._live = False
         self._away = True  # until it was found
         self._told: Away | None = None
@@ -56,7 +56,7 @@ class JournalSource:
 
     def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
         """Follow the unit's journal."""
-        self._place = Place.from_cursor(cursor)
+        self._place = JournalPosition.from_cursor(cursor)
         self._live = self._place is None and self._since is None
         while not self._waker.is_set:
             try:
@@ -88,17 +88,19 @@ class JournalSource:
     def _judge(self, told: str) -> None:
         """Make something of how a child ended; raises JournalError if they end one after the other."""
         if "seek to cursor" in told and self._place is not None:
-            self._place = Place(time=self._place.time + 1)  # journald does not know its cursor any more
+            self._place = JournalPosition(
+                time=self._place.time + 1
+            )  # journald does not know its cursor any more
         elif self._failures >= RESTARTS and not self._waker.is_set:
             raise ends_by_itself(told)
 
-    def _beginning(self, last: Entry | None) -> Place:
+    def _beginning(self, last: Entry | None) -> JournalPosition:
         """Return where a first start begins."""
         if self._since == "start":
-            return Place()
+            return JournalPosition()
         if isinstance(self._since, (int, float)):
-            return Place(time=int(self._since * 1_000_000))
-        return Place(last.cursor, last.time) if last is not None else Place()
+            return JournalPosition(time=int(self._since * 1_000_000))
+        return JournalPosition(last.cursor, last.time) if last is not None else JournalPosition()
 
     def _follow(self, child: Journalctl, reader: EntryReader, *, known: bool) -> Iterator[Item]:
         """Read until the child ends, or is found to say nothing. `known`: the unit has logged something."""
@@ -148,5 +150,5 @@ class JournalSource:
             self._away, self._told = True, away
             yield away
         if self._place is None and self._since is None:
-            self._place = Place(time=int(self._clock.time() * 1_000_000))
+            self._place = JournalPosition(time=int(self._clock.time() * 1_000_000))
             yield Batch((), 0, self._place.to_cursor())

@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from standin import faults as ollamas
-from standin.brain.faults import Fault, Kind
+from standin.brain.faults import BrainFault, BrainFaultKind
 from standin.brain.server import StandinBrain, standin_brain
-from standin.brain.settings import Settings as BrainSettings
+from standin.brain.settings import BrainStandinSettings as BrainSettings
 from standin.ollama import standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from tests.processes.generator import GeneratorProcess, generating
 from tests.reference.expressions import amount, patient
 
@@ -27,21 +27,21 @@ OPEN = """
 FAILED = ("Division by nothing", "Incompatible unit")
 
 
-def brains(random: Random) -> Fault:
+def brains(random: Random) -> BrainFault:
     """Return something that goes wrong at BRAIN, once or twice."""
     times = random.choice((1, 1, 2))
     return random.choice(
         (
-            Fault(Kind.ERROR, times=times, path="/simulations/", status=random.choice((500, 503))),
-            Fault(Kind.HTML, times=times, path="/simulations/", status=502),
-            Fault(Kind.ERROR, method="POST", path="/simulations", status=429, text="slow down", retry_after="0.3"),
-            Fault(Kind.EXPIRE, path="/simulations"),
-            Fault(Kind.REFUSE, times=times, path=random.choice(("/alphas/", "/simulations"))),
-            Fault(Kind.LOSE, method="POST", path="/simulations"),
-            Fault(Kind.STALL, path="/simulations/", seconds=random.random()),
-            Fault(Kind.OUTCOME, status_text="WARNING", text="Incompatible unit"),
-            Fault(Kind.OUTCOME, status_text="ERROR", text="Division by nothing"),
-            Fault(Kind.BLANK, times=2),
+            BrainFault(BrainFaultKind.ERROR, times=times, path="/simulations/", status=random.choice((500, 503))),
+            BrainFault(BrainFaultKind.HTML, times=times, path="/simulations/", status=502),
+            BrainFault(BrainFaultKind.ERROR, method="POST", path="/simulations", status=429, text="slow down", retry_after="0.3"),
+            BrainFault(BrainFaultKind.EXPIRE, path="/simulations"),
+            BrainFault(BrainFaultKind.REFUSE, times=times, path=random.choice(("/alphas/", "/simulations"))),
+            BrainFault(BrainFaultKind.LOSE, method="POST", path="/simulations"),
+            BrainFault(BrainFaultKind.STALL, path="/simulations/", seconds=random.random()),
+            BrainFault(BrainFaultKind.OUTCOME, status_text="WARNING", text="Incompatible unit"),
+            BrainFault(BrainFaultKind.OUTCOME, status_text="ERROR", text="Division by nothing"),
+            BrainFault(BrainFaultKind.BLANK, times=2),
         )
     )  # fmt: skip
 
@@ -50,10 +50,10 @@ def models(random: Random) -> ollamas.Fault:
     """Return something that goes wrong at Ollama, once."""
     return random.choice(
         (
-            ollamas.Fault(ollamas.Kind.ERROR, times=1, status=500, path=PATH),
-            ollamas.Fault(ollamas.Kind.BREAK, times=1, after=random.randrange(8)),
-            ollamas.Fault(ollamas.Kind.RUBBISH, times=1, path=PATH, what="cut"),
-            ollamas.Fault(ollamas.Kind.AWAY, seconds=random.random()),
+            ollamas.Fault(ollamas.FaultKind.ERROR, times=1, status=500, path=PATH),
+            ollamas.Fault(ollamas.FaultKind.BREAK, times=1, after=random.randrange(8)),
+            ollamas.Fault(ollamas.FaultKind.RUBBISH, times=1, path=PATH, what="cut"),
+            ollamas.Fault(ollamas.FaultKind.AWAY, seconds=random.random()),
         )
     )
 
@@ -66,12 +66,12 @@ def test_database_brain_and_log_agree_after_faults_of_all_kinds(tmp_path: Path) 
     account.write_text(json.dumps(["someone@example.com", "standin"]))
     account.chmod(0o600)
     with (
-        standin(settings=Settings(pace=0.0)) as ollama,
+        standin(settings=StandinSettings(pace=0.0)) as ollama,
         standin_brain(BrainSettings(seconds=amount(0.3, 2), retry_after=0.1)) as brain,
         generating(tmp_path, ollama.url, FLEET_BRAIN_URL=brain.url) as generator,
     ):
         end = time.monotonic() + amount(12, 3600)
-        brain.apply(Fault(Kind.OUTCOME, status_text="ERROR", text="Division by nothing"))
+        brain.apply(BrainFault(BrainFaultKind.OUTCOME, status_text="ERROR", text="Division by nothing"))
         while time.monotonic() < end:
             brain.apply(brains(random))
             if random.random() < 0.2:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from standin.brain.faults import Fault, Kind
+from standin.brain.faults import BrainFault, BrainFaultKind
 from standin.brain.server import StandinBrain, standin_brain
-from standin.brain.settings import Settings as BrainSettings
+from standin.brain.settings import BrainStandinSettings as BrainSettings
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from tests.processes.generator import GeneratorProcess, embed, generating
 
 QUICK = BrainSettings(seconds=0.4, retry_after=0.1)
@@ -24,7 +24,7 @@ PASSWORD = "standin"
 
 @pytest.fixture
 def ollama() -> Iterator[StandinOllama]:
-    with standin(settings=Settings(pace=0.0)) as server:
+    with standin(settings=StandinSettings(pace=0.0)) as server:
         yield server
 
 
@@ -127,7 +127,9 @@ def test_killed_before_it_saw_the_answer_it_finds_its_simulation_again(
     tmp_path: Path, ollama: StandinOllama, brain: StandinBrain
 ) -> None:
     account(tmp_path)
-    brain.apply(Fault(Kind.STALL, method="POST", path="/simulations", times=None, seconds=60.0))
+    brain.apply(
+        BrainFault(BrainFaultKind.STALL, method="POST", path="/simulations", times=None, seconds=60.0)
+    )
     with generating(tmp_path, ollama.url, FLEET_BRAIN_URL=brain.url) as killed:
         killed.until(lambda: brain.world.taken, what="a simulation")
         killed.end(signal.SIGKILL, seconds=60.0)
@@ -145,17 +147,22 @@ def test_with_faults_injected_it_goes_on_and_sends_nothing_twice(
 ) -> None:
     account(tmp_path)
     faults = [
-        Fault(Kind.ERROR, path="/simulations/", status=500),
-        Fault(Kind.HTML, path="/simulations/", status=502),
-        Fault(
-            Kind.ERROR, method="POST", path="/simulations", status=429, text="slow down", retry_after="0.3"
+        BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=500),
+        BrainFault(BrainFaultKind.HTML, path="/simulations/", status=502),
+        BrainFault(
+            BrainFaultKind.ERROR,
+            method="POST",
+            path="/simulations",
+            status=429,
+            text="slow down",
+            retry_after="0.3",
         ),
-        Fault(Kind.EXPIRE, path="/simulations"),
-        Fault(Kind.REFUSE, path="/alphas/"),
-        Fault(Kind.LOSE, method="POST", path="/simulations"),
-        Fault(Kind.OUTCOME, status_text="WARNING", text="Incompatible unit"),
-        Fault(Kind.BLANK, times=2),
-        Fault(Kind.OUTCOME, status_text="ERROR", text="Division by nothing"),
+        BrainFault(BrainFaultKind.EXPIRE, path="/simulations"),
+        BrainFault(BrainFaultKind.REFUSE, path="/alphas/"),
+        BrainFault(BrainFaultKind.LOSE, method="POST", path="/simulations"),
+        BrainFault(BrainFaultKind.OUTCOME, status_text="WARNING", text="Incompatible unit"),
+        BrainFault(BrainFaultKind.BLANK, times=2),
+        BrainFault(BrainFaultKind.OUTCOME, status_text="ERROR", text="Division by nothing"),
     ]
     with generating(tmp_path, ollama.url, FLEET_BRAIN_URL=brain.url) as generator:
         for fault in faults:
@@ -248,7 +255,7 @@ def test_a_brain_that_hangs_does_not_hold_up_the_end(
     account(tmp_path)
     with generating(tmp_path, ollama.url, FLEET_BRAIN_URL=brain.url) as generator:
         generator.until(done(generator, 1), what="an alpha")
-        brain.apply(Fault(Kind.STALL, path="/", times=None, seconds=120.0))
+        brain.apply(BrainFault(BrainFaultKind.STALL, path="/", times=None, seconds=120.0))
         before = len(brain.requests)
         generator.until(lambda: len(brain.requests) > before, what="a request that hangs")
         code, _ = generator.end(seconds=60.0)

@@ -13,15 +13,15 @@ from generator.catalogue import load_catalogue
 from generator.domain import Candidate
 from generator.workers.sign_flip import turned_candidate
 from standin.brain.server import StandinBrain, standin_brain
-from standin.brain.settings import Settings as BrainSettings
+from standin.brain.settings import BrainStandinSettings as BrainSettings
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from tests.processes.generator import GeneratorProcess, generating
 
 
 @pytest.fixture
 def ollama() -> Iterator[StandinOllama]:
-    with standin(settings=Settings(pace=0.0)) as server:
+    with standin(settings=StandinSettings(pace=0.0)) as server:
         yield server
 
 

@@ -17,10 +17,10 @@ from generator.brain.errors import (
     BrainLimitError,
     PersonaError,
 )
-from generator.brain.http import Wire
-from generator.brain.session import Kept
-from standin.brain.faults import Fault, Kind
-from standin.brain.settings import Settings
+from generator.brain.http import BrainHttp
+from generator.brain.session import StoredSession
+from standin.brain.faults import BrainFault, BrainFaultKind
+from standin.brain.settings import BrainStandinSettings
 from tests.reference.brain_world import QUICK, BrainWorld
 
 Make = Callable[..., BrainWorld]
@@ -30,7 +30,7 @@ Make = Callable[..., BrainWorld]
 def make(tmp_path: Path) -> Iterator[Make]:
     worlds: list[BrainWorld] = []
 
-    def made(settings: Settings = QUICK) -> BrainWorld:
+    def made(settings: BrainStandinSettings = QUICK) -> BrainWorld:
         worlds.append(BrainWorld(tmp_path, settings))
         return worlds[-1]
 
@@ -76,7 +76,9 @@ def test_too_many_requests_never_sign_in_again(make: Make) -> None:
     api = world.api()
     api.operators()
     world.server.apply(
-        Fault(Kind.ERROR, path="/operators", status=429, text="slow down", retry_after="1.5", times=3)
+        BrainFault(
+            BrainFaultKind.ERROR, path="/operators", status=429, text="slow down", retry_after="1.5", times=3
+        )
     )
     for _ in range(3):
         with pytest.raises(BrainLimitError) as caught:
@@ -88,7 +90,7 @@ def test_too_many_requests_never_sign_in_again(make: Make) -> None:
 def test_a_session_that_is_refused_as_soon_as_it_is_given_makes_no_loop(make: Make) -> None:
     world = make()
     api = world.api()
-    world.server.apply(Fault(Kind.ERROR, path="/operators", status=401, text="no", times=None))
+    world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/operators", status=401, text="no", times=None))
     with pytest.raises(BrainAccessError, match="denies access"):
         api.operators()
     assert world.requests("POST", "/authentication") == 2
@@ -153,7 +155,7 @@ class TestWrongPassword:
 class TestPersona:
     """An account with a biometric sign-in."""
 
-    SETTINGS = Settings(persona=True)
+    SETTINGS = BrainStandinSettings(persona=True)
 
     def test_the_user_is_told_what_to_open_and_then_it_goes_on(self, make: Make) -> None:
         world = make(self.SETTINGS)
@@ -187,7 +189,7 @@ class TestPersona:
         world = make(self.SETTINGS)
         with pytest.raises(PersonaError) as first:
             world.api().operators()
-        world.server.apply(Fault(Kind.ERROR, path="/authentication", status=status))
+        world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/authentication", status=status))
         with pytest.raises(BrainError):
             world.api().operators()
         with pytest.raises(PersonaError) as again:
@@ -197,7 +199,7 @@ class TestPersona:
     def test_an_address_on_another_server_is_not_followed(self, make: Make) -> None:
         world = make()
         session = world.session()
-        kept = Kept("s", "a", persona="https://elsewhere.example/persona")
+        kept = StoredSession("s", "a", persona="https://elsewhere.example/persona")
         session._file.write(kept)
         with pytest.raises(BrainError, match="another server"):
             session._wire.absolute(session._file.read().persona)
@@ -206,16 +208,18 @@ class TestPersona:
 @pytest.mark.parametrize(
     ("fault", "kind", "sent"),
     [
-        (Fault(Kind.REFUSE, path="/operators"), BrainAwayError, True),
-        (Fault(Kind.LOSE, path="/operators"), BrainAwayError, True),
-        (Fault(Kind.ERROR, path="/operators", status=500), BrainAwayError, True),
-        (Fault(Kind.ERROR, path="/operators", status=503), BrainAwayError, False),
-        (Fault(Kind.HTML, path="/operators", status=502), BrainAwayError, True),
-        (Fault(Kind.HTML, path="/operators", status=200), BrainAwayError, True),
-        (Fault(Kind.STALL, path="/operators", seconds=20.0), BrainAwayError, True),
+        (BrainFault(BrainFaultKind.REFUSE, path="/operators"), BrainAwayError, True),
+        (BrainFault(BrainFaultKind.LOSE, path="/operators"), BrainAwayError, True),
+        (BrainFault(BrainFaultKind.ERROR, path="/operators", status=500), BrainAwayError, True),
+        (BrainFault(BrainFaultKind.ERROR, path="/operators", status=503), BrainAwayError, False),
+        (BrainFault(BrainFaultKind.HTML, path="/operators", status=502), BrainAwayError, True),
+        (BrainFault(BrainFaultKind.HTML, path="/operators", status=200), BrainAwayError, True),
+        (BrainFault(BrainFaultKind.STALL, path="/operators", seconds=20.0), BrainAwayError, True),
     ],
 )
-def test_trouble_of_the_service_is_told_from_ours(make: Make, fault: Fault, kind: type, sent: bool) -> None:
+def test_trouble_of_the_service_is_told_from_ours(
+    make: Make, fault: BrainFault, kind: type, sent: bool
+) -> None:
     world = make()
     api = world.api()
     api.sign_in()
@@ -239,7 +243,7 @@ def test_trouble_of_the_service_is_told_from_ours(make: Make, fault: Fault, kind
     ],
 )
 def test_an_address_is_brains_own_however_it_is_written(location: str, address: str) -> None:
-    wire = Wire("https://brain.example")
+    wire = BrainHttp("https://brain.example")
     assert wire.absolute(location) == address
     for elsewhere in ("https://other.example/x", "//other.example/x", "https://brain.example.other/x"):
         with pytest.raises(BrainError, match="another server"):
@@ -248,7 +252,7 @@ def test_an_address_is_brains_own_however_it_is_written(location: str, address: 
 
 
 def test_a_server_that_is_not_there_certainly_got_nothing() -> None:
-    wire = Wire("http://127.0.0.1:9")
+    wire = BrainHttp("http://127.0.0.1:9")
     with pytest.raises(BrainAwayError) as caught:
         wire.send("GET", "/operators")
     assert not caught.value.sent
@@ -259,7 +263,7 @@ def test_no_redirect_is_followed(make: Make) -> None:
     world = make()
     api = world.api()
     api.sign_in()
-    world.server.apply(Fault(Kind.ERROR, path="/operators", status=302))
+    world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/operators", status=302))
     with pytest.raises(BrainAwayError):
         api.operators()
 

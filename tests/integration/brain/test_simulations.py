@@ -10,11 +10,11 @@ from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import simulation_settings
 from generator.brain.credentials import Credentials
 from generator.brain.simulations import Simulator
-from generator.domain import Candidate, Performance
-from generator.domain import Fault as Wrong
+from generator.domain import AlphaFigures, Candidate
+from generator.domain import ExpressionFault as Wrong
 from standin.brain import figures
-from standin.brain.faults import Fault, Kind
-from standin.brain.settings import Settings
+from standin.brain.faults import BrainFault, BrainFaultKind
+from standin.brain.settings import BrainStandinSettings
 from tests.reference.brain_world import QUICK, BrainWorld
 
 Make = Callable[..., BrainWorld]
@@ -27,7 +27,7 @@ SEVERAL = replace(QUICK, several=True)
 def make(tmp_path: Path) -> Iterator[Make]:
     worlds: list[BrainWorld] = []
 
-    def made(settings: Settings = QUICK) -> BrainWorld:
+    def made(settings: BrainStandinSettings = QUICK) -> BrainWorld:
         worlds.append(BrainWorld(tmp_path, settings))
         return worlds[-1]
 
@@ -43,7 +43,7 @@ def reason(world: BrainWorld, expression: str) -> str:
 
 
 def good(world: BrainWorld, *expressions: str) -> bool:
-    return all(isinstance(world.done.get(one), Performance) for one in expressions)
+    return all(isinstance(world.done.get(one), AlphaFigures) for one in expressions)
 
 
 def busiest(world: BrainWorld, simulator: Simulator) -> list[int]:
@@ -64,8 +64,8 @@ def test_results_are_brains_figures(make: Make) -> None:
     world = make()
     world.run(world.simulator(), world.candidates("rank(close)"))
     found = world.done["rank(close)"]
-    assert isinstance(found, Performance)
-    expected = figures.sample("rank(close)")
+    assert isinstance(found, AlphaFigures)
+    expected = figures.sample_figures("rank(close)")
     assert (found.sharpe, found.turnover, found.long_count) == (
         expected["sharpe"],
         expected["turnover"],
@@ -141,7 +141,7 @@ def test_wrong_settings_are_no_expressions_fault(make: Make, caplog: pytest.LogC
 @pytest.mark.parametrize("status", ["FAIL", "TIMEOUT"])
 def test_what_brain_fails_at_is_tried_twice(make: Make, status: str) -> None:
     world = make()
-    world.server.apply(Fault(Kind.OUTCOME, status_text=status, text="", times=3))
+    world.server.apply(BrainFault(BrainFaultKind.OUTCOME, status_text=status, text="", times=3))
     world.run(world.simulator(slots=1), world.candidates("rank(close)", "rank(open)"))
     assert "on BRAIN" in reason(world, "rank(close)")
     assert good(world, "rank(open)")
@@ -150,21 +150,21 @@ def test_what_brain_fails_at_is_tried_twice(make: Make, status: str) -> None:
 
 def test_a_warning_carries_an_alpha(make: Make) -> None:
     world = make()
-    world.server.apply(Fault(Kind.OUTCOME, status_text="WARNING", text="Incompatible unit"))
+    world.server.apply(BrainFault(BrainFaultKind.OUTCOME, status_text="WARNING", text="Incompatible unit"))
     world.run(world.simulator(), world.candidates("rank(close)"))
     assert good(world, "rank(close)")
 
 
 def test_one_that_a_person_cancelled_is_not_sent_again(make: Make) -> None:
     world = make()
-    world.server.apply(Fault(Kind.OUTCOME, status_text="CANCELLED", text=""))
+    world.server.apply(BrainFault(BrainFaultKind.OUTCOME, status_text="CANCELLED", text=""))
     world.run(world.simulator(), world.candidates("rank(close)"))
     assert "cancelled" in reason(world, "rank(close)")
 
 
 def test_figures_that_are_not_there_yet_are_read_again(make: Make) -> None:
     world = make()
-    world.server.apply(Fault(Kind.BLANK, times=4))
+    world.server.apply(BrainFault(BrainFaultKind.BLANK, times=4))
     world.run(world.simulator(), world.candidates("rank(close)"))
     assert good(world, "rank(close)")
     assert world.requests("GET", "/alphas/") == 5
@@ -173,20 +173,24 @@ def test_figures_that_are_not_there_yet_are_read_again(make: Make) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(Kind.ERROR, path="/simulations/", status=500, times=3),
-        Fault(Kind.HTML, path="/simulations/", status=502, times=3),
-        Fault(Kind.ERROR, path="/simulations/", status=429, text="slow down", retry_after="3.5"),
-        Fault(Kind.REFUSE, path="/simulations/", times=2),
-        Fault(Kind.EXPIRE, path="/simulations/"),
-        Fault(Kind.ERROR, path="/alphas/", status=500, times=2),
-        Fault(Kind.ERROR, path="/simulations/", status=404, text="not yet", times=2),
-        Fault(Kind.ERROR, **POST, status=503, times=2),
-        Fault(Kind.ERROR, **POST, status=429, text="slow down", times=2),
-        Fault(Kind.EXPIRE, **POST),
+        BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=500, times=3),
+        BrainFault(BrainFaultKind.HTML, path="/simulations/", status=502, times=3),
+        BrainFault(
+            BrainFaultKind.ERROR, path="/simulations/", status=429, text="slow down", retry_after="3.5"
+        ),
+        BrainFault(BrainFaultKind.REFUSE, path="/simulations/", times=2),
+        BrainFault(BrainFaultKind.EXPIRE, path="/simulations/"),
+        BrainFault(BrainFaultKind.ERROR, path="/alphas/", status=500, times=2),
+        BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=404, text="not yet", times=2),
+        BrainFault(BrainFaultKind.ERROR, **POST, status=503, times=2),
+        BrainFault(BrainFaultKind.ERROR, **POST, status=429, text="slow down", times=2),
+        BrainFault(BrainFaultKind.EXPIRE, **POST),
     ],
     ids=str,
 )
-def test_trouble_of_the_service_is_waited_out_and_nothing_is_sent_twice(make: Make, fault: Fault) -> None:
+def test_trouble_of_the_service_is_waited_out_and_nothing_is_sent_twice(
+    make: Make, fault: BrainFault
+) -> None:
     world = make()
     world.server.apply(fault)
     world.run(world.simulator(), world.candidates(*SEVEN))
@@ -203,7 +207,9 @@ def test_one_address_that_fails_for_good_holds_up_nothing_else(make: Make, place
     world.run(simulator, waiting, until=lambda: bool(world.server.world.taken))
     [name] = [key for key, one in world.server.world.simulations.items() if one.code == SEVEN[0]]
     wrong = name if place == "simulations" else figures.alpha_id(SEVEN[0])
-    world.server.apply(Fault(Kind.ERROR, path=f"/{place}/{wrong}", status=status, text="no", times=None))
+    world.server.apply(
+        BrainFault(BrainFaultKind.ERROR, path=f"/{place}/{wrong}", status=status, text="no", times=None)
+    )
     began = world.clock.now
     world.run(simulator, waiting, until=lambda: len(world.done) == len(SEVEN) - 1)
     assert good(world, *SEVEN[1:])
@@ -211,10 +217,12 @@ def test_one_address_that_fails_for_good_holds_up_nothing_else(make: Make, place
     assert sorted(world.server.world.taken) == sorted(SEVEN)
 
 
-@pytest.mark.parametrize("kind", [Kind.LOSE])
-def test_an_answer_that_nobody_saw_is_looked_for_before_it_is_paid_for_again(make: Make, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [BrainFaultKind.LOSE])
+def test_an_answer_that_nobody_saw_is_looked_for_before_it_is_paid_for_again(
+    make: Make, kind: BrainFaultKind
+) -> None:
     world = make()
-    world.server.apply(Fault(kind, **POST, times=2))
+    world.server.apply(BrainFault(kind, **POST, times=2))
     world.run(world.simulator(), world.candidates(*SEVEN))
     assert good(world, *SEVEN)
     assert sorted(world.server.world.taken) == sorted(SEVEN)
@@ -223,7 +231,7 @@ def test_an_answer_that_nobody_saw_is_looked_for_before_it_is_paid_for_again(mak
 
 def test_a_request_that_never_arrived_is_sent_again_after_a_while(make: Make) -> None:
     world = make()
-    world.server.apply(Fault(Kind.ERROR, **POST, status=502))
+    world.server.apply(BrainFault(BrainFaultKind.ERROR, **POST, status=502))
     began = world.clock.now
     world.run(world.simulator(), world.candidates("rank(close)"))
     assert good(world, "rank(close)")
@@ -237,7 +245,9 @@ def test_a_simulation_that_vanished_is_found_among_the_alphas(make: Make) -> Non
     simulator = world.simulator()
     waiting = world.candidates("rank(close)")
     world.run(simulator, waiting, until=lambda: bool(world.server.world.taken))
-    world.server.apply(Fault(Kind.ERROR, path="/simulations/", status=404, text="gone", times=None))
+    world.server.apply(
+        BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=404, text="gone", times=None)
+    )
     world.run(simulator, waiting)
     assert good(world, "rank(close)")
     assert world.server.world.taken == ["rank(close)"]
@@ -245,8 +255,12 @@ def test_a_simulation_that_vanished_is_found_among_the_alphas(make: Make) -> Non
 
 def test_one_that_brain_loses_each_time_is_given_up(make: Make) -> None:
     world = make()
-    world.server.apply(Fault(Kind.ERROR, path="/simulations/", status=404, text="gone", times=None))
-    world.server.apply(Fault(Kind.ERROR, path="/users/self/alphas", status=403, text="no", times=None))
+    world.server.apply(
+        BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=404, text="gone", times=None)
+    )
+    world.server.apply(
+        BrainFault(BrainFaultKind.ERROR, path="/users/self/alphas", status=403, text="no", times=None)
+    )
     world.run(world.simulator(), world.candidates("rank(close)"), hours=6.0)
     assert "loses its simulation" in reason(world, "rank(close)")
     assert len(world.server.world.taken) == 3
@@ -263,7 +277,9 @@ def test_one_that_never_ends_is_looked_for_elsewhere(make: Make) -> None:
 def test_too_many_requests_cost_no_slot(make: Make) -> None:
     world = make()
     simulator = world.simulator()
-    world.server.apply(Fault(Kind.ERROR, **POST, status=429, text="slow down", retry_after="0.5"))
+    world.server.apply(
+        BrainFault(BrainFaultKind.ERROR, **POST, status=429, text="slow down", retry_after="0.5")
+    )
     running = busiest(world, simulator)
     world.run(simulator, world.candidates(*SEVEN))
     assert simulator.view()["slots"] == 3
@@ -275,7 +291,8 @@ def test_a_sign_in_that_fails_on_the_way_leaves_no_doubt_about_the_request(make:
     simulator = world.simulator()
     simulator.step()
     world.server.apply(
-        Fault(Kind.EXPIRE, **POST), Fault(Kind.ERROR, method="POST", path="/authentication", status=500)
+        BrainFault(BrainFaultKind.EXPIRE, **POST),
+        BrainFault(BrainFaultKind.ERROR, method="POST", path="/authentication", status=500),
     )
     world.run(simulator, world.candidates("rank(close)"))
     assert good(world, "rank(close)")
@@ -330,8 +347,8 @@ class TestSeveral:
         assert sorted(world.server.world.taken) == sorted(many)
         for one in many:
             found = world.done[one]
-            assert isinstance(found, Performance)
-            assert found.sharpe == figures.sample(one)["sharpe"]
+            assert isinstance(found, AlphaFigures)
+            assert found.sharpe == figures.sample_figures(one)["sharpe"]
 
     @pytest.mark.parametrize("cancels", [False, True])
     def test_a_childs_error_is_its_own_and_cancelled_siblings_go_again_alone(
@@ -359,7 +376,9 @@ class TestSeveral:
 
     def test_a_child_that_is_missed_once_is_asked_for_again(self, make: Make) -> None:
         world, simulator, waiting, child = self.sent(make)
-        world.server.apply(Fault(Kind.ERROR, path=f"/simulations/{child}", status=404, text="not yet"))
+        world.server.apply(
+            BrainFault(BrainFaultKind.ERROR, path=f"/simulations/{child}", status=404, text="not yet")
+        )
         began = world.clock.now
         world.run(simulator, waiting)
         assert good(world, *SEVEN)
@@ -368,7 +387,9 @@ class TestSeveral:
 
     def test_a_flight_that_never_ends_gives_the_children_that_did(self, make: Make) -> None:
         world, simulator, waiting, child = self.sent(make)
-        world.server.apply(Fault(Kind.ERROR, path=f"/simulations/{child}", status=502, times=None))
+        world.server.apply(
+            BrainFault(BrainFaultKind.ERROR, path=f"/simulations/{child}", status=502, times=None)
+        )
         world.run(simulator, waiting)
         assert good(world, *SEVEN)
         assert sorted(world.server.world.taken) == sorted(SEVEN)
@@ -407,7 +428,7 @@ class TestRestart:
     @pytest.mark.parametrize("settings", [QUICK, SEVERAL], ids=["single", "several"])
     @pytest.mark.parametrize("pause", [0.5, 4.0, 10.5, 13.0])
     def test_nothing_is_sent_twice_and_everything_comes_in(
-        self, make: Make, settings: Settings, pause: float
+        self, make: Make, settings: BrainStandinSettings, pause: float
     ) -> None:
         world = make(settings)
         waiting = world.candidates(*SEVEN)
@@ -438,7 +459,7 @@ class TestRestart:
         world = make()
         [one] = world.candidates("rank(close)")
         simulator = world.simulator()
-        world.server.apply(Fault(Kind.BLANK, times=999))
+        world.server.apply(BrainFault(BrainFaultKind.BLANK, times=999))
         world.run(simulator, [one], until=lambda: world.requests("GET", "/alphas/") > 0)
         world.server.world._blank.clear()
         world.run(world.simulator(), [one])
@@ -497,7 +518,7 @@ class TestTold:
     def test_away_is_told_once_and_back_once(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         world = make()
-        world.server.apply(Fault(Kind.ERROR, path="/simulations/", status=500, times=5))
+        world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=500, times=5))
         world.run(world.simulator(), world.candidates("rank(close)"))
         told = [record.message for record in caplog.records if hasattr(record, "tell")]
         assert told == ["brain.trouble", "brain.well"]

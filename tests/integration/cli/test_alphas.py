@@ -17,9 +17,9 @@ from jsonschema import Draft202012Validator
 
 from cli.commands import SORTS, SOURCES, main
 from fleet.runtime.home import ROOT
-from generator.domain import Candidate, Evaluated, Performance, Ruleset, Source
+from generator.domain import AlphaFigures, Candidate, Evaluated, Ruleset, Source
 from generator.storage import read
-from generator.storage.store import Store
+from generator.storage.store import AlphaStore
 from tests.parts.postgresql import Cluster, postgresql
 from tests.reference.stored_rows import call
 
@@ -33,12 +33,12 @@ ROWS = (
 )
 
 
-def fill(store: Store) -> None:
+def fill(store: AlphaStore) -> None:
     for expression, model, source, fitness, sharpe, turnover, kept, hours in ROWS:
         rules = Ruleset(source, {"delay": 1})
         one = Candidate(expression, expression, expression, f"c-{expression}", model)
         store.record_call(replace(call(f"c-{expression}"), model=model), [one], rules)
-        figures = Performance(
+        figures = AlphaFigures(
             sharpe, turnover, fitness, 0.1, 0.2, 0.001, 10.0, 11.0, 500, checks=[{"name": "LOW_SHARPE"}]
         )
         store.finish(
@@ -61,7 +61,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def filled(home: Path) -> Path:
-    with closing(Store(f"sqlite:///{home}/alphas.db", owner="here")) as store:
+    with closing(AlphaStore(f"sqlite:///{home}/alphas.db", owner="here")) as store:
         fill(store)
     return home
 
@@ -104,10 +104,10 @@ def test_filters_and_order(filled: Path, arguments: tuple[str, ...], found: str)
 
 def test_figures_that_mean_nothing_stand_last_with_the_reason(filled: Path) -> None:
     rules = Ruleset(Source.PANEL, {"delay": 1})
-    with closing(Store(f"sqlite:///{filled}/alphas.db", owner="here")) as store:
+    with closing(AlphaStore(f"sqlite:///{filled}/alphas.db", owner="here")) as store:
         one = Candidate("rank(e)", "rank(e)", "rank(e)", "c-e", "tiny:1b")
         store.record_call(replace(call("c-e"), model="tiny:1b"), [one], rules)
-        figures = Performance(
+        figures = AlphaFigures(
             29.9, 0.1, 30.0, 0.1, 0.1, 0.1, 5.0, 5.0, 2, reason="positions on 2 of 500 days"
         )
         store.finish(Evaluated(one, rules.source, rules.settings, figures, time=NOW), rules)
@@ -217,7 +217,7 @@ def test_no_fleet_ends_with_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_reads_while_another_writes(filled: Path) -> None:
-    with closing(Store(f"sqlite:///{filled}/alphas.db", owner="here")) as store:
+    with closing(AlphaStore(f"sqlite:///{filled}/alphas.db", owner="here")) as store:
         store.count()
         engine = store._engine
         assert engine is not None
@@ -256,7 +256,7 @@ def test_a_postgresql_is_read_in_the_same_way(
 ) -> None:
     monkeypatch.setenv("FLEET_GENERATOR_DATABASE", database)
     assert alphas()[:2] == (0, "there are no alphas yet\n")
-    with closing(Store(database, owner="here")) as store:
+    with closing(AlphaStore(database, owner="here")) as store:
         fill(store)
     assert "".join(expressions("--kept", "--since", "15h")) == "c"
     assert "".join(expressions("--contains", "K(D")) == "d"
@@ -273,7 +273,7 @@ def test_a_report_of_a_postgresql_is_that_of_a_file(
     of_file = report()
     assert {row["model"]: row["kept"] for row in of_file if row["evaluated"]} == {"big:3b": 1, "tiny:1b": 1}
     monkeypatch.setenv("FLEET_GENERATOR_DATABASE", database)
-    with closing(Store(database, owner="report")) as store:
+    with closing(AlphaStore(database, owner="report")) as store:
         fill(store)
     assert report() == of_file
 
@@ -290,7 +290,7 @@ def report() -> list[dict[str, Any]]:
 def test_a_file_named_by_a_url_is_read_as_well(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(Store(f"sqlite:///{home}/mine.db", owner="here")) as store:
+    with closing(AlphaStore(f"sqlite:///{home}/mine.db", owner="here")) as store:
         fill(store)
     for url in (f"sqlite:///{home}/mine.db", "sqlite:///mine.db"):
         monkeypatch.setenv("FLEET_GENERATOR_DATABASE", url)

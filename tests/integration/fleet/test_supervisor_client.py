@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.clients.supervisor import Fault, ProgramState, Supervisor
+from fleet.clients.supervisor import ProgramState, RpcFault, Supervisor
 from fleet.runtime.errors import SupervisorAwayError, SupervisorError
 from tests.parts.supervisord import Daemon, supervisord, wait_until
 
@@ -128,10 +128,10 @@ def test_each_state_is_told(daemon: Daemon, name: str, state: ProgramState, up: 
 def test_faults_are_told_apart(daemon: Daemon) -> None:
     with pytest.raises(SupervisorError) as unknown:
         daemon.client.program("nobody")
-    assert unknown.value.fault == Fault.BAD_NAME
+    assert unknown.value.fault == RpcFault.BAD_NAME
     with pytest.raises(SupervisorError) as missing:
         daemon.client.start("missing")
-    assert missing.value.fault == Fault.NO_FILE
+    assert missing.value.fault == RpcFault.NO_FILE
     for caught in (unknown, missing):
         assert not isinstance(caught.value, SupervisorAwayError)
         assert caught.value.hint

@@ -14,14 +14,14 @@ from random import Random
 import pytest
 
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from tests.processes.generator import GeneratorProcess, generating
 from tests.reference.expressions import amount, patient
 
 
 @pytest.fixture
 def ollama() -> Iterator[StandinOllama]:
-    with standin(settings=Settings(pace=0.0)) as server:
+    with standin(settings=StandinSettings(pace=0.0)) as server:
         yield server
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from standin.faults import Fault, Kind
+from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from tests.processes.generator import GeneratorProcess, generating
 from tests.reference.expressions import amount, patient
 
 PATH = "/api/generate"
-RARE = (Kind.OOM,)
+RARE = (FaultKind.OOM,)
 """After these the generator pauses for seconds, as it should."""
 
 
@@ -30,13 +30,13 @@ def faults(random: Random, rare: float) -> Fault:
         return Fault(random.choice(RARE), times=1)
     return random.choice(
         (
-            Fault(Kind.ERROR, times=times, status=random.choice((500, 503)), path=PATH),
-            Fault(Kind.BREAK, times=times, after=random.randrange(8)),
-            Fault(Kind.DIE, times=1, after=random.randrange(8)),
-            Fault(Kind.REFUSE, times=times, path=PATH),
-            Fault(Kind.AWAY, seconds=random.random()),
+            Fault(FaultKind.ERROR, times=times, status=random.choice((500, 503)), path=PATH),
+            Fault(FaultKind.BREAK, times=times, after=random.randrange(8)),
+            Fault(FaultKind.DIE, times=1, after=random.randrange(8)),
+            Fault(FaultKind.REFUSE, times=times, path=PATH),
+            Fault(FaultKind.AWAY, seconds=random.random()),
             Fault(
-                Kind.RUBBISH, times=times, path=PATH,
+                FaultKind.RUBBISH, times=times, path=PATH,
                 what=random.choice(("text", "cut", "schema", "nested", "html")),
             ),
         )
@@ -45,7 +45,7 @@ def faults(random: Random, rare: float) -> Fault:
 
 @pytest.fixture
 def ollama() -> Iterator[StandinOllama]:
-    with standin(settings=Settings(pace=0.05)) as server:
+    with standin(settings=StandinSettings(pace=0.05)) as server:
         yield server
 
 

@@ -17,13 +17,13 @@ from generator.llm.client import Caller
 from generator.llm.context_window import Window
 from generator.llm.feedback import Page
 from generator.llm.prompt import build_prompt
-from generator.llm.throttle import Flight
-from standin.faults import Fault, Kind, RemoveModel
+from generator.llm.throttle import CallInFlight
+from standin.faults import Fault, FaultKind, RemoveModel
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from tests.processes.generator import MODEL, GeneratorProcess, embed, generating
 
-QUICK = Settings(pace=0.0)
+QUICK = StandinSettings(pace=0.0)
 
 
 def ids(generator: GeneratorProcess, state: str) -> list[int]:
@@ -134,7 +134,7 @@ def test_what_was_left_waiting_is_evaluated_at_the_next_start(tmp_path: Path, ol
         generator.until(lambda: generator.count("evaluations") >= 4, what="candidates")
         generator.end(signal.SIGKILL)
     left = ids(generator, "pending")
-    ollama.apply(Fault(Kind.STALL))
+    ollama.apply(Fault(FaultKind.STALL))
     with generating(tmp_path, ollama.url) as generator:
         generator.until(lambda: not ids(generator, "pending"), what="the backlog", seconds=90.0)
         generator.end()
@@ -180,7 +180,7 @@ class TestTrouble:
 
     def test_gpu_memory_failures_come_one_at_a_time_with_pauses(self, tmp_path: Path) -> None:
         with (
-            standin(settings=Settings(pace=0.0, vram=1)) as server,
+            standin(settings=StandinSettings(pace=0.0, vram=1)) as server,
             generating(tmp_path, server.url) as generator,
         ):
             generator.until(lambda: len(generator.signals()) >= 2, what="two failures")
@@ -197,7 +197,7 @@ class TestTrouble:
     ) -> None:
         with generating(tmp_path, ollama.url) as generator:
             generator.until(lambda: generator.count("calls", "valid > 0") >= 1, what="a good reply")
-            ollama.apply(Fault(Kind.OOM, times=1))
+            ollama.apply(Fault(FaultKind.OOM, times=1))
             generator.until(lambda: failures(generator), what="the failure")
             [failed] = failures(generator)
             assert failed["status"] == 200
@@ -215,9 +215,9 @@ class TestTrouble:
             Ollama(ollama.url), Assignment(MODEL), clock=clock, keep_alive=60.0, first_token=30.0, stall=0.5
         )
         prompt = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=1)
-        ollama.apply(Fault(Kind.STALL_STREAM, times=1))
-        cut = caller.call(prompt, Flight(clock.time(), clock.monotonic()))
-        again = caller.call(prompt, Flight(clock.time(), clock.monotonic()))
+        ollama.apply(Fault(FaultKind.STALL_STREAM, times=1))
+        cut = caller.call(prompt, CallInFlight(clock.time(), clock.monotonic()))
+        again = caller.call(prompt, CallInFlight(clock.time(), clock.monotonic()))
         assert cut is not None
         assert again is not None
         assert "did not answer in time" in str(cut.error)
@@ -249,7 +249,7 @@ class TestTrouble:
     def test_ollama_away_is_waited_for(self, tmp_path: Path, ollama: StandinOllama) -> None:
         with generating(tmp_path, ollama.url) as generator:
             generator.until(lambda: generator.count("calls", "valid > 0") >= 1, what="a good reply")
-            ollama.apply(Fault(Kind.AWAY, seconds=8.0))
+            ollama.apply(Fault(FaultKind.AWAY, seconds=8.0))
             generator.until(lambda: "answers again" in generator.told, what="an answer")
             assert {row["status"] for row in failures(generator)} == {0}
             assert generator.told.count("; trying again") == 1
@@ -257,13 +257,13 @@ class TestTrouble:
     def test_a_rubbish_reply_costs_only_itself(self, tmp_path: Path, ollama: StandinOllama) -> None:
         with generating(tmp_path, ollama.url) as generator:
             for number, what in enumerate(("text", "schema", "nested", "html"), start=1):
-                ollama.apply(Fault(Kind.RUBBISH, what=what, times=1, path="/api/generate"))
+                ollama.apply(Fault(FaultKind.RUBBISH, what=what, times=1, path="/api/generate"))
                 # Finished calls queue up while the kernels are compiled: the rubbish comes in behind them.
                 generator.until(
                     lambda number=number: generator.count("calls", "valid = 0") == number,  # type: ignore[misc]
                     what=f"the rubbish ({what})",
                 )
-            ollama.apply(Fault(Kind.RUBBISH, what="cut", times=1, path="/api/generate"))
+            ollama.apply(Fault(FaultKind.RUBBISH, what="cut", times=1, path="/api/generate"))
             cut = "error IS NULL AND reply NOT LIKE '%}'"
             generator.until(lambda: generator.count("calls", cut) == 3, what="text, nested and cut")
             good = generator.count("calls", "valid > 0")
@@ -279,10 +279,10 @@ class TestTrouble:
     ) -> None:
         path = "/api/generate"
         faults = [
-            (Fault(Kind.BREAK, times=1), 0),
-            (Fault(Kind.DIE, times=1), 200),
-            (Fault(Kind.ERROR, times=1, status=503, path=path), 503),
-            (Fault(Kind.REFUSE, times=1, path=path), 0),
+            (Fault(FaultKind.BREAK, times=1), 0),
+            (Fault(FaultKind.DIE, times=1), 200),
+            (Fault(FaultKind.ERROR, times=1, status=503, path=path), 503),
+            (Fault(FaultKind.REFUSE, times=1, path=path), 0),
         ]
         with generating(tmp_path, ollama.url) as generator:
             for number, (fault, status) in enumerate(faults, start=1):
@@ -295,7 +295,7 @@ class TestTrouble:
                 generator.until(lambda: generator.signals()[-1]["error"] is None, what="an answer after it")
 
     def test_a_stall_is_cut_by_the_time_out(self, tmp_path: Path, ollama: StandinOllama) -> None:
-        ollama.apply(Fault(Kind.STALL, times=1, path="/api/generate"))
+        ollama.apply(Fault(FaultKind.STALL, times=1, path="/api/generate"))
         with generating(tmp_path, ollama.url, FLEET_OLLAMA_FIRST_TOKEN_TIMEOUT="1s") as generator:
             generator.until(lambda: generator.count("calls", "valid > 0") >= 1, what="a good reply")
             failed = failures(generator)
@@ -303,7 +303,7 @@ class TestTrouble:
         assert failed[0]["ended"] - failed[0]["started"] >= 0.95
 
     def test_a_call_in_flight_does_not_hold_up_the_end(self, tmp_path: Path, ollama: StandinOllama) -> None:
-        ollama.apply(Fault(Kind.STALL))
+        ollama.apply(Fault(FaultKind.STALL))
         with generating(tmp_path, ollama.url) as generator:
             generator.until(lambda: generator.heartbeat().get("request_since"), what="a call")
             code, seconds = generator.end()

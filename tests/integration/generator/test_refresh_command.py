@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from generator.brain.account_catalogue import kept_listing
-from standin.brain.faults import Fault, Kind
+from standin.brain.faults import BrainFault, BrainFaultKind
 from standin.brain.server import StandinBrain, standin_brain
-from standin.brain.settings import Settings
+from standin.brain.settings import BrainStandinSettings
 from tests.processes.generator import OURS, ROOT, embed, no_account
 
 
@@ -41,7 +41,9 @@ def refresh(home: Path, brain: StandinBrain, **environ: str) -> subprocess.Compl
 
 
 def test_the_lists_are_kept_with_their_date(tmp_path: Path, brain: StandinBrain) -> None:
-    brain.apply(Fault(Kind.ERROR, path="/data-fields", status=429, text="slow down", retry_after="0.2"))
+    brain.apply(
+        BrainFault(BrainFaultKind.ERROR, path="/data-fields", status=429, text="slow down", retry_after="0.2")
+    )
     done = refresh(tmp_path, brain)
     path = tmp_path / "catalogue-USA-D1-TOP3000.json"
     assert done.returncode == 0, done.stderr
@@ -60,7 +62,7 @@ def test_another_universe_has_a_list_of_its_own(tmp_path: Path, brain: StandinBr
 
 
 def test_a_wrong_password_is_an_error_with_a_hint(tmp_path: Path, brain: StandinBrain) -> None:
-    brain.world.settings = Settings(password="another")
+    brain.world.settings = BrainStandinSettings(password="another")
     done = refresh(tmp_path, brain)
     assert done.returncode == 1
     assert "BRAIN refuses the credentials" in done.stderr
@@ -78,7 +80,7 @@ def test_a_stand_in_fleet_asks_nothing(tmp_path: Path, brain: StandinBrain) -> N
 
 
 def test_a_biometric_sign_in_is_waited_for(tmp_path: Path, brain: StandinBrain) -> None:
-    brain.world.settings = Settings(persona=True)
+    brain.world.settings = BrainStandinSettings(persona=True)
     brain.world.opened = False
     url = f"{brain.url}/authentication/persona?inquiry={brain.world.inquiry}"
 

@@ -14,7 +14,7 @@ from fleet.runtime.home import Home
 from generator.domain import Evaluated, Source
 from generator.storage.migrations import STEPS
 from generator.storage.read import Filters, best_alphas, by_model, place_of, recent_alphas
-from generator.storage.store import StorageError, Store
+from generator.storage.store import AlphaStore, StorageError
 from tests.parts.postgresql import Cluster, postgresql
 from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, finish
 
@@ -39,8 +39,8 @@ def place(url: str) -> Path | str:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    opened = Store(url, owner="here")
+def store(url: str) -> Iterator[AlphaStore]:
+    opened = AlphaStore(url, owner="here")
     yield opened
     opened.close()
 
@@ -54,32 +54,32 @@ def sql(url: str, statement: str) -> list[tuple[Any, ...]]:
         engine.dispose()
 
 
-def test_a_call_and_its_new_candidates_are_stored_together(store: Store) -> None:
+def test_a_call_and_its_new_candidates_are_stored_together(store: AlphaStore) -> None:
     fresh, tally = store.record_call(call(), [candidate("a"), candidate("b")], PANEL, invalid=1, repeated=1)
     assert [one.digest for one in fresh] == ["a", "b"]
     assert (tally.valid, tally.invalid, tally.duplicates) == (3, 1, 1)
     assert store.pending(PANEL, limit=10) == [candidate("a"), candidate("b")]
 
 
-def test_what_was_tried_before_is_not_new_also_in_another_run(store: Store, url: str) -> None:
+def test_what_was_tried_before_is_not_new_also_in_another_run(store: AlphaStore, url: str) -> None:
     store.record_call(call(), [candidate("a")], PANEL)
     finish(store, "a")
     store.close()
-    again = Store(url, owner="here")
+    again = AlphaStore(url, owner="here")
     fresh, tally = again.record_call(call("c2"), [candidate("a", "c2"), candidate("b", "c2")], PANEL)
     assert [one.digest for one in fresh] == ["b"]
     assert tally.duplicates == 1
     again.close()
 
 
-def test_an_expression_is_tried_once_under_each_ruleset(store: Store) -> None:
+def test_an_expression_is_tried_once_under_each_ruleset(store: AlphaStore) -> None:
     for rules in (PANEL, STANDIN):
         fresh, _ = store.record_call(call(), [candidate("a")], rules)
         assert len(fresh) == 1
     assert len(store.pending(PANEL, limit=9)) == len(store.pending(STANDIN, limit=9)) == 1
 
 
-def test_a_write_can_be_repeated(store: Store) -> None:
+def test_a_write_can_be_repeated(store: AlphaStore) -> None:
     for _ in range(2):
         fresh, tally = store.record_call(call(), [candidate("a")], PANEL)
         assert len(fresh) == 1
@@ -87,7 +87,7 @@ def test_a_write_can_be_repeated(store: Store) -> None:
     assert store.count() == 1
 
 
-def test_an_evaluation_is_filled_once(store: Store, place: Path | str) -> None:
+def test_an_evaluation_is_filled_once(store: AlphaStore, place: Path | str) -> None:
     store.record_call(call(), [candidate("a")], PANEL)
     first = finish(store, "a", fitness=1.0)
     again = finish(store, "a", fitness=9.0)
@@ -98,13 +98,13 @@ def test_an_evaluation_is_filled_once(store: Store, place: Path | str) -> None:
     assert store.pending(PANEL, limit=9) == []
 
 
-def test_an_evaluation_whose_row_is_gone_is_stored_all_the_same(store: Store, place: Path | str) -> None:
+def test_an_evaluation_whose_row_is_gone_is_stored_all_the_same(store: AlphaStore, place: Path | str) -> None:
     assert finish(store, "a").id is not None
     [row] = recent_alphas(place, 5)
     assert (row.expression, row.call_id, row.fitness) == ("rank(a)", None, 1.0)
 
 
-def test_a_failed_evaluation_keeps_its_reason(store: Store, place: Path | str, url: str) -> None:
+def test_a_failed_evaluation_keeps_its_reason(store: AlphaStore, place: Path | str, url: str) -> None:
     store.record_call(call(), [candidate("a")], PANEL)
     store.finish(Evaluated(candidate("a"), PANEL.source, {}, error="no such group", time=5.0), PANEL)
     assert store.count("failed") == 1
@@ -112,7 +112,7 @@ def test_a_failed_evaluation_keeps_its_reason(store: Store, place: Path | str, u
     assert sql(url, "SELECT error FROM evaluations") == [("no such group",)]
 
 
-def test_figures_that_are_not_finite_are_null(store: Store, place: Path | str) -> None:
+def test_figures_that_are_not_finite_are_null(store: AlphaStore, place: Path | str) -> None:
     store.record_call(call(), [candidate("a")], PANEL)
     finish(store, "a", fitness=float("nan"))
     assert recent_alphas(place, 1)[0].fitness is None
@@ -120,13 +120,13 @@ def test_figures_that_are_not_finite_are_null(store: Store, place: Path | str) -
     assert store.best(PANEL, limit=5) == []
 
 
-def test_only_this_owners_pending_rows_are_taken_up(store: Store, url: str) -> None:
+def test_only_this_owners_pending_rows_are_taken_up(store: AlphaStore, url: str) -> None:
     store.record_call(call(), [candidate("a")], PANEL)
-    with closing(Store(url, owner="elsewhere")) as other:
+    with closing(AlphaStore(url, owner="elsewhere")) as other:
         assert other.pending(PANEL, limit=5) == []
 
 
-def test_only_kept_alphas_of_a_real_market_are_to_be_published(store: Store) -> None:
+def test_only_kept_alphas_of_a_real_market_are_to_be_published(store: AlphaStore) -> None:
     for rules in (PANEL, STANDIN):
         store.record_call(call(), [candidate("a"), candidate("b")], rules)
         finish(store, "a", rules=rules, kept=True)
@@ -139,7 +139,7 @@ def test_only_kept_alphas_of_a_real_market_are_to_be_published(store: Store) -> 
 
 
 def test_old_texts_are_emptied_in_batches_and_the_rows_stay(
-    store: Store, place: Path | str, url: str
+    store: AlphaStore, place: Path | str, url: str
 ) -> None:
     for number in range(10):
         store.record_call(call(f"c{number}", ended=float(number)), [], PANEL)
@@ -151,7 +151,7 @@ def test_old_texts_are_emptied_in_batches_and_the_rows_stay(
     assert by_model(place)[0].calls == 10
 
 
-def test_the_best_come_first_with_filters(store: Store, place: Path | str) -> None:
+def test_the_best_come_first_with_filters(store: AlphaStore, place: Path | str) -> None:
     store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
     for name, fitness in (("a", 0.5), ("b", 2.0), ("c", 1.0)):
         finish(store, name, fitness=fitness, kept=name != "c")
@@ -174,7 +174,7 @@ def test_the_best_come_first_with_filters(store: Store, place: Path | str) -> No
         best_alphas(place, 5, sort="1; DROP TABLE calls")
 
 
-def test_a_models_row_counts_calls_and_figures(store: Store, place: Path | str) -> None:
+def test_a_models_row_counts_calls_and_figures(store: AlphaStore, place: Path | str) -> None:
     store.record_call(call(), [candidate("a")], PANEL, invalid=2)
     store.record_call(call("c2", error="boom"), [], PANEL)
     finish(store, "a", kept=True)
@@ -184,7 +184,7 @@ def test_a_models_row_counts_calls_and_figures(store: Store, place: Path | str) 
     assert row.best_sharpe == 1.5
 
 
-def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: Store, place: Path | str) -> None:
+def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: AlphaStore, place: Path | str) -> None:
     store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
     for name, time in (("a", 1.0), ("b", 1.0), ("c", 9.0)):
         finish(store, name, kept=name == "b", fitness=time)
@@ -194,7 +194,7 @@ def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: Store, place
     assert checks == {"rank(a)": False, "rank(b)": True, "rank(c)": True}
 
 
-def test_a_stand_ins_oldest_rows_are_dropped_and_nobody_elses(store: Store, url: str) -> None:
+def test_a_stand_ins_oldest_rows_are_dropped_and_nobody_elses(store: AlphaStore, url: str) -> None:
     for number in range(6):
         one = replace(call(f"s{number}", ended=float(number)), source="stand-in")
         store.record_call(one, [candidate(f"x{number}", f"s{number}")], STANDIN)
@@ -213,7 +213,7 @@ def test_a_stand_ins_oldest_rows_are_dropped_and_nobody_elses(store: Store, url:
     assert sql(url, "SELECT id FROM calls WHERE source = 'stand-in' ORDER BY id") == [("s4",), ("s5",)]
 
 
-def test_what_failed_is_remembered_newest_first(store: Store) -> None:
+def test_what_failed_is_remembered_newest_first(store: AlphaStore) -> None:
     store.record_call(call(), [candidate(name) for name in "ab"], PANEL)
     for time, name in enumerate("ab"):
         store.finish(Evaluated(candidate(name), PANEL.source, {}, error=f"no {name}", time=time), PANEL)
@@ -221,7 +221,9 @@ def test_what_failed_is_remembered_newest_first(store: Store) -> None:
     assert store.failures(STANDIN, limit=1) == []
 
 
-def test_a_database_of_the_first_version_is_led_on_with_all_that_is_in_it(store: Store, url: str) -> None:
+def test_a_database_of_the_first_version_is_led_on_with_all_that_is_in_it(
+    store: AlphaStore, url: str
+) -> None:
     store.record_call(call(), [candidate("a")], PANEL)
     finish(store, "a")
     store.close()
@@ -241,7 +243,7 @@ def test_a_database_of_the_first_version_is_led_on_with_all_that_is_in_it(store:
     assert {"calls_with_texts", "evaluations_by_call", "evaluations_with_checks"} <= found
 
 
-def test_tables_of_a_later_version_are_waited_for_and_left_alone(store: Store, url: str) -> None:
+def test_tables_of_a_later_version_are_waited_for_and_left_alone(store: AlphaStore, url: str) -> None:
     store.record_call(call(), [candidate("a")], PANEL)
     store.close()
     engine = create_engine(url)
@@ -254,10 +256,10 @@ def test_tables_of_a_later_version_are_waited_for_and_left_alone(store: Store, u
 
 
 def test_two_that_begin_at_once_on_an_empty_database_both_get_there(url: str) -> None:
-    stores = [Store(url, owner=str(number)) for number in range(4)]
+    stores = [AlphaStore(url, owner=str(number)) for number in range(4)]
     stored: list[int] = []
 
-    def work(store: Store, number: int) -> None:
+    def work(store: AlphaStore, number: int) -> None:
         while True:
             try:
                 fresh, _ = store.record_call(call(f"c{number}"), [candidate("same", f"c{number}")], PANEL)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from generator.storage.store import Store
+from generator.storage.store import AlphaStore
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from tests.parts.postgresql import Cluster, postgresql
 from tests.processes.generator import GeneratorProcess, generating
 
@@ -21,7 +21,7 @@ MOST_WAITING = 16
 
 @pytest.fixture
 def ollama() -> Iterator[StandinOllama]:
-    with standin(settings=Settings(pace=0.0)) as server:
+    with standin(settings=StandinSettings(pace=0.0)) as server:
         yield server
 
 
@@ -58,7 +58,7 @@ def test_a_postgresql_that_restarts_in_mid_run_loses_nothing(
     tmp_path: Path, ollama: StandinOllama, cluster: Cluster
 ) -> None:
     url = cluster.create("mining")
-    with closing(Store(url, owner="test")) as store:
+    with closing(AlphaStore(url, owner="test")) as store:
         store.count()
     with (
         closing(Rows(url)) as rows,

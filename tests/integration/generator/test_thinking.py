@@ -23,11 +23,11 @@ from generator.llm.context_window import Window
 from generator.llm.feedback import Page
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import Ways
-from generator.llm.throttle import Flight, Verdict, judge
-from standin.faults import Fault, Kind
+from generator.llm.throttle import CallInFlight, CallVerdict, call_verdict
+from standin.faults import Fault, FaultKind
 from standin.models.specs import SEED_MODELS, spec_for
 from standin.ollama import StandinOllama, standin
-from standin.settings import Era, Settings
+from standin.settings import Era, StandinSettings
 from tests.processes.generator import MODEL, generating
 from tests.processes.standin_client import Client, client_of
 
@@ -43,7 +43,7 @@ NEEDS = '"high", "medium", "low", "max", true, or false'
 
 @contextmanager
 def serving(era: Era = Era.NEW, **more: Any) -> Iterator[StandinOllama]:
-    settings = Settings(vram=parse_size("9 GB"), era=era, pace=0, seed=3, **more)
+    settings = StandinSettings(vram=parse_size("9 GB"), era=era, pace=0, seed=3, **more)
     with standin(MODELS, settings) as server:
         yield server
 
@@ -156,7 +156,7 @@ def test_a_server_before_09_ignores_think_and_leaves_thoughts_in_the_reply() -> 
         assert client.generate(PLAIN, think=True).status == 200
 
 
-def asked(server: StandinOllama, model: str, times: int) -> list[tuple[Verdict, list[str]]]:
+def asked(server: StandinOllama, model: str, times: int) -> list[tuple[CallVerdict, list[str]]]:
     """Return what became of so many calls as the generator makes them: verdicts and expressions."""
     ollama = Ollama(server.url)
     caller = Caller(
@@ -171,10 +171,10 @@ def asked(server: StandinOllama, model: str, times: int) -> list[tuple[Verdict, 
     for seed in range(times):
         prompt = build_prompt(CATALOGUE, Page(), count=2, window=Window(4096), seed=seed)
         way = ways.now()
-        call = caller.call(prompt, Flight(1.0, 1.0), way)
+        call = caller.call(prompt, CallInFlight(1.0, 1.0), way)
         assert call is not None
         candidates = read_reply(call, CATALOGUE).candidates
-        verdict = judge(call, usable=bool(candidates))
+        verdict = call_verdict(call, usable=bool(candidates))
         ways.learn(way, verdict)
         ended.append((verdict, [one.expression for one in candidates]))
     return ended
@@ -185,7 +185,7 @@ def asked(server: StandinOllama, model: str, times: int) -> list[tuple[Verdict, 
 def test_each_kind_of_model_gives_alphas_from_the_first_call_on(era: Era, model: str) -> None:
     with serving(era) as server:
         for verdict, expressions in asked(server, model, 3):
-            assert verdict is Verdict.ANSWERED
+            assert verdict is CallVerdict.ANSWERED
             assert "rank(volume)" not in expressions
 
 
@@ -203,17 +203,17 @@ def test_each_kind_of_model_gives_alphas_from_the_first_call_on(era: Era, model:
 @pytest.mark.parametrize("model", [QWEN, GPT_OSS])
 def test_where_think_is_refused_it_is_left_out(model: str, text: str) -> None:
     with serving() as server:
-        server.apply(Fault(Kind.ERROR, times=1, status=400, text=text, path="/api/generate"))
+        server.apply(Fault(FaultKind.ERROR, times=1, status=400, text=text, path="/api/generate"))
         verdicts = [verdict for verdict, _ in asked(server, model, 3)]
-    assert verdicts == [Verdict.THINK, Verdict.ANSWERED, Verdict.ANSWERED]
+    assert verdicts == [CallVerdict.THINK, CallVerdict.ANSWERED, CallVerdict.ANSWERED]
 
 
 def test_a_model_whose_capabilities_cannot_be_asked_is_read_all_the_same() -> None:
     with serving() as server:
-        server.apply(Fault(Kind.ERROR, status=500, path="/api/show"))
-        assert [verdict for verdict, _ in asked(server, QWEN, 3)] == [Verdict.ANSWERED] * 3
+        server.apply(Fault(FaultKind.ERROR, status=500, path="/api/show"))
+        assert [verdict for verdict, _ in asked(server, QWEN, 3)] == [CallVerdict.ANSWERED] * 3
         tried = [verdict for verdict, _ in asked(server, GPT_OSS, 7)]
-    assert tried == [Verdict.EMPTY] * 6 + [Verdict.ANSWERED]
+    assert tried == [CallVerdict.EMPTY] * 6 + [CallVerdict.ANSWERED]
 
 
 @pytest.mark.parametrize("model", [QWEN, GPT_OSS])
@@ -234,7 +234,7 @@ def write_state(home: Path, model: str) -> Path:
 
 def test_a_model_that_gives_nothing_usable_is_reported_slowed_down_and_forgiven(tmp_path: Path) -> None:
     with serving() as server:
-        server.apply(Fault(Kind.RUBBISH, what="schema", path="/api/generate"))
+        server.apply(Fault(FaultKind.RUBBISH, what="schema", path="/api/generate"))
         with generating(tmp_path, server.url) as generator:
             found = generator.until(lambda: generator.heartbeat().get("unusable"), what="a report")
             assert (found["kind"], found["calls"] >= 5) == ("invalid", True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cli.operator import Operator
+from cli.operator import OperatorCommands
 from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
@@ -100,7 +100,7 @@ def test_a_command_that_is_killed_anywhere_is_finished_or_never_was(
         command = next_command(before, tried=tried)
 
         def work(at: int = at, command: Command = command) -> None:
-            operator = Operator(fleet.fleet)
+            operator = OperatorCommands(fleet.fleet)
             Killer(at, after=after, calls=ALL_CALLS).arm()
             operator.switch(command, wait=False)
 
@@ -134,7 +134,7 @@ def monitoring(
 
     def work() -> None:
         store, monitor = fleet.parts.store, monitor_of(fleet)
-        looker = Operator(fleet.fleet)  # what the watcher needs is imported before calls are counted
+        looker = OperatorCommands(fleet.fleet)  # what the watcher needs is imported before calls are counted
         assert looker is not None
 
         def watch() -> None:
@@ -162,7 +162,7 @@ def test_a_monitor_that_is_killed_anywhere_loses_and_doubles_no_incident(fleet: 
     for at in itertools.count(20, 7 if _FUZZ else 170):
         before = is_consistent(fleet)
         if before.current_model_index == BOTTOM:
-            Operator(fleet.fleet).switch(Command(SwitchKind.RESET), wait=False)
+            OperatorCommands(fleet.fleet).switch(Command(SwitchKind.RESET), wait=False)
             before = is_consistent(fleet)
         target = before.current_model_index + 1
 
@@ -197,13 +197,13 @@ def stamp() -> str:
 
 def test_two_commands_at_once_end_in_one_state_and_both_say_what_came(fleet: SmallFleet) -> None:
     is_consistent(fleet)
-    Operator(fleet.fleet).switch(Command(SwitchKind.RESET), wait=False)
+    OperatorCommands(fleet.fleet).switch(Command(SwitchKind.RESET), wait=False)
     is_consistent(fleet)
     said: list[str] = []
 
     def run(target: int) -> None:
         try:
-            outcome = Operator(fleet.fleet).switch(Command(SwitchKind.USE, target), wait=False)
+            outcome = OperatorCommands(fleet.fleet).switch(Command(SwitchKind.USE, target), wait=False)
             said.append(f"{target}: {outcome.index}")
         except FleetError as error:
             said.append(f"{target}: {error.message}")

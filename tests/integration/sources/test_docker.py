@@ -12,7 +12,7 @@ import pytest
 
 from monitor.sources.base import Away, Batch, Cursor, Span, keep_all
 from monitor.sources.docker import session
-from monitor.sources.docker.engine import Engine, EngineError
+from monitor.sources.docker.engine import DockerEngine, EngineError
 from monitor.sources.open import open_source
 from tests.parts.fake_docker import Container, FakeEngine
 from tests.sources.following import Following, lines_of
@@ -351,10 +351,10 @@ def test_only_the_named_container_is_asked_for(framed: DockerWorld) -> None:
 
 
 def test_without_events_it_asks_again(framed: DockerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Engine) -> None:
+    def refuse(_: DockerEngine) -> None:
         raise EngineError("no events here", "")
 
-    monkeypatch.setattr(Engine, "events", refuse)
+    monkeypatch.setattr(DockerEngine, "events", refuse)
     framed.engine.remove("ollama")
     with Following(framed.source()) as following:
         following.until_away()

@@ -9,35 +9,35 @@ from typing import Any
 import pytest
 
 from fleet.runtime.units import parse_size
-from standin.faults import Fault, Kind
+from standin.faults import Fault, FaultKind
 from standin.models.specs import SEED_MODELS
 from standin.ollama import standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from tests.processes.standin_client import Answer, Client, client_of
 
 DATA = Path(__file__).parents[2] / "data" / "ollama"
 CASES = [json.loads(line) for line in (DATA / "exchanges.jsonl").read_text().splitlines()]
-ROOMY = Settings(vram=parse_size("6 GB"), pace=0, seed=7)
+ROOMY = StandinSettings(vram=parse_size("6 GB"), pace=0, seed=7)
 PHI = {"model": "registry.example/fleet/phi3:mini", "insecure": True}
 LLAMA = {"model": "registry.example/fleet/llama3.2:3b", "insecure": True}
 
 SETTINGS = {
-    "gpu_generate_spills": Settings(vram=parse_size("1 GB"), spill=True, pace=0),
-    "gpu_ps_spills": Settings(vram=parse_size("1 GB"), spill=True, pace=0),
-    "gpu_out_of_memory_loading": Settings(pace=0),
-    "pull_cut_by_client": Settings(pace=0.2),
-    "pull_resumed": Settings(pace=0.2),
+    "gpu_generate_spills": StandinSettings(vram=parse_size("1 GB"), spill=True, pace=0),
+    "gpu_ps_spills": StandinSettings(vram=parse_size("1 GB"), spill=True, pace=0),
+    "gpu_out_of_memory_loading": StandinSettings(pace=0),
+    "pull_cut_by_client": StandinSettings(pace=0.2),
+    "pull_resumed": StandinSettings(pace=0.2),
 }
 FAULTS = {
-    "host_out_of_memory_loading": Fault(Kind.FAIL_LOAD, cause="host"),
-    "runner_died_stream": Fault(Kind.DIE),
-    "runner_died_once": Fault(Kind.DIE),
-    "ps_after_runner_died": Fault(Kind.DIE),
-    "generate_after_runner_died": Fault(Kind.DIE, times=1),
-    "pull_no_network_stream": Fault(Kind.PULL_NO_NETWORK),
-    "pull_no_network_once": Fault(Kind.PULL_NO_NETWORK),
-    "pull_registry_gone": Fault(Kind.PULL_REFUSED),
-    "pull_registry_dies": Fault(Kind.PULL_DIES, seconds=0.4),
+    "host_out_of_memory_loading": Fault(FaultKind.FAIL_LOAD, cause="host"),
+    "runner_died_stream": Fault(FaultKind.DIE),
+    "runner_died_once": Fault(FaultKind.DIE),
+    "ps_after_runner_died": Fault(FaultKind.DIE),
+    "generate_after_runner_died": Fault(FaultKind.DIE, times=1),
+    "pull_no_network_stream": Fault(FaultKind.PULL_NO_NETWORK),
+    "pull_no_network_once": Fault(FaultKind.PULL_NO_NETWORK),
+    "pull_registry_gone": Fault(FaultKind.PULL_REFUSED),
+    "pull_registry_dies": Fault(FaultKind.PULL_DIES, seconds=0.4),
 }
 # Recorded with long texts left out: the same kind of request in full.
 PROMPTS = {"generate_prompt_too_long": "x" * 5000, "generate_exceeds_context": "word " * 3400}
@@ -138,7 +138,7 @@ def test_every_special_case_is_one_that_was_recorded() -> None:
 
 
 def test_a_pull_goes_on_where_the_client_left_it() -> None:
-    with standin(settings=Settings(pace=0.2)) as server, client_of(server) as client:
+    with standin(settings=StandinSettings(pace=0.2)) as server, client_of(server) as client:
         response = client.begin("POST", "/api/pull", PHI)
         rows = [json.loads(response.readline()) for _ in range(5)]
         client.close()
@@ -188,7 +188,7 @@ def test_a_healthy_load_says_only_what_a_real_one_said_in_its_order() -> None:
 
 def test_a_failed_load_says_only_what_a_real_one_said_in_its_order() -> None:
     lines: list[str] = []
-    with standin(settings=Settings(pace=0), log=lines.append) as server, client_of(server) as client:
+    with standin(settings=StandinSettings(pace=0), log=lines.append) as server, client_of(server) as client:
         del lines[:]
         assert client.generate("llama3.2:3b").status == 500
     ours = [signature(line) for line in lines]

@@ -15,10 +15,10 @@ import pytest
 from fleet.runtime.units import parse_size
 from standin.dialects.base import DIED
 from standin.ollama import StandinOllama, standin
-from standin.settings import Era, Settings
+from standin.settings import Era, StandinSettings
 from tests.processes.standin_client import Answer, Client, client_of, failing
 
-BRISK = Settings(pace=0, seed=1)
+BRISK = StandinSettings(pace=0, seed=1)
 EXPRESSIONS = {
     "type": "object",
     "properties": {
@@ -50,7 +50,7 @@ class Bench:
 
 
 @contextmanager
-def bench(settings: Settings = BRISK, timeout: float = 20.0) -> Iterator[Bench]:
+def bench(settings: StandinSettings = BRISK, timeout: float = 20.0) -> Iterator[Bench]:
     lines: list[str] = []
     with standin(settings=settings, log=lines.append) as server, client_of(server, timeout) as client:
         yield Bench(server, client, lines)

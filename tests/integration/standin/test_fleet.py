@@ -7,15 +7,15 @@ import pytest
 from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
-from standin.faults import Fault, Kind
+from standin.faults import Fault, FaultKind
 from standin.models.specs import SEED_MODELS
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 
 
 @pytest.fixture
 def server() -> Iterator[StandinOllama]:
-    with standin(settings=Settings(pace=0, missing=frozenset({"phi3:mini"}))) as each:
+    with standin(settings=StandinSettings(pace=0, missing=frozenset({"phi3:mini"}))) as each:
         yield each
 
 
@@ -49,19 +49,19 @@ def test_the_client_tells_failures_apart(server: StandinOllama) -> None:
     with pytest.raises(OllamaError, match="unable to allocate Vulkan0 buffer") as failed:
         ollama.generate({**ask, "model": "llama3.2:3b"}, first_token=10, stall=10)
     assert failed.value.status == 500
-    server.apply(Fault(Kind.DIE, times=1))
+    server.apply(Fault(FaultKind.DIE, times=1))
     with pytest.raises(OllamaError, match="unexpected EOF") as died:
         ollama.generate(ask, first_token=10, stall=10)
     assert died.value.status == 200
-    server.apply(Fault(Kind.BREAK, times=1))
+    server.apply(Fault(FaultKind.BREAK, times=1))
     with pytest.raises(OllamaAwayError):
         ollama.generate(ask, first_token=10, stall=10)
-    server.apply(Fault(Kind.STALL_STREAM, times=1))
+    server.apply(Fault(FaultKind.STALL_STREAM, times=1))
     with pytest.raises(OllamaTimeoutError):
         ollama.generate(ask, first_token=10, stall=0.1)
-    server.apply(Fault(Kind.STALL, path="/api/version"))
+    server.apply(Fault(FaultKind.STALL, path="/api/version"))
     with pytest.raises(OllamaTimeoutError):
         ollama.version(timeout=0.1)
-    server.apply(Fault(Kind.REFUSE, path="/api/tags"))
+    server.apply(Fault(FaultKind.REFUSE, path="/api/tags"))
     with pytest.raises(OllamaAwayError):
         ollama.tags()

@@ -24,7 +24,7 @@ from fleet.policy.state import FleetState
 from fleet.runtime.home import Home
 from state.codec import decode_state
 from state.history import read_history
-from state.store import Store, backup_of, read_state
+from state.store import StateStore, backup_of, read_state
 from tests.processes.kill_at_call import Killer, in_child
 
 _FUZZ = "FLEET_FUZZ" in os.environ
@@ -118,7 +118,7 @@ def test_writers_that_are_killed_at_random_lose_and_double_nothing(home: Home) -
                 assert not errors
                 done[writer.pid] = len(out.splitlines())
                 decode_state(home.state.read_text()) if home.state.exists() else None
-    state = Store(home, SEED_LADDER).update(lambda state: state)
+    state = StateStore(home, SEED_LADDER).update(lambda state: state)
     reasons = told(home)
     assert state.events_told == state.switches == len(reasons) == len(set(reasons))
     for pid, acknowledged in done.items():
@@ -139,7 +139,7 @@ def change(reason: str) -> Callable[[FleetState], FleetState]:
 def _prepared(path: Path, *, damaged: bool) -> Home:
     home = Home(path)
     home.create()
-    store = Store(home, SEED_LADDER)
+    store = StateStore(home, SEED_LADDER)
     for reason in ("one", "two"):
         store.update(change(reason))
     if damaged:
@@ -157,11 +157,11 @@ def test_a_crash_at_any_step_of_a_write_is_made_good(folder: Path, after: bool, 
 
         def die(home: Home = home, at: int = at) -> None:
             Killer(at, after=after).arm()
-            Store(home, SEED_LADDER).update(change("three"))
+            StateStore(home, SEED_LADDER).update(change("three"))
 
         status = in_child(die)
         _is_sound(home)
-        store = Store(home, SEED_LADDER)
+        store = StateStore(home, SEED_LADDER)
         state = store.update(change("four"))
         reasons = [reason for reason in told(home) if not reason.startswith("this is no state")]
         assert reasons in (["one", "two", "three", "four"], ["one", "two", "four"])

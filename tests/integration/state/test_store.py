@@ -21,7 +21,7 @@ from fleet.policy.state import FleetState
 from fleet.runtime.errors import StateError
 from fleet.runtime.home import Home
 from state.history import History, read_history, rotated
-from state.store import Store, backup_of, read_state
+from state.store import StateStore, backup_of, read_state
 
 NOW = 1_800_000_000.0
 
@@ -50,8 +50,8 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def store(home: Home) -> Store:
-    return Store(home, SEED_LADDER, FixedClock(), timeout=0.2)
+def store(home: Home) -> StateStore:
+    return StateStore(home, SEED_LADDER, FixedClock(), timeout=0.2)
 
 
 def counted(number: int) -> Callable[[FleetState], FleetState]:
@@ -74,20 +74,20 @@ def content(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def test_a_first_start_begins_at_the_top_and_writes(home: Home, store: Store) -> None:
+def test_a_first_start_begins_at_the_top_and_writes(home: Home, store: StateStore) -> None:
     assert read_state(home) is None
     assert store.update(lambda state: state).current_model == "llama3.2:3b"
     assert json.loads(home.state.read_text())["current_model_index"] == 0
 
 
-def test_the_last_good_file_stays_as_its_copy(home: Home, store: Store) -> None:
+def test_the_last_good_file_stays_as_its_copy(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     store.update(counted(2))
     assert json.loads(home.state.read_text())["vram_error_count"] == 2
     assert json.loads(backup_of(home.state).read_text())["vram_error_count"] == 1
 
 
-def test_nothing_is_written_where_nothing_changed(home: Home, store: Store) -> None:
+def test_nothing_is_written_where_nothing_changed(home: Home, store: StateStore) -> None:
     store.update(telling("once"))
     store.update(lambda state: state)
     before = content(home.path)
@@ -96,7 +96,7 @@ def test_nothing_is_written_where_nothing_changed(home: Home, store: Store) -> N
 
 
 def test_nothing_is_written_where_only_a_form_changed_that_the_file_does_not_know(
-    home: Home, store: Store
+    home: Home, store: StateStore
 ) -> None:
     store.update(lambda state: replace(state, open={"failures": ("a",), "load": None}))
     before = content(home.path)
@@ -104,30 +104,30 @@ def test_nothing_is_written_where_only_a_form_changed_that_the_file_does_not_kno
     assert content(home.path) == before
 
 
-def test_what_settles_without_a_change_takes_no_lock(home: Home, store: Store) -> None:
+def test_what_settles_without_a_change_takes_no_lock(home: Home, store: StateStore) -> None:
     store.update(counted(2))
     with FileLock(f"{home.state}.lock"):
         assert store.settle(counted(2)).vram_error_count == 2
         with pytest.raises(StateError, match="was held"):
             store.settle(counted(3))
     assert store.settle(counted(3)).vram_error_count == 3
-    assert Store(home, SEED_LADDER).read().vram_error_count == 3
+    assert StateStore(home, SEED_LADDER).read().vram_error_count == 3
 
 
 def test_a_state_that_was_read_before_is_read_again_once_another_stands_there(
-    home: Home, store: Store
+    home: Home, store: StateStore
 ) -> None:
     store.update(counted(1))
     os.utime(home.state, (NOW - 1_000_000.0, NOW - 1_000_000.0))
     first = store.read()
     assert store.read() is first
-    Store(home, SEED_LADDER).update(counted(2))
+    StateStore(home, SEED_LADDER).update(counted(2))
     assert store.read().vram_error_count == 2
     home.state.write_text(home.state.read_text().replace('"vram_error_count": 2', '"vram_error_count": 3'))
     assert store.read().vram_error_count == 3
 
 
-def test_what_a_change_raises_leaves_the_state_as_it_was(home: Home, store: Store) -> None:
+def test_what_a_change_raises_leaves_the_state_as_it_was(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     before = content(home.path)
 
@@ -140,7 +140,7 @@ def test_what_a_change_raises_leaves_the_state_as_it_was(home: Home, store: Stor
     assert store.update(counted(2)).vram_error_count == 2
 
 
-def test_reading_takes_no_lock_and_writes_nothing(home: Home, store: Store) -> None:
+def test_reading_takes_no_lock_and_writes_nothing(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     store.update(counted(2))
     home.state.write_text("{ damaged")
@@ -164,7 +164,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_file_is_set_aside_and_its_copy_taken(home: Home, store: Store, damage: bytes) -> None:
+def test_a_damaged_file_is_set_aside_and_its_copy_taken(home: Home, store: StateStore, damage: bytes) -> None:
     for number in range(3):
         store.update(counted(number))
         store.update(telling(f"{number}"))
@@ -181,7 +181,9 @@ def test_a_damaged_file_is_set_aside_and_its_copy_taken(home: Home, store: Store
     assert "last good copy" in events[-1].fields["reason"]
 
 
-def test_with_the_copy_damaged_too_the_defaults_are_taken_and_it_is_told(home: Home, store: Store) -> None:
+def test_with_the_copy_damaged_too_the_defaults_are_taken_and_it_is_told(
+    home: Home, store: StateStore
+) -> None:
     for number in range(3):
         store.update(telling(f"{number}"))
     home.state.write_text("")
@@ -195,7 +197,7 @@ def test_with_the_copy_damaged_too_the_defaults_are_taken_and_it_is_told(home: H
     assert "defaults" in events[-1].fields["reason"]
 
 
-def test_damage_again_and_again_is_each_time_kept_and_told_once(home: Home, store: Store) -> None:
+def test_damage_again_and_again_is_each_time_kept_and_told_once(home: Home, store: StateStore) -> None:
     for number in range(3):
         store.update(counted(number))
         home.state.write_text(f"damage {number}")
@@ -207,7 +209,7 @@ def test_damage_again_and_again_is_each_time_kept_and_told_once(home: Home, stor
 
 
 def test_damage_that_cannot_be_mended_yet_is_not_set_aside_again_and_again(
-    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.update(counted(1))
     home.state.write_text("damage")
@@ -224,7 +226,7 @@ def _no_room(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_a_lost_file_is_replaced_by_its_copy(home: Home, store: Store) -> None:
+def test_a_lost_file_is_replaced_by_its_copy(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     store.update(counted(2))
     home.state.unlink()
@@ -233,7 +235,7 @@ def test_a_lost_file_is_replaced_by_its_copy(home: Home, store: Store) -> None:
     assert found.vram_error_count == store.update(lambda state: state).vram_error_count == 1
 
 
-def test_an_originals_file_is_taken_over_and_kept_as_the_copy(home: Home, store: Store) -> None:
+def test_an_originals_file_is_taken_over_and_kept_as_the_copy(home: Home, store: StateStore) -> None:
     original = {
         "current_model_index": 2,
         "vram_error_count": 1,
@@ -250,7 +252,7 @@ def test_an_originals_file_is_taken_over_and_kept_as_the_copy(home: Home, store:
     }
 
 
-def test_a_lock_that_another_holds_is_told_after_the_time_out(home: Home, store: Store) -> None:
+def test_a_lock_that_another_holds_is_told_after_the_time_out(home: Home, store: StateStore) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLD, f"{home.state}.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -278,7 +280,7 @@ with FileLock(sys.argv[1]):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_told(home: Home, store: Store) -> None:
+def test_a_folder_that_cannot_be_written_is_told(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     home.path.chmod(0o500)
     try:
@@ -291,7 +293,7 @@ def test_a_folder_that_cannot_be_written_is_told(home: Home, store: Store) -> No
 
 
 @pytest.mark.parametrize("what", ["state", "lock"])
-def test_a_folder_in_a_files_place_is_told(home: Home, store: Store, what: str) -> None:
+def test_a_folder_in_a_files_place_is_told(home: Home, store: StateStore, what: str) -> None:
     (home.state if what == "state" else Path(f"{home.state}.lock")).mkdir()
     with pytest.raises(StateError) as caught:
         store.update(counted(1))
@@ -311,7 +313,7 @@ def no_file_longer_than(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_write_that_breaks_off_leaves_the_old_state_and_nothing_else(home: Home, store: Store) -> None:
+def test_a_write_that_breaks_off_leaves_the_old_state_and_nothing_else(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     before = {path.name for path in home.path.iterdir()} | {backup_of(home.state).name}
     with no_file_longer_than(200), pytest.raises(StateError, match="cannot be written"):
@@ -338,7 +340,7 @@ def test_a_full_disk_is_told_and_healed_by_room(tmp_path: Path) -> None:
     try:
         home = Home(disk / "home")
         home.create()
-        store = Store(home, SEED_LADDER, FixedClock())
+        store = StateStore(home, SEED_LADDER, FixedClock())
         store.update(telling("first"))
         ballast = disk / "ballast"
         fill_up(ballast)
@@ -355,7 +357,7 @@ def test_a_full_disk_is_told_and_healed_by_room(tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_what_a_killed_writer_left_is_swept_up(home: Home, store: Store) -> None:
+def test_what_a_killed_writer_left_is_swept_up(home: Home, store: StateStore) -> None:
     left = home.path / f".{home.state.name}.abcdef"
     left.write_text("half a st")
     store.update(counted(1))
@@ -363,7 +365,7 @@ def test_what_a_killed_writer_left_is_swept_up(home: Home, store: Store) -> None
 
 
 def test_threads_share_a_store(home: Home) -> None:
-    store = Store(home, SEED_LADDER, FixedClock())
+    store = StateStore(home, SEED_LADDER, FixedClock())
 
     def add() -> None:
         for _ in range(20):
@@ -381,7 +383,7 @@ def test_threads_share_a_store(home: Home) -> None:
 
 
 def test_an_event_whose_append_failed_comes_with_the_next_write(
-    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.update(telling("one"))
     with monkeypatch.context() as broken:
@@ -389,7 +391,7 @@ def test_an_event_whose_append_failed_comes_with_the_next_write(
         store.update(telling("two"))
         store.update(telling("three"))
         assert reasons(home) == ["one"]
-    again = Store(home, SEED_LADDER, FixedClock())
+    again = StateStore(home, SEED_LADDER, FixedClock())
     again.update(lambda state: state)
     again.update(telling("four"))
     assert reasons(home) == ["one", "two", "three", "four"]
@@ -397,7 +399,7 @@ def test_an_event_whose_append_failed_comes_with_the_next_write(
 
 
 def test_a_state_keeps_its_events_until_the_history_has_them_on_the_disk(
-    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
     sync = History.sync
@@ -419,7 +421,7 @@ def test_a_state_keeps_its_events_until_the_history_has_them_on_the_disk(
     assert [event.fields["reason"] for event in read_history(home.history)] == ["one", "two", "three"]
 
 
-def test_a_line_that_a_crash_cut_off_is_told_again_whole(home: Home, store: Store) -> None:
+def test_a_line_that_a_crash_cut_off_is_told_again_whole(home: Home, store: StateStore) -> None:
     store.update(telling("one"))
     store.update(telling("two"))
     text = home.history.read_bytes()
@@ -432,7 +434,7 @@ def test_a_line_that_a_crash_cut_off_is_told_again_whole(home: Home, store: Stor
     "line",
     [b"5", b'"text"', b"[]", b"null", b"\xff\x00", b"{}", b"[" * 5000, b'{"number": 1e999, "time": 1}'],
 )
-def test_foreign_lines_in_the_history_are_passed_over(home: Home, store: Store, line: bytes) -> None:
+def test_foreign_lines_in_the_history_are_passed_over(home: Home, store: StateStore, line: bytes) -> None:
     store.update(telling("one"))
     with home.history.open("ab") as stream:
         stream.write(line + b"\n")
@@ -440,13 +442,15 @@ def test_foreign_lines_in_the_history_are_passed_over(home: Home, store: Store, 
     assert reasons(home) == ["one", "two"]
 
 
-def test_an_event_longer_than_what_is_read_at_once_is_told_once(home: Home, store: Store) -> None:
+def test_an_event_longer_than_what_is_read_at_once_is_told_once(home: Home, store: StateStore) -> None:
     store.update(telling("x" * 300_000))
     store.update(telling("two"))
     assert [len(reason) for reason in reasons(home)] == [300_000, 3]
 
 
-def test_a_history_that_cannot_be_read_stops_no_switch_and_loses_no_event(home: Home, store: Store) -> None:
+def test_a_history_that_cannot_be_read_stops_no_switch_and_loses_no_event(
+    home: Home, store: StateStore
+) -> None:
     home.history.mkdir()
     store.update(telling("one"))
     store.update(telling("two"))
@@ -455,7 +459,7 @@ def test_a_history_that_cannot_be_read_stops_no_switch_and_loses_no_event(home: 
     assert reasons(home) == ["one", "two"]
 
 
-def test_a_history_that_was_removed_goes_on_where_it_stood(home: Home, store: Store) -> None:
+def test_a_history_that_was_removed_goes_on_where_it_stood(home: Home, store: StateStore) -> None:
     store.update(telling("one"))
     store.update(lambda state: state)
     home.history.unlink()
@@ -464,7 +468,7 @@ def test_a_history_that_was_removed_goes_on_where_it_stood(home: Home, store: St
 
 
 def test_the_history_is_rotated_and_read_on_across_its_halves(
-    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("state.history._ROTATE_AT", 2000)
     for number in range(60):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.operator import Operator
+from cli.operator import OperatorCommands
 from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo
 from fleet.config.schema import SEED_LADDER, Settings
@@ -36,7 +36,7 @@ def fleet(tmp_path: Path) -> Fleet:
 
 @pytest.mark.parametrize("command", [Command(SwitchKind.RESET), Command(SwitchKind.USE, 0)])
 def test_with_supervisord_away_a_choice_of_the_same_rung_is_saved_too(fleet: Fleet, command: Command) -> None:
-    outcome = Operator(fleet).switch(command, wait=False)
+    outcome = OperatorCommands(fleet).switch(command, wait=False)
     assert outcome.saved
     assert "supervisord does not run" in outcome.sentence
     state = read_state(fleet.home)
@@ -54,7 +54,7 @@ def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
     fleet.home.state.write_text(json.dumps(row))
     pause(fleet.home, since=now, until=now + 900, why="all fail")
     monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
-    outcome = Operator(fleet).switch(Command(SwitchKind.RESET), wait=False)
+    outcome = OperatorCommands(fleet).switch(Command(SwitchKind.RESET), wait=False)
     assert not outcome.saved
     state = read_state(fleet.home)
     assert state is not None
@@ -68,7 +68,7 @@ def test_a_command_knows_that_it_was_superseded_before_the_history_does(
     """The other program writes the state first and the history after it."""
     monkeypatch.setattr(History, "append", lambda *_: None)
     monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
-    operator = Operator(fleet)
+    operator = OperatorCommands(fleet)
 
     def superseded(_: Switcher, number: int) -> FleetState:
         assert number == 1

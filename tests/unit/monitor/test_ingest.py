@@ -11,7 +11,15 @@ from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.policy.events import EventKind
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
-from monitor.ingest import Call, Context, absorb_calls, absorb_lines, absorb_presence, absorb_time, deadline
+from monitor.ingest import (
+    ApiCall,
+    Context,
+    absorb_calls,
+    absorb_lines,
+    absorb_presence,
+    absorb_time,
+    deadline,
+)
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
 from tests.reference.ollama_log import (
@@ -43,11 +51,11 @@ class Item:
     """Something to be read: a line of the log, stamped or not, or a call; printed at `at`."""
 
     at: float
-    what: str | Call
+    what: str | ApiCall
 
 
 def call(at: float, seconds: float, error: str) -> Item:
-    return Item(at, Call(f"c{at}", at - seconds, at, "llama3.2:3b", 0, 500 if error else 200, error))
+    return Item(at, ApiCall(f"c{at}", at - seconds, at, "llama3.2:3b", 0, 500 if error else 200, error))
 
 
 def printed(at: float, *lines: str) -> list[Item]:
@@ -124,7 +132,7 @@ COURSES = (
 
 def read(state: FleetState, item: Item, now: float, *, live: bool) -> FleetState:
     context = Context(now, RULES, DETECTOR)
-    if isinstance(item.what, Call):
+    if isinstance(item.what, ApiCall):
         return absorb_calls(state, [item.what], context)
     return absorb_lines(state, [LogLine(item.what, None, live=live)], context)
 
@@ -148,7 +156,7 @@ def absent(state: FleetState, since: float, back: float) -> FleetState:
 
 def arrivals(items: list[Item], lag_log: float, lag_calls: float) -> Iterator[tuple[float, Item]]:
     """In the order in which they are read: each stream keeps its own, and comes so much later."""
-    late = [(each.at + (lag_calls if isinstance(each.what, Call) else lag_log), each) for each in items]
+    late = [(each.at + (lag_calls if isinstance(each.what, ApiCall) else lag_log), each) for each in items]
     return iter(sorted(late, key=lambda pair: pair[0]))
 
 

@@ -18,7 +18,7 @@ from monitor.sources.base import LogLine
 from monitor.sources.docker.dedup import parse_stamp
 from monitor.sources.docker.engine import rotation_size
 from monitor.sources.docker.frames import BrokenStreamError, Dechunker
-from monitor.sources.journal.entries import EntryReader, Place, parse_entry
+from monitor.sources.journal.entries import EntryReader, JournalPosition, parse_entry
 from state.codec import decode_state, default_state, encode_state
 from tests.reference.ollama_log import DETECTOR
 
@@ -117,7 +117,7 @@ def test_a_record_nested_as_deep_as_can_be_read_is_taken(depth: int) -> None:
 def test_a_journal_entry_of_an_odd_time_is_passed_over(time: str) -> None:
     entry = '{"__CURSOR": "s=1", "__REALTIME_TIMESTAMP": %s, "MESSAGE": "x"}'
     assert parse_entry((entry % time).encode()) is None
-    reader = EntryReader(Place(), lambda chunk: [(0, len(chunk))], past=None)
+    reader = EntryReader(JournalPosition(), lambda chunk: [(0, len(chunk))], past=None)
     content = (entry % time) + "\n" + (entry % '"1795000000000000"') + "\n"
     assert [line.time for line in reader.feed(content.encode())] == [NOW]
 

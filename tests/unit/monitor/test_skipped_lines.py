@@ -30,7 +30,7 @@ from monitor.streams import Pending
 from monitor.switching.executor import Parts
 from state.codec import decode_state, default_state, encode_state
 from state.history import read_history
-from state.store import Store, read_state
+from state.store import StateStore, read_state
 from tests.reference.ollama_log import DETECTOR
 
 NOW = 1_795_000_000.0
@@ -128,7 +128,7 @@ def following(folder: Path, log: Sequence[Batch], calls: Sequence[Batch] = ()) -
     home.create()
     settings = replace(Settings(), policy=POLICY)
     ollama = Ollama("http://127.0.0.1:9")
-    store = Store(home, settings.ladder, clock)
+    store = StateStore(home, settings.ladder, clock)
     parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock)
     sources = {LOG: Scripted(log), SIGNALS: Scripted(calls, "scripted:calls")}
     monitor = Monitor(parts, sources.__getitem__, Knowledge(settings, ollama, clock), DETECTOR)
@@ -188,7 +188,7 @@ def test_a_backlog_is_written_in_parts_and_absorbed_without_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     free, held, written = [], [], list[int]()
-    real, put = ingest.absorb_lines, Store.update
+    real, put = ingest.absorb_lines, StateStore.update
 
     def absorbing(state: FleetState, lines: Sequence[LogLine], context: Context) -> FleetState:
         lock = FileLock(f"{tmp_path}/home/model_fleet_state.json.lock", timeout=0)
@@ -199,12 +199,12 @@ def test_a_backlog_is_written_in_parts_and_absorbed_without_the_lock(
             held.append(len(lines))
         return real(state, lines, context)
 
-    def update(store: Store, change: object) -> FleetState:
+    def update(store: StateStore, change: object) -> FleetState:
         written.append(sum(free) + sum(held))
         return put(store, change)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ingest, "absorb_lines", absorbing)
-    monkeypatch.setattr(Store, "update", update)
+    monkeypatch.setattr(StateStore, "update", update)
     with following(tmp_path, batches(["[GIN] nothing"] * 3500, size)) as home:
         read_until(home, log=-(-3500 // size))
     steps = [after - before for before, after in zip(written, [*written[1:], sum(free)], strict=True)]

@@ -4,7 +4,7 @@ import pytest
 
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from monitor.incidents.matching import same_weights
-from monitor.incidents.messages import Rules
+from monitor.incidents.messages import GroupingRules
 from monitor.incidents.step import is_anothers
 
 FORMS = ["llama3.2", "llama3.2:latest", "Library/Llama3.2", "registry.ollama.ai/library/llama3.2:latest",
@@ -18,7 +18,7 @@ def test_all_forms_are_one_model(one: str, other: str) -> None:
     assert full_name(one) == "llama3.2:latest"
     assert same_model(one, other)
     assert same_weights(one, other)
-    assert not is_anothers(one, Rules(model=other))
+    assert not is_anothers(one, GroupingRules(model=other))
     assert Ladder([Rung(0, "a:1b"), Rung(1, one)]).named(other) is not None
 
 
@@ -27,4 +27,4 @@ def test_all_forms_are_one_model(one: str, other: str) -> None:
 def test_other_models_stay_others(one: str, other: str) -> None:
     assert not same_model(one, other)
     assert not same_weights(one, other)
-    assert is_anothers(one, Rules(model=other))
+    assert is_anothers(one, GroupingRules(model=other))

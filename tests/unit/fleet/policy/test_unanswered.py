@@ -10,7 +10,7 @@ from fleet.policy.events import EventKind, sentence
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Unanswered
 from fleet.policy.unanswered import hang_found, hang_mend, may_hang, mend
-from monitor.ingest import Call, Context, absorb_calls, absorb_lines
+from monitor.ingest import ApiCall, Context, absorb_calls, absorb_lines
 from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState
 from state.codec import decode_state, default_state, encode_state
@@ -31,11 +31,11 @@ def fresh() -> FleetState:
     return default_state(SEED_LADDER, T0)
 
 
-def call(number: int, error: str, *, began: float, seconds: float = 1.0, status: int = 200) -> Call:
-    return Call(str(number), T0 + began, T0 + began + seconds, "llama3.2:3b", 0, status, error)
+def call(number: int, error: str, *, began: float, seconds: float = 1.0, status: int = 200) -> ApiCall:
+    return ApiCall(str(number), T0 + began, T0 + began + seconds, "llama3.2:3b", 0, status, error)
 
 
-def after(calls: list[Call], state: FleetState | None = None) -> FleetState:
+def after(calls: list[ApiCall], state: FleetState | None = None) -> FleetState:
     return absorb_calls(fresh() if state is None else state, calls, context())
 
 
@@ -44,7 +44,7 @@ def reports(state: FleetState) -> list[EventKind]:
     return [event.kind for event in state.events if event.kind in kinds]
 
 
-def deaths(number: int, error: str = DIED, every: float = 2.0) -> list[Call]:
+def deaths(number: int, error: str = DIED, every: float = 2.0) -> list[ApiCall]:
     return [call(place, error, began=place * every) for place in range(number)]
 
 
@@ -89,7 +89,7 @@ def hung(state: FleetState) -> FleetState:
     return hang_found(state, context().now, LIMIT)
 
 
-def waits(number: int, seconds: float = LIMIT, status: int = 0) -> Call:
+def waits(number: int, seconds: float = LIMIT, status: int = 0) -> ApiCall:
     return call(number, TIMED_OUT, began=number * (seconds + 1), seconds=seconds, status=status)
 
 

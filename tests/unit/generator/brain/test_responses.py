@@ -12,12 +12,12 @@ from generator.brain.errors import (
     BrainRefusedError,
 )
 from generator.brain.responses import (
-    Answer,
+    BrainAnswer,
     Ended,
     Running,
     Status,
     error_of,
-    finite,
+    finite_number,
     messages,
     read_answer,
     read_simulation,
@@ -27,7 +27,7 @@ from generator.brain.responses import (
 NOW = 1_700_000_000.0
 
 
-def answer(status: int, document: Any = None, **headers: str) -> Answer:
+def answer(status: int, document: Any = None, **headers: str) -> BrainAnswer:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return read_answer(status, named, b"" if document is None else json.dumps(document).encode())
 
@@ -77,12 +77,12 @@ USED_UP = {"X_Ratelimit_Limit": "10", "X_Ratelimit_Remaining": "0", "X_Ratelimit
         (read_answer(200, {}, b"[" * 100_000), BrainAwayError),
     ],
 )
-def test_errors_are_told_apart(given: Answer, kind: type) -> None:
+def test_errors_are_told_apart(given: BrainAnswer, kind: type) -> None:
     assert type(error_of(given, NOW)) is kind
 
 
 @pytest.mark.parametrize("given", [answer(200, {}), answer(200, []), answer(201), answer(204)])
-def test_a_success_is_no_error(given: Answer) -> None:
+def test_a_success_is_no_error(given: BrainAnswer) -> None:
     assert error_of(given, NOW) is None
 
 
@@ -153,9 +153,9 @@ def test_others_text_is_bounded_however_much_and_deep_it_is() -> None:
 
 
 def test_a_number_beyond_all_doubles_is_none() -> None:
-    assert finite(10**400) is None
-    assert finite(True) is None
-    assert finite(3) == 3.0
+    assert finite_number(10**400) is None
+    assert finite_number(True) is None
+    assert finite_number(3) == 3.0
 
 
 class TestSimulation:

@@ -12,7 +12,7 @@ from fleet.config.schema import PanelSettings
 from generator.backtest.settings import Settings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
-from generator.domain import Candidate, Fault, Performance, Ruleset, Source
+from generator.domain import AlphaFigures, Candidate, ExpressionFault, Ruleset, Source
 from generator.evaluators.local import BATCH, LocalEvaluator, backtest_settings, tree_of
 from generator.language import Field, Node, parse, show
 
@@ -96,8 +96,8 @@ def test_where_the_engine_fails_only_the_one_at_fault_pays(
     assert [one for one, _ in results] == batch
     good, bad, other, unread = (result for _, result in results)
     assert [str(good), str(other)] == ["rank(close)", "open"]
-    assert bad == Fault("the evaluator failed on it (TypeError)")
-    assert isinstance(unread, Fault)
+    assert bad == ExpressionFault("the evaluator failed on it (TypeError)")
+    assert isinstance(unread, ExpressionFault)
     assert "unknown operator" in unread.reason
     assert [record.message for record in caplog.records] == ["evaluator.failed"]
 
@@ -112,8 +112,8 @@ def test_look_backs_that_leave_two_days_are_reported() -> None:
         [(_, long)] = made.results(0.0)
     finally:
         made.close()
-    assert isinstance(short, Performance)
-    assert isinstance(long, Performance)
+    assert isinstance(short, AlphaFigures)
+    assert isinstance(long, AlphaFigures)
     assert "on 2 of the panel's 60 days" in short.reason
     assert long.reason == ""
     assert short.checks[-1]["result"] == "FAIL"

@@ -10,7 +10,7 @@ from generator.domain import Source
 from generator.evaluators.brain import BrainPlan
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import ScreenPlan
-from generator.evaluators.select import Plan, kind_of, plan_evaluator
+from generator.evaluators.select import Plan, evaluator_kind, plan_evaluator
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from generator.evaluators.select import Plan, kind_of, plan_evaluator
     ],
 )
 def test_kinds(wanted: str, account: bool, panel: bool, kind: str) -> None:
-    assert kind_of(wanted, account=account, panel=panel) == kind
+    assert evaluator_kind(wanted, account=account, panel=panel) == kind
 
 
 def plan(folder: Path, wanted: str, *, account: bool = True, panel: str = "", standin: bool = False) -> Plan:

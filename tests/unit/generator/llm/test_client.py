@@ -18,7 +18,7 @@ from generator.llm.feedback import Notebook, Page
 from generator.llm.prompt import build_prompt
 from generator.llm.prompts import PromptSource
 from generator.llm.request_form import Way
-from generator.llm.throttle import Flight, Verdict, judge
+from generator.llm.throttle import CallInFlight, CallVerdict, call_verdict
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
 
@@ -72,7 +72,7 @@ GOOD = [
 
 
 def test_an_answer_is_a_record_with_all_of_its_text_and_figures() -> None:
-    call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, Flight(10.0, 1.0))
+    call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, CallInFlight(10.0, 1.0))
     assert call is not None
     assert (call.reply, call.status, call.error, call.done_reason) == (
         '{"expressions":[]}',
@@ -87,24 +87,24 @@ def test_an_answer_is_a_record_with_all_of_its_text_and_figures() -> None:
 @pytest.mark.parametrize("count", [10**30, -1])
 def test_a_count_that_no_database_can_hold_is_none(count: int) -> None:
     rows = [{**GOOD[-1], "prompt_eval_count": count, "eval_count": 5}]
-    call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, Flight(10.0, 1.0))
+    call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, CallInFlight(10.0, 1.0))
     assert call is not None
     assert (call.prompt_tokens, call.reply_tokens) == (None, 5)
 
 
 def test_what_no_database_can_hold_is_replaced() -> None:
     strange = [{"response": "a\ud800b\0", "done": False}, {"done": True, "done_reason": "x" * 99}]
-    call = caller(Wire(generate=Answer(200, strange))).call(PROMPT, Flight(10.0, 1.0))
+    call = caller(Wire(generate=Answer(200, strange))).call(PROMPT, CallInFlight(10.0, 1.0))
     assert call is not None
     assert (call.reply, call.done_reason) == ("a?b\ufffd", "x" * 32)
-    call = caller(Wire(generate=Answer(500, [{"error": "\ud800"}]))).call(PROMPT, Flight(10.0, 1.0))
+    call = caller(Wire(generate=Answer(500, [{"error": "\ud800"}]))).call(PROMPT, CallInFlight(10.0, 1.0))
     assert call is not None
     assert call.error == "?"
 
 
 def test_the_request_carries_schema_options_and_keep_alive() -> None:
     wire = Wire(generate=Answer(200, GOOD))
-    caller(wire, num_ctx=1024, temperature=0.1).call(PROMPT, Flight(10.0, 1.0))
+    caller(wire, num_ctx=1024, temperature=0.1).call(PROMPT, CallInFlight(10.0, 1.0))
     path, body, timeout = wire.asked[0]
     assert (path, timeout) == ("/api/generate", 360.0)
     assert body["format"]["required"] == ["expressions"]
@@ -118,14 +118,14 @@ def test_the_request_carries_schema_options_and_keep_alive() -> None:
 
 def test_a_server_that_takes_no_schema_is_asked_without() -> None:
     wire = Wire(generate=Answer(200, GOOD))
-    caller(wire).call(PROMPT, Flight(10.0, 1.0), Way(schema=False))
+    caller(wire).call(PROMPT, CallInFlight(10.0, 1.0), Way(schema=False))
     assert "format" not in wire.asked[0][1]
 
 
 def test_think_is_sent_as_the_way_says_and_thoughts_get_the_rest_of_the_window() -> None:
     def body(way: Way, **options: Any) -> Any:
         wire = Wire(generate=Answer(200, GOOD))
-        caller(wire, **options).call(PROMPT, Flight(10.0, 1.0), way)
+        caller(wire, **options).call(PROMPT, CallInFlight(10.0, 1.0), way)
         return wire.asked[0][1]
 
     assert "think" not in body(Way())
@@ -144,7 +144,7 @@ def thought(response: str, thinking: str, reason: str = "stop") -> CallRecord:
         {"response": response, "thinking": thinking[9:], "done": False},
         {"response": "", "done": True, "done_reason": reason},
     ]
-    call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, Flight(10.0, 1.0))
+    call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, CallInFlight(10.0, 1.0))
     assert call is not None
     return call
 
@@ -165,9 +165,11 @@ def test_an_answer_beside_thoughts_is_the_reply_and_drafts_are_none() -> None:
 
 
 def test_endless_thoughts_are_cut_off_as_an_endless_answer_is() -> None:
-    call = caller(Wire(generate=Answer(200, [{"thinking": "x" * 2**20}] * 6))).call(PROMPT, Flight(1.0, 1.0))
+    call = caller(Wire(generate=Answer(200, [{"thinking": "x" * 2**20}] * 6))).call(
+        PROMPT, CallInFlight(1.0, 1.0)
+    )
     assert call is not None
-    assert judge(call) is Verdict.FAILED
+    assert call_verdict(call) is CallVerdict.FAILED
 
 
 @pytest.mark.parametrize(
@@ -189,28 +191,28 @@ def test_show_says_whether_a_model_thinks(shown: Any, thinks: bool, values: Any)
 @pytest.mark.parametrize(
     ("answer", "status", "verdict"),
     [
-        (Answer(500, [{"error": "cudaMalloc failed: out of memory"}]), 500, Verdict.MEMORY),
-        (Answer(404, [{"error": "model 'm:1b' not found"}]), 404, Verdict.MISSING),
-        (Answer(200, [GOOD[0], {"error": "unexpected EOF"}]), 200, Verdict.FAILED),
-        (Answer(200, [GOOD[0]]), 0, Verdict.AWAY),
-        (Answer(200, [GOOD[0], WireError("cut")]), 0, Verdict.AWAY),
-        (Answer(200, [b"<html>"]), 0, Verdict.AWAY),
-        (Answer(200, [{"response": "x" * 2**20}] * 6), 200, Verdict.FAILED),
-        (WireError("connection refused"), 0, Verdict.AWAY),
-        (WireTimeoutError("no answer"), 0, Verdict.AWAY),
+        (Answer(500, [{"error": "cudaMalloc failed: out of memory"}]), 500, CallVerdict.MEMORY),
+        (Answer(404, [{"error": "model 'm:1b' not found"}]), 404, CallVerdict.MISSING),
+        (Answer(200, [GOOD[0], {"error": "unexpected EOF"}]), 200, CallVerdict.FAILED),
+        (Answer(200, [GOOD[0]]), 0, CallVerdict.AWAY),
+        (Answer(200, [GOOD[0], WireError("cut")]), 0, CallVerdict.AWAY),
+        (Answer(200, [b"<html>"]), 0, CallVerdict.AWAY),
+        (Answer(200, [{"response": "x" * 2**20}] * 6), 200, CallVerdict.FAILED),
+        (WireError("connection refused"), 0, CallVerdict.AWAY),
+        (WireTimeoutError("no answer"), 0, CallVerdict.AWAY),
     ],
     ids=["memory", "missing", "mid-stream", "broke-off", "cut", "no-json", "endless", "refused", "timeout"],
 )
-def test_a_failure_is_a_record_too(answer: Answer | Exception, status: int, verdict: Verdict) -> None:
-    call = caller(Wire(generate=answer)).call(PROMPT, Flight(10.0, 1.0))
+def test_a_failure_is_a_record_too(answer: Answer | Exception, status: int, verdict: CallVerdict) -> None:
+    call = caller(Wire(generate=answer)).call(PROMPT, CallInFlight(10.0, 1.0))
     assert call is not None
     assert call.status == status
     assert call.error
-    assert judge(call) is verdict
+    assert call_verdict(call) is verdict
 
 
 def test_a_call_that_we_cut_ourselves_is_none() -> None:
-    flight = Flight(10.0, 1.0)
+    flight = CallInFlight(10.0, 1.0)
     flight.cancel()
     assert caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, flight) is None
 
@@ -235,9 +237,9 @@ class TestPromptSource:
 
     def learned(self, wire: Wire, **options: Any) -> int:
         source = self.source(wire, **options)
-        call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, Flight(10.0, 1.0))
+        call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, CallInFlight(10.0, 1.0))
         assert call is not None
-        source.learn(PROMPT, call, Verdict.ANSWERED)
+        source.learn(PROMPT, call, CallVerdict.ANSWERED)
         return source.window.tokens
 
     def test_it_is_careful_until_the_server_has_said_more(self) -> None:
@@ -267,8 +269,8 @@ class TestPromptSource:
         source = self.source(Wire())
         before = source.next().estimated
         failed = caller(Wire(generate=Answer(400, [{"error": "exceed_context_size_error"}])))
-        call = failed.call(PROMPT, Flight(10.0, 1.0))
+        call = failed.call(PROMPT, CallInFlight(10.0, 1.0))
         assert call is not None
         for _ in range(3):
-            source.learn(PROMPT, call, Verdict.CONTEXT)
+            source.learn(PROMPT, call, CallVerdict.CONTEXT)
         assert source.next().estimated < before

@@ -1,9 +1,9 @@
-from generator.domain import Candidate, Evaluated, Performance, Source
+from generator.domain import AlphaFigures, Candidate, Evaluated, Source
 from generator.llm.feedback import Notebook
 
 
 def evaluated(name: str, fitness: float) -> Evaluated:
-    figures = Performance(1.0, 0.2, fitness, 0.1, 0.1, 0.1, 5.0, 5.0, 10)
+    figures = AlphaFigures(1.0, 0.2, fitness, 0.1, 0.1, 0.1, 5.0, 5.0, 10)
     return Evaluated(Candidate(name, name, name), Source.PANEL, {}, figures)
 
 

@@ -5,7 +5,7 @@ import pytest
 from fleet.clients.ollama import ModelDetails
 from fleet.runtime.errors import OllamaAwayError
 from generator.llm.request_form import Way, Ways, ways_for
-from generator.llm.throttle import Verdict
+from generator.llm.throttle import CallVerdict
 
 PLAIN = ModelDetails(None, {}, "llama")
 
@@ -73,29 +73,29 @@ def test_while_the_server_does_not_answer_a_model_is_asked_as_one_that_cannot_th
 def test_a_server_that_answers_without_its_show_is_not_asked_again() -> None:
     show, calls = shows(OllamaAwayError("away"))
     ways = Ways(show)
-    ways.learn(ways.now(), Verdict.ANSWERED)
+    ways.learn(ways.now(), CallVerdict.ANSWERED)
     assert ways.now() == Way()
     assert len(calls) == 1
 
 
 def test_a_refused_think_is_not_sent_again() -> None:
     ways = Ways(shows(details())[0])
-    assert ways.learn(ways.now(), Verdict.THINK)
+    assert ways.learn(ways.now(), CallVerdict.THINK)
     assert ways.now() == Way(thoughts=True)
-    assert not ways.learn(ways.now(), Verdict.THINK)
+    assert not ways.learn(ways.now(), CallVerdict.THINK)
 
 
 def test_a_think_that_is_refused_of_every_way_is_left_out() -> None:
     ways = Ways(shows(details("gptoss"))[0])
-    ways.learn(ways.now(), Verdict.THINK)
+    ways.learn(ways.now(), CallVerdict.THINK)
     assert ways.now() == Way(schema=False, thoughts=True)
 
 
 def test_a_refused_schema_is_not_sent_again() -> None:
     ways = Ways(shows(PLAIN)[0])
-    assert ways.learn(ways.now(), Verdict.FORMAT)
+    assert ways.learn(ways.now(), CallVerdict.FORMAT)
     assert ways.now() == Way(schema=False)
-    assert not ways.learn(Way(), Verdict.FORMAT), "a call that was in flight"
+    assert not ways.learn(Way(), CallVerdict.FORMAT), "a call that was in flight"
 
 
 def test_several_empty_replies_in_a_row_lead_to_the_next_way_and_round_again() -> None:
@@ -103,13 +103,20 @@ def test_several_empty_replies_in_a_row_lead_to_the_next_way_and_round_again() -
     first, seen = ways.now(), []
     for _ in range(3):
         for _ in range(3):
-            ways.learn(ways.now(), Verdict.EMPTY)
+            ways.learn(ways.now(), CallVerdict.EMPTY)
         seen.append(ways.now())
     assert seen == [*ways_for(details())[1:], first]
 
 
-@pytest.mark.parametrize("between", [Verdict.ANSWERED, Verdict.UNUSABLE])
-def test_a_reply_with_text_keeps_the_way(between: Verdict) -> None:
+@pytest.mark.parametrize("between", [CallVerdict.ANSWERED, CallVerdict.UNUSABLE])
+def test_a_reply_with_text_keeps_the_way(between: CallVerdict) -> None:
     ways = Ways(shows(details())[0])
-    for verdict in (Verdict.EMPTY, Verdict.EMPTY, between, Verdict.EMPTY, Verdict.EMPTY, Verdict.MEMORY):
+    for verdict in (
+        CallVerdict.EMPTY,
+        CallVerdict.EMPTY,
+        between,
+        CallVerdict.EMPTY,
+        CallVerdict.EMPTY,
+        CallVerdict.MEMORY,
+    ):
         assert not ways.learn(ways.now(), verdict)

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from generator.llm.throttle import Allowance, Budget, Gate, Verdict
+from generator.llm.throttle import Allowance, Budget, CallVerdict, Gate
 from tests.reference.manual_clock import StillClock
 
 
@@ -23,7 +23,7 @@ def proven(gate: Gate, clock: StillClock) -> None:
     flight = gate.enter()
     assert flight is not None
     clock.now += 1
-    gate.leave(flight, Verdict.ANSWERED)
+    gate.leave(flight, CallVerdict.ANSWERED)
 
 
 def test_the_first_call_goes_alone_and_then_as_many_as_are_allowed(clock: StillClock, tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_the_first_call_goes_alone_and_then_as_many_as_are_allowed(clock: StillC
     first = gate.enter()
     assert first is not None
     assert gate.wait_needed() > 0
-    gate.leave(first, Verdict.ANSWERED)
+    gate.leave(first, CallVerdict.ANSWERED)
     flights = [gate.enter(), gate.enter()]
     assert all(flights)
     assert gate.wait_needed() > 0
@@ -45,7 +45,7 @@ def test_after_a_memory_failure_the_next_waits_five_seconds(clock: StillClock, t
     flight = gate.enter()
     assert flight is not None
     clock.now += 1
-    pace = gate.leave(flight, Verdict.MEMORY)
+    pace = gate.leave(flight, CallVerdict.MEMORY)
     assert pace.failures == 1
     assert gate.wait_needed() == pytest.approx(5.0)
     clock.now += 5.0
@@ -89,7 +89,7 @@ def test_a_call_that_was_cut_changes_nothing(clock: StillClock, tmp_path: Path) 
     assert flight is not None
     before = gate.pace
     assert gate.leave(flight, None) == before
-    assert gate.leave(flight, Verdict.FAILED) == before
+    assert gate.leave(flight, CallVerdict.FAILED) == before
 
 
 def test_closing_lets_nobody_in_and_cuts_what_is_in_flight(clock: StillClock, tmp_path: Path) -> None:

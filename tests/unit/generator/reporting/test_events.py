@@ -6,8 +6,8 @@ import pytest
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import configure
-from generator.domain import CallRecord, Candidate, Evaluated, Performance, Source
-from generator.llm.throttle import Pace, Reason, Streak, Verdict
+from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Source
+from generator.llm.throttle import CallVerdict, Pace, Reason, Streak
 from generator.reporting.events import Narrator
 from tests.reference.manual_clock import StillClock
 
@@ -36,7 +36,7 @@ def call(error: str | None = None, status: int = 200) -> CallRecord:
 
 
 def alpha(*, kept: bool = False) -> Evaluated:
-    figures = Performance(1.234, 0.2, 0.9, 0.1, 0.1, 0.1, 5.0, 5.0, 10)
+    figures = AlphaFigures(1.234, 0.2, 0.9, 0.1, 0.1, 0.1, 5.0, 5.0, 10)
     return Evaluated(Candidate("d", "rank(close)", "rank(close)"), Source.PANEL, {}, figures, kept=kept, id=3)
 
 
@@ -65,13 +65,13 @@ def test_alphas_are_told_at_a_bounded_rate(told: io.StringIO) -> None:
 def test_each_memory_failure_is_told_and_other_trouble_once(told: io.StringIO) -> None:
     narrator = make()
     for failures in (1, 2):
-        narrator.call_ended(call("out of memory", 500), Verdict.MEMORY, Pace(failures=failures), 5.0)
+        narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, Pace(failures=failures), 5.0)
     for _ in range(3):
-        narrator.call_ended(call("Ollama at x is away", 0), Verdict.AWAY, Pace(), 1.0)
+        narrator.call_ended(call("Ollama at x is away", 0), CallVerdict.AWAY, Pace(), 1.0)
     for _ in range(3):
-        narrator.call_ended(call("model 'm:1b' not found", 404), Verdict.MISSING, Pace(), 1.0)
+        narrator.call_ended(call("model 'm:1b' not found", 404), CallVerdict.MISSING, Pace(), 1.0)
     for _ in range(3):
-        narrator.call_ended(call(), Verdict.ANSWERED, Pace(), 0.0)
+        narrator.call_ended(call(), CallVerdict.ANSWERED, Pace(), 0.0)
     assert sentences(told) == [
         "m:1b ran out of GPU memory; next try in 5s",
         "m:1b ran out of GPU memory, 2 in a row; next try in 5s",
@@ -84,8 +84,8 @@ def test_each_memory_failure_is_told_and_other_trouble_once(told: io.StringIO) -
 def test_in_a_stand_in_fleet_trouble_says_so_too(told: io.StringIO) -> None:
     narrator = make(standin=True)
     narrator.started(url="http://x")
-    narrator.call_ended(call("out of memory", 500), Verdict.MEMORY, Pace(failures=1), 5.0)
-    narrator.call_ended(call(), Verdict.ANSWERED, Pace(), 0.0)
+    narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, Pace(failures=1), 5.0)
+    narrator.call_ended(call(), CallVerdict.ANSWERED, Pace(), 0.0)
     assert all("stand-in" in sentence for sentence in sentences(told))
 
 

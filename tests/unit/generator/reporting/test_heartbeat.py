@@ -4,7 +4,7 @@ from typing import Any
 
 from fleet.runtime.pause_request import Pause
 from generator.config import Assignment
-from generator.domain import Candidate, Evaluated, Performance, Source
+from generator.domain import AlphaFigures, Candidate, Evaluated, Source
 from generator.llm.throttle import GateView, Reason, Streak
 from generator.reporting.heartbeat import Heartbeat
 from generator.reporting.stats import Scoreboard
@@ -49,7 +49,7 @@ def test_a_streak_of_unusable_calls_stands_in_it(tmp_path: Path) -> None:
 def test_the_last_alphas_and_the_totals_stand_in_it() -> None:
     board = Scoreboard()
     for number in range(8):
-        figures = Performance(float(number), 0.2, float("nan"), 0.1, 0.1, 0.1, 5.0, 5.0, 10)
+        figures = AlphaFigures(float(number), 0.2, float("nan"), 0.1, 0.1, 0.1, 5.0, 5.0, 10)
         candidate = Candidate(str(number), f"rank(a{number})", "x", model="m")
         board.alpha(Evaluated(candidate, Source.SYNTHETIC, {}, figures, kept=True, time=9.0))
         board.count(evaluated=1, kept=1)

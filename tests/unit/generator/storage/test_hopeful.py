@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from generator.domain import Candidate, Evaluated, Performance, Source
+from generator.domain import AlphaFigures, Candidate, Evaluated, Source
 from generator.storage.hopeful import HopefulFile, merge
 
 KEYS = ["expression", "timestamp", "alpha_id", "fitness", "sharpe", "turnover", "returns", "grade", "checks"]
 
 
 def alpha(expression: str) -> Evaluated:
-    performance = Performance(
+    performance = AlphaFigures(
         sharpe=1.6, turnover=0.2, fitness=1.1, returns=0.1, drawdown=0.05, margin=0.001,
         long_count=100.0, short_count=99.5, days=504,
         checks=[{"name": "LOW_SHARPE", "result": "PASS", "limit": 1.25, "value": 1.6}],

@@ -2,7 +2,7 @@ import pytest
 
 from fleet.config.keep_rule import parse_keep
 from generator.catalogue import load_catalogue
-from generator.domain import Candidate, Performance
+from generator.domain import AlphaFigures, Candidate
 from generator.language import parse, read
 from generator.workers.sign_flip import opposite, turned_candidate
 
@@ -37,7 +37,7 @@ def test_what_cannot_be_read_is_not_turned() -> None:
 
 
 def test_its_promise_is_judged_by_the_same_rule() -> None:
-    bad = Performance(-1.5, 0.3, -1.1, -0.1, 0.4, -0.001, 10.0, 20.0, 500)
+    bad = AlphaFigures(-1.5, 0.3, -1.1, -0.1, 0.4, -0.001, 10.0, 20.0, 500)
     good = opposite(bad).figures()
     assert parse_keep("fitness > 1 and sharpe > 1.25 and drawdown < 0.2 and long_count > 15").holds(good)
     assert not parse_keep("turnover > 0.5").holds(good)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.memory_errors.causes import EventKind
+from fleet.memory_errors.causes import LogEventKind
 from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import SERVER
 from monitor.detection.detector import Detector, classify_error, detect, looks_like_memory
@@ -331,7 +331,7 @@ def test_only_inference_requests_end_anything() -> None:
     for path in ("/api/generate", "/api/chat", "/api/embed", "/v1/chat/completions"):
         event = DETECTOR.read(gin.format(path)).event
         assert event is not None
-        assert (event.kind, event.status, round(event.seconds, 3)) == (EventKind.REQUEST_ENDED, 500, 0.406)
+        assert (event.kind, event.status, round(event.seconds, 3)) == (LogEventKind.REQUEST_ENDED, 500, 0.406)
     assert DETECTOR.read(gin.format("/api/show")).event is None
 
 

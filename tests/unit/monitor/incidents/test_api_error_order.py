@@ -4,7 +4,7 @@ import pytest
 
 from monitor.detection.detector import Detector
 from monitor.incidents.grouper import advance
-from monitor.incidents.messages import ApiError, IncidentFound, Line, Rules
+from monitor.incidents.messages import FailedCall, GroupingRules, IncidentFound, Line
 from monitor.incidents.state import GroupState
 
 BLOB = "/root/.ollama/models/blobs/sha256-bc9803a56628028129feb7c24d323c894541590df3683c80dc650b866ac9820b"
@@ -34,12 +34,12 @@ def load_failure(second: int) -> list[str]:
 
 @pytest.mark.parametrize("position", range(9))
 def test_an_api_error_is_one_incident_with_its_log_lines_wherever_it_is_read(position: int) -> None:
-    detector, rules, state = Detector(), Rules(model="llama3.2:3b"), GroupState()
+    detector, rules, state = Detector(), GroupingRules(model="llama3.2:3b"), GroupState()
     found = []
     for number, second in enumerate((52, 58), start=1):
         started = BEGUN + (second - 52)
-        error = ApiError(f"call-{number}", started - 0.01, started + 0.3, "llama3.2:3b", 500, ERROR)
-        seen: list[Line | ApiError] = [Line(line) for line in load_failure(second)]
+        error = FailedCall(f"call-{number}", started - 0.01, started + 0.3, "llama3.2:3b", 500, ERROR)
+        seen: list[Line | FailedCall] = [Line(line) for line in load_failure(second)]
         seen.insert(position, error)
         for observation in seen:
             state, outcomes = advance(state, observation, rules, detector)

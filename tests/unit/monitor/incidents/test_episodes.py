@@ -11,7 +11,7 @@ import pytest
 from monitor.detection.line_parser import parse_line
 from monitor.detection.timestamps import StampMemory, resolve
 from monitor.incidents import GroupState, next_deadline
-from monitor.incidents.messages import Flush, Heard, IncidentHealed, Line, Tick
+from monitor.incidents.messages import Flush, Heard, IncidentHealed, Line, TimePassed
 from tests.reference.ollama_log import DETECTOR, Follower, scan
 
 DATA = Path(__file__).parents[3] / "data" / "episodes.txt"
@@ -112,7 +112,7 @@ class Live(Follower):
 
     def wait(self, until: float) -> None:
         while (due := next_deadline(self.state, self.rules)) is not None and due <= until:
-            self.see(Tick(max(due, self.now)))
+            self.see(TimePassed(max(due, self.now)))
         self.now = until
 
     @property

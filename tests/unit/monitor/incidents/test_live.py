@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from monitor.incidents import GroupState, Rules, next_deadline
+from monitor.incidents import GroupingRules, GroupState, next_deadline
 from monitor.incidents.messages import (
-    ApiError,
+    FailedCall,
     GpuFound,
     Heard,
     IncidentHealed,
@@ -16,7 +16,7 @@ from monitor.incidents.messages import (
     LogAway,
     LogBack,
     ServerStarted,
-    Tick,
+    TimePassed,
     Unloading,
 )
 from tests.reference.ollama_log import (
@@ -39,13 +39,13 @@ EOF = "an error was encountered while running the model: unexpected EOF"
 
 
 def follow(*, model: str = "", **rules: float) -> Follower:
-    return Follower(Rules(model=model, **rules))  # type: ignore[arg-type]  # all are seconds
+    return Follower(GroupingRules(model=model, **rules))  # type: ignore[arg-type]  # all are seconds
 
 
 def api(
     started: float, ended: float, error: str = OOM, model: str = "llama3.2:3b", identity: str = "1"
-) -> ApiError:
-    return ApiError(identity, started, ended, model, 500, error)
+) -> FailedCall:
+    return FailedCall(identity, started, ended, model, 500, error)
 
 
 def test_a_failure_outside_any_load_counts_at_once() -> None:
@@ -72,9 +72,9 @@ def test_load_failed_without_a_word_of_another_try_counts_shortly_after() -> Non
     log.lines(T0, *begins(T0), *runs_out(), *gives_up(T0))
     due = next_deadline(log.state, log.rules)
     assert due == T0 + log.rules.retry_grace
-    log.see(Tick(due - 0.1))
+    log.see(TimePassed(due - 0.1))
     assert log.counted == 0
-    log.see(Tick(due))
+    log.see(TimePassed(due))
     assert log.counted == 1
 
 
@@ -89,9 +89,9 @@ def test_a_silent_load_is_counted_for_good() -> None:
     log = follow()
     log.lines(T0, *begins(T0), *runs_out())
     assert next_deadline(log.state, log.rules) == T0 + 15
-    log.see(Tick(T0 + 14.9))
+    log.see(TimePassed(T0 + 14.9))
     assert log.counted == 0
-    log.see(Tick(T0 + 15))
+    log.see(TimePassed(T0 + 15))
     assert log.counted == 1
     log.lines(T0 + 16, *runs_out(), *gives_up(T0 + 16), gin(T0 + 16, 500, 16.1))
     assert log.counted == 1
@@ -101,12 +101,12 @@ def test_a_silent_load_is_counted_for_good() -> None:
 def test_other_lines_and_unheard_ones_keep_a_load_from_being_silent() -> None:
     log = follow()
     log.lines(T0, *begins(T0), *runs_out())
-    log.see(Heard(T0 + 10), Tick(T0 + 20))
+    log.see(Heard(T0 + 10), TimePassed(T0 + 20))
     assert log.found == []
     log.lines(T0 + 21, slog(T0 + 21, "waiting for llama-server to become available"))
-    log.see(Tick(T0 + 35))
+    log.see(TimePassed(T0 + 35))
     assert log.found == []
-    log.see(Tick(T0 + 36))
+    log.see(TimePassed(T0 + 36))
     assert log.counted == 1
 
 
@@ -114,7 +114,7 @@ def test_requests_about_other_things_do_not_break_the_silence() -> None:
     log = follow()
     log.lines(T0, *begins(T0), *runs_out())
     log.lines(T0 + 10, gin(T0 + 10, 200, 0.001, "/api/show"))
-    log.see(Tick(T0 + 15))
+    log.see(TimePassed(T0 + 15))
     assert log.counted == 1
 
 
@@ -135,7 +135,7 @@ def test_a_retry_is_told_as_healed_and_never_counts() -> None:
         T0,
         slog(T0, "model load failed; evicting all other models and retrying once", "", "WARN"),
     )
-    log.see(Tick(T0 + 9))
+    log.see(TimePassed(T0 + 9))
     log.lines(T0 + 10, *begins(T0 + 10), *loaded(T0 + 12))
     assert [(i.kind, i.cause, i.counts) for i in log.found] == [("soft", "retry", False)]
 
@@ -154,7 +154,7 @@ def test_lesser_incidents_are_told_when_the_gap_is_over() -> None:
     log.lines(T0, "load_tensors: offloaded 11/33 layers to GPU")
     assert log.found == []
     assert next_deadline(log.state, log.rules) == T0 + 5
-    log.see(Tick(T0 + 5))
+    log.see(TimePassed(T0 + 5))
     assert [i.cause for i in log.found] == ["spill"]
     assert next_deadline(log.state, log.rules) is None
 
@@ -162,7 +162,7 @@ def test_lesser_incidents_are_told_when_the_gap_is_over() -> None:
 def test_our_own_clock_closes_nothing_for_the_next_line_may_be_held_up() -> None:
     log = follow()
     log.lines(T0, alone())
-    log.see(Tick(T0 + 3600))
+    log.see(TimePassed(T0 + 3600))
     assert log.closed == []
     said = "runtime OOM detected; expiring loaded models to clear memory before next request"
     log.see(Line(slog(T0 + 0.1, said, f'model={OURS} error="CUDA error: out of memory"', "WARN")))
@@ -175,12 +175,12 @@ def test_our_own_clock_closes_nothing_for_the_next_line_may_be_held_up() -> None
 def test_while_nobody_reads_the_log_nothing_is_told_and_then_each_wait_begins_anew() -> None:
     log = follow()
     log.lines(T0, *begins(T0), *runs_out())
-    log.see(LogAway(), Tick(T0 + 900))
+    log.see(LogAway(), TimePassed(T0 + 900))
     assert log.found == []
     assert next_deadline(log.state, log.rules) is None
     log.see(LogBack(T0 + 1000))
     assert next_deadline(log.state, log.rules) == T0 + 1015
-    log.see(Tick(T0 + 1014))
+    log.see(TimePassed(T0 + 1014))
     assert log.found == []
     log.see(Line(slog(T0 + 0.3, "llama-server load failed; evicting all other models and retrying once")))
     log.see(*(Line(line) for line in [*begins(T0 + 9), *loaded(T0 + 10)]))
@@ -255,14 +255,14 @@ def test_a_death_told_only_at_the_next_request_is_the_same() -> None:
     log.see(api(T0, T0 + 3, "CUDA error: out of memory"))
     late = slog(T0 + 30, "llama-server process no longer running",
                 'sys=6 string="signal: aborted" error="CUDA error: out of memory"', "WARN")  # fmt: skip
-    log.see(Tick(T0 + 20))
+    log.see(TimePassed(T0 + 20))
     log.lines(T0 + 30, late)
     assert log.counted == len(log.found) == 1
 
 
 def test_an_api_error_of_the_hosts_memory_does_not_count() -> None:
     log = follow()
-    log.see(api(T0, T0 + 3, "error loading model: mmap failed: Cannot allocate memory"), Tick(T0 + 10))
+    log.see(api(T0, T0 + 3, "error loading model: mmap failed: Cannot allocate memory"), TimePassed(T0 + 10))
     assert [(i.kind, i.counts) for i in log.found] == [("sysmem", False)]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.incidents import Rules
+from monitor.incidents import GroupingRules
 from tests.reference.ollama_log import (
     OTHER,
     OURS,
@@ -248,7 +248,7 @@ def test_a_pinned_memory_complaint_is_reported_and_does_not_count() -> None:
 
 
 def test_another_clients_model_is_reported_and_does_not_count() -> None:
-    rules = Rules(model="llama3.2:3b", blobs=frozenset({OURS}), tags={OTHER: "mixtral:latest"})
+    rules = GroupingRules(model="llama3.2:3b", blobs=frozenset({OURS}), tags={OTHER: "mixtral:latest"})
     report = scan([*failed_load(T0, OTHER), *failed_load(T0 + 1, OURS)], rules)
     assert [incident.counts for incident in report.incidents] == [False, True]
     assert report.incidents[0].model == "mixtral:latest"
@@ -256,13 +256,13 @@ def test_another_clients_model_is_reported_and_does_not_count() -> None:
 
 
 def test_a_failure_that_names_no_model_counts_unless_anothers_load_is_open() -> None:
-    rules = Rules(model="llama3.2:3b", blobs=frozenset({OURS}))
+    rules = GroupingRules(model="llama3.2:3b", blobs=frozenset({OURS}))
     assert told([docker(T0, alone())], rules) == [("hard", "runner_died", True)]
     assert told([*begins(T0, OTHER), alone()], rules) == [("hard", "allocation", False)]
 
 
 def test_what_counts_is_configured() -> None:
-    rules = Rules(causes=frozenset())
+    rules = GroupingRules(causes=frozenset())
     assert told(failed_load(T0), rules) == [("hard", "allocation", False)]
 
 

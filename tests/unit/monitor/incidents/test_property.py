@@ -7,16 +7,16 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.incidents import GroupState, Rules, advance
+from monitor.incidents import GroupingRules, GroupState, advance
 from monitor.incidents.messages import (
-    ApiError,
+    FailedCall,
     Flush,
     Incident,
     IncidentClosed,
     IncidentFound,
     Line,
     Observation,
-    Tick,
+    TimePassed,
 )
 from tests.reference.ollama_log import (
     DETECTOR,
@@ -33,7 +33,7 @@ from tests.reference.ollama_log import (
     slog,
 )
 
-RULES = Rules()
+RULES = GroupingRules()
 EXAMPLES = int(os.environ.get("FLEET_FUZZ", "40"))
 
 
@@ -68,9 +68,9 @@ def observed(parts: list[tuple[int, float, str]]) -> list[Observation]:
         at += round(pause, 3)
         seen += [Line(line, None, at + 0.01, 0) for line in course(kind, at)]
         if extra == "api":
-            seen.append(ApiError("a", at - 0.5, at + 0.5, "m", 500, "CUDA error: out of memory"))
+            seen.append(FailedCall("a", at - 0.5, at + 0.5, "m", 500, "CUDA error: out of memory"))
         elif extra == "tick":
-            seen.append(Tick(at + pause))
+            seen.append(TimePassed(at + pause))
     return [*seen, Flush()]
 
 

@@ -24,11 +24,11 @@ from fleet.runtime.units import GIGABYTE
 from monitor.models.inventory import rungs_here
 from monitor.models.prefetch import Fetcher, wishes
 from monitor.switching.executor import Parts, Switcher
-from standin.faults import Fault, Kind
+from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings as StandinSettings
+from standin.settings import StandinSettings as StandinSettings
 from state.history import read_history
-from state.store import Store
+from state.store import StateStore
 from tests.reference.histories import running
 
 LADDER = Ladder([Rung(index, name) for index, name in enumerate(["a:7b", "b:3b", "b:3b", "c:1b", "d:0.5b"])])
@@ -103,7 +103,7 @@ def fetching(
     home.create()
     settings = Settings()
     with standin(settings=StandinSettings(missing=frozenset(missing.split()), pace=0.0)) as server:
-        store = Store(home, settings.ladder)
+        store = StateStore(home, settings.ladder)
         clock = SystemClock()
         parts = Parts(home, settings, store, Ollama(server.url), Supervisor(home.socket), clock)
         store.update(lambda state: replace(state, last_finished=clock.time()))
@@ -139,7 +139,7 @@ def test_the_next_and_the_last_are_fetched_one_by_one_and_told(tmp_path: Path) -
 
 def test_one_that_failed_has_its_wait_and_the_other_its_turn(tmp_path: Path) -> None:
     with fetching(tmp_path, "phi3:mini qwen2.5:0.5b") as (server, parts, fetcher):
-        server.apply(Fault(Kind.PULL_REFUSED, times=1))
+        server.apply(Fault(FaultKind.PULL_REFUSED, times=1))
         assert fetcher.once()
         assert fetcher.once()
         assert not fetcher.once()
@@ -178,7 +178,7 @@ def test_without_room_nothing_is_begun(tmp_path: Path) -> None:
 
 def test_a_switchs_own_pull_cuts_it(tmp_path: Path) -> None:
     with fetching(tmp_path, "phi3:mini") as (server, parts, fetcher):
-        server.apply(Fault(Kind.PULL_STALL, times=1, share=0.5))
+        server.apply(Fault(FaultKind.PULL_STALL, times=1, share=0.5))
         busy = threading.Thread(target=fetcher.once)
         busy.start()
         while not told(parts):
@@ -192,7 +192,7 @@ def test_a_switchs_own_pull_cuts_it(tmp_path: Path) -> None:
 
 def test_where_its_own_model_cannot_be_had_the_fleet_goes_to_the_next_that_is_here(tmp_path: Path) -> None:
     with fetching(tmp_path, "llama3.2:3b phi3:mini") as (server, parts, fetcher):
-        server.apply(Fault(Kind.PULL_NO_NETWORK))
+        server.apply(Fault(FaultKind.PULL_NO_NETWORK))
         assert fetcher.once()
         switch = parts.store.read().switch
         assert switch is not None

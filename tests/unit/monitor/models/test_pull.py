@@ -13,11 +13,11 @@ from fleet.runtime.errors import OllamaError, OllamaTimeoutError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.models.disk_space import RESERVE, models_folder, room_in
 from monitor.models.pull import PullWatch, pull_model
-from standin.faults import Fault, Kind
+from standin.faults import Fault, FaultKind
 from standin.ollama import standin
-from standin.settings import Settings
+from standin.settings import StandinSettings
 
-MISSING = Settings(missing=frozenset({"phi3:mini"}), pace=0.0)
+MISSING = StandinSettings(missing=frozenset({"phi3:mini"}), pace=0.0)
 
 
 def layer(done: int, total: int = 100 * MEGABYTE, digest: str = "a") -> PullProgress:
@@ -58,17 +58,17 @@ def test_a_slow_pull_is_none_however_long_it_takes() -> None:
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        (Kind.PULL_REFUSED, "connection refused"),
-        (Kind.PULL_NO_NETWORK, "no such host"),
-        (Kind.PULL_DISK_FULL, "no space left on device"),
-        (Kind.PULL_DIES, "max retries exceeded"),
-        (Kind.PULL_BREAKS, "ended in mid-answer|broke off"),
-        (Kind.PULL_STALL, "nothing has come for"),
+        (FaultKind.PULL_REFUSED, "connection refused"),
+        (FaultKind.PULL_NO_NETWORK, "no such host"),
+        (FaultKind.PULL_DISK_FULL, "no space left on device"),
+        (FaultKind.PULL_DIES, "max retries exceeded"),
+        (FaultKind.PULL_BREAKS, "ended in mid-answer|broke off"),
+        (FaultKind.PULL_STALL, "nothing has come for"),
     ],
 )
-def test_a_pull_that_fails_says_why_and_the_next_one_goes_on(kind: Kind, says: str) -> None:
+def test_a_pull_that_fails_says_why_and_the_next_one_goes_on(kind: FaultKind, says: str) -> None:
     with standin(settings=MISSING) as server:
-        seconds = 0.2 if kind is Kind.PULL_DIES else None
+        seconds = 0.2 if kind is FaultKind.PULL_DIES else None
         server.apply(Fault(kind, times=1, share=0.5, seconds=seconds))
         client = Ollama(server.url)
         with pytest.raises(OllamaError, match=says):
@@ -82,7 +82,7 @@ def test_a_pull_that_fails_says_why_and_the_next_one_goes_on(kind: Kind, says: s
 
         assert pull_model(client, "phi3:mini", SystemClock(), cancel=Cancel(), bar=note)
         assert any(model.name == "phi3:mini" for model in client.tags())
-        if kind not in {Kind.PULL_REFUSED, Kind.PULL_NO_NETWORK}:
+        if kind not in {FaultKind.PULL_REFUSED, FaultKind.PULL_NO_NETWORK}:
             assert begun[0] > 1000 * MEGABYTE, "it resumes where the other one stood"
 
 
@@ -95,7 +95,7 @@ def test_an_unknown_model_fails_inside_http_200() -> None:
 
 def test_a_cut_drops_it_without_an_error() -> None:
     with standin(settings=MISSING) as server:
-        server.apply(Fault(Kind.PULL_STALL, share=0.5))
+        server.apply(Fault(FaultKind.PULL_STALL, share=0.5))
         cancel = Cancel()
         threading.Timer(0.3, cancel).start()
         assert not pull_model(Ollama(server.url), "phi3:mini", SystemClock(), cancel=cancel)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from monitor.incidents import Rules
+from monitor.incidents import GroupingRules
 from monitor.scan.scan import ScanReport, first_stamps, scan_file, scan_stream
 from tests.reference.ollama_log import DETECTOR, T0, begins, failed_load, gin, loaded, not_recovered, scan
 
@@ -27,14 +27,14 @@ def test_an_episode_is_as_many_incidents_of_its_kind_as_it_says(episode: dict[st
 @pytest.mark.parametrize("episode", EPISODES, ids=lambda episode: episode["id"])
 def test_a_last_line_without_its_end_changes_nothing(episode: dict[str, Any]) -> None:
     whole = "".join(f"{line}\n" for line in episode["lines"]).encode()
-    cut = scan_stream(io.BytesIO(whole[:-1]), "log", Rules(), DETECTOR)
-    assert cut.to_json() == scan_stream(io.BytesIO(whole), "log", Rules(), DETECTOR).to_json()
+    cut = scan_stream(io.BytesIO(whole[:-1]), "log", GroupingRules(), DETECTOR)
+    assert cut.to_json() == scan_stream(io.BytesIO(whole), "log", GroupingRules(), DETECTOR).to_json()
 
 
 def test_whole_logs_of_a_real_server() -> None:
-    healthy = scan_file(str(CORPUS / "log-healthy.txt"), Rules(), DETECTOR)
+    healthy = scan_file(str(CORPUS / "log-healthy.txt"), GroupingRules(), DETECTOR)
     assert (healthy.lines, healthy.signals, healthy.incidents) == (261, (), ())
-    failed = scan_file(str(CORPUS / "log-out-of-memory.txt"), Rules(), DETECTOR)
+    failed = scan_file(str(CORPUS / "log-out-of-memory.txt"), GroupingRules(), DETECTOR)
     assert failed.to_json()["incidents"] == [
         {"kind": "hard", "cause": "allocation", "counts": True, "first": 119, "last": 129}
     ]
@@ -44,7 +44,7 @@ def test_logs_one_after_another_keep_their_incidents() -> None:
     text = "".join(
         (CORPUS / f"log-{name}.txt").read_text("utf-8") for name in ("out-of-memory", "healthy") * 3
     )
-    report = scan_stream(io.BytesIO(text.encode()), "log", Rules(), DETECTOR)
+    report = scan_stream(io.BytesIO(text.encode()), "log", GroupingRules(), DETECTOR)
     assert [incident.first_line for incident in report.incidents] == [119, 119 + 391, 119 + 782]
 
 
@@ -63,7 +63,9 @@ def test_plain_and_gzip_files_are_read_with_progress(tmp_path: Path, packed: boo
     path = tmp_path / "log"
     path.write_bytes(gzip.compress(raw) if packed else raw)
     seen: list[tuple[int, int | None]] = []
-    report = scan_file(str(path), Rules(), DETECTOR, progress=lambda done, size: seen.append((done, size)))
+    report = scan_file(
+        str(path), GroupingRules(), DETECTOR, progress=lambda done, size: seen.append((done, size))
+    )
     assert len(report.incidents) == 3
     assert report.lines == 39
     assert seen[-1] == (path.stat().st_size,) * 2
@@ -79,9 +81,9 @@ def test_a_log_in_utf_16_is_read_as_powershell_writes_it(
     raw = (("\ufeff" if mark else "") + text).encode(encoding)
     path = tmp_path / "log"
     path.write_bytes(gzip.compress(raw) if packed else raw)
-    report = scan_file(str(path), Rules(), DETECTOR)
+    report = scan_file(str(path), GroupingRules(), DETECTOR)
     assert (report.lines, len(report.incidents)) == (42, 3)
-    assert report.signals == scan_stream(io.BytesIO(text.encode()), "log", Rules(), DETECTOR).signals
+    assert report.signals == scan_stream(io.BytesIO(text.encode()), "log", GroupingRules(), DETECTOR).signals
 
 
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,13 +91,13 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         buffer = io.BufferedReader(io.BytesIO("\n".join(failed_load(T0)).encode()))  # type: ignore[arg-type]
 
     monkeypatch.setattr("sys.stdin", Stdin())
-    report = scan_file("-", Rules(), DETECTOR)
+    report = scan_file("-", GroupingRules(), DETECTOR)
     assert (report.file, report.lines, len(report.incidents)) == ("-", 13, 1)
 
 
 def test_a_file_that_is_not_there_is_an_os_error() -> None:
     with pytest.raises(FileNotFoundError):
-        scan_file("no/such/file", Rules(), DETECTOR)
+        scan_file("no/such/file", GroupingRules(), DETECTOR)
 
 
 class Drip(io.BytesIO):
@@ -123,8 +125,8 @@ def test_any_chunking_gives_the_same(size: int) -> None:
         *not_recovered(T0 + 60),
     ]
     data = "\n".join(lines).encode()
-    whole = scan_stream(io.BytesIO(data), "log", Rules(), DETECTOR)
-    assert results(scan_stream(Drip(data, size), "log", Rules(), DETECTOR)) == results(whole)
+    whole = scan_stream(io.BytesIO(data), "log", GroupingRules(), DETECTOR)
+    assert results(scan_stream(Drip(data, size), "log", GroupingRules(), DETECTOR)) == results(whole)
 
 
 def test_bytes_that_are_no_text_and_endless_lines_are_taken() -> None:
@@ -134,7 +136,7 @@ def test_bytes_that_are_no_text_and_endless_lines_are_taken() -> None:
         + b"x" * (5 << 20)
         + b"\nCUDA error: out of memory\n"
     )
-    report = scan_stream(io.BytesIO(data), "log", Rules(), DETECTOR)
+    report = scan_stream(io.BytesIO(data), "log", GroupingRules(), DETECTOR)
     assert report.lines == 3
     assert [found.line for found in report.signals] == [1, 3]
 

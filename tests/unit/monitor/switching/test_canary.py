@@ -16,9 +16,9 @@ from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from fleet.runtime.units import parse_size
 from monitor.switching.canary import Canary
-from standin.faults import Fault, Kind
+from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
-from standin.settings import Settings as StandinSettings
+from standin.settings import StandinSettings as StandinSettings
 from tests.reference.histories import running
 
 PROBE = Switch(1, SwitchKind.PROBE, Phase.TRIAL, 1, 0, 0.0, "why")
@@ -85,7 +85,7 @@ def test_wholly_on_the_cpu_is_a_spill_only_where_there_is_a_gpu() -> None:
 
 def test_no_answer_in_time_is_told_as_such() -> None:
     with standin(settings=card("8 GB")) as server:
-        server.apply(Fault(Kind.STALL, path="/api/generate"))
+        server.apply(Fault(FaultKind.STALL, path="/api/generate"))
         assert failure(server, PROBE) == "no answer within 1s"
 
 

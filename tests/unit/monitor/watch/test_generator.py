@@ -7,7 +7,7 @@ import pytest
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Phase, Switch, SwitchKind
-from monitor.watch.generator import Remedy, Seen, judge, request_limit, revive_after
+from monitor.watch.generator import Remedy, Seen, generator_verdict, request_limit, revive_after
 from tests.reference.histories import running
 
 T = 1_800_000_000.0
@@ -65,15 +65,15 @@ def switching(phase: Phase) -> FleetState:
     ],
 )
 def test_each_way_to_be_wrong_has_its_remedy(seen: Seen, remedy: Remedy, hangs: bool) -> None:
-    verdict = judge(STATE, seen, T, longest=LONGEST)
+    verdict = generator_verdict(STATE, seen, T, longest=LONGEST)
     assert (verdict.remedy, verdict.hangs) == (remedy, hangs)
     assert bool(verdict.reason) is (remedy is not Remedy.NOTHING)
 
 
 def test_while_a_switch_restarts_it_that_switch_alone_acts() -> None:
     wrong = replace(WELL, switches=3, heartbeat=T - 1000)
-    assert judge(switching(Phase.RESTART), wrong, T, longest=LONGEST).remedy is Remedy.NOTHING
-    assert judge(switching(Phase.VERIFY), wrong, T, longest=LONGEST).remedy is Remedy.RESTART
+    assert generator_verdict(switching(Phase.RESTART), wrong, T, longest=LONGEST).remedy is Remedy.NOTHING
+    assert generator_verdict(switching(Phase.VERIFY), wrong, T, longest=LONGEST).remedy is Remedy.RESTART
 
 
 def test_what_is_given_up_again_waits_longer() -> None:

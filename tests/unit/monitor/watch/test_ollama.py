@@ -20,10 +20,10 @@ from monitor.switching.executor import Parts, Switcher
 from monitor.watch.ollama import VramWatch
 from monitor.watch.spill import LOW_READINGS, SpillState
 from standin.faults import Fault
-from standin.faults import Kind as FaultKind
+from standin.faults import FaultKind as FaultKind
 from standin.ollama import standin
-from standin.settings import Settings as StandinSettings
-from state.store import Store
+from standin.settings import StandinSettings as StandinSettings
+from state.store import StateStore
 from tests.processes.fleet import eventually
 
 QUICK = Settings(policy=PolicySettings(check_interval=0.01))
@@ -48,7 +48,7 @@ class Twice:
 def parts(tmp_path: Path) -> Parts:
     home, clock = Home(tmp_path / "home"), SystemClock()
     home.create()
-    store = Store(home, QUICK.ladder, clock)
+    store = StateStore(home, QUICK.ladder, clock)
     return Parts(home, QUICK, store, NOBODY, Supervisor(home.socket), clock)
 
 

@@ -5,15 +5,15 @@ import pytest
 
 from monitor.watch.spill import (
     GpuLost,
-    Reading,
+    MemoryReading,
     ReloadAndCheck,
     Resident,
     Spilled,
     SpillOutcome,
     SpillRules,
     SpillState,
-    judge,
     server_started,
+    spill_verdict,
 )
 
 GIB = 1 << 30
@@ -40,7 +40,7 @@ class Watch:
     def see(self, *residents: Resident, reloaded: bool = False) -> Sequence[SpillOutcome]:
         self.at += 30
         state = SpillState.from_json(json.loads(json.dumps(self.state.to_json())))
-        self.state, outcomes = judge(state, Reading(self.at, residents, reloaded), self.rules)
+        self.state, outcomes = spill_verdict(state, MemoryReading(self.at, residents, reloaded), self.rules)
         return outcomes
 
 

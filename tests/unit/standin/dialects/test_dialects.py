@@ -2,12 +2,12 @@ import re
 
 import pytest
 
-from standin.dialects.base import Answered, Dialect, Load
+from standin.dialects.base import Answered, Dialect, LoadFacts
 from standin.dialects.new import NewDialect
 from standin.dialects.old import OldDialect
 from standin.forms.log_text import Line, Log, access, render, slog
 from standin.models import memory
-from standin.models.memory import Shortage, Step
+from standin.models.memory import LoadStep, Shortage
 from standin.models.specs import SEED_MODELS
 
 NOW = 1_795_472_692_254_000_000
@@ -15,19 +15,19 @@ DIALECTS = [NewDialect(), OldDialect()]
 both = pytest.mark.parametrize("dialect", DIALECTS, ids=["new", "old"])
 
 
-def load(num_gpu: int = -1, free: int = 8 * 1024**3) -> Load:
+def load(num_gpu: int = -1, free: int = 8 * 1024**3) -> LoadFacts:
     spec = SEED_MODELS[0]
     need = memory.need(spec, num_ctx=4096, parallel=1, num_gpu=num_gpu)
-    return Load(spec, need, 4096, 1, 40741, 8 * 1024**3, free)
+    return LoadFacts(spec, need, 4096, 1, 40741, 8 * 1024**3, free)
 
 
-def all_lines(dialect: Dialect, facts: Load) -> list[Line]:
+def all_lines(dialect: Dialect, facts: LoadFacts) -> list[Line]:
     return [
         *dialect.server_starts("http://127.0.0.1:1", models=4, total=8 * 1024**3),
         *dialect.load_begins(facts),
         *dialect.load_works(facts),
         *dialect.load_ends(facts, 0.2),
-        *(line for step in Step for line in dialect.gpu_failure(facts, Shortage(step, 1000, 10)).lines),
+        *(line for step in LoadStep for line in dialect.gpu_failure(facts, Shortage(step, 1000, 10)).lines),
         *dialect.host_failure(facts).lines,
         *dialect.load_failed(facts, "why"),
         *dialect.load_abandoned(facts),
@@ -53,8 +53,8 @@ def test_every_line_is_one_whole_line(dialect: Dialect, num_gpu: int, free: int)
 
 
 @both
-@pytest.mark.parametrize("step", list(Step))
-def test_a_failure_names_the_bytes_and_the_same_buffer_everywhere(dialect: Dialect, step: Step) -> None:
+@pytest.mark.parametrize("step", list(LoadStep))
+def test_a_failure_names_the_bytes_and_the_same_buffer_everywhere(dialect: Dialect, step: LoadStep) -> None:
     failure = dialect.gpu_failure(load(), Shortage(step, 123_456_789, 10))
     device = "Vulkan0" if isinstance(dialect, NewDialect) else "CUDA0"
     assert any(f"failed to allocate {device} buffer of size 123456789" in str(line) for line in failure.lines)

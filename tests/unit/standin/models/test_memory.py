@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.runtime.units import parse_size
-from standin.models.memory import Step, need, shortage, spilled
+from standin.models.memory import LoadStep, need, shortage, spilled
 from standin.models.specs import SEED_MODELS, ModelSpec, model_info, show_body, spec_for
 from standin.settings import DEFAULT_VRAM
 
@@ -64,9 +64,14 @@ def test_a_spill_fits_and_one_layer_more_would_not(spec: ModelSpec, num_ctx: int
 
 @pytest.mark.parametrize(
     ("free", "step"),
-    [("300 MB", Step.WEIGHTS), ("400 MB", Step.CACHE), ("450 MB", Step.COMPUTE), ("464 MB", None)],
+    [
+        ("300 MB", LoadStep.WEIGHTS),
+        ("400 MB", LoadStep.CACHE),
+        ("450 MB", LoadStep.COMPUTE),
+        ("464 MB", None),
+    ],
 )
-def test_the_step_that_fails_is_the_first_that_does_not_fit(free: str, step: Step | None) -> None:
+def test_the_step_that_fails_is_the_first_that_does_not_fit(free: str, step: LoadStep | None) -> None:
     short = shortage(need(QWEN, num_ctx=4096, parallel=1), parse_size(free))
     assert (short and short.step) == step
 

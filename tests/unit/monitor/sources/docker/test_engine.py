@@ -10,7 +10,7 @@ import requests
 from urllib3 import HTTPResponse
 
 from monitor.sources.docker.engine import LogStream, parse_container, rotation_size
-from monitor.sources.wakeup import Waker
+from monitor.sources.wakeup import Wakeup
 
 FACTS: dict[str, Any] = {
     "Id": "abc",
@@ -65,7 +65,7 @@ def stream_of(near: socket.socket, far: socket.socket, head: bytes) -> LogStream
     response = requests.Response()
     response.headers.update(dict(raw.headers.items()))
     response.raw = HTTPResponse(raw, headers=dict(raw.headers.items()), preload_content=False)
-    return LogStream(response, Waker())
+    return LogStream(response, Wakeup())
 
 
 @pytest.mark.parametrize("chunked", [True, False])

@@ -3,14 +3,21 @@ from typing import Any
 
 import pytest
 
-from monitor.sources.file.position import Candidate, Mark, fingerprint, is_rotated_name, nowhere, unread
+from monitor.sources.file.position import (
+    LogFileCandidate,
+    Mark,
+    fingerprint,
+    is_rotated_name,
+    nowhere,
+    unread,
+)
 
 LOG, ONE, TWO, THREE = (Path(name) for name in ("/l/a.log", "/l/a.log.1", "/l/a.log.2", "/l/a.log.3"))
 MARK = Mark(device=1, inode=10, offset=100, mtime_ns=1000, head=100, print="p")
 
 
-def file(path: Path, inode: int, mtime_ns: int, *, matches: bool = False) -> Candidate:
-    return Candidate(path, inode, mtime_ns, matches)
+def file(path: Path, inode: int, mtime_ns: int, *, matches: bool = False) -> LogFileCandidate:
+    return LogFileCandidate(path, inode, mtime_ns, matches)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,7 @@ def file(path: Path, inode: int, mtime_ns: int, *, matches: bool = False) -> Can
     ],
 )
 def test_what_is_unread(
-    current: Candidate | None, siblings: list[Candidate], plan: list[tuple[Path, int]]
+    current: LogFileCandidate | None, siblings: list[LogFileCandidate], plan: list[tuple[Path, int]]
 ) -> None:
     assert unread(MARK, current, siblings) == plan
 

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.sources.base import LogLine, keep_all
-from monitor.sources.journal.entries import MAX_ENTRY, PATIENCE, Entry, EntryReader, Place, parse_entry
+from monitor.sources.journal.entries import (
+    MAX_ENTRY,
+    PATIENCE,
+    Entry,
+    EntryReader,
+    JournalPosition,
+    parse_entry,
+)
 
 CURSOR = "s=c1a2;i=1;b=01;m=6;t=6;x=8"
 
@@ -18,11 +25,13 @@ def row(number: int, **fields: Any) -> bytes:
     return json.dumps(facts).encode() + b"\n"
 
 
-def read(rows: list[bytes], place: Place = Place(), *, past: str | None = None) -> list[LogLine]:  # noqa: B008
+def read(
+    rows: list[bytes], place: JournalPosition = JournalPosition(), *, past: str | None = None
+) -> list[LogLine]:  # noqa: B008
     return EntryReader(place, keep_all, past=past).feed(b"".join(rows))
 
 
-def texts(rows: list[bytes], place: Place = Place()) -> list[str]:  # noqa: B008  # a frozen value
+def texts(rows: list[bytes], place: JournalPosition = JournalPosition()) -> list[str]:  # noqa: B008  # a frozen value
     return [line.text for line in read(rows, place)]
 
 
@@ -59,13 +68,13 @@ def test_lines_bear_their_entry_s_time() -> None:
 def test_what_is_up_to_the_past_s_last_entry_is_not_live() -> None:
     rows = [row(n, MESSAGE=str(n)) for n in range(4)]
     assert [line.live for line in read(rows, past="i=1")] == [False, False, True, True]
-    assert [line.live for line in read(rows, Place("i=0"), past="i=0")] == [True, True, True]
+    assert [line.live for line in read(rows, JournalPosition("i=0"), past="i=0")] == [True, True, True]
 
 
 def test_the_entry_of_the_cursor_is_left_out_where_it_still_is() -> None:
     rows = [row(n, MESSAGE=str(n)) for n in range(3, 6)]
-    assert texts(rows, Place("i=3")) == ["4", "5"]
-    assert texts(rows, Place("i=2")) == ["3", "4", "5"]
+    assert texts(rows, JournalPosition("i=3")) == ["4", "5"]
+    assert texts(rows, JournalPosition("i=2")) == ["3", "4", "5"]
 
 
 def test_pieces_of_a_line_are_joined_also_amid_another_program_s() -> None:
@@ -94,7 +103,7 @@ def test_a_line_whose_end_never_comes_is_given_out_after_a_while() -> None:
 
 
 def test_an_entry_without_bounds_costs_bounded_memory_and_only_itself() -> None:
-    reader = EntryReader(Place(), keep_all, past=None)
+    reader = EntryReader(JournalPosition(), keep_all, past=None)
     for _ in range(40):
         assert reader.feed(b'"' + b"x" * (MAX_ENTRY // 10)) == []
     assert [line.text for line in reader.feed(b'"}\n' + row(2, MESSAGE="next"))] == ["next"]
@@ -106,9 +115,9 @@ def test_an_entry_without_bounds_costs_bounded_memory_and_only_itself() -> None:
     ids=str,
 )
 def test_a_cursor_that_cannot_be_ours_is_none(damage: dict[str, Any]) -> None:
-    good = Place(CURSOR, 5, 2)
-    assert Place.from_cursor(good.to_cursor()) == good
-    assert Place.from_cursor({**good.to_cursor(), **damage}) is None
+    good = JournalPosition(CURSOR, 5, 2)
+    assert JournalPosition.from_cursor(good.to_cursor()) == good
+    assert JournalPosition.from_cursor({**good.to_cursor(), **damage}) is None
 
 
 ENTRIES = st.lists(
@@ -131,7 +140,7 @@ def test_any_split_into_chunks_gives_the_same_lines(
     rows = journal(entries)
     data = b"".join(rows)
     cuts = sorted(random.randrange(len(data) + 1) for _ in range(5))
-    reader = EntryReader(Place(), keep_all, past=None)
+    reader = EntryReader(JournalPosition(), keep_all, past=None)
     found = [line for a, b in pairwise([0, *cuts, len(data)]) for line in reader.feed(data[a:b])]
     assert found == read(rows)
 
@@ -141,7 +150,7 @@ def test_any_split_into_chunks_gives_the_same_lines(
 def test_any_crash_point_gives_the_same_lines(entries: list[tuple[str, str, bool]], steps: list[int]) -> None:
     """The reader dies after so many entries each time, and begins anew where its place says."""
     rows = journal(entries)
-    place, found = Place(), list[str]()
+    place, found = JournalPosition(), list[str]()
     for step in [*steps, len(rows) + 1]:
         at = int(place.cursor.removeprefix("i=") or 1) - 1
         reader = EntryReader(place, keep_all, past=None)
