@@ -186,7 +186,7 @@ _SINCE = click.option(
 @fleet_command
 def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, as_json: bool) -> None:
     """Show incidents and switches, newest last."""
-    from cli.history import select
+    from cli.render import select
 
     events = select(fleet.home.history, last=last, kinds=kinds, since=since, now=time.time())
     if as_json:
@@ -293,7 +293,7 @@ def alphas(
 def doctor(fleet: Fleet, as_json: bool) -> None:
     """Check every part, with a hint for each fault; exit 1 if there is one."""
     from cli.doctor import examine
-    from cli.finding import Health
+    from cli.faults import Health
 
     findings = examine(fleet)
     if as_json:

@@ -6,8 +6,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cli.faults import faults
-from cli.finding import Finding, Health
+from cli.faults import Finding, Health, faults
 from cli.render import brain_sentence
 from cli.status import brain_of, collect_status
 from cli.target import Fleet, now

@@ -12,11 +12,11 @@ from fleet.policy.facts import Command, ModelHere, TrialEnded, Unpin
 from fleet.policy.state import FleetState, Phase, SwitchKind
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
+from fleet.runtime.pause_request import resume
 from fleet.runtime.units import Seconds, show_duration
 from monitor.models.disk_space import models_folder, room_in
 from monitor.models.pull import ProgressBar
 from monitor.switching.executor import Parts, Switcher
-from monitor.switching.pauses import resume
 from state.history import read_history
 from state.store import StateStore
 

@@ -60,10 +60,8 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
 
 
 def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
-    from generator.storage.read import (
-        by_model,  # noqa: PLC0415  # so that the others need not wait
-        place_of,  # noqa: PLC0415  # looked at in a thread of its own
-    )
+    # In a thread of its own, so that the others need not wait.
+    from generator.storage.read import by_model, place_of  # noqa: PLC0415
 
     return by_model(place_of(fleet.settings.generator.database, fleet.home), since=since)
 

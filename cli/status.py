@@ -17,9 +17,9 @@ from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
 from fleet.policy.state import PastSwitch, Switch
 from fleet.runtime.errors import FleetError
+from fleet.runtime.heartbeat import LATE, SHOW_LIFE, last_beat, silence
 from fleet.runtime.home import Home, read_json
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
-from fleet.startup.healthcheck import LATE, SHOW_LIFE, last_beat, silence
 from state.codec import default_state
 from state.history import read_history
 from state.refit import fit_to_ladder

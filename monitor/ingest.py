@@ -18,7 +18,7 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
 from fleet.policy.unanswered import after_call, hang_over
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite, parse_json, whole
+from fleet.runtime.untrusted import finite, parse_json, whole_number
 from monitor.detection.detector import Detector
 from monitor.incidents.grouper import advance, next_deadline
 from monitor.incidents.messages import (
@@ -93,14 +93,14 @@ def parse_call(text: str, now: float) -> ApiCall:
     if not isinstance(row, dict) or not row.keys() >= _CALL:
         raise ValueError("no call of the generator")
     ended = _moment(row["ended"], now)
-    switches = whole(row["switches"])
+    switches = whole_number(row["switches"])
     return ApiCall(
         id=str(row["id"]),
         started=_moment(row["started"], ended),
         ended=ended,
         model=str(row["model"]),
         switches=_NO_SWITCH if switches is None else switches,
-        status=whole(row["status"]) or 0,
+        status=whole_number(row["status"]) or 0,
         error=str(row["error"] or ""),
     )
 
@@ -252,7 +252,7 @@ def _with_memory_of(state: FleetState, line: str) -> FleetState:
     if found is None:
         return state
     before = state.watch.get("gpu_total")
-    amount = whole((finite(found[1]) or 0.0) * _UNITS[found[2]])
+    amount = whole_number((finite(found[1]) or 0.0) * _UNITS[found[2]])
     if not amount:
         return state
     return _watch(state, gpu_total=amount + (before if isinstance(before, int) else 0))

@@ -19,9 +19,9 @@ from fleet.policy.recovery import below_its_best
 from fleet.policy.state import FleetState, Phase
 from fleet.policy.unanswered import may_hang
 from fleet.runtime.errors import FleetError, StateError
+from fleet.runtime.heartbeat import Pulse
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
-from fleet.startup.healthcheck import Pulse
 from monitor.detection.detector import Detector
 from monitor.event_log import EventLog
 from monitor.ingest import (

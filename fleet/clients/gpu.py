@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import MEGABYTE, Bytes, Seconds
-from fleet.runtime.untrusted import parse_json, whole
+from fleet.runtime.untrusted import parse_json, whole_number
 
 _TIMEOUT: Seconds = 5.0
 _NVIDIA = ("--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits")
@@ -58,7 +58,7 @@ def parse_nvidia(text: str) -> list[Card]:
     found = []
     for line in text.splitlines():
         parts = [part.strip() for part in line.rsplit(",", 2)]
-        used, total = (whole(part) for part in parts[1:]) if len(parts) == _COLUMNS else (None, None)
+        used, total = (whole_number(part) for part in parts[1:]) if len(parts) == _COLUMNS else (None, None)
         if used is not None and total is not None:
             found.append(Card(parts[0], used * MEGABYTE, total * MEGABYTE))
     return found
@@ -77,7 +77,7 @@ def parse_rocm(text: str) -> list[Card]:
 
 
 def _bytes(value: object) -> Bytes:
-    size = whole(value)
+    size = whole_number(value)
     if size is None:
         raise ValueError("no number of bytes")
     return size

@@ -11,7 +11,7 @@ from typing import Any
 from fleet.clients.http import Answer, Cancel, HttpWire, Wire, WireError, WireTimeoutError
 from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.units import Bytes, Seconds
-from fleet.runtime.untrusted import parse_json, whole
+from fleet.runtime.untrusted import parse_json, whole_number
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 _SHORT: Seconds = 5.0
@@ -141,7 +141,7 @@ class Ollama:
                 _text(row, "name"),
                 _number(row, "size"),
                 _number(row, "size_vram"),
-                whole(row.get("context_length")),
+                whole_number(row.get("context_length")),
             )
             for row in _rows(self._get("/api/ps", timeout))
         ]
@@ -303,4 +303,4 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _number(row: Mapping[str, Any], key: str) -> int:
-    return whole(row.get(key)) or 0
+    return whole_number(row.get(key)) or 0

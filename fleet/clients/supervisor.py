@@ -14,7 +14,7 @@ from xml.parsers.expat import ExpatError
 from fleet.clients.http import UnixConnection
 from fleet.runtime.errors import SupervisorAwayError, SupervisorError
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite, whole
+from fleet.runtime.untrusted import finite, whole_number
 
 
 class ProgramState(IntEnum):
@@ -138,7 +138,7 @@ class Supervisor:
     def _program(self, row: Any) -> ProgramInfo:
         try:
             state = ProgramState(row["state"]) if row["state"] in list(ProgramState) else ProgramState.UNKNOWN
-            pid = whole(row["pid"]) or 0
+            pid = whole_number(row["pid"]) or 0
             up_for = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
             return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), up_for)
         except (ValueError, TypeError, LookupError, AttributeError) as error:

@@ -24,7 +24,7 @@ def finite(value: object) -> float | None:
     return number if abs(number) <= LARGEST else None  # NaN compares false
 
 
-def whole(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
     """Return what `finite` reads as a whole number, its fraction cut off; None for any other value."""
     number = finite(value)
     if number is None:

@@ -15,7 +15,7 @@ from fleet.memory_errors.table.bounds import EVENTS, REQUEST_PATHS
 from fleet.memory_errors.table.rows import ErrorUse, EventPattern, FieldCheck, Pattern, PatternScope
 from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import ERROR_REPORT, QUIET, SERVER
-from fleet.runtime.untrusted import finite, whole
+from fleet.runtime.untrusted import finite, whole_number
 from monitor.detection.line_parser import ParsedLine, parse_line
 from monitor.detection.prefilter import Prefilter
 
@@ -217,7 +217,7 @@ def _holds(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> bool:
 
 
 def _below(part: str | None, all_of_it: str | None) -> bool:
-    some, every = whole(part), whole(all_of_it)
+    some, every = whole_number(part), whole_number(all_of_it)
     return some is not None and every is not None and 0 <= some < every
 
 
@@ -233,7 +233,7 @@ def _filled(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> Signal:
         part=row.part,
         vague=row.vague,
         device="" if device == "backend" else device,
-        size_bytes=whole(size) if size else _mebibytes(mebibytes),
+        size_bytes=whole_number(size) if size else _mebibytes(mebibytes),
         model=_model_of(parsed),
         error=parsed.error,
         seconds=finite(parsed.fields.get("seconds")) if row.part is Part.UNLOAD else None,

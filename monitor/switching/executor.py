@@ -24,13 +24,13 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import tell
+from fleet.runtime.pause_request import pause, resume
 from fleet.runtime.units import Seconds
 from monitor.models.disk_space import Room, no_limit
 from monitor.models.inventory import rungs_here
 from monitor.models.pull import ProgressBar, cut_when, pull_model
 from monitor.switching.canary import IDLE_WITHIN, Canary
 from monitor.switching.generator_process import Generator, Start
-from monitor.switching.pauses import pause, resume
 from state.store import StateStore
 
 _log = logging.getLogger(__name__)

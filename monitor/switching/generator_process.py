@@ -17,7 +17,7 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.errors import SupervisorAwayError, SupervisorError
 from fleet.runtime.home import process_environ
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import whole
+from fleet.runtime.untrusted import whole_number
 
 GENERATOR = "generator"
 _UP_WITHIN: Seconds = 5.0
@@ -170,7 +170,7 @@ def _is_up(info: ProgramInfo, switches: int) -> bool:
 def switches_of(pid: int) -> int | None:
     """Return the number of the switch that a generator was started for, None if it cannot be seen."""
     value = process_environ(pid).get("FLEET_SWITCHES", "") if pid > 0 else ""
-    return whole(value) if value.isdigit() else None
+    return whole_number(value) if value.isdigit() else None
 
 
 def born(pid: int) -> int | None:

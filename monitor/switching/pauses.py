@@ -3,28 +3,15 @@
 A pause is bounded in time, so that no crash of whoever asked for it leaves the generator idle for good.
 """
 
-import contextlib
-import json
 import logging
 
 from fleet.policy.state import FleetState, Phase
 from fleet.policy.switch_phases import second_chance_at
-from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
+from fleet.runtime.pause_request import pause, resume
 
 _log = logging.getLogger(__name__)
-
-
-def pause(home: Home, *, since: float, until: float, why: str) -> None:
-    """Ask for a pause until a time (Unix seconds); raise OSError."""
-    replace_text(home.pause_file, json.dumps({"since": since, "until": until, "why": why}) + "\n")
-
-
-def resume(home: Home) -> None:
-    """End a pause, if there is one."""
-    with contextlib.suppress(FileNotFoundError):
-        home.pause_file.unlink()
 
 
 def pause_of(state: FleetState, now: float) -> tuple[float, str] | None:

@@ -16,11 +16,11 @@ from fleet.policy.state import FleetState
 from fleet.policy.unanswered import hang_found, may_hang
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.runtime.logging import fields
+from fleet.runtime.pause_request import pause, resume
 from fleet.runtime.units import Seconds
 from monitor.models.inventory import Knowledge
 from monitor.models.pull import cut_when
 from monitor.switching.executor import Parts, Switcher
-from monitor.switching.pauses import pause, resume
 from monitor.watch.spill import (
     GpuLost,
     MemoryReading,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import requests
 from docker.errors import DockerException
 
-from fleet.runtime.untrusted import finite, whole
+from fleet.runtime.untrusted import finite, whole_number
 from monitor.sources.docker.client import Asker, EngineReply, open_client
 from monitor.sources.docker.dedup import last_stamp, to_query
 from monitor.sources.docker.frames import BrokenStreamError, Dechunker, Frames, Terminal
@@ -213,7 +213,7 @@ def rotation_size(driver: str, options: dict[str, str]) -> int | None:
     text = options.get("max-size", "20m" if driver == "local" else "").strip().lower()
     number = text.rstrip("bkmgti")
     unit = text[len(number) :].rstrip("b").rstrip("i")
-    size = whole((finite(number) or 0.0) * _UNITS.get(unit, 0))
+    size = whole_number((finite(number) or 0.0) * _UNITS.get(unit, 0))
     return size if size is not None and size >= 1 else None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 
-from fleet.runtime.untrusted import parse_json, whole
+from fleet.runtime.untrusted import parse_json, whole_number
 from monitor.sources.base import Cursor, Json, Keep, LogLine
 from monitor.sources.lines import MAX_LINE, LineBuffer, clip, decode
 
@@ -72,7 +72,7 @@ def parse_entry(row: bytes) -> Entry | None:
     """Return the entry that a line of journalctl's holds, None for what is none."""
     try:
         facts = parse_json(row)
-        cursor, time = str(facts["__CURSOR"]), whole(facts["__REALTIME_TIMESTAMP"])
+        cursor, time = str(facts["__CURSOR"]), whole_number(facts["__REALTIME_TIMESTAMP"])
     except (ValueError, KeyError, TypeError):
         return None
     if time is None:

@@ -34,7 +34,14 @@ def brains(random: Random) -> BrainFault:
         (
             BrainFault(BrainFaultKind.ERROR, times=times, path="/simulations/", status=random.choice((500, 503))),
             BrainFault(BrainFaultKind.HTML, times=times, path="/simulations/", status=502),
-            BrainFault(BrainFaultKind.ERROR, method="POST", path="/simulations", status=429, text="slow down", retry_after="0.3"),
+            BrainFault(
+                BrainFaultKind.ERROR,
+                method="POST",
+                path="/simulations",
+                status=429,
+                text="slow down",
+                retry_after="0.3",
+            ),
             BrainFault(BrainFaultKind.EXPIRE, path="/simulations"),
             BrainFault(BrainFaultKind.REFUSE, times=times, path=random.choice(("/alphas/", "/simulations"))),
             BrainFault(BrainFaultKind.LOSE, method="POST", path="/simulations"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.history import select
+from cli.render import select
 from fleet.clients.gpu import Card, parse_nvidia, parse_rocm
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.errors import ConfigError, FleetError

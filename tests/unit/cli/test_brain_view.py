@@ -10,7 +10,7 @@ from click import unstyle
 from jsonschema import Draft202012Validator
 
 from cli.doctor import _brain, examine
-from cli.finding import Finding, Health
+from cli.faults import Finding, Health
 from cli.render import finding_lines, status_lines
 from cli.status import collect_status
 from cli.target import Fleet, find_fleet

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.doctor import examine
-from cli.finding import Health
+from cli.faults import Health
 from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.config.schema import Settings

@@ -14,8 +14,8 @@ from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, SwitchKind
 from fleet.runtime.errors import SwitchError
 from fleet.runtime.home import Home
+from fleet.runtime.pause_request import pause
 from monitor.switching.executor import Switcher
-from monitor.switching.pauses import pause
 from state.codec import default_state, encode_state
 from state.history import History
 from state.store import read_state

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fleet.runtime.untrusted import LARGEST, finite, parse_json, printable, whole
+from fleet.runtime.untrusted import LARGEST, finite, parse_json, printable, whole_number
 
 ODD = [
     "", ".", "1.2.3", "12.0.1", "NaN", "nan", "inf", "-Infinity", "1e999", "9" * 400, "9" * 5000, "0x10",
@@ -15,7 +15,7 @@ ODD = [
 @pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:20])
 def test_what_is_no_number(value: object) -> None:
     assert finite(value) is None
-    assert whole(value) is None
+    assert whole_number(value) is None
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,11 @@ def test_what_is_no_number(value: object) -> None:
 )
 def test_numbers_and_their_texts(value: object, number: float) -> None:
     assert finite(value) == number
-    assert whole(value) == int(number)
+    assert whole_number(value) == int(number)
 
 
 def test_a_whole_number_loses_no_digit() -> None:
-    assert whole(2**63 - 1) == 2**63 - 1
+    assert whole_number(2**63 - 1) == 2**63 - 1
     assert parse_json(str(2**63 - 1)) == 2**63 - 1
 
 

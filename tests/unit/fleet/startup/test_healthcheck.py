@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.runtime.heartbeat import LATE, Pulse, last_beat
 from fleet.runtime.home import Home
-from fleet.startup.healthcheck import LATE, Pulse, last_beat, look, problems
+from fleet.startup.healthcheck import look, problems
 
 NOW = 1000.0
 UP = [ProgramInfo("monitor", ProgramState.RUNNING, 1), ProgramInfo("generator", ProgramState.RUNNING, 2)]

@@ -20,7 +20,7 @@ from monitor.models.disk_space import is_here
 from monitor.models.inventory import Knowledge, Models, kv_cache_bytes, need_of
 from monitor.sources.base import LogLine
 from standin.ollama import standin
-from standin.settings import StandinSettings as StandinSettings
+from standin.settings import StandinSettings
 from tests.reference.histories import running
 
 INFO = {

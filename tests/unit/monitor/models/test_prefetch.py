@@ -26,7 +26,7 @@ from monitor.models.prefetch import Fetcher, wishes
 from monitor.switching.executor import Parts, Switcher
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
-from standin.settings import StandinSettings as StandinSettings
+from standin.settings import StandinSettings
 from state.history import read_history
 from state.store import StateStore
 from tests.reference.histories import running

@@ -18,7 +18,7 @@ from fleet.runtime.units import parse_size
 from monitor.switching.canary import Canary
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
-from standin.settings import StandinSettings as StandinSettings
+from standin.settings import StandinSettings
 from tests.reference.histories import running
 
 PROBE = Switch(1, SwitchKind.PROBE, Phase.TRIAL, 1, 0, 0.0, "why")

@@ -10,7 +10,8 @@ from fleet.config.schema import SEED_LADDER
 from fleet.policy.rules import VERIFY_RETRY
 from fleet.policy.state import FleetState, Hold, Phase, Switch, SwitchKind
 from fleet.runtime.home import Home
-from monitor.switching.pauses import Pauses, pause, pause_of
+from fleet.runtime.pause_request import pause
+from monitor.switching.pauses import Pauses, pause_of
 from state.codec import default_state
 
 T = 1_800_000_000.0
@@ -76,7 +77,7 @@ def test_a_pause_that_cannot_be_written_is_tried_again(home: Home, monkeypatch: 
 
     pauses = Pauses(home)
     with monkeypatch.context() as patched:
-        patched.setattr("monitor.switching.pauses.replace_text", full)
+        patched.setattr("fleet.runtime.pause_request.replace_text", full)
         pauses.follow(HELD, T)
     assert not home.pause_file.exists()
     pauses.follow(HELD, T + 1)

@@ -19,10 +19,9 @@ from monitor.models.inventory import Knowledge
 from monitor.switching.executor import Parts, Switcher
 from monitor.watch.ollama import VramWatch
 from monitor.watch.spill import LOW_READINGS, SpillState
-from standin.faults import Fault
-from standin.faults import FaultKind as FaultKind
+from standin.faults import Fault, FaultKind
 from standin.ollama import standin
-from standin.settings import StandinSettings as StandinSettings
+from standin.settings import StandinSettings
 from state.store import StateStore
 from tests.processes.fleet import eventually
 

@@ -25,13 +25,14 @@ def row(number: int, **fields: Any) -> bytes:
     return json.dumps(facts).encode() + b"\n"
 
 
-def read(
-    rows: list[bytes], place: JournalPosition = JournalPosition(), *, past: str | None = None
-) -> list[LogLine]:  # noqa: B008
+START = JournalPosition()
+
+
+def read(rows: list[bytes], place: JournalPosition = START, *, past: str | None = None) -> list[LogLine]:
     return EntryReader(place, keep_all, past=past).feed(b"".join(rows))
 
 
-def texts(rows: list[bytes], place: JournalPosition = JournalPosition()) -> list[str]:  # noqa: B008  # a frozen value
+def texts(rows: list[bytes], place: JournalPosition = START) -> list[str]:
     return [line.text for line in read(rows, place)]
 
 
