@@ -14,7 +14,7 @@ from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
 from fleet.runtime.pause_request import resume
 from fleet.runtime.units import Seconds, show_duration
-from monitor.models.disk_space import models_folder, room_in
+from monitor.models.disk_space import disk_check, models_folder
 from monitor.models.pull import ProgressBar
 from monitor.switching.executor import Parts, Switcher
 from state.history import read_history
@@ -76,8 +76,8 @@ class OperatorCommands:
         self._store = StateStore(fleet.home, fleet.settings.ladder, clock)
         self._supervisor = fleet.supervisor()
         folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
-        room = room_in(folder)
-        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, room)
+        disk = disk_check(folder)
+        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, disk)
         self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
 
     def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:

@@ -48,7 +48,9 @@ class Fleet:
         if row.get("ladder") != ladder.digest:
             return Rules(ladder, self.settings.policy)
         needs, sizes = (_amounts(row.get(name), len(ladder)) for name in ("needs", "sizes"))
-        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes)
+        free = row.get("free")
+        free = free if isinstance(free, int) else None
+        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes, free=free)
 
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""

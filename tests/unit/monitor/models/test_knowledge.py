@@ -71,7 +71,7 @@ def test_sizes_and_needs_come_from_ollama_also_for_custom_models(tmp_path: Path)
             replace(Settings(), ladder=ladder), client, SystemClock(), file=tmp_path / "models.json"
         )
         knowledge._models.refresh()
-        knowledge._keep()
+        knowledge._write_file()
         rules, _ = knowledge()
         assert rules.size(1) == size
     row = json.loads((tmp_path / "models.json").read_text())
@@ -95,11 +95,11 @@ def test_what_is_free_is_what_others_leave_and_what_ours_gives_back() -> None:
         client.generate({"model": "tinyllama:1.1b", "prompt": "1"}, first_token=20, stall=20)
         ours = client.loaded()[0].size_vram
         card = Card("a card", 5 * GIGABYTE, 6 * GIGABYTE)
-        knowledge = Knowledge(Settings(), client, SystemClock(), look=lambda: [card])
-        knowledge.look()
+        knowledge = Knowledge(Settings(), client, SystemClock(), cards=lambda: [card])
+        knowledge.measure_free()
         assert knowledge.free is None, "at the top nobody asks"
-        knowledge.climbing = True
-        knowledge.look()
+        knowledge.set_climbing(True)
+        knowledge.measure_free()
         assert knowledge.free == GIGABYTE + ours
         knowledge.gpu_total = GIGABYTE
         assert knowledge()[0].free == GIGABYTE
@@ -110,9 +110,9 @@ def test_a_tool_that_fails_is_no_knowledge() -> None:
         raise FleetError("nvidia-smi fails")
 
     with standin() as server:
-        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), look=fails)
-        knowledge.climbing = True
-        knowledge.look()
+        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), cards=fails)
+        knowledge.set_climbing(True)
+        knowledge.measure_free()
     assert knowledge.free is None
 
 

@@ -22,7 +22,7 @@ from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
 from monitor.models.inventory import rungs_here
-from monitor.models.prefetch import Fetcher, wishes
+from monitor.models.prefetch import Prefetcher, wanted_models
 from monitor.switching.executor import Parts, Switcher
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
@@ -38,8 +38,8 @@ PULLING = Switch(1, SwitchKind.DOWNGRADE, Phase.PULL, 0, 1, 0.0, "why")
 ON = OllamaSettings()
 
 
-def wished(state: FleetState, here: set[int], settings: OllamaSettings = ON) -> list[str]:
-    return [wish.rung.model for wish in wishes(state, LADDER, here, settings)]
+def wanted(state: FleetState, here: set[int], settings: OllamaSettings = ON) -> list[str]:
+    return [one.rung.model for one in wanted_models(state, LADDER, here, settings)]
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def wished(state: FleetState, here: set[int], settings: OllamaSettings = ON) -> 
         "what it stands on goes first",
     ],
 )
-def test_what_is_wished_for(state: FleetState, here: set[int], models: list[str]) -> None:
-    assert wished(state, here) == models
+def test_which_models_are_wanted(state: FleetState, here: set[int], models: list[str]) -> None:
+    assert wanted(state, here) == models
 
 
 def test_nothing_is_pulled_where_pulling_is_off() -> None:
-    assert wished(SERVING, set(), OllamaSettings(auto_pull=False)) == []
-    assert wished(SERVING, {0}, OllamaSettings(pull_ahead=False)) == []
-    assert wished(running(RULES, 3), set(), OllamaSettings(pull_ahead=False)) == ["c:1b"]
+    assert wanted(SERVING, set(), OllamaSettings(auto_pull=False)) == []
+    assert wanted(SERVING, {0}, OllamaSettings(pull_ahead=False)) == []
+    assert wanted(running(RULES, 3), set(), OllamaSettings(pull_ahead=False)) == ["c:1b"]
 
 
 @pytest.mark.parametrize("listed", ["a:7b", "library/A:7b", "registry.ollama.ai/library/a:7b"])
@@ -89,7 +89,7 @@ def test_a_model_is_here_under_each_form_of_its_name(listed: str, written: str) 
     ladder = Ladder([Rung(0, written), Rung(1, "b")])
     found = rungs_here(ladder, [LocalModel(listed, 1), LocalModel("library/b:latest", 1)])
     assert found == (0, 1)
-    assert wishes(running(Rules(ladder), last_finished=5.0), ladder, found, ON) == ()
+    assert wanted_models(running(Rules(ladder), last_finished=5.0), ladder, found, ON) == ()
 
 
 # With a server
@@ -98,7 +98,7 @@ def test_a_model_is_here_under_each_form_of_its_name(listed: str, written: str) 
 @contextmanager
 def fetching(
     tmp_path: Path, missing: str, change: FleetState | None = None
-) -> Iterator[tuple[StandinOllama, Parts, Fetcher]]:
+) -> Iterator[tuple[StandinOllama, Parts, Prefetcher]]:
     home = Home(tmp_path / "home")
     home.create()
     settings = Settings()
@@ -107,7 +107,7 @@ def fetching(
         clock = SystemClock()
         parts = Parts(home, settings, store, Ollama(server.url), Supervisor(home.socket), clock)
         store.update(lambda state: replace(state, last_finished=clock.time()))
-        yield server, parts, Fetcher(parts, Rules, after=lambda: None)
+        yield server, parts, Prefetcher(parts, Rules, after=lambda: None)
 
 
 def here(parts: Parts) -> set[str]:
@@ -160,7 +160,7 @@ class Forgetful(Ollama):
 def test_a_pull_that_succeeds_and_brings_nothing_has_its_wait_and_moves_nobody(tmp_path: Path) -> None:
     with fetching(tmp_path, "llama3.2:3b") as (server, parts, _):
         ollama = Forgetful(server.url)
-        fetcher = Fetcher(replace(parts, ollama=ollama), Rules, after=lambda: None)
+        fetcher = Prefetcher(replace(parts, ollama=ollama), Rules, after=lambda: None)
         assert fetcher.once()
         assert not fetcher.once()
         assert ollama.pulls == 1
@@ -170,8 +170,8 @@ def test_a_pull_that_succeeds_and_brings_nothing_has_its_wait_and_moves_nobody(t
 
 def test_without_room_nothing_is_begun(tmp_path: Path) -> None:
     with fetching(tmp_path, "phi3:mini") as (_, parts, _):
-        tight = replace(parts, room=lambda needed: "no room" if needed > GIGABYTE else "")
-        assert Fetcher(tight, Rules, after=lambda: None).once()
+        tight = replace(parts, disk=lambda needed: "no room" if needed > GIGABYTE else "")
+        assert Prefetcher(tight, Rules, after=lambda: None).once()
         assert told(parts)[-1] == ("pull.failed", "phi3:mini")
         assert "phi3:mini" not in here(parts)
 
@@ -219,30 +219,20 @@ def test_a_downgrade_goes_to_what_is_here_and_the_missing_one_is_pulled_behind_i
         assert "phi3:mini" in here(parts)
 
 
-def test_what_was_found_is_not_asked_for_again_until_a_call_fails(tmp_path: Path) -> None:
-    with fetching(tmp_path, "") as (_, parts, fetcher):
-        assert not fetcher.all_found()
-        assert not fetcher.once()
-        assert fetcher.all_found()
-        parts.store.update(lambda state: replace(state, failed=state.failed + 1))
-        assert not fetcher.all_found()
-
-
-def test_what_a_changed_state_wishes_for_is_fetched_when_the_loop_tells_of_it(tmp_path: Path) -> None:
+def test_a_model_that_a_changed_state_wants_is_pulled_at_once(tmp_path: Path) -> None:
     with fetching(tmp_path, "tinyllama:1.1b") as (_, parts, fetcher):
-        assert not fetcher.once()
+        fetcher.follow(parts.store.read())
+        fetcher._wake.clear()
         fetcher.follow(parts.store.read())
         assert not fetcher._wake.is_set()
         fetcher.follow(parts.store.update(lambda state: replace(state, behind=("tinyllama:1.1b",))))
         assert fetcher._wake.is_set()
-        assert not fetcher.all_found()
         assert fetcher.once()
         assert "tinyllama:1.1b" in here(parts)
 
 
-def test_where_nothing_is_wished_for_nothing_is_asked(tmp_path: Path) -> None:
+def test_while_nothing_is_wanted_ollama_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ollama, "tags", lambda *_, **__: pytest.fail("asked"))
     with fetching(tmp_path, "") as (_, parts, _):
         off = replace(parts, settings=replace(parts.settings, ollama=OllamaSettings(auto_pull=False)))
-        fetcher = Fetcher(replace(off, ollama=Ollama("http://127.0.0.1:9")), Rules, after=lambda: None)
-        assert not fetcher.once()
-        assert fetcher.all_found()
+        assert not Prefetcher(off, Rules, after=lambda: None).once()

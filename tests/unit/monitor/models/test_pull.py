@@ -11,7 +11,7 @@ from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaError, OllamaTimeoutError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
-from monitor.models.disk_space import RESERVE, models_folder, room_in
+from monitor.models.disk_space import RESERVE, disk_check, models_folder
 from monitor.models.pull import PullWatch, pull_model
 from standin.faults import Fault, FaultKind
 from standin.ollama import standin
@@ -110,12 +110,12 @@ def test_without_room_it_is_refused_before_it_begins_and_as_its_size_shows() -> 
 
         with pytest.raises(OllamaError, match="no room") as caught:
             pull_model(
-                client, "phi3:mini", SystemClock(), cancel=Cancel(), room=lacks(GIGABYTE), size=3 * GIGABYTE
+                client, "phi3:mini", SystemClock(), cancel=Cancel(), disk=lacks(GIGABYTE), size=3 * GIGABYTE
             )
-        assert "nothing is deleted" in caught.value.hint
+        assert "deletes nothing" in caught.value.hint
         assert asked == [3 * GIGABYTE]
         with pytest.raises(OllamaError, match="no room"):
-            pull_model(client, "phi3:mini", SystemClock(), cancel=Cancel(), room=lacks(GIGABYTE))
+            pull_model(client, "phi3:mini", SystemClock(), cancel=Cancel(), disk=lacks(GIGABYTE))
         assert asked[1] == 0
         assert asked[-1] > 2 * GIGABYTE
 
@@ -131,9 +131,9 @@ def test_the_disk_is_seen_only_where_ollama_is_a_service_of_this_host(tmp_path: 
 
 
 def test_a_reserve_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = room_in(tmp_path)
+    room = disk_check(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 3 * GIGABYTE})())
     assert room(3 * GIGABYTE - RESERVE) == ""
     assert "3.0 GB are free" in room(3 * GIGABYTE - RESERVE + 1)
-    assert room_in(None)(10**15) == ""
-    assert room_in(tmp_path / "gone")(10**15) != ""
+    assert disk_check(None)(10**15) == ""
+    assert disk_check(tmp_path / "gone")(10**15) != ""
