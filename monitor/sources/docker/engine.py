@@ -60,9 +60,9 @@ class Container:
 class LogStream:
     """The body of an answer without an end; read by one thread."""
 
-    def __init__(self, response: requests.Response, waker: Wakeup) -> None:
+    def __init__(self, response: requests.Response, wakeup: Wakeup) -> None:
         self._response = response
-        self._waker = waker
+        self._wakeup = wakeup
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         self._chunks = Dechunker() if chunked else None
         raw: Any = response.raw
@@ -102,7 +102,7 @@ class LogStream:
             try:
                 size = self._socket.recv_into(self._buffer)
             except (BlockingIOError, ssl.SSLWantReadError):
-                if not self._waker.wait(self._socket.fileno(), seconds):
+                if not self._wakeup.wait(self._socket.fileno(), seconds):
                     return None
             except OSError:
                 return b""  # cut off; the caller finds out why
@@ -113,8 +113,8 @@ class LogStream:
 class DockerEngine:
     """A connection to the Engine; its methods raise EngineError."""
 
-    def __init__(self, waker: Wakeup) -> None:
-        self._waker = waker
+    def __init__(self, wakeup: Wakeup) -> None:
+        self._wakeup = wakeup
         try:
             self._api, self._url = open_client(TIMEOUT)
         except (DockerException, requests.RequestException, ValueError, OSError) as error:
@@ -173,7 +173,7 @@ class DockerEngine:
         try:
             if not response.ok:
                 _check(response)
-            return LogStream(response, self._waker)
+            return LogStream(response, self._wakeup)
         except EngineError:
             response.close()
             raise
