@@ -12,7 +12,7 @@ from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaError, OllamaTimeoutError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.models.disk_space import RESERVE, disk_check, models_folder
-from monitor.models.pull import PullWatch, pull_model
+from monitor.models.pull import PullWatch, pull_failure, pull_model
 from standin.faults import Fault, FaultKind
 from standin.ollama import standin
 from standin.settings import StandinSettings
@@ -45,6 +45,37 @@ def test_the_same_line_again_and_again_is_a_stall_and_not_life() -> None:
         watch.see(layer(50), 1.0 + 0.06 * tick)
     with pytest.raises(OllamaTimeoutError, match="nothing has come for"):
         watch.see(layer(50), 91.1)
+
+
+def test_a_part_that_is_fetched_again_is_no_movement_and_no_negative_rate() -> None:
+    """After a stall Ollama begins a part anew and reports fewer bytes; two layers' lines alternate."""
+    watch = PullWatch(started=0.0, stall=90.0)
+    watch.see(layer(50 * MEGABYTE), 1.0)
+    for tick in range(85):
+        done = (50 - tick % 3) * MEGABYTE
+        watch.see(layer(done), 2.0 + tick)
+        watch.see(layer(7, digest="b"), 2.0 + tick)
+        assert watch.rate(2.0 + tick) >= 0
+    assert watch.line(86.0).endswith("stands still for 1m 24s")
+    with pytest.raises(OllamaTimeoutError):
+        watch.see(layer(50 * MEGABYTE), 92.1)
+
+
+def test_a_pull_that_went_well_before_it_stopped_stands_still() -> None:
+    watch = PullWatch(started=0.0)
+    for second in range(60):
+        watch.see(layer(second * MEGABYTE), float(second))
+    assert "1 MB/s" in watch.line(59.0)
+    for second in range(60, 75):
+        watch.see(layer(59 * MEGABYTE), float(second))
+    assert watch.line(74.0) == "59 MB of 100 MB, stands still for 15s"
+
+
+def test_the_reason_of_a_failure_carries_its_hint() -> None:
+    assert pull_failure(OllamaError("nothing has come", hint="Look at the network.")) == (
+        "nothing has come (Look at the network)"
+    )
+    assert pull_failure(OllamaError("refused")) == "refused"
 
 
 def test_a_slow_pull_is_none_however_long_it_takes() -> None:

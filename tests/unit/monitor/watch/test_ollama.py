@@ -80,6 +80,24 @@ def test_a_reload_that_a_switch_stands_in_the_way_of_is_asked_for_again(
         watch.stop()
 
 
+@pytest.mark.parametrize(
+    "watched", [{"vram": None}, {"vram": [1]}, {"spill": None}, {"spill": 3, "gpu": "x"}]
+)
+def test_a_state_of_another_hand_does_not_blind_the_watch(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, watched: dict[str, Any]
+) -> None:
+    state = parts.store.update(lambda state: replace(state, watch=watched))
+    model = LoadedModel(state.current_model, size=100, size_vram=40)
+    monkeypatch.setattr(Ollama, "loaded", lambda *_, **__: [model])
+    knowledge = Knowledge(QUICK, parts.ollama, parts.clock)
+    switcher = Switcher(parts, lambda: knowledge()[0])
+    watch = OllamaWatch(parts, switcher, knowledge, before_unload=lambda _: None, after=lambda: None)
+    watch._once()
+    found = parts.store.read().watch
+    assert SpillState.from_json(found["spill"]).low == 1
+    assert found["vram"] == {state.current_model: 40}
+
+
 def test_a_switch_cuts_a_reload_that_hangs(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ollama sends no head of an answer while a model loads; the default patience with that is six minutes."""
     with standin(settings=StandinSettings(pace=0.0)) as server:
