@@ -14,15 +14,15 @@ from fleet.config.ladder import Ladder
 from fleet.policy.events import event_of
 from fleet.policy.state import (
     FROM_ORIGINAL,
-    Counted,
+    CountedIncident,
     FleetState,
     Hold,
     PastSwitch,
-    Phase,
     Recovery,
     Skipped,
     Switch,
     SwitchKind,
+    SwitchPhase,
     Unanswered,
 )
 from fleet.runtime.errors import StateError
@@ -34,7 +34,8 @@ _DEEPEST = 64
 _T = TypeVar("_T")
 _WHERE_KNOWN = frozenset({"unanswered", "skipped"})
 """Keys that are left out where there is nothing to say, so that a healthy fleet's file stays as small as it was."""
-_NAMES = {"source": "from", "target": "to"}
+_KEYS = {"last_event_number": "events_told", "source": "from", "target": "to"}
+"""The JSON keys of attributes that are named otherwise; the keys are part of the file's format."""
 
 
 class StateFormatError(StateError):
@@ -58,7 +59,7 @@ def encode_state(state: FleetState, now: float) -> str:
     }
     for part in fields(FleetState):
         if part.name not in row and part.name not in {"extra", "events"}:
-            row[part.name] = _plain(getattr(state, part.name))
+            row[_KEYS.get(part.name, part.name)] = _plain(getattr(state, part.name))
     row = {name: value for name, value in row.items() if value is not None or name not in _WHERE_KNOWN}
     row["events"] = [event.row() for event in state.events]
     whole = {**state.extra, **row}
@@ -72,8 +73,8 @@ def same_content(one: FleetState, other: FleetState) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, Counted, Unanswered, Skipped)):
-        return {_NAMES.get(name, name): item for name, item in asdict(value).items()}
+    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, CountedIncident, Unanswered, Skipped)):
+        return {_KEYS.get(name, name): item for name, item in asdict(value).items()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value
@@ -113,7 +114,7 @@ def _shallow(value: Any) -> Any:
 
 
 def _decode(row: dict[str, Any]) -> FleetState:
-    known = {part.name for part in fields(FleetState)} | {"schema_version"}
+    known = {_KEYS.get(part.name, part.name) for part in fields(FleetState)} | {"schema_version"}
     index, errors = _whole(row["current_model_index"]), _amount(row.get("vram_error_count", 0))
     stamp = _number(row.get("timestamp", 0.0))
     return FleetState(
@@ -145,17 +146,17 @@ def _decode(row: dict[str, Any]) -> FleetState:
         unanswered=_maybe(_unanswered, row.get("unanswered")),
         skipped=_maybe(_skipped, row.get("skipped")),
         events=tuple(event_of(_table(event)) for event in row.get("events", [])),
-        events_told=_amount(row.get("events_told", 0)),
+        last_event_number=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},
     )
 
 
-def _incidents(row: Mapping[str, Any], errors: int, stamp: float) -> tuple[Counted, ...]:
+def _incidents(row: Mapping[str, Any], errors: int, stamp: float) -> tuple[CountedIncident, ...]:
     """Return the incidents; a count that comes without them is an original's, from the time of its file."""
     if "incidents" not in row:
-        return (Counted(stamp, FROM_ORIGINAL),) * min(errors, 1000)
+        return (CountedIncident(stamp, FROM_ORIGINAL),) * min(errors, 1000)
     return tuple(
-        Counted(_number(one["time"]), _text(one["cause"]), _text(one.get("id", "")))
+        CountedIncident(_number(one["time"]), _text(one["cause"]), _text(one.get("id", "")))
         for one in row["incidents"]
     )
 
@@ -165,7 +166,7 @@ def _switch(row: Any) -> Switch:
     return Switch(
         number=_whole(row["number"]),
         kind=SwitchKind(row["kind"]),
-        phase=Phase(row["phase"]),
+        phase=SwitchPhase(row["phase"]),
         source=_whole(row["from"]),
         target=_whole(row["to"]),
         since=_number(row["since"]),

@@ -15,7 +15,7 @@ _BAD = object()
 """What a reader gives for a value of another type."""
 
 
-def kept(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Return a dataclass as JSON values, equal to what a file gives back: objects, and lists for tuples.
 
     What stands at its default is left out: of a failure's thirty flags most do, and each write of the state has many.
@@ -23,8 +23,8 @@ def kept(value: Any) -> Any:
     defaults = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
     if defaults:
         told = ((name, getattr(value, name), default) for name, default in defaults)
-        return {name: kept(one) for name, one, default in told if one != default}
-    return [kept(item) for item in value] if isinstance(value, tuple) else value
+        return {name: to_json(one) for name, one, default in told if one != default}
+    return [to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 @lru_cache(maxsize=64)
@@ -33,7 +33,7 @@ def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
     return tuple((each.name, each.default) for each in fields(kind)) if is_dataclass(kind) else ()
 
 
-def restored(kind: type[T], data: object) -> T | None:
+def from_json(kind: type[T], data: object) -> T | None:
     """Read a dataclass that `kept` made JSON of; None if it is no object or lacks a field without default.
 
     Unknown keys are passed over, and a value of another type counts as missing.

@@ -13,7 +13,7 @@ _TAIL = 4 * 1024
 _LINE = 256
 
 
-class History:
+class HistoryFile:
     """The history file of one home; writers hold the state's lock."""
 
     def __init__(self, path: Path) -> None:

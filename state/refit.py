@@ -32,7 +32,7 @@ def fit_to_ladder(state: FleetState, ladder: Ladder, now: float) -> FleetState:
         ceiling=ceiling,
         recovery=replace(state.recovery, failed=(), home_rung=None, home_on_cpu=False, probation=None),
     )
-    return state.tell(now, EventKind.LADDER_CHANGED, reason=reason) if changed else state
+    return state.with_event(now, EventKind.LADDER_CHANGED, reason=reason) if changed else state
 
 
 def _ceiling(state: FleetState, ladder: Ladder, rung: int) -> int | None:

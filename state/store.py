@@ -28,7 +28,7 @@ from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from state.codec import StateFormatError, decode_state, default_state, encode_state, same_content
-from state.history import History
+from state.history import HistoryFile
 from state.refit import fit_to_ladder
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def read_state(home: Home) -> FleetState | None:
 
     A damaged file is answered with its `.bak`; raise StateError if that cannot be read either.
     """
-    return read_damaged(home)[0]
+    return read_with_damage(home)[0]
 
 
-def read_damaged(home: Home) -> tuple[FleetState | None, str]:
+def read_with_damage(home: Home) -> tuple[FleetState | None, str]:
     """Return what `read_state` does, and what is wrong with the state file itself, empty for a good one."""
     damage: StateFormatError | None = None
     for path in (home.state, backup_of(home.state)):
@@ -117,7 +117,7 @@ class StateStore:
         self._ladder = ladder
         self._clock = clock or SystemClock()
         self._timeout = timeout
-        self._history = History(home.history)
+        self._history = HistoryFile(home.history)
         self._swept = False
         self._known: tuple[_Mark, FleetState] | None = None
 
@@ -135,7 +135,7 @@ class StateStore:
             self._sweep()
             return self._update(change)
 
-    def settle(self, change: Callable[[FleetState], FleetState]) -> FleetState:
+    def update_if_changed(self, change: Callable[[FleetState], FleetState]) -> FleetState:
         """Do as `update` does, for a change that mostly changes nothing: then there is no lock either.
 
         `change` is called twice where it does change something.
@@ -159,7 +159,7 @@ class StateStore:
     def _update(self, change: Callable[[FleetState], FleetState]) -> FleetState:
         loaded, told = self._load(), self._last_told()
         # A copy that is older than the history must not give a new event a number that is taken.
-        state = replace(loaded.state, events_told=max(loaded.state.events_told, told or 0))
+        state = replace(loaded.state, last_event_number=max(loaded.state.last_event_number, told or 0))
         if loaded.damage:
             state = self._set_aside(state, loaded)
         state = change(fit_to_ladder(state, self._ladder, self._clock.time()))
@@ -268,7 +268,7 @@ class StateStore:
             where = f"not set aside ({error.strerror})"
         reason = f"{loaded.damage}; {where}, {loaded.source} taken"
         _log.error("state.damaged", extra=fields(path=self._path, reason=reason))
-        return state.tell(now, EventKind.STATE_REPAIRED, reason=reason)
+        return state.with_event(now, EventKind.STATE_REPAIRED, reason=reason)
 
     def _aside(self, now: float) -> Path:
         known = self._path.parent.glob(f"{self._path.name}.corrupt-*")

@@ -97,7 +97,7 @@ def client_url(configured: str, environ: Mapping[str, str]) -> str:
     return ollama_url(configured or environ.get("OLLAMA_HOST", ""))
 
 
-def alive_for(seconds: Seconds) -> str:
+def keep_alive_text(seconds: Seconds) -> str:
     """Return a time as Ollama reads it in `keep_alive`: whole seconds, for it knows no exponents."""
     return f"{round(seconds)}s"
 

@@ -48,13 +48,13 @@ class RpcFault(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """A program as supervisord sees it; `pid` is 0 where it has no process, `up_for` how long it has had this one."""
+    """A program as supervisord sees it; `pid` is 0 where it has no process, `uptime` how long it has had this one."""
 
     name: str
     state: ProgramState
     pid: int
     description: str = ""
-    up_for: Seconds = 0.0
+    uptime: Seconds = 0.0
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -139,8 +139,8 @@ class Supervisor:
         try:
             state = ProgramState(row["state"]) if row["state"] in list(ProgramState) else ProgramState.UNKNOWN
             pid = whole_number(row["pid"]) or 0
-            up_for = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
-            return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), up_for)
+            uptime = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
+            return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), uptime)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise self._foreign() from error
 

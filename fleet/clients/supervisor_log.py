@@ -11,23 +11,23 @@ from pathlib import Path
 
 from fleet.runtime.units import Seconds
 
-WITHIN: Seconds = 600.0
-LOOPS_FROM = 3
+CRASH_LOOP_WINDOW: Seconds = 600.0
+CRASH_LOOP_EXITS = 3
 """So many ends by itself within that time are a fault; one or two may be an accident."""
 
 _TAIL = 65536
 _STAMP = len("2026-11-28 18:07:43,123")
 
 
-def loops(ends: int) -> bool:
+def is_crash_loop(ends: int) -> bool:
     """Return True if a program that ended so often by itself is kept alive only by supervisord."""
-    return ends >= LOOPS_FROM
+    return ends >= CRASH_LOOP_EXITS
 
 
-def read_ends(log: Path, now: float) -> Mapping[str, int]:
+def read_exits(log: Path, now: float) -> Mapping[str, int]:
     """Return how often each program ended by itself of late, by the end of supervisord's log; empty without one."""
     text = b"".join(_tail(path) for path in (log.with_name(log.name + ".1"), log))[-_TAIL:]
-    return count_ends(text.decode(errors="replace").splitlines(), now)
+    return count_exits(text.decode(errors="replace").splitlines(), now)
 
 
 def _tail(path: Path) -> bytes:
@@ -39,7 +39,7 @@ def _tail(path: Path) -> bytes:
         return b""
 
 
-def count_ends(lines: Iterable[str], now: float) -> dict[str, int]:
+def count_exits(lines: Iterable[str], now: float) -> dict[str, int]:
     """Return how often each program ended by itself within the last ten minutes; other lines are passed over."""
     ends: dict[str, int] = {}
     for line in lines:
@@ -51,7 +51,7 @@ def count_ends(lines: Iterable[str], now: float) -> dict[str, int]:
         name = rest.partition(" (")[0]
         if verb == "stopped":
             ends.pop(name, None)
-        elif verb == "exited" and name and _age(line[:_STAMP], now) <= WITHIN:
+        elif verb == "exited" and name and _age(line[:_STAMP], now) <= CRASH_LOOP_WINDOW:
             ends[name] = ends.get(name, 0) + 1
     return ends
 

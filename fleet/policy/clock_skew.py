@@ -12,7 +12,7 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import HOLD_STEPS, FleetState, Hold, PastSwitch, Recovery, Switch
 
 
-def no_later(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
+def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
     """Return the state with none of its times later than `now`, and no wait longer than it is by rule.
 
     A switch that lies in the future did not come after the incident that is told now, whatever that one's

@@ -65,7 +65,7 @@ class Unpin:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelHere:
+class ModelPresent:
     """The target's model is in Ollama (or Ollama is away and an operator's switch goes on without)."""
 
     switch: int
@@ -74,15 +74,15 @@ class ModelHere:
 
 @dataclass(frozen=True, slots=True)
 class PullFailed:
-    """The target's model cannot be had; `here` are the rungs whose models Ollama has.
+    """The target's model cannot be had; `present` are the rungs whose models Ollama has.
 
-    `behind` says that it did not fail but can wait: a smaller rung that is here is taken first.
+    `deferred`: the pull did not fail but can wait, since a smaller rung's model is present.
     """
 
     switch: int
     reason: str
-    here: tuple[int, ...] = ()
-    behind: bool = False
+    present: tuple[int, ...] = ()
+    deferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class VerifyEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetching:
+class PrefetchStarted:
     """A pull in the background begins, and why."""
 
     model: str
@@ -128,19 +128,19 @@ class Fetching:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class PrefetchDone:
     """A pull in the background has brought a model."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True)
-class FetchFailed:
-    """A pull in the background failed; `here` are the rungs whose models Ollama has."""
+class PrefetchFailed:
+    """A pull in the background failed; `present` are the rungs whose models Ollama has."""
 
     model: str
     reason: str
-    here: tuple[int, ...] = ()
+    present: tuple[int, ...] = ()
 
 
 Fact = (
@@ -150,13 +150,13 @@ Fact = (
     | Tick
     | Command
     | Unpin
-    | ModelHere
+    | ModelPresent
     | PullFailed
     | TrialEnded
     | Restarted
     | RestartFailed
     | VerifyEnded
-    | Fetching
-    | Fetched
-    | FetchFailed
+    | PrefetchStarted
+    | PrefetchDone
+    | PrefetchFailed
 )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from fleet.config.ladder import same_model
 from fleet.policy.rules import Rules
-from fleet.policy.state import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase
+from fleet.policy.state import FROM_ORIGINAL, CountedIncident, FleetState, PastSwitch, SwitchPhase
 from fleet.runtime.units import Seconds
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def count(state: FleetState, now: float, rules: Rules) -> int:
     return max(in_window, in_row)
 
 
-def _in_row(incident: Counted, state: FleetState) -> bool:
+def _in_row(incident: CountedIncident, state: FleetState) -> bool:
     if incident.cause == FROM_ORIGINAL:
         return False
     return state.last_finished is None or incident.time > state.last_finished
@@ -56,7 +56,7 @@ def recount(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 def with_incident(state: FleetState, incident: "IncidentSeen", now: float, rules: Rules) -> FleetState:
     """Return the state in which an incident counts."""
-    counted = Counted(min(incident.time, now), incident.cause, incident.id)
+    counted = CountedIncident(min(incident.time, now), incident.cause, incident.id)
     ids = (*state.counted_ids, incident.id)[-_KNOWN:]
     return recount(replace(state, incidents=(*state.incidents, counted), counted_ids=ids), now, rules)
 
@@ -69,13 +69,13 @@ def with_call(state: FleetState, *, answered: bool) -> FleetState:
     return replace(state, finished=finished, failed=failed)
 
 
-def why_not(state: FleetState, incident: "IncidentSeen", now: float, rules: Rules) -> str:
+def reason_not_counted(state: FleetState, incident: "IncidentSeen", now: float, rules: Rules) -> str:
     """Return why an incident does not count against the current rung, empty if it does."""
     if not incident.counts:
         return incident.reason or "does not count"
     if incident.id and incident.id in state.counted_ids:
         return "counted already"
-    if incident.model is None and state.switch is not None and state.switch.phase is Phase.TRIAL:
+    if incident.model is None and state.switch is not None and state.switch.phase is SwitchPhase.TRIAL:
         return "names no model, while another one is on trial"
     last = state.last_switch
     if last is None:
@@ -101,7 +101,7 @@ def _in_cool_down(state: FleetState, incident: "IncidentSeen", last: PastSwitch)
     return "" if new_too and (fresh or incident.load_began is None) else "the old model's last words"
 
 
-def enough(state: FleetState, rules: Rules) -> bool:
+def threshold_reached(state: FleetState, rules: Rules) -> bool:
     """Tell whether the count reaches the rung's threshold, and enough of the generations failed."""
     rung = rules.ladder[state.current_model_index]
     if state.vram_error_count < rules.threshold(rung):

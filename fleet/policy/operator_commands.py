@@ -14,7 +14,7 @@ from fleet.policy.state import FleetState, SwitchKind
 from fleet.runtime.errors import SwitchError
 
 
-def asked(state: FleetState, command: Command, now: float, rules: Rules) -> FleetState:
+def on_command(state: FleetState, command: Command, now: float, rules: Rules) -> FleetState:
     """Return the state after a command; raise SwitchError for one that cannot be done."""
     target = _target(state, command, rules)
     if command.kind is SwitchKind.RESET:
@@ -69,11 +69,13 @@ def _stay(state: FleetState, command: Command, target: Rung, now: float, rules: 
     state = recovery.postpone(state, now, rules)
     if command.kind is SwitchKind.USE and command.pin != state.pinned:
         state = replace(state, pinned=command.pin)
-        state = state.tell(now, EventKind.PINNED if command.pin else EventKind.UNPINNED, model=target.label)
+        state = state.with_event(
+            now, EventKind.PINNED if command.pin else EventKind.UNPINNED, model=target.label
+        )
     return state
 
 
 def unpin(state: FleetState, now: float) -> FleetState:
     """Return the state after an operator lifted pin and ceiling."""
     switch = None if state.switch is None else replace(state.switch, pin=False)
-    return replace(state, pinned=False, ceiling=None, switch=switch).tell(now, EventKind.UNPINNED)
+    return replace(state, pinned=False, ceiling=None, switch=switch).with_event(now, EventKind.UNPINNED)

@@ -36,16 +36,16 @@ def probe_failed(state: FleetState, failed: int, now: float, rules: Rules) -> Fl
     spread = wait * (1 + SPREAD * rules.jitter)
     rungs = tuple(dict.fromkeys((*recovery.failed, failed)))
     state = replace(state, recovery=replace(recovery, wait=wait, next=now + spread, failed=rungs))
-    return state.tell(now, EventKind.PROBE_POSTPONED, seconds=spread, failed=rules.ladder[failed].label)
+    return state.with_event(now, EventKind.PROBE_POSTPONED, seconds=spread, failed=rules.ladder[failed].label)
 
 
-def off_probation(state: FleetState) -> FleetState:
+def end_probation(state: FleetState) -> FleetState:
     """Leave the rung that a probe led to: it did not prove itself."""
     left = replace(state.recovery, probation=None, home_rung=None, home_on_cpu=False)
     return replace(state, recovery=left)
 
 
-def settle(state: FleetState, now: float, rules: Rules) -> FleetState:
+def reset_wait(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Set the wait back to its beginning once a rung has survived its probation.
 
     The next rung's turn comes `recover_after` after the last incident or failure, as if it had been the first.
@@ -58,27 +58,27 @@ def settle(state: FleetState, now: float, rules: Rules) -> FleetState:
     return replace(state, recovery=Recovery(wait, None if recovery.next is None else recovery.next - saved))
 
 
-def below_its_best(state: FleetState) -> bool:
+def can_climb(state: FleetState) -> bool:
     """Tell whether there is a rung to climb back to."""
     return state.on_cpu or state.current_model_index > (state.ceiling or 0)
 
 
-def due(state: FleetState, now: float, rules: Rules) -> bool:
+def probe_due(state: FleetState, now: float, rules: Rules) -> bool:
     """Tell whether a probe is due."""
     recovery = state.recovery
     idle = state.switch is None and not state.pinned
-    wanted = bool(rules.policy.recover_after) and below_its_best(state)
+    wanted = bool(rules.policy.recover_after) and can_climb(state)
     return wanted and idle and (recovery.next or now + 1) <= now
 
 
-def begun(state: FleetState, index: int) -> FleetState:
+def probe_begun(state: FleetState, index: int) -> FleetState:
     """Return the state in which a probe of a rung begins; one that failed already begins a new round."""
     if index not in state.recovery.failed:
         return state
     return replace(state, recovery=replace(state.recovery, failed=()))
 
 
-def candidate(state: FleetState, rules: Rules) -> int | None:
+def probe_target(state: FleetState, rules: Rules) -> int | None:
     """Return the rung to try: the nearest above that can fit and did not fail in this round.
 
     What needs no less than one that failed would fail as well and has no turn of its own. When all have had
@@ -88,7 +88,7 @@ def candidate(state: FleetState, rules: Rules) -> int | None:
     nearest = state.current_model_index - (not state.on_cpu)
     above = [index for index in range(nearest, (state.ceiling or 0) - 1, -1) if rules.can_fit(index)]
     failed = state.recovery.failed
-    fresh = [index for index in above if not any(rules.needs_no_less(index, one) for one in failed)]
+    fresh = [index for index in above if not any(rules.needs_at_least(index, one) for one in failed)]
     return next(iter(fresh or above), None)
 
 
@@ -106,7 +106,7 @@ def outlook(state: FleetState, rules: Rules) -> Outlook:
     hindrance = _hindrance(state, rules)
     if hindrance:
         return Outlook(None, None, hindrance)
-    index = candidate(state, rules)
+    index = probe_target(state, rules)
     if index is None:
         return Outlook(
             state.recovery.next, None, "no larger model can fit into what is free; that is looked at again"
@@ -122,7 +122,7 @@ def _hindrance(state: FleetState, rules: Rules) -> str:
         return "recover_after is 0s: it never climbs by itself"
     if state.pinned:
         return "the model is pinned; `unpin` lifts that"
-    if not below_its_best(state):
+    if not can_climb(state):
         at_ceiling = state.current_model_index > 0
         return (
             "this rung was chosen by hand; `unpin` lifts that" if at_ceiling else "this is the largest model"

@@ -37,7 +37,7 @@ class Rules:
         told = self.sizes[index] if index < len(self.sizes) else None
         return told if self.ladder[index].size is None else self.ladder[index].size
 
-    def too_needy(self) -> tuple[int, ...]:
+    def rungs_needing_more(self) -> tuple[int, ...]:
         """Return the rungs known to need more than the one above: moving down to them cannot help."""
         pairs = ((index, self.need(index), self.need(index - 1)) for index in range(1, len(self.ladder)))
         return tuple(index for index, mine, above in pairs if mine and above is not None and mine > above)
@@ -47,7 +47,7 @@ class Rules:
         need = self.need(index)
         return need is None or self.free is None or need <= self.free
 
-    def needs_no_less(self, index: int, other: int) -> bool:
+    def needs_at_least(self, index: int, other: int) -> bool:
         """Tell whether a rung is known to need at least as much as another (as itself, always).
 
         Where Ollama has not told what they need, their sizes decide; of one model on two rungs the higher

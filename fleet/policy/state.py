@@ -25,7 +25,7 @@ class SwitchKind(StrEnum):
     PROBE = "probe"
 
 
-class Phase(StrEnum):
+class SwitchPhase(StrEnum):
     """What a switch is doing; each is written to the state before it begins and is safe to repeat.
 
     The commit itself (new rung, count 0) is the one write that leads from pull or trial to restart.
@@ -38,7 +38,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedIncident:
     """An incident that counts against the current rung."""
 
     time: float
@@ -52,7 +52,7 @@ class Switch:
 
     number: int
     kind: SwitchKind
-    phase: Phase
+    phase: SwitchPhase
     source: int
     target: int
     since: float
@@ -149,7 +149,7 @@ class FleetState:
     current_model: str
     timestamp: float
     switches: int = 0
-    incidents: tuple[Counted, ...] = ()
+    incidents: tuple[CountedIncident, ...] = ()
     counted_ids: tuple[str, ...] = ()
     last_finished: float | None = None
     finished: int = 0
@@ -172,13 +172,15 @@ class FleetState:
     unanswered: Unanswered | None = None
     skipped: Skipped | None = None
     events: tuple[Event, ...] = ()
-    events_told: int = 0
+    last_event_number: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def tell(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
+    def with_event(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
         """Return the state with one more event."""
-        number = self.events_told + 1
-        return replace(self, events=(*self.events, Event(number, now, kind, fields)), events_told=number)
+        number = self.last_event_number + 1
+        return replace(
+            self, events=(*self.events, Event(number, now, kind, fields)), last_event_number=number
+        )
 
     def on_rung(self, rung: Rung, *, on_cpu: bool = False) -> "FleetState":
         """Return the state standing on a rung; `on_cpu` keeps all of it off the GPU."""

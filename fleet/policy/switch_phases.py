@@ -15,10 +15,10 @@ from dataclasses import replace
 
 from fleet.config.ladder import Rung, same_model
 from fleet.policy.events import EventKind
-from fleet.policy.facts import Fetched, FetchFailed, Fetching, PullFailed
+from fleet.policy.facts import PrefetchDone, PrefetchFailed, PrefetchStarted, PullFailed
 from fleet.policy.incident_count import recount
 from fleet.policy.rules import VERIFY_RETRY, Rules
-from fleet.policy.state import FleetState, PastSwitch, Phase, Recovery, Switch, SwitchKind
+from fleet.policy.state import FleetState, PastSwitch, Recovery, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.units import Seconds
 
 HOUR: Seconds = 3600.0
@@ -43,9 +43,9 @@ def begin(
     state = replace(
         state,
         switch=Switch(
-            number=state.events_told + 1,
+            number=state.last_event_number + 1,
             kind=kind,
-            phase=Phase.PULL,
+            phase=SwitchPhase.PULL,
             source=state.current_model_index,
             target=target.index,
             since=now,
@@ -59,7 +59,7 @@ def begin(
     return _tell(state, EventKind.SWITCH_PLANNED, now, rules)
 
 
-def left(state: FleetState, now: float, rules: Rules) -> int:
+def switches_left(state: FleetState, now: float, rules: Rules) -> int:
     """Return how many automatic switches are left of those that an hour allows."""
     recent = sum(time > now - HOUR for time in state.automatic)
     return max(0, rules.policy.max_switches_per_hour - recent)
@@ -71,7 +71,7 @@ def _superseded(state: FleetState, now: float, rules: Rules, by: SwitchKind) -> 
         return state
     to = rules.ladder[min(old.target, rules.ladder.last)].label
     kind = EventKind.SWITCH_SUPERSEDED
-    state = state.tell(now, kind, switch=old.kind.value, to=to, by=by.value, planned=old.number)
+    state = state.with_event(now, kind, switch=old.kind.value, to=to, by=by.value, planned=old.number)
     return replace(state, switch=None)
 
 
@@ -80,7 +80,7 @@ def _tell(state: FleetState, kind: EventKind, now: float, rules: Rules, **fields
     if switch is None:
         return state
     ladder = rules.ladder
-    return state.tell(
+    return state.with_event(
         now,
         kind,
         switch=switch.kind.value,
@@ -98,7 +98,7 @@ def model_here(
     switch = replace(switch, was_stopped=was_stopped)
     other = switch.target != state.current_model_index or switch.on_cpu != state.on_cpu
     if switch.kind in TRIED_FIRST and rules.policy.canary and other:
-        return replace(state, switch=replace(switch, phase=Phase.TRIAL))
+        return replace(state, switch=replace(switch, phase=SwitchPhase.TRIAL))
     return commit(replace(state, switch=switch), switch, now, rules)
 
 
@@ -120,11 +120,11 @@ def commit(state: FleetState, switch: Switch, now: float, rules: Rules) -> Fleet
         automatic=tuple(automatic if switch.by_hand else [*automatic, now]),
         pinned=switch.pin or (state.pinned and not switch.by_hand),
         ceiling=_ceiling(state, switch),
-        switch=replace(switch, phase=Phase.RESTART, was_stopped=switch.was_stopped),
+        switch=replace(switch, phase=SwitchPhase.RESTART, was_stopped=switch.was_stopped),
         recovery=_recovery(state, switch, now, rules),
     )
     state = _tell(state, EventKind.SWITCH_COMMITTED, now, rules, number_of_switch=state.switches)
-    return state.tell(now, EventKind.PINNED, model=rung.label) if switch.pin else state
+    return state.with_event(now, EventKind.PINNED, model=rung.label) if switch.pin else state
 
 
 def _ceiling(state: FleetState, switch: Switch) -> int | None:
@@ -162,11 +162,11 @@ def pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float,
     A model that is passed over because it can wait is pulled behind the switch.
     """
     model = rules.ladder[switch.target].model
-    if fact.behind:
+    if fact.deferred:
         state = replace(state, behind=tuple(dict.fromkeys((*state.behind, model))))
     else:
-        state = state.tell(now, EventKind.PULL_FAILED, model=model, reason=fact.reason)
-    below = [index for index in fact.here if index > switch.target]
+        state = state.with_event(now, EventKind.PULL_FAILED, model=model, reason=fact.reason)
+    below = [index for index in fact.present if index > switch.target]
     if switch.by_hand or switch.kind is not SwitchKind.DOWNGRADE or not below:
         return give_up(state, now, rules, fact.reason)
     return replace(state, switch=replace(switch, target=min(below)))
@@ -175,7 +175,7 @@ def pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float,
 def second_chance_at(state: FleetState) -> float | None:
     """Return when a new model that failed for lack of memory is to be asked once more, None if none is."""
     switch = state.switch
-    if switch is None or switch.phase is not Phase.VERIFY or switch.failed_at is None:
+    if switch is None or switch.phase is not SwitchPhase.VERIFY or switch.failed_at is None:
         return None
     return switch.failed_at + VERIFY_RETRY
 
@@ -187,37 +187,41 @@ def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetSta
     or chosen by hand is only reported.
     """
     switch = state.switch
-    if switch is None or switch.phase is not Phase.VERIFY:
+    if switch is None or switch.phase is not SwitchPhase.VERIFY:
         return state, False
     label = rules.ladder[switch.target].label
     if switch.failed_at is None:
-        state = state.tell(now, EventKind.VERIFY_FAILED, model=label, next="it gets a second chance")
+        state = state.with_event(now, EventKind.VERIFY_FAILED, model=label, next="it gets a second chance")
         return replace(state, switch=replace(switch, failures=1, failed_at=now)), False
     if now - switch.failed_at < VERIFY_RETRY:
         return state, False
     if switch.by_hand and switch.kind is not SwitchKind.RESET:
-        state = state.tell(now, EventKind.VERIFY_FAILED, model=label, next="it was chosen by hand and stays")
+        state = state.with_event(
+            now, EventKind.VERIFY_FAILED, model=label, next="it was chosen by hand and stays"
+        )
         return done(state, now, rules, "it fails for lack of GPU memory"), False
     return recount(state, now, rules), True
 
 
-def told(state: FleetState, fact: Fetching | Fetched | FetchFailed, now: float, rules: Rules) -> FleetState:
+def on_prefetch(
+    state: FleetState, fact: PrefetchStarted | PrefetchDone | PrefetchFailed, now: float, rules: Rules
+) -> FleetState:
     """Return the state after word of a pull in the background: begun, brought, or failed."""
     match fact:
-        case Fetching():
-            return state.tell(now, EventKind.PULL_STARTED, model=fact.model, why=fact.why)
-        case Fetched():
+        case PrefetchStarted():
+            return state.with_event(now, EventKind.PULL_STARTED, model=fact.model, why=fact.why)
+        case PrefetchDone():
             behind = tuple(model for model in state.behind if not same_model(model, fact.model))
-            return replace(state, behind=behind).tell(now, EventKind.PULL_DONE, model=fact.model)
-        case FetchFailed():
+            return replace(state, behind=behind).with_event(now, EventKind.PULL_DONE, model=fact.model)
+        case PrefetchFailed():
             return _failed(state, fact, now, rules)
 
 
-def _failed(state: FleetState, failed: FetchFailed, now: float, rules: Rules) -> FleetState:
+def _failed(state: FleetState, failed: PrefetchFailed, now: float, rules: Rules) -> FleetState:
     """Tell it; and where it is the fleet's own model that cannot be had, go to the next that is here."""
-    state = state.tell(now, EventKind.PULL_FAILED, model=failed.model, reason=failed.reason)
-    below = [index for index in failed.here if index > state.current_model_index]
-    idle = state.switch is None and not state.pinned and left(state, now, rules) > 0
+    state = state.with_event(now, EventKind.PULL_FAILED, model=failed.model, reason=failed.reason)
+    below = [index for index in failed.present if index > state.current_model_index]
+    idle = state.switch is None and not state.pinned and switches_left(state, now, rules) > 0
     if not same_model(failed.model, state.current_model) or not below or not idle:
         return state
     return begin(

@@ -46,19 +46,19 @@ def after_call(
     state = replace(state, unanswered=replace(row, reported=row.reported or crossed))
     if not crossed:
         return state
-    return state.tell(now, EventKind.UNANSWERED, **_figures(row, now), reason=row.reason)
+    return state.with_event(now, EventKind.UNANSWERED, **_figures(row, now), reason=row.reason)
 
 
 def _answered(state: FleetState, row: Unanswered, now: float) -> FleetState:
     state = replace(state, unanswered=None)
-    return state.tell(now, EventKind.ANSWERED, **_figures(row, now)) if row.reported else state
+    return state.with_event(now, EventKind.ANSWERED, **_figures(row, now)) if row.reported else state
 
 
 def _figures(row: Unanswered, now: float) -> dict[str, float]:
     return {"since": row.since, "seconds": max(now - row.since, 0.0), "calls": row.calls}
 
 
-def may_hang(state: FleetState) -> bool:
+def hang_suspected(state: FleetState) -> bool:
     """Return True if a call waited in full and it is not known yet whether Ollama hangs."""
     row = state.unanswered
     return row is not None and row.waited and not row.hangs
@@ -67,21 +67,21 @@ def may_hang(state: FleetState) -> bool:
 def hang_found(state: FleetState, now: float, limit: Seconds) -> FleetState:
     """Return the state after Ollama answered a question about itself while a call waited in full."""
     row = state.unanswered
-    if row is None or not may_hang(state):
+    if row is None or not hang_suspected(state):
         return state
     calls = "1 call" if row.calls == 1 else f"{row.calls} calls"
     reason = f"{calls} got no answer, one within {show_duration(limit)}, while it lists its models at once. "
     state = replace(state, unanswered=replace(row, hangs=True, reported=True))
-    return state.tell(now, EventKind.OLLAMA_HANGS, reason=reason + hang_mend(""))
+    return state.with_event(now, EventKind.OLLAMA_HANGS, reason=reason + hang_remedy(""))
 
 
-def hang_over(state: FleetState) -> FleetState:
+def hang_cleared(state: FleetState) -> FleetState:
     """Return the state after a new Ollama server began: it does not hang, and may answer the next call."""
     row = state.unanswered
     return state if row is None else replace(state, unanswered=replace(row, waited=False, hangs=False))
 
 
-def hang_mend(log_source: str) -> str:
+def hang_remedy(log_source: str) -> str:
     """Return what ends a hang, with the command for an Ollama whose log is followed there."""
     return (
         f"A smaller model does not help. Restart Ollama ({_restart(log_source)}): its runner is stuck, "
@@ -89,10 +89,10 @@ def hang_mend(log_source: str) -> str:
     )
 
 
-def mend(row: Unanswered, log_source: str) -> str:
+def remedy(row: Unanswered, log_source: str) -> str:
     """Return what helps against a row of failed calls, by its last reason."""
     if row.hangs:
-        return hang_mend(log_source)
+        return hang_remedy(log_source)
     if is_memory_error(row.reason):
         return (
             "The fleet moves to a smaller model by itself, unless it is pinned or on the last rung; "

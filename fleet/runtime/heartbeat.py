@@ -9,14 +9,14 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.home import Home, read_json
 from fleet.runtime.units import Seconds
 
-LATE: Seconds = 30.0
+GRACE: Seconds = 30.0
 """How long after its time a sign of life may come: a busy machine is no fault."""
 
-SHOW_LIFE = ("monitor", "generator")
+WITH_HEARTBEAT = ("monitor", "generator")
 """The programs that show signs of life."""
 
 
-class Pulse:
+class HeartbeatFile:
     """The signs of life of a program that has nothing else to tell: a file with the first, whose time is the last."""
 
     def __init__(self, home: Home, program: str, within: Seconds) -> None:
@@ -36,7 +36,7 @@ class Pulse:
         self._begun = True
 
 
-def last_beat(home: Home, program: str) -> dict[str, Any] | None:
+def read_heartbeat(home: Home, program: str) -> dict[str, Any] | None:
     """Return what a program's heartbeat file says, moved on to the time of the file; None if there is none."""
     path = home.heartbeat(program)
     row = read_json(path)
@@ -50,10 +50,10 @@ def last_beat(home: Home, program: str) -> dict[str, Any] | None:
     return {**row, "heartbeat": first + later, "next": due + later}
 
 
-def silence(beat: Mapping[str, object] | None, now: float) -> str:
+def heartbeat_fault(beat: Mapping[str, object] | None, now: float) -> str:
     """Return what is wrong with a program's sign of life, empty for a fresh one; one from the future is fresh."""
     last = (beat or {}).get("heartbeat")
     due = (beat or {}).get("next", last)
     if not isinstance(last, (int, float)) or not isinstance(due, (int, float)):
         return "has shown no sign of life"
-    return f"has shown no sign of life for {now - last:.0f} s" if now > due + LATE else ""
+    return f"has shown no sign of life for {now - last:.0f} s" if now > due + GRACE else ""

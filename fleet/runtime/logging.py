@@ -16,7 +16,7 @@ from typing import IO, Any
 
 _PLAIN = re.compile(r"[\w./:@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_TELL = "tell"
+_SENTENCE = "sentence"
 
 
 def fields(**values: object) -> dict[str, Any]:
@@ -60,23 +60,23 @@ class KeyValueFormatter(logging.Formatter):
         return line
 
 
-class TellFormatter(logging.Formatter):
+class ConsoleFormatter(logging.Formatter):
     """Formats what a person is told as a local time and a sentence."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the sentence with its time."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
-        return f"{stamp}  {plain_text(str(getattr(record, _TELL)))}"
+        return f"{stamp}  {plain_text(str(getattr(record, _SENTENCE)))}"
 
 
 class _Told(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return hasattr(record, _TELL)
+        return hasattr(record, _SENTENCE)
 
 
-def tell(sentence: str, **values: object) -> dict[str, Any]:
+def with_sentence(sentence: str, **values: object) -> dict[str, Any]:
     """Return the `extra` of a log call whose sentence is also shown to a person who watches."""
-    return {"fields": values, _TELL: sentence}
+    return {"fields": values, _SENTENCE: sentence}
 
 
 def configure(*, stdout: IO[str] | None = None, stderr: IO[str] | None = None, debug: bool = False) -> None:
@@ -84,7 +84,7 @@ def configure(*, stdout: IO[str] | None = None, stderr: IO[str] | None = None, d
     log = logging.StreamHandler(stdout or sys.stdout)
     log.setFormatter(KeyValueFormatter())
     told = logging.StreamHandler(stderr or sys.stderr)
-    told.setFormatter(TellFormatter())
+    told.setFormatter(ConsoleFormatter())
     told.addFilter(_Told())
     root = logging.getLogger()
     root.handlers[:] = [log, told]
@@ -96,7 +96,7 @@ class _WarningFormatter(KeyValueFormatter):
     """Formats a warning for the person at a command: its sentence where it has one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        sentence = getattr(record, _TELL, None)
+        sentence = getattr(record, _SENTENCE, None)
         text = plain_text(str(sentence)) if sentence else f"{record.getMessage()} {_pairs(record)}".rstrip()
         return f"{record.levelname.capitalize()}: {text}"
 

@@ -49,7 +49,7 @@ def is_orphan(home: Home, environ: Mapping[str, str]) -> bool:
     return os.getppid() != supervisor
 
 
-def hold_for_life(path: Path, program: str) -> "FileLock":
+def hold_program_lock(path: Path, program: str) -> "FileLock":
     """Take a program's lock and keep it until the process ends; raise FleetError if another holds it.
 
     The kernel lets go of the lock when the process dies, however it dies. One second of patience covers a
@@ -111,7 +111,7 @@ def parent_of(pid: int) -> int | None:
         return None
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """Let this thread, and those that it starts, leave the cores to whoever else wants them; Linux only.
 
     An evaluation takes every core for seconds. What waits for a moment of one, a monitor that acts on a failure or
@@ -121,7 +121,7 @@ def step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MODEST)
 
 
-def collect_later(after: Seconds) -> None:
+def delay_garbage_collection(after: Seconds) -> None:
     """Search for cyclic garbage only after a while, and then not among what was there by then.
 
     What a program imports first of all makes many objects that live as long as it does. A search through numba's takes

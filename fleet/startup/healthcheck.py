@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.runtime.errors import FleetError
-from fleet.runtime.heartbeat import SHOW_LIFE, last_beat, silence
+from fleet.runtime.heartbeat import WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
 from fleet.runtime.home import Home, find_home
 from fleet.runtime.units import Seconds
 
@@ -28,24 +28,24 @@ def problems(
         if program.state is not ProgramState.RUNNING:
             yield f"{program.name} is {program.state.name}"
         elif program.name in beats:
-            silent = silence(beats[program.name], now)
+            silent = heartbeat_fault(beats[program.name], now)
             if silent:
                 yield f"{program.name} {silent}"
 
 
-def look(home: Home, now: float) -> list[str]:
+def check(home: Home, now: float) -> list[str]:
     """Return what is wrong with the fleet of this home."""
     try:
         programs = Supervisor(home.socket, timeout=_PATIENCE).programs()
     except FleetError as error:
         return [error.message]
-    beats = {name: last_beat(home, name) for name in SHOW_LIFE}
+    beats = {name: read_heartbeat(home, name) for name in WITH_HEARTBEAT}
     return list(problems(programs, beats, now))
 
 
 def main() -> int:
     """Print what was found; return 0 for a fleet that works, else 1."""
-    found = look(find_home(os.environ), time.time())
+    found = check(find_home(os.environ), time.time())
     sys.stdout.write("; ".join(found or ["healthy"]) + "\n")
     return 1 if found else 0
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fleet.config.ladder import Ladder, Rung, same_model
 from fleet.config.schema import OllamaSettings
 from fleet.policy.decide import decide
-from fleet.policy.facts import Fact, Fetched, FetchFailed, Fetching
+from fleet.policy.facts import Fact, PrefetchDone, PrefetchFailed, PrefetchStarted
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
@@ -46,7 +46,7 @@ def wishes(
     state: FleetState, ladder: Ladder, here: Collection[int], settings: OllamaSettings
 ) -> tuple[Wish, ...]:
     """Return what is to be pulled in the background, in order (pure); nothing while a switch pulls."""
-    pulling = state.switch is not None and state.switch.phase is Phase.PULL
+    pulling = state.switch is not None and state.switch.phase is SwitchPhase.PULL
     if not settings.auto_pull or pulling:
         return ()
     current = ladder[state.current_model_index]
@@ -158,7 +158,7 @@ class Fetcher:
 
     def _fetch(self, wish: Wish, here: tuple[int, ...]) -> None:
         model, parts = wish.rung.model, self._parts
-        self._apply(Fetching(model, wish.why))
+        self._apply(PrefetchStarted(model, wish.why))
         try:
             with cut_when(parts.clock, lambda: self._unwanted(wish, here)) as cancel:
                 came = pull_model(
@@ -176,7 +176,7 @@ class Fetcher:
             self._failed(model, reason, ())  # it may work all the same: no rung is offered to move to
             return
         self._failures.pop(model, None)
-        self._apply(Fetched(model))
+        self._apply(PrefetchDone(model))
 
     def _lacks(self, rung: Rung) -> bool:
         """Return True if Ollama is known not to have a rung's model."""
@@ -189,7 +189,7 @@ class Fetcher:
         failures = self._failures.get(model, (0, 0.0))[0]
         wait = _RETRY[min(failures, len(_RETRY) - 1)]
         self._failures[model] = (failures + 1, self._parts.clock.monotonic() + wait)
-        self._apply(FetchFailed(model, reason, here))
+        self._apply(PrefetchFailed(model, reason, here))
 
     def _unwanted(self, wish: Wish, here: Collection[int]) -> bool:
         if self._stopping.is_set():

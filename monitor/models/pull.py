@@ -14,7 +14,7 @@ from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError, OllamaError, OllamaTimeoutError
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Bytes, Seconds, show_duration, show_size
 from monitor.models.disk_space import Room, no_limit
 
@@ -96,7 +96,7 @@ def pull_model(
     _refuse_without(room, size or 0)
     watch = PullWatch(clock.monotonic(), stall)
     told = clock.monotonic()
-    _log.info("pull.started", extra=tell(f"pulling {model}", model=model))
+    _log.info("pull.started", extra=with_sentence(f"pulling {model}", model=model))
 
     def progress(line: PullProgress) -> None:
         nonlocal told
@@ -109,7 +109,9 @@ def pull_model(
             bar(watch)
         if now - told >= _TELL_EVERY:
             told = now
-            _log.info("pull.progress", extra=tell(f"pulling {model}: {watch.line(now)}", model=model))
+            _log.info(
+                "pull.progress", extra=with_sentence(f"pulling {model}: {watch.line(now)}", model=model)
+            )
 
     try:
         ollama.pull(model, progress=progress, stall=stall, cancel=cancel)
@@ -120,7 +122,7 @@ def pull_model(
             _log.info("pull.dropped", extra=fields(model=model))
             return False
         raise
-    _log.info("pull.done", extra=tell(f"pulled {model}", model=model, bytes=watch.done))
+    _log.info("pull.done", extra=with_sentence(f"pulled {model}", model=model, bytes=watch.done))
     return True
 
 

@@ -11,9 +11,9 @@ from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import ProgramState, Supervisor
 from fleet.config.ladder import Ladder
 from fleet.policy.decide import decide
-from fleet.policy.facts import ModelHere
+from fleet.policy.facts import ModelPresent
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import Seconds
@@ -68,8 +68,8 @@ def is_near(state: FleetState, rules: Rules) -> bool:
 def committed(state: FleetState, now: float, rules: Rules, ahead: Ahead | None) -> FleetState:
     """Return the state with a downgrade that is planned committed, where its model is known to be here (pure)."""
     switch = state.switch
-    if ahead is None or switch is None or switch.phase is not Phase.PULL or switch.by_hand:
+    if ahead is None or switch is None or switch.phase is not SwitchPhase.PULL or switch.by_hand:
         return state
     if switch.kind is not SwitchKind.DOWNGRADE or switch.target not in ahead.here:
         return state
-    return decide(state, ModelHere(switch.number, ahead.stopped), now, rules).state
+    return decide(state, ModelPresent(switch.number, ahead.stopped), now, rules).state

@@ -5,7 +5,7 @@ A pause is bounded in time, so that no crash of whoever asked for it leaves the 
 
 import logging
 
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.policy.switch_phases import second_chance_at
 from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
@@ -34,7 +34,7 @@ class Pauses:
     def follow(self, state: FleetState, now: float) -> None:
         """Ask for the state's pause, or end the one that was asked for; what fails is tried again at the next look."""
         wanted = pause_of(state, now)
-        theirs = state.switch is not None and state.switch.phase in {Phase.TRIAL, Phase.RESTART}
+        theirs = state.switch is not None and state.switch.phase in {SwitchPhase.TRIAL, SwitchPhase.RESTART}
         try:
             if wanted is not None and wanted != self._asked:
                 pause(self._home, since=now, until=wanted[0], why=wanted[1])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.policy.events import EventKind
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.errors import FleetError, SupervisorError
 from fleet.runtime.home import read_json
 from fleet.runtime.logging import fields
@@ -102,7 +102,7 @@ class SwitchWorker:
         try:
             before = self._parts.store.read()
             state = self._switcher.carry_out()
-            failed = state.switch is not None and state.switch.phase is Phase.RESTART
+            failed = state.switch is not None and state.switch.phase is SwitchPhase.RESTART
             self._failures = self._failures + 1 if failed else 0
             if not failed:
                 self._reconcile(state)
@@ -130,7 +130,7 @@ class SwitchWorker:
         its word call for something. Nothing is changed here.
         """
         process = self._process
-        busy = state.switch is not None and state.switch.phase is not Phase.VERIFY
+        busy = state.switch is not None and state.switch.phase is not SwitchPhase.VERIFY
         if process is None or busy or self._failures or self._revived or self._seems_to_loop() != self._loops:
             return False
         if born(process.program.pid) != process.birth:
@@ -216,4 +216,4 @@ class SwitchWorker:
 
     def _tell(self, kind: EventKind, reason: str) -> None:
         now = self._parts.clock.time()
-        self._parts.store.update(lambda state: state.tell(now, kind, reason=reason))
+        self._parts.store.update(lambda state: state.with_event(now, kind, reason=reason))

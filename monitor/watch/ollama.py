@@ -13,7 +13,7 @@ from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import SpillFound
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import hang_found, may_hang
+from fleet.policy.unanswered import hang_found, hang_suspected
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.runtime.logging import fields
 from fleet.runtime.pause_request import pause, resume
@@ -116,7 +116,7 @@ class VramWatch:
                 if isinstance(outcome, ReloadAndCheck):
                     self._reload_and_check()
             self._look_for_hang()
-            calm = not may_hang(state) and self._parts.store.read() is state
+            calm = not hang_suspected(state) and self._parts.store.read() is state
             self._quiet = (state, loaded) if calm else None
         except FleetError as error:
             _log.warning("vram.not_judged", extra=fields(reason=error.message))
@@ -137,7 +137,7 @@ class VramWatch:
     def _tell(self, kind: EventKind, **values: Any) -> None:
         now = self._parts.clock.time()
         try:
-            self._parts.store.update(lambda state: state.tell(now, kind, **values))
+            self._parts.store.update(lambda state: state.with_event(now, kind, **values))
         except FleetError as error:
             _log.warning("event.not_told", extra=fields(kind=kind.value, reason=error.message))
         self._after()
@@ -146,7 +146,7 @@ class VramWatch:
 
     def _look_for_hang(self) -> None:
         """Ask Ollama about itself where a call waited in full: an answer means that it hangs."""
-        if not may_hang(self._parts.store.read()):
+        if not hang_suspected(self._parts.store.read()):
             return
         try:
             self._parts.ollama.tags(timeout=2.0)
@@ -176,7 +176,7 @@ class VramWatch:
                 state = self._follow(state, outcome, now)
             return state
 
-        self._parts.store.settle(change)
+        self._parts.store.update_if_changed(change)
         if found:
             self._after()
         return tuple(found)
@@ -199,7 +199,9 @@ class VramWatch:
             case Spilled():
                 return decide(state, SpillFound(outcome.share), now, self._knowledge()[0]).state
             case GpuLost():
-                return state.tell(now, EventKind.GPU_LOST, reason=outcome.mend, models=list(outcome.models))
+                return state.with_event(
+                    now, EventKind.GPU_LOST, reason=outcome.mend, models=list(outcome.models)
+                )
             case _:
                 return state
 

@@ -120,7 +120,7 @@ def test_writers_that_are_killed_at_random_lose_and_double_nothing(home: Home) -
                 decode_state(home.state.read_text()) if home.state.exists() else None
     state = StateStore(home, SEED_LADDER).update(lambda state: state)
     reasons = told(home)
-    assert state.events_told == state.switches == len(reasons) == len(set(reasons))
+    assert state.last_event_number == state.switches == len(reasons) == len(set(reasons))
     for pid, acknowledged in done.items():
         mine = [reason for reason in reasons if reason.startswith(f"{pid}:")]
         assert mine == [f"{pid}:{number}" for number in range(len(mine))]
@@ -131,7 +131,7 @@ def test_writers_that_are_killed_at_random_lose_and_double_nothing(home: Home) -
 
 
 def change(reason: str) -> Callable[[FleetState], FleetState]:
-    return lambda state: replace(state, switches=state.switches + 1).tell(
+    return lambda state: replace(state, switches=state.switches + 1).with_event(
         NOW, EventKind.LADDER_CHANGED, reason=reason
     )
 

@@ -20,7 +20,7 @@ from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState
 from fleet.runtime.errors import StateError
 from fleet.runtime.home import Home
-from state.history import History, read_history, rotated
+from state.history import HistoryFile, read_history, rotated
 from state.store import StateStore, backup_of, read_state
 
 NOW = 1_800_000_000.0
@@ -59,7 +59,7 @@ def counted(number: int) -> Callable[[FleetState], FleetState]:
 
 
 def telling(reason: str) -> Callable[[FleetState], FleetState]:
-    return lambda state: state.tell(NOW, EventKind.LADDER_CHANGED, reason=reason)
+    return lambda state: state.with_event(NOW, EventKind.LADDER_CHANGED, reason=reason)
 
 
 def reasons(home: Home) -> list[str]:
@@ -107,10 +107,10 @@ def test_nothing_is_written_where_only_a_form_changed_that_the_file_does_not_kno
 def test_what_settles_without_a_change_takes_no_lock(home: Home, store: StateStore) -> None:
     store.update(counted(2))
     with FileLock(f"{home.state}.lock"):
-        assert store.settle(counted(2)).vram_error_count == 2
+        assert store.update_if_changed(counted(2)).vram_error_count == 2
         with pytest.raises(StateError, match="was held"):
-            store.settle(counted(3))
-    assert store.settle(counted(3)).vram_error_count == 3
+            store.update_if_changed(counted(3))
+    assert store.update_if_changed(counted(3)).vram_error_count == 3
     assert StateStore(home, SEED_LADDER).read().vram_error_count == 3
 
 
@@ -349,7 +349,7 @@ def test_a_full_disk_is_told_and_healed_by_room(tmp_path: Path) -> None:
         assert "Make room" in caught.value.hint
         found = read_state(home)
         assert found is not None
-        assert found.events_told == 1
+        assert found.last_event_number == 1
         ballast.unlink()
         store.update(telling("second"))
         assert reasons(home) == ["first", "second"]
@@ -387,7 +387,7 @@ def test_an_event_whose_append_failed_comes_with_the_next_write(
 ) -> None:
     store.update(telling("one"))
     with monkeypatch.context() as broken:
-        broken.setattr(History, "append", _no_room)
+        broken.setattr(HistoryFile, "append", _no_room)
         store.update(telling("two"))
         store.update(telling("three"))
         assert reasons(home) == ["one"]
@@ -402,19 +402,21 @@ def test_a_state_keeps_its_events_until_the_history_has_them_on_the_disk(
     home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
-    sync = History.sync
+    sync = HistoryFile.sync
 
-    def counting(history: History) -> None:
+    def counting(history: HistoryFile) -> None:
         synced.append(history.last_number())
         sync(history)
 
-    monkeypatch.setattr(History, "sync", counting)
+    monkeypatch.setattr(HistoryFile, "sync", counting)
     for reason in ("one", "two"):
-        store.update(lambda state, reason=reason: state.tell(NOW, EventKind.LADDER_CHANGED, reason=reason))  # type: ignore[misc]
+        store.update(
+            lambda state, reason=reason: state.with_event(NOW, EventKind.LADDER_CHANGED, reason=reason)
+        )  # type: ignore[misc]
     assert synced == []
     assert len(json.loads(home.state.read_text())["events"]) == 2
     home.history.write_text("")  # as a power cut leaves it
-    store.update(lambda state: state.tell(NOW, EventKind.LADDER_CHANGED, reason="three"))
+    store.update(lambda state: state.with_event(NOW, EventKind.LADDER_CHANGED, reason="three"))
     store.update(counted(1))
     assert synced == [3]
     assert json.loads(home.state.read_text())["events"] == []

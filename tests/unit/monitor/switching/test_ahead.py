@@ -14,7 +14,7 @@ from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import Command, IncidentSeen
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase, Recovery, SwitchKind
+from fleet.policy.state import FleetState, Recovery, SwitchKind, SwitchPhase
 from monitor.switching.ahead import Ahead, Scout, committed, is_near
 from tests.processes.small_fleet import SmallFleet, small_fleet
 from tests.reference.histories import running
@@ -50,7 +50,7 @@ def test_a_switch_is_near_where_one_more_incident_brings_it(state: FleetState, n
 def test_a_downgrade_whose_model_is_here_is_planned_and_committed_at_once() -> None:
     state = committed(failed(3), T + 3, RULES, HERE)
     assert state.switch is not None
-    assert state.switch.phase is Phase.RESTART
+    assert state.switch.phase is SwitchPhase.RESTART
     assert not state.switch.was_stopped
     assert (state.current_model_index, state.vram_error_count, state.switches) == (1, 0, 1)
     kinds = [event.kind for event in state.events]
