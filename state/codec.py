@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from fleet.config.ladder import Ladder
-from fleet.policy.events import event_of
+from fleet.policy.events import parse_event
 from fleet.policy.state import (
     FROM_ORIGINAL,
     CountedIncident,
@@ -145,7 +145,7 @@ def _decode(row: dict[str, Any]) -> FleetState:
         ladder_hash=_text(row.get("ladder_hash", "")),
         unanswered=_maybe(_unanswered, row.get("unanswered")),
         skipped=_maybe(_skipped, row.get("skipped")),
-        events=tuple(event_of(_table(event)) for event in row.get("events", [])),
+        events=tuple(parse_event(_table(event)) for event in row.get("events", [])),
         last_event_number=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},
     )

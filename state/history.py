@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet.policy.events import Event, event_of
+from fleet.policy.events import Event, parse_event
 
 _ROTATE_AT = 5 * 1024**2
 _TAIL = 4 * 1024
@@ -92,14 +92,14 @@ def _last_event(content: bytes) -> Event | None:
     return next((event for line in reversed(content.split(b"\n")) if (event := _event(line))), None)
 
 
-def parse_lines(content: bytes) -> list[Event]:
+def parse_events(content: bytes) -> list[Event]:
     """Return the events of whole lines; what is cut off or foreign is passed over."""
     return [event for line in content.split(b"\n") if (event := _event(line))]
 
 
 def _event(line: bytes) -> Event | None:
     try:
-        return event_of(json.loads(line))
+        return parse_event(json.loads(line))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
@@ -107,7 +107,7 @@ def _event(line: bytes) -> Event | None:
 def read_history(path: Path, last: int | None = None) -> list[Event]:
     """Return the events of a history and its older half, oldest first, only the last ones if asked."""
     if last is None:
-        return parse_lines(b"".join(_content(part) for part in (rotated(path), path)))
+        return parse_events(b"".join(_content(part) for part in (rotated(path), path)))
     events: list[Event] = []
     for part in (path, rotated(path)):
         events = _last_events(part, last - len(events)) + events
@@ -125,7 +125,7 @@ def _last_events(path: Path, count: int) -> list[Event]:
             while tail < size and len(events) < count:
                 tail = min(size, max(_TAIL, 4 * tail, _LINE * count))
                 stream.seek(size - tail)
-                events = parse_lines(stream.read())
+                events = parse_events(stream.read())
             return events[-count:]
     except FileNotFoundError:
         return []

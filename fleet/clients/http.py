@@ -25,11 +25,11 @@ _CONNECT: Seconds = 5.0
 _Address = tuple[Any, ...]
 
 
-class WireError(Exception):
+class TransportError(Exception):
     """The request could not be sent, or its answer did not arrive whole."""
 
 
-class WireTimeoutError(WireError):
+class TransportTimeoutError(TransportError):
     """The other side took the connection and did not answer in time."""
 
 
@@ -51,26 +51,26 @@ class Cancel:
         self._cut()
 
     def attach(self, cut: Callable[[], None]) -> None:
-        """Name the way to cut the request in its present stage; raise WireError if it was cut already.
+        """Name the way to cut the request in its present stage; raise TransportError if it was cut already.
 
         The way is named before the flag is read, and a cut sets the flag before it goes that way: none is lost.
         """
         self._cut = cut
         if self._cancelled:
-            raise WireError("the request was cut")
+            raise TransportError("the request was cut")
 
 
 def _nothing() -> None:
     pass
 
 
-class Answer(Protocol):
+class Response(Protocol):
     """An HTTP answer whose body is read as it comes."""
 
     status: int
 
     def read(self) -> bytes:
-        """Return the rest of the body; raise WireError."""
+        """Return the rest of the body; raise TransportError."""
 
     def lines(self, *, stall: Seconds | None = None) -> Iterator[bytes]:
         """Yield the body's lines; `stall` replaces the time-out once the first one has come."""
@@ -79,7 +79,7 @@ class Answer(Protocol):
         """Close the connection."""
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """The port through which clients reach a server; tests put their own in its place."""
 
     def request(
@@ -90,8 +90,8 @@ class Wire(Protocol):
         *,
         timeout: Seconds,
         cancel: Cancel | None = None,
-    ) -> Answer:
-        """Send a JSON body, return the answer once its head is here; raise WireError."""
+    ) -> Response:
+        """Send a JSON body, return the answer once its head is here; raise TransportError."""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -131,7 +131,7 @@ class _TcpConnection(http.client.HTTPConnection):
         self._tls = tls
 
     def connect(self) -> None:
-        """Connect to the first address that takes the connection; raise OSError or WireError."""
+        """Connect to the first address that takes the connection; raise OSError or TransportError."""
         error: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in self._addresses():
             try:
@@ -141,7 +141,7 @@ class _TcpConnection(http.client.HTTPConnection):
             else:
                 return
         if isinstance(error, TimeoutError):
-            raise WireError(f"no connection within {self._within:g}s") from error
+            raise TransportError(f"no connection within {self._within:g}s") from error
         raise error
 
     def _addresses(self) -> list[_Address]:
@@ -161,7 +161,7 @@ class _TcpConnection(http.client.HTTPConnection):
         try:
             answer = found.get(timeout=self._within)
         except queue.Empty:
-            raise WireError(f"the name {self.host} was not looked up within {self._within:g}s") from None
+            raise TransportError(f"the name {self.host} was not looked up within {self._within:g}s") from None
         if isinstance(answer, OSError):
             raise answer
         return answer
@@ -200,7 +200,7 @@ def _shut(stream: socket.socket) -> None:
 
 
 @dataclass(slots=True)
-class HttpAnswer:
+class HttpResponse:
     """An answer over a connection of its own."""
 
     status: int
@@ -211,7 +211,7 @@ class HttpAnswer:
     def read(self) -> bytes:
         """Return the rest of the body."""
         try:
-            with _wire_errors("the answer stopped coming", "the connection ended in mid-answer"):
+            with _transport_errors("the answer stopped coming", "the connection ended in mid-answer"):
                 return self.response.read()
         finally:
             self.close()
@@ -227,7 +227,7 @@ class HttpAnswer:
             self.close()
 
     def _line(self) -> bytes:
-        with _wire_errors("the answer stopped coming", "the connection ended in mid-answer"):
+        with _transport_errors("the answer stopped coming", "the connection ended in mid-answer"):
             return self.response.readline(_LINE_LIMIT)
 
     def close(self) -> None:
@@ -236,7 +236,7 @@ class HttpAnswer:
         self.connection.close()
 
 
-class HttpWire:
+class HttpTransport:
     """A server at an http or https address; each request has a connection of its own."""
 
     def __init__(self, url: str) -> None:
@@ -254,7 +254,7 @@ class HttpWire:
         *,
         timeout: Seconds,
         cancel: Cancel | None = None,
-    ) -> HttpAnswer:
+    ) -> HttpResponse:
         """Send a JSON body, return the answer once its head is here."""
         connection = _TcpConnection(
             self._host, self._port, timeout=timeout, cancel=cancel or Cancel(), tls=self._tls
@@ -262,14 +262,14 @@ class HttpWire:
         return send(connection, method, self._base + path, body)
 
 
-def send(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> HttpAnswer:
-    """Send one request over a fresh connection; raise WireError."""
+def send(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> HttpResponse:
+    """Send one request over a fresh connection; raise TransportError."""
     content = None if body is None else json.dumps(body).encode()
     headers: dict[str, Any] = {"Connection": "close"}
     if content is not None:
         headers["Content-Type"] = "application/json"
     try:
-        with _wire_errors("nothing came"):
+        with _transport_errors("nothing came"):
             connection.connect()
             # Our own reference: the client gives its own up as soon as the answer's head is here.
             stream = connection.sock
@@ -278,19 +278,19 @@ def send(connection: http.client.HTTPConnection, method: str, path: str, body: o
     except BaseException:
         connection.close()
         raise
-    return HttpAnswer(response.status, connection, response, stream)
+    return HttpResponse(response.status, connection, response, stream)
 
 
 @contextmanager
-def _wire_errors(late: str, broken: str = "") -> Iterator[None]:
-    """Make WireErrors of what goes wrong within; `late` is said of a time-out, `broken` of anything else."""
+def _transport_errors(late: str, broken: str = "") -> Iterator[None]:
+    """Make TransportErrors of what goes wrong within; `late` is said of a time-out, `broken` of anything else."""
     try:
         yield
     except TimeoutError as error:
-        raise WireTimeoutError(late) from error
+        raise TransportTimeoutError(late) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = _reason(error)
-        raise WireError(f"{broken} ({reason})" if broken else reason) from error
+        raise TransportError(f"{broken} ({reason})" if broken else reason) from error
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.clients.http import Answer, Cancel, HttpWire, Wire, WireError, WireTimeoutError
+from fleet.clients.http import (
+    Cancel,
+    HttpTransport,
+    Response,
+    Transport,
+    TransportError,
+    TransportTimeoutError,
+)
 from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.units import Bytes, Seconds
 from fleet.runtime.untrusted import parse_json, whole_number
@@ -119,9 +126,9 @@ def _port(text: str) -> int | None:
 class Ollama:
     """One Ollama server. Every call raises OllamaError, or its kinds for a server away or late."""
 
-    def __init__(self, url: str = DEFAULT_URL, wire: Wire | None = None) -> None:
+    def __init__(self, url: str = DEFAULT_URL, transport: Transport | None = None) -> None:
         self.url = url
-        self._wire = wire or HttpWire(url)
+        self._transport = transport or HttpTransport(url)
 
     def version(self, *, timeout: Seconds = _SHORT) -> str:
         """Return the server's version."""
@@ -224,28 +231,28 @@ class Ollama:
 
     def _send(
         self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
-    ) -> Answer:
+    ) -> Response:
         try:
-            answer = self._wire.request(method, path, body, timeout=timeout, cancel=cancel)
-        except WireError as error:
+            answer = self._transport.request(method, path, body, timeout=timeout, cancel=cancel)
+        except TransportError as error:
             raise self._translated(error) from error
         if answer.status >= 400:  # noqa: PLR2004  # HTTP's own bound of errors
             raise self._refusal(answer)
         return answer
 
-    def _object(self, answer: Answer) -> dict[str, Any]:
+    def _object(self, answer: Response) -> dict[str, Any]:
         try:
             content = answer.read()
-        except WireError as error:
+        except TransportError as error:
             raise self._translated(error) from error
         return self._row(content)
 
-    def _stream(self, answer: Answer, stall: Seconds) -> Iterator[dict[str, Any]]:
+    def _stream(self, answer: Response, stall: Seconds) -> Iterator[dict[str, Any]]:
         try:
             for line in answer.lines(stall=stall):
                 if line.strip():
                     yield self._row(line)
-        except WireError as error:
+        except TransportError as error:
             raise self._translated(error) from error
         finally:
             answer.close()
@@ -261,17 +268,17 @@ class Ollama:
             raise OllamaError(error_text(row), status=200)
         return row
 
-    def _refusal(self, answer: Answer) -> OllamaError:
+    def _refusal(self, answer: Response) -> OllamaError:
         try:
             content = answer.read()
             row = parse_json(content)
-        except (WireError, ValueError):
+        except (TransportError, ValueError):
             return OllamaError(f"{self.url} answered {answer.status}", status=answer.status)
         text = error_text(row) if isinstance(row, dict) else str(row)
         return OllamaError(text or f"HTTP {answer.status}", status=answer.status)
 
-    def _translated(self, error: WireError) -> OllamaError:
-        if isinstance(error, WireTimeoutError):
+    def _translated(self, error: TransportError) -> OllamaError:
+        if isinstance(error, TransportTimeoutError):
             hint = "Is it stopped by a signal, or overloaded?"
             return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=hint)
         return OllamaAwayError(

@@ -49,10 +49,10 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class BooleanRule:
     """Several rules, of which all or any must hold."""
 
-    parts: Sequence["Comparison | Joined"]
+    parts: Sequence["Comparison | BooleanRule"]
     all: bool
 
     def holds(self, figures: Figures) -> bool:
@@ -60,7 +60,7 @@ class Joined:
         return (all if self.all else any)(part.holds(figures) for part in self.parts)
 
 
-KeepRule = Comparison | Joined
+KeepRule = Comparison | BooleanRule
 
 
 def parse_keep(text: str) -> KeepRule:
@@ -96,13 +96,13 @@ class _Reader:
         parts = [self._both(depth)]
         while self._take("name", "or"):
             parts.append(self._both(depth))
-        return parts[0] if len(parts) == 1 else Joined(tuple(parts), all=False)
+        return parts[0] if len(parts) == 1 else BooleanRule(tuple(parts), all=False)
 
     def _both(self, depth: int) -> KeepRule:
         parts = [self._part(depth)]
         while self._take("name", "and"):
             parts.append(self._part(depth))
-        return parts[0] if len(parts) == 1 else Joined(tuple(parts), all=True)
+        return parts[0] if len(parts) == 1 else BooleanRule(tuple(parts), all=True)
 
     def _part(self, depth: int) -> KeepRule:
         if not self._take("bracket", "("):

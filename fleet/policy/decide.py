@@ -295,7 +295,7 @@ def _step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> Fleet
         return state
     match fact, switch.phase:
         case ModelPresent(), SwitchPhase.PULL:
-            return switch_phases.model_here(state, switch, now, rules, was_stopped=fact.was_stopped)
+            return switch_phases.model_present(state, switch, now, rules, was_stopped=fact.was_stopped)
         case PullFailed(), SwitchPhase.PULL:
             return _pull_failed(state, switch, fact, now, rules)
         case TrialEnded(), SwitchPhase.TRIAL:

@@ -61,7 +61,7 @@ class Event:
         return {"number": self.number, "time": self.time, "kind": self.kind.value, **self.fields}
 
 
-def event_of(row: Mapping[str, Any]) -> Event:
+def parse_event(row: Mapping[str, Any]) -> Event:
     """Return the event that a row holds; raise ValueError, TypeError, KeyError or OverflowError."""
     number, time = row["number"], row["time"]
     if not isinstance(number, int) or not isinstance(time, (int, float)) or finite(time) is None:

@@ -56,7 +56,7 @@ def begin(
         ),
         hold=None,
     )
-    return _tell(state, EventKind.SWITCH_PLANNED, now, rules)
+    return _emit(state, EventKind.SWITCH_PLANNED, now, rules)
 
 
 def switches_left(state: FleetState, now: float, rules: Rules) -> int:
@@ -75,7 +75,7 @@ def _superseded(state: FleetState, now: float, rules: Rules, by: SwitchKind) -> 
     return replace(state, switch=None)
 
 
-def _tell(state: FleetState, kind: EventKind, now: float, rules: Rules, **fields: object) -> FleetState:
+def _emit(state: FleetState, kind: EventKind, now: float, rules: Rules, **fields: object) -> FleetState:
     switch = state.switch
     if switch is None:
         return state
@@ -91,7 +91,7 @@ def _tell(state: FleetState, kind: EventKind, now: float, rules: Rules, **fields
     )
 
 
-def model_here(
+def model_present(
     state: FleetState, switch: Switch, now: float, rules: Rules, *, was_stopped: bool
 ) -> FleetState:
     """Go on from pull: to the trial where one is due, else commit."""
@@ -123,7 +123,7 @@ def commit(state: FleetState, switch: Switch, now: float, rules: Rules) -> Fleet
         switch=replace(switch, phase=SwitchPhase.RESTART, was_stopped=switch.was_stopped),
         recovery=_recovery(state, switch, now, rules),
     )
-    state = _tell(state, EventKind.SWITCH_COMMITTED, now, rules, number_of_switch=state.switches)
+    state = _emit(state, EventKind.SWITCH_COMMITTED, now, rules, number_of_switch=state.switches)
     return state.with_event(now, EventKind.PINNED, model=rung.label) if switch.pin else state
 
 
@@ -148,12 +148,12 @@ def _recovery(state: FleetState, switch: Switch, now: float, rules: Rules) -> Re
 
 def done(state: FleetState, now: float, rules: Rules, result: str) -> FleetState:
     """End the switch: the new rung works, or as much of it as can be known."""
-    return replace(_tell(state, EventKind.SWITCH_DONE, now, rules, result=result), switch=None)
+    return replace(_emit(state, EventKind.SWITCH_DONE, now, rules, result=result), switch=None)
 
 
 def give_up(state: FleetState, now: float, rules: Rules, reason: str) -> FleetState:
     """End the switch without its aim: before its commit the old model goes on."""
-    return replace(_tell(state, EventKind.SWITCH_FAILED, now, rules, reason=reason), switch=None)
+    return replace(_emit(state, EventKind.SWITCH_FAILED, now, rules, reason=reason), switch=None)
 
 
 def pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float, rules: Rules) -> FleetState:
@@ -214,10 +214,10 @@ def on_prefetch(
             behind = tuple(model for model in state.behind if not same_model(model, fact.model))
             return replace(state, behind=behind).with_event(now, EventKind.PULL_DONE, model=fact.model)
         case PrefetchFailed():
-            return _failed(state, fact, now, rules)
+            return _prefetch_failed(state, fact, now, rules)
 
 
-def _failed(state: FleetState, failed: PrefetchFailed, now: float, rules: Rules) -> FleetState:
+def _prefetch_failed(state: FleetState, failed: PrefetchFailed, now: float, rules: Rules) -> FleetState:
     """Tell it; and where it is the fleet's own model that cannot be had, go to the next that is here."""
     state = state.with_event(now, EventKind.PULL_FAILED, model=failed.model, reason=failed.reason)
     below = [index for index in failed.present if index > state.current_model_index]

@@ -18,7 +18,7 @@ from fleet.runtime.units import Seconds
 _PATIENCE: Seconds = 5.0
 
 
-def problems(
+def find_problems(
     programs: Sequence[ProgramInfo], beats: Mapping[str, Mapping[str, object] | None], now: float
 ) -> Iterator[str]:
     """Yield what is wrong, a sentence each: of every program, and of the signs of life that were looked for (pure)."""
@@ -40,7 +40,7 @@ def check(home: Home, now: float) -> list[str]:
     except FleetError as error:
         return [error.message]
     beats = {name: read_heartbeat(home, name) for name in WITH_HEARTBEAT}
-    return list(problems(programs, beats, now))
+    return list(find_problems(programs, beats, now))
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fleet.clients.http import Answer, HttpWire, UnixConnection, WireError, send
+from fleet.clients.http import HttpTransport, Response, TransportError, UnixConnection, send
 from fleet.clients.ollama import Ollama, client_url
 from fleet.config.schema import OllamaSettings
 from fleet.runtime.errors import ConfigError, OllamaError
@@ -105,7 +105,7 @@ class MachineProbes:
         """Tell whether the Engine at `DOCKER_HOST` has this container; TLS engines are not asked."""
         try:
             return self._ask(f"/containers/{name}/json", _TIMEOUT) == http.client.OK
-        except (WireError, ValueError):
+        except (TransportError, ValueError):
             return False
 
     def engine(self, *, timeout: Seconds = _TIMEOUT) -> str:
@@ -114,16 +114,18 @@ class MachineProbes:
             return ""
         try:
             self._ask("/_ping", timeout)
-        except (WireError, ValueError) as error:
+        except (TransportError, ValueError) as error:
             return f"the Docker Engine at {self._docker} cannot be reached: {error}"
         return ""
 
     def _ask(self, path: str, timeout: Seconds) -> int:
         if self._docker.startswith("unix://"):
-            answer: Answer = send(UnixConnection(self._docker.removeprefix("unix://"), timeout), "GET", path)
+            answer: Response = send(
+                UnixConnection(self._docker.removeprefix("unix://"), timeout), "GET", path
+            )
         elif self._docker.startswith("tcp://"):
-            wire = HttpWire("http://" + self._docker.removeprefix("tcp://"))
-            answer = wire.request("GET", path, timeout=timeout)
+            transport = HttpTransport("http://" + self._docker.removeprefix("tcp://"))
+            answer = transport.request("GET", path, timeout=timeout)
         else:
             raise ValueError(self._docker)
         answer.close()

@@ -14,7 +14,7 @@ from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from docker.utils import kwargs_from_env, parse_host
 
-from fleet.clients.http import UnixConnection, WireError, WireTimeoutError, connect_unix, send
+from fleet.clients.http import TransportError, TransportTimeoutError, UnixConnection, connect_unix, send
 from fleet.runtime.untrusted import parse_json
 
 _GUESSERS = ("chardet", "charset_normalizer")
@@ -74,9 +74,9 @@ class Asker:
         try:
             answer = send(UnixConnection(self._path, self._seconds), "GET", target)
             return EngineReply(answer.status, http.client.responses.get(answer.status, ""), answer.read())
-        except WireTimeoutError as error:
+        except TransportTimeoutError as error:
             raise TimeoutError("timed out") from error
-        except WireError as error:
+        except TransportError as error:
             raise OSError(str(error)) from error
 
 

@@ -5,7 +5,7 @@ import pytest
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.runtime.heartbeat import GRACE, HeartbeatFile, read_heartbeat
 from fleet.runtime.home import Home
-from fleet.startup.healthcheck import check, problems
+from fleet.startup.healthcheck import check, find_problems
 
 NOW = 1000.0
 UP = [ProgramInfo("monitor", ProgramState.RUNNING, 1), ProgramInfo("generator", ProgramState.RUNNING, 2)]
@@ -50,7 +50,7 @@ def test_what_is_wrong(
     generator: dict[str, object] | None,
     found: list[str],
 ) -> None:
-    assert list(problems(programs, {"monitor": monitor, "generator": generator}, NOW)) == found
+    assert list(find_problems(programs, {"monitor": monitor, "generator": generator}, NOW)) == found
 
 
 def test_each_beat_says_when_the_next_one_comes_and_only_the_first_is_written(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_file_that_holds_no_beat_is_none(tmp_path: Path, text: str) -> None:
     home.create()
     home.heartbeat("monitor").write_text(text)
     row = read_heartbeat(home, "monitor")
-    assert list(problems(UP, {"monitor": row, "generator": FRESH}, NOW)) == [
+    assert list(find_problems(UP, {"monitor": row, "generator": FRESH}, NOW)) == [
         "monitor has shown no sign of life"
     ]
 
