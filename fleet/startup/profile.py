@@ -48,12 +48,13 @@ class Probes(Protocol):
 def choose(
     environ: Mapping[str, str], ollama: OllamaSettings, belongs_to: str | None, probes: Probes
 ) -> ProfileChoice:
-    """Return the profile; raise ConfigError for one that is not known or not this home's.
+    """Return the profile; raise ConfigError for a profile that is unknown or does not fit home or configuration.
 
-    `belongs_to` is the profile of the real fleet that the home has been, None if it has been none.
+    `belongs_to` is the profile of the home's earlier real fleet, None if there was none.
     """
     profile, why = _profile(environ, ollama, belongs_to, probes)
     if profile == "embedded":
+        _refuse_real_ollama(ollama)
         if belongs_to is not None:
             raise ConfigError(
                 "this home belongs to a real fleet; the stand-in would mix its files with real ones",
@@ -62,6 +63,17 @@ def choose(
         return ProfileChoice(profile, "", "", why)
     log = ollama.log or (f"docker:{CONTAINER}" if profile == "docker" else probes.native_log())
     return ProfileChoice(profile, client_url(ollama.url, environ), log, why)
+
+
+def _refuse_real_ollama(ollama: OllamaSettings) -> None:
+    """Raise ConfigError if `[ollama]` names a server or a log, which the stand-in would ignore."""
+    given = [name for name in ("url", "log") if getattr(ollama, name)]
+    if given:
+        raise ConfigError(
+            f"FLEET_PROFILE=embedded starts the stand-in, which would ignore [ollama] {' and '.join(given)}",
+            hint="Unset FLEET_PROFILE to use that Ollama. For the stand-in, remove these keys from fleet.toml or "
+            "set FLEET_OLLAMA_URL and FLEET_OLLAMA_LOG to empty values.",
+        )
 
 
 def _profile(
