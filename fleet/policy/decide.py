@@ -1,7 +1,7 @@
-"""The policy: a fact goes in, the new state and what is to be done come out. Pure; it never logs.
+"""The policy's entry point: `decide` takes a state and a fact and returns the next state. Pure; it never logs.
 
-What is to be done follows from the state: `state.switch` is carried out by whoever holds the switch lock, and
-`state.hold` pauses the generator. `Decision.acts` says that one of them changed, so that the shell looks now.
+The state is also the request to act: the holder of the switch lock carries out `state.switch`, and `state.hold`
+pauses the generator. `Decision.acts` is set where one of the two changed, and wakes the program that acts on it.
 """
 
 from dataclasses import dataclass, replace
@@ -48,14 +48,14 @@ _StepFact = ModelPresent | PullFailed | TrialEnded | Restarted | RestartFailed |
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The new state, and whether a switch or a hold in it asks to be carried out."""
+    """The new state; `acts` is True if its switch or its hold changed."""
 
     state: FleetState
     acts: bool = False
 
 
 def decide(state: FleetState, fact: Fact, now: float, rules: Rules) -> Decision:
-    """Return what follows from a fact; raise SwitchError for a command that cannot be done."""
+    """Return the state after a fact; raise SwitchError for a command that cannot be carried out."""
     after = _apply(clamp_times(state, fact, now, rules), fact, now, rules)
     return Decision(after, acts=after.switch != state.switch or after.hold != state.hold)
 
@@ -75,7 +75,7 @@ def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetStat
         case Unpin():
             return operator_commands.unpin(state, now)
         case ModelPresent() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
-            return _step(state, fact, now, rules)
+            return _switch_step(state, fact, now, rules)
         case PrefetchStarted() | PrefetchDone() | PrefetchFailed():
             return switch_phases.on_prefetch(state, fact, now, rules)
         case _:
@@ -106,15 +106,17 @@ def _incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rule
 def _react(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) -> FleetState:
     switch = state.switch
     if switch is not None and switch.phase is SwitchPhase.VERIFY and incident.kind == "hard":
-        return _memory_failure(state, now, rules)
+        return _verify_failed(state, now, rules)
     if switch is not None or state.pinned or _held(state, now):
         return state
     reached = threshold_reached(state, rules)
     if _on_probation(state, now) and (reached or incident.kind == "hard"):
-        return _back_from_probe(state, now, rules)
+        return _undo_probe(state, now, rules)
     if not reached:
         return state
-    return _down(state, now, rules, f"{_incidents(state.vram_error_count)}, last of them {incident.cause}")
+    return _downgrade(
+        state, now, rules, f"{_incidents(state.vram_error_count)}, last of them {incident.cause}"
+    )
 
 
 def _on_probation(state: FleetState, now: float) -> bool:
@@ -125,20 +127,20 @@ def _incidents(number: int) -> str:
     return "1 incident" if number == 1 else f"{number} incidents"
 
 
-def _memory_failure(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Act on a new model that fails for lack of memory: a second chance, then on at once."""
+def _verify_failed(state: FleetState, now: float, rules: Rules) -> FleetState:
+    """Act on a new model that failed for lack of memory: a second chance first, then the next switch."""
     switch = state.switch
     state, given_up = switch_phases.verify_failed(state, now, rules)
     if not given_up or switch is None:
         return state
-    reason = f"{rules.ladder[switch.target].label} has no GPU memory to work in"
+    reason = f"{rules.ladder[switch.target].label} failed for lack of GPU memory"
     state = switch_phases.give_up(state, now, rules, reason)
     if switch.kind is SwitchKind.PROBE:
-        return _back_from_probe(state, now, rules)
-    return _down(state, now, rules, reason)
+        return _undo_probe(state, now, rules)
+    return _downgrade(state, now, rules, reason)
 
 
-def _back_from_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
+def _undo_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
     if not switch_phases.switches_left(state, now, rules):
         return _hold_at_limit(state, now, rules)
     failed, home = state.current_model_index, state.recovery.home_rung
@@ -156,11 +158,11 @@ def _back_from_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
     return recovery.end_probation(recovery.probe_failed(state, failed, now, rules))
 
 
-def _down(state: FleetState, now: float, rules: Rules, why: str) -> FleetState:
-    """Move down by itself, or do what is set for the bottom of the ladder."""
+def _downgrade(state: FleetState, now: float, rules: Rules, why: str) -> FleetState:
+    """Begin an automatic downgrade; on the last rung apply `on_exhausted`."""
     if not switch_phases.switches_left(state, now, rules):
         return _hold_at_limit(state, now, rules)
-    target = _lower(state.current_model_index, rules)
+    target = _downgrade_target(state.current_model_index, rules)
     if target is not None:
         return switch_phases.begin(
             state, target, SwitchKind.DOWNGRADE, now=now, why=why, by_hand=False, rules=rules
@@ -168,8 +170,11 @@ def _down(state: FleetState, now: float, rules: Rules, why: str) -> FleetState:
     return _exhausted(state, now, rules)
 
 
-def _lower(index: int, rules: Rules) -> Rung | None:
-    """Return the rung to move down to: the next, or under `fits` the first not known not to fit."""
+def _downgrade_target(index: int, rules: Rules) -> Rung | None:
+    """Return the target of a downgrade; None on the last rung.
+
+    It is the next rung or, with `selection = "fits"`, the first below that may fit and is not known to need as much.
+    """
     if rules.policy.selection != "fits":
         return rules.ladder.below(index)
     failing = rules.need(index)
@@ -189,7 +194,7 @@ def _exhausted(state: FleetState, now: float, rules: Rules) -> FleetState:
             bottom,
             SwitchKind.DOWNGRADE,
             now=now,
-            why="the smallest model goes on without the GPU",
+            why="the smallest model runs on without the GPU",
             on_cpu=True,
             by_hand=False,
             rules=rules,
@@ -210,7 +215,7 @@ def _exhausted(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 def _hold_at_limit(state: FleetState, now: float, rules: Rules) -> FleetState:
     most = rules.policy.max_switches_per_hour
-    return _hold(state, now, f"{most} automatic switches in an hour are the most allowed")
+    return _hold(state, now, f"the limit of {most} automatic switches an hour is reached")
 
 
 def _hold(state: FleetState, now: float, why: str) -> FleetState:
@@ -234,8 +239,9 @@ def _call_ended(state: FleetState, call: CallEnded, now: float, rules: Rules) ->
     if switch is None or switch.phase is not SwitchPhase.VERIFY:
         return state
     if call.memory:
-        both = switch.failed_at is not None and call.started is not None and call.started < switch.failed_at
-        return state if both else _memory_failure(state, now, rules)
+        # A call that began before the first failure is part of it and uses up no second chance.
+        same = switch.failed_at is not None and call.started is not None and call.started < switch.failed_at
+        return state if same else _verify_failed(state, now, rules)
     return switch_phases.done(state, now, rules, f"unverified: {call.reason}")
 
 
@@ -258,8 +264,8 @@ def _spill(state: FleetState, spill: SpillFound, now: float, rules: Rules) -> Fl
     if not acts or at_bottom:
         return state
     if _on_probation(state, now):
-        return _back_from_probe(state, now, rules)
-    return _down(state, now, rules, f"only {spill.share:.0%} of it is in GPU memory")
+        return _undo_probe(state, now, rules)
+    return _downgrade(state, now, rules, f"only {spill.share:.0%} of it is in GPU memory")
 
 
 def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
@@ -271,7 +277,7 @@ def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
     if not recovery.probe_due(state, now, rules):
         return state
     index = recovery.probe_target(state, rules)
-    # A probe needs room for the way back as well, where the limit leaves room for two at all.
+    # Keep one switch in reserve for the way back from a failed probe, unless the limit is one an hour.
     if index is None or switch_phases.switches_left(state, now, rules) < min(
         2, rules.policy.max_switches_per_hour
     ):
@@ -288,8 +294,8 @@ def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
     )
 
 
-def _step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> FleetState:
-    """Take a switch on; word of another switch than the one under way changes nothing."""
+def _switch_step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> FleetState:
+    """Advance the switch under way; a fact that names another switch changes nothing."""
     switch = state.switch
     if switch is None or switch.number != fact.switch:
         return state
@@ -304,14 +310,14 @@ def _step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> Fleet
             return switch_phases.done(state, now, rules, "unverified: the generator is stopped")
         case Restarted(), SwitchPhase.RESTART:
             state = replace(state, switch=replace(switch, phase=SwitchPhase.VERIFY, restarted=now))
-            # A quick model may have answered before the start was told of; the next call may be long in coming.
+            # A quick model may answer before its restart is reported, and its next call may take minutes.
             return switch_phases.done(state, now, rules, _ANSWERED) if state.finished else state
         case RestartFailed(), SwitchPhase.RESTART:
             attempts = switch.attempts + 1
             state = replace(state, switch=replace(switch, attempts=attempts))
-            # It goes on for as long as it fails: said at the first, second, fourth … try, not at each.
-            often = attempts & (attempts - 1)
-            return state if often else state.with_event(now, EventKind.GENERATOR_DOWN, reason=fact.reason)
+            # Restarts are retried without end: report the 1st, 2nd, 4th, 8th … attempt only.
+            repeated = attempts & (attempts - 1)
+            return state if repeated else state.with_event(now, EventKind.GENERATOR_DOWN, reason=fact.reason)
         case VerifyEnded(), SwitchPhase.VERIFY:
             return switch_phases.done(state, now, rules, f"unverified: {fact.reason}")
         case _:
@@ -323,13 +329,13 @@ def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float
     if state.switch is not None:
         return state
     if switch.kind is SwitchKind.PROBE:
-        # One whose model is only on its way has not failed: it has its turn when it is here.
+        # A deferred pull is no failed probe: the rung is tried again once its model is present.
         after = recovery.postpone if fact.deferred else partial(recovery.probe_failed, failed=switch.target)
         return after(state, now=now, rules=rules)
     if switch.by_hand:
         return state
     if threshold_reached(state, rules):
-        return _hold(state, now, f"there is no smaller model to go to: {fact.reason}")
+        return _hold(state, now, f"no smaller model is available: {fact.reason}")
     return replace(state, incidents=(), vram_error_count=0)
 
 

@@ -1,14 +1,15 @@
-"""The phases of a switch, and what leads from one to the next.
+"""The phases of a switch, and the facts that lead from one to the next (pure).
 
-    pull ──here──▶ trial ──passed──▶ (commit) restart ──up──▶ verify ──answered──▶ done
+    pull ─present─▶ trial ──passed──▶ (commit) restart ──up──▶ verify ──answered──▶ done
       │              │                    │                     │
-      │ failed       │ failed             │ failed              ├─ out of memory ─▶ once more, then down
+      │ failed       │ failed             │ failed              ├─ out of memory ─▶ one retry, then downgrade
       ▼              ▼                    ▼                     └─ no answer ─────▶ done, unverified
-    next rung here,  the old model       again, with
-    else given up    goes on             back-off
+    next rung that   the old model       retry with
+    is present,      stays               back-off
+    else give up
 
-Only probes, `use` and `upgrade` are tried before they are committed. What is asked for last wins: a new
-switch supersedes the one under way, from whatever rung that had committed.
+Only probes, `use` and `upgrade` have a trial before their commit. The latest request wins: a new switch supersedes the
+one under way and starts from the rung that is committed by then.
 """
 
 from dataclasses import replace
@@ -37,7 +38,7 @@ def begin(
     pin: bool = False,
     on_cpu: bool = False,
 ) -> FleetState:
-    """Return the state with a switch to `target` under way, in place of any other."""
+    """Return the state with a switch to `target` under way; it supersedes any other."""
     if state.switch is not None:
         state = _superseded(state, now, rules, kind)
     state = replace(
@@ -60,7 +61,7 @@ def begin(
 
 
 def switches_left(state: FleetState, now: float, rules: Rules) -> int:
-    """Return how many automatic switches are left of those that an hour allows."""
+    """Return how many more automatic switches are allowed within this hour."""
     recent = sum(time > now - HOUR for time in state.automatic)
     return max(0, rules.policy.max_switches_per_hour - recent)
 
@@ -94,7 +95,7 @@ def _emit(state: FleetState, kind: EventKind, now: float, rules: Rules, **fields
 def model_present(
     state: FleetState, switch: Switch, now: float, rules: Rules, *, was_stopped: bool
 ) -> FleetState:
-    """Go on from pull: to the trial where one is due, else commit."""
+    """Return the state after the pull: in the trial where one is due, else committed."""
     switch = replace(switch, was_stopped=was_stopped)
     other = switch.target != state.current_model_index or switch.on_cpu != state.on_cpu
     if switch.kind in TRIED_FIRST and rules.policy.canary and other:
@@ -103,7 +104,7 @@ def model_present(
 
 
 def commit(state: FleetState, switch: Switch, now: float, rules: Rules) -> FleetState:
-    """Stand on the target: new index, count 0, one switch more; the restart comes next."""
+    """Return the state on the target's rung, with count 0 and one more switch; the restart is next."""
     rung = rules.ladder[switch.target]
     past = PastSwitch(switch.kind, state.current_model, rung.model, now, switch.why, switch.by_hand)
     automatic = [time for time in state.automatic if time > now - HOUR]
@@ -128,7 +129,7 @@ def commit(state: FleetState, switch: Switch, now: float, rules: Rules) -> Fleet
 
 
 def _ceiling(state: FleetState, switch: Switch) -> int | None:
-    """Return the ceiling: a downgrade or use by hand is a choice, upgrade and reset lift it."""
+    """Return the ceiling: set by a downgrade or `use` by hand, removed by an upgrade or reset by hand."""
     if not switch.by_hand:
         return state.ceiling
     chosen = switch.kind in {SwitchKind.DOWNGRADE, SwitchKind.USE}
@@ -147,19 +148,19 @@ def _recovery(state: FleetState, switch: Switch, now: float, rules: Rules) -> Re
 
 
 def done(state: FleetState, now: float, rules: Rules, result: str) -> FleetState:
-    """End the switch: the new rung works, or as much of it as can be known."""
+    """Return the state with the switch ended on the new rung; `result` says how far that is verified."""
     return replace(_emit(state, EventKind.SWITCH_DONE, now, rules, result=result), switch=None)
 
 
 def give_up(state: FleetState, now: float, rules: Rules, reason: str) -> FleetState:
-    """End the switch without its aim: before its commit the old model goes on."""
+    """Return the state with the switch failed; before its commit the old model stays."""
     return replace(_emit(state, EventKind.SWITCH_FAILED, now, rules, reason=reason), switch=None)
 
 
 def pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float, rules: Rules) -> FleetState:
-    """Take the next rung below whose model is here, for a downgrade; else give the switch up.
+    """Return the state with a downgrade redirected to the next rung below with a present model, else given up.
 
-    A model that is passed over because it can wait is pulled behind the switch.
+    The model of a deferred pull is pulled in the background, after the switch.
     """
     model = rules.ladder[switch.target].model
     if fact.deferred:
@@ -173,7 +174,7 @@ def pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float,
 
 
 def second_chance_at(state: FleetState) -> float | None:
-    """Return when a new model that failed for lack of memory is to be asked once more, None if none is."""
+    """Return the time (Unix seconds) of the new model's second chance, None if none is due."""
     switch = state.switch
     if switch is None or switch.phase is not SwitchPhase.VERIFY or switch.failed_at is None:
         return None
@@ -181,17 +182,17 @@ def second_chance_at(state: FleetState) -> float | None:
 
 
 def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetState, bool]:
-    """Note that the new model failed for lack of memory; return whether it is to be given up.
+    """Record that the new model failed for lack of memory; return the state and True if it has to be given up.
 
-    Memory of the old model may come back late, so that the first failure gets a second chance; a rung pinned
-    or chosen by hand is only reported.
+    The old model's memory may be freed late, and so the first failure gets a second chance. A rung chosen by hand
+    stays; its failure is only reported.
     """
     switch = state.switch
     if switch is None or switch.phase is not SwitchPhase.VERIFY:
         return state, False
     label = rules.ladder[switch.target].label
     if switch.failed_at is None:
-        state = state.with_event(now, EventKind.VERIFY_FAILED, model=label, next="it gets a second chance")
+        state = state.with_event(now, EventKind.VERIFY_FAILED, model=label, next="one retry follows")
         return replace(state, switch=replace(switch, failures=1, failed_at=now)), False
     if now - switch.failed_at < VERIFY_RETRY:
         return state, False
@@ -199,14 +200,14 @@ def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetSta
         state = state.with_event(
             now, EventKind.VERIFY_FAILED, model=label, next="it was chosen by hand and stays"
         )
-        return done(state, now, rules, "it fails for lack of GPU memory"), False
+        return done(state, now, rules, "unverified: it failed for lack of GPU memory"), False
     return recount(state, now, rules), True
 
 
 def on_prefetch(
     state: FleetState, fact: PrefetchStarted | PrefetchDone | PrefetchFailed, now: float, rules: Rules
 ) -> FleetState:
-    """Return the state after word of a pull in the background: begun, brought, or failed."""
+    """Return the state after a background pull began, finished or failed."""
     match fact:
         case PrefetchStarted():
             return state.with_event(now, EventKind.PULL_STARTED, model=fact.model, why=fact.why)
@@ -218,7 +219,7 @@ def on_prefetch(
 
 
 def _prefetch_failed(state: FleetState, failed: PrefetchFailed, now: float, rules: Rules) -> FleetState:
-    """Tell it; and where it is the fleet's own model that cannot be had, go to the next that is here."""
+    """Report a failed pull; if it was the current model's, begin a downgrade to the next present one."""
     state = state.with_event(now, EventKind.PULL_FAILED, model=failed.model, reason=failed.reason)
     below = [index for index in failed.present if index > state.current_model_index]
     idle = state.switch is None and not state.pinned and switches_left(state, now, rules) > 0
@@ -229,7 +230,7 @@ def _prefetch_failed(state: FleetState, failed: PrefetchFailed, now: float, rule
         rules.ladder[min(below)],
         SwitchKind.DOWNGRADE,
         now=now,
-        why=f"{failed.model} cannot be had",
+        why=f"{failed.model} cannot be pulled",
         by_hand=False,
         rules=rules,
     )

@@ -33,11 +33,11 @@ class Given(http.client.HTTPConnection):
         self.sock = self._stream
 
 
-def asked(told: bytes, *, ends: bool = True) -> tuple[int, bytes]:
+def asked(content: bytes, *, ends: bool = True) -> tuple[int, bytes]:
     near, far = socket.socketpair()
     with near, far:
         near.settimeout(5 if ends else 0.01)
-        far.sendall(told)
+        far.sendall(content)
         if ends:
             far.shutdown(socket.SHUT_WR)
         answer = send(Given(near), "GET", "/x?a=1")
@@ -48,7 +48,7 @@ def asked(told: bytes, *, ends: bool = True) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("told", "answer"),
+    ("content", "answer"),
     [
         (WHOLE, (200, b"hi")),
         (OK + b"content-length:2\nConnection: Close\n\nhi", (200, b"hi")),
@@ -61,12 +61,12 @@ def asked(told: bytes, *, ends: bool = True) -> tuple[int, bytes]:
     ],
     ids=["length", "closes", "to the end", "chunks", "no chunk", "no content", "no reason", "provisional"],
 )  # fmt: skip
-def test_an_answer_is_read_whole(told: bytes, answer: tuple[int, bytes]) -> None:
-    assert asked(told) == answer
+def test_an_answer_is_read_whole(content: bytes, answer: tuple[int, bytes]) -> None:
+    assert asked(content) == answer
 
 
 @pytest.mark.parametrize(
-    "told",
+    "content",
     [
         b"",
         b"SSH-2.0-OpenSSH\r\n",
@@ -79,15 +79,15 @@ def test_an_answer_is_read_whole(told: bytes, answer: tuple[int, bytes]) -> None
         OK + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_whole_answer_is_an_error(told: bytes) -> None:
+def test_what_is_no_whole_answer_is_an_error(content: bytes) -> None:
     with pytest.raises(TransportError):
-        asked(told)
+        asked(content)
 
 
-@pytest.mark.parametrize("told", [b"", OK, OK + b"Content-Length: 3\r\n\r\nhi"])
-def test_what_stops_coming_is_a_time_out(told: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", OK, OK + b"Content-Length: 3\r\n\r\nhi"])
+def test_what_stops_coming_is_a_time_out(content: bytes) -> None:
     with pytest.raises(TransportTimeoutError):
-        asked(told, ends=False)
+        asked(content, ends=False)
 
 
 @pytest.mark.parametrize("target", ["/a b", "/a\r\nX: y", "/ä"])

@@ -1,4 +1,4 @@
-"""The configuration is checked whole: each fault is told with its place, its value and what is allowed."""
+"""The configuration is checked whole: each fault is reported with its place, its value and what is allowed."""
 
 import re
 import tomllib

@@ -88,7 +88,7 @@ def target(state: FleetState) -> int | None:
     return None if state.switch is None else state.switch.target
 
 
-def told(state: FleetState, kind: EventKind) -> list[dict[str, object]]:
+def emitted(state: FleetState, kind: EventKind) -> list[dict[str, object]]:
     return [dict(event.fields) for event in state.events if event.kind is kind]
 
 
@@ -155,7 +155,7 @@ def test_an_originals_count_stands_until_its_window_ends() -> None:
 
 
 def test_times_later_than_now_count_as_now() -> None:
-    state = after(running(RULES, last_finished=T - 9000), (T, incident(T + 5000, "ahead")))
+    state = after(running(RULES, last_finished=T - 9000), (T, incident(T + 5000, "next_probe")))
     assert state.vram_error_count == 1
     assert (
         after(state, (T + 601, Tick()), (T + 601, CallEnded(T + 601, 0, answered=True))).vram_error_count == 0
@@ -166,7 +166,7 @@ def test_what_does_not_count_is_told_with_its_reason() -> None:
     fact = incident(T, counts=False, reason="another client's", model="other:7b")
     state = after(running(RULES), (T, fact))
     assert state.vram_error_count == 0
-    assert told(state, EventKind.INCIDENT)[0]["reason"] == "another client's"
+    assert emitted(state, EventKind.INCIDENT)[0]["reason"] == "another client's"
 
 
 def test_the_same_incident_counts_once_also_after_a_switch_and_after_a_hold() -> None:
@@ -174,8 +174,8 @@ def test_the_same_incident_counts_once_also_after_a_switch_and_after_a_hold() ->
     assert state.vram_error_count == 1
     alone = Rules(Ladder([Rung(0, "only:1b")]), PolicySettings(threshold=1))
     held = after(running(alone), (T, incident(T, "one")), (T + 70, incident(T, "one")), rules=alone)
-    assert told(held, EventKind.HELD) == [told(held, EventKind.HELD)[0]]
-    assert told(held, EventKind.INCIDENT)[1]["reason"] == "counted already"
+    assert emitted(held, EventKind.HELD) == [emitted(held, EventKind.HELD)[0]]
+    assert emitted(held, EventKind.INCIDENT)[1]["reason"] == "counted already"
 
 
 def test_a_threshold_above_two_hundred_is_reached() -> None:
@@ -300,7 +300,7 @@ def test_a_good_past_does_not_outweigh_failures_for_ever() -> None:
 
 def test_while_a_switch_is_under_way_no_other_begins() -> None:
     state = seen(running(RULES), T, T + 1, T + 2, T + 3, T + 4, T + 5)
-    assert len(told(state, EventKind.SWITCH_PLANNED)) == 1
+    assert len(emitted(state, EventKind.SWITCH_PLANNED)) == 1
 
 
 # 3. The bottom
@@ -314,14 +314,14 @@ def test_at_the_bottom_the_generator_is_held_longer_each_time_until_an_answer() 
         waits.append(state.hold.until - (now + 2))
         now = state.hold.until + 1
     assert waits == [60, 120, 240, 480, 900, 900, 900]
-    assert len(told(state, EventKind.HELD)) == 7
+    assert len(emitted(state, EventKind.HELD)) == 7
     assert after(state, (now, CallEnded(now, 0, answered=True))).hold is None
 
 
 def test_a_hold_is_said_once_however_many_incidents_and_ticks_it_sees() -> None:
     state = seen(running(RULES, 3), T, T + 1, T + 2, T + 3, T + 4, T + 5, T + 6)
     state = after(state, *((T + second, Tick()) for second in range(7, 60)))
-    assert len(told(state, EventKind.HELD)) == 1
+    assert len(emitted(state, EventKind.HELD)) == 1
 
 
 def test_cpu_runs_the_last_rung_without_the_gpu() -> None:
@@ -451,7 +451,7 @@ def test_a_command_for_where_the_fleet_stands_restarts_nothing() -> None:
 def test_a_command_supersedes_what_is_under_way() -> None:
     state = after(seen(running(RULES), T, T + 1, T + 2), (T + 3, Command(SwitchKind.USE, 3)))
     assert target(state) == 3
-    assert told(state, EventKind.SWITCH_SUPERSEDED)[0]["by"] == "use"
+    assert emitted(state, EventKind.SWITCH_SUPERSEDED)[0]["by"] == "use"
 
 
 # 5. What fits
@@ -601,7 +601,7 @@ def test_a_spill_moves_down_at_once_unless_it_is_only_to_be_reported_or_at_the_b
         after(running(RULES, 3), (T, SpillFound(0.5))),
     ):
         assert (state.switch, state.hold) == (None, None)
-        assert told(state, EventKind.SPILL)[0]["outcome"] == "reported"
+        assert emitted(state, EventKind.SPILL)[0]["outcome"] == "reported"
 
 
 # The phases of a switch
@@ -618,7 +618,7 @@ def test_a_first_answer_that_comes_before_the_start_is_told_of_ends_the_switch_t
     assert state.switch is not None
     state = after(state, (T + 5, Restarted(state.switch.number)))
     assert state.switch is None
-    assert told(state, EventKind.SWITCH_DONE)[-1]["result"] == "its first call was answered"
+    assert emitted(state, EventKind.SWITCH_DONE)[-1]["result"] == "its first call was answered"
 
 
 def test_an_answer_to_the_old_generator_does_not() -> None:
@@ -640,7 +640,7 @@ def test_use_and_upgrade_are_tried_before_they_are_committed(kind: SwitchKind) -
     assert (state.switch.phase, state.current_model_index) == (SwitchPhase.TRIAL, 2)
     refused = after(state, (T, TrialEnded(number, passed=False, reason="no memory")))
     assert (refused.switch, refused.current_model_index) == (None, 2)
-    assert told(refused, EventKind.SWITCH_FAILED)[0]["reason"] == "no memory"
+    assert emitted(refused, EventKind.SWITCH_FAILED)[0]["reason"] == "no memory"
 
 
 def test_without_a_canary_nothing_is_tried() -> None:
@@ -672,19 +672,19 @@ def test_a_model_that_fails_when_verified_gets_a_second_chance_and_then_goes_at_
     failed = CallEnded(T + 4, 1, answered=False, memory=True)
     state = after(state, (T + 4, failed))
     assert target(state) == 1
-    assert target(after(state, (T + 5, failed))) == 1  # the same failure, told by another source
+    assert target(after(state, (T + 5, failed))) == 1  # the same failure, reported by another source
     moved = after(state, (T + 10, replace(failed, time=T + 10)))
     assert target(moved) == 2
     assert moved.switch is not None
-    assert "no GPU memory" in moved.switch.why
-    assert told(moved, EventKind.SWITCH_FAILED)[0]["to"] == "phi3:mini"
+    assert "lack of GPU memory" in moved.switch.why
+    assert emitted(moved, EventKind.SWITCH_FAILED)[0]["to"] == "phi3:mini"
 
 
 def test_a_time_out_is_no_memory_failure() -> None:
     state = downgrade(SwitchPhase.VERIFY)
     done = after(state, (T + 400, CallEnded(T + 400, 1, answered=False, reason="timed out")))
     assert (done.switch, done.current_model_index) == (None, 1)
-    assert told(done, EventKind.SWITCH_DONE)[0]["result"] == "unverified: timed out"
+    assert emitted(done, EventKind.SWITCH_DONE)[0]["result"] == "unverified: timed out"
 
 
 def test_a_rung_chosen_by_hand_is_reported_and_not_moved() -> None:
@@ -693,7 +693,7 @@ def test_a_rung_chosen_by_hand_is_reported_and_not_moved() -> None:
     failed = CallEnded(T + 1, 1, answered=False, memory=True)
     state = after(state, (T + 1, failed), (T + 8, replace(failed, time=T + 8)))
     assert (state.switch, state.current_model_index, state.pinned) == (None, 1, True)
-    assert len(told(state, EventKind.VERIFY_FAILED)) == 2
+    assert len(emitted(state, EventKind.VERIFY_FAILED)) == 2
 
 
 @pytest.mark.parametrize(
@@ -748,27 +748,27 @@ def failed_once() -> FleetState:
         (running(RULES, 0), {}, None, "the largest model"),
         (running(RULES, 2, ceiling=2), {}, None, "chosen by hand"),
         (running(RULES, 2, pinned=True), {}, None, "pinned"),
-        (running(RULES, 2), {"recover_after": 0.0}, None, "never"),
+        (running(RULES, 2), {"recover_after": 0.0}, None, "no probes"),
         (running(RULES, 2, recovery=Recovery(600.0, T + 600)), {}, 1, "after 10m without an incident"),
-        (failed_once(), {}, 2, "tinyllama:1.1b failed, so that the wait is 20m"),
+        (failed_once(), {}, 2, "tinyllama:1.1b failed, and the wait is 20m"),
     ],
     ids=["top", "ceiling", "pinned", "never", "waits", "failed"],
 )
 def test_it_says_when_the_next_try_comes_of_what_and_why(
     state: FleetState, settings: dict[str, Any], rung: int | None, says: str
 ) -> None:
-    ahead = outlook(state, rules(**settings))
-    assert ahead.rung == rung
-    assert says in ahead.why
-    assert (ahead.next is None) is (rung is None)
+    next_probe = outlook(state, rules(**settings))
+    assert next_probe.rung == rung
+    assert says in next_probe.why
+    assert (next_probe.next is None) is (rung is None)
 
 
 def test_where_nothing_above_can_fit_it_says_so() -> None:
     tight = Rules(needs=(4 * GB, 3 * GB, 2 * GB, GB), free=GB)
-    ahead = outlook(running(tight, 3, recovery=Recovery(600.0, T + 600)), tight)
-    assert ahead.rung is None
-    assert ahead.next == T + 600
-    assert "can fit" in ahead.why
+    next_probe = outlook(running(tight, 3, recovery=Recovery(600.0, T + 600)), tight)
+    assert next_probe.rung is None
+    assert next_probe.next == T + 600
+    assert "no larger model fits" in next_probe.why
 
 
 # Pulls that fail
@@ -810,7 +810,7 @@ def test_a_fleet_whose_own_model_cannot_be_had_goes_to_the_next_that_is_here(
 ) -> None:
     state = after(running(RULES, pinned=pinned), (T, PrefetchFailed("llama3.2:3b", "no such model", here)))
     assert target(state) == goes_to
-    assert told(state, EventKind.PULL_FAILED)
+    assert emitted(state, EventKind.PULL_FAILED)
 
 
 # Verify

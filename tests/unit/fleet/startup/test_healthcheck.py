@@ -17,18 +17,18 @@ FRESH = {"heartbeat": NOW - 1, "next": NOW + 29}
     [
         (UP, FRESH, {"heartbeat": NOW - 5}, []),
         (UP, FRESH, {"heartbeat": NOW - GRACE}, []),
-        (UP, FRESH, {"heartbeat": NOW - GRACE - 1}, ["generator has shown no sign of life for 31 s"]),
+        (UP, FRESH, {"heartbeat": NOW - GRACE - 1}, ["generator has written no heartbeat for 31 s"]),
         (UP, {"heartbeat": NOW - 59, "next": NOW - 29}, FRESH, []),
         (
             UP,
             {"heartbeat": NOW - 90, "next": NOW - 60},
             FRESH,
-            ["monitor has shown no sign of life for 90 s"],
+            ["monitor has written no heartbeat for 90 s"],
         ),
         (UP, {"heartbeat": NOW + 3600, "next": NOW + 3630}, FRESH, []),
-        (UP, None, FRESH, ["monitor has shown no sign of life"]),
-        (UP, {"heartbeat": "soon"}, FRESH, ["monitor has shown no sign of life"]),
-        (UP, FRESH, {"pid": 7}, ["generator has shown no sign of life"]),
+        (UP, None, FRESH, ["monitor has written no heartbeat"]),
+        (UP, {"heartbeat": "soon"}, FRESH, ["monitor has written no heartbeat"]),
+        (UP, FRESH, {"pid": 7}, ["generator has written no heartbeat"]),
         ([UP[0], ProgramInfo("generator", ProgramState.STOPPED, 0)], FRESH, None, ["generator is STOPPED"]),
         (
             [
@@ -89,10 +89,10 @@ def test_a_file_that_holds_no_beat_is_none(tmp_path: Path, text: str) -> None:
     home.heartbeat("monitor").write_text(text)
     row = read_heartbeat(home, "monitor")
     assert list(find_problems(UP, {"monitor": row, "generator": FRESH}, NOW)) == [
-        "monitor has shown no sign of life"
+        "monitor has written no heartbeat"
     ]
 
 
 def test_no_supervisord_is_no_health(tmp_path: Path) -> None:
-    (told,) = check(Home(tmp_path), NOW)
-    assert "supervisord" in told
+    (problem,) = check(Home(tmp_path), NOW)
+    assert "supervisord" in problem

@@ -197,7 +197,7 @@ def test_where_its_own_model_cannot_be_had_the_fleet_goes_to_the_next_that_is_he
         switch = parts.store.read().switch
         assert switch is not None
         assert (switch.kind, switch.target) == (SwitchKind.DOWNGRADE, 2)
-        assert switch.why == "llama3.2:3b cannot be had"
+        assert switch.why == "llama3.2:3b cannot be pulled"
 
 
 def test_a_downgrade_goes_to_what_is_here_and_the_missing_one_is_pulled_behind_it(tmp_path: Path) -> None:
