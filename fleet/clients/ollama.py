@@ -1,7 +1,7 @@
-"""A client of Ollama's REST API: what the fleet needs of it, with our errors.
+"""Client of Ollama's REST API, limited to the calls that the fleet needs, with our errors.
 
-Shapes and texts were recorded from a real server; a failure in mid-stream arrives as a line
-`{"error": …}` inside HTTP 200, and a pull has succeeded only if its last line says so.
+Formats and texts were recorded from a real server. A failure in mid-stream is a line `{"error": …}` within HTTP 200.
+A pull has succeeded only if its last line has the status `success`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +17,13 @@ from fleet.clients.http import (
     TransportTimeoutError,
 )
 from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
-from fleet.runtime.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Seconds, show_size
 from fleet.runtime.untrusted import parse_json, whole_number
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 _SHORT: Seconds = 5.0
 _LONGEST_ANSWER = 4 * 1024**2
+_NOT_OLLAMA = "Check that this is Ollama's address."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,10 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
-    """What `/api/show` says of a model: its weights' blob and the figures its memory follows from.
+    """A model's details by `/api/show`: its weights' blob and the figures that its memory need is computed from.
 
-    `thinks`: it lists the capability. `think_values` are the values of `think` that the model takes, None where
-    the server is too old to list them.
+    `thinks`: the model lists the capability "thinking". `think_values` are the values of `think` that it accepts, None
+    where the server is too old to list them.
     """
 
     blob: str | None
@@ -61,7 +62,7 @@ class ModelDetails:
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """One line of a pull: what is done now, and how many bytes of how many."""
+    """One progress line of a pull: its status, and the completed bytes of the total."""
 
     status: str
     digest: str = ""
@@ -71,7 +72,7 @@ class PullProgress:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A finished answer; token counts and nanoseconds are Ollama's own."""
+    """A finished answer; `figures` are Ollama's token counts and nanoseconds."""
 
     text: str
     done_reason: str = ""
@@ -80,17 +81,17 @@ class Generation:
 
 
 def ollama_url(host: str) -> str:
-    """Return the address that `OLLAMA_HOST` means in any of its forms.
+    """Return the URL of an `OLLAMA_HOST` value in any of its forms.
 
-    A bind address such as `0.0.0.0` means loopback to a client; the port is 11434 unless given, or the
-    scheme's own where a scheme is given without a port.
+    A bind address such as `0.0.0.0` means loopback for a client. The default port is 11434, or the scheme's own where
+    the value has a scheme.
     """
     text = host.strip().strip("\"'")
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
     address, _, path = rest.partition("/")
-    address = address.rpartition("@")[2]  # no Ollama asks for a user, and a password is nobody's to read
+    address = address.rpartition("@")[2]  # Ollama has no users; a password must not reach logs
     name, port = _host_and_port(address)
     if name in {"", "0.0.0.0", "::", "*"}:  # noqa: S104  # read as a bind address, never bound
         name = "127.0.0.1"
@@ -100,12 +101,12 @@ def ollama_url(host: str) -> str:
 
 
 def client_url(configured: str, environ: Mapping[str, str]) -> str:
-    """Return where Ollama is: the configured address, else what `OLLAMA_HOST` means, else the default."""
+    """Return Ollama's URL: the configured one, else that of `OLLAMA_HOST`, else the default."""
     return ollama_url(configured or environ.get("OLLAMA_HOST", ""))
 
 
 def keep_alive_text(seconds: Seconds) -> str:
-    """Return a time as Ollama reads it in `keep_alive`: whole seconds, for it knows no exponents."""
+    """Return a duration for `keep_alive` in whole seconds, since Ollama's format has no exponents."""
     return f"{round(seconds)}s"
 
 
@@ -124,7 +125,7 @@ def _port(text: str) -> int | None:
 
 
 class Ollama:
-    """One Ollama server. Every call raises OllamaError, or its kinds for a server away or late."""
+    """One Ollama server. Every call raises OllamaError, OllamaAwayError or OllamaTimeoutError."""
 
     def __init__(self, url: str = DEFAULT_URL, transport: Transport | None = None) -> None:
         self.url = url
@@ -135,14 +136,14 @@ class Ollama:
         return str(self._get("/api/version", timeout).get("version", ""))
 
     def tags(self, *, timeout: Seconds = _SHORT) -> list[LocalModel]:
-        """Return the models that the server has on its disk."""
+        """Return the models on the server's disk."""
         return [
             LocalModel(_text(row, "name"), _number(row, "size"), _text(row, "digest"))
             for row in _rows(self._get("/api/tags", timeout))
         ]
 
     def loaded(self, *, timeout: Seconds = _SHORT) -> list[LoadedModel]:
-        """Return the models in memory, as `/api/ps` lists them (a dead runner's too)."""
+        """Return the models in memory, as listed by `/api/ps`, which includes a dead runner's."""
         return [
             LoadedModel(
                 _text(row, "name"),
@@ -154,7 +155,7 @@ class Ollama:
         ]
 
     def show(self, model: str, *, timeout: Seconds = _SHORT) -> ModelDetails:
-        """Return a model's details; an OllamaError with status 404 says that it is not here."""
+        """Return a model's details; raise OllamaError with status 404 if the server does not have it."""
         row = self._post("/api/show", {"model": model}, timeout)
         info = row.get("model_info")
         blobs = [
@@ -179,10 +180,10 @@ class Ollama:
     def pull(
         self, model: str, *, progress: Callable[[PullProgress], None], stall: Seconds, cancel: Cancel
     ) -> None:
-        """Pull a model, telling its progress; raise OllamaError if it does not end in success.
+        """Pull a model, reporting to `progress`; raise OllamaError if it does not end in success.
 
-        There is no total time-out, since a pull may take hours. `stall` bounds the silence of the stream; a
-        registry that stalls goes on repeating the last line, so that `progress` has to watch `completed`.
+        There is no total time-out, since a pull may take hours. `stall` bounds the wait for a line. With a stalled
+        registry Ollama repeats the last line, so `progress` has to watch `completed`.
         """
         answer = self._send("POST", "/api/pull", {"model": model}, 60.0, cancel)
         last = ""
@@ -192,14 +193,14 @@ class Ollama:
                 PullProgress(last, _text(row, "digest"), _number(row, "completed"), _number(row, "total"))
             )
         if last != "success":
-            raise OllamaAwayError(f"the pull of {model} broke off", hint="Ollama resumes it where it stood.")
+            raise OllamaAwayError(f"the pull of {model} broke off", hint="The next pull resumes it.")
 
     def generate(
         self, body: Mapping[str, Any], *, first_token: Seconds, stall: Seconds, cancel: Cancel | None = None
     ) -> Generation:
-        """Run `/api/generate` as a stream and return the whole answer.
+        """Stream `/api/generate` and return the whole answer.
 
-        `first_token` bounds the wait for the first piece (loading included), `stall` the waits after it.
+        `first_token` bounds the wait for the first piece, which includes loading; `stall` bounds each later wait.
         """
         answer = self._send("POST", "/api/generate", {**body, "stream": True}, first_token, cancel)
         pieces: list[str] = []
@@ -210,7 +211,11 @@ class Ollama:
             thoughts.append(_text(row, "thinking"))
             length += len(pieces[-1]) + len(thoughts[-1])
             if length > _LONGEST_ANSWER:
-                raise OllamaError(f"{self.url} answered without end", status=200, hint="Is it Ollama?")
+                raise OllamaError(
+                    f"{self.url} answered with more than {show_size(_LONGEST_ANSWER)}",
+                    status=200,
+                    hint=_NOT_OLLAMA,
+                )
             if row.get("done") is True:
                 figures = {
                     key: value for key, value in row.items() if isinstance(value, int) and key != "done"
@@ -226,7 +231,7 @@ class Ollama:
     def _post(
         self, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
     ) -> dict[str, Any]:
-        # Without "stream": false an empty generate answers as a stream of one object, which reads the same.
+        # "stream": false is not needed: an empty generate streams a single object, which parses the same way.
         return self._object(self._send("POST", path, body, timeout, cancel))
 
     def _send(
@@ -261,9 +266,9 @@ class Ollama:
         try:
             row = parse_json(content)
         except ValueError as error:
-            raise OllamaError(f"{self.url} answered what is no JSON", hint="Is it Ollama?") from error
+            raise OllamaError(f"{self.url} answered with no JSON", hint=_NOT_OLLAMA) from error
         if not isinstance(row, dict):
-            raise OllamaError(f"{self.url} answered no object", hint="Is it Ollama?")
+            raise OllamaError(f"{self.url} answered with no JSON object", hint=_NOT_OLLAMA)
         if "error" in row:
             raise OllamaError(error_text(row), status=200)
         return row
@@ -279,7 +284,7 @@ class Ollama:
 
     def _translated(self, error: TransportError) -> OllamaError:
         if isinstance(error, TransportTimeoutError):
-            hint = "Is it stopped by a signal, or overloaded?"
+            hint = "Check whether it is stopped by a signal, or overloaded."
             return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=hint)
         return OllamaAwayError(
             f"Ollama at {self.url} is away: {error}", hint="Start it, or correct [ollama] url or OLLAMA_HOST."
@@ -287,7 +292,7 @@ class Ollama:
 
 
 def error_text(row: Mapping[str, Any]) -> str:
-    """Return the text of an error object, also of the OpenAI-like form that wraps it once more."""
+    """Return the text of an error object, also where an OpenAI-like object wraps it."""
     error = row.get("error")
     if isinstance(error, Mapping):
         error = error.get("message", error)

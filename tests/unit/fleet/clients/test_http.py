@@ -166,7 +166,7 @@ def test_a_request_is_cut_amid_its_answer(listener: socket.socket) -> None:
 def test_a_request_that_was_cut_before_it_began_reaches_nobody(listener: socket.socket) -> None:
     cancel = Cancel()
     cancel()
-    with pytest.raises(TransportError, match="was cut"):
+    with pytest.raises(TransportError, match="was cancelled"):
         HttpTransport(f"http://127.0.0.1:{port_of(listener)}").request(
             "GET", "/", timeout=LONG, cancel=cancel
         )
@@ -229,7 +229,7 @@ def test_a_look_up_that_hangs_is_cut_and_bounded(monkeypatch: pytest.MonkeyPatch
     transport = HttpTransport("http://ollama.invalid:11434")
     try:
         monkeypatch.setattr("fleet.clients.http._CONNECT", LONG)
-        assert "was cut" in str(cut_of(transport, lambda: asked.wait(LONG / 3)))
+        assert "was cancelled" in str(cut_of(transport, lambda: asked.wait(LONG / 3)))
         with pytest.raises(TransportError, match=r"ollama\.invalid was not looked up within 0\.05s"):
             transport.request("GET", "/", timeout=0.05)
     finally:

@@ -19,7 +19,7 @@ from tests.reference.ollama_log import DETECTOR, T0, slog
 LIMIT = 60.0
 DIED = "an error was encountered while running the model: unexpected EOF"
 NO_MEMORY = "llama runner process has terminated: cudaMalloc failed: out of memory"
-TIMED_OUT = "Ollama at http://127.0.0.1:11434 did not answer in time: nothing came"
+TIMED_OUT = "Ollama at http://127.0.0.1:11434 did not answer in time: no response"
 
 
 def context(now: float = T0 + 10_000) -> Context:
@@ -145,7 +145,7 @@ def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
         (TIMED_OUT, True, "journal:ollama", "`systemctl restart ollama`"),
         (TIMED_OUT, True, "", "`docker restart NAME` or `systemctl restart ollama`"),
         (TIMED_OUT, False, "docker:ollama", "whether Ollama runs"),
-        ("Ollama at http://x is away: nobody listens", False, "", "whether Ollama runs"),
+        ("Ollama at http://x is away: connection refused", False, "", "whether Ollama runs"),
         (DIED, False, "docker:ollama", "The runner died: see the lines before its end in Ollama's log"),
         (
             "llama runner process has terminated: exit status 2",
