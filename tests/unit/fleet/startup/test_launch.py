@@ -40,7 +40,7 @@ def test_a_path_that_can_work_is_taken(name: str) -> None:
 def test_what_was_found_out_can_be_overridden_and_what_was_set_needs_no_word_of_it() -> None:
     text = describe(plan(None, environ("/tmp/none"), Path("/tmp")))
     assert "profile embedded (set by FLEET_PROFILE)" in text
-    assert "picks another" not in text
+    assert "chooses another" not in text
     assert "stand-in" in text
 
 
