@@ -8,8 +8,8 @@ from cli.target import Fleet
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import Command, ModelHere, TrialEnded, Unpin
-from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.policy.facts import Command, ModelPresent, TrialEnded, Unpin
+from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
 from fleet.runtime.pause_request import resume
@@ -136,10 +136,10 @@ class OperatorCommands:
 
     def _commit_without(self, state: FleetState) -> FleetState:
         """Advance a switch to its commit, which needs no supervisord."""
-        while state.switch is not None and state.switch.phase in {Phase.PULL, Phase.TRIAL}:
+        while state.switch is not None and state.switch.phase in {SwitchPhase.PULL, SwitchPhase.TRIAL}:
             number = state.switch.number
-            pulling = state.switch.phase is Phase.PULL
-            state = self._switcher.apply(ModelHere(number) if pulling else TrialEnded(number, passed=True))
+            pulling = state.switch.phase is SwitchPhase.PULL
+            state = self._switcher.apply(ModelPresent(number) if pulling else TrialEnded(number, passed=True))
         return state
 
     def _wait(self, number: int) -> FleetState:

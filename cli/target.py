@@ -44,7 +44,7 @@ class Fleet:
 
     @property
     def rules(self) -> Rules:
-        """Return the rules. `run/models.json` of the monitor adds sizes, needs and free memory if it describes this ladder."""
+        """Return the rules, with sizes, needs and free memory from `run/models.json` if it describes this ladder."""
         ladder, row = self.settings.ladder, read_json(self.home.models_file) or {}
         if row.get("ladder") != ladder.digest:
             return Rules(ladder, self.settings.policy)

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from fleet.runtime.process import collect_later
+from fleet.runtime.process import delay_garbage_collection
 from fleet.runtime.units import Seconds
 
 _SET_UP_BY: Seconds = 20.0
@@ -11,7 +11,7 @@ _SET_UP_BY: Seconds = 20.0
 
 def main() -> None:
     """Mine, without importing what only the other commands need; or run the command that is named."""
-    collect_later(_SET_UP_BY)
+    delay_garbage_collection(_SET_UP_BY)
     if sys.argv[1:] in ([], ["run"]):
         from generator.service import run  # noqa: PLC0415  # the quick way to the first request
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NoReturn
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import Clock, SystemClock
 from fleet.runtime.errors import FleetError
-from fleet.runtime.logging import configure, fields, tell
-from fleet.runtime.process import hold_for_life, is_orphan, step_back
+from fleet.runtime.logging import configure, fields, with_sentence
+from fleet.runtime.process import hold_program_lock, is_orphan, lower_priority
 from fleet.runtime.units import Seconds
 from generator.config import Setup, owner_of, read_setup
 from generator.context import Shared
@@ -146,7 +146,7 @@ def run(environ: Mapping[str, str]) -> NoReturn:
         if is_orphan(setup.home, environ):
             _end(0)
         setup.home.create()
-        lock = hold_for_life(setup.home.program_lock("generator"), "generator")
+        lock = hold_program_lock(setup.home.program_lock("generator"), "generator")
         code = Miner(setup, waker, SystemClock(), Random()).run()
         if waker.asked_to_end:
             setup.home.starts_file.unlink(
@@ -154,7 +154,9 @@ def run(environ: Mapping[str, str]) -> NoReturn:
             )  # it was stopped, and did not die: no brake for the next
         del lock
     except FleetError as error:
-        _log.error("generator.unstarted", extra=tell(f"{error.message} {error.hint}", error=error.message))
+        _log.error(
+            "generator.unstarted", extra=with_sentence(f"{error.message} {error.hint}", error=error.message)
+        )
         code = error.exit_code
     _end(code)
 
@@ -289,7 +291,7 @@ class Miner:
             keep_calls=setup.settings.generator.keep_calls,
         )
         self._pipeline.start("intake", intake.run)
-        step_back()
+        lower_priority()
         from generator.workers.evaluate import evaluations_of  # noqa: PLC0415
 
         self._pipeline.start_evaluating(

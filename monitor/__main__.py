@@ -16,8 +16,8 @@ from fleet.memory_errors.user_patterns import user_patterns
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home, find_home, require_fleet_file
-from fleet.runtime.logging import configure, fields, tell
-from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
+from fleet.runtime.logging import configure, fields, with_sentence
+from fleet.runtime.process import end_with_parent, hold_program_lock, is_orphan
 from fleet.runtime.time_argument import parse_beginning
 from fleet.runtime.units import Seconds
 from monitor.detection.detector import Detector
@@ -67,13 +67,13 @@ def main() -> int:
     if is_orphan(home, os.environ):
         return 0
     try:
-        lock = hold_for_life(home.program_lock("monitor"), "monitor")
+        lock = hold_program_lock(home.program_lock("monitor"), "monitor")
         monitor = build(home, os.environ)
         _end_on_signals(monitor)
-        _log.info("monitor.started", extra=tell("monitor follows Ollama's log", pid=os.getpid()))
+        _log.info("monitor.started", extra=with_sentence("monitor follows Ollama's log", pid=os.getpid()))
         monitor.run()
     except FleetError as error:
-        _log.error("monitor.failed", extra=tell(f"monitor: {error}. {error.hint}", hint=error.hint))
+        _log.error("monitor.failed", extra=with_sentence(f"monitor: {error}. {error.hint}", hint=error.hint))
         return error.exit_code
     _log.info("monitor.ended", extra=fields(pid=os.getpid()))
     lock.release()

@@ -7,8 +7,8 @@ import logging
 
 from fleet.policy.events import Event, EventKind, sentence
 from fleet.runtime.home import Home
-from fleet.runtime.logging import tell
-from state.history import History, read_history
+from fleet.runtime.logging import with_sentence
+from state.history import HistoryFile, read_history
 
 _log = logging.getLogger(__name__)
 _LEVELS = {
@@ -31,7 +31,7 @@ class EventLog:
 
     def __init__(self, home: Home) -> None:
         self._path = home.history
-        self._history = History(home.history)
+        self._history = HistoryFile(home.history)
         self._last = self._history.last_number()
         self._size = self._measure()
 
@@ -56,4 +56,6 @@ class EventLog:
 
 def _log_event(event: Event) -> None:
     level = _LEVELS.get(event.kind, logging.INFO)
-    _log.log(level, event.kind.value, extra=tell(sentence(event), number=event.number, **event.fields))
+    _log.log(
+        level, event.kind.value, extra=with_sentence(sentence(event), number=event.number, **event.fields)
+    )

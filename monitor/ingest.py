@@ -16,7 +16,7 @@ from fleet.policy.facts import CallEnded, IncidentSeen
 from fleet.policy.incident_count import recount
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import after_call, hang_over
+from fleet.policy.unanswered import after_call, hang_cleared
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite, parse_json, whole_number
 from monitor.detection.detector import Detector
@@ -218,7 +218,7 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
             spill = server_started(SpillState.from_json(state.watch.get("spill")))
-            return hang_over(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
+            return hang_cleared(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
         case LoadFinished() if outcome.loaded:
             return _watch(state, loaded=outcome.time)
         case _:

@@ -16,11 +16,11 @@ from functools import partial
 
 from fleet.policy.decide import decide
 from fleet.policy.facts import Tick, VerifyEnded
-from fleet.policy.recovery import below_its_best
-from fleet.policy.state import FleetState, Phase
-from fleet.policy.unanswered import may_hang
+from fleet.policy.recovery import can_climb
+from fleet.policy.state import FleetState, SwitchPhase
+from fleet.policy.unanswered import hang_suspected
 from fleet.runtime.errors import FleetError, StateError
-from fleet.runtime.heartbeat import Pulse
+from fleet.runtime.heartbeat import HeartbeatFile
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from monitor.detection.detector import Detector
@@ -72,7 +72,7 @@ class Monitor:
         self._nudged = threading.Event()
         self._event_log = EventLog(parts.home)
         self._pauses = Pauses(parts.home)
-        self._heartbeat = Pulse(parts.home, "monitor", within=parts.settings.policy.check_interval)
+        self._heartbeat = HeartbeatFile(parts.home, "monitor", within=parts.settings.policy.check_interval)
         self._next_check = 0.0
         self._unloading = 0
         switcher = Switcher(parts, lambda: knowledge()[0])
@@ -290,7 +290,9 @@ class Monitor:
         self._next_check = self._parts.clock.monotonic() + self._parts.settings.policy.check_interval
         context = self._context()
         self._beat(context.now)
-        self._act(self._parts.store.settle(lambda state: self._after_time(state, context)), context)
+        self._act(
+            self._parts.store.update_if_changed(lambda state: self._after_time(state, context)), context
+        )
 
     def _beat(self, now: float) -> None:
         try:
@@ -302,7 +304,7 @@ class Monitor:
         state = absorb_time(state, context)
         switch = state.switch
         limit = self._parts.settings.ollama.first_token_timeout + 60.0
-        verifies = switch is not None and switch.phase is Phase.VERIFY
+        verifies = switch is not None and switch.phase is SwitchPhase.VERIFY
         if switch is not None and verifies and context.now - (switch.restarted or switch.since) > limit:
             ended = VerifyEnded(switch.number, "no call was answered in time")
             state = decide(state, ended, context.now, context.rules).state
@@ -310,7 +312,7 @@ class Monitor:
 
     def _act(self, state: FleetState, context: Context) -> None:
         """Carry out the state's switch and holds, and plan the next check for when something is due."""
-        if state.switch is not None and state.switch.phase is not Phase.VERIFY:
+        if state.switch is not None and state.switch.phase is not SwitchPhase.VERIFY:
             self._worker.wake()  # first: the generator stands still until the switch is done
             self._unloading = state.switch.number
         now, monotonic = self._parts.clock.time(), self._parts.clock.monotonic()
@@ -318,20 +320,20 @@ class Monitor:
         for moment in (deadline(state, context), paused and paused[0]):
             if moment is not None:
                 self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
-        reasons = (state.watch.get("loaded"), may_hang(state))
+        reasons = (state.watch.get("loaded"), hang_suspected(state))
         if reasons != self._reasons:
             self._reasons = reasons
             self._ollama_watch.wake()
         total = state.watch.get("gpu_total")
         self._knowledge.gpu_total = total if isinstance(total, int) else None
-        self._knowledge.set_climbing(below_its_best(state))
+        self._knowledge.set_climbing(can_climb(state))
         self._pauses.follow(state, now)
         self._prefetcher.follow(state)
 
     def _expecting_unload(self, state: FleetState) -> FleetState:
         """Note for the grouper, once a switch, that the fleet itself is about to unload the model."""
         switch = state.switch
-        if switch is None or switch.phase is Phase.VERIFY or switch.number == self._unloading:
+        if switch is None or switch.phase is SwitchPhase.VERIFY or switch.number == self._unloading:
             return state
         return absorb_unload(state, state.current_model, self._context())
 

@@ -40,6 +40,6 @@ def _with_skipped(
     line, error = faults[0]
     count = len(faults) + (state.skipped.count if state.skipped else 0)
     reason = printable(f"{type(error).__name__}: {error}")
-    return replace(state, skipped=Skipped(count, now)).tell(
+    return replace(state, skipped=Skipped(count, now)).with_event(
         now, EventKind.LINE_SKIPPED, source=source, lines=len(faults), error=reason, line=printable(line.text)
     )

@@ -70,8 +70,8 @@ def with_source_status(state: FleetState, name: str, away: Away | None, now: flo
     watch = {key: value for key, value in state.watch.items() if key != "source_away"}
     if away is None:
         state = replace(state, watch=watch)
-        return state.tell(now, EventKind.SOURCE_BACK, source=name) if was else state
+        return state.with_event(now, EventKind.SOURCE_BACK, source=name) if was else state
     since = was.get("since", now) if isinstance(was, dict) else now
     watch["source_away"] = {"since": since, "reason": away.reason, "hint": away.hint}
     state = replace(state, watch=watch)
-    return state if was else state.tell(now, EventKind.SOURCE_AWAY, source=name, reason=away.reason)
+    return state if was else state.with_event(now, EventKind.SOURCE_AWAY, source=name, reason=away.reason)

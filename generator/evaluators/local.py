@@ -16,7 +16,7 @@ from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.config.schema import PanelSettings
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import find_home
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.catalogue.available import with_fields
@@ -76,7 +76,9 @@ class LocalPlan:
         """Return the evaluator with its panel; raise GeneratorError if there is none to be had."""
         panel = open_panel(self.panel.path)
         for warning in panel.warnings:
-            _log.warning("panel.odd", extra=tell(f"{self.panel.path}: {warning}", path=self.panel.path))
+            _log.warning(
+                "panel.odd", extra=with_sentence(f"{self.panel.path}: {warning}", path=self.panel.path)
+            )
         return LocalEvaluator(panel, backtest_settings(self.panel), self.rules)
 
 

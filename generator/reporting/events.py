@@ -11,7 +11,7 @@ from typing import Any
 
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds, show_duration
 from generator.brain.errors import (
     BrainAwayError,
@@ -50,7 +50,7 @@ class BrainEvents:
             return
         sentence = f"{error.message}. {error.hint or f'Next try in {show_duration(wait)}.'}"
         event = "brain.persona" if isinstance(error, PersonaError) else "brain.trouble"
-        _log.warning(event, extra=tell(sentence, **values))
+        _log.warning(event, extra=with_sentence(sentence, **values))
 
     def passed_over(self, error: BrainError, wait: Seconds) -> None:
         """Log that BRAIN fails at one simulation or alpha, while it answers for others."""
@@ -61,7 +61,7 @@ class BrainEvents:
         values = {"error": error.message, "wait_s": round(wait, 3), "running": running}
         if isinstance(error, BrainQuotaError):
             sentence = f"{error.message}; going on in {show_duration(wait)}"
-            _log.warning("brain.quota", extra=tell(sentence, **values))
+            _log.warning("brain.quota", extra=with_sentence(sentence, **values))
         else:
             _log.info("brain.limited", extra=fields(**values))
 
@@ -69,7 +69,7 @@ class BrainEvents:
         """Tell that BRAIN answers again, if it did not."""
         if self._trouble:
             self._trouble = ""
-            _log.info("brain.well", extra=tell("BRAIN answers again"))
+            _log.info("brain.well", extra=with_sentence("BRAIN answers again"))
 
     def budget(self, left: int | None) -> None:
         """Tell once when the day's own budget is used up, and once when there is some again."""
@@ -79,13 +79,13 @@ class BrainEvents:
             sentence = (
                 "the day's budget of BRAIN simulations is used up" if used_up else "there is budget again"
             )
-            _log.info("brain.budget", extra=tell(sentence, left=left))
+            _log.info("brain.budget", extra=with_sentence(sentence, left=left))
 
     def resumed(self, count: int) -> None:
         """Tell of simulations that the last run left on their way."""
         if count:
             sentence = f"picking up {count} BRAIN simulation(s) of the last run"
-            _log.info("brain.resumed", extra=tell(sentence, count=count))
+            _log.info("brain.resumed", extra=with_sentence(sentence, count=count))
 
     def sent(self, jobs: Sequence[Job], location: str) -> None:
         """Log that BRAIN took a simulation."""
@@ -127,7 +127,9 @@ class Narrator:
     def started(self, **values: object) -> None:
         """Tell that mining begins."""
         what = "the stand-in (no real model)" if self._standin else f"Ollama at {values.get('url')}"
-        _log.info("generator.started", extra=tell(f"mining with {self._model}, asking {what}", **values))
+        _log.info(
+            "generator.started", extra=with_sentence(f"mining with {self._model}, asking {what}", **values)
+        )
 
     def call_ended(self, call: CallRecord, verdict: CallVerdict, pace: Pace, wait: float) -> None:
         """Tell of a finished call; of trouble once, of each memory failure."""
@@ -144,11 +146,13 @@ class Narrator:
             before, self._trouble = self._trouble, None if call.answered else verdict
         if call.answered:
             sentence = f"{self._who}{call.model} answers again" if before else None
-            _log.info("call.answered", extra=tell(sentence, **values) if sentence else fields(**values))
+            _log.info(
+                "call.answered", extra=with_sentence(sentence, **values) if sentence else fields(**values)
+            )
             return
         sentence = self._trouble_sentence(call, verdict, pace, wait)
         new = verdict is CallVerdict.MEMORY or verdict is not before
-        _log.warning("call.failed", extra=tell(sentence, **values) if new else fields(**values))
+        _log.warning("call.failed", extra=with_sentence(sentence, **values) if new else fields(**values))
 
     def replies(self, current: Callable[[], Streak]) -> None:
         """Report unusable replies: once they are several, at each new kind of reason, and at their end.
@@ -162,14 +166,14 @@ class Narrator:
             if now is None:
                 if before is not None:
                     sentence = f"{self._who}{self._model} gives usable replies again"
-                    _log.info("replies.usable", extra=tell(sentence, model=self._model))
+                    _log.info("replies.usable", extra=with_sentence(sentence, model=self._model))
             elif before is None or before.kind != now.kind:
                 sentence = (
                     f"{self._who}{self._model} gave nothing usable {streak.calls} times in a row: {now.text}."
                     f" {now.mend} It is asked ever less often until a reply is usable"
                 )
                 row = {"calls": streak.calls, "kind": now.kind, "reason": now.text, "mend": now.mend}
-                _log.error("replies.unusable", extra=tell(sentence, model=self._model, **row))
+                _log.error("replies.unusable", extra=with_sentence(sentence, model=self._model, **row))
 
     def _trouble_sentence(self, call: CallRecord, verdict: CallVerdict, pace: Pace, wait: float) -> str:
         error = (call.error or "").splitlines()[0][:_SHOWN] if call.error else ""
@@ -191,7 +195,7 @@ class Narrator:
     def schemas_refused(self) -> None:
         """Tell that the server takes no schema, so that free text is asked for."""
         sentence = f"{self._who}this Ollama takes no JSON schema as format; asking for plain text instead"
-        _log.warning("call.schemas_refused", extra=tell(sentence))
+        _log.warning("call.schemas_refused", extra=with_sentence(sentence))
 
     def reply_read(self, call: CallRecord, tally: Tally) -> None:
         """Log that a call is stored."""
@@ -218,7 +222,7 @@ class Narrator:
             "reason": evaluated.performance.reason or None,
         }
         sentence = self._alpha_sentence(evaluated)
-        _log.info("evaluation.done", extra=tell(sentence, **row) if sentence else fields(**row))
+        _log.info("evaluation.done", extra=with_sentence(sentence, **row) if sentence else fields(**row))
 
     def _alpha_sentence(self, evaluated: Evaluated) -> str | None:
         """Return the sentence of an alpha, None where the last one is too recent."""
@@ -245,9 +249,9 @@ class Narrator:
             return
         self._paused = why is not None
         if why is None:
-            _log.info("generator.resumed", extra=tell("mining goes on"))
+            _log.info("generator.resumed", extra=with_sentence("mining goes on"))
         else:
-            _log.info("generator.paused", extra=tell(f"mining pauses: {why or 'asked to'}", why=why))
+            _log.info("generator.paused", extra=with_sentence(f"mining pauses: {why or 'asked to'}", why=why))
 
     def storage(self, error: FleetError | None) -> None:
         """Tell once that the database cannot be used, and once that it can again."""
@@ -260,10 +264,10 @@ class Narrator:
                 else {"since": self._clock.time(), "reason": error.message, "hint": error.hint}
             )
         if error is None:
-            _log.info("storage.back", extra=tell("the database can be written again"))
+            _log.info("storage.back", extra=with_sentence("the database can be written again"))
         else:
             sentence = f"{error.message}. What is finished is kept in memory. {error.hint}"
-            _log.error("storage.away", extra=tell(sentence, error=error.message))
+            _log.error("storage.away", extra=with_sentence(sentence, error=error.message))
 
     @property
     def storage_away(self) -> dict[str, Any] | None:
@@ -273,7 +277,9 @@ class Narrator:
 
     def evaluator_away(self, error: FleetError) -> None:
         """Tell that the evaluator cannot be set up now."""
-        _log.error("evaluator.away", extra=tell(f"{error.message}. {error.hint}", error=error.message))
+        _log.error(
+            "evaluator.away", extra=with_sentence(f"{error.message}. {error.hint}", error=error.message)
+        )
 
     def ended(self, **values: object) -> None:
         """Log that mining has ended."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from fleet.runtime.units import Seconds
 from generator.domain import Evaluated
 
@@ -38,7 +38,7 @@ class HopefulFile:
                 self._merge([hopeful_row(one) for one in alphas])
         except (OSError, Timeout) as error:
             sentence = f"{self._path} cannot be written: {error}; it is brought up to date later"
-            _log.error("hopeful.unwritten", extra=tell(sentence, path=self._path))
+            _log.error("hopeful.unwritten", extra=with_sentence(sentence, path=self._path))
             return False
         return True
 
@@ -60,7 +60,7 @@ class HopefulFile:
         aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns() // 10**6}")
         self._path.rename(aside)
         sentence = f"{self._path} was damaged and is set aside as {aside.name}; a new one is begun"
-        _log.error("hopeful.damaged", extra=tell(sentence, path=self._path, aside=aside))
+        _log.error("hopeful.damaged", extra=with_sentence(sentence, path=self._path, aside=aside))
         return []
 
 

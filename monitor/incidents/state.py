@@ -5,7 +5,7 @@ from typing import Any
 
 from monitor.detection.timestamps import StampMemory
 from monitor.incidents.failure import Failure
-from state.dataclass_json import kept, restored
+from state.dataclass_json import from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class GroupState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        row: dict[str, Any] = kept(self)
+        row: dict[str, Any] = to_json(self)
         return row
 
     @staticmethod
@@ -65,4 +65,4 @@ class GroupState:
         Unknown keys are passed over, and a missing or damaged part takes its default: a state that cannot
         be read costs at worst what was open, never a crash.
         """
-        return restored(GroupState, data) or GroupState()
+        return from_json(GroupState, data) or GroupState()

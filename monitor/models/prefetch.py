@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fleet.config.ladder import Ladder, Rung, same_model
 from fleet.config.schema import OllamaSettings
 from fleet.policy.decide import decide
-from fleet.policy.facts import Fact, Fetched, FetchFailed, Fetching
+from fleet.policy.facts import Fact, PrefetchDone, PrefetchFailed, PrefetchStarted
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
@@ -43,7 +43,7 @@ def wanted_models(
     state: FleetState, ladder: Ladder, here: Collection[int], settings: OllamaSettings
 ) -> tuple[WantedModel, ...]:
     """Return the models to pull in the background, in order; none while a switch pulls. Pure."""
-    pulling = state.switch is not None and state.switch.phase is Phase.PULL
+    pulling = state.switch is not None and state.switch.phase is SwitchPhase.PULL
     if not settings.auto_pull or pulling:
         return ()
     current = ladder[state.current_model_index]
@@ -134,7 +134,7 @@ class Prefetcher:
 
     def _pull(self, wanted: WantedModel, here: tuple[int, ...]) -> None:
         rung, parts = wanted.rung, self._parts
-        self._apply(Fetching(rung.model, wanted.why))
+        self._apply(PrefetchStarted(rung.model, wanted.why))
         try:
             with cut_when(parts.clock, lambda: self._unwanted(wanted, here)) as cancel:
                 pulled = pull_model(
@@ -152,7 +152,7 @@ class Prefetcher:
             self._failed(rung.model, reason, ())  # it may work all the same: offer no rung to move to
             return
         self._failures.pop(rung.model, None)
-        self._apply(Fetched(rung.model))
+        self._apply(PrefetchDone(rung.model))
 
     def _lacks(self, rung: Rung) -> bool:
         """Return True if Ollama answers and does not list a rung's model."""
@@ -165,7 +165,7 @@ class Prefetcher:
         failures = self._failures.get(model, (0, 0.0))[0]
         wait = _RETRY[min(failures, len(_RETRY) - 1)]
         self._failures[model] = (failures + 1, self._parts.clock.monotonic() + wait)
-        self._apply(FetchFailed(model, reason, here))
+        self._apply(PrefetchFailed(model, reason, here))
 
     def _unwanted(self, wanted: WantedModel, here: Collection[int]) -> bool:
         if self._stopping.is_set():

@@ -15,7 +15,7 @@ from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError, OllamaError, OllamaTimeoutError
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Bytes, Seconds, show_duration, show_size
 from monitor.models.disk_space import DiskCheck, no_limit
 
@@ -125,7 +125,7 @@ def pull_model(
     _require_space(disk, size or 0)
     watch = PullWatch(clock.monotonic(), stall)
     logged = clock.monotonic()
-    _log.info("pull.started", extra=tell(f"pulling {model}", model=model))
+    _log.info("pull.started", extra=with_sentence(f"pulling {model}", model=model))
 
     def progress(line: PullProgress) -> None:
         nonlocal logged
@@ -138,7 +138,9 @@ def pull_model(
             bar(watch)
         if now - logged >= _LOG_EVERY:
             logged = now
-            _log.info("pull.progress", extra=tell(f"pulling {model}: {watch.line(now)}", model=model))
+            _log.info(
+                "pull.progress", extra=with_sentence(f"pulling {model}: {watch.line(now)}", model=model)
+            )
 
     try:
         ollama.pull(model, progress=progress, stall=stall, cancel=cancel)
@@ -149,7 +151,7 @@ def pull_model(
             _log.info("pull.dropped", extra=fields(model=model))
             return False
         raise
-    _log.info("pull.done", extra=tell(f"pulled {model}", model=model, bytes=watch.done))
+    _log.info("pull.done", extra=with_sentence(f"pulled {model}", model=model, bytes=watch.done))
     return True
 
 

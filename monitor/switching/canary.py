@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.clients.http import Cancel
-from fleet.clients.ollama import Ollama, alive_for
+from fleet.clients.ollama import Ollama, keep_alive_text
 from fleet.config.ladder import Rung, same_model
 from fleet.config.schema import Settings
 from fleet.policy.state import FleetState, Switch, SwitchKind
@@ -75,7 +75,7 @@ class Canary:
             "model": rung.model,
             "prompt": "1",
             "options": {**rung.options, "num_predict": 1},
-            "keep_alive": alive_for(self.settings.ollama.keep_alive),
+            "keep_alive": keep_alive_text(self.settings.ollama.keep_alive),
         }
         try:
             self.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)

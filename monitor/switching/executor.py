@@ -17,13 +17,13 @@ from fleet.clients.supervisor import Supervisor
 from fleet.config.ladder import Ladder, Rung, same_model
 from fleet.config.schema import Settings
 from fleet.policy.decide import decide
-from fleet.policy.facts import Fact, ModelHere, PullFailed, Restarted, RestartFailed, TrialEnded
+from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, RestartFailed, TrialEnded
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase, Switch
+from fleet.policy.state import FleetState, Switch, SwitchPhase
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from fleet.runtime.pause_request import pause, resume
 from fleet.runtime.units import Seconds
 from monitor.models.disk_space import DiskCheck, no_limit
@@ -82,11 +82,11 @@ class Switcher:
         while True:
             state = self._parts.store.read()
             switch = state.switch
-            if switch is None or switch.phase is Phase.VERIFY or number not in {None, switch.number}:
+            if switch is None or switch.phase is SwitchPhase.VERIFY or number not in {None, switch.number}:
                 return state
             if self._stopping.is_set():
                 return state
-            if switch.phase is Phase.PULL:
+            if switch.phase is SwitchPhase.PULL:
                 fact = self._pull(switch)
                 if fact is not None:
                     self.apply(fact)
@@ -122,9 +122,9 @@ class Switcher:
         due = state.switch
         if due is None or due.number != switch.number or self._stopping.is_set():
             return None
-        if due.phase is Phase.TRIAL:
+        if due.phase is SwitchPhase.TRIAL:
             return self._trial(state, due)
-        return self._restart(state, due) if due.phase is Phase.RESTART else None
+        return self._restart(state, due) if due.phase is SwitchPhase.RESTART else None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -161,15 +161,17 @@ class Switcher:
             sentence = (
                 f"{rung.model} is neither pulled nor tried, because Ollama does not answer: {error.message}"
             )
-            _log.warning("pull.skipped", extra=tell(sentence, model=rung.model, reason=error.message))
-            return ModelHere(switch.number, stopped)
+            _log.warning(
+                "pull.skipped", extra=with_sentence(sentence, model=rung.model, reason=error.message)
+            )
+            return ModelPresent(switch.number, stopped)
         if rung.index in here:
-            return ModelHere(switch.number, stopped)
+            return ModelPresent(switch.number, stopped)
         if not self._parts.settings.ollama.auto_pull:
             reason = f"{rung.model} is not in Ollama, and auto_pull is off"
             return PullFailed(switch.number, reason, here)
         if not switch.by_hand and any(index > rung.index for index in here):
-            return PullFailed(switch.number, f"{rung.model} is not in Ollama yet", here, behind=True)
+            return PullFailed(switch.number, f"{rung.model} is not in Ollama yet", here, deferred=True)
         return self._pull_now(switch, rung, here, stopped=stopped)
 
     def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...], *, stopped: bool) -> Fact | None:
@@ -187,7 +189,7 @@ class Switcher:
                 )
             except OllamaError as error:
                 return PullFailed(switch.number, pull_failure(error), here)
-        return ModelHere(switch.number, stopped) if pulled else None
+        return ModelPresent(switch.number, stopped) if pulled else None
 
     # Trial
 
@@ -237,7 +239,7 @@ class Switcher:
             return RestartFailed(switch.number, reason)
         if start.pid:
             text = f"generator is up on {state.current_model}"
-            _log.info("generator.up", extra=tell(text, pid=start.pid, model=state.current_model))
+            _log.info("generator.up", extra=with_sentence(text, pid=start.pid, model=state.current_model))
         resume(self._parts.home)
         return Restarted(switch.number, stopped=start.stopped)
 

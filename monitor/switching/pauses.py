@@ -5,7 +5,7 @@ Each pause ends by itself at its `until`: a crash of the monitor must not leave 
 
 import logging
 
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.policy.switch_phases import second_chance_at
 from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
@@ -34,7 +34,10 @@ class Pauses:
     def follow(self, state: FleetState, now: float) -> None:
         """Write or remove the pause file; after a failure the next call tries again."""
         wanted = pause_of(state, now)
-        switching = state.switch is not None and state.switch.phase in {Phase.TRIAL, Phase.RESTART}
+        switching = state.switch is not None and state.switch.phase in {
+            SwitchPhase.TRIAL,
+            SwitchPhase.RESTART,
+        }
         try:
             if wanted is not None and wanted != self._requested:
                 pause(self._home, since=now, until=wanted[0], why=wanted[1])

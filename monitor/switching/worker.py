@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fleet.clients.supervisor import ProgramState
 from fleet.policy.events import EventKind
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.errors import FleetError, SupervisorError
 from fleet.runtime.home import read_json
 from fleet.runtime.logging import fields
@@ -81,7 +81,7 @@ class SwitchWorker:
         try:
             before = self._parts.store.read()
             state = self._switcher.carry_out()
-            failed = state.switch is not None and state.switch.phase is Phase.RESTART
+            failed = state.switch is not None and state.switch.phase is SwitchPhase.RESTART
             self._failures = self._failures + 1 if failed else 0
             if not failed:
                 self._reconcile(state)
@@ -172,4 +172,4 @@ class SwitchWorker:
 
     def _emit(self, kind: EventKind, reason: str) -> None:
         now = self._parts.clock.time()
-        self._parts.store.update(lambda state: state.tell(now, kind, reason=reason))
+        self._parts.store.update(lambda state: state.with_event(now, kind, reason=reason))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fleet.clients.supervisor import ProgramInfo, ProgramState
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.units import Seconds, show_duration
 
 HUNG_AFTER: Seconds = 30.0
@@ -58,7 +58,7 @@ def generator_verdict(state: FleetState, seen: Seen, now: float, *, longest: Sec
     own time-outs would have ended any other.
     """
     program = seen.program
-    if state.switch is not None and state.switch.phase is Phase.RESTART:
+    if state.switch is not None and state.switch.phase is SwitchPhase.RESTART:
         return GeneratorVerdict(Remedy.NOTHING)
     if program.state is ProgramState.FATAL:
         return GeneratorVerdict(Remedy.START, "it died at each start; see log/generator.log")

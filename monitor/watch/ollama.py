@@ -13,7 +13,7 @@ from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import SpillFound
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import hang_found, may_hang
+from fleet.policy.unanswered import hang_found, hang_suspected
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.runtime.logging import fields
 from fleet.runtime.pause_request import pause, resume
@@ -127,7 +127,7 @@ class OllamaWatch:
     def _emit(self, kind: EventKind, **values: Any) -> None:
         now = self._parts.clock.time()
         try:
-            self._parts.store.update(lambda state: state.tell(now, kind, **values))
+            self._parts.store.update(lambda state: state.with_event(now, kind, **values))
         except FleetError as error:
             _log.warning("event.not_written", extra=fields(kind=kind.value, reason=error.message))
         self._after()
@@ -136,7 +136,7 @@ class OllamaWatch:
 
     def _check_for_hang(self) -> None:
         """If a call waited its full time-out, ask for `/api/tags`; an answer to that means that Ollama hangs."""
-        if not may_hang(self._parts.store.read()):
+        if not hang_suspected(self._parts.store.read()):
             return
         try:
             self._parts.ollama.tags(timeout=2.0)
@@ -170,7 +170,7 @@ class OllamaWatch:
                 state = self._follow(state, outcome, now)
             return state
 
-        self._parts.store.settle(change)
+        self._parts.store.update_if_changed(change)
         if found:
             self._after()
         return tuple(found)
@@ -193,7 +193,9 @@ class OllamaWatch:
             case Spilled():
                 return decide(state, SpillFound(outcome.share), now, self._knowledge()[0]).state
             case GpuLost():
-                return state.tell(now, EventKind.GPU_LOST, reason=outcome.remedy, models=list(outcome.models))
+                return state.with_event(
+                    now, EventKind.GPU_LOST, reason=outcome.remedy, models=list(outcome.models)
+                )
             case _:
                 return state
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fleet.config.ladder import same_model
 from monitor.incidents.step import same_digest
-from state.dataclass_json import kept, restored
+from state.dataclass_json import from_json, to_json
 
 LOW_READINGS = 2
 _MOST_MODELS = 16
@@ -85,13 +85,13 @@ class SpillState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        row: dict[str, Any] = kept(self)
+        row: dict[str, Any] = to_json(self)
         return row
 
     @staticmethod
     def from_json(data: object) -> "SpillState":
         """Return the state of a JSON object; unknown, missing or damaged fields get their defaults."""
-        return restored(SpillState, data) or SpillState()
+        return from_json(SpillState, data) or SpillState()
 
 
 @dataclass(frozen=True, slots=True)

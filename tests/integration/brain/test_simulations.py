@@ -520,5 +520,5 @@ class TestTold:
         world = make()
         world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=500, times=5))
         world.run(world.simulator(), world.candidates("rank(close)"))
-        told = [record.message for record in caplog.records if hasattr(record, "tell")]
+        told = [record.message for record in caplog.records if hasattr(record, "sentence")]
         assert told == ["brain.trouble", "brain.well"]

@@ -13,7 +13,7 @@ from fleet.clients.supervisor import ProgramState, Supervisor
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import Command
-from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from monitor.switching.generator_process import Generator
 from monitor.switching.worker import SwitchWorker
@@ -49,7 +49,7 @@ def test_a_switch_restarts_the_generator_on_the_new_model(fleet: SmallFleet) -> 
     ask(fleet)
     state = fleet.switcher.carry_out()
     assert state.switch is not None
-    assert state.switch.phase is Phase.VERIFY
+    assert state.switch.phase is SwitchPhase.VERIFY
     assert fleet.pid not in {0, before}
     assert fleet.environ["FLEET_MODEL"] == state.current_model == "phi3:mini"
     assert fleet.environ["FLEET_SWITCHES"] == "1"
@@ -108,7 +108,7 @@ def test_one_that_somebody_is_just_stopping_is_waited_for(fleet: SmallFleet) -> 
     state = fleet.switcher.carry_out()
     stopping.join()
     assert state.switch is not None
-    assert state.switch.phase is Phase.VERIFY
+    assert state.switch.phase is SwitchPhase.VERIFY
     assert fleet.model == "phi3:mini"
 
 
@@ -118,7 +118,7 @@ def test_one_that_will_not_start_is_reported_and_tried_again_until_it_does(fleet
     ask(fleet)
     state = fleet.switcher.carry_out()
     assert state.switch is not None
-    assert state.switch.phase is Phase.RESTART
+    assert state.switch.phase is SwitchPhase.RESTART
     assert state.switch.attempts == 1
     assert state.current_model == "phi3:mini"
     assert "FATAL" in told(fleet, EventKind.GENERATOR_DOWN)[0]
@@ -130,7 +130,7 @@ def test_one_that_will_not_start_is_reported_and_tried_again_until_it_does(fleet
     fleet.behave(STEADY)
     state = fleet.switcher.carry_out()
     assert state.switch is not None
-    assert state.switch.phase is Phase.VERIFY
+    assert state.switch.phase is SwitchPhase.VERIFY
     assert fleet.model == state.current_model
 
 

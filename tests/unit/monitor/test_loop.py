@@ -73,7 +73,7 @@ def test_a_failed_write_is_tried_again_after_a_second(
 def test_a_check_whose_write_fails_is_done_again_after_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, checked = StateStore.settle, threading.Semaphore(0)
+    real, checked = StateStore.update_if_changed, threading.Semaphore(0)
     left = [StateError("No space left on device")]
 
     def settle(store: StateStore, change: Any) -> Any:
@@ -83,7 +83,7 @@ def test_a_check_whose_write_fails_is_done_again_after_a_second(
                 raise left.pop()
         return real(store, change)
 
-    monkeypatch.setattr(StateStore, "settle", settle)
+    monkeypatch.setattr(StateStore, "update_if_changed", settle)
     with following(tmp_path, (), policy=RARE):
         assert checked.acquire(timeout=10)
         assert checked.acquire(timeout=10), "the next check comes only in thirty seconds"

@@ -87,7 +87,9 @@ def test_a_rung_that_needs_more_than_the_one_above_is_known() -> None:
     with standin() as server:
         models = Models(Ollama(server.url), Settings().ladder)
         models.refresh()
-    assert Rules(needs=models.needs).too_needy() == (1,), "phi3:mini has a larger KV cache than llama3.2:3b"
+    assert Rules(needs=models.needs).rungs_needing_more() == (1,), (
+        "phi3:mini has a larger KV cache than llama3.2:3b"
+    )
 
 
 # What is free

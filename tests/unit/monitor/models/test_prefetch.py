@@ -17,7 +17,7 @@ from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import Command
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Hold, Phase, Switch, SwitchKind
+from fleet.policy.state import FleetState, Hold, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
@@ -34,7 +34,7 @@ from tests.reference.histories import running
 LADDER = Ladder([Rung(index, name) for index, name in enumerate(["a:7b", "b:3b", "b:3b", "c:1b", "d:0.5b"])])
 RULES = Rules(LADDER)
 SERVING = running(RULES, last_finished=5.0)
-PULLING = Switch(1, SwitchKind.DOWNGRADE, Phase.PULL, 0, 1, 0.0, "why")
+PULLING = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.PULL, 0, 1, 0.0, "why")
 ON = OllamaSettings()
 
 
@@ -197,14 +197,14 @@ def test_where_its_own_model_cannot_be_had_the_fleet_goes_to_the_next_that_is_he
         switch = parts.store.read().switch
         assert switch is not None
         assert (switch.kind, switch.target) == (SwitchKind.DOWNGRADE, 2)
-        assert switch.why == "llama3.2:3b cannot be had"
+        assert switch.why == "llama3.2:3b cannot be pulled"
 
 
 def test_a_downgrade_goes_to_what_is_here_and_the_missing_one_is_pulled_behind_it(tmp_path: Path) -> None:
     with fetching(tmp_path, "phi3:mini") as (_, parts, fetcher):
         rules = Rules()
         parts.store.update(lambda state: replace(state, vram_error_count=3))
-        switch = replace(PULLING, number=parts.store.read().events_told + 1, since=parts.clock.time())
+        switch = replace(PULLING, number=parts.store.read().last_event_number + 1, since=parts.clock.time())
         parts.store.update(lambda state: replace(state, switch=switch))
         switcher = Switcher(parts, lambda: rules)
         fact = switcher._pull(switch)

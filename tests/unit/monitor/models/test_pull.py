@@ -93,7 +93,7 @@ def test_a_slow_pull_is_none_however_long_it_takes() -> None:
         (FaultKind.PULL_NO_NETWORK, "no such host"),
         (FaultKind.PULL_DISK_FULL, "no space left on device"),
         (FaultKind.PULL_DIES, "max retries exceeded"),
-        (FaultKind.PULL_BREAKS, "ended in mid-answer|broke off"),
+        (FaultKind.PULL_BREAKS, "ended in mid-response|broke off"),
         (FaultKind.PULL_STALL, "nothing has come for"),
     ],
 )

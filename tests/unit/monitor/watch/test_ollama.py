@@ -11,7 +11,7 @@ import pytest
 from fleet.clients.ollama import LoadedModel, Ollama
 from fleet.clients.supervisor import Supervisor
 from fleet.config.schema import PolicySettings, Settings
-from fleet.policy.state import Phase, Switch, SwitchKind
+from fleet.policy.state import Switch, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from monitor.models.inventory import Knowledge
@@ -66,7 +66,7 @@ def test_a_look_at_ollama_that_breaks_is_not_the_last(parts: Parts, monkeypatch:
 def test_a_reload_that_a_switch_stands_in_the_way_of_is_asked_for_again(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verifying = Switch(1, SwitchKind.DOWNGRADE, Phase.VERIFY, 0, 1, time.time(), "why")
+    verifying = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.VERIFY, 0, 1, time.time(), "why")
     state = parts.store.update(lambda state: replace(state, switch=verifying))
     model = LoadedModel(state.current_model, size=100, size_vram=40)
     monkeypatch.setattr(Ollama, "loaded", lambda *_, **__: [model])
@@ -113,7 +113,7 @@ def test_a_switch_cuts_a_reload_that_hangs(parts: Parts, monkeypatch: pytest.Mon
         looking.start()
         eventually(lambda: server._board.shown()[0]["happened"] == 1, what="the reload hangs")
         assert parts.home.pause_file.exists()
-        planned = Switch(1, SwitchKind.DOWNGRADE, Phase.PULL, 0, 1, time.time(), "why")
+        planned = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.PULL, 0, 1, time.time(), "why")
         parts.store.update(lambda state: replace(state, switch=planned))
         looking.join(60)
         assert not looking.is_alive()
