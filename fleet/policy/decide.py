@@ -109,14 +109,19 @@ def _react(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) 
         return _verify_failed(state, now, rules)
     if switch is not None or state.pinned or _held(state, now):
         return state
-    reached = threshold_reached(state, rules)
-    if _on_probation(state, now) and (reached or incident.kind == "hard"):
+    if _on_probation(state, now) and incident.kind == "hard":
         return _undo_probe(state, now, rules)
-    if not reached:
+    return _act_on_count(state, now, rules, f"last of them {incident.cause}")
+
+
+def _act_on_count(state: FleetState, now: float, rules: Rules, detail: str) -> FleetState:
+    """Move down if the threshold is reached and nothing forbids it."""
+    busy = state.switch is not None or state.pinned or _held(state, now)
+    if busy or not threshold_reached(state, rules):
         return state
-    return _downgrade(
-        state, now, rules, f"{_incidents(state.vram_error_count)}, last of them {incident.cause}"
-    )
+    if _on_probation(state, now):
+        return _undo_probe(state, now, rules)
+    return _downgrade(state, now, rules, f"{_incidents(state.vram_error_count)}, {detail}")
 
 
 def _on_probation(state: FleetState, now: float) -> bool:
@@ -242,7 +247,7 @@ def _call_ended(state: FleetState, call: CallEnded, now: float, rules: Rules) ->
         # A call that began before the first failure is part of it and uses up no second chance.
         same = switch.failed_at is not None and call.started is not None and call.started < switch.failed_at
         return state if same else _verify_failed(state, now, rules)
-    return switch_phases.done(state, now, rules, f"unverified: {call.reason}")
+    return _unverified(state, call.reason, now, rules)
 
 
 def _answered(state: FleetState, call: CallEnded, now: float, rules: Rules) -> FleetState:
@@ -307,7 +312,7 @@ def _switch_step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -
         case TrialEnded(), SwitchPhase.TRIAL:
             return _trial_ended(state, switch, fact, now, rules)
         case Restarted(), SwitchPhase.RESTART if fact.stopped:
-            return switch_phases.done(state, now, rules, "unverified: the generator is stopped")
+            return _unverified(state, "the generator is stopped", now, rules)
         case Restarted(), SwitchPhase.RESTART:
             state = replace(state, switch=replace(switch, phase=SwitchPhase.VERIFY, restarted=now))
             # A quick model may answer before its restart is reported, and its next call may take minutes.
@@ -319,7 +324,7 @@ def _switch_step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -
             repeated = attempts & (attempts - 1)
             return state if repeated else state.with_event(now, EventKind.GENERATOR_DOWN, reason=fact.reason)
         case VerifyEnded(), SwitchPhase.VERIFY:
-            return switch_phases.done(state, now, rules, f"unverified: {fact.reason}")
+            return _unverified(state, fact.reason, now, rules)
         case _:
             return state
 
@@ -331,9 +336,9 @@ def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float
     if switch.kind is SwitchKind.PROBE:
         # A deferred pull is no failed probe: the rung is tried again once its model is present.
         after = recovery.postpone if fact.deferred else partial(recovery.probe_failed, failed=switch.target)
-        return after(state, now=now, rules=rules)
+        return _old_model_goes_on(after(state, now=now, rules=rules), now, rules)
     if switch.by_hand:
-        return state
+        return _old_model_goes_on(state, now, rules)
     if threshold_reached(state, rules):
         return _hold(state, now, f"no smaller model is available: {fact.reason}")
     return replace(state, incidents=(), vram_error_count=0)
@@ -344,6 +349,21 @@ def _trial_ended(state: FleetState, switch: Switch, fact: TrialEnded, now: float
         switch = replace(switch, was_stopped=fact.was_stopped)
         return switch_phases.commit(replace(state, switch=switch), switch, now, rules)
     state = switch_phases.give_up(state, now, rules, fact.reason)
-    return (
-        recovery.probe_failed(state, switch.target, now, rules) if switch.kind is SwitchKind.PROBE else state
-    )
+    if switch.kind is SwitchKind.PROBE:
+        state = recovery.probe_failed(state, switch.target, now, rules)
+    return _old_model_goes_on(state, now, rules)
+
+
+def _old_model_goes_on(state: FleetState, now: float, rules: Rules) -> FleetState:
+    """Act on a threshold that was reached while a switch to another model failed."""
+    return _act_on_count(recount(state, now, rules), now, rules, "some while another model was tried")
+
+
+def _unverified(state: FleetState, reason: str, now: float, rules: Rules) -> FleetState:
+    """End a switch whose model has not answered yet; after a probe the next one has its full wait.
+
+    Climbing on at once is for a model that has shown to work.
+    """
+    probe = state.switch is not None and state.switch.kind is SwitchKind.PROBE
+    state = switch_phases.done(state, now, rules, f"unverified: {reason}")
+    return recovery.postpone(state, now, rules) if probe else state

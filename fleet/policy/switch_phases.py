@@ -213,7 +213,10 @@ def on_prefetch(
             return state.with_event(now, EventKind.PULL_STARTED, model=fact.model, why=fact.why)
         case PrefetchDone():
             behind = tuple(model for model in state.behind if not same_model(model, fact.model))
-            return replace(state, behind=behind).with_event(now, EventKind.PULL_DONE, model=fact.model)
+            awaited = len(behind) < len(state.behind)
+            state = replace(state, behind=behind).with_event(now, EventKind.PULL_DONE, model=fact.model)
+            # A switch wanted this model: try it now and not after the wait, which failures may have doubled.
+            return replace(state, recovery=replace(state.recovery, next=now)) if awaited else state
         case PrefetchFailed():
             return _prefetch_failed(state, fact, now, rules)
 

@@ -15,6 +15,7 @@ from fleet.policy.facts import (
     Fact,
     IncidentSeen,
     ModelPresent,
+    PrefetchDone,
     PrefetchFailed,
     PullFailed,
     Restarted,
@@ -547,6 +548,58 @@ def test_a_probe_that_works_is_followed_by_the_next_one_after_the_cool_down() ->
     assert target(after(state, (T + 630, Tick()))) == 0
 
 
+def test_a_probe_whose_model_has_not_answered_is_not_followed_by_the_next_at_once() -> None:
+    verifying = carried_out(probed(), T + 600, until=SwitchPhase.VERIFY)
+    assert verifying.switch is not None
+    eof = CallEnded(T + 610, verifying.switches, answered=False, reason="unexpected EOF")
+    late = VerifyEnded(verifying.switch.number, "no call was answered in time")
+    for fact in (eof, late):
+        state = after(verifying, (T + 610, fact))
+        assert state.switch is None
+        assert "unverified" in str(emitted(state, EventKind.SWITCH_DONE)[-1]["result"])
+        assert after(state, (T + 640, Tick())).switch is None
+        assert target(after(state, (T + 1210, Tick()))) == 0
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        (Command(SwitchKind.UPGRADE), TrialEnded(0, passed=False, reason="no memory")),
+        (Command(SwitchKind.UPGRADE), PullFailed(0, "no network")),
+        (Tick(), TrialEnded(0, passed=False, reason="no memory")),
+        (Tick(), PullFailed(0, "no network")),
+        (Tick(), PullFailed(0, "not yet", deferred=True)),
+    ],
+    ids=["upgrade tried", "upgrade pulled", "probe tried", "probe pulled", "probe's model on its way"],
+)
+def test_a_threshold_reached_while_another_model_is_tried_is_acted_on_when_that_fails(
+    begins: Fact, ends: TrialEnded | PullFailed
+) -> None:
+    state = after(running(RULES, 1, recovery=Recovery(600.0, T)), (T, begins))
+    assert state.switch is not None
+    assert state.switch.target == 0
+    number = state.switch.number
+    if isinstance(ends, TrialEnded):
+        state = after(state, (T + 1, ModelPresent(number)))
+    state = after(state, *((T + at, incident(T + at, model="phi3:mini")) for at in (7, 8, 9)))
+    assert (state.vram_error_count, target(state)) == (3, 0)
+    state = after(state, (T + 20, replace(ends, switch=number)))
+    assert target(state) == 2
+    assert "3 incidents" in str(emitted(state, EventKind.SWITCH_PLANNED)[-1]["why"])
+
+
+def test_a_threshold_reached_long_ago_moves_nothing_when_a_trial_fails() -> None:
+    """Within the window it had counted; in between a call was answered."""
+    state = after(running(RULES, 1), (T, Command(SwitchKind.UPGRADE)))
+    assert state.switch is not None
+    number = state.switch.number
+    state = after(state, (T + 1, ModelPresent(number)))
+    state = after(state, *((T + at, incident(T + at, model="phi3:mini")) for at in (7, 8, 9)))
+    answered = CallEnded(T + 300, state.switches, answered=True)
+    failed = TrialEnded(number, passed=False, reason="no memory")
+    assert after(state, (T + 300, answered), (T + 900, failed)).switch is None
+
+
 def test_a_rung_on_probation_stays_on_it_when_the_next_one_fails_and_survives_as_if_none_had() -> None:
     state = after(carried_out(probed(), T + 600), (T + 630, Tick()))
     assert state.switch is not None
@@ -800,6 +853,14 @@ def test_a_probe_of_a_model_that_is_only_on_its_way_has_not_failed() -> None:
     assert state.recovery.wait == 600.0
     assert state.recovery.next == T + 1 + 600
     assert state.behind == ("phi3:mini",)
+
+
+def test_a_model_that_a_switch_skipped_is_tried_as_soon_as_it_is_here() -> None:
+    waiting = Recovery(1200.0, T + 5000)
+    state = running(RULES, 2, recovery=waiting, behind=("phi3:mini",))
+    assert target(after(state, (T, PrefetchDone("phi3:mini")), (T + 1, Tick()))) == 1
+    assert after(state, (T, PrefetchDone("qwen2.5:0.5b")), (T + 1, Tick())).switch is None
+    assert after(replace(state, pinned=True), (T, PrefetchDone("phi3:mini")), (T + 1, Tick())).switch is None
 
 
 @pytest.mark.parametrize(
