@@ -18,7 +18,7 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
 from fleet.policy.unanswered import after_call, hang_cleared
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite, parse_json, whole_number
+from fleet.runtime.untrusted import finite, parse_json, printable, whole_number
 from monitor.detection.detector import Detector
 from monitor.incidents.grouper import advance, next_deadline
 from monitor.incidents.messages import (
@@ -145,7 +145,7 @@ def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) 
             call.switches,
             call.answered,
             is_memory_error(call.error),
-            call.error[:200],
+            printable(call.error.replace("\\n", "\n")),
             call.started,
         )
         state = decide(state, fact, context.now, context.rules).state

@@ -48,6 +48,11 @@ def _exact(digits: str) -> int | None:
 
 
 def printable(text: str, most: int = 200) -> str:
-    """Return at most `most` characters of a text in one line, with `?` for each character that is not printable."""
-    short = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in short)
+    """Return at most `most` characters of a text in one line, with `?` for each character that is not printable.
+
+    A longer text ends with its last whole word, or within it if that is very long.
+    """
+    if len(text) > most:
+        words = text[:most].rpartition(" ")[0]
+        text = (words if 2 * len(words) >= most else text[: most - 1]) + "…"
+    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)

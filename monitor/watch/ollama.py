@@ -8,7 +8,7 @@ from typing import Any
 
 from fleet.clients.http import Cancel
 from fleet.clients.ollama import LoadedModel
-from fleet.config.ladder import Ladder, Rung, full_name
+from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import SpillFound
@@ -107,7 +107,7 @@ class OllamaWatch:
             for outcome in self._judge(loaded, reloaded=False):
                 if isinstance(outcome, ReloadRequest):
                     self._reload_and_check()
-            self._check_for_hang()
+            self._check_for_hang(loaded)
         except FleetError as error:
             _log.warning("vram.not_judged", extra=fields(reason=error.message))
 
@@ -134,9 +134,14 @@ class OllamaWatch:
 
     # An Ollama that hangs
 
-    def _check_for_hang(self) -> None:
-        """If a call waited its full time-out, ask for `/api/tags`; an answer to that means that Ollama hangs."""
-        if not hang_suspected(self._parts.store.read()):
+    def _check_for_hang(self, loaded: list[LoadedModel]) -> None:
+        """If a call waited its full time-out, ask for `/api/tags`; an answer to that means that Ollama hangs.
+
+        A model that lies partly on the CPU is slow instead, and a restart of Ollama does not help against that.
+        """
+        state = self._parts.store.read()
+        slow = any(same_model(one.name, state.current_model) and one.size_vram < one.size for one in loaded)
+        if slow or not hang_suspected(state):
             return
         try:
             self._parts.ollama.tags(timeout=2.0)

@@ -11,7 +11,7 @@ import pytest
 from fleet.clients.ollama import LoadedModel, Ollama
 from fleet.clients.supervisor import Supervisor
 from fleet.config.schema import PolicySettings, Settings
-from fleet.policy.state import Switch, SwitchKind, SwitchPhase
+from fleet.policy.state import Switch, SwitchKind, SwitchPhase, Unanswered
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from monitor.models.inventory import Knowledge
@@ -96,6 +96,26 @@ def test_a_state_of_another_hand_does_not_blind_the_watch(
     found = parts.store.read().watch
     assert SpillState.from_json(found["spill"]).low == 1
     assert found["vram"] == {state.current_model: 40}
+
+
+@pytest.mark.parametrize(
+    ("vram", "hangs"), [(100, True), (60, False)], ids=["on the GPU", "partly on the CPU"]
+)
+def test_a_slow_model_is_not_reported_as_a_hang(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, vram: int, hangs: bool
+) -> None:
+    waited = Unanswered(since=1.0, calls=1, reason="no answer", waited=True)
+    state = parts.store.update(lambda state: replace(state, unanswered=waited))
+    model = LoadedModel(state.current_model, size=100, size_vram=vram)
+    monkeypatch.setattr(Ollama, "loaded", lambda *_, **__: [model])
+    monkeypatch.setattr(Ollama, "tags", lambda *_, **__: [])
+    knowledge = Knowledge(QUICK, parts.ollama, parts.clock)
+    switcher = Switcher(parts, lambda: knowledge()[0])
+    watch = OllamaWatch(parts, switcher, knowledge, before_unload=lambda _: None, after=lambda: None)
+    watch._once()
+    row = parts.store.read().unanswered
+    assert row is not None
+    assert row.hangs is hangs
 
 
 def test_a_switch_cuts_a_reload_that_hangs(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
