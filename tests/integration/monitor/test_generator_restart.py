@@ -40,7 +40,7 @@ def worker(fleet: SmallFleet) -> SwitchWorker:
     return SwitchWorker(fleet.parts, fleet.switcher, after=lambda: None)
 
 
-def told(fleet: SmallFleet, kind: EventKind) -> list[str]:
+def emitted(fleet: SmallFleet, kind: EventKind) -> list[str]:
     return [str(one.fields["reason"]) for one in read_history(fleet.home.history) if one.kind is kind]
 
 
@@ -121,10 +121,10 @@ def test_one_that_will_not_start_is_reported_and_tried_again_until_it_does(fleet
     assert state.switch.phase is SwitchPhase.RESTART
     assert state.switch.attempts == 1
     assert state.current_model == "phi3:mini"
-    assert "FATAL" in told(fleet, EventKind.GENERATOR_DOWN)[0]
+    assert "FATAL" in emitted(fleet, EventKind.GENERATOR_DOWN)[0]
     fleet.switcher.carry_out()
     fleet.switcher.carry_out()
-    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 2, (
+    assert len(emitted(fleet, EventKind.GENERATOR_DOWN)) == 2, (
         "said at the first and the second try, not the third"
     )
     fleet.behave(STEADY)
@@ -151,10 +151,10 @@ def test_one_that_supervisord_gave_up_is_revived_with_back_off(fleet: SmallFleet
     wait_until(lambda: fleet.state is ProgramState.FATAL, fleet.daemon.log)
     busy = worker(fleet)
     busy._work()
-    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 1
+    assert len(emitted(fleet, EventKind.GENERATOR_DOWN)) == 1
     wait_until(lambda: fleet.state is ProgramState.FATAL, fleet.daemon.log)
     busy._work()
-    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 1, "the next try has its wait"
+    assert len(emitted(fleet, EventKind.GENERATOR_DOWN)) == 1, "the next try has its wait"
     fleet.behave(STEADY)
     worker(fleet)._work()
     wait_until(lambda: fleet.state is ProgramState.RUNNING, fleet.daemon.log)
@@ -169,7 +169,7 @@ def test_one_that_runs_on_another_model_is_replaced_without_ever_being_stopped(f
     assert fleet.pid != before
     assert "spawned" in fleet.daemon.log()
     assert "stopped: generator" not in fleet.daemon.log()
-    assert told(fleet, EventKind.GENERATOR_STALE)
+    assert emitted(fleet, EventKind.GENERATOR_STALE)
 
 
 @pytest.mark.slow
@@ -184,7 +184,7 @@ def test_one_whose_heartbeat_stands_still_is_replaced_and_the_history_says_why(
     monkeypatch.setattr("monitor.watch.generator.HUNG_AFTER", 0.5)
     wait_until(lambda: worker(fleet)._work() or fleet.pid not in {0, before}, fleet.daemon.log)
     wait_until(lambda: fleet.model != "", fleet.daemon.log)
-    assert told(fleet, EventKind.GENERATOR_HUNG)[0].startswith("no heartbeat for")
+    assert emitted(fleet, EventKind.GENERATOR_HUNG)[0].startswith("no heartbeat for")
 
 
 @pytest.mark.slow
@@ -195,9 +195,11 @@ def test_one_that_dies_soon_after_each_start_does_not_spin_and_is_told_once(flee
 
     def looks() -> bool:
         busy._work()
-        return "it ends soon after each start; see log/generator.log" in told(fleet, EventKind.GENERATOR_DOWN)
+        return "it ends soon after each start; see log/generator.log" in emitted(
+            fleet, EventKind.GENERATOR_DOWN
+        )
 
     wait_until(looks, fleet.daemon.log, seconds=60)
     busy._work()
-    assert len(told(fleet, EventKind.GENERATOR_DOWN)) == 1
+    assert len(emitted(fleet, EventKind.GENERATOR_DOWN)) == 1
     assert json.loads(fleet.home.starts_file.read_text())["began"] > time.time() - 5

@@ -70,7 +70,7 @@ def test_a_stopped_container_is_told_and_waited_for(world: DockerWorld) -> None:
         away = next(item for item in following.items if isinstance(item, Away))
         assert "not running" in away.reason
         assert "docker start ollama" in away.hint
-        following.until("told of events", lambda: any("events" in r for r in world.engine.requests))
+        following.until("subscribed to events", lambda: any("events" in r for r in world.engine.requests))
         time.sleep(0.3)
         asked = len(world.engine.requests)
         time.sleep(0.5)

@@ -182,8 +182,10 @@ def counted(
             state = read(state, item, max(at, back), live=at > back)
         state = decode_state(encode_state(state, part[-1][0]))
     state = through(state, max(order[-1][0], back) + 1000 if order else T0)
-    told = [event for event in state.events if event.kind is EventKind.INCIDENT and event.fields["counted"]]
-    return len(told), state
+    counted_events = [
+        event for event in state.events if event.kind is EventKind.INCIDENT and event.fields["counted"]
+    ]
+    return len(counted_events), state
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

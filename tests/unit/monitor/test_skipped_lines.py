@@ -32,12 +32,12 @@ CONTEXT = Context(NOW, Rules(SEED_LADDER, POLICY), DETECTOR)
 
 @pytest.fixture
 def poisonous(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the grouper raise on the poison, as a fault would that nobody has found yet."""
+    """Make the grouper raise on the poison, as an unknown fault would."""
     real = ingest.advance
 
     def advance(state: object, seen: object, *rest: object) -> object:
         if getattr(seen, "text", "") == POISON:
-            raise ZeroDivisionError("a fault\nnobody foresaw")
+            raise ZeroDivisionError("an unknown\nfault")
         return real(state, seen, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ingest, "advance", advance)
@@ -55,7 +55,7 @@ def test_a_line_that_raises_is_skipped_counted_and_reported_and_the_others_count
     assert state.skipped == Skipped(2, NOW)
     event = next(one for one in state.events if one.kind is EventKind.LINE_SKIPPED)
     assert (event.fields["source"], event.fields["lines"]) == ("file:/x", 2)
-    assert event.fields["error"] == "ZeroDivisionError: a fault nobody foresaw"
+    assert event.fields["error"] == "ZeroDivisionError: an unknown fault"
     assert len(event.fields["line"]) == 200
     assert sentence(event).isprintable()
     assert "2 unreadable lines of file:/x" in sentence(event)

@@ -103,7 +103,7 @@ def test_what_is_free_is_what_others_leave_and_what_ours_gives_back() -> None:
         card = Card("a card", 5 * GIGABYTE, 6 * GIGABYTE)
         knowledge = Knowledge(Settings(), client, SystemClock(), cards=lambda: [card])
         knowledge.measure_free()
-        assert knowledge.free is None, "at the top nobody asks"
+        assert knowledge.free is None, "at the top the cards are not asked"
         knowledge.set_climbing(True)
         knowledge.measure_free()
         assert knowledge.free == GIGABYTE + ours
@@ -139,7 +139,7 @@ def test_the_cards_are_asked_as_soon_as_the_fleet_begins_to_climb() -> None:
         knowledge.start()
         try:
             eventually(lambda: all(knowledge._models.needs), what="the models are known")
-            assert not asked.wait(0.2), "at the top nobody asks"
+            assert not asked.wait(0.2), "at the top the cards are not asked"
             knowledge.set_climbing(True)
             assert asked.wait(10)
         finally:

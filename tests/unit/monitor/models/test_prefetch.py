@@ -114,7 +114,7 @@ def here(parts: Parts) -> set[str]:
     return {model.name for model in parts.ollama.tags()}
 
 
-def told(parts: Parts) -> list[tuple[str, str]]:
+def emitted(parts: Parts) -> list[tuple[str, str]]:
     kinds = {EventKind.PULL_STARTED, EventKind.PULL_DONE, EventKind.PULL_FAILED}
     return [
         (event.kind.value, event.fields["model"])
@@ -129,7 +129,7 @@ def test_the_next_and_the_last_are_fetched_one_by_one_and_told(tmp_path: Path) -
         assert fetcher.once()
         assert not fetcher.once()
         assert here(parts) == {"llama3.2:3b", "phi3:mini", "qwen2.5:0.5b"}
-        assert told(parts) == [
+        assert emitted(parts) == [
             ("pull.started", "phi3:mini"),
             ("pull.done", "phi3:mini"),
             ("pull.started", "qwen2.5:0.5b"),
@@ -144,7 +144,7 @@ def test_one_that_failed_has_its_wait_and_the_other_its_turn(tmp_path: Path) -> 
         assert fetcher.once()
         assert not fetcher.once()
         assert here(parts) >= {"qwen2.5:0.5b"}
-        assert told(parts)[:2] == [("pull.started", "phi3:mini"), ("pull.failed", "phi3:mini")]
+        assert emitted(parts)[:2] == [("pull.started", "phi3:mini"), ("pull.failed", "phi3:mini")]
 
 
 class Forgetful(Ollama):
@@ -164,7 +164,7 @@ def test_a_pull_that_succeeds_and_brings_nothing_has_its_wait_and_moves_nobody(t
         assert fetcher.once()
         assert not fetcher.once()
         assert ollama.pulls == 1
-        assert told(parts) == [("pull.started", "llama3.2:3b"), ("pull.failed", "llama3.2:3b")]
+        assert emitted(parts) == [("pull.started", "llama3.2:3b"), ("pull.failed", "llama3.2:3b")]
         assert parts.store.read().switch is None
 
 
@@ -172,7 +172,7 @@ def test_without_room_nothing_is_begun(tmp_path: Path) -> None:
     with fetching(tmp_path, "phi3:mini") as (_, parts, _):
         tight = replace(parts, disk=lambda needed: "no room" if needed > GIGABYTE else "")
         assert Prefetcher(tight, Rules, after=lambda: None).once()
-        assert told(parts)[-1] == ("pull.failed", "phi3:mini")
+        assert emitted(parts)[-1] == ("pull.failed", "phi3:mini")
         assert "phi3:mini" not in here(parts)
 
 
@@ -181,13 +181,13 @@ def test_a_switchs_own_pull_cuts_it(tmp_path: Path) -> None:
         server.apply(Fault(FaultKind.PULL_STALL, times=1, share=0.5))
         busy = threading.Thread(target=fetcher.once)
         busy.start()
-        while not told(parts):
+        while not emitted(parts):
             parts.clock.wait(threading.Event(), 0.02)
         down = Command(SwitchKind.DOWNGRADE)
         parts.store.update(lambda state: decide(state, down, parts.clock.time(), Rules()).state)
         busy.join(timeout=30)
         assert not busy.is_alive()
-        assert told(parts) == [("pull.started", "phi3:mini")]
+        assert emitted(parts) == [("pull.started", "phi3:mini")]
 
 
 def test_where_its_own_model_cannot_be_had_the_fleet_goes_to_the_next_that_is_here(tmp_path: Path) -> None:

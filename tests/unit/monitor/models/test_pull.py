@@ -1,4 +1,4 @@
-"""Following a pull: what is told of it, when it stands still, and when it is dropped or refused."""
+"""Following a pull: its progress, when it stands still, and when it is cut or refused."""
 
 import threading
 from collections.abc import Callable

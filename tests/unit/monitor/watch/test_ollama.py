@@ -29,7 +29,7 @@ NOBODY = Ollama("http://127.0.0.1:9")
 
 
 class Twice:
-    """Breaks at the first look, and tells of the second."""
+    """Breaks at each look; `again` is set at the second one."""
 
     def __init__(self) -> None:
         self.looks = 0

@@ -49,10 +49,10 @@ def test_twice_below_the_share_asks_for_a_reload_and_a_third_time_after_it_is_a_
     assert watch.see(resident(0.5)) == ()
     assert watch.see(resident(0.5)) == (ASK,)
     assert watch.see(resident(0.5), reloaded=True) == (Spilled(MODEL, 0.5),)
-    told = watch.state
+    before = watch.state
     assert watch.see(resident(0.5)) == ()
     assert watch.see(resident(0.5), reloaded=True) == ()
-    assert watch.state == told, "what is told and stays needs no write"
+    assert watch.state == before, "a spill that is reported and stays needs no write"
 
 
 def test_a_reload_that_helps_ends_it() -> None:
