@@ -16,7 +16,8 @@ from fleet.runtime.pause_request import resume
 from fleet.runtime.units import Seconds, show_duration
 from monitor.models.disk_space import disk_check, models_folder
 from monitor.models.pull import ProgressBar
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
+from monitor.switching.executor import Switcher
 from state.history import read_history
 from state.store import StateStore
 

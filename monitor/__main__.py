@@ -25,10 +25,10 @@ from monitor.ingest import LOG
 from monitor.loop import Monitor
 from monitor.models.disk_space import disk_check, is_here, models_folder
 from monitor.models.inventory import Knowledge
+from monitor.parts import Parts
 from monitor.sources.base import LogSource
 from monitor.sources.file.source import FileSource
 from monitor.sources.open import open_source
-from monitor.switching.executor import Parts
 from state.store import StateStore
 
 _log = logging.getLogger("monitor")

@@ -38,11 +38,12 @@ from monitor.ingest import (
 )
 from monitor.models.inventory import Knowledge
 from monitor.models.prefetch import Prefetcher
+from monitor.parts import Parts
 from monitor.skipped_lines import Absorb, absorb_each
 from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
 from monitor.sources.thread import Delivery, Inbox, SourceThread
 from monitor.streams import StaleCursorError, Stream, with_source_status
-from monitor.switching.executor import Parts, Switcher
+from monitor.switching.executor import Switcher
 from monitor.switching.pauses import Pauses, pause_of
 from monitor.switching.worker import SwitchWorker
 from monitor.watch.ollama import OllamaWatch

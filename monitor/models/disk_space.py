@@ -5,24 +5,17 @@ own; there a pull onto a full disk fails with Ollama's own error.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fleet.runtime.units import GIGABYTE, Bytes, show_size
+from monitor.parts import DiskCheck, no_limit
 
 RESERVE: Bytes = GIGABYTE
 """Free space that every pull leaves: a full disk does more harm than a missing model."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-DiskCheck = Callable[[Bytes], str]
-"""Returns why so many more bytes do not fit, empty if they fit or nothing is known of the disk."""
-
-
-def no_limit(_needed: Bytes) -> str:
-    """Return no objection: nothing is known of the disk."""
-    return ""
 
 
 def is_here(profile: str, url: str) -> bool:

@@ -21,7 +21,7 @@ from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from monitor.models.inventory import rungs_here
 from monitor.models.pull import cut_when, pull_failure, pull_model
-from monitor.switching.executor import Parts
+from monitor.parts import Parts
 
 _log = logging.getLogger(__name__)
 _RETRY: tuple[Seconds, ...] = (60.0, 300.0, 1800.0, 7200.0)

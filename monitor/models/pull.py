@@ -17,7 +17,7 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError, OllamaError, OllamaTimeoutError
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Bytes, Seconds, show_duration, show_size
-from monitor.models.disk_space import DiskCheck, no_limit
+from monitor.parts import DiskCheck, no_limit
 
 _log = logging.getLogger(__name__)
 STALL: Seconds = 90.0

@@ -9,52 +9,27 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from fleet.clients.http import Cancel
-from fleet.clients.ollama import Ollama
-from fleet.clients.supervisor import Supervisor
-from fleet.config.ladder import Ladder, Rung, same_model
-from fleet.config.schema import Settings
+from fleet.config.ladder import Rung, same_model
 from fleet.policy.decide import decide
 from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, RestartFailed, TrialEnded
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Switch, SwitchPhase
-from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
-from fleet.runtime.home import Home
 from fleet.runtime.logging import with_sentence
 from fleet.runtime.pause_request import pause, resume
 from fleet.runtime.units import Seconds
-from monitor.models.disk_space import DiskCheck, no_limit
 from monitor.models.inventory import rungs_here
 from monitor.models.pull import ProgressBar, cut_when, pull_failure, pull_model
+from monitor.parts import Parts
 from monitor.switching.canary import IDLE_WITHIN, Canary
 from monitor.switching.generator_process import Generator, Start
-from state.store import StateStore
 
 _log = logging.getLogger(__name__)
 _UNLOADED_WITHIN: Seconds = 0.01
 _RESTART_WITHIN: Seconds = 60.0
 _CUT = "it was cut short"
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The clients, files and settings that a switch needs."""
-
-    home: Home
-    settings: Settings
-    store: StateStore
-    ollama: Ollama
-    supervisor: Supervisor
-    clock: Clock
-    disk: DiskCheck = no_limit
-
-    @property
-    def ladder(self) -> Ladder:
-        """Return the ladder."""
-        return self.settings.ladder
 
 
 class Switcher:

@@ -12,7 +12,8 @@ from fleet.runtime.home import read_json
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
+from monitor.switching.executor import Switcher
 from monitor.switching.generator_process import GENERATOR, Generator, started_at, switches_of
 from monitor.watch.generator import (
     LOOPS_FROM,

@@ -3,8 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from fleet.clients.http import Cancel
 from fleet.clients.ollama import LoadedModel
@@ -20,7 +21,7 @@ from fleet.runtime.pause_request import pause, resume
 from fleet.runtime.units import Seconds
 from monitor.models.inventory import Knowledge
 from monitor.models.pull import cut_when
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
 from monitor.watch.spill import (
     GpuLost,
     MemoryReading,
@@ -41,13 +42,23 @@ _FIRST_AFTER = 0.2
 """The first look comes after this part of the check interval."""
 
 
+class SwitchLock(Protocol):
+    """The part of the switcher that a reload needs: no switch during it, and no call of the generator."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the switch lock."""
+
+    def wait_until_idle(self, cancel: Cancel) -> None:
+        """Wait until the generator has no call in flight."""
+
+
 class OllamaWatch:
     """Reads `/api/ps` every check interval and after each load."""
 
     def __init__(
         self,
         parts: Parts,
-        switcher: Switcher,
+        switcher: SwitchLock,
         knowledge: Knowledge,
         *,
         before_unload: Callable[[str], None],

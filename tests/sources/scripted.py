@@ -16,8 +16,8 @@ from fleet.runtime.home import Home
 from monitor.ingest import LOG, SIGNALS
 from monitor.loop import Monitor
 from monitor.models.inventory import Knowledge
+from monitor.parts import Parts
 from monitor.sources.base import Back, Batch, Cursor, Item, LogLine, LogSource
-from monitor.switching.executor import Parts
 from state.store import StateStore, read_state
 from tests.reference.ollama_log import DETECTOR
 

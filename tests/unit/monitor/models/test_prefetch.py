@@ -23,7 +23,8 @@ from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
 from monitor.models.inventory import rungs_here
 from monitor.models.prefetch import Prefetcher, wanted_models
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
+from monitor.switching.executor import Switcher
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
 from standin.settings import StandinSettings

@@ -15,7 +15,8 @@ from fleet.policy.state import Switch, SwitchKind, SwitchPhase, Unanswered
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from monitor.models.inventory import Knowledge
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
+from monitor.switching.executor import Switcher
 from monitor.watch.ollama import OllamaWatch
 from monitor.watch.spill import LOW_READINGS, SpillState
 from standin.faults import Fault, FaultKind
