@@ -65,11 +65,13 @@ class Ledger:
     """The handled lines of one log.
 
     `since` is the stamp from which to read again (inclusive, nanoseconds), `last` the stamp of the last line read.
+    After a clock's step back `peak` is the last stamp before it, until that time has come again; else it is 0.
     """
 
-    def __init__(self, since: int, last: int = 0) -> None:
+    def __init__(self, since: int, last: int = 0, peak: int = 0) -> None:
         self.since = since
         self.last = last
+        self.peak = peak
         self._entries: deque[Entry] = deque()
         self._forgotten = 0  # handled lines stamped exactly `since` without an entry
 
@@ -82,9 +84,12 @@ class Ledger:
 
     def read_to(self, stamp: int) -> None:
         """Note the stamp of the last line read; after a clock's step back `since` follows it."""
-        self.last = stamp
         if stamp < self.since:
             self.since, self._forgotten = stamp - MARGIN, 0
+            self.peak = max(self.peak, self.last)
+        elif stamp >= self.peak:
+            self.peak = 0
+        self.last = stamp
 
     def settle(self, stamp: int) -> None:
         """Note that nothing before the stamp must be read again."""
@@ -107,6 +112,7 @@ class Ledger:
             "last": self.last,
             "forgotten": self._forgotten,
             "seen": seen,
+            **({"peak": self.peak} if self.peak else {}),
         }
 
     @classmethod
@@ -117,7 +123,8 @@ class Ledger:
         since, last, forgotten = cursor.get("since"), cursor.get("last"), cursor.get("forgotten")
         if not (isinstance(since, int) and isinstance(last, int) and isinstance(forgotten, int)):
             return None
-        ledger = cls(since, last)
+        peak = cursor.get("peak")
+        ledger = cls(since, last, peak if isinstance(peak, int) else 0)
         ledger._forgotten = forgotten
         seen = cursor.get("seen")
         for pair in seen if isinstance(seen, list) else []:
@@ -174,9 +181,12 @@ class StampedReader:
     """Reads one answer of the Engine, which begins at the ledger's `since`.
 
     `repeats`: the answer may hold lines twice, because an Engine that rotates a log sometimes goes back in it.
+    `skip_to`: the answer begins earlier; lines before the first one with exactly this stamp are skipped.
     """
 
-    def __init__(self, ledger: Ledger, keep: Keep, *, terminal: bool, repeats: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, keep: Keep, *, terminal: bool, repeats: bool = False, skip_to: int = 0
+    ) -> None:
         self._count = 0
         self._repeats = repeats
         self._newest = 0
@@ -185,7 +195,8 @@ class StampedReader:
         self._terminal = terminal
         self._messages: Messages = Terminal() if terminal else Frames()
         self._overlap = ledger.overlap()
-        self._read_before = ledger.last
+        self._skip_to = skip_to
+        self._read_before = 0 if skip_to else ledger.last
 
     def feed(self, content: bytes, *, live: bool) -> list[LogLine]:
         """Return the new lines among those that the next bytes complete; raises BrokenStreamError."""
@@ -206,13 +217,27 @@ class StampedReader:
 
     def _lines(self, regions: Iterable[Region], *, live: bool) -> list[LogLine]:
         found: list[LogLine] = []
-        for region in regions:
+        for whole in regions:
+            region = self._skipped(whole) if self._skip_to else whole
+            if region is None:
+                continue
             self._count += self._unread(region)
             found += self._kept(region, live=live)
             stamp = last_stamp(region)
             if stamp is not None:
                 self._ledger.read_to(stamp)
         return found
+
+    def _skipped(self, region: Region) -> Region | None:
+        """Return the region without the lines to skip, None if none is left."""
+        start = 0
+        for line in region.data.splitlines(keepends=True):
+            stamp = parse_stamp(line.partition(b" ")[0])
+            if stamp == self._skip_to:
+                self._skip_to = 0
+                return Region(region.data[start:], region.size, 0 if start else region.cut)
+            start += len(line)
+        return None
 
     def _unread(self, region: Region) -> int:
         """Return the number of lines later than those read before this answer."""

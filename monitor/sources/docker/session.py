@@ -40,12 +40,36 @@ class Session:
         self._ledger = ledger
         self._keep = keep
         rotates = container.rotates_at is not None
-        self._reader = StampedReader(ledger, keep, terminal=container.terminal, repeats=rotates)
+        since, skip_to = self._beginning()
+        self._reader = StampedReader(
+            ledger, keep, terminal=container.terminal, repeats=rotates, skip_to=skip_to
+        )
         self._verified = self._heard = now
         self._checked = now
         self._checks = 0
         self._unverified = 0  # bytes
-        self.stream = engine.follow(name, ledger.since)
+        self.stream = engine.follow(name, since)
+
+    def _beginning(self) -> tuple[int, int]:
+        """Return the stamp to read from, and the stamp of the line up to which all others are skipped (0: none).
+
+        If the log's last line is older than the last one read, the Engine's clock was set back meanwhile, and new
+        lines are stamped before `since`: the log is then read from its start. After any step back older lines with
+        later stamps stand before the last one read, and are skipped. If that is no longer there, a rotation has
+        dropped it with all before it.
+        """
+        ledger = self._ledger
+        newest = self._engine.last_stamp(self._name, terminal=self._container.terminal)
+        stepped = newest is not None and newest < ledger.last - MARGIN
+        since = 0 if stepped else ledger.since
+        if not stepped and not ledger.peak:
+            return since, 0
+        rest = self._engine.between(self._name, ledger.last, ledger.last)
+        try:
+            found = rest.read(TIMEOUT)
+        finally:
+            rest.close()
+        return since, ledger.last if found else 0
 
     def lines(self, content: bytes, now: float, *, live: bool) -> tuple[list[LogLine], int]:
         """Return the kept lines of the next content (empty at the stream's end), and the number of lines read.
