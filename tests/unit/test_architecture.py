@@ -135,6 +135,13 @@ def test_the_map_names_each_folder() -> None:
     assert folders - {"docs"} == named
 
 
+@pytest.mark.parametrize("package", ["fleet", "monitor", "generator"])
+def test_the_map_names_each_room_and_no_other(package: str) -> None:
+    rooms = {f"{package}/{path.parent.name}/" for path in (ROOT / package).glob("*/__init__.py")}
+    named = set(re.findall(rf"^\| `({package}/\w+/)` \|", PAGE, flags=re.MULTILINE))
+    assert rooms == named
+
+
 OURS = "|".join((*MAY_IMPORT, "tests", "tools", "benchmarks"))
 
 
