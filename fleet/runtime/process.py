@@ -25,6 +25,15 @@ _NICENESS = 5
 """Niceness of long computations; the machine's other programs have 0."""
 
 
+def require_linux() -> None:
+    """Raise FleetError on another system: a restart identifies and awaits the generator by /proc and pidfd."""
+    if sys.platform != "linux":
+        raise FleetError(
+            f"a fleet needs Linux, and this system is {sys.platform}",
+            hint="On Windows use WSL 2; elsewhere run it in a container (docs/docker.md).",
+        )
+
+
 def end_with_parent() -> None:
     """Request SIGTERM from the kernel when the parent dies; does nothing outside Linux."""
     if sys.platform == "linux":
