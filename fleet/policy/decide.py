@@ -173,7 +173,7 @@ def _downgrade(state: FleetState, now: float, rules: Rules, why: str) -> FleetSt
 def _downgrade_target(index: int, rules: Rules) -> Rung | None:
     """Return the target of a downgrade; None on the last rung.
 
-    It is the next rung or, with `selection = "fits"`, the first below that may fit and is not known to need as much.
+    It is the next rung. With `selection = "fits"` it is the first below that may fit and is not known to need as much.
     """
     if rules.policy.selection != "fits":
         return rules.ladder.below(index)

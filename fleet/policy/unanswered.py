@@ -104,7 +104,7 @@ def remedy(row: Unanswered, log_source: str) -> str:
         return f"Check whether Ollama runs; if not, restart it ({_restart(log_source)})."
     if re.search(_RUNNER, row.reason):
         return f"The runner died: see the lines before its end in Ollama's log ({_log(log_source)})."
-    return f"Ollama's log says more ({_log(log_source)})."
+    return f"See Ollama's log ({_log(log_source)})."
 
 
 def _restart(log_source: str) -> str:

@@ -129,7 +129,7 @@ def delay_garbage_collection(after: Seconds) -> None:
     """Disable cyclic garbage collection for `after` seconds; later collections skip the objects made until then.
 
     Imports make many objects that live as long as the process. A collection through numba's takes a tenth of a second,
-    in which no thread runs and no signal is handled, and it finds nothing while modules are imported.
+    in which no thread runs and no signal is handled. While modules are imported it finds nothing.
     """
     gc.disable()
     timer = threading.Timer(after, _collect_from_now)

@@ -47,7 +47,7 @@ def _exact(digits: str) -> int | None:
     return None if finite(digits) is None else int(digits)
 
 
-def printable(text: str, most: int = 200) -> str:
-    """Return at most `most` characters of a text in one line, with `?` for each character that is not printable."""
-    short = text if len(text) <= most else text[: most - 1] + "…"
+def printable(text: str, limit: int = 200) -> str:
+    """Return at most `limit` characters of a text in one line, with `?` for each character that is not printable."""
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in short)
