@@ -195,7 +195,7 @@ def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetSta
         state = state.with_event(now, EventKind.VERIFY_FAILED, model=label, next="one retry follows")
         return replace(state, switch=replace(switch, failures=1, failed_at=now)), False
     if now - switch.failed_at < VERIFY_RETRY:
-        return state, False
+        return state, False  # another report of the first failure
     if switch.by_hand and switch.kind is not SwitchKind.RESET:
         state = state.with_event(
             now, EventKind.VERIFY_FAILED, model=label, next="it was chosen by hand and stays"
