@@ -36,12 +36,10 @@ class ProgramState(IntEnum):
 
 
 class RpcFault(IntEnum):
-    """The fault codes that callers distinguish (supervisor/xmlrpc.py, Faults)."""
+    """Fault codes of supervisord (supervisor/xmlrpc.py, Faults)."""
 
     BAD_NAME = 10
     NO_FILE = 20
-    ABNORMAL_TERMINATION = 40
-    SPAWN_ERROR = 50
     ALREADY_STARTED = 60
     NOT_RUNNING = 70
 
