@@ -1,15 +1,19 @@
 """The user's panel: from Parquet or CSV, long or wide, checked and kept in a form that loads at once.
 
+    text       whether a file is text at all
     tables     a file to a table, in whatever dialect
+    words      what columns are called by
     naming     what the columns are (pure)
     cells      columns to numbers, days, symbols, codes
     assemble   a table to matrices, with the row that each cell came from
+    folder     a folder's files to matrices
+    merge      matrices of several files to one
     judging    what looks wrong about the values
     faults     the errors and warnings found
     room       whether it fits into memory
     shelf      the kept form
 
-A folder is read as one wide table a field: `close.csv`, `volume.parquet` and so on.
+A folder has one wide table a field (`close.csv`, `volume.parquet` …), or a table of its own for each symbol or year.
 """
 
 from dataclasses import replace
@@ -58,7 +62,9 @@ def read_panel(path: Path, free: int) -> Panel:
     faults.raise_errors(path)
     assert sheet is not None  # else there was an error
     if not sheet.fields:
-        raise PanelError(f"{path}: no column holds numbers", hint="A panel needs at least one field.")
+        raise PanelError(
+            f"{path}: no column holds numbers", hint="Add one that does, as in date,symbol,close."
+        )
     judge(sheet, faults)
     return _panel(sheet, faults)
 

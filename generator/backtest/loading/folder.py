@@ -1,33 +1,111 @@
-"""A folder as a panel: a wide table for each field, in a file named after it."""
+"""A folder as a panel: a wide table for each field, or a table of its own for each symbol or stretch of dates."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from generator.backtest.errors import PanelError
 from generator.backtest.loading import cells
-from generator.backtest.loading.assemble import Sheet, is_group
-from generator.backtest.loading.faults import Faults
-from generator.backtest.loading.naming import field_name, find_date
+from generator.backtest.loading.assemble import Sheet, assemble, dated_columns, is_group
+from generator.backtest.loading.faults import SHOWN, Faults
+from generator.backtest.loading.merge import merge
+from generator.backtest.loading.naming import field_name, find_date, is_known, layout_of
 from generator.backtest.loading.room import require_room
-from generator.backtest.loading.tables import Table, read_table
+from generator.backtest.loading.tables import Table, column_names, read_table
 
-_ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".txt", ".csv.gz")
+_ENDINGS = (".parquet", ".pq", ".csv.gz", ".csv", ".tsv", ".txt")
+_LOOKED_AT = 25
 
 
 def assemble_folder(path: Path, faults: Faults, free: int) -> Sheet | None:
     """Return the matrices of a folder's files over all their dates and symbols, None where there is an error."""
-    files = {
-        field_name(file.name.partition(".")[0]): file
-        for file in sorted(path.iterdir())
-        if file.name.lower().endswith(_ENDINGS)
-    }
+    files = _files(path)
     if not files:
+        inside = [folder.name for folder in sorted(path.iterdir()) if folder.is_dir() and _files(folder)]
         faults.error(
-            "the folder has no Parquet or CSV file", hint="Name files after fields, as in close.csv."
+            "the folder has no Parquet or CSV file",
+            hint=f"Name the folder {path / inside[0]}."
+            if inside
+            else "Name files after fields, as in close.csv.",
         )
         return None
-    parts = [part for name, file in files.items() if (part := _part(name, file, faults, free))]
+    if _has_tables(files):
+        return _joined(path, files, faults, free)
+    return _by_field(path, files, faults, free)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.is_file() and file.name.lower().endswith(_ENDINGS))
+
+
+def _has_tables(files: list[Path]) -> bool:
+    """Return True if most files are tables with fields of their own, and no single field's."""
+    tables = 0
+    looked_at = files[:_LOOKED_AT]
+    for file in looked_at:
+        try:
+            layout = layout_of(column_names(file))
+        except PanelError:
+            continue  # the fault shows where the file is read
+        names = {name for _, name in layout.fields}
+        names |= {name for column, name, symbol in layout.cells if column.strip() != symbol}
+        known = sum(map(is_known, names))
+        tables += "close" in names or 2 * known > len(names)
+    return 2 * tables > len(looked_at)
+
+
+def _stem(file: Path) -> str:
+    ending = next(ending for ending in _ENDINGS if file.name.lower().endswith(ending))
+    return file.name[: -len(ending)]
+
+
+# --- a table a file --------------------------------------------------------------------------------------------------
+
+
+def _joined(path: Path, files: list[Path], faults: Faults, free: int) -> Sheet | None:
+    """Return the matrices of tables that hold a symbol, or a stretch of dates, each."""
+    sheets: list[tuple[str, Sheet]] = []
+    warnings: Counter[str] = Counter()
+    faulty = 0
+    for file in files:
+        own = Faults()
+        sheet = _read(file, own, free)
+        warnings.update(own.warnings)
+        if sheet is not None and not own.errors:
+            sheets.append((file.name, sheet))
+            continue
+        faulty += 1
+        if faulty <= SHOWN:
+            for error in own.errors:
+                faults.error(f"{file.name}: {error}")
+            faults.hints += [hint for hint in own.hints if hint not in faults.hints]
+    if faulty > SHOWN:
+        faults.error(f"{faulty - SHOWN} more files have faults")
+    if faults.errors:
+        return None
+    for warning, count in warnings.items():
+        faults.warn(warning if count == 1 else f"{warning} (in {count} files)")
+    return merge(path, sheets, faults, free)
+
+
+def _read(file: Path, faults: Faults, free: int) -> Sheet | None:
+    try:
+        return assemble(file, read_table(file, free), faults, free, symbol=_stem(file))
+    except PanelError as error:
+        hint = error.hint.removesuffix(".")
+        faults.error(
+            error.message.removeprefix(f"{file}: "), hint=f"{hint}, or move the file out of the folder."
+        )
+        return None
+
+
+# --- a field a file --------------------------------------------------------------------------------------------------
+
+
+def _by_field(path: Path, files: list[Path], faults: Faults, free: int) -> Sheet | None:
+    parts = [part for file in files if (part := _part(field_name(_stem(file)), file, faults, free))]
     if faults.errors:
         return None
     dates = np.unique(np.concatenate([part.days for part in parts]))
@@ -79,7 +157,12 @@ def _numbers(column: pl.Series, part: _Part, faults: Faults) -> cells.Numbers:
 
 def _part(name: str, file: Path, faults: Faults, free: int) -> _Part | None:
     table = read_table(file, free)
-    date = find_date(table.frame.columns, _dated(table.frame))
+    date = find_date(table.frame.columns, dated_columns(table.frame))
+    if not name:
+        faults.error(
+            f"{file.name}: no expression can write this name of a field", hint="Name files as in close.csv."
+        )
+        return None
     if not date:
         faults.error(f"{file.name}: there is no date column", hint="Name it date.")
         return None
@@ -87,13 +170,12 @@ def _part(name: str, file: Path, faults: Faults, free: int) -> _Part | None:
     known, first = np.unique(days, return_index=True)
     if len(known) < len(days):
         row = min(set(range(len(days))) - set(first.tolist())) + table.first_row
-        faults.error(f"{file.name}: row {row}, column {date}: this date is there already")
+        faults.error(
+            f"{file.name}: row {row}, column {date}: this date is there already",
+            hint="Keep one row for each date, such as the day's last.",
+        )
     frame = table.frame.drop(date)
     if not frame.width:
-        faults.error(f"{file.name}: there is no column with values")
+        faults.error(f"{file.name}: there is no column with values", hint="Add one for each symbol.")
         return None
     return _Part(name, file, table, days, frame)
-
-
-def _dated(frame: pl.DataFrame) -> list[str]:
-    return [name for name, kind in frame.schema.items() if kind == pl.Date or isinstance(kind, pl.Datetime)]

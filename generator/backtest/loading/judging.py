@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from generator.backtest.loading.assemble import Sheet
 from generator.backtest.loading.faults import Faults
-from generator.backtest.loading.naming import AMOUNTS, PRICES
+from generator.backtest.loading.words import AMOUNTS, PRICES
 from generator.backtest.panel import Matrix
 
 _LONG_PAUSE = np.timedelta64(10, "D")
@@ -44,10 +44,8 @@ def _tell(sheet: Sheet, faults: Faults, name: str, mask: Mask, what: str, more: 
     places = places[np.argsort(rows, kind="stable")]
 
     def sentence(d: int, s: int) -> str:
-        place = f"row {sheet.rows[d, s]}, column {sheet.column_of(name, sheet.symbols[s])}"
-        return (
-            f"{place}: {name} of {sheet.symbols[s]} on {sheet.dates[d]} {what} ({sheet.fields[name][d, s]:g})"
-        )
+        cell = f"{name} of {sheet.symbols[s]} on {sheet.dates[d]}"
+        return f"{sheet.place(d, s, name)}: {cell} {what} ({sheet.fields[name][d, s]:g})"
 
     faults.warnings_at((sentence(int(d), int(s)) for d, s in places), len(places), more)
 
@@ -77,7 +75,7 @@ def _gaps(sheet: Sheet, faults: Faults) -> None:
         d = first[s] + int(there[first[s] :, s].argmin())
         after = d + int(there[d:, s].argmax())
         return (
-            f"row {sheet.rows[after, s]}, column {sheet.column_of(name, sheet.symbols[s])}: {sheet.symbols[s]} has a "
+            f"{sheet.place(after, s, name)}: {sheet.symbols[s]} has a "
             f"gap from {sheet.dates[d]}; it misses {missing[s]} of {last[s] - first[s] + 1} dates"
         )
 

@@ -5,30 +5,32 @@ symbol (`close_ABC`, `ABC.close`, `('close', 'ABC')`) or for each symbol alone, 
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
+from generator.backtest.loading.words import (
+    AMOUNTS,
+    DATES,
+    GROUPS,
+    OTHER_SCRIPTS,
+    PRICES,
+    SECOND_CHOICE,
+    SYMBOLS,
+    SYNONYMS,
+    UNIVERSE,
+)
 from generator.catalogue import Kind, load_catalogue
 
-DATES = ("date", "datetime", "day", "trade_date", "trading_date", "tradedate", "timestamp", "time", "dt")
-SYMBOLS = (
-    "symbol", "ticker", "instrument", "asset", "security", "stock", "code", "tic", "sid", "secid", "permno",
-    "isin", "cusip", "figi", "ric", "instrument_id", "asset_id", "security_id", "id",
-)  # fmt: skip
-GROUPS = ("market", "sector", "industry", "subindustry", "country", "exchange", "currency")
-UNIVERSE = ("universe", "in_universe")
-PRICES = ("open", "high", "low", "close", "vwap")
-AMOUNTS = ("volume", "cap", "adv20", "sharesout")
-_UNNAMED = ("", "index", "level_0", "unnamed: 0", "__index_level_0__", "column_0", "_duplicated_0")
-_OTHER_NAMES = {
-    "vol": "volume", "market_cap": "cap", "marketcap": "cap", "mktcap": "cap", "mkt_cap": "cap",
-    "shares_outstanding": "sharesout", "ret": "returns", "return": "returns", "sub_industry": "subindustry",
-    "gics_sector": "sector", "gics_industry": "industry", "gics_sub_industry": "subindustry",
-}  # fmt: skip
+_UNNAMED = ("", "level_0", "__index_level_0__", "column_0")
 _SEPARATORS = ("_", ".", ":", "|", "/", " ", "-")
 _PAIR = re.compile(r"""\(\s*['"]([^'"]*)['"]\s*,\s*['"]?([^'"]*?)['"]?\s*\)""")
 _WORD = re.compile(r"[^A-Za-z0-9_]+")
+_NUMBERED = re.compile(r"^\d+\.\s+")  # Alpha Vantage's "1. open"
+
+Cell = tuple[str, str, str]
+"""A wide table's column, and the field and symbol that it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,9 @@ class Layout:
     symbol: str = ""
     fields: tuple[tuple[str, str], ...] = ()
     """(column, name) of a long table's other columns."""
-    cells: tuple[tuple[str, str, str], ...] = ()
-    """(column, field, symbol) of a wide table's other columns."""
+    cells: tuple[Cell, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Columns whose names cannot be written in an expression."""
 
 
 @cache
@@ -51,21 +54,35 @@ def number_names() -> frozenset[str]:
 
 
 def _plain(column: str) -> str:
-    return _WORD.sub("_", column.strip().lower()).strip("_")
+    text = _NUMBERED.sub("", column.strip())
+    return OTHER_SCRIPTS.get(text) or _WORD.sub("_", text.lower()).strip("_")
 
 
+@lru_cache(maxsize=1 << 14)
 def field_name(column: str) -> str:
-    """Return what a column is called in expressions: known names in lower case, others as they stand."""
+    """Return a column's name in expressions: known names in lower case, others as they stand.
+
+    It is empty where an expression cannot write it: letters of other scripts, a digit in front.
+    """
     plain = _plain(column)
-    plain = _OTHER_NAMES.get(plain, plain)
-    if plain in number_names() or plain in GROUPS or plain in UNIVERSE:
-        return "universe" if plain in UNIVERSE else plain
-    return _WORD.sub("_", column.strip()).strip("_")
+    plain = SYNONYMS.get(plain, plain)
+    if plain in UNIVERSE:
+        return "universe"
+    if plain in number_names() or plain in GROUPS:
+        return plain
+    name = _WORD.sub("_", column.strip()).strip("_")
+    foreign = any(letter.isalpha() and not letter.isascii() for letter in column)
+    return "" if foreign or name[:1].isdigit() else name
 
 
 def is_known(name: str) -> bool:
-    """Say whether a field's name is one that the catalogue has."""
+    """Return True if a field's name is one that the catalogue has."""
     return name in number_names() or name in GROUPS or name == "universe"
+
+
+def translated(column: str) -> str:
+    """Return the meaning of a column that is named in another script, empty for all others."""
+    return OTHER_SCRIPTS.get(column.strip(), "")
 
 
 def _role(columns: Sequence[str], names: Sequence[str]) -> str:
@@ -80,7 +97,7 @@ def find_date(columns: Sequence[str], dated: Sequence[str] = ()) -> str:
         return named
     if dated:
         return dated[0]
-    return next((column for column in columns[:1] if column.strip().lower() in _UNNAMED), "")
+    return next((c for c in columns[:1] if is_unnamed(c) or c.strip().lower() == "index"), "")
 
 
 def find_symbol(columns: Sequence[str]) -> str:
@@ -92,55 +109,81 @@ def find_symbol(columns: Sequence[str]) -> str:
 def layout_of(columns: Sequence[str], dated: Sequence[str] = ()) -> Layout:
     """Return what the columns are; one without a date or of no known form has an empty `date` or no columns."""
     date, symbol = find_date(columns, dated), find_symbol(columns)
-    others = [column for column in columns if column not in {date, symbol}]
-    if symbol or not date:
-        kept = [column for column in others if not _is_index(column)]
-        return Layout(date, symbol, fields=tuple((column, field_name(column)) for column in kept))
-    cells = _split(others)
+    others = [column for column in columns if column not in {date, symbol} and not is_unnamed(column)]
+    cells = () if symbol or not date else _split(others)
     if cells:
-        return Layout(date, cells=cells)
-    if any(is_known(field_name(column)) for column in others):
-        return Layout(date, fields=tuple((column, field_name(column)) for column in others))
-    return Layout(date, cells=tuple((column, "close", column.strip()) for column in others))
+        named = tuple((column, field_name(name), symbol) for column, name, symbol in cells)
+        left_out = dict.fromkeys(name for _, name, _ in cells if not field_name(name))
+        return Layout(date, cells=tuple(cell for cell in named if cell[1]), left_out=tuple(left_out))
+    fields = _named([column for column in others if column.strip().lower() != "index"])
+    if date and not symbol and not any(is_known(name) for _, name in fields):
+        return Layout(date, cells=tuple((column, "close", column.strip()) for column in others))
+    unwritable = tuple(column for column, name in fields if not name)
+    return Layout(date, symbol, fields=tuple(one for one in fields if one[1]), left_out=unwritable)
 
 
-def _is_index(column: str) -> bool:
-    """Say whether a column is only a table's row numbers, as pandas writes them."""
-    return column.strip().lower() in {"", "unnamed: 0", "__index_level_0__", "index"}
+def _named(columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (column, name), with words of second choice taken where no other column means the same."""
+    named = [(column, field_name(column)) for column in columns]
+    for number, (column, name) in enumerate(named):
+        meaning = SECOND_CHOICE.get(name.lower())
+        if meaning and all(other != meaning for _, other in named):
+            named[number] = (column, meaning)
+    return named
 
 
-def _split(columns: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
-    """Return (column, field, symbol) if all columns are made of both in one way, else nothing."""
-    best: tuple[tuple[str, str, str], ...] = ()
-    most = 0
+def is_unnamed(column: str) -> bool:
+    """Return True if a column has no name, as the row numbers that pandas writes."""
+    plain = column.strip().lower()
+    return plain in _UNNAMED or plain.startswith(("unnamed: ", "_duplicated_"))
+
+
+def _split(columns: Sequence[str]) -> tuple[Cell, ...]:
+    """Return the cells if all columns are made of field and symbol in one way, else nothing."""
     pairs = [_PAIR.fullmatch(column.strip()) for column in columns]
     if columns and all(pairs):
-        halves = [(match.group(1), match.group(2)) for match in pairs if match]
-        return _halved(columns, halves) or _halved(columns, [(b, a) for a, b in halves])
-    for separator in _SEPARATORS:
-        for first in (True, False):
-            halves = [_halve(column, separator, field_first=first) for column in columns]
-            found = _halved(columns, halves)
-            known = sum(is_known(name) for _, name, _ in found)
-            if known > most:
-                best, most = found, known
-    return best
-
-
-def _halve(column: str, separator: str, *, field_first: bool) -> tuple[str, str]:
-    if field_first:
-        name, _, symbol = column.strip().partition(separator)
+        halves = [[(match.group(1), match.group(2))] for match in pairs if match]
+        ways = [halves, [[(b, a) for a, b in one] for one in halves]]
     else:
-        symbol, _, name = column.strip().rpartition(separator)
-    return name, symbol
+        ways = [
+            [_halves(column.strip(), separator, field_first=first) for column in columns]
+            for separator in _SEPARATORS
+            for first in (True, False)
+        ]
+    found = [_matched(columns, way) for way in ways]
+    return max(found, key=lambda cells: fields_among([name for _, name, _ in cells]))
 
 
-def _halved(columns: Sequence[str], halves: Sequence[tuple[str, str]]) -> tuple[tuple[str, str, str], ...]:
-    cells = tuple(
-        (column, field_name(name), symbol.strip())
-        for column, (name, symbol) in zip(columns, halves, strict=True)
-    )
-    if not all(name and symbol for _, name, symbol in cells):
-        return ()
-    known = {symbol for _, name, symbol in cells if is_known(name)}
-    return cells if known and known.issuperset(symbol for _, _, symbol in cells) else ()
+def _means(name: str) -> bool:
+    return is_known(field_name(name))
+
+
+def fields_among(names: Sequence[str]) -> tuple[int, int]:
+    """Return how many names are of known fields, and of how many different ones: LOW is a symbol too."""
+    known = [field_name(name) for name in names if _means(name)]
+    return len(known), len(set(known))
+
+
+def _halves(column: str, separator: str, *, field_first: bool) -> list[tuple[str, str]]:
+    """Return each (field, symbol) that a column may be made of."""
+    parts = column.split(separator)
+    cuts = [(separator.join(parts[:i]), separator.join(parts[i:])) for i in range(1, len(parts))]
+    return cuts if field_first else [(b, a) for a, b in reversed(cuts)]
+
+
+def _matched(columns: Sequence[str], halves: Sequence[Sequence[tuple[str, str]]]) -> tuple[Cell, ...]:
+    """Return the cells if each column has a symbol for which there is a known field too, else nothing.
+
+    Of several cuts that whose symbol has most known fields is right: `open_interest_A` beside `close_A`, `volume_A`.
+    """
+    often = Counter(symbol.strip() for cuts in halves for _, symbol in cuts)
+    with_known = Counter(symbol.strip() for cuts in halves for name, symbol in cuts if _means(name))
+    cells = []
+    for column, cuts in zip(columns, halves, strict=True):
+        good = [(name, symbol.strip()) for name, symbol in cuts if name.strip() and symbol.strip()]
+        if not good:
+            return ()
+        name, symbol = max(good, key=lambda cut: (with_known[cut[1]], often[cut[1]]))
+        cells.append((column, name, symbol))
+    known = {symbol for _, name, symbol in cells if _means(name)}
+    return tuple(cells) if known and known.issuperset(symbol for _, _, symbol in cells) else ()

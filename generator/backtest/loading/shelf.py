@@ -23,7 +23,7 @@ import numpy as np
 from fleet.files import replace_text
 from generator.backtest.panel import Matrix, Panel
 
-FORMAT = 1
+FORMAT = 2
 """Raised when reading or checking changes, so that nothing read by an older version is used."""
 
 
