@@ -148,9 +148,14 @@ def _sentence(outcome: Outcome) -> str:
         return error_sentence(outcome.expression, outcome.error or {})
     row = outcome.row()
     figures = "  ".join(f"{name} {_number(row[name])}" for name in (*METRICS, *COUNTS))
-    checks = "  ".join(f"{check['name']} {check['result']}" for check in row["checks"])
+    checks = "  ".join(map(_check, row["checks"]))
     label = " (synthetic panel)" if row["source"] == "synthetic" else ""
     return f"{outcome.expression}{label}\n  {figures}\n  {checks}"
+
+
+def _check(check: Mapping[str, Any]) -> str:
+    reason = f" ({check['reason']})" if "reason" in check else ""
+    return f"{check['name']} {check['result']}{reason}"
 
 
 def _number(value: float | None) -> str:

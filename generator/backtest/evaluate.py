@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from generator.backtest.checks import Check, Kept, checks
+from generator.backtest.checks import Book, Check, Kept, checks
 from generator.backtest.compiler import Compiler
 from generator.backtest.engine import Engine
 from generator.backtest.errors import EvaluationError
@@ -167,15 +167,13 @@ def _performance(
     has_part = {"close", "volume"} <= panel.fields.keys()
     dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
     whole = _figures(series)
-    active = series[LONGS] + series[SHORTS]
     return Performance(
         figures=whole,
         yearly=tuple(_yearly(series, dates)),
         checks=checks(
             whole,
             delay=settings.delay,
-            largest_weight=float(series[LARGEST].max(initial=0.0)),
-            fewest_positions=int(np.median(active)) if len(active) else 0,
+            book=Book(panel.dates[days], series[LONGS], series[SHORTS], series[LARGEST]),
             sub_sharpe=sharpe_of(series[PART_PNL]) if has_part else None,
             sub_share=SUB_UNIVERSE,
             dates=dates,
