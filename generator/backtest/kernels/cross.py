@@ -11,7 +11,7 @@ import numpy as np
 
 from generator.backtest.kernels.jit import kernel
 from generator.backtest.kernels.native import plus
-from generator.backtest.kernels.rows import copy
+from generator.backtest.kernels.rows import copy, residual
 
 Array = Any
 
@@ -194,10 +194,14 @@ def relate(y: Array, x: Array, out: Array, r0: int, r1: int, line: bool, rest: b
             xx = plus(xx, u * u if ok else 0.0)
             xy = plus(xy, u * v if ok else 0.0)
         slope = xy / xx if math.isfinite(xx) and math.isfinite(xy) else math.nan
+        middle = abs(base_y) + abs(mean_y) + abs(slope) * (math.sqrt(xx) + abs(base_x) + abs(mean_x))
         for j in range(n):
             u = (np.float64(a[j]) - base_x) - mean_x
             v = (np.float64(b[j]) - base_y) - mean_y
-            o[j] = v - slope * u if rest else (base_y + (mean_y + slope * u)) + 0.0 * v
+            if rest:
+                o[j] = residual(v - slope * u, abs(np.float64(b[j])) + abs(slope * u) + middle, y)
+            else:
+                o[j] = (base_y + (mean_y + slope * u)) + 0.0 * v
 
 
 @kernel

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import add, copy, copy_all, lanes
+from generator.backtest.kernels.rows import add, copy, copy_all, lanes, residual
 
 Array = Any
 
@@ -31,6 +31,7 @@ _REGRESSION = REGRESSION
 _HEAL = 256.0  # a squared mean this many times the variance costs two or three of the sixteen digits
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
 _FAINT = 1e-10  # a covariance below 1e-5 of what it could be is mostly the rounding of greater terms
+_EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of which little is true
 
 
 @kernel
@@ -238,7 +239,7 @@ def _two_moments(sums: Array, m: Array, w: int) -> bool:
         both = mx[j] * my[j]
         c = xy[j] * (1.0 / n[j]) - both
         cov[j] = c
-        lost |= c * c < _FAINT * (both * both + vx[j] * vy[j])
+        lost |= (c * c < _FAINT * (both * both + vx[j] * vy[j])) | (c * c > _EXACT * vx[j] * vy[j])
     return lost
 
 
@@ -249,6 +250,7 @@ def _is_lost(m: Array, j: int) -> bool:
         m[0, j] * m[0, j] > _HEAL * m[2, j]
         or m[1, j] * m[1, j] > _HEAL * m[3, j]
         or m[4, j] * m[4, j] < _FAINT * (both * both + m[2, j] * m[3, j])
+        or m[4, j] * m[4, j] > _EXACT * m[2, j] * m[3, j]
     )
     return lost
 
@@ -349,7 +351,9 @@ def _regress(
         slope = m[4, j] / m[2, j] + 0.0 * m[3, j] if m[2, j] > 0.0 else math.nan
         u = (np.float64(x[t, c0 + j]) - sx[j]) - m[0, j]
         v = (np.float64(y[t, c0 + j]) - sy[j]) - m[1, j]
-        value = v - slope * u
+        reach = math.sqrt(n[j] * m[2, j])
+        fit = abs(sy[j]) + abs(m[1, j]) + abs(slope) * (reach + abs(u) + abs(sx[j]) + abs(m[0, j]))
+        value = residual(v - slope * u, abs(np.float64(y[t, c0 + j])) + fit, y)
         if wanted == 1:
             value = (m[1, j] + sy[j]) - slope * (m[0, j] + sx[j])
         elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
@@ -381,11 +385,13 @@ def _residual_figure(
 ) -> float:
     """Sum the squared residuals one by one: the short formula would cancel where the fit is good."""
     sse = 0.0
+    middle = abs(sy) + abs(m[1]) + abs(slope) * (math.sqrt(n * m[2]) + abs(sx) + abs(m[0]))
     for i in range(max(0, t - d + 1), t + 1):
         a = np.float64(x[i, c])
         b = np.float64(y[i, c])
         if a == a and b == b:  # noqa: PLR0124
-            e = (b - sy - m[1]) - slope * (a - sx - m[0])
+            u = a - sx - m[0]
+            e = residual((b - sy - m[1]) - slope * u, abs(b) + abs(slope * u) + middle, y)
             sse += e * e
     if n == 0.0 or slope != slope:  # noqa: PLR0124
         return math.nan

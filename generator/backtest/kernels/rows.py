@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from generator.backtest.kernels.jit import kernel
 
 Array = Any
+_ROUNDING = 16.0
 
 
 @kernel
@@ -36,3 +39,14 @@ def add(one: Array, other: Array, target: Array) -> None:
     """Write the sum of two rows."""
     for j in range(target.shape[0]):
         target[j] = one[j] + other[j]
+
+
+@kernel
+def residual(e: float, size: float, like: Array) -> float:
+    """Return what a fit leaves of a value, 0 where that is no more than rounding.
+
+    `size` is the sum of the sizes of the value, the mean and the slope's share, with the root of its sum of squares;
+    `like` is a matrix stored as the values are. An exact fit leaves a few units in the last place of the largest value,
+    and a rank would make a signal of them.
+    """
+    return 0.0 if abs(e) <= _ROUNDING * np.finfo(like.dtype).eps * size else e
