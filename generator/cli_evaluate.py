@@ -88,7 +88,7 @@ def evaluate(
         neutralization=neutralization,
         truncation=truncation,
     )
-    loaded = open_panel(settings.path)
+    loaded = open_panel(settings.path, gaps=settings.gaps)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
     outcomes, engine = _evaluated(list(expressions_of(expressions)), loaded, settings)

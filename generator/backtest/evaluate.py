@@ -11,10 +11,11 @@ from generator.backtest.checks import Book, Check, Kept, checks
 from generator.backtest.compiler import Compiler
 from generator.backtest.engine import Engine
 from generator.backtest.errors import EvaluationError
+from generator.backtest.gaps import earned_across
 from generator.backtest.kernels.portfolio import LARGEST, LONGS, PART_PNL, PNL, SHORTS, TRADED
 from generator.backtest.metrics import Figures, figures, grade_of, sharpe_of
 from generator.backtest.panel import Matrix, Panel
-from generator.backtest.portfolio import SUB_UNIVERSE, daily
+from generator.backtest.portfolio import SUB_UNIVERSE, daily, positions
 from generator.backtest.settings import Neutralization, Settings, finest
 from generator.language.tree import Field, Node
 
@@ -100,13 +101,13 @@ def _evaluate(
     compiler = engine.compiler()
     neutralization, remarks = _neutralization(settings, panel)
     settings = replace(settings, neutralization=neutralization)  # what is reported is what was done
-    jobs: list[int | EvaluationError] = []
+    jobs: list[_Job | EvaluationError] = []
     for tree in trees:
         try:
             jobs.append(_job(compiler, compiler.matrix(tree), panel, settings, neutralization))
         except EvaluationError as error:
             jobs.append(error)
-    tables = _tables(engine, compiler, jobs)
+    tables = _tables(engine, compiler, [job for job in jobs if isinstance(job, _Job)], panel)
     results: list[Evaluation | EvaluationError] = []
     for tree, job in zip(trees, jobs, strict=True):
         if isinstance(job, EvaluationError):
@@ -141,18 +142,34 @@ def _neutralization(settings: Settings, panel: Panel) -> tuple[Neutralization, t
     return used, (f"the panel has no {wanted} groups: neutralized by {used.value} instead",)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The step that gives an alpha's daily figures, and that of its positions where gaps are earned."""
+
+    daily: int
+    positions: int | None
+
+
 def _job(
     compiler: Compiler, values: int, panel: Panel, settings: Settings, neutralization: Neutralization
-) -> int:
-    """Return the step that gives the alpha's daily figures."""
+) -> _Job:
+    """Return the steps of an alpha."""
     if "returns" not in panel.fields:
         raise EvaluationError("the panel has neither close nor returns, so nothing can be earned", position=0)
-    return daily(compiler, values, settings, neutralization, panel.fields)
+    held = positions(compiler, values, settings, neutralization) if len(panel.gaps) else None
+    return _Job(daily(compiler, values, settings, neutralization, panel.fields), held)
 
 
-def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[int | EvaluationError]) -> dict[int, Matrix]:
-    roots = [job for job in jobs if not isinstance(job, EvaluationError)]
-    return {root: table.copy() for root, table in engine.run(compiler.graph, roots)}
+def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[_Job], panel: Panel) -> dict[_Job, Matrix]:
+    """Return the table of each job's daily figures."""
+    held = {job.positions for job in jobs if job.positions is not None}
+    tables: dict[int, Matrix] = {}
+    for root, matrix in engine.run(compiler.graph, [*(job.daily for job in jobs), *held]):
+        tables[root] = earned_across(matrix, panel) if root in held else matrix.copy()
+    for daily_step, positions_step in {(job.daily, job.positions) for job in jobs}:
+        if positions_step is not None:
+            tables[daily_step][:, PNL] += tables[positions_step]
+    return {job: tables[job.daily] for job in jobs}
 
 
 def _performance(

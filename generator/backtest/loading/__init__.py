@@ -23,6 +23,7 @@ import numpy as np
 
 from generator.backtest.derived import with_derived
 from generator.backtest.errors import PanelError
+from generator.backtest.gaps import gaps_of
 from generator.backtest.loading.assemble import Sheet, assemble
 from generator.backtest.loading.faults import Faults
 from generator.backtest.loading.folder import assemble_folder
@@ -84,4 +85,6 @@ def _panel(sheet: Sheet, faults: Faults) -> Panel:
         group_names=sheet.group_names,
         universe=sheet.universe,
     )
-    return replace(with_derived(panel), warnings=tuple(faults.warnings))
+    follows = "close" in panel.fields and "returns" not in panel.fields
+    gaps = gaps_of(panel.fields["close"]) if follows else panel.gaps
+    return replace(with_derived(panel), warnings=tuple(faults.warnings), gaps=gaps)

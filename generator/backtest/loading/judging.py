@@ -74,9 +74,11 @@ def _gaps(sheet: Sheet, faults: Faults) -> None:
     def sentence(s: int) -> str:
         d = first[s] + int(there[first[s] :, s].argmin())
         after = d + int(there[d:, s].argmax())
+        close = sheet.fields.get("close")
+        moved = "" if close is None else f", and close moves by {close[after, s] / close[d - 1, s] - 1:+.1%}"
         return (
-            f"{sheet.place(after, s, name)}: {sheet.symbols[s]} has a "
-            f"gap from {sheet.dates[d]}; it misses {missing[s]} of {last[s] - first[s] + 1} dates"
+            f"{sheet.place(after, s, name)}: {sheet.symbols[s]} has a gap from {sheet.dates[d]}; "
+            f"it misses {missing[s]} of {last[s] - first[s] + 1} dates{moved}"
         )
 
     with_gaps = column[missing > 0]
