@@ -44,7 +44,8 @@ class Outcome:
             return {"expression": self.expression, "error": self.error}
         found = self.performance.as_json()
         names = ("settings", "source", *METRICS, *COUNTS, "checks")
-        return {"expression": self.expression, **{name: found[name] for name in names}}
+        reason = {"reason": found["reason"]} if "reason" in found else {}
+        return {"expression": self.expression, **{name: found[name] for name in names}, **reason}
 
 
 @click.command()
@@ -149,6 +150,8 @@ def _sentence(outcome: Outcome) -> str:
     row = outcome.row()
     figures = "  ".join(f"{name} {_number(row[name])}" for name in (*METRICS, *COUNTS))
     checks = "  ".join(map(_check, row["checks"]))
+    if "reason" in row:
+        figures += f"\n  no figures: {row['reason']}"
     label = " (synthetic panel)" if row["source"] == "synthetic" else ""
     return f"{outcome.expression}{label}\n  {figures}\n  {checks}"
 

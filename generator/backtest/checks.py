@@ -81,6 +81,8 @@ def _at_least(name: str, value: float, limit: float) -> Check:
 
 
 def _at_most(name: str, value: float, limit: float) -> Check:
+    if math.isnan(value):
+        return Check(name, Result.PENDING, limit, value)
     return Check(name, Result.PASS if value <= limit else Result.FAIL, limit, value)
 
 

@@ -16,6 +16,7 @@ from generator.backtest.kernels.portfolio import LARGEST, LONGS, PART_PNL, PNL, 
 from generator.backtest.metrics import Figures, figures, grade_of, sharpe_of
 from generator.backtest.panel import Matrix, Panel
 from generator.backtest.portfolio import SUB_UNIVERSE, daily, positions
+from generator.backtest.reasons import reason_of
 from generator.backtest.settings import Neutralization, Settings, finest
 from generator.language.tree import Field, Node
 
@@ -27,7 +28,7 @@ class Performance:
     """What a backtest found.
 
     `dates` and `pnl` run from the first day that positions of the alpha earn on, as shares of the book; `yearly` has the
-    same figures a calendar year. `warnings` are sentences for a person.
+    same figures a calendar year. `warnings` are sentences for a person; `reason` says why figures are missing.
     """
 
     figures: Figures
@@ -39,10 +40,12 @@ class Performance:
     settings: Settings
     grade: str
     warnings: tuple[str, ...] = ()
+    reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return settings, source, figures, yearly rows and checks, ready for json.dumps."""
+        """Return settings, source, figures, yearly rows and checks, ready for json.dumps; the reason if there is one."""
         return {
+            **({"reason": self.reason} if self.reason else {}),
             "settings": self.settings.as_json(),
             "source": self.source,
             **self.figures.as_json(),
@@ -114,6 +117,8 @@ def _evaluate(
             results.append(job)
             continue
         performance = _performance(panel, settings, tables[job], kept, remarks)
+        reason = reason_of(tree, performance.figures, performance.pnl, settings, engine)
+        performance = replace(performance, reason=reason) if reason else performance
         results.append(Evaluation(tree, performance))
     return results
 
