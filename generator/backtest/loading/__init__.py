@@ -1,17 +1,17 @@
 """The user's panel: from Parquet or CSV, long or wide, checked and kept in a form that loads at once.
 
     text       whether a file is text at all
-    tables     a file to a table, in whatever dialect
+    files      a file to a table, in whatever dialect
     words      what columns are called by
-    naming     what the columns are (pure)
-    cells      columns to numbers, days, symbols, codes
+    columns    what the columns are (pure)
+    parse      columns to numbers, days, symbols, codes
     assemble   a table to matrices, with the row that each cell came from
     folder     a folder's files to matrices
     merge      matrices of several files to one
-    judging    what looks wrong about the values
+    quality    what looks wrong about the values
     faults     the errors and warnings found
-    room       whether it fits into memory
-    shelf      the kept form
+    memory     whether it fits into memory
+    cache      the kept form
 
 A folder has one wide table a field (`close.csv`, `volume.parquet` …), or a table of its own for each symbol or year.
 """
@@ -25,12 +25,12 @@ from generator.backtest.derived import with_derived
 from generator.backtest.errors import PanelError
 from generator.backtest.gaps import gaps_of
 from generator.backtest.loading.assemble import Sheet, assemble
+from generator.backtest.loading.cache import Shelf, stamp_of
 from generator.backtest.loading.faults import Faults
+from generator.backtest.loading.files import read_table
 from generator.backtest.loading.folder import assemble_folder
-from generator.backtest.loading.judging import judge
-from generator.backtest.loading.room import free_bytes, ran_out
-from generator.backtest.loading.shelf import Shelf, stamp_of
-from generator.backtest.loading.tables import read_table
+from generator.backtest.loading.memory import free_bytes, ran_out
+from generator.backtest.loading.quality import judge
 from generator.backtest.panel import Panel
 
 

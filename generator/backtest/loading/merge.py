@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from generator.backtest.loading import cells
+from generator.backtest.loading import parse
 from generator.backtest.loading.assemble import Sheet
 from generator.backtest.loading.faults import Faults
-from generator.backtest.loading.room import require_room
+from generator.backtest.loading.memory import require_room
 
 Places = npt.NDArray[np.signedinteger]
 
@@ -16,7 +16,7 @@ Places = npt.NDArray[np.signedinteger]
 def merge(path: Path, sheets: list[tuple[str, Sheet]], faults: Faults, free: int) -> Sheet:
     """Return what files hold together; a date and symbol in two of them is an error."""
     dates = np.unique(np.concatenate([sheet.dates for _, sheet in sheets]))
-    symbols = cells.in_order({symbol for _, sheet in sheets for symbol in sheet.symbols})
+    symbols = parse.in_order({symbol for _, sheet in sheets for symbol in sheet.symbols})
     names = {name for _, sheet in sheets for name in (*sheet.fields, *sheet.groups)}
     require_room(path, len(dates), len(symbols), len(names), free)
     whole = Sheet(dates, symbols, np.zeros((len(dates), len(symbols)), dtype=np.int64))
@@ -41,7 +41,7 @@ def _group_names(sheets: list[tuple[str, Sheet]]) -> dict[str, tuple[str, ...]]:
     for _, sheet in sheets:
         for name, values in sheet.group_names.items():
             found.setdefault(name, set()).update(values)
-    return {name: cells.in_order(values) for name, values in found.items()}
+    return {name: parse.in_order(values) for name, values in found.items()}
 
 
 def _put(whole: Sheet, sheet: Sheet, days: Places, columns: Places) -> None:
