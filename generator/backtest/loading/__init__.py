@@ -2,12 +2,10 @@
 
     text       whether a file is text at all
     files      a file to a table, in whatever dialect
-    words      what columns are called by
     columns    what the columns are (pure)
     parse      columns to numbers, days, symbols, codes
     assemble   a table to matrices, with the row that each cell came from
     folder     a folder's files to matrices
-    merge      matrices of several files to one
     quality    what looks wrong about the values
     faults     the errors and warnings found
     memory     whether it fits into memory

@@ -9,11 +9,10 @@ import numpy.typing as npt
 import polars as pl
 
 from generator.backtest.loading import parse
-from generator.backtest.loading.columns import Layout, layout_of, number_names, translated
+from generator.backtest.loading.columns import GROUPS, Layout, layout_of, number_names, translated
 from generator.backtest.loading.faults import Faults
 from generator.backtest.loading.files import Table
 from generator.backtest.loading.memory import require_room
-from generator.backtest.loading.words import GROUPS
 from generator.backtest.panel import Matrix
 
 Rows = npt.NDArray[np.int64]
@@ -84,6 +83,11 @@ def _complete(frame: pl.DataFrame, layout: Layout, faults: Faults) -> bool:
             f"there is no symbol column; the columns are {there}",
             hint="Name the column of symbols symbol, or add one (the same in each row if there is only one symbol); "
             "in a wide table name columns as in close_ABC.",
+        )
+    elif layout.left_out and not layout.fields and not layout.cells:
+        faults.error(
+            f"no expression can write the names of the columns {', '.join(layout.left_out[:12])}",
+            hint="Name them in letters from a to z, as in date,symbol,open,close.",
         )
     elif not layout.fields and not layout.cells:
         faults.error(

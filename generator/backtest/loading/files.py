@@ -55,7 +55,7 @@ def column_names(path: Path) -> list[str]:
 def _is_parquet(path: Path) -> bool:
     try:
         if path.stat().st_size == 0:
-            raise PanelError(f"{path}: the file is empty")
+            raise PanelError(f"{path}: the file is empty", hint="Write it again.")
         with path.open("rb") as stream:
             begin = stream.read(4)
     except OSError as error:

@@ -59,7 +59,7 @@ def numbers(cells: pl.Series, first_row: int, faults: Faults, *, decimal_comma: 
     if cells.dtype == pl.Null:
         return np.full(len(cells), np.nan)
     if cells.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        faults.error(f"column {cells.name}: it holds {cells.dtype}, not numbers")
+        faults.error(f"column {cells.name}: it holds {cells.dtype}, not numbers", hint="Leave it out.")
         return np.full(len(cells), np.nan)
     text = _clean(cells)
     values = as_numbers(text, decimal_comma=decimal_comma)
@@ -116,7 +116,7 @@ def days(cells: pl.Series, first_row: int, faults: Faults) -> Days:
     elif kind in (pl.String, pl.Categorical, pl.Enum):
         found = _days_of_texts(cells.cast(pl.String).str.strip_chars(), faults)
     else:
-        faults.error(f"column {cells.name}: it holds {kind}, not dates")
+        faults.error(f"column {cells.name}: it holds {kind}, not dates", hint=_DATE_HINT)
         return np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[D]")
     bad = _places(found.is_null())
     faults.errors_at(
@@ -135,8 +135,9 @@ def times_of_day(cells: pl.Series) -> list[str]:
         times = cells.dt.time().cast(pl.String)
     elif kind in (pl.String, pl.Categorical, pl.Enum):
         text = cells.cast(pl.String)
-        times = text.str.extract(_TIME).str.strip_chars()
-        if times.null_count() == len(times):
+        if text.str.contains(":", literal=True).any():
+            times = text.str.extract(_TIME).str.strip_chars()
+        else:
             times = _clock(text.cast(pl.Float64, strict=False))
     elif kind.is_numeric():
         times = _clock(cells.cast(pl.Float64))
@@ -181,15 +182,20 @@ def _days_of_texts(text: pl.Series, faults: Faults) -> pl.Series:
     if text.str.contains(_NUMBER_DAY).fill_null(value=True).all():
         return _days_of_numbers(text.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False))
     day = text.str.extract(_DAY_PART)
-    read = {form: day.str.to_date(form, strict=False) for form in _FORMATS}
-    best = max(read, key=lambda form: read[form].is_not_null().sum())
+    different = day.unique(maintain_order=True)
+    read: dict[str, int] = {}
+    for form in _FORMATS:
+        read[form] = len(different) - different.str.to_date(form, strict=False).null_count()
+        if read[form] == len(different) and form not in _AMBIGUOUS:
+            break
+    best = max(read, key=lambda form: read[form])
     other = _AMBIGUOUS.get(best)
-    if other and read[best].is_not_null().sum() == read[other].is_not_null().sum():
+    if other and read[best] == read[other]:
         faults.error(
             f"column {text.name}: {day[0]!r} may be month/day or day/month, and no row decides it",
             hint=_DATE_HINT,
         )
-    return read[best]
+    return day.str.to_date(best, strict=False)
 
 
 def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str, ...], Codes]:
@@ -200,6 +206,7 @@ def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str
         (f"row {first_row + i}, column {cells.name}: the symbol is missing" for i in bad),
         len(bad),
         "rows have no symbol",
+        hint="Give each row a symbol.",
     )
     return _coded(text)
 

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 
 from generator.backtest.loading.assemble import Sheet
+from generator.backtest.loading.columns import AMOUNTS, PRICES
 from generator.backtest.loading.faults import Faults
-from generator.backtest.loading.words import AMOUNTS, PRICES
 from generator.backtest.panel import Matrix
 
 _LONG_PAUSE = np.timedelta64(10, "D")

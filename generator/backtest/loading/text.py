@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from generator.backtest.errors import PanelError
-from generator.backtest.loading.words import OTHER_SCRIPTS
+from generator.backtest.loading.columns import OTHER_SCRIPTS
 
 _SAVE = "Save it as CSV UTF-8, or as Parquet."
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (

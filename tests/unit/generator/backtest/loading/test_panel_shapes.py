@@ -420,6 +420,12 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
         "date,symbol,close",
         instead(GOOD),
     ),
+    "names in other letters": (
+        "date,symbol,Закрытие\n2020-01-02,A,1\n2020-01-03,A,2\n".encode(),
+        "no expression can write the names of the columns Закрытие",
+        "Name them in letters from a to z",
+        text("Закрытие", "close"),
+    ),
     "texts alone": (b"date,symbol,note\n2020-01-02,A,x\n", "no column holds numbers", "Add", instead(GOOD)),
     "JSON": (b'[{"date": "2020-01-02", "close": 1}]', "this is JSON", "CSV UTF-8", instead(GOOD)),
     "a workbook": (
