@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from generator.backtest.loading import parse
-from generator.backtest.loading.columns import GROUPS, Layout, layout_of, number_names, translated
+from generator.backtest.loading.columns import GROUPS, Layout, layout_of, number_names, plain_name, translated
 from generator.backtest.loading.faults import Faults
 from generator.backtest.loading.files import Table
 from generator.backtest.loading.memory import require_room
@@ -84,17 +84,17 @@ def _complete(frame: pl.DataFrame, layout: Layout, faults: Faults) -> bool:
             hint="Name the column of symbols symbol, or add one (the same in each row if there is only one symbol); "
             "in a wide table name columns as in close_ABC.",
         )
-    elif layout.left_out and not layout.fields and not layout.cells:
-        faults.error(
-            f"no expression can write the names of the columns {', '.join(layout.left_out[:12])}",
-            hint="Name them in letters from a to z, as in date,symbol,open,close.",
-        )
-    elif not layout.fields and not layout.cells:
+    elif not layout.left_out and not layout.fields and not layout.cells:
         faults.error(
             f"there is no column with values; the columns are {there}",
             hint="Add one, as in date,symbol,close.",
         )
-    elif layout.date and not len(frame):
+    if layout.left_out and not layout.fields and not layout.cells:
+        faults.error(
+            f"no expression can write the names of the columns {', '.join(layout.left_out[:12])}",
+            hint="Name them in letters from a to z, as in date,symbol,open,close.",
+        )
+    if layout.date and not len(frame):
         faults.error("there is no row below the header", hint="Add rows.")
     return not faults.errors
 
@@ -134,7 +134,8 @@ def _long(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
     numbers = np.flatnonzero(good) + first
     rows = np.zeros((len(dates), len(symbols)), dtype=np.int64)
     rows.ravel()[places[::-1]] = numbers[::-1]  # of several rows the first stays
-    times = parse.times_of_day(frame[layout.date])
+    clock = next((c for c in frame.columns if plain_name(c) == "time"), layout.date)
+    times = parse.times_of_day(frame[layout.date]) or parse.clock_times(frame[clock])
     _refuse_doubles(places, numbers, rows, dates, symbols, faults, times)
     sheet = Sheet(dates, symbols, rows)
 

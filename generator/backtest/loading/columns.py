@@ -82,7 +82,8 @@ def number_names() -> frozenset[str]:
     return frozenset({*catalogue.fields_of(Kind.MATRIX), *PRICES, *AMOUNTS, "returns"})
 
 
-def _plain(column: str) -> str:
+def plain_name(column: str) -> str:
+    """Return a column's name in small letters, words joined by underscores; in English where the word is known."""
     text = _NUMBERED.sub("", column.strip())
     return OTHER_SCRIPTS.get(text) or _WORD.sub("_", text.lower()).strip("_")
 
@@ -93,7 +94,7 @@ def field_name(column: str) -> str:
 
     It is empty where an expression cannot write it: letters of other scripts, a digit in front.
     """
-    plain = _plain(column)
+    plain = plain_name(column)
     plain = SYNONYMS.get(plain, plain)
     if plain in UNIVERSE:
         return "universe"
@@ -115,7 +116,7 @@ def translated(column: str) -> str:
 
 
 def _role(columns: Sequence[str], names: Sequence[str]) -> str:
-    plain = {_plain(column): column for column in reversed(columns)}
+    plain = {plain_name(column): column for column in reversed(columns)}
     return next((plain[name] for name in names if name in plain), "")
 
 

@@ -18,6 +18,7 @@ from generator.backtest.loading.text import first_lines, open_text, require_text
 
 PARQUET = {".parquet", ".pq"}
 _HEAD = 2000
+_ANEW = "Save it anew as CSV UTF-8, or as Parquet."
 _NO_MEMORY = "Cannot allocate memory"
 _CELL = 24  # bytes that a cell of a table takes at most while it becomes a panel
 _COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(\.\d{3})+,\d+)")
@@ -112,7 +113,10 @@ def _dialect(path: Path) -> _Dialect:
     separator = max(",;\t|", key=lines[0].count)
     if separator not in lines[0] or lines[0].lower().startswith("sep="):
         raise _one_column(path, lines)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+    except csv.Error as error:
+        raise PanelError(f"{path}: the first rows are no CSV: {error}", hint=_ANEW) from error
     columns, headers = _columns(rows)
     _require_names(path, columns, rows[0])
     return _Dialect(separator, _decimal_comma(path, rows[headers:], separator), columns, headers)
@@ -236,9 +240,9 @@ def _as_text(path: Path, dialect: _Dialect) -> pl.DataFrame:
     try:
         return _read(path, dialect, dict.fromkeys(dialect.columns, pl.String()))
     except pl.exceptions.PolarsError as error:
-        raise PanelError(
-            f"{path}: {_ragged(path, dialect) or _line(error)}", hint="Give every row a cell for each column."
-        ) from error
+        ragged = _ragged(path, dialect)
+        hint = "Give every row a cell for each column." if ragged else _ANEW
+        raise PanelError(f"{path}: {ragged or _line(error)}", hint=hint) from error
 
 
 def _read(path: Path, dialect: _Dialect, schema: Any, **options: Any) -> pl.DataFrame:

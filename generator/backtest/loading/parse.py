@@ -146,6 +146,14 @@ def times_of_day(cells: pl.Series) -> list[str]:
     return sorted(times.drop_nulls().unique().to_list())
 
 
+def clock_times(cells: pl.Series) -> list[str]:
+    """Return the different times of day of a column that holds nothing else, in order."""
+    if cells.dtype.is_numeric():
+        return [str(one) for one in sorted(cells.drop_nulls().cast(pl.Int64).unique().to_list())]
+    text = cells.cast(pl.String).str.strip_chars()
+    return sorted(text.filter(text.str.contains(r"^\d{1,2}:?\d{2}(:?\d{2}(\.\d+)?)?$")).unique().to_list())
+
+
 def _clock(stamps: pl.Series) -> pl.Series:
     """Return the times of day of seconds (to nanoseconds) since 1970, null for days that are written as numbers."""
     whole = stamps.fill_nan(None)

@@ -342,6 +342,24 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
         "Keep one row for each date",
         text("2020-01-02 14:30:00+00:00,1\n", ""),
     ),
+    "intraday, the time in a column of its own": (
+        b"<DATE>,<TIME>,<TICKER>,<CLOSE>\n20200102,093000,A,1\n20200102,103000,A,2\n20200103,093000,A,3\n",
+        "times of day, from 93000 to 103000, would be cut off",
+        "Keep one row for each date and symbol",
+        text("20200102,093000,A,1\n", ""),
+    ),
+    "an open quote": (
+        b'date,symbol,close\n2020-01-02,"A,1\n2020-01-03,A,2\n',
+        "could not parse",
+        "Save it anew",
+        text('"', ""),
+    ),
+    "ends of rows": (
+        GOOD.replace("\n", "\r").encode(),
+        "the first rows are no CSV",
+        "Save it anew",
+        text("\r", "\n"),
+    ),
     "no symbol": (
         b"open_time,open,close\n1577836800000,1,2\n1577923200000,1,2\n",
         "there is no symbol column",
@@ -425,6 +443,12 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
         "no expression can write the names of the columns Закрытие",
         "Name them in letters from a to z",
         text("Закрытие", "close"),
+    ),
+    "all names in other letters": (
+        "Дата,Тикер,Закрытие\n2020-01-02,A,1\n2020-01-03,A,2\n".encode(),
+        "no date column(.|\n)*no symbol column(.|\n)*no expression can write the names",
+        "Name them in letters from a to z",
+        text("Дата,Тикер,Закрытие", "date,symbol,close"),
     ),
     "texts alone": (b"date,symbol,note\n2020-01-02,A,x\n", "no column holds numbers", "Add", instead(GOOD)),
     "JSON": (b'[{"date": "2020-01-02", "close": 1}]', "this is JSON", "CSV UTF-8", instead(GOOD)),
