@@ -1,8 +1,8 @@
-"""Gaps: days without a close between two with one, as of a share that is suspended. Pure.
+"""Gaps: days without a close between two with one, as of a suspended share. Pure.
 
-A position cannot be sold while its share is not traded. What the close moves by across a gap is earned by the position
-of the last day before it, on the day of the next close. Nobody knows that day beforehand: positions, turnover and counts
-are as if there were no gap. A share that is never traded again earns nothing after its last close.
+A suspended share cannot be sold. The position of its last close therefore earns the move across the gap, on the day of
+the next close. That day is not known beforehand: positions, turnover and counts are as if there were no gap. A share that
+is never traded again earns nothing after its last close.
 """
 
 from dataclasses import replace
@@ -39,7 +39,7 @@ def gaps_of(close: Matrix) -> Gaps:
 
 
 def earned_across(positions: Matrix, panel: Panel) -> npt.NDArray[np.float64]:
-    """Return what to add to each day's PnL: a gap's move for the position before it, not for the one at its end."""
+    """Return the correction of each day's PnL: a gap's move counts for the position before it, not for that at its end."""
     last, after, instrument = panel.gaps.T
     move = panel.fields["returns"][after, instrument].astype(np.float64)
     held = positions[last, instrument].astype(np.float64) - positions[after - 1, instrument]
@@ -50,7 +50,7 @@ def earned_across(positions: Matrix, panel: Panel) -> npt.NDArray[np.float64]:
 
 
 def without_gaps(panel: Panel) -> Panel:
-    """Return the panel with no return on the day after a gap, so that nobody earns it."""
+    """Return the panel with no return on the day after a gap: no position earns the move."""
     _, after, instrument = panel.gaps.T
     if not len(after):
         return panel

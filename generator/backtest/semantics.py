@@ -41,7 +41,7 @@ class GroupMean(Enum):
 
 
 class TruncateTotal(Enum):
-    """Of what day's total `truncate` holds each value to a share."""
+    """The day's total of which `truncate` allows a share to each value."""
 
     SIZES = "sizes"
     """The sum of sizes: both sides are held alike, as positions are."""

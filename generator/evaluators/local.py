@@ -86,7 +86,7 @@ class LocalPlan:
 def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Panel":
     """Return the panel at a path, the made-up one where the path is empty; raise GeneratorError.
 
-    With `gaps` "skipped" nobody earns what closes move by across days without one. A panel that was read is kept in the
+    With `gaps` "skipped" no position earns the move of a close across days without one. A panel that was read is kept in the
     home (that of the environment unless one is given), and only mapped next time.
     """
     try:

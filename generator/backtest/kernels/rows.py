@@ -43,7 +43,7 @@ def add(one: Array, other: Array, target: Array) -> None:
 
 @kernel
 def residual(e: float, size: float, like: Array) -> float:
-    """Return what a fit leaves of a value, 0 where that is no more than rounding.
+    """Return the residual of a fit, 0 where it is no more than rounding.
 
     `size` is the sum of the sizes of the value, the mean and the slope's share, with the root of its sum of squares;
     `like` is a matrix stored as the values are. An exact fit leaves a few units in the last place of the largest value,

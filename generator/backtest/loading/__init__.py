@@ -1,6 +1,6 @@
 """The user's panel: from Parquet or CSV, long or wide, checked and kept in a form that loads at once.
 
-    text       whether a file is text at all
+    text       the refusal of files that are no text
     files      a file to a table, in whatever dialect
     columns    what the columns are (pure)
     parse      columns to numbers, days, symbols, codes

@@ -100,7 +100,7 @@ def _complete(frame: pl.DataFrame, layout: Layout, faults: Faults) -> bool:
 
 
 def _warn_of_names(layout: Layout, faults: Faults) -> None:
-    """Warn of columns that are left out, and tell how those in other scripts are understood."""
+    """Warn of columns that are left out, and name those in other scripts with their meaning."""
     for column in layout.left_out:
         faults.warn(
             f"the column {column!r} is left out: no expression can write its name; "

@@ -104,7 +104,7 @@ def _read(file: Path, faults: Faults, free: int) -> Sheet | None:
 
 
 def _merge(path: Path, sheets: list[tuple[str, Sheet]], faults: Faults, free: int) -> Sheet:
-    """Return what files hold together; a date and symbol in two of them is an error."""
+    """Return the sheet of all files; a date and symbol in two of them is an error."""
     dates = np.unique(np.concatenate([sheet.dates for _, sheet in sheets]))
     symbols = parse.in_order({symbol for _, sheet in sheets for symbol in sheet.symbols})
     names = {name for _, sheet in sheets for name in (*sheet.fields, *sheet.groups)}

@@ -1,4 +1,4 @@
-"""Whether a file is text in UTF-8, and its first lines; what it is instead, with what helps."""
+"""Files as text: the first lines, and a refusal with its mend of all that is not UTF-8."""
 
 import codecs
 import gzip

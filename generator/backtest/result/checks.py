@@ -42,7 +42,7 @@ class Result(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check, with the limit it is held to and the value found; `reason` says what else made it fail."""
+    """One check, with its limit and the value found; `reason` is another cause of its failure."""
 
     name: str
     result: Result

@@ -29,7 +29,7 @@ def reason_of(tree: Node, figures: Figures, pnl: Matrix, settings: Settings, eng
 
 
 def _without_positions(tree: Node, settings: Settings, engine: Engine) -> str:
-    """Return what is wrong with the values of a tree that gives no position."""
+    """Return why the values of a tree give no position."""
     values = _values(tree, engine)
     known = np.isfinite(values)
     if not known.any():
@@ -49,7 +49,7 @@ def _without_positions(tree: Node, settings: Settings, engine: Engine) -> str:
 
 
 def _without_values(tree: Node, values: Matrix, engine: Engine) -> str:
-    """Return what is wrong with a tree that has no finite value: with the part of it where that begins."""
+    """Return why a tree has no finite value, by the innermost part that has none."""
     part, values = _where_it_begins(tree, values, engine)
     text = show(part)
     if np.isinf(values).any():

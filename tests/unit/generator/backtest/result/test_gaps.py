@@ -1,6 +1,7 @@
 """What a close moves by across days without one is earned, once, by who could not sell."""
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,6 +203,23 @@ def test_the_field_returns_is_over_the_last_known_close(tmp_path: Path) -> None:
     [warning] = panel.warnings
     moved = close[RESUMES, 0] / close[STOPS - 1, 0] - 1
     assert warning.endswith(f"it misses 20 of 300 dates, and close moves by {moved:+.1%}")
+
+
+def test_the_greatest_moves_are_named_first(tmp_path: Path) -> None:
+    closes = CLOSES.copy()
+    for s in range(1, SHARES):
+        closes[10 * s : 10 * s + 3, s] = np.nan
+        closes[200:205, s] = np.nan
+        closes[205:, s] *= 1 + 0.2 * s
+    panel = panel_of(tmp_path, closes)
+    warnings = [one for one in panel.warnings if "has a gap" in one or "have gaps" in one]
+    assert [re.findall(r"(\d+)\.SZ has a gap from", one) for one in warnings] == [
+        ["000012"], ["000011"], ["000010"], ["000009"], ["000008"], []
+    ]  # fmt: skip
+    assert (
+        f"has a gap from {panel.dates[200]}; it misses 8 of 300 dates, and close moves by +2" in warnings[0]
+    )
+    assert warnings[-1] == "6 more instruments have gaps"
 
 
 def test_returns_of_the_users_own_are_taken_as_they_are(tmp_path: Path) -> None:
