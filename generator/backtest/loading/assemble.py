@@ -189,7 +189,7 @@ def _refuse_doubles(
     times: list[str],
 ) -> None:
     count = len(places) - int(np.count_nonzero(rows))
-    if _refuse_times(
+    if refuse_times(
         times, count, faults, hint="Keep one row for each date and symbol, such as the day's last."
     ):
         return
@@ -210,7 +210,7 @@ def _refuse_doubles(
     )
 
 
-def _refuse_times(times: list[str], doubles: int, faults: Faults, *, hint: str) -> bool:
+def refuse_times(times: list[str], doubles: int, faults: Faults, *, hint: str) -> bool:
     """Return True if there is nothing more to look for: no row repeats a day, or the day's times were the reason."""
     if len(times) > 1 and doubles:
         faults.error(
@@ -255,7 +255,7 @@ def _wide(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
     dates = day[order]
     doubles = np.flatnonzero(dates[1:] == dates[:-1])
     hint = "Keep one row for each date, such as the day's last."
-    if not _refuse_times(parse.times_of_day(frame[layout.date]), len(doubles), faults, hint=hint):
+    if not refuse_times(parse.times_of_day(frame[layout.date]), len(doubles), faults, hint=hint):
         faults.errors_at(
             (
                 f"row {order[i + 1] + first}, column {layout.date}: {dates[i]} is there already, in row "

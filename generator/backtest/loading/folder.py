@@ -9,7 +9,7 @@ import polars as pl
 
 from generator.backtest.errors import PanelError
 from generator.backtest.loading import parse
-from generator.backtest.loading.assemble import Sheet, assemble, dated_columns, is_group
+from generator.backtest.loading.assemble import Sheet, assemble, dated_columns, is_group, refuse_times
 from generator.backtest.loading.columns import field_name, find_date, is_known, layout_of
 from generator.backtest.loading.faults import SHOWN, Faults
 from generator.backtest.loading.files import Table, column_names, read_table
@@ -242,24 +242,35 @@ def _numbers(column: pl.Series, part: _Part, faults: Faults) -> parse.Numbers:
 def _part(name: str, file: Path, faults: Faults, free: int) -> _Part | None:
     table = read_table(file, free)
     date = find_date(table.frame.columns, dated_columns(table.frame))
+    frame = table.frame.drop(date) if date else table.frame
+    before = len(faults.errors)
     if not name:
         faults.error(
             f"{file.name}: no expression can write this name of a field", hint="Name files as in close.csv."
         )
-        return None
     if not date:
-        faults.error(f"{file.name}: there is no date column", hint="Name it date.")
+        faults.error(
+            f"{file.name}: there is no date column", hint="Name the column of dates date, or add one."
+        )
+    elif not frame.width:
+        faults.error(f"{file.name}: there is no column with values", hint="Add one for each symbol.")
+    if len(faults.errors) > before:
         return None
     days = parse.days(table.frame[date], table.first_row, faults)
-    known, first = np.unique(days, return_index=True)
-    if len(known) < len(days):
-        row = min(set(range(len(days))) - set(first.tolist())) + table.first_row
-        faults.error(
-            f"{file.name}: row {row}, column {date}: this date is there already",
-            hint="Keep one row for each date, such as the day's last.",
-        )
-    frame = table.frame.drop(date)
-    if not frame.width:
-        faults.error(f"{file.name}: there is no column with values", hint="Add one for each symbol.")
-        return None
+    _refuse_days(file, table, date, days, faults)
     return _Part(name, file, table, days, frame)
+
+
+def _refuse_days(file: Path, table: Table, date: str, days: parse.Days, faults: Faults) -> None:
+    """Refuse dates that are there twice."""
+    known, first = np.unique(days, return_index=True)
+    own = Faults()
+    hint = "Keep one row for each date, such as the day's last."
+    times = parse.times_of_day(table.frame[date])
+    if not refuse_times(times, len(days) - len(known), own, hint=hint):
+        row = min(set(range(len(days))) - set(first.tolist())) + table.first_row
+        own.error(f"row {row}, column {date}: this date is there already", hint=hint)
+    for error in own.errors:
+        faults.error(f"{file.name}: {error}", hint=hint)
+    for warning in own.warnings:
+        faults.warn(f"{file.name}: {warning}")

@@ -253,6 +253,52 @@ def test_faults_of_a_folder_name_the_file_and_a_mend(tmp_path: Path, kind: str) 
     assert load_panel(folder).shape[0] == 2
 
 
+BY_FIELD: dict[str, tuple[Mapping[str, str], str, Mapping[str, str]]] = {
+    "a name of other letters": (
+        {"收盘价格.csv": "date,A\n2020-01-02,1\n2020-01-03,1\n"},
+        "no expression can write this name",
+        {"eps.csv": "date,A\n2020-01-02,1\n2020-01-03,1\n"},
+    ),
+    "no date": ({"eps.csv": "A,B\n1,2\n3,4\n"}, "no date column", {"eps.csv": "date,A,B\n2020-01-02,1,2\n"}),
+    "no symbol": (
+        {"eps.csv": "date,\n2020-01-02,\n"},
+        "no column with values",
+        {"eps.csv": "date,A\n2020-01-02,1\n"},
+    ),
+    "a date twice": (
+        {"eps.csv": "date,A\n2020-01-02,1\n2020-01-02,2\n"},
+        "row 3, column date: this date is there already",
+        {"eps.csv": "date,A\n2020-01-02,2\n"},
+    ),
+    "intraday": (
+        {"eps.csv": "date,A\n2020-01-02 09:30,1\n2020-01-02 10:30,2\n"},
+        "eps.csv: times of day, from 09:30 to 10:30, would be cut off",
+        {"eps.csv": "date,A\n2020-01-02 10:30,2\n"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BY_FIELD)
+def test_faults_of_a_file_of_one_field_name_a_mend(tmp_path: Path, kind: str) -> None:
+    bad, wanted, good = BY_FIELD[kind]
+    close = {"close.csv": "date,A,B\n2020-01-02,1,2\n2020-01-03,1,2\n"}
+    folder = write(tmp_path / "p", {**close, **bad})
+    with pytest.raises(PanelError, match=wanted) as caught:
+        load_panel(folder)
+    assert caught.value.hint
+    for name in bad:
+        (folder / name).unlink()
+    assert load_panel(write(folder, good)).fields["close"].shape == (2, 2)
+
+
+def test_a_csv_file_with_the_name_of_a_parquet_file_is_read_under_its_own(tmp_path: Path) -> None:
+    with pytest.raises(PanelError, match="no Parquet file") as caught:
+        panel_of(tmp_path, GOOD, "p.parquet")
+    assert "name a CSV file .csv" in caught.value.hint
+    (tmp_path / "p.parquet").rename(tmp_path / "p.csv")
+    assert load_panel(tmp_path / "p.csv").shape == (2, 2)
+
+
 def test_a_folder_of_folders_is_refused_with_the_one_to_name(tmp_path: Path) -> None:
     write(tmp_path / "all", {})
     write(tmp_path / "all" / "Stocks", SYMBOL_FILES["Kaggle"])
