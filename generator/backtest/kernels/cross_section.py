@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel, plus
-from generator.backtest.kernels.rows import copy, residual
+from generator.backtest.kernels.rows import copy, rounding_of
 
 Array = Any
 
@@ -193,12 +193,14 @@ def relate(y: Array, x: Array, out: Array, r0: int, r1: int, line: bool, rest: b
             xx = plus(xx, u * u if ok else 0.0)
             xy = plus(xy, u * v if ok else 0.0)
         slope = xy / xx if math.isfinite(xx) and math.isfinite(xy) else math.nan
-        middle = abs(base_y) + abs(mean_y) + abs(slope) * (math.sqrt(xx) + abs(base_x) + abs(mean_x))
+        fit = abs(slope) * (2.0 * math.sqrt(xx) + abs(base_x) + abs(mean_x))
+        least = rounding_of(abs(base_y) + abs(mean_y) + fit, y)
         for j in range(n):
             u = (np.float64(a[j]) - base_x) - mean_x
             v = (np.float64(b[j]) - base_y) - mean_y
+            e = v - slope * u
             if rest:
-                o[j] = residual(v - slope * u, abs(np.float64(b[j])) + abs(slope * u) + middle, y)
+                o[j] = 0.0 if abs(e) <= least else e
             else:
                 o[j] = (base_y + (mean_y + slope * u)) + 0.0 * v
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import add, copy, copy_all, lanes, residual
+from generator.backtest.kernels.rows import add, copy, copy_all, lanes, rounding_of
 
 Array = Any
 
@@ -351,10 +351,10 @@ def _regress(
         slope = m[4, j] / m[2, j] + 0.0 * m[3, j] if m[2, j] > 0.0 else math.nan
         u = (np.float64(x[t, c0 + j]) - sx[j]) - m[0, j]
         v = (np.float64(y[t, c0 + j]) - sy[j]) - m[1, j]
-        reach = math.sqrt(n[j] * m[2, j])
-        fit = abs(sy[j]) + abs(m[1, j]) + abs(slope) * (reach + abs(u) + abs(sx[j]) + abs(m[0, j]))
-        value = residual(v - slope * u, abs(np.float64(y[t, c0 + j])) + fit, y)
-        if wanted == 1:
+        value = v - slope * u
+        if wanted == 0:
+            value = 0.0 if abs(value) <= _least_residual(n[j], sx[j], sy[j], m[:, j], slope, y) else value
+        elif wanted == 1:
             value = (m[1, j] + sy[j]) - slope * (m[0, j] + sx[j])
         elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
             value = slope
@@ -367,6 +367,14 @@ def _regress(
         elif wanted in (4, 7, 8, 9):
             value = _residual_figure(x, y, c0 + j, t, d, n[j], sx[j], sy[j], m[:, j], slope, wanted)
         out[j] = value
+
+
+@kernel
+def _least_residual(n: float, sx: float, sy: float, m: Array, slope: float, like: Array) -> float:
+    """Return the size up to which a residual of a window is rounding; no term is larger than its root of squares."""
+    x = math.sqrt(n * m[2]) + abs(sx) + abs(m[0])
+    y = math.sqrt(n * m[3]) + abs(sy) + abs(m[1])
+    return rounding_of(y + abs(slope) * x, like)
 
 
 @kernel
@@ -385,14 +393,13 @@ def _residual_figure(
 ) -> float:
     """Sum the squared residuals one by one: the short formula would cancel where the fit is good."""
     sse = 0.0
-    middle = abs(sy) + abs(m[1]) + abs(slope) * (math.sqrt(n * m[2]) + abs(sx) + abs(m[0]))
+    least = _least_residual(n, sx, sy, m, slope, y)
     for i in range(max(0, t - d + 1), t + 1):
         a = np.float64(x[i, c])
         b = np.float64(y[i, c])
         if a == a and b == b:  # noqa: PLR0124
-            u = a - sx - m[0]
-            e = residual((b - sy - m[1]) - slope * u, abs(b) + abs(slope * u) + middle, y)
-            sse += e * e
+            e = (b - sy - m[1]) - slope * (a - sx - m[0])
+            sse += e * e if abs(e) > least else 0.0
     if n == 0.0 or slope != slope:  # noqa: PLR0124
         return math.nan
     if wanted == 4:  # noqa: PLR2004

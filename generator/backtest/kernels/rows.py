@@ -42,11 +42,11 @@ def add(one: Array, other: Array, target: Array) -> None:
 
 
 @kernel
-def residual(e: float, size: float, like: Array) -> float:
-    """Return the residual of a fit, 0 where it is no more than rounding.
+def rounding_of(size: float, like: Array) -> float:
+    """Return what rounding may leave of an exact fit; `like` is a matrix stored as the values are.
 
-    `size` is the sum of the sizes of the value, the mean and the slope's share, with the root of its sum of squares;
-    `like` is a matrix stored as the values are. An exact fit leaves a few units in the last place of the largest value,
-    and a rank would make a signal of them.
+    `size` is the sum of the sizes of all terms. A few units in the last place of the largest value were seen to stay; a
+    rank would make a signal of them.
     """
-    return 0.0 if abs(e) <= _ROUNDING * np.finfo(like.dtype).eps * size else e
+    least: float = _ROUNDING * np.finfo(like.dtype).eps * size
+    return least
