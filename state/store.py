@@ -4,8 +4,8 @@ Writers hold a file lock. A write is durable and atomic, and the last good file 
 damaged file is set aside as `*.corrupt-<time>`: it is never lost and never causes a crash loop.
 
 A write's events are appended to the history after it, or at the next write if a crash came between. Their numbers make
-that exactly once. The state keeps the events until the history is flushed to the disk. A write with new events does not
-wait for that flush.
+that exactly once. The state keeps the events until the history is flushed to the disk. A write with new events does
+not wait for that flush while the state holds few.
 """
 
 import contextlib
@@ -175,7 +175,8 @@ class StateStore:
     def _may_forget(self, state: FleetState, new: Sequence[Event]) -> bool:
         """Flush the history; return True if its events are on the disk and may leave the state.
 
-        With new events return False at once: their write has a waiting caller, and a later write can flush.
+        With new events return False at once, up to _MAX_EVENTS: their write has a waiting caller, and a later write can
+        flush.
         """
         if new and len(state.events) <= _MAX_EVENTS:
             return False

@@ -266,9 +266,9 @@ class Ollama:
         try:
             row = parse_json(content)
         except ValueError as error:
-            raise OllamaError(f"{self.url} answered with no JSON", hint=_NOT_OLLAMA) from error
+            raise OllamaError(f"the response of {self.url} is no JSON", hint=_NOT_OLLAMA) from error
         if not isinstance(row, dict):
-            raise OllamaError(f"{self.url} answered with no JSON object", hint=_NOT_OLLAMA)
+            raise OllamaError(f"the response of {self.url} is no JSON object", hint=_NOT_OLLAMA)
         if "error" in row:
             raise OllamaError(error_text(row), status=200)
         return row
