@@ -21,6 +21,7 @@ from fleet.policy.events import Event, EventKind
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, Home, read_json
 from fleet.runtime.logging import plain_text
+from fleet.runtime.process import require_linux
 from fleet.startup.stdout_relay import append_output
 from generator.storage.read import AlphaRow, recent_alphas
 from state.history import read_history
@@ -142,6 +143,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=ROOT / "var-demo", help="the demonstration's own home")
     home = Home(parser.parse_args().home.absolute())
     try:
+        require_linux()
         clear(home)
     except FleetError as error:
         click.echo(f"Error: {error}\nHint: {error.hint}", err=True)

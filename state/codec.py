@@ -83,7 +83,7 @@ def _plain(value: Any) -> Any:
 def decode_state(text: str) -> FleetState:
     """Return the state of a file's text; raise StateFormatError for any other text."""
     try:
-        return _decode(_table(_shallow(json.loads(text, parse_float=_finite, parse_constant=_finite))))
+        return _decode(_table(_limited_depth(json.loads(text, parse_float=_finite, parse_constant=_finite))))
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise StateFormatError(
             f"the text is no state of a fleet: {str(error) or type(error).__name__}"
@@ -98,7 +98,7 @@ def _finite(text: str) -> float:
     return value
 
 
-def _shallow(value: Any) -> Any:
+def _limited_depth(value: Any) -> Any:
     level, depth = [value] if isinstance(value, dict | list) else [], 0
     while level:
         depth += 1

@@ -51,7 +51,7 @@ def _reader(hint: Any) -> _Reader:
         return _series(_reader(get_args(hint)[0]))
     if is_dataclass(hint) and isinstance(hint, type):
         return _record(hint)
-    return _number if hint is float else _exactly(hint)
+    return _number if hint is float else _of_type(hint)
 
 
 def _optional(inner: _Reader) -> _Reader:
@@ -95,5 +95,5 @@ def _number(data: Any) -> Any:
         return _BAD
 
 
-def _exactly(kind: Any) -> _Reader:
+def _of_type(kind: Any) -> _Reader:
     return lambda data: data if type(data) is kind else _BAD

@@ -69,5 +69,5 @@ def _rung(state: FleetState, ladder: Ladder) -> tuple[int, str]:
             return near.index, f"{gone}; {near.model} is the nearest in size"
     return (
         stored,
-        f"{gone}, and its size is not known; rung {stored}, {ladder[stored].model}, keeps its index",
+        f"{gone}, and its size is not known; rung {stored}, {ladder[stored].model}, has its index",
     )

@@ -4,8 +4,8 @@ Writers hold a file lock. A write is durable and atomic, and the last good file 
 damaged file is set aside as `*.corrupt-<time>`: it is never lost and never causes a crash loop.
 
 A write's events are appended to the history after it, or at the next write if a crash came between. Their numbers make
-that exactly once. The state keeps the events until the history is flushed to the disk. A write with new events does not
-wait for that flush.
+that exactly once. The state keeps the events until the history is flushed to the disk. A write with new events does
+not wait for that flush while the state holds few.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ def _read(path: Path) -> FleetState:
     try:
         return decode_state(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise StateFormatError(f"{path} is no text") from error
+        raise StateFormatError(f"{path} is not UTF-8 text") from error
 
 
 def _unreadable(path: Path, error: OSError) -> StateError:
@@ -118,7 +118,7 @@ class StateStore:
         self._clock = clock or SystemClock()
         self._timeout = timeout
         self._history = HistoryFile(home.history)
-        self._swept = False
+        self._temporary_files_removed = False
         self._cached: tuple[_FileVersion, FleetState] | None = None
 
     def read(self) -> FleetState:
@@ -132,7 +132,7 @@ class StateStore:
         written. An exception of `change` leaves the state unchanged too.
         """
         with self._locked():
-            self._sweep()
+            self._remove_temporary_files()
             return self._update(change)
 
     def update_if_changed(self, change: Callable[[FleetState], FleetState]) -> FleetState:
@@ -147,11 +147,11 @@ class StateStore:
                 return state
         return self.update(change)
 
-    def _sweep(self) -> None:
+    def _remove_temporary_files(self) -> None:
         """Remove temporary files of killed writers; under the lock there is no other writer."""
-        if self._swept:
+        if self._temporary_files_removed:
             return
-        self._swept = True
+        self._temporary_files_removed = True
         for left in self._path.parent.glob(f".{self._path.name}.*"):
             with contextlib.suppress(OSError):
                 left.unlink()
@@ -167,7 +167,7 @@ class StateStore:
         if len(new) < len(state.events) and self._may_forget(state, new):
             state = replace(state, events=new)
         if not loaded.stored or not same_content(state, loaded.state):
-            self._write(state, keep=not loaded.damage)
+            self._write(state, backup=not loaded.damage)
         if new and in_history is not None:
             self._append_to_history(new)
         return state
@@ -175,7 +175,8 @@ class StateStore:
     def _may_forget(self, state: FleetState, new: Sequence[Event]) -> bool:
         """Flush the history; return True if its events are on the disk and may leave the state.
 
-        With new events return False at once: their write has a waiting caller, and a later write can flush.
+        With new events return False at once, up to _MAX_EVENTS: their write has a waiting caller, and a later write can
+        flush.
         """
         if new and len(state.events) <= _MAX_EVENTS:
             return False
@@ -229,15 +230,15 @@ class StateStore:
     def _load(self) -> _Loaded:
         """Return the stored state, or in its place the last good copy or the defaults; change no file."""
         try:
-            return _Loaded(self._stored(), stored=True)
+            return _Loaded(self._read_cached(), stored=True)
         except FileNotFoundError:
-            return self._backup("")
+            return self._load_backup("")
         except StateFormatError as error:
-            return self._backup(str(error))
+            return self._load_backup(str(error))
         except OSError as error:
             raise _unreadable(self._path, error) from error
 
-    def _stored(self) -> FleetState:
+    def _read_cached(self) -> FleetState:
         """Return the state file's content, from the cache while the file is the same."""
         version, cached = _version(self._path), self._cached
         if cached is not None and cached[0] == version:
@@ -248,7 +249,7 @@ class StateStore:
         self._cached = (version, state) if old and version == _version(self._path) else None
         return state
 
-    def _backup(self, damage: str) -> _Loaded:
+    def _load_backup(self, damage: str) -> _Loaded:
         try:
             state, source = _read(backup_of(self._path)), "its last good copy is"
         except (OSError, StateFormatError):
@@ -282,9 +283,9 @@ class StateStore:
         _link(self._path, aside)
         return aside
 
-    def _write(self, state: FleetState, *, keep: bool) -> None:
+    def _write(self, state: FleetState, *, backup: bool) -> None:
         try:
-            if keep:
+            if backup:
                 self._keep_backup()
             replace_text(self._path, encode_state(state, self._clock.time()), durable=True)
         except OSError as error:

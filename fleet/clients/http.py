@@ -38,7 +38,7 @@ class Cancel:
 
     def __init__(self) -> None:
         self._cancelled = False
-        self._cut: Callable[[], None] = _nothing
+        self._cancel_stage: Callable[[], None] = _nothing
 
     @property
     def cancelled(self) -> bool:
@@ -48,15 +48,15 @@ class Cancel:
     def __call__(self) -> None:
         """Cancel the request now, or as soon as it begins."""
         self._cancelled = True
-        self._cut()
+        self._cancel_stage()
 
-    def attach(self, cut: Callable[[], None]) -> None:
+    def attach(self, cancel_stage: Callable[[], None]) -> None:
         """Set the function that cancels the request's present stage; raise TransportError if it was cancelled.
 
         No cancellation is lost: this sets the function before it reads the flag, and `__call__` sets the flag before it
         calls the function.
         """
-        self._cut = cut
+        self._cancel_stage = cancel_stage
         if self._cancelled:
             raise TransportError("the request was cancelled")
 
@@ -126,8 +126,8 @@ class _TcpConnection(http.client.HTTPConnection):
         self, host: str, port: int, *, timeout: Seconds, cancel: Cancel, tls: ssl.SSLContext | None
     ) -> None:
         super().__init__(host, port, timeout=timeout)
-        self._within = min(timeout, _CONNECT)
-        self._patience = timeout
+        self._connect_timeout = min(timeout, _CONNECT)
+        self._response_timeout = timeout
         self._cancel = cancel
         self._tls = tls
 
@@ -136,13 +136,13 @@ class _TcpConnection(http.client.HTTPConnection):
         error: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in self._addresses():
             try:
-                self.sock = self._connected(socket.socket(family, kind, protocol), address)
+                self.sock = self._open(socket.socket(family, kind, protocol), address)
             except OSError as refused:
                 error = refused
             else:
                 return
         if isinstance(error, TimeoutError):
-            raise TransportError(f"no connection within {self._within:g}s") from error
+            raise TransportError(f"no connection within {self._connect_timeout:g}s") from error
         raise error
 
     def _addresses(self) -> list[_Address]:
@@ -151,32 +151,34 @@ class _TcpConnection(http.client.HTTPConnection):
         The system's look-up of a name has no time-out and cannot be cancelled, so a thread of its own runs it.
         """
         with suppress(socket.gaierror):
-            return self._looked_up(socket.AI_NUMERICHOST)
+            return self._resolve(socket.AI_NUMERICHOST)
         found: queue.SimpleQueue[list[_Address] | OSError] = queue.SimpleQueue()
 
         def ask() -> None:
             try:
-                found.put(self._looked_up())
+                found.put(self._resolve())
             except OSError as error:
                 found.put(error)
 
         self._cancel.attach(lambda: found.put(OSError("the request was cancelled")))
         threading.Thread(target=ask, name="look-up", daemon=True).start()
         try:
-            answer = found.get(timeout=self._within)
+            answer = found.get(timeout=self._connect_timeout)
         except queue.Empty:
-            raise TransportError(f"the name {self.host} was not looked up within {self._within:g}s") from None
+            raise TransportError(
+                f"the name {self.host} was not looked up within {self._connect_timeout:g}s"
+            ) from None
         if isinstance(answer, OSError):
             raise answer
         return answer
 
-    def _looked_up(self, flags: int = 0) -> list[_Address]:
+    def _resolve(self, flags: int = 0) -> list[_Address]:
         return list(socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=flags))
 
-    def _connected(self, stream: socket.socket, address: _Address) -> socket.socket:
+    def _open(self, stream: socket.socket, address: _Address) -> socket.socket:
         try:
-            stream.settimeout(self._within)
-            self._cancel.attach(lambda: _shut(stream))
+            stream.settimeout(self._connect_timeout)
+            self._cancel.attach(lambda: _shut_down(stream))
             stream.connect(address)
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
@@ -184,17 +186,17 @@ class _TcpConnection(http.client.HTTPConnection):
                     stream, server_hostname=self.host, do_handshake_on_connect=False
                 )
             # Again: shutdown fails on a socket that is not connected, and that cancellation would be lost.
-            self._cancel.attach(lambda: _shut(stream))
+            self._cancel.attach(lambda: _shut_down(stream))
             if isinstance(stream, ssl.SSLSocket):
                 stream.do_handshake()
-            stream.settimeout(self._patience)
+            stream.settimeout(self._response_timeout)
         except BaseException:
             stream.close()
             raise
         return stream
 
 
-def _shut(stream: socket.socket) -> None:
+def _shut_down(stream: socket.socket) -> None:
     """Shut a connection down, which wakes the thread that waits on it and closes the socket.
 
     Call the plain socket's method: TLS's own changes the object that the other thread is reading.

@@ -226,13 +226,13 @@ class Ollama:
         )
 
     def _get(self, path: str, timeout: Seconds) -> dict[str, Any]:
-        return self._object(self._send("GET", path, None, timeout))
+        return self._read_object(self._send("GET", path, None, timeout))
 
     def _post(
         self, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
     ) -> dict[str, Any]:
         # "stream": false is not needed: an empty generate streams a single object, which parses the same way.
-        return self._object(self._send("POST", path, body, timeout, cancel))
+        return self._read_object(self._send("POST", path, body, timeout, cancel))
 
     def _send(
         self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
@@ -240,40 +240,40 @@ class Ollama:
         try:
             answer = self._transport.request(method, path, body, timeout=timeout, cancel=cancel)
         except TransportError as error:
-            raise self._translated(error) from error
+            raise self._translate(error) from error
         if answer.status >= 400:  # noqa: PLR2004  # HTTP's own bound of errors
-            raise self._refusal(answer)
+            raise self._error_of(answer)
         return answer
 
-    def _object(self, answer: Response) -> dict[str, Any]:
+    def _read_object(self, answer: Response) -> dict[str, Any]:
         try:
             content = answer.read()
         except TransportError as error:
-            raise self._translated(error) from error
-        return self._row(content)
+            raise self._translate(error) from error
+        return self._parse_object(content)
 
     def _stream(self, answer: Response, stall: Seconds) -> Iterator[dict[str, Any]]:
         try:
             for line in answer.lines(stall=stall):
                 if line.strip():
-                    yield self._row(line)
+                    yield self._parse_object(line)
         except TransportError as error:
-            raise self._translated(error) from error
+            raise self._translate(error) from error
         finally:
             answer.close()
 
-    def _row(self, content: bytes) -> dict[str, Any]:
+    def _parse_object(self, content: bytes) -> dict[str, Any]:
         try:
             row = parse_json(content)
         except ValueError as error:
-            raise OllamaError(f"{self.url} answered with no JSON", hint=_NOT_OLLAMA) from error
+            raise OllamaError(f"the response of {self.url} is no JSON", hint=_NOT_OLLAMA) from error
         if not isinstance(row, dict):
-            raise OllamaError(f"{self.url} answered with no JSON object", hint=_NOT_OLLAMA)
+            raise OllamaError(f"the response of {self.url} is no JSON object", hint=_NOT_OLLAMA)
         if "error" in row:
             raise OllamaError(error_text(row), status=200)
         return row
 
-    def _refusal(self, answer: Response) -> OllamaError:
+    def _error_of(self, answer: Response) -> OllamaError:
         try:
             content = answer.read()
             row = parse_json(content)
@@ -282,7 +282,7 @@ class Ollama:
         text = error_text(row) if isinstance(row, dict) else str(row)
         return OllamaError(text or f"HTTP {answer.status}", status=answer.status)
 
-    def _translated(self, error: TransportError) -> OllamaError:
+    def _translate(self, error: TransportError) -> OllamaError:
         if isinstance(error, TransportTimeoutError):
             hint = "Check whether it is stopped by a signal, or overloaded."
             return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=hint)

@@ -36,12 +36,10 @@ class ProgramState(IntEnum):
 
 
 class RpcFault(IntEnum):
-    """The fault codes that callers distinguish (supervisor/xmlrpc.py, Faults)."""
+    """Fault codes of supervisord (supervisor/xmlrpc.py, Faults)."""
 
     BAD_NAME = 10
     NO_FILE = 20
-    ABNORMAL_TERMINATION = 40
-    SPAWN_ERROR = 50
     ALREADY_STARTED = 60
     NOT_RUNNING = 70
 
@@ -119,7 +117,7 @@ class Supervisor:
             except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
                 raise self._away(error) from error
             except (ExpatError, ValueError, TypeError, LookupError, AttributeError) as error:
-                raise self._foreign() from error
+                raise self._not_supervisord() from error
 
     def _away(self, error: Exception) -> SupervisorAwayError:
         hint = "Start the fleet with `make run`."
@@ -142,9 +140,9 @@ class Supervisor:
             uptime = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
             return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), uptime)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise self._foreign() from error
+            raise self._not_supervisord() from error
 
-    def _foreign(self) -> SupervisorAwayError:
+    def _not_supervisord(self) -> SupervisorAwayError:
         return SupervisorAwayError(
             f"the program that listens on {self.socket} is not supervisord",
             hint="Stop it, and start the fleet with `make run`.",

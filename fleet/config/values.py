@@ -66,31 +66,31 @@ def _typed(kind: type[T], value: object) -> T:
     return value
 
 
-def whole(least: int, most: int | None = None) -> ValueKind[int]:
+def whole(minimum: int, maximum: int | None = None) -> ValueKind[int]:
     """Return the kind of whole numbers from `least` to `most`."""
 
     def read(value: object) -> int:
         number = _typed(int, value)
-        if number < least or (most is not None and number > most):
+        if number < minimum or (maximum is not None and number > maximum):
             raise ValueError
         return number
 
-    span = f"of at least {least}" if most is None else f"from {least} to {most}"
+    span = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
     return ValueKind(f"a whole number {span}", read, int)
 
 
-def number(least: float, most: float) -> ValueKind[float]:
+def number(minimum: float, maximum: float) -> ValueKind[float]:
     """Return the kind of numbers from `least` to `most`."""
 
     def read(value: object) -> float:
         amount = (
             float(value) if isinstance(value, int) and not isinstance(value, bool) else _typed(float, value)
         )
-        if not least <= amount <= most:
+        if not minimum <= amount <= maximum:
             raise ValueError
         return amount
 
-    return ValueKind(f"a number from {least:g} to {most:g}", read, float)
+    return ValueKind(f"a number from {minimum:g} to {maximum:g}", read, float)
 
 
 def _flag_text(text: str) -> bool:
@@ -158,16 +158,16 @@ def words(*known: str) -> ValueKind[list[str]]:
     )
 
 
-def duration(least: float = 0.0, most: float = 366 * 86400.0) -> ValueKind[float]:
+def duration(minimum: float = 0.0, maximum: float = 366 * 86400.0) -> ValueKind[float]:
     """Return the kind of durations from `least` to `most` seconds."""
 
     def read(value: object) -> float:
         seconds = parse_duration(_typed(str, value))
-        if not least <= seconds <= most:
+        if not minimum <= seconds <= maximum:
             raise ValueError
         return seconds
 
-    above = f" of at least {least:g}s" if least else ""
+    above = f" of at least {minimum:g}s" if minimum else ""
     return ValueKind(f'a duration{above} such as "30s", "10m" or "6h"', read)
 
 

@@ -105,10 +105,12 @@ def _incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rule
 
 def _react(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) -> FleetState:
     switch = state.switch
+    # A hard failure while verifying is the new model's own, and no threshold applies.
     if switch is not None and switch.phase is SwitchPhase.VERIFY and incident.kind == "hard":
         return _verify_failed(state, now, rules)
     if switch is not None or state.pinned or _held(state, now):
         return state
+    # On probation a single hard failure is enough: the smaller model is known to work.
     if _on_probation(state, now) and incident.kind == "hard":
         return _undo_probe(state, now, rules)
     return _act_on_count(state, now, rules, f"last of them {incident.cause}")
@@ -178,7 +180,8 @@ def _downgrade(state: FleetState, now: float, rules: Rules, why: str) -> FleetSt
 def _downgrade_target(index: int, rules: Rules) -> Rung | None:
     """Return the target of a downgrade; None on the last rung.
 
-    It is the next rung or, with `selection = "fits"`, the first below that may fit and is not known to need as much.
+    It is the next rung. With `selection = "fits"` it is the first below that may fit and is not known to need as much,
+    if there is one.
     """
     if rules.policy.selection != "fits":
         return rules.ladder.below(index)
@@ -226,6 +229,7 @@ def _hold_at_limit(state: FleetState, now: float, rules: Rules) -> FleetState:
 def _hold(state: FleetState, now: float, why: str) -> FleetState:
     step = 0 if state.hold is None else state.hold.step + 1
     seconds = HOLD_STEPS[min(step, len(HOLD_STEPS) - 1)]
+    # The count restarts: the incidents so far must not end the next attempt at once.
     state = replace(state, hold=Hold(now + seconds, step, why), incidents=(), vram_error_count=0)
     return state.with_event(now, EventKind.HELD, seconds=seconds, why=why)
 
@@ -236,7 +240,7 @@ def _held(state: FleetState, now: float) -> bool:
 
 def _call_ended(state: FleetState, call: CallEnded, now: float, rules: Rules) -> FleetState:
     if call.switches != state.switches:
-        return state
+        return state  # a call to an earlier model
     if call.answered:
         return _answered(state, call, now, rules)
     state = with_call(state, answered=False)
@@ -251,6 +255,7 @@ def _call_ended(state: FleetState, call: CallEnded, now: float, rules: Rules) ->
 
 
 def _answered(state: FleetState, call: CallEnded, now: float, rules: Rules) -> FleetState:
+    # Calls may be reported out of order; the last finish never moves back.
     finished = max(min(call.time, now), state.last_finished or 0.0)
     state = replace(with_call(state, answered=True), last_finished=finished, hold=None)
     state = recount(state, now, rules)

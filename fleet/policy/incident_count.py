@@ -75,6 +75,7 @@ def reason_not_counted(state: FleetState, incident: "IncidentSeen", now: float, 
         return incident.reason or "does not count"
     if incident.id and incident.id in state.counted_ids:
         return "counted already"
+    # During a trial a failure without a model may be the canary's, which TrialEnded reports.
     if incident.model is None and state.switch is not None and state.switch.phase is SwitchPhase.TRIAL:
         return "names no model, while another one is on trial"
     last = state.last_switch
@@ -98,12 +99,10 @@ def _in_cool_down(state: FleetState, incident: "IncidentSeen", last: PastSwitch)
         return "" if incident.kind == "hard" and fresh else "names no model, in the cool-down"
     if not same_model(incident.model, last.source):
         return ""
-    new_too = same_model(incident.model, state.current_model)
-    return (
-        ""
-        if new_too and (fresh or incident.load_began is None)
-        else "a late failure of the model before the switch"
-    )
+    both_rungs = same_model(incident.model, state.current_model)
+    if both_rungs and (fresh or incident.load_began is None):
+        return ""
+    return "a late failure of the model before the switch"
 
 
 def threshold_reached(state: FleetState, rules: Rules) -> bool:

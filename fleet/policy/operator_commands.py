@@ -19,8 +19,8 @@ def on_command(state: FleetState, command: Command, now: float, rules: Rules) ->
     target = _target(state, command, rules)
     if command.kind is SwitchKind.RESET:
         state = replace(state, pinned=False, ceiling=None)
-    if _is_there(state, target):
-        return _stay(state, command, target, now, rules)
+    if _is_current(state, target):
+        return _apply_to_current_rung(state, command, target, now, rules)
     return switch_phases.begin(
         state,
         target,
@@ -58,11 +58,13 @@ def _target(state: FleetState, command: Command, rules: Rules) -> Rung:
             raise SwitchError(f"there is no rung {command.target}", hint="`status` lists the ladder.")
 
 
-def _is_there(state: FleetState, target: Rung) -> bool:
+def _is_current(state: FleetState, target: Rung) -> bool:
     return state.current_model_index == target.index and state.switch is None and not state.on_cpu
 
 
-def _stay(state: FleetState, command: Command, target: Rung, now: float, rules: Rules) -> FleetState:
+def _apply_to_current_rung(
+    state: FleetState, command: Command, target: Rung, now: float, rules: Rules
+) -> FleetState:
     """Apply a command for the current rung: count, hold, ceiling and pin change; nothing is restarted."""
     ceiling = target.index if command.kind is SwitchKind.USE else None
     state = replace(state, incidents=(), vram_error_count=0, ceiling=ceiling, hold=None)

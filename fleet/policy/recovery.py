@@ -1,7 +1,7 @@
 """Recovery: when the fleet probes a larger model, and which one (pure).
 
-After `recover_after` without an incident the fleet probes the nearest rung above that can fit. After a probe that works
-the next rung above follows once the cool-down is over, since the amount of freed memory is not known. A rung whose
+After `recover_after` without an incident the fleet probes the nearest rung above that can fit. If the probe works, the
+next rung above follows after the cool-down, since the amount of freed memory is not known. A rung whose
 probe failed is skipped until every other rung has been probed. Each failure doubles the wait, up to `recover_cap`; a
 rung that survives a window resets it.
 """
@@ -102,9 +102,9 @@ class Outlook:
 
 def outlook(state: FleetState, rules: Rules) -> Outlook:
     """Return when the next probe comes and why, or why none comes."""
-    hindrance = _hindrance(state, rules)
-    if hindrance:
-        return Outlook(None, None, hindrance)
+    obstacle = _why_no_probe(state, rules)
+    if obstacle:
+        return Outlook(None, None, obstacle)
     index = probe_target(state, rules)
     if index is None:
         return Outlook(
@@ -118,7 +118,7 @@ def outlook(state: FleetState, rules: Rules) -> Outlook:
     return Outlook(state.recovery.next, index, why)
 
 
-def _hindrance(state: FleetState, rules: Rules) -> str:
+def _why_no_probe(state: FleetState, rules: Rules) -> str:
     if not rules.policy.recover_after:
         return "recover_after is 0s: no probes"
     if state.pinned:

@@ -23,7 +23,7 @@ from fleet.policy.state import FleetState, PastSwitch, Recovery, Switch, SwitchK
 from fleet.runtime.units import Seconds
 
 HOUR: Seconds = 3600.0
-TRIED_FIRST = frozenset({SwitchKind.UPGRADE, SwitchKind.USE, SwitchKind.PROBE})
+WITH_TRIAL = frozenset({SwitchKind.UPGRADE, SwitchKind.USE, SwitchKind.PROBE})
 
 
 def begin(
@@ -98,7 +98,7 @@ def model_present(
     """Return the state after the pull: in the trial where one is due, else committed."""
     switch = replace(switch, was_stopped=was_stopped)
     other = switch.target != state.current_model_index or switch.on_cpu != state.on_cpu
-    if switch.kind in TRIED_FIRST and rules.policy.canary and other:
+    if switch.kind in WITH_TRIAL and rules.policy.canary and other:
         return replace(state, switch=replace(switch, phase=SwitchPhase.TRIAL))
     return commit(replace(state, switch=switch), switch, now, rules)
 
@@ -195,7 +195,7 @@ def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetSta
         state = state.with_event(now, EventKind.VERIFY_FAILED, model=label, next="one retry follows")
         return replace(state, switch=replace(switch, failures=1, failed_at=now)), False
     if now - switch.failed_at < VERIFY_RETRY:
-        return state, False
+        return state, False  # another report of the first failure
     if switch.by_hand and switch.kind is not SwitchKind.RESET:
         state = state.with_event(
             now, EventKind.VERIFY_FAILED, model=label, next="it was chosen by hand and stays"

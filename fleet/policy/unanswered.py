@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fleet.policy.facts import CallEnded
 
 FAULT_AT = 3
-"""Calls failed in a row, for a reason other than GPU memory, that are a fault however quickly they failed."""
+"""Calls in a row, failed for a reason other than GPU memory, that are a fault however quickly they failed."""
 
 # Kept as text: `status` imports this module and must not pay for compiling patterns that it does not use.
 _RUNNER = r"(?i)unexpected eof|terminated|exit status|signal:|no longer running|connection refused"
@@ -104,7 +104,7 @@ def remedy(row: Unanswered, log_source: str) -> str:
         return f"Check whether Ollama runs; if not, restart it ({_restart(log_source)})."
     if re.search(_RUNNER, row.reason):
         return f"The runner died: see the lines before its end in Ollama's log ({_log(log_source)})."
-    return f"Ollama's log says more ({_log(log_source)})."
+    return f"See Ollama's log ({_log(log_source)})."
 
 
 def _restart(log_source: str) -> str:

@@ -25,6 +25,15 @@ _NICENESS = 5
 """Niceness of long computations; the machine's other programs have 0."""
 
 
+def require_linux() -> None:
+    """Raise FleetError on another system: a restart identifies and awaits the generator by /proc and pidfd."""
+    if sys.platform != "linux":
+        raise FleetError(
+            f"a fleet needs Linux, and this system is {sys.platform}",
+            hint="On Windows use WSL 2; elsewhere run it in a container (docs/docker.md).",
+        )
+
+
 def end_with_parent() -> None:
     """Request SIGTERM from the kernel when the parent dies; does nothing outside Linux."""
     if sys.platform == "linux":
@@ -120,7 +129,7 @@ def delay_garbage_collection(after: Seconds) -> None:
     """Disable cyclic garbage collection for `after` seconds; later collections skip the objects made until then.
 
     Imports make many objects that live as long as the process. A collection through numba's takes a tenth of a second,
-    in which no thread runs and no signal is handled, and it finds nothing while modules are imported.
+    in which no thread runs and no signal is handled. While modules are imported it finds nothing.
     """
     gc.disable()
     timer = threading.Timer(after, _collect_from_now)

@@ -47,12 +47,12 @@ def _exact(digits: str) -> int | None:
     return None if finite(digits) is None else int(digits)
 
 
-def printable(text: str, most: int = 200) -> str:
-    """Return at most `most` characters of a text in one line, with `?` for each character that is not printable.
+def printable(text: str, limit: int = 200) -> str:
+    """Return at most `limit` characters of a text in one line, with `?` for each character that is not printable.
 
     A longer text ends with its last whole word, or within it if that is very long.
     """
-    if len(text) > most:
-        words = text[:most].rpartition(" ")[0]
-        text = (words if 2 * len(words) >= most else text[: most - 1]) + "…"
+    if len(text) > limit:
+        words = text[:limit].rpartition(" ")[0]
+        text = (words if 2 * len(words) >= limit else text[: limit - 1]) + "…"
     return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)

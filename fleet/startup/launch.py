@@ -57,7 +57,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     home = find_home(environ)
     _refuse_path(home)
     choice = choose(environ, settings.ollama, _earlier_profile(home), MachineProbes(environ))
-    _refuse_second(home)
+    _refuse_running_fleet(home)
     return StartPlan(home, settings, choice, config)
 
 
@@ -84,7 +84,7 @@ def _earlier_profile(home: Home) -> str | None:
     return str(row["profile"]) if row.get("kind") == "real" and row.get("profile") else None
 
 
-def _refuse_second(home: Home) -> None:
+def _refuse_running_fleet(home: Home) -> None:
     try:
         Supervisor(home.socket, timeout=2.0).programs()
     except SupervisorError:

@@ -33,8 +33,8 @@ def append_output() -> None:
 def _relay() -> None:
     """Replace standard output by a pipe, whose content a child process writes to the old output.
 
-    The child ends with the pipe's last writer. It has a session of its own, without the terminal's signals, and so the
-    last messages of a fleet stopped by Ctrl-C still get through.
+    The child ends with the pipe's last writer. It has a session of its own, without the terminal's signals, so that the
+    last messages of a fleet stopped by Ctrl-C still arrive.
     """
     read_end, write_end = os.pipe()
     if os.fork() == 0:

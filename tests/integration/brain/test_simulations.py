@@ -487,7 +487,7 @@ class TestTold:
         world.run(simulator, waiting, until=lambda: world.clock.now > end)
         told = [record for record in caplog.records if record.message == "brain.persona"]
         assert len(told) == 1
-        assert "/authentication/persona?inquiry=" in told[0].tell  # type: ignore[attr-defined]
+        assert "/authentication/persona?inquiry=" in told[0].sentence  # type: ignore[attr-defined]
         assert simulator.view()["trouble"].startswith("BRAIN asks for a biometric sign-in")
         assert 5 <= world.requests("POST", "/authentication/persona") <= 15
         assert (
