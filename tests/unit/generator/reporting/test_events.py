@@ -67,7 +67,7 @@ def test_each_memory_failure_is_told_and_other_trouble_once(told: io.StringIO) -
     for failures in (1, 2):
         narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, Pace(failures=failures), 5.0)
     for _ in range(3):
-        narrator.call_ended(call("Ollama at x is away", 0), CallVerdict.AWAY, Pace(), 1.0)
+        narrator.call_ended(call("no answer from Ollama at x", 0), CallVerdict.AWAY, Pace(), 1.0)
     for _ in range(3):
         narrator.call_ended(call("model 'm:1b' not found", 404), CallVerdict.MISSING, Pace(), 1.0)
     for _ in range(3):
@@ -75,7 +75,7 @@ def test_each_memory_failure_is_told_and_other_trouble_once(told: io.StringIO) -
     assert sentences(told) == [
         "m:1b ran out of GPU memory; next try in 5s",
         "m:1b ran out of GPU memory, 2 in a row; next try in 5s",
-        "Ollama at x is away; trying again",
+        "no answer from Ollama at x; trying again",
         "m:1b is not in Ollama; waiting for the monitor to fetch it or to switch",
         "m:1b answers again",
     ]
