@@ -105,6 +105,35 @@ def _number_argument(random: Random, parameter: Parameter) -> Node:
     return Text(str(value)) if random.random() < 0.05 else Number(float(value))
 
 
+def respelt(node: Node, catalogue: Catalogue, random: Random) -> Node:
+    """The same expression in other words: arguments by name, in the other order, settings in another form."""
+    if not isinstance(node, Call):
+        return node
+    operator = catalogue.operators[node.name]
+    args = [respelt(arg, catalogue, random) for arg in node.args]
+    for place, parameter in enumerate(operator.required):
+        if parameter.kind in (Kind.INTEGER, Kind.NUMBER):
+            args[place] = node.args[place]
+    named = list(node.named)
+    if operator.commutative and random.random() < 0.5:
+        args[:2] = args[1::-1]
+    if not operator.variadic and random.random() < 0.5:
+        named += [(p.name, arg) for p, arg in zip(operator.required, args, strict=True)]
+        args = []
+    for parameter in operator.optional:
+        given = any(name == parameter.name for name, _ in named)
+        if parameter.default is not None and not given and random.random() < 0.5:
+            named.append((parameter.name, _literal(parameter.default)))
+    random.shuffle(named)
+    return Call(node.name, tuple(args), tuple(named))
+
+
+def _literal(value: float | str) -> Node:
+    if isinstance(value, bool):
+        return Text("true" if value else "false")
+    return Text(value) if isinstance(value, str) else Number(float(value))
+
+
 def instance(schema: dict[str, Any], random: Random) -> Any:
     """A random instance of a schema of the typed grammar; any keyword that it does not use is a KeyError."""
     return _instance(schema, schema.get("$defs", {}), random)

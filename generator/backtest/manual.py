@@ -61,8 +61,9 @@ NOTES = {
     "rank": "rate is accepted and changes nothing: ranks are exact.",
     "scale": "With longscale or shortscale each side is scaled on its own.",
     "pasteurize": "Where the panel has a universe column.",
-    "ts_returns": "Only mode 1.",
-    "group_normalize": "Without constantCheck.",
+    "ts_returns": "mode 1: the change over the older value; mode 2: over the mean of both.",
+    "group_normalize": "constantCheck=true: NaN where the group is constant, or its spread is below tolerance times its "
+    "lowest value.",
     "ts_skewness": "Central moments with ddof 0.",
     "ts_kurtosis": "Central moments with ddof 0, less 3 (see below).",
 }

@@ -7,12 +7,17 @@ equal and can be shared.
 """
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+_SHOWN: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A numeric constant; `1` and `1.0` are the same."""
+    """A numeric constant; `1` and `1.0` are the same, `0` and `-0` too.
+
+    A missing value is `Number(math.nan)`: only the very same NaN object equals itself.
+    """
 
     value: float
     position: int = field(default=-1, compare=False)
@@ -49,3 +54,12 @@ class Call:
 
 
 Node: TypeAlias = Number | Text | Field | Call
+
+
+def brief(node: Node) -> str:
+    """Return a few characters that name a node in a message."""
+    if isinstance(node, Call):
+        return f"{node.name}(…)"
+    if isinstance(node, Number):
+        return f"{node.value:g}"
+    return (node.value if isinstance(node, Text) else node.name)[:_SHOWN]

@@ -46,6 +46,9 @@ HIGHER = load_catalogue(higher=True)
         ("ts_mean(close, 2520)", Kind.MATRIX),
         ("ts_mean(close, 1)", Kind.MATRIX),
         ("ts_step(1)", Kind.MATRIX),
+        ("nan", Kind.NUMBER),
+        ("close > open ? close : nan", Kind.MATRIX),
+        ("kth_element(close, 20, 1, ignore=nan)", Kind.MATRIX),
         ("rank(close, rate=0)", Kind.MATRIX),
     ],
 )
@@ -95,6 +98,8 @@ def test_kinds(text: str, kind: Kind) -> None:
         ("bucket(close, buckets='3,2')", "rising numbers", ""),
         ("bucket(close, buckets='')", "rising numbers", ""),
         ("kth_element(close, 20, 1, ignore='5')", "NAN", ""),
+        ("ts_mean(close, nan)", "'d' must be a whole number from 1 to 2520, not nan", "trading days"),
+        ("hump(close, hump=nan)", "a number from 0, not nan", ""),
     ],
 )
 def test_refusals(text: str, message: str, hint: str) -> None:
@@ -136,7 +141,6 @@ def test_what_is_no_alpha(text: str, message: str) -> None:
     [
         Field("nonsense"),
         Call("nonsense", (Field("close"),)),
-        Number(float("nan")),
         Number(float("inf")),
         Call("ts_mean", (Field("close"), Number(float("nan")))),
         Call("add", (Field("close"), Number(float("inf")))),
