@@ -2,19 +2,20 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, select, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import Connection, bindparam, select, update
 
 from fleet.logs import fields
 from generator.catalogue import Catalogue, DataField, Kind, load_catalogue
 from generator.language import ExpressionError, canonical, digest, parse, show
 from generator.storage.models import EvaluationRow, SimulationRow
 
+Row: TypeAlias = Mapping[str, Any]
+
 _log = logging.getLogger(__name__)
-_PAGE = 1000
+_PAGE = 500
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -27,13 +28,22 @@ def rename_expressions(connection: Connection) -> None:
     last, renamed = 0, 0
     while rows := _page(connection, last):
         last = rows[-1]["id"]
-        for row, form, name in _settled(rows):
-            renamed += _rename(connection, row, form, name)
+        found = [row for row in _settled(rows) if row["name"] != row["digest"]]
+        held = _held(connection, [row["name"] for row in found])
+        fresh = []
+        for row in found:
+            key = (row["name"], row["settings_key"], row["source"])
+            if key not in held:
+                held.add(key)
+                fresh.append(row)
+        if fresh:
+            _rename(connection, fresh)
+            renamed += len(fresh)
     if renamed:
         _log.info("database.renamed", extra=fields(expressions=renamed))
 
 
-def _page(connection: Connection, last: int) -> list[Mapping[str, Any]]:
+def _page(connection: Connection, last: int) -> list[Row]:
     """Return the next rows whose canonical form is not what was written: only those can have another now."""
     row = EvaluationRow
     statement = (
@@ -45,12 +55,13 @@ def _page(connection: Connection, last: int) -> list[Mapping[str, Any]]:
     return [dict(found) for found in connection.execute(statement).mappings()]
 
 
-def _settled(rows: list[Mapping[str, Any]]) -> Iterable[tuple[Mapping[str, Any], str, str]]:
+def _settled(rows: list[Row]) -> Iterator[Row]:
+    """Yield the rows that can be read, each with its `form` and `name` of today."""
     catalogue = _reading([row["expression"] for row in rows])
     for row in rows:
         try:
             form = canonical(parse(row["expression"], catalogue), catalogue)
-            yield row, show(form), digest(form)
+            yield {**row, "form": show(form), "name": digest(form)}
         except (ExpressionError, KeyError):
             continue
 
@@ -63,17 +74,20 @@ def _reading(expressions: Iterable[str]) -> Catalogue:
     return Catalogue(known.operators, {name: DataField(name, Kind.MATRIX) for name in names})
 
 
-def _rename(connection: Connection, row: Mapping[str, Any], form: str, name: str) -> int:
-    other = aliased(EvaluationRow)
-    taken = select(other.id).where(
-        other.digest == name, other.settings_key == row["settings_key"], other.source == row["source"]
-    )
-    if name == row["digest"] or connection.scalar(taken) is not None:
-        return 0
-    of_row = update(EvaluationRow).where(EvaluationRow.id == row["id"])
-    connection.execute(of_row.values(digest=name, canonical=form))
+def _held(connection: Connection, names: list[str]) -> set[tuple[str, str, str]]:
+    """Return which of these digests rows have, under which settings and source."""
+    row = EvaluationRow
+    statement = select(row.digest, row.settings_key, row.source).where(row.digest.in_(names))
+    return {(name, key, source) for name, key, source in connection.execute(statement)}
+
+
+def _rename(connection: Connection, rows: list[Row]) -> None:
+    """Write the new digests, all rows in one statement: one by one takes twenty times as long."""
+    of_row = update(EvaluationRow).where(EvaluationRow.id == bindparam("id_"))
+    values = [{"id_": row["id"], "digest": row["name"], "canonical": row["form"]} for row in rows]
+    connection.execute(of_row, values)
     sent = update(SimulationRow).where(
-        SimulationRow.digest == row["digest"], SimulationRow.settings_key == row["settings_key"]
+        SimulationRow.digest == bindparam("old"), SimulationRow.settings_key == bindparam("key")
     )
-    connection.execute(sent.values(digest=name))
-    return 1
+    values = [{"old": row["digest"], "key": row["settings_key"], "digest": row["name"]} for row in rows]
+    connection.execute(sent, values)

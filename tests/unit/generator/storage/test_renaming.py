@@ -90,8 +90,12 @@ def test_what_cannot_be_read_or_has_a_namesake_keeps_its_name(engine: Engine) ->
         evaluation(connection, "cut", "rank(close", "rank(x)")
         evaluation(connection, now(expression), "whatever", "whatever")
         evaluation(connection, "late", expression, "rank(reverse(close))")
+        for name in ("twin", "later twin"):
+            evaluation(connection, name, "multiply(2, open)", "x")
     migrate(engine)
-    assert digests(engine, "evaluations") == ["unread", "cut", now(expression), "late"]
+    assert digests(engine, "evaluations") == [
+        "unread", "cut", now(expression), "late", now("multiply(2, open)"), "later twin"
+    ]  # fmt: skip
 
 
 def test_more_rows_than_a_page_are_renamed(engine: Engine) -> None:
