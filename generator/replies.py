@@ -9,12 +9,13 @@ from generator.notebook import Failure
 from generator.records import CallRecord, Candidate
 from generator.texts import storable
 
-_SHOWN = 120
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply holds: candidates of different meaning, repetitions, and what is wrong."""
+    """What a reply holds: candidates of different meaning, repetitions, and what is wrong.
+
+    Failures name no expression, and their reasons repeat nothing that the model wrote: they go into prompts.
+    """
 
     candidates: Sequence[Candidate] = ()
     repeated: int = 0
@@ -31,18 +32,13 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
         try:
             candidate = _candidate(outcome, call, catalogue)
         except ExpressionError as error:
-            failures.append(Failure(_shown(error.written) or "an expression", storable(str(error))))
+            failures.append(Failure("", f"{error.plain} ({error.hint})" if error.hint else error.plain))
             continue
         repeated += candidate.digest in found
         found.setdefault(candidate.digest, candidate)
     if call.answered and not outcomes:
-        failures.append(Failure(_shown(call.reply), "there was no expression in the reply"))
+        failures.append(Failure("", "there was no expression in the reply"))
     return Reply(tuple(found.values()), repeated, tuple(failures))
-
-
-def _shown(text: str) -> str:
-    """Return the beginning of what a model wrote, on one line and fit to be stored."""
-    return storable(" ".join(text[: 2 * _SHOWN].split()).strip('"'))[:_SHOWN]
 
 
 def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Catalogue) -> Candidate:

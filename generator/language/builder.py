@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from generator.catalogue.model import Catalogue
-from generator.language.errors import ExpressionError, suggestion
+from generator.language.errors import ExpressionError, suggestion, unknown_operator
 from generator.language.limits import bounded
 from generator.language.tree import Call, Field, Node, Number, Text
 
@@ -83,9 +83,13 @@ class Builder:
         if self._last is None:
             raise ExpressionError("there is no expression here", 0)
         if self._last_name:
-            hint = f"leave out '{self._last_name} =', or end with '{self._last_name}'"
             message = f"the last statement assigns '{self._last_name}' and gives no alpha"
-            raise ExpressionError(message, self._last.position, hint=hint)
+            raise ExpressionError(
+                message,
+                self._last.position,
+                hint="leave out the assignment, or end with the name",
+                plain="the last statement assigns a name and gives no alpha",
+            )
         return self._last
 
     def start(self, children: list[None]) -> None:
@@ -148,7 +152,8 @@ class Builder:
                 named.append(child)
             elif named:
                 message = f"{name}: a positional argument stands after '{named[-1][0]} ='"
-                raise ExpressionError(message, _at(child), hint="put named arguments last")
+                plain = f"{name}: a positional argument stands after a named one"
+                raise ExpressionError(message, _at(child), hint="put named arguments last", plain=plain)
             else:
                 args.append(_node(child))
         return Call(name, tuple(args), tuple(named), position)
@@ -181,13 +186,18 @@ class Builder:
             hint = f"it is an operator: {self._catalogue.operators[name].signature}"
             return ExpressionError(f"'{name}' needs its arguments", position, hint=hint)
         known = [*self._catalogue.fields, *self._variables, *self._catalogue.words]
-        return ExpressionError(f"unknown field or name '{name[:64]}'", position, hint=suggestion(name, known))
+        return ExpressionError(
+            f"unknown field or name '{name[:64]}'",
+            position,
+            hint=suggestion(name, known),
+            plain="unknown field or name",
+        )
 
     def _unknown_operator(self, name: str, position: int) -> ExpressionError:
         if name in self._catalogue.fields:
             return ExpressionError(f"'{name}' is a data field, not an operator", position)
         hint = _FOREIGN.get(name.lower()) or suggestion(name, self._catalogue.operators)
-        return ExpressionError(f"unknown operator '{name[:64]}'", position, hint=hint)
+        return unknown_operator(name, position, hint)
 
 
 def _node(value: "Token | Node | _Named") -> Node:

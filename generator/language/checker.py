@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from generator.catalogue.model import Catalogue, Kind, Operator, Parameter
-from generator.language.errors import ExpressionError, suggestion
+from generator.language.errors import ExpressionError, suggestion, unknown_field, unknown_operator
 from generator.language.limits import bounded
 from generator.language.signature import bind
 from generator.language.tree import Call, Field, Node, Text, brief
@@ -51,8 +51,7 @@ def kind_of(node: Node, catalogue: Catalogue) -> Kind:
     if isinstance(node, Field):
         field = catalogue.fields.get(node.name)
         if field is None:
-            hint = suggestion(node.name, catalogue.fields)
-            raise ExpressionError(f"unknown field '{node.name[:64]}'", node.position, hint=hint)
+            raise unknown_field(node.name, catalogue.fields, node.position)
         return field.kind
     if isinstance(node, Text):
         return Kind.STRING
@@ -65,7 +64,7 @@ def _call(call: Call, catalogue: Catalogue) -> Kind:
     operator = catalogue.operators.get(call.name)
     if operator is None:
         hint = suggestion(call.name, catalogue.operators)
-        raise ExpressionError(f"unknown operator '{call.name[:64]}'", call.position, hint=hint)
+        raise unknown_operator(call.name, call.position, hint)
     for parameter, arg in bind(operator, call).data():
         _data(operator, parameter, arg, catalogue)
     return operator.result

@@ -103,14 +103,15 @@ def _syntax_error(error: "UnexpectedInput", text: str) -> ExpressionError:
     start = token.start_pos or 0
     around = (text[start - 1 : start + 1] if start else "", text[start : start + 2], str(token))
     hint = next((_HINTS[part] for part in around if part in _HINTS), "")
-    return ExpressionError(f"unexpected {_clip(token)}{_after(text, start)}", start, hint=hint)
+    message = f"unexpected {_clip(token)}{_after(text, start)}"
+    return ExpressionError(message, start, hint=hint, plain="something stands where it cannot")
 
 
 def _unknown_character(text: str, start: int) -> ExpressionError:
     char = text[start]
     hint = _HINTS.get(text[start : start + 2]) or _CHARACTERS.get(char, "")
     shown = repr(char) if char.isprintable() else f"'\\u{ord(char):04x}'"
-    return ExpressionError(f"unexpected character {shown}", start, hint=hint)
+    return ExpressionError(f"unexpected character {shown}", start, hint=hint, plain="unexpected character")
 
 
 def _ends_early(expected: Collection[str], text: str) -> ExpressionError:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from generator.catalogue.model import Kind, Operator, Parameter
 from generator.language.constants import constant
-from generator.language.errors import ExpressionError, suggestion
+from generator.language.errors import ExpressionError, suggestion, unknown_argument
 from generator.language.forms import expected, settle_form
 from generator.language.tree import Call, Node, Number, Text, brief
 
@@ -129,8 +129,7 @@ def _by_name(operator: Operator, call: Call, taken: tuple[Parameter, ...]) -> di
     for name, value in call.named:
         if name not in operator.by_name:
             hint = suggestion(name, operator.by_name) or f"its signature is {operator.signature}"
-            message = f"{operator.name} has no argument named '{name[:64]}'"
-            raise ExpressionError(message, value.position, hint=hint)
+            raise unknown_argument(operator.name, name, value.position, hint)
         if name in given or operator.by_name[name] in taken:
             raise ExpressionError(f"{operator.name} is given '{name}' twice", value.position)
         given[name] = value

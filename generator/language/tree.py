@@ -6,10 +6,11 @@ assignments are already substituted. Nodes are immutable and hashable, so that e
 equal and can be shared.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-_SHOWN: Final = 64
+_WORD: Final = re.compile(r"[A-Za-z0-9_.,+-]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,11 @@ Node: TypeAlias = Number | Text | Field | Call
 
 
 def brief(node: Node) -> str:
-    """Return a few characters that name a node in a message."""
+    """Return a few characters that name a node in a message; of a text no more than a word."""
     if isinstance(node, Call):
         return f"{node.name}(…)"
     if isinstance(node, Number):
         return f"{node.value:g}"
-    return (node.value if isinstance(node, Text) else node.name)[:_SHOWN]
+    if isinstance(node, Text):
+        return node.value if _WORD.fullmatch(node.value) else "a text"
+    return node.name[:64]
