@@ -30,7 +30,7 @@ RUN ln -s /var/lib/fleet var \
  && mkdir -p /opt/numba
 
 FROM ${BASE}
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Model Fleet" \
       org.opencontainers.image.description="Keeps an LLM-driven alpha generator working on a GPU that is too small" \

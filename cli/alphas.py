@@ -60,7 +60,7 @@ def _cells(alpha: AlphaRow) -> tuple[str, ...]:
         alpha.source,
         plain_text(alpha.model),
         f"{_utc(alpha.time):%m-%d %H:%M}",
-        plain_text(alpha.expression),
+        plain_text(alpha.expression if alpha.reason is None else f"{alpha.expression} ({alpha.reason})"),
     )
 
 

@@ -43,18 +43,32 @@ def main(ctx: click.Context, config: str | None, debug: bool) -> None:
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Exit 0 while all is well, else 1 with the reasons in one line.")
 @fleet_command
-def status(fleet: Fleet, as_json: bool) -> None:
+def status(fleet: Fleet, as_json: bool, check: bool) -> None:
     """Show what the fleet is doing."""
     from cli.status import collect
 
     row = collect(fleet)
+    if check:
+        _check(row, as_json=as_json)
+        return
     if as_json:
         print_json(row)
         return
     from cli.render import status_lines
 
     show(status_lines(row, time.time()))
+
+
+def _check(row: dict[str, Any], *, as_json: bool) -> None:
+    reasons = [f"{fault['part']}: {fault['detail']}" for fault in row["faults"]]
+    if as_json:
+        print_json({"ok": not reasons, "reasons": reasons})
+    else:
+        click.echo("; ".join(reasons) or "ok")
+    if reasons:
+        click.get_current_context().exit(1)
 
 
 @main.command()
@@ -94,9 +108,12 @@ def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
 
 
 def _operator(fleet: Fleet) -> Any:
+    import signal
+
     from cli.switching import Operator
     from fleet.logs import configure_command
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a trial ends its pause
     if not click.get_current_context().find_root().params["debug"]:
         configure_command()
     return Operator(fleet, bar=pull_bar())

@@ -30,6 +30,8 @@ class Root(click.Group):
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError, KeyboardInterrupt):
             raise
+        except ModuleNotFoundError:  # fleet_cli.py names the mend
+            raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
             _show_error(

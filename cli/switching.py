@@ -9,7 +9,7 @@ from fleet.clock import SystemClock
 from fleet.errors import ConfigError, SupervisorAwayError, SwitchError
 from fleet.events import Event, EventKind
 from fleet.facts import Command, ModelHere, TrialEnded, Unpin
-from fleet.ladder import Ladder, Rung, same_model
+from fleet.ladder import Ladder, Rung, full_name, same_model
 from fleet.model import FleetState, Phase, SwitchKind
 from fleet.policy import decide
 from fleet.units import Seconds, show_duration
@@ -59,8 +59,12 @@ def _rungs_called(ladder: Ladder, target: str) -> list[Rung]:
     return (
         [rung for rung in ladder if rung.label.lower() == name]
         or [rung for rung in ladder if same_model(rung.model, target)]
-        or [rung for rung in ladder if rung.model.lower().rpartition(":")[0] == name]
+        or [rung for rung in ladder if same_model(rung.model, f"{target}:{_tag(rung.model)}")]
     )
+
+
+def _tag(model: str) -> str:
+    return full_name(model).rpartition(":")[2]
 
 
 class Operator:
@@ -110,7 +114,7 @@ class Operator:
     def _carried_out(self, before: FleetState, asked: FleetState, *, wait: bool) -> Outcome:
         try:
             self._supervisor.programs()
-            after = asked if asked.switch is None else self._switcher.carry_out()
+            after = asked if asked.switch is None else self._switcher.carry_out(asked.switch.number)
         except SupervisorAwayError:
             after = self._commit_without(asked)
             sentence = "saved; supervisord does not run, it takes effect when it does"
@@ -155,7 +159,10 @@ class Operator:
         )
 
     def _events(self, number: int) -> list[Event]:
-        return [event for event in read_history(self._fleet.home.history, 200) if event.number >= number]
+        """Return what has happened since a switch was planned; the state has what is not in the history yet."""
+        told = self._store.read().events
+        events = {event.number: event for event in (*read_history(self._fleet.home.history, 200), *told)}
+        return [events[each] for each in sorted(events) if each >= number]
 
     def _raise_if_failed(self, number: int) -> None:
         for event in self._events(number):

@@ -4,12 +4,12 @@ An event is put into the state by the write that makes it true, and reaches the 
 once by its number. Nothing parses another's text to learn what happened.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from fleet.outside import finite
 from fleet.units import show_duration
 
 
@@ -33,9 +33,12 @@ class EventKind(StrEnum):
     PROBE_POSTPONED = "probe.postponed"
     SOURCE_AWAY = "source.away"
     SOURCE_BACK = "source.back"
+    LINE_SKIPPED = "line.skipped"
     OLLAMA_AWAY = "ollama.away"
     OLLAMA_BACK = "ollama.back"
     OLLAMA_HANGS = "ollama.hangs"
+    UNANSWERED = "unanswered"
+    ANSWERED = "answered"
     GPU_LOST = "gpu.lost"
     GENERATOR_HUNG = "generator.hung"
     GENERATOR_STALE = "generator.stale"
@@ -61,7 +64,7 @@ class Event:
 def event_of(row: Mapping[str, Any]) -> Event:
     """Return the event that a row holds; raise ValueError, TypeError, KeyError or OverflowError."""
     number, time = row["number"], row["time"]
-    if not isinstance(number, int) or not isinstance(time, (int, float)) or not math.isfinite(time):
+    if not isinstance(number, int) or not isinstance(time, (int, float)) or finite(time) is None:
         raise TypeError("an event has a number and a time")
     fields = {key: value for key, value in row.items() if key not in {"number", "time", "kind"}}
     return Event(number, float(time), EventKind(row["kind"]), fields)
@@ -97,9 +100,20 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     ),
     EventKind.SOURCE_AWAY: lambda f: f"log source {f['source']} is away: {f['reason']}",
     EventKind.SOURCE_BACK: lambda f: f"log source {f['source']} is back",
+    EventKind.LINE_SKIPPED: lambda f: (
+        f"{f['lines']} unreadable {'line' if f['lines'] == 1 else 'lines'} of {f['source']} skipped "
+        f"({f['error']}): {f['line']}"
+    ),
     EventKind.OLLAMA_AWAY: lambda f: f"Ollama is away: {f['reason']}",
     EventKind.OLLAMA_BACK: lambda _: "Ollama is back",
     EventKind.OLLAMA_HANGS: lambda f: f"Ollama hangs: {f['reason']}",
+    EventKind.UNANSWERED: lambda f: (
+        f"no call has been answered for {show_duration(f['seconds'])}: {f['calls']} failed in a row, "
+        f"the last one with {f['reason']}"
+    ),
+    EventKind.ANSWERED: lambda f: (
+        f"calls are answered again, after {f['calls']} in a row that failed within {show_duration(f['seconds'])}"
+    ),
     EventKind.GPU_LOST: lambda f: f"Ollama has lost its GPU: {f['reason']}",
     EventKind.GENERATOR_HUNG: lambda f: f"the generator hangs and is restarted: {f['reason']}",
     EventKind.GENERATOR_STALE: lambda f: f"the generator is restarted: {f['reason']}",

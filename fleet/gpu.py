@@ -1,11 +1,11 @@
 """What the card's own tools say of GPU memory: `nvidia-smi`, else `rocm-smi`, where one is installed."""
 
-import json
 import shutil
 import subprocess
 from dataclasses import dataclass
 
 from fleet.errors import FleetError
+from fleet.outside import parse_json, whole
 from fleet.units import MEGABYTE, Bytes, Seconds
 
 _TIMEOUT: Seconds = 5.0
@@ -58,23 +58,26 @@ def parse_nvidia(text: str) -> list[Card]:
     found = []
     for line in text.splitlines():
         parts = [part.strip() for part in line.rsplit(",", 2)]
-        if len(parts) == _COLUMNS and parts[1].isdecimal() and parts[2].isdecimal():
-            found.append(Card(parts[0], int(parts[1]) * MEGABYTE, int(parts[2]) * MEGABYTE))
+        used, total = (whole(part) for part in parts[1:]) if len(parts) == _COLUMNS else (None, None)
+        if used is not None and total is not None:
+            found.append(Card(parts[0], used * MEGABYTE, total * MEGABYTE))
     return found
 
 
 def parse_rocm(text: str) -> list[Card]:
     """Return the cards of rocm-smi's JSON, whose sizes are in bytes; raise FleetError if it is no JSON."""
     try:
-        table = json.loads(text)
+        rows = {name: row for name, row in parse_json(text).items() if name.startswith("card")}
         return [
-            Card(
-                name,
-                int(row["VRAM Total Used Memory (B)"]),
-                int(row["VRAM Total Memory (B)"]),
-            )
-            for name, row in table.items()
-            if name.startswith("card")
+            Card(name, _bytes(row["VRAM Total Used Memory (B)"]), _bytes(row["VRAM Total Memory (B)"]))
+            for name, row in rows.items()
         ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FleetError("rocm-smi answered what is not understood", hint="Ask it by hand.") from error
+
+
+def _bytes(value: object) -> Bytes:
+    size = whole(value)
+    if size is None:
+        raise ValueError("no number of bytes")
+    return size

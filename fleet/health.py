@@ -20,6 +20,9 @@ from fleet.units import Seconds
 LATE: Seconds = 30.0
 """How long after its time a sign of life may come: a busy machine is no fault."""
 
+SHOW_LIFE = ("monitor", "generator")
+"""The programs that show signs of life."""
+
 _PATIENCE: Seconds = 5.0
 
 
@@ -60,23 +63,25 @@ def last_beat(home: Home, program: str) -> dict[str, Any] | None:
 def problems(
     programs: Sequence[ProgramInfo], beats: Mapping[str, Mapping[str, object] | None], now: float
 ) -> Iterator[str]:
-    """Tell what is wrong, a sentence each: of every program, and of the signs of life that were looked for (pure).
-
-    A sign of life from the future counts as fresh: clocks are set back.
-    """
+    """Yield what is wrong, a sentence each: of every program, and of the signs of life that were looked for (pure)."""
     if not programs:
         yield "supervisord has no programs"
     for program in programs:
         if program.state is not ProgramState.RUNNING:
             yield f"{program.name} is {program.state.name}"
         elif program.name in beats:
-            row = beats[program.name] or {}
-            last = row.get("heartbeat")
-            due = row.get("next", last)
-            if not isinstance(last, (int, float)) or not isinstance(due, (int, float)):
-                yield f"{program.name} has shown no sign of life"
-            elif now > due + LATE:
-                yield f"{program.name} has shown no sign of life for {now - last:.0f} s"
+            silent = silence(beats[program.name], now)
+            if silent:
+                yield f"{program.name} {silent}"
+
+
+def silence(beat: Mapping[str, object] | None, now: float) -> str:
+    """Return what is wrong with a program's sign of life, empty for a fresh one; one from the future is fresh."""
+    last = (beat or {}).get("heartbeat")
+    due = (beat or {}).get("next", last)
+    if not isinstance(last, (int, float)) or not isinstance(due, (int, float)):
+        return "has shown no sign of life"
+    return f"has shown no sign of life for {now - last:.0f} s" if now > due + LATE else ""
 
 
 def look(home: Home, now: float) -> list[str]:
@@ -85,7 +90,7 @@ def look(home: Home, now: float) -> list[str]:
         programs = Supervisor(home.socket, timeout=_PATIENCE).programs()
     except FleetError as error:
         return [error.message]
-    beats = {name: last_beat(home, name) for name in ("monitor", "generator")}
+    beats = {name: last_beat(home, name) for name in SHOW_LIFE}
     return list(problems(programs, beats, now))
 
 

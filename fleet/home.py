@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.errors import FleetError, NoFleetError
 from fleet.files import replace_text
+from fleet.outside import finite, parse_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,6 +54,11 @@ class Home:
     def call_log(self) -> Path:
         """Return where the generator keeps prompts and replies for inspection."""
         return self.log / "calls.log"
+
+    @property
+    def supervisord_log(self) -> Path:
+        """Return supervisord's own log."""
+        return self.log / "supervisord.log"
 
     @property
     def run(self) -> Path:
@@ -169,7 +175,7 @@ def read_fleet_file(home: Home) -> FleetFile | None:
             log_source=str(row["log_source"]),
             config=str(row["config"]),
             socket=str(row["socket"]),
-            started=float(row["started"]),
+            started=finite(row["started"]) or 0.0,
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -190,7 +196,7 @@ def require_fleet_file(home: Home) -> FleetFile:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a small JSON file that another program rewrites; None if there is none."""
     try:
-        row = json.loads(path.read_bytes())
+        row = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return row if isinstance(row, dict) else None

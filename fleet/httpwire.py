@@ -1,4 +1,4 @@
-"""HTTP requests over TCP or a unix socket, with a time-out for each wait and a stream that can be cut.
+"""HTTP requests over TCP or a unix socket, with a time-out for each wait, that another thread can cut.
 
 The standard library's client, because a stream needs two time-outs (the first token may take minutes, a
 stalled stream may not), another thread must be able to cut it, and `status` may import nothing heavier.
@@ -6,21 +6,23 @@ stalled stream may not), another thread must be able to cut it, and `status` may
 
 import http.client
 import json
+import queue
 import socket
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+import ssl
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from fleet.units import Seconds
 
 _LINE_LIMIT = 16 * 1024**2
-_HEAD_LIMIT = 64 * 1024
-_MOST_FIELDS = 100
-_BROKEN = (OSError, http.client.HTTPException, ValueError, AttributeError)
-"""What a body that ends in its middle raises; AttributeError is http.client's where another thread cut it."""
+_CONNECT: Seconds = 5.0
+"""Longest wait for a connection: a server that is there takes one at once, however busy it is."""
+
+_Address = tuple[Any, ...]
 
 
 class WireError(Exception):
@@ -28,7 +30,38 @@ class WireError(Exception):
 
 
 class WireTimeoutError(WireError):
-    """The other side did not answer in time."""
+    """The other side took the connection and did not answer in time."""
+
+
+class Cancel:
+    """Cuts a request from another thread, at any moment from the look-up of the server's name on."""
+
+    def __init__(self) -> None:
+        self._cancelled = False
+        self._cut: Callable[[], None] = _nothing
+
+    @property
+    def cancelled(self) -> bool:
+        """Return True if the request was cut."""
+        return self._cancelled
+
+    def __call__(self) -> None:
+        """Cut the request now, or as soon as it begins."""
+        self._cancelled = True
+        self._cut()
+
+    def attach(self, cut: Callable[[], None]) -> None:
+        """Name the way to cut the request in its present stage; raise WireError if it was cut already.
+
+        The way is named before the flag is read, and a cut sets the flag before it goes that way: none is lost.
+        """
+        self._cut = cut
+        if self._cancelled:
+            raise WireError("the request was cut")
+
+
+def _nothing() -> None:
+    pass
 
 
 class Answer(Protocol):
@@ -43,13 +76,21 @@ class Answer(Protocol):
         """Yield the body's lines; `stall` replaces the time-out once the first one has come."""
 
     def close(self) -> None:
-        """Cut the connection; a reader in another thread ends with WireError."""
+        """Close the connection."""
 
 
 class Wire(Protocol):
     """The port through which clients reach a server; tests put their own in its place."""
 
-    def request(self, method: str, path: str, body: object = None, *, timeout: Seconds) -> Answer:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        timeout: Seconds,
+        cancel: Cancel | None = None,
+    ) -> Answer:
         """Send a JSON body, return the answer once its head is here; raise WireError."""
 
 
@@ -65,14 +106,6 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = connect_unix(self._path, self.timeout)
 
 
-class _TcpConnection(http.client.HTTPConnection):
-    """HTTP over TCP."""
-
-    def connect(self) -> None:
-        """Connect to the first address that answers."""
-        self.sock = _connect_tcp(self.host, self.port, self.timeout)
-
-
 def connect_unix(path: str, timeout: Seconds | None) -> socket.socket:
     """Return a connection to a unix socket; raise OSError."""
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -85,25 +118,85 @@ def connect_unix(path: str, timeout: Seconds | None) -> socket.socket:
     return connected
 
 
-def _connect_tcp(host: str, port: int, timeout: Seconds | None) -> socket.socket:
-    """Return a connection to the first address that answers; raise OSError.
+class _TcpConnection(http.client.HTTPConnection):
+    """HTTP over TCP, through TLS where there is a context for it; each step can be cut."""
 
-    A plain name is looked up as the bytes that it is, without a codec that takes 4 ms to load.
-    """
-    name = host.encode("ascii") if host.isascii() else host
-    error: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
-        connected = socket.socket(family, kind, protocol)
+    def __init__(
+        self, host: str, port: int, *, timeout: Seconds, cancel: Cancel, tls: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._within = min(timeout, _CONNECT)
+        self._patience = timeout
+        self._cancel = cancel
+        self._tls = tls
+
+    def connect(self) -> None:
+        """Connect to the first address that takes the connection; raise OSError or WireError."""
+        error: OSError = OSError("the name has no address")
+        for family, kind, protocol, _, address in self._addresses():
+            try:
+                self.sock = self._connected(socket.socket(family, kind, protocol), address)
+            except OSError as refused:
+                error = refused
+            else:
+                return
+        if isinstance(error, TimeoutError):
+            raise WireError(f"no connection within {self._within:g}s") from error
+        raise error
+
+    def _addresses(self) -> list[_Address]:
+        """Return the host's addresses. The system's look-up of a name has no time-out and cannot be cut: a thread waits."""
+        with suppress(socket.gaierror):
+            return self._looked_up(socket.AI_NUMERICHOST)
+        found: queue.SimpleQueue[list[_Address] | OSError] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                found.put(self._looked_up())
+            except OSError as error:
+                found.put(error)
+
+        self._cancel.attach(lambda: found.put(OSError("the request was cut")))
+        threading.Thread(target=ask, name="look-up", daemon=True).start()
         try:
-            connected.settimeout(timeout)
-            connected.connect(address)
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as refused:
-            connected.close()
-            error = refused
-        else:
-            return connected
-    raise error
+            answer = found.get(timeout=self._within)
+        except queue.Empty:
+            raise WireError(f"the name {self.host} was not looked up within {self._within:g}s") from None
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def _looked_up(self, flags: int = 0) -> list[_Address]:
+        return list(socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=flags))
+
+    def _connected(self, stream: socket.socket, address: _Address) -> socket.socket:
+        try:
+            stream.settimeout(self._within)
+            self._cancel.attach(lambda: _shut(stream))
+            stream.connect(address)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                stream = self._tls.wrap_socket(
+                    stream, server_hostname=self.host, do_handshake_on_connect=False
+                )
+            # Again: a cut finds nothing to shut in a socket that is not connected yet.
+            self._cancel.attach(lambda: _shut(stream))
+            if isinstance(stream, ssl.SSLSocket):
+                stream.do_handshake()
+            stream.settimeout(self._patience)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+
+def _shut(stream: socket.socket) -> None:
+    """End a connection under whoever waits on it, who closes the socket.
+
+    The plain socket's method: the one of TLS changes the object under its reader.
+    """
+    with suppress(OSError):
+        socket.socket.shutdown(stream, socket.SHUT_RDWR)
 
 
 @dataclass(slots=True)
@@ -118,224 +211,55 @@ class HttpAnswer:
     def read(self) -> bytes:
         """Return the rest of the body."""
         try:
-            return self.response.read()
-        except TimeoutError as error:
-            raise WireTimeoutError("the answer stopped coming") from error
-        except _BROKEN as error:
-            raise WireError(
-                f"the connection ended in mid-answer ({str(error) or type(error).__name__})"
-            ) from error
+            with _wire_errors("the answer stopped coming", "the connection ended in mid-answer"):
+                return self.response.read()
         finally:
             self.close()
 
     def lines(self, *, stall: Seconds | None = None) -> Iterator[bytes]:
         """Yield the body's lines without their ends."""
         try:
-            while line := self.response.readline(_LINE_LIMIT):
+            while line := self._line():
                 if stall is not None:
                     self.stream.settimeout(stall)
                 yield line.rstrip(b"\r\n")
-        except TimeoutError as error:
-            raise WireTimeoutError("the answer stopped coming") from error
-        except _BROKEN as error:
-            raise WireError(
-                f"the connection ended in mid-answer ({str(error) or type(error).__name__})"
-            ) from error
         finally:
             self.close()
 
+    def _line(self) -> bytes:
+        with _wire_errors("the answer stopped coming", "the connection ended in mid-answer"):
+            return self.response.readline(_LINE_LIMIT)
+
     def close(self) -> None:
-        """Cut the connection."""
-        with suppress(OSError):
-            self.stream.shutdown(socket.SHUT_RDWR)
+        """Close the connection."""
+        self.response.close()
         self.connection.close()
 
 
-@dataclass(slots=True)
-class WholeAnswer:
-    """An answer that is here whole; `reusable` tells whether its connection can be asked something else."""
-
-    status: int
-    content: bytes
-    reusable: bool
-
-    def read(self) -> bytes:
-        """Return the body."""
-        return self.content
-
-    def lines(self, *, stall: Seconds | None = None) -> Iterator[bytes]:
-        """Yield the body's lines without their ends."""
-        del stall
-        yield from self.content.splitlines()
-
-    def close(self) -> None:
-        """Do nothing: there is nothing left to cut."""
-
-
 class HttpWire:
-    """A server at an http or https address. What a GET over http answers is read whole.
+    """A server at an http or https address; each request has a connection of its own."""
 
-    With `keep` one connection is kept for the next GET. It is meant for a process that asks for as long as it lives.
-    """
-
-    def __init__(self, url: str, *, keep: bool = False) -> None:
+    def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._secure = parts.scheme == "https"
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._host = parts.hostname or "127.0.0.1"
-        self._port = parts.port or (443 if self._secure else 80)
+        self._port = parts.port or (80 if self._tls is None else 443)
         self._base = parts.path.rstrip("/")
-        self._keep = keep
-        self._idle: deque[socket.socket] = deque()
 
-    def request(self, method: str, path: str, body: object = None, *, timeout: Seconds) -> Answer:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        timeout: Seconds,
+        cancel: Cancel | None = None,
+    ) -> HttpAnswer:
         """Send a JSON body, return the answer once its head is here."""
-        if method == "GET" and not self._secure and self._host.isascii():
-            return self._get(self._base + path, timeout)
-        return send(self._connection(timeout), method, self._base + path, body)
-
-    def close(self) -> None:
-        """Let go of what is kept."""
-        while self._idle:
-            self._idle.pop().close()
-
-    def _connection(self, timeout: Seconds) -> http.client.HTTPConnection:
-        if self._secure:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=timeout)
-        return _TcpConnection(self._host, self._port, timeout=timeout)
-
-    def _get(self, path: str, timeout: Seconds) -> WholeAnswer:
-        with suppress(IndexError, _ClosedError):  # a server closes what was idle for long
-            kept = self._idle.pop()
-            kept.settimeout(timeout)
-            return self._asked(kept, path)
-        with _wire_errors("nothing came"):
-            fresh = _connect_tcp(self._host, self._port, timeout)
-        return self._asked(fresh, path)
-
-    def _asked(self, stream: socket.socket, path: str) -> WholeAnswer:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        reusable = False
-        try:
-            answer = ask(stream, f"{host}:{self._port}", path, keep=self._keep)
-            reusable = answer.reusable and not self._idle
-        finally:
-            if reusable:
-                self._idle.append(stream)
-            else:
-                stream.close()
-        return answer
-
-
-class _ClosedError(WireError):
-    """The other side had closed the connection, or did before it answered anything."""
-
-
-def get(connect: Callable[[], socket.socket], host: str, target: str) -> WholeAnswer:
-    """Ask one question over a connection of its own; raise WireError."""
-    with _wire_errors("nothing came"):
-        stream = connect()
-    with stream:
-        return ask(stream, host, target, keep=False)
-
-
-def ask(stream: socket.socket, host: str, target: str, *, keep: bool) -> WholeAnswer:
-    """Ask for a target and return the whole answer, telling whether the connection is to be kept; raise WireError.
-
-    What is asked again and again for as long as nothing happens goes this way: `http.client` reads an answer's head
-    with the parser of the mail package and takes several times as much.
-    """
-    with _wire_errors("nothing came"):
-        stream.sendall(_question(host, target, keep=keep))
-        reader = stream.makefile("rb")
-    with reader:
-        with _wire_errors("nothing came"):
-            status, fields = _head(reader)
-        with _wire_errors("the answer stopped coming", "the connection ended in mid-answer"):
-            content, bounded = _body(reader, status, fields)
-    return WholeAnswer(
-        status, content, keep and bounded and fields.get(b"connection", b"").lower() != b"close"
-    )
-
-
-@contextmanager
-def _wire_errors(late: str, broken: str = "") -> Iterator[None]:
-    """Make WireErrors of what goes wrong within; `late` tells of a time-out, `broken` of anything else."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise WireTimeoutError(late) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        kind = _ClosedError if isinstance(error, ConnectionError) and not broken else WireError
-        raise kind(f"{broken} ({reason})" if broken else reason) from error
-
-
-def _question(host: str, target: str, *, keep: bool) -> bytes:
-    if " " in target or not target.isprintable():
-        raise ValueError("what is asked for has blanks in its name")
-    lines = (
-        f"GET {target} HTTP/1.1",
-        f"Host: {host}",
-        "Accept-Encoding: identity",
-        f"Connection: {'keep-alive' if keep else 'close'}",
-    )
-    return "".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii")
-
-
-def _head(reader: BinaryIO) -> tuple[int, dict[bytes, bytes]]:
-    """Read an answer's status and fields, passing over provisional ones; raise OSError or ValueError."""
-    while True:
-        version, _, rest = _line(reader).partition(b" ")
-        if not version.startswith(b"HTTP/"):
-            raise ValueError("what answers does not speak HTTP")
-        status, fields = int(rest[:3]), dict[bytes, bytes]()
-        while line := _line(reader):
-            if len(fields) == _MOST_FIELDS:
-                raise ValueError("the answer's head has no end")
-            name, _, value = line.partition(b":")
-            fields[name.strip().lower()] = value.strip()
-        if status >= http.client.OK:
-            return status, fields
-
-
-def _body(reader: BinaryIO, status: int, fields: Mapping[bytes, bytes]) -> tuple[bytes, bool]:
-    """Read what belongs to a head, and tell whether it had an end other than the connection's.
-
-    Raise OSError, or ValueError where it ends too soon.
-    """
-    if status in (http.client.NO_CONTENT, http.client.NOT_MODIFIED):
-        return b"", True
-    if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
-        return b"".join(_chunks(reader)), True
-    length = fields.get(b"content-length")
-    return (reader.read(), False) if length is None else (_exactly(reader, int(length)), True)
-
-
-def _chunks(reader: BinaryIO) -> Iterator[bytes]:
-    while size := int(_line(reader).partition(b";")[0], 16):
-        yield _exactly(reader, size)
-        _line(reader)
-    while _line(reader):
-        pass  # trailing fields
-
-
-def _line(reader: BinaryIO) -> bytes:
-    """Read a line, without its end."""
-    line = reader.readline(_HEAD_LIMIT)
-    if not line.endswith(b"\n"):
-        raise (
-            ValueError("the answer is cut off")
-            if line
-            else ConnectionAbortedError("the other side closed the connection")
+        connection = _TcpConnection(
+            self._host, self._port, timeout=timeout, cancel=cancel or Cancel(), tls=self._tls
         )
-    return line.rstrip(b"\r\n")
-
-
-def _exactly(reader: BinaryIO, size: int) -> bytes:
-    content = reader.read(size)
-    if size < 0 or len(content) < size:
-        raise ValueError("the answer is cut off")
-    return content
+        return send(connection, method, self._base + path, body)
 
 
 def send(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> HttpAnswer:
@@ -345,15 +269,31 @@ def send(connection: http.client.HTTPConnection, method: str, path: str, body: o
     if content is not None:
         headers["Content-Type"] = "application/json"
     try:
-        connection.connect()
-        stream = connection.sock
-        connection.request(method, path, content, headers)
-        response = connection.getresponse()
-    except TimeoutError as error:
+        with _wire_errors("nothing came"):
+            connection.connect()
+            # Our own reference: the client gives its own up as soon as the answer's head is here.
+            stream = connection.sock
+            connection.request(method, path, content, headers)
+            response = connection.getresponse()
+    except BaseException:
         connection.close()
-        raise WireTimeoutError("nothing came") from error
-    except (OSError, http.client.HTTPException) as error:
-        connection.close()
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise WireError(reason) from error
+        raise
     return HttpAnswer(response.status, connection, response, stream)
+
+
+@contextmanager
+def _wire_errors(late: str, broken: str = "") -> Iterator[None]:
+    """Make WireErrors of what goes wrong within; `late` is said of a time-out, `broken` of anything else."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise WireTimeoutError(late) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = _reason(error)
+        raise WireError(f"{broken} ({reason})" if broken else reason) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
+        return "the other side does not speak HTTP"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -94,10 +94,15 @@ class Ladder(Sequence[Rung]):
 
 
 def full_name(model: str) -> str:
-    """Return the tag as Ollama lists it: `:latest` is added where no tag is given."""
-    return model if ":" in model.rsplit("/", 1)[-1] else f"{model}:latest"
+    """Return the one form of a model's name that all comparisons use, the form in which Ollama lists it.
+
+    It is in lower case, has a tag, and leaves out Ollama's own registry and library.
+    """
+    name = model.strip().lower().removeprefix("https://").removeprefix("http://")
+    name = name.removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
 def same_model(one: str, other: str) -> bool:
-    """Tell whether two tags name the same model; Ollama's names are case-insensitive."""
-    return full_name(one).lower() == full_name(other).lower()
+    """Return True if two names are one model's."""
+    return full_name(one) == full_name(other)

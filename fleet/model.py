@@ -113,6 +113,30 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Calls of the generator that failed in a row: since when, how many, and the last one's reason.
+
+    `waited`: one of them waited as long as a call may, so that Ollama has to be asked whether it hangs; `hangs`:
+    it does. `reported`: the row is long enough for a fault, and its event is out.
+    """
+
+    since: float
+    calls: int
+    reason: str
+    waited: bool = False
+    hangs: bool = False
+    reported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Lines of the log and of the generator's calls that nothing could be made of: how many, and when the last."""
+
+    count: int
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetState:
     """All that a lane remembers; the first four are the original's keys.
 
@@ -145,6 +169,8 @@ class FleetState:
     current_options: Mapping[str, OptionValue] = field(default_factory=dict)
     model_size_bytes: Bytes | None = None
     ladder_hash: str = ""
+    unanswered: Unanswered | None = None
+    skipped: Skipped | None = None
     events: tuple[Event, ...] = ()
     events_told: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -4,13 +4,13 @@ Shapes and texts were recorded from a real server; a failure in mid-stream arriv
 `{"error": …}` inside HTTP 200, and a pull has succeeded only if its last line says so.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
-from fleet.httpwire import Answer, HttpWire, Wire, WireError, WireTimeoutError
+from fleet.httpwire import Answer, Cancel, HttpWire, Wire, WireError, WireTimeoutError
+from fleet.outside import parse_json, whole
 from fleet.units import Bytes, Seconds
 
 DEFAULT_URL = "http://127.0.0.1:11434"
@@ -39,10 +39,17 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
-    """What `/api/show` says of a model: its weights' blob and the figures its memory follows from."""
+    """What `/api/show` says of a model: its weights' blob and the figures its memory follows from.
+
+    `thinks`: it lists the capability. `think_values` are the values of `think` that the model takes, None where
+    the server is too old to list them.
+    """
 
     blob: str | None
     info: Mapping[str, Any]
+    family: str = ""
+    thinks: bool = False
+    think_values: Sequence[bool | str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +69,7 @@ class Generation:
     text: str
     done_reason: str = ""
     figures: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Cancel:
-    """Lets another thread cut a request that is running."""
-
-    _cancelled: bool = False
-    _answer: Answer | None = None
-
-    @property
-    def cancelled(self) -> bool:
-        """Tell whether the request was cut."""
-        return self._cancelled
-
-    def __call__(self) -> None:
-        """Cut the request now, or as soon as it begins."""
-        self._cancelled = True
-        if self._answer is not None:
-            self._answer.close()
-
-    def attach(self, answer: Answer) -> None:
-        """Name the answer that is to be cut; one that was cut already ends at once."""
-        self._answer = answer
-        if self._cancelled:
-            answer.close()
+    thinking: str = ""
 
 
 def ollama_url(host: str) -> str:
@@ -155,7 +138,10 @@ class Ollama:
         """Return the models in memory, as `/api/ps` lists them (a dead runner's too)."""
         return [
             LoadedModel(
-                _text(row, "name"), _number(row, "size"), _number(row, "size_vram"), row.get("context_length")
+                _text(row, "name"),
+                _number(row, "size"),
+                _number(row, "size_vram"),
+                whole(row.get("context_length")),
             )
             for row in _rows(self._get("/api/ps", timeout))
         ]
@@ -170,14 +156,18 @@ class Ollama:
             if line.startswith("FROM ")
         ]
         digest = next((blob for blob in blobs if "sha256-" in blob), None)
+        details, capabilities = row.get("details"), row.get("capabilities")
         return ModelDetails(
             None if digest is None else "sha256-" + digest.rsplit("sha256-", 1)[1],
             info if isinstance(info, dict) else {},
+            family=_text(details, "family") if isinstance(details, dict) else "",
+            thinks=isinstance(capabilities, list) and "thinking" in capabilities,
+            think_values=_think_values(row.get("thinking")),
         )
 
-    def unload(self, model: str, *, timeout: Seconds = 1.0) -> None:
+    def unload(self, model: str, *, timeout: Seconds = 1.0, cancel: Cancel | None = None) -> None:
         """Ask the server to free a model's memory now."""
-        self._post("/api/generate", {"model": model, "keep_alive": 0}, timeout)
+        self._post("/api/generate", {"model": model, "keep_alive": 0}, timeout, cancel)
 
     def pull(
         self, model: str, *, progress: Callable[[PullProgress], None], stall: Seconds, cancel: Cancel
@@ -204,39 +194,41 @@ class Ollama:
 
         `first_token` bounds the wait for the first piece (loading included), `stall` the waits after it.
         """
-        cancel = cancel or Cancel()
         answer = self._send("POST", "/api/generate", {**body, "stream": True}, first_token, cancel)
         pieces: list[str] = []
+        thoughts: list[str] = []
         length = 0
         for row in self._stream(answer, stall):
             pieces.append(_text(row, "response"))
-            length += len(pieces[-1])
+            thoughts.append(_text(row, "thinking"))
+            length += len(pieces[-1]) + len(thoughts[-1])
             if length > _LONGEST_ANSWER:
                 raise OllamaError(f"{self.url} answered without end", status=200, hint="Is it Ollama?")
             if row.get("done") is True:
                 figures = {
                     key: value for key, value in row.items() if isinstance(value, int) and key != "done"
                 }
-                return Generation("".join(pieces), _text(row, "done_reason"), figures)
+                return Generation("".join(pieces), _text(row, "done_reason"), figures, "".join(thoughts))
         raise OllamaAwayError(
             "the answer broke off", hint="The runner or the connection died; see Ollama's log."
         )
 
     def _get(self, path: str, timeout: Seconds) -> dict[str, Any]:
-        return self._object(self._send("GET", path, None, timeout, Cancel()))
+        return self._object(self._send("GET", path, None, timeout))
 
-    def _post(self, path: str, body: object, timeout: Seconds) -> dict[str, Any]:
+    def _post(
+        self, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
+    ) -> dict[str, Any]:
         # Without "stream": false an empty generate answers as a stream of one object, which reads the same.
-        return self._object(self._send("POST", path, body, timeout, Cancel()))
+        return self._object(self._send("POST", path, body, timeout, cancel))
 
-    def _send(self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel) -> Answer:
-        if cancel.cancelled:
-            raise OllamaAwayError("the request was cancelled")
+    def _send(
+        self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
+    ) -> Answer:
         try:
-            answer = self._wire.request(method, path, body, timeout=timeout)
+            answer = self._wire.request(method, path, body, timeout=timeout, cancel=cancel)
         except WireError as error:
             raise self._translated(error) from error
-        cancel.attach(answer)
         if answer.status >= 400:  # noqa: PLR2004  # HTTP's own bound of errors
             raise self._refusal(answer)
         return answer
@@ -260,8 +252,8 @@ class Ollama:
 
     def _row(self, content: bytes) -> dict[str, Any]:
         try:
-            row = json.loads(content)
-        except (ValueError, RecursionError) as error:
+            row = parse_json(content)
+        except ValueError as error:
             raise OllamaError(f"{self.url} answered what is no JSON", hint="Is it Ollama?") from error
         if not isinstance(row, dict):
             raise OllamaError(f"{self.url} answered no object", hint="Is it Ollama?")
@@ -272,8 +264,8 @@ class Ollama:
     def _refusal(self, answer: Answer) -> OllamaError:
         try:
             content = answer.read()
-            row = json.loads(content)
-        except (WireError, ValueError, RecursionError):
+            row = parse_json(content)
+        except (WireError, ValueError):
             return OllamaError(f"{self.url} answered {answer.status}", status=answer.status)
         text = error_text(row) if isinstance(row, dict) else str(row)
         return OllamaError(text or f"HTTP {answer.status}", status=answer.status)
@@ -300,11 +292,15 @@ def _rows(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [row for row in models if isinstance(row, dict)] if isinstance(models, list) else []
 
 
+def _think_values(thinking: object) -> tuple[bool | str, ...] | None:
+    values = thinking.get("values") if isinstance(thinking, dict) else None
+    return tuple(one for one in values if isinstance(one, (bool, str))) if isinstance(values, list) else None
+
+
 def _text(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     return value if isinstance(value, str) else ""
 
 
 def _number(row: Mapping[str, Any], key: str) -> int:
-    value = row.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return whole(row.get(key)) or 0

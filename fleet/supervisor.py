@@ -13,6 +13,7 @@ from xml.parsers.expat import ExpatError
 
 from fleet.errors import SupervisorAwayError, SupervisorError
 from fleet.httpwire import UnixConnection
+from fleet.outside import finite, whole
 from fleet.units import Seconds
 
 
@@ -47,12 +48,13 @@ class Fault(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """A program as supervisord sees it; `pid` is 0 where it has no process."""
+    """A program as supervisord sees it; `pid` is 0 where it has no process, `up_for` how long it has had this one."""
 
     name: str
     state: ProgramState
     pid: int
     description: str = ""
+    up_for: Seconds = 0.0
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -134,7 +136,9 @@ class Supervisor:
     def _program(self, row: Any) -> ProgramInfo:
         try:
             state = ProgramState(row["state"]) if row["state"] in list(ProgramState) else ProgramState.UNKNOWN
-            return ProgramInfo(str(row["name"]), state, int(row["pid"]), str(row.get("description", "")))
+            pid = whole(row["pid"]) or 0
+            up_for = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
+            return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), up_for)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise self._foreign() from error
 

@@ -8,10 +8,14 @@ from generator.calllog import CallLog
 from generator.calls import Caller
 from generator.gate import Flight, Gate
 from generator.pacing import Verdict, judge
+from generator.prompt import Prompt
 from generator.prompts import PromptSource
 from generator.records import CallRecord
+from generator.replies import Finished, read_reply
 from generator.shared import Shared
 from generator.signalfile import SignalFile
+from generator.unusable import reason_of
+from generator.ways import Way, Ways
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +32,7 @@ class Asker:
         *,
         gate: Gate,
         caller: Caller,
+        ways: Ways,
         prompts: PromptSource,
         signals: SignalFile,
         log: CallLog,
@@ -36,6 +41,7 @@ class Asker:
         self._shared = shared
         self._gate = gate
         self._caller = caller
+        self._ways = ways
         self._prompts = prompts
         self._signals = signals
         self._kept = log
@@ -53,28 +59,32 @@ class Asker:
                 self._gate.leave(flight, Verdict.FAILED)
 
     def _ask(self, flight: Flight) -> None:
-        prompt = self._prompts.next()
-        call = self._caller.call(prompt, flight)
+        prompt, way = self._prompts.next(), self._ways.now()
+        call = self._caller.call(prompt, flight, way)
         if call is None:
             self._gate.leave(flight, None)
             return
-        self._end(flight, call)
-        self._prompts.learn(prompt, call, judge(call))
+        verdict = self._end(flight, call, prompt, way)
+        self._prompts.learn(prompt, call, verdict)
 
-    def _end(self, flight: Flight, call: CallRecord) -> None:
-        verdict = judge(call)
+    def _end(self, flight: Flight, call: CallRecord, prompt: Prompt, way: Way) -> Verdict:
+        reply = read_reply(call, self._shared.scope.catalogue)
+        verdict = judge(call, usable=bool(reply.candidates))
+        reason = reason_of(call, verdict, way=way, prompt=prompt, failures=reply.failures)
         self._tell_monitor(call)
         # Into the queue first: whoever stops us finds the call either in flight or there.
-        self._shared.finished.put(call)
+        self._shared.finished.put(Finished(call, reply))
         self._shared.scoreboard.count(calls=1, failed=int(not call.answered))
-        pace = self._gate.leave(flight, verdict)
+        another_way = self._ways.learn(way, verdict)
+        pace = self._gate.leave(flight, verdict, reason)
         self._wake()
         wait = max(0.0, pace.not_before - self._shared.clock.monotonic())
         self._shared.narrator.call_ended(call, verdict, pace, wait)
+        self._shared.narrator.replies(lambda: self._gate.pace.streak)
         self._keep(call)
-        if verdict is Verdict.FORMAT and self._caller.schemas:
-            self._caller.schemas = False
+        if verdict is Verdict.FORMAT and another_way:
             self._shared.narrator.schemas_refused()
+        return verdict
 
     def _tell_monitor(self, call: CallRecord) -> None:
         try:

@@ -13,19 +13,22 @@ from generator.gate import Flight
 from generator.prompt import Prompt
 from generator.records import CallRecord
 from generator.texts import storable
+from generator.thoughts import answer_of
+from generator.ways import Way
 
 # A token takes seconds even where a model runs on the CPU; a minute of silence in mid-answer is a hang.
 STALL: Seconds = 60.0
 _REASON_LIMIT = 32
+_THOUGHTS_LIMIT = 16_384
+# Enough for a long thought; a model that turns in circles is cut.
+_MOST_THOUGHT_TOKENS = 4096
 _MOST_TOKENS = 2**31 - 1
+_PLAIN = Way()
 _SAMPLING: Mapping[str, Any] = {"temperature": 0.9, "top_p": 0.95}
 
 
 class Caller:
-    """Calls Ollama with one rung's model and options.
-
-    A server that refuses schemas is asked without from then on: `schemas` is False.
-    """
+    """Calls Ollama with one rung's model and options."""
 
     def __init__(
         self,
@@ -45,17 +48,23 @@ class Caller:
         self._first_token = first_token
         self._stall = stall
         self._source = source
-        self.schemas = True
 
-    def call(self, prompt: Prompt, flight: Flight) -> CallRecord | None:
-        """Send a prompt and return the finished call, also a failed one; None if it was cut by us."""
-        text, error, status = "", None, 200
+    def call(self, prompt: Prompt, flight: Flight, way: Way = _PLAIN) -> CallRecord | None:
+        """Send a prompt and return the finished call, also a failed one; None if it was cut by us.
+
+        Where the reply is empty, the answer that the thoughts end with is the reply.
+        """
+        text, thinking, error, status = "", "", None, 200
         done_reason, figures = "", dict[str, int]()
         try:
             answer = self._ollama.generate(
-                self._body(prompt), first_token=self._first_token, stall=self._stall, cancel=flight.cancel
+                self._body(prompt, way),
+                first_token=self._first_token,
+                stall=self._stall,
+                cancel=flight.cancel,
             )
-            text, done_reason, figures = storable(answer.text), answer.done_reason, dict(answer.figures)
+            text, thinking = storable(answer.text), storable(answer.thinking)
+            done_reason, figures = answer.done_reason, dict(answer.figures)
         except OllamaError as failure:
             error, status = storable(failure.message), failure.status
         if flight.cancel.cancelled:
@@ -69,25 +78,31 @@ class Caller:
             switches=self._assignment.switches,
             prompt=prompt.text,
             status=status,
-            reply=text,
+            reply=text if text.strip() else answer_of(f"<think>{thinking}"),
             error=error,
             done_reason=storable(done_reason)[:_REASON_LIMIT],
             prompt_tokens=_count(figures.get("prompt_eval_count")),
             reply_tokens=_count(figures.get("eval_count")),
             seed=prompt.seed,
             source=self._source,
+            thinking=thinking[:_THOUGHTS_LIMIT],
         )
 
-    def _body(self, prompt: Prompt) -> dict[str, Any]:
-        options = {**_SAMPLING, "seed": prompt.seed, "num_predict": prompt.reply_tokens}
+    def _body(self, prompt: Prompt, way: Way) -> dict[str, Any]:
+        tokens = prompt.reply_tokens
+        if way.thoughts:
+            tokens = max(tokens, min(prompt.most_tokens, _MOST_THOUGHT_TOKENS))
+        options = {**_SAMPLING, "seed": prompt.seed, "num_predict": tokens}
         body: dict[str, Any] = {
             "model": self._assignment.model,
             "prompt": prompt.text,
             "options": {**options, **self._assignment.options},
             "keep_alive": alive_for(self._keep_alive),
         }
-        if self.schemas:
+        if way.schema:
             body["format"] = prompt.schema
+        if way.think is not None:
+            body["think"] = way.think
         return body
 
 

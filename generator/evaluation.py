@@ -184,7 +184,7 @@ class Evaluation:
             settings=self._rules.settings,
             performance=performance,
             error=result.reason if isinstance(result, Fault) else None,
-            kept=performance is not None and self._keep.holds(performance.figures()),
+            kept=performance is not None and self._keeps(performance),
             time=self._shared.clock.time(),
         )
         store = self._open()
@@ -197,12 +197,16 @@ class Evaluation:
             self._publish()
         return evaluated.kept
 
+    def _keeps(self, performance: Performance) -> bool:
+        """Return True if the figures mean something and `[generator] keep` admits them."""
+        return not performance.reason and self._keep.holds(performance.figures())
+
     def _turn(self, candidate: Candidate, performance: Performance) -> None:
         """Let an alpha that would be kept with the opposite sign be tried so.
 
         It becomes a row before the first one is done, so that a crash in between loses nothing.
         """
-        if not performance.fitness < 0 or not self._keep.holds(opposite(performance).figures()):
+        if not performance.fitness < 0 or not self._keeps(opposite(performance)):
             return
         turned = turned_candidate(candidate, self._shared.scope.catalogue)
         if turned is None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from random import Random
 
 from fleet.clock import Clock
-from fleet.ollama import Cancel
+from fleet.httpwire import Cancel
 from fleet.units import Seconds
-from generator.pacing import Budget, Pace, Verdict
+from generator.pacing import Budget, Pace, Reason, Streak, Verdict
 from generator.pause import Pause, read_pause
 
 # How long a closed gate is believed closed: the pause file has no bell.
@@ -32,6 +32,7 @@ class GateView:
     in_flight: int
     request_since: float | None
     pause: Pause | None
+    streak: Streak = field(default_factory=Streak)
 
 
 class Gate:
@@ -90,10 +91,10 @@ class Gate:
             self._budget = self._budget.spent(flight.started_monotonic)
         return flight
 
-    def leave(self, flight: Flight, verdict: Verdict | None) -> Pace:
+    def leave(self, flight: Flight, verdict: Verdict | None, reason: Reason | None = None) -> Pace:
         """End a call, with what became of it (None: it was cut, and says nothing); return the new pace.
 
-        A call that has ended already is left alone.
+        `reason` says why it gave nothing usable. A call that has ended already is left alone.
         """
         with self._changed:
             if flight not in self._flights:
@@ -105,6 +106,7 @@ class Gate:
                     started=flight.started_monotonic,
                     now=self._clock.monotonic(),
                     chance=self._chance.random(),
+                    streak=None if reason is None else self._pace.streak.longer(reason, flight.started),
                 )
             self._changed.notify_all()
             return self._pace
@@ -123,4 +125,4 @@ class Gate:
         with self._changed:
             since = min((flight.started for flight in self._flights), default=None)
             pause = read_pause(self._pause_file, self._clock.time())
-            return GateView(len(self._flights), since, pause)
+            return GateView(len(self._flights), since, pause, self._pace.streak)

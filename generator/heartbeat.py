@@ -34,6 +34,7 @@ class Heartbeat:
             "in_flight": view.in_flight,
             "requests": done["totals"]["calls"] + view.in_flight,
             "paused": view.pause is not None,
+            "unusable": view.streak.row(),
             **done,
             "standin": self._standin,
         }

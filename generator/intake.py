@@ -9,8 +9,8 @@ from fleet.clock import Clock
 from fleet.logs import fields
 from fleet.units import Seconds
 from generator.narrator import Narrator
-from generator.records import CallRecord, Ruleset
-from generator.replies import read_reply
+from generator.records import Ruleset
+from generator.replies import Finished
 from generator.shared import Shared
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Patient:
 
 
 class Intake:
-    """One thread: reads replies, stores calls, hands new candidates on. The database's first user."""
+    """One thread: stores calls, hands new candidates on. The database's first user."""
 
     def __init__(
         self,
@@ -85,9 +85,9 @@ class Intake:
             store = self._open()
             self._patient(lambda: self._take_up(store))
             while not self._shared.finished.ended:
-                call = self._shared.finished.get(_PATIENCE)
-                if call is not None:
-                    self._take(store, call)
+                finished = self._shared.finished.get(_PATIENCE)
+                if finished is not None:
+                    self._take(store, finished)
                     self._shared.finished.done()
                 self._clear(store)
         except StoppingError:
@@ -102,8 +102,8 @@ class Intake:
         for candidate in store.pending(self._rules, limit=_LEFT_OVER):
             self._shared.waiting.put(candidate)
 
-    def _take(self, store: "Store", call: CallRecord) -> None:
-        reply = read_reply(call, self._shared.scope.catalogue)
+    def _take(self, store: "Store", finished: Finished) -> None:
+        call, reply = finished.call, finished.reply
         fresh, tally = self._patient(
             lambda: store.record_call(
                 call,

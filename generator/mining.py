@@ -31,6 +31,7 @@ from generator.setup import Setup, read_setup
 from generator.shared import Shared
 from generator.signalfile import SignalFile
 from generator.waker import Waker
+from generator.ways import Ways
 
 if TYPE_CHECKING:
     from generator.heartbeat import Heartbeat
@@ -143,6 +144,7 @@ class Miner:
             self._shared,
             gate=self._gate,
             caller=caller,
+            ways=Ways(lambda: ollama.show(setup.assignment.model)),
             prompts=prompts,
             signals=SignalFile(setup.home.signals),
             log=CallLog(setup.home.call_log),

@@ -6,13 +6,14 @@ sentences come at a bounded rate; the log has them all.
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from fleet.clock import Clock
 from fleet.errors import FleetError
 from fleet.logs import fields, tell
 from fleet.units import show_duration
-from generator.pacing import Pace, Verdict
+from generator.pacing import Pace, Reason, Streak, Verdict
 from generator.records import CallRecord, Evaluated, Source, Tally
 
 _ALPHAS_PER_SECOND = 1.0
@@ -31,6 +32,7 @@ class Narrator:
         labels = ["stand-in"] * standin + ["synthetic panel"] * synthetic
         self._label = f"{', '.join(labels)}: " if labels else ""
         self._trouble: Verdict | None = None
+        self._unusable: Reason | None = None
         self._paused = False
         self._storage_away: dict[str, Any] | None = None
         self._silent = 0
@@ -54,14 +56,35 @@ class Narrator:
             "error": call.error,
         }
         with self._lock:
-            before, self._trouble = self._trouble, None if verdict is Verdict.ANSWERED else verdict
-        if verdict is Verdict.ANSWERED:
+            before, self._trouble = self._trouble, None if call.answered else verdict
+        if call.answered:
             sentence = f"{self._who}{call.model} answers again" if before else None
             _log.info("call.answered", extra=tell(sentence, **values) if sentence else fields(**values))
             return
         sentence = self._trouble_sentence(call, verdict, pace, wait)
         new = verdict is Verdict.MEMORY or verdict is not before
         _log.warning("call.failed", extra=tell(sentence, **values) if new else fields(**values))
+
+    def replies(self, current: Callable[[], Streak]) -> None:
+        """Report unusable replies: once they are several, at each new kind of reason, and at their end.
+
+        The streak is asked for under the lock: a thread that comes late does not report an older one.
+        """
+        with self._lock:
+            streak = current()
+            before, now = self._unusable, streak.reason if streak.several else None
+            self._unusable = now
+            if now is None:
+                if before is not None:
+                    sentence = f"{self._who}{self._model} gives usable replies again"
+                    _log.info("replies.usable", extra=tell(sentence, model=self._model))
+            elif before is None or before.kind != now.kind:
+                sentence = (
+                    f"{self._who}{self._model} gave nothing usable {streak.calls} times in a row: {now.text}."
+                    f" {now.mend} It is asked ever less often until a reply is usable"
+                )
+                row = {"calls": streak.calls, "kind": now.kind, "reason": now.text, "mend": now.mend}
+                _log.error("replies.unusable", extra=tell(sentence, model=self._model, **row))
 
     def _trouble_sentence(self, call: CallRecord, verdict: Verdict, pace: Pace, wait: float) -> str:
         error = (call.error or "").splitlines()[0][:_SHOWN] if call.error else ""
@@ -107,6 +130,7 @@ class Narrator:
             "turnover": figures["turnover"],
             "kept": evaluated.kept,
             "expression": one.expression,
+            "reason": evaluated.performance.reason or None,
         }
         sentence = self._alpha_sentence(evaluated)
         _log.info("evaluation.done", extra=tell(sentence, **row) if sentence else fields(**row))
@@ -124,6 +148,8 @@ class Narrator:
         sharpe, fitness = figures.get("sharpe"), figures.get("fitness")
         numbers = f"Sharpe {_figure(sharpe)}, fitness {_figure(fitness)}"
         kept = ", kept" if evaluated.kept else ""
+        if evaluated.performance is not None and evaluated.performance.reason:
+            kept = f" ({evaluated.performance.reason})"
         more = f" (and {silent} more)" if silent else ""
         who = "BRAIN: " if evaluated.source is Source.BRAIN else self._label
         return f"{who}{numbers}{kept}: {evaluated.candidate.expression[:_SHOWN]}{more}"

@@ -58,6 +58,8 @@ class Notebook:
         performance, expression = evaluated.performance, evaluated.candidate.expression
         if performance is None:
             self.failed(expression, evaluated.error or "no figures")
+        elif performance.reason:
+            self.failed(expression, performance.reason)
         elif math.isfinite(performance.fitness):
             note = Note(expression, performance.sharpe, performance.fitness, performance.turnover)
             with self._lock:

@@ -3,38 +3,50 @@
 After a memory failure one call is in flight at a time, with pauses of 5, 10 and then 30 s, until one that
 began after the failure is answered. After any other failure the wait grows from half a second to ten,
 shortened by chance so that several fleets do not ask in step. A fresh start asks with one call: its model is
-loading.
+loading. From the fifth call in a row that gave nothing usable the pauses grow from one second to two minutes.
 """
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import Any
 
 from fleet.memory_text import is_memory_error
 from fleet.units import Seconds
 from generator.records import CallRecord
+from generator.thoughts import answer_of
 
 MEMORY_PAUSES: tuple[Seconds, ...] = (5.0, 10.0, 30.0)
 _FIRST_WAIT: Seconds = 0.5
 _LONGEST_WAIT: Seconds = 10.0
+_SEVERAL = 5
+_LONGEST_PAUSE: Seconds = 120.0
 _NOT_FOUND = 404
+_THINK = re.compile(r"\bthink")
 
 
 class Verdict(Enum):
-    """What became of a call."""
+    """What became of a call. ANSWERED holds a valid expression, UNUSABLE has text without one, EMPTY no text."""
 
     ANSWERED = auto()
+    UNUSABLE = auto()
+    EMPTY = auto()
     MEMORY = auto()
     MISSING = auto()
     FORMAT = auto()
+    THINK = auto()
     CONTEXT = auto()
+    REFUSED = auto()
     AWAY = auto()
     FAILED = auto()
 
 
-def judge(call: CallRecord) -> Verdict:
-    """Return what became of a call, by its status and its error's text."""
+def judge(call: CallRecord, *, usable: bool = True) -> Verdict:
+    """Return what became of a call, by its status, its error's text, and whether its reply is usable."""
     if call.error is None:
-        return Verdict.ANSWERED
+        if usable:
+            return Verdict.ANSWERED
+        return Verdict.UNUSABLE if answer_of(call.reply).strip() else Verdict.EMPTY
     text = call.error.lower()
     if is_memory_error(text):
         return Verdict.MEMORY
@@ -46,7 +58,53 @@ def judge(call: CallRecord) -> Verdict:
         return Verdict.CONTEXT
     if "invalid format" in text or "json schema" in text or "json_schema" in text or ".format of" in text:
         return Verdict.FORMAT
+    if 400 <= call.status < 500:  # noqa: PLR2004  # HTTP's own bounds of what a client did wrong
+        return Verdict.THINK if _THINK.search(text) else Verdict.REFUSED
     return Verdict.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """The reason why a call gave nothing usable, and its mend. `kind` is the same for the same cause."""
+
+    kind: str
+    text: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Calls in a row that gave nothing usable; `since` is the first one's start in Unix seconds."""
+
+    calls: int = 0
+    since: float = 0.0
+    reason: Reason | None = None
+
+    @property
+    def several(self) -> bool:
+        """Return True if the streak is long enough to be reported and slowed down."""
+        return self.calls >= _SEVERAL
+
+    @property
+    def pause(self) -> Seconds:
+        """Return the pause before the next call: doubling, bounded."""
+        return min(2.0 ** min(self.calls - _SEVERAL, 10), _LONGEST_PAUSE) if self.several else 0.0
+
+    def longer(self, reason: Reason, started: float) -> "Streak":
+        """Return the streak after one more call, which began at `started`."""
+        return Streak(self.calls + 1, self.since if self.calls else started, reason)
+
+    def row(self) -> dict[str, Any] | None:
+        """Return the streak as `generator.json` has it, None where it is too short to be reported."""
+        if not self.several or self.reason is None:
+            return None
+        return {
+            "since": self.since,
+            "calls": self.calls,
+            "kind": self.reason.kind,
+            "reason": self.reason.text,
+            "mend": self.reason.mend,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +112,8 @@ class Pace:
     """How calls are paced now. Times are monotonic seconds.
 
     `failures` counts failures in a row; `failed_at` is when the last one was seen, `not_before` when the next
-    call may begin. `proven`: a call was answered since the start or since the last failure.
+    call may begin. `proven`: a call was answered since the start or since the last failure. `streak` counts what
+    gave nothing usable.
     """
 
     failures: int = 0
@@ -62,28 +121,43 @@ class Pace:
     failed_at: float = float("-inf")
     not_before: float = float("-inf")
     proven: bool = False
+    streak: Streak = field(default_factory=Streak)
 
     def limit(self, most: int) -> int:
         """Return how many calls may be in flight."""
-        return most if self.proven else 1
+        return most if self.proven and not self.streak.several else 1
 
-    def after(self, verdict: Verdict, *, started: float, now: float, chance: float) -> "Pace":
+    def after(
+        self, verdict: Verdict, *, started: float, now: float, chance: float, streak: Streak | None = None
+    ) -> "Pace":
         """Return the pace after a call that began at `started` has ended; `chance` is from 0 to 1.
 
-        A call that began before the last failure was seen neither proves the model well nor counts as a
-        failure of its own: both were in flight when memory ran out.
+        `streak` is the streak with this call counted, None where it says nothing of the replies. A call that
+        began before the last failure was seen neither proves the model well nor counts as a failure of its own:
+        both were in flight when memory ran out.
         """
         late = started <= self.failed_at
         if verdict is Verdict.ANSWERED:
-            return self if late else Pace(proven=True)
+            streak = Streak()
+        streak = self.streak if streak is None else streak
+        pause_ends = now + streak.pause if streak.several else float("-inf")
+        if verdict in {Verdict.ANSWERED, Verdict.UNUSABLE, Verdict.EMPTY}:
+            pace = self if late else Pace(proven=True)
+            return replace(pace, streak=streak, not_before=max(pace.not_before, pause_ends))
         if late and self.failures:
-            return self
+            return replace(self, streak=streak, not_before=max(self.not_before, pause_ends))
         memory = verdict is Verdict.MEMORY
         same = memory == self.memory
         failures = self.failures + 1 if same else 1
         wait = memory_pause(failures) if memory else other_wait(failures, chance)
         return replace(
-            self, failures=failures, memory=memory, failed_at=now, not_before=now + wait, proven=False
+            self,
+            failures=failures,
+            memory=memory,
+            failed_at=now,
+            not_before=max(now + wait, pause_ends),
+            proven=False,
+            streak=streak,
         )
 
 

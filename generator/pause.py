@@ -1,10 +1,10 @@
 """`run/pause.json`: the monitor's request that no new call begins for a while."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.home import read_json
+from fleet.outside import finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,5 @@ def read_pause(path: Path, now: float) -> Pause | None:
     row = read_json(path)
     if row is None:
         return None
-    until = row.get("until")
-    if isinstance(until, bool) or not isinstance(until, (int, float)) or not math.isfinite(until):
-        return None
-    return Pause(float(until), str(row.get("why", ""))) if until > now else None
+    until = finite(row.get("until"))
+    return Pause(until, str(row.get("why", ""))) if until is not None and until > now else None

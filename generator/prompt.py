@@ -46,13 +46,20 @@ _STYLES = (
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt with all that its call needs."""
+    """A prompt with all that its call needs.
+
+    `reply_tokens` is enough for an answer, `most_tokens` all that the window leaves for thoughts and answer.
+    `fits`: the estimate says that the window holds prompt and answer.
+    """
 
     text: str
     schema: dict[str, Any]
     seed: int
     reply_tokens: int
     estimated: int
+    most_tokens: int
+    window: int
+    fits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,17 @@ def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window
         operators=[operator.name for operator in sections.operators],
         fields=[field.id for field in sections.fields],
     )
-    return Prompt(text, build_schema(offered, count=count, depth=DEPTH), seed, reply, estimate(text))
+    estimated = estimate(text)
+    return Prompt(
+        text=text,
+        schema=build_schema(offered, count=count, depth=DEPTH),
+        seed=seed,
+        reply_tokens=reply,
+        estimated=estimated,
+        most_tokens=max(reply, window.reply_room(estimated)),
+        window=window.tokens,
+        fits=estimated <= room,
+    )
 
 
 def _sample(catalogue: Catalogue, page: Page, chance: Random) -> _Sections:

@@ -65,7 +65,7 @@ class PromptSource:
             self._window = self._window.corrected(prompt.estimated, call.prompt_tokens)
             if verdict is Verdict.CONTEXT:
                 self._window = Window(self._window.tokens, self._window.correction * _CONTEXT_TOO_SMALL)
-            ask = verdict is Verdict.ANSWERED and not self._known
+            ask = call.answered and not self._known
             self._known = self._known or ask
         if ask:
             tokens = self._context()

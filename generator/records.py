@@ -34,6 +34,7 @@ class CallRecord:
     """A finished call to Ollama; times are Unix seconds.
 
     `status` is HTTP's (200 with an `error` is one that came in mid-stream), 0 where no answer came at all.
+    `thinking` is what came in a field of its own beside the reply.
     """
 
     id: str
@@ -51,6 +52,7 @@ class CallRecord:
     reply_tokens: int | None = None
     seed: int = 0
     source: str = "model"
+    thinking: str = ""
 
     @property
     def answered(self) -> bool:
@@ -100,6 +102,8 @@ class Performance:
     checks: Sequence[Mapping[str, Any]] = ()
     alpha_id: str | None = None
     grade: str | None = None
+    reason: str = ""
+    """Why the figures mean nothing, whatever they are: such an alpha is stored, never kept and never an example."""
 
     def figures(self) -> dict[str, Any]:
         """Return the metrics and counts by name, None where one is not a finite number."""

@@ -22,12 +22,20 @@ class Reply:
     failures: Sequence[Failure] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished call with what its reply holds."""
+
+    call: CallRecord
+    reply: Reply
+
+
 def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
     """Return what a call's reply holds; a failed call's reply is read as far as it came."""
     found: dict[str, Candidate] = {}
     repeated = 0
     failures: list[Failure] = []
-    outcomes = decode_reply(call.reply, catalogue) if call.reply else []
+    outcomes = decode_reply(call.reply, catalogue)
     for outcome in outcomes:
         try:
             candidate = _candidate(outcome, call, catalogue)

@@ -6,7 +6,8 @@ from fleet.clock import Clock
 from generator.handover import Handover
 from generator.narrator import Narrator
 from generator.notebook import Notebook
-from generator.records import CallRecord, Candidate
+from generator.records import Candidate
+from generator.replies import Finished
 from generator.scope import Scope
 from generator.totals import Scoreboard
 
@@ -18,7 +19,7 @@ class Shared:
     clock: Clock
     scope: Scope
     narrator: Narrator
-    finished: Handover[CallRecord] = field(default_factory=Handover)
+    finished: Handover[Finished] = field(default_factory=Handover)
     waiting: Handover[Candidate] = field(default_factory=Handover)
     notebook: Notebook = field(default_factory=Notebook)
     scoreboard: Scoreboard = field(default_factory=Scoreboard)

@@ -38,6 +38,10 @@ class Window:
         """Return how many estimated tokens a prompt may have beside a reply of `reply` tokens."""
         return max(0, int((self.tokens - reply - TEMPLATE_TOKENS) / self.correction))
 
+    def reply_room(self, estimated: int) -> int:
+        """Return how many tokens a reply may have beside a prompt of so many estimated tokens."""
+        return max(0, int(self.tokens - TEMPLATE_TOKENS - estimated * self.correction))
+
     def corrected(self, estimated: int, counted: int | None) -> "Window":
         """Return the window after the server counted a prompt; only ever more careful."""
         if not counted or estimated <= 0:

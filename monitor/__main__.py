@@ -13,14 +13,14 @@ from fleet.config import find_config, load_settings
 from fleet.errors import FleetError
 from fleet.gpu import cards
 from fleet.home import Home, find_home, require_fleet_file
-from fleet.httpwire import HttpWire
 from fleet.logs import configure, fields, tell
 from fleet.ollama import Ollama
 from fleet.process import end_with_parent, hold_for_life, is_orphan
 from fleet.since import parse_beginning
 from fleet.supervisor import Supervisor
 from fleet.units import Seconds
-from monitor.daemon import LOG, Monitor
+from monitor.absorb import LOG
+from monitor.daemon import Monitor
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge
 from monitor.patterns_user import user_patterns
@@ -45,7 +45,7 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
     started = require_fleet_file(home)
     settings = load_settings(find_config(started.config or None, environ, Path.cwd()), environ)
     clock = SystemClock()
-    ollama = Ollama(started.ollama_url, HttpWire(started.ollama_url, keep=True))
+    ollama = Ollama(started.ollama_url)
     store = Store(home, settings.ladder, clock)
     room = room_in(models_folder(started.profile, started.ollama_url, environ))
     parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock, room)

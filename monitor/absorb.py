@@ -3,9 +3,8 @@
 One state comes of one batch, so that cursor, grouper and count are written together.
 """
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,8 +13,10 @@ from fleet.facts import CallEnded, IncidentSeen
 from fleet.ladder import same_model
 from fleet.memory_text import is_memory_error
 from fleet.model import FleetState
+from fleet.outside import finite, parse_json, whole
 from fleet.policy import decide
 from fleet.rules import Rules
+from fleet.unanswered import after_call, hang_over
 from fleet.units import Seconds
 from monitor.detector import Detector
 from monitor.grouping.advance import advance, next_deadline
@@ -38,12 +39,16 @@ from monitor.grouping.model import (
 )
 from monitor.grouping.model import Rules as GroupRules
 from monitor.grouping.state import GroupState
-from monitor.hanging import HangState, after_call
 from monitor.signals import Cause
 from monitor.sources.base import LogLine
 from monitor.spill import SpillState, server_started
 
+LOG, SIGNALS = "log", "signals"
+"""Where lines come from: Ollama's log, and the calls that the generator notes."""
+
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
+_CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
+_NO_SWITCH = -1
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
@@ -79,21 +84,46 @@ class Call:
         return not self.error
 
 
-def parse_call(text: str) -> Call | None:
-    """Return the call that a line holds, None for what is cut off or foreign."""
+def parse_call(text: str, now: float) -> Call:
+    """Return the call that a line holds; raise ValueError for a line that is cut off or foreign.
+
+    A number that cannot be read is left out: a call has then ended now, and is no switch's.
+    """
+    row = parse_json(text)
+    if not isinstance(row, dict) or not row.keys() >= _CALL:
+        raise ValueError("no call of the generator")
+    ended = _moment(row["ended"], now)
+    switches = whole(row["switches"])
+    return Call(
+        id=str(row["id"]),
+        started=_moment(row["started"], ended),
+        ended=ended,
+        model=str(row["model"]),
+        switches=_NO_SWITCH if switches is None else switches,
+        status=whole(row["status"]) or 0,
+        error=str(row["error"] or ""),
+    )
+
+
+def all_answered(lines: Iterable[LogLine], now: float) -> bool:
+    """Return True if each line holds a call that was answered."""
     try:
-        row = json.loads(text)
-        return Call(
-            id=str(row["id"]),
-            started=float(row["started"]),
-            ended=float(row["ended"]),
-            model=str(row["model"]),
-            switches=int(row["switches"]),
-            status=int(row["status"]),
-            error=str(row["error"] or ""),
-        )
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
+        return all(parse_call(line.text, now).answered for line in lines)
+    except ValueError:
+        return False
+
+
+def _moment(value: object, latest: float) -> float:
+    """Return a time from outside; one that is later than `latest` or cannot be read counts as that."""
+    time = finite(value)
+    return latest if time is None else min(max(time, 0.0), latest)
+
+
+def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> FleetState:
+    """Return the state after lines of one origin."""
+    if origin == LOG:
+        return absorb_lines(state, lines, context)
+    return absorb_calls(state, [parse_call(line.text, context.now) for line in lines], context)
 
 
 def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) -> FleetState:
@@ -119,22 +149,9 @@ def absorb_calls(state: FleetState, calls: Iterable[Call], context: Context) -> 
             call.started,
         )
         state = decide(state, fact, context.now, context.rules).state
-        state = _note_wait(state, call, context)
+        waited = call.status == 0 and call.ended - call.started >= context.first_token
+        state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
     return state
-
-
-def _note_wait(state: FleetState, call: Call, context: Context) -> FleetState:
-    """Note whether a call waited in vain, for whoever asks Ollama whether it hangs."""
-    before = HangState.of(state.watch)
-    after = after_call(
-        before,
-        started=call.started,
-        ended=call.ended,
-        status=call.status,
-        answered=call.answered,
-        limit=context.first_token,
-    )
-    return state if after == before else _watch(state, hanging=after.to_json())
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
@@ -222,7 +239,7 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
             spill = server_started(SpillState.from_json(state.watch.get("spill")))
-            return _watch(state, gpu=None, gpu_total=None, spill=spill.to_json(), hanging=None)
+            return hang_over(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
         case LoadFinished() if outcome.loaded:
             return _watch(state, loaded=outcome.time)
         case _:
@@ -235,7 +252,9 @@ def _with_memory_of(state: FleetState, line: str) -> FleetState:
     if found is None:
         return state
     before = state.watch.get("gpu_total")
-    amount = int(float(found[1]) * _UNITS[found[2]])
+    amount = whole((finite(found[1]) or 0.0) * _UNITS[found[2]])
+    if not amount:
+        return state
     return _watch(state, gpu_total=amount + (before if isinstance(before, int) else 0))
 
 

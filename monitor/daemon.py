@@ -5,11 +5,13 @@ that the batch began at: a monitor that was overtaken, or whose state was set ba
 again from where the state says. What was read stays in memory while the state cannot be written.
 """
 
+import contextlib
 import logging
 import queue
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from fleet.errors import FleetError, StateError
 from fleet.facts import Tick, VerifyEnded
@@ -18,42 +20,40 @@ from fleet.logs import fields
 from fleet.model import FleetState, Phase
 from fleet.policy import decide
 from fleet.recovery import below_its_best
+from fleet.unanswered import may_hang
 from fleet.units import Seconds
 from monitor.absorb import (
-    Call,
+    LOG,
+    SIGNALS,
     Context,
-    absorb_calls,
-    absorb_lines,
+    absorb_batch,
     absorb_presence,
     absorb_time,
     absorb_unload,
+    all_answered,
     deadline,
-    parse_call,
 )
-from monitor.ahead import Scout, committed, is_near
+from monitor.ahead import Ahead, Scout, committed, is_near
 from monitor.detector import Detector
 from monitor.fetching import Fetcher
 from monitor.knowledge import Knowledge
 from monitor.pause import Pauses, pause_of
 from monitor.pump import Delivery, Inbox, Pump
-from monitor.sources.base import Away, Back, Batch, LogSource
-from monitor.streams import Pending, Stream, source_noted
+from monitor.skipping import Absorb, absorb_each
+from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
+from monitor.streams import Pending, StaleCursorError, Stream, source_noted
 from monitor.switcher import Parts, Switcher
 from monitor.telling import Teller
 from monitor.vram import VramWatch
 from monitor.worker import SwitchWorker
 
 _log = logging.getLogger(__name__)
-LOG, SIGNALS = "log", "signals"
 _BROKEN_RETRY: Seconds = 5.0
 _WRITE_RETRY: Seconds = 1.0
 _SOON: Seconds = 0.01
+_END_WITHIN: Seconds = 3.0
 
 OpenSource = Callable[[str], LogSource]
-
-
-class StaleCursorError(FleetError):
-    """The state has another cursor than the one that this batch began at."""
 
 
 class Monitor:
@@ -105,7 +105,7 @@ class Monitor:
         self._near = is_near(state, self._knowledge()[0])
         self._next_look = self._parts.clock.monotonic() + self._parts.settings.policy.check_interval
         for origin in (LOG, SIGNALS):
-            self._follow(origin, state)
+            self._follow(origin, state.cursors.get(origin))
         self._knowledge.start()
         self._vram.start()
         self._worker.start()
@@ -117,40 +117,47 @@ class Monitor:
         self._worker.stop()
         self._vram.stop()
         self._knowledge.stop()
+        self._worker.join(_END_WITHIN)
+        self._vram.join(_END_WITHIN)
         for stream in self._streams.values():
             stream.pump.close()
 
-    def _follow(self, origin: str, state: FleetState) -> None:
-        """Begin to read a source where the state says, in place of what was read of it before."""
+    def _follow(self, origin: str, cursor: Cursor | None) -> None:
+        """Begin to read a source at a cursor, in place of what was read of it before."""
         old = self._streams.get(origin)
         if old is not None:
             old.pump.close()
-        cursor = state.cursors.get(origin)
         pump = Pump(origin, self._open_source(origin), cursor, self._inbox)
         self._streams[origin] = Stream(pump, cursor, old.away, old.told) if old else Stream(pump, cursor)
         self._pending[origin] = Pending()
         pump.start()
 
     def _turn(self) -> None:
-        try:
-            self._receive(self._inbox.get(timeout=self._patience()))
-            while not self._inbox.empty():
-                self._receive(self._inbox.get_nowait())
-        except queue.Empty:
-            pass
+        self._gather()
         looks = self._is_time_to_look()
         try:
             self._report_source(self._streams[LOG])
             self._commit()
             if self._parts.clock.monotonic() >= self._next_check:
                 self._check()
+            self._teller.tell_new()
         except StateError as error:
             _log.error("state.not_written", extra=fields(reason=error.message, hint=error.hint))
             self._parts.clock.wait(self._stopping, _WRITE_RETRY)
-        self._teller.tell_new()
+        except Exception:  # noqa: BLE001  # atop the loop: an unforeseen fault is logged and tried again
+            _log.exception("loop.broken")
+            self._parts.clock.wait(self._stopping, _WRITE_RETRY)
         if looks:
             self._worker.look()
             self._vram.look()
+
+    def _gather(self) -> None:
+        """Wait for something to do, and take what has come, one write's fill at most; the rest waits its turn."""
+        wait = True
+        with contextlib.suppress(queue.Empty):
+            while not any(pending.full for pending in self._pending.values()):
+                self._receive(self._inbox.get(wait, self._patience()))
+                wait = False
 
     def _patience(self) -> Seconds:
         return max(min(self._next_check, self._next_look) - self._parts.clock.monotonic(), 0.0)
@@ -217,7 +224,7 @@ class Monitor:
         )
         self._source_away(stream, Away(str(error), hint))
         self._parts.clock.wait(self._stopping, _BROKEN_RETRY)
-        self._follow(stream.pump.origin, self._parts.store.read())
+        self._follow(stream.pump.origin, stream.committed)
 
     # From what was read to the state
 
@@ -227,56 +234,62 @@ class Monitor:
         Where a log was first joined matters: a monitor that dies before it is written would join it anew, later.
         """
         for origin in (LOG, SIGNALS):
-            pending = self._pending[origin]
-            if pending.batches and self._matters(origin, pending):
+            while (pending := self._pending[origin]).batches and self._matters(origin, pending):
                 self._write(origin, pending)
 
     def _matters(self, origin: str, pending: Pending) -> bool:
-        if self._parts.clock.monotonic() >= self._next_check:
+        if pending.full or self._parts.clock.monotonic() >= self._next_check:
             return True
         lines = [line for batch in pending.batches for line in batch.lines]
         if origin == LOG:
             return bool(lines) or self._streams[origin].committed is None
-        calls = [parse_call(line.text) for line in lines]
-        if any(call is None or not call.answered for call in calls):
+        if not all_answered(lines, self._parts.clock.time()):
             return True
         state = self._parts.store.read()
-        return bool(calls) and bool(state.switch or state.hold or state.incidents)
+        return bool(lines) and bool(state.switch or state.hold or state.incidents or state.unanswered)
 
     def _write(self, origin: str, pending: Pending) -> None:
-        stream = self._streams[origin]
+        stream, batches = self._streams[origin], pending.portion()
+        try:
+            state = self._put(stream, batches)
+        except StaleCursorError:
+            _log.warning("source.reread", extra=fields(source=stream.pump.source.name))
+            self._follow(origin, self._parts.store.read().cursors.get(origin))
+            return
+        stream.committed = batches[-1].cursor
+        del pending.batches[: len(batches)]
+        self._act(state, self._context())
+
+    def _put(self, stream: Stream, batches: list[Batch]) -> FleetState:
+        """Write what came of batches; where a line raises, each is absorbed by itself and that one skipped."""
         ahead = self._scout() if self._near else None
+        try:
+            return self._stored(stream, batches, ahead, absorb_batch)
+        except FleetError:
+            raise
+        except Exception:  # noqa: BLE001  # absorb_each finds the line and reports it
+            _log.debug("line.raised", exc_info=True)
+            each = partial(absorb_each, source=stream.pump.source.name)
+            return self._stored(stream, batches, ahead, each)
+
+    def _stored(
+        self, stream: Stream, batches: list[Batch], ahead: Ahead | None, absorb: Absorb
+    ) -> FleetState:
+        """Work out the next state without the lock, and once more under it if the state has moved meanwhile."""
+        origin, cursor = stream.pump.origin, batches[-1].cursor
 
         def change(state: FleetState) -> FleetState:
             if state.cursors.get(origin) != stream.committed:
                 raise StaleCursorError("the state has another cursor")
             context = self._context()
-            for batch in pending.batches:
-                state = self._absorbed(origin, state, batch, context)
-            state = replace(state, cursors={**state.cursors, origin: pending.cursor})
+            for batch in batches:
+                state = absorb(state, origin, batch.lines, context)
+            state = replace(state, cursors={**state.cursors, origin: cursor})
             return committed(self._expecting_unload(state), context.now, context.rules, ahead)
 
-        try:
-            state = self._parts.store.update(change)
-        except StaleCursorError:
-            _log.warning("source.reread", extra=fields(source=stream.pump.source.name))
-            self._follow(origin, self._parts.store.read())
-            return
-        stream.committed = pending.cursor
-        self._pending[origin] = Pending()
-        self._act(state, self._context())
-
-    def _absorbed(self, origin: str, state: FleetState, batch: Batch, context: Context) -> FleetState:
-        if origin == LOG:
-            return absorb_lines(state, batch.lines, context)
-        calls: list[Call] = []
-        for line in batch.lines:
-            call = parse_call(line.text)
-            if call is None:
-                _log.warning("signals.unreadable", extra=fields(line=line.text[:200]))
-            else:
-                calls.append(call)
-        return absorb_calls(state, calls, context)
+        before = self._parts.store.read()
+        after = change(before)
+        return self._parts.store.update(lambda state: after if state == before else change(state))
 
     def _context(self) -> Context:
         rules, tags = self._knowledge()
@@ -318,7 +331,7 @@ class Monitor:
         for moment in (deadline(state, context), paused and paused[0]):
             if moment is not None:
                 self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
-        reasons = (state.watch.get("loaded"), state.watch.get("hanging"))
+        reasons = (state.watch.get("loaded"), may_hang(state))
         if reasons != self._reasons:
             self._reasons = reasons
             self._vram.look()

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.memory_text import OLLAMAS_PHRASES
+from fleet.outside import finite, whole
 from monitor.logline import ParsedLine, parse_line
 from monitor.patterns import Check, ErrorUse, EventPattern, Pattern, Scope
 from monitor.patterns_events import EVENTS, REQUEST_PATHS
@@ -192,7 +193,7 @@ def _follow(row: Pattern, match: re.Match[str], text: str) -> bool:
 def _words_hold(check: Check, match: re.Match[str], text: str) -> bool:
     """Judge the conditions that need the text alone."""
     if check is Check.PARTIAL_OFFLOAD:
-        return int(match["part"]) < int(match["whole"])
+        return _below(match["part"], match["whole"])
     if check is Check.NAMES_GPU:
         return _GPU_WORD.search(text) is not None and _REPORTS.search(text) is not None
     if check is Check.REPORTS:
@@ -215,14 +216,9 @@ def _holds(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> bool:
     return match is not None
 
 
-def _below(part: str | None, whole: str | None) -> bool:
-    return (
-        part is not None
-        and whole is not None
-        and part.isdecimal()
-        and whole.isdecimal()
-        and int(part) < int(whole)
-    )
+def _below(part: str | None, all_of_it: str | None) -> bool:
+    some, every = whole(part), whole(all_of_it)
+    return some is not None and every is not None and 0 <= some < every
 
 
 def _filled(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> Signal:
@@ -237,23 +233,16 @@ def _filled(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> Signal:
         part=row.part,
         vague=row.vague,
         device="" if device == "backend" else device,
-        size_bytes=int(size) if size else _mebibytes(mebibytes),
+        size_bytes=whole(size) if size else _mebibytes(mebibytes),
         model=_model_of(parsed),
         error=parsed.error,
-        seconds=_seconds(parsed.fields.get("seconds")) if row.part is Part.UNLOAD else None,
+        seconds=finite(parsed.fields.get("seconds")) if row.part is Part.UNLOAD else None,
     )
 
 
 def _mebibytes(text: str | None) -> int | None:
-    number = _seconds(text)
+    number = finite(text)
     return None if number is None else round(number * MEBIBYTE)
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
 
 
 def _model_of(parsed: ParsedLine) -> str:
@@ -292,7 +281,7 @@ def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> Ev
         library = parsed.fields.get("library", "")
         detail = f"{library} {parsed.fields.get('description') or parsed.fields.get('name', '')}".strip()
         return Event(EventKind.NO_GPU if library.lower() == "cpu" else EventKind.GPU, detail=detail)
-    if row.kind is EventKind.ALL_ON_GPU and int(match["part"]) < int(match["whole"]):
+    if row.kind is EventKind.ALL_ON_GPU and _below(match["part"], match["whole"]):
         return None
     if row.kind is EventKind.LOAD_TRIED and "Operation:close" in parsed.fields.get("request", ""):
         return None

@@ -165,14 +165,31 @@ class Fetcher:
                     parts.ollama, model, parts.clock, cancel=cancel, room=parts.room, size=wish.rung.size
                 )
         except OllamaError as error:
-            failures = self._failures.get(model, (0, 0.0))[0]
-            wait = _RETRY[min(failures, len(_RETRY) - 1)]
-            self._failures[model] = (failures + 1, parts.clock.monotonic() + wait)
-            self._apply(FetchFailed(model, error.message, here))
+            self._failed(model, error.message, here)
             return
-        if came:
-            self._failures.pop(model, None)
-            self._apply(Fetched(model))
+        if not came:
+            return
+        if self._lacks(wish.rung):
+            reason = (
+                "Ollama reports success and does not list it; write it on the ladder as `ollama list` does"
+            )
+            self._failed(model, reason, ())  # it may work all the same: no rung is offered to move to
+            return
+        self._failures.pop(model, None)
+        self._apply(Fetched(model))
+
+    def _lacks(self, rung: Rung) -> bool:
+        """Return True if Ollama is known not to have a rung's model."""
+        try:
+            return rung.index not in rungs_here(self._parts.ladder, self._parts.ollama.tags(timeout=2.0))
+        except OllamaError:
+            return False
+
+    def _failed(self, model: str, reason: str, here: tuple[int, ...]) -> None:
+        failures = self._failures.get(model, (0, 0.0))[0]
+        wait = _RETRY[min(failures, len(_RETRY) - 1)]
+        self._failures[model] = (failures + 1, self._parts.clock.monotonic() + wait)
+        self._apply(FetchFailed(model, reason, here))
 
     def _unwanted(self, wish: Wish, here: Collection[int]) -> bool:
         if self._stopping.is_set():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from fleet.outside import finite, parse_json
 from monitor.stamps import Stamp, from_calendar, from_iso, from_syslog, from_unix
 
 CONSIDERED = 64 * 1024
@@ -117,11 +118,8 @@ def parse_seconds(text: str) -> float | None:
 
 
 def _plain_number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0.0 <= value < _LONGEST else None
+    value = finite(text)
+    return value if value is not None and 0.0 <= value < _LONGEST else None
 
 
 def _strip(text: str) -> _Bare:
@@ -239,8 +237,8 @@ def _from_json(bare: _Bare, depth: int = 0) -> ParsedLine | None:
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
+        data = parse_json(text)
+    except ValueError:
         return None
     return data if isinstance(data, dict) else None
 
@@ -263,8 +261,7 @@ def _from_record(data: Mapping[str, object], bare: _Bare) -> ParsedLine:
 
 def _json_stamp(value: object) -> Stamp | None:
     if isinstance(value, str):
-        journald = value.isdecimal() and len(value) == _JOURNALD_DIGITS
-        return from_unix(float(value) / 1e6) if journald else _stamp_of(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return from_unix(float(value))
-    return None
+        micros = finite(value) if len(value) == _JOURNALD_DIGITS and value.isdecimal() else None
+        return _stamp_of(value) if micros is None else from_unix(micros / 1e6)
+    seconds = finite(value)
+    return None if seconds is None else from_unix(seconds)

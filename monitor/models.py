@@ -14,8 +14,8 @@ _DEFAULT_CONTEXT = 4096
 
 def rungs_here(ladder: Ladder, models: list[LocalModel]) -> tuple[int, ...]:
     """Return the indices of the rungs whose models are among these."""
-    names = {full_name(model.name).lower() for model in models}
-    return tuple(rung.index for rung in ladder if full_name(rung.model).lower() in names)
+    names = {full_name(model.name) for model in models}
+    return tuple(rung.index for rung in ladder if full_name(rung.model) in names)
 
 
 def kv_cache_bytes(info: Mapping[str, Any], context: int) -> Bytes | None:

@@ -38,7 +38,7 @@ def pause_of(state: FleetState, now: float) -> tuple[float, str] | None:
 
 
 class Pauses:
-    """Keeps the pause file as the state has it; a trial's own pause is left to the trial."""
+    """Keeps the pause file as the state has it; the pause from a trial to the restart is left to the switch."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -47,11 +47,11 @@ class Pauses:
     def follow(self, state: FleetState, now: float) -> None:
         """Ask for the state's pause, or end the one that was asked for; what fails is tried again at the next look."""
         wanted = pause_of(state, now)
-        trial = state.switch is not None and state.switch.phase is Phase.TRIAL
+        theirs = state.switch is not None and state.switch.phase in {Phase.TRIAL, Phase.RESTART}
         try:
             if wanted is not None and wanted != self._asked:
                 pause(self._home, since=now, until=wanted[0], why=wanted[1])
-            elif wanted is None and self._asked is not None and not trial:
+            elif wanted is None and self._asked is not None and not theirs:
                 resume(self._home)
         except OSError as error:
             _log.error("pause.not_written", extra=fields(reason=error.strerror))

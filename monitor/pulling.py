@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from fleet.clock import Clock
 from fleet.errors import FleetError, OllamaError, OllamaTimeoutError
+from fleet.httpwire import Cancel
 from fleet.logs import fields, tell
-from fleet.ollama import Cancel, Ollama, PullProgress
+from fleet.ollama import Ollama, PullProgress
 from fleet.units import Bytes, Seconds, show_duration, show_size
 from monitor.room import Room, no_limit
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from fleet.clock import Clock
 from fleet.errors import SupervisorAwayError, SupervisorError
 from fleet.home import process_environ
+from fleet.outside import whole
 from fleet.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.units import Seconds
 
@@ -65,10 +66,13 @@ class Generator:
         except SupervisorError:
             return False  # the restart finds out, and says so
 
-    def restart(self, switches: int, *, between: Callable[[], None]) -> Start:
+    def restart(
+        self, switches: int, *, between: Callable[[], None], unwanted: Callable[[], bool] = lambda: False
+    ) -> Start:
         """Stop it, do what has to be done in between, and start it; all refusals but absence are told.
 
-        One that runs on it already, for a switch that was broken off, stays.
+        One that runs on it already, for a switch that was broken off, stays. One that does not come up is waited
+        for only while it is wanted.
         """
         try:
             info = self.info()
@@ -78,7 +82,7 @@ class Generator:
                 return Start(failure=_NOT_UP[ProgramState.STOPPING])
             between()
             self._supervisor.start(GENERATOR)
-            return self._up(switches)
+            return self._up(switches, unwanted)
         except SupervisorAwayError:
             raise
         except SupervisorError as error:
@@ -118,7 +122,7 @@ class Generator:
             pause = min(2 * pause, 10 * _POLL)
         return True
 
-    def _up(self, switches: int) -> Start:
+    def _up(self, switches: int, unwanted: Callable[[], bool]) -> Start:
         end = self._clock.monotonic() + _UP_WITHIN
         while True:
             info = self.info()
@@ -126,7 +130,7 @@ class Generator:
                 return Start(pid=info.pid)
             if info.state is ProgramState.STOPPED:
                 return Start(stopped=True)
-            if info.state is ProgramState.FATAL or self._clock.monotonic() > end:
+            if info.state is ProgramState.FATAL or self._clock.monotonic() > end or unwanted():
                 return Start(failure=_NOT_UP.get(info.state, f"it is {info.state.name}"))
             self._clock.wait(self._never, _POLL)
 
@@ -166,7 +170,7 @@ def _is_up(info: ProgramInfo, switches: int) -> bool:
 def switches_of(pid: int) -> int | None:
     """Return the number of the switch that a generator was started for, None if it cannot be seen."""
     value = process_environ(pid).get("FLEET_SWITCHES", "") if pid > 0 else ""
-    return int(value) if value.isdigit() else None
+    return whole(value) if value.isdigit() else None
 
 
 def born(pid: int) -> int | None:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from monitor.grouping.work import same_digest, tag
+from fleet.ladder import same_model
+from monitor.grouping.work import same_digest
 from monitor.restore import kept, restored
 
 LOW_READINGS = 2
@@ -209,6 +210,6 @@ def _ours(residents: Sequence[Resident], rules: SpillRules) -> Resident | None:
 
 
 def _is_ours(resident: Resident, rules: SpillRules) -> bool:
-    if tag(resident.name) == tag(rules.model):
+    if same_model(resident.name, rules.model):
         return True
     return bool(rules.digest and resident.digest) and same_digest(resident.digest, rules.digest)

@@ -15,6 +15,7 @@ from fleet.clock import Clock
 from fleet.errors import OllamaError, SwitchError
 from fleet.facts import Fact, ModelHere, PullFailed, Restarted, RestartFailed, TrialEnded
 from fleet.home import Home
+from fleet.httpwire import Cancel
 from fleet.ladder import Ladder, Rung, same_model
 from fleet.logs import tell
 from fleet.model import FleetState, Phase, Switch
@@ -27,13 +28,15 @@ from fleet.units import Seconds
 from monitor.models import rungs_here
 from monitor.pause import pause, resume
 from monitor.pulling import ProgressBar, cut_when, pull_model
-from monitor.restarting import Generator
+from monitor.restarting import Generator, Start
 from monitor.room import Room, no_limit
 from monitor.trial import IDLE_WITHIN, Canary
 from state.store import Store
 
 _log = logging.getLogger(__name__)
 _UNLOADED_WITHIN: Seconds = 0.01
+_RESTART_WITHIN: Seconds = 60.0
+_CUT = "it was cut short"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +64,34 @@ class Switcher:
         self._parts = parts
         self._rules = rules
         self._bar = bar
+        self._stopping = threading.Event()
         self._generator = Generator(parts.supervisor, parts.clock)
         self._canary = Canary(parts.home, parts.settings, parts.ollama, parts.clock)
 
-    def carry_out(self) -> FleetState:
+    def stop(self) -> None:
+        """Cut the step that is under way and begin no other; the next actor resumes the switch."""
+        self._stopping.set()
+
+    def carry_out(self, number: int | None = None) -> FleetState:
         """Do what is due until the switch waits for an answer, has ended, or did not get the generator up.
 
-        Raise SupervisorAwayError if supervisord is needed and away (the state is saved and says what is
-        wanted), StateError, and SwitchError if another switch holds the lock for too long.
+        With a `number` only that switch is carried out, and not one that supersedes it. Raise SupervisorAwayError
+        if supervisord is needed and away (the state is saved and says what is wanted), StateError, and SwitchError
+        if another switch holds the lock for too long.
         """
         while True:
             state = self._parts.store.read()
             switch = state.switch
-            if switch is None or switch.phase is Phase.VERIFY:
+            if switch is None or switch.phase is Phase.VERIFY or number not in {None, switch.number}:
                 return state
-            pulls = switch.phase is Phase.PULL
-            fact = self._pull(switch) if pulls else self._locked_step(switch)
-            if fact is None:
-                continue
-            state = self.apply(fact)
-            if isinstance(fact, RestartFailed):
+            if self._stopping.is_set():
                 return state
+            if switch.phase is Phase.PULL:
+                fact = self._pull(switch)
+                if fact is not None:
+                    self.apply(fact)
+            elif not self._change_over(switch):
+                return self._parts.store.read()
 
     def apply(self, fact: Fact) -> FleetState:
         """Put a fact to the policy and the state, in one write."""
@@ -89,12 +99,32 @@ class Switcher:
         rules = self._rules()
         return self._parts.store.update(lambda state: decide(state, fact, now, rules).state)
 
-    def _locked_step(self, switch: Switch) -> Fact | None:
+    def _change_over(self, switch: Switch) -> bool:
+        """Try the target and restart the generator, as far as that is due; return False if it does not come up.
+
+        A step and its fact's write are one hold of the lock: another actor would find the step still due, and
+        repeat it. The pause of a passed trial lasts until the restart: in between, the old generator would load
+        the old model beside the new one.
+        """
         with self.lock():
-            state = self._parts.store.read()
-            if state.switch != switch:
-                return None
-            return self._trial(switch) if switch.phase is Phase.TRIAL else self._restart(state, switch)
+            try:
+                while (fact := self._step(switch)) is not None:
+                    self.apply(fact)
+                    if isinstance(fact, RestartFailed):
+                        return False
+            finally:
+                resume(self._parts.home)
+        return True
+
+    def _step(self, switch: Switch) -> Fact | None:
+        """Do the step of a switch that is due under the lock; return None if none is, or it was cut."""
+        state = self._parts.store.read()
+        due = state.switch
+        if due is None or due.number != switch.number or self._stopping.is_set():
+            return None
+        if due.phase is Phase.TRIAL:
+            return self._trial(state, due)
+        return self._restart(state, due) if due.phase is Phase.RESTART else None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -104,7 +134,7 @@ class Switcher:
         patience = self._parts.settings.ollama.first_token_timeout + IDLE_WITHIN + 60.0
         lock = FileLock(self._parts.home.switch_lock, timeout=patience, fallback_to_soft=False)
         try:
-            lock.acquire(poll_interval=0.01)
+            lock.acquire(poll_interval=0.01, cancel_check=self._stopping.is_set)
         except Timeout as error:
             raise SwitchError(
                 "another switch holds the lock and does not end", hint="See `status`; is the monitor stuck?"
@@ -114,9 +144,10 @@ class Switcher:
         finally:
             lock.release()
 
-    def _wanted(self, switch: Switch) -> bool:
+    def _unwanted(self, switch: Switch) -> bool:
+        """Return True if a switch was superseded or has ended, or this actor is to stop."""
         current = self._parts.store.read().switch
-        return current is not None and current.number == switch.number
+        return self._stopping.is_set() or current is None or current.number != switch.number
 
     # Pull
 
@@ -142,7 +173,7 @@ class Switcher:
 
     def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...], *, stopped: bool) -> Fact | None:
         parts = self._parts
-        with cut_when(self._parts.clock, lambda: not self._wanted(switch)) as cancel:
+        with cut_when(parts.clock, lambda: self._unwanted(switch)) as cancel:
             try:
                 came = pull_model(
                     parts.ollama,
@@ -159,46 +190,54 @@ class Switcher:
 
     # Trial
 
-    def _trial(self, switch: Switch) -> Fact | None:
-        """Load the target and let it answer once, while the generator waits between two calls."""
-        parts = self._parts
-        rung, state = parts.ladder[switch.target], parts.store.read()
+    def _trial(self, state: FleetState, switch: Switch) -> Fact | None:
+        """Load the target and let it answer once, while the generator waits between two calls.
+
+        The pause goes on if the target passed; else it ends before the fact is written, as nobody would end it
+        after a crash in between.
+        """
+        parts, rung = self._parts, self._parts.ladder[switch.target]
         now = parts.clock.time()
-        until = now + parts.settings.ollama.first_token_timeout + IDLE_WITHIN
+        until = now + parts.settings.ollama.first_token_timeout + IDLE_WITHIN + _RESTART_WITHIN
         pause(parts.home, since=now, until=until, why=f"trying {rung.label}")
+        reason = _CUT
         try:
-            self._canary.wait_until_idle()
-            self._canary.unload(state.current_model)
-            with cut_when(self._parts.clock, lambda: not self._wanted(switch)) as cancel:
-                reason = self._canary.failure(state, switch, rung, cancel)
-            if not self._wanted(switch):
-                return None
+            with cut_when(parts.clock, lambda: self._unwanted(switch)) as cancel:
+                reason = self._canary.trial(state, switch, rung, cancel)
+            if self._unwanted(switch):
+                reason = _CUT
+        finally:
             if reason:
                 self._canary.unload(rung.model)
-            return TrialEnded(switch.number, not reason, reason, switch.was_stopped)
-        finally:
-            resume(parts.home)
+                resume(parts.home)
+        return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, switch.was_stopped)
 
-    def wait_until_idle(self) -> None:
+    def wait_until_idle(self, cancel: Cancel) -> None:
         """Wait until the generator has no call in flight; one that does not run has none."""
-        self._canary.wait_until_idle()
+        self._canary.wait_until_idle(cancel)
 
     # Restart
 
-    def _restart(self, state: FleetState, switch: Switch) -> Fact:
+    def _restart(self, state: FleetState, switch: Switch) -> Fact | None:
         """Stop the generator, free the old model's memory, start it on the new one."""
-        if switch.was_stopped:
-            return Restarted(switch.number, stopped=True)
-        freeing = self._freeing(state)
-        start = self._generator.restart(state.switches, between=lambda: self._between(freeing))
+        freeing, start = self._freeing(state), Start(stopped=True)
+        if not switch.was_stopped:
+            start = self._generator.restart(
+                state.switches,
+                between=lambda: self._between(freeing),
+                unwanted=lambda: self._unwanted(switch),
+            )
         if freeing is not None and freeing.ident is not None:
             freeing.join()
         if start.failure:
+            if self._unwanted(switch):
+                return None
             reason = f"it does not come up on {state.current_model}: {start.failure}; see log/generator.log"
             return RestartFailed(switch.number, reason)
         if start.pid:
             text = f"generator is up on {state.current_model}"
             _log.info("generator.up", extra=tell(text, pid=start.pid, model=state.current_model))
+        resume(self._parts.home)
         return Restarted(switch.number, stopped=start.stopped)
 
     def _freeing(self, state: FleetState) -> threading.Thread | None:

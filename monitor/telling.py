@@ -15,11 +15,13 @@ _LEVELS = {
     EventKind.INCIDENT: logging.WARNING,
     EventKind.HELD: logging.WARNING,
     EventKind.SPILL: logging.WARNING,
+    EventKind.LINE_SKIPPED: logging.ERROR,
     EventKind.SWITCH_FAILED: logging.ERROR,
     EventKind.GENERATOR_DOWN: logging.ERROR,
     EventKind.GENERATOR_HUNG: logging.ERROR,
     EventKind.GPU_LOST: logging.ERROR,
     EventKind.OLLAMA_HANGS: logging.ERROR,
+    EventKind.UNANSWERED: logging.ERROR,
     EventKind.STATE_REPAIRED: logging.ERROR,
 }
 

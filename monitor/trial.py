@@ -14,10 +14,11 @@ from typing import Any
 from fleet.clock import Clock
 from fleet.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.home import Home, process_environ, read_json
+from fleet.httpwire import Cancel
 from fleet.ladder import Rung, same_model
 from fleet.logs import fields
 from fleet.model import FleetState, Switch, SwitchKind
-from fleet.ollama import Cancel, Ollama, alive_for
+from fleet.ollama import Ollama, alive_for
 from fleet.settings import Settings
 from fleet.units import Seconds, show_duration
 from monitor.reconcile import HUNG_AFTER
@@ -37,11 +38,17 @@ class Canary:
     ollama: Ollama
     clock: Clock
 
-    def wait_until_idle(self) -> None:
+    def trial(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
+        """Wait for the generator, free its model's memory and ask the rung; return why it failed, empty if it did not."""
+        self.wait_until_idle(cancel)
+        self.unload(state.current_model, cancel)
+        return self.failure(state, switch, rung, cancel)
+
+    def wait_until_idle(self, cancel: Cancel) -> None:
         """Wait until the generator has no call in flight; one that does not run, or hangs, is not waited for."""
         never = threading.Event()
         end = self.clock.monotonic() + IDLE_WITHIN
-        while self.clock.monotonic() < end:
+        while self.clock.monotonic() < end and not cancel.cancelled:
             if self._idle(read_json(self.home.generator_file) or {}):
                 return
             self.clock.wait(never, 0.05)
@@ -54,10 +61,10 @@ class Canary:
             return True
         return bool(row.get("paused")) and row.get("request_since") is None
 
-    def unload(self, model: str) -> None:
+    def unload(self, model: str, cancel: Cancel | None = None) -> None:
         """Ask for a model's memory, as far as that can be had within a second."""
         try:
-            self.ollama.unload(model, timeout=1.0)
+            self.ollama.unload(model, timeout=1.0, cancel=cancel)
         except OllamaError as error:
             _log.info("unload.skipped", extra=fields(model=model, reason=error.message))
 

@@ -9,15 +9,17 @@ from typing import Any
 from fleet.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.events import EventKind
 from fleet.facts import SpillFound
+from fleet.httpwire import Cancel
 from fleet.ladder import Ladder, Rung, full_name
 from fleet.logs import fields
 from fleet.model import FleetState
 from fleet.ollama import LoadedModel
 from fleet.policy import decide
+from fleet.unanswered import hang_found, may_hang
 from fleet.units import Seconds
-from monitor.hanging import HangState, verdict
 from monitor.knowledge import Knowledge
 from monitor.pause import pause, resume
+from monitor.pulling import cut_when
 from monitor.spill import (
     GpuLost,
     Reading,
@@ -78,6 +80,10 @@ class VramWatch:
         self._stopping.set()
         self._wake.set()
 
+    def join(self, seconds: Seconds) -> None:
+        """Wait until it has ended, so that a reload that is cut leaves no pause behind."""
+        self._thread.join(seconds)
+
     def _run(self) -> None:
         interval = self._parts.settings.policy.check_interval
         patience = _FIRST_LOOK * interval
@@ -110,7 +116,7 @@ class VramWatch:
                 if isinstance(outcome, ReloadAndCheck):
                     self._reload_and_check()
             self._look_for_hang()
-            calm = not HangState.of(state.watch).calls and self._parts.store.read() is state
+            calm = not may_hang(state) and self._parts.store.read() is state
             self._quiet = (state, loaded) if calm else None
         except FleetError as error:
             _log.warning("vram.not_judged", extra=fields(reason=error.message))
@@ -139,24 +145,15 @@ class VramWatch:
     # An Ollama that hangs
 
     def _look_for_hang(self) -> None:
-        """Tell, where calls waited in vain, whether Ollama answers what it is asked of itself."""
-        waited = HangState.of(self._parts.store.read().watch)
-        if not waited.calls or waited.told:
+        """Ask Ollama about itself where a call waited in full: an answer means that it hangs."""
+        if not may_hang(self._parts.store.read()):
             return
         try:
             self._parts.ollama.tags(timeout=2.0)
         except OllamaError:
             return
         now, limit = self._parts.clock.time(), self._parts.settings.ollama.first_token_timeout
-
-        def change(state: FleetState) -> FleetState:
-            after, reason = verdict(HangState.of(state.watch), limit, answers=True)
-            if reason is None:
-                return state
-            state = replace(state, watch={**state.watch, "hanging": after.to_json()})
-            return state.tell(now, EventKind.OLLAMA_HANGS, reason=reason)
-
-        self._parts.store.update(change)
+        self._parts.store.update(lambda state: hang_found(state, now, limit))
         self._after()
 
     # Spill
@@ -207,31 +204,40 @@ class VramWatch:
                 return state
 
     def _reload_and_check(self) -> None:
-        """Unload the model and load it again while the generator waits, then look where it lies now."""
-        parts = self._parts
-        with self._switcher.lock():
-            state = parts.store.read()
-            if state.switch is not None:
-                parts.store.update(_ask_again)
-                return
-            rung, limit, now = (
-                self._rung(state),
-                parts.settings.ollama.first_token_timeout,
-                parts.clock.time(),
-            )
-            pause(parts.home, since=now, until=now + limit + 30.0, why=f"looking where {rung.label} fits")
+        """Unload the model and load it again while the generator waits, then look where it lies now.
+
+        A switch cuts that; the next low reading asks for it again.
+        """
+        with self._switcher.lock(), cut_when(self._parts.clock, self._unwanted) as cancel:
             try:
-                self._switcher.wait_until_idle()
-                self._before_unload(rung.model)
-                parts.ollama.unload(rung.model, timeout=5.0)
-                body = {"model": rung.model, "options": dict(state.current_options)}
-                parts.ollama.generate(body, first_token=limit, stall=limit)
-                loaded = parts.ollama.loaded(timeout=2.0)
+                loaded = None if self._unwanted() else self._reloaded(cancel)
             except OllamaAwayError:
-                return
-            finally:
-                resume(parts.home)
-        self._judge(loaded, reloaded=True)
+                if not cancel.cancelled:
+                    return
+                loaded = None
+        if loaded is None:
+            self._parts.store.update(_ask_again)
+        else:
+            self._judge(loaded, reloaded=True)
+
+    def _unwanted(self) -> bool:
+        return self._stopping.is_set() or self._parts.store.read().switch is not None
+
+    def _reloaded(self, cancel: Cancel) -> list[LoadedModel]:
+        """Return where models lie after the rung's was loaded anew."""
+        parts, state = self._parts, self._parts.store.read()
+        rung, limit = self._rung(state), parts.settings.ollama.first_token_timeout
+        now = parts.clock.time()
+        pause(parts.home, since=now, until=now + limit + 30.0, why=f"looking where {rung.label} fits")
+        try:
+            self._switcher.wait_until_idle(cancel)
+            self._before_unload(rung.model)
+            parts.ollama.unload(rung.model, timeout=5.0, cancel=cancel)
+            body = {"model": rung.model, "options": dict(state.current_options)}
+            parts.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
+            return parts.ollama.loaded(timeout=2.0)
+        finally:
+            resume(parts.home)
 
 
 def _ask_again(state: FleetState) -> FleetState:

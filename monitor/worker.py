@@ -11,6 +11,7 @@ from fleet.events import EventKind
 from fleet.home import read_json
 from fleet.logs import fields
 from fleet.model import FleetState, Phase
+from fleet.outside import finite
 from fleet.supervisor import ProgramInfo, ProgramState
 from fleet.units import Seconds
 from monitor.reconcile import LOOPS_FROM, Remedy, Seen, Verdict, judge, request_limit, revive_after
@@ -68,7 +69,12 @@ class SwitchWorker:
     def stop(self) -> None:
         """End; a step that is under way is resumed by the next monitor."""
         self._stopping.set()
+        self._switcher.stop()
         self._wake.set()
+
+    def join(self, seconds: Seconds) -> None:
+        """Wait until it has ended, so that a trial that is cut leaves neither a pause nor a model behind."""
+        self._thread.join(seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -159,7 +165,7 @@ class SwitchWorker:
         if row.get("pid") != program.pid:
             row = {}
         started = None if birth is None else birthday(birth, self._parts.clock.time())
-        heartbeat, request = _moment(row.get("heartbeat")), _moment(row.get("request_since"))
+        heartbeat, request = finite(row.get("heartbeat")), finite(row.get("request_since"))
         return Seen(program, switches, heartbeat, started, request)
 
     def _judged(self, state: FleetState, seen: Seen) -> Verdict:
@@ -203,7 +209,3 @@ class SwitchWorker:
     def _tell(self, kind: EventKind, reason: str) -> None:
         now = self._parts.clock.time()
         self._parts.store.update(lambda state: state.tell(now, kind, reason=reason))
-
-
-def _moment(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None

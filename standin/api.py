@@ -13,11 +13,11 @@ from standin.golang import timestamp
 from standin.httpd import NDJSON, Exchange
 from standin.loading import Gpu
 from standin.logtext import Log
-from standin.models import details, show_body, spec_for, tags_row
+from standin.models import ModelSpec, details, show_body, spec_for, tags_row
 from standin.pulls import Pull, PullBrokenError, PullError
 from standin.requests import ApiError, decode, flag_of, model_of
 from standin.scheduler import Runner, Scheduler
-from standin.settings import Settings, model_name
+from standin.settings import Era, Settings, model_name
 from standin.shelf import Shelf
 from standin.waiting import ClientGoneError
 
@@ -126,7 +126,13 @@ class Api:
         exchange.json({"version": self._version})
 
     def _tags(self, exchange: Exchange) -> None:
-        exchange.json({"models": [tags_row(spec, since) for spec, since in self._shelf.listed()]})
+        exchange.json(
+            {
+                "models": [
+                    tags_row(spec, since, self._capabilities(spec)) for spec, since in self._shelf.listed()
+                ]
+            }
+        )
 
     def _ps(self, exchange: Exchange) -> None:
         rows = sorted(self._scheduler.listed(), key=lambda each: -each[1])
@@ -139,7 +145,12 @@ class Api:
         found = self._shelf.find(name)
         if found is None:
             raise ApiError(404, f"model '{name}' not found")
-        exchange.json(show_body(*found))
+        spec, since = found
+        exchange.json(show_body(spec, since, self._capabilities(spec)))
+
+    def _capabilities(self, spec: ModelSpec) -> list[str]:
+        """Return what the server lists of a model: an old one does not know of thinking."""
+        return spec.capabilities if self._settings.era is Era.NEW else ["completion"]
 
     def _delete(self, exchange: Exchange) -> None:
         name = model_of(decode(exchange.body))

@@ -10,14 +10,14 @@ from fleet.units import Seconds
 from standin.board import FaultBoard
 from standin.dialect import DIED, Answered, Dialect
 from standin.faults import Fault, Kind
-from standin.golang import timestamp
+from standin.golang import quoted, timestamp
 from standin.httpd import Exchange
 from standin.logtext import Log, slog
-from standin.models import ModelSpec
-from standin.replies import Reply, prompt_tokens, reply_to
-from standin.requests import ApiError, Ask, Options, ask_of, decode, options_of, schema_of
+from standin.models import ModelSpec, Thinking
+from standin.replies import Reply, mind_of, prompt_tokens, reply_to
+from standin.requests import ApiError, Ask, Options, ask_of, check_think, decode, options_of, schema_of
 from standin.scheduler import Runner, Scheduler
-from standin.settings import Settings
+from standin.settings import Era, Settings
 from standin.shelf import Shelf
 
 _BURST: Seconds = 0.01
@@ -75,6 +75,8 @@ class Generation:
     def _answer(self, exchange: Exchange, *, chat: bool) -> None:
         began = time.monotonic_ns()
         ask = ask_of(decode(exchange.body), chat=chat)
+        if self._knows_thinking:
+            check_think(ask.think)
         found = self._shelf.find(ask.model) if ask.model else None
         if found is None:
             raise ApiError(404, f"model '{ask.model}' not found")
@@ -82,9 +84,14 @@ class Generation:
             self._scheduler.unload(found[0].name)
             exchange.json(self._row(ask, chat=chat, text="", done_reason="unload"))
             return
-        if ask.think:
-            raise ApiError(400, f'"{ask.model}" does not support thinking')
+        if ask.think and self._knows_thinking and found[0].thinking is Thinking.NEVER:
+            raise ApiError(400, f"{quoted(ask.model)} does not support thinking")
         self._run(exchange, ask, found[0], began, chat=chat)
+
+    @property
+    def _knows_thinking(self) -> bool:
+        """Return True if the server knows `think`; one before 0.9 ignores it as it does any other field."""
+        return self._settings.era is Era.NEW
 
     def _run(self, exchange: Exchange, ask: Ask, spec: ModelSpec, began: int, *, chat: bool) -> None:
         options = options_of(ask.options)
@@ -98,7 +105,9 @@ class Generation:
             schema, prompt = schema_of(ask.format), prompt_tokens(ask.prompt, runner.load.num_ctx)
             with self._scheduler.turn(runner, exchange.wait):
                 faults = self._faults(spec.name, exchange.path)
-                reply = reply_to(schema, options, self._rng(options, ask), _rubbish(faults))
+                mind = mind_of(spec.thinking, ask.think, knows=self._knows_thinking, chat=chat)
+                rng = self._rng(options, ask)
+                reply = reply_to(schema, options, rng, _rubbish(faults), prompt=ask.prompt, mind=mind)
                 answer = _Answer(ask, chat, exchange, runner, reply, prompt, began, faults)
                 answer.load_ns = time.monotonic_ns() - began
                 self._speak(answer)
@@ -126,7 +135,7 @@ class Generation:
         for place, piece in enumerate(answer.reply.pieces):
             self._mishap(answer, place, last=False)
             self._rest(answer, each, at_once=False)
-            self._say(answer, piece)
+            self._say(answer, piece, thought=place < answer.reply.thoughts)
         self._mishap(answer, len(answer.reply.pieces), last=True)
         self._finish(answer)
 
@@ -144,10 +153,11 @@ class Generation:
             answer.exchange.wait(answer.owed)
             answer.owed = 0.0
 
-    def _say(self, answer: _Answer, piece: str) -> None:
+    def _say(self, answer: _Answer, piece: str, *, thought: bool) -> None:
         answer.said.append(piece)
         if answer.ask.stream:
-            answer.exchange.line(self._row(answer.ask, chat=answer.chat, text=piece))
+            text, thinking = ("", piece) if thought else (piece, "")
+            answer.exchange.line(self._row(answer.ask, chat=answer.chat, text=text, thinking=thinking))
 
     def _mishap(self, answer: _Answer, place: int, *, last: bool) -> None:
         """Let a fault happen whose turn has come: after as many tokens as it says, else at the end."""
@@ -178,6 +188,7 @@ class Generation:
                 answer.ask,
                 chat=answer.chat,
                 text="" if answer.ask.stream else answer.reply.text,
+                thinking="" if answer.ask.stream else answer.reply.thinking,
                 done_reason=answer.reply.reason,
             ),
             **({} if answer.chat else {"context": _context(answer)}),
@@ -190,8 +201,13 @@ class Generation:
         }
         (answer.exchange.line if answer.ask.stream else answer.exchange.json)(row)
 
-    def _row(self, ask: Ask, *, chat: bool, text: str, done_reason: str = "") -> dict[str, Any]:
-        said = {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
+    def _row(
+        self, ask: Ask, *, chat: bool, text: str, thinking: str = "", done_reason: str = ""
+    ) -> dict[str, Any]:
+        thought = {"thinking": thinking} if thinking else {}
+        said: dict[str, Any] = {"response": text, **thought}
+        if chat:
+            said = {"message": {"role": "assistant", "content": text, **thought}}
         ended = {"done": True, "done_reason": done_reason} if done_reason else {"done": False}
         return {"model": ask.model, "created_at": timestamp(time.time_ns()), **said, **ended}
 

@@ -43,7 +43,7 @@ class StandinOllama:
         self._log = Log(log or _to_stderr)
         self._dialect = _dialect(settings.era)
         self._board = FaultBoard(settings.faults)
-        self._shelf = Shelf(shelves, settings.missing)
+        self._shelf = Shelf(shelves, settings.missing, settings.thinking)
         self._gpu = Gpu(settings.vram, settings.spill)
         self._gpu.whole = max([self._gpu.whole, *(2 * _size(spec, settings) for spec in shelves)])
         self._loader = Loader(

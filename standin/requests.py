@@ -26,6 +26,9 @@ _KINDS = {
     "stop": "array",
 }
 
+_LEVELS = ("high", "medium", "low", "max")
+_THINK_VALUES = '"high", "medium", "low", "max", true, or false'
+
 
 class ApiError(Exception):
     """A request is answered with an error: its status and its text."""
@@ -51,7 +54,7 @@ class Options:
 class Ask:
     """A body of `/api/generate` or `/api/chat`; `format` is the schema's JSON text, `"json"` or empty.
 
-    `keep_alive` is None where the request says nothing of it.
+    `keep_alive` and `think` are None where the request says nothing of them; `think` is not checked yet.
     """
 
     model: str
@@ -61,7 +64,7 @@ class Ask:
     format: Any
     keep_alive: Seconds | None
     options: Mapping[str, Any]
-    think: bool
+    think: Any
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -93,8 +96,16 @@ def ask_of(body: Mapping[str, Any], *, chat: bool) -> Ask:
         format=body.get("format"),
         keep_alive=keep_alive_of(body.get("keep_alive")),
         options=_field(body, "options", dict, {}),
-        think=bool(body.get("think")),
+        think=body.get("think"),
     )
+
+
+def check_think(think: object) -> None:
+    """Raise ApiError 400 for a `think` that a server which knows of thinking refuses."""
+    if isinstance(think, str) and think not in _LEVELS:
+        raise ApiError(400, f"invalid think value: {quoted(think)} (must be {_THINK_VALUES})")
+    if think is not None and not isinstance(think, bool | str):
+        raise ApiError(400, f"think must be a boolean or string ({_THINK_VALUES})")
 
 
 def model_of(body: Mapping[str, Any]) -> str:

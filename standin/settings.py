@@ -6,6 +6,7 @@
 | `FLEET_STANDIN_SPILL` | 1: the card itself is small, so a model spills onto the CPU instead of failing | 0 |
 | `FLEET_STANDIN_ERA` | the logs' and errors' age: `new` (from v0.30 on) or `old` (v0.4 to v0.11.4) | `new` |
 | `FLEET_STANDIN_MISSING` | models that are not here and can be pulled, with commas | none |
+| `FLEET_STANDIN_THINKING` | models that think, with commas, beside deepseek-r1, qwen3, magistral, gpt-oss | none |
 | `FLEET_STANDIN_PACE` | factor on all waiting: 1 is a small model's pace, 0 waits never | 1 |
 | `FLEET_STANDIN_PARALLEL` | requests that a model answers at once, as `OLLAMA_NUM_PARALLEL` | 1 |
 | `FLEET_STANDIN_RECOVERY` | seconds until old Ollama complains that GPU memory did not come back | 5 |
@@ -45,6 +46,7 @@ class Settings:
     spill: bool = False
     era: Era = Era.NEW
     missing: frozenset[str] = frozenset()
+    thinking: frozenset[str] = frozenset()
     pace: float = 1.0
     parallel: int = 1
     recovery: Seconds = 5.0
@@ -78,6 +80,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         spill=read("SPILL", _flag, default=False),
         era=read("ERA", _era, Era.NEW),
         missing=read("MISSING", _names, frozenset()),
+        thinking=read("THINKING", _names, frozenset()),
         pace=read("PACE", _amount, 1.0),
         parallel=read("PARALLEL", _count, 1),
         recovery=read("RECOVERY", _amount, 5.0),

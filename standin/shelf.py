@@ -5,13 +5,19 @@ import time
 from collections.abc import Iterable
 
 from standin.golang import timestamp
-from standin.models import SEED_MODELS, ModelSpec, canonical
+from standin.models import SEED_MODELS, ModelSpec, canonical, made_thinking
 
 
 class Shelf:
     """Which models are here, which can be pulled, and how far broken pulls have come."""
 
-    def __init__(self, models: Iterable[ModelSpec], missing: frozenset[str]) -> None:
+    def __init__(
+        self,
+        models: Iterable[ModelSpec],
+        missing: frozenset[str],
+        thinking: frozenset[str] = frozenset(),
+    ) -> None:
+        self._thinking = thinking
         given = {canonical(spec.name): spec for spec in models}
         began = time.time_ns()
         self._lock = threading.Lock()
@@ -26,12 +32,14 @@ class Shelf:
     def find(self, name: str) -> tuple[ModelSpec, str] | None:
         """Return a model that is here, with the time it came, by any form of its name."""
         with self._lock:
-            return self._here.get(canonical(name))
+            found = self._here.get(canonical(name))
+        return None if found is None else (made_thinking(found[0], self._thinking), found[1])
 
     def listed(self) -> list[tuple[ModelSpec, str]]:
         """Return the models that are here, the newest first."""
         with self._lock:
-            return sorted(self._here.values(), key=lambda each: each[1], reverse=True)
+            rows = sorted(self._here.values(), key=lambda each: each[1], reverse=True)
+        return [(made_thinking(spec, self._thinking), since) for spec, since in rows]
 
     def offered(self, name: str) -> ModelSpec | None:
         """Return what the registry has under a name: any host and namespace offer the same models."""

@@ -45,10 +45,15 @@ def read_state(home: Home) -> FleetState | None:
 
     A damaged file is answered with its `.bak`; raise StateError if that cannot be read either.
     """
+    return read_damaged(home)[0]
+
+
+def read_damaged(home: Home) -> tuple[FleetState | None, str]:
+    """Return what `read_state` does, and what is wrong with the state file itself, empty for a good one."""
     damage: StateFormatError | None = None
     for path in (home.state, backup_of(home.state)):
         try:
-            return _read(path)
+            return _read(path), str(damage or "")
         except FileNotFoundError:
             continue
         except StateFormatError as error:
@@ -56,7 +61,7 @@ def read_state(home: Home) -> FleetState | None:
         except OSError as error:
             raise _unreadable(path, error) from error
     if damage is None:
-        return None
+        return None, ""
     raise StateError(
         f"{home.state} is damaged and there is no good copy of it: {damage}",
         hint="The monitor sets it aside and begins anew; `reset` does the same by hand.",

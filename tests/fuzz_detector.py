@@ -1,24 +1,32 @@
 """Fuzz what reads log lines: `python -m tests.fuzz_detector [--inputs N] [--seed N] [--slowest SECONDS]`.
 
-Real lines are mutated and given to the prefilter, the parser, the detector and the grouper, whose state goes through
-JSON now and then. Nothing may raise, and no line that says something may be turned away by the prefilter. Then each
-literal and each hostile shape is repeated up to 64 KB; the slowest line is told. Exits 1 on the first fault.
+Real lines are mutated and given to the prefilter, the parser, the detector, the grouper and the policy, and calls of
+the generator to what reads them. The state that follows is written each time, and read back now and then. Nothing may
+raise, and no line that says something may be turned away by the prefilter. Then each literal and each hostile shape is
+repeated up to 64 KB; the slowest line is told. Exits 1 on the first fault.
 """
 
 import argparse
 import json
 import random
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fleet.model import FleetState
+from fleet.rules import Rules as FleetRules
+from fleet.settings import SEED_LADDER
+from monitor.absorb import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload, parse_call
 from monitor.detector import Detector, classify_error
 from monitor.grouping import GroupState, Rules, advance
 from monitor.grouping.model import ApiError, Heard, Line, LogAway, LogBack, Observation, Tick, Unloading
 from monitor.prefilter import table_needles
 from monitor.signals import EventKind
+from monitor.sources.base import LogLine
+from state.codec import decode_state, default_state, encode_state
 
 DATA = Path(__file__).parent / "data"
 LONGEST = 64 * 1024
@@ -33,6 +41,20 @@ SHAPES = (
 )  # fmt: skip
 
 
+NUMBERS = (
+    "NaN", "nan", "inf", "-Infinity", "1e999", "1e308", "-1", "0", "9" * 18, "9" * 30, "9" * 400, "9" * 5000, "1.2.3", ".",
+    "٣", "²", "null", '""', "4e9", "-1e300", "9999", "0001",
+)  # fmt: skip
+_NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
+CALL = {
+    "id": "1",
+    "started": 1_795_000_000.5,
+    "ended": 1_795_000_003,
+    "model": "m:1",
+    "switches": 0,
+    "status": 500,
+}
+
 _WITHIN = (b"\n", b"\\", b"\x1b")
 """What can stand within a word and is taken out before it is read; no program that is followed puts it there."""
 
@@ -45,6 +67,7 @@ class Fuzzer:
     detector: Detector = field(default_factory=Detector)
     state: GroupState = field(default_factory=GroupState)
     now: float = 1_795_000_000.0
+    fleet: FleetState = field(default_factory=lambda: default_state(SEED_LADDER, 0.0))
     slowest: float = 0.0
     slowest_line: bytes = b""
 
@@ -62,6 +85,7 @@ class Fuzzer:
         assert silent or candidates or any(mark in line for mark in _WITHIN), "turned away by the prefilter"
         classify_error(text)
         self.group(text)
+        self.absorb(text)
 
     def group(self, text: str) -> None:
         """Let the grouper see the line, live or late, and something else now and then."""
@@ -74,6 +98,31 @@ class Fuzzer:
             self.see(self.other(text))
         if roll > 0.98:
             self.state = GroupState.from_json(json.loads(json.dumps(self.state.to_json())))
+
+    def absorb(self, text: str) -> None:
+        """Let the fleet's state follow the line, and what else is read, down to the file."""
+        context = Context(self.now, FleetRules(), self.detector)
+        roll = self.chance.random()
+        stamp = self.chance.choice((None, self.now, self.now - 1, -6e10, 2.5e11))
+        state = absorb_batch(self.fleet, "log", [LogLine(text, stamp, live=roll < 0.7)], context)
+        if roll > 0.8:
+            state = absorb_unload(absorb_time(state, context), "m", context)
+        if roll > 0.9:
+            state = self.call(state, text, context)
+            state = absorb_presence(state, context, away=roll > 0.95)
+        text = encode_state(state, self.now)
+        self.fleet = replace(decode_state(text) if roll > 0.8 else state, events=(), incidents=())
+
+    def call(self, state: FleetState, text: str, context: Context) -> FleetState:
+        """Absorb a call whose numbers are odd, or that is none."""
+        row = json.dumps(CALL | {"error": text[:4096]})
+        for _ in range(self.chance.choice((0, 1, 2, 3))):
+            row = _number(self.chance, row.encode(), b"").decode()
+        try:
+            parse_call(row, self.now)
+        except ValueError:
+            return state
+        return absorb_batch(state, "signals", [LogLine(row)], context)
 
     def other(self, text: str) -> Observation:
         """Return what the grouper sees beside lines."""
@@ -128,6 +177,14 @@ def _insert(chance: random.Random, line: bytes, _: bytes) -> bytes:
     return line[:at] + chance.choice(SHAPES).encode() + line[at:]
 
 
+def _number(chance: random.Random, line: bytes, _: bytes) -> bytes:
+    numbers = list(_NUMBER.finditer(line))
+    if not numbers:
+        return line
+    match = chance.choice(numbers)
+    return line[: match.start()] + chance.choice(NUMBERS).encode() + line[match.end() :]
+
+
 def _wrap(chance: random.Random, line: bytes, _: bytes) -> bytes:
     text = line.decode("utf-8", "replace")
     if chance.random() < 0.3:
@@ -136,7 +193,7 @@ def _wrap(chance: random.Random, line: bytes, _: bytes) -> bytes:
 
 
 MUTATIONS: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
-    _cut, _flip, _splice, _repeat, _insert, _wrap,
+    _cut, _flip, _splice, _repeat, _insert, _wrap, _number,
 )  # fmt: skip
 
 

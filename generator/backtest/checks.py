@@ -20,6 +20,8 @@ _LEAST_TURNOVER = 0.01
 _MOST_TURNOVER = 0.70
 _MOST_WEIGHT = 0.10
 _FEWEST = 10
+LEAST_HELD = 0.5
+"""The share of the panel's days with positions below which no figure means anything; a check of ours, not BRAIN's."""
 _SUB_UNIVERSE = 0.75
 _CORRELATION = 0.7
 _BETTER = 0.10
@@ -78,6 +80,7 @@ def checks(
     delay: int,
     largest_weight: float,
     fewest_positions: int,
+    held_share: float,
     sub_sharpe: float | None,
     sub_share: float,
     dates: Dates,
@@ -96,6 +99,7 @@ def checks(
         concentrated,
         _sub_universe(figures.sharpe, sub_sharpe, sub_share),
         _self_correlation(figures.sharpe, dates, pnl, kept),
+        _at_least("LOW_POSITION_DAYS", held_share, LEAST_HELD),
     )
 
 

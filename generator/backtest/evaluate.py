@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from generator.backtest.checks import Check, Kept, checks
+from generator.backtest.checks import LEAST_HELD, Check, Kept, checks
 from generator.backtest.compiler import Compiler
 from generator.backtest.engine import Engine
 from generator.backtest.errors import EvaluationError
@@ -26,7 +26,8 @@ class Performance:
     """What a backtest found.
 
     `dates` and `pnl` run from the first day that positions of the alpha earn on, as shares of the book; `yearly` has the
-    same figures a calendar year. `warnings` are sentences for a person.
+    same figures a calendar year. `warnings` are sentences for a person. `reason` says why the figures mean nothing, "" if
+    they mean something.
     """
 
     figures: Figures
@@ -38,6 +39,7 @@ class Performance:
     settings: Settings
     grade: str
     warnings: tuple[str, ...] = ()
+    reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return settings, source, figures, yearly rows and checks, ready for json.dumps."""
@@ -168,6 +170,8 @@ def _performance(
     dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
     whole = _figures(series)
     active = series[LONGS] + series[SHORTS]
+    held = int(np.count_nonzero(table[:, LONGS] + table[:, SHORTS] > 0))
+    reason = _too_few(held, len(table))
     return Performance(
         figures=whole,
         yearly=tuple(_yearly(series, dates)),
@@ -176,6 +180,7 @@ def _performance(
             delay=settings.delay,
             largest_weight=float(series[LARGEST].max(initial=0.0)),
             fewest_positions=int(np.median(active)) if len(active) else 0,
+            held_share=held / len(table) if len(table) else 0.0,
             sub_sharpe=sharpe_of(series[PART_PNL]) if has_part else None,
             sub_share=SUB_UNIVERSE,
             dates=dates,
@@ -187,7 +192,17 @@ def _performance(
         source=panel.source,
         settings=settings,
         grade=grade_of(whole.fitness, settings.delay),
-        warnings=remarks,
+        warnings=(*remarks, reason) if reason else remarks,
+        reason=reason,
+    )
+
+
+def _too_few(held: int, days: int) -> str:
+    """Return why figures of so few days with positions mean nothing; nothing where there are enough."""
+    if held and held >= LEAST_HELD * days:
+        return ""
+    return (
+        f"it holds positions on {held} of the panel's {days} days, fewer than half: its figures mean nothing"
     )
 
 

@@ -32,6 +32,7 @@ def read_alpha(document: Any) -> Performance | None:
         checks=_checks(sample.get("checks")),
         alpha_id=plain(document.get("id") or "")[:64] or None,
         grade=plain(document.get("grade") or "")[:32] or None,
+        reason="",
     )
 
 

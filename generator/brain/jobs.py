@@ -37,6 +37,7 @@ class Job:
     """It is not to be sent together with others."""
     alpha: str = ""
     looks: int = 0
+    strikes: int = 0
     due: float = 0.0
 
     def look_again(self, now: float) -> None:
@@ -47,14 +48,27 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A simulation in flight, of one job or, as a multi-simulation, of several; times are monotonic."""
+    """A simulation in flight, of one job or, as a multi-simulation, of several; times are monotonic.
+
+    `strikes` counts failures of BRAIN at it in a row, as it does for a job.
+    """
 
     location: str
     jobs: list[Job]
     since: float
     several: bool = False
     due: float = 0.0
-    misses: int = field(default=0)
+    misses: int = 0
+    strikes: int = 0
+    children: tuple[str, ...] = ()
+    ends: dict[str, Ended] = field(default_factory=dict)
+    """How children ended, by their ids."""
+    child_misses: dict[str, int] = field(default_factory=dict)
+    """How often in a row BRAIN had nothing at a child's address."""
+
+    def pairs(self) -> list[tuple[Job, Ended | None]]:
+        """Return each job with its child's end, None where that is not known."""
+        return pair(self.jobs, [self.ends.get(child) for child in self.children])
 
 
 class Next(Enum):
@@ -90,14 +104,14 @@ def next_step(ended: Ended, *, tries: int, several: bool) -> Next | Fault:
     return Fault(f"its simulation {why}{told}")
 
 
-def pair(jobs: Sequence[Job], ends: Sequence[Ended]) -> list[tuple[Job, Ended | None]]:
+def pair(jobs: Sequence[Job], ends: Sequence[Ended | None]) -> list[tuple[Job, Ended | None]]:
     """Return each job of a multi-simulation with its child's end: by its expression, else by its place."""
     return [(job, _end_of(job, ends)) for job in jobs]
 
 
-def _end_of(job: Job, ends: Sequence[Ended]) -> Ended | None:
+def _end_of(job: Job, ends: Sequence[Ended | None]) -> Ended | None:
     for ended in ends:
-        if ended.code and same_code(ended.code, job.candidate.expression):
+        if ended is not None and ended.code and same_code(ended.code, job.candidate.expression):
             return ended
     placed = ends[job.place] if job.place < len(ends) else None
     return placed if placed is not None and not placed.code else None

@@ -15,8 +15,14 @@ from fleet.units import Seconds
 from generator.brain.alpha import read_alpha
 from generator.brain.answers import Ended, Running, Status
 from generator.brain.api import BrainApi
-from generator.brain.errors import BrainDeniedError, BrainError, BrainGoneError, BrainRefusedError
-from generator.brain.jobs import MOST_TRIES, Flight, Job, Keeper, Next, next_step, pair
+from generator.brain.errors import (
+    BrainAwayError,
+    BrainDeniedError,
+    BrainError,
+    BrainGoneError,
+    BrainRefusedError,
+)
+from generator.brain.jobs import MOST_TRIES, Flight, Job, Keeper, Next, next_step
 from generator.brain.limits import wait_after
 from generator.brain.outbox import Outbox
 from generator.brain.resuming import take_up
@@ -28,6 +34,7 @@ from generator.storage.simulations import Ledger, Simulation
 _LEAST_WAIT: Seconds = 0.1
 _MOST_WAIT: Seconds = 60.0
 _BEHIND: Seconds = 5.0
+_MOST_BEHIND: Seconds = 300.0
 _MISSES = 3
 # Longer than any simulation that was seen: what has not ended by then, or left no trace, never will.
 _TOO_LONG: Seconds = 7200.0
@@ -39,6 +46,7 @@ Outcome = tuple[Candidate, Result]
 
 class _Dated(Protocol):
     due: float
+    strikes: int
 
 
 _Part = TypeVar("_Part", bound=_Dated)
@@ -86,6 +94,8 @@ class Simulator:
         self._unclaimed: set[str] = set()
         self._held: dict[str, Outcome] = {}
         self._failures = 0
+        self._answered = False
+        self._stuck: BrainError | None = None
         self._quiet_until = float("-inf")
         self._resume(keep(ledger.open))
 
@@ -146,30 +156,48 @@ class Simulator:
         }
 
     def _well(self) -> None:
+        self._answered, self._stuck = True, None
         self._failures = 0
         self._teller.well()
 
     # --- what is due
 
     def _work(self) -> None:
+        self._answered, self._stuck = False, None
         self._each(self._flights, self._poll)
         self._each(self._reading, self._read)
         self._each(self._unseen, self._search)
+        self._check_answered()
         self._send_queued()
+
+    def _check_answered(self) -> None:
+        """Raise a failure that no answer followed: BRAIN may be away, and a request sent now would be lost sight of."""
+        if self._stuck is not None and not self._answered:
+            raise self._stuck
 
     def _due(self, parts: Sequence[_Part]) -> list[_Part]:
         now = self._clock.monotonic()
         return sorted((part for part in parts if part.due <= now), key=_due)
 
     def _each(self, parts: Sequence[_Part], action: Callable[[_Part], None]) -> None:
-        """Ask about what is due; a part that BRAIN fails at waits behind the others."""
+        """Ask about what is due. A part that BRAIN fails at waits behind the others, ever longer.
+
+        The first failure may be the part's own; the second in a row is BRAIN's, and is raised.
+        """
         for part in self._due(parts):
             try:
                 action(part)
-            except BrainError:
-                part.due = self._clock.monotonic() + _BEHIND
-                raise
-            self._well()
+            except BrainError as error:
+                wait = min(_BEHIND * 2.0**part.strikes, _MOST_BEHIND)
+                part.strikes = min(part.strikes + 1, 10)
+                part.due = self._clock.monotonic() + wait
+                if self._stuck is not None or not isinstance(error, BrainAwayError | BrainDeniedError):
+                    raise
+                self._stuck = error
+                self._teller.passed_over(error, wait)
+            else:
+                part.strikes = 0
+                self._well()
 
     def _poll(self, flight: Flight) -> None:
         now = self._clock.monotonic()
@@ -194,23 +222,43 @@ class Simulator:
             self._conclude(flight.jobs[0], progress, several=False)
 
     def _lose_sight(self, flight: Flight) -> None:
+        """Look elsewhere for the jobs of a flight whose end is not known."""
         self._flights.remove(flight)
-        for job in flight.jobs:
+        for job, ended in flight.pairs():
+            if ended is not None:
+                self._conclude(job, ended, several=True)
+                continue
             job.due, job.looks = self._clock.monotonic(), 0
             self._unseen.append(job)
 
     def _children(self, flight: Flight, parent: Ended) -> None:
-        ends: list[Ended] = []
-        for child in parent.children:
+        flight.children = parent.children
+        waits = [wait for child in parent.children if (wait := self._ask_child(flight, child)) is not None]
+        if waits:
+            flight.due = self._clock.monotonic() + min(waits)
+        elif len(flight.ends) < len(set(parent.children)):
+            self._lose_sight(flight)
+        else:
+            self._flights.remove(flight)
+            missing = Ended(Status.CANCELLED, message=parent.message)
+            for job, ended in flight.pairs():
+                self._conclude(job, ended or missing, several=True)
+
+    def _ask_child(self, flight: Flight, child: str) -> Seconds | None:
+        """Ask how a child ended, and return when to ask again: None where it ended, or was missed too often."""
+        misses = flight.child_misses.get(child, 0)
+        if child in flight.ends or misses > _MISSES:
+            return None
+        try:
             progress = self._api.simulation(child)
-            if isinstance(progress, Running):
-                flight.due = self._clock.monotonic() + min(max(progress.wait, _LEAST_WAIT), _MOST_WAIT)
-                return
-            ends.append(progress)
-        self._flights.remove(flight)
-        missing = Ended(Status.CANCELLED, message=parent.message)
-        for job, ended in pair(flight.jobs, ends):
-            self._conclude(job, ended or missing, several=True)
+        except (BrainGoneError, BrainRefusedError):
+            flight.child_misses[child] = misses + 1
+            return None if misses == _MISSES else 2.0 ** (misses + 1)
+        flight.child_misses[child] = 0
+        if isinstance(progress, Running):
+            return min(max(progress.wait, _LEAST_WAIT), _MOST_WAIT)
+        flight.ends[child] = progress
+        return None
 
     def _conclude(self, job: Job, ended: Ended, *, several: bool) -> None:
         now = self._clock.time()

@@ -42,6 +42,10 @@ class Teller:
         event = "brain.persona" if isinstance(error, PersonaError) else "brain.trouble"
         _log.warning(event, extra=tell(sentence, **values))
 
+    def passed_over(self, error: BrainError, wait: Seconds) -> None:
+        """Log that BRAIN fails at one simulation or alpha, while it answers for others."""
+        _log.info("brain.passed_over", extra=fields(error=error.message, wait_s=round(wait, 3)))
+
     def limited(self, error: BrainError, wait: Seconds, *, running: int) -> None:
         """Log that BRAIN takes no more simulations now; a whole day's end is told."""
         values = {"error": error.message, "wait_s": round(wait, 3), "running": running}

@@ -250,4 +250,5 @@ def _result(outcome: "Evaluation | EvaluationError") -> Result:
         **{name: getattr(figures, name) for name in (*METRICS, *COUNTS)},
         checks=[check.as_json() for check in performance.checks],
         grade=performance.grade,
+        reason=performance.reason,
     )

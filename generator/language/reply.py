@@ -14,19 +14,11 @@ from generator.language.limits import MAX_DEPTH
 from generator.language.parser import parse
 from generator.language.prose import candidates
 from generator.language.tree import Node
+from generator.thoughts import answer_of
 
 MAX_REPLY: Final = 1024 * 1024
 MAX_EXPRESSIONS: Final = 1000
 
-_THOUGHT: Final = re.compile(
-    r"(?P<begins><(?:think|thinking|thought|reasoning|analysis)>|\[THINK\]|\u25c1think\u25b7"
-    r"|<\|channel\|>(?:analysis|commentary)[^<]{0,200}<\|message\|>)"
-    r"|</(?:think|thinking|thought|reasoning|analysis)>|\[/THINK\]|\u25c1/think\u25b7"
-    r"|<\|channel\|>final[^<]{0,200}<\|message\|>|<\|end\|>|\bassistantfinal",
-    re.IGNORECASE,
-)
-"""Where a model begins to think aloud, and where it ends; some templates write the beginning into the prompt."""
-_TOKEN: Final = re.compile(r"<\|[^|<>\n]{1,40}\|>")
 _BRACKET: Final = re.compile(r"[\[{]")
 _BETWEEN: Final = re.compile(r'(?:[\s,\]}]|//[^\n]*|"[^"\n]{0,200}"\s*:)*')
 """What stands between the values of a list or an object: their ends, comments and keys too."""
@@ -65,7 +57,7 @@ def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError
     raises for what the text holds; at most `MAX_EXPRESSIONS` come back, and only the first `MAX_REPLY` characters
     are looked at.
     """
-    answer = _answer(text[:MAX_REPLY])
+    answer = answer_of(text[:MAX_REPLY])
     found = list(islice(_of_json(answer, catalogue), MAX_EXPRESSIONS))
     if found and len(_trees(found)) == len(found):
         return found
@@ -75,24 +67,6 @@ def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError
 
 def _trees(outcomes: list[Node | ExpressionError]) -> list[Node]:
     return [outcome for outcome in outcomes if not isinstance(outcome, ExpressionError)]
-
-
-def _answer(text: str) -> str:
-    """Leave out what a model thinks aloud: between its marks, and all before an end without a beginning."""
-    parts: list[str] = []
-    thinking, begin = False, 0
-    for mark in _THOUGHT.finditer(text):
-        if not thinking:
-            parts.append(text[begin : mark.start()])
-        if mark["begins"]:
-            thinking = True
-        elif thinking or mark[0] != "<|end|>":
-            parts = parts if thinking else []
-            thinking = False
-        begin = mark.end()
-    if not thinking:
-        parts.append(text[begin:])
-    return _TOKEN.sub(" ", "\n".join(parts))
 
 
 def _of_json(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:

@@ -29,7 +29,7 @@ def _added(connection: Connection, candidate: Candidate, rules: Ruleset, owner: 
 def promote(store: Store, tried: Ruleset, wanted: Ruleset, now: float) -> Candidate | None:
     """Write the best alpha under one ruleset as a candidate of another that never saw it, and return it.
 
-    Only what earned something is worth another's time: a fitness above 0.
+    Only what earned something is worth another's time: a fitness above 0, of figures that mean something.
     """
     seen = aliased(EvaluationRow)
     statement = (
@@ -37,6 +37,7 @@ def promote(store: Store, tried: Ruleset, wanted: Ruleset, now: float) -> Candid
         .where(
             EvaluationRow.state == DONE,
             EvaluationRow.fitness > 0.0,
+            EvaluationRow.error.is_(None),
             EvaluationRow.settings_key == tried.key,
             EvaluationRow.source == tried.source.value,
             EvaluationRow.owner == store.owner,

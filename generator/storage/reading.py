@@ -16,13 +16,16 @@ SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time
 SMALLER_IS_BETTER = frozenset({"turnover", "drawdown"})
 _COLUMNS = (
     "id, expression, canonical, model, source, settings, sharpe, turnover, fitness, returns, drawdown,"
-    " margin, long_count, short_count, days, checks, alpha_id, grade, kept, time, call_id"
+    " margin, long_count, short_count, days, checks, alpha_id, grade, kept, time, call_id, error AS reason"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaRow:
-    """An evaluated alpha as the database has it; `time` is Unix seconds."""
+    """An evaluated alpha as the database has it; `time` is Unix seconds.
+
+    `reason` says why its figures mean nothing, None where they mean something.
+    """
 
     id: int
     expression: str
@@ -45,6 +48,7 @@ class AlphaRow:
     kept: bool
     time: float
     call_id: str | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +112,24 @@ def best_alphas(
 ) -> Sequence[AlphaRow]:
     """Return alphas by a metric; raise ValueError for a metric that is none of `SORTS`.
 
-    Best first, which is the smallest turnover or drawdown and the largest of all else; or the worst first.
+    Best first, which is the smallest turnover or drawdown and the largest of all else; or the worst first. Those whose
+    figures mean nothing come last.
     """
     if sort not in SORTS:
         raise ValueError(f"sort by one of {', '.join(SORTS)}")
     given = _given(filters or Filters())
     where = " AND ".join(["state = 'done'", f"{sort} IS NOT NULL", *(_CLAUSES[name] for name in given)])
     rising = (sort in SMALLER_IS_BETTER) is not worst
-    return _alphas(place, where, f"{sort} {'ASC' if rising else 'DESC'}, id", {**given, "count": count})
+    order = f"{sort} {'ASC' if rising else 'DESC'}, id"
+    found: list[AlphaRow] = []
+    for meant in (
+        "error IS NULL",
+        "error IS NOT NULL",
+    ):  # each in the order of the index, and the second seldom
+        if len(found) < count:
+            values = {**given, "count": count - len(found)}
+            found += _alphas(place, f"{where} AND {meant}", order, values)
+    return found
 
 
 def _given(filters: Filters) -> dict[str, Any]:
@@ -156,7 +170,8 @@ FROM calls WHERE ended >= :since GROUP BY model ORDER BY min(started)
 """
 _SHARPE_BY_MODEL = """
 SELECT model, count(*) AS evaluated, sum(CASE WHEN kept THEN 1 ELSE 0 END) AS kept,
-       avg(sharpe) AS mean_sharpe, max(sharpe) AS best_sharpe
+       avg(CASE WHEN error IS NULL THEN sharpe END) AS mean_sharpe,
+       max(CASE WHEN error IS NULL THEN sharpe END) AS best_sharpe
 FROM evaluations WHERE state = 'done' AND time >= :since GROUP BY model
 """
 _NOTHING: Mapping[str, Any] = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}

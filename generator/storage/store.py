@@ -169,20 +169,21 @@ class Store:
             connection.execute(update(EvaluationRow).where(EvaluationRow.id.in_(ids)).values(published=True))
 
     def best(self, rules: Ruleset, *, limit: int) -> Sequence[Evaluated]:
-        """Return the alphas of the highest fitness under the rules."""
+        """Return the alphas of the highest fitness under the rules, of those whose figures mean something."""
+        meant = (EvaluationRow.fitness.is_not(None), EvaluationRow.error.is_(None))
         statement = (
             select(EvaluationRow)
-            .where(EvaluationRow.state == DONE, *self._under(rules), EvaluationRow.fitness.is_not(None))
+            .where(EvaluationRow.state == DONE, *self._under(rules), *meant)
             .order_by(EvaluationRow.fitness.desc())
             .limit(limit)
         )
         return [_evaluated(row) for row in self._rows(statement)]
 
     def failures(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[str, str]]:
-        """Return what failed under the rules with its reason, newest first."""
+        """Return what failed under the rules, or has figures that mean nothing, with its reason, newest first."""
         statement = (
             select(EvaluationRow.expression, EvaluationRow.error)
-            .where(EvaluationRow.state == FAILED, *self._under(rules))
+            .where(EvaluationRow.error.is_not(None), *self._under(rules))
             .order_by(EvaluationRow.time.desc())
             .limit(limit)
         )
@@ -332,7 +333,8 @@ def _insert(connection: Connection) -> Any:
 
 
 def _call_row(call: CallRecord) -> dict[str, Any]:
-    row = {name: getattr(call, name) for name in CallRecord.__slots__}
+    # Thoughts are for calls.log: they are long, and nothing reads them again.
+    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 
@@ -348,6 +350,7 @@ def _outcome(evaluated: Evaluated) -> dict[str, Any]:
         "checks": [dict(check) for check in performance.checks],
         "alpha_id": performance.alpha_id,
         "grade": performance.grade,
+        "error": performance.reason or None,
     }
 
 
@@ -384,7 +387,11 @@ def _evaluated(row: Mapping[str, Any]) -> Evaluated:
         source=Source(row["source"]),
         settings=row["settings"],
         performance=Performance(
-            **figures, checks=row["checks"] or (), alpha_id=row["alpha_id"], grade=row["grade"]
+            **figures,
+            checks=row["checks"] or (),
+            alpha_id=row["alpha_id"],
+            grade=row["grade"],
+            reason=row["error"] or "",
         ),
         kept=row["kept"],
         time=row["time"] or 0.0,

@@ -1,5 +1,6 @@
 """Which failure a signal belongs to: one that is being collected, one that only an answer told of, or a past one."""
 
+from fleet.ladder import same_model
 from monitor.grouping.failure import Afloat, Failure
 from monitor.grouping.work import Work, same_digest
 from monitor.signals import Part, Signal
@@ -58,7 +59,7 @@ def answered_already(work: Work) -> Failure | None:
     for failure in _loose_or_past(work):
         if load is None or failure.span_start is None or failure.span_end is None:
             continue
-        same = not (failure.model and load.model) or same_model(failure.model, load.model)
+        same = not (failure.model and load.model) or same_weights(failure.model, load.model)
         during = failure.span_start - work.rules.slack <= load.began < failure.span_end
         if during and (same or not failure.from_log):
             return work.revive(failure)
@@ -71,8 +72,7 @@ def _late_home(work: Work) -> Failure | None:
     return candidates[-1] if candidates else None
 
 
-def same_model(one: str, other: str) -> bool:
-    """Tell whether two names that a log gives are one model's; digests may be cut short."""
-    return one == other or (
-        one.startswith("sha256-") and other.startswith("sha256-") and same_digest(one, other)
-    )
+def same_weights(one: str, other: str) -> bool:
+    """Return True if two names in a log are one model's: digests, of which either may be cut short, or tags."""
+    digests = one.startswith("sha256-") and other.startswith("sha256-")
+    return same_digest(one, other) if digests else same_model(one, other)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from monitor.detector import Reading
 from monitor.grouping.failure import Afloat, Failure
-from monitor.grouping.homes import answered_already, home_of, reported, same_model
+from monitor.grouping.homes import answered_already, home_of, reported, same_weights
 from monitor.grouping.model import GpuFound, ServerStarted, SignalSeen, SwapSeen
 from monitor.grouping.work import Work, is_anothers, same_digest
 from monitor.signals import Cause, Event, EventKind, Kind, Part, Signal
@@ -138,7 +138,9 @@ def _on_server(work: Work, _: Event) -> None:
 def _on_begun(work: Work, event: Event) -> None:
     """Note that a runner is started: another try of the load that is open, or a new load."""
     load = work.load
-    other = load is not None and bool(load.model and event.model) and not same_model(load.model, event.model)
+    other = (
+        load is not None and bool(load.model and event.model) and not same_weights(load.model, event.model)
+    )
     over = load is not None and load.failing and not _before_its_answer(work)
     if load is not None and not load.retrying and (over or other):
         work.finish_load(loaded=False)

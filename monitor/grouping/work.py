@@ -5,6 +5,7 @@ A `Work` lives within one call of `advance`; outside it everything is frozen.
 
 from dataclasses import replace
 
+from fleet.ladder import same_model
 from monitor.grouping.failure import Afloat, Failure, incident_of, joined, verdict, would_count
 from monitor.grouping.model import (
     IncidentClosed,
@@ -251,16 +252,10 @@ def is_anothers(model: str, rules: Rules) -> bool:
         return bool(rules.blobs) and not any(same_digest(model, blob) for blob in rules.blobs)
     if not model or not rules.model or model.endswith(".gguf"):
         return False
-    return tag(model) != tag(rules.model)
+    return not same_model(model, rules.model)
 
 
 def same_digest(one: str, other: str) -> bool:
     """Compare two digests, of which either may be cut short and stand with `-` or `:`."""
     one, other = one.replace(":", "-"), other.replace(":", "-")
     return one.startswith(other) or other.startswith(one)
-
-
-def tag(model: str) -> str:
-    """Return a model's name in one form, with its tag and without the default registry and library."""
-    model = model.removeprefix("registry.ollama.ai/").removeprefix("library/").lower()
-    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"

@@ -72,6 +72,10 @@ class Batch:
     cursor: Cursor
 
 
+MOST_LINES = 1000
+"""Lines in one batch, and in one write of the state. Only lines that a rotating log swallowed may come as more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Away:
     """The log cannot be followed just now: why, and what a person can do about it."""

@@ -1,10 +1,8 @@
 """docker-py's client as a log source wants it: cheap to try again and again, and leaving nothing open."""
 
 import http.client
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -13,7 +11,8 @@ from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from docker.utils import kwargs_from_env, parse_host
 
-from fleet.httpwire import WireError, WireTimeoutError, connect_unix, get
+from fleet.httpwire import UnixConnection, WireError, WireTimeoutError, connect_unix, send
+from fleet.outside import parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Reply:
 
     def json(self) -> Any:
         """Return the body's value; raise ValueError if it is no JSON."""
-        return json.loads(self.content)
+        return parse_json(self.content)
 
 
 class Asker:
@@ -49,8 +48,8 @@ class Asker:
         parts = urlsplit(url)
         target = f"{parts.path}?{urlencode(params)}" if params else parts.path
         try:
-            answer = get(partial(connect_unix, self._path, self._seconds), "docker", target)
-            return Reply(answer.status, http.client.responses.get(answer.status, ""), answer.content)
+            answer = send(UnixConnection(self._path, self._seconds), "GET", target)
+            return Reply(answer.status, http.client.responses.get(answer.status, ""), answer.read())
         except WireTimeoutError as error:
             raise TimeoutError("timed out") from error
         except WireError as error:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import requests
 from docker.errors import DockerException
 
+from fleet.outside import finite, whole
 from monitor.sources.client import Asker, Reply, open_client
 from monitor.sources.frames import BrokenStreamError, Dechunker, Frames, Terminal
 from monitor.sources.stamped import last_stamp
@@ -25,7 +26,7 @@ from monitor.sources.waiting import Waker
 TIMEOUT = 5.0
 """Seconds for the Engine to answer; not for a log stream, which may be silent for ever."""
 
-_BUFFER = 256 * 1024
+_BUFFER = 48 * 1024  # with its stamp a kept line takes some 50 bytes: no more than MOST_LINES of them
 _EVENTS = '{"type":["container"],"event":["start","rename"]}'
 _LOGS: dict[str, str | int] = {"stdout": 1, "stderr": 1, "timestamps": 1}
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
@@ -213,11 +214,8 @@ def rotation_size(driver: str, options: dict[str, str]) -> int | None:
     text = options.get("max-size", "20m" if driver == "local" else "").strip().lower()
     number = text.rstrip("bkmgti")
     unit = text[len(number) :].rstrip("b").rstrip("i")
-    try:
-        size = float(number) * _UNITS[unit]
-    except (ValueError, KeyError):
-        return None
-    return int(size) if size >= 1 else None
+    size = whole((finite(number) or 0.0) * _UNITS.get(unit, 0))
+    return size if size is not None and size >= 1 else None
 
 
 _HINT_GONE = "`docker ps -a` shows what became of it; one that is started under its name is followed."

@@ -4,13 +4,13 @@ An entry is a line of JSON. Its message is text, or a list of numbers where it i
 where it was too large. journald cuts a program's longer lines at 48 KiB into entries that say so.
 """
 
-import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 
+from fleet.outside import parse_json, whole
 from monitor.sources.base import Cursor, Json, Keep, LogLine
 from monitor.sources.lines import MAX_LINE, LineBuffer, clip, decode
 
@@ -71,9 +71,11 @@ class Entry:
 def parse_entry(row: bytes) -> Entry | None:
     """Return the entry that a line of journalctl's holds, None for what is none."""
     try:
-        facts = json.loads(row)
-        cursor, time = str(facts["__CURSOR"]), int(facts["__REALTIME_TIMESTAMP"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        facts = parse_json(row)
+        cursor, time = str(facts["__CURSOR"]), whole(facts["__REALTIME_TIMESTAMP"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    if time is None:
         return None
     return Entry(
         cursor,

@@ -18,6 +18,7 @@ PIECE = 16 * 1024
 MAX_FRAME = 16 * 1024 * 1024
 _HEADER = struct.Struct(">BxxxL")
 _MAX_CHUNK_HEADER = 1024
+_CHUNK_LENGTH = re.compile(rb" *([0-9a-fA-F]{1,15}) *(?:;|$)")
 _NEWLINE = 10
 _STAMP_SIZE = 31
 _EMBEDDED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
@@ -67,10 +68,10 @@ class Dechunker:
 
 
 def _chunk_size(header: bytes) -> int:
-    try:
-        return int(header.partition(b";")[0], 16)
-    except ValueError:
-        raise BrokenStreamError(f"no chunk length: {header[:40]!r}") from None
+    digits = _CHUNK_LENGTH.match(header)
+    if digits is None:
+        raise BrokenStreamError(f"no chunk length: {header[:40]!r}")
+    return int(digits[1], 16)
 
 
 class Messages(Protocol):

@@ -13,7 +13,7 @@ from monitor.sources.waiting import Waker
 TIMEOUT = 10.0
 """Seconds for a look."""
 
-_BUFFER = 256 * 1024
+_BUFFER = 128 * 1024  # an entry takes some 200 bytes: no more than MOST_LINES of them
 _FORM = ("--output=json", f"--output-fields={FIELDS}", "--all", "--no-pager")
 
 _ELSEWHERE = 'or send Ollama\'s output to a file and set [ollama] log = "file:PATH"'

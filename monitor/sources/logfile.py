@@ -5,6 +5,7 @@ import os
 import stat
 from pathlib import Path
 
+from monitor.sources.base import MOST_LINES
 from monitor.sources.lines import LineBuffer, Region
 from monitor.sources.mark import HEAD, TAIL, Candidate, Mark, fingerprint, is_rotated_name, unread
 
@@ -73,6 +74,7 @@ class LogFile:
         data = os.pread(self._descriptor, known + CHUNK, self._position - known)
         if data[:known] != self._recent:
             raise RewrittenError
+        data = _at_most(MOST_LINES, data, known)
         return len(data) - known, self._take(data, known)
 
     def finish(self) -> Region | None:
@@ -97,6 +99,15 @@ class LogFile:
         self._position += len(data) - known
         self._recent = data[-TAIL:]
         return region
+
+
+def _at_most(lines: int, data: bytes, start: int) -> bytes:
+    """Return the data up to the end of so many lines, counted from `start`; the rest is read again later."""
+    if data.count(b"\n", start) <= lines:
+        return data
+    for _ in range(lines):
+        start = data.index(b"\n", start) + 1
+    return data[:start]
 
 
 def open_regular(path: Path) -> int:

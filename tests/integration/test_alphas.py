@@ -102,6 +102,23 @@ def test_filters_and_order(filled: Path, arguments: tuple[str, ...], found: str)
     assert "".join(expressions(*arguments)) == found
 
 
+def test_figures_that_mean_nothing_stand_last_with_the_reason(filled: Path) -> None:
+    rules = Ruleset(Source.PANEL, {"delay": 1})
+    with closing(Store(f"sqlite:///{filled}/alphas.db", owner="here")) as store:
+        one = Candidate("rank(e)", "rank(e)", "rank(e)", "c-e", "tiny:1b")
+        store.record_call(replace(call("c-e"), model="tiny:1b"), [one], rules)
+        figures = Performance(
+            29.9, 0.1, 30.0, 0.1, 0.1, 0.1, 5.0, 5.0, 2, reason="positions on 2 of 500 days"
+        )
+        store.finish(Evaluated(one, rules.source, rules.settings, figures, time=NOW), rules)
+    assert "".join(expressions()) == "bcade"
+    assert "".join(expressions("--reverse")) == "dacbe"
+    assert "".join(expressions("-n", "3")) == "bca"
+    assert "rank(e) (positions on 2 of 500 days)" in alphas()[1]
+    models = reading.by_model(filled / "alphas.db")
+    assert max(row.best_sharpe for row in models if row.best_sharpe is not None) == 2.5
+
+
 def test_a_person_sees_a_table(filled: Path) -> None:
     code, output, _ = alphas("--kept")
     head, first, second = output.splitlines()

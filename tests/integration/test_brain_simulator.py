@@ -11,7 +11,7 @@ from generator.brain.credentials import Credentials
 from generator.brain.rules import simulation_settings
 from generator.brain.simulator import Simulator
 from generator.evaluators.base import Fault as Wrong
-from generator.records import Performance
+from generator.records import Candidate, Performance
 from standin.brain import figures
 from standin.brain.faults import Fault, Kind
 from standin.brain.settings import Settings
@@ -194,6 +194,23 @@ def test_trouble_of_the_service_is_waited_out_and_nothing_is_sent_twice(make: Ma
     assert sorted(world.server.world.taken) == sorted(SEVEN)
 
 
+@pytest.mark.parametrize("status", [502, 403])
+@pytest.mark.parametrize("place", ["simulations", "alphas"])
+def test_one_address_that_fails_for_good_holds_up_nothing_else(make: Make, place: str, status: int) -> None:
+    world = make()
+    simulator = world.simulator()
+    waiting = world.candidates(*SEVEN)
+    world.run(simulator, waiting, until=lambda: bool(world.server.world.taken))
+    [name] = [key for key, one in world.server.world.simulations.items() if one.code == SEVEN[0]]
+    wrong = name if place == "simulations" else figures.alpha_id(SEVEN[0])
+    world.server.apply(Fault(Kind.ERROR, path=f"/{place}/{wrong}", status=status, text="no", times=None))
+    began = world.clock.now
+    world.run(simulator, waiting, until=lambda: len(world.done) == len(SEVEN) - 1)
+    assert good(world, *SEVEN[1:])
+    assert world.clock.now - began < 120
+    assert sorted(world.server.world.taken) == sorted(SEVEN)
+
+
 @pytest.mark.parametrize("kind", [Kind.LOSE])
 def test_an_answer_that_nobody_saw_is_looked_for_before_it_is_paid_for_again(make: Make, kind: Kind) -> None:
     world = make()
@@ -327,6 +344,44 @@ class TestSeveral:
         assert "nosuch" in reason(world, "nosuch(close)")
         assert good(world, "rank(close)", "rank(open)")
         assert len(world.server.world.taken) == (5 if cancels else 3)
+
+    def test_a_lost_child_costs_nothing_but_itself(self, make: Make) -> None:
+        world, simulator, waiting, child = self.sent(make)
+        del world.server.world.simulations[child]
+        later = world.candidates("rank(close)")
+        began = world.clock.now
+        world.run(simulator, [*waiting, *later], until=lambda: len(world.done) == len(SEVEN))
+        assert good(world, *SEVEN[1:], "rank(close)")
+        assert world.clock.now - began < 60
+        # It left no trace among the alphas: it alone is sent once more.
+        world.run(simulator, [*waiting, *later])
+        assert sorted(world.server.world.taken) == sorted([*SEVEN, SEVEN[0], "rank(close)"])
+
+    def test_a_child_that_is_missed_once_is_asked_for_again(self, make: Make) -> None:
+        world, simulator, waiting, child = self.sent(make)
+        world.server.apply(Fault(Kind.ERROR, path=f"/simulations/{child}", status=404, text="not yet"))
+        began = world.clock.now
+        world.run(simulator, waiting)
+        assert good(world, *SEVEN)
+        assert world.clock.now - began < 60
+        assert sorted(world.server.world.taken) == sorted(SEVEN)
+
+    def test_a_flight_that_never_ends_gives_the_children_that_did(self, make: Make) -> None:
+        world, simulator, waiting, child = self.sent(make)
+        world.server.apply(Fault(Kind.ERROR, path=f"/simulations/{child}", status=502, times=None))
+        world.run(simulator, waiting)
+        assert good(world, *SEVEN)
+        assert sorted(world.server.world.taken) == sorted(SEVEN)
+
+    def sent(self, make: Make) -> tuple[BrainWorld, Simulator, list[Candidate], str]:
+        """Return a world with a multi-simulation under way, what it is of, and its first child."""
+        world = make(SEVERAL)
+        simulator = world.simulator()
+        simulator.step()
+        waiting = world.candidates(*SEVEN)
+        world.run(simulator, waiting, until=lambda: bool(world.server.world.taken))
+        [children] = [one.children for one in world.server.world.simulations.values() if one.children]
+        return world, simulator, waiting, children[0]
 
     def test_a_refused_bundle_is_sent_one_by_one(self, make: Make) -> None:
         world = make(SEVERAL)

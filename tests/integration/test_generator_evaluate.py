@@ -194,7 +194,7 @@ def test_a_panel_beyond_memory_is_told_with_what_would_fit(
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
     path = tmp_path / "sparse.csv"
     first = np.datetime64("1900-01-01")
-    lines = [f"{first + i},S{i:05},1.0" for i in range(40_000)]
+    lines = [f"{first + np.timedelta64(i, 'D')},S{i:05},1.0" for i in range(40_000)]
     path.write_text("\n".join(["date,symbol,close", *lines]) + "\n")
     done = evaluate("close", "--panel", str(path))
     assert done.returncode == 1

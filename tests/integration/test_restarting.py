@@ -10,11 +10,13 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.clock import SystemClock
 from fleet.events import EventKind
 from fleet.facts import Command
 from fleet.model import FleetState, Phase, SwitchKind
 from fleet.policy import decide
-from fleet.supervisor import ProgramState
+from fleet.supervisor import ProgramState, Supervisor
+from monitor.restarting import Generator
 from monitor.worker import SwitchWorker
 from state.history import read_history
 from tests.smallfleet import DEAF, DEAF_AND_LATE, DIES, DIES_SOON, STEADY, SmallFleet, small_fleet
@@ -66,6 +68,33 @@ def test_a_generator_that_ignores_sigterm_is_killed_after_its_stopwaitsecs(fleet
     assert state.current_model == fleet.model == "tinyllama:1.1b"
     assert fleet.pid != deaf
     assert fleet.generators == 1
+
+
+def test_the_pause_of_a_passed_trial_lasts_until_the_old_generator_is_stopped(
+    fleet: SmallFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In between, it would load the old model beside the new one."""
+    paused: list[bool] = []
+    stop = Supervisor.stop
+
+    def seen(client: Supervisor, name: str, *, wait: bool = True) -> None:
+        paused.append(fleet.home.pause_file.exists())
+        stop(client, name, wait=wait)
+
+    monkeypatch.setattr(Supervisor, "stop", seen)
+    ask(fleet, Command(SwitchKind.USE, 1))
+    fleet.switcher.carry_out()
+    assert fleet.model == "phi3:mini"
+    assert paused == [True]
+    assert not fleet.home.pause_file.exists()
+
+
+def test_a_generator_that_does_not_come_up_is_waited_for_only_while_it_is_wanted(fleet: SmallFleet) -> None:
+    asked: list[bool] = []
+    generator = Generator(fleet.daemon.client, SystemClock())
+    start = generator.restart(99, between=lambda: None, unwanted=lambda: not asked.append(True))
+    assert start.failure
+    assert asked == [True]
 
 
 def test_one_that_somebody_is_just_stopping_is_waited_for(fleet: SmallFleet) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from fleet.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
-from fleet.ollama import Cancel, Ollama, PullProgress
+from fleet.httpwire import Cancel
+from fleet.ollama import Ollama, PullProgress
 from standin.faults import Fault, Kind
 from standin.models import SEED_MODELS
 from standin.ollama import StandinOllama, standin

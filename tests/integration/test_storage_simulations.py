@@ -136,6 +136,9 @@ def test_the_panels_best_goes_to_brain_once(store: Store) -> None:
     for one, fitness in zip(rows, (0.5, 2.0, -3.0, float("nan")), strict=True):
         done(store, one, fitness, PANEL)
     candidates(store, "e", rules=PANEL)
+    [two_days] = candidates(store, "f", rules=PANEL)
+    figures = Performance(30.0, 0.2, 30.0, 0.1, 0.1, 0.1, 1.0, 1.0, 2, reason="positions on 2 of 500 days")
+    store.finish(Evaluated(two_days, PANEL.source, PANEL.settings, figures, time=3.0), PANEL)
     promoted = [promote(store, PANEL, BRAIN, 9.0) for _ in range(3)]
     assert [one.digest if one else None for one in promoted] == ["b", "a", None]
     assert [one.digest for one in store.pending(BRAIN, limit=9)] == ["b", "a"]

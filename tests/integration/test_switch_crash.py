@@ -21,7 +21,8 @@ from fleet.facts import CallEnded, Command
 from fleet.model import FleetState, Phase, SwitchKind
 from fleet.policy import decide
 from fleet.settings import PolicySettings, Settings
-from monitor.daemon import LOG, Monitor
+from monitor.absorb import LOG
+from monitor.daemon import Monitor
 from monitor.detector import Detector
 from monitor.knowledge import Knowledge
 from monitor.sources.base import LogSource

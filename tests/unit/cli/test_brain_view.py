@@ -120,7 +120,8 @@ def test_doctor_misses_credentials_only_where_they_are_asked_for(home: Home) -> 
 def test_doctor_shows_the_trouble_that_the_generator_told(home: Home) -> None:
     write(home)
     fleet = fleet_of(home, told={**TOLD, "trouble": "BRAIN refuses the credentials"})
-    assert found(fleet)[-1] == ("brain", Health.FAULT)
+    faults = [one for one in examine(fleet) if one.part == "brain" and one.health is Health.FAULT]
+    assert [one.detail for one in faults] == ["BRAIN refuses the credentials"]
 
 
 def test_doctor_says_that_a_standin_fleet_sends_brain_nothing(home: Home) -> None:

@@ -8,13 +8,16 @@ import pytest
 
 from cli.fleet import Fleet
 from cli.switching import Operator
+from fleet.errors import SwitchError
 from fleet.facts import Command
 from fleet.home import Home
-from fleet.model import SwitchKind
+from fleet.model import FleetState, SwitchKind
 from fleet.settings import SEED_LADDER, Settings
 from fleet.supervisor import ProgramInfo
 from monitor.pause import pause
+from monitor.switcher import Switcher
 from state.codec import default_state, encode_state
+from state.history import History
 from state.store import read_state
 
 
@@ -57,3 +60,20 @@ def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
     assert state is not None
     assert state.hold is None
     assert not fleet.home.pause_file.exists()
+
+
+def test_a_command_knows_that_it_was_superseded_before_the_history_does(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other program writes the state first and the history after it."""
+    monkeypatch.setattr(History, "append", lambda *_: None)
+    monkeypatch.setattr("fleet.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+    operator = Operator(fleet)
+
+    def superseded(_: Switcher, number: int) -> FleetState:
+        assert number == 1
+        return operator._command(Command(SwitchKind.USE, 2))
+
+    monkeypatch.setattr(Switcher, "carry_out", superseded)
+    with pytest.raises(SwitchError, match="superseded: a use was asked for meanwhile"):
+        operator.switch(Command(SwitchKind.DOWNGRADE), wait=False)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fleet.clock import SystemClock
-from fleet.httpwire import WireError, WireTimeoutError
+from fleet.httpwire import Cancel, WireError, WireTimeoutError
 from fleet.ollama import Ollama
 from generator.assignment import Assignment
 from generator.calls import Caller, call_id
@@ -16,8 +16,10 @@ from generator.notebook import Notebook, Page
 from generator.pacing import Verdict, judge
 from generator.prompt import build_prompt
 from generator.prompts import PromptSource
+from generator.records import CallRecord
 from generator.scope import Scope
 from generator.tokens import Window
+from generator.ways import Way
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
 
@@ -47,7 +49,9 @@ class Wire:
         self._answers = {f"/api/{name}": answer for name, answer in answers.items()}
         self.asked: list[tuple[str, Any, float]] = []
 
-    def request(self, method: str, path: str, body: object = None, *, timeout: float) -> Answer:
+    def request(
+        self, method: str, path: str, body: object = None, *, timeout: float, cancel: Cancel | None = None
+    ) -> Answer:
         self.asked.append((path, body, timeout))
         answer = self._answers[path]
         if isinstance(answer, Exception):
@@ -115,10 +119,72 @@ def test_the_request_carries_schema_options_and_keep_alive() -> None:
 
 def test_a_server_that_takes_no_schema_is_asked_without() -> None:
     wire = Wire(generate=Answer(200, GOOD))
-    plain = caller(wire)
-    plain.schemas = False
-    plain.call(PROMPT, Flight(10.0, 1.0))
+    caller(wire).call(PROMPT, Flight(10.0, 1.0), Way(schema=False))
     assert "format" not in wire.asked[0][1]
+
+
+def test_think_is_sent_as_the_way_says_and_thoughts_get_the_rest_of_the_window() -> None:
+    def body(way: Way, **options: Any) -> Any:
+        wire = Wire(generate=Answer(200, GOOD))
+        caller(wire, **options).call(PROMPT, Flight(10.0, 1.0), way)
+        return wire.asked[0][1]
+
+    assert "think" not in body(Way())
+    quiet = body(Way(think=False))
+    assert (quiet["think"], quiet["options"]["num_predict"]) == (False, PROMPT.reply_tokens)
+    low = body(Way(think="low", schema=False, thoughts=True))
+    assert (low["think"], "format" in low) == ("low", False)
+    assert PROMPT.reply_tokens < low["options"]["num_predict"] == PROMPT.most_tokens
+    assert PROMPT.estimated + low["options"]["num_predict"] < 4096
+    assert body(Way(thoughts=True), num_predict=7)["options"]["num_predict"] == 7
+
+
+def thought(response: str, thinking: str, reason: str = "stop") -> CallRecord:
+    rows = [
+        {"response": "", "thinking": thinking[:9], "done": False},
+        {"response": response, "thinking": thinking[9:], "done": False},
+        {"response": "", "done": True, "done_reason": reason},
+    ]
+    call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, Flight(10.0, 1.0))
+    assert call is not None
+    return call
+
+
+def test_an_answer_in_thinking_alone_is_the_reply() -> None:
+    form = '{"expressions":[["rank","close"]]}'
+    assert thought("", form).reply == form
+    assert thought(" \n", f"Well, {form}").reply == form
+    assert thought("", f"Well, rank(volume)</think>\n{form}").reply.strip() == form
+    assert thought("", "Well, rank(volume)</think>\nrank(close)").reply.strip() == "rank(close)"
+    assert thought("", form).thinking == form
+
+
+def test_an_answer_beside_thoughts_is_the_reply_and_drafts_are_none() -> None:
+    assert thought("rank(close)", '{"expressions":[["rank","volume"]]}').reply == "rank(close)"
+    call = thought("", "Okay. rank(volume) is bad.", "length")
+    assert (call.reply, call.thinking, call.done_reason) == ("", "Okay. rank(volume) is bad.", "length")
+
+
+def test_endless_thoughts_are_cut_off_as_an_endless_answer_is() -> None:
+    call = caller(Wire(generate=Answer(200, [{"thinking": "x" * 2**20}] * 6))).call(PROMPT, Flight(1.0, 1.0))
+    assert call is not None
+    assert judge(call) is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    ("shown", "thinks", "values"),
+    [
+        ({"capabilities": ["completion", "thinking"]}, True, None),
+        ({"capabilities": ["thinking"], "thinking": {"values": ["low", False, 3]}}, True, ("low", False)),
+        ({"capabilities": ["completion"], "thinking": {"values": []}}, False, ()),
+        ({"capabilities": "thinking", "thinking": [], "details": 7}, False, None),
+        ({"capabilities": None}, False, None),
+        ({}, False, None),
+    ],
+)
+def test_show_says_whether_a_model_thinks(shown: Any, thinks: bool, values: Any) -> None:
+    details = Ollama("http://o", Wire(show=Answer(200, [shown]))).show("m:1b")
+    assert (details.thinks, details.think_values) == (thinks, values)
 
 
 @pytest.mark.parametrize(

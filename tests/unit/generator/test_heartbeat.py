@@ -5,6 +5,7 @@ from typing import Any
 from generator.assignment import Assignment
 from generator.gate import GateView
 from generator.heartbeat import Heartbeat
+from generator.pacing import Reason, Streak
 from generator.pause import Pause
 from generator.records import Candidate, Evaluated, Performance, Source
 from generator.totals import Scoreboard
@@ -28,6 +29,22 @@ def test_it_is_written_on_change_and_every_five_seconds(tmp_path: Path) -> None:
     row = read(path)
     assert (row["request_since"], row["paused"], row["requests"]) == (105.5, True, 1)
     assert (row["model"], row["rung"], row["switches"], row["standin"]) == ("m:1b", 2, 5, True)
+
+
+def test_a_streak_of_unusable_calls_stands_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "generator.json"
+    beat = Heartbeat(path, Assignment("m:1b", {}, 2, 5), standin=False)
+    streak = Streak()
+    for number in range(5):
+        beat.beat(GateView(0, None, None, streak), Scoreboard().row(), now=9.0, monotonic=float(number))
+        assert read(path)["unusable"] is None
+        streak = streak.longer(
+            Reason("empty", "the replies are empty", "Update Ollama."), started=7.0 + number
+        )
+    beat.beat(GateView(0, None, None, streak), Scoreboard().row(), now=9.0, monotonic=5.0)
+    assert read(path)["unusable"] == {
+        "since": 7.0, "calls": 5, "kind": "empty", "reason": "the replies are empty", "mend": "Update Ollama."
+    }  # fmt: skip
 
 
 def test_the_last_alphas_and_the_totals_stand_in_it() -> None:

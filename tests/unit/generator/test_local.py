@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from fleet.settings import PanelSettings
 from generator.backtest.settings import Settings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
 from generator.evaluators.base import Fault
-from generator.evaluators.local import BATCH, LocalEvaluator, tree_of
+from generator.evaluators.local import BATCH, LocalEvaluator, backtest_settings, tree_of
 from generator.language import Field, Node, parse, show
-from generator.records import Candidate, Ruleset, Source
+from generator.records import Candidate, Performance, Ruleset, Source
 
 
 class Never:
@@ -100,6 +101,23 @@ def test_where_the_engine_fails_only_the_one_at_fault_pays(
     assert isinstance(unread, Fault)
     assert "unknown operator" in unread.reason
     assert [record.message for record in caplog.records] == ["evaluator.failed"]
+
+
+def test_look_backs_that_leave_two_days_are_reported() -> None:
+    panel = synthetic_panel(days=60, instruments=30)
+    made = LocalEvaluator(panel, backtest_settings(PanelSettings()), Ruleset(Source.PANEL, {}))
+    try:
+        made.submit([candidate("ts_delta(close, 57)")])
+        [(_, short)] = made.results(0.0)
+        made.submit([candidate("ts_delta(close, 5)")])
+        [(_, long)] = made.results(0.0)
+    finally:
+        made.close()
+    assert isinstance(short, Performance)
+    assert isinstance(long, Performance)
+    assert "on 2 of the panel's 60 days" in short.reason
+    assert long.reason == ""
+    assert short.checks[-1]["result"] == "FAIL"
 
 
 def test_a_tree_is_used_as_it_came_and_read_only_where_there_is_none() -> None:

@@ -7,7 +7,7 @@ import pytest
 from fleet.errors import FleetError
 from fleet.logs import configure
 from generator.narrator import Narrator
-from generator.pacing import Pace, Verdict
+from generator.pacing import Pace, Reason, Streak, Verdict
 from generator.records import CallRecord, Candidate, Evaluated, Performance, Source
 from tests.stillclock import StillClock
 
@@ -109,3 +109,21 @@ def test_what_a_model_wrote_stays_one_line(told: io.StringIO) -> None:
     make().evaluated(one)
     assert len(told.getvalue().splitlines()) == 1
     assert "\x1b" not in told.getvalue()
+
+
+def test_unusable_replies_are_reported_at_the_fifth_at_a_new_reason_and_at_their_end(
+    told: io.StringIO,
+) -> None:
+    narrator, streak = make(), Streak()
+    empty, cut = Reason("empty", "the replies are empty", "Update Ollama."), Reason("cut", "cut", "More.")
+    for reason in (empty,) * 8 + (cut,) * 3:
+        streak = streak.longer(reason, started=1.0)
+        narrator.replies(lambda now=streak: now)
+    narrator.replies(Streak)
+    narrator.replies(Streak)
+    end = "It is asked ever less often until a reply is usable"
+    assert sentences(told) == [
+        f"m:1b gave nothing usable 5 times in a row: the replies are empty. Update Ollama. {end}",
+        f"m:1b gave nothing usable 9 times in a row: cut. More. {end}",
+        "m:1b gives usable replies again",
+    ]

@@ -1,8 +1,19 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from generator.pacing import STANDIN_ALLOWANCE, Allowance, Budget, Pace, Verdict, judge, other_wait
+from generator.pacing import (
+    STANDIN_ALLOWANCE,
+    Allowance,
+    Budget,
+    Pace,
+    Reason,
+    Streak,
+    Verdict,
+    judge,
+    other_wait,
+)
 from generator.records import CallRecord
 
 
@@ -21,6 +32,9 @@ CONTEXT = (
 )
 OLD_FORMAT = "json: cannot unmarshal object into Go struct field GenerateRequest.format of type string"
 
+OLD_THINK = "json: cannot unmarshal string into Go struct field GenerateRequest.think of type bool"
+TRY = Reason("empty", "the replies are empty", "Update Ollama.")
+
 
 @pytest.mark.parametrize(
     ("status", "error", "verdict"),
@@ -32,7 +46,16 @@ OLD_FORMAT = "json: cannot unmarshal object into Go struct field GenerateRequest
         (500, HOST, Verdict.FAILED),
         (200, "an error was encountered while running the model: unexpected EOF", Verdict.FAILED),
         (404, "model 'nosuch:1b' not found", Verdict.MISSING),
-        (404, "404 page not found", Verdict.FAILED),
+        (404, "404 page not found", Verdict.REFUSED),
+        (401, "unauthorized", Verdict.REFUSED),
+        (400, '"m" does not support thinking', Verdict.THINK),
+        (
+            400,
+            'invalid think value: "x" (must be "high", "medium", "low", "max", true, or false)',
+            Verdict.THINK,
+        ),
+        (400, OLD_THINK, Verdict.THINK),
+        (404, "model 'qwen3-thinking' not found", Verdict.MISSING),
         (0, "Ollama at http://127.0.0.1:11434 is away: connection refused", Verdict.AWAY),
         (0, "Ollama at http://127.0.0.1:11434 did not answer in time: timed out", Verdict.AWAY),
         (400, CONTEXT, Verdict.CONTEXT),
@@ -44,6 +67,74 @@ OLD_FORMAT = "json: cannot unmarshal object into Go struct field GenerateRequest
 )
 def test_a_call_is_judged_by_status_and_text(status: int, error: str | None, verdict: Verdict) -> None:
     assert judge(call(status, error)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("", Verdict.EMPTY),
+        (" \n", Verdict.EMPTY),
+        ("<think>Okay, the user", Verdict.EMPTY),
+        ("I am sorry.", Verdict.UNUSABLE),
+        ("<think>Okay</think>I am sorry.", Verdict.UNUSABLE),
+    ],
+)
+def test_an_answer_without_a_valid_expression_is_empty_or_unusable(reply: str, verdict: Verdict) -> None:
+    one = replace(call(200, None), reply=reply)
+    assert judge(one, usable=False) is verdict
+    assert judge(one, usable=True) is Verdict.ANSWERED
+
+
+def unusable(calls: int, verdict: Verdict = Verdict.EMPTY) -> tuple[Pace, list[float]]:
+    """Return the pace after so many unusable calls, and the pauses after each."""
+    pace, now, pauses = Pace(proven=True), 1000.0, []
+    for _ in range(calls):
+        streak = pace.streak.longer(TRY, started=now)
+        pace = pace.after(verdict, started=now, now=now + 1.0, chance=0.0, streak=streak)
+        pauses.append(max(0.0, pace.not_before - (now + 1.0)))
+        now = max(now + 1.0, pace.not_before)
+    return pace, pauses
+
+
+@pytest.mark.parametrize("verdict", [Verdict.EMPTY, Verdict.UNUSABLE])
+def test_from_the_fifth_unusable_reply_on_the_pauses_grow_to_a_cap(verdict: Verdict) -> None:
+    pace, pauses = unusable(14, verdict)
+    assert pauses == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 120, 120, 120]
+    assert pace.limit(4) == 1
+
+
+def test_refusals_pause_at_least_as_long() -> None:
+    _, pauses = unusable(12, Verdict.REFUSED)
+    assert pauses[:5] == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert pauses[-1] == 120.0
+
+
+def test_the_first_usable_reply_ends_the_streak_and_its_pauses() -> None:
+    pace, _ = unusable(12)
+    now = pace.not_before
+    pace = pace.after(Verdict.ANSWERED, started=now, now=now + 1.0, chance=0.0)
+    assert (pace.streak, pace.limit(4)) == (Streak(), 4)
+    assert pace.not_before <= now + 1.0
+
+
+def test_a_failure_of_the_server_neither_lengthens_nor_ends_a_streak() -> None:
+    pace, _ = unusable(6)
+    for verdict in (Verdict.AWAY, Verdict.MEMORY, Verdict.MISSING, Verdict.FAILED):
+        pace = pace.after(verdict, started=9000.0, now=9001.0, chance=0.0)
+    assert pace.streak.calls == 6
+
+
+def test_a_streak_is_reported_from_its_fifth_call_with_its_first_calls_start() -> None:
+    pace, _ = unusable(4)
+    assert pace.streak.row() is None
+    pace, _ = unusable(6)
+    assert pace.streak.row() == {
+        "since": 1000.0,
+        "calls": 6,
+        "kind": "empty",
+        "reason": "the replies are empty",
+        "mend": "Update Ollama.",
+    }
 
 
 def test_memory_failures_pause_5_then_10_then_30_seconds_one_call_at_a_time() -> None:

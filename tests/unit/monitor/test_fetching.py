@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,14 @@ from fleet.facts import Command
 from fleet.home import Home
 from fleet.ladder import Ladder, Rung
 from fleet.model import FleetState, Hold, Phase, Switch, SwitchKind
-from fleet.ollama import Ollama
+from fleet.ollama import LocalModel, Ollama, PullProgress
 from fleet.policy import decide
 from fleet.rules import Rules
 from fleet.settings import OllamaSettings, Settings
 from fleet.supervisor import Supervisor
 from fleet.units import GIGABYTE
 from monitor.fetching import Fetcher, wishes
+from monitor.models import rungs_here
 from monitor.switcher import Parts, Switcher
 from standin.faults import Fault, Kind
 from standin.ollama import StandinOllama, standin
@@ -81,6 +83,15 @@ def test_nothing_is_pulled_where_pulling_is_off() -> None:
     assert wished(running(RULES, 3), set(), OllamaSettings(pull_ahead=False)) == ["c:1b"]
 
 
+@pytest.mark.parametrize("listed", ["a:7b", "library/A:7b", "registry.ollama.ai/library/a:7b"])
+@pytest.mark.parametrize("written", ["a:7b", "library/a:7b", "registry.ollama.ai/library/a:7b"])
+def test_a_model_is_here_under_each_form_of_its_name(listed: str, written: str) -> None:
+    ladder = Ladder([Rung(0, written), Rung(1, "b")])
+    found = rungs_here(ladder, [LocalModel(listed, 1), LocalModel("library/b:latest", 1)])
+    assert found == (0, 1)
+    assert wishes(running(Rules(ladder), last_finished=5.0), ladder, found, ON) == ()
+
+
 # With a server
 
 
@@ -134,6 +145,27 @@ def test_one_that_failed_has_its_wait_and_the_other_its_turn(tmp_path: Path) -> 
         assert not fetcher.once()
         assert here(parts) >= {"qwen2.5:0.5b"}
         assert told(parts)[:2] == [("pull.started", "phi3:mini"), ("pull.failed", "phi3:mini")]
+
+
+class Forgetful(Ollama):
+    """An Ollama whose pulls succeed by their own word and bring nothing."""
+
+    pulls = 0
+
+    def pull(self, model: str, **how: Any) -> None:
+        self.pulls += 1
+        how["progress"](PullProgress("success"))
+
+
+def test_a_pull_that_succeeds_and_brings_nothing_has_its_wait_and_moves_nobody(tmp_path: Path) -> None:
+    with fetching(tmp_path, "llama3.2:3b") as (server, parts, _):
+        ollama = Forgetful(server.url)
+        fetcher = Fetcher(replace(parts, ollama=ollama), Rules, after=lambda: None)
+        assert fetcher.once()
+        assert not fetcher.once()
+        assert ollama.pulls == 1
+        assert told(parts) == [("pull.started", "llama3.2:3b"), ("pull.failed", "llama3.2:3b")]
+        assert parts.store.read().switch is None
 
 
 def test_without_room_nothing_is_begun(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from fleet.clock import SystemClock
 from fleet.errors import OllamaError, OllamaTimeoutError
-from fleet.ollama import Cancel, Ollama, PullProgress
+from fleet.httpwire import Cancel
+from fleet.ollama import Ollama, PullProgress
 from fleet.units import GIGABYTE, MEGABYTE
 from monitor.pulling import PullWatch, pull_model
 from monitor.room import RESERVE, models_folder, room_in

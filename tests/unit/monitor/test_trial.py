@@ -8,9 +8,10 @@ import pytest
 
 from fleet.clock import SystemClock
 from fleet.home import Home
+from fleet.httpwire import Cancel
 from fleet.ladder import Rung
 from fleet.model import FleetState, Phase, Switch, SwitchKind
-from fleet.ollama import Cancel, Ollama
+from fleet.ollama import Ollama
 from fleet.rules import Rules
 from fleet.settings import OllamaSettings, PolicySettings, Settings
 from fleet.units import parse_size

@@ -11,15 +11,18 @@ import pytest
 
 from fleet.clock import SystemClock
 from fleet.home import Home
-from fleet.model import Phase, Switch, SwitchKind
+from fleet.model import Phase, Switch, SwitchKind, Unanswered
 from fleet.ollama import LoadedModel, Ollama
 from fleet.settings import PolicySettings, Settings
 from fleet.supervisor import Supervisor
-from monitor.hanging import HangState
 from monitor.knowledge import Knowledge
 from monitor.spill import LOW_READINGS, SpillState
 from monitor.switcher import Parts, Switcher
 from monitor.vram import VramWatch
+from standin.faults import Fault
+from standin.faults import Kind as FaultKind
+from standin.ollama import standin
+from standin.settings import Settings as StandinSettings
 from state.store import Store
 from tests.fleet_process import eventually
 
@@ -79,6 +82,30 @@ def test_a_reload_that_a_switch_stands_in_the_way_of_is_asked_for_again(
         watch.stop()
 
 
+def test_a_switch_cuts_a_reload_that_hangs(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ollama sends no head of an answer while a model loads; the default patience with that is six minutes."""
+    with standin(settings=StandinSettings(pace=0.0)) as server:
+        server.apply(Fault(FaultKind.HANG_LOAD))
+        parts = replace(parts, ollama=Ollama(server.url))
+        state = parts.store.update(lambda state: state)
+        model = LoadedModel(state.current_model, size=100, size_vram=40)
+        monkeypatch.setattr(Ollama, "loaded", lambda *_, **__: [model])
+        knowledge = Knowledge(QUICK, parts.ollama, parts.clock, file=None, look=lambda: None)
+        switcher = Switcher(parts, lambda: knowledge()[0])
+        watch = VramWatch(parts, switcher, knowledge, before_unload=lambda _: None, after=lambda: None)
+        looking = threading.Thread(target=lambda: [watch._look_once() for _ in range(LOW_READINGS)])
+        looking.start()
+        eventually(lambda: server._board.shown()[0]["happened"] == 1, what="the reload hangs")
+        assert parts.home.pause_file.exists()
+        planned = Switch(1, SwitchKind.DOWNGRADE, Phase.PULL, 0, 1, time.time(), "why")
+        parts.store.update(lambda state: replace(state, switch=planned))
+        looking.join(60)
+        assert not looking.is_alive()
+        assert not parts.home.pause_file.exists()
+        spill = SpillState.from_json(parts.store.read().watch.get("spill"))
+        assert (spill.low, spill.asked) == (LOW_READINGS, None), "the next low reading asks again"
+
+
 def test_the_same_models_on_the_same_state_are_judged_once(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,8 +137,8 @@ def test_the_same_models_on_the_same_state_are_judged_once(
     assert looks(3) == 3
     loaded[0] = LoadedModel(state.current_model, size=100, size_vram=100)
     looks(1)
-    hanging = HangState(calls=1, since=1.0).to_json()
-    parts.store.update(lambda state: replace(state, watch={**state.watch, "hanging": hanging}))
+    waited = Unanswered(since=1.0, calls=1, reason="no answer", waited=True)
+    parts.store.update(lambda state: replace(state, unanswered=waited))
     _grow_old(parts)
     assert looks(3) == 3
 

@@ -77,7 +77,7 @@ def test_a_model_of_any_size_has_a_sound_architecture(size: int) -> None:
     assert spec.size == size == sum(layer.size for layer in spec.blobs)
     assert min(spec.layers, spec.heads, spec.kv_heads, spec.head_size) >= 1
     assert spec.heads >= spec.kv_heads
-    assert f"blobs/sha256-{spec.blobs[0].digest}" in show_body(spec, "")["modelfile"]
+    assert f"blobs/sha256-{spec.blobs[0].digest}" in show_body(spec, "", spec.capabilities)["modelfile"]
 
 
 def test_a_known_name_keeps_its_architecture_at_another_size() -> None:

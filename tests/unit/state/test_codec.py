@@ -20,6 +20,7 @@ from fleet.model import (
     Recovery,
     Switch,
     SwitchKind,
+    Unanswered,
 )
 from fleet.settings import SEED_LADDER
 from state.codec import StateFormatError, decode_state, default_state, encode_state
@@ -71,6 +72,7 @@ FULL = FleetState(
     current_options={"num_ctx": 2048, "stop": ["a"], "f16_kv": True, "temperature": 0.5},
     model_size_bytes=2_306_867_200,
     ladder_hash="0123",
+    unanswered=Unanswered(T - 90, 14, "unexpected EOF", waited=True, hangs=True, reported=True),
     events_told=11,
     extra={"ours_of_tomorrow": {"deep": [1, {"er": None}]}},
 ).tell(T, EventKind.HELD, seconds=60.0, why="why")

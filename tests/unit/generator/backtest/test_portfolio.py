@@ -241,12 +241,30 @@ def check(performance: Performance, name: str) -> Result:
     return next(one.result for one in performance.checks if one.name == name)
 
 
-def test_checks_are_those_of_brain_in_its_order() -> None:
+def test_checks_are_those_of_brain_in_its_order_and_ours() -> None:
     names = [one.name for one in made(synthetic_panel(days=80, instruments=40), Settings()).checks]
     assert names == [
         "LOW_SHARPE", "LOW_FITNESS", "LOW_TURNOVER", "HIGH_TURNOVER", "CONCENTRATED_WEIGHT",
-        "LOW_SUB_UNIVERSE_SHARPE", "SELF_CORRELATION",
+        "LOW_SUB_UNIVERSE_SHARPE", "SELF_CORRELATION", "LOW_POSITION_DAYS",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "held"), [(98, 100, 2), (40, 80, 40), (0, 100, 99), (51, 100, 49), (50, 100, 50), (0, 0, 0)]
+)  # fmt: skip
+def test_figures_of_fewer_than_half_of_the_days_mean_nothing(first: int, last: int, held: int) -> None:
+    panel = synthetic_panel(days=100, instruments=40)
+    values = np.full(panel.shape, np.nan)
+    # A position stands a day after its value, with delay 1; values of the last day stand on none.
+    values[max(first - 1, 0) : max(last - 1, 0)] = np.arange(40.0)
+    performance = backtest(values, panel, Settings())
+    row = performance.checks[-1].as_json()
+    assert (row["value"], row["limit"]) == (held / 100, 0.5)
+    assert (row["result"] == "FAIL") is (held < 50)
+    assert (performance.reason != "") is (held < 50)
+    if held < 50:
+        assert f"on {held} of the panel's 100 days" in performance.reason
+        assert performance.reason in performance.warnings
 
 
 def test_a_concentrated_alpha_fails_only_that() -> None:

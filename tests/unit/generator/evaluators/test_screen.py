@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -130,10 +131,14 @@ class ScreenWorld:
     def brain(self, slots: int = 1, **fitness: float) -> list[str]:
         return self.evaluate(Scripted(fitness, self.stopping, source=Source.BRAIN, slots=slots))
 
+    def close(self) -> None:
+        self.store.close()
+
 
 @pytest.fixture
-def world(tmp_path: Path) -> ScreenWorld:
-    return ScreenWorld(tmp_path)
+def world(tmp_path: Path) -> Iterator[ScreenWorld]:
+    with closing(ScreenWorld(tmp_path)) as made:
+        yield made
 
 
 def test_the_best_of_the_panel_goes_to_brain_first_and_losers_never(world: ScreenWorld) -> None:
@@ -152,16 +157,15 @@ def test_what_comes_in_later_and_is_better_goes_before_what_waits(world: ScreenW
     assert world.brain(open=0.7, close=0.1) == ["open", "close"]
 
 
-def test_a_restart_takes_up_what_brain_was_given(tmp_path: Path) -> None:
-    first = ScreenWorld(tmp_path)
-    first.local(close=0.2, high=1.5, low=0.9)
-    promotion = Promotion(first.plan, first.tools)
+def test_a_restart_takes_up_what_brain_was_given(world: ScreenWorld) -> None:
+    world.local(close=0.2, high=1.5, low=0.9)
+    promotion = Promotion(world.plan, world.tools)
     given = promotion.get(0.0)
     assert given is not None
     assert given.expression == "high"
-    again = ScreenWorld(tmp_path)
-    again.shared.waiting.close()
-    assert again.brain(slots=2, high=0.7, low=0.8) == ["high", "low"]
+    with closing(ScreenWorld(world.folder)) as again:
+        again.shared.waiting.close()
+        assert again.brain(slots=2, high=0.7, low=0.8) == ["high", "low"]
 
 
 def test_brains_own_word_stands_in_the_file_of_hopeful_alphas(world: ScreenWorld) -> None:

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,8 +25,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Store:
-    return Store(f"sqlite:///{path}", owner="here")
+def store(path: Path) -> Iterator[Store]:
+    with closing(Store(f"sqlite:///{path}", owner="here")) as made:
+        yield made
 
 
 def test_reading_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
