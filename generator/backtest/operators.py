@@ -10,7 +10,7 @@ from typing import Protocol
 
 from generator.backtest.errors import EvaluationError
 from generator.backtest.graph import Param
-from generator.backtest.semantics import GroupMean, History, Place, Semantics, TsQuantile
+from generator.backtest.semantics import GroupMean, History, Place, Semantics, TsQuantile, Uniform
 from generator.language.signature import Bound
 from generator.language.tree import Node
 
@@ -259,7 +259,14 @@ def _ts_delta(b: Builder, a: Bound) -> int:
 
 @operator("ts_backfill")
 def _ts_backfill(b: Builder, a: Bound) -> int:
-    return b.emit("ts_backfill", b.matrix(a.node("x")), params=(a.integer("lookback"), a.integer("k")))
+    x, d, k, ignored = b.matrix(a.node("x")), a.integer("lookback"), a.integer("k"), a.text("ignore").split()
+    if ignored == ["NAN"]:
+        return b.emit("ts_backfill", x, params=(d, k))
+    missing = b.emit("equal:number", x, params=(0.0, False))
+    if "NAN" in ignored:
+        missing = b.emit("or", missing, b.emit("is_nan", x))
+    latest = b.emit("kth_element", x, params=(d, k, "NAN" in ignored, True))
+    return b.emit("if_else", missing, latest, x)
 
 
 @operator("kth_element")
@@ -307,8 +314,11 @@ def _rank(b: Builder, a: Bound) -> int:
 
 @operator("quantile")
 def _quantile(b: Builder, a: Bound) -> int:
-    params = (a.text("driver"), a.number("sigma"), b.semantics.lonely_rank)
-    return b.emit("quantile", b.matrix(a.node("x")), params=params)
+    driver, sigma = a.text("driver"), a.number("sigma")
+    step = b.emit("quantile", b.matrix(a.node("x")), params=(driver, sigma, b.semantics.lonely_rank))
+    if driver == "uniform" and b.semantics.uniform is Uniform.CENTRED:
+        return b.emit("subtract:number", step, params=(0.5 * sigma, False))
+    return step
 
 
 @operator("zscore")

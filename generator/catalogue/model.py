@@ -150,5 +150,11 @@ def _only(rows: Mapping[str, _T], names: Iterable[str]) -> dict[str, _T]:
 
 
 def _words(operators: Iterable[Operator]) -> frozenset[str]:
-    own = (value for operator in operators for p in operator.parameters for value in p.values)
+    own = (
+        value
+        for operator in operators
+        for p in operator.parameters
+        for value in (*p.values, p.default)
+        if isinstance(value, str) and value.isidentifier()
+    )
     return frozenset(("true", "false", "True", "False", "NAN", "NaN", "nan", *own))

@@ -259,6 +259,13 @@ CASES: list[tuple[Call, Reference]] = [
         for d, lag in ((15, 0), (8, 3))
     ),
     (call("ts_backfill", "x", 10, k=2), past(lambda p: ref.backfill(p, 10, 2))),
+    *(
+        (
+            call("ts_backfill", "x", 10, k=2, ignore=f"'{k}"),
+            past(lambda p, k=k: ref.backfill_ignoring(p, 10, 2, tuple(k.split()))),
+        )
+        for k in ("NAN", "0", "NAN 0")
+    ),
     (call("kth_element", "x", 6, 2), past(lambda p: ref.kth(p, 6, 2, ("NAN",)))),
     (call("kth_element", "x", 6, 1, ignore="'NAN 0"), past(lambda p: ref.kth(p, 6, 1, ("NAN", "0")))),
     (call("days_from_last_change", "x"), past(ref.days_from_last_change)),

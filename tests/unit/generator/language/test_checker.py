@@ -46,6 +46,8 @@ HIGHER = load_catalogue(higher=True)
         ("ts_mean(close, 2520)", Kind.MATRIX),
         ("ts_mean(close, 1)", Kind.MATRIX),
         ("ts_step(1)", Kind.MATRIX),
+        ('ts_backfill(close, lookback=5, k=1, ignore="NAN")', Kind.MATRIX),
+        ("group_rank(close, bucket(rank(cap), range='0,1,0.1', skipBoth=False, NaNGroup=True))", Kind.MATRIX),
         ("nan", Kind.NUMBER),
         ("close > open ? close : nan", Kind.MATRIX),
         ("kth_element(close, 20, 1, ignore=nan)", Kind.MATRIX),

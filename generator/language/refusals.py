@@ -1,0 +1,31 @@
+"""What BRAIN refuses of expressions that are read here: seen in its answers, and noted beside a good check."""
+
+from collections.abc import Iterator
+
+from generator.catalogue.model import Catalogue
+from generator.language.limits import BRAIN_OPERATORS, operator_count
+from generator.language.tree import Call, Node
+
+
+def refusals(node: Node, catalogue: Catalogue) -> list[str]:
+    """Return, in sentences, why BRAIN would refuse a well typed expression as it was written."""
+    notes: list[str] = []
+    count = operator_count(node)
+    if count > BRAIN_OPERATORS:
+        notes.append(f"BRAIN takes at most {BRAIN_OPERATORS} operators, and this has {count}")
+    named = sorted({call.name for call in _calls(node) if _by_place(call, catalogue)})
+    if named:
+        notes.append(f"BRAIN takes optional arguments by name only: see {', '.join(named)}")
+    return notes
+
+
+def _calls(node: Node) -> Iterator[Call]:
+    if isinstance(node, Call):
+        yield node
+        for part in (*node.args, *(value for _, value in node.named)):
+            yield from _calls(part)
+
+
+def _by_place(call: Call, catalogue: Catalogue) -> bool:
+    operator = catalogue.operators[call.name]
+    return not operator.variadic and len(call.args) > len(operator.required)
