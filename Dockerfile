@@ -54,6 +54,6 @@ WORKDIR /opt/model-fleet
 VOLUME /var/lib/fleet
 USER fleet
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "fleet.health"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "fleet.startup.healthcheck"]
 ENTRYPOINT ["/opt/model-fleet/container/entry.sh"]
 CMD ["python", "-m", "fleet"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from cli.fleet import find_fleet
-from fleet.errors import FleetError
+from cli.target import find_fleet
+from fleet.runtime.errors import FleetError
 
 EXIT_SAVED = 3
 _BAR = 24

@@ -6,21 +6,20 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cli.faults import faults
-from cli.finding import Finding, Health
-from cli.fleet import Fleet, now
+from cli.faults import Finding, Health, faults
 from cli.render import brain_sentence
-from cli.status import brain_of, collect
-from fleet.errors import FleetError, OllamaError
-from fleet.gpu import cards
-from fleet.home import read_json
-from fleet.probes import MachineProbes
-from fleet.supervisor import ProgramState
-from fleet.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from cli.status import brain_of, collect_status
+from cli.target import Fleet, now
+from fleet.clients.gpu import cards
+from fleet.clients.supervisor import ProgramState
+from fleet.runtime.errors import FleetError, OllamaError
+from fleet.runtime.home import read_json
+from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
-from monitor.models import Models, rungs_here
-from monitor.restarting import GENERATOR, started_at
-from monitor.sources.journalctl import JournalError, look, nothing_of
+from monitor.models.inventory import Models, rungs_here
+from monitor.sources.journal.journalctl import JournalError, look, nothing_of
+from monitor.switching.generator_process import GENERATOR, started_at
 from state.store import read_state
 
 _STALE = 60.0
@@ -240,7 +239,7 @@ def _journal_fault(unit: str) -> str:
 
 def _faults(fleet: Fleet) -> Iterator[Finding]:
     """Look for what `status` finds; the other checks speak of what is away."""
-    row = collect(fleet, within=1.0)
+    row = collect_status(fleet, within=1.0)
     return (fault for fault in faults(row, now()) if fault.part not in row["away"])
 
 

@@ -5,15 +5,35 @@ by hand or asked to pause, a pin, a ceiling. Nor is what the fleet is just mendi
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from cli.finding import Finding, Health
-from fleet.logs import plain_text
-from fleet.model import Unanswered
-from fleet.outside import finite, whole
-from fleet.restarts import WITHIN, loops
-from fleet.unanswered import mend
-from fleet.units import Seconds, show_duration
+from fleet.clients.supervisor_log import WITHIN, loops
+from fleet.policy.state import Unanswered
+from fleet.policy.unanswered import mend
+from fleet.runtime.logging import plain_text
+from fleet.runtime.units import Seconds, show_duration
+from fleet.runtime.untrusted import finite, whole_number
+
+
+class Health(StrEnum):
+    """How a check came out; only a fault makes `doctor` fail."""
+
+    SOUND = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check saw, and what to do about it."""
+
+    part: str
+    health: Health
+    detail: str
+    hint: str = ""
+
 
 _SKIPPED_FOR: Seconds = 3600.0
 """How long a skipped line is a fault: long enough for each check of an hour to see it."""
@@ -94,7 +114,7 @@ def _replies(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     streak, beat = generator.get("unusable"), finite(generator.get("heartbeat"))
     if not isinstance(streak, Mapping) or beat is None or now - beat > _CURRENT:
         return
-    since, calls = finite(streak.get("since")), whole(streak.get("calls"))
+    since, calls = finite(streak.get("since")), whole_number(streak.get("calls"))
     when = "" if since is None else f" for {show_duration(max(now - since, 0.0))}"
     many = "" if calls is None else f", {calls} calls in a row"
     detail = f"{generator.get('model')} gives nothing usable{when}{many}: {streak.get('reason')}"

@@ -2,15 +2,19 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from cli.finding import Finding, Health
-from fleet.events import Event, EventKind, sentence
-from fleet.logs import plain_text
-from fleet.units import show_duration, show_size
+from cli.faults import Finding, Health
+from fleet.policy.events import Event, EventKind, sentence
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.logging import plain_text
+from fleet.runtime.time_argument import parse_since
+from fleet.runtime.units import show_duration, show_size
+from state.history import read_history
 
 _COLOURS = {Health.SOUND: "green", Health.WARNING: "yellow", Health.FAULT: "red"}
 _LOUD = {
@@ -275,3 +279,30 @@ def folded(line: str, width: int, indent: int = _LABEL) -> str:
             rows[-1] += (" " if number else "") + word
             room -= length + (number > 0)
     return "\n".join(rows)
+
+
+def select(path: Path, *, last: int, kinds: Sequence[str], since: str | None, now: float) -> list[Event]:
+    """Return the last events of these kinds from a moment on, oldest first; raise ConfigError for what is neither.
+
+    A kind may be named by its first part: `switch` means all of a switch.
+    """
+    wanted = {kind for name in kinds for kind in kinds_called(name)}
+    first = parse_since(since, now) if since else None
+    if not wanted and first is None:
+        return read_history(path, last)
+    return [
+        event
+        for event in read_history(path)
+        if (not wanted or event.kind in wanted) and (first is None or event.time >= first)
+    ][-last:]
+
+
+def kinds_called(name: str) -> list[EventKind]:
+    """Return the kinds that a name means; raise ConfigError if there are none."""
+    found = [kind for kind in EventKind if name in {kind.value, kind.value.partition(".")[0]}]
+    if not found:
+        known = ", ".join(dict.fromkeys(kind.value.partition(".")[0] for kind in EventKind))
+        raise ConfigError(
+            f"there is no kind of event {name!r}", hint=f"Known are {known}, and their full names."
+        )
+    return found

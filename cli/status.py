@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from cli.faults import faults
-from cli.fleet import Fleet, now
-from cli.looking import PATIENCE, Away, look_at
-from fleet.counting import count
-from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.health import LATE, SHOW_LIFE, last_beat, silence
-from fleet.home import Home, read_json
-from fleet.model import PastSwitch, Switch
-from fleet.recovery import outlook
-from fleet.restarts import read_ends
-from fleet.rules import Rules
-from fleet.supervisor import ProgramInfo, ProgramState
-from fleet.units import MEGABYTE, Seconds, show_size
+from cli.parallel_checks import PATIENCE, Unreachable, look_at
+from cli.target import Fleet, now
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.clients.supervisor_log import read_ends
+from fleet.policy.events import Event, EventKind
+from fleet.policy.incident_count import count
+from fleet.policy.recovery import outlook
+from fleet.policy.rules import Rules
+from fleet.policy.state import PastSwitch, Switch
+from fleet.runtime.errors import FleetError
+from fleet.runtime.heartbeat import LATE, SHOW_LIFE, last_beat, silence
+from fleet.runtime.home import Home, read_json
+from fleet.runtime.units import MEGABYTE, Seconds, show_size
 from state.codec import default_state
 from state.history import read_history
-from state.ladder import fit_to_ladder
+from state.refit import fit_to_ladder
 from state.store import read_damaged
 
 _ALPHAS = 5
@@ -32,7 +32,7 @@ _BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble")
 _AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
 
 
-def collect(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any]:
+def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any]:
     """Return the status: the original's keys, ours beside; what is away is null and named under `away`."""
     seen, away = look_at(_parts(fleet, within), within=within)
     stored, damage = seen["state"] or (None, "")
@@ -156,7 +156,7 @@ def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:
 
 
 def _engine() -> None:
-    from fleet.probes import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
+    from fleet.startup.profile import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
 
     reason = MachineProbes(os.environ).engine(timeout=PATIENCE)
     if reason:
@@ -170,7 +170,7 @@ def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
         told = (read_json(fleet.home.generator_file) or {}).get("alphas")
         rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
         return [{name: row.get(name) for name in _SHOWN} for row in reversed(rows)]
-    from generator.storage.reading import recent_alphas  # noqa: PLC0415  # sqlite3 only when it is asked for
+    from generator.storage.read import recent_alphas  # noqa: PLC0415  # sqlite3 only when it is asked for
 
     found = recent_alphas(fleet.home.database, _ALPHAS)
     return [{name: getattr(alpha, name) for name in _SHOWN} for alpha in found]
@@ -179,11 +179,13 @@ def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
 # Since when
 
 
-def _dated(fleet: Fleet, away: dict[str, Away], generator: dict[str, Any]) -> dict[str, Away]:
+def _dated(fleet: Fleet, away: dict[str, Unreachable], generator: dict[str, Any]) -> dict[str, Unreachable]:
     """Return what is away with the moment since when, as far as that was noted, and what the generator misses."""
     told = generator.get("database_away")
     if "database" not in away and isinstance(told, dict):
-        away["database"] = Away(str(told.get("reason", "")), str(told.get("hint", "")), told.get("since"))
+        away["database"] = Unreachable(
+            str(told.get("reason", "")), str(told.get("hint", "")), told.get("since")
+        )
     if not away:
         return away
     events = read_history(fleet.home.history, _EVENTS)
@@ -194,7 +196,7 @@ def _dated(fleet: Fleet, away: dict[str, Away], generator: dict[str, Any]) -> di
         "state": _changed(fleet.home.state),
         "database": told.get("since") if isinstance(told, dict) else None,
     }
-    return {part: Away(one.reason, one.hint, since.get(part)) for part, one in away.items()}
+    return {part: Unreachable(one.reason, one.hint, since.get(part)) for part, one in away.items()}
 
 
 def ollama_away_since(events: Sequence[Event]) -> float | None:

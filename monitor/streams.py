@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
-from fleet.errors import FleetError
-from fleet.events import EventKind
-from fleet.model import FleetState
-from monitor.pump import Pump
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState
+from fleet.runtime.errors import FleetError
 from monitor.sources.base import MOST_LINES, Away, Batch, Cursor
+from monitor.sources.thread import Pump
 
 
 @dataclass(slots=True)

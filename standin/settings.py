@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
-from fleet.errors import ConfigError
-from fleet.units import Bytes, Seconds, parse_size
-from standin.faults import Fault, Kind, parse_faults
-from standin.models import canonical
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.units import Bytes, Seconds, parse_size
+from standin.faults import Fault, FaultKind, parse_faults
+from standin.models.specs import canonical
 
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}(?:[/:][\w.-]{1,80}){0,4}")
@@ -39,7 +39,7 @@ class Era(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StandinSettings:
     """A stand-in's settings; the module's text says what each means."""
 
     vram: Bytes = DEFAULT_VRAM
@@ -61,7 +61,7 @@ def model_name(text: str) -> str:
     return canonical(text)
 
 
-def settings_from(environ: Mapping[str, str]) -> Settings:
+def settings_from(environ: Mapping[str, str]) -> StandinSettings:
     """Return the settings of an environment; raise ConfigError with every value that is wrong."""
     problems: list[str] = []
 
@@ -75,7 +75,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
             problems.append(f"FLEET_STANDIN_{name}={text!r}: {error}")
             return default
 
-    settings = Settings(
+    settings = StandinSettings(
         vram=read("VRAM", parse_size, DEFAULT_VRAM),
         spill=read("SPILL", _flag, default=False),
         era=read("ERA", _era, Era.NEW),
@@ -135,6 +135,6 @@ def _faults(text: str) -> tuple[Fault, ...]:
         faults = tuple(parse_faults(json.loads(text)))
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON ({error})") from error
-    if any(fault.kind is Kind.AWAY for fault in faults):
+    if any(fault.kind is FaultKind.AWAY for fault in faults):
         raise ValueError("away happens at once; it is for POST /standin/faults only")
     return faults

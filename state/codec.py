@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from fleet.errors import StateError
-from fleet.events import event_of
-from fleet.ladder import Ladder
-from fleet.model import (
+from fleet.config.ladder import Ladder
+from fleet.policy.events import event_of
+from fleet.policy.state import (
     FROM_ORIGINAL,
     Counted,
     FleetState,
@@ -26,6 +25,7 @@ from fleet.model import (
     SwitchKind,
     Unanswered,
 )
+from fleet.runtime.errors import StateError
 
 SCHEMA_VERSION = 1
 _DEEPEST = 64

@@ -18,18 +18,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fleet.clock import Clock, SystemClock
-from fleet.errors import StateError
-from fleet.events import Event, EventKind
-from fleet.files import replace_text
-from fleet.home import Home
-from fleet.ladder import Ladder
-from fleet.logs import fields
-from fleet.model import FleetState
-from fleet.units import Seconds
+from fleet.config.ladder import Ladder
+from fleet.policy.events import Event, EventKind
+from fleet.policy.state import FleetState
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import Clock, SystemClock
+from fleet.runtime.errors import StateError
+from fleet.runtime.home import Home
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
 from state.codec import StateFormatError, decode_state, default_state, encode_state, same_content
 from state.history import History
-from state.ladder import fit_to_ladder
+from state.refit import fit_to_ladder
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -107,7 +107,7 @@ def _mark(path: Path) -> _Mark:
     return _Mark(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-class Store:
+class StateStore:
     """The state of one home, for those who change it; safe to share between threads."""
 
     def __init__(

@@ -9,10 +9,10 @@ from hashlib import blake2b
 from typing import Final, TypeAlias
 
 from generator.catalogue.model import Catalogue
+from generator.language.ast import Call, Field, Node, Number, Text
 from generator.language.limits import bounded
-from generator.language.printer import show, show_call, show_number, show_text
+from generator.language.print import show, show_call, show_number, show_text
 from generator.language.signature import Value, bind
-from generator.language.tree import Call, Field, Node, Number, Text
 
 Settled: TypeAlias = tuple[Node, str]
 """A canonical tree and its text."""

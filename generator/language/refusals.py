@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from generator.catalogue.model import Catalogue
+from generator.language.ast import Call, Node
 from generator.language.limits import BRAIN_OPERATORS, operator_count
-from generator.language.tree import Call, Node
 
 
 def refusals(node: Node, catalogue: Catalogue) -> list[str]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from generator.catalogue.model import Kind, Operator, Parameter
+from generator.language.ast import Call, Node, Number, Text, brief
 from generator.language.constants import constant
 from generator.language.errors import ExpressionError, suggestion, unknown_argument
 from generator.language.forms import expected, settle_form
-from generator.language.tree import Call, Node, Number, Text, brief
 
 Value: TypeAlias = Node | float | bool | str
 """What a parameter is given: a tree for data, else a number, a truth value or a text in its settled spelling."""

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
-from fleet.errors import GeneratorError
-from generator.storage.models import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
+from fleet.runtime.errors import GeneratorError
 from generator.storage.renaming import rename_expressions
+from generator.storage.schema import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
 
 Step = Callable[[Connection], None]
 

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from fleet.logs import fields
+from fleet.runtime.logging import fields
 from generator.catalogue import Catalogue, DataField, Kind, load_catalogue
 from generator.language import ExpressionError, canonical, digest, parse, show
-from generator.storage.models import EvaluationRow, SimulationRow
+from generator.storage.schema import EvaluationRow, SimulationRow
 
 Row: TypeAlias = Mapping[str, Any]
 

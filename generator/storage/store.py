@@ -16,22 +16,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from fleet.errors import ConfigError, GeneratorError
-from fleet.keep import COUNTS, METRICS
-from fleet.units import MEGABYTE, Bytes
-from generator.records import (
-    CallRecord,
-    Candidate,
-    Evaluated,
-    Performance,
-    Ruleset,
-    Source,
-    Tally,
-)
-from generator.storage import tidying
+from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.runtime.errors import ConfigError, GeneratorError
+from fleet.runtime.units import MEGABYTE, Bytes
+from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
+from generator.storage import cleanup
 from generator.storage.migrations import migrate
-from generator.storage.models import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
-from generator.storage.opening import shown_url
+from generator.storage.read import shown_url
+from generator.storage.schema import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
 
 _BUSY_MS = 1000
 _LARGEST_WAL: Bytes = 16 * MEGABYTE
@@ -46,7 +38,7 @@ class StorageError(GeneratorError):
         self.full = full
 
 
-class Store:
+class AlphaStore:
     """A database that is opened at its first use, so that one that is away may come later."""
 
     def __init__(self, url: str, *, owner: str) -> None:
@@ -198,9 +190,9 @@ class Store:
         `standins`. Returns how many rows were touched; 0 when all is tidy.
         """
         with self._transaction() as connection:
-            count = tidying.empty_texts(connection, before=before, keep=texts, batch=batch)
-            count += tidying.empty_checks(connection, before=before, batch=batch)
-            count += tidying.drop_standins(connection, keep=standins, batch=batch)
+            count = cleanup.empty_texts(connection, before=before, keep=texts, batch=batch)
+            count += cleanup.empty_checks(connection, before=before, batch=batch)
+            count += cleanup.drop_standins(connection, keep=standins, batch=batch)
         if count == 0:
             self._give_back()
         return count
@@ -209,7 +201,7 @@ class Store:
         """Give SQLite's empty pages back to the disk where they are many; what is left is used again."""
         with self._transaction() as connection:
             if connection.dialect.name == "sqlite":
-                tidying.shrink(connection)
+                cleanup.shrink(connection)
 
     def count(self, state: str | None = None) -> int:
         """Return the number of evaluations, of those in one state where it is named."""
@@ -386,7 +378,7 @@ def _evaluated(row: Mapping[str, Any]) -> Evaluated:
         candidate=candidate_of(row),
         source=Source(row["source"]),
         settings=row["settings"],
-        performance=Performance(
+        performance=AlphaFigures(
             **figures,
             checks=row["checks"] or (),
             alpha_id=row["alpha_id"],

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from click import unstyle
 
-from cli.fleet import Fleet, find_fleet
 from cli.render import status_lines
-from cli.status import collect
-from fleet.home import FleetFile, Home
-from fleet.model import Unanswered
-from fleet.settings import SEED_LADDER
+from cli.status import collect_status
+from cli.target import Fleet, find_fleet
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.state import Unanswered
+from fleet.runtime.home import FleetFile, Home
 from state.codec import default_state, encode_state
 from state.store import backup_of
 
@@ -36,7 +36,7 @@ def details(row: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_fleet_that_does_not_run_names_what_is_away_once(fleet: Fleet) -> None:
-    row = collect(fleet)
+    row = collect_status(fleet)
     assert set(details(row)) == {"supervisord", "ollama"}
     shown = unstyle("\n".join(status_lines(row, time.time())))
     assert shown.count("supervisord does not run") == 2, "beside the programs, and as away"
@@ -44,10 +44,10 @@ def test_a_fleet_that_does_not_run_names_what_is_away_once(fleet: Fleet) -> None
 
 
 def test_a_damaged_state_is_a_fault_also_while_its_last_good_copy_serves(fleet: Fleet) -> None:
-    assert collect(fleet)["state_damaged"] == ""
+    assert collect_status(fleet)["state_damaged"] == ""
     fleet.home.state.rename(backup_of(fleet.home.state))
     fleet.home.state.write_bytes(b"\0" * 100)
-    row = collect(fleet)
+    row = collect_status(fleet)
     assert "its last good copy is used" in details(row)["state"]
     assert "state" not in row["away"]
 
@@ -55,7 +55,7 @@ def test_a_damaged_state_is_a_fault_also_while_its_last_good_copy_serves(fleet: 
 def test_a_row_of_failed_calls_is_shown_with_its_mend_and_obeyed_by_no_terminal(fleet: Fleet) -> None:
     failed = Unanswered(time.time() - 90, 14, "unexpected EOF\x1b[2J", reported=True)
     fleet.home.state.write_text(encode_state(replace(STATE, unanswered=failed), 1.0))
-    row = collect(fleet)
+    row = collect_status(fleet)
     assert row["unanswered"]["calls"] == 14
     shown = unstyle("\n".join(status_lines(row, time.time())))
     assert "fault        calls: no answer for 1m 30s, 14 calls failed in a row" in shown
@@ -72,6 +72,6 @@ def test_replies_that_give_nothing_are_shown_with_their_mend(fleet: Fleet) -> No
     }
     beat = {"model": "m:1b", "heartbeat": time.time(), "unusable": streak}
     fleet.home.generator_file.write_text(json.dumps(beat))
-    shown = unstyle("\n".join(status_lines(collect(fleet), time.time())))
+    shown = unstyle("\n".join(status_lines(collect_status(fleet), time.time())))
     assert "fault        replies: m:1b gives nothing usable for 5m, 7 calls in a row: the replies" in shown
     assert "→ Update Ollama." in shown

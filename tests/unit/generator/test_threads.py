@@ -10,21 +10,20 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import GeneratorError
-from fleet.keep import parse_keep
+from fleet.config.keep_rule import parse_keep
+from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Kind, load_catalogue
-from generator.evaluation import Evaluation
-from generator.evaluators.base import Fault, Result
-from generator.hopeful import HopefulFile
-from generator.intake import Intake, Patient
-from generator.narrator import Narrator
-from generator.records import CallRecord, Candidate, Performance, Ruleset, Source
-from generator.replies import Finished, read_reply
-from generator.scope import Scope
-from generator.shared import Shared
-from generator.storage.reading import recent_alphas
-from generator.storage.store import StorageError, Store
-from tests.stillclock import StillClock
+from generator.catalogue.available import Scope
+from generator.context import Shared
+from generator.domain import AlphaFigures, CallRecord, Candidate, ExpressionFault, Result, Ruleset, Source
+from generator.llm.candidates import Finished, read_reply
+from generator.reporting.events import Narrator
+from generator.storage.hopeful import HopefulFile
+from generator.storage.read import recent_alphas
+from generator.storage.store import AlphaStore, StorageError
+from generator.workers.evaluate import EvaluationWorker
+from generator.workers.ingest import Intake, Patient
+from tests.reference.manual_clock import StillClock
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
 SYNTHETIC = Ruleset(Source.SYNTHETIC, {"panel": "synthetic"})
@@ -41,12 +40,12 @@ class World:
         narrator = Narrator(model="m", standin=False, synthetic=False, clock=self.clock)
         self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), narrator=narrator)
         self.patient = Patient(self.stopping, self.clock, narrator)
-        self.store = Store(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
 
     def close(self) -> None:
         self.store.close()
 
-    def intake(self, store: Store | None = None) -> None:
+    def intake(self, store: AlphaStore | None = None) -> None:
         """Take in what was finished, and end."""
         self.shared.finished.close()
         chosen = store or self.store
@@ -57,7 +56,7 @@ class World:
     def evaluate(self, evaluator: "FakeEvaluator | Callable[[], FakeEvaluator]") -> None:
         """Evaluate what waits, and end."""
         load = evaluator if callable(evaluator) else lambda: evaluator
-        Evaluation(
+        EvaluationWorker(
             self.shared,
             evaluator=load,
             store=lambda: self.store,
@@ -106,8 +105,8 @@ class FakeEvaluator:
 
     def _result(self, one: Candidate) -> Result:
         if "volume" in one.expression:
-            return Fault("no volume here")
-        return Performance(
+            return ExpressionFault("no volume here")
+        return AlphaFigures(
             1.0, 0.2, len(one.expression) / 20, 0.1, 0.1, 0.1, 5.0, 5.0, 10, checks=[{"name": "X"}]
         )
 
@@ -213,7 +212,7 @@ class Doubted(FakeEvaluator):
     sign = 1.0
 
     def _result(self, one: Candidate) -> Result:
-        figures = Performance(
+        figures = AlphaFigures(
             30.0, 0.2, 30.0, 0.1, 0.1, 0.1, 5.0, 5.0, 2, reason="positions on 2 of 500 days"
         )
         return replace(figures, sharpe=30.0 * self.sign, fitness=30.0 * self.sign)
@@ -316,7 +315,7 @@ def test_what_an_evaluator_fails_at_each_time_holds_up_nothing_else(world: World
     assert world.shared.waiting.settle(0.0)
 
 
-class FullStore(Store):
+class FullStore(AlphaStore):
     """A database whose disk is full for some time."""
 
     def __init__(self, url: str, failures: int) -> None:

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import FleetError
-from fleet.gpu import parse_nvidia, parse_rocm
-from fleet.home import read_json
-from fleet.model import FleetState
-from fleet.rules import Rules
-from fleet.settings import SEED_LADDER, PolicySettings
-from generator.pause import Pause, read_pause
-from monitor.absorb import Context, absorb_batch, absorb_time, parse_call
+from fleet.clients.gpu import parse_nvidia, parse_rocm
+from fleet.config.schema import SEED_LADDER, PolicySettings
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import read_json
+from fleet.runtime.pause_request import Pause, read_pause
+from monitor.ingest import Context, absorb_batch, absorb_time, parse_call
 from monitor.sources.base import LogLine
-from monitor.sources.engine import rotation_size
-from monitor.sources.entries import EntryReader, Place, parse_entry
-from monitor.sources.frames import BrokenStreamError, Dechunker
-from monitor.sources.stamps import parse_stamp
+from monitor.sources.docker.dedup import parse_stamp
+from monitor.sources.docker.engine import rotation_size
+from monitor.sources.docker.frames import BrokenStreamError, Dechunker
+from monitor.sources.journal.entries import EntryReader, JournalPosition, parse_entry
 from state.codec import decode_state, default_state, encode_state
-from tests.ollama_log import DETECTOR
+from tests.reference.ollama_log import DETECTOR
 
 NOW = 1_795_000_000.0
 RULES = Rules(SEED_LADDER, replace(PolicySettings(), threshold=1000))
@@ -117,7 +117,7 @@ def test_a_record_nested_as_deep_as_can_be_read_is_taken(depth: int) -> None:
 def test_a_journal_entry_of_an_odd_time_is_passed_over(time: str) -> None:
     entry = '{"__CURSOR": "s=1", "__REALTIME_TIMESTAMP": %s, "MESSAGE": "x"}'
     assert parse_entry((entry % time).encode()) is None
-    reader = EntryReader(Place(), lambda chunk: [(0, len(chunk))], past=None)
+    reader = EntryReader(JournalPosition(), lambda chunk: [(0, len(chunk))], past=None)
     content = (entry % time) + "\n" + (entry % '"1795000000000000"') + "\n"
     assert [line.time for line in reader.feed(content.encode())] == [NOW]
 

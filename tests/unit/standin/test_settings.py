@@ -1,14 +1,14 @@
 import pytest
 
-from fleet.errors import ConfigError
-from standin.faults import Fault, Kind
-from standin.models import canonical
-from standin.pulls import address_of
-from standin.settings import Era, Settings, model_name, settings_from
+from fleet.runtime.errors import ConfigError
+from standin.faults import Fault, FaultKind
+from standin.models.specs import canonical
+from standin.serving.pulls import address_of
+from standin.settings import Era, StandinSettings, model_name, settings_from
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    assert settings_from({"FLEET_STANDIN_VRAM": "", "HOME": "/"}) == Settings()
+    assert settings_from({"FLEET_STANDIN_VRAM": "", "HOME": "/"}) == StandinSettings()
 
 
 def test_every_variable_is_read() -> None:
@@ -26,7 +26,7 @@ def test_every_variable_is_read() -> None:
             "FLEET_STANDIN_FAULTS": '[{"kind": "die", "skip": 5}]',
         }
     )
-    assert settings == Settings(
+    assert settings == StandinSettings(
         vram=2684354560,
         spill=True,
         era=Era.OLD,
@@ -36,7 +36,7 @@ def test_every_variable_is_read() -> None:
         parallel=2,
         recovery=0.0,
         seed=-7,
-        faults=(Fault(Kind.DIE, skip=5),),
+        faults=(Fault(FaultKind.DIE, skip=5),),
     )
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.events import EventKind
-from fleet.ladder import Ladder
-from fleet.model import (
+from fleet.config.ladder import Ladder
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.events import EventKind
+from fleet.policy.state import (
     FROM_ORIGINAL,
     Counted,
     FleetState,
@@ -22,7 +23,6 @@ from fleet.model import (
     SwitchKind,
     Unanswered,
 )
-from fleet.settings import SEED_LADDER
 from state.codec import StateFormatError, decode_state, default_state, encode_state
 
 T = 1_800_000_000.0

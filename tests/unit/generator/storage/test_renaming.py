@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from generator.catalogue import load_catalogue
 from generator.language import read
 from generator.storage.migrations import STEPS, migrate
-from generator.storage.models import Base
-from tests.storing import PANEL
+from generator.storage.schema import Base
+from tests.reference.stored_rows import PANEL
 
 BEFORE = STEPS[:2]
 """What led to version 3, whose canonical form gathered signs and constants."""

@@ -1,0 +1,173 @@
+"""A model's whole reply to expressions: as the schema says, cut off in the middle, or in any plain form."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
+
+from generator.catalogue.model import Catalogue
+from generator.language.ast import Node
+from generator.language.check import check_alpha
+from generator.language.errors import ExpressionError
+from generator.language.limits import MAX_DEPTH
+from generator.language.nested_json import decode
+from generator.language.parse import parse
+from generator.llm.prose import candidates
+from generator.llm.thinking import answer_of
+
+MAX_REPLY: Final = 1024 * 1024
+MAX_EXPRESSIONS: Final = 1000
+
+_BRACKET: Final = re.compile(r"[\[{]")
+_BETWEEN: Final = re.compile(r'(?:[\s,\]}]|//[^\n]*|"[^"\n]{0,200}"\s*:)*')
+"""What stands between the values of a list or an object: their ends, comments and keys too."""
+_KEY: Final = re.compile(r'"([^"\n]*)"\s*:\s*\Z')
+_LONGEST_KEY: Final = 240
+_CALL: Final = re.compile(r'\[\s*"[A-Za-z_][A-Za-z0-9_]*"')
+_LITERAL: Final = re.compile(r"[-+.\w]*\s*")
+"""The beginning of a number or a word, with nothing after it: a reply that was cut off ends so."""
+_QUOTED: Final = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'((?:[^'\\\n]|\\.)*)'")
+_KEYS: Final = frozenset(
+    {
+        "expressions",
+        "expression",
+        "alphas",
+        "alpha",
+        "formula",
+        "formulas",
+        "fastexpr",
+        "expr",
+        "code",
+        "regular",
+    }
+)
+_MOST_NESTED: Final = 8
+_MOST_WORK: Final = 4 * MAX_REPLY
+_DECODER: Final = json.JSONDecoder()
+
+
+def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError]:
+    """Return, in order, each expression that a reply holds as a well typed tree, or what is wrong with it.
+
+    Takes the JSON object that the schema asks for, or any JSON in the reply: nested arrays, lists of texts, objects
+    of names to either; single quotes are read too. Of a reply that was cut off, the expressions before the cut are
+    kept and the broken one is left out. Where there is none, it is read as text: FASTEXPR in lines, fences,
+    backticks and tables, with labels and explanations. What a model thinks before it answers is passed over. Never
+    raises for what the text holds; at most `MAX_EXPRESSIONS` come back, and only the first `MAX_REPLY` characters
+    are looked at.
+    """
+    answer = answer_of(text[:MAX_REPLY])
+    found = list(islice(_of_json(answer, catalogue), MAX_EXPRESSIONS))
+    if found and len(_trees(found)) == len(found):
+        return found
+    plain = list(islice(_of_text(answer, catalogue), MAX_EXPRESSIONS))
+    return plain if not found or len(_trees(plain)) > len(_trees(found)) else found
+
+
+def _trees(outcomes: list[Node | ExpressionError]) -> list[Node]:
+    return [outcome for outcome in outcomes if not isinstance(outcome, ExpressionError)]
+
+
+def _of_json(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:
+    for value, keyed in _values(text):
+        if isinstance(value, ExpressionError):
+            yield value
+            continue
+        for item in _expressions(value, catalogue, keyed=keyed):
+            yield from _read(item, catalogue)
+
+
+def _values(text: str) -> Iterator[tuple[Any, bool]]:
+    """Yield the JSON values of a text, each with whether its key says that it holds expressions.
+
+    Of a list or an object that is cut off or broken, those in it that are whole; for a broken expression its error.
+    """
+    position, work, nested, requoted = 0, 0, 0, False
+    while work < _MOST_WORK and nested <= MAX_DEPTH:
+        found = _BETWEEN.match(text, position) if nested else _BRACKET.search(text, position)
+        if found is None:
+            return
+        position = found.end() if nested else found.start()
+        key = _KEY.search(found[0], max(0, len(found[0]) - _LONGEST_KEY))
+        try:
+            value, position = _DECODER.raw_decode(text, position)
+            yield value, key is not None and key[1].lower() in _KEYS
+            continue
+        except RecursionError:
+            yield ExpressionError(f"nested deeper than {MAX_DEPTH} levels", hint="write a simpler one"), True
+            return
+        except ValueError as error:
+            reached, reason = getattr(error, "pos", position + 1), str(error)[:100]
+        work += reached - position
+        if _CALL.match(text, position):
+            if reason.startswith("Unterminated") or _LITERAL.fullmatch(text, reached):
+                return
+            yield ExpressionError("this is no JSON", hint=reason), True
+            position, nested = text.find("\n", reached) % (len(text) + 1), 0
+        elif text[reached : reached + 1] == "'" and not requoted:
+            text, requoted = text[:position] + _QUOTED.sub(_double_quoted, text[position:]), True
+        elif text[position : position + 1] in ("[", "{"):
+            position, nested = position + 1, nested + 1
+        else:
+            position, nested = max(position + 1, reached), 0
+
+
+def _double_quoted(found: re.Match[str]) -> str:
+    return found[0] if found[1] is None else json.dumps(found[1].replace("\\'", "'"))
+
+
+def _expressions(value: Any, catalogue: Catalogue, *, keyed: bool, depth: int = 0) -> Iterator[Any]:
+    """Yield what in a JSON value stands for an expression: nested arrays and texts, in lists and objects.
+
+    Without a key that says so, a text has to look like one.
+    """
+    if depth > _MOST_NESTED:
+        return
+    below: Iterable[Any] = ()
+    if isinstance(value, dict):
+        own = [item for key, item in value.items() if key.lower() in _KEYS]
+        readable = [item for item in own if not isinstance(item, str) or _looks_like_code(item, catalogue)]
+        below, keyed = readable or own or value.values(), bool(own)
+    elif isinstance(value, list) and not _is_call(value, catalogue):
+        below = value
+    elif isinstance(value, list) or keyed or (isinstance(value, str) and _looks_like_code(value, catalogue)):
+        yield value
+    for item in below:
+        yield from _expressions(item, catalogue, keyed=keyed, depth=depth + 1)
+
+
+def _is_call(value: list[Any], catalogue: Catalogue) -> bool:
+    """Return True for `["rank", "close"]`, False for a list of expressions."""
+    if not value or not isinstance(value[0], str):
+        return False
+    others = any(not isinstance(item, str | dict) for item in value[1:])
+    return value[0] in catalogue.operators or (others and value[0].isidentifier())
+
+
+def _looks_like_code(text: str, catalogue: Catalogue) -> bool:
+    return next(candidates(text, catalogue), None) is not None
+
+
+def _read(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
+    """Return the expression of a text or a nested array; of a text that is none, those in it."""
+    try:
+        return [
+            _checked(parse(item, catalogue) if isinstance(item, str) else decode(item, catalogue), catalogue)
+        ]
+    except ExpressionError as error:
+        inside = list(_of_text(item, catalogue)) if isinstance(item, str) else []
+        return inside if _trees(inside) else [error]
+
+
+def _of_text(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:
+    for candidate in candidates(text, catalogue):
+        try:
+            yield _checked(parse(candidate, catalogue), catalogue)
+        except ExpressionError as error:
+            yield error.within(candidate)
+
+
+def _checked(node: Node, catalogue: Catalogue) -> Node:
+    check_alpha(node, catalogue)
+    return node
