@@ -4,6 +4,7 @@ Lark is imported, and its tables are made, when the first expression is read; ea
 own.
 """
 
+import re
 import threading
 from collections.abc import Collection
 from pathlib import Path
@@ -25,6 +26,8 @@ _HINTS: Final = {
     "/*": "a comment that begins with /* ends with */",
     "**": "a power is written power(x, y) or x ^ y",
 }
+_OPERANDS: Final = frozenset({"NAME", "NUMBER", "STRING", "LPAR"})
+_ASSIGNED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s*=(?!=)")
 _CHARACTERS: Final = {
     '"': "a text ends with the quote that it began with, on the same line",
     "'": "a text ends with the quote that it began with, on the same line",
@@ -103,8 +106,17 @@ def _syntax_error(error: "UnexpectedInput", text: str) -> ExpressionError:
     start = token.start_pos or 0
     around = (text[start - 1 : start + 1] if start else "", text[start : start + 2], str(token))
     hint = next((_HINTS[part] for part in around if part in _HINTS), "")
+    if _begins_statement(token.type, text, start):
+        hint = "a statement ends with ;"
     message = f"unexpected {_clip(token)}{_after(text, start)}"
     return ExpressionError(message, start, hint=hint, plain="something stands where it cannot")
+
+
+def _begins_statement(kind: str, text: str, start: int) -> bool:
+    """Return True where an operand begins a line, or is assigned to, outside parentheses: a `;` is missing before."""
+    if kind not in _OPERANDS or text.count("(", 0, start) > text.count(")", 0, start):
+        return False
+    return text[:start].rstrip(" \t").endswith("\n") or _ASSIGNED.match(text, start) is not None
 
 
 def _unknown_character(text: str, start: int) -> ExpressionError:
