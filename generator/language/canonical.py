@@ -17,9 +17,6 @@ from generator.language.signature import Value, bind
 Settled: TypeAlias = tuple[Node, str]
 """A canonical tree and its text."""
 
-VERSION: Final = 2
-"""Raised with every change of the canonical form: what older versions named goes by other names."""
-
 _MIRRORED: Final = {"greater": "less", "greater_equal": "less_equal"}
 _DIGEST_BYTES: Final = 16
 

@@ -90,6 +90,8 @@ def _wrong_kind(
     reason = _REASONS.get(found) if parameter.kind is Kind.MATRIX else None
     tail = reason.format(name=brief(arg)) if reason else f"is a {found}"
     hint = "give optional arguments by name" if found is Kind.STRING else ""
+    if isinstance(arg, Text) and arg.value.lower() == "nan":
+        hint = "a missing value is written nan"
     return ExpressionError(message + tail, arg.position, hint=hint)
 
 

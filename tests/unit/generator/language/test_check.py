@@ -5,6 +5,7 @@ import pytest
 
 from generator.catalogue import Catalogue, DataField, Kind, load_catalogue
 from generator.language import Call, ExpressionError, Field, Node, Number, Text, check, check_alpha, parse
+from generator.language.errors import suggestion
 from tests.reference.expressions import amount, any_tree, patient, typed_tree
 
 BUNDLED = load_catalogue()
@@ -88,6 +89,7 @@ def test_kinds(text: str, kind: Kind) -> None:
         ("group_rank(close, 5)", "must be a group", "sector"),
         ("densify(close)", "must be a group", ""),
         ("add(close, open, true)", "'true' is a text", "by name"),
+        ("close > open ? close : NaN", "'NaN' is a text", "a missing value is written nan"),
         ("add(close, open, filter=2)", "true or false", ""),
         ("add(close, open, filter=close)", "true or false", ""),
         ("ts_quantile(close, 20, driver='normal')", "gaussian or uniform or cauchy", ""),
@@ -162,6 +164,25 @@ def test_a_tree_without_end_is_refused() -> None:
         tree = Call("rank", (tree,))
     with pytest.raises(ExpressionError, match="levels"):
         check(tree, CATALOGUE)
+
+
+def test_expressions_of_brains_own_pages_are_accepted() -> None:
+    for text in (
+        "group_count(is_nan(close),market)>40 ? close:nan",
+        'ts_backfill(close, lookback=5, k=1, ignore="NAN")',
+        "tail(rank(close), lower=0.2, upper=1, newval=nan)",
+    ):
+        check_alpha(parse(text, HIGHER), HIGHER)
+
+
+@pytest.mark.parametrize("name", ["nam", "Nan", "vlume", "ts_men", "truee"])
+def test_a_hint_does_not_depend_on_the_order_of_the_names(name: str) -> None:
+    known = [*CATALOGUE.operators, *CATALOGUE.fields, *CATALOGUE.words]
+    hints = set()
+    for seed in range(5):
+        Random(seed).shuffle(known)
+        hints.add(suggestion(name, known))
+    assert len(hints) == 1
 
 
 @patient

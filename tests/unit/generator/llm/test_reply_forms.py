@@ -103,6 +103,26 @@ def test_texts(form: str) -> None:
     assert [one for one in outcomes(TEXTS[form]) if not one.startswith("!")] == [ONE, TWO]
 
 
+SEEN = [
+    (
+        f"Okay, the user wants alphas. Let me think.\nrank(volume)\nno that is bad.\n</think>\n\n1. {A}\n2. {B}",
+        2,
+    ),
+    (f"['{A}', '{B}']", 2),
+    (f'{{"alpha1": "{A}", "alpha2": "{B}"}}', 2),
+    (f"好的，以下是两个Alpha表达式：\n\n1. 短期反转因子：{A}\n2. 量价相关性因子：{B}\n", 2),
+    (f"alpha_1 = {A}\nalpha_2 = {B}\nalpha_3 = rank(open)", 3),
+    (f"{A}: short-term reversal\n{B}: correlation", 2),
+    (f'{{"expressions": "{A}"}}', 1),
+    (f"Momentum: {A}\nReversal Alpha: {B}\nVolume-Price Divergence: rank(open)", 3),
+]
+
+
+@pytest.mark.parametrize(("reply", "count"), SEEN)
+def test_replies_as_models_were_seen_to_write_them(reply: str, count: int) -> None:
+    assert outcomes(reply) == [ONE, TWO, THREE][:count]
+
+
 @pytest.mark.parametrize(
     ("reply", "found"),
     [
