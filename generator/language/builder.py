@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Named: TypeAlias = tuple[str, Node]
 
-_INFIX: Final = {
+INFIX: Final = {
     "||": "or",
     "or": "or",
     "&&": "and",
@@ -165,7 +165,7 @@ class Builder:
     def infix(self, children: "list[Token | Node]") -> Node:
         """Make `left sign right` a call."""
         left, sign, right = children
-        return Call(_INFIX[str(sign)], (_node(left), _node(right)), (), _at(left))
+        return Call(INFIX[str(sign)], (_node(left), _node(right)), (), _at(left))
 
     def prefix(self, children: "list[Token | Node]") -> Node:
         """Make `sign operand` a call, or of a number its negative."""

@@ -40,6 +40,14 @@ _FOLDS: Final[dict[str, tuple[int, Callable[[Sequence[float]], float | None]]]] 
 """Operator: how many arguments (0: two or more) and what they come to, None where that is not exact."""
 
 
+def constant_text(text: str) -> float | None:
+    """Return the number that a text holds, as in `k="1"`; None where it holds none, or none that is finite."""
+    try:
+        return constant(Number(float(text)))
+    except ValueError:
+        return None
+
+
 def constant(node: Node) -> float | None:
     """Return the value of a tree of constants such as `5 * 4`, or None where it is not one."""
     if isinstance(node, Number):

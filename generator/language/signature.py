@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from generator.catalogue.model import Kind, Operator, Parameter
 from generator.language.ast import Call, Node, Number, Text, brief
-from generator.language.constants import constant
+from generator.language.constants import constant, constant_text
 from generator.language.errors import ExpressionError, suggestion, unknown_argument
 from generator.language.forms import expected, settle_form
 
@@ -173,12 +173,7 @@ def _number(operator: Operator, parameter: Parameter, arg: Node) -> float:
 
 def _plain_number(node: Node) -> float | None:
     """Return a constant argument's value: a number, constants combined, or as in `k="1"` in quotes."""
-    if isinstance(node, Text):
-        try:
-            return constant(Number(float(node.value)))
-        except ValueError:
-            return None
-    return constant(node)
+    return constant_text(node.value) if isinstance(node, Text) else constant(node)
 
 
 def _truth(node: Node) -> bool | None:

@@ -27,10 +27,13 @@ _TEXT: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
 _NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\s*=(?!=))?")
 _SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)(.*)", re.DOTALL)
-_APART: Final = re.compile(r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,]|[-=]>|(?<=\))\s+(?=\()")
+_APART: Final = re.compile(
+    r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|</?[A-Za-z][A-Za-z0-9_-]*>|(?<=\))\s+(?=\()"
+)
 """Signs that stand in no expression outside its parentheses."""
 _JOINT: Final = re.compile(r"[()]|:|\s-\s|(?<![=!<>])=(?!=)")
 """Signs that end a label or begin an explanation, and may stand in an expression too."""
+_COMMENT: Final = re.compile(r"/\*.*?\*/|(?://|#)[^\n]*")
 _LOGIC: Final = frozenset({"and", "or", "not"})
 _MOST_LINES: Final = 60
 _MOST_PARTS: Final = 12
@@ -51,7 +54,8 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
         if is_prose or len(block) > _MOST_STATEMENTS:
             yield from _alphas(block)
             block = []
-        block += [_statement(code) for piece in pieces for code in piece.split(";") if code.strip()]
+        codes = [code for piece in pieces for code in _COMMENT.sub("", piece).split(";")]
+        block += [_statement(code) for code in codes if code.strip()]
     yield from _alphas(block)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from generator.catalogue.model import Catalogue
 from generator.language.ast import Node
+from generator.language.builder import INFIX
 from generator.language.check import check_alpha
 from generator.language.errors import ExpressionError
 from generator.language.limits import MAX_DEPTH
@@ -24,7 +25,7 @@ _BETWEEN: Final = re.compile(r'(?:[\s,\]}]|//[^\n]*|"[^"\n]{0,200}"\s*:)*')
 """What stands between the values of a list or an object: their ends, comments and keys too."""
 _KEY: Final = re.compile(r'"([^"\n]*)"\s*:\s*\Z')
 _LONGEST_KEY: Final = 240
-_CALL: Final = re.compile(r'\[\s*"[A-Za-z_][A-Za-z0-9_]*"')
+_CALL: Final = re.compile(r'\[\s*"(?:[A-Za-z_][A-Za-z0-9_]*|[-+*/^<>=!&|]{1,2})"')
 _LITERAL: Final = re.compile(r"[-+.\w]*\s*")
 """The beginning of a number or a word, with nothing after it: a reply that was cut off ends so."""
 _QUOTED: Final = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'((?:[^'\\\n]|\\.)*)'")
@@ -65,7 +66,7 @@ def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError
     return plain if not found or len(_trees(plain)) > len(_trees(found)) else found
 
 
-def _trees(outcomes: list[Node | ExpressionError]) -> list[Node]:
+def _trees(outcomes: Iterable[Node | ExpressionError]) -> list[Node | ExpressionError]:
     return [outcome for outcome in outcomes if not isinstance(outcome, ExpressionError)]
 
 
@@ -142,7 +143,7 @@ def _is_call(value: list[Any], catalogue: Catalogue) -> bool:
     if not value or not isinstance(value[0], str):
         return False
     others = any(not isinstance(item, str | dict) for item in value[1:])
-    return value[0] in catalogue.operators or (others and value[0].isidentifier())
+    return value[0] in catalogue.operators or value[0] in INFIX or (others and value[0].isidentifier())
 
 
 def _looks_like_code(text: str, catalogue: Catalogue) -> bool:
@@ -156,8 +157,29 @@ def _read(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
             _checked(parse(item, catalogue) if isinstance(item, str) else decode(item, catalogue), catalogue)
         ]
     except ExpressionError as error:
-        inside = list(_of_text(item, catalogue)) if isinstance(item, str) else []
-        return inside if _trees(inside) else [error]
+        return _trees(_otherwise(item, catalogue)) or [error]
+
+
+def _otherwise(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
+    """Return what else an item holds: a text with labels, an array with signs for operators or with parts as text."""
+    if isinstance(item, str):
+        return list(_of_text(item, catalogue))
+    try:
+        return [_checked(parse(_as_text(item), catalogue), catalogue)]
+    except (ExpressionError, RecursionError):
+        return []
+
+
+def _as_text(item: Any) -> str:
+    """Write `["-", ["rank", "close"], "ts_mean(open, 5)"]` as FASTEXPR."""
+    if isinstance(item, list) and item and isinstance(item[0], str):
+        name, args = item[0], [_as_text(arg) for arg in item[1:]]
+        if name in INFIX and len(args) > 1:
+            return f"({f' {name} '.join(f'({arg})' for arg in args)})"
+        return f"{name}({', '.join(args)})"
+    if isinstance(item, dict):
+        return ", ".join(f"{key}={_as_text(value)}" for key, value in item.items())
+    return str(item).lower() if isinstance(item, bool) else str(item)
 
 
 def _of_text(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:

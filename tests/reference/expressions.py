@@ -83,7 +83,7 @@ def typed_call(random: Random, catalogue: Catalogue, operator: Operator, depth: 
 def _argument(random: Random, catalogue: Catalogue, parameter: Parameter, depth: int) -> Node:
     if parameter.kind in (Kind.MATRIX, Kind.GROUP):
         if parameter.kind is Kind.MATRIX and random.random() < 0.2:
-            return Number(random.choice((-1.0, 0.0, 1.0, 2.0, 0.5, -0.0)))
+            return Number(random.choice((-1.0, 0.0, 1.0, 2.0, 0.5, -0.0, math.nan)))
         return typed_tree(random, catalogue, depth - 1, parameter.kind)
     if parameter.kind is Kind.BOOLEAN:
         return random.choice((Text("true"), Text("false"), Number(0.0), Number(1.0)))
