@@ -17,9 +17,10 @@ Statement: TypeAlias = tuple[str, str]
 
 _FENCE: Final = re.compile(r"^\s*(?:```|~~~)")
 _MARK: Final = re.compile(
-    r"(?:[-*\u2022+>]\s+|\(?\d{1,3}[.):\u3001](?!\d)\s*|#{1,6}\s+|\[[^\]\n]{0,40}\]\s+)*"
+    r"(?:[-*\u2022+>]\s+|\(?\d{1,3}[.):\u3001](?!\d)\s*|\(?(?:[A-Za-z]|[ivx]{2,4})[.)]\s+|#{1,6}\s+|return\s+|\[[^\]\n]{0,40}\]\s+)*"
 )
 _TICKED: Final = re.compile(r"`([^`\n]{3,})`")
+_QUOTED: Final = re.compile(r"[\"']([^\"'\n]{3,})[\"']")
 _CALL: Final = re.compile(r"\b[A-Za-z_][A-Za-z0-9_]*\s?\(")
 _WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+ (?!(?:and|or|not)\b)[A-Za-z_]+")
 """Two words side by side, which no expression has."""
@@ -31,7 +32,7 @@ _APART: Final = re.compile(
     r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|</?[A-Za-z][A-Za-z0-9_-]*>|(?<=\))\s+(?=\()"
 )
 """Signs that stand in no expression outside its parentheses."""
-_JOINT: Final = re.compile(r"[()]|:|\s-\s|(?<![=!<>])=(?!=)")
+_JOINT: Final = re.compile(r"[()]|[:;]|\s-{1,3}\s|(?<![=!<>])=(?!=)")
 """Signs that end a label or begin an explanation, and may stand in an expression too."""
 _COMMENT: Final = re.compile(r"/\*.*?\*/|(?://|#)[^\n]*")
 _LOGIC: Final = frozenset({"and", "or", "not"})
@@ -139,11 +140,11 @@ def _of_line(line: str, names: _Names) -> list[str]:
     if ticked:
         return [piece for piece in ticked if names.could_make(piece) or _seems(piece)]
     parts = _cut(_APART, bare)
-    for judge in (names.could_make, _seems):
-        found = [piece for part in parts for piece in _longest(part, judge, names)]
-        if found:
-            return found
-    return []
+    return (
+        [piece for part in parts for piece in _longest(part, names.could_make, names)]
+        or [piece for piece in _QUOTED.findall(bare) if names.could_make(piece)]
+        or [piece for part in parts for piece in _longest(part, _seems, names)]
+    )
 
 
 def _cut(signs: re.Pattern[str], text: str) -> list[str]:
@@ -165,7 +166,7 @@ def _longest(text: str, judge: Callable[[str], bool], names: _Names) -> Iterator
     place = 0
     while place <= last:
         for end in range(last, place - 1, -2) if last <= 2 * _MOST_PARTS else (place,):
-            code = "".join(parts[place : end + 1]).strip(" \t\"'`.;[]{}")
+            code = "".join(parts[place : end + 1]).strip(" \t\"'`.;[]{}\\")
             if code and judge(code):
                 tail = "".join(parts[end + 1 : end + 3])
                 is_typo = end + 2 == last and "-" in tail and names.is_misspelt(parts[last].strip())
