@@ -1,4 +1,4 @@
-"""What BRAIN refuses of expressions that are read here: seen in its answers, and noted beside a good check."""
+"""What BRAIN refuses of expressions that are read here: noted beside a good check, and kept from being sent."""
 
 from collections.abc import Iterator
 
@@ -17,6 +17,20 @@ def refusals(node: Node, catalogue: Catalogue) -> list[str]:
     if named:
         notes.append(f"BRAIN takes optional arguments by name only: see {', '.join(named)}")
     return notes
+
+
+def with_names(node: Node, catalogue: Catalogue) -> Node:
+    """Return a well typed expression with its optional arguments by name, as BRAIN takes them."""
+    if not isinstance(node, Call):
+        return node
+    args = tuple(with_names(arg, catalogue) for arg in node.args)
+    named = tuple((name, with_names(value, catalogue)) for name, value in node.named)
+    if not _by_place(node, catalogue):
+        return Call(node.name, args, named, node.position)
+    operator = catalogue.operators[node.name]
+    count = len(operator.required)
+    surplus = tuple((p.name, arg) for p, arg in zip(operator.optional, args[count:], strict=False))
+    return Call(node.name, args[:count], (*surplus, *named), node.position)
 
 
 def _calls(node: Node) -> Iterator[Call]:

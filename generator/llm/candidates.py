@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from generator.catalogue import Catalogue
 from generator.domain import CallRecord, Candidate, storable
 from generator.language import ExpressionError, Node, alpha_of, decode_reply, show
+from generator.language.refusals import with_names
 from generator.llm.feedback import Failure
 
 
@@ -51,8 +52,9 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
 def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Catalogue) -> Candidate:
     if isinstance(outcome, ExpressionError):
         raise outcome
-    alpha = alpha_of(outcome, catalogue)
-    expression = show(outcome)
+    tree = with_names(outcome, catalogue)
+    alpha = alpha_of(tree, catalogue)
+    expression = show(tree)
     if storable(expression) != expression:
         raise ExpressionError("it holds characters that are no text")
     return Candidate(
@@ -61,5 +63,5 @@ def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Cat
         canonical=alpha.expression,
         call=call.id,
         model=call.model,
-        tree=outcome,
+        tree=tree,
     )

@@ -33,6 +33,15 @@ def test_a_wrong_expression_comes_back_with_its_reason() -> None:
     assert reply.failures == (Failure("", "unknown field (did you mean close?)"),)
 
 
+def test_optional_arguments_are_sent_by_name() -> None:
+    """BRAIN refuses `winsorize(x, 4)`: invalid number of inputs."""
+    reply = read_reply(call("1. rank(winsorize(hump(close, 0.1), 3))\n2. add(close, open)"), CATALOGUE)
+    assert [one.expression for one in reply.candidates] == [
+        "rank(winsorize(hump(close, hump=0.1), std=3))",
+        "add(close, open)",
+    ]
+
+
 @pytest.mark.parametrize(
     "reply",
     [
