@@ -49,6 +49,15 @@ class Uniform(Enum):
     """The squeezed rank itself, which is the inverse distribution function."""
 
 
+class TruncateTotal(Enum):
+    """The day's total of which `truncate` allows a share to each value."""
+
+    SIZES = "sizes"
+    """The sum of sizes: both sides are held alike, as positions are."""
+    SUM = "sum"
+    """The plain sum, and only from above."""
+
+
 @dataclass(frozen=True, slots=True)
 class Semantics:
     """The open choices; see the enums for those with names."""
@@ -58,6 +67,7 @@ class Semantics:
     ts_quantile: TsQuantile = TsQuantile.RANK
     group_mean: GroupMean = GroupMean.PLAIN
     uniform: Uniform = Uniform.CENTRED
+    truncate_total: TruncateTotal = TruncateTotal.SIZES
     ts_zscore_ddof: int = 0
     """0, or 1 as one of two worked examples has it."""
     first_day_of_change: int = 0

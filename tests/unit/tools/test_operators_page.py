@@ -11,7 +11,15 @@ import pytest
 from generator.backtest.panel import Panel
 from generator.backtest.plan.operators import OPERATORS
 from generator.backtest.run.engine import Engine
-from generator.backtest.semantics import GroupMean, History, Place, Semantics, TsQuantile, Uniform
+from generator.backtest.semantics import (
+    GroupMean,
+    History,
+    Place,
+    Semantics,
+    TruncateTotal,
+    TsQuantile,
+    Uniform,
+)
 from generator.catalogue import load_catalogue
 from generator.language import parse
 from tools.operators_page import OPEN, manual
@@ -65,6 +73,10 @@ ACROSS: list[tuple[str, Row, Row, Row, float]] = [
     ("right_tail(close, minimum=0.5)", (0.1, 0.3, 0.5, 0.7, 0.9), (), (math.nan, math.nan, 0.5, 0.7, 0.9), 0),
     ("left_tail(close, maximum=0.5)", (0.1, 0.3, 0.5, 0.7, 0.9), (), (0.1, 0.3, 0.5, math.nan, math.nan), 0),
     ("tail(close, lower=0.2, upper=0.8, newval=nan)", (0.1, 0.3, 0.8), (), (0.1, math.nan, 0.8), 0),
+    ("truncate(close, maxPercent=0.5)", (3, 7, 20, 6), (), (3, 7, 18, 6), 1e-12),
+    ("truncate(close, maxPercent=0.25)", (-3, 7, -20, 10), (), (-3, 7, -10, 10), 1e-12),
+    ("truncate(close, maxPercent=0.3)", (math.inf, math.nan, 6, -4), (), (3, math.nan, 3, -3), 1e-12),
+    ("truncate(close)", (100, -50, 50), (), (2, -2, 2), 1e-12),
 ]
 
 
@@ -119,6 +131,12 @@ def test_a_window_with_no_value_at_the_panels_start_counts_as_empty(day: int) ->
     where = panel(close=[[np.nan], [np.nan], [5]])
     found = value("ts_mean(close, 4)", where, Semantics(nan_handling=True))
     assert found[day, 0] == (0, 0, 5)[day]
+
+
+def test_truncate_may_take_the_plain_sum() -> None:
+    switched = Semantics(truncate_total=TruncateTotal.SUM)
+    assert across("truncate(close, maxPercent=0.5)", (3, 7, 20, 6), (), switched) == [3, 7, 18, 6]
+    assert across("truncate(close, maxPercent=0.5)", (-30, 10, 40), (), switched) == [-30, 10, 10]
 
 
 SWITCHES: list[tuple[Semantics, str, Row, float, float]] = [
