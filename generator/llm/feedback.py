@@ -29,7 +29,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An expression (or what should have been one) that failed, and why."""
+    """An expression that failed, empty where it was none, and why."""
 
     expression: str
     reason: str
@@ -70,7 +70,7 @@ class Notebook:
     def failed(self, expression: str, reason: str) -> None:
         """Take in a failure."""
         with self._lock:
-            _newest(self._failed, expression, Failure(expression, reason), _FAILED)
+            _newest(self._failed, expression or reason, Failure(expression, reason), _FAILED)
 
     def repeated(self, expression: str) -> None:
         """Take in an expression that was tried before: no fault of its own, and a call wasted on it."""

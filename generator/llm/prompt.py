@@ -193,4 +193,4 @@ def _note_line(note: Note) -> str:
 
 def _failure_line(failure: Failure) -> str:
     expression, reason = (" ".join(part.split()) for part in (failure.expression, failure.reason))
-    return f"{expression[:_EXPRESSION_LIMIT]}: {reason[:_REASON_LIMIT]}"
+    return f"{expression[:_EXPRESSION_LIMIT] or 'an expression'}: {reason[:_REASON_LIMIT]}"
