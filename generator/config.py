@@ -3,9 +3,8 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fleet.clients.ollama import client_url
 from fleet.config.keep_rule import KeepRule, parse_keep
@@ -16,6 +15,7 @@ from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_fleet_file
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
+from generator.domain import Assignment
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import ScreenPlan
 from generator.evaluators.select import Plan, plan_evaluator
@@ -47,17 +47,6 @@ def _made(path: Path) -> str:
     name = os.urandom(8).hex()
     replace_text(path, name + "\n")
     return name
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A model with its rung's options, and the number of the switch that led to it."""
-
-    model: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    rung: int = 0
-    switches: int = 0
-    lane: str = "default"
 
 
 def read_assignment(environ: Mapping[str, str]) -> Assignment:

@@ -5,13 +5,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any, Protocol, runtime_checkable
 
 from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.runtime.pause_request import Pause
 from fleet.runtime.units import Seconds
 from generator.catalogue import Kind
 from generator.language.ast import Node
+
+_SEVERAL = 5
+_LONGEST_PAUSE: Seconds = 120.0
 
 
 def storable(text: str) -> str:
@@ -37,6 +41,17 @@ class Source(StrEnum):
     def real(self) -> bool:
         """Tell whether the figures are about a real market: BRAIN's, or the user's own panel."""
         return self in {Source.BRAIN, Source.PANEL}
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A model with its rung's options, and the number of the switch that led to it."""
+
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rung: int = 0
+    switches: int = 0
+    lane: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,76 @@ class CallRecord:
             "status": self.status,
             "error": self.error,
         }
+
+
+class CallVerdict(Enum):
+    """What became of a call. ANSWERED holds a valid expression, UNUSABLE has text without one, EMPTY no text."""
+
+    ANSWERED = auto()
+    UNUSABLE = auto()
+    EMPTY = auto()
+    MEMORY = auto()
+    MISSING = auto()
+    FORMAT = auto()
+    THINK = auto()
+    CONTEXT = auto()
+    REFUSED = auto()
+    AWAY = auto()
+    FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """The reason why a call gave nothing usable, and its mend. `kind` is the same for the same cause."""
+
+    kind: str
+    text: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Calls in a row that gave nothing usable; `since` is the first one's start in Unix seconds."""
+
+    calls: int = 0
+    since: float = 0.0
+    reason: Reason | None = None
+
+    @property
+    def several(self) -> bool:
+        """Return True if the streak is long enough to be reported and slowed down."""
+        return self.calls >= _SEVERAL
+
+    @property
+    def pause(self) -> Seconds:
+        """Return the pause before the next call: doubling, bounded."""
+        return min(2.0 ** min(self.calls - _SEVERAL, 10), _LONGEST_PAUSE) if self.several else 0.0
+
+    def longer(self, reason: Reason, started: float) -> "Streak":
+        """Return the streak after one more call, which began at `started`."""
+        return Streak(self.calls + 1, self.since if self.calls else started, reason)
+
+    def row(self) -> dict[str, Any] | None:
+        """Return the streak as `generator.json` has it, None where it is too short to be reported."""
+        if not self.several or self.reason is None:
+            return None
+        return {
+            "since": self.since,
+            "calls": self.calls,
+            "kind": self.reason.kind,
+            "reason": self.reason.text,
+            "mend": self.reason.mend,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GateView:
+    """What the gate looks like from outside; `request_since` is the oldest call's start in Unix seconds."""
+
+    in_flight: int
+    request_since: float | None
+    pause: Pause | None
+    streak: Streak = field(default_factory=Streak)
 
 
 @dataclass(frozen=True, slots=True)

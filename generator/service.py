@@ -23,13 +23,14 @@ from fleet.runtime.process import hold_for_life, is_orphan, step_back
 from fleet.runtime.units import Seconds
 from generator.config import Setup, owner_of, read_setup
 from generator.context import Shared
+from generator.domain import GateView
 from generator.llm.client import Caller
 from generator.llm.prompts import PromptSource
 from generator.llm.request_form import Ways
-from generator.llm.throttle import STANDIN_ALLOWANCE, Budget, Gate, GateView
-from generator.llm.worker import CallWorker
+from generator.llm.throttle import STANDIN_ALLOWANCE, Budget, Gate
 from generator.reporting.events import Narrator
 from generator.reporting.jsonl import CallLog, SignalFile
+from generator.workers.call import CallWorker
 
 if TYPE_CHECKING:
     from generator.workers.evaluate import EvaluationWorker

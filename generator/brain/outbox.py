@@ -16,10 +16,10 @@ from generator.brain.errors import (
     BrainLimitError,
     BrainRefusedError,
 )
+from generator.brain.events import BrainEvents
 from generator.brain.jobs import Job, Keeper, SimulationInFlight
 from generator.brain.limits import DAY, Slots, budget_left, wait_after
 from generator.domain import ExpressionFault
-from generator.reporting.events import BrainEvents
 from generator.storage.simulations import SimulationTable
 
 

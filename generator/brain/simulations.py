@@ -20,12 +20,12 @@ from generator.brain.errors import (
     BrainGoneError,
     BrainRefusedError,
 )
+from generator.brain.events import BrainEvents
 from generator.brain.jobs import MOST_TRIES, Job, Keeper, Next, SimulationInFlight, next_step, take_up
 from generator.brain.limits import wait_after
 from generator.brain.outbox import Outbox
 from generator.brain.responses import Ended, Running, Status, read_alpha
 from generator.domain import Candidate, ExpressionFault, Result
-from generator.reporting.events import BrainEvents
 from generator.storage.simulations import Simulation, SimulationTable
 
 _LEAST_WAIT: Seconds = 0.1

@@ -92,8 +92,8 @@ class BrainPlan:
 
     def load(self, tools: Tools) -> "BrainEvaluator":
         """Return the evaluator, with what the last run left on its way."""
+        from generator.brain.events import BrainEvents  # noqa: PLC0415
         from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
-        from generator.reporting.events import BrainEvents  # noqa: PLC0415
         from generator.storage.simulations import SimulationTable  # noqa: PLC0415
 
         if self.url != DEFAULT_URL:

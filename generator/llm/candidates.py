@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from generator.catalogue import Catalogue
 from generator.domain import CallRecord, Candidate, storable
-from generator.language import ExpressionError, Node, alpha_of, decode_reply, show
+from generator.language import ExpressionError, Node, alpha_of, show
 from generator.llm.feedback import Failure
+from generator.llm.reply import decode_reply
 from generator.llm.thinking import answer_of
 
 _SHOWN = 120

@@ -8,8 +8,7 @@ from fleet.clients.ollama import Ollama, alive_for
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.units import Seconds
-from generator.config import Assignment
-from generator.domain import CallRecord, storable
+from generator.domain import Assignment, CallRecord, storable
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import Way
 from generator.llm.thinking import answer_of

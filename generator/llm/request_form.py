@@ -15,7 +15,7 @@ from typing import Final
 from fleet.clients.ollama import ModelDetails
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.logging import fields
-from generator.llm.throttle import CallVerdict
+from generator.domain import CallVerdict
 
 _EMPTY_REPLIES: Final = 3
 _HARMONY: Final = frozenset({"gptoss", "gpt-oss"})

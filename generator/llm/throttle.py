@@ -4,42 +4,22 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from fleet.clients.http import Cancel
 from fleet.memory_errors.judge import is_memory_error
 from fleet.runtime.clock import Clock
-from fleet.runtime.pause_request import Pause, read_pause
+from fleet.runtime.pause_request import read_pause
 from fleet.runtime.units import Seconds
-from generator.domain import CallRecord
+from generator.domain import CallRecord, CallVerdict, GateView, Reason, Streak
 from generator.llm.thinking import answer_of
 
 MEMORY_PAUSES: tuple[Seconds, ...] = (5.0, 10.0, 30.0)
 _FIRST_WAIT: Seconds = 0.5
 _LONGEST_WAIT: Seconds = 10.0
-_SEVERAL = 5
-_LONGEST_PAUSE: Seconds = 120.0
 _NOT_FOUND = 404
 _THINK = re.compile(r"\bthink")
-
-
-class CallVerdict(Enum):
-    """What became of a call. ANSWERED holds a valid expression, UNUSABLE has text without one, EMPTY no text."""
-
-    ANSWERED = auto()
-    UNUSABLE = auto()
-    EMPTY = auto()
-    MEMORY = auto()
-    MISSING = auto()
-    FORMAT = auto()
-    THINK = auto()
-    CONTEXT = auto()
-    REFUSED = auto()
-    AWAY = auto()
-    FAILED = auto()
 
 
 def call_verdict(call: CallRecord, *, usable: bool = True) -> CallVerdict:
@@ -62,50 +42,6 @@ def call_verdict(call: CallRecord, *, usable: bool = True) -> CallVerdict:
     if 400 <= call.status < 500:  # noqa: PLR2004  # HTTP's own bounds of what a client did wrong
         return CallVerdict.THINK if _THINK.search(text) else CallVerdict.REFUSED
     return CallVerdict.FAILED
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """The reason why a call gave nothing usable, and its mend. `kind` is the same for the same cause."""
-
-    kind: str
-    text: str
-    mend: str
-
-
-@dataclass(frozen=True, slots=True)
-class Streak:
-    """Calls in a row that gave nothing usable; `since` is the first one's start in Unix seconds."""
-
-    calls: int = 0
-    since: float = 0.0
-    reason: Reason | None = None
-
-    @property
-    def several(self) -> bool:
-        """Return True if the streak is long enough to be reported and slowed down."""
-        return self.calls >= _SEVERAL
-
-    @property
-    def pause(self) -> Seconds:
-        """Return the pause before the next call: doubling, bounded."""
-        return min(2.0 ** min(self.calls - _SEVERAL, 10), _LONGEST_PAUSE) if self.several else 0.0
-
-    def longer(self, reason: Reason, started: float) -> "Streak":
-        """Return the streak after one more call, which began at `started`."""
-        return Streak(self.calls + 1, self.since if self.calls else started, reason)
-
-    def row(self) -> dict[str, Any] | None:
-        """Return the streak as `generator.json` has it, None where it is too short to be reported."""
-        if not self.several or self.reason is None:
-            return None
-        return {
-            "since": self.since,
-            "calls": self.calls,
-            "kind": self.reason.kind,
-            "reason": self.reason.text,
-            "mend": self.reason.mend,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,16 +157,6 @@ class CallInFlight:
     started: float
     started_monotonic: float
     cancel: Cancel = field(default_factory=Cancel)
-
-
-@dataclass(frozen=True, slots=True)
-class GateView:
-    """What the gate looks like from outside; `request_since` is the oldest call's start in Unix seconds."""
-
-    in_flight: int
-    request_since: float | None
-    pause: Pause | None
-    streak: Streak = field(default_factory=Streak)
 
 
 class Gate:

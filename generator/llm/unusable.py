@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from generator.domain import CallRecord
+from generator.domain import CallRecord, CallVerdict, Reason
 from generator.llm.feedback import Failure
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import Way
-from generator.llm.throttle import CallVerdict, Reason
 
 _SHOWN = 160
 _LOOK = "log/calls.log has the prompts and the replies."

@@ -7,8 +7,7 @@ from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.units import Seconds
-from generator.config import Assignment
-from generator.llm.throttle import GateView
+from generator.domain import Assignment, GateView
 
 EVERY: Seconds = 5.0
 

@@ -9,11 +9,11 @@ from typing import Any
 from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import BrainApi, simulation_settings
 from generator.brain.credentials import Credentials
+from generator.brain.events import BrainEvents
 from generator.brain.http import BrainHttp
 from generator.brain.session import BrainSession, SessionFile
 from generator.brain.simulations import Simulator
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Result, Ruleset, Source
-from generator.reporting.events import BrainEvents
 from generator.storage.simulations import SimulationTable
 from generator.storage.store import AlphaStore
 from standin.brain.server import StandinBrain

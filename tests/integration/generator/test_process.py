@@ -12,7 +12,7 @@ import pytest
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from generator.catalogue import load_catalogue
-from generator.config import Assignment
+from generator.domain import Assignment
 from generator.llm.client import Caller
 from generator.llm.context_window import Window
 from generator.llm.feedback import Page

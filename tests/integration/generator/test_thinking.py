@@ -16,14 +16,14 @@ from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.units import parse_size
 from generator.catalogue import load_catalogue
-from generator.config import Assignment
+from generator.domain import Assignment, CallVerdict
 from generator.llm.candidates import read_reply
 from generator.llm.client import Caller
 from generator.llm.context_window import Window
 from generator.llm.feedback import Page
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import Ways
-from generator.llm.throttle import CallInFlight, CallVerdict, call_verdict
+from generator.llm.throttle import CallInFlight, call_verdict
 from standin.faults import Fault, FaultKind
 from standin.models.specs import SEED_MODELS, spec_for
 from standin.ollama import StandinOllama, standin

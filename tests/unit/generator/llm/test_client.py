@@ -10,15 +10,14 @@ from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
-from generator.config import Assignment
-from generator.domain import CallRecord
+from generator.domain import Assignment, CallRecord, CallVerdict
 from generator.llm.client import Caller, call_id
 from generator.llm.context_window import Window
 from generator.llm.feedback import Notebook, Page
 from generator.llm.prompt import build_prompt
 from generator.llm.prompts import PromptSource
 from generator.llm.request_form import Way
-from generator.llm.throttle import CallInFlight, CallVerdict, call_verdict
+from generator.llm.throttle import CallInFlight, call_verdict
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
 

@@ -3,18 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from generator.domain import CallRecord
-from generator.llm.throttle import (
-    STANDIN_ALLOWANCE,
-    Allowance,
-    Budget,
-    CallVerdict,
-    Pace,
-    Reason,
-    Streak,
-    call_verdict,
-    other_wait,
-)
+from generator.domain import CallRecord, CallVerdict, Reason, Streak
+from generator.llm.throttle import STANDIN_ALLOWANCE, Allowance, Budget, Pace, call_verdict, other_wait
 
 
 def call(status: int, error: str | None) -> CallRecord:

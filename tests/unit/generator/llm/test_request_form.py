@@ -4,8 +4,8 @@ import pytest
 
 from fleet.clients.ollama import ModelDetails
 from fleet.runtime.errors import OllamaAwayError
+from generator.domain import CallVerdict
 from generator.llm.request_form import Way, Ways, ways_for
-from generator.llm.throttle import CallVerdict
 
 PLAIN = ModelDetails(None, {}, "llama")
 

@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from generator.llm.throttle import Allowance, Budget, CallVerdict, Gate
+from generator.domain import CallVerdict
+from generator.llm.throttle import Allowance, Budget, Gate
 from tests.reference.manual_clock import StillClock
 
 

@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 
 from generator.catalogue import load_catalogue
-from generator.domain import CallRecord
+from generator.domain import CallRecord, CallVerdict
 from generator.llm.context_window import Window
 from generator.llm.feedback import Failure, Page
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import Way
-from generator.llm.throttle import CallVerdict, call_verdict
+from generator.llm.throttle import call_verdict
 from generator.llm.unusable import reason_of
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)

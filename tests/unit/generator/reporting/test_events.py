@@ -6,8 +6,16 @@ import pytest
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import configure
-from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Source
-from generator.llm.throttle import CallVerdict, Pace, Reason, Streak
+from generator.domain import (
+    AlphaFigures,
+    CallRecord,
+    CallVerdict,
+    Candidate,
+    Evaluated,
+    Reason,
+    Source,
+    Streak,
+)
 from generator.reporting.events import Narrator
 from tests.reference.manual_clock import StillClock
 
@@ -65,13 +73,13 @@ def test_alphas_are_told_at_a_bounded_rate(told: io.StringIO) -> None:
 def test_each_memory_failure_is_told_and_other_trouble_once(told: io.StringIO) -> None:
     narrator = make()
     for failures in (1, 2):
-        narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, Pace(failures=failures), 5.0)
+        narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=failures, wait=5.0)
     for _ in range(3):
-        narrator.call_ended(call("Ollama at x is away", 0), CallVerdict.AWAY, Pace(), 1.0)
+        narrator.call_ended(call("Ollama at x is away", 0), CallVerdict.AWAY, failures=0, wait=1.0)
     for _ in range(3):
-        narrator.call_ended(call("model 'm:1b' not found", 404), CallVerdict.MISSING, Pace(), 1.0)
+        narrator.call_ended(call("model 'm:1b' not found", 404), CallVerdict.MISSING, failures=0, wait=1.0)
     for _ in range(3):
-        narrator.call_ended(call(), CallVerdict.ANSWERED, Pace(), 0.0)
+        narrator.call_ended(call(), CallVerdict.ANSWERED, failures=0, wait=0.0)
     assert sentences(told) == [
         "m:1b ran out of GPU memory; next try in 5s",
         "m:1b ran out of GPU memory, 2 in a row; next try in 5s",
@@ -84,8 +92,8 @@ def test_each_memory_failure_is_told_and_other_trouble_once(told: io.StringIO) -
 def test_in_a_stand_in_fleet_trouble_says_so_too(told: io.StringIO) -> None:
     narrator = make(standin=True)
     narrator.started(url="http://x")
-    narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, Pace(failures=1), 5.0)
-    narrator.call_ended(call(), CallVerdict.ANSWERED, Pace(), 0.0)
+    narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=1, wait=5.0)
+    narrator.call_ended(call(), CallVerdict.ANSWERED, failures=0, wait=0.0)
     assert all("stand-in" in sentence for sentence in sentences(told))
 
 

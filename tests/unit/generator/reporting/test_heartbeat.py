@@ -3,9 +3,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.runtime.pause_request import Pause
-from generator.config import Assignment
-from generator.domain import AlphaFigures, Candidate, Evaluated, Source
-from generator.llm.throttle import GateView, Reason, Streak
+from generator.domain import AlphaFigures, Assignment, Candidate, Evaluated, GateView, Reason, Source, Streak
 from generator.reporting.heartbeat import Heartbeat
 from generator.reporting.stats import Scoreboard
 

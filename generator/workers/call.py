@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from fleet.runtime.logging import fields
 from generator.context import Shared
-from generator.domain import CallRecord
+from generator.domain import CallRecord, CallVerdict
 from generator.llm.candidates import Finished, read_reply
 from generator.llm.client import Caller
 from generator.llm.prompt import Prompt
 from generator.llm.prompts import PromptSource
 from generator.llm.request_form import Way, Ways
-from generator.llm.throttle import CallInFlight, CallVerdict, Gate, call_verdict
+from generator.llm.throttle import CallInFlight, Gate, call_verdict
 from generator.llm.unusable import reason_of
 from generator.reporting.jsonl import CallLog, SignalFile
 
@@ -77,7 +77,7 @@ class CallWorker:
         pace = self._gate.leave(flight, verdict, reason)
         self._wake()
         wait = max(0.0, pace.not_before - self._shared.clock.monotonic())
-        self._shared.narrator.call_ended(call, verdict, pace, wait)
+        self._shared.narrator.call_ended(call, verdict, failures=pace.failures, wait=wait)
         self._shared.narrator.replies(lambda: self._gate.pace.streak)
         self._keep(call)
         if verdict is CallVerdict.FORMAT and another_way:
