@@ -16,7 +16,7 @@ MOST_TRIES = 2
 _LOOKS: tuple[Seconds, ...] = (2.0, 5.0, 15.0, 60.0)
 
 
-class Keeper(Protocol):
+class Retry(Protocol):
     """Repeats what the database cannot take now until it can."""
 
     def __call__(self, action: Callable[[], Any]) -> Any:

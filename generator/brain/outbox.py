@@ -17,7 +17,7 @@ from generator.brain.errors import (
     BrainRefusedError,
 )
 from generator.brain.events import BrainEvents
-from generator.brain.jobs import Job, Keeper, SimulationInFlight
+from generator.brain.jobs import Job, Retry, SimulationInFlight
 from generator.brain.limits import DAY, Slots, budget_left, wait_after
 from generator.domain import ExpressionFault
 from generator.storage.simulations import SimulationTable
@@ -34,23 +34,23 @@ class Outbox:
         api: BrainApi,
         ledger: SimulationTable,
         *,
-        keep: Keeper,
+        retry: Retry,
         clock: Clock,
         chance: Random,
         slots: int,
         budget: int,
-        teller: BrainEvents,
+        events: BrainEvents,
     ) -> None:
         self._api = api
         self._ledger = ledger
-        self._keep = keep
+        self._retry = retry
         self._clock = clock
         self._chance = chance
         self._slots = Slots(slots, slots)
         self._budget = budget
-        self._teller = teller
+        self._events = events
         self._queue: deque[Job] = deque()
-        self._sent: deque[float] = deque(keep(lambda: ledger.sent_times(clock.time() - DAY)))
+        self._sent: deque[float] = deque(retry(lambda: ledger.sent_times(clock.time() - DAY)))
         self._several = True
         self._limits = 0
         self._closed_until = float("-inf")
@@ -96,7 +96,7 @@ class Outbox:
         while self._sent and self._sent[0] <= now - DAY:
             self._sent.popleft()
         left = budget_left(self._budget, len(self._sent))
-        self._teller.budget(left)
+        self._events.budget(left)
         return left
 
     def send_next(self, in_flight: int) -> SimulationInFlight | None:
@@ -123,7 +123,7 @@ class Outbox:
     def _send(self, jobs: list[Job], in_flight: int) -> SimulationInFlight | None:
         """Send jobs as one simulation: rows first, then the request, then where BRAIN put it."""
         now = self._clock.time()
-        rows = self._keep(lambda: self._ledger.begin([job.candidate for job in jobs], now))
+        rows = self._retry(lambda: self._ledger.begin([job.candidate for job in jobs], now))
         for place, (job, row) in enumerate(zip(jobs, rows, strict=True)):
             job.row, job.sent, job.place, job.tries = row, now, place, job.tries + 1
             job.several = len(jobs) > 1
@@ -141,8 +141,8 @@ class Outbox:
             self._take_back(jobs)
             self._not_taken(jobs, error, in_flight=in_flight)
             return None
-        self._keep(lambda: self._ledger.accept(rows, location))
-        self._teller.sent(jobs, location)
+        self._retry(lambda: self._ledger.accept(rows, location))
+        self._events.sent(jobs, location)
         self._limits = 0
         if self._api.used_up is not None:
             self._close(self._api.used_up, in_flight + 1)
@@ -155,7 +155,7 @@ class Outbox:
         self.unseen += jobs
 
     def _take_back(self, jobs: list[Job]) -> None:
-        self._keep(lambda: self._ledger.withdraw([job.row for job in jobs]))
+        self._retry(lambda: self._ledger.withdraw([job.row for job in jobs]))
         for job in jobs:
             job.tries -= 1
             self._sent.pop()
@@ -185,4 +185,4 @@ class Outbox:
         self._closed_until = now + wait
         if error.slots:
             self._slots = self._slots.refused(in_flight, now)
-        self._teller.limited(error, wait, running=in_flight)
+        self._events.limited(error, wait, running=in_flight)

@@ -37,7 +37,7 @@ AUTHENTICATION = "/authentication"
 _CREATED, _OK, _UNAUTHORIZED = 201, 200, 401
 # Credentials from the environment have no version of their own: a person may have put them right with BRAIN.
 _ENVIRONMENT_AGAIN: Seconds = 3600.0
-# Another attempt while an account is locked may keep it locked.
+# Another attempt while an account is locked may retry it locked.
 _ATTEMPTS_AGAIN: Seconds = 900.0
 _LONGEST_WAIT: Seconds = 3600.0
 _ATTEMPTS = "BRAIN says that there were too many attempts to sign in"
@@ -198,7 +198,7 @@ class BrainSession:
         return recent or account.version != "environment"
 
     def _refusal(self, answer: BrainAnswer, kept: StoredSession, account: Credentials) -> BrainError:
-        """Return why there is no session, and keep what the next attempt has to know."""
+        """Return why there is no session, and retry what the next attempt has to know."""
         denied = answer.status == _UNAUTHORIZED
         if denied and (kept.persona or _asks_for_persona(answer)):
             persona = self._persona(answer) or kept.persona

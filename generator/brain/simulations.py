@@ -21,7 +21,7 @@ from generator.brain.errors import (
     BrainRefusedError,
 )
 from generator.brain.events import BrainEvents
-from generator.brain.jobs import MOST_TRIES, Job, Keeper, Next, SimulationInFlight, next_step, take_up
+from generator.brain.jobs import MOST_TRIES, Job, Next, Retry, SimulationInFlight, next_step, take_up
 from generator.brain.limits import wait_after
 from generator.brain.outbox import Outbox
 from generator.brain.responses import Ended, Running, Status, read_alpha
@@ -61,28 +61,28 @@ class Simulator:
         api: BrainApi,
         ledger: SimulationTable,
         *,
-        keep: Keeper,
+        retry: Retry,
         clock: Clock,
         chance: Random,
         slots: int,
         budget: int,
-        teller: BrainEvents,
+        events: BrainEvents,
     ) -> None:
         self._api = api
         self._ledger = ledger
-        self._keep = keep
+        self._retry = retry
         self._clock = clock
         self._chance = chance
-        self._teller = teller
+        self._events = events
         self._outbox = Outbox(
             api,
             ledger,
-            keep=keep,
+            retry=retry,
             clock=clock,
             chance=chance,
             slots=slots,
             budget=budget,
-            teller=teller,
+            events=events,
         )
         self._flights: list[SimulationInFlight] = []
         self._unseen: list[Job] = []
@@ -94,7 +94,7 @@ class Simulator:
         self._answered = False
         self._stuck: BrainError | None = None
         self._quiet_until = float("-inf")
-        self._resume(keep(ledger.open))
+        self._resume(retry(ledger.open))
 
     # --- candidates in, results out
 
@@ -125,7 +125,7 @@ class Simulator:
                 self._failures += 1
                 wait = wait_after(error, self._failures, self._chance.random())
                 self._quiet_until = self._clock.monotonic() + wait
-                self._teller.troubled(error, wait, self._failures)
+                self._events.troubled(error, wait, self._failures)
         done, self._done = self._done, []
         return done
 
@@ -149,13 +149,13 @@ class Simulator:
             "slots": self._outbox.slots,
             "queued": self._outbox.queued,
             "sent_today": self._outbox.sent_today,
-            "trouble": self._teller.trouble or None,
+            "trouble": self._events.trouble or None,
         }
 
     def _well(self) -> None:
         self._answered, self._stuck = True, None
         self._failures = 0
-        self._teller.well()
+        self._events.well()
 
     # --- what is due
 
@@ -191,7 +191,7 @@ class Simulator:
                 if self._stuck is not None or not isinstance(error, BrainAwayError | BrainDeniedError):
                     raise
                 self._stuck = error
-                self._teller.passed_over(error, wait)
+                self._events.passed_over(error, wait)
             else:
                 part.strikes = 0
                 self._well()
@@ -259,13 +259,13 @@ class Simulator:
 
     def _conclude(self, job: Job, ended: Ended, *, several: bool) -> None:
         now = self._clock.time()
-        self._keep(
+        self._retry(
             lambda: self._ledger.end(
                 job.row, status=ended.status.value, alpha=ended.alpha, message=ended.message, now=now
             )
         )
         job.alpha = ended.alpha
-        self._teller.ended(job, ended.status.value, ended.message)
+        self._events.ended(job, ended.status.value, ended.message)
         self._go_on(job, next_step(ended, tries=job.tries, several=several))
 
     def _go_on(self, job: Job, step: Next | ExpressionFault) -> None:
@@ -308,8 +308,8 @@ class Simulator:
             job.look_again(self._clock.monotonic())
 
     def _lost(self, job: Job) -> None:
-        self._keep(lambda: self._ledger.lose([job.row]))
-        self._teller.lost(job)
+        self._retry(lambda: self._ledger.lose([job.row]))
+        self._events.lost(job)
         if job.tries > MOST_TRIES:
             self._finish(job, ExpressionFault("BRAIN loses its simulation each time"))
         else:
@@ -343,4 +343,4 @@ class Simulator:
         self._unseen += left.unseen
         for job, ended in left.ended:
             self._go_on(job, next_step(ended, tries=job.tries, several=job.several))
-        self._teller.resumed(len(left.digests))
+        self._events.resumed(len(left.digests))

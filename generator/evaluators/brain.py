@@ -25,28 +25,28 @@ from generator.domain import Candidate, Result, Ruleset, Source
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
-    from generator.brain.jobs import Keeper
+    from generator.brain.jobs import Retry
     from generator.brain.simulations import Simulator
-    from generator.reporting.stats import Scoreboard
+    from generator.reporting.stats import RunStats
     from generator.storage.store import AlphaStore
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class EvaluatorContext:
     """What a run lends to an evaluator that works elsewhere and keeps rows of its own.
 
     `store` makes the store at its first use: importing what it needs would hold up whoever is asked to end.
     """
 
     store: "Callable[[], AlphaStore]"
-    keep: "Keeper"
+    retry: "Retry"
     clock: Clock
     chance: Random
     stopping: threading.Event
     scope: Scope
-    scoreboard: "Scoreboard"
+    stats: "RunStats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class BrainPlan:
             BrainSession(BrainHttp(self.url), self.credentials.read, file, clock), clock, self.settings
         )
 
-    def load(self, tools: Tools) -> "BrainEvaluator":
+    def load(self, tools: EvaluatorContext) -> "BrainEvaluator":
         """Return the evaluator, with what the last run left on its way."""
         from generator.brain.events import BrainEvents  # noqa: PLC0415
         from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
@@ -103,12 +103,12 @@ class BrainPlan:
         simulator = Simulator(
             api,
             SimulationTable(tools.store(), self.rules),
-            keep=tools.keep,
+            retry=tools.retry,
             clock=tools.clock,
             chance=tools.chance,
             slots=self.brain.slots,
             budget=self.brain.max_simulations_per_day,
-            teller=BrainEvents(),
+            events=BrainEvents(),
         )
         listing = Listing(api, tools.clock)
         wanted = None if is_fresh(self.listing, listing.today()) else listing
@@ -122,7 +122,7 @@ class BrainEvaluator:
         self,
         plan: BrainPlan,
         simulator: "Simulator",
-        tools: Tools,
+        tools: EvaluatorContext,
         listing: Listing | None,
         *,
         hang_up: Callable[[], None],
@@ -157,13 +157,13 @@ class BrainEvaluator:
         """Take candidates in."""
         self._simulator.submit(candidates)
 
-    def results(self, patience: Seconds) -> Sequence[tuple[Candidate, Result]]:
-        """Do what is due until something is done or patience ends, and return what is done."""
+    def results(self, timeout: Seconds) -> Sequence[tuple[Candidate, Result]]:
+        """Do what is due until something is done or timeout ends, and return what is done."""
         clock, stopping = self._tools.clock, self._tools.stopping
-        deadline = clock.monotonic() + patience
+        deadline = clock.monotonic() + timeout
         while not stopping.is_set():
             done = self._simulator.step()
-            self._tools.scoreboard.brain(self._simulator.view())
+            self._tools.stats.brain(self._simulator.view())
             if done:
                 return done
             if self._listing is not None and self._simulator.well:

@@ -171,7 +171,7 @@ class LocalEvaluator:
         """Take candidates in."""
         self._batch.extend(candidates)
 
-    def results(self, patience: Seconds) -> Sequence[tuple[Candidate, Result]]:  # noqa: ARG002  # it never waits
+    def results(self, timeout: Seconds) -> Sequence[tuple[Candidate, Result]]:  # noqa: ARG002  # it never waits
         """Evaluate what was taken in."""
         batch, self._batch = self._batch, []
         read = [(candidate, tree_of(candidate, self._catalogue)) for candidate in batch]
@@ -179,7 +179,7 @@ class LocalEvaluator:
         results = iter(self._evaluated(trees) if trees else [])
         return [(one, tree if isinstance(tree, ExpressionFault) else next(results)) for one, tree in read]
 
-    def remember(self, candidates: Sequence[Candidate]) -> None:
+    def add_kept(self, candidates: Sequence[Candidate]) -> None:
         """Compare later alphas with these too, the newest KEPT of them; what was just evaluated is not evaluated again."""
         for candidate in candidates:
             tree = tree_of(candidate, self._catalogue)

@@ -22,7 +22,7 @@ _ALPHAS_PER_SECOND = 1.0
 _SHOWN = 110
 
 
-class Narrator:
+class MiningEvents:
     """Turns what happens into log lines; safe for any thread."""
 
     def __init__(self, *, model: str, standin: bool, synthetic: bool, clock: Clock) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.units import Seconds
-from generator.domain import Assignment, GateView
+from generator.domain import Assignment, ThrottleState
 
 EVERY: Seconds = 5.0
 
@@ -22,7 +22,7 @@ class Heartbeat:
         self._last: dict[str, Any] = {}
         self._written = float("-inf")
 
-    def beat(self, view: GateView, done: dict[str, Any], *, now: float, monotonic: float) -> None:
+    def beat(self, view: ThrottleState, done: dict[str, Any], *, now: float, monotonic: float) -> None:
         """Write the file if it is due; raise OSError if it cannot be written."""
         row = {
             "pid": os.getpid(),

@@ -11,7 +11,7 @@ from fleet.runtime.units import Bytes
 from generator.domain import CallRecord
 
 
-class LineFile:
+class JsonLinesFile:
     """Appends rows, for any thread; each is one write, so that a reader never sees two rows mixed.
 
     At `most` bytes the file becomes `NAME.1`, what was `NAME.1` becomes `NAME.2`, and so on to `backups`.
@@ -63,7 +63,7 @@ class SignalFile:
     """Appends the rows that the monitor reads; at `most` bytes the file becomes `signals.jsonl.1`."""
 
     def __init__(self, path: Path, *, most: Bytes = MOST_BYTES) -> None:
-        self._file = LineFile(path, most=most)
+        self._file = JsonLinesFile(path, most=most)
 
     def append(self, call: CallRecord) -> None:
         """Append a call's row; raise OSError if it cannot be written."""
@@ -80,7 +80,7 @@ class CallLog:
     """Appends finished calls; the newest 20 MB of them are kept, in four files."""
 
     def __init__(self, path: Path, *, most: Bytes = MOST_BYTES) -> None:
-        self._file = LineFile(path, most=most, backups=_BACKUPS)
+        self._file = JsonLinesFile(path, most=most, backups=_BACKUPS)
 
     def append(self, call: CallRecord) -> None:
         """Append a call; raise OSError if it cannot be written."""

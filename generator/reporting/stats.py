@@ -23,7 +23,7 @@ class Totals:
     kept: int = 0
 
 
-class Scoreboard:
+class RunStats:
     """Keeps the totals and the last alphas; safe for any thread."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Asking: a thread for each call that may be in flight, through the gate, one call after another."""
+"""Call worker: sends one call after another to Ollama, as the throttle admits them."""
 
 import logging
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from generator.llm.candidates import Finished, read_reply
 from generator.llm.client import Caller
 from generator.llm.prompt import Prompt
 from generator.llm.prompts import PromptSource
-from generator.llm.request_form import Way, Ways
-from generator.llm.throttle import CallInFlight, Gate, call_verdict
+from generator.llm.request_form import RequestForm, RequestForms
+from generator.llm.throttle import CallInFlight, Throttle, call_verdict
 from generator.llm.unusable import reason_of
 from generator.reporting.jsonl import CallLog, SignalFile
 
@@ -19,84 +19,85 @@ _log = logging.getLogger(__name__)
 
 
 class CallWorker:
-    """Asks until the gate is closed; finished calls go to the monitor's file and to the queue.
+    """Runs calls until the throttle is closed; several threads may run one worker.
 
-    `wake` is called when a call begins and when it ends.
+    Finished calls go to `signals.jsonl`, which the monitor reads, and to the queue of finished calls. `wake` is
+    called at the start and the end of each call.
     """
 
     def __init__(
         self,
         shared: Shared,
         *,
-        gate: Gate,
+        throttle: Throttle,
         caller: Caller,
-        ways: Ways,
+        forms: RequestForms,
         prompts: PromptSource,
         signals: SignalFile,
         log: CallLog,
         wake: Callable[[], None],
     ) -> None:
         self._shared = shared
-        self._gate = gate
+        self._throttle = throttle
         self._caller = caller
-        self._ways = ways
+        self._forms = forms
         self._prompts = prompts
         self._signals = signals
-        self._kept = log
-        self._unkept = False
+        self._log = log
+        self._log_failed = False
         self._wake = wake
 
     def run(self) -> None:
-        """Ask, until the gate is closed."""
-        while (flight := self._gate.enter()) is not None:
+        """Run calls until the throttle is closed."""
+        while (flight := self._throttle.enter()) is not None:
             self._wake()
             try:
-                self._ask(flight)
-            except Exception:  # noqa: BLE001  # the top of a loop: told, counted as a failure, gone on later
+                self._run_call(flight)
+            except Exception:  # noqa: BLE001  # a thread's loop: logged, counted as a failed call
                 _log.exception("asking.failed")
-                self._gate.leave(flight, CallVerdict.FAILED)
+                self._throttle.leave(flight, CallVerdict.FAILED)
 
-    def _ask(self, flight: CallInFlight) -> None:
-        prompt, way = self._prompts.next(), self._ways.now()
-        call = self._caller.call(prompt, flight, way)
+    def _run_call(self, flight: CallInFlight) -> None:
+        prompt, form = self._prompts.next(), self._forms.now()
+        call = self._caller.call(prompt, flight, form)
         if call is None:
-            self._gate.leave(flight, None)
+            self._throttle.leave(flight, None)
             return
-        verdict = self._end(flight, call, prompt, way)
+        verdict = self._end(flight, call, prompt, form)
         self._prompts.learn(prompt, call, verdict)
 
-    def _end(self, flight: CallInFlight, call: CallRecord, prompt: Prompt, way: Way) -> CallVerdict:
+    def _end(self, flight: CallInFlight, call: CallRecord, prompt: Prompt, form: RequestForm) -> CallVerdict:
         reply = read_reply(call, self._shared.scope.catalogue)
         verdict = call_verdict(call, usable=bool(reply.candidates))
-        reason = reason_of(call, verdict, way=way, prompt=prompt, failures=reply.failures)
-        self._tell_monitor(call)
-        # Into the queue first: whoever stops us finds the call either in flight or there.
+        reason = reason_of(call, verdict, form=form, prompt=prompt, failures=reply.failures)
+        self._write_signal(call)
+        # Queued before it leaves the throttle: at any moment of a stop the call is in flight or in the queue.
         self._shared.finished.put(Finished(call, reply))
-        self._shared.scoreboard.count(calls=1, failed=int(not call.answered))
-        another_way = self._ways.learn(way, verdict)
-        pace = self._gate.leave(flight, verdict, reason)
+        self._shared.stats.count(calls=1, failed=int(not call.answered))
+        another_form = self._forms.learn(form, verdict)
+        pace = self._throttle.leave(flight, verdict, reason)
         self._wake()
         wait = max(0.0, pace.not_before - self._shared.clock.monotonic())
-        self._shared.narrator.call_ended(call, verdict, failures=pace.failures, wait=wait)
-        self._shared.narrator.replies(lambda: self._gate.pace.streak)
-        self._keep(call)
-        if verdict is CallVerdict.FORMAT and another_way:
-            self._shared.narrator.schemas_refused()
+        self._shared.events.call_ended(call, verdict, failures=pace.failures, wait=wait)
+        self._shared.events.replies(lambda: self._throttle.pace.streak)
+        self._write_log(call)
+        if verdict is CallVerdict.FORMAT and another_form:
+            self._shared.events.schemas_refused()
         return verdict
 
-    def _tell_monitor(self, call: CallRecord) -> None:
+    def _write_signal(self, call: CallRecord) -> None:
         try:
             self._signals.append(call)
         except OSError as error:
             _log.error("signals.unwritten", extra=fields(id=call.id, error=error.strerror))
 
-    def _keep(self, call: CallRecord) -> None:
-        """Keep prompt and reply for inspection; where that cannot be, mining goes on, and it is told once."""
+    def _write_log(self, call: CallRecord) -> None:
+        """Write prompt and reply to calls.log; a failure is logged once, and mining goes on."""
         try:
-            self._kept.append(call)
+            self._log.append(call)
         except OSError as error:
-            if not self._unkept:
+            if not self._log_failed:
                 _log.error("calls.unwritten", extra=fields(id=call.id, error=error.strerror))
-            self._unkept = True
+            self._log_failed = True
         else:
-            self._unkept = False
+            self._log_failed = False

@@ -34,7 +34,7 @@ class BrainWorld:
         self.account = Credentials(settings.email, settings.password, "v1")
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
         self.ledger = SimulationTable(self.store, RULES)
-        self.teller = BrainEvents()
+        self.events = BrainEvents()
         self.rules = RULES
         self.done: dict[str, Result] = {}
         self.wires: list[BrainHttp] = []
@@ -52,12 +52,12 @@ class BrainWorld:
         return Simulator(
             api or self.api(),
             self.ledger,
-            keep=lambda action: action(),
+            retry=lambda action: action(),
             clock=self.clock,
             chance=Random(0),
             slots=slots,
             budget=budget,
-            teller=self.teller,
+            events=self.events,
         )
 
     def candidates(self, *expressions: str) -> list[Candidate]:

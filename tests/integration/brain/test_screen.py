@@ -11,7 +11,7 @@ import pytest
 
 from generator.catalogue import load_catalogue
 from generator.domain import Candidate
-from generator.workers.sign_flip import turned_candidate
+from generator.workers.sign_flip import reversed_candidate
 from standin.brain.server import StandinBrain, standin_brain
 from standin.brain.settings import BrainStandinSettings as BrainSettings
 from standin.ollama import StandinOllama, standin
@@ -51,7 +51,7 @@ def panel(folder: Path, days: int = 300, stocks: int = 24) -> Path:
 
 
 def digest_of_opposite(expression: str) -> str:
-    turned = turned_candidate(Candidate("", expression, "", call="", model=""), load_catalogue())
+    turned = reversed_candidate(Candidate("", expression, "", call="", model=""), load_catalogue())
     assert turned is not None
     return turned.digest
 

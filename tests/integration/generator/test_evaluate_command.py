@@ -239,7 +239,7 @@ def test_alphas_are_compared_with_those_that_are_kept() -> None:
         return next(row["value"] for row in result.checks if row["name"] == "SELF_CORRELATION")
 
     assert correlation(first) == 0.0
-    evaluator.remember([first, Candidate("gone", "gone(close)", "x")])
+    evaluator.add_kept([first, Candidate("gone", "gone(close)", "x")])
     assert correlation(again) == pytest.approx(1.0)
     assert correlation(second) < 0.7
     evaluator.close()

@@ -22,7 +22,7 @@ from generator.llm.client import Caller
 from generator.llm.context_window import Window
 from generator.llm.feedback import Page
 from generator.llm.prompt import build_prompt
-from generator.llm.request_form import Ways
+from generator.llm.request_form import RequestForms
 from generator.llm.throttle import CallInFlight, call_verdict
 from standin.faults import Fault, FaultKind
 from standin.models.specs import SEED_MODELS, spec_for
@@ -167,15 +167,15 @@ def asked(server: StandinOllama, model: str, times: int) -> list[tuple[CallVerdi
         first_token=20.0,
         source="stand-in",
     )
-    ways, ended = Ways(lambda: ollama.show(model)), []
+    forms, ended = RequestForms(lambda: ollama.show(model)), []
     for seed in range(times):
         prompt = build_prompt(CATALOGUE, Page(), count=2, window=Window(4096), seed=seed)
-        way = ways.now()
-        call = caller.call(prompt, CallInFlight(1.0, 1.0), way)
+        form = forms.now()
+        call = caller.call(prompt, CallInFlight(1.0, 1.0), form)
         assert call is not None
         candidates = read_reply(call, CATALOGUE).candidates
         verdict = call_verdict(call, usable=bool(candidates))
-        ways.learn(way, verdict)
+        forms.learn(form, verdict)
         ended.append((verdict, [one.expression for one in candidates]))
     return ended
 

@@ -1,4 +1,4 @@
-"""Intake and evaluation, run to their end in the test's own thread, on a real database."""
+"""IngestWorker and evaluation, run to their end in the test's own thread, on a real database."""
 
 import json
 import threading
@@ -17,12 +17,12 @@ from generator.catalogue.available import Scope
 from generator.context import Shared
 from generator.domain import AlphaFigures, CallRecord, Candidate, ExpressionFault, Result, Ruleset, Source
 from generator.llm.candidates import Finished, read_reply
-from generator.reporting.events import Narrator
+from generator.reporting.events import MiningEvents
 from generator.storage.hopeful import HopefulFile
 from generator.storage.read import recent_alphas
 from generator.storage.store import AlphaStore, StorageError
 from generator.workers.evaluate import EvaluationWorker
-from generator.workers.ingest import Intake, Patient
+from generator.workers.ingest import IngestWorker, StorageRetry
 from tests.reference.manual_clock import StillClock
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
@@ -37,9 +37,9 @@ class World:
         self.rules = rules
         self.clock = StillClock()
         self.stopping = threading.Event()
-        narrator = Narrator(model="m", standin=False, synthetic=False, clock=self.clock)
-        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), narrator=narrator)
-        self.patient = Patient(self.stopping, self.clock, narrator)
+        events = MiningEvents(model="m", standin=False, synthetic=False, clock=self.clock)
+        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), events=events)
+        self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
 
     def close(self) -> None:
@@ -49,8 +49,8 @@ class World:
         """Take in what was finished, and end."""
         self.shared.finished.close()
         chosen = store or self.store
-        Intake(
-            self.shared, store=lambda: chosen, rules=self.rules, patient=self.patient, keep_calls=60.0
+        IngestWorker(
+            self.shared, store=lambda: chosen, rules=self.rules, retry=self.retry, keep_calls=60.0
         ).run()
 
     def evaluate(self, evaluator: "FakeEvaluator | Callable[[], FakeEvaluator]") -> None:
@@ -63,7 +63,7 @@ class World:
             rules=self.rules,
             keep=parse_keep("fitness > 0.5"),
             hopeful=HopefulFile(self.folder / "hopeful_alphas.json"),
-            patient=self.patient,
+            retry=self.retry,
             stopping=self.stopping,
         ).run()
 
@@ -93,7 +93,7 @@ class FakeEvaluator:
     def submit(self, candidates: Sequence[Candidate]) -> None:
         self._batch.extend(candidates)
 
-    def results(self, patience: float) -> Sequence[tuple[Candidate, Result]]:
+    def results(self, timeout: float) -> Sequence[tuple[Candidate, Result]]:
         if self._troubles:
             raise self._troubles.pop()
         batch, self._batch = self._batch, []
@@ -134,9 +134,9 @@ def test_replies_become_rows_and_candidates(world: World) -> None:
     world.finish("c2", "add(volume, close)", "-close")
     world.finish("c3", error="boom")
     world.intake()
-    totals = world.shared.scoreboard.totals()
+    totals = world.shared.stats.totals()
     assert (totals.valid, totals.invalid, totals.duplicates) == (4, 1, 1)
-    assert world.shared.finished.settle(0.0)
+    assert world.shared.finished.wait_idle(0.0)
     taken = [world.shared.waiting.get(0.0) for _ in range(3)]
     assert [one.expression for one in taken if one] == ["rank(close)", "add(close, volume)", "reverse(close)"]
     page = world.shared.notebook.page()
@@ -157,7 +157,7 @@ def test_evaluations_are_stored_before_they_are_told(world: World, caplog: pytes
         "evaluation.failed",
     ]
     assert set(world.shared.scope.catalogue.fields) == {"close", "volume"}
-    assert world.shared.waiting.settle(0.0)
+    assert world.shared.waiting.wait_idle(0.0)
 
 
 def test_what_the_last_run_left_is_evaluated_first(worlds: Worlds) -> None:
@@ -251,7 +251,7 @@ def test_figures_of_the_made_up_panel_are_never_published(worlds: Worlds, tmp_pa
     world.finish("c1", "rank(close)")
     world.intake()
     world.evaluate(FakeEvaluator(world))
-    assert world.shared.scoreboard.totals().kept == 1
+    assert world.shared.stats.totals().kept == 1
     assert not (tmp_path / "hopeful_alphas.json").exists()
 
 
@@ -282,11 +282,11 @@ class Forgetful(FakeEvaluator):
         self._poison = poison
         self._sound = sound
 
-    def results(self, patience: float) -> Sequence[tuple[Candidate, Result]]:
+    def results(self, timeout: float) -> Sequence[tuple[Candidate, Result]]:
         if self._batch and (not self._sound or any(self._poison in one.expression for one in self._batch)):
             self._batch = []
             raise RuntimeError("a fault of the engine")
-        return super().results(patience)
+        return super().results(timeout)
 
 
 def test_what_an_evaluator_loses_by_failing_is_given_to_the_next_one(world: World) -> None:
@@ -299,7 +299,7 @@ def test_what_an_evaluator_loses_by_failing_is_given_to_the_next_one(world: Worl
         return made[-1]
 
     world.evaluate(load)
-    assert world.shared.waiting.settle(0.0)
+    assert world.shared.waiting.wait_idle(0.0)
     assert (world.store.count("done"), world.store.count("failed"), world.store.count("pending")) == (2, 1, 0)
     assert all(one.closed for one in made)
 
@@ -312,7 +312,7 @@ def test_what_an_evaluator_fails_at_each_time_holds_up_nothing_else(world: World
     assert (world.store.count("done"), world.store.count("failed"), world.store.count("pending")) == (3, 1, 0)
     [(expression, reason)] = world.store.failures(world.rules, limit=9)
     assert (expression, reason) == ("scale(close)", "the evaluator failed on it each time")
-    assert world.shared.waiting.settle(0.0)
+    assert world.shared.waiting.wait_idle(0.0)
 
 
 class FullStore(AlphaStore):
@@ -340,9 +340,9 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost(world: World) -> None:
 
 def test_while_the_database_is_away_no_more_than_a_few_calls_begin(world: World) -> None:
     for number in range(world.shared.most_calls):
-        assert world.shared.room()
+        assert world.shared.has_capacity()
         world.finish(f"c{number}", "rank(close)")
-    assert not world.shared.room()
+    assert not world.shared.has_capacity()
 
 
 def test_at_the_end_a_database_that_is_away_is_not_waited_for(
@@ -353,4 +353,4 @@ def test_at_the_end_a_database_that_is_away_is_not_waited_for(
     with closing(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=99)) as store:
         world.intake(store)
     assert "intake.unstored" in caplog.text
-    assert not world.shared.finished.settle(0.0)
+    assert not world.shared.finished.wait_idle(0.0)

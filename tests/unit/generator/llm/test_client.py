@@ -16,7 +16,7 @@ from generator.llm.context_window import Window
 from generator.llm.feedback import Notebook, Page
 from generator.llm.prompt import build_prompt
 from generator.llm.prompts import PromptSource
-from generator.llm.request_form import Way
+from generator.llm.request_form import RequestForm
 from generator.llm.throttle import CallInFlight, call_verdict
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
@@ -117,24 +117,24 @@ def test_the_request_carries_schema_options_and_keep_alive() -> None:
 
 def test_a_server_that_takes_no_schema_is_asked_without() -> None:
     wire = Wire(generate=Answer(200, GOOD))
-    caller(wire).call(PROMPT, CallInFlight(10.0, 1.0), Way(schema=False))
+    caller(wire).call(PROMPT, CallInFlight(10.0, 1.0), RequestForm(schema=False))
     assert "format" not in wire.asked[0][1]
 
 
 def test_think_is_sent_as_the_way_says_and_thoughts_get_the_rest_of_the_window() -> None:
-    def body(way: Way, **options: Any) -> Any:
+    def body(form: RequestForm, **options: Any) -> Any:
         wire = Wire(generate=Answer(200, GOOD))
-        caller(wire, **options).call(PROMPT, CallInFlight(10.0, 1.0), way)
+        caller(wire, **options).call(PROMPT, CallInFlight(10.0, 1.0), form)
         return wire.asked[0][1]
 
-    assert "think" not in body(Way())
-    quiet = body(Way(think=False))
+    assert "think" not in body(RequestForm())
+    quiet = body(RequestForm(think=False))
     assert (quiet["think"], quiet["options"]["num_predict"]) == (False, PROMPT.reply_tokens)
-    low = body(Way(think="low", schema=False, thoughts=True))
+    low = body(RequestForm(think="low", schema=False, thinks=True))
     assert (low["think"], "format" in low) == ("low", False)
     assert PROMPT.reply_tokens < low["options"]["num_predict"] == PROMPT.most_tokens
     assert PROMPT.estimated + low["options"]["num_predict"] < 4096
-    assert body(Way(thoughts=True), num_predict=7)["options"]["num_predict"] == 7
+    assert body(RequestForm(thinks=True), num_predict=7)["options"]["num_predict"] == 7
 
 
 def thought(response: str, thinking: str, reason: str = "stop") -> CallRecord:
