@@ -312,7 +312,7 @@ class Miner:
                 state,
                 {
                     **self._shared.stats.row(),
-                    "database_away": self._shared.events.storage_away,
+                    "database_away": self._shared.events.storage_failure,
                 },
                 now=self._clock.time(),
                 monotonic=self._clock.monotonic(),

@@ -1,4 +1,4 @@
-"""What happens between us and BRAIN, as log lines."""
+"""Log of BRAIN: simulations, limits and failures."""
 
 import logging
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ _log = logging.getLogger(__name__)
 
 
 class BrainEvents:
-    """Tells of trouble when it begins, changes and ends, and logs every simulation."""
+    """Reports a failure of BRAIN when it begins, changes and ends, and logs every simulation."""
 
     def __init__(self) -> None:
         self._trouble = ""
-        self._budget_told = False
+        self._budget_used_up = False
 
     @property
     def trouble(self) -> str:
-        """Return the trouble that there is, nothing if there is none."""
+        """Return the present failure's message, empty if BRAIN works."""
         return self._trouble
 
-    def troubled(self, error: BrainError, wait: Seconds, failures: int) -> None:
-        """Tell of trouble, unless it is the one that was told already, or may be over at the next try."""
+    def failed(self, error: BrainError, wait: Seconds, failures: int) -> None:
+        """Report a failure, unless it is reported already or may be over at the next try."""
         values = {"error": error.message, "wait_s": round(wait, 3)}
         passing = isinstance(error, BrainAwayError | BrainLimitError) and failures == 1
         known = self._trouble
@@ -38,56 +38,58 @@ class BrainEvents:
         if passing or known == error.message:
             _log.info("brain.trouble", extra=fields(**values))
             return
-        sentence = f"{error.message}. {error.hint or f'Next try in {show_duration(wait)}.'}"
+        sentence = f"{error.message}. {error.hint or f'NextStep try in {show_duration(wait)}.'}"
         event = "brain.persona" if isinstance(error, PersonaError) else "brain.trouble"
         _log.warning(event, extra=tell(sentence, **values))
 
-    def passed_over(self, error: BrainError, wait: Seconds) -> None:
-        """Log that BRAIN fails at one simulation or alpha, while it answers for others."""
+    def skipped(self, error: BrainError, wait: Seconds) -> None:
+        """Log that BRAIN fails for one simulation or alpha while it answers for others."""
         _log.info("brain.passed_over", extra=fields(error=error.message, wait_s=round(wait, 3)))
 
     def limited(self, error: BrainError, wait: Seconds, *, running: int) -> None:
-        """Log that BRAIN takes no more simulations now; a whole day's end is told."""
+        """Log that BRAIN accepts no more simulations now; report a used-up quota."""
         values = {"error": error.message, "wait_s": round(wait, 3), "running": running}
         if isinstance(error, BrainQuotaError):
-            sentence = f"{error.message}; going on in {show_duration(wait)}"
+            sentence = f"{error.message}; next try in {show_duration(wait)}"
             _log.warning("brain.quota", extra=tell(sentence, **values))
         else:
             _log.info("brain.limited", extra=fields(**values))
 
-    def well(self) -> None:
-        """Tell that BRAIN answers again, if it did not."""
+    def recovered(self) -> None:
+        """Report that BRAIN answers again, if it failed before."""
         if self._trouble:
             self._trouble = ""
             _log.info("brain.well", extra=tell("BRAIN answers again"))
 
     def budget(self, left: int | None) -> None:
-        """Tell once when the day's own budget is used up, and once when there is some again."""
+        """Report once when our own daily budget is used up, and once when some of it is free again."""
         used_up = left == 0
-        if used_up != self._budget_told:
-            self._budget_told = used_up
+        if used_up != self._budget_used_up:
+            self._budget_used_up = used_up
             sentence = (
-                "the day's budget of BRAIN simulations is used up" if used_up else "there is budget again"
+                "the daily budget of BRAIN simulations is used up"
+                if used_up
+                else "the daily budget allows BRAIN simulations again"
             )
             _log.info("brain.budget", extra=tell(sentence, left=left))
 
     def resumed(self, count: int) -> None:
-        """Tell of simulations that the last run left on their way."""
+        """Report how many simulations of the last run are resumed."""
         if count:
-            sentence = f"picking up {count} BRAIN simulation(s) of the last run"
+            sentence = f"resuming {count} BRAIN simulation(s) of the last run"
             _log.info("brain.resumed", extra=tell(sentence, count=count))
 
     def sent(self, jobs: Sequence[Job], location: str) -> None:
-        """Log that BRAIN took a simulation."""
+        """Log that BRAIN accepted a simulation."""
         for job in jobs:
             values = fields(id=job.row, location=location, expression=job.candidate.expression)
             _log.info("simulation.sent", extra=values)
 
     def ended(self, job: Job, status: str, message: str) -> None:
-        """Log how a simulation ended."""
+        """Log the end of a simulation."""
         values = fields(id=job.row, status=status, alpha=job.alpha or None, message=message or None)
         _log.info("simulation.ended", extra=values)
 
     def lost(self, job: Job) -> None:
-        """Log that a request whose answer nobody saw left no trace on BRAIN."""
+        """Log that a request without an answer left no trace on BRAIN."""
         _log.warning("simulation.lost", extra=fields(id=job.row, expression=job.candidate.expression))

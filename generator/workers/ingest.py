@@ -131,7 +131,7 @@ class IngestWorker:
         if now < self._next_cleanup or self._shared.finished.outstanding:
             return
         cleaned = self._retry(
-            lambda: store.tidy(
+            lambda: store.clean_up(
                 before=self._shared.clock.time() - self._keep_calls,
                 texts=_KEPT_TEXTS,
                 standins=_KEPT_STANDINS,

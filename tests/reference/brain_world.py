@@ -33,7 +33,7 @@ class BrainWorld:
         self.server = StandinBrain(settings, clock=self.clock.monotonic).start()
         self.account = Credentials(settings.email, settings.password, "v1")
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
-        self.ledger = SimulationTable(self.store, RULES)
+        self.table = SimulationTable(self.store, RULES)
         self.events = BrainEvents()
         self.rules = RULES
         self.done: dict[str, Result] = {}
@@ -51,7 +51,7 @@ class BrainWorld:
     def simulator(self, *, slots: int = 3, budget: int = 0, api: BrainApi | None = None) -> Simulator:
         return Simulator(
             api or self.api(),
-            self.ledger,
+            self.table,
             retry=lambda action: action(),
             clock=self.clock,
             chance=Random(0),

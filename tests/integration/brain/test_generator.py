@@ -119,7 +119,7 @@ def test_killed_at_any_time_each_simulation_is_paid_for_once_and_each_result_sto
     assert {row[0] for row in generator.query("SELECT id FROM evaluations WHERE state = 'done'")} >= set(
         reported
     )
-    assert "picking up" in generator.told
+    assert "resuming" in generator.told
     assert brain.world.sign_ins == 1
 
 

@@ -135,7 +135,7 @@ def test_wrong_settings_are_no_expressions_fault(make: Make, caplog: pytest.LogC
     assert 'settings.universe: "TOP9" is not a valid choice.' in simulator.view()["trouble"]
     assert [record.message for record in caplog.records] == ["brain.trouble"]
     assert 2 <= world.requests("POST", "/simulations") <= 15
-    assert world.ledger.open() == []
+    assert world.table.open() == []
 
 
 @pytest.mark.parametrize("status", ["FAIL", "TIMEOUT"])
@@ -237,7 +237,7 @@ def test_a_request_that_never_arrived_is_sent_again_after_a_while(make: Make) ->
     assert good(world, "rank(close)")
     assert world.server.world.taken == ["rank(close)"]
     assert world.clock.now - began > 1200
-    assert len(world.ledger.sent_times(0.0)) == 1
+    assert len(world.table.sent_times(0.0)) == 1
 
 
 def test_a_simulation_that_vanished_is_found_among_the_alphas(make: Make) -> None:
@@ -425,7 +425,7 @@ class TestSeveral:
 class TestRestart:
     """A simulator that is thrown away at any moment, and another one made of the rows."""
 
-    @pytest.mark.parametrize("settings", [QUICK, SEVERAL], ids=["single", "several"])
+    @pytest.mark.parametrize("settings", [QUICK, SEVERAL], ids=["single", "multi"])
     @pytest.mark.parametrize("pause", [0.5, 4.0, 10.5, 13.0])
     def test_nothing_is_sent_twice_and_everything_comes_in(
         self, make: Make, settings: BrainStandinSettings, pause: float
@@ -449,7 +449,7 @@ class TestRestart:
     def test_a_crash_between_the_request_and_its_address_is_made_up_for(self, make: Make) -> None:
         world = make()
         [one] = world.candidates("rank(close)")
-        world.ledger.begin([one], world.clock.now)
+        world.table.begin([one], world.clock.now)
         world.api().simulate(["rank(close)"])  # and the process dies here
         world.run(world.simulator(), [one])
         assert good(world, "rank(close)")
@@ -469,8 +469,8 @@ class TestRestart:
     def test_an_error_that_was_not_stored_is_not_paid_for_again(self, make: Make) -> None:
         world = make()
         [one] = world.candidates("nosuch(close)")
-        [row] = world.ledger.begin([one], world.clock.now)
-        world.ledger.end(row, status="ERROR", alpha="", message="unknown", now=world.clock.now)
+        [row] = world.table.begin([one], world.clock.now)
+        world.table.end(row, status="ERROR", alpha="", message="unknown", now=world.clock.now)
         world.run(world.simulator(), [one])
         assert reason(world, "nosuch(close)") == "unknown"
         assert world.server.world.taken == []

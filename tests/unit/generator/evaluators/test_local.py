@@ -50,7 +50,7 @@ def evaluator(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEvaluator]:
     made._panel = made._settings = SimpleNamespace()  # type: ignore[assignment]
     made._rules = Ruleset(Source.SYNTHETIC, {})
     made._catalogue = load_catalogue()
-    made._batch, made._size, made._kept, made._recent = [], 1, {}, {}
+    made._batch, made._batch_size, made._kept, made._recent = [], 1, {}, {}
     monkeypatch.setattr("generator.evaluators.local._result", lambda outcome: outcome)
     with ThreadPoolExecutor(1) as made._executor:
         yield made

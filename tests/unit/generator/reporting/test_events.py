@@ -106,8 +106,8 @@ def test_pauses_and_storage_are_told_when_they_begin_and_end(told: io.StringIO) 
         events.storage(state)
     assert sentences(told) == [
         "mining pauses: probe",
-        "mining goes on",
-        "the database is full. What is finished is kept in memory. Make room.",
+        "mining resumes",
+        "the database is full. Finished calls wait in memory. Make room.",
         "the database can be written again",
     ]
 
@@ -129,7 +129,7 @@ def test_unusable_replies_are_reported_at_the_fifth_at_a_new_reason_and_at_their
         events.replies(lambda now=streak: now)
     events.replies(Streak)
     events.replies(Streak)
-    end = "It is asked ever less often until a reply is usable"
+    end = "Calls become rarer until a reply is usable"
     assert sentences(told) == [
         f"m:1b gave nothing usable 5 times in a row: the replies are empty. Update Ollama. {end}",
         f"m:1b gave nothing usable 9 times in a row: cut. More. {end}",
