@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import Candidate
 from generator.storage.migrations import STEPS, migrate
-from generator.storage.read import DatabaseUnreadError, by_model, opened, recent_alphas
+from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas
 from generator.storage.schema import EvaluationRow
 from generator.storage.store import AlphaStore, StorageError, _insert
 from tests.reference.stored_rows import PANEL, call, candidate
@@ -75,7 +75,7 @@ def test_a_password_in_the_query_of_a_url_is_not_shown() -> None:
     store = AlphaStore(url, owner="here")
     with pytest.raises(StorageError) as written:
         store.count()
-    with pytest.raises(DatabaseUnreadError) as read, opened(url):
+    with pytest.raises(DatabaseUnreadError) as read, open_database(url):
         pass
     assert "127.0.0.1" in written.value.message
     assert "secret" not in written.value.message + read.value.message
