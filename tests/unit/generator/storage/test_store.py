@@ -36,7 +36,7 @@ def test_reading_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
     assert by_model(tmp_path / "empty.db") == []
 
 
-def test_a_damaged_database_is_told_with_what_to_do(tmp_path: Path, path: Path, store: AlphaStore) -> None:
+def test_a_damaged_database_is_reported_with_the_mend(tmp_path: Path, path: Path, store: AlphaStore) -> None:
     path.write_bytes(b"this is no database at all, but it is long enough to look like one" * 50)
     with pytest.raises(StorageError, match="not a database") as caught:
         store.record_call(call(), [], PANEL)
@@ -47,7 +47,7 @@ def test_a_damaged_database_is_told_with_what_to_do(tmp_path: Path, path: Path, 
     store.record_call(call(), [], PANEL)
 
 
-def test_a_full_disk_is_told_as_such_and_passes(store: AlphaStore, path: Path) -> None:
+def test_a_full_disk_is_reported_as_such_and_passes(store: AlphaStore, path: Path) -> None:
     store.record_call(call(), [], PANEL)
     engine = store._engine
     assert engine is not None
