@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _TICK: Seconds = 0.1
 # Within the two seconds that a stop may take; supervisord kills after four.
 _STOP_TIMEOUT: Seconds = 1.7
+# Lets the call threads send the first request before this thread uses the interpreter again.
 _HEAD_START: Seconds = 0.02
 
 _log = logging.getLogger(__name__)

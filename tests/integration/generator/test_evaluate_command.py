@@ -88,7 +88,7 @@ def test_settings_out_of_bounds_are_usage_errors(arguments: tuple[str, str]) -> 
 
 
 @pytest.mark.slow
-def test_values_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+def test_values_that_cannot_be_written_are_reported(tmp_path: Path) -> None:
     done = evaluate("rank(close)", "--values", str(tmp_path / "none" / "v.npz"))
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
@@ -197,7 +197,7 @@ def test_a_panel_without_prices_still_has_values(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_panel_beyond_memory_is_told_with_what_would_fit(
+def test_a_panel_beyond_memory_is_reported_with_what_would_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
