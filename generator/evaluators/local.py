@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 BATCH = 8
 # Kept alphas that each new one is compared with.
 KEPT = 200
+_GAPS = PanelSettings().gaps  # the default
 # Fields of the synthetic panel; a test compares them with the panel.
 SYNTHETIC_FIELDS: Mapping[str, Kind] = {
     **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "returns"), Kind.MATRIX),
@@ -57,13 +58,15 @@ class LocalPlan:
     @property
     def rules(self) -> Ruleset:
         """Return the ruleset of evaluations."""
-        settings = {
+        settings: dict[str, Any] = {
             "panel": self.panel.path or "synthetic",
             "delay": self.panel.delay,
             "decay": self.panel.decay,
             "neutralization": self.panel.neutralization,
             "truncation": self.panel.truncation,
         }
+        if self.panel.gaps != _GAPS:
+            settings["gaps"] = self.panel.gaps
         return Ruleset(self.source, settings)
 
     @property
@@ -73,23 +76,26 @@ class LocalPlan:
 
     def load(self) -> "LocalEvaluator":
         """Load the panel and return its evaluator; raise GeneratorError if the panel is unusable."""
-        panel = open_panel(self.panel.path)
+        panel = open_panel(self.panel.path, gaps=self.panel.gaps)
         for warning in panel.warnings:
             _log.warning("panel.odd", extra=tell(f"{self.panel.path}: {warning}", path=self.panel.path))
         return LocalEvaluator(panel, backtest_settings(self.panel), self.rules)
 
 
-def open_panel(path: str, *, home: Path | None = None) -> "Panel":
-    """Return the panel at a path, the made-up one where the path is empty; raise GeneratorError.
+def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Panel":
+    """Return the panel at a path, or the synthetic one for an empty path; raise GeneratorError if it is unusable.
 
-    A panel that was read is kept in the home (that of the environment unless one is given), and only mapped next time.
+    With `gaps` "skipped" no position earns the move of a close across days without one. A panel that was read once
+    is cached in the home (`home`, else the environment's) and memory-mapped the next time.
     """
     try:
         if path:
-            from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: not before it is needed
+            from generator.backtest.gaps import without_gaps  # noqa: PLC0415
+            from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: slow to import
 
             shelf = (home or find_home(os.environ).path) / "panels"
-            return load_panel(Path(path).expanduser(), shelf=shelf)
+            panel = load_panel(Path(path).expanduser(), shelf=shelf)
+            return panel if gaps == _GAPS else without_gaps(panel)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
 
         return synthetic_panel()
