@@ -1,7 +1,7 @@
 """`hopeful_alphas.json`: kept alphas of real markets, in a format shared with other scripts.
 
-Other programs read the file at any time and delete rows. Before each write the file is read again, rows are only
-added, and the file is replaced atomically, under a lock of its own. A damaged file is renamed, never overwritten.
+Other programs read the file at any time and delete rows. Each write reads the file again, adds
+rows and replaces the file atomically, under a lock of its own. A damaged file is renamed, never overwritten.
 """
 
 import json
