@@ -67,14 +67,16 @@ class HopefulFile:
 def merge(present: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Return the file's rows with the new ones: one row an expression, BRAIN's figures instead of a panel's."""
     merged = list(present)
-    places = {str(row.get("expression")): place for place, row in enumerate(merged) if isinstance(row, dict)}
+    positions = {
+        str(row.get("expression")): position for position, row in enumerate(merged) if isinstance(row, dict)
+    }
     for row in rows:
-        place = places.get(row["expression"])
-        if place is None:
-            places[row["expression"]] = len(merged)
+        position = positions.get(row["expression"])
+        if position is None:
+            positions[row["expression"]] = len(merged)
             merged.append(dict(row))
-        elif row["alpha_id"] and not merged[place].get("alpha_id"):
-            merged[place] = dict(row)
+        elif row["alpha_id"] and not merged[position].get("alpha_id"):
+            merged[position] = dict(row)
     return merged
 
 
