@@ -9,7 +9,6 @@
 
     build_schema(catalogue, …) -> dict        the JSON schema of a reply: expressions as nested arrays, typed
     decode(value, catalogue) -> Node          one nested array to a tree
-    decode_reply(text, catalogue) -> list     a whole reply, as the schema says, cut off, or in plain text
 
 Whatever is wrong with an expression is an ExpressionError. Nothing here evaluates anything.
 """
@@ -24,7 +23,6 @@ from generator.language.nested_json import decode
 from generator.language.parse import parse
 from generator.language.print import show
 from generator.language.schema import build_schema
-from generator.llm.reply import decode_reply
 
 __all__ = [
     "BRAIN_OPERATORS",
@@ -41,7 +39,6 @@ __all__ = [
     "check",
     "check_alpha",
     "decode",
-    "decode_reply",
     "digest",
     "operator_count",
     "parse",

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from generator.catalogue import Catalogue
 from generator.domain import CallRecord, Candidate, storable
-from generator.language import ExpressionError, Node, alpha_of, decode_reply, show
+from generator.language import ExpressionError, Node, alpha_of, show
 from generator.language.refusals import with_names
 from generator.llm.feedback import Failure
+from generator.llm.reply import decode_reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,10 @@ from fleet.clients.ollama import Ollama
 from fleet.config.ladder import same_model
 from fleet.runtime.errors import OllamaError
 from generator.catalogue.available import Scope
-from generator.config import Assignment
-from generator.domain import CallRecord
+from generator.domain import Assignment, CallRecord, CallVerdict
 from generator.llm.context_window import Window
 from generator.llm.feedback import Notebook
 from generator.llm.prompt import Prompt, build_prompt
-from generator.llm.throttle import CallVerdict
 
 # Until the server has said more. Ollama's own default is 4096 on small cards, and the smallest models in use
 # were trained on 2048.

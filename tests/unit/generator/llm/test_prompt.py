@@ -3,10 +3,10 @@ import json
 import pytest
 
 from generator.catalogue import Catalogue, Kind, load_catalogue
-from generator.language import decode_reply
 from generator.llm.context_window import Window, estimate
 from generator.llm.feedback import Failure, Note, Page
 from generator.llm.prompt import build_prompt
+from generator.llm.reply import decode_reply
 
 CATALOGUE = load_catalogue().restricted_to(
     fields=("open", "high", "low", "close", "volume", "vwap", "returns", "adv20", "cap", "sector", "industry")

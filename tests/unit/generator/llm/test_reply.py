@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generator.catalogue import load_catalogue
-from generator.language import ExpressionError, build_schema, decode_reply, show
-from generator.llm.reply import MAX_EXPRESSIONS
+from generator.language import ExpressionError, build_schema, show
+from generator.llm.reply import MAX_EXPRESSIONS, decode_reply
 from tests.reference.expressions import amount, instance, patient
 
 CATALOGUE = load_catalogue()
