@@ -87,6 +87,7 @@ class Signal:
     model: str = ""
     error: str = ""
     seconds: float | None = None
+    layers: int | None = None
 
 
 class LogEventKind(StrEnum):
@@ -97,6 +98,9 @@ class LogEventKind(StrEnum):
     load_begun      the server starts a runner for a model
     load_seen       a runner reads a model's file
     load_tried      a layout is being tried within a load
+    load_fits       a layout within a load found its memory
+    layers_asked    how many layers the client wants on the GPU
+    gpu_failed      a runner cannot use its GPU
     load_ok         the runner answers
     load_failed     the load is over, unless Ollama tries again
     load_retried    Ollama tries the same load again
@@ -111,6 +115,9 @@ class LogEventKind(StrEnum):
     LOAD_BEGUN = "load_begun"
     LOAD_SEEN = "load_seen"
     LOAD_TRIED = "load_tried"
+    LOAD_FITS = "load_fits"
+    LAYERS_ASKED = "layers_asked"
+    GPU_FAILED = "gpu_failed"
     LOAD_OK = "load_ok"
     LOAD_FAILED = "load_failed"
     LOAD_RETRIED = "load_retried"
@@ -133,3 +140,4 @@ class LogEvent:
     status: int = 0
     seconds: float = 0.0
     detail: str = ""
+    layers: int | None = None

@@ -237,6 +237,7 @@ def _filled(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> Signal:
         model=_model_of(parsed),
         error=parsed.error,
         seconds=finite(parsed.fields.get("seconds")) if row.part is Part.UNLOAD else None,
+        layers=whole_number(named.get("part") or parsed.fields.get("layers.offload")),
     )
 
 
@@ -283,9 +284,15 @@ def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> Lo
         return LogEvent(LogEventKind.NO_GPU if library.lower() == "cpu" else LogEventKind.GPU, detail=detail)
     if row.kind is LogEventKind.ALL_ON_GPU and _below(match["part"], match["whole"]):
         return None
-    if row.kind is LogEventKind.LOAD_TRIED and "Operation:close" in parsed.fields.get("request", ""):
-        return None
-    return LogEvent(row.kind, model=_model_of(parsed), final=row.final or _never_retried(row, parsed))
+    kind = row.kind
+    if kind is LogEventKind.LOAD_TRIED:
+        request = parsed.fields.get("request", "")
+        if "Operation:close" in request:
+            return None
+        kind = LogEventKind.LOAD_FITS if "Operation:commit" in request else kind
+    layers = whole_number(parsed.fields.get("layers.requested") or parsed.fields.get("requested"))
+    final = row.final or _never_retried(row, parsed)
+    return LogEvent(kind, model=_model_of(parsed), final=final, layers=layers)
 
 
 def _never_retried(row: EventPattern, parsed: ParsedLine) -> bool:

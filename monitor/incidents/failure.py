@@ -170,10 +170,10 @@ def _lesser(failure: Failure) -> tuple[SignalKind, Cause] | None:
         return SignalKind.SOFT, Cause.NOT_RECOVERED
     if failure.retry:
         return SignalKind.SOFT, Cause.RETRY
-    if failure.spill or failure.estimate:
-        return SignalKind.SOFT, Cause.SPILL
     if failure.other:
         return SignalKind.OTHER, Cause(failure.other)
+    if failure.spill or failure.estimate:
+        return SignalKind.SOFT, Cause.SPILL
     return (SignalKind.SYSMEM, Cause.HOST) if failure.harmless else None
 
 

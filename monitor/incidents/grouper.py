@@ -65,7 +65,7 @@ def _due(failure: Failure, load: Load | None, rules: GroupingRules) -> float | N
         return None
     if load is None or failure.number != load.failure:
         return failure.heard + rules.incident_gap
-    silent = load.heard + rules.silence
+    silent = load.heard + (rules.load_timeout if load.retrying else rules.silence)
     return silent if load.ended_heard is None else min(silent, load.ended_heard + rules.retry_grace)
 
 
@@ -138,7 +138,8 @@ def _on_tick(work: GroupingStep, now: float) -> None:
     for failure in [] if work.away else list(work.failures.values()):
         due = _due(failure, work.load, work.rules)
         if due is not None and now >= due:
-            work.tell(failure)
+            announced = work.load is not None and work.load.failure == failure.number and work.load.retrying
+            work.tell(work.heal(failure) if announced else failure)
 
 
 def _on_flush(work: GroupingStep) -> None:

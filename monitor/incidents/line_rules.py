@@ -34,13 +34,16 @@ def on_stamp(work: GroupingStep) -> None:
         known = None if failure.told else reported(work)
         if known is not None:
             work.absorb(known, failure)
-        elif failure.certain:
+        elif failure.named:
             work.tell(failure)
 
 
 def on_signal(work: GroupingStep, signal: Signal) -> None:
     """Add a signal to the failure it belongs to."""
-    if signal.part is Part.ROUTINE:
+    asked = signal.cause is Cause.SPILL and 0 <= work.layers_asked <= (
+        -1 if signal.layers is None else signal.layers
+    )
+    if signal.part is Part.ROUTINE or asked:
         work.outcomes.append(SignalSeen(signal, work.time, work.line, ""))
         if signal.cause is Cause.SWAP:
             work.outcomes.append(SwapSeen(signal.model, work.time))
@@ -70,7 +73,7 @@ def _add_outside(work: GroupingStep, signal: Signal) -> None:
     failure = work.add(home_of(work, signal) or work.new_failure(), signal)
     if signal.part is Part.HEALED:
         work.heal(failure)
-    elif failure.certain and work.afloat is not Afloat.LATE:
+    elif failure.certain and (failure.named or signal.part is Part.ENDING) and work.afloat is not Afloat.LATE:
         work.tell(failure)
 
 
@@ -132,12 +135,14 @@ def _on_server(work: GroupingStep, _: LogEvent) -> None:
     work.finish_load(loaded=False)
     for failure in list(work.failures.values()):
         work.put(replace(failure, bounded=True))
+    work.layers_asked, work.gpu_failed = -1, False
     work.outcomes.append(ServerStarted(work.time))
 
 
 def _on_begun(work: GroupingStep, event: LogEvent) -> None:
     """Note that a runner is started: another try of the load that is open, or a new load."""
     load = work.load
+    work.gpu_failed = False
     other = (
         load is not None and bool(load.model and event.model) and not same_weights(load.model, event.model)
     )
@@ -159,6 +164,8 @@ def _before_its_answer(work: GroupingStep) -> bool:
 def _on_seen(work: GroupingStep, event: LogEvent) -> None:
     """Note that a model's file is read: part of the load that is open, unless that one is over."""
     load = work.load
+    if event.layers is not None:
+        work.layers_asked = event.layers
     over = load is not None and (load.dead or load.ended is not None) and not _before_its_answer(work)
     if load is not None and not load.retrying and over:
         work.finish_load(loaded=False)
@@ -181,11 +188,31 @@ def _on_seen(work: GroupingStep, event: LogEvent) -> None:
 def _on_tried(work: GroupingStep, event: LogEvent) -> None:
     """Note a load under way whose beginning was not seen: what just failed is part of it."""
     if work.load is not None:
+        if work.load.retrying:
+            _on_seen(work, event)
         return
     work.open_load(event.model)
     near = [f for f in work.loose() if not f.bounded and abs(work.time - f.first) <= work.rules.incident_gap]
     if near:
         work.attach(near[-1])
+
+
+def _on_fits(work: GroupingStep, event: LogEvent) -> None:
+    """Note that memory was found for a layout: the tries before it are a retry."""
+    _on_tried(work, event)
+    failure = work.load_failure()
+    if failure is not None and failure.failed:
+        work.heal(failure)
+    if work.load is not None:
+        work.load = replace(work.load, failing=False)
+
+
+def _on_layers_asked(work: GroupingStep, event: LogEvent) -> None:
+    work.layers_asked = -1 if event.layers is None else event.layers
+
+
+def _on_gpu_failed(work: GroupingStep, _: LogEvent) -> None:
+    work.gpu_failed = True
 
 
 def _on_retried(work: GroupingStep, event: LogEvent) -> None:
@@ -194,6 +221,9 @@ def _on_retried(work: GroupingStep, event: LogEvent) -> None:
         near = [f for f in work.loose() if _may_be_retried(work, f)]
         if near:
             work.attach(work.put(replace(near[-1], bounded=False)))
+    failure = work.load_failure()
+    if failure is not None:
+        work.put(replace(failure, ended=False))
     if work.load is not None:
         work.load = replace(work.load, retrying=True, dead=False, ended=None, ended_heard=None)
 
@@ -211,10 +241,9 @@ def _on_load_failed(work: GroupingStep, event: LogEvent) -> None:
     """End the load, unless Ollama may yet say that it tries again."""
     if work.load is None:
         return
+    work.load = replace(work.load, ended=work.time, ended_heard=work.heard, dead=True, retrying=False)
     if event.final:
         work.finish_load(loaded=False)
-        return
-    work.load = replace(work.load, ended=work.time, ended_heard=work.heard, dead=True)
 
 
 def _on_runner_gone(work: GroupingStep, event: LogEvent) -> None:
@@ -239,8 +268,10 @@ def _on_all_on_gpu(work: GroupingStep, _: LogEvent) -> None:
 
 def _on_request(work: GroupingStep, event: LogEvent) -> None:
     """Let a request that is over bound what failed while it was under way."""
-    if event.status != _HTTP_OK and event.status not in _HTTP_FAILED:
+    if event.status not in (_HTTP_OK, *_HTTP_FAILED):
         return
+    if event.status == _HTTP_OK and event.seconds <= work.rules.slack:
+        return  # too short to say what it was under way with
     began = work.time - event.seconds - work.rules.slack
     load = work.load
     if load is not None and began <= load.began:
@@ -248,7 +279,9 @@ def _on_request(work: GroupingStep, event: LogEvent) -> None:
     for failure in work.loose():
         open_till_now = not failure.bounded or (load is not None and failure.number == load.failure)
         if open_till_now and began <= failure.first <= work.time + work.rules.slack:
-            work.put(replace(failure, bounded=True, answered=work.time))
+            failure = work.put(replace(failure, bounded=True, answered=work.time))
+            if failure.certain and event.status != _HTTP_OK:
+                work.tell(failure)
 
 
 def _end_load_by_request(work: GroupingStep, event: LogEvent) -> None:
@@ -265,7 +298,7 @@ def _end_load_by_request(work: GroupingStep, event: LogEvent) -> None:
     if event.status != _HTTP_OK:
         if own or load.ended is not None:
             work.finish_load(loaded=False)
-    elif failure is None or not failure.failed or (own and again):
+    elif own and again and failure is not None:
         work.finish_load(loaded=True)
 
 
@@ -279,6 +312,9 @@ _BEFORE: dict[LogEventKind, Callable[[GroupingStep, LogEvent], None]] = {
     LogEventKind.LOAD_SEEN: _on_seen,
     LogEventKind.LOAD_TRIED: _on_tried,
     LogEventKind.LOAD_RETRIED: _on_retried,
+    LogEventKind.LOAD_FITS: _on_fits,
+    LogEventKind.LAYERS_ASKED: _on_layers_asked,
+    LogEventKind.GPU_FAILED: _on_gpu_failed,
 }
 _AFTER: dict[LogEventKind, Callable[[GroupingStep, LogEvent], None]] = {
     LogEventKind.LOAD_OK: _on_load_ok,

@@ -52,6 +52,8 @@ class GroupState:
     unloads: tuple[Unload, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
     away: bool = False
+    layers_asked: int = -1
+    gpu_failed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""

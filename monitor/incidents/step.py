@@ -6,7 +6,7 @@ A `GroupingStep` lives within one call of `advance`; outside it everything is fr
 from dataclasses import replace
 
 from fleet.config.ladder import same_model
-from fleet.memory_errors.causes import Signal
+from fleet.memory_errors.causes import Cause, Signal, SignalKind
 from monitor.incidents.failure import Afloat, Failure, failure_verdict, incident_of, joined, would_count
 from monitor.incidents.messages import (
     GroupingRules,
@@ -40,6 +40,8 @@ class GroupingStep:
         self.unloads = state.unloads
         self.stamps = state.stamps
         self.away = state.away
+        self.layers_asked = state.layers_asked
+        self.gpu_failed = state.gpu_failed
         self.time = 0.0
         self.heard = 0.0
         self.line = 0
@@ -56,6 +58,8 @@ class GroupingStep:
             unloads=self.unloads[-MOST_UNLOADS:],
             stamps=self.stamps,
             away=self.away,
+            layers_asked=self.layers_asked,
+            gpu_failed=self.gpu_failed,
         )
 
     # -- failures ------------------------------------------------------------------------------------------
@@ -90,6 +94,9 @@ class GroupingStep:
 
     def add(self, failure: Failure, signal: Signal) -> Failure:
         """Let a failure take a signal, and say so."""
+        if signal.cause is Cause.SPILL and self.gpu_failed:
+            signal = replace(signal, cause=Cause.GPU_LOST, kind=SignalKind.OTHER)
+        refuted = failure.healed and signal.kind is SignalKind.HARD
         failure = joined(failure, signal, time=self.time, line=self.line)
         model = signal.model or (self.load.model if self.load and self.load.failure == failure.number else "")
         failure = replace(
@@ -98,9 +105,14 @@ class GroupingStep:
             foreign=failure.foreign or is_anothers(model, self.rules),
             last_afloat=self.afloat.value,
             from_log=True,
+            told=failure.told and not refuted,
         )
         self.outcomes.append(SignalSeen(signal, self.time, self.line, failure.id))
-        return self.put(failure)
+        return (
+            self.take_back(failure)
+            if failure.counted and not would_count(failure, self.rules)
+            else self.put(failure)
+        )
 
     def tell(self, failure: Failure) -> Failure:
         """Say once what a failure is, with whether it counts; nothing if it is no incident."""
@@ -139,8 +151,13 @@ class GroupingStep:
     def heal(self, failure: Failure) -> Failure:
         """Note that what failed was got round; what has been told already is told to be so."""
         failure = self.put(replace(failure, healed=True, retry=True))
+        return self.take_back(failure) if failure.counted else failure
+
+    def take_back(self, failure: Failure) -> Failure:
+        """Take back the count of an incident that turned out not to count."""
+        failure = self.put(replace(failure, counted=False))
         incident = incident_of(failure, self.rules)
-        if failure.told and incident is not None:
+        if incident is not None:
             self.outcomes.append(IncidentHealed(incident))
         return failure
 
@@ -222,7 +239,7 @@ class GroupingStep:
         if failure is None:
             return
         failure = self.put(replace(failure, bounded=True))
-        if loaded and failure.failed:
+        if (loaded or load.retrying) and failure.failed:
             failure = self.heal(failure)
         earlier = self._just_before(failure) if failure.minor else None
         if earlier is not None:

@@ -68,12 +68,28 @@ EVENTS: tuple[EventPattern, ...] = (
     ),
     event(
         "load-tried",
-        r"^load$|^model layout did not fit",
-        ("msg=load request", "model layout did not fit"),
+        r"^load$",
+        ("msg=load request",),
         LogEventKind.LOAD_TRIED,
         versions="0.11.5 - 0.24.0",
         example="time=2025-12-02T17:06:47.184-05:00 level=INFO source=runner.go:1271 msg=load "
         'request="{Operation:alloc LoraPath:[] Parallel:1}"',
+    ),
+    event(
+        "layers-asked",
+        r"^offload(?: to \w{1,20})?$",
+        ("msg=offload", "offload to "),
+        LogEventKind.LAYERS_ASKED,
+        versions="0.1.3x - 0.12.10",
+        example='time=2025-01-17T16:39:27.986Z level=INFO source=memory.go:356 msg="offload to cuda" '
+        "layers.requested=1 layers.model=33 layers.offload=1",
+    ),
+    event(
+        "gpu-failed",
+        r"ggml_\w{1,20}_init: failed to initialize (?:CUDA|ROCm|HIP|MUSA): (?!no \w{1,10}-capable)",
+        ("failed to initialize ",),
+        LogEventKind.GPU_FAILED,
+        example="ggml_cuda_init: failed to initialize CUDA: forward compatibility was attempted on non supported HW",
     ),
     event(
         "load-ok",
@@ -105,10 +121,10 @@ EVENTS: tuple[EventPattern, ...] = (
     event(
         "load-retried",
         r"load failed; .{0,80}retrying|evicting all other loaded models for|GPU offload; retrying"
-        r"|evicting residents and retrying",
-        ("retrying", "evicting all other loaded models"),
+        r"|evicting residents and retrying|^model layout did not fit",
+        ("retrying", "evicting all other loaded models", "model layout did not fit"),
         LogEventKind.LOAD_RETRIED,
-        versions="0.30.0 -",
+        versions="0.11.5 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=sched.go:667 msg="llama-server load failed; '
         'evicting all other models and retrying once"',
     ),

@@ -182,7 +182,7 @@ GPU: tuple[Pattern, ...] = (
         r"\b(?:CUBLAS|HIPBLAS|CUDNN|CUSOLVER)_STATUS_ALLOC_FAILED|rocblas_status_memory_error"
         r"|(?:CUDA|cuBLAS|ROCm) error\b[^\n]{0,200}?: the resource allocation failed",
         ("STATUS_ALLOC_FAILED", "rocblas_status_memory_error", "resource allocation failed"),
-        Cause.RUNNER_DIED,
+        Cause.ALLOCATION,
         versions="all",
         backend="cuda rocm",
         example="CUDA error: CUBLAS_STATUS_ALLOC_FAILED",
