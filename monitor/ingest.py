@@ -224,17 +224,21 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
         model=state.current_model,
         blobs=ours,
         tags=context.tags,
+        trial="" if state.switch is None else context.rules.ladder[state.switch.target].model,
+        ladder=frozenset(rung.model for rung in context.rules.ladder),
     )
 
 
 def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState:
     match outcome:
         case IncidentFound():
-            fact = _seen(outcome.incident, context.tags)
+            fact = _seen(outcome.incident)
             return decide(state, fact, context.now, context.rules).state
         case IncidentHealed():
-            kept = tuple(one for one in state.incidents if one.id != outcome.incident.id)
-            return recount(replace(state, incidents=kept), context.now, context.rules)
+            healed = outcome.incident.id  # forgotten, since it counts after all if its last try fails
+            kept = tuple(one for one in state.incidents if one.id != healed)
+            ids = tuple(one for one in state.counted_ids if one != healed)
+            return recount(replace(state, incidents=kept, counted_ids=ids), context.now, context.rules)
         case GpuFound():
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
@@ -262,7 +266,7 @@ def _watch(state: FleetState, **values: Any) -> FleetState:
     return replace(state, watch={**state.watch, **values})
 
 
-def _seen(incident: Incident, tags: Mapping[str, str]) -> IncidentSeen:
+def _seen(incident: Incident) -> IncidentSeen:
     return IncidentSeen(
         id=incident.id,
         time=incident.first,
@@ -270,6 +274,6 @@ def _seen(incident: Incident, tags: Mapping[str, str]) -> IncidentSeen:
         kind=incident.kind.value,
         counts=incident.counts,
         reason=incident.reason,
-        model=tags.get(incident.model, incident.model) or None,
+        model=incident.model or None,
         load_began=incident.load_began,
     )

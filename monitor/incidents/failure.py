@@ -3,10 +3,12 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause, Part, Signal, SignalKind
 from monitor.incidents.messages import GroupingRules, Incident
 
 _MOST_PATTERNS = 32
+_SHORT_DIGEST = len("sha256-") + 12
 
 
 class Afloat(StrEnum):
@@ -177,7 +179,7 @@ def _lesser(failure: Failure) -> tuple[SignalKind, Cause] | None:
     return (SignalKind.SYSMEM, Cause.HOST) if failure.harmless else None
 
 
-def incident_of(failure: Failure, rules: GroupingRules, reason: str = "") -> Incident | None:
+def incident_of(failure: Failure, rules: GroupingRules) -> Incident | None:
     """Return the failure as an incident, None if it is none."""
     judged = failure_verdict(failure)
     if judged is None:
@@ -193,8 +195,8 @@ def incident_of(failure: Failure, rules: GroupingRules, reason: str = "") -> Inc
         last=failure.last,
         signals=failure.patterns,
         signal_count=failure.count,
-        model=rules.tags.get(failure.model, failure.model),
-        reason=reason or _reason(failure, cause, counts=counts),
+        model=name_of(failure.model, rules),
+        reason=_reason(failure, cause, rules, counts=counts),
         first_line=failure.first_line,
         last_line=failure.last_line,
         load_began=failure.load_began,
@@ -212,11 +214,25 @@ def would_count(failure: Failure, rules: GroupingRules) -> bool:
     return judged[1] in rules.causes
 
 
-def _reason(failure: Failure, cause: Cause, *, counts: bool) -> str:
+def name_of(model: str, rules: GroupingRules) -> str:
+    """Return a model's tag where it is known, else the beginning of its digest."""
+    return rules.tags.get(model, model[:_SHORT_DIGEST] if model.startswith("sha256-") else model)
+
+
+def _reason(failure: Failure, cause: Cause, rules: GroupingRules, *, counts: bool) -> str:
     if failure.foreign:
-        return "another client's model"
+        return _whose(name_of(failure.model, rules), rules)
     if cause is Cause.NOT_RECOVERED and failure.asked:
         return "the unload was ours"
     if failure.healed:
         return "a later try succeeded"
     return "" if counts else f"{cause} is not among the causes that count"
+
+
+def _whose(model: str, rules: GroupingRules) -> str:
+    """Return whose a model is that is not the current rung's."""
+    if rules.trial and same_model(model, rules.trial):
+        return "the fleet's own trial of this model"
+    if any(same_model(model, one) for one in rules.ladder):
+        return "not the current rung's model"
+    return "another client's model"

@@ -5,6 +5,7 @@ How a failure is bounded, and why, is argued in `docs/decisions/0010-grouping.md
 
 from dataclasses import replace
 
+from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Part, Signal, SignalKind
 from monitor.detection.detector import Detector, classify_error
 from monitor.detection.line_parser import parse_line
@@ -25,7 +26,7 @@ from monitor.incidents.messages import (
     Unloading,
 )
 from monitor.incidents.state import GroupState, Load, Unload
-from monitor.incidents.step import GroupingStep, is_anothers
+from monitor.incidents.step import GroupingStep, is_anothers, is_digest
 
 
 def advance(
@@ -165,7 +166,8 @@ def _on_api_error(work: GroupingStep, error: FailedCall) -> None:
         if said is not None:
             failure = work.put(joined(failure, _api_signal(said, error), time=failure.last, line=0))
         if work.load is not None and work.load.failure == failure.number:
-            _answered_in_load(work, failure)
+            if said is not None and said.kind is SignalKind.HARD:
+                _answered_in_load(work, failure)
         elif said is not None and said.kind is SignalKind.HARD:
             work.tell(failure)
     elif said is not None:
@@ -203,9 +205,15 @@ def _told_by_log(work: GroupingStep, error: FailedCall) -> Failure | None:
     slack = work.rules.slack
     for failure in work.latest():
         during = failure.last >= error.started - slack and failure.first <= error.ended + slack
-        if failure.from_log and during:
+        if failure.from_log and during and not _of_another_model(work, failure, error):
             return work.revive(failure)
     return None
+
+
+def _of_another_model(work: GroupingStep, failure: Failure, error: FailedCall) -> bool:
+    """Return True if a call named another model than the lines of a failure did."""
+    model = work.rules.tags.get(failure.model, failure.model)
+    return bool(model and error.model) and not is_digest(model) and not same_model(model, error.model)
 
 
 def _same_death(work: GroupingStep, error: FailedCall) -> Failure | None:

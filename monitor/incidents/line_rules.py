@@ -279,9 +279,9 @@ def _on_request(work: GroupingStep, event: LogEvent) -> None:
     for failure in work.loose():
         open_till_now = not failure.bounded or (load is not None and failure.number == load.failure)
         if open_till_now and began <= failure.first <= work.time + work.rules.slack:
-            failure = work.put(replace(failure, bounded=True, answered=work.time))
-            if failure.certain and event.status != _HTTP_OK:
-                work.tell(failure)
+            ended = work.put(replace(failure, bounded=True, answered=work.time))
+            if ended.certain and event.status != _HTTP_OK:
+                work.tell(ended)
 
 
 def _end_load_by_request(work: GroupingStep, event: LogEvent) -> None:

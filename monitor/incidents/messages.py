@@ -25,6 +25,8 @@ class GroupingRules:
     `model`         the rung's tag; empty: every model is ours
     `blobs`         the rung's model by digest (`sha256-…`); empty: not known, and then no blob is another's
     `tags`          what other digests are called, for reports
+    `trial`         the model that the fleet is trying itself, if any
+    `ladder`        the fleet's own models
     """
 
     incident_gap: float = 5.0
@@ -38,6 +40,8 @@ class GroupingRules:
     model: str = ""
     blobs: frozenset[str] = frozenset()
     tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)
+    trial: str = ""
+    ladder: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,9 +263,14 @@ def _at_most_live(afloat: Afloat) -> Afloat:
     return Afloat.LIVE if afloat is Afloat.LATE else afloat
 
 
+def is_digest(model: str) -> bool:
+    """Return True if a model is named by its weights' digest, not by a tag."""
+    return model.startswith("sha256-")
+
+
 def is_anothers(model: str, rules: GroupingRules) -> bool:
     """Return whether a named model is known not to be the rung's; unknown ones are taken for ours."""
-    if model.startswith("sha256-"):
+    if is_digest(model):
         return bool(rules.blobs) and not any(same_digest(model, blob) for blob in rules.blobs)
     if not model or not rules.model or model.endswith(".gguf"):
         return False

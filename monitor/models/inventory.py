@@ -20,6 +20,7 @@ from fleet.runtime.logging import fields
 from fleet.runtime.units import Bytes, Seconds
 
 _DEFAULT_CONTEXT = 4096
+_MOST_NAMED = 200
 """Ollama's context on a card of less than 24 GiB, where neither the rung nor the server sets one."""
 
 
@@ -87,12 +88,14 @@ class Models:
         self.needs: tuple[Bytes | None, ...] = (None,) * len(ladder)
         self.sizes: tuple[Bytes | None, ...] = (None,) * len(ladder)
         self._blobs: dict[str, str] = {}
+        self._named: set[tuple[str, str]] = set()
 
     def refresh(self, *, timeout: Seconds = 2.0) -> None:
         """Ask Ollama for what is here and what it needs."""
         try:
             models = self._ollama.tags(timeout=timeout)
             needs = tuple(self._need(rung, models, timeout) for rung in self._ladder)
+            self._learn_names(models[:_MOST_NAMED], timeout)
         except OllamaError:
             return
         self.needs = needs
@@ -109,6 +112,15 @@ class Models:
         if details.blob is not None:
             self._blobs[details.blob] = rung.model
         return need_of(rung, local.size, details)
+
+    def _learn_names(self, models: list[LocalModel], timeout: Seconds) -> None:
+        """Ask once for the weights of each model, so that another client's failure is reported by its tag."""
+        for model in models:
+            if (model.name, model.digest) not in self._named:
+                blob = self._ollama.show(model.name, timeout=timeout).blob
+                self._named.add((model.name, model.digest))
+                if blob is not None:
+                    self._blobs.setdefault(blob, model.name)
 
     def named_by_blob(self) -> Mapping[str, str]:
         """Return the tags by the digests of their weights (`sha256-…`), as load lines name them."""

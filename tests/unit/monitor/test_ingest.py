@@ -198,3 +198,19 @@ def test_each_failure_counts_once(
     items = [item for n, kind in enumerate(kinds) for item in COURSES[kind][0](T0 + n * APART)]
     number, _ = counted(items, lags=lags, batch=batch, crashes=crashes, down=down)
     assert number == sum(COURSES[kind][1] for kind in kinds)
+
+
+def test_an_incident_whose_count_was_taken_back_counts_again_when_its_last_try_fails() -> None:
+    healed = "sched_reserve: compute buffer allocation failed, retrying without pipeline parallelism"
+    state = default_state(SEED_LADDER, T0)
+
+    def follow(state: FleetState, at: float, *lines: str) -> FleetState:
+        return absorb_lines(state, [LogLine(line, at, True) for line in lines], Context(at, RULES, DETECTOR))
+
+    state = absorb_time(follow(state, T0, *begins(T0), *runs_out()), Context(T0 + 15.1, RULES, DETECTOR))
+    assert state.vram_error_count == 1
+    state = follow(state, T0 + 16, healed)
+    assert state.vram_error_count == 0
+    state = follow(state, T0 + 17, *runs_out(), *gives_up(T0 + 17), gin(T0 + 17.1, 500, 17.2))
+    state = absorb_time(state, Context(T0 + 60, RULES, DETECTOR))
+    assert follow(state, T0 + 400, "x").vram_error_count == 1

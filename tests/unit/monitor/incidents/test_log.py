@@ -1,5 +1,7 @@
 """Whole courses of failures, as a log tells them, read to the end."""
 
+from dataclasses import replace
+
 import pytest
 
 from monitor.incidents import GroupingRules
@@ -52,7 +54,7 @@ def test_one_failed_load_with_all_its_lines_is_one_incident() -> None:
     assert len(report.signals) == 4
     (incident,) = report.incidents
     assert (incident.kind, incident.cause, incident.counts) == COUNTS
-    assert (incident.first_line, incident.last_line, incident.model) == (6, 12, OURS)
+    assert (incident.first_line, incident.last_line, incident.model) == (6, 12, OURS[:19])
 
 
 @pytest.mark.parametrize("apart", [1.0, 3.0, 60.0])
@@ -304,3 +306,46 @@ def test_lines_that_the_access_log_overtook_are_of_the_failure_it_ended() -> Non
     begun = [docker(T0 + step / 100, line) for step, line in enumerate(begins(T0))]
     for place in range(1, len(failing)):
         assert told([*begun, *failing[:place], ended, *failing[place:]]) == [COUNTS]
+
+
+@pytest.mark.parametrize(
+    ("rules", "model", "reason"),
+    [
+        (GroupingRules(trial="llama3.2:3b"), "llama3.2:3b", "the fleet's own trial of this model"),
+        (
+            GroupingRules(ladder=frozenset({"library/llama3.2:3b"})),
+            "llama3.2:3b",
+            "not the current rung's model",
+        ),
+        (GroupingRules(), "llama3.2:3b", "another client's model"),
+        (GroupingRules(tags={}), OTHER[:19], "another client's model"),
+    ],
+)
+def test_a_failure_of_another_model_names_it_and_says_whose_it_is(
+    rules: GroupingRules, model: str, reason: str
+) -> None:
+    tags = rules.tags if model.startswith("sha256") else {OTHER: "llama3.2:3b"}
+    rules = replace(rules, model="phi3:mini", blobs=frozenset({OURS}), tags=tags)
+    (incident,) = scan(failed_load(T0, OTHER), rules).incidents
+    assert (incident.model, incident.reason, incident.counts) == (model, reason, False)
+
+
+@pytest.mark.parametrize(("asked", "incidents"), [(10, []), (20, [("soft", "spill", False)])])
+def test_layers_on_the_cpu_that_the_client_asked_for_are_no_spill(
+    asked: int, incidents: list[tuple[str, str, bool]]
+) -> None:
+    plan = f"layers.requested={asked} layers.model=33 layers.offload=10"
+    lines = [
+        slog(T0, "offload to cuda", plan),
+        *begins(T0),
+        "llm_load_tensors: offloaded 10/33 layers to GPU",
+    ]
+    assert told([*lines, loaded(T0 + 3)[1]]) == incidents
+
+
+def test_layers_on_the_cpu_after_the_gpu_could_not_be_initialised_are_a_lost_gpu() -> None:
+    failed = "ggml_cuda_init: failed to initialize CUDA: unknown error"
+    spilled = "load_tensors: offloaded 0/33 layers to GPU"
+    assert told([*begins(T0), failed, spilled, loaded(T0 + 3)[1]]) == [("other", "gpu_lost", False)]
+    none = "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
+    assert told([*begins(T0), none, spilled, loaded(T0 + 3)[1]]) == [("soft", "spill", False)]
