@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Part, Signal, SignalKind
-from monitor.detection.detector import Detector, classify_error
+from fleet.memory_errors.judge import judge_error
+from monitor.detection.detector import Detector
 from monitor.detection.line_parser import parse_line
 from monitor.detection.timestamps import resolve
 from monitor.incidents.failure import Afloat, Failure, failure_verdict, joined
@@ -159,7 +160,7 @@ def _on_api_error(work: GroupingStep, error: FailedCall) -> None:
     for old in work.loose():
         if not old.from_log and error.ended - old.last > work.rules.keep_api:
             work.close(old)
-    said = classify_error(error.error)
+    said = judge_error(error.error)
     failure = _told_by_log(work, error) or _same_death(work, error)
     if failure is not None:
         failure = work.put(_with_span(failure, error))
