@@ -27,7 +27,7 @@ from monitor.incidents.messages import (
     Heard,
     Incident,
     IncidentFound,
-    IncidentHealed,
+    IncidentRetracted,
     Line,
     LoadFinished,
     LogAway,
@@ -234,7 +234,7 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
         case IncidentFound():
             fact = _seen(outcome.incident)
             return decide(state, fact, context.now, context.rules).state
-        case IncidentHealed():
+        case IncidentRetracted():
             healed = outcome.incident.id  # forgotten, since it counts after all if its last try fails
             kept = tuple(one for one in state.incidents if one.id != healed)
             ids = tuple(one for one in state.counted_ids if one != healed)

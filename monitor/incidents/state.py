@@ -1,4 +1,4 @@
-"""The grouper's whole state and its JSON: what is open, what can be joined, what the log taught of time."""
+"""The grouper's whole state and its JSON: the open load, the failures that can be joined, and learned time zones."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +12,9 @@ from state.dataclass_json import kept, restored
 class Load:
     """A load that is being tried.
 
-    `failing`: this try has run out of memory. `dead`: its runner is gone. `retrying`: Ollama said that it
-    tries again. `ended`: when the server said that it failed; it may be tried again still. `failure` is the
-    number of the failure that collects its signals. `heard` and `ended_heard` are by our own clock.
+    `failing`: this try ran out of memory. `dead`: its runner is gone. `retrying`: Ollama announced another try.
+    `ended`: when the server reported a failure; another try may follow. `failure`: the number of the failure that
+    collects its signals. `heard` and `ended_heard` are by the monitor's clock.
     """
 
     began: float
@@ -31,7 +31,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """An unload that we asked for."""
+    """An unload that the fleet asked for."""
 
     model: str
     at: float
@@ -41,8 +41,9 @@ class Unload:
 class GroupState:
     """Everything that grouping knows between two observations; `number` is the next failure's.
 
-    `past` are the last failures that were closed: what tells of one may be read long after, where a monitor was
-    away between two files that both tell of it. `away`: nobody reads the log just now.
+    `past`: the last closed failures. The log and the calls are two files, and the second report of a failure may be
+    read long after the first. `away`: the log is not being read. `layers_asked`: how many layers the client wants on
+    the GPU, -1 if Ollama decides. `gpu_failed`: the runner could not initialise its GPU.
     """
 
     number: int = 1
@@ -64,7 +65,7 @@ class GroupState:
     def from_json(data: object) -> "GroupState":
         """Return the state that `to_json` gave.
 
-        Unknown keys are passed over, and a missing or damaged part takes its default: a state that cannot
-        be read costs at worst what was open, never a crash.
+        Unknown keys are ignored, and a missing or damaged part takes its default. An unreadable state costs at worst
+        the open failures; nothing is raised.
         """
         return restored(GroupState, data) or GroupState()

@@ -9,7 +9,7 @@ from pathlib import Path
 from monitor.detection.line_parser import parse_line
 from monitor.detection.timestamps import StampMemory, resolve
 from monitor.incidents import GroupState, next_deadline
-from monitor.incidents.messages import Flush, Heard, IncidentFound, IncidentHealed, Line, TimePassed
+from monitor.incidents.messages import Flush, Heard, IncidentFound, IncidentRetracted, Line, TimePassed
 from tests.reference.ollama_log import DETECTOR, Follower, scan
 
 DATA = Path(__file__).parents[1] / "data" / "episodes.txt"
@@ -106,7 +106,7 @@ class Live(Follower):
         for one in self.outcomes:
             if isinstance(one, IncidentFound) and one.incident.counts:
                 counting.add(one.incident.id)
-            elif isinstance(one, IncidentHealed):
+            elif isinstance(one, IncidentRetracted):
                 counting.discard(one.incident.id)
         return len(counting)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from monitor.incidents import GroupingRules, next_deadline
-from monitor.incidents.messages import FailedCall, IncidentFound, IncidentHealed, TimePassed
+from monitor.incidents.messages import FailedCall, IncidentFound, IncidentRetracted, TimePassed
 from tests.reference.ollama_log import (
     OOM,
     OTHER,
@@ -29,7 +29,7 @@ def count(log: Follower) -> int:
     for one in log.outcomes:
         if isinstance(one, IncidentFound) and one.incident.counts:
             counting.add(one.incident.id)
-        elif isinstance(one, IncidentHealed):
+        elif isinstance(one, IncidentRetracted):
             counting.discard(one.incident.id)
     return len(counting)
 
