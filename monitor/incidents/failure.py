@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause, Part, Signal, SignalKind
 from monitor.incidents.messages import GroupingRules, Incident
 
 _SHORT_DIGEST = len("sha256-") + 12
+_SHARED = ("id", "first", "last", "first_line", "last_line", "load_began")
 _MERGED = ("named", "vague", "host", "harmless", "spill", "died", "loading", "model", "from_log")
 
 
@@ -97,43 +99,36 @@ class Failure:
 
 def joined(failure: Failure, signal: Signal, *, time: float, line: int) -> Failure:
     """Return the failure with one more signal; the first named model stays."""
-    failure = replace(
+    hard = signal.kind is SignalKind.HARD
+    flags: dict[str, Any] = {flag: True} if (flag := _flag(signal)) else {}
+    # Only a load prints its end; a line that names no memory mostly stands in a load.
+    of_a_load = signal.part in (Part.ENDING, Part.RETRYING) or (
+        signal.vague and signal.cause is not Cause.RUNNER_DIED
+    )
+    return replace(
         failure,
         last=max(failure.last, time),
         first_line=failure.first_line or line,
         last_line=line or failure.last_line,
         model=failure.model or signal.model,
         ended=failure.ended or signal.part is Part.ENDING,
-        loading=failure.loading or _is_of_a_load(signal),
-        died=failure.died or (signal.cause is Cause.RUNNER_DIED and signal.kind is SignalKind.HARD),
+        loading=failure.loading or of_a_load,
+        died=failure.died or (signal.cause is Cause.RUNNER_DIED and hard),
+        healed=signal.part is Part.HEALED or (failure.healed and not hard),
+        other=signal.cause.value if signal.kind is SignalKind.OTHER else failure.other,
+        **flags,
     )
-    return _flagged(failure, signal)
 
 
-def _is_of_a_load(signal: Signal) -> bool:
-    """Return True if only a load prints the line; a line that names no memory mostly stands in one."""
-    if signal.part in (Part.ENDING, Part.RETRYING):
-        return True
-    return signal.vague and signal.cause is not Cause.RUNNER_DIED
-
-
-def _flagged(failure: Failure, signal: Signal) -> Failure:
-    if signal.part is Part.HEALED:
-        return replace(failure, retry=True, healed=True)
+def _flag(signal: Signal) -> str:
+    """Return the name of the flag that a signal sets, if any."""
     if signal.kind is SignalKind.HARD:
-        named = failure.named or not signal.vague
-        return replace(failure, healed=False, named=named, vague=failure.vague or signal.vague)
+        return "vague" if signal.vague else "named"
     if signal.kind is SignalKind.SYSMEM:
-        harmless = signal.part is Part.HARMLESS
-        return replace(failure, harmless=failure.harmless or harmless, host=failure.host or not harmless)
-    if signal.cause is Cause.NOT_RECOVERED:
-        return replace(failure, not_recovered=True)
+        return "harmless" if signal.part is Part.HARMLESS else "host"
     if signal.cause is Cause.SPILL:
-        plan = signal.part is Part.ESTIMATE
-        return replace(failure, estimate=failure.estimate or plan, spill=failure.spill or not plan)
-    if signal.cause is Cause.RETRY:
-        return replace(failure, retry=True)
-    return failure if signal.cause is Cause.SWAP else replace(failure, other=signal.cause.value)
+        return "estimate" if signal.part is Part.ESTIMATE else "spill"
+    return signal.cause.value if signal.cause in (Cause.NOT_RECOVERED, Cause.RETRY) else ""
 
 
 def merged(into: Failure, other: Failure) -> Failure:
@@ -196,17 +191,12 @@ def incident_of(failure: Failure, rules: GroupingRules) -> Incident | None:
     kind, cause = judged
     counts = failure.counted if failure.reported else would_count(failure, rules)
     return Incident(
-        id=failure.id,
         kind=kind,
         cause=cause,
         counts=counts and not failure.healed,
-        first=failure.first,
-        last=failure.last,
         model=_name_of(failure.model, rules),
         reason=_reason(failure, cause, rules, counts=counts),
-        first_line=failure.first_line,
-        last_line=failure.last_line,
-        load_began=failure.load_began,
+        **{name: getattr(failure, name) for name in _SHARED},
     )
 
 

@@ -9,24 +9,13 @@ from fleet.memory_errors.causes import Part, Signal, SignalKind
 from fleet.memory_errors.judge import judge_error
 from monitor.detection.detector import Detector
 from monitor.detection.line_parser import parse_line
-from monitor.detection.timestamps import resolve
+from monitor.detection.timestamps import Stamp, resolve
+from monitor.incidents import messages
 from monitor.incidents.failure import Failure, Timing, failure_verdict, joined
 from monitor.incidents.line_rules import on_reading, on_stamp
 from monitor.incidents.matching import failure_of_call
-from monitor.incidents.messages import (
-    FailedCall,
-    Flush,
-    GroupingRules,
-    Heard,
-    Line,
-    LogAway,
-    LogBack,
-    Observation,
-    Outcome,
-    TimePassed,
-    Unloading,
-)
-from monitor.incidents.state import GroupState, Load, Unload
+from monitor.incidents.messages import GroupingRules, Observation, Outcome
+from monitor.incidents.state import GroupState, Load
 from monitor.incidents.step import GroupingStep, is_anothers
 
 _MOST_UNLOADS = 16
@@ -38,21 +27,21 @@ def advance(
     """Return the state after an observation, and its outcomes, in order."""
     step = GroupingStep(state, rules)
     match observation:
-        case Line():
+        case messages.Line():
             _on_line(step, observation, detector)
-        case Heard(at):
+        case messages.Heard(at):
             _on_heard(step, at)
-        case LogAway():
+        case messages.LogAway():
             step.note(away=True)
-        case LogBack(at):
+        case messages.LogBack(at):
             _on_back(step, at)
-        case FailedCall():
+        case messages.FailedCall():
             _on_failed_call(step, observation)
-        case Unloading(model, at):
-            step.note(unloads=(*state.unloads, Unload(model, at))[-_MOST_UNLOADS:])
-        case TimePassed(now):
+        case messages.Unloading():
+            step.note(unloads=(*state.unloads, observation)[-_MOST_UNLOADS:])
+        case messages.TimePassed(now):
             _on_time(step, now)
-        case Flush():
+        case messages.Flush():
             step.finish_load(loaded=False)
             for failure in list(step.failures.values()):
                 step.close(failure)
@@ -71,27 +60,26 @@ def _due(failure: Failure, load: Load | None, rules: GroupingRules) -> float | N
         return None
     if load is None or failure.number != load.failure:
         return failure.heard + rules.incident_gap
-    silent = load.heard + (rules.load_timeout if load.retrying else rules.silence)
-    return silent if load.ended_heard is None else min(silent, load.ended_heard + rules.retry_grace)
+    if load.ended is not None:
+        return load.heard + rules.retry_grace
+    return load.heard + (rules.load_timeout if load.retrying else rules.silence)
 
 
 # -- lines
 # -------------------------------------------------------------------------------------------------------
 
 
-def _on_line(step: GroupingStep, line: Line, detector: Detector) -> None:
+def _on_line(step: GroupingStep, line: messages.Line, detector: Detector) -> None:
     parsed = parse_line(line.text)
-    time, stamps = resolve(parsed.own, parsed.outer, step.base.stamps, arrival=line.arrival)
-    if line.time is not None:
-        time = line.time
-        stamps = replace(stamps, last=time, last_heard=line.arrival)
+    outer = parsed.outer if line.time is None else Stamp(line.time)
+    time, stamps = resolve(parsed.own, outer, step.base.stamps, arrival=line.arrival)
     step.note(stamps=stamps)
     if time is None:
         time = line.arrival or line.heard or 0.0
     step.time = time if line.arrival is None else min(time, line.arrival)
     step.line = line.number
     step.heard = next(at for at in (line.arrival, line.heard, step.time) if at is not None)
-    if parsed.own is not None or parsed.outer is not None or line.time is not None:
+    if parsed.own is not None or outer is not None:
         on_stamp(step)
     else:
         step.timing = Timing.LATE if line.arrival is None else Timing.LIVE
@@ -135,8 +123,6 @@ def _on_back(step: GroupingStep, at: float) -> None:
         return
     step.note(away=False)
     _on_heard(step, at)
-    if step.load is not None and step.load.ended_heard is not None:
-        step.change_load(ended_heard=max(step.load.ended_heard, at))
     for failure in list(step.failures.values()):
         step.put(failure, heard=max(failure.heard, at))
 
@@ -158,12 +144,9 @@ def _on_time(step: GroupingStep, now: float) -> None:
 # ------------------------------------------------------------------------------------------------
 
 
-def _on_failed_call(step: GroupingStep, call: FailedCall) -> None:
+def _on_failed_call(step: GroupingStep, call: messages.FailedCall) -> None:
     """Join the failure that fell into the call; without one the error's own text decides."""
     step.time = step.heard = call.ended
-    for old in step.loose():
-        if not old.from_log and call.ended - old.last > step.rules.keep_api:
-            step.close(old)
     verdict = judge_error(call.error)
     known = failure_of_call(step, call)
     if known is None and verdict is None:
@@ -180,15 +163,15 @@ def _on_failed_call(step: GroupingStep, call: FailedCall) -> None:
     load = step.load
     if load is not None and load.failure == failure.number and load.ended is None:
         # The load stays open for its last lines: an answer may be read before them.
-        step.change_load(ended=step.time, ended_heard=step.heard, dead=True, retrying=False)
+        step.change_load(ended=step.time, heard=step.heard, dead=True, retrying=False)
 
 
-def _with_span(step: GroupingStep, failure: Failure, call: FailedCall) -> Failure:
+def _with_span(step: GroupingStep, failure: Failure, call: messages.FailedCall) -> Failure:
     start = call.started if failure.span_start is None else min(failure.span_start, call.started)
     end = call.ended if failure.span_end is None else max(failure.span_end, call.ended)
     return step.put(failure, span_start=start, span_end=end)
 
 
-def _signal_of(verdict: Signal, call: FailedCall) -> Signal:
+def _signal_of(verdict: Signal, call: messages.FailedCall) -> Signal:
     model = verdict.model or call.model
     return replace(verdict, pattern="api-error", part=Part.ECHO, model=model, error=call.error)

@@ -4,16 +4,10 @@ from dataclasses import replace
 
 from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Signal, SignalKind
 from monitor.detection.detector import LineReading
+from monitor.incidents import matching
 from monitor.incidents.failure import Timing
-from monitor.incidents.matching import (
-    answered_already,
-    failure_of,
-    failure_of_unload,
-    only_answered,
-    same_weights,
-    was_asked,
-)
 from monitor.incidents.messages import GpuFound, ServerStarted, SignalSeen
+from monitor.incidents.state import Load
 from monitor.incidents.step import GroupingStep, is_anothers
 
 _HTTP_OK = 200
@@ -33,7 +27,7 @@ def on_reading(step: GroupingStep, reading: LineReading) -> None:
 def on_stamp(step: GroupingStep) -> None:
     """Settle the times of the lines without a stamp before this line, and thereby what they belong to."""
     for failure in step.settle():
-        known = None if failure.reported else only_answered(step)
+        known = None if failure.reported else matching.only_answered(step)
         if known is not None:
             step.absorb(known, failure)
         elif failure.named:
@@ -65,7 +59,9 @@ def _was_asked_for(step: GroupingStep, signal: Signal) -> bool:
 def _add_in_load(step: GroupingStep, signal: Signal) -> None:
     failure = step.load_failure()
     if failure is None:
-        failure = step.attach(answered_already(step) or only_answered(step) or step.new_failure())
+        failure = step.attach(
+            matching.answered_already(step) or matching.only_answered(step) or step.new_failure()
+        )
     failure = step.add(failure, signal)
     if step.load is not None:
         failing = step.load.failing or signal.kind is SignalKind.HARD
@@ -77,7 +73,7 @@ def _add_outside(step: GroupingStep, signal: Signal) -> None:
 
     A line that names no memory waits for the end of its try, and a failure that does not count for what may join it.
     """
-    failure = step.add(failure_of(step, signal) or step.new_failure(), signal)
+    failure = step.add(matching.failure_of(step, signal) or step.new_failure(), signal)
     if signal.part is Part.HEALED:
         step.heal(failure)
     elif failure.certain and step.timing is not Timing.LATE and (failure.named or failure.ended):
@@ -87,11 +83,11 @@ def _add_outside(step: GroupingStep, signal: Signal) -> None:
 def _on_unload(step: GroupingStep, signal: Signal) -> None:
     """Give memory that did not come back to the failure whose unload it was; alone it is a failure of its own."""
     began = None if signal.seconds is None or not step.time else step.time - signal.seconds
-    failure = failure_of_unload(step, began)
+    failure = matching.failure_of_unload(step, began)
     if failure is not None:
         step.add(replace(failure, unload=began if failure.unload is None else failure.unload), signal)
         return
-    asked = began is not None and was_asked(step, began, signal.model)
+    asked = began is not None and matching.was_asked(step, began, signal.model)
     foreign = is_anothers(signal.model, step.rules)
     failure = step.put(step.new_failure(), unload=began, asked=asked, foreign=foreign)
     step.report(step.add(failure, signal))
@@ -135,7 +131,7 @@ def _after_signal(step: GroupingStep, event: LogEvent) -> None:
             step.finish_load(loaded=True)
         case LogEventKind.LOAD_FAILED:
             # Unless the failure is final, Ollama may announce another try in the next line.
-            step.change_load(ended=step.time, ended_heard=step.heard, dead=True, retrying=False)
+            step.change_load(ended=step.time, dead=True, retrying=False)
             if event.final:
                 step.finish_load(loaded=False)
         case LogEventKind.RUNNER_GONE:
@@ -156,7 +152,7 @@ def _on_begun(step: GroupingStep, event: LogEvent) -> None:
     step.note(gpu_failed=False)
     if load is not None and not load.retrying:
         both = bool(load.model and event.model)
-        other = both and not same_weights(load.model, event.model)
+        other = both and not matching.same_weights(load.model, event.model)
         if other or (load.failing and not _before_its_answer(step)):
             step.finish_load(loaded=False)
     _on_seen(step, event)
@@ -183,15 +179,11 @@ def _on_seen(step: GroupingStep, event: LogEvent) -> None:
     if load is None:
         step.open_load(event.model)
         return
-    step.change_load(
-        model=load.model or event.model,
-        tries=load.tries + load.retrying,
-        failing=load.failing and not load.retrying,
-        dead=load.dead and not load.retrying,
-        ended=None,
-        ended_heard=None,
-        retrying=False,
-    )
+    model = load.model or event.model
+    if load.retrying:
+        step.load = Load(load.began, load.heard, model, load.tries + 1, failure=load.failure)
+    else:
+        step.change_load(model=model, ended=None)
 
 
 def _on_tried(step: GroupingStep, event: LogEvent) -> None:
@@ -225,24 +217,21 @@ def _on_retried(step: GroupingStep, event: LogEvent) -> None:
     failure = step.load_failure()
     if failure is not None:
         step.put(failure, ended=False)  # the report of this try's end is still to come
-    step.change_load(retrying=True, dead=False, ended=None, ended_heard=None)
+    step.change_load(retrying=True, dead=False, ended=None)
 
 
 def _on_runner_gone(step: GroupingStep, event: LogEvent) -> None:
     """Apply the end of a runner; a `final` one gave up a load, any other died."""
     step.change_load(dead=True)
-    near = [] if step.load else step.loose()[-1:]
-    for last in near:
+    for last in [] if step.load else step.loose()[-1:]:
         if not last.bounded and abs(step.time - last.last) <= step.rules.incident_gap:
             step.put(last, died=last.died or not event.final, loading=last.loading or event.final)
 
 
 def _on_all_on_gpu(step: GroupingStep) -> None:
     """Void plans that left layers on the CPU: all of them found room."""
-    failure = step.load_failure()
-    if failure is None and step.load is None and step.loose():
-        failure = step.loose()[-1]
-    if failure is not None and failure.estimate:
+    own = step.load_failure()
+    for failure in ([own] if own else []) if step.load else step.loose()[-1:]:
         step.put(failure, estimate=False)
 
 

@@ -1,5 +1,7 @@
 """Which failure a signal, a failed call or an unload belongs to."""
 
+from collections.abc import Iterable, Iterator
+
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Part, Signal
 from monitor.incidents.failure import Failure, Timing
@@ -45,15 +47,24 @@ def _dead_runner(step: GroupingStep) -> Failure | None:
     return dead[-1] if dead else None
 
 
+def _of_calls(step: GroupingStep, start: float, end: float, *, loose: bool) -> Iterator[Failure]:
+    """Yield the failures with a call that was under way in a stretch of time, the latest first."""
+    for failure in step.latest(loose=loose):
+        span = failure.span_start, failure.span_end
+        if span[0] is not None and span[1] is not None and span[0] <= end and start <= span[1]:
+            yield failure
+
+
+def _first(step: GroupingStep, found: Iterable[Failure]) -> Failure | None:
+    failure = next(iter(found), None)
+    return None if failure is None else step.revive(failure)
+
+
 def only_answered(step: GroupingStep) -> Failure | None:
     """Return the failure of a call under way at this line that only the API answer has reported so far."""
     slack = step.rules.slack
-    for failure in step.latest(loose=True):
-        if failure.span_start is None or failure.span_end is None or failure.from_log:
-            continue
-        if failure.span_start - slack <= step.time <= failure.span_end + slack:
-            return step.revive(failure)
-    return None
+    calls = _of_calls(step, step.time - slack, step.time + slack, loose=True)
+    return _first(step, (failure for failure in calls if not failure.from_log))
 
 
 def answered_already(step: GroupingStep) -> Failure | None:
@@ -62,14 +73,18 @@ def answered_already(step: GroupingStep) -> Failure | None:
     The answer may be read before the log's lines of the last try.
     """
     load = step.load
-    for failure in step.latest(loose=True):
-        if load is None or failure.span_start is None or failure.span_end is None:
-            continue
-        same = not (failure.model and load.model) or same_weights(failure.model, load.model)
-        during = failure.span_start - step.rules.slack <= load.began < failure.span_end
-        if during and (same or not failure.from_log):
-            return step.revive(failure)
-    return None
+    if load is None:
+        return None
+    calls = _of_calls(step, load.began, load.began + step.rules.slack, loose=True)
+    model = load.model
+    return _first(
+        step,
+        (
+            one
+            for one in calls
+            if not (one.from_log and one.model and model) or same_weights(one.model, model)
+        ),
+    )
 
 
 def same_weights(one: str, other: str) -> bool:
@@ -81,30 +96,21 @@ def same_weights(one: str, other: str) -> bool:
 
 
 def failure_of_call(step: GroupingStep, call: FailedCall) -> Failure | None:
-    """Return the failure that a call reports too, the latest if there are several."""
-    return _within_call(step, call) or _same_death(step, call)
-
-
-def _within_call(step: GroupingStep, call: FailedCall) -> Failure | None:
-    """Return the failure whose lines fall within a call to its model."""
+    """Return the failure that a call reports too: one whose lines fall into it, or another call's of that time."""
     slack = step.rules.slack
-    for failure in step.latest():
-        during = failure.last >= call.started - slack and failure.first <= call.ended + slack
-        tag = step.rules.tags.get(failure.model, failure.model)
-        another = tag and call.model and not is_digest(tag) and not same_model(tag, call.model)
-        if failure.from_log and during and not another:
-            return step.revive(failure)
-    return None
+    lines = (
+        failure
+        for failure in step.latest()
+        if failure.last >= call.started - slack and failure.first <= call.ended + slack
+        if failure.from_log and not _names_another(step, failure, call)
+    )
+    return _first(step, lines) or _first(step, _of_calls(step, call.started, call.ended, loose=False))
 
 
-def _same_death(step: GroupingStep, call: FailedCall) -> Failure | None:
-    """Return the failure that another call reported which was under way at the same time."""
-    for failure in step.latest():
-        if failure.span_start is None or failure.span_end is None:
-            continue
-        if failure.span_start <= call.ended and call.started <= failure.span_end:
-            return step.revive(failure)
-    return None
+def _names_another(step: GroupingStep, failure: Failure, call: FailedCall) -> bool:
+    """Return True if the lines of a failure name another model than the call."""
+    tag = step.rules.tags.get(failure.model, failure.model)
+    return bool(tag and call.model) and not is_digest(tag) and not same_model(tag, call.model)
 
 
 # -- unloads
@@ -116,21 +122,17 @@ def failure_of_unload(step: GroupingStep, began: float | None) -> Failure | None
         near = [f for f in step.failures.values() if abs(step.time - f.first) <= step.rules.incident_gap]
         return near[-1] if near else None
     latest = list(reversed(step.failures.values()))
-    for failure in latest:
-        if failure.unload is not None and abs(failure.unload - began) <= _SAME_UNLOAD:
-            return failure
-    for failure in latest:
-        fits = failure.first - _SAME_UNLOAD <= began <= failure.last + _UNLOAD_AFTER
-        if fits and failure.unload is None and (failure.failed or failure.host):
-            return failure
-    return None
+    same = (one for one in latest if one.unload is not None and abs(one.unload - began) <= _SAME_UNLOAD)
+    before = (
+        one
+        for one in latest
+        if one.first - _SAME_UNLOAD <= began <= one.last + _UNLOAD_AFTER
+        if one.unload is None and (one.failed or one.host)
+    )
+    return next(same, None) or next(before, None)
 
 
 def was_asked(step: GroupingStep, began: float, model: str) -> bool:
     """Return True if the fleet itself asked for an unload."""
-    for unload in step.base.unloads:
-        if abs(unload.at - began) <= _ASKED_WITHIN + step.rules.slack:
-            digests = is_digest(model) and is_digest(unload.model)
-            if not digests or same_digest(model, unload.model):
-                return True
-    return False
+    near = [one.model for one in step.base.unloads if abs(one.at - began) <= _ASKED_WITHIN + step.rules.slack]
+    return any(not (is_digest(model) and is_digest(one)) or same_digest(model, one) for one in near)

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from fleet.memory_errors.causes import Cause, Signal, SignalKind
 
 DEFAULT_CAUSES = frozenset({Cause.ALLOCATION, Cause.RUNNER_DIED, Cause.NOT_RECOVERED})
-_NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class GroupingRules:
     causes: frozenset[Cause] = DEFAULT_CAUSES
     model: str = ""
     blobs: frozenset[str] = frozenset()
-    tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)
+    tags: Mapping[str, str] = field(default_factory=dict)
     trial: str = ""
     ladder: frozenset[str] = frozenset()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from monitor.detection.timestamps import StampMemory
 from monitor.incidents.failure import Failure
+from monitor.incidents.messages import Unloading
 from state.dataclass_json import kept, restored
 
 
@@ -14,7 +15,7 @@ class Load:
 
     `failing`: this try ran out of memory. `dead`: its runner is gone. `retrying`: Ollama announced another try.
     `ended`: when the server reported a failure; another try may follow. `failure`: the number of the failure that
-    collects its signals. `heard` and `ended_heard` are by the monitor's clock.
+    collects its signals. `heard`: arrival of the load's last line, by the monitor's clock.
     """
 
     began: float
@@ -25,16 +26,7 @@ class Load:
     dead: bool = False
     retrying: bool = False
     ended: float | None = None
-    ended_heard: float | None = None
     failure: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unload:
-    """An unload that the fleet asked for."""
-
-    model: str
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class GroupState:
     load: Load | None = None
     failures: tuple[Failure, ...] = ()
     past: tuple[Failure, ...] = ()
-    unloads: tuple[Unload, ...] = ()
+    unloads: tuple[Unloading, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
     away: bool = False
     layers_asked: int = -1

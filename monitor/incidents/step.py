@@ -3,11 +3,13 @@
 A `GroupingStep` lives within one call of `advance`; outside it everything is frozen.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause, Signal, SignalKind
+from monitor.incidents import messages
 from monitor.incidents.failure import (
     Failure,
     Timing,
@@ -18,15 +20,7 @@ from monitor.incidents.failure import (
     settled,
     would_count,
 )
-from monitor.incidents.messages import (
-    GroupingRules,
-    IncidentClosed,
-    IncidentFound,
-    IncidentRetracted,
-    LoadFinished,
-    Outcome,
-    SignalSeen,
-)
+from monitor.incidents.messages import GroupingRules, Incident, Outcome
 from monitor.incidents.state import GroupState, Load
 
 MOST_FAILURES = 32
@@ -61,17 +55,11 @@ class GroupingStep:
 
     def new_failure(self) -> Failure:
         """Open a failure at the present line."""
+        number, time, line = self.base.number, self.time, self.line
         failure = Failure(
-            number=self.base.number,
-            first=self.time,
-            last=self.time,
-            born=self.time,
-            first_line=self.line,
-            last_line=self.line,
-            heard=self.heard,
-            first_timing=self.timing.value,
+            number, time, time, time, line, line, heard=self.heard, first_timing=self.timing.value
         )
-        self.note(number=self.base.number + 1)
+        self.note(number=number + 1)
         self.put(failure)
         while len(self.failures) > MOST_FAILURES:
             self.close(min(self.loose(), key=lambda other: other.number))
@@ -114,26 +102,27 @@ class GroupingStep:
             from_log=True,
             reported=failure.reported and not failed_after_all,
         )
-        self.outcomes.append(SignalSeen(signal, self.time, self.line, failure.id))
+        self.outcomes.append(messages.SignalSeen(signal, self.time, self.line, failure.id))
         return failure if would_count(failure, self.rules) else self.retract(failure)
 
     def report(self, failure: Failure) -> Failure:
         """Emit an incident once, with whether it counts; nothing if the failure is none."""
         if failure.reported or failure_verdict(failure) is None:
             return failure
+        self._emit(messages.IncidentFound, failure)
+        return self.put(failure, reported=True, counted=would_count(failure, self.rules))
+
+    def _emit(self, outcome: Callable[[Incident], Outcome], failure: Failure) -> None:
         incident = incident_of(failure, self.rules)
         if incident is not None:
-            self.outcomes.append(IncidentFound(incident))
-        return self.put(failure, reported=True, counted=would_count(failure, self.rules))
+            self.outcomes.append(outcome(incident))
 
     def retract(self, failure: Failure) -> Failure:
         """Take back the count of an incident, if it has one."""
         if not failure.counted:
             return failure
         failure = self.put(failure, counted=False)
-        incident = incident_of(failure, self.rules)
-        if incident is not None:
-            self.outcomes.append(IncidentRetracted(incident))
+        self._emit(messages.IncidentRetracted, failure)
         return failure
 
     def heal(self, failure: Failure) -> Failure:
@@ -143,9 +132,8 @@ class GroupingStep:
     def close(self, failure: Failure) -> None:
         """Close a failure: emit its incident, if it was not emitted, and its final form."""
         failure = self.report(failure)
-        incident = incident_of(failure, self.rules)
-        if incident is not None and not failure.closed:
-            self.outcomes.append(IncidentClosed(incident))
+        if not failure.closed:
+            self._emit(messages.IncidentClosed, failure)
         if failure.certain:
             self.past[failure.number] = replace(failure, closed=True)
         del self.failures[failure.number]
@@ -201,26 +189,21 @@ class GroupingStep:
         if load is None:
             return
         self.load = None
-        self.outcomes.append(LoadFinished(load.model, self.time, loaded))
+        self.outcomes.append(messages.LoadFinished(load.model, self.time, loaded))
         if failure is None:
             return
         failure = self.put(failure, bounded=True)
         if (loaded or load.retrying) and failure.failed:
             failure = self.heal(failure)
-        earlier = self._just_before(failure) if failure.minor else None
-        if earlier is not None:
-            self.absorb(earlier, failure)
+        # A spill follows from memory that did not come back just before: no room was left for the layers.
+        near = [one for one in self.loose() if abs(failure.first - one.last) <= self.rules.incident_gap]
+        earlier = [one for one in near if one.number < failure.number][-1:]
+        if failure.minor and earlier and earlier[0].not_recovered:
+            self.absorb(earlier[0], failure)
         elif failure_verdict(failure) is None:
             del self.failures[failure.number]
         else:
             self.report(failure)
-
-    def _just_before(self, failure: Failure) -> Failure | None:
-        """Return the failure that a spill follows from: memory that did not come back leaves no room for layers."""
-        gap = self.rules.incident_gap
-        earlier = [one for one in self.loose() if one.number < failure.number]
-        near = [one for one in earlier if abs(failure.first - one.last) <= gap]
-        return near[-1] if near and near[-1].not_recovered else None
 
 
 def is_digest(model: str) -> bool:
