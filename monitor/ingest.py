@@ -1,6 +1,6 @@
-"""From what was read to the next state (pure): lines and calls in, through grouping and policy, a state out.
+"""Ingest (pure): log lines and calls, through grouping and policy, to the next state.
 
-One state comes of one batch, so that cursor, grouper and count are written together.
+One batch gives one state, so that cursor, grouper and count are written together.
 """
 
 import re
@@ -44,7 +44,7 @@ from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState, server_started
 
 LOG, SIGNALS = "log", "signals"
-"""Where lines come from: Ollama's log, and the calls that the generator notes."""
+"""Origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
 
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
 _CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
@@ -54,9 +54,9 @@ _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What absorbing goes by: the time, the rules, the detector, and the tags of weights by their digests.
+    """The time, the rules, the detector, and the tags of models by their digests.
 
-    `first_token` is how long the generator waits for an answer to begin.
+    `first_token`: how long the generator waits for the first token of an answer.
     """
 
     now: float
@@ -80,14 +80,14 @@ class ApiCall:
 
     @property
     def answered(self) -> bool:
-        """Tell whether Ollama answered."""
+        """Return True if Ollama answered."""
         return not self.error
 
 
 def parse_call(text: str, now: float) -> ApiCall:
-    """Return the call that a line holds; raise ValueError for a line that is cut off or foreign.
+    """Return the call of a line; raise ValueError for a line that is truncated or no call.
 
-    A number that cannot be read is left out: a call has then ended now, and is no switch's.
+    An unreadable time counts as `now`, an unreadable switch as no switch.
     """
     row = parse_json(text)
     if not isinstance(row, dict) or not row.keys() >= _CALL:
@@ -114,20 +114,20 @@ def all_answered(lines: Iterable[LogLine], now: float) -> bool:
 
 
 def _moment(value: object, latest: float) -> float:
-    """Return a time from outside; one that is later than `latest` or cannot be read counts as that."""
+    """Return a time from outside; one that is unreadable or later than `latest` counts as `latest`."""
     time = finite(value)
     return latest if time is None else min(max(time, 0.0), latest)
 
 
 def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> FleetState:
-    """Return the state after lines of one origin."""
+    """Return the state after a batch of lines of one origin; raise ValueError for a line that is no call."""
     if origin == LOG:
         return absorb_lines(state, lines, context)
     return absorb_calls(state, [parse_call(line.text, context.now) for line in lines], context)
 
 
 def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) -> FleetState:
-    """Return the state after log lines; a batch without any tells that the log is not silent."""
+    """Return the state after log lines; an empty batch means that the log is not silent."""
     seen: list[Observation] = [
         Line(line.text, line.time, context.now if line.live else None, heard=context.now) for line in lines
     ]
@@ -135,7 +135,7 @@ def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) 
 
 
 def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> FleetState:
-    """Return the state after calls of the generator ended."""
+    """Return the state after the generator's calls ended."""
     for call in calls:
         if not call.answered:
             error = FailedCall(call.id, call.started, call.ended, call.model, call.status, call.error)
@@ -155,31 +155,31 @@ def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) 
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
-    """Return the state after time has passed, as far as the grouper waits for it."""
+    """Return the state after time passed, if a deadline of the grouper is due."""
     due = deadline(state, context)
     return state if due is None or context.now < due else _observe(state, [TimePassed(context.now)], context)
 
 
 def absorb_presence(state: FleetState, context: Context, *, away: bool) -> FleetState:
-    """Return the state after nobody reads the log any more, or it is read again from where it was left."""
+    """Return the state after the log went away, or is read again from the cursor."""
     if group_of(state).away == away:
         return state
     return _observe(state, [LogAway() if away else LogBack(context.now)], context)
 
 
 def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
-    """Return the state after we asked for an unload: that its memory comes back slowly is then no news."""
+    """Return the state after the fleet asked for an unload; slow recovery of its memory does not count then."""
     return _observe(state, [Unloading(model, context.now)], context)
 
 
 def deadline(state: FleetState, context: Context) -> float | None:
-    """Return the Unix time at which the grouper wants to look again, None if it waits for nothing."""
+    """Return the Unix time of the grouper's next deadline, None if it waits for nothing."""
     group = group_of(state)
     return next_deadline(group, _group_rules(state, context)) if group.failures else None
 
 
 class _LastRead:
-    """The grouper's state that was read or written last: the same object of JSON holds the same."""
+    """Cache of the grouper's last state, keyed by the identity of its JSON object."""
 
     def __init__(self) -> None:
         self._pair: tuple[Mapping[str, Any], GroupState] | None = None
@@ -198,7 +198,7 @@ _last_read = _LastRead()
 
 
 def group_of(state: FleetState) -> GroupState:
-    """Return the grouper's state; one of another version that cannot be read begins anew."""
+    """Return the grouper's state; an unreadable one of another version begins anew."""
     return _last_read(state.open)
 
 
@@ -251,7 +251,7 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
 
 
 def _with_memory_of(state: FleetState, line: str) -> FleetState:
-    """Add a GPU's memory, as the server's line of it says, to that of the GPUs before it."""
+    """Return the state with the memory of one more GPU, from the server's line about it."""
     found = _TOTAL.search(line)
     if found is None:
         return state

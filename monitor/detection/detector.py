@@ -1,8 +1,8 @@
-"""A log line in, a signal or nothing out; and the events that bound failures.
+"""The detector: from a log line to a signal, an event, or nothing.
 
 The detector adds a line's context to the judge's verdict. `detect` is a pure function of one line; the prefilter
-stands before it. A slog line is judged by its `msg` and, where its row says so, by its `error=`. No other field of it
-is looked at. Any other line is judged whole. The first row that matches decides.
+stands before it. A slog line is judged by its `msg` and, where its row says so, by its `error=`, never by another
+field. Any other line is judged whole. The first row that matches decides.
 """
 
 import re
@@ -35,7 +35,7 @@ _SEVERE = frozenset({"WARN", "ERROR", "WARNING", "FATAL", "ERR"})
 
 @dataclass(frozen=True, slots=True)
 class LineReading:
-    """What one line says: a signal, an event, both or neither, and the line taken apart."""
+    """The parsed line with its signal and event, if any."""
 
     parsed: ParsedLine
     signal: Signal | None = None
@@ -43,26 +43,26 @@ class LineReading:
 
 
 class Detector:
-    """The pattern table, with a user's own patterns after it; immutable, safe to share."""
+    """The pattern table, followed by a user's patterns; immutable, safe to share between threads."""
 
     def __init__(self, extra: Sequence[Pattern] = ()) -> None:
         self._extra = PatternTable(extra)
         self.prefilter = Prefilter(extra)
 
     def may_matter(self, chunk: bytes) -> bool:
-        """Return whether any line of the chunk may be a signal or an event; never False where one is."""
+        """Return True if a line of the chunk may be a signal or an event; never False for one that is."""
         return self.prefilter.may_matter(chunk)
 
     def candidates(self, chunk: bytes) -> Iterator[tuple[int, int]]:
-        """Yield (start, end) of the lines that may matter, in order."""
+        """Yield (start, end) of the lines that may be a signal or an event, in order."""
         return self.prefilter.candidates(chunk)
 
     def detect(self, line: str | ParsedLine) -> Signal | None:
-        """Return what the line tells of memory trouble, None if nothing."""
+        """Return the signal of a line, None if it has none."""
         return self._signal(parse_line(line) if isinstance(line, str) else line)
 
     def read(self, line: str | ParsedLine) -> LineReading:
-        """Return the line's signal and event together."""
+        """Return the signal and the event of a line."""
         parsed = parse_line(line) if isinstance(line, str) else line
         return LineReading(parsed, self._signal(parsed), _event(parsed))
 
@@ -85,7 +85,7 @@ def _plain_signal(parsed: ParsedLine, text: str) -> Signal | None:
 
 
 def _server_signal(parsed: ParsedLine, text: str) -> Signal | None:
-    """Judge a slog line: by its `msg`, and by its `error=` where the row says so."""
+    """Return the signal of a slog line, by its `msg` and, where the row says so, by its `error=`."""
     for row, match in _SERVER.matches(text, parsed.text):
         if _holds(row, match, parsed):
             return _with_error(row, _filled(row, match, parsed), parsed.error or _string(parsed))
@@ -103,23 +103,28 @@ def _string(parsed: ParsedLine) -> str:
 
 
 def _with_error(row: Pattern, signal: Signal, error: str) -> Signal | None:
-    """Let the error correct or decide a verdict, and fill in what it names."""
+    """Return the signal with the verdict and values of the `error=`, None if the error refutes it."""
     if row.error is ErrorUse.IGNORED:
         return signal
-    said = judge_error(error)
-    if said is None:
+    verdict = judge_error(error)
+    if verdict is None:
         refuted = row.error is ErrorUse.REFUTES and error != ""
         return None if refuted or row.error is ErrorUse.DECIDES else replace(signal, error=error)
-    told = replace(
-        signal, kind=said.kind, vague=said.vague, device=said.device, size_bytes=said.size_bytes, error=error
+    refined = replace(
+        signal,
+        kind=verdict.kind,
+        vague=verdict.vague,
+        device=verdict.device,
+        size_bytes=verdict.size_bytes,
+        error=error,
     )
-    if said.kind is SignalKind.SYSMEM:
-        return replace(told, cause=Cause.HOST)
-    return replace(told, cause=signal.cause if row.part is not Part.ECHO else said.cause)
+    if verdict.kind is SignalKind.SYSMEM:
+        return replace(refined, cause=Cause.HOST)
+    return replace(refined, cause=signal.cause if row.part is not Part.ECHO else verdict.cause)
 
 
 def _holds(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> bool:
-    """Judge the conditions that need a slog line's fields."""
+    """Return True if the conditions on a slog line's fields hold."""
     fields = parsed.fields
     if row.check is FieldCheck.PARTIAL_PLAN:
         library = fields.get("library") or parsed.message.rpartition(" ")[2]
@@ -148,7 +153,7 @@ def _filled(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> Signal:
 
 
 def _model_of(parsed: ParsedLine) -> str:
-    """Return the model that a line names: a blob's digest, else a tag; empty if it names none."""
+    """Return the model that a line names: the digest of a blob, else a tag; empty if it names none."""
     fields = parsed.fields
     for key in ("model", "runner.model", "modelPath", "cmd"):
         value = fields.get(key, "")
@@ -207,5 +212,5 @@ _DEFAULT = Detector()
 
 
 def detect(line: str | ParsedLine) -> Signal | None:
-    """Return what the line tells of memory trouble by the built-in table, None if nothing."""
+    """Return the signal of a line by the built-in table, None if it has none."""
     return _DEFAULT.detect(line)

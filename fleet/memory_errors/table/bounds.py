@@ -1,4 +1,4 @@
-"""Lines that bound failures: where a load begins and ends, when a runner dies, what hardware there is."""
+"""Wordings of events: a load begins or ends, a runner dies, a request ends, the server names its hardware."""
 
 from fleet.memory_errors.causes import LogEventKind
 from fleet.memory_errors.table.rows import EventPattern, event
@@ -154,6 +154,6 @@ EVENTS: tuple[EventPattern, ...] = (
 )
 
 REQUEST_NEEDLES: tuple[str, ...] = ('"/api/generate"', '"/api/chat"', '"/api/embed', '"/v1/')
-"""What an access-log line of an inference request holds; the others bound nothing."""
+"""Literals of an access-log line of an inference request; other requests bound nothing."""
 
 REQUEST_PATHS: tuple[str, ...] = ("/api/generate", "/api/chat", "/api/embed", "/v1/")

@@ -73,7 +73,7 @@ def death_in_a_request(at: float) -> list[Item]:
     return [*printed(at, alone(), ended, said, gin(at, 500, 9.0)), call(at + 0.01, 9.0, EOF)]
 
 
-def death_told_by_both(at: float) -> list[Item]:
+def death_reported_by_both(at: float) -> list[Item]:
     error = "an error was encountered while running the model: CUDA error: out of memory"
     return [*printed(at, alone(), gin(at, 500, 9.0)), call(at + 0.01, 9.0, error)]
 
@@ -119,7 +119,7 @@ def a_good_answer(at: float) -> list[Item]:
 COURSES = (
     (load_that_fails, 1),
     (death_in_a_request, 1),
-    (death_told_by_both, 1),
+    (death_reported_by_both, 1),
     (two_tries, 1),
     (a_try_that_helps, 0),
     (memory_that_stays_away, 1),
@@ -180,8 +180,10 @@ def counted(
             state = read(state, item, max(at, back), live=at > back)
         state = decode_state(encode_state(state, part[-1][0]))
     state = through(state, max(order[-1][0], back) + 1000 if order else T0)
-    told = [event for event in state.events if event.kind is EventKind.INCIDENT and event.fields["counted"]]
-    return len(told), state
+    counting = [
+        event for event in state.events if event.kind is EventKind.INCIDENT and event.fields["counted"]
+    ]
+    return len(counting), state
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

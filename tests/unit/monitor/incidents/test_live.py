@@ -1,4 +1,4 @@
-"""What is told when, while the log is being followed: deadlines, API errors, our own unloads."""
+"""Reports and their times while the log is followed: deadlines, API errors, unloads by the fleet."""
 
 import json
 
@@ -127,7 +127,7 @@ def test_a_load_that_outlives_ollamas_time_out_is_over() -> None:
     assert log.counted == 1
 
 
-def test_a_retry_is_told_as_healed_and_never_counts() -> None:
+def test_a_retry_that_succeeds_is_reported_as_healed_and_never_counts() -> None:
     log = follow()
     log.lines(T0, *begins(T0), *runs_out(), *gives_up(T0))
     log.lines(
@@ -148,7 +148,7 @@ def test_what_was_counted_and_healed_after_all_is_said_to_be() -> None:
     assert [each.incident.id for each in healed] == [log.found[0].id]
 
 
-def test_lesser_incidents_are_told_when_the_gap_is_over() -> None:
+def test_lesser_incidents_are_reported_when_the_gap_is_over() -> None:
     log = follow()
     log.lines(T0, "load_tensors: offloaded 11/33 layers to GPU")
     assert log.found == []
@@ -171,7 +171,7 @@ def test_our_own_clock_closes_nothing_for_the_next_line_may_be_held_up() -> None
     assert log.counted == 1
 
 
-def test_while_nobody_reads_the_log_nothing_is_told_and_then_each_wait_begins_anew() -> None:
+def test_while_the_log_is_away_nothing_is_reported_and_then_each_wait_begins_anew() -> None:
     log = follow()
     log.lines(T0, *begins(T0), *runs_out())
     log.see(LogAway(), TimePassed(T0 + 900))
@@ -186,7 +186,7 @@ def test_while_nobody_reads_the_log_nothing_is_told_and_then_each_wait_begins_an
     assert [(i.cause, i.counts) for i in log.found] == [("retry", False)]
 
 
-def test_loads_servers_and_gpus_are_told() -> None:
+def test_loads_servers_and_gpus_are_outcomes() -> None:
     log = follow()
     compute = 'id=0 library=CUDA name=CUDA0 description="RTX 3060" total="12.0 GiB"'
     log.lines(T0, slog(T0, "Listening on 127.0.0.1:11434 (version 0.33.0)"))
@@ -248,7 +248,7 @@ def test_an_error_without_memory_text_counts_only_if_the_log_says_so() -> None:
     assert log.counted == len(log.found) == 1
 
 
-def test_a_death_told_only_at_the_next_request_is_the_same() -> None:
+def test_a_death_that_is_logged_only_at_the_next_request_is_the_same() -> None:
     log = follow()
     log.see(api(T0, T0 + 3, "CUDA error: out of memory"))
     late = slog(T0 + 30, "llama-server process no longer running",

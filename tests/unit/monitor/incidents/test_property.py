@@ -96,7 +96,7 @@ def test_a_restart_at_any_point_changes_nothing(
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(observations)
-def test_every_incident_is_told_once_under_an_id_of_its_own(parts: list[tuple[int, float, str]]) -> None:
+def test_every_incident_is_reported_once_under_an_id_of_its_own(parts: list[tuple[int, float, str]]) -> None:
     found, closed = run(observed(parts), frozenset())
     assert len({incident.id for incident in found}) == len(found)
     assert sorted(incident.id for incident in closed) == sorted(incident.id for incident in found)
