@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from fleet.config.ladder import same_model
-from fleet.memory_errors.causes import Cause, Part, Signal, SignalKind
+from fleet.memory_errors.causes import KIND_OF, Cause, Part, Signal, SignalKind
 from monitor.incidents.messages import GroupingRules, Incident
 
 _SHORT_DIGEST = len("sha256-") + 12
@@ -159,39 +159,36 @@ def settled(failure: Failure, stamp: float) -> Failure:
     return replace(failure, first=first, last=last, first_timing="", last_timing="")
 
 
-def failure_verdict(failure: Failure) -> tuple[SignalKind, Cause] | None:
-    """Return what the signals amount to, None if to no incident.
+def _cause_of(failure: Failure) -> Cause | None:
+    """Return the cause that the signals amount to, None if to no incident.
 
     GPU memory by name outweighs host memory, which outweighs a line that names no memory. A failure whose later
     try succeeded is a retry. Spills and harmless complaints weigh least.
     """
     if failure.healed and failure.failed:
-        return SignalKind.SOFT, Cause.RETRY
+        return Cause.RETRY
     if failure.certain:
         died = failure.died and not failure.loading and failure.load_began is None
-        return SignalKind.HARD, Cause.RUNNER_DIED if died else Cause.ALLOCATION
-    if failure.host:
-        return SignalKind.SYSMEM, Cause.HOST
-    if failure.not_recovered:
-        return SignalKind.SOFT, Cause.NOT_RECOVERED
-    if failure.retry:
-        return SignalKind.SOFT, Cause.RETRY
-    if failure.other:
-        return SignalKind.OTHER, Cause(failure.other)
-    if failure.spill or failure.estimate:
-        return SignalKind.SOFT, Cause.SPILL
-    return (SignalKind.SYSMEM, Cause.HOST) if failure.harmless else None
+        return Cause.RUNNER_DIED if died else Cause.ALLOCATION
+    ranked = (
+        (failure.host, Cause.HOST),
+        (failure.not_recovered, Cause.NOT_RECOVERED),
+        (failure.retry, Cause.RETRY),
+        (failure.other, failure.other),
+        (failure.spill or failure.estimate, Cause.SPILL),
+        (failure.harmless, Cause.HOST),
+    )
+    return next((Cause(cause) for holds, cause in ranked if holds), None)
 
 
 def incident_of(failure: Failure, rules: GroupingRules) -> Incident | None:
     """Return the failure as an incident, None if it is none."""
-    judged = failure_verdict(failure)
-    if judged is None:
+    cause = _cause_of(failure)
+    if cause is None:
         return None
-    kind, cause = judged
     counts = failure.counted if failure.reported else would_count(failure, rules)
     return Incident(
-        kind=kind,
+        kind=KIND_OF[cause],
         cause=cause,
         counts=counts and not failure.healed,
         model=_name_of(failure.model, rules),
@@ -202,10 +199,10 @@ def incident_of(failure: Failure, rules: GroupingRules) -> Incident | None:
 
 def would_count(failure: Failure, rules: GroupingRules) -> bool:
     """Return True if the failure, as it stands, counts towards the threshold."""
-    judged = failure_verdict(failure)
-    if judged is None or failure.foreign or failure.healed:
+    cause = _cause_of(failure)
+    if failure.foreign or failure.healed or (cause is Cause.NOT_RECOVERED and failure.asked):
         return False
-    return judged[1] in rules.causes and not (judged[1] is Cause.NOT_RECOVERED and failure.asked)
+    return cause in rules.causes
 
 
 def _reason(failure: Failure, cause: Cause, rules: GroupingRules, *, counts: bool) -> str:

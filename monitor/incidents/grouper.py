@@ -5,13 +5,13 @@
 
 from dataclasses import replace
 
-from fleet.memory_errors.causes import Part, Signal, SignalKind
+from fleet.memory_errors.causes import Part, SignalKind
 from fleet.memory_errors.judge import judge_error
 from monitor.detection.detector import Detector
 from monitor.detection.line_parser import parse_line
 from monitor.detection.timestamps import Stamp, resolve
 from monitor.incidents import messages
-from monitor.incidents.failure import Failure, Timing, failure_verdict, joined
+from monitor.incidents.failure import Failure, Timing, incident_of, joined
 from monitor.incidents.line_rules import on_reading, on_stamp
 from monitor.incidents.matching import failure_of_call
 from monitor.incidents.messages import GroupingRules, Observation, Outcome
@@ -56,7 +56,7 @@ def next_deadline(state: GroupState, rules: GroupingRules) -> float | None:
 
 def _due(failure: Failure, load: Load | None, rules: GroupingRules) -> float | None:
     """Return when a failure is to be reported as it stands, by the monitor's clock; None if it need not be."""
-    if failure.reported or failure_verdict(failure) is None:
+    if failure.reported or incident_of(failure, rules) is None:
         return None
     if load is None or failure.number != load.failure:
         return failure.heard + rules.incident_gap
@@ -119,8 +119,6 @@ def _on_heard(step: GroupingStep, at: float) -> None:
 
 def _on_back(step: GroupingStep, at: float) -> None:
     """Begin each wait anew: nothing was read meanwhile."""
-    if not step.base.away:
-        return
     step.note(away=False)
     _on_heard(step, at)
     for failure in list(step.failures.values()):
@@ -152,12 +150,13 @@ def _on_failed_call(step: GroupingStep, call: messages.FailedCall) -> None:
     if known is None and verdict is None:
         return
     failure = _with_span(step, known or step.new_failure(), call)
-    if verdict is not None:
-        signal = _signal_of(verdict, call)
-        failure = step.put(joined(failure, signal, time=failure.last if known else call.ended, line=0))
-    if known is None:
-        failure = step.put(failure, foreign=is_anothers(call.model, step.rules))
-    if verdict is None or verdict.kind is not SignalKind.HARD:
+    if verdict is None:
+        return
+    model = verdict.model or call.model
+    signal = replace(verdict, pattern="api-error", part=Part.ECHO, model=model, error=call.error)
+    foreign = failure.foreign or (known is None and is_anothers(call.model, step.rules))
+    failure = step.put(joined(failure, signal, time=failure.last, line=0), foreign=foreign)
+    if verdict.kind is not SignalKind.HARD:
         return
     step.report(failure)
     load = step.load
@@ -170,8 +169,3 @@ def _with_span(step: GroupingStep, failure: Failure, call: messages.FailedCall) 
     start = call.started if failure.span_start is None else min(failure.span_start, call.started)
     end = call.ended if failure.span_end is None else max(failure.span_end, call.ended)
     return step.put(failure, span_start=start, span_end=end)
-
-
-def _signal_of(verdict: Signal, call: messages.FailedCall) -> Signal:
-    model = verdict.model or call.model
-    return replace(verdict, pattern="api-error", part=Part.ECHO, model=model, error=call.error)

@@ -45,7 +45,7 @@ def _on_signal(step: GroupingStep, signal: Signal) -> None:
     elif signal.part is Part.UNLOAD:
         _on_unload(step, signal)
     elif step.load is not None:
-        _add_in_load(step, signal)
+        _add_in_load(step, step.load, signal)
     else:
         _add_outside(step, signal)
 
@@ -56,16 +56,15 @@ def _was_asked_for(step: GroupingStep, signal: Signal) -> bool:
     return signal.cause is Cause.SPILL and layers is not None and 0 <= asked <= layers
 
 
-def _add_in_load(step: GroupingStep, signal: Signal) -> None:
+def _add_in_load(step: GroupingStep, load: Load, signal: Signal) -> None:
     failure = step.load_failure()
     if failure is None:
         failure = step.attach(
             matching.answered_already(step) or matching.only_answered(step) or step.new_failure()
         )
     failure = step.add(failure, signal)
-    if step.load is not None:
-        failing = step.load.failing or signal.kind is SignalKind.HARD
-        step.change_load(failing=failing and not failure.healed)
+    failing = load.failing or signal.kind is SignalKind.HARD
+    step.change_load(failing=failing and not failure.healed)
 
 
 def _add_outside(step: GroupingStep, signal: Signal) -> None:
@@ -99,6 +98,8 @@ def _on_unload(step: GroupingStep, signal: Signal) -> None:
 
 def _before_signal(step: GroupingStep, event: LogEvent) -> None:
     """Apply an event that opens a load or says how to read the line's own signal."""
+    if event.layers is not None:
+        step.note(layers_asked=event.layers)
     match event.kind:
         case LogEventKind.SERVER_STARTED:
             step.finish_load(loaded=False)
@@ -106,8 +107,6 @@ def _before_signal(step: GroupingStep, event: LogEvent) -> None:
                 step.put(failure, bounded=True)
             step.note(layers_asked=-1, gpu_failed=False)
             step.outcomes.append(ServerStarted(step.time))
-        case LogEventKind.LAYERS_ASKED:
-            step.note(layers_asked=-1 if event.layers is None else event.layers)
         case LogEventKind.GPU_FAILED:
             step.note(gpu_failed=True)
         case LogEventKind.LOAD_BEGUN:
@@ -120,8 +119,6 @@ def _before_signal(step: GroupingStep, event: LogEvent) -> None:
             _on_fits(step, event)
         case LogEventKind.LOAD_RETRIED:
             _on_retried(step, event)
-        case _:
-            pass
 
 
 def _after_signal(step: GroupingStep, event: LogEvent) -> None:
@@ -142,8 +139,6 @@ def _after_signal(step: GroupingStep, event: LogEvent) -> None:
             _on_request(step, event)
         case LogEventKind.GPU | LogEventKind.NO_GPU:
             step.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.detail, step.time))
-        case _:
-            pass
 
 
 def _on_begun(step: GroupingStep, event: LogEvent) -> None:
@@ -151,28 +146,16 @@ def _on_begun(step: GroupingStep, event: LogEvent) -> None:
     load = step.load
     step.note(gpu_failed=False)
     if load is not None and not load.retrying:
-        both = bool(load.model and event.model)
-        other = both and not matching.same_weights(load.model, event.model)
-        if other or (load.failing and not _before_its_answer(step)):
+        other = load.model and event.model and not matching.same_weights(load.model, event.model)
+        if other or load.failing:
             step.finish_load(loaded=False)
     _on_seen(step, event)
 
 
-def _before_its_answer(step: GroupingStep) -> bool:
-    """Return True if the line is older than the answer that ended the open load's call.
-
-    The answer may be read before the log; another try of the same call comes after it then.
-    """
-    failure = step.load_failure()
-    return failure is not None and failure.span_end is not None and step.time < failure.span_end
-
-
 def _on_seen(step: GroupingStep, event: LogEvent) -> None:
     """Apply the reading of a model's file: part of the open load, unless that load is over."""
-    if event.layers is not None:
-        step.note(layers_asked=event.layers)
     load = step.load
-    over = load is not None and (load.dead or load.ended is not None) and not _before_its_answer(step)
+    over = load is not None and (load.dead or load.ended is not None)
     if load is not None and over and not load.retrying:
         step.finish_load(loaded=False)
         load = None
@@ -193,9 +176,8 @@ def _on_tried(step: GroupingStep, event: LogEvent) -> None:
             _on_seen(step, event)
         return
     step.open_load(event.model)
-    near = [one for one in step.near(first=True) if not one.bounded]
-    if near:
-        step.attach(near[-1])
+    for latest in [one for one in step.near(first=True) if not one.bounded][-1:]:
+        step.attach(latest)
 
 
 def _on_fits(step: GroupingStep, event: LogEvent) -> None:
@@ -211,9 +193,8 @@ def _on_retried(step: GroupingStep, event: LogEvent) -> None:
     """Apply the announcement of another try; the load may have succeeded, but with layers on the CPU."""
     if step.load is None:
         step.open_load(event.model)
-        near = [one for one in step.near(first=False) if one.failed or one.spill]
-        if near:
-            step.attach(step.put(near[-1], bounded=False))
+        for latest in [one for one in step.near(first=False) if one.failed or one.spill][-1:]:
+            step.attach(step.put(latest, bounded=False))
     failure = step.load_failure()
     if failure is not None:
         step.put(failure, ended=False)  # the report of this try's end is still to come
@@ -267,8 +248,6 @@ def _end_load_by_request(step: GroupingStep, event: LogEvent) -> None:
         return
     own = load.began - (step.time - event.seconds) <= step.rules.slack
     again = load.retrying or (load.tries > 1 and not load.failing)
-    if event.status == _HTTP_OK:
-        if own and again and failure is not None:
-            step.finish_load(loaded=True)
-    elif own or load.ended is not None:
-        step.finish_load(loaded=False)
+    answered = event.status == _HTTP_OK
+    if (own and again and failure is not None) if answered else (own or load.ended is not None):
+        step.finish_load(loaded=answered)

@@ -16,11 +16,9 @@ _ASKED_WITHIN = 4.0
 def failure_of(step: GroupingStep, signal: Signal) -> Failure | None:
     """Return the failure outside any load that a signal belongs to, None if it begins a new one."""
     known = _dead_runner(step) if signal.part is Part.LATE else only_answered(step)
-    if known is not None:
-        return known
     loose = step.loose()
-    if not loose:
-        return None
+    if known is not None or not loose:
+        return known
     latest, gap = loose[-1], step.rules.incident_gap
     if not latest.bounded:
         return latest if abs(step.time - latest.first) <= gap else None
@@ -77,14 +75,10 @@ def answered_already(step: GroupingStep) -> Failure | None:
         return None
     calls = _of_calls(step, load.began, load.began + step.rules.slack, loose=True)
     model = load.model
-    return _first(
-        step,
-        (
-            one
-            for one in calls
-            if not (one.from_log and one.model and model) or same_weights(one.model, model)
-        ),
+    ours = (
+        one for one in calls if not (one.from_log and one.model and model) or same_weights(one.model, model)
     )
+    return _first(step, ours)
 
 
 def same_weights(one: str, other: str) -> bool:

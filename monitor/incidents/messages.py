@@ -58,10 +58,14 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """Lines without a signal or event came: the log is not silent."""
+class Moment:
+    """An observation that is only a Unix time."""
 
     at: float
+
+
+class Heard(Moment):
+    """Lines without a signal or event came: the log is not silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,8 @@ class LogAway:
     """The log is no longer read; lines of this time come late."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogBack:
+class LogBack(Moment):
     """The log is read again from the cursor; lines that decide an open failure may follow."""
-
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,8 @@ class Unloading:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(Moment):
     """Time passed; a deadline may be due."""
-
-    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,24 +131,22 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentFound:
+class IncidentOutcome:
+    """An outcome about one incident."""
+
+    incident: Incident
+
+
+class IncidentFound(IncidentOutcome):
     """An incident's outcome is known. A second one of the same id means: after a retry it failed after all."""
 
-    incident: Incident
 
-
-@dataclass(frozen=True, slots=True)
-class IncidentRetracted:
+class IncidentRetracted(IncidentOutcome):
     """An incident that counted no longer counts: a later try succeeded, or the memory was the host's."""
 
-    incident: Incident
 
-
-@dataclass(frozen=True, slots=True)
-class IncidentClosed:
+class IncidentClosed(IncidentOutcome):
     """The final form of an incident: nothing can join it any more."""
-
-    incident: Incident
 
 
 @dataclass(frozen=True, slots=True)

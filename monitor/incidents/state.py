@@ -50,8 +50,7 @@ class GroupState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        row: dict[str, Any] = kept(self)
-        return row
+        return dict(kept(self))
 
     @staticmethod
     def from_json(data: object) -> "GroupState":

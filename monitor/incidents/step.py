@@ -10,16 +10,7 @@ from typing import Any
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause, Signal, SignalKind
 from monitor.incidents import messages
-from monitor.incidents.failure import (
-    Failure,
-    Timing,
-    failure_verdict,
-    incident_of,
-    joined,
-    merged,
-    settled,
-    would_count,
-)
+from monitor.incidents.failure import Failure, Timing, incident_of, joined, merged, settled, would_count
 from monitor.incidents.messages import GroupingRules, Incident, Outcome
 from monitor.incidents.state import GroupState, Load
 
@@ -107,7 +98,7 @@ class GroupingStep:
 
     def report(self, failure: Failure) -> Failure:
         """Emit an incident once, with whether it counts; nothing if the failure is none."""
-        if failure.reported or failure_verdict(failure) is None:
+        if failure.reported or incident_of(failure, self.rules) is None:
             return failure
         self._emit(messages.IncidentFound, failure)
         return self.put(failure, reported=True, counted=would_count(failure, self.rules))
@@ -160,9 +151,8 @@ class GroupingStep:
         """Open a load; a plan just before that left layers on the CPU is part of it."""
         self.load = Load(began=self.time, heard=self.heard, model=model)
         plans = [one for one in self.near(first=False) if one.minor and not (one.reported or one.bounded)]
-        plans = [one for one in plans if not one.harmless]
-        if plans:
-            self.attach(plans[-1])
+        for latest in [one for one in plans if not one.harmless][-1:]:
+            self.attach(latest)
 
     def change_load(self, **changes: Any) -> None:
         """Change the open load, if there is one."""
@@ -175,10 +165,8 @@ class GroupingStep:
 
     def attach(self, failure: Failure) -> Failure:
         """Make a failure the open load's own."""
-        if self.load is None:
-            return failure
         self.change_load(failure=failure.number)
-        return self.put(failure, load_began=self.load.began)
+        return self.put(failure, load_began=self.load.began if self.load else None)
 
     def finish_load(self, *, loaded: bool) -> None:
         """End the open load and settle its failure.
@@ -200,7 +188,7 @@ class GroupingStep:
         earlier = [one for one in near if one.number < failure.number][-1:]
         if failure.minor and earlier and earlier[0].not_recovered:
             self.absorb(earlier[0], failure)
-        elif failure_verdict(failure) is None:
+        elif incident_of(failure, self.rules) is None:
             del self.failures[failure.number]
         else:
             self.report(failure)
