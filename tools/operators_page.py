@@ -18,8 +18,8 @@ from generator.catalogue import Operator, load_catalogue
 INTRODUCTION = """\
 # Operators
 
-Made from the catalogue by `python -m tools.operators_page`; a test keeps the two together. It tells what the local
-backtest computes. BRAIN has the last word on its own operators.
+Made from the catalogue by `python -m tools.operators_page`; a test keeps the two together. It describes the local
+backtest. BRAIN has the last word on its own operators.
 
 ## Rules for all
 
@@ -31,6 +31,7 @@ backtest computes. BRAIN has the last word on its own operators.
 - **Ties** share the mean of their ranks in `rank`, `ts_rank`, `group_rank` and `quantile`. A rank is (r - 1) / (n - 1).
 - **Deviations** have ddof 0, except in `normalize(useStd=true)`, `group_backfill` and where a switch says otherwise.
 - **A constant window** has a deviation of exactly 0, thus a z-score and a correlation of NaN.
+- **An exact fit** leaves residuals of exactly 0.
 - **Infinities** are data: they are the largest and smallest of ranks, they pass through sums, and a deviation of what holds
   one is NaN. When one has left a window nothing of it remains.
 - **Vector fields** are not to be had on a panel of one value a day: `vec_` operators work on BRAIN only.
@@ -59,6 +60,7 @@ NOTES = {
     "group_count": "To all members.",
     "quantile": "Ranks squeezed to 1/n ... 1 - 1/n, then the driver's quantile, times sigma.",
     "rank": "rate is accepted and changes nothing: ranks are exact.",
+    "truncate": "Between -maxPercent and +maxPercent of the day's sum of sizes.",
     "scale": "With longscale or shortscale each side is scaled on its own.",
     "pasteurize": "Where the panel has a universe column.",
     "ts_returns": "Only mode 1.",
@@ -72,6 +74,7 @@ OPEN = {
     "place": "Which of equal extremes is meant is not documented.",
     "ts_quantile": "The text says the quantile of the rank, the worked example is the normal distribution of a z-score.",
     "group_mean": "One page calls it harmonic, another shows the plain mean.",
+    "truncate_total": "The one worked example, (3, 7, 20, 6) held to 0.5 gives (3, 7, 18, 6), has no negative value.",
     "ts_zscore_ddof": "One worked example has 1.57 (ddof 0), another 1.46 (ddof 1).",
     "first_day_of_change": "One page has 3 where another has 2.",
     "delay_offset": 'The "Day 3" tables are off by one from the definition.',

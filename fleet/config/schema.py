@@ -92,6 +92,7 @@ class PanelSettings:
     decay: int = key(0, whole(0, 512))
     neutralization: str = key("industry", choice("none", "market", "sector", "industry", "subindustry"))
     truncation: float = key(0.08, number(0, 1))
+    gaps: str = key("earned", choice("earned", "skipped"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix: TypeAlias = npt.NDArray[Any]
+Gaps: TypeAlias = npt.NDArray[np.int32]
+"""A row for each gap: the last day before it, the first day after it, the instrument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class Panel:
 
     `fields` are floats with NaN for what is missing. `groups` are int32 codes from 0, -1 for no group, and
     `group_names` what the codes stand for. `universe`, where there is one, says who belongs to it each day. `source`
-    is "panel" for a user's data and "synthetic" for invented ones.
+    is "panel" for a user's data and "synthetic" for invented ones. `gaps` are those whose moves are earned; without any,
+    a day's positions earn that day's returns and nothing else.
     """
 
     dates: npt.NDArray[np.datetime64]
@@ -27,6 +30,7 @@ class Panel:
     universe: npt.NDArray[np.bool_] | None = None
     source: str = "panel"
     warnings: tuple[str, ...] = ()
+    gaps: Gaps = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
 
     @property
     def shape(self) -> tuple[int, int]:

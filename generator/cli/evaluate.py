@@ -44,7 +44,8 @@ class EvaluateOutcome:
             return {"expression": self.expression, "error": self.error}
         found = self.performance.as_json()
         names = ("settings", "source", *METRICS, *COUNTS, "checks")
-        return {"expression": self.expression, **{name: found[name] for name in names}}
+        reason = {"reason": found["reason"]} if "reason" in found else {}
+        return {"expression": self.expression, **{name: found[name] for name in names}, **reason}
 
 
 @click.command()
@@ -88,7 +89,7 @@ def evaluate(
         neutralization=neutralization,
         truncation=truncation,
     )
-    loaded = open_panel(settings.path)
+    loaded = open_panel(settings.path, gaps=settings.gaps)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
     outcomes, engine = _evaluated(list(expressions_of(expressions)), loaded, settings)
@@ -148,9 +149,16 @@ def _sentence(outcome: EvaluateOutcome) -> str:
         return error_sentence(outcome.expression, outcome.error or {})
     row = outcome.row()
     figures = "  ".join(f"{name} {_number(row[name])}" for name in (*METRICS, *COUNTS))
-    checks = "  ".join(f"{check['name']} {check['result']}" for check in row["checks"])
+    checks = "  ".join(map(_check, row["checks"]))
+    if "reason" in row and row["sharpe"] is None:
+        figures += f"\n  no figures: {row['reason']}"
     label = " (synthetic panel)" if row["source"] == "synthetic" else ""
     return f"{outcome.expression}{label}\n  {figures}\n  {checks}"
+
+
+def _check(check: Mapping[str, Any]) -> str:
+    reason = f" ({check['reason']})" if "reason" in check else ""
+    return f"{check['name']} {check['result']}{reason}"
 
 
 def _number(value: float | None) -> str:

@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 BATCH = 8
 # Kept alphas that new ones are compared with.
 KEPT = 200
+_GAPS = PanelSettings().gaps
 # What the made-up panel has; a test holds this to the panel itself.
 SYNTHETIC_FIELDS: Mapping[str, Kind] = {
     **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "returns"), Kind.MATRIX),
@@ -58,13 +59,15 @@ class LocalPlan:
     @property
     def rules(self) -> Ruleset:
         """Return what evaluations are made under."""
-        settings = {
+        settings: dict[str, Any] = {
             "panel": self.panel.path or "synthetic",
             "delay": self.panel.delay,
             "decay": self.panel.decay,
             "neutralization": self.panel.neutralization,
             "truncation": self.panel.truncation,
         }
+        if self.panel.gaps != _GAPS:
+            settings["gaps"] = self.panel.gaps
         return Ruleset(self.source, settings)
 
     @property
@@ -74,23 +77,26 @@ class LocalPlan:
 
     def load(self) -> "LocalEvaluator":
         """Return the evaluator with its panel; raise GeneratorError if there is none to be had."""
-        panel = open_panel(self.panel.path)
+        panel = open_panel(self.panel.path, gaps=self.panel.gaps)
         for warning in panel.warnings:
             _log.warning("panel.odd", extra=tell(f"{self.panel.path}: {warning}", path=self.panel.path))
         return LocalEvaluator(panel, backtest_settings(self.panel), self.rules)
 
 
-def open_panel(path: str, *, home: Path | None = None) -> "Panel":
+def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Panel":
     """Return the panel at a path, the made-up one where the path is empty; raise GeneratorError.
 
-    A panel that was read is kept in the home (that of the environment unless one is given), and only mapped next time.
+    With `gaps` "skipped" no position earns the move of a close across days without one. A panel that was read is kept in the
+    home (that of the environment unless one is given), and only mapped next time.
     """
     try:
         if path:
+            from generator.backtest.gaps import without_gaps  # noqa: PLC0415
             from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: not before it is needed
 
             shelf = (home or find_home(os.environ).path) / "panels"
-            return load_panel(Path(path).expanduser(), shelf=shelf)
+            panel = load_panel(Path(path).expanduser(), shelf=shelf)
+            return panel if gaps == _GAPS else without_gaps(panel)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
 
         return synthetic_panel()

@@ -9,6 +9,7 @@ import math
 from generator.backtest.errors import EvaluationError
 from generator.backtest.plan.binding import Bound, Kind, Parameter
 from generator.backtest.plan.operators import Builder, Definition, flag, matrix, number, operator, window
+from generator.backtest.semantics import TruncateTotal
 
 _X = matrix("x")
 _Y = matrix("y")
@@ -152,6 +153,17 @@ def _scale_down(b: Builder, a: Bound) -> int:
     x, market = b.matrix(a.node("x")), b.grouping("market")
     step = b.emit("group_scale", x, market.step, params=(market.count,))
     return b.emit("subtract:number", step, params=(a.number("constant"), False))
+
+
+@operator("truncate", _X, number("maxPercent", 0.01))
+def _truncate(b: Builder, a: Bound) -> int:
+    x, share = b.matrix(a.node("x")), a.number("maxPercent")
+    if b.semantics.truncate_total is TruncateTotal.SUM:
+        market = b.grouping("market")
+        total = b.emit("group_sum", x, market.step, params=(market.count,))
+        return b.emit("min", x, b.emit("multiply:number", total, params=(share, False)))
+    most = b.emit("multiply:number", b.emit("sum_of_sizes", x), params=(share, False))
+    return b.emit("max", b.emit("min", x, most), b.emit("reverse", most))
 
 
 # --- groups ----------------------------------------------------------------------------------------------------------

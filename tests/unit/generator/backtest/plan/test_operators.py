@@ -275,6 +275,8 @@ CASES: list[tuple[Call, Reference]] = [
     (call("normalize", "x", True, 0.8), daily(lambda v: ref.normalize(v, True, 0.8))),
     (call("winsorize", "x", std=1.2), daily(lambda v: ref.winsorize(v, 1.2))),
     (call("winsorize", "x"), daily(lambda v: ref.winsorize(v, 4))),
+    (call("truncate", "x"), daily(lambda v: ref.truncate(v, 0.01))),
+    (call("truncate", "x", maxPercent=0.2), daily(lambda v: ref.truncate(v, 0.2))),
     (call("scale", "x"), daily(lambda v: ref.scale(v, 1))),
     (call("scale", "x", scale=20), daily(lambda v: ref.scale(v, 20))),
     (call("scale", "x", longscale=2, shortscale=3), daily(lambda v: ref.scale_sides(v, 2, 3))),
