@@ -19,7 +19,7 @@ from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import Clock, SystemClock
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import configure, fields, with_sentence
-from fleet.runtime.process import hold_program_lock, is_orphan
+from fleet.runtime.process import hold_program_lock, is_orphan, lower_priority
 from fleet.runtime.units import Seconds
 from generator.config import Setup, database_owner, read_setup
 from generator.context import Shared
