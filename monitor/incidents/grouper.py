@@ -156,13 +156,8 @@ def _on_failed_call(step: GroupingStep, call: messages.FailedCall) -> None:
     signal = replace(verdict, pattern="api-error", part=Part.ECHO, model=model, error=call.error)
     foreign = failure.foreign or (known is None and is_anothers(call.model, step.rules))
     failure = step.put(joined(failure, signal, time=failure.last, line=0), foreign=foreign)
-    if verdict.kind is not SignalKind.HARD:
-        return
-    step.report(failure)
-    load = step.load
-    if load is not None and load.failure == failure.number and load.ended is None:
-        # The load stays open for its last lines: an answer may be read before them.
-        step.change_load(ended=step.time, heard=step.heard, dead=True, retrying=False)
+    if verdict.kind is SignalKind.HARD:
+        step.report(failure)
 
 
 def _with_span(step: GroupingStep, failure: Failure, call: messages.FailedCall) -> Failure:

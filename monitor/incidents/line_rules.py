@@ -246,7 +246,8 @@ def _end_load_by_request(step: GroupingStep, event: LogEvent) -> None:
     load, failure = step.load, step.load_failure()
     if load is None:
         return
-    own = load.began - (step.time - event.seconds) <= step.rules.slack
+    long = event.seconds > step.rules.slack or load.dead
+    own = long and load.began - (step.time - event.seconds) <= step.rules.slack
     again = load.retrying or (load.tries > 1 and not load.failing)
     answered = event.status == _HTTP_OK
     if (own and again and failure is not None) if answered else (own or load.ended is not None):
