@@ -7,7 +7,7 @@ from generator.catalogue import Catalogue
 from generator.domain import CallRecord, Candidate, storable
 from generator.language import ExpressionError, Node, alpha_of, show
 from generator.language.refusals import with_names
-from generator.llm.feedback import Failure
+from generator.llm.feedback import FailedExpression
 from generator.llm.reply import decode_reply
 
 
@@ -20,7 +20,7 @@ class Reply:
 
     candidates: Sequence[Candidate] = ()
     repeated: int = 0
-    failures: Sequence[Failure] = ()
+    failures: Sequence[FailedExpression] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,20 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
     """Return what a call's reply holds; a failed call's reply is read as far as it came."""
     found: dict[str, Candidate] = {}
     repeated = 0
-    failures: list[Failure] = []
+    failures: list[FailedExpression] = []
     outcomes = decode_reply(call.reply, catalogue)
     for outcome in outcomes:
         try:
             candidate = _candidate(outcome, call, catalogue)
         except ExpressionError as error:
-            failures.append(Failure("", f"{error.plain} ({error.hint})" if error.hint else error.plain))
+            failures.append(
+                FailedExpression("", f"{error.plain} ({error.hint})" if error.hint else error.plain)
+            )
             continue
         repeated += candidate.digest in found
         found.setdefault(candidate.digest, candidate)
     if call.answered and not outcomes:
-        failures.append(Failure("", "there was no expression in the reply"))
+        failures.append(FailedExpression("", "there was no expression in the reply"))
     return Reply(tuple(found.values()), repeated, tuple(failures))
 
 

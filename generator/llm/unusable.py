@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from generator.domain import CallRecord, CallVerdict, Reason
-from generator.llm.feedback import Failure
+from generator.llm.feedback import FailedExpression
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import RequestForm
 
@@ -13,8 +13,13 @@ _LARGER = "Raise num_ctx, and num_predict where it is set, in the rung's options
 _OTHER_MODEL = "Update Ollama, or take a model that does not think."
 
 
-def reason_of(
-    call: CallRecord, verdict: CallVerdict, *, form: RequestForm, prompt: Prompt, failures: Sequence[Failure]
+def unusable_reason(
+    call: CallRecord,
+    verdict: CallVerdict,
+    *,
+    form: RequestForm,
+    prompt: Prompt,
+    failures: Sequence[FailedExpression],
 ) -> Reason | None:
     """Return the reason why a call gave nothing usable.
 
