@@ -27,7 +27,7 @@ from monitor.incidents.messages import (
     Heard,
     Incident,
     IncidentFound,
-    IncidentHealed,
+    IncidentRetracted,
     Line,
     LoadFinished,
     LogAway,
@@ -120,7 +120,7 @@ def _moment(value: object, latest: float) -> float:
 
 
 def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> FleetState:
-    """Return the state after lines of one origin."""
+    """Return the state after a batch of lines of one origin; raise ValueError for a line that is no call."""
     if origin == LOG:
         return absorb_lines(state, lines, context)
     return absorb_calls(state, [parse_call(line.text, context.now) for line in lines], context)
@@ -135,7 +135,7 @@ def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) 
 
 
 def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> FleetState:
-    """Return the state after calls of the generator ended."""
+    """Return the state after the generator's calls ended."""
     for call in calls:
         if not call.answered:
             error = FailedCall(call.id, call.started, call.ended, call.model, call.status, call.error)
@@ -203,17 +203,21 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
         model=state.current_model,
         blobs=ours,
         tags=context.tags,
+        trial="" if state.switch is None else context.rules.ladder[state.switch.target].model,
+        ladder=frozenset(rung.model for rung in context.rules.ladder),
     )
 
 
 def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState:
     match outcome:
         case IncidentFound():
-            fact = _seen(outcome.incident, context.tags)
+            fact = _seen(outcome.incident)
             return decide(state, fact, context.now, context.rules).state
-        case IncidentHealed():
-            kept = tuple(one for one in state.incidents if one.id != outcome.incident.id)
-            return recount(replace(state, incidents=kept), context.now, context.rules)
+        case IncidentRetracted():
+            healed = outcome.incident.id  # forgotten, since it counts after all if its last try fails
+            kept = tuple(one for one in state.incidents if one.id != healed)
+            ids = tuple(one for one in state.counted_ids if one != healed)
+            return recount(replace(state, incidents=kept, counted_ids=ids), context.now, context.rules)
         case GpuFound():
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
@@ -241,7 +245,7 @@ def _watch(state: FleetState, **values: Any) -> FleetState:
     return replace(state, watch={**state.watch, **values})
 
 
-def _seen(incident: Incident, tags: Mapping[str, str]) -> IncidentSeen:
+def _seen(incident: Incident) -> IncidentSeen:
     return IncidentSeen(
         id=incident.id,
         time=incident.first,
@@ -249,6 +253,6 @@ def _seen(incident: Incident, tags: Mapping[str, str]) -> IncidentSeen:
         kind=incident.kind.value,
         counts=incident.counts,
         reason=incident.reason,
-        model=tags.get(incident.model, incident.model) or None,
+        model=incident.model or None,
         load_began=incident.load_began,
     )

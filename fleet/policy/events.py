@@ -70,10 +70,15 @@ def parse_event(row: Mapping[str, Any]) -> Event:
     return Event(number, float(time), EventKind(row["kind"]), fields)
 
 
+_MEMORY_OF = {"host": "host-memory", "gpu_lost": "GPU", "ollama_hangs": "Ollama"}
+"""What a cause is about, where it is not the GPU's memory."""
+
+
 def _incident(fields: Mapping[str, Any]) -> str:
     model = f"{fields['model']}: " if fields.get("model") else ""
     outcome = f"{fields['errors']} of {fields['threshold']}" if fields.get("counted") else fields["reason"]
-    return f"GPU-memory incident, {model}{fields['cause']} ({outcome})"
+    whose = _MEMORY_OF.get(str(fields["cause"]), "GPU-memory")
+    return f"{whose} incident, {model}{fields['cause']} ({outcome})"
 
 
 def _switch(verb: str) -> Callable[[Mapping[str, Any]], str]:

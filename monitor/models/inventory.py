@@ -22,6 +22,9 @@ from fleet.runtime.units import Bytes, Seconds
 _DEFAULT_CONTEXT = 4096
 """Ollama's context on a card of less than 24 GiB, if neither the rung nor the server sets one."""
 
+_MOST_NAMED = 200
+"""Upper bound of the models whose weights are looked up for their tags."""
+
 
 def rungs_here(ladder: Ladder, models: list[LocalModel]) -> tuple[int, ...]:
     """Return the indices of the rungs whose models are among these."""
@@ -83,12 +86,14 @@ class Models:
         self.needs: tuple[Bytes | None, ...] = (None,) * len(ladder)
         self.sizes: tuple[Bytes | None, ...] = (None,) * len(ladder)
         self._blobs: dict[str, str] = {}
+        self._named: set[tuple[str, str]] = set()
 
     def refresh(self, *, timeout: Seconds = 2.0) -> None:
         """Ask Ollama which models are present and what they need."""
         try:
             models = self._ollama.tags(timeout=timeout)
             needs = tuple(self._need(rung, models, timeout) for rung in self._ladder)
+            self._learn_names(models[:_MOST_NAMED], timeout)
         except OllamaError:
             return
         self.needs = needs
@@ -105,6 +110,15 @@ class Models:
         if details.blob is not None:
             self._blobs[details.blob] = rung.model
         return need_of(rung, local.size, details)
+
+    def _learn_names(self, models: list[LocalModel], timeout: Seconds) -> None:
+        """Ask once for the weights of each model, so that another client's failure is reported by its tag."""
+        for model in models:
+            if (model.name, model.digest) not in self._named:
+                blob = self._ollama.show(model.name, timeout=timeout).blob
+                self._named.add((model.name, model.digest))
+                if blob is not None:
+                    self._blobs.setdefault(blob, model.name)
 
     def named_by_blob(self) -> Mapping[str, str]:
         """Return the tags by the digests of their weights (`sha256-…`), which load lines name."""

@@ -75,7 +75,7 @@ def death_in_a_request(at: float) -> list[Item]:
     return [*printed(at, alone(), ended, said, gin(at, 500, 9.0)), call(at + 0.01, 9.0, EOF)]
 
 
-def death_told_by_both(at: float) -> list[Item]:
+def death_reported_by_both(at: float) -> list[Item]:
     error = "an error was encountered while running the model: CUDA error: out of memory"
     return [*printed(at, alone(), gin(at, 500, 9.0)), call(at + 0.01, 9.0, error)]
 
@@ -121,7 +121,7 @@ def a_good_answer(at: float) -> list[Item]:
 COURSES = (
     (load_that_fails, 1),
     (death_in_a_request, 1),
-    (death_told_by_both, 1),
+    (death_reported_by_both, 1),
     (two_tries, 1),
     (a_try_that_helps, 0),
     (memory_that_stays_away, 1),
@@ -222,3 +222,19 @@ def test_the_reason_of_a_failed_call_is_a_line_of_whole_words() -> None:
     assert "CUDA error   current device" in reason
     assert len(reason) <= 200
     assert error.replace("\\n", " ").startswith(reason.removesuffix("…") + " ")
+
+
+def test_an_incident_whose_count_was_taken_back_counts_again_when_its_last_try_fails() -> None:
+    healed = "sched_reserve: compute buffer allocation failed, retrying without pipeline parallelism"
+    state = default_state(SEED_LADDER, T0)
+
+    def follow(state: FleetState, at: float, *lines: str) -> FleetState:
+        return absorb_lines(state, [LogLine(line, at, True) for line in lines], Context(at, RULES, DETECTOR))
+
+    state = absorb_time(follow(state, T0, *begins(T0), *runs_out()), Context(T0 + 15.1, RULES, DETECTOR))
+    assert state.vram_error_count == 1
+    state = follow(state, T0 + 16, healed)
+    assert state.vram_error_count == 0
+    state = follow(state, T0 + 17, *runs_out(), *gives_up(T0 + 17), gin(T0 + 17.1, 500, 17.2))
+    state = absorb_time(state, Context(T0 + 60, RULES, DETECTOR))
+    assert follow(state, T0 + 400, "x").vram_error_count == 1

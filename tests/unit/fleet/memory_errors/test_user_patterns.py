@@ -1,4 +1,4 @@
-"""`[[pattern]]` rows of the configuration: read, and all that is wrong with them told at once."""
+"""`[[pattern]]` rows of the configuration: read, and all faults reported at once."""
 
 import tomllib
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_without_rows_there_are_none() -> None:
     assert read("")[0].patterns == ()
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     _, problems = read(
         """
         [[pattern]]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.clients.gpu import Card
-from fleet.clients.ollama import ModelDetails, Ollama
+from fleet.clients.ollama import LocalModel, ModelDetails, Ollama
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.schema import Settings
 from fleet.policy.rules import Rules
@@ -56,6 +56,29 @@ def test_with_fewer_layers_on_the_gpu_it_needs_less_and_on_the_cpu_nothing() -> 
 def test_where_each_layer_has_its_own_number_of_kv_heads_they_add_up() -> None:
     mixed = {**INFO, "llama.attention.head_count_kv": [8] * 14 + [0] * 14}
     assert kv_cache_bytes(mixed, 4096) == CACHE // 2
+
+
+class _TwoModels:
+    """Ollama with a model of the ladder and another client's."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def tags(self, *, timeout: float) -> list[LocalModel]:
+        return [LocalModel("m:3b", 1, "d1"), LocalModel("other:7b", 2, "d2")]
+
+    def show(self, model: str, *, timeout: float) -> ModelDetails:
+        self.shown.append(model)
+        return ModelDetails(f"sha256-{model}", {})
+
+
+def test_models_outside_the_ladder_are_known_by_their_weights_and_asked_for_once() -> None:
+    ollama = _TwoModels()
+    models = Models(ollama, Ladder([rung()]))  # type: ignore[arg-type]  # what the inventory asks for
+    models.refresh()
+    models.refresh()
+    assert models.named_by_blob() == {"sha256-m:3b": "m:3b", "sha256-other:7b": "other:7b"}
+    assert ollama.shown.count("other:7b") == 1
 
 
 def test_sizes_and_needs_come_from_ollama_also_for_custom_models(tmp_path: Path) -> None:
