@@ -71,7 +71,7 @@ def _add_in_load(step: GroupingStep, load: Load, signal: Signal) -> None:
 def _add_outside(step: GroupingStep, signal: Signal) -> None:
     """Outside a load a failure counts at once.
 
-    A line that names no memory waits for the end of its try, and a failure that does not count for what may join it.
+    A line that names no memory waits for the end of its try. A failure that does not count waits for later signals.
     """
     failure = step.add(matching.failure_of(step, signal) or step.new_failure(), signal)
     if signal.part is Part.HEALED:
