@@ -16,9 +16,9 @@ from fleet.memory_errors.causes import Cause, Signal
 from fleet.memory_errors.user_patterns import user_patterns
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import CallEnded, IncidentSeen, ModelHere, Restarted
+from fleet.policy.facts import CallEnded, IncidentSeen, ModelPresent, Restarted
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import show_size
@@ -117,8 +117,8 @@ def _arrived(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Return the state with its switch done at once: a log does not show how long a switch takes."""
     while state.switch is not None:
         number, phase = state.switch.number, state.switch.phase
-        step = ModelHere(number) if phase is Phase.PULL else Restarted(number)
-        if phase is Phase.VERIFY:
+        step = ModelPresent(number) if phase is SwitchPhase.PULL else Restarted(number)
+        if phase is SwitchPhase.VERIFY:
             return decide(state, CallEnded(now, state.switches, answered=True), now, rules).state
         state = decide(state, step, now, rules).state
     return state

@@ -1,6 +1,6 @@
-"""Ingest (pure): log lines and calls, through grouping and policy, to the next state.
+"""Ingest: log lines and calls go through grouping and policy into the next state. Pure.
 
-One batch gives one state, so that cursor, grouper and count are written together.
+A batch yields one state, so that cursor, grouper and count are written together.
 """
 
 import re
@@ -16,9 +16,9 @@ from fleet.policy.facts import CallEnded, IncidentSeen
 from fleet.policy.incident_count import recount
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import after_call, hang_over
+from fleet.policy.unanswered import after_call, hang_cleared
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite, parse_json, whole_number
+from fleet.runtime.untrusted import finite, parse_json, printable, whole_number
 from monitor.detection.detector import Detector
 from monitor.incidents.grouper import advance, next_deadline
 from monitor.incidents.messages import (
@@ -44,7 +44,7 @@ from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState, server_started
 
 LOG, SIGNALS = "log", "signals"
-"""Origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
+"""The two origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
 
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
 _CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
@@ -54,9 +54,9 @@ _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The time, the rules, the detector, and the tags of models by their digests.
+    """The time, the rules, the detector, and the tags of weights by their digests.
 
-    `first_token`: how long the generator waits for the first token of an answer.
+    `first_token` is the generator's time-out for the beginning of an answer.
     """
 
     now: float
@@ -85,13 +85,13 @@ class ApiCall:
 
 
 def parse_call(text: str, now: float) -> ApiCall:
-    """Return the call of a line; raise ValueError for a line that is truncated or no call.
+    """Return the call in a line; raise ValueError if the line is truncated or holds no call.
 
-    An unreadable time counts as `now`, an unreadable switch as no switch.
+    Unreadable numbers get defaults: the call has ended now, and belongs to no switch.
     """
     row = parse_json(text)
     if not isinstance(row, dict) or not row.keys() >= _CALL:
-        raise ValueError("no call of the generator")
+        raise ValueError("the line holds no call of the generator")
     ended = _moment(row["ended"], now)
     switches = whole_number(row["switches"])
     return ApiCall(
@@ -106,7 +106,7 @@ def parse_call(text: str, now: float) -> ApiCall:
 
 
 def all_answered(lines: Iterable[LogLine], now: float) -> bool:
-    """Return True if each line holds a call that was answered."""
+    """Return True if each line holds an answered call."""
     try:
         return all(parse_call(line.text, now).answered for line in lines)
     except ValueError:
@@ -114,7 +114,7 @@ def all_answered(lines: Iterable[LogLine], now: float) -> bool:
 
 
 def _moment(value: object, latest: float) -> float:
-    """Return a time from outside; one that is unreadable or later than `latest` counts as `latest`."""
+    """Return a time from outside; `latest` if it is later or unreadable."""
     time = finite(value)
     return latest if time is None else min(max(time, 0.0), latest)
 
@@ -127,7 +127,7 @@ def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], conte
 
 
 def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) -> FleetState:
-    """Return the state after log lines; an empty batch means that the log is not silent."""
+    """Return the state after log lines; a batch without lines shows that the log is not silent."""
     seen: list[Observation] = [
         Line(line.text, line.time, context.now if line.live else None, heard=context.now) for line in lines
     ]
@@ -145,7 +145,7 @@ def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) 
             call.switches,
             call.answered,
             is_memory_error(call.error),
-            call.error[:200],
+            printable(call.error.replace("\\n", "\n")),
             call.started,
         )
         state = decide(state, fact, context.now, context.rules).state
@@ -155,51 +155,32 @@ def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) 
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
-    """Return the state after time passed, if a deadline of the grouper is due."""
+    """Return the state after the grouper's deadline, if that has passed."""
     due = deadline(state, context)
     return state if due is None or context.now < due else _observe(state, [TimePassed(context.now)], context)
 
 
 def absorb_presence(state: FleetState, context: Context, *, away: bool) -> FleetState:
-    """Return the state after the log went away, or is read again from the cursor."""
+    """Return the state after the log went away, or came back and is read on from its cursor."""
     if group_of(state).away == away:
         return state
     return _observe(state, [LogAway() if away else LogBack(context.now)], context)
 
 
 def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
-    """Return the state after the fleet asked for an unload; slow recovery of its memory does not count then."""
+    """Return the state after an unload by the fleet itself; its slow return of memory is then no failure."""
     return _observe(state, [Unloading(model, context.now)], context)
 
 
 def deadline(state: FleetState, context: Context) -> float | None:
-    """Return the Unix time of the grouper's next deadline, None if it waits for nothing."""
+    """Return the Unix time of the grouper's next deadline, None if it has none."""
     group = group_of(state)
     return next_deadline(group, _group_rules(state, context)) if group.failures else None
 
 
-class _LastRead:
-    """Cache of the grouper's last state, keyed by the identity of its JSON object."""
-
-    def __init__(self) -> None:
-        self._pair: tuple[Mapping[str, Any], GroupState] | None = None
-
-    def __call__(self, row: Mapping[str, Any]) -> GroupState:
-        pair = self._pair
-        if pair is None or pair[0] is not row:
-            pair = self._pair = row, GroupState.from_json(dict(row))
-        return pair[1]
-
-    def note(self, row: Mapping[str, Any], group: GroupState) -> None:
-        self._pair = row, group
-
-
-_last_read = _LastRead()
-
-
 def group_of(state: FleetState) -> GroupState:
-    """Return the grouper's state; an unreadable one of another version begins anew."""
-    return _last_read(state.open)
+    """Return the grouper's state; an unreadable one, such as another version's, begins anew."""
+    return GroupState.from_json(dict(state.open))
 
 
 def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -> FleetState:
@@ -210,9 +191,7 @@ def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -
             state = _follow(state, outcome, context)
             if isinstance(outcome, GpuFound) and isinstance(observation, Line):
                 state = _with_memory_of(state, observation.text)
-    row = group.to_json()
-    _last_read.note(row, group)
-    return replace(state, open=row)
+    return replace(state, open=group.to_json())
 
 
 def _group_rules(state: FleetState, context: Context) -> GroupRules:
@@ -243,7 +222,7 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
             spill = server_started(SpillState.from_json(state.watch.get("spill")))
-            return hang_over(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
+            return hang_cleared(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
         case LoadFinished() if outcome.loaded:
             return _watch(state, loaded=outcome.time)
         case _:
@@ -251,7 +230,7 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
 
 
 def _with_memory_of(state: FleetState, line: str) -> FleetState:
-    """Return the state with the memory of one more GPU, from the server's line about it."""
+    """Add the GPU memory that the server's line names to that of the GPUs before it."""
     found = _TOTAL.search(line)
     if found is None:
         return state

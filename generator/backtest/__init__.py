@@ -1,7 +1,7 @@
 """The local backtest: expressions are evaluated on a panel and judged as BRAIN would judge them.
 
     panel, synthetic, loading/, derived, gaps  what is known: dates x instruments
-    operators, operators_more, semantics, binding   what the language means, as steps of a graph (pure)
+    operators, operators_more, semantics   what the language means, as steps of a graph (pure)
     manual                               docs/operators.md, from the catalogue and these tables
     compiler, graph, schedule            trees to steps, steps to phases and buffers (pure)
     primitives, kernels, engine          steps to numbers, on a few threads

@@ -6,7 +6,7 @@ from typing import Any
 from monitor.detection.timestamps import StampMemory
 from monitor.incidents.failure import Failure
 from monitor.incidents.messages import Unloading
-from state.dataclass_json import kept, restored
+from state.dataclass_json import from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class GroupState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        return dict(kept(self))
+        row: dict[str, Any] = to_json(self)
+        return row
 
     @staticmethod
     def from_json(data: object) -> "GroupState":
@@ -59,4 +60,4 @@ class GroupState:
         Unknown keys are ignored, and a missing or damaged part takes its default. An unreadable state costs at worst
         the open failures; nothing is raised.
         """
-        return restored(GroupState, data) or GroupState()
+        return from_json(GroupState, data) or GroupState()

@@ -194,6 +194,12 @@ def backfill(past: Matrix, d: int, k: int) -> float:
     return float(values[k - 1]) if len(values) >= k else NAN
 
 
+def backfill_ignoring(past: Matrix, d: int, k: int, skip: tuple[str, ...]) -> float:
+    now = past[-1]
+    missing = ("NAN" in skip and np.isnan(now)) or ("0" in skip and now == 0)
+    return kth(past, d, k, skip) if missing else float(now)
+
+
 def hump(x: Matrix, share: float) -> Matrix:
     out = np.full(x.shape, NAN)
     for t in range(len(x)):
@@ -302,7 +308,8 @@ def squeeze(rank: float, n: int) -> float:
 
 
 def quantile(v: Matrix, driver: str, sigma: float) -> Matrix:
-    return np.array([sigma * inverse_cdf(driver, squeeze(r, len(v))) for r in unit_ranks(v)])
+    mean = 0.5 if driver == "uniform" else 0.0
+    return np.array([sigma * (inverse_cdf(driver, squeeze(r, len(v))) - mean) for r in unit_ranks(v)])
 
 
 def ts_quantile(w: Matrix, driver: str) -> float:

@@ -88,7 +88,7 @@ def test_settings_out_of_bounds_are_usage_errors(arguments: tuple[str, str]) -> 
 
 
 @pytest.mark.slow
-def test_values_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+def test_values_that_cannot_be_written_are_reported(tmp_path: Path) -> None:
     done = evaluate("rank(close)", "--values", str(tmp_path / "none" / "v.npz"))
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
@@ -197,7 +197,7 @@ def test_a_panel_without_prices_still_has_values(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_panel_beyond_memory_is_told_with_what_would_fit(
+def test_a_panel_beyond_memory_is_reported_with_what_would_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
@@ -249,7 +249,7 @@ def test_alphas_are_compared_with_those_that_are_kept() -> None:
         return next(row["value"] for row in result.checks if row["name"] == "SELF_CORRELATION")
 
     assert correlation(first) == 0.0
-    evaluator.remember([first, Candidate("gone", "gone(close)", "x")])
+    evaluator.add_kept([first, Candidate("gone", "gone(close)", "x")])
     assert correlation(again) == pytest.approx(1.0)
     assert correlation(second) < 0.7
     evaluator.close()

@@ -60,7 +60,7 @@ def test_all_faults_are_reported_at_once() -> None:
 
 
 def test_a_table_in_place_of_rows_is_refused() -> None:
-    assert read('pattern = "x"')[1] == ["pattern: write one [[pattern]] a pattern, with its keys below"]
+    assert read('pattern = "x"')[1] == ["pattern: write a [[pattern]] table for each pattern"]
 
 
 def test_the_default_file_shows_the_keys() -> None:
