@@ -4,7 +4,7 @@ from generator.catalogue import load_catalogue
 from generator.domain import CallRecord
 from generator.llm.candidates import read_reply
 from generator.llm.context_window import Window
-from generator.llm.feedback import Failure, Notebook
+from generator.llm.feedback import FailedExpression, Notebook
 from generator.llm.prompt import build_prompt
 
 CATALOGUE = load_catalogue()
@@ -30,7 +30,7 @@ def test_what_means_the_same_comes_once() -> None:
 def test_a_wrong_expression_comes_back_with_its_reason() -> None:
     reply = read_reply(call('{"expressions":[["rank","clse"],["rank","close"]]}'), CATALOGUE)
     assert [one.expression for one in reply.candidates] == ["rank(close)"]
-    assert reply.failures == (Failure("", "unknown field (did you mean close?)"),)
+    assert reply.failures == (FailedExpression("", "unknown field (did you mean close?)"),)
 
 
 def test_optional_arguments_are_sent_by_name() -> None:
