@@ -25,9 +25,9 @@ from generator.language import ExpressionError, Node, parse, show
 if TYPE_CHECKING:
     from generator.backtest.errors import EvaluationError
     from generator.backtest.panel import Panel
-    from generator.backtest.result.checks import Kept
     from generator.backtest.result.evaluate import Evaluation
-    from generator.backtest.settings import Settings
+    from generator.backtest.result.metrics import Kept
+    from generator.backtest.settings import AlphaSettings
 
 _log = logging.getLogger(__name__)
 # Candidates of one batch: enough to share subexpressions, few enough for frequent results.
@@ -108,11 +108,11 @@ def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Pa
         ) from error
 
 
-def backtest_settings(panel: PanelSettings) -> "Settings":
+def backtest_settings(panel: PanelSettings) -> "AlphaSettings":
     """Return the backtest's settings for `[panel]`."""
-    from generator.backtest.settings import Neutralization, Settings  # noqa: PLC0415
+    from generator.backtest.settings import AlphaSettings, Neutralization  # noqa: PLC0415
 
-    return Settings(
+    return AlphaSettings(
         delay=panel.delay,
         decay=panel.decay,
         neutralization=Neutralization(panel.neutralization),
@@ -136,7 +136,7 @@ class LocalEvaluator:
     """
 
     def __init__(
-        self, panel: "Panel", settings: "Settings", rules: Ruleset, *, executor: Executor | None = None
+        self, panel: "Panel", settings: "AlphaSettings", rules: Ruleset, *, executor: Executor | None = None
     ) -> None:
         from generator.backtest.result import evaluate  # noqa: PLC0415  # numba: loaded by now
 

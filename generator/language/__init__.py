@@ -13,12 +13,10 @@
 Whatever is wrong with an expression is an ExpressionError. Nothing here evaluates anything.
 """
 
-from generator.language.alpha import Alpha, alpha_of, read
-from generator.language.ast import Call, Field, Node, Number, Text
-from generator.language.canonical import canonical, digest
+from generator.language.ast import BRAIN_OPERATORS, Call, Field, Node, Number, Text, operator_count
+from generator.language.canonical import Alpha, alpha_of, canonical, digest, read
 from generator.language.check import check, check_alpha
 from generator.language.errors import ExpressionError
-from generator.language.limits import BRAIN_OPERATORS, operator_count
 from generator.language.nested_json import decode
 from generator.language.parse import parse
 from generator.language.print import show

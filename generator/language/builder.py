@@ -7,9 +7,8 @@ import math
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from generator.catalogue.model import Catalogue
-from generator.language.ast import Call, Field, Node, Number, Text
+from generator.language.ast import Call, Field, Node, Number, Text, bounded
 from generator.language.errors import ExpressionError, suggestion, unknown_operator
-from generator.language.limits import bounded
 
 if TYPE_CHECKING:
     from lark import Token
@@ -62,7 +61,7 @@ _FOREIGN: Final = {
 """Names from the alpha papers and from other libraries, which a search for similar names would not find."""
 
 
-class Builder:
+class TreeBuilder:
     """The transformer that Lark calls in mid-parse, one method for each rule of the grammar."""
 
     def __init__(self) -> None:

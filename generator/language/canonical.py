@@ -5,12 +5,15 @@ form are one alpha, and the engine gives both the same values.
 """
 
 import math
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
 from generator.catalogue.model import Catalogue
-from generator.language.ast import Call, Field, Node, Number, Text
-from generator.language.limits import bounded
+from generator.language.ast import Call, Field, Node, Number, Text, bounded
+from generator.language.check import check_result, kind_of
+from generator.language.errors import ExpressionError
+from generator.language.parse import parse
 from generator.language.print import show, show_call, show_number, show_text
 from generator.language.signature import Value, bind
 
@@ -86,3 +89,34 @@ def _number(value: float) -> Settled:
 
 def _text(settled: Settled) -> str:
     return settled[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Alpha:
+    """A well typed alpha; `expression` is its canonical text, `digest` what duplicates are known by."""
+
+    tree: Node
+    canonical: Node
+    expression: str
+    digest: str
+
+
+def read(text: str, catalogue: Catalogue) -> Alpha:
+    """Parse, check and settle an expression; raise ExpressionError, with its place, for what is wrong."""
+    try:
+        return _alpha(parse(text, catalogue), catalogue)
+    except ExpressionError as error:
+        error.within(text)
+        raise
+
+
+def alpha_of(tree: Node, catalogue: Catalogue) -> Alpha:
+    """Check and settle an expression that came as a tree; raise ExpressionError if it is no alpha."""
+    return _alpha(bounded(tree), catalogue)
+
+
+def _alpha(tree: Node, catalogue: Catalogue) -> Alpha:
+    kind_of(tree, catalogue)
+    check_result(tree, catalogue)
+    settled, text = settle(tree, catalogue)
+    return Alpha(tree, settled, text, digest_text(text))

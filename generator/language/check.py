@@ -4,9 +4,8 @@ import math
 from typing import Final
 
 from generator.catalogue.model import Catalogue, Kind, Operator, Parameter
-from generator.language.ast import Call, Field, Node, Text, brief
+from generator.language.ast import Call, Field, Node, Text, bounded, brief
 from generator.language.errors import ExpressionError, suggestion, unknown_field, unknown_operator
-from generator.language.limits import bounded
 from generator.language.signature import bind
 
 _REASONS: Final = {

@@ -23,7 +23,7 @@ def expected(form: str) -> str:
     return _EXPECTED.get(form, "a word or two in quotes")
 
 
-def numbers(text: str) -> list[float] | None:
+def form_numbers(text: str) -> list[float] | None:
     """Return the numbers of a list with commas, or None where one is none or is not finite."""
     try:
         values = [float(part) for part in text.split(",")]
@@ -38,7 +38,7 @@ def _free(text: str) -> str | None:
 
 
 def _range(text: str) -> str | None:
-    values = numbers(text)
+    values = form_numbers(text)
     if values is None or len(values) != _RANGE_PARTS:
         return None
     start, end, step = values
@@ -48,7 +48,7 @@ def _range(text: str) -> str | None:
 
 
 def _edges(text: str) -> str | None:
-    values = numbers(text)
+    values = form_numbers(text)
     if values is None or len(values) > _MOST_BUCKETS:
         return None
     rising = all(left < right for left, right in pairwise(values))

@@ -4,7 +4,7 @@ import math
 from typing import Final
 
 from generator.catalogue.model import Catalogue, Kind, Operator, Parameter
-from generator.language.ast import Call, Field, Node, Number, Text
+from generator.language.ast import MAX_DEPTH, Call, Field, Node, Number, Text, bounded
 from generator.language.errors import (
     ExpressionError,
     suggestion,
@@ -12,7 +12,6 @@ from generator.language.errors import (
     unknown_field,
     unknown_operator,
 )
-from generator.language.limits import MAX_DEPTH, bounded
 
 _DATA: Final = frozenset({Kind.MATRIX, Kind.VECTOR, Kind.GROUP, Kind.SYMBOL})
 

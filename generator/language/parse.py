@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from generator.catalogue.model import Catalogue
-from generator.language.ast import Node
-from generator.language.builder import Builder
+from generator.language.ast import MAX_CHARACTERS, Node
+from generator.language.builder import TreeBuilder
 from generator.language.errors import ExpressionError
-from generator.language.limits import MAX_CHARACTERS
 
 if TYPE_CHECKING:
     from lark.exceptions import UnexpectedInput
@@ -57,7 +56,7 @@ class _Reader:
     def __init__(self) -> None:
         from lark import Lark, UnexpectedInput  # noqa: PLC0415 - most programs never parse
 
-        self._builder = Builder()
+        self._builder = TreeBuilder()
         self._refused: type[UnexpectedInput] = UnexpectedInput
         grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
         self._lark = Lark(

@@ -4,9 +4,8 @@ import math
 from decimal import Decimal
 from typing import Final
 
-from generator.language.ast import Call, Field, Node, Number
+from generator.language.ast import Call, Field, Node, Number, bounded
 from generator.language.errors import ExpressionError
-from generator.language.limits import bounded
 
 COMPARISONS: Final = {
     "less": "<",

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from generator.catalogue.model import Catalogue
-from generator.language.ast import Call, Node
-from generator.language.limits import BRAIN_OPERATORS, operator_count
+from generator.language.ast import BRAIN_OPERATORS, Call, Node, operator_count
 
 
 def refusals(node: Node, catalogue: Catalogue) -> list[str]:

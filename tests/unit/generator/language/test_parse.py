@@ -6,7 +6,7 @@ import pytest
 
 from generator.catalogue import load_catalogue
 from generator.language import Call, ExpressionError, Field, Node, Number, Text, parse, show
-from generator.language.limits import MAX_CHARACTERS, MAX_DEPTH
+from generator.language.ast import MAX_CHARACTERS, MAX_DEPTH
 from tests.reference.expressions import amount, patient
 
 CATALOGUE = load_catalogue()
