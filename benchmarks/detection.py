@@ -185,7 +185,7 @@ def fail2ban(folder: Path, program: str) -> Iterator[list[str] | None]:
 
 
 def filtered(command: Sequence[str], path: Path) -> int:
-    """Let fail2ban-regex look for the literals; lines need no date and name nobody."""
+    """Let fail2ban-regex look for the literals; lines need neither a date nor a host."""
     expression = f"(?:{alternatives()})(?P<fid>.*)"
     done = subprocess.run(
         [*command, "-d", "{NONE}", str(path), expression], capture_output=True, text=True, check=True

@@ -5,7 +5,7 @@ import os
 import sys
 
 from fleet.runtime.errors import FleetError
-from fleet.startup.launch import run
+from fleet.runtime.process import require_linux
 
 
 def main() -> int:
@@ -22,6 +22,9 @@ def main() -> int:
     if given.since is not None:
         os.environ["FLEET_SINCE"] = given.since  # for the monitor, whose start it is
     try:
+        require_linux()
+        from fleet.startup.launch import run  # noqa: PLC0415  # it imports modules that Windows lacks
+
         run(given.config)
     except FleetError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201  # the program's own voice

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ladder_models(environ: Mapping[str, str]) -> list[ModelSpec]:
-    """Return the models of the fleet's ladder, each once; a size that is left out is taken for 1 GB."""
+    """Return the models of the fleet's ladder, each once; a model without a size counts as 1 GB."""
     from fleet.config.load import find_config, load_settings  # noqa: PLC0415  # only where a ladder is asked for
 
     ladder = load_settings(find_config(None, environ, ROOT), environ).ladder
@@ -91,7 +91,7 @@ def _write(line: str) -> None:
     try:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-    except (OSError, ValueError):  # whoever read the log is gone; the server goes on
+    except (OSError, ValueError):  # the reader of the log is gone; the server goes on
         return
 
 

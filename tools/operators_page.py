@@ -18,8 +18,8 @@ from generator.catalogue import Operator, load_catalogue
 INTRODUCTION = """\
 # Operators
 
-Made from the catalogue by `python -m tools.operators_page`; a test keeps the two together. It tells what the local
-backtest computes. BRAIN has the last word on its own operators.
+Made from the catalogue by `python -m tools.operators_page`; a test keeps the two together. It describes the local
+backtest. BRAIN has the last word on its own operators.
 
 ## Rules for all
 

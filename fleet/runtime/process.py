@@ -29,6 +29,15 @@ _MODEST = 5
 """The niceness of what computes for long; other programs of this machine have none."""
 
 
+def require_linux() -> None:
+    """Raise FleetError on another system: a restart identifies and awaits the generator by /proc and pidfd."""
+    if sys.platform != "linux":
+        raise FleetError(
+            f"a fleet needs Linux, and this system is {sys.platform}",
+            hint="On Windows use WSL 2; elsewhere run it in a container (docs/docker.md).",
+        )
+
+
 def end_with_parent() -> None:
     """Ask the kernel for SIGTERM when the parent dies; Linux only, elsewhere nothing happens."""
     if sys.platform == "linux":

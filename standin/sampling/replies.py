@@ -1,4 +1,4 @@
-"""What is answered in place of a model's words: instances of a schema, or plain text. Pure."""
+"""Replies in place of a model's words: instances of a schema, or plain text (pure)."""
 
 import json
 import random

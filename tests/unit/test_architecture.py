@@ -135,13 +135,20 @@ def test_the_map_names_each_folder() -> None:
     assert folders - {"docs"} == named
 
 
+@pytest.mark.parametrize("package", ["fleet", "monitor", "generator"])
+def test_the_map_names_each_room_and_no_other(package: str) -> None:
+    rooms = {f"{package}/{path.parent.name}/" for path in (ROOT / package).glob("*/__init__.py")}
+    named = set(re.findall(rf"^\| `({package}/\w+/)` \|", PAGE, flags=re.MULTILINE))
+    assert rooms == named
+
+
 OURS = "|".join((*MAY_IMPORT, "tests", "tools", "benchmarks"))
 
 
 def prose() -> Iterator[tuple[str, str]]:
     """Yield the files that name modules outside Python's imports, with their text."""
     for name in tracked():
-        old = name == "CHANGELOG.md" or name.startswith(("tests/data/", "docs/decisions/"))
+        old = name == "CHANGELOG.md" or name.startswith("tests/data/")
         if not old and name.endswith(
             (".md", ".conf", ".toml", ".sh", ".yml", "Makefile", "Dockerfile", ".ci/run", ".py")
         ):
@@ -160,6 +167,27 @@ def test_each_file_that_is_named_is_there() -> None:
     found = {(name, path) for name, text in prose() for path in wanted.findall(text)}
     assert found
     assert not [(name, path) for name, path in sorted(found) if not (ROOT / path).exists()]
+
+
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_link_of_the_pages_leads_somewhere() -> None:
+    wrong = []
+    for name in tracked():
+        if not name.endswith(".md"):
+            continue
+        for target, anchor in LINK.findall((ROOT / name).read_text("utf-8")):
+            path = (ROOT / name).parent / target if target else ROOT / name
+            if not path.exists() or (anchor and anchor not in anchors(path)):
+                wrong.append((name, target, anchor))
+    assert not wrong
 
 
 def test_no_text_holds_the_markers_of_a_merge() -> None:

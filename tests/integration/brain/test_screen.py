@@ -60,6 +60,7 @@ def brains(generator: GeneratorProcess) -> int:
     return generator.count("evaluations", "source = 'brain' AND state = 'done'")
 
 
+@pytest.mark.slow
 def test_the_panel_judges_all_and_brain_the_best(
     tmp_path: Path, ollama: StandinOllama, brain: StandinBrain
 ) -> None:

@@ -17,7 +17,7 @@ from tests.parts.supervisord import wait_until
 HOLD = """
 import signal, sys, time
 from pathlib import Path
-from fleet.process import hold_for_life
+from fleet.runtime.process import hold_for_life
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 lock = hold_for_life(Path(sys.argv[1]), "generator")
 print("held", flush=True)

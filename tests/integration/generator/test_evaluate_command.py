@@ -26,6 +26,7 @@ def evaluate(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_figures_come_in_order_one_object_a_line_and_errors_in_their_place() -> None:
     done = evaluate("--json", "--delay", "0", "--decay", "4", "rank(close)", "clse", "-", stdin="-returns\n")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -40,6 +41,7 @@ def test_figures_come_in_order_one_object_a_line_and_errors_in_their_place() -> 
     assert rows[0]["settings"]["decay"] == 4
 
 
+@pytest.mark.slow
 def test_values_are_the_expressions_own_matrices(tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
     done = evaluate("--values", str(path), "close", "wrong(", "close * 2", "--neutralization", "none")
@@ -53,6 +55,7 @@ def test_values_are_the_expressions_own_matrices(tmp_path: Path) -> None:
         assert list(arrays["symbols"]) == sorted(arrays["symbols"])
 
 
+@pytest.mark.slow
 def test_for_a_person_it_says_that_the_panel_is_made_up() -> None:
     done = evaluate("--", "-returns")
     assert done.returncode == 0, done.stderr
@@ -66,6 +69,7 @@ def test_the_made_up_panel_has_what_prompts_offer_before_it_is_made() -> None:
     evaluator.close()
 
 
+@pytest.mark.slow
 def test_a_batch_keeps_its_order_with_faults_in_their_place() -> None:
     evaluator = LocalPlan(PanelSettings(), Source.SYNTHETIC).load()
     good, bad = Candidate("a", "rank(close)", "x"), Candidate("b", "gone_field", "x")
@@ -83,6 +87,7 @@ def test_settings_out_of_bounds_are_usage_errors(arguments: tuple[str, str]) -> 
     assert arguments[0] in done.stderr
 
 
+@pytest.mark.slow
 def test_values_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     done = evaluate("rank(close)", "--values", str(tmp_path / "none" / "v.npz"))
     assert done.returncode == 1
@@ -131,6 +136,7 @@ def table(path: Path, name: str) -> tuple[list[str], list[str], np.ndarray]:
     return dates, symbols, cells
 
 
+@pytest.mark.slow
 def test_values_on_a_panel_of_ones_own_are_those_of_its_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +166,7 @@ def test_values_on_a_panel_of_ones_own_are_those_of_its_cells(
             np.testing.assert_allclose(arrays["values_2"][30], np.where(np.isnan(volume), np.nan, wanted))
 
 
+@pytest.mark.slow
 def test_a_panel_with_faults_is_refused_with_all_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +183,7 @@ def test_a_panel_with_faults_is_refused_with_all_of_them(
     assert "no such file" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_panel_without_prices_still_has_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
     path, out = tmp_path / "x.csv", tmp_path / "out.npz"
@@ -188,6 +196,7 @@ def test_a_panel_without_prices_still_has_values(tmp_path: Path, monkeypatch: py
         assert "values_1" not in arrays
 
 
+@pytest.mark.slow
 def test_a_panel_beyond_memory_is_told_with_what_would_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +225,7 @@ def test_the_miner_uses_the_configured_panel(tmp_path: Path, monkeypatch: pytest
     evaluator.close()
 
 
+@pytest.mark.slow
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "pnl.png"
     done = evaluate("--plot", str(path), "--", "-returns", "rank($x", "returns * 0 + 1")

@@ -45,6 +45,7 @@ def ollama() -> Iterator[StandinOllama]:
         yield server
 
 
+@pytest.mark.slow
 def test_the_launchers_environment_names_the_model_and_what_belongs_to_it(
     tmp_path: Path, ollama: StandinOllama
 ) -> None:
@@ -69,6 +70,7 @@ def test_the_launchers_environment_names_the_model_and_what_belongs_to_it(
     assert (beat["model"], beat["rung"], beat["switches"]) == (MODEL, 3, 7)
 
 
+@pytest.mark.slow
 def test_it_mines_and_ends_well(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as generator:
         wait_for_alphas(generator, 6)
@@ -95,6 +97,7 @@ def test_it_mines_and_ends_well(tmp_path: Path, ollama: StandinOllama) -> None:
     }
 
 
+@pytest.mark.slow
 def test_in_a_stand_in_fleet_everything_says_so(tmp_path: Path, ollama: StandinOllama) -> None:
     embed(tmp_path, ollama.url)
     with generating(tmp_path, "http://127.0.0.1:9") as generator:
@@ -107,6 +110,7 @@ def test_in_a_stand_in_fleet_everything_says_so(tmp_path: Path, ollama: StandinO
     assert not (tmp_path / "hopeful_alphas.json").exists()
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_tries_nothing_twice_and_loses_nothing(
     tmp_path: Path, ollama: StandinOllama
 ) -> None:
@@ -129,6 +133,7 @@ def test_killed_and_started_again_it_tries_nothing_twice_and_loses_nothing(
     }
 
 
+@pytest.mark.slow
 def test_what_was_left_waiting_is_evaluated_at_the_next_start(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as generator:
         generator.until(lambda: generator.count("evaluations") >= 4, what="candidates")
@@ -141,6 +146,7 @@ def test_what_was_left_waiting_is_evaluated_at_the_next_start(tmp_path: Path, ol
     assert {*left} <= {*ids(generator, "done"), *ids(generator, "failed")}
 
 
+@pytest.mark.slow
 def test_a_pause_lets_calls_finish_and_none_begin(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as generator:
         generator.until(lambda: len(generator.signals()) >= 3, what="calls")
@@ -159,6 +165,7 @@ def test_a_pause_lets_calls_finish_and_none_begin(tmp_path: Path, ollama: Standi
         generator.until(lambda: generator.heartbeat()["paused"] is False, what="the heartbeat")
 
 
+@pytest.mark.slow
 def test_there_is_never_a_second_one(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as first:
         first.until(first.heartbeat, what="the heartbeat")

@@ -216,6 +216,7 @@ def test_a_model_whose_capabilities_cannot_be_asked_is_read_all_the_same() -> No
     assert tried == [CallVerdict.EMPTY] * 6 + [CallVerdict.ANSWERED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [QWEN, GPT_OSS])
 def test_a_generator_mines_with_a_thinking_model(tmp_path: Path, model: str) -> None:
     with serving() as server, generating(write_state(tmp_path, model), server.url) as generator:
@@ -232,6 +233,7 @@ def write_state(home: Path, model: str) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_nothing_usable_is_reported_slowed_down_and_forgiven(tmp_path: Path) -> None:
     with serving() as server:
         server.apply(Fault(FaultKind.RUBBISH, what="schema", path="/api/generate"))

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from fleet.policy.events import EventKind
 from state.history import read_history
 from tests.processes.fleet import eventually, stamped_failure
@@ -16,6 +18,7 @@ def away(monitor: MonitorProcess) -> dict[str, object] | None:
     return found
 
 
+@pytest.mark.slow
 def test_away_since_is_kept_over_a_restart_and_another_reason(tmp_path: Path) -> None:
     world = DockerWorld(tmp_path)
     try:

@@ -156,6 +156,7 @@ def monitoring(
     return work
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600 if _FUZZ else 240)
 def test_a_monitor_that_is_killed_anywhere_loses_and_doubles_no_incident(fleet: SmallFleet) -> None:
     incidents = died = 0

@@ -294,6 +294,7 @@ def test_a_log_that_does_not_rotate_is_not_read_twice(framed: DockerWorld, impat
     assert not [request for request in framed.engine.requests if "until" in request]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refusal", "reason", "hint"),
     [

@@ -218,6 +218,7 @@ def test_a_start_takes_a_journal(world: JournalWorld, tmp_path: Path) -> None:
     assert (choice.profile, choice.log_source) == ("native", "journal:ollama")
 
 
+@pytest.mark.slow
 def test_a_monitor_that_is_killed_counts_each_failure_of_a_journal_once(world: JournalWorld) -> None:
     random = Random(4)
     with running_monitor("journal:ollama") as monitor:

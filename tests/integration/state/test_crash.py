@@ -90,6 +90,7 @@ def told(home: Home) -> list[str]:
     return [event.fields["reason"] for event in events]
 
 
+@pytest.mark.slow
 def test_of_many_updates_by_many_processes_none_is_lost(home: Home) -> None:
     with writers(home, WRITERS, UPDATES) as running:
         for writer in running:
