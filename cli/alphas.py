@@ -13,7 +13,7 @@ from typing import Any
 from cli.target import Fleet
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.logging import plain_text
-from generator.storage.read import AlphaRow, Filters, best_alphas, place_of
+from generator.storage.read import AlphaRow, Filters, best_alphas, database_location
 
 _FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
 _SHOWN = 20
@@ -29,7 +29,7 @@ def find_alphas(
 
     The default limit is 20 for a listing and none for an export.
     """
-    place = place_of(fleet.settings.generator.database, fleet.home)
+    place = database_location(fleet.settings.generator.database, fleet.home)
     count = limit or (_ALL if export else _SHOWN)
     return best_alphas(place, count, sort=sort, worst=reverse, filters=filters)
 

@@ -61,9 +61,9 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
 
 def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
     # Imported here: the other commands need no database module.
-    from generator.storage.read import by_model, place_of  # noqa: PLC0415
+    from generator.storage.read import by_model, database_location  # noqa: PLC0415
 
-    return by_model(place_of(fleet.settings.generator.database, fleet.home), since=since)
+    return by_model(database_location(fleet.settings.generator.database, fleet.home), since=since)
 
 
 def _began(fleet: Fleet, events: Sequence[Event]) -> float | None:

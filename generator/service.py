@@ -333,10 +333,12 @@ class LazyStore:
         """Return the store."""
         with self._lock:
             if self._store is None:
-                from generator.storage.read import place_of, url_of  # noqa: PLC0415
+                from generator.storage.read import database_location, database_url  # noqa: PLC0415
                 from generator.storage.store import AlphaStore  # noqa: PLC0415  # see the class
 
-                url = url_of(place_of(self._setup.settings.generator.database, self._setup.home))
+                url = database_url(
+                    database_location(self._setup.settings.generator.database, self._setup.home)
+                )
                 owner = database_owner(self._setup.home.owner_file, self._setup.assignment.lane)
                 self._store = AlphaStore(url, owner=owner)
             return self._store

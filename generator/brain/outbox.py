@@ -156,6 +156,7 @@ class Outbox:
         self.unconfirmed += jobs
 
     def _withdraw(self, jobs: list[Job]) -> None:
+        """Undo a request that BRAIN did not accept: it counts neither as a try nor against the budget."""
         self._retry(lambda: self._table.withdraw([job.row for job in jobs]))
         for job in jobs:
             job.tries -= 1

@@ -161,6 +161,7 @@ class Simulator:
         self._events.recovered()
 
     def _request_due(self) -> None:
+        # Sending comes last: results free slots first, and a failing BRAIN gets no new simulation.
         self._answered, self._unanswered = False, None
         self._each(self._flights, self._poll)
         self._each(self._reading, self._read)

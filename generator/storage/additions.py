@@ -4,8 +4,9 @@ from sqlalchemy import Connection, exists, insert, select
 from sqlalchemy.orm import aliased
 
 from generator.domain import Candidate, Ruleset
+from generator.storage.rows import candidate_of, candidate_row
 from generator.storage.schema import DONE, EvaluationRow
-from generator.storage.store import AlphaStore, candidate_of, candidate_row
+from generator.storage.store import AlphaStore
 
 
 def add_candidate(store: AlphaStore, candidate: Candidate, rules: Ruleset, now: float) -> bool:

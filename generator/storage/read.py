@@ -31,7 +31,7 @@ class DatabaseUnreadError(GeneratorError):
     """The database exists but cannot be read."""
 
 
-def place_of(url: str, home: Home) -> Path | str:
+def database_location(url: str, home: Home) -> Path | str:
     """Return the target of `[generator] database`: the path of a SQLite file, or another URL.
 
     A relative path is relative to the home, not to the working directory.
@@ -43,9 +43,9 @@ def place_of(url: str, home: Home) -> Path | str:
     return url
 
 
-def url_of(place: Path | str) -> str:
+def database_url(location: Path | str) -> str:
     """Return the SQLAlchemy URL of a path or URL."""
-    return f"{_SQLITE}{place}" if isinstance(place, Path) else place
+    return f"{_SQLITE}{location}" if isinstance(location, Path) else location
 
 
 def shown_url(url: "URL") -> str:
@@ -54,12 +54,12 @@ def shown_url(url: "URL") -> str:
 
 
 @contextmanager
-def opened(place: Path | str) -> Iterator[Rows | None]:
+def open_database(location: Path | str) -> Iterator[Rows | None]:
     """Open a database for reading; give None if it is missing or has no tables yet.
 
     Raise DatabaseUnreadError if it exists but cannot be read.
     """
-    with _file(place) if isinstance(place, Path) else _server(place) as rows:
+    with _file(location) if isinstance(location, Path) else _server(location) as rows:
         yield rows
 
 
@@ -203,13 +203,13 @@ _CLAUSES: Mapping[str, str] = {
 }
 
 
-def recent_alphas(place: Path | str, count: int) -> Sequence[AlphaRow]:
+def recent_alphas(location: Path | str, count: int) -> Sequence[AlphaRow]:
     """Return the newest alphas that have figures, newest first."""
-    return _alphas(place, "state = 'done'", "time DESC, id DESC", {"count": count})
+    return _alphas(location, "state = 'done'", "time DESC, id DESC", {"count": count})
 
 
 def best_alphas(
-    place: Path | str,
+    location: Path | str,
     count: int,
     *,
     sort: str = "fitness",
@@ -232,7 +232,7 @@ def best_alphas(
     for meaning in ("error IS NULL", "error IS NOT NULL"):
         if len(found) < count:
             values = {**given, "count": count - len(found)}
-            found += _alphas(place, f"{where} AND {meaning}", order, values)
+            found += _alphas(location, f"{where} AND {meaning}", order, values)
     return found
 
 
@@ -244,10 +244,10 @@ def _filter_values(filters: Filters) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _alphas(place: Path | str, where: str, order: str, values: Mapping[str, Any]) -> Sequence[AlphaRow]:
+def _alphas(location: Path | str, where: str, order: str, values: Mapping[str, Any]) -> Sequence[AlphaRow]:
     # `where` and `order` consist of fixed words; a user's input is passed as values.
     statement = f"SELECT {_COLUMNS} FROM evaluations WHERE {where} ORDER BY {order} LIMIT :count"  # noqa: S608
-    with opened(place) as rows:
+    with open_database(location) as rows:
         return [] if rows is None else [_alpha(row) for row in rows(statement, values)]
 
 
@@ -281,9 +281,9 @@ FROM evaluations WHERE state = 'done' AND time >= :since GROUP BY model
 _NOTHING: Mapping[str, Any] = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}
 
 
-def by_model(place: Path | str, *, since: float = 0.0) -> Sequence[ModelRow]:
+def by_model(location: Path | str, *, since: float = 0.0) -> Sequence[ModelRow]:
     """Return each model's counts and figures since a time (Unix seconds), in the order of first use."""
-    with opened(place) as rows:
+    with open_database(location) as rows:
         if rows is None:
             return []
         values = {"since": since}

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
 from generator.domain import Candidate, Ruleset
+from generator.storage.rows import candidate_of
 from generator.storage.schema import ENDED, LOST, PENDING, RUNNING, SENDING, EvaluationRow, SimulationRow
 from generator.storage.store import AlphaStore
 
@@ -129,7 +130,7 @@ class SimulationTable:
 def _simulation(row: RowMapping) -> Simulation:
     return Simulation(
         id=row["id"],
-        candidate=Candidate(row["digest"], row["expression"], row["canonical"], row["call_id"], row["model"]),
+        candidate=candidate_of(dict(row)),
         state=row["state"],
         sent=row["sent"],
         location=row["location"] or "",

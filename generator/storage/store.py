@@ -16,14 +16,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.units import MEGABYTE, Bytes
-from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
+from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
 from generator.storage import cleanup
 from generator.storage.migrations import migrate
 from generator.storage.read import shown_url
-from generator.storage.schema import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
+from generator.storage.rows import call_row, candidate_of, candidate_row, evaluated_of, result_columns
+from generator.storage.schema import DONE, PENDING, CallRow, EvaluationRow, SimulationRow
 
 _BUSY_MS = 1000
 _LARGEST_WAL: Bytes = 16 * MEGABYTE
@@ -79,7 +79,7 @@ class AlphaStore:
         """
         with self._transaction() as connection:
             insert = _insert(connection)
-            row = _call_row(call)
+            row = call_row(call)
             connection.execute(insert(CallRow).values(row).on_conflict_do_nothing())
             fresh = [one for one in candidates if self._insert_candidate(connection, one, rules, call.ended)]
             known = len(candidates) - len(fresh)
@@ -130,11 +130,11 @@ class AlphaStore:
         with self._transaction() as connection:
             where = (EvaluationRow.digest == one.digest, *self._under(rules))
             open_row = update(EvaluationRow).where(*where, EvaluationRow.state == PENDING)
-            connection.execute(open_row.values(_outcome(evaluated)))
+            connection.execute(open_row.values(result_columns(evaluated)))
             number = connection.scalar(select(EvaluationRow.id).where(*where))
             if number is None:
                 self._insert_candidate(connection, replace(one, call=None), rules, evaluated.time)
-                connection.execute(open_row.values(_outcome(evaluated)))
+                connection.execute(open_row.values(result_columns(evaluated)))
                 number = connection.scalar(select(EvaluationRow.id).where(*where))
         return replace(evaluated, id=number)
 
@@ -153,7 +153,7 @@ class AlphaStore:
             .order_by(EvaluationRow.id)
             .limit(limit)
         )
-        return [_evaluated(row) for row in self._rows(statement)]
+        return [evaluated_of(row) for row in self._rows(statement)]
 
     def mark_published(self, ids: Sequence[int]) -> None:
         """Mark these evaluations as written to the hopeful file."""
@@ -169,7 +169,7 @@ class AlphaStore:
             .order_by(EvaluationRow.fitness.desc())
             .limit(limit)
         )
-        return [_evaluated(row) for row in self._rows(statement)]
+        return [evaluated_of(row) for row in self._rows(statement)]
 
     def failures(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[str, str]]:
         """Return expressions that failed under the rules, or whose figures mean nothing, with the reason; newest first."""
@@ -325,70 +325,3 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 def _insert(connection: Connection) -> Any:
     """Return the dialect's insert: it has ON CONFLICT DO NOTHING, which SQLAlchemy's general one lacks."""
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-
-
-def _call_row(call: CallRecord) -> dict[str, Any]:
-    # Thinking goes to calls.log only: it is long, and nothing reads it again.
-    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
-    return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
-
-
-def _outcome(evaluated: Evaluated) -> dict[str, Any]:
-    row: dict[str, Any] = {"time": evaluated.time, "kept": evaluated.kept}
-    if evaluated.performance is None:
-        return {**row, "state": FAILED, "error": evaluated.error or "no reason was given"}
-    performance = evaluated.performance
-    return {
-        **row,
-        **performance.figures(),
-        "state": DONE,
-        "checks": [dict(check) for check in performance.checks],
-        "alpha_id": performance.alpha_id,
-        "grade": performance.grade,
-        "error": performance.reason or None,
-    }
-
-
-def candidate_row(one: Candidate, rules: Ruleset, owner: str, now: float) -> dict[str, Any]:
-    """Return the row of a pending candidate."""
-    return {
-        "digest": one.digest,
-        "settings_key": rules.key,
-        "source": rules.source.value,
-        "state": PENDING,
-        "owner": owner,
-        "expression": one.expression,
-        "canonical": one.canonical,
-        "model": one.model,
-        "call_id": one.call,
-        "settings": dict(rules.settings),
-        "kept": False,
-        "published": False,
-        "created": now,
-    }
-
-
-def candidate_of(row: Mapping[str, Any]) -> Candidate:
-    """Return the candidate of a row."""
-    return Candidate(row["digest"], row["expression"], row["canonical"], row["call_id"], row["model"])
-
-
-def _evaluated(row: Mapping[str, Any]) -> Evaluated:
-    figures: dict[str, Any] = {
-        name: row[name] if row[name] is not None else float("nan") for name in (*METRICS, *COUNTS)
-    }
-    return Evaluated(
-        candidate=candidate_of(row),
-        source=Source(row["source"]),
-        settings=row["settings"],
-        performance=AlphaFigures(
-            **figures,
-            checks=row["checks"] or (),
-            alpha_id=row["alpha_id"],
-            grade=row["grade"],
-            reason=row["error"] or "",
-        ),
-        kept=row["kept"],
-        time=row["time"] or 0.0,
-        id=row["id"],
-    )

@@ -63,7 +63,7 @@ def test_with_credentials_it_mines_on_brain(
     assert sorted(brain.world.taken) == sorted(set(brain.world.taken))
     assert not any(path.endswith("/submit") for _, path in brain.requests)
     assert (beat["brain"]["signed_in"], beat["brain"]["slots"]) == (True, 3)
-    assert f"{brain.url} is asked in BRAIN's place" in generator.told
+    assert f"requests go to {brain.url} instead of BRAIN" in generator.told
     assert "BRAIN: Sharpe " in generator.told
     rows = generator.query("SELECT alpha_id, sharpe, expression FROM evaluations WHERE state = 'done'")
     for alpha, sharpe, expression in rows:

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect, text
 from fleet.runtime.home import Home
 from generator.domain import Evaluated, Source
 from generator.storage.migrations import STEPS
-from generator.storage.read import Filters, best_alphas, by_model, place_of, recent_alphas
+from generator.storage.read import Filters, best_alphas, by_model, database_location, recent_alphas
 from generator.storage.store import AlphaStore, StorageError
 from tests.parts.postgresql import Cluster, postgresql
 from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, finish
@@ -35,7 +35,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def place(url: str) -> Path | str:
-    return place_of(url, Home(Path("/nowhere")))
+    return database_location(url, Home(Path("/nowhere")))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def test_a_home_that_moves_takes_its_name_along(tmp_path: Path) -> None:
     assert database_owner(tmp_path / "elsewhere/owner", "default") == first
 
 
-def test_lanes_of_one_home_are_told_apart(tmp_path: Path) -> None:
+def test_lanes_of_one_home_have_different_owners(tmp_path: Path) -> None:
     assert database_owner(tmp_path / "owner", "gpu0") != database_owner(tmp_path / "owner", "gpu1")
 
 

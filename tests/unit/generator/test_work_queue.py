@@ -32,7 +32,7 @@ def test_a_closed_queue_is_emptied_before_it_has_ended() -> None:
     assert queue.get(60.0) is None
 
 
-def test_closing_wakes_whoever_waits() -> None:
+def test_closing_wakes_all_waiting_threads() -> None:
     queue: WorkQueue[int] = WorkQueue()
     got: list[int | None] = []
     taker = threading.Thread(target=lambda: got.append(queue.get(60.0)))

@@ -1,4 +1,4 @@
-"""The local evaluator's own part, with an engine of the test's in the place of the backtest."""
+"""The local evaluator with a fake backtest."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -18,12 +18,12 @@ from generator.language import Field, Node, parse, show
 
 
 class Never:
-    """What no outcome here is an instance of."""
+    """A class that no outcome here is an instance of."""
 
 
 @dataclass
 class Engine:
-    """Fails on whatever holds the field `volume`; counts its runs."""
+    """Fails on every expression with the field `volume`; counts its runs."""
 
     runs: int = 0
     Evaluation = Never

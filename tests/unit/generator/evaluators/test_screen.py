@@ -1,4 +1,4 @@
-"""A screen's two evaluations on one database, with evaluators that a test can see through."""
+"""A screen's two evaluations on one database, with scripted evaluators."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ from tests.reference.manual_clock import StillClock
 
 
 class Scripted:
-    """Gives what a test says, and ends once all of it was given; it takes `slots` at a time."""
+    """Gives scripted results, `slots` at a time, and ends after the last."""
 
     fields: dict[str, Kind] | None = None
     settings: dict[str, Any] = {}  # noqa: RUF012  # never changed
@@ -100,14 +100,14 @@ class ScreenWorld:
         )
 
     def waiting(self, *expressions: str) -> None:
-        """Hand in candidates as intake does."""
+        """Queue candidates as the ingest worker does."""
         call = CallRecord("c1", 1.0, 2.0, "m", 0, 0, "p", 200)
         rows = [Candidate(text, text, text, "c1", "m") for text in expressions]
         for one in self.store.record_call(call, rows, self.plan.rules)[0]:
             self.shared.waiting.put(one)
 
     def evaluate(self, evaluator: Scripted) -> list[str]:
-        """Run one of the two evaluations to its end; return what it saw, in order."""
+        """Run one of the two evaluations to its end; return its expressions in order."""
         self.stopping.clear()
         brain = evaluator.source is Source.BRAIN
         EvaluationWorker(

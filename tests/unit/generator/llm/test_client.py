@@ -41,7 +41,7 @@ class Answer:
 
 
 class Wire:
-    """Answers what it was given, by path, and keeps what it was asked."""
+    """Gives prepared answers by path, and records the requests."""
 
     def __init__(self, **answers: "Answer | Exception") -> None:
         self._answers = {f"/api/{name}": answer for name, answer in answers.items()}
@@ -222,7 +222,7 @@ def test_ids_sort_by_time_and_differ() -> None:
 
 
 class TestPromptSource:
-    """How prompts come to fit the model's context."""
+    """Prompts fit the model's context."""
 
     def source(self, wire: Wire, **options: Any) -> PromptSource:
         return PromptSource(

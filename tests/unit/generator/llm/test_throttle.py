@@ -73,7 +73,7 @@ def test_a_pause_that_cannot_be_understood_is_none(clock: StillClock, tmp_path: 
     assert make(clock, tmp_path).wait_needed() == 0.0
 
 
-def test_no_call_begins_where_there_is_no_room_behind_it(clock: StillClock, tmp_path: Path) -> None:
+def test_no_call_begins_without_capacity(clock: StillClock, tmp_path: Path) -> None:
     assert make(clock, tmp_path, has_capacity=lambda: False).wait_needed() > 0
 
 
@@ -84,7 +84,7 @@ def test_a_budget_bounds_the_rate(clock: StillClock, tmp_path: Path) -> None:
     assert throttle.wait_needed() == pytest.approx(2.0)
 
 
-def test_a_call_that_was_cut_changes_nothing(clock: StillClock, tmp_path: Path) -> None:
+def test_a_cancelled_call_changes_nothing(clock: StillClock, tmp_path: Path) -> None:
     throttle = make(clock, tmp_path)
     flight = throttle.enter()
     assert flight is not None
@@ -93,7 +93,7 @@ def test_a_call_that_was_cut_changes_nothing(clock: StillClock, tmp_path: Path) 
     assert throttle.leave(flight, CallVerdict.FAILED) == before
 
 
-def test_closing_lets_nobody_in_and_cuts_what_is_in_flight(clock: StillClock, tmp_path: Path) -> None:
+def test_closing_admits_no_call_and_cancels_those_in_flight(clock: StillClock, tmp_path: Path) -> None:
     throttle = make(clock, tmp_path)
     flight = throttle.enter()
     assert flight is not None

@@ -1,4 +1,4 @@
-"""A month of mining, in short: what a fleet's database comes to when it is cleared as the generator does."""
+"""A month of mining in short: the size of a database that is cleaned up as the generator does it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def days(path: Path, count: int, rules: Ruleset, *, standins: int) -> Iterator[int]:
-    """Mine and clear for so many days; yield the bytes on the disk after each."""
+    """Mine and clean up for this many days; yield the bytes on disk after each."""
     with closing(AlphaStore(f"sqlite:///{path}", owner="here")) as store:
         for day in range(count):
             for number in range(CALLS_A_DAY):
