@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+ENGINE_VERSION = 2
+"""Raised when the same panel, expression and settings give other figures, so that alphas are evaluated again."""
+
 
 class Neutralization(Enum):
     """Within what an alpha's values are made to sum to zero; coarsest first."""

@@ -10,6 +10,9 @@ from generator.language.errors import ExpressionError
 from generator.language.limits import bounded
 from generator.language.parse import parse
 
+CANONICAL_VERSION = 2
+"""Raised when an expression's canonical form changes, so that no figures of another form stand for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Alpha:
