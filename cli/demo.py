@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +127,16 @@ def summary(result: DemoResult, seconds: float, home: Home) -> list[str]:
     ]
 
 
+def demo_environ(environ: Mapping[str, str], home: Home) -> dict[str, str]:
+    """Return the environment of the demonstration's fleet.
+
+    Empty variables override `[ollama]` url and log of `fleet.toml`, with which the stand-in refuses to start.
+    """
+    others = {name: value for name, value in environ.items() if not name.startswith("FLEET_")}
+    ours = {"FLEET_PROFILE": "embedded", "FLEET_OLLAMA_URL": "", "FLEET_OLLAMA_LOG": ""}
+    return {**others, "FLEET_HOME": str(home.path), **ours}
+
+
 def main() -> int:
     """Run the demonstration; return its exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description="Show a fleet at work on the stand-in.")
@@ -138,12 +148,10 @@ def main() -> int:
     except FleetError as error:
         click.echo(f"Error: {error}\nHint: {error.hint}", err=True)
         return 1
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
-    environ = {**kept, "FLEET_HOME": str(home.path), "FLEET_PROFILE": "embedded"}
     append_output()
     click.echo(_INTRODUCTION)
     started = time.monotonic()
-    child = subprocess.Popen([sys.executable, "-m", "fleet"], cwd=ROOT, env=environ)
+    child = subprocess.Popen([sys.executable, "-m", "fleet"], cwd=ROOT, env=demo_environ(os.environ, home))
     try:
         result = watch_run(home, child)
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
 from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
 from monitor.models.inventory import Models, rungs_here
-from monitor.sources.journal.journalctl import JournalError, look, nothing_of
+from monitor.sources.journal.journalctl import JournalError, last_entry, nothing_of
 from monitor.switching.generator_process import GENERATOR, started_at
 from state.store import read_state
 
@@ -234,9 +234,9 @@ def _log_source(fleet: Fleet) -> Iterator[Finding]:
 
 def _journal_fault(unit: str) -> str:
     try:
-        return nothing_of(unit).told if look(unit) is None else ""
+        return nothing_of(unit).sentence if last_entry(unit) is None else ""
     except JournalError as error:
-        return error.told
+        return error.sentence
 
 
 def _faults(fleet: Fleet) -> Iterator[Finding]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fleet.clients.supervisor_log import WITHIN, loops
+from fleet.clients.supervisor_log import CRASH_LOOP_WINDOW, is_crash_loop
 from fleet.policy.state import Unanswered
-from fleet.policy.unanswered import mend
+from fleet.policy.unanswered import remedy
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import Seconds, show_duration
 from fleet.runtime.untrusted import finite, whole_number
@@ -76,8 +76,10 @@ def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
     logs = f"{row['home']}/log"
     for name, program in (row["programs"] or {}).items():
         chosen = name == "generator" and (row["switch"] or _is_stopped(row))
-        if loops(program["restarts"]):
-            detail = f"it ended by itself {program['restarts']} times within {show_duration(WITHIN)}"
+        if is_crash_loop(program["restarts"]):
+            detail = (
+                f"it ended by itself {program['restarts']} times within {show_duration(CRASH_LOOP_WINDOW)}"
+            )
             if program["state"] != "RUNNING":
                 detail += f", and is {program['state']}"
             yield from _fault(name, detail, f"{logs}/{name}.log and {logs}/supervisord.log say why.")
@@ -102,7 +104,7 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     lead = "Ollama hangs: no answer" if failed["hangs"] else "no answer"
     since = show_duration(max(now - failed["since"], 0.0))
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
-    hint = mend(Unanswered(**failed), row["log_source"] or "")
+    hint = remedy(Unanswered(**failed), row["log_source"] or "")
     if row["profile"] == "embedded" and failed["hangs"]:
         hint = "`supervisorctl restart standin` starts the stand-in anew."
     yield from _fault("calls", detail, hint)

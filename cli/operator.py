@@ -8,15 +8,16 @@ from cli.target import Fleet
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import Command, ModelHere, TrialEnded, Unpin
-from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.policy.facts import Command, ModelPresent, TrialEnded, Unpin
+from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
 from fleet.runtime.pause_request import resume
 from fleet.runtime.units import Seconds, show_duration
-from monitor.models.disk_space import models_folder, room_in
+from monitor.models.disk_space import disk_check, models_folder
 from monitor.models.pull import ProgressBar
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
+from monitor.switching.executor import Switcher
 from state.history import read_history
 from state.store import StateStore
 
@@ -75,8 +76,8 @@ class OperatorCommands:
         self._store = StateStore(fleet.home, fleet.settings.ladder, clock)
         self._supervisor = fleet.supervisor()
         folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
-        room = room_in(folder)
-        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, room)
+        disk = disk_check(folder)
+        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, disk)
         self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
 
     def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:
@@ -136,10 +137,10 @@ class OperatorCommands:
 
     def _commit_without(self, state: FleetState) -> FleetState:
         """Advance a switch to its commit, which needs no supervisord."""
-        while state.switch is not None and state.switch.phase in {Phase.PULL, Phase.TRIAL}:
+        while state.switch is not None and state.switch.phase in {SwitchPhase.PULL, SwitchPhase.TRIAL}:
             number = state.switch.number
-            pulling = state.switch.phase is Phase.PULL
-            state = self._switcher.apply(ModelHere(number) if pulling else TrialEnded(number, passed=True))
+            pulling = state.switch.phase is SwitchPhase.PULL
+            state = self._switcher.apply(ModelPresent(number) if pulling else TrialEnded(number, passed=True))
         return state
 
     def _wait(self, number: int) -> FleetState:

@@ -10,20 +10,20 @@ from cli.faults import faults
 from cli.parallel_checks import PATIENCE, Unreachable, look_at
 from cli.target import Fleet, now
 from fleet.clients.supervisor import ProgramInfo, ProgramState
-from fleet.clients.supervisor_log import read_ends
+from fleet.clients.supervisor_log import read_exits
 from fleet.policy.events import Event, EventKind
 from fleet.policy.incident_count import count
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
 from fleet.policy.state import PastSwitch, Switch
 from fleet.runtime.errors import FleetError
-from fleet.runtime.heartbeat import LATE, SHOW_LIFE, last_beat, silence
+from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
 from fleet.runtime.home import Home, read_json
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
 from state.codec import default_state
 from state.history import read_history
 from state.refit import fit_to_ladder
-from state.store import read_damaged
+from state.store import read_with_damage
 
 _ALPHAS = 5
 _EVENTS = 200
@@ -90,7 +90,7 @@ def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:
     parts: dict[str, Callable[[], Any]] = {
-        "state": lambda: read_damaged(fleet.home),
+        "state": lambda: read_with_damage(fleet.home),
         "generator": lambda: read_json(fleet.home.generator_file),
         "supervisord": lambda: _programs(fleet, within),
         "ollama": lambda: _ollama(fleet),
@@ -126,7 +126,7 @@ def _size_mb(rules: Rules, index: int) -> int | None:
 
 def _needy_rungs(rules: Rules) -> tuple[int, ...]:
     """Return the rungs that need more than the rung above; none under `fits`, which skips them."""
-    return () if rules.policy.selection == "fits" else rules.too_needy()
+    return () if rules.policy.selection == "fits" else rules.rungs_needing_more()
 
 
 def _needy(rules: Rules, index: int) -> str:
@@ -139,19 +139,19 @@ def _needy(rules: Rules, index: int) -> str:
 
 def _programs(fleet: Fleet, within: Seconds) -> dict[str, Any]:
     programs = fleet.supervisor(timeout=within).programs()
-    ends = read_ends(fleet.home.supervisord_log, now())
+    ends = read_exits(fleet.home.supervisord_log, now())
     return {info.name: _program(fleet.home, info, ends.get(info.name, 0)) for info in programs}
 
 
 def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:
     """Return the row of a program. `silent` is set for a running program without a fresh heartbeat."""
-    shows = info.name in SHOW_LIFE and info.state is ProgramState.RUNNING and info.up_for > LATE
+    shows = info.name in WITH_HEARTBEAT and info.state is ProgramState.RUNNING and info.uptime > GRACE
     return {
         "state": info.state.name,
         "pid": info.pid or None,
         "description": info.description,
         "restarts": restarts,
-        "silent": silence(last_beat(home, info.name), now()) if shows else "",
+        "silent": heartbeat_fault(read_heartbeat(home, info.name), now()) if shows else "",
     }
 
 

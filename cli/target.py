@@ -14,6 +14,7 @@ from fleet.policy.rules import Rules
 from fleet.runtime.errors import NoFleetError
 from fleet.runtime.home import FleetFile, Home, find_home, read_fleet_file, read_json
 from fleet.runtime.units import Bytes, Seconds
+from fleet.runtime.untrusted import whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,13 @@ class Fleet:
 
     @property
     def rules(self) -> Rules:
-        """Return the rules. `run/models.json` of the monitor adds sizes and needs if it describes this ladder."""
+        """Return the rules, with sizes, needs and free memory from `run/models.json` if it describes this ladder."""
         ladder, row = self.settings.ladder, read_json(self.home.models_file) or {}
         if row.get("ladder") != ladder.digest:
             return Rules(ladder, self.settings.policy)
         needs, sizes = (_amounts(row.get(name), len(ladder)) for name in ("needs", "sizes"))
-        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes)
+        free = whole_number(row.get("free"))
+        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes, free=free)
 
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from fleet.runtime.process import collect_later
+from fleet.runtime.process import delay_garbage_collection
 from fleet.runtime.units import Seconds
 
 _STARTED_AFTER: Seconds = 20.0
@@ -11,7 +11,7 @@ _STARTED_AFTER: Seconds = 20.0
 
 def main() -> None:
     """Mine, or run the named command; mining imports nothing that only the commands need."""
-    collect_later(_STARTED_AFTER)
+    delay_garbage_collection(_STARTED_AFTER)
     if sys.argv[1:] in ([], ["run"]):
         from generator.service import run  # noqa: PLC0415  # first request as early as possible
 

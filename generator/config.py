@@ -103,7 +103,7 @@ def read_setup(environ: Mapping[str, str]) -> Setup:
     """Return the setup of this environment; raise FleetError if it is wrong."""
     home = find_home(environ)
     started = read_fleet_file(home)
-    config = _config(started, environ)
+    config = config_path(started, environ)
     settings = load_settings(config, environ)
     if "FLEET_MODEL" not in environ:
         environ = {**environ, **chosen_assignment(environ)}
@@ -119,7 +119,7 @@ def read_setup(environ: Mapping[str, str]) -> Setup:
     )
 
 
-def _config(started: FleetFile | None, environ: Mapping[str, str]) -> Path | None:
+def config_path(started: FleetFile | None, environ: Mapping[str, str]) -> Path | None:
     """Return the configuration file: the environment's, else the running fleet's, else the default."""
     if not environ.get("FLEET_CONFIG") and started is not None and started.config:
         return Path(started.config)

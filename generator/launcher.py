@@ -122,8 +122,8 @@ def _rung(ladder: "list[dict[str, object]]", model: "str | None", index: int) ->
     """Return this model's rung nearest to the index, without a model the rung at the index; else {}."""
     if model is None:
         return ladder[index] if index < len(ladder) else (ladder[0] if ladder else {})
-    same = [place for place, rung in enumerate(ladder) if rung.get("model") == model]
-    return ladder[min(same, key=lambda place: abs(place - index))] if same else {}
+    same = [position for position, rung in enumerate(ladder) if rung.get("model") == model]
+    return ladder[min(same, key=lambda position: abs(position - index))] if same else {}
 
 
 def start_backoff(quick: int) -> float:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NoReturn
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import Clock, SystemClock
 from fleet.runtime.errors import FleetError
-from fleet.runtime.logging import configure, fields, tell
-from fleet.runtime.process import hold_for_life, is_orphan, step_back
+from fleet.runtime.logging import configure, fields, with_sentence
+from fleet.runtime.process import hold_program_lock, is_orphan, lower_priority
 from fleet.runtime.units import Seconds
 from generator.config import LazyStore, Setup, read_setup
 from generator.context import Shared
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _TICK: Seconds = 0.1
 # Within the two seconds that a stop may take; supervisord kills after four.
 _STOP_TIMEOUT: Seconds = 1.7
+# Lets the call threads send the first request before this thread uses the interpreter again.
 _HEAD_START: Seconds = 0.02
 
 _log = logging.getLogger(__name__)
@@ -151,14 +152,16 @@ def run(environ: Mapping[str, str]) -> NoReturn:
         if is_orphan(setup.home, environ):
             _exit(0)
         setup.home.create()
-        lock = hold_for_life(setup.home.program_lock("generator"), "generator")
+        lock = hold_program_lock(setup.home.program_lock("generator"), "generator")
         code = Miner(setup, waker, SystemClock(), Random()).run()
         if waker.asked_to_end:
             # Stopped on request, not crashed: the launcher's back-off starts from zero.
             setup.home.starts_file.unlink(missing_ok=True)
         del lock
     except FleetError as error:
-        _log.error("generator.unstarted", extra=tell(f"{error.message} {error.hint}", error=error.message))
+        _log.error(
+            "generator.unstarted", extra=with_sentence(f"{error.message} {error.hint}", error=error.message)
+        )
         code = error.exit_code
     _exit(code)
 
@@ -237,7 +240,7 @@ class Miner:
             assignment=setup.assignment,
             ollama=ollama,
             count=setup.settings.generator.batch_size,
-            chance=self._rng,
+            rng=self._rng,
         )
         return CallWorker(
             self._shared,
@@ -294,7 +297,7 @@ class Miner:
             keep_calls=setup.settings.generator.keep_calls,
         )
         self._pipeline.start("ingest", ingest.run)
-        step_back()
+        lower_priority()
         from generator.storage.hopeful import HopefulFile  # noqa: PLC0415
         from generator.workers.evaluate import evaluation_workers  # noqa: PLC0415
         from generator.workers.publish import Publisher  # noqa: PLC0415

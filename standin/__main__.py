@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, find_home
-from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
+from fleet.runtime.process import end_with_parent, hold_program_lock, is_orphan
 from fleet.runtime.units import GIGABYTE, parse_size
 from standin.models.specs import SEED_MODELS, ModelSpec, spec_for
 from standin.ollama import StandinOllama
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         if options.ladder:
-            hold_for_life(home.program_lock("standin"), "standin")
+            hold_program_lock(home.program_lock("standin"), "standin")
         settings = settings_from(os.environ)
         models = ladder_models(os.environ) if options.ladder else options.model or SEED_MODELS
         server = StandinOllama(models, settings, _write, host=options.host, port=options.port)

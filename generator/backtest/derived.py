@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from generator.backtest.gaps import returns_of
 from generator.backtest.panel import Matrix, Panel
 
 ADV_DAYS = 20
@@ -12,26 +13,17 @@ ADV_DAYS = 20
 def with_derived(panel: Panel) -> Panel:
     """Return the panel with returns, vwap and adv20 where they are absent and follow from what is there.
 
-    returns: close / the close of the day before - 1, where that was above 0 and this is not below. vwap: the mean of high,
+    returns: close / the last known close - 1, where that was above 0 and this is not below. vwap: the mean of high,
     low and close, an approximation. adv20: the mean volume of the last 20 days that have one.
     """
     fields = dict(panel.fields)
     if "returns" not in fields and "close" in fields:
-        fields["returns"] = _returns(fields["close"])
+        fields["returns"] = returns_of(fields["close"])
     if "vwap" not in fields and {"high", "low", "close"} <= fields.keys():
         fields["vwap"] = (fields["high"] + fields["low"] + fields["close"]) / 3
     if "adv20" not in fields and "volume" in fields:
         fields["adv20"] = _rolling_mean(fields["volume"], ADV_DAYS)
     return replace(panel, fields=fields)
-
-
-def _returns(close: Matrix) -> Matrix:
-    result = np.full_like(close, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        np.divide(close[1:], close[:-1], out=result[1:])
-    result -= 1.0
-    result[1:][~((close[:-1] > 0) & (close[1:] >= 0))] = np.nan
-    return result
 
 
 def _rolling_mean(x: Matrix, days: int) -> Matrix:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix: TypeAlias = npt.NDArray[Any]
+Gaps: TypeAlias = npt.NDArray[np.int32]
+"""A row for each gap: the last day before it, the first day after it, the instrument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class Panel:
 
     `fields` are floats with NaN for what is missing. `groups` are int32 codes from 0, -1 for no group, and
     `group_names` what the codes stand for. `universe`, where there is one, says who belongs to it each day. `source`
-    is "panel" for a user's data and "synthetic" for invented ones.
+    is "panel" for a user's data and "synthetic" for invented ones. `gaps` are those whose moves are earned; without any,
+    a day's positions earn that day's returns and nothing else.
     """
 
     dates: npt.NDArray[np.datetime64]
@@ -29,6 +32,7 @@ class Panel:
     universe: npt.NDArray[np.bool_] | None = None
     source: str = "panel"
     warnings: tuple[str, ...] = ()
+    gaps: Gaps = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -41,10 +45,11 @@ class Panel:
         return next(iter(self.fields.values())).dtype if self.fields else np.dtype(np.float64)
 
     def content(self) -> str:
-        """Return a hash of the days, symbols, fields, groupings and universe; figures depend on nothing else."""
+        """Return a hash of the days, symbols, fields, groupings, universe and gaps; figures depend on nothing else."""
         arrays: dict[str, Matrix] = {"dates": self.dates.astype("datetime64[D]").view(np.int64)}
         arrays |= {f"field {name}": matrix for name, matrix in self.fields.items()}
         arrays |= {f"group {name}": codes for name, codes in self.groups.items()}
+        arrays["gaps"] = self.gaps
         if self.universe is not None:
             arrays["universe"] = self.universe
         names = {name: list(values) for name, values in self.group_names.items()}

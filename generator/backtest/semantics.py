@@ -40,6 +40,24 @@ class GroupMean(Enum):
     HARMONIC = "harmonic"
 
 
+class Uniform(Enum):
+    """What `quantile` gives with the uniform driver."""
+
+    CENTRED = "centred"
+    """The squeezed rank less its mean over the day, as the description on BRAIN's page has it."""
+    RANK = "rank"
+    """The squeezed rank itself, which is the inverse distribution function."""
+
+
+class TruncateTotal(Enum):
+    """The day's total of which `truncate` allows a share to each value."""
+
+    SIZES = "sizes"
+    """The sum of sizes: both sides are held alike, as positions are."""
+    SUM = "sum"
+    """The plain sum, and only from above."""
+
+
 @dataclass(frozen=True, slots=True)
 class Semantics:
     """The open choices; see the enums for those with names."""
@@ -48,6 +66,8 @@ class Semantics:
     place: Place = Place.NEWEST
     ts_quantile: TsQuantile = TsQuantile.RANK
     group_mean: GroupMean = GroupMean.PLAIN
+    uniform: Uniform = Uniform.CENTRED
+    truncate_total: TruncateTotal = TruncateTotal.SIZES
     ts_zscore_ddof: int = 0
     """0, or 1 as one of two worked examples has it."""
     first_day_of_change: int = 0

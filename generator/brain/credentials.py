@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.runtime.home import ROOT
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from generator.brain.errors import BrainAccessError
 
 EMAIL, PASSWORD = "FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD"
@@ -63,7 +63,7 @@ class CredentialSource:
             )
         account, warning = read_file(path)
         if warning:
-            _log.warning("brain.credentials_open", extra=tell(warning, path=path))
+            _log.warning("brain.credentials_open", extra=with_sentence(warning, path=path))
         return account
 
 

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from generator.catalogue import Catalogue, Kind
 from generator.catalogue.available import Scope
 from generator.domain import Candidate
@@ -47,7 +47,7 @@ class EventFields:
             return
         for name in sorted(self._scope.withdraw(event_fields(tree, message, self._proven))):
             sentence = f"BRAIN calls {name} event data: it is not offered any more"
-            _log.warning("brain.event_field", extra=tell(sentence, field=name))
+            _log.warning("brain.event_field", extra=with_sentence(sentence, field=name))
 
     def _parsed(self, text: str) -> Node | None:
         try:

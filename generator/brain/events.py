@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds, show_duration
 from generator.brain.errors import (
     BrainAwayError,
@@ -40,7 +40,7 @@ class BrainEvents:
             return
         sentence = f"{error.message}. {error.hint or f'Next try in {show_duration(wait)}.'}"
         event = "brain.persona" if isinstance(error, PersonaError) else "brain.trouble"
-        _log.warning(event, extra=tell(sentence, **values))
+        _log.warning(event, extra=with_sentence(sentence, **values))
 
     def skipped(self, error: BrainError, wait: Seconds) -> None:
         """Log that BRAIN fails for one simulation or alpha while it answers for others."""
@@ -51,7 +51,7 @@ class BrainEvents:
         values = {"error": error.message, "wait_s": round(wait, 3), "running": running}
         if isinstance(error, BrainQuotaError):
             sentence = f"{error.message}; next try in {show_duration(wait)}"
-            _log.warning("brain.quota", extra=tell(sentence, **values))
+            _log.warning("brain.quota", extra=with_sentence(sentence, **values))
         else:
             _log.info("brain.limited", extra=fields(**values))
 
@@ -59,7 +59,7 @@ class BrainEvents:
         """Report that BRAIN answers again, if it failed before."""
         if self._trouble:
             self._trouble = ""
-            _log.info("brain.well", extra=tell("BRAIN answers again"))
+            _log.info("brain.well", extra=with_sentence("BRAIN answers again"))
 
     def budget(self, left: int | None) -> None:
         """Report once when our own daily budget is used up, and once when some of it is free again."""
@@ -71,13 +71,13 @@ class BrainEvents:
                 if used_up
                 else "the daily budget allows BRAIN simulations again"
             )
-            _log.info("brain.budget", extra=tell(sentence, left=left))
+            _log.info("brain.budget", extra=with_sentence(sentence, left=left))
 
     def resumed(self, count: int) -> None:
         """Report how many simulations of the last run are resumed."""
         if count:
             sentence = f"resuming {count} BRAIN simulation(s) of the last run"
-            _log.info("brain.resumed", extra=tell(sentence, count=count))
+            _log.info("brain.resumed", extra=with_sentence(sentence, count=count))
 
     def sent(self, jobs: Sequence[Job], location: str) -> None:
         """Log that BRAIN accepted a simulation."""

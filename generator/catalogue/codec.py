@@ -7,7 +7,7 @@ from typing import Any
 from fleet.runtime.errors import GeneratorError
 from generator.catalogue.model import Catalogue, DataField, Kind, Offer, Operator, Parameter
 
-_FLAGS = ("variadic", "commutative", "associative", "truth")
+_FLAGS = ("variadic", "commutative", "truth")
 
 
 def decode_operators(rows: Iterable[Mapping[str, Any]]) -> dict[str, Operator]:
@@ -72,6 +72,7 @@ def _parameter(row: Mapping[str, Any]) -> Parameter:
         default=row.get("default"),
         minimum=row.get("minimum"),
         maximum=row.get("maximum"),
+        missing=bool(row.get("missing", False)),
         lookback=bool(row.get("lookback", False)),
         least=int(row.get("least", 1)),
         values=tuple(row.get("values", ())),

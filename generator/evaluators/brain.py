@@ -14,7 +14,7 @@ from fleet.config.schema import BrainSettings
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
 from generator.brain.credentials import CredentialSource
@@ -103,7 +103,7 @@ class BrainPlan:
 
         if self.url != DEFAULT_URL:
             sentence = f"{URL_VARIABLE} is set: requests go to {self.url} instead of BRAIN"
-            _log.warning("brain.elsewhere", extra=tell(sentence, url=self.url))
+            _log.warning("brain.elsewhere", extra=with_sentence(sentence, url=self.url))
         api = self.connect(context.clock)
         simulator = Simulator(
             api,
@@ -206,7 +206,7 @@ class BrainEvaluator:
         sentence = (
             f"BRAIN lists {len(made.operators)} operators and {len(made.fields)} fields for this account"
         )
-        _log.info("brain.listed", extra=tell(sentence, skipped=",".join(made.skipped) or None))
+        _log.info("brain.listed", extra=with_sentence(sentence, skipped=",".join(made.skipped) or None))
 
     def close(self) -> None:
         """Close the connections; simulations continue at BRAIN, and the next start resumes them."""

@@ -15,7 +15,7 @@ from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.config.schema import PanelSettings
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import find_home
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.catalogue.available import with_fields
@@ -37,6 +37,7 @@ BATCH = 8
 KEPT = 200
 # Different warnings of the engine that are logged in one run.
 WARNINGS = 20
+_GAPS = PanelSettings().gaps  # the default
 # Fields of the synthetic panel; a test compares them with the panel.
 SYNTHETIC_FIELDS: Mapping[str, Kind] = {
     **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "returns"), Kind.MATRIX),
@@ -63,7 +64,7 @@ class LocalPlan:
 
         Its key differs from the one of older versions, whose rulesets named no data.
         """
-        settings = {
+        settings: dict[str, Any] = {
             "panel": self.panel.path or "synthetic",
             "delay": self.panel.delay,
             "decay": self.panel.decay,
@@ -71,6 +72,8 @@ class LocalPlan:
             "truncation": self.panel.truncation,
             "data": None,
         }
+        if self.panel.gaps != _GAPS:
+            settings["gaps"] = self.panel.gaps
         return Ruleset(self.source, settings)
 
     def rules_on(self, panel: "Panel") -> Ruleset:
@@ -95,9 +98,11 @@ class LocalPlan:
     def load(self) -> "LocalEvaluator":
         """Load the panel and return its evaluator; raise GeneratorError if the panel is unusable."""
         files = PanelFiles(self.panel.path)
-        panel = open_panel(self.panel.path)
+        panel = open_panel(self.panel.path, gaps=self.panel.gaps)
         for warning in panel.warnings:
-            _log.warning("panel.odd", extra=tell(f"{self.panel.path}: {warning}", path=self.panel.path))
+            _log.warning(
+                "panel.odd", extra=with_sentence(f"{self.panel.path}: {warning}", path=self.panel.path)
+            )
         return LocalEvaluator(panel, backtest_settings(self.panel), self.rules_on(panel), files=files)
 
 
@@ -124,17 +129,20 @@ class PanelFiles:
             return None
 
 
-def open_panel(path: str, *, home: Path | None = None) -> "Panel":
-    """Return the panel at a path, the made-up one where the path is empty; raise GeneratorError.
+def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Panel":
+    """Return the panel at a path, or the synthetic one for an empty path; raise GeneratorError if it is unusable.
 
-    A panel that was read is kept in the home (that of the environment unless one is given), and only mapped next time.
+    With `gaps` "skipped" no position earns the move of a close across days without one. A panel that was read once
+    is cached in the home (`home`, else the environment's) and memory-mapped the next time.
     """
     try:
         if path:
-            from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: not before it is needed
+            from generator.backtest.gaps import without_gaps  # noqa: PLC0415
+            from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: slow to import
 
             shelf = (home or find_home(os.environ).path) / "panels"
-            return load_panel(Path(path).expanduser(), shelf=shelf)
+            panel = load_panel(Path(path).expanduser(), shelf=shelf)
+            return panel if gaps == _GAPS else without_gaps(panel)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
 
         return synthetic_panel()
@@ -282,7 +290,7 @@ class LocalEvaluator:
             for warning in found.warnings:
                 if warning != found.reason and warning not in self._warned and len(self._warned) < WARNINGS:
                     self._warned.add(warning)
-                    _log.warning("evaluator.warning", extra=tell(warning))
+                    _log.warning("evaluator.warning", extra=with_sentence(warning))
 
     def _named(self, outcomes: "Sequence[Evaluation | EvaluationError]") -> "Iterator[tuple[str, Kept]]":
         """Yield the text and daily PnL of each alpha that has a PnL."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from fleet.config.schema import Settings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from generator.brain.api import simulation_settings
 from generator.brain.credentials import EMAIL, PASSWORD, CredentialSource, credential_source
 from generator.brain.http import brain_url
@@ -34,7 +34,7 @@ def plan_evaluator(
     if standin:
         if wanted in {"brain", "screen"}:
             sentence = f'a stand-in fleet sends nothing to BRAIN: evaluator = "{wanted}" means "local" here'
-            _log.warning("evaluator.standin", extra=tell(sentence))
+            _log.warning("evaluator.standin", extra=with_sentence(sentence))
         return LocalPlan(settings.panel, Source.STANDIN)
     local = LocalPlan(settings.panel, Source.PANEL if panel else Source.SYNTHETIC)
     account = find_credentials(settings, home, environ, config=config).present

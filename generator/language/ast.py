@@ -6,13 +6,19 @@ assignments are already substituted. Nodes are immutable and hashable, so that e
 equal and can be shared.
 """
 
+import re
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_.,+-]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A numeric constant; `1` and `1.0` are the same."""
+    """A numeric constant; `1` and `1.0` are the same, `0` and `-0` too.
+
+    A missing value is `Number(math.nan)`: only the very same NaN object equals itself.
+    """
 
     value: float
     position: int = field(default=-1, compare=False)
@@ -49,3 +55,14 @@ class Call:
 
 
 Node: TypeAlias = Number | Text | Field | Call
+
+
+def brief(node: Node) -> str:
+    """Return a few characters that name a node in a message; of a text no more than a word."""
+    if isinstance(node, Call):
+        return f"{node.name}(…)"
+    if isinstance(node, Number):
+        return f"{node.value:g}"
+    if isinstance(node, Text):
+        return node.value if _WORD.fullmatch(node.value) else "a text"
+    return node.name[:64]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.clients.ollama import Ollama, alive_for
+from fleet.clients.ollama import Ollama, keep_alive_text
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.units import Seconds
@@ -95,7 +95,7 @@ class Caller:
             "model": self._assignment.model,
             "prompt": prompt.text,
             "options": {**options, **self._assignment.options},
-            "keep_alive": alive_for(self._keep_alive),
+            "keep_alive": keep_alive_text(self._keep_alive),
         }
         if form.schema:
             body["format"] = prompt.schema

@@ -1,8 +1,8 @@
-"""What the model is asked: pure; the same inputs and seed give the same prompt.
+"""The prompt. Pure: the same inputs and seed give the same prompt.
 
-A prompt offers a sample of the operators and fields, so that different calls explore different corners; the
-schema is made of the same sample. It shows the best alphas so far and what failed, and says what is wanted.
-It fits the window: the sections are cut, least needed first, until the estimate says so.
+A prompt offers a random sample of operators and fields, so that different calls explore different expressions. The
+schema is made of the same sample. The prompt shows the best alphas and failures so far, and states the task.
+Sections are cut, the least needed first, until the estimate fits the window.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Any
 from generator.catalogue import Catalogue, DataField, Kind, Operator
 from generator.language import build_schema
 from generator.llm.context_window import Window, estimate
-from generator.llm.feedback import Failure, Note, Page
+from generator.llm.feedback import FailedExpression, Note, Page
 
 # Measured on replies of the typed grammar to depth 4: an expression is seldom over 100 tokens.
 _REPLY_PER_EXPRESSION = 192
@@ -46,10 +46,10 @@ _STYLES = (
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt with all that its call needs.
+    """A prompt with the parameters of its call.
 
-    `reply_tokens` is enough for an answer, `most_tokens` all that the window leaves for thoughts and answer.
-    `fits`: the estimate says that the window holds prompt and answer.
+    `reply_tokens` suffice for an answer; `most_tokens` is what the window leaves for thinking and answer.
+    `fits` means that the window holds prompt and answer, by the estimate.
     """
 
     text: str
@@ -64,25 +64,25 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Sections:
-    """The parts of a prompt that may be cut."""
+    """Sections of a prompt that may be cut."""
 
     operators: Sequence[Operator]
     fields: Sequence[DataField]
     best: Sequence[Note]
-    failed: Sequence[Failure]
+    failed: Sequence[FailedExpression]
     repeated: Sequence[str]
 
 
 def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window, seed: int) -> Prompt:
     """Return the prompt for `count` expressions that fits the window.
 
-    Where the window is too small for even the shortest prompt, that one is returned: the server cuts it.
+    If the window is too small even for the shortest prompt, that one is returned, and the server cuts it.
     """
-    chance = Random(seed)
+    rng = Random(seed)
     reply = min(_REPLY_FRAME + _REPLY_PER_EXPRESSION * count, max(64, window.tokens // 3))
     room = window.prompt_room(reply)
-    style = chance.choice(_STYLES)
-    sections = _sample(catalogue, page, chance)
+    style = rng.choice(_STYLES)
+    sections = _sample(catalogue, page, rng)
     text = _text(sections, count, style)
     while estimate(text) > room and (shorter := _shorter(sections)) is not None:
         sections = shorter
@@ -104,38 +104,38 @@ def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window
     )
 
 
-def _sample(catalogue: Catalogue, page: Page, chance: Random) -> _Sections:
+def _sample(catalogue: Catalogue, page: Page, rng: Random) -> _Sections:
     offered = [operator for operator in catalogue.operators.values() if operator.search]
     always = [operator for operator in offered if operator.name in _ALWAYS]
     others = [operator for operator in offered if operator.name not in _ALWAYS]
-    picked = [*always, *chance.sample(others, min(_OPERATORS - len(always), len(others)))]
-    chance.shuffle(picked)
+    picked = [*always, *rng.sample(others, min(_OPERATORS - len(always), len(others)))]
+    rng.shuffle(picked)
     best = list(page.best[:_SHOWN_BEST])
-    if len(page.best) > _SHOWN_BEST:  # the very best, and some others by chance
-        best = [*page.best[:3], *chance.sample(list(page.best[3:]), _SHOWN_BEST - 3)]
+    if len(page.best) > _SHOWN_BEST:  # the three best, and a random sample of the others
+        best = [*page.best[:3], *rng.sample(list(page.best[3:]), _SHOWN_BEST - 3)]
     return _Sections(
         operators=picked,
-        fields=_fields(catalogue, chance),
+        fields=_fields(catalogue, rng),
         best=best,
         failed=page.failed[:_SHOWN_FAILED],
         repeated=page.repeated[:_SHOWN_REPEATED],
     )
 
 
-def _fields(catalogue: Catalogue, chance: Random) -> list[DataField]:
+def _fields(catalogue: Catalogue, rng: Random) -> list[DataField]:
     rows = catalogue.fields
     matrices = list(catalogue.fields_of(Kind.MATRIX))
     vectors = list(catalogue.fields_of(Kind.VECTOR))
     names = [
-        *chance.sample(matrices, min(_FIELDS, len(matrices))),
-        *chance.sample(vectors, min(_VECTORS, len(vectors))),
+        *rng.sample(matrices, min(_FIELDS, len(matrices))),
+        *rng.sample(vectors, min(_VECTORS, len(vectors))),
         *catalogue.fields_of(Kind.GROUP),
     ]
     return [rows[name] for name in names]
 
 
 def _shorter(sections: _Sections) -> _Sections | None:
-    """Return the sections with a little less; None where nothing is left to cut."""
+    """Return the sections with one entry less; None if nothing is left to cut."""
     operators, fields, best, failed = sections.operators, sections.fields, sections.best, sections.failed
     if sections.repeated:
         return replace(sections, repeated=sections.repeated[:-1])
@@ -191,6 +191,6 @@ def _note_line(note: Note) -> str:
     )
 
 
-def _failure_line(failure: Failure) -> str:
+def _failure_line(failure: FailedExpression) -> str:
     expression, reason = (" ".join(part.split()) for part in (failure.expression, failure.reason))
-    return f"{expression[:_EXPRESSION_LIMIT]}: {reason[:_REASON_LIMIT]}"
+    return f"{expression[:_EXPRESSION_LIMIT] or 'an expression'}: {reason[:_REASON_LIMIT]}"

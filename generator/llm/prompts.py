@@ -1,4 +1,4 @@
-"""The prompts of one run: each with a seed of its own, each fitting what is known of the model's context."""
+"""Prompts of one run, each with its own seed, cut to the model's context as far as it is known."""
 
 import threading
 from random import Random
@@ -12,15 +12,15 @@ from generator.llm.context_window import Window
 from generator.llm.feedback import Notebook
 from generator.llm.prompt import Prompt, build_prompt
 
-# Until the server has said more. Ollama's own default is 4096 on small cards, and the smallest models in use
-# were trained on 2048.
+# Until the server has reported the context. Ollama's default is 4096 on small cards, and the smallest models in
+# use were trained on 2048.
 _CAUTIOUS = 2048
 _DEFAULT = 4096
 _CONTEXT_TOO_SMALL = 1.25
 
 
 class PromptSource:
-    """Makes prompts, and learns from what came of them; safe for any thread."""
+    """Builds prompts and corrects the window by their outcome; thread-safe."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class PromptSource:
         assignment: Assignment,
         ollama: Ollama,
         count: int,
-        chance: Random,
+        rng: Random,
     ) -> None:
         self._scope = scope
         self._notebook = notebook
         self._model = assignment.model
         self._ollama = ollama
         self._count = count
-        self._chance = chance
+        self._rng = rng
         asked = assignment.options.get("num_ctx")
         self._asked = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
         self._window = Window(min(self._asked or _CAUTIOUS, _CAUTIOUS))
@@ -46,19 +46,19 @@ class PromptSource:
 
     @property
     def window(self) -> Window:
-        """Return the context that prompts are made for."""
+        """Return the window that prompts have to fit."""
         with self._lock:
             return self._window
 
     def next(self) -> Prompt:
         """Return the next prompt."""
         with self._lock:
-            seed, window = self._chance.getrandbits(31), self._window
+            seed, window = self._rng.getrandbits(31), self._window
         page = self._notebook.page()
         return build_prompt(self._scope.catalogue, page, count=self._count, window=window, seed=seed)
 
     def learn(self, prompt: Prompt, call: CallRecord, verdict: CallVerdict) -> None:
-        """Correct the window by what the server counted or refused; ask it once how large it is."""
+        """Correct the window by the server's count or refusal; after the first answer ask for the context's size."""
         with self._lock:
             self._window = self._window.corrected(prompt.estimated, call.prompt_tokens)
             if verdict is CallVerdict.CONTEXT:
@@ -71,7 +71,7 @@ class PromptSource:
                 self._window = Window(tokens, self._window.correction)
 
     def _context(self) -> int:
-        """Return the tokens that the loaded model really has, as far as the server tells."""
+        """Return the loaded model's context in tokens, as reported by the server, else an assumption."""
         try:
             loaded = [row for row in self._ollama.loaded() if same_model(row.name, self._model)]
             if loaded and loaded[0].context_length:

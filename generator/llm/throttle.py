@@ -30,7 +30,7 @@ def call_verdict(call: CallRecord, *, usable: bool = True) -> CallVerdict:
             return CallVerdict.ANSWERED
         return CallVerdict.UNUSABLE if answer_of(call.reply).strip() else CallVerdict.EMPTY
     text = call.error.lower()
-    if is_memory_error(text):
+    if is_memory_error(call.error):
         return CallVerdict.MEMORY
     if call.status == 0:
         return CallVerdict.AWAY

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from generator.domain import CallRecord, CallVerdict, Reason
-from generator.llm.feedback import Failure
+from generator.llm.feedback import FailedExpression
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import RequestForm
 
@@ -14,7 +14,12 @@ _OTHER_MODEL = "Update Ollama, or take a model that does not think."
 
 
 def reason_of(
-    call: CallRecord, verdict: CallVerdict, *, form: RequestForm, prompt: Prompt, failures: Sequence[Failure]
+    call: CallRecord,
+    verdict: CallVerdict,
+    *,
+    form: RequestForm,
+    prompt: Prompt,
+    failures: Sequence[FailedExpression],
 ) -> Reason | None:
     """Return the reason why a call gave nothing usable.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds, show_duration
 from generator.domain import CallRecord, CallVerdict, Evaluated, Reason, Source, Streak, Tally
 
@@ -42,7 +42,9 @@ class MiningEvents:
     def started(self, **values: object) -> None:
         """Report the start of mining."""
         server = "the stand-in (no real model)" if self._standin else f"Ollama at {values.get('url')}"
-        _log.info("generator.started", extra=tell(f"mining with {self._model}, asking {server}", **values))
+        _log.info(
+            "generator.started", extra=with_sentence(f"mining with {self._model}, asking {server}", **values)
+        )
 
     def call_ended(self, call: CallRecord, verdict: CallVerdict, *, failures: int, wait: Seconds) -> None:
         """Log a finished call. Report each memory error, and other failures when their kind changes."""
@@ -59,11 +61,13 @@ class MiningEvents:
             before, self._failing = self._failing, None if call.answered else verdict
         if call.answered:
             sentence = f"{self._prefix}{call.model} answers again" if before else None
-            _log.info("call.answered", extra=tell(sentence, **values) if sentence else fields(**values))
+            _log.info(
+                "call.answered", extra=with_sentence(sentence, **values) if sentence else fields(**values)
+            )
             return
         sentence = self._failure_sentence(call, verdict, failures, wait)
         new = verdict is CallVerdict.MEMORY or verdict is not before
-        _log.warning("call.failed", extra=tell(sentence, **values) if new else fields(**values))
+        _log.warning("call.failed", extra=with_sentence(sentence, **values) if new else fields(**values))
 
     def replies(self, current: Callable[[], Streak]) -> None:
         """Report a streak of unusable replies: when it is long enough, at each new kind of reason, and its end.
@@ -77,14 +81,14 @@ class MiningEvents:
             if now is None:
                 if before is not None:
                     sentence = f"{self._prefix}{self._model} gives usable replies again"
-                    _log.info("replies.usable", extra=tell(sentence, model=self._model))
+                    _log.info("replies.usable", extra=with_sentence(sentence, model=self._model))
             elif before is None or before.kind != now.kind:
                 sentence = (
                     f"{self._prefix}{self._model} gave nothing usable {streak.calls} times in a row: {now.text}."
                     f" {now.mend} Calls become rarer until a reply is usable"
                 )
                 row = {"calls": streak.calls, "kind": now.kind, "reason": now.text, "mend": now.mend}
-                _log.error("replies.unusable", extra=tell(sentence, model=self._model, **row))
+                _log.error("replies.unusable", extra=with_sentence(sentence, model=self._model, **row))
 
     def _failure_sentence(self, call: CallRecord, verdict: CallVerdict, failures: int, wait: Seconds) -> str:
         error = (call.error or "").splitlines()[0][:_TEXT_LIMIT] if call.error else ""
@@ -106,7 +110,7 @@ class MiningEvents:
     def schemas_refused(self) -> None:
         """Report that the server refuses schemas, and that replies are plain text from now on."""
         sentence = f"{self._prefix}Ollama refuses JSON schemas; asking for plain text instead"
-        _log.warning("call.schemas_refused", extra=tell(sentence))
+        _log.warning("call.schemas_refused", extra=with_sentence(sentence))
 
     def reply_read(self, call: CallRecord, tally: Tally) -> None:
         """Log a stored call with the counts of its reply."""
@@ -133,7 +137,7 @@ class MiningEvents:
             "reason": evaluated.performance.reason or None,
         }
         sentence = self._alpha_sentence(evaluated)
-        _log.info("evaluation.done", extra=tell(sentence, **row) if sentence else fields(**row))
+        _log.info("evaluation.done", extra=with_sentence(sentence, **row) if sentence else fields(**row))
 
     def _alpha_sentence(self, evaluated: Evaluated) -> str | None:
         """Return the sentence about an alpha, None if the last one is too recent."""
@@ -160,9 +164,11 @@ class MiningEvents:
             return
         self._paused = why is not None
         if why is None:
-            _log.info("generator.resumed", extra=tell("mining resumes"))
+            _log.info("generator.resumed", extra=with_sentence("mining resumes"))
         else:
-            _log.info("generator.paused", extra=tell(f"mining pauses: {why or 'on request'}", why=why))
+            _log.info(
+                "generator.paused", extra=with_sentence(f"mining pauses: {why or 'on request'}", why=why)
+            )
 
     def storage(self, error: FleetError | None) -> None:
         """Report once that the database fails, and once that it works again (None)."""
@@ -175,10 +181,10 @@ class MiningEvents:
                 else {"since": self._clock.time(), "reason": error.message, "hint": error.hint}
             )
         if error is None:
-            _log.info("storage.back", extra=tell("the database can be written again"))
+            _log.info("storage.back", extra=with_sentence("the database can be written again"))
         else:
             sentence = f"{error.message}. Finished calls wait in memory. {error.hint}"
-            _log.error("storage.away", extra=tell(sentence, error=error.message))
+            _log.error("storage.away", extra=with_sentence(sentence, error=error.message))
 
     @property
     def storage_failure(self) -> dict[str, Any] | None:
@@ -189,11 +195,13 @@ class MiningEvents:
     def rules_changed(self, count: int) -> None:
         """Report how many kept alphas are evaluated again, because the data or the settings changed."""
         sentence = f"{self._label}data or settings changed: {count} kept alpha(s) are evaluated again before new ones"
-        _log.info("evaluations.again", extra=tell(sentence, count=count))
+        _log.info("evaluations.again", extra=with_sentence(sentence, count=count))
 
     def evaluator_away(self, error: FleetError) -> None:
         """Report that the evaluator fails or cannot be set up."""
-        _log.error("evaluator.away", extra=tell(f"{error.message}. {error.hint}", error=error.message))
+        _log.error(
+            "evaluator.away", extra=with_sentence(f"{error.message}. {error.hint}", error=error.message)
+        )
 
     def ended(self, **values: object) -> None:
         """Log the end of mining."""

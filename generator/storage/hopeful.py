@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fleet.runtime.atomic_write import replace_text, sync_folder
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from fleet.runtime.units import Bytes, Seconds
 from generator.domain import BASIS, Evaluated
 
@@ -56,7 +56,7 @@ class HopefulFile:
                 self._write([hopeful_row(one) for one in alphas])
         except (OSError, Timeout) as error:
             sentence = f"{self._path} cannot be written: {error}; the next kept alpha tries again"
-            _log.error("hopeful.unwritten", extra=tell(sentence, path=self._path))
+            _log.error("hopeful.unwritten", extra=with_sentence(sentence, path=self._path))
             return False
         return True
 
@@ -115,7 +115,7 @@ class HopefulFile:
         aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns() // 10**6}")
         self._path.rename(aside)
         sentence = f"{self._path} was damaged and is now {aside.name}; a new file is created"
-        _log.error("hopeful.damaged", extra=tell(sentence, path=self._path, aside=aside))
+        _log.error("hopeful.damaged", extra=with_sentence(sentence, path=self._path, aside=aside))
         return []
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
 from fleet.runtime.errors import GeneratorError
+from generator.storage.renaming import rename_expressions
 from generator.storage.schema import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
 
 Step = Callable[[Connection], None]
@@ -37,7 +38,8 @@ def _create_indexes(connection: Connection, *names: str) -> None:
                 index.create(connection, checkfirst=True)
 
 
-STEPS: Sequence[Step] = (_add_simulations, _index_what_is_cleared, _index_kept)
+# Version 4: digests of a canonical form that keeps every bit. Version 5: the index of kept alphas.
+STEPS: Sequence[Step] = (_add_simulations, _index_what_is_cleared, rename_expressions, _index_kept)
 
 
 def migrate(engine: Engine, steps: Sequence[Step] = STEPS) -> int:

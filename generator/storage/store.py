@@ -192,8 +192,8 @@ class AlphaStore:
     def clean_up(self, *, before: float, texts: int, standins: int, batch: int = 200) -> int:
         """Clean up at most `batch` old rows of each kind, so that no other writer waits long.
 
-        Prompts and replies older than `before` (Unix seconds) or beyond the newest `texts` are emptied, and so are
-        the checks of old alphas that are not kept. Rows are deleted only of a stand-in, beyond the newest
+        Prompts and replies older than `before` (Unix seconds) or beyond the newest `texts` are emptied. So are the
+        checks of alphas older than `before` that are not kept. Only a stand-in's rows are deleted, beyond the newest
         `standins`. Return the number of changed rows, 0 when nothing is left.
         """
         with self._transaction() as connection:

@@ -54,7 +54,7 @@ class BrainWorld:
             self.table,
             retry=lambda action: action(),
             clock=self.clock,
-            chance=Random(0),
+            rng=Random(0),
             slots=slots,
             budget=budget,
             events=self.events,

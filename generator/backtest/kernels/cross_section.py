@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel, plus
-from generator.backtest.kernels.rows import copy
+from generator.backtest.kernels.rows import copy, rounding_of
 
 Array = Any
 
@@ -193,10 +193,16 @@ def relate(y: Array, x: Array, out: Array, r0: int, r1: int, line: bool, rest: b
             xx = plus(xx, u * u if ok else 0.0)
             xy = plus(xy, u * v if ok else 0.0)
         slope = xy / xx if math.isfinite(xx) and math.isfinite(xy) else math.nan
+        fit = abs(slope) * (2.0 * math.sqrt(xx) + abs(base_x) + abs(mean_x))
+        least = rounding_of(abs(base_y) + abs(mean_y) + fit, y)
         for j in range(n):
             u = (np.float64(a[j]) - base_x) - mean_x
             v = (np.float64(b[j]) - base_y) - mean_y
-            o[j] = v - slope * u if rest else (base_y + (mean_y + slope * u)) + 0.0 * v
+            e = v - slope * u
+            if rest:
+                o[j] = 0.0 if abs(e) <= least else e
+            else:
+                o[j] = (base_y + (mean_y + slope * u)) + 0.0 * v
 
 
 @kernel

@@ -175,11 +175,20 @@ def combine(op: int, a: Array, b: Array, o: Array, w: int) -> None:  # noqa: C90
         for j in range(w):
             o[j] = a[j] / b[j]
     elif op == _MAX:
+        # Of two zeros their sum, so that either order of the operands gives the same sign.
         for j in range(w):
-            o[j] = a[j] if (a[j] >= b[j]) | (a[j] != a[j]) else b[j]
+            o[j] = (
+                a[j]
+                if (a[j] > b[j]) | (a[j] != a[j])
+                else (a[j] + b[j] if (a[j] == 0.0) & (b[j] == 0.0) else b[j])
+            )
     elif op == _MIN:
         for j in range(w):
-            o[j] = a[j] if (a[j] <= b[j]) | (a[j] != a[j]) else b[j]
+            o[j] = (
+                a[j]
+                if (a[j] < b[j]) | (a[j] != a[j])
+                else (a[j] + b[j] if (a[j] == 0.0) & (b[j] == 0.0) else b[j])
+            )
     elif op == _LESS:
         for j in range(w):
             o[j] = 1.0 if a[j] < b[j] else 0.0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import add, copy, copy_all, lanes
+from generator.backtest.kernels.rows import add, copy, copy_all, lanes, rounding_of
 
 Array = Any
 
@@ -31,6 +31,7 @@ _REGRESSION = REGRESSION
 _HEAL = 256.0  # a squared mean this many times the variance costs two or three of the sixteen digits
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
 _FAINT = 1e-10  # a covariance below 1e-5 of what it could be is mostly the rounding of greater terms
+_EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of which little is true
 
 
 @kernel
@@ -238,7 +239,7 @@ def _two_moments(sums: Array, m: Array, w: int) -> bool:
         both = mx[j] * my[j]
         c = xy[j] * (1.0 / n[j]) - both
         cov[j] = c
-        lost |= c * c < _FAINT * (both * both + vx[j] * vy[j])
+        lost |= (c * c < _FAINT * (both * both + vx[j] * vy[j])) | (c * c > _EXACT * vx[j] * vy[j])
     return lost
 
 
@@ -249,6 +250,7 @@ def _is_lost(m: Array, j: int) -> bool:
         m[0, j] * m[0, j] > _HEAL * m[2, j]
         or m[1, j] * m[1, j] > _HEAL * m[3, j]
         or m[4, j] * m[4, j] < _FAINT * (both * both + m[2, j] * m[3, j])
+        or m[4, j] * m[4, j] > _EXACT * m[2, j] * m[3, j]
     )
     return lost
 
@@ -350,7 +352,9 @@ def _regress(
         u = (np.float64(x[t, c0 + j]) - sx[j]) - m[0, j]
         v = (np.float64(y[t, c0 + j]) - sy[j]) - m[1, j]
         value = v - slope * u
-        if wanted == 1:
+        if wanted == 0:
+            value = 0.0 if abs(value) <= _least_residual(n[j], sx[j], sy[j], m[:, j], slope, y) else value
+        elif wanted == 1:
             value = (m[1, j] + sy[j]) - slope * (m[0, j] + sx[j])
         elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
             value = slope
@@ -363,6 +367,14 @@ def _regress(
         elif wanted in (4, 7, 8, 9):
             value = _residual_figure(x, y, c0 + j, t, d, n[j], sx[j], sy[j], m[:, j], slope, wanted)
         out[j] = value
+
+
+@kernel
+def _least_residual(n: float, sx: float, sy: float, m: Array, slope: float, like: Array) -> float:
+    """Return the size up to which a residual of a window is rounding; no term is larger than its root of squares."""
+    x = math.sqrt(n * m[2]) + abs(sx) + abs(m[0])
+    y = math.sqrt(n * m[3]) + abs(sy) + abs(m[1])
+    return rounding_of(y + abs(slope) * x, like)
 
 
 @kernel
@@ -381,12 +393,13 @@ def _residual_figure(
 ) -> float:
     """Sum the squared residuals one by one: the short formula would cancel where the fit is good."""
     sse = 0.0
+    least = _least_residual(n, sx, sy, m, slope, y)
     for i in range(max(0, t - d + 1), t + 1):
         a = np.float64(x[i, c])
         b = np.float64(y[i, c])
         if a == a and b == b:  # noqa: PLR0124
             e = (b - sy - m[1]) - slope * (a - sx - m[0])
-            sse += e * e
+            sse += e * e if abs(e) > least else 0.0
     if n == 0.0 or slope != slope:  # noqa: PLR0124
         return math.nan
     if wanted == 4:  # noqa: PLR2004

@@ -5,7 +5,7 @@ Limits are those of BRAIN's page of July 2026.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -19,7 +19,7 @@ _FITNESS = {0: 1.3, 1: 1.0}
 _LEAST_TURNOVER = 0.01
 _MOST_TURNOVER = 0.70
 _MOST_WEIGHT = 0.10
-_FEWEST = 10
+_FEWEST_ON_A_SIDE = 10  # and so 20 in all
 LEAST_HELD = 0.5
 """The share of the panel's days with positions below which no figure means anything; a check of ours, not BRAIN's."""
 _SUB_UNIVERSE = 0.75
@@ -42,18 +42,30 @@ class Result(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check, with the limit it is held to and the value found."""
+    """One check, with its limit and the value found; `reason` is another cause of its failure."""
 
     name: str
     result: Result
     limit: float
     value: float
+    reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the check as BRAIN writes it."""
+        """Return the check as BRAIN writes it, with its reason if there is one."""
         value = self.value if math.isfinite(self.value) else None
         limit = self.limit if math.isfinite(self.limit) else None
-        return {"name": self.name, "result": self.result.value, "limit": limit, "value": value}
+        row = {"name": self.name, "result": self.result.value, "limit": limit, "value": value}
+        return {**row, "reason": self.reason} if self.reason else row
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Each day's positions: its date, how many are long and short, the largest one's share."""
+
+    dates: Dates
+    longs: Series
+    shorts: Series
+    largest: Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,8 @@ def _at_least(name: str, value: float, limit: float) -> Check:
 
 
 def _at_most(name: str, value: float, limit: float) -> Check:
+    if math.isnan(value):
+        return Check(name, Result.PENDING, limit, value)
     return Check(name, Result.PASS if value <= limit else Result.FAIL, limit, value)
 
 
@@ -78,8 +92,7 @@ def checks(
     figures: Figures,
     *,
     delay: int,
-    largest_weight: float,
-    fewest_positions: int,
+    book: Book,
     held_share: float,
     sub_sharpe: float | None,
     sub_share: float,
@@ -88,19 +101,32 @@ def checks(
     kept: Sequence[Kept] = (),
 ) -> tuple[Check, ...]:
     """Return all checks; `sub_sharpe` None leaves that one pending."""
-    concentrated = _at_most("CONCENTRATED_WEIGHT", largest_weight, _MOST_WEIGHT)
-    if fewest_positions < _FEWEST:
-        concentrated = Check(concentrated.name, Result.FAIL, concentrated.limit, concentrated.value)
     return (
         _at_least("LOW_SHARPE", figures.sharpe, _SHARPE[delay]),
         _at_least("LOW_FITNESS", figures.fitness, _FITNESS[delay]),
         _at_least("LOW_TURNOVER", figures.turnover, _LEAST_TURNOVER),
         _at_most("HIGH_TURNOVER", figures.turnover, _MOST_TURNOVER),
-        concentrated,
+        _concentrated(book),
         _sub_universe(figures.sharpe, sub_sharpe, sub_share),
         _self_correlation(figures.sharpe, dates, pnl, kept),
         _at_least("LOW_POSITION_DAYS", held_share, LEAST_HELD),
     )
+
+
+def _concentrated(book: Book) -> Check:
+    """Fail where any position is too large, or a side has too few positions on any day."""
+    check = _at_most("CONCENTRATED_WEIGHT", float(book.largest.max(initial=0.0)), _MOST_WEIGHT)
+    side = np.minimum(book.longs, book.shorts)
+    if not len(side):
+        return replace(check, result=Result.FAIL, reason="there are no positions")
+    day = int(side.argmin())
+    if side[day] >= _FEWEST_ON_A_SIDE:
+        return check
+    reason = (
+        f"on {book.dates[day]} {int(book.longs[day])} positions are long and {int(book.shorts[day])} short; "
+        f"{_FEWEST_ON_A_SIDE} a side are asked for on each day"
+    )
+    return replace(check, result=Result.FAIL, reason=reason)
 
 
 def _sub_universe(sharpe: float, sub_sharpe: float | None, share: float) -> Check:

@@ -75,8 +75,8 @@ def test_the_panel_judges_all_and_brain_the_best(
         generator.until(lambda: brains(generator) >= 12, what="more of them", seconds=150.0)
         code, _ = generator.end(seconds=60.0)
     assert code == 0
-    told = generator.log + generator.told
-    assert "Traceback" not in told, told[told.index("Traceback") - 500 :][:4000]
+    output = generator.log + generator.told
+    assert "Traceback" not in output, output[output.index("Traceback") - 500 :][:4000]
     assert len(brain.world.taken) == len(set(brain.world.taken))
     on_panel = dict(
         generator.query("SELECT digest, fitness FROM evaluations WHERE source = 'panel' AND state = 'done'")

@@ -132,7 +132,7 @@ def test_wrong_settings_are_no_expressions_fault(make: Make, caplog: pytest.LogC
     with pytest.raises(AssertionError, match="not done"):
         world.run(simulator, waiting, hours=1.0)
     assert world.done == {}
-    assert 'settings.universe: "TOP9" is not a valid choice.' in simulator.view()["trouble"]
+    assert 'settings.universe: "TOP9" is not a valid choice.' in simulator.state()["trouble"]
     assert [record.message for record in caplog.records] == ["brain.trouble"]
     assert 2 <= world.requests("POST", "/simulations") <= 15
     assert world.table.open() == []
@@ -218,7 +218,7 @@ def test_one_address_that_fails_for_good_holds_up_nothing_else(make: Make, place
 
 
 @pytest.mark.parametrize("kind", [BrainFaultKind.LOSE])
-def test_an_answer_that_nobody_saw_is_looked_for_before_it_is_paid_for_again(
+def test_an_unconfirmed_request_is_searched_for_before_it_is_sent_again(
     make: Make, kind: BrainFaultKind
 ) -> None:
     world = make()
@@ -282,7 +282,7 @@ def test_too_many_requests_cost_no_slot(make: Make) -> None:
     )
     running = busiest(world, simulator)
     world.run(simulator, world.candidates(*SEVEN))
-    assert simulator.view()["slots"] == 3
+    assert simulator.state()["slots"] == 3
     assert max(running) == 3
 
 
@@ -476,19 +476,21 @@ class TestRestart:
         assert world.server.world.taken == []
 
 
-class TestTold:
-    """What a person is told, and how often."""
+class TestReports:
+    """Reports to a person, and how often."""
 
-    def test_persona_is_told_once_and_waited_for(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    def test_persona_is_reported_once_and_waited_for(
+        self, make: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
         world = make(replace(QUICK, persona=True))
         simulator = world.simulator()
         waiting = world.candidates("rank(close)")
         end = world.clock.now + 300
         world.run(simulator, waiting, until=lambda: world.clock.now > end)
-        told = [record for record in caplog.records if record.message == "brain.persona"]
-        assert len(told) == 1
-        assert "/authentication/persona?inquiry=" in told[0].tell  # type: ignore[attr-defined]
-        assert simulator.view()["trouble"].startswith("BRAIN asks for a biometric sign-in")
+        reports = [record for record in caplog.records if record.message == "brain.persona"]
+        assert len(reports) == 1
+        assert "/authentication/persona?inquiry=" in reports[0].sentence  # type: ignore[attr-defined]
+        assert simulator.state()["trouble"].startswith("BRAIN asks for a biometric sign-in")
         assert 5 <= world.requests("POST", "/authentication/persona") <= 15
         assert (
             world.requests("POST", "/authentication") - world.requests("POST", "/authentication/persona") == 1
@@ -496,9 +498,9 @@ class TestTold:
         world.server.world.opened = True
         world.run(simulator, waiting)
         assert good(world, "rank(close)")
-        assert simulator.view()["trouble"] is None
+        assert simulator.state()["trouble"] is None
 
-    def test_a_wrong_password_is_told_and_not_repeated(
+    def test_a_wrong_password_is_reported_and_not_repeated(
         self, make: Make, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("DEBUG")
@@ -515,10 +517,10 @@ class TestTold:
         world.run(simulator, waiting)
         assert good(world, "rank(close)")
 
-    def test_away_is_told_once_and_back_once(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    def test_away_is_reported_once_and_back_once(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         world = make()
         world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=500, times=5))
         world.run(world.simulator(), world.candidates("rank(close)"))
-        told = [record.message for record in caplog.records if hasattr(record, "tell")]
-        assert told == ["brain.trouble", "brain.well"]
+        reports = [record.message for record in caplog.records if hasattr(record, "sentence")]
+        assert reports == ["brain.trouble", "brain.well"]

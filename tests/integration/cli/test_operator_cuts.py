@@ -17,7 +17,7 @@ import pytest
 
 from fleet.clients.ollama import Ollama
 from fleet.policy.events import Event, EventKind
-from fleet.policy.state import Phase
+from fleet.policy.state import SwitchPhase
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.home import ROOT, read_fleet_file
 from state.history import read_history
@@ -124,7 +124,7 @@ def since(fleet: FleetProcess, number: int) -> list[Event]:
 
 
 def told(fleet: FleetProcess) -> int:
-    return fleet.state.events_told
+    return fleet.state.last_event_number
 
 
 SWITCHED = [
@@ -202,7 +202,7 @@ def test_a_command_cuts_the_monitors_trial(begin: Begin, running: FleetProcess) 
     assert not running.home.pause_file.exists()
     switch = running.state.switch
     assert switch is not None
-    assert switch.phase is Phase.TRIAL
+    assert switch.phase is SwitchPhase.TRIAL
     running.supervisor.start("monitor")
     eventually(lambda: happened(running) == 3, what="the next monitor resumes it")
     done = running.cli("use", NEXT)

@@ -88,7 +88,7 @@ def test_settings_out_of_bounds_are_usage_errors(arguments: tuple[str, str]) -> 
 
 
 @pytest.mark.slow
-def test_values_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+def test_values_that_cannot_be_written_are_reported(tmp_path: Path) -> None:
     done = evaluate("rank(close)", "--values", str(tmp_path / "none" / "v.npz"))
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
@@ -197,7 +197,7 @@ def test_a_panel_without_prices_still_has_values(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_panel_beyond_memory_is_told_with_what_would_fit(
+def test_a_panel_beyond_memory_is_reported_with_what_would_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
@@ -253,3 +253,26 @@ def test_alphas_are_compared_with_those_that_are_kept() -> None:
     assert correlation(again) == pytest.approx(1.0)
     assert correlation(second) < 0.7
     evaluator.close()
+
+
+def test_figures_that_are_missing_come_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
+    path = tmp_path / "one_symbol.csv"
+    rows = [f"2020-01-{d:02},AAPL,{100 + d % 3}" for d in range(1, 31)]
+    path.write_text("\n".join(["date,symbol,close", *rows]) + "\n")
+    done = evaluate("rank(close)", "close/0", "ts_delta(close, 99)", "--panel", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [list(row) for row in found] == [[*KEYS, "reason"]] * 3
+    for row, wanted in zip(
+        found, ("one instrument", "infinite", "99 days are more than the panel's 30"), strict=True
+    ):
+        assert row["sharpe"] is row["turnover"] is None
+        assert wanted in row["reason"]
+    done = evaluate("rank(close)", "--panel", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "no figures: it holds positions on 0 of the panel's 30 days" in done.stdout
+    assert "; rank(close) has no value on any day: the panel has one instrument" in done.stdout
+    assert "CONCENTRATED_WEIGHT FAIL (there are no positions)" in done.stdout

@@ -79,10 +79,10 @@ def test_it_mines_and_ends_well(tmp_path: Path, ollama: StandinOllama) -> None:
     assert code == 0
     assert seconds < 2.0
     assert "Traceback" not in generator.log + generator.told
-    told = {
+    reports = {
         int(line.split("id=")[1].split()[0]) for line in generator.log.splitlines() if " evaluation." in line
     }
-    assert told <= {row[0] for row in done}
+    assert reports <= {row[0] for row in done}
     assert {row[1] for row in done} == {"synthetic"}
     assert "synthetic panel: Sharpe" in generator.told
     signals = {row["id"]: row for row in generator.signals()}
@@ -175,7 +175,7 @@ def test_there_is_never_a_second_one(tmp_path: Path, ollama: StandinOllama) -> N
         assert first.process.poll() is None
 
 
-def test_a_configuration_error_is_told_and_ends_it(tmp_path: Path, ollama: StandinOllama) -> None:
+def test_a_configuration_error_is_reported_and_ends_it(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url, FLEET_GENERATOR_KEEP="fitnes > 1") as generator:
         assert generator.process.wait(20) == 2
     assert '"fitnes" is no metric' in generator.told
@@ -281,7 +281,7 @@ class TestTrouble:
             assert "Traceback" not in generator.log
             assert generator.count("calls", "valid = 0") - 4 in {0, 1}  # the cut one may hold an alpha
 
-    def test_a_failed_call_is_told_to_the_monitor_and_repeated(
+    def test_a_failed_call_is_reported_to_the_monitor_and_repeated(
         self, tmp_path: Path, ollama: StandinOllama
     ) -> None:
         path = "/api/generate"

@@ -194,7 +194,7 @@ def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: AlphaStore, 
     assert checks == {"rank(a)": False, "rank(b)": True, "rank(c)": True}
 
 
-def test_a_stand_ins_oldest_rows_are_dropped_and_nobody_elses(store: AlphaStore, url: str) -> None:
+def test_only_a_stand_ins_oldest_rows_are_deleted(store: AlphaStore, url: str) -> None:
     for number in range(6):
         one = replace(call(f"s{number}", ended=float(number)), source="stand-in")
         store.record_call(one, [candidate(f"x{number}", f"s{number}")], STANDIN)

@@ -151,7 +151,7 @@ def test_replies_become_rows_and_candidates(world: World) -> None:
     taken = [world.shared.waiting.get(0.0) for _ in range(3)]
     assert [one.expression for one in taken if one] == ["rank(close)", "add(close, volume)", "reverse(close)"]
     page = world.shared.notebook.page()
-    assert [one.expression for one in page.failed] == ["nonsense("]
+    assert [one.reason for one in page.failed] == ["the expression ends inside a parenthesis (close it: ))"]
     assert page.repeated == ("add(volume, close)",)
 
 

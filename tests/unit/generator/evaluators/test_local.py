@@ -217,6 +217,7 @@ def test_every_part_of_a_panel_is_in_its_content() -> None:
         replace(panel, groups={**panel.groups, group: regrouped}),
         replace(panel, symbols=("X", *panel.symbols[1:])),
         replace(panel, dates=panel.dates + 1),
+        replace(panel, gaps=np.array([[2, 5, 0]], dtype=np.int32)),
         replace(panel, universe=np.ones(panel.shape, dtype=np.bool_)),
     ]
     assert len({one.content() for one in variants}) == len(variants)

@@ -178,7 +178,7 @@ def test_positions_are_offsets_of_the_first_character() -> None:
         ("rank(x=close, close)", "positional argument stands after", "last"),
         ("rank(close); rank(open)", "nothing uses", "only the last"),
         ("rank(close); a = open; a", "nothing uses", "only the last"),
-        ("a = rank(close)", "assigns 'a'", "leave out"),
+        ("a = rank(close)", "assigns 'a'", "leave out the assignment"),
         ("true = close; rank(close)", "cannot be assigned", ""),
         ("1e999", "too large", ""),
         ("5abc", "unexpected 'abc'", ""),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fleet.clients.http import Cancel, WireError, WireTimeoutError
+from fleet.clients.http import Cancel, TransportError, TransportTimeoutError
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from generator.catalogue import load_catalogue
@@ -194,11 +194,11 @@ def test_show_says_whether_a_model_thinks(shown: Any, thinks: bool, values: Any)
         (Answer(404, [{"error": "model 'm:1b' not found"}]), 404, CallVerdict.MISSING),
         (Answer(200, [GOOD[0], {"error": "unexpected EOF"}]), 200, CallVerdict.FAILED),
         (Answer(200, [GOOD[0]]), 0, CallVerdict.AWAY),
-        (Answer(200, [GOOD[0], WireError("cut")]), 0, CallVerdict.AWAY),
+        (Answer(200, [GOOD[0], TransportError("cut")]), 0, CallVerdict.AWAY),
         (Answer(200, [b"<html>"]), 0, CallVerdict.AWAY),
         (Answer(200, [{"response": "x" * 2**20}] * 6), 200, CallVerdict.FAILED),
-        (WireError("connection refused"), 0, CallVerdict.AWAY),
-        (WireTimeoutError("no answer"), 0, CallVerdict.AWAY),
+        (TransportError("connection refused"), 0, CallVerdict.AWAY),
+        (TransportTimeoutError("no answer"), 0, CallVerdict.AWAY),
     ],
     ids=["memory", "missing", "mid-stream", "broke-off", "cut", "no-json", "endless", "refused", "timeout"],
 )
@@ -231,7 +231,7 @@ class TestPromptSource:
             assignment=Assignment("m:1b", options),
             ollama=Ollama("http://o", wire),
             count=2,
-            chance=Random(1),
+            rng=Random(1),
         )
 
     def learned(self, wire: Wire, **options: Any) -> int:
@@ -262,7 +262,7 @@ class TestPromptSource:
         assert self.learned(Wire(ps=Answer(200, [{}]), show=Answer(200, [shown]))) == 4096
 
     def test_a_server_that_says_nothing_gets_what_was_asked_for(self) -> None:
-        assert self.learned(Wire(ps=WireError("away")), num_ctx=1024) == 1024
+        assert self.learned(Wire(ps=TransportError("away")), num_ctx=1024) == 1024
 
     def test_a_refused_context_makes_the_next_prompt_shorter(self) -> None:
         source = self.source(Wire())

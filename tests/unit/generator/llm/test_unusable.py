@@ -5,7 +5,7 @@ import pytest
 from generator.catalogue import load_catalogue
 from generator.domain import CallRecord, CallVerdict
 from generator.llm.context_window import Window
-from generator.llm.feedback import Failure, Page
+from generator.llm.feedback import FailedExpression, Page
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import call_verdict
@@ -37,7 +37,7 @@ def call(**values: Any) -> CallRecord:
     ],
 )
 def test_each_unusable_call_has_its_reason_and_a_mend(one: CallRecord, kind: str, words: str) -> None:
-    failures = [Failure("x", "there was no expression in the reply")]
+    failures = [FailedExpression("x", "there was no expression in the reply")]
     reason = reason_of(
         one, call_verdict(one, usable=False), form=RequestForm(), prompt=PROMPT, failures=failures
     )
@@ -66,7 +66,7 @@ def test_what_says_nothing_of_prompt_and_reply_has_none(verdict: CallVerdict) ->
 
 
 def test_a_models_words_are_cut_and_put_on_one_line() -> None:
-    failures = [Failure("x", "bad\n" * 500)]
+    failures = [FailedExpression("x", "bad\n" * 500)]
     reason = reason_of(
         call(reply="x"), CallVerdict.UNUSABLE, form=RequestForm(), prompt=PROMPT, failures=failures
     )

@@ -23,7 +23,7 @@ def test_the_opposite_sign(text: str, turned: str, tree: bool) -> None:
     assert (found.call, found.model) == ("c1", "m")
 
 
-@pytest.mark.parametrize("text", ["rank(close) - rank(open)", "-close", "close * 2", "reverse(-close)"])
+@pytest.mark.parametrize("text", ["rank(close) - rank(open)", "-close", "close * 2"])
 def test_turned_twice_it_is_what_it_was(text: str) -> None:
     once = reversed_candidate(candidate(text), load_catalogue())
     assert once is not None

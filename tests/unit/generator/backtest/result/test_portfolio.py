@@ -272,8 +272,31 @@ def test_a_concentrated_alpha_fails_only_that() -> None:
     skewed = np.where(np.arange(60) == 7, 50.0, 1.0) * np.ones(panel.shape)
     settings = Settings(neutralization=Neutralization.NONE, truncation=0)
     assert check(backtest(skewed, panel, settings), "CONCENTRATED_WEIGHT") is Result.FAIL
-    even = np.ones(panel.shape)
+    even = np.where(np.arange(60) < 10, -1.0, 0.3) * np.ones(panel.shape)
     assert check(backtest(even, panel, settings), "CONCENTRATED_WEIGHT") is Result.PASS
+
+
+@pytest.mark.parametrize(("longs", "shorts"), [(17, 0), (0, 30), (30, 9), (9, 30), (9, 9)])
+def test_a_side_with_fewer_than_ten_positions_fails_on_any_day(longs: int, shorts: int) -> None:
+    panel = synthetic_panel(days=60, instruments=60)
+    settings = Settings(neutralization=Neutralization.NONE, truncation=0)
+    place = np.arange(60)
+    enough = np.where(place < 10, 1.0, np.where(place < 20, -1.0, 0.0)) * np.ones(panel.shape)
+    assert check(backtest(enough, panel, settings), "CONCENTRATED_WEIGHT") is Result.PASS
+    once = enough.copy()
+    once[30] = np.where(place < longs, 1.0, np.where(place < longs + shorts, -1.0, 0.0))
+    [row] = [one for one in backtest(once, panel, settings).checks if one.name == "CONCENTRATED_WEIGHT"]
+    assert row.result is Result.FAIL
+    assert f"on {panel.dates[31]} {longs} positions are long and {shorts} short" in row.reason
+    assert row.as_json()["reason"] == row.reason
+
+
+def test_a_day_without_positions_between_others_fails_the_weight_check() -> None:
+    panel = synthetic_panel(days=60, instruments=60)
+    values = np.where(np.arange(60) < 30, 1.0, -1.0) * np.ones(panel.shape)
+    values[40] = np.nan
+    found = backtest(values, panel, Settings(neutralization=Neutralization.NONE, truncation=0))
+    assert check(found, "CONCENTRATED_WEIGHT") is Result.FAIL
 
 
 def test_an_alpha_like_a_kept_one_fails_unless_it_is_better() -> None:
