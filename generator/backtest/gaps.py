@@ -5,12 +5,16 @@ the next close. That day is not known beforehand: positions, turnover and counts
 is never traded again earns nothing after its last close.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from generator.backtest.panel import Gaps, Matrix, Panel
+if TYPE_CHECKING:  # panels derive returns from here
+    from generator.backtest.panel import Gaps, Matrix, Panel
 
 
 def last_known(close: Matrix) -> npt.NDArray[np.intp]:
