@@ -67,6 +67,11 @@ class Notebook:
                 ranked = sorted(self._best.values(), key=lambda one: -one.fitness)
                 self._best = {one.expression: one for one in ranked[:_BEST]}
 
+    def forget_best(self) -> None:
+        """Drop the notes: their figures are not of the data and settings in force."""
+        with self._lock:
+            self._best.clear()
+
     def failed(self, expression: str, reason: str) -> None:
         """Record a failure."""
         with self._lock:
