@@ -12,7 +12,7 @@ from enum import Enum
 
 from generator.backtest.plan import operators_more  # noqa: F401  # it adds to OPERATORS
 from generator.backtest.plan.operators import OPERATORS
-from generator.backtest.semantics import Semantics
+from generator.backtest.settings import Semantics
 from generator.catalogue import Operator, load_catalogue
 
 INTRODUCTION = """\
@@ -114,7 +114,7 @@ def _lines(operators: list[Operator]) -> Iterator[str]:
 
 def _choices() -> Iterator[str]:
     yield "## What public sources leave open\n"
-    yield "Each is one switch of `generator.backtest.semantics.Semantics`.\n"
+    yield "Each is one switch of `generator.backtest.settings.Semantics`.\n"
     yield "| switch | default | why it is open |"
     yield "|---|---|---|"
     for field in dataclasses.fields(Semantics):

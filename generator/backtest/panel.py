@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -73,3 +73,51 @@ class Panel:
         if name not in self.groups and name == "market":
             return np.zeros(self.shape, dtype=np.int32)
         return self.groups[name]
+
+
+ADV_DAYS = 20
+
+
+def with_derived(panel: Panel) -> Panel:
+    """Return the panel with returns, vwap and adv20 where they are absent and follow from what is there.
+
+    returns: close / the last known close - 1, where that was above 0 and this is not below. vwap: the mean of high,
+    low and close, an approximation. adv20: the mean volume of the last 20 days that have one.
+    """
+    fields = dict(panel.fields)
+    if "returns" not in fields and "close" in fields:
+        fields["returns"] = returns_of(fields["close"])
+    if "vwap" not in fields and {"high", "low", "close"} <= fields.keys():
+        fields["vwap"] = (fields["high"] + fields["low"] + fields["close"]) / 3
+    if "adv20" not in fields and "volume" in fields:
+        fields["adv20"] = _rolling_mean(fields["volume"], ADV_DAYS)
+    return replace(panel, fields=fields)
+
+
+def last_known(close: Matrix) -> npt.NDArray[np.intp]:
+    """Return for each day the last day before it that has a close, -1 where there is none."""
+    days = np.arange(len(close))[:, None]
+    known = np.maximum.accumulate(np.where(np.isnan(close), -1, days), axis=0)
+    return np.vstack([np.full((1, close.shape[1]), -1), known[:-1]])
+
+
+def returns_of(close: Matrix) -> Matrix:
+    """Return close / the last known close - 1, where that was above 0 and this is not below, else NaN."""
+    before = last_known(close)
+    old = np.where(before >= 0, np.take_along_axis(close, np.maximum(before, 0), axis=0), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved: Matrix = (close / old - 1.0).astype(close.dtype)
+        moved[~((old > 0) & (close >= 0))] = np.nan
+    return moved
+
+
+def _rolling_mean(x: Matrix, days: int) -> Matrix:
+    known = ~np.isnan(x)
+    total = np.zeros(x.shape)
+    count = np.zeros(x.shape)
+    for back in range(min(days, len(x))):
+        part = slice(0, len(x) - back)
+        total[back:] += np.where(known[part], x[part], 0.0)
+        count[back:] += known[part]
+    with np.errstate(invalid="ignore"):
+        return (total / count).astype(x.dtype)

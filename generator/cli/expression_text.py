@@ -12,7 +12,7 @@ import click
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
 from generator.language import ExpressionError
-from generator.language.limits import MAX_CHARACTERS
+from generator.language.ast import MAX_CHARACTERS
 
 _FROM_STDIN = "-"
 _SHOWN = 500

@@ -21,14 +21,14 @@ from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.catalogue.available import with_fields
 from generator.domain import AlphaFigures, Candidate, ExpressionFault, Result, Ruleset, Source
 from generator.language import ExpressionError, Node, parse, show
-from generator.language.alpha import CANONICAL_VERSION
+from generator.language.canonical import CANONICAL_VERSION
 
 if TYPE_CHECKING:
     from generator.backtest.errors import EvaluationError
     from generator.backtest.panel import Panel
-    from generator.backtest.result.checks import Kept
     from generator.backtest.result.evaluate import Evaluation
-    from generator.backtest.settings import Settings
+    from generator.backtest.result.metrics import Kept
+    from generator.backtest.settings import AlphaSettings
 
 _log = logging.getLogger(__name__)
 # Candidates of one batch: enough to share subexpressions, few enough for frequent results.
@@ -153,11 +153,11 @@ def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Pa
         ) from error
 
 
-def backtest_settings(panel: PanelSettings) -> "Settings":
+def backtest_settings(panel: PanelSettings) -> "AlphaSettings":
     """Return the backtest's settings for `[panel]`."""
-    from generator.backtest.settings import Neutralization, Settings  # noqa: PLC0415
+    from generator.backtest.settings import AlphaSettings, Neutralization  # noqa: PLC0415
 
-    return Settings(
+    return AlphaSettings(
         delay=panel.delay,
         decay=panel.decay,
         neutralization=Neutralization(panel.neutralization),
@@ -183,7 +183,7 @@ class LocalEvaluator:
     def __init__(
         self,
         panel: "Panel",
-        settings: "Settings",
+        settings: "AlphaSettings",
         rules: Ruleset,
         *,
         executor: Executor | None = None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from generator.catalogue import Catalogue
 from generator.domain import CallRecord, Candidate, storable
 from generator.language import ExpressionError, Node, alpha_of, show
-from generator.language.refusals import with_names
+from generator.language.check import with_named_options
 from generator.llm.feedback import FailedExpression
 from generator.llm.reply import decode_reply
 
@@ -55,7 +55,7 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
 def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Catalogue) -> Candidate:
     if isinstance(outcome, ExpressionError):
         raise outcome
-    tree = with_names(outcome, catalogue)
+    tree = with_named_options(outcome, catalogue)
     alpha = alpha_of(tree, catalogue)
     expression = show(tree)
     if storable(expression) != expression:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Final, TypeAlias
 
 from generator.catalogue.model import Catalogue
+from generator.language.ast import MAX_CHARACTERS
 from generator.language.errors import suggestion
-from generator.language.limits import MAX_CHARACTERS
 
 Statement: TypeAlias = tuple[str, str]
 """The name that is assigned, empty for none, and the code."""

@@ -7,11 +7,10 @@ from itertools import islice
 from typing import Any, Final
 
 from generator.catalogue.model import Catalogue
-from generator.language.ast import Node
+from generator.language.ast import MAX_DEPTH, Node
 from generator.language.builder import INFIX
 from generator.language.check import check_alpha
 from generator.language.errors import ExpressionError
-from generator.language.limits import MAX_DEPTH
 from generator.language.nested_json import decode
 from generator.language.parse import parse
 from generator.llm.prose import candidates

@@ -13,7 +13,7 @@ _LARGER = "Raise num_ctx, and num_predict where it is set, in the rung's options
 _OTHER_MODEL = "Update Ollama, or take a model that does not think."
 
 
-def reason_of(
+def unusable_reason(
     call: CallRecord,
     verdict: CallVerdict,
     *,

@@ -8,11 +8,10 @@ from generator.context import Shared
 from generator.domain import CallRecord, CallVerdict
 from generator.llm.candidates import Finished, read_reply
 from generator.llm.client import Caller
-from generator.llm.prompt import Prompt
-from generator.llm.prompts import PromptSource
+from generator.llm.prompt import Prompt, PromptSource
 from generator.llm.request_form import RequestForm, RequestForms
 from generator.llm.throttle import CallInFlight, Throttle, call_verdict
-from generator.llm.unusable import reason_of
+from generator.llm.unusable import unusable_reason
 from generator.reporting.jsonl import CallLog, SignalFile
 
 _log = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class CallWorker:
     def _end(self, flight: CallInFlight, call: CallRecord, prompt: Prompt, form: RequestForm) -> CallVerdict:
         reply = read_reply(call, self._shared.scope.catalogue)
         verdict = call_verdict(call, usable=bool(reply.candidates))
-        reason = reason_of(call, verdict, form=form, prompt=prompt, failures=reply.failures)
+        reason = unusable_reason(call, verdict, form=form, prompt=prompt, failures=reply.failures)
         self._write_signal(call)
         # Queued before it leaves the throttle: at any moment of a stop the call is in flight or in the queue.
         self._shared.finished.put(Finished(call, reply))

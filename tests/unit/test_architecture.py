@@ -25,6 +25,13 @@ MAY_IMPORT = {
 FLEET_LAYERS = ({"runtime"}, {"memory_errors"}, {"config", "clients"}, {"policy", "startup"})
 """Rooms of fleet/, lowest first: a room imports only rooms below its own, and itself."""
 HEAVY = {"numpy", "numba", "polars", "sqlalchemy", "lark", "matplotlib"}
+MOST_MODULES = 14
+SHARED_FUNCTIONS = {"main"}
+"""Public functions that every program has."""
+FAMILIES = ("generator/backtest/kernels",)
+"""Folders whose functions are always named with their module, as `groups.zscore`."""
+COMMANDS = ("cli/commands.py", "generator/cli/commands.py", "generator/cli/evaluate.py")
+"""Files whose function names are the words of a command line."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -114,6 +121,37 @@ def test_rooms_import_without_cycles(package: str) -> None:
 def test_the_monitors_runtime_stays_light(package: str) -> None:
     found = {short(path): HEAVY & packages_imported(path) for path in modules(package)}
     assert not {path: names for path, names in found.items() if names}
+
+
+def test_a_public_class_has_one_definition() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for package in MAY_IMPORT:
+        for path in modules(package):
+            for node in tree(path).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    found[node.name].append(short(path))
+    assert not {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_public_function_has_one_definition_in_its_package(package: str) -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in modules(package):
+        if short(path).startswith(FAMILIES) or short(path) in COMMANDS:
+            continue
+        for node in tree(path).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                found[node.name].append(short(path))
+    twice = {name: paths for name, paths in found.items() if len(paths) > 1}
+    assert not {name: paths for name, paths in twice.items() if name not in SHARED_FUNCTIONS}
+
+
+def test_a_folder_holds_few_modules() -> None:
+    folders = {path.parent for package in MAY_IMPORT for path in modules(package)}
+    counts = {
+        short(one): len([path for path in one.glob("*.py") if path.stem != "__init__"]) for one in folders
+    }
+    assert not {folder: count for folder, count in counts.items() if count > MOST_MODULES}
 
 
 def tracked() -> list[str]:

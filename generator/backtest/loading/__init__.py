@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from generator.backtest.derived import with_derived
 from generator.backtest.errors import PanelError
 from generator.backtest.gaps import gaps_of
 from generator.backtest.loading.assemble import Sheet, assemble
@@ -28,8 +27,8 @@ from generator.backtest.loading.faults import Faults
 from generator.backtest.loading.files import read_table
 from generator.backtest.loading.folder import assemble_folder
 from generator.backtest.loading.memory import free_bytes, ran_out
-from generator.backtest.loading.quality import judge
-from generator.backtest.panel import Panel
+from generator.backtest.loading.quality import quality_warnings
+from generator.backtest.panel import Panel, with_derived
 
 
 def load_panel(path: Path, *, shelf: Path | None = None, memory: int | None = None) -> Panel:
@@ -64,7 +63,7 @@ def read_panel(path: Path, free: int) -> Panel:
         raise PanelError(
             f"{path}: no column holds numbers", hint="Add one that does, as in date,symbol,close."
         )
-    judge(sheet, faults)
+    quality_warnings(sheet, faults)
     return _panel(sheet, faults)
 
 

@@ -19,7 +19,7 @@ _BACK = 1.25
 Mask = npt.NDArray[np.bool_]
 
 
-def judge(sheet: Sheet, faults: Faults) -> None:
+def quality_warnings(sheet: Sheet, faults: Faults) -> None:
     """Add a warning for whatever a person should look at."""
     if len(sheet.dates) == 1:
         faults.warn(f"there is only one date, {sheet.dates[0]}: nothing can be earned")

@@ -7,7 +7,7 @@ from generator.backtest.errors import EvaluationError
 from generator.backtest.plan import operators_more  # noqa: F401  # it adds to OPERATORS
 from generator.backtest.plan.graph import Graph, Param
 from generator.backtest.plan.operators import OPERATORS, Grouping
-from generator.backtest.semantics import Semantics
+from generator.backtest.settings import Semantics
 from generator.catalogue import Kind, Operator, load_catalogue
 from generator.language.ast import Call, Field, Node, Number
 from generator.language.errors import ExpressionError

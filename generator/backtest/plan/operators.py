@@ -10,7 +10,7 @@ from typing import Protocol
 
 from generator.backtest.errors import EvaluationError
 from generator.backtest.plan.graph import Param
-from generator.backtest.semantics import GroupMean, History, Place, Semantics, TsQuantile, Uniform
+from generator.backtest.settings import GroupMean, History, Place, Semantics, TsQuantile, Uniform
 from generator.language.ast import Node
 from generator.language.signature import Bound
 
@@ -23,7 +23,7 @@ class Grouping:
     count: int
 
 
-class Builder(Protocol):
+class StepBuilder(Protocol):
     """What a definition may ask of the compiler."""
 
     semantics: Semantics
@@ -53,7 +53,7 @@ class Builder(Protocol):
         ...
 
 
-Definition = Callable[[Builder, Bound], int]
+Definition = Callable[[StepBuilder, Bound], int]
 
 
 OPERATORS: dict[str, Definition] = {}
@@ -70,7 +70,7 @@ def operator(name: str) -> Callable[[Definition], Definition]:
     return register
 
 
-def window(b: Builder, step: int, x: int, d: int) -> int:
+def window(b: StepBuilder, step: int, x: int, d: int) -> int:
     """Apply what the semantics say about the start of history and about empty windows."""
     if b.semantics.history is History.STRICT and d > 1:
         step = b.emit("hide_start", step, params=(d - 1,))
@@ -84,7 +84,7 @@ def window(b: Builder, step: int, x: int, d: int) -> int:
 
 def _unary(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         return b.emit(name, *map(b.matrix, a.nodes()))
 
 
@@ -94,7 +94,7 @@ for _name in ("abs", "inverse", "log", "reverse", "sign", "sqrt", "not", "is_nan
 
 def _chain(name: str, *, neutral: str | None) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         operands: list[Node | int] = list(a.nodes())
         if neutral and a.flag("filter"):
             operands = [b.emit(neutral, b.matrix(node)) for node in a.nodes()]
@@ -112,13 +112,13 @@ _chain("min", neutral=None)
 
 
 @operator("divide")
-def _divide(b: Builder, a: Bound) -> int:
+def _divide(b: StepBuilder, a: Bound) -> int:
     return b.binary("divide", a.node("x"), a.node("y"))
 
 
 def _power(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         return b.binary(name, a.node("x"), a.node("y"))
 
 
@@ -128,7 +128,7 @@ _power("signed_power")
 
 def _comparison(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         step = b.binary(name, a.node("input1"), a.node("input2"))
         if b.semantics.nan_comparison:
             step = b.emit("add", step, b.binary("unordered", a.node("input1"), a.node("input2")))
@@ -141,7 +141,7 @@ for _name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_eq
 
 def _logic(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         return b.binary(name, a.node("input1"), a.node("input2"))
 
 
@@ -150,7 +150,7 @@ _logic("or")
 
 
 @operator("if_else")
-def _if_else(b: Builder, a: Bound) -> int:
+def _if_else(b: StepBuilder, a: Bound) -> int:
     return b.emit("if_else", *(b.matrix(a.node(f"input{i}")) for i in (1, 2, 3)))
 
 
@@ -159,7 +159,7 @@ def _if_else(b: Builder, a: Bound) -> int:
 
 def _rolling(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         x, d = b.matrix(a.node("x")), a.integer("d")
         return window(b, b.emit(name, x, params=(d,)), x, d)
 
@@ -169,21 +169,21 @@ for _name in ("ts_sum", "ts_mean", "ts_product", "ts_max", "ts_min", "ts_std_dev
 
 
 @operator("ts_count_nans")
-def _ts_count_nans(b: Builder, a: Bound) -> int:
+def _ts_count_nans(b: StepBuilder, a: Bound) -> int:
     d = a.integer("d")
     step = b.emit("ts_count_nans", b.matrix(a.node("x")), params=(d,))
     return b.emit("hide_start", step, params=(d - 1,)) if b.semantics.history is History.STRICT else step
 
 
 @operator("ts_zscore")
-def _ts_zscore(b: Builder, a: Bound) -> int:
+def _ts_zscore(b: StepBuilder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.integer("d")
     return window(b, b.emit("ts_zscore", x, params=(d, float(b.semantics.ts_zscore_ddof))), x, d)
 
 
 def _arg(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         x, d = b.matrix(a.node("x")), a.integer("d")
         return window(b, b.emit(name, x, params=(d, b.semantics.place is Place.NEWEST)), x, d)
 
@@ -193,20 +193,20 @@ _arg("ts_arg_min")
 
 
 @operator("ts_scale")
-def _ts_scale(b: Builder, a: Bound) -> int:
+def _ts_scale(b: StepBuilder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.integer("d")
     low, high = b.emit("ts_min", x, params=(d,)), b.emit("ts_max", x, params=(d,))
     return window(b, b.emit("ts_scale", x, low, high, params=(a.number("constant"),)), x, d)
 
 
 @operator("ts_rank")
-def _ts_rank(b: Builder, a: Bound) -> int:
+def _ts_rank(b: StepBuilder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.integer("d")
     return window(b, b.emit("ts_rank", x, params=(d, a.number("constant"), b.semantics.lonely_rank)), x, d)
 
 
 @operator("ts_quantile")
-def _ts_quantile(b: Builder, a: Bound) -> int:
+def _ts_quantile(b: StepBuilder, a: Bound) -> int:
     x, d, driver = b.matrix(a.node("x")), a.integer("d"), a.text("driver")
     if b.semantics.ts_quantile is TsQuantile.ZSCORE:
         step = b.emit("cdf", b.emit("ts_zscore", x, params=(d, 1.0)), params=(driver,))
@@ -217,14 +217,14 @@ def _ts_quantile(b: Builder, a: Bound) -> int:
 
 
 @operator("ts_decay_linear")
-def _ts_decay_linear(b: Builder, a: Bound) -> int:
+def _ts_decay_linear(b: StepBuilder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.integer("d")
     return window(b, b.emit("ts_decay_linear", x, params=(d, a.flag("dense"))), x, d)
 
 
 def _pair(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         x, y, d = b.matrix(a.node("x")), b.matrix(a.node("y")), a.integer("d")
         x, y = min(x, y), max(x, y)  # symmetric: one form for both
         step = b.emit(name, x, y, params=(d,))
@@ -237,7 +237,7 @@ _pair("ts_covariance")
 
 
 @operator("ts_regression")
-def _ts_regression(b: Builder, a: Bound) -> int:
+def _ts_regression(b: StepBuilder, a: Bound) -> int:
     y, x, d = b.matrix(a.node("y")), b.matrix(a.node("x")), a.integer("d")
     lag, wanted = a.integer("lag"), a.integer("rettype")
     if lag:
@@ -248,17 +248,17 @@ def _ts_regression(b: Builder, a: Bound) -> int:
 
 
 @operator("ts_delay")
-def _ts_delay(b: Builder, a: Bound) -> int:
+def _ts_delay(b: StepBuilder, a: Bound) -> int:
     return b.emit("ts_delay", b.matrix(a.node("x")), params=(a.integer("d") + b.semantics.delay_offset,))
 
 
 @operator("ts_delta")
-def _ts_delta(b: Builder, a: Bound) -> int:
+def _ts_delta(b: StepBuilder, a: Bound) -> int:
     return b.emit("ts_delta", b.matrix(a.node("x")), params=(a.integer("d") + b.semantics.delay_offset,))
 
 
 @operator("ts_backfill")
-def _ts_backfill(b: Builder, a: Bound) -> int:
+def _ts_backfill(b: StepBuilder, a: Bound) -> int:
     x, d, k, ignored = b.matrix(a.node("x")), a.integer("lookback"), a.integer("k"), a.text("ignore").split()
     if ignored == ["NAN"]:
         return b.emit("ts_backfill", x, params=(d, k))
@@ -270,36 +270,36 @@ def _ts_backfill(b: Builder, a: Bound) -> int:
 
 
 @operator("kth_element")
-def _kth_element(b: Builder, a: Bound) -> int:
+def _kth_element(b: StepBuilder, a: Bound) -> int:
     words = a.text("ignore").split()
     params = (a.integer("d"), a.integer("k"), "NAN" in words, "0" in words)
     return b.emit("kth_element", b.matrix(a.node("x")), params=params)
 
 
 @operator("last_diff_value")
-def _last_diff_value(b: Builder, a: Bound) -> int:
+def _last_diff_value(b: StepBuilder, a: Bound) -> int:
     return b.emit("last_diff_value", b.matrix(a.node("x")), params=(a.integer("d"),))
 
 
 @operator("days_from_last_change")
-def _days_from_last_change(b: Builder, a: Bound) -> int:
+def _days_from_last_change(b: StepBuilder, a: Bound) -> int:
     first = float(b.semantics.first_day_of_change)
     return b.emit("days_from_last_change", b.matrix(a.node("x")), params=(first,))
 
 
 @operator("hump")
-def _hump(b: Builder, a: Bound) -> int:
+def _hump(b: StepBuilder, a: Bound) -> int:
     x = b.matrix(a.node("x"))
     return b.emit("hump", x, b.emit("sum_of_sizes", x), params=(a.number("hump"),))
 
 
 @operator("ts_step")
-def _ts_step(b: Builder, a: Bound) -> int:
+def _ts_step(b: StepBuilder, a: Bound) -> int:
     return b.emit("ts_step", params=(a.number("x"),))
 
 
 @operator("trade_when")
-def _trade_when(b: Builder, a: Bound) -> int:
+def _trade_when(b: StepBuilder, a: Bound) -> int:
     return b.emit("trade_when", *(b.matrix(a.node(name)) for name in "xyz"))
 
 
@@ -307,13 +307,13 @@ def _trade_when(b: Builder, a: Bound) -> int:
 
 
 @operator("rank")
-def _rank(b: Builder, a: Bound) -> int:
+def _rank(b: StepBuilder, a: Bound) -> int:
     # `rate` is BRAIN's trade of exactness for speed; ranks are always exact here.
     return b.emit("rank", b.matrix(a.node("x")), params=(b.semantics.lonely_rank,))
 
 
 @operator("quantile")
-def _quantile(b: Builder, a: Bound) -> int:
+def _quantile(b: StepBuilder, a: Bound) -> int:
     driver, sigma = a.text("driver"), a.number("sigma")
     step = b.emit("quantile", b.matrix(a.node("x")), params=(driver, sigma, b.semantics.lonely_rank))
     if driver == "uniform" and b.semantics.uniform is Uniform.CENTRED:
@@ -322,22 +322,22 @@ def _quantile(b: Builder, a: Bound) -> int:
 
 
 @operator("zscore")
-def _zscore(b: Builder, a: Bound) -> int:
+def _zscore(b: StepBuilder, a: Bound) -> int:
     return b.emit("zscore", b.matrix(a.node("x")))
 
 
 @operator("normalize")
-def _normalize(b: Builder, a: Bound) -> int:
+def _normalize(b: StepBuilder, a: Bound) -> int:
     return b.emit("normalize", b.matrix(a.node("x")), params=(a.flag("useStd"), a.number("limit")))
 
 
 @operator("winsorize")
-def _winsorize(b: Builder, a: Bound) -> int:
+def _winsorize(b: StepBuilder, a: Bound) -> int:
     return b.emit("winsorize", b.matrix(a.node("x")), params=(a.number("std"),))
 
 
 @operator("scale")
-def _scale(b: Builder, a: Bound) -> int:
+def _scale(b: StepBuilder, a: Bound) -> int:
     x, sides = b.matrix(a.node("x")), (a.number("longscale"), a.number("shortscale"))
     if sides != (1.0, 1.0):
         return b.emit("scale_sides", x, params=sides)
@@ -345,7 +345,7 @@ def _scale(b: Builder, a: Bound) -> int:
 
 
 @operator("bucket")
-def _bucket(b: Builder, a: Bound) -> int:
+def _bucket(b: StepBuilder, a: Bound) -> int:
     edges = _edges(a)
     both = a.flag("skipBoth")
     begin, end = both or a.flag("skipBegin"), both or a.flag("skipEnd")
@@ -366,13 +366,13 @@ def _edges(a: Bound) -> tuple[float, ...]:
 
 
 @operator("densify")
-def _densify(b: Builder, a: Bound) -> int:
+def _densify(b: StepBuilder, a: Bound) -> int:
     return b.emit("dense", b.emit("to_numbers", b.group(a.node("x")).step))
 
 
 def _grouped(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         group = b.group(a.node("group"))
         lonely = (b.semantics.lonely_rank,) if name == "group_rank" else ()
         return b.emit(name, b.matrix(a.node("x")), group.step, params=(group.count, *lonely))
@@ -383,7 +383,7 @@ for _name in ("group_neutralize", "group_zscore", "group_scale", "group_rank"):
 
 
 @operator("group_mean")
-def _group_mean(b: Builder, a: Bound) -> int:
+def _group_mean(b: StepBuilder, a: Bound) -> int:
     group = b.group(a.node("group"))
     harmonic = b.semantics.group_mean is GroupMean.HARMONIC
     inputs = (b.matrix(a.node("x")), b.matrix(a.node("weight")), group.step)
@@ -394,7 +394,7 @@ def _group_mean(b: Builder, a: Bound) -> int:
 
 
 @operator("group_backfill")
-def _group_backfill(b: Builder, a: Bound) -> int:
+def _group_backfill(b: StepBuilder, a: Bound) -> int:
     group = b.group(a.node("group"))
     params = (group.count, a.integer("d"), a.number("std"))
     return b.emit("group_backfill", b.matrix(a.node("x")), group.step, params=params)
@@ -402,7 +402,7 @@ def _group_backfill(b: Builder, a: Bound) -> int:
 
 def _no_vectors(name: str) -> None:
     @operator(name)
-    def define(_b: Builder, a: Bound) -> int:
+    def define(_b: StepBuilder, a: Bound) -> int:
         raise EvaluationError(
             f"{name}() needs a vector field, and a panel of one value a day has none",
             position=a.call.position,

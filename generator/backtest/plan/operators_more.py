@@ -6,8 +6,8 @@ Those that depend on how an alpha is traded (ts_target_tvr_..., inst_pnl, inst_t
 
 import math
 
-from generator.backtest.plan.operators import Builder, operator, window
-from generator.backtest.semantics import TruncateTotal
+from generator.backtest.plan.operators import StepBuilder, operator, window
+from generator.backtest.settings import TruncateTotal
 from generator.language.signature import Bound
 
 # --- one value at a time ---------------------------------------------------------------------------------------------
@@ -15,7 +15,7 @@ from generator.language.signature import Bound
 
 def _mapped(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         return b.emit(name, b.matrix(a.node("x")))
 
 
@@ -24,16 +24,16 @@ for _name in ("purify", "sigmoid", "tanh"):
 
 
 @operator("pasteurize")
-def _pasteurize(b: Builder, a: Bound) -> int:
+def _pasteurize(b: StepBuilder, a: Bound) -> int:
     return b.inside(b.emit("purify", b.matrix(a.node("x"))))
 
 
-def _where(b: Builder, test: int, value: float, x: int) -> int:
+def _where(b: StepBuilder, test: int, value: float, x: int) -> int:
     return b.emit("if_else", test, b.emit("fill", params=(value,)), x)
 
 
 @operator("to_nan")
-def _to_nan(b: Builder, a: Bound) -> int:
+def _to_nan(b: StepBuilder, a: Bound) -> int:
     x, value = b.matrix(a.node("x")), a.number("value")
     if a.flag("reverse"):
         return _where(b, b.emit("is_nan", x), value, x)
@@ -41,19 +41,19 @@ def _to_nan(b: Builder, a: Bound) -> int:
 
 
 @operator("left_tail")
-def _left_tail(b: Builder, a: Bound) -> int:
+def _left_tail(b: StepBuilder, a: Bound) -> int:
     x = b.matrix(a.node("x"))
     return _where(b, b.emit("greater:number", x, params=(a.number("maximum"), False)), math.nan, x)
 
 
 @operator("right_tail")
-def _right_tail(b: Builder, a: Bound) -> int:
+def _right_tail(b: StepBuilder, a: Bound) -> int:
     x = b.matrix(a.node("x"))
     return _where(b, b.emit("less:number", x, params=(a.number("minimum"), False)), math.nan, x)
 
 
 @operator("tail")
-def _tail(b: Builder, a: Bound) -> int:
+def _tail(b: StepBuilder, a: Bound) -> int:
     x = b.matrix(a.node("x"))
     above = b.emit("greater:number", x, params=(a.number("lower"), False))
     below = b.emit("less:number", x, params=(a.number("upper"), False))
@@ -65,7 +65,7 @@ def _tail(b: Builder, a: Bound) -> int:
 
 def _shape(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         x, d = b.matrix(a.node("x")), a.integer("d")
         less = (b.semantics.kurtosis_of_normal,) if name == "ts_kurtosis" else ()
         return window(b, b.emit(name, x, params=(d, *less)), x, d)
@@ -76,20 +76,20 @@ for _name in ("ts_median", "ts_skewness", "ts_kurtosis"):
 
 
 @operator("ts_decay_exp_window")
-def _ts_decay_exp_window(b: Builder, a: Bound) -> int:
+def _ts_decay_exp_window(b: StepBuilder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.integer("d")
     return window(b, b.emit("ts_decay_exp_window", x, params=(d, a.number("factor"))), x, d)
 
 
 @operator("ts_ir")
-def _ts_ir(b: Builder, a: Bound) -> int:
+def _ts_ir(b: StepBuilder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.integer("d")
     mean, deviation = b.emit("ts_mean", x, params=(d,)), b.emit("ts_std_dev", x, params=(d,))
     return window(b, b.emit("divide", mean, deviation), x, d)
 
 
 @operator("ts_returns")
-def _ts_returns(b: Builder, a: Bound) -> int:
+def _ts_returns(b: StepBuilder, a: Bound) -> int:
     x = b.matrix(a.node("x"))
     before = b.emit("ts_delay", x, params=(a.integer("d"),))
     if a.integer("mode") == 1:
@@ -100,7 +100,7 @@ def _ts_returns(b: Builder, a: Bound) -> int:
 
 def _extreme_diff(name: str, extreme: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         x, d = b.matrix(a.node("x")), a.integer("d")
         return window(b, b.emit("subtract", x, b.emit(extreme, x, params=(d,))), x, d)
 
@@ -111,7 +111,7 @@ _extreme_diff("ts_min_diff", "ts_min")
 
 def _both_extremes(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         x, d, f = b.matrix(a.node("x")), a.integer("d"), a.number("f")
         both = b.emit("add", b.emit("ts_min", x, params=(d,)), b.emit("ts_max", x, params=(d,)))
         if name == "ts_min_max_cps":
@@ -130,7 +130,7 @@ _both_extremes("ts_min_max_diff")
 
 def _related(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         return b.emit(name, *map(b.matrix, a.nodes()))
 
 
@@ -141,14 +141,14 @@ _related("regression_proj")
 
 
 @operator("scale_down")
-def _scale_down(b: Builder, a: Bound) -> int:
+def _scale_down(b: StepBuilder, a: Bound) -> int:
     x, market = b.matrix(a.node("x")), b.grouping("market")
     step = b.emit("group_scale", x, market.step, params=(market.count,))
     return b.emit("subtract:number", step, params=(a.number("constant"), False))
 
 
 @operator("truncate")
-def _truncate(b: Builder, a: Bound) -> int:
+def _truncate(b: StepBuilder, a: Bound) -> int:
     x, share = b.matrix(a.node("x")), a.number("maxPercent")
     if b.semantics.truncate_total is TruncateTotal.SUM:
         market = b.grouping("market")
@@ -163,7 +163,7 @@ def _truncate(b: Builder, a: Bound) -> int:
 
 def _grouped(name: str) -> None:
     @operator(name)
-    def define(b: Builder, a: Bound) -> int:
+    def define(b: StepBuilder, a: Bound) -> int:
         group = b.group(a.node("group"))
         return b.emit(name, b.matrix(a.node("x")), group.step, params=(group.count,))
 
@@ -173,7 +173,7 @@ for _name in ("group_count", "group_sum", "group_max", "group_min", "group_std_d
 
 
 @operator("group_normalize")
-def _group_normalize(b: Builder, a: Bound) -> int:
+def _group_normalize(b: StepBuilder, a: Bound) -> int:
     group, x = b.group(a.node("group")), b.matrix(a.node("x"))
 
     def of_group(name: str) -> int:
@@ -193,7 +193,7 @@ def _group_normalize(b: Builder, a: Bound) -> int:
 
 
 @operator("group_extra")
-def _group_extra(b: Builder, a: Bound) -> int:
+def _group_extra(b: StepBuilder, a: Bound) -> int:
     group = b.group(a.node("group"))
     x, weight = b.matrix(a.node("x")), b.matrix(a.node("weight"))
     mean = b.emit("group_mean", x, weight, group.step, params=(group.count, False))
@@ -202,7 +202,7 @@ def _group_extra(b: Builder, a: Bound) -> int:
 
 
 @operator("group_cartesian_product")
-def _group_cartesian_product(b: Builder, a: Bound) -> int:
+def _group_cartesian_product(b: StepBuilder, a: Bound) -> int:
     first, second = b.group(a.node("g1")), b.group(a.node("g2"))
     left = b.emit("to_numbers", first.step)
     left = b.emit("multiply:number", left, params=(float(second.count), False))

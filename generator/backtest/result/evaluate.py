@@ -12,12 +12,21 @@ from generator.backtest.gaps import earned_across
 from generator.backtest.kernels.portfolio import LARGEST, LONGS, PART_PNL, PNL, SHORTS, TRADED
 from generator.backtest.panel import Matrix, Panel
 from generator.backtest.plan.compiler import Compiler
-from generator.backtest.result.checks import LEAST_HELD, Book, Check, Kept, checks
-from generator.backtest.result.metrics import Figures, figures, grade_of, sharpe_of
+from generator.backtest.result.metrics import (
+    LEAST_HELD,
+    Book,
+    Check,
+    Figures,
+    Kept,
+    checks,
+    figures,
+    grade_of,
+    sharpe_of,
+)
 from generator.backtest.result.portfolio import SUB_UNIVERSE, daily, positions
 from generator.backtest.result.reasons import reason_of
 from generator.backtest.run.engine import Engine
-from generator.backtest.settings import Neutralization, Settings, finest
+from generator.backtest.settings import AlphaSettings, Neutralization, finest
 from generator.language.ast import Field, Node
 
 _VALUES = "<values>"
@@ -38,7 +47,7 @@ class Performance:
     dates: npt.NDArray[np.datetime64]
     pnl: npt.NDArray[np.float64]
     source: str
-    settings: Settings
+    settings: AlphaSettings
     grade: str
     warnings: tuple[str, ...] = ()
     reason: str = ""
@@ -71,7 +80,7 @@ class Evaluation:
 def evaluate(
     trees: Sequence[Node],
     panel: Panel,
-    settings: Settings,
+    settings: AlphaSettings,
     *,
     engine: Engine | None = None,
     kept: Sequence[Kept] = (),
@@ -91,7 +100,7 @@ def evaluate(
 
 
 def engine_for(
-    panel: Panel, settings: Settings, *, dtype: npt.DTypeLike | None = None, threads: int = 2
+    panel: Panel, settings: AlphaSettings, *, dtype: npt.DTypeLike | None = None, threads: int = 2
 ) -> Engine:
     """Return an engine whose semantics are what the settings ask for."""
     engine = Engine(panel, dtype=dtype, threads=threads, pasteurize=settings.pasteurization)
@@ -100,7 +109,7 @@ def engine_for(
 
 
 def _evaluate(
-    trees: Sequence[Node], panel: Panel, settings: Settings, engine: Engine, kept: Sequence[Kept]
+    trees: Sequence[Node], panel: Panel, settings: AlphaSettings, engine: Engine, kept: Sequence[Kept]
 ) -> list[Evaluation | EvaluationError]:
     compiler = engine.compiler()
     neutralization, remarks = _neutralization(settings, panel)
@@ -123,7 +132,9 @@ def _evaluate(
     return results
 
 
-def backtest(values: Matrix, panel: Panel, settings: Settings, *, kept: Sequence[Kept] = ()) -> Performance:
+def backtest(
+    values: Matrix, panel: Panel, settings: AlphaSettings, *, kept: Sequence[Kept] = ()
+) -> Performance:
     """Backtest a matrix of values (dates x instruments of the panel) as if an expression had given it."""
     if values.shape != panel.shape:
         raise ValueError(f"values are {values.shape}, the panel is {panel.shape}")
@@ -139,7 +150,7 @@ def backtest(values: Matrix, panel: Panel, settings: Settings, *, kept: Sequence
     return result.performance
 
 
-def _neutralization(settings: Settings, panel: Panel) -> tuple[Neutralization, tuple[str, ...]]:
+def _neutralization(settings: AlphaSettings, panel: Panel) -> tuple[Neutralization, tuple[str, ...]]:
     used = finest(settings.neutralization, set(panel.groups))
     if used is settings.neutralization:
         return used, ()
@@ -156,7 +167,7 @@ class _Job:
 
 
 def _job(
-    compiler: Compiler, values: int, panel: Panel, settings: Settings, neutralization: Neutralization
+    compiler: Compiler, values: int, panel: Panel, settings: AlphaSettings, neutralization: Neutralization
 ) -> _Job:
     """Return the steps of an alpha."""
     if "returns" not in panel.fields:
@@ -179,7 +190,7 @@ def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[_Job], panel: Pan
 
 def _performance(
     panel: Panel,
-    settings: Settings,
+    settings: AlphaSettings,
     table: Matrix,
     kept: Sequence[Kept],
     remarks: tuple[str, ...],

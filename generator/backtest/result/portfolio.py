@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from generator.backtest.plan.compiler import Compiler
-from generator.backtest.settings import Neutralization, Settings, Truncation
+from generator.backtest.settings import AlphaSettings, Neutralization, Truncation
 
 SUB_UNIVERSE = 1 / 3
 """The share of the instruments, by mean traded value, that the sub-universe check looks at (as TOP1000 of TOP3000)."""
@@ -21,7 +21,7 @@ class _Groups:
 def daily(
     compiler: Compiler,
     values: int,
-    settings: Settings,
+    settings: AlphaSettings,
     neutralization: Neutralization,
     fields: Mapping[str, object],
 ) -> int:
@@ -58,7 +58,9 @@ def daily(
     )
 
 
-def positions(compiler: Compiler, values: int, settings: Settings, neutralization: Neutralization) -> int:
+def positions(
+    compiler: Compiler, values: int, settings: AlphaSettings, neutralization: Neutralization
+) -> int:
     """Return the step that gives each day's positions, as `daily` has them but does not keep."""
     groups = _groups(compiler, neutralization)
     step = _inside(compiler, values, settings)
@@ -71,7 +73,7 @@ def positions(compiler: Compiler, values: int, settings: Settings, neutralizatio
     return step
 
 
-def _clips(settings: Settings) -> bool:
+def _clips(settings: AlphaSettings) -> bool:
     """Return True if positions are clipped last of all."""
     before = settings.decay > 1 and settings.clip_at is Truncation.BEFORE_DECAY
     return settings.truncation > 0 and not before
@@ -84,18 +86,18 @@ def _groups(compiler: Compiler, neutralization: Neutralization) -> _Groups:
     return _Groups(grouping.step, grouping.count)
 
 
-def _inside(compiler: Compiler, step: int, settings: Settings) -> int:
+def _inside(compiler: Compiler, step: int, settings: AlphaSettings) -> int:
     return compiler.inside(step) if settings.pasteurization else step
 
 
-def _weighed(compiler: Compiler, step: int, settings: Settings, groups: _Groups) -> int:
+def _weighed(compiler: Compiler, step: int, settings: AlphaSettings, groups: _Groups) -> int:
     """Return the step that gives positions from values."""
     if settings.delay:
         step = compiler.emit("ts_delay", step, params=(settings.delay,))
     return compiler.emit("weigh", step, groups.step, params=(groups.count,))
 
 
-def _decayed(compiler: Compiler, step: int, settings: Settings, groups: _Groups) -> int:
+def _decayed(compiler: Compiler, step: int, settings: AlphaSettings, groups: _Groups) -> int:
     """Return the step that gives positions from values, decayed."""
     step = _weighed(compiler, step, settings, groups)
     if settings.clip_at is Truncation.BEFORE_DECAY and settings.truncation:

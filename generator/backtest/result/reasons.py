@@ -8,12 +8,12 @@ from generator.backtest.errors import EvaluationError
 from generator.backtest.panel import Matrix
 from generator.backtest.result.metrics import Figures
 from generator.backtest.run.engine import Engine
-from generator.backtest.settings import Neutralization, Settings
+from generator.backtest.settings import AlphaSettings, Neutralization
 from generator.language.ast import Call, Node, Number
 from generator.language.print import show
 
 
-def reason_of(tree: Node, figures: Figures, pnl: Matrix, settings: Settings, engine: Engine) -> str:
+def reason_of(tree: Node, figures: Figures, pnl: Matrix, settings: AlphaSettings, engine: Engine) -> str:
     """Return why figures are missing; empty if they are there. `settings` are those in use."""
     if np.isfinite(figures.sharpe):
         return ""
@@ -28,7 +28,7 @@ def reason_of(tree: Node, figures: Figures, pnl: Matrix, settings: Settings, eng
     return f"positions earn the same on each of {figures.days} days, and the deviation is 0"
 
 
-def _without_positions(tree: Node, settings: Settings, engine: Engine) -> str:
+def _without_positions(tree: Node, settings: AlphaSettings, engine: Engine) -> str:
     """Return why the values of a tree give no position."""
     values = _values(tree, engine)
     known = np.isfinite(values)

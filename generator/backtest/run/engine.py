@@ -14,7 +14,7 @@ from generator.backtest.plan.folding import fold_signs
 from generator.backtest.plan.graph import Graph
 from generator.backtest.plan.primitives import PRIMITIVES, Axis, Form
 from generator.backtest.plan.schedule import Phase, Plan, plan
-from generator.backtest.semantics import Semantics
+from generator.backtest.settings import Semantics
 from generator.language.ast import Node
 
 _ROWS = 64

@@ -11,7 +11,7 @@ import pytest
 from generator.backtest.panel import Panel
 from generator.backtest.plan.operators import OPERATORS
 from generator.backtest.run.engine import Engine
-from generator.backtest.semantics import (
+from generator.backtest.settings import (
     GroupMean,
     History,
     Place,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fleet.config.schema import PanelSettings
-from generator.backtest.settings import Settings
+from generator.backtest.settings import AlphaSettings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
 from generator.domain import AlphaFigures, Candidate, ExpressionFault, Ruleset, Source
@@ -139,7 +139,7 @@ def test_a_tree_is_used_as_it_came_and_read_only_where_there_is_none() -> None:
 def test_a_batch_is_one_task_of_the_executor_that_is_given() -> None:
     here = Here()
     panel = synthetic_panel(days=60, instruments=20)
-    made = LocalEvaluator(panel, Settings(), Ruleset(Source.SYNTHETIC, {}), executor=here)
+    made = LocalEvaluator(panel, AlphaSettings(), Ruleset(Source.SYNTHETIC, {}), executor=here)
     for batch in (["rank(close)"], ["rank(close)", "-rank(close)"]):
         made.submit([candidate(text) for text in batch])
         assert len(made.results(0.0)) == len(batch)

@@ -14,8 +14,7 @@ from generator.domain import Assignment, CallRecord, CallVerdict
 from generator.llm.client import Caller, call_id
 from generator.llm.context_window import Window
 from generator.llm.feedback import Notebook, Page
-from generator.llm.prompt import build_prompt
-from generator.llm.prompts import PromptSource
+from generator.llm.prompt import PromptSource, build_prompt
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import CallInFlight, call_verdict
 

@@ -9,7 +9,7 @@ from generator.llm.feedback import FailedExpression, Page
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import call_verdict
-from generator.llm.unusable import reason_of
+from generator.llm.unusable import unusable_reason
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
 NARROW = build_prompt(load_catalogue(), Page(), count=2, window=Window(128), seed=11)
@@ -38,7 +38,7 @@ def call(**values: Any) -> CallRecord:
 )
 def test_each_unusable_call_has_its_reason_and_a_mend(one: CallRecord, kind: str, words: str) -> None:
     failures = [FailedExpression("x", "there was no expression in the reply")]
-    reason = reason_of(
+    reason = unusable_reason(
         one, call_verdict(one, usable=False), form=RequestForm(), prompt=PROMPT, failures=failures
     )
     assert reason is not None
@@ -49,7 +49,7 @@ def test_each_unusable_call_has_its_reason_and_a_mend(one: CallRecord, kind: str
 
 def test_a_context_that_the_shortest_prompt_does_not_fit_is_named() -> None:
     one = call(done_reason="length")
-    reason = reason_of(one, CallVerdict.EMPTY, form=RequestForm(), prompt=NARROW, failures=())
+    reason = unusable_reason(one, CallVerdict.EMPTY, form=RequestForm(), prompt=NARROW, failures=())
     assert reason is not None
     assert (reason.kind, PROMPT.fits) == ("context", True)
     assert "128 tokens is too small" in reason.text
@@ -62,12 +62,12 @@ def test_a_context_that_the_shortest_prompt_does_not_fit_is_named() -> None:
 )
 def test_what_says_nothing_of_prompt_and_reply_has_none(verdict: CallVerdict) -> None:
     one = call(status=500, error="boom")
-    assert reason_of(one, verdict, form=RequestForm(), prompt=PROMPT, failures=()) is None
+    assert unusable_reason(one, verdict, form=RequestForm(), prompt=PROMPT, failures=()) is None
 
 
 def test_a_models_words_are_cut_and_put_on_one_line() -> None:
     failures = [FailedExpression("x", "bad\n" * 500)]
-    reason = reason_of(
+    reason = unusable_reason(
         call(reply="x"), CallVerdict.UNUSABLE, form=RequestForm(), prompt=PROMPT, failures=failures
     )
     assert reason is not None

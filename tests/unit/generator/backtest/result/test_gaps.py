@@ -12,15 +12,15 @@ from generator.backtest.gaps import gaps_of, without_gaps
 from generator.backtest.loading import load_panel
 from generator.backtest.panel import Panel
 from generator.backtest.result.evaluate import Evaluation, Performance, backtest, evaluate
-from generator.backtest.settings import Neutralization, Settings
+from generator.backtest.settings import AlphaSettings, Neutralization
 from generator.catalogue import load_catalogue
 from generator.evaluators.local import open_panel
 from generator.language import parse
 
 DAYS, SHARES = 300, 12
 STOPS, RESUMES = 130, 150
-PLAIN = Settings(neutralization=Neutralization.NONE, truncation=0)
-AT_ONCE = Settings(delay=0, neutralization=Neutralization.NONE, truncation=0)
+PLAIN = AlphaSettings(neutralization=Neutralization.NONE, truncation=0)
+AT_ONCE = AlphaSettings(delay=0, neutralization=Neutralization.NONE, truncation=0)
 HELD = "ts_backfill(close, 60) / ts_backfill(close, 60)"
 _rng = np.random.default_rng(3)
 CLOSES = 20 * np.exp(np.cumsum(_rng.normal(0, 0.01, (DAYS, SHARES)), axis=0))
@@ -46,13 +46,13 @@ def panel_of(folder: Path, closes: np.ndarray, extra: str = "") -> Panel:
     return load_panel(path)
 
 
-def performance(panel: Panel, text: str, settings: Settings = PLAIN) -> Performance:
+def performance(panel: Panel, text: str, settings: AlphaSettings = PLAIN) -> Performance:
     [found] = evaluate([parse(text, load_catalogue(higher=True))], panel, settings)
     assert isinstance(found, Evaluation), found
     return found.performance
 
 
-def pnl(panel: Panel, values: np.ndarray, settings: Settings = AT_ONCE) -> np.ndarray:
+def pnl(panel: Panel, values: np.ndarray, settings: AlphaSettings = AT_ONCE) -> np.ndarray:
     """What is earned by each date, from the second one on."""
     found = backtest(values, panel, settings)
     return np.concatenate([np.zeros(len(panel.dates) - 1 - len(found.pnl)), found.pnl])
@@ -148,13 +148,13 @@ def test_gaps_of_several_shares_and_lengths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        Settings(neutralization=Neutralization.MARKET, truncation=0.1),
-        Settings(decay=5, neutralization=Neutralization.NONE, truncation=0.2),
-        Settings(delay=0, decay=3, neutralization=Neutralization.MARKET, truncation=0),
+        AlphaSettings(neutralization=Neutralization.MARKET, truncation=0.1),
+        AlphaSettings(decay=5, neutralization=Neutralization.NONE, truncation=0.2),
+        AlphaSettings(delay=0, decay=3, neutralization=Neutralization.MARKET, truncation=0),
     ],
 )
 def test_the_move_is_earned_by_the_positions_that_the_settings_give(
-    tmp_path: Path, settings: Settings
+    tmp_path: Path, settings: AlphaSettings
 ) -> None:
     """The move is doubled; the PnL changes by as much as the position of the last close was."""
     rng = np.random.default_rng(5)

@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from generator.backtest.derived import with_derived
-from generator.backtest.panel import Panel
+from generator.backtest.panel import Panel, with_derived
 from generator.backtest.result.evaluate import Evaluation, Performance, evaluate
-from generator.backtest.settings import Neutralization, Settings
+from generator.backtest.settings import AlphaSettings, Neutralization
 from generator.catalogue import load_catalogue
 from generator.language import parse
 
-MARKET = Settings(neutralization=Neutralization.MARKET)
-NONE = Settings(neutralization=Neutralization.NONE, truncation=0)
+MARKET = AlphaSettings(neutralization=Neutralization.MARKET)
+NONE = AlphaSettings(neutralization=Neutralization.NONE, truncation=0)
 
 
 def panel_of(days: int = 60, instruments: int = 25) -> Panel:
@@ -30,14 +29,14 @@ def panel_of(days: int = 60, instruments: int = 25) -> Panel:
     )
 
 
-def found(text: str, panel: Panel, settings: Settings = MARKET) -> Performance:
+def found(text: str, panel: Panel, settings: AlphaSettings = MARKET) -> Performance:
     [one] = evaluate([parse(text, load_catalogue(higher=True))], panel, settings)
     assert isinstance(one, Evaluation), one
     return one.performance
 
 
-SECTOR = Settings(neutralization=Neutralization.SECTOR)
-CASES: list[tuple[str, Panel, Settings, str]] = [
+SECTOR = AlphaSettings(neutralization=Neutralization.SECTOR)
+CASES: list[tuple[str, Panel, AlphaSettings, str]] = [
     (
         "rank(close)",
         panel_of(instruments=1),
@@ -94,7 +93,7 @@ CASES: list[tuple[str, Panel, Settings, str]] = [
 
 
 @pytest.mark.parametrize(("text", "panel", "settings", "wanted"), CASES)
-def test_missing_figures_are_explained(text: str, panel: Panel, settings: Settings, wanted: str) -> None:
+def test_missing_figures_are_explained(text: str, panel: Panel, settings: AlphaSettings, wanted: str) -> None:
     performance = found(text, panel, settings)
     assert np.isnan(performance.figures.sharpe)
     assert wanted in performance.reason
