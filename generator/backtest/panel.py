@@ -53,12 +53,12 @@ class Panel:
         if self.universe is not None:
             arrays["universe"] = self.universe
         names = {name: list(values) for name, values in self.group_names.items()}
-        total = hashlib.blake2b(json.dumps([self.symbols, names], sort_keys=True).encode(), digest_size=8)
+        total = hashlib.sha256(json.dumps([self.symbols, names], sort_keys=True).encode())
         for name in sorted(arrays):
             matrix = np.ascontiguousarray(arrays[name])
             total.update(f"{name} {matrix.dtype} {matrix.shape}".encode())
             total.update(matrix.reshape(-1).view(np.uint8).data)
-        return total.hexdigest()
+        return total.hexdigest()[:16]
 
     def group_sizes(self) -> dict[str, int]:
         """Return how many groups each grouping has, the market as one of all instruments."""
