@@ -273,8 +273,10 @@ def test_an_evaluator_that_fails_is_tried_again(world: World) -> None:
     world.finish("c1", "rank(close)")
     world.ingest()
     attempts: list[int] = []
+    seen: list[dict[str, object] | None] = []
 
     def load() -> FakeEvaluator:
+        seen.append(world.shared.events.evaluator_failure)
         attempts.append(1)
         if len(attempts) < 3:
             raise GeneratorError("no panel", hint="bring one")
@@ -284,6 +286,9 @@ def test_an_evaluator_that_fails_is_tried_again(world: World) -> None:
 
     world.evaluate(load)
     assert len(attempts) == 4
+    assert [one and one["reason"] for one in seen] == [None, "no panel", "no panel", "the engine is away"]
+    assert {one["since"] for one in seen if one} == {1000.0}
+    assert world.shared.events.evaluator_failure is None
     assert world.clock.now >= 1000.0 + 30.0
     assert world.store.count("done") == 1
 
