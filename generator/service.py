@@ -234,7 +234,7 @@ class Miner:
             assignment=setup.assignment,
             ollama=ollama,
             count=setup.settings.generator.batch_size,
-            chance=self._rng,
+            rng=self._rng,
         )
         return CallWorker(
             self._shared,

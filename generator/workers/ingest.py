@@ -11,7 +11,7 @@ from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from generator.context import Shared
 from generator.domain import Ruleset
-from generator.llm.candidates import Finished
+from generator.llm.candidates import FinishedCall
 from generator.reporting.events import MiningEvents
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class IngestWorker:
         for candidate in store.pending(self._rules, limit=_MOST_PENDING):
             self._shared.waiting.put(candidate)
 
-    def _store(self, store: "AlphaStore", finished: Finished) -> None:
+    def _store(self, store: "AlphaStore", finished: FinishedCall) -> None:
         call, reply = finished.call, finished.reply
         fresh, tally = self._retry(
             lambda: store.record_call(

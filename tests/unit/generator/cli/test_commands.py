@@ -176,7 +176,7 @@ def test_lists_that_ship_are_used_and_said_without_an_account(
 ) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path))
     _, _, error = run("check", "rank(close)")
-    assert "Lists: those that ship, of 2026-08-04" in error
+    assert "Lists: bundled, of 2026-08-04" in error
 
 
 @pytest.mark.parametrize(

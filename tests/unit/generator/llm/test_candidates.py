@@ -71,7 +71,7 @@ def test_no_words_of_a_reply_enter_a_prompt(reply: str) -> None:
     failures = read_reply(call(reply), CATALOGUE).failures
     for failure in failures:
         notebook.failed(failure.expression, failure.reason)
-    prompt = build_prompt(CATALOGUE, notebook.page(), count=2, window=Window(4096), seed=1).text
+    prompt = build_prompt(CATALOGUE, notebook.snapshot(), count=2, window=Window(4096), seed=1).text
     for word in ("momentum_10d", "ignore", "the task", "Okay", "SYSTEM", "Sure"):
         assert word not in prompt
     assert ("These failed" in prompt) == bool(failures)

@@ -13,12 +13,12 @@ from generator.catalogue.available import Scope
 from generator.domain import Assignment, CallRecord, CallVerdict
 from generator.llm.client import Caller, call_id
 from generator.llm.context_window import Window
-from generator.llm.feedback import Notebook, Page
+from generator.llm.feedback import Feedback, Notebook
 from generator.llm.prompt import PromptSource, build_prompt
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import CallInFlight, call_verdict
 
-PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
+PROMPT = build_prompt(load_catalogue(), Feedback(), count=2, window=Window(4096), seed=11)
 
 
 class Answer:
@@ -230,7 +230,7 @@ class TestPromptSource:
             assignment=Assignment("m:1b", options),
             ollama=Ollama("http://o", wire),
             count=2,
-            chance=Random(1),
+            rng=Random(1),
         )
 
     def learned(self, wire: Wire, **options: Any) -> int:

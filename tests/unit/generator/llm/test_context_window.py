@@ -21,8 +21,8 @@ def test_an_estimate_counts_syllables_digits_marks_and_bytes(text: str, tokens: 
 
 
 def test_the_room_for_a_prompt_is_what_the_reply_leaves() -> None:
-    assert Window(2048).prompt_room(448) == 2048 - 448 - TEMPLATE_TOKENS
-    assert Window(100).prompt_room(448) == 0
+    assert Window(2048).prompt_budget(448) == 2048 - 448 - TEMPLATE_TOKENS
+    assert Window(100).prompt_budget(448) == 0
 
 
 def test_a_count_by_the_server_only_ever_makes_it_more_careful() -> None:
@@ -31,4 +31,4 @@ def test_a_count_by_the_server_only_ever_makes_it_more_careful() -> None:
     assert window.corrected(1000, 200) == window
     assert window.corrected(1000, None) == window
     assert window.corrected(0, 50) == window
-    assert window.prompt_room(448) == int((2048 - 448 - TEMPLATE_TOKENS) / 1.5)
+    assert window.prompt_budget(448) == int((2048 - 448 - TEMPLATE_TOKENS) / 1.5)

@@ -5,14 +5,14 @@ import pytest
 from generator.catalogue import load_catalogue
 from generator.domain import CallRecord, CallVerdict
 from generator.llm.context_window import Window
-from generator.llm.feedback import FailedExpression, Page
+from generator.llm.feedback import FailedExpression, Feedback
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import call_verdict
 from generator.llm.unusable import unusable_reason
 
-PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
-NARROW = build_prompt(load_catalogue(), Page(), count=2, window=Window(128), seed=11)
+PROMPT = build_prompt(load_catalogue(), Feedback(), count=2, window=Window(4096), seed=11)
+NARROW = build_prompt(load_catalogue(), Feedback(), count=2, window=Window(128), seed=11)
 CONTEXT = '{"error":{"message":"request (4204 tokens) exceeds the available context size (4096 tokens)"}}'
 
 
