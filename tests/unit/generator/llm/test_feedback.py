@@ -21,7 +21,7 @@ def test_an_alpha_without_a_fitness_is_not_among_the_best() -> None:
     assert notebook.snapshot().best == ()
 
 
-def test_repetitions_crowd_no_failure_out() -> None:
+def test_repetitions_displace_no_failure() -> None:
     notebook = Notebook()
     notebook.failed("f", "wrong")
     for number in range(50):

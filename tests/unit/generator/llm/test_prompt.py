@@ -36,7 +36,7 @@ def test_a_prompt_fits_its_window_with_the_reply(tokens: int, seed: int) -> None
     assert prompt.reply_tokens >= min(2 * 192, tokens // 3)
 
 
-def test_where_there_is_room_it_shows_what_did_well_and_what_failed_and_why() -> None:
+def test_a_large_window_shows_the_best_and_the_failures_with_reasons() -> None:
     text = build_prompt(CATALOGUE, PAGE, count=3, window=Window(4096), seed=1).text
     assert "rank(ts_delta(close, 1)) (Sharpe 1.50, fitness 1.00, turnover 0.20)" in text
     assert "ts_mean(close, -1): d must be at least 1" in text
@@ -44,7 +44,7 @@ def test_where_there_is_room_it_shows_what_did_well_and_what_failed_and_why() ->
     assert "Write 3 new expressions" in text
 
 
-def test_a_window_too_small_for_anything_gets_the_shortest_prompt() -> None:
+def test_a_window_too_small_gets_the_shortest_prompt() -> None:
     prompt = build_prompt(CATALOGUE, PAGE, count=2, window=Window(64), seed=1)
     assert "The best so far" not in prompt.text
     assert prompt.schema["required"] == ["expressions"]
@@ -57,7 +57,7 @@ def test_the_schema_offers_only_what_the_prompt_shows() -> None:
     assert all(f"{name}(" in prompt.text for name in offered)
 
 
-def test_all_fields_get_their_turn() -> None:
+def test_all_fields_are_sampled() -> None:
     seen: set[str] = set()
     full = load_catalogue()
     for seed in range(60):

@@ -60,7 +60,7 @@ def test_a_context_that_the_shortest_prompt_does_not_fit_is_named() -> None:
     "verdict",
     [CallVerdict.ANSWERED, CallVerdict.MEMORY, CallVerdict.MISSING, CallVerdict.AWAY, CallVerdict.FAILED],
 )
-def test_what_says_nothing_of_prompt_and_reply_has_none(verdict: CallVerdict) -> None:
+def test_verdicts_independent_of_prompt_and_reply_have_no_reason(verdict: CallVerdict) -> None:
     one = call(status=500, error="boom")
     assert unusable_reason(one, verdict, form=RequestForm(), prompt=PROMPT, failures=()) is None
 
