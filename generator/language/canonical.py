@@ -91,6 +91,10 @@ def _text(node_text: _NodeText) -> str:
     return node_text[1]
 
 
+CANONICAL_VERSION = 2
+"""Raised when an expression's canonical form changes, so that no figures of another form stand for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alpha:
     """A well typed alpha; `expression` is its canonical text, duplicates have the same `digest`."""

@@ -67,6 +67,11 @@ class Notebook:
                 ranked = sorted(self._best.values(), key=lambda one: -one.fitness)
                 self._best = {one.expression: one for one in ranked[:_BEST]}
 
+    def forget_best(self) -> None:
+        """Drop the best alphas: their figures are of other data and settings than those in force."""
+        with self._lock:
+            self._best.clear()
+
     def failed(self, expression: str, reason: str) -> None:
         """Add a failure."""
         with self._lock:
