@@ -9,8 +9,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from generator.backtest.gaps import returns_of
-
 Matrix: TypeAlias = npt.NDArray[Any]
 Gaps: TypeAlias = npt.NDArray[np.int32]
 """A row for each gap: the last day before it, the first day after it, the instrument."""
@@ -94,6 +92,23 @@ def with_derived(panel: Panel) -> Panel:
     if "adv20" not in fields and "volume" in fields:
         fields["adv20"] = _rolling_mean(fields["volume"], ADV_DAYS)
     return replace(panel, fields=fields)
+
+
+def last_known(close: Matrix) -> npt.NDArray[np.intp]:
+    """Return for each day the last day before it that has a close, -1 where there is none."""
+    days = np.arange(len(close))[:, None]
+    known = np.maximum.accumulate(np.where(np.isnan(close), -1, days), axis=0)
+    return np.vstack([np.full((1, close.shape[1]), -1), known[:-1]])
+
+
+def returns_of(close: Matrix) -> Matrix:
+    """Return close / the last known close - 1, where that was above 0 and this is not below, else NaN."""
+    before = last_known(close)
+    old = np.where(before >= 0, np.take_along_axis(close, np.maximum(before, 0), axis=0), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved: Matrix = (close / old - 1.0).astype(close.dtype)
+        moved[~((old > 0) & (close >= 0))] = np.nan
+    return moved
 
 
 def _rolling_mean(x: Matrix, days: int) -> Matrix:
