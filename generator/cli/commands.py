@@ -84,7 +84,7 @@ def schema(depth: int, count: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def check(ctx: click.Context, expressions: Sequence[str], *, files: Sequence[Path], as_json: bool) -> None:
-    """Parse and type-check expressions, with `-` those of standard input.
+    """Parse and type-check expressions; `-` reads standard input.
 
     In standard input and files, an alpha may take several lines; a `;` or an empty line ends it. An expression
     that begins with `-` must follow `--`.

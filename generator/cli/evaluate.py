@@ -88,7 +88,7 @@ def evaluate(
     values: Path | None,
     plot: Path | None,
 ) -> None:
-    """Backtest expressions, with `-` those of standard input.
+    """Backtest expressions; `-` reads standard input.
 
     In standard input and files, an alpha may take several lines; a `;` or an empty line ends it. An expression
     that begins with `-` must follow `--`. Defaults of the options are in [panel] of fleet.toml.
