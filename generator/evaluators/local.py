@@ -92,11 +92,11 @@ def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Pa
     """
     try:
         if path:
-            from generator.backtest.gaps import without_gaps  # noqa: PLC0415
             from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: slow to import
+            from generator.backtest.panel import without_gaps  # noqa: PLC0415
 
-            shelf = (home or find_home(os.environ).path) / "panels"
-            panel = load_panel(Path(path).expanduser(), shelf=shelf)
+            cache = (home or find_home(os.environ).path) / "panels"
+            panel = load_panel(Path(path).expanduser(), cache=cache)
             return panel if gaps == _GAPS else without_gaps(panel)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
 
