@@ -6,6 +6,8 @@ not known beforehand, so positions, turnover and counts ignore the gap. A share 
 its last close.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -46,6 +48,22 @@ class Panel:
     def dtype(self) -> np.dtype[Any]:
         """Return the dtype of the fields: float32 or float64."""
         return next(iter(self.fields.values())).dtype if self.fields else np.dtype(np.float64)
+
+    def content(self) -> str:
+        """Return a hash of the days, symbols, fields, groupings, universe and gaps; figures depend on nothing else."""
+        arrays: dict[str, Matrix] = {"dates": self.dates.astype("datetime64[D]").view(np.int64)}
+        arrays |= {f"field {name}": matrix for name, matrix in self.fields.items()}
+        arrays |= {f"group {name}": codes for name, codes in self.groups.items()}
+        arrays["gaps"] = self.gaps
+        if self.universe is not None:
+            arrays["universe"] = self.universe
+        names = {name: list(values) for name, values in self.group_names.items()}
+        total = hashlib.blake2b(json.dumps([self.symbols, names], sort_keys=True).encode(), digest_size=8)
+        for name in sorted(arrays):
+            matrix = np.ascontiguousarray(arrays[name])
+            total.update(f"{name} {matrix.dtype} {matrix.shape}".encode())
+            total.update(matrix.reshape(-1).view(np.uint8).data)
+        return total.hexdigest()
 
     def group_sizes(self) -> dict[str, int]:
         """Return the number of groups of each grouping; `market` is one group of all instruments."""
