@@ -49,14 +49,19 @@ class Panel:
         """Return the dtype of the fields: float32 or float64."""
         return next(iter(self.fields.values())).dtype if self.fields else np.dtype(np.float64)
 
-    def content(self) -> str:
-        """Return a hash of the days, symbols, fields, groupings, universe and gaps; figures depend on nothing else."""
+    def arrays(self) -> dict[str, Matrix]:
+        """Return all arrays by kind and name (`field close`), the dates as days since 1970."""
         arrays: dict[str, Matrix] = {"dates": self.dates.astype("datetime64[D]").view(np.int64)}
         arrays |= {f"field {name}": matrix for name, matrix in self.fields.items()}
         arrays |= {f"group {name}": codes for name, codes in self.groups.items()}
         arrays["gaps"] = self.gaps
         if self.universe is not None:
             arrays["universe"] = self.universe
+        return arrays
+
+    def content(self) -> str:
+        """Return a hash of arrays, symbols and group names; figures depend on nothing else."""
+        arrays = self.arrays()
         names = {name: list(values) for name, values in self.group_names.items()}
         total = hashlib.blake2b(json.dumps([self.symbols, names], sort_keys=True).encode(), digest_size=8)
         for name in sorted(arrays):

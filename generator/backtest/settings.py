@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any
 
 ENGINE_VERSION = 2
-"""Raised when the same panel, expression and settings give other figures, so that alphas are evaluated again."""
+"""Increase it when the same panel, expression and settings give other figures: alphas are then evaluated again."""
 
 
 class History(Enum):

@@ -78,11 +78,11 @@ class LocalPlan:
 
     def rules_on(self, panel: "Panel") -> Ruleset:
         """Return the ruleset of evaluations on a panel: also its content, and the neutralization really used."""
-        from generator.backtest.settings import ENGINE_VERSION, Neutralization, finest  # noqa: PLC0415
+        from generator.backtest.settings import ENGINE_VERSION, Neutralization, usable_neutralization  # noqa: PLC0415
 
         wanted = Neutralization(self.panel.neutralization)
         known = {
-            "neutralization": finest(wanted, set(panel.groups)).value,
+            "neutralization": usable_neutralization(wanted, set(panel.groups)).value,
             "data": panel.content(),
             "last_date": str(panel.dates[-1]) if len(panel.dates) else None,
             "engine": ENGINE_VERSION,

@@ -110,12 +110,7 @@ def write_panel(folder: Path, panel: Panel) -> None:
         return
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        arrays: dict[str, Matrix] = {"dates": panel.dates.astype("datetime64[D]").view(np.int64)}
-        arrays |= {f"field {name}": matrix for name, matrix in panel.fields.items()}
-        arrays |= {f"group {name}": codes for name, codes in panel.groups.items()}
-        arrays["gaps"] = panel.gaps
-        if panel.universe is not None:
-            arrays["universe"] = panel.universe
+        arrays = panel.arrays()
         files = {name: f"{number}.npy" for number, name in enumerate(arrays)}
         for name, matrix in arrays.items():
             np.save(temporary / files[name], np.ascontiguousarray(matrix))

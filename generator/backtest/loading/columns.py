@@ -194,7 +194,7 @@ def _is_field(name: str) -> bool:
 def fields_among(names: Sequence[str]) -> tuple[int, int]:
     """Return the number of names of known fields, and of distinct ones.
 
-    Both are needed to tell fields from symbols: LOW is a ticker too.
+    Both distinguish fields from symbols: LOW is a ticker too.
     """
     known = [field_name(name) for name in names if _is_field(name)]
     return len(known), len(set(known))
