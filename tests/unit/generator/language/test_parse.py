@@ -203,7 +203,7 @@ def test_line_and_column_count_from_one() -> None:
     [
         "(" * 5000 + "close" + ")" * 5000,
         "rank(" * 65 + "close" + ")" * 65,
-        "-(" * 64 + "close" + ")" * 64,
+        "-(" * 65 + "close" + ")" * 65,
         "!" * 5000 + "close",
         "+".join(["close"] * 5000),
         "close ? " * 3000 + "1" + ": 2" * 3000,

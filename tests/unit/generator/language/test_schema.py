@@ -147,7 +147,7 @@ def test_without_look_backs_that_fit_no_operator_with_days_is_offered() -> None:
     assert '"ts_mean"' not in json.dumps(build_schema(CATALOGUE, count=1, look_backs=(5000,)))
 
 
-@pytest.mark.parametrize(("count", "depth"), [(0, 3), (1, 0), (-1, 1), (1, 64)])
+@pytest.mark.parametrize(("count", "depth"), [(0, 3), (1, 0), (-1, 1), (1, 65)])
 def test_bounds_are_refused(count: int, depth: int) -> None:
     with pytest.raises(GeneratorError, match="no schema"):
         build_schema(CATALOGUE, count=count, depth=depth)
