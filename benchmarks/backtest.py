@@ -1,7 +1,7 @@
-"""Twenty expressions evaluated by the local backtest, and by pandas, polars_ta and KunQuant in the same run.
+"""Twenty expressions on the local backtest, and on pandas, polars_ta and KunQuant in the same run.
 
-The peers live in an environment of their own under `build/bench-peers`, made at the first run. One that cannot be
-installed, or that needs too long or too much here, is shown with the reason. All results are compared.
+The first run installs the peers into an environment of their own under `build/bench-peers`. A peer that cannot be installed,
+or that needs too much time or memory here, is listed with the reason. All results are compared.
 """
 
 import json
@@ -26,16 +26,16 @@ ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "build" / "bench-peers"
 PACKAGES = ("numpy", "pandas", "polars", "polars_ta", "expr_codegen", "KunQuant")
 SMALL, LARGE = (1260, 1000), (2520, 3000)
-LIMIT = 240.0
-LARGER = 6 * 1.5  # times as many cells, and a little patience
-PATIENCE = 75.0  # for a peer's one round on the large panel
+TIMEOUT = 240.0  # of a process, in seconds
+LARGER = 6 * 1.5  # six times as many cells, with a margin
+MAX_SECONDS = 75.0  # of a peer's one round on the large panel
 PEAKS = {"polars": 6e9, "pandas": 1e9, "kunquant": 3.5e9}
 COUNT = len(EXPRESSIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a process reported, or why it did not; `values` has its results."""
+    """The report of a process, or the reason why there is none; `values` are its results."""
 
     name: str
     row: Mapping[str, float] | None = None
@@ -44,7 +44,7 @@ class Run:
 
 
 class Bench:
-    """One run: panels on disk, and the processes that evaluate them."""
+    """One benchmark run: panels on disk, and the processes that evaluate them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class Bench:
         self.expressions.write_text(json.dumps([nested(tree) for tree in trees()]), encoding="utf-8")
 
     def panel(self, shape: tuple[int, int], dtype: str) -> Path:
-        """Return the file of an invented panel."""
+        """Return the file of a synthetic panel."""
         path = self.folder / f"{shape[0]}x{shape[1]}.{dtype}.npz"
         if not path.exists():
             made = synthetic_panel(*shape)
@@ -61,7 +61,7 @@ class Bench:
         return path
 
     def ours(self, shape: tuple[int, int], dtype: str, mode: str = "values", threads: int = 2) -> Run:
-        """Run ours."""
+        """Run the local backtest."""
         environ = {**os.environ, "FLEET_BENCH": mode, "FLEET_BENCH_THREADS": str(threads)}
         command = [sys.executable, "-m", "benchmarks.peers.ours"]
         rounds = 4 if shape == LARGE else 9
@@ -93,11 +93,11 @@ class Bench:
                 env=environ,
                 capture_output=True,
                 text=True,
-                timeout=LIMIT,
+                timeout=TIMEOUT,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Run(name, reason=f"stopped after {LIMIT:.0f} s")
+            return Run(name, reason=f"stopped after {TIMEOUT:.0f} s")
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
             return Run(name, reason=lines[-1][:80])
@@ -108,7 +108,7 @@ class Bench:
 
 
 def make_peers() -> str:
-    """Make the peers' environment; return why it is not there, or nothing."""
+    """Create the peers' environment; return the reason if that fails, else an empty text."""
     if (PEERS / "made").exists():
         return ""
     install = [
@@ -121,9 +121,9 @@ def make_peers() -> str:
     ]
     try:
         subprocess.run(
-            [sys.executable, "-m", "venv", str(PEERS)], check=True, capture_output=True, timeout=LIMIT
+            [sys.executable, "-m", "venv", str(PEERS)], check=True, capture_output=True, timeout=TIMEOUT
         )
-        subprocess.run([*install, *PACKAGES], check=True, capture_output=True, timeout=3 * LIMIT)
+        subprocess.run([*install, *PACKAGES], check=True, capture_output=True, timeout=3 * TIMEOUT)
     except (OSError, subprocess.SubprocessError) as error:
         return f"the peers cannot be installed ({type(error).__name__})"
     (PEERS / "made").touch()
@@ -131,7 +131,7 @@ def make_peers() -> str:
 
 
 def alike(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the median over the expressions of the share of equal cells (to 1e-6 of the largest) and of correlations."""
+    """Return medians over the expressions: the share of equal cells (to 1e-6 of the largest), and the correlation."""
     shares, correlations = [], []
     for key, values in peer.items():
         if not values.size:
@@ -144,7 +144,7 @@ def alike(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> tuple[float, floa
 
 
 def line(label: str, run: Run, base: Run, exact: Run) -> list[str]:
-    """Return one engine's row; `base` is who its time is a multiple of, `exact` whose results it is compared with."""
+    """Return one engine's row; `base` is the baseline of its time, `exact` that of its results."""
     if run.row is None or run.values is None:
         return [label, "-", run.reason, "-", "-", "-", "-", "-"]
     done = sum(1 for values in run.values.values() if values.size)
@@ -178,43 +178,43 @@ HEAD = (
     "alike / corr.",
 )
 NOTES = (
-    "A batch of 20, two threads. Expr/s is by the clock; the next column by processor time, as if both cores were "
-    "free, and the multiples are of that: a busy machine leaves it alone. Peak: memory over the loaded panel. Before: what "
-    "is done before the first evaluation, KunQuant's compilation above all. Alike: the median expression's share of cells "
-    "that agree to 1e-6 of the largest, and correlation; KunQuant's windows are strict and its ranks r / n, polars_ta's "
-    "ranks are dense or r / n."
+    "A batch of 20, two threads. Expr/s is by the clock. The next column is by processor time, as if both cores were "
+    "free; the multiples are of it, because a busy machine does not change it. Peak: memory over the loaded panel. Before: "
+    "the time before the first evaluation, mostly KunQuant's compilation. Alike: the median expression's share of cells "
+    "that agree to 1e-6 of the largest, and its correlation. KunQuant's windows are strict and its ranks r / n; "
+    "polars_ta's ranks are dense or r / n."
 )
 
 
 def beside_peers(
     bench: Bench, shape: tuple[int, int], names: Mapping[str, str]
 ) -> tuple[Report, dict[str, Run]]:
-    """Measure ours and the peers on one size; a name with a reason beside it is not run."""
+    """Measure the local backtest and the peers on one size; a peer with a reason in `names` is not run."""
     base = bench.ours(shape, "float64")
     rows = [line("ours, float64", base, base, base)]
     rows.append(line("ours, float32", bench.ours(shape, "float32"), base, base))
     if shape == SMALL:
         rows.append(line("ours, float64, one thread", bench.ours(shape, "float64", threads=1), base, base))
     for dtype in ("float64", "float32"):
-        judged = bench.ours(shape, dtype, "portfolio")
-        rows.append(line(f"ours, {dtype}, with portfolio", judged, base, Run("")))
+        with_portfolio = bench.ours(shape, dtype, "portfolio")
+        rows.append(line(f"ours, {dtype}, with portfolio", with_portfolio, base, Run("")))
     runs = {name: Run(name, reason=why) if why else bench.peer(name, shape) for name, why in names.items()}
     rows += [line(name, run, base, base) for name, run in runs.items()]
     return Report(f"Twenty expressions on {shape[0]} days x {shape[1]} instruments", HEAD, rows, NOTES), runs
 
 
 def why_not(name: str, run: Run) -> str:
-    """Return why a peer is not tried on the large panel."""
+    """Return why a peer is not run on the large panel; empty if it is."""
     if run.row is None:
         return run.reason
     expected = run.row["seconds"] * LARGER
-    if expected > PATIENCE:
-        return f"not run: about {expected:.0f} s by the other panel's"
+    if expected > MAX_SECONDS:
+        return f"not run: about {expected:.0f} s expected from the small panel"
     return "it needs more memory than is free" if PEAKS[name] > free_bytes() else ""
 
 
 def growth(bench: Bench) -> Report:
-    """Measure how the cost grows with the panel."""
+    """Measure the cost against the size of the panel."""
     rows = []
     for shape in ((630, 1000), (1260, 1000), (2520, 1000), (2520, 3000)):
         run = bench.ours(shape, "float64", "portfolio")
@@ -231,14 +231,14 @@ def growth(bench: Bench) -> Report:
 
 
 def start() -> Report:
-    """Measure how soon the first figures are there, beside the bare import of what evaluates."""
+    """Measure the time to the first figures, beside the import of numba and numpy alone."""
 
     def best(command: list[str]) -> float:
         times = []
         for _ in range(4):
             begin = time.perf_counter()
             subprocess.run(
-                [sys.executable, *command], cwd=ROOT, capture_output=True, check=True, timeout=LIMIT
+                [sys.executable, *command], cwd=ROOT, capture_output=True, check=True, timeout=TIMEOUT
             )
             times.append(time.perf_counter() - begin)
         return min(times)
@@ -248,12 +248,15 @@ def start() -> Report:
     rows = [["import numba, numpy", f"{floor:.2f}", "1"]]
     rows.append(["first expression's figures", f"{first:.2f}", f"{first / floor:.2f}"])
     return Report(
-        "From the start to the first figures", ("what", "s", "times"), rows, "Kernels come from disk."
+        "From the start to the first figures",
+        ("process", "s", "times"),
+        rows,
+        "Kernels are loaded from their disk cache.",
     )
 
 
 def measure() -> list[Report]:
-    """Measure all of it."""
+    """Measure both sizes, the growth and the start."""
     missing = make_peers()
     names = dict.fromkeys(("kunquant", "polars", "pandas"), missing)
     PEERS.parent.mkdir(exist_ok=True)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from fleet.runtime.clock import Clock
 from generator.catalogue.available import Scope
 from generator.domain import Candidate
-from generator.llm.candidates import Finished
+from generator.llm.candidates import FinishedCall
 from generator.llm.feedback import Notebook
 from generator.reporting.events import MiningEvents
 from generator.reporting.stats import RunStats
+from generator.rules_in_force import RulesInForce
 from generator.work_queue import WorkQueue
 
 
@@ -23,7 +24,8 @@ class Shared:
     clock: Clock
     scope: Scope
     events: MiningEvents
-    finished: WorkQueue[Finished] = field(default_factory=WorkQueue)
+    rules: RulesInForce
+    finished: WorkQueue[FinishedCall] = field(default_factory=WorkQueue)
     waiting: WorkQueue[Candidate] = field(default_factory=WorkQueue)
     notebook: Notebook = field(default_factory=Notebook)
     stats: RunStats = field(default_factory=RunStats)

@@ -1,4 +1,4 @@
-"""A finished call's reply to candidates: pure, whatever the reply holds."""
+"""Candidates of a finished call's reply. Pure; raises nothing for any reply."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from generator.catalogue import Catalogue
 from generator.domain import CallRecord, Candidate, storable
 from generator.language import ExpressionError, Node, alpha_of, show
-from generator.language.refusals import with_names
+from generator.language.check import with_named_options
 from generator.llm.feedback import FailedExpression
 from generator.llm.reply import decode_reply
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply holds: candidates of different meaning, repetitions, and what is wrong.
+    """A reply's candidates with different digests, the number of repetitions among them, and the failures.
 
-    Failures name no expression, and their reasons repeat nothing that the model wrote: they go into prompts.
+    Failures go into prompts: they contain nothing that the model wrote, neither expressions nor in reasons.
     """
 
     candidates: Sequence[Candidate] = ()
@@ -24,15 +24,15 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A finished call with what its reply holds."""
+class FinishedCall:
+    """A finished call with its parsed reply."""
 
     call: CallRecord
     reply: Reply
 
 
 def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
-    """Return what a call's reply holds; a failed call's reply is read as far as it came."""
+    """Return the parsed reply of a call; of a failed call, the part that arrived."""
     found: dict[str, Candidate] = {}
     repeated = 0
     failures: list[FailedExpression] = []
@@ -55,7 +55,7 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
 def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Catalogue) -> Candidate:
     if isinstance(outcome, ExpressionError):
         raise outcome
-    tree = with_names(outcome, catalogue)
+    tree = with_named_options(outcome, catalogue)
     alpha = alpha_of(tree, catalogue)
     expression = show(tree)
     if storable(expression) != expression:

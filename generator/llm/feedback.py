@@ -1,6 +1,6 @@
-"""What the prompt tells the model of its past: the best alphas so far, what failed and why, what it repeats.
+"""Feedback to the model in the prompt: the best alphas so far, failures with their reasons, repetitions.
 
-Small and in memory; the database fills it at the start. Safe for any thread.
+Small and in memory; filled from the database at the start. Thread-safe.
 """
 
 import math
@@ -18,8 +18,8 @@ _REPEATED = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """An alpha that did well, with the figures that say how well."""
+class BestAlpha:
+    """One of the best alphas with its figures."""
 
     expression: str
     sharpe: float
@@ -29,58 +29,63 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class FailedExpression:
-    """An expression that failed, empty where it was none, and why."""
+    """A failed expression with the reason; the expression is empty if the text was none."""
 
     expression: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """The notebook at one moment, best and newest first; `repeated` was written again after it was tried."""
+class Feedback:
+    """Snapshot of the notebook: `best` by fitness, the others newest first. `repeated` were proposed again."""
 
-    best: Sequence[Note] = ()
+    best: Sequence[BestAlpha] = ()
     failed: Sequence[FailedExpression] = ()
     repeated: Sequence[str] = ()
 
 
 class Notebook:
-    """Keeps the best notes by fitness, the newest failures and repetitions, one of each expression."""
+    """Keeps the best alphas by fitness, the newest failures and the newest repetitions, each expression once."""
 
     def __init__(self) -> None:
-        self._best: dict[str, Note] = {}
+        self._best: dict[str, BestAlpha] = {}
         self._failed: dict[str, FailedExpression] = {}
         self._repeated: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def note(self, evaluated: Evaluated) -> None:
-        """Take in what became of a candidate."""
+        """Add an evaluated candidate: to the best by fitness, or to the failures."""
         performance, expression = evaluated.performance, evaluated.candidate.expression
         if performance is None:
             self.failed(expression, evaluated.error or "no figures")
         elif performance.reason:
             self.failed(expression, performance.reason)
         elif math.isfinite(performance.fitness):
-            note = Note(expression, performance.sharpe, performance.fitness, performance.turnover)
+            alpha = BestAlpha(expression, performance.sharpe, performance.fitness, performance.turnover)
             with self._lock:
-                self._best[expression] = note
+                self._best[expression] = alpha
                 ranked = sorted(self._best.values(), key=lambda one: -one.fitness)
                 self._best = {one.expression: one for one in ranked[:_BEST]}
 
+    def forget_best(self) -> None:
+        """Drop the best alphas: their figures are of other data and settings than those in force."""
+        with self._lock:
+            self._best.clear()
+
     def failed(self, expression: str, reason: str) -> None:
-        """Take in a failure."""
+        """Add a failure."""
         with self._lock:
             _newest(self._failed, expression or reason, FailedExpression(expression, reason), _FAILED)
 
     def repeated(self, expression: str) -> None:
-        """Take in an expression that was tried before: no fault of its own, and a call wasted on it."""
+        """Add an expression that the model proposed again."""
         with self._lock:
             _newest(self._repeated, expression, None, _REPEATED)
 
-    def page(self) -> Page:
-        """Return what is noted now."""
+    def snapshot(self) -> Feedback:
+        """Return a snapshot."""
         with self._lock:
-            return Page(
+            return Feedback(
                 best=tuple(self._best.values()),
                 failed=tuple(reversed(self._failed.values())),
                 repeated=tuple(reversed(self._repeated)),
@@ -88,7 +93,7 @@ class Notebook:
 
 
 def _newest(known: dict[str, _T], key: str, value: _T, most: int) -> None:
-    """Put a key at the end of the known ones, of which so many stay."""
+    """Move or add a key to the end, and drop the oldest keys beyond `most`."""
     known.pop(key, None)
     known[key] = value
     for old in list(known)[:-most]:

@@ -1,8 +1,8 @@
-"""What the model is asked: pure; the same inputs and seed give the same prompt.
+"""Builds the prompt of a call. Building is pure: the same inputs and seed give the same prompt.
 
-A prompt offers a sample of the operators and fields, so that different calls explore different corners; the
-schema is made of the same sample. It shows the best alphas so far and what failed, and says what is wanted.
-It fits the window: the sections are cut, least needed first, until the estimate says so.
+A prompt offers a sample of the operators and fields, so that different calls explore different parts of the search
+space. The schema is made from the same sample. The prompt shows the best alphas so far and failures, and names a
+style. Sections are shortened, least needed first, until the estimate fits the window.
 """
 
 import threading
@@ -19,9 +19,9 @@ from generator.catalogue.available import Scope
 from generator.domain import Assignment, CallRecord, CallVerdict
 from generator.language import build_schema
 from generator.llm.context_window import Window, estimate
-from generator.llm.feedback import FailedExpression, Note, Notebook, Page
+from generator.llm.feedback import BestAlpha, FailedExpression, Feedback, Notebook
 
-# Measured on replies of the typed grammar to depth 4: an expression is seldom over 100 tokens.
+# Measured on replies of the typed grammar to depth 4: an expression rarely has more than 100 tokens.
 _REPLY_PER_EXPRESSION = 192
 _REPLY_FRAME = 64
 _ALWAYS = ("add", "subtract", "multiply", "divide", "rank", "ts_mean", "ts_delta", "group_neutralize")
@@ -52,10 +52,10 @@ _STYLES = (
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt with all that its call needs.
+    """A prompt with the parameters of its call.
 
-    `reply_tokens` is enough for an answer, `most_tokens` all that the window leaves for thoughts and answer.
-    `fits`: the estimate says that the window holds prompt and answer.
+    `reply_tokens` suffices for an answer. `most_tokens` is the window's rest, for thinking and answer. `fits`
+    is True if the window holds prompt and answer by the estimate.
     """
 
     text: str
@@ -70,25 +70,27 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Sections:
-    """The parts of a prompt that may be cut."""
+    """The parts of a prompt that can be shortened."""
 
     operators: Sequence[Operator]
     fields: Sequence[DataField]
-    best: Sequence[Note]
+    best: Sequence[BestAlpha]
     failed: Sequence[FailedExpression]
     repeated: Sequence[str]
 
 
-def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window, seed: int) -> Prompt:
-    """Return the prompt for `count` expressions that fits the window.
+def build_prompt(
+    catalogue: Catalogue, feedback: Feedback, *, count: int, window: Window, seed: int
+) -> Prompt:
+    """Return a prompt for `count` expressions that fits the window.
 
-    Where the window is too small for even the shortest prompt, that one is returned: the server cuts it.
+    If the shortest prompt does not fit, it is returned with `fits` False; the server truncates it.
     """
-    chance = Random(seed)
+    rng = Random(seed)
     reply = min(_REPLY_FRAME + _REPLY_PER_EXPRESSION * count, max(64, window.tokens // 3))
-    room = window.prompt_room(reply)
-    style = chance.choice(_STYLES)
-    sections = _sample(catalogue, page, chance)
+    room = window.prompt_budget(reply)
+    style = rng.choice(_STYLES)
+    sections = _sample(catalogue, feedback, rng)
     text = _text(sections, count, style)
     while estimate(text) > room and (shorter := _shorter(sections)) is not None:
         sections = shorter
@@ -104,44 +106,44 @@ def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window
         seed=seed,
         reply_tokens=reply,
         estimated=estimated,
-        most_tokens=max(reply, window.reply_room(estimated)),
+        most_tokens=max(reply, window.reply_budget(estimated)),
         window=window.tokens,
         fits=estimated <= room,
     )
 
 
-def _sample(catalogue: Catalogue, page: Page, chance: Random) -> _Sections:
+def _sample(catalogue: Catalogue, feedback: Feedback, rng: Random) -> _Sections:
     offered = [operator for operator in catalogue.operators.values() if operator.search]
     always = [operator for operator in offered if operator.name in _ALWAYS]
     others = [operator for operator in offered if operator.name not in _ALWAYS]
-    picked = [*always, *chance.sample(others, min(_OPERATORS - len(always), len(others)))]
-    chance.shuffle(picked)
-    best = list(page.best[:_SHOWN_BEST])
-    if len(page.best) > _SHOWN_BEST:  # the very best, and some others by chance
-        best = [*page.best[:3], *chance.sample(list(page.best[3:]), _SHOWN_BEST - 3)]
+    picked = [*always, *rng.sample(others, min(_OPERATORS - len(always), len(others)))]
+    rng.shuffle(picked)
+    best = list(feedback.best[:_SHOWN_BEST])
+    if len(feedback.best) > _SHOWN_BEST:  # the top three, and a random sample of the others
+        best = [*feedback.best[:3], *rng.sample(list(feedback.best[3:]), _SHOWN_BEST - 3)]
     return _Sections(
         operators=picked,
-        fields=_fields(catalogue, chance),
+        fields=_fields(catalogue, rng),
         best=best,
-        failed=page.failed[:_SHOWN_FAILED],
-        repeated=page.repeated[:_SHOWN_REPEATED],
+        failed=feedback.failed[:_SHOWN_FAILED],
+        repeated=feedback.repeated[:_SHOWN_REPEATED],
     )
 
 
-def _fields(catalogue: Catalogue, chance: Random) -> list[DataField]:
+def _fields(catalogue: Catalogue, rng: Random) -> list[DataField]:
     rows = catalogue.fields
     matrices = list(catalogue.fields_of(Kind.MATRIX))
     vectors = list(catalogue.fields_of(Kind.VECTOR))
     names = [
-        *chance.sample(matrices, min(_FIELDS, len(matrices))),
-        *chance.sample(vectors, min(_VECTORS, len(vectors))),
+        *rng.sample(matrices, min(_FIELDS, len(matrices))),
+        *rng.sample(vectors, min(_VECTORS, len(vectors))),
         *catalogue.fields_of(Kind.GROUP),
     ]
     return [rows[name] for name in names]
 
 
 def _shorter(sections: _Sections) -> _Sections | None:
-    """Return the sections with a little less; None where nothing is left to cut."""
+    """Return the sections with one item less, None if they are the shortest."""
     operators, fields, best, failed = sections.operators, sections.fields, sections.best, sections.failed
     if sections.repeated:
         return replace(sections, repeated=sections.repeated[:-1])
@@ -171,7 +173,7 @@ def _text(sections: _Sections, count: int, style: str) -> str:
     ]
     if sections.best:
         parts.append(
-            "The best so far, to be surpassed and not repeated:\n" + "\n".join(map(_note_line, sections.best))
+            "The best so far, to be surpassed and not repeated:\n" + "\n".join(map(_best_line, sections.best))
         )
     if sections.failed:
         parts.append("These failed; avoid their faults:\n" + "\n".join(map(_failure_line, sections.failed)))
@@ -190,11 +192,10 @@ def _field_line(field: DataField) -> str:
     return f"{field.id}{kind}: {field.meaning}"
 
 
-def _note_line(note: Note) -> str:
-    expression = note.expression[:_EXPRESSION_LIMIT]
-    return (
-        f"{expression} (Sharpe {note.sharpe:.2f}, fitness {note.fitness:.2f}, turnover {note.turnover:.2f})"
-    )
+def _best_line(alpha: BestAlpha) -> str:
+    expression = alpha.expression[:_EXPRESSION_LIMIT]
+    figures = f"Sharpe {alpha.sharpe:.2f}, fitness {alpha.fitness:.2f}, turnover {alpha.turnover:.2f}"
+    return f"{expression} ({figures})"
 
 
 def _failure_line(failure: FailedExpression) -> str:
@@ -202,15 +203,15 @@ def _failure_line(failure: FailedExpression) -> str:
     return f"{expression[:_EXPRESSION_LIMIT] or 'an expression'}: {reason[:_REASON_LIMIT]}"
 
 
-# Until the server has said more. Ollama's own default is 4096 on small cards, and the smallest models in use
-# were trained on 2048.
+# Contexts assumed before the server reports one. Ollama's default on small cards is 4096. The smallest models in
+# use were trained on 2048.
 _CAUTIOUS = 2048
 _DEFAULT = 4096
 _CONTEXT_TOO_SMALL = 1.25
 
 
 class PromptSource:
-    """Makes prompts, and learns from what came of them; safe for any thread."""
+    """Makes prompts, and corrects the window by the results of their calls. Thread-safe."""
 
     def __init__(
         self,
@@ -220,14 +221,14 @@ class PromptSource:
         assignment: Assignment,
         ollama: Ollama,
         count: int,
-        chance: Random,
+        rng: Random,
     ) -> None:
         self._scope = scope
         self._notebook = notebook
         self._model = assignment.model
         self._ollama = ollama
         self._count = count
-        self._chance = chance
+        self._rng = rng
         asked = assignment.options.get("num_ctx")
         self._asked = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
         self._window = Window(min(self._asked or _CAUTIOUS, _CAUTIOUS))
@@ -236,19 +237,19 @@ class PromptSource:
 
     @property
     def window(self) -> Window:
-        """Return the context that prompts are made for."""
+        """Return the context window of the next prompt."""
         with self._lock:
             return self._window
 
     def next(self) -> Prompt:
         """Return the next prompt."""
         with self._lock:
-            seed, window = self._chance.getrandbits(31), self._window
-        page = self._notebook.page()
-        return build_prompt(self._scope.catalogue, page, count=self._count, window=window, seed=seed)
+            seed, window = self._rng.getrandbits(31), self._window
+        feedback = self._notebook.snapshot()
+        return build_prompt(self._scope.catalogue, feedback, count=self._count, window=window, seed=seed)
 
     def learn(self, prompt: Prompt, call: CallRecord, verdict: CallVerdict) -> None:
-        """Correct the window by what the server counted or refused; ask it once how large it is."""
+        """Correct the window by the server's token count or refusal; after the first answer, read its size."""
         with self._lock:
             self._window = self._window.corrected(prompt.estimated, call.prompt_tokens)
             if verdict is CallVerdict.CONTEXT:
@@ -261,7 +262,7 @@ class PromptSource:
                 self._window = Window(tokens, self._window.correction)
 
     def _context(self) -> int:
-        """Return the tokens that the loaded model really has, as far as the server tells."""
+        """Return the loaded model's context in tokens; a default if the server does not report it."""
         try:
             loaded = [row for row in self._ollama.loaded() if same_model(row.name, self._model)]
             if loaded and loaded[0].context_length:

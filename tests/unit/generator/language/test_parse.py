@@ -122,7 +122,7 @@ def test_strings_in_all_their_quotes(quoted: str) -> None:
         "rank(close)",
     ],
 )
-def test_statements_comments_and_space(text: str) -> None:
+def test_statements_comments_and_spaces(text: str) -> None:
     assert parse(text, CATALOGUE) == call("rank", CLOSE)
 
 
@@ -176,8 +176,8 @@ def test_positions_are_offsets_of_the_first_character() -> None:
         ("rank", "'rank' needs its arguments", "rank"),
         ("Event = close; event", "unknown field or name 'event'", "Event"),
         ("rank(x=close, close)", "positional argument stands after", "last"),
-        ("rank(close); rank(open)", "nothing uses", "only the last"),
-        ("rank(close); a = open; a", "nothing uses", "only the last"),
+        ("rank(close); rank(open)", "unused", "only the last"),
+        ("rank(close); a = open; a", "unused", "only the last"),
         ("a = rank(close)", "assigns 'a'", "leave out the assignment"),
         ("true = close; rank(close)", "cannot be assigned", ""),
         ("1e999", "too large", ""),
@@ -185,7 +185,7 @@ def test_positions_are_offsets_of_the_first_character() -> None:
         ("f(close) = close", "unexpected '='", "assignment"),
     ],
 )
-def test_refusals_say_what_and_what_to_do(text: str, message: str, hint: str) -> None:
+def test_errors_have_message_and_hint(text: str, message: str, hint: str) -> None:
     error = refused(text)
     with pytest.raises(ExpressionError, match=message):
         raise error
@@ -255,7 +255,7 @@ def test_random_bytes_raise_nothing_else() -> None:
             parse(text, CATALOGUE)
 
 
-def test_each_thread_reads_on_its_own() -> None:
+def test_each_thread_has_its_own_parser() -> None:
     texts = [f"a = ts_mean(close, {n}); a * {n}" for n in range(1, 40)]
     expected = [parse(text, CATALOGUE) for text in texts]
     failures: list[str] = []
@@ -271,6 +271,6 @@ def test_each_thread_reads_on_its_own() -> None:
     assert not failures
 
 
-def test_a_refusal_leaves_nothing_behind_for_the_next_text() -> None:
+def test_an_error_does_not_affect_the_next_parse() -> None:
     refused("a = close; b = open; b +")
     assert "unknown" in refused("a").message

@@ -47,7 +47,7 @@ def depth_of(tree: Node) -> int:
 
 
 def draw(schema: dict[str, Any], catalogue: Catalogue, random: Random) -> list[Node]:
-    """An instance, decoded both ways, checked to be alphas."""
+    """Check that an instance, decoded in both ways, contains alphas."""
     value = json.loads(json.dumps(instance(schema, random)))
     trees = [decode(item, catalogue) for item in value["expressions"]]
     for tree in trees:
@@ -90,7 +90,7 @@ def test_every_subset_gives_alphas_or_says_that_none_can_be_made(
 
 
 def _can_be_fed(operator: Operator, catalogue: Catalogue) -> bool:
-    """The fields alone are enough for an alpha of this operator."""
+    """Return True if fields alone suffice for an alpha with this operator."""
     kinds = {field.kind for field in catalogue.fields.values()}
     data = {p.kind for p in operator.required} & {Kind.MATRIX, Kind.VECTOR, Kind.GROUP}
     conditions = {p.offer for p in operator.required} & {Offer.CONDITION, Offer.EXIT}

@@ -24,7 +24,7 @@ def test_operators_are_counted_where_they_stand(text: str, count: int) -> None:
     assert operator_count(parse(text, CATALOGUE)) == count
 
 
-def test_the_count_tells_what_brain_refuses() -> None:
+def test_a_sum_of_64_terms_is_within_brains_bound() -> None:
     assert operator_count(parse("+".join(["close"] * 64), CATALOGUE)) < BRAIN_OPERATORS
 
 
