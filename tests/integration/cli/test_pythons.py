@@ -117,6 +117,23 @@ def test_without_it_an_isolated_python_that_has_all_does(checkout: Path) -> None
     assert done.returncode == DONE, done.stderr
 
 
+def test_a_character_that_the_terminal_lacks_stops_no_command(checkout: Path) -> None:
+    environ = {**os.environ, "FLEET_HOME": str(checkout / "var"), "PYTHONIOENCODING": "iso-8859-1"}
+    done = subprocess.run(
+        [sys.executable, "fleet_cli.py", "doctor"],
+        cwd=checkout,
+        env=environ,
+        capture_output=True,
+        text=True,
+        encoding="iso-8859-1",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == FAULTY
+    assert done.stderr == ""
+    assert "\\u2192" in done.stdout
+
+
 def test_its_own_interpreters_do_not_start_another_one(checkout: Path) -> None:
     set_up(checkout)
     script = (
