@@ -4,7 +4,7 @@
     operators, operators_more, semantics, binding   what the language means, as steps of a graph (pure)
     manual                               docs/operators.md, from the catalogue and these tables
     compiler, graph, schedule            trees to steps, steps to phases and buffers (pure)
-    primitives, kernels, team, engine    steps to numbers, on a few threads
+    primitives, kernels, engine          steps to numbers, on a few threads
     settings, portfolio, metrics, checks positions and their figures (pure)
     evaluate                             all of it: evaluate(), backtest(), engine_for()
     plot                                 the running PnL as a picture

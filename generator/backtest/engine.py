@@ -1,6 +1,7 @@
 """The engine: runs a plan on a panel, a block at a time, on a few threads."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from generator.backtest.panel import Matrix, Panel
 from generator.backtest.primitives import PRIMITIVES, Axis, Form
 from generator.backtest.schedule import Phase, Plan, plan
 from generator.backtest.semantics import Semantics
-from generator.backtest.team import Team
 from generator.language.tree import Node
 
 _ROWS = 64
@@ -49,8 +49,8 @@ class Engine:
             raise ValueError(f"matrices are float32 or float64, not {self.dtype}")
         self.semantics = semantics or Semantics()
         self.pasteurize = pasteurize and panel.universe is not None
-        self._team = Team(threads)
         self._threads = max(1, threads)
+        self._pool = self._new_pool()
         self._fields: dict[str, Matrix] = {}
         self._codes: dict[str, Matrix] = {}
         self._free: dict[Form, list[Matrix]] = {}
@@ -150,18 +150,26 @@ class Engine:
         days, instruments = self.panel.shape
         by_columns = along is Axis.COLUMNS
 
-        def task(first: int, end: int) -> None:
-            for kernel, arrays, axis, params in calls:
-                bounds: Bounds = (first, end)
-                if axis is Axis.ANY:
-                    bounds = (0, days, first, end) if by_columns else (first, end, 0, instruments)
-                kernel(*arrays, *bounds, *params)
+        def work(waiting: Iterator[tuple[int, int]]) -> None:
+            for block in waiting:
+                for kernel, arrays, axis, params in calls:
+                    bounds: Bounds = block
+                    if axis is Axis.ANY:
+                        bounds = (0, days, *block) if by_columns else (*block, 0, instruments)
+                    kernel(*arrays, *bounds, *params)
 
         if by_columns:
             blocks = cut(instruments, _ROW_BYTES // self.dtype.itemsize, self._threads)
         else:
             blocks = cut(days, _PANEL_ROWS if along is Axis.PANEL else _ROWS, self._threads)
-        self._team.run(blocks, task)
+        waiting = iter(blocks)  # shared: a thread takes the next block when it has done one
+        jobs = [self._pool.submit(work, waiting) for _ in range(self._threads)]
+        wait(jobs)  # for all of them: one that still ran would write to a buffer that is used again
+        for job in jobs:
+            job.result()
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="backtest")
 
     def _room(self, form: Form, *, fresh: bool) -> Matrix:
         if form is Form.DAILY:
@@ -173,7 +181,8 @@ class Engine:
 
     def close(self) -> None:
         """End the threads and let go of the buffers; the engine can be used again."""
-        self._team.close()
+        self._pool.shutdown()
+        self._pool = self._new_pool()
         self._free.clear()
 
 

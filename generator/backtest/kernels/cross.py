@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.native import plus
+from generator.backtest.kernels.jit import kernel, plus
 from generator.backtest.kernels.rows import copy
 
 Array = Any

@@ -1,7 +1,7 @@
 """Ranks: within a window of days, across instruments, and within groups.
 
 Across instruments a row is sorted through 32-bit keys: the upper bits are a monotone image of the value, the lower
-ones the column. Such keys are sorted eight rows at once (`network`). What the image could not tell apart is put right
+ones the column. numpy sorts such keys in vector instructions. What the image could not tell apart is put right
 afterwards by the values themselves, so the order is exact.
 """
 
@@ -12,8 +12,6 @@ import numpy as np
 
 from generator.backtest.kernels.inverse import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.native import bits_of, value_of
-from generator.backtest.kernels.network import LANES, lanes_for, sort_rows
 
 Array = Any
 
@@ -91,13 +89,13 @@ def _bits_for(n: int) -> int:
 def _extremes(row: Array) -> tuple[Any, Any, int]:
     """Return the least and the greatest finite value of a row and how many are not NaN.
 
-    The two are returned as the bits of their sizes, with the sign of the value.
+    The two are returned as the bits of their sizes, with the sign of the value: whole numbers are compared in vectors.
     """
     low = _SIGN_CLEARED
     high = -_SIGN_CLEARED
     count = 0
     for j in range(row.shape[0]):
-        bits = bits_of(np.float64(row[j]))
+        bits = np.float64(row[j]).view(np.int64)
         size = bits & _SIGN_CLEARED
         signed = size if bits >= 0 else -size
         finite = size < _INFINITE
@@ -110,10 +108,17 @@ def _extremes(row: Array) -> tuple[Any, Any, int]:
 
 
 @kernel
+def _value(signed: Any) -> float:
+    """Return the value whose size's bits, with its sign, are given."""
+    size: float = np.int64(abs(signed)).view(np.float64)
+    return size if signed >= 0 else -size
+
+
+@kernel
 def _image(v: float, floor: float) -> Any:
     """Return a whole number that never falls while v rises: the bits of |v| + floor less floor's, with v's sign."""
-    size = bits_of(abs(v) + floor) - bits_of(floor)
-    return size if bits_of(v) >= 0 else -size
+    size = np.float64(abs(v) + floor).view(np.int64) - np.float64(floor).view(np.int64)
+    return size if np.float64(v).view(np.int64) >= 0 else -size
 
 
 @kernel
@@ -130,8 +135,8 @@ def _pack_rows(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: in
         k = keys[r - r0]
         out[r, :] = math.nan
         least, greatest, counts[r - r0] = _extremes(row)
-        smallest = value_of(abs(least)) if least >= 0 else -value_of(abs(least))
-        largest = value_of(abs(greatest)) if greatest >= 0 else -value_of(abs(greatest))
+        smallest = _value(least)
+        largest = _value(greatest)
         floor = max(abs(smallest), abs(largest)) * _NEAR_ZERO + 1e-300
         low = _image(smallest, floor)
         high = _image(largest, floor)
@@ -371,54 +376,30 @@ def _by_group(g: Array, order: Array, count: int, sorted_: Array, start: Array) 
             place[k] += 1
 
 
-@kernel
-def _room_for(n: int) -> tuple[Array, Array, Array]:
-    """Return room for eight rows of n keys, the numbers of values in them, and to sort them in."""
-    return np.empty((LANES, n), np.uint32), np.empty(LANES, np.int64), lanes_for(n)
-
-
-@kernel
-def _sort_keys(x: Array, out: Array, keys: Array, counts: Array, lanes: Array, r0: int, r1: int) -> None:
-    """Write the sorted keys of up to eight rows and the number of values in each; set `out` to NaN."""
-    _pack_rows(x, out, keys, counts, r0, r1)
-    sort_rows(keys, lanes)
-
-
-@kernel
 def rank(x: Array, out: Array, r0: int, r1: int, lonely: float, sign: float) -> None:
     """Write the rank across instruments of the rows r0 to r1, with a sign."""
-    keys, counts, lanes = _room_for(x.shape[1])
-    for a in range(r0, r1, LANES):
-        b = min(a + LANES, r1)
-        _sort_keys(x, out, keys, counts, lanes, a, b)
-        _finish_rank(x, out, keys, counts, a, b, lonely, sign)
+    _finish_rank(x, out, *_sorted_keys(x, out, r0, r1), r0, r1, lonely, sign)
 
 
-@kernel
 def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, lonely: float) -> None:
     """Write the quantile across instruments of the rows r0 to r1."""
-    keys, counts, lanes = _room_for(x.shape[1])
-    for a in range(r0, r1, LANES):
-        b = min(a + LANES, r1)
-        _sort_keys(x, out, keys, counts, lanes, a, b)
-        _finish_quantile(x, out, keys, counts, a, b, driver, sigma, lonely)
+    _finish_quantile(x, out, *_sorted_keys(x, out, r0, r1), r0, r1, driver, sigma, lonely)
 
 
-@kernel
 def dense(x: Array, out: Array, r0: int, r1: int) -> None:
     """Give the different values of the rows r0 to r1 numbers."""
-    keys, counts, lanes = _room_for(x.shape[1])
-    for a in range(r0, r1, LANES):
-        b = min(a + LANES, r1)
-        _sort_keys(x, out, keys, counts, lanes, a, b)
-        _finish_dense(x, out, keys, counts, a, b)
+    _finish_dense(x, out, *_sorted_keys(x, out, r0, r1), r0, r1)
 
 
-@kernel
 def group_rank(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, lonely: float) -> None:
     """Write the rank within groups of the rows r0 to r1."""
-    keys, counts, lanes = _room_for(x.shape[1])
-    for a in range(r0, r1, LANES):
-        b = min(a + LANES, r1)
-        _sort_keys(x, out, keys, counts, lanes, a, b)
-        _finish_group_rank(x, group, out, keys, counts, a, b, groups, lonely)
+    _finish_group_rank(x, group, out, *_sorted_keys(x, out, r0, r1), r0, r1, groups, lonely)
+
+
+def _sorted_keys(x: Array, out: Array, r0: int, r1: int) -> tuple[Array, Array]:
+    """Return the sorted keys of the rows r0 to r1 and the number of values in each; set `out` to NaN."""
+    keys = np.empty((r1 - r0, x.shape[1]), np.uint32)
+    counts = np.empty(r1 - r0, np.int64)
+    _pack_rows(x, out, keys, counts, r0, r1)
+    keys.sort(axis=1)
+    return keys, counts

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.native import bits_of, plus, value_of
+from generator.backtest.kernels.jit import kernel, plus
 from generator.backtest.kernels.rows import copy
 
 Array = Any
@@ -217,12 +216,12 @@ def _figures(w: Array, factor: float, before: Array, gains: Array, out: Array) -
         traded = plus(traded, abs(v - before[j]))
         longs += np.int64(v > 0.0)
         shorts += np.int64(v < 0.0)
-        largest = max(largest, bits_of(abs(v)))
+        largest = max(largest, np.float64(abs(v)).view(np.int64))  # whole numbers are compared in vectors
     out[_PNL] = earned
     out[_TRADED] = traded
     out[_LONGS] = longs
     out[_SHORTS] = shorts
-    out[_LARGEST] = value_of(largest)
+    out[_LARGEST] = np.int64(largest).view(np.float64)
 
 
 @kernel

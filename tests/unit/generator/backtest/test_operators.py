@@ -1,5 +1,7 @@
 import itertools
 import math
+import threading
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from generator.backtest.engine import Engine
 from generator.backtest.operators import OPERATORS
 from generator.backtest.panel import Panel
+from generator.backtest.primitives import PRIMITIVES, Axis, Primitive
 from generator.language.tree import Call, Field, Node, Number, Text
 from tests import backtest_reference as ref
 
@@ -489,6 +492,28 @@ def test_threads_and_blocks_do_not_change_results(threads: int, instruments: int
     alone = [Engine(make_panel(**fields), threads=1).values([tree])[0] for tree in trees[::7]]
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, many, strict=True))
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one[::7], alone, strict=True))
+
+
+def test_a_failed_block_is_raised_once_no_thread_writes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy: list[int] = []
+    started = threading.Event()
+
+    def fails_first(_x: Matrix, _out: Matrix, first: int, _end: int) -> None:
+        if first == 0:
+            started.wait(10)
+            raise MemoryError("no room")
+        started.set()
+        busy.append(first)
+        time.sleep(0.1)  # the failure comes meanwhile
+        busy.remove(first)
+
+    monkeypatch.setitem(PRIMITIVES, "zscore", Primitive(Axis.ROWS, fails_first))
+    engine = Engine(make_panel(x=np.ones((200, 5))), threads=2)
+    with pytest.raises(MemoryError, match="no room"):
+        engine.values([call("zscore", "x")])
+    assert not busy
+    monkeypatch.undo()
+    assert engine.values([call("zscore", "x")])[0].shape == (200, 5)
 
 
 def test_every_day_and_instrument_is_ranked_right_in_wide_rows() -> None:
