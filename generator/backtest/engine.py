@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from generator.backtest.compiler import Compiler
 from generator.backtest.folding import fold_signs
 from generator.backtest.graph import Graph
+from generator.backtest.kernels.moments import WIDEST
 from generator.backtest.kernels.portfolio import FIGURES
 from generator.backtest.panel import Matrix, Panel
 from generator.backtest.primitives import PRIMITIVES, Axis, Form
@@ -17,14 +19,25 @@ from generator.backtest.schedule import Phase, Plan, plan
 from generator.backtest.semantics import Semantics
 from generator.language.tree import Node
 
-_ROWS = 64
 _PANEL_ROWS = 64  # computing the day before anew costs a row a block
-_ROW_BYTES = 4096  # of a block of columns, a day; narrower ones pay for addresses and loop ends
+_BLOCK_BYTES = 1024 << 10  # of one matrix: a few of them fit into a core's cache
+_LINE = 16  # columns, so that rows of a block begin where cache lines do
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
 
-Bounds = tuple[int, ...]
-Call = tuple[Callable[..., None], tuple[Any, ...], Axis, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A work with what it needs at hand: see schedule.Work."""
+
+    kernel: Callable[..., None]
+    inputs: tuple[int, ...]
+    out: int
+    dtype: np.dtype[Any]
+    loads: tuple[tuple[int, Matrix], ...]
+    result: Matrix | None
+    params: tuple[Any, ...]
 
 
 class Engine:
@@ -138,35 +151,74 @@ class Engine:
                 matrix = places[place] = self._room(scheme.forms[place], fresh=place in given)
             return matrix
 
-        calls: list[Call] = []
+        tasks: list[_Task] = []
         for work in phase.works:
             step = graph.steps[work.step]
             primitive = PRIMITIVES[step.op]
-            arrays = tuple(at(i) for i in (*work.inputs, work.out))
-            calls.append((primitive.kernel, arrays, primitive.axis, primitive.arguments(step)))
-        self._execute(calls, phase.axis)
-
-    def _execute(self, calls: list[Call], along: Axis) -> None:
-        days, instruments = self.panel.shape
-        by_columns = along is Axis.COLUMNS
-
-        def work(waiting: Iterator[tuple[int, int]]) -> None:
-            for block in waiting:
-                for kernel, arrays, axis, params in calls:
-                    bounds: Bounds = block
-                    if axis is Axis.ANY:
-                        bounds = (0, days, *block) if by_columns else (*block, 0, instruments)
-                    kernel(*arrays, *bounds, *params)
-
-        if by_columns:
-            blocks = cut(instruments, _ROW_BYTES // self.dtype.itemsize, self._threads)
-        else:
-            blocks = cut(days, _PANEL_ROWS if along is Axis.PANEL else _ROWS, self._threads)
+            loads = tuple((slot, at(place)) for slot, place in work.loads)
+            dtype = np.dtype(np.int32) if primitive.form is Form.CODES else self.dtype
+            result = None if work.place is None else at(work.place)
+            tasks.append(
+                _Task(primitive.kernel, work.inputs, work.out, dtype, loads, result, primitive.arguments(step))
+            )
+        blocks = self._blocks(phase.axis)
         waiting = iter(blocks)  # shared: a thread takes the next block when it has done one
-        jobs = [self._pool.submit(work, waiting) for _ in range(self._threads)]
+        run = {Axis.COLUMNS: self._run_columns, Axis.ROWS: self._run_rows, Axis.PANEL: _run_panel}[phase.axis]
+        jobs = [self._pool.submit(run, tasks, waiting) for _ in range(self._threads)]
         wait(jobs)  # for all of them: one that still ran would write to a buffer that is used again
         for job in jobs:
             job.result()
+
+    def _blocks(self, axis: Axis) -> list[tuple[int, int]]:
+        days, instruments = self.panel.shape
+        if axis is Axis.PANEL:
+            return cut(days, _PANEL_ROWS, self._threads)
+        across, along = (days, instruments) if axis is Axis.COLUMNS else (instruments, days)
+        fits = _BLOCK_BYTES // (across * self.dtype.itemsize)
+        if axis is Axis.COLUMNS:
+            fits = min(WIDEST, max(fits // _LINE, 1) * _LINE)
+        return cut(along, max(fits, 1), self._threads)
+
+    def _run_columns(self, tasks: list[_Task], waiting: Iterator[tuple[int, int]]) -> None:
+        """Run the tasks on blocks of columns: copies, so that a block lies in one piece."""
+        rooms: dict[tuple[int, int, np.dtype[Any]], Matrix] = {}
+
+        def room(slot: int, width: int, dtype: np.dtype[Any]) -> Matrix:
+            key = slot, width, dtype
+            if key not in rooms:
+                rooms[key] = np.empty((self.panel.shape[0], width), dtype)
+            return rooms[key]
+
+        slots: dict[int, Matrix] = {}
+        with np.errstate(all="ignore"):
+            for first, end in waiting:
+                for task in tasks:
+                    for slot, matrix in task.loads:
+                        slots[slot] = room(slot, end - first, matrix.dtype)
+                        np.copyto(slots[slot], matrix[:, first:end])
+                    out = slots[task.out] = room(task.out, end - first, task.dtype)
+                    task.kernel(*[slots[i] for i in task.inputs], out, *task.params)
+                    if task.result is not None:
+                        task.result[:, first:end] = out
+
+    def _run_rows(self, tasks: list[_Task], waiting: Iterator[tuple[int, int]]) -> None:
+        """Run the tasks on blocks of rows, which lie in one piece where they are."""
+        rooms: dict[tuple[int, np.dtype[Any]], Matrix] = {}
+        slots: dict[int, Matrix] = {}
+        with np.errstate(all="ignore"):
+            for first, end in waiting:
+                for task in tasks:
+                    for slot, matrix in task.loads:
+                        slots[slot] = matrix[first:end]
+                    if task.result is not None:
+                        out = task.result[first:end]
+                    else:
+                        key = task.out, task.dtype
+                        if key not in rooms or len(rooms[key]) < end - first:
+                            rooms[key] = np.empty((end - first, self.panel.shape[1]), task.dtype)
+                        out = rooms[key][: end - first]
+                    slots[task.out] = out
+                    task.kernel(*[slots[i] for i in task.inputs], out, *task.params)
 
     def _new_pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="backtest")
@@ -184,6 +236,15 @@ class Engine:
         self._pool.shutdown()
         self._pool = self._new_pool()
         self._free.clear()
+
+
+def _run_panel(tasks: list[_Task], waiting: Iterator[tuple[int, int]]) -> None:
+    """Run the tasks on blocks of rows of their results, from whole matrices."""
+    slots: dict[int, Matrix] = {}
+    for first, end in waiting:
+        for task in tasks:
+            slots.update(task.loads)
+            task.kernel(*[slots[i] for i in task.inputs], task.result, first, end, *task.params)
 
 
 def cut(length: int, width: int, threads: int) -> list[tuple[int, int]]:

@@ -1,10 +1,11 @@
 """From a graph to phases and buffers: what is computed when, and where it is put. Pure.
 
 A phase is a run of steps that are cut the same way, by columns or by rows, so that a core takes one block through all of
-them while it is in its cache. Buffers are whole matrices and are used again as soon as their contents have had their
-last use, also within a phase: blocks are independent, so a block may be overwritten when its own last use is over.
-Expressions are taken a chunk at a time, which bounds how many matrices live at once; what later chunks share is kept
-up to a limit and computed again beyond it.
+them while it is in its cache. Inside a phase a block's results lie in slots, small buffers that are used again after
+their contents' last use there. What a later phase needs is also put into a place, a whole matrix. Places are used again
+after the last use of all, also within a phase: blocks are independent, so a block may be overwritten when its own last
+use is over. Expressions are taken a chunk at a time, which bounds how many matrices live at once; what later chunks
+share is kept up to a limit and computed again beyond it.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,17 @@ from generator.backtest.primitives import PRIMITIVES, SOURCES, Axis, Form
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One step of a phase: `out` and `inputs` are places (sources have negative ones, see Plan.sources)."""
+    """One step of a phase, from the slots of its inputs to a slot.
+
+    `loads` are the slots that it needs filled from places first (sources have negative ones, see Plan.sources); `place`
+    is where its result is put too, None if no later phase needs it.
+    """
 
     step: int
     out: int
     inputs: tuple[int, ...]
+    loads: tuple[tuple[int, int], ...]
+    place: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +161,27 @@ class _Places:
             self.free.setdefault(self.forms[place], []).append(place)
 
 
+@dataclass(slots=True)
+class _Slots:
+    """Hands out the slots of one phase; the one that was given back last is the likeliest to be in the cache."""
+
+    where: dict[int, int] = field(default_factory=dict)
+    free: list[int] = field(default_factory=list)
+    count: int = 0
+
+    def take(self, step: int) -> int:
+        if not self.free:
+            self.free.append(self.count)
+            self.count += 1
+        self.where[step] = self.free.pop()
+        return self.where[step]
+
+    def give_back(self, steps: list[int]) -> None:
+        self.free += [self.where.pop(step) for step in steps]
+
+
 def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
-    """Give every result a place, from when it is computed to its last use."""
+    """Give every result that outlives its phase a place, from when it is computed to its last use."""
     ends = _ends(graph, orders)
     sources = [s for s in range(len(graph.steps)) if _is_source(graph, s)]
     where = {s: -1 - i for i, s in enumerate(sources)}
@@ -165,26 +191,48 @@ def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
     for order in orders:
         phases = []
         for axis, steps in order.phases:
+            slots = _Slots()
+            last = _last_uses(graph, steps)
+            inside = {s for moment in range(now, now + len(steps)) for s in ends.get(moment, ())} - lasting
             works = []
             held = []
-            for step in steps:
-                out = places.take(PRIMITIVES[graph.steps[step].op].form, fresh=step in lasting)
-                works.append(Work(step, out, tuple(where[i] for i in graph.steps[step].inputs)))
-                where[step] = out
-                ended = [where[i] for i in ends.get(now, ()) if where[i] >= 0 and i not in lasting]
+            for i, step in enumerate(steps):
+                inputs = graph.steps[step].inputs
+                loads = tuple((slots.take(s), where[s]) for s in dict.fromkeys(inputs) if s not in slots.where)
+                out = slots.take(step)
+                place = None
+                if step not in inside:
+                    place = where[step] = places.take(PRIMITIVES[graph.steps[step].op].form, fresh=step in lasting)
+                works.append(Work(step, out, tuple(slots.where[s] for s in inputs), loads, place))
+                slots.give_back(last.get(i, []))
+                ended = _leave(where, ends.get(now, ()), lasting)
                 now += 1
-                if (
-                    axis is Axis.PANEL
-                ):  # reads beyond its block: nothing may be overwritten before the phase is over
+                if axis is Axis.PANEL:  # reads beyond its block: nothing may be overwritten before the phase is over
                     held += ended
                 else:
                     places.give_back(ended)
             places.give_back(held)
             phases.append(Phase(axis, tuple(works)))
         chunks.append(Chunk(tuple(phases), tuple((root, where[root]) for root in order.ready)))
-        places.give_back([where[i] for i in ends.get(now, ()) if where[i] >= 0 and i not in lasting])
+        places.give_back(_leave(where, ends.get(now, ()), lasting))
         now += 1
     return Plan(tuple(chunks), tuple(places.forms), tuple(sources))
+
+
+def _leave(where: dict[int, int], ended: Sequence[int], lasting: frozenset[int]) -> list[int]:
+    """Return the places of what has ended, which `where` forgets."""
+    return [where.pop(s) for s in ended if where.get(s, -1) >= 0 and s not in lasting]
+
+
+def _last_uses(graph: Graph, steps: list[int]) -> dict[int, list[int]]:
+    """Return by the number of each of a phase's steps what has its last use there."""
+    last: dict[int, int] = {}
+    for i, step in enumerate(steps):
+        last.update(dict.fromkeys((*graph.steps[step].inputs, step), i))
+    uses: dict[int, list[int]] = {}
+    for step, i in last.items():
+        uses.setdefault(i, []).append(step)
+    return uses
 
 
 def _ends(graph: Graph, orders: list[_Order]) -> dict[int, list[int]]:

@@ -58,10 +58,10 @@ def _finish(out: Array, count: Array, total: Array, mode: int, days: int, w: int
 
 
 @kernel
-def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> None:
+def rolling_total(x: Array, out: Array, d: int, mode: int) -> None:
     """Write SUM, MEAN, PRODUCT, COUNT_NANS or COUNT of the last d days for the columns c0 to c1."""
     days = x.shape[0]
-    w = c1 - c0
+    w = x.shape[1]
     span = min(d, days)
     start = 1.0 if mode == _PRODUCT else 0.0
     wide = lanes(w)
@@ -76,16 +76,16 @@ def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> 
             count[:] = 0.0
             total[:] = start
             for q in range(d - 1):
-                _accumulate(x[b - 1 - q, c0:c1], count, total, mode, w)
+                _accumulate(x[b - 1 - q], count, total, mode, w)
                 copy(count, suffix_count[q])
                 copy(total, suffix_total[q])
         count[:] = 0.0
         total[:] = start
         for t in range(b, min(b + d, days)):
-            _accumulate(x[t, c0:c1], count, total, mode, w)
+            _accumulate(x[t], count, total, mode, w)
             q = d - 2 - (t - b)
             if q < 0 or b == 0:
-                _finish(out[t, c0:c1], count, total, mode, min(d, t + 1), w)
+                _finish(out[t], count, total, mode, min(d, t + 1), w)
                 continue
             sc = suffix_count[q]
             st = suffix_total[q]
@@ -97,7 +97,7 @@ def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> 
             else:
                 for j in range(w):
                     row_total[j] = total[j] + st[j]
-            _finish(out[t, c0:c1], row_count, row_total, mode, d, w)
+            _finish(out[t], row_count, row_total, mode, d, w)
 
 
 @kernel
@@ -121,10 +121,10 @@ def _extend(row: Array, best: Array, largest: bool, w: int) -> None:
 
 
 @kernel
-def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool) -> None:
+def rolling_extreme(x: Array, out: Array, d: int, largest: bool) -> None:
     """Write the largest (or smallest) value of the last d days for the columns c0 to c1."""
     days = x.shape[0]
-    w = c1 - c0
+    w = x.shape[1]
     wide = lanes(w)
     suffix = np.empty((min(d, days), wide), x.dtype)
     best = np.empty(wide, x.dtype)
@@ -132,12 +132,12 @@ def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: boo
         if b > 0:
             best[:] = math.nan
             for q in range(d - 1):
-                _extend(x[b - 1 - q, c0:c1], best, largest, w)
+                _extend(x[b - 1 - q], best, largest, w)
                 copy(best, suffix[q])
         best[:] = math.nan
         for t in range(b, min(b + d, days)):
-            _extend(x[t, c0:c1], best, largest, w)
-            o = out[t, c0:c1]
+            _extend(x[t], best, largest, w)
+            o = out[t]
             copy(best, o)
             q = d - 2 - (t - b)
             if q >= 0 and b > 0:
@@ -162,10 +162,10 @@ def _place(row: Array, day: Any, best: Array, place: Array, sign: Any, strict: b
 
 
 @kernel
-def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool, newest: bool) -> None:
+def rolling_place(x: Array, out: Array, d: int, largest: bool, newest: bool) -> None:
     """Write how many days ago the extreme of the last d days was; of equal ones the newest, or the oldest."""
     days = x.shape[0]
-    w = c1 - c0
+    w = x.shape[1]
     span = min(d, days)
     number = x.dtype.type  # as narrow as the values are: a day's number fits in both
     sign = number(1.0 if largest else -1.0)
@@ -179,15 +179,15 @@ def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool,
             best[:] = math.nan
             place[:] = math.nan
             for q in range(d - 1):
-                _place(x[b - 1 - q, c0:c1], number(b - 1 - q), best, place, sign, newest, w)
+                _place(x[b - 1 - q], number(b - 1 - q), best, place, sign, newest, w)
                 copy(best, suffix_best[q])
                 copy(place, suffix_place[q])
         best[:] = math.nan
         place[:] = math.nan
         for t in range(b, min(b + d, days)):
             day = number(t)
-            _place(x[t, c0:c1], day, best, place, sign, not newest, w)
-            o = out[t, c0:c1]
+            _place(x[t], day, best, place, sign, not newest, w)
+            o = out[t]
             q = d - 2 - (t - b)
             if q < 0 or b == 0:
                 for j in range(w):
@@ -201,46 +201,46 @@ def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool,
 
 
 @kernel
-def rolling_scale(x: Array, low: Array, high: Array, out: Array, c0: int, c1: int, constant: float) -> None:
+def rolling_scale(x: Array, low: Array, high: Array, out: Array, constant: float) -> None:
     """Write (x - low) / (high - low) + constant, NaN where the window is constant."""
-    w = c1 - c0
+    w = x.shape[1]
     for t in range(x.shape[0]):
-        a = x[t, c0:c1]
-        lo = low[t, c0:c1]
-        hi = high[t, c0:c1]
-        o = out[t, c0:c1]
+        a = x[t]
+        lo = low[t]
+        hi = high[t]
+        o = out[t]
         for j in range(w):
             o[j] = (np.float64(a[j]) - lo[j]) / (np.float64(hi[j]) - lo[j]) + constant
 
 
 @kernel
-def delay(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
+def delay(x: Array, out: Array, d: int) -> None:
     """Write the value of d days ago."""
     for t in range(x.shape[0]):
         if t < d:
-            out[t, c0:c1] = math.nan
+            out[t] = math.nan
         else:
-            copy(x[t - d, c0:c1], out[t, c0:c1])
+            copy(x[t - d], out[t])
 
 
 @kernel
-def delta(x: Array, out: Array, c0: int, c1: int, d: int, sign: float) -> None:
+def delta(x: Array, out: Array, d: int, sign: float) -> None:
     """Write the difference to the value of d days ago, with a sign."""
-    w = c1 - c0
+    w = x.shape[1]
     same = x.dtype.type(sign)  # a float64 would make all of it float64
     for t in range(x.shape[0]):
-        o = out[t, c0:c1]
+        o = out[t]
         if t < d:
             o[:] = math.nan
             continue
-        a = x[t, c0:c1]
-        b = x[t - d, c0:c1]
+        a = x[t]
+        b = x[t - d]
         for j in range(w):
             o[j] = same * (a[j] - b[j])
 
 
 @kernel
-def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) -> None:
+def decay_linear(x: Array, out: Array, d: int, dense: bool) -> None:
     """Write the mean of the last d days with weights d, d-1 ... 1 from the newest.
 
     Sparse: a missing value counts as 0 with its weight. Dense: it is left out with its weight.
@@ -248,7 +248,7 @@ def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) ->
     give A + (d - k) S on its k-th day. Suffix: one more day back adds 1 to every weight, thus the sum so far.
     """
     days = x.shape[0]
-    w = c1 - c0
+    w = x.shape[1]
     span = min(d, days)
     wide = lanes(w)
     suffix = np.zeros((span, 3, wide))
@@ -258,19 +258,19 @@ def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) ->
         if b > 0:
             state[:] = 0.0
             for q in range(d - 1):
-                _decay_back(x[b - 1 - q, c0:c1], state, w)
+                _decay_back(x[b - 1 - q], state, w)
                 copy(state[1], suffix[q, 0])
                 copy(state[3], suffix[q, 1])
                 copy(state[2], suffix[q, 2])
         state[:] = 0.0
         for t in range(b, min(b + d, days)):
             k = t - b + 1
-            _decay_on(x[t, c0:c1], state, k, w)
+            _decay_on(x[t], state, k, w)
             q = d - 1 - k
             if q < 0 or b == 0:
-                _decay_finish(out[t, c0:c1], state, state, float(d - k), 0.0, full, dense, w)
+                _decay_finish(out[t], state, state, float(d - k), 0.0, full, dense, w)
             else:
-                _decay_finish(out[t, c0:c1], state, suffix[q], float(d - k), 1.0, full, dense, w)
+                _decay_finish(out[t], state, suffix[q], float(d - k), 1.0, full, dense, w)
 
 
 @kernel
