@@ -30,7 +30,7 @@ RUN ln -s /var/lib/fleet var \
  && mkdir -p /opt/numba
 
 FROM ${BASE}
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Model Fleet" \
       org.opencontainers.image.description="Keeps an LLM-driven alpha generator working on a GPU that is too small" \
@@ -54,6 +54,6 @@ WORKDIR /opt/model-fleet
 VOLUME /var/lib/fleet
 USER fleet
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "fleet.health"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "fleet.startup.healthcheck"]
 ENTRYPOINT ["/opt/model-fleet/container/entry.sh"]
 CMD ["python", "-m", "fleet"]

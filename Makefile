@@ -11,7 +11,7 @@ REVISION := $(shell git rev-parse --short HEAD 2> /dev/null || echo unknown)
 IMAGE_ARGS := --build-arg REVISION=$(REVISION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-docker lint format bench soak lock sbom image up down clean
+.PHONY: help setup run demo test test-pythons test-docker lint format bench soak lock sbom image up down clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -38,6 +38,9 @@ demo: setup ## Show a fleet at work, bounded, on the stand-in (under a minute)
 
 test: setup ## Run the tests, JOBS of them side by side
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+test-pythons: setup ## Run the unit tests on every other Python from 3.11 on that this machine has
+	@$(BIN)/python -m tools.pythons
 
 test-docker: setup ## Run the tests that need a Docker Engine, on one of their own (as root)
 	@FLEET_REQUIRE=docker,compose,haproxy $(BIN)/python -m pytest tests/docker

@@ -10,21 +10,36 @@ done, 2 usage or configuration or no fleet here, 3 saved and takes effect when s
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent
-_VENV = _ROOT / ".venv" / "bin" / "python"
-try:
-    from cli.commands import main
-except ModuleNotFoundError as error:
-    # Asked with a Python that lacks the packages: `make setup` made one beside this file that has them.
-    if (_ROOT / (error.name or "").partition(".")[0]).is_dir():
-        raise
-    if _VENV.exists() and Path(sys.prefix).resolve() != _VENV.parent.parent:
-        os.execv(_VENV, [str(_VENV), *sys.argv])  # noqa: S606  # the same program, by the right interpreter
-    sys.exit("The packages of Model Fleet are not installed here; run `make setup` first.")
-except KeyboardInterrupt:
-    sys.exit("Aborted!")
+_PYTHON = _ROOT / ".venv" / "bin" / "python"
 
 if __name__ == "__main__":
-    main(prog_name="fleet_cli.py")
+    # The environment of `make setup` has every package; the Python of the caller may have some of them.
+    # Folders are compared: an interpreter of that environment has several names, and must not start itself again.
+    with suppress(OSError):  # there is none, or one of another machine: the Python of the caller may do
+        if not Path(sys.executable).parent.samefile(_PYTHON.parent):
+            os.execv(_PYTHON, [str(_PYTHON), *sys.argv])  # noqa: S606  # the same program, by the right interpreter
+    if sys.version_info < (3, 11):  # noqa: UP036  # whatever Python the caller has reads this file
+        sys.stderr.write(
+            "Error: Model Fleet needs Python 3.11 or newer\nHint: Run `make setup PYTHON=python3.11`.\n"
+        )
+        sys.exit(2)
+
+try:
+    from cli.commands import main
+
+    if __name__ == "__main__":
+        main(prog_name="fleet_cli.py")
+except ModuleNotFoundError as error:
+    package = (error.name or "").partition(".")[0]
+    if (_ROOT / package).is_dir():
+        raise
+    sys.stderr.write(
+        f"Error: {sys.executable} has no package `{package}`\nHint: Run `make setup`; see README.md.\n"
+    )
+    sys.exit(2)
+except KeyboardInterrupt:
+    sys.exit("Aborted!")

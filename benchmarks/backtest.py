@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.peers.expressions import EXPRESSIONS, FIELDS, GROUPS, nested, trees
 from benchmarks.report import Report
-from generator.backtest.loading.room import free_bytes
+from generator.backtest.loading.memory import free_bytes
 from generator.backtest.synthetic import synthetic_panel
 
 ROOT = Path(__file__).parents[1]

@@ -11,10 +11,10 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from benchmarks.report import Report
-from tests.containers import HARDENED, Docker, FleetContainer, Stack, compose_commands, running
-from tests.engine import Engine, PrivateEngine, running_engine
-from tests.fleet_process import eventually
-from tests.images import BASE, Images
+from tests.parts.containers import HARDENED, Docker, FleetContainer, Stack, compose_commands, running
+from tests.parts.docker_engine import Engine, PrivateEngine, running_engine
+from tests.parts.images import BASE, Images
+from tests.processes.fleet import eventually
 
 ROUNDS = 5
 MEGABYTE = 1_000_000

@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import Report
-from monitor.detector import Detector, detect, looks_like_memory
-from monitor.grouping import Rules
-from monitor.patterns_runner import PLAIN
-from monitor.patterns_server import SERVER
-from monitor.scan import scan_file, scan_stream
+from fleet.memory_errors.table.runner import PLAIN
+from fleet.memory_errors.table.server import SERVER
+from monitor.detection.detector import Detector, detect, looks_like_memory
+from monitor.incidents import GroupingRules
+from monitor.scan.scan import scan_file, scan_stream
 
 TESTS = Path(__file__).parents[1] / "tests" / "data"
 DATA = TESTS / "corpus"
@@ -128,7 +128,7 @@ def _right(episode: dict[str, object]) -> bool:
 
 
 def _found(lines: Sequence[str]) -> list[str]:
-    incidents = scan_stream(io.BytesIO("\n".join(lines).encode()), "", Rules(), Detector()).incidents
+    incidents = scan_stream(io.BytesIO("\n".join(lines).encode()), "", GroupingRules(), Detector()).incidents
     return [f"{i.kind.value}/{i.cause.value}{'+' if i.counts else ''}" for i in incidents]
 
 
@@ -204,7 +204,7 @@ def speed(megabytes: int = MEGABYTES) -> Report:
         size, lines = path.stat().st_size, path.read_bytes().count(b"\n")
         chunk = path.read_bytes()[: 20 * 1_000_000]
         taken = [
-            ("scan", size, timed(lambda: scan_file(str(path), Rules(), detector))),
+            ("scan", size, timed(lambda: scan_file(str(path), GroupingRules(), detector))),
             ("prefilter alone, 64 KB chunks", len(chunk), timed(partial(prefilter, detector, chunk))),
         ]
         if shutil.which("grep"):

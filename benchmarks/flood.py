@@ -17,10 +17,10 @@ from pathlib import Path
 from docker.models.containers import Container
 
 from benchmarks.report import Report
-from monitor.detector import Detector
+from monitor.detection.detector import Detector
 from monitor.sources.base import Batch
-from monitor.sources.spec import open_source
-from tests.engine import BASE, Engine, running_engine
+from monitor.sources.open import open_source
+from tests.parts.docker_engine import BASE, Engine, running_engine
 
 LINES = 400_000
 ROUNDS = 3

@@ -4,7 +4,7 @@ from dataclasses import replace
 from statistics import mean
 
 from benchmarks.report import Report
-from tests.cardday import (
+from tests.reference.shared_card_day import (
     EVENING,
     OFFICE,
     STEADY,

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from benchmarks.detection import fail2ban
 from benchmarks.report import Report
-from fleet.home import ROOT, FleetFile, Home
-from fleet.supervisor import ProgramState, Supervisor
+from fleet.clients.supervisor import ProgramState, Supervisor
+from fleet.runtime.home import ROOT, FleetFile, Home
 from standin.ollama import StandinOllama
-from tests.engine import BASE, Engine, running_engine
-from tests.supervision import children_of, wait_until
+from tests.parts.docker_engine import BASE, Engine, running_engine
+from tests.parts.supervisord import children_of, wait_until
 
 SECONDS = 60.0
 SETTLE = 15.0

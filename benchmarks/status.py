@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from statistics import median, quantiles
 
 from benchmarks.report import Report
-from fleet.home import ROOT
-from tests.fleet_process import FleetProcess, eventually, running_fleet
+from fleet.runtime.home import ROOT
+from tests.processes.fleet import FleetProcess, eventually, running_fleet
 
 ROUNDS = 40
 SETTINGS = {"FLEET_STANDIN_VRAM": "64 GB"}

@@ -20,13 +20,13 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.report import Report
-from fleet.events import EventKind
-from fleet.home import ROOT, Home, process_environ, read_json
+from fleet.policy.events import EventKind
+from fleet.runtime.home import ROOT, Home, process_environ, read_json
 from standin.httpd import Exchange
 from standin.ollama import StandinOllama
-from standin.settings import Settings
+from standin.settings import StandinSettings
 from state.history import read_history
-from tests.fleet_process import FleetProcess, eventually, stamped_failure
+from tests.processes.fleet import FleetProcess, eventually, stamped_failure
 
 SWITCHES, FEWER = 100, 30
 MODELS = ("llama3.2:3b", "phi3:mini", "tinyllama:1.1b", "qwen2.5:0.5b")
@@ -40,7 +40,7 @@ class Watched(StandinOllama):
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.came: dict[int, float] = {}
-        super().__init__(settings=Settings(vram=64 * 1024**3, pace=1.0), log=log)
+        super().__init__(settings=StandinSettings(vram=64 * 1024**3, pace=1.0), log=log)
 
     def _answer(self, exchange: Exchange) -> None:
         now = time.time()

@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cli.fleet import Fleet
-from fleet.errors import ConfigError, FleetError
-from fleet.logs import plain_text
-from generator.storage.opening import place_of
-from generator.storage.reading import AlphaRow, Filters, best_alphas
+from cli.target import Fleet
+from fleet.runtime.errors import ConfigError, FleetError
+from fleet.runtime.logging import plain_text
+from generator.storage.read import AlphaRow, Filters, best_alphas, place_of
 
 _FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
 _SHOWN = 20
@@ -60,7 +59,7 @@ def _cells(alpha: AlphaRow) -> tuple[str, ...]:
         alpha.source,
         plain_text(alpha.model),
         f"{_utc(alpha.time):%m-%d %H:%M}",
-        plain_text(alpha.expression),
+        plain_text(alpha.expression if alpha.reason is None else f"{alpha.expression} ({alpha.reason})"),
     )
 
 

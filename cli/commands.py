@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
-from cli.fleet import Fleet
-from fleet.errors import FleetError
+from cli.target import Fleet
+from fleet.runtime.errors import FleetError
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
 SOURCES = ("brain", "panel", "synthetic", "stand-in")
@@ -37,24 +37,38 @@ def main(ctx: click.Context, config: str | None, debug: bool) -> None:
     if os.environ.get("NO_COLOR"):
         ctx.color = False
     if debug:
-        from fleet.logs import configure_command
+        from fleet.runtime.logging import configure_command
 
         configure_command(debug=True)
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Exit 0 while all is well, else 1 with the reasons in one line.")
 @fleet_command
-def status(fleet: Fleet, as_json: bool) -> None:
+def status(fleet: Fleet, as_json: bool, check: bool) -> None:
     """Show what the fleet is doing."""
-    from cli.status import collect
+    from cli.status import collect_status
 
-    row = collect(fleet)
+    row = collect_status(fleet)
+    if check:
+        _check(row, as_json=as_json)
+        return
     if as_json:
         print_json(row)
         return
     from cli.render import status_lines
 
     show(status_lines(row, time.time()))
+
+
+def _check(row: dict[str, Any], *, as_json: bool) -> None:
+    reasons = [f"{fault['part']}: {fault['detail']}" for fault in row["faults"]]
+    if as_json:
+        print_json({"ok": not reasons, "reasons": reasons})
+    else:
+        click.echo("; ".join(reasons) or "ok")
+    if reasons:
+        click.get_current_context().exit(1)
 
 
 @main.command()
@@ -77,9 +91,9 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
             if number:
                 time.sleep(interval)
             if as_json:
-                from cli.status import collect
+                from cli.status import collect_status
 
-                print_json(collect(fleet), indent=None)
+                print_json(collect_status(fleet), indent=None)
             else:
                 click.echo("\n".join(view(fleet)))
     except KeyboardInterrupt:
@@ -87,19 +101,22 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
 
 
 def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
-    from fleet.facts import Command
-    from fleet.model import SwitchKind
+    from fleet.policy.facts import Command
+    from fleet.policy.state import SwitchKind
 
     _outcome(_operator(fleet).switch(Command(SwitchKind(kind)), wait=wait), as_json=as_json)
 
 
 def _operator(fleet: Fleet) -> Any:
-    from cli.switching import Operator
-    from fleet.logs import configure_command
+    import signal
 
+    from cli.operator import OperatorCommands
+    from fleet.runtime.logging import configure_command
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a trial ends its pause
     if not click.get_current_context().find_root().params["debug"]:
         configure_command()
-    return Operator(fleet, bar=pull_bar())
+    return OperatorCommands(fleet, bar=pull_bar())
 
 
 def _outcome(outcome: Any, *, as_json: bool) -> None:
@@ -169,7 +186,7 @@ _SINCE = click.option(
 @fleet_command
 def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, as_json: bool) -> None:
     """Show incidents and switches, newest last."""
-    from cli.history import select
+    from cli.render import select
 
     events = select(fleet.home.history, last=last, kinds=kinds, since=since, now=time.time())
     if as_json:
@@ -185,10 +202,10 @@ def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, 
 @fleet_command
 def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     """Show what each model did: time in use, incidents, speed, memory, valid alphas, Sharpe."""
-    from cli.report import collect
-    from fleet.since import parse_since
+    from cli.report import collect_report
+    from fleet.runtime.time_argument import parse_since
 
-    row = collect(fleet, since=parse_since(since, time.time()) if since else 0.0)
+    row = collect_report(fleet, since=parse_since(since, time.time()) if since else 0.0)
     if as_json:
         print_json(row)
         return
@@ -253,8 +270,8 @@ def alphas(
 ) -> None:
     """Show the best alphas so far, or write them to a file."""
     from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
-    from fleet.since import parse_since
-    from generator.storage.reading import Filters
+    from fleet.runtime.time_argument import parse_since
+    from generator.storage.read import Filters
 
     if path is not None:
         format_of(path)
@@ -276,7 +293,7 @@ def alphas(
 def doctor(fleet: Fleet, as_json: bool) -> None:
     """Check every part, with a hint for each fault; exit 1 if there is one."""
     from cli.doctor import examine
-    from cli.finding import Health
+    from cli.faults import Health
 
     findings = examine(fleet)
     if as_json:

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from cli.fleet import find_fleet
-from fleet.errors import FleetError
+from cli.target import find_fleet
+from fleet.runtime.errors import FleetError
 
 EXIT_SAVED = 3
 _BAR = 24
@@ -29,6 +29,8 @@ class Root(click.Group):
             _show_error(ctx, error.message, error.hint)
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError, KeyboardInterrupt):
+            raise
+        except ModuleNotFoundError:  # fleet_cli.py names the mend
             raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""

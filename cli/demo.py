@@ -16,12 +16,12 @@ from pathlib import Path
 
 import click
 
-from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.home import ROOT, Home, read_json
-from fleet.logs import plain_text
-from fleet.output import append_output
-from generator.storage.reading import AlphaRow, recent_alphas
+from fleet.policy.events import Event, EventKind
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import ROOT, Home, read_json
+from fleet.runtime.logging import plain_text
+from fleet.startup.stdout_relay import append_output
+from generator.storage.read import AlphaRow, recent_alphas
 from state.history import read_history
 from state.store import read_state
 
@@ -36,7 +36,7 @@ _INTRODUCTION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DemoResult:
     """What the run showed."""
 
     incidents: Sequence[Event]
@@ -62,14 +62,14 @@ def clear(home: Home) -> None:
     shutil.rmtree(home.path)
 
 
-def result_of(home: Home) -> Result:
+def result_of(home: Home) -> DemoResult:
     """Return what the run has shown so far, by its history, its database and its state."""
     events = read_history(home.history)
     down = [event for event in events if event.kind is EventKind.SWITCH_COMMITTED]
     alphas = recent_alphas(home.database, 100) if home.database.exists() else []
     last = max((event.time for event in down), default=0.0)
     state = read_state(home)
-    return Result(
+    return DemoResult(
         [event for event in events if event.kind is EventKind.INCIDENT and event.fields.get("counted")],
         [event for event in down if event.fields.get("switch") == "downgrade"],
         [alpha for alpha in alphas if alpha.time >= last and alpha.sharpe is not None],
@@ -77,7 +77,7 @@ def result_of(home: Home) -> Result:
     )
 
 
-def watch(home: Home, child: "subprocess.Popen[bytes]") -> Result:
+def watch_run(home: Home, child: "subprocess.Popen[bytes]") -> DemoResult:
     """Wait until everything has been shown, the fleet has ended, or the time is over."""
     end = time.monotonic() + LIMIT
     result = result_of(home)
@@ -98,7 +98,7 @@ def end_fleet(child: "subprocess.Popen[bytes]") -> None:
         child.wait()
 
 
-def summary(result: Result, seconds: float, home: Home) -> list[str]:
+def summary(result: DemoResult, seconds: float, home: Home) -> list[str]:
     """Return the one screen that sums the run up."""
     best = sorted(result.alphas, key=lambda alpha: alpha.sharpe or 0.0, reverse=True)[:_BEST]
     path = [str(result.downgrades[0].fields["from"])] if result.downgrades else []
@@ -142,7 +142,7 @@ def main() -> int:
     started = time.monotonic()
     child = subprocess.Popen([sys.executable, "-m", "fleet"], cwd=ROOT, env=environ)
     try:
-        result = watch(home, child)
+        result = watch_run(home, child)
     except KeyboardInterrupt:
         end_fleet(child)
         return 130

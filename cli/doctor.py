@@ -6,20 +6,20 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cli.finding import Finding, Health
-from cli.fleet import Fleet, now
+from cli.faults import Finding, Health, faults
 from cli.render import brain_sentence
-from cli.status import brain_of
-from fleet.errors import FleetError, OllamaError
-from fleet.gpu import cards
-from fleet.home import read_json
-from fleet.probes import MachineProbes
-from fleet.supervisor import ProgramState
-from fleet.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from cli.status import brain_of, collect_status
+from cli.target import Fleet, now
+from fleet.clients.gpu import cards
+from fleet.clients.supervisor import ProgramState
+from fleet.runtime.errors import FleetError, OllamaError
+from fleet.runtime.home import read_json
+from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
-from monitor.models import Models, rungs_here
-from monitor.restarting import started_at
-from monitor.sources.journalctl import JournalError, look, nothing_of
+from monitor.models.inventory import Models, rungs_here
+from monitor.sources.journal.journalctl import JournalError, look, nothing_of
+from monitor.switching.generator_process import GENERATOR, started_at
 from state.store import read_state
 
 _STALE = 60.0
@@ -73,14 +73,17 @@ def _state(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _supervisord(fleet: Fleet) -> Iterator[Finding]:
+    """Say which programs run; one that is down or restarted again and again stands among the faults."""
     for program in fleet.supervisor(timeout=1.0).programs():
-        health, hint = Health.SOUND, ""
-        if program.state is ProgramState.STARTING:
-            health, hint = Health.WARNING, "It runs in a second, or supervisord tries again; ask once more."
-        elif program.state is not ProgramState.RUNNING:
-            health = Health.FAULT
-            hint = f"supervisorctl tail {program.name}; supervisorctl start {program.name}"
-        yield Finding("supervisord", health, f"{program.name} is {program.state.name}", hint)
+        name, state = program.name, program.state.name
+        if program.state is ProgramState.RUNNING:
+            yield Finding("supervisord", Health.SOUND, f"{name} is {state}")
+        elif program.state is ProgramState.STARTING:
+            hint = "It runs in a second, or supervisord tries again; ask once more."
+            yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
+        elif name == GENERATOR and program.state is ProgramState.STOPPED:
+            hint = f"Somebody stopped it: `supervisorctl start {name}` starts it."
+            yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         if program.name == "monitor" and _edited_since(fleet, program.pid):
             hint = "supervisorctl restart monitor generator; until then they go by what stood there before."
             yield Finding("configuration", Health.WARNING, "it was changed after the monitor's start", hint)
@@ -102,7 +105,7 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
         return
     beat = row.get("heartbeat")
     age = now() - beat if isinstance(beat, (int, float)) else _STALE + 1
-    health = Health.SOUND if age < _STALE else Health.FAULT
+    health = Health.SOUND if age < _STALE else Health.WARNING
     hint = "" if age < _STALE else "supervisorctl restart generator"
     yield Finding("generator", health, f"last sign of life {show_duration(age)} ago", hint)
     away = row.get("database_away")
@@ -124,11 +127,7 @@ def _brain(fleet: Fleet) -> Iterator[Finding]:
         yield _credentials(account)
     told = brain_of(read_json(fleet.home.generator_file))
     if told is not None:
-        trouble = str(told["trouble"] or "")
-        hint = "The generator asks again by itself; brain.trouble in log/generator.log tells more."
         yield Finding("brain", Health.SOUND, brain_sentence(told))
-        if trouble:
-            yield Finding("brain", Health.FAULT, trouble, hint)
 
 
 def _credentials(account: CredentialSource) -> Finding:
@@ -238,6 +237,12 @@ def _journal_fault(unit: str) -> str:
         return error.told
 
 
+def _faults(fleet: Fleet) -> Iterator[Finding]:
+    """Look for what `status` finds; the other checks speak of what is away."""
+    row = collect_status(fleet, within=1.0)
+    return (fault for fault in faults(row, now()) if fault.part not in row["away"])
+
+
 _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     _configuration,
     _home,
@@ -250,4 +255,5 @@ _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     _gpu,
     _gpu_memory,
     _log_source,
+    _faults,
 )

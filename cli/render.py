@@ -2,15 +2,19 @@
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
-from cli.finding import Finding, Health
-from fleet.events import Event, EventKind, sentence
-from fleet.logs import plain_text
-from fleet.units import show_duration, show_size
+from cli.faults import Finding, Health
+from fleet.policy.events import Event, EventKind, sentence
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.logging import plain_text
+from fleet.runtime.time_argument import parse_since
+from fleet.runtime.units import show_duration, show_size
+from state.history import read_history
 
 _COLOURS = {Health.SOUND: "green", Health.WARNING: "yellow", Health.FAULT: "red"}
 _LOUD = {
@@ -19,6 +23,9 @@ _LOUD = {
     EventKind.SWITCH_FAILED: "red",
     EventKind.INCIDENT: "yellow",
     EventKind.HELD: "red",
+    EventKind.UNANSWERED: "red",
+    EventKind.OLLAMA_HANGS: "red",
+    EventKind.ANSWERED: "green",
 }
 
 
@@ -40,7 +47,7 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
         _line("in Ollama", _list(row["available_models"])),
         _line("GPU memory", _memory(row["gpu_memory"])),
         _line("programs", _programs(row)),
-        _line("log source", _source(row, now)),
+        _line("log source", _source(row)),
         _line("last switch", _last_switch(row["last_switch"], now)),
         _line("next try up", _next_try(row, now)),
         _line("chosen", _chosen(row)),
@@ -48,6 +55,7 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
         *_alphas(row["recent_alphas"]),
         *(_line("note", click.style(plain_text(text), fg="yellow")) for text in row["warnings"] or ()),
         *(line for part, one in row["away"].items() for line in _away(part, one, now)),
+        *(line for one in row["faults"] if one["part"] not in row["away"] for line in _fault(one)),
     ]
     return [line for line in lines if line]
 
@@ -85,6 +93,11 @@ def _away(part: str, one: Mapping[str, Any], now: float) -> list[str]:
     return [_line("away", click.style(f"{part}{since}: {plain_text(one['reason'])}", fg="red")), *hint]
 
 
+def _fault(one: Mapping[str, Any]) -> list[str]:
+    lines = [_line("fault", click.style(f"{one['part']}: {one['detail']}", fg="red"))]
+    return [*lines, _line("", f"→ {one['hint']}")] if one["hint"] else lines
+
+
 def _line(label: str, text: str) -> str:
     return f"{label:<{_LABEL}}{text}" if text else ""
 
@@ -93,8 +106,6 @@ def _errors(row: Mapping[str, Any]) -> str:
     text = f"{row['vram_error_count']} of {row['max_vram_errors']}"
     if not row["can_downgrade"]:
         text += ", and no smaller model is left"
-    if row["hold"]:
-        text += f"; held: {row['hold']['why']}"
     if row["switch"]:
         text += (
             f"; {row['switch']['kind']} to rung {row['switch']['to']} is under way ({row['switch']['phase']})"
@@ -131,16 +142,12 @@ def _programs(row: Mapping[str, Any]) -> str:
     )
 
 
-def _source(row: Mapping[str, Any], now: float) -> str:
-    away = row["log_source_away"]
+def _source(row: Mapping[str, Any]) -> str:
     text = plain_text(row["log_source"] or "not known")
     monitor = (row["programs"] or {}).get("monitor", {}).get("state", "RUNNING")
     if monitor != "RUNNING":
         text += click.style(f"  not followed now: the monitor is {monitor}", fg="red")
-    if not away:
-        return text
-    reason = plain_text(str(away.get("reason")))
-    return text + click.style(f"  away since {_ago(away.get('since', now), now)}: {reason}", fg="red")
+    return text + (click.style("  away", fg="red") if row["log_source_away"] else "")
 
 
 def _last_switch(switch: Mapping[str, Any] | None, now: float) -> str:
@@ -159,7 +166,7 @@ def _chosen(row: Mapping[str, Any]) -> str:
 
 
 def _brain(told: Mapping[str, Any] | None) -> str:
-    return "" if told is None else brain_sentence(told) + _trouble(told["trouble"])
+    return "" if told is None else brain_sentence(told)
 
 
 def brain_sentence(told: Mapping[str, Any]) -> str:
@@ -167,10 +174,6 @@ def brain_sentence(told: Mapping[str, Any]) -> str:
     session = "signed in" if told["signed_in"] else "not signed in"
     flights = f"{told['in_flight']} of {told['slots']} slots in use, {told['queued']} queued"
     return f"{session}, {flights}, {told['sent_today']} sent in 24 hours"
-
-
-def _trouble(trouble: object) -> str:
-    return click.style(f"  {plain_text(str(trouble))}", fg="red") if trouble else ""
 
 
 def _alphas(alphas: list[Mapping[str, Any]] | None) -> list[str]:
@@ -276,3 +279,30 @@ def folded(line: str, width: int, indent: int = _LABEL) -> str:
             rows[-1] += (" " if number else "") + word
             room -= length + (number > 0)
     return "\n".join(rows)
+
+
+def select(path: Path, *, last: int, kinds: Sequence[str], since: str | None, now: float) -> list[Event]:
+    """Return the last events of these kinds from a moment on, oldest first; raise ConfigError for what is neither.
+
+    A kind may be named by its first part: `switch` means all of a switch.
+    """
+    wanted = {kind for name in kinds for kind in kinds_called(name)}
+    first = parse_since(since, now) if since else None
+    if not wanted and first is None:
+        return read_history(path, last)
+    return [
+        event
+        for event in read_history(path)
+        if (not wanted or event.kind in wanted) and (first is None or event.time >= first)
+    ][-last:]
+
+
+def kinds_called(name: str) -> list[EventKind]:
+    """Return the kinds that a name means; raise ConfigError if there are none."""
+    found = [kind for kind in EventKind if name in {kind.value, kind.value.partition(".")[0]}]
+    if not found:
+        known = ", ".join(dict.fromkeys(kind.value.partition(".")[0] for kind in EventKind))
+        raise ConfigError(
+            f"there is no kind of event {name!r}", hint=f"Known are {known}, and their full names."
+        )
+    return found

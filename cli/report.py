@@ -8,31 +8,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cli.fleet import Fleet, now
-from cli.looking import Away
+from cli.parallel_checks import Unreachable
 from cli.status import last_sign_of_life
-from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.ladder import Ladder, full_name
-from fleet.units import Seconds
+from cli.target import Fleet, now
+from fleet.config.ladder import Ladder, full_name
+from fleet.policy.events import Event, EventKind
+from fleet.runtime.errors import FleetError
+from fleet.runtime.units import Seconds
 from state.history import read_history
 from state.store import read_state
 
 if TYPE_CHECKING:
-    from generator.storage.reading import ModelRow
+    from generator.storage.read import ModelRow
 
 
-def collect(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
+def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
     """Return the report from `since` on: a row a model, the ladder's first, then models of the past."""
-    ladder, away = fleet.settings.ladder, dict[str, Away]()
+    ladder, away = fleet.settings.ladder, dict[str, Unreachable]()
     try:
         state = read_state(fleet.home)
     except FleetError as error:
-        state, away["state"] = None, Away(error.message, error.hint)
+        state, away["state"] = None, Unreachable(error.message, error.hint)
     try:
         mined = {full_name(row.model): row for row in _mined(fleet, since)}
     except FleetError as error:
-        mined, away["database"] = {}, Away(error.message, error.hint)
+        mined, away["database"] = {}, Unreachable(error.message, error.hint)
     events = read_history(fleet.home.history)
     model = state.current_model if state else ladder[0].model
     spans = time_in_use(events, ladder, model, began=_began(fleet, events), ended=_ended(fleet), since=since)
@@ -60,8 +60,8 @@ def collect(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
 
 
 def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
-    from generator.storage.opening import place_of  # noqa: PLC0415  # looked at in a thread of its own
-    from generator.storage.reading import by_model  # noqa: PLC0415  # so that the others need not wait
+    # In a thread of its own, so that the others need not wait.
+    from generator.storage.read import by_model, place_of  # noqa: PLC0415
 
     return by_model(place_of(fleet.settings.generator.database, fleet.home), since=since)
 

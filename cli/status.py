@@ -6,21 +6,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cli.fleet import Fleet, now
-from cli.looking import PATIENCE, Away, look_at
-from fleet.counting import count
-from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.home import Home, read_json
-from fleet.model import PastSwitch, Switch
-from fleet.recovery import outlook
-from fleet.rules import Rules
-from fleet.supervisor import ProgramInfo
-from fleet.units import MEGABYTE, show_size
+from cli.faults import faults
+from cli.parallel_checks import PATIENCE, Unreachable, look_at
+from cli.target import Fleet, now
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.clients.supervisor_log import read_ends
+from fleet.policy.events import Event, EventKind
+from fleet.policy.incident_count import count
+from fleet.policy.recovery import outlook
+from fleet.policy.rules import Rules
+from fleet.policy.state import PastSwitch, Switch
+from fleet.runtime.errors import FleetError
+from fleet.runtime.heartbeat import LATE, SHOW_LIFE, last_beat, silence
+from fleet.runtime.home import Home, read_json
+from fleet.runtime.units import MEGABYTE, Seconds, show_size
 from state.codec import default_state
 from state.history import read_history
-from state.ladder import fit_to_ladder
-from state.store import read_state
+from state.refit import fit_to_ladder
+from state.store import read_damaged
 
 _ALPHAS = 5
 _EVENTS = 200
@@ -29,16 +32,16 @@ _BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble")
 _AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
 
 
-def collect(fleet: Fleet) -> dict[str, Any]:
+def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any]:
     """Return the status: the original's keys, ours beside; what is away is null and named under `away`."""
-    seen, away = look_at(_parts(fleet))
-    state = fit_to_ladder(
-        seen["state"] or default_state(fleet.settings.ladder, now()), fleet.settings.ladder, now()
-    )
+    seen, away = look_at(_parts(fleet, within), within=within)
+    stored, damage = seen["state"] or (None, "")
+    ladder = fleet.settings.ladder
+    state = fit_to_ladder(stored or default_state(ladder, now()), ladder, now())
     rung = fleet.settings.ladder[state.current_model_index]
     ollama = seen["ollama"] or {}
     generator, ahead = seen["generator"], outlook(state, fleet.rules)
-    return {
+    row = {
         "current_model": {
             "name": rung.model,
             "size_mb": _size_mb(fleet.rules, rung.index),
@@ -71,8 +74,12 @@ def collect(fleet: Fleet) -> dict[str, Any]:
         "generator": generator,
         "brain": brain_of(generator),
         "recent_alphas": seen["database"],
+        "unanswered": asdict(state.unanswered) if state.unanswered else None,
+        "skipped": asdict(state.skipped) if state.skipped else None,
+        "state_damaged": damage,
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
+    return {**row, "faults": [asdict(one) for one in faults(row, now())]}
 
 
 def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -81,11 +88,11 @@ def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:
     return {name: told.get(name) for name in _BRAIN} if isinstance(told, dict) else None
 
 
-def _parts(fleet: Fleet) -> dict[str, Callable[[], Any]]:
+def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:
     parts: dict[str, Callable[[], Any]] = {
-        "state": lambda: read_state(fleet.home),
+        "state": lambda: read_damaged(fleet.home),
         "generator": lambda: read_json(fleet.home.generator_file),
-        "supervisord": lambda: _programs(fleet),
+        "supervisord": lambda: _programs(fleet, within),
         "ollama": lambda: _ollama(fleet),
         "database": lambda: _alphas(fleet),
     }
@@ -130,16 +137,26 @@ def _needy(rules: Rules, index: int) -> str:
     )
 
 
-def _programs(fleet: Fleet) -> dict[str, Any]:
-    return {info.name: _program(info) for info in fleet.supervisor(timeout=PATIENCE).programs()}
+def _programs(fleet: Fleet, within: Seconds) -> dict[str, Any]:
+    programs = fleet.supervisor(timeout=within).programs()
+    ends = read_ends(fleet.home.supervisord_log, now())
+    return {info.name: _program(fleet.home, info, ends.get(info.name, 0)) for info in programs}
 
 
-def _program(info: ProgramInfo) -> dict[str, Any]:
-    return {"state": info.state.name, "pid": info.pid or None, "description": info.description}
+def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:
+    """Return how a program is: `silent` says that it runs and shows no sign of life, which a fresh one need not yet."""
+    shows = info.name in SHOW_LIFE and info.state is ProgramState.RUNNING and info.up_for > LATE
+    return {
+        "state": info.state.name,
+        "pid": info.pid or None,
+        "description": info.description,
+        "restarts": restarts,
+        "silent": silence(last_beat(home, info.name), now()) if shows else "",
+    }
 
 
 def _engine() -> None:
-    from fleet.probes import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
+    from fleet.startup.profile import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
 
     reason = MachineProbes(os.environ).engine(timeout=PATIENCE)
     if reason:
@@ -153,7 +170,7 @@ def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
         told = (read_json(fleet.home.generator_file) or {}).get("alphas")
         rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
         return [{name: row.get(name) for name in _SHOWN} for row in reversed(rows)]
-    from generator.storage.reading import recent_alphas  # noqa: PLC0415  # sqlite3 only when it is asked for
+    from generator.storage.read import recent_alphas  # noqa: PLC0415  # sqlite3 only when it is asked for
 
     found = recent_alphas(fleet.home.database, _ALPHAS)
     return [{name: getattr(alpha, name) for name in _SHOWN} for alpha in found]
@@ -162,11 +179,13 @@ def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
 # Since when
 
 
-def _dated(fleet: Fleet, away: dict[str, Away], generator: dict[str, Any]) -> dict[str, Away]:
+def _dated(fleet: Fleet, away: dict[str, Unreachable], generator: dict[str, Any]) -> dict[str, Unreachable]:
     """Return what is away with the moment since when, as far as that was noted, and what the generator misses."""
     told = generator.get("database_away")
     if "database" not in away and isinstance(told, dict):
-        away["database"] = Away(str(told.get("reason", "")), str(told.get("hint", "")), told.get("since"))
+        away["database"] = Unreachable(
+            str(told.get("reason", "")), str(told.get("hint", "")), told.get("since")
+        )
     if not away:
         return away
     events = read_history(fleet.home.history, _EVENTS)
@@ -177,7 +196,7 @@ def _dated(fleet: Fleet, away: dict[str, Away], generator: dict[str, Any]) -> di
         "state": _changed(fleet.home.state),
         "database": told.get("since") if isinstance(told, dict) else None,
     }
-    return {part: Away(one.reason, one.hint, since.get(part)) for part, one in away.items()}
+    return {part: Unreachable(one.reason, one.hint, since.get(part)) for part, one in away.items()}
 
 
 def ollama_away_since(events: Sequence[Event]) -> float | None:
@@ -191,7 +210,7 @@ def last_sign_of_life(home: Home) -> float | None:
     try:
         os.kill(int(home.pid_file.read_text()), 0)
     except (OSError, ValueError):
-        moments = [_changed(home.log / "supervisord.log"), _changed(home.generator_file)]
+        moments = [_changed(home.supervisord_log), _changed(home.generator_file)]
         return max((moment for moment in moments if moment is not None), default=None)
     return None
 

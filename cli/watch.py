@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import click
 
-from cli.fleet import Fleet
 from cli.render import folded, history_lines, status_lines
-from cli.status import collect
-from fleet.units import Seconds
+from cli.status import collect_status
+from cli.target import Fleet
+from fleet.runtime.units import Seconds
 from state.history import read_history
 
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
@@ -23,12 +23,12 @@ _SHOWN = 10
 def view(fleet: Fleet) -> list[str]:
     """Return one view for a pipe: the status and the last events."""
     events = history_lines(read_history(fleet.home.history, _SHOWN))
-    return [*status_lines(collect(fleet), time.time()), "", *events]
+    return [*status_lines(collect_status(fleet), time.time()), "", *events]
 
 
 def screen(fleet: Fleet, width: int, height: int) -> list[str]:
     """Return one view that fills a terminal: the status, and as many of the last events as there is room for."""
-    rows = _rows(status_lines(collect(fleet), time.time()), width)
+    rows = _rows(status_lines(collect_status(fleet), time.time()), width)
     events = _rows(history_lines(read_history(fleet.home.history, _EVENTS)), width)
     room = max(0, height - len(rows) - 2)
     if room:

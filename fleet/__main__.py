@@ -4,8 +4,8 @@ import argparse
 import os
 import sys
 
-from fleet.errors import FleetError
-from fleet.start import run
+from fleet.runtime.errors import FleetError
+from fleet.startup.launch import run
 
 
 def main() -> int:

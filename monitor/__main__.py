@@ -8,28 +8,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from fleet.clock import SystemClock
-from fleet.config import find_config, load_settings
-from fleet.errors import FleetError
-from fleet.gpu import cards
-from fleet.home import Home, find_home, require_fleet_file
-from fleet.httpwire import HttpWire
-from fleet.logs import configure, fields, tell
-from fleet.ollama import Ollama
-from fleet.process import end_with_parent, hold_for_life, is_orphan
-from fleet.since import parse_beginning
-from fleet.supervisor import Supervisor
-from fleet.units import Seconds
-from monitor.daemon import LOG, Monitor
-from monitor.detector import Detector
-from monitor.knowledge import Knowledge
-from monitor.patterns_user import user_patterns
-from monitor.room import is_here, models_folder, room_in
+from fleet.clients.gpu import cards
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import Supervisor
+from fleet.config.load import find_config, load_settings
+from fleet.memory_errors.user_patterns import user_patterns
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import Home, find_home, require_fleet_file
+from fleet.runtime.logging import configure, fields, tell
+from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
+from fleet.runtime.time_argument import parse_beginning
+from fleet.runtime.units import Seconds
+from monitor.detection.detector import Detector
+from monitor.ingest import LOG
+from monitor.loop import Monitor
+from monitor.models.disk_space import is_here, models_folder, room_in
+from monitor.models.inventory import Knowledge
 from monitor.sources.base import LogSource
-from monitor.sources.file import FileSource
-from monitor.sources.spec import open_source
-from monitor.switcher import Parts
-from state.store import Store
+from monitor.sources.file.source import FileSource
+from monitor.sources.open import open_source
+from monitor.switching.executor import Parts
+from state.store import StateStore
 
 _log = logging.getLogger("monitor")
 _SIGNALS_IDLE: Seconds = 30.0
@@ -45,8 +45,8 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
     started = require_fleet_file(home)
     settings = load_settings(find_config(started.config or None, environ, Path.cwd()), environ)
     clock = SystemClock()
-    ollama = Ollama(started.ollama_url, HttpWire(started.ollama_url, keep=True))
-    store = Store(home, settings.ladder, clock)
+    ollama = Ollama(started.ollama_url)
+    store = StateStore(home, settings.ladder, clock)
     room = room_in(models_folder(started.profile, started.ollama_url, environ))
     parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock, room)
     detector = Detector(user_patterns(settings.patterns))

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
-from fleet.events import EventKind
-from fleet.model import FleetState
-from monitor.pump import Pump
-from monitor.sources.base import Away, Batch, Cursor
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState
+from fleet.runtime.errors import FleetError
+from monitor.sources.base import MOST_LINES, Away, Batch, Cursor
+from monitor.sources.thread import Pump
 
 
 @dataclass(slots=True)
@@ -18,16 +19,30 @@ class Stream:
     told: bool = True
 
 
+class StaleCursorError(FleetError):
+    """The state has another cursor than the one that a batch began at."""
+
+
 @dataclass(slots=True)
 class Pending:
-    """Batches that wait to be written: lines in order, and the cursor after them."""
+    """Batches that wait to be written, in order; a full one takes no more, so that its source waits."""
 
     batches: list[Batch] = field(default_factory=list)
 
     @property
-    def cursor(self) -> Cursor:
-        """Return where to go on once they are handled."""
-        return self.batches[-1].cursor
+    def full(self) -> bool:
+        """Return True if the batches fill one write."""
+        return sum(len(batch.lines) for batch in self.batches) >= MOST_LINES
+
+    def portion(self) -> list[Batch]:
+        """Return the first batches, as many as one write takes; at least one."""
+        taken, lines = self.batches[:1], len(self.batches[0].lines)
+        for batch in self.batches[1:]:
+            lines += len(batch.lines)
+            if lines > MOST_LINES:
+                break
+            taken.append(batch)
+        return taken
 
 
 def source_noted(state: FleetState, name: str, away: Away | None, now: float) -> FleetState:

@@ -6,11 +6,11 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 
-from fleet.errors import FleetError
-from fleet.home import ROOT, find_home
-from fleet.process import end_with_parent, hold_for_life, is_orphan
-from fleet.units import GIGABYTE, parse_size
-from standin.models import SEED_MODELS, ModelSpec, spec_for
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import ROOT, find_home
+from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
+from fleet.runtime.units import GIGABYTE, parse_size
+from standin.models.specs import SEED_MODELS, ModelSpec, spec_for
 from standin.ollama import StandinOllama
 from standin.settings import model_name, settings_from
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def ladder_models(environ: Mapping[str, str]) -> list[ModelSpec]:
     """Return the models of the fleet's ladder, each once; a size that is left out is taken for 1 GB."""
-    from fleet.config import find_config, load_settings  # noqa: PLC0415  # only where a ladder is asked for
+    from fleet.config.load import find_config, load_settings  # noqa: PLC0415  # only where a ladder is asked for
 
     ladder = load_settings(find_config(None, environ, ROOT), environ).ladder
     sizes = {rung.model: rung.size or GIGABYTE for rung in ladder}

@@ -6,20 +6,19 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
-from standin.board import FaultBoard
-from standin.faults import AddModel, Change, Fault, Kind, RemoveModel, SetSpill, SetVram, parse
-from standin.generation import Generation
-from standin.golang import timestamp
-from standin.httpd import NDJSON, Exchange
-from standin.loading import Gpu
-from standin.logtext import Log
-from standin.models import details, show_body, spec_for, tags_row
-from standin.pulls import Pull, PullBrokenError, PullError
-from standin.requests import ApiError, decode, flag_of, model_of
-from standin.scheduler import Runner, Scheduler
-from standin.settings import Settings, model_name
-from standin.shelf import Shelf
-from standin.waiting import ClientGoneError
+from standin.active_faults import FaultBoard
+from standin.faults import AddModel, Change, Fault, FaultKind, RemoveModel, SetSpill, SetVram, parse
+from standin.forms.go_format import timestamp
+from standin.forms.log_text import Log
+from standin.forms.requests import ApiError, decode, flag_of, model_of
+from standin.httpd import NDJSON, ClientGoneError, Exchange
+from standin.models.model_store import ModelStore
+from standin.models.specs import ModelSpec, details, show_body, spec_for, tags_row
+from standin.serving.generation import GenerateApi
+from standin.serving.loading import Gpu
+from standin.serving.pulls import Pull, PullBrokenError, PullError
+from standin.serving.scheduler import Runner, Scheduler
+from standin.settings import Era, StandinSettings, model_name
 
 _PLAIN = "text/plain"
 _TEXT = "text/plain; charset=utf-8"
@@ -33,12 +32,12 @@ class Api:
     def __init__(
         self,
         *,
-        settings: Settings,
-        shelf: Shelf,
+        settings: StandinSettings,
+        shelf: ModelStore,
         gpu: Gpu,
         scheduler: Scheduler,
         board: FaultBoard,
-        generation: Generation,
+        generation: GenerateApi,
         log: Log,
         version: str,
         leave: Callable[[float], None],
@@ -97,16 +96,16 @@ class Api:
     def _first(self, exchange: Exchange) -> None:
         """Let happen what happens to a request before it is looked at."""
         model = _named(exchange.body) if self._board.shown() else ""
-        if self._board.take(Kind.REFUSE, model=model, path=exchange.path):
+        if self._board.take(FaultKind.REFUSE, model=model, path=exchange.path):
             exchange.quiet = True
             exchange.cut()
-        if self._board.take(Kind.STALL, model=model, path=exchange.path):
+        if self._board.take(FaultKind.STALL, model=model, path=exchange.path):
             exchange.quiet = True
             before = self._board.cleared
             while self._board.cleared == before:
                 exchange.wait(0.05)
             exchange.quiet = False
-        error = self._board.take(Kind.ERROR, model=model, path=exchange.path)
+        error = self._board.take(FaultKind.ERROR, model=model, path=exchange.path)
         if error is not None:
             raise ApiError(error.status, error.text)
 
@@ -126,7 +125,13 @@ class Api:
         exchange.json({"version": self._version})
 
     def _tags(self, exchange: Exchange) -> None:
-        exchange.json({"models": [tags_row(spec, since) for spec, since in self._shelf.listed()]})
+        exchange.json(
+            {
+                "models": [
+                    tags_row(spec, since, self._capabilities(spec)) for spec, since in self._shelf.listed()
+                ]
+            }
+        )
 
     def _ps(self, exchange: Exchange) -> None:
         rows = sorted(self._scheduler.listed(), key=lambda each: -each[1])
@@ -139,7 +144,12 @@ class Api:
         found = self._shelf.find(name)
         if found is None:
             raise ApiError(404, f"model '{name}' not found")
-        exchange.json(show_body(*found))
+        spec, since = found
+        exchange.json(show_body(spec, since, self._capabilities(spec)))
+
+    def _capabilities(self, spec: ModelSpec) -> list[str]:
+        """Return what the server lists of a model: an old one does not know of thinking."""
+        return spec.capabilities if self._settings.era is Era.NEW else ["completion"]
 
     def _delete(self, exchange: Exchange) -> None:
         name = model_of(decode(exchange.body))
@@ -219,7 +229,7 @@ class Api:
                 if spec is None:
                     raise ValueError(f"the registry has no {model!r}; give its size")
                 return [lambda: self._shelf.add(name, spec)]
-            case Fault(kind=Kind.AWAY, seconds=seconds):
+            case Fault(kind=FaultKind.AWAY, seconds=seconds):
                 return [lambda: self._leave(1.0 if seconds is None else seconds)]
             case Fault():
                 return [lambda: self._board.add([entry])]

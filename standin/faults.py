@@ -38,10 +38,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from fleet.units import Bytes, Seconds, parse_size
+from fleet.runtime.units import Bytes, Seconds, parse_size
 
 
-class Kind(Enum):
+class FaultKind(Enum):
     """What can go wrong; the module's text says what each does."""
 
     REFUSE = "refuse"
@@ -64,7 +64,7 @@ class Kind(Enum):
     PULL_BREAKS = "pull_breaks"
 
 
-PULL_KINDS = tuple(kind for kind in Kind if kind.value.startswith("pull_"))
+PULL_KINDS = tuple(kind for kind in FaultKind if kind.value.startswith("pull_"))
 _WHATS = ("text", "cut", "schema", "nested", "html")
 _CAUSES = ("gpu", "host")
 
@@ -73,7 +73,7 @@ _CAUSES = ("gpu", "host")
 class Fault:
     """One fault and whom it meets; keys that its kind does not have stand at their defaults."""
 
-    kind: Kind
+    kind: FaultKind
     times: int | None = None
     skip: int = 0
     model: str = ""
@@ -160,20 +160,20 @@ _EVERY: dict[str, Callable[[object], object]] = {
 }
 _AFTER: dict[str, Callable[[object], object]] = {"after": _whole}
 _SHARE: dict[str, Callable[[object], object]] = {"share": lambda value: _number(value, 1)}
-_OWN: dict[Kind, dict[str, Callable[[object], object]]] = {
-    Kind.AWAY: {"seconds": _number},
-    Kind.ERROR: {"status": _status, "text": _text},
-    Kind.SLOW: {"first": _number, "each": _number},
-    Kind.STALL_STREAM: _AFTER,
-    Kind.BREAK: _AFTER,
-    Kind.RUBBISH: {"what": _one_of(_WHATS)},
-    Kind.DIE: _AFTER,
-    Kind.OOM: _AFTER,
-    Kind.FAIL_LOAD: {"cause": _one_of(_CAUSES)},
-    Kind.PULL_STALL: _SHARE,
-    Kind.PULL_DIES: {**_SHARE, "seconds": _number},
-    Kind.PULL_DISK_FULL: _SHARE,
-    Kind.PULL_BREAKS: _SHARE,
+_OWN: dict[FaultKind, dict[str, Callable[[object], object]]] = {
+    FaultKind.AWAY: {"seconds": _number},
+    FaultKind.ERROR: {"status": _status, "text": _text},
+    FaultKind.SLOW: {"first": _number, "each": _number},
+    FaultKind.STALL_STREAM: _AFTER,
+    FaultKind.BREAK: _AFTER,
+    FaultKind.RUBBISH: {"what": _one_of(_WHATS)},
+    FaultKind.DIE: _AFTER,
+    FaultKind.OOM: _AFTER,
+    FaultKind.FAIL_LOAD: {"cause": _one_of(_CAUSES)},
+    FaultKind.PULL_STALL: _SHARE,
+    FaultKind.PULL_DIES: {**_SHARE, "seconds": _number},
+    FaultKind.PULL_DISK_FULL: _SHARE,
+    FaultKind.PULL_BREAKS: _SHARE,
 }
 
 
@@ -200,10 +200,10 @@ def _entry(row: object, where: str) -> Fault | Change:
     if isinstance(kind, str) and kind in _CHANGES:
         needed, make = _CHANGES[kind]
         return make(_values(rest, needed, f"{where} ({kind})"))
-    known = [each.value for each in Kind]
+    known = [each.value for each in FaultKind]
     if kind not in known:
         raise ValueError(f"{where}: kind {kind!r} is not known; {', '.join([*known, *_CHANGES])} are")
-    found = Kind(kind)
+    found = FaultKind(kind)
     values: dict[str, Any] = _values(rest, _EVERY | _OWN.get(found, {}), f"{where} ({found.value})")
     return Fault(found, **values)
 

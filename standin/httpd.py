@@ -12,10 +12,23 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
-from fleet.units import Seconds
-from standin.waiting import ClientGoneError
+from fleet.runtime.units import Seconds
+
+Wait: TypeAlias = Callable[[Seconds], None]
+_POLL: Seconds = 0.01
+
+
+class ClientGoneError(Exception):
+    """The client left before its answer was done."""
+
+
+def wait_until(done: Callable[[], bool], wait: Wait) -> None:
+    """Wait until `done` says so; `wait` raises ClientGoneError when the client leaves."""
+    while not done():
+        wait(_POLL)
+
 
 JSON = "application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"

@@ -4,22 +4,22 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from standin import memory
+from standin.active_faults import FaultBoard
 from standin.api import Api
-from standin.board import FaultBoard
-from standin.dialect import Dialect
-from standin.dialect_new import NewDialect
-from standin.dialect_old import OldDialect
+from standin.dialects.base import Dialect
+from standin.dialects.new import NewDialect
+from standin.dialects.old import OldDialect
 from standin.faults import Change, Fault
-from standin.generation import Generation
+from standin.forms.log_text import Log
+from standin.forms.requests import DEFAULT_CONTEXT
 from standin.httpd import Exchange, Httpd
-from standin.loading import Gpu, Loader
-from standin.logtext import Log
-from standin.models import SEED_MODELS, ModelSpec
-from standin.requests import DEFAULT_CONTEXT
-from standin.scheduler import Scheduler
-from standin.settings import Era, Settings
-from standin.shelf import Shelf
+from standin.models import memory
+from standin.models.model_store import ModelStore
+from standin.models.specs import SEED_MODELS, ModelSpec
+from standin.serving.generation import GenerateApi
+from standin.serving.loading import Gpu, Loader
+from standin.serving.scheduler import Scheduler
+from standin.settings import Era, StandinSettings
 
 
 class StandinOllama:
@@ -32,18 +32,18 @@ class StandinOllama:
     def __init__(
         self,
         models: Iterable[ModelSpec] = SEED_MODELS,
-        settings: Settings | None = None,
+        settings: StandinSettings | None = None,
         log: Callable[[str], None] | None = None,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        settings = settings or Settings()
+        settings = settings or StandinSettings()
         shelves = tuple(models)
         self._log = Log(log or _to_stderr)
         self._dialect = _dialect(settings.era)
         self._board = FaultBoard(settings.faults)
-        self._shelf = Shelf(shelves, settings.missing)
+        self._shelf = ModelStore(shelves, settings.missing, settings.thinking)
         self._gpu = Gpu(settings.vram, settings.spill)
         self._gpu.whole = max([self._gpu.whole, *(2 * _size(spec, settings) for spec in shelves)])
         self._loader = Loader(
@@ -59,7 +59,7 @@ class StandinOllama:
             gpu=self._gpu,
             scheduler=self._scheduler,
             board=self._board,
-            generation=Generation(
+            generation=GenerateApi(
                 settings=settings,
                 shelf=self._shelf,
                 scheduler=self._scheduler,
@@ -105,7 +105,7 @@ def _dialect(era: Era) -> Dialect:
     return NewDialect() if era is Era.NEW else OldDialect()
 
 
-def _size(spec: ModelSpec, settings: Settings) -> int:
+def _size(spec: ModelSpec, settings: StandinSettings) -> int:
     return memory.need(spec, num_ctx=DEFAULT_CONTEXT, parallel=settings.parallel).total
 
 
@@ -117,7 +117,7 @@ def _to_stderr(line: str) -> None:
 @contextmanager
 def standin(
     models: Iterable[ModelSpec] = SEED_MODELS,
-    settings: Settings | None = None,
+    settings: StandinSettings | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Iterator[StandinOllama]:
     """Run a stand-in for the length of a `with` block; without `log` its lines are thrown away."""

@@ -6,6 +6,7 @@
 | `FLEET_STANDIN_SPILL` | 1: the card itself is small, so a model spills onto the CPU instead of failing | 0 |
 | `FLEET_STANDIN_ERA` | the logs' and errors' age: `new` (from v0.30 on) or `old` (v0.4 to v0.11.4) | `new` |
 | `FLEET_STANDIN_MISSING` | models that are not here and can be pulled, with commas | none |
+| `FLEET_STANDIN_THINKING` | models that think, with commas, beside deepseek-r1, qwen3, magistral, gpt-oss | none |
 | `FLEET_STANDIN_PACE` | factor on all waiting: 1 is a small model's pace, 0 waits never | 1 |
 | `FLEET_STANDIN_PARALLEL` | requests that a model answers at once, as `OLLAMA_NUM_PARALLEL` | 1 |
 | `FLEET_STANDIN_RECOVERY` | seconds until old Ollama complains that GPU memory did not come back | 5 |
@@ -20,10 +21,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
-from fleet.errors import ConfigError
-from fleet.units import Bytes, Seconds, parse_size
-from standin.faults import Fault, Kind, parse_faults
-from standin.models import canonical
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.units import Bytes, Seconds, parse_size
+from standin.faults import Fault, FaultKind, parse_faults
+from standin.models.specs import canonical
 
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}(?:[/:][\w.-]{1,80}){0,4}")
@@ -38,13 +39,14 @@ class Era(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class StandinSettings:
     """A stand-in's settings; the module's text says what each means."""
 
     vram: Bytes = DEFAULT_VRAM
     spill: bool = False
     era: Era = Era.NEW
     missing: frozenset[str] = frozenset()
+    thinking: frozenset[str] = frozenset()
     pace: float = 1.0
     parallel: int = 1
     recovery: Seconds = 5.0
@@ -59,7 +61,7 @@ def model_name(text: str) -> str:
     return canonical(text)
 
 
-def settings_from(environ: Mapping[str, str]) -> Settings:
+def settings_from(environ: Mapping[str, str]) -> StandinSettings:
     """Return the settings of an environment; raise ConfigError with every value that is wrong."""
     problems: list[str] = []
 
@@ -73,11 +75,12 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
             problems.append(f"FLEET_STANDIN_{name}={text!r}: {error}")
             return default
 
-    settings = Settings(
+    settings = StandinSettings(
         vram=read("VRAM", parse_size, DEFAULT_VRAM),
         spill=read("SPILL", _flag, default=False),
         era=read("ERA", _era, Era.NEW),
         missing=read("MISSING", _names, frozenset()),
+        thinking=read("THINKING", _names, frozenset()),
         pace=read("PACE", _amount, 1.0),
         parallel=read("PARALLEL", _count, 1),
         recovery=read("RECOVERY", _amount, 5.0),
@@ -132,6 +135,6 @@ def _faults(text: str) -> tuple[Fault, ...]:
         faults = tuple(parse_faults(json.loads(text)))
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON ({error})") from error
-    if any(fault.kind is Kind.AWAY for fault in faults):
+    if any(fault.kind is FaultKind.AWAY for fault in faults):
         raise ValueError("away happens at once; it is for POST /standin/faults only")
     return faults

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from fleet.errors import StateError
-from fleet.events import event_of
-from fleet.ladder import Ladder
-from fleet.model import (
+from fleet.config.ladder import Ladder
+from fleet.policy.events import event_of
+from fleet.policy.state import (
     FROM_ORIGINAL,
     Counted,
     FleetState,
@@ -21,15 +20,20 @@ from fleet.model import (
     PastSwitch,
     Phase,
     Recovery,
+    Skipped,
     Switch,
     SwitchKind,
+    Unanswered,
 )
+from fleet.runtime.errors import StateError
 
 SCHEMA_VERSION = 1
 _DEEPEST = 64
 """Deeper nesting is no state's; writing it again would take more of the stack than reading it did."""
 
 _T = TypeVar("_T")
+_WHERE_KNOWN = frozenset({"unanswered", "skipped"})
+"""Keys that are left out where there is nothing to say, so that a healthy fleet's file stays as small as it was."""
 _NAMES = {"source": "from", "target": "to"}
 
 
@@ -55,6 +59,7 @@ def encode_state(state: FleetState, now: float) -> str:
     for part in fields(FleetState):
         if part.name not in row and part.name not in {"extra", "events"}:
             row[part.name] = _plain(getattr(state, part.name))
+    row = {name: value for name, value in row.items() if value is not None or name not in _WHERE_KNOWN}
     row["events"] = [event.row() for event in state.events]
     whole = {**state.extra, **row}
     lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in whole.items())
@@ -67,7 +72,7 @@ def same_content(one: FleetState, other: FleetState) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, Counted)):
+    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, Counted, Unanswered, Skipped)):
         return {_NAMES.get(name, name): item for name, item in asdict(value).items()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
@@ -137,6 +142,8 @@ def _decode(row: dict[str, Any]) -> FleetState:
         current_options=_table(row.get("current_options", {})),
         model_size_bytes=_maybe(_whole, row.get("model_size_bytes")),
         ladder_hash=_text(row.get("ladder_hash", "")),
+        unanswered=_maybe(_unanswered, row.get("unanswered")),
+        skipped=_maybe(_skipped, row.get("skipped")),
         events=tuple(event_of(_table(event)) for event in row.get("events", [])),
         events_told=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},
@@ -189,6 +196,23 @@ def _past_switch(row: Any) -> PastSwitch:
 def _hold(row: Any) -> Hold:
     row = _table(row)
     return Hold(_number(row["until"]), _amount(row["step"]), _text(row["why"]))
+
+
+def _unanswered(row: Any) -> Unanswered:
+    row = _table(row)
+    return Unanswered(
+        since=_number(row["since"]),
+        calls=_amount(row["calls"]),
+        reason=_text(row["reason"]),
+        waited=_flag(row.get("waited", False)),
+        hangs=_flag(row.get("hangs", False)),
+        reported=_flag(row.get("reported", False)),
+    )
+
+
+def _skipped(row: Any) -> Skipped:
+    row = _table(row)
+    return Skipped(_amount(row["count"]), _number(row["last"]))
 
 
 def _recovery(row: Any) -> Recovery:

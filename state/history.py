@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet.events import Event, event_of
+from fleet.policy.events import Event, event_of
 
 _ROTATE_AT = 5 * 1024**2
 _TAIL = 4 * 1024

@@ -18,18 +18,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fleet.clock import Clock, SystemClock
-from fleet.errors import StateError
-from fleet.events import Event, EventKind
-from fleet.files import replace_text
-from fleet.home import Home
-from fleet.ladder import Ladder
-from fleet.logs import fields
-from fleet.model import FleetState
-from fleet.units import Seconds
+from fleet.config.ladder import Ladder
+from fleet.policy.events import Event, EventKind
+from fleet.policy.state import FleetState
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import Clock, SystemClock
+from fleet.runtime.errors import StateError
+from fleet.runtime.home import Home
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
 from state.codec import StateFormatError, decode_state, default_state, encode_state, same_content
 from state.history import History
-from state.ladder import fit_to_ladder
+from state.refit import fit_to_ladder
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -45,10 +45,15 @@ def read_state(home: Home) -> FleetState | None:
 
     A damaged file is answered with its `.bak`; raise StateError if that cannot be read either.
     """
+    return read_damaged(home)[0]
+
+
+def read_damaged(home: Home) -> tuple[FleetState | None, str]:
+    """Return what `read_state` does, and what is wrong with the state file itself, empty for a good one."""
     damage: StateFormatError | None = None
     for path in (home.state, backup_of(home.state)):
         try:
-            return _read(path)
+            return _read(path), str(damage or "")
         except FileNotFoundError:
             continue
         except StateFormatError as error:
@@ -56,7 +61,7 @@ def read_state(home: Home) -> FleetState | None:
         except OSError as error:
             raise _unreadable(path, error) from error
     if damage is None:
-        return None
+        return None, ""
     raise StateError(
         f"{home.state} is damaged and there is no good copy of it: {damage}",
         hint="The monitor sets it aside and begins anew; `reset` does the same by hand.",
@@ -102,7 +107,7 @@ def _mark(path: Path) -> _Mark:
     return _Mark(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-class Store:
+class StateStore:
     """The state of one home, for those who change it; safe to share between threads."""
 
     def __init__(

@@ -24,12 +24,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.errors import FleetError
-from fleet.events import Event, EventKind
-from fleet.home import ROOT, process_environ
-from fleet.units import Seconds, parse_duration
+from fleet.policy.events import Event, EventKind
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import ROOT, process_environ
+from fleet.runtime.units import Seconds, parse_duration
 from state.history import read_history
-from tests.fleet_process import FleetProcess, stamped_failure
+from tests.processes.fleet import FleetProcess, stamped_failure
 
 CHECK_INTERVAL = 5.0
 GRACE = 20.0

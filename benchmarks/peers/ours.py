@@ -7,10 +7,10 @@ import numpy as np
 
 from benchmarks.peers.expressions import GROUPS, trees
 from benchmarks.peers.runner import Arrays, Evaluate, main
-from generator.backtest.engine import Engine
-from generator.backtest.evaluate import engine_for
-from generator.backtest.evaluate import evaluate as judge
 from generator.backtest.panel import Panel
+from generator.backtest.result.evaluate import engine_for
+from generator.backtest.result.evaluate import evaluate as judge
+from generator.backtest.run.engine import Engine
 from generator.backtest.settings import Settings
 
 

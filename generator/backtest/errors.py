@@ -7,7 +7,7 @@ GeneratorError
 
 from collections.abc import Sequence
 
-from fleet.errors import GeneratorError
+from fleet.runtime.errors import GeneratorError
 
 
 class PanelError(GeneratorError):

@@ -3,11 +3,11 @@
 Every operator of the catalogue is evaluated once on a tiny panel, in its simplest form.
 """
 
-from generator.backtest.evaluate import evaluate
+from generator.backtest.result.evaluate import evaluate
 from generator.backtest.settings import Settings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import Kind, Operator, load_catalogue
-from generator.language.tree import Call, Field, Node, Number, Text
+from generator.language.ast import Call, Field, Node, Number, Text
 
 _ARGUMENTS: dict[Kind, Node] = {
     Kind.MATRIX: Field("close"),

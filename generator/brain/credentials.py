@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.home import ROOT
-from fleet.logs import tell
+from fleet.runtime.home import ROOT
+from fleet.runtime.logging import tell
 from generator.brain.errors import BrainAccessError
 
 EMAIL, PASSWORD = "FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD"

@@ -12,8 +12,8 @@ BrainError
 
 from collections.abc import Mapping
 
-from fleet.errors import GeneratorError
-from fleet.units import Seconds
+from fleet.runtime.errors import GeneratorError
+from fleet.runtime.units import Seconds
 
 
 class BrainError(GeneratorError):

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from fleet.units import Seconds
-from generator.brain.answers import Ended, Status
-from generator.brain.rules import same_code
-from generator.evaluators.base import Fault
-from generator.records import Candidate
+from fleet.runtime.units import Seconds
+from generator.brain.api import same_code
+from generator.brain.responses import Ended, Status
+from generator.domain import Candidate, ExpressionFault
+from generator.storage.schema import ENDED, RUNNING, SENDING
+from generator.storage.simulations import Simulation
 
 MOST_TRIES = 2
 _LOOKS: tuple[Seconds, ...] = (2.0, 5.0, 15.0, 60.0)
@@ -37,6 +38,7 @@ class Job:
     """It is not to be sent together with others."""
     alpha: str = ""
     looks: int = 0
+    strikes: int = 0
     due: float = 0.0
 
     def look_again(self, now: float) -> None:
@@ -46,15 +48,28 @@ class Job:
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
-    """A simulation in flight, of one job or, as a multi-simulation, of several; times are monotonic."""
+class SimulationInFlight:
+    """A simulation in flight, of one job or, as a multi-simulation, of several; times are monotonic.
+
+    `strikes` counts failures of BRAIN at it in a row, as it does for a job.
+    """
 
     location: str
     jobs: list[Job]
     since: float
     several: bool = False
     due: float = 0.0
-    misses: int = field(default=0)
+    misses: int = 0
+    strikes: int = 0
+    children: tuple[str, ...] = ()
+    ends: dict[str, Ended] = field(default_factory=dict)
+    """How children ended, by their ids."""
+    child_misses: dict[str, int] = field(default_factory=dict)
+    """How often in a row BRAIN had nothing at a child's address."""
+
+    def pairs(self) -> list[tuple[Job, Ended | None]]:
+        """Return each job with its child's end, None where that is not known."""
+        return pair(self.jobs, [self.ends.get(child) for child in self.children])
 
 
 class Next(Enum):
@@ -66,7 +81,7 @@ class Next(Enum):
     """BRAIN failed, not the expression: it is sent again, by itself."""
 
 
-def next_step(ended: Ended, *, tries: int, several: bool) -> Next | Fault:
+def next_step(ended: Ended, *, tries: int, several: bool) -> Next | ExpressionFault:
     """Return what follows from a simulation's end; a fault is the expression's, in BRAIN's own words.
 
     What BRAIN itself fails at is tried once more. One of a multi-simulation that was cancelled says nothing: its
@@ -76,28 +91,69 @@ def next_step(ended: Ended, *, tries: int, several: bool) -> Next | Fault:
     if ended.status.carries_alpha:
         if ended.alpha:
             return Next.READ
-        return Next.AGAIN if again else Fault("BRAIN simulated it and made no alpha of it")
+        return Next.AGAIN if again else ExpressionFault("BRAIN simulated it and made no alpha of it")
     if ended.status is Status.ERROR or (ended.status is Status.FAIL and ended.located):
-        return Fault(ended.message or "BRAIN finds an error in it and does not say which")
+        return ExpressionFault(ended.message or "BRAIN finds an error in it and does not say which")
     if ended.status is Status.CANCELLED:
         if several:
-            return Next.AGAIN if tries <= MOST_TRIES else Fault("BRAIN cancelled its simulation")
-        return Fault("its simulation was cancelled on BRAIN")
+            return Next.AGAIN if tries <= MOST_TRIES else ExpressionFault("BRAIN cancelled its simulation")
+        return ExpressionFault("its simulation was cancelled on BRAIN")
     if again:
         return Next.AGAIN
     told = f": {ended.message}" if ended.message else ""
     why = "took too long on BRAIN" if ended.status is Status.TIMEOUT else "failed on BRAIN"
-    return Fault(f"its simulation {why}{told}")
+    return ExpressionFault(f"its simulation {why}{told}")
 
 
-def pair(jobs: Sequence[Job], ends: Sequence[Ended]) -> list[tuple[Job, Ended | None]]:
+def pair(jobs: Sequence[Job], ends: Sequence[Ended | None]) -> list[tuple[Job, Ended | None]]:
     """Return each job of a multi-simulation with its child's end: by its expression, else by its place."""
     return [(job, _end_of(job, ends)) for job in jobs]
 
 
-def _end_of(job: Job, ends: Sequence[Ended]) -> Ended | None:
+def _end_of(job: Job, ends: Sequence[Ended | None]) -> Ended | None:
     for ended in ends:
-        if ended.code and same_code(ended.code, job.candidate.expression):
+        if ended is not None and ended.code and same_code(ended.code, job.candidate.expression):
             return ended
     placed = ends[job.place] if job.place < len(ends) else None
     return placed if placed is not None and not placed.code else None
+
+
+@dataclass(slots=True)
+class Left:
+    """What there is to go on with; `digests` are all candidates in it."""
+
+    flights: list[SimulationInFlight] = field(default_factory=list)
+    unseen: list[Job] = field(default_factory=list)
+    ended: list[tuple[Job, Ended]] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)
+
+
+def take_up(rows: Sequence[Simulation], now: float) -> Left:
+    """Return what the rows say; one that was lost is nothing to go on with, and comes as a new candidate."""
+    left = Left()
+    together: dict[str, SimulationInFlight] = {}
+    for row in rows:
+        job = Job(
+            row.candidate, row.id, row.tries, row.sent, row.place or 0, several=row.place is not None, due=now
+        )
+        if row.state == SENDING:
+            left.unseen.append(job)
+        elif row.state == ENDED:
+            job.alpha = row.alpha_id
+            left.ended.append((job, Ended(Status(row.status), row.alpha_id, row.message)))
+        elif row.state == RUNNING:
+            _board(left, together, job, row.location)
+        else:
+            continue
+        left.digests.add(row.candidate.digest)
+    return left
+
+
+def _board(left: Left, together: dict[str, SimulationInFlight], job: Job, location: str) -> None:
+    flight = together.get(location) if job.several else None
+    if flight is not None:
+        flight.jobs.append(job)
+        return
+    left.flights.append(SimulationInFlight(location, [job], job.due, job.several, due=job.due))
+    if job.several:
+        together[location] = left.flights[-1]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from generator.brain.errors import (
     BrainAccessError,
     BrainAwayError,

@@ -7,7 +7,7 @@ back, put on the expression, or, where nobody knows whether it arrived, handed o
 from collections import deque
 from random import Random
 
-from fleet.clock import Clock
+from fleet.runtime.clock import Clock
 from generator.brain.api import BrainApi
 from generator.brain.errors import (
     BrainAwayError,
@@ -16,11 +16,11 @@ from generator.brain.errors import (
     BrainLimitError,
     BrainRefusedError,
 )
-from generator.brain.jobs import Flight, Job, Keeper
+from generator.brain.jobs import Job, Keeper, SimulationInFlight
 from generator.brain.limits import DAY, Slots, budget_left, wait_after
-from generator.brain.teller import Teller
-from generator.evaluators.base import Fault
-from generator.storage.simulations import Ledger
+from generator.domain import ExpressionFault
+from generator.reporting.events import BrainEvents
+from generator.storage.simulations import SimulationTable
 
 
 class Outbox:
@@ -32,14 +32,14 @@ class Outbox:
     def __init__(
         self,
         api: BrainApi,
-        ledger: Ledger,
+        ledger: SimulationTable,
         *,
         keep: Keeper,
         clock: Clock,
         chance: Random,
         slots: int,
         budget: int,
-        teller: Teller,
+        teller: BrainEvents,
     ) -> None:
         self._api = api
         self._ledger = ledger
@@ -55,7 +55,7 @@ class Outbox:
         self._limits = 0
         self._closed_until = float("-inf")
         self.unseen: list[Job] = []
-        self.refused: list[tuple[Job, Fault]] = []
+        self.refused: list[tuple[Job, ExpressionFault]] = []
 
     def put(self, job: Job) -> None:
         """Queue a job."""
@@ -99,7 +99,7 @@ class Outbox:
         self._teller.budget(left)
         return left
 
-    def send_next(self, in_flight: int) -> Flight | None:
+    def send_next(self, in_flight: int) -> SimulationInFlight | None:
         """Send what is next and return its flight; None if nothing may be sent, raise BrainError for trouble."""
         while self._queue and self._may_send(in_flight):
             flight = self._send(self._next(), in_flight)
@@ -120,7 +120,7 @@ class Outbox:
             jobs.append(self._queue.popleft())
         return jobs
 
-    def _send(self, jobs: list[Job], in_flight: int) -> Flight | None:
+    def _send(self, jobs: list[Job], in_flight: int) -> SimulationInFlight | None:
         """Send jobs as one simulation: rows first, then the request, then where BRAIN put it."""
         now = self._clock.time()
         rows = self._keep(lambda: self._ledger.begin([job.candidate for job in jobs], now))
@@ -147,7 +147,7 @@ class Outbox:
         if self._api.used_up is not None:
             self._close(self._api.used_up, in_flight + 1)
         monotonic = self._clock.monotonic()
-        return Flight(location, jobs, monotonic, len(jobs) > 1, due=monotonic)
+        return SimulationInFlight(location, jobs, monotonic, len(jobs) > 1, due=monotonic)
 
     def _nobody_knows(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -163,7 +163,7 @@ class Outbox:
     def _not_taken(self, jobs: list[Job], error: BrainError, *, in_flight: int) -> None:
         """Deal with a request that BRAIN did not take; raise what is no fault of these jobs."""
         if isinstance(error, BrainRefusedError) and error.expression and len(jobs) == 1:
-            self.refused.append((jobs[0], Fault(error.expression)))
+            self.refused.append((jobs[0], ExpressionFault(error.expression)))
             return
         self._queue.extendleft(reversed(jobs))
         if isinstance(error, BrainRefusedError) and len(jobs) > 1:

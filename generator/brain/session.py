@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-from fleet.clock import Clock
-from fleet.files import replace_text
-from fleet.home import read_json
-from fleet.logs import fields
-from fleet.units import Seconds
-from generator.brain.answers import Answer, error_of, finite, messages
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import Clock
+from fleet.runtime.home import read_json
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
 from generator.brain.credentials import Credentials
 from generator.brain.errors import (
     BrainAccessError,
@@ -31,7 +30,8 @@ from generator.brain.errors import (
     BrainRefusedError,
     PersonaError,
 )
-from generator.brain.wire import Wire
+from generator.brain.http import BrainHttp
+from generator.brain.responses import BrainAnswer, error_of, finite_number, messages
 
 AUTHENTICATION = "/authentication"
 _CREATED, _OK, _UNAUTHORIZED = 201, 200, 401
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredSession:
     """What is kept between two runs, of one account; `account` is a salted hash of its e-mail address."""
 
     salt: str = ""
@@ -67,12 +67,12 @@ class SessionFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> Kept:
+    def read(self) -> StoredSession:
         """Return what is kept, nothing where it cannot be read."""
         row = read_json(self._path) or {}
         cookies = row.get("cookies")
         try:
-            return Kept(
+            return StoredSession(
                 salt=str(row.get("salt", "")),
                 account=str(row.get("account", "")),
                 cookies={str(k): str(v) for k, v in cookies.items()} if isinstance(cookies, dict) else {},
@@ -82,11 +82,11 @@ class SessionFile:
                 not_before=float(row.get("not_before", 0.0)),
             )
         except (TypeError, ValueError, OverflowError):
-            return Kept()
+            return StoredSession()
 
-    def write(self, kept: Kept) -> None:
+    def write(self, kept: StoredSession) -> None:
         """Keep this; a file that cannot be written costs a sign-in at the next start, and is logged."""
-        row = {name: getattr(kept, name) for name in Kept.__slots__}
+        row = {name: getattr(kept, name) for name in StoredSession.__slots__}
         try:
             replace_text(self._path, json.dumps(row) + "\n")
         except OSError as error:
@@ -97,7 +97,7 @@ class BrainSession:
     """Sends requests as somebody who is signed in. Used by one thread."""
 
     def __init__(
-        self, wire: Wire, account: Callable[[], Credentials], file: SessionFile, clock: Clock
+        self, wire: BrainHttp, account: Callable[[], Credentials], file: SessionFile, clock: Clock
     ) -> None:
         self._wire = wire
         self._account = account
@@ -120,7 +120,7 @@ class BrainSession:
         """Close the connections; the session itself goes on at BRAIN."""
         self._wire.close()
 
-    def send(self, method: str, path: str, **named: Any) -> Answer:
+    def send(self, method: str, path: str, **named: Any) -> BrainAnswer:
         """Send a request and return its good answer; raise BrainError for any other.
 
         Where BRAIN says 401 the session is renewed, once.
@@ -178,31 +178,31 @@ class BrainSession:
         answer = self._wire.send("POST", kept.persona or AUTHENTICATION, account=account)
         if answer.status == _CREATED:
             self._welcome(answer)
-            self._file.write(Kept(kept.salt, kept.account, self._wire.cookies()))
+            self._file.write(StoredSession(kept.salt, kept.account, self._wire.cookies()))
             _log.info("brain.signed_in", extra=fields(seconds_left=_expiry(answer.document)))
             return
         raise self._refusal(answer, kept, account)
 
-    def _known(self, account: Credentials) -> Kept:
+    def _known(self, account: Credentials) -> StoredSession:
         """Return what is kept of this account, with no session; another account's is forgotten."""
         kept = self._file.read()
         if kept.salt and kept.account == _mark(kept.salt, account):
             return kept
         salt = secrets.token_hex(8)
-        return Kept(salt, _mark(salt, account))
+        return StoredSession(salt, _mark(salt, account))
 
-    def _was_refused(self, kept: Kept, account: Credentials) -> bool:
+    def _was_refused(self, kept: StoredSession, account: Credentials) -> bool:
         if kept.refused != account.version:
             return False
         recent = 0 <= self._clock.time() - kept.refused_at < _ENVIRONMENT_AGAIN
         return recent or account.version != "environment"
 
-    def _refusal(self, answer: Answer, kept: Kept, account: Credentials) -> BrainError:
+    def _refusal(self, answer: BrainAnswer, kept: StoredSession, account: Credentials) -> BrainError:
         """Return why there is no session, and keep what the next attempt has to know."""
         denied = answer.status == _UNAUTHORIZED
         if denied and (kept.persona or _asks_for_persona(answer)):
             persona = self._persona(answer) or kept.persona
-            self._file.write(Kept(kept.salt, kept.account, persona=persona))
+            self._file.write(StoredSession(kept.salt, kept.account, persona=persona))
             return PersonaError(persona)
         error = error_of(answer, self._clock.time()) or BrainAccessError("BRAIN gives no session")
         if isinstance(error, BrainLimitError) and not kept.persona:
@@ -211,21 +211,21 @@ class BrainSession:
             return BrainLimitError(_ATTEMPTS, wait=wait)
         if kept.persona and isinstance(error, BrainGoneError | BrainRefusedError | BrainAccessError):
             # The inquiry is over before anybody answered it; the next attempt begins another.
-            self._file.write(Kept(kept.salt, kept.account))
+            self._file.write(StoredSession(kept.salt, kept.account))
         if not denied:
             return error
         now = self._clock.time()
-        self._file.write(Kept(kept.salt, kept.account, refused=account.version, refused_at=now))
+        self._file.write(StoredSession(kept.salt, kept.account, refused=account.version, refused_at=now))
         said = "; ".join(messages(answer.document).values()) or "wrong e-mail address or password"
         return BrainAccessError(
             _REFUSED, hint=f"It says: {said}. They are not sent again before they change. {_CORRECT}"
         )
 
-    def _persona(self, answer: Answer) -> str:
+    def _persona(self, answer: BrainAnswer) -> str:
         location = answer.headers.get("location", "")
         return self._wire.absolute(urljoin(self._wire.absolute(AUTHENTICATION), location)) if location else ""
 
-    def _welcome(self, answer: Answer) -> None:
+    def _welcome(self, answer: BrainAnswer) -> None:
         self._signed_in = True
         document = answer.document if isinstance(answer.document, dict) else {}
         found = document.get("permissions")
@@ -236,11 +236,11 @@ def _mark(salt: str, account: Credentials) -> str:
     return hashlib.sha256(f"{salt}:{account.email}".encode()).hexdigest()[:16]
 
 
-def _asks_for_persona(answer: Answer) -> bool:
+def _asks_for_persona(answer: BrainAnswer) -> bool:
     return answer.headers.get("www-authenticate", "").strip().lower().startswith("persona")
 
 
 def _expiry(document: Any) -> Seconds | None:
     token = document.get("token") if isinstance(document, dict) else None
     expiry = token.get("expiry") if isinstance(token, dict) else None
-    return finite(expiry)
+    return finite_number(expiry)

@@ -5,9 +5,9 @@
 date.
 """
 
-from generator.catalogue.brain import from_brain
+from generator.catalogue.files import load, load_catalogue, save
+from generator.catalogue.from_brain import from_brain
 from generator.catalogue.model import Catalogue, DataField, Kind, Offer, Operator, Parameter
-from generator.catalogue.store import load, load_catalogue, save
 
 __all__ = [
     "Catalogue",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
-from fleet.errors import GeneratorError
+from fleet.runtime.errors import GeneratorError
 from generator.catalogue.model import Catalogue, DataField, Kind, Offer, Operator, Parameter
 
 _FLAGS = ("variadic", "commutative", "associative", "truth")

@@ -10,26 +10,25 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from fleet.clock import Clock
-from fleet.errors import GeneratorError
-from fleet.home import Home
-from fleet.logs import fields, tell
-from fleet.settings import BrainSettings
-from fleet.units import Seconds
-from generator.brain.address import DEFAULT_URL, URL_VARIABLE
+from fleet.config.schema import BrainSettings
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import GeneratorError
+from fleet.runtime.home import Home
+from fleet.runtime.logging import fields, tell
+from fleet.runtime.units import Seconds
+from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
 from generator.brain.credentials import CredentialSource
-from generator.brain.listing import Listing, is_fresh, kept_listing, listing_path
+from generator.brain.http import DEFAULT_URL, URL_VARIABLE
 from generator.catalogue import Catalogue, Kind, save
-from generator.evaluators.base import Result
-from generator.records import Candidate, Ruleset, Source
-from generator.scope import Scope
+from generator.catalogue.available import Scope
+from generator.domain import Candidate, Result, Ruleset, Source
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
     from generator.brain.jobs import Keeper
-    from generator.brain.simulator import Simulator
-    from generator.storage.store import Store
-    from generator.totals import Scoreboard
+    from generator.brain.simulations import Simulator
+    from generator.reporting.stats import Scoreboard
+    from generator.storage.store import AlphaStore
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class Tools:
     `store` makes the store at its first use: importing what it needs would hold up whoever is asked to end.
     """
 
-    store: "Callable[[], Store]"
+    store: "Callable[[], AlphaStore]"
     keep: "Keeper"
     clock: Clock
     chance: Random
@@ -83,19 +82,19 @@ class BrainPlan:
     def connect(self, clock: Clock) -> "BrainApi":
         """Return BRAIN's requests, not signed in yet."""
         from generator.brain.api import BrainApi  # noqa: PLC0415  # requests, after the first call to Ollama
+        from generator.brain.http import BrainHttp  # noqa: PLC0415
         from generator.brain.session import BrainSession, SessionFile  # noqa: PLC0415
-        from generator.brain.wire import Wire  # noqa: PLC0415
 
         file = SessionFile(self.home.run / "brain.json")
         return BrainApi(
-            BrainSession(Wire(self.url), self.credentials.read, file, clock), clock, self.settings
+            BrainSession(BrainHttp(self.url), self.credentials.read, file, clock), clock, self.settings
         )
 
     def load(self, tools: Tools) -> "BrainEvaluator":
         """Return the evaluator, with what the last run left on its way."""
-        from generator.brain.simulator import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
-        from generator.brain.teller import Teller  # noqa: PLC0415
-        from generator.storage.simulations import Ledger  # noqa: PLC0415
+        from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
+        from generator.reporting.events import BrainEvents  # noqa: PLC0415
+        from generator.storage.simulations import SimulationTable  # noqa: PLC0415
 
         if self.url != DEFAULT_URL:
             sentence = f"{URL_VARIABLE} is set: {self.url} is asked in BRAIN's place"
@@ -103,13 +102,13 @@ class BrainPlan:
         api = self.connect(tools.clock)
         simulator = Simulator(
             api,
-            Ledger(tools.store(), self.rules),
+            SimulationTable(tools.store(), self.rules),
             keep=tools.keep,
             clock=tools.clock,
             chance=tools.chance,
             slots=self.brain.slots,
             budget=self.brain.max_simulations_per_day,
-            teller=Teller(),
+            teller=BrainEvents(),
         )
         listing = Listing(api, tools.clock)
         wanted = None if is_fresh(self.listing, listing.today()) else listing

@@ -12,23 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.errors import GeneratorError
-from fleet.home import find_home
-from fleet.keep import COUNTS, METRICS
-from fleet.logs import fields, tell
-from fleet.settings import PanelSettings
-from fleet.units import Seconds
+from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.config.schema import PanelSettings
+from fleet.runtime.errors import GeneratorError
+from fleet.runtime.home import find_home
+from fleet.runtime.logging import fields, tell
+from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
-from generator.evaluators.base import Fault, Result
+from generator.catalogue.available import with_fields
+from generator.domain import AlphaFigures, Candidate, ExpressionFault, Result, Ruleset, Source
 from generator.language import ExpressionError, Node, parse, show
-from generator.records import Candidate, Performance, Ruleset, Source
-from generator.scope import with_fields
 
 if TYPE_CHECKING:
-    from generator.backtest.checks import Kept
     from generator.backtest.errors import EvaluationError
-    from generator.backtest.evaluate import Evaluation
     from generator.backtest.panel import Panel
+    from generator.backtest.result.checks import Kept
+    from generator.backtest.result.evaluate import Evaluation
     from generator.backtest.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -132,7 +131,7 @@ class LocalEvaluator:
     def __init__(
         self, panel: "Panel", settings: "Settings", rules: Ruleset, *, executor: Executor | None = None
     ) -> None:
-        from generator.backtest import evaluate  # noqa: PLC0415  # loaded by now, with numba
+        from generator.backtest.result import evaluate  # noqa: PLC0415  # loaded by now, with numba
 
         self._backtest = evaluate
         self._panel = panel
@@ -176,15 +175,15 @@ class LocalEvaluator:
         """Evaluate what was taken in."""
         batch, self._batch = self._batch, []
         read = [(candidate, tree_of(candidate, self._catalogue)) for candidate in batch]
-        trees = [tree for _, tree in read if not isinstance(tree, Fault)]
+        trees = [tree for _, tree in read if not isinstance(tree, ExpressionFault)]
         results = iter(self._evaluated(trees) if trees else [])
-        return [(one, tree if isinstance(tree, Fault) else next(results)) for one, tree in read]
+        return [(one, tree if isinstance(tree, ExpressionFault) else next(results)) for one, tree in read]
 
     def remember(self, candidates: Sequence[Candidate]) -> None:
         """Compare later alphas with these too, the newest KEPT of them; what was just evaluated is not evaluated again."""
         for candidate in candidates:
             tree = tree_of(candidate, self._catalogue)
-            if isinstance(tree, Fault):
+            if isinstance(tree, ExpressionFault):
                 continue
             name = show(tree)
             if name not in self._recent:
@@ -209,7 +208,7 @@ class LocalEvaluator:
             if len(trees) > 1:
                 return [result for tree in trees for result in self._evaluated([tree])]
             _log.exception("evaluator.failed", extra=fields(expression=show(trees[0])))
-            return [Fault(f"the evaluator failed on it ({type(error).__name__})")]
+            return [ExpressionFault(f"the evaluator failed on it ({type(error).__name__})")]
         self._size = min(2 * self._size, BATCH)
         self._recent = dict(self._named(outcomes))
         return [_result(outcome) for outcome in outcomes]
@@ -229,25 +228,26 @@ class LocalEvaluator:
         self._engine.close()
 
 
-def tree_of(candidate: Candidate, catalogue: Catalogue) -> Node | Fault:
+def tree_of(candidate: Candidate, catalogue: Catalogue) -> Node | ExpressionFault:
     """Return a candidate's tree, read again where it came from the database."""
     if candidate.tree is not None:
         return candidate.tree
     try:
         return parse(candidate.expression, catalogue)
     except ExpressionError as error:
-        return Fault(str(error))
+        return ExpressionFault(str(error))
 
 
 def _result(outcome: "Evaluation | EvaluationError") -> Result:
     from generator.backtest.errors import EvaluationError  # noqa: PLC0415
 
     if isinstance(outcome, EvaluationError):
-        return Fault(f"{outcome.message} {outcome.hint}".rstrip())
+        return ExpressionFault(f"{outcome.message} {outcome.hint}".rstrip())
     performance = outcome.performance
     figures = performance.figures
-    return Performance(
+    return AlphaFigures(
         **{name: getattr(figures, name) for name in (*METRICS, *COUNTS)},
         checks=[check.as_json() for check in performance.checks],
         grade=performance.grade,
+        reason=performance.reason,
     )

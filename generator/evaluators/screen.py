@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind
+from generator.domain import Candidate, Ruleset
 from generator.evaluators.brain import BrainPlan, Tools
 from generator.evaluators.local import LocalPlan
-from generator.records import Candidate, Ruleset
 
 if TYPE_CHECKING:
-    from generator.storage.store import Store
+    from generator.storage.store import AlphaStore
 
 _LEFT_OVER = 10_000
 
@@ -69,7 +69,7 @@ class Promotion:
             self._tools.clock.wait(self._tools.stopping, patience)
         return candidate
 
-    def _promoted(self, store: "Store", brain: Ruleset) -> Candidate | None:
+    def _promoted(self, store: "AlphaStore", brain: Ruleset) -> Candidate | None:
         from generator.storage.additions import promote  # noqa: PLC0415  # SQLAlchemy, after the first call
 
         found: Candidate | None = self._tools.keep(

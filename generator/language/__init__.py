@@ -15,16 +15,16 @@ Whatever is wrong with an expression is an ExpressionError. Nothing here evaluat
 """
 
 from generator.language.alpha import Alpha, alpha_of, read
+from generator.language.ast import Call, Field, Node, Number, Text
 from generator.language.canonical import canonical, digest
-from generator.language.checker import check, check_alpha
-from generator.language.decode import decode
+from generator.language.check import check, check_alpha
 from generator.language.errors import ExpressionError
 from generator.language.limits import BRAIN_OPERATORS, operator_count
-from generator.language.parser import parse
-from generator.language.printer import show
-from generator.language.reply import decode_reply
+from generator.language.nested_json import decode
+from generator.language.parse import parse
+from generator.language.print import show
 from generator.language.schema import build_schema
-from generator.language.tree import Call, Field, Node, Number, Text
+from generator.llm.reply import decode_reply
 
 __all__ = [
     "BRAIN_OPERATORS",

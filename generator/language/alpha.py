@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from generator.catalogue.model import Catalogue
+from generator.language.ast import Node
 from generator.language.canonical import digest_text, settle
-from generator.language.checker import check_result, kind_of
+from generator.language.check import check_result, kind_of
 from generator.language.errors import ExpressionError
 from generator.language.limits import bounded
-from generator.language.parser import parse
-from generator.language.tree import Node
+from generator.language.parse import parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ import math
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from generator.catalogue.model import Catalogue
+from generator.language.ast import Call, Field, Node, Number, Text
 from generator.language.errors import ExpressionError, suggestion
 from generator.language.infix import INFIX, PREFIX, RIGHT_TO_LEFT
 from generator.language.limits import bounded
-from generator.language.tree import Call, Field, Node, Number, Text
 
 if TYPE_CHECKING:
     from lark import Token

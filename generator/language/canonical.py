@@ -12,13 +12,13 @@ from itertools import takewhile
 from typing import Final, TypeAlias
 
 from generator.catalogue.model import Catalogue, Kind, Operator, Parameter
-from generator.language.checker import plain_number, truth_value
+from generator.language.ast import Call, Field, Node, Number, Text
+from generator.language.check import plain_number, truth_value
 from generator.language.constants import fold
 from generator.language.forms import settle_form
 from generator.language.limits import bounded
-from generator.language.printer import show, show_call, show_number, show_text
+from generator.language.print import show, show_call, show_number, show_text
 from generator.language.signature import bind, parameter_at
-from generator.language.tree import Call, Field, Node, Number, Text
 
 Settled: TypeAlias = tuple[Node, str]
 """A canonical tree and its text."""

@@ -6,7 +6,7 @@ from functools import reduce
 from operator import add, mul, sub
 from typing import Final
 
-from generator.language.tree import Call, Node, Number
+from generator.language.ast import Call, Node, Number
 
 _EXACT: Final = 2.0**53
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from fleet.errors import FleetError
+from fleet.runtime.errors import FleetError
 
 
 class ExpressionError(FleetError):

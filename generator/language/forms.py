@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Final
 
-from generator.language.printer import show_number
+from generator.language.print import show_number
 
 _MOST_BUCKETS: Final = 1000
 _RANGE_PARTS: Final = 3

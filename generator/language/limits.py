@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from generator.language.ast import Call, Node
 from generator.language.errors import ExpressionError
-from generator.language.tree import Call, Node
 
 MAX_CHARACTERS: Final = 64 * 1024
 MAX_DEPTH: Final = 64

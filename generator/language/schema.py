@@ -12,7 +12,7 @@ condition, `x3` a condition or -1, `g3` a grouping; `v` a vector field, `n` a co
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
-from fleet.errors import GeneratorError
+from fleet.runtime.errors import GeneratorError
 from generator.catalogue.model import Catalogue, Kind, Offer, Operator, Parameter
 from generator.language.limits import MAX_DEPTH
 

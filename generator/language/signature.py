@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from generator.catalogue.model import Kind, Operator, Parameter
+from generator.language.ast import Call, Node
 from generator.language.errors import ExpressionError, suggestion
-from generator.language.tree import Call, Node
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from sqlalchemy import Connection, exists, insert, select
 from sqlalchemy.orm import aliased
 
-from generator.records import Candidate, Ruleset
-from generator.storage.models import DONE, EvaluationRow
-from generator.storage.store import Store, candidate_of, candidate_row
+from generator.domain import Candidate, Ruleset
+from generator.storage.schema import DONE, EvaluationRow
+from generator.storage.store import AlphaStore, candidate_of, candidate_row
 
 
-def add(store: Store, candidate: Candidate, rules: Ruleset, now: float) -> bool:
+def add_candidate(store: AlphaStore, candidate: Candidate, rules: Ruleset, now: float) -> bool:
     """Write a candidate that waits for its evaluation; return False if it was tried or waits already."""
     with store.transaction() as connection:
         return _added(connection, candidate, rules, store.owner, now)
@@ -26,10 +26,10 @@ def _added(connection: Connection, candidate: Candidate, rules: Ruleset, owner: 
     return True
 
 
-def promote(store: Store, tried: Ruleset, wanted: Ruleset, now: float) -> Candidate | None:
+def promote(store: AlphaStore, tried: Ruleset, wanted: Ruleset, now: float) -> Candidate | None:
     """Write the best alpha under one ruleset as a candidate of another that never saw it, and return it.
 
-    Only what earned something is worth another's time: a fitness above 0.
+    Only what earned something is worth another's time: a fitness above 0, of figures that mean something.
     """
     seen = aliased(EvaluationRow)
     statement = (
@@ -37,6 +37,7 @@ def promote(store: Store, tried: Ruleset, wanted: Ruleset, now: float) -> Candid
         .where(
             EvaluationRow.state == DONE,
             EvaluationRow.fitness > 0.0,
+            EvaluationRow.error.is_(None),
             EvaluationRow.settings_key == tried.key,
             EvaluationRow.source == tried.source.value,
             EvaluationRow.owner == store.owner,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
-from fleet.errors import GeneratorError
-from generator.storage.models import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
+from fleet.runtime.errors import GeneratorError
+from generator.storage.schema import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
 
 Step = Callable[[Connection], None]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
-from generator.records import Candidate, Ruleset
-from generator.storage.models import ENDED, LOST, PENDING, RUNNING, SENDING, EvaluationRow, SimulationRow
-from generator.storage.store import Store
+from generator.domain import Candidate, Ruleset
+from generator.storage.schema import ENDED, LOST, PENDING, RUNNING, SENDING, EvaluationRow, SimulationRow
+from generator.storage.store import AlphaStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Simulation:
     tries: int = 1
 
 
-class Ledger:
+class SimulationTable:
     """The rows of one owner under one ruleset."""
 
-    def __init__(self, store: Store, rules: Ruleset) -> None:
+    def __init__(self, store: AlphaStore, rules: Ruleset) -> None:
         self._store = store
         self._rules = rules
 

@@ -16,22 +16,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from fleet.errors import ConfigError, GeneratorError
-from fleet.keep import COUNTS, METRICS
-from fleet.units import MEGABYTE, Bytes
-from generator.records import (
-    CallRecord,
-    Candidate,
-    Evaluated,
-    Performance,
-    Ruleset,
-    Source,
-    Tally,
-)
-from generator.storage import tidying
+from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.runtime.errors import ConfigError, GeneratorError
+from fleet.runtime.units import MEGABYTE, Bytes
+from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
+from generator.storage import cleanup
 from generator.storage.migrations import migrate
-from generator.storage.models import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
-from generator.storage.opening import shown_url
+from generator.storage.read import shown_url
+from generator.storage.schema import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
 
 _BUSY_MS = 1000
 _LARGEST_WAL: Bytes = 16 * MEGABYTE
@@ -46,7 +38,7 @@ class StorageError(GeneratorError):
         self.full = full
 
 
-class Store:
+class AlphaStore:
     """A database that is opened at its first use, so that one that is away may come later."""
 
     def __init__(self, url: str, *, owner: str) -> None:
@@ -169,20 +161,21 @@ class Store:
             connection.execute(update(EvaluationRow).where(EvaluationRow.id.in_(ids)).values(published=True))
 
     def best(self, rules: Ruleset, *, limit: int) -> Sequence[Evaluated]:
-        """Return the alphas of the highest fitness under the rules."""
+        """Return the alphas of the highest fitness under the rules, of those whose figures mean something."""
+        meant = (EvaluationRow.fitness.is_not(None), EvaluationRow.error.is_(None))
         statement = (
             select(EvaluationRow)
-            .where(EvaluationRow.state == DONE, *self._under(rules), EvaluationRow.fitness.is_not(None))
+            .where(EvaluationRow.state == DONE, *self._under(rules), *meant)
             .order_by(EvaluationRow.fitness.desc())
             .limit(limit)
         )
         return [_evaluated(row) for row in self._rows(statement)]
 
     def failures(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[str, str]]:
-        """Return what failed under the rules with its reason, newest first."""
+        """Return what failed under the rules, or has figures that mean nothing, with its reason, newest first."""
         statement = (
             select(EvaluationRow.expression, EvaluationRow.error)
-            .where(EvaluationRow.state == FAILED, *self._under(rules))
+            .where(EvaluationRow.error.is_not(None), *self._under(rules))
             .order_by(EvaluationRow.time.desc())
             .limit(limit)
         )
@@ -197,9 +190,9 @@ class Store:
         `standins`. Returns how many rows were touched; 0 when all is tidy.
         """
         with self._transaction() as connection:
-            count = tidying.empty_texts(connection, before=before, keep=texts, batch=batch)
-            count += tidying.empty_checks(connection, before=before, batch=batch)
-            count += tidying.drop_standins(connection, keep=standins, batch=batch)
+            count = cleanup.empty_texts(connection, before=before, keep=texts, batch=batch)
+            count += cleanup.empty_checks(connection, before=before, batch=batch)
+            count += cleanup.drop_standins(connection, keep=standins, batch=batch)
         if count == 0:
             self._give_back()
         return count
@@ -208,7 +201,7 @@ class Store:
         """Give SQLite's empty pages back to the disk where they are many; what is left is used again."""
         with self._transaction() as connection:
             if connection.dialect.name == "sqlite":
-                tidying.shrink(connection)
+                cleanup.shrink(connection)
 
     def count(self, state: str | None = None) -> int:
         """Return the number of evaluations, of those in one state where it is named."""
@@ -332,7 +325,8 @@ def _insert(connection: Connection) -> Any:
 
 
 def _call_row(call: CallRecord) -> dict[str, Any]:
-    row = {name: getattr(call, name) for name in CallRecord.__slots__}
+    # Thoughts are for calls.log: they are long, and nothing reads them again.
+    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 
@@ -348,6 +342,7 @@ def _outcome(evaluated: Evaluated) -> dict[str, Any]:
         "checks": [dict(check) for check in performance.checks],
         "alpha_id": performance.alpha_id,
         "grade": performance.grade,
+        "error": performance.reason or None,
     }
 
 
@@ -383,8 +378,12 @@ def _evaluated(row: Mapping[str, Any]) -> Evaluated:
         candidate=candidate_of(row),
         source=Source(row["source"]),
         settings=row["settings"],
-        performance=Performance(
-            **figures, checks=row["checks"] or (), alpha_id=row["alpha_id"], grade=row["grade"]
+        performance=AlphaFigures(
+            **figures,
+            checks=row["checks"] or (),
+            alpha_id=row["alpha_id"],
+            grade=row["grade"],
+            reason=row["error"] or "",
         ),
         kept=row["kept"],
         time=row["time"] or 0.0,

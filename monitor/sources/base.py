@@ -72,6 +72,10 @@ class Batch:
     cursor: Cursor
 
 
+MOST_LINES = 1000
+"""Lines in one batch, and in one write of the state. Only lines that a rotating log swallowed may come as more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Away:
     """The log cannot be followed just now: why, and what a person can do about it."""
@@ -111,3 +115,33 @@ def keep_all(chunk: bytes) -> Iterator[Span]:
     while (end := chunk.find(b"\n", start)) >= 0:
         yield start, end
         start = end + 1
+
+
+INTERVAL = 1.0
+"""Seconds between two batches that hold no line: each is a state write for its receiver."""
+
+
+class ProgressInterval:
+    """Counts what was read since the last batch and says when the next one is due; `now` is monotonic."""
+
+    def __init__(self, now: float) -> None:
+        self._read = 0
+        self._last = now - INTERVAL
+
+    def add(self, lines: int) -> None:
+        """Count lines that were read."""
+        self._read += lines
+
+    def due(self, now: float) -> bool:
+        """Tell whether a batch without lines should be given now."""
+        return self._read > 0 and now - self._last >= INTERVAL
+
+    def left(self, now: float) -> float | None:
+        """Return the seconds until one is due, None if nothing was read."""
+        return max(0.0, self._last + INTERVAL - now) if self._read else None
+
+    def batch(self, lines: tuple[LogLine, ...], cursor: Cursor, now: float) -> Batch:
+        """Return the batch for everything read since the last one."""
+        batch = Batch(lines, self._read, cursor)
+        self._read, self._last = 0, now
+        return batch

@@ -5,12 +5,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from fleet.process import end_with_parent
+from fleet.runtime.process import end_with_parent
 from standin.brain.server import StandinBrain
-from standin.brain.settings import Settings
+from standin.brain.settings import BrainStandinSettings
 
 _ENDINGS = (signal.SIGTERM, signal.SIGINT)
-_DEFAULT = Settings()
+_DEFAULT = BrainStandinSettings()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     end_with_parent()
-    settings = Settings(
+    settings = BrainStandinSettings(
         email=options.email,
         password=options.password,
         seconds=options.seconds,

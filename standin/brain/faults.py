@@ -17,10 +17,10 @@ import threading
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 
 
-class Kind(Enum):
+class BrainFaultKind(Enum):
     """What can go wrong; the module's text says what each does."""
 
     REFUSE = auto()
@@ -34,10 +34,10 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class BrainFault:
     """One fault, and whom it meets: a method and the beginning of a path. `times`: None until it is cleared."""
 
-    kind: Kind
+    kind: BrainFaultKind
     method: str = ""
     path: str = "/"
     times: int | None = 1
@@ -52,10 +52,10 @@ class Board:
     """The faults in force; safe for use by many requests at once."""
 
     def __init__(self) -> None:
-        self._live: list[list[Fault | int]] = []
+        self._live: list[list[BrainFault | int]] = []
         self._lock = threading.Lock()
 
-    def add(self, *faults: Fault) -> None:
+    def add(self, *faults: BrainFault) -> None:
         """Put faults in force."""
         with self._lock:
             self._live += [[fault, 0] for fault in faults]
@@ -71,12 +71,12 @@ class Board:
         with self._lock:
             self._live.clear()
 
-    def take(self, *kinds: Kind, method: str = "", path: str = "/") -> Fault | None:
+    def take(self, *kinds: BrainFaultKind, method: str = "", path: str = "/") -> BrainFault | None:
         """Return the first fault of these kinds that meets the request, counted as having happened."""
         with self._lock:
             for entry in self._live:
                 fault, happened = entry
-                assert isinstance(fault, Fault)
+                assert isinstance(fault, BrainFault)
                 assert isinstance(happened, int)
                 meets = fault.method in {"", method} and path.startswith(fault.path)
                 if fault.kind in kinds and meets:

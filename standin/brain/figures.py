@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 
 _FILES = ROOT / "generator" / "catalogue"
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -82,7 +82,7 @@ def alpha_id(code: str) -> str:
     return "SI" + hashlib.sha256(_squeezed(code).encode()).hexdigest()[:8].upper()
 
 
-def sample(code: str) -> dict[str, Any]:
+def sample_figures(code: str) -> dict[str, Any]:
     """Return an alpha's `is`: figures that fit together, and its checks."""
     core, sign = _unsigned(_squeezed(code))
     seed = hashlib.sha256(core.encode()).digest()

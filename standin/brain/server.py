@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
-from standin.brain.faults import Board, Fault, Kind
-from standin.brain.settings import Settings
-from standin.brain.world import Simulation, World
+from standin.brain.faults import Board, BrainFault, BrainFaultKind
+from standin.brain.settings import BrainStandinSettings
+from standin.brain.world import StandinSimulation, World
 from standin.httpd import Exchange, Httpd
 
 _MOST_PAGE = 50
@@ -29,14 +29,14 @@ class StandinBrain:
 
     def __init__(
         self,
-        settings: Settings | None = None,
+        settings: BrainStandinSettings | None = None,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.board = Board()
-        self.world = World(settings or Settings(), self.board, clock)
+        self.world = World(settings or BrainStandinSettings(), self.board, clock)
         self.requests: list[tuple[str, str]] = []
         self._httpd = Httpd(host, port, self._answer)
 
@@ -54,7 +54,7 @@ class StandinBrain:
         """Close the port and every connection."""
         self._httpd.close()
 
-    def apply(self, *faults: Fault) -> None:
+    def apply(self, *faults: BrainFault) -> None:
         """Put faults in force."""
         self.board.add(*faults)
 
@@ -62,19 +62,26 @@ class StandinBrain:
         method, path = exchange.method, exchange.path
         self.requests.append((method, path))
         met = self.board.take(
-            Kind.REFUSE, Kind.LOSE, Kind.STALL, Kind.ERROR, Kind.HTML, Kind.EXPIRE, method=method, path=path
+            BrainFaultKind.REFUSE,
+            BrainFaultKind.LOSE,
+            BrainFaultKind.STALL,
+            BrainFaultKind.ERROR,
+            BrainFaultKind.HTML,
+            BrainFaultKind.EXPIRE,
+            method=method,
+            path=path,
         )
         reply = _Reply(exchange)
         if met is not None and _instead(met, exchange, reply):
             return
-        if met is not None and met.kind is Kind.EXPIRE:
+        if met is not None and met.kind is BrainFaultKind.EXPIRE:
             self.world.end_sessions()
         with self.world.lock:
             self.world.settle()
             self._route(exchange, reply)
-        if met is not None and met.kind is Kind.LOSE:
+        if met is not None and met.kind is BrainFaultKind.LOSE:
             exchange.cut()
-        if met is not None and met.kind is Kind.STALL:
+        if met is not None and met.kind is BrainFaultKind.STALL:
             exchange.wait(met.seconds)
         reply.send()
 
@@ -200,7 +207,7 @@ class StandinBrain:
             return
         reply.json({"count": len(rows), "results": rows[offset : offset + limit]})
 
-    def simulation_of(self, code: str) -> Simulation | None:
+    def simulation_of(self, code: str) -> StandinSimulation | None:
         """Return the last simulation of an expression."""
         found = [one for one in self.world.simulations.values() if one.code == code]
         return found[-1] if found else None
@@ -224,16 +231,16 @@ class _Reply:
         self._exchange.send(self._status, "application/json", self._body, {**_SERVER, **self._headers})
 
 
-def _instead(fault: Fault, exchange: Exchange, reply: _Reply) -> bool:
+def _instead(fault: BrainFault, exchange: Exchange, reply: _Reply) -> bool:
     """Answer with the fault and return True, or return False where the request is done all the same."""
-    if fault.kind is Kind.REFUSE:
+    if fault.kind is BrainFaultKind.REFUSE:
         exchange.cut()
-    if fault.kind is Kind.ERROR:
+    if fault.kind is BrainFaultKind.ERROR:
         wait = {"Retry-After": fault.retry_after} if fault.retry_after else {}
         reply.json({"detail": fault.text}, fault.status, wait)
         reply.send()
         return True
-    if fault.kind is Kind.HTML:
+    if fault.kind is BrainFaultKind.HTML:
         exchange.send(fault.status, "text/html", _PAGE, _SERVER)
         return True
     return False
@@ -259,7 +266,7 @@ def _problems(row: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def standin_brain(settings: Settings | None = None) -> Iterator[StandinBrain]:
+def standin_brain(settings: BrainStandinSettings | None = None) -> Iterator[StandinBrain]:
     """Run a stand-in BRAIN for the length of a `with` block."""
     server = StandinBrain(settings).start()
     try:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from fleet.units import Seconds
+from fleet.runtime.units import Seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BrainStandinSettings:
     """One account. `seconds` is a simulation's length, `retry_after` what it asks its clients to wait."""
 
     email: str = "someone@example.com"

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from standin.brain import figures
-from standin.brain.faults import Board, Kind
-from standin.brain.settings import Settings
+from standin.brain.faults import Board, BrainFaultKind
+from standin.brain.settings import BrainStandinSettings
 
 _DAY = 86400.0
 
 
 @dataclass(slots=True)
-class Simulation:
+class StandinSimulation:
     """One simulation; a multi-simulation has children and no code."""
 
     id: str
@@ -36,11 +36,11 @@ class Simulation:
 class World:
     """One account's side of BRAIN; `clock` gives monotonic seconds. Safe for any thread."""
 
-    def __init__(self, settings: Settings, board: Board, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: BrainStandinSettings, board: Board, clock: Callable[[], float]) -> None:
         self.settings = settings
         self.board = board
         self.clock = clock
-        self.simulations: dict[str, Simulation] = {}
+        self.simulations: dict[str, StandinSimulation] = {}
         self.alphas: dict[str, dict[str, Any]] = {}
         self.taken: list[str] = []
         """Every expression that a simulation was taken for, in order: one that is there twice was paid twice."""
@@ -94,12 +94,14 @@ class World:
         """Return how long it is until the quota grows again."""
         return max(0.0, self._times[0] + _DAY - self.clock()) if self._times else 0.0
 
-    def take(self, rows: Sequence[dict[str, Any]]) -> Simulation:
+    def take(self, rows: Sequence[dict[str, Any]]) -> StandinSimulation:
         """Begin a simulation, of several rows a multi-simulation."""
         made = [self._begin(row) for row in rows]
         if len(made) == 1:
             return made[0]
-        parent = Simulation(secrets.token_hex(8), "", {}, self.clock(), max(one.length for one in made))
+        parent = StandinSimulation(
+            secrets.token_hex(8), "", {}, self.clock(), max(one.length for one in made)
+        )
         parent.children = [one.id for one in made]
         for one in made:
             one.parent = parent.id
@@ -110,13 +112,15 @@ class World:
         self.simulations[parent.id] = parent
         return parent
 
-    def _begin(self, row: dict[str, Any]) -> Simulation:
+    def _begin(self, row: dict[str, Any]) -> StandinSimulation:
         code = str(row["regular"])
         self.taken.append(code)
         self._times.append(self.clock())
-        one = Simulation(secrets.token_hex(8), code, row["settings"], self.clock(), self.settings.seconds)
+        one = StandinSimulation(
+            secrets.token_hex(8), code, row["settings"], self.clock(), self.settings.seconds
+        )
         mistake = figures.mistake_in(code, self._operators, self._fields)
-        outcome = self.board.take(Kind.OUTCOME)
+        outcome = self.board.take(BrainFaultKind.OUTCOME)
         if mistake is not None:
             one.status, one.message = "ERROR", mistake.message
             one.location = {"line": 1, "start": mistake.start, "end": mistake.end}
@@ -125,7 +129,7 @@ class World:
         self.simulations[one.id] = one
         return one
 
-    def row(self, one: Simulation) -> dict[str, Any]:
+    def row(self, one: StandinSimulation) -> dict[str, Any]:
         """Return how a simulation that has ended is shown."""
         if one.children:
             return {"id": one.id, "type": "REGULAR", "children": one.children, "status": "COMPLETE"}
@@ -151,10 +155,10 @@ class World:
             if not one.children and one.status in {"COMPLETE", "WARNING"} and one.left(now) == 0:
                 self._alpha(one)
 
-    def _alpha(self, one: Simulation) -> str:
+    def _alpha(self, one: StandinSimulation) -> str:
         name = figures.alpha_id(one.code)
         if name not in self.alphas:
-            found = figures.sample(one.code)
+            found = figures.sample_figures(one.code)
             self.alphas[name] = {
                 "id": name,
                 "type": "REGULAR",
@@ -167,7 +171,7 @@ class World:
                 "status": "UNSUBMITTED",
                 "is": found,
             }
-            blank = self.board.take(Kind.BLANK)
+            blank = self.board.take(BrainFaultKind.BLANK)
             if blank is not None:
                 self._blank[name] = max(1, blank.times or 1)
         return name

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine import Engine, NoEngineError, PrivateEngine, running_engine
-from tests.images import Images
-from tests.parts import require
+from tests.parts.docker_engine import Engine, NoEngineError, PrivateEngine, running_engine
+from tests.parts.images import Images
+from tests.parts.require import require
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """Give a Docker Engine with the base image `tests.engine.BASE`."""
+    """Give a Docker Engine with the base image `tests.parts.docker_engine.BASE`."""
     try:
         with running_engine() as found:
             found.base_image()

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from fleet.home import ROOT
-from tests.containers import FLEET, OLLAMA, PROXY, Docker, Stack, compose_commands
-from tests.engine import PrivateEngine
-from tests.fleet_process import eventually
-from tests.images import Images
-from tests.parts import require
+from fleet.runtime.home import ROOT
+from tests.parts.containers import FLEET, OLLAMA, PROXY, Docker, Stack, compose_commands
+from tests.parts.docker_engine import PrivateEngine
+from tests.parts.images import Images
+from tests.parts.require import require
+from tests.processes.fleet import eventually
 
 pytestmark = pytest.mark.timeout(900)
 FILES = ("docker-compose.yml", "docker-compose.cpu.yml", "tests/docker/stacked.yml")
@@ -178,9 +178,9 @@ def test_the_volume_outlives_the_stack(stack: Stack) -> None:
 
 
 def test_health_tells_a_broken_fleet(stack: Stack) -> None:
-    assert stack.fleet.exec("python", "-m", "fleet.health").stdout == "healthy\n"
+    assert stack.fleet.exec("python", "-m", "fleet.startup.healthcheck").stdout == "healthy\n"
     stack.fleet.exec("supervisorctl", "stop", "generator")
-    found = stack.fleet.exec("python", "-m", "fleet.health")
+    found = stack.fleet.exec("python", "-m", "fleet.startup.healthcheck")
     stack.fleet.exec("supervisorctl", "start", "generator")
     assert found.returncode == 1
     assert found.stdout == "generator is STOPPED\n"

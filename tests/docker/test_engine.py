@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.engine import BASE, Engine, NoEngineError, PrivateEngine
-from tests.parts import require
+from tests.parts.docker_engine import BASE, Engine, NoEngineError, PrivateEngine
+from tests.parts.require import require
 
 
 def test_a_container_runs_and_is_heard(engine: Engine) -> None:

@@ -11,12 +11,12 @@ from random import Random
 
 import pytest
 
-from monitor.detector import Detector
-from monitor.sources.stamps import parse_stamp
-from tests.engine import PrivateEngine
-from tests.engine_world import EngineWorld
-from tests.fleet_process import eventually
-from tests.monitor_process import MonitorProcess, running_monitor
+from monitor.detection.detector import Detector
+from monitor.sources.docker.dedup import parse_stamp
+from tests.parts.container_world import EngineWorld
+from tests.parts.docker_engine import PrivateEngine
+from tests.processes.fleet import eventually
+from tests.processes.monitor import MonitorProcess, running_monitor
 
 CORPUS = Path(__file__).parents[1] / "data" / "corpus"
 HEALTHY = (CORPUS / "log-healthy.txt").read_text("utf-8").splitlines()

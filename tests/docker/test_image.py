@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.home import ROOT
-from tests.containers import HARDENED, Docker, FleetContainer, running
-from tests.engine import Engine
-from tests.fleet_process import eventually
-from tests.images import BASE, Images
+from fleet.runtime.home import ROOT
+from tests.parts.containers import HARDENED, Docker, FleetContainer, running
+from tests.parts.docker_engine import Engine
+from tests.parts.images import BASE, Images
+from tests.processes.fleet import eventually
 
 pytestmark = pytest.mark.timeout(900)
 MEGABYTE = 1_000_000
@@ -37,7 +37,7 @@ def test_it_says_what_it_is_and_how_it_is_run(images: Images) -> None:
     assert config["User"] == "fleet"
     assert config["Entrypoint"] == ["/opt/model-fleet/container/entry.sh"]
     assert config["Cmd"] == ["python", "-m", "fleet"]
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "fleet.health"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "fleet.startup.healthcheck"]
     assert "/var/lib/fleet" in config["Volumes"]
     labels = config["Labels"]
     assert labels["org.opencontainers.image.title"] == "Model Fleet"
@@ -95,7 +95,10 @@ def test_a_container_of_another_user_works_too(images: Images) -> None:
     try:
         docker("run", "-d", "--name", name, *HARDENED, *options, images.slim(), "-c", script)
         fleet = FleetContainer(docker, name)
-        eventually(lambda: fleet.exec("python", "-m", "fleet.health").returncode == 0, what=docker.logs(name))
+        eventually(
+            lambda: fleet.exec("python", "-m", "fleet.startup.healthcheck").returncode == 0,
+            what=docker.logs(name),
+        )
     finally:
         docker("rm", "--force", "--volumes", name, ok=False)
 

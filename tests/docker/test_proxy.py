@@ -19,13 +19,13 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from monitor.sources.base import Batch, Item
-from monitor.sources.docker import DockerSource
-from tests.engine import BASE, Engine, PrivateEngine
-from tests.fleet_process import eventually
-from tests.parts import require
-from tests.supervision import wait_until
+from monitor.sources.docker.source import DockerSource
+from tests.parts.docker_engine import BASE, Engine, PrivateEngine
+from tests.parts.require import require
+from tests.parts.supervisord import wait_until
+from tests.processes.fleet import eventually
 
 START = ROOT / "container" / "log-proxy" / "start.sh"
 ANSWERS_TIMEOUT = 10.0  # of haproxy.cfg's `answers`, which no stream may meet

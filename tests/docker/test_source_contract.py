@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine import Engine
-from tests.engine_world import EngineTerminalWorld, EngineWorld
-from tests.source_contract import SourceContract
+from tests.parts.container_world import EngineTerminalWorld, EngineWorld
+from tests.parts.docker_engine import Engine
+from tests.sources.contract import SourceContract
 
 
 @pytest.fixture(params=[EngineWorld, EngineTerminalWorld], ids=["frames", "terminal"])

@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from monitor.sources import session
 from monitor.sources.base import Away, Batch, Span, keep_all
-from tests.engine import Engine, PrivateEngine
-from tests.engine_world import EngineTerminalWorld, EngineWorld
-from tests.following import Following
-from tests.loopback import Loopback
+from monitor.sources.docker import session
+from tests.parts.container_world import EngineTerminalWorld, EngineWorld
+from tests.parts.docker_engine import Engine, PrivateEngine
+from tests.parts.loopback_proxy import Loopback
+from tests.sources.following import Following
 
 
 @pytest.fixture(params=[EngineWorld, EngineTerminalWorld], ids=["frames", "terminal"])

@@ -1,14 +1,17 @@
-"""What docs/architecture.md says of the folders and of who imports whom."""
+"""The house: the folders of docs/architecture.md, import directions, names, and the paths that files outside Python name."""
 
 import ast
+import importlib.util
 import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 MAY_IMPORT = {
@@ -19,37 +22,111 @@ MAY_IMPORT = {
     "standin": {"fleet"},
     "cli": {"fleet", "state", "monitor", "generator"},
 }
+FLEET_LAYERS = ({"runtime"}, {"memory_errors"}, {"config", "clients"}, {"policy", "startup"})
+"""Rooms of fleet/, lowest first: a room imports only rooms below its own, and itself."""
 HEAVY = {"numpy", "numba", "polars", "sqlalchemy", "lark", "matplotlib"}
 
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            yield node.module
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+def packages_imported(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+def modules(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found
+    return found
+
+
+def short(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
-def test_imports_point_one_way(package: str) -> None:
+def test_packages_import_downwards(package: str) -> None:
     ours = {*MAY_IMPORT, "tests", "benchmarks", "fleet_cli"} - {package} - MAY_IMPORT[package]
-    found = {path: ours & set(imports(path)) for path in (ROOT / package).rglob("*.py")}
-    assert found
-    assert not {str(path): names for path, names in found.items() if names}
+    found = {short(path): ours & packages_imported(path) for path in modules(package)}
+    assert not {path: names for path, names in found.items() if names}
+
+
+def test_rooms_of_fleet_import_downwards() -> None:
+    level = {room: height for height, rooms in enumerate(FLEET_LAYERS) for room in rooms}
+    wrong = []
+    for room, height in level.items():
+        for path in modules(f"fleet/{room}"):
+            targets = [name.split(".")[1] for name in imports(path) if name.startswith("fleet.")]
+            wrong += [
+                (short(path), target) for target in targets if target != room and level[target] >= height
+            ]
+    assert not wrong
+
+
+def rooms_imported(package: str) -> dict[str, set[str]]:
+    """Return which rooms (folders and top modules) of a package import which others."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in modules(package):
+        room = path.relative_to(ROOT / package).parts[0].removesuffix(".py")
+        for name in imports(path):
+            if name.startswith(f"{package}.") and name.split(".")[1] != room:
+                found[room].add(name.split(".")[1])
+    return found
+
+
+def cycles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Return the groups of rooms that reach each other."""
+
+    def reach(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = list(graph.get(start, ()))
+        while todo:
+            room = todo.pop()
+            if room not in seen:
+                seen.add(room)
+                todo += graph.get(room, ())
+        return seen
+
+    reached = {room: reach(room) for room in graph}
+    return {
+        frozenset({room, *(other for other in reached[room] if room in reached.get(other, ()))})
+        for room in graph
+        if room in reached[room]
+    }
+
+
+@pytest.mark.parametrize("package", ["fleet", "state", "standin", "cli"])
+def test_rooms_import_without_cycles(package: str) -> None:
+    assert not cycles(rooms_imported(package))
+
+
+def test_the_monitor_has_one_known_cycle() -> None:
+    """The switch's executor is asked by what watches and fetches, and asks them; one owner of the state ends that."""
+    assert cycles(rooms_imported("monitor")) <= {frozenset({"models", "switching", "watch"})}
 
 
 @pytest.mark.parametrize("package", ["fleet", "state", "monitor"])
 def test_the_monitors_runtime_stays_light(package: str) -> None:
-    found = {path: HEAVY & set(imports(path)) for path in (ROOT / package).rglob("*.py")}
-    assert not {str(path): names for path, names in found.items() if names}
+    found = {short(path): HEAVY & packages_imported(path) for path in modules(package)}
+    assert not {path: names for path, names in found.items() if names}
 
 
 def tracked() -> list[str]:
     git = ["git", "ls-files", "-z"]  # a copy without its history is no repository
     done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
-        pytest.skip("this copy is no repository of git")
-    return [name for name in done.stdout.split("\0") if name]
+        pytest.skip("this copy is no git repository")
+    return [name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
 def test_the_map_names_each_folder() -> None:
@@ -58,7 +135,33 @@ def test_the_map_names_each_folder() -> None:
     assert folders - {"docs"} == named
 
 
+OURS = "|".join((*MAY_IMPORT, "tests", "tools", "benchmarks"))
+
+
+def prose() -> Iterator[tuple[str, str]]:
+    """Yield the files that name modules outside Python's imports, with their text."""
+    for name in tracked():
+        old = name == "CHANGELOG.md" or name.startswith(("tests/data/", "docs/decisions/"))
+        if not old and name.endswith(
+            (".md", ".conf", ".toml", ".sh", ".yml", "Makefile", "Dockerfile", ".ci/run", ".py")
+        ):
+            yield name, (ROOT / name).read_text("utf-8")
+
+
+def test_each_module_that_is_run_by_name_is_there() -> None:
+    wanted = re.compile(rf"-m[\"', ]+((?:{OURS})(?:\.\w+)*)")
+    found = {(name, module) for name, text in prose() for module in wanted.findall(text)}
+    assert {"fleet", "monitor", "generator"} <= {module for _, module in found}
+    assert not [(name, module) for name, module in sorted(found) if importlib.util.find_spec(module) is None]
+
+
+def test_each_file_that_is_named_is_there() -> None:
+    wanted = re.compile(rf"(?<![\w/.-])((?:{OURS})/[\w/-]+\.(?:py|toml|json|lark|conf|txt|md|yml))\b")
+    found = {(name, path) for name, text in prose() for path in wanted.findall(text)}
+    assert found
+    assert not [(name, path) for name, path in sorted(found) if not (ROOT / path).exists()]
+
+
 def test_no_text_holds_the_markers_of_a_merge() -> None:
     marker = re.compile(rb"^(<{7} |>{7} )", flags=re.MULTILINE)
-    files = [ROOT / name for name in tracked()]
-    assert not [str(path) for path in files if path.is_file() and marker.search(path.read_bytes())]
+    assert not [name for name in tracked() if marker.search((ROOT / name).read_bytes())]

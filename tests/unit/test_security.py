@@ -14,24 +14,24 @@ from pathlib import Path
 import pytest
 from click import unstyle
 
-from cli.fleet import find_fleet
 from cli.render import status_lines
-from cli.status import collect
-from fleet.config import load_settings
-from fleet.errors import ConfigError
-from fleet.home import ROOT, FleetFile, Home
-from fleet.keep import parse_keep
-from fleet.logs import plain_text, show_fields
-from generator.brain.answers import Answer, messages, retry_after
+from cli.status import collect_status
+from cli.target import find_fleet
+from fleet.config.keep_rule import parse_keep
+from fleet.config.load import load_settings
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import ROOT, FleetFile, Home
+from fleet.runtime.logging import plain_text, show_fields
 from generator.brain.credentials import Credentials
 from generator.brain.errors import BrainError
-from generator.brain.wire import Wire
+from generator.brain.http import BrainHttp
+from generator.brain.responses import BrainAnswer, messages, retry_after
 from generator.catalogue import load_catalogue
 from generator.language.errors import ExpressionError
 from generator.language.limits import MAX_DEPTH
-from generator.language.reply import MAX_EXPRESSIONS, decode_reply
 from generator.launcher import assignment
-from monitor.detector import Detector
+from generator.llm.reply import MAX_EXPRESSIONS, decode_reply
+from monitor.detection.detector import Detector
 from monitor.sources.lines import MAX_LINE, LineBuffer
 from state.codec import StateFormatError, decode_state
 
@@ -197,7 +197,7 @@ def test_a_name_cannot_steer_the_terminal_of_who_asks_for_the_status(tmp_path: P
     home.generator_file.write_text(
         json.dumps({"heartbeat": now, "model": ESCAPE, "alphas": [{"expression": ESCAPE}]})
     )
-    row = collect(find_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_OLLAMA_URL": url}))
+    row = collect_status(find_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_OLLAMA_URL": url}))
     text = unstyle("\n".join(status_lines(row, now)))
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
     assert "\nforged" not in text
@@ -270,7 +270,7 @@ def test_a_state_of_any_kind_is_told_from_a_state(text: str) -> None:
 def test_nothing_is_sent_to_another_server_that_an_answer_names(location: str) -> None:
     """It is refused, or its path alone is taken, over the scheme and the port that are ours."""
     try:
-        address = Wire("https://api.example.org").absolute(location)
+        address = BrainHttp("https://api.example.org").absolute(location)
     except BrainError:
         return
     assert address.startswith("https://api.example.org/")
@@ -278,12 +278,12 @@ def test_nothing_is_sent_to_another_server_that_an_answer_names(location: str) -
 
 @pytest.mark.parametrize("location", ["http://api.example.org/x", "https://api.example.org:444/x", "/x"])
 def test_an_answer_cannot_choose_how_brain_is_spoken_to(location: str) -> None:
-    assert Wire("https://api.example.org").absolute(location) == "https://api.example.org/x"
+    assert BrainHttp("https://api.example.org").absolute(location) == "https://api.example.org/x"
 
 
 def test_an_answer_cannot_make_us_wait_for_ever_or_say_more_than_a_line() -> None:
     for text in ("1e300", "99999999999", "Fri, 31 Dec 9999 23:59:59 GMT"):
-        wait = retry_after(Answer(429, {"retry-after": text}), time.time())
+        wait = retry_after(BrainAnswer(429, {"retry-after": text}), time.time())
         assert wait is None or wait <= 3600
     told = messages({"detail": "x\n" * 100_000 + ESCAPE})
     assert all("\n" not in text and len(text) <= 500 for text in told.values())

@@ -20,12 +20,12 @@ import numpy as np
 from generator.backtest.derived import with_derived
 from generator.backtest.errors import PanelError
 from generator.backtest.loading.assemble import Sheet, assemble
+from generator.backtest.loading.cache import Shelf, stamp_of
 from generator.backtest.loading.faults import Faults
+from generator.backtest.loading.files import read_table
 from generator.backtest.loading.folder import assemble_folder
-from generator.backtest.loading.judging import judge
-from generator.backtest.loading.room import free_bytes, ran_out
-from generator.backtest.loading.shelf import Shelf, stamp_of
-from generator.backtest.loading.tables import read_table
+from generator.backtest.loading.memory import free_bytes, ran_out
+from generator.backtest.loading.quality import judge
 from generator.backtest.panel import Panel
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from generator.backtest.loading import cells
+from generator.backtest.loading import parse
+from generator.backtest.loading.columns import GROUPS, Layout, layout_of, number_names
 from generator.backtest.loading.faults import Faults
-from generator.backtest.loading.naming import GROUPS, Layout, layout_of, number_names
-from generator.backtest.loading.room import require_room
-from generator.backtest.loading.tables import Table
+from generator.backtest.loading.files import Table
+from generator.backtest.loading.memory import require_room
 from generator.backtest.panel import Matrix
 
 Rows = npt.NDArray[np.int64]
@@ -22,11 +22,11 @@ Rows = npt.NDArray[np.int64]
 class Sheet:
     """A panel in the making. `rows` has the file's row of each date and symbol, 0 where it has none."""
 
-    dates: cells.Days
+    dates: parse.Days
     symbols: tuple[str, ...]
     rows: Rows
     fields: dict[str, Matrix] = field(default_factory=dict)
-    groups: dict[str, cells.Codes] = field(default_factory=dict)
+    groups: dict[str, parse.Codes] = field(default_factory=dict)
     group_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     universe: npt.NDArray[np.bool_] | None = None
     columns: dict[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def is_group(series: pl.Series, name: str, *, comma: bool) -> bool:
     """Say whether a column is a grouping: by its name, or because its cells are mostly no numbers."""
     if name in GROUPS:
         return True
-    return name not in number_names() and not cells.looks_numeric(series, decimal_comma=comma)
+    return name not in number_names() and not parse.looks_numeric(series, decimal_comma=comma)
 
 
 # --- long ------------------------------------------------------------------------------------------------------------
@@ -79,8 +79,8 @@ def is_group(series: pl.Series, name: str, *, comma: bool) -> bool:
 
 def _long(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -> Sheet | None:
     frame, first = table.frame, table.first_row
-    day = cells.days(frame[layout.date], first, faults)
-    symbols, column = cells.symbols(frame[layout.symbol], first, faults)
+    day = parse.days(frame[layout.date], first, faults)
+    symbols, column = parse.symbols(frame[layout.symbol], first, faults)
     good = ~np.isnat(day) & (column >= 0)
     dates = np.unique(day[good])
     _warn_of_order(day, column, symbols, first, faults)
@@ -120,17 +120,17 @@ def _take(
     """Put one column into the sheet as what it is: the universe, a grouping or a field."""
     comma = table.decimal_comma
     if name == "universe":
-        sheet.universe = spread(cells.flags(series, table.first_row, faults), 0)
+        sheet.universe = spread(parse.flags(series, table.first_row, faults), 0)
     elif is_group(series, name, comma=comma):
-        names, codes = cells.groups(series)
+        names, codes = parse.groups(series)
         sheet.groups[name], sheet.group_names[name] = spread(codes, -1), names
     else:
-        values = cells.numbers(series, table.first_row, faults, decimal_comma=comma)
+        values = parse.numbers(series, table.first_row, faults, decimal_comma=comma)
         sheet.fields[name] = spread(values, np.nan)
 
 
 def _refuse_doubles(
-    places: Rows, numbers: Rows, rows: Rows, dates: cells.Days, symbols: tuple[str, ...], faults: Faults
+    places: Rows, numbers: Rows, rows: Rows, dates: parse.Days, symbols: tuple[str, ...], faults: Faults
 ) -> None:
     if len(places) == np.count_nonzero(rows):
         return
@@ -152,7 +152,7 @@ def _refuse_doubles(
 
 
 def _warn_of_order(
-    day: cells.Days, column: cells.Codes, symbols: tuple[str, ...], first: int, faults: Faults
+    day: parse.Days, column: parse.Codes, symbols: tuple[str, ...], first: int, faults: Faults
 ) -> None:
     """Warn of dates that run backwards, unless the rows are sorted by symbol and then by date."""
     known = ~np.isnat(day)
@@ -175,8 +175,8 @@ def _warn_of_order(
 
 def _wide(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -> Sheet | None:
     frame, first = table.frame, table.first_row
-    day = cells.days(frame[layout.date], first, faults)
-    symbols = cells.in_order({symbol for _, _, symbol in layout.cells})
+    day = parse.days(frame[layout.date], first, faults)
+    symbols = parse.in_order({symbol for _, _, symbol in layout.cells})
     names = list(dict.fromkeys(name for _, name, _ in layout.cells))
     require_room(path, len(day), len(symbols), len(names), free)
     order = np.argsort(day, kind="stable")
@@ -199,7 +199,7 @@ def _wide(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
         sheet.cell_columns |= {(name, symbols[place]): column for column, place in own}
         stacked = pl.concat([_textual(frame[column]) for column, _ in own]).alias(name)
         if name not in GROUPS and (
-            name in number_names() or cells.looks_numeric(stacked, decimal_comma=table.decimal_comma)
+            name in number_names() or parse.looks_numeric(stacked, decimal_comma=table.decimal_comma)
         ):
             _wide_field(sheet, name, frame, own, order, table, faults)
         else:
@@ -222,7 +222,7 @@ def _wide_field(
 ) -> None:
     matrix = np.full(sheet.rows.shape, np.nan)
     for column, place in own:
-        values = cells.numbers(frame[column], table.first_row, faults, decimal_comma=table.decimal_comma)
+        values = parse.numbers(frame[column], table.first_row, faults, decimal_comma=table.decimal_comma)
         matrix[:, place] = values[order]
     if name == "universe":
         sheet.universe = matrix == 1.0
@@ -233,7 +233,7 @@ def _wide_field(
 def _wide_groups(
     sheet: Sheet, name: str, stacked: pl.Series, own: list[tuple[str, int]], order: Rows
 ) -> None:
-    names, codes = cells.groups(stacked)
+    names, codes = parse.groups(stacked)
     matrix = np.full(sheet.rows.shape, -1, dtype=np.int32)
     for (_, place), part in zip(own, np.split(codes, len(own)), strict=True):
         matrix[:, place] = part[order]

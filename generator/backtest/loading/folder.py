@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from generator.backtest.loading import cells
+from generator.backtest.loading import parse
 from generator.backtest.loading.assemble import Sheet, is_group
+from generator.backtest.loading.columns import field_name, find_date
 from generator.backtest.loading.faults import Faults
-from generator.backtest.loading.naming import field_name, find_date
-from generator.backtest.loading.room import require_room
-from generator.backtest.loading.tables import Table, read_table
+from generator.backtest.loading.files import Table, read_table
+from generator.backtest.loading.memory import require_room
 
 _ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".txt", ".csv.gz")
 
@@ -31,7 +31,7 @@ def assemble_folder(path: Path, faults: Faults, free: int) -> Sheet | None:
     if faults.errors:
         return None
     dates = np.unique(np.concatenate([part.days for part in parts]))
-    symbols = cells.in_order({symbol for part in parts for symbol in part.symbols})
+    symbols = parse.in_order({symbol for part in parts for symbol in part.symbols})
     require_room(path, len(dates), len(symbols), len(parts), free)
     sheet = Sheet(dates, symbols, np.zeros((len(dates), len(symbols)), dtype=np.int64))
     for part in sorted(
@@ -44,7 +44,7 @@ def assemble_folder(path: Path, faults: Faults, free: int) -> Sheet | None:
 class _Part:
     """One field's table."""
 
-    def __init__(self, name: str, file: Path, table: Table, days: cells.Days, frame: pl.DataFrame) -> None:
+    def __init__(self, name: str, file: Path, table: Table, days: parse.Days, frame: pl.DataFrame) -> None:
         self.name, self.file, self.table, self.days, self.frame = name, file, table, days, frame
         self.symbols = [column.strip() for column in frame.columns]
 
@@ -59,7 +59,7 @@ class _Part:
         columns = self.frame.get_columns()
         stacked = pl.concat([column.cast(pl.String).alias(self.name) for column in columns])
         if is_group(stacked, self.name, comma=self.table.decimal_comma):
-            names, codes = cells.groups(stacked)
+            names, codes = parse.groups(stacked)
             matrix = np.full(sheet.rows.shape, -1, dtype=np.int32)
             matrix[places] = codes.reshape(len(columns), -1).T
             sheet.groups[self.name], sheet.group_names[self.name] = matrix, names
@@ -72,9 +72,9 @@ class _Part:
             sheet.fields[self.name] = values
 
 
-def _numbers(column: pl.Series, part: _Part, faults: Faults) -> cells.Numbers:
+def _numbers(column: pl.Series, part: _Part, faults: Faults) -> parse.Numbers:
     named = column.alias(f"{column.name} of {part.file.name}")
-    return cells.numbers(named, part.table.first_row, faults, decimal_comma=part.table.decimal_comma)
+    return parse.numbers(named, part.table.first_row, faults, decimal_comma=part.table.decimal_comma)
 
 
 def _part(name: str, file: Path, faults: Faults, free: int) -> _Part | None:
@@ -83,7 +83,7 @@ def _part(name: str, file: Path, faults: Faults, free: int) -> _Part | None:
     if not date:
         faults.error(f"{file.name}: there is no date column", hint="Name it date.")
         return None
-    days = cells.days(table.frame[date], table.first_row, faults)
+    days = parse.days(table.frame[date], table.first_row, faults)
     known, first = np.unique(days, return_index=True)
     if len(known) < len(days):
         row = min(set(range(len(days))) - set(first.tolist())) + table.first_row

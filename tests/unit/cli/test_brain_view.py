@@ -10,11 +10,11 @@ from click import unstyle
 from jsonschema import Draft202012Validator
 
 from cli.doctor import _brain, examine
-from cli.finding import Finding, Health
-from cli.fleet import Fleet, find_fleet
+from cli.faults import Finding, Health
 from cli.render import finding_lines, status_lines
-from cli.status import collect
-from fleet.home import ROOT, FleetFile, Home
+from cli.status import collect_status
+from cli.target import Fleet, find_fleet
+from fleet.runtime.home import ROOT, FleetFile, Home
 
 URL = "http://127.0.0.1:9"
 TOLD = {"signed_in": True, "in_flight": 3, "slots": 3, "queued": 2, "sent_today": 120, "trouble": None}
@@ -60,7 +60,7 @@ def found(fleet: Fleet) -> list[tuple[str, Health]]:
 
 
 def shown(fleet: Fleet) -> str:
-    return unstyle("\n".join(status_lines(collect(fleet), time.time())))
+    return unstyle("\n".join(status_lines(collect_status(fleet), time.time())))
 
 
 def test_status_says_how_the_generator_stands_with_brain(home: Home) -> None:
@@ -68,7 +68,7 @@ def test_status_says_how_the_generator_stands_with_brain(home: Home) -> None:
     assert (
         "BRAIN        signed in, 3 of 3 slots in use, 2 queued, 120 sent in 24 hours\n" in shown(fleet) + "\n"
     )
-    row = collect(fleet)
+    row = collect_status(fleet)
     assert row["brain"] == TOLD
     schema = json.loads((ROOT / "docs/schema/status.json").read_text())
     Draft202012Validator(schema["properties"]["brain"]).validate(row["brain"])
@@ -84,7 +84,7 @@ def test_status_shows_what_keeps_the_generator_from_brain(home: Home) -> None:
 def test_status_says_nothing_of_brain_where_it_is_not_asked(home: Home) -> None:
     fleet = fleet_of(home)
     assert "BRAIN" not in shown(fleet)
-    assert collect(fleet)["brain"] is None
+    assert collect_status(fleet)["brain"] is None
 
 
 def test_doctor_finds_sound_credentials_and_never_shows_them(home: Home) -> None:
@@ -120,7 +120,8 @@ def test_doctor_misses_credentials_only_where_they_are_asked_for(home: Home) -> 
 def test_doctor_shows_the_trouble_that_the_generator_told(home: Home) -> None:
     write(home)
     fleet = fleet_of(home, told={**TOLD, "trouble": "BRAIN refuses the credentials"})
-    assert found(fleet)[-1] == ("brain", Health.FAULT)
+    faults = [one for one in examine(fleet) if one.part == "brain" and one.health is Health.FAULT]
+    assert [one.detail for one in faults] == ["BRAIN refuses the credentials"]
 
 
 def test_doctor_says_that_a_standin_fleet_sends_brain_nothing(home: Home) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cli.doctor import examine
-from cli.finding import Health
-from cli.fleet import Fleet
-from fleet.home import Home
-from fleet.settings import Settings
-from fleet.supervisor import ProgramInfo, ProgramState
+from cli.faults import Health
+from cli.target import Fleet
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.config.schema import Settings
+from fleet.runtime.home import Home
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     config = tmp_path / "fleet.toml"
     config.write_text('[ollama]\nurl = "http://127.0.0.1:9"\n')
     monitor = ProgramInfo("monitor", ProgramState.RUNNING, os.getpid(), "")
-    monkeypatch.setattr("fleet.supervisor.Supervisor.programs", lambda _: [monitor])
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: [monitor])
     settings = Settings()
     ollama = replace(settings.ollama, url="http://127.0.0.1:9")
     return Fleet(home, replace(settings, source=str(config), ollama=ollama), None)

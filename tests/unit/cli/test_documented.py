@@ -9,7 +9,7 @@ import click
 import pytest
 from jsonschema import Draft202012Validator
 
-from fleet.home import ROOT
+from fleet.runtime.home import ROOT
 from fleet_cli import main
 
 COMMANDS = sorted(main.commands)
@@ -54,8 +54,9 @@ def test_a_schema_is_one_and_is_named(path: Path) -> None:
 def test_a_status_imports_nothing_heavy() -> None:
     script = (
         "import sys\nsys.argv = ['fleet_cli.py', 'status']\nimport fleet_cli, cli.status, cli.render\n"
-        "import generator.storage.reading\n"
-        "heavy = {'requests', 'docker', 'sqlalchemy', 'numpy', 'numba', 'filelock', 'polars', 'lark', 'monitor.switcher'}\n"
+        "import generator.storage.read\n"
+        "heavy = {'requests', 'docker', 'sqlalchemy', 'numpy', 'numba', 'filelock', 'polars', 'lark'}\n"
+        "heavy |= {'monitor.switching.executor', 'fleet.policy.facts'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

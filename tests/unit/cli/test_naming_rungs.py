@@ -1,8 +1,8 @@
 import pytest
 
-from cli.switching import find_rung
-from fleet.errors import ConfigError
-from fleet.ladder import Ladder, Rung
+from cli.operator import find_rung
+from fleet.config.ladder import Ladder, Rung
+from fleet.runtime.errors import ConfigError
 
 LADDER = Ladder(
     [

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from cli.fleet import Fleet
-from cli.switching import Operator
-from fleet.facts import Command
-from fleet.home import Home
-from fleet.model import SwitchKind
-from fleet.settings import SEED_LADDER, Settings
-from fleet.supervisor import ProgramInfo
-from monitor.pause import pause
+from cli.operator import OperatorCommands
+from cli.target import Fleet
+from fleet.clients.supervisor import ProgramInfo
+from fleet.config.schema import SEED_LADDER, Settings
+from fleet.policy.facts import Command
+from fleet.policy.state import FleetState, SwitchKind
+from fleet.runtime.errors import SwitchError
+from fleet.runtime.home import Home
+from fleet.runtime.pause_request import pause
+from monitor.switching.executor import Switcher
 from state.codec import default_state, encode_state
+from state.history import History
 from state.store import read_state
 
 
@@ -33,7 +36,7 @@ def fleet(tmp_path: Path) -> Fleet:
 
 @pytest.mark.parametrize("command", [Command(SwitchKind.RESET), Command(SwitchKind.USE, 0)])
 def test_with_supervisord_away_a_choice_of_the_same_rung_is_saved_too(fleet: Fleet, command: Command) -> None:
-    outcome = Operator(fleet).switch(command, wait=False)
+    outcome = OperatorCommands(fleet).switch(command, wait=False)
     assert outcome.saved
     assert "supervisord does not run" in outcome.sentence
     state = read_state(fleet.home)
@@ -50,10 +53,27 @@ def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
     row = json.loads(encode_state(state, now)) | {"hold": {"until": now + 900, "step": 3, "why": "all fail"}}
     fleet.home.state.write_text(json.dumps(row))
     pause(fleet.home, since=now, until=now + 900, why="all fail")
-    monkeypatch.setattr("fleet.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
-    outcome = Operator(fleet).switch(Command(SwitchKind.RESET), wait=False)
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+    outcome = OperatorCommands(fleet).switch(Command(SwitchKind.RESET), wait=False)
     assert not outcome.saved
     state = read_state(fleet.home)
     assert state is not None
     assert state.hold is None
     assert not fleet.home.pause_file.exists()
+
+
+def test_a_command_knows_that_it_was_superseded_before_the_history_does(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other program writes the state first and the history after it."""
+    monkeypatch.setattr(History, "append", lambda *_: None)
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+    operator = OperatorCommands(fleet)
+
+    def superseded(_: Switcher, number: int) -> FleetState:
+        assert number == 1
+        return operator._command(Command(SwitchKind.USE, 2))
+
+    monkeypatch.setattr(Switcher, "carry_out", superseded)
+    with pytest.raises(SwitchError, match="superseded: a use was asked for meanwhile"):
+        operator.switch(Command(SwitchKind.DOWNGRADE), wait=False)

@@ -1,6 +1,6 @@
 from cli.report import incidents, time_in_use
-from fleet.events import Event, EventKind
-from fleet.settings import SEED_LADDER
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.events import Event, EventKind
 
 TOP, SECOND = "llama3.2:3b", "phi3:mini"
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from cli.scan import _bar
 from fleet_cli import main
-from tests.ollama_log import T0, failed_load, gin, loaded, not_recovered
+from tests.reference.ollama_log import T0, failed_load, gin, loaded, not_recovered
 
 HOUR = 3600.0
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from generator.owner import owner_of
+from generator.config import owner_of
 
 
 def test_a_home_keeps_its_name_and_another_home_has_another(tmp_path: Path) -> None:

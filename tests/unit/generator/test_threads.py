@@ -2,25 +2,28 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleet.errors import GeneratorError
-from fleet.keep import parse_keep
+from fleet.config.keep_rule import parse_keep
+from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Kind, load_catalogue
-from generator.evaluation import Evaluation
-from generator.evaluators.base import Fault, Result
-from generator.hopeful import HopefulFile
-from generator.intake import Intake, Patient
-from generator.narrator import Narrator
-from generator.records import CallRecord, Candidate, Performance, Ruleset, Source
-from generator.scope import Scope
-from generator.shared import Shared
-from generator.storage.store import StorageError, Store
-from tests.stillclock import StillClock
+from generator.catalogue.available import Scope
+from generator.context import Shared
+from generator.domain import AlphaFigures, CallRecord, Candidate, ExpressionFault, Result, Ruleset, Source
+from generator.llm.candidates import Finished, read_reply
+from generator.reporting.events import Narrator
+from generator.storage.hopeful import HopefulFile
+from generator.storage.read import recent_alphas
+from generator.storage.store import AlphaStore, StorageError
+from generator.workers.evaluate import EvaluationWorker
+from generator.workers.ingest import Intake, Patient
+from tests.reference.manual_clock import StillClock
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
 SYNTHETIC = Ruleset(Source.SYNTHETIC, {"panel": "synthetic"})
@@ -37,9 +40,12 @@ class World:
         narrator = Narrator(model="m", standin=False, synthetic=False, clock=self.clock)
         self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), narrator=narrator)
         self.patient = Patient(self.stopping, self.clock, narrator)
-        self.store = Store(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
 
-    def intake(self, store: Store | None = None) -> None:
+    def close(self) -> None:
+        self.store.close()
+
+    def intake(self, store: AlphaStore | None = None) -> None:
         """Take in what was finished, and end."""
         self.shared.finished.close()
         chosen = store or self.store
@@ -50,7 +56,7 @@ class World:
     def evaluate(self, evaluator: "FakeEvaluator | Callable[[], FakeEvaluator]") -> None:
         """Evaluate what waits, and end."""
         load = evaluator if callable(evaluator) else lambda: evaluator
-        Evaluation(
+        EvaluationWorker(
             self.shared,
             evaluator=load,
             store=lambda: self.store,
@@ -64,20 +70,9 @@ class World:
     def finish(self, name: str, *expressions: str, error: str | None = None) -> None:
         """Hand in a finished call whose reply holds these."""
         reply = json.dumps({"expressions": list(expressions)})
-        self.shared.finished.put(
-            CallRecord(
-                name,
-                1.0,
-                2.0,
-                "m",
-                0,
-                0,
-                "p",
-                500 if error else 200,
-                reply="" if error else reply,
-                error=error,
-            )
-        )
+        status, text = (500, "") if error else (200, reply)
+        call = CallRecord(name, 1.0, 2.0, "m", 0, 0, "p", status, reply=text, error=error)
+        self.shared.finished.put(Finished(call, read_reply(call, self.shared.scope.catalogue)))
 
 
 class FakeEvaluator:
@@ -110,8 +105,8 @@ class FakeEvaluator:
 
     def _result(self, one: Candidate) -> Result:
         if "volume" in one.expression:
-            return Fault("no volume here")
-        return Performance(
+            return ExpressionFault("no volume here")
+        return AlphaFigures(
             1.0, 0.2, len(one.expression) / 20, 0.1, 0.1, 0.1, 5.0, 5.0, 10, checks=[{"name": "X"}]
         )
 
@@ -119,9 +114,19 @@ class FakeEvaluator:
         self.closed = True
 
 
+Worlds = Callable[..., World]
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def worlds(tmp_path: Path) -> Iterator[Worlds]:
+    """Return what makes one run after another in the same folder."""
+    with ExitStack() as made:
+        yield lambda rules=PANEL: made.enter_context(closing(World(tmp_path, rules)))
+
+
+@pytest.fixture
+def world(worlds: Worlds) -> World:
+    return worlds()
 
 
 def test_replies_become_rows_and_candidates(world: World) -> None:
@@ -155,25 +160,25 @@ def test_evaluations_are_stored_before_they_are_told(world: World, caplog: pytes
     assert world.shared.waiting.settle(0.0)
 
 
-def test_what_the_last_run_left_is_evaluated_first(tmp_path: Path) -> None:
-    first = World(tmp_path)
+def test_what_the_last_run_left_is_evaluated_first(worlds: Worlds) -> None:
+    first = worlds()
     first.finish("c1", "rank(close)")
     first.intake()
-    second = World(tmp_path)
+    second = worlds()
     second.finish("c2", "zscore(close)")
     second.intake()
     evaluator = FakeEvaluator(second)
     second.evaluate(evaluator)
     assert evaluator.seen == ["rank(close)", "zscore(close)"]
-    third = World(tmp_path)
+    third = worlds()
     third.intake()
     assert third.shared.waiting.outstanding == 0
     assert [note.expression for note in third.shared.notebook.page().best] == ["zscore(close)", "rank(close)"]
 
 
-def test_kept_alphas_of_a_real_market_are_published_once(tmp_path: Path) -> None:
+def test_kept_alphas_of_a_real_market_are_published_once(worlds: Worlds, tmp_path: Path) -> None:
     for _ in range(2):
-        world = World(tmp_path)
+        world = worlds()
         world.finish("c1", "rank(close)", "zscore(close)")
         world.intake()
         if world.shared.waiting.outstanding:
@@ -182,8 +187,8 @@ def test_kept_alphas_of_a_real_market_are_published_once(tmp_path: Path) -> None
     assert [row["expression"] for row in rows] == ["rank(close)", "zscore(close)"]
 
 
-def test_a_crash_before_publishing_is_made_up_for(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_a_crash_before_publishing_is_made_up_for(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds()
     world.finish("c1", "rank(close)")
     world.intake()
     world.evaluate(FakeEvaluator(world))
@@ -194,15 +199,55 @@ def test_a_crash_before_publishing_is_made_up_for(tmp_path: Path) -> None:
     file.unlink()
     with world.store._transaction() as connection:
         connection.exec_driver_sql("UPDATE evaluations SET published = 0")
-    again = World(tmp_path)
+    again = worlds()
     again.finish("c2", "zscore(close)")
     again.intake()
     again.evaluate(FakeEvaluator(again))
     assert len(json.loads(file.read_text())) == 2
 
 
-def test_figures_of_the_made_up_panel_are_never_published(tmp_path: Path) -> None:
-    world = World(tmp_path, SYNTHETIC)
+class Doubted(FakeEvaluator):
+    """Gives each expression the figures of a handful of days."""
+
+    sign = 1.0
+
+    def _result(self, one: Candidate) -> Result:
+        figures = AlphaFigures(
+            30.0, 0.2, 30.0, 0.1, 0.1, 0.1, 5.0, 5.0, 2, reason="positions on 2 of 500 days"
+        )
+        return replace(figures, sharpe=30.0 * self.sign, fitness=30.0 * self.sign)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_figures_that_mean_nothing_are_stored_with_the_reason_and_never_an_example(
+    worlds: Worlds, tmp_path: Path, sign: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world = worlds()
+    world.finish("c1", "ts_mean(close, 498)")
+    world.intake()
+    evaluator = Doubted(world)
+    evaluator.sign = sign
+    world.evaluate(evaluator)
+    assert evaluator.seen == ["ts_mean(close, 498)"]
+    [row] = recent_alphas(tmp_path / "alphas.db", 9)
+    assert (row.fitness, row.kept, row.reason) == (30.0 * sign, False, "positions on 2 of 500 days")
+    assert not (tmp_path / "hopeful_alphas.json").exists()
+    assert "positions on 2 of 500 days" in next(
+        str(vars(record)) for record in caplog.records if record.message == "evaluation.done"
+    )
+    again = worlds()
+    again.intake()
+    for one in (world, again):
+        page = one.shared.notebook.page()
+        assert page.best == ()
+        assert [(note.expression, note.reason) for note in page.failed] == [
+            ("ts_mean(close, 498)", "positions on 2 of 500 days")
+        ]
+
+
+def test_figures_of_the_made_up_panel_are_never_published(worlds: Worlds, tmp_path: Path) -> None:
+    world = worlds(SYNTHETIC)
     world.finish("c1", "rank(close)")
     world.intake()
     world.evaluate(FakeEvaluator(world))
@@ -270,7 +315,7 @@ def test_what_an_evaluator_fails_at_each_time_holds_up_nothing_else(world: World
     assert world.shared.waiting.settle(0.0)
 
 
-class FullStore(Store):
+class FullStore(AlphaStore):
     """A database whose disk is full for some time."""
 
     def __init__(self, url: str, failures: int) -> None:
@@ -287,7 +332,8 @@ class FullStore(Store):
 def test_a_full_disk_is_waited_out_and_nothing_is_lost(world: World) -> None:
     world.finish("c1", "rank(close)")
     world.finish("c2", "zscore(close)")
-    world.intake(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=4))
+    with closing(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=4)) as store:
+        world.intake(store)
     assert world.store.count() == 2
     assert world.clock.now >= 1000.0 + 0.2 + 1.0 + 5.0
 
@@ -304,6 +350,7 @@ def test_at_the_end_a_database_that_is_away_is_not_waited_for(
 ) -> None:
     world.finish("c1", "rank(close)")
     world.stopping.set()
-    world.intake(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=99))
+    with closing(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=99)) as store:
+        world.intake(store)
     assert "intake.unstored" in caplog.text
     assert not world.shared.finished.settle(0.0)

@@ -6,27 +6,27 @@ from typing import Any
 import pytest
 
 from standin.brain import figures
-from standin.brain.faults import Board, Fault, Kind
-from standin.brain.settings import Settings
+from standin.brain.faults import Board, BrainFault, BrainFaultKind
+from standin.brain.settings import BrainStandinSettings
 from standin.brain.world import World
-from tests.stillclock import StillClock
+from tests.reference.manual_clock import StillClock
 
 OPERATORS = frozenset(row["name"] for row in figures.operator_rows())
 FIELDS = frozenset(row["id"] for row in figures.field_rows())
 
 
 def test_an_expression_has_always_the_same_figures_and_its_negative_the_opposite() -> None:
-    once, again = figures.sample("rank(close)"), figures.sample(" rank( close ) ;")
+    once, again = figures.sample_figures("rank(close)"), figures.sample_figures(" rank( close ) ;")
     assert once == again
     for negative in ("-rank(close)", "reverse(rank(close))", "reverse(reverse(reverse(rank(close))))"):
-        found = figures.sample(negative)
+        found = figures.sample_figures(negative)
         assert (found["sharpe"], found["fitness"]) == (-once["sharpe"], -once["fitness"])
         assert figures.alpha_id(negative) != figures.alpha_id("rank(close)")
 
 
 @pytest.mark.parametrize("days", range(2, 40))
 def test_figures_fit_together_as_brains_do(days: int) -> None:
-    found = figures.sample(f"ts_mean(close, {days})")
+    found = figures.sample_figures(f"ts_mean(close, {days})")
     fitness = found["sharpe"] * math.sqrt(abs(found["returns"]) / max(found["turnover"], 0.125))
     assert found["fitness"] == pytest.approx(fitness, abs=0.006)
     assert found["margin"] == pytest.approx(found["returns"] / (500 * found["turnover"]), abs=1e-6)
@@ -56,7 +56,7 @@ def row(code: str) -> dict[str, Any]:
 
 def test_slots_are_used_until_a_simulation_ends() -> None:
     clock = StillClock()
-    world = World(Settings(seconds=10.0), Board(), clock.monotonic)
+    world = World(BrainStandinSettings(seconds=10.0), Board(), clock.monotonic)
     world.take([row("rank(close)")])
     world.take([row("rank(open)"), row("rank(low)")])
     assert world.running() == 2
@@ -68,7 +68,7 @@ def test_slots_are_used_until_a_simulation_ends() -> None:
 
 def test_a_quota_comes_back_after_a_day() -> None:
     clock = StillClock()
-    world = World(Settings(quota=2), Board(), clock.monotonic)
+    world = World(BrainStandinSettings(quota=2), Board(), clock.monotonic)
     world.take([row("rank(close)"), row("rank(open)")])
     assert (world.quota_left(), world.quota_reset()) == (0, 86400.0)
     clock.now += 86401.0
@@ -77,7 +77,7 @@ def test_a_quota_comes_back_after_a_day() -> None:
 
 def test_sessions_end() -> None:
     clock = StillClock()
-    world = World(Settings(session=100.0), Board(), clock.monotonic)
+    world = World(BrainStandinSettings(session=100.0), Board(), clock.monotonic)
     token = world.open_session()
     clock.now += 40.0
     assert world.session_left(token) == 60.0
@@ -88,12 +88,12 @@ def test_sessions_end() -> None:
 
 def test_a_fault_meets_whom_it_names_as_often_as_it_says() -> None:
     board = Board()
-    board.add(Fault(Kind.ERROR, method="POST", path="/simulations", times=2))
-    assert board.take(Kind.ERROR, method="GET", path="/simulations/1") is None
-    assert board.take(Kind.STALL, method="POST", path="/simulations") is None
-    assert board.take(Kind.ERROR, method="POST", path="/simulations") is not None
-    assert board.take(Kind.ERROR, method="POST", path="/simulations") is not None
-    assert board.take(Kind.ERROR, method="POST", path="/simulations") is None
+    board.add(BrainFault(BrainFaultKind.ERROR, method="POST", path="/simulations", times=2))
+    assert board.take(BrainFaultKind.ERROR, method="GET", path="/simulations/1") is None
+    assert board.take(BrainFaultKind.STALL, method="POST", path="/simulations") is None
+    assert board.take(BrainFaultKind.ERROR, method="POST", path="/simulations") is not None
+    assert board.take(BrainFaultKind.ERROR, method="POST", path="/simulations") is not None
+    assert board.take(BrainFaultKind.ERROR, method="POST", path="/simulations") is None
 
 
 def test_the_lists_are_those_of_an_ordinary_account() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
-from standin.board import FaultBoard
-from standin.faults import AddModel, Fault, Kind, RemoveModel, SetSpill, SetVram, parse, parse_faults
+from standin.active_faults import FaultBoard
+from standin.faults import AddModel, Fault, FaultKind, RemoveModel, SetSpill, SetVram, parse, parse_faults
 
 
 def test_reads_faults_and_changes() -> None:
@@ -15,7 +15,7 @@ def test_reads_faults_and_changes() -> None:
             {"kind": "remove_model", "model": "a:b"},
         ]
     ) == [
-        Fault(Kind.DIE, after=2, times=1, model="a:b"),
+        Fault(FaultKind.DIE, after=2, times=1, model="a:b"),
         SetVram(1024**3),
         SetVram(512),
         SetSpill(on=True),
@@ -24,8 +24,8 @@ def test_reads_faults_and_changes() -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_every_kind_can_be_asked_for_by_name_alone(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_every_kind_can_be_asked_for_by_name_alone(kind: FaultKind) -> None:
     assert parse_faults({"kind": kind.value}) == [Fault(kind)]
 
 
@@ -59,29 +59,29 @@ def test_changes_are_no_faults_for_a_whole_run() -> None:
 
 
 def test_a_fault_happens_as_often_as_told() -> None:
-    board = FaultBoard([Fault(Kind.DIE, times=2)])
-    assert [board.take(Kind.DIE) is not None for _ in range(4)] == [True, True, False, False]
+    board = FaultBoard([Fault(FaultKind.DIE, times=2)])
+    assert [board.take(FaultKind.DIE) is not None for _ in range(4)] == [True, True, False, False]
     assert board.shown() == []
 
 
 def test_a_fault_without_times_happens_until_cleared() -> None:
-    board = FaultBoard([Fault(Kind.DIE)])
-    assert all(board.take(Kind.DIE) for _ in range(5))
+    board = FaultBoard([Fault(FaultKind.DIE)])
+    assert all(board.take(FaultKind.DIE) for _ in range(5))
     assert board.shown()[0]["happened"] == 5
     before = board.cleared
     board.clear()
-    assert board.take(Kind.DIE) is None
+    assert board.take(FaultKind.DIE) is None
     assert board.cleared != before
 
 
 def test_a_fault_spares_the_first_requests() -> None:
-    board = FaultBoard([Fault(Kind.DIE, skip=2, times=1)])
-    assert [board.take(Kind.DIE) is not None for _ in range(4)] == [False, False, True, False]
+    board = FaultBoard([Fault(FaultKind.DIE, skip=2, times=1)])
+    assert [board.take(FaultKind.DIE) is not None for _ in range(4)] == [False, False, True, False]
 
 
 def test_a_fault_meets_only_whom_it_names() -> None:
-    board = FaultBoard([Fault(Kind.STALL, model="a:b", path="/api/chat")])
-    assert board.take(Kind.STALL, model="a:b", path="/api/generate") is None
-    assert board.take(Kind.STALL, model="c:d", path="/api/chat") is None
-    assert board.take(Kind.REFUSE, model="a:b", path="/api/chat") is None
-    assert board.take(Kind.STALL, Kind.REFUSE, model="a:b", path="/api/chat") is not None
+    board = FaultBoard([Fault(FaultKind.STALL, model="a:b", path="/api/chat")])
+    assert board.take(FaultKind.STALL, model="a:b", path="/api/generate") is None
+    assert board.take(FaultKind.STALL, model="c:d", path="/api/chat") is None
+    assert board.take(FaultKind.REFUSE, model="a:b", path="/api/chat") is None
+    assert board.take(FaultKind.STALL, FaultKind.REFUSE, model="a:b", path="/api/chat") is not None

@@ -1,14 +1,14 @@
 import pytest
 
-from fleet.errors import ConfigError
-from standin.faults import Fault, Kind
-from standin.models import canonical
-from standin.pulls import address_of
-from standin.settings import Era, Settings, model_name, settings_from
+from fleet.runtime.errors import ConfigError
+from standin.faults import Fault, FaultKind
+from standin.models.specs import canonical
+from standin.serving.pulls import address_of
+from standin.settings import Era, StandinSettings, model_name, settings_from
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    assert settings_from({"FLEET_STANDIN_VRAM": "", "HOME": "/"}) == Settings()
+    assert settings_from({"FLEET_STANDIN_VRAM": "", "HOME": "/"}) == StandinSettings()
 
 
 def test_every_variable_is_read() -> None:
@@ -18,6 +18,7 @@ def test_every_variable_is_read() -> None:
             "FLEET_STANDIN_SPILL": "1",
             "FLEET_STANDIN_ERA": "old",
             "FLEET_STANDIN_MISSING": "phi3:mini, Own",
+            "FLEET_STANDIN_THINKING": "Phi3:mini,own",
             "FLEET_STANDIN_PACE": "0.5",
             "FLEET_STANDIN_PARALLEL": "2",
             "FLEET_STANDIN_RECOVERY": "0",
@@ -25,16 +26,17 @@ def test_every_variable_is_read() -> None:
             "FLEET_STANDIN_FAULTS": '[{"kind": "die", "skip": 5}]',
         }
     )
-    assert settings == Settings(
+    assert settings == StandinSettings(
         vram=2684354560,
         spill=True,
         era=Era.OLD,
         missing=frozenset({"phi3:mini", "own:latest"}),
+        thinking=frozenset({"phi3:mini", "own:latest"}),
         pace=0.5,
         parallel=2,
         recovery=0.0,
         seed=-7,
-        faults=(Fault(Kind.DIE, skip=5),),
+        faults=(Fault(FaultKind.DIE, skip=5),),
     )
 
 
@@ -49,6 +51,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         "SPILL": "maybe",
         "ERA": "middle",
         "MISSING": "../etc/passwd",
+        "THINKING": "a b",
         "PACE": "-1",
         "PARALLEL": "0",
         "RECOVERY": "inf",
@@ -68,6 +71,8 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         ("Llama3.2", "llama3.2:latest"),
         ("library/phi3:mini", "phi3:mini"),
         ("registry.example/fleet/phi3:mini", "fleet/phi3:mini"),
+        ("https://registry.example/library/phi3", "phi3:latest"),
+        ("registry.ollama.ai/library/phi3:mini", "phi3:mini"),
         ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
     ],
 )

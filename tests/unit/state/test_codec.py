@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.events import EventKind
-from fleet.ladder import Ladder
-from fleet.model import (
+from fleet.config.ladder import Ladder
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.events import EventKind
+from fleet.policy.state import (
     FROM_ORIGINAL,
     Counted,
     FleetState,
@@ -20,8 +21,8 @@ from fleet.model import (
     Recovery,
     Switch,
     SwitchKind,
+    Unanswered,
 )
-from fleet.settings import SEED_LADDER
 from state.codec import StateFormatError, decode_state, default_state, encode_state
 
 T = 1_800_000_000.0
@@ -71,6 +72,7 @@ FULL = FleetState(
     current_options={"num_ctx": 2048, "stop": ["a"], "f16_kv": True, "temperature": 0.5},
     model_size_bytes=2_306_867_200,
     ladder_hash="0123",
+    unanswered=Unanswered(T - 90, 14, "unexpected EOF", waited=True, hangs=True, reported=True),
     events_told=11,
     extra={"ours_of_tomorrow": {"deep": [1, {"er": None}]}},
 ).tell(T, EventKind.HELD, seconds=60.0, why="why")

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from generator.brain.alpha import read_alpha
+from generator.brain.responses import read_alpha
 
 SAMPLE = {
     "sharpe": 1.5,

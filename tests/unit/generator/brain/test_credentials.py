@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet.config import load_settings
-from fleet.errors import ConfigError
-from generator.brain.address import DEFAULT_URL, brain_url
+from fleet.config.load import load_settings
+from fleet.runtime.errors import ConfigError
 from generator.brain.credentials import CredentialSource, credential_source
 from generator.brain.errors import BrainAccessError
+from generator.brain.http import DEFAULT_URL, brain_url
 
 SECRET = "hunter2 é"
 

@@ -1,16 +1,15 @@
 import pytest
 
-from fleet.settings import BrainSettings, PanelSettings
-from generator.brain.answers import Ended, Status
+from fleet.config.schema import BrainSettings, PanelSettings
+from generator.brain.api import payload, same_code, same_settings, simulation_settings
 from generator.brain.jobs import Job, Next, next_step, pair
-from generator.brain.rules import payload, same_code, same_settings, simulation_settings
-from generator.evaluators.base import Fault
-from generator.records import Candidate
+from generator.brain.responses import Ended, Status
+from generator.domain import Candidate, ExpressionFault
 
 
 def fault(ended: Ended, *, tries: int = 1, several: bool = False) -> str:
     step = next_step(ended, tries=tries, several=several)
-    assert isinstance(step, Fault)
+    assert isinstance(step, ExpressionFault)
     return step.reason
 
 

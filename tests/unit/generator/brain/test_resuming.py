@@ -1,6 +1,6 @@
-from generator.brain.answers import Status
-from generator.brain.resuming import take_up
-from generator.records import Candidate
+from generator.brain.jobs import take_up
+from generator.brain.responses import Status
+from generator.domain import Candidate
 from generator.storage.simulations import Simulation
 
 

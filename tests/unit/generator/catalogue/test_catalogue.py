@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import generator.catalogue
-from fleet.errors import GeneratorError
+from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Catalogue, Kind, Operator, load, load_catalogue, save
 from generator.language import check, parse
 

@@ -2,32 +2,32 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from fleet.home import Home
-from fleet.keep import parse_keep
-from fleet.settings import BrainSettings, PanelSettings
+from fleet.config.keep_rule import parse_keep
+from fleet.config.schema import BrainSettings, PanelSettings
+from fleet.runtime.home import Home
+from generator.brain.api import simulation_settings
 from generator.brain.credentials import CredentialSource
-from generator.brain.rules import simulation_settings
 from generator.catalogue import Kind, load_catalogue
-from generator.evaluation import Evaluation
-from generator.evaluators.base import Result
+from generator.catalogue.available import Scope
+from generator.context import Shared
+from generator.domain import AlphaFigures, CallRecord, Candidate, Result, Source
 from generator.evaluators.brain import BrainPlan, Tools
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion, ScreenPlan
-from generator.hopeful import HopefulFile
-from generator.intake import Patient
-from generator.narrator import Narrator
-from generator.records import CallRecord, Candidate, Performance, Source
-from generator.scope import Scope
-from generator.shared import Shared
-from generator.storage.store import Store
-from tests.stillclock import StillClock
+from generator.reporting.events import Narrator
+from generator.storage.hopeful import HopefulFile
+from generator.storage.store import AlphaStore
+from generator.workers.evaluate import EvaluationWorker
+from generator.workers.ingest import Patient
+from tests.reference.manual_clock import StillClock
 
 
 class Scripted:
@@ -56,7 +56,7 @@ class Scripted:
         for one in batch:
             fitness = self.fitness.pop(one.expression)
             alpha = f"a-{one.expression}" if self.source is Source.BRAIN else None
-            figures = Performance(fitness, 0.2, fitness, 0.1, 0.1, 0.1, 5.0, 5.0, None, alpha_id=alpha)
+            figures = AlphaFigures(fitness, 0.2, fitness, 0.1, 0.1, 0.1, 5.0, 5.0, None, alpha_id=alpha)
             self.seen.append(one.expression)
             found.append((one, figures))
         if not self.fitness:
@@ -77,7 +77,7 @@ class ScreenWorld:
         narrator = Narrator(model="m", standin=False, synthetic=False, clock=self.clock)
         self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), narrator=narrator)
         self.patient = Patient(self.stopping, self.clock, narrator)
-        self.store = Store(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
         panel, brain = PanelSettings(path="mine.csv"), BrainSettings()
         self.plan = ScreenPlan(
             LocalPlan(panel, Source.PANEL),
@@ -110,7 +110,7 @@ class ScreenWorld:
         """Run one of the two evaluations to its end; return what it saw, in order."""
         self.stopping.clear()
         brain = evaluator.source is Source.BRAIN
-        Evaluation(
+        EvaluationWorker(
             self.shared,
             evaluator=lambda: evaluator,
             store=lambda: self.store,
@@ -130,10 +130,14 @@ class ScreenWorld:
     def brain(self, slots: int = 1, **fitness: float) -> list[str]:
         return self.evaluate(Scripted(fitness, self.stopping, source=Source.BRAIN, slots=slots))
 
+    def close(self) -> None:
+        self.store.close()
+
 
 @pytest.fixture
-def world(tmp_path: Path) -> ScreenWorld:
-    return ScreenWorld(tmp_path)
+def world(tmp_path: Path) -> Iterator[ScreenWorld]:
+    with closing(ScreenWorld(tmp_path)) as made:
+        yield made
 
 
 def test_the_best_of_the_panel_goes_to_brain_first_and_losers_never(world: ScreenWorld) -> None:
@@ -152,16 +156,15 @@ def test_what_comes_in_later_and_is_better_goes_before_what_waits(world: ScreenW
     assert world.brain(open=0.7, close=0.1) == ["open", "close"]
 
 
-def test_a_restart_takes_up_what_brain_was_given(tmp_path: Path) -> None:
-    first = ScreenWorld(tmp_path)
-    first.local(close=0.2, high=1.5, low=0.9)
-    promotion = Promotion(first.plan, first.tools)
+def test_a_restart_takes_up_what_brain_was_given(world: ScreenWorld) -> None:
+    world.local(close=0.2, high=1.5, low=0.9)
+    promotion = Promotion(world.plan, world.tools)
     given = promotion.get(0.0)
     assert given is not None
     assert given.expression == "high"
-    again = ScreenWorld(tmp_path)
-    again.shared.waiting.close()
-    assert again.brain(slots=2, high=0.7, low=0.8) == ["high", "low"]
+    with closing(ScreenWorld(world.folder)) as again:
+        again.shared.waiting.close()
+        assert again.brain(slots=2, high=0.7, low=0.8) == ["high", "low"]
 
 
 def test_brains_own_word_stands_in_the_file_of_hopeful_alphas(world: ScreenWorld) -> None:

@@ -17,7 +17,7 @@ from generator.language import (
     read,
     show,
 )
-from tests.expressions import amount, patient, typed_tree
+from tests.reference.expressions import amount, patient, typed_tree
 
 CATALOGUE = load_catalogue()
 HIGHER = load_catalogue(higher=True)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.errors import GeneratorError
+from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Catalogue, DataField, Kind, Offer, Operator, load_catalogue
 from generator.language import Call, Node, build_schema, check_alpha, decode, decode_reply, parse, show
-from tests.expressions import amount, instance, patient
+from tests.reference.expressions import amount, instance, patient
 
 CATALOGUE = load_catalogue()
 HIGHER = load_catalogue(higher=True)

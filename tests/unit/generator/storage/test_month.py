@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.units import MEGABYTE
-from generator.records import Evaluated, Ruleset
-from generator.storage.store import Store
-from tests.storing import PANEL, STANDIN, call, candidate, figures
+from fleet.runtime.units import MEGABYTE
+from generator.domain import Evaluated, Ruleset
+from generator.storage.store import AlphaStore
+from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, figures
 
 DAY = 86400.0
 WEEK = 7 * DAY
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 def days(path: Path, count: int, rules: Ruleset, *, standins: int) -> Iterator[int]:
     """Mine and clear for so many days; yield the bytes on the disk after each."""
-    with closing(Store(f"sqlite:///{path}", owner="here")) as store:
+    with closing(AlphaStore(f"sqlite:///{path}", owner="here")) as store:
         for day in range(count):
             for number in range(CALLS_A_DAY):
                 _mine(store, rules, f"{day}-{number}", day * DAY + number)
@@ -35,7 +35,7 @@ def days(path: Path, count: int, rules: Ruleset, *, standins: int) -> Iterator[i
             yield sum(each.stat().st_size for each in path.parent.glob("alphas.db*"))
 
 
-def _mine(store: Store, rules: Ruleset, name: str, now: float) -> None:
+def _mine(store: AlphaStore, rules: Ruleset, name: str, now: float) -> None:
     one, source = candidate(f"digest-of-{name}", name), "stand-in" if rules is STANDIN else "model"
     store.record_call(replace(call(name, ended=now), prompt=PROMPT, source=source), [one], rules)
     found = replace(figures(), checks=CHECKS)
@@ -46,7 +46,7 @@ def test_texts_and_checks_of_a_month_come_to_a_week_of_them_and_the_rows_are_sma
     sizes = list(days(path, 30, PANEL, standins=0))
     grown = sizes[29] - sizes[14]
     assert grown <= 15 * CALLS_A_DAY * 1200
-    with closing(Store(f"sqlite:///{path}", owner="here")) as store:
+    with closing(AlphaStore(f"sqlite:///{path}", owner="here")) as store:
         assert store.count("done") == 30 * CALLS_A_DAY
         assert store.pending(PANEL, limit=1) == []
 
@@ -54,12 +54,12 @@ def test_texts_and_checks_of_a_month_come_to_a_week_of_them_and_the_rows_are_sma
 def test_a_forgotten_stand_in_stops_growing(path: Path) -> None:
     sizes = list(days(path, 30, STANDIN, standins=5 * CALLS_A_DAY))
     assert sizes[29] <= 1.1 * sizes[9]
-    with closing(Store(f"sqlite:///{path}", owner="here")) as store:
+    with closing(AlphaStore(f"sqlite:///{path}", owner="here")) as store:
         assert store.count() == 5 * CALLS_A_DAY
 
 
 def test_a_disk_gets_back_what_a_shorter_keep_calls_frees(path: Path) -> None:
-    with closing(Store(f"sqlite:///{path}", owner="here")) as store:
+    with closing(AlphaStore(f"sqlite:///{path}", owner="here")) as store:
         for number in range(40):
             store.record_call(replace(call(f"c{number}"), prompt="x" * MEGABYTE), [], PANEL)
         before = path.stat().st_size

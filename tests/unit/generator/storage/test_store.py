@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -5,14 +7,13 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.dialects import postgresql
 
-from fleet.errors import ConfigError, GeneratorError
-from generator.records import Candidate
+from fleet.runtime.errors import ConfigError, GeneratorError
+from generator.domain import Candidate
 from generator.storage.migrations import STEPS, migrate
-from generator.storage.models import EvaluationRow
-from generator.storage.opening import DatabaseUnreadError, opened
-from generator.storage.reading import by_model, recent_alphas
-from generator.storage.store import StorageError, Store, _insert
-from tests.storing import PANEL, call, candidate
+from generator.storage.read import DatabaseUnreadError, by_model, opened, recent_alphas
+from generator.storage.schema import EvaluationRow
+from generator.storage.store import AlphaStore, StorageError, _insert
+from tests.reference.stored_rows import PANEL, call, candidate
 
 NEWEST = 1 + len(STEPS)
 
@@ -23,8 +24,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Store:
-    return Store(f"sqlite:///{path}", owner="here")
+def store(path: Path) -> Iterator[AlphaStore]:
+    with closing(AlphaStore(f"sqlite:///{path}", owner="here")) as made:
+        yield made
 
 
 def test_reading_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
@@ -34,7 +36,7 @@ def test_reading_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
     assert by_model(tmp_path / "empty.db") == []
 
 
-def test_a_damaged_database_is_told_with_what_to_do(tmp_path: Path, path: Path, store: Store) -> None:
+def test_a_damaged_database_is_told_with_what_to_do(tmp_path: Path, path: Path, store: AlphaStore) -> None:
     path.write_bytes(b"this is no database at all, but it is long enough to look like one" * 50)
     with pytest.raises(StorageError, match="not a database") as caught:
         store.record_call(call(), [], PANEL)
@@ -45,7 +47,7 @@ def test_a_damaged_database_is_told_with_what_to_do(tmp_path: Path, path: Path, 
     store.record_call(call(), [], PANEL)
 
 
-def test_a_full_disk_is_told_as_such_and_passes(store: Store, path: Path) -> None:
+def test_a_full_disk_is_told_as_such_and_passes(store: AlphaStore, path: Path) -> None:
     store.record_call(call(), [], PANEL)
     engine = store._engine
     assert engine is not None
@@ -65,12 +67,12 @@ def test_a_full_disk_is_told_as_such_and_passes(store: Store, path: Path) -> Non
 
 def test_a_url_that_is_none_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="no SQLAlchemy URL"):
-        Store("nonsense", owner="here")
+        AlphaStore("nonsense", owner="here")
 
 
 def test_a_password_in_the_query_of_a_url_is_not_shown() -> None:
     url = "postgresql+psycopg://127.0.0.1:9/alphas?user=me&password=secret&connect_timeout=1"
-    store = Store(url, owner="here")
+    store = AlphaStore(url, owner="here")
     with pytest.raises(StorageError) as written:
         store.count()
     with pytest.raises(DatabaseUnreadError) as read, opened(url):
@@ -80,7 +82,7 @@ def test_a_password_in_the_query_of_a_url_is_not_shown() -> None:
 
 
 def test_a_driver_that_is_not_installed_says_how_to_get_it_without_the_password() -> None:
-    store = Store("postgresql+asyncpg://me:secret@db/alphas", owner="here")
+    store = AlphaStore("postgresql+asyncpg://me:secret@db/alphas", owner="here")
     with pytest.raises(ConfigError, match="driver") as caught:
         store.count()
     assert "psycopg" in caught.value.hint

@@ -1,15 +1,14 @@
-from monitor.sources.base import LogLine
-from monitor.sources.pace import INTERVAL, Pace
+from monitor.sources.base import INTERVAL, LogLine, ProgressInterval
 
 
 def test_nothing_is_due_while_nothing_is_read() -> None:
-    pace = Pace(0.0)
+    pace = ProgressInterval(0.0)
     assert not pace.due(1e6)
     assert pace.left(1e6) is None
 
 
 def test_the_first_lines_are_told_at_once_and_the_next_an_interval_later() -> None:
-    pace = Pace(100.0)
+    pace = ProgressInterval(100.0)
     pace.add(3)
     assert pace.due(100.0)
     assert pace.batch((), {"at": 1}, 100.0).read == 3
@@ -20,7 +19,7 @@ def test_the_first_lines_are_told_at_once_and_the_next_an_interval_later() -> No
 
 
 def test_a_batch_with_lines_counts_all_that_was_read_before() -> None:
-    pace = Pace(0.0)
+    pace = ProgressInterval(0.0)
     pace.add(5)
     pace.add(1)
     batch = pace.batch((LogLine("x"),), {}, 0.0)

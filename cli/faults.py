@@ -1,0 +1,157 @@
+"""What is wrong with a fleet, of all that a status shows (pure): the one list for `status`, `--check` and `doctor`.
+
+A fault is what keeps the fleet from mining by itself. What a person chose is none: a generator that was stopped
+by hand or asked to pause, a pin, a ceiling. Nor is what the fleet is just mending: a switch under way.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from fleet.clients.supervisor_log import WITHIN, loops
+from fleet.policy.state import Unanswered
+from fleet.policy.unanswered import mend
+from fleet.runtime.logging import plain_text
+from fleet.runtime.units import Seconds, show_duration
+from fleet.runtime.untrusted import finite, whole_number
+
+
+class Health(StrEnum):
+    """How a check came out; only a fault makes `doctor` fail."""
+
+    SOUND = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check saw, and what to do about it."""
+
+    part: str
+    health: Health
+    detail: str
+    hint: str = ""
+
+
+_SKIPPED_FOR: Seconds = 3600.0
+"""How long a skipped line is a fault: long enough for each check of an hour to see it."""
+
+_CURRENT: Seconds = 60.0
+"""A heartbeat older than this says nothing of now."""
+
+_DOWN = {"STOPPED", "BACKOFF", "EXITED", "FATAL", "UNKNOWN"}
+_BETWEEN = {"STOPPED", "EXITED"}
+"""States of the generator that a person chose, or that a switch passes through."""
+
+
+def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
+    """Return the faults of a status, each with its part and its mend; empty while all is well."""
+    found = [
+        *(Finding(part, Health.FAULT, one["reason"], one["hint"]) for part, one in row["away"].items()),
+        *_damage(row),
+        *_programs(row),
+        *_unanswered(row, now),
+        *_replies(row, now),
+        *_log(row, now),
+        *_skipped(row, now),
+        *_held(row, now),
+        *_brain(row),
+    ]
+    return [Finding(one.part, one.health, plain_text(one.detail), plain_text(one.hint)) for one in found]
+
+
+def _fault(part: str, detail: str, hint: str) -> Iterator[Finding]:
+    yield Finding(part, Health.FAULT, detail, hint)
+
+
+def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
+    if row["state_damaged"]:
+        hint = "The monitor sets the damaged file aside at its next write; look whether the monitor runs."
+        yield from _fault("state", f"its last good copy is used: {row['state_damaged']}", hint)
+
+
+def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
+    logs = f"{row['home']}/log"
+    for name, program in (row["programs"] or {}).items():
+        chosen = name == "generator" and (row["switch"] or _is_stopped(row))
+        if loops(program["restarts"]):
+            detail = f"it ended by itself {program['restarts']} times within {show_duration(WITHIN)}"
+            if program["state"] != "RUNNING":
+                detail += f", and is {program['state']}"
+            yield from _fault(name, detail, f"{logs}/{name}.log and {logs}/supervisord.log say why.")
+        elif program["state"] in _DOWN - (_BETWEEN if chosen else set()):
+            hint = f"`supervisorctl start {name}` starts it; {logs}/{name}.log says why it ended."
+            yield from _fault(name, f"it is {program['state']}", hint)
+        elif program["silent"]:
+            hint = f"It may hang: `supervisorctl restart {name}` starts it anew."
+            yield from _fault(name, f"it {program['silent']}", hint)
+
+
+def _is_stopped(row: Mapping[str, Any]) -> bool:
+    """Return True if a person stopped the generator: it asks nothing, so that nothing is left unanswered."""
+    return (row["programs"] or {}).get("generator", {}).get("state") == "STOPPED" and not row["switch"]
+
+
+def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    failed = row["unanswered"]
+    if failed is None or not failed["reported"] or _is_stopped(row):
+        return
+    calls = "1 call" if failed["calls"] == 1 else f"{failed['calls']} calls"
+    lead = "Ollama hangs: no answer" if failed["hangs"] else "no answer"
+    since = show_duration(max(now - failed["since"], 0.0))
+    detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
+    hint = mend(Unanswered(**failed), row["log_source"] or "")
+    if row["profile"] == "embedded" and failed["hangs"]:
+        hint = "`supervisorctl restart standin` starts the stand-in anew."
+    yield from _fault("calls", detail, hint)
+
+
+def _replies(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    """Yield the fault of `unusable` in `run/generator.json`; none from a heartbeat that says nothing of now."""
+    generator = row["generator"] or {}
+    streak, beat = generator.get("unusable"), finite(generator.get("heartbeat"))
+    if not isinstance(streak, Mapping) or beat is None or now - beat > _CURRENT:
+        return
+    since, calls = finite(streak.get("since")), whole_number(streak.get("calls"))
+    when = "" if since is None else f" for {show_duration(max(now - since, 0.0))}"
+    many = "" if calls is None else f", {calls} calls in a row"
+    detail = f"{generator.get('model')} gives nothing usable{when}{many}: {streak.get('reason')}"
+    yield from _fault("replies", detail, str(streak.get("mend") or ""))
+
+
+def _log(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    away = row["log_source_away"]
+    if not isinstance(away, Mapping):
+        return
+    since = away.get("since")
+    when = f" for {show_duration(max(now - since, 0.0))}" if isinstance(since, (int, float)) else ""
+    detail = f"{row['log_source'] or 'it'} is away{when}: {away.get('reason')}"
+    yield from _fault("log source", detail, str(away.get("hint") or ""))
+
+
+def _skipped(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    skipped = row["skipped"]
+    if skipped is None or now - skipped["last"] > _SKIPPED_FOR:
+        return
+    lines = "1 line" if skipped["count"] == 1 else f"{skipped['count']} lines"
+    detail = f"{lines} could not be read, so that a failure may be missing from the count"
+    yield from _fault(
+        "skipped lines", detail, "`history --kind line.skipped` shows them; please report them."
+    )
+
+
+def _held(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    hold = row["hold"]
+    if hold is not None:
+        wait = show_duration(max(hold["until"] - now, 0.0))
+        hint = "A smaller model, a smaller num_ctx or more free GPU memory helps; `use` and `reset` end the hold."
+        yield from _fault("generator", f"it is held for {wait} more: {hold['why']}", hint)
+
+
+def _brain(row: Mapping[str, Any]) -> Iterator[Finding]:
+    trouble = (row["brain"] or {}).get("trouble")
+    if trouble:
+        hint = "The generator asks again by itself; brain.trouble in log/generator.log says more."
+        yield from _fault("brain", str(trouble), hint)

@@ -1,0 +1,190 @@
+"""`reset`, `downgrade`, `upgrade`, `use` and `unpin`: carried out here, with the monitor running or not."""
+
+import os
+import time
+from dataclasses import dataclass, replace
+
+from cli.target import Fleet
+from fleet.config.ladder import Ladder, Rung, full_name, same_model
+from fleet.policy.decide import decide
+from fleet.policy.events import Event, EventKind
+from fleet.policy.facts import Command, ModelHere, TrialEnded, Unpin
+from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
+from fleet.runtime.pause_request import resume
+from fleet.runtime.units import Seconds, show_duration
+from monitor.models.disk_space import models_folder, room_in
+from monitor.models.pull import ProgressBar
+from monitor.switching.executor import Parts, Switcher
+from state.history import read_history
+from state.store import StateStore
+
+_POLL: Seconds = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOutcome:
+    """What came of a command: the rung that the fleet stands on, and a sentence; `saved` is exit code 3."""
+
+    model: str
+    index: int
+    sentence: str
+    saved: bool = False
+
+
+def find_rung(ladder: Ladder, target: str) -> int:
+    """Return the index that a model's name or an index means.
+
+    A name may leave its tag out where that leaves no doubt. Raise ConfigError for one that is on no rung, or on
+    several of which none is called exactly so.
+    """
+    if target.isascii() and target.isdigit():
+        index = int(target)
+        if index <= ladder.last:
+            return index
+        raise ConfigError(f"there is no rung {index}", hint=f"The ladder has rungs 0 to {ladder.last}.")
+    found = _rungs_called(ladder, target)
+    if not found:
+        models = ", ".join(one.model for one in ladder)
+        raise ConfigError(f"{target} is not on the ladder", hint=f"On it are {models}.")
+    if len(found) > 1:
+        rungs = ", ".join(f"{rung.index} ({rung.label})" for rung in found)
+        raise ConfigError(f"{target} may mean several rungs", hint=f"Name one by its index: {rungs}.")
+    return found[0].index
+
+
+def _rungs_called(ladder: Ladder, target: str) -> list[Rung]:
+    name = target.lower()
+    return (
+        [rung for rung in ladder if rung.label.lower() == name]
+        or [rung for rung in ladder if same_model(rung.model, target)]
+        or [rung for rung in ladder if same_model(rung.model, f"{target}:{_tag(rung.model)}")]
+    )
+
+
+def _tag(model: str) -> str:
+    return full_name(model).rpartition(":")[2]
+
+
+class OperatorCommands:
+    """Carries out one person's commands."""
+
+    def __init__(self, fleet: Fleet, *, bar: ProgressBar | None = None) -> None:
+        self._fleet = fleet
+        clock = SystemClock()
+        self._store = StateStore(fleet.home, fleet.settings.ladder, clock)
+        self._supervisor = fleet.supervisor()
+        folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
+        room = room_in(folder)
+        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, room)
+        self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
+
+    def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:
+        """Go to a named rung."""
+        index = find_rung(self._fleet.settings.ladder, target)
+        return self.switch(Command(SwitchKind.USE, index, pin), wait=wait)
+
+    def switch(self, command: Command, *, wait: bool) -> CommandOutcome:
+        """Carry a command out until the new generator is up, or until its first answer if asked to `wait`.
+
+        Raise SwitchError if it cannot be done. With supervisord away it is saved and takes effect later.
+        """
+        self._fleet.home.create()
+        before = self._store.read()
+        asked = self._command(command)
+        try:
+            return self._carried_out(before, asked, wait=wait)
+        except KeyboardInterrupt:
+            raise self._left("interrupted", before) from None
+        except OSError as error:
+            raise self._left(error.strerror or str(error), before) from error
+
+    def _left(self, why: str, before: FleetState) -> SwitchError:
+        """Say where a command that was cut short leaves the fleet: its steps are whole, and the state has the rest."""
+        state = self._store.read()
+        if state.switch is None:
+            return SwitchError(f"{why}; the fleet stands on {state.current_model}", hint="See `history`.")
+        return SwitchError(
+            f"{why}; the switch to {self._fleet.settings.ladder[state.switch.target].label} goes on without "
+            "this command, by the monitor",
+            hint=f"`use {before.current_model_index}` takes it back.",
+        )
+
+    def _carried_out(self, before: FleetState, asked: FleetState, *, wait: bool) -> CommandOutcome:
+        try:
+            self._supervisor.programs()
+            after = asked if asked.switch is None else self._switcher.carry_out(asked.switch.number)
+        except SupervisorAwayError:
+            after = self._commit_without(asked)
+            sentence = "saved; supervisord does not run, it takes effect when it does"
+            return replace(self._outcome(after, sentence), saved=True)
+        if asked.switch is None:
+            if before.hold is not None and before.hold.active(time.time()):
+                resume(self._fleet.home)  # at once, and not only when the monitor looks next
+            return self._outcome(after, "nothing had to be restarted")
+        number = asked.switch.number
+        self._raise_if_failed(number)
+        if after.switches == before.switches:
+            raise SwitchError("another switch came first", hint="See `history`.")
+        if wait:
+            after = self._wait(number)
+        return self._outcome(after, self._result(number, after))
+
+    def _command(self, command: Command) -> FleetState:
+        rules = self._fleet.rules
+        return self._store.update(lambda state: decide(state, command, time.time(), rules).state)
+
+    def _commit_without(self, state: FleetState) -> FleetState:
+        """Take an operator's switch as far as it goes without supervisord: to its commit."""
+        while state.switch is not None and state.switch.phase in {Phase.PULL, Phase.TRIAL}:
+            number = state.switch.number
+            pulling = state.switch.phase is Phase.PULL
+            state = self._switcher.apply(ModelHere(number) if pulling else TrialEnded(number, passed=True))
+        return state
+
+    def _wait(self, number: int) -> FleetState:
+        """Wait until the switch has ended, which the monitor sees; as long as a first token may take."""
+        patience = self._fleet.settings.ollama.first_token_timeout + 60.0
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            state = self._store.read()
+            if state.switch is None or state.switch.number != number:
+                self._raise_if_failed(number)
+                return state
+            time.sleep(_POLL)
+        raise SwitchError(
+            f"no first answer within {show_duration(patience)}",
+            hint="The switch stands; does the monitor run? See `status`.",
+        )
+
+    def _events(self, number: int) -> list[Event]:
+        """Return what has happened since a switch was planned; the state has what is not in the history yet."""
+        told = self._store.read().events
+        events = {event.number: event for event in (*read_history(self._fleet.home.history, 200), *told)}
+        return [events[each] for each in sorted(events) if each >= number]
+
+    def _raise_if_failed(self, number: int) -> None:
+        for event in self._events(number):
+            if event.kind is EventKind.SWITCH_SUPERSEDED and event.fields.get("planned") == number:
+                raise SwitchError(
+                    f"superseded: a {event.fields.get('by')} was asked for meanwhile", hint="See `status`."
+                )
+            if event.kind in {EventKind.SWITCH_FAILED, EventKind.GENERATOR_DOWN}:
+                reason = str(event.fields.get("reason", ""))
+                raise SwitchError(reason, hint="`history` tells what happened; `doctor` looks for its cause.")
+
+    def _result(self, number: int, state: FleetState) -> str:
+        for event in self._events(number):
+            if event.kind is EventKind.SWITCH_DONE:
+                return str(event.fields.get("result", ""))
+        return "the generator is up" if state.switch is not None else "done"
+
+    def unpin(self) -> CommandOutcome:
+        """Lift pin and ceiling."""
+        rules = self._fleet.rules
+        state = self._store.update(lambda state: decide(state, Unpin(), time.time(), rules).state)
+        return self._outcome(state, "automatic switches go on")
+
+    def _outcome(self, state: FleetState, sentence: str) -> CommandOutcome:
+        return CommandOutcome(state.current_model, state.current_model_index, sentence)

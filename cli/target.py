@@ -1,0 +1,88 @@
+"""The fleet that a command is about: its home, how it was started, and its settings."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.clients.ollama import Ollama, client_url
+from fleet.clients.supervisor import Supervisor
+from fleet.config.load import find_config, load_settings
+from fleet.config.schema import Settings
+from fleet.policy.rules import Rules
+from fleet.runtime.errors import NoFleetError
+from fleet.runtime.home import FleetFile, Home, find_home, read_fleet_file, read_json
+from fleet.runtime.units import Bytes, Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One fleet, running or not; `started` is what its last start wrote, None if it never started."""
+
+    home: Home
+    settings: Settings
+    started: FleetFile | None
+
+    @property
+    def url(self) -> str:
+        """Return its Ollama's address."""
+        if self.started is not None and self.started.ollama_url:
+            return self.started.ollama_url
+        return client_url(self.settings.ollama.url, os.environ)
+
+    @property
+    def log_source(self) -> str:
+        """Return the log source it follows, empty if it is not known."""
+        return self.started.log_source if self.started is not None else self.settings.ollama.log
+
+    @property
+    def standin(self) -> bool:
+        """Tell whether its Ollama is the stand-in, which lives and ends with it."""
+        return self.started is not None and self.started.standin
+
+    @property
+    def rules(self) -> Rules:
+        """Return the rules, with what the monitor knows of the ladder's models if it is this ladder."""
+        ladder, row = self.settings.ladder, read_json(self.home.models_file) or {}
+        if row.get("ladder") != ladder.digest:
+            return Rules(ladder, self.settings.policy)
+        needs, sizes = (_amounts(row.get(name), len(ladder)) for name in ("needs", "sizes"))
+        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes)
+
+    def ollama(self) -> Ollama:
+        """Return a client of its Ollama."""
+        return Ollama(self.url)
+
+    def supervisor(self, *, timeout: Seconds = 5.0) -> Supervisor:
+        """Return a client of its supervisord."""
+        return Supervisor(self.home.socket, timeout=timeout)
+
+
+def _amounts(value: object, length: int) -> tuple[Bytes | None, ...]:
+    if not isinstance(value, list) or len(value) != length:
+        return ()
+    return tuple(one if isinstance(one, int) else None for one in value)
+
+
+def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
+    """Return the fleet of this home; raise NoFleetError if there is none, ConfigError if it is misconfigured.
+
+    Its configuration is what was named, else what it was started with, else what a start would take.
+    """
+    home = find_home(environ)
+    started = read_fleet_file(home)
+    if started is None and not home.state.exists():
+        raise NoFleetError(
+            f"there is no fleet in {home.path}",
+            hint="Start one with `make run`, or name its home with FLEET_HOME. "
+            "One in a container is reached with: docker exec CONTAINER python fleet_cli.py status",
+        )
+    known = started.config if started is not None and Path(started.config or "/").is_file() else None
+    path = find_config(config or (None if environ.get("FLEET_CONFIG") else known), environ, Path.cwd())
+    return Fleet(home, load_settings(path, environ), started)
+
+
+def now() -> float:
+    """Return the time that a command goes by."""
+    return time.time()

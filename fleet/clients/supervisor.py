@@ -1,0 +1,151 @@
+"""A client of supervisord's XML-RPC over its unix socket: faults in, our errors out.
+
+supervisor's own transport has no time-out, so that a frozen daemon would freeze its callers; this one has.
+"""
+
+import http.client
+import xmlrpc.client
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+from fleet.clients.http import UnixConnection
+from fleet.runtime.errors import SupervisorAwayError, SupervisorError
+from fleet.runtime.units import Seconds
+from fleet.runtime.untrusted import finite, whole_number
+
+
+class ProgramState(IntEnum):
+    """A program's state, by supervisor's numbers (supervisor/states.py, ProcessStates)."""
+
+    STOPPED = 0
+    STARTING = 10
+    RUNNING = 20
+    BACKOFF = 30
+    STOPPING = 40
+    EXITED = 100
+    FATAL = 200
+    UNKNOWN = 1000
+
+    @property
+    def up(self) -> bool:
+        """Tell whether the program has a process, or is about to get one by itself."""
+        return self in {ProgramState.STARTING, ProgramState.RUNNING, ProgramState.BACKOFF}
+
+
+class RpcFault(IntEnum):
+    """The faults that calls are told apart by (supervisor/xmlrpc.py, Faults)."""
+
+    BAD_NAME = 10
+    NO_FILE = 20
+    ABNORMAL_TERMINATION = 40
+    SPAWN_ERROR = 50
+    ALREADY_STARTED = 60
+    NOT_RUNNING = 70
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """A program as supervisord sees it; `pid` is 0 where it has no process, `up_for` how long it has had this one."""
+
+    name: str
+    state: ProgramState
+    pid: int
+    description: str = ""
+    up_for: Seconds = 0.0
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: str, timeout: Seconds) -> None:
+        super().__init__()
+        self._path = path
+        self._timeout = timeout
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = UnixConnection(self._path, self._timeout)
+        self._connection = host, connection  # where the base class looks for what it has to close
+        return connection
+
+
+class Supervisor:
+    """supervisord at a socket. Every call raises SupervisorError, or SupervisorAwayError if it is away."""
+
+    def __init__(self, socket: Path, *, timeout: Seconds = 5.0) -> None:
+        self.socket = socket
+        self._timeout = timeout
+
+    def programs(self) -> list[ProgramInfo]:
+        """Return all programs."""
+        rows = self._call("getAllProcessInfo")
+        return [self._program(row) for row in rows] if isinstance(rows, list) else [self._program(rows)]
+
+    def program(self, name: str) -> ProgramInfo:
+        """Return one program."""
+        return self._program(self._call("getProcessInfo", name))
+
+    def start(self, name: str) -> None:
+        """Start a program without waiting for it; one that runs already is fine."""
+        self._call("startProcess", name, False, accept=RpcFault.ALREADY_STARTED)  # noqa: FBT003  # XML-RPC is positional
+
+    def stop(self, name: str, *, wait: bool = True) -> None:
+        """Stop a program, and wait until it has ended unless told not to; one that does not run is fine.
+
+        The answer may take as long as the program's `stopwaitsecs`, so that this call waits longer. supervisord
+        asks itself without a pause whether it has ended, and keeps a core busy for as long.
+        """
+        self._call("stopProcess", name, wait, accept=RpcFault.NOT_RUNNING, timeout=30.0)
+
+    def signal(self, name: str, signal: str) -> None:
+        """Send a program a signal such as "TERM"; one that does not run is fine."""
+        self._call("signalProcess", name, signal, accept=RpcFault.NOT_RUNNING)
+
+    def _call(
+        self, method: str, *arguments: Any, accept: RpcFault | None = None, timeout: Seconds = 0.0
+    ) -> Any:
+        transport = _UnixTransport(str(self.socket), max(self._timeout, timeout))
+        with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
+            try:
+                return getattr(proxy.supervisor, method)(*arguments)
+            except xmlrpc.client.Fault as fault:
+                if accept is not None and fault.faultCode == accept:
+                    return None
+                raise SupervisorError(
+                    f"supervisord refused {method}({', '.join(map(str, arguments))}): {fault.faultString}",
+                    fault=fault.faultCode,
+                    hint="See `supervisorctl status` and log/supervisord.log.",
+                ) from fault
+            except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+                raise self._away(error) from error
+            except (ExpatError, ValueError, TypeError, LookupError, AttributeError) as error:
+                raise self._foreign() from error
+
+    def _away(self, error: Exception) -> SupervisorAwayError:
+        hint = "Start the fleet with `make run`."
+        if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+            return SupervisorAwayError(
+                f"supervisord does not run (nobody listens on {self.socket})", hint=hint
+            )
+        if isinstance(error, TimeoutError):
+            hint = "Is it stopped by a signal, or the machine overloaded?"
+            return SupervisorAwayError(f"supervisord runs and does not answer on {self.socket}", hint=hint)
+        if isinstance(error, PermissionError):
+            hint = "One user runs all of a fleet: be that user."
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return SupervisorAwayError(f"supervisord does not answer on {self.socket}: {reason}", hint=hint)
+
+    def _program(self, row: Any) -> ProgramInfo:
+        try:
+            state = ProgramState(row["state"]) if row["state"] in list(ProgramState) else ProgramState.UNKNOWN
+            pid = whole_number(row["pid"]) or 0
+            up_for = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
+            return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), up_for)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise self._foreign() from error
+
+    def _foreign(self) -> SupervisorAwayError:
+        return SupervisorAwayError(
+            f"what answers on {self.socket} does not speak as supervisord does",
+            hint="Stop it, and start the fleet with `make run`.",
+        )

@@ -1,0 +1,108 @@
+"""The ladder: models with their Ollama options, largest first, index 0 the top."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from fleet.runtime.units import MEGABYTE, Bytes
+
+OptionValue = bool | int | float | str | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A place on the ladder.
+
+    `size` is what the file says of the model's weights (None: only Ollama knows); `threshold` overrides the
+    policy's for this rung; `options` are Ollama's own, sent with every request on this rung.
+    """
+
+    index: int
+    model: str
+    size: Bytes | None = None
+    description: str = ""
+    threshold: int | None = None
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+
+    @property
+    def size_mb(self) -> int | None:
+        """Return the size in whole megabytes, as the original's status shows it."""
+        return None if self.size is None else round(self.size / MEGABYTE)
+
+    @property
+    def label(self) -> str:
+        """Return the model, with the options that tell this rung from another of the same model."""
+        if not self.options:
+            return self.model
+        return f"{self.model} ({', '.join(f'{key}={value}' for key, value in sorted(self.options.items()))})"
+
+
+class Ladder(Sequence[Rung]):
+    """The rungs, largest model first; never empty. `below` and `above` are total: None at the ends."""
+
+    def __init__(self, rungs: Sequence[Rung]) -> None:
+        if not rungs:
+            message = "a ladder has at least one rung"
+            raise ValueError(message)
+        self._rungs = tuple(rungs)
+
+    def __len__(self) -> int:
+        return len(self._rungs)
+
+    def __iter__(self) -> Iterator[Rung]:
+        return iter(self._rungs)
+
+    def __getitem__(self, index: int) -> Rung:  # type: ignore[override]  # rungs are never sliced
+        return self._rungs[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ladder) and self._rungs == other._rungs
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @property
+    def last(self) -> int:
+        """Return the index of the bottom rung."""
+        return len(self._rungs) - 1
+
+    @cached_property
+    def digest(self) -> str:
+        """Return a short hash of models and options, by which an edited ladder is known."""
+        rows = [[rung.model, dict(sorted(rung.options.items()))] for rung in self._rungs]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
+
+    def below(self, index: int) -> Rung | None:
+        """Return the next rung down, None at the bottom."""
+        return self._rungs[index + 1] if index < self.last else None
+
+    def above(self, index: int) -> Rung | None:
+        """Return the next rung up, None at the top."""
+        return self._rungs[index - 1] if index > 0 else None
+
+    def named(self, model: str, *, near: int = 0) -> Rung | None:
+        """Return the rung of this model, of several the nearest to index `near`, None if there is none."""
+        same = [rung for rung in self._rungs if same_model(rung.model, model)]
+        return min(same, key=lambda rung: abs(rung.index - near), default=None)
+
+    def nearest_by_size(self, size: Bytes) -> Rung | None:
+        """Return the rung whose size is nearest, None if no rung's size is known."""
+        sized = [(abs(rung.size - size), rung) for rung in self._rungs if rung.size is not None]
+        return min(sized, key=lambda pair: (pair[0], pair[1].index))[1] if sized else None
+
+
+def full_name(model: str) -> str:
+    """Return the one form of a model's name that all comparisons use, the form in which Ollama lists it.
+
+    It is in lower case, has a tag, and leaves out Ollama's own registry and library.
+    """
+    name = model.strip().lower().removeprefix("https://").removeprefix("http://")
+    name = name.removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def same_model(one: str, other: str) -> bool:
+    """Return True if two names are one model's."""
+    return full_name(one) == full_name(other)

@@ -1,0 +1,124 @@
+"""The settings of `fleet.toml`, a dataclass a section, each key with its default and what it allows.
+
+Durations are seconds and sizes bytes. What the keys mean to a user stands in `fleet.toml`, which a test holds
+to this file.
+"""
+
+from dataclasses import dataclass, field
+
+from fleet.config.keep_rule import NAMES, parse_keep
+from fleet.config.ladder import Ladder, Rung
+from fleet.config.values import choice, duration, flag, key, number, rule, text, whole, words
+from fleet.memory_errors.user_patterns import UserPattern
+from fleet.runtime.units import Seconds, parse_size
+
+CAUSES = ("allocation", "runner_died", "not_recovered")
+_URL = r"(https?://[^\s@]+(:\d+)?/?)?"
+_DATABASE = r"([A-Za-z]\w*(\+\w+)?://.*)?"
+_KEEP = f'comparisons of {", ".join(NAMES)} with numbers, such as "fitness > 0.5 and turnover < 0.7"'
+_LOG = r"((docker|journal):[A-Za-z0-9][A-Za-z0-9_.@-]*|file:.+)?"
+
+SEED_LADDER = Ladder(
+    [
+        Rung(0, "llama3.2:3b", parse_size("2.0 GB"), "Large model - 3B parameters"),
+        Rung(1, "phi3:mini", parse_size("2200 MB"), "Medium model - Phi3 mini"),
+        Rung(2, "tinyllama:1.1b", parse_size("637 MB"), "Small model - 1.1B parameters"),
+        Rung(3, "qwen2.5:0.5b", parse_size("397 MB"), "Tiny model - 0.5B parameters"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaSettings:
+    """`[ollama]`: where Ollama is, and how it is used."""
+
+    url: str = key("", text(_URL, "an http:// or https:// address without a user"))
+    log: str = key("", text(_LOG, "docker:NAME, file:PATH or journal:UNIT"))
+    keep_alive: Seconds = key("30m", duration())
+    first_token_timeout: Seconds = key("6m", duration(1))
+    auto_pull: bool = key(default=True, kind=flag())
+    pull_ahead: bool = key(default=True, kind=flag())
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """`[policy]`: when the fleet moves."""
+
+    threshold: int = key(3, whole(1, 1000))
+    window: Seconds = key("10m", duration(1))
+    incident_gap: Seconds = key("5s", duration())
+    cool_down: Seconds = key("30s", duration())
+    check_interval: Seconds = key("30s", duration(0.1))
+    causes: list[str] = key(list(CAUSES), words(*CAUSES))
+    min_fail_share: float = key(0.0, number(0, 1))
+    on_spill: str = key("downgrade", choice("downgrade", "report"))
+    spill_share: float = key(0.8, number(0, 1))
+    selection: str = key("next", choice("next", "fits"))
+    on_exhausted: str = key("hold", choice("hold", "cpu", "reset"))
+    recover_after: Seconds = key("10m", duration())
+    recover_cap: Seconds = key("1h", duration())
+    max_switches_per_hour: int = key(12, whole(1, 3600))
+    canary: bool = key(default=True, kind=flag())
+    dynamic_threshold: bool = key(default=False, kind=flag())
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """`[schedule]`: larger models off-peak."""
+
+    off_peak: list[str] = key([], words(), later=True)
+    timezone: str = key("UTC", text(), later=True)
+    peak_model: str = key("", text(), later=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorSettings:
+    """`[generator]`: how alphas are mined."""
+
+    batch_size: int = key(2, whole(1, 100))
+    max_concurrent: int = key(2, whole(1, 32))
+    evaluator: str = key("auto", choice("auto", "local", "brain", "screen"))
+    keep: str = key("fitness > 0.5", rule(parse_keep, _KEEP))
+    database: str = key("", text(_DATABASE, "an SQLAlchemy URL such as sqlite:///FILE"), secret=True)
+    keep_calls: Seconds = key("7d", duration())
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSettings:
+    """`[panel]`: the local evaluator's data."""
+
+    path: str = key("", text(allowed="a path to a Parquet or CSV file"))
+    delay: int = key(1, whole(0, 1))
+    decay: int = key(0, whole(0, 512))
+    neutralization: str = key("industry", choice("none", "market", "sector", "industry", "subindustry"))
+    truncation: float = key(0.08, number(0, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class BrainSettings:
+    """`[brain]`: WorldQuant BRAIN."""
+
+    credentials: str = key("credential.txt", text(allowed="a path"))
+    region: str = key("USA", text("[A-Z]{3}", "a region such as USA"))
+    universe: str = key("TOP3000", text("[A-Z0-9_]+", "a universe such as TOP3000"))
+    slots: int = key(3, whole(1, 80))
+    max_simulations_per_day: int = key(0, whole(0))
+    delay: int | None = key(None, whole(0, 1).or_none())
+    decay: int | None = key(None, whole(0, 512).or_none())
+    neutralization: str | None = key(None, text("[A-Za-z_]+", "BRAIN's name of a neutralization").or_none())
+    truncation: float | None = key(None, number(0, 1).or_none())
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration, valid by construction; `source` names the file, empty if there was none."""
+
+    ollama: OllamaSettings = field(default_factory=OllamaSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    panel: PanelSettings = field(default_factory=PanelSettings)
+    brain: BrainSettings = field(default_factory=BrainSettings)
+    ladder: Ladder = SEED_LADDER
+    patterns: tuple[UserPattern, ...] = ()
+    source: str = ""

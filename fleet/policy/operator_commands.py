@@ -1,0 +1,79 @@
+"""What an operator asks for: a switch by hand, and lifting a pin. Pure, a part of the policy.
+
+What is asked for goes ahead of what the fleet would do by itself, and sets or lifts what that may do later.
+"""
+
+from dataclasses import replace
+
+from fleet.config.ladder import Rung
+from fleet.policy import recovery, switch_phases
+from fleet.policy.events import EventKind
+from fleet.policy.facts import Command
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, SwitchKind
+from fleet.runtime.errors import SwitchError
+
+
+def asked(state: FleetState, command: Command, now: float, rules: Rules) -> FleetState:
+    """Return the state after a command; raise SwitchError for one that cannot be done."""
+    target = _target(state, command, rules)
+    if command.kind is SwitchKind.RESET:
+        state = replace(state, pinned=False, ceiling=None)
+    if _is_there(state, target):
+        return _stay(state, command, target, now, rules)
+    return switch_phases.begin(
+        state,
+        target,
+        command.kind,
+        now=now,
+        why="asked for by hand",
+        by_hand=True,
+        rules=rules,
+        pin=command.pin,
+    )
+
+
+def _target(state: FleetState, command: Command, rules: Rules) -> Rung:
+    ladder, index = rules.ladder, state.current_model_index
+    match command.kind:
+        case SwitchKind.RESET:
+            return ladder[0]
+        case SwitchKind.USE if command.target is not None and 0 <= command.target <= ladder.last:
+            return ladder[command.target]
+        case SwitchKind.DOWNGRADE if (below := ladder.below(index)) is not None:
+            return below
+        case SwitchKind.UPGRADE if (above := ladder.above(index)) is not None:
+            return above
+        case SwitchKind.DOWNGRADE:
+            raise SwitchError(
+                f"{ladder[index].label} is the last rung of the ladder; there is no smaller model",
+                hint="Add one to [[ladder]] in fleet.toml, or `reset` to go back to the top.",
+            )
+        case SwitchKind.UPGRADE:
+            raise SwitchError(
+                f"{ladder[index].label} is the first rung of the ladder; there is no larger model",
+                hint="Add one to [[ladder]] in fleet.toml.",
+            )
+        case _:
+            raise SwitchError(f"there is no rung {command.target}", hint="`status` lists the ladder.")
+
+
+def _is_there(state: FleetState, target: Rung) -> bool:
+    return state.current_model_index == target.index and state.switch is None and not state.on_cpu
+
+
+def _stay(state: FleetState, command: Command, target: Rung, now: float, rules: Rules) -> FleetState:
+    """Do what a command asks on the rung that the fleet stands on already: nothing is restarted."""
+    ceiling = target.index if command.kind is SwitchKind.USE else None
+    state = replace(state, incidents=(), vram_error_count=0, ceiling=ceiling, hold=None)
+    state = recovery.postpone(state, now, rules)
+    if command.kind is SwitchKind.USE and command.pin != state.pinned:
+        state = replace(state, pinned=command.pin)
+        state = state.tell(now, EventKind.PINNED if command.pin else EventKind.UNPINNED, model=target.label)
+    return state
+
+
+def unpin(state: FleetState, now: float) -> FleetState:
+    """Return the state after an operator lifted pin and ceiling."""
+    switch = None if state.switch is None else replace(state.switch, pin=False)
+    return replace(state, pinned=False, ceiling=None, switch=switch).tell(now, EventKind.UNPINNED)

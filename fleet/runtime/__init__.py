@@ -1,0 +1,1 @@
+"""Helpers of every program at run time: home, process, clock, logging, files, units and errors."""

@@ -1,0 +1,212 @@
+"""The home: where a fleet's runtime files live, and `run/fleet.json`, by which others find its parts."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.errors import FleetError, NoFleetError
+from fleet.runtime.untrusted import finite, parse_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one fleet's files; nothing is created by naming them."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """Return the state file, `model_fleet_state.json`."""
+        return self.path / "model_fleet_state.json"
+
+    @property
+    def history(self) -> Path:
+        """Return the history, a line for each incident, switch and failure."""
+        return self.path / "history.jsonl"
+
+    @property
+    def signals(self) -> Path:
+        """Return what the generator tells the monitor, a line for each call to Ollama."""
+        return self.path / "signals.jsonl"
+
+    @property
+    def database(self) -> Path:
+        """Return the default database of alphas."""
+        return self.path / "alphas.db"
+
+    @property
+    def hopeful(self) -> Path:
+        """Return the alphas worth a look, in the original's form."""
+        return self.path / "hopeful_alphas.json"
+
+    @property
+    def log(self) -> Path:
+        """Return the folder of the programs' logs."""
+        return self.path / "log"
+
+    @property
+    def call_log(self) -> Path:
+        """Return where the generator keeps prompts and replies for inspection."""
+        return self.log / "calls.log"
+
+    @property
+    def supervisord_log(self) -> Path:
+        """Return supervisord's own log."""
+        return self.log / "supervisord.log"
+
+    @property
+    def run(self) -> Path:
+        """Return the folder of sockets, locks and what programs tell of themselves; only the owner's."""
+        return self.path / "run"
+
+    @property
+    def socket(self) -> Path:
+        """Return supervisord's socket."""
+        return self.run / "supervisor.sock"
+
+    @property
+    def pid_file(self) -> Path:
+        """Return supervisord's pid file."""
+        return self.run / "supervisord.pid"
+
+    @property
+    def fleet_file(self) -> Path:
+        """Return `fleet.json`, written at each start."""
+        return self.run / "fleet.json"
+
+    @property
+    def generator_file(self) -> Path:
+        """Return the generator's heartbeat, `generator.json`."""
+        return self.heartbeat("generator")
+
+    @property
+    def models_file(self) -> Path:
+        """Return what the monitor knows of the ladder's models, `models.json`."""
+        return self.run / "models.json"
+
+    @property
+    def starts_file(self) -> Path:
+        """Return the launcher's count of quick starts, `starts.json`."""
+        return self.run / "starts.json"
+
+    @property
+    def owner_file(self) -> Path:
+        """Return the home's name in a database that several may share."""
+        return self.run / "owner"
+
+    @property
+    def pause_file(self) -> Path:
+        """Return the request to the generator to pause, `pause.json`."""
+        return self.run / "pause.json"
+
+    @property
+    def switch_lock(self) -> Path:
+        """Return the lock that serialises the steps of switches."""
+        return self.run / "switch.lock"
+
+    @property
+    def kind_file(self) -> Path:
+        """Return the mark of what the home belongs to: a real fleet or a stand-in one."""
+        return self.path / "home.json"
+
+    def heartbeat(self, program: str) -> Path:
+        """Return the file in which a program shows signs of life."""
+        return self.run / f"{program}.json"
+
+    def program_lock(self, program: str) -> Path:
+        """Return the lock that a program holds for life."""
+        return self.run / f"{program}.lock"
+
+    def create(self) -> None:
+        """Make the folders; `run` is the owner's alone: who reaches the socket commands the fleet."""
+        try:
+            self.log.mkdir(parents=True, exist_ok=True)
+            self.run.mkdir(mode=0o700, exist_ok=True)
+            self.run.chmod(0o700)
+        except OSError as error:
+            raise FleetError(
+                f"the home {self.path} cannot be made: {error.strerror}",
+                hint="Choose another with FLEET_HOME, or mend its permissions.",
+            ) from error
+
+
+def find_home(environ: Mapping[str, str]) -> Home:
+    """Return the home that `FLEET_HOME` names, else `var` beside `supervisord.conf`."""
+    named = environ.get("FLEET_HOME")
+    return Home(Path(named).expanduser().absolute() if named else ROOT / "var")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFile:
+    """What `run/fleet.json` says of a fleet: how it was started and where its parts are."""
+
+    profile: str
+    ollama_url: str
+    log_source: str
+    config: str
+    socket: str
+    started: float
+
+    @property
+    def standin(self) -> bool:
+        """Tell whether this fleet's Ollama is the stand-in."""
+        return self.profile == "embedded"
+
+    def write(self, home: Home) -> None:
+        """Put this into the home, atomically."""
+        replace_text(home.fleet_file, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_fleet_file(home: Home) -> FleetFile | None:
+    """Return what the last start wrote, None if there was none or it cannot be understood."""
+    row = read_json(home.fleet_file)
+    if row is None:
+        return None
+    try:
+        return FleetFile(
+            profile=str(row["profile"]),
+            ollama_url=str(row["ollama_url"]),
+            log_source=str(row["log_source"]),
+            config=str(row["config"]),
+            socket=str(row["socket"]),
+            started=finite(row["started"]) or 0.0,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def require_fleet_file(home: Home) -> FleetFile:
+    """Return what the last start wrote; raise NoFleetError if the home has none."""
+    found = read_fleet_file(home)
+    if found is None:
+        raise NoFleetError(
+            f"there is no fleet in {home.path}",
+            hint="Start one with `make run`, or point FLEET_HOME at its home. "
+            "In a container: docker exec NAME python fleet_cli.py status",
+        )
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a small JSON file that another program rewrites; None if there is none."""
+    try:
+        row = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def process_environ(pid: int) -> dict[str, str]:
+    """Return a process's environment from /proc; empty where it cannot be read."""
+    try:
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (os.fsdecode(part).partition("=") for part in raw.split(b"\0") if part)
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,203 @@
+"""Starting a fleet: check the configuration, find out the profile, write `fleet.json`, become supervisord."""
+
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.clients.supervisor import Supervisor
+from fleet.config.load import find_config, load_settings
+from fleet.config.schema import Settings
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.errors import ConfigError, FleetError, SupervisorError
+from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_json
+from fleet.runtime.time_argument import parse_beginning
+from fleet.startup.profile import PROFILES, MachineProbes, ProfileChoice, choose
+from fleet.startup.stdout_relay import prepare_output
+
+_RUNTIME = (
+    "model_fleet_state.json",
+    "model_fleet_state.json.bak",
+    "history.jsonl",
+    "history.jsonl.1",
+    "signals.jsonl",
+    "signals.jsonl.1",
+    "alphas.db",
+    "alphas.db-wal",
+    "alphas.db-shm",
+    "hopeful_alphas.json",
+    "log/calls.log",
+    "log/calls.log.1",
+    "log/calls.log.2",
+    "log/calls.log.3",
+)
+_SOCKET_LIMIT = 107
+
+
+@dataclass(frozen=True, slots=True)
+class StartPlan:
+    """A start that can go ahead."""
+
+    home: Home
+    settings: Settings
+    choice: ProfileChoice
+    config: Path | None
+
+
+def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) -> StartPlan:
+    """Check all that a start needs; raise FleetError, then nothing has been changed."""
+    config = find_config(explicit_config, environ, folder)
+    settings = load_settings(config, environ)
+    parse_beginning(environ.get("FLEET_SINCE"), time.time())
+    home = find_home(environ)
+    _refuse_path(home)
+    choice = choose(environ, settings.ollama, _belongs_to(home), MachineProbes(environ))
+    _refuse_second(home)
+    return StartPlan(home, settings, choice, config)
+
+
+def _refuse_path(home: Home) -> None:
+    """Refuse paths that supervisord's configuration or a unix socket cannot hold."""
+    for path in (home.path, ROOT):
+        text = str(path)
+        if "%" in text or " ;" in text or not text.isprintable():
+            raise ConfigError(
+                f"supervisord cannot use the path {text!r}",
+                hint='A path with "%", " ;" or control characters does not work there; name a home with FLEET_HOME.',
+            )
+    # supervisord binds the socket under a name of its own first: the path, a dot and its pid.
+    over = len(os.fsencode(f"{home.socket}.{os.getpid()}")) - _SOCKET_LIMIT
+    if over > 0:
+        raise ConfigError(
+            f"the home {home.path} has too long a path: its socket's is {over} characters above what unix allows",
+            hint="Name a shorter one with FLEET_HOME, such as ~/.model-fleet.",
+        )
+
+
+def _belongs_to(home: Home) -> str | None:
+    row = read_json(home.kind_file) or {}
+    return str(row["profile"]) if row.get("kind") == "real" and row.get("profile") else None
+
+
+def _refuse_second(home: Home) -> None:
+    try:
+        Supervisor(home.socket, timeout=2.0).programs()
+    except SupervisorError:
+        return
+    raise _already_runs(home)
+
+
+def _already_runs(home: Home) -> FleetError:
+    return FleetError(
+        f"a fleet runs in {home.path} already",
+        hint="See it with `python fleet_cli.py status`; another fleet needs a FLEET_HOME of its own.",
+    )
+
+
+def hold_home(home: Home) -> int:
+    """Take the home for this process and the supervisord that it becomes; raise FleetError if it is taken.
+
+    Return the descriptor of the lock, which goes with the last of them, however it ends; no program of
+    supervisord's inherits it. It also holds where a supervisord is frozen, or two start at the same moment.
+    """
+    descriptor = os.open(home.run / "supervisord.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise _already_runs(home) from None
+    os.set_inheritable(descriptor, True)  # noqa: FBT003  # as the standard library has it
+    return descriptor
+
+
+def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[str, str]:
+    """Write into the home what the start was, and return the environment of supervisord and its programs."""
+    home, choice = ready.home, ready.choice
+    embedded = choice.profile == "embedded"
+    if not embedded:
+        _set_standin_aside(home, now)
+    kind = {"kind": "stand-in" if embedded else "real", "profile": choice.profile}
+    replace_text(home.kind_file, json.dumps(kind) + "\n")
+    port = _free_port() if embedded else 0
+    url = f"http://127.0.0.1:{port}" if embedded else choice.ollama_url
+    log = f"file:{home.log / 'ollama.log'}" if embedded else choice.log_source
+    config = str(ready.config.absolute()) if ready.config else ""
+    FleetFile(choice.profile, url, log, config, str(home.socket), now).write(home)
+    return {
+        **environ,
+        "FLEET_HOME": str(home.path),
+        "FLEET_CONFIG": config,
+        "FLEET_PROFILE": choice.profile,
+        "FLEET_PYTHON": sys.executable,
+        "FLEET_PROGRAMS": "standin/program.conf" if embedded else "",
+        "FLEET_STANDIN_PORT": str(port),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _set_standin_aside(home: Home, now: float) -> None:
+    """Move a stand-in fleet's files out of the way of a real one's; nothing is deleted."""
+    row = read_json(home.kind_file) or {}
+    if row.get("kind") != "stand-in":
+        return
+    aside = home.path / f"stand-in-{int(now)}"
+    aside.mkdir(exist_ok=True)
+    for name in _RUNTIME:
+        if (home.path / name).exists():
+            (home.path / name).rename(aside / Path(name).name)
+    print(f"The stand-in's files of this home were set aside in {aside}.", file=sys.stderr)  # noqa: T201  # a start speaks
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def describe(ready: StartPlan) -> str:
+    """Return what a start tells the person who asked for it."""
+    choice = ready.choice
+    others = " or ".join(name for name in PROFILES if name != choice.profile)
+    by_hand = choice.why.startswith("set by")
+    lines = [
+        f"Model Fleet, profile {choice.profile} ({choice.why}).",
+        *([] if by_hand else [f"FLEET_PROFILE={others} picks another."]),
+        f"Home {ready.home.path}, configuration {ready.settings.source}.",
+    ]
+    if choice.profile == "embedded":
+        lines.append(
+            "There is no model here: a stand-in answers in Ollama's place, so every alpha is random."
+        )
+    else:
+        lines.append(f"Ollama {choice.ollama_url}, its log {choice.log_source}.")
+    return "\n".join(lines)
+
+
+def _take(ready: StartPlan) -> dict[str, str]:
+    """Make the home this start's; return the environment of supervisord and its programs."""
+    ready.home.create()
+    prepare_output()
+    try:
+        hold_home(ready.home)
+        return prepare(ready, os.environ, time.time())
+    except OSError as error:
+        raise FleetError(
+            f"the home {ready.home.path} cannot be written: {error.strerror}",
+            hint="Make room on its disk, or mend its permissions; one user runs all of a fleet.",
+        ) from error
+
+
+def run(explicit_config: str | None = None) -> None:
+    """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot."""
+    ready = plan(explicit_config, os.environ, Path.cwd())
+    environ = _take(ready)
+    print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a start speaks
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]
+    os.chdir(ROOT)
+    os.execve(sys.executable, command, environ)  # noqa: S606  # supervisord takes this process's place

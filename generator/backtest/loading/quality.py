@@ -1,0 +1,131 @@
+"""What looks wrong about a panel's values: warnings that name row and column. Nothing is changed or left out."""
+
+import numpy as np
+import numpy.typing as npt
+
+from generator.backtest.loading.assemble import Sheet
+from generator.backtest.loading.columns import AMOUNTS, PRICES
+from generator.backtest.loading.faults import Faults
+from generator.backtest.panel import Matrix
+
+_LONG_PAUSE = np.timedelta64(10, "D")
+_SPLITS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 50, 100])
+_NEAR = 0.02
+_LEAST = 1.4
+_SPIKE = 3.0
+_BACK = 1.25
+
+Mask = npt.NDArray[np.bool_]
+
+
+def judge(sheet: Sheet, faults: Faults) -> None:
+    """Add a warning for whatever a person should look at."""
+    if len(sheet.dates) == 1:
+        faults.warn(f"there is only one date, {sheet.dates[0]}: nothing can be earned")
+    if "close" not in sheet.fields and "returns" not in sheet.fields:
+        faults.warn("there is neither close nor returns: expressions have values, and no figures")
+    _pauses(sheet, faults)
+    _gaps(sheet, faults)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        for name, values in sheet.fields.items():
+            _signs(sheet, name, values, faults)
+            _tell(sheet, faults, name, np.isinf(values), "is infinite", "cells are infinite")
+        _bounds(sheet, faults)
+        if "close" in sheet.fields:
+            _jumps(sheet, faults)
+
+
+def _tell(sheet: Sheet, faults: Faults, name: str, mask: Mask, what: str, more: str) -> None:
+    """Warn of the cells of a field that a mask marks, in the order of the file."""
+    places = np.argwhere(mask)
+    if not len(places):
+        return
+    rows = sheet.rows[places[:, 0], places[:, 1]]
+    places = places[np.argsort(rows, kind="stable")]
+
+    def sentence(d: int, s: int) -> str:
+        place = f"row {sheet.rows[d, s]}, column {sheet.column_of(name, sheet.symbols[s])}"
+        return (
+            f"{place}: {name} of {sheet.symbols[s]} on {sheet.dates[d]} {what} ({sheet.fields[name][d, s]:g})"
+        )
+
+    faults.warnings_at((sentence(int(d), int(s)) for d, s in places), len(places), more)
+
+
+def _pauses(sheet: Sheet, faults: Faults) -> None:
+    """Warn of more than ten days without any date."""
+    long = np.flatnonzero(np.diff(sheet.dates) > _LONG_PAUSE)
+    faults.warnings_at(
+        (f"there is no date between {sheet.dates[i]} and {sheet.dates[i + 1]}" for i in map(int, long)),
+        len(long),
+        "long pauses between dates",
+    )
+
+
+def _gaps(sheet: Sheet, faults: Faults) -> None:
+    """Warn of instruments that miss days between their first and last one."""
+    field = sheet.fields.get("close", next(iter(sheet.fields.values()), None))
+    there = sheet.rows > 0 if field is None else (sheet.rows > 0) & ~np.isnan(field)
+    column = np.arange(len(sheet.symbols))
+    seen = there.any(axis=0)
+    first = there.argmax(axis=0)
+    last = len(sheet.dates) - 1 - there[::-1].argmax(axis=0)
+    missing = np.where(seen, last - first + 1 - there.sum(axis=0), 0)
+    name = "close" if "close" in sheet.fields else next(iter(sheet.fields), "")
+
+    def sentence(s: int) -> str:
+        d = first[s] + int(there[first[s] :, s].argmin())
+        after = d + int(there[d:, s].argmax())
+        return (
+            f"row {sheet.rows[after, s]}, column {sheet.column_of(name, sheet.symbols[s])}: {sheet.symbols[s]} has a "
+            f"gap from {sheet.dates[d]}; it misses {missing[s]} of {last[s] - first[s] + 1} dates"
+        )
+
+    with_gaps = column[missing > 0]
+    faults.warnings_at((sentence(int(s)) for s in with_gaps), len(with_gaps), "instruments have gaps")
+
+
+def _signs(sheet: Sheet, name: str, values: Matrix, faults: Faults) -> None:
+    if name in PRICES:
+        _tell(sheet, faults, name, values < 0, "is negative", "prices are negative")
+        _tell(sheet, faults, name, values == 0, "is zero", "prices are zero")
+    elif name in AMOUNTS:
+        _tell(sheet, faults, name, values < 0, "is negative", f"cells of {name} are negative")
+
+
+def _bounds(sheet: Sheet, faults: Faults) -> None:
+    fields = sheet.fields
+    if {"high", "low"} <= fields.keys():
+        _tell(
+            sheet, faults, "high", fields["high"] < fields["low"], "is below low", "days have high below low"
+        )
+        for name in ("open", "close"):
+            if name in fields:
+                outside = (fields[name] > fields["high"] * 1.0001) | (fields[name] < fields["low"] * 0.9999)
+                what = "is not between low and high"
+                _tell(sheet, faults, name, outside, what, f"cells of {name} are not between low and high")
+
+
+def _jumps(sheet: Sheet, faults: Faults) -> None:
+    """Warn of closes that change by a round factor, as at a split that was not adjusted, and of single wild ones."""
+    close = sheet.fields["close"]
+    change = np.full(close.shape, np.nan)
+    change[1:] = close[1:] / close[:-1]
+    size = np.maximum(change, 1 / change)
+    size[~np.isfinite(size)] = np.nan  # such figures are told of elsewhere
+    back = np.zeros(close.shape, dtype=bool)
+    back[1:-1] = (size[1:-1] > _SPIKE) & (np.abs(np.log(change[1:-1] * change[2:])) < np.log(_BACK))
+    large = (size > _LEAST) & ~back
+    large[1:] &= ~back[:-1]
+    split = np.zeros(close.shape, dtype=bool)
+    split[large] = (np.abs(size[large][:, None] / _SPLITS - 1) < _NEAR).any(axis=1)
+    _tell(
+        sheet,
+        faults,
+        "close",
+        back,
+        "jumps and comes back the next day: an error?",
+        "closes jump and come back",
+    )
+    what = "changes by a round factor: a split that was not adjusted?"
+    _tell(sheet, faults, "close", split, what, "closes change by a round factor")

@@ -1,0 +1,259 @@
+"""From a graph to phases and buffers: what is computed when, and where it is put. Pure.
+
+A phase is a run of steps that are cut the same way, by columns or by rows, so that a core takes one block through all of
+them while it is in its cache. Inside a phase a block's results lie in slots, small buffers that are used again after
+their contents' last use there. What a later phase needs is also put into a place, a whole matrix. Places are used again
+after the last use of all, also within a phase: blocks are independent, so a block may be overwritten when its own last
+use is over. Expressions are taken a chunk at a time, which bounds how many matrices live at once; what later chunks
+share is kept up to a limit and computed again beyond it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from generator.backtest.plan.graph import Graph
+from generator.backtest.plan.primitives import PRIMITIVES, SOURCES, Axis, Form
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One step of a phase, from the slots of its inputs to a slot.
+
+    `loads` are the slots that it needs filled from places first (sources have negative ones, see Plan.sources); `place`
+    is where its result is put too, None if no later phase needs it.
+    """
+
+    step: int
+    out: int
+    inputs: tuple[int, ...]
+    loads: tuple[tuple[int, int], ...]
+    place: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Works cut along one axis, in order."""
+
+    axis: Axis
+    works: tuple[Work, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Phases, and then the roots that are ready with the places that hold them."""
+
+    phases: tuple[Phase, ...]
+    ready: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Chunks in order; `forms` says what each place holds; place -1 - i is the source of step `sources[i]`."""
+
+    chunks: tuple[Chunk, ...]
+    forms: tuple[Form, ...]
+    sources: tuple[int, ...]
+
+    def matrices(self) -> int:
+        """Return how many whole matrices the plan needs room for."""
+        return sum(form is not Form.DAILY for form in self.forms)
+
+
+@dataclass(slots=True)
+class _Order:
+    """The phases of a chunk as steps, before they have places."""
+
+    phases: list[tuple[Axis, list[int]]]
+    ready: list[int]
+
+
+def plan(graph: Graph, roots: Sequence[int], *, chunk: int, keep: int, lasting_roots: bool) -> Plan:
+    """Order the steps that the roots need.
+
+    At most `chunk` roots are worked on at once and at most `keep` results wait for later chunks. With `lasting_roots`
+    a root's place is never used again, so that it can be given away.
+    """
+    distinct = list(dict.fromkeys(roots))
+    chunks = [distinct[i : i + chunk] for i in range(0, len(distinct), chunk)]
+    orders = []
+    have: set[int] = set()
+    for i, part in enumerate(chunks):
+        order = _order(graph, part, have)
+        orders.append(order)
+        have |= {step for _, steps in order.phases for step in steps}
+        later = [root for following in chunks[i + 1 :] for root in following]
+        have = _frontier(graph, later, have, keep)
+    return _place(graph, orders, lasting=frozenset(distinct) if lasting_roots else frozenset())
+
+
+def _is_source(graph: Graph, step: int) -> bool:
+    return graph.steps[step].op in SOURCES
+
+
+def _order(graph: Graph, roots: list[int], have: set[int]) -> _Order:
+    """Split what the roots need into phases, each as large as it can be."""
+    needed = graph.ancestors(roots, have)
+    done = have | {s for s in needed if _is_source(graph, s)}
+    left = [s for s in needed if s not in done]
+    phases = []
+    while left:
+        axis, steps = max(
+            ((axis, _closure(graph, left, done, axis)) for axis in (Axis.COLUMNS, Axis.ROWS, Axis.PANEL)),
+            key=lambda choice: len(choice[1]),
+        )
+        phases.append((axis, steps))
+        done |= set(steps)
+        left = [s for s in left if s not in done]
+    return _Order(phases, roots)
+
+
+def _closure(graph: Graph, left: list[int], done: set[int], axis: Axis) -> list[int]:
+    """Return the steps that can run one after another in a phase along the axis."""
+    if axis is Axis.PANEL:
+        return [s for s in left if _axis(graph, s) is axis and done.issuperset(graph.steps[s].inputs)]
+    chosen: list[int] = []
+    here = set(done)
+    for s in left:
+        if _axis(graph, s) in (axis, Axis.ANY) and here.issuperset(graph.steps[s].inputs):
+            chosen.append(s)
+            here.add(s)
+    return chosen
+
+
+def _axis(graph: Graph, step: int) -> Axis:
+    return PRIMITIVES[graph.steps[step].op].axis
+
+
+def _frontier(graph: Graph, later: list[int], have: set[int], keep: int) -> set[int]:
+    """Return those of `have` that later roots start from, the soonest needed first, at most `keep`."""
+    found: dict[int, None] = {}
+    seen: set[int] = set()
+    for root in later:
+        stack = [root]
+        while stack:
+            step = stack.pop()
+            if step in have:
+                found.setdefault(step)
+            elif step not in seen:
+                seen.add(step)
+                stack.extend(graph.steps[step].inputs)
+        if len(found) >= keep:
+            break
+    return set(list(found)[:keep])
+
+
+@dataclass(slots=True)
+class _Places:
+    """Hands out places and takes them back."""
+
+    forms: list[Form] = field(default_factory=list)
+    free: dict[Form, list[int]] = field(default_factory=dict)
+
+    def take(self, form: Form, *, fresh: bool) -> int:
+        waiting = self.free.setdefault(form, [])
+        if waiting and not fresh and form is not Form.DAILY:
+            return waiting.pop()
+        self.forms.append(form)
+        return len(self.forms) - 1
+
+    def give_back(self, places: list[int]) -> None:
+        for place in places:
+            self.free.setdefault(self.forms[place], []).append(place)
+
+
+@dataclass(slots=True)
+class _Slots:
+    """Hands out the slots of one phase; the one that was given back last is the likeliest to be in the cache."""
+
+    where: dict[int, int] = field(default_factory=dict)
+    free: list[int] = field(default_factory=list)
+    count: int = 0
+
+    def take(self, step: int) -> int:
+        if not self.free:
+            self.free.append(self.count)
+            self.count += 1
+        self.where[step] = self.free.pop()
+        return self.where[step]
+
+    def give_back(self, steps: list[int]) -> None:
+        self.free += [self.where.pop(step) for step in steps]
+
+
+def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
+    """Give every result that outlives its phase a place, from when it is computed to its last use."""
+    ends = _ends(graph, orders)
+    sources = [s for s in range(len(graph.steps)) if _is_source(graph, s)]
+    where = {s: -1 - i for i, s in enumerate(sources)}
+    places = _Places()
+    chunks = []
+    now = 0
+    for order in orders:
+        phases = []
+        for axis, steps in order.phases:
+            slots = _Slots()
+            last = _last_uses(graph, steps)
+            inside = {s for moment in range(now, now + len(steps)) for s in ends.get(moment, ())} - lasting
+            works = []
+            held = []
+            for i, step in enumerate(steps):
+                inputs = graph.steps[step].inputs
+                loads = tuple((slots.take(s), where[s]) for s in dict.fromkeys(inputs) if s not in slots.where)
+                out = slots.take(step)
+                place = None
+                if step not in inside:
+                    place = where[step] = places.take(PRIMITIVES[graph.steps[step].op].form, fresh=step in lasting)
+                works.append(Work(step, out, tuple(slots.where[s] for s in inputs), loads, place))
+                slots.give_back(last.get(i, []))
+                ended = _leave(where, ends.get(now, ()), lasting)
+                now += 1
+                if axis is Axis.PANEL:  # reads beyond its block: nothing may be overwritten before the phase is over
+                    held += ended
+                else:
+                    places.give_back(ended)
+            places.give_back(held)
+            phases.append(Phase(axis, tuple(works)))
+        chunks.append(Chunk(tuple(phases), tuple((root, where[root]) for root in order.ready)))
+        places.give_back(_leave(where, ends.get(now, ()), lasting))
+        now += 1
+    return Plan(tuple(chunks), tuple(places.forms), tuple(sources))
+
+
+def _leave(where: dict[int, int], ended: Sequence[int], lasting: frozenset[int]) -> list[int]:
+    """Return the places of what has ended, which `where` forgets."""
+    return [where.pop(s) for s in ended if where.get(s, -1) >= 0 and s not in lasting]
+
+
+def _last_uses(graph: Graph, steps: list[int]) -> dict[int, list[int]]:
+    """Return by the number of each of a phase's steps what has its last use there."""
+    last: dict[int, int] = {}
+    for i, step in enumerate(steps):
+        last.update(dict.fromkeys((*graph.steps[step].inputs, step), i))
+    uses: dict[int, list[int]] = {}
+    for step, i in last.items():
+        uses.setdefault(i, []).append(step)
+    return uses
+
+
+def _ends(graph: Graph, orders: list[_Order]) -> dict[int, list[int]]:
+    """Return which results have their last use at which moment: a step each, and one more when a chunk is ready.
+
+    A step computed twice has an end for each time.
+    """
+    last: dict[int, int] = {}
+    ends: dict[int, list[int]] = {}
+    now = 0
+    for order in orders:
+        for step in (s for _, steps in order.phases for s in steps):
+            if step in last:
+                ends.setdefault(last[step], []).append(step)
+            for i in graph.steps[step].inputs:
+                last[i] = now
+            last[step] = now
+            now += 1
+        for root in order.ready:
+            last[root] = now
+        now += 1
+    for step, moment in last.items():
+        ends.setdefault(moment, []).append(step)
+    return ends

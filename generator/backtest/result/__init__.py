@@ -1,0 +1,1 @@
+"""From an alpha's values to positions, figures, checks and plots."""

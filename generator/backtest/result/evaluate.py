@@ -1,0 +1,227 @@
+"""Whole backtests: expressions in, figures and checks out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from generator.backtest.errors import EvaluationError
+from generator.backtest.kernels.portfolio import LARGEST, LONGS, PART_PNL, PNL, SHORTS, TRADED
+from generator.backtest.panel import Matrix, Panel
+from generator.backtest.plan.compiler import Compiler
+from generator.backtest.result.checks import LEAST_HELD, Check, Kept, checks
+from generator.backtest.result.metrics import Figures, figures, grade_of, sharpe_of
+from generator.backtest.result.portfolio import SUB_UNIVERSE, daily
+from generator.backtest.run.engine import Engine
+from generator.backtest.settings import Neutralization, Settings, finest
+from generator.language.ast import Field, Node
+
+_VALUES = "<values>"
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """What a backtest found.
+
+    `dates` and `pnl` run from the first day that positions of the alpha earn on, as shares of the book; `yearly` has the
+    same figures a calendar year. `warnings` are sentences for a person. `reason` says why the figures mean nothing, "" if
+    they mean something.
+    """
+
+    figures: Figures
+    yearly: tuple[tuple[int, Figures], ...]
+    checks: tuple[Check, ...]
+    dates: npt.NDArray[np.datetime64]
+    pnl: npt.NDArray[np.float64]
+    source: str
+    settings: Settings
+    grade: str
+    warnings: tuple[str, ...] = ()
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return settings, source, figures, yearly rows and checks, ready for json.dumps."""
+        return {
+            "settings": self.settings.as_json(),
+            "source": self.source,
+            **self.figures.as_json(),
+            "grade": self.grade,
+            "checks": [check.as_json() for check in self.checks],
+            "yearly": [{"year": year, **row.as_json()} for year, row in self.yearly],
+        }
+
+    def as_kept(self, name: str) -> Kept:
+        """Return what later alphas are compared with."""
+        return Kept(name, self.dates, self.pnl, self.figures.sharpe)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A tree and what its backtest found."""
+
+    tree: Node
+    performance: Performance
+
+
+def evaluate(
+    trees: Sequence[Node],
+    panel: Panel,
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    kept: Sequence[Kept] = (),
+) -> list[Evaluation | EvaluationError]:
+    """Backtest each tree on the panel; one that cannot be evaluated gives its error in its place.
+
+    `engine` must be one made by `engine_for` these settings; without it one is made and closed. Subexpressions that
+    the trees share are computed once.
+    """
+    own = engine is None
+    engine = engine or engine_for(panel, settings)
+    try:
+        return _evaluate(trees, panel, settings, engine, kept)
+    finally:
+        if own:
+            engine.close()
+
+
+def engine_for(
+    panel: Panel, settings: Settings, *, dtype: npt.DTypeLike | None = None, threads: int = 2
+) -> Engine:
+    """Return an engine whose semantics are what the settings ask for."""
+    engine = Engine(panel, dtype=dtype, threads=threads, pasteurize=settings.pasteurization)
+    engine.semantics = replace(engine.semantics, nan_handling=settings.nan_handling)
+    return engine
+
+
+def _evaluate(
+    trees: Sequence[Node], panel: Panel, settings: Settings, engine: Engine, kept: Sequence[Kept]
+) -> list[Evaluation | EvaluationError]:
+    compiler = engine.compiler()
+    neutralization, remarks = _neutralization(settings, panel)
+    settings = replace(settings, neutralization=neutralization)  # what is reported is what was done
+    jobs: list[int | EvaluationError] = []
+    for tree in trees:
+        try:
+            jobs.append(_job(compiler, compiler.matrix(tree), panel, settings, neutralization))
+        except EvaluationError as error:
+            jobs.append(error)
+    tables = _tables(engine, compiler, jobs)
+    results: list[Evaluation | EvaluationError] = []
+    for tree, job in zip(trees, jobs, strict=True):
+        if isinstance(job, EvaluationError):
+            results.append(job)
+            continue
+        performance = _performance(panel, settings, tables[job], kept, remarks)
+        results.append(Evaluation(tree, performance))
+    return results
+
+
+def backtest(values: Matrix, panel: Panel, settings: Settings, *, kept: Sequence[Kept] = ()) -> Performance:
+    """Backtest a matrix of values (dates x instruments of the panel) as if an expression had given it."""
+    if values.shape != panel.shape:
+        raise ValueError(f"values are {values.shape}, the panel is {panel.shape}")
+    fields = {**panel.fields, _VALUES: np.ascontiguousarray(values, dtype=np.float64)}
+    widened = replace(panel, fields=fields)
+    with_values = engine_for(
+        widened, replace(settings, pasteurization=settings.pasteurization), dtype=np.float64
+    )
+    [result] = evaluate([Field(_VALUES)], widened, settings, engine=with_values, kept=kept)
+    with_values.close()
+    if isinstance(result, EvaluationError):
+        raise result
+    return result.performance
+
+
+def _neutralization(settings: Settings, panel: Panel) -> tuple[Neutralization, tuple[str, ...]]:
+    used = finest(settings.neutralization, set(panel.groups))
+    if used is settings.neutralization:
+        return used, ()
+    wanted = settings.neutralization.value
+    return used, (f"the panel has no {wanted} groups: neutralized by {used.value} instead",)
+
+
+def _job(
+    compiler: Compiler, values: int, panel: Panel, settings: Settings, neutralization: Neutralization
+) -> int:
+    """Return the step that gives the alpha's daily figures."""
+    if "returns" not in panel.fields:
+        raise EvaluationError("the panel has neither close nor returns, so nothing can be earned", position=0)
+    return daily(compiler, values, settings, neutralization, panel.fields)
+
+
+def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[int | EvaluationError]) -> dict[int, Matrix]:
+    roots = [job for job in jobs if not isinstance(job, EvaluationError)]
+    return {root: table.copy() for root, table in engine.run(compiler.graph, roots)}
+
+
+def _performance(
+    panel: Panel,
+    settings: Settings,
+    table: Matrix,
+    kept: Sequence[Kept],
+    remarks: tuple[str, ...],
+) -> Performance:
+    days = _earning_days(table)
+    series = np.ascontiguousarray(table[days].T)
+    has_part = {"close", "volume"} <= panel.fields.keys()
+    dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
+    whole = _figures(series)
+    active = series[LONGS] + series[SHORTS]
+    held = int(np.count_nonzero(table[:, LONGS] + table[:, SHORTS] > 0))
+    reason = _too_few(held, len(table))
+    return Performance(
+        figures=whole,
+        yearly=tuple(_yearly(series, dates)),
+        checks=checks(
+            whole,
+            delay=settings.delay,
+            largest_weight=float(series[LARGEST].max(initial=0.0)),
+            fewest_positions=int(np.median(active)) if len(active) else 0,
+            held_share=held / len(table) if len(table) else 0.0,
+            sub_sharpe=sharpe_of(series[PART_PNL]) if has_part else None,
+            sub_share=SUB_UNIVERSE,
+            dates=dates,
+            pnl=series[PNL],
+            kept=kept,
+        ),
+        dates=dates,
+        pnl=series[PNL].copy(),
+        source=panel.source,
+        settings=settings,
+        grade=grade_of(whole.fitness, settings.delay),
+        warnings=(*remarks, reason) if reason else remarks,
+        reason=reason,
+    )
+
+
+def _too_few(held: int, days: int) -> str:
+    """Return why figures of so few days with positions mean nothing; nothing where there are enough."""
+    if held and held >= LEAST_HELD * days:
+        return ""
+    return (
+        f"it holds positions on {held} of the panel's {days} days, fewer than half: its figures mean nothing"
+    )
+
+
+def _earning_days(table: Matrix) -> npt.NDArray[np.bool_]:
+    """Say which days count: from the first with positions to the last but one, whose positions earn on the last."""
+    days = np.zeros(len(table), dtype=np.bool_)
+    held = np.flatnonzero(table[:, LONGS] + table[:, SHORTS] > 0)
+    if len(held):
+        days[held[0] : len(table) - 1] = True
+    return days
+
+
+def _figures(series: Matrix) -> Figures:
+    return figures(series[PNL], series[TRADED], series[LONGS], series[SHORTS])
+
+
+def _yearly(series: Matrix, dates: npt.NDArray[np.datetime64]) -> Iterator[tuple[int, Figures]]:
+    """Yield each year with its figures; dates ascend."""
+    years = dates.astype("datetime64[Y]").astype(int) + 1970
+    for year, days in zip(*np.unique(years, return_counts=True), strict=True):
+        first = int(np.searchsorted(years, year))
+        yield int(year), _figures(series[:, first : first + days])

@@ -1,0 +1,133 @@
+"""One HTTPS session with BRAIN over `requests`: sends a request, returns its answer, whatever it is.
+
+It follows no redirect and sends nothing to any other server than the one it was made for.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.units import Seconds
+from generator.brain.credentials import Credentials
+from generator.brain.errors import BrainAwayError, BrainError
+from generator.brain.responses import BrainAnswer, read_answer
+
+URL_VARIABLE = "FLEET_BRAIN_URL"
+DEFAULT_URL = "https://api.worldquantbrain.com"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def brain_url(environ: Mapping[str, str]) -> str:
+    """Return BRAIN's address, or the one that tests set; raise ConfigError for one that would leak a password."""
+    url = environ.get(URL_VARIABLE) or DEFAULT_URL
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname and not parts.username:
+        return url.rstrip("/")
+    if parts.scheme == "http" and parts.hostname in _LOOPBACK and not parts.username:
+        return url.rstrip("/")
+    raise ConfigError(
+        f"{URL_VARIABLE} is no https:// address, nor http:// on this machine",
+        hint="It is for tests; leave it out.",
+    )
+
+
+_TIMEOUTS: tuple[Seconds, Seconds] = (10.0, 60.0)
+_MOST_BYTES = 32 * 1024**2
+_CHUNK = 64 * 1024
+
+
+class _NoAuth(AuthBase):
+    """Keeps `requests` from looking into a .netrc, whose entry would stand beside our session's cookie."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class BrainHttp:
+    """Used by one thread."""
+
+    def __init__(self, url: str, timeouts: tuple[Seconds, Seconds] = _TIMEOUTS) -> None:
+        self._url = url
+        self._timeouts = timeouts
+        self._session = requests.Session()
+        self._session.headers["Accept"] = "application/json"
+
+    def absolute(self, path: str) -> str:
+        """Return a path or a `Location` as an address of ours; raise BrainError if it leads to another server.
+
+        BRAIN writes its own addresses as they look behind its proxy (`http://…:443/…`): only the path counts.
+        """
+        ours, theirs = urlsplit(self._url), urlsplit(urljoin(f"{self._url}/", path))
+        if theirs.hostname != ours.hostname:
+            raise BrainError(f"BRAIN names an address on another server: {str(theirs.hostname)[:80]}")
+        return urlunsplit((ours.scheme, ours.netloc, theirs.path, theirs.query, ""))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        document: Any = None,
+        query: Mapping[str, str | int] | None = None,
+        account: Credentials | None = None,
+    ) -> BrainAnswer:
+        """Send a request and return the answer; raise BrainAwayError where there is none."""
+        url = self.absolute(path)
+        auth = _NoAuth() if account is None else _basic(account)
+        try:
+            with self._session.request(
+                method,
+                url,
+                json=document,
+                params=query,
+                auth=auth,
+                timeout=self._timeouts,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                answer = read_answer(response.status_code, response.headers, _body(response))
+        except requests.exceptions.ConnectTimeout as error:
+            raise BrainAwayError(f"{self._url} cannot be reached in time", sent=False) from error
+        except requests.exceptions.ConnectionError as error:
+            sent = "NewConnectionError" not in repr(error) and "NameResolution" not in repr(error)
+            raise BrainAwayError(f"{self._url} cannot be reached: {_reason(error)}", sent=sent) from error
+        except (requests.exceptions.RequestException, OSError, ValueError) as error:
+            raise BrainAwayError(f"{self._url} did not answer: {_reason(error)}") from error
+        return answer
+
+    def cookies(self) -> dict[str, str]:
+        """Return the session's cookies: whoever has them is signed in."""
+        return {cookie.name: cookie.value or "" for cookie in self._session.cookies}
+
+    def restore(self, cookies: Mapping[str, str]) -> None:
+        """Take up a session by its cookies; with none, forget the one there was."""
+        self._session.cookies.clear()
+        host = urlsplit(self._url).hostname or ""
+        for name, value in cookies.items():
+            self._session.cookies.set(name, value, domain=host if "." in host else f"{host}.local", path="/")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+
+def _body(response: requests.Response) -> bytes:
+    body = b""
+    for part in response.iter_content(_CHUNK):
+        body += part
+        if len(body) > _MOST_BYTES:
+            raise BrainError("BRAIN's answer is too long")
+    return body
+
+
+def _basic(account: Credentials) -> HTTPBasicAuth:
+    # As bytes: `requests` would write text in Latin-1, which not every password fits into.
+    return HTTPBasicAuth(account.email.encode(), account.password.encode())
+
+
+def _reason(error: Exception) -> str:
+    return type(error).__name__

@@ -1,0 +1,285 @@
+"""What BRAIN answers, read: pure functions of an answer's status, headers and body.
+
+Its texts are others' data: they are cut to a length, and nothing is made of them but messages.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from itertools import islice
+from typing import Any, TypeAlias
+
+from fleet.runtime.units import Seconds
+from generator.brain.errors import (
+    BrainAwayError,
+    BrainDeniedError,
+    BrainError,
+    BrainGoneError,
+    BrainLimitError,
+    BrainQuotaError,
+    BrainRefusedError,
+)
+from generator.domain import AlphaFigures, storable
+
+_LONGEST_WAIT: Seconds = 3600.0
+_LONGEST_QUOTA: Seconds = 86400.0
+_EPOCH = 1e9
+_POLL: Seconds = 5.0
+_TEXT = 500
+_NAME, _ID = 80, 64
+_NESTED, _MOST = 16, 20
+_LIMIT_WORDS = "SIMULATION_LIMIT_EXCEEDED"
+_UNAUTHORIZED, _FORBIDDEN, _GONE, _BUSY, _UNAVAILABLE = 401, 403, (404, 410), 429, 503
+_PASSING = (408, 425)
+
+
+@dataclass(frozen=True, slots=True)
+class BrainAnswer:
+    """An HTTP answer: headers by lower-case name; `document` is None where the body is no JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: Any = None
+    empty: bool = False
+
+    @property
+    def good(self) -> bool:
+        """Tell whether it is a success that can be read."""
+        return 200 <= self.status < 300 and (self.document is not None or self.empty)  # noqa: PLR2004  # HTTP's
+
+
+def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> BrainAnswer:
+    """Return an answer of what came over the wire, whatever it is."""
+    try:
+        document = json.loads(body) if body.strip() else None
+    except (ValueError, RecursionError):
+        document = None
+    return BrainAnswer(
+        status, {name.lower(): value for name, value in headers.items()}, document, not body.strip()
+    )
+
+
+def retry_after(answer: BrainAnswer, now: float) -> Seconds | None:
+    """Return how long the answer asks to wait: seconds, also in fractions, or a date; None if it does not."""
+    text = answer.headers.get("retry-after", "").strip()
+    seconds = _number(text)
+    if seconds is None and text:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return None if seconds is None else min(max(seconds, 0.0), _LONGEST_WAIT)
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def finite_number(value: object) -> float | None:
+    """Return the number that stands in a document; None for what is none, or none that a double can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+
+
+def error_of(answer: BrainAnswer, now: float) -> BrainError | None:
+    """Return what is wrong with an answer, None for a success; 401 is the session's affair before it is ours."""
+    if answer.good:
+        return None
+    said, wait = messages(answer.document), retry_after(answer, now)
+    text = "; ".join(said.values())
+    if answer.status == _BUSY or _LIMIT_WORDS in text:
+        return _limit(answer, text, wait, now)
+    if answer.status in {_UNAUTHORIZED, _FORBIDDEN}:
+        hint = "Check the account's permissions on BRAIN."
+        return BrainDeniedError(f"BRAIN denies access: {text or answer.status}", hint=hint)
+    if answer.status in _GONE:
+        return BrainGoneError(f"BRAIN has nothing there: {text or answer.status}")
+    if 400 <= answer.status < 500 and answer.status not in _PASSING and said:  # noqa: PLR2004  # HTTP's
+        return BrainRefusedError(said)
+    what = text or ("an empty body" if answer.empty else "a body that is no JSON")
+    taken = answer.status != _UNAVAILABLE
+    return BrainAwayError(f"BRAIN fails: HTTP {answer.status}, {what}", wait=wait, sent=taken)
+
+
+def quota_error(answer: BrainAnswer, now: float) -> BrainQuotaError | None:
+    """Return that the account's simulations are used up, where the headers say so; they count down to 0."""
+    remaining, reset = (_number(answer.headers.get(f"x-ratelimit-{name}")) for name in ("remaining", "reset"))
+    if remaining is None or remaining > 0 or reset is None:
+        return None
+    left = min(max(reset - now if reset > _EPOCH else reset, 1.0), _LONGEST_QUOTA)
+    return BrainQuotaError("the account's simulations of the day are used up", wait=left)
+
+
+def _limit(answer: BrainAnswer, text: str, wait: Seconds | None, now: float) -> BrainLimitError:
+    used_up = None if "CONCURRENT" in text else quota_error(answer, now)
+    if used_up is not None:
+        return used_up
+    said = f"BRAIN takes no more at the moment: {text or 'too many requests'}"
+    return BrainLimitError(said, wait=wait, slots=_LIMIT_WORDS in text)
+
+
+def messages(document: Any, prefix: str = "", depth: int = _NESTED) -> dict[str, str]:
+    """Return the messages of an error's body by the field they are about: nested objects, lists, plain text."""
+    if depth == 0:
+        return {}
+    if isinstance(document, Mapping):
+        found: dict[str, str] = {}
+        for key, value in document.items():
+            name = "" if key in {"detail", "message"} else plain(key)[:_NAME]
+            found |= messages(value, ".".join(part for part in (prefix, name) if part), depth - 1)
+        return dict(islice(found.items(), _MOST))
+    if isinstance(document, Sequence) and not isinstance(document, str):
+        parts = [text for item in document for text in messages(item, prefix, depth - 1).items()]
+        merged: dict[str, str] = {}
+        for name, text in parts:
+            merged[name] = f"{merged[name]}; {text}"[:_TEXT] if name in merged else text
+        return dict(islice(merged.items(), _MOST))
+    return {} if document in {None, ""} else {prefix: plain(document)}
+
+
+def plain(value: object) -> str:
+    """Return others' text on one line, of a bounded length, as a database can hold it."""
+    return storable(" ".join(str(value).split()))[:_TEXT]
+
+
+class Status(StrEnum):
+    """How a simulation ended."""
+
+    COMPLETE = "COMPLETE"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    FAIL = "FAIL"
+    TIMEOUT = "TIMEOUT"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def carries_alpha(self) -> bool:
+        """Tell whether there is an alpha at the end of it: a warning is a success with a remark."""
+        return self in {Status.COMPLETE, Status.WARNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A simulation that goes on; ask again after `wait`."""
+
+    wait: Seconds
+    progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A simulation that is over; `children` are the simulations of a multi-simulation, `code` its expression."""
+
+    status: Status
+    alpha: str = ""
+    message: str = ""
+    children: tuple[str, ...] = ()
+    code: str = ""
+    located: bool = False
+    """The message names a place in the expression."""
+
+
+Progress: TypeAlias = Running | Ended
+
+
+def read_simulation(answer: BrainAnswer, now: float) -> Progress:
+    """Return how a simulation stands; what cannot be understood is taken for one that goes on."""
+    document = answer.document if isinstance(answer.document, Mapping) else {}
+    status = str(document.get("status") or "").upper().replace("CANCELED", "CANCELLED")
+    children = document.get("children")
+    found = tuple(str(child) for child in children) if isinstance(children, list) else ()
+    if status not in set(Status):
+        wait, progress = retry_after(answer, now), document.get("progress")
+        if wait is None and (document.get("alpha") or found):
+            status = Status.COMPLETE
+        else:
+            done = progress if isinstance(progress, int | float) else None
+            return Running(_POLL if wait is None else wait, done)
+    location = document.get("location")
+    return Ended(
+        Status(status),
+        alpha=plain(document.get("alpha") or "")[:_ID],
+        message=_with_place(plain(document.get("message") or ""), location),
+        children=found,
+        code=code_of(document),
+        located=isinstance(location, Mapping),
+    )
+
+
+def _with_place(message: str, location: object) -> str:
+    if not isinstance(location, Mapping) or not message:
+        return message
+    parts = {key: location.get(key) for key in ("line", "start", "end")}
+    if not all(isinstance(value, int) for value in parts.values()):
+        return message
+    return f"{message} (line {parts['line']}, characters {parts['start']} to {parts['end']})"
+
+
+def code_of(document: Mapping[str, Any]) -> str:
+    """Return the expression of a simulation or an alpha, in whichever of its forms it stands there."""
+    regular = document.get("regular")
+    if isinstance(regular, Mapping):
+        regular = regular.get("code")
+    return regular if isinstance(regular, str) else ""
+
+
+_NEEDED = ("sharpe", "fitness", "turnover", "returns")
+_CHECK_KEYS = ("name", "result", "limit", "value")
+_MOST_CHECKS = 100
+_UNKNOWN = float("nan")
+
+
+def read_alpha(document: Any) -> AlphaFigures | None:
+    """Return an alpha's figures; None where they are not there yet.
+
+    A figure that cannot be read is never taken for zero: without the four that matter the alpha is to be read
+    again. A fitness alone may be missing where the alpha trades nothing.
+    """
+    sample = document.get("is") if isinstance(document, Mapping) else None
+    if not isinstance(sample, Mapping):
+        return None
+    missing = {name for name in _NEEDED if finite_number(sample.get(name)) is None}
+    if missing and (missing != {"fitness"} or sample["turnover"]):
+        return None
+    return AlphaFigures(
+        **{name: _or_unknown(sample.get(name)) for name in (*_NEEDED, "drawdown", "margin")},
+        long_count=_or_unknown(sample.get("longCount")),
+        short_count=_or_unknown(sample.get("shortCount")),
+        days=None,
+        checks=_checks(sample.get("checks")),
+        alpha_id=plain(document.get("id") or "")[:64] or None,
+        grade=plain(document.get("grade") or "")[:32] or None,
+        reason="",
+    )
+
+
+def _or_unknown(value: object) -> float:
+    figure = finite_number(value)
+    return _UNKNOWN if figure is None else figure
+
+
+def _checks(rows: object) -> list[dict[str, Any]]:
+    found = rows[:_MOST_CHECKS] if isinstance(rows, list) else []
+    return [
+        {key: _plain(row[key]) for key in _CHECK_KEYS if key in row}
+        for row in found
+        if isinstance(row, Mapping)
+    ]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bool) or value is None:
+        return value
+    figure = finite_number(value)
+    return plain(value)[:64] if figure is None else value

@@ -1,0 +1,108 @@
+"""The generator's own command line: `schema`, `check`, `evaluate`, `refresh`, and `run`.
+
+Results go to standard output, errors with a hint to standard error. Exit codes: 0 done · 1 an expression is
+wrong, or it could not be done · 2 usage or configuration.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from fleet.runtime.errors import FleetError
+from generator.catalogue import Catalogue, load_catalogue
+from generator.cli.evaluate import evaluate
+from generator.cli.expression_text import error_row, error_sentence, expressions_of
+from generator.language import ExpressionError, build_schema, read
+from generator.llm.prompt import DEPTH
+
+_DEPTH = click.IntRange(1, 16)
+_COUNT = click.IntRange(1, 100)
+
+
+class _Group(click.Group):
+    """Commands whose errors are ours end with a sentence, a hint and their own exit code.
+
+    `refresh` is imported when it is asked for: the others need not wait for BRAIN's client.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "refresh"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "refresh":
+            from generator.cli.refresh import refresh  # noqa: PLC0415
+
+            return refresh
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FleetError as error:
+            click.echo(f"Error: {error.message}", err=True)
+            if error.hint:
+                click.echo(f"Hint: {error.hint}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            # The reader went away: nothing more can be said, and the interpreter shall not try at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Mine alphas (the default), or look at how expressions are asked for, checked and evaluated."""
+
+
+@cli.command()
+def run() -> None:
+    """Mine alphas until SIGTERM; the default without a command."""
+    from generator.service import run as mine  # noqa: PLC0415  # what the other commands do not need
+
+    mine(os.environ)
+
+
+@cli.command()
+@click.option("--depth", default=DEPTH, show_default=True, type=_DEPTH, help="Operators inside one another.")
+@click.option("--count", default=2, show_default=True, type=_COUNT, help="Expressions in one reply.")
+def schema(depth: int, count: int) -> None:
+    """Print the `format` of a request: the JSON schema that every reply follows."""
+    click.echo(json.dumps(build_schema(load_catalogue(), count=count, depth=depth), separators=(",", ":")))
+
+
+@cli.command()
+@click.argument("expressions", nargs=-1, required=True, metavar="EXPR...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_context
+def check(ctx: click.Context, expressions: Sequence[str], *, as_json: bool) -> None:
+    """Parse and type-check expressions, or with `-` those of standard input, one a line.
+
+    An expression that begins with `-` stands after `--`.
+    """
+    catalogue = load_catalogue()
+    wrong = False
+    for text in expressions_of(expressions):
+        row = _checked(text, catalogue)
+        wrong = wrong or "error" in row
+        click.echo(json.dumps(row) if as_json else _sentence(row))
+    ctx.exit(1 if wrong else 0)
+
+
+cli.add_command(evaluate)
+
+
+def _checked(text: str, catalogue: Catalogue) -> dict[str, Any]:
+    try:
+        alpha = read(text, catalogue)
+    except ExpressionError as error:
+        return {"expression": text, "error": error_row(error)}
+    return {"expression": text, "canonical": alpha.expression, "digest": alpha.digest}
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    error = row.get("error")
+    return f"ok: {row['canonical']}" if error is None else error_sentence(row["expression"], error)

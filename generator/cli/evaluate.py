@@ -1,0 +1,197 @@
+"""`python -m generator evaluate`: backtests expressions on a panel and prints their figures."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.config.load import find_config, load_settings
+from fleet.config.schema import PanelSettings
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import ROOT
+from generator.catalogue import load_catalogue
+from generator.catalogue.available import with_fields
+from generator.cli.expression_text import error_row, error_sentence, expressions_of
+from generator.evaluators.local import backtest_settings, open_panel, panel_fields
+from generator.language import ExpressionError, Node, read
+
+if TYPE_CHECKING:
+    from generator.backtest.panel import Matrix, Panel
+    from generator.backtest.result.evaluate import Performance
+    from generator.backtest.run.engine import Engine
+
+_GROUPINGS = ("none", "market", "sector", "industry", "subindustry")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOutcome:
+    """What became of one expression: its tree and performance, or an error's row (also of a tree without figures)."""
+
+    expression: str
+    tree: Node | None = None
+    performance: "Performance | None" = None
+    error: dict[str, Any] | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return the outcome as one JSON object, its keys in the documented order."""
+        if self.performance is None:
+            return {"expression": self.expression, "error": self.error}
+        found = self.performance.as_json()
+        names = ("settings", "source", *METRICS, *COUNTS, "checks")
+        return {"expression": self.expression, **{name: found[name] for name in names}}
+
+
+@click.command()
+@click.argument("expressions", nargs=-1, required=True, metavar="EXPR...")
+@click.option(
+    "--panel", type=click.Path(path_type=Path), help="Parquet or CSV; else [panel] path, else made up."
+)
+@click.option("--delay", type=click.IntRange(0, 1), help="Days between data and position.")
+@click.option("--decay", type=click.IntRange(0, 512), help="Days of the linear mean over positions.")
+@click.option("--neutralization", type=click.Choice(_GROUPINGS), help="Within what positions sum to zero.")
+@click.option(
+    "--truncation", type=click.FloatRange(0, 1), help="The largest share of one position; 0: no bound."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option(
+    "--values", type=click.Path(path_type=Path), help="Write the expressions' own matrices, as .npz."
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Write the running PnL as a PNG picture.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    expressions: Sequence[str],
+    *,
+    panel: Path | None,
+    delay: int | None,
+    decay: int | None,
+    neutralization: str | None,
+    truncation: float | None,
+    as_json: bool,
+    values: Path | None,
+    plot: Path | None,
+) -> None:
+    """Backtest expressions, or with `-` those of standard input, one a line.
+
+    What is not given is as [panel] in fleet.toml says. An expression that begins with `-` stands after `--`.
+    """
+    settings = _panel_settings(
+        path=None if panel is None else str(panel),
+        delay=delay,
+        decay=decay,
+        neutralization=neutralization,
+        truncation=truncation,
+    )
+    loaded = open_panel(settings.path)
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    outcomes, engine = _evaluated(list(expressions_of(expressions)), loaded, settings)
+    for outcome in outcomes:
+        click.echo(json.dumps(outcome.row()) if as_json else _sentence(outcome))
+    _warn(outcomes)
+    if values is not None:
+        _write_values(values, outcomes, loaded, engine)
+    if plot is not None:
+        _write_plot(plot, outcomes)
+    ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
+
+
+def _panel_settings(**given: Any) -> PanelSettings:
+    """Return the configured settings with what was given on the command line in their place."""
+    configured = load_settings(find_config(None, os.environ, ROOT), os.environ).panel
+    return replace(configured, **{name: value for name, value in given.items() if value is not None})
+
+
+def _evaluated(
+    texts: Sequence[str], panel: "Panel", settings: PanelSettings
+) -> "tuple[list[EvaluateOutcome], Engine]":
+    """Return the outcomes in order, and the engine that the values can be had from."""
+    from generator.backtest.errors import EvaluationError  # noqa: PLC0415  # numba, which help does not need
+    from generator.backtest.result.evaluate import engine_for  # noqa: PLC0415
+    from generator.backtest.result.evaluate import evaluate as backtest  # noqa: PLC0415
+
+    outcomes = [_read(text, panel) for text in texts]
+    chosen = backtest_settings(settings)
+    engine = engine_for(panel, chosen)
+    trees = [outcome.tree for outcome in outcomes if outcome.tree is not None]
+    results = iter(backtest(trees, panel, chosen, engine=engine) if trees else [])
+    for place, outcome in enumerate(outcomes):
+        if outcome.tree is None:
+            continue
+        result = next(results)
+        if isinstance(result, EvaluationError):
+            row = {"position": result.position, "reason": result.message, "hint": result.hint}
+            outcomes[place] = replace(outcome, error=row)
+        else:
+            outcomes[place] = replace(outcome, performance=result.performance)
+    return outcomes, engine
+
+
+def _read(text: str, panel: "Panel") -> EvaluateOutcome:
+    """Read an expression with the catalogue's operators and the panel's fields."""
+    try:
+        return EvaluateOutcome(
+            text, tree=read(text, with_fields(load_catalogue(higher=True), panel_fields(panel))).tree
+        )
+    except ExpressionError as error:
+        return EvaluateOutcome(text, error=error_row(error))
+
+
+def _sentence(outcome: EvaluateOutcome) -> str:
+    if outcome.performance is None:
+        return error_sentence(outcome.expression, outcome.error or {})
+    row = outcome.row()
+    figures = "  ".join(f"{name} {_number(row[name])}" for name in (*METRICS, *COUNTS))
+    checks = "  ".join(f"{check['name']} {check['result']}" for check in row["checks"])
+    label = " (synthetic panel)" if row["source"] == "synthetic" else ""
+    return f"{outcome.expression}{label}\n  {figures}\n  {checks}"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
+
+
+def _warn(outcomes: Sequence[EvaluateOutcome]) -> None:
+    warnings = [line for one in outcomes if one.performance is not None for line in one.performance.warnings]
+    for warning in dict.fromkeys(warnings):
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def _write_values(path: Path, outcomes: Sequence[EvaluateOutcome], panel: "Panel", engine: "Engine") -> None:
+    import numpy as np  # noqa: PLC0415
+
+    good = {place: one.tree for place, one in enumerate(outcomes) if one.tree is not None}
+    arrays: dict[str, Any] = {f"values_{place}": matrix for place, matrix in _matrices(good, engine)}
+    try:
+        with path.open("wb") as stream:  # savez would add .npz to a name that has another ending
+            np.savez(stream, dates=panel.dates, symbols=np.array(panel.symbols, dtype=np.str_), **arrays)
+    except OSError as error:
+        raise FleetError(f"{path} cannot be written: {error.strerror}", hint="Name another file.") from error
+
+
+def _matrices(trees: Mapping[int, Node], engine: "Engine") -> "Iterator[tuple[int, Matrix]]":
+    """Yield the matrix of each tree that has one, also of those that nothing can be earned with."""
+    from generator.backtest.errors import EvaluationError  # noqa: PLC0415
+
+    try:
+        yield from zip(trees, engine.values(list(trees.values())), strict=True)
+    except EvaluationError:
+        for place, tree in trees.items():
+            with contextlib.suppress(EvaluationError):
+                yield place, engine.values([tree])[0]
+
+
+def _write_plot(path: Path, outcomes: Sequence[EvaluateOutcome]) -> None:
+    from generator.backtest.result.plot import draw  # noqa: PLC0415  # matplotlib takes its time
+
+    lines = [(one.expression, one.performance) for one in outcomes if one.performance is not None]
+    try:
+        draw(path, lines)
+    except OSError as error:
+        raise FleetError(f"{path} cannot be written: {error.strerror}", hint="Name another file.") from error

@@ -1,0 +1,115 @@
+"""A nested array, as the typed grammar makes them, to a tree. The value may be anything JSON can hold."""
+
+import math
+from typing import Final
+
+from generator.catalogue.model import Catalogue, Kind, Operator, Parameter
+from generator.language.ast import Call, Field, Node, Number, Text
+from generator.language.errors import ExpressionError, suggestion
+from generator.language.limits import MAX_DEPTH, bounded
+
+_DATA: Final = frozenset({Kind.MATRIX, Kind.VECTOR, Kind.GROUP, Kind.SYMBOL})
+
+
+def decode(value: object, catalogue: Catalogue) -> Node:
+    """Return the tree of `["ts_mean", ["rank", "close"], 20]`.
+
+    Arguments stand by place, optional ones too; an object at the end holds named ones. Optional arguments
+    come out named, as BRAIN asks for them. Raises ExpressionError for whatever has another form, for an
+    operator or a field that the catalogue has not, and for arguments too many; types are the checker's work.
+    """
+    return bounded(_data(value, catalogue, 1))
+
+
+def _data(value: object, catalogue: Catalogue, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise ExpressionError(f"nested deeper than {MAX_DEPTH} levels", hint="write a simpler expression")
+    if isinstance(value, list):
+        return _call(value, catalogue, depth)
+    if isinstance(value, str):
+        return _field(value, catalogue)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(value)
+    raise ExpressionError(
+        f"{_clip(value)} is no expression", hint='write ["operator", argument, …] or a field'
+    )
+
+
+def _call(value: list[object], catalogue: Catalogue, depth: int) -> Call:
+    if not value or not isinstance(value[0], str):
+        raise ExpressionError(f"{_clip(value)} does not begin with an operator's name")
+    operator = catalogue.operators.get(value[0])
+    if operator is None:
+        hint = suggestion(value[0], catalogue.operators)
+        raise ExpressionError(f"unknown operator '{value[0][:64]}'", hint=hint)
+    args = value[1:]
+    named = _named(operator, args.pop(), catalogue, depth) if args and isinstance(args[-1], dict) else []
+    required = args if operator.variadic else args[: len(operator.required)]
+    by_place = [
+        (parameter.name, _argument(parameter, item, catalogue, depth))
+        for parameter, item in _optional(operator, args[len(required) :])
+    ]
+    last = len(operator.required) - 1
+    return Call(
+        operator.name,
+        tuple(
+            _argument(operator.required[min(i, last)], item, catalogue, depth)
+            for i, item in enumerate(required)
+        ),
+        (*by_place, *named),
+    )
+
+
+def _optional(operator: Operator, items: list[object]) -> list[tuple[Parameter, object]]:
+    if len(items) > len(operator.optional):
+        most = len(operator.parameters)
+        message = f"{operator.name} takes at most {most} arguments, not {len(operator.required) + len(items)}"
+        raise ExpressionError(message, hint=f"its signature is {operator.signature}")
+    return list(zip(operator.optional, items, strict=False))
+
+
+def _named(operator: Operator, value: object, catalogue: Catalogue, depth: int) -> list[tuple[str, Node]]:
+    named: list[tuple[str, Node]] = []
+    for name, item in value.items() if isinstance(value, dict) else ():
+        parameter = operator.by_name.get(name)
+        if parameter is None:
+            hint = suggestion(name, operator.by_name) or f"its signature is {operator.signature}"
+            raise ExpressionError(f"{operator.name} has no argument named '{name[:64]}'", hint=hint)
+        named.append((name, _argument(parameter, item, catalogue, depth)))
+    return named
+
+
+def _argument(parameter: Parameter, value: object, catalogue: Catalogue, depth: int) -> Node:
+    if parameter.kind in _DATA:
+        return _data(value, catalogue, depth + 1)
+    if isinstance(value, bool):
+        return Text("true" if value else "false")
+    if isinstance(value, str):
+        return Text(value)
+    if isinstance(value, int | float):
+        return _number(value)
+    raise ExpressionError(f"'{parameter.name}' must be a plain value, not {_clip(value)}")
+
+
+def _field(name: str, catalogue: Catalogue) -> Field:
+    if name in catalogue.fields:
+        return Field(name)
+    hint = suggestion(name, catalogue.fields)
+    raise ExpressionError(f"unknown field '{name[:64]}'", hint=hint)
+
+
+def _number(value: float) -> Number:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ExpressionError("a number must be finite")
+    return Number(number)
+
+
+def _clip(value: object) -> str:
+    """Show the beginning of a value, without printing one that may be huge or nested without end."""
+    if isinstance(value, str | int | float | None):
+        return repr(value)[:40] if not isinstance(value, int) or abs(value) < 10**20 else "a huge number"
+    return "an object" if isinstance(value, dict) else "a list"

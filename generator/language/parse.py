@@ -1,0 +1,111 @@
+"""FASTEXPR text to a tree. Knows names, not kinds: what may stand where is the checker's work.
+
+Lark is imported, and its tables are made, when the first expression is read; each thread has a reader of its
+own.
+"""
+
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from generator.catalogue.model import Catalogue
+from generator.language.ast import Node
+from generator.language.builder import Builder
+from generator.language.errors import ExpressionError
+from generator.language.limits import MAX_CHARACTERS
+
+if TYPE_CHECKING:
+    from lark.exceptions import UnexpectedToken
+
+_HINTS: Final = {
+    "=": "equality is written ==, an assignment is a statement of its own",
+    ",": "a comma only separates the arguments of an operator",
+    ")": "there is a closing parenthesis too many, or an argument is missing",
+    "/*": "a comment that begins with /* ends with */",
+    "**": "a power is written power(x, y) or x ^ y",
+}
+
+
+def parse(text: str, catalogue: Catalogue) -> Node:
+    """Read one alpha: statements `name = …;` and last the expression itself, assignments substituted.
+
+    Raises ExpressionError with position, line and column for whatever cannot be read, for an operator or a
+    name that the catalogue does not have, for an expression that nothing uses, and for one beyond the bounds
+    of `limits`.
+    """
+    return _threads.reader().read(text, catalogue)
+
+
+class _Reader:
+    """One thread's parser: Lark's tables with the builder that they call."""
+
+    def __init__(self) -> None:
+        from lark import Lark, UnexpectedToken  # noqa: PLC0415 - most programs never parse
+
+        from generator.language.lexer import SweepLexer  # noqa: PLC0415 - it needs Lark
+
+        self._builder = Builder()
+        self._refused: type[UnexpectedToken] = UnexpectedToken
+        grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
+        self._lark = Lark(
+            grammar, parser="lalr", lexer=SweepLexer, transformer=self._builder, maybe_placeholders=False
+        )
+
+    def read(self, text: str, catalogue: Catalogue) -> Node:
+        if len(text) > MAX_CHARACTERS:
+            raise ExpressionError(f"longer than {MAX_CHARACTERS} characters", MAX_CHARACTERS)
+        self._builder.begin(catalogue)
+        try:
+            self._lark.parse(text)
+            return self._builder.finish()
+        except self._refused as error:
+            raise _syntax_error(error, text).within(text) from None
+        except ExpressionError as error:
+            error.within(text)
+            raise
+        finally:
+            self._builder.begin(None)
+
+
+class _Threads(threading.local):
+    """The reader of each thread, made when the thread first reads."""
+
+    def __init__(self) -> None:
+        self._reader: _Reader | None = None
+
+    def reader(self) -> _Reader:
+        if self._reader is None:
+            self._reader = _Reader()
+        return self._reader
+
+
+_threads: Final = _Threads()
+
+
+def _syntax_error(error: "UnexpectedToken", text: str) -> ExpressionError:
+    token = error.token
+    if token.type == "$END":
+        return _ends_early(error.expected, text)
+    start = token.start_pos or 0
+    around = (text[start - 1 : start + 1] if start else "", text[start : start + 2], str(token))
+    hint = next((_HINTS[part] for part in around if part in _HINTS), "")
+    return ExpressionError(f"unexpected {_clip(token)}{_after(text, start)}", start, hint=hint)
+
+
+def _ends_early(expected: Collection[str], text: str) -> ExpressionError:
+    end = len(text.rstrip())
+    if "RPAR" in expected:
+        return ExpressionError("the expression ends inside a parenthesis", end, hint="close it: )")
+    if "COLON" in expected:
+        return ExpressionError("the expression ends inside a choice", end, hint="write c ? x : y")
+    return ExpressionError("the expression ends too early", end, hint="an operand is missing at its end")
+
+
+def _after(text: str, start: int) -> str:
+    before = text[max(0, start - 20) : start].strip()
+    return f" after {_clip(before)}" if before else ""
+
+
+def _clip(text: str) -> str:
+    return f"'{text if len(text) <= 24 else text[:21] + '...'}'"  # noqa: PLR2004 - a token's worth

@@ -1,0 +1,70 @@
+"""A tree to FASTEXPR text that both BRAIN and our own parser read as that tree."""
+
+from decimal import Decimal
+from typing import Final
+
+from generator.language.ast import Call, Field, Node, Number
+from generator.language.errors import ExpressionError
+from generator.language.infix import COMPARISONS
+from generator.language.limits import bounded
+
+_BARE: Final = frozenset({"true", "false", "gaussian", "uniform", "cauchy"})
+"""Words that BRAIN is known to take without quotes."""
+_QUOTES: Final = (('"', '"'), ("'", "'"), ("“", "”"))
+_LONGEST_EXPONENT: Final = 30
+
+
+def show(node: Node) -> str:
+    """Return the expression in function form: `rank(ts_delta(close, 5))`.
+
+    Comparisons are written `x < y`, as BRAIN has no calls for them. Raises ExpressionError for a tree beyond
+    the bounds, or with text that no quotes can hold.
+    """
+    return _show(bounded(node))
+
+
+def _show(node: Node) -> str:
+    if isinstance(node, Call):
+        return show_call(node, [_show(arg) for arg in node.args], [(n, _show(v)) for n, v in node.named])
+    if isinstance(node, Field):
+        return node.name
+    return show_number(node.value) if isinstance(node, Number) else show_text(node.value)
+
+
+def show_call(node: Call, args: list[str], named: list[tuple[str, str]]) -> str:
+    """Return a call's text, made of its arguments' texts."""
+    if _is_infix(node):
+        left, right = (_operand(arg, text) for arg, text in zip(node.args, args, strict=True))
+        return f"{left} {COMPARISONS[node.name]} {right}"
+    return f"{node.name}({', '.join(args + [f'{name}={value}' for name, value in named])})"
+
+
+def _is_infix(node: Node) -> bool:
+    """Tell a comparison of two, written with its sign; one of another form is written as a call."""
+    return isinstance(node, Call) and node.name in COMPARISONS and len(node.args) == 2 and not node.named  # noqa: PLR2004
+
+
+def _operand(node: Node, text: str) -> str:
+    return f"({text})" if _is_infix(node) else text
+
+
+def show_number(value: float) -> str:
+    """Return the shortest digits that are read as the same number, if possible without an exponent."""
+    if value == int(value) and abs(value) < 1e16:  # noqa: PLR2004 - doubles are exact integers up to here
+        return str(int(value))
+    digits = repr(value)
+    if "e" not in digits:
+        return digits
+    return format(Decimal(digits), "f") if abs(Decimal(digits).adjusted()) < _LONGEST_EXPONENT else digits
+
+
+def show_text(value: str) -> str:
+    """Return BRAIN's own words bare, and all else in the first quotes that it does not itself contain."""
+    if value in _BARE:
+        return value
+    for left, right in _QUOTES:
+        if not any(char in value for char in (left, right, "\n")):
+            return f"{left}{value}{right}"
+    raise ExpressionError(
+        "this text cannot be written in quotes", hint="leave its quotes and line breaks out"
+    )

@@ -1,0 +1,1 @@
+"""Calls to the model: prompt, pacing, request, reply."""

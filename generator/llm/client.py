@@ -1,0 +1,115 @@
+"""One call to Ollama: a prompt goes out, a record of what came back returns, whatever came."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.clients.ollama import Ollama, alive_for
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import OllamaError
+from fleet.runtime.units import Seconds
+from generator.config import Assignment
+from generator.domain import CallRecord, storable
+from generator.llm.prompt import Prompt
+from generator.llm.request_form import Way
+from generator.llm.thinking import answer_of
+from generator.llm.throttle import CallInFlight
+
+# A token takes seconds even where a model runs on the CPU; a minute of silence in mid-answer is a hang.
+STALL: Seconds = 60.0
+_REASON_LIMIT = 32
+_THOUGHTS_LIMIT = 16_384
+# Enough for a long thought; a model that turns in circles is cut.
+_MOST_THOUGHT_TOKENS = 4096
+_MOST_TOKENS = 2**31 - 1
+_PLAIN = Way()
+_SAMPLING: Mapping[str, Any] = {"temperature": 0.9, "top_p": 0.95}
+
+
+class Caller:
+    """Calls Ollama with one rung's model and options."""
+
+    def __init__(
+        self,
+        ollama: Ollama,
+        assignment: Assignment,
+        *,
+        clock: Clock,
+        keep_alive: Seconds,
+        first_token: Seconds,
+        stall: Seconds = STALL,
+        source: str = "model",
+    ) -> None:
+        self._ollama = ollama
+        self._assignment = assignment
+        self._clock = clock
+        self._keep_alive = keep_alive
+        self._first_token = first_token
+        self._stall = stall
+        self._source = source
+
+    def call(self, prompt: Prompt, flight: CallInFlight, way: Way = _PLAIN) -> CallRecord | None:
+        """Send a prompt and return the finished call, also a failed one; None if it was cut by us.
+
+        Where the reply is empty, the answer that the thoughts end with is the reply.
+        """
+        text, thinking, error, status = "", "", None, 200
+        done_reason, figures = "", dict[str, int]()
+        try:
+            answer = self._ollama.generate(
+                self._body(prompt, way),
+                first_token=self._first_token,
+                stall=self._stall,
+                cancel=flight.cancel,
+            )
+            text, thinking = storable(answer.text), storable(answer.thinking)
+            done_reason, figures = answer.done_reason, dict(answer.figures)
+        except OllamaError as failure:
+            error, status = storable(failure.message), failure.status
+        if flight.cancel.cancelled:
+            return None
+        return CallRecord(
+            id=call_id(flight.started),
+            started=flight.started,
+            ended=max(self._clock.time(), flight.started),
+            model=self._assignment.model,
+            rung=self._assignment.rung,
+            switches=self._assignment.switches,
+            prompt=prompt.text,
+            status=status,
+            reply=text if text.strip() else answer_of(f"<think>{thinking}"),
+            error=error,
+            done_reason=storable(done_reason)[:_REASON_LIMIT],
+            prompt_tokens=_count(figures.get("prompt_eval_count")),
+            reply_tokens=_count(figures.get("eval_count")),
+            seed=prompt.seed,
+            source=self._source,
+            thinking=thinking[:_THOUGHTS_LIMIT],
+        )
+
+    def _body(self, prompt: Prompt, way: Way) -> dict[str, Any]:
+        tokens = prompt.reply_tokens
+        if way.thoughts:
+            tokens = max(tokens, min(prompt.most_tokens, _MOST_THOUGHT_TOKENS))
+        options = {**_SAMPLING, "seed": prompt.seed, "num_predict": tokens}
+        body: dict[str, Any] = {
+            "model": self._assignment.model,
+            "prompt": prompt.text,
+            "options": {**options, **self._assignment.options},
+            "keep_alive": alive_for(self._keep_alive),
+        }
+        if way.schema:
+            body["format"] = prompt.schema
+        if way.think is not None:
+            body["think"] = way.think
+        return body
+
+
+def _count(value: int | None) -> int | None:
+    """Return a count of tokens, None for one that is none: a database refuses it for ever."""
+    return value if value is not None and 0 <= value <= _MOST_TOKENS else None
+
+
+def call_id(started: float) -> str:
+    """Return a new call's id, which sorts by time."""
+    return f"{int(started * 1000):011x}-{os.urandom(4).hex()}"

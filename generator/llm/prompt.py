@@ -1,0 +1,196 @@
+"""What the model is asked: pure; the same inputs and seed give the same prompt.
+
+A prompt offers a sample of the operators and fields, so that different calls explore different corners; the
+schema is made of the same sample. It shows the best alphas so far and what failed, and says what is wanted.
+It fits the window: the sections are cut, least needed first, until the estimate says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from generator.catalogue import Catalogue, DataField, Kind, Operator
+from generator.language import build_schema
+from generator.llm.context_window import Window, estimate
+from generator.llm.feedback import Failure, Note, Page
+
+# Measured on replies of the typed grammar to depth 4: an expression is seldom over 100 tokens.
+_REPLY_PER_EXPRESSION = 192
+_REPLY_FRAME = 64
+_ALWAYS = ("add", "subtract", "multiply", "divide", "rank", "ts_mean", "ts_delta", "group_neutralize")
+_OPERATORS, _FIELDS, _VECTORS = 18, 12, 2
+_SHOWN_BEST, _SHOWN_FAILED, _SHOWN_REPEATED = 6, 6, 4
+_REASON_LIMIT, _EXPRESSION_LIMIT = 160, 200
+DEPTH = 4
+
+_TASK = (
+    "You search for alphas: expressions that score every stock every day, whose high scores are bought and"
+    " low ones sold."
+)
+_FORM = (
+    "each a nested JSON array of an operator and its arguments, such as"
+    ' ["rank",["ts_delta","close",5]], in {"expressions":[...]}.'
+)
+_STYLES = (
+    "reversal: what moved too far too fast comes back",
+    "momentum: what persists over weeks or months",
+    "volume that confirms or contradicts a move",
+    "volatility: calm against restless stocks",
+    "value: a company's figures against its price",
+    "relative strength within a group",
+    "correlation of two series, and its change",
+    "something smooth and slow, with low turnover",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt with all that its call needs.
+
+    `reply_tokens` is enough for an answer, `most_tokens` all that the window leaves for thoughts and answer.
+    `fits`: the estimate says that the window holds prompt and answer.
+    """
+
+    text: str
+    schema: dict[str, Any]
+    seed: int
+    reply_tokens: int
+    estimated: int
+    most_tokens: int
+    window: int
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Sections:
+    """The parts of a prompt that may be cut."""
+
+    operators: Sequence[Operator]
+    fields: Sequence[DataField]
+    best: Sequence[Note]
+    failed: Sequence[Failure]
+    repeated: Sequence[str]
+
+
+def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window, seed: int) -> Prompt:
+    """Return the prompt for `count` expressions that fits the window.
+
+    Where the window is too small for even the shortest prompt, that one is returned: the server cuts it.
+    """
+    chance = Random(seed)
+    reply = min(_REPLY_FRAME + _REPLY_PER_EXPRESSION * count, max(64, window.tokens // 3))
+    room = window.prompt_room(reply)
+    style = chance.choice(_STYLES)
+    sections = _sample(catalogue, page, chance)
+    text = _text(sections, count, style)
+    while estimate(text) > room and (shorter := _shorter(sections)) is not None:
+        sections = shorter
+        text = _text(sections, count, style)
+    offered = catalogue.restricted_to(
+        operators=[operator.name for operator in sections.operators],
+        fields=[field.id for field in sections.fields],
+    )
+    estimated = estimate(text)
+    return Prompt(
+        text=text,
+        schema=build_schema(offered, count=count, depth=DEPTH),
+        seed=seed,
+        reply_tokens=reply,
+        estimated=estimated,
+        most_tokens=max(reply, window.reply_room(estimated)),
+        window=window.tokens,
+        fits=estimated <= room,
+    )
+
+
+def _sample(catalogue: Catalogue, page: Page, chance: Random) -> _Sections:
+    offered = [operator for operator in catalogue.operators.values() if operator.search]
+    always = [operator for operator in offered if operator.name in _ALWAYS]
+    others = [operator for operator in offered if operator.name not in _ALWAYS]
+    picked = [*always, *chance.sample(others, min(_OPERATORS - len(always), len(others)))]
+    chance.shuffle(picked)
+    best = list(page.best[:_SHOWN_BEST])
+    if len(page.best) > _SHOWN_BEST:  # the very best, and some others by chance
+        best = [*page.best[:3], *chance.sample(list(page.best[3:]), _SHOWN_BEST - 3)]
+    return _Sections(
+        operators=picked,
+        fields=_fields(catalogue, chance),
+        best=best,
+        failed=page.failed[:_SHOWN_FAILED],
+        repeated=page.repeated[:_SHOWN_REPEATED],
+    )
+
+
+def _fields(catalogue: Catalogue, chance: Random) -> list[DataField]:
+    rows = catalogue.fields
+    matrices = list(catalogue.fields_of(Kind.MATRIX))
+    vectors = list(catalogue.fields_of(Kind.VECTOR))
+    names = [
+        *chance.sample(matrices, min(_FIELDS, len(matrices))),
+        *chance.sample(vectors, min(_VECTORS, len(vectors))),
+        *catalogue.fields_of(Kind.GROUP),
+    ]
+    return [rows[name] for name in names]
+
+
+def _shorter(sections: _Sections) -> _Sections | None:
+    """Return the sections with a little less; None where nothing is left to cut."""
+    operators, fields, best, failed = sections.operators, sections.fields, sections.best, sections.failed
+    if sections.repeated:
+        return replace(sections, repeated=sections.repeated[:-1])
+    if len(failed) > 1:
+        return replace(sections, failed=failed[:-1])
+    if len(best) > 1 or (best and not failed):
+        return replace(sections, best=best[:-1])
+    if failed:
+        return replace(sections, failed=())
+    cut = next((one for one in reversed(operators) if one.name not in _ALWAYS), None)
+    if cut is not None:
+        return replace(sections, operators=[one for one in operators if one is not cut])
+    spare = [one for one in fields if one.kind is not Kind.GROUP][4:] or [
+        one for one in fields if one.kind is Kind.GROUP
+    ][1:]
+    if spare:
+        return replace(sections, fields=[one for one in fields if one is not spare[-1]])
+    return None
+
+
+def _text(sections: _Sections, count: int, style: str) -> str:
+    parts = [
+        _TASK,
+        f"Write {count} new expressions, {_FORM}",
+        "Operators:\n" + "\n".join(f"{one.signature}: {one.meaning}" for one in sections.operators),
+        "Data:\n" + "\n".join(_field_line(one) for one in sections.fields),
+    ]
+    if sections.best:
+        parts.append(
+            "The best so far, to be surpassed and not repeated:\n" + "\n".join(map(_note_line, sections.best))
+        )
+    if sections.failed:
+        parts.append("These failed; avoid their faults:\n" + "\n".join(map(_failure_line, sections.failed)))
+    if sections.repeated:
+        tried = "\n".join(expression[:_EXPRESSION_LIMIT] for expression in sections.repeated)
+        parts.append("You wrote these more than once; write others:\n" + tried)
+    parts.append(
+        f"Wanted now: {style}. Each expression has one economic idea, two to six operators and few constants,"
+        " and differs from the others and from those above. Answer with the JSON only."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _field_line(field: DataField) -> str:
+    kind = "" if field.kind is Kind.MATRIX else f" ({field.kind.value})"
+    return f"{field.id}{kind}: {field.meaning}"
+
+
+def _note_line(note: Note) -> str:
+    expression = note.expression[:_EXPRESSION_LIMIT]
+    return (
+        f"{expression} (Sharpe {note.sharpe:.2f}, fitness {note.fitness:.2f}, turnover {note.turnover:.2f})"
+    )
+
+
+def _failure_line(failure: Failure) -> str:
+    expression, reason = (" ".join(part.split()) for part in (failure.expression, failure.reason))
+    return f"{expression[:_EXPRESSION_LIMIT]}: {reason[:_REASON_LIMIT]}"

@@ -1,0 +1,1 @@
+"""What the generator reports: events, counts, heartbeat and its JSON-lines files."""

@@ -1,0 +1,74 @@
+"""What this run of the generator has done so far: counts, and the last alphas."""
+
+import threading
+from collections import deque
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from generator.domain import Evaluated
+
+_LAST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts since the start. `calls` are finished ones; `valid` expressions include `duplicates`."""
+
+    calls: int = 0
+    failed: int = 0
+    valid: int = 0
+    invalid: int = 0
+    duplicates: int = 0
+    evaluated: int = 0
+    kept: int = 0
+
+
+class Scoreboard:
+    """Keeps the totals and the last alphas; safe for any thread."""
+
+    def __init__(self) -> None:
+        self._totals = Totals()
+        self._last: deque[dict[str, Any]] = deque(maxlen=_LAST)
+        self._brain: dict[str, Any] | None = None
+        self._lock = threading.Lock()
+
+    def count(self, **amounts: int) -> None:
+        """Add to the totals by name."""
+        with self._lock:
+            new = {name: getattr(self._totals, name) + amount for name, amount in amounts.items()}
+            self._totals = replace(self._totals, **new)
+
+    def alpha(self, evaluated: Evaluated) -> None:
+        """Take in an alpha that has figures, newest last."""
+        if evaluated.performance is None:
+            return
+        figures = evaluated.performance.figures()
+        row = {
+            "expression": evaluated.candidate.expression,
+            "sharpe": figures["sharpe"],
+            "fitness": figures["fitness"],
+            "turnover": figures["turnover"],
+            "model": evaluated.candidate.model,
+            "time": evaluated.time,
+            "source": evaluated.source.value,
+            "kept": evaluated.kept,
+        }
+        with self._lock:
+            self._last.append(row)
+
+    def brain(self, view: dict[str, Any]) -> None:
+        """Take in how things stand with BRAIN."""
+        with self._lock:
+            self._brain = view
+
+    def totals(self) -> Totals:
+        """Return the counts."""
+        with self._lock:
+            return self._totals
+
+    def row(self) -> dict[str, Any]:
+        """Return totals and last alphas as they stand in `generator.json`."""
+        with self._lock:
+            counts = {part.name: getattr(self._totals, part.name) for part in fields(Totals)}
+            row = {"totals": counts, "alphas": list(self._last)}
+            return row if self._brain is None else {**row, "brain": self._brain}

@@ -1,0 +1,296 @@
+"""What is read from the database of alphas: the newest, the best, and what each model brought.
+
+The statements are plain SQL that SQLite and PostgreSQL both take; `opening` knows how each is reached. Functions
+raise DatabaseUnreadError where the database is there and cannot be read, and find nothing where it is not there.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fleet.runtime.errors import ConfigError, GeneratorError
+from fleet.runtime.home import Home
+from fleet.runtime.units import Seconds
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+Rows: TypeAlias = Callable[[str, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
+"""A statement with its named values to the rows it finds."""
+
+_SQLITE = "sqlite:///"
+_PATIENCE: Seconds = 1.0
+_TABLE = "evaluations"
+
+
+class DatabaseUnreadError(GeneratorError):
+    """The database of alphas is there and cannot be read."""
+
+
+def place_of(url: str, home: Home) -> Path | str:
+    """Return where `[generator] database` points: a file of SQLite, or the URL of something else.
+
+    A relative path is one in the home, wherever a program that asks was started.
+    """
+    if not url:
+        return home.database
+    if url.startswith(_SQLITE) and "?" not in url and len(url) > len(_SQLITE):
+        return home.path / url.removeprefix(_SQLITE)
+    return url
+
+
+def url_of(place: Path | str) -> str:
+    """Return the SQLAlchemy URL of a place."""
+    return f"{_SQLITE}{place}" if isinstance(place, Path) else place
+
+
+def shown_url(url: "URL") -> str:
+    """Return a URL as it may be printed: a password stands in its own place, or anywhere in its query."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+@contextmanager
+def opened(place: Path | str) -> Iterator[Rows | None]:
+    """Open a database for reading; None where there is none, or none with tables yet.
+
+    Raises DatabaseUnreadError where it is there and cannot be read.
+    """
+    with _file(place) if isinstance(place, Path) else _server(place) as rows:
+        yield rows
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[Rows | None]:
+    if not path.exists():
+        yield None
+        return
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE)) as connection:
+            connection.row_factory = _dictionary
+            known = connection.execute("SELECT name FROM sqlite_master WHERE name = ?", (_TABLE,)).fetchone()
+            yield connection.execute if known else None
+    except sqlite3.Error as error:
+        raise DatabaseUnreadError(
+            f"the database {path} cannot be read: {error}",
+            hint="Check its permissions; if it is damaged, move it away.",
+        ) from error
+
+
+def _dictionary(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return dict(zip((column[0] for column in cursor.description), row, strict=True))
+
+
+@contextmanager
+def _server(url: str) -> Iterator[Rows | None]:
+    from sqlalchemy import create_engine, inspect, text  # noqa: PLC0415  # see the module's docstring
+    from sqlalchemy.engine import make_url  # noqa: PLC0415
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError  # noqa: PLC0415
+
+    try:
+        where = make_url(url)
+        shown = shown_url(where)
+        engine = create_engine(where)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigError(
+            "generator.database is no SQLAlchemy URL, or its driver is not installed (not shown)",
+            hint="For PostgreSQL: pip install 'psycopg[binary]', and postgresql+psycopg://USER@HOST/NAME.",
+        ) from error
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table(_TABLE):
+                yield None
+                return
+            yield lambda statement, values: map(
+                dict, connection.execute(text(statement), dict(values)).mappings()
+            )
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise DatabaseUnreadError(
+            f"the database {shown} cannot be read: {cause}",
+            hint="Check [generator] database and its server.",
+        ) from error
+    finally:
+        engine.dispose()
+
+
+SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
+SMALLER_IS_BETTER = frozenset({"turnover", "drawdown"})
+_COLUMNS = (
+    "id, expression, canonical, model, source, settings, sharpe, turnover, fitness, returns, drawdown,"
+    " margin, long_count, short_count, days, checks, alpha_id, grade, kept, time, call_id, error AS reason"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AlphaRow:
+    """An evaluated alpha as the database has it; `time` is Unix seconds.
+
+    `reason` says why its figures mean nothing, None where they mean something.
+    """
+
+    id: int
+    expression: str
+    canonical: str
+    model: str
+    source: str
+    settings: dict[str, Any]
+    sharpe: float | None
+    turnover: float | None
+    fitness: float | None
+    returns: float | None
+    drawdown: float | None
+    margin: float | None
+    long_count: float | None
+    short_count: float | None
+    days: int | None
+    checks: list[dict[str, Any]]
+    alpha_id: str | None
+    grade: str | None
+    kept: bool
+    time: float
+    call_id: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """What a model brought: calls and those that failed, expressions by what became of them, figures.
+
+    `tokens_per_second` is over the answered calls' whole time, loading included.
+    """
+
+    model: str
+    calls: int
+    failed: int
+    valid: int
+    invalid: int
+    duplicates: int
+    evaluated: int
+    kept: int
+    tokens_per_second: float | None
+    mean_sharpe: float | None
+    best_sharpe: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which alphas are wanted; None asks nothing. `text` is a part of the expression, `since` Unix seconds."""
+
+    source: str | None = None
+    model: str | None = None
+    kept: bool | None = None
+    text: str | None = None
+    since: float | None = None
+    min_fitness: float | None = None
+    min_sharpe: float | None = None
+    max_turnover: float | None = None
+
+
+_CLAUSES: Mapping[str, str] = {
+    "source": "source = :source",
+    "model": "model = :model",
+    "kept": "kept = :kept",
+    "text": r"lower(expression) LIKE lower(:text) ESCAPE '\'",
+    "since": "time >= :since",
+    "min_fitness": "fitness >= :min_fitness",
+    "min_sharpe": "sharpe >= :min_sharpe",
+    "max_turnover": "turnover <= :max_turnover",
+}
+
+
+def recent_alphas(place: Path | str, count: int) -> Sequence[AlphaRow]:
+    """Return the newest alphas that have figures, newest first."""
+    return _alphas(place, "state = 'done'", "time DESC, id DESC", {"count": count})
+
+
+def best_alphas(
+    place: Path | str,
+    count: int,
+    *,
+    sort: str = "fitness",
+    worst: bool = False,
+    filters: Filters | None = None,
+) -> Sequence[AlphaRow]:
+    """Return alphas by a metric; raise ValueError for a metric that is none of `SORTS`.
+
+    Best first, which is the smallest turnover or drawdown and the largest of all else; or the worst first. Those whose
+    figures mean nothing come last.
+    """
+    if sort not in SORTS:
+        raise ValueError(f"sort by one of {', '.join(SORTS)}")
+    given = _given(filters or Filters())
+    where = " AND ".join(["state = 'done'", f"{sort} IS NOT NULL", *(_CLAUSES[name] for name in given)])
+    rising = (sort in SMALLER_IS_BETTER) is not worst
+    order = f"{sort} {'ASC' if rising else 'DESC'}, id"
+    found: list[AlphaRow] = []
+    for meant in (
+        "error IS NULL",
+        "error IS NOT NULL",
+    ):  # each in the order of the index, and the second seldom
+        if len(found) < count:
+            values = {**given, "count": count - len(found)}
+            found += _alphas(place, f"{where} AND {meant}", order, values)
+    return found
+
+
+def _given(filters: Filters) -> dict[str, Any]:
+    values = {name: getattr(filters, name) for name in _CLAUSES}
+    if filters.text is not None:
+        literal = filters.text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        values["text"] = f"%{literal}%"
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _alphas(place: Path | str, where: str, order: str, values: Mapping[str, Any]) -> Sequence[AlphaRow]:
+    # `where` and `order` are made above of fixed words; what a person gave travels as a value.
+    statement = f"SELECT {_COLUMNS} FROM evaluations WHERE {where} ORDER BY {order} LIMIT :count"  # noqa: S608
+    with opened(place) as rows:
+        return [] if rows is None else [_alpha(row) for row in rows(statement, values)]
+
+
+def _alpha(row: Mapping[str, Any]) -> AlphaRow:
+    values = dict(row)
+    values["settings"] = _plain(values["settings"]) or {}
+    values["checks"] = _plain(values["checks"]) or []
+    values["kept"] = bool(values["kept"])
+    values["time"] = values["time"] or 0.0
+    return AlphaRow(**values)
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON column's value: SQLite gives its text, PostgreSQL what it says."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+_BY_MODEL = """
+SELECT model, count(*) AS calls, sum(CASE WHEN error IS NULL THEN 0 ELSE 1 END) AS failed,
+       sum(valid) AS valid, sum(invalid) AS invalid, sum(duplicates) AS duplicates,
+       sum(CASE WHEN error IS NULL THEN reply_tokens END) * 1.0
+           / nullif(sum(CASE WHEN error IS NULL THEN ended - started END), 0) AS tokens_per_second
+FROM calls WHERE ended >= :since GROUP BY model ORDER BY min(started)
+"""
+_SHARPE_BY_MODEL = """
+SELECT model, count(*) AS evaluated, sum(CASE WHEN kept THEN 1 ELSE 0 END) AS kept,
+       avg(CASE WHEN error IS NULL THEN sharpe END) AS mean_sharpe,
+       max(CASE WHEN error IS NULL THEN sharpe END) AS best_sharpe
+FROM evaluations WHERE state = 'done' AND time >= :since GROUP BY model
+"""
+_NOTHING: Mapping[str, Any] = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}
+
+
+def by_model(place: Path | str, *, since: float = 0.0) -> Sequence[ModelRow]:
+    """Return what each model brought since a time, in the order in which they were first used."""
+    with opened(place) as rows:
+        if rows is None:
+            return []
+        values = {"since": since}
+        figures = {row["model"]: dict(row) for row in rows(_SHARPE_BY_MODEL, values)}
+        return [
+            ModelRow(**{**_NOTHING, **figures.get(row["model"], {}), **dict(row)})
+            for row in rows(_BY_MODEL, values)
+        ]

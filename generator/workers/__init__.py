@@ -1,0 +1,1 @@
+"""The threads of mining after a call: candidates in, evaluations, the opposite sign."""

@@ -1,0 +1,1 @@
+"""Detection: a log line in, a signal or an event out."""

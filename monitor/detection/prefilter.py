@@ -1,0 +1,150 @@
+"""Which lines of a chunk may matter, found at C speed; an ordinary flood is turned away without being split.
+
+Two stages, both of plain literals. `COARSE` is searched in the whole chunk: each literal costs a pass, so
+they are few and short, and every literal of the pattern table holds one of them. A line that one stands in
+is then held to the table's own literals under it, as one expression: on a single line that is quicker than a
+search for each of them, and access-log lines have 48. Measured: `benchmarks/detection.py`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from fleet.memory_errors.table.bounds import EVENTS, REQUEST_NEEDLES
+from fleet.memory_errors.table.rows import Pattern
+from fleet.memory_errors.table.runner import PLAIN
+from fleet.memory_errors.table.server import ERROR_REPORT, SERVER
+from monitor.detection.line_parser import CONSIDERED
+
+COARSE: tuple[bytes, ...] = (
+    b"emory",
+    b"alloc",
+    b"ailed",
+    b"VRAM",
+    b"vram",
+    b"ffload",
+    b"OOM",
+    b"oom",
+    b"evict",
+    b"tart",
+    b"oading ",
+    b"loaded meta",
+    b"msg=load",
+    b"Listening on",
+    b"nference compute",
+    b"terminat",
+    b"no longer running",
+    b"did not fit",
+    b"retrying",
+    b"UT_OF_",
+    b"_ALLOC",
+    b"max_buffer",
+    b"mlx runner",
+    b"WARN source=sched",
+    b"large for system",
+    b"POST ",
+)
+"""Literals of which every line that matters has one; each costs a pass over the chunk, so they are few and
+short.
+"""
+
+
+_LOOKED_AT = 4 * CONSIDERED
+"""Bytes of a line that the detector's characters can be at most."""
+_GAPS = ("    ", "", "   \x1b[0m ", r"   \u001b[0m ")
+"""What GIN puts between method and path: spaces, on a terminal the end of the method's colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A coarse literal, the table's own under it, and how far before the coarse one those begin at most."""
+
+    coarse: bytes
+    fine: re.Pattern[bytes]
+    lead: int
+
+
+class Prefilter:
+    """The two stages, with a user's own expressions beside them; immutable, safe to share."""
+
+    def __init__(self, extra: Sequence[Pattern] = ()) -> None:
+        self._stages = _stages(_without_longer(needle.encode() for needle in table_needles()))
+        self._extra = tuple(re.compile(row.expression.pattern.encode(), re.ASCII) for row in extra)
+
+    def may_matter(self, chunk: bytes) -> bool:
+        """Return whether any line of the chunk may be a signal or an event; never False where one is."""
+        return any(needle in chunk for needle in COARSE) or any(e.search(chunk) for e in self._extra)
+
+    def candidates(self, chunk: bytes) -> Iterator[tuple[int, int]]:
+        """Yield (start, end) of the lines that may matter, in order; `end` is without the line's end.
+
+        The chunk consists of whole lines; a last one without its end is taken as whole.
+        """
+        spans: set[tuple[int, int]] = set()
+        for stage in self._stages:
+            for start, position, end in _lines_with(chunk, partial(chunk.find, stage.coarse)):
+                if stage.fine.search(chunk, max(start, position - stage.lead), min(end, start + _LOOKED_AT)):
+                    spans.add((start, end))
+        for expression in self._extra:
+            found = _lines_with(chunk, partial(_search, expression, chunk))
+            spans.update((start, end) for start, _, end in found)
+        yield from sorted(spans)
+
+    def matters(self, line: bytes) -> bool:
+        """Return whether one line may be a signal or an event, by the table's own literals."""
+        return any(True for _ in self.candidates(line))
+
+
+def _stages(needles: Iterable[bytes]) -> tuple[_Stage, ...]:
+    """Put each of the table's literals under the first coarse one that it holds."""
+    under: dict[bytes, list[bytes]] = {}
+    for needle in needles:
+        under.setdefault(next(coarse for coarse in COARSE if coarse in needle), []).append(needle)
+    return tuple(
+        _Stage(
+            coarse,
+            re.compile(b"|".join(map(re.escape, under[coarse]))),
+            max(needle.find(coarse) for needle in under[coarse]),
+        )
+        for coarse in COARSE
+        if coarse in under
+    )
+
+
+def table_needles() -> frozenset[str]:
+    """Return every literal of the table, also as it stands within JSON."""
+    signals = {needle for row in (*PLAIN, *SERVER, ERROR_REPORT) for needle in row.needles}
+    events = {needle for row in EVENTS for needle in row.needles}
+    requests = {f"POST {gap}{path}" for gap in _GAPS for path in REQUEST_NEEDLES}
+    plain = signals | events | requests
+    quotes = ('"', r"\"", r"\\\"")  # as it is, and within JSON once and twice
+    return frozenset(needle.replace('"', quote) for needle in plain for quote in quotes)
+
+
+def _search(expression: re.Pattern[bytes], chunk: bytes, position: int) -> int:
+    match = expression.search(chunk, position)
+    return -1 if match is None else match.start()
+
+
+def _lines_with(chunk: bytes, find: Callable[[int], int]) -> Iterator[tuple[int, int, int]]:
+    """Yield (start, place, end) of the lines in which something is found, at its first place in each."""
+    position = find(0)
+    while position >= 0:
+        start = chunk.rfind(b"\n", 0, position) + 1
+        end = chunk.find(b"\n", position)
+        if end < 0:
+            yield start, position, len(chunk)
+            return
+        yield start, position, end
+        position = find(end + 1)
+
+
+def _without_longer(needles: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Keep only needles that contain no other needle."""
+    ordered = sorted(set(needles), key=lambda needle: (len(needle), needle))
+    kept: list[bytes] = []
+    for needle in ordered:
+        if not any(shorter in needle for shorter in kept):
+            kept.append(needle)
+    return tuple(kept)

@@ -1,0 +1,229 @@
+"""What Ollama says of the ladder's models: which are here, what each needs, and which blob is whose."""
+
+import json
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fleet.clients.gpu import Card
+from fleet.clients.ollama import LocalModel, ModelDetails, Ollama
+from fleet.config.ladder import Ladder, Rung, full_name, same_model
+from fleet.config.schema import Settings
+from fleet.policy.rules import Rules
+from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import FleetError, OllamaError
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Bytes, Seconds
+
+_DEFAULT_CONTEXT = 4096
+"""Ollama's context on a card of less than 24 GiB, where neither the rung nor the server sets one."""
+
+
+def rungs_here(ladder: Ladder, models: list[LocalModel]) -> tuple[int, ...]:
+    """Return the indices of the rungs whose models are among these."""
+    names = {full_name(model.name) for model in models}
+    return tuple(rung.index for rung in ladder if full_name(rung.model) in names)
+
+
+def kv_cache_bytes(info: Mapping[str, Any], context: int) -> Bytes | None:
+    """Return the size of a model's KV cache in 16-bit floats, None if its figures are not given.
+
+    2 (keys and values) · layers · context · KV heads · head size · 2 bytes, as llama.cpp allocates it for
+    plain attention; `info` is `/api/show`'s model_info. Where each layer has a number of KV heads of its own,
+    they are added up.
+    """
+    layers, heads, width = (_figure(info, name) for name in _SHAPE)
+    if layers is None or heads is None or width is None:
+        return None
+    kv_heads = _value(info, "attention.head_count_kv")
+    if isinstance(kv_heads, list):
+        whole = sum(one for one in kv_heads if isinstance(one, int))
+    else:
+        whole = layers * (_figure(info, "attention.head_count_kv") or heads)
+    head_size = _figure(info, "attention.key_length") or width // heads
+    return 2 * whole * context * head_size * 2
+
+
+_SHAPE = ("block_count", "attention.head_count", "embedding_length")
+
+
+def _value(info: Mapping[str, Any], name: str) -> Any:
+    return info.get(f"{info.get('general.architecture')}.{name}")
+
+
+def _figure(info: Mapping[str, Any], name: str) -> int | None:
+    value = _value(info, name)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def need_of(rung: Rung, weights: Bytes, details: ModelDetails) -> Bytes:
+    """Return the bytes of GPU memory that a rung needs: its weights and its KV cache; 0 on the CPU.
+
+    With `num_gpu` only so many layers, of those and the output, lie on the GPU with their part of the cache.
+    """
+    context = rung.options.get("num_ctx", _DEFAULT_CONTEXT)
+    cache = kv_cache_bytes(details.info, context if isinstance(context, int) else _DEFAULT_CONTEXT) or 0
+    layers, wanted = _figure(details.info, "block_count"), rung.options.get("num_gpu")
+    if not isinstance(wanted, int) or wanted < 0:
+        return weights + cache
+    if wanted == 0 or layers is None:
+        return 0 if wanted == 0 else weights + cache
+    return weights * min(wanted, layers + 1) // (layers + 1) + cache * min(wanted, layers) // layers
+
+
+class Models:
+    """What is known of the ladder's models; asked for when it may have changed, remembered between.
+
+    Reads never raise: what Ollama does not tell is not known.
+    """
+
+    def __init__(self, ollama: Ollama, ladder: Ladder) -> None:
+        self._ollama = ollama
+        self._ladder = ladder
+        self.needs: tuple[Bytes | None, ...] = (None,) * len(ladder)
+        self.sizes: tuple[Bytes | None, ...] = (None,) * len(ladder)
+        self._blobs: dict[str, str] = {}
+
+    def refresh(self, *, timeout: Seconds = 2.0) -> None:
+        """Ask Ollama for what is here and what it needs."""
+        try:
+            models = self._ollama.tags(timeout=timeout)
+            needs = tuple(self._need(rung, models, timeout) for rung in self._ladder)
+        except OllamaError:
+            return
+        self.needs = needs
+        self.sizes = tuple(
+            next((model.size for model in models if same_model(model.name, rung.model)), None)
+            for rung in self._ladder
+        )
+
+    def _need(self, rung: Rung, models: list[LocalModel], timeout: Seconds) -> Bytes | None:
+        local = next((model for model in models if same_model(model.name, rung.model)), None)
+        if local is None:
+            return None
+        details = self._ollama.show(rung.model, timeout=timeout)
+        if details.blob is not None:
+            self._blobs[details.blob] = rung.model
+        return need_of(rung, local.size, details)
+
+    def named_by_blob(self) -> Mapping[str, str]:
+        """Return the tags by the digests of their weights (`sha256-…`), as load lines name them."""
+        return dict(self._blobs)
+
+
+_log = logging.getLogger(__name__)
+_EVERY: Seconds = 600.0
+_LOOK_EVERY: Seconds = 120.0
+
+
+class Knowledge:
+    """Rules with what Ollama says of the ladder's models, and the tags of weights by their digests.
+
+    `gpu_total` is the memory of all its GPUs, by its log; what is needed beyond it cannot fit. While the fleet
+    is `climbing`, that is, below where it may be, the cards' own tool is asked too, where `look` can: what others
+    leave free, and what our model would give back. What is known of the models is also put into a file, for
+    those who only look.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ollama: Ollama,
+        clock: Clock,
+        *,
+        file: Path | None = None,
+        look: Callable[[], list[Card] | None] = lambda: None,
+    ) -> None:
+        self.gpu_total: Bytes | None = None
+        self.climbing = False
+        self._look = look
+        self._free: Bytes | None = None
+        self._ollama = ollama
+        self._settings = settings
+        self._file = file
+        self._models = Models(ollama, settings.ladder)
+        self._clock = clock
+        self._random = random.Random()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="knowledge", daemon=True)
+
+    def __call__(self) -> tuple[Rules, Mapping[str, str]]:
+        """Return the rules that decisions go by now, and whose weights are whose."""
+        models = self._models
+        rules = Rules(
+            self._settings.ladder,
+            self._settings.policy,
+            needs=models.needs,
+            sizes=models.sizes,
+            free=self.free,
+            jitter=self._random.random(),
+        )
+        return rules, self._models.named_by_blob()
+
+    @property
+    def free(self) -> Bytes | None:
+        """Return how many bytes there can be for a model at most, None if nothing is known."""
+        known = [amount for amount in (self.gpu_total, self._free) if amount is not None]
+        return min(known, default=None)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def refresh(self) -> None:
+        """Ask again now, after something may have changed."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopping.set()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._models.refresh()
+                self._keep()
+                self.look()
+            except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
+                _log.exception("knowledge.broken")
+            known = sum(need is not None for need in self._models.needs)
+            patience = _EVERY if known else self._settings.policy.check_interval
+            self._clock.wait(self._wake, min(patience, _LOOK_EVERY) if self.climbing else patience)
+            self._wake.clear()
+
+    def look(self) -> None:
+        """Ask the cards what is free; nothing is known of it where they cannot be asked, or need not be."""
+        self._free = None
+        if not self.climbing:
+            return
+        try:
+            cards = self._look()
+            ours = sum(
+                model.size_vram for model in self._ollama.loaded(timeout=2.0) if self._ours(model.name)
+            )
+        except FleetError:
+            return
+        if cards:
+            self._free = sum(card.total - card.used for card in cards) + ours
+
+    def _ours(self, name: str) -> bool:
+        return any(same_model(rung.model, name) for rung in self._settings.ladder)
+
+    def _keep(self) -> None:
+        if self._file is None:
+            return
+        row = {
+            "ladder": self._settings.ladder.digest,
+            "needs": self._models.needs,
+            "sizes": self._models.sizes,
+        }
+        try:
+            replace_text(self._file, json.dumps(row) + "\n")
+        except OSError as error:
+            _log.warning("models.not_kept", extra=fields(reason=error.strerror))

@@ -1,0 +1,1 @@
+"""`scan`: the detector and the grouper over a whole log file."""

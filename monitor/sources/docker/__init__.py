@@ -1,0 +1,1 @@
+"""`docker:NAME`: a container's log, read through the Docker Engine's API."""

@@ -1,0 +1,1 @@
+"""`file:PATH`: a log file, followed over rotation, truncation and replacement."""

@@ -1,0 +1,1 @@
+"""`journal:UNIT`: a systemd unit's log, read through journalctl."""

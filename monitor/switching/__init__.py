@@ -1,0 +1,1 @@
+"""Switching: the steps of a switch, carried out against Ollama and supervisord."""

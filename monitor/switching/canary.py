@@ -1,0 +1,105 @@
+"""Trying a model before it is committed: the generator waits, the model is loaded and answers once.
+
+Exactly the rung's options are used, since the context decides whether a model fits. A server of today gives
+no error where a model does not fit, but puts a part of it on the CPU; a probe looks where the model lies, or
+it would take the fleet up to a model that has to be left again.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.clients.http import Cancel
+from fleet.clients.ollama import Ollama, alive_for
+from fleet.config.ladder import Rung, same_model
+from fleet.config.schema import Settings
+from fleet.policy.state import FleetState, Switch, SwitchKind
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
+from fleet.runtime.home import Home, process_environ, read_json
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds, show_duration
+from monitor.watch.generator import HUNG_AFTER
+from monitor.watch.spill import SpillState
+
+_log = logging.getLogger(__name__)
+IDLE_WITHIN: Seconds = 120.0
+"""How long a call that is running is waited for; one on a slow model takes a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Runs one short generation on a rung."""
+
+    home: Home
+    settings: Settings
+    ollama: Ollama
+    clock: Clock
+
+    def trial(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
+        """Wait for the generator, free its model's memory and ask the rung; return why it failed, empty if it did not."""
+        self.wait_until_idle(cancel)
+        self.unload(state.current_model, cancel)
+        return self.failure(state, switch, rung, cancel)
+
+    def wait_until_idle(self, cancel: Cancel) -> None:
+        """Wait until the generator has no call in flight; one that does not run, or hangs, is not waited for."""
+        never = threading.Event()
+        end = self.clock.monotonic() + IDLE_WITHIN
+        while self.clock.monotonic() < end and not cancel.cancelled:
+            if self._idle(read_json(self.home.generator_file) or {}):
+                return
+            self.clock.wait(never, 0.05)
+
+    def _idle(self, row: Mapping[str, Any]) -> bool:
+        pid, beat = row.get("pid"), row.get("heartbeat")
+        if not isinstance(pid, int) or not process_environ(pid):
+            return True
+        if not isinstance(beat, (int, float)) or self.clock.time() - beat > HUNG_AFTER:
+            return True
+        return bool(row.get("paused")) and row.get("request_since") is None
+
+    def unload(self, model: str, cancel: Cancel | None = None) -> None:
+        """Ask for a model's memory, as far as that can be had within a second."""
+        try:
+            self.ollama.unload(model, timeout=1.0, cancel=cancel)
+        except OllamaError as error:
+            _log.info("unload.skipped", extra=fields(model=model, reason=error.message))
+
+    def failure(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
+        """Return why a rung cannot be used, empty if it answered (or an operator wants it and nobody can say)."""
+        limit = self.settings.ollama.first_token_timeout
+        body = {
+            "model": rung.model,
+            "prompt": "1",
+            "options": {**rung.options, "num_predict": 1},
+            "keep_alive": alive_for(self.settings.ollama.keep_alive),
+        }
+        try:
+            self.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
+            return self._spill(state, rung) if switch.kind is SwitchKind.PROBE else ""
+        except OllamaTimeoutError:
+            return f"no answer within {show_duration(limit)}"
+        except OllamaAwayError as error:
+            return "" if switch.by_hand and not cancel.cancelled else error.message
+        except OllamaError as error:
+            return error.message
+
+    def _spill(self, state: FleetState, rung: Rung) -> str:
+        """Return what is wrong with where the model lies, empty if it lies well or the rung wants it so."""
+        policy = self.settings.policy
+        if policy.on_spill != "downgrade" or "num_gpu" in rung.options:
+            return ""
+        loaded = self.ollama.loaded(timeout=2.0)
+        one = next((model for model in loaded if same_model(model.name, rung.model)), None)
+        if one is None or not one.size or not (one.size_vram or _has_gpu(state)):
+            return ""
+        share = one.size_vram / one.size
+        return f"only {share:.0%} of it fits into GPU memory" if share < policy.spill_share else ""
+
+
+def _has_gpu(state: FleetState) -> bool:
+    gpu, seen = state.watch.get("gpu"), SpillState.from_json(state.watch.get("spill"))
+    return gpu is True or (seen.on_gpu and gpu is not False)

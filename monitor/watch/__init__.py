@@ -1,0 +1,1 @@
+"""Watching what runs: Ollama's memory, hangs, and the generator."""

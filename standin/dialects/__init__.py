@@ -1,0 +1,1 @@
+"""What each era's Ollama writes into its log and its errors."""

@@ -1,0 +1,1 @@
+"""How Ollama writes and reads: Go's formats, log lines, request bodies."""

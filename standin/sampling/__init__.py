@@ -1,0 +1,1 @@
+"""Answers in a model's place: grammars, and random replies that fit them."""

@@ -1,0 +1,1 @@
+"""The stand-in at work: loads, loaded models, answers, pulls."""

@@ -1,0 +1,73 @@
+"""Bringing a stored state and the ladder of today together, after the ladder was edited (pure)."""
+
+from dataclasses import replace
+
+from fleet.config.ladder import Ladder, same_model
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState
+
+
+def fit_to_ladder(state: FleetState, ladder: Ladder, now: float) -> FleetState:
+    """Return the state on a rung of this ladder, with an event where that needed a choice.
+
+    The model's name wins over the index, of equal names the index nearest to the stored one; a model that is
+    gone is replaced by the rung nearest in size, one of unknown size by its index, which stays on the ladder.
+    What counted against another model does not count against it. A switch that was under way is dropped. A
+    change of model or options is a switch more, by which a generator that runs on the old ones is known.
+    """
+    if state.ladder_hash == ladder.digest and _agrees(state, ladder) and _names_rungs(state, ladder):
+        return state
+    rung, reason = _rung(state, ladder)
+    changed = bool(state.ladder_hash) or not _agrees(state, ladder)
+    if state.current_model and not same_model(ladder[rung].model, state.current_model):
+        state = replace(state, incidents=(), vram_error_count=0)
+    before, ceiling = (state.current_model, dict(state.current_options)), _ceiling(state, ladder, rung)
+    state = state.on_rung(ladder[rung], on_cpu=state.on_cpu and rung == ladder.last)
+    moved = before != (state.current_model, dict(state.current_options))
+    state = replace(
+        state,
+        switches=state.switches + moved,
+        ladder_hash=ladder.digest,
+        switch=None,
+        ceiling=ceiling,
+        recovery=replace(state.recovery, failed=(), home_rung=None, home_on_cpu=False, probation=None),
+    )
+    return state.tell(now, EventKind.LADDER_CHANGED, reason=reason) if changed else state
+
+
+def _ceiling(state: FleetState, ladder: Ladder, rung: int) -> int | None:
+    """Return the ceiling, which moves with the current model where rungs were put in or taken out above."""
+    if state.ceiling is None:
+        return None
+    edited = state.ladder_hash not in {"", ladder.digest}
+    moved = rung - state.current_model_index if edited else 0
+    return min(max(state.ceiling + moved, 0), ladder.last)
+
+
+def _names_rungs(state: FleetState, ladder: Ladder) -> bool:
+    """Tell whether all else in the state that means a rung by its index means one of this ladder."""
+    switch = () if state.switch is None else (state.switch.source, state.switch.target)
+    indices = (*switch, *state.recovery.failed, state.recovery.home_rung, state.ceiling)
+    return all(index is None or 0 <= index <= ladder.last for index in indices)
+
+
+def _agrees(state: FleetState, ladder: Ladder) -> bool:
+    index = state.current_model_index
+    return 0 <= index <= ladder.last and same_model(ladder[index].model, state.current_model)
+
+
+def _rung(state: FleetState, ladder: Ladder) -> tuple[int, str]:
+    stored = min(max(state.current_model_index, 0), ladder.last)
+    if state.current_model:
+        same = ladder.named(state.current_model, near=stored)
+        if same is not None:
+            return same.index, f"{state.current_model} is rung {same.index} now"
+    gone = f"{state.current_model or 'the model'} is not on it"
+    if state.model_size_bytes is not None:
+        near = ladder.nearest_by_size(state.model_size_bytes)
+        if near is not None:
+            return near.index, f"{gone}; {near.model} is the nearest in size"
+    return (
+        stored,
+        f"{gone}, and its size is not known; rung {stored}, {ladder[stored].model}, is taken by its index",
+    )

@@ -1,0 +1,289 @@
+"""Fuzz what reads log lines: `python -m tests.fuzz [--inputs N] [--seed N] [--slowest SECONDS]`.
+
+Real lines are mutated and given to the prefilter, the parser, the detector, the grouper and the policy, and calls of
+the generator to what reads them. The state that follows is written each time, and read back now and then. Nothing may
+raise, and no line that says something may be turned away by the prefilter. Then each literal and each hostile shape is
+repeated up to 64 KB; the slowest line is told. Exits 1 on the first fault.
+"""
+
+import argparse
+import json
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fleet.config.schema import SEED_LADDER
+from fleet.memory_errors.causes import LogEventKind
+from fleet.policy.rules import Rules as FleetRules
+from fleet.policy.state import FleetState
+from monitor.detection.detector import Detector, classify_error
+from monitor.detection.prefilter import table_needles
+from monitor.incidents import GroupingRules, GroupState, advance
+from monitor.incidents.messages import (
+    FailedCall,
+    Heard,
+    Line,
+    LogAway,
+    LogBack,
+    Observation,
+    TimePassed,
+    Unloading,
+)
+from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload, parse_call
+from monitor.sources.base import LogLine
+from state.codec import decode_state, default_state, encode_state
+
+DATA = Path(__file__).parent / "data"
+LONGEST = 64 * 1024
+SHOWN = 20_000
+SHAPES = (
+    '"', "\\", '\\"', "=", " ", "[", "{", "(", '{"log":"', '{"a":', "[[", "time=", 'msg="', "a=b ", "| ", "\x1b[", "\x1b[1m",
+    "ollama  | ", "stdout F ", "2026-11-23T22:24:52Z ", "Nov 23 22:24:52 ", "host ollama[1]: ", "[pod/a/b] ", "[GIN] ",
+    "[GIN] 2026/11/23 - 22:24:52 | 500 |", "0.00.811.305 W ", "CUDA error ", "mlx ", "out of memor", "ut of memory",
+    "failed to allocate ", "unable to allocate 1 ", "allocating 1 MiB on device 0: ", "offloaded 1/1 ", "sha256-a",
+    "Malloc(", "load failed; ", "Listening on ", "loaded meta data ", "load_model: loading model '", "8m44s", "1h", "9",
+    "error loading model: ", "\\n", "é", "\u2028", "\x00", "Memory allocation of size 1", "ggml_metal_a", "'", "e.go:1: ",
+)  # fmt: skip
+
+
+NUMBERS = (
+    "NaN", "nan", "inf", "-Infinity", "1e999", "1e308", "-1", "0", "9" * 18, "9" * 30, "9" * 400, "9" * 5000, "1.2.3", ".",
+    "٣", "²", "null", '""', "4e9", "-1e300", "9999", "0001",
+)  # fmt: skip
+_NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
+CALL = {
+    "id": "1",
+    "started": 1_795_000_000.5,
+    "ended": 1_795_000_003,
+    "model": "m:1",
+    "switches": 0,
+    "status": 500,
+}
+
+_WITHIN = (b"\n", b"\\", b"\x1b")
+"""What can stand within a word and is taken out before it is read; no program that is followed puts it there."""
+
+
+@dataclass(slots=True)
+class Fuzzer:
+    """Feeds lines and keeps the grouper's state and the slowest line between them."""
+
+    chance: random.Random
+    detector: Detector = field(default_factory=Detector)
+    state: GroupState = field(default_factory=GroupState)
+    now: float = 1_795_000_000.0
+    fleet: FleetState = field(default_factory=lambda: default_state(SEED_LADDER, 0.0))
+    slowest: float = 0.0
+    slowest_line: bytes = b""
+
+    def feed(self, line: bytes) -> None:
+        """Give one line to everything that reads lines; raise AssertionError where one contradicts another."""
+        started = time.perf_counter()
+        candidates = list(self.detector.candidates(line))
+        text = line.decode("utf-8", "replace")
+        reading = self.detector.read(text)
+        took = time.perf_counter() - started
+        if took > self.slowest:
+            self.slowest, self.slowest_line = took, line
+        event = (
+            reading.event if reading.event and reading.event.kind is not LogEventKind.REQUEST_ENDED else None
+        )
+        silent = reading.signal is None and event is None  # the access log is found by its very columns
+        assert silent or candidates or any(mark in line for mark in _WITHIN), "turned away by the prefilter"
+        classify_error(text)
+        self.group(text)
+        self.absorb(text)
+
+    def group(self, text: str) -> None:
+        """Let the grouper see the line, live or late, and something else now and then."""
+        self.now += self.chance.choice((0.0, 0.01, 1.0, 20.0))
+        roll = self.chance.random()
+        self.see(
+            Line(text, self.now if roll < 0.3 else None, self.now if roll < 0.7 else None, heard=self.now)
+        )
+        if roll > 0.9:
+            self.see(self.other(text))
+        if roll > 0.98:
+            self.state = GroupState.from_json(json.loads(json.dumps(self.state.to_json())))
+
+    def absorb(self, text: str) -> None:
+        """Let the fleet's state follow the line, and what else is read, down to the file."""
+        context = Context(self.now, FleetRules(), self.detector)
+        roll = self.chance.random()
+        stamp = self.chance.choice((None, self.now, self.now - 1, -6e10, 2.5e11))
+        state = absorb_batch(self.fleet, "log", [LogLine(text, stamp, live=roll < 0.7)], context)
+        if roll > 0.8:
+            state = absorb_unload(absorb_time(state, context), "m", context)
+        if roll > 0.9:
+            state = self.call(state, text, context)
+            state = absorb_presence(state, context, away=roll > 0.95)
+        text = encode_state(state, self.now)
+        self.fleet = replace(decode_state(text) if roll > 0.8 else state, events=(), incidents=())
+
+    def call(self, state: FleetState, text: str, context: Context) -> FleetState:
+        """Absorb a call whose numbers are odd, or that is none."""
+        row = json.dumps(CALL | {"error": text[:4096]})
+        for _ in range(self.chance.choice((0, 1, 2, 3))):
+            row = _number(self.chance, row.encode(), b"").decode()
+        try:
+            parse_call(row, self.now)
+        except ValueError:
+            return state
+        return absorb_batch(state, "signals", [LogLine(row)], context)
+
+    def other(self, text: str) -> Observation:
+        """Return what the grouper sees beside lines."""
+        return self.chance.choice((
+            TimePassed(self.now),
+            Heard(self.now),
+            Unloading("m", self.now),
+            LogAway(),
+            LogBack(self.now),
+            FailedCall("1", self.now - 5, self.now, "llama3.2:3b", 500, text[:4096]),
+        ))  # fmt: skip
+
+    def see(self, observation: Observation) -> None:
+        self.state, _ = advance(self.state, observation, GroupingRules(), self.detector)
+
+
+def real_lines() -> list[bytes]:
+    """Every line of the test data."""
+    texts = [path.read_text("utf-8") for path in (DATA / "wordings.txt", DATA / "episodes.txt")]
+    texts += [path.read_text("utf-8") for path in (DATA / "corpus").glob("log-*.txt")]
+    rows = (DATA / "corpus" / "lines.jsonl").read_text("utf-8").splitlines()
+    return [line.encode() for text in texts for line in text.splitlines()] + [
+        json.loads(row)["line"].encode() for row in rows
+    ]
+
+
+def _cut(chance: random.Random, line: bytes, _: bytes) -> bytes:
+    start, end = sorted((chance.randint(0, len(line)), chance.randint(0, len(line))))
+    return line[:start] + line[end:]
+
+
+def _flip(chance: random.Random, line: bytes, _: bytes) -> bytes:
+    changed = bytearray(line or b"x")
+    for _number in range(chance.randint(1, 4)):
+        changed[chance.randrange(len(changed))] = chance.choice(b'"\\=[]{}| :0aZ\x00\xff\xc3\n\t\x1b')
+    return bytes(changed)
+
+
+def _splice(chance: random.Random, line: bytes, other: bytes) -> bytes:
+    return line[: chance.randint(0, len(line))] + other[chance.randint(0, len(other)) :]
+
+
+def _repeat(chance: random.Random, line: bytes, _: bytes) -> bytes:
+    start, end = sorted((chance.randint(0, len(line)), chance.randint(0, len(line))))
+    piece = line[start:end] or b"a"
+    times = chance.choice((2, 3, 10, 100)) if chance.random() < 0.999 else LONGEST // len(piece)
+    return (line[:start] + piece * times + line[end:])[:LONGEST]
+
+
+def _insert(chance: random.Random, line: bytes, _: bytes) -> bytes:
+    at = chance.randint(0, len(line))
+    return line[:at] + chance.choice(SHAPES).encode() + line[at:]
+
+
+def _number(chance: random.Random, line: bytes, _: bytes) -> bytes:
+    numbers = list(_NUMBER.finditer(line))
+    if not numbers:
+        return line
+    match = chance.choice(numbers)
+    return line[: match.start()] + chance.choice(NUMBERS).encode() + line[match.end() :]
+
+
+def _wrap(chance: random.Random, line: bytes, _: bytes) -> bytes:
+    text = line.decode("utf-8", "replace")
+    if chance.random() < 0.3:
+        return json.dumps({"log": text + "\n", "stream": "stderr", "time": "2026-11-23T22:24:52.1Z"}).encode()
+    return chance.choice(SHAPES).encode() + line
+
+
+MUTATIONS: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
+    _cut, _flip, _splice, _repeat, _insert, _wrap, _number,
+)  # fmt: skip
+
+
+def mutated(chance: random.Random, lines: list[bytes]) -> Iterator[bytes]:
+    """Yield real lines, each changed a few times, for ever."""
+    while True:
+        line = chance.choice(lines)
+        for _ in range(chance.choice((0, 1, 1, 2, 3))):
+            line = chance.choice(MUTATIONS)(chance, line, chance.choice(lines))
+        yield line
+
+
+def hostile() -> Iterator[bytes]:
+    """Yield lines of 64 KB that repeat a literal or a shape, alone and after the head of a real line."""
+    heads = (
+        "",
+        'time=2026-11-23T22:24:52.254Z level=ERROR source=sched.go:1 msg="',
+        "CUDA error ",
+        '{"msg":"',
+    )
+    for piece in sorted({*SHAPES, *table_needles()}):
+        for head in heads:
+            yield (head + piece * (LONGEST // len(piece)))[:LONGEST].encode()
+
+
+def fuzz(inputs: int, seed: int) -> Fuzzer:
+    """Feed so many mutated lines, then the hostile ones."""
+    chance = random.Random(seed)
+    fuzzer = Fuzzer(chance)
+    for number, line in enumerate(mutated(chance, real_lines()), start=1):
+        if number > inputs:
+            break
+        _fed(fuzzer, line)
+        if number % SHOWN == 0:
+            sys.stderr.write(f"{number} lines\n")
+    return fuzzer
+
+
+def _fed(fuzzer: Fuzzer, line: bytes) -> None:
+    try:
+        fuzzer.feed(line)
+    except Exception:
+        sys.stderr.write(f"fault on {line[:2000]!r}\n")
+        raise
+
+
+def slowest_hostile() -> Fuzzer:
+    """Feed the hostile lines; the slowest counts by the best of three, since a busy machine delays some."""
+    fuzzer = Fuzzer(random.Random(0))
+    for line in hostile():
+        took = min(_time_of(fuzzer.detector, line) for _ in range(3))
+        if took > fuzzer.slowest:
+            fuzzer.slowest, fuzzer.slowest_line = took, line
+    return fuzzer
+
+
+def _time_of(detector: Detector, line: bytes) -> float:
+    once = Fuzzer(random.Random(0), detector)
+    _fed(once, line)
+    return once.slowest
+
+
+def main() -> int:
+    """Run, and say how it went."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--slowest", type=float, default=1.0, help="seconds that no line may take")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    fuzzer = fuzz(options.inputs, options.seed)
+    took = time.perf_counter() - started
+    mutations = f"{options.inputs} mutated lines in {took:.0f} s, no fault; the slowest took"
+    sys.stdout.write(f"{mutations} {fuzzer.slowest * 1e3:.1f} ms\n")
+    worst = slowest_hostile()
+    shown = f"{worst.slowest * 1e3:.1f} ms: {worst.slowest_line[:80]!r}…"
+    sys.stdout.write(f"hostile lines of 64 KB: the slowest took {shown}\n")
+    return int(max(fuzzer.slowest, worst.slowest) > options.slowest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

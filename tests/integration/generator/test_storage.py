@@ -1,0 +1,278 @@
+"""The storage contract, held to SQLite and to a real PostgreSQL alike."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from fleet.runtime.home import Home
+from generator.domain import Evaluated, Source
+from generator.storage.migrations import STEPS
+from generator.storage.read import Filters, best_alphas, by_model, place_of, recent_alphas
+from generator.storage.store import AlphaStore, StorageError
+from tests.parts.postgresql import Cluster, postgresql
+from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, finish
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/alphas.db"
+    running: Cluster = request.getfixturevalue("cluster")
+    return running.create(tmp_path.name.replace("-", "_")[:60].lower())
+
+
+@pytest.fixture
+def place(url: str) -> Path | str:
+    return place_of(url, Home(Path("/nowhere")))
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[AlphaStore]:
+    opened = AlphaStore(url, owner="here")
+    yield opened
+    opened.close()
+
+
+def sql(url: str, statement: str) -> list[tuple[Any, ...]]:
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+    finally:
+        engine.dispose()
+
+
+def test_a_call_and_its_new_candidates_are_stored_together(store: AlphaStore) -> None:
+    fresh, tally = store.record_call(call(), [candidate("a"), candidate("b")], PANEL, invalid=1, repeated=1)
+    assert [one.digest for one in fresh] == ["a", "b"]
+    assert (tally.valid, tally.invalid, tally.duplicates) == (3, 1, 1)
+    assert store.pending(PANEL, limit=10) == [candidate("a"), candidate("b")]
+
+
+def test_what_was_tried_before_is_not_new_also_in_another_run(store: AlphaStore, url: str) -> None:
+    store.record_call(call(), [candidate("a")], PANEL)
+    finish(store, "a")
+    store.close()
+    again = AlphaStore(url, owner="here")
+    fresh, tally = again.record_call(call("c2"), [candidate("a", "c2"), candidate("b", "c2")], PANEL)
+    assert [one.digest for one in fresh] == ["b"]
+    assert tally.duplicates == 1
+    again.close()
+
+
+def test_an_expression_is_tried_once_under_each_ruleset(store: AlphaStore) -> None:
+    for rules in (PANEL, STANDIN):
+        fresh, _ = store.record_call(call(), [candidate("a")], rules)
+        assert len(fresh) == 1
+    assert len(store.pending(PANEL, limit=9)) == len(store.pending(STANDIN, limit=9)) == 1
+
+
+def test_a_write_can_be_repeated(store: AlphaStore) -> None:
+    for _ in range(2):
+        fresh, tally = store.record_call(call(), [candidate("a")], PANEL)
+        assert len(fresh) == 1
+        assert tally.duplicates == 0
+    assert store.count() == 1
+
+
+def test_an_evaluation_is_filled_once(store: AlphaStore, place: Path | str) -> None:
+    store.record_call(call(), [candidate("a")], PANEL)
+    first = finish(store, "a", fitness=1.0)
+    again = finish(store, "a", fitness=9.0)
+    assert first.id == again.id
+    [row] = recent_alphas(place, 5)
+    assert row.fitness == 1.0
+    assert row.checks == [{"name": "LOW_SHARPE", "result": "PASS"}]
+    assert store.pending(PANEL, limit=9) == []
+
+
+def test_an_evaluation_whose_row_is_gone_is_stored_all_the_same(store: AlphaStore, place: Path | str) -> None:
+    assert finish(store, "a").id is not None
+    [row] = recent_alphas(place, 5)
+    assert (row.expression, row.call_id, row.fitness) == ("rank(a)", None, 1.0)
+
+
+def test_a_failed_evaluation_keeps_its_reason(store: AlphaStore, place: Path | str, url: str) -> None:
+    store.record_call(call(), [candidate("a")], PANEL)
+    store.finish(Evaluated(candidate("a"), PANEL.source, {}, error="no such group", time=5.0), PANEL)
+    assert store.count("failed") == 1
+    assert recent_alphas(place, 5) == []
+    assert sql(url, "SELECT error FROM evaluations") == [("no such group",)]
+
+
+def test_figures_that_are_not_finite_are_null(store: AlphaStore, place: Path | str) -> None:
+    store.record_call(call(), [candidate("a")], PANEL)
+    finish(store, "a", fitness=float("nan"))
+    assert recent_alphas(place, 1)[0].fitness is None
+    assert best_alphas(place, 1) == []
+    assert store.best(PANEL, limit=5) == []
+
+
+def test_only_this_owners_pending_rows_are_taken_up(store: AlphaStore, url: str) -> None:
+    store.record_call(call(), [candidate("a")], PANEL)
+    with closing(AlphaStore(url, owner="elsewhere")) as other:
+        assert other.pending(PANEL, limit=5) == []
+
+
+def test_only_kept_alphas_of_a_real_market_are_to_be_published(store: AlphaStore) -> None:
+    for rules in (PANEL, STANDIN):
+        store.record_call(call(), [candidate("a"), candidate("b")], rules)
+        finish(store, "a", rules=rules, kept=True)
+        finish(store, "b", rules=rules, kept=False)
+    [one] = store.unpublished()
+    assert (one.candidate.digest, one.source) == ("a", Source.PANEL)
+    assert one.id is not None
+    store.mark_published([one.id])
+    assert store.unpublished() == []
+
+
+def test_old_texts_are_emptied_in_batches_and_the_rows_stay(
+    store: AlphaStore, place: Path | str, url: str
+) -> None:
+    for number in range(10):
+        store.record_call(call(f"c{number}", ended=float(number)), [], PANEL)
+    assert store.tidy(before=4.0, texts=100, standins=0, batch=3) == 3
+    assert store.tidy(before=4.0, texts=100, standins=0, batch=3) == 2
+    assert store.tidy(before=4.0, texts=100, standins=0, batch=3) == 0
+    assert store.tidy(before=0.0, texts=2, standins=0) == 3
+    assert sql(url, "SELECT id FROM calls WHERE prompt IS NOT NULL ORDER BY id") == [("c8",), ("c9",)]
+    assert by_model(place)[0].calls == 10
+
+
+def test_the_best_come_first_with_filters(store: AlphaStore, place: Path | str) -> None:
+    store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
+    for name, fitness in (("a", 0.5), ("b", 2.0), ("c", 1.0)):
+        finish(store, name, fitness=fitness, kept=name != "c")
+    assert [row.expression for row in best_alphas(place, 5)] == ["rank(b)", "rank(c)", "rank(a)"]
+    assert [row.expression for row in best_alphas(place, 1, worst=True)] == ["rank(a)"]
+    assert [row.expression for row in best_alphas(place, 5, filters=Filters(kept=False))] == ["rank(c)"]
+    assert [row.expression for row in best_alphas(place, 5, filters=Filters(text="(a"))] == ["rank(a)"]
+    assert [row.expression for row in best_alphas(place, 5, filters=Filters(min_fitness=1.0))] == [
+        "rank(b)",
+        "rank(c)",
+    ]
+    assert [row.expression for row in best_alphas(place, 5, filters=Filters(since=101.5))] == ["rank(b)"]
+    nothing = [
+        {"source": "brain"}, {"model": "other"}, {"text": "%"}, {"min_sharpe": 2.0}, {"max_turnover": 0.1},
+    ]  # fmt: skip
+    for wanted in nothing:
+        assert best_alphas(place, 5, filters=Filters(**wanted)) == []  # type: ignore[arg-type]  # a table of them
+    assert [row.expression for row in recent_alphas(place, 2)] == ["rank(b)", "rank(c)"]
+    with pytest.raises(ValueError, match="sort by one of"):
+        best_alphas(place, 5, sort="1; DROP TABLE calls")
+
+
+def test_a_models_row_counts_calls_and_figures(store: AlphaStore, place: Path | str) -> None:
+    store.record_call(call(), [candidate("a")], PANEL, invalid=2)
+    store.record_call(call("c2", error="boom"), [], PANEL)
+    finish(store, "a", kept=True)
+    [row] = by_model(place)
+    assert (row.calls, row.failed, row.valid, row.invalid, row.evaluated, row.kept) == (2, 1, 1, 2, 1, 1)
+    assert row.tokens_per_second == 50.0
+    assert row.best_sharpe == 1.5
+
+
+def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: AlphaStore, place: Path | str) -> None:
+    store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
+    for name, time in (("a", 1.0), ("b", 1.0), ("c", 9.0)):
+        finish(store, name, kept=name == "b", fitness=time)
+    assert store.tidy(before=105.0, texts=9, standins=0) == 2
+    assert store.tidy(before=105.0, texts=9, standins=0) == 0
+    checks = {row.expression: bool(row.checks) for row in best_alphas(place, 9)}
+    assert checks == {"rank(a)": False, "rank(b)": True, "rank(c)": True}
+
+
+def test_a_stand_ins_oldest_rows_are_dropped_and_nobody_elses(store: AlphaStore, url: str) -> None:
+    for number in range(6):
+        one = replace(call(f"s{number}", ended=float(number)), source="stand-in")
+        store.record_call(one, [candidate(f"x{number}", f"s{number}")], STANDIN)
+        store.record_call(
+            call(f"m{number}", ended=float(number)), [candidate(f"y{number}", f"m{number}")], PANEL
+        )
+        finish(store, f"x{number}", rules=STANDIN)
+        finish(store, f"y{number}")
+    while store.tidy(before=0.0, texts=100, standins=2, batch=3):
+        pass
+    assert sql(url, "SELECT count(*) FROM evaluations WHERE source = 'panel'") == [(6,)]
+    assert sql(url, "SELECT call_id FROM evaluations WHERE source = 'stand-in' ORDER BY id") == [
+        ("s4",),
+        ("s5",),
+    ]
+    assert sql(url, "SELECT id FROM calls WHERE source = 'stand-in' ORDER BY id") == [("s4",), ("s5",)]
+
+
+def test_what_failed_is_remembered_newest_first(store: AlphaStore) -> None:
+    store.record_call(call(), [candidate(name) for name in "ab"], PANEL)
+    for time, name in enumerate("ab"):
+        store.finish(Evaluated(candidate(name), PANEL.source, {}, error=f"no {name}", time=time), PANEL)
+    assert store.failures(PANEL, limit=1) == [("rank(b)", "no b")]
+    assert store.failures(STANDIN, limit=1) == []
+
+
+def test_a_database_of_the_first_version_is_led_on_with_all_that_is_in_it(
+    store: AlphaStore, url: str
+) -> None:
+    store.record_call(call(), [candidate("a")], PANEL)
+    finish(store, "a")
+    store.close()
+    older = create_engine(url)
+    with older.begin() as connection:
+        for index in ("calls_with_texts", "evaluations_by_call", "evaluations_with_checks"):
+            connection.execute(text(f"DROP INDEX {index}"))
+        connection.execute(text("UPDATE schema_version SET version = 1"))
+    older.dispose()
+    assert store.count("done") == 1
+    assert sql(url, "SELECT version FROM schema_version") == [(1 + len(STEPS),)]
+    engine = create_engine(url)
+    found = {
+        index["name"] for table in ("calls", "evaluations") for index in inspect(engine).get_indexes(table)
+    }
+    engine.dispose()
+    assert {"calls_with_texts", "evaluations_by_call", "evaluations_with_checks"} <= found
+
+
+def test_tables_of_a_later_version_are_waited_for_and_left_alone(store: AlphaStore, url: str) -> None:
+    store.record_call(call(), [candidate("a")], PANEL)
+    store.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE schema_version SET version = 99"))
+    engine.dispose()
+    with pytest.raises(StorageError, match="version 99") as caught:
+        store.count()
+    assert "Update Model Fleet" in caught.value.hint
+
+
+def test_two_that_begin_at_once_on_an_empty_database_both_get_there(url: str) -> None:
+    stores = [AlphaStore(url, owner=str(number)) for number in range(4)]
+    stored: list[int] = []
+
+    def work(store: AlphaStore, number: int) -> None:
+        while True:
+            try:
+                fresh, _ = store.record_call(call(f"c{number}"), [candidate("same", f"c{number}")], PANEL)
+            except StorageError:
+                continue
+            stored.append(len(fresh))
+            return
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(stores, range(4), strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for store in stores:
+        store.close()
+    assert sorted(stored) == [0, 0, 0, 1]

@@ -1,0 +1,28 @@
+"""What every log source promises, run over every kind that needs no Docker Engine."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.journal import JournalWorld
+from tests.sources.contract import SourceContract
+from tests.sources.worlds import DockerWorld, FileWorld, TerminalWorld, World
+
+WORLDS: dict[str, Callable[[Path], World]] = {
+    "file": FileWorld,
+    "docker": DockerWorld,
+    "docker-tty": TerminalWorld,
+    "journal": JournalWorld,
+}
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    made = WORLDS[request.param](tmp_path)
+    yield made
+    made.close()
+
+
+class TestSource(SourceContract):
+    """Each promise over each world."""

@@ -1,0 +1,310 @@
+"""The file source on a real file system: rotation in all its ways, seen live and after the fact."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from monitor.sources.base import Away
+from monitor.sources.file import watcher as watching
+from monitor.sources.file.source import FileSource
+from tests.sources.following import Following
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "ollama.log"
+    path.touch()
+    return path
+
+
+def add(path: Path, *texts: str) -> None:
+    with path.open("ab", buffering=0) as stream:
+        stream.write("".join(f"{text}\n" for text in texts).encode())
+
+
+def rotate(path: Path, *, keep: int = 5) -> None:
+    for n in range(keep, 0, -1):
+        older = path.with_name(f"{path.name}.{n}")
+        if older.exists():
+            older.rename(path.with_name(f"{path.name}.{n + 1}"))
+    path.rename(path.with_name(f"{path.name}.1"))
+
+
+@pytest.fixture(params=["inotify", "polling"])
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of noticing a change."""
+    if request.param == "polling":
+
+        def none_to_have() -> None:
+            raise OSError("none left")
+
+        monkeypatch.setattr(watching, "Inotify", none_to_have)
+    return str(request.param)
+
+
+def test_rotation_by_rename(log: Path, how: str) -> None:
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        add(log, "a", "b")
+        rotate(log)
+        add(log.with_name("ollama.log.1"), "c")
+        add(log, "d")
+        following.until_texts(["a", "b", "c", "d"])
+
+
+def test_the_old_file_is_followed_until_the_new_one_holds_something(log: Path) -> None:
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        add(log, "a")
+        following.until_texts(["a"])
+        rotate(log)
+        log.touch()
+        time.sleep(0.2)
+        add(log.with_name("ollama.log.1"), "still the old one")
+        following.until_texts(["a", "still the old one"])
+        add(log, "b")
+        following.until_texts(["a", "still the old one", "b"])
+        assert following.count(Away) == 0
+
+
+def test_many_rotations_in_a_row(log: Path, how: str) -> None:
+    expected = []
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        for n in range(30):
+            texts = [f"{n}.{m}" for m in range(5)]
+            add(log, *texts)
+            expected += texts
+            following.until_texts(expected)
+            rotate(log, keep=3)
+        add(log, "end")
+        following.until_texts([*expected, "end"])
+
+
+def test_two_rotations_between_two_looks(log: Path) -> None:
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        add(log, "a")
+        following.until_texts(["a"])
+    for text in ("b", "c"):
+        time.sleep(0.02)  # a file system's time stamps are some milliseconds apart
+        rotate(log)
+        add(log, text)
+    with Following(FileSource(log), following.cursor) as again:
+        again.until_texts(["b", "c"])
+
+
+def test_rotation_while_nobody_looked_finishes_the_old_file_first(log: Path) -> None:
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        add(log, "a")
+        first.until_texts(["a"])
+    add(log, "b")
+    rotate(log)
+    add(log, "c")
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["b", "c"])
+
+
+def test_rotation_by_date_and_no_new_file_yet(log: Path) -> None:
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        add(log, "a")
+        first.until_texts(["a"])
+    add(log, "b")
+    log.rename(log.with_name("ollama.log-20260801"))
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["b"])
+        add(log, "c")
+        second.until_texts(["b", "c"])
+
+
+def test_copy_and_truncate(log: Path, how: str) -> None:
+    expected = []
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        for n in range(10):
+            add(log, f"{n} one", f"{n} two")
+            expected += [f"{n} one", f"{n} two"]
+            following.until_texts(expected)
+            shutil.copy(log, log.with_name("ollama.log.1"))
+            os.truncate(log, 0)
+            add(log, f"{n} after")
+            expected.append(f"{n} after")
+        following.until_texts(expected)
+
+
+def test_copy_and_truncate_while_nobody_looked(log: Path) -> None:
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        add(log, "a")
+        first.until_texts(["a"])
+    add(log, "b")
+    shutil.copy(log, log.with_name("ollama.log.1"))
+    os.truncate(log, 0)
+    add(log, "c is much longer than what stood there before")
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["b", "c is much longer than what stood there before"])
+
+
+def test_truncated_and_grown_past_the_old_place_at_once(log: Path) -> None:
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        add(log, "old")
+        following.until_texts(["old"])
+        log.write_bytes(b"new and longer\nand more\n")
+        following.until_texts(["old", "new and longer", "and more"])
+
+
+def test_a_writer_that_does_not_append_leaves_a_hole(log: Path) -> None:
+    with log.open("r+b", buffering=0) as writer, Following(FileSource(log)) as following:
+        following.until_back()
+        writer.write(b"x" * 200_000 + b"\n")
+        following.until("the first", lambda: len(following.texts) == 1)
+        os.truncate(log, 0)
+        writer.write(b"after the hole\n")
+        following.until("the second", lambda: len(following.texts) == 2)
+    assert following.texts[1] == "after the hole"
+
+
+def test_a_replaced_file_is_read_from_its_start(log: Path, how: str) -> None:
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        add(log, "a")
+        following.until_texts(["a"])
+        other = log.with_name("other")
+        other.write_text("b\nc\n")
+        other.replace(log)
+        following.until_texts(["a", "b", "c"])
+
+
+def test_the_same_content_under_a_new_inode_is_no_news(log: Path) -> None:
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        add(log, "a", "b")
+        first.until_texts(["a", "b"])
+    copy = log.with_name("copy")
+    shutil.copy(log, copy)
+    copy.replace(log)
+    add(log, "c")
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["c"])
+
+
+def test_a_last_line_that_can_never_end_is_given_out(log: Path) -> None:
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        with log.open("ab") as stream:
+            stream.write(b"a\nCUDA error: out of mem")
+        following.until_texts(["a"])
+        rotate(log)
+        add(log, "b")
+        following.until_texts(["a", "CUDA error: out of mem", "b"])
+
+
+def test_a_first_start_in_the_middle_of_a_line_gives_the_whole_line(log: Path) -> None:
+    log.write_bytes(b"past\nhalf of")
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        add(log, " a line")
+        following.until_texts(["half of a line"])
+
+
+def test_a_file_in_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    path = tmp_path / "later" / "ollama.log"
+    with Following(FileSource(path)) as following:
+        following.until_away()
+        path.parent.mkdir()
+        add(path, "first")
+        following.until_texts(["first"])
+
+
+def test_not_there_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "ollama.log"
+    with Following(FileSource(path)) as first:
+        first.until("where it will begin", lambda: first.cursor is not None)
+    add(path, "first")
+    with Following(FileSource(path), first.cursor) as second:
+        second.until_texts(["first"])
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    with Following(FileSource(tmp_path)) as following:
+        following.until_away()
+    away = next(item for item in following.items if isinstance(item, Away))
+    assert "is a directory" in away.reason
+    assert "not its folder" in away.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(log: Path) -> None:
+    log.chmod(0)
+    with Following(FileSource(log)) as following:
+        following.until_away()
+        log.chmod(0o600)
+        following.until_back()
+
+
+def test_ten_megabytes_without_a_newline(log: Path) -> None:
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        with log.open("ab", buffering=0) as stream:
+            for _ in range(10):
+                stream.write(b"\0x" * 500_000)
+        add(log, "", "next")
+        following.until("both", lambda: len(following.lines) == 2)
+    assert following.lines[0].cut == 9_999_999 - 65536
+    assert following.texts[1] == "next"
+
+
+def test_a_symbolic_link_that_is_turned_to_another_file(tmp_path: Path) -> None:
+    (tmp_path / "one").touch()
+    (tmp_path / "two").write_text("in two\n")
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    with Following(FileSource(link)) as following:
+        following.until_back()
+        add(tmp_path / "one", "in one")
+        following.until_texts(["in one"])
+        fresh = tmp_path / "fresh"
+        fresh.symlink_to("two")
+        fresh.replace(link)
+        following.until_texts(["in one", "in two"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_and_resumed_anywhere_amid_rotations(tmp_path: Path, seed: int) -> None:
+    """The reader stops at any batch, meanwhile the file is written and rotated: each line comes once."""
+    random = Random(seed)
+    log = tmp_path / "ollama.log"
+    log.touch()
+    with Following(FileSource(log)) as start:
+        start.until("where it joined", lambda: start.cursor is not None)
+    cursor, written, handled = start.cursor, 0, []
+    for _ in range(12):
+        for _ in range(random.randint(0, 3)):
+            texts = [f"{n}" for n in range(written, written + random.randint(1, 40))]
+            add(log, *texts)
+            written += len(texts)
+            if random.random() < 0.3:
+                time.sleep(0.01)
+                rotate(log)
+                log.touch()
+        source = FileSource(log)
+        stop = random.randint(1, 4)
+        for item in source.items(cursor):
+            if isinstance(item, Away):
+                continue
+            if hasattr(item, "lines"):
+                handled += [line.text for line in item.lines]
+                cursor, stop = item.cursor, stop - 1
+            if not stop or len(handled) == written:
+                source.close()
+                break
+    with Following(FileSource(log), cursor) as last:
+        last.until("all", lambda: len(handled) + len(last.texts) >= written)
+    assert handled + last.texts == [str(n) for n in range(written)]

@@ -1,0 +1,77 @@
+"""From a home's files to the faults of its status: what is read, and what a person sees of it."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click import unstyle
+
+from cli.render import status_lines
+from cli.status import collect_status
+from cli.target import Fleet, find_fleet
+from fleet.config.schema import SEED_LADDER
+from fleet.policy.state import Unanswered
+from fleet.runtime.home import FleetFile, Home
+from state.codec import default_state, encode_state
+from state.store import backup_of
+
+URL = "http://127.0.0.1:9"
+STATE = default_state(SEED_LADDER, 1.0)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    home = Home(tmp_path / "home")
+    home.create()
+    FleetFile("docker", URL, "file:x", "", str(home.socket), 1.0).write(home)
+    home.state.write_text(encode_state(STATE, 1.0))
+    return find_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_OLLAMA_URL": URL})
+
+
+def details(row: dict[str, Any]) -> dict[str, str]:
+    return {one["part"]: one["detail"] for one in row["faults"]}
+
+
+def test_a_fleet_that_does_not_run_names_what_is_away_once(fleet: Fleet) -> None:
+    row = collect_status(fleet)
+    assert set(details(row)) == {"supervisord", "ollama"}
+    shown = unstyle("\n".join(status_lines(row, time.time())))
+    assert shown.count("supervisord does not run") == 2, "beside the programs, and as away"
+    assert "\nfault" not in shown
+
+
+def test_a_damaged_state_is_a_fault_also_while_its_last_good_copy_serves(fleet: Fleet) -> None:
+    assert collect_status(fleet)["state_damaged"] == ""
+    fleet.home.state.rename(backup_of(fleet.home.state))
+    fleet.home.state.write_bytes(b"\0" * 100)
+    row = collect_status(fleet)
+    assert "its last good copy is used" in details(row)["state"]
+    assert "state" not in row["away"]
+
+
+def test_a_row_of_failed_calls_is_shown_with_its_mend_and_obeyed_by_no_terminal(fleet: Fleet) -> None:
+    failed = Unanswered(time.time() - 90, 14, "unexpected EOF\x1b[2J", reported=True)
+    fleet.home.state.write_text(encode_state(replace(STATE, unanswered=failed), 1.0))
+    row = collect_status(fleet)
+    assert row["unanswered"]["calls"] == 14
+    shown = unstyle("\n".join(status_lines(row, time.time())))
+    assert "fault        calls: no answer for 1m 30s, 14 calls failed in a row" in shown
+    assert "→ The runner died" in shown
+    assert "\x1b" not in shown
+
+
+def test_replies_that_give_nothing_are_shown_with_their_mend(fleet: Fleet) -> None:
+    streak = {
+        "since": time.time() - 300,
+        "calls": 7,
+        "reason": "the replies are empty",
+        "mend": "Update Ollama.",
+    }
+    beat = {"model": "m:1b", "heartbeat": time.time(), "unusable": streak}
+    fleet.home.generator_file.write_text(json.dumps(beat))
+    shown = unstyle("\n".join(status_lines(collect_status(fleet), time.time())))
+    assert "fault        replies: m:1b gives nothing usable for 5m, 7 calls in a row: the replies" in shown
+    assert "→ Update Ollama." in shown

@@ -1,0 +1,47 @@
+import pytest
+
+from fleet.memory_errors.judge import is_memory_error
+
+GPU = [
+    "cudaMalloc failed: out of memory\nggml_gallocr_reserve_n: failed to allocate CUDA0 buffer of size 1234",
+    "llama-server process has terminated: exit status 1: unable to allocate ROCm0 buffer",
+    "llama runner process has terminated: error loading model: unable to allocate backend buffer",
+    "ggml_vulkan: Device memory allocation of size 99 failed.",
+    "ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory",
+    "CUDA error: out of memory",
+    "memory layout cannot be allocated with num_gpu = 20",
+    "failed to commit memory for model",
+    "error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
+    "radv/amdgpu: Not enough memory for command submission.",
+    "mlx: cudaMallocAsync(&p, n) failed: out of memory",
+    "gpu memory exhausted",
+    "GPU memory allocation failed",
+    # The host's line stands beside the GPU's own.
+    "mmap failed: Cannot allocate memory\ncudaMalloc failed: out of memory",
+    r"exit status 2: cudaMalloc failed: out of memory\nalloc_tensor_range: x",
+]
+OTHER = [
+    "",
+    "an error was encountered while running the model: unexpected EOF",
+    "model 'x' not found",
+    "llama-server process has terminated: exit status 1: mmap failed: Cannot allocate memory",
+    "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 12",
+    "unable to allocate CPU buffer",
+    "unable to allocate CUDA_Host buffer",
+    "ggml_cuda_host_malloc: failed to allocate 1.00 MiB of pinned memory: out of memory",
+    "model requires more system memory (8.0 GiB) than is available (2.0 GiB)",
+    "failed to allocate memory for prompt cache state: std::bad_alloc",
+    "CUDA0 buffer: out of memory\ncompute buffer allocation failed, retrying without pipeline parallelism",
+    "decode: failed to find a memory slot for batch of size 512",
+]
+
+
+@pytest.mark.parametrize("text", GPU)
+def test_gpu_memory_is_recognised(text: str) -> None:
+    assert is_memory_error(text)
+    assert is_memory_error(text.upper().replace(r"\N", r"\n"))
+
+
+@pytest.mark.parametrize("text", OTHER)
+def test_other_errors_and_the_hosts_memory_are_not(text: str) -> None:
+    assert not is_memory_error(text)

@@ -1,0 +1,65 @@
+"""The policy is held to its table: nothing happens that is not in it, and every row of it can happen."""
+
+from random import Random
+
+from hypothesis import given, settings
+
+from fleet.config.schema import PolicySettings
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Phase
+from fleet.runtime.units import GIGABYTE
+from tests.reference.drawing import PAGE, section
+from tests.reference.histories import _KINDS, Move, Step, ladder_of, play, some_moves, some_rules
+from tests.reference.transitions import TRANSITIONS, Place, place_of
+from tests.unit.fleet.policy.test_properties import HISTORIES
+
+ROWS = {(row.before, row.fact, row.after) for row in TRANSITIONS}
+
+
+def taken(step: Step) -> tuple[Place, str, Place]:
+    before, after = place_of(step.before, step.now), place_of(step.after, step.now)
+    return before, type(step.fact).__name__, after
+
+
+@settings(max_examples=HISTORIES, deadline=None)
+@given(rules=some_rules(), moves=some_moves)
+def test_nothing_happens_that_is_not_in_the_table(rules: Rules, moves: list[Move]) -> None:
+    for step in play(rules, moves):
+        row = taken(step)
+        assert row[0] is row[2] or row in ROWS, row
+
+
+def _history(chance: Random) -> tuple[Rules, list[Move]]:
+    policy = PolicySettings(
+        threshold=chance.choice([1, 2]),
+        cool_down=0.0,
+        recover_after=chance.choice([0.0, 60.0]),
+        max_switches_per_hour=chance.choice([1, 2, 12]),
+        on_exhausted=chance.choice(["hold", "cpu", "reset"]),
+        canary=chance.random() < 0.7,
+    )
+    ladder = ladder_of(chance.randint(1, 4))
+    waits = (0.0, 0.5, 2.0, 6.5, 40.0, 700.0, 4000.0)
+    moves = [
+        Move(chance.choice(_KINDS), chance.choice(waits), 0.0, chance.randrange(1000)) for _ in range(60)
+    ]
+    return Rules(ladder, policy, free=40 * GIGABYTE), moves
+
+
+def test_every_row_of_the_table_happens() -> None:
+    chance, left = Random(6), set(ROWS)
+    for _ in range(3000):
+        rules, moves = _history(chance)
+        left -= {taken(step) for step in play(rules, moves)}
+        if not left:
+            return
+    raise AssertionError(f"never happened: {sorted(left)}")
+
+
+def test_every_phase_is_a_place() -> None:
+    assert {phase.value for phase in Phase} | {"rest", "held"} == {place.value for place in Place}
+    assert place_of(FleetState(0, 0, "a", 0.0), 0.0) is Place.REST
+
+
+def test_the_page_shows_the_table_as_it_is() -> None:
+    assert section() in PAGE.read_text("utf-8"), "python -m tests.reference.drawing brings it up to date"

@@ -1,0 +1,172 @@
+"""Calls that fail in a row: reported once, as soon as they are a fault, and once more when one is answered."""
+
+from dataclasses import replace
+
+import pytest
+
+from fleet.config.ladder import Ladder
+from fleet.config.schema import SEED_LADDER, PolicySettings
+from fleet.policy.events import EventKind, sentence
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Unanswered
+from fleet.policy.unanswered import hang_found, hang_mend, may_hang, mend
+from monitor.ingest import ApiCall, Context, absorb_calls, absorb_lines
+from monitor.sources.base import LogLine
+from monitor.watch.spill import SpillState
+from state.codec import decode_state, default_state, encode_state
+from tests.reference.ollama_log import DETECTOR, T0, slog
+
+LIMIT = 60.0
+DIED = "an error was encountered while running the model: unexpected EOF"
+NO_MEMORY = "llama runner process has terminated: cudaMalloc failed: out of memory"
+TIMED_OUT = "Ollama at http://127.0.0.1:11434 did not answer in time: nothing came"
+
+
+def context(now: float = T0 + 10_000) -> Context:
+    rules = Rules(Ladder(list(SEED_LADDER)), PolicySettings(threshold=1000))
+    return Context(now, rules, DETECTOR, first_token=LIMIT)
+
+
+def fresh() -> FleetState:
+    return default_state(SEED_LADDER, T0)
+
+
+def call(number: int, error: str, *, began: float, seconds: float = 1.0, status: int = 200) -> ApiCall:
+    return ApiCall(str(number), T0 + began, T0 + began + seconds, "llama3.2:3b", 0, status, error)
+
+
+def after(calls: list[ApiCall], state: FleetState | None = None) -> FleetState:
+    return absorb_calls(fresh() if state is None else state, calls, context())
+
+
+def reports(state: FleetState) -> list[EventKind]:
+    kinds = {EventKind.UNANSWERED, EventKind.ANSWERED, EventKind.OLLAMA_HANGS}
+    return [event.kind for event in state.events if event.kind in kinds]
+
+
+def deaths(number: int, error: str = DIED, every: float = 2.0) -> list[ApiCall]:
+    return [call(place, error, began=place * every) for place in range(number)]
+
+
+def test_a_runner_that_dies_at_every_call_is_reported_at_the_third_and_no_more() -> None:
+    assert reports(after(deaths(2))) == []
+    state = after(deaths(14))
+    assert reports(state) == [EventKind.UNANSWERED]
+    assert state.unanswered == Unanswered(since=T0, calls=14, reason=DIED, reported=True)
+    (event,) = (one for one in state.events if one.kind is EventKind.UNANSWERED)
+    assert event.fields["calls"] == 3
+    assert "3 failed in a row, the last one with an error was encountered" in sentence(event)
+
+
+def test_an_answered_call_ends_the_row_and_says_so_once() -> None:
+    state = after([*deaths(5), call(5, "", began=20), call(6, "", began=22)])
+    assert state.unanswered is None
+    assert reports(state) == [EventKind.UNANSWERED, EventKind.ANSWERED]
+    assert reports(after([*deaths(2), call(2, "", began=20)])) == [], (
+        "a row that was no fault ends in silence"
+    )
+
+
+def test_failures_for_lack_of_memory_are_the_policy_s_until_they_last() -> None:
+    assert reports(after(deaths(10, NO_MEMORY))) == []
+    lasting = after(deaths(10, NO_MEMORY, every=10.0))
+    assert reports(lasting) == [EventKind.UNANSWERED]
+
+
+@pytest.mark.parametrize(
+    ("apart", "expected"), [(LIMIT - 2, []), (LIMIT - 1, [EventKind.UNANSWERED])], ids=["shorter", "as long"]
+)
+def test_two_calls_are_a_fault_once_they_last_as_long_as_one_may_wait(
+    apart: float, expected: list[EventKind]
+) -> None:
+    assert reports(after(deaths(2, every=apart))) == expected
+
+
+# -- an Ollama that hangs
+
+
+def hung(state: FleetState) -> FleetState:
+    return hang_found(state, context().now, LIMIT)
+
+
+def waits(number: int, seconds: float = LIMIT, status: int = 0) -> ApiCall:
+    return call(number, TIMED_OUT, began=number * (seconds + 1), seconds=seconds, status=status)
+
+
+def test_a_call_given_up_at_the_limit_while_ollama_answers_is_a_hang_reported_once() -> None:
+    state = after([waits(0)])
+    assert may_hang(state)
+    assert reports(state) == [], "whether Ollama answers is asked first"
+    state = hung(state)
+    assert reports(state) == [EventKind.OLLAMA_HANGS]
+    reason = next(one.fields["reason"] for one in state.events if one.kind is EventKind.OLLAMA_HANGS)
+    assert reason.startswith("1 call got no answer, one within 1m, while it lists its models at once. ")
+    assert reason.endswith(hang_mend(""))
+    assert not may_hang(state)
+    state = hung(after([waits(1), waits(2), waits(3)], state))
+    assert reports(state) == [EventKind.OLLAMA_HANGS]
+    assert state.unanswered is not None
+    assert (state.unanswered.calls, state.unanswered.hangs, state.unanswered.reported) == (4, True, True)
+    state = after([call(9, "", began=999)], state)
+    assert reports(state) == [EventKind.OLLAMA_HANGS, EventKind.ANSWERED]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"), [(LIMIT - 1, 0), (LIMIT + 1, 500), (LIMIT + 1, 200)], ids=["soon", "500", "cut"]
+)
+def test_a_failure_with_an_answer_or_soon_asks_for_no_hang(seconds: float, status: int) -> None:
+    state = after([waits(0, seconds, status)])
+    assert not may_hang(state)
+    assert hung(state) is state
+
+
+def test_a_hang_is_no_incident_and_no_reason_to_move() -> None:
+    state = hung(after([waits(number) for number in range(5)]))
+    assert (state.vram_error_count, state.switch, state.hold) == (0, None, None)
+
+
+def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
+    state = hung(after([waits(0)]))
+    line = slog(T0 + 5, "Listening on 127.0.0.1:11434 (version 0.33.0)")
+    state = replace(state, watch={**state.watch, "spill": {"on_gpu": True, "low": 1}})
+    state = absorb_lines(state, [LogLine(line, None, live=True)], context())
+    assert state.unanswered == Unanswered(since=T0, calls=1, reason=TIMED_OUT, reported=True)
+    spill = SpillState.from_json(state.watch["spill"])
+    assert (spill.had_gpu, spill.on_gpu) == (True, False)
+
+
+# -- the mend
+
+
+@pytest.mark.parametrize(
+    ("reason", "hangs", "source", "expected"),
+    [
+        (TIMED_OUT, True, "docker:ollama", "`docker restart ollama`"),
+        (TIMED_OUT, True, "journal:ollama", "`systemctl restart ollama`"),
+        (TIMED_OUT, True, "", "`docker restart NAME` or `systemctl restart ollama`"),
+        (TIMED_OUT, False, "docker:ollama", "whether Ollama runs"),
+        ("Ollama at http://x is away: nobody listens", False, "", "whether Ollama runs"),
+        (DIED, False, "docker:ollama", "The runner died: the lines before its end in Ollama's log say why"),
+        (
+            "llama runner process has terminated: exit status 2",
+            False,
+            "journal:o",
+            "`journalctl -u o -n 100`",
+        ),
+        (NO_MEMORY, False, "", "moves to a smaller model by itself"),
+        ("model 'llama3.2:3b' not found", False, "", "`ollama pull`"),
+        ("HTTP 503", False, "file:/var/log/o.log", "`tail -n 100 /var/log/o.log`"),
+    ],
+)
+def test_the_mend_goes_by_the_cause(reason: str, hangs: bool, source: str, expected: str) -> None:
+    assert expected in mend(Unanswered(T0, 3, reason, hangs=hangs), source)
+
+
+# -- in the state's file
+
+
+def test_the_row_survives_the_file_and_is_left_out_where_there_is_none() -> None:
+    state = hung(after([*deaths(3), waits(3)]))
+    assert decode_state(encode_state(state, T0)).unanswered == state.unanswered
+    assert "unanswered" not in encode_state(fresh(), T0)
+    assert decode_state(encode_state(fresh(), T0)).unanswered is None

@@ -1,0 +1,54 @@
+"""What a start refuses before it has changed anything, and what it tells."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fleet.runtime.errors import ConfigError, FleetError
+from fleet.runtime.home import Home
+from fleet.startup.launch import describe, hold_home, plan
+
+
+def environ(home: object, **more: str) -> dict[str, str]:
+    return {"FLEET_HOME": str(home), "FLEET_PROFILE": "embedded", **more}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("x" * 120, "too long a path"),
+        ("ü" * 60, "too long a path"),
+        ("100%", "supervisord cannot use the path"),
+        ("a ;b", "supervisord cannot use the path"),
+        ("a\nb", "supervisord cannot use the path"),
+    ],
+)
+def test_a_path_that_cannot_work_is_refused(name: str, told: str) -> None:
+    home = Path("/tmp") / name
+    with pytest.raises(ConfigError, match=told) as refused:
+        plan(None, environ(home), Path("/tmp"))
+    assert refused.value.hint
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("name", ["my home", "a;b", "ü", "it's", '"quoted"'])
+def test_a_path_that_can_work_is_taken(name: str) -> None:
+    assert plan(None, environ(Path("/tmp") / name), Path("/tmp")).home.path.name == name
+
+
+def test_what_was_found_out_can_be_overridden_and_what_was_set_needs_no_word_of_it() -> None:
+    told = describe(plan(None, environ("/tmp/none"), Path("/tmp")))
+    assert "profile embedded (set by FLEET_PROFILE)" in told
+    assert "picks another" not in told
+    assert "stand-in" in told
+
+
+def test_a_home_is_one_fleets(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    held = hold_home(home)
+    with pytest.raises(FleetError, match="runs in"):
+        hold_home(home)
+    os.close(held)
+    os.close(hold_home(home))

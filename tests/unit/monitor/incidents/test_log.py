@@ -1,0 +1,306 @@
+"""Whole courses of failures, as a log tells them, read to the end."""
+
+import pytest
+
+from monitor.incidents import GroupingRules
+from tests.reference.ollama_log import (
+    OTHER,
+    OURS,
+    T0,
+    alone,
+    begins,
+    failed_load,
+    gin,
+    gives_up,
+    loaded,
+    not_recovered,
+    runs_out,
+    scan,
+    slog,
+    told,
+)
+
+COUNTS = ("hard", "allocation", True)
+RETRY = ("soft", "retry", False)
+RETRY_ALL = "llama-server load failed; evicting all other models and retrying once"
+RUNTIME = "runtime OOM detected; expiring loaded models to clear memory before next request"
+RETRY_CONTEXT = "llama-server load failed; reducing automatic context and retrying once"
+
+
+def raw_at(at: float, text: str) -> str:
+    return slog(at, "x", 'error="x"')[:29].replace("time=", "") + " " + text
+
+
+def docker(at: float, text: str) -> str:
+    return slog(at, "x")[5:29] + " " + text
+
+
+def two_tries(second: list[str], pause: float) -> list[str]:
+    return [
+        *begins(T0),
+        *runs_out(),
+        *gives_up(T0 + 0.3),
+        slog(T0 + 0.31, RETRY_ALL, 'error="cudaMalloc failed: out of memory"', "WARN"),
+        slog(T0 + 0.32, "evicting all other loaded models for OOM retry", "count=1"),
+        *begins(T0 + pause),
+        *second,
+    ]
+
+
+def test_one_failed_load_with_all_its_lines_is_one_incident() -> None:
+    report = scan(failed_load(T0))
+    assert len(report.signals) == 4
+    (incident,) = report.incidents
+    assert (incident.kind, incident.cause, incident.counts) == COUNTS
+    assert (incident.first_line, incident.last_line, incident.model) == (6, 12, OURS)
+
+
+@pytest.mark.parametrize("apart", [1.0, 3.0, 60.0])
+def test_two_failed_loads_are_two_incidents_also_close_together(apart: float) -> None:
+    assert told([*failed_load(T0), *failed_load(T0 + apart)]) == [COUNTS, COUNTS]
+
+
+def test_three_requests_in_a_row_are_three() -> None:
+    assert told([line for n in range(3) for line in failed_load(T0 + n * 0.8)]) == [COUNTS] * 3
+
+
+def test_two_loads_are_told_apart_where_only_runners_speak() -> None:
+    raw = [begins(T0)[3], *runs_out()]
+    assert told([*raw, *raw]) == [COUNTS, COUNTS]
+
+
+@pytest.mark.parametrize("pause", [0.6, 9.0, 14.0])
+def test_ollamas_second_try_is_the_same_failure(pause: float) -> None:
+    end = T0 + pause
+    assert told(two_tries([*runs_out(), *gives_up(end + 0.3), gin(end + 0.4, 500, pause + 0.4)], pause)) == [
+        COUNTS
+    ]
+
+
+@pytest.mark.parametrize("pause", [0.6, 9.0, 14.0])
+def test_a_second_try_that_succeeds_makes_one_retry(pause: float) -> None:
+    end = T0 + pause + 20
+    assert told(two_tries([*loaded(end), gin(end + 1, 200, pause + 21)], pause)) == [RETRY]
+
+
+def test_a_retry_with_less_context_that_succeeds_is_one_retry() -> None:
+    lines = [*begins(T0), *runs_out(), *gives_up(T0 + 0.3)]
+    lines += [slog(T0 + 0.4, RETRY_CONTEXT, "old_num_ctx=32768 new_num_ctx=8192 evict_all=false", "WARN")]
+    assert told([*lines, *begins(T0 + 0.5), *loaded(T0 + 3), gin(T0 + 5, 200, 5.1)]) == [RETRY]
+
+
+def test_a_request_answered_ends_a_retry_whose_start_was_not_logged() -> None:
+    assert told(two_tries([gin(T0 + 30, 200, 30.5)], 9.0)) == [RETRY]
+
+
+def test_retrying_without_pipeline_parallelism_heals_what_failed_before() -> None:
+    healed = "sched_reserve: compute buffer allocation failed, retrying without pipeline parallelism"
+    failing = [*runs_out()[:1], "graph_reserve: failed to allocate compute buffers", healed]
+    assert told([*begins(T0), *failing, *loaded(T0 + 2)]) == [RETRY]
+    assert told(failing) == [RETRY]
+    assert told([*begins(T0), *failing, *runs_out(), *gives_up(T0 + 1), gin(T0 + 1, 500, 1.5)]) == [COUNTS]
+
+
+def old_engine(at: float, tries: int, *, fails: bool) -> list[str]:
+    lines = [
+        slog(
+            at, "starting runner", f'cmd="/usr/bin/ollama runner --ollama-engine --model /m/{OURS} --port 2"'
+        ),
+        slog(at, "loading model", '"model layers"=41 requested=-1'),
+    ]
+    for n in range(tries):
+        lines += [
+            slog(at + n, "load", 'request="{Operation:alloc LoraPath:[]}"').replace('msg="load"', "msg=load"),
+            *runs_out()[:1],
+            "ggml_gallocr_reserve_n: failed to allocate CUDA0 buffer of size 9668469760",
+            slog(at + n + 0.5, "model layout did not fit, applying backoff", f"backoff=0.{n}0"),
+        ]
+    if fails:
+        error = "failed to commit memory for model"
+        lines += [
+            slog(at + tries, "failed to commit memory for model", "memory.x=1", "WARN", "server.go:839")
+        ]
+        return [
+            *lines,
+            slog(at + tries, "Load failed", f'model=/m/{OURS} error="{error}"'),
+            gin(at + tries, 500, tries),
+        ]
+    return [
+        *lines,
+        slog(at + tries, "llama runner started in 9.00 seconds"),
+        gin(at + tries + 1, 200, tries + 1),
+    ]
+
+
+def test_the_old_engine_tries_many_layouts_in_one_load() -> None:
+    assert told(old_engine(T0, 9, fails=True)) == [COUNTS]
+    assert told(old_engine(T0, 9, fails=False)) == [RETRY]
+    assert told([*old_engine(T0, 9, fails=True), *old_engine(T0 + 9.5, 5, fails=True)]) == [COUNTS, COUNTS]
+
+
+def test_the_older_engines_error_line_ends_a_load() -> None:
+    start = slog(T0, "starting llama server", f'cmd="/usr/bin/ollama runner --model {OURS} --port 3"')
+    failed = slog(T0 + 1, "error loading llama server", 'error="llama runner process has terminated: '
+                  'cudaMalloc failed: out of memory"', "ERROR")  # fmt: skip
+    lines = [start, *runs_out(), failed, gin(T0 + 1, 500, 1.0)]
+    assert told([*lines, *not_recovered(T0 + 6.1, 5.0)]) == [COUNTS]
+
+
+def test_three_lines_of_one_unload_are_one_incident_that_counts() -> None:
+    assert told(not_recovered(T0)) == [("soft", "not_recovered", True)]
+
+
+def test_memory_that_does_not_come_back_belongs_to_the_failure_whose_unload_it_was() -> None:
+    assert told([*failed_load(T0), *not_recovered(T0 + 5.6, 5.1)]) == [COUNTS]
+    late = told([*failed_load(T0), *not_recovered(T0 + 40.0, 5.1)])
+    assert late == [COUNTS, ("soft", "not_recovered", True)]
+
+
+def test_two_unloads_are_two_incidents() -> None:
+    assert told([*not_recovered(T0), *not_recovered(T0 + 8.0)]) == [("soft", "not_recovered", True)] * 2
+
+
+def test_a_spill_right_after_memory_that_did_not_come_back_is_its_consequence() -> None:
+    spilled = [*begins(T0 + 1), "load_tensors: offloaded 11/33 layers to GPU", loaded(T0 + 3)[1]]
+    assert told([*not_recovered(T0), *spilled]) == [("soft", "not_recovered", True)]
+
+
+def test_failure_lines_that_nothing_bounds_go_by_the_gap_from_the_first() -> None:
+    def at(*seconds: float) -> list[str]:
+        return [docker(T0 + second, alone()) for second in seconds]
+
+    hard = ("hard", "runner_died", True)
+    assert told(at(0, 2, 4)) == [hard]
+    assert told(at(0, 10, 20)) == [hard] * 3
+    assert told(at(0, 4, 8)) == [hard] * 2, "the gap is never extended"
+
+
+def test_a_runners_death_is_one_incident_however_many_requests_it_takes_along() -> None:
+    oom = slog(T0 + 0.3, RUNTIME, 'model=m error="CUDA error: out of memory"', "WARN")
+    lines = [docker(T0, alone()), docker(T0 + 0.1, "ggml-cuda.cu:98: CUDA error")]
+    lines += [slog(T0 + 0.2, "llama-server terminated", 'error="signal: aborted (core dumped)"', "ERROR")]
+    lines += [oom, gin(T0 + 0.4, 500, 9.0), oom, gin(T0 + 0.5, 500, 8.0), *not_recovered(T0 + 5.4, 5.1)]
+    assert told(lines) == [("hard", "runner_died", True)]
+
+
+def test_a_failure_after_a_request_has_ended_is_another() -> None:
+    one = [docker(T0, alone()), docker(T0, gin(T0, 500, 1.0))]
+    two = [docker(T0 + 2, alone()), docker(T0 + 2, gin(T0 + 2, 500, 1.0))]
+    assert told([*one, *two]) == [("hard", "runner_died", True)] * 2
+
+
+def test_another_models_long_answer_does_not_heal_a_failing_load() -> None:
+    lines = [*begins(T0), *runs_out(), gin(T0 + 0.2, 200, 60.0), *gives_up(T0 + 0.3), gin(T0 + 0.4)]
+    assert told(lines) == [COUNTS]
+
+
+def test_a_server_that_restarts_ends_what_was_open() -> None:
+    restart = slog(T0 + 2, "Listening on 127.0.0.1:11434 (version 0.33.0)", source="routes.go:2008")
+    assert told([*begins(T0), *runs_out(), restart, *begins(T0 + 3), *loaded(T0 + 5)]) == [COUNTS]
+
+
+def test_the_hosts_memory_never_counts() -> None:
+    error = "llama-server process has terminated: error loading model: mmap failed: Cannot allocate memory"
+    lines = ["llama_model_load: error loading model: mmap failed: Cannot allocate memory"]
+    assert told([*begins(T0), *lines, *gives_up(T0 + 1, error=error), gin(T0 + 1)]) == [
+        ("sysmem", "host", False)
+    ]
+
+
+def test_a_runtime_oom_of_the_host_is_the_hosts() -> None:
+    error = "failed to allocate memory for prompt cache state: std::bad_alloc"
+    oom = slog(T0, RUNTIME, f'model=m error="{error}"', "WARN")
+    assert told([oom]) == [("sysmem", "host", False)]
+
+
+def test_vague_lines_follow_the_host_buffer_beside_them() -> None:
+    lines = ["ggml_gallocr_reserve_n: failed to allocate Vulkan_Host buffer of size 2546057216"]
+    assert told([*lines, "graph_reserve: failed to allocate compute buffers"]) == [("sysmem", "host", False)]
+
+
+@pytest.mark.parametrize("layers", ["11/33", "0/29"])
+def test_layers_left_on_the_cpu_are_one_spill_that_does_not_count(layers: str) -> None:
+    lines = [
+        *begins(T0),
+        f"load_tensors: offloaded {layers} layers to GPU",
+        loaded(T0 + 3)[1],
+        gin(T0 + 4, 200, 4.5),
+    ]
+    assert told(lines) == [("soft", "spill", False)]
+
+
+def test_a_plan_for_few_layers_is_void_when_all_find_room() -> None:
+    plan = slog(T0, "insufficient VRAM to load any model layers", level="DEBUG", source="memory.go:330")
+    assert told([*begins(T0), plan, *loaded(T0 + 3)]) == []
+    assert told([*begins(T0), plan, loaded(T0 + 3)[1]]) == [("soft", "spill", False)]
+
+
+def test_a_routine_swap_is_no_incident() -> None:
+    swap = slog(T0, "llama-server model predicted to exceed available memory, evicting", 'predicted="3 GiB"')
+    report = scan([swap, *begins(T0 + 1), *loaded(T0 + 3), gin(T0 + 4, 200, 4.0)])
+    assert [signal.signal.cause for signal in report.signals] == ["swap"]
+    assert report.incidents == ()
+
+
+def test_a_pinned_memory_complaint_is_reported_and_does_not_count() -> None:
+    pinned = "ggml_cuda_host_malloc: failed to allocate 16607.35 MiB of pinned memory: out of memory"
+    assert told([*begins(T0), pinned, *loaded(T0 + 3)]) == [("sysmem", "host", False)]
+
+
+def test_another_clients_model_is_reported_and_does_not_count() -> None:
+    rules = GroupingRules(model="llama3.2:3b", blobs=frozenset({OURS}), tags={OTHER: "mixtral:latest"})
+    report = scan([*failed_load(T0, OTHER), *failed_load(T0 + 1, OURS)], rules)
+    assert [incident.counts for incident in report.incidents] == [False, True]
+    assert report.incidents[0].model == "mixtral:latest"
+    assert report.incidents[0].reason == "another client's model"
+
+
+def test_a_failure_that_names_no_model_counts_unless_anothers_load_is_open() -> None:
+    rules = GroupingRules(model="llama3.2:3b", blobs=frozenset({OURS}))
+    assert told([docker(T0, alone())], rules) == [("hard", "runner_died", True)]
+    assert told([*begins(T0, OTHER), alone()], rules) == [("hard", "allocation", False)]
+
+
+def test_what_counts_is_configured() -> None:
+    rules = GroupingRules(causes=frozenset())
+    assert told(failed_load(T0), rules) == [("hard", "allocation", False)]
+
+
+def test_a_load_given_up_for_another_reason_is_no_incident() -> None:
+    error = "llama-server process has terminated: GGML_ASSERT(hparams.n_swa > 0) failed"
+    assert told([*begins(T0), *gives_up(T0 + 1, error=error), gin(T0 + 1)]) == []
+
+
+def test_a_cancelled_load_that_had_run_out_counts() -> None:
+    assert told([*begins(T0), *runs_out(), gin(T0 + 5, 499, 5.2)]) == [COUNTS]
+
+
+@pytest.mark.parametrize("status", [200, 499, 500])
+def test_another_models_last_answer_while_ollama_waits_to_try_again_changes_nothing(status: int) -> None:
+    end = T0 + 9
+    second = [*runs_out(), *gives_up(end + 0.3), gin(end + 0.4, 500, 9.5)]
+    lines = two_tries(second, 9.0)
+    waiting = next(n for n, line in enumerate(lines) if "evicting all other loaded" in line) + 1
+    assert told([*lines[:waiting], gin(T0 + 2, status, 30.0), *lines[waiting:]]) == [COUNTS]
+
+
+def test_three_deaths_of_a_runner_that_is_loaded_again_each_time_are_three() -> None:
+    lines: list[str] = []
+    for n in range(3):
+        at = T0 + n * 4
+        lines += [
+            *begins(at),
+            *loaded(at + 1),
+            alone(),
+            slog(at + 2, RUNTIME, 'error="CUDA error: out of memory"', "WARN"),
+        ]
+        lines += [gin(at + 2.2, 500, 2.3)]
+    assert told(lines) == [("hard", "runner_died", True)] * 3
+
+
+def test_lines_that_the_access_log_overtook_are_of_the_failure_it_ended() -> None:
+    failing = [docker(T0 + 1.0 + step / 100, line) for step, line in enumerate(runs_out())]
+    ended = docker(T0 + 1.5, gin(T0 + 1.5, 500, 1.5))
+    begun = [docker(T0 + step / 100, line) for step, line in enumerate(begins(T0))]
+    for place in range(1, len(failing)):
+        assert told([*begun, *failing[:place], ended, *failing[place:]]) == [COUNTS]

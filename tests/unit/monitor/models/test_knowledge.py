@@ -1,0 +1,144 @@
+"""What is known of models and cards: what a rung needs, how large it is, and what is free for it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.clients.gpu import Card
+from fleet.clients.ollama import ModelDetails, Ollama
+from fleet.config.ladder import Ladder, Rung
+from fleet.config.schema import Settings
+from fleet.policy.rules import Rules
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.units import GIGABYTE, MEGABYTE
+from monitor.detection.detector import Detector
+from monitor.ingest import Context, absorb_lines
+from monitor.models.disk_space import is_here
+from monitor.models.inventory import Knowledge, Models, kv_cache_bytes, need_of
+from monitor.sources.base import LogLine
+from standin.ollama import standin
+from standin.settings import StandinSettings
+from tests.reference.histories import running
+
+INFO = {
+    "general.architecture": "llama",
+    "llama.block_count": 28,
+    "llama.attention.head_count": 24,
+    "llama.attention.head_count_kv": 8,
+    "llama.embedding_length": 3072,
+}
+DETAILS = ModelDetails(None, INFO)
+CACHE = 2 * 28 * 4096 * 8 * 128 * 2
+
+
+def rung(**options: int) -> Rung:
+    return Rung(0, "m:3b", options=options)
+
+
+def test_a_rung_needs_its_weights_and_its_context() -> None:
+    assert need_of(rung(), 2 * GIGABYTE, DETAILS) == 2 * GIGABYTE + CACHE
+    assert need_of(rung(num_ctx=2048), 2 * GIGABYTE, DETAILS) == 2 * GIGABYTE + CACHE // 2
+    assert need_of(rung(), 2 * GIGABYTE, ModelDetails(None, {})) == 2 * GIGABYTE
+
+
+def test_with_fewer_layers_on_the_gpu_it_needs_less_and_on_the_cpu_nothing() -> None:
+    assert need_of(rung(num_gpu=14), 29 * MEGABYTE, DETAILS) == 14 * MEGABYTE + CACHE // 2
+    assert need_of(rung(num_gpu=99), 29 * MEGABYTE, DETAILS) == 29 * MEGABYTE + CACHE
+    assert need_of(rung(num_gpu=-1), 29 * MEGABYTE, DETAILS) == 29 * MEGABYTE + CACHE
+    assert need_of(rung(num_gpu=0), 29 * MEGABYTE, DETAILS) == 0
+
+
+def test_where_each_layer_has_its_own_number_of_kv_heads_they_add_up() -> None:
+    mixed = {**INFO, "llama.attention.head_count_kv": [8] * 14 + [0] * 14}
+    assert kv_cache_bytes(mixed, 4096) == CACHE // 2
+
+
+def test_sizes_and_needs_come_from_ollama_also_for_custom_models(tmp_path: Path) -> None:
+    names = ("hf.co/someone/phi3:mini", "phi3:mini", "no-such:1b")
+    ladder = Ladder([Rung(index, name) for index, name in enumerate(names)])
+    with standin() as server:
+        client = Ollama(server.url)
+        models = Models(client, ladder)
+        models.refresh()
+        assert models.needs[2] is models.sizes[2] is None
+        size = models.sizes[1]
+        assert size is not None
+        assert 2 * GIGABYTE < size < 3 * GIGABYTE
+        knowledge = Knowledge(
+            replace(Settings(), ladder=ladder), client, SystemClock(), file=tmp_path / "models.json"
+        )
+        knowledge._models.refresh()
+        knowledge._keep()
+        rules, _ = knowledge()
+        assert rules.size(1) == size
+    row = json.loads((tmp_path / "models.json").read_text())
+    assert row["sizes"] == [None, size, None]
+    assert row["ladder"] == ladder.digest
+
+
+def test_a_rung_that_needs_more_than_the_one_above_is_known() -> None:
+    with standin() as server:
+        models = Models(Ollama(server.url), Settings().ladder)
+        models.refresh()
+    assert Rules(needs=models.needs).too_needy() == (1,), "phi3:mini has a larger KV cache than llama3.2:3b"
+
+
+# What is free
+
+
+def test_what_is_free_is_what_others_leave_and_what_ours_gives_back() -> None:
+    with standin(settings=StandinSettings(vram=8 * GIGABYTE, pace=0.0)) as server:
+        client = Ollama(server.url)
+        client.generate({"model": "tinyllama:1.1b", "prompt": "1"}, first_token=20, stall=20)
+        ours = client.loaded()[0].size_vram
+        card = Card("a card", 5 * GIGABYTE, 6 * GIGABYTE)
+        knowledge = Knowledge(Settings(), client, SystemClock(), look=lambda: [card])
+        knowledge.look()
+        assert knowledge.free is None, "at the top nobody asks"
+        knowledge.climbing = True
+        knowledge.look()
+        assert knowledge.free == GIGABYTE + ours
+        knowledge.gpu_total = GIGABYTE
+        assert knowledge()[0].free == GIGABYTE
+
+
+def test_a_tool_that_fails_is_no_knowledge() -> None:
+    def fails() -> list[Card]:
+        raise FleetError("nvidia-smi fails")
+
+    with standin() as server:
+        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), look=fails)
+        knowledge.climbing = True
+        knowledge.look()
+    assert knowledge.free is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "url", "here"),
+    [
+        ("native", "http://127.0.0.1:11434", True),
+        ("docker", "http://localhost:11434", True),
+        ("docker", "http://ollama:11434", False),
+        ("native", "http://gpu-box:11434", False),
+        ("embedded", "http://127.0.0.1:40000", False),
+    ],
+)
+def test_the_cards_of_this_machine_are_asked_only_where_ollama_works_on_them(
+    profile: str, url: str, here: bool
+) -> None:
+    assert is_here(profile, url) is here
+
+
+def test_the_memory_of_all_gpus_is_learnt_from_the_servers_log_and_forgotten_with_the_server() -> None:
+    gpu = 'time=2026-11-23T22:22:4{}.331Z level=INFO source=types.go:32 msg="inference compute" id={} library=CUDA '
+    gpu += 'name=CUDA{} description="NVIDIA GeForce RTX 3060" total="12.0 GiB" available="11.6 GiB"'
+    up = 'time=2026-11-23T22:22:51.776Z level=INFO source=routes.go:2008 msg="Listening on 127.0.0.1:11434 '
+    up += '(version 0.33.0)"'
+    context = Context(2e9, Rules(), Detector())
+    lines = [LogLine(gpu.format(number, number, number), None) for number in (2, 3)]
+    state = absorb_lines(running(Rules()), lines, context)
+    assert state.watch["gpu_total"] == 24 * GIGABYTE
+    assert absorb_lines(state, [LogLine(up, None)], context).watch["gpu_total"] is None

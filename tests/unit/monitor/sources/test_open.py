@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from fleet.runtime.errors import ConfigError
+from monitor.sources.open import open_source
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "ollama.log",
+        "file:",
+        "docker:",
+        "ftp:x",
+        "docker:a/b",
+        "docker:../x",
+        "journal:a b",
+        "journal:-f",
+        "file:a\0b",
+    ],
+)
+def test_what_names_no_log_is_told_with_the_forms_that_do(spec: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_source(spec)
+    assert caught.value.hint.startswith("Write docker:NAME")
+
+
+@pytest.mark.parametrize("spec", ["file:/var/log/ollama.log", "docker:naive-ollma-gpu", "journal:ollama"])
+def test_a_source_is_named_by_its_spec(spec: str) -> None:
+    source = open_source(spec)
+    assert source.name == spec
+    source.close()
+
+
+def test_an_unknown_since_is_refused() -> None:
+    with pytest.raises(ConfigError, match="yesterday"):
+        open_source("file:x", since="yesterday")
+
+
+def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/miner")
+    assert open_source("file:~/o.log").name == f"file:{Path('/home/miner/o.log')}"

@@ -1,0 +1,200 @@
+"""Exactly once: log and calls in any order of arrival, and a crash before any commit, give the same count."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet.config.schema import SEED_LADDER, PolicySettings
+from fleet.policy.events import EventKind
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState
+from monitor.ingest import (
+    ApiCall,
+    Context,
+    absorb_calls,
+    absorb_lines,
+    absorb_presence,
+    absorb_time,
+    deadline,
+)
+from monitor.sources.base import LogLine
+from state.codec import decode_state, default_state, encode_state
+from tests.reference.ollama_log import (
+    DETECTOR,
+    OOM,
+    OURS,
+    T0,
+    alone,
+    begins,
+    failed_load,
+    gin,
+    gives_up,
+    loaded,
+    not_recovered,
+    runs_out,
+    slog,
+)
+
+EXAMPLES = int(os.environ.get("FLEET_FUZZ", "60"))
+APART = 150.0  # more than an API error waits for lines of its failure
+EOF = "an error was encountered while running the model: unexpected EOF"
+RUNTIME = "runtime OOM detected; expiring loaded models to clear memory before next request"
+RETRY = "llama-server load failed; evicting all other models and retrying once"
+RULES = Rules(SEED_LADDER, replace(PolicySettings(), threshold=1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to be read: a line of the log, stamped or not, or a call; printed at `at`."""
+
+    at: float
+    what: str | ApiCall
+
+
+def call(at: float, seconds: float, error: str) -> Item:
+    return Item(at, ApiCall(f"c{at}", at - seconds, at, "llama3.2:3b", 0, 500 if error else 200, error))
+
+
+def printed(at: float, *lines: str) -> list[Item]:
+    return [Item(at, line) for line in lines]
+
+
+def load_that_fails(at: float) -> list[Item]:
+    lines = failed_load(at)
+    return [*printed(at + 0.2, *lines[:10]), *printed(at + 0.4, *lines[10:]), call(at + 0.41, 0.42, OOM)]
+
+
+def death_in_a_request(at: float) -> list[Item]:
+    ended = slog(at, "llama-server terminated", 'error="signal: aborted" exit=-1', "ERROR")
+    said = slog(at, RUNTIME, f'model={OURS} error="CUDA error: out of memory"', "WARN")
+    return [*printed(at, alone(), ended, said, gin(at, 500, 9.0)), call(at + 0.01, 9.0, EOF)]
+
+
+def death_told_by_both(at: float) -> list[Item]:
+    error = "an error was encountered while running the model: CUDA error: out of memory"
+    return [*printed(at, alone(), gin(at, 500, 9.0)), call(at + 0.01, 9.0, error)]
+
+
+def two_tries(at: float) -> list[Item]:
+    first = [*begins(at), *runs_out(), *gives_up(at + 0.3), slog(at + 0.31, RETRY, 'error="x"', "WARN")]
+    again = [*begins(at + 9), *runs_out(), *gives_up(at + 9.3), gin(at + 9.4, 500, 9.5)]
+    return [*printed(at + 0.3, *first), *printed(at + 9.4, *again), call(at + 9.41, 9.5, OOM)]
+
+
+def a_try_that_helps(at: float) -> list[Item]:
+    first = [*begins(at), *runs_out(), *gives_up(at + 0.3), slog(at + 0.31, RETRY, 'error="x"', "WARN")]
+    again = [*begins(at + 9), *loaded(at + 9.3), gin(at + 9.4, 200, 9.5)]
+    return [*printed(at + 0.3, *first), *printed(at + 9.4, *again), call(at + 9.41, 9.5, "")]
+
+
+def memory_that_stays_away(at: float) -> list[Item]:
+    return [Item(at + n / 4, line) for n, line in enumerate(not_recovered(at))]
+
+
+def a_spill(at: float) -> list[Item]:
+    lines = [
+        *begins(at),
+        "load_tensors: offloaded 9/29 layers to GPU",
+        *loaded(at + 1)[1:],
+        gin(at + 2, 200, 2.5),
+    ]
+    return [*printed(at + 2, *lines), call(at + 2.01, 2.5, "")]
+
+
+def only_the_answer(at: float) -> list[Item]:
+    return [call(at, 4.0, OOM)]
+
+
+def nothing_of_memory(at: float) -> list[Item]:
+    return [*printed(at, gin(at, 500, 4.0)), call(at, 4.0, EOF)]
+
+
+def a_good_answer(at: float) -> list[Item]:
+    return [*printed(at, gin(at, 200, 4.0)), call(at, 4.0, "")]
+
+
+COURSES = (
+    (load_that_fails, 1),
+    (death_in_a_request, 1),
+    (death_told_by_both, 1),
+    (two_tries, 1),
+    (a_try_that_helps, 0),
+    (memory_that_stays_away, 1),
+    (a_spill, 0),
+    (only_the_answer, 1),
+    (nothing_of_memory, 0),
+    (a_good_answer, 0),
+)
+
+
+def read(state: FleetState, item: Item, now: float, *, live: bool) -> FleetState:
+    context = Context(now, RULES, DETECTOR)
+    if isinstance(item.what, ApiCall):
+        return absorb_calls(state, [item.what], context)
+    return absorb_lines(state, [LogLine(item.what, None, live=live)], context)
+
+
+def through(state: FleetState, until: float) -> FleetState:
+    """Let time pass up to a moment, looking whenever the grouper wants to."""
+    for _ in range(100):
+        due = deadline(state, Context(until, RULES, DETECTOR))
+        if due is None or due > until:
+            break
+        state = absorb_time(state, Context(max(due, T0), RULES, DETECTOR))
+    return state
+
+
+def absent(state: FleetState, since: float, back: float) -> FleetState:
+    """Let a monitor be killed, and begin again later: it waits until the log is followed, then reads it."""
+    state = absorb_presence(state, Context(since, RULES, DETECTOR), away=True)
+    state = through(state, back)
+    return absorb_presence(state, Context(back, RULES, DETECTOR), away=False)
+
+
+def arrivals(items: list[Item], lag_log: float, lag_calls: float) -> Iterator[tuple[float, Item]]:
+    """In the order in which they are read: each stream keeps its own, and comes so much later."""
+    late = [(each.at + (lag_calls if isinstance(each.what, ApiCall) else lag_log), each) for each in items]
+    return iter(sorted(late, key=lambda pair: pair[0]))
+
+
+def counted(
+    items: list[Item], *, lags: tuple[float, float], batch: int, crashes: frozenset[int], down: float
+) -> tuple[int, FleetState]:
+    """Read everything in batches of so many items; a crash before a commit loses what was read, to read it again.
+
+    A monitor that crashed is away for `down` seconds; what was printed meanwhile is read late.
+    """
+    order = list(arrivals(items, *lags))
+    state = default_state(SEED_LADDER, T0 - 1)
+    back = T0 - 1.0
+    for number, start in enumerate(range(0, len(order), batch)):
+        part = order[start : start + batch]
+        if number in crashes:
+            back = max(back, part[-1][0]) + down
+            state = absent(state, part[0][0], back)
+        for at, item in part:
+            state = through(state, max(at, back))
+            state = read(state, item, max(at, back), live=at > back)
+        state = decode_state(encode_state(state, part[-1][0]))
+    state = through(state, max(order[-1][0], back) + 1000 if order else T0)
+    told = [event for event in state.events if event.kind is EventKind.INCIDENT and event.fields["counted"]]
+    return len(told), state
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    kinds=st.lists(st.integers(0, len(COURSES) - 1), max_size=5),
+    lags=st.tuples(st.floats(0, 1.2), st.floats(0, 1.2)),
+    batch=st.integers(1, 9),
+    crashes=st.frozensets(st.integers(0, 40), max_size=4),
+    down=st.sampled_from([2.0, 60.0, 900.0]),
+)
+def test_each_failure_counts_once(
+    kinds: list[int], lags: tuple[float, float], batch: int, crashes: frozenset[int], down: float
+) -> None:
+    items = [item for n, kind in enumerate(kinds) for item in COURSES[kind][0](T0 + n * APART)]
+    number, _ = counted(items, lags=lags, batch=batch, crashes=crashes, down=down)
+    assert number == sum(COURSES[kind][1] for kind in kinds)

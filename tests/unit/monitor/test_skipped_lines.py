@@ -1,0 +1,235 @@
+"""What a line costs that raises: itself, counted and reported; and that one write is bounded, and its lock free."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import Supervisor
+from fleet.config.schema import SEED_LADDER, PolicySettings, Settings
+from fleet.policy.events import EventKind, sentence
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Skipped
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import Home
+from monitor import ingest
+from monitor.ingest import LOG, SIGNALS, Context
+from monitor.loop import Monitor
+from monitor.models.inventory import Knowledge
+from monitor.skipped_lines import absorb_each
+from monitor.sources.base import MOST_LINES, Back, Batch, Cursor, Item, LogLine
+from monitor.sources.file.source import FileSource
+from monitor.streams import Pending
+from monitor.switching.executor import Parts
+from state.codec import decode_state, default_state, encode_state
+from state.history import read_history
+from state.store import StateStore, read_state
+from tests.reference.ollama_log import DETECTOR
+
+NOW = 1_795_000_000.0
+OOM = "CUDA error: out of memory"
+POISON = "CUDA error: poison \x1b[31m" + "x" * 500
+POLICY = replace(PolicySettings(), threshold=100_000, check_interval=1.0)
+CONTEXT = Context(NOW, Rules(SEED_LADDER, POLICY), DETECTOR)
+
+
+@pytest.fixture
+def poisonous(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the grouper raise on the poison, as a fault would that nobody has found yet."""
+    real = ingest.advance
+
+    def advance(state: object, seen: object, *rest: object) -> object:
+        if getattr(seen, "text", "") == POISON:
+            raise ZeroDivisionError("a fault\nnobody foresaw")
+        return real(state, seen, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ingest, "advance", advance)
+
+
+def each(*texts: str, origin: str = LOG, state: FleetState | None = None) -> FleetState:
+    state = state or default_state(SEED_LADDER, NOW)
+    return absorb_each(state, origin, [LogLine(text) for text in texts], CONTEXT, source="file:/x")
+
+
+@pytest.mark.usefixtures("poisonous")
+def test_a_line_that_raises_is_skipped_counted_and_reported_and_the_others_count() -> None:
+    state = each(POISON, OOM, POISON)
+    assert state.vram_error_count == 1
+    assert state.skipped == Skipped(2, NOW)
+    event = next(one for one in state.events if one.kind is EventKind.LINE_SKIPPED)
+    assert (event.fields["source"], event.fields["lines"]) == ("file:/x", 2)
+    assert event.fields["error"] == "ZeroDivisionError: a fault nobody foresaw"
+    assert len(event.fields["line"]) == 200
+    assert sentence(event).isprintable()
+    assert "2 unreadable lines of file:/x" in sentence(event)
+    assert each(POISON, state=state).skipped == Skipped(3, NOW)
+
+
+def test_a_line_after_which_the_state_cannot_be_written_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "finite", float)  # as before finite: NaN comes through
+    line = 'time=2026-11-23T22:22:42.331Z level=INFO source=types.go:32 msg="inference compute" library=CUDA total="8.0 GiB"'
+    monkeypatch.setattr(ingest, "whole", lambda _: float("nan"))
+    state = each(line, OOM)
+    assert state.skipped == Skipped(1, NOW)
+    assert state.vram_error_count == 1
+    assert decode_state(encode_state(state, NOW)).skipped == state.skipped
+
+
+def test_what_is_no_call_is_skipped() -> None:
+    state = each("{", '{"id": "1"}', origin=SIGNALS)
+    assert state.skipped == Skipped(2, NOW)
+
+
+def test_nothing_skipped_stays_out_of_the_file() -> None:
+    assert "skipped" not in encode_state(default_state(SEED_LADDER, NOW), NOW)
+    assert each(OOM).skipped is None
+
+
+# The loop
+
+
+@dataclass
+class Scripted:
+    """A source that gives out batches, then waits for its end."""
+
+    batches: Sequence[Batch]
+    name: str = "scripted:log"
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
+        done = int(str(cursor["at"])) if cursor else 0
+        yield Back()
+        for batch in self.batches:
+            if int(str(batch.cursor["at"])) > done:
+                yield batch
+        self.closed.wait()
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def batches(texts: Sequence[str], size: int) -> list[Batch]:
+    starts = range(0, len(texts), size)
+    lines = [tuple(LogLine(text) for text in texts[start : start + size]) for start in starts]
+    return [Batch(part, len(part), {"at": number}) for number, part in enumerate(lines, start=1)]
+
+
+@contextlib.contextmanager
+def following(folder: Path, log: Sequence[Batch], calls: Sequence[Batch] = ()) -> Iterator[Home]:
+    """Run the loop in a thread on scripted sources, without an Ollama and a supervisord."""
+    home, clock = Home(folder / "home"), SystemClock()
+    home.create()
+    settings = replace(Settings(), policy=POLICY)
+    ollama = Ollama("http://127.0.0.1:9")
+    store = StateStore(home, settings.ladder, clock)
+    parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock)
+    sources = {LOG: Scripted(log), SIGNALS: Scripted(calls, "scripted:calls")}
+    monitor = Monitor(parts, sources.__getitem__, Knowledge(settings, ollama, clock), DETECTOR)
+    thread = threading.Thread(target=monitor.run)
+    thread.start()
+    try:
+        yield home
+    finally:
+        monitor.stop()
+        thread.join(timeout=30)
+    assert not thread.is_alive()
+
+
+def read_until(home: Home, *, log: int = 0, calls: int = 0) -> FleetState:
+    """Wait until so many batches are written."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        state = read_state(home)
+        at = {key: value["at"] for key, value in state.cursors.items()} if state else {}
+        if state is not None and at.get(LOG, 0) >= log and at.get(SIGNALS, 0) >= calls:
+            return state
+        time.sleep(0.02)
+    raise AssertionError(f"read to {at}")
+
+
+@pytest.mark.usefixtures("poisonous")
+def test_the_loop_lives_on_and_the_next_failure_counts(tmp_path: Path) -> None:
+    log = batches([OOM, POISON, "CUDA error: out of memory, once more"], 1)
+    with following(tmp_path, log, batches(["no call"], 1)) as home:
+        state = read_until(home, log=3, calls=1)
+        assert state.skipped is not None
+        assert state.skipped.count == 2
+        assert state.vram_error_count == 1
+    kinds = [event.kind for event in read_history(home.history)]  # which follows the state's write
+    assert kinds.count(EventKind.LINE_SKIPPED) == 2
+
+
+def test_a_fault_of_the_loop_itself_is_logged_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, left = Monitor._commit, [None]
+
+    def commit(monitor: Monitor) -> None:
+        if left:
+            left.clear()
+            raise ZeroDivisionError
+        real(monitor)
+
+    monkeypatch.setattr(Monitor, "_commit", commit)
+    with following(tmp_path, batches([OOM], 1)) as home, caplog.at_level(logging.ERROR):
+        assert read_until(home, log=1).vram_error_count == 1
+    assert "loop.broken" in caplog.text
+
+
+@pytest.mark.parametrize("size", [1, 7, 400, 1000])
+def test_a_backlog_is_written_in_parts_and_absorbed_without_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    free, held, written = [], [], list[int]()
+    real, put = ingest.absorb_lines, StateStore.update
+
+    def absorbing(state: FleetState, lines: Sequence[LogLine], context: Context) -> FleetState:
+        lock = FileLock(f"{tmp_path}/home/model_fleet_state.json.lock", timeout=0)
+        try:
+            with lock:
+                free.append(len(lines))
+        except TimeoutError:
+            held.append(len(lines))
+        return real(state, lines, context)
+
+    def update(store: StateStore, change: object) -> FleetState:
+        written.append(sum(free) + sum(held))
+        return put(store, change)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ingest, "absorb_lines", absorbing)
+    monkeypatch.setattr(StateStore, "update", update)
+    with following(tmp_path, batches(["[GIN] nothing"] * 3500, size)) as home:
+        read_until(home, log=-(-3500 // size))
+    steps = [after - before for before, after in zip(written, [*written[1:], sum(free)], strict=True)]
+    assert max(steps) <= MOST_LINES
+    assert sum(free) + sum(held) >= 3500
+    assert sum(free) > 2000  # elsewhere another thread wrote at that moment
+
+
+def test_a_portion_is_at_most_one_writes_fill() -> None:
+    pending = Pending(batches(["x"] * 2500, 400))
+    assert [len(batch.lines) for batch in pending.portion()] == [400, 400]
+    assert pending.full
+    assert [len(batch.lines) for batch in Pending(batches(["x"] * 3000, 3000)).portion()] == [3000]
+    assert not Pending(batches(["x"] * 999, 1)).full
+
+
+def test_a_file_is_read_in_batches_of_bounded_size_and_none_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("".join(f"{number}\n" for number in range(25_000)) + "cut")
+    source = FileSource(path, since="start")
+    found: list[str] = []
+    for item in source.items():
+        if isinstance(item, Batch):
+            assert len(item.lines) <= MOST_LINES
+            found += [line.text for line in item.lines]
+            if len(found) == 25_000:
+                source.close()
+    assert found == [str(number) for number in range(25_000)]
