@@ -2,7 +2,7 @@
 
 Sums slide: each day adds what comes and subtracts what goes. Values are taken as differences from a shift, one per column,
 so that squares stay small where those of prices or volumes are not. Every d days the sums are formed anew, about the
-value of the day before. In between, a column whose sums have been so large that subtracting cost digits (an outlier
+mean of the d days before. In between, a column whose sums have been so large that subtracting cost digits (an outlier
 left the window, its mean lies far from the shift, a covariance is next to nothing, an infinity was there) is summed anew
 at once, about its window's own mean. A constant window has a variance of exactly 0.
 
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import ROW
 
 Array = Any
 
@@ -29,23 +30,25 @@ _COVARIANCE = COVARIANCE
 _CORRELATION = CORRELATION
 _REGRESSION = REGRESSION
 
-WIDEST = 128
-"""The most columns of a block."""
-_ROW = WIDEST + 8  # rows a power of two apart share the few places that a cache has for their addresses
-_SX, _SY, _N, _X, _Y, _XX, _YY, _XY, _TOP_XX, _TOP_YY, _VX, _VY, _C = (_ROW * k for k in range(13))
-_ROOM = _ROW * 13
+_SX, _SY, _N, _X, _Y, _XX, _YY, _XY, _TOP_XX, _TOP_YY, _VX, _VY, _C = (ROW * k for k in range(13))
+_ROOM = ROW * 13
+_TWENTY_BITS = 2.0**33 + 1.0  # a number times this, less what that is more than the number, has so many (Veltkamp)
 _HEAL = 256.0  # squares this many times the variance have cost two or three of the sixteen digits
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
 _FAINT = 1e-10  # a covariance below 1e-5 of what it could be is mostly the rounding of greater terms
 
 
 @kernel
-def _begin(x: Array, b: int, s: Array, shift: int) -> None:
-    """Take the values of the day before b as shifts, or leave those that were."""
-    t = max(b - 1, 0)
-    for j in range(x.shape[1]):
-        v = np.float64(x[t, j])
-        s[shift + j] = v if abs(v) < math.inf else s[shift + j]
+def _begin(s: Array, w: int, shift: int, total: int) -> None:
+    """Take the means of the windows so far as shifts, to twenty bits, or leave those that were.
+
+    So few bits keep sums of whole numbers, and of their squares and products, exact.
+    """
+    for j in range(w):
+        mean = s[shift + j] + s[total + j] / s[_N + j]
+        high = mean * _TWENTY_BITS
+        mean = high - (high - mean)
+        s[shift + j] = mean if abs(mean) < math.inf else s[shift + j]
 
 
 @kernel
@@ -95,16 +98,20 @@ def _mend_one(x: Array, t: int, d: int, s: Array) -> None:
     for j in range(x.shape[1]):
         if s[_N + j] * s[_TOP_XX + j] <= _HEAL * s[_VX + j]:
             continue
-        base = math.nan
+        base = 0.0
+        for i in range(first, t + 1):
+            if math.isfinite(x[i, j]):
+                base = np.float64(x[i, j])
+                break
         n = 0.0
         total = 0.0
         for i in range(first, t + 1):
             v = np.float64(x[i, j])
             if v == v:  # noqa: PLR0124
-                base = v if n == 0.0 else base
                 total += v - base
                 n += 1.0
-        base += total / n
+        if math.isfinite(total):
+            base += total / n
         total = 0.0
         squares = 0.0
         for i in range(first, t + 1):
@@ -138,8 +145,8 @@ def rolling_moment(x: Array, out: Array, d: int, mode: int, ddof: float, sign: f
     days = x.shape[0]
     s = np.zeros(_ROOM)
     for b in range(0, days, d):
+        _begin(s, x.shape[1], _SX, _X)
         s[_N:] = 0.0
-        _begin(x, b, s, _SX)
         for t in range(max(0, b - d), b):
             _add_one(x, t, s)
         for t in range(b, min(b + d, days)):
@@ -348,9 +355,9 @@ def rolling_pair(x: Array, y: Array, out: Array, d: int, mode: int, sign: float)
     days = x.shape[0]
     s = np.zeros(_ROOM)
     for b in range(0, days, d):
+        _begin(s, x.shape[1], _SX, _X)
+        _begin(s, x.shape[1], _SY, _Y)
         s[_N:] = 0.0
-        _begin(x, b, s, _SX)
-        _begin(y, b, s, _SY)
         for t in range(max(0, b - d), b):
             _add_two(x, y, t, s)
         for t in range(b, min(b + d, days)):

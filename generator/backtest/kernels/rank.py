@@ -12,10 +12,11 @@ import numpy as np
 
 from generator.backtest.kernels.distributions import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import copy
 
 Array = Any
 
-_NEAR_ZERO = np.float32(2.0**-16)
+_NEAR_ZERO = np.float32(2.0**-10)
 _TINY = np.float32(1e-37)
 
 
@@ -84,7 +85,7 @@ def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
     """Write the sortable keys of all rows and the number of values in each.
 
     The image of a value is made of its difference from the row's first finite one: its size's bits, with its sign.
-    Sizes below a 65536th of the greatest are not worth telling apart; a floor that is added keeps their bits out.
+    Sizes below a 1024th of the greatest need no bits of their own; a floor that is added keeps their bits out.
     """
     n = x.shape[1]
     column_bits = _bits_for(n)
@@ -163,38 +164,38 @@ def _finish_rank(x: Array, out: Array, keys: Array, counts: Array, lonely: float
     Equal values have equal images, so that a key whose neighbours' images differ has its rank at once.
     """
     n = x.shape[1]
-    column_bits = np.uint32(_bits_for(n))
     mask = np.uint32((1 << _bits_for(n)) - 1)
     order = np.empty(n, np.int32)
+    equal = np.empty(n + 1, np.int64)
     shares = np.empty(n)
+    o = np.empty(n, out.dtype)  # in the cache, as a row of a matrix is not: a sorted order jumps about in it
     known = -1
     for r in range(x.shape[0]):
-        o = out[r]
-        k = keys[r]
         count = counts[r]
         last = sign * (count - 1.0)
         if count != known:
             known = count
             for i in range(n):
-                shares[i] = i / last if count > 1 else sign * lonely
-        equal = 0
-        for i in range(1, count):
-            equal += np.int64((k[i] ^ k[i - 1]) <= mask)
+                shares[i] = i / last
+            shares[0] = shares[0] if count > 1 else sign * lonely
+        m = 0
+        before = ~keys[r, 0]
         for i in range(count):
-            o[k[i] & mask] = shares[i]
+            key = keys[r, i]
+            o[key & mask] = shares[i]
+            equal[m] = i
+            m += np.int64((key ^ before) <= mask)
+            before = key
         for i in range(count, n):
-            o[k[i] & mask] = math.nan
-        i = 1
-        while equal > 0:
-            if (k[i] ^ k[i - 1]) > mask:
-                i += 1
-                continue
-            e = i + 1
-            while e < count and k[e] >> column_bits == k[i] >> column_bits:
-                e += 1
-            _rank_run(x[r], o, k, order, i - 1, e, mask, last)
-            equal -= e - i
-            i = e + 1
+            o[keys[r, i] & mask] = math.nan
+        equal[m] = -1
+        first = 0
+        for i in range(m):
+            if i == 0 or equal[i] != equal[i - 1] + 1:
+                first = equal[i] - 1
+            if equal[i + 1] != equal[i] + 1:
+                _rank_run(x[r], o, keys[r], order, first, equal[i] + 1, mask, last)
+        copy(o, out[r])
 
 
 @kernel

@@ -2,19 +2,18 @@
 
 from typing import Any
 
+import numpy as np
+
 from generator.backtest.kernels.jit import kernel
 
 Array = Any
 
 
-@kernel
-def lanes(w: int) -> int:
-    """Return how long to make rows of float64 that hold w and follow each other in memory.
-
-    An odd number of cache lines: rows a power of two apart share the few places that a cache has for their
-    addresses, and a loop over six of them took five times as long.
-    """
-    return 8 * (((w + 7) // 8) | 1)
+WIDEST = 128
+"""The most columns of a block."""
+ROW = WIDEST + 8
+"""The places of a row of sums. A loop needs no checks for overlaps between rows at constant places of one array, and
+becomes vector instructions; rows a power of two apart would share the few places that a cache has for their addresses."""
 
 
 @kernel
@@ -25,14 +24,22 @@ def copy(source: Array, target: Array) -> None:
 
 
 @kernel
-def copy_all(source: Array, target: Array) -> None:
-    """Write rows into as many others."""
-    for k in range(target.shape[0]):
-        copy(source[k], target[k])
+def gather(blocks: Array, first: int, rows: Array) -> None:
+    """Fill whole rows, the first of them day `first`, from blocks of columns."""
+    width = blocks.shape[2]
+    for k in range(blocks.shape[0]):
+        c = k * width
+        for r in range(rows.shape[0]):
+            for j in range(min(width, rows.shape[1] - c)):
+                rows[r, np.uintp(c + j)] = blocks[k, first + r, j]
 
 
 @kernel
-def add(one: Array, other: Array, target: Array) -> None:
-    """Write the sum of two rows."""
-    for j in range(target.shape[0]):
-        target[j] = one[j] + other[j]
+def scatter(rows: Array, first: int, blocks: Array) -> None:
+    """Undo what `gather` does."""
+    width = blocks.shape[2]
+    for k in range(blocks.shape[0]):
+        c = k * width
+        for r in range(rows.shape[0]):
+            for j in range(min(width, rows.shape[1] - c)):
+                blocks[k, first + r, j] = rows[r, np.uintp(c + j)]

@@ -39,6 +39,8 @@ class Form(Enum):
 
     VALUES = "values"
     CODES = "codes"
+    WHOLE = "whole"
+    """Values in whole rows, where others lie in blocks of columns."""
     DAILY = "daily"
     """A few float64 figures a day instead of a matrix."""
 

@@ -8,7 +8,7 @@ use is over. Expressions are taken a chunk at a time, which bounds how many matr
 share is kept up to a limit and computed again beyond it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from generator.backtest.plan.graph import Graph
@@ -67,11 +67,10 @@ class _Order:
     ready: list[int]
 
 
-def plan(graph: Graph, roots: Sequence[int], *, chunk: int, keep: int, lasting_roots: bool) -> Plan:
+def plan(graph: Graph, roots: Sequence[int], *, chunk: int, keep: int) -> Plan:
     """Order the steps that the roots need.
 
-    At most `chunk` roots are worked on at once and at most `keep` results wait for later chunks. With `lasting_roots`
-    a root's place is never used again, so that it can be given away.
+    At most `chunk` roots are worked on at once and at most `keep` results wait for later chunks.
     """
     distinct = list(dict.fromkeys(roots))
     chunks = [distinct[i : i + chunk] for i in range(0, len(distinct), chunk)]
@@ -83,7 +82,7 @@ def plan(graph: Graph, roots: Sequence[int], *, chunk: int, keep: int, lasting_r
         have |= {step for _, steps in order.phases for step in steps}
         later = [root for following in chunks[i + 1 :] for root in following]
         have = _frontier(graph, later, have, keep)
-    return _place(graph, orders, lasting=frozenset(distinct) if lasting_roots else frozenset())
+    return _place(graph, orders)
 
 
 def _is_source(graph: Graph, step: int) -> bool:
@@ -108,9 +107,9 @@ def _order(graph: Graph, roots: list[int], have: set[int]) -> _Order:
 
 
 def _closure(graph: Graph, left: list[int], done: set[int], axis: Axis) -> list[int]:
-    """Return the steps that can run one after another in a phase along the axis."""
+    """Return the steps that can run one after another in a phase along the axis; one that needs whole matrices is alone."""
     if axis is Axis.PANEL:
-        return [s for s in left if _axis(graph, s) is axis and done.issuperset(graph.steps[s].inputs)]
+        return [s for s in left if _axis(graph, s) is axis and done.issuperset(graph.steps[s].inputs)][:1]
     chosen: list[int] = []
     here = set(done)
     for s in left:
@@ -149,9 +148,9 @@ class _Places:
     forms: list[Form] = field(default_factory=list)
     free: dict[Form, list[int]] = field(default_factory=dict)
 
-    def take(self, form: Form, *, fresh: bool) -> int:
+    def take(self, form: Form) -> int:
         waiting = self.free.setdefault(form, [])
-        if waiting and not fresh and form is not Form.DAILY:
+        if waiting and form is not Form.DAILY:
             return waiting.pop()
         self.forms.append(form)
         return len(self.forms) - 1
@@ -180,7 +179,7 @@ class _Slots:
         self.free += [self.where.pop(step) for step in steps]
 
 
-def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
+def _place(graph: Graph, orders: list[_Order]) -> Plan:
     """Give every result that outlives its phase a place, from when it is computed to its last use."""
     ends = _ends(graph, orders)
     sources = [s for s in range(len(graph.steps)) if _is_source(graph, s)]
@@ -190,38 +189,52 @@ def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
     now = 0
     for order in orders:
         phases = []
+        left = _moments(now, order)
         for axis, steps in order.phases:
+            inside = _ended(ends, range(now, now + len(steps)))
+            left = range(now + len(steps), left.stop)
+            whole = _ended(ends, left) - _read_by_columns(graph, order, len(phases)) if axis is Axis.ROWS else set()
             slots = _Slots()
             last = _last_uses(graph, steps)
-            inside = {s for moment in range(now, now + len(steps)) for s in ends.get(moment, ())} - lasting
             works = []
-            held = []
             for i, step in enumerate(steps):
                 inputs = graph.steps[step].inputs
                 loads = tuple((slots.take(s), where[s]) for s in dict.fromkeys(inputs) if s not in slots.where)
                 out = slots.take(step)
                 place = None
                 if step not in inside:
-                    place = where[step] = places.take(PRIMITIVES[graph.steps[step].op].form, fresh=step in lasting)
+                    form = PRIMITIVES[graph.steps[step].op].form
+                    form = Form.WHOLE if step in whole and form is Form.VALUES else form
+                    place = where[step] = places.take(form)
                 works.append(Work(step, out, tuple(slots.where[s] for s in inputs), loads, place))
                 slots.give_back(last.get(i, []))
-                ended = _leave(where, ends.get(now, ()), lasting)
+                places.give_back(_leave(where, ends.get(now, ())))
                 now += 1
-                if axis is Axis.PANEL:  # reads beyond its block: nothing may be overwritten before the phase is over
-                    held += ended
-                else:
-                    places.give_back(ended)
-            places.give_back(held)
             phases.append(Phase(axis, tuple(works)))
         chunks.append(Chunk(tuple(phases), tuple((root, where[root]) for root in order.ready)))
-        places.give_back(_leave(where, ends.get(now, ()), lasting))
+        places.give_back(_leave(where, ends.get(now, ())))
         now += 1
     return Plan(tuple(chunks), tuple(places.forms), tuple(sources))
 
 
-def _leave(where: dict[int, int], ended: Sequence[int], lasting: frozenset[int]) -> list[int]:
+def _moments(now: int, order: _Order) -> range:
+    """Return the moments of a chunk: one for each step, and the one when its roots are ready."""
+    return range(now, now + sum(len(steps) for _, steps in order.phases) + 1)
+
+
+def _ended(ends: Mapping[int, Sequence[int]], moments: range) -> set[int]:
+    return {step for moment in moments for step in ends.get(moment, ())}
+
+
+def _read_by_columns(graph: Graph, order: _Order, phase: int) -> set[int]:
+    """Return what later phases of a chunk read that are cut by columns."""
+    later = (steps for axis, steps in order.phases[phase + 1 :] if axis is Axis.COLUMNS)
+    return {i for steps in later for step in steps for i in graph.steps[step].inputs}
+
+
+def _leave(where: dict[int, int], ended: Sequence[int]) -> list[int]:
     """Return the places of what has ended, which `where` forgets."""
-    return [where.pop(s) for s in ended if where.get(s, -1) >= 0 and s not in lasting]
+    return [where.pop(s) for s in ended if where.get(s, -1) >= 0]
 
 
 def _last_uses(graph: Graph, steps: list[int]) -> dict[int, list[int]]:
