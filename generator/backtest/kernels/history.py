@@ -14,11 +14,11 @@ _MEDIAN, _SKEWNESS = MEDIAN, SKEWNESS
 
 
 @kernel
-def backfill(x: Array, out: Array, d: int, k: int) -> None:
+def backfill(x: Array, out: Array, c0: int, c1: int, d: int, k: int) -> None:
     """Replace NaN by the k-th most recent value of the last d days, if there are as many."""
     days = x.shape[0]
     for t in range(days):
-        for c in range(x.shape[1]):
+        for c in range(c0, c1):
             v = x[t, c]
             if v != v:  # noqa: PLR0124
                 seen = 0
@@ -34,11 +34,11 @@ def backfill(x: Array, out: Array, d: int, k: int) -> None:
 
 @kernel
 def kth_element(
-    x: Array, out: Array, d: int, k: int, skip_nan: bool, skip_zero: bool
+    x: Array, out: Array, c0: int, c1: int, d: int, k: int, skip_nan: bool, skip_zero: bool
 ) -> None:
     """Write the k-th most recent of the last d days' values that are not skipped; NaN if there are fewer."""
     for t in range(x.shape[0]):
-        for c in range(x.shape[1]):
+        for c in range(c0, c1):
             value = math.nan
             seen = 0
             for i in range(t, max(-1, t - d), -1):
@@ -53,10 +53,10 @@ def kth_element(
 
 
 @kernel
-def last_different(x: Array, out: Array, d: int) -> None:
+def last_different(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
     """Write the most recent of the last d days' values that differs from today's; NaN if there is none."""
     for t in range(x.shape[0]):
-        for c in range(x.shape[1]):
+        for c in range(c0, c1):
             today = x[t, c]
             value = math.nan
             if today == today:  # noqa: PLR0124
@@ -69,12 +69,12 @@ def last_different(x: Array, out: Array, d: int) -> None:
 
 
 @kernel
-def days_since_change(x: Array, out: Array, first: float) -> None:
+def days_since_change(x: Array, out: Array, c0: int, c1: int, first: float) -> None:
     """Write the days since the value last changed, `first` on the day of change; NaN where there is no value.
 
     A missing value is no change; the first value is one.
     """
-    for c in range(x.shape[1]):
+    for c in range(c0, c1):
         last = math.nan
         changed = 0
         for t in range(x.shape[0]):
@@ -89,12 +89,12 @@ def days_since_change(x: Array, out: Array, first: float) -> None:
 
 
 @kernel
-def hump(x: Array, size: Array, out: Array, share: float) -> None:
+def hump(x: Array, size: Array, out: Array, c0: int, c1: int, share: float) -> None:
     """Let x move by no more than share * size a day; smaller moves than that are not followed at all.
 
     The first value, and one after a gap, is taken as it is. NaN and infinities give NaN.
     """
-    for c in range(x.shape[1]):
+    for c in range(c0, c1):
         held = math.nan
         for t in range(x.shape[0]):
             v = np.float64(x[t, c])
@@ -112,9 +112,9 @@ def hump(x: Array, size: Array, out: Array, share: float) -> None:
 
 
 @kernel
-def trade_when(enter: Array, value: Array, leave: Array, out: Array) -> None:
+def trade_when(enter: Array, value: Array, leave: Array, out: Array, c0: int, c1: int) -> None:
     """NaN where `leave` > 0, else `value` where `enter` > 0, else what was held the day before."""
-    for c in range(value.shape[1]):
+    for c in range(c0, c1):
         held = math.nan
         for t in range(value.shape[0]):
             if leave[t, c] > 0.0:
@@ -125,10 +125,10 @@ def trade_when(enter: Array, value: Array, leave: Array, out: Array) -> None:
 
 
 @kernel
-def shape(x: Array, out: Array, d: int, mode: int, less: float) -> None:
+def shape(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, less: float) -> None:
     """Write MEDIAN, SKEWNESS or KURTOSIS (less `less`) of the last d days, the last two of central moments (ddof 0)."""
     window = np.empty(min(d, x.shape[0]))
-    for c in range(x.shape[1]):
+    for c in range(c0, c1):
         for t in range(x.shape[0]):
             n = 0
             for i in range(max(0, t - d + 1), t + 1):
@@ -164,9 +164,9 @@ def _shape(window: Array, mode: int, less: float) -> float:
 
 
 @kernel
-def decay_exponential(x: Array, out: Array, d: int, factor: float) -> None:
+def decay_exponential(x: Array, out: Array, c0: int, c1: int, d: int, factor: float) -> None:
     """Write the mean of the last d days' values with weights 1, factor, factor squared ... from the newest."""
-    for c in range(x.shape[1]):
+    for c in range(c0, c1):
         for t in range(x.shape[0]):
             total = 0.0
             weights = 0.0

@@ -52,9 +52,9 @@ def _begin(s: Array, w: int, shift: int, total: int) -> None:
 
 
 @kernel
-def _add_one(x: Array, t: int, s: Array) -> None:
-    for j in range(x.shape[1]):
-        v = np.float64(x[t, j])
+def _add_one(x: Array, c0: int, w: int, t: int, s: Array) -> None:
+    for j in range(w):
+        v = np.float64(x[t, np.uintp(c0 + j)])
         ok = v == v  # noqa: PLR0124
         u = v - s[_SX + j] if ok else 0.0
         s[_N + j] += 1.0 if ok else 0.0
@@ -63,17 +63,17 @@ def _add_one(x: Array, t: int, s: Array) -> None:
 
 
 @kernel
-def _slide_one(x: Array, t: int, old: int, full: bool, s: Array) -> bool:
+def _slide_one(x: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array) -> bool:
     """Move the sums to day t, and write the variances times n squared. Return True if any has lost digits.
 
     `old` is the day that leaves, if the window is `full`.
     """
     lost = False
-    for j in range(x.shape[1]):
-        v = np.float64(x[t, j])
+    for j in range(w):
+        v = np.float64(x[t, np.uintp(c0 + j)])
         ok = v == v  # noqa: PLR0124
         u = v - s[_SX + j] if ok else 0.0
-        v = np.float64(x[old, j])
+        v = np.float64(x[old, np.uintp(c0 + j)])
         gone = (v == v) & full  # noqa: PLR0124
         w = v - s[_SX + j] if gone else 0.0
         n = s[_N + j] + ((1.0 if ok else 0.0) - (1.0 if gone else 0.0))
@@ -92,21 +92,21 @@ def _slide_one(x: Array, t: int, old: int, full: bool, s: Array) -> bool:
 
 
 @kernel
-def _mend_one(x: Array, t: int, d: int, s: Array) -> None:
+def _mend_one(x: Array, c0: int, w: int, t: int, d: int, s: Array) -> None:
     """Form the sums anew where `_slide_one` has lost digits, about the mean of the window that ends at t."""
     first = max(0, t - d + 1)
-    for j in range(x.shape[1]):
+    for j in range(w):
         if s[_N + j] * s[_TOP_XX + j] <= _HEAL * s[_VX + j]:
             continue
         base = 0.0
         for i in range(first, t + 1):
-            if math.isfinite(x[i, j]):
-                base = np.float64(x[i, j])
+            if math.isfinite(x[i, np.uintp(c0 + j)]):
+                base = np.float64(x[i, np.uintp(c0 + j)])
                 break
         n = 0.0
         total = 0.0
         for i in range(first, t + 1):
-            v = np.float64(x[i, j])
+            v = np.float64(x[i, np.uintp(c0 + j)])
             if v == v:  # noqa: PLR0124
                 total += v - base
                 n += 1.0
@@ -115,7 +115,7 @@ def _mend_one(x: Array, t: int, d: int, s: Array) -> None:
         total = 0.0
         squares = 0.0
         for i in range(first, t + 1):
-            v = np.float64(x[i, j])
+            v = np.float64(x[i, np.uintp(c0 + j)])
             if v == v:  # noqa: PLR0124
                 total += v - base
                 squares += (v - base) * (v - base)
@@ -128,38 +128,39 @@ def _mend_one(x: Array, t: int, d: int, s: Array) -> None:
 
 
 @kernel
-def _answer_one(x: Array, t: int, s: Array, out: Array, mode: int, ddof: float, sign: float) -> None:
-    for j in range(x.shape[1]):
+def _answer_one(x: Array, c0: int, w: int, t: int, s: Array, out: Array, mode: int, ddof: float, sign: float) -> None:
+    for j in range(w):
         n = s[_N + j]
-        u = (np.float64(x[t, j]) - s[_SX + j]) * n - s[_X + j]
+        u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) * n - s[_X + j]
         if mode == _AV_DIFF:
-            out[t, j] = sign * (u / n)
+            out[t, np.uintp(c0 + j)] = sign * (u / n)
         else:
             deviation = math.sqrt(s[_VX + j] * (n / (n - ddof)) if ddof > 0.0 else s[_VX + j])
-            out[t, j] = sign * (u / deviation if mode == _ZSCORE else deviation / n)
+            out[t, np.uintp(c0 + j)] = sign * (u / deviation if mode == _ZSCORE else deviation / n)
 
 
 @kernel
-def rolling_moment(x: Array, out: Array, d: int, mode: int, ddof: float, sign: float) -> None:
+def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, ddof: float, sign: float) -> None:
     """Write STD_DEV, ZSCORE or AV_DIFF over the last d days, with a sign."""
     days = x.shape[0]
+    w = c1 - c0
     s = np.zeros(_ROOM)
     for b in range(0, days, d):
-        _begin(s, x.shape[1], _SX, _X)
+        _begin(s, w, _SX, _X)
         s[_N:] = 0.0
         for t in range(max(0, b - d), b):
-            _add_one(x, t, s)
+            _add_one(x, c0, w, t, s)
         for t in range(b, min(b + d, days)):
-            if _slide_one(x, t, max(0, t - d), t >= d, s):
-                _mend_one(x, t, d, s)
-            _answer_one(x, t, s, out, mode, ddof, sign)
+            if _slide_one(x, c0, w, t, max(0, t - d), t >= d, s):
+                _mend_one(x, c0, w, t, d, s)
+            _answer_one(x, c0, w, t, s, out, mode, ddof, sign)
 
 
 @kernel
-def _add_two(x: Array, y: Array, t: int, s: Array) -> None:
-    for j in range(x.shape[1]):
-        a = np.float64(x[t, j])
-        b = np.float64(y[t, j])
+def _add_two(x: Array, y: Array, c0: int, w: int, t: int, s: Array) -> None:
+    for j in range(w):
+        a = np.float64(x[t, np.uintp(c0 + j)])
+        b = np.float64(y[t, np.uintp(c0 + j)])
         ok = (a == a) & (b == b)  # noqa: PLR0124
         u = a - s[_SX + j] if ok else 0.0
         v = b - s[_SY + j] if ok else 0.0
@@ -172,17 +173,17 @@ def _add_two(x: Array, y: Array, t: int, s: Array) -> None:
 
 
 @kernel
-def _slide_two(x: Array, y: Array, t: int, old: int, full: bool, s: Array) -> bool:
+def _slide_two(x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array) -> bool:
     """Move the sums of pairs to day t, and write variances and covariances times n squared; see `_slide_one`."""
     lost = False
-    for j in range(x.shape[1]):
-        a = np.float64(x[t, j])
-        b = np.float64(y[t, j])
+    for j in range(w):
+        a = np.float64(x[t, np.uintp(c0 + j)])
+        b = np.float64(y[t, np.uintp(c0 + j)])
         ok = (a == a) & (b == b)  # noqa: PLR0124
         u = a - s[_SX + j] if ok else 0.0
         v = b - s[_SY + j] if ok else 0.0
-        a = np.float64(x[old, j])
-        b = np.float64(y[old, j])
+        a = np.float64(x[old, np.uintp(c0 + j)])
+        b = np.float64(y[old, np.uintp(c0 + j)])
         gone = (a == a) & (b == b) & full  # noqa: PLR0124
         p = a - s[_SX + j] if gone else 0.0
         q = b - s[_SY + j] if gone else 0.0
@@ -221,10 +222,10 @@ def _is_lost(top_x: float, top_y: float, vx: float, vy: float, c: float) -> bool
 
 
 @kernel
-def _mend_two(x: Array, y: Array, t: int, d: int, s: Array) -> None:
+def _mend_two(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array) -> None:
     """Form the sums anew where `_slide_two` has lost digits, about the means of the window that ends at t."""
     first = max(0, t - d + 1)
-    for j in range(x.shape[1]):
+    for j in range(w):
         n = s[_N + j]
         if not _is_lost(n * s[_TOP_XX + j], n * s[_TOP_YY + j], s[_VX + j], s[_VY + j], s[_C + j]):
             continue
@@ -234,8 +235,8 @@ def _mend_two(x: Array, y: Array, t: int, d: int, s: Array) -> None:
         sx = 0.0
         sy = 0.0
         for i in range(first, t + 1):
-            a = np.float64(x[i, j])
-            b = np.float64(y[i, j])
+            a = np.float64(x[i, np.uintp(c0 + j)])
+            b = np.float64(y[i, np.uintp(c0 + j)])
             if a == a and b == b:  # noqa: PLR0124
                 base_x = a if n == 0.0 else base_x
                 base_y = b if n == 0.0 else base_y
@@ -247,8 +248,8 @@ def _mend_two(x: Array, y: Array, t: int, d: int, s: Array) -> None:
         for row in (_N, _X, _Y, _XX, _YY, _XY):
             s[row + j] = 0.0
         for i in range(first, t + 1):
-            a = np.float64(x[i, j])
-            b = np.float64(y[i, j])
+            a = np.float64(x[i, np.uintp(c0 + j)])
+            b = np.float64(y[i, np.uintp(c0 + j)])
             if a == a and b == b:  # noqa: PLR0124
                 u = a - s[_SX + j]
                 v = b - s[_SY + j]
@@ -266,44 +267,44 @@ def _mend_two(x: Array, y: Array, t: int, d: int, s: Array) -> None:
 
 
 @kernel
-def _correlate(s: Array, out: Array, t: int, sign: float) -> bool:
+def _correlate(s: Array, out: Array, c0: int, w: int, t: int, sign: float) -> bool:
     """Write correlations. Return True if the product of two variances has lost digits: `_correlate_wild` has none."""
     wild = False
-    for j in range(out.shape[1]):
+    for j in range(w):
         product = s[_VX + j] * s[_VY + j]
         wild |= ((product < _LEAST) & (s[_VX + j] > 0.0) & (s[_VY + j] > 0.0)) | (product > _MOST)
         r = s[_C + j] / math.sqrt(product)
-        out[t, j] = sign * (1.0 if r > 1.0 else max(r, -1.0))
+        out[t, np.uintp(c0 + j)] = sign * (1.0 if r > 1.0 else max(r, -1.0))
     return wild
 
 
 @kernel
-def _correlate_wild(s: Array, out: Array, t: int, sign: float) -> None:
+def _correlate_wild(s: Array, out: Array, c0: int, w: int, t: int, sign: float) -> None:
     """Write again the correlations whose product of variances is too large or too small for a number."""
-    for j in range(out.shape[1]):
+    for j in range(w):
         product = s[_VX + j] * s[_VY + j]
         if product < _LEAST or product > _MOST:
             r = s[_C + j] / (math.sqrt(s[_VX + j]) * math.sqrt(s[_VY + j]))
-            out[t, j] = sign * (1.0 if r > 1.0 else max(r, -1.0))
+            out[t, np.uintp(c0 + j)] = sign * (1.0 if r > 1.0 else max(r, -1.0))
 
 
 @kernel
-def _covary(s: Array, out: Array, t: int, sign: float) -> None:
-    for j in range(out.shape[1]):
+def _covary(s: Array, out: Array, c0: int, w: int, t: int, sign: float) -> None:
+    for j in range(w):
         n = s[_N + j]
-        out[t, j] = sign * (s[_C + j] / (n * n))
+        out[t, np.uintp(c0 + j)] = sign * (s[_C + j] / (n * n))
 
 
 @kernel
-def _regress(x: Array, y: Array, t: int, d: int, s: Array, out: Array, wanted: int) -> None:
+def _regress(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out: Array, wanted: int) -> None:
     """Write one result of the regression of y on x over the window that ends at t (BRAIN's rettype)."""
-    for j in range(out.shape[1]):
+    for j in range(w):
         n = s[_N + j]
         slope = s[_C + j] / s[_VX + j] if s[_VX + j] > 0.0 else math.nan
         mean_x = s[_X + j] / n
         mean_y = s[_Y + j] / n
-        u = (np.float64(x[t, j]) - s[_SX + j]) - mean_x
-        v = (np.float64(y[t, j]) - s[_SY + j]) - mean_y
+        u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) - mean_x
+        v = (np.float64(y[t, np.uintp(c0 + j)]) - s[_SY + j]) - mean_y
         value = v - slope * u
         if wanted == 1:
             value = (mean_y + s[_SY + j]) - slope * (mean_x + s[_SX + j])
@@ -315,21 +316,21 @@ def _regress(x: Array, y: Array, t: int, d: int, s: Array, out: Array, wanted: i
             value = s[_VY + j] / n
         elif wanted == 6:  # noqa: PLR2004
             value = slope * (s[_C + j] / s[_VY + j])
-        out[t, j] = value
+        out[t, np.uintp(c0 + j)] = value
 
 
 @kernel
-def _regress_residuals(x: Array, y: Array, t: int, d: int, s: Array, out: Array, wanted: int) -> None:
+def _regress_residuals(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out: Array, wanted: int) -> None:
     """Write a result that sums squared residuals one by one: the short formula would cancel where the fit is good."""
-    for j in range(out.shape[1]):
+    for j in range(w):
         n = s[_N + j]
         slope = s[_C + j] / s[_VX + j] if s[_VX + j] > 0.0 else math.nan
         mean_x = s[_X + j] / n
         mean_y = s[_Y + j] / n
         sse = 0.0 * slope
         for i in range(max(0, t - d + 1), t + 1):
-            a = np.float64(x[i, j])
-            b = np.float64(y[i, j])
+            a = np.float64(x[i, np.uintp(c0 + j)])
+            b = np.float64(y[i, np.uintp(c0 + j)])
             if a == a and b == b:  # noqa: PLR0124
                 e = (b - s[_SY + j] - mean_y) - slope * (a - s[_SX + j] - mean_x)
                 sse += e * e
@@ -337,38 +338,39 @@ def _regress_residuals(x: Array, y: Array, t: int, d: int, s: Array, out: Array,
         sxx = s[_VX + j] / n
         mean = mean_x + s[_SX + j]
         if wanted == 4:  # noqa: PLR2004
-            out[t, j] = sse
+            out[t, np.uintp(c0 + j)] = sse
         elif wanted == 7:  # noqa: PLR2004
-            out[t, j] = mse
+            out[t, np.uintp(c0 + j)] = mse
         elif wanted == 8:  # noqa: PLR2004
-            out[t, j] = math.sqrt(mse / sxx)
+            out[t, np.uintp(c0 + j)] = math.sqrt(mse / sxx)
         else:
-            out[t, j] = math.sqrt(mse * (1.0 / n + mean * mean / sxx))
+            out[t, np.uintp(c0 + j)] = math.sqrt(mse * (1.0 / n + mean * mean / sxx))
 
 
 @kernel
-def rolling_pair(x: Array, y: Array, out: Array, d: int, mode: int, sign: float) -> None:
+def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode: int, sign: float) -> None:
     """Write COVARIANCE, CORRELATION or REGRESSION + rettype over the days on which both have a value.
 
     The first two are given a sign.
     """
     days = x.shape[0]
+    w = c1 - c0
     s = np.zeros(_ROOM)
     for b in range(0, days, d):
-        _begin(s, x.shape[1], _SX, _X)
-        _begin(s, x.shape[1], _SY, _Y)
+        _begin(s, w, _SX, _X)
+        _begin(s, w, _SY, _Y)
         s[_N:] = 0.0
         for t in range(max(0, b - d), b):
-            _add_two(x, y, t, s)
+            _add_two(x, y, c0, w, t, s)
         for t in range(b, min(b + d, days)):
-            if _slide_two(x, y, t, max(0, t - d), t >= d, s):
-                _mend_two(x, y, t, d, s)
+            if _slide_two(x, y, c0, w, t, max(0, t - d), t >= d, s):
+                _mend_two(x, y, c0, w, t, d, s)
             if mode == _CORRELATION:
-                if _correlate(s, out, t, sign):
-                    _correlate_wild(s, out, t, sign)
+                if _correlate(s, out, c0, w, t, sign):
+                    _correlate_wild(s, out, c0, w, t, sign)
             elif mode == _COVARIANCE:
-                _covary(s, out, t, sign)
+                _covary(s, out, c0, w, t, sign)
             elif mode - _REGRESSION in (4, 7, 8, 9):
-                _regress_residuals(x, y, t, d, s, out, mode - _REGRESSION)
+                _regress_residuals(x, y, c0, w, t, d, s, out, mode - _REGRESSION)
             else:
-                _regress(x, y, t, d, s, out, mode - _REGRESSION)
+                _regress(x, y, c0, w, t, d, s, out, mode - _REGRESSION)

@@ -154,7 +154,7 @@ def _clip(w: Array, factor: float, limit: float) -> float:
 
 
 @kernel
-def weigh(x: Array, group: Array, out: Array, groups: int) -> None:
+def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> None:
     """Write the positions of a day: x less its group's mean, over the sum of the sizes; 0 is no position.
 
     With `groups` 0 nothing is subtracted. NaN, infinities and members of no group have no position. A day on which
@@ -167,7 +167,7 @@ def weigh(x: Array, group: Array, out: Array, groups: int) -> None:
     order = np.empty(n, np.uint32)
     start = np.empty(groups + 1, np.int64)
     ordered = np.empty(n)
-    for r in range(x.shape[0]):
+    for r in range(r0, r1):
         copy(x[r], v)
         factor = _positions(v, group[r], w, known, order, start, ordered)
         o = out[r]
@@ -176,10 +176,10 @@ def weigh(x: Array, group: Array, out: Array, groups: int) -> None:
 
 
 @kernel
-def truncate(x: Array, out: Array, limit: float, rescale: bool) -> None:
+def truncate(x: Array, out: Array, r0: int, r1: int, limit: float, rescale: bool) -> None:
     """Clip positions to +-limit (0: no limit) and scale them to a unit book again if asked, but not rounding error."""
     n = x.shape[1]
-    for r in range(x.shape[0]):
+    for r in range(r0, r1):
         row = x[r]
         o = out[r]
         size = 0.0

@@ -21,48 +21,50 @@ _TINY = np.float32(1e-37)
 
 
 @kernel
-def ts_rank(x: Array, out: Array, d: int, constant: float, lonely: float, sign: float) -> None:
+def ts_rank(x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float, sign: float) -> None:
     """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1; with a sign."""
-    w = x.shape[1]
+    w = c1 - c0
     number = x.dtype.type  # counters as wide as values: an instruction holds as many of both
     twice = np.empty(w, x.dtype)
     count = np.zeros(w, x.dtype)  # of the values in the d - 1 days before
     for t in range(x.shape[0]):
         if t > 0 and d > 1:
-            _count_values(x, t - 1, count, number(1.0))
+            _count_values(x, c0, t - 1, count, number(1.0))
         if t >= d > 1:
-            _count_values(x, t - d, count, number(-1.0))
+            _count_values(x, c0, t - d, count, number(-1.0))
         twice[:] = number(0.0)
         for i in range(max(0, t - d + 1), t):
             for j in range(w):
-                v = x[i, j]
-                less = number(1.0) if v < x[t, j] else number(0.0)
-                twice[j] += less + (number(1.0) if v <= x[t, j] else number(0.0))
+                v = x[i, np.uintp(c0 + j)]
+                less = number(1.0) if v < x[t, np.uintp(c0 + j)] else number(0.0)
+                twice[j] += less + (number(1.0) if v <= x[t, np.uintp(c0 + j)] else number(0.0))
         for j in range(w):
             share = 0.5 * twice[j] / count[j] if count[j] > 0.0 else lonely
-            out[t, j] = sign * (share + constant) if x[t, j] == x[t, j] else math.nan
+            out[t, np.uintp(c0 + j)] = sign * (share + constant) if x[t, np.uintp(c0 + j)] == x[t, np.uintp(c0 + j)] else math.nan
 
 
 @kernel
-def _count_values(x: Array, t: int, count: Array, step: Any) -> None:
-    for j in range(x.shape[1]):
-        count[j] += step if x[t, j] == x[t, j] else count.dtype.type(0.0)
+def _count_values(x: Array, c0: int, t: int, count: Array, step: Any) -> None:
+    for j in range(count.shape[0]):
+        count[j] += step if x[t, np.uintp(c0 + j)] == x[t, np.uintp(c0 + j)] else count.dtype.type(0.0)
 
 
 @kernel
-def spread_quantile(rank: Array, count: Array, out: Array, driver: int) -> None:
+def spread_quantile(
+    rank: Array, count: Array, out: Array, r0: int, r1: int, c0: int, c1: int, driver: int
+) -> None:
     """Squeeze a rank of n values from [0, 1] to [1/n, 1 - 1/n] and write the driver's quantile of it."""
-    for r in range(out.shape[0]):
-        for c in range(out.shape[1]):
+    for r in range(r0, r1):
+        for c in range(c0, c1):
             n = np.float64(count[r, c])
             out[r, c] = inverse_cdf(driver, 1.0 / n + rank[r, c] * (1.0 - 2.0 / n))
 
 
 @kernel
-def spread_cdf(x: Array, out: Array, driver: int) -> None:
+def spread_cdf(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, driver: int) -> None:
     """Write the driver's distribution function."""
-    for r in range(out.shape[0]):
-        for c in range(out.shape[1]):
+    for r in range(r0, r1):
+        for c in range(c0, c1):
             out[r, c] = cdf(driver, np.float64(x[r, c]))
 
 
@@ -343,24 +345,24 @@ def _by_group(g: Array, order: Array, count: int, sorted_: Array, start: Array) 
             place[k] += 1
 
 
-def rank(x: Array, out: Array, lonely: float, sign: float) -> None:
+def rank(x: Array, out: Array, r0: int, r1: int, lonely: float, sign: float) -> None:
     """Write the rank across instruments, with a sign."""
-    _finish_rank(x, out, *_sorted_keys(x), lonely, sign)
+    _finish_rank(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), lonely, sign)
 
 
-def quantile(x: Array, out: Array, driver: int, sigma: float, lonely: float) -> None:
+def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, lonely: float) -> None:
     """Write the quantile across instruments."""
-    _finish_quantile(x, out, *_sorted_keys(x), driver, sigma, lonely)
+    _finish_quantile(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), driver, sigma, lonely)
 
 
-def dense(x: Array, out: Array) -> None:
+def dense(x: Array, out: Array, r0: int, r1: int) -> None:
     """Give the different values of each row numbers."""
-    _finish_dense(x, out, *_sorted_keys(x))
+    _finish_dense(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]))
 
 
-def group_rank(x: Array, group: Array, out: Array, groups: int, lonely: float) -> None:
+def group_rank(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, lonely: float) -> None:
     """Write the rank within groups."""
-    _finish_group_rank(x, group, out, *_sorted_keys(x), groups, lonely)
+    _finish_group_rank(x[r0:r1], group[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), groups, lonely)
 
 
 def _sorted_keys(x: Array) -> tuple[Array, Array]:

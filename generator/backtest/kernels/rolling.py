@@ -27,9 +27,9 @@ _N, _SUM, _WEIGHTED, _WEIGHTS = (ROW * k for k in range(4))
 
 
 @kernel
-def _add(x: Array, t: int, s: Array, product: bool) -> None:
-    for j in range(x.shape[1]):
-        v = np.float64(x[t, j])
+def _add(x: Array, c0: int, w: int, t: int, s: Array, product: bool) -> None:
+    for j in range(w):
+        v = np.float64(x[t, np.uintp(c0 + j)])
         ok = v == v  # noqa: PLR0124
         s[_N + j] += 1.0 if ok else 0.0
         if product:
@@ -39,25 +39,26 @@ def _add(x: Array, t: int, s: Array, product: bool) -> None:
 
 
 @kernel
-def _finish(out: Array, t: int, s: Array, suffix: Array, q: int, mode: int, days: int) -> None:
+def _finish(out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, mode: int, days: int) -> None:
     """Write a window's figure from the sums of its newer part and those of the q days before."""
-    for j in range(out.shape[1]):
+    for j in range(w):
         n = s[_N + j] + suffix[q, _N + j]
         total = s[_SUM + j] * suffix[q, _SUM + j] if mode == _PRODUCT else s[_SUM + j] + suffix[q, _SUM + j]
         if mode == _COUNT_NANS:
-            out[t, j] = days - n
+            out[t, np.uintp(c0 + j)] = days - n
         elif mode == _COUNT:
-            out[t, j] = n
+            out[t, np.uintp(c0 + j)] = n
         elif mode == _MEAN:
-            out[t, j] = total / n
+            out[t, np.uintp(c0 + j)] = total / n
         else:
-            out[t, j] = total if n > 0.0 else math.nan
+            out[t, np.uintp(c0 + j)] = total if n > 0.0 else math.nan
 
 
 @kernel
-def rolling_total(x: Array, out: Array, d: int, mode: int) -> None:
+def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> None:
     """Write SUM, MEAN, PRODUCT, COUNT_NANS or COUNT of the last d days."""
     days = x.shape[0]
+    w = c1 - c0
     product = mode == _PRODUCT
     start = np.zeros(2 * ROW)
     start[_SUM:] = 1.0 if product else 0.0
@@ -67,50 +68,61 @@ def rolling_total(x: Array, out: Array, d: int, mode: int) -> None:
     for b in range(0, days, d):
         copy(start, s)
         for q in range(1, d if b > 0 else 0):
-            _add(x, b - q, s, product)
+            _add(x, c0, w, b - q, s, product)
             copy(s, suffix[q])
         copy(start, s)
         for t in range(b, min(b + d, days)):
-            _add(x, t, s, product)
-            _finish(out, t, s, suffix, d - 1 - (t - b) if b > 0 else 0, mode, min(d, t + 1))
+            _add(x, c0, w, t, s, product)
+            _finish(out, c0, w, t, s, suffix, d - 1 - (t - b) if b > 0 else 0, mode, min(d, t + 1))
 
 
 @kernel
-def _extend(x: Array, t: int, best: Array, k: int, of: int, largest: bool) -> None:
-    """Write the extremes of day t and row `of` into row k."""
+def _extend(x: Array, c0: int, w: int, t: int, best: Array, largest: bool) -> None:
+    """Let day t's values take the places of lesser ones, or of greater ones."""
     if largest:
-        for j in range(x.shape[1]):
-            v = x[t, j]
-            best[k, j] = v if (v > best[of, j]) | (best[of, j] != best[of, j]) else best[of, j]
+        for j in range(w):
+            v = x[t, np.uintp(c0 + j)]
+            best[j] = v if (v > best[j]) | (best[j] != best[j]) else best[j]
     else:
-        for j in range(x.shape[1]):
-            v = x[t, j]
-            best[k, j] = v if (v < best[of, j]) | (best[of, j] != best[of, j]) else best[of, j]
+        for j in range(w):
+            v = x[t, np.uintp(c0 + j)]
+            best[j] = v if (v < best[j]) | (best[j] != best[j]) else best[j]
 
 
 @kernel
-def rolling_extreme(x: Array, out: Array, d: int, largest: bool) -> None:
+def _answer_extreme(out: Array, c0: int, w: int, t: int, best: Array, suffix: Array, q: int, largest: bool) -> None:
+    for j in range(w):
+        v = suffix[q, j]
+        beats = ((v > best[j]) & largest) | ((v < best[j]) & (not largest)) | (best[j] != best[j])
+        out[t, np.uintp(c0 + j)] = v if beats else best[j]
+
+
+@kernel
+def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool) -> None:
     """Write the largest (or smallest) value of the last d days."""
     days = x.shape[0]
-    suffix = np.empty((min(d, days), x.shape[1]), x.dtype)
+    w = c1 - c0
+    nothing = np.full(ROW, math.nan, x.dtype)
+    best = nothing.copy()
+    suffix = np.empty((min(d, days), ROW), x.dtype)  # row q: the q days before the stretch
+    copy(nothing, suffix[0])
     for b in range(0, days, d):
-        copy(x[b], out[b])
-        for t in range(b + 1, min(b + d, days)):
-            _extend(x, t, out, t, t - 1, largest)
-        if b > 0 and d > 1:
-            copy(x[b - 1], suffix[1])
-            for q in range(2, d):
-                _extend(x, b - q, suffix, q, q - 1, largest)
-            for t in range(b, min(b + d - 1, days)):
-                _extend(suffix, d - 1 - (t - b), out, t, t, largest)
+        copy(nothing, best)
+        for q in range(1, d if b > 0 else 0):
+            _extend(x, c0, w, b - q, best, largest)
+            copy(best, suffix[q])
+        copy(nothing, best)
+        for t in range(b, min(b + d, days)):
+            _extend(x, c0, w, t, best, largest)
+            _answer_extreme(out, c0, w, t, best, suffix, d - 1 - (t - b) if b > 0 else 0, largest)
 
 
 @kernel
-def _place(x: Array, t: int, s: Array, sign: Any, ties: bool) -> None:
+def _place(x: Array, c0: int, w: int, t: int, s: Array, sign: Any, ties: bool) -> None:
     """Let day t's values take the places of those that they beat, and with `ties` of those they equal."""
     day = x.dtype.type(t)
-    for j in range(x.shape[1]):
-        v = sign * x[t, j]
+    for j in range(w):
+        v = sign * x[t, np.uintp(c0 + j)]
         best = s[_N + j]
         beats = (v > best) | ((v == best) & ties) | ((v == v) & (best != best))  # noqa: PLR0124
         s[_N + j] = v if beats else best
@@ -118,19 +130,20 @@ def _place(x: Array, t: int, s: Array, sign: Any, ties: bool) -> None:
 
 
 @kernel
-def _answer_place(out: Array, t: int, s: Array, suffix: Array, q: int, newest: bool) -> None:
+def _answer_place(out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, newest: bool) -> None:
     day = out.dtype.type(t)
-    for j in range(out.shape[1]):
+    for j in range(w):
         best = s[_N + j]
         older = suffix[q, _N + j]
         wins = (best > older) | ((best == older) & newest) | (older != older)
-        out[t, j] = day - (s[_SUM + j] if wins else suffix[q, _SUM + j])
+        out[t, np.uintp(c0 + j)] = day - (s[_SUM + j] if wins else suffix[q, _SUM + j])
 
 
 @kernel
-def rolling_place(x: Array, out: Array, d: int, largest: bool, newest: bool) -> None:
+def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool, newest: bool) -> None:
     """Write how many days ago the extreme of the last d days was; of equal ones the newest, or the oldest."""
     days = x.shape[0]
+    w = c1 - c0
     sign = x.dtype.type(1.0 if largest else -1.0)
     nothing = np.full(2 * ROW, math.nan, x.dtype)  # as narrow as the values are: a day's number fits in both
     s = nothing.copy()
@@ -139,37 +152,41 @@ def rolling_place(x: Array, out: Array, d: int, largest: bool, newest: bool) -> 
     for b in range(0, days, d):
         copy(nothing, s)
         for q in range(1, d if b > 0 else 0):
-            _place(x, b - q, s, sign, not newest)
+            _place(x, c0, w, b - q, s, sign, not newest)
             copy(s, suffix[q])
         copy(nothing, s)
         for t in range(b, min(b + d, days)):
-            _place(x, t, s, sign, newest)
-            _answer_place(out, t, s, suffix, d - 1 - (t - b) if b > 0 else 0, newest)
+            _place(x, c0, w, t, s, sign, newest)
+            _answer_place(out, c0, w, t, s, suffix, d - 1 - (t - b) if b > 0 else 0, newest)
 
 
 @kernel
-def rolling_scale(x: Array, low: Array, high: Array, out: Array, constant: float) -> None:
+def rolling_scale(x: Array, low: Array, high: Array, out: Array, c0: int, c1: int, constant: float) -> None:
     """Write (x - low) / (high - low) + constant, NaN where the window is constant."""
-    a, lo, hi, o = x.reshape(-1), low.reshape(-1), high.reshape(-1), out.reshape(-1)
-    for i in range(o.size):
-        o[i] = (np.float64(a[i]) - lo[i]) / (np.float64(hi[i]) - lo[i]) + constant
+    for t in range(x.shape[0]):
+        for j in range(c0, c1):
+            c = np.uintp(j)
+            least = np.float64(low[t, c])
+            out[t, c] = (np.float64(x[t, c]) - least) / (np.float64(high[t, c]) - least) + constant
 
 
-def delay(x: Array, out: Array, d: int) -> None:
+def delay(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
     """Write the value of d days ago."""
-    out[:d] = math.nan
-    out[d:] = x[: max(0, len(x) - d)]
+    out[:d, c0:c1] = math.nan
+    out[d:, c0:c1] = x[: max(0, len(x) - d), c0:c1]
 
 
-def delta(x: Array, out: Array, d: int, sign: float) -> None:
+def delta(x: Array, out: Array, c0: int, c1: int, d: int, sign: float) -> None:
     """Write the difference to the value of d days ago, with a sign."""
-    out[:d] = math.nan
-    np.subtract(x[d:], x[: max(0, len(x) - d)], out[d:])
-    np.multiply(out[d:], sign, out[d:])
+    out[:d, c0:c1] = math.nan
+    changes = out[d:, c0:c1]
+    np.subtract(x[d:, c0:c1], x[: max(0, len(x) - d), c0:c1], changes)
+    if sign < 0.0:
+        np.negative(changes, changes)
 
 
 @kernel
-def decay_linear(x: Array, out: Array, d: int, dense: bool) -> None:
+def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) -> None:
     """Write the mean of the last d days with weights d, d-1 ... 1 from the newest.
 
     Sparse: a missing value counts as 0 with its weight. Dense: it is left out with its weight.
@@ -177,25 +194,26 @@ def decay_linear(x: Array, out: Array, d: int, dense: bool) -> None:
     give A + (d - k) S on its k-th day. Older part: one more day back adds 1 to every weight, thus the sum so far.
     """
     days = x.shape[0]
+    w = c1 - c0
     s = np.empty(4 * ROW)
     suffix = np.zeros((min(d, days), 4 * ROW))
     full = 0.0 if dense else d * (d + 1) * 0.5
     for b in range(0, days, d):
         s[:] = 0.0
         for q in range(1, d if b > 0 else 0):
-            _decay_back(x, b - q, s)
+            _decay_back(x, c0, w, b - q, s)
             copy(s, suffix[q])
         s[:] = 0.0
         for t in range(b, min(b + d, days)):
             k = t - b + 1
-            _decay_on(x, t, s, float(k))
-            _decay_finish(out, t, s, suffix, d - k if b > 0 else 0, float(d - k), full)
+            _decay_on(x, c0, w, t, s, float(k))
+            _decay_finish(out, c0, w, t, s, suffix, d - k if b > 0 else 0, float(d - k), full)
 
 
 @kernel
-def _decay_on(x: Array, t: int, s: Array, k: float) -> None:
-    for j in range(x.shape[1]):
-        v = np.float64(x[t, j])
+def _decay_on(x: Array, c0: int, w: int, t: int, s: Array, k: float) -> None:
+    for j in range(w):
+        v = np.float64(x[t, np.uintp(c0 + j)])
         ok = v == v  # noqa: PLR0124
         u = v if ok else 0.0
         n = 1.0 if ok else 0.0
@@ -206,9 +224,9 @@ def _decay_on(x: Array, t: int, s: Array, k: float) -> None:
 
 
 @kernel
-def _decay_back(x: Array, t: int, s: Array) -> None:
-    for j in range(x.shape[1]):
-        v = np.float64(x[t, j])
+def _decay_back(x: Array, c0: int, w: int, t: int, s: Array) -> None:
+    for j in range(w):
+        v = np.float64(x[t, np.uintp(c0 + j)])
         ok = v == v  # noqa: PLR0124
         s[_SUM + j] += v if ok else 0.0
         s[_N + j] += 1.0 if ok else 0.0
@@ -217,11 +235,11 @@ def _decay_back(x: Array, t: int, s: Array) -> None:
 
 
 @kernel
-def _decay_finish(out: Array, t: int, s: Array, suffix: Array, q: int, lift: float, full: float) -> None:
+def _decay_finish(out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, lift: float, full: float) -> None:
     """Write sums over weights: those of the values there are, or `full` if that is not 0."""
-    for j in range(out.shape[1]):
+    for j in range(w):
         # an infinite sum times 0 would be NaN
         top = s[_WEIGHTED + j] + (lift * s[_SUM + j] if lift > 0.0 else 0.0) + suffix[q, _WEIGHTED + j]
         n = s[_N + j] + suffix[q, _N + j]
         weights = s[_WEIGHTS + j] + lift * s[_N + j] + suffix[q, _WEIGHTS + j]
-        out[t, j] = top / (full if full > 0.0 else weights) if n > 0.0 else math.nan
+        out[t, np.uintp(c0 + j)] = top / (full if full > 0.0 else weights) if n > 0.0 else math.nan

@@ -39,8 +39,6 @@ class Form(Enum):
 
     VALUES = "values"
     CODES = "codes"
-    WHOLE = "whole"
-    """Values in whole rows, where others lie in blocks of columns."""
     DAILY = "daily"
     """A few float64 figures a day instead of a matrix."""
 
@@ -50,10 +48,10 @@ Kernel = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """A kernel called as kernel(*inputs, out, *fixed, *params) with contiguous blocks, cut along the axis.
+    """A kernel called as kernel(*inputs, out, *bounds, *fixed, *params).
 
-    For PANEL with whole matrices, and after `out` the first row that is wanted and the one behind the last. `read` turns
-    a step's parameters into what the kernel takes. The kernel of one that is `signed` takes the step's sign last.
+    Bounds are (r0, r1, c0, c1) for ANY, else two; `read` turns a step's parameters into what the kernel takes. The
+    kernel of one that is `signed` takes the step's sign last.
     """
 
     axis: Axis
@@ -100,14 +98,14 @@ def _rolling(kernel: Kernel, *fixed: Any, signed: bool = False) -> Primitive:
 PRIMITIVES: dict[str, Primitive] = {
     **{name: Primitive(Axis.ANY, kernel) for name, kernel in elementwise.UNARY.items()},
     **{name: Primitive(Axis.ANY, kernel) for name, kernel in elementwise.BINARY.items()},
-    **{
-        name + ":number": Primitive(Axis.ANY, elementwise.with_number(kernel))
-        for name, kernel in elementwise.BINARY.items()
-    },
+    **{name + ":number": Primitive(Axis.ANY, kernel) for name, kernel in elementwise.WITH_NUMBER.items()},
+    "nan_to_zero": Primitive(Axis.ANY, elementwise.fill_nan, (0.0,)),
+    "nan_to_one": Primitive(Axis.ANY, elementwise.fill_nan, (1.0,)),
+    "purify": Primitive(Axis.ANY, elementwise.purify),
     "if_else": Primitive(Axis.ANY, elementwise.choose),
     "fill": Primitive(Axis.ANY, elementwise.fill),
-    "ts_step": Primitive(Axis.COLUMNS, elementwise.count_days),
-    "hide_start": Primitive(Axis.COLUMNS, elementwise.hide_start),
+    "ts_step": Primitive(Axis.ANY, elementwise.count_days),
+    "hide_start": Primitive(Axis.ANY, elementwise.hide_start),
     "fill_empty": Primitive(Axis.ANY, elementwise.fill_empty),
     "mask_outside": Primitive(Axis.ANY, elementwise.mask_outside),
     "spread_quantile": Primitive(Axis.ANY, rank.spread_quantile, read=_driver_first),

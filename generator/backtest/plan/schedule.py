@@ -1,14 +1,13 @@
 """From a graph to phases and buffers: what is computed when, and where it is put. Pure.
 
 A phase is a run of steps that are cut the same way, by columns or by rows, so that a core takes one block through all of
-them while it is in its cache. Inside a phase a block's results lie in slots, small buffers that are used again after
-their contents' last use there. What a later phase needs is also put into a place, a whole matrix. Places are used again
-after the last use of all, also within a phase: blocks are independent, so a block may be overwritten when its own last
-use is over. Expressions are taken a chunk at a time, which bounds how many matrices live at once; what later chunks
-share is kept up to a limit and computed again beyond it.
+them while it is in its cache. Buffers are whole matrices and are used again as soon as their contents have had their
+last use, also within a phase: blocks are independent, so a block may be overwritten when its own last use is over.
+Expressions are taken a chunk at a time, which bounds how many matrices live at once; what later chunks share is kept
+up to a limit and computed again beyond it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from generator.backtest.plan.graph import Graph
@@ -17,17 +16,11 @@ from generator.backtest.plan.primitives import PRIMITIVES, SOURCES, Axis, Form
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One step of a phase, from the slots of its inputs to a slot.
-
-    `loads` are the slots that it needs filled from places first (sources have negative ones, see Plan.sources); `place`
-    is where its result is put too, None if no later phase needs it.
-    """
+    """One step of a phase: `out` and `inputs` are places (sources have negative ones, see Plan.sources)."""
 
     step: int
     out: int
     inputs: tuple[int, ...]
-    loads: tuple[tuple[int, int], ...]
-    place: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +60,11 @@ class _Order:
     ready: list[int]
 
 
-def plan(graph: Graph, roots: Sequence[int], *, chunk: int, keep: int) -> Plan:
+def plan(graph: Graph, roots: Sequence[int], *, chunk: int, keep: int, lasting_roots: bool) -> Plan:
     """Order the steps that the roots need.
 
-    At most `chunk` roots are worked on at once and at most `keep` results wait for later chunks.
+    At most `chunk` roots are worked on at once and at most `keep` results wait for later chunks. With `lasting_roots`
+    a root's place is never used again, so that it can be given away.
     """
     distinct = list(dict.fromkeys(roots))
     chunks = [distinct[i : i + chunk] for i in range(0, len(distinct), chunk)]
@@ -82,7 +76,7 @@ def plan(graph: Graph, roots: Sequence[int], *, chunk: int, keep: int) -> Plan:
         have |= {step for _, steps in order.phases for step in steps}
         later = [root for following in chunks[i + 1 :] for root in following]
         have = _frontier(graph, later, have, keep)
-    return _place(graph, orders)
+    return _place(graph, orders, lasting=frozenset(distinct) if lasting_roots else frozenset())
 
 
 def _is_source(graph: Graph, step: int) -> bool:
@@ -107,9 +101,9 @@ def _order(graph: Graph, roots: list[int], have: set[int]) -> _Order:
 
 
 def _closure(graph: Graph, left: list[int], done: set[int], axis: Axis) -> list[int]:
-    """Return the steps that can run one after another in a phase along the axis; one that needs whole matrices is alone."""
+    """Return the steps that can run one after another in a phase along the axis."""
     if axis is Axis.PANEL:
-        return [s for s in left if _axis(graph, s) is axis and done.issuperset(graph.steps[s].inputs)][:1]
+        return [s for s in left if _axis(graph, s) is axis and done.issuperset(graph.steps[s].inputs)]
     chosen: list[int] = []
     here = set(done)
     for s in left:
@@ -148,9 +142,9 @@ class _Places:
     forms: list[Form] = field(default_factory=list)
     free: dict[Form, list[int]] = field(default_factory=dict)
 
-    def take(self, form: Form) -> int:
+    def take(self, form: Form, *, fresh: bool) -> int:
         waiting = self.free.setdefault(form, [])
-        if waiting and form is not Form.DAILY:
+        if waiting and not fresh and form is not Form.DAILY:
             return waiting.pop()
         self.forms.append(form)
         return len(self.forms) - 1
@@ -160,27 +154,8 @@ class _Places:
             self.free.setdefault(self.forms[place], []).append(place)
 
 
-@dataclass(slots=True)
-class _Slots:
-    """Hands out the slots of one phase; the one that was given back last is the likeliest to be in the cache."""
-
-    where: dict[int, int] = field(default_factory=dict)
-    free: list[int] = field(default_factory=list)
-    count: int = 0
-
-    def take(self, step: int) -> int:
-        if not self.free:
-            self.free.append(self.count)
-            self.count += 1
-        self.where[step] = self.free.pop()
-        return self.where[step]
-
-    def give_back(self, steps: list[int]) -> None:
-        self.free += [self.where.pop(step) for step in steps]
-
-
-def _place(graph: Graph, orders: list[_Order]) -> Plan:
-    """Give every result that outlives its phase a place, from when it is computed to its last use."""
+def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
+    """Give every result a place, from when it is computed to its last use."""
     ends = _ends(graph, orders)
     sources = [s for s in range(len(graph.steps)) if _is_source(graph, s)]
     where = {s: -1 - i for i, s in enumerate(sources)}
@@ -189,63 +164,27 @@ def _place(graph: Graph, orders: list[_Order]) -> Plan:
     now = 0
     for order in orders:
         phases = []
-        left = _moments(now, order)
         for axis, steps in order.phases:
-            inside = _ended(ends, range(now, now + len(steps)))
-            left = range(now + len(steps), left.stop)
-            whole = _ended(ends, left) - _read_by_columns(graph, order, len(phases)) if axis is Axis.ROWS else set()
-            slots = _Slots()
-            last = _last_uses(graph, steps)
             works = []
-            for i, step in enumerate(steps):
-                inputs = graph.steps[step].inputs
-                loads = tuple((slots.take(s), where[s]) for s in dict.fromkeys(inputs) if s not in slots.where)
-                out = slots.take(step)
-                place = None
-                if step not in inside:
-                    form = PRIMITIVES[graph.steps[step].op].form
-                    form = Form.WHOLE if step in whole and form is Form.VALUES else form
-                    place = where[step] = places.take(form)
-                works.append(Work(step, out, tuple(slots.where[s] for s in inputs), loads, place))
-                slots.give_back(last.get(i, []))
-                places.give_back(_leave(where, ends.get(now, ())))
+            held = []
+            for step in steps:
+                out = places.take(PRIMITIVES[graph.steps[step].op].form, fresh=step in lasting)
+                works.append(Work(step, out, tuple(where[i] for i in graph.steps[step].inputs)))
+                where[step] = out
+                ended = [where[i] for i in ends.get(now, ()) if where[i] >= 0 and i not in lasting]
                 now += 1
+                if (
+                    axis is Axis.PANEL
+                ):  # reads beyond its block: nothing may be overwritten before the phase is over
+                    held += ended
+                else:
+                    places.give_back(ended)
+            places.give_back(held)
             phases.append(Phase(axis, tuple(works)))
         chunks.append(Chunk(tuple(phases), tuple((root, where[root]) for root in order.ready)))
-        places.give_back(_leave(where, ends.get(now, ())))
+        places.give_back([where[i] for i in ends.get(now, ()) if where[i] >= 0 and i not in lasting])
         now += 1
     return Plan(tuple(chunks), tuple(places.forms), tuple(sources))
-
-
-def _moments(now: int, order: _Order) -> range:
-    """Return the moments of a chunk: one for each step, and the one when its roots are ready."""
-    return range(now, now + sum(len(steps) for _, steps in order.phases) + 1)
-
-
-def _ended(ends: Mapping[int, Sequence[int]], moments: range) -> set[int]:
-    return {step for moment in moments for step in ends.get(moment, ())}
-
-
-def _read_by_columns(graph: Graph, order: _Order, phase: int) -> set[int]:
-    """Return what later phases of a chunk read that are cut by columns."""
-    later = (steps for axis, steps in order.phases[phase + 1 :] if axis is Axis.COLUMNS)
-    return {i for steps in later for step in steps for i in graph.steps[step].inputs}
-
-
-def _leave(where: dict[int, int], ended: Sequence[int]) -> list[int]:
-    """Return the places of what has ended, which `where` forgets."""
-    return [where.pop(s) for s in ended if where.get(s, -1) >= 0]
-
-
-def _last_uses(graph: Graph, steps: list[int]) -> dict[int, list[int]]:
-    """Return by the number of each of a phase's steps what has its last use there."""
-    last: dict[int, int] = {}
-    for i, step in enumerate(steps):
-        last.update(dict.fromkeys((*graph.steps[step].inputs, step), i))
-    uses: dict[int, list[int]] = {}
-    for step, i in last.items():
-        uses.setdefault(i, []).append(step)
-    return uses
 
 
 def _ends(graph: Graph, orders: list[_Order]) -> dict[int, list[int]]:

@@ -2,40 +2,31 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from generator.backtest.kernels.portfolio import FIGURES
-from generator.backtest.kernels.rows import WIDEST, gather, scatter
+from generator.backtest.kernels.rows import WIDEST
 from generator.backtest.panel import Matrix, Panel
 from generator.backtest.plan.compiler import Compiler
 from generator.backtest.plan.folding import fold_signs
 from generator.backtest.plan.graph import Graph
 from generator.backtest.plan.primitives import PRIMITIVES, Axis, Form
-from generator.backtest.plan.schedule import Phase, Plan, Work, plan
-from generator.backtest.run.blocks import Bounds, Task, run_columns, run_rows
-from generator.backtest.semantics import Semantics
+from generator.backtest.plan.schedule import Phase, Plan, plan
+from generator.backtest.settings import Semantics
 from generator.language.ast import Node
 
+_BLOCK_BYTES = 128 << 10  # of rows, or of what steps of arithmetic take at once: several matrices fit into a cache
 _PANEL_ROWS = 64  # computing the day before anew costs a row a block
-_BLOCK_BYTES = 512 << 10  # of one matrix: a few of them fit into a core's cache
-_LINE = 16  # columns, so that rows of a block begin where cache lines do
+_ROW_BYTES = 4096  # of a block of columns, a day; narrower ones pay for addresses and loop ends
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
 
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """What a plan's places hold while it runs: blocks of columns, or a few figures a day."""
-
-    graph: Graph
-    scheme: Plan
-    held: dict[int, Matrix] = field(default_factory=dict)
-    daily: dict[int, Matrix] = field(default_factory=dict)
+Bounds = tuple[int, ...]
+Call = tuple[Callable[..., None], tuple[Any, ...], Axis, tuple[Any, ...]]
 
 
 class Engine:
@@ -62,14 +53,9 @@ class Engine:
         self.pasteurize = pasteurize and panel.universe is not None
         self._threads = max(1, threads)
         self._pool = self._new_pool()
-        self._sources: dict[tuple[str, str, bool], Matrix] = {}
+        self._fields: dict[str, Matrix] = {}
+        self._codes: dict[str, Matrix] = {}
         self._free: dict[Form, list[Matrix]] = {}
-        self._gathered: dict[Any, Matrix] = {}
-        self._inputs: dict[int, dict[Any, Matrix]] = {}
-        days, instruments = panel.shape
-        lines = _BLOCK_BYTES // (max(1, days) * self.dtype.itemsize * _LINE)
-        width = min(WIDEST, max(1, lines) * _LINE)
-        self._blocks = -(-instruments // width), days, width
 
     def compiler(self) -> Compiler:
         """Return a compiler for this panel, with a graph of its own."""
@@ -90,51 +76,44 @@ class Engine:
         compiler = self.compiler()
         roots = [compiler.matrix(tree) for tree in trees]
         results: dict[int, npt.NDArray[np.float64]] = {}
-        for root, matrix in self.run(compiler.graph, roots):
-            results[root] = matrix.astype(np.float64)
+        for root, matrix in self.run(compiler.graph, roots, lasting=True):
+            results[root] = matrix if matrix.dtype == np.float64 else matrix.astype(np.float64)
         return [results[root] for root in roots]
 
-    def run(self, graph: Graph, roots: Sequence[int]) -> Iterator[tuple[int, Matrix]]:
+    def run(
+        self, graph: Graph, roots: Sequence[int], *, lasting: bool = False
+    ) -> Iterator[tuple[int, Matrix]]:
         """Yield each different root with its matrix, in no order that is promised.
 
-        A matrix is good until the next one is asked for.
+        A matrix is good until the next one is asked for, or for ever if `lasting`.
         """
         graph = fold_signs(graph, roots)
         size = self.panel.shape[0] * self.panel.shape[1] * self.dtype.itemsize
         chunk = max(2, min(24, _BUDGET // max(1, size * _MATRICES_PER_ROOT)))
-        scheme = plan(graph, roots, chunk=chunk, keep=2 * chunk)
-        places = _Places(graph, scheme)
+        scheme = plan(graph, roots, chunk=chunk, keep=2 * chunk, lasting_roots=lasting)
+        places: list[Matrix | None] = [None] * len(scheme.forms)
+        sources = [self._source(graph, step) for step in scheme.sources]
+        given = {place for part in scheme.chunks for _, place in part.ready} if lasting else set()
         try:
             for part in scheme.chunks:
                 for phase in part.phases:
-                    self._run_phase(places, phase)
+                    self._run_phase(graph, scheme, phase, places, sources, given)
                 for root, place in part.ready:
-                    yield root, self._whole(places, place, self._gathered)
+                    matrix = sources[-1 - place] if place < 0 else places[place]
+                    assert matrix is not None
+                    yield root, matrix.copy() if lasting and place < 0 else matrix
         finally:
-            for place, matrix in places.held.items():
-                self._free.setdefault(scheme.forms[place], []).append(matrix)
+            for place, matrix in enumerate(places):
+                if matrix is not None and place not in given:
+                    self._free.setdefault(scheme.forms[place], []).append(matrix)
 
-    def _at(self, places: _Places, place: int) -> Matrix:
-        """Return the blocks of a place."""
-        if place not in places.held:
-            form = places.scheme.forms[place]
-            waiting = self._free.get(form)
-            shape = self.panel.shape if form is Form.WHOLE else self._blocks
-            places.held[place] = waiting.pop() if waiting else np.zeros(shape, self._dtype(form))
-        return places.held[place]
-
-    def _source(self, places: _Places, place: int, *, blocks: bool) -> Matrix:
-        """Return a field or a group's codes: whole, or cut into blocks of columns."""
-        step = places.graph.steps[places.scheme.sources[-1 - place]]
-        name = str(step.params[0])
-        key = step.op, name, blocks
-        if key not in self._sources:
-            matrix = self._load(step.op, name)
-            if blocks:
-                whole, matrix = matrix, np.zeros(self._blocks, matrix.dtype)
-                scatter(whole, 0, matrix)
-            self._sources[key] = matrix
-        return self._sources[key]
+    def _source(self, graph: Graph, step: int) -> Matrix:
+        op = graph.steps[step].op
+        name = str(graph.steps[step].params[0])
+        known = self._fields if op == "field" else self._codes
+        if name not in known:
+            known[name] = self._load(op, name)
+        return known[name]
 
     def _load(self, op: str, name: str) -> Matrix:
         if op == "field":
@@ -144,84 +123,60 @@ class Engine:
             return np.ascontiguousarray(self.panel.universe)
         return np.ascontiguousarray(self.panel.group_codes(name), dtype=np.int32)
 
-    def _dtype(self, form: Form) -> np.dtype[Any]:
-        return np.dtype(np.int32) if form is Form.CODES else self.dtype
+    def _run_phase(
+        self,
+        graph: Graph,
+        scheme: Plan,
+        phase: Phase,
+        places: list[Matrix | None],
+        sources: list[Matrix],
+        given: set[int],
+    ) -> None:
+        def at(place: int) -> Matrix:
+            if place < 0:
+                return sources[-1 - place]
+            matrix = places[place]
+            if matrix is None:
+                matrix = places[place] = self._room(scheme.forms[place], fresh=place in given)
+            return matrix
 
-    def _whole(self, places: _Places, place: int, room: dict[Any, Matrix]) -> Matrix:
-        """Return what a place holds as one matrix, gathered into that of `room` where it lies in blocks."""
-        if place < 0:
-            return self._source(places, place, blocks=False)
-        if places.scheme.forms[place] is Form.DAILY:
-            return places.daily[place]
-        blocks = self._at(places, place)
-        if places.scheme.forms[place] is Form.WHOLE:
-            return blocks
-        if room.get(blocks.dtype) is None:
-            room[blocks.dtype] = np.empty(self.panel.shape, blocks.dtype)
-        matrix = room[blocks.dtype]
-        self._execute(
-            partial(_each, lambda first, end: gather(blocks, first, matrix[first:end])), self._days(_PANEL_ROWS)
-        )
-        return matrix
+        calls: list[Call] = []
+        for work in phase.works:
+            step = graph.steps[work.step]
+            primitive = PRIMITIVES[step.op]
+            arrays = tuple(at(i) for i in (*work.inputs, work.out))
+            calls.append((primitive.kernel, arrays, primitive.axis, primitive.arguments(step)))
+        self._execute(calls, phase.axis)
 
-    def _run_phase(self, places: _Places, phase: Phase) -> None:
-        if phase.axis is Axis.PANEL:
-            for work in phase.works:
-                self._run_panel(places, work)
-            return
-        by_columns = phase.axis is Axis.COLUMNS
-        tasks = [self._task(places, work, blocks=by_columns) for work in phase.works]
-        instruments = self.panel.shape[1]
-        if by_columns:
-            count, *shape = self._blocks
-            self._execute(partial(run_columns, tasks, tuple(shape)), [(k, k + 1) for k in range(count)])
-        else:
-            rows = max(1, _BLOCK_BYTES // (instruments * self.dtype.itemsize))
-            self._execute(partial(run_rows, tasks, instruments), self._days(rows))
-
-    def _task(self, places: _Places, work: Work, *, blocks: bool) -> Task:
-        step = places.graph.steps[work.step]
-        primitive = PRIMITIVES[step.op]
-        loads = tuple(
-            (slot, self._at(places, place) if place >= 0 else self._source(places, place, blocks=blocks))
-            for slot, place in work.loads
-        )
-        return Task(
-            primitive.kernel,
-            work.inputs,
-            work.out,
-            self._dtype(primitive.form),
-            loads,
-            None if work.place is None else self._at(places, work.place),
-            primitive.arguments(step),
-        )
-
-    def _run_panel(self, places: _Places, work: Work) -> None:
-        """Run a step that needs whole matrices, a few days of its result at a time."""
-        step = places.graph.steps[work.step]
-        primitive = PRIMITIVES[step.op]
-        whole = {slot: self._whole(places, place, self._inputs.setdefault(i, {})) for i, (slot, place) in enumerate(work.loads)}
-        inputs = [whole[slot] for slot in work.inputs]
-        daily = primitive.form is Form.DAILY
+    def _execute(self, calls: list[Call], along: Axis) -> None:
         days, instruments = self.panel.shape
-        out = np.empty((days, FIGURES if daily else instruments), np.float64 if daily else self.dtype)
-        params = primitive.arguments(step)
-        self._execute(
-            partial(_each, lambda first, end: primitive.kernel(*inputs, out, first, end, *params)),
-            self._days(_PANEL_ROWS),
-        )
-        assert work.place is not None
-        if daily:
-            places.daily[work.place] = out
+        by_columns = along is Axis.COLUMNS
+
+        def work(waiting: Iterator[tuple[int, int]]) -> None:
+            with np.errstate(all="ignore"):  # infinities and NaN are data here
+                for block in waiting:
+                    for elementwise, run in groupby(calls, lambda call: call[2] is Axis.ANY):
+                        run_block(block, list(run), elementwise=elementwise)
+
+        def run_block(block: tuple[int, int], run: list[Call], *, elementwise: bool) -> None:
+            first, end = block if by_columns else (0, instruments)
+            pieces: list[Bounds] = [block]
+            if elementwise:
+                days_of = (0, days) if by_columns else block
+                pieces = [(a, min(a + tile, days_of[1]), first, end) for a in range(*days_of, tile)]
+            for bounds in pieces:
+                for kernel, arrays, _, params in run:
+                    kernel(*arrays, *bounds, *params)
+
+        rows = max(1, _BLOCK_BYTES // (instruments * self.dtype.itemsize))
+        columns = min(WIDEST, _ROW_BYTES // self.dtype.itemsize)
+        tile = max(1, _BLOCK_BYTES // _ROW_BYTES) if by_columns else rows
+        if by_columns:
+            blocks = cut(instruments, columns, self._threads)
         else:
-            scatter(out, 0, self._at(places, work.place))
-
-    def _days(self, rows: int) -> list[Bounds]:
-        return cut(self.panel.shape[0], rows, self._threads)
-
-    def _execute(self, run: Callable[[Iterator[Bounds]], None], blocks: list[Bounds]) -> None:
+            blocks = cut(days, _PANEL_ROWS if along is Axis.PANEL else rows, self._threads)
         waiting = iter(blocks)  # shared: a thread takes the next block when it has done one
-        jobs = [self._pool.submit(run, waiting) for _ in range(self._threads)]
+        jobs = [self._pool.submit(work, waiting) for _ in range(self._threads)]
         wait(jobs)  # for all of them: one that still ran would write to a buffer that is used again
         for job in jobs:
             job.result()
@@ -229,16 +184,19 @@ class Engine:
     def _new_pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="backtest")
 
+    def _room(self, form: Form, *, fresh: bool) -> Matrix:
+        if form is Form.DAILY:
+            return np.empty((self.panel.shape[0], FIGURES))
+        waiting = self._free.get(form)
+        if waiting and not fresh:
+            return waiting.pop()
+        return np.empty(self.panel.shape, dtype=np.int32 if form is Form.CODES else self.dtype)
+
     def close(self) -> None:
         """End the threads and let go of the buffers; the engine can be used again."""
         self._pool.shutdown()
         self._pool = self._new_pool()
         self._free.clear()
-
-
-def _each(function: Callable[[int, int], object], waiting: Iterator[Bounds]) -> None:
-    for block in waiting:
-        function(*block)
 
 
 def cut(length: int, width: int, threads: int) -> list[tuple[int, int]]:
