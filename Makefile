@@ -11,7 +11,7 @@ REVISION := $(shell git rev-parse --short HEAD 2> /dev/null || echo unknown)
 IMAGE_ARGS := --build-arg REVISION=$(REVISION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-pythons test-docker lint format bench soak lock sbom image up down clean
+.PHONY: help setup run demo test test-all test-pythons test-docker lint format bench soak lock sbom image up down clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -36,7 +36,10 @@ run: setup ## Run the fleet in the foreground until Ctrl-C
 demo: setup ## Show a fleet at work, bounded, on the stand-in (under a minute)
 	@exec $(BIN)/python -m cli.demo --home "$(DEMO_HOME)"
 
-test: setup ## Run the tests, JOBS of them side by side
+test: setup ## Run the tests on JOBS workers, without the long ones
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
+
+test-all: setup ## Run all tests, the long ones too
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-pythons: setup ## Run the unit tests on every other Python from 3.11 on that this machine has

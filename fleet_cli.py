@@ -17,6 +17,11 @@ _ROOT = Path(__file__).resolve().parent
 _PYTHON = _ROOT / ".venv" / "bin" / "python"
 
 if __name__ == "__main__":
+    if sys.platform == "win32":
+        sys.stderr.write(
+            "Error: Model Fleet does not run on Windows itself\nHint: Use WSL 2; see README.md.\n"
+        )
+        sys.exit(2)
     # The environment of `make setup` has every package; the Python of the caller may have some of them.
     # Folders are compared: an interpreter of that environment has several names, and must not start itself again.
     with suppress(OSError):  # there is none, or one of another machine: the Python of the caller may do

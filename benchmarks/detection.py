@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import Report
+from fleet.memory_errors.judge import may_be_retried
 from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import SERVER
-from monitor.detection.detector import Detector, detect, looks_like_memory
+from monitor.detection.detector import Detector, detect
 from monitor.incidents import GroupingRules
 from monitor.scan.scan import scan_file, scan_stream
 
@@ -89,7 +90,7 @@ def quality() -> Report:
     judges: tuple[tuple[str, Judge, Sequence[Sequence[str]]], ...] = (
         ("detector", ours, (FAILURES, ("hard",), ("soft",), ("sysmem",))),
         ("the original's seven phrases", wording(ORIGINAL), (FAILURES,)),
-        ("Ollama's own ten phrases", lambda line: "hard" if looks_like_memory(line) else None, (FAILURES,)),
+        ("Ollama's own ten phrases", lambda line: "hard" if may_be_retried(line) else None, (FAILURES,)),
     )
     lines = []
     for name, judge, classes in judges:
@@ -185,7 +186,7 @@ def fail2ban(folder: Path, program: str) -> Iterator[list[str] | None]:
 
 
 def filtered(command: Sequence[str], path: Path) -> int:
-    """Let fail2ban-regex look for the literals; lines need no date and name nobody."""
+    """Let fail2ban-regex look for the literals; lines need neither a date nor a host."""
     expression = f"(?:{alternatives()})(?P<fid>.*)"
     done = subprocess.run(
         [*command, "-d", "{NONE}", str(path), expression], capture_output=True, text=True, check=True

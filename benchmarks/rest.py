@@ -171,7 +171,7 @@ def start_all(stack: ExitStack, folder: Path, engine: Engine, ollama: StandinOll
 
 
 def runs(pid: int) -> bool:
-    """Tell whether a child of ours has not ended."""
+    """Return True if a child process still runs."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 

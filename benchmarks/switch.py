@@ -36,7 +36,7 @@ POLL, NEEDED = 30.0, 3  # the original's
 
 
 class Watched(StandinOllama):
-    """A stand-in that notes when each prompt came, and for which context length, which tells the rung."""
+    """A stand-in that notes the time and the context length of each prompt; the latter identifies the rung."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.came: dict[int, float] = {}
@@ -128,7 +128,7 @@ def _rung(index: int) -> str:
 
 
 def _works(fleet: FleetProcess) -> bool:
-    """Tell whether the generator that runs has taken a reply in: one that is still importing ends later."""
+    """Return True if the running generator has taken in a reply: one that still imports ends later."""
     row = read_json(fleet.home.generator_file) or {}
     return row.get("pid") == fleet.pid("generator") and bool(row["totals"]["valid"])
 

@@ -1,1 +1,1 @@
-"""What the commands of `fleet_cli.py` do: a module a verb; they return, and only `commands` and `console` print."""
+"""The commands of `fleet_cli.py`, one module a verb. They return values; only `commands` and `console` print."""

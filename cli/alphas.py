@@ -1,4 +1,4 @@
-"""`alphas`: the best alphas so far, shown or written to a file."""
+"""`alphas`: list the best alphas so far, or export them to a file."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from typing import Any
 from cli.target import Fleet
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.logging import plain_text
-from generator.storage.read import AlphaRow, Filters, best_alphas, place_of
+from generator.storage.read import AlphaRow, Filters, best_alphas, database_location
 
 _FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
 _SHOWN = 20
@@ -27,20 +27,20 @@ def find_alphas(
 ) -> Sequence[AlphaRow]:
     """Return the fleet's alphas, best first (worst first if `reverse`).
 
-    Without a limit that is 20 to be shown, or all to be exported.
+    The default limit is 20 for a listing and none for an export.
     """
-    place = place_of(fleet.settings.generator.database, fleet.home)
+    place = database_location(fleet.settings.generator.database, fleet.home)
     count = limit or (_ALL if export else _SHOWN)
     return best_alphas(place, count, sort=sort, worst=reverse, filters=filters)
 
 
 def alpha_rows(alphas: Sequence[AlphaRow]) -> list[dict[str, Any]]:
-    """Return alphas as they stand in JSON; `time` is Unix seconds."""
+    """Return the JSON rows of alphas; `time` is in Unix seconds."""
     return [asdict(alpha) for alpha in alphas]
 
 
 def alpha_lines(alphas: Sequence[AlphaRow], *, filtered: bool) -> list[str]:
-    """Return alphas as a person reads them: figures, where they come from, the expression."""
+    """Return a table of alphas for a terminal: figures, source, model, time, expression."""
     if not alphas:
         return ["no alpha passes these filters" if filtered else "there are no alphas yet"]
     table: list[tuple[str, ...]] = [
@@ -76,22 +76,22 @@ def _utc(time: float) -> datetime:
 
 
 def format_of(path: Path) -> str:
-    """Return the format that a file's suffix names; raise ConfigError for another."""
+    """Return the export format of a file's suffix; raise ConfigError for an unknown suffix."""
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in _WRITERS:
         raise ConfigError(
             f"--export: {path.name!r} ends in none of .csv, .json and .parquet",
-            hint="The suffix says how it is written.",
+            hint="The suffix names the format of the file.",
         )
     return suffix
 
 
 def export(alphas: Sequence[AlphaRow], path: Path) -> None:
-    """Write alphas to a file in one step, by its suffix; raise FleetError if it cannot be written."""
+    """Write alphas to a file, atomically, in its suffix's format; raise FleetError if the write fails."""
     content = _WRITERS[format_of(path)](alphas)
     part = path.with_name(f".{path.name}.part")
     try:
-        # Not a file for the owner alone, as our own are: it is made to be handed on.
+        # Default permissions: unlike our own files, an export is meant for others.
         part.write_bytes(content)
         part.replace(path)
     except OSError as error:
@@ -116,7 +116,7 @@ def _csv(alphas: Sequence[AlphaRow]) -> bytes:
 
 def _parquet(alphas: Sequence[AlphaRow]) -> bytes:
     try:
-        import polars as pl  # noqa: PLC0415  # a quarter of a second that only this needs
+        import polars as pl  # noqa: PLC0415  # the import takes 0.25 s
     except ModuleNotFoundError as error:
         raise FleetError(
             "Parquet needs the package polars, which is not installed",
@@ -135,7 +135,7 @@ def _parquet(alphas: Sequence[AlphaRow]) -> bytes:
 
 
 def _flat(alpha: AlphaRow, *, time: object) -> dict[str, Any]:
-    """Return a row of plain values: what is nested is JSON in text."""
+    """Return an alpha as a flat row; nested values become JSON text."""
     row = asdict(alpha)
     return {**row, **{name: json.dumps(row[name]) for name in _NESTED}, "time": time}
 

@@ -1,6 +1,7 @@
-"""The commands of `fleet_cli.py`: parse, call, show, exit code; each imports what it needs, so that `status` starts fast.
+"""The click commands of `fleet_cli.py`: parse, call, print, exit code.
 
-They stand here and not in `fleet_cli.py`, since Python compiles the program that it is given at each start.
+Each command imports its own modules, so that `status` starts fast. The commands stand here because Python caches the
+bytecode of a module, and compiles a script at each start.
 """
 
 import json
@@ -22,11 +23,11 @@ SOURCES = ("brain", "panel", "synthetic", "stand-in")
 
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", metavar="FILE", help="The configuration file; else that of the last start.")
-@click.option("--debug", is_flag=True, help="Show the whole log of a command, and where an error happened.")
+@click.option("--config", metavar="FILE", help="The configuration file; default: that of the last start.")
+@click.option("--debug", is_flag=True, help="Print the log of the command, and tracebacks.")
 @click.pass_context
 def main(ctx: click.Context, config: str | None, debug: bool) -> None:
-    """Look into a fleet and take it over.
+    """Watch a fleet and control it.
 
     The fleet is the one in FLEET_HOME, by default `var` beside this program. Exit codes: 0 done; 1 it could not
     be done; 2 usage or configuration, or no fleet here; 3 saved, and takes effect when supervisord runs again.
@@ -76,11 +77,14 @@ def _check(row: dict[str, Any], *, as_json: bool) -> None:
     "--interval", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds between views."
 )
 @click.option(
-    "-n", "--count", type=click.IntRange(1), help="How many views; else until Ctrl-C, one into a pipe."
+    "-n",
+    "--count",
+    type=click.IntRange(1),
+    help="Number of views; default: until Ctrl-C, or one into a pipe.",
 )
 @fleet_command
 def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> None:
-    """Show status and events live; into a pipe one view, or one line of JSON, for each --count."""
+    """Show status and events live; into a pipe, print --count views or lines of JSON."""
     from cli.watch import redraw, view
 
     try:
@@ -113,7 +117,7 @@ def _operator(fleet: Fleet) -> Any:
     from cli.operator import OperatorCommands
     from fleet.runtime.logging import configure_command
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: a trial ends its pause
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a trial as Ctrl-C does
     if not click.get_current_context().find_root().params["debug"]:
         configure_command()
     return OperatorCommands(fleet, bar=pull_bar())
@@ -194,14 +198,14 @@ def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, 
         return
     from cli.render import history_lines
 
-    show(history_lines(events) if events else ["nothing of this has happened yet"])
+    show(history_lines(events) if events else ["no such event yet"])
 
 
 @main.command()
 @_SINCE
 @fleet_command
 def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
-    """Show what each model did: time in use, incidents, speed, memory, valid alphas, Sharpe."""
+    """Compare the models: time in use, incidents, speed, memory, valid alphas, Sharpe."""
     from cli.report import collect_report
     from fleet.runtime.time_argument import parse_since
 
@@ -216,11 +220,11 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--explain", is_flag=True, help="Show each signal's line and the pattern that found it.")
+@click.option("--explain", is_flag=True, help="Show the line and the pattern of each signal.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a file.")
 @click.pass_obj
 def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: bool) -> None:
-    """Show what the detector makes of logs, and what the policy would have done; - is standard input."""
+    """Analyse logs: signals, incidents, and the switches of the policy; - is standard input."""
     from cli.scan import scan_bar, scan_lines, scan_log, settings_for_scan
 
     settings = settings_for_scan(config, os.environ)
@@ -244,11 +248,13 @@ def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: boo
 @main.command()
 @click.option("--sort", type=click.Choice(SORTS), default="fitness", show_default=True, help="Best first.")
 @click.option("--reverse", is_flag=True, help="Worst first.")
-@click.option("-n", "--limit", type=click.IntRange(1), help="At most so many; 20, and all to export.")
-@click.option("--model", help="Only those that this model wrote.")
-@click.option("--source", type=click.Choice(SOURCES), help="Only those judged on this.")
-@click.option("--kept/--not-kept", default=None, help="Only those that [generator] keep admits, or not.")
-@click.option("--contains", metavar="TEXT", help="Only those whose expression contains this.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1), help="Number of alphas; default: 20, or all for an export."
+)
+@click.option("--model", help="Only alphas of this model.")
+@click.option("--source", type=click.Choice(SOURCES), help="Only alphas evaluated on this source.")
+@click.option("--kept/--not-kept", default=None, help="Only alphas that pass [generator] keep, or fail it.")
+@click.option("--contains", metavar="TEXT", help="Only alphas whose expression contains TEXT.")
 @_SINCE
 @click.option("--min-fitness", type=float, help="At least this fitness.")
 @click.option("--min-sharpe", type=float, help="At least this Sharpe ratio.")

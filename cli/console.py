@@ -1,4 +1,4 @@
-"""How commands meet the terminal: errors with a hint and an exit code, JSON, lines that fit, progress."""
+"""Output of the commands: errors with hint and exit code, JSON, folded lines, progress bars."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ _BAR = 24
 
 
 class Root(click.Group):
-    """The group of commands; shows errors as a sentence with a hint, and their exit codes."""
+    """The group of commands. It prints an error as a sentence with a hint, and exits with the error's code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a traceback is shown only with --debug."""
@@ -40,7 +40,7 @@ class Root(click.Group):
                 "Is there room on the disk, and may this user write there?",
             )
             ctx.exit(1)
-        except Exception as error:  # noqa: BLE001  # atop the program: told in a sentence, with the way to see more
+        except Exception as error:  # noqa: BLE001  # top of the program: an unforeseen error becomes a sentence
             hint = "this is a fault of Model Fleet; --debug shows where it happened."
             _show_error(ctx, f"{type(error).__name__}: {error}", hint)
             ctx.exit(1)
@@ -74,7 +74,7 @@ def print_json(row: object, *, indent: int | None = 2) -> None:
 
 
 def _finite(value: object) -> object:
-    """Return a value with null for what JSON has no number for."""
+    """Return a value with null for NaN and infinities, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -83,9 +83,9 @@ def _finite(value: object) -> object:
 
 
 def show(lines: list[str]) -> None:
-    """Print lines, folded to the terminal's width where a person looks."""
+    """Print lines, folded at the width of a terminal."""
     if sys.stdout.isatty():
-        from cli.render import folded  # noqa: PLC0415  # only where a person looks
+        from cli.render import folded  # noqa: PLC0415
 
         width = _width()
         lines = [folded(line, width) for line in lines]
@@ -93,13 +93,13 @@ def show(lines: list[str]) -> None:
 
 
 def _width() -> int:
-    from shutil import get_terminal_size  # noqa: PLC0415  # only where a person looks
+    from shutil import get_terminal_size  # noqa: PLC0415
 
     return get_terminal_size().columns
 
 
 def pull_bar() -> Callable[[Any], None] | None:
-    """Return what shows a pull's progress to a person who looks; nothing where nobody does."""
+    """Return a function that draws the progress of a pull; None if standard error is no terminal."""
     if not sys.stderr.isatty():
         return None
 
@@ -114,6 +114,6 @@ def pull_bar() -> Callable[[Any], None] | None:
 
 
 def _redraw(line: str) -> None:
-    """Put a line in the place of the last one; not by click, which takes its codes for colours."""
+    """Replace the last line. click.echo would strip the control codes as colours."""
     sys.stderr.write(f"\r\x1b[K{line[: _width() - 1]}")
     sys.stderr.flush()

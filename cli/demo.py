@@ -1,6 +1,7 @@
-"""`make demo`: a bounded run on the stand-in that shows failures, two downgrades, and work that goes on.
+"""`make demo`: a bounded run on the stand-in with failures, two downgrades and the first alphas.
 
-It uses a home of its own, tells what happens as it happens, sums up, and exits 0 only if it really happened.
+The demo uses a home of its own, prints events as they happen and a summary at the end. It exits 0 only if the failures,
+the downgrades and the alphas stand in the history and the database.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fleet.policy.events import Event, EventKind
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, Home, read_json
 from fleet.runtime.logging import plain_text
+from fleet.runtime.process import require_linux
 from fleet.startup.stdout_relay import append_output
 from generator.storage.read import AlphaRow, recent_alphas
 from state.history import read_history
@@ -30,14 +32,14 @@ ALPHAS_WANTED = 3
 DOWNGRADES_WANTED = 2
 _BEST = 3
 _INTRODUCTION = (
-    "A demonstration: four models, and a GPU on which only the two small ones find room.\n"
-    "Watch the first one fail, the fleet move down until a model fits, and its alphas come.\n"
+    "A demonstration: four models, and a GPU with room for only the two small ones.\n"
+    "The first model fails, the fleet moves down until a model fits, and alphas appear.\n"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the run showed."""
+    """What the history and the database of the run hold."""
 
     incidents: Sequence[Event]
     downgrades: Sequence[Event]
@@ -46,7 +48,7 @@ class DemoResult:
 
     @property
     def complete(self) -> bool:
-        """Tell whether everything that was promised happened: failures, two downgrades, alphas after them."""
+        """Return True if there were failures, two downgrades, and alphas after them."""
         return bool(
             self.incidents and len(self.downgrades) >= DOWNGRADES_WANTED and len(self.alphas) >= ALPHAS_WANTED
         )
@@ -63,7 +65,7 @@ def clear(home: Home) -> None:
 
 
 def result_of(home: Home) -> DemoResult:
-    """Return what the run has shown so far, by its history, its database and its state."""
+    """Return the result so far, read from history, database and state."""
     events = read_history(home.history)
     down = [event for event in events if event.kind is EventKind.SWITCH_COMMITTED]
     alphas = recent_alphas(home.database, 100) if home.database.exists() else []
@@ -78,7 +80,7 @@ def result_of(home: Home) -> DemoResult:
 
 
 def watch_run(home: Home, child: "subprocess.Popen[bytes]") -> DemoResult:
-    """Wait until everything has been shown, the fleet has ended, or the time is over."""
+    """Wait until the result is complete, the fleet has ended, or LIMIT has passed; return the result."""
     end = time.monotonic() + LIMIT
     result = result_of(home)
     while time.monotonic() < end and child.poll() is None and not result.complete:
@@ -99,7 +101,7 @@ def end_fleet(child: "subprocess.Popen[bytes]") -> None:
 
 
 def summary(result: DemoResult, seconds: float, home: Home) -> list[str]:
-    """Return the one screen that sums the run up."""
+    """Return the summary, one screen of lines."""
     best = sorted(result.alphas, key=lambda alpha: alpha.sharpe or 0.0, reverse=True)[:_BEST]
     path = [str(result.downgrades[0].fields["from"])] if result.downgrades else []
     path += [str(event.fields["to"]) for event in result.downgrades]
@@ -125,22 +127,31 @@ def summary(result: DemoResult, seconds: float, home: Home) -> list[str]:
     ]
 
 
+def demo_environ(environ: Mapping[str, str], home: Home) -> dict[str, str]:
+    """Return the environment of the demonstration's fleet.
+
+    Empty variables override `[ollama]` url and log of `fleet.toml`, with which the stand-in refuses to start.
+    """
+    others = {name: value for name, value in environ.items() if not name.startswith("FLEET_")}
+    ours = {"FLEET_PROFILE": "embedded", "FLEET_OLLAMA_URL": "", "FLEET_OLLAMA_LOG": ""}
+    return {**others, "FLEET_HOME": str(home.path), **ours}
+
+
 def main() -> int:
     """Run the demonstration; return its exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description="Show a fleet at work on the stand-in.")
     parser.add_argument("--home", type=Path, default=ROOT / "var-demo", help="the demonstration's own home")
     home = Home(parser.parse_args().home.absolute())
     try:
+        require_linux()
         clear(home)
     except FleetError as error:
         click.echo(f"Error: {error}\nHint: {error.hint}", err=True)
         return 1
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
-    environ = {**kept, "FLEET_HOME": str(home.path), "FLEET_PROFILE": "embedded"}
     append_output()
     click.echo(_INTRODUCTION)
     started = time.monotonic()
-    child = subprocess.Popen([sys.executable, "-m", "fleet"], cwd=ROOT, env=environ)
+    child = subprocess.Popen([sys.executable, "-m", "fleet"], cwd=ROOT, env=demo_environ(os.environ, home))
     try:
         result = watch_run(home, child)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`doctor`: look at every part a fleet needs, and name the mend of each fault."""
+"""`doctor`: check every part of a fleet, and name the mend of each fault."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
 from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
 from monitor.models.inventory import Models, rungs_here
-from monitor.sources.journal.journalctl import JournalError, look, nothing_of
+from monitor.sources.journal.journalctl import JournalError, last_entry, nothing_of
 from monitor.switching.generator_process import GENERATOR, started_at
 from state.store import read_state
 
@@ -28,7 +28,7 @@ _FULL = 16 * MEGABYTE
 
 
 def examine(fleet: Fleet) -> list[Finding]:
-    """Return the findings of every check; a check that fails in itself is a fault and stops no other."""
+    """Return the findings of all checks. A check that raises FleetError is a fault, and the others still run."""
     findings: list[Finding] = []
     for check in _CHECKS:
         try:
@@ -73,24 +73,24 @@ def _state(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _supervisord(fleet: Fleet) -> Iterator[Finding]:
-    """Say which programs run; one that is down or restarted again and again stands among the faults."""
+    """Yield the state of each program. `_faults` covers programs that are down or keep restarting."""
     for program in fleet.supervisor(timeout=1.0).programs():
         name, state = program.name, program.state.name
         if program.state is ProgramState.RUNNING:
             yield Finding("supervisord", Health.SOUND, f"{name} is {state}")
         elif program.state is ProgramState.STARTING:
-            hint = "It runs in a second, or supervisord tries again; ask once more."
+            hint = "It runs in a second, or supervisord starts it again; run `doctor` once more."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         elif name == GENERATOR and program.state is ProgramState.STOPPED:
-            hint = f"Somebody stopped it: `supervisorctl start {name}` starts it."
+            hint = f"It was stopped by hand: `supervisorctl start {name}` starts it."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         if program.name == "monitor" and _edited_since(fleet, program.pid):
-            hint = "supervisorctl restart monitor generator; until then they go by what stood there before."
+            hint = "`supervisorctl restart monitor generator` applies the change."
             yield Finding("configuration", Health.WARNING, "it was changed after the monitor's start", hint)
 
 
 def _edited_since(fleet: Fleet, pid: int) -> bool:
-    """Tell whether the configuration was written after a process began that goes by it."""
+    """Return True if the configuration file is newer than the process."""
     began = started_at(pid, now()) if pid else None
     try:
         return began is not None and Path(fleet.settings.source).stat().st_mtime > began
@@ -101,20 +101,22 @@ def _edited_since(fleet: Fleet, pid: int) -> bool:
 def _generator(fleet: Fleet) -> Iterator[Finding]:
     row = read_json(fleet.home.generator_file)
     if row is None:
-        yield Finding("generator", Health.WARNING, "has told nothing yet", "It does so when it runs.")
+        yield Finding(
+            "generator", Health.WARNING, "has written no heartbeat yet", "It writes one once it runs."
+        )
         return
     beat = row.get("heartbeat")
     age = now() - beat if isinstance(beat, (int, float)) else _STALE + 1
     health = Health.SOUND if age < _STALE else Health.WARNING
     hint = "" if age < _STALE else "supervisorctl restart generator"
-    yield Finding("generator", health, f"last sign of life {show_duration(age)} ago", hint)
+    yield Finding("generator", health, f"last heartbeat {show_duration(age)} ago", hint)
     away = row.get("database_away")
     if isinstance(away, dict):
         yield Finding("database", Health.FAULT, str(away.get("reason")), str(away.get("hint", "")))
 
 
 def _brain(fleet: Fleet) -> Iterator[Finding]:
-    """Look at the account's file and at what the generator last told; BRAIN itself is not asked."""
+    """Check the credentials and the generator's last report of BRAIN, without a request to BRAIN."""
     config = Path(fleet.settings.source) if fleet.settings.source else None
     account = credential_source(fleet.settings.brain.credentials, config, fleet.home.path, os.environ)
     wanted = fleet.settings.generator.evaluator
@@ -125,9 +127,9 @@ def _brain(fleet: Fleet) -> Iterator[Finding]:
         return
     if account.present or wanted != "auto":
         yield _credentials(account)
-    told = brain_of(read_json(fleet.home.generator_file))
-    if told is not None:
-        yield Finding("brain", Health.SOUND, brain_sentence(told))
+    standing = brain_of(read_json(fleet.home.generator_file))
+    if standing is not None:
+        yield Finding("brain", Health.SOUND, brain_sentence(standing))
 
 
 def _credentials(account: CredentialSource) -> Finding:
@@ -157,7 +159,7 @@ def _ollama(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _needs(fleet: Fleet) -> Iterator[Finding]:
-    """Warn of a rung that needs more memory than the one above it: moving down to it cannot help."""
+    """Yield a warning for each rung that needs more memory than the rung above it: a move down to it cannot help."""
     ladder = fleet.settings.ladder
     models = Models(fleet.ollama(), ladder)
     models.refresh()
@@ -203,7 +205,7 @@ def _gpu_memory(fleet: Fleet) -> Iterator[Finding]:
     try:
         loaded = fleet.ollama().loaded(timeout=1.0)
     except OllamaError:
-        return  # the check of Ollama says so already
+        return  # `_ollama` reports it
     for model in loaded:
         share = model.size_vram / model.size if model.size else 0.0
         low = share < fleet.settings.policy.spill_share
@@ -232,13 +234,13 @@ def _log_source(fleet: Fleet) -> Iterator[Finding]:
 
 def _journal_fault(unit: str) -> str:
     try:
-        return nothing_of(unit).told if look(unit) is None else ""
+        return nothing_of(unit).sentence if last_entry(unit) is None else ""
     except JournalError as error:
-        return error.told
+        return error.sentence
 
 
 def _faults(fleet: Fleet) -> Iterator[Finding]:
-    """Look for what `status` finds; the other checks speak of what is away."""
+    """Yield the faults of `status`, except for parts that are away, which the other checks report."""
     row = collect_status(fleet, within=1.0)
     return (fault for fault in faults(row, now()) if fault.part not in row["away"])
 

@@ -1,7 +1,7 @@
-"""What is wrong with a fleet, of all that a status shows (pure): the one list for `status`, `--check` and `doctor`.
+"""The faults of a fleet, derived from a status row (pure). `status`, `status --check` and `doctor` share this list.
 
-A fault is what keeps the fleet from mining by itself. What a person chose is none: a generator that was stopped
-by hand or asked to pause, a pin, a ceiling. Nor is what the fleet is just mending: a switch under way.
+A fault keeps the fleet from mining by itself. A person's choice is no fault: a generator stopped by hand, a pause, a
+pin, a ceiling. A switch under way is no fault either.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fleet.clients.supervisor_log import WITHIN, loops
+from fleet.clients.supervisor_log import CRASH_LOOP_WINDOW, is_crash_loop
 from fleet.policy.state import Unanswered
-from fleet.policy.unanswered import mend
+from fleet.policy.unanswered import remedy
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import Seconds, show_duration
 from fleet.runtime.untrusted import finite, whole_number
 
 
 class Health(StrEnum):
-    """How a check came out; only a fault makes `doctor` fail."""
+    """The result of a check; only FAULT makes `doctor` exit 1."""
 
     SOUND = "ok"
     WARNING = "warning"
@@ -27,7 +27,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check saw, and what to do about it."""
+    """The result of one check, with the mend as `hint`."""
 
     part: str
     health: Health
@@ -36,18 +36,18 @@ class Finding:
 
 
 _SKIPPED_FOR: Seconds = 3600.0
-"""How long a skipped line is a fault: long enough for each check of an hour to see it."""
+"""A skipped line is a fault for this long: an hourly check sees each one."""
 
 _CURRENT: Seconds = 60.0
-"""A heartbeat older than this says nothing of now."""
+"""Oldest heartbeat that still describes the present."""
 
 _DOWN = {"STOPPED", "BACKOFF", "EXITED", "FATAL", "UNKNOWN"}
 _BETWEEN = {"STOPPED", "EXITED"}
-"""States of the generator that a person chose, or that a switch passes through."""
+"""States of the generator during a switch, or after a stop by hand."""
 
 
 def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
-    """Return the faults of a status, each with its part and its mend; empty while all is well."""
+    """Return the faults of a status row, each with part and mend; empty while all is well."""
     found = [
         *(Finding(part, Health.FAULT, one["reason"], one["hint"]) for part, one in row["away"].items()),
         *_damage(row),
@@ -68,7 +68,7 @@ def _fault(part: str, detail: str, hint: str) -> Iterator[Finding]:
 
 def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["state_damaged"]:
-        hint = "The monitor sets the damaged file aside at its next write; look whether the monitor runs."
+        hint = "The monitor sets the damaged file aside at its next write; check that the monitor runs."
         yield from _fault("state", f"its last good copy is used: {row['state_damaged']}", hint)
 
 
@@ -76,8 +76,10 @@ def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
     logs = f"{row['home']}/log"
     for name, program in (row["programs"] or {}).items():
         chosen = name == "generator" and (row["switch"] or _is_stopped(row))
-        if loops(program["restarts"]):
-            detail = f"it ended by itself {program['restarts']} times within {show_duration(WITHIN)}"
+        if is_crash_loop(program["restarts"]):
+            detail = (
+                f"it ended by itself {program['restarts']} times within {show_duration(CRASH_LOOP_WINDOW)}"
+            )
             if program["state"] != "RUNNING":
                 detail += f", and is {program['state']}"
             yield from _fault(name, detail, f"{logs}/{name}.log and {logs}/supervisord.log say why.")
@@ -90,7 +92,7 @@ def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _is_stopped(row: Mapping[str, Any]) -> bool:
-    """Return True if a person stopped the generator: it asks nothing, so that nothing is left unanswered."""
+    """Return True if a person stopped the generator. Its failed calls are then no fault."""
     return (row["programs"] or {}).get("generator", {}).get("state") == "STOPPED" and not row["switch"]
 
 
@@ -102,14 +104,14 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     lead = "Ollama hangs: no answer" if failed["hangs"] else "no answer"
     since = show_duration(max(now - failed["since"], 0.0))
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
-    hint = mend(Unanswered(**failed), row["log_source"] or "")
+    hint = remedy(Unanswered(**failed), row["log_source"] or "")
     if row["profile"] == "embedded" and failed["hangs"]:
         hint = "`supervisorctl restart standin` starts the stand-in anew."
     yield from _fault("calls", detail, hint)
 
 
 def _replies(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
-    """Yield the fault of `unusable` in `run/generator.json`; none from a heartbeat that says nothing of now."""
+    """Yield the fault of `unusable` in `run/generator.json`, unless the heartbeat is old."""
     generator = row["generator"] or {}
     streak, beat = generator.get("unusable"), finite(generator.get("heartbeat"))
     if not isinstance(streak, Mapping) or beat is None or now - beat > _CURRENT:
@@ -136,7 +138,7 @@ def _skipped(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     if skipped is None or now - skipped["last"] > _SKIPPED_FOR:
         return
     lines = "1 line" if skipped["count"] == 1 else f"{skipped['count']} lines"
-    detail = f"{lines} could not be read, so that a failure may be missing from the count"
+    detail = f"{lines} could not be read; a failure may be missing from the count"
     yield from _fault(
         "skipped lines", detail, "`history --kind line.skipped` shows them; please report them."
     )

@@ -1,4 +1,4 @@
-"""`reset`, `downgrade`, `upgrade`, `use` and `unpin`: carried out here, with the monitor running or not."""
+"""`reset`, `downgrade`, `upgrade`, `use` and `unpin`: switches by hand, with or without a running monitor."""
 
 import os
 import time
@@ -8,15 +8,16 @@ from cli.target import Fleet
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import Command, ModelHere, TrialEnded, Unpin
-from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.policy.facts import Command, ModelPresent, TrialEnded, Unpin
+from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
 from fleet.runtime.pause_request import resume
 from fleet.runtime.units import Seconds, show_duration
-from monitor.models.disk_space import models_folder, room_in
+from monitor.models.disk_space import disk_check, models_folder
 from monitor.models.pull import ProgressBar
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
+from monitor.switching.executor import Switcher
 from state.history import read_history
 from state.store import StateStore
 
@@ -25,7 +26,7 @@ _POLL: Seconds = 0.1
 
 @dataclass(frozen=True, slots=True)
 class CommandOutcome:
-    """What came of a command: the rung that the fleet stands on, and a sentence; `saved` is exit code 3."""
+    """The result of a command: the current rung and a sentence. `saved` means exit code 3."""
 
     model: str
     index: int
@@ -34,10 +35,9 @@ class CommandOutcome:
 
 
 def find_rung(ladder: Ladder, target: str) -> int:
-    """Return the index that a model's name or an index means.
+    """Return the index of the rung that an index, a label or a model's name stands for.
 
-    A name may leave its tag out where that leaves no doubt. Raise ConfigError for one that is on no rung, or on
-    several of which none is called exactly so.
+    A name without its tag works if only one rung matches. Raise ConfigError if no rung matches, or several do.
     """
     if target.isascii() and target.isdigit():
         index = int(target)
@@ -68,7 +68,7 @@ def _tag(model: str) -> str:
 
 
 class OperatorCommands:
-    """Carries out one person's commands."""
+    """Carries out the switches of one command line."""
 
     def __init__(self, fleet: Fleet, *, bar: ProgressBar | None = None) -> None:
         self._fleet = fleet
@@ -76,8 +76,8 @@ class OperatorCommands:
         self._store = StateStore(fleet.home, fleet.settings.ladder, clock)
         self._supervisor = fleet.supervisor()
         folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
-        room = room_in(folder)
-        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, room)
+        disk = disk_check(folder)
+        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, disk)
         self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
 
     def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:
@@ -86,9 +86,9 @@ class OperatorCommands:
         return self.switch(Command(SwitchKind.USE, index, pin), wait=wait)
 
     def switch(self, command: Command, *, wait: bool) -> CommandOutcome:
-        """Carry a command out until the new generator is up, or until its first answer if asked to `wait`.
+        """Carry out a command until the new generator is up, or until its first answer with `wait`.
 
-        Raise SwitchError if it cannot be done. With supervisord away it is saved and takes effect later.
+        Raise SwitchError if the switch fails. Without supervisord the command is saved and takes effect later.
         """
         self._fleet.home.create()
         before = self._store.read()
@@ -101,7 +101,7 @@ class OperatorCommands:
             raise self._left(error.strerror or str(error), before) from error
 
     def _left(self, why: str, before: FleetState) -> SwitchError:
-        """Say where a command that was cut short leaves the fleet: its steps are whole, and the state has the rest."""
+        """Return the error of an interrupted command. Each step is atomic; the monitor resumes the switch from the state."""
         state = self._store.read()
         if state.switch is None:
             return SwitchError(f"{why}; the fleet stands on {state.current_model}", hint="See `history`.")
@@ -121,7 +121,7 @@ class OperatorCommands:
             return replace(self._outcome(after, sentence), saved=True)
         if asked.switch is None:
             if before.hold is not None and before.hold.active(time.time()):
-                resume(self._fleet.home)  # at once, and not only when the monitor looks next
+                resume(self._fleet.home)  # at once, not at the next check of the monitor
             return self._outcome(after, "nothing had to be restarted")
         number = asked.switch.number
         self._raise_if_failed(number)
@@ -136,15 +136,15 @@ class OperatorCommands:
         return self._store.update(lambda state: decide(state, command, time.time(), rules).state)
 
     def _commit_without(self, state: FleetState) -> FleetState:
-        """Take an operator's switch as far as it goes without supervisord: to its commit."""
-        while state.switch is not None and state.switch.phase in {Phase.PULL, Phase.TRIAL}:
+        """Advance a switch to its commit, which needs no supervisord."""
+        while state.switch is not None and state.switch.phase in {SwitchPhase.PULL, SwitchPhase.TRIAL}:
             number = state.switch.number
-            pulling = state.switch.phase is Phase.PULL
-            state = self._switcher.apply(ModelHere(number) if pulling else TrialEnded(number, passed=True))
+            pulling = state.switch.phase is SwitchPhase.PULL
+            state = self._switcher.apply(ModelPresent(number) if pulling else TrialEnded(number, passed=True))
         return state
 
     def _wait(self, number: int) -> FleetState:
-        """Wait until the switch has ended, which the monitor sees; as long as a first token may take."""
+        """Wait for the end of the switch, at most as long as a first token may take."""
         patience = self._fleet.settings.ollama.first_token_timeout + 60.0
         end = time.monotonic() + patience
         while time.monotonic() < end:
@@ -159,9 +159,9 @@ class OperatorCommands:
         )
 
     def _events(self, number: int) -> list[Event]:
-        """Return what has happened since a switch was planned; the state has what is not in the history yet."""
-        told = self._store.read().events
-        events = {event.number: event for event in (*read_history(self._fleet.home.history, 200), *told)}
+        """Return the events since a switch was planned: from the history, and from the state those not in it yet."""
+        pending = self._store.read().events
+        events = {event.number: event for event in (*read_history(self._fleet.home.history, 200), *pending)}
         return [events[each] for each in sorted(events) if each >= number]
 
     def _raise_if_failed(self, number: int) -> None:
@@ -172,7 +172,7 @@ class OperatorCommands:
                 )
             if event.kind in {EventKind.SWITCH_FAILED, EventKind.GENERATOR_DOWN}:
                 reason = str(event.fields.get("reason", ""))
-                raise SwitchError(reason, hint="`history` tells what happened; `doctor` looks for its cause.")
+                raise SwitchError(reason, hint="`history` lists the events; `doctor` looks for the cause.")
 
     def _result(self, number: int, state: FleetState) -> str:
         for event in self._events(number):

@@ -1,4 +1,4 @@
-"""Looking at several parts at once, with one deadline for all: a frozen part costs a status no more than an absent one."""
+"""Checks of several parts in parallel under one deadline: a frozen part delays a status no more than an absent one."""
 
 import threading
 import time
@@ -10,14 +10,14 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.units import Seconds
 
 PATIENCE: Seconds = 0.35
-"""How long one part is waited for."""
+"""Longest wait for one part."""
 
 _SPARE: Seconds = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A part that cannot be reached: why, what mends it, and since when, as far as that is known."""
+    """A part that cannot be reached: reason, mend, and since when (Unix seconds) if known."""
 
     reason: str
     hint: str = ""
@@ -26,7 +26,7 @@ class Unreachable:
 
 @dataclass(slots=True)
 class _Look:
-    """One look: what it saw, or why it saw nothing."""
+    """One check in a thread: its result, or the reason for none."""
 
     seen: Any = None
     away: Unreachable | None = None
@@ -36,7 +36,7 @@ class _Look:
             seen, away = look(), None
         except FleetError as error:
             seen, away = None, Unreachable(error.message, error.hint)
-        except Exception as error:  # noqa: BLE001  # whatever one part does, the others are shown
+        except Exception as error:  # noqa: BLE001  # one failing part must not hide the others
             seen, away = None, Unreachable(f"{type(error).__name__}: {error}")
         self.seen, self.away = seen, away
 
@@ -44,7 +44,7 @@ class _Look:
 def look_at(
     parts: Mapping[str, Callable[[], Any]], *, within: Seconds = PATIENCE
 ) -> tuple[dict[str, Any], dict[str, Unreachable]]:
-    """Return what each look saw (None if nothing), and which parts are away."""
+    """Run the checks in threads; return their results (None if none) and the parts that are away."""
     looks = {name: _Look(away=Unreachable(f"no answer within {within:g}s")) for name in parts}
     threads = [
         threading.Thread(target=looks[name].take, args=(look,), daemon=True) for name, look in parts.items()

@@ -1,4 +1,4 @@
-"""How status, history and findings look to a person; pure: values in, text out."""
+"""Text of status, report, history and findings for a terminal (pure)."""
 
 import re
 import time
@@ -33,7 +33,7 @@ _LABEL = 13
 
 
 def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
-    """Return the status as a person reads it; whatever stands in it, a terminal obeys none of it."""
+    """Return the lines of a status. Control characters in its values are made visible."""
     row = _printable(row)
     model = row["current_model"]
     size = f", {model['size_mb']} MB" if model["size_mb"] else ""
@@ -61,7 +61,7 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
 
 
 def _next_try(row: Mapping[str, Any], now: float) -> str:
-    """Return when a larger model is tried next, which, and why; or why none is."""
+    """Return time, model and reason of the next probe, or the reason for none."""
     ahead = row["recovery"]
     if not ahead:
         return ""
@@ -73,7 +73,7 @@ def _next_try(row: Mapping[str, Any], now: float) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Return a status with the control characters in all of its texts made visible."""
+    """Return a status with visible control characters in all of its texts."""
     if isinstance(value, Mapping):
         return {key: _printable(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -165,15 +165,15 @@ def _chosen(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _brain(told: Mapping[str, Any] | None) -> str:
-    return "" if told is None else brain_sentence(told)
+def _brain(standing: Mapping[str, Any] | None) -> str:
+    return "" if standing is None else brain_sentence(standing)
 
 
-def brain_sentence(told: Mapping[str, Any]) -> str:
-    """Return how the generator stands with BRAIN, trouble aside."""
-    session = "signed in" if told["signed_in"] else "not signed in"
-    flights = f"{told['in_flight']} of {told['slots']} slots in use, {told['queued']} queued"
-    return f"{session}, {flights}, {told['sent_today']} sent in 24 hours"
+def brain_sentence(standing: Mapping[str, Any]) -> str:
+    """Return the generator's session, slots and day's count with BRAIN, without trouble."""
+    session = "signed in" if standing["signed_in"] else "not signed in"
+    flights = f"{standing['in_flight']} of {standing['slots']} slots in use, {standing['queued']} queued"
+    return f"{session}, {flights}, {standing['sent_today']} sent in 24 hours"
 
 
 def _alphas(alphas: list[Mapping[str, Any]] | None) -> list[str]:
@@ -208,7 +208,7 @@ _REPORT = (
 
 
 def report_lines(row: Mapping[str, Any]) -> list[str]:
-    """Return the report as a table, a line a model."""
+    """Return the report as a table, one line a model."""
     cells = [list(_REPORT), *(_report_cells(one) for one in row["models"])]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_REPORT))]
     lines = [
@@ -220,7 +220,7 @@ def report_lines(row: Mapping[str, Any]) -> list[str]:
     ]
     lines[0] = click.style(lines[0], bold=True)
     if row["standin"]:
-        lines.append("Speed and alphas are the stand-in's: no real model produced them.")
+        lines.append("Speed and alphas are those of the stand-in, not of a real model.")
     lines += [
         click.style(f"{part} is away: {plain_text(one['reason'])}", fg="red")
         for part, one in row["away"].items()
@@ -247,7 +247,7 @@ def _report_cells(one: Mapping[str, Any]) -> list[str]:
 
 
 def history_lines(events: Iterable[Event]) -> list[str]:
-    """Return events a line each, with their UTC times."""
+    """Return one line an event, with its UTC time."""
     return [
         time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(event.time))
         + "  "
@@ -257,7 +257,7 @@ def history_lines(events: Iterable[Event]) -> list[str]:
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
-    """Return findings a line each, a hint on a line of its own below."""
+    """Return one line a finding, and its hint on the next line."""
     lines = []
     for finding in findings:
         mark = click.style(f"{finding.health.value:<9}", fg=_COLOURS[finding.health])
@@ -268,7 +268,7 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
 
 
 def folded(line: str, width: int, indent: int = _LABEL) -> str:
-    """Return a line broken between words at a terminal's width, what follows under `indent`; colours count nothing."""
+    """Return a line folded between words at a width, continued under `indent`; colour codes have no width."""
     rows, room = [""], width
     for number, word in enumerate(re.split(r"(?<=\S) (?=\S)", line)):
         length = len(click.unstyle(word))
@@ -282,9 +282,10 @@ def folded(line: str, width: int, indent: int = _LABEL) -> str:
 
 
 def select(path: Path, *, last: int, kinds: Sequence[str], since: str | None, now: float) -> list[Event]:
-    """Return the last events of these kinds from a moment on, oldest first; raise ConfigError for what is neither.
+    """Return the last events of these kinds since a time, oldest first.
 
-    A kind may be named by its first part: `switch` means all of a switch.
+    A kind may be named by its first part: `switch` stands for all kinds of switch events. Raise ConfigError for an
+    unknown kind or time.
     """
     wanted = {kind for name in kinds for kind in kinds_called(name)}
     first = parse_since(since, now) if since else None
@@ -298,7 +299,7 @@ def select(path: Path, *, last: int, kinds: Sequence[str], since: str | None, no
 
 
 def kinds_called(name: str) -> list[EventKind]:
-    """Return the kinds that a name means; raise ConfigError if there are none."""
+    """Return the kinds that a name stands for; raise ConfigError if there are none."""
     found = [kind for kind in EventKind if name in {kind.value, kind.value.partition(".")[0]}]
     if not found:
         known = ", ".join(dict.fromkeys(kind.value.partition(".")[0] for kind in EventKind))

@@ -1,7 +1,7 @@
-"""`report`: what each model of the ladder did: time in use, incidents, speed, memory, and what came of its alphas.
+"""`report`: time in use, incidents, speed, memory and alphas of each model.
 
-Time and incidents are the history's, calls and alphas the database's, memory what the monitor has seen in
-Ollama. A figure that is not known is null, never a guess.
+Time and incidents come from the history, calls and alphas from the database, memory from the monitor's readings of
+`/api/ps`. An unknown figure is null.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cli.parallel_checks import Unreachable
-from cli.status import last_sign_of_life
+from cli.status import last_write
 from cli.target import Fleet, now
 from fleet.config.ladder import Ladder, full_name
 from fleet.policy.events import Event, EventKind
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
-    """Return the report from `since` on: a row a model, the ladder's first, then models of the past."""
+    """Return the report since a time: one row a model, first the ladder's, then former models."""
     ladder, away = fleet.settings.ladder, dict[str, Unreachable]()
     try:
         state = read_state(fleet.home)
@@ -60,14 +60,14 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
 
 
 def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
-    # In a thread of its own, so that the others need not wait.
-    from generator.storage.read import by_model, place_of  # noqa: PLC0415
+    # Imported here: the other commands need no database module.
+    from generator.storage.read import by_model, database_location  # noqa: PLC0415
 
-    return by_model(place_of(fleet.settings.generator.database, fleet.home), since=since)
+    return by_model(database_location(fleet.settings.generator.database, fleet.home), since=since)
 
 
 def _began(fleet: Fleet, events: Sequence[Event]) -> float | None:
-    """Return when the first model came into use, as far as it is known."""
+    """Return when the first model came into use, None if unknown."""
     moments = [event.time for event in events[:1]]
     if fleet.started is not None:
         moments.append(fleet.started.started)
@@ -75,8 +75,8 @@ def _began(fleet: Fleet, events: Sequence[Event]) -> float | None:
 
 
 def _ended(fleet: Fleet) -> float:
-    """Return until when the present model has been in use: now, or the fleet's last sign of life."""
-    ended = last_sign_of_life(fleet.home)
+    """Return the end of the present model's use: now, or the last write of a fleet that has ended."""
+    ended = last_write(fleet.home)
     return now() if ended is None else ended
 
 
@@ -89,7 +89,7 @@ def time_in_use(
     ended: float,
     since: float = 0.0,
 ) -> dict[str, Seconds]:
-    """Return how long each model was the fleet's: from the switch that led to it to the next one."""
+    """Return the time in use of each model: from its switch to the next one."""
     spans: dict[str, Seconds] = {}
     start = began
 
@@ -106,13 +106,13 @@ def time_in_use(
 
 
 def _model_of(label: str, ladder: Ladder) -> str:
-    """Return the model that a rung's label names, also one that is no longer on the ladder."""
+    """Return the model of a rung's label, which may have left the ladder."""
     rung = next((rung for rung in ladder if rung.label == label), None)
     return full_name(rung.model if rung else label.partition(" (")[0])
 
 
 def incidents(events: Sequence[Event], ladder: Ladder, model: str, since: float = 0.0) -> dict[str, int]:
-    """Return how many incidents counted against each model; one that names none is that of the model in use."""
+    """Return the counted incidents of each model. An incident without a model belongs to the model in use."""
     commits = [event for event in events if event.kind is EventKind.SWITCH_COMMITTED]
     in_use = _model_of(str(commits[0].fields.get("from", "")), ladder) if commits else full_name(model)
     found: dict[str, int] = {}

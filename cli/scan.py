@@ -1,4 +1,4 @@
-"""`scan`: what the detector makes of logs, and what the policy would have done about it."""
+"""`scan`: signals and incidents of log files, and the switches that the policy would have made."""
 
 import sys
 import zlib
@@ -16,9 +16,9 @@ from fleet.memory_errors.causes import Cause, Signal
 from fleet.memory_errors.user_patterns import user_patterns
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import CallEnded, IncidentSeen, ModelHere, Restarted
+from fleet.policy.facts import CallEnded, IncidentSeen, ModelPresent, Restarted
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import show_size
@@ -28,12 +28,12 @@ from monitor.incidents.messages import Incident, IncidentFound
 from monitor.scan.scan import Calls, FoundSignal, Progress, ScanReport, scan_file
 from state.codec import default_state
 
-_MOST_CALLS = 100  # the policy reckons the share of failures over about so many
+_MOST_CALLS = 100  # the policy computes the share of failures over about so many
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What the policy decided at a line: a downgrade, or to hold."""
+    """A decision of the policy at a line: a downgrade, or a hold."""
 
     line: int
     time: float
@@ -42,7 +42,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What came of a log: each incident's count by its id, the moves in order, and where that ended."""
+    """Result of a replay: the count at each incident by its id, the moves in order, and the last rung and count."""
 
     counts: dict[str, str]
     moves: tuple[Move, ...]
@@ -82,7 +82,7 @@ def _steps(report: ScanReport) -> Iterator[tuple[int, float, Incident | Calls]]:
 
 
 def _called(state: FleetState, calls: Calls, rules: Rules) -> FleetState:
-    """Let requests that ended between two failures count; all of them by the last one's time."""
+    """Return the state after the requests between two failures, all with the time of the last one."""
     for answered, number in ((False, calls.failed), (True, calls.answered)):
         for _ in range(min(number, _MOST_CALLS)):
             call = CallEnded(calls.time, state.switches, answered)
@@ -114,38 +114,38 @@ def _moved(event: Event) -> str | None:
 
 
 def _arrived(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Return the state with its switch done: a log cannot tell how long one would have taken."""
+    """Return the state with its switch done at once: a log does not show how long a switch takes."""
     while state.switch is not None:
         number, phase = state.switch.number, state.switch.phase
-        step = ModelHere(number) if phase is Phase.PULL else Restarted(number)
-        if phase is Phase.VERIFY:
+        step = ModelPresent(number) if phase is SwitchPhase.PULL else Restarted(number)
+        if phase is SwitchPhase.VERIFY:
             return decide(state, CallEnded(now, state.switches, answered=True), now, rules).state
         state = decide(state, step, now, rules).state
     return state
 
 
 _SHOWN = 160
-_LARGE = 16 << 20  # bytes: what is smaller is read before a person has looked
+_LARGE = 16 << 20  # bytes: a smaller file is scanned in a moment
 _BAR = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A log's report with what the policy would have made of it."""
+    """The report of a log with its replay."""
 
     report: ScanReport
     replay: Replay
 
 
 def settings_for_scan(config: str | None, environ: Mapping[str, str]) -> Settings:
-    """Return the settings that a scan goes by; no fleet is needed for it."""
+    """Return the settings for a scan; a scan needs no fleet."""
     return load_settings(find_config(config, environ, Path.cwd()), environ)
 
 
 def scan_log(name: str, settings: Settings, progress: Progress | None = None) -> Scanned:
-    """Return what a log holds; raise FleetError if it cannot be read.
+    """Return the report and replay of a log; raise FleetError if it cannot be read.
 
-    Every model counts as the rung's own, since a log alone does not say whose it was.
+    Every model counts as the rung's own, since a log alone does not say whose it is.
     """
     causes = frozenset(Cause(cause) for cause in settings.policy.causes)
     rules = GroupRules(incident_gap=settings.policy.incident_gap, causes=causes)
@@ -164,12 +164,12 @@ def _hint(error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return "Name the log files in it."
     if isinstance(error, (EOFError, zlib.error, LZMAError)):
-        return "It is damaged or was cut short; unpack what can be had of it and scan that."
+        return "The file is damaged or truncated: decompress the readable part and scan that."
     return "Name a log file, or - for standard input."
 
 
 def scan_lines(scanned: Scanned, *, explain: bool) -> list[str]:
-    """Return a scan as a person reads it."""
+    """Return a scan as lines for a person."""
     report = scanned.report
     counting = sum(incident.counts for incident in report.incidents)
     found = f"{_number(report.signals, 'signal')}, {_number(report.incidents, 'incident')}"
@@ -203,7 +203,7 @@ def _signal_line(found: FoundSignal) -> str:
 
 
 def _read_out(signal: Signal) -> Iterator[str]:
-    """Yield what was read out of a line."""
+    """Yield the values that a line names."""
     if signal.device:
         yield f"device {signal.device}"
     if signal.size_bytes is not None:
@@ -213,7 +213,7 @@ def _read_out(signal: Signal) -> Iterator[str]:
 
 
 def _moves(replayed: Replay) -> Iterator[str]:
-    yield "  what the policy would have done:"
+    yield "  the policy would have done:"
     for move in replayed.moves:
         yield f"    {_when(move.time)}line {move.line}: {move.text}"
     if not replayed.moves:
@@ -222,17 +222,17 @@ def _moves(replayed: Replay) -> Iterator[str]:
 
 
 def _when(time: float) -> str:
-    """Return a time as UTC, nothing where the log had no stamps."""
+    """Return a time as UTC, an empty text if the log has no stamps."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S  ") if time > 0 else ""
 
 
 def scan_bar(name: str) -> Progress | None:
-    """Return what shows how far a scan of a large file is, None where nobody looks."""
+    """Return the progress bar for a scan of a large file, None if standard error is no terminal."""
     return _bar(name, lambda text: click.echo(text, err=True, nl=False)) if sys.stderr.isatty() else None
 
 
 def _bar(name: str, show: Callable[[str], None]) -> Progress:
-    """Return a bar on one line that goes away when the file is at its end."""
+    """Return a bar on one line that disappears at the end of the file."""
 
     def progress(done: int, total: int | None) -> None:
         if total is None:

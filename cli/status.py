@@ -1,4 +1,4 @@
-"""`status`: what a fleet is doing, as far as each of its parts can be reached."""
+"""`status`: the state of a fleet and of each part that can be reached."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,20 +10,20 @@ from cli.faults import faults
 from cli.parallel_checks import PATIENCE, Unreachable, look_at
 from cli.target import Fleet, now
 from fleet.clients.supervisor import ProgramInfo, ProgramState
-from fleet.clients.supervisor_log import read_ends
+from fleet.clients.supervisor_log import read_exits
 from fleet.policy.events import Event, EventKind
 from fleet.policy.incident_count import count
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
 from fleet.policy.state import PastSwitch, Switch
 from fleet.runtime.errors import FleetError
-from fleet.runtime.heartbeat import LATE, SHOW_LIFE, last_beat, silence
+from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
 from fleet.runtime.home import Home, read_json
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
 from state.codec import default_state
 from state.history import read_history
 from state.refit import fit_to_ladder
-from state.store import read_damaged
+from state.store import read_with_damage
 
 _ALPHAS = 5
 _EVENTS = 200
@@ -33,7 +33,7 @@ _AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
 
 
 def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any]:
-    """Return the status: the original's keys, ours beside; what is away is null and named under `away`."""
+    """Return the status row: the original's keys and ours. A part that is away is null and named under `away`."""
     seen, away = look_at(_parts(fleet, within), within=within)
     stored, damage = seen["state"] or (None, "")
     ladder = fleet.settings.ladder
@@ -83,14 +83,14 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
 
 
 def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return how the generator last stood with BRAIN; None where it does not evaluate there."""
-    told = (generator or {}).get("brain")
-    return {name: told.get(name) for name in _BRAIN} if isinstance(told, dict) else None
+    """Return the generator's last report of BRAIN, None if it does not evaluate there."""
+    row = (generator or {}).get("brain")
+    return {name: row.get(name) for name in _BRAIN} if isinstance(row, dict) else None
 
 
 def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:
     parts: dict[str, Callable[[], Any]] = {
-        "state": lambda: read_damaged(fleet.home),
+        "state": lambda: read_with_damage(fleet.home),
         "generator": lambda: read_json(fleet.home.generator_file),
         "supervisord": lambda: _programs(fleet, within),
         "ollama": lambda: _ollama(fleet),
@@ -125,8 +125,8 @@ def _size_mb(rules: Rules, index: int) -> int | None:
 
 
 def _needy_rungs(rules: Rules) -> tuple[int, ...]:
-    """Return the rungs to warn of; under `fits` they are skipped by themselves."""
-    return () if rules.policy.selection == "fits" else rules.too_needy()
+    """Return the rungs that need more than the rung above; none under `fits`, which skips them."""
+    return () if rules.policy.selection == "fits" else rules.rungs_needing_more()
 
 
 def _needy(rules: Rules, index: int) -> str:
@@ -139,19 +139,19 @@ def _needy(rules: Rules, index: int) -> str:
 
 def _programs(fleet: Fleet, within: Seconds) -> dict[str, Any]:
     programs = fleet.supervisor(timeout=within).programs()
-    ends = read_ends(fleet.home.supervisord_log, now())
+    ends = read_exits(fleet.home.supervisord_log, now())
     return {info.name: _program(fleet.home, info, ends.get(info.name, 0)) for info in programs}
 
 
 def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:
-    """Return how a program is: `silent` says that it runs and shows no sign of life, which a fresh one need not yet."""
-    shows = info.name in SHOW_LIFE and info.state is ProgramState.RUNNING and info.up_for > LATE
+    """Return the row of a program. `silent` is set for a running program without a fresh heartbeat."""
+    shows = info.name in WITH_HEARTBEAT and info.state is ProgramState.RUNNING and info.uptime > GRACE
     return {
         "state": info.state.name,
         "pid": info.pid or None,
         "description": info.description,
         "restarts": restarts,
-        "silent": silence(last_beat(home, info.name), now()) if shows else "",
+        "silent": heartbeat_fault(read_heartbeat(home, info.name), now()) if shows else "",
     }
 
 
@@ -165,48 +165,45 @@ def _engine() -> None:
 
 
 def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
-    """Return the newest alphas; a database on a server is not asked, the generator tells of it."""
+    """Return the newest alphas; those of a database server come from the generator's heartbeat file."""
     if fleet.settings.generator.database:
-        told = (read_json(fleet.home.generator_file) or {}).get("alphas")
-        rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+        newest = (read_json(fleet.home.generator_file) or {}).get("alphas")
+        rows = [row for row in newest if isinstance(row, dict)] if isinstance(newest, list) else []
         return [{name: row.get(name) for name in _SHOWN} for row in reversed(rows)]
-    from generator.storage.read import recent_alphas  # noqa: PLC0415  # sqlite3 only when it is asked for
+    from generator.storage.read import recent_alphas  # noqa: PLC0415  # sqlite3 only where it is needed
 
     found = recent_alphas(fleet.home.database, _ALPHAS)
     return [{name: getattr(alpha, name) for name in _SHOWN} for alpha in found]
 
 
-# Since when
-
-
 def _dated(fleet: Fleet, away: dict[str, Unreachable], generator: dict[str, Any]) -> dict[str, Unreachable]:
-    """Return what is away with the moment since when, as far as that was noted, and what the generator misses."""
-    told = generator.get("database_away")
-    if "database" not in away and isinstance(told, dict):
+    """Return the parts that are away with their times, and the database that the generator cannot reach."""
+    missed = generator.get("database_away")
+    if "database" not in away and isinstance(missed, dict):
         away["database"] = Unreachable(
-            str(told.get("reason", "")), str(told.get("hint", "")), told.get("since")
+            str(missed.get("reason", "")), str(missed.get("hint", "")), missed.get("since")
         )
     if not away:
         return away
     events = read_history(fleet.home.history, _EVENTS)
-    ended = last_sign_of_life(fleet.home) if "supervisord" in away else None
+    ended = last_write(fleet.home) if "supervisord" in away else None
     since = {
         "supervisord": ended,
         "ollama": ollama_away_since(events) or (ended if fleet.standin else None),
         "state": _changed(fleet.home.state),
-        "database": told.get("since") if isinstance(told, dict) else None,
+        "database": missed.get("since") if isinstance(missed, dict) else None,
     }
     return {part: Unreachable(one.reason, one.hint, since.get(part)) for part, one in away.items()}
 
 
 def ollama_away_since(events: Sequence[Event]) -> float | None:
-    """Return since when the monitor finds Ollama away, None if it found it there last."""
+    """Return since when Ollama is away by the monitor's events, None if it answered last."""
     last = next((event for event in reversed(events) if event.kind in _AWAY_AND_BACK), None)
     return last.time if last is not None and last.kind is EventKind.OLLAMA_AWAY else None
 
 
-def last_sign_of_life(home: Home) -> float | None:
-    """Return when the fleet's programs last wrote something, None while its supervisord is only silent."""
+def last_write(home: Home) -> float | None:
+    """Return the time of the fleet's last write, None while its supervisord lives."""
     try:
         os.kill(int(home.pid_file.read_text()), 0)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The fleet that a command is about: its home, how it was started, and its settings."""
+"""The fleet of a command: its home, its last start and its settings."""
 
 import os
 import time
@@ -14,11 +14,12 @@ from fleet.policy.rules import Rules
 from fleet.runtime.errors import NoFleetError
 from fleet.runtime.home import FleetFile, Home, find_home, read_fleet_file, read_json
 from fleet.runtime.units import Bytes, Seconds
+from fleet.runtime.untrusted import whole_number
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """One fleet, running or not; `started` is what its last start wrote, None if it never started."""
+    """One fleet, running or not. `started` is `run/fleet.json` of its last start, None before the first."""
 
     home: Home
     settings: Settings
@@ -26,29 +27,30 @@ class Fleet:
 
     @property
     def url(self) -> str:
-        """Return its Ollama's address."""
+        """Return the address of its Ollama."""
         if self.started is not None and self.started.ollama_url:
             return self.started.ollama_url
         return client_url(self.settings.ollama.url, os.environ)
 
     @property
     def log_source(self) -> str:
-        """Return the log source it follows, empty if it is not known."""
+        """Return the log source, empty if unknown."""
         return self.started.log_source if self.started is not None else self.settings.ollama.log
 
     @property
     def standin(self) -> bool:
-        """Tell whether its Ollama is the stand-in, which lives and ends with it."""
+        """Return True if its Ollama is the stand-in, a program of the fleet itself."""
         return self.started is not None and self.started.standin
 
     @property
     def rules(self) -> Rules:
-        """Return the rules, with what the monitor knows of the ladder's models if it is this ladder."""
+        """Return the rules, with sizes, needs and free memory from `run/models.json` if it describes this ladder."""
         ladder, row = self.settings.ladder, read_json(self.home.models_file) or {}
         if row.get("ladder") != ladder.digest:
             return Rules(ladder, self.settings.policy)
         needs, sizes = (_amounts(row.get(name), len(ladder)) for name in ("needs", "sizes"))
-        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes)
+        free = whole_number(row.get("free"))
+        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes, free=free)
 
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""
@@ -66,9 +68,10 @@ def _amounts(value: object, length: int) -> tuple[Bytes | None, ...]:
 
 
 def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
-    """Return the fleet of this home; raise NoFleetError if there is none, ConfigError if it is misconfigured.
+    """Return the fleet of this home.
 
-    Its configuration is what was named, else what it was started with, else what a start would take.
+    Its configuration is the given file, else that of the last start, else that of a new start. Raise NoFleetError if
+    there is no fleet, ConfigError for an invalid configuration.
     """
     home = find_home(environ)
     started = read_fleet_file(home)
@@ -84,5 +87,5 @@ def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
 
 
 def now() -> float:
-    """Return the time that a command goes by."""
+    """Return the present time in Unix seconds."""
     return time.time()

@@ -1,4 +1,4 @@
-"""`watch`: status and the last events on one screen, drawn again and again until Ctrl-C."""
+"""`watch`: status and the last events on one screen, redrawn until Ctrl-C."""
 
 import shutil
 import sys
@@ -21,13 +21,13 @@ _SHOWN = 10
 
 
 def view(fleet: Fleet) -> list[str]:
-    """Return one view for a pipe: the status and the last events."""
+    """Return one view for a pipe: status and last events."""
     events = history_lines(read_history(fleet.home.history, _SHOWN))
     return [*status_lines(collect_status(fleet), time.time()), "", *events]
 
 
 def screen(fleet: Fleet, width: int, height: int) -> list[str]:
-    """Return one view that fills a terminal: the status, and as many of the last events as there is room for."""
+    """Return one view that fills a terminal: the status, and as many of the last events as fit."""
     rows = _rows(status_lines(collect_status(fleet), time.time()), width)
     events = _rows(history_lines(read_history(fleet.home.history, _EVENTS)), width)
     room = max(0, height - len(rows) - 2)
@@ -42,7 +42,7 @@ def _rows(lines: list[str], width: int) -> list[str]:
 
 @contextmanager
 def whole_screen() -> Iterator[None]:
-    """Take the terminal's other screen, and give the first one back as it was."""
+    """Switch to the terminal's alternate screen; restore the first one at the end."""
     _write(_ENTER)
     try:
         yield
@@ -56,7 +56,7 @@ def _write(text: str) -> None:
 
 
 def redraw(fleet: Fleet, *, interval: Seconds, count: int | None, colour: bool) -> None:
-    """Draw the view again every `interval`, `count` times or until interrupted."""
+    """Redraw the view every `interval`, `count` times or until interrupted."""
     drawn = 0
     with whole_screen():
         while count is None or drawn < count:

@@ -1,15 +1,14 @@
 #!/bin/sh
-# The container's first program: readies the volume, then becomes what was asked for.
+# The container's entry point: prepares the volume, then execs the command.
 #
-# A home that cannot be written to is told here, before anything half starts. The kernels that were compiled with the
-# image are copied to the volume once for each image, where a CPU of another kind can add its own; numba uses no
-# cache that it cannot write to.
+# It reports a home that is not writable before any program starts. It copies the kernels that were compiled with the
+# image to the volume, once for each image: numba uses only a writable cache, and another CPU model adds kernels of its own.
 set -eu
 umask 027
 
 home=${FLEET_HOME:-/var/lib/fleet}
 if [ "${3:-}" = fleet ] && ! { [ -d "$home" ] && [ -w "$home" ]; }; then
-  echo "Error: the home $home cannot be written to by user $(id -u):$(id -g)." >&2
+  echo "Error: the home $home is not writable for user $(id -u):$(id -g)." >&2
   echo "Hint: give the folder to that user (chown -R $(id -u):$(id -g) FOLDER), or start the container with --user." >&2
   exit 2
 fi

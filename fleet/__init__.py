@@ -1,4 +1,4 @@
-"""The shared core: values, policy, configuration and the clients of other programs.
+"""The shared core: policy, configuration, clients of other programs, start and runtime.
 
-Nothing here imports the fleet's other packages.
+It imports none of the other packages.
 """

@@ -5,28 +5,31 @@ import os
 import sys
 
 from fleet.runtime.errors import FleetError
-from fleet.startup.launch import run
+from fleet.runtime.process import require_linux
 
 
 def main() -> int:
-    """Start a fleet; return an exit code only if it could not be started."""
+    """Start a fleet; return only if it is not started, with the exit code."""
     parser = argparse.ArgumentParser(prog="python -m fleet", description="Start a fleet in the foreground.")
     parser.add_argument("--config", help="the configuration file (default: FLEET_CONFIG, else ./fleet.toml)")
     parser.add_argument(
         "--since",
         metavar="TIME",
-        help='where a first start begins in the log: a while ago ("2h"), a date, or "start" (default: FLEET_SINCE, '
-        "else the past is skipped)",
+        help='where a first start begins in the log: an age ("2h"), a date, or "start" for all of it '
+        "(default: FLEET_SINCE, else the past is skipped)",
     )
     given = parser.parse_args()
     if given.since is not None:
-        os.environ["FLEET_SINCE"] = given.since  # for the monitor, whose start it is
+        os.environ["FLEET_SINCE"] = given.since  # the monitor reads it at its first start
     try:
+        require_linux()
+        from fleet.startup.launch import run  # noqa: PLC0415  # it imports modules that Windows lacks
+
         run(given.config)
     except FleetError as error:
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201  # the program's own voice
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201  # a message for the person at the terminal
         if error.hint:
-            print(f"Hint: {error.hint}", file=sys.stderr)  # noqa: T201  # and its help
+            print(f"Hint: {error.hint}", file=sys.stderr)  # noqa: T201  # likewise
         return error.exit_code
     return 0
 

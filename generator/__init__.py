@@ -1,1 +1,1 @@
-"""The generator: prompt, generate, parse, de-duplicate, evaluate, store."""
+"""The generator: prompts a model, parses its replies, evaluates the new expressions and stores the results."""

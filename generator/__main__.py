@@ -1,19 +1,19 @@
-"""`python -m generator`: mines by default; `schema`, `check` and `evaluate` are for people and tests."""
+"""Entry point of `python -m generator`: mines by default, or runs a command such as `check` or `evaluate`."""
 
 import os
 import sys
 
-from fleet.runtime.process import collect_later
+from fleet.runtime.process import delay_garbage_collection
 from fleet.runtime.units import Seconds
 
-_SET_UP_BY: Seconds = 20.0
+_STARTED_AFTER: Seconds = 20.0
 
 
 def main() -> None:
-    """Mine, without importing what only the other commands need; or run the command that is named."""
-    collect_later(_SET_UP_BY)
+    """Mine, or run the named command; mining imports nothing that only the commands need."""
+    delay_garbage_collection(_STARTED_AFTER)
     if sys.argv[1:] in ([], ["run"]):
-        from generator.service import run  # noqa: PLC0415  # the quick way to the first request
+        from generator.service import run  # noqa: PLC0415  # first request as early as possible
 
         run(os.environ)
     from generator.cli.commands import cli  # noqa: PLC0415  # click, which mining does not need

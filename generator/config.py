@@ -1,11 +1,10 @@
-"""What a run of the generator is made from: the home, the settings, the assignment, and where Ollama is."""
+"""Setup of a generator run: home, settings, assigned model, Ollama's address and the evaluator's plan."""
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fleet.clients.ollama import client_url
 from fleet.config.keep_rule import KeepRule, parse_keep
@@ -16,52 +15,42 @@ from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_fleet_file
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
+from generator.domain import Assignment
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import ScreenPlan
 from generator.evaluators.select import Plan, plan_evaluator
 from generator.launcher import assignment as chosen_assignment
 
-_LONGEST = 64
+_NAME_LIMIT, _OWNER_LIMIT = 64, 255
 
 
-def owner_of(path: Path, lane: str) -> str:
-    """Return the name kept in a file, made at the first call, for a lane of the home.
+def database_owner(path: Path, lane: str) -> str:
+    """Return the owner of this lane's database rows: the name in the file, created at the first call.
 
-    Where the file cannot be kept, host and path have to do.
+    Return host and path as the name if the file cannot be used.
     """
     try:
-        name = _kept(path) or _made(path)
+        name = _read_name(path) or _create_name(path)
     except OSError:
         name = f"{os.uname().nodename}:{path.parent}"
-    return f"{name}/{lane}"[-255:]
+    return f"{name}/{lane}"[-_OWNER_LIMIT:]
 
 
-def _kept(path: Path) -> str:
+def _read_name(path: Path) -> str:
     try:
-        return "".join(filter(str.isalnum, path.read_text(errors="replace")))[:_LONGEST]
+        return "".join(filter(str.isalnum, path.read_text(errors="replace")))[:_NAME_LIMIT]
     except FileNotFoundError:
         return ""
 
 
-def _made(path: Path) -> str:
+def _create_name(path: Path) -> str:
     name = os.urandom(8).hex()
     replace_text(path, name + "\n")
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A model with its rung's options, and the number of the switch that led to it."""
-
-    model: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    rung: int = 0
-    switches: int = 0
-    lane: str = "default"
-
-
 def read_assignment(environ: Mapping[str, str]) -> Assignment:
-    """Return what the environment says; raise ConfigError if it says it wrongly."""
+    """Return the assignment in the environment; raise ConfigError if it is missing or malformed."""
     model = environ.get("FLEET_MODEL", "")
     if not model:
         raise ConfigError("FLEET_MODEL is not set", hint="Start the generator through generator/launcher.py.")
@@ -79,7 +68,7 @@ def read_assignment(environ: Mapping[str, str]) -> Assignment:
 
 
 def find_url(started: FleetFile | None, settings: Settings, environ: Mapping[str, str]) -> str:
-    """Return Ollama's address: the running fleet's, else the settings', `OLLAMA_HOST`'s or its own."""
+    """Return Ollama's address: the running fleet's, else that of the settings, `OLLAMA_HOST` or Ollama's default."""
     if started is not None and started.ollama_url:
         return started.ollama_url
     return client_url(settings.ollama.url, environ)
@@ -87,7 +76,7 @@ def find_url(started: FleetFile | None, settings: Settings, environ: Mapping[str
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """All that was decided before anything was started; `standin`: this fleet's Ollama is the stand-in."""
+    """All decisions made before the start; `standin` means that this fleet's Ollama is the stand-in."""
 
     home: Home
     settings: Settings
@@ -98,7 +87,7 @@ class Setup:
     keep: KeepRule
 
     def scope(self) -> Scope:
-        """Return what expressions may be made of: what BRAIN listed for the account, else what ships."""
+        """Return the operators and fields for expressions: BRAIN's listing for the account, else the shipped catalogue."""
         listed = None if isinstance(self.plan, LocalPlan) else self.plan.listing
         return Scope(
             listed or load_catalogue(), self.plan.fields, known_only=isinstance(self.plan, ScreenPlan)
@@ -106,10 +95,10 @@ class Setup:
 
 
 def read_setup(environ: Mapping[str, str]) -> Setup:
-    """Return the setup of this environment; raise FleetError with what is wrong."""
+    """Return the setup of this environment; raise FleetError if it is wrong."""
     home = find_home(environ)
     started = read_fleet_file(home)
-    config = _config(started, environ)
+    config = config_path(started, environ)
     settings = load_settings(config, environ)
     if "FLEET_MODEL" not in environ:
         environ = {**environ, **chosen_assignment(environ)}
@@ -125,8 +114,8 @@ def read_setup(environ: Mapping[str, str]) -> Setup:
     )
 
 
-def _config(started: FleetFile | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the file to read: what the environment names, what the fleet was started with, the default."""
+def config_path(started: FleetFile | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the configuration file: the environment's, else the running fleet's, else the default."""
     if not environ.get("FLEET_CONFIG") and started is not None and started.config:
         return Path(started.config)
     return find_config(None, environ, ROOT)

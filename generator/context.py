@@ -1,4 +1,4 @@
-"""What the threads of mining share: two queues, what they know together, and who tells of it."""
+"""Objects that the mining threads share: two queues, the feedback for prompts, events and counts."""
 
 from dataclasses import dataclass, field
 
@@ -7,25 +7,29 @@ from generator.catalogue.available import Scope
 from generator.domain import Candidate
 from generator.llm.candidates import Finished
 from generator.llm.feedback import Notebook
-from generator.reporting.events import Narrator
-from generator.reporting.stats import Scoreboard
-from generator.work_queue import Handover
+from generator.reporting.events import MiningEvents
+from generator.reporting.stats import RunStats
+from generator.work_queue import WorkQueue
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """One of each; every part of it is safe for any thread."""
+    """One instance of each; all are thread-safe.
+
+    `finished` holds calls to store, `waiting` candidates to evaluate. `most_calls` and `most_candidates` bound
+    both together with the items in work.
+    """
 
     clock: Clock
     scope: Scope
-    narrator: Narrator
-    finished: Handover[Finished] = field(default_factory=Handover)
-    waiting: Handover[Candidate] = field(default_factory=Handover)
+    events: MiningEvents
+    finished: WorkQueue[Finished] = field(default_factory=WorkQueue)
+    waiting: WorkQueue[Candidate] = field(default_factory=WorkQueue)
     notebook: Notebook = field(default_factory=Notebook)
-    scoreboard: Scoreboard = field(default_factory=Scoreboard)
+    stats: RunStats = field(default_factory=RunStats)
     most_calls: int = 16
     most_candidates: int = 16
 
-    def room(self) -> bool:
-        """Tell whether another call may begin: what it brings has to be stored and evaluated."""
+    def has_capacity(self) -> bool:
+        """Return True if another call may begin: its reply has to be stored and evaluated."""
         return self.finished.outstanding < self.most_calls and self.waiting.outstanding < self.most_candidates

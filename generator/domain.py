@@ -1,31 +1,37 @@
-"""What mining leaves behind, as values: a call to Ollama, a candidate, and what its evaluation found."""
+"""Values and protocols that the rooms of the generator exchange: assignment, call, candidate, evaluation."""
 
 import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any, Protocol, runtime_checkable
 
 from fleet.config.keep_rule import COUNTS, METRICS
+from fleet.runtime.backoff import doubling_backoff
+from fleet.runtime.pause_request import Pause
 from fleet.runtime.units import Seconds
 from generator.catalogue import Kind
 from generator.language.ast import Node
 
+# Single replies without a valid expression are normal.
+_SEVERAL = 5
+_LONGEST_PAUSE: Seconds = 120.0
+
 
 def storable(text: str) -> str:
-    """Return the text without what UTF-8 or PostgreSQL cannot hold: lone surrogates and NUL.
+    """Return the text with lone surrogates and NUL replaced: UTF-8 and PostgreSQL cannot hold them.
 
-    JSON can carry both, so that a model's reply can, and an error that quotes it.
+    JSON carries both, and thus a model's reply or a quoted error may.
     """
     return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class Source(StrEnum):
-    """Where an evaluation's figures come from.
+    """Origin of an evaluation's figures.
 
-    In a stand-in fleet everything is `STANDIN`: no model chose the expression, whatever it was tried on.
+    Every evaluation of a stand-in fleet is `STANDIN`, also on a real panel: no model wrote the expression.
     """
 
     BRAIN = "brain"
@@ -35,16 +41,27 @@ class Source(StrEnum):
 
     @property
     def real(self) -> bool:
-        """Tell whether the figures are about a real market: BRAIN's, or the user's own panel."""
+        """Return True if the figures describe a real market: BRAIN's, or the user's own panel."""
         return self in {Source.BRAIN, Source.PANEL}
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The generator's model with its rung's Ollama options. `switches` is the number of the switch that chose it."""
+
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rung: int = 0
+    switches: int = 0
+    lane: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
     """A finished call to Ollama; times are Unix seconds.
 
-    `status` is HTTP's (200 with an `error` is one that came in mid-stream), 0 where no answer came at all.
-    `thinking` is what came in a field of its own beside the reply.
+    `status` is HTTP's; 0 means no answer, and 200 with an `error` means an error in mid-stream.
+    `thinking` is the answer's field of that name.
     """
 
     id: str
@@ -66,11 +83,11 @@ class CallRecord:
 
     @property
     def answered(self) -> bool:
-        """Tell whether the model answered to the end."""
+        """Return True if the model answered to the end."""
         return self.error is None
 
     def signal(self) -> dict[str, Any]:
-        """Return the row that the monitor reads in `signals.jsonl`."""
+        """Return the call's row in `signals.jsonl`, which the monitor reads."""
         return {
             "id": self.id,
             "started": round(self.started, 6),
@@ -83,9 +100,82 @@ class CallRecord:
         }
 
 
+class CallVerdict(Enum):
+    """Outcome of a call.
+
+    ANSWERED holds a valid expression, UNUSABLE text without one, EMPTY no text. The others are failures.
+    """
+
+    ANSWERED = auto()
+    UNUSABLE = auto()
+    EMPTY = auto()
+    MEMORY = auto()
+    MISSING = auto()
+    FORMAT = auto()
+    THINK = auto()
+    CONTEXT = auto()
+    REFUSED = auto()
+    AWAY = auto()
+    FAILED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Reason why a call gave nothing usable, with the mend. Reasons of one cause share their `kind`."""
+
+    kind: str
+    text: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Calls in a row without a usable reply; `since` is the start of the first in Unix seconds."""
+
+    calls: int = 0
+    since: float = 0.0
+    reason: Reason | None = None
+
+    @property
+    def several(self) -> bool:
+        """Return True if the streak is long enough to be reported and to slow calls down."""
+        return self.calls >= _SEVERAL
+
+    @property
+    def pause(self) -> Seconds:
+        """Return the back-off before the next call."""
+        return doubling_backoff(1.0, self.calls - _SEVERAL + 1, most=_LONGEST_PAUSE) if self.several else 0.0
+
+    def extended(self, reason: Reason, started: float) -> "Streak":
+        """Return the streak with one more call, which began at `started` (Unix seconds)."""
+        return Streak(self.calls + 1, self.since if self.calls else started, reason)
+
+    def row(self) -> dict[str, Any] | None:
+        """Return the streak's value in `generator.json`, None if it is too short to be reported."""
+        if not self.several or self.reason is None:
+            return None
+        return {
+            "since": self.since,
+            "calls": self.calls,
+            "kind": self.reason.kind,
+            "reason": self.reason.text,
+            "mend": self.reason.mend,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleState:
+    """Snapshot of the throttle; `request_since` is the start of the oldest call in flight, in Unix seconds."""
+
+    in_flight: int
+    request_since: float | None
+    pause: Pause | None
+    streak: Streak = field(default_factory=Streak)
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A well-typed expression that waits for its evaluation; `digest` is that of its canonical form."""
+    """A well-typed expression to be evaluated; `digest` is the hash of its canonical form."""
 
     digest: str
     expression: str
@@ -93,12 +183,12 @@ class Candidate:
     call: str | None = None
     model: str = ""
     tree: Node | None = field(default=None, compare=False, repr=False)
-    """The expression as the engine takes it; None where it came from the database and has to be parsed."""
+    """The parsed expression; None for a candidate read from the database."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaFigures:
-    """An alpha's figures, by BRAIN's definitions."""
+    """An alpha's figures by BRAIN's definitions; NaN for a figure that is not known."""
 
     sharpe: float
     turnover: float
@@ -113,17 +203,17 @@ class AlphaFigures:
     alpha_id: str | None = None
     grade: str | None = None
     reason: str = ""
-    """Why the figures mean nothing, whatever they are: such an alpha is stored, never kept and never an example."""
+    """Why the figures mean nothing; empty if they mean something. With a reason an alpha is stored, but not kept."""
 
     def figures(self) -> dict[str, Any]:
-        """Return the metrics and counts by name, None where one is not a finite number."""
+        """Return the metrics and counts by name, None for a figure that is not finite."""
         row = asdict(self)
         return {name: finite(row[name]) for name in (*METRICS, *COUNTS)}
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What became of a candidate: its performance, or why it has none."""
+    """An evaluated candidate: its performance, or the error that it failed with."""
 
     candidate: Candidate
     source: Source
@@ -137,7 +227,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """What an evaluation was made under; an expression is tried once under each."""
+    """Conditions of an evaluation: an expression is evaluated once under each ruleset."""
 
     source: Source
     settings: Mapping[str, Any]
@@ -150,7 +240,7 @@ class Ruleset:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many of a reply's expressions were well-typed, were not, and had been tried before."""
+    """Counts of a reply's expressions: well-typed, not well-typed, and known before."""
 
     valid: int = 0
     invalid: int = 0
@@ -158,7 +248,7 @@ class Tally:
 
 
 def finite(value: Any) -> Any:
-    """Return a number, None for what is none or not finite; JSON and SQL have no NaN in common."""
+    """Return the value, None for a float that is not finite: JSON and SQL have no common NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -166,7 +256,7 @@ def finite(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ExpressionFault:
-    """Why a candidate has no figures: the expression's own fault, in words that its author can act on."""
+    """Why an expression has no figures, in words that its author can act on."""
 
     reason: str
 
@@ -175,37 +265,37 @@ Result = AlphaFigures | ExpressionFault
 
 
 class Evaluator(Protocol):
-    """Evaluates candidates. Used by one thread; raises GeneratorError where the evaluator itself fails."""
+    """Evaluates candidates, in one thread. Methods raise GeneratorError if the evaluator itself fails."""
 
     @property
     def source(self) -> Source:
-        """Return what its figures are about."""
+        """Return the origin of the figures."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Return what it evaluates under; two evaluations under the same settings give the same figures."""
+        """Return the settings of the evaluation; the same settings give the same figures."""
 
     @property
     def fields(self) -> Mapping[str, Kind] | None:
-        """Return the data fields that it has with their kinds, None if it has all of the catalogue's."""
+        """Return the available data fields with their kinds, None for all of the catalogue."""
 
     @property
     def free(self) -> int:
-        """Return how many candidates it takes now."""
+        """Return how many candidates `submit` accepts now."""
 
     def submit(self, candidates: Sequence[Candidate]) -> None:
-        """Take candidates in, at most `free` of them."""
+        """Accept candidates, at most `free` of them."""
 
-    def results(self, patience: Seconds) -> Sequence[tuple[Candidate, Result]]:
-        """Return what is done, after at most about `patience` where nothing is."""
+    def results(self, timeout: Seconds) -> Sequence[tuple[Candidate, Result]]:
+        """Return finished evaluations; wait about `timeout` for the first."""
 
     def close(self) -> None:
-        """Let go of what it holds; what is in the works may go on elsewhere."""
+        """Free resources. Work on another server may continue."""
 
 
 @runtime_checkable
-class Remembering(Protocol):
-    """An evaluator that compares what it evaluates with the alphas that are kept."""
+class ComparesWithKept(Protocol):
+    """An evaluator that compares alphas with those kept before."""
 
-    def remember(self, candidates: Sequence[Candidate]) -> None:
-        """Compare later ones with these too; one that cannot be evaluated is passed over."""
+    def add_kept(self, candidates: Sequence[Candidate]) -> None:
+        """Compare later alphas with these too; skip a candidate that cannot be evaluated."""

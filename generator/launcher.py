@@ -1,9 +1,9 @@
-"""Starts the generator on the model that the state names: puts it into the environment and execs.
+"""Launcher of the generator: puts the state's model into the environment and execs the generator.
 
-supervisord runs this as `python -S -I generator/launcher.py`, at each start of the generator, also after a
-crash. It runs before the generator's first request can, so that it uses nothing but light parts of the
-standard library, and `generator` or `fleet` cannot be imported here. What is damaged is passed over with a
-line on standard error: a launcher that fails would be restarted for ever.
+supervisord runs this as `python -S -I generator/launcher.py` at each start of the generator, also after a crash.
+The first request waits for it, so it imports only light parts of the standard library. With -S and -I, `generator`
+and `fleet` cannot be imported. Damaged files are skipped with a line on standard error: a failing launcher would be
+restarted without end.
 
     FLEET_MODEL          the model's tag
     FLEET_MODEL_OPTIONS  its rung's Ollama options, as JSON
@@ -11,9 +11,9 @@ line on standard error: a launcher that fails would be restarted for ever.
     FLEET_SWITCHES       the number of the switch that led here
     FLEET_LANE           `default`
 
-A generator that dies again and again after it has counted as started is not braked by supervisord. It is
-braked here: `run/starts.json` counts starts that follow soon on each other, and the more there were the
-longer the next one waits. A switch begins anew.
+supervisord has no back-off for a generator that dies repeatedly after it counts as started. The launcher has:
+`run/starts.json` counts starts that follow each other quickly, and each further one waits longer. A switch resets
+the count.
 """
 
 import json
@@ -27,13 +27,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH1
 SEED = "llama3.2:3b"
 _MODEL_LIMIT = 512
 _PR_SET_PDEATHSIG = 1
-_QUICK = 3.0
+_QUICK_LIFETIME = 3.0
 _FREE_STARTS = 4
 _LONGEST_WAIT = 5.0
 
 
 def assignment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that name the generator's model, from the state, else the ladder's first rung."""
+    """Return the variables above, from the state, else for the ladder's first rung."""
     home = _home(environ)
     state = _state(os.path.join(home, "model_fleet_state.json"))  # noqa: PTH118
     model = _model(state.get("current_model"))
@@ -59,7 +59,7 @@ def _home(environ: Mapping[str, str]) -> str:
 
 
 def _state(path: str) -> "dict[str, object]":
-    """Return the state, its last good copy where it is damaged, nothing where there is none."""
+    """Return the state, its backup if it is damaged, an empty one without either."""
     for candidate in (path, path + ".bak"):
         try:
             with open(candidate, "rb") as stream:  # noqa: PTH123
@@ -94,7 +94,7 @@ def _options(value: object) -> str:
 
 
 def _ladder(home: str, environ: Mapping[str, str]) -> "list[dict[str, object]]":
-    """Return the configuration's rungs; empty where it names none or cannot be read."""
+    """Return the configuration's rungs; none if it has none or cannot be read."""
     import tomllib  # noqa: PLC0415  # 10 ms that a state with its options does not need
 
     path = environ.get("FLEET_CONFIG") or _started_with(home) or os.path.join(ROOT, "fleet.toml")  # noqa: PTH118
@@ -119,31 +119,31 @@ def _started_with(home: str) -> str:
 
 
 def _rung(ladder: "list[dict[str, object]]", model: "str | None", index: int) -> "dict[str, object]":
-    """Return the rung of this model nearest to the index; without a model the one at the index; else {}."""
+    """Return this model's rung nearest to the index, without a model the rung at the index; else {}."""
     if model is None:
         return ladder[index] if index < len(ladder) else (ladder[0] if ladder else {})
-    same = [place for place, rung in enumerate(ladder) if rung.get("model") == model]
-    return ladder[min(same, key=lambda place: abs(place - index))] if same else {}
+    same = [position for position, rung in enumerate(ladder) if rung.get("model") == model]
+    return ladder[min(same, key=lambda position: abs(position - index))] if same else {}
 
 
-def brake(quick: int) -> float:
-    """Return how long a start waits after so many that each followed soon on the one before.
+def start_backoff(quick: int) -> float:
+    """Return the seconds that a start waits after this many quick starts in a row.
 
-    Four are free; then the wait doubles from half a second up to five.
+    Four are free; then the wait doubles from half a second up to five seconds.
     """
     return 0.0 if quick < _FREE_STARTS else min(0.5 * 2.0 ** min(quick - _FREE_STARTS, 10), _LONGEST_WAIT)
 
 
 def quick_starts(last: object, switches: str, now: float) -> int:
-    """Return how many starts in a row, with this one, came soon after the one before; `last` is its note."""
+    """Return the number of quick starts in a row, this one included; `last` is the last start's row."""
     if not isinstance(last, dict) or last.get("switches") != switches:
         return 0
     began, quick = last.get("began"), _count(last.get("quick"))
-    lived = now - began if isinstance(began, float) else float("inf")
-    return quick + 1 if -_LONGEST_WAIT <= lived <= _QUICK else 0
+    lifetime = now - began if isinstance(began, float) else float("inf")
+    return quick + 1 if -_LONGEST_WAIT <= lifetime <= _QUICK_LIFETIME else 0
 
 
-def _wait_for_turn(home: str, switches: str) -> None:
+def _back_off(home: str, switches: str) -> None:
     path = os.path.join(home, "run", "starts.json")  # noqa: PTH118
     last = None
     try:
@@ -153,13 +153,13 @@ def _wait_for_turn(home: str, switches: str) -> None:
         pass
     now = time.time()
     quick = quick_starts(last, switches, now)
-    wait = brake(quick)
+    wait = start_backoff(quick)
     try:
         with open(path + ".new", "w", encoding="utf-8") as stream:  # noqa: PTH123
             json.dump({"switches": switches, "began": now + wait, "quick": quick}, stream)
         os.replace(path + ".new", path)  # noqa: PTH105
     except OSError:
-        pass  # no brake where the home cannot be written; the generator tells of that
+        pass  # no back-off without a writable home; the generator reports that
     if wait:
         _warn(f"the generator ended soon after each of its last {quick} starts; waiting {wait:g}s")
         time.sleep(wait)
@@ -171,7 +171,7 @@ def _warn(text: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when supervisord dies; the wish outlives exec."""
+    """Ask the kernel for SIGTERM when supervisord dies; the setting survives exec."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415  # not there on every platform's Python
 
@@ -179,10 +179,10 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Become the generator."""
+    """Set the environment, wait for the back-off and exec the generator."""
     try:
         chosen = assignment(os.environ)
-    except Exception as error:  # noqa: BLE001  # whatever the files hold, the generator starts
+    except Exception as error:  # noqa: BLE001  # the generator starts whatever the files hold
         _warn(f"the state could not be used ({type(error).__name__}: {error}); starting on {SEED}")
         chosen = {
             "FLEET_MODEL": SEED,
@@ -192,7 +192,7 @@ def main() -> None:
             "FLEET_LANE": "default",
         }
     _end_with_parent()
-    _wait_for_turn(_home(os.environ), chosen["FLEET_SWITCHES"])
+    _back_off(_home(os.environ), chosen["FLEET_SWITCHES"])
     python = os.environ.get("FLEET_PYTHON") or sys.executable
     os.chdir(ROOT)
     try:

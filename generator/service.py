@@ -1,7 +1,7 @@
-"""`python -m generator run`: builds the parts, keeps them going, and ends well.
+"""Mining: builds the parts of a run from its setup, starts the threads, watches them and stops in order.
 
-The first request goes out before what stores and evaluates is even imported (SQLAlchemy, numba): until it is
-answered there is nothing to store or to evaluate.
+The first request is sent before SQLAlchemy and numba are imported: storing and evaluating have no work until
+the first answer.
 """
 
 import logging
@@ -18,31 +18,39 @@ from typing import TYPE_CHECKING, NoReturn
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import Clock, SystemClock
 from fleet.runtime.errors import FleetError
-from fleet.runtime.logging import configure, fields, tell
-from fleet.runtime.process import hold_for_life, is_orphan, step_back
+from fleet.runtime.logging import configure, fields, with_sentence
+from fleet.runtime.process import hold_program_lock, is_orphan, lower_priority
 from fleet.runtime.units import Seconds
-from generator.config import Setup, owner_of, read_setup
+from generator.config import Setup, database_owner, read_setup
 from generator.context import Shared
+from generator.domain import ThrottleState
 from generator.llm.client import Caller
-from generator.llm.prompts import PromptSource
-from generator.llm.request_form import Ways
-from generator.llm.throttle import STANDIN_ALLOWANCE, Budget, Gate, GateView
-from generator.llm.worker import CallWorker
-from generator.reporting.events import Narrator
+from generator.llm.prompt import PromptSource
+from generator.llm.request_form import RequestForms
+from generator.llm.throttle import STANDIN_RATE, Throttle, TokenBucket
+from generator.reporting.events import MiningEvents
 from generator.reporting.jsonl import CallLog, SignalFile
+from generator.workers.call import CallWorker
 
-if TYPE_CHECKING:
-    from generator.workers.evaluate import EvaluationWorker
 if TYPE_CHECKING:
     from generator.reporting.heartbeat import Heartbeat
     from generator.storage.store import AlphaStore
+    from generator.workers.evaluate import EvaluationWorker
+
+_TICK: Seconds = 0.1
+# Within the two seconds that a stop may take; supervisord kills after four.
+_STOP_TIMEOUT: Seconds = 1.7
+# Lets the call threads send the first request before this thread uses the interpreter again.
+_HEAD_START: Seconds = 0.02
+
+_log = logging.getLogger(__name__)
 
 
 class Waker:
-    """A pipe that the main thread sleeps on. SIGTERM and SIGINT set `asked_to_end` and wake.
+    """A pipe that wakes the main thread from its sleep. SIGTERM and SIGINT also set `asked_to_end`.
 
-    A handler runs between two instructions of the main thread, which may just hold any lock; so it sets a
-    flag and takes none, and the interpreter itself writes to the pipe.
+    A signal handler runs between two instructions of the main thread, which may hold a lock at that moment. The
+    handler therefore only sets a flag and takes no lock; the interpreter itself writes to the pipe.
     """
 
     def __init__(self) -> None:
@@ -50,7 +58,7 @@ class Waker:
         self.asked_to_end = False
 
     def catch_signals(self) -> None:
-        """Take over SIGTERM and SIGINT; only from the main thread."""
+        """Install the handlers of SIGTERM and SIGINT; call it from the main thread."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked)
@@ -59,108 +67,102 @@ class Waker:
         self.asked_to_end = True
 
     def wake(self) -> None:
-        """Wake the main thread, or keep it from falling asleep."""
+        """Wake the main thread, or skip its next sleep."""
         try:
             os.write(self._write, b"w")
-        except BlockingIOError:  # full: it is awake already
+        except BlockingIOError:  # full: a wake-up is pending
             return
 
     def sleep(self, seconds: Seconds) -> None:
-        """Sleep until something wakes us, at most so long."""
+        """Sleep until `wake` or a signal, at most `seconds`."""
         ready, _, _ = select.select([self._read], [], [], max(0.0, seconds))
         if ready:
             os.read(self._read, 4096)
 
 
-_log = logging.getLogger(__name__)
-
-
 class Pipeline:
-    """Starts and ends the threads. `broken`: one of them ended by an error, and the program has to."""
+    """Starts and stops the threads. `broken` means that one failed, and the program has to end."""
 
     def __init__(
-        self, shared: Shared, *, gate: Gate, stopping: threading.Event, wake: Callable[[], None]
+        self, shared: Shared, *, throttle: Throttle, stopping: threading.Event, wake: Callable[[], None]
     ) -> None:
         self._shared = shared
-        self._gate = gate
+        self._throttle = throttle
         self._stopping = stopping
         self._wake = wake
-        self._evaluations: Sequence[EvaluationWorker] = ()
+        self._evaluators: Sequence[EvaluationWorker] = ()
         self.broken = False
 
-    def start_asking(self, asker: CallWorker, threads: int) -> None:
+    def start_calls(self, worker: CallWorker, threads: int) -> None:
         """Start the threads that call Ollama."""
         for number in range(threads):
-            self.start(f"ask-{number}", asker.run)
+            self.start(f"call-{number}", worker.run)
 
-    def start_evaluating(self, evaluations: "Sequence[EvaluationWorker]") -> None:
-        """Start what evaluates."""
-        self._evaluations = evaluations
-        for number, evaluation in enumerate(evaluations):
-            self.start(f"evaluate-{number}", evaluation.run)
+    def start_evaluation(self, workers: "Sequence[EvaluationWorker]") -> None:
+        """Start a thread for each evaluation worker."""
+        self._evaluators = workers
+        for number, worker in enumerate(workers):
+            self.start(f"evaluate-{number}", worker.run)
 
     def start(self, name: str, run: Callable[[], None]) -> None:
-        """Start a thread whose failure is the program's."""
+        """Start a thread; its failure ends the program."""
         threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True).start()
 
     def _guarded(self, run: Callable[[], None]) -> None:
         try:
             run()
-        except Exception:  # noqa: BLE001  # the top of a thread: told, and the program ends to be started again
+        except Exception:  # noqa: BLE001  # top of a thread: logged; the program ends, and supervisord restarts it
             _log.exception("thread.failed", extra=fields(thread=threading.current_thread().name))
             self.broken = True
             self._wake()
 
-    def view(self) -> GateView:
-        """Return what is in flight."""
-        return self._gate.view()
+    def throttle_state(self) -> ThrottleState:
+        """Return the throttle's snapshot, with the calls in flight."""
+        return self._throttle.state()
 
-    def stop(self, patience: Seconds) -> bool:
-        """End within `patience`: cut what is in flight, store what is finished; tell whether all was stored.
+    def stop(self, timeout: Seconds) -> bool:
+        """Cancel calls in flight and store what is finished; return True if all is stored within `timeout`.
 
-        Threads that wait for the network, import or evaluate are not waited for: they have nothing to store.
+        Threads that wait for the network, import or evaluate have nothing to store; they are not joined.
         """
-        deadline = self._shared.clock.monotonic() + patience
+        deadline = self._shared.clock.monotonic() + timeout
         self._stopping.set()
-        self._gate.close()
+        self._throttle.close()
         self._shared.finished.close()
         self._shared.waiting.close()
-        stored = self._shared.finished.settle(patience)
-        for evaluation in self._evaluations:
-            stored = evaluation.settle(max(0.0, deadline - self._shared.clock.monotonic())) and stored
+        stored = self._shared.finished.wait_idle(timeout)
+        for worker in self._evaluators:
+            left = max(0.0, deadline - self._shared.clock.monotonic())
+            stored = worker.finish_writes(left) and stored
         return stored
 
 
-_TICK: Seconds = 0.1
-_END_WITHIN: Seconds = 1.7
-_HEAD_START: Seconds = 0.02
-
-
 def run(environ: Mapping[str, str]) -> NoReturn:
-    """Mine until SIGTERM; the process ends here, with 0 if all that was finished is stored."""
+    """Mine until SIGTERM, then exit: with 0 if every finished call and evaluation is stored, else with an error."""
     waker = Waker()
     waker.catch_signals()
     configure()
     try:
         setup = read_setup(environ)
         if is_orphan(setup.home, environ):
-            _end(0)
+            _exit(0)
         setup.home.create()
-        lock = hold_for_life(setup.home.program_lock("generator"), "generator")
+        lock = hold_program_lock(setup.home.program_lock("generator"), "generator")
         code = Miner(setup, waker, SystemClock(), Random()).run()
         if waker.asked_to_end:
-            setup.home.starts_file.unlink(
-                missing_ok=True
-            )  # it was stopped, and did not die: no brake for the next
+            # Stopped on request, not crashed: the launcher's back-off starts from zero.
+            setup.home.starts_file.unlink(missing_ok=True)
         del lock
     except FleetError as error:
-        _log.error("generator.unstarted", extra=tell(f"{error.message} {error.hint}", error=error.message))
+        _log.error(
+            "generator.unstarted", extra=with_sentence(f"{error.message} {error.hint}", error=error.message)
+        )
         code = error.exit_code
-    _end(code)
+    _exit(code)
 
 
-def _end(code: int) -> NoReturn:
-    """End at once: everything is stored, and threads that wait for Ollama are waited for by nobody."""
+def _exit(code: int) -> NoReturn:
+    """Exit without joining threads that wait for the network; everything is stored by now."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -168,9 +170,9 @@ def _end(code: int) -> NoReturn:
 
 
 class Miner:
-    """One run: the parts, built from a setup, and the loop that watches over them."""
+    """One run: builds the parts from a setup and watches them."""
 
-    def __init__(self, setup: Setup, waker: Waker, clock: Clock, chance: Random) -> None:
+    def __init__(self, setup: Setup, waker: Waker, clock: Clock, rng: Random) -> None:
         generator, standin = setup.settings.generator, setup.standin
         self._setup = setup
         self._waker = waker
@@ -179,41 +181,43 @@ class Miner:
         self._shared = Shared(
             clock=clock,
             scope=setup.scope(),
-            narrator=Narrator(
+            events=MiningEvents(
                 model=setup.assignment.model, standin=standin, synthetic=setup.plan.synthetic, clock=clock
             ),
             most_candidates=max(16, 4 * generator.batch_size * generator.max_concurrent),
         )
-        allowed = Budget(STANDIN_ALLOWANCE, STANDIN_ALLOWANCE.burst, clock.monotonic()) if standin else None
-        self._gate = Gate(
+        bucket = TokenBucket(STANDIN_RATE, STANDIN_RATE.burst, clock.monotonic()) if standin else None
+        self._throttle = Throttle(
             clock=clock,
             most=generator.max_concurrent,
             pause_file=setup.home.pause_file,
-            chance=chance,
-            budget=allowed,
-            room=self._shared.room,
+            rng=rng,
+            bucket=bucket,
+            has_capacity=self._shared.has_capacity,
         )
-        self._pipeline = Pipeline(self._shared, gate=self._gate, stopping=self._stopping, wake=waker.wake)
-        self._chance = chance
-        self._unstarted: FleetError | None = None
+        self._pipeline = Pipeline(
+            self._shared, throttle=self._throttle, stopping=self._stopping, wake=waker.wake
+        )
+        self._rng = rng
+        self._start_error: FleetError | None = None
 
     def run(self) -> int:
         """Mine until asked to end; return the exit code."""
-        self._pipeline.start_asking(self._asker(), self._setup.settings.generator.max_concurrent)
+        self._pipeline.start_calls(self._call_worker(), self._setup.settings.generator.max_concurrent)
         self._waker.sleep(_HEAD_START)
-        self._announce()
-        self._pipeline.start("start", self._start_working)
+        self._report_start()
+        self._pipeline.start("start", self._start_storage)
         heartbeat = self._heartbeat()
         while not self._waker.asked_to_end and not self._pipeline.broken:
             self._beat(heartbeat)
             self._waker.sleep(_TICK)
-        if self._unstarted is not None:
-            raise self._unstarted
-        stored = self._pipeline.stop(_END_WITHIN)
-        self._shared.narrator.ended(stored=stored)
+        if self._start_error is not None:
+            raise self._start_error
+        stored = self._pipeline.stop(_STOP_TIMEOUT)
+        self._shared.events.ended(stored=stored)
         return 0 if stored and not self._pipeline.broken else 1
 
-    def _asker(self) -> CallWorker:
+    def _call_worker(self) -> CallWorker:
         setup = self._setup
         ollama = Ollama(setup.url)
         caller = Caller(
@@ -230,22 +234,22 @@ class Miner:
             assignment=setup.assignment,
             ollama=ollama,
             count=setup.settings.generator.batch_size,
-            chance=self._chance,
+            chance=self._rng,
         )
         return CallWorker(
             self._shared,
-            gate=self._gate,
+            throttle=self._throttle,
             caller=caller,
-            ways=Ways(lambda: ollama.show(setup.assignment.model)),
+            forms=RequestForms(lambda: ollama.show(setup.assignment.model)),
             prompts=prompts,
             signals=SignalFile(setup.home.signals),
             log=CallLog(setup.home.call_log),
             wake=self._waker.wake,
         )
 
-    def _announce(self) -> None:
+    def _report_start(self) -> None:
         assignment = self._setup.assignment
-        self._shared.narrator.started(
+        self._shared.events.started(
             model=assignment.model,
             rung=assignment.rung,
             switches=assignment.switches,
@@ -254,64 +258,64 @@ class Miner:
         )
 
     def _heartbeat(self) -> "Heartbeat":
-        from generator.reporting.heartbeat import Heartbeat  # noqa: PLC0415  # what the first request does not need
+        from generator.reporting.heartbeat import Heartbeat  # noqa: PLC0415  # after the first request
 
         setup = self._setup
         return Heartbeat(setup.home.generator_file, setup.assignment, standin=setup.standin)
 
-    def _start_working(self) -> None:
-        """Start what comes after the first request, and import it only now.
+    def _start_storage(self) -> None:
+        """Import and start what the first request does not need: storing, then evaluating.
 
-        In a thread of its own: the imports take seconds on a busy machine, and the main thread has to be there
-        for a SIGTERM. What stores comes first, for a call may be finished before what evaluates is here.
+        It runs in a thread: the imports take seconds on a busy machine, and the main thread has to react to
+        SIGTERM. Storing starts first because a call may finish before the evaluator is imported.
         """
         try:
-            self._work()
+            self._start_workers()
         except FleetError as error:
-            self._unstarted = error
+            self._start_error = error
             self._pipeline.broken = True
             self._waker.wake()
 
-    def _work(self) -> None:
-        from generator.workers.ingest import Intake, Patient  # noqa: PLC0415
+    def _start_workers(self) -> None:
+        from generator.workers.ingest import IngestWorker, StorageRetry  # noqa: PLC0415
 
         setup = self._setup
         store = LazyStore(setup)
         if setup.settings.generator.database:
             store().check_driver()
         rules = setup.plan.rules
-        patient = Patient(self._stopping, self._clock, self._shared.narrator)
-        intake = Intake(
+        retry = StorageRetry(self._stopping, self._clock, self._shared.events)
+        ingest = IngestWorker(
             self._shared,
             store=store,
             rules=rules,
-            patient=patient,
+            retry=retry,
             keep_calls=setup.settings.generator.keep_calls,
         )
-        self._pipeline.start("intake", intake.run)
-        step_back()
-        from generator.workers.evaluate import evaluations_of  # noqa: PLC0415
+        self._pipeline.start("ingest", ingest.run)
+        lower_priority()
+        from generator.workers.evaluate import evaluation_workers  # noqa: PLC0415
 
-        self._pipeline.start_evaluating(
-            evaluations_of(
+        self._pipeline.start_evaluation(
+            evaluation_workers(
                 setup,
                 self._shared,
                 store=store,
-                patient=patient,
+                retry=retry,
                 stopping=self._stopping,
-                chance=self._chance,
+                rng=self._rng,
             )
         )
 
     def _beat(self, heartbeat: "Heartbeat") -> None:
-        view = self._pipeline.view()
-        self._shared.narrator.pause(None if view.pause is None else view.pause.why)
+        state = self._pipeline.throttle_state()
+        self._shared.events.pause(None if state.pause is None else state.pause.why)
         try:
             heartbeat.beat(
-                view,
+                state,
                 {
-                    **self._shared.scoreboard.row(),
-                    "database_away": self._shared.narrator.storage_away,
+                    **self._shared.stats.row(),
+                    "database_away": self._shared.events.storage_failure,
                 },
                 now=self._clock.time(),
                 monotonic=self._clock.monotonic(),
@@ -321,7 +325,7 @@ class Miner:
 
 
 class LazyStore:
-    """The store, made at its first use: SQLAlchemy takes longer to import than a first call to send."""
+    """Opens the store at its first use: importing SQLAlchemy takes longer than sending the first call."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -332,10 +336,12 @@ class LazyStore:
         """Return the store."""
         with self._lock:
             if self._store is None:
-                from generator.storage.read import place_of, url_of  # noqa: PLC0415
+                from generator.storage.read import database_location, database_url  # noqa: PLC0415
                 from generator.storage.store import AlphaStore  # noqa: PLC0415  # see the class
 
-                url = url_of(place_of(self._setup.settings.generator.database, self._setup.home))
-                owner = owner_of(self._setup.home.owner_file, self._setup.assignment.lane)
+                url = database_url(
+                    database_location(self._setup.settings.generator.database, self._setup.home)
+                )
+                owner = database_owner(self._setup.home.owner_file, self._setup.assignment.lane)
                 self._store = AlphaStore(url, owner=owner)
             return self._store

@@ -1,4 +1,4 @@
-"""A queue that knows what is still being worked on: an item is outstanding until it is done."""
+"""Queue that counts items in work: an item is outstanding from `put` to `done`."""
 
 import threading
 from collections import deque
@@ -9,8 +9,8 @@ from fleet.runtime.units import Seconds
 T = TypeVar("T")
 
 
-class Handover(Generic[T]):
-    """Unbounded, first in first out, for any thread; `put` never waits."""
+class WorkQueue(Generic[T]):
+    """Unbounded FIFO queue; thread-safe, and `put` never blocks."""
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()
@@ -19,44 +19,44 @@ class Handover(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T) -> None:
-        """Hand an item over."""
+        """Append an item."""
         with self._changed:
             self._items.append(item)
             self._outstanding += 1
             self._changed.notify_all()
 
-    def get(self, patience: Seconds) -> T | None:
-        """Return the next item; None if none comes in time, or there will be none."""
+    def get(self, timeout: Seconds) -> T | None:
+        """Return the next item; None after `timeout`, or if the queue is closed and empty."""
         with self._changed:
             if not self._items and not self._closed:
-                self._changed.wait(patience)
+                self._changed.wait(timeout)
             return self._items.popleft() if self._items else None
 
     def done(self) -> None:
-        """Say that an item which was taken needs nothing more."""
+        """Count an item returned by `get` as finished."""
         with self._changed:
             self._outstanding -= 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wake whoever waits for an item; what is queued can still be taken."""
+        """Wake all waiting `get` calls; queued items can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     @property
     def ended(self) -> bool:
-        """Tell whether it is closed and empty."""
+        """Return True if the queue is closed and empty."""
         with self._changed:
             return self._closed and not self._items
 
     @property
     def outstanding(self) -> int:
-        """Return how many items are queued or being worked on."""
+        """Return the number of items queued or in work."""
         with self._changed:
             return self._outstanding
 
-    def settle(self, patience: Seconds) -> bool:
-        """Wait until nothing is outstanding; return whether that came about in time."""
+    def wait_idle(self, timeout: Seconds) -> bool:
+        """Wait until no item is outstanding; return False if that takes longer than `timeout`."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._outstanding == 0, patience)
+            return self._changed.wait_for(lambda: self._outstanding == 0, timeout)

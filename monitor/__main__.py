@@ -1,4 +1,4 @@
-"""`python -m monitor`: build the parts and follow the log until told to end."""
+"""`python -m monitor`: builds the parts and follows the log until SIGTERM or SIGINT."""
 
 import logging
 import os
@@ -16,43 +16,39 @@ from fleet.memory_errors.user_patterns import user_patterns
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home, find_home, require_fleet_file
-from fleet.runtime.logging import configure, fields, tell
-from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
+from fleet.runtime.logging import configure, fields, with_sentence
+from fleet.runtime.process import end_with_parent, hold_program_lock, is_orphan
 from fleet.runtime.time_argument import parse_beginning
 from fleet.runtime.units import Seconds
 from monitor.detection.detector import Detector
 from monitor.ingest import LOG
 from monitor.loop import Monitor
-from monitor.models.disk_space import is_here, models_folder, room_in
+from monitor.models.disk_space import disk_check, is_here, models_folder
 from monitor.models.inventory import Knowledge
+from monitor.parts import Parts
 from monitor.sources.base import LogSource
 from monitor.sources.file.source import FileSource
 from monitor.sources.open import open_source
-from monitor.switching.executor import Parts
 from state.store import StateStore
 
 _log = logging.getLogger("monitor")
 _SIGNALS_IDLE: Seconds = 30.0
-"""The generator's calls stand on the home's disk, a local one, where the kernel tells of each."""
-
-_TURN: Seconds = 0.001
-"""How long a thread may keep the others waiting, who hardly ever have work at once: a switch is handed from the loop
-to the worker, and would wait for the loop's five milliseconds."""
+"""Seconds between two looks at the generator's calls: on the home's local disk inotify reports each change."""
 
 
 def build(home: Home, environ: Mapping[str, str]) -> Monitor:
-    """Join the parts of a monitor; raise FleetError if the fleet was not started or is misconfigured."""
+    """Return a monitor for a home; raise FleetError if the fleet was not started or is misconfigured."""
     started = require_fleet_file(home)
     settings = load_settings(find_config(started.config or None, environ, Path.cwd()), environ)
     clock = SystemClock()
     ollama = Ollama(started.ollama_url)
     store = StateStore(home, settings.ladder, clock)
-    room = room_in(models_folder(started.profile, started.ollama_url, environ))
-    parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock, room)
+    disk = disk_check(models_folder(started.profile, started.ollama_url, environ))
+    parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock, disk)
     detector = Detector(user_patterns(settings.patterns))
 
-    look = cards if is_here(started.profile, started.ollama_url) else lambda: None
-    knowledge = Knowledge(settings, ollama, clock, file=home.models_file, look=look)
+    ask_cards = cards if is_here(started.profile, started.ollama_url) else lambda: None
+    knowledge = Knowledge(settings, ollama, clock, file=home.models_file, cards=ask_cards)
 
     def source(origin: str) -> LogSource:
         if origin == LOG:
@@ -67,18 +63,17 @@ def main() -> int:
     """Run the monitor; return its exit code."""
     configure(debug=bool(os.environ.get("FLEET_DEBUG")))
     end_with_parent()
-    sys.setswitchinterval(_TURN)
     home = find_home(os.environ)
     if is_orphan(home, os.environ):
         return 0
     try:
-        lock = hold_for_life(home.program_lock("monitor"), "monitor")
+        lock = hold_program_lock(home.program_lock("monitor"), "monitor")
         monitor = build(home, os.environ)
         _end_on_signals(monitor)
-        _log.info("monitor.started", extra=tell("monitor follows Ollama's log", pid=os.getpid()))
+        _log.info("monitor.started", extra=with_sentence("monitor follows Ollama's log", pid=os.getpid()))
         monitor.run()
     except FleetError as error:
-        _log.error("monitor.failed", extra=tell(f"monitor: {error}. {error.hint}", hint=error.hint))
+        _log.error("monitor.failed", extra=with_sentence(f"monitor: {error}. {error.hint}", hint=error.hint))
         return error.exit_code
     _log.info("monitor.ended", extra=fields(pid=os.getpid()))
     lock.release()

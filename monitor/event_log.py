@@ -1,14 +1,14 @@
-"""Saying what happened: the history's new events, in the log and to whoever watches.
+"""The event log: each new event of the history becomes a log line with a sentence for people.
 
-The history is read and not the state, so that what the command line did is told as well.
+The history is read, and not the state, because it also holds the events of the command line.
 """
 
 import logging
 
 from fleet.policy.events import Event, EventKind, sentence
 from fleet.runtime.home import Home
-from fleet.runtime.logging import tell
-from state.history import History, read_history
+from fleet.runtime.logging import with_sentence
+from state.history import HistoryFile, read_history
 
 _log = logging.getLogger(__name__)
 _LEVELS = {
@@ -27,25 +27,25 @@ _LEVELS = {
 
 
 class EventLog:
-    """Tells each event of the history once, from those on that come after its making."""
+    """Logs each event of the history once, beginning with the first one after its creation."""
 
     def __init__(self, home: Home) -> None:
         self._path = home.history
-        self._history = History(home.history)
-        self._told = self._history.last_number()
+        self._history = HistoryFile(home.history)
+        self._last = self._history.last_number()
         self._size = self._measure()
 
-    def tell_new(self) -> None:
-        """Tell what has come since the last call; nothing is read while the history has not grown."""
+    def log_new(self) -> None:
+        """Log the events since the last call; read nothing while the history has not grown."""
         size = self._measure()
         if size == self._size:
             return
         self._size = size
-        # Only as much of its end is read as is new: a long history must not hold up a switch.
-        for event in read_history(self._path, max(self._history.last_number() - self._told, 0)):
-            if event.number > self._told:
-                self._told = event.number
-                _say(event)
+        # Read only as much of its end as is new: a long history must not delay a switch.
+        for event in read_history(self._path, max(self._history.last_number() - self._last, 0)):
+            if event.number > self._last:
+                self._last = event.number
+                _log_event(event)
 
     def _measure(self) -> int:
         try:
@@ -54,6 +54,8 @@ class EventLog:
             return 0
 
 
-def _say(event: Event) -> None:
+def _log_event(event: Event) -> None:
     level = _LEVELS.get(event.kind, logging.INFO)
-    _log.log(level, event.kind.value, extra=tell(sentence(event), number=event.number, **event.fields))
+    _log.log(
+        level, event.kind.value, extra=with_sentence(sentence(event), number=event.number, **event.fields)
+    )

@@ -1,6 +1,6 @@
-"""From what was read to the next state (pure): lines and calls in, through grouping and policy, a state out.
+"""Ingest: log lines and calls go through grouping and policy into the next state. Pure.
 
-One state comes of one batch, so that cursor, grouper and count are written together.
+A batch yields one state, so that cursor, grouper and count are written together.
 """
 
 import re
@@ -16,9 +16,9 @@ from fleet.policy.facts import CallEnded, IncidentSeen
 from fleet.policy.incident_count import recount
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import after_call, hang_over
+from fleet.policy.unanswered import after_call, hang_cleared
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite, parse_json, whole_number
+from fleet.runtime.untrusted import finite, parse_json, printable, whole_number
 from monitor.detection.detector import Detector
 from monitor.incidents.grouper import advance, next_deadline
 from monitor.incidents.messages import (
@@ -27,7 +27,7 @@ from monitor.incidents.messages import (
     Heard,
     Incident,
     IncidentFound,
-    IncidentHealed,
+    IncidentRetracted,
     Line,
     LoadFinished,
     LogAway,
@@ -44,7 +44,7 @@ from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState, server_started
 
 LOG, SIGNALS = "log", "signals"
-"""Where lines come from: Ollama's log, and the calls that the generator notes."""
+"""The two origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
 
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
 _CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
@@ -54,9 +54,9 @@ _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What absorbing goes by: the time, the rules, the detector, and the tags of weights by their digests.
+    """The time, the rules, the detector, and the tags of weights by their digests.
 
-    `first_token` is how long the generator waits for an answer to begin.
+    `first_token` is the generator's time-out for the beginning of an answer.
     """
 
     now: float
@@ -80,18 +80,18 @@ class ApiCall:
 
     @property
     def answered(self) -> bool:
-        """Tell whether Ollama answered."""
+        """Return True if Ollama answered."""
         return not self.error
 
 
 def parse_call(text: str, now: float) -> ApiCall:
-    """Return the call that a line holds; raise ValueError for a line that is cut off or foreign.
+    """Return the call in a line; raise ValueError if the line is truncated or holds no call.
 
-    A number that cannot be read is left out: a call has then ended now, and is no switch's.
+    Unreadable numbers get defaults: the call has ended now, and belongs to no switch.
     """
     row = parse_json(text)
     if not isinstance(row, dict) or not row.keys() >= _CALL:
-        raise ValueError("no call of the generator")
+        raise ValueError("the line holds no call of the generator")
     ended = _moment(row["ended"], now)
     switches = whole_number(row["switches"])
     return ApiCall(
@@ -106,7 +106,7 @@ def parse_call(text: str, now: float) -> ApiCall:
 
 
 def all_answered(lines: Iterable[LogLine], now: float) -> bool:
-    """Return True if each line holds a call that was answered."""
+    """Return True if each line holds an answered call."""
     try:
         return all(parse_call(line.text, now).answered for line in lines)
     except ValueError:
@@ -114,20 +114,20 @@ def all_answered(lines: Iterable[LogLine], now: float) -> bool:
 
 
 def _moment(value: object, latest: float) -> float:
-    """Return a time from outside; one that is later than `latest` or cannot be read counts as that."""
+    """Return a time from outside; `latest` if it is later or unreadable."""
     time = finite(value)
     return latest if time is None else min(max(time, 0.0), latest)
 
 
 def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> FleetState:
-    """Return the state after lines of one origin."""
+    """Return the state after a batch of lines of one origin; raise ValueError for a line that is no call."""
     if origin == LOG:
         return absorb_lines(state, lines, context)
     return absorb_calls(state, [parse_call(line.text, context.now) for line in lines], context)
 
 
 def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) -> FleetState:
-    """Return the state after log lines; a batch without any tells that the log is not silent."""
+    """Return the state after log lines; a batch without lines shows that the log is not silent."""
     seen: list[Observation] = [
         Line(line.text, line.time, context.now if line.live else None, heard=context.now) for line in lines
     ]
@@ -135,7 +135,7 @@ def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) 
 
 
 def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> FleetState:
-    """Return the state after calls of the generator ended."""
+    """Return the state after the generator's calls ended."""
     for call in calls:
         if not call.answered:
             error = FailedCall(call.id, call.started, call.ended, call.model, call.status, call.error)
@@ -145,7 +145,7 @@ def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) 
             call.switches,
             call.answered,
             is_memory_error(call.error),
-            call.error[:200],
+            printable(call.error.replace("\\n", "\n")),
             call.started,
         )
         state = decide(state, fact, context.now, context.rules).state
@@ -155,51 +155,32 @@ def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) 
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
-    """Return the state after time has passed, as far as the grouper waits for it."""
+    """Return the state after the grouper's deadline, if that has passed."""
     due = deadline(state, context)
     return state if due is None or context.now < due else _observe(state, [TimePassed(context.now)], context)
 
 
 def absorb_presence(state: FleetState, context: Context, *, away: bool) -> FleetState:
-    """Return the state after nobody reads the log any more, or it is read again from where it was left."""
+    """Return the state after the log went away, or came back and is read on from its cursor."""
     if group_of(state).away == away:
         return state
     return _observe(state, [LogAway() if away else LogBack(context.now)], context)
 
 
 def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
-    """Return the state after we asked for an unload: that its memory comes back slowly is then no news."""
+    """Return the state after an unload by the fleet itself; its slow return of memory is then no failure."""
     return _observe(state, [Unloading(model, context.now)], context)
 
 
 def deadline(state: FleetState, context: Context) -> float | None:
-    """Return the Unix time at which the grouper wants to look again, None if it waits for nothing."""
+    """Return the Unix time of the grouper's next deadline, None if it has none."""
     group = group_of(state)
     return next_deadline(group, _group_rules(state, context)) if group.failures else None
 
 
-class _LastRead:
-    """The grouper's state that was read or written last: the same object of JSON holds the same."""
-
-    def __init__(self) -> None:
-        self._pair: tuple[Mapping[str, Any], GroupState] | None = None
-
-    def __call__(self, row: Mapping[str, Any]) -> GroupState:
-        pair = self._pair
-        if pair is None or pair[0] is not row:
-            pair = self._pair = row, GroupState.from_json(dict(row))
-        return pair[1]
-
-    def note(self, row: Mapping[str, Any], group: GroupState) -> None:
-        self._pair = row, group
-
-
-_last_read = _LastRead()
-
-
 def group_of(state: FleetState) -> GroupState:
-    """Return the grouper's state; one of another version that cannot be read begins anew."""
-    return _last_read(state.open)
+    """Return the grouper's state; an unreadable one, such as another version's, begins anew."""
+    return GroupState.from_json(dict(state.open))
 
 
 def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -> FleetState:
@@ -210,9 +191,7 @@ def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -
             state = _follow(state, outcome, context)
             if isinstance(outcome, GpuFound) and isinstance(observation, Line):
                 state = _with_memory_of(state, observation.text)
-    row = group.to_json()
-    _last_read.note(row, group)
-    return replace(state, open=row)
+    return replace(state, open=group.to_json())
 
 
 def _group_rules(state: FleetState, context: Context) -> GroupRules:
@@ -224,22 +203,26 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
         model=state.current_model,
         blobs=ours,
         tags=context.tags,
+        trial="" if state.switch is None else context.rules.ladder[state.switch.target].model,
+        ladder=frozenset(rung.model for rung in context.rules.ladder),
     )
 
 
 def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState:
     match outcome:
         case IncidentFound():
-            fact = _seen(outcome.incident, context.tags)
+            fact = _seen(outcome.incident)
             return decide(state, fact, context.now, context.rules).state
-        case IncidentHealed():
-            kept = tuple(one for one in state.incidents if one.id != outcome.incident.id)
-            return recount(replace(state, incidents=kept), context.now, context.rules)
+        case IncidentRetracted():
+            healed = outcome.incident.id  # forgotten, since it counts after all if its last try fails
+            kept = tuple(one for one in state.incidents if one.id != healed)
+            ids = tuple(one for one in state.counted_ids if one != healed)
+            return recount(replace(state, incidents=kept, counted_ids=ids), context.now, context.rules)
         case GpuFound():
             return _watch(state, gpu=outcome.present)
         case ServerStarted():
             spill = server_started(SpillState.from_json(state.watch.get("spill")))
-            return hang_over(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
+            return hang_cleared(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
         case LoadFinished() if outcome.loaded:
             return _watch(state, loaded=outcome.time)
         case _:
@@ -247,7 +230,7 @@ def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState
 
 
 def _with_memory_of(state: FleetState, line: str) -> FleetState:
-    """Add a GPU's memory, as the server's line of it says, to that of the GPUs before it."""
+    """Add the GPU memory that the server's line names to that of the GPUs before it."""
     found = _TOTAL.search(line)
     if found is None:
         return state
@@ -262,7 +245,7 @@ def _watch(state: FleetState, **values: Any) -> FleetState:
     return replace(state, watch={**state.watch, **values})
 
 
-def _seen(incident: Incident, tags: Mapping[str, str]) -> IncidentSeen:
+def _seen(incident: Incident) -> IncidentSeen:
     return IncidentSeen(
         id=incident.id,
         time=incident.first,
@@ -270,6 +253,6 @@ def _seen(incident: Incident, tags: Mapping[str, str]) -> IncidentSeen:
         kind=incident.kind.value,
         counts=incident.counts,
         reason=incident.reason,
-        model=tags.get(incident.model, incident.model) or None,
+        model=incident.model or None,
         load_began=incident.load_began,
     )

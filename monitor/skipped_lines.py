@@ -1,4 +1,4 @@
-"""Skipping lines that raise: an unforeseen line costs that line alone, and never the monitor (pure)."""
+"""Skips lines that raise: an unforeseen line is lost by itself and never ends the monitor. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,33 +11,35 @@ from monitor.sources.base import LogLine
 from state.codec import encode_state
 
 Absorb = Callable[[FleetState, str, Sequence[LogLine], Context], FleetState]
-"""The state, where lines come from, the lines, and what they are judged by."""
+"""A function of state, origin, lines and context that returns the next state."""
 
 
 def absorb_each(
     state: FleetState, origin: str, lines: Sequence[LogLine], context: Context, *, source: str
 ) -> FleetState:
-    """Return the state after lines that are absorbed one by one; a line that raises is skipped and noted.
+    """Return the state after lines, absorbed one by one; a line that raises is skipped and counted.
 
-    A line after which the state cannot be written raises as well.
+    A line after which the state cannot be encoded counts as raising.
     """
     faults: list[tuple[LogLine, Exception]] = []
     for line in lines:
         try:
             after = absorb_batch(state, origin, (line,), context)
             encode_state(after, context.now)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the next line must be read
+        except Exception as error:  # noqa: BLE001  # any fault: the next line must still be read
             faults.append((line, error))
         else:
             state = after
-    return _noted(state, faults, source, context.now) if faults else state
+    return _with_skipped(state, faults, source, context.now) if faults else state
 
 
-def _noted(state: FleetState, faults: list[tuple[LogLine, Exception]], source: str, now: float) -> FleetState:
-    """Count the lines, and emit one event with the first of them: a flood of bad lines is no flood of events."""
+def _with_skipped(
+    state: FleetState, faults: list[tuple[LogLine, Exception]], source: str, now: float
+) -> FleetState:
+    """Count the lines and emit one event with the first of them; a flood of bad lines is no flood of events."""
     line, error = faults[0]
     count = len(faults) + (state.skipped.count if state.skipped else 0)
     reason = printable(f"{type(error).__name__}: {error}")
-    return replace(state, skipped=Skipped(count, now)).tell(
+    return replace(state, skipped=Skipped(count, now)).with_event(
         now, EventKind.LINE_SKIPPED, source=source, lines=len(faults), error=reason, line=printable(line.text)
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, find_home
-from fleet.runtime.process import end_with_parent, hold_for_life, is_orphan
+from fleet.runtime.process import end_with_parent, hold_program_lock, is_orphan
 from fleet.runtime.units import GIGABYTE, parse_size
 from standin.models.specs import SEED_MODELS, ModelSpec, spec_for
 from standin.ollama import StandinOllama
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         if options.ladder:
-            hold_for_life(home.program_lock("standin"), "standin")
+            hold_program_lock(home.program_lock("standin"), "standin")
         settings = settings_from(os.environ)
         models = ladder_models(os.environ) if options.ladder else options.model or SEED_MODELS
         server = StandinOllama(models, settings, _write, host=options.host, port=options.port)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ladder_models(environ: Mapping[str, str]) -> list[ModelSpec]:
-    """Return the models of the fleet's ladder, each once; a size that is left out is taken for 1 GB."""
+    """Return the models of the fleet's ladder, each once; a model without a size counts as 1 GB."""
     from fleet.config.load import find_config, load_settings  # noqa: PLC0415  # only where a ladder is asked for
 
     ladder = load_settings(find_config(None, environ, ROOT), environ).ladder
@@ -91,7 +91,7 @@ def _write(line: str) -> None:
     try:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-    except (OSError, ValueError):  # whoever read the log is gone; the server goes on
+    except (OSError, ValueError):  # the reader of the log is gone; the server goes on
         return
 
 

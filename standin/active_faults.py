@@ -1,4 +1,4 @@
-"""The faults in force: whom they meet next, and how often they have happened."""
+"""The faults in force: which request each meets next, and how often each has happened."""
 
 import threading
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class FaultBoard:
 
     @property
     def cleared(self) -> int:
-        """Return how often all faults were lifted: who waits for that watches this number change."""
+        """Return how often all faults were lifted; a waiting request watches this number."""
         return self._cleared
 
     def add(self, faults: Iterable[Fault]) -> None:

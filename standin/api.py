@@ -1,4 +1,4 @@
-"""What answers which request: routes, errors, the access log, and the faults that come first."""
+"""Routes of the stand-in Ollama: faults first, then the handler, errors and the access log."""
 
 import json
 import time
@@ -94,7 +94,7 @@ class Api:
                 exchange.json(row, status=error.status)
 
     def _first(self, exchange: Exchange) -> None:
-        """Let happen what happens to a request before it is looked at."""
+        """Apply the faults that meet a request before its route."""
         model = _named(exchange.body) if self._board.shown() else ""
         if self._board.take(FaultKind.REFUSE, model=model, path=exchange.path):
             exchange.quiet = True

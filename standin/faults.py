@@ -1,4 +1,4 @@
-"""The faults that a stand-in can be told to have.
+"""The faults of a stand-in Ollama.
 
 `POST /standin/faults` takes one fault, or a list of them; `GET` shows those in force; `DELETE` (or
 `{"clear": true}`) lifts them all and lets what they hold up go on. `FLEET_STANDIN_FAULTS` takes the same JSON
@@ -18,7 +18,7 @@ for a whole run. A fault is an object with a `kind` and, all optional:
 | `stall_stream` | the answer stops after some tokens | `after` (3) |
 | `break` | the connection is cut after some tokens | `after` (3) |
 | `rubbish` | the reply is none that was asked for | `what`: `text`, `cut`, `schema`, `nested`, `html` |
-| `die` | the runner dies after some tokens (the new log tells of it at the next request) | `after` (3) |
+| `die` | the runner dies after some tokens (the new log reports it at the next request) | `after` (3) |
 | `oom` | GPU memory runs out after some tokens | `after` (3) |
 | `fail_load` | the load fails, whatever the budget | `cause`: `gpu`, `host` |
 | `hang_load` | the load never ends, nor does any after it | |
@@ -42,7 +42,7 @@ from fleet.runtime.units import Bytes, Seconds, parse_size
 
 
 class FaultKind(Enum):
-    """What can go wrong; the module's text says what each does."""
+    """The kinds of faults; the table above says what each does."""
 
     REFUSE = "refuse"
     AWAY = "away"
@@ -71,7 +71,7 @@ _CAUSES = ("gpu", "host")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault and whom it meets; keys that its kind does not have stand at their defaults."""
+    """One fault and the requests it meets. Keys that its kind lacks keep their defaults."""
 
     kind: FaultKind
     times: int | None = None
@@ -91,7 +91,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class SetVram:
-    """Change what of the GPU is free for us."""
+    """Change the free GPU memory."""
 
     size: Bytes
 

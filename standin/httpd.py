@@ -1,6 +1,6 @@
 """A small HTTP server: connections kept alive, streams in chunks, and ways to misbehave.
 
-A thread for each connection; what is answered stands in `standin.api`. The standard library's own server
+One thread a connection; `standin.api` has the answers. The standard library's own server
 would add a good part to the time that a stand-in takes to start.
 """
 
@@ -25,7 +25,7 @@ class ClientGoneError(Exception):
 
 
 def wait_until(done: Callable[[], bool], wait: Wait) -> None:
-    """Wait until `done` says so; `wait` raises ClientGoneError when the client leaves."""
+    """Wait until `done` returns True; `wait` raises ClientGoneError when the client leaves."""
     while not done():
         wait(_POLL)
 

@@ -1,4 +1,4 @@
-"""How a stand-in is set up for a whole run: from its environment, every value checked.
+"""Settings of a stand-in Ollama for a whole run, read from its environment.
 
 | variable | meaning | default |
 |---|---|---|

@@ -1,1 +1,1 @@
-"""The fleet's state file: its schema, its codec and its locked store."""
+"""The state file: its codec, its locked store, its history and its fit to an edited ladder."""

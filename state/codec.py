@@ -1,7 +1,7 @@
-"""The state file's format: to and from JSON, with the original's files and older versions (pure).
+"""The codec of the state file: JSON to state and back, also for files of the original and of older versions (pure).
 
-The original's four keys stand on top with their meaning. Unknown keys are kept, so that a newer version's
-file survives an older one.
+The original's four keys come first, with their meaning. Unknown keys are kept, so that the file of a newer version
+survives an older program.
 """
 
 import json
@@ -11,44 +11,45 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from fleet.config.ladder import Ladder
-from fleet.policy.events import event_of
+from fleet.policy.events import parse_event
 from fleet.policy.state import (
     FROM_ORIGINAL,
-    Counted,
+    CountedIncident,
     FleetState,
     Hold,
     PastSwitch,
-    Phase,
     Recovery,
     Skipped,
     Switch,
     SwitchKind,
+    SwitchPhase,
     Unanswered,
 )
 from fleet.runtime.errors import StateError
 
 SCHEMA_VERSION = 1
-_DEEPEST = 64
-"""Deeper nesting is no state's; writing it again would take more of the stack than reading it did."""
+_MAX_DEPTH = 64
+"""Deepest accepted nesting. No state is as deep, and encoding uses more of the stack than decoding."""
 
 _T = TypeVar("_T")
-_WHERE_KNOWN = frozenset({"unanswered", "skipped"})
-"""Keys that are left out where there is nothing to say, so that a healthy fleet's file stays as small as it was."""
-_NAMES = {"source": "from", "target": "to"}
+_OMIT_IF_NONE = frozenset({"unanswered", "skipped"})
+"""Keys that are omitted while None, so that a healthy fleet's file stays small."""
+_KEYS = {"last_event_number": "events_told", "source": "from", "target": "to"}
+"""JSON keys of the attributes with another name; the keys are part of the file format."""
 
 
 class StateFormatError(StateError):
-    """The text is no state: damaged, cut off, or something else altogether."""
+    """The text is no state: damaged, truncated or of another kind."""
 
 
 def default_state(ladder: Ladder, now: float) -> FleetState:
-    """Return the state of a fleet that has never run: the top rung, nothing counted."""
+    """Return the state of a new fleet: the top rung with count 0."""
     state = FleetState(0, 0, ladder[0].model, now, ladder_hash=ladder.digest)
     return state.on_rung(ladder[0])
 
 
 def encode_state(state: FleetState, now: float) -> str:
-    """Return the file's text: a line a key, since an indented text takes Python five times as long."""
+    """Return the file's text with one line for each key: `json.dumps` with indent takes five times as long."""
     row: dict[str, Any] = {
         "current_model_index": state.current_model_index,
         "vram_error_count": state.vram_error_count,
@@ -58,8 +59,8 @@ def encode_state(state: FleetState, now: float) -> str:
     }
     for part in fields(FleetState):
         if part.name not in row and part.name not in {"extra", "events"}:
-            row[part.name] = _plain(getattr(state, part.name))
-    row = {name: value for name, value in row.items() if value is not None or name not in _WHERE_KNOWN}
+            row[_KEYS.get(part.name, part.name)] = _plain(getattr(state, part.name))
+    row = {name: value for name, value in row.items() if value is not None or name not in _OMIT_IF_NONE}
     row["events"] = [event.row() for event in state.events]
     whole = {**state.extra, **row}
     lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in whole.items())
@@ -67,41 +68,41 @@ def encode_state(state: FleetState, now: float) -> str:
 
 
 def same_content(one: FleetState, other: FleetState) -> bool:
-    """Tell whether two states are stored alike; a tuple, say, and the list that it comes back as are."""
+    """Return True if two states give the same file; a tuple and the list that it is decoded to are the same there."""
     return one == other or encode_state(one, 0.0) == encode_state(other, 0.0)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, Counted, Unanswered, Skipped)):
-        return {_NAMES.get(name, name): item for name, item in asdict(value).items()}
+    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, CountedIncident, Unanswered, Skipped)):
+        return {_KEYS.get(name, name): item for name, item in asdict(value).items()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return dict(value) if isinstance(value, Mapping) else value
 
 
 def decode_state(text: str) -> FleetState:
-    """Return the state that a file's text holds; raise StateFormatError if it holds none."""
+    """Return the state of a file's text; raise StateFormatError for any other text."""
     try:
-        return _decode(_table(_shallow(json.loads(text, parse_float=_finite, parse_constant=_finite))))
+        return _decode(_table(_limited_depth(json.loads(text, parse_float=_finite, parse_constant=_finite))))
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise StateFormatError(
-            f"this is no state of a fleet: {str(error) or type(error).__name__}"
+            f"the text is no state of a fleet: {str(error) or type(error).__name__}"
         ) from error
 
 
 def _finite(text: str) -> float:
-    """Return a JSON number; Infinity, NaN and 1e999, which Python reads too, are none."""
+    """Return a JSON number; raise ValueError for Infinity, NaN and 1e999, which Python's parser accepts."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"not a number: {text:.40}")
     return value
 
 
-def _shallow(value: Any) -> Any:
+def _limited_depth(value: Any) -> Any:
     level, depth = [value] if isinstance(value, dict | list) else [], 0
     while level:
         depth += 1
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise ValueError("nested too deeply")
         level = [
             inner
@@ -113,7 +114,7 @@ def _shallow(value: Any) -> Any:
 
 
 def _decode(row: dict[str, Any]) -> FleetState:
-    known = {part.name for part in fields(FleetState)} | {"schema_version"}
+    known = {_KEYS.get(part.name, part.name) for part in fields(FleetState)} | {"schema_version"}
     index, errors = _whole(row["current_model_index"]), _amount(row.get("vram_error_count", 0))
     stamp = _number(row.get("timestamp", 0.0))
     return FleetState(
@@ -124,38 +125,38 @@ def _decode(row: dict[str, Any]) -> FleetState:
         switches=_amount(row.get("switches", 0)),
         incidents=_incidents(row, errors, stamp),
         counted_ids=tuple(_text(one) for one in row.get("counted_ids", [])),
-        last_finished=_maybe(_number, row.get("last_finished")),
+        last_finished=_optional(_number, row.get("last_finished")),
         finished=_amount(row.get("finished", 0)),
         failed=_amount(row.get("failed", 0)),
         cursors=_table(row.get("cursors", {})),
         open=_table(row.get("open", {})),
         watch=_table(row.get("watch", {})),
-        switch=_maybe(_switch, row.get("switch")),
-        last_switch=_maybe(_past_switch, row.get("last_switch")),
+        switch=_optional(_switch, row.get("switch")),
+        last_switch=_optional(_past_switch, row.get("last_switch")),
         automatic=tuple(_number(time) for time in row.get("automatic", [])),
-        hold=_maybe(_hold, row.get("hold")),
+        hold=_optional(_hold, row.get("hold")),
         recovery=_recovery(row.get("recovery") or {}),
-        ceiling=_maybe(_whole, row.get("ceiling")),
+        ceiling=_optional(_whole, row.get("ceiling")),
         behind=tuple(_text(one) for one in row.get("behind", [])),
         pinned=_flag(row.get("pinned", False)),
         on_cpu=_flag(row.get("on_cpu", False)),
         current_options=_table(row.get("current_options", {})),
-        model_size_bytes=_maybe(_whole, row.get("model_size_bytes")),
+        model_size_bytes=_optional(_whole, row.get("model_size_bytes")),
         ladder_hash=_text(row.get("ladder_hash", "")),
-        unanswered=_maybe(_unanswered, row.get("unanswered")),
-        skipped=_maybe(_skipped, row.get("skipped")),
-        events=tuple(event_of(_table(event)) for event in row.get("events", [])),
-        events_told=_amount(row.get("events_told", 0)),
+        unanswered=_optional(_unanswered, row.get("unanswered")),
+        skipped=_optional(_skipped, row.get("skipped")),
+        events=tuple(parse_event(_table(event)) for event in row.get("events", [])),
+        last_event_number=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},
     )
 
 
-def _incidents(row: Mapping[str, Any], errors: int, stamp: float) -> tuple[Counted, ...]:
-    """Return the incidents; a count that comes without them is an original's, from the time of its file."""
+def _incidents(row: Mapping[str, Any], errors: int, stamp: float) -> tuple[CountedIncident, ...]:
+    """Return the incidents; an original's file has only their count, and the file's time stands for theirs."""
     if "incidents" not in row:
-        return (Counted(stamp, FROM_ORIGINAL),) * min(errors, 1000)
+        return (CountedIncident(stamp, FROM_ORIGINAL),) * min(errors, 1000)
     return tuple(
-        Counted(_number(one["time"]), _text(one["cause"]), _text(one.get("id", "")))
+        CountedIncident(_number(one["time"]), _text(one["cause"]), _text(one.get("id", "")))
         for one in row["incidents"]
     )
 
@@ -165,7 +166,7 @@ def _switch(row: Any) -> Switch:
     return Switch(
         number=_whole(row["number"]),
         kind=SwitchKind(row["kind"]),
-        phase=Phase(row["phase"]),
+        phase=SwitchPhase(row["phase"]),
         source=_whole(row["from"]),
         target=_whole(row["to"]),
         since=_number(row["since"]),
@@ -175,8 +176,8 @@ def _switch(row: Any) -> Switch:
         on_cpu=_flag(row.get("on_cpu", False)),
         was_stopped=_flag(row.get("was_stopped", False)),
         failures=_amount(row.get("failures", 0)),
-        failed_at=_maybe(_number, row.get("failed_at")),
-        restarted=_maybe(_number, row.get("restarted")),
+        failed_at=_optional(_number, row.get("failed_at")),
+        restarted=_optional(_number, row.get("restarted")),
         attempts=_amount(row.get("attempts", 0)),
     )
 
@@ -219,15 +220,15 @@ def _recovery(row: Any) -> Recovery:
     row = _table(row)
     return Recovery(
         wait=_number(row.get("wait", 0.0)),
-        next=_maybe(_number, row.get("next")),
+        next=_optional(_number, row.get("next")),
         failed=tuple(_whole(index) for index in row.get("failed", [])),
-        probation=_maybe(_number, row.get("probation")),
-        home_rung=_maybe(_whole, row.get("home_rung")),
+        probation=_optional(_number, row.get("probation")),
+        home_rung=_optional(_whole, row.get("home_rung")),
         home_on_cpu=_flag(row.get("home_on_cpu", False)),
     )
 
 
-def _maybe(read: Callable[[Any], _T], value: Any) -> _T | None:
+def _optional(read: Callable[[Any], _T], value: Any) -> _T | None:
     return None if value is None else read(value)
 
 

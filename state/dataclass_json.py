@@ -1,6 +1,6 @@
-"""Frozen dataclasses to JSON and back, field by field, forgiving what is unknown, missing or damaged.
+"""Frozen dataclasses to JSON and back, field by field; unknown, missing and damaged values are tolerated.
 
-The state is read and written at each step of a switch, so that how a type is read is worked out once.
+The state is read and written at each step of a switch, so the readers of a type are built once and cached.
 """
 
 from collections.abc import Callable
@@ -12,46 +12,46 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 _Reader = Callable[[Any], Any]
 _BAD = object()
-"""What a reader gives for a value of another type."""
+"""A reader's result for a value of another type."""
 
 
-def kept(value: Any) -> Any:
-    """Return a dataclass as JSON values, equal to what a file gives back: objects, and lists for tuples.
+def to_json(value: Any) -> Any:
+    """Return a dataclass as the JSON values that a file gives back: objects, and lists for tuples.
 
-    What stands at its default is left out: of a failure's thirty flags most do, and each write of the state has many.
+    Fields at their default are omitted: each write of the state holds many failures, most of whose thirty flags are.
     """
     defaults = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
     if defaults:
-        told = ((name, getattr(value, name), default) for name, default in defaults)
-        return {name: kept(one) for name, one, default in told if one != default}
-    return [kept(item) for item in value] if isinstance(value, tuple) else value
+        values = ((name, getattr(value, name), default) for name, default in defaults)
+        return {name: to_json(one) for name, one, default in values if one != default}
+    return [to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 @lru_cache(maxsize=64)
 def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
-    """Return the fields of a dataclass with their defaults (MISSING: it has none), nothing of another type."""
+    """Return a dataclass's fields with their defaults (MISSING without one); empty for another type."""
     return tuple((each.name, each.default) for each in fields(kind)) if is_dataclass(kind) else ()
 
 
-def restored(kind: type[T], data: object) -> T | None:
-    """Read a dataclass that `kept` made JSON of; None if it is no object or lacks a field without default.
+def from_json(kind: type[T], data: object) -> T | None:
+    """Return the dataclass that `to_json` encoded; None if `data` is no object or lacks a field without default.
 
-    Unknown keys are passed over, and a value of another type counts as missing.
+    Unknown keys are ignored, and a value of another type counts as missing.
     """
-    value = _reader(kind)(data)  # type: ignore[arg-type]  # the same
+    value = _reader(kind)(data)  # type: ignore[arg-type]  # a class is hashable
     return None if value is _BAD else value
 
 
 @lru_cache(maxsize=64)
 def _reader(hint: Any) -> _Reader:
-    """Return what reads a value of a type from JSON, and gives _BAD for any other."""
+    """Return the reader of a type's JSON values, which returns _BAD for any other value."""
     if get_origin(hint) is UnionType:
         return _optional(_reader(get_args(hint)[0]))
     if get_origin(hint) is tuple:
         return _series(_reader(get_args(hint)[0]))
     if is_dataclass(hint) and isinstance(hint, type):
         return _record(hint)
-    return _number if hint is float else _exactly(hint)
+    return _number if hint is float else _of_type(hint)
 
 
 def _optional(inner: _Reader) -> _Reader:
@@ -95,5 +95,5 @@ def _number(data: Any) -> Any:
         return _BAD
 
 
-def _exactly(kind: Any) -> _Reader:
+def _of_type(kind: Any) -> _Reader:
     return lambda data: data if type(data) is kind else _BAD

@@ -1,4 +1,4 @@
-"""The history: `history.jsonl`, a line for each event, each exactly once by its number."""
+"""The history, `history.jsonl`: a line for each event, exactly once by its number."""
 
 import contextlib
 import json
@@ -6,40 +6,40 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet.policy.events import Event, event_of
+from fleet.policy.events import Event, parse_event
 
 _ROTATE_AT = 5 * 1024**2
 _TAIL = 4 * 1024
 _LINE = 256
 
 
-class History:
-    """The history file of one home; writers hold the state's lock."""
+class HistoryFile:
+    """The history file of one home; its writers hold the lock of the state."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: tuple[tuple[int, int], int] | None = None
 
     def last_number(self) -> int:
-        """Return the number of the last event that stands there whole, 0 if there is none; raise OSError."""
+        """Return the number of the last complete event, 0 without one; raise OSError."""
         try:
             status = self._path.stat()
-            mark = status.st_ino, status.st_size
+            version = status.st_ino, status.st_size
         except FileNotFoundError:
-            mark = (0, 0)
-        if mark[1] and self._last is not None and self._last[0] == mark:
-            return self._last[1]  # lines are only ever added
+            version = (0, 0)
+        if version[1] and self._last is not None and self._last[0] == version:
+            return self._last[1]  # the file only grows: same size, same content
         for path in (self._path, rotated(self._path)):
             number = _last_number(path)
             if number:
-                self._last = mark, number
+                self._last = version, number
                 return number
         return 0
 
     def append(self, events: Sequence[Event]) -> None:
-        """Append events; raise OSError. A line that a crash cut off is ended first, and read as nothing.
+        """Append events; raise OSError. A partial line of a crash is ended first, and readers skip it.
 
-        They are on the disk only after `sync`: until then the state keeps them.
+        Only `sync` puts the events on the disk; until then the state keeps them.
         """
         self._rotate()
         text = "".join(json.dumps(event.row()) + "\n" for event in events)
@@ -49,7 +49,7 @@ class History:
             stream.write(text.encode())
 
     def sync(self) -> None:
-        """Put what was appended on the disk; raise OSError."""
+        """Flush the appended events to the disk; raise OSError."""
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as stream:
             os.fsync(stream.fileno())
 
@@ -63,7 +63,7 @@ class History:
 
 
 def rotated(path: Path) -> Path:
-    """Return where the older half of the history stands."""
+    """Return the path of the history's older part."""
     return path.with_name(path.name + ".1")
 
 
@@ -72,7 +72,7 @@ def _ends_line(descriptor: int, size: int) -> bool:
 
 
 def _last_number(path: Path) -> int:
-    """Return the last event's number, looking as far back as it takes to find a whole one."""
+    """Return the number of the last complete event, reading backwards from the end; 0 without one."""
     try:
         with path.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
@@ -92,22 +92,22 @@ def _last_event(content: bytes) -> Event | None:
     return next((event for line in reversed(content.split(b"\n")) if (event := _event(line))), None)
 
 
-def parse_lines(content: bytes) -> list[Event]:
-    """Return the events of whole lines; what is cut off or foreign is passed over."""
+def parse_events(content: bytes) -> list[Event]:
+    """Return the events of the complete lines; partial and foreign lines are skipped."""
     return [event for line in content.split(b"\n") if (event := _event(line))]
 
 
 def _event(line: bytes) -> Event | None:
     try:
-        return event_of(json.loads(line))
+        return parse_event(json.loads(line))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
 def read_history(path: Path, last: int | None = None) -> list[Event]:
-    """Return the events of a history and its older half, oldest first, only the last ones if asked."""
+    """Return the events of a history and its older part, oldest first; only the `last` ones if given."""
     if last is None:
-        return parse_lines(b"".join(_content(part) for part in (rotated(path), path)))
+        return parse_events(b"".join(_content(part) for part in (rotated(path), path)))
     events: list[Event] = []
     for part in (path, rotated(path)):
         events = _last_events(part, last - len(events)) + events
@@ -115,7 +115,7 @@ def read_history(path: Path, last: int | None = None) -> list[Event]:
 
 
 def _last_events(path: Path, count: int) -> list[Event]:
-    """Return a file's last events, reading no more of its end than it takes."""
+    """Return a file's last `count` events, reading only as much of its end as needed."""
     if count <= 0:
         return []
     try:
@@ -125,7 +125,7 @@ def _last_events(path: Path, count: int) -> list[Event]:
             while tail < size and len(events) < count:
                 tail = min(size, max(_TAIL, 4 * tail, _LINE * count))
                 stream.seek(size - tail)
-                events = parse_lines(stream.read())
+                events = parse_events(stream.read())
             return events[-count:]
     except FileNotFoundError:
         return []

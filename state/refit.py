@@ -1,4 +1,4 @@
-"""Bringing a stored state and the ladder of today together, after the ladder was edited (pure)."""
+"""The fit of a stored state to the configured ladder, after the ladder was edited (pure)."""
 
 from dataclasses import replace
 
@@ -8,12 +8,12 @@ from fleet.policy.state import FleetState
 
 
 def fit_to_ladder(state: FleetState, ladder: Ladder, now: float) -> FleetState:
-    """Return the state on a rung of this ladder, with an event where that needed a choice.
+    """Return the state on a rung of this ladder, with an event if the rung had to be chosen.
 
-    The model's name wins over the index, of equal names the index nearest to the stored one; a model that is
-    gone is replaced by the rung nearest in size, one of unknown size by its index, which stays on the ladder.
-    What counted against another model does not count against it. A switch that was under way is dropped. A
-    change of model or options is a switch more, by which a generator that runs on the old ones is known.
+    The model's name wins over the index; of several rungs with the name, the nearest to the stored index wins. A missing
+    model is replaced by the rung nearest in size; if its size is unknown, by the stored index, limited to the ladder. A
+    new model starts with count 0. A switch under way is dropped. A change of model or options increases `switches`, so
+    that a generator on the old ones is recognised as stale.
     """
     if state.ladder_hash == ladder.digest and _agrees(state, ladder) and _names_rungs(state, ladder):
         return state
@@ -32,11 +32,11 @@ def fit_to_ladder(state: FleetState, ladder: Ladder, now: float) -> FleetState:
         ceiling=ceiling,
         recovery=replace(state.recovery, failed=(), home_rung=None, home_on_cpu=False, probation=None),
     )
-    return state.tell(now, EventKind.LADDER_CHANGED, reason=reason) if changed else state
+    return state.with_event(now, EventKind.LADDER_CHANGED, reason=reason) if changed else state
 
 
 def _ceiling(state: FleetState, ladder: Ladder, rung: int) -> int | None:
-    """Return the ceiling, which moves with the current model where rungs were put in or taken out above."""
+    """Return the ceiling, moved by as much as the current model where rungs were added or removed above it."""
     if state.ceiling is None:
         return None
     edited = state.ladder_hash not in {"", ladder.digest}
@@ -45,7 +45,7 @@ def _ceiling(state: FleetState, ladder: Ladder, rung: int) -> int | None:
 
 
 def _names_rungs(state: FleetState, ladder: Ladder) -> bool:
-    """Tell whether all else in the state that means a rung by its index means one of this ladder."""
+    """Return True if every other rung index in the state is on this ladder."""
     switch = () if state.switch is None else (state.switch.source, state.switch.target)
     indices = (*switch, *state.recovery.failed, state.recovery.home_rung, state.ceiling)
     return all(index is None or 0 <= index <= ladder.last for index in indices)
@@ -69,5 +69,5 @@ def _rung(state: FleetState, ladder: Ladder) -> tuple[int, str]:
             return near.index, f"{gone}; {near.model} is the nearest in size"
     return (
         stored,
-        f"{gone}, and its size is not known; rung {stored}, {ladder[stored].model}, is taken by its index",
+        f"{gone}, and its size is not known; rung {stored}, {ladder[stored].model}, has its index",
     )

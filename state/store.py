@@ -1,11 +1,11 @@
 """The locked store of the state file.
 
-Writers hold a file lock; a write is durable and atomic, and the last good file stays as `.bak`. Readers take
-no lock. A damaged file is set aside as `*.corrupt-<time>`, never lost and never a crash loop.
+Writers hold a file lock. A write is durable and atomic, and the last good file stays as `.bak`. Readers take no lock. A
+damaged file is set aside as `*.corrupt-<time>`: it is never lost and never causes a crash loop.
 
-Events that a write carries reach the history after it, and at the next write or start if a crash came
-between: by their numbers, each exactly once. The state keeps them until the history has them on the disk, for
-which no write that has something new to tell waits.
+A write's events are appended to the history after it, or at the next write if a crash came between. Their numbers make
+that exactly once. The state keeps the events until the history is flushed to the disk. A write with new events does
+not wait for that flush while the state holds few.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from state.codec import StateFormatError, decode_state, default_state, encode_state, same_content
-from state.history import History
+from state.history import HistoryFile
 from state.refit import fit_to_ladder
 
 if TYPE_CHECKING:
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _TICK_NS = 1_000_000_000
-_MOST_EVENTS = 64
-"""How many events the state may hold that the history may not have on the disk yet."""
+_MAX_EVENTS = 64
+"""Events in the state above which a write with new events flushes the history too."""
 
 
 def read_state(home: Home) -> FleetState | None:
-    """Return the state without a lock and without mending anything; None if there is none.
+    """Return the state without a lock and without any repair; None if there is none.
 
-    A damaged file is answered with its `.bak`; raise StateError if that cannot be read either.
+    In place of a damaged file return its `.bak`; raise StateError if that cannot be read either.
     """
-    return read_damaged(home)[0]
+    return read_with_damage(home)[0]
 
 
-def read_damaged(home: Home) -> tuple[FleetState | None, str]:
-    """Return what `read_state` does, and what is wrong with the state file itself, empty for a good one."""
+def read_with_damage(home: Home) -> tuple[FleetState | None, str]:
+    """Return the state as `read_state` does, and the damage of the state file, empty for a good file."""
     damage: StateFormatError | None = None
     for path in (home.state, backup_of(home.state)):
         try:
@@ -64,7 +64,7 @@ def read_damaged(home: Home) -> tuple[FleetState | None, str]:
         return None, ""
     raise StateError(
         f"{home.state} is damaged and there is no good copy of it: {damage}",
-        hint="The monitor sets it aside and begins anew; `reset` does the same by hand.",
+        hint="The monitor moves it aside and starts with the defaults; `reset` does the same by hand.",
     )
 
 
@@ -72,7 +72,7 @@ def _read(path: Path) -> FleetState:
     try:
         return decode_state(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise StateFormatError(f"{path} is no text") from error
+        raise StateFormatError(f"{path} is not UTF-8 text") from error
 
 
 def _unreadable(path: Path, error: OSError) -> StateError:
@@ -80,13 +80,13 @@ def _unreadable(path: Path, error: OSError) -> StateError:
 
 
 def backup_of(path: Path) -> Path:
-    """Return where the last good state stands."""
+    """Return the path of the last good state."""
     return path.with_name(path.name + ".bak")
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A state, whether it stands in the state file as it is, and what is wrong with that file if anything."""
+    """A loaded state. `stored`: it is the state file's content. `damage` is the file's fault, `source` the substitute."""
 
     state: FleetState
     stored: bool
@@ -94,21 +94,21 @@ class _Loaded:
     source: str = ""
 
 
-class _Mark(NamedTuple):
-    """By what a file is known again that writers replace and never change."""
+class _FileVersion(NamedTuple):
+    """Identity of one version of a file that writers replace and never modify."""
 
     inode: int
     size: int
     changed: int
 
 
-def _mark(path: Path) -> _Mark:
+def _version(path: Path) -> _FileVersion:
     status = path.stat()
-    return _Mark(status.st_ino, status.st_size, status.st_mtime_ns)
+    return _FileVersion(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class StateStore:
-    """The state of one home, for those who change it; safe to share between threads."""
+    """The state of one home, with locked changes; safe to share between threads."""
 
     def __init__(
         self, home: Home, ladder: Ladder, clock: Clock | None = None, *, timeout: Seconds = 10.0
@@ -117,28 +117,28 @@ class StateStore:
         self._ladder = ladder
         self._clock = clock or SystemClock()
         self._timeout = timeout
-        self._history = History(home.history)
-        self._swept = False
-        self._known: tuple[_Mark, FleetState] | None = None
+        self._history = HistoryFile(home.history)
+        self._temporary_files_removed = False
+        self._cached: tuple[_FileVersion, FleetState] | None = None
 
     def read(self) -> FleetState:
-        """Return the state as it is now, fitted to the ladder; no file is changed, even a damaged one."""
+        """Return the current state, fitted to the ladder; change no file, not even a damaged one."""
         return fit_to_ladder(self._load().state, self._ladder, self._clock.time())
 
     def update(self, change: Callable[[FleetState], FleetState]) -> FleetState:
-        """Apply a change under the lock and return the new state; nothing is written if nothing changed.
+        """Apply a change under the lock and return the new state; write only if it differs.
 
-        Raise StateError if the lock cannot be had in time or the file cannot be written: then the old state
-        stands. Whatever `change` raises leaves the state as it was.
+        Raise StateError, with the old state unchanged, if the lock is not acquired in time or the file cannot be
+        written. An exception of `change` leaves the state unchanged too.
         """
         with self._locked():
-            self._sweep()
+            self._remove_temporary_files()
             return self._update(change)
 
-    def settle(self, change: Callable[[FleetState], FleetState]) -> FleetState:
-        """Do as `update` does, for a change that mostly changes nothing: then there is no lock either.
+    def update_if_changed(self, change: Callable[[FleetState], FleetState]) -> FleetState:
+        """Do the same as `update`, without the lock if `change` leaves the state as it is.
 
-        `change` is called twice where it does change something.
+        For changes that rarely have an effect; `change` runs twice when it has one.
         """
         loaded = self._load()
         if loaded.stored and not loaded.state.events:
@@ -147,37 +147,38 @@ class StateStore:
                 return state
         return self.update(change)
 
-    def _sweep(self) -> None:
-        """Remove what a writer left that was killed in mid-write; under the lock no other one is writing."""
-        if self._swept:
+    def _remove_temporary_files(self) -> None:
+        """Remove temporary files of killed writers; under the lock there is no other writer."""
+        if self._temporary_files_removed:
             return
-        self._swept = True
+        self._temporary_files_removed = True
         for left in self._path.parent.glob(f".{self._path.name}.*"):
             with contextlib.suppress(OSError):
                 left.unlink()
 
     def _update(self, change: Callable[[FleetState], FleetState]) -> FleetState:
-        loaded, told = self._load(), self._last_told()
-        # A copy that is older than the history must not give a new event a number that is taken.
-        state = replace(loaded.state, events_told=max(loaded.state.events_told, told or 0))
+        loaded, in_history = self._load(), self._last_in_history()
+        # A backup may be older than the history: do not use its event numbers a second time.
+        state = replace(loaded.state, last_event_number=max(loaded.state.last_event_number, in_history or 0))
         if loaded.damage:
             state = self._set_aside(state, loaded)
         state = change(fit_to_ladder(state, self._ladder, self._clock.time()))
-        new = tuple(event for event in state.events if event.number > (told or 0))
+        new = tuple(event for event in state.events if event.number > (in_history or 0))
         if len(new) < len(state.events) and self._may_forget(state, new):
             state = replace(state, events=new)
         if not loaded.stored or not same_content(state, loaded.state):
-            self._write(state, keep=not loaded.damage)
-        if new and told is not None:
-            self._tell(new)
+            self._write(state, backup=not loaded.damage)
+        if new and in_history is not None:
+            self._append_to_history(new)
         return state
 
     def _may_forget(self, state: FleetState, new: Sequence[Event]) -> bool:
-        """Tell whether the events that stand in the history are on the disk there; they are put there now.
+        """Flush the history; return True if its events are on the disk and may leave the state.
 
-        Not where there are new ones: that write is one that somebody waits for, and a later one does it.
+        With new events return False at once, up to _MAX_EVENTS: their write has a waiting caller, and a later write can
+        flush.
         """
-        if new and len(state.events) <= _MOST_EVENTS:
+        if new and len(state.events) <= _MAX_EVENTS:
             return False
         try:
             self._history.sync()
@@ -186,19 +187,19 @@ class StateStore:
             return False
         return True
 
-    def _last_told(self) -> int | None:
-        """Return the number of the history's last event; None, and nothing is told, if it is unreadable."""
+    def _last_in_history(self) -> int | None:
+        """Return the number of the history's last event; None if it cannot be read, and then nothing is appended."""
         try:
             return self._history.last_number()
         except OSError as error:
             _log.error("history.read_failed", extra=fields(reason=error.strerror))
             return None
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _append_to_history(self, events: Sequence[Event]) -> None:
         try:
             self._history.append(events)
         except OSError as error:
-            # The events stay in the state; the next write tries again.
+            # The events stay in the state, and the next write retries.
             _log.error("history.write_failed", extra=fields(reason=error.strerror))
 
     @contextlib.contextmanager
@@ -209,7 +210,7 @@ class StateStore:
         except TimeoutError as error:
             raise StateError(
                 f"{lock.lock_file} was held for more than {self._timeout:g}s",
-                hint="Another program of the fleet hangs; see `supervisorctl status`.",
+                hint="Another program of the fleet hangs: see `supervisorctl status`.",
             ) from error
         except OSError as error:
             raise StateError(
@@ -222,55 +223,56 @@ class StateStore:
             lock.release()
 
     def _lock(self) -> "FileLock":
-        from filelock import FileLock  # noqa: PLC0415  # readers of the state never pay for it
+        from filelock import FileLock  # noqa: PLC0415  # slow import, which readers of the state do not need
 
         return FileLock(f"{self._path}.lock", timeout=self._timeout, fallback_to_soft=False)
 
     def _load(self) -> _Loaded:
-        """Return the stored state, in its place the last good copy or the defaults; nothing is changed."""
+        """Return the stored state, or in its place the last good copy or the defaults; change no file."""
         try:
-            return _Loaded(self._stored(), stored=True)
+            return _Loaded(self._read_cached(), stored=True)
         except FileNotFoundError:
-            return self._backup("")
+            return self._load_backup("")
         except StateFormatError as error:
-            return self._backup(str(error))
+            return self._load_backup(str(error))
         except OSError as error:
             raise _unreadable(self._path, error) from error
 
-    def _stored(self) -> FleetState:
-        """Return what the state file holds, without reading again the file that was read before."""
-        mark, known = _mark(self._path), self._known
-        if known is not None and known[0] == mark:
-            return known[1]
+    def _read_cached(self) -> FleetState:
+        """Return the state file's content, from the cache while the file is the same."""
+        version, cached = _version(self._path), self._cached
+        if cached is not None and cached[0] == version:
+            return cached[1]
         state = _read(self._path)
-        # A file this young may be followed within its time stamp's tick by one that looks the same.
-        settled = abs(time.time_ns() - mark.changed) > _TICK_NS
-        self._known = (mark, state) if settled and mark == _mark(self._path) else None
+        # Do not cache a young file: within the clock tick of its mtime it may be replaced by one with the same version.
+        old = abs(time.time_ns() - version.changed) > _TICK_NS
+        self._cached = (version, state) if old and version == _version(self._path) else None
         return state
 
-    def _backup(self, damage: str) -> _Loaded:
+    def _load_backup(self, damage: str) -> _Loaded:
         try:
-            state, source = _read(backup_of(self._path)), "its last good copy"
+            state, source = _read(backup_of(self._path)), "its last good copy is"
         except (OSError, StateFormatError):
             now = self._clock.time()
-            state, source = default_state(self._ladder, now), "there is no copy and the defaults are"
+            state, source = default_state(self._ladder, now), "no good copy, the defaults are"
         return _Loaded(state, stored=False, damage=damage, source=source)
 
     def _set_aside(self, state: FleetState, loaded: _Loaded) -> FleetState:
-        """Give the damaged file a second name, under which it stays when the good one takes its own.
+        """Give the damaged file a second name, under which it survives the write of a good file; return the state.
 
-        Until then it keeps that: after a crash in between the damage is found, and told, again.
+        It keeps its first name until then: after a crash in between the damage is found and reported again.
         """
         now = self._clock.time()
         try:
-            where = f"set aside as {self._aside(now).name}"
+            where = f"set aside as {self._link_damaged(now).name}"
         except OSError as error:
             where = f"not set aside ({error.strerror})"
-        reason = f"{loaded.damage}; {where}, {loaded.source} taken"
+        reason = f"{loaded.damage}; {where}; {loaded.source} used"
         _log.error("state.damaged", extra=fields(path=self._path, reason=reason))
-        return state.tell(now, EventKind.STATE_REPAIRED, reason=reason)
+        return state.with_event(now, EventKind.STATE_REPAIRED, reason=reason)
 
-    def _aside(self, now: float) -> Path:
+    def _link_damaged(self, now: float) -> Path:
+        """Link the damaged file to a `.corrupt-` name and return that; a file linked before keeps its name."""
         known = self._path.parent.glob(f"{self._path.name}.corrupt-*")
         same = next((path for path in known if path.samefile(self._path)), None)
         if same is not None:
@@ -281,21 +283,21 @@ class StateStore:
         _link(self._path, aside)
         return aside
 
-    def _write(self, state: FleetState, *, keep: bool) -> None:
+    def _write(self, state: FleetState, *, backup: bool) -> None:
         try:
-            if keep:
+            if backup:
                 self._keep_backup()
             replace_text(self._path, encode_state(state, self._clock.time()), durable=True)
         except OSError as error:
             raise StateError(
                 f"{self._path} cannot be written: {error.strerror or error}",
-                hint="Make room on the disk, or mend its permissions; the old state stands.",
+                hint="Free disk space or correct the permissions; the old state is unchanged.",
             ) from error
 
     def _keep_backup(self) -> None:
-        """Link the good file to `.bak` in one step, so that at every moment one of the two is whole.
+        """Link the good file to `.bak` atomically, so that at every moment one of the two is complete.
 
-        The write that follows puts the folder on the disk, and this with it.
+        The write that follows flushes the folder, and with it this link.
         """
         if not self._path.exists():
             return
@@ -311,6 +313,6 @@ def _link(path: Path, other: Path) -> None:
     try:
         os.link(path, other)
     except OSError:
-        from shutil import copyfile  # noqa: PLC0415  # readers of the state never pay for it
+        from shutil import copyfile  # noqa: PLC0415  # slow import, rarely needed
 
         copyfile(path, other)

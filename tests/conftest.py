@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Settings of every test: hypothesis, and how tests are spread over workers."""
 
 from pathlib import Path
 
@@ -14,7 +14,9 @@ _DOCKER = Path(__file__).parent / "docker"
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the mark in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, keep a file's together, and all that share an Engine and its images."""
+    """Run a file's tests on one worker, and all Docker tests on one: they share an Engine and its images."""
     for item in items:
-        group = "docker" if _DOCKER in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        docker = _DOCKER in item.path.parents
+        item.add_marker(pytest.mark.xdist_group("docker" if docker else str(item.path)))
+        if docker:
+            item.add_marker(pytest.mark.slow)

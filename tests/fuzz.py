@@ -18,9 +18,10 @@ from pathlib import Path
 
 from fleet.config.schema import SEED_LADDER
 from fleet.memory_errors.causes import LogEventKind
+from fleet.memory_errors.judge import judge_error
 from fleet.policy.rules import Rules as FleetRules
 from fleet.policy.state import FleetState
-from monitor.detection.detector import Detector, classify_error
+from monitor.detection.detector import Detector
 from monitor.detection.prefilter import table_needles
 from monitor.incidents import GroupingRules, GroupState, advance
 from monitor.incidents.messages import (
@@ -94,7 +95,7 @@ class Fuzzer:
         )
         silent = reading.signal is None and event is None  # the access log is found by its very columns
         assert silent or candidates or any(mark in line for mark in _WITHIN), "turned away by the prefilter"
-        classify_error(text)
+        judge_error(text)
         self.group(text)
         self.absorb(text)
 

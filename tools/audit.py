@@ -1,7 +1,6 @@
 """`python -m tools.audit FILE...`: ask whether the locked packages have known vulnerabilities.
 
-Exits 1 if one has. Where the data cannot be had (no network, a mirror without it) this is said, and nothing fails: a
-check that depends on somebody else's server must not stop work on a train.
+Exits 1 if one has. Without the data (no network, a mirror without it) it says so and exits 0: work must go on offline.
 """
 
 import json
@@ -17,7 +16,7 @@ _PATIENCE = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found out of one lock file."""
+    """The audit of one lock file."""
 
     asked: int
     unknown: int
@@ -25,25 +24,27 @@ class Audit:
 
 
 def read_audit(text: str) -> Audit:
-    """Return what pip-audit's JSON says; raise ValueError if it is none."""
+    """Return the audit in pip-audit's JSON; raise ValueError for any other text."""
     try:
         rows: list[dict[str, Any]] = json.loads(text)["dependencies"]
         unknown = sum("skip_reason" in row for row in rows)
         found = [
-            f"{row['name']} {row['version']}: {_tell(one)}" for row in rows for one in row.get("vulns", ())
+            f"{row['name']} {row['version']}: {_sentence(one)}"
+            for row in rows
+            for one in row.get("vulns", ())
         ]
     except (KeyError, TypeError) as error:
         raise ValueError(f"no report of pip-audit: {error!r}") from error
     return Audit(len(rows), unknown, tuple(found))
 
 
-def _tell(vulnerability: dict[str, Any]) -> str:
+def _sentence(vulnerability: dict[str, Any]) -> str:
     versions = vulnerability.get("fix_versions") or []
     return f"{vulnerability['id']}, mended in {', '.join(versions) or 'no version yet'}"
 
 
 def audit(lock: Path) -> Audit | None:
-    """Return what is known of a lock file's packages, None where nothing can be found out."""
+    """Return the audit of a lock file's packages, None without the data."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [

@@ -12,14 +12,14 @@ from enum import Enum
 
 from generator.backtest.plan import operators_more  # noqa: F401  # it adds to OPERATORS
 from generator.backtest.plan.operators import OPERATORS
-from generator.backtest.semantics import Semantics
+from generator.backtest.settings import Semantics
 from generator.catalogue import Operator, load_catalogue
 
 INTRODUCTION = """\
 # Operators
 
-Made from the catalogue by `python -m tools.operators_page`; a test keeps the two together. It tells what the local
-backtest computes. BRAIN has the last word on its own operators.
+Made from the catalogue by `python -m tools.operators_page`; a test keeps the two together. It describes the local
+backtest. BRAIN has the last word on its own operators.
 
 ## Rules for all
 
@@ -31,6 +31,7 @@ backtest computes. BRAIN has the last word on its own operators.
 - **Ties** share the mean of their ranks in `rank`, `ts_rank`, `group_rank` and `quantile`. A rank is (r - 1) / (n - 1).
 - **Deviations** have ddof 0, except in `normalize(useStd=true)`, `group_backfill` and where a switch says otherwise.
 - **A constant window** has a deviation of exactly 0, thus a z-score and a correlation of NaN.
+- **An exact fit** leaves residuals of exactly 0.
 - **Infinities** are data: they are the largest and smallest of ranks, they pass through sums, and a deviation of what holds
   one is NaN. When one has left a window nothing of it remains.
 - **Vector fields** are not to be had on a panel of one value a day: `vec_` operators work on BRAIN only.
@@ -43,7 +44,7 @@ NOTES = {
     "ts_decay_linear": "Weights d, d - 1 ... 1 from today. A missing value counts as 0 with its weight, with dense=true it "
     "is left out with it.",
     "ts_count_nans": "Days before the panel's first are not counted: nothing is missing there.",
-    "ts_backfill": "The k-th most recent value of the window.",
+    "ts_backfill": "The k-th most recent value of the window, where today's is missing.",
     "kth_element": "The k-th most recent value of the window, those to ignore left out.",
     "last_diff_value": "The window is today and the d - 1 days before.",
     "ts_arg_max": "In days ago; of equal values the newest.",
@@ -57,12 +58,15 @@ NOTES = {
     "Infinite values take no part.",
     "group_mean": "To members that have a value.",
     "group_count": "To all members.",
-    "quantile": "Ranks squeezed to 1/n ... 1 - 1/n, then the driver's quantile, times sigma.",
+    "quantile": "Ranks squeezed to 1/n ... 1 - 1/n, then the driver's quantile, times sigma; driver=uniform gives the "
+    "squeezed rank less its mean.",
     "rank": "rate is accepted and changes nothing: ranks are exact.",
+    "truncate": "Between -maxPercent and +maxPercent of the day's sum of sizes.",
     "scale": "With longscale or shortscale each side is scaled on its own.",
     "pasteurize": "Where the panel has a universe column.",
-    "ts_returns": "Only mode 1.",
-    "group_normalize": "Without constantCheck.",
+    "ts_returns": "mode 1: the change over the older value; mode 2: over the mean of both.",
+    "group_normalize": "constantCheck=true: NaN where the group is constant, or its spread is below tolerance times its "
+    "lowest value.",
     "ts_skewness": "Central moments with ddof 0.",
     "ts_kurtosis": "Central moments with ddof 0, less 3 (see below).",
 }
@@ -72,6 +76,8 @@ OPEN = {
     "place": "Which of equal extremes is meant is not documented.",
     "ts_quantile": "The text says the quantile of the rank, the worked example is the normal distribution of a z-score.",
     "group_mean": "One page calls it harmonic, another shows the plain mean.",
+    "uniform": "The page has an inverse distribution for all drivers, and the mean subtracted for the uniform one.",
+    "truncate_total": "The one worked example, (3, 7, 20, 6) held to 0.5 gives (3, 7, 18, 6), has no negative value.",
     "ts_zscore_ddof": "One worked example has 1.57 (ddof 0), another 1.46 (ddof 1).",
     "first_day_of_change": "One page has 3 where another has 2.",
     "delay_offset": 'The "Day 3" tables are off by one from the definition.',
@@ -108,7 +114,7 @@ def _lines(operators: list[Operator]) -> Iterator[str]:
 
 def _choices() -> Iterator[str]:
     yield "## What public sources leave open\n"
-    yield "Each is one switch of `generator.backtest.semantics.Semantics`.\n"
+    yield "Each is one switch of `generator.backtest.settings.Semantics`.\n"
     yield "| switch | default | why it is open |"
     yield "|---|---|---|"
     for field in dataclasses.fields(Semantics):

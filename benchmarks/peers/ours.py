@@ -11,7 +11,7 @@ from generator.backtest.panel import Panel
 from generator.backtest.result.evaluate import engine_for
 from generator.backtest.result.evaluate import evaluate as judge
 from generator.backtest.run.engine import Engine
-from generator.backtest.settings import Settings
+from generator.backtest.settings import AlphaSettings
 
 
 def panel_of(arrays: Arrays) -> Panel:
@@ -30,7 +30,7 @@ def prepare(arrays: Arrays, _expressions: list[Any]) -> Evaluate:
     mode, threads = os.environ.get("FLEET_BENCH", "values"), int(os.environ.get("FLEET_BENCH_THREADS", "2"))
     panel, batch = panel_of(arrays), trees()
     if mode == "portfolio":
-        settings = Settings()
+        settings = AlphaSettings()
         with_figures = engine_for(panel, settings, threads=threads)
 
         def figures() -> list[np.ndarray[Any, Any]]:

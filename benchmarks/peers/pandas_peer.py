@@ -10,7 +10,7 @@ Frame = pd.DataFrame
 
 
 def _arg(name: str) -> Any:
-    """Return what tells how many days ago the newest extreme of a window was."""
+    """Return a function for the age in days of a window's newest extreme."""
     pick = getattr(np, f"nan{name}")
     return lambda window: float(pick(window[::-1]))
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Starts haproxy with the names that OLLAMA_CONTAINER lists; `start.sh check` asks a running one whether the Engine answers.
+# Starts haproxy for the containers in OLLAMA_CONTAINER; `start.sh check` exits 0 if the Engine answers through it.
 set -eu
 
 export DOCKER_SOCKET=${DOCKER_SOCKET:-/host/run/docker.sock}
@@ -17,7 +17,7 @@ fi
 quoted=
 for name in ${OLLAMA_CONTAINER:-}; do
   if ! [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9_.-]*$ ]]; then
-    echo "Error: OLLAMA_CONTAINER: $name cannot be a container's name" >&2
+    echo "Error: OLLAMA_CONTAINER: $name is not a valid container name" >&2
     exit 2
   fi
   quoted=$quoted${quoted:+%2C}%22$name%22

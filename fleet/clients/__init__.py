@@ -1,1 +1,1 @@
-"""Clients of the programs beside the fleet: Ollama, supervisord, the GPU's tools; and the HTTP under them."""
+"""Clients of other programs: Ollama, supervisord and the GPU's tools, and the HTTP transport below them."""

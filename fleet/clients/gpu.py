@@ -1,4 +1,4 @@
-"""What the card's own tools say of GPU memory: `nvidia-smi`, else `rocm-smi`, where one is installed."""
+"""GPU memory as reported by `nvidia-smi`, else by `rocm-smi`, where one of them is installed."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ _COLUMNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A GPU: how much of its memory is in use, by whomever."""
+    """A GPU with its memory in use, by all processes, and its total."""
 
     name: str
     used: Bytes
@@ -24,7 +24,7 @@ class Card:
 
 
 def cards() -> list[Card] | None:
-    """Return the machine's GPUs, None where no tool tells of any; raise FleetError if its tool fails."""
+    """Return the machine's GPUs, None without a tool; raise FleetError if the tool fails."""
     if nvidia := shutil.which("nvidia-smi"):
         return parse_nvidia(_output(nvidia, _NVIDIA))
     if rocm := shutil.which("rocm-smi"):
@@ -43,18 +43,21 @@ def _output(program: str, options: tuple[str, ...]) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise FleetError(f"{program} does not answer: {error}", hint="Is the driver loaded?") from error
-    if done.returncode:
-        words = (done.stdout + done.stderr).strip().splitlines()
-        reason = words[0] if words else f"exit code {done.returncode}"
         raise FleetError(
-            f"{program} fails: {reason}", hint="Reload the driver, or reboot; Ollama is on the CPU now."
+            f"{program} does not answer: {error}", hint="Check that the driver is loaded."
+        ) from error
+    if done.returncode:
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        reason = lines[0] if lines else f"exit code {done.returncode}"
+        raise FleetError(
+            f"{program} fails: {reason}",
+            hint="Reload the driver, or reboot; until then Ollama runs on the CPU.",
         )
     return done.stdout
 
 
 def parse_nvidia(text: str) -> list[Card]:
-    """Return the cards of nvidia-smi's CSV, whose sizes are in MiB; a row that is none is passed over."""
+    """Return the GPUs of nvidia-smi's CSV, with sizes in MiB; other rows are skipped."""
     found = []
     for line in text.splitlines():
         parts = [part.strip() for part in line.rsplit(",", 2)]
@@ -65,7 +68,7 @@ def parse_nvidia(text: str) -> list[Card]:
 
 
 def parse_rocm(text: str) -> list[Card]:
-    """Return the cards of rocm-smi's JSON, whose sizes are in bytes; raise FleetError if it is no JSON."""
+    """Return the GPUs of rocm-smi's JSON, with sizes in bytes; raise FleetError for any other text."""
     try:
         rows = {name: row for name, row in parse_json(text).items() if name.startswith("card")}
         return [
@@ -73,7 +76,9 @@ def parse_rocm(text: str) -> list[Card]:
             for name, row in rows.items()
         ]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FleetError("rocm-smi answered what is not understood", hint="Ask it by hand.") from error
+        raise FleetError(
+            "the output of rocm-smi is not understood", hint=f"Run it by hand: rocm-smi {' '.join(_ROCM)}"
+        ) from error
 
 
 def _bytes(value: object) -> Bytes:

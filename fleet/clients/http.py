@@ -1,7 +1,7 @@
-"""HTTP requests over TCP or a unix socket, with a time-out for each wait, that another thread can cut.
+"""HTTP transport over TCP or a unix socket: a time-out for each wait, and requests that another thread can cancel.
 
-The standard library's client, because a stream needs two time-outs (the first token may take minutes, a
-stalled stream may not), another thread must be able to cut it, and `status` may import nothing heavier.
+It is built on the standard library's client for three reasons. A stream needs two time-outs: the first token may take
+minutes, but a stalled stream may not. Another thread must be able to cancel it. And `status` must not import more.
 """
 
 import http.client
@@ -20,67 +20,68 @@ from fleet.runtime.units import Seconds
 
 _LINE_LIMIT = 16 * 1024**2
 _CONNECT: Seconds = 5.0
-"""Longest wait for a connection: a server that is there takes one at once, however busy it is."""
+"""Time-out of the connection itself: a running server accepts one at once, however busy it is."""
 
 _Address = tuple[Any, ...]
 
 
-class WireError(Exception):
-    """The request could not be sent, or its answer did not arrive whole."""
+class TransportError(Exception):
+    """The request could not be sent, or its response did not arrive completely."""
 
 
-class WireTimeoutError(WireError):
-    """The other side took the connection and did not answer in time."""
+class TransportTimeoutError(TransportError):
+    """The server accepted the connection and did not answer in time."""
 
 
 class Cancel:
-    """Cuts a request from another thread, at any moment from the look-up of the server's name on."""
+    """Cancels a request from another thread, at any moment from the look-up of the server's name on."""
 
     def __init__(self) -> None:
         self._cancelled = False
-        self._cut: Callable[[], None] = _nothing
+        self._cancel_stage: Callable[[], None] = _nothing
 
     @property
     def cancelled(self) -> bool:
-        """Return True if the request was cut."""
+        """Return True if the request was cancelled."""
         return self._cancelled
 
     def __call__(self) -> None:
-        """Cut the request now, or as soon as it begins."""
+        """Cancel the request now, or as soon as it begins."""
         self._cancelled = True
-        self._cut()
+        self._cancel_stage()
 
-    def attach(self, cut: Callable[[], None]) -> None:
-        """Name the way to cut the request in its present stage; raise WireError if it was cut already.
+    def attach(self, cancel_stage: Callable[[], None]) -> None:
+        """Set the function that cancels the request's present stage; raise TransportError if it was cancelled.
 
-        The way is named before the flag is read, and a cut sets the flag before it goes that way: none is lost.
+        No cancellation is lost: this sets the function before it reads the flag, and `__call__` sets the flag before it
+        calls the function.
         """
-        self._cut = cut
+        self._cancel_stage = cancel_stage
         if self._cancelled:
-            raise WireError("the request was cut")
+            raise TransportError("the request was cancelled")
 
 
 def _nothing() -> None:
     pass
 
 
-class Answer(Protocol):
-    """An HTTP answer whose body is read as it comes."""
+class Response(Protocol):
+    """An HTTP response whose body is read as it arrives."""
 
     status: int
 
     def read(self) -> bytes:
-        """Return the rest of the body; raise WireError."""
+        """Return the rest of the body; raise TransportError."""
 
     def lines(self, *, stall: Seconds | None = None) -> Iterator[bytes]:
-        """Yield the body's lines; `stall` replaces the time-out once the first one has come."""
+        """Yield the body's lines; `stall` replaces the time-out after the first line."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
-class Wire(Protocol):
-    """The port through which clients reach a server; tests put their own in its place."""
+class Transport(Protocol):
+    """The interface through which clients reach a server; tests implement their own."""
 
     def request(
         self,
@@ -90,8 +91,8 @@ class Wire(Protocol):
         *,
         timeout: Seconds,
         cancel: Cancel | None = None,
-    ) -> Answer:
-        """Send a JSON body, return the answer once its head is here; raise WireError."""
+    ) -> Response:
+        """Send a JSON body; return the response once its head has arrived; raise TransportError."""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -119,89 +120,94 @@ def connect_unix(path: str, timeout: Seconds | None) -> socket.socket:
 
 
 class _TcpConnection(http.client.HTTPConnection):
-    """HTTP over TCP, through TLS where there is a context for it; each step can be cut."""
+    """HTTP over TCP, with TLS if `tls` is given; each step can be cancelled."""
 
     def __init__(
         self, host: str, port: int, *, timeout: Seconds, cancel: Cancel, tls: ssl.SSLContext | None
     ) -> None:
         super().__init__(host, port, timeout=timeout)
-        self._within = min(timeout, _CONNECT)
-        self._patience = timeout
+        self._connect_timeout = min(timeout, _CONNECT)
+        self._response_timeout = timeout
         self._cancel = cancel
         self._tls = tls
 
     def connect(self) -> None:
-        """Connect to the first address that takes the connection; raise OSError or WireError."""
+        """Connect to the first address that accepts; raise OSError or TransportError."""
         error: OSError = OSError("the name has no address")
         for family, kind, protocol, _, address in self._addresses():
             try:
-                self.sock = self._connected(socket.socket(family, kind, protocol), address)
+                self.sock = self._open(socket.socket(family, kind, protocol), address)
             except OSError as refused:
                 error = refused
             else:
                 return
         if isinstance(error, TimeoutError):
-            raise WireError(f"no connection within {self._within:g}s") from error
+            raise TransportError(f"no connection within {self._connect_timeout:g}s") from error
         raise error
 
     def _addresses(self) -> list[_Address]:
-        """Return the host's addresses. The system's look-up of a name has no time-out and cannot be cut: a thread waits."""
+        """Return the host's addresses; raise OSError or TransportError.
+
+        The system's look-up of a name has no time-out and cannot be cancelled, so a thread of its own runs it.
+        """
         with suppress(socket.gaierror):
-            return self._looked_up(socket.AI_NUMERICHOST)
+            return self._resolve(socket.AI_NUMERICHOST)
         found: queue.SimpleQueue[list[_Address] | OSError] = queue.SimpleQueue()
 
         def ask() -> None:
             try:
-                found.put(self._looked_up())
+                found.put(self._resolve())
             except OSError as error:
                 found.put(error)
 
-        self._cancel.attach(lambda: found.put(OSError("the request was cut")))
+        self._cancel.attach(lambda: found.put(OSError("the request was cancelled")))
         threading.Thread(target=ask, name="look-up", daemon=True).start()
         try:
-            answer = found.get(timeout=self._within)
+            answer = found.get(timeout=self._connect_timeout)
         except queue.Empty:
-            raise WireError(f"the name {self.host} was not looked up within {self._within:g}s") from None
+            raise TransportError(
+                f"the name {self.host} was not looked up within {self._connect_timeout:g}s"
+            ) from None
         if isinstance(answer, OSError):
             raise answer
         return answer
 
-    def _looked_up(self, flags: int = 0) -> list[_Address]:
+    def _resolve(self, flags: int = 0) -> list[_Address]:
         return list(socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=flags))
 
-    def _connected(self, stream: socket.socket, address: _Address) -> socket.socket:
+    def _open(self, stream: socket.socket, address: _Address) -> socket.socket:
         try:
-            stream.settimeout(self._within)
-            self._cancel.attach(lambda: _shut(stream))
+            stream.settimeout(self._connect_timeout)
+            self._cancel.attach(lambda: _shut_down(stream))
             stream.connect(address)
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 stream = self._tls.wrap_socket(
                     stream, server_hostname=self.host, do_handshake_on_connect=False
                 )
-            # Again: a cut finds nothing to shut in a socket that is not connected yet.
-            self._cancel.attach(lambda: _shut(stream))
+            # Again: shutdown fails on a socket that is not connected, and that cancellation would be lost.
+            self._cancel.attach(lambda: _shut_down(stream))
             if isinstance(stream, ssl.SSLSocket):
                 stream.do_handshake()
-            stream.settimeout(self._patience)
+            stream.settimeout(self._response_timeout)
         except BaseException:
             stream.close()
             raise
         return stream
 
 
-def _shut(stream: socket.socket) -> None:
-    """End a connection under whoever waits on it, who closes the socket.
+def _shut_down(stream: socket.socket) -> None:
+    """Shut a connection down, which wakes the thread that waits on it and closes the socket.
 
-    The plain socket's method: the one of TLS changes the object under its reader.
+    Call the plain socket's method: TLS's own changes the object that the other thread is reading.
     """
     with suppress(OSError):
         socket.socket.shutdown(stream, socket.SHUT_RDWR)
 
 
 @dataclass(slots=True)
-class HttpAnswer:
-    """An answer over a connection of its own."""
+class HttpResponse:
+    """A response over a connection of its own."""
 
     status: int
     connection: http.client.HTTPConnection
@@ -211,13 +217,13 @@ class HttpAnswer:
     def read(self) -> bytes:
         """Return the rest of the body."""
         try:
-            with _wire_errors("the answer stopped coming", "the connection ended in mid-answer"):
+            with _transport_errors("the response stalled", "the connection ended in mid-response"):
                 return self.response.read()
         finally:
             self.close()
 
     def lines(self, *, stall: Seconds | None = None) -> Iterator[bytes]:
-        """Yield the body's lines without their ends."""
+        """Yield the body's lines without their line ends."""
         try:
             while line := self._line():
                 if stall is not None:
@@ -227,7 +233,7 @@ class HttpAnswer:
             self.close()
 
     def _line(self) -> bytes:
-        with _wire_errors("the answer stopped coming", "the connection ended in mid-answer"):
+        with _transport_errors("the response stalled", "the connection ended in mid-response"):
             return self.response.readline(_LINE_LIMIT)
 
     def close(self) -> None:
@@ -236,7 +242,7 @@ class HttpAnswer:
         self.connection.close()
 
 
-class HttpWire:
+class HttpTransport:
     """A server at an http or https address; each request has a connection of its own."""
 
     def __init__(self, url: str) -> None:
@@ -254,46 +260,46 @@ class HttpWire:
         *,
         timeout: Seconds,
         cancel: Cancel | None = None,
-    ) -> HttpAnswer:
-        """Send a JSON body, return the answer once its head is here."""
+    ) -> HttpResponse:
+        """Send a JSON body; return the response once its head has arrived."""
         connection = _TcpConnection(
             self._host, self._port, timeout=timeout, cancel=cancel or Cancel(), tls=self._tls
         )
         return send(connection, method, self._base + path, body)
 
 
-def send(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> HttpAnswer:
-    """Send one request over a fresh connection; raise WireError."""
+def send(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> HttpResponse:
+    """Send one request over a new connection; raise TransportError."""
     content = None if body is None else json.dumps(body).encode()
     headers: dict[str, Any] = {"Connection": "close"}
     if content is not None:
         headers["Content-Type"] = "application/json"
     try:
-        with _wire_errors("nothing came"):
+        with _transport_errors("no response"):
             connection.connect()
-            # Our own reference: the client gives its own up as soon as the answer's head is here.
+            # Keep the socket for later time-outs: the client drops its reference once the head has arrived.
             stream = connection.sock
             connection.request(method, path, content, headers)
             response = connection.getresponse()
     except BaseException:
         connection.close()
         raise
-    return HttpAnswer(response.status, connection, response, stream)
+    return HttpResponse(response.status, connection, response, stream)
 
 
 @contextmanager
-def _wire_errors(late: str, broken: str = "") -> Iterator[None]:
-    """Make WireErrors of what goes wrong within; `late` is said of a time-out, `broken` of anything else."""
+def _transport_errors(late: str, broken: str = "") -> Iterator[None]:
+    """Translate errors into TransportError; `late` is the message of a time-out, `broken` that of any other error."""
     try:
         yield
     except TimeoutError as error:
-        raise WireTimeoutError(late) from error
+        raise TransportTimeoutError(late) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = _reason(error)
-        raise WireError(f"{broken} ({reason})" if broken else reason) from error
+        raise TransportError(f"{broken} ({reason})" if broken else reason) from error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
-        return "the other side does not speak HTTP"
+        return "the server does not speak HTTP"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,21 +1,29 @@
-"""A client of Ollama's REST API: what the fleet needs of it, with our errors.
+"""Client of Ollama's REST API, limited to the calls that the fleet needs, with our errors.
 
-Shapes and texts were recorded from a real server; a failure in mid-stream arrives as a line
-`{"error": …}` inside HTTP 200, and a pull has succeeded only if its last line says so.
+Formats and texts were recorded from a real server. A failure in mid-stream is a line `{"error": …}` within HTTP 200.
+A pull has succeeded only if its last line has the status `success`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.clients.http import Answer, Cancel, HttpWire, Wire, WireError, WireTimeoutError
+from fleet.clients.http import (
+    Cancel,
+    HttpTransport,
+    Response,
+    Transport,
+    TransportError,
+    TransportTimeoutError,
+)
 from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
-from fleet.runtime.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Seconds, show_size
 from fleet.runtime.untrusted import parse_json, whole_number
 
 DEFAULT_URL = "http://127.0.0.1:11434"
 _SHORT: Seconds = 5.0
 _LONGEST_ANSWER = 4 * 1024**2
+_NOT_OLLAMA = "Check that this is Ollama's address."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +47,10 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelDetails:
-    """What `/api/show` says of a model: its weights' blob and the figures its memory follows from.
+    """A model's details by `/api/show`: its weights' blob and the figures that its memory need is computed from.
 
-    `thinks`: it lists the capability. `think_values` are the values of `think` that the model takes, None where
-    the server is too old to list them.
+    `thinks`: the model lists the capability "thinking". `think_values` are the values of `think` that it accepts, None
+    where the server is too old to list them.
     """
 
     blob: str | None
@@ -54,7 +62,7 @@ class ModelDetails:
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """One line of a pull: what is done now, and how many bytes of how many."""
+    """One progress line of a pull: its status, and the completed bytes of the total."""
 
     status: str
     digest: str = ""
@@ -64,7 +72,7 @@ class PullProgress:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A finished answer; token counts and nanoseconds are Ollama's own."""
+    """A finished answer; `figures` are Ollama's token counts and nanoseconds."""
 
     text: str
     done_reason: str = ""
@@ -73,17 +81,17 @@ class Generation:
 
 
 def ollama_url(host: str) -> str:
-    """Return the address that `OLLAMA_HOST` means in any of its forms.
+    """Return the URL of an `OLLAMA_HOST` value in any of its forms.
 
-    A bind address such as `0.0.0.0` means loopback to a client; the port is 11434 unless given, or the
-    scheme's own where a scheme is given without a port.
+    A bind address such as `0.0.0.0` means loopback for a client. The default port is 11434, or the scheme's own where
+    the value has a scheme.
     """
     text = host.strip().strip("\"'")
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "http", text
     address, _, path = rest.partition("/")
-    address = address.rpartition("@")[2]  # no Ollama asks for a user, and a password is nobody's to read
+    address = address.rpartition("@")[2]  # Ollama has no users; a password must not reach logs
     name, port = _host_and_port(address)
     if name in {"", "0.0.0.0", "::", "*"}:  # noqa: S104  # read as a bind address, never bound
         name = "127.0.0.1"
@@ -93,12 +101,12 @@ def ollama_url(host: str) -> str:
 
 
 def client_url(configured: str, environ: Mapping[str, str]) -> str:
-    """Return where Ollama is: the configured address, else what `OLLAMA_HOST` means, else the default."""
+    """Return Ollama's URL: the configured one, else that of `OLLAMA_HOST`, else the default."""
     return ollama_url(configured or environ.get("OLLAMA_HOST", ""))
 
 
-def alive_for(seconds: Seconds) -> str:
-    """Return a time as Ollama reads it in `keep_alive`: whole seconds, for it knows no exponents."""
+def keep_alive_text(seconds: Seconds) -> str:
+    """Return a duration for `keep_alive` in whole seconds, since Ollama's format has no exponents."""
     return f"{round(seconds)}s"
 
 
@@ -117,25 +125,25 @@ def _port(text: str) -> int | None:
 
 
 class Ollama:
-    """One Ollama server. Every call raises OllamaError, or its kinds for a server away or late."""
+    """One Ollama server. Every call raises OllamaError, OllamaAwayError or OllamaTimeoutError."""
 
-    def __init__(self, url: str = DEFAULT_URL, wire: Wire | None = None) -> None:
+    def __init__(self, url: str = DEFAULT_URL, transport: Transport | None = None) -> None:
         self.url = url
-        self._wire = wire or HttpWire(url)
+        self._transport = transport or HttpTransport(url)
 
     def version(self, *, timeout: Seconds = _SHORT) -> str:
         """Return the server's version."""
         return str(self._get("/api/version", timeout).get("version", ""))
 
     def tags(self, *, timeout: Seconds = _SHORT) -> list[LocalModel]:
-        """Return the models that the server has on its disk."""
+        """Return the models on the server's disk."""
         return [
             LocalModel(_text(row, "name"), _number(row, "size"), _text(row, "digest"))
             for row in _rows(self._get("/api/tags", timeout))
         ]
 
     def loaded(self, *, timeout: Seconds = _SHORT) -> list[LoadedModel]:
-        """Return the models in memory, as `/api/ps` lists them (a dead runner's too)."""
+        """Return the models in memory, as listed by `/api/ps`, which includes a dead runner's."""
         return [
             LoadedModel(
                 _text(row, "name"),
@@ -147,7 +155,7 @@ class Ollama:
         ]
 
     def show(self, model: str, *, timeout: Seconds = _SHORT) -> ModelDetails:
-        """Return a model's details; an OllamaError with status 404 says that it is not here."""
+        """Return a model's details; raise OllamaError with status 404 if the server does not have it."""
         row = self._post("/api/show", {"model": model}, timeout)
         info = row.get("model_info")
         blobs = [
@@ -172,10 +180,10 @@ class Ollama:
     def pull(
         self, model: str, *, progress: Callable[[PullProgress], None], stall: Seconds, cancel: Cancel
     ) -> None:
-        """Pull a model, telling its progress; raise OllamaError if it does not end in success.
+        """Pull a model, reporting to `progress`; raise OllamaError if it does not end in success.
 
-        There is no total time-out, since a pull may take hours. `stall` bounds the silence of the stream; a
-        registry that stalls goes on repeating the last line, so that `progress` has to watch `completed`.
+        There is no total time-out, since a pull may take hours. `stall` bounds the wait for a line. With a stalled
+        registry Ollama repeats the last line, so `progress` has to watch `completed`.
         """
         answer = self._send("POST", "/api/pull", {"model": model}, 60.0, cancel)
         last = ""
@@ -185,14 +193,14 @@ class Ollama:
                 PullProgress(last, _text(row, "digest"), _number(row, "completed"), _number(row, "total"))
             )
         if last != "success":
-            raise OllamaAwayError(f"the pull of {model} broke off", hint="Ollama resumes it where it stood.")
+            raise OllamaAwayError(f"the pull of {model} broke off", hint="The next pull resumes it.")
 
     def generate(
         self, body: Mapping[str, Any], *, first_token: Seconds, stall: Seconds, cancel: Cancel | None = None
     ) -> Generation:
-        """Run `/api/generate` as a stream and return the whole answer.
+        """Stream `/api/generate` and return the whole answer.
 
-        `first_token` bounds the wait for the first piece (loading included), `stall` the waits after it.
+        `first_token` bounds the wait for the first piece, which includes loading; `stall` bounds each later wait.
         """
         answer = self._send("POST", "/api/generate", {**body, "stream": True}, first_token, cancel)
         pieces: list[str] = []
@@ -203,7 +211,11 @@ class Ollama:
             thoughts.append(_text(row, "thinking"))
             length += len(pieces[-1]) + len(thoughts[-1])
             if length > _LONGEST_ANSWER:
-                raise OllamaError(f"{self.url} answered without end", status=200, hint="Is it Ollama?")
+                raise OllamaError(
+                    f"{self.url} answered with more than {show_size(_LONGEST_ANSWER)}",
+                    status=200,
+                    hint=_NOT_OLLAMA,
+                )
             if row.get("done") is True:
                 figures = {
                     key: value for key, value in row.items() if isinstance(value, int) and key != "done"
@@ -214,65 +226,65 @@ class Ollama:
         )
 
     def _get(self, path: str, timeout: Seconds) -> dict[str, Any]:
-        return self._object(self._send("GET", path, None, timeout))
+        return self._read_object(self._send("GET", path, None, timeout))
 
     def _post(
         self, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
     ) -> dict[str, Any]:
-        # Without "stream": false an empty generate answers as a stream of one object, which reads the same.
-        return self._object(self._send("POST", path, body, timeout, cancel))
+        # "stream": false is not needed: an empty generate streams a single object, which parses the same way.
+        return self._read_object(self._send("POST", path, body, timeout, cancel))
 
     def _send(
         self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
-    ) -> Answer:
+    ) -> Response:
         try:
-            answer = self._wire.request(method, path, body, timeout=timeout, cancel=cancel)
-        except WireError as error:
-            raise self._translated(error) from error
+            answer = self._transport.request(method, path, body, timeout=timeout, cancel=cancel)
+        except TransportError as error:
+            raise self._translate(error) from error
         if answer.status >= 400:  # noqa: PLR2004  # HTTP's own bound of errors
-            raise self._refusal(answer)
+            raise self._error_of(answer)
         return answer
 
-    def _object(self, answer: Answer) -> dict[str, Any]:
+    def _read_object(self, answer: Response) -> dict[str, Any]:
         try:
             content = answer.read()
-        except WireError as error:
-            raise self._translated(error) from error
-        return self._row(content)
+        except TransportError as error:
+            raise self._translate(error) from error
+        return self._parse_object(content)
 
-    def _stream(self, answer: Answer, stall: Seconds) -> Iterator[dict[str, Any]]:
+    def _stream(self, answer: Response, stall: Seconds) -> Iterator[dict[str, Any]]:
         try:
             for line in answer.lines(stall=stall):
                 if line.strip():
-                    yield self._row(line)
-        except WireError as error:
-            raise self._translated(error) from error
+                    yield self._parse_object(line)
+        except TransportError as error:
+            raise self._translate(error) from error
         finally:
             answer.close()
 
-    def _row(self, content: bytes) -> dict[str, Any]:
+    def _parse_object(self, content: bytes) -> dict[str, Any]:
         try:
             row = parse_json(content)
         except ValueError as error:
-            raise OllamaError(f"{self.url} answered what is no JSON", hint="Is it Ollama?") from error
+            raise OllamaError(f"the response of {self.url} is no JSON", hint=_NOT_OLLAMA) from error
         if not isinstance(row, dict):
-            raise OllamaError(f"{self.url} answered no object", hint="Is it Ollama?")
+            raise OllamaError(f"the response of {self.url} is no JSON object", hint=_NOT_OLLAMA)
         if "error" in row:
             raise OllamaError(error_text(row), status=200)
         return row
 
-    def _refusal(self, answer: Answer) -> OllamaError:
+    def _error_of(self, answer: Response) -> OllamaError:
         try:
             content = answer.read()
             row = parse_json(content)
-        except (WireError, ValueError):
+        except (TransportError, ValueError):
             return OllamaError(f"{self.url} answered {answer.status}", status=answer.status)
         text = error_text(row) if isinstance(row, dict) else str(row)
         return OllamaError(text or f"HTTP {answer.status}", status=answer.status)
 
-    def _translated(self, error: WireError) -> OllamaError:
-        if isinstance(error, WireTimeoutError):
-            hint = "Is it stopped by a signal, or overloaded?"
+    def _translate(self, error: TransportError) -> OllamaError:
+        if isinstance(error, TransportTimeoutError):
+            hint = "Check whether it is stopped by a signal, or overloaded."
             return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=hint)
         return OllamaAwayError(
             f"Ollama at {self.url} is away: {error}", hint="Start it, or correct [ollama] url or OLLAMA_HOST."
@@ -280,7 +292,7 @@ class Ollama:
 
 
 def error_text(row: Mapping[str, Any]) -> str:
-    """Return the text of an error object, also of the OpenAI-like form that wraps it once more."""
+    """Return the text of an error object, also where an OpenAI-like object wraps it."""
     error = row.get("error")
     if isinstance(error, Mapping):
         error = error.get("message", error)

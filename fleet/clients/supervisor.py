@@ -1,6 +1,6 @@
-"""A client of supervisord's XML-RPC over its unix socket: faults in, our errors out.
+"""Client of supervisord's XML-RPC over its unix socket, with our errors.
 
-supervisor's own transport has no time-out, so that a frozen daemon would freeze its callers; this one has.
+It has a transport of its own: supervisor's has no time-out, and a frozen daemon would freeze its callers.
 """
 
 import http.client
@@ -31,30 +31,28 @@ class ProgramState(IntEnum):
 
     @property
     def up(self) -> bool:
-        """Tell whether the program has a process, or is about to get one by itself."""
+        """Return True if the program has a process, or supervisord is about to start one."""
         return self in {ProgramState.STARTING, ProgramState.RUNNING, ProgramState.BACKOFF}
 
 
 class RpcFault(IntEnum):
-    """The faults that calls are told apart by (supervisor/xmlrpc.py, Faults)."""
+    """Fault codes of supervisord (supervisor/xmlrpc.py, Faults)."""
 
     BAD_NAME = 10
     NO_FILE = 20
-    ABNORMAL_TERMINATION = 40
-    SPAWN_ERROR = 50
     ALREADY_STARTED = 60
     NOT_RUNNING = 70
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """A program as supervisord sees it; `pid` is 0 where it has no process, `up_for` how long it has had this one."""
+    """A program by supervisord; `pid` is 0 without a process, and `uptime` is the age of the process."""
 
     name: str
     state: ProgramState
     pid: int
     description: str = ""
-    up_for: Seconds = 0.0
+    uptime: Seconds = 0.0
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -65,12 +63,12 @@ class _UnixTransport(xmlrpc.client.Transport):
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
         connection = UnixConnection(self._path, self._timeout)
-        self._connection = host, connection  # where the base class looks for what it has to close
+        self._connection = host, connection  # the base class closes the connection that it finds here
         return connection
 
 
 class Supervisor:
-    """supervisord at a socket. Every call raises SupervisorError, or SupervisorAwayError if it is away."""
+    """The supervisord of a socket. Every call raises SupervisorError, or SupervisorAwayError if it is away."""
 
     def __init__(self, socket: Path, *, timeout: Seconds = 5.0) -> None:
         self.socket = socket
@@ -86,19 +84,19 @@ class Supervisor:
         return self._program(self._call("getProcessInfo", name))
 
     def start(self, name: str) -> None:
-        """Start a program without waiting for it; one that runs already is fine."""
+        """Start a program without waiting for it; a running program is no error."""
         self._call("startProcess", name, False, accept=RpcFault.ALREADY_STARTED)  # noqa: FBT003  # XML-RPC is positional
 
     def stop(self, name: str, *, wait: bool = True) -> None:
-        """Stop a program, and wait until it has ended unless told not to; one that does not run is fine.
+        """Stop a program and, with `wait`, return after its end; a stopped program is no error.
 
-        The answer may take as long as the program's `stopwaitsecs`, so that this call waits longer. supervisord
-        asks itself without a pause whether it has ended, and keeps a core busy for as long.
+        The response may take as long as the program's `stopwaitsecs`, so this call has a longer time-out. While a caller
+        waits, supervisord polls without a pause and uses a whole core.
         """
         self._call("stopProcess", name, wait, accept=RpcFault.NOT_RUNNING, timeout=30.0)
 
     def signal(self, name: str, signal: str) -> None:
-        """Send a program a signal such as "TERM"; one that does not run is fine."""
+        """Send a program a signal such as "TERM"; a stopped program is no error."""
         self._call("signalProcess", name, signal, accept=RpcFault.NOT_RUNNING)
 
     def _call(
@@ -119,19 +117,19 @@ class Supervisor:
             except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
                 raise self._away(error) from error
             except (ExpatError, ValueError, TypeError, LookupError, AttributeError) as error:
-                raise self._foreign() from error
+                raise self._not_supervisord() from error
 
     def _away(self, error: Exception) -> SupervisorAwayError:
         hint = "Start the fleet with `make run`."
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
             return SupervisorAwayError(
-                f"supervisord does not run (nobody listens on {self.socket})", hint=hint
+                f"supervisord does not run: nothing listens on {self.socket}", hint=hint
             )
         if isinstance(error, TimeoutError):
-            hint = "Is it stopped by a signal, or the machine overloaded?"
+            hint = "Check whether it is stopped by a signal, or the machine overloaded."
             return SupervisorAwayError(f"supervisord runs and does not answer on {self.socket}", hint=hint)
         if isinstance(error, PermissionError):
-            hint = "One user runs all of a fleet: be that user."
+            hint = "Run the command as the user that runs the fleet."
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return SupervisorAwayError(f"supervisord does not answer on {self.socket}: {reason}", hint=hint)
 
@@ -139,13 +137,13 @@ class Supervisor:
         try:
             state = ProgramState(row["state"]) if row["state"] in list(ProgramState) else ProgramState.UNKNOWN
             pid = whole_number(row["pid"]) or 0
-            up_for = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
-            return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), up_for)
+            uptime = (finite(row.get("now")) or 0.0) - (finite(row.get("start")) or 0.0) if pid else 0.0
+            return ProgramInfo(str(row["name"]), state, pid, str(row.get("description", "")), uptime)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise self._foreign() from error
+            raise self._not_supervisord() from error
 
-    def _foreign(self) -> SupervisorAwayError:
+    def _not_supervisord(self) -> SupervisorAwayError:
         return SupervisorAwayError(
-            f"what answers on {self.socket} does not speak as supervisord does",
+            f"the program that listens on {self.socket} is not supervisord",
             hint="Stop it, and start the fleet with `make run`.",
         )

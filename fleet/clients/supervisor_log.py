@@ -1,7 +1,7 @@
-"""Programs that supervisord starts again and again, by its own log: they are RUNNING at most looks all the same.
+"""Crash loops: programs that supervisord restarts again and again, found in its own log.
 
-The log is the one record that needs none of our programs alive, the monitor included. A program's count begins
-anew where it was stopped (by a person, or by a switch) and where supervisord itself started.
+supervisord reports such a program as RUNNING most of the time. Its log is the one record that needs no program of ours
+alive. A program's count restarts at each stop (by a person or by a switch) and at each start of supervisord.
 """
 
 import os
@@ -11,23 +11,23 @@ from pathlib import Path
 
 from fleet.runtime.units import Seconds
 
-WITHIN: Seconds = 600.0
-LOOPS_FROM = 3
-"""So many ends by itself within that time are a fault; one or two may be an accident."""
+CRASH_LOOP_WINDOW: Seconds = 600.0
+CRASH_LOOP_EXITS = 3
+"""Unexpected exits within the window that make a crash loop; one or two may be an accident."""
 
 _TAIL = 65536
 _STAMP = len("2026-11-28 18:07:43,123")
 
 
-def loops(ends: int) -> bool:
-    """Return True if a program that ended so often by itself is kept alive only by supervisord."""
-    return ends >= LOOPS_FROM
+def is_crash_loop(exits: int) -> bool:
+    """Return True if this number of unexpected exits makes a crash loop."""
+    return exits >= CRASH_LOOP_EXITS
 
 
-def read_ends(log: Path, now: float) -> Mapping[str, int]:
-    """Return how often each program ended by itself of late, by the end of supervisord's log; empty without one."""
+def read_exits(log: Path, now: float) -> Mapping[str, int]:
+    """Return each program's unexpected exits within the window, by supervisord's log; empty without a log."""
     text = b"".join(_tail(path) for path in (log.with_name(log.name + ".1"), log))[-_TAIL:]
-    return count_ends(text.decode(errors="replace").splitlines(), now)
+    return count_exits(text.decode(errors="replace").splitlines(), now)
 
 
 def _tail(path: Path) -> bytes:
@@ -39,25 +39,25 @@ def _tail(path: Path) -> bytes:
         return b""
 
 
-def count_ends(lines: Iterable[str], now: float) -> dict[str, int]:
-    """Return how often each program ended by itself within the last ten minutes; other lines are passed over."""
-    ends: dict[str, int] = {}
+def count_exits(lines: Iterable[str], now: float) -> dict[str, int]:
+    """Return each program's unexpected exits within the window; lines of other kinds are skipped."""
+    exits: dict[str, int] = {}
     for line in lines:
         _, _, message = line[_STAMP:].strip().partition(" ")
         if message.startswith("supervisord started"):
-            ends.clear()
+            exits.clear()
             continue
         verb, _, rest = message.partition(": ")
         name = rest.partition(" (")[0]
         if verb == "stopped":
-            ends.pop(name, None)
-        elif verb == "exited" and name and _age(line[:_STAMP], now) <= WITHIN:
-            ends[name] = ends.get(name, 0) + 1
-    return ends
+            exits.pop(name, None)
+        elif verb == "exited" and name and _age(line[:_STAMP], now) <= CRASH_LOOP_WINDOW:
+            exits[name] = exits.get(name, 0) + 1
+    return exits
 
 
 def _age(stamp: str, now: float) -> Seconds:
-    """Return how long ago a line was written, infinity where its stamp (local time) is none; the future is now."""
+    """Return the age of a line by its stamp in local time, infinity for an unreadable one, 0 for the future."""
     try:
         parts = [
             int(stamp[start:end]) for start, end in ((0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19))

@@ -1,1 +1,1 @@
-"""`fleet.toml`: its settings, their values, and how the file and its environment are read."""
+"""Configuration: the settings of `fleet.toml`, their kinds of values, and the loader."""

@@ -1,11 +1,11 @@
-"""The rule `[generator] keep`: comparisons of an alpha's metrics with numbers, joined by `and` and `or`.
+"""The rule of `[generator] keep`: comparisons of an alpha's metrics with numbers, joined by `and` and `or`.
 
-    rule       = both { "or" both }
-    both       = part { "and" part }
-    part       = "(" rule ")" | comparison
-    comparison = NAME ("<" | "<=" | ">" | ">=" | "==" | "!=") NUMBER
+    rule        = conjunction { "or" conjunction }
+    conjunction = operand { "and" operand }
+    operand     = "(" rule ")" | comparison
+    comparison  = NAME ("<" | "<=" | ">" | ">=" | "==" | "!=") NUMBER
 
-A comparison with a metric that has no figure does not hold.
+A comparison with a metric that has no value is false.
 """
 
 import operator
@@ -28,43 +28,43 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_LIMIT = 500
-_DEPTH = 20
+_MAX_LENGTH = 500
+_MAX_DEPTH = 20
 
 Figures = Mapping[str, float | int | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A metric against a number."""
+    """A comparison of a metric with a number."""
 
     name: str
     sign: str
     number: float
 
     def holds(self, figures: Figures) -> bool:
-        """Tell whether the figures satisfy it."""
+        """Return True if the figures satisfy the rule."""
         value = figures.get(self.name)
         return value is not None and _SIGNS[self.sign](value, self.number)
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """Several rules, of which all or any must hold."""
+class BooleanRule:
+    """Several rules joined by `and` (`all`) or `or`."""
 
-    parts: Sequence["Comparison | Joined"]
+    parts: Sequence["Comparison | BooleanRule"]
     all: bool
 
     def holds(self, figures: Figures) -> bool:
-        """Tell whether the figures satisfy it."""
+        """Return True if the figures satisfy the rule."""
         return (all if self.all else any)(part.holds(figures) for part in self.parts)
 
 
-KeepRule = Comparison | Joined
+KeepRule = Comparison | BooleanRule
 
 
 def parse_keep(text: str) -> KeepRule:
-    """Return the rule; raise ValueError, with the place of what is wrong, if it is none."""
+    """Return the parsed rule; raise ValueError with the fault and its place."""
     reader = _Reader(list(_tokens(text)))
     rule = reader.rule(0)
     reader.end()
@@ -72,8 +72,8 @@ def parse_keep(text: str) -> KeepRule:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    if len(text) > _LIMIT:
-        raise ValueError(f"it is longer than {_LIMIT} characters")
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"it is longer than {_MAX_LENGTH} characters")
     place, end = 0, len(text.rstrip())
     while place < end:
         match = _TOKEN.match(text, place)
@@ -91,45 +91,45 @@ class _Reader:
         self._place = 0
 
     def rule(self, depth: int) -> KeepRule:
-        if depth > _DEPTH:
+        if depth > _MAX_DEPTH:
             raise ValueError("its brackets are nested too deeply")
-        parts = [self._both(depth)]
-        while self._take("name", "or"):
-            parts.append(self._both(depth))
-        return parts[0] if len(parts) == 1 else Joined(tuple(parts), all=False)
+        parts = [self._conjunction(depth)]
+        while self._accept("name", "or"):
+            parts.append(self._conjunction(depth))
+        return parts[0] if len(parts) == 1 else BooleanRule(tuple(parts), all=False)
 
-    def _both(self, depth: int) -> KeepRule:
-        parts = [self._part(depth)]
-        while self._take("name", "and"):
-            parts.append(self._part(depth))
-        return parts[0] if len(parts) == 1 else Joined(tuple(parts), all=True)
+    def _conjunction(self, depth: int) -> KeepRule:
+        parts = [self._operand(depth)]
+        while self._accept("name", "and"):
+            parts.append(self._operand(depth))
+        return parts[0] if len(parts) == 1 else BooleanRule(tuple(parts), all=True)
 
-    def _part(self, depth: int) -> KeepRule:
-        if not self._take("bracket", "("):
+    def _operand(self, depth: int) -> KeepRule:
+        if not self._accept("bracket", "("):
             return self._comparison()
         rule = self.rule(depth + 1)
-        if not self._take("bracket", ")"):
+        if not self._accept("bracket", ")"):
             raise ValueError("a bracket is not closed")
         return rule
 
     def _comparison(self) -> Comparison:
-        name = self._next("name", "a metric's name")
+        name = self._expect("name", "a metric's name")
         if name not in NAMES:
             raise ValueError(f'"{name}" is no metric')
-        sign = self._next("sign", f"a comparison after {name}")
-        return Comparison(name, sign, float(self._next("number", f"a number after {name} {sign}")))
+        sign = self._expect("sign", f"a comparison after {name}")
+        return Comparison(name, sign, float(self._expect("number", f"a number after {name} {sign}")))
 
     def end(self) -> None:
         if self._place < len(self._tokens):
             raise ValueError(f'"{self._tokens[self._place][1]}" comes after its end')
 
-    def _take(self, kind: str, word: str) -> bool:
+    def _accept(self, kind: str, word: str) -> bool:
         if self._place < len(self._tokens) and self._tokens[self._place] == (kind, word):
             self._place += 1
             return True
         return False
 
-    def _next(self, kind: str, wanted: str) -> str:
+    def _expect(self, kind: str, wanted: str) -> str:
         found = self._tokens[self._place] if self._place < len(self._tokens) else ("end", "its end")
         if found[0] != kind:
             raise ValueError(f'{wanted} is expected, not "{found[1]}"')

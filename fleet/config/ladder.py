@@ -15,8 +15,8 @@ OptionValue = bool | int | float | str | list[str]
 class Rung:
     """A place on the ladder.
 
-    `size` is what the file says of the model's weights (None: only Ollama knows); `threshold` overrides the
-    policy's for this rung; `options` are Ollama's own, sent with every request on this rung.
+    `size` is the configured size of the model's weights, None where it is left to Ollama. `threshold` overrides the
+    policy's for this rung. `options` are Ollama options, sent with every request on this rung.
     """
 
     index: int
@@ -28,19 +28,19 @@ class Rung:
 
     @property
     def size_mb(self) -> int | None:
-        """Return the size in whole megabytes, as the original's status shows it."""
+        """Return the size in whole megabytes, as in the original's status."""
         return None if self.size is None else round(self.size / MEGABYTE)
 
     @property
     def label(self) -> str:
-        """Return the model, with the options that tell this rung from another of the same model."""
+        """Return the model with its options, which distinguish rungs of one model."""
         if not self.options:
             return self.model
         return f"{self.model} ({', '.join(f'{key}={value}' for key, value in sorted(self.options.items()))})"
 
 
 class Ladder(Sequence[Rung]):
-    """The rungs, largest model first; never empty. `below` and `above` are total: None at the ends."""
+    """The rungs, largest model first; never empty."""
 
     def __init__(self, rungs: Sequence[Rung]) -> None:
         if not rungs:
@@ -70,7 +70,7 @@ class Ladder(Sequence[Rung]):
 
     @cached_property
     def digest(self) -> str:
-        """Return a short hash of models and options, by which an edited ladder is known."""
+        """Return a short hash of models and options, which changes when the ladder is edited."""
         rows = [[rung.model, dict(sorted(rung.options.items()))] for rung in self._rungs]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
@@ -83,20 +83,20 @@ class Ladder(Sequence[Rung]):
         return self._rungs[index - 1] if index > 0 else None
 
     def named(self, model: str, *, near: int = 0) -> Rung | None:
-        """Return the rung of this model, of several the nearest to index `near`, None if there is none."""
+        """Return the rung of a model, of several the nearest to index `near`; None if there is none."""
         same = [rung for rung in self._rungs if same_model(rung.model, model)]
         return min(same, key=lambda rung: abs(rung.index - near), default=None)
 
     def nearest_by_size(self, size: Bytes) -> Rung | None:
-        """Return the rung whose size is nearest, None if no rung's size is known."""
+        """Return the rung with the nearest size; None if no rung's size is known."""
         sized = [(abs(rung.size - size), rung) for rung in self._rungs if rung.size is not None]
         return min(sized, key=lambda pair: (pair[0], pair[1].index))[1] if sized else None
 
 
 def full_name(model: str) -> str:
-    """Return the one form of a model's name that all comparisons use, the form in which Ollama lists it.
+    """Return the canonical name of a model, as Ollama lists it; all comparisons use it.
 
-    It is in lower case, has a tag, and leaves out Ollama's own registry and library.
+    It is in lower case, has a tag, and omits Ollama's own registry and library.
     """
     name = model.strip().lower().removeprefix("https://").removeprefix("http://")
     name = name.removeprefix("registry.ollama.ai/").removeprefix("library/")
@@ -104,5 +104,5 @@ def full_name(model: str) -> str:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Return True if two names are one model's."""
+    """Return True if two names refer to one model."""
     return full_name(one) == full_name(other)

@@ -1,7 +1,7 @@
-"""Finding, reading and checking `fleet.toml` and its environment; every problem is reported at once.
+"""The loader of `fleet.toml` and its environment variables; it reports all problems at once.
 
-The file is found by an explicit path, else `FLEET_CONFIG`, else `./fleet.toml`; without one the defaults
-hold. `FLEET_<SECTION>_<KEY>` overrides a key.
+The file is an explicit path, else `FLEET_CONFIG`, else `./fleet.toml`; without a file the defaults apply.
+`FLEET_<SECTION>_<KEY>` overrides a key.
 """
 
 import re
@@ -19,7 +19,7 @@ from fleet.runtime.errors import ConfigError
 from fleet.runtime.logging import plain_text
 
 SECTIONS: Mapping[str, type] = {
-    part.name: part.default_factory  # type: ignore[misc]  # sections all have a factory, their own class
+    part.name: part.default_factory  # type: ignore[misc]  # every section has a factory, its own class
     for part in fields(Settings)
     if part.name not in {"ladder", "patterns", "source"}
 }
@@ -28,15 +28,15 @@ _MODEL = text(
 )
 _PATTERN_KEYS = ("pattern", "cause", "name")
 _NAME = text(r"[a-z0-9][a-z0-9_-]{0,39}", "a short name such as my-driver")
-# Variables that look like keys and are none: an account does not belong into a file of settings.
-_NO_KEYS = frozenset({"FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD", "FLEET_BRAIN_URL"})
-_USER = re.compile(r"//[^/\s]*@")  # who an address is opened as: the password in it is nobody's to read
+# These variables look like overrides but have no key: credentials do not belong into the settings file.
+_NOT_OVERRIDES = frozenset({"FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD", "FLEET_BRAIN_URL"})
+_USER = re.compile(r"//[^/\s]*@")  # user and password of a URL, which must not be shown
 _RUNG_KEYS = ("model", "size", "description", "threshold", "options")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault of the configuration: where it stands, and what is wrong and allowed there."""
+    """A fault of the configuration: its place, and a message with the allowed values."""
 
     path: str
     message: str
@@ -46,19 +46,19 @@ class Problem:
 
 
 class InvalidConfigError(ConfigError):
-    """The configuration has faults; `problems` are all of them."""
+    """The configuration has faults; `problems` lists all of them."""
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         rows = "".join(f"\n  {problem}" for problem in problems)
         super().__init__(
-            f"{source} has {count}:{rows}", hint="Mend the keys named above; nothing was started."
+            f"{source} has {count}:{rows}", hint="Correct the keys named above; nothing was started."
         )
         self.problems = problems
 
 
 def find_config(explicit: str | None, environ: Mapping[str, str], folder: Path) -> Path | None:
-    """Return the file to read, None if there is none; raise ConfigError if one was named and is not there."""
+    """Return the configuration file, None if there is none; raise ConfigError if a named file is missing."""
     named = explicit or environ.get("FLEET_CONFIG") or None
     if named is None:
         default = folder / "fleet.toml"
@@ -73,7 +73,7 @@ def find_config(explicit: str | None, environ: Mapping[str, str], folder: Path) 
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
-    """Return the settings of a file and the environment; raise InvalidConfigError with all that is wrong."""
+    """Return the settings of a file and the environment; raise InvalidConfigError with all problems."""
     source = "the environment" if path is None else str(path)
     problems: list[Problem] = []
     settings = read_settings(_parse(path), environ, source, problems)
@@ -88,7 +88,9 @@ def _parse(path: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no valid TOML: {error}", hint="Mend the line it names.") from error
+        raise ConfigError(
+            f"{path} is no valid TOML: {error}", hint="Correct the line that it names."
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error
     except OSError as error:
@@ -100,7 +102,7 @@ def _parse(path: Path | None) -> dict[str, Any]:
 def read_settings(
     table: Mapping[str, Any], environ: Mapping[str, str], source: str, problems: list[Problem]
 ) -> Settings:
-    """Return settings from a TOML table and environment, adding what is wrong to `problems`; pure."""
+    """Return the settings of a TOML table and the environment, appending faults to `problems` (pure)."""
     known = [*SECTIONS, "ladder", "lane", "pattern"]
     problems.extend(_unknown(name, known, "") for name in table if name not in known)
     if table.get("lane"):
@@ -118,7 +120,7 @@ def read_settings(
 
 
 def _unknown(name: str, known: list[str], prefix: str) -> Problem:
-    from difflib import get_close_matches  # noqa: PLC0415  # only a fault needs it
+    from difflib import get_close_matches  # noqa: PLC0415  # imported only where there is a fault
 
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
@@ -129,7 +131,7 @@ def _environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[st
     overrides: dict[str, dict[str, str]] = {}
     for variable, value in sorted(environ.items()):
         match = re.fullmatch(rf"FLEET_({'|'.join(SECTIONS).upper()})_(\w+)", variable)
-        if match is None or variable in _NO_KEYS:
+        if match is None or variable in _NOT_OVERRIDES:
             continue
         section, name = match[1].lower(), match[2].lower()
         known = [part.name for part in fields(SECTIONS[section])]
@@ -145,21 +147,21 @@ def _section(
     name: str, section: type, table: Any, overrides: Mapping[str, str], problems: list[Problem]
 ) -> Any:
     if not isinstance(table, Mapping):
-        problems.append(Problem(name, f"this is a section: write [{name}] and its keys below"))
+        problems.append(Problem(name, f"this is a section: write [{name}] with its keys below"))
         table = {}
     known = {part.name: part for part in fields(section)}
     problems.extend(_unknown(key, list(known), f"{name}.") for key in table if key not in known)
     values: dict[str, Any] = {}
     for key, part in known.items():
         if key in table or key in overrides:
-            given = _Given(f"{name}.{key}", part, table.get(key), overrides.get(key))
-            values.update((key, value) for value in given.read(problems))
+            raw = _RawValue(f"{name}.{key}", part, table.get(key), overrides.get(key))
+            values.update((key, value) for value in raw.read(problems))
     return section(**values)
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """A value that somebody gave for a key, by the file or by a variable, which wins."""
+class _RawValue:
+    """A key's value from the file or from a variable; the variable wins."""
 
     path: str
     part: "Field[Any]"
@@ -167,7 +169,7 @@ class _Given:
     in_environment: str | None
 
     def read(self, problems: list[Problem]) -> Iterator[Any]:
-        """Yield the value, or nothing after adding what is wrong with it."""
+        """Yield the checked value, or append its problem and yield nothing."""
         kind = self.part.metadata["kind"]
         raw: object = self.in_file
         try:
@@ -194,7 +196,7 @@ class _Given:
         if self.part.metadata["secret"]:
             return "the value (not shown)"
         shown = repr(raw) if not isinstance(raw, str) else f'"{plain_text(_USER.sub("//...@", raw))}"'
-        return shown if len(shown) <= 60 else shown[:57] + "..."  # noqa: PLR2004  # a line stays a line
+        return shown if len(shown) <= 60 else shown[:57] + "..."  # noqa: PLR2004  # a limit for one line of a message
 
 
 def _from_text(kind: Any, string: str) -> object:
@@ -209,9 +211,9 @@ def _default(part: "Field[Any]") -> object:
 
 
 def read_ladder(rows: Any, problems: list[Problem]) -> Ladder | None:
-    """Return the ladder of `[[ladder]]` rows, None if they have problems, which are added to `problems`."""
+    """Return the ladder of `[[ladder]]` rows; None if they have faults, which are appended to `problems`."""
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        problems.append(Problem("ladder", "write one [[ladder]] a model, with its keys below"))
+        problems.append(Problem("ladder", "write a [[ladder]] table for each model"))
         return None
     if not rows:
         problems.append(Problem("ladder", "the ladder is empty; it needs at least one model"))
@@ -223,7 +225,7 @@ def read_ladder(rows: Any, problems: list[Problem]) -> Ladder | None:
         first = seen.setdefault(rung.label.lower(), rung.index)
         if first != rung.index:
             where = f"ladder[{rung.index}]"
-            problems.append(Problem(where, f"{rung.label} stands on rung {first} too; give it other options"))
+            problems.append(Problem(where, f"{rung.label} is on rung {first} too; give it other options"))
     return Ladder(rungs) if len(problems) == before else None
 
 
@@ -266,9 +268,9 @@ def _options(table: Any, where: str, problems: list[Problem]) -> dict[str, Optio
 
 
 def read_patterns(rows: Any, problems: list[Problem]) -> tuple[UserPattern, ...]:
-    """Return the patterns of `[[pattern]]` rows; what is wrong with any is added to `problems`."""
+    """Return the patterns of `[[pattern]]` rows, appending faults to `problems`."""
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        problems.append(Problem("pattern", "write one [[pattern]] a pattern, with its keys below"))
+        problems.append(Problem("pattern", "write a [[pattern]] table for each pattern"))
         return ()
     if len(rows) > MOST:
         problems.append(Problem("pattern", f"there are {len(rows)}; at most {MOST} can be added"))

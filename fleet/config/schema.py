@@ -1,7 +1,6 @@
-"""The settings of `fleet.toml`, a dataclass a section, each key with its default and what it allows.
+"""The settings of `fleet.toml`: a dataclass for each section, with each key's default and allowed values.
 
-Durations are seconds and sizes bytes. What the keys mean to a user stands in `fleet.toml`, which a test holds
-to this file.
+Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test compares it with this file.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ SEED_LADDER = Ladder(
 
 @dataclass(frozen=True, slots=True)
 class OllamaSettings:
-    """`[ollama]`: where Ollama is, and how it is used."""
+    """`[ollama]`: the server, its log and its use."""
 
     url: str = key("", text(_URL, "an http:// or https:// address without a user"))
     log: str = key("", text(_LOG, "docker:NAME, file:PATH or journal:UNIT"))
@@ -42,7 +41,7 @@ class OllamaSettings:
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """`[policy]`: when the fleet moves."""
+    """`[policy]`: when the fleet switches models."""
 
     threshold: int = key(3, whole(1, 1000))
     window: Seconds = key("10m", duration(1))
@@ -85,13 +84,14 @@ class GeneratorSettings:
 
 @dataclass(frozen=True, slots=True)
 class PanelSettings:
-    """`[panel]`: the local evaluator's data."""
+    """`[panel]`: the local evaluator's data and settings."""
 
     path: str = key("", text(allowed="a path to a Parquet or CSV file"))
     delay: int = key(1, whole(0, 1))
     decay: int = key(0, whole(0, 512))
     neutralization: str = key("industry", choice("none", "market", "sector", "industry", "subindustry"))
     truncation: float = key(0.08, number(0, 1))
+    gaps: str = key("earned", choice("earned", "skipped"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class BrainSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole configuration, valid by construction; `source` names the file, empty if there was none."""
+    """The whole configuration, valid by construction; `source` is the file's name, empty without a file."""
 
     ollama: OllamaSettings = field(default_factory=OllamaSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)

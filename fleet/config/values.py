@@ -1,6 +1,6 @@
-"""What one configuration key takes: how a TOML value or an environment variable becomes a checked value.
+"""Kinds of configuration values: how a TOML value or an environment variable becomes a checked value.
 
-A kind raises ValueError with what is allowed; the loader adds the key's path and the value.
+A kind raises ValueError with the allowed values; the loader adds the key's path and the value.
 """
 
 import re
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 
 class ReasonedError(ValueError):
-    """What is wrong with a value, where what is allowed does not say it all."""
+    """The fault of a value whose list of allowed values does not explain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueKind(Generic[T]):
-    """A kind of value: what it allows in words, how TOML's value is read and how text from outside is."""
+    """A kind of value: its allowed values in words, the reader of a TOML value and that of a variable's text."""
 
     allowed: str
     from_toml: Callable[[object], T]
     from_text: Callable[[str], object] = str
 
     def read(self, value: object) -> T:
-        """Return the checked value; raise ValueError(what is allowed)."""
+        """Return the checked value; raise ValueError with the allowed values."""
         try:
             return self.from_toml(value)
         except ReasonedError as error:
@@ -35,7 +35,7 @@ class ValueKind(Generic[T]):
             raise ValueError(self.allowed) from None
 
     def or_none(self) -> "ValueKind[T | None]":
-        """Return this kind with None, which stands for a key that is not given."""
+        """Return this kind extended by None, for a key that is absent."""
         return ValueKind(
             self.allowed, lambda value: None if value is None else self.from_toml(value), self.from_text
         )
@@ -50,8 +50,8 @@ def key(
 ) -> Any:
     """Declare a key of a settings dataclass.
 
-    `default` is given as it would stand in the file. A `secret` is never shown. A key for `later` belongs to
-    the file's format, and takes nothing but its default until what it controls is built.
+    `default` is written as in the file. A `secret` is never shown. A `later` key is part of the file's format, but
+    this version accepts only its default.
     """
     value = kind.read(default)
     metadata = {"kind": kind, "secret": secret, "later": later}
@@ -66,31 +66,31 @@ def _typed(kind: type[T], value: object) -> T:
     return value
 
 
-def whole(least: int, most: int | None = None) -> ValueKind[int]:
+def whole(minimum: int, maximum: int | None = None) -> ValueKind[int]:
     """Return the kind of whole numbers from `least` to `most`."""
 
     def read(value: object) -> int:
         number = _typed(int, value)
-        if number < least or (most is not None and number > most):
+        if number < minimum or (maximum is not None and number > maximum):
             raise ValueError
         return number
 
-    span = f"of at least {least}" if most is None else f"from {least} to {most}"
+    span = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
     return ValueKind(f"a whole number {span}", read, int)
 
 
-def number(least: float, most: float) -> ValueKind[float]:
+def number(minimum: float, maximum: float) -> ValueKind[float]:
     """Return the kind of numbers from `least` to `most`."""
 
     def read(value: object) -> float:
         amount = (
             float(value) if isinstance(value, int) and not isinstance(value, bool) else _typed(float, value)
         )
-        if not least <= amount <= most:
+        if not minimum <= amount <= maximum:
             raise ValueError
         return amount
 
-    return ValueKind(f"a number from {least:g} to {most:g}", read, float)
+    return ValueKind(f"a number from {minimum:g} to {maximum:g}", read, float)
 
 
 def _flag_text(text: str) -> bool:
@@ -100,12 +100,12 @@ def _flag_text(text: str) -> bool:
 
 
 def flag() -> ValueKind[bool]:
-    """Return the kind of true and false."""
+    """Return the kind of booleans."""
     return ValueKind("true or false", lambda value: _typed(bool, value), _flag_text)
 
 
 def text(pattern: str = "", allowed: str = "text") -> ValueKind[str]:
-    """Return the kind of one-line strings, of those that match `pattern` where one is given."""
+    """Return the kind of one-line strings that match `pattern`, if one is given."""
     shape = re.compile(pattern) if pattern else None
 
     def read(value: object) -> str:
@@ -118,7 +118,7 @@ def text(pattern: str = "", allowed: str = "text") -> ValueKind[str]:
 
 
 def rule(check: Callable[[str], object], allowed: str) -> ValueKind[str]:
-    """Return the kind of texts that `check` takes; the ValueError that it raises for others says why."""
+    """Return the kind of texts that `check` accepts; it raises ValueError with the reason for others."""
 
     def read(value: object) -> str:
         string = _typed(str, value)
@@ -144,7 +144,7 @@ def choice(*words: str) -> ValueKind[str]:
 
 
 def words(*known: str) -> ValueKind[list[str]]:
-    """Return the kind of lists of these words, of any words if none are given."""
+    """Return the kind of lists of these words, or of any words without arguments."""
 
     def read(value: object) -> list[str]:
         items = [_typed(str, item) for item in _typed(list, value)]
@@ -158,19 +158,19 @@ def words(*known: str) -> ValueKind[list[str]]:
     )
 
 
-def duration(least: float = 0.0, most: float = 366 * 86400.0) -> ValueKind[float]:
-    """Return the kind of durations, as seconds."""
+def duration(minimum: float = 0.0, maximum: float = 366 * 86400.0) -> ValueKind[float]:
+    """Return the kind of durations from `least` to `most` seconds."""
 
     def read(value: object) -> float:
         seconds = parse_duration(_typed(str, value))
-        if not least <= seconds <= most:
+        if not minimum <= seconds <= maximum:
             raise ValueError
         return seconds
 
-    above = f" of at least {least:g}s" if least else ""
+    above = f" of at least {minimum:g}s" if minimum else ""
     return ValueKind(f'a duration{above} such as "30s", "10m" or "6h"', read)
 
 
 def size() -> ValueKind[int]:
-    """Return the kind of sizes, as bytes."""
+    """Return the kind of sizes, in bytes."""
     return ValueKind('a size such as "2.0 GB" or "637 MB"', lambda value: parse_size(_typed(str, value)))

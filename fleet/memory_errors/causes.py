@@ -1,11 +1,11 @@
-"""What a log line can say of memory: kinds, causes, and a line's part in the course of a failure."""
+"""Vocabulary of memory failures: kinds, causes, and the part of a line in the course of a failure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class SignalKind(StrEnum):
-    """How bad it is: `hard` and `soft` are the GPU's memory, `sysmem` the host's, `other` neither."""
+    """Severity: `hard` and `soft` concern GPU memory, `sysmem` host memory, `other` neither."""
 
     HARD = "hard"
     SOFT = "soft"
@@ -14,7 +14,7 @@ class SignalKind(StrEnum):
 
 
 class Cause(StrEnum):
-    """What an incident is; which of them count is configured."""
+    """Cause of an incident; the configuration says which causes count."""
 
     ALLOCATION = "allocation"
     RUNNER_DIED = "runner_died"
@@ -41,18 +41,18 @@ KIND_OF: dict[Cause, SignalKind] = {
 
 
 class Part(StrEnum):
-    """The part a signal plays in the course of one failure; grouping goes by it.
+    """The part of a signal in the course of one failure; grouping goes by it.
 
-    first      said by whoever failed, when it failed
-    ending     the server's one report that a load is over
-    echo       said again by somebody else, shortly after
-    late       said again at the next request, however long after
-    retrying   a try failed and Ollama says that it tries again
-    healed     what failed just before was got round
-    estimate   a plan that leaves layers on the CPU; void if all of them are on the GPU after all
-    harmless   a failure that its own program takes in its stride
-    routine    part of ordinary work; alone it is no incident
-    unload     speaks of an unload that began `seconds` earlier
+    first      printed by the failing program, at the failure
+    ending     the server's one report of the end of a load
+    echo       a repetition by another program, shortly after
+    late       a repetition at the next request, at any later time
+    retrying   a try failed, and Ollama announces another one
+    healed     the program continues in another way after the failure just before
+    estimate   a plan that leaves layers on the CPU; void if all layers are on the GPU after all
+    harmless   a failure that the program survives
+    routine    ordinary work; no incident by itself
+    unload     about an unload that began `seconds` earlier
     """
 
     FIRST = "first"
@@ -69,12 +69,11 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A line that tells of memory trouble, and what could be read out of it.
+    """A line that reports memory trouble, with the values that it names.
 
-    `vague`: it does not say whether the GPU's memory or the host's failed; a line beside it may. `device`
-    is the buffer's or device's name (`CUDA0`, `Vulkan_Host`, `2`), `size_bytes` what was asked for, `model`
-    a `sha256-…` digest or a tag, `error` the server's own `error=`, `seconds` how long an unload was waited
-    for.
+    `vague`: the line names no memory; a line beside it may. `device`: name of a buffer or device (`CUDA0`,
+    `Vulkan_Host`, `2`). `size_bytes`: the requested size. `model`: a `sha256-…` digest or a tag. `error`: the server's
+    `error=`. `seconds`: how long the server waited for an unload. `layers`: how many layers are on the GPU.
     """
 
     kind: SignalKind
@@ -87,21 +86,25 @@ class Signal:
     model: str = ""
     error: str = ""
     seconds: float | None = None
+    layers: int | None = None
 
 
 class LogEventKind(StrEnum):
-    """What a line tells of the server's work that bounds failures or says what hardware there is.
+    """An event of the server: it bounds failures, or names the hardware.
 
-    server_started  a new server; nothing of the old one's goes on
-    gpu, no_gpu     it computes on a GPU, on the CPU
+    server_started  a new server; work of the old one is over
+    gpu, no_gpu     the server computes on a GPU, on the CPU
     load_begun      the server starts a runner for a model
     load_seen       a runner reads a model's file
     load_tried      a layout is being tried within a load
+    load_fits       a layout within a load found its memory
+    layers_asked    the client asks for a number of layers on the GPU
+    gpu_failed      a runner could not initialise its GPU
     load_ok         the runner answers
-    load_failed     the load is over, unless Ollama tries again
+    load_failed     the load failed; Ollama may try again
     load_retried    Ollama tries the same load again
-    runner_gone     a runner ended, for whatever reason
-    all_on_gpu      every layer found room on the GPU
+    runner_gone     a runner ended, for any reason
+    all_on_gpu      every layer is on the GPU
     request_ended   an inference request was answered
     """
 
@@ -111,6 +114,9 @@ class LogEventKind(StrEnum):
     LOAD_BEGUN = "load_begun"
     LOAD_SEEN = "load_seen"
     LOAD_TRIED = "load_tried"
+    LOAD_FITS = "load_fits"
+    LAYERS_ASKED = "layers_asked"
+    GPU_FAILED = "gpu_failed"
     LOAD_OK = "load_ok"
     LOAD_FAILED = "load_failed"
     LOAD_RETRIED = "load_retried"
@@ -121,10 +127,10 @@ class LogEventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """Something that a line tells beside, or instead of, a failure.
+    """An event that a line reports, beside or instead of a failure.
 
-    `final`: a load's end that Ollama cannot follow with another try. `status` and `seconds` are a request's.
-    `detail` is a GPU's library and name.
+    `final`: no other try follows this end of a load. `status`, `seconds`: of a request. `detail`: library and name of
+    a GPU. `layers`: how many layers the client asks for, -1 if Ollama decides.
     """
 
     kind: LogEventKind
@@ -133,3 +139,4 @@ class LogEvent:
     status: int = 0
     seconds: float = 0.0
     detail: str = ""
+    layers: int | None = None

@@ -1,8 +1,8 @@
-"""Patterns that a user adds in `fleet.toml`: what is allowed, so that none is slow on any line (pure).
+"""Patterns of a user from `fleet.toml`, restricted to expressions that are fast on any line (pure).
 
-A pattern is an ASCII regular expression of a plain kind. `.*` stands for "anything between": its pieces are
-searched one after the other. Within a piece a few repeats are allowed, none of a group, and no
-look-around or back-reference. That keeps the work on any line to a small multiple of its length.
+A pattern is an ASCII regular expression of a simple kind. `.*` splits it into pieces that are searched one after the
+other. A piece may hold a few repeats, but no repeated group, look-around or back-reference. The work on a line is
+therefore at most a small multiple of its length.
 """
 
 import re
@@ -15,13 +15,13 @@ from fleet.memory_errors.table.rows import Pattern, signal
 
 LONGEST = 200
 MOST = 50
-"""How many may be added: each costs a pass over what is read."""
+"""Largest number of patterns: each costs a pass over every chunk of the log."""
 _MOST_REPEATS = 2
 _MOST_OPTIONAL = 3
 _WIDEST = 64
 _WIDEST_OF_TWO = 16
 PATTERN_CAUSES = ("allocation", "runner_died", "not_recovered", "spill", "retry", "swap", "host")
-"""What a line may be taken for."""
+"""The causes that a pattern may name."""
 _TOKEN = re.compile(
     r"(?P<literal>\\[^bBdDwWsSAZ0-9]|\\[bBdDwWsSAZ])|(?P<back>\\[0-9])|(?P<set>\[\^?\]?(?:\\.|[^\]\\])*+\])"
     r"|(?P<look>\(\?(?!:))|(?P<open>\((?:\?:)?)|(?P<close>\))|(?P<repeat>[*+]|\{\d*,?\d*\})|(?P<option>\?)|(?P<other>.)",
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class UserPattern:
-    """A pattern as the configuration has it; `name` is what reports call it."""
+    """A pattern of the configuration; `name` is its name in reports."""
 
     pattern: str
     cause: str
@@ -39,7 +39,7 @@ class UserPattern:
 
 
 def fault(text: str) -> str | None:
-    """Return what is wrong with a pattern, None if nothing."""
+    """Return the fault of a pattern, None if it has none."""
     if not 3 <= len(text) <= LONGEST:  # noqa: PLR2004 - what is shorter matches everything
         return f"has {len(text)} characters; 3 to {LONGEST} are allowed"
     if not text.isascii() or not text.isprintable():
@@ -54,7 +54,7 @@ def fault(text: str) -> str | None:
 
 
 def _slow(text: str) -> str | None:
-    """Return why a pattern could be slow on some line, None if it cannot."""
+    """Return why a pattern can be slow on a line, None if it cannot."""
     pieces = _pieces(text)
     if len(pieces) > 1 and "|" in _outermost(text):
         return "has both `.*` and `|` outside brackets; add it as two patterns"
@@ -62,7 +62,7 @@ def _slow(text: str) -> str | None:
 
 
 def _slow_piece(piece: list[re.Match[str]]) -> str | None:
-    """Return why one piece could be slow."""
+    """Return why one piece can be slow, None if it cannot."""
     kinds = [token.lastgroup for token in piece]
     if "look" in kinds:
         return "uses (?…), which is not allowed; only (?:…) is"
@@ -90,7 +90,7 @@ def _too_wide(token: re.Match[str], widest: int) -> str | None:
 
 
 def _pieces(text: str) -> list[list[re.Match[str]]]:
-    """Split a pattern at its `.*` and `.+`; the pieces' tokens, empty pieces left out."""
+    """Return the tokens of each piece between `.*` and `.+`, without empty pieces."""
     pieces: list[list[re.Match[str]]] = [[]]
     for token in _TOKEN.finditer(text):
         if token.group() in ("*", "+") and pieces[-1] and pieces[-1][-1].group() == ".":
@@ -102,7 +102,7 @@ def _pieces(text: str) -> list[list[re.Match[str]]]:
 
 
 def _outermost(text: str) -> str:
-    """Return what of a pattern stands outside its brackets."""
+    """Return the part of a pattern outside its brackets."""
     depth, out = 0, []
     for token in _TOKEN.finditer(text):
         depth += token.lastgroup == "open"
@@ -113,12 +113,12 @@ def _outermost(text: str) -> str:
 
 
 def bounded_pieces(text: str) -> list[str]:
-    """Return a pattern's pieces, to be searched one after the other, with a bound on each repeat."""
+    """Return the pieces of a pattern, each with bounded repeats; they must match one after the other."""
     return [_bounded(piece) for piece in _pieces(text)]
 
 
 def _bounded(piece: list[re.Match[str]]) -> str:
-    """Return a piece with a bound on each repeat, a narrower one where there are two."""
+    """Return a piece with a bound on each repeat, a narrower one where it has two."""
     repeats = [token for token in piece if token.lastgroup == "repeat"]
     widest = _WIDEST if len(repeats) <= 1 else _WIDEST_OF_TWO
     bounds = {"*": f"{{0,{widest}}}", "+": f"{{1,{widest}}}"}
@@ -128,7 +128,7 @@ def _bounded(piece: list[re.Match[str]]) -> str:
 
 
 def user_patterns(rows: Iterable[UserPattern]) -> tuple[Pattern, ...]:
-    """Return rows of the table for a user's patterns, in order."""
+    """Return a row of the table for each pattern, in order."""
     return tuple(_row(row) for row in rows)
 
 

@@ -1,1 +1,1 @@
-"""The policy: pure functions from a state and a fact to the next state."""
+"""The policy: pure functions that take a state and a fact and return the next state."""

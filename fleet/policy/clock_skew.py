@@ -1,7 +1,7 @@
-"""Clocks step: a stored time that is later than it can be counts as now (pure).
+"""Clock skew: stored times later than the clock allows count as now (pure).
 
-Without this, a clock that was set back would keep a cool-down, a hold or a wait going until it has caught up,
-and drop every failure of that time as one from before the last switch.
+A clock that was set back would otherwise prolong a cool-down, a hold or a wait until it has caught up. Every failure
+in that time would seem older than the last switch and would not count.
 """
 
 from dataclasses import replace
@@ -12,18 +12,18 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import HOLD_STEPS, FleetState, Hold, PastSwitch, Recovery, Switch
 
 
-def no_later(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
-    """Return the state with none of its times later than `now`, and no wait longer than it is by rule.
+def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
+    """Return the state with no time later than `now` and no wait longer than the rules allow.
 
-    A switch that lies in the future did not come after the incident that is told now, whatever that one's
-    stamp: nothing live is dropped by its time.
+    A last switch in the future moves back to the time of the incident in `fact`, if there is one: an incident seen
+    now must not count as older than the switch because of its stamp.
     """
-    told = min(fact.time, now) if isinstance(fact, IncidentSeen) else now
+    switched = min(fact.time, now) if isinstance(fact, IncidentSeen) else now
     return replace(
         state,
         incidents=tuple(one if one.time <= now else replace(one, time=now) for one in state.incidents),
         last_finished=_earlier(state.last_finished, now),
-        last_switch=_past(state.last_switch, now, told),
+        last_switch=_past(state.last_switch, now, switched),
         automatic=tuple(min(time, now) for time in state.automatic),
         switch=_switch(state.switch, now),
         hold=_hold(state.hold, now),
@@ -35,8 +35,8 @@ def _earlier(time: float | None, bound: float) -> float | None:
     return None if time is None else min(time, bound)
 
 
-def _past(last: PastSwitch | None, now: float, told: float) -> PastSwitch | None:
-    return last if last is None or last.time <= now else replace(last, time=told)
+def _past(last: PastSwitch | None, now: float, switched: float) -> PastSwitch | None:
+    return last if last is None or last.time <= now else replace(last, time=switched)
 
 
 def _switch(switch: Switch | None, now: float) -> Switch | None:

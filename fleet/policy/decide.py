@@ -1,7 +1,7 @@
-"""The policy: a fact goes in, the new state and what is to be done come out. Pure; it never logs.
+"""The policy's entry point: `decide` takes a state and a fact and returns the next state. Pure; it never logs.
 
-What is to be done follows from the state: `state.switch` is carried out by whoever holds the switch lock, and
-`state.hold` pauses the generator. `Decision.acts` says that one of them changed, so that the shell looks now.
+The state is also the request to act: the holder of the switch lock carries out `state.switch`, and `state.hold`
+pauses the generator. `Decision.acts` is set where one of the two changed, and wakes the program that acts on it.
 """
 
 from dataclasses import dataclass, replace
@@ -10,17 +10,17 @@ from typing import assert_never
 
 from fleet.config.ladder import Rung
 from fleet.policy import operator_commands, recovery, switch_phases
-from fleet.policy.clock_skew import no_later
+from fleet.policy.clock_skew import clamp_times
 from fleet.policy.events import EventKind
 from fleet.policy.facts import (
     CallEnded,
     Command,
     Fact,
-    Fetched,
-    FetchFailed,
-    Fetching,
     IncidentSeen,
-    ModelHere,
+    ModelPresent,
+    PrefetchDone,
+    PrefetchFailed,
+    PrefetchStarted,
     PullFailed,
     Restarted,
     RestartFailed,
@@ -30,27 +30,33 @@ from fleet.policy.facts import (
     Unpin,
     VerifyEnded,
 )
-from fleet.policy.incident_count import enough, recount, why_not, with_call, with_incident
+from fleet.policy.incident_count import (
+    reason_not_counted,
+    recount,
+    threshold_reached,
+    with_call,
+    with_incident,
+)
 from fleet.policy.rules import Rules
-from fleet.policy.state import HOLD_STEPS, FleetState, Hold, Phase, Switch, SwitchKind
+from fleet.policy.state import HOLD_STEPS, FleetState, Hold, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.units import show_duration
 
 _ANSWERED = "its first call was answered"
 
-_StepFact = ModelHere | PullFailed | TrialEnded | Restarted | RestartFailed | VerifyEnded
+_StepFact = ModelPresent | PullFailed | TrialEnded | Restarted | RestartFailed | VerifyEnded
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The new state, and whether a switch or a hold in it asks to be carried out."""
+    """The new state; `acts` is True if its switch or its hold changed."""
 
     state: FleetState
     acts: bool = False
 
 
 def decide(state: FleetState, fact: Fact, now: float, rules: Rules) -> Decision:
-    """Return what follows from a fact; raise SwitchError for a command that cannot be done."""
-    after = _apply(no_later(state, fact, now, rules), fact, now, rules)
+    """Return the state after a fact; raise SwitchError for a command that cannot be carried out."""
+    after = _apply(clamp_times(state, fact, now, rules), fact, now, rules)
     return Decision(after, acts=after.switch != state.switch or after.hold != state.hold)
 
 
@@ -65,23 +71,23 @@ def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetStat
         case Tick():
             return _tick(state, now, rules)
         case Command():
-            return operator_commands.asked(state, fact, now, rules)
+            return operator_commands.on_command(state, fact, now, rules)
         case Unpin():
             return operator_commands.unpin(state, now)
-        case ModelHere() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
-            return _step(state, fact, now, rules)
-        case Fetching() | Fetched() | FetchFailed():
-            return switch_phases.told(state, fact, now, rules)
+        case ModelPresent() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
+            return _switch_step(state, fact, now, rules)
+        case PrefetchStarted() | PrefetchDone() | PrefetchFailed():
+            return switch_phases.on_prefetch(state, fact, now, rules)
         case _:
             assert_never(fact)
 
 
 def _incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) -> FleetState:
-    reason = why_not(state, incident, now, rules)
+    reason = reason_not_counted(state, incident, now, rules)
     if not reason:
         state = recovery.postpone(with_incident(state, incident, now, rules), now, rules)
     rung = rules.ladder[state.current_model_index]
-    state = state.tell(
+    state = state.with_event(
         now,
         EventKind.INCIDENT,
         id=incident.id,
@@ -99,16 +105,25 @@ def _incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rule
 
 def _react(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) -> FleetState:
     switch = state.switch
-    if switch is not None and switch.phase is Phase.VERIFY and incident.kind == "hard":
-        return _memory_failure(state, now, rules)
+    # A hard failure while verifying is the new model's own, and no threshold applies.
+    if switch is not None and switch.phase is SwitchPhase.VERIFY and incident.kind == "hard":
+        return _verify_failed(state, now, rules)
     if switch is not None or state.pinned or _held(state, now):
         return state
-    reached = enough(state, rules)
-    if _on_probation(state, now) and (reached or incident.kind == "hard"):
-        return _back_from_probe(state, now, rules)
-    if not reached:
+    # On probation a single hard failure is enough: the smaller model is known to work.
+    if _on_probation(state, now) and incident.kind == "hard":
+        return _undo_probe(state, now, rules)
+    return _act_on_count(state, now, rules, f"last of them {incident.cause}")
+
+
+def _act_on_count(state: FleetState, now: float, rules: Rules, detail: str) -> FleetState:
+    """Move down if the threshold is reached and nothing forbids it."""
+    busy = state.switch is not None or state.pinned or _held(state, now)
+    if busy or not threshold_reached(state, rules):
         return state
-    return _down(state, now, rules, f"{_incidents(state.vram_error_count)}, last of them {incident.cause}")
+    if _on_probation(state, now):
+        return _undo_probe(state, now, rules)
+    return _downgrade(state, now, rules, f"{_incidents(state.vram_error_count)}, {detail}")
 
 
 def _on_probation(state: FleetState, now: float) -> bool:
@@ -119,21 +134,21 @@ def _incidents(number: int) -> str:
     return "1 incident" if number == 1 else f"{number} incidents"
 
 
-def _memory_failure(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Act on a new model that fails for lack of memory: a second chance, then on at once."""
+def _verify_failed(state: FleetState, now: float, rules: Rules) -> FleetState:
+    """Act on a new model that failed for lack of memory: a second chance first, then the next switch."""
     switch = state.switch
     state, given_up = switch_phases.verify_failed(state, now, rules)
     if not given_up or switch is None:
         return state
-    reason = f"{rules.ladder[switch.target].label} has no GPU memory to work in"
+    reason = f"{rules.ladder[switch.target].label} failed for lack of GPU memory"
     state = switch_phases.give_up(state, now, rules, reason)
     if switch.kind is SwitchKind.PROBE:
-        return _back_from_probe(state, now, rules)
-    return _down(state, now, rules, reason)
+        return _undo_probe(state, now, rules)
+    return _downgrade(state, now, rules, reason)
 
 
-def _back_from_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
-    if not switch_phases.left(state, now, rules):
+def _undo_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
+    if not switch_phases.switches_left(state, now, rules):
         return _hold_at_limit(state, now, rules)
     failed, home = state.current_model_index, state.recovery.home_rung
     target = rules.ladder[min(home if home is not None else failed + 1, rules.ladder.last)]
@@ -147,14 +162,14 @@ def _back_from_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
         rules=rules,
         on_cpu=state.recovery.home_on_cpu,
     )
-    return recovery.off_probation(recovery.probe_failed(state, failed, now, rules))
+    return recovery.end_probation(recovery.probe_failed(state, failed, now, rules))
 
 
-def _down(state: FleetState, now: float, rules: Rules, why: str) -> FleetState:
-    """Move down by itself, or do what is set for the bottom of the ladder."""
-    if not switch_phases.left(state, now, rules):
+def _downgrade(state: FleetState, now: float, rules: Rules, why: str) -> FleetState:
+    """Begin an automatic downgrade; on the last rung apply `on_exhausted`."""
+    if not switch_phases.switches_left(state, now, rules):
         return _hold_at_limit(state, now, rules)
-    target = _lower(state.current_model_index, rules)
+    target = _downgrade_target(state.current_model_index, rules)
     if target is not None:
         return switch_phases.begin(
             state, target, SwitchKind.DOWNGRADE, now=now, why=why, by_hand=False, rules=rules
@@ -162,8 +177,12 @@ def _down(state: FleetState, now: float, rules: Rules, why: str) -> FleetState:
     return _exhausted(state, now, rules)
 
 
-def _lower(index: int, rules: Rules) -> Rung | None:
-    """Return the rung to move down to: the next, or under `fits` the first not known not to fit."""
+def _downgrade_target(index: int, rules: Rules) -> Rung | None:
+    """Return the target of a downgrade; None on the last rung.
+
+    It is the next rung. With `selection = "fits"` it is the first below that may fit and is not known to need as much,
+    if there is one.
+    """
     if rules.policy.selection != "fits":
         return rules.ladder.below(index)
     failing = rules.need(index)
@@ -183,7 +202,7 @@ def _exhausted(state: FleetState, now: float, rules: Rules) -> FleetState:
             bottom,
             SwitchKind.DOWNGRADE,
             now=now,
-            why="the smallest model goes on without the GPU",
+            why="the smallest model runs on without the GPU",
             on_cpu=True,
             by_hand=False,
             rules=rules,
@@ -204,14 +223,15 @@ def _exhausted(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 def _hold_at_limit(state: FleetState, now: float, rules: Rules) -> FleetState:
     most = rules.policy.max_switches_per_hour
-    return _hold(state, now, f"{most} automatic switches in an hour are the most allowed")
+    return _hold(state, now, f"the limit of {most} automatic switches an hour is reached")
 
 
 def _hold(state: FleetState, now: float, why: str) -> FleetState:
     step = 0 if state.hold is None else state.hold.step + 1
     seconds = HOLD_STEPS[min(step, len(HOLD_STEPS) - 1)]
+    # The count restarts: the incidents so far must not end the next attempt at once.
     state = replace(state, hold=Hold(now + seconds, step, why), incidents=(), vram_error_count=0)
-    return state.tell(now, EventKind.HELD, seconds=seconds, why=why)
+    return state.with_event(now, EventKind.HELD, seconds=seconds, why=why)
 
 
 def _held(state: FleetState, now: float) -> bool:
@@ -220,24 +240,26 @@ def _held(state: FleetState, now: float) -> bool:
 
 def _call_ended(state: FleetState, call: CallEnded, now: float, rules: Rules) -> FleetState:
     if call.switches != state.switches:
-        return state
+        return state  # a call to an earlier model
     if call.answered:
         return _answered(state, call, now, rules)
     state = with_call(state, answered=False)
     switch = state.switch
-    if switch is None or switch.phase is not Phase.VERIFY:
+    if switch is None or switch.phase is not SwitchPhase.VERIFY:
         return state
     if call.memory:
-        both = switch.failed_at is not None and call.started is not None and call.started < switch.failed_at
-        return state if both else _memory_failure(state, now, rules)
-    return switch_phases.done(state, now, rules, f"unverified: {call.reason}")
+        # A call that began before the first failure is part of it and uses up no second chance.
+        same = switch.failed_at is not None and call.started is not None and call.started < switch.failed_at
+        return state if same else _verify_failed(state, now, rules)
+    return _unverified(state, call.reason, now, rules)
 
 
 def _answered(state: FleetState, call: CallEnded, now: float, rules: Rules) -> FleetState:
+    # Calls may be reported out of order; the last finish never moves back.
     finished = max(min(call.time, now), state.last_finished or 0.0)
     state = replace(with_call(state, answered=True), last_finished=finished, hold=None)
     state = recount(state, now, rules)
-    if state.switch is not None and state.switch.phase is Phase.VERIFY:
+    if state.switch is not None and state.switch.phase is SwitchPhase.VERIFY:
         return switch_phases.done(state, now, rules, _ANSWERED)
     return state
 
@@ -248,29 +270,31 @@ def _spill(state: FleetState, spill: SpillFound, now: float, rules: Rules) -> Fl
     at_bottom = rules.ladder.below(state.current_model_index) is None
     outcome = "moving down" if acts and not at_bottom else "reported"
     label = rules.ladder[state.current_model_index].label
-    state = state.tell(now, EventKind.SPILL, model=label, share=spill.share, outcome=outcome)
+    state = state.with_event(now, EventKind.SPILL, model=label, share=spill.share, outcome=outcome)
     if not acts or at_bottom:
         return state
     if _on_probation(state, now):
-        return _back_from_probe(state, now, rules)
-    return _down(state, now, rules, f"only {spill.share:.0%} of it is in GPU memory")
+        return _undo_probe(state, now, rules)
+    return _downgrade(state, now, rules, f"only {spill.share:.0%} of it is in GPU memory")
 
 
 def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
-    state = recovery.settle(recount(state, now, rules), now, rules)
+    state = recovery.reset_wait(recount(state, now, rules), now, rules)
     if _held(state, now):
         return state
     if state.recovery.next is None and (state.current_model_index > 0 or state.on_cpu):
         return recovery.postpone(state, now, rules)
-    if not recovery.due(state, now, rules):
+    if not recovery.probe_due(state, now, rules):
         return state
-    index = recovery.candidate(state, rules)
-    # A probe needs room for the way back as well, where the limit leaves room for two at all.
-    if index is None or switch_phases.left(state, now, rules) < min(2, rules.policy.max_switches_per_hour):
+    index = recovery.probe_target(state, rules)
+    # Keep one switch in reserve for the way back from a failed probe, unless the limit is one an hour.
+    if index is None or switch_phases.switches_left(state, now, rules) < min(
+        2, rules.policy.max_switches_per_hour
+    ):
         return recovery.postpone(state, now, rules)
     why = f"{show_duration(rules.policy.recover_after)} without an incident"
     return switch_phases.begin(
-        recovery.begun(state, index),
+        recovery.probe_begun(state, index),
         rules.ladder[index],
         SwitchKind.PROBE,
         now=now,
@@ -280,32 +304,32 @@ def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
     )
 
 
-def _step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> FleetState:
-    """Take a switch on; word of another switch than the one under way changes nothing."""
+def _switch_step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -> FleetState:
+    """Advance the switch under way; a fact that names another switch changes nothing."""
     switch = state.switch
     if switch is None or switch.number != fact.switch:
         return state
     match fact, switch.phase:
-        case ModelHere(), Phase.PULL:
-            return switch_phases.model_here(state, switch, now, rules, was_stopped=fact.was_stopped)
-        case PullFailed(), Phase.PULL:
+        case ModelPresent(), SwitchPhase.PULL:
+            return switch_phases.model_present(state, switch, now, rules, was_stopped=fact.was_stopped)
+        case PullFailed(), SwitchPhase.PULL:
             return _pull_failed(state, switch, fact, now, rules)
-        case TrialEnded(), Phase.TRIAL:
+        case TrialEnded(), SwitchPhase.TRIAL:
             return _trial_ended(state, switch, fact, now, rules)
-        case Restarted(), Phase.RESTART if fact.stopped:
-            return switch_phases.done(state, now, rules, "unverified: the generator is stopped")
-        case Restarted(), Phase.RESTART:
-            state = replace(state, switch=replace(switch, phase=Phase.VERIFY, restarted=now))
-            # A quick model may have answered before the start was told of; the next call may be long in coming.
+        case Restarted(), SwitchPhase.RESTART if fact.stopped:
+            return _unverified(state, "the generator is stopped", now, rules)
+        case Restarted(), SwitchPhase.RESTART:
+            state = replace(state, switch=replace(switch, phase=SwitchPhase.VERIFY, restarted=now))
+            # A quick model may answer before its restart is reported, and its next call may take minutes.
             return switch_phases.done(state, now, rules, _ANSWERED) if state.finished else state
-        case RestartFailed(), Phase.RESTART:
+        case RestartFailed(), SwitchPhase.RESTART:
             attempts = switch.attempts + 1
             state = replace(state, switch=replace(switch, attempts=attempts))
-            # It goes on for as long as it fails: said at the first, second, fourth … try, not at each.
-            often = attempts & (attempts - 1)
-            return state if often else state.tell(now, EventKind.GENERATOR_DOWN, reason=fact.reason)
-        case VerifyEnded(), Phase.VERIFY:
-            return switch_phases.done(state, now, rules, f"unverified: {fact.reason}")
+            # Restarts are retried without end: report the 1st, 2nd, 4th, 8th … attempt only.
+            repeated = attempts & (attempts - 1)
+            return state if repeated else state.with_event(now, EventKind.GENERATOR_DOWN, reason=fact.reason)
+        case VerifyEnded(), SwitchPhase.VERIFY:
+            return _unverified(state, fact.reason, now, rules)
         case _:
             return state
 
@@ -315,13 +339,13 @@ def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float
     if state.switch is not None:
         return state
     if switch.kind is SwitchKind.PROBE:
-        # One whose model is only on its way has not failed: it has its turn when it is here.
-        after = recovery.postpone if fact.behind else partial(recovery.probe_failed, failed=switch.target)
-        return after(state, now=now, rules=rules)
+        # A deferred pull is no failed probe: the rung is tried again once its model is present.
+        after = recovery.postpone if fact.deferred else partial(recovery.probe_failed, failed=switch.target)
+        return _old_model_goes_on(after(state, now=now, rules=rules), now, rules)
     if switch.by_hand:
-        return state
-    if enough(state, rules):
-        return _hold(state, now, f"there is no smaller model to go to: {fact.reason}")
+        return _old_model_goes_on(state, now, rules)
+    if threshold_reached(state, rules):
+        return _hold(state, now, f"no smaller model is available: {fact.reason}")
     return replace(state, incidents=(), vram_error_count=0)
 
 
@@ -330,6 +354,21 @@ def _trial_ended(state: FleetState, switch: Switch, fact: TrialEnded, now: float
         switch = replace(switch, was_stopped=fact.was_stopped)
         return switch_phases.commit(replace(state, switch=switch), switch, now, rules)
     state = switch_phases.give_up(state, now, rules, fact.reason)
-    return (
-        recovery.probe_failed(state, switch.target, now, rules) if switch.kind is SwitchKind.PROBE else state
-    )
+    if switch.kind is SwitchKind.PROBE:
+        state = recovery.probe_failed(state, switch.target, now, rules)
+    return _old_model_goes_on(state, now, rules)
+
+
+def _old_model_goes_on(state: FleetState, now: float, rules: Rules) -> FleetState:
+    """Act on a threshold that was reached while a switch to another model failed."""
+    return _act_on_count(recount(state, now, rules), now, rules, "some while another model was tried")
+
+
+def _unverified(state: FleetState, reason: str, now: float, rules: Rules) -> FleetState:
+    """End a switch whose model has not answered yet; after a probe the next one has its full wait.
+
+    Climbing on at once is for a model that has shown to work.
+    """
+    probe = state.switch is not None and state.switch.kind is SwitchKind.PROBE
+    state = switch_phases.done(state, now, rules, f"unverified: {reason}")
+    return recovery.postpone(state, now, rules) if probe else state

@@ -1,7 +1,7 @@
-"""What happened, told once: numbered events, from which history, log lines and views are made.
+"""Events: numbered records of what happened, the source of history, log lines and views.
 
-An event is put into the state by the write that makes it true, and reaches the history from there, exactly
-once by its number. Nothing parses another's text to learn what happened.
+The state write that makes an event true also stores it. From the state it reaches the history exactly once, by its
+number. No program parses another's text to learn what happened.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,7 +49,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened at `time` (Unix seconds); `number` rises by one with each event of a state."""
+    """An event at `time` (Unix seconds); `number` rises by one with each event of a state."""
 
     number: int
     time: float
@@ -57,12 +57,12 @@ class Event:
     fields: Mapping[str, Any]
 
     def row(self) -> dict[str, Any]:
-        """Return the event as a line of the history holds it."""
+        """Return the event as the JSON object of a history line."""
         return {"number": self.number, "time": self.time, "kind": self.kind.value, **self.fields}
 
 
-def event_of(row: Mapping[str, Any]) -> Event:
-    """Return the event that a row holds; raise ValueError, TypeError, KeyError or OverflowError."""
+def parse_event(row: Mapping[str, Any]) -> Event:
+    """Return the event of a history row; raise ValueError, TypeError, KeyError or OverflowError for any other row."""
     number, time = row["number"], row["time"]
     if not isinstance(number, int) or not isinstance(time, (int, float)) or finite(time) is None:
         raise TypeError("an event has a number and a time")
@@ -70,10 +70,15 @@ def event_of(row: Mapping[str, Any]) -> Event:
     return Event(number, float(time), EventKind(row["kind"]), fields)
 
 
+_MEMORY_OF = {"host": "host-memory", "gpu_lost": "GPU", "ollama_hangs": "Ollama"}
+"""What a cause is about, where it is not the GPU's memory."""
+
+
 def _incident(fields: Mapping[str, Any]) -> str:
-    what = f"{fields['model']}: " if fields.get("model") else ""
+    model = f"{fields['model']}: " if fields.get("model") else ""
     outcome = f"{fields['errors']} of {fields['threshold']}" if fields.get("counted") else fields["reason"]
-    return f"GPU-memory incident, {what}{fields['cause']} ({outcome})"
+    whose = _MEMORY_OF.get(str(fields["cause"]), "GPU-memory")
+    return f"{whose} incident, {model}{fields['cause']} ({outcome})"
 
 
 def _switch(verb: str) -> Callable[[Mapping[str, Any]], str]:
@@ -83,20 +88,20 @@ def _switch(verb: str) -> Callable[[Mapping[str, Any]], str]:
 _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.INCIDENT: _incident,
     EventKind.SWITCH_PLANNED: _switch("begins"),
-    EventKind.SWITCH_COMMITTED: lambda f: f"{f['switch']} stands: the generator is to run on {f['to']}",
-    EventKind.SWITCH_DONE: lambda f: f"{f['switch']} done: {f['to']} works ({f['result']})",
+    EventKind.SWITCH_COMMITTED: lambda f: f"{f['switch']} committed: the generator restarts on {f['to']}",
+    EventKind.SWITCH_DONE: lambda f: f"{f['switch']} done: now on {f['to']} ({f['result']})",
     EventKind.SWITCH_FAILED: lambda f: f"{f['switch']} to {f['to']} failed: {f['reason']}",
-    EventKind.SWITCH_SUPERSEDED: lambda f: f"{f['switch']} to {f['to']} is superseded by {f['by']}",
-    EventKind.VERIFY_FAILED: lambda f: f"{f['model']} has no GPU memory to work in: {f['next']}",
-    EventKind.PULL_STARTED: lambda f: f"pull of {f['model']} in the background begins ({f['why']})",
-    EventKind.PULL_DONE: lambda f: f"{f['model']} is here now",
+    EventKind.SWITCH_SUPERSEDED: lambda f: f"{f['switch']} to {f['to']} superseded by {f['by']}",
+    EventKind.VERIFY_FAILED: lambda f: f"{f['model']} failed for lack of GPU memory: {f['next']}",
+    EventKind.PULL_STARTED: lambda f: f"background pull of {f['model']} begins ({f['why']})",
+    EventKind.PULL_DONE: lambda f: f"{f['model']} is pulled",
     EventKind.PULL_FAILED: lambda f: f"pull of {f['model']} failed: {f['reason']}",
     EventKind.HELD: lambda f: f"generator held for {show_duration(f['seconds'])}: {f['why']}",
     EventKind.SPILL: lambda f: f"{f['model']} has only {f['share']:.0%} in GPU memory ({f['outcome']})",
     EventKind.PINNED: lambda f: f"{f['model']} is pinned; no automatic switches",
-    EventKind.UNPINNED: lambda _: "unpinned; automatic switches go on",
+    EventKind.UNPINNED: lambda _: "unpinned; automatic switches resume",
     EventKind.PROBE_POSTPONED: lambda f: (
-        f"{f['failed']} failed its try; next try of a larger model in {show_duration(f['seconds'])}"
+        f"the probe of {f['failed']} failed; next probe in {show_duration(f['seconds'])}"
     ),
     EventKind.SOURCE_AWAY: lambda f: f"log source {f['source']} is away: {f['reason']}",
     EventKind.SOURCE_BACK: lambda f: f"log source {f['source']} is back",
@@ -124,7 +129,7 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
 
 
 def sentence(event: Event) -> str:
-    """Return the event as a person is told it; a row of another version that lacks a field still reads."""
+    """Return the event as a sentence; an event of another version that lacks a field gives its raw fields."""
     try:
         return _SENTENCES[event.kind](event.fields)
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What the policy is told: facts go in, a new state and requests come out."""
+"""Facts: the inputs of the policy, each an observation, an outcome or a command."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from fleet.policy.state import SwitchKind
 class IncidentSeen:
     """An incident whose outcome is known.
 
-    `counts` is whether its cause counts and it is not another client's; `reason` says why not. `model` is the
-    tag it names, None if it names none; `load_began` is when the load began in which it happened, if it did.
+    `counts`: its cause counts and the model is ours; `reason` says why not. `model` is the tag that it names, None if
+    it names none. `load_began` is the start of the model load in which it happened, None outside a load.
     """
 
     id: str
@@ -25,9 +25,9 @@ class IncidentSeen:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A call of the generator to Ollama ended: answered, or failed, for lack of memory or otherwise.
+    """A call of the generator to Ollama ended with an answer or failed; `memory`: it failed for lack of GPU memory.
 
-    `started` is when it began, None if that is not told.
+    `switches` is the number of the switch that the generator ran on. `started` is None where it is not known.
     """
 
     time: float
@@ -40,19 +40,19 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class SpillFound:
-    """The current model lies partly outside GPU memory, lastingly; `share` of it is inside."""
+    """The current model stays partly outside GPU memory; `share` of it is inside."""
 
     share: float
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed."""
+    """A check interval or a deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An operator wants a switch; `target` is for `use`."""
+    """An operator asks for a switch; `target` is the rung of `use`."""
 
     kind: SwitchKind
     target: int | None = None
@@ -61,12 +61,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Unpin:
-    """An operator lifts pin and ceiling."""
+    """An operator removes pin and ceiling."""
 
 
 @dataclass(frozen=True, slots=True)
-class ModelHere:
-    """The target's model is in Ollama (or Ollama is away and an operator's switch goes on without)."""
+class ModelPresent:
+    """Ollama has the target's model, or Ollama is away and an operator's switch proceeds without the check."""
 
     switch: int
     was_stopped: bool = False
@@ -74,20 +74,20 @@ class ModelHere:
 
 @dataclass(frozen=True, slots=True)
 class PullFailed:
-    """The target's model cannot be had; `here` are the rungs whose models Ollama has.
+    """The target's model cannot be pulled; `present` are the rungs whose models Ollama has.
 
-    `behind` says that it did not fail but can wait: a smaller rung that is here is taken first.
+    `deferred`: the pull did not fail but can wait, since a smaller rung's model is present.
     """
 
     switch: int
     reason: str
-    here: tuple[int, ...] = ()
-    behind: bool = False
+    present: tuple[int, ...] = ()
+    deferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TrialEnded:
-    """The canary ran on the target: `passed`, or failed for `reason`."""
+    """The canary on the target `passed`, or failed for `reason`."""
 
     switch: int
     passed: bool
@@ -97,7 +97,7 @@ class TrialEnded:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The generator was restarted on the target; `stopped` if a person keeps it stopped."""
+    """The generator was restarted on the target; `stopped`: an operator keeps it stopped."""
 
     switch: int
     stopped: bool = False
@@ -105,7 +105,7 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class RestartFailed:
-    """The generator did not come up on the target."""
+    """The generator did not start on the target."""
 
     switch: int
     reason: str
@@ -113,34 +113,34 @@ class RestartFailed:
 
 @dataclass(frozen=True, slots=True)
 class VerifyEnded:
-    """Waiting for the first answer ended without one, and not for lack of memory."""
+    """The wait for the target's first answer ended without an answer and without a memory failure."""
 
     switch: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Fetching:
-    """A pull in the background begins, and why."""
+class PrefetchStarted:
+    """A background pull begins; `why` is its reason."""
 
     model: str
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A pull in the background has brought a model."""
+class PrefetchDone:
+    """A background pull has finished."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True)
-class FetchFailed:
-    """A pull in the background failed; `here` are the rungs whose models Ollama has."""
+class PrefetchFailed:
+    """A background pull failed; `present` are the rungs whose models Ollama has."""
 
     model: str
     reason: str
-    here: tuple[int, ...] = ()
+    present: tuple[int, ...] = ()
 
 
 Fact = (
@@ -150,13 +150,13 @@ Fact = (
     | Tick
     | Command
     | Unpin
-    | ModelHere
+    | ModelPresent
     | PullFailed
     | TrialEnded
     | Restarted
     | RestartFailed
     | VerifyEnded
-    | Fetching
-    | Fetched
-    | FetchFailed
+    | PrefetchStarted
+    | PrefetchDone
+    | PrefetchFailed
 )

@@ -1,6 +1,6 @@
-"""What an operator asks for: a switch by hand, and lifting a pin. Pure, a part of the policy.
+"""Operator commands: a switch by hand, and removing a pin (pure, a part of the policy).
 
-What is asked for goes ahead of what the fleet would do by itself, and sets or lifts what that may do later.
+A command overrides automatic switches. It also sets or removes the pin and the ceiling that limit later ones.
 """
 
 from dataclasses import replace
@@ -14,13 +14,13 @@ from fleet.policy.state import FleetState, SwitchKind
 from fleet.runtime.errors import SwitchError
 
 
-def asked(state: FleetState, command: Command, now: float, rules: Rules) -> FleetState:
-    """Return the state after a command; raise SwitchError for one that cannot be done."""
+def on_command(state: FleetState, command: Command, now: float, rules: Rules) -> FleetState:
+    """Return the state after a command; raise SwitchError if the ladder has no such rung."""
     target = _target(state, command, rules)
     if command.kind is SwitchKind.RESET:
         state = replace(state, pinned=False, ceiling=None)
-    if _is_there(state, target):
-        return _stay(state, command, target, now, rules)
+    if _is_current(state, target):
+        return _apply_to_current_rung(state, command, target, now, rules)
     return switch_phases.begin(
         state,
         target,
@@ -58,22 +58,26 @@ def _target(state: FleetState, command: Command, rules: Rules) -> Rung:
             raise SwitchError(f"there is no rung {command.target}", hint="`status` lists the ladder.")
 
 
-def _is_there(state: FleetState, target: Rung) -> bool:
+def _is_current(state: FleetState, target: Rung) -> bool:
     return state.current_model_index == target.index and state.switch is None and not state.on_cpu
 
 
-def _stay(state: FleetState, command: Command, target: Rung, now: float, rules: Rules) -> FleetState:
-    """Do what a command asks on the rung that the fleet stands on already: nothing is restarted."""
+def _apply_to_current_rung(
+    state: FleetState, command: Command, target: Rung, now: float, rules: Rules
+) -> FleetState:
+    """Apply a command for the current rung: count, hold, ceiling and pin change; nothing is restarted."""
     ceiling = target.index if command.kind is SwitchKind.USE else None
     state = replace(state, incidents=(), vram_error_count=0, ceiling=ceiling, hold=None)
     state = recovery.postpone(state, now, rules)
     if command.kind is SwitchKind.USE and command.pin != state.pinned:
         state = replace(state, pinned=command.pin)
-        state = state.tell(now, EventKind.PINNED if command.pin else EventKind.UNPINNED, model=target.label)
+        state = state.with_event(
+            now, EventKind.PINNED if command.pin else EventKind.UNPINNED, model=target.label
+        )
     return state
 
 
 def unpin(state: FleetState, now: float) -> FleetState:
-    """Return the state after an operator lifted pin and ceiling."""
+    """Return the state without pin and ceiling."""
     switch = None if state.switch is None else replace(state.switch, pin=False)
-    return replace(state, pinned=False, ceiling=None, switch=switch).tell(now, EventKind.UNPINNED)
+    return replace(state, pinned=False, ceiling=None, switch=switch).with_event(now, EventKind.UNPINNED)

@@ -1,9 +1,9 @@
-"""Climbing back: when the fleet tries a larger model again, and which.
+"""Recovery: when the fleet probes a larger model, and which one (pure).
 
-After `recover_after` without an incident the nearest rung above that can fit is tried (a probe). One that works is
-followed by the next above it after the cool-down: memory has come free, and how much is not known. One that
-failed is passed over at the next try, until all have had their turn. Each failure doubles the wait up to
-`recover_cap`; a rung that survives a window sets it back.
+After `recover_after` without an incident the fleet probes the nearest rung above that can fit. If the probe works, the
+next rung above follows after the cool-down, since the amount of freed memory is not known. A rung whose
+probe failed is skipped until every other rung has been probed. Each failure doubles the wait, up to `recover_cap`; a
+rung that survives a window resets it.
 """
 
 from dataclasses import dataclass, replace
@@ -14,11 +14,11 @@ from fleet.policy.state import FleetState, Recovery
 from fleet.runtime.units import show_duration
 
 SPREAD = 0.1
-"""Probes are spread by up to this share of their wait, so that fleets on one card fall out of step."""
+"""Largest jitter, as a share of the wait, so that fleets on one GPU do not probe at the same moments."""
 
 
 def postpone(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Begin the wait anew, as after an incident."""
+    """Return the state with the wait for the next probe restarted, as after an incident."""
     recovery = state.recovery
     return replace(
         state, recovery=replace(recovery, next=now + (recovery.wait or rules.policy.recover_after))
@@ -26,9 +26,9 @@ def postpone(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 
 def probe_failed(state: FleetState, failed: int, now: float, rules: Rules) -> FleetState:
-    """Remember a rung that failed its probe and wait twice as long, up to the cap.
+    """Return the state with a rung added to the failed ones and the wait doubled, up to the cap.
 
-    A rung reached by an earlier probe that it was tried from stays on probation.
+    A current rung that an earlier probe reached stays on probation.
     """
     recovery = state.recovery
     policy = rules.policy
@@ -36,19 +36,19 @@ def probe_failed(state: FleetState, failed: int, now: float, rules: Rules) -> Fl
     spread = wait * (1 + SPREAD * rules.jitter)
     rungs = tuple(dict.fromkeys((*recovery.failed, failed)))
     state = replace(state, recovery=replace(recovery, wait=wait, next=now + spread, failed=rungs))
-    return state.tell(now, EventKind.PROBE_POSTPONED, seconds=spread, failed=rules.ladder[failed].label)
+    return state.with_event(now, EventKind.PROBE_POSTPONED, seconds=spread, failed=rules.ladder[failed].label)
 
 
-def off_probation(state: FleetState) -> FleetState:
-    """Leave the rung that a probe led to: it did not prove itself."""
+def end_probation(state: FleetState) -> FleetState:
+    """Return the state without probation, for a rung that failed during it."""
     left = replace(state.recovery, probation=None, home_rung=None, home_on_cpu=False)
     return replace(state, recovery=left)
 
 
-def settle(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Set the wait back to its beginning once a rung has survived its probation.
+def reset_wait(state: FleetState, now: float, rules: Rules) -> FleetState:
+    """Return the state with the wait reset to `recover_after` once the rung has survived its probation.
 
-    The next rung's turn comes `recover_after` after the last incident or failure, as if it had been the first.
+    The next probe moves earlier by the difference, as if the wait had never been doubled.
     """
     recovery = state.recovery
     if recovery.probation is None or now < recovery.probation:
@@ -58,43 +58,42 @@ def settle(state: FleetState, now: float, rules: Rules) -> FleetState:
     return replace(state, recovery=Recovery(wait, None if recovery.next is None else recovery.next - saved))
 
 
-def below_its_best(state: FleetState) -> bool:
-    """Tell whether there is a rung to climb back to."""
+def can_climb(state: FleetState) -> bool:
+    """Return True if there is a larger model up to the ceiling, or the GPU, to return to."""
     return state.on_cpu or state.current_model_index > (state.ceiling or 0)
 
 
-def due(state: FleetState, now: float, rules: Rules) -> bool:
-    """Tell whether a probe is due."""
+def probe_due(state: FleetState, now: float, rules: Rules) -> bool:
+    """Return True if a probe is due."""
     recovery = state.recovery
     idle = state.switch is None and not state.pinned
-    wanted = bool(rules.policy.recover_after) and below_its_best(state)
+    wanted = bool(rules.policy.recover_after) and can_climb(state)
     return wanted and idle and (recovery.next or now + 1) <= now
 
 
-def begun(state: FleetState, index: int) -> FleetState:
-    """Return the state in which a probe of a rung begins; one that failed already begins a new round."""
+def probe_begun(state: FleetState, index: int) -> FleetState:
+    """Return the state as the probe of a rung begins; a rung that failed before begins a new round."""
     if index not in state.recovery.failed:
         return state
     return replace(state, recovery=replace(state.recovery, failed=()))
 
 
-def candidate(state: FleetState, rules: Rules) -> int | None:
-    """Return the rung to try: the nearest above that can fit and did not fail in this round.
+def probe_target(state: FleetState, rules: Rules) -> int | None:
+    """Return the rung to probe: the nearest above that can fit and has not failed in this round.
 
-    What needs no less than one that failed would fail as well and has no turn of its own. When all have had
-    theirs a new round begins with the nearest. None if none can fit. Seen from the CPU the nearest is the
-    same rung on the GPU.
+    A rung that needs at least as much as a failed one would fail too and is skipped. When all are skipped, a new round
+    begins with the nearest. Return None if no rung can fit. On the CPU the nearest rung is the current one on the GPU.
     """
     nearest = state.current_model_index - (not state.on_cpu)
     above = [index for index in range(nearest, (state.ceiling or 0) - 1, -1) if rules.can_fit(index)]
     failed = state.recovery.failed
-    fresh = [index for index in above if not any(rules.needs_no_less(index, one) for one in failed)]
+    fresh = [index for index in above if not any(rules.needs_at_least(index, one) for one in failed)]
     return next(iter(fresh or above), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is to come of climbing back: when the next try is due and of which rung, None if none is, and why."""
+    """The next probe, or why there is none: its time (Unix seconds) and its rung, each None where not known."""
 
     next: float | None
     rung: int | None
@@ -102,29 +101,33 @@ class Outlook:
 
 
 def outlook(state: FleetState, rules: Rules) -> Outlook:
-    """Return when the next try of a larger model comes and why, or why none does."""
-    hindrance = _hindrance(state, rules)
-    if hindrance:
-        return Outlook(None, None, hindrance)
-    index = candidate(state, rules)
+    """Return when the next probe comes and why, or why none comes."""
+    obstacle = _why_no_probe(state, rules)
+    if obstacle:
+        return Outlook(None, None, obstacle)
+    index = probe_target(state, rules)
     if index is None:
         return Outlook(
-            state.recovery.next, None, "no larger model can fit into what is free; that is looked at again"
+            state.recovery.next,
+            None,
+            "no larger model fits into the free GPU memory; checked again at the next probe",
         )
     failed = ", ".join(rules.ladder[one].label for one in state.recovery.failed if one <= rules.ladder.last)
     wait = show_duration(state.recovery.wait or rules.policy.recover_after)
-    why = f"{failed} failed, so that the wait is {wait}" if failed else f"after {wait} without an incident"
+    why = f"{failed} failed, and the wait is {wait}" if failed else f"after {wait} without an incident"
     return Outlook(state.recovery.next, index, why)
 
 
-def _hindrance(state: FleetState, rules: Rules) -> str:
+def _why_no_probe(state: FleetState, rules: Rules) -> str:
     if not rules.policy.recover_after:
-        return "recover_after is 0s: it never climbs by itself"
+        return "recover_after is 0s: no probes"
     if state.pinned:
-        return "the model is pinned; `unpin` lifts that"
-    if not below_its_best(state):
+        return "the model is pinned; `unpin` removes the pin"
+    if not can_climb(state):
         at_ceiling = state.current_model_index > 0
         return (
-            "this rung was chosen by hand; `unpin` lifts that" if at_ceiling else "this is the largest model"
+            "this rung was chosen by hand; `unpin` removes that limit"
+            if at_ceiling
+            else "this is the largest model"
         )
     return "a switch is under way" if state.switch is not None else ""

@@ -1,4 +1,4 @@
-"""The rules that decisions are made by: the policy's settings, the ladder, and what is known of memory."""
+"""Rules: the inputs of a decision that change rarely: settings, ladder and known memory needs."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,17 +8,17 @@ from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.runtime.units import Bytes, Seconds
 
 VERIFY_RETRY: Seconds = 6.0
-"""How long after its first failure a new model is asked once more: memory that another model held may come
-back as late as that (Ollama itself waits five seconds for it). The generator pauses until then."""
+"""Delay between a new model's first memory failure and its second chance. GPU memory of the unloaded model may be
+freed this late (Ollama itself waits five seconds for it). The generator pauses until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a decision goes by.
+    """Settings, ladder and memory figures that a decision is made by.
 
-    `needs` is how many bytes each rung needs by what Ollama says of its model (None: not known), `sizes` how
-    large its models are, `free` how many bytes there can be for one at most, `jitter` a number from 0 to 1
-    that spreads repeated probes.
+    `needs`: bytes of GPU memory for each rung, by Ollama's figures of its model (None: not known). `sizes`: bytes of
+    each rung's weights. `free`: the most bytes that one model can get. `jitter`: a number from 0 to 1 that spreads
+    repeated probes.
     """
 
     ladder: Ladder = SEED_LADDER
@@ -33,25 +33,25 @@ class Rules:
         return self.needs[index] if index < len(self.needs) else None
 
     def size(self, index: int) -> Bytes | None:
-        """Return the size of a rung's weights: what the file says, else what Ollama does."""
-        told = self.sizes[index] if index < len(self.sizes) else None
-        return told if self.ladder[index].size is None else self.ladder[index].size
+        """Return the bytes of a rung's weights by the configuration, else by Ollama; None if neither has them."""
+        by_ollama = self.sizes[index] if index < len(self.sizes) else None
+        return by_ollama if self.ladder[index].size is None else self.ladder[index].size
 
-    def too_needy(self) -> tuple[int, ...]:
-        """Return the rungs known to need more than the one above: moving down to them cannot help."""
+    def rungs_needing_more(self) -> tuple[int, ...]:
+        """Return the rungs known to need more than the one above; a downgrade to them frees no memory."""
         pairs = ((index, self.need(index), self.need(index - 1)) for index in range(1, len(self.ladder)))
         return tuple(index for index, mine, above in pairs if mine and above is not None and mine > above)
 
     def can_fit(self, index: int) -> bool:
-        """Tell whether a rung may fit into what is free; what is not known may."""
+        """Return True if a rung may fit into the free memory; a rung of unknown need may."""
         need = self.need(index)
         return need is None or self.free is None or need <= self.free
 
-    def needs_no_less(self, index: int, other: int) -> bool:
-        """Tell whether a rung is known to need at least as much as another (as itself, always).
+    def needs_at_least(self, index: int, other: int) -> bool:
+        """Return True if a rung is known to need at least as much memory as another, or is the same.
 
-        Where Ollama has not told what they need, their sizes decide; of one model on two rungs the higher
-        needs more, or it would not stand there.
+        Where a need is not known, the sizes decide. Of one model on two rungs the upper one needs more: the ladder is
+        ordered by need.
         """
         if index == other:
             return True
@@ -63,10 +63,10 @@ class Rules:
         return mine is not None and others is not None and mine >= others
 
     def threshold(self, rung: Rung) -> int:
-        """Return how many incidents move the fleet down from a rung.
+        """Return the number of incidents that cause a downgrade from a rung.
 
-        With `dynamic_threshold` bigger models get fewer chances: the threshold is scaled by the square root
-        of the smallest known size over the rung's, rounded, and is never below one.
+        With `dynamic_threshold` larger models have a lower threshold: it is multiplied by the square root of the
+        smallest known size over the rung's, rounded, and at least one.
         """
         base, mine = rung.threshold or self.policy.threshold, self.size(rung.index)
         if not self.policy.dynamic_threshold or rung.threshold or not mine:

@@ -1,6 +1,6 @@
-"""The fleet's state as a value: which rung it stands on, what counts against it, and what is under way.
+"""The fleet's state as a value: current rung, counted incidents, switch under way, recovery, events.
 
-The state says what is wanted; programs that run otherwise are brought to it. Times are Unix seconds.
+The state is the desired one; the monitor reconciles the programs with it. Times are Unix seconds.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,11 @@ from fleet.policy.events import Event, EventKind
 from fleet.runtime.units import Bytes, Seconds
 
 FROM_ORIGINAL = "original"
+"""Cause of the incidents that an original's state file only counts."""
 
 
 class SwitchKind(StrEnum):
-    """What moves the fleet; a probe is an upgrade that it tries by itself."""
+    """The kinds of switches; a probe is an automatic upgrade on trial."""
 
     DOWNGRADE = "downgrade"
     UPGRADE = "upgrade"
@@ -25,10 +26,10 @@ class SwitchKind(StrEnum):
     PROBE = "probe"
 
 
-class Phase(StrEnum):
-    """What a switch is doing; each is written to the state before it begins and is safe to repeat.
+class SwitchPhase(StrEnum):
+    """The phases of a switch; each is stored before it begins and is safe to repeat.
 
-    The commit itself (new rung, count 0) is the one write that leads from pull or trial to restart.
+    The commit (new rung, count 0) is the single write that leads from pull or trial to restart.
     """
 
     PULL = "pull"
@@ -38,7 +39,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedIncident:
     """An incident that counts against the current rung."""
 
     time: float
@@ -48,11 +49,15 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A move from one rung to another that is under way; `number` tells it from every other one."""
+    """A switch under way from the rung `source` to the rung `target`; `number` identifies it.
+
+    `was_stopped`: an operator had stopped the generator before the switch. `failures` counts memory failures while
+    verifying, `attempts` failed restarts.
+    """
 
     number: int
     kind: SwitchKind
-    phase: Phase
+    phase: SwitchPhase
     source: int
     target: int
     since: float
@@ -69,7 +74,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class PastSwitch:
-    """The last switch that was committed."""
+    """The last committed switch; `source` and `target` are models."""
 
     kind: SwitchKind
     source: str
@@ -80,28 +85,28 @@ class PastSwitch:
 
 
 HOLD_STEPS: tuple[Seconds, ...] = (60.0, 120.0, 240.0, 480.0, 900.0)
-"""Waits where no switch helps; the last one repeats."""
+"""Back-off of the hold, in seconds; the last step repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A pause of the generator where no switch helps; `step` makes the waits grow."""
+    """A pause of the generator where no switch helps; `step` is its place in HOLD_STEPS."""
 
     until: float
     step: int
     why: str
 
     def active(self, now: float) -> bool:
-        """Tell whether the generator is to pause now; a hold that is over is kept for its step."""
+        """Return True if the generator has to pause now; an expired hold stays in the state for its step."""
         return now < self.until
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Climbing back: the wait now in force, when the next probe is due, which rungs failed, and probation.
+    """Recovery: the current wait, the time of the next probe, the rungs that failed, and probation.
 
-    `probation` is until when a rung reached by a probe has to prove itself, `home_rung` where a failure leads
-    back to, and `home_on_cpu` whether without the GPU.
+    `probation` is the time until which a rung reached by a probe is on probation. A failure until then leads back to
+    `home_rung`, without the GPU if `home_on_cpu`.
     """
 
     wait: Seconds = 0.0
@@ -114,10 +119,10 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Calls of the generator that failed in a row: since when, how many, and the last one's reason.
+    """Calls of the generator that failed in a row: start of the first, their number, reason of the last.
 
-    `waited`: one of them waited as long as a call may, so that Ollama has to be asked whether it hangs; `hangs`:
-    it does. `reported`: the row is long enough for a fault, and its event is out.
+    `waited`: one of them reached its time-out, and the monitor has to find out whether Ollama hangs. `hangs`: it does.
+    `reported`: the event of this row has been emitted.
     """
 
     since: float
@@ -130,7 +135,7 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Lines of the log and of the generator's calls that nothing could be made of: how many, and when the last."""
+    """Unreadable lines of the log and of the generator's calls: their number, and the time of the last."""
 
     count: int
     last: float
@@ -138,10 +143,12 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class FleetState:
-    """All that a lane remembers; the first four are the original's keys.
+    """The whole state of a lane; the first four attributes are the original's keys.
 
-    `incidents` are those that count now; `counted_ids` also names earlier ones, so that none counts twice.
-    `behind` are models that a switch passed over because they were missing, to be pulled behind it.
+    `incidents` are those that count now; `counted_ids` also names earlier ones, so that none counts twice. `finished`
+    and `failed` count calls. `cursors` are the sources' positions, `open` is the state of the grouper, `watch` that of
+    the monitor's watchers. `automatic` are the times of automatic switches. `behind` are missing models that a switch
+    skipped; the monitor pulls them in the background. `extra` holds unknown keys of the file.
     """
 
     current_model_index: int
@@ -149,7 +156,7 @@ class FleetState:
     current_model: str
     timestamp: float
     switches: int = 0
-    incidents: tuple[Counted, ...] = ()
+    incidents: tuple[CountedIncident, ...] = ()
     counted_ids: tuple[str, ...] = ()
     last_finished: float | None = None
     finished: int = 0
@@ -172,16 +179,18 @@ class FleetState:
     unanswered: Unanswered | None = None
     skipped: Skipped | None = None
     events: tuple[Event, ...] = ()
-    events_told: int = 0
+    last_event_number: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def tell(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
+    def with_event(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
         """Return the state with one more event."""
-        number = self.events_told + 1
-        return replace(self, events=(*self.events, Event(number, now, kind, fields)), events_told=number)
+        number = self.last_event_number + 1
+        return replace(
+            self, events=(*self.events, Event(number, now, kind, fields)), last_event_number=number
+        )
 
     def on_rung(self, rung: Rung, *, on_cpu: bool = False) -> "FleetState":
-        """Return the state standing on a rung; `on_cpu` keeps all of it off the GPU."""
+        """Return the state with `rung` as the current one; `on_cpu` keeps all its layers off the GPU."""
         return replace(
             self,
             current_model_index=rung.index,

@@ -1,1 +1,1 @@
-"""Helpers of every program at run time: home, process, clock, logging, files, units and errors."""
+"""Runtime helpers of every program: home, process, clock, logging, files, units and errors."""

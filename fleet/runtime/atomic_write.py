@@ -1,4 +1,4 @@
-"""Files that survive a crash: a reader sees the old content or the new, never half of either."""
+"""Atomic file replacement: after a crash a reader finds the old content or the new, never a part."""
 
 import contextlib
 import os
@@ -7,14 +7,13 @@ from pathlib import Path
 
 
 def replace_text(path: Path, content: str, *, durable: bool = False) -> None:
-    """Put `content` in the place of the file in one step; raise OSError, the old file then stands as it was.
+    """Replace the file's content in one step; raise OSError and leave the old file unchanged.
 
-    The new content is written beside the file, so that the rename stays within one file system. A `durable`
-    write is on the disk when this returns: file, then folder.
+    The new content is written into a temporary file of the same folder, since a rename is atomic only within one file
+    system. A `durable` write is on the disk on return, the file first and then the folder.
     """
-    name = path.with_name(
-        f".{path.name}.{os.getpid()}-{threading.get_ident():x}"
-    )  # nobody else's while we live
+    # Process and thread id make the name unique among the writers that are alive.
+    name = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident():x}")
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -32,7 +31,7 @@ def replace_text(path: Path, content: str, *, durable: bool = False) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk, so that a rename in it outlives a power cut."""
+    """Flush a folder's entries to the disk, so that a rename in it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Time as a dependency: wall time for what is stored, monotonic time for waits; neither trusts the other."""
+"""Clock as a dependency: wall time for stored times, monotonic time for waits; neither is derived from the other."""
 
 import threading
 import time
@@ -6,20 +6,20 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What loops ask for the time; pure code takes `now` as a value instead."""
+    """The clock of a loop; pure code takes `now` as a value instead."""
 
     def time(self) -> float:
         """Return Unix seconds (UTC); may step in either direction."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back; only differences mean anything."""
+        """Return seconds that never decrease; only differences have a meaning."""
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait until the event is set or the seconds are over; return whether it is set."""
+        """Wait until the event is set or the seconds are over; return True if it is set."""
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The system's clocks."""
 
     def time(self) -> float:
         """Return Unix seconds."""

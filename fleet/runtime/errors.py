@@ -2,23 +2,23 @@
 
     FleetError                 exit code 1
     ├── ConfigError            2   the configuration or the command line is wrong
-    ├── NoFleetError           2   there is no fleet where one was looked for
+    ├── NoFleetError           2   there is no fleet in this home
     ├── StateError             1   the state file could not be read or written
     ├── OllamaError            1   Ollama answered with an error
-    │   ├── OllamaAwayError        it could not be reached, or went away in mid-answer
-    │   └── OllamaTimeoutError     it is there, and did not answer in time
+    │   ├── OllamaAwayError        it could not be reached, or the connection ended in mid-answer
+    │   └── OllamaTimeoutError     it accepted the request and did not answer in time
     ├── SupervisorError        1   supervisord refused a call
-    │   └── SupervisorAwayError    it could not be reached
+    │   └── SupervisorAwayError    it could not be reached, or did not answer in time
     ├── SourceError            1   a log source cannot be followed
     ├── SwitchError            1   a switch could not be done
     └── GeneratorError         1   the generator cannot work
 
-Every error says what failed on which path, model or program, and carries a hint: what to do next.
+Every message names what failed and the path, model or program; every hint names the next step.
 """
 
 
 class FleetError(Exception):
-    """Something failed that a person can be told about in a sentence, with a hint to its mend."""
+    """A failure that is reported in one sentence, with a hint to its remedy."""
 
     exit_code = 1
 
@@ -77,7 +77,7 @@ class SourceError(FleetError):
 
 
 class SwitchError(FleetError):
-    """A switch could not be done; the fleet stays on a consistent rung."""
+    """A switch cannot be done; the state stays as it was."""
 
 
 class GeneratorError(FleetError):

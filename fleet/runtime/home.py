@@ -1,4 +1,4 @@
-"""The home: where a fleet's runtime files live, and `run/fleet.json`, by which others find its parts."""
+"""The home: paths of a fleet's runtime files, and `run/fleet.json`, where other programs find its parts."""
 
 import json
 import os
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The paths of one fleet's files; nothing is created by naming them."""
+    """The paths of one fleet's files; only `create` makes folders."""
 
     path: Path
 
@@ -32,7 +32,7 @@ class Home:
 
     @property
     def signals(self) -> Path:
-        """Return what the generator tells the monitor, a line for each call to Ollama."""
+        """Return the generator's reports to the monitor, a line for each call to Ollama."""
         return self.path / "signals.jsonl"
 
     @property
@@ -42,7 +42,7 @@ class Home:
 
     @property
     def hopeful(self) -> Path:
-        """Return the alphas worth a look, in the original's form."""
+        """Return the hopeful alphas, in the original's format."""
         return self.path / "hopeful_alphas.json"
 
     @property
@@ -52,7 +52,7 @@ class Home:
 
     @property
     def call_log(self) -> Path:
-        """Return where the generator keeps prompts and replies for inspection."""
+        """Return the log of the generator's prompts and replies."""
         return self.log / "calls.log"
 
     @property
@@ -62,7 +62,7 @@ class Home:
 
     @property
     def run(self) -> Path:
-        """Return the folder of sockets, locks and what programs tell of themselves; only the owner's."""
+        """Return the folder of sockets, locks and heartbeats; only its owner may enter."""
         return self.path / "run"
 
     @property
@@ -87,7 +87,7 @@ class Home:
 
     @property
     def models_file(self) -> Path:
-        """Return what the monitor knows of the ladder's models, `models.json`."""
+        """Return the monitor's knowledge of the ladder's models, `models.json`."""
         return self.run / "models.json"
 
     @property
@@ -97,12 +97,12 @@ class Home:
 
     @property
     def owner_file(self) -> Path:
-        """Return the home's name in a database that several may share."""
+        """Return the file with the home's id in a database that several fleets share."""
         return self.run / "owner"
 
     @property
     def pause_file(self) -> Path:
-        """Return the request to the generator to pause, `pause.json`."""
+        """Return the request that the generator pauses, `pause.json`."""
         return self.run / "pause.json"
 
     @property
@@ -112,11 +112,11 @@ class Home:
 
     @property
     def kind_file(self) -> Path:
-        """Return the mark of what the home belongs to: a real fleet or a stand-in one."""
+        """Return the file that says whether the home belongs to a real fleet or a stand-in."""
         return self.path / "home.json"
 
     def heartbeat(self, program: str) -> Path:
-        """Return the file in which a program shows signs of life."""
+        """Return the heartbeat file of a program."""
         return self.run / f"{program}.json"
 
     def program_lock(self, program: str) -> Path:
@@ -124,15 +124,15 @@ class Home:
         return self.run / f"{program}.lock"
 
     def create(self) -> None:
-        """Make the folders; `run` is the owner's alone: who reaches the socket commands the fleet."""
+        """Make the folders; raise FleetError. `run` has mode 0700: access to the socket is control of the fleet."""
         try:
             self.log.mkdir(parents=True, exist_ok=True)
             self.run.mkdir(mode=0o700, exist_ok=True)
             self.run.chmod(0o700)
         except OSError as error:
             raise FleetError(
-                f"the home {self.path} cannot be made: {error.strerror}",
-                hint="Choose another with FLEET_HOME, or mend its permissions.",
+                f"the home {self.path} cannot be created: {error.strerror}",
+                hint="Choose another with FLEET_HOME, or correct its permissions.",
             ) from error
 
 
@@ -144,7 +144,7 @@ def find_home(environ: Mapping[str, str]) -> Home:
 
 @dataclass(frozen=True, slots=True)
 class FleetFile:
-    """What `run/fleet.json` says of a fleet: how it was started and where its parts are."""
+    """`run/fleet.json`: how the fleet was started and where its parts are."""
 
     profile: str
     ollama_url: str
@@ -155,16 +155,16 @@ class FleetFile:
 
     @property
     def standin(self) -> bool:
-        """Tell whether this fleet's Ollama is the stand-in."""
+        """Return True if this fleet's Ollama is the stand-in."""
         return self.profile == "embedded"
 
     def write(self, home: Home) -> None:
-        """Put this into the home, atomically."""
+        """Write the file into the home, atomically; raise OSError."""
         replace_text(home.fleet_file, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def read_fleet_file(home: Home) -> FleetFile | None:
-    """Return what the last start wrote, None if there was none or it cannot be understood."""
+    """Return the file that the last start wrote, None if it is missing or damaged."""
     row = read_json(home.fleet_file)
     if row is None:
         return None
@@ -182,7 +182,7 @@ def read_fleet_file(home: Home) -> FleetFile | None:
 
 
 def require_fleet_file(home: Home) -> FleetFile:
-    """Return what the last start wrote; raise NoFleetError if the home has none."""
+    """Return the file that the last start wrote; raise NoFleetError if the home has none."""
     found = read_fleet_file(home)
     if found is None:
         raise NoFleetError(
@@ -194,7 +194,7 @@ def require_fleet_file(home: Home) -> FleetFile:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a small JSON file that another program rewrites; None if there is none."""
+    """Return the object of a small JSON file; None if the file is missing, unreadable or holds no object."""
     try:
         row = parse_json(path.read_bytes())
     except (OSError, ValueError):

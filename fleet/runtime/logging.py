@@ -1,10 +1,10 @@
-"""The one place that configures logging: time, level, event name, key=value fields.
+"""Logging: one line a record, with time, level, event name and key=value fields; configured only here.
 
     2026-11-23T22:24:52.254Z WARNING  source.away source=file:/var/log/ollama.log reason="no such file"
 
-A record's message is an event's name; its fields travel in `extra={"fields": {…}}` (use `fields()`). The
-whole log goes to standard output, which supervisord writes to the program's file and rotates; what a person
-who watches should see goes as a readable line to standard error, which supervisord hands on to its own.
+The message of a record is an event's name; its fields are in `extra`, made by `fields()`. The whole log goes to standard
+output, which supervisord writes to the program's file and rotates. Records made with `with_sentence()` also go to
+standard error, as a sentence for people, which supervisord passes on to its own output.
 """
 
 import logging
@@ -16,16 +16,16 @@ from typing import IO, Any
 
 _PLAIN = re.compile(r"[\w./:@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_TELL = "tell"
+_SENTENCE = "sentence"
 
 
 def fields(**values: object) -> dict[str, Any]:
-    """Return the `extra` of a log call that carries these fields."""
+    """Return the `extra` argument of a log call with these fields."""
     return {"fields": values}
 
 
 def show_fields(values: Mapping[str, object]) -> str:
-    """Return `key=value` pairs, quoted where a value has spaces; control characters never pass."""
+    """Return `key=value` pairs, values quoted where needed, with control characters escaped."""
     return " ".join(f"{key}={_show(value)}" for key, value in values.items() if value is not None)
 
 
@@ -41,12 +41,12 @@ def _show(value: object) -> str:
 
 
 def plain_text(string: str) -> str:
-    """Return text from outside with its control characters made visible, so that it stays one line."""
+    """Return untrusted text as one line, with its control characters escaped."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", string.replace("\n", "\\n"))
 
 
 class KeyValueFormatter(logging.Formatter):
-    """Formats a record as one line, and an exception on the lines below it."""
+    """Formats a record as one line, with an exception on the lines below."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
@@ -60,49 +60,49 @@ class KeyValueFormatter(logging.Formatter):
         return line
 
 
-class TellFormatter(logging.Formatter):
-    """Formats what a person is told as a local time and a sentence."""
+class ConsoleFormatter(logging.Formatter):
+    """Formats a record's sentence for people, with the local time."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the sentence with its time."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
-        return f"{stamp}  {plain_text(str(getattr(record, _TELL)))}"
+        return f"{stamp}  {plain_text(str(getattr(record, _SENTENCE)))}"
 
 
-class _Told(logging.Filter):
+class _HasSentence(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return hasattr(record, _TELL)
+        return hasattr(record, _SENTENCE)
 
 
-def tell(sentence: str, **values: object) -> dict[str, Any]:
-    """Return the `extra` of a log call whose sentence is also shown to a person who watches."""
-    return {"fields": values, _TELL: sentence}
+def with_sentence(sentence: str, **values: object) -> dict[str, Any]:
+    """Return the `extra` argument of a log call whose sentence also goes to standard error."""
+    return {"fields": values, _SENTENCE: sentence}
 
 
 def configure(*, stdout: IO[str] | None = None, stderr: IO[str] | None = None, debug: bool = False) -> None:
-    """Send the log to standard output and what is told to standard error; replaces what was configured."""
+    """Send the log to standard output and sentences to standard error; replace the earlier configuration."""
     log = logging.StreamHandler(stdout or sys.stdout)
     log.setFormatter(KeyValueFormatter())
-    told = logging.StreamHandler(stderr or sys.stderr)
-    told.setFormatter(TellFormatter())
-    told.addFilter(_Told())
+    console = logging.StreamHandler(stderr or sys.stderr)
+    console.setFormatter(ConsoleFormatter())
+    console.addFilter(_HasSentence())
     root = logging.getLogger()
-    root.handlers[:] = [log, told]
+    root.handlers[:] = [log, console]
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
 class _WarningFormatter(KeyValueFormatter):
-    """Formats a warning for the person at a command: its sentence where it has one."""
+    """Formats a warning of a command: its sentence, or else its event and fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        sentence = getattr(record, _TELL, None)
+        sentence = getattr(record, _SENTENCE, None)
         text = plain_text(str(sentence)) if sentence else f"{record.getMessage()} {_pairs(record)}".rstrip()
         return f"{record.levelname.capitalize()}: {text}"
 
 
 def configure_command(*, debug: bool = False) -> None:
-    """Show warnings to the person at a command, on standard error; with `debug` all of the log."""
+    """Send the warnings of a command to standard error; with `debug` the whole log."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(KeyValueFormatter() if debug else _WarningFormatter())
     root = logging.getLogger()

@@ -1,6 +1,6 @@
-"""`run/pause.json`: a request of the monitor or the command line that the generator begins no call.
+"""Pause requests: `run/pause.json`, with which the monitor or the command line pauses the generator's calls.
 
-A request ends by itself at its `until`: a crash of its author leaves the generator idle no longer than that.
+A request expires at its `until`, so that the generator resumes even if the program that asked has crashed.
 """
 
 import contextlib
@@ -15,17 +15,14 @@ from fleet.runtime.untrusted import finite
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A request to pause until a time (Unix seconds), and why."""
+    """A request to pause until a time (Unix seconds), with its reason."""
 
     until: float
     why: str = ""
 
 
 def read_pause(path: Path, now: float) -> Pause | None:
-    """Return the request that holds now; None if there is none, it is over, or it cannot be understood.
-
-    It is over by itself at its time, so that a monitor which died does not stop the generator for ever.
-    """
+    """Return the request in force at `now`; None if it is missing, expired or damaged."""
     row = read_json(path)
     if row is None:
         return None
@@ -34,11 +31,11 @@ def read_pause(path: Path, now: float) -> Pause | None:
 
 
 def pause(home: Home, *, since: float, until: float, why: str) -> None:
-    """Ask for a pause until a time (Unix seconds); raise OSError."""
+    """Request a pause until a time (Unix seconds); raise OSError."""
     replace_text(home.pause_file, json.dumps({"since": since, "until": until, "why": why}) + "\n")
 
 
 def resume(home: Home) -> None:
-    """End a pause, if there is one."""
+    """Withdraw the request, if there is one; raise OSError."""
     with contextlib.suppress(FileNotFoundError):
         home.pause_file.unlink()

@@ -1,8 +1,4 @@
-"""A program's place under its supervisor and among others, and what it owes them.
-
-It dies with its supervisor, there is never a second one, it steps back where it computes, and no search for garbage keeps
-it from hearing a signal while it is set up.
-"""
+"""Process set-up of the fleet's programs: parent-death signal, program lock, priority, garbage collection."""
 
 import contextlib
 import ctypes
@@ -23,22 +19,31 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _PR_SET_PDEATHSIG = 1
-_PATIENCE: Seconds = 1.0
+_LOCK_TIMEOUT: Seconds = 1.0
 
-_MODEST = 5
-"""The niceness of what computes for long; other programs of this machine have none."""
+_NICENESS = 5
+"""Niceness of long computations; the machine's other programs have 0."""
+
+
+def require_linux() -> None:
+    """Raise FleetError on another system: a restart identifies and awaits the generator by /proc and pidfd."""
+    if sys.platform != "linux":
+        raise FleetError(
+            f"a fleet needs Linux, and this system is {sys.platform}",
+            hint="On Windows use WSL 2; elsewhere run it in a container (docs/docker.md).",
+        )
 
 
 def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies; Linux only, elsewhere nothing happens."""
+    """Request SIGTERM from the kernel when the parent dies; does nothing outside Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def is_orphan(home: Home, environ: Mapping[str, str]) -> bool:
-    """Tell whether the supervisord that started this program is gone already.
+    """Return True if the supervisord that started this program has ended.
 
-    The death signal covers what comes after it is asked for; this covers the moment before.
+    The parent-death signal covers only a death after it was requested; this covers the moment before.
     """
     if "SUPERVISOR_ENABLED" not in environ:
         return False
@@ -49,15 +54,15 @@ def is_orphan(home: Home, environ: Mapping[str, str]) -> bool:
     return os.getppid() != supervisor
 
 
-def hold_for_life(path: Path, program: str) -> "FileLock":
-    """Take a program's lock and keep it until the process ends; raise FleetError if another holds it.
+def hold_program_lock(path: Path, program: str) -> "FileLock":
+    """Return a program's lock, held until the process ends; raise FleetError if another process holds it.
 
-    The kernel lets go of the lock when the process dies, however it dies. One second of patience covers a
-    predecessor that is just ending; one that hangs and whose supervisord is gone is killed.
+    The kernel releases the lock at any death of the process. The wait of one second covers a predecessor that is
+    ending. A holder that hangs and has lost its supervisord is killed.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415  # 44 ms that a reader of the state never needs
+    from filelock import FileLock, Timeout  # noqa: PLC0415  # the import takes 44 ms, which readers of the state save
 
-    lock = FileLock(path, timeout=_PATIENCE, fallback_to_soft=False)
+    lock = FileLock(path, timeout=_LOCK_TIMEOUT, fallback_to_soft=False)
     try:
         try:
             lock.acquire(poll_interval=0.01)
@@ -68,16 +73,16 @@ def hold_for_life(path: Path, program: str) -> "FileLock":
     except Timeout as error:
         raise FleetError(
             f"another {program} holds {path}",
-            hint="Two of them would work against each other; stop the other.",
+            hint="Stop the other one: two of them would work against each other.",
         ) from error
     return lock
 
 
 def _end_orphan(path: Path) -> bool:
-    """Kill what holds a lock though its supervisord is gone; tell whether there was any.
+    """Kill the holder of a lock if its supervisord has ended; return True if there was one.
 
-    The death signal is SIGTERM, which a program that hangs does not act on: it would keep its lock, and with
-    it every successor from starting. Only a program that supervisord started judges so.
+    The parent-death signal is SIGTERM, which a hanging program does not handle. It would keep its lock and prevent every
+    successor from starting. Only a program that supervisord started may judge: its own parent is the reference.
     """
     if "SUPERVISOR_ENABLED" not in os.environ:
         return False
@@ -90,7 +95,7 @@ def _end_orphan(path: Path) -> bool:
 
 
 def lock_holder(path: Path) -> int | None:
-    """Return the process that holds a lock on a file, by /proc/locks; None if none does or it is not told."""
+    """Return the pid of the holder of a lock on a file, by /proc/locks; None if there is none or it is unknown."""
     try:
         inode = f":{path.stat().st_ino}"
         rows = Path("/proc/locks").read_text().splitlines()
@@ -104,28 +109,27 @@ def lock_holder(path: Path) -> int | None:
 
 
 def parent_of(pid: int) -> int | None:
-    """Return a process's parent, None if it is gone."""
+    """Return the pid of a process's parent, None if the process has ended."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except (OSError, ValueError, IndexError):
         return None
 
 
-def step_back() -> None:
-    """Let this thread, and those that it starts, leave the cores to whoever else wants them; Linux only.
+def lower_priority() -> None:
+    """Lower the scheduling priority of this thread and of the threads that it starts; Linux only.
 
-    An evaluation takes every core for seconds. What waits for a moment of one, a monitor that acts on a failure or
-    the person at the machine, then has it at once.
+    An evaluation uses every core for seconds. The monitor and interactive programs still get a core at once.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _MODEST)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-def collect_later(after: Seconds) -> None:
-    """Search for cyclic garbage only after a while, and then not among what was there by then.
+def delay_garbage_collection(after: Seconds) -> None:
+    """Disable cyclic garbage collection for `after` seconds; later collections skip the objects made until then.
 
-    What a program imports first of all makes many objects that live as long as it does. A search through numba's takes
-    a tenth of a second, in which no thread runs and no signal is heard, and searches while it is imported find nothing.
+    Imports make many objects that live as long as the process. A collection through numba's takes a tenth of a second,
+    in which no thread runs and no signal is handled. While modules are imported it finds nothing.
     """
     gc.disable()
     timer = threading.Timer(after, _collect_from_now)

@@ -1,4 +1,4 @@
-"""`--since`: a moment as people name it, a while ago (`2h`) or a date with or without a time."""
+"""Values of `--since` and `FLEET_SINCE`: an age such as `2h`, or a date with or without a time."""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -6,11 +6,11 @@ from typing import Literal
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.units import parse_duration
 
-_YEAR = 8  # as many digits may be a date: 20261125
+_DATE_DIGITS = 8  # 20261125 is a date; a longer number is Unix seconds
 
 
 def parse_since(text: str, now: float) -> float:
-    """Return the Unix seconds of a moment; raise ConfigError if it is none. A date without a zone is in UTC."""
+    """Return Unix seconds; raise ConfigError for a text that is no time. A date without a zone is in UTC."""
     try:
         return now - parse_duration(text)
     except ValueError:
@@ -20,15 +20,16 @@ def parse_since(text: str, now: float) -> float:
     except ValueError as error:
         raise ConfigError(
             f"{text!r} is no time",
-            hint='Write a while ago ("2h", "7d") or a date ("2026-11-25", "2026-11-25T22:00").',
+            hint='Write an age ("2h", "7d") or a date ("2026-11-25", "2026-11-25T22:00").',
         ) from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def parse_beginning(text: str | None, now: float) -> "float | Literal['start'] | None":
-    """Return where a first start begins to read the log, as `FLEET_SINCE` says it; raise ConfigError.
+    """Return where a first start begins to read the log, by `FLEET_SINCE`; raise ConfigError.
 
-    A moment as above, Unix seconds, `start` for all that there is; None (empty) skips the past.
+    The text is a time as above, Unix seconds, or `start` for the whole log. Return None for an empty text: the past is
+    skipped.
     """
     text = (text or "").strip()
     if text in {"", "start"}:
@@ -36,7 +37,7 @@ def parse_beginning(text: str | None, now: float) -> "float | Literal['start'] |
     try:
         return (
             float(text)
-            if text.replace(".", "", 1).isdigit() and len(text) > _YEAR
+            if text.replace(".", "", 1).isdigit() and len(text) > _DATE_DIGITS
             else parse_since(text, now)
         )
     except ConfigError as error:

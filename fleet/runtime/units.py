@@ -1,6 +1,6 @@
-"""Durations and sizes as people write them: `"30s"`, `"10m"`, `"6h"`, `"7d"`; `"2.0 GB"`, `"637 MB"`.
+"""Units: durations such as `"30s"`, `"10m"`, `"6h"`, `"7d"`, and sizes such as `"2.0 GB"`, `"637 MB"`.
 
-Sizes are binary, as the original counted them: 1 GB is 1024 MB and 1 MB is 1024 KB; `GiB` means the same.
+Sizes are binary, as in the original: 1 GB is 1024 MB and 1 MB is 1024 KB; `GiB` means the same.
 """
 
 import re
@@ -19,7 +19,7 @@ GIGABYTE = 1024**3
 
 
 def parse_duration(text: str) -> Seconds:
-    """Return the seconds that `text` says; raise ValueError if it is no duration."""
+    """Return a duration in seconds; raise ValueError if `text` is none."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         message = f"not a duration: {text!r}"
@@ -28,7 +28,7 @@ def parse_duration(text: str) -> Seconds:
 
 
 def parse_size(text: str) -> Bytes:
-    """Return the bytes that `text` says; raise ValueError if it is no size."""
+    """Return a size in bytes; raise ValueError if `text` is none."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         message = f"not a size: {text!r}"
@@ -50,7 +50,7 @@ def show_duration(seconds: Seconds) -> str:
 
 
 def show_size(size: Bytes) -> str:
-    """Return a size with the unit that suits it: `"2.0 GB"`, `"637 MB"`."""
+    """Return a size in its largest unit: `"2.0 GB"`, `"637 MB"`."""
     if size >= GIGABYTE:
         return f"{size / GIGABYTE:.1f} GB"
     if size >= MEGABYTE:

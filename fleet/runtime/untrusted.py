@@ -1,19 +1,19 @@
-"""Values from outside: numbers and JSON of log lines, answers and files that another program writes.
+"""Untrusted values: numbers, JSON and text of log lines, responses and files of other programs.
 
-`finite` judges every number. A number that it refuses counts as missing, wherever it stood.
+Every number passes `finite`; a number that it rejects counts as missing.
 """
 
 import json
 from typing import Any
 
 LARGEST = 2.0**63
-"""Beyond a 64-bit integer no program means a number, and sums and dates of it would overflow."""
+"""Largest accepted number: a 64-bit integer. Sums and dates of larger ones would overflow."""
 
 
 def finite(value: object) -> float | None:
-    """Return a number, or the number that a text holds, as a float; None for any other value.
+    """Return a number, or a text that holds one, as a float; None for any other value.
 
-    NaN, infinity and numbers beyond `LARGEST` are none.
+    NaN, infinity and numbers beyond `LARGEST` give None too.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -25,7 +25,7 @@ def finite(value: object) -> float | None:
 
 
 def whole_number(value: object) -> int | None:
-    """Return what `finite` reads as a whole number, its fraction cut off; None for any other value."""
+    """Return the number of `finite` without its fraction, as an int; None for any other value."""
     number = finite(value)
     if number is None:
         return None
@@ -33,9 +33,9 @@ def whole_number(value: object) -> int | None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text, with None for each number that `finite` refuses.
+    """Return the value of a JSON text, with None for each number that `finite` rejects.
 
-    Raise ValueError if it is no JSON or nested too deeply.
+    Raise ValueError if the text is no JSON or nested too deeply.
     """
     try:
         return json.loads(text, parse_float=finite, parse_int=_exact, parse_constant=finite)
@@ -47,7 +47,12 @@ def _exact(digits: str) -> int | None:
     return None if finite(digits) is None else int(digits)
 
 
-def printable(text: str, most: int = 200) -> str:
-    """Return at most so many characters of a text, in one line, with `?` for what no terminal should get."""
-    short = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in short)
+def printable(text: str, limit: int = 200) -> str:
+    """Return at most `limit` characters of a text in one line, with `?` for each character that is not printable.
+
+    A longer text ends with its last whole word, or within it if that is very long.
+    """
+    if len(text) > limit:
+        words = text[:limit].rpartition(" ")[0]
+        text = (words if 2 * len(words) >= limit else text[: limit - 1]) + "…"
+    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)

@@ -1,1 +1,1 @@
-"""The start of a fleet: the profile, `run/fleet.json`, supervisord; and the container's health check."""
+"""Start of a fleet: profile, `run/fleet.json`, supervisord; and the container's health check."""

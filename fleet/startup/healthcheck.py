@@ -1,7 +1,7 @@
-"""`python -m fleet.startup.healthcheck`: the container's health check, quick and without side effects.
+"""The container's health check, `python -m fleet.startup.healthcheck`: quick and without side effects.
 
-A fleet works when each of its programs is RUNNING and those that show signs of life show fresh ones: a program that
-hangs is RUNNING all the same. Whether Ollama answers is not asked: a fleet that waits for it works as it should.
+A fleet is healthy if each program is RUNNING and each heartbeat is on time: a program that hangs is RUNNING too. Ollama
+is not checked, since a fleet that waits for Ollama works correctly.
 """
 
 import os
@@ -11,41 +11,41 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.runtime.errors import FleetError
-from fleet.runtime.heartbeat import SHOW_LIFE, last_beat, silence
+from fleet.runtime.heartbeat import WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
 from fleet.runtime.home import Home, find_home
 from fleet.runtime.units import Seconds
 
-_PATIENCE: Seconds = 5.0
+_TIMEOUT: Seconds = 5.0
 
 
-def problems(
+def find_problems(
     programs: Sequence[ProgramInfo], beats: Mapping[str, Mapping[str, object] | None], now: float
 ) -> Iterator[str]:
-    """Yield what is wrong, a sentence each: of every program, and of the signs of life that were looked for (pure)."""
+    """Yield the problems of programs and heartbeats, a sentence each (pure)."""
     if not programs:
         yield "supervisord has no programs"
     for program in programs:
         if program.state is not ProgramState.RUNNING:
             yield f"{program.name} is {program.state.name}"
         elif program.name in beats:
-            silent = silence(beats[program.name], now)
-            if silent:
-                yield f"{program.name} {silent}"
+            fault = heartbeat_fault(beats[program.name], now)
+            if fault:
+                yield f"{program.name} {fault}"
 
 
-def look(home: Home, now: float) -> list[str]:
-    """Return what is wrong with the fleet of this home."""
+def check(home: Home, now: float) -> list[str]:
+    """Return the problems of the fleet in this home."""
     try:
-        programs = Supervisor(home.socket, timeout=_PATIENCE).programs()
+        programs = Supervisor(home.socket, timeout=_TIMEOUT).programs()
     except FleetError as error:
         return [error.message]
-    beats = {name: last_beat(home, name) for name in SHOW_LIFE}
-    return list(problems(programs, beats, now))
+    beats = {name: read_heartbeat(home, name) for name in WITH_HEARTBEAT}
+    return list(find_problems(programs, beats, now))
 
 
 def main() -> int:
-    """Print what was found; return 0 for a fleet that works, else 1."""
-    found = look(find_home(os.environ), time.time())
+    """Print the problems or "healthy"; return 0 for a healthy fleet, else 1."""
+    found = check(find_home(os.environ), time.time())
     sys.stdout.write("; ".join(found or ["healthy"]) + "\n")
     return 1 if found else 0
 

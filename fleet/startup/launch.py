@@ -1,4 +1,4 @@
-"""Starting a fleet: check the configuration, find out the profile, write `fleet.json`, become supervisord."""
+"""Start of a fleet: check the configuration, choose the profile, write `fleet.json`, exec supervisord."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ from fleet.runtime.time_argument import parse_beginning
 from fleet.startup.profile import PROFILES, MachineProbes, ProfileChoice, choose
 from fleet.startup.stdout_relay import prepare_output
 
-_RUNTIME = (
+_STANDIN_FILES = (
     "model_fleet_state.json",
     "model_fleet_state.json.bak",
     "history.jsonl",
@@ -41,7 +41,7 @@ _SOCKET_LIMIT = 107
 
 @dataclass(frozen=True, slots=True)
 class StartPlan:
-    """A start that can go ahead."""
+    """A checked start: home, settings, profile and configuration file."""
 
     home: Home
     settings: Settings
@@ -50,19 +50,19 @@ class StartPlan:
 
 
 def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) -> StartPlan:
-    """Check all that a start needs; raise FleetError, then nothing has been changed."""
+    """Return a checked start; raise FleetError. Nothing is changed either way."""
     config = find_config(explicit_config, environ, folder)
     settings = load_settings(config, environ)
     parse_beginning(environ.get("FLEET_SINCE"), time.time())
     home = find_home(environ)
     _refuse_path(home)
-    choice = choose(environ, settings.ollama, _belongs_to(home), MachineProbes(environ))
-    _refuse_second(home)
+    choice = choose(environ, settings.ollama, _earlier_profile(home), MachineProbes(environ))
+    _refuse_running_fleet(home)
     return StartPlan(home, settings, choice, config)
 
 
 def _refuse_path(home: Home) -> None:
-    """Refuse paths that supervisord's configuration or a unix socket cannot hold."""
+    """Raise ConfigError for paths that supervisord's configuration or a unix socket address cannot hold."""
     for path in (home.path, ROOT):
         text = str(path)
         if "%" in text or " ;" in text or not text.isprintable():
@@ -70,21 +70,21 @@ def _refuse_path(home: Home) -> None:
                 f"supervisord cannot use the path {text!r}",
                 hint='A path with "%", " ;" or control characters does not work there; name a home with FLEET_HOME.',
             )
-    # supervisord binds the socket under a name of its own first: the path, a dot and its pid.
+    # supervisord first binds the socket under a temporary name: the path, a dot and its pid.
     over = len(os.fsencode(f"{home.socket}.{os.getpid()}")) - _SOCKET_LIMIT
     if over > 0:
         raise ConfigError(
-            f"the home {home.path} has too long a path: its socket's is {over} characters above what unix allows",
+            f"the home {home.path} has too long a path: its socket address is {over} bytes over the limit of unix",
             hint="Name a shorter one with FLEET_HOME, such as ~/.model-fleet.",
         )
 
 
-def _belongs_to(home: Home) -> str | None:
+def _earlier_profile(home: Home) -> str | None:
     row = read_json(home.kind_file) or {}
     return str(row["profile"]) if row.get("kind") == "real" and row.get("profile") else None
 
 
-def _refuse_second(home: Home) -> None:
+def _refuse_running_fleet(home: Home) -> None:
     try:
         Supervisor(home.socket, timeout=2.0).programs()
     except SupervisorError:
@@ -100,10 +100,10 @@ def _already_runs(home: Home) -> FleetError:
 
 
 def hold_home(home: Home) -> int:
-    """Take the home for this process and the supervisord that it becomes; raise FleetError if it is taken.
+    """Lock the home for this process and the supervisord that it becomes; raise FleetError if it is locked.
 
-    Return the descriptor of the lock, which goes with the last of them, however it ends; no program of
-    supervisord's inherits it. It also holds where a supervisord is frozen, or two start at the same moment.
+    Return the lock's descriptor. The kernel releases the lock at any end of supervisord, whose programs do not inherit
+    it. Unlike a request to the socket, the lock also detects a frozen supervisord and two simultaneous starts.
     """
     descriptor = os.open(home.run / "supervisord.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -111,12 +111,12 @@ def hold_home(home: Home) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise _already_runs(home) from None
-    os.set_inheritable(descriptor, True)  # noqa: FBT003  # as the standard library has it
+    os.set_inheritable(descriptor, True)  # noqa: FBT003  # the standard library takes it by position
     return descriptor
 
 
 def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[str, str]:
-    """Write into the home what the start was, and return the environment of supervisord and its programs."""
+    """Write the home's files about this start; return the environment of supervisord and its programs."""
     home, choice = ready.home, ready.choice
     embedded = choice.profile == "embedded"
     if not embedded:
@@ -141,16 +141,16 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
 
 
 def _set_standin_aside(home: Home, now: float) -> None:
-    """Move a stand-in fleet's files out of the way of a real one's; nothing is deleted."""
+    """Move the files of a stand-in fleet into a folder of their own before a real fleet starts; delete nothing."""
     row = read_json(home.kind_file) or {}
     if row.get("kind") != "stand-in":
         return
     aside = home.path / f"stand-in-{int(now)}"
     aside.mkdir(exist_ok=True)
-    for name in _RUNTIME:
+    for name in _STANDIN_FILES:
         if (home.path / name).exists():
             (home.path / name).rename(aside / Path(name).name)
-    print(f"The stand-in's files of this home were set aside in {aside}.", file=sys.stderr)  # noqa: T201  # a start speaks
+    print(f"The stand-in's files of this home were moved to {aside}.", file=sys.stderr)  # noqa: T201  # a message for the terminal
 
 
 def _free_port() -> int:
@@ -161,26 +161,24 @@ def _free_port() -> int:
 
 
 def describe(ready: StartPlan) -> str:
-    """Return what a start tells the person who asked for it."""
+    """Return the lines that a start prints: profile, home, configuration and Ollama."""
     choice = ready.choice
     others = " or ".join(name for name in PROFILES if name != choice.profile)
-    by_hand = choice.why.startswith("set by")
+    explicit = choice.why.startswith("set by")
     lines = [
         f"Model Fleet, profile {choice.profile} ({choice.why}).",
-        *([] if by_hand else [f"FLEET_PROFILE={others} picks another."]),
+        *([] if explicit else [f"FLEET_PROFILE={others} chooses another."]),
         f"Home {ready.home.path}, configuration {ready.settings.source}.",
     ]
     if choice.profile == "embedded":
-        lines.append(
-            "There is no model here: a stand-in answers in Ollama's place, so every alpha is random."
-        )
+        lines.append("There is no model: a stand-in answers in Ollama's place, and every alpha is random.")
     else:
         lines.append(f"Ollama {choice.ollama_url}, its log {choice.log_source}.")
     return "\n".join(lines)
 
 
-def _take(ready: StartPlan) -> dict[str, str]:
-    """Make the home this start's; return the environment of supervisord and its programs."""
+def _claim_home(ready: StartPlan) -> dict[str, str]:
+    """Create, lock and prepare the home; return the environment of supervisord and its programs."""
     ready.home.create()
     prepare_output()
     try:
@@ -189,15 +187,15 @@ def _take(ready: StartPlan) -> dict[str, str]:
     except OSError as error:
         raise FleetError(
             f"the home {ready.home.path} cannot be written: {error.strerror}",
-            hint="Make room on its disk, or mend its permissions; one user runs all of a fleet.",
+            hint="Free disk space or correct the permissions; one user runs all of a fleet.",
         ) from error
 
 
 def run(explicit_config: str | None = None) -> None:
-    """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot."""
+    """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot start."""
     ready = plan(explicit_config, os.environ, Path.cwd())
-    environ = _take(ready)
-    print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a start speaks
+    environ = _claim_home(ready)
+    print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a message for the terminal
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]
     os.chdir(ROOT)
-    os.execve(sys.executable, command, environ)  # noqa: S606  # supervisord takes this process's place
+    os.execve(sys.executable, command, environ)  # noqa: S606  # supervisord replaces this process

@@ -1,8 +1,7 @@
-"""Which profile a fleet runs in: where its Ollama is and where that one's log is.
+"""The choice of the profile: which Ollama a fleet uses, and which log it follows.
 
-What a person set wins: `FLEET_PROFILE`, then `[ollama]` in the configuration. Then what the home has been:
-one that belongs to a real fleet waits for its Ollama and never falls back to the stand-in. Then what is
-there: the container, else a server that answers. The stand-in is for where neither is.
+In this order: `FLEET_PROFILE`; `[ollama]` in the configuration; the profile of the home's earlier real fleet, which waits
+for its Ollama and never falls back to the stand-in; the container; an Ollama that answers; the stand-in.
 """
 
 import http.client
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fleet.clients.http import Answer, HttpWire, UnixConnection, WireError, send
+from fleet.clients.http import HttpTransport, Response, TransportError, UnixConnection, send
 from fleet.clients.ollama import Ollama, client_url
 from fleet.config.schema import OllamaSettings
 from fleet.runtime.errors import ConfigError, OllamaError
@@ -24,7 +23,7 @@ PROFILES = ("docker", "native", "embedded")
 
 @dataclass(frozen=True, slots=True)
 class ProfileChoice:
-    """A profile with its Ollama and log source, and why it was picked."""
+    """A profile with its Ollama and log source, and the reason for the choice."""
 
     profile: str
     ollama_url: str
@@ -33,28 +32,29 @@ class ProfileChoice:
 
 
 class Probes(Protocol):
-    """What is looked for on the machine."""
+    """The questions that the choice asks about the machine."""
 
     def container(self, name: str) -> bool:
-        """Tell whether a Docker Engine answers and has this container."""
+        """Return True if a Docker Engine answers and has this container."""
 
     def ollama(self, url: str) -> bool:
-        """Tell whether an Ollama answers there."""
+        """Return True if an Ollama answers at `url`."""
 
     def native_log(self) -> str:
-        """Return the log source of an Ollama that runs as a service here."""
+        """Return the log source of an Ollama on this host."""
 
 
 def choose(
-    environ: Mapping[str, str], ollama: OllamaSettings, belongs_to: str | None, probes: Probes
+    environ: Mapping[str, str], ollama: OllamaSettings, earlier: str | None, probes: Probes
 ) -> ProfileChoice:
-    """Return the profile; raise ConfigError for one that is not known or not this home's.
+    """Return the profile; raise ConfigError for a profile that is unknown or does not fit home or configuration.
 
-    `belongs_to` is the profile of the real fleet that the home has been, None if it has been none.
+    `earlier` is the profile of the home's earlier real fleet, None if there was none.
     """
-    profile, why = _profile(environ, ollama, belongs_to, probes)
+    profile, why = _profile(environ, ollama, earlier, probes)
     if profile == "embedded":
-        if belongs_to is not None:
+        _refuse_real_ollama(ollama)
+        if earlier is not None:
             raise ConfigError(
                 "this home belongs to a real fleet; the stand-in would mix its files with real ones",
                 hint="Give the stand-in a home of its own: FLEET_HOME=DIR FLEET_PROFILE=embedded make run",
@@ -64,8 +64,19 @@ def choose(
     return ProfileChoice(profile, client_url(ollama.url, environ), log, why)
 
 
+def _refuse_real_ollama(ollama: OllamaSettings) -> None:
+    """Raise ConfigError if `[ollama]` names a server or a log, which the stand-in would ignore."""
+    given = [name for name in ("url", "log") if getattr(ollama, name)]
+    if given:
+        raise ConfigError(
+            f"FLEET_PROFILE=embedded starts the stand-in, which would ignore [ollama] {' and '.join(given)}",
+            hint="Unset FLEET_PROFILE to use that Ollama. For the stand-in, remove these keys from fleet.toml or "
+            "set FLEET_OLLAMA_URL and FLEET_OLLAMA_LOG to empty values.",
+        )
+
+
 def _profile(
-    environ: Mapping[str, str], ollama: OllamaSettings, belongs_to: str | None, probes: Probes
+    environ: Mapping[str, str], ollama: OllamaSettings, earlier: str | None, probes: Probes
 ) -> tuple[str, str]:
     asked = environ.get("FLEET_PROFILE", "").strip()
     if asked:
@@ -78,10 +89,10 @@ def _profile(
         return ("docker" if ollama.log.startswith("docker:") else "native"), "by [ollama] log"
     if ollama.url:
         return "native", "by [ollama] url"
-    if belongs_to is not None:
-        return belongs_to, "what this home has been so far"
+    if earlier is not None:
+        return earlier, "that of this home's earlier fleet"
     if probes.container(CONTAINER):
-        return "docker", f"the container {CONTAINER} is here"
+        return "docker", f"there is a container {CONTAINER}"
     url = client_url(ollama.url, environ)
     if probes.ollama(url):
         return "native", f"Ollama answers at {url}"
@@ -95,51 +106,53 @@ _UNITS = tuple(
 
 
 class MachineProbes:
-    """Asks this machine's Docker Engine, Ollama and journal."""
+    """The answers of this machine's Docker Engine, Ollama and journal."""
 
     def __init__(self, environ: Mapping[str, str], units: Iterable[Path] = _UNITS) -> None:
         self._units = tuple(units)
         self._docker = environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
     def container(self, name: str) -> bool:
-        """Tell whether the Engine at `DOCKER_HOST` has this container; TLS engines are not asked."""
+        """Return True if the Engine at `DOCKER_HOST` has this container; Engines over TLS are not asked."""
         try:
             return self._ask(f"/containers/{name}/json", _TIMEOUT) == http.client.OK
-        except (WireError, ValueError):
+        except (TransportError, ValueError):
             return False
 
     def engine(self, *, timeout: Seconds = _TIMEOUT) -> str:
-        """Return why the Engine at `DOCKER_HOST` cannot be used, empty if it answers or cannot be asked this way."""
+        """Return why the Engine at `DOCKER_HOST` cannot be used, empty if it answers or has another kind of address."""
         if not self._docker.startswith(("unix://", "tcp://")):
             return ""
         try:
             self._ask("/_ping", timeout)
-        except (WireError, ValueError) as error:
+        except (TransportError, ValueError) as error:
             return f"the Docker Engine at {self._docker} cannot be reached: {error}"
         return ""
 
     def _ask(self, path: str, timeout: Seconds) -> int:
         if self._docker.startswith("unix://"):
-            answer: Answer = send(UnixConnection(self._docker.removeprefix("unix://"), timeout), "GET", path)
+            answer: Response = send(
+                UnixConnection(self._docker.removeprefix("unix://"), timeout), "GET", path
+            )
         elif self._docker.startswith("tcp://"):
-            wire = HttpWire("http://" + self._docker.removeprefix("tcp://"))
-            answer = wire.request("GET", path, timeout=timeout)
+            transport = HttpTransport("http://" + self._docker.removeprefix("tcp://"))
+            answer = transport.request("GET", path, timeout=timeout)
         else:
             raise ValueError(self._docker)
         answer.close()
         return answer.status
 
     def ollama(self, url: str) -> bool:
-        """Tell whether an Ollama answers at `url`."""
+        """Return True if an Ollama answers at `url`."""
         try:
             return bool(Ollama(url).version(timeout=_TIMEOUT))
         except OllamaError:
             return False
 
     def native_log(self) -> str:
-        """Return the journal of the service `ollama` where there is one, else the desktop application's log file.
+        """Return the journal of the service `ollama`, or the desktop application's log file where only that exists.
 
-        Where neither is, the journal, which can be waited for; without journalctl, the file.
+        With neither, return the journal, which may still come to exist; without journalctl, return the file.
         """
         file = Path.home() / ".ollama" / "logs" / "server.log"
         journal = shutil.which("journalctl") is not None

@@ -1,7 +1,7 @@
-"""The standard output that a start hands on to supervisord, made fit for being opened once more.
+"""The stdout relay: a standard output that supervisord can open again.
 
-supervisord opens `/dev/stdout` again for what its programs tell. That fails where the output is a terminal or
-a pipe of another user (`su`, `sudo`), a socket (a systemd service), or closed; then no program would start.
+supervisord opens `/dev/stdout` for the messages of its programs. That fails where the output is a terminal or a pipe of
+another user (`su`, `sudo`), a socket (a systemd service), or closed. No program would start then.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ _CHUNK = 64 * 1024
 
 
 def prepare_output() -> None:
-    """Make standard output one that can be opened again, and that two who have it open append to."""
+    """Make sure that standard output can be opened again and that all its writers append."""
     append_output()
     try:
         os.close(os.open("/dev/stdout", os.O_WRONLY | os.O_APPEND))
@@ -23,7 +23,7 @@ def prepare_output() -> None:
 
 
 def append_output() -> None:
-    """Let output and errors append where they are files: else two writers write over each other."""
+    """Set append mode on standard output and error: in a file two writers would overwrite each other."""
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
             flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
@@ -31,32 +31,32 @@ def append_output() -> None:
 
 
 def _relay() -> None:
-    """Put a pipe of our own in the output's place, and a child that hands on what comes through it.
+    """Replace standard output by a pipe, whose content a child process writes to the old output.
 
-    The child ends when the last one who writes has ended. Signals of the terminal do not reach it, so that the
-    last words of a fleet that is stopped by Ctrl-C still do.
+    The child ends with the pipe's last writer. It has a session of its own, without the terminal's signals, so that the
+    last messages of a fleet stopped by Ctrl-C still arrive.
     """
-    outgoing, incoming = os.pipe()
+    read_end, write_end = os.pipe()
     if os.fork() == 0:
-        os.close(incoming)
+        os.close(write_end)
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
-        _hand_on(outgoing)
+        _copy(read_end)
         os._exit(0)
-    os.close(outgoing)
-    os.dup2(incoming, _STDOUT)
-    os.set_inheritable(_STDOUT, True)  # noqa: FBT003  # the same descriptor keeps its mark
-    if incoming != _STDOUT:
-        os.close(incoming)
+    os.close(read_end)
+    os.dup2(write_end, _STDOUT)
+    os.set_inheritable(_STDOUT, True)  # noqa: FBT003  # dup2 leaves the flag unchanged if both descriptors are the same
+    if write_end != _STDOUT:
+        os.close(write_end)
 
 
-def _hand_on(outgoing: int) -> None:
-    """Write what comes to the old output; once nobody takes it, read on, so that no writer has to wait."""
-    taken = True
-    while chunk := os.read(outgoing, _CHUNK):
-        while taken and chunk:
+def _copy(read_end: int) -> None:
+    """Copy the pipe to the old output; after a write error drain the pipe, so that its writers never block."""
+    writable = True
+    while chunk := os.read(read_end, _CHUNK):
+        while writable and chunk:
             try:
                 chunk = chunk[os.write(_STDOUT, chunk) :]
             except OSError:
-                taken = False
+                writable = False

@@ -1,11 +1,12 @@
 """The local backtest: expressions are evaluated on a panel and judged as BRAIN would judge them.
 
-    panel, synthetic, loading/, derived  what is known: dates x instruments
-    operators, operators_more, semantics, binding   what the language means, as steps of a graph (pure)
+    panel, synthetic, loading/, derived, gaps  what is known: dates x instruments
+    operators, operators_more, semantics   what the language means, as steps of a graph (pure)
     manual                               docs/operators.md, from the catalogue and these tables
     compiler, graph, schedule            trees to steps, steps to phases and buffers (pure)
     primitives, kernels, engine          steps to numbers, on a few threads
     settings, portfolio, metrics, checks positions and their figures (pure)
+    reasons                              why figures are missing
     evaluate                             all of it: evaluate(), backtest(), engine_for()
     plot                                 the running PnL as a picture
 

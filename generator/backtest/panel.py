@@ -1,13 +1,17 @@
 """A panel: what is known of each instrument on each day."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from generator.backtest.gaps import returns_of
+
 Matrix: TypeAlias = npt.NDArray[Any]
+Gaps: TypeAlias = npt.NDArray[np.int32]
+"""A row for each gap: the last day before it, the first day after it, the instrument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,8 @@ class Panel:
 
     `fields` are floats with NaN for what is missing. `groups` are int32 codes from 0, -1 for no group, and
     `group_names` what the codes stand for. `universe`, where there is one, says who belongs to it each day. `source`
-    is "panel" for a user's data and "synthetic" for invented ones.
+    is "panel" for a user's data and "synthetic" for invented ones. `gaps` are those whose moves are earned; without any,
+    a day's positions earn that day's returns and nothing else.
     """
 
     dates: npt.NDArray[np.datetime64]
@@ -27,6 +32,7 @@ class Panel:
     universe: npt.NDArray[np.bool_] | None = None
     source: str = "panel"
     warnings: tuple[str, ...] = ()
+    gaps: Gaps = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -51,3 +57,34 @@ class Panel:
         if name not in self.groups and name == "market":
             return np.zeros(self.shape, dtype=np.int32)
         return self.groups[name]
+
+
+ADV_DAYS = 20
+
+
+def with_derived(panel: Panel) -> Panel:
+    """Return the panel with returns, vwap and adv20 where they are absent and follow from what is there.
+
+    returns: close / the last known close - 1, where that was above 0 and this is not below. vwap: the mean of high,
+    low and close, an approximation. adv20: the mean volume of the last 20 days that have one.
+    """
+    fields = dict(panel.fields)
+    if "returns" not in fields and "close" in fields:
+        fields["returns"] = returns_of(fields["close"])
+    if "vwap" not in fields and {"high", "low", "close"} <= fields.keys():
+        fields["vwap"] = (fields["high"] + fields["low"] + fields["close"]) / 3
+    if "adv20" not in fields and "volume" in fields:
+        fields["adv20"] = _rolling_mean(fields["volume"], ADV_DAYS)
+    return replace(panel, fields=fields)
+
+
+def _rolling_mean(x: Matrix, days: int) -> Matrix:
+    known = ~np.isnan(x)
+    total = np.zeros(x.shape)
+    count = np.zeros(x.shape)
+    for back in range(min(days, len(x))):
+        part = slice(0, len(x) - back)
+        total[back:] += np.where(known[part], x[part], 0.0)
+        count[back:] += known[part]
+    with np.errstate(invalid="ignore"):
+        return (total / count).astype(x.dtype)

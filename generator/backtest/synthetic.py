@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from generator.backtest.derived import with_derived
-from generator.backtest.panel import Panel
+from generator.backtest.panel import Panel, with_derived
 
 _SECTORS = 10
 _INDUSTRIES = 3  # per sector

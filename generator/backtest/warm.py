@@ -4,7 +4,7 @@ Every operator of the catalogue is evaluated once on a tiny panel, in its simple
 """
 
 from generator.backtest.result.evaluate import evaluate
-from generator.backtest.settings import Settings
+from generator.backtest.settings import AlphaSettings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import Kind, Operator, load_catalogue
 from generator.language.ast import Call, Field, Node, Number, Text
@@ -30,8 +30,8 @@ def main() -> None:
     """Compile what the default settings use, and what a decay does."""
     calls = [simplest(operator) for operator in load_catalogue(higher=True).operators.values()]
     panel = synthetic_panel(days=60, instruments=20)
-    evaluate([call for call in calls if call is not None], panel, Settings())
-    evaluate([Field("close")], panel, Settings(decay=2))
+    evaluate([call for call in calls if call is not None], panel, AlphaSettings())
+    evaluate([Field("close")], panel, AlphaSettings(decay=2))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The client of WorldQuant BRAIN: what it is told and what it answers, its session, and simulations in flight.
+"""Client of WorldQuant BRAIN: requests, answers, session, and simulations in flight.
 
-Nothing here submits an alpha: no such request exists in this package.
+Nothing here submits an alpha: this package has no such request.
 """

@@ -1,4 +1,4 @@
-"""BRAIN's lists of operators and data fields, fetched a page a time and kept on disk with their date."""
+"""BRAIN's operators and data fields for the account: downloaded page by page, stored in a dated file."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -12,18 +12,18 @@ from generator.brain.api import BrainApi
 from generator.catalogue import Catalogue, from_brain, load
 
 FRESH_DAYS = 7
-# As far as BRAIN lets anybody page.
+# The last row that BRAIN's paging reaches.
 _MOST_FIELDS = 10_000
 
 
 def listing_path(home: Home, settings: Mapping[str, Any]) -> Path:
-    """Return the file of what BRAIN listed for a region, delay and universe."""
+    """Return the file of the listing for the settings' region, delay and universe."""
     names = (settings["region"], f"D{settings['delay']}", settings["universe"])
     return home.path / f"catalogue-{'-'.join(map(str, names))}.json"
 
 
 def kept_listing(path: Path) -> Catalogue | None:
-    """Return the catalogue that was kept, None if there is none that can be read."""
+    """Return the stored catalogue, None if it is missing, unreadable or empty."""
     if not path.exists():
         return None
     try:
@@ -34,7 +34,7 @@ def kept_listing(path: Path) -> Catalogue | None:
 
 
 def is_fresh(catalogue: Catalogue | None, today: date) -> bool:
-    """Tell whether a kept catalogue is young enough not to be asked for again."""
+    """Return True if a stored catalogue is younger than FRESH_DAYS."""
     if catalogue is None:
         return False
     try:
@@ -45,7 +45,7 @@ def is_fresh(catalogue: Catalogue | None, today: date) -> bool:
 
 
 class Listing:
-    """One refresh, a request a step."""
+    """Download of the listing, one request a step."""
 
     def __init__(self, api: BrainApi, clock: Clock) -> None:
         self._api = api
@@ -54,9 +54,9 @@ class Listing:
         self._fields: list[Any] = []
 
     def step(self) -> Catalogue | None:
-        """Ask for the next part; return the catalogue once it is whole, raise BrainError where a part fails.
+        """Request the next part; return the catalogue once it is complete.
 
-        A part that failed can be asked for again by another step.
+        Raise BrainError if a part fails; the next step requests it again. Raise GeneratorError for an unusable listing.
         """
         if self._operators is None:
             self._operators = list(self._api.operators())
@@ -67,14 +67,14 @@ class Listing:
             return None
         made = from_brain(self._operators, self._fields, date=self.today().isoformat())
         if not made.operators or not made.fields:
-            raise GeneratorError("BRAIN listed no operators or no fields that can be understood")
+            raise GeneratorError("BRAIN's listing has no readable operators or no readable fields")
         return made
 
     def today(self) -> date:
-        """Return the date in UTC."""
+        """Return today's date in UTC."""
         return datetime.fromtimestamp(self._clock.time(), UTC).date()
 
     @property
     def progress(self) -> str:
-        """Return how far it is, for a person."""
+        """Return the progress as a text."""
         return f"{len(self._operators or [])} operators, {len(self._fields)} fields"

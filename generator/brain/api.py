@@ -1,6 +1,6 @@
-"""BRAIN's requests as this project makes them: simulate, look at simulations and alphas, list what there is.
+"""Typed requests to BRAIN: simulate, read simulations and alphas, list operators and fields.
 
-Submitting an alpha is none of them.
+No request submits an alpha.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from generator.brain.errors import BrainAwayError, BrainQuotaError
 from generator.brain.responses import Progress, code_of, quota_error, read_simulation
 from generator.brain.session import BrainSession
 
-# As the original sent them; what else there is stands at the account's defaults.
+# Other settings have the account's defaults.
 _FIXED: Mapping[str, object] = {
     "instrumentType": "EQUITY",
     "pasteurization": "ON",
@@ -25,7 +25,7 @@ _FIXED: Mapping[str, object] = {
 
 
 def simulation_settings(brain: BrainSettings, panel: PanelSettings) -> dict[str, Any]:
-    """Return BRAIN's settings of a simulation; two with the same settings give the same figures."""
+    """Return BRAIN's settings of a simulation; the same settings give the same figures."""
     neutralization = panel.neutralization if brain.neutralization is None else brain.neutralization
     return {
         **_FIXED,
@@ -44,16 +44,16 @@ def payload(expression: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def same_code(left: str, right: str) -> bool:
-    """Tell whether two texts are the same expression but for white space and a last semicolon."""
-    return _squeezed(left) == _squeezed(right)
+    """Return True if two texts differ only by white space and a last semicolon."""
+    return _without_spaces(left) == _without_spaces(right)
 
 
-def _squeezed(code: str) -> str:
+def _without_spaces(code: str) -> str:
     return "".join(code.split()).rstrip(";")
 
 
 def same_settings(alpha: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Tell whether an alpha was simulated under these settings, as far as BRAIN names them."""
+    """Return True if an alpha was simulated under these settings; settings that BRAIN does not name are ignored."""
     return all(alpha[name] == value for name, value in settings.items() if name in alpha)
 
 
@@ -64,32 +64,32 @@ _RECENT = 100
 
 
 class BrainApi:
-    """Typed requests over a session; every one raises BrainError where it fails."""
+    """Typed requests over a session; each raises BrainError if it fails."""
 
     def __init__(self, session: BrainSession, clock: Clock, settings: Mapping[str, Any]) -> None:
         self._session = session
         self._clock = clock
         self._settings = settings
-        self._used_up: BrainQuotaError | None = None
+        self._quota_used_up: BrainQuotaError | None = None
 
     @property
-    def used_up(self) -> BrainQuotaError | None:
-        """Return that the last simulation that BRAIN took was the day's last one, None if it was not."""
-        return self._used_up
+    def quota_used_up(self) -> BrainQuotaError | None:
+        """Return the quota's error if the last accepted simulation used up the day's quota, else None."""
+        return self._quota_used_up
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Return what simulations are made under."""
+        """Return the settings of simulations."""
         return self._settings
 
     @property
     def per_simulation(self) -> int:
-        """Return how many expressions one simulation may hold for this account."""
+        """Return the most expressions in one simulation for this account."""
         return MOST_IN_MULTI if MULTI_SIMULATION in self._session.permissions else 1
 
     @property
     def signed_in(self) -> bool:
-        """Tell whether there is a session, as far as is known."""
+        """Return True if the session is signed in, as far as is known."""
         return self._session.signed_in
 
     def close(self) -> None:
@@ -97,21 +97,21 @@ class BrainApi:
         self._session.close()
 
     def sign_in(self) -> bool:
-        """Be signed in, and return whether BRAIN had to be asked."""
+        """Sign in unless the session is signed in; return True if BRAIN was asked."""
         return self._session.ensure()
 
     def simulate(self, expressions: Sequence[str]) -> str:
-        """Start one simulation, of several expressions a multi-simulation; return where to ask about it."""
+        """Start one simulation, for several expressions a multi-simulation; return its location."""
         rows = [payload(expression, self._settings) for expression in expressions]
         answer = self._session.send("POST", "/simulations", document=rows[0] if len(rows) == 1 else rows)
-        self._used_up = quota_error(answer, self._clock.time())
+        self._quota_used_up = quota_error(answer, self._clock.time())
         location = answer.headers.get("location", "")
         if not location:
-            raise BrainAwayError("BRAIN took a simulation and did not say where it is")
+            raise BrainAwayError("BRAIN accepted a simulation without a location")
         return location[:1000]
 
     def simulation(self, location: str) -> Progress:
-        """Return how a simulation stands, by its location or a child's id."""
+        """Return a simulation's progress, by its location or a child's id."""
         path = location if "/" in location else f"/simulations/{location}"
         return read_simulation(self._session.send("GET", path), self._clock.time())
 
@@ -120,7 +120,7 @@ class BrainApi:
         return self._session.send("GET", f"/alphas/{quote(name, safe='')}").document
 
     def recent_alpha(self, expression: str) -> str | None:
-        """Return the id of an alpha of this account with this expression and our settings, newest first."""
+        """Return the id of the newest alpha of the account with this expression and our settings, None without one."""
         query: dict[str, str | int] = {
             "limit": _RECENT,
             "offset": 0,
@@ -141,7 +141,7 @@ class BrainApi:
         return document if isinstance(document, list) else _results(document)
 
     def data_fields(self, offset: int) -> tuple[Sequence[Mapping[str, Any]], int]:
-        """Return a page of `/data-fields` for our region, delay and universe, and how many rows there are."""
+        """Return a page of `/data-fields` for our region, delay and universe, and the total of rows."""
         query: dict[str, str | int] = {
             **{name: self._settings[name] for name in ("instrumentType", "region", "delay", "universe")},
             "limit": PAGE,

@@ -1,6 +1,6 @@
-"""The account: `credential.txt`, a JSON pair of e-mail address and password, or two environment variables.
+"""Credentials of the BRAIN account: `credential.txt`, a JSON pair of e-mail and password, or two variables.
 
-A password is never shown: not in a repr, not in an error, not in a log.
+A password never appears in a repr, an error or a log.
 """
 
 import json
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.runtime.home import ROOT
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from generator.brain.errors import BrainAccessError
 
 EMAIL, PASSWORD = "FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD"
-_OWNERS_ALONE = 0o600
+_OWNER_ONLY = 0o600
 _FORM = 'Write ["you@example.com", "your password"] into it, and chmod 600 it.'
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An account, and where it was found: `version` changes with what was found there."""
+    """An account. `version` changes whenever the source of the credentials changes."""
 
     email: str = field(repr=False)
     password: str = field(repr=False)
@@ -31,28 +31,28 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSource:
-    """Where credentials are looked for: the environment first, then these files, the first that is there."""
+    """Sources of credentials: the environment, then the first existing file."""
 
     environ: Mapping[str, str] = field(repr=False)
     files: tuple[Path, ...]
 
     @property
     def present(self) -> bool:
-        """Tell whether there are any, right or wrong."""
+        """Return True if any source has credentials, valid or not."""
         return self.given or self.file is not None
 
     @property
     def given(self) -> bool:
-        """Tell whether the environment has them."""
+        """Return True if the environment has credentials."""
         return bool(self.environ.get(EMAIL) and self.environ.get(PASSWORD))
 
     @property
     def file(self) -> Path | None:
-        """Return the first of the files that is there."""
+        """Return the first file that exists."""
         return next((path for path in self.files if path.exists()), None)
 
     def read(self) -> Credentials:
-        """Return the account; raise BrainAccessError, which never shows what was read."""
+        """Return the account; raise BrainAccessError, which quotes nothing of the source."""
         if self.given:
             return Credentials(self.environ[EMAIL], self.environ[PASSWORD], "environment")
         path = self.file
@@ -61,22 +61,22 @@ class CredentialSource:
                 f"there are no BRAIN credentials in {' or '.join(map(str, self.files))}",
                 hint=f"{_FORM} Or set {EMAIL} and {PASSWORD}.",
             )
-        account, remark = read_file(path)
-        if remark:
-            _log.warning("brain.credentials_open", extra=tell(remark, path=path))
+        account, warning = read_file(path)
+        if warning:
+            _log.warning("brain.credentials_open", extra=with_sentence(warning, path=path))
         return account
 
 
 def read_file(path: Path) -> tuple[Credentials, str]:
-    """Return the account in a file, and what is to be said of the file's mode; raise BrainAccessError."""
+    """Return the account in a file, and a warning about the file's mode, if any; raise BrainAccessError."""
     try:
         status, text = path.stat(), path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise BrainAccessError(f"{path} cannot be read: {reason}", hint=_FORM) from None
     email, password = parse_pair(text, path)
     version = f"{path}:{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
-    return Credentials(email, password, version), _remark(path, stat.S_IMODE(status.st_mode))
+    return Credentials(email, password, version), _mode_warning(path, stat.S_IMODE(status.st_mode))
 
 
 def parse_pair(text: str, path: Path) -> tuple[str, str]:
@@ -94,16 +94,16 @@ def parse_pair(text: str, path: Path) -> tuple[str, str]:
     return pair[0], pair[1]
 
 
-def _remark(path: Path, mode: int) -> str:
-    if mode == _OWNERS_ALONE:
+def _mode_warning(path: Path, mode: int) -> str:
+    if mode == _OWNER_ONLY:
         return ""
-    return f"{path} has mode {mode:04o}; a password belongs to you alone: chmod 600 it"
+    return f"{path} has mode {mode:04o}; others can read the password: chmod 600 it"
 
 
 def credential_source(
     named: str, config: Path | None, home: Path, environ: Mapping[str, str]
 ) -> CredentialSource:
-    """Return where to look for `[brain] credentials`: beside the configuration file, then in the home."""
+    """Return the sources for `[brain] credentials`: beside the configuration file, then in the home."""
     path = Path(named).expanduser()
     beside = ROOT if config is None else config.absolute().parent
     files = [path] if path.is_absolute() else [beside / path, home / path]

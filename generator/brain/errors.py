@@ -1,13 +1,14 @@
-"""What can go wrong with BRAIN, told apart by what has to happen next.
+"""Errors of BRAIN, by the reaction that they need.
 
 BrainError
-├── BrainAwayError      it cannot be reached or fails: ask again later; `sent`: the request may have arrived
-├── BrainLimitError     too many at a time, or too often: wait, with fewer
+├── BrainAwayError      unreachable or failing: try again later; `sent`: the request may have arrived
+├── BrainLimitError     too many simulations or requests: wait, then send fewer
 │   └── BrainQuotaError     the day's simulations are used up
-├── BrainAccessError    the credentials are missing or refused: a person has to mend them
-│   └── PersonaError        the account asks for a face or a finger: a person has to open `url`
-├── BrainRefusedError   this very request is wrong; `problems` says where
-└── BrainGoneError      there is nothing at this address (any more)
+├── BrainAccessError    credentials missing or refused: a person has to correct them
+│   ├── BrainDeniedError    signed in, but not allowed
+│   └── PersonaError        biometric sign-in required: a person has to open `url`
+├── BrainRefusedError   the request itself is wrong; `problems` says where
+└── BrainGoneError      nothing at this address, or not any more
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from fleet.runtime.units import Seconds
 
 
 class BrainError(GeneratorError):
-    """BRAIN answered with an error; `wait` is how long it asked for, None if it did not say."""
+    """BRAIN answered with an error; `wait` is the wait that BRAIN asks for, None without one."""
 
     def __init__(self, message: str, *, wait: Seconds | None = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -25,15 +26,15 @@ class BrainError(GeneratorError):
 
 
 class BrainAwayError(BrainError):
-    """BRAIN cannot be reached, or fails; `sent` tells whether the request may have arrived all the same."""
+    """BRAIN is unreachable or fails; `sent` means that the request may have arrived."""
 
     def __init__(self, message: str, *, wait: Seconds | None = None, sent: bool = True) -> None:
-        super().__init__(message, wait=wait, hint="It is asked again by itself.")
+        super().__init__(message, wait=wait, hint="It is retried automatically.")
         self.sent = sent
 
 
 class BrainLimitError(BrainError):
-    """Too many simulations at a time (`slots`), or else too many requests."""
+    """Too many simulations at a time if `slots`, else too many requests."""
 
     def __init__(self, message: str, *, wait: Seconds | None = None, slots: bool = False) -> None:
         super().__init__(message, wait=wait)
@@ -49,34 +50,34 @@ class BrainAccessError(BrainError):
 
 
 class BrainDeniedError(BrainAccessError):
-    """BRAIN knows who asks, and does not allow it."""
+    """The session is signed in, but BRAIN does not allow the request."""
 
 
 class PersonaError(BrainAccessError):
-    """The account asks for a biometric sign-in; it goes on once somebody has opened `url`."""
+    """The account requires a biometric sign-in: a person has to open `url`."""
 
     def __init__(self, url: str) -> None:
         super().__init__(
             f"BRAIN asks for a biometric sign-in: open {url} in a browser",
-            hint="Mining goes on by itself once that is done.",
+            hint="Mining resumes afterwards by itself.",
         )
         self.url = url
 
 
 class BrainRefusedError(BrainError):
-    """The request itself is wrong: `problems` are BRAIN's own words by the field they are about."""
+    """The request is wrong: `problems` maps fields to BRAIN's messages."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
-        said = "; ".join(f"{field}: {text}" if field else text for field, text in self.problems.items())
-        super().__init__(f"BRAIN refuses the request: {said}", hint="Check [brain] in fleet.toml.")
+        details = "; ".join(f"{field}: {text}" if field else text for field, text in self.problems.items())
+        super().__init__(f"BRAIN refuses the request: {details}", hint="Check [brain] in fleet.toml.")
 
     @property
     def expression(self) -> str:
-        """Return what BRAIN says of the expression, nothing where it is not the expression's fault."""
+        """Return BRAIN's message about the expression, empty if the fault is elsewhere."""
         own = {field for field in self.problems if field.split(".")[0] == "regular"}
         return "; ".join(self.problems.values()) if own and own == set(self.problems) else ""
 
 
 class BrainGoneError(BrainError):
-    """There is nothing at this address, or nothing any more."""
+    """Nothing is at this address, or not any more."""

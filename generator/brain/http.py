@@ -1,6 +1,6 @@
-"""One HTTPS session with BRAIN over `requests`: sends a request, returns its answer, whatever it is.
+"""HTTPS connection to BRAIN over `requests`: sends a request and returns its answer, good or bad.
 
-It follows no redirect and sends nothing to any other server than the one it was made for.
+It follows no redirect and sends nothing to any other server.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def brain_url(environ: Mapping[str, str]) -> str:
-    """Return BRAIN's address, or the one that tests set; raise ConfigError for one that would leak a password."""
+    """Return BRAIN's address, or the one set for tests; raise ConfigError for one that would leak a password."""
     url = environ.get(URL_VARIABLE) or DEFAULT_URL
     parts = urlsplit(url)
     if parts.scheme == "https" and parts.hostname and not parts.username:
@@ -30,8 +30,8 @@ def brain_url(environ: Mapping[str, str]) -> str:
     if parts.scheme == "http" and parts.hostname in _LOOPBACK and not parts.username:
         return url.rstrip("/")
     raise ConfigError(
-        f"{URL_VARIABLE} is no https:// address, nor http:// on this machine",
-        hint="It is for tests; leave it out.",
+        f"{URL_VARIABLE} is neither an https:// address nor http:// on this machine",
+        hint="The variable is for tests; unset it.",
     )
 
 
@@ -41,14 +41,14 @@ _CHUNK = 64 * 1024
 
 
 class _NoAuth(AuthBase):
-    """Keeps `requests` from looking into a .netrc, whose entry would stand beside our session's cookie."""
+    """Keeps `requests` from sending an entry of .netrc beside the session's cookie."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
 
 
 class BrainHttp:
-    """Used by one thread."""
+    """The connection; for one thread."""
 
     def __init__(self, url: str, timeouts: tuple[Seconds, Seconds] = _TIMEOUTS) -> None:
         self._url = url
@@ -57,9 +57,9 @@ class BrainHttp:
         self._session.headers["Accept"] = "application/json"
 
     def absolute(self, path: str) -> str:
-        """Return a path or a `Location` as an address of ours; raise BrainError if it leads to another server.
+        """Return the full address of a path or `Location`; raise BrainError if it names another server.
 
-        BRAIN writes its own addresses as they look behind its proxy (`http://…:443/…`): only the path counts.
+        BRAIN writes its addresses as seen behind its proxy (`http://…:443/…`); only the path is used.
         """
         ours, theirs = urlsplit(self._url), urlsplit(urljoin(f"{self._url}/", path))
         if theirs.hostname != ours.hostname:
@@ -75,7 +75,7 @@ class BrainHttp:
         query: Mapping[str, str | int] | None = None,
         account: Credentials | None = None,
     ) -> BrainAnswer:
-        """Send a request and return the answer; raise BrainAwayError where there is none."""
+        """Send a request and return the answer; raise BrainAwayError without one."""
         url = self.absolute(path)
         auth = _NoAuth() if account is None else _basic(account)
         try:
@@ -100,11 +100,11 @@ class BrainHttp:
         return answer
 
     def cookies(self) -> dict[str, str]:
-        """Return the session's cookies: whoever has them is signed in."""
+        """Return the session's cookies; they are as secret as the password."""
         return {cookie.name: cookie.value or "" for cookie in self._session.cookies}
 
     def restore(self, cookies: Mapping[str, str]) -> None:
-        """Take up a session by its cookies; with none, forget the one there was."""
+        """Replace the session's cookies; without any, the session is signed out."""
         self._session.cookies.clear()
         host = urlsplit(self._url).hostname or ""
         for name, value in cookies.items():
@@ -125,7 +125,7 @@ def _body(response: requests.Response) -> bytes:
 
 
 def _basic(account: Credentials) -> HTTPBasicAuth:
-    # As bytes: `requests` would write text in Latin-1, which not every password fits into.
+    # As bytes: `requests` encodes text in Latin-1, which cannot hold every password.
     return HTTPBasicAuth(account.email.encode(), account.password.encode())
 
 

@@ -1,7 +1,8 @@
-"""How much may be asked of BRAIN now: slots, the day's budget, and waits after trouble. Pure arithmetic."""
+"""Limits of requests to BRAIN: slots, the daily budget, and back-off after errors. Pure arithmetic."""
 
 from dataclasses import dataclass, replace
 
+from fleet.runtime.backoff import doubling_backoff
 from fleet.runtime.units import Seconds
 from generator.brain.errors import (
     BrainAccessError,
@@ -14,22 +15,21 @@ from generator.brain.errors import (
 
 DAY: Seconds = 86400.0
 _GROW_AFTER: Seconds = 600.0
-# First wait, and what it doubles up to.
+# First wait of a back-off, and its upper bound.
 _PERSONA: tuple[Seconds, Seconds] = (5.0, 60.0)
 _ACCESS: tuple[Seconds, Seconds] = (30.0, 300.0)
 _LIMIT: tuple[Seconds, Seconds] = (5.0, 300.0)
 _AWAY: tuple[Seconds, Seconds] = (2.0, 300.0)
 _OTHER: tuple[Seconds, Seconds] = (30.0, 600.0)
 _QUOTA: Seconds = 3600.0
-_DOUBLINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """How many simulations may be in flight: `most`, or fewer while BRAIN takes fewer.
+    """Simulations that may be in flight: `most`, or fewer while BRAIN accepts fewer.
 
-    Somebody else may use the account, or it may have fewer slots than are configured. Where BRAIN says so, as
-    many are used as were running, and every ten minutes one more is tried.
+    The account may have fewer slots than configured, or another program may use it. After a refusal the number
+    that was running is allowed, and one more every ten minutes. Times are monotonic seconds.
     """
 
     most: int
@@ -37,31 +37,31 @@ class Slots:
     grow_at: float = 0.0
 
     def at(self, now: float) -> "Slots":
-        """Return the slots as they are at a later time."""
+        """Return the slots at a later time."""
         if self.allowed >= self.most or now < self.grow_at:
             return self
         return replace(self, allowed=self.allowed + 1, grow_at=now + _GROW_AFTER)
 
     def refused(self, running: int, now: float) -> "Slots":
-        """Return the slots after BRAIN took no more while so many were running."""
+        """Return the slots after BRAIN refused another simulation beside `running` ones."""
         return replace(self, allowed=max(1, min(self.allowed, running)), grow_at=now + _GROW_AFTER)
 
 
 def budget_left(most_per_day: int, sent_today: int) -> int | None:
-    """Return how many simulations the budget still allows; None where there is no budget."""
+    """Return how many simulations the budget still allows, None without a budget (0 a day)."""
     return None if most_per_day == 0 else max(0, most_per_day - sent_today)
 
 
-def wait_after(error: BrainError, failures: int, chance: float) -> Seconds:
-    """Return how long to ask nothing after so many failures in a row (from 1); `chance` lies in [0, 1).
+def wait_after(error: BrainError, failures: int, jitter: float) -> Seconds:
+    """Return the wait after this many failures in a row (from 1); `jitter` lies in [0, 1).
 
-    What BRAIN itself asks for is obeyed. Otherwise the wait doubles, and is shortened by chance by up to a
-    third, so that several fleets do not ask in step.
+    BRAIN's own Retry-After is obeyed. Otherwise the wait doubles, and jitter shortens it by up to a third, so
+    that several fleets do not retry in step.
     """
     if isinstance(error, BrainQuotaError):
         return error.wait or _QUOTA
     first, most = _bounds(error)
-    own = min(first * 2.0 ** min(failures - 1, _DOUBLINGS), most) * (1.0 - chance / 3.0)
+    own = doubling_backoff(first, failures, most=most) * (1.0 - jitter / 3.0)
     return own if error.wait is None else max(error.wait, own if failures > 1 else 0.0)
 
 

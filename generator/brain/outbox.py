@@ -1,7 +1,7 @@
-"""What waits to be sent to BRAIN, and whether it may be: free slots, the day's budget, BRAIN's own limits.
+"""Queue of simulations to send to BRAIN, within free slots, the daily budget and BRAIN's own limits.
 
-A request is a row before it is sent. What becomes of one that BRAIN did not take depends on why: it is taken
-back, put on the expression, or, where nobody knows whether it arrived, handed over to be looked for.
+A row is written before its request is sent. After a refused request the row is deleted and the jobs are queued
+again, or fail if the expression is at fault. Without an answer the jobs are handed over to be searched for.
 """
 
 from collections import deque
@@ -16,58 +16,59 @@ from generator.brain.errors import (
     BrainLimitError,
     BrainRefusedError,
 )
-from generator.brain.jobs import Job, Keeper, SimulationInFlight
+from generator.brain.events import BrainEvents
+from generator.brain.jobs import Job, Retry, SimulationInFlight
 from generator.brain.limits import DAY, Slots, budget_left, wait_after
 from generator.domain import ExpressionFault
-from generator.reporting.events import BrainEvents
 from generator.storage.simulations import SimulationTable
 
 
 class Outbox:
-    """Jobs in, flights out. `budget` is the most simulations in any 24 hours, 0 for no bound of ours.
+    """Sends queued jobs as simulations. `budget` is the most simulations in any 24 hours, 0 for no limit.
 
-    `unseen` are jobs whose answer nobody saw, `refused` those that BRAIN finds wrong; who sends empties both.
+    `unconfirmed` are jobs whose request had no answer, `refused` jobs that BRAIN finds wrong. The caller empties
+    both lists.
     """
 
     def __init__(
         self,
         api: BrainApi,
-        ledger: SimulationTable,
+        table: SimulationTable,
         *,
-        keep: Keeper,
+        retry: Retry,
         clock: Clock,
-        chance: Random,
+        rng: Random,
         slots: int,
         budget: int,
-        teller: BrainEvents,
+        events: BrainEvents,
     ) -> None:
         self._api = api
-        self._ledger = ledger
-        self._keep = keep
+        self._table = table
+        self._retry = retry
         self._clock = clock
-        self._chance = chance
+        self._rng = rng
         self._slots = Slots(slots, slots)
         self._budget = budget
-        self._teller = teller
+        self._events = events
         self._queue: deque[Job] = deque()
-        self._sent: deque[float] = deque(keep(lambda: ledger.sent_times(clock.time() - DAY)))
-        self._several = True
-        self._limits = 0
-        self._closed_until = float("-inf")
-        self.unseen: list[Job] = []
+        self._sent: deque[float] = deque(retry(lambda: table.sent_times(clock.time() - DAY)))
+        self._multi_allowed = True
+        self._refusals = 0
+        self._blocked_until = float("-inf")
+        self.unconfirmed: list[Job] = []
         self.refused: list[tuple[Job, ExpressionFault]] = []
 
     def put(self, job: Job) -> None:
         """Queue a job."""
         self._queue.append(job)
 
-    def room(self, in_flight: int) -> int:
-        """Return how many more candidates could be sent now, beside those that are queued."""
-        if self._clock.monotonic() < self._closed_until:
+    def capacity(self, in_flight: int) -> int:
+        """Return how many more candidates could be sent now, beyond the queued ones."""
+        if self._clock.monotonic() < self._blocked_until:
             return 0
-        left = self._left()
-        room = (self.slots - in_flight) * self._per - len(self._queue)
-        return max(0, room if left is None else min(room, left - len(self._queue)))
+        left = self._budget_left()
+        free = (self.slots - in_flight) * self._batch_size - len(self._queue)
+        return max(0, free if left is None else min(free, left - len(self._queue)))
 
     @property
     def slots(self) -> int:
@@ -83,24 +84,24 @@ class Outbox:
     @property
     def sent_today(self) -> int:
         """Return how many simulations were sent in the last 24 hours."""
-        self._left()
+        self._budget_left()
         return len(self._sent)
 
     @property
-    def _per(self) -> int:
-        return self._api.per_simulation if self._several else 1
+    def _batch_size(self) -> int:
+        return self._api.per_simulation if self._multi_allowed else 1
 
-    def _left(self) -> int | None:
-        """Return what is left of the day's budget, None where there is none."""
+    def _budget_left(self) -> int | None:
+        """Return the rest of the daily budget, None without a budget."""
         now = self._clock.time()
         while self._sent and self._sent[0] <= now - DAY:
             self._sent.popleft()
         left = budget_left(self._budget, len(self._sent))
-        self._teller.budget(left)
+        self._events.budget(left)
         return left
 
     def send_next(self, in_flight: int) -> SimulationInFlight | None:
-        """Send what is next and return its flight; None if nothing may be sent, raise BrainError for trouble."""
+        """Send the next simulation and return it; None if nothing may be sent. Raise BrainError for other failures."""
         while self._queue and self._may_send(in_flight):
             flight = self._send(self._next(), in_flight)
             if flight is not None:
@@ -108,81 +109,82 @@ class Outbox:
         return None
 
     def _may_send(self, in_flight: int) -> bool:
-        open_ = self._clock.monotonic() >= self._closed_until
-        return open_ and self._left() != 0 and in_flight < self.slots
+        open_ = self._clock.monotonic() >= self._blocked_until
+        return open_ and self._budget_left() != 0 and in_flight < self.slots
 
     def _next(self) -> list[Job]:
-        """Take the jobs of one simulation from the queue: as many as may go together."""
+        """Remove the jobs of one simulation from the queue, as many as may be sent together."""
         jobs = [self._queue.popleft()]
-        left = self._left()
-        most = self._per if left is None else min(self._per, left)
+        left = self._budget_left()
+        most = self._batch_size if left is None else min(self._batch_size, left)
         while not jobs[0].alone and self._queue and len(jobs) < most and not self._queue[0].alone:
             jobs.append(self._queue.popleft())
         return jobs
 
     def _send(self, jobs: list[Job], in_flight: int) -> SimulationInFlight | None:
-        """Send jobs as one simulation: rows first, then the request, then where BRAIN put it."""
+        """Send jobs as one simulation: write rows, send the request, store its location."""
         now = self._clock.time()
-        rows = self._keep(lambda: self._ledger.begin([job.candidate for job in jobs], now))
+        rows = self._retry(lambda: self._table.begin([job.candidate for job in jobs], now))
         for place, (job, row) in enumerate(zip(jobs, rows, strict=True)):
             job.row, job.sent, job.place, job.tries = row, now, place, job.tries + 1
-            job.several = len(jobs) > 1
+            job.multi = len(jobs) > 1
             self._sent.append(now)
         try:
             location = self._api.simulate([job.candidate.expression for job in jobs])
         except BrainAwayError as error:
             if error.sent:
-                self._nobody_knows(jobs)
+                self._mark_unconfirmed(jobs)
             else:
-                self._take_back(jobs)
+                self._withdraw(jobs)
                 self._queue.extendleft(reversed(jobs))
             raise
         except BrainError as error:
-            self._take_back(jobs)
-            self._not_taken(jobs, error, in_flight=in_flight)
+            self._withdraw(jobs)
+            self._handle_refusal(jobs, error, in_flight=in_flight)
             return None
-        self._keep(lambda: self._ledger.accept(rows, location))
-        self._teller.sent(jobs, location)
-        self._limits = 0
-        if self._api.used_up is not None:
-            self._close(self._api.used_up, in_flight + 1)
+        self._retry(lambda: self._table.accept(rows, location))
+        self._events.sent(jobs, location)
+        self._refusals = 0
+        if self._api.quota_used_up is not None:
+            self._block(self._api.quota_used_up, in_flight + 1)
         monotonic = self._clock.monotonic()
         return SimulationInFlight(location, jobs, monotonic, len(jobs) > 1, due=monotonic)
 
-    def _nobody_knows(self, jobs: list[Job]) -> None:
+    def _mark_unconfirmed(self, jobs: list[Job]) -> None:
         for job in jobs:
-            job.look_again(self._clock.monotonic())
-        self.unseen += jobs
+            job.schedule_poll(self._clock.monotonic())
+        self.unconfirmed += jobs
 
-    def _take_back(self, jobs: list[Job]) -> None:
-        self._keep(lambda: self._ledger.withdraw([job.row for job in jobs]))
+    def _withdraw(self, jobs: list[Job]) -> None:
+        """Undo a request that BRAIN did not accept: it counts neither as a try nor against the budget."""
+        self._retry(lambda: self._table.withdraw([job.row for job in jobs]))
         for job in jobs:
             job.tries -= 1
             self._sent.pop()
 
-    def _not_taken(self, jobs: list[Job], error: BrainError, *, in_flight: int) -> None:
-        """Deal with a request that BRAIN did not take; raise what is no fault of these jobs."""
+    def _handle_refusal(self, jobs: list[Job], error: BrainError, *, in_flight: int) -> None:
+        """Queue the jobs of a refused request again, or fail them; raise an error that is no fault of theirs."""
         if isinstance(error, BrainRefusedError) and error.expression and len(jobs) == 1:
             self.refused.append((jobs[0], ExpressionFault(error.expression)))
             return
         self._queue.extendleft(reversed(jobs))
         if isinstance(error, BrainRefusedError) and len(jobs) > 1:
-            # One by one they tell whose fault it was; what is not an expression's is the bundle's own.
-            self._several = self._several and bool(error.expression)
+            # Sent one by one, the job at fault is found. Without a faulty expression the batch itself is refused.
+            self._multi_allowed = self._multi_allowed and bool(error.expression)
             for job in jobs:
                 job.alone = True
         elif isinstance(error, BrainDeniedError) and len(jobs) > 1:
-            self._several = False
+            self._multi_allowed = False
         elif isinstance(error, BrainLimitError):
-            self._close(error, in_flight)
+            self._block(error, in_flight)
         else:
             raise error
 
-    def _close(self, error: BrainLimitError, in_flight: int) -> None:
+    def _block(self, error: BrainLimitError, in_flight: int) -> None:
         now = self._clock.monotonic()
-        self._limits += 1
-        wait = wait_after(error, self._limits, self._chance.random())
-        self._closed_until = now + wait
+        self._refusals += 1
+        wait = wait_after(error, self._refusals, self._rng.random())
+        self._blocked_until = now + wait
         if error.slots:
             self._slots = self._slots.refused(in_flight, now)
-        self._teller.limited(error, wait, running=in_flight)
+        self._events.limited(error, wait, running=in_flight)

@@ -1,6 +1,6 @@
-"""What BRAIN answers, read: pure functions of an answer's status, headers and body.
+"""Parsing of BRAIN's answers: pure functions of status, headers and body.
 
-Its texts are others' data: they are cut to a length, and nothing is made of them but messages.
+BRAIN's texts are untrusted: they are cut to a length and used in messages only.
 """
 
 import json
@@ -33,7 +33,7 @@ _NAME, _ID = 80, 64
 _NESTED, _MOST = 16, 20
 _LIMIT_WORDS = "SIMULATION_LIMIT_EXCEEDED"
 _UNAUTHORIZED, _FORBIDDEN, _GONE, _BUSY, _UNAVAILABLE = 401, 403, (404, 410), 429, 503
-_PASSING = (408, 425)
+_TRANSIENT = (408, 425)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class BrainAnswer:
 
     @property
     def good(self) -> bool:
-        """Tell whether it is a success that can be read."""
+        """Return True for a success with a readable body."""
         return 200 <= self.status < 300 and (self.document is not None or self.empty)  # noqa: PLR2004  # HTTP's
 
 
 def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> BrainAnswer:
-    """Return an answer of what came over the wire, whatever it is."""
+    """Return the answer of these raw parts; a malformed body gives no document."""
     try:
         document = json.loads(body) if body.strip() else None
     except (ValueError, RecursionError):
@@ -63,7 +63,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> BrainAn
 
 
 def retry_after(answer: BrainAnswer, now: float) -> Seconds | None:
-    """Return how long the answer asks to wait: seconds, also in fractions, or a date; None if it does not."""
+    """Return the wait of the Retry-After header, given in seconds or as a date; None without one."""
     text = answer.headers.get("retry-after", "").strip()
     seconds = _number(text)
     if seconds is None and text:
@@ -83,7 +83,7 @@ def _number(text: object) -> float | None:
 
 
 def finite_number(value: object) -> float | None:
-    """Return the number that stands in a document; None for what is none, or none that a double can hold."""
+    """Return a document's number; None for other values, and for numbers outside a double's range."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -93,11 +93,11 @@ def finite_number(value: object) -> float | None:
 
 
 def error_of(answer: BrainAnswer, now: float) -> BrainError | None:
-    """Return what is wrong with an answer, None for a success; 401 is the session's affair before it is ours."""
+    """Return the error of an answer, None for a success. The session handles a 401 first."""
     if answer.good:
         return None
-    said, wait = messages(answer.document), retry_after(answer, now)
-    text = "; ".join(said.values())
+    details, wait = messages(answer.document), retry_after(answer, now)
+    text = "; ".join(details.values())
     if answer.status == _BUSY or _LIMIT_WORDS in text:
         return _limit(answer, text, wait, now)
     if answer.status in {_UNAUTHORIZED, _FORBIDDEN}:
@@ -105,15 +105,16 @@ def error_of(answer: BrainAnswer, now: float) -> BrainError | None:
         return BrainDeniedError(f"BRAIN denies access: {text or answer.status}", hint=hint)
     if answer.status in _GONE:
         return BrainGoneError(f"BRAIN has nothing there: {text or answer.status}")
-    if 400 <= answer.status < 500 and answer.status not in _PASSING and said:  # noqa: PLR2004  # HTTP's
-        return BrainRefusedError(said)
-    what = text or ("an empty body" if answer.empty else "a body that is no JSON")
-    taken = answer.status != _UNAVAILABLE
-    return BrainAwayError(f"BRAIN fails: HTTP {answer.status}, {what}", wait=wait, sent=taken)
+    if 400 <= answer.status < 500 and answer.status not in _TRANSIENT and details:  # noqa: PLR2004  # HTTP's
+        return BrainRefusedError(details)
+    reason = text or ("an empty body" if answer.empty else "a body that is no JSON")
+    # 503 means that the request was not accepted; with any other failure it may have been.
+    sent = answer.status != _UNAVAILABLE
+    return BrainAwayError(f"BRAIN fails: HTTP {answer.status}, {reason}", wait=wait, sent=sent)
 
 
 def quota_error(answer: BrainAnswer, now: float) -> BrainQuotaError | None:
-    """Return that the account's simulations are used up, where the headers say so; they count down to 0."""
+    """Return the error of a used-up quota, None while the header counts simulations left."""
     remaining, reset = (_number(answer.headers.get(f"x-ratelimit-{name}")) for name in ("remaining", "reset"))
     if remaining is None or remaining > 0 or reset is None:
         return None
@@ -125,12 +126,12 @@ def _limit(answer: BrainAnswer, text: str, wait: Seconds | None, now: float) -> 
     used_up = None if "CONCURRENT" in text else quota_error(answer, now)
     if used_up is not None:
         return used_up
-    said = f"BRAIN takes no more at the moment: {text or 'too many requests'}"
-    return BrainLimitError(said, wait=wait, slots=_LIMIT_WORDS in text)
+    message = f"BRAIN accepts no more at the moment: {text or 'too many requests'}"
+    return BrainLimitError(message, wait=wait, slots=_LIMIT_WORDS in text)
 
 
 def messages(document: Any, prefix: str = "", depth: int = _NESTED) -> dict[str, str]:
-    """Return the messages of an error's body by the field they are about: nested objects, lists, plain text."""
+    """Return the messages in an error's body by field; the body may be nested objects, lists or plain text."""
     if depth == 0:
         return {}
     if isinstance(document, Mapping):
@@ -149,12 +150,12 @@ def messages(document: Any, prefix: str = "", depth: int = _NESTED) -> dict[str,
 
 
 def plain(value: object) -> str:
-    """Return others' text on one line, of a bounded length, as a database can hold it."""
+    """Return untrusted text on one line, cut to a length and fit for the database."""
     return storable(" ".join(str(value).split()))[:_TEXT]
 
 
 class Status(StrEnum):
-    """How a simulation ended."""
+    """End of a simulation, in BRAIN's words."""
 
     COMPLETE = "COMPLETE"
     WARNING = "WARNING"
@@ -165,13 +166,13 @@ class Status(StrEnum):
 
     @property
     def carries_alpha(self) -> bool:
-        """Tell whether there is an alpha at the end of it: a warning is a success with a remark."""
+        """Return True if the simulation created an alpha; a warning is a success with a remark."""
         return self in {Status.COMPLETE, Status.WARNING}
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A simulation that goes on; ask again after `wait`."""
+    """A running simulation; poll again after `wait`."""
 
     wait: Seconds
     progress: float | None = None
@@ -179,7 +180,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A simulation that is over; `children` are the simulations of a multi-simulation, `code` its expression."""
+    """An ended simulation; `children` are the parts of a multi-simulation, `code` is the expression."""
 
     status: Status
     alpha: str = ""
@@ -194,7 +195,7 @@ Progress: TypeAlias = Running | Ended
 
 
 def read_simulation(answer: BrainAnswer, now: float) -> Progress:
-    """Return how a simulation stands; what cannot be understood is taken for one that goes on."""
+    """Return a simulation's progress; an unknown answer counts as running."""
     document = answer.document if isinstance(answer.document, Mapping) else {}
     status = str(document.get("status") or "").upper().replace("CANCELED", "CANCELLED")
     children = document.get("children")
@@ -227,7 +228,7 @@ def _with_place(message: str, location: object) -> str:
 
 
 def code_of(document: Mapping[str, Any]) -> str:
-    """Return the expression of a simulation or an alpha, in whichever of its forms it stands there."""
+    """Return the expression in a simulation's or an alpha's document, in any of its forms; else an empty text."""
     regular = document.get("regular")
     if isinstance(regular, Mapping):
         regular = regular.get("code")
@@ -241,10 +242,10 @@ _UNKNOWN = float("nan")
 
 
 def read_alpha(document: Any) -> AlphaFigures | None:
-    """Return an alpha's figures; None where they are not there yet.
+    """Return an alpha's figures; None if they are not complete yet.
 
-    A figure that cannot be read is never taken for zero: without the four that matter the alpha is to be read
-    again. A fitness alone may be missing where the alpha trades nothing.
+    An unreadable figure never becomes zero: without the four needed figures the alpha is read again. Only the
+    fitness may be missing, for an alpha without turnover.
     """
     sample = document.get("is") if isinstance(document, Mapping) else None
     if not isinstance(sample, Mapping):

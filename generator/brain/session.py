@@ -1,8 +1,8 @@
-"""Being signed in: at the start by what was kept, anew where BRAIN says 401, and never more often than it takes.
+"""Session at BRAIN: restored from a file at the start, renewed after a 401, with few sign-ins.
 
-`run/brain.json` (mode 0600) keeps the session's cookie, so that a restart of the generator asks nobody for a
-finger again; the address of a biometric sign-in that somebody has yet to open; and that credentials were
-refused, so that the same ones are never sent a second time. It holds neither e-mail address nor password.
+`run/brain.json` (mode 0600) stores the session's cookie, so that a restart needs no new biometric sign-in. It
+also stores the address of a pending biometric sign-in, and that credentials were refused: the same ones are
+never sent a second time. It stores neither e-mail address nor password.
 """
 
 import hashlib
@@ -35,21 +35,21 @@ from generator.brain.responses import BrainAnswer, error_of, finite_number, mess
 
 AUTHENTICATION = "/authentication"
 _CREATED, _OK, _UNAUTHORIZED = 201, 200, 401
-# Credentials from the environment have no version of their own: a person may have put them right with BRAIN.
-_ENVIRONMENT_AGAIN: Seconds = 3600.0
-# Another attempt while an account is locked may keep it locked.
-_ATTEMPTS_AGAIN: Seconds = 900.0
+# Refused credentials from the environment have no version: they may have been corrected at BRAIN meanwhile.
+_ENVIRONMENT_RETRY: Seconds = 3600.0
+# An attempt during a lock may prolong the lock.
+_LOCKOUT_WAIT: Seconds = 900.0
 _LONGEST_WAIT: Seconds = 3600.0
-_ATTEMPTS = "BRAIN says that there were too many attempts to sign in"
+_ATTEMPTS = "BRAIN reports too many attempts to sign in"
 _REFUSED = "BRAIN refuses the credentials"
-_CORRECT = "Correct them, and mining goes on by itself; too many attempts would lock the account."
+_CORRECT = "Correct them, and mining resumes by itself; more attempts could lock the account."
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """What is kept between two runs, of one account; `account` is a salted hash of its e-mail address."""
+    """State stored between runs, for one account; `account` is a salted hash of its e-mail address."""
 
     salt: str = ""
     account: str = ""
@@ -58,17 +58,17 @@ class StoredSession:
     refused: str = ""
     refused_at: float = 0.0
     not_before: float = 0.0
-    """BRAIN said that there were too many attempts: Unix seconds before which there is no other."""
+    """Unix seconds of the next allowed sign-in after too many attempts."""
 
 
 class SessionFile:
-    """The file."""
+    """Reads and writes `run/brain.json`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> StoredSession:
-        """Return what is kept, nothing where it cannot be read."""
+        """Return the stored session, an empty one if the file is missing or unreadable."""
         row = read_json(self._path) or {}
         cookies = row.get("cookies")
         try:
@@ -84,9 +84,9 @@ class SessionFile:
         except (TypeError, ValueError, OverflowError):
             return StoredSession()
 
-    def write(self, kept: StoredSession) -> None:
-        """Keep this; a file that cannot be written costs a sign-in at the next start, and is logged."""
-        row = {name: getattr(kept, name) for name in StoredSession.__slots__}
+    def write(self, stored: StoredSession) -> None:
+        """Store the session. A failure is logged; it costs a sign-in at the next start."""
+        row = {name: getattr(stored, name) for name in StoredSession.__slots__}
         try:
             replace_text(self._path, json.dumps(row) + "\n")
         except OSError as error:
@@ -94,12 +94,12 @@ class SessionFile:
 
 
 class BrainSession:
-    """Sends requests as somebody who is signed in. Used by one thread."""
+    """Sends requests within a signed-in session; for one thread."""
 
     def __init__(
-        self, wire: BrainHttp, account: Callable[[], Credentials], file: SessionFile, clock: Clock
+        self, http: BrainHttp, account: Callable[[], Credentials], file: SessionFile, clock: Clock
     ) -> None:
-        self._wire = wire
+        self._http = http
         self._account = account
         self._file = file
         self._clock = clock
@@ -108,36 +108,36 @@ class BrainSession:
 
     @property
     def permissions(self) -> frozenset[str]:
-        """Return what the account may do, as far as BRAIN has said."""
+        """Return the account's permissions, as far as BRAIN has listed them."""
         return self._permissions
 
     @property
     def signed_in(self) -> bool:
-        """Tell whether there is a session, as far as is known."""
+        """Return True if the session is signed in, as far as is known."""
         return self._signed_in
 
     def close(self) -> None:
-        """Close the connections; the session itself goes on at BRAIN."""
-        self._wire.close()
+        """Close the connections; the session stays valid at BRAIN."""
+        self._http.close()
 
     def send(self, method: str, path: str, **named: Any) -> BrainAnswer:
-        """Send a request and return its good answer; raise BrainError for any other.
+        """Send a request and return its answer; raise BrainError unless it is a success.
 
-        Where BRAIN says 401 the session is renewed, once.
+        After a 401 the session is renewed, once.
         """
         self.ensure()
-        answer = self._wire.send(method, path, **named)
+        answer = self._http.send(method, path, **named)
         if answer.status == _UNAUTHORIZED:
             _log.info("brain.session_over")
             self._renew()
-            answer = self._wire.send(method, path, **named)
+            answer = self._http.send(method, path, **named)
         error = error_of(answer, self._clock.time())
         if error is not None:
             raise error
         return answer
 
     def _renew(self) -> None:
-        """Sign in again; whatever goes wrong here, the request itself was not taken."""
+        """Sign in again. An error here is raised with `sent` False: BRAIN did not accept the request itself."""
         self._signed_in = False
         try:
             self._sign_in(self._account())
@@ -145,94 +145,94 @@ class BrainSession:
             raise BrainAwayError(error.message, wait=error.wait, sent=False) from error
 
     def ensure(self) -> bool:
-        """Be signed in: by the session that was kept if it still holds, else anew; raise BrainError if not.
+        """Sign in unless the session is signed in; the stored session is tried first. Raise BrainError if that fails.
 
-        Return whether BRAIN had to be asked.
+        Return True if BRAIN was asked.
         """
         if self._signed_in:
             return False
         account = self._account()
-        kept = self._file.read()
-        if kept.cookies and kept.account == _mark(kept.salt, account):
-            self._wire.restore(kept.cookies)
-            answer = self._wire.send("GET", AUTHENTICATION)
+        stored = self._file.read()
+        if stored.cookies and stored.account == _account_hash(stored.salt, account):
+            self._http.restore(stored.cookies)
+            answer = self._http.send("GET", AUTHENTICATION)
             if answer.status == _OK:
-                self._welcome(answer)
+                self._mark_signed_in(answer)
                 return True
         self._sign_in(account)
         return True
 
     def seconds_left(self) -> Seconds | None:
-        """Return how long BRAIN lets this session last, None if it says there is none."""
-        return _expiry(self._wire.send("GET", AUTHENTICATION).document)
+        """Return the seconds until the session expires, None without a session."""
+        return _expiry(self._http.send("GET", AUTHENTICATION).document)
 
     def _sign_in(self, account: Credentials) -> None:
-        kept = self._known(account)
-        if self._was_refused(kept, account):
-            raise BrainAccessError(_REFUSED, hint=f"They are not sent again before they change. {_CORRECT}")
-        wait = kept.not_before - self._clock.time()
+        stored = self._known(account)
+        if self._was_refused(stored, account):
+            raise BrainAccessError(_REFUSED, hint=f"They are not sent again until they change. {_CORRECT}")
+        wait = stored.not_before - self._clock.time()
         if 0 < wait <= _LONGEST_WAIT:
             raise BrainLimitError(_ATTEMPTS, wait=wait)
-        if not kept.persona:
-            self._wire.restore({})
-        answer = self._wire.send("POST", kept.persona or AUTHENTICATION, account=account)
+        if not stored.persona:
+            self._http.restore({})
+        answer = self._http.send("POST", stored.persona or AUTHENTICATION, account=account)
         if answer.status == _CREATED:
-            self._welcome(answer)
-            self._file.write(StoredSession(kept.salt, kept.account, self._wire.cookies()))
+            self._mark_signed_in(answer)
+            self._file.write(StoredSession(stored.salt, stored.account, self._http.cookies()))
             _log.info("brain.signed_in", extra=fields(seconds_left=_expiry(answer.document)))
             return
-        raise self._refusal(answer, kept, account)
+        raise self._refusal(answer, stored, account)
 
     def _known(self, account: Credentials) -> StoredSession:
-        """Return what is kept of this account, with no session; another account's is forgotten."""
-        kept = self._file.read()
-        if kept.salt and kept.account == _mark(kept.salt, account):
-            return kept
+        """Return this account's stored state; for another account a new, empty one."""
+        stored = self._file.read()
+        if stored.salt and stored.account == _account_hash(stored.salt, account):
+            return stored
         salt = secrets.token_hex(8)
-        return StoredSession(salt, _mark(salt, account))
+        return StoredSession(salt, _account_hash(salt, account))
 
-    def _was_refused(self, kept: StoredSession, account: Credentials) -> bool:
-        if kept.refused != account.version:
+    def _was_refused(self, stored: StoredSession, account: Credentials) -> bool:
+        if stored.refused != account.version:
             return False
-        recent = 0 <= self._clock.time() - kept.refused_at < _ENVIRONMENT_AGAIN
+        recent = 0 <= self._clock.time() - stored.refused_at < _ENVIRONMENT_RETRY
         return recent or account.version != "environment"
 
-    def _refusal(self, answer: BrainAnswer, kept: StoredSession, account: Credentials) -> BrainError:
-        """Return why there is no session, and keep what the next attempt has to know."""
+    def _refusal(self, answer: BrainAnswer, stored: StoredSession, account: Credentials) -> BrainError:
+        """Return the error of a failed sign-in, and store the facts that the next attempt needs."""
         denied = answer.status == _UNAUTHORIZED
-        if denied and (kept.persona or _asks_for_persona(answer)):
-            persona = self._persona(answer) or kept.persona
-            self._file.write(StoredSession(kept.salt, kept.account, persona=persona))
+        if denied and (stored.persona or _asks_for_persona(answer)):
+            persona = self._persona(answer) or stored.persona
+            self._file.write(StoredSession(stored.salt, stored.account, persona=persona))
             return PersonaError(persona)
-        error = error_of(answer, self._clock.time()) or BrainAccessError("BRAIN gives no session")
-        if isinstance(error, BrainLimitError) and not kept.persona:
-            wait = max(error.wait or 0.0, _ATTEMPTS_AGAIN)
-            self._file.write(replace(kept, not_before=self._clock.time() + wait))
+        error = error_of(answer, self._clock.time()) or BrainAccessError("BRAIN opens no session")
+        if isinstance(error, BrainLimitError) and not stored.persona:
+            wait = max(error.wait or 0.0, _LOCKOUT_WAIT)
+            self._file.write(replace(stored, not_before=self._clock.time() + wait))
             return BrainLimitError(_ATTEMPTS, wait=wait)
-        if kept.persona and isinstance(error, BrainGoneError | BrainRefusedError | BrainAccessError):
-            # The inquiry is over before anybody answered it; the next attempt begins another.
-            self._file.write(StoredSession(kept.salt, kept.account))
+        if stored.persona and isinstance(error, BrainGoneError | BrainRefusedError | BrainAccessError):
+            # The biometric sign-in expired unanswered; the next attempt starts another.
+            self._file.write(StoredSession(stored.salt, stored.account))
         if not denied:
             return error
         now = self._clock.time()
-        self._file.write(StoredSession(kept.salt, kept.account, refused=account.version, refused_at=now))
-        said = "; ".join(messages(answer.document).values()) or "wrong e-mail address or password"
+        self._file.write(StoredSession(stored.salt, stored.account, refused=account.version, refused_at=now))
+        message = "; ".join(messages(answer.document).values()) or "wrong e-mail address or password"
         return BrainAccessError(
-            _REFUSED, hint=f"It says: {said}. They are not sent again before they change. {_CORRECT}"
+            _REFUSED, hint=f"It says: {message}. They are not sent again until they change. {_CORRECT}"
         )
 
     def _persona(self, answer: BrainAnswer) -> str:
         location = answer.headers.get("location", "")
-        return self._wire.absolute(urljoin(self._wire.absolute(AUTHENTICATION), location)) if location else ""
+        return self._http.absolute(urljoin(self._http.absolute(AUTHENTICATION), location)) if location else ""
 
-    def _welcome(self, answer: BrainAnswer) -> None:
+    def _mark_signed_in(self, answer: BrainAnswer) -> None:
         self._signed_in = True
         document = answer.document if isinstance(answer.document, dict) else {}
         found = document.get("permissions")
         self._permissions = frozenset(map(str, found)) if isinstance(found, list) else frozenset()
 
 
-def _mark(salt: str, account: Credentials) -> str:
+def _account_hash(salt: str, account: Credentials) -> str:
     return hashlib.sha256(f"{salt}:{account.email}".encode()).hexdigest()[:16]
 
 

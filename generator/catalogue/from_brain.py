@@ -14,6 +14,7 @@ from generator.catalogue.files import load_catalogue
 from generator.catalogue.model import Catalogue, DataField, Default, Kind, Operator, Parameter
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PLACEHOLDER = re.compile(r"[a-z]")
 _DAYS = frozenset({"d", "lookback", "days"})
 _MOST_DAYS = 2520
 _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": "'"})  # noqa: RUF001 - quotes as BRAIN prints them
@@ -75,11 +76,11 @@ def _same_names(ours: Operator, listed: Sequence[Parameter]) -> bool:
 
 def _signature(name: str, definition: str) -> tuple[tuple[Parameter, ...], bool]:
     """Read `name(x, d, flag = false)`; no parameters where the text has no such form."""
-    start = definition.find(f"{name}(")
-    end = definition.find(")", start)
-    if start < 0 or end < 0:
+    found = re.search(rf"(?<![A-Za-z0-9_]){name}\s*\(", definition)
+    end = definition.find(")", found.end()) if found else -1
+    if found is None or end < 0:
         return (), False
-    items = [item.strip() for item in _split(definition[start + len(name) + 1 : end])]
+    items = [item.strip() for item in _split(definition[found.end() : end])]
     variadic = any(item.strip(". ") == "" for item in items)
     parameters = [_parameter(name, item) for item in items if item.strip(". ")]
     if any(parameter is None for parameter in parameters):
@@ -105,10 +106,12 @@ def _parameter(operator: str, item: str) -> Parameter | None:
     if not _NAME.match(name.replace(" ", "")):
         return None
     name = name.replace(" ", "")
-    if name in _DAYS or (equals and value in _DAYS):
+    if value in _DAYS or (name in _DAYS and not equals):
         return Parameter(name, Kind.INTEGER, minimum=1, maximum=_MOST_DAYS, lookback=True, least=2)
     if not equals:
         return Parameter(name, _kind(operator, name))
+    if _PLACEHOLDER.fullmatch(value):  # `factor = f` names what the caller must give
+        return Parameter(name, Kind.NUMBER)
     kind, default = _default(value)
     return Parameter(name, kind, optional=True, default=default)
 

@@ -54,6 +54,8 @@ class Parameter:
     default: Default = None
     minimum: float | None = None
     maximum: float | None = None
+    missing: bool = False
+    """A number parameter that takes `nan` too."""
     lookback: bool = False
     """It counts trading days back from today."""
     least: int = 1
@@ -82,9 +84,7 @@ class Operator:
     variadic: bool = False
     """The last required parameter may be repeated."""
     commutative: bool = False
-    """Its required matrix arguments may change places."""
-    associative: bool = False
-    """A call of it as an argument of itself may be opened."""
+    """Its first two arguments may change places: the result is the same to the last bit."""
     truth: bool = False
     """Its result is 0 or 1."""
     one_of: tuple[str, ...] = ()
@@ -150,5 +150,11 @@ def _only(rows: Mapping[str, _T], names: Iterable[str]) -> dict[str, _T]:
 
 
 def _words(operators: Iterable[Operator]) -> frozenset[str]:
-    own = (value for operator in operators for p in operator.parameters for value in p.values)
-    return frozenset(("true", "false", "True", "False", "NAN", "NaN", *own))
+    own = (
+        value
+        for operator in operators
+        for p in operator.parameters
+        for value in (*p.values, p.default)
+        if isinstance(value, str) and value.isidentifier()
+    )
+    return frozenset(("true", "false", "True", "False", "NAN", "NaN", "nan", *own))

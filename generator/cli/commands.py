@@ -8,15 +8,17 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fleet.runtime.errors import FleetError
-from generator.catalogue import Catalogue, load_catalogue
-from generator.cli.evaluate import evaluate
+from generator.cli.account_lists import Lists, account_lists
+from generator.cli.evaluate import FILE, evaluate
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
 from generator.language import ExpressionError, build_schema, read
+from generator.language.refusals import refusals
 from generator.llm.prompt import DEPTH
 
 _DEPTH = click.IntRange(1, 16)
@@ -71,22 +73,27 @@ def run() -> None:
 @click.option("--count", default=2, show_default=True, type=_COUNT, help="Expressions in one reply.")
 def schema(depth: int, count: int) -> None:
     """Print the `format` of a request: the JSON schema that every reply follows."""
-    click.echo(json.dumps(build_schema(load_catalogue(), count=count, depth=depth), separators=(",", ":")))
+    lists = account_lists()
+    lists.report()
+    click.echo(json.dumps(build_schema(lists.catalogue, count=count, depth=depth), separators=(",", ":")))
 
 
 @cli.command()
-@click.argument("expressions", nargs=-1, required=True, metavar="EXPR...")
+@click.argument("expressions", nargs=-1, metavar="EXPR...")
+@FILE
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
-def check(ctx: click.Context, expressions: Sequence[str], *, as_json: bool) -> None:
-    """Parse and type-check expressions, or with `-` those of standard input, one a line.
+def check(ctx: click.Context, expressions: Sequence[str], *, files: Sequence[Path], as_json: bool) -> None:
+    """Parse and type-check expressions, or with `-` those of standard input.
 
-    An expression that begins with `-` stands after `--`.
+    There and in a file an alpha may take several lines: a `;` or an empty line ends it. An expression that begins
+    with `-` stands after `--`.
     """
-    catalogue = load_catalogue()
+    lists = account_lists()
+    lists.report()
     wrong = False
-    for text in expressions_of(expressions):
-        row = _checked(text, catalogue)
+    for text in expressions_of(expressions, files=files):
+        row = _checked(text, lists)
         wrong = wrong or "error" in row
         click.echo(json.dumps(row) if as_json else _sentence(row))
     ctx.exit(1 if wrong else 0)
@@ -95,14 +102,18 @@ def check(ctx: click.Context, expressions: Sequence[str], *, as_json: bool) -> N
 cli.add_command(evaluate)
 
 
-def _checked(text: str, catalogue: Catalogue) -> dict[str, Any]:
+def _checked(text: str, lists: Lists) -> dict[str, Any]:
     try:
-        alpha = read(text, catalogue)
+        alpha = read(text, lists.catalogue)
     except ExpressionError as error:
         return {"expression": text, "error": error_row(error)}
-    return {"expression": text, "canonical": alpha.expression, "digest": alpha.digest}
+    row: dict[str, Any] = {"expression": text, "canonical": alpha.expression, "digest": alpha.digest}
+    notes = refusals(alpha.tree, lists.catalogue)
+    return {**row, "notes": notes} if notes else row
 
 
 def _sentence(row: dict[str, Any]) -> str:
     error = row.get("error")
-    return f"ok: {row['canonical']}" if error is None else error_sentence(row["expression"], error)
+    if error is not None:
+        return error_sentence(row["expression"], error)
+    return "\n  note: ".join([f"ok: {row['canonical']}", *row.get("notes", ())])

@@ -17,6 +17,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import with_fields
+from generator.cli.account_lists import Lists, account_lists
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
 from generator.evaluators.local import backtest_settings, open_panel, panel_fields
 from generator.language import ExpressionError, Node, read
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from generator.backtest.result.evaluate import Performance
     from generator.backtest.run.engine import Engine
 
+FILE = click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Read expressions from a file, too.",
+)
 _GROUPINGS = ("none", "market", "sector", "industry", "subindustry")
 
 
@@ -44,11 +52,13 @@ class EvaluateOutcome:
             return {"expression": self.expression, "error": self.error}
         found = self.performance.as_json()
         names = ("settings", "source", *METRICS, *COUNTS, "checks")
-        return {"expression": self.expression, **{name: found[name] for name in names}}
+        reason = {"reason": found["reason"]} if "reason" in found else {}
+        return {"expression": self.expression, **{name: found[name] for name in names}, **reason}
 
 
 @click.command()
-@click.argument("expressions", nargs=-1, required=True, metavar="EXPR...")
+@click.argument("expressions", nargs=-1, metavar="EXPR...")
+@FILE
 @click.option(
     "--panel", type=click.Path(path_type=Path), help="Parquet or CSV; else [panel] path, else made up."
 )
@@ -68,6 +78,7 @@ def evaluate(
     ctx: click.Context,
     expressions: Sequence[str],
     *,
+    files: Sequence[Path],
     panel: Path | None,
     delay: int | None,
     decay: int | None,
@@ -77,10 +88,12 @@ def evaluate(
     values: Path | None,
     plot: Path | None,
 ) -> None:
-    """Backtest expressions, or with `-` those of standard input, one a line.
+    """Backtest expressions, or with `-` those of standard input.
 
-    What is not given is as [panel] in fleet.toml says. An expression that begins with `-` stands after `--`.
+    There and in a file an alpha may take several lines: a `;` or an empty line ends it. What is not given is as
+    [panel] in fleet.toml says. An expression that begins with `-` stands after `--`.
     """
+    texts = list(expressions_of(expressions, files=files))
     settings = _panel_settings(
         path=None if panel is None else str(panel),
         delay=delay,
@@ -88,10 +101,12 @@ def evaluate(
         neutralization=neutralization,
         truncation=truncation,
     )
-    loaded = open_panel(settings.path)
+    loaded = open_panel(settings.path, gaps=settings.gaps)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    outcomes, engine = _evaluated(list(expressions_of(expressions)), loaded, settings)
+    lists = account_lists()
+    lists.report()
+    outcomes, engine = _evaluated([_read(text, loaded, lists) for text in texts], loaded, settings)
     for outcome in outcomes:
         click.echo(json.dumps(outcome.row()) if as_json else _sentence(outcome))
     _warn(outcomes)
@@ -109,14 +124,13 @@ def _panel_settings(**given: Any) -> PanelSettings:
 
 
 def _evaluated(
-    texts: Sequence[str], panel: "Panel", settings: PanelSettings
+    outcomes: list[EvaluateOutcome], panel: "Panel", settings: PanelSettings
 ) -> "tuple[list[EvaluateOutcome], Engine]":
-    """Return the outcomes in order, and the engine that the values can be had from."""
+    """Return what became of the expressions that could be read, and the engine that the values can be had from."""
     from generator.backtest.errors import EvaluationError  # noqa: PLC0415  # numba, which help does not need
     from generator.backtest.result.evaluate import engine_for  # noqa: PLC0415
     from generator.backtest.result.evaluate import evaluate as backtest  # noqa: PLC0415
 
-    outcomes = [_read(text, panel) for text in texts]
     chosen = backtest_settings(settings)
     engine = engine_for(panel, chosen)
     trees = [outcome.tree for outcome in outcomes if outcome.tree is not None]
@@ -133,14 +147,24 @@ def _evaluated(
     return outcomes, engine
 
 
-def _read(text: str, panel: "Panel") -> EvaluateOutcome:
-    """Read an expression with the catalogue's operators and the panel's fields."""
+def _read(text: str, panel: "Panel", lists: Lists) -> EvaluateOutcome:
+    """Read an expression with the account's operators, without an account all that are known, and the panel's fields."""
+    operators = lists.catalogue if lists.of_account else load_catalogue(higher=True)
     try:
-        return EvaluateOutcome(
-            text, tree=read(text, with_fields(load_catalogue(higher=True), panel_fields(panel))).tree
-        )
+        return EvaluateOutcome(text, tree=read(text, with_fields(operators, panel_fields(panel))).tree)
     except ExpressionError as error:
-        return EvaluateOutcome(text, error=error_row(error))
+        row = error_row(error)
+        if lists.of_account and _is_alpha(text, lists):
+            row["hint"] = "your account has it on BRAIN, this panel does not"
+        return EvaluateOutcome(text, error=row)
+
+
+def _is_alpha(text: str, lists: Lists) -> bool:
+    try:
+        read(text, lists.catalogue)
+    except ExpressionError:
+        return False
+    return True
 
 
 def _sentence(outcome: EvaluateOutcome) -> str:
@@ -148,9 +172,16 @@ def _sentence(outcome: EvaluateOutcome) -> str:
         return error_sentence(outcome.expression, outcome.error or {})
     row = outcome.row()
     figures = "  ".join(f"{name} {_number(row[name])}" for name in (*METRICS, *COUNTS))
-    checks = "  ".join(f"{check['name']} {check['result']}" for check in row["checks"])
+    checks = "  ".join(map(_check, row["checks"]))
+    if "reason" in row and row["sharpe"] is None:
+        figures += f"\n  no figures: {row['reason']}"
     label = " (synthetic panel)" if row["source"] == "synthetic" else ""
     return f"{outcome.expression}{label}\n  {figures}\n  {checks}"
+
+
+def _check(check: Mapping[str, Any]) -> str:
+    reason = f" ({check['reason']})" if "reason" in check else ""
+    return f"{check['name']} {check['result']}{reason}"
 
 
 def _number(value: float | None) -> str:

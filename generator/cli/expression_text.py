@@ -1,31 +1,91 @@
 """Expressions as people give them to the command line, and how their faults are shown."""
 
 import io
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+import click
+
+from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
 from generator.language import ExpressionError
+from generator.language.ast import MAX_CHARACTERS
 
 _FROM_STDIN = "-"
 _SHOWN = 500
+_COMMENT: Final = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
+_ASSIGNMENT: Final = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=(?!=)")
+_UNFINISHED: Final = re.compile(r"(?:[-+*/^<>=!&|?:,]|\b(?:and|or|not))\Z")
+"""The end of a line that the next one has to complete."""
+_CONTINUES: Final = re.compile(r"[)*^<>=?:,&|]|/(?![/*])|!=|[-+]\s|(?:and|or)\b")
+"""The beginning of a line that completes the one before; a sign without a space begins an alpha of its own."""
 
 
-def expressions_of(arguments: Sequence[str], stdin: Iterable[str] | None = None) -> Iterator[str]:
-    """Yield the expressions that arguments name: themselves, or for `-` the lines of standard input."""
+def expressions_of(
+    arguments: Sequence[str], stdin: Iterable[str] | None = None, *, files: Sequence[Path] = ()
+) -> Iterator[str]:
+    """Yield the expressions that arguments name, themselves or for `-` those of standard input, then those of files.
+
+    Raises UsageError where nothing is named, and FleetError for a file that cannot be read.
+    """
+    if not arguments and not files:
+        raise click.UsageError("Missing argument 'EXPR...', or --file.")
     for argument in arguments:
-        if argument != _FROM_STDIN:
+        if argument == _FROM_STDIN:
+            yield from alphas_in(_standard_input() if stdin is None else stdin)
+        else:
             yield argument
-            continue
-        for line in _standard_input() if stdin is None else stdin:
-            if line.strip():
-                yield line.strip()
+    for path in files:
+        try:
+            with path.open(encoding="utf-8-sig", errors="replace") as lines:
+                yield from alphas_in(lines)
+        except OSError as error:
+            raise FleetError(f"{path} cannot be read: {error.strerror}", hint="Name another file.") from error
 
 
 def _standard_input() -> Iterable[str]:
     """Return the lines of standard input, whatever its bytes are: what is no text is the parser's to refuse."""
     return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
+
+
+def alphas_in(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the alphas of a text.
+
+    One ends at an empty line, at a `;` after its expression, or with a line that is whole if the next begins anew.
+    Assignments, open parentheses, comments and lines that begin or end with a sign go on.
+    """
+    waiting: list[str] = []
+    for line in lines:
+        code = _code(waiting)
+        if waiting and "/*" not in code and not _goes_on(code, line.strip(), waiting):
+            yield from _alpha(waiting)
+            waiting = []
+        if line.strip() or "/*" in code:
+            waiting.append(line.rstrip())
+    yield from _alpha(waiting)
+
+
+def _alpha(lines: list[str]) -> Iterator[str]:
+    if _code(lines):
+        yield "\n".join(lines).strip()
+
+
+def _code(lines: list[str]) -> str:
+    """Return lines without their comments; of a comment that is still open, its beginning."""
+    return _COMMENT.sub(" ", "\n".join(lines)).strip()
+
+
+def _goes_on(code: str, line: str, lines: list[str]) -> bool:
+    if not line or sum(map(len, lines)) > MAX_CHARACTERS:
+        return False
+    last = code.rstrip(";").rpartition(";")[2]
+    is_open = not code or code.count("(") > code.count(")") or _ASSIGNMENT.match(last) is not None
+    if is_open or code.endswith(";"):
+        return is_open
+    return _UNFINISHED.search(code) is not None or _CONTINUES.match(line) is not None
 
 
 def shown(expression: str) -> str:

@@ -1,1 +1,1 @@
-"""What finds out how good an expression is, behind one protocol: see `base`."""
+"""Evaluators behind `domain.Evaluator`: the local backtest, BRAIN, and a screen of both."""

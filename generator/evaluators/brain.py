@@ -1,6 +1,6 @@
-"""The BRAIN evaluator: candidates are simulated on WorldQuant BRAIN with the user's account.
+"""BRAIN evaluator: simulates candidates on WorldQuant BRAIN with the user's account.
 
-What it does with them stands in `generator.brain`. It submits nothing.
+The requests are in `generator.brain`. No alpha is submitted.
 """
 
 import logging
@@ -14,7 +14,7 @@ from fleet.config.schema import BrainSettings
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
 from generator.brain.credentials import CredentialSource
@@ -25,33 +25,33 @@ from generator.domain import Candidate, Result, Ruleset, Source
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
-    from generator.brain.jobs import Keeper
+    from generator.brain.jobs import Retry
     from generator.brain.simulations import Simulator
-    from generator.reporting.stats import Scoreboard
+    from generator.reporting.stats import RunStats
     from generator.storage.store import AlphaStore
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """What a run lends to an evaluator that works elsewhere and keeps rows of its own.
+class EvaluatorContext:
+    """Parts of the run for an evaluator with rows of its own.
 
-    `store` makes the store at its first use: importing what it needs would hold up whoever is asked to end.
+    `store` opens the store at its first use: importing SQLAlchemy takes seconds on a busy machine.
     """
 
     store: "Callable[[], AlphaStore]"
-    keep: "Keeper"
+    retry: "Retry"
     clock: Clock
-    chance: Random
+    rng: Random
     stopping: threading.Event
     scope: Scope
-    scoreboard: "Scoreboard"
+    stats: "RunStats"
 
 
 @dataclass(frozen=True, slots=True)
 class BrainPlan:
-    """What will evaluate, before `requests` is imported and before anything is sent."""
+    """Plan of the BRAIN evaluator, made before `requests` is imported and anything is sent."""
 
     brain: BrainSettings
     settings: Mapping[str, Any]
@@ -61,26 +61,26 @@ class BrainPlan:
 
     @property
     def synthetic(self) -> bool:
-        """Tell whether the figures are about a made-up market."""
+        """Return False: BRAIN's figures describe a real market."""
         return False
 
     @property
     def rules(self) -> Ruleset:
-        """Return what evaluations are made under."""
+        """Return the ruleset of evaluations."""
         return Ruleset(Source.BRAIN, self.settings)
 
     @property
     def fields(self) -> Mapping[str, Kind] | None:
-        """Return None: BRAIN has all of the catalogue's fields."""
+        """Return None: BRAIN has all fields of the catalogue."""
         return None
 
     @property
     def listing(self) -> Catalogue | None:
-        """Return what BRAIN listed for this account last, None if it was never asked."""
+        """Return BRAIN's last listing for this account, None without one."""
         return kept_listing(listing_path(self.home, self.settings))
 
     def connect(self, clock: Clock) -> "BrainApi":
-        """Return BRAIN's requests, not signed in yet."""
+        """Return the requests to BRAIN, not signed in yet."""
         from generator.brain.api import BrainApi  # noqa: PLC0415  # requests, after the first call to Ollama
         from generator.brain.http import BrainHttp  # noqa: PLC0415
         from generator.brain.session import BrainSession, SessionFile  # noqa: PLC0415
@@ -90,92 +90,92 @@ class BrainPlan:
             BrainSession(BrainHttp(self.url), self.credentials.read, file, clock), clock, self.settings
         )
 
-    def load(self, tools: Tools) -> "BrainEvaluator":
-        """Return the evaluator, with what the last run left on its way."""
+    def load(self, context: EvaluatorContext) -> "BrainEvaluator":
+        """Return the evaluator with the resumed simulations of the last run."""
+        from generator.brain.events import BrainEvents  # noqa: PLC0415
         from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
-        from generator.reporting.events import BrainEvents  # noqa: PLC0415
         from generator.storage.simulations import SimulationTable  # noqa: PLC0415
 
         if self.url != DEFAULT_URL:
-            sentence = f"{URL_VARIABLE} is set: {self.url} is asked in BRAIN's place"
-            _log.warning("brain.elsewhere", extra=tell(sentence, url=self.url))
-        api = self.connect(tools.clock)
+            sentence = f"{URL_VARIABLE} is set: requests go to {self.url} instead of BRAIN"
+            _log.warning("brain.elsewhere", extra=with_sentence(sentence, url=self.url))
+        api = self.connect(context.clock)
         simulator = Simulator(
             api,
-            SimulationTable(tools.store(), self.rules),
-            keep=tools.keep,
-            clock=tools.clock,
-            chance=tools.chance,
+            SimulationTable(context.store(), self.rules),
+            retry=context.retry,
+            clock=context.clock,
+            rng=context.rng,
             slots=self.brain.slots,
             budget=self.brain.max_simulations_per_day,
-            teller=BrainEvents(),
+            events=BrainEvents(),
         )
-        listing = Listing(api, tools.clock)
+        listing = Listing(api, context.clock)
         wanted = None if is_fresh(self.listing, listing.today()) else listing
-        return BrainEvaluator(self, simulator, tools, wanted, hang_up=api.close)
+        return BrainEvaluator(self, simulator, context, wanted, disconnect=api.close)
 
 
 class BrainEvaluator:
-    """Keeps BRAIN's slots busy; beside that it fetches BRAIN's lists anew when they are old."""
+    """Keeps BRAIN's slots busy, and downloads BRAIN's listing again once it is old."""
 
     def __init__(
         self,
         plan: BrainPlan,
         simulator: "Simulator",
-        tools: Tools,
+        context: EvaluatorContext,
         listing: Listing | None,
         *,
-        hang_up: Callable[[], None],
+        disconnect: Callable[[], None],
     ) -> None:
         self._plan = plan
         self._simulator = simulator
-        self._tools = tools
+        self._context = context
         self._listing = listing
-        self._hang_up = hang_up
+        self._disconnect = disconnect
 
     @property
     def source(self) -> Source:
-        """Return what its figures are about."""
+        """Return the origin of the figures."""
         return Source.BRAIN
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Return what it evaluates under."""
+        """Return the settings of simulations."""
         return self._plan.settings
 
     @property
     def fields(self) -> Mapping[str, Kind] | None:
-        """Return None: it has all of the catalogue's fields."""
+        """Return None: BRAIN has all fields of the catalogue."""
         return None
 
     @property
     def free(self) -> int:
-        """Return how many candidates it takes now."""
+        """Return how many candidates `submit` accepts now."""
         return self._simulator.free
 
     def submit(self, candidates: Sequence[Candidate]) -> None:
-        """Take candidates in."""
+        """Queue candidates for simulation."""
         self._simulator.submit(candidates)
 
-    def results(self, patience: Seconds) -> Sequence[tuple[Candidate, Result]]:
-        """Do what is due until something is done or patience ends, and return what is done."""
-        clock, stopping = self._tools.clock, self._tools.stopping
-        deadline = clock.monotonic() + patience
+    def results(self, timeout: Seconds) -> Sequence[tuple[Candidate, Result]]:
+        """Make due requests until a result is there or `timeout` ends; return the finished results."""
+        clock, stopping = self._context.clock, self._context.stopping
+        deadline = clock.monotonic() + timeout
         while not stopping.is_set():
             done = self._simulator.step()
-            self._tools.scoreboard.brain(self._simulator.view())
+            self._context.stats.brain(self._simulator.state())
             if done:
                 return done
-            if self._listing is not None and self._simulator.well:
-                self._list(self._listing)
+            if self._listing is not None and self._simulator.healthy:
+                self._update_listing(self._listing)
             left = min(self._simulator.next_due(), deadline) - clock.monotonic()
             if clock.monotonic() >= deadline:
                 break
             clock.wait(stopping, max(left, 0.0))
         return []
 
-    def _list(self, listing: Listing) -> None:
-        """Take one step of fetching BRAIN's lists; where it fails they are left as they are until next time."""
+    def _update_listing(self, listing: Listing) -> None:
+        """Download the next part of the listing; after a failure the old one stays in use until the next start."""
         try:
             made = listing.step()
         except GeneratorError as error:
@@ -189,12 +189,12 @@ class BrainEvaluator:
             save(made, listing_path(self._plan.home, self._plan.settings))
         except OSError as error:
             _log.warning("brain.listing_unkept", extra=fields(error=error.strerror))
-        self._tools.scope.adopt(made)
+        self._context.scope.adopt(made)
         sentence = (
             f"BRAIN lists {len(made.operators)} operators and {len(made.fields)} fields for this account"
         )
-        _log.info("brain.listed", extra=tell(sentence, skipped=",".join(made.skipped) or None))
+        _log.info("brain.listed", extra=with_sentence(sentence, skipped=",".join(made.skipped) or None))
 
     def close(self) -> None:
-        """Let go; what BRAIN is simulating goes on there, and is picked up at the next start."""
-        self._hang_up()
+        """Close the connections; simulations continue at BRAIN, and the next start resumes them."""
+        self._disconnect()

@@ -1,7 +1,6 @@
-"""The local evaluator: the backtest of `generator.backtest` on the user's panel or a made-up one.
+"""Local evaluator: backtests on the user's panel, or on a synthetic one.
 
-Its plan is light, so that the first request need not wait for numba: what it evaluates under follows from the
-settings alone.
+Its plan is made from the settings alone, so that the first request does not wait for numba.
 """
 
 import logging
@@ -16,7 +15,7 @@ from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.config.schema import PanelSettings
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import find_home
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.catalogue.available import with_fields
@@ -26,16 +25,17 @@ from generator.language import ExpressionError, Node, parse, show
 if TYPE_CHECKING:
     from generator.backtest.errors import EvaluationError
     from generator.backtest.panel import Panel
-    from generator.backtest.result.checks import Kept
     from generator.backtest.result.evaluate import Evaluation
-    from generator.backtest.settings import Settings
+    from generator.backtest.result.metrics import Kept
+    from generator.backtest.settings import AlphaSettings
 
 _log = logging.getLogger(__name__)
-# Candidates that are evaluated at once: enough to share subexpressions, few enough to see alphas come.
+# Candidates of one batch: enough to share subexpressions, few enough for frequent results.
 BATCH = 8
-# Kept alphas that new ones are compared with.
+# Kept alphas that each new one is compared with.
 KEPT = 200
-# What the made-up panel has; a test holds this to the panel itself.
+_GAPS = PanelSettings().gaps  # the default
+# Fields of the synthetic panel; a test compares them with the panel.
 SYNTHETIC_FIELDS: Mapping[str, Kind] = {
     **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "returns"), Kind.MATRIX),
     **dict.fromkeys(("adv20", "cap", "sharesout"), Kind.MATRIX),
@@ -45,52 +45,59 @@ SYNTHETIC_FIELDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class LocalPlan:
-    """What will evaluate, before anything heavy is imported."""
+    """Plan of the local evaluator, made before numba and polars are imported."""
 
     panel: PanelSettings
     source: Source
 
     @property
     def synthetic(self) -> bool:
-        """Tell whether the panel is made up."""
+        """Return True if the panel is the synthetic one."""
         return not self.panel.path
 
     @property
     def rules(self) -> Ruleset:
-        """Return what evaluations are made under."""
-        settings = {
+        """Return the ruleset of evaluations."""
+        settings: dict[str, Any] = {
             "panel": self.panel.path or "synthetic",
             "delay": self.panel.delay,
             "decay": self.panel.decay,
             "neutralization": self.panel.neutralization,
             "truncation": self.panel.truncation,
         }
+        if self.panel.gaps != _GAPS:
+            settings["gaps"] = self.panel.gaps
         return Ruleset(self.source, settings)
 
     @property
     def fields(self) -> Mapping[str, Kind] | None:
-        """Return the fields that are certainly there; None where only the panel can tell."""
+        """Return the synthetic panel's fields; None for a panel that is not loaded yet."""
         return SYNTHETIC_FIELDS if self.synthetic else None
 
     def load(self) -> "LocalEvaluator":
-        """Return the evaluator with its panel; raise GeneratorError if there is none to be had."""
-        panel = open_panel(self.panel.path)
+        """Load the panel and return its evaluator; raise GeneratorError if the panel is unusable."""
+        panel = open_panel(self.panel.path, gaps=self.panel.gaps)
         for warning in panel.warnings:
-            _log.warning("panel.odd", extra=tell(f"{self.panel.path}: {warning}", path=self.panel.path))
+            _log.warning(
+                "panel.odd", extra=with_sentence(f"{self.panel.path}: {warning}", path=self.panel.path)
+            )
         return LocalEvaluator(panel, backtest_settings(self.panel), self.rules)
 
 
-def open_panel(path: str, *, home: Path | None = None) -> "Panel":
-    """Return the panel at a path, the made-up one where the path is empty; raise GeneratorError.
+def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Panel":
+    """Return the panel at a path, or the synthetic one for an empty path; raise GeneratorError if it is unusable.
 
-    A panel that was read is kept in the home (that of the environment unless one is given), and only mapped next time.
+    With `gaps` "skipped" no position earns the move of a close across days without one. A panel that was read once
+    is cached in the home (`home`, else the environment's) and memory-mapped the next time.
     """
     try:
         if path:
-            from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: not before it is needed
+            from generator.backtest.gaps import without_gaps  # noqa: PLC0415
+            from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: slow to import
 
             shelf = (home or find_home(os.environ).path) / "panels"
-            return load_panel(Path(path).expanduser(), shelf=shelf)
+            panel = load_panel(Path(path).expanduser(), shelf=shelf)
+            return panel if gaps == _GAPS else without_gaps(panel)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
 
         return synthetic_panel()
@@ -101,11 +108,11 @@ def open_panel(path: str, *, home: Path | None = None) -> "Panel":
         ) from error
 
 
-def backtest_settings(panel: PanelSettings) -> "Settings":
-    """Return the engine's settings that `[panel]` means."""
-    from generator.backtest.settings import Neutralization, Settings  # noqa: PLC0415
+def backtest_settings(panel: PanelSettings) -> "AlphaSettings":
+    """Return the backtest's settings for `[panel]`."""
+    from generator.backtest.settings import AlphaSettings, Neutralization  # noqa: PLC0415
 
-    return Settings(
+    return AlphaSettings(
         delay=panel.delay,
         decay=panel.decay,
         neutralization=Neutralization(panel.neutralization),
@@ -122,16 +129,16 @@ def panel_fields(panel: "Panel") -> Mapping[str, Kind]:
 
 
 class LocalEvaluator:
-    """Backtests batches; subexpressions that a batch shares are computed once.
+    """Backtests batches; subexpressions shared within a batch are computed once.
 
-    A batch is one task of an executor, a thread of its own unless another is given (kernels let go of the GIL). Its
-    workers have to share this process's memory; one that is given is not shut down.
+    A batch is one task of `executor`, whose workers must be threads of this process; kernels release the GIL.
+    By default the executor is one thread of its own. A given executor is not shut down by `close`.
     """
 
     def __init__(
-        self, panel: "Panel", settings: "Settings", rules: Ruleset, *, executor: Executor | None = None
+        self, panel: "Panel", settings: "AlphaSettings", rules: Ruleset, *, executor: Executor | None = None
     ) -> None:
-        from generator.backtest.result import evaluate  # noqa: PLC0415  # loaded by now, with numba
+        from generator.backtest.result import evaluate  # noqa: PLC0415  # numba: loaded by now
 
         self._backtest = evaluate
         self._panel = panel
@@ -144,17 +151,17 @@ class LocalEvaluator:
         self._batch: list[Candidate] = []
         self._kept: dict[str, Kept] = {}
         self._recent: dict[str, Kept] = {}
-        # The first ones go alone: kernels are compiled at their very first use, and somebody waits to see.
-        self._size = 1
+        # The first batch is one candidate: kernels compile at their first use, and a user waits for the first alpha.
+        self._batch_size = 1
 
     @property
     def source(self) -> Source:
-        """Return what its figures are about."""
+        """Return the origin of the figures."""
         return self._rules.source
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Return what it evaluates under."""
+        """Return the settings of the evaluation."""
         return self._rules.settings
 
     @property
@@ -164,23 +171,26 @@ class LocalEvaluator:
 
     @property
     def free(self) -> int:
-        """Return how many candidates it takes now."""
-        return self._size - len(self._batch)
+        """Return how many candidates `submit` accepts now."""
+        return self._batch_size - len(self._batch)
 
     def submit(self, candidates: Sequence[Candidate]) -> None:
-        """Take candidates in."""
+        """Add candidates to the next batch."""
         self._batch.extend(candidates)
 
-    def results(self, patience: Seconds) -> Sequence[tuple[Candidate, Result]]:  # noqa: ARG002  # it never waits
-        """Evaluate what was taken in."""
+    def results(self, timeout: Seconds) -> Sequence[tuple[Candidate, Result]]:  # noqa: ARG002  # no wait
+        """Evaluate the batch and return its results."""
         batch, self._batch = self._batch, []
         read = [(candidate, tree_of(candidate, self._catalogue)) for candidate in batch]
         trees = [tree for _, tree in read if not isinstance(tree, ExpressionFault)]
         results = iter(self._evaluated(trees) if trees else [])
         return [(one, tree if isinstance(tree, ExpressionFault) else next(results)) for one, tree in read]
 
-    def remember(self, candidates: Sequence[Candidate]) -> None:
-        """Compare later alphas with these too, the newest KEPT of them; what was just evaluated is not evaluated again."""
+    def add_kept(self, candidates: Sequence[Candidate]) -> None:
+        """Compare later alphas with these too; only the newest KEPT are compared.
+
+        Alphas of the last batch are not evaluated again.
+        """
         for candidate in candidates:
             tree = tree_of(candidate, self._catalogue)
             if isinstance(tree, ExpressionFault):
@@ -194,7 +204,7 @@ class LocalEvaluator:
             del self._kept[name]
 
     def _evaluated(self, trees: Sequence[Node]) -> list[Result]:
-        """Evaluate trees together; where the engine itself fails, one by one, to find whose fault it is."""
+        """Evaluate trees together; if the engine itself fails, one by one, to find the tree at fault."""
         try:
             outcomes = self._executor.submit(
                 self._backtest.evaluate,
@@ -204,24 +214,24 @@ class LocalEvaluator:
                 engine=self._engine,
                 kept=list(self._kept.values()),
             ).result()
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must not hold up what waits behind it
+        except Exception as error:  # noqa: BLE001  # a fault of the engine must not block the queue
             if len(trees) > 1:
                 return [result for tree in trees for result in self._evaluated([tree])]
             _log.exception("evaluator.failed", extra=fields(expression=show(trees[0])))
             return [ExpressionFault(f"the evaluator failed on it ({type(error).__name__})")]
-        self._size = min(2 * self._size, BATCH)
+        self._batch_size = min(2 * self._batch_size, BATCH)
         self._recent = dict(self._named(outcomes))
         return [_result(outcome) for outcome in outcomes]
 
     def _named(self, outcomes: "Sequence[Evaluation | EvaluationError]") -> "Iterator[tuple[str, Kept]]":
-        """Yield the daily PnL of each alpha that has one, by its text."""
+        """Yield the text and daily PnL of each alpha that has a PnL."""
         for outcome in outcomes:
             if isinstance(outcome, self._backtest.Evaluation) and outcome.performance.figures.days:
                 name = show(outcome.tree)
                 yield name, outcome.performance.as_kept(name)
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Free the engine."""
         self._batch = []
         if self._own:
             self._executor.shutdown()
@@ -229,7 +239,7 @@ class LocalEvaluator:
 
 
 def tree_of(candidate: Candidate, catalogue: Catalogue) -> Node | ExpressionFault:
-    """Return a candidate's tree, read again where it came from the database."""
+    """Return a candidate's tree; a candidate read from the database is parsed again."""
     if candidate.tree is not None:
         return candidate.tree
     try:

@@ -1,4 +1,4 @@
-"""Which evaluator a fleet has: by `[generator] evaluator`, its credentials, its panel, and whether it is real."""
+"""Selection of the evaluator by `[generator] evaluator`, credentials, panel and stand-in."""
 
 import logging
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import TypeAlias
 from fleet.config.schema import Settings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from generator.brain.api import simulation_settings
 from generator.brain.credentials import EMAIL, PASSWORD, CredentialSource, credential_source
 from generator.brain.http import brain_url
@@ -25,16 +25,16 @@ _log = logging.getLogger(__name__)
 def plan_evaluator(
     settings: Settings, home: Home, environ: Mapping[str, str], *, config: Path | None, standin: bool
 ) -> Plan:
-    """Return what evaluates in this fleet; raise ConfigError for one that cannot.
+    """Return the plan of this fleet's evaluator; raise ConfigError if it is unusable.
 
-    Whatever a stand-in fleet finds is the stand-in's, and nothing of it goes to BRAIN, whatever credentials
-    lie about: there is no plan of it that knows BRAIN's address.
+    A stand-in fleet always gets a local plan, also with credentials. Its expressions never reach BRAIN, because a
+    local plan does not know BRAIN's address.
     """
     wanted, panel = settings.generator.evaluator, settings.panel.path
     if standin:
         if wanted in {"brain", "screen"}:
-            sentence = f'a stand-in fleet sends nothing to BRAIN: evaluator = "{wanted}" is taken for "local"'
-            _log.warning("evaluator.standin", extra=tell(sentence))
+            sentence = f'a stand-in fleet sends nothing to BRAIN: evaluator = "{wanted}" means "local" here'
+            _log.warning("evaluator.standin", extra=with_sentence(sentence))
         return LocalPlan(settings.panel, Source.STANDIN)
     local = LocalPlan(settings.panel, Source.PANEL if panel else Source.SYNTHETIC)
     account = find_credentials(settings, home, environ, config=config).present
@@ -43,15 +43,15 @@ def plan_evaluator(
         return local
     if kind == "screen" and not panel:
         raise ConfigError(
-            'generator.evaluator: "screen" needs a panel of your own in panel.path: made-up data screens nothing',
-            hint='Name one, or use "brain".',
+            'generator.evaluator: "screen" needs a panel of your own in panel.path',
+            hint='Set panel.path, or use "brain".',
         )
     brain = plan_brain(settings, home, environ, config=config)
     return brain if kind == "brain" else ScreenPlan(local, brain)
 
 
 def evaluator_kind(wanted: str, *, account: bool, panel: bool) -> str:
-    """Return the evaluator that is meant: `auto` is local without credentials, else brain, with a panel screen."""
+    """Return the evaluator; `auto` is `local` without credentials, else `screen` with a panel and `brain` without."""
     if wanted != "auto":
         return wanted
     if not account:
@@ -62,18 +62,18 @@ def evaluator_kind(wanted: str, *, account: bool, panel: bool) -> str:
 def find_credentials(
     settings: Settings, home: Home, environ: Mapping[str, str], *, config: Path | None
 ) -> CredentialSource:
-    """Return where the account is, whether or not there is one."""
+    """Return the sources of credentials, existing or not."""
     return credential_source(settings.brain.credentials, config, home.path, environ)
 
 
 def plan_brain(
     settings: Settings, home: Home, environ: Mapping[str, str], *, config: Path | None
 ) -> BrainPlan:
-    """Return what evaluates on BRAIN; raise ConfigError if there are no credentials."""
+    """Return the plan of the BRAIN evaluator; raise ConfigError without credentials."""
     credentials = find_credentials(settings, home, environ, config=config)
     if not credentials.present:
         raise ConfigError(
-            f"BRAIN needs credentials, and there are none in {' or '.join(map(str, credentials.files))}",
+            f"BRAIN needs credentials; none are in {' or '.join(map(str, credentials.files))}",
             hint=f'Write ["e-mail", "password"] into that file, chmod 600 it; or set {EMAIL} and {PASSWORD}.',
         )
     return BrainPlan(

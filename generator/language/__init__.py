@@ -9,22 +9,18 @@
 
     build_schema(catalogue, …) -> dict        the JSON schema of a reply: expressions as nested arrays, typed
     decode(value, catalogue) -> Node          one nested array to a tree
-    decode_reply(text, catalogue) -> list     a whole reply, as the schema says, cut off, or in plain text
 
 Whatever is wrong with an expression is an ExpressionError. Nothing here evaluates anything.
 """
 
-from generator.language.alpha import Alpha, alpha_of, read
-from generator.language.ast import Call, Field, Node, Number, Text
-from generator.language.canonical import canonical, digest
+from generator.language.ast import BRAIN_OPERATORS, Call, Field, Node, Number, Text, operator_count
+from generator.language.canonical import Alpha, alpha_of, canonical, digest, read
 from generator.language.check import check, check_alpha
 from generator.language.errors import ExpressionError
-from generator.language.limits import BRAIN_OPERATORS, operator_count
 from generator.language.nested_json import decode
 from generator.language.parse import parse
 from generator.language.print import show
 from generator.language.schema import build_schema
-from generator.llm.reply import decode_reply
 
 __all__ = [
     "BRAIN_OPERATORS",
@@ -41,7 +37,6 @@ __all__ = [
     "check",
     "check_alpha",
     "decode",
-    "decode_reply",
     "digest",
     "operator_count",
     "parse",

@@ -6,13 +6,21 @@ assignments are already substituted. Nodes are immutable and hashable, so that e
 equal and can be shared.
 """
 
+import re
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+from generator.language.errors import ExpressionError
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_.,+-]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A numeric constant; `1` and `1.0` are the same."""
+    """A numeric constant; `1` and `1.0` are the same, `0` and `-0` too.
+
+    A missing value is `Number(math.nan)`: only the very same NaN object equals itself.
+    """
 
     value: float
     position: int = field(default=-1, compare=False)
@@ -49,3 +57,61 @@ class Call:
 
 
 Node: TypeAlias = Number | Text | Field | Call
+
+
+def brief(node: Node) -> str:
+    """Return a few characters that name a node in a message; of a text no more than a word."""
+    if isinstance(node, Call):
+        return f"{node.name}(…)"
+    if isinstance(node, Number):
+        return f"{node.value:g}"
+    if isinstance(node, Text):
+        return node.value if _WORD.fullmatch(node.value) else "a text"
+    return node.name[:64]
+
+
+MAX_CHARACTERS: Final = 64 * 1024
+MAX_DEPTH: Final = 64
+MAX_NODES: Final = 4096
+
+BRAIN_OPERATORS: Final = 64
+"""BRAIN refuses an expression of more operators than this."""
+
+
+def operator_count(node: Node) -> int:
+    """Return how many operators an expression within the bounds has, each place counted."""
+    if not isinstance(node, Call):
+        return 0
+    parts = (*node.args, *(value for _, value in node.named))
+    return 1 + sum(map(operator_count, parts))
+
+
+def bounded(node: Node) -> Node:
+    """Return the node; raise ExpressionError if it is nested deeper, or has more parts, than is allowed.
+
+    Walks level by level, so that it needs no recursion and stops at the bound however large the tree is.
+    """
+    level, depth, count = [node], 0, 0
+    while level:
+        depth += 1
+        count += len(level)
+        if depth > MAX_DEPTH:
+            raise ExpressionError(
+                f"nested deeper than {MAX_DEPTH} levels", level[0].position, hint="write a simpler expression"
+            )
+        if count > MAX_NODES:
+            raise ExpressionError(
+                f"more than {MAX_NODES} parts", node.position, hint="write a shorter expression"
+            )
+        level = _below(level)
+    return node
+
+
+def _below(level: list[Node]) -> list[Node]:
+    below: list[Node] = []
+    for node in level:
+        if isinstance(node, Call):
+            below += node.args
+            if node.named:
+                below += [value for _, value in node.named]
+    return below

@@ -7,17 +7,35 @@ import math
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from generator.catalogue.model import Catalogue
-from generator.language.ast import Call, Field, Node, Number, Text
-from generator.language.errors import ExpressionError, suggestion
-from generator.language.infix import INFIX, PREFIX, RIGHT_TO_LEFT
-from generator.language.limits import bounded
+from generator.language.ast import Call, Field, Node, Number, Text, bounded
+from generator.language.errors import ExpressionError, suggestion, unknown_operator
 
 if TYPE_CHECKING:
     from lark import Token
 
 _Named: TypeAlias = tuple[str, Node]
-_Sign: TypeAlias = tuple[str, int, bool, int]
-"""An operator that waits for its right operand: name, binding strength, prefix or not, position."""
+
+INFIX: Final = {
+    "||": "or",
+    "or": "or",
+    "&&": "and",
+    "and": "and",
+    "==": "equal",
+    "!=": "not_equal",
+    "<": "less",
+    "<=": "less_equal",
+    ">": "greater",
+    ">=": "greater_equal",
+    "+": "add",
+    "-": "subtract",
+    "*": "multiply",
+    "/": "divide",
+    "^": "power",
+}
+"""Sign: the operator that it abbreviates. How tightly each binds is the grammar's matter."""
+
+_PREFIX: Final = {"not": "not", "!": "not", "-": "reverse"}
+"""The same before an operand; a plus sign stands for nothing."""
 
 _CAPITALISED: Final = frozenset({"True", "False"})
 """As BRAIN's own page on `bucket` writes them."""
@@ -43,7 +61,7 @@ _FOREIGN: Final = {
 """Names from the alpha papers and from other libraries, which a search for similar names would not find."""
 
 
-class Builder:
+class TreeBuilder:
     """The transformer that Lark calls in mid-parse, one method for each rule of the grammar."""
 
     def __init__(self) -> None:
@@ -64,9 +82,13 @@ class Builder:
         if self._last is None:
             raise ExpressionError("there is no expression here", 0)
         if self._last_name:
-            hint = f"leave out '{self._last_name} =', or end with '{self._last_name}'"
             message = f"the last statement assigns '{self._last_name}' and gives no alpha"
-            raise ExpressionError(message, self._last.position, hint=hint)
+            raise ExpressionError(
+                message,
+                self._last.position,
+                hint="leave out the assignment, or end with the name",
+                plain="the last statement assigns a name and gives no alpha",
+            )
         return self._last
 
     def start(self, children: list[None]) -> None:
@@ -107,6 +129,8 @@ class Builder:
             return self._variables[name]
         if name in self._catalogue.fields:
             return Field(name, _at(token))
+        if name == "nan":
+            return Number(math.nan, _at(token))
         if name in self._catalogue.words:
             return Text(name.lower() if name in _CAPITALISED else name, _at(token))
         raise self._unknown_name(name, _at(token))
@@ -127,7 +151,8 @@ class Builder:
                 named.append(child)
             elif named:
                 message = f"{name}: a positional argument stands after '{named[-1][0]} ='"
-                raise ExpressionError(message, _at(child), hint="put named arguments last")
+                plain = f"{name}: a positional argument stands after a named one"
+                raise ExpressionError(message, _at(child), hint="put named arguments last", plain=plain)
             else:
                 args.append(_node(child))
         return Call(name, tuple(args), tuple(named), position)
@@ -136,25 +161,19 @@ class Builder:
         """`c ? a : b`."""
         return Call("if_else", tuple(children), (), children[0].position)
 
-    def chain(self, children: "list[Token | Node]") -> Node:
-        """Operands and signs in the order written, put together by how tightly the signs bind."""
-        operands: list[Node] = []
-        signs: list[_Sign] = []
-        wants_operand = True
-        for child in children:
-            if isinstance(child, str):
-                signs_of = PREFIX if wants_operand else INFIX
-                sign = str(child)
-                name, strength = signs_of[sign]
-                if not wants_operand:
-                    _apply(operands, signs, strength + (sign in RIGHT_TO_LEFT))
-                signs.append((name, strength, wants_operand, _at(child)))
-                wants_operand = True
-            else:
-                operands.append(child)
-                wants_operand = False
-        _apply(operands, signs, 0)
-        return operands[0]
+    def infix(self, children: "list[Token | Node]") -> Node:
+        """Make `left sign right` a call."""
+        left, sign, right = children
+        return Call(INFIX[str(sign)], (_node(left), _node(right)), (), _at(left))
+
+    def prefix(self, children: "list[Token | Node]") -> Node:
+        """Make `sign operand` a call, or of a number its negative."""
+        sign, operand = str(children[0]), _node(children[1])
+        if sign == "+":
+            return operand
+        if sign == "-" and isinstance(operand, Number) and not math.isnan(operand.value):
+            return Number(0.0 - operand.value, _at(children[0]))
+        return Call(_PREFIX[sign], (operand,), (), _at(children[0]))
 
     def _refuse_unused(self) -> None:
         if self._last is not None and not self._last_name:
@@ -166,27 +185,18 @@ class Builder:
             hint = f"it is an operator: {self._catalogue.operators[name].signature}"
             return ExpressionError(f"'{name}' needs its arguments", position, hint=hint)
         known = [*self._catalogue.fields, *self._variables, *self._catalogue.words]
-        return ExpressionError(f"unknown field or name '{name[:64]}'", position, hint=suggestion(name, known))
+        return ExpressionError(
+            f"unknown field or name '{name[:64]}'",
+            position,
+            hint=suggestion(name, known),
+            plain="unknown field or name",
+        )
 
     def _unknown_operator(self, name: str, position: int) -> ExpressionError:
         if name in self._catalogue.fields:
             return ExpressionError(f"'{name}' is a data field, not an operator", position)
         hint = _FOREIGN.get(name.lower()) or suggestion(name, self._catalogue.operators)
-        return ExpressionError(f"unknown operator '{name[:64]}'", position, hint=hint)
-
-
-def _apply(operands: list[Node], signs: list[_Sign], strength: int) -> None:
-    """Carry out the waiting signs that bind at least so tightly."""
-    while signs and signs[-1][1] >= strength:
-        name, _, prefix, position = signs.pop()
-        right = operands.pop()
-        if not prefix:
-            left = operands.pop()
-            operands.append(Call(name, (left, right), (), left.position))
-        elif name == "reverse" and isinstance(right, Number):
-            operands.append(Number(-right.value, position))
-        else:
-            operands.append(Call(name, (right,), (), position) if name else right)
+        return unknown_operator(name, position, hint)
 
 
 def _node(value: "Token | Node | _Named") -> Node:

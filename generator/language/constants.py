@@ -1,4 +1,4 @@
-"""Arithmetic on constants, where it gives the very double that evaluating the expression would."""
+"""Arithmetic on constants, for arguments that are plain numbers: `ts_mean(close, 5 * 4)`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -40,23 +40,24 @@ _FOLDS: Final[dict[str, tuple[int, Callable[[Sequence[float]], float | None]]]] 
 """Operator: how many arguments (0: two or more) and what they come to, None where that is not exact."""
 
 
-def fold(name: str, values: Sequence[float]) -> float | None:
-    """Return what an operator makes of constants; None for another operator or a result not finite."""
-    if name not in _FOLDS:
+def constant_text(text: str) -> float | None:
+    """Return the number that a text holds, as in `k="1"`; None where it holds none, or none that is finite."""
+    try:
+        return constant(Number(float(text)))
+    except ValueError:
         return None
-    count, function = _FOLDS[name]
-    if len(values) != count if count else len(values) < 2:  # noqa: PLR2004 - a sum has two terms
-        return None
-    result = function(values)
-    return None if result is None or not math.isfinite(result) else result + 0.0
 
 
 def constant(node: Node) -> float | None:
     """Return the value of a tree of constants such as `5 * 4`, or None where it is not one."""
     if isinstance(node, Number):
-        return node.value if math.isfinite(node.value) else None
+        return node.value + 0.0 if math.isfinite(node.value) else None
     if not isinstance(node, Call) or node.named:
         return None
-    values = [constant(arg) for arg in node.args]
-    known = [value for value in values if value is not None]
-    return fold(node.name, known) if len(known) == len(values) else None
+    count, function = _FOLDS.get(node.name, (-1, None))
+    known = [value for value in map(constant, node.args) if value is not None]
+    fits = len(known) == count if count else len(known) > 1
+    if function is None or not fits or len(known) < len(node.args):
+        return None
+    result = function(known)
+    return None if result is None or not math.isfinite(result) else result + 0.0

@@ -10,17 +10,16 @@ class ExpressionError(FleetError):
     """An expression cannot be read, or means nothing.
 
     `position` is the offset of the fault in the text (-1 if unknown); `line` and `column` count from 1 (0 if
-    unknown). `hint` says what to do next. `written` is what a reply held here, where it came from one.
+    unknown). `hint` says what to do next. `plain` is
+    the message without any of the text that was read: what may enter a prompt.
     """
 
-    def __init__(
-        self, message: str, position: int = -1, line: int = 0, column: int = 0, hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, position: int = -1, *, hint: str = "", plain: str = "") -> None:
         super().__init__(message, hint=hint)
+        self.plain = plain or message
         self.position = position
-        self.line = line
-        self.column = column
-        self.written = ""
+        self.line = 0
+        self.column = 0
 
     def within(self, text: str) -> "ExpressionError":
         """Set line and column from the text that `position` counts in, and return itself."""
@@ -37,7 +36,29 @@ class ExpressionError(FleetError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return `did you mean …?` with the one to three known names nearest to a misspelt one, or nothing."""
-    by_lower = {other.lower(): other for other in known}
+    """Return `did you mean …?` with the one to three known names nearest to a misspelt one, or nothing.
+
+    The names are sorted first: sets come in another order in each process.
+    """
+    by_lower = {other.lower(): other for other in sorted(known, reverse=True)}
     near = difflib.get_close_matches(name[:64].lower(), by_lower, n=3, cutoff=0.7)
     return f"did you mean {' or '.join(by_lower[other] for other in near)}?" if near else ""
+
+
+def unknown_field(name: str, known: Iterable[str], position: int = -1) -> ExpressionError:
+    """Return the error of a field that the catalogue does not have."""
+    message = f"unknown field '{name[:64]}'"
+    return ExpressionError(message, position, hint=suggestion(name, known), plain="unknown field")
+
+
+def unknown_operator(name: str, position: int = -1, hint: str = "") -> ExpressionError:
+    """Return the error of an operator that the catalogue does not have."""
+    return ExpressionError(f"unknown operator '{name[:64]}'", position, hint=hint, plain="unknown operator")
+
+
+def unknown_argument(operator: str, name: str, position: int = -1, hint: str = "") -> ExpressionError:
+    """Return the error of an argument that the operator does not have."""
+    plain = f"{operator} has no such argument"
+    return ExpressionError(
+        f"{operator} has no argument named '{name[:64]}'", position, hint=hint, plain=plain
+    )

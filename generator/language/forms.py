@@ -1,6 +1,7 @@
 """What the strings of string parameters hold (a range, edges, values to ignore), in one settled spelling."""
 
 import math
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Final
@@ -9,20 +10,20 @@ from generator.language.print import show_number
 
 _MOST_BUCKETS: Final = 1000
 _RANGE_PARTS: Final = 3
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.,+ -]{0,24}")
 
 
 def settle_form(form: str, text: str) -> str | None:
     """Return the settled spelling of a string of this form, or None where it is none of it."""
-    reader = _READERS.get(form)
-    return text.strip() if reader is None else reader(text)
+    return _READERS.get(form, _free)(text)
 
 
 def expected(form: str) -> str:
     """Return in words what a string of this form looks like."""
-    return _EXPECTED.get(form, "a text in quotes")
+    return _EXPECTED.get(form, "a word or two in quotes")
 
 
-def numbers(text: str) -> list[float] | None:
+def form_numbers(text: str) -> list[float] | None:
     """Return the numbers of a list with commas, or None where one is none or is not finite."""
     try:
         values = [float(part) for part in text.split(",")]
@@ -31,8 +32,13 @@ def numbers(text: str) -> list[float] | None:
     return values if all(math.isfinite(value) for value in values) else None
 
 
+def _free(text: str) -> str | None:
+    """Return a text of no known form if it is short and plain: models write such texts, and prompts repeat them."""
+    return text.strip() if _PLAIN.fullmatch(text) else None
+
+
 def _range(text: str) -> str | None:
-    values = numbers(text)
+    values = form_numbers(text)
     if values is None or len(values) != _RANGE_PARTS:
         return None
     start, end, step = values
@@ -42,7 +48,7 @@ def _range(text: str) -> str | None:
 
 
 def _edges(text: str) -> str | None:
-    values = numbers(text)
+    values = form_numbers(text)
     if values is None or len(values) > _MOST_BUCKETS:
         return None
     rising = all(left < right for left, right in pairwise(values))

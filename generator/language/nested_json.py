@@ -4,9 +4,14 @@ import math
 from typing import Final
 
 from generator.catalogue.model import Catalogue, Kind, Operator, Parameter
-from generator.language.ast import Call, Field, Node, Number, Text
-from generator.language.errors import ExpressionError, suggestion
-from generator.language.limits import MAX_DEPTH, bounded
+from generator.language.ast import MAX_DEPTH, Call, Field, Node, Number, Text, bounded
+from generator.language.errors import (
+    ExpressionError,
+    suggestion,
+    unknown_argument,
+    unknown_field,
+    unknown_operator,
+)
 
 _DATA: Final = frozenset({Kind.MATRIX, Kind.VECTOR, Kind.GROUP, Kind.SYMBOL})
 
@@ -31,17 +36,20 @@ def _data(value: object, catalogue: Catalogue, depth: int) -> Node:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _number(value)
     raise ExpressionError(
-        f"{_clip(value)} is no expression", hint='write ["operator", argument, …] or a field'
+        f"{_clip(value)} is no expression",
+        hint='write ["operator", argument, …] or a field',
+        plain="this is no expression",
     )
 
 
 def _call(value: list[object], catalogue: Catalogue, depth: int) -> Call:
     if not value or not isinstance(value[0], str):
-        raise ExpressionError(f"{_clip(value)} does not begin with an operator's name")
+        message = f"{_clip(value)} does not begin with an operator's name"
+        raise ExpressionError(message, plain="a list does not begin with an operator's name")
     operator = catalogue.operators.get(value[0])
     if operator is None:
         hint = suggestion(value[0], catalogue.operators)
-        raise ExpressionError(f"unknown operator '{value[0][:64]}'", hint=hint)
+        raise unknown_operator(value[0], hint=hint)
     args = value[1:]
     named = _named(operator, args.pop(), catalogue, depth) if args and isinstance(args[-1], dict) else []
     required = args if operator.variadic else args[: len(operator.required)]
@@ -74,7 +82,7 @@ def _named(operator: Operator, value: object, catalogue: Catalogue, depth: int) 
         parameter = operator.by_name.get(name)
         if parameter is None:
             hint = suggestion(name, operator.by_name) or f"its signature is {operator.signature}"
-            raise ExpressionError(f"{operator.name} has no argument named '{name[:64]}'", hint=hint)
+            raise unknown_argument(operator.name, name, hint=hint)
         named.append((name, _argument(parameter, item, catalogue, depth)))
     return named
 
@@ -88,14 +96,16 @@ def _argument(parameter: Parameter, value: object, catalogue: Catalogue, depth: 
         return Text(value)
     if isinstance(value, int | float):
         return _number(value)
-    raise ExpressionError(f"'{parameter.name}' must be a plain value, not {_clip(value)}")
+    plain = f"'{parameter.name}' must be a plain value"
+    raise ExpressionError(f"{plain}, not {_clip(value)}", plain=plain)
 
 
-def _field(name: str, catalogue: Catalogue) -> Field:
+def _field(name: str, catalogue: Catalogue) -> Field | Number:
     if name in catalogue.fields:
         return Field(name)
-    hint = suggestion(name, catalogue.fields)
-    raise ExpressionError(f"unknown field '{name[:64]}'", hint=hint)
+    if name == "nan":
+        return Number(math.nan)
+    raise unknown_field(name, catalogue.fields)
 
 
 def _number(value: float) -> Number:
@@ -103,9 +113,9 @@ def _number(value: float) -> Number:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):
+    if math.isinf(number):
         raise ExpressionError("a number must be finite")
-    return Number(number)
+    return Number(math.nan if math.isnan(number) else number + 0.0)
 
 
 def _clip(value: object) -> str:

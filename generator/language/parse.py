@@ -4,19 +4,19 @@ Lark is imported, and its tables are made, when the first expression is read; ea
 own.
 """
 
+import re
 import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from generator.catalogue.model import Catalogue
-from generator.language.ast import Node
-from generator.language.builder import Builder
+from generator.language.ast import MAX_CHARACTERS, Node
+from generator.language.builder import TreeBuilder
 from generator.language.errors import ExpressionError
-from generator.language.limits import MAX_CHARACTERS
 
 if TYPE_CHECKING:
-    from lark.exceptions import UnexpectedToken
+    from lark.exceptions import UnexpectedInput
 
 _HINTS: Final = {
     "=": "equality is written ==, an assignment is a statement of its own",
@@ -24,6 +24,19 @@ _HINTS: Final = {
     ")": "there is a closing parenthesis too many, or an argument is missing",
     "/*": "a comment that begins with /* ends with */",
     "**": "a power is written power(x, y) or x ^ y",
+}
+_OPERANDS: Final = frozenset({"NAME", "NUMBER", "STRING", "LPAR"})
+_ASSIGNED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s*=(?!=)")
+_CHARACTERS: Final = {
+    '"': "a text ends with the quote that it began with, on the same line",
+    "'": "a text ends with the quote that it began with, on the same line",
+    "{": "there are no braces in this language",
+    "[": "there are no square brackets in this language",
+    "%": "there is no such sign; use the operators by name",
+    "&": "logic is written and(x, y) or &&",
+    "|": "logic is written or(x, y) or ||",
+    "\N{MINUS SIGN}": "write a plain minus: -",
+    "\N{MULTIPLICATION SIGN}": "write a plain star: *",
 }
 
 
@@ -41,15 +54,13 @@ class _Reader:
     """One thread's parser: Lark's tables with the builder that they call."""
 
     def __init__(self) -> None:
-        from lark import Lark, UnexpectedToken  # noqa: PLC0415 - most programs never parse
+        from lark import Lark, UnexpectedInput  # noqa: PLC0415 - most programs never parse
 
-        from generator.language.lexer import SweepLexer  # noqa: PLC0415 - it needs Lark
-
-        self._builder = Builder()
-        self._refused: type[UnexpectedToken] = UnexpectedToken
+        self._builder = TreeBuilder()
+        self._refused: type[UnexpectedInput] = UnexpectedInput
         grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
         self._lark = Lark(
-            grammar, parser="lalr", lexer=SweepLexer, transformer=self._builder, maybe_placeholders=False
+            grammar, parser="lalr", lexer="basic", transformer=self._builder, maybe_placeholders=False
         )
 
     def read(self, text: str, catalogue: Catalogue) -> Node:
@@ -83,14 +94,35 @@ class _Threads(threading.local):
 _threads: Final = _Threads()
 
 
-def _syntax_error(error: "UnexpectedToken", text: str) -> ExpressionError:
+def _syntax_error(error: "UnexpectedInput", text: str) -> ExpressionError:
+    from lark import UnexpectedCharacters, UnexpectedToken  # noqa: PLC0415 - there by now
+
+    if isinstance(error, UnexpectedCharacters):
+        return _unknown_character(text, error.pos_in_stream)  # type: ignore[arg-type]  # declared as None
+    if not isinstance(error, UnexpectedToken) or error.token.type == "$END":
+        return _ends_early(getattr(error, "expected", ()), text)
     token = error.token
-    if token.type == "$END":
-        return _ends_early(error.expected, text)
     start = token.start_pos or 0
     around = (text[start - 1 : start + 1] if start else "", text[start : start + 2], str(token))
     hint = next((_HINTS[part] for part in around if part in _HINTS), "")
-    return ExpressionError(f"unexpected {_clip(token)}{_after(text, start)}", start, hint=hint)
+    if _begins_statement(token.type, text, start):
+        hint = "a statement ends with ;"
+    message = f"unexpected {_clip(token)}{_after(text, start)}"
+    return ExpressionError(message, start, hint=hint, plain="something stands where it cannot")
+
+
+def _begins_statement(kind: str, text: str, start: int) -> bool:
+    """Return True where an operand begins a line, or is assigned to, outside parentheses: a `;` is missing before."""
+    if kind not in _OPERANDS or text.count("(", 0, start) > text.count(")", 0, start):
+        return False
+    return text[:start].rstrip(" \t").endswith("\n") or _ASSIGNED.match(text, start) is not None
+
+
+def _unknown_character(text: str, start: int) -> ExpressionError:
+    char = text[start]
+    hint = _HINTS.get(text[start : start + 2]) or _CHARACTERS.get(char, "")
+    shown = repr(char) if char.isprintable() else f"'\\u{ord(char):04x}'"
+    return ExpressionError(f"unexpected character {shown}", start, hint=hint, plain="unexpected character")
 
 
 def _ends_early(expected: Collection[str], text: str) -> ExpressionError:

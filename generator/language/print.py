@@ -1,12 +1,21 @@
 """A tree to FASTEXPR text that both BRAIN and our own parser read as that tree."""
 
+import math
 from decimal import Decimal
 from typing import Final
 
-from generator.language.ast import Call, Field, Node, Number
+from generator.language.ast import Call, Field, Node, Number, bounded
 from generator.language.errors import ExpressionError
-from generator.language.infix import COMPARISONS
-from generator.language.limits import bounded
+
+COMPARISONS: Final = {
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+}
+"""Operators that BRAIN knows by their sign only."""
 
 _BARE: Final = frozenset({"true", "false", "gaussian", "uniform", "cauchy"})
 """Words that BRAIN is known to take without quotes."""
@@ -50,7 +59,9 @@ def _operand(node: Node, text: str) -> str:
 
 def show_number(value: float) -> str:
     """Return the shortest digits that are read as the same number, if possible without an exponent."""
-    if value == int(value) and abs(value) < 1e16:  # noqa: PLR2004 - doubles are exact integers up to here
+    if math.isnan(value):
+        return "nan"
+    if value.is_integer() and abs(value) < 1e16:  # noqa: PLR2004 - doubles are exact integers up to here
         return str(int(value))
     digits = repr(value)
     if "e" not in digits:

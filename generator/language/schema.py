@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from fleet.runtime.errors import GeneratorError
 from generator.catalogue.model import Catalogue, Kind, Offer, Operator, Parameter
-from generator.language.limits import MAX_DEPTH
+from generator.language.ast import MAX_DEPTH
 
 Schema: TypeAlias = dict[str, Any]
 

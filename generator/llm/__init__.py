@@ -1,1 +1,1 @@
-"""Calls to the model: prompt, pacing, request, reply."""
+"""Calls to the model: prompt, throttle, request, reply."""

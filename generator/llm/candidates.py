@@ -5,20 +5,22 @@ from dataclasses import dataclass
 
 from generator.catalogue import Catalogue
 from generator.domain import CallRecord, Candidate, storable
-from generator.language import ExpressionError, Node, alpha_of, decode_reply, show
-from generator.llm.feedback import Failure
-from generator.llm.thinking import answer_of
-
-_SHOWN = 120
+from generator.language import ExpressionError, Node, alpha_of, show
+from generator.language.refusals import with_names
+from generator.llm.feedback import FailedExpression
+from generator.llm.reply import decode_reply
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply holds: candidates of different meaning, repetitions, and what is wrong."""
+    """What a reply holds: candidates of different meaning, repetitions, and what is wrong.
+
+    Failures name no expression, and their reasons repeat nothing that the model wrote: they go into prompts.
+    """
 
     candidates: Sequence[Candidate] = ()
     repeated: int = 0
-    failures: Sequence[Failure] = ()
+    failures: Sequence[FailedExpression] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +35,29 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
     """Return what a call's reply holds; a failed call's reply is read as far as it came."""
     found: dict[str, Candidate] = {}
     repeated = 0
-    failures: list[Failure] = []
-    answer = answer_of(call.reply)
-    outcomes = decode_reply(answer, catalogue) if answer else []
+    failures: list[FailedExpression] = []
+    outcomes = decode_reply(call.reply, catalogue)
     for outcome in outcomes:
         try:
             candidate = _candidate(outcome, call, catalogue)
         except ExpressionError as error:
-            failures.append(Failure(_shown(error.written) or "an expression", storable(str(error))))
+            failures.append(
+                FailedExpression("", f"{error.plain} ({error.hint})" if error.hint else error.plain)
+            )
             continue
         repeated += candidate.digest in found
         found.setdefault(candidate.digest, candidate)
     if call.answered and not outcomes:
-        failures.append(Failure(_shown(answer), "there was no expression in the reply"))
+        failures.append(FailedExpression("", "there was no expression in the reply"))
     return Reply(tuple(found.values()), repeated, tuple(failures))
-
-
-def _shown(text: str) -> str:
-    """Return the beginning of what a model wrote, on one line and fit to be stored."""
-    return storable(" ".join(text[: 2 * _SHOWN].split()).strip('"'))[:_SHOWN]
 
 
 def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Catalogue) -> Candidate:
     if isinstance(outcome, ExpressionError):
         raise outcome
-    alpha = alpha_of(outcome, catalogue)
-    expression = show(outcome)
+    tree = with_names(outcome, catalogue)
+    alpha = alpha_of(tree, catalogue)
+    expression = show(tree)
     if storable(expression) != expression:
         raise ExpressionError("it holds characters that are no text")
     return Candidate(
@@ -67,5 +66,5 @@ def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Cat
         canonical=alpha.expression,
         call=call.id,
         model=call.model,
-        tree=outcome,
+        tree=tree,
     )

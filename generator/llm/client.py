@@ -1,28 +1,27 @@
-"""One call to Ollama: a prompt goes out, a record of what came back returns, whatever came."""
+"""Client of one call to Ollama: sends a prompt and returns the record of the finished or failed call."""
 
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.clients.ollama import Ollama, alive_for
+from fleet.clients.ollama import Ollama, keep_alive_text
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.units import Seconds
-from generator.config import Assignment
-from generator.domain import CallRecord, storable
+from generator.domain import Assignment, CallRecord, storable
 from generator.llm.prompt import Prompt
-from generator.llm.request_form import Way
+from generator.llm.request_form import RequestForm
 from generator.llm.thinking import answer_of
 from generator.llm.throttle import CallInFlight
 
-# A token takes seconds even where a model runs on the CPU; a minute of silence in mid-answer is a hang.
+# On a CPU a token takes seconds; a minute without one in mid-answer is a hang.
 STALL: Seconds = 60.0
 _REASON_LIMIT = 32
-_THOUGHTS_LIMIT = 16_384
-# Enough for a long thought; a model that turns in circles is cut.
-_MOST_THOUGHT_TOKENS = 4096
-_MOST_TOKENS = 2**31 - 1
-_PLAIN = Way()
+_THINKING_LIMIT = 16_384
+# Enough for long reasoning; a model that repeats itself is cut.
+_MOST_THINKING_TOKENS = 4096
+_LARGEST_INTEGER = 2**31 - 1  # of the database
+_PLAIN = RequestForm()
 _SAMPLING: Mapping[str, Any] = {"temperature": 0.9, "top_p": 0.95}
 
 
@@ -48,16 +47,16 @@ class Caller:
         self._stall = stall
         self._source = source
 
-    def call(self, prompt: Prompt, flight: CallInFlight, way: Way = _PLAIN) -> CallRecord | None:
-        """Send a prompt and return the finished call, also a failed one; None if it was cut by us.
+    def call(self, prompt: Prompt, flight: CallInFlight, form: RequestForm = _PLAIN) -> CallRecord | None:
+        """Send a prompt and return the call, finished or failed; None if the call was cancelled.
 
-        Where the reply is empty, the answer that the thoughts end with is the reply.
+        With an empty reply, the answer at the end of the thinking is the reply.
         """
         text, thinking, error, status = "", "", None, 200
         done_reason, figures = "", dict[str, int]()
         try:
             answer = self._ollama.generate(
-                self._body(prompt, way),
+                self._body(prompt, form),
                 first_token=self._first_token,
                 stall=self._stall,
                 cancel=flight.cancel,
@@ -84,32 +83,32 @@ class Caller:
             reply_tokens=_count(figures.get("eval_count")),
             seed=prompt.seed,
             source=self._source,
-            thinking=thinking[:_THOUGHTS_LIMIT],
+            thinking=thinking[:_THINKING_LIMIT],
         )
 
-    def _body(self, prompt: Prompt, way: Way) -> dict[str, Any]:
+    def _body(self, prompt: Prompt, form: RequestForm) -> dict[str, Any]:
         tokens = prompt.reply_tokens
-        if way.thoughts:
-            tokens = max(tokens, min(prompt.most_tokens, _MOST_THOUGHT_TOKENS))
+        if form.thinks:
+            tokens = max(tokens, min(prompt.most_tokens, _MOST_THINKING_TOKENS))
         options = {**_SAMPLING, "seed": prompt.seed, "num_predict": tokens}
         body: dict[str, Any] = {
             "model": self._assignment.model,
             "prompt": prompt.text,
             "options": {**options, **self._assignment.options},
-            "keep_alive": alive_for(self._keep_alive),
+            "keep_alive": keep_alive_text(self._keep_alive),
         }
-        if way.schema:
+        if form.schema:
             body["format"] = prompt.schema
-        if way.think is not None:
-            body["think"] = way.think
+        if form.think is not None:
+            body["think"] = form.think
         return body
 
 
 def _count(value: int | None) -> int | None:
-    """Return a count of tokens, None for one that is none: a database refuses it for ever."""
-    return value if value is not None and 0 <= value <= _MOST_TOKENS else None
+    """Return the count, None outside int32: the database would reject the row at every retry."""
+    return value if value is not None and 0 <= value <= _LARGEST_INTEGER else None
 
 
 def call_id(started: float) -> str:
-    """Return a new call's id, which sorts by time."""
+    """Return an id for a new call; ids sort by time."""
     return f"{int(started * 1000):011x}-{os.urandom(4).hex()}"

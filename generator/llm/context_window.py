@@ -1,10 +1,9 @@
-"""How many tokens a text is, without the model's tokenizer: an estimate from above.
+"""The model's context window, and an upper estimate of a text's tokens without the model's tokenizer.
 
-Byte-pair vocabularies of 32 000 entries (the smallest in use) keep common words whole and cut identifiers
-such as `ts_decay_linear` into syllables. So a run of letters counts a token for every three letters begun, a
-digit and a mark one each, a line end one, and what is not ASCII a token for each byte, which is the worst
-that a vocabulary with byte fallback can do. What the server then counts (`prompt_eval_count`) corrects the
-estimate upwards where it was too low for this model.
+Byte-pair vocabularies of 32 000 entries, the smallest in use, keep common words whole. They cut identifiers
+such as `ts_decay_linear` into syllables. The estimate counts one token for every three letters of a word begun,
+and one for each digit, punctuation mark and line end. Other text counts one token a byte, the worst case of a
+vocabulary with byte fallback. The server's own count (`prompt_eval_count`) raises the estimate where it was too low.
 """
 
 import re
@@ -12,12 +11,12 @@ from dataclasses import dataclass
 
 _PIECES = re.compile(r"[A-Za-z]+|[^\x00-\x7f]|[^A-Za-z \x80-\U0010ffff]")
 _LETTERS_PER_TOKEN = 3
-# What a chat template puts round the prompt.
+# Added around the prompt by a chat template.
 TEMPLATE_TOKENS = 32
 
 
 def estimate(text: str) -> int:
-    """Return about how many tokens a text has, rather too many than too few."""
+    """Return an upper estimate of a text's tokens."""
     return sum(map(_tokens, _PIECES.findall(text)))
 
 
@@ -29,21 +28,21 @@ def _tokens(piece: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A model's context: `tokens` for prompt and reply together, and how far estimates fell short so far."""
+    """A model's context: `tokens` for prompt and reply together. `correction` multiplies every estimate."""
 
     tokens: int
     correction: float = 1.0
 
     def prompt_room(self, reply: int) -> int:
-        """Return how many estimated tokens a prompt may have beside a reply of `reply` tokens."""
+        """Return how many estimated tokens a prompt may have if the reply has `reply` tokens."""
         return max(0, int((self.tokens - reply - TEMPLATE_TOKENS) / self.correction))
 
     def reply_room(self, estimated: int) -> int:
-        """Return how many tokens a reply may have beside a prompt of so many estimated tokens."""
+        """Return how many tokens a reply may have if the prompt has `estimated` tokens."""
         return max(0, int(self.tokens - TEMPLATE_TOKENS - estimated * self.correction))
 
     def corrected(self, estimated: int, counted: int | None) -> "Window":
-        """Return the window after the server counted a prompt; only ever more careful."""
+        """Return the window corrected by the server's count of a prompt; the correction never shrinks."""
         if not counted or estimated <= 0:
             return self
         ratio = (counted - TEMPLATE_TOKENS) / estimated

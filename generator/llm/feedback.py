@@ -28,8 +28,8 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """An expression (or what should have been one) that failed, and why."""
+class FailedExpression:
+    """An expression that failed, empty where it was none, and why."""
 
     expression: str
     reason: str
@@ -40,7 +40,7 @@ class Page:
     """The notebook at one moment, best and newest first; `repeated` was written again after it was tried."""
 
     best: Sequence[Note] = ()
-    failed: Sequence[Failure] = ()
+    failed: Sequence[FailedExpression] = ()
     repeated: Sequence[str] = ()
 
 
@@ -49,7 +49,7 @@ class Notebook:
 
     def __init__(self) -> None:
         self._best: dict[str, Note] = {}
-        self._failed: dict[str, Failure] = {}
+        self._failed: dict[str, FailedExpression] = {}
         self._repeated: dict[str, None] = {}
         self._lock = threading.Lock()
 
@@ -70,7 +70,7 @@ class Notebook:
     def failed(self, expression: str, reason: str) -> None:
         """Take in a failure."""
         with self._lock:
-            _newest(self._failed, expression, Failure(expression, reason), _FAILED)
+            _newest(self._failed, expression or reason, FailedExpression(expression, reason), _FAILED)
 
     def repeated(self, expression: str) -> None:
         """Take in an expression that was tried before: no fault of its own, and a call wasted on it."""

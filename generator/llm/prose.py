@@ -1,79 +1,191 @@
-"""Where in plain text expressions may stand: lines, fences, backticks. The parser judges what is found."""
+"""Where in plain text expressions may stand: lines, fences, backticks, tables. The parser judges what is found.
+
+A line is cut at the signs that people set between a label, an expression and its explanation. Taken is what the
+catalogue's names could make an expression; failing that, what has an expression's form, for the sake of its error.
+"""
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, TypeAlias
 
-from generator.language.limits import MAX_CHARACTERS
+from generator.catalogue.model import Catalogue
+from generator.language.ast import MAX_CHARACTERS
+from generator.language.errors import suggestion
+
+Statement: TypeAlias = tuple[str, str]
+"""The name that is assigned, empty for none, and the code."""
 
 _FENCE: Final = re.compile(r"^\s*(?:```|~~~)")
-_MARK: Final = re.compile(r"(?:[-*\u2022+]\s+|\(?\d{1,3}[.):]\s*|#{1,6}\s+)*")
-_LABEL: Final = re.compile(
-    r"(?:\*\*)?(?:alpha|expression|factor|signal|formula)?\s?#?\d{0,4}\s?(?:\*\*)?\s?[:\uff1a](?:\*\*)?",
-    re.IGNORECASE,
+_MARK: Final = re.compile(
+    r"(?:[-*\u2022+>]\s+|\(?\d{1,3}[.):\u3001](?!\d)\s*|\(?(?:[A-Za-z]|[ivx]{2,4})[.)]\s+|#{1,6}\s+|return\s+|\[[^\]\n]{0,40}\]\s+)*"
 )
 _TICKED: Final = re.compile(r"`([^`\n]{3,})`")
+_QUOTED: Final = re.compile(r"[\"']([^\"'\n]{3,})[\"']")
 _CALL: Final = re.compile(r"\b[A-Za-z_][A-Za-z0-9_]*\s?\(")
-_PROSE: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+ (?!(?:and|or|not)\b)[A-Za-z_]+")
+_WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+ (?!(?:and|or|not)\b)[A-Za-z_]+")
 """Two words side by side, which no expression has."""
+_TEXT: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
+_NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\s*=(?!=))?")
+_SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
+_ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)(.*)", re.DOTALL)
+_APART: Final = re.compile(
+    r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|</?[A-Za-z][A-Za-z0-9_-]*>|(?<=\))\s+(?=\()"
+)
+"""Signs that stand in no expression outside its parentheses."""
+_JOINT: Final = re.compile(r"[()]|[:;]|\s-{1,3}\s|(?<![=!<>])=(?!=)")
+"""Signs that end a label or begin an explanation, and may stand in an expression too."""
+_COMMENT: Final = re.compile(r"/\*.*?\*/|(?://|#)[^\n]*")
+_LOGIC: Final = frozenset({"and", "or", "not"})
 _MOST_LINES: Final = 60
-_ASSIGNMENT: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\s*=[^=]")
+_MOST_PARTS: Final = 12
+_MOST_STATEMENTS: Final = 200
 
 
-def candidates(text: str) -> Iterator[str]:
+def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
     """Yield, in order, what may be an expression.
 
-    That is a line that has a call in it and does not read like a sentence, stripped of numbering, bullets,
-    labels and backticks. Lines that belong together are put together: assignments with the statement that
-    uses them, and an expression broken inside its parentheses.
+    That is what remains of a line without numbering, bullets, labels, explanations and backticks. Assignments go
+    with the statements that use them; a name that nothing uses is only a label. An expression may be broken inside
+    its parentheses.
     """
+    block: list[Statement] = []
+    for line in _lines(text):
+        pieces = _of_line(line, _Names(catalogue, {name for name, _ in block}))
+        is_prose = not pieces and line.strip() and not _FENCE.match(line)
+        if is_prose or len(block) > _MOST_STATEMENTS:
+            yield from _alphas(block)
+            block = []
+        codes = [code for piece in pieces for code in _COMMENT.sub("", piece).split(";")]
+        block += [_statement(code) for code in codes if code.strip()]
+    yield from _alphas(block)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines, those of code with an open parenthesis together with what closes it."""
     waiting: list[str] = []
     for line in text.splitlines():
-        pieces = _pieces(line, is_continued=bool(waiting))
-        if waiting and not pieces and line.strip():
+        if waiting and (not line.strip() or _FENCE.match(line) or _WORDS.search(_TEXT.sub(" ", line))):
             yield "\n".join(waiting)
             waiting = []
-        for piece in pieces:
-            waiting.append(piece)
-            if not _goes_on(waiting):
-                yield "\n".join(waiting)
-                waiting = []
+        waiting.append(line)
+        is_open = sum(part.count("(") - part.count(")") for part in waiting) > 0
+        if not (is_open and len(waiting) < _MOST_LINES and _CALL.search(waiting[0])):
+            yield "\n".join(waiting)
+            waiting = []
     if waiting:
         yield "\n".join(waiting)
 
 
-def _goes_on(lines: list[str]) -> bool:
-    """Tell whether more must follow: a parenthesis is open, or the last statement only assigns."""
-    if len(lines) >= _MOST_LINES:
-        return False
-    if sum(line.count("(") - line.count(")") for line in lines) > 0:
-        return True
-    last = lines[-1].rstrip().rstrip(";").rpartition(";")[2].strip()
-    return _ASSIGNMENT.match(last) is not None
+def _statement(code: str) -> Statement:
+    found = _ASSIGNMENT.fullmatch(code.strip())
+    return (found[1], found[2].strip(" \"'")) if found else ("", code.strip())
 
 
-def _pieces(line: str, *, is_continued: bool) -> list[str]:
-    if _FENCE.match(line) or not line.strip() or len(line) > MAX_CHARACTERS:
+def _alphas(block: list[Statement]) -> Iterator[str]:
+    """Yield each statement that no later one uses, after those that it is made of."""
+    used = [_names_in(code) for _, code in block]
+    for place, (name, code) in enumerate(block):
+        if name and any(name in names for names in used[place + 1 :]):
+            continue
+        wanted, needed = set(used[place]), [code]
+        for earlier in range(place - 1, -1, -1):
+            other, value = block[earlier]
+            if other in wanted:
+                wanted.remove(other)
+                wanted |= used[earlier]
+                needed.insert(0, f"{other} = {value};")
+        is_plain = not (_CALL.search(code) or _SIGN.search(code))
+        yield "\n".join([*needed[:-1], f"{name} = {code}" if name and is_plain else code])
+
+
+def _names_in(code: str) -> set[str]:
+    return {found[1] for found in _NAME.finditer(_TEXT.sub(" ", code)) if not found[2]}
+
+
+class _Names:
+    """What the words of an expression may be."""
+
+    def __init__(self, catalogue: Catalogue, assigned: Collection[str]) -> None:
+        self._catalogue = catalogue
+        self._assigned = assigned
+
+    def could_make(self, code: str) -> bool:
+        """Return True if the code has no unknown name, and calls something or combines values."""
+        bare = _TEXT.sub(" ", code)
+        own = {found[1] for found in _NAME.finditer(bare) if found[3]}
+        values = 0
+        for found in _NAME.finditer(bare):
+            name = found[1]
+            is_value = name in self._catalogue.fields or name in self._assigned or name in own
+            if found[2] and not (name in self._catalogue.operators or name in _LOGIC):
+                return False
+            if not (found[2] or is_value or name in self._catalogue.words or name in _LOGIC):
+                return False
+            values += is_value
+        is_name = code in self._assigned
+        return _has_form(code) and bool(_CALL.search(bare) or is_name or (values and _SIGN.search(bare)))
+
+    def is_misspelt(self, word: str) -> bool:
+        """Return True if a lone word is nearly the name of a field."""
+        return word.isidentifier() and bool(suggestion(word, self._catalogue.fields))
+
+
+def _of_line(line: str, names: _Names) -> list[str]:
+    """Return what may be code in one line: mostly nothing, or one piece."""
+    if not line.strip() or len(line) > MAX_CHARACTERS or _FENCE.match(line):
         return []
-    if is_continued and _PROSE.search(line) is None:
-        return [line.strip()]
-    bare = _without(_MARK, line.strip())
-    ticked = _TICKED.findall(bare)
+    mark = _MARK.match(line.strip())
+    bare = line.strip()[mark.end() if mark else 0 :].replace("**", "").replace(":=", "=")
+    ticked = [piece.strip() for piece in _TICKED.findall(bare)]
     if ticked:
-        return [piece.strip() for piece in ticked if _CALL.search(piece)]
-    bare = _without(_LABEL, bare).strip('"').rstrip(",").strip('"')
-    return [bare] if _is_candidate(bare) else []
+        return [piece for piece in ticked if names.could_make(piece) or _seems(piece)]
+    parts = _cut(_APART, bare)
+    return (
+        [piece for part in parts for piece in _longest(part, names.could_make, names)]
+        or [piece for piece in _QUOTED.findall(bare) if names.could_make(piece)]
+        or [piece for part in parts for piece in _longest(part, _seems, names)]
+    )
 
 
-def _without(prefix: re.Pattern[str], line: str) -> str:
-    found = prefix.match(line)
-    return line[found.end() :].strip() if found else line
+def _cut(signs: re.Pattern[str], text: str) -> list[str]:
+    """Cut a text at signs outside its parentheses; the signs stand between the parts, at the odd places."""
+    pieces, depth, begin = [], 0, 0
+    for found in signs.finditer(text):
+        if found[0] in ("(", ")"):
+            depth = max(0, depth + (1 if found[0] == "(" else -1))
+        elif depth == 0:
+            pieces += [text[begin : found.start()], found[0]]
+            begin = found.end()
+    return [*pieces, text[begin:]]
 
 
-def _is_candidate(line: str) -> bool:
-    """Tell code from a sentence: what leads up to the first call, or to the equals sign, is not two words."""
-    code = line.partition("#")[0].partition("//")[0]
+def _longest(text: str, judge: Callable[[str], bool], names: _Names) -> Iterator[str]:
+    """Yield the longest runs of a text's parts that are judged to be code."""
+    parts = _cut(_JOINT, text)
+    last = len(parts) - 1
+    place = 0
+    while place <= last:
+        for end in range(last, place - 1, -2) if last <= 2 * _MOST_PARTS else (place,):
+            code = "".join(parts[place : end + 1]).strip(" \t\"'`.;[]{}\\")
+            if code and judge(code):
+                tail = "".join(parts[end + 1 : end + 3])
+                is_typo = end + 2 == last and "-" in tail and names.is_misspelt(parts[last].strip())
+                yield code + tail if is_typo else code
+                place = end
+                break
+        place += 2
+
+
+def _has_form(code: str) -> bool:
+    """Return True if nothing in the code is a sentence, a label or another script."""
+    bare = _TEXT.sub(" ", code)
+    return _WORDS.search(bare) is None and (":" not in bare or "?" in bare)
+
+
+def _seems(code: str) -> bool:
+    """Return True unless two words side by side lead up to the first call, or to the equals sign."""
+    code = code.partition("#")[0].partition("//")[0]
     call = _CALL.search(code)
     if call is not None:
-        return _PROSE.search(code[: call.end()]) is None
-    return _ASSIGNMENT.match(code) is not None and _PROSE.search(code) is None
+        return _has_form(code[: call.end()])
+    return _ASSIGNMENT.match(code) is not None and _has_form(code)

@@ -1,156 +1,191 @@
-"""A model's whole reply to expressions: as the schema says, cut off in the middle, or in plain text."""
+"""A model's whole reply to expressions: as the schema says, cut off in the middle, or in any plain form."""
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Final
 
 from generator.catalogue.model import Catalogue
-from generator.language.ast import Node
+from generator.language.ast import MAX_DEPTH, Node
+from generator.language.builder import INFIX
 from generator.language.check import check_alpha
 from generator.language.errors import ExpressionError
-from generator.language.limits import MAX_DEPTH
 from generator.language.nested_json import decode
 from generator.language.parse import parse
 from generator.llm.prose import candidates
+from generator.llm.thinking import answer_of
 
 MAX_REPLY: Final = 1024 * 1024
 MAX_EXPRESSIONS: Final = 1000
 
-_LIST: Final = re.compile(r'"(?:expressions|alphas)"\s*:\s*\[')
-_BARE_LIST: Final = re.compile(r"\s*\[")
-_THOUGHT: Final = re.compile(r"\s*<think>")
-_THOUGHT_ENDS: Final = "</think>"
-_KEYS: Final = ("expression", "alpha", "code", "regular")
-_OPEN: Final = frozenset("[{")
-_CLOSE: Final = frozenset("]}")
-_PLAIN: Final = frozenset(",]} \t\r\n")
+_BRACKET: Final = re.compile(r"[\[{]")
+_BETWEEN: Final = re.compile(r'(?:[\s,\]}]|//[^\n]*|"[^"\n]{0,200}"\s*:)*')
+"""What stands between the values of a list or an object: their ends, comments and keys too."""
+_KEY: Final = re.compile(r'"([^"\n]*)"\s*:\s*\Z')
+_LONGEST_KEY: Final = 240
+_CALL: Final = re.compile(r'\[\s*"(?:[A-Za-z_][A-Za-z0-9_]*|[-+*/^<>=!&|]{1,2})"')
+_LITERAL: Final = re.compile(r"[-+.\w]*\s*")
+"""The beginning of a number or a word, with nothing after it: a reply that was cut off ends so."""
+_QUOTED: Final = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'((?:[^'\\\n]|\\.)*)'")
+_KEYS: Final = frozenset(
+    {
+        "expressions",
+        "expression",
+        "alphas",
+        "alpha",
+        "formula",
+        "formulas",
+        "fastexpr",
+        "expr",
+        "code",
+        "regular",
+    }
+)
+_MOST_NESTED: Final = 8
+_MOST_WORK: Final = 4 * MAX_REPLY
+_DECODER: Final = json.JSONDecoder()
 
 
 def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError]:
     """Return, in order, each expression that a reply holds as a well typed tree, or what is wrong with it.
 
-    Takes the JSON object that the schema asks for, or its list alone. Of a reply that was cut off, the
-    expressions before the cut are kept and the broken one is left out. Anything else is read as text:
-    FASTEXPR in numbered or bulleted lines, in fences, in backticks. Never raises for what the text holds; at
-    most `MAX_EXPRESSIONS` come back, and only the first `MAX_REPLY` characters are looked at.
+    Takes the JSON object that the schema asks for, or any JSON in the reply: nested arrays, lists of texts, objects
+    of names to either; single quotes are read too. Of a reply that was cut off, the expressions before the cut are
+    kept and the broken one is left out. Where there is none, it is read as text: FASTEXPR in lines, fences,
+    backticks and tables, with labels and explanations. What a model thinks before it answers is passed over. Never
+    raises for what the text holds; at most `MAX_EXPRESSIONS` come back, and only the first `MAX_REPLY` characters
+    are looked at.
     """
-    told = _after_thought(text[:MAX_REPLY])
-    found = _LIST.search(told) or _BARE_LIST.match(told)
-    values = _elements(told, found.end()) if found else None
-    read = _texts(told, catalogue) if values is None else (_element(v, catalogue) for v in values)
-    return [outcome for outcome, _ in zip(read, range(MAX_EXPRESSIONS), strict=False)]
+    answer = answer_of(text[:MAX_REPLY])
+    found = list(islice(_of_json(answer, catalogue), MAX_EXPRESSIONS))
+    if found and len(_trees(found)) == len(found):
+        return found
+    plain = list(islice(_of_text(answer, catalogue), MAX_EXPRESSIONS))
+    return plain if not found or len(_trees(plain)) > len(_trees(found)) else found
 
 
-def _after_thought(text: str) -> str:
-    """Leave out what a reasoning model thinks aloud before it answers."""
-    if _THOUGHT.match(text):
-        return text.partition(_THOUGHT_ENDS)[2]
-    return text
+def _trees(outcomes: Iterable[Node | ExpressionError]) -> list[Node | ExpressionError]:
+    return [outcome for outcome in outcomes if not isinstance(outcome, ExpressionError)]
 
 
-def _elements(text: str, start: int) -> list[str] | None:
-    """Return the texts of a JSON array's complete elements; None where what follows is no JSON at all."""
-    elements: list[str] = []
-    position = start
-    while True:
-        position = _skip(text, position, " \t\r\n,")
-        if position >= len(text) or text[position] == "]":
-            return elements
-        end = _element_end(text, position)
-        if end is None:
-            return elements if elements or text[position] in '["{' else None
-        elements.append(text[position:end])
-        position = end
-
-
-def _skip(text: str, position: int, chars: str) -> int:
-    while position < len(text) and text[position] in chars:
-        position += 1
-    return position
-
-
-def _element_end(text: str, start: int) -> int | None:
-    """Return where the JSON value that begins here ends; None if the text ends before it does."""
-    depth, position = 0, start
-    while position < len(text):
-        char = text[position]
-        if char == '"':
-            end = _string_end(text, position)
-            if end is None:
-                return None
-            position = end
-        elif char in _OPEN:
-            depth, position = depth + 1, position + 1
-        elif char in _CLOSE:
-            depth, position = depth - 1, position + 1
-        elif depth:
-            position += 1
+def _of_json(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:
+    for value, keyed in _values(text):
+        if isinstance(value, ExpressionError):
+            yield value
             continue
+        for item in _expressions(value, catalogue, keyed=keyed):
+            yield from _read(item, catalogue)
+
+
+def _values(text: str) -> Iterator[tuple[Any, bool]]:
+    """Yield the JSON values of a text, each with whether its key says that it holds expressions.
+
+    Of a list or an object that is cut off or broken, those in it that are whole; for a broken expression its error.
+    """
+    position, work, nested, requoted = 0, 0, 0, False
+    while work < _MOST_WORK and nested <= MAX_DEPTH:
+        found = _BETWEEN.match(text, position) if nested else _BRACKET.search(text, position)
+        if found is None:
+            return
+        position = found.end() if nested else found.start()
+        key = _KEY.search(found[0], max(0, len(found[0]) - _LONGEST_KEY))
+        try:
+            value, position = _DECODER.raw_decode(text, position)
+            yield value, key is not None and key[1].lower() in _KEYS
+            continue
+        except RecursionError:
+            yield ExpressionError(f"nested deeper than {MAX_DEPTH} levels", hint="write a simpler one"), True
+            return
+        except ValueError as error:
+            reached, reason = getattr(error, "pos", position + 1), str(error)[:100]
+        work += reached - position
+        if _CALL.match(text, position):
+            if reason.startswith("Unterminated") or _LITERAL.fullmatch(text, reached):
+                return
+            yield ExpressionError("this is no JSON", hint=reason), True
+            position, nested = text.find("\n", reached) % (len(text) + 1), 0
+        elif text[reached : reached + 1] == "'" and not requoted:
+            text, requoted = text[:position] + _QUOTED.sub(_double_quoted, text[position:]), True
+        elif text[position : position + 1] in ("[", "{"):
+            position, nested = position + 1, nested + 1
         else:
-            return _plain_end(text, position)
-        if depth <= 0:
-            return position
-    return None
+            position, nested = max(position + 1, reached), 0
 
 
-def _plain_end(text: str, start: int) -> int | None:
-    position = start
-    while position < len(text) and text[position] not in _PLAIN:
-        position += 1
-    return position if start < position < len(text) else None
+def _double_quoted(found: re.Match[str]) -> str:
+    return found[0] if found[1] is None else json.dumps(found[1].replace("\\'", "'"))
 
 
-def _string_end(text: str, start: int) -> int | None:
-    position = start + 1
-    while position < len(text):
-        if text[position] == "\\":
-            position += 2
-        elif text[position] == '"':
-            return position + 1
-        else:
-            position += 1
-    return None
+def _expressions(value: Any, catalogue: Catalogue, *, keyed: bool, depth: int = 0) -> Iterator[Any]:
+    """Yield what in a JSON value stands for an expression: nested arrays and texts, in lists and objects.
 
-
-def _element(text: str, catalogue: Catalogue) -> Node | ExpressionError:
-    try:
-        return _checked(_value(text, catalogue), catalogue)
-    except ExpressionError as error:
-        error.written = text
-        return error
-
-
-def _value(text: str, catalogue: Catalogue) -> Node:
-    if _too_deep(text):
-        raise ExpressionError(f"nested deeper than {MAX_DEPTH} levels", hint="write a simpler expression")
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ExpressionError("this is no JSON", hint=str(error)[:100]) from None
+    Without a key that says so, a text has to look like one.
+    """
+    if depth > _MOST_NESTED:
+        return
+    below: Iterable[Any] = ()
     if isinstance(value, dict):
-        value = next((value[key] for key in _KEYS if key in value), value)
-    if isinstance(value, str):
-        return parse(value, catalogue)
-    return decode(value, catalogue)
+        own = [item for key, item in value.items() if key.lower() in _KEYS]
+        readable = [item for item in own if not isinstance(item, str) or _looks_like_code(item, catalogue)]
+        below, keyed = readable or own or value.values(), bool(own)
+    elif isinstance(value, list) and not _is_call(value, catalogue):
+        below = value
+    elif isinstance(value, list) or keyed or (isinstance(value, str) and _looks_like_code(value, catalogue)):
+        yield value
+    for item in below:
+        yield from _expressions(item, catalogue, keyed=keyed, depth=depth + 1)
 
 
-def _too_deep(text: str) -> bool:
-    """Bound the nesting before the JSON reader recurses; brackets inside strings only make it stricter."""
-    depth = 0
-    for char in text:
-        depth += (char in _OPEN) - (char in _CLOSE)
-        if depth > MAX_DEPTH + 1:
-            return True
-    return False
+def _is_call(value: list[Any], catalogue: Catalogue) -> bool:
+    """Return True for `["rank", "close"]`, False for a list of expressions."""
+    if not value or not isinstance(value[0], str):
+        return False
+    others = any(not isinstance(item, str | dict) for item in value[1:])
+    return value[0] in catalogue.operators or value[0] in INFIX or (others and value[0].isidentifier())
 
 
-def _texts(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:
-    for candidate in candidates(text):
+def _looks_like_code(text: str, catalogue: Catalogue) -> bool:
+    return next(candidates(text, catalogue), None) is not None
+
+
+def _read(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
+    """Return the expression of a text or a nested array; of a text that is none, those in it."""
+    try:
+        return [
+            _checked(parse(item, catalogue) if isinstance(item, str) else decode(item, catalogue), catalogue)
+        ]
+    except ExpressionError as error:
+        return _trees(_otherwise(item, catalogue)) or [error]
+
+
+def _otherwise(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
+    """Return what else an item holds: a text with labels, an array with signs for operators or with parts as text."""
+    if isinstance(item, str):
+        return list(_of_text(item, catalogue))
+    try:
+        return [_checked(parse(_as_text(item), catalogue), catalogue)]
+    except (ExpressionError, RecursionError):
+        return []
+
+
+def _as_text(item: Any) -> str:
+    """Write `["-", ["rank", "close"], "ts_mean(open, 5)"]` as FASTEXPR."""
+    if isinstance(item, list) and item and isinstance(item[0], str):
+        name, args = item[0], [_as_text(arg) for arg in item[1:]]
+        if name in INFIX and len(args) > 1:
+            return f"({f' {name} '.join(f'({arg})' for arg in args)})"
+        return f"{name}({', '.join(args)})"
+    if isinstance(item, dict):
+        return ", ".join(f"{key}={_as_text(value)}" for key, value in item.items())
+    return str(item).lower() if isinstance(item, bool) else str(item)
+
+
+def _of_text(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:
+    for candidate in candidates(text, catalogue):
         try:
             yield _checked(parse(candidate, catalogue), catalogue)
         except ExpressionError as error:
-            error.written = candidate
             yield error.within(candidate)
 
 

@@ -1,7 +1,7 @@
-"""Thoughts apart from answers: a thinking model's drafts are no alphas. Pure.
+"""Separates a reply's answer from its thinking: drafts are no alphas. Pure.
 
-Ollama from 0.9 on sends thoughts in a field of their own. Older servers, and templates that Ollama does not
-know, leave them in the reply, before a mark such as `</think>` or in Harmony's analysis channel.
+Ollama from 0.9 on sends thinking in a field of its own. Older servers leave it in the reply, and so do templates
+unknown to Ollama: before a marker such as `</think>`, or in Harmony's analysis channel.
 """
 
 import re
@@ -19,28 +19,28 @@ _BEGINS: Final = re.compile(
     r"|<\|channel\|>(?:analysis|commentary)|<\|channel>thought|\A\s*analysis(?=[A-Z])",
     re.IGNORECASE,
 )
-# Special tokens that a server left at an answer's end.
+# Special tokens left at the end of an answer.
 _LAST_TOKEN: Final = re.compile(r"<\|(?:return|end|im_end|eot_id)\|>")
-# The form that the prompt asks for. An ellipsis in its place is a quotation of the prompt.
+# The start of an answer as the prompt asks for. With an ellipsis it is a quotation of the prompt.
 _FORM: Final = re.compile(r'"(?:expressions|alphas)"\s*:\s*\[(?=\s*["\[{])')
 
 
 def answer_of(text: str) -> str:
-    """Return what a reply says after its thoughts; of thoughts alone, the answer that they end with."""
-    ends = [mark.end() for mark in _ENDS.finditer(text)]
-    thoughts, answer = (text[: ends[-1]], text[ends[-1] :]) if ends else ("", text)
+    """Return the answer after the thinking; for thinking alone, the answer at its end."""
+    ends = [marker.end() for marker in _ENDS.finditer(text)]
+    thinking, answer = (text[: ends[-1]], text[ends[-1] :]) if ends else ("", text)
     begin = _BEGINS.search(answer)
     if begin is not None:
-        thoughts, answer = thoughts + answer[begin.start() :], answer[: begin.start()]
-    if thoughts:
+        thinking, answer = thinking + answer[begin.start() :], answer[: begin.start()]
+    if thinking:
         answer = _LAST_TOKEN.split(answer)[0]
-    return answer if answer.strip() or not thoughts else answer_in(thoughts)
+    return answer if answer.strip() or not thinking else answer_in(thinking)
 
 
-def answer_in(thoughts: str) -> str:
-    """Return the last answer in the asked form that thoughts hold, empty where there is none.
+def answer_in(thinking: str) -> str:
+    """Return the last answer inside the thinking, empty if there is none.
 
-    A grammar can force the answer into the thoughts: the template has opened them, and no mark may end them.
+    A grammar can force the answer into the thinking: the template opens it, and the grammar forbids its end marker.
     """
-    forms = list(_FORM.finditer(thoughts))
-    return "{" + thoughts[forms[-1].start() :] if forms else ""
+    forms = list(_FORM.finditer(thinking))
+    return "{" + thinking[forms[-1].start() :] if forms else ""

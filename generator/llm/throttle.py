@@ -1,55 +1,36 @@
-"""The gate that every call passes: it knows what is in flight, and says when the next one may begin."""
+"""Throttle of the calls to Ollama: knows the calls in flight and decides when the next one may begin."""
 
 import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import Enum, auto
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from fleet.clients.http import Cancel
 from fleet.memory_errors.judge import is_memory_error
+from fleet.runtime.backoff import backoff_step, doubling_backoff
 from fleet.runtime.clock import Clock
-from fleet.runtime.pause_request import Pause, read_pause
+from fleet.runtime.pause_request import read_pause
 from fleet.runtime.units import Seconds
-from generator.domain import CallRecord
+from generator.domain import CallRecord, CallVerdict, Reason, Streak, ThrottleState
 from generator.llm.thinking import answer_of
 
 MEMORY_PAUSES: tuple[Seconds, ...] = (5.0, 10.0, 30.0)
 _FIRST_WAIT: Seconds = 0.5
 _LONGEST_WAIT: Seconds = 10.0
-_SEVERAL = 5
-_LONGEST_PAUSE: Seconds = 120.0
 _NOT_FOUND = 404
 _THINK = re.compile(r"\bthink")
 
 
-class CallVerdict(Enum):
-    """What became of a call. ANSWERED holds a valid expression, UNUSABLE has text without one, EMPTY no text."""
-
-    ANSWERED = auto()
-    UNUSABLE = auto()
-    EMPTY = auto()
-    MEMORY = auto()
-    MISSING = auto()
-    FORMAT = auto()
-    THINK = auto()
-    CONTEXT = auto()
-    REFUSED = auto()
-    AWAY = auto()
-    FAILED = auto()
-
-
 def call_verdict(call: CallRecord, *, usable: bool = True) -> CallVerdict:
-    """Return what became of a call, by its status, its error's text, and whether its reply is usable."""
+    """Return a call's verdict, by its status, its error's text and whether its reply is `usable`."""
     if call.error is None:
         if usable:
             return CallVerdict.ANSWERED
         return CallVerdict.UNUSABLE if answer_of(call.reply).strip() else CallVerdict.EMPTY
     text = call.error.lower()
-    if is_memory_error(text):
+    if is_memory_error(call.error):
         return CallVerdict.MEMORY
     if call.status == 0:
         return CallVerdict.AWAY
@@ -59,62 +40,18 @@ def call_verdict(call: CallRecord, *, usable: bool = True) -> CallVerdict:
         return CallVerdict.CONTEXT
     if "invalid format" in text or "json schema" in text or "json_schema" in text or ".format of" in text:
         return CallVerdict.FORMAT
-    if 400 <= call.status < 500:  # noqa: PLR2004  # HTTP's own bounds of what a client did wrong
+    if 400 <= call.status < 500:  # noqa: PLR2004  # HTTP's client errors
         return CallVerdict.THINK if _THINK.search(text) else CallVerdict.REFUSED
     return CallVerdict.FAILED
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """The reason why a call gave nothing usable, and its mend. `kind` is the same for the same cause."""
-
-    kind: str
-    text: str
-    mend: str
-
-
-@dataclass(frozen=True, slots=True)
-class Streak:
-    """Calls in a row that gave nothing usable; `since` is the first one's start in Unix seconds."""
-
-    calls: int = 0
-    since: float = 0.0
-    reason: Reason | None = None
-
-    @property
-    def several(self) -> bool:
-        """Return True if the streak is long enough to be reported and slowed down."""
-        return self.calls >= _SEVERAL
-
-    @property
-    def pause(self) -> Seconds:
-        """Return the pause before the next call: doubling, bounded."""
-        return min(2.0 ** min(self.calls - _SEVERAL, 10), _LONGEST_PAUSE) if self.several else 0.0
-
-    def longer(self, reason: Reason, started: float) -> "Streak":
-        """Return the streak after one more call, which began at `started`."""
-        return Streak(self.calls + 1, self.since if self.calls else started, reason)
-
-    def row(self) -> dict[str, Any] | None:
-        """Return the streak as `generator.json` has it, None where it is too short to be reported."""
-        if not self.several or self.reason is None:
-            return None
-        return {
-            "since": self.since,
-            "calls": self.calls,
-            "kind": self.reason.kind,
-            "reason": self.reason.text,
-            "mend": self.reason.mend,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class Pace:
-    """How calls are paced now. Times are monotonic seconds.
+    """Back-off state of the calls. Times are monotonic seconds.
 
-    `failures` counts failures in a row; `failed_at` is when the last one was seen, `not_before` when the next
-    call may begin. `proven`: a call was answered since the start or since the last failure. `streak` counts what
-    gave nothing usable.
+    `failures` counts failures in a row, `memory` says that they are memory errors, `failed_at` is the time of
+    the last. The next call begins at `not_before` or later. `proven` means that a call was answered since the
+    start or since the last failure. `streak` counts calls without a usable reply.
     """
 
     failures: int = 0
@@ -129,14 +66,14 @@ class Pace:
         return most if self.proven and not self.streak.several else 1
 
     def after(
-        self, verdict: CallVerdict, *, started: float, now: float, chance: float, streak: Streak | None = None
+        self, verdict: CallVerdict, *, started: float, now: float, jitter: float, streak: Streak | None = None
     ) -> "Pace":
-        """Return the pace after a call that began at `started` has ended; `chance` is from 0 to 1.
+        """Return the pace after the end of a call that began at `started`; `jitter` lies in [0, 1].
 
-        `streak` is the streak with this call counted, None where it says nothing of the replies. A call that
-        began before the last failure was seen neither proves the model well nor counts as a failure of its own:
-        both were in flight when memory ran out.
+        `streak` includes this call; None leaves the streak unchanged.
         """
+        # A late call was in flight with one that failed: memory ran out once for both. Its answer proves
+        # nothing about the model as it is now, and its failure is no second one.
         late = started <= self.failed_at
         if verdict is CallVerdict.ANSWERED:
             streak = Streak()
@@ -150,7 +87,7 @@ class Pace:
         memory = verdict is CallVerdict.MEMORY
         same = memory == self.memory
         failures = self.failures + 1 if same else 1
-        wait = memory_pause(failures) if memory else other_wait(failures, chance)
+        wait = memory_pause(failures) if memory else other_wait(failures, jitter)
         return replace(
             self,
             failures=failures,
@@ -163,78 +100,70 @@ class Pace:
 
 
 def memory_pause(failures: int) -> Seconds:
-    """Return the pause after this many memory failures in a row."""
-    return MEMORY_PAUSES[min(failures, len(MEMORY_PAUSES)) - 1]
+    """Return the wait after this many memory errors in a row."""
+    return backoff_step(MEMORY_PAUSES, failures)
 
 
-def other_wait(failures: int, chance: float) -> Seconds:
-    """Return the wait after this many other failures in a row: doubling, bounded, shortened by up to half."""
-    full = min(_FIRST_WAIT * 2.0 ** min(failures - 1, 10), _LONGEST_WAIT)
-    return full * (1.0 - 0.5 * chance)
+def other_wait(failures: int, jitter: float) -> Seconds:
+    """Return the wait after this many other failures in a row; `jitter` in [0, 1] shortens it by up to half."""
+    return doubling_backoff(_FIRST_WAIT, failures, most=_LONGEST_WAIT) * (1.0 - 0.5 * jitter)
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
-    """How often calls may begin: `burst` at once, then one every `every` seconds; always `gap` apart."""
+class RateLimit:
+    """Rate limit of calls: `burst` at once, then one every `every` seconds; always `gap` seconds apart."""
 
     burst: float
     every: Seconds
     gap: Seconds
 
 
-# A stand-in answers at once, for ever: without a bound a forgotten first try would fill the disk. A newcomer
-# sees the first two minutes at full speed; a day makes under 30 000 calls.
-STANDIN_ALLOWANCE = Allowance(burst=120, every=3.0, gap=0.25)
+# A stand-in answers at once: without a limit a forgotten first try would fill the disk. A first try sees
+# about two minutes at full speed; a day has under 30 000 calls.
+STANDIN_RATE = RateLimit(burst=120, every=3.0, gap=0.25)
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What is left of an allowance: a bucket of `left` calls as of `at` (monotonic seconds)."""
+class TokenBucket:
+    """Token bucket of a rate limit: `left` calls at the time `at` (monotonic seconds)."""
 
-    allowance: Allowance
+    rate: RateLimit
     left: float
     at: float
 
     def wait(self, now: float) -> Seconds:
-        """Return how long until a call may begin; 0 if it may now."""
-        gap = self.at + self.allowance.gap - now
+        """Return the seconds until a call may begin, 0 for now."""
+        gap = self.at + self.rate.gap - now
         filled = self._filled(now)
-        lack = 0.0 if filled >= 1.0 else (1.0 - filled) * self.allowance.every
+        lack = 0.0 if filled >= 1.0 else (1.0 - filled) * self.rate.every
         return max(0.0, gap, lack)
 
-    def spent(self, now: float) -> "Budget":
-        """Return the budget after a call began now."""
+    def spent(self, now: float) -> "TokenBucket":
+        """Return the bucket after a call began now."""
         return replace(self, left=max(0.0, self._filled(now) - 1.0), at=now)
 
     def _filled(self, now: float) -> float:
-        return min(self.allowance.burst, self.left + (now - self.at) / self.allowance.every)
+        return min(self.rate.burst, self.left + (now - self.at) / self.rate.every)
 
 
-# How long a closed gate is believed closed: the pause file has no bell.
-_LOOK_AGAIN: Seconds = 0.1
+# Poll interval of the pause file.
+_POLL: Seconds = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CallInFlight:
-    """A call on its way: since when by both clocks, and how to cut it."""
+    """A call in flight: its start in Unix and monotonic seconds, and its cancellation."""
 
     started: float
     started_monotonic: float
     cancel: Cancel = field(default_factory=Cancel)
 
 
-@dataclass(frozen=True, slots=True)
-class GateView:
-    """What the gate looks like from outside; `request_since` is the oldest call's start in Unix seconds."""
+class Throttle:
+    """Admits calls by the pace, the pause file, the token bucket and the capacity of the queues. Thread-safe.
 
-    in_flight: int
-    request_since: float | None
-    pause: Pause | None
-    streak: Streak = field(default_factory=Streak)
-
-
-class Gate:
-    """Lets calls begin by the pace, the pause file, the budget and the room behind it; for any thread."""
+    `has_capacity` returns True if the queues of finished calls and candidates accept another call.
+    """
 
     def __init__(
         self,
@@ -242,16 +171,16 @@ class Gate:
         clock: Clock,
         most: int,
         pause_file: Path,
-        chance: Random,
-        budget: Budget | None = None,
-        room: Callable[[], bool] = lambda: True,
+        rng: Random,
+        bucket: TokenBucket | None = None,
+        has_capacity: Callable[[], bool] = lambda: True,
     ) -> None:
         self._clock = clock
         self._most = most
         self._pause_file = pause_file
-        self._chance = chance
-        self._budget = budget
-        self._room = room
+        self._rng = rng
+        self._bucket = bucket
+        self._has_capacity = has_capacity
         self._pace = Pace()
         self._flights: list[CallInFlight] = []
         self._closed = False
@@ -259,40 +188,40 @@ class Gate:
 
     @property
     def pace(self) -> Pace:
-        """Return the pace as it is now."""
+        """Return the current pace."""
         return self._pace
 
     def enter(self) -> CallInFlight | None:
-        """Wait until a call may begin and return it; None once the gate is closed."""
+        """Wait until a call may begin and return it; return None once the throttle is closed."""
         with self._changed:
             while not self._closed:
                 wait = self.wait_needed()
                 if wait <= 0.0:
                     return self._begin()
-                self._changed.wait(min(wait, _LOOK_AGAIN))
+                self._changed.wait(min(wait, _POLL))
         return None
 
     def wait_needed(self) -> Seconds:
-        """Return how long to wait before asking again whether a call may begin; 0 if it may now."""
+        """Return the seconds until the next check whether a call may begin, 0 if it may begin now."""
         now = self._clock.monotonic()
-        if len(self._flights) >= self._pace.limit(self._most) or not self._room():
-            return _LOOK_AGAIN
+        if len(self._flights) >= self._pace.limit(self._most) or not self._has_capacity():
+            return _POLL
         if read_pause(self._pause_file, self._clock.time()) is not None:
-            return _LOOK_AGAIN
-        budget = 0.0 if self._budget is None else self._budget.wait(now)
-        return max(self._pace.not_before - now, budget, 0.0)
+            return _POLL
+        limited = 0.0 if self._bucket is None else self._bucket.wait(now)
+        return max(self._pace.not_before - now, limited, 0.0)
 
     def _begin(self) -> CallInFlight:
         flight = CallInFlight(self._clock.time(), self._clock.monotonic())
         self._flights.append(flight)
-        if self._budget is not None:
-            self._budget = self._budget.spent(flight.started_monotonic)
+        if self._bucket is not None:
+            self._bucket = self._bucket.spent(flight.started_monotonic)
         return flight
 
     def leave(self, flight: CallInFlight, verdict: CallVerdict | None, reason: Reason | None = None) -> Pace:
-        """End a call, with what became of it (None: it was cut, and says nothing); return the new pace.
+        """End a call and return the new pace; a call that has ended already changes nothing.
 
-        `reason` says why it gave nothing usable. A call that has ended already is left alone.
+        `verdict` is None for a cancelled call. `reason` says why the call gave nothing usable.
         """
         with self._changed:
             if flight not in self._flights:
@@ -303,14 +232,14 @@ class Gate:
                     verdict,
                     started=flight.started_monotonic,
                     now=self._clock.monotonic(),
-                    chance=self._chance.random(),
-                    streak=None if reason is None else self._pace.streak.longer(reason, flight.started),
+                    jitter=self._rng.random(),
+                    streak=None if reason is None else self._pace.streak.extended(reason, flight.started),
                 )
             self._changed.notify_all()
             return self._pace
 
     def close(self) -> None:
-        """Let no call begin any more, and cut those in flight."""
+        """Admit no more calls, and cancel those in flight."""
         with self._changed:
             self._closed = True
             flights = list(self._flights)
@@ -318,9 +247,9 @@ class Gate:
         for flight in flights:
             flight.cancel()
 
-    def view(self) -> GateView:
-        """Return what the gate looks like now."""
+    def state(self) -> ThrottleState:
+        """Return a snapshot for the heartbeat."""
         with self._changed:
             since = min((flight.started for flight in self._flights), default=None)
             pause = read_pause(self._pause_file, self._clock.time())
-            return GateView(len(self._flights), since, pause, self._pace.streak)
+            return ThrottleState(len(self._flights), since, pause, self._pace.streak)

@@ -1,32 +1,36 @@
-"""The reason why a call gave nothing to evaluate, and the mend. Pure."""
+"""Reasons why a call gave nothing to evaluate, each with its mend. Pure."""
 
 from collections.abc import Sequence
 
-from generator.domain import CallRecord
-from generator.llm.feedback import Failure
+from generator.domain import CallRecord, CallVerdict, Reason
+from generator.llm.feedback import FailedExpression
 from generator.llm.prompt import Prompt
-from generator.llm.request_form import Way
-from generator.llm.throttle import CallVerdict, Reason
+from generator.llm.request_form import RequestForm
 
 _SHOWN = 160
-_LOOK = "log/calls.log has the prompts and the replies."
+_CALL_LOG = "log/calls.log shows the prompts and the replies."
 _LARGER = "Raise num_ctx, and num_predict where it is set, in the rung's options in fleet.toml."
 _OTHER_MODEL = "Update Ollama, or take a model that does not think."
 
 
-def reason_of(
-    call: CallRecord, verdict: CallVerdict, *, way: Way, prompt: Prompt, failures: Sequence[Failure]
+def unusable_reason(
+    call: CallRecord,
+    verdict: CallVerdict,
+    *,
+    form: RequestForm,
+    prompt: Prompt,
+    failures: Sequence[FailedExpression],
 ) -> Reason | None:
     """Return the reason why a call gave nothing usable.
 
-    None where it gave something, and for a failure that says nothing of prompt and reply: memory that ran out, a
-    missing model, a server that is away or failed by itself.
+    Return None for a usable call, and for failures that do not depend on prompt and reply: out of memory,
+    a missing model, an unreachable or failing server.
     """
     if verdict is CallVerdict.CONTEXT:
         return Reason("context", "the prompt is longer than the model's context", _LARGER)
     if verdict in {CallVerdict.FORMAT, CallVerdict.THINK, CallVerdict.REFUSED}:
         return Reason(
-            "refused", f"Ollama refuses the request: {_line(call.error)}", "Update Ollama; " + _LOOK
+            "refused", f"Ollama refuses the request: {_line(call.error)}", "Update Ollama; " + _CALL_LOG
         )
     if verdict not in {CallVerdict.EMPTY, CallVerdict.UNUSABLE}:
         return None
@@ -35,17 +39,17 @@ def reason_of(
         return Reason("context", text, _LARGER)
     cut = call.done_reason == "length"
     if verdict is CallVerdict.EMPTY:
-        return _empty(call, way, cut=cut)
+        return _empty(call, form, cut=cut)
     if cut:
         text = f"the reply was cut {_tokens(call)}before its first expression was whole"
         return Reason("cut", text, f"{_LARGER} A smaller batch_size helps too.")
     why = failures[0].reason if failures else "there was no expression in the reply"
     return Reason(
-        "invalid", f"no reply held a valid expression: {_line(why)}", f"{_LOOK} Try a larger model."
+        "invalid", f"no reply held a valid expression: {_line(why)}", f"{_CALL_LOG} Try a larger model."
     )
 
 
-def _empty(call: CallRecord, way: Way, *, cut: bool) -> Reason:
+def _empty(call: CallRecord, form: RequestForm, *, cut: bool) -> Reason:
     thought = bool(call.thinking.strip() or call.reply.strip())
     if thought and cut:
         text = f"the model's thoughts used up the reply's tokens {_tokens(call)}before an answer"
@@ -55,9 +59,9 @@ def _empty(call: CallRecord, way: Way, *, cut: bool) -> Reason:
     if cut:
         text = f"the reply was cut {_tokens(call)}before its first word"
         return Reason("cut", text, _LARGER)
-    asked = "with a schema" if way.schema else "in plain text"
+    asked = "with a schema" if form.schema else "in plain text"
     text = f"the replies are empty (done_reason {call.done_reason or 'none'}, asked {asked})"
-    return Reason("empty", text, f"Update Ollama, or pull {call.model} again. {_LOOK}")
+    return Reason("empty", text, f"Update Ollama, or pull {call.model} again. {_CALL_LOG}")
 
 
 def _tokens(call: CallRecord) -> str:

@@ -1,1 +1,1 @@
-"""What the generator reports: events, counts, heartbeat and its JSON-lines files."""
+"""Reports of the generator: events, counts, heartbeat and JSON-lines files."""

@@ -1,4 +1,4 @@
-"""`run/generator.json`: what the generator says of itself, for the monitor and the command line."""
+"""Heartbeat file `run/generator.json`: the generator's state for the monitor and the command line."""
 
 import json
 import os
@@ -7,14 +7,13 @@ from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.units import Seconds
-from generator.config import Assignment
-from generator.llm.throttle import GateView
+from generator.domain import Assignment, ThrottleState
 
-EVERY: Seconds = 5.0
+INTERVAL: Seconds = 5.0
 
 
 class Heartbeat:
-    """Rewrites the file when something changed, and every five seconds."""
+    """Rewrites the file at every change, and at least every INTERVAL seconds."""
 
     def __init__(self, path: Path, assignment: Assignment, *, standin: bool) -> None:
         self._path = path
@@ -23,22 +22,25 @@ class Heartbeat:
         self._last: dict[str, Any] = {}
         self._written = float("-inf")
 
-    def beat(self, view: GateView, done: dict[str, Any], *, now: float, monotonic: float) -> None:
-        """Write the file if it is due; raise OSError if it cannot be written."""
+    def beat(self, state: ThrottleState, done: dict[str, Any], *, now: float, monotonic: float) -> None:
+        """Write the file if it is due; raise OSError if it cannot be written.
+
+        `done` holds the run's counts. `now` is Unix seconds, `monotonic` monotonic seconds.
+        """
         row = {
             "pid": os.getpid(),
             "model": self._assignment.model,
             "rung": self._assignment.rung,
             "switches": self._assignment.switches,
-            "request_since": view.request_since,
-            "in_flight": view.in_flight,
-            "requests": done["totals"]["calls"] + view.in_flight,
-            "paused": view.pause is not None,
-            "unusable": view.streak.row(),
+            "request_since": state.request_since,
+            "in_flight": state.in_flight,
+            "requests": done["totals"]["calls"] + state.in_flight,
+            "paused": state.pause is not None,
+            "unusable": state.streak.row(),
             **done,
             "standin": self._standin,
         }
-        if row == self._last and monotonic - self._written < EVERY:
+        if row == self._last and monotonic - self._written < INTERVAL:
             return
         replace_text(self._path, json.dumps({**row, "heartbeat": now}, indent=1) + "\n")
         self._last, self._written = row, monotonic

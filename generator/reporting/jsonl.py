@@ -1,4 +1,4 @@
-"""A file of JSON lines that grows to a bound and is then put aside, as `signals.jsonl` and `log/calls.log` are."""
+"""Rotated files of JSON lines: `signals.jsonl` for the monitor, and `log/calls.log`."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from fleet.runtime.units import Bytes
 from generator.domain import CallRecord
 
 
-class LineFile:
-    """Appends rows, for any thread; each is one write, so that a reader never sees two rows mixed.
+class JsonLinesFile:
+    """Appends rows; thread-safe. Each row is one write, so that a reader never sees two rows mixed.
 
-    At `most` bytes the file becomes `NAME.1`, what was `NAME.1` becomes `NAME.2`, and so on to `backups`.
+    At `most` bytes `NAME` is renamed to `NAME.1`, `NAME.1` to `NAME.2`, and so on up to `backups`.
     """
 
     def __init__(self, path: Path, *, most: Bytes, backups: int = 1) -> None:
@@ -29,7 +29,7 @@ class LineFile:
         with self._lock:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                os.write(descriptor, self._mended(descriptor) + content)
+                os.write(descriptor, self._missing_newline(descriptor) + content)
                 full = os.fstat(descriptor).st_size >= self._most
             finally:
                 os.close(descriptor)
@@ -45,8 +45,8 @@ class LineFile:
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
 
-    def _mended(self, descriptor: int) -> bytes:
-        """Return a line end if the last writer's row broke off (a full disk), so that ours stands alone."""
+    def _missing_newline(self, descriptor: int) -> bytes:
+        """Return a newline if the last row broke off, such as on a full disk; else nothing."""
         size = os.fstat(descriptor).st_size
         if size == 0:
             return b""
@@ -60,10 +60,10 @@ _ERROR_LIMIT = 4096
 
 
 class SignalFile:
-    """Appends the rows that the monitor reads; at `most` bytes the file becomes `signals.jsonl.1`."""
+    """`signals.jsonl`: a row for each finished call, which the monitor reads."""
 
     def __init__(self, path: Path, *, most: Bytes = MOST_BYTES) -> None:
-        self._file = LineFile(path, most=most)
+        self._file = JsonLinesFile(path, most=most)
 
     def append(self, call: CallRecord) -> None:
         """Append a call's row; raise OSError if it cannot be written."""
@@ -77,10 +77,10 @@ _BACKUPS = 3
 
 
 class CallLog:
-    """Appends finished calls; the newest 20 MB of them are kept, in four files."""
+    """`log/calls.log`: finished calls with prompt and reply. Four files keep the newest 20 MB."""
 
     def __init__(self, path: Path, *, most: Bytes = MOST_BYTES) -> None:
-        self._file = LineFile(path, most=most, backups=_BACKUPS)
+        self._file = JsonLinesFile(path, most=most, backups=_BACKUPS)
 
     def append(self, call: CallRecord) -> None:
         """Append a call; raise OSError if it cannot be written."""

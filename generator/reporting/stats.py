@@ -1,4 +1,4 @@
-"""What this run of the generator has done so far: counts, and the last alphas."""
+"""Counts and last alphas of this run, and BRAIN's state, for the heartbeat file."""
 
 import threading
 from collections import deque
@@ -12,7 +12,7 @@ _LAST = 5
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts since the start. `calls` are finished ones; `valid` expressions include `duplicates`."""
+    """Counts since the start. `calls` counts finished calls; `valid` includes `duplicates`."""
 
     calls: int = 0
     failed: int = 0
@@ -23,8 +23,8 @@ class Totals:
     kept: int = 0
 
 
-class Scoreboard:
-    """Keeps the totals and the last alphas; safe for any thread."""
+class RunStats:
+    """Collects totals and the last alphas; thread-safe."""
 
     def __init__(self) -> None:
         self._totals = Totals()
@@ -33,13 +33,13 @@ class Scoreboard:
         self._lock = threading.Lock()
 
     def count(self, **amounts: int) -> None:
-        """Add to the totals by name."""
+        """Add amounts to the totals of these names."""
         with self._lock:
             new = {name: getattr(self._totals, name) + amount for name, amount in amounts.items()}
             self._totals = replace(self._totals, **new)
 
     def alpha(self, evaluated: Evaluated) -> None:
-        """Take in an alpha that has figures, newest last."""
+        """Record an alpha if it has figures."""
         if evaluated.performance is None:
             return
         figures = evaluated.performance.figures()
@@ -56,18 +56,18 @@ class Scoreboard:
         with self._lock:
             self._last.append(row)
 
-    def brain(self, view: dict[str, Any]) -> None:
-        """Take in how things stand with BRAIN."""
+    def brain(self, state: dict[str, Any]) -> None:
+        """Record BRAIN's current state."""
         with self._lock:
-            self._brain = view
+            self._brain = state
 
     def totals(self) -> Totals:
-        """Return the counts."""
+        """Return the totals."""
         with self._lock:
             return self._totals
 
     def row(self) -> dict[str, Any]:
-        """Return totals and last alphas as they stand in `generator.json`."""
+        """Return totals, last alphas and BRAIN's state as in `generator.json`."""
         with self._lock:
             counts = {part.name: getattr(self._totals, part.name) for part in fields(Totals)}
             row = {"totals": counts, "alphas": list(self._last)}

@@ -1,1 +1,1 @@
-"""The database: `store` writes it through SQLAlchemy, `reading` reads SQLite's file without it."""
+"""Database of alphas: `store` writes through SQLAlchemy, `read` reads SQLite's file without it."""

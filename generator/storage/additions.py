@@ -1,15 +1,16 @@
-"""Candidates that come from no reply: of the opposite sign, and those that a screen sends on to BRAIN."""
+"""Candidates without a reply of their own: the opposite sign of an alpha, and a screen's choice for BRAIN."""
 
 from sqlalchemy import Connection, exists, insert, select
 from sqlalchemy.orm import aliased
 
 from generator.domain import Candidate, Ruleset
+from generator.storage.rows import candidate_of, candidate_row
 from generator.storage.schema import DONE, EvaluationRow
-from generator.storage.store import AlphaStore, candidate_of, candidate_row
+from generator.storage.store import AlphaStore
 
 
 def add_candidate(store: AlphaStore, candidate: Candidate, rules: Ruleset, now: float) -> bool:
-    """Write a candidate that waits for its evaluation; return False if it was tried or waits already."""
+    """Insert a pending candidate; return False if the ruleset has a row for it."""
     with store.transaction() as connection:
         return _added(connection, candidate, rules, store.owner, now)
 
@@ -27,9 +28,9 @@ def _added(connection: Connection, candidate: Candidate, rules: Ruleset, owner: 
 
 
 def promote(store: AlphaStore, tried: Ruleset, wanted: Ruleset, now: float) -> Candidate | None:
-    """Write the best alpha under one ruleset as a candidate of another that never saw it, and return it.
+    """Insert the best alpha of ruleset `tried` as a candidate of ruleset `wanted`, and return it; None without one.
 
-    Only what earned something is worth another's time: a fitness above 0, of figures that mean something.
+    Only alphas that `wanted` has not seen count, with a fitness above 0 and figures that mean something.
     """
     seen = aliased(EvaluationRow)
     statement = (

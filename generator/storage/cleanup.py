@@ -1,6 +1,6 @@
-"""What is cleared away, in small batches: old texts, old checks, a stand-in's oldest rows, empty pages.
+"""Cleanup in small batches: old texts, old checks, a stand-in's oldest rows, SQLite's empty pages.
 
-Each function works on an open transaction of the store's, and returns how many rows it touched.
+Each function runs in an open transaction of the store and returns the number of changed rows.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ _HAS_TEXTS = CallRow.prompt.is_not(None)
 
 
 def empty_texts(connection: Connection, *, before: float, keep: int, batch: int) -> int:
-    """Empty prompts and replies older than `before`, or beyond the newest `keep`."""
+    """Empty prompts and replies older than `before` (Unix seconds), or beyond the newest `keep`."""
     newest = select(CallRow.ended).where(_HAS_TEXTS).order_by(CallRow.ended.desc()).offset(keep).limit(1)
     edge = max(before, connection.scalar(newest) or 0.0)
     old = select(CallRow.id).where(CallRow.ended <= edge, _HAS_TEXTS).order_by(CallRow.ended).limit(batch)
@@ -27,7 +27,7 @@ def empty_texts(connection: Connection, *, before: float, keep: int, batch: int)
 
 
 def empty_checks(connection: Connection, *, before: float, batch: int) -> int:
-    """Empty the checks of alphas older than `before` that were not kept: half of such a row, read by nobody."""
+    """Empty the checks of alphas older than `before` that are not kept: half of the row, and never read again."""
     row = EvaluationRow
     old = (
         select(row.id)
@@ -43,8 +43,8 @@ def empty_checks(connection: Connection, *, before: float, batch: int) -> int:
 def _empty(connection: Connection, table: Any, ids: Sequence[Any], columns: Collection[str]) -> None:
     """Set columns of rows to NULL.
 
-    SQLite gives no page back that an update leaves nearly empty: a row which filled one goes on doing so. A row
-    that is replaced as a whole is taken out first, and pages that become sparse by that are joined.
+    On SQLite rows are replaced as a whole. An update in place leaves nearly empty pages behind, which SQLite does
+    not free; replacing removes the row first, and SQLite joins the sparse pages.
     """
     if connection.dialect.name != "sqlite":
         values = dict.fromkeys(columns, null())
@@ -56,38 +56,35 @@ def _empty(connection: Connection, table: Any, ids: Sequence[Any], columns: Coll
     connection.execute(insert(table).prefix_with("OR REPLACE").from_select([one.name for one in every], rows))
 
 
-def drop_standins(connection: Connection, *, keep: int, batch: int) -> int:
-    """Drop a stand-in's evaluations and calls beyond the newest `keep`.
-
-    No model thought of them and no market judged them; a forgotten first try shall not fill the disk.
-    """
+def delete_standins(connection: Connection, *, keep: int, batch: int) -> int:
+    """Delete a stand-in's evaluations and calls beyond the newest `keep`: a forgotten first try must not fill the disk."""
     row = EvaluationRow
-    of_it = (row.source == Source.STANDIN.value, row.state != PENDING)
-    edge = connection.scalar(select(row.id).where(*of_it).order_by(row.id.desc()).offset(keep).limit(1))
+    standin = (row.source == Source.STANDIN.value, row.state != PENDING)
+    edge = connection.scalar(select(row.id).where(*standin).order_by(row.id.desc()).offset(keep).limit(1))
     count = 0
     if edge is not None:
-        count += _drop(connection, row, select(row.id).where(*of_it, row.id <= edge).limit(batch))
-    mine = CallRow.source == Source.STANDIN.value
-    ended = select(CallRow.ended).where(mine).order_by(CallRow.ended.desc()).offset(keep).limit(1)
+        count += _delete(connection, row, select(row.id).where(*standin, row.id <= edge).limit(batch))
+    calls = CallRow.source == Source.STANDIN.value
+    ended = select(CallRow.ended).where(calls).order_by(CallRow.ended.desc()).offset(keep).limit(1)
     last = connection.scalar(ended)
     if last is not None:
         unused = ~exists().where(row.call_id == CallRow.id)
-        old = select(CallRow.id).where(mine, CallRow.ended <= last, unused).order_by(CallRow.ended)
-        count += _drop(connection, CallRow, old.limit(batch))
+        old = select(CallRow.id).where(calls, CallRow.ended <= last, unused).order_by(CallRow.ended)
+        count += _delete(connection, CallRow, old.limit(batch))
     return count
 
 
-def _drop(connection: Connection, table: Any, which: Any) -> int:
+def _delete(connection: Connection, table: Any, which: Any) -> int:
     ids = list(connection.scalars(which))
     connection.execute(delete(table).where(table.id.in_(ids)))
     return len(ids)
 
 
 def shrink(connection: Connection, *, many: Bytes = _MANY_EMPTY) -> None:
-    """Give SQLite's empty pages back where they are many; a file of an older version keeps them for reuse."""
+    """Return SQLite's empty pages to the disk if they exceed `many` bytes; files of older versions reuse them instead."""
     size = connection.execute(text("PRAGMA page_size")).scalar_one()
     empty = connection.execute(text("PRAGMA freelist_count")).scalar_one()
     if size * empty >= many:
-        # A step gives back one page, and only a script is stepped to its end; so much at a time takes a moment.
+        # Each step frees one page, and only executescript steps to the end. The bound keeps the transaction short.
         driver: Any = connection.connection.driver_connection
         driver.executescript(f"PRAGMA incremental_vacuum({4 * many // size})")

@@ -1,7 +1,7 @@
-"""`hopeful_alphas.json`: the alphas worth a look, in the original's form, shared with its scripts.
+"""`hopeful_alphas.json`: kept alphas of real markets, in a format shared with other scripts.
 
-Others delete from it and may read it at any time: it is read again before each write, only added to, and
-replaced in one step, under a lock of its own. A damaged file is set aside and never overwritten.
+Other programs read the file at any time and delete rows. Each write reads the file again, adds
+rows and replaces the file atomically, under a lock of its own. A damaged file is renamed, never overwritten.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from fleet.runtime.units import Seconds
 from generator.domain import Evaluated
 
@@ -21,13 +21,13 @@ _log = logging.getLogger(__name__)
 
 
 class HopefulFile:
-    """The file and its lock."""
+    """Writes the file under its lock."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def add(self, alphas: Sequence[Evaluated]) -> bool:
-        """Merge alphas into the file; return False, having told why, if it cannot be written now."""
+        """Merge alphas into the file; log the reason and return False if it cannot be written."""
         from filelock import FileLock, Timeout  # noqa: PLC0415  # not before there is something to write
 
         lock = FileLock(
@@ -37,8 +37,8 @@ class HopefulFile:
             with lock:
                 self._merge([hopeful_row(one) for one in alphas])
         except (OSError, Timeout) as error:
-            sentence = f"{self._path} cannot be written: {error}; it is brought up to date later"
-            _log.error("hopeful.unwritten", extra=tell(sentence, path=self._path))
+            sentence = f"{self._path} cannot be written: {error}; the next kept alpha tries again"
+            _log.error("hopeful.unwritten", extra=with_sentence(sentence, path=self._path))
             return False
         return True
 
@@ -59,27 +59,29 @@ class HopefulFile:
             return rows
         aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns() // 10**6}")
         self._path.rename(aside)
-        sentence = f"{self._path} was damaged and is set aside as {aside.name}; a new one is begun"
-        _log.error("hopeful.damaged", extra=tell(sentence, path=self._path, aside=aside))
+        sentence = f"{self._path} was damaged and is now {aside.name}; a new file is created"
+        _log.error("hopeful.damaged", extra=with_sentence(sentence, path=self._path, aside=aside))
         return []
 
 
 def merge(present: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Return the file's rows with the new ones: an expression once, and BRAIN's figures rather than a panel's."""
+    """Return the file's rows with the new ones: one row an expression, BRAIN's figures instead of a panel's."""
     merged = list(present)
-    places = {str(row.get("expression")): place for place, row in enumerate(merged) if isinstance(row, dict)}
+    positions = {
+        str(row.get("expression")): position for position, row in enumerate(merged) if isinstance(row, dict)
+    }
     for row in rows:
-        place = places.get(row["expression"])
-        if place is None:
-            places[row["expression"]] = len(merged)
+        position = positions.get(row["expression"])
+        if position is None:
+            positions[row["expression"]] = len(merged)
             merged.append(dict(row))
-        elif row["alpha_id"] and not merged[place].get("alpha_id"):
-            merged[place] = dict(row)
+        elif row["alpha_id"] and not merged[position].get("alpha_id"):
+            merged[position] = dict(row)
     return merged
 
 
 def hopeful_row(evaluated: Evaluated) -> dict[str, Any]:
-    """Return an alpha's row in the original's form; `timestamp` is Unix seconds as it wrote them."""
+    """Return an alpha's row; `timestamp` is Unix seconds."""
     if evaluated.performance is None:
         raise ValueError("an evaluation without figures is not hopeful")
     figures = evaluated.performance.figures()

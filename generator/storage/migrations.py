@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 
 from fleet.runtime.errors import GeneratorError
+from generator.storage.renaming import rename_expressions
 from generator.storage.schema import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
 
 Step = Callable[[Connection], None]
@@ -29,7 +30,8 @@ def _index_what_is_cleared(connection: Connection) -> None:
                 index.create(connection, checkfirst=True)
 
 
-STEPS: Sequence[Step] = (_add_simulations, _index_what_is_cleared)
+# Version 4: digests of a canonical form that keeps every bit.
+STEPS: Sequence[Step] = (_add_simulations, _index_what_is_cleared, rename_expressions)
 
 
 def migrate(engine: Engine, steps: Sequence[Step] = STEPS) -> int:

@@ -1,7 +1,7 @@
-"""What is read from the database of alphas: the newest, the best, and what each model brought.
+"""Reader of the database: the newest alphas, the best alphas, and figures by model.
 
-The statements are plain SQL that SQLite and PostgreSQL both take; `opening` knows how each is reached. Functions
-raise DatabaseUnreadError where the database is there and cannot be read, and find nothing where it is not there.
+The statements are plain SQL for both SQLite and PostgreSQL. SQLite is read without SQLAlchemy, whose import is
+slow. Functions find nothing in a missing database and raise DatabaseUnreadError for an unreadable one.
 """
 
 import json
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 Rows: TypeAlias = Callable[[str, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
-"""A statement with its named values to the rows it finds."""
+"""Function that runs a statement with named values and returns its rows."""
 
 _SQLITE = "sqlite:///"
-_PATIENCE: Seconds = 1.0
+_TIMEOUT: Seconds = 1.0
 _TABLE = "evaluations"
 
 
 class DatabaseUnreadError(GeneratorError):
-    """The database of alphas is there and cannot be read."""
+    """The database exists but cannot be read."""
 
 
-def place_of(url: str, home: Home) -> Path | str:
-    """Return where `[generator] database` points: a file of SQLite, or the URL of something else.
+def database_location(url: str, home: Home) -> Path | str:
+    """Return the target of `[generator] database`: the path of a SQLite file, or another URL.
 
-    A relative path is one in the home, wherever a program that asks was started.
+    A relative path is relative to the home, not to the working directory.
     """
     if not url:
         return home.database
@@ -43,23 +43,23 @@ def place_of(url: str, home: Home) -> Path | str:
     return url
 
 
-def url_of(place: Path | str) -> str:
-    """Return the SQLAlchemy URL of a place."""
-    return f"{_SQLITE}{place}" if isinstance(place, Path) else place
+def database_url(location: Path | str) -> str:
+    """Return the SQLAlchemy URL of a path or URL."""
+    return f"{_SQLITE}{location}" if isinstance(location, Path) else location
 
 
 def shown_url(url: "URL") -> str:
-    """Return a URL as it may be printed: a password stands in its own place, or anywhere in its query."""
+    """Return a URL without its password and its query, which may hold one too."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 
 @contextmanager
-def opened(place: Path | str) -> Iterator[Rows | None]:
-    """Open a database for reading; None where there is none, or none with tables yet.
+def open_database(location: Path | str) -> Iterator[Rows | None]:
+    """Open a database for reading; give None if it is missing or has no tables yet.
 
-    Raises DatabaseUnreadError where it is there and cannot be read.
+    Raise DatabaseUnreadError if it exists but cannot be read.
     """
-    with _file(place) if isinstance(place, Path) else _server(place) as rows:
+    with _file(location) if isinstance(location, Path) else _server(location) as rows:
         yield rows
 
 
@@ -70,7 +70,7 @@ def _file(path: Path) -> Iterator[Rows | None]:
         return
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE)) as connection:
+        with closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)) as connection:
             connection.row_factory = _dictionary
             known = connection.execute("SELECT name FROM sqlite_master WHERE name = ?", (_TABLE,)).fetchone()
             yield connection.execute if known else None
@@ -128,9 +128,9 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class AlphaRow:
-    """An evaluated alpha as the database has it; `time` is Unix seconds.
+    """An evaluated alpha's row; `time` is Unix seconds.
 
-    `reason` says why its figures mean nothing, None where they mean something.
+    `reason` says why the figures mean nothing; None if they mean something.
     """
 
     id: int
@@ -159,9 +159,9 @@ class AlphaRow:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """What a model brought: calls and those that failed, expressions by what became of them, figures.
+    """Counts and figures of one model's calls, expressions and alphas.
 
-    `tokens_per_second` is over the answered calls' whole time, loading included.
+    `tokens_per_second` includes the loading time of answered calls.
     """
 
     model: str
@@ -179,7 +179,7 @@ class ModelRow:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which alphas are wanted; None asks nothing. `text` is a part of the expression, `since` Unix seconds."""
+    """Filters of alphas; None filters nothing. `text` is a part of the expression, `since` Unix seconds."""
 
     source: str | None = None
     model: str | None = None
@@ -203,42 +203,40 @@ _CLAUSES: Mapping[str, str] = {
 }
 
 
-def recent_alphas(place: Path | str, count: int) -> Sequence[AlphaRow]:
+def recent_alphas(location: Path | str, count: int) -> Sequence[AlphaRow]:
     """Return the newest alphas that have figures, newest first."""
-    return _alphas(place, "state = 'done'", "time DESC, id DESC", {"count": count})
+    return _alphas(location, "state = 'done'", "time DESC, id DESC", {"count": count})
 
 
 def best_alphas(
-    place: Path | str,
+    location: Path | str,
     count: int,
     *,
     sort: str = "fitness",
     worst: bool = False,
     filters: Filters | None = None,
 ) -> Sequence[AlphaRow]:
-    """Return alphas by a metric; raise ValueError for a metric that is none of `SORTS`.
+    """Return alphas sorted by a metric; raise ValueError for a metric outside `SORTS`.
 
-    Best first, which is the smallest turnover or drawdown and the largest of all else; or the worst first. Those whose
-    figures mean nothing come last.
+    The best is the smallest turnover or drawdown, and the largest of every other metric. Alphas whose figures mean
+    nothing come last.
     """
     if sort not in SORTS:
         raise ValueError(f"sort by one of {', '.join(SORTS)}")
-    given = _given(filters or Filters())
+    given = _filter_values(filters or Filters())
     where = " AND ".join(["state = 'done'", f"{sort} IS NOT NULL", *(_CLAUSES[name] for name in given)])
-    rising = (sort in SMALLER_IS_BETTER) is not worst
-    order = f"{sort} {'ASC' if rising else 'DESC'}, id"
+    ascending = (sort in SMALLER_IS_BETTER) is not worst
+    order = f"{sort} {'ASC' if ascending else 'DESC'}, id"
     found: list[AlphaRow] = []
-    for meant in (
-        "error IS NULL",
-        "error IS NOT NULL",
-    ):  # each in the order of the index, and the second seldom
+    # Two queries, because each follows the index; the second one is seldom needed.
+    for meaning in ("error IS NULL", "error IS NOT NULL"):
         if len(found) < count:
             values = {**given, "count": count - len(found)}
-            found += _alphas(place, f"{where} AND {meant}", order, values)
+            found += _alphas(location, f"{where} AND {meaning}", order, values)
     return found
 
 
-def _given(filters: Filters) -> dict[str, Any]:
+def _filter_values(filters: Filters) -> dict[str, Any]:
     values = {name: getattr(filters, name) for name in _CLAUSES}
     if filters.text is not None:
         literal = filters.text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
@@ -246,10 +244,10 @@ def _given(filters: Filters) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _alphas(place: Path | str, where: str, order: str, values: Mapping[str, Any]) -> Sequence[AlphaRow]:
-    # `where` and `order` are made above of fixed words; what a person gave travels as a value.
+def _alphas(location: Path | str, where: str, order: str, values: Mapping[str, Any]) -> Sequence[AlphaRow]:
+    # `where` and `order` consist of fixed words; a user's input is passed as values.
     statement = f"SELECT {_COLUMNS} FROM evaluations WHERE {where} ORDER BY {order} LIMIT :count"  # noqa: S608
-    with opened(place) as rows:
+    with open_database(location) as rows:
         return [] if rows is None else [_alpha(row) for row in rows(statement, values)]
 
 
@@ -263,7 +261,7 @@ def _alpha(row: Mapping[str, Any]) -> AlphaRow:
 
 
 def _plain(value: Any) -> Any:
-    """Return a JSON column's value: SQLite gives its text, PostgreSQL what it says."""
+    """Return a JSON column's value: SQLite returns it as text, PostgreSQL decoded."""
     return json.loads(value) if isinstance(value, str) else value
 
 
@@ -283,9 +281,9 @@ FROM evaluations WHERE state = 'done' AND time >= :since GROUP BY model
 _NOTHING: Mapping[str, Any] = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}
 
 
-def by_model(place: Path | str, *, since: float = 0.0) -> Sequence[ModelRow]:
-    """Return what each model brought since a time, in the order in which they were first used."""
-    with opened(place) as rows:
+def by_model(location: Path | str, *, since: float = 0.0) -> Sequence[ModelRow]:
+    """Return each model's counts and figures since a time (Unix seconds), in the order of first use."""
+    with open_database(location) as rows:
         if rows is None:
             return []
         values = {"since": since}

@@ -1,7 +1,7 @@
-"""The tables. An evaluation's row is written before the work begins and filled when it is done.
+"""Tables. An evaluation's row is written before the evaluation and completed after it.
 
-So nothing that the model said is lost when the generator ends in between: rows that are still pending are
-taken up at the next start, by the same owner (several machines may share one database).
+No expression is lost when the generator ends in between: the next start evaluates the pending rows of its owner.
+Several machines may share one database.
 """
 
 from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
@@ -29,7 +29,7 @@ class CallRow(Base):
     __tablename__ = "calls"
     __table_args__ = (
         Index("calls_by_end", "ended"),
-        # What may be emptied, found without a look at the many rows that already are.
+        # Partial index: finds rows to empty without reading the many that are empty.
         Index(
             "calls_with_texts", "ended",
             sqlite_where=text("prompt IS NOT NULL"), postgresql_where=text("prompt IS NOT NULL"),
@@ -57,7 +57,7 @@ class CallRow(Base):
 
 
 class EvaluationRow(Base):
-    """An expression under certain settings, once: waiting, done, or failed with its reason."""
+    """An expression under one ruleset: pending, done, or failed with its reason."""
 
     __tablename__ = "evaluations"
     __table_args__ = (
@@ -102,10 +102,10 @@ class EvaluationRow(Base):
 
 
 class SimulationRow(Base):
-    """One request to BRAIN to simulate an expression: written before it is sent, with its address after.
+    """One request to BRAIN to simulate an expression: written before sending, given its location afterwards.
 
-    A row that is `sending` after a restart is one whose answer nobody saw. `place` is its place in a
-    multi-simulation, whose rows share their location.
+    A row in state `sending` after a restart is a request without an answer. `place` is the position in a
+    multi-simulation, whose rows share a location.
     """
 
     __tablename__ = "simulations"

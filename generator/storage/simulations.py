@@ -1,8 +1,8 @@
-"""The ledger of simulations: what was sent to BRAIN, where it is, and how it ended.
+"""Table of the simulations at BRAIN: requests sent, their locations and their ends.
 
-A row is written before its request is sent, so that a restart asks for what is on its way instead of paying
-for it again, and so that the day's budget holds across restarts. Every method is one transaction and raises
-StorageError as those of the store do.
+A row is written before its request is sent. A restart therefore resumes running simulations instead of sending
+them again, and the daily budget holds across restarts. Every method is one transaction and raises StorageError
+as the store's methods do.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
 from generator.domain import Candidate, Ruleset
+from generator.storage.rows import candidate_of
 from generator.storage.schema import ENDED, LOST, PENDING, RUNNING, SENDING, EvaluationRow, SimulationRow
 from generator.storage.store import AlphaStore
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """The last request for a candidate that still waits for its figures; `tries` is how many there were."""
+    """The last request for a pending candidate; `tries` counts its requests."""
 
     id: int
     candidate: Candidate
@@ -33,15 +34,15 @@ class Simulation:
 
 
 class SimulationTable:
-    """The rows of one owner under one ruleset."""
+    """Rows of one owner under one ruleset."""
 
     def __init__(self, store: AlphaStore, rules: Ruleset) -> None:
         self._store = store
         self._rules = rules
 
     def begin(self, candidates: Sequence[Candidate], now: float) -> Sequence[int]:
-        """Write that these are about to be sent, as one request; return the rows' ids."""
-        several = len(candidates) > 1
+        """Insert rows of candidates about to be sent as one request; return their ids."""
+        multi = len(candidates) > 1
         with self._store.transaction() as connection:
             return [
                 connection.execute(
@@ -51,7 +52,7 @@ class SimulationTable:
                         settings_key=self._rules.key,
                         owner=self._store.owner,
                         state=SENDING,
-                        place=place if several else None,
+                        place=place if multi else None,
                         sent=now,
                     )
                     .returning(SimulationRow.id)
@@ -60,20 +61,20 @@ class SimulationTable:
             ]
 
     def accept(self, ids: Sequence[int], location: str) -> None:
-        """Write where BRAIN put them."""
+        """Store the location of an accepted request."""
         self._set(ids, state=RUNNING, location=location)
 
     def withdraw(self, ids: Sequence[int]) -> None:
-        """Take rows back whose request BRAIN did not take."""
+        """Delete the rows of a refused request."""
         with self._store.transaction() as connection:
             connection.execute(delete(SimulationRow).where(SimulationRow.id.in_(ids)))
 
     def lose(self, ids: Sequence[int]) -> None:
-        """Write that these requests never arrived, as far as can be told."""
+        """Mark requests as lost: BRAIN shows no trace of them."""
         self._set(ids, state=LOST)
 
     def end(self, number: int, *, status: str, alpha: str, message: str, now: float) -> None:
-        """Write how a simulation ended."""
+        """Store the end of a simulation."""
         self._set(
             [number], state=ENDED, status=status, alpha_id=alpha or None, message=message or None, ended=now
         )
@@ -83,7 +84,7 @@ class SimulationTable:
             connection.execute(update(SimulationRow).where(SimulationRow.id.in_(ids)).values(**values))
 
     def open(self) -> Sequence[Simulation]:
-        """Return the last request of each candidate that still waits for its figures, oldest first."""
+        """Return the last request of each pending candidate, oldest first."""
         own = (SimulationRow.settings_key == self._rules.key, SimulationRow.owner == self._store.owner)
         last = (
             select(SimulationRow.digest, func.max(SimulationRow.id).label("id"), func.count().label("tries"))
@@ -112,7 +113,7 @@ class SimulationTable:
             return [_simulation(row) for row in connection.execute(statement).mappings()]
 
     def sent_times(self, since: float) -> Sequence[float]:
-        """Return when simulations were sent since then, oldest first; one that never arrived is none."""
+        """Return the times of simulations sent after `since` (Unix seconds), oldest first, without lost ones."""
         statement = (
             select(SimulationRow.sent)
             .where(
@@ -129,7 +130,7 @@ class SimulationTable:
 def _simulation(row: RowMapping) -> Simulation:
     return Simulation(
         id=row["id"],
-        candidate=Candidate(row["digest"], row["expression"], row["canonical"], row["call_id"], row["model"]),
+        candidate=candidate_of(dict(row)),
         state=row["state"],
         sent=row["sent"],
         location=row["location"] or "",

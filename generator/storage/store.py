@@ -1,7 +1,7 @@
-"""The writer's side of the database, SQLite or whatever SQLAlchemy reaches by URL.
+"""Writer of the database, SQLite or any that SQLAlchemy reaches by URL.
 
-Every method is one transaction, may be called from any thread, and raises StorageError if the database
-cannot take it now: nothing was changed then, and the caller may try again.
+Every method is one transaction and thread-safe. It raises StorageError if the database fails; nothing is
+changed then, and the caller may retry.
 """
 
 import threading
@@ -16,14 +16,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.units import MEGABYTE, Bytes
-from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
+from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
 from generator.storage import cleanup
 from generator.storage.migrations import migrate
 from generator.storage.read import shown_url
-from generator.storage.schema import DONE, FAILED, PENDING, CallRow, EvaluationRow, SimulationRow
+from generator.storage.rows import call_row, candidate_of, candidate_row, evaluated_of, result_columns
+from generator.storage.schema import DONE, PENDING, CallRow, EvaluationRow, SimulationRow
 
 _BUSY_MS = 1000
 _LARGEST_WAL: Bytes = 16 * MEGABYTE
@@ -31,7 +31,7 @@ _FULL = ("disk is full", "no space left", "disk quota exceeded")
 
 
 class StorageError(GeneratorError):
-    """The database cannot be used now; `full` where the disk has no room."""
+    """The database fails at present; `full` means that its disk is full."""
 
     def __init__(self, message: str, *, full: bool = False, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -39,7 +39,7 @@ class StorageError(GeneratorError):
 
 
 class AlphaStore:
-    """A database that is opened at its first use, so that one that is away may come later."""
+    """A database, opened at its first use: it may be unreachable at the start."""
 
     def __init__(self, url: str, *, owner: str) -> None:
         try:
@@ -56,11 +56,11 @@ class AlphaStore:
 
     @property
     def owner(self) -> str:
-        """Return whose rows this store writes."""
+        """Return the owner of the rows that this store writes."""
         return self._owner
 
     def transaction(self) -> AbstractContextManager[Connection]:
-        """Return one transaction, for the tables that have a module of their own."""
+        """Return a transaction, for the modules of single tables."""
         return self._transaction()
 
     def record_call(
@@ -72,16 +72,16 @@ class AlphaStore:
         invalid: int = 0,
         repeated: int = 0,
     ) -> tuple[Sequence[Candidate], Tally]:
-        """Store a finished call and its candidates that are new under the rules, which are returned.
+        """Store a finished call and its candidates; return the candidates that are new under the rules.
 
-        `invalid` and `repeated` are what else its reply held, for the tally. What is stored
-        stays as it is, so that a write whose end was not seen can be repeated.
+        `invalid` and `repeated` count the reply's other expressions, for the tally. The write is idempotent: it
+        can be repeated if a failure hides whether it was committed.
         """
         with self._transaction() as connection:
             insert = _insert(connection)
-            row = _call_row(call)
+            row = call_row(call)
             connection.execute(insert(CallRow).values(row).on_conflict_do_nothing())
-            fresh = [one for one in candidates if self._added(connection, one, rules, call.ended)]
+            fresh = [one for one in candidates if self._insert_candidate(connection, one, rules, call.ended)]
             known = len(candidates) - len(fresh)
             tally = Tally(len(candidates) + repeated, invalid, known + repeated)
             connection.execute(
@@ -91,23 +91,23 @@ class AlphaStore:
             )
         return fresh, tally
 
-    def _added(self, connection: Connection, one: Candidate, rules: Ruleset, now: float) -> bool:
+    def _insert_candidate(self, connection: Connection, one: Candidate, rules: Ruleset, now: float) -> bool:
         statement = (
             _insert(connection)(EvaluationRow)
             .values(candidate_row(one, rules, self._owner, now))
             .on_conflict_do_nothing()
         )
-        return connection.execute(statement).rowcount == 1 or self._written_before(connection, one, rules)
+        return connection.execute(statement).rowcount == 1 or self._inserted_before(connection, one, rules)
 
-    def _written_before(self, connection: Connection, one: Candidate, rules: Ruleset) -> bool:
-        """Tell whether this very call put the candidate there, in a write whose end was not seen."""
+    def _inserted_before(self, connection: Connection, one: Candidate, rules: Ruleset) -> bool:
+        """Return True if the same call inserted the candidate, in a write that is repeated now."""
         statement = select(EvaluationRow.call_id, EvaluationRow.state).where(
             EvaluationRow.digest == one.digest, *self._under(rules)
         )
         return connection.execute(statement).one() == (one.call, PENDING)
 
     def pending(self, rules: Ruleset, *, limit: int) -> Sequence[Candidate]:
-        """Return what this owner's last run did not come to: what BRAIN was sent first, then oldest first."""
+        """Return this owner's pending candidates: those sent to BRAIN first, then the oldest first."""
         sent = exists().where(
             SimulationRow.digest == EvaluationRow.digest,
             SimulationRow.settings_key == EvaluationRow.settings_key,
@@ -122,24 +122,24 @@ class AlphaStore:
         return [candidate_of(row) for row in self._rows(statement)]
 
     def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated:
-        """Fill a candidate's row with what became of it, and return it with the row's id.
+        """Store the result in the candidate's row, and return it with the row's id.
 
-        A row that is not there (the database was begun anew meanwhile) is made, without its call.
+        A missing row is inserted without its call: the database may have been replaced by a new one meanwhile.
         """
         one = evaluated.candidate
         with self._transaction() as connection:
             where = (EvaluationRow.digest == one.digest, *self._under(rules))
             open_row = update(EvaluationRow).where(*where, EvaluationRow.state == PENDING)
-            connection.execute(open_row.values(_outcome(evaluated)))
+            connection.execute(open_row.values(result_columns(evaluated)))
             number = connection.scalar(select(EvaluationRow.id).where(*where))
             if number is None:
-                self._added(connection, replace(one, call=None), rules, evaluated.time)
-                connection.execute(open_row.values(_outcome(evaluated)))
+                self._insert_candidate(connection, replace(one, call=None), rules, evaluated.time)
+                connection.execute(open_row.values(result_columns(evaluated)))
                 number = connection.scalar(select(EvaluationRow.id).where(*where))
         return replace(evaluated, id=number)
 
     def unpublished(self, *, limit: int = 100) -> Sequence[Evaluated]:
-        """Return kept alphas of real markets that are not yet in the file of hopeful ones."""
+        """Return kept alphas of real markets that are not in the hopeful file yet."""
         real = [source.value for source in Source if source.real]
         statement = (
             select(EvaluationRow)
@@ -153,26 +153,26 @@ class AlphaStore:
             .order_by(EvaluationRow.id)
             .limit(limit)
         )
-        return [_evaluated(row) for row in self._rows(statement)]
+        return [evaluated_of(row) for row in self._rows(statement)]
 
     def mark_published(self, ids: Sequence[int]) -> None:
-        """Note that these evaluations are in the file of hopeful alphas."""
+        """Mark these evaluations as written to the hopeful file."""
         with self._transaction() as connection:
             connection.execute(update(EvaluationRow).where(EvaluationRow.id.in_(ids)).values(published=True))
 
     def best(self, rules: Ruleset, *, limit: int) -> Sequence[Evaluated]:
-        """Return the alphas of the highest fitness under the rules, of those whose figures mean something."""
-        meant = (EvaluationRow.fitness.is_not(None), EvaluationRow.error.is_(None))
+        """Return the alphas of the highest fitness under the rules; figures that mean nothing do not count."""
+        valid = (EvaluationRow.fitness.is_not(None), EvaluationRow.error.is_(None))
         statement = (
             select(EvaluationRow)
-            .where(EvaluationRow.state == DONE, *self._under(rules), *meant)
+            .where(EvaluationRow.state == DONE, *self._under(rules), *valid)
             .order_by(EvaluationRow.fitness.desc())
             .limit(limit)
         )
-        return [_evaluated(row) for row in self._rows(statement)]
+        return [evaluated_of(row) for row in self._rows(statement)]
 
     def failures(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[str, str]]:
-        """Return what failed under the rules, or has figures that mean nothing, with its reason, newest first."""
+        """Return expressions that failed under the rules, or whose figures mean nothing, with the reason; newest first."""
         statement = (
             select(EvaluationRow.expression, EvaluationRow.error)
             .where(EvaluationRow.error.is_not(None), *self._under(rules))
@@ -182,29 +182,29 @@ class AlphaStore:
         with self._transaction() as connection:
             return [(expression, error or "") for expression, error in connection.execute(statement)]
 
-    def tidy(self, *, before: float, texts: int, standins: int, batch: int = 200) -> int:
-        """Clear away what is old, at most `batch` rows of each kind, so that no other writer waits long.
+    def clean_up(self, *, before: float, texts: int, standins: int, batch: int = 200) -> int:
+        """Clean up at most `batch` old rows of each kind, so that no other writer waits long.
 
-        Prompts and replies are emptied that are older than `before` or beyond the newest `texts`; so are the
-        checks of old alphas that were not kept. Rows stay, but for those of a stand-in beyond the newest
-        `standins`. Returns how many rows were touched; 0 when all is tidy.
+        Prompts and replies older than `before` (Unix seconds) or beyond the newest `texts` are emptied. So are the
+        checks of alphas older than `before` that are not kept. Only a stand-in's rows are deleted, beyond the newest
+        `standins`. Return the number of changed rows, 0 when nothing is left.
         """
         with self._transaction() as connection:
             count = cleanup.empty_texts(connection, before=before, keep=texts, batch=batch)
             count += cleanup.empty_checks(connection, before=before, batch=batch)
-            count += cleanup.drop_standins(connection, keep=standins, batch=batch)
+            count += cleanup.delete_standins(connection, keep=standins, batch=batch)
         if count == 0:
-            self._give_back()
+            self._shrink()
         return count
 
-    def _give_back(self) -> None:
-        """Give SQLite's empty pages back to the disk where they are many; what is left is used again."""
+    def _shrink(self) -> None:
+        """Return SQLite's empty pages to the disk if they are many."""
         with self._transaction() as connection:
             if connection.dialect.name == "sqlite":
                 cleanup.shrink(connection)
 
     def count(self, state: str | None = None) -> int:
-        """Return the number of evaluations, of those in one state where it is named."""
+        """Return the number of evaluations, by default in any state."""
         statement = select(func.count()).select_from(EvaluationRow)
         if state is not None:
             statement = statement.where(EvaluationRow.state == state)
@@ -212,7 +212,7 @@ class AlphaStore:
             return connection.scalar(statement) or 0
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connections."""
         with self._lock:
             if self._engine is not None:
                 self._engine.dispose()
@@ -228,23 +228,26 @@ class AlphaStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """Run one transaction, one at a time in this process: SQLite's own lock knows no queue."""
+        """Run one transaction, one at a time in this process.
+
+        SQLite's own lock has no queue: waiting threads would poll, and one could starve.
+        """
         with self._lock:
             try:
-                with self._opened().begin() as connection:
+                with self._current_engine().begin() as connection:
                     yield connection
             except (SQLAlchemyError, OSError) as error:
                 raise self._translated(error) from error
-            except GeneratorError as error:  # the tables are of a later version than ours
+            except GeneratorError as error:  # the tables are of a later version
                 raise StorageError(error.message, hint=error.hint) from error
-            if self._is_gone():  # what was just written went with it
+            if self._is_gone():  # the last write is lost with the file
                 raise StorageError(
                     f"the database {self._shown} was moved or removed while it was in use",
-                    hint="A new one is begun in its place.",
+                    hint="A new one is created in its place.",
                 )
 
-    def _opened(self) -> Engine:
-        """Return the engine, of a file that is in its place: SQLite goes on writing to one that is not."""
+    def _current_engine(self) -> Engine:
+        """Return the engine, opened again if its file is gone: SQLite would keep writing to a deleted file."""
         if self._engine is not None and self._is_gone():
             self._engine.dispose()
             self._engine = None
@@ -257,7 +260,7 @@ class AlphaStore:
         return self._file is not None and self._file != self._identity()
 
     def _identity(self) -> tuple[int, int] | None:
-        """Return what tells SQLite's file from another of its name; None where it is not there, or no file."""
+        """Return device and inode of SQLite's file; None if it is missing or the database is no file."""
         if self._url.get_backend_name() != "sqlite" or not self._url.database:
             return None
         try:
@@ -267,10 +270,10 @@ class AlphaStore:
         return found.st_dev, found.st_ino
 
     def check_driver(self) -> None:
-        """Raise ConfigError if the URL's driver is not installed; the database itself is not touched."""
-        self._made().dispose()
+        """Raise ConfigError if the URL's driver is not installed; no connection is opened."""
+        self._create_engine().dispose()
 
-    def _made(self) -> Engine:
+    def _create_engine(self) -> Engine:
         try:
             return create_engine(self._url, pool_pre_ping=self._url.get_backend_name() != "sqlite")
         except (NoSuchModuleError, ModuleNotFoundError) as error:
@@ -280,7 +283,7 @@ class AlphaStore:
             ) from error
 
     def _open(self) -> Engine:
-        engine = self._made()
+        engine = self._create_engine()
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _set_up_sqlite)
         try:
@@ -294,9 +297,9 @@ class AlphaStore:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
         full = any(phrase in cause.lower() for phrase in _FULL)
         if full:
-            hint = "Make room on its disk; mining goes on by itself then."
+            hint = "Free space on its disk; mining then resumes by itself."
         elif "not a database" in cause or "malformed" in cause:
-            hint = "Move the file away; sqlite3's .recover may save what it holds. Mining goes on by itself."
+            hint = "Move the file away; sqlite3's .recover may save its rows. Mining resumes by itself."
         else:
             hint = "Check [generator] database, its folder's permissions and its server."
         return StorageError(f"the database {self._shown} cannot be used: {cause}", full=full, hint=hint)
@@ -309,9 +312,9 @@ class AlphaStore:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-    # Takes hold where the file is new: before its first table.
+    # Takes effect only in a new file, before its first table.
     cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    # Readers never wait for the writer, and a commit survives kill -9; a power cut may take the last ones.
+    # Readers never wait for the writer. Commits survive kill -9; a power failure may lose the last ones.
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
@@ -320,72 +323,5 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 
 def _insert(connection: Connection) -> Any:
-    """Return the dialect's insert: both have ON CONFLICT DO NOTHING, which SQL's own has not."""
+    """Return the dialect's insert: it has ON CONFLICT DO NOTHING, which SQLAlchemy's general one lacks."""
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-
-
-def _call_row(call: CallRecord) -> dict[str, Any]:
-    # Thoughts are for calls.log: they are long, and nothing reads them again.
-    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
-    return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
-
-
-def _outcome(evaluated: Evaluated) -> dict[str, Any]:
-    row: dict[str, Any] = {"time": evaluated.time, "kept": evaluated.kept}
-    if evaluated.performance is None:
-        return {**row, "state": FAILED, "error": evaluated.error or "no reason was given"}
-    performance = evaluated.performance
-    return {
-        **row,
-        **performance.figures(),
-        "state": DONE,
-        "checks": [dict(check) for check in performance.checks],
-        "alpha_id": performance.alpha_id,
-        "grade": performance.grade,
-        "error": performance.reason or None,
-    }
-
-
-def candidate_row(one: Candidate, rules: Ruleset, owner: str, now: float) -> dict[str, Any]:
-    """Return the row of a candidate that waits for its evaluation."""
-    return {
-        "digest": one.digest,
-        "settings_key": rules.key,
-        "source": rules.source.value,
-        "state": PENDING,
-        "owner": owner,
-        "expression": one.expression,
-        "canonical": one.canonical,
-        "model": one.model,
-        "call_id": one.call,
-        "settings": dict(rules.settings),
-        "kept": False,
-        "published": False,
-        "created": now,
-    }
-
-
-def candidate_of(row: Mapping[str, Any]) -> Candidate:
-    """Return the candidate that a row holds."""
-    return Candidate(row["digest"], row["expression"], row["canonical"], row["call_id"], row["model"])
-
-
-def _evaluated(row: Mapping[str, Any]) -> Evaluated:
-    figures: dict[str, Any] = {
-        name: row[name] if row[name] is not None else float("nan") for name in (*METRICS, *COUNTS)
-    }
-    return Evaluated(
-        candidate=candidate_of(row),
-        source=Source(row["source"]),
-        settings=row["settings"],
-        performance=AlphaFigures(
-            **figures,
-            checks=row["checks"] or (),
-            alpha_id=row["alpha_id"],
-            grade=row["grade"],
-            reason=row["error"] or "",
-        ),
-        kept=row["kept"],
-        time=row["time"] or 0.0,
-        id=row["id"],
-    )

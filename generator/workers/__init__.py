@@ -1,1 +1,1 @@
-"""The threads of mining after a call: candidates in, evaluations, the opposite sign."""
+"""The mining threads: calls to Ollama, their ingest into the database, evaluation."""

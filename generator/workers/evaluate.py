@@ -1,4 +1,4 @@
-"""Evaluation: what is new is evaluated, stored, told, and published if it is kept."""
+"""Evaluation worker: evaluates candidates, then stores, reports and publishes the results."""
 
 import logging
 import threading
@@ -16,96 +16,98 @@ from generator.context import Shared
 from generator.domain import (
     AlphaFigures,
     Candidate,
+    ComparesWithKept,
     Evaluated,
     Evaluator,
     ExpressionFault,
-    Remembering,
     Result,
     Ruleset,
 )
-from generator.evaluators.brain import BrainPlan, Tools
+from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
 from generator.storage.hopeful import HopefulFile
-from generator.workers.ingest import Patient, StoppingError
-from generator.workers.sign_flip import opposite, turned_candidate
+from generator.workers.ingest import StoppingError, StorageRetry
+from generator.workers.sign_flip import opposite, reversed_candidate
 
-if TYPE_CHECKING:
-    from generator.storage.store import AlphaStore
 if TYPE_CHECKING:
     from generator.storage.store import AlphaStore
 
 MOST_FAILURES = 3
 
 
-class Taken:
-    """Used by one thread. After a failure candidates go in one by one, so that the one at fault shows."""
+class SubmittedCandidates:
+    """Candidates in the evaluator, and those to submit again after a failure; for one thread.
+
+    After a failure candidates are submitted one by one, so that the one at fault is found.
+    """
 
     def __init__(self) -> None:
-        self._out: dict[str, Candidate] = {}
-        self._again: deque[Candidate] = deque()
-        self._hopeless: list[Candidate] = []
+        self._submitted: dict[str, Candidate] = {}
+        self._resubmit: deque[Candidate] = deque()
+        self._abandoned: list[Candidate] = []
         self._failures: Counter[str] = Counter()
 
-    def give(self, candidates: Sequence[Candidate]) -> None:
-        """Note that the evaluator is given these."""
-        self._out.update((one.digest, one) for one in candidates)
+    def add(self, candidates: Sequence[Candidate]) -> None:
+        """Record candidates that are submitted now."""
+        self._submitted.update((one.digest, one) for one in candidates)
 
-    def answered(self, candidate: Candidate) -> bool:
-        """Note what became of one; return False if it was answered before."""
+    def resolve(self, candidate: Candidate) -> bool:
+        """Record a candidate's result; return False if it had one before."""
         self._failures.pop(candidate.digest, None)
-        return self._out.pop(candidate.digest, None) is not None
+        return self._submitted.pop(candidate.digest, None) is not None
 
-    def take_back(self, *, blamed: bool) -> None:
-        """Take back what the evaluator has, since it failed; `blamed`: whatever it has may be the cause."""
-        out, self._out = list(self._out.values()), {}
-        if blamed and len(out) == 1:
-            self._failures[out[0].digest] += 1
-            if self._failures[out[0].digest] >= MOST_FAILURES:
-                self._hopeless += out
+    def requeue(self, *, blamed: bool) -> None:
+        """Requeue all submitted candidates after a failure; with `blamed` they may be its cause."""
+        submitted, self._submitted = list(self._submitted.values()), {}
+        if blamed and len(submitted) == 1:
+            digest = submitted[0].digest
+            self._failures[digest] += 1
+            if self._failures[digest] >= MOST_FAILURES:
+                self._abandoned += submitted
                 return
-        self._again.extend(out)
+        self._resubmit.extend(submitted)
 
     @property
-    def careful(self) -> bool:
-        """Tell whether some wait to go in once more: nothing new goes in before."""
-        return bool(self._again)
+    def resubmitting(self) -> bool:
+        """Return True if candidates wait to be submitted again; new ones have to wait."""
+        return bool(self._resubmit)
 
-    def again(self) -> Sequence[Candidate]:
-        """Return the next one to go in once more; nothing while the evaluator still has one."""
-        return [] if self._out or not self._again else [self._again.popleft()]
+    def next_again(self) -> Sequence[Candidate]:
+        """Return the next candidate to submit again; nothing while the evaluator has one."""
+        return [] if self._submitted or not self._resubmit else [self._resubmit.popleft()]
 
-    def hopeless(self) -> Candidate | None:
-        """Return one that the evaluator failed at each time, alone; None if there is none."""
-        return self._hopeless.pop() if self._hopeless else None
+    def pop_abandoned(self) -> Candidate | None:
+        """Return a candidate that failed alone MOST_FAILURES times; None if there is none."""
+        return self._abandoned.pop() if self._abandoned else None
 
 
 _T = TypeVar("_T")
-_PATIENCE: Seconds = 0.5
-_TRY_AGAIN: Seconds = 10.0
-_REMINDED = 50
+_TIMEOUT: Seconds = 0.5
+_RETRY_WAIT: Seconds = 10.0
+_MOST_KEPT = 50
 
 _log = logging.getLogger(__name__)
 
 
-class Queue(Protocol):
-    """Where candidates come from."""
+class CandidateQueue(Protocol):
+    """Source of candidates."""
 
-    def get(self, patience: Seconds) -> Candidate | None:
-        """Return the next one; None if none comes in time."""
+    def get(self, timeout: Seconds) -> Candidate | None:
+        """Return the next candidate; None after `timeout`."""
 
     def put(self, candidate: Candidate) -> None:
-        """Hand over one that came of another, and is a row already."""
+        """Append a candidate derived from another one; its row exists."""
 
     def done(self) -> None:
-        """Say that one needs nothing more."""
+        """Count a candidate as finished."""
 
 
 class EvaluationWorker:
-    """One thread: keeps the evaluator busy and stores what it finds.
+    """One thread: keeps the evaluator busy and stores its results.
 
-    `queue` is where its candidates come from, if not from intake; only the evaluation of what intake brings
-    says which fields are offered.
+    Candidates come from `queue`, by default from the ingest worker. Only the evaluator of the ingest worker's
+    candidates decides which fields prompts offer.
     """
 
     def __init__(
@@ -117,25 +119,25 @@ class EvaluationWorker:
         rules: Ruleset,
         keep: KeepRule,
         hopeful: HopefulFile,
-        patient: Patient,
+        retry: StorageRetry,
         stopping: threading.Event,
-        queue: Queue | None = None,
+        queue: CandidateQueue | None = None,
     ) -> None:
         self._shared = shared
-        self._queue: Queue = shared.waiting if queue is None else queue
-        self._offers = queue is None
+        self._queue: CandidateQueue = shared.waiting if queue is None else queue
+        self._decides_fields = queue is None
         self._load = evaluator
         self._open = store
         self._rules = rules
         self._keep = keep
         self._hopeful = hopeful
-        self._patient = patient
+        self._retry = retry
         self._stopping = stopping
         self._storing = threading.Lock()
-        self._taken = Taken()
+        self._submitted = SubmittedCandidates()
 
     def run(self) -> None:
-        """Evaluate until the program ends; what is not done by then stays pending in the database."""
+        """Evaluate until the program ends; unfinished candidates stay pending in the database."""
         try:
             while not self._stopping.is_set():
                 evaluator = self._evaluator()
@@ -145,70 +147,70 @@ class EvaluationWorker:
             pass
 
     def _use(self, evaluator: Evaluator) -> None:
-        """Work with an evaluator until the program ends or it fails: the next one then goes on with what it had."""
-        if self._offers:
+        """Use an evaluator until it fails or the program ends; the next one gets its unfinished candidates."""
+        if self._decides_fields:
             self._shared.scope.restrict(evaluator.fields)
         try:
             self._publish()
-            self._trying(lambda: self._remind(evaluator))
-            while not self._stopping.is_set() and self._trying(lambda: self._step(evaluator)):
+            self._attempt(lambda: self._add_kept(evaluator))
+            while not self._stopping.is_set() and self._attempt(lambda: self._step(evaluator)):
                 pass
         finally:
             evaluator.close()
 
-    def settle(self, patience: Seconds) -> bool:
-        """Let what is just being stored be stored, and nothing after it; return whether that is so in time.
+    def finish_writes(self, timeout: Seconds) -> bool:
+        """Wait for the write in progress and allow no further one; return False after `timeout`.
 
-        What is being evaluated is left where it is: its row is pending, and the next start takes it up.
+        Candidates in the evaluator keep their pending rows; the next start evaluates them.
         """
-        return self._storing.acquire(timeout=patience)
+        return self._storing.acquire(timeout=timeout)  # never released: no write begins after the stop
 
     def _evaluator(self) -> Evaluator | None:
-        """Set the evaluator up, as often as it takes; None if the program ends before."""
+        """Return the evaluator, after retries if needed; None if the program ends first."""
         evaluator = None
         while evaluator is None and not self._stopping.is_set():
-            evaluator = self._trying(self._load)
+            evaluator = self._attempt(self._load)
         return evaluator
 
-    def _trying(self, action: Callable[[], _T]) -> _T | None:
-        """Return what the action returns; None, after a wait, if the evaluator failed at it."""
+    def _attempt(self, action: Callable[[], _T]) -> _T | None:
+        """Return the action's result; None, after a wait, if the evaluator fails."""
         try:
             return action()
         except StoppingError:
             raise
         except GeneratorError as error:
-            self._shared.narrator.evaluator_away(error)
-        except Exception:  # noqa: BLE001  # others' code on others' data: told, and tried again
+            self._shared.events.evaluator_away(error)
+        except Exception:  # noqa: BLE001  # foreign code on foreign data: logged and retried
             _log.exception("evaluator.failed")
-        self._shared.clock.wait(self._stopping, _TRY_AGAIN)
+        self._shared.clock.wait(self._stopping, _RETRY_WAIT)
         return None
 
     def _step(self, evaluator: Evaluator) -> bool:
-        """Give the evaluator what it has room for and store what is done; what it has is kept if it fails."""
+        """Submit as many candidates as are accepted and store results; requeue all if the evaluator fails."""
         try:
-            self._give_up()
+            self._store_abandoned()
             batch = self._batch(evaluator.free)
             if batch:
-                self._taken.give(batch)
+                self._submitted.add(batch)
                 evaluator.submit(batch)
-            for candidate, result in evaluator.results(_PATIENCE):
+            for candidate, result in evaluator.results(_TIMEOUT):
                 self._store(evaluator, candidate, result)
         except Exception as error:
-            self._taken.take_back(blamed=not isinstance(error, GeneratorError | StoppingError))
+            self._submitted.requeue(blamed=not isinstance(error, GeneratorError | StoppingError))
             raise
         return True
 
     def _store(self, evaluator: Evaluator, candidate: Candidate, result: Result) -> None:
         with self._storing:
             kept = self._finish(candidate, result)
-        if self._taken.answered(candidate):
+        if self._submitted.resolve(candidate):
             self._queue.done()
-        if kept and isinstance(evaluator, Remembering):
-            evaluator.remember([candidate])
+        if kept and isinstance(evaluator, ComparesWithKept):
+            evaluator.add_kept([candidate])
 
-    def _give_up(self) -> None:
-        """Store of what the evaluator failed at each time that it does, so that it holds up nothing else."""
-        candidate = self._taken.hopeless()
+    def _store_abandoned(self) -> None:
+        """Store an abandoned candidate as failed, so that it blocks no other."""
+        candidate = self._submitted.pop_abandoned()
         if candidate is not None:
             try:
                 with self._storing:
@@ -217,28 +219,31 @@ class EvaluationWorker:
                 self._queue.done()
 
     def _batch(self, most: int) -> Sequence[Candidate]:
-        """Return what waits, at most so many, after a moment's wait for the first."""
-        if self._taken.careful:
-            return self._taken.again() if most > 0 else []
+        """Return waiting candidates, at most `most`; wait briefly for the first."""
+        if self._submitted.resubmitting:
+            return self._submitted.next_again() if most > 0 else []
         batch: list[Candidate] = []
         while len(batch) < most:
-            candidate = self._queue.get(0.0 if batch else _PATIENCE)
+            candidate = self._queue.get(0.0 if batch else _TIMEOUT)
             if candidate is None:
                 break
             batch.append(candidate)
         return batch
 
-    def _remind(self, evaluator: Evaluator) -> None:
-        """Show the evaluator the best of what was kept before this start."""
-        if isinstance(evaluator, Remembering):
-            best = self._patient(lambda: self._open().best(self._rules, limit=_REMINDED))
-            evaluator.remember([one.candidate for one in best if one.kept])
+    def _add_kept(self, evaluator: Evaluator) -> None:
+        """Give the evaluator the best alphas kept before this start, to compare with."""
+        if isinstance(evaluator, ComparesWithKept):
+            best = self._retry(lambda: self._open().best(self._rules, limit=_MOST_KEPT))
+            evaluator.add_kept([one.candidate for one in best if one.kept])
 
     def _finish(self, candidate: Candidate, result: Result) -> bool:
-        """Store a result, and only then tell of it: what was told is in the database. Return whether it is kept."""
+        """Store a result and then report it; return True if the alpha is kept.
+
+        In this order every reported alpha is in the database.
+        """
         performance = None if isinstance(result, ExpressionFault) else result
         if performance is not None and self._rules.source.real:
-            self._turn(candidate, performance)
+            self._try_opposite(candidate, performance)
         evaluated = Evaluated(
             candidate=candidate,
             source=self._rules.source,
@@ -249,11 +254,11 @@ class EvaluationWorker:
             time=self._shared.clock.time(),
         )
         store = self._open()
-        evaluated = self._patient(lambda: store.finish(evaluated, self._rules))
+        evaluated = self._retry(lambda: store.finish(evaluated, self._rules))
         self._shared.notebook.note(evaluated)
-        self._shared.scoreboard.count(evaluated=1, kept=int(evaluated.kept))
-        self._shared.scoreboard.alpha(evaluated)
-        self._shared.narrator.evaluated(evaluated)
+        self._shared.stats.count(evaluated=1, kept=int(evaluated.kept))
+        self._shared.stats.alpha(evaluated)
+        self._shared.events.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:
             self._publish()
         return evaluated.kept
@@ -262,42 +267,42 @@ class EvaluationWorker:
         """Return True if the figures mean something and `[generator] keep` admits them."""
         return not performance.reason and self._keep.holds(performance.figures())
 
-    def _turn(self, candidate: Candidate, performance: AlphaFigures) -> None:
-        """Let an alpha that would be kept with the opposite sign be tried so.
+    def _try_opposite(self, candidate: Candidate, performance: AlphaFigures) -> None:
+        """Queue the opposite sign of an alpha that would be kept with it.
 
-        It becomes a row before the first one is done, so that a crash in between loses nothing.
+        Its row is written before the alpha's own result, so that a crash in between loses nothing.
         """
         if not performance.fitness < 0 or not self._keeps(opposite(performance)):
             return
-        turned = turned_candidate(candidate, self._shared.scope.catalogue)
-        if turned is None:
+        opposed = reversed_candidate(candidate, self._shared.scope.catalogue)
+        if opposed is None:
             return
         from generator.storage.additions import add_candidate  # noqa: PLC0415  # SQLAlchemy, after the first call
 
         store, now = self._open(), self._shared.clock.time()
-        if self._patient(lambda: add_candidate(store, turned, self._rules, now)):
-            self._queue.put(turned)
+        if self._retry(lambda: add_candidate(store, opposed, self._rules, now)):
+            self._queue.put(opposed)
 
     def _publish(self) -> None:
-        """Bring the file of hopeful alphas up to the database; a crash in between is made up for here."""
+        """Add unpublished alphas of the database to the hopeful file, also those left by a crash."""
         store = self._open()
-        for alphas in iter(lambda: self._patient(store.unpublished), []):
+        for alphas in iter(lambda: self._retry(store.unpublished), []):
             if not self._hopeful.add(alphas):
                 return
             done = [one.id for one in alphas if one.id is not None]
-            self._patient(lambda ids=done: store.mark_published(ids))  # type: ignore[misc]  # a bound default
+            self._retry(lambda ids=done: store.mark_published(ids))  # type: ignore[misc]  # a bound default
 
 
-def evaluations_of(
+def evaluation_workers(
     setup: Setup,
     shared: Shared,
     *,
     store: "Callable[[], AlphaStore]",
-    patient: Patient,
+    retry: StorageRetry,
     stopping: threading.Event,
-    chance: Random,
+    rng: Random,
 ) -> Sequence[EvaluationWorker]:
-    """Return what evaluates, not started; the first one takes what intake brings."""
+    """Return the evaluation workers, not started; the first evaluates the ingest worker's candidates."""
     plan = setup.plan
     make = partial(
         EvaluationWorker,
@@ -305,15 +310,19 @@ def evaluations_of(
         store=store,
         keep=setup.keep,
         hopeful=HopefulFile(setup.home.hopeful),
-        patient=patient,
+        retry=retry,
         stopping=stopping,
     )
     if isinstance(plan, LocalPlan):
         return [make(evaluator=plan.load, rules=plan.rules)]
-    tools = Tools(store, patient, shared.clock, chance, stopping, shared.scope, shared.scoreboard)
+    context = EvaluatorContext(store, retry, shared.clock, rng, stopping, shared.scope, shared.stats)
     if isinstance(plan, BrainPlan):
-        return [make(evaluator=partial(plan.load, tools), rules=plan.rules)]
+        return [make(evaluator=partial(plan.load, context), rules=plan.rules)]
     return [
         make(evaluator=plan.local.load, rules=plan.local.rules),
-        make(evaluator=partial(plan.brain.load, tools), rules=plan.brain.rules, queue=Promotion(plan, tools)),
+        make(
+            evaluator=partial(plan.brain.load, context),
+            rules=plan.brain.rules,
+            queue=Promotion(plan, context),
+        ),
     ]

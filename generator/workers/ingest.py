@@ -1,67 +1,68 @@
-"""Intake: finished calls become rows, and what is new in their replies goes on to be evaluated."""
+"""Ingest worker: stores finished calls and queues their new candidates for evaluation."""
 
 import logging
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from generator.context import Shared
 from generator.domain import Ruleset
 from generator.llm.candidates import Finished
-from generator.reporting.events import Narrator
+from generator.reporting.events import MiningEvents
 
 if TYPE_CHECKING:
     from generator.storage.store import AlphaStore
 
 _T = TypeVar("_T")
 _RETRIES: tuple[Seconds, ...] = (0.2, 1.0, 5.0)
-_CLEARED_EVERY: Seconds = 3600.0
+_CLEANUP_INTERVAL: Seconds = 3600.0
 _KEPT_TEXTS = 20_000
 _KEPT_STANDINS = 50_000
-_PATIENCE: Seconds = 60.0
-_LEFT_OVER = 10_000
+_TIMEOUT: Seconds = 60.0
+_MOST_PENDING = 10_000
 _BEST = 24
 
 _log = logging.getLogger(__name__)
 
 
 class StoppingError(Exception):
-    """The program ends and the database could not take what was to be stored."""
+    """The program ends, and the database did not accept a last write."""
 
 
-class Patient:
-    """Repeats what the database cannot take now until it can, or until the program ends."""
+class StorageRetry:
+    """Retries a database action until it succeeds or the program ends."""
 
-    def __init__(self, stopping: threading.Event, clock: Clock, narrator: Narrator) -> None:
+    def __init__(self, stopping: threading.Event, clock: Clock, events: MiningEvents) -> None:
         self._stopping = stopping
         self._clock = clock
-        self._narrator = narrator
+        self._events = events
 
     def __call__(self, action: Callable[[], _T]) -> _T:
-        """Return what the action returns once it succeeds; raise StoppingError if the program ends before."""
+        """Return the action's result once it succeeds; raise StoppingError if the program ends first."""
         from generator.storage.store import StorageError  # noqa: PLC0415  # SQLAlchemy, after the first call
 
-        tries = 0
+        failures = 0
         while True:
-            stopping = self._stopping.is_set()
+            stopping = self._stopping.is_set()  # read first: one try is made after the stop
             try:
                 value = action()
             except StorageError as error:
-                self._narrator.storage(error)
+                self._events.storage(error)
                 if stopping:
                     raise StoppingError from error
-                self._clock.wait(self._stopping, _RETRIES[min(tries, len(_RETRIES) - 1)])
-                tries += 1
+                failures += 1
+                self._clock.wait(self._stopping, backoff_step(_RETRIES, failures))
             else:
-                self._narrator.storage(None)
+                self._events.storage(None)
                 return value
 
 
-class Intake:
-    """One thread: stores calls, hands new candidates on. The database's first user."""
+class IngestWorker:
+    """One thread: stores calls and queues new candidates. The first user of the database."""
 
     def __init__(
         self,
@@ -69,42 +70,42 @@ class Intake:
         *,
         store: "Callable[[], AlphaStore]",
         rules: Ruleset,
-        patient: Patient,
+        retry: StorageRetry,
         keep_calls: Seconds,
     ) -> None:
         self._shared = shared
         self._open = store
         self._rules = rules
-        self._patient = patient
+        self._retry = retry
         self._keep_calls = keep_calls
-        self._next_clearing = float("-inf")
+        self._next_cleanup = float("-inf")
 
     def run(self) -> None:
-        """Take calls in until there are no more; what was finished is stored, unless the database is away."""
+        """Store calls until the queue is closed and empty. Calls are lost only if the database fails at the end."""
         try:
             store = self._open()
-            self._patient(lambda: self._take_up(store))
+            self._retry(lambda: self._resume(store))
             while not self._shared.finished.ended:
-                finished = self._shared.finished.get(_PATIENCE)
+                finished = self._shared.finished.get(_TIMEOUT)
                 if finished is not None:
-                    self._take(store, finished)
+                    self._store(store, finished)
                     self._shared.finished.done()
-                self._clear(store)
+                self._clean_up(store)
         except StoppingError:
             _log.error("intake.unstored", extra=fields(calls=self._shared.finished.outstanding))
 
-    def _take_up(self, store: "AlphaStore") -> None:
-        """Begin where the last run ended: what waits is evaluated first, what was best or failed is remembered."""
+    def _resume(self, store: "AlphaStore") -> None:
+        """Restore the last run's best alphas and failures for prompts, and queue its pending candidates."""
         for evaluated in store.best(self._rules, limit=_BEST):
             self._shared.notebook.note(evaluated)
         for expression, reason in reversed(store.failures(self._rules, limit=_BEST)):
             self._shared.notebook.failed(expression, reason)
-        for candidate in store.pending(self._rules, limit=_LEFT_OVER):
+        for candidate in store.pending(self._rules, limit=_MOST_PENDING):
             self._shared.waiting.put(candidate)
 
-    def _take(self, store: "AlphaStore", finished: Finished) -> None:
+    def _store(self, store: "AlphaStore", finished: Finished) -> None:
         call, reply = finished.call, finished.reply
-        fresh, tally = self._patient(
+        fresh, tally = self._retry(
             lambda: store.record_call(
                 call,
                 reply.candidates,
@@ -115,26 +116,26 @@ class Intake:
         )
         for failure in reply.failures:
             self._shared.notebook.failed(failure.expression, failure.reason)
-        news = {candidate.digest for candidate in fresh}
+        new = {candidate.digest for candidate in fresh}
         for candidate in reply.candidates:
-            if candidate.digest not in news:
+            if candidate.digest not in new:
                 self._shared.notebook.repeated(candidate.expression)
-        self._shared.scoreboard.count(valid=tally.valid, invalid=tally.invalid, duplicates=tally.duplicates)
-        self._shared.narrator.reply_read(call, tally)
+        self._shared.stats.count(valid=tally.valid, invalid=tally.invalid, duplicates=tally.duplicates)
+        self._shared.events.reply_read(call, tally)
         for candidate in fresh:
             self._shared.waiting.put(candidate)
 
-    def _clear(self, store: "AlphaStore") -> None:
-        """Once an hour, clear away what is old, in small batches."""
+    def _clean_up(self, store: "AlphaStore") -> None:
+        """Clean up old rows once an hour, in small batches while no call waits."""
         now = self._shared.clock.monotonic()
-        if now < self._next_clearing or self._shared.finished.outstanding:
+        if now < self._next_cleanup or self._shared.finished.outstanding:
             return
-        cleared = self._patient(
-            lambda: store.tidy(
+        cleaned = self._retry(
+            lambda: store.clean_up(
                 before=self._shared.clock.time() - self._keep_calls,
                 texts=_KEPT_TEXTS,
                 standins=_KEPT_STANDINS,
             )
         )
-        if cleared == 0:
-            self._next_clearing = now + _CLEARED_EVERY
+        if cleaned == 0:
+            self._next_cleanup = now + _CLEANUP_INTERVAL

@@ -1,4 +1,4 @@
-"""An alpha that loses steadily is one that wins with the opposite sign: what that would be. Pure."""
+"""The alpha of the opposite sign: one that loses steadily wins with its sign reversed. Pure."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ from generator.language import Call, ExpressionError, alpha_of, parse, show
 
 
 def opposite(performance: AlphaFigures) -> AlphaFigures:
-    """Return what the alpha of the opposite sign promises, before it is tried.
+    """Return the expected figures of the alpha with the opposite sign.
 
-    Its drawdown cannot be told from this one's, so that the best is taken for it.
+    Its drawdown does not follow from this one's; the best possible value, 0, is assumed.
     """
     return replace(
         performance,
@@ -24,20 +24,20 @@ def opposite(performance: AlphaFigures) -> AlphaFigures:
     )
 
 
-def turned_candidate(candidate: Candidate, catalogue: Catalogue) -> Candidate | None:
-    """Return the candidate of the opposite sign; None where the language has no way to say it."""
+def reversed_candidate(candidate: Candidate, catalogue: Catalogue) -> Candidate | None:
+    """Return the candidate of the opposite sign; None if the catalogue cannot express it."""
     try:
         tree = candidate.tree or parse(candidate.expression, catalogue)
-        reversed_already = isinstance(tree, Call) and tree.name == "reverse" and len(tree.args) == 1
-        turned = tree.args[0] if isinstance(tree, Call) and reversed_already else Call("reverse", (tree,))
-        alpha = alpha_of(turned, catalogue)
+        is_reversed = isinstance(tree, Call) and tree.name == "reverse" and len(tree.args) == 1
+        opposed = tree.args[0] if isinstance(tree, Call) and is_reversed else Call("reverse", (tree,))
+        alpha = alpha_of(opposed, catalogue)
     except (ExpressionError, KeyError):
         return None
     return Candidate(
         digest=alpha.digest,
-        expression=show(turned),
+        expression=show(opposed),
         canonical=alpha.expression,
         call=candidate.call,
         model=candidate.model,
-        tree=turned,
+        tree=opposed,
     )

@@ -1,1 +1,1 @@
-"""Detection: a log line in, a signal or an event out."""
+"""Detection: from a log line to a signal or an event."""

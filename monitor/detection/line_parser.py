@@ -1,8 +1,7 @@
-"""One line of a server's log, taken apart: what others put before it, its own stamp, and its fields.
+"""Parser of one log line: prefixes of log drivers and viewers, the line's own stamp, and its fields.
 
-Pure. A line is untrusted text: at most `CONSIDERED` characters of it are looked at, every expression here
-is anchored and gives nothing back, and what cannot be read is left as it stands. Nothing is raised
-for any input.
+Pure. A line is untrusted text: at most `CONSIDERED` characters are read, and every expression is anchored and never
+backtracks. A part that cannot be parsed stays as it is; nothing is raised for any input.
 """
 
 import json
@@ -16,9 +15,9 @@ from fleet.runtime.untrusted import finite, parse_json
 from monitor.detection.timestamps import Stamp, from_calendar, from_iso, from_syslog, from_unix
 
 CONSIDERED = 64 * 1024
-"""Characters of a line that are looked at; what a server has to say of memory stands well before."""
+"""Characters of a line that are read; messages about memory stand well before."""
 
-_ROUNDS = 6  # prefixes nest: kubectl's, the runtime's, compose's, journald's, llama-server's own
+_ROUNDS = 6  # prefixes nest: kubectl, container runtime, compose, journald, llama-server
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
 _DECORATION = re.compile(r"[\s>\u2800-\u28ff]++")
@@ -39,7 +38,7 @@ _GIN = re.compile(r"\[GIN\] (?:(\d{4}/\d\d/\d\d) - (\d\d:\d\d:\d\d) )?")
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 _SLOG = re.compile(r"(?:time=([^\s\"]{10,40}) )?level=[A-Z]{4,5}(?:[+-]\d)? ")
 _DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)(h|ms|m|s|µs|us|ns)")
-_LONGEST = 1e9  # seconds: what is more is no duration
+_LONGEST = 1e9  # seconds: a larger number is no duration
 _JOURNALD_DIGITS = 16  # microseconds since 1970
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
 _WITHIN_QUOTES = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
@@ -51,13 +50,13 @@ _WRAPPERS = (
     ("line", "ts"),
     ("textPayload", "timestamp"),
 )
-"""Keys that hold a whole line, and its time: Docker's, journald's, Loki's and Google's."""
+"""Keys that hold a whole line and its time: of Docker, journald, Loki and Google."""
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Gin:
-    """An access-log line: a request is over, which began `seconds` before the line's stamp."""
+    """An access-log line: a request ended; it began `seconds` before the line's stamp."""
 
     status: int
     seconds: float
@@ -67,12 +66,11 @@ class Gin:
 
 @dataclass(frozen=True, slots=True)
 class ParsedLine:
-    """A line without what others wrapped round it.
+    """A line without prefixes.
 
-    `text` is the line itself; `own` the stamp that the server wrote into it (slog, GIN), `outer` the one
-    that a log driver or journald put before it; `fields` the keys of a slog line, empty for any other;
-    `message` is where a verdict looks: a slog line's `msg`, an API answer's `error`, otherwise the whole
-    text.
+    `text`: the line itself. `own`: the server's stamp in it (slog, GIN). `outer`: the stamp of a log driver or journald
+    before it. `fields`: the keys of a slog line, empty for any other. `message`: the part that is judged: a slog line's
+    `msg`, an API answer's `error`, otherwise the whole text.
     """
 
     text: str
@@ -95,7 +93,7 @@ class _Bare:
 
 
 def parse_line(line: str) -> ParsedLine:
-    """Take a line apart; total: any text gives a ParsedLine, at worst with its text as it came."""
+    """Return the parsed line; any text gives one, at worst with the text unchanged."""
     bare = _strip(line[:CONSIDERED])
     if bare.text.startswith("{"):
         unwrapped = _from_json(bare)
@@ -105,7 +103,7 @@ def parse_line(line: str) -> ParsedLine:
 
 
 def parse_seconds(text: str) -> float | None:
-    """Return the seconds of a Go duration (`8m44s`, `406.037554ms`, `5.01`), None if it is none."""
+    """Return the seconds of a Go duration (`8m44s`, `406.037554ms`, `5.01`), None for other text."""
     text = text.strip()
     position, total = 0, 0.0
     while position < len(text):
@@ -123,13 +121,13 @@ def _plain_number(text: str) -> float | None:
 
 
 def _strip(text: str) -> _Bare:
-    """Take away, layer by layer, what log drivers and viewers put before a line."""
+    """Return a line without the prefixes of log drivers and viewers."""
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
     text = text.rstrip("\r\n")
     outer: Stamp | None = None
     for _ in range(_ROUNDS):
-        text, stamp, changed = _peel(text)
+        text, stamp, changed = _without_prefix(text)
         if stamp is not None and (outer is None or (stamp.zoned and not outer.zoned)):
             outer = stamp
         if not changed:
@@ -137,8 +135,8 @@ def _strip(text: str) -> _Bare:
     return _Bare(text, outer)
 
 
-def _peel(text: str) -> tuple[str, Stamp | None, bool]:
-    """Remove one prefix; return the rest, the stamp that the prefix held, and whether there was a prefix."""
+def _without_prefix(text: str) -> tuple[str, Stamp | None, bool]:
+    """Return the text after one prefix, the prefix's stamp, and True if there was a prefix."""
     if not text or text.startswith(("time=", "level=", "[GIN]", "{")):
         return text, None, False
     if match := _ISO.match(text):
@@ -171,7 +169,7 @@ def _from_text(bare: _Bare) -> ParsedLine:
 
 
 def _parse_gin(rest: str) -> Gin | None:
-    """Read `500 |  406.037554ms |  127.0.0.1 | POST     "/api/generate"`, also with columns left out."""
+    """Parse `500 |  406.037554ms |  127.0.0.1 | POST     "/api/generate"`; columns may be missing."""
     columns = [column.strip() for column in rest.strip(" |").split("|", 8)]
     status = next((int(c) for c in columns if _STATUS.fullmatch(c)), None)
     method, _, path = columns[-1].partition(" ")
@@ -187,7 +185,7 @@ def _stamp_of(text: str) -> Stamp | None:
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of a slog line; the scan only moves forward: hostile quoting costs no more."""
+    """Yield the pairs of a slog line in one forward pass, which hostile quoting cannot slow down."""
     position, end = 0, len(text)
     while position < end:
         if text[position] == " ":
@@ -201,7 +199,7 @@ def _fields(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _token(text: str, position: int, *, stop: str) -> tuple[str, int]:
-    """Read a quoted or bare token from `position`; return it with the position after it."""
+    """Return the quoted or bare token at `position`, and the position after it."""
     if position < len(text) and text[position] == '"':
         return _quoted(text, position + 1)
     found = len(text)
@@ -212,7 +210,7 @@ def _token(text: str, position: int, *, stop: str) -> tuple[str, int]:
 
 
 def _quoted(text: str, position: int) -> tuple[str, int]:
-    """Read up to the closing quote, or to the end where there is none."""
+    """Return the text up to the closing quote or the end, and the position after it."""
     match = _WITHIN_QUOTES.match(text, position)
     end = match.end() if match else position
     value = text[position:end]
@@ -222,7 +220,7 @@ def _quoted(text: str, position: int) -> tuple[str, int]:
 
 
 def _from_json(bare: _Bare, depth: int = 0) -> ParsedLine | None:
-    """Read the JSON of Docker, Kubernetes, journald, slog, the old C++ server, or of an API answer."""
+    """Parse the JSON of Docker, Kubernetes, journald, slog, the old C++ server, or of an API answer."""
     data = _object(bare.text)
     if data is None:
         return None
@@ -244,7 +242,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _from_record(data: Mapping[str, object], bare: _Bare) -> ParsedLine:
-    """Read a record by its message or error; one with neither (a piece of a model's answer) says nothing."""
+    """Parse a record by its message or error; a piece of a model's answer has neither, and an empty message."""
     error = data.get("error")
     if isinstance(error, dict):
         error = error.get("message")

@@ -1,9 +1,9 @@
-"""Which lines of a chunk may matter, found at C speed; an ordinary flood is turned away without being split.
+"""The prefilter: finds lines that may be a signal or an event at C speed, without splitting a chunk into lines.
 
-Two stages, both of plain literals. `COARSE` is searched in the whole chunk: each literal costs a pass, so
-they are few and short, and every literal of the pattern table holds one of them. A line that one stands in
-is then held to the table's own literals under it, as one expression: on a single line that is quicker than a
-search for each of them, and access-log lines have 48. Measured: `benchmarks/detection.py`.
+It has two stages of plain literals. `COARSE` is searched in the whole chunk. Each literal costs a pass, so there are
+few and short ones, and every literal of the pattern table holds one of them. A line with a coarse literal is then
+searched for the table's own literals under it, as one expression: on a single line one expression is faster than a
+search for each literal, and access-log lines have 48. Measured by `benchmarks/detection.py`.
 """
 
 import re
@@ -45,20 +45,18 @@ COARSE: tuple[bytes, ...] = (
     b"large for system",
     b"POST ",
 )
-"""Literals of which every line that matters has one; each costs a pass over the chunk, so they are few and
-short.
-"""
+"""Every line that is a signal or an event holds one of these literals; each costs a pass over the chunk."""
 
 
 _LOOKED_AT = 4 * CONSIDERED
-"""Bytes of a line that the detector's characters can be at most."""
+"""Most bytes of the characters that the detector reads."""
 _GAPS = ("    ", "", "   \x1b[0m ", r"   \u001b[0m ")
-"""What GIN puts between method and path: spaces, on a terminal the end of the method's colour."""
+"""GIN's text between method and path: spaces, on a terminal the end of the method's colour."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """A coarse literal, the table's own under it, and how far before the coarse one those begin at most."""
+    """A coarse literal, the table's own literals under it, and how far before it the longest of them begins."""
 
     coarse: bytes
     fine: re.Pattern[bytes]
@@ -66,20 +64,20 @@ class _Stage:
 
 
 class Prefilter:
-    """The two stages, with a user's own expressions beside them; immutable, safe to share."""
+    """The two stages, beside a user's expressions; immutable, safe to share between threads."""
 
     def __init__(self, extra: Sequence[Pattern] = ()) -> None:
         self._stages = _stages(_without_longer(needle.encode() for needle in table_needles()))
         self._extra = tuple(re.compile(row.expression.pattern.encode(), re.ASCII) for row in extra)
 
     def may_matter(self, chunk: bytes) -> bool:
-        """Return whether any line of the chunk may be a signal or an event; never False where one is."""
+        """Return True if a line of the chunk may be a signal or an event; never False for one that is."""
         return any(needle in chunk for needle in COARSE) or any(e.search(chunk) for e in self._extra)
 
     def candidates(self, chunk: bytes) -> Iterator[tuple[int, int]]:
-        """Yield (start, end) of the lines that may matter, in order; `end` is without the line's end.
+        """Yield (start, end) of the lines that may be a signal or an event, in order; `end` excludes the newline.
 
-        The chunk consists of whole lines; a last one without its end is taken as whole.
+        The chunk consists of whole lines; the last one may lack its newline.
         """
         spans: set[tuple[int, int]] = set()
         for stage in self._stages:
@@ -92,12 +90,12 @@ class Prefilter:
         yield from sorted(spans)
 
     def matters(self, line: bytes) -> bool:
-        """Return whether one line may be a signal or an event, by the table's own literals."""
+        """Return True if one line may be a signal or an event, by the table's own literals."""
         return any(True for _ in self.candidates(line))
 
 
 def _stages(needles: Iterable[bytes]) -> tuple[_Stage, ...]:
-    """Put each of the table's literals under the first coarse one that it holds."""
+    """Return the stages: each of the table's literals stands under the first coarse one that it holds."""
     under: dict[bytes, list[bytes]] = {}
     for needle in needles:
         under.setdefault(next(coarse for coarse in COARSE if coarse in needle), []).append(needle)
@@ -113,7 +111,7 @@ def _stages(needles: Iterable[bytes]) -> tuple[_Stage, ...]:
 
 
 def table_needles() -> frozenset[str]:
-    """Return every literal of the table, also as it stands within JSON."""
+    """Return every literal of the table, also in its form within JSON."""
     signals = {needle for row in (*PLAIN, *SERVER, ERROR_REPORT) for needle in row.needles}
     events = {needle for row in EVENTS for needle in row.needles}
     requests = {f"POST {gap}{path}" for gap in _GAPS for path in REQUEST_NEEDLES}
@@ -128,7 +126,7 @@ def _search(expression: re.Pattern[bytes], chunk: bytes, position: int) -> int:
 
 
 def _lines_with(chunk: bytes, find: Callable[[int], int]) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, place, end) of the lines in which something is found, at its first place in each."""
+    """Yield (start, position, end) of the lines with a find, at its first position in each."""
     position = find(0)
     while position >= 0:
         start = chunk.rfind(b"\n", 0, position) + 1
@@ -141,7 +139,7 @@ def _lines_with(chunk: bytes, find: Callable[[int], int]) -> Iterator[tuple[int,
 
 
 def _without_longer(needles: Iterable[bytes]) -> tuple[bytes, ...]:
-    """Keep only needles that contain no other needle."""
+    """Return the needles that contain no other needle."""
     ordered = sorted(set(needles), key=lambda needle: (len(needle), needle))
     kept: list[bytes] = []
     for needle in ordered:

@@ -1,10 +1,9 @@
-"""What time a line is from, worked out from whatever stamps it carries.
+"""The time of a line, computed from its stamps.
 
-Pure. slog and Docker write stamps with a zone and count as they stand. GIN, journald's short form and some
-viewers write local time without a zone (journald's even without a year). Their zone is learned from the log
-itself: Ollama prints GIN in the same local time as slog, so a slog stamp's offset is GIN's; a viewer's
-prefix stands before slog lines too, and the difference of the two, to the quarter of an hour, is its
-offset. Until something was learned, UTC is taken.
+Pure. slog and Docker write stamps with a zone. GIN, journald's short form and some viewers write local time without a
+zone; journald's short form has no year either. Their zone is learned from the log itself. Ollama prints GIN in the
+local time of slog, so GIN has the offset of a slog stamp. A viewer's prefix stands before slog lines too: the
+difference of both stamps, to a quarter of an hour, is its offset. Before anything is learned, UTC is assumed.
 """
 
 import re
@@ -16,7 +15,7 @@ from functools import lru_cache
 DAY = 86400.0
 _QUARTER = 900
 _WIDEST_ZONE = 14 * 3600
-_LATEST = 4e9  # the year 2096: what lies beyond is no time
+_LATEST = 4e9  # the year 2096: a larger number is no time of a log
 _CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)")
 _MONTHS = {
     name: number
@@ -43,11 +42,10 @@ _MONTHS = {
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A time as a line says it.
+    """The stamp of a line.
 
-    `seconds` are Unix seconds when `zoned`, otherwise the local clock read as if it were UTC. `offset` is
-    the zone's distance from UTC where the stamp names one. Without a `year` the seconds count within the
-    year 2000.
+    `seconds`: Unix seconds if `zoned`, else the local clock read as UTC. `offset`: the zone's distance from UTC, if the
+    stamp names one. Without a `year` the seconds count within the year 2000.
     """
 
     seconds: float
@@ -58,7 +56,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class StampMemory:
-    """What earlier lines taught: the last time, the server's zone, the zone of prefixes before its lines."""
+    """Learned from earlier lines: the last time, the server's zone, the zone of prefixes before its lines."""
 
     last: float | None = None
     last_heard: float | None = None
@@ -67,7 +65,7 @@ class StampMemory:
 
 
 def from_iso(day: str, clock: str, fraction: str, zone: str) -> Stamp | None:
-    """Make a stamp of ISO parts; without a zone it is local time. None for impossible dates."""
+    """Return the stamp of ISO parts, local time without a zone; None for impossible dates."""
     seconds = _at(day.replace("/", "-"), clock)
     if seconds is None:
         return None
@@ -79,12 +77,12 @@ def from_iso(day: str, clock: str, fraction: str, zone: str) -> Stamp | None:
 
 
 def from_calendar(day: str, clock: str) -> Stamp | None:
-    """Make a stamp of `2026/11/23` and `22:24:52`, GIN's and old Ollama's local time."""
+    """Return the stamp of `2026/11/23` and `22:24:52`, the local time of GIN and of old Ollama."""
     return from_iso(day, clock, "", "")
 
 
 def from_syslog(month: str, day: int, clock: str) -> Stamp | None:
-    """Make a stamp of journald's short form, which names no year; None for a month that we do not know."""
+    """Return the stamp of journald's short form, which names no year; None for an unknown month."""
     digits = month.removesuffix("月")
     number = int(digits) if digits.isdecimal() else _MONTHS.get(month.rstrip(".").lower())
     if number is None:
@@ -94,18 +92,18 @@ def from_syslog(month: str, day: int, clock: str) -> Stamp | None:
 
 
 def from_unix(seconds: float) -> Stamp | None:
-    """Make a stamp of Unix seconds; None if they cannot be a log's time."""
+    """Return the stamp of Unix seconds; None if they cannot be a log's time."""
     return Stamp(seconds) if 0.0 < seconds < _LATEST else None
 
 
 def resolve(
     own: Stamp | None, outer: Stamp | None, memory: StampMemory, *, arrival: float | None = None
 ) -> tuple[float | None, StampMemory]:
-    """Return a line's Unix time and what is known after it; None where no line so far had a stamp.
+    """Return a line's Unix time and the memory after it; no time if no line so far had a stamp.
 
-    A zoned prefix wins, for every line has it; then the line's own zoned stamp, the prefix, GIN's stamp. A
-    line without any has the last stamped line's time; a live one adds what has passed since by our own clock.
-    `arrival` is when a live line came: it settles the year and the zone where nothing else does.
+    A zoned prefix comes first, since every line has it; then the line's own zoned stamp, the prefix, GIN's stamp. A
+    line without a stamp has the time of the last stamped line; a live one adds the time since then by the monitor's
+    clock. `arrival` is the arrival of a live line: it decides year and zone where nothing else does.
     """
     near = arrival if arrival is not None else memory.last
     memory = _learn(own, outer, memory, near)
@@ -156,15 +154,15 @@ def _zone(distance: float) -> int | None:
 
 
 def _with_year(stamp: Stamp, near: float | None) -> Stamp:
-    """Give a stamp without a year the one that brings it closest to a time nearby."""
+    """Return the stamp with the year that brings it closest to a time nearby."""
     if stamp.year or near is None:
         return stamp
     middle = datetime.fromtimestamp(min(max(near, 0.0), _LATEST), tz=UTC).year
-    told = datetime.fromtimestamp(stamp.seconds, tz=UTC)
+    stamped = datetime.fromtimestamp(stamp.seconds, tz=UTC)
     within = stamp.seconds % DAY
-    leap_day = (told.month, told.day) == (2, 29)
+    leap_day = (stamped.month, stamped.day) == (2, 29)
     years = [year for year in (middle - 1, middle, middle + 1) if not leap_day or _leap(year)]
-    candidates = [_midnight(year, told.month, told.day) + within for year in years] or [stamp.seconds]
+    candidates = [_midnight(year, stamped.month, stamped.day) + within for year in years] or [stamp.seconds]
     return replace(stamp, seconds=min(candidates, key=lambda seconds: abs(seconds - near)))
 
 

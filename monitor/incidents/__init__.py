@@ -1,9 +1,9 @@
-"""Grouping signals into incidents: one failure, however many lines tell of it.
+"""Grouping of signals into incidents: one failure, however many lines report it.
 
     state, outcomes = advance(state, observation, rules, detector)
-    when = next_deadline(state, rules)      # the time at which a Tick is due
+    when = next_deadline(state, rules)      # the time at which a TimePassed is due
 
-Pure, and the state goes to JSON and back: `state.to_json()`, `GroupState.from_json(data)`.
+Pure. The state goes to JSON and back: `state.to_json()`, `GroupState.from_json(data)`.
 """
 
 from monitor.incidents.grouper import advance, next_deadline

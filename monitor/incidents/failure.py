@@ -1,45 +1,43 @@
-"""One failure in the making: the signals it has collected, and what they amount to together."""
+"""One open failure: the signals it has collected, and what they amount to together."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
-from fleet.memory_errors.causes import Cause, Part, Signal, SignalKind
+from fleet.config.ladder import same_model
+from fleet.memory_errors.causes import KIND_OF, Cause, Part, Signal, SignalKind
 from monitor.incidents.messages import GroupingRules, Incident
 
-_MOST_PATTERNS = 32
+_SHORT_DIGEST = len("sha256-") + 12
+_SHARED = ("id", "first", "last", "first_line", "last_line", "load_began")
+_MERGED = ("named", "vague", "host", "harmless", "spill", "died", "loading", "model", "from_log")
 
 
-class Afloat(StrEnum):
-    """How far the time of a line without a stamp can be believed until the next stamp comes.
+class Timing(StrEnum):
+    """How exact the time of a line is until the next stamp comes.
 
-    stamped  it is the line's own
-    late     the last stamp before it, possibly long before: the next one is nearer
-    live     when it came, possibly held up: the next stamp bounds it
+    stamped  exact: the line's own stamp
+    late     a lower bound: the last stamp before a line that is read later
+    live     an upper bound: the arrival of a line that may have been held up
     """
 
     STAMPED = ""
     LATE = "late"
     LIVE = "live"
 
-    def landed(self, guess: float, stamp: float) -> float:
-        """Return the time, now that the next stamp is known."""
-        if self is Afloat.STAMPED:
-            return guess
-        return stamp if self is Afloat.LATE else min(guess, stamp)
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Signals that belong together.
 
-    `born` is what its first time was taken for at first; the id keeps it. The flags say which sorts of signal
-    it has: `named` and `vague` failures of the GPU's memory, `host` (fatal) and `harmless` ones of the host's,
-    and the soft causes. `bounded`: its load or request is over, so that a new failure cannot be part of it.
-    `answered`: when the access-log line came that said so. `ended`: the server has reported its load's end.
-    `told`: its incident was found; `closed`: it has had its final form. `unload`: when the unload began whose
-    memory did not come back. `span_*`: a failed request's start and end. `heard`: when we got its first line,
-    by our own clock; telling waits by this, everything else goes by the log's times. `first_afloat`,
-    `last_afloat`: that time is a line's without a stamp, and the next stamp settles it (`Afloat`).
+    `named`, `vague`: failures of GPU memory, and of memory that no line names. `host`, `harmless`: fatal failures of
+    host memory, and complaints that a program survives. `estimate`: a plan that leaves layers on the CPU. `other`: a
+    cause that is no memory's. `bounded`: the load or request is over; a new failure is not part of this one.
+    `answered`: time of the access-log line that bounded it. `ended`: the server reported the end of the load.
+    `asked`: the fleet asked for the unload. `unload`: the time when that unload began. `healed`: a later try succeeded.
+    `reported`: the incident was emitted. `closed`: its final form was emitted. `counted`: it counts as emitted.
+    `span_*`: start and end of the failed calls. `born`: the first estimate of `first`, which the id keeps.
+    `heard`: arrival of the first line by the monitor's clock. Waiting goes by `heard`, all else by the log's times.
     """
 
     number: int
@@ -48,8 +46,6 @@ class Failure:
     born: float = 0.0
     first_line: int = 0
     last_line: int = 0
-    patterns: tuple[str, ...] = ()
-    count: int = 0
     named: bool = False
     vague: bool = False
     host: bool = False
@@ -67,7 +63,7 @@ class Failure:
     bounded: bool = False
     answered: float | None = None
     ended: bool = False
-    told: bool = False
+    reported: bool = False
     closed: bool = False
     counted: bool = False
     healed: bool = False
@@ -77,8 +73,8 @@ class Failure:
     span_end: float | None = None
     from_log: bool = False
     heard: float = 0.0
-    first_afloat: str = ""
-    last_afloat: str = ""
+    first_timing: str = ""
+    last_timing: str = ""
 
     @property
     def id(self) -> str:
@@ -87,136 +83,143 @@ class Failure:
 
     @property
     def failed(self) -> bool:
-        """Return whether something failed, or was tried and given up, rather than only spilled or swapped."""
+        """Return True if an allocation failed; False if layers only spilled or a model was swapped."""
         return self.named or self.vague or self.retry
 
     @property
     def certain(self) -> bool:
-        """Return whether it is known to be a failure of the GPU's memory."""
+        """Return True if it is known to be a failure of GPU memory."""
         return self.named or (self.vague and not self.host)
 
     @property
     def minor(self) -> bool:
-        """Return whether all of it is a spill or a harmless complaint of the host's."""
+        """Return True if it holds nothing but a spill or a harmless complaint."""
         return not (self.failed or self.host or self.not_recovered or self.other)
 
 
 def joined(failure: Failure, signal: Signal, *, time: float, line: int) -> Failure:
-    """Add a signal; the first named model stays."""
-    patterns = failure.patterns
-    if signal.pattern not in patterns and len(patterns) < _MOST_PATTERNS:
-        patterns = (*patterns, signal.pattern)
-    failure = replace(
+    """Return the failure with one more signal; the first named model stays."""
+    hard = signal.kind is SignalKind.HARD
+    flags: dict[str, Any] = {flag: True} if (flag := _flag(signal)) else {}
+    # Only a load prints its end; a line that names no memory mostly stands in a load.
+    of_a_load = signal.part in (Part.ENDING, Part.RETRYING) or (
+        signal.vague and signal.cause is not Cause.RUNNER_DIED
+    )
+    return replace(
         failure,
         last=max(failure.last, time),
         first_line=failure.first_line or line,
         last_line=line or failure.last_line,
-        patterns=patterns,
-        count=failure.count + 1,
         model=failure.model or signal.model,
         ended=failure.ended or signal.part is Part.ENDING,
-        loading=failure.loading or _of_loading(signal),
-        died=failure.died or (signal.cause is Cause.RUNNER_DIED and signal.kind is SignalKind.HARD),
+        loading=failure.loading or of_a_load,
+        died=failure.died or (signal.cause is Cause.RUNNER_DIED and hard),
+        healed=signal.part is Part.HEALED or (failure.healed and not hard),
+        other=signal.cause.value if signal.kind is SignalKind.OTHER else failure.other,
+        **flags,
     )
-    return _flagged(failure, signal)
 
 
-def _of_loading(signal: Signal) -> bool:
-    """Return whether only a load says so; what does not say whose memory it was is mostly said in one."""
-    if signal.part in (Part.ENDING, Part.RETRYING):
-        return True
-    return signal.vague and signal.cause is not Cause.RUNNER_DIED
-
-
-def _flagged(failure: Failure, signal: Signal) -> Failure:
-    if signal.part is Part.HEALED:
-        return replace(failure, retry=True, healed=True)
+def _flag(signal: Signal) -> str:
+    """Return the name of the flag that a signal sets, if any."""
     if signal.kind is SignalKind.HARD:
-        failure = replace(failure, healed=False)
-        return replace(failure, vague=True) if signal.vague else replace(failure, named=True)
+        return "vague" if signal.vague else "named"
     if signal.kind is SignalKind.SYSMEM:
-        return (
-            replace(failure, harmless=True) if signal.part is Part.HARMLESS else replace(failure, host=True)
-        )
-    if signal.cause is Cause.NOT_RECOVERED:
-        return replace(failure, not_recovered=True)
+        return "harmless" if signal.part is Part.HARMLESS else "host"
     if signal.cause is Cause.SPILL:
-        return (
-            replace(failure, estimate=True) if signal.part is Part.ESTIMATE else replace(failure, spill=True)
-        )
-    if signal.cause is Cause.RETRY:
-        return replace(failure, retry=True)
-    return failure if signal.cause is Cause.SWAP else replace(failure, other=signal.cause.value)
+        return "estimate" if signal.part is Part.ESTIMATE else "spill"
+    return signal.cause.value if signal.cause in (Cause.NOT_RECOVERED, Cause.RETRY) else ""
 
 
-def failure_verdict(failure: Failure) -> tuple[SignalKind, Cause] | None:
-    """Return what the signals amount to, None if to no incident.
+def merged(into: Failure, other: Failure) -> Failure:
+    """Return a failure with everything that another one collected."""
+    return replace(
+        into,
+        first=min(into.first, other.first),
+        last=max(into.last, other.last),
+        first_line=into.first_line or other.first_line,
+        last_line=max(into.last_line, other.last_line),
+        **{name: getattr(into, name) or getattr(other, name) for name in _MERGED},
+    )
 
-    The GPU's memory by name outweighs the host's, which outweighs what does not say whose it is; failures
-    that were got round are one retry; spills and harmless complaints count least.
+
+def settled(failure: Failure, stamp: float) -> Failure:
+    """Return the failure with exact times, by the first stamp after its lines without one.
+
+    Such a line stands right before that stamp. The time of a failure that was reported already never moves later.
+    """
+
+    def exact(time: float, timing: str) -> float:
+        if timing == Timing.STAMPED:
+            return time
+        return stamp if timing == Timing.LATE and not failure.reported else min(time, stamp)
+
+    first = exact(failure.first, failure.first_timing)
+    last = max(first, exact(failure.last, failure.last_timing))
+    return replace(failure, first=first, last=last, first_timing="", last_timing="")
+
+
+def _cause_of(failure: Failure) -> Cause | None:
+    """Return the cause that the signals amount to, None if to no incident.
+
+    GPU memory by name outweighs host memory, which outweighs a line that names no memory. A failure whose later
+    try succeeded is a retry. Spills and harmless complaints weigh least.
     """
     if failure.healed and failure.failed:
-        return SignalKind.SOFT, Cause.RETRY
+        return Cause.RETRY
     if failure.certain:
         died = failure.died and not failure.loading and failure.load_began is None
-        return SignalKind.HARD, Cause.RUNNER_DIED if died else Cause.ALLOCATION
-    if failure.host:
-        return SignalKind.SYSMEM, Cause.HOST
-    return _lesser(failure)
+        return Cause.RUNNER_DIED if died else Cause.ALLOCATION
+    ranked = (
+        (failure.host, Cause.HOST),
+        (failure.not_recovered, Cause.NOT_RECOVERED),
+        (failure.retry, Cause.RETRY),
+        (failure.other, failure.other),
+        (failure.spill or failure.estimate, Cause.SPILL),
+        (failure.harmless, Cause.HOST),
+    )
+    return next((Cause(cause) for holds, cause in ranked if holds), None)
 
 
-def _lesser(failure: Failure) -> tuple[SignalKind, Cause] | None:
-    if failure.not_recovered:
-        return SignalKind.SOFT, Cause.NOT_RECOVERED
-    if failure.retry:
-        return SignalKind.SOFT, Cause.RETRY
-    if failure.spill or failure.estimate:
-        return SignalKind.SOFT, Cause.SPILL
-    if failure.other:
-        return SignalKind.OTHER, Cause(failure.other)
-    return (SignalKind.SYSMEM, Cause.HOST) if failure.harmless else None
-
-
-def incident_of(failure: Failure, rules: GroupingRules, reason: str = "") -> Incident | None:
+def incident_of(failure: Failure, rules: GroupingRules) -> Incident | None:
     """Return the failure as an incident, None if it is none."""
-    judged = failure_verdict(failure)
-    if judged is None:
+    cause = _cause_of(failure)
+    if cause is None:
         return None
-    kind, cause = judged
-    counts = failure.counted if failure.told else would_count(failure, rules)
+    counts = failure.counted if failure.reported else would_count(failure, rules)
     return Incident(
-        id=failure.id,
-        kind=kind,
+        kind=KIND_OF[cause],
         cause=cause,
         counts=counts and not failure.healed,
-        first=failure.first,
-        last=failure.last,
-        signals=failure.patterns,
-        signal_count=failure.count,
-        model=rules.tags.get(failure.model, failure.model),
-        reason=reason or _reason(failure, cause, counts=counts),
-        first_line=failure.first_line,
-        last_line=failure.last_line,
-        load_began=failure.load_began,
-        api=failure.span_start is not None,
+        model=_name_of(failure.model, rules),
+        reason=_reason(failure, cause, rules, counts=counts),
+        **{name: getattr(failure, name) for name in _SHARED},
     )
 
 
 def would_count(failure: Failure, rules: GroupingRules) -> bool:
-    """Return whether the failure, as it stands, counts towards the threshold."""
-    judged = failure_verdict(failure)
-    if judged is None or failure.foreign or failure.healed:
+    """Return True if the failure, as it stands, counts towards the threshold."""
+    cause = _cause_of(failure)
+    if failure.foreign or failure.healed or (cause is Cause.NOT_RECOVERED and failure.asked):
         return False
-    if judged[1] is Cause.NOT_RECOVERED and failure.asked:
-        return False
-    return judged[1] in rules.causes
+    return cause in rules.causes
 
 
-def _reason(failure: Failure, cause: Cause, *, counts: bool) -> str:
+def _reason(failure: Failure, cause: Cause, rules: GroupingRules, *, counts: bool) -> str:
+    """Return why the incident does not count, empty if it does."""
     if failure.foreign:
-        return "another client's model"
+        model = _name_of(failure.model, rules)
+        if rules.trial and same_model(model, rules.trial):
+            return "the fleet's own trial of this model"
+        on_ladder = any(same_model(model, one) for one in rules.ladder)
+        return "not the current rung's model" if on_ladder else "another client's model"
     if cause is Cause.NOT_RECOVERED and failure.asked:
         return "the unload was ours"
     if failure.healed:
         return "a later try succeeded"
     return "" if counts else f"{cause} is not among the causes that count"
+
+
+def _name_of(model: str, rules: GroupingRules) -> str:
+    """Return a model's tag where it is known, else the beginning of its digest."""
+    return rules.tags.get(model, model[:_SHORT_DIGEST] if model.startswith("sha256-") else model)

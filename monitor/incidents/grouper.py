@@ -1,217 +1,166 @@
-"""The grouper: observations in, incidents out. Pure; the state is all it knows.
+"""The grouper: observations in, incidents out. Pure; everything it knows is in the state.
 
-How a failure is bounded, and why, is argued in `docs/decisions/0010-grouping.md`.
+`docs/decisions/0010-grouping.md` argues how a failure is bounded, and why.
 """
 
 from dataclasses import replace
 
-from fleet.memory_errors.causes import Part, Signal, SignalKind
-from monitor.detection.detector import Detector, classify_error
+from fleet.memory_errors.causes import Part, SignalKind
+from fleet.memory_errors.judge import judge_error
+from monitor.detection.detector import Detector
 from monitor.detection.line_parser import parse_line
-from monitor.detection.timestamps import resolve
-from monitor.incidents.failure import Afloat, Failure, failure_verdict, joined
+from monitor.detection.timestamps import Stamp, resolve
+from monitor.incidents import messages
+from monitor.incidents.failure import Failure, Timing, incident_of, joined
 from monitor.incidents.line_rules import on_reading, on_stamp
-from monitor.incidents.messages import (
-    FailedCall,
-    Flush,
-    GroupingRules,
-    Heard,
-    Line,
-    LogAway,
-    LogBack,
-    Observation,
-    Outcome,
-    TimePassed,
-    Unloading,
-)
-from monitor.incidents.state import GroupState, Load, Unload
+from monitor.incidents.matching import failure_of_call
+from monitor.incidents.messages import GroupingRules, Observation, Outcome
+from monitor.incidents.state import GroupState, Load
 from monitor.incidents.step import GroupingStep, is_anothers
+
+_MOST_UNLOADS = 16
 
 
 def advance(
     state: GroupState, observation: Observation, rules: GroupingRules, detector: Detector
 ) -> tuple[GroupState, tuple[Outcome, ...]]:
-    """Return the state after an observation, and what it brought to light, in order."""
-    work = GroupingStep(state, rules)
+    """Return the state after an observation, and its outcomes, in order."""
+    step = GroupingStep(state, rules)
     match observation:
-        case Line():
-            _on_line(work, observation, detector)
-        case Heard(at):
-            _on_heard(work, at)
-        case LogAway():
-            work.away = True
-        case LogBack(at):
-            _on_back(work, at)
-        case FailedCall():
-            _on_api_error(work, observation)
-        case Unloading(model, at):
-            work.unloads = (*work.unloads, Unload(model, at))
-        case TimePassed(now):
-            _on_tick(work, now)
-        case Flush():
-            _on_flush(work)
-    return work.state(), tuple(work.outcomes)
+        case messages.Line():
+            _on_line(step, observation, detector)
+        case messages.Heard(at):
+            _on_heard(step, at)
+        case messages.LogAway():
+            step.note(away=True)
+        case messages.LogBack(at):
+            _on_back(step, at)
+        case messages.FailedCall():
+            _on_failed_call(step, observation)
+        case messages.Unloading():
+            step.note(unloads=(*state.unloads, observation)[-_MOST_UNLOADS:])
+        case messages.TimePassed(now):
+            _on_time(step, now)
+        case messages.Flush():
+            step.finish_load(loaded=False)
+            for failure in list(step.failures.values()):
+                step.close(failure)
+    return step.state(), tuple(step.outcomes)
 
 
 def next_deadline(state: GroupState, rules: GroupingRules) -> float | None:
-    """Return the Unix time at which a Tick is due, None while nothing is waited for."""
+    """Return the Unix time at which a `TimePassed` is due, None while nothing is waited for."""
     due = [] if state.away else [_due(failure, state.load, rules) for failure in state.failures]
     return min((at for at in due if at is not None), default=None)
 
 
 def _due(failure: Failure, load: Load | None, rules: GroupingRules) -> float | None:
-    """Return when a failure is to be told as it stands, by our own clock; None if it need not be."""
-    if failure.told or failure_verdict(failure) is None:
+    """Return when a failure is to be reported as it stands, by the monitor's clock; None if it need not be."""
+    if failure.reported or incident_of(failure, rules) is None:
         return None
     if load is None or failure.number != load.failure:
         return failure.heard + rules.incident_gap
-    silent = load.heard + rules.silence
-    return silent if load.ended_heard is None else min(silent, load.ended_heard + rules.retry_grace)
+    if load.ended is not None:
+        return load.heard + rules.retry_grace
+    return load.heard + (rules.load_timeout if load.retrying else rules.silence)
 
 
-def _kept(failure: Failure, rules: GroupingRules) -> float:
-    return rules.keep if failure.from_log else rules.keep_api
+# -- lines
+# -------------------------------------------------------------------------------------------------------
 
 
-def _on_line(work: GroupingStep, line: Line, detector: Detector) -> None:
+def _on_line(step: GroupingStep, line: messages.Line, detector: Detector) -> None:
     parsed = parse_line(line.text)
-    time, work.stamps = resolve(parsed.own, parsed.outer, work.stamps, arrival=line.arrival)
-    if line.time is not None:
-        time = line.time
-        work.stamps = replace(work.stamps, last=time, last_heard=line.arrival)
+    outer = parsed.outer if line.time is None else Stamp(line.time)
+    time, stamps = resolve(parsed.own, outer, step.base.stamps, arrival=line.arrival)
+    step.note(stamps=stamps)
     if time is None:
         time = line.arrival or line.heard or 0.0
-    if line.arrival is not None:
-        time = min(time, line.arrival)
-    work.time, work.line = time, line.number
-    work.heard = next(at for at in (line.arrival, line.heard, time) if at is not None)
-    if parsed.own is not None or parsed.outer is not None or line.time is not None:
-        on_stamp(work)
+    step.time = time if line.arrival is None else min(time, line.arrival)
+    step.line = line.number
+    step.heard = next(at for at in (line.arrival, line.heard, step.time) if at is not None)
+    if parsed.own is not None or outer is not None:
+        on_stamp(step)
     else:
-        work.afloat = Afloat.LATE if line.arrival is None else Afloat.LIVE
-    if work.afloat is not Afloat.LATE:
-        _settle_by_time(work)
-    if work.load is not None and parsed.gin is None:
-        work.load = replace(work.load, heard=max(work.load.heard, work.heard))
-    on_reading(work, detector.read(parsed))
+        step.timing = Timing.LATE if line.arrival is None else Timing.LIVE
+    if step.timing is not Timing.LATE:
+        _settle_by_time(step)
+    if parsed.gin is None:  # other clients' requests say nothing of the load
+        _on_heard(step, step.heard)
+    on_reading(step, detector.read(parsed))
 
 
-def _on_heard(work: GroupingStep, at: float) -> None:
-    if work.load is not None:
-        work.load = replace(work.load, heard=max(work.load.heard, at))
+def _settle_by_time(step: GroupingStep) -> None:
+    """Close the load and the failures that are over by the log's own times.
 
-
-def _on_back(work: GroupingStep, at: float) -> None:
-    """Wait anew for what was waited for while nobody read the log."""
-    if not work.away:
-        return
-    work.away = False
-    _on_heard(work, at)
-    if work.load is not None and work.load.ended_heard is not None:
-        work.load = replace(work.load, ended_heard=max(work.load.ended_heard, at))
-    for failure in list(work.failures.values()):
-        work.put(replace(failure, heard=max(failure.heard, at)))
-
-
-def _settle_by_time(work: GroupingStep) -> None:
-    """Settle what the log's own times say is over, so that reading late gives what reading live gave.
-
-    Only these close a failure or a load. Our own clock has it told at most: a line may come at any time later.
+    Only these times close: a log read late then gives what it gave live. The monitor's clock only makes a failure
+    be reported, since a line may come at any later time.
     """
-    rules, load = work.rules, work.load
+    rules, load = step.rules, step.load
     if load is not None:
-        late = load.ended is not None and work.time - load.ended > rules.retry_grace
-        if late or abs(work.time - load.began) > rules.load_timeout:
-            work.finish_load(loaded=False)
-    for failure in work.loose():
-        if abs(work.time - failure.last) > _kept(failure, rules):
-            work.close(failure)
-        elif abs(work.time - failure.first) > rules.incident_gap:
-            work.tell(failure)
+        late = load.ended is not None and step.time - load.ended > rules.retry_grace
+        if late or abs(step.time - load.began) > rules.load_timeout:
+            step.finish_load(loaded=False)
+    for failure in step.loose():
+        if abs(step.time - failure.last) > (rules.keep if failure.from_log else rules.keep_api):
+            step.close(failure)
+        elif abs(step.time - failure.first) > rules.incident_gap:
+            step.report(failure)
 
 
-def _on_tick(work: GroupingStep, now: float) -> None:
-    """Tell what has waited long enough by our own clock.
+# -- time
+# --------------------------------------------------------------------------------------------------------
 
-    While nobody reads the log nothing has: what was not read may say that it was got round, or when it was.
+
+def _on_heard(step: GroupingStep, at: float) -> None:
+    if step.load is not None:
+        step.change_load(heard=max(step.load.heard, at))
+
+
+def _on_back(step: GroupingStep, at: float) -> None:
+    """Begin each wait anew: nothing was read meanwhile."""
+    step.note(away=False)
+    _on_heard(step, at)
+    for failure in list(step.failures.values()):
+        step.put(failure, heard=max(failure.heard, at))
+
+
+def _on_time(step: GroupingStep, now: float) -> None:
+    """Report failures that have waited long enough by the monitor's clock.
+
+    While the log is away none has: unread lines may report a later try. A try that was announced and never made is
+    a retry.
     """
-    for failure in [] if work.away else list(work.failures.values()):
-        due = _due(failure, work.load, work.rules)
+    for failure in [] if step.base.away else list(step.failures.values()):
+        load, due = step.load, _due(failure, step.load, step.rules)
         if due is not None and now >= due:
-            work.tell(failure)
+            announced = load is not None and load.retrying and load.failure == failure.number
+            step.report(step.heal(failure) if announced else failure)
 
 
-def _on_flush(work: GroupingStep) -> None:
-    work.finish_load(loaded=False)
-    for failure in list(work.failures.values()):
-        work.close(failure)
+# -- failed calls
+# ------------------------------------------------------------------------------------------------
 
 
-# -- API errors
-# --------------------------------------------------------------------------------------------------
+def _on_failed_call(step: GroupingStep, call: messages.FailedCall) -> None:
+    """Join the failure that fell into the call; without one the error's own text decides."""
+    step.time = step.heard = call.ended
+    verdict = judge_error(call.error)
+    known = failure_of_call(step, call)
+    if known is None and verdict is None:
+        return
+    failure = _with_span(step, known or step.new_failure(), call)
+    if verdict is None:
+        return
+    model = verdict.model or call.model
+    signal = replace(verdict, pattern="api-error", part=Part.ECHO, model=model, error=call.error)
+    foreign = failure.foreign or (known is None and is_anothers(call.model, step.rules))
+    failure = step.put(joined(failure, signal, time=failure.last, line=0), foreign=foreign)
+    if verdict.kind is SignalKind.HARD:
+        step.report(failure)
 
 
-def _on_api_error(work: GroupingStep, error: FailedCall) -> None:
-    """Join the failure that fell into the request; without one its own text decides."""
-    work.time = work.heard = error.ended
-    for old in work.loose():
-        if not old.from_log and error.ended - old.last > work.rules.keep_api:
-            work.close(old)
-    said = classify_error(error.error)
-    failure = _told_by_log(work, error) or _same_death(work, error)
-    if failure is not None:
-        failure = work.put(_with_span(failure, error))
-        if said is not None:
-            failure = work.put(joined(failure, _api_signal(said, error), time=failure.last, line=0))
-        if work.load is not None and work.load.failure == failure.number:
-            _answered_in_load(work, failure)
-        elif said is not None and said.kind is SignalKind.HARD:
-            work.tell(failure)
-    elif said is not None:
-        failure = _with_span(work.new_failure(), error)
-        failure = joined(failure, _api_signal(said, error), time=error.ended, line=0)
-        failure = work.put(replace(failure, foreign=is_anothers(error.model, work.rules)))
-        if said.kind is SignalKind.HARD:
-            work.tell(failure)
-
-
-def _answered_in_load(work: GroupingStep, failure: Failure) -> None:
-    """Count a load's failure whose request was answered, and keep the load open for its last lines.
-
-    An answer may be read before the lines that end the load in the log, which then belong to it still.
-    """
-    work.tell(failure)
-    if work.load is not None and work.load.ended is None:
-        work.load = replace(work.load, ended=work.time, ended_heard=work.heard, dead=True, retrying=False)
-
-
-def _api_signal(said: Signal, error: FailedCall) -> Signal:
-    return replace(
-        said, pattern="api-error", part=Part.ECHO, model=said.model or error.model, error=error.error
-    )
-
-
-def _with_span(failure: Failure, error: FailedCall) -> Failure:
-    start = error.started if failure.span_start is None else min(failure.span_start, error.started)
-    end = error.ended if failure.span_end is None else max(failure.span_end, error.ended)
-    return replace(failure, span_start=start, span_end=end)
-
-
-def _told_by_log(work: GroupingStep, error: FailedCall) -> Failure | None:
-    """Return the failure whose lines fall within the request, the latest if there are several."""
-    slack = work.rules.slack
-    for failure in work.latest():
-        during = failure.last >= error.started - slack and failure.first <= error.ended + slack
-        if failure.from_log and during:
-            return work.revive(failure)
-    return None
-
-
-def _same_death(work: GroupingStep, error: FailedCall) -> Failure | None:
-    """Return the failure that another request reported which was under way at the same time."""
-    for failure in work.latest():
-        if failure.span_start is None or failure.span_end is None:
-            continue
-        if failure.span_start <= error.ended and error.started <= failure.span_end:
-            return work.revive(failure)
-    return None
+def _with_span(step: GroupingStep, failure: Failure, call: messages.FailedCall) -> Failure:
+    start = call.started if failure.span_start is None else min(failure.span_start, call.started)
+    end = call.ended if failure.span_end is None else max(failure.span_end, call.ended)
+    return step.put(failure, span_start=start, span_end=end)

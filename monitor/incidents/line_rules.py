@@ -1,291 +1,254 @@
-"""What a line does to what is open: first the bounds it sets, then its signal, then what it ends."""
+"""The effect of a line: first the bounds it sets, then its signal, then what it ends."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Signal, SignalKind
 from monitor.detection.detector import LineReading
-from monitor.incidents.failure import Afloat, Failure
-from monitor.incidents.matching import answered_already, home_of, reported, same_weights
-from monitor.incidents.messages import GpuFound, ServerStarted, SignalSeen, SwapSeen
-from monitor.incidents.step import GroupingStep, is_anothers, same_digest
+from monitor.incidents import matching
+from monitor.incidents.failure import Timing
+from monitor.incidents.messages import GpuFound, ServerStarted, SignalSeen
+from monitor.incidents.state import Load
+from monitor.incidents.step import GroupingStep, is_anothers
 
-_SAME_UNLOAD = 1.0  # the three lines of one unload speak of the same beginning, to the second of a stamp
-_UNLOAD_AFTER = 3.0  # a failed load or a dead runner is unloaded within moments
-_ASKED_WITHIN = 4.0
 _HTTP_OK = 200
 _HTTP_FAILED = (499, 500)
 
 
-def on_reading(work: GroupingStep, reading: LineReading) -> None:
-    """Take in one line that the detector has read."""
-    event, signal = reading.event, reading.signal
-    if event is not None and event.kind in _BEFORE:
-        _BEFORE[event.kind](work, event)
-    if signal is not None:
-        on_signal(work, signal)
-    if event is not None and event.kind in _AFTER:
-        _AFTER[event.kind](work, event)
+def on_reading(step: GroupingStep, reading: LineReading) -> None:
+    """Apply one line that the detector has read."""
+    if reading.event is not None:
+        _before_signal(step, reading.event)
+    if reading.signal is not None:
+        _on_signal(step, reading.signal)
+    if reading.event is not None:
+        _after_signal(step, reading.event)
 
 
-def on_stamp(work: GroupingStep) -> None:
-    """Settle the lines without a stamp before this one: when they were, and so what they belong to."""
-    for failure in work.land():
-        known = None if failure.told else reported(work)
+def on_stamp(step: GroupingStep) -> None:
+    """Settle the times of the lines without a stamp before this line, and thereby what they belong to."""
+    for failure in step.settle():
+        known = None if failure.reported else matching.only_answered(step)
         if known is not None:
-            work.absorb(known, failure)
-        elif failure.certain:
-            work.tell(failure)
+            step.absorb(known, failure)
+        elif failure.named:
+            step.report(failure)
 
 
-def on_signal(work: GroupingStep, signal: Signal) -> None:
+# -- signals
+# -----------------------------------------------------------------------------------------------------
+
+
+def _on_signal(step: GroupingStep, signal: Signal) -> None:
     """Add a signal to the failure it belongs to."""
-    if signal.part is Part.ROUTINE:
-        work.outcomes.append(SignalSeen(signal, work.time, work.line, ""))
-        if signal.cause is Cause.SWAP:
-            work.outcomes.append(SwapSeen(signal.model, work.time))
+    if signal.part is Part.ROUTINE or _was_asked_for(step, signal):
+        step.outcomes.append(SignalSeen(signal, step.time, step.line, ""))
     elif signal.part is Part.UNLOAD:
-        _on_unload(work, signal)
-    elif work.load is not None:
-        _add_in_load(work, signal)
+        _on_unload(step, signal)
+    elif step.load is not None:
+        _add_in_load(step, step.load, signal)
     else:
-        _add_outside(work, signal)
+        _add_outside(step, signal)
 
 
-def _add_in_load(work: GroupingStep, signal: Signal) -> None:
-    failure = work.load_failure()
+def _was_asked_for(step: GroupingStep, signal: Signal) -> bool:
+    """Return True for a spill that the client wants: its num_gpu layers are on the GPU."""
+    asked, layers = step.base.layers_asked, signal.layers
+    return signal.cause is Cause.SPILL and layers is not None and 0 <= asked <= layers
+
+
+def _add_in_load(step: GroupingStep, load: Load, signal: Signal) -> None:
+    failure = step.load_failure()
     if failure is None:
-        failure = work.attach(answered_already(work) or reported(work) or work.new_failure())
-    failure = work.add(failure, signal)
-    if work.load is not None:
-        work.load = replace(
-            work.load, failing=(work.load.failing or signal.kind is SignalKind.HARD) and not failure.healed
+        failure = step.attach(
+            matching.answered_already(step) or matching.only_answered(step) or step.new_failure()
         )
-    if signal.part is Part.HEALED and failure.told:
-        work.heal(failure)
+    failure = step.add(failure, signal)
+    failing = load.failing or signal.kind is SignalKind.HARD
+    step.change_load(failing=failing and not failure.healed)
 
 
-def _add_outside(work: GroupingStep, signal: Signal) -> None:
-    """Where no load is open a failure counts at once; what counts not waits for what may join it."""
-    failure = work.add(home_of(work, signal) or work.new_failure(), signal)
+def _add_outside(step: GroupingStep, signal: Signal) -> None:
+    """Outside a load a failure counts at once.
+
+    A line that names no memory waits for the end of its try, and a failure that does not count for what may join it.
+    """
+    failure = step.add(matching.failure_of(step, signal) or step.new_failure(), signal)
     if signal.part is Part.HEALED:
-        work.heal(failure)
-    elif failure.certain and work.afloat is not Afloat.LATE:
-        work.tell(failure)
+        step.heal(failure)
+    elif failure.certain and step.timing is not Timing.LATE and (failure.named or failure.ended):
+        step.report(failure)
 
 
-# -- not recovered
-# -----------------------------------------------------------------------------------------------
-
-
-def _on_unload(work: GroupingStep, signal: Signal) -> None:
-    """Give an unload's late memory to the failure whose unload it was; alone it is its own."""
-    began = None if signal.seconds is None or not work.time else work.time - signal.seconds
-    failure = _unloaded(work, began) or _unload_nearby(work, began)
+def _on_unload(step: GroupingStep, signal: Signal) -> None:
+    """Give memory that did not come back to the failure whose unload it was; alone it is a failure of its own."""
+    began = None if signal.seconds is None or not step.time else step.time - signal.seconds
+    failure = matching.failure_of_unload(step, began)
     if failure is not None:
-        work.add(replace(failure, unload=failure.unload if failure.unload is not None else began), signal)
+        step.add(replace(failure, unload=began if failure.unload is None else failure.unload), signal)
         return
-    failure = work.new_failure()
-    asked = began is not None and _was_asked(work, began, signal.model)
-    foreign = is_anothers(signal.model, work.rules)
-    failure = work.put(replace(failure, unload=began, asked=asked, foreign=foreign))
-    work.tell(work.add(failure, signal))
-
-
-def _unloaded(work: GroupingStep, began: float | None) -> Failure | None:
-    """Return the failure that this very unload belongs to."""
-    if began is None:
-        return None
-    for failure in reversed(work.failures.values()):
-        if failure.unload is not None and abs(failure.unload - began) <= _SAME_UNLOAD:
-            return failure
-    for failure in reversed(work.failures.values()):
-        fits = failure.first - _SAME_UNLOAD <= began <= failure.last + _UNLOAD_AFTER
-        if fits and failure.unload is None and (failure.failed or failure.host):
-            return failure
-    return None
-
-
-def _unload_nearby(work: GroupingStep, began: float | None) -> Failure | None:
-    """Where a line says no seconds, or nothing has a time, the gap decides."""
-    if began is not None:
-        return None
-    near = [f for f in work.failures.values() if abs(work.time - f.first) <= work.rules.incident_gap]
-    return near[-1] if near else None
-
-
-def _was_asked(work: GroupingStep, began: float, model: str) -> bool:
-    for unload in work.unloads:
-        if abs(unload.at - began) <= _ASKED_WITHIN + work.rules.slack:
-            both = model and unload.model
-            blobs = both and model.startswith("sha256-") and unload.model.startswith("sha256-")
-            if not blobs or same_digest(model, unload.model):
-                return True
-    return False
+    asked = began is not None and matching.was_asked(step, began, signal.model)
+    foreign = is_anothers(signal.model, step.rules)
+    failure = step.put(step.new_failure(), unload=began, asked=asked, foreign=foreign)
+    step.report(step.add(failure, signal))
 
 
 # -- events
 # ------------------------------------------------------------------------------------------------------
 
 
-def _on_server(work: GroupingStep, _: LogEvent) -> None:
-    work.finish_load(loaded=False)
-    for failure in list(work.failures.values()):
-        work.put(replace(failure, bounded=True))
-    work.outcomes.append(ServerStarted(work.time))
+def _before_signal(step: GroupingStep, event: LogEvent) -> None:
+    """Apply an event that opens a load or says how to read the line's own signal."""
+    if event.layers is not None:
+        step.note(layers_asked=event.layers)
+    match event.kind:
+        case LogEventKind.SERVER_STARTED:
+            step.finish_load(loaded=False)
+            for failure in list(step.failures.values()):
+                step.put(failure, bounded=True)
+            step.note(layers_asked=-1, gpu_failed=False)
+            step.outcomes.append(ServerStarted(step.time))
+        case LogEventKind.GPU_FAILED:
+            step.note(gpu_failed=True)
+        case LogEventKind.LOAD_BEGUN:
+            _on_begun(step, event)
+        case LogEventKind.LOAD_SEEN:
+            _on_seen(step, event)
+        case LogEventKind.LOAD_TRIED:
+            _on_tried(step, event)
+        case LogEventKind.LOAD_FITS:
+            _on_fits(step, event)
+        case LogEventKind.LOAD_RETRIED:
+            _on_retried(step, event)
 
 
-def _on_begun(work: GroupingStep, event: LogEvent) -> None:
-    """Note that a runner is started: another try of the load that is open, or a new load."""
-    load = work.load
-    other = (
-        load is not None and bool(load.model and event.model) and not same_weights(load.model, event.model)
-    )
-    over = load is not None and load.failing and not _before_its_answer(work)
-    if load is not None and not load.retrying and (over or other):
-        work.finish_load(loaded=False)
-    _on_seen(work, event)
+def _after_signal(step: GroupingStep, event: LogEvent) -> None:
+    """Apply an event that ends what the line's own signal still belongs to."""
+    match event.kind:
+        case LogEventKind.LOAD_OK:
+            step.finish_load(loaded=True)
+        case LogEventKind.LOAD_FAILED:
+            # Unless the failure is final, Ollama may announce another try in the next line.
+            step.change_load(ended=step.time, dead=True, retrying=False)
+            if event.final:
+                step.finish_load(loaded=False)
+        case LogEventKind.RUNNER_GONE:
+            _on_runner_gone(step, event)
+        case LogEventKind.ALL_ON_GPU:
+            _on_all_on_gpu(step)
+        case LogEventKind.REQUEST_ENDED:
+            _on_request(step, event)
+        case LogEventKind.GPU | LogEventKind.NO_GPU:
+            step.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.detail, step.time))
 
 
-def _before_its_answer(work: GroupingStep) -> bool:
-    """Tell whether the line is from before the answer that the open load's request is known to have had.
+def _on_begun(step: GroupingStep, event: LogEvent) -> None:
+    """Apply the start of a runner: another try of the open load, or a new load."""
+    load = step.load
+    step.note(gpu_failed=False)
+    if load is not None and not load.retrying:
+        other = load.model and event.model and not matching.same_weights(load.model, event.model)
+        if other or load.failing:
+            step.finish_load(loaded=False)
+    _on_seen(step, event)
 
-    The answer may be read before the log, and then another try within the same request comes after it.
-    """
-    failure = work.load_failure()
-    return failure is not None and failure.span_end is not None and work.time < failure.span_end
 
-
-def _on_seen(work: GroupingStep, event: LogEvent) -> None:
-    """Note that a model's file is read: part of the load that is open, unless that one is over."""
-    load = work.load
-    over = load is not None and (load.dead or load.ended is not None) and not _before_its_answer(work)
-    if load is not None and not load.retrying and over:
-        work.finish_load(loaded=False)
+def _on_seen(step: GroupingStep, event: LogEvent) -> None:
+    """Apply the reading of a model's file: part of the open load, unless that load is over."""
+    load = step.load
+    over = load is not None and (load.dead or load.ended is not None)
+    if load is not None and over and not load.retrying:
+        step.finish_load(loaded=False)
         load = None
     if load is None:
-        work.open_load(event.model)
+        step.open_load(event.model)
         return
-    work.load = replace(
-        load,
-        model=load.model or event.model,
-        tries=load.tries + load.retrying,
-        failing=load.failing and not load.retrying,
-        dead=load.dead and not load.retrying,
-        ended=None,
-        ended_heard=None,
-        retrying=False,
-    )
+    model = load.model or event.model
+    if load.retrying:
+        step.load = Load(load.began, load.heard, model, load.tries + 1, failure=load.failure)
+    else:
+        step.change_load(model=model, ended=None)
 
 
-def _on_tried(work: GroupingStep, event: LogEvent) -> None:
-    """Note a load under way whose beginning was not seen: what just failed is part of it."""
-    if work.load is not None:
+def _on_tried(step: GroupingStep, event: LogEvent) -> None:
+    """Apply a layout that is tried: the next try of the open load, or a load whose beginning was not seen."""
+    if step.load is not None:
+        if step.load.retrying:
+            _on_seen(step, event)
         return
-    work.open_load(event.model)
-    near = [f for f in work.loose() if not f.bounded and abs(work.time - f.first) <= work.rules.incident_gap]
-    if near:
-        work.attach(near[-1])
+    step.open_load(event.model)
+    for latest in [one for one in step.near(first=True) if not one.bounded][-1:]:
+        step.attach(latest)
 
 
-def _on_retried(work: GroupingStep, event: LogEvent) -> None:
-    if work.load is None:
-        work.open_load(event.model)
-        near = [f for f in work.loose() if _may_be_retried(work, f)]
-        if near:
-            work.attach(work.put(replace(near[-1], bounded=False)))
-    if work.load is not None:
-        work.load = replace(work.load, retrying=True, dead=False, ended=None, ended_heard=None)
+def _on_fits(step: GroupingStep, event: LogEvent) -> None:
+    """Apply a layout that found its memory: the tries before it are a retry."""
+    _on_tried(step, event)
+    failure = step.load_failure()
+    if failure is not None and failure.failed:
+        step.heal(failure)
+    step.change_load(failing=False)
 
 
-def _may_be_retried(work: GroupingStep, failure: Failure) -> bool:
-    """Tell whether a try just now announced is one more of this load; it may have loaded, but not all on the GPU."""
-    return (failure.failed or failure.spill) and abs(work.time - failure.last) <= work.rules.incident_gap
+def _on_retried(step: GroupingStep, event: LogEvent) -> None:
+    """Apply the announcement of another try; the load may have succeeded, but with layers on the CPU."""
+    if step.load is None:
+        step.open_load(event.model)
+        for latest in [one for one in step.near(first=False) if one.failed or one.spill][-1:]:
+            step.attach(step.put(latest, bounded=False))
+    failure = step.load_failure()
+    if failure is not None:
+        step.put(failure, ended=False)  # the report of this try's end is still to come
+    step.change_load(retrying=True, dead=False, ended=None)
 
 
-def _on_load_ok(work: GroupingStep, _: LogEvent) -> None:
-    work.finish_load(loaded=True)
+def _on_runner_gone(step: GroupingStep, event: LogEvent) -> None:
+    """Apply the end of a runner; a `final` one gave up a load, any other died."""
+    step.change_load(dead=True)
+    for last in [] if step.load else step.loose()[-1:]:
+        if not last.bounded and abs(step.time - last.last) <= step.rules.incident_gap:
+            step.put(last, died=last.died or not event.final, loading=last.loading or event.final)
 
 
-def _on_load_failed(work: GroupingStep, event: LogEvent) -> None:
-    """End the load, unless Ollama may yet say that it tries again."""
-    if work.load is None:
+def _on_all_on_gpu(step: GroupingStep) -> None:
+    """Void plans that left layers on the CPU: all of them found room."""
+    own = step.load_failure()
+    for failure in ([own] if own else []) if step.load else step.loose()[-1:]:
+        step.put(failure, estimate=False)
+
+
+def _on_request(step: GroupingStep, event: LogEvent) -> None:
+    """Bound what failed while a request was under way.
+
+    A short answer 200 bounds nothing: GIN prints whole seconds, so its request may have begun after the failure.
+    """
+    slack, failed = step.rules.slack, event.status in _HTTP_FAILED
+    if not failed and not (event.status == _HTTP_OK and event.seconds > slack):
         return
-    if event.final:
-        work.finish_load(loaded=False)
-        return
-    work.load = replace(work.load, ended=work.time, ended_heard=work.heard, dead=True)
-
-
-def _on_runner_gone(work: GroupingStep, event: LogEvent) -> None:
-    """Note that a runner ended; a `final` one gave up a load, any other died."""
-    if work.load is not None:
-        work.load = replace(work.load, dead=True)
-        return
-    loose = work.loose()
-    if loose and not loose[-1].bounded and abs(work.time - loose[-1].last) <= work.rules.incident_gap:
-        last = loose[-1]
-        work.put(replace(last, died=last.died or not event.final, loading=last.loading or event.final))
-
-
-def _on_all_on_gpu(work: GroupingStep, _: LogEvent) -> None:
-    """Void the plans that left layers on the CPU: every one found room."""
-    failure = work.load_failure()
-    if failure is None and work.load is None and work.loose():
-        failure = work.loose()[-1]
-    if failure is not None and failure.estimate:
-        work.put(replace(failure, estimate=False))
-
-
-def _on_request(work: GroupingStep, event: LogEvent) -> None:
-    """Let a request that is over bound what failed while it was under way."""
-    if event.status != _HTTP_OK and event.status not in _HTTP_FAILED:
-        return
-    began = work.time - event.seconds - work.rules.slack
-    load = work.load
+    began = step.time - event.seconds - slack
+    load = step.load
     if load is not None and began <= load.began:
-        _end_load_by_request(work, event)
-    for failure in work.loose():
+        _end_load_by_request(step, event)
+    for failure in step.loose():
         open_till_now = not failure.bounded or (load is not None and failure.number == load.failure)
-        if open_till_now and began <= failure.first <= work.time + work.rules.slack:
-            work.put(replace(failure, bounded=True, answered=work.time))
+        if open_till_now and began <= failure.first <= step.time + slack:
+            bounded = step.put(failure, bounded=True, answered=step.time)
+            if bounded.certain and failed:
+                step.report(bounded)
 
 
-def _end_load_by_request(work: GroupingStep, event: LogEvent) -> None:
+def _end_load_by_request(step: GroupingStep, event: LogEvent) -> None:
     """End the load with its request.
 
-    A request may be another model's: while Ollama waits to try again, the others' last ones end. So one that
-    did not begin with the load ends it only after the server has reported its failure, and never heals it.
+    While Ollama loads or waits to try again, requests of other models end. A failed request that did not begin with
+    the load ends it only after the server has reported its failure. A request answered 200 ends it only if it began
+    with the load and another try was made.
     """
-    load, failure = work.load, work.load_failure()
+    load, failure = step.load, step.load_failure()
     if load is None:
         return
-    own = load.began - (work.time - event.seconds) <= work.rules.slack
+    long = event.seconds > step.rules.slack or load.dead
+    own = long and load.began - (step.time - event.seconds) <= step.rules.slack
     again = load.retrying or (load.tries > 1 and not load.failing)
-    if event.status != _HTTP_OK:
-        if own or load.ended is not None:
-            work.finish_load(loaded=False)
-    elif failure is None or not failure.failed or (own and again):
-        work.finish_load(loaded=True)
-
-
-def _on_gpu(work: GroupingStep, event: LogEvent) -> None:
-    work.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.detail, work.time))
-
-
-_BEFORE: dict[LogEventKind, Callable[[GroupingStep, LogEvent], None]] = {
-    LogEventKind.SERVER_STARTED: _on_server,
-    LogEventKind.LOAD_BEGUN: _on_begun,
-    LogEventKind.LOAD_SEEN: _on_seen,
-    LogEventKind.LOAD_TRIED: _on_tried,
-    LogEventKind.LOAD_RETRIED: _on_retried,
-}
-_AFTER: dict[LogEventKind, Callable[[GroupingStep, LogEvent], None]] = {
-    LogEventKind.LOAD_OK: _on_load_ok,
-    LogEventKind.LOAD_FAILED: _on_load_failed,
-    LogEventKind.RUNNER_GONE: _on_runner_gone,
-    LogEventKind.ALL_ON_GPU: _on_all_on_gpu,
-    LogEventKind.REQUEST_ENDED: _on_request,
-    LogEventKind.GPU: _on_gpu,
-    LogEventKind.NO_GPU: _on_gpu,
-}
+    answered = event.status == _HTTP_OK
+    if (own and again and failure is not None) if answered else (own or load.ended is not None):
+        step.finish_load(loaded=answered)

@@ -1,30 +1,30 @@
-"""What the grouper is told, what it answers, and the rules it goes by; all frozen values."""
+"""Input, output and rules of the grouper; all frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from fleet.memory_errors.causes import Cause, Signal, SignalKind
 
 DEFAULT_CAUSES = frozenset({Cause.ALLOCATION, Cause.RUNNER_DIED, Cause.NOT_RECOVERED})
-_NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class GroupingRules:
-    """What grouping goes by. Durations are seconds.
+    """Limits of grouping, and whose model is whose. Durations are seconds.
 
-    `incident_gap`  where nothing bounds a failure: signals this close to its first are one
-    `silence`       a load whose log says nothing for this long is judged as it stands
+    `incident_gap`  where nothing bounds a failure: signals this close to its first are one failure
+    `silence`       a load whose log is silent for this long is judged as it stands
     `load_timeout`  Ollama gives a load up after this long (its OLLAMA_LOAD_TIMEOUT)
-    `retry_grace`   how long after `Load failed` Ollama may still say that it tries again
-    `keep`          how long after its last signal, by the log's times, an incident can still be joined
-    `keep_api`      the same of one that only API errors told of
-    `slack`         how far the clocks of a log and of an API client may be apart; GIN shows whole seconds
-    `causes`        what counts
+    `retry_grace`   how long after `Load failed` Ollama may still announce another try
+    `keep`          how long after its last signal, by the log's times, an incident can be joined
+    `keep_api`      the same for an incident that only API errors reported
+    `slack`         largest difference between the clocks of log and API client; GIN prints whole seconds
+    `causes`        the causes that count
     `model`         the rung's tag; empty: every model is ours
-    `blobs`         the rung's model by digest (`sha256-…`); empty: not known, and then no blob is another's
-    `tags`          what other digests are called, for reports
+    `blobs`         the rung's model by digest (`sha256-…`); empty: unknown, and no digest is another model's
+    `tags`          the tags of digests
+    `trial`         the model on trial, if any
+    `ladder`        the models of the ladder
     """
 
     incident_gap: float = 5.0
@@ -37,15 +37,18 @@ class GroupingRules:
     causes: frozenset[Cause] = DEFAULT_CAUSES
     model: str = ""
     blobs: frozenset[str] = frozenset()
-    tags: Mapping[str, str] = field(default_factory=lambda: _NO_TAGS)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    trial: str = ""
+    ladder: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the log. `time` is what its source says (Docker, journald), None where only the text can
-    tell; `arrival` is when a live line came, None for one read later; `heard` is when a late one was read, None
-    where nobody waits. `number` is the line's own, from 1, 0 if unknown.
-    """  # noqa: D205 - one sentence on both times
+    """A line of the log.
+
+    `time`: the source's stamp (Docker, journald), None where only the text has one. `arrival`: when a live line came,
+    None for a line that is read later. `heard`: when a late line was read. `number`: from 1, 0 if unknown.
+    """
 
     text: str
     time: float | None = None
@@ -55,27 +58,28 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """Lines of no interest came by: the log is not silent."""
+class Moment:
+    """An observation that is only a Unix time."""
 
     at: float
+
+
+class Heard(Moment):
+    """Lines without a signal or event came: the log is not silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogAway:
-    """Nobody reads the log from now on; what it says meanwhile comes late."""
+    """The log is no longer read; lines of this time come late."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogBack:
-    """The log is read again, from where it was left: what is waited for may be on its way."""
-
-    at: float
+class LogBack(Moment):
+    """The log is read again from the cursor; lines that decide an open failure may follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedCall:
-    """A request of ours that failed, from `signals.jsonl`."""
+    """A call of the generator that failed, from `signals.jsonl`."""
 
     id: str
     started: float
@@ -87,17 +91,14 @@ class FailedCall:
 
 @dataclass(frozen=True, slots=True)
 class Unloading:
-    """We ask the server to unload a model now; that its memory is slow to come back is then no news."""
+    """The fleet asks the server to unload a model now; slow recovery of its memory is expected."""
 
     model: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
-    """Time went by; what was waited for may be due."""
-
-    now: float
+class TimePassed(Moment):
+    """Time passed; a deadline may be due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,8 @@ Observation = Line | Heard | LogAway | LogBack | FailedCall | Unloading | TimePa
 class Incident:
     """One failure, however many signals it gave.
 
-    `first` and `last` are its signals' times, `first_line` and `last_line` their numbers; `signals` the
-    patterns seen, each once; `model` a digest or tag, empty if none was named. `counts`: towards the
-    threshold. `api`: a request of ours reported it too.
+    `first` and `last` are its signals' times, `first_line` and `last_line` their line numbers. `model` is a tag or
+    digest, empty if none was named. `counts`: towards the threshold. `reason`: why it does not count.
     """
 
     id: str
@@ -123,35 +123,30 @@ class Incident:
     counts: bool
     first: float
     last: float
-    signals: tuple[str, ...]
-    signal_count: int
     model: str
     reason: str
     first_line: int = 0
     last_line: int = 0
     load_began: float | None = None
-    api: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentFound:
-    """An incident's outcome is known; said once for each, and its `counts` is final."""
+class IncidentOutcome:
+    """An outcome about one incident."""
 
     incident: Incident
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentHealed:
-    """An incident already told was got round after all (a try that nobody announced succeeded)."""
-
-    incident: Incident
+class IncidentFound(IncidentOutcome):
+    """An incident's outcome is known. A second one of the same id means: after a retry it failed after all."""
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentClosed:
-    """Nothing can join the incident any more: its final form, with all that joined since it was found."""
+class IncidentRetracted(IncidentOutcome):
+    """An incident that counted no longer counts: a later try succeeded, or the memory was the host's."""
 
-    incident: Incident
+
+class IncidentClosed(IncidentOutcome):
+    """The final form of an incident: nothing can join it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,24 +160,8 @@ class SignalSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class SwapSeen:
-    """A model is put out to make room for another: ordinary work."""
-
-    model: str
-    time: float
-
-
-@dataclass(frozen=True, slots=True)
-class LoadStarted:
-    """A runner is being started for a model."""
-
-    model: str
-    time: float
-
-
-@dataclass(frozen=True, slots=True)
 class LoadFinished:
-    """A load is over; `loaded` says how. The moment to look at where its layers went."""
+    """A load is over; `loaded`: it succeeded."""
 
     model: str
     time: float
@@ -191,14 +170,14 @@ class LoadFinished:
 
 @dataclass(frozen=True, slots=True)
 class ServerStarted:
-    """A server came up: what the old one had loaded is gone."""
+    """A server started: models of the old one are no longer loaded."""
 
     time: float
 
 
 @dataclass(frozen=True, slots=True)
 class GpuFound:
-    """The server says what it computes on; `present` is False for the CPU."""
+    """The server's compute device; `present` is False for the CPU."""
 
     present: bool
     detail: str
@@ -206,13 +185,5 @@ class GpuFound:
 
 
 Outcome = (
-    IncidentFound
-    | IncidentHealed
-    | IncidentClosed
-    | SignalSeen
-    | SwapSeen
-    | LoadStarted
-    | LoadFinished
-    | ServerStarted
-    | GpuFound
+    IncidentFound | IncidentRetracted | IncidentClosed | SignalSeen | LoadFinished | ServerStarted | GpuFound
 )

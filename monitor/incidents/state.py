@@ -1,20 +1,21 @@
-"""The grouper's whole state and its JSON: what is open, what can be joined, what the log taught of time."""
+"""The grouper's whole state and its JSON: the open load, the failures that can be joined, and learned time zones."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from monitor.detection.timestamps import StampMemory
 from monitor.incidents.failure import Failure
-from state.dataclass_json import kept, restored
+from monitor.incidents.messages import Unloading
+from state.dataclass_json import from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """A load that is being tried.
 
-    `failing`: this try has run out of memory. `dead`: its runner is gone. `retrying`: Ollama said that it
-    tries again. `ended`: when the server said that it failed; it may be tried again still. `failure` is the
-    number of the failure that collects its signals. `heard` and `ended_heard` are by our own clock.
+    `failing`: this try ran out of memory. `dead`: its runner is gone. `retrying`: Ollama announced another try.
+    `ended`: when the server reported a failure; another try may follow. `failure`: the number of the failure that
+    collects its signals. `heard`: arrival of the load's last line, by the monitor's clock.
     """
 
     began: float
@@ -25,44 +26,38 @@ class Load:
     dead: bool = False
     retrying: bool = False
     ended: float | None = None
-    ended_heard: float | None = None
     failure: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unload:
-    """An unload that we asked for."""
-
-    model: str
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
     """Everything that grouping knows between two observations; `number` is the next failure's.
 
-    `past` are the last failures that were closed: what tells of one may be read long after, where a monitor was
-    away between two files that both tell of it. `away`: nobody reads the log just now.
+    `past`: the last closed failures. The log and the calls are two files, and the second report of a failure may be
+    read long after the first. `away`: the log is not being read. `layers_asked`: how many layers the client wants on
+    the GPU, -1 if Ollama decides. `gpu_failed`: the runner could not initialise its GPU.
     """
 
     number: int = 1
     load: Load | None = None
     failures: tuple[Failure, ...] = ()
     past: tuple[Failure, ...] = ()
-    unloads: tuple[Unload, ...] = ()
+    unloads: tuple[Unloading, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
     away: bool = False
+    layers_asked: int = -1
+    gpu_failed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        row: dict[str, Any] = kept(self)
+        row: dict[str, Any] = to_json(self)
         return row
 
     @staticmethod
     def from_json(data: object) -> "GroupState":
         """Return the state that `to_json` gave.
 
-        Unknown keys are passed over, and a missing or damaged part takes its default: a state that cannot
-        be read costs at worst what was open, never a crash.
+        Unknown keys are ignored, and a missing or damaged part takes its default. An unreadable state costs at worst
+        the open failures; nothing is raised.
         """
-        return restored(GroupState, data) or GroupState()
+        return from_json(GroupState, data) or GroupState()

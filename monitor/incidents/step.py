@@ -1,254 +1,207 @@
-"""One step of the grouper in the making: the state's parts while they change, and what comes out.
+"""One step of the grouper: the parts of the state while they change, and the outcomes.
 
 A `GroupingStep` lives within one call of `advance`; outside it everything is frozen.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from fleet.config.ladder import same_model
-from fleet.memory_errors.causes import Signal
-from monitor.incidents.failure import Afloat, Failure, failure_verdict, incident_of, joined, would_count
-from monitor.incidents.messages import (
-    GroupingRules,
-    IncidentClosed,
-    IncidentFound,
-    IncidentHealed,
-    LoadFinished,
-    LoadStarted,
-    Outcome,
-    SignalSeen,
-)
+from fleet.memory_errors.causes import Cause, Signal, SignalKind
+from monitor.incidents import messages
+from monitor.incidents.failure import Failure, Timing, incident_of, joined, merged, settled, would_count
+from monitor.incidents.messages import GroupingRules, Incident, Outcome
 from monitor.incidents.state import GroupState, Load
 
 MOST_FAILURES = 32
-MOST_UNLOADS = 16
 MOST_PAST = 8
 
 
 class GroupingStep:
-    """The parts of a state, open for one step. `time` is by the log, `heard` by our own clock.
-
-    `afloat`: how far `time` can be believed where the line has no stamp.
-    """
+    """The state during one step. `time` is by the log, `heard` by the monitor's clock; `timing`: see `Timing`."""
 
     def __init__(self, state: GroupState, rules: GroupingRules) -> None:
         self.rules = rules
-        self.number = state.number
+        self.base = state
         self.load = state.load
         self.failures = {failure.number: failure for failure in state.failures}
         self.past = {failure.number: failure for failure in state.past}
-        self.unloads = state.unloads
-        self.stamps = state.stamps
-        self.away = state.away
         self.time = 0.0
         self.heard = 0.0
         self.line = 0
-        self.afloat = Afloat.STAMPED
+        self.timing = Timing.STAMPED
         self.outcomes: list[Outcome] = []
 
     def state(self) -> GroupState:
-        """Return what the step came to."""
-        return GroupState(
-            number=self.number,
-            load=self.load,
-            failures=tuple(self.failures.values()),
-            past=tuple(self.past.values())[-MOST_PAST:],
-            unloads=self.unloads[-MOST_UNLOADS:],
-            stamps=self.stamps,
-            away=self.away,
-        )
+        """Return the state after the step."""
+        failures, past = tuple(self.failures.values()), tuple(self.past.values())[-MOST_PAST:]
+        return replace(self.base, load=self.load, failures=failures, past=past)
+
+    def note(self, **changes: Any) -> None:
+        """Change parts of the state that are neither load nor failures."""
+        self.base = replace(self.base, **changes)
 
     # -- failures ------------------------------------------------------------------------------------------
 
     def new_failure(self) -> Failure:
-        """Begin a failure at the present line."""
+        """Open a failure at the present line."""
+        number, time, line = self.base.number, self.time, self.line
         failure = Failure(
-            number=self.number,
-            first=self.time,
-            last=self.time,
-            born=self.time,
-            first_line=self.line,
-            last_line=self.line,
-            heard=self.heard,
-            first_afloat=self.afloat.value,
+            number, time, time, time, line, line, heard=self.heard, first_timing=self.timing.value
         )
-        self.number += 1
+        self.note(number=number + 1)
         self.put(failure)
         while len(self.failures) > MOST_FAILURES:
             self.close(min(self.loose(), key=lambda other: other.number))
         return failure
 
-    def put(self, failure: Failure) -> Failure:
-        """Store a failure's new form."""
+    def put(self, failure: Failure, **changes: Any) -> Failure:
+        """Store a failure, with changes."""
+        failure = replace(failure, **changes) if changes else failure
         self.failures[failure.number] = failure
         return failure
 
     def loose(self) -> list[Failure]:
-        """Return the failures that no open load collects for, oldest first."""
-        held = self.load.failure if self.load else None
-        return [failure for failure in self.failures.values() if failure.number != held]
+        """Return the failures that do not belong to the open load, oldest first."""
+        own = self.load.failure if self.load else None
+        return [failure for failure in self.failures.values() if failure.number != own]
+
+    def near(self, *, first: bool) -> list[Failure]:
+        """Return the failures outside the load whose first or last signal is within the gap, oldest first."""
+        times = [(one.first if first else one.last, one) for one in self.loose()]
+        return [one for at, one in times if abs(self.time - at) <= self.rules.incident_gap]
+
+    def latest(self, *, loose: bool = False) -> list[Failure]:
+        """Return open and past failures, the latest first; `loose` leaves out the open load's."""
+        own = self.load.failure if loose and self.load else None
+        both = [*reversed(self.failures.values()), *reversed(self.past.values())]
+        return [failure for failure in both if failure.number != own]
 
     def add(self, failure: Failure, signal: Signal) -> Failure:
-        """Let a failure take a signal, and say so."""
+        """Add a signal to a failure."""
+        if signal.cause is Cause.SPILL and self.base.gpu_failed:
+            signal = replace(signal, cause=Cause.GPU_LOST, kind=SignalKind.OTHER)
+        failed_after_all = failure.healed and signal.kind is SignalKind.HARD
         failure = joined(failure, signal, time=self.time, line=self.line)
         model = signal.model or (self.load.model if self.load and self.load.failure == failure.number else "")
-        failure = replace(
+        failure = self.put(
             failure,
             model=failure.model or model,
             foreign=failure.foreign or is_anothers(model, self.rules),
-            last_afloat=self.afloat.value,
+            last_timing=self.timing.value,
             from_log=True,
+            reported=failure.reported and not failed_after_all,
         )
-        self.outcomes.append(SignalSeen(signal, self.time, self.line, failure.id))
-        return self.put(failure)
+        self.outcomes.append(messages.SignalSeen(signal, self.time, self.line, failure.id))
+        return failure if would_count(failure, self.rules) else self.retract(failure)
 
-    def tell(self, failure: Failure) -> Failure:
-        """Say once what a failure is, with whether it counts; nothing if it is no incident."""
-        if failure.told or failure_verdict(failure) is None:
+    def report(self, failure: Failure) -> Failure:
+        """Emit an incident once, with whether it counts; nothing if the failure is none."""
+        if failure.reported or incident_of(failure, self.rules) is None:
             return failure
-        counts = would_count(failure, self.rules)
+        self._emit(messages.IncidentFound, failure)
+        return self.put(failure, reported=True, counted=would_count(failure, self.rules))
+
+    def _emit(self, outcome: Callable[[Incident], Outcome], failure: Failure) -> None:
         incident = incident_of(failure, self.rules)
         if incident is not None:
-            self.outcomes.append(IncidentFound(incident))
-        return self.put(replace(failure, told=True, counted=counts))
+            self.outcomes.append(outcome(incident))
 
-    def land(self) -> list[Failure]:
-        """Let the first stamp after lines without one settle when these were: they stand right before it.
-
-        Return the failures that it settled and that no open load collects for.
-        """
-        held = self.load.failure if self.load else None
-        afloat = [failure for failure in self.failures.values() if failure.last_afloat]
-        landed = [self.put(self._landed(failure)) for failure in afloat]
-        return [failure for failure in landed if failure.number != held]
-
-    def _landed(self, failure: Failure) -> Failure:
-        """Return the failure with its times settled; where it was told already, they move no further on."""
-        first, last = Afloat(failure.first_afloat), Afloat(failure.last_afloat)
-        if failure.told:
-            first, last = _at_most_live(first), _at_most_live(last)
-        settled = first.landed(failure.first, self.time)
-        return replace(
-            failure,
-            first=settled,
-            last=max(settled, last.landed(failure.last, self.time)),
-            first_afloat="",
-            last_afloat="",
-        )
-
-    def heal(self, failure: Failure) -> Failure:
-        """Note that what failed was got round; what has been told already is told to be so."""
-        failure = self.put(replace(failure, healed=True, retry=True))
-        incident = incident_of(failure, self.rules)
-        if failure.told and incident is not None:
-            self.outcomes.append(IncidentHealed(incident))
+    def retract(self, failure: Failure) -> Failure:
+        """Take back the count of an incident, if it has one."""
+        if not failure.counted:
+            return failure
+        failure = self.put(failure, counted=False)
+        self._emit(messages.IncidentRetracted, failure)
         return failure
 
+    def heal(self, failure: Failure) -> Failure:
+        """Make a failure a retry, since a later try succeeded."""
+        return self.retract(self.put(failure, healed=True, retry=True))
+
     def close(self, failure: Failure) -> None:
-        """Let a failure go: tell it if it has not been, and give its final form."""
-        failure = self.tell(failure)
-        incident = incident_of(failure, self.rules)
-        if incident is not None and not failure.closed:
-            self.outcomes.append(IncidentClosed(incident))
+        """Close a failure: emit its incident, if it was not emitted, and its final form."""
+        failure = self.report(failure)
+        if not failure.closed:
+            self._emit(messages.IncidentClosed, failure)
         if failure.certain:
             self.past[failure.number] = replace(failure, closed=True)
         del self.failures[failure.number]
 
-    def latest(self) -> list[Failure]:
-        """Return the failures that can be joined and those that are past, the latest first."""
-        return [*reversed(self.failures.values()), *reversed(self.past.values())]
-
     def revive(self, failure: Failure) -> Failure:
-        """Let a failure be joined again, if it is past."""
+        """Return a failure, open again if it is past."""
         return failure if self.past.pop(failure.number, None) is None else self.put(failure)
+
+    def settle(self) -> list[Failure]:
+        """Settle the times of lines without a stamp, and return the failures outside the load that had such lines."""
+        waiting = {failure.number for failure in self.failures.values() if failure.last_timing}
+        for number in waiting:
+            self.put(settled(self.failures[number], self.time))
+        return [failure for failure in self.loose() if failure.number in waiting]
 
     def absorb(self, into: Failure, other: Failure) -> None:
         """Make a failure part of another."""
-        self.put(
-            replace(
-                into,
-                first=min(into.first, other.first),
-                last=max(into.last, other.last),
-                first_line=into.first_line or other.first_line,
-                last_line=max(into.last_line, other.last_line),
-                patterns=tuple(dict.fromkeys((*into.patterns, *other.patterns))),
-                count=into.count + other.count,
-                named=into.named or other.named,
-                vague=into.vague or other.vague,
-                host=into.host or other.host,
-                harmless=into.harmless or other.harmless,
-                spill=into.spill or other.spill,
-                died=into.died or other.died,
-                loading=into.loading or other.loading,
-                model=into.model or other.model,
-                from_log=into.from_log or other.from_log,
-            )
-        )
+        self.put(merged(into, other))
         del self.failures[other.number]
 
     # -- loads ---------------------------------------------------------------------------------------------
 
     def open_load(self, model: str) -> None:
-        """Begin a load; a plan that left layers on the CPU just before is part of it."""
+        """Open a load; a plan just before that left layers on the CPU is part of it."""
         self.load = Load(began=self.time, heard=self.heard, model=model)
-        self.outcomes.append(LoadStarted(model, self.time))
-        plans = [plan for plan in self.loose() if self._plans(plan)]
-        if plans:
-            self.attach(plans[-1])
+        plans = [one for one in self.near(first=False) if one.minor and not (one.reported or one.bounded)]
+        for latest in [one for one in plans if not one.harmless][-1:]:
+            self.attach(latest)
 
-    def _plans(self, failure: Failure) -> bool:
-        near = abs(self.time - failure.last) <= self.rules.incident_gap
-        return near and failure.minor and not (failure.told or failure.bounded or failure.harmless)
+    def change_load(self, **changes: Any) -> None:
+        """Change the open load, if there is one."""
+        self.load = replace(self.load, **changes) if self.load else None
 
     def load_failure(self) -> Failure | None:
-        """Return the failure that the open load collects for."""
+        """Return the failure that collects the signals of the open load."""
         number = self.load.failure if self.load else None
         return None if number is None else self.failures.get(number)
 
     def attach(self, failure: Failure) -> Failure:
         """Make a failure the open load's own."""
-        if self.load is None:
-            return failure
-        self.load = replace(self.load, failure=failure.number)
-        return self.put(replace(failure, load_began=self.load.began))
+        self.change_load(failure=failure.number)
+        return self.put(failure, load_began=self.load.began if self.load else None)
 
     def finish_load(self, *, loaded: bool) -> None:
-        """End the open load: its failure is settled, as healed if the model was loaded after all."""
+        """End the open load and settle its failure.
+
+        The failure is a retry if the model was loaded, or if a try was announced and its outcome is not in the log.
+        """
         load, failure = self.load, self.load_failure()
         if load is None:
             return
         self.load = None
-        self.outcomes.append(LoadFinished(load.model, self.time, loaded))
+        self.outcomes.append(messages.LoadFinished(load.model, self.time, loaded))
         if failure is None:
             return
-        failure = self.put(replace(failure, bounded=True))
-        if loaded and failure.failed:
+        failure = self.put(failure, bounded=True)
+        if (loaded or load.retrying) and failure.failed:
             failure = self.heal(failure)
-        earlier = self._just_before(failure) if failure.minor else None
-        if earlier is not None:
-            self.absorb(earlier, failure)
-        elif failure_verdict(failure) is None:
+        # A spill follows from memory that did not come back just before: no room was left for the layers.
+        near = [one for one in self.loose() if abs(failure.first - one.last) <= self.rules.incident_gap]
+        earlier = [one for one in near if one.number < failure.number][-1:]
+        if failure.minor and earlier and earlier[0].not_recovered:
+            self.absorb(earlier[0], failure)
+        elif incident_of(failure, self.rules) is None:
             del self.failures[failure.number]
         else:
-            self.tell(failure)
-
-    def _just_before(self, failure: Failure) -> Failure | None:
-        """Find the failure that a spill follows from: memory that is not back leaves layers no room."""
-        near = [
-            other
-            for other in self.loose()
-            if other.number < failure.number and abs(failure.first - other.last) <= self.rules.incident_gap
-        ]
-        return near[-1] if near and near[-1].not_recovered else None
+            self.report(failure)
 
 
-def _at_most_live(afloat: Afloat) -> Afloat:
-    return Afloat.LIVE if afloat is Afloat.LATE else afloat
+def is_digest(model: str) -> bool:
+    """Return True if a model is named by its digest, not by a tag."""
+    return model.startswith("sha256-")
 
 
 def is_anothers(model: str, rules: GroupingRules) -> bool:
-    """Return whether a named model is known not to be the rung's; unknown ones are taken for ours."""
-    if model.startswith("sha256-"):
+    """Return True if a model is known not to be the rung's; an unknown one is taken for ours."""
+    if is_digest(model):
         return bool(rules.blobs) and not any(same_digest(model, blob) for blob in rules.blobs)
     if not model or not rules.model or model.endswith(".gguf"):
         return False
@@ -256,6 +209,6 @@ def is_anothers(model: str, rules: GroupingRules) -> bool:
 
 
 def same_digest(one: str, other: str) -> bool:
-    """Compare two digests, of which either may be cut short and stand with `-` or `:`."""
+    """Return True if two digests are one, of which either may be cut short and written with `-` or `:`."""
     one, other = one.replace(":", "-"), other.replace(":", "-")
     return one.startswith(other) or other.startswith(one)

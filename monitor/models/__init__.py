@@ -1,1 +1,1 @@
-"""Ollama's models: which are there, what each needs, and how missing ones are pulled."""
+"""Models: which are in Ollama, the memory they need, and pulling those that are missing."""

@@ -1,37 +1,30 @@
-"""Room on the disk that Ollama keeps its models on, where that disk can be seen from here.
+"""Free space on the disk of Ollama's models, if that disk can be seen from here.
 
-It can where Ollama is a service of this host. A server in a container or on another machine has a disk of its
-own: there a pull that finds it full fails with Ollama's own words.
+It can be seen if Ollama is a service of this host. A server in a container or on another machine has a disk of its
+own; there a pull onto a full disk fails with Ollama's own error.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fleet.runtime.units import GIGABYTE, Bytes, show_size
+from monitor.parts import DiskCheck, no_limit
 
 RESERVE: Bytes = GIGABYTE
-"""So much is left free by every pull: a disk that is full to the brim harms more than our models."""
+"""Free space that every pull leaves: a full disk does more harm than a missing model."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
-Room = Callable[[Bytes], str]
-"""Says why so many bytes more have no room, empty if they have (or nobody can say)."""
-
-
-def no_limit(_needed: Bytes) -> str:
-    """Say that there is room: nothing is known of the disk."""
-    return ""
-
 
 def is_here(profile: str, url: str) -> bool:
-    """Tell whether a real Ollama works on this machine's own cards."""
+    """Return True if a real Ollama uses this machine's own cards."""
     return profile in {"native", "docker"} and urlsplit(url).hostname in _LOOPBACK
 
 
 def models_folder(profile: str, url: str, environ: Mapping[str, str]) -> Path | None:
-    """Return where an Ollama of this host keeps its models, None if it is elsewhere or not to be found."""
+    """Return the folder of this host's Ollama models, None if Ollama is elsewhere or the folder is not found."""
     if profile != "native" or urlsplit(url).hostname not in _LOOPBACK:
         return None
     named = environ.get("OLLAMA_MODELS")
@@ -42,18 +35,18 @@ def models_folder(profile: str, url: str, environ: Mapping[str, str]) -> Path | 
     return next((place for place in places if place.is_dir()), None)
 
 
-def room_in(folder: Path | None) -> Room:
-    """Return what tells whether there is room in a folder."""
+def disk_check(folder: Path | None) -> DiskCheck:
+    """Return the check of a folder's disk."""
     if folder is None:
         return no_limit
 
-    def lacks(needed: Bytes) -> str:
+    def check(needed: Bytes) -> str:
         try:
             free = shutil.disk_usage(folder).free
         except OSError:
             return ""
         if needed + RESERVE <= free:
             return ""
-        return f"no room for it: {show_size(needed)} are to come and {show_size(free)} are free in {folder}"
+        return f"the disk is too full: {show_size(needed)} are to come and {show_size(free)} are free in {folder}"
 
-    return lacks
+    return check

@@ -1,4 +1,4 @@
-"""What Ollama says of the ladder's models: which are here, what each needs, and which blob is whose."""
+"""Inventory of the ladder's models in Ollama: which are present, the memory each needs, and their blobs."""
 
 import json
 import logging
@@ -20,7 +20,10 @@ from fleet.runtime.logging import fields
 from fleet.runtime.units import Bytes, Seconds
 
 _DEFAULT_CONTEXT = 4096
-"""Ollama's context on a card of less than 24 GiB, where neither the rung nor the server sets one."""
+"""Ollama's context on a card of less than 24 GiB, if neither the rung nor the server sets one."""
+
+_MOST_NAMED = 200
+"""Upper bound of the models whose weights are looked up for their tags."""
 
 
 def rungs_here(ladder: Ladder, models: list[LocalModel]) -> tuple[int, ...]:
@@ -30,11 +33,10 @@ def rungs_here(ladder: Ladder, models: list[LocalModel]) -> tuple[int, ...]:
 
 
 def kv_cache_bytes(info: Mapping[str, Any], context: int) -> Bytes | None:
-    """Return the size of a model's KV cache in 16-bit floats, None if its figures are not given.
+    """Return the size of a model's KV cache in 16-bit floats, None if its figures are unknown.
 
-    2 (keys and values) · layers · context · KV heads · head size · 2 bytes, as llama.cpp allocates it for
-    plain attention; `info` is `/api/show`'s model_info. Where each layer has a number of KV heads of its own,
-    they are added up.
+    The size is 2 (keys and values) · layers · context · KV heads · head size · 2 bytes, as llama.cpp allocates it
+    for plain attention. `info` is `/api/show`'s model_info. KV heads given per layer are added up.
     """
     layers, heads, width = (_figure(info, name) for name in _SHAPE)
     if layers is None or heads is None or width is None:
@@ -61,9 +63,9 @@ def _figure(info: Mapping[str, Any], name: str) -> int | None:
 
 
 def need_of(rung: Rung, weights: Bytes, details: ModelDetails) -> Bytes:
-    """Return the bytes of GPU memory that a rung needs: its weights and its KV cache; 0 on the CPU.
+    """Return the bytes of GPU memory that a rung needs for weights and KV cache; 0 on the CPU.
 
-    With `num_gpu` only so many layers, of those and the output, lie on the GPU with their part of the cache.
+    With `num_gpu` only that many layers lie on the GPU, with their part of the cache. The output counts as one layer.
     """
     context = rung.options.get("num_ctx", _DEFAULT_CONTEXT)
     cache = kv_cache_bytes(details.info, context if isinstance(context, int) else _DEFAULT_CONTEXT) or 0
@@ -76,10 +78,7 @@ def need_of(rung: Rung, weights: Bytes, details: ModelDetails) -> Bytes:
 
 
 class Models:
-    """What is known of the ladder's models; asked for when it may have changed, remembered between.
-
-    Reads never raise: what Ollama does not tell is not known.
-    """
+    """What is known of the ladder's models; `refresh` asks Ollama. Unknown values are None; nothing raises."""
 
     def __init__(self, ollama: Ollama, ladder: Ladder) -> None:
         self._ollama = ollama
@@ -87,12 +86,14 @@ class Models:
         self.needs: tuple[Bytes | None, ...] = (None,) * len(ladder)
         self.sizes: tuple[Bytes | None, ...] = (None,) * len(ladder)
         self._blobs: dict[str, str] = {}
+        self._named: set[tuple[str, str]] = set()
 
     def refresh(self, *, timeout: Seconds = 2.0) -> None:
-        """Ask Ollama for what is here and what it needs."""
+        """Ask Ollama which models are present and what they need."""
         try:
             models = self._ollama.tags(timeout=timeout)
             needs = tuple(self._need(rung, models, timeout) for rung in self._ladder)
+            self._learn_names(models[:_MOST_NAMED], timeout)
         except OllamaError:
             return
         self.needs = needs
@@ -110,23 +111,31 @@ class Models:
             self._blobs[details.blob] = rung.model
         return need_of(rung, local.size, details)
 
+    def _learn_names(self, models: list[LocalModel], timeout: Seconds) -> None:
+        """Ask once for the weights of each model, so that another client's failure is reported by its tag."""
+        for model in models:
+            if (model.name, model.digest) not in self._named:
+                blob = self._ollama.show(model.name, timeout=timeout).blob
+                self._named.add((model.name, model.digest))
+                if blob is not None:
+                    self._blobs.setdefault(blob, model.name)
+
     def named_by_blob(self) -> Mapping[str, str]:
-        """Return the tags by the digests of their weights (`sha256-…`), as load lines name them."""
+        """Return the tags by the digests of their weights (`sha256-…`), which load lines name."""
         return dict(self._blobs)
 
 
 _log = logging.getLogger(__name__)
 _EVERY: Seconds = 600.0
-_LOOK_EVERY: Seconds = 120.0
+_MEASURE_EVERY: Seconds = 120.0
 
 
 class Knowledge:
-    """Rules with what Ollama says of the ladder's models, and the tags of weights by their digests.
+    """The rules with what is known of models and GPU memory, and the tags of weights by their digests.
 
-    `gpu_total` is the memory of all its GPUs, by its log; what is needed beyond it cannot fit. While the fleet
-    is `climbing`, that is, below where it may be, the cards' own tool is asked too, where `look` can: what others
-    leave free, and what our model would give back. What is known of the models is also put into a file, for
-    those who only look.
+    `gpu_total` is the memory of all GPUs by Ollama's log; a larger model cannot fit. While the fleet is climbing,
+    that is, below its highest permitted rung, `cards` is asked too: memory that is free or held by our own model is
+    available. The command line reads the same values from `file`.
     """
 
     def __init__(
@@ -136,11 +145,11 @@ class Knowledge:
         clock: Clock,
         *,
         file: Path | None = None,
-        look: Callable[[], list[Card] | None] = lambda: None,
+        cards: Callable[[], list[Card] | None] = lambda: None,
     ) -> None:
         self.gpu_total: Bytes | None = None
-        self.climbing = False
-        self._look = look
+        self._climbing = False
+        self._cards = cards
         self._free: Bytes | None = None
         self._ollama = ollama
         self._settings = settings
@@ -153,7 +162,7 @@ class Knowledge:
         self._thread = threading.Thread(target=self._run, name="knowledge", daemon=True)
 
     def __call__(self) -> tuple[Rules, Mapping[str, str]]:
-        """Return the rules that decisions go by now, and whose weights are whose."""
+        """Return the current rules for decisions, and the tags of weights by their digests."""
         models = self._models
         rules = Rules(
             self._settings.ladder,
@@ -167,20 +176,27 @@ class Knowledge:
 
     @property
     def free(self) -> Bytes | None:
-        """Return how many bytes there can be for a model at most, None if nothing is known."""
+        """Return the most bytes that a model can have, None if unknown."""
         known = [amount for amount in (self.gpu_total, self._free) if amount is not None]
         return min(known, default=None)
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the thread."""
         self._thread.start()
 
+    def set_climbing(self, climbing: bool) -> None:  # a setter
+        """Say whether the fleet is below its highest permitted rung; ask the cards at once when that begins."""
+        began = climbing and not self._climbing
+        self._climbing = climbing
+        if began:
+            self._wake.set()
+
     def refresh(self) -> None:
-        """Ask again now, after something may have changed."""
+        """Ask again now."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """End the thread."""
         self._stopping.set()
         self._wake.set()
 
@@ -188,40 +204,43 @@ class Knowledge:
         while not self._stopping.is_set():
             try:
                 self._models.refresh()
-                self._keep()
-                self.look()
-            except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
+                self.measure_free()
+                self._write_file()
+            except Exception:  # noqa: BLE001  # atop the loop: an unforeseen fault is logged and tried again
                 _log.exception("knowledge.broken")
             known = sum(need is not None for need in self._models.needs)
             patience = _EVERY if known else self._settings.policy.check_interval
-            self._clock.wait(self._wake, min(patience, _LOOK_EVERY) if self.climbing else patience)
+            self._clock.wait(self._wake, min(patience, _MEASURE_EVERY) if self._climbing else patience)
             self._wake.clear()
 
-    def look(self) -> None:
-        """Ask the cards what is free; nothing is known of it where they cannot be asked, or need not be."""
-        self._free = None
-        if not self.climbing:
-            return
+    def measure_free(self) -> None:
+        """Ask the cards for free memory, while the fleet climbs; unknown if they cannot be asked.
+
+        A decision in the meantime goes by the last value.
+        """
+        self._free = self._measured() if self._climbing else None
+
+    def _measured(self) -> Bytes | None:
         try:
-            cards = self._look()
+            cards = self._cards()
             ours = sum(
                 model.size_vram for model in self._ollama.loaded(timeout=2.0) if self._ours(model.name)
             )
         except FleetError:
-            return
-        if cards:
-            self._free = sum(card.total - card.used for card in cards) + ours
+            return None
+        return sum(card.total - card.used for card in cards) + ours if cards else None
 
     def _ours(self, name: str) -> bool:
         return any(same_model(rung.model, name) for rung in self._settings.ladder)
 
-    def _keep(self) -> None:
+    def _write_file(self) -> None:
         if self._file is None:
             return
         row = {
             "ladder": self._settings.ladder.digest,
             "needs": self._models.needs,
             "sizes": self._models.sizes,
+            "free": self.free,
         }
         try:
             replace_text(self._file, json.dumps(row) + "\n")

@@ -1,12 +1,13 @@
-"""Pulling a model: progress told, a stall noticed, and dropped when something else is wanted.
+"""Pulling a model: progress is logged, a stall is noticed, and the pull is cut when something else is wanted.
 
-There is no total time-out, since a pull may take hours. A registry that stalls goes on repeating its last
-line, so that a stall is `completed` standing still and not a silent stream.
+There is no total time-out, because a pull may take hours. During a stall Ollama keeps repeating lines, so that a
+stall shows as bytes that do not grow and not as a silent stream.
 """
 
 import contextlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,18 +15,24 @@ from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError, OllamaError, OllamaTimeoutError
-from fleet.runtime.logging import fields, tell
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Bytes, Seconds, show_duration, show_size
-from monitor.models.disk_space import Room, no_limit
+from monitor.parts import DiskCheck, no_limit
 
 _log = logging.getLogger(__name__)
 STALL: Seconds = 90.0
-_TELL_EVERY: Seconds = 10.0
+_LOG_EVERY: Seconds = 10.0
+_RATE_WINDOW: Seconds = 10.0
+"""The rate is a mean over this time; with nothing new for as long, the pull stands still."""
 
 
 @dataclass(slots=True)
 class PullWatch:
-    """Follows one pull: how far it is, how fast, and whether it stands still (`now` in monotonic seconds)."""
+    """Follows one pull: bytes, rate and stalls (`now` in monotonic seconds).
+
+    Ollama may fetch a part again after a stall and then reports fewer bytes than before. Only bytes beyond the most
+    ever reported, or a status never seen before, count as movement.
+    """
 
     started: float
     stall: Seconds = STALL
@@ -34,25 +41,38 @@ class PullWatch:
     totals: dict[str, int] = field(default_factory=dict)
     moved: float = 0.0
     status: str = ""
+    _statuses: set[str] = field(default_factory=set)
+    _samples: deque[tuple[float, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self.moved = self.started
+        self._samples.append((self.started, 0))
 
     def see(self, progress: PullProgress, now: float) -> None:
         """Take in a line; raise OllamaTimeoutError if nothing has moved for too long."""
-        before = (self.status, self.completed.get(progress.digest))
+        most = self.completed.get(progress.digest, -1)
         if progress.digest:
-            self.completed[progress.digest] = progress.completed
+            self.completed[progress.digest] = max(most, progress.completed)
             self.found.setdefault(progress.digest, progress.completed)
             self.totals[progress.digest] = progress.total
         self.status = progress.status
-        if (self.status, self.completed.get(progress.digest)) != before:
+        if progress.status not in self._statuses or progress.completed > most >= 0:
+            self._statuses.add(progress.status)
             self.moved = now
+        self._sample(now)
         if now - self.moved > self.stall:
             raise OllamaTimeoutError(
                 f"nothing has come for {show_duration(self.stall)}",
-                hint="Ollama cannot reach the registry; the pull resumes where it stood.",
+                hint="Ollama cannot reach the registry; the next pull resumes from there.",
             )
+
+    def _sample(self, now: float) -> None:
+        """Keep the samples of the rate's window, at most ten a second, and one before it."""
+        samples = self._samples
+        if now - samples[-1][0] >= _RATE_WINDOW / 100:
+            samples.append((now, self.fetched))
+        while len(samples) > 1 and samples[1][0] <= now - _RATE_WINDOW:
+            samples.popleft()
 
     @property
     def done(self) -> int:
@@ -60,19 +80,28 @@ class PullWatch:
         return sum(self.completed.values())
 
     @property
+    def fetched(self) -> int:
+        """Return the bytes that came in this pull; an earlier pull left the others."""
+        return self.done - sum(self.found.values())
+
+    @property
     def total(self) -> int:
         """Return the bytes of the layers known so far."""
         return sum(self.totals.values())
 
     def rate(self, now: float) -> float:
-        """Return bytes per second since the pull began; what an earlier one had left there did not come now."""
-        return (self.done - sum(self.found.values())) / max(now - self.started, 0.001)
+        """Return bytes per second over the last ten seconds."""
+        since, before = self._samples[0]
+        return (self.fetched - before) / max(now - since, 0.001)
 
     def line(self, now: float) -> str:
         """Return progress as a person reads it."""
+        done = f"{show_size(self.done)} of {show_size(self.total)}"
         rate = self.rate(now)
+        if rate <= 0 and now - self.moved >= _RATE_WINDOW:
+            return f"{done}, stands still for {show_duration(now - self.moved)}"
         left = show_duration((self.total - self.done) / rate) if rate > 0 and self.total else "unknown"
-        return f"{show_size(self.done)} of {show_size(self.total)}, {show_size(round(rate))}/s, {left} left"
+        return f"{done}, {show_size(round(rate))}/s, {left} left"
 
 
 ProgressBar = Callable[[PullWatch], None]
@@ -86,53 +115,62 @@ def pull_model(
     cancel: Cancel,
     bar: ProgressBar | None = None,
     stall: Seconds = STALL,
-    room: Room = no_limit,
+    disk: DiskCheck = no_limit,
     size: Bytes | None = None,
 ) -> bool:
     """Pull a model and return True, or False if it was cancelled; raise OllamaError if it fails.
 
-    `room` is asked before it begins, by the `size` if that is known, and as each layer's size shows.
+    `disk` is checked before the pull, by the `size` if that is known, and whenever a layer's size becomes known.
     """
-    _refuse_without(room, size or 0)
+    _require_space(disk, size or 0)
     watch = PullWatch(clock.monotonic(), stall)
-    told = clock.monotonic()
-    _log.info("pull.started", extra=tell(f"pulling {model}", model=model))
+    logged = clock.monotonic()
+    _log.info("pull.started", extra=with_sentence(f"pulling {model}", model=model))
 
     def progress(line: PullProgress) -> None:
-        nonlocal told
+        nonlocal logged
         now = clock.monotonic()
         known = watch.total
         watch.see(line, now)
         if watch.total > known:
-            _refuse_without(room, watch.total - watch.done)
+            _require_space(disk, watch.total - watch.done)
         if bar is not None:
             bar(watch)
-        if now - told >= _TELL_EVERY:
-            told = now
-            _log.info("pull.progress", extra=tell(f"pulling {model}: {watch.line(now)}", model=model))
+        if now - logged >= _LOG_EVERY:
+            logged = now
+            _log.info(
+                "pull.progress", extra=with_sentence(f"pulling {model}: {watch.line(now)}", model=model)
+            )
 
     try:
         ollama.pull(model, progress=progress, stall=stall, cancel=cancel)
     except OllamaError:
-        dropped = cancel.cancelled
-        cancel()
-        if dropped:
+        cut = cancel.cancelled
+        cancel()  # close the connection, so that Ollama does not go on pulling
+        if cut:
             _log.info("pull.dropped", extra=fields(model=model))
             return False
         raise
-    _log.info("pull.done", extra=tell(f"pulled {model}", model=model, bytes=watch.done))
+    _log.info("pull.done", extra=with_sentence(f"pulled {model}", model=model, bytes=watch.done))
     return True
 
 
-def _refuse_without(room: Room, needed: Bytes) -> None:
-    reason = room(needed)
+def pull_failure(error: OllamaError) -> str:
+    """Return why a pull failed, with the hint: the event that carries it is all that a person sees."""
+    return f"{error.message} ({error.hint.rstrip('.')})" if error.hint else error.message
+
+
+def _require_space(disk: DiskCheck, needed: Bytes) -> None:
+    reason = disk(needed)
     if reason:
-        raise OllamaError(reason, hint="Make room on that disk; nothing is deleted from Ollama for it.")
+        raise OllamaError(
+            reason, hint="Free some space on that disk; the fleet deletes nothing from Ollama for it."
+        )
 
 
 @contextlib.contextmanager
 def cut_when(clock: Clock, unwanted: Callable[[], bool], *, every: Seconds = 0.2) -> Iterator[Cancel]:
-    """Give what cuts a request as soon as it is no longer wanted, also while the server is silent."""
+    """Yield a Cancel that cuts a request as soon as it is unwanted, also while the server is silent."""
     cancel, ended = Cancel(), threading.Event()
 
     def watch() -> None:
@@ -141,7 +179,7 @@ def cut_when(clock: Clock, unwanted: Callable[[], bool], *, every: Seconds = 0.2
                 if not unwanted():
                     continue
             except FleetError:
-                continue  # not known; the next look tells
+                continue  # the state could not be read; the next check may succeed
             cancel()
             return
 

@@ -1,1 +1,1 @@
-"""`scan`: the detector and the grouper over a whole log file."""
+"""`scan`: detector and grouper over a whole log file."""

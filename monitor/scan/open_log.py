@@ -1,6 +1,6 @@
-"""Opening a log to be scanned: plain, packed, from standard input, or in UTF-16, as PowerShell writes it.
+"""Opening a log for `scan`: plain or compressed, a file or standard input, in UTF-8 or UTF-16 (PowerShell).
 
-What comes out is a stream of UTF-8 bytes; what holds no plain lines is refused with the way to get at them.
+The result is a stream of UTF-8 bytes. A file without plain lines is refused, with the command that unpacks it.
 """
 
 import bz2
@@ -16,25 +16,28 @@ from typing import IO, Any
 
 from fleet.runtime.errors import SourceError
 
-_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
+_COMPRESSED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
-"""How packed files begin, and what unpacks them."""
+"""First bytes of compressed files, and the functions that decompress them."""
 _FOREIGN = {
-    b"\x28\xb5\x2f\xfd": ("is packed by zstd", "zstd -dc {} | python fleet_cli.py scan -"),
+    b"\x28\xb5\x2f\xfd": ("is compressed by zstd", "zstd -dc {} | python fleet_cli.py scan -"),
     b"PK\x03\x04": ("is a zip archive", "unzip -p {} | python fleet_cli.py scan -"),
     b"LPKSHHRH": ("is one of journald's own files", "journalctl --file {} | python fleet_cli.py scan -"),
 }
-"""How files begin that hold no plain lines, what they are, and what reads them."""
+"""First bytes of files without plain lines, their kind, and the command that reads them."""
 _MAGIC = 8
 _NULS = bytes(_MAGIC // 2)
 
 
 @contextmanager
-def opened(name: str) -> Iterator[tuple[IO[bytes], IO[bytes] | None, int | None]]:
-    """Yield the stream to read, the file under it whose position tells of progress, and that file's size."""
+def open_log(name: str) -> Iterator[tuple[IO[bytes], IO[bytes] | None, int | None]]:
+    """Yield the stream to read, the file under it (its position is the progress), and that file's size.
+
+    Raise OSError if it cannot be opened, SourceError if it holds no plain lines.
+    """
     if name == "-":
         with _plain(sys.stdin.buffer) as stream:
             yield stream, None, None
@@ -46,27 +49,27 @@ def opened(name: str) -> Iterator[tuple[IO[bytes], IO[bytes] | None, int | None]
 
 @contextmanager
 def _plain(raw: IO[bytes], name: str = "standard input") -> Iterator[IO[bytes]]:
-    """Yield the stream's bytes, unpacked if they are packed, and in UTF-8."""
-    buffered, start = _tasted(raw)
+    """Yield the stream decompressed and in UTF-8."""
+    buffered, start = _with_start(raw)
     for magic, (what, how) in _FOREIGN.items():
         if start.startswith(magic):
             raise SourceError(f"{name} {what}", hint=how.format(name))
-    opener = next((opener for magic, opener in _PACKED.items() if start.startswith(magic)), None)
+    opener = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
     if opener is None:
         yield _in_utf8(buffered, start)
         return
     with opener(buffered) as unpacked:
-        yield _in_utf8(*_tasted(unpacked))
+        yield _in_utf8(*_with_start(unpacked))
 
 
-def _tasted(raw: IO[bytes]) -> tuple[IO[bytes], bytes]:
-    """Return the stream, buffered, and how it begins."""
+def _with_start(raw: IO[bytes]) -> tuple[IO[bytes], bytes]:
+    """Return the stream, buffered, and its first bytes."""
     buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
     return buffered, buffered.peek(_MAGIC)[:_MAGIC]
 
 
 def _in_utf8(stream: IO[bytes], start: bytes) -> IO[bytes]:
-    """Return the stream as it is, or recoded if it is in UTF-16: by its mark, else by every second byte."""
+    """Return the stream in UTF-8; UTF-16 is known by its byte-order mark, else by NULs in every second byte."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif len(start) == _MAGIC and _NULS in (start[0::2], start[1::2]) and any(start):

@@ -1,7 +1,7 @@
-"""What the detector and the grouper make of a whole log: for `fleet_cli.py scan`.
+"""Scanner of a whole log for `fleet_cli.py scan`: its signals and incidents.
 
-The log is read once, in chunks of whole lines, and only lines that the prefilter lets through are decoded. It
-says nothing of when its lines came, so silence settles nothing here: a load is settled by what ends it.
+The log is read once, in chunks of whole lines; only lines that pass the prefilter are decoded. A file does not say when
+its lines arrived, so silence settles nothing: a load is settled by its end.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,18 +22,18 @@ from monitor.incidents.messages import (
     Outcome,
     SignalSeen,
 )
-from monitor.scan.open_log import opened
+from monitor.scan.open_log import open_log
 
 CHUNK = 1 << 20
-_TASTED = 4000  # lines looked at for a first stamp with a year and a zone
+_FIRST_LINES = 4000  # searched for a first stamp with a year and a zone
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes read so far and the whole size, None where that is not known."""
+"""Called with the bytes read so far and the whole size, None if the size is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSignal:
-    """A line that is a signal. `incident` is the id of the incident it is part of, empty for none."""
+    """A line that is a signal. `incident` is the id of its incident, empty for none."""
 
     line: int
     signal: Signal
@@ -44,7 +44,7 @@ class FoundSignal:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Requests that ended between two signals: how many were answered and failed; the last of them's line."""
+    """Requests that ended between two signals: how many were answered and failed; line and time of the last."""
 
     line: int
     time: float
@@ -54,9 +54,9 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What a log holds.
+    """The signals and incidents of a log.
 
-    `outcomes` is all that the grouper said, in order, as a policy would be told, with the requests between.
+    `outcomes` are all outcomes of the grouper, in order, with the requests between: the input of a policy.
     """
 
     file: str
@@ -95,11 +95,11 @@ class ScanReport:
 def scan_file(
     name: str, rules: GroupingRules, detector: Detector, *, progress: Progress | None = None
 ) -> ScanReport:
-    """Scan a file, plain or packed, in UTF-8 or UTF-16, or `-` for standard input.
+    """Scan a file, plain or compressed, in UTF-8 or UTF-16; `-` is standard input.
 
     Raise SourceError if it holds no plain lines; OSError, EOFError, zlib.error or LZMAError if it cannot be read.
     """
-    with opened(name) as (stream, raw, size):
+    with open_log(name) as (stream, raw, size):
         return scan_stream(stream, name, rules, detector, progress=_reporter(progress, raw, size))
 
 
@@ -114,7 +114,7 @@ def scan_stream(
     """Scan an open stream of bytes to its end."""
     scan = _Scan(name, rules, detector)
     for chunk in _whole_lines(stream):
-        scan.take(chunk)
+        scan.add(chunk)
         if progress is not None:
             progress()
     return scan.report()
@@ -135,8 +135,8 @@ class _Scan:
         self._outcomes: list[Outcome | Calls] = []
         self._calls = Calls(0, 0.0, 0, 0)
 
-    def take(self, chunk: bytes) -> None:
-        """Take in whole lines."""
+    def add(self, chunk: bytes) -> None:
+        """Scan a chunk of whole lines."""
         if self._state is None:
             self._state = GroupState(stamps=first_stamps(chunk))
         counted = 0
@@ -147,7 +147,7 @@ class _Scan:
         self._lines += chunk.count(b"\n", counted) + (not chunk.endswith(b"\n"))
 
     def _line(self, line: bytes) -> None:
-        """Take in a line; while nothing is open, only the last of ended requests matters, for its time."""
+        """Scan a line; while nothing is open, only the last ended request matters, for its time."""
         text, number = line.decode("utf-8", "replace"), self._lines + 1
         idle = self._state is None or not (self._state.load or self._state.failures)
         if "[GIN]" in text:
@@ -171,9 +171,9 @@ class _Scan:
         line = Line(text, number=number)
         before = self._state.stamps.last if self._state is not None else None
         self._state, outcomes = advance(self._state or GroupState(), line, self._rules, self._detector)
-        self._keep(outcomes, text, before)
+        self._collect(outcomes, text, before)
 
-    def _keep(self, outcomes: tuple[Outcome, ...], text: str, before: float | None) -> None:
+    def _collect(self, outcomes: tuple[Outcome, ...], text: str, before: float | None) -> None:
         for outcome in outcomes:
             if isinstance(outcome, SignalSeen) and self._calls.line:
                 self._outcomes.append(replace(self._calls, time=before or 0.0))
@@ -188,9 +188,9 @@ class _Scan:
                     pass
 
     def report(self) -> ScanReport:
-        """Settle what is open and sum up; incidents stand in the order of their first lines."""
+        """Settle open failures and return the report; incidents are in the order of their first lines."""
         _, outcomes = advance(self._state or GroupState(), Flush(), self._rules, self._detector)
-        self._keep(outcomes, "", None)
+        self._collect(outcomes, "", None)
         incidents = sorted(self._found.values(), key=lambda incident: incident.first_line)
         return ScanReport(
             self._name, self._lines, tuple(self._signals), tuple(incidents), tuple(self._outcomes)
@@ -198,13 +198,13 @@ class _Scan:
 
 
 def first_stamps(chunk: bytes) -> StampMemory:
-    """Return what the first lines of a log teach of its zone and year, for the lines before they say so.
+    """Return the zone and year that the first lines of a log name, for the lines before those.
 
-    Raw lines under journald's short stamps often come first, and only a slog line later tells year and zone.
+    Raw lines under journald's short stamps often come first; only a later slog line has a year and a zone.
     """
     memory = StampMemory()
     learned = memory
-    for line in chunk.split(b"\n", _TASTED)[:_TASTED]:
+    for line in chunk.split(b"\n", _FIRST_LINES)[:_FIRST_LINES]:
         if not any(mark in line for mark in (b"time=", b"[GIN]", b"T", b"/")):
             continue
         parsed = parse_line(line[:1024].decode("utf-8", "replace"))
@@ -218,7 +218,7 @@ def first_stamps(chunk: bytes) -> StampMemory:
 
 
 def _whole_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield chunks that end with a line's end, the last one as it is; of an endless line only the beginning."""
+    """Yield chunks that end with a newline, the last one as it is; of an endless line only the beginning."""
     rest, chunk = b"", stream.read(CHUNK)
     while following := stream.read(CHUNK):
         cut = chunk.rfind(b"\n") + 1

@@ -1,1 +1,1 @@
-"""Where log lines come from: a module for each kind of source behind one protocol."""
+"""Log sources: Docker, files and journald behind one protocol."""

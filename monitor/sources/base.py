@@ -1,16 +1,16 @@
-"""What every log source gives and takes; no source is in here.
+"""The protocol of log sources: cursors, lines, batches, and the prefilter.
 
-A source is run by one thread, which pumps `items()` into a queue of its own:
+One thread runs a source and queues the items:
 
     source = open_source("file:/var/log/ollama.log", keep=prefilter)
     for item in source.items(cursor):        # ends after source.close() from any thread
         match item:
             case Batch(): ...                # lines, and the cursor to store once they are handled
-            case Away(): ...                 # nothing comes until it is back; the source goes on trying
-            case Back(): ...                 # it is followed (again); also said once at the start
+            case Away(): ...                 # the log cannot be followed; the source keeps trying
+            case Back(): ...                 # the log is followed (again); also yielded once at the start
 
-A source never ends by itself and raises nothing for what can mend itself. What it cannot ever follow is a
-SourceError, a spec that cannot be read a ConfigError.
+A source never ends by itself and raises nothing for a passing fault. A log that can never be followed is a
+SourceError, an invalid spec a ConfigError.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,24 +20,24 @@ from typing import Protocol, TypeAlias
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 Cursor: TypeAlias = Mapping[str, Json]
-"""Where to go on; made by a source, stored by its user as it is, understood only by a source of that kind.
+"""The place to read on from; made by a source, stored by its user, read only by a source of the same kind.
 
-One that a source does not understand (another kind's, or damaged) counts as none.
+A cursor of another kind, or a damaged one, counts as none.
 """
 
 Since: TypeAlias = float | str | None
-"""Where a first start begins: None skips the log's past, "start" takes all of it, Unix seconds a part.
+"""Where a first start begins: None skips the log's past, "start" reads all of it, Unix seconds a part.
 
-A file's lines bear no time that its source knows, so for `file:` any number means "start".
+The source of a file does not know its lines' times; for `file:` any number means "start".
 """
 
 Span: TypeAlias = tuple[int, int]
 
 Keep: TypeAlias = Callable[[bytes], Iterable[Span]]
-"""The prefilter: given whole lines, each ended by a newline, yields (start, end) of those to keep, in order.
+"""The prefilter: given whole lines, each with a newline, yields (start, end) of those to keep, in order.
 
-It is asked about many lines at once, so that an ordinary flood is refused without being taken apart. Whether
-`end` takes the newline in does not matter. It must judge each line by that line alone.
+It gets many lines at once, so that an ordinary flood is dropped without splitting it. `end` may include the newline
+or not. Each line must be judged by itself alone.
 """
 
 
@@ -45,9 +45,9 @@ It is asked about many lines at once, so that an ordinary flood is refused witho
 class LogLine:
     """One line that passed the prefilter.
 
-    `text` has no line end; bytes that are no UTF-8 are replaced. `time` is the transport's own stamp
-    (Docker's, journald's) in Unix seconds, None for files. `live` tells that it came while the log was being
-    followed: what was read to catch up is not. `cut` counts the bytes left out of a very long line's end.
+    `text` has no line end; bytes that are no UTF-8 are replaced. `time` is the stamp of Docker or journald in Unix
+    seconds, None for files. `live` is False for lines read to catch up. `cut` counts the bytes dropped from the end
+    of a very long line.
     """
 
     text: str
@@ -58,13 +58,12 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was read in one go.
+    """The result of one read.
 
-    `lines` are those that passed the prefilter, in the log's order; `read` counts all lines since the last
-    batch, kept or not. Once the lines are handled, `cursor` is where to go on: resuming there neither repeats
-    nor loses a kept line. A batch without lines moves the cursor over output that nobody waits for; there is
-    at most one of them in a second, and none while the log is silent. The first item of a first start that
-    holds a cursor comes at once and may hold no line: it says where the log was joined.
+    `lines` passed the prefilter, in the log's order; `read` counts all lines since the last batch, kept or not. After
+    the lines are handled, reading on from `cursor` neither repeats nor loses a kept line. A batch without lines only
+    moves the cursor; there is at most one a second, and none while the log is silent. On a first start the first batch
+    comes at once, possibly without lines: its cursor is the place at which the log was joined.
     """
 
     lines: tuple[LogLine, ...]
@@ -73,12 +72,12 @@ class Batch:
 
 
 MOST_LINES = 1000
-"""Lines in one batch, and in one write of the state. Only lines that a rotating log swallowed may come as more."""
+"""Most lines in one batch, and in one write of the state. Lines recovered after a rotation may be more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The log cannot be followed just now: why, and what a person can do about it."""
+    """The log cannot be followed at present; reason and remedy."""
 
     reason: str
     hint: str = ""
@@ -93,24 +92,24 @@ Item: TypeAlias = Batch | Away | Back
 
 
 class LogSource(Protocol):
-    """A log that is followed for as long as it takes."""
+    """A log that is followed until `close`."""
 
     @property
     def name(self) -> str:
         """Return the spec that the source was opened with, such as `docker:naive-ollma-gpu`."""
 
     def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
-        """Follow the log from the cursor on (None: a first start); ends only after `close`.
+        """Follow the log from the cursor on (None: a first start); end only after `close`.
 
-        To be called once, and read by one thread.
+        Call it once, from one thread.
         """
 
     def close(self) -> None:
-        """End `items` at once; may be called from any thread, at any time, more than once."""
+        """End `items` at once; safe from any thread, at any time, more than once."""
 
 
 def keep_all(chunk: bytes) -> Iterator[Span]:
-    """Keep every line: the prefilter of those who want them all."""
+    """Keep every line: the prefilter that drops nothing."""
     start = 0
     while (end := chunk.find(b"\n", start)) >= 0:
         yield start, end
@@ -118,30 +117,30 @@ def keep_all(chunk: bytes) -> Iterator[Span]:
 
 
 INTERVAL = 1.0
-"""Seconds between two batches that hold no line: each is a state write for its receiver."""
+"""Seconds between two batches without lines: each costs its receiver a write of the state."""
 
 
 class ProgressInterval:
-    """Counts what was read since the last batch and says when the next one is due; `now` is monotonic."""
+    """Counts the lines since the last batch and decides when the next one is due; `now` is monotonic."""
 
     def __init__(self, now: float) -> None:
         self._read = 0
         self._last = now - INTERVAL
 
     def add(self, lines: int) -> None:
-        """Count lines that were read."""
+        """Count lines."""
         self._read += lines
 
     def due(self, now: float) -> bool:
-        """Tell whether a batch without lines should be given now."""
+        """Return True if a batch without lines is due."""
         return self._read > 0 and now - self._last >= INTERVAL
 
     def left(self, now: float) -> float | None:
-        """Return the seconds until one is due, None if nothing was read."""
+        """Return the seconds until a batch without lines is due, None if nothing was read."""
         return max(0.0, self._last + INTERVAL - now) if self._read else None
 
     def batch(self, lines: tuple[LogLine, ...], cursor: Cursor, now: float) -> Batch:
-        """Return the batch for everything read since the last one."""
+        """Return the batch of everything read since the last one."""
         batch = Batch(lines, self._read, cursor)
         self._read, self._last = 0, now
         return batch

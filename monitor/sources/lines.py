@@ -1,4 +1,4 @@
-"""Bytes in pieces of any size in, whole lines out; bounded memory whatever the log holds. Pure."""
+"""Joins pieces of bytes to whole lines, in bounded memory. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from monitor.sources.base import Keep, LogLine
 
 MAX_LINE = 64 * 1024
-"""Of a longer line the first this many bytes are kept, and the rest is counted."""
+"""Bytes kept of a line; the rest of a longer one is only counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Whole lines: `data` ends with a newline, took `size` bytes of the log; `cut` went off line one."""
+    """Whole lines: `data` ends with a newline and took `size` bytes of the log; the first line misses `cut` bytes."""
 
     data: bytes
     size: int
@@ -19,14 +19,14 @@ class Region:
 
     @property
     def count(self) -> int:
-        """Return how many lines these are."""
+        """Return the number of lines."""
         return self.data.count(b"\n")
 
 
 class LineBuffer:
-    """Joins pieces to whole lines. What a line is does not depend on how the bytes were split.
+    """Joins pieces to whole lines; the lines do not depend on how the bytes were split.
 
-    `size` is how many bytes of the log the unfinished last line has taken so far.
+    `size` counts the bytes of the unfinished last line.
     """
 
     def __init__(self, limit: int = MAX_LINE) -> None:
@@ -36,7 +36,7 @@ class LineBuffer:
         self._cut = 0
 
     def feed(self, data: bytes) -> Region | None:
-        """Take the next bytes; return the lines that they finish, None if they finish none."""
+        """Take the next bytes; return the lines that they complete, None if none."""
         end = data.rfind(b"\n") + 1
         if not end:
             self._hold(data)
@@ -48,7 +48,7 @@ class LineBuffer:
         return region
 
     def finish(self) -> Region | None:
-        """Give up the unfinished line as it stands, None if there is none: its newline will not come."""
+        """Return the unfinished line, None if there is none; to be called when its newline cannot come."""
         if not self.size:
             return None
         region = Region(self._held + b"\n", self.size, self._cut)
@@ -72,25 +72,24 @@ def kept_lines(region: Region, keep: Keep, *, live: bool) -> Iterator[LogLine]:
     for start, end in keep(region.data):
         text, cut = clip(region.data[start:end], region.cut if start == 0 else 0)
         if cut and not passes(text, keep):
-            continue  # what let it pass stands in the part that was cut off
+            continue  # it passed only by the part that is cut off
         yield LogLine(text=decode(text), live=live, cut=cut)
 
 
 def clip(line: bytes, cut: int = 0) -> tuple[bytes, int]:
-    """Return a line at its bounded length, without its end, and how many bytes went off it in all.
+    """Return a line cut to MAX_LINE, without its line end, and the number of dropped bytes.
 
-    NULs before it go too: a log that was truncated under a writer who does not append begins with as many
-    of them as were truncated.
+    Leading NULs are dropped too: they fill a log that was truncated while its writer kept its offset.
     """
     whole = line.removesuffix(b"\n").lstrip(b"\0")
     return whole[:MAX_LINE].rstrip(b"\r"), cut + max(0, len(whole) - MAX_LINE)
 
 
 def passes(line: bytes, keep: Keep) -> bool:
-    """Tell whether the prefilter keeps this one line."""
+    """Return True if the prefilter keeps this line."""
     return any(True for _ in keep(line + b"\n"))
 
 
 def decode(line: bytes) -> str:
-    """Return a line's text; what is no UTF-8 becomes U+FFFD."""
+    """Return a line's text; bytes that are no UTF-8 become U+FFFD."""
     return line.decode("utf-8", "replace")

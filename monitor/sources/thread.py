@@ -1,4 +1,4 @@
-"""The thread that reads a source and hands its items to the monitor's loop, a bounded number ahead of it."""
+"""The thread that reads a source and queues its items for the monitor's loop, a bounded number at a time."""
 
 import queue
 import threading
@@ -8,21 +8,22 @@ from typing import TypeAlias
 from monitor.sources.base import Cursor, Item, LogSource
 
 Inbox: TypeAlias = queue.SimpleQueue["Delivery | None"]
-"""What the loop waits on; None only wakes it. A simple queue, since signal handlers put into it as well."""
+"""The loop's queue; None only wakes it. A SimpleQueue, because signal handlers put into it as well."""
 
-_AHEAD = 32
+_QUEUED = 32
+"""Items of one source in the queue at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An item from a source; `pump` tells it from one of a source that was closed meanwhile."""
+    """An item from a source; `thread` shows whether the source was closed meanwhile."""
 
-    pump: "Pump"
+    thread: "SourceThread"
     item: Item | Exception
 
 
-class Pump:
-    """Reads one source in a thread of its own; a flood is held back at its source until the loop has room."""
+class SourceThread:
+    """Reads one source in a thread of its own; while the queue is full, the source waits."""
 
     def __init__(self, origin: str, source: LogSource, cursor: Cursor | None, inbox: Inbox) -> None:
         self.origin = origin
@@ -30,7 +31,7 @@ class Pump:
         self._cursor = cursor
         self._inbox = inbox
         self._closed = threading.Event()
-        self._room = threading.Semaphore(_AHEAD)
+        self._slots = threading.Semaphore(_QUEUED)
         self._thread = threading.Thread(target=self._run, name=f"source-{origin}", daemon=True)
 
     def start(self) -> None:
@@ -38,14 +39,14 @@ class Pump:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reading; what was handed over already may still be in the queue."""
+        """Stop reading; items that were queued before may still be in the queue."""
         self._closed.set()
         self.source.close()
-        self._room.release()
+        self._slots.release()
 
-    def taken(self) -> None:
-        """Say that the loop has taken an item."""
-        self._room.release()
+    def release(self) -> None:
+        """Free the slot of an item that the loop has received."""
+        self._slots.release()
 
     def _run(self) -> None:
         try:
@@ -56,7 +57,7 @@ class Pump:
             self._put(error)
 
     def _put(self, item: Item | Exception) -> bool:
-        self._room.acquire()
+        self._slots.acquire()
         if self._closed.is_set():
             return False
         self._inbox.put(Delivery(self, item))

@@ -1,4 +1,4 @@
-"""Sleeping until there is something to read, such that another thread can end the sleep at once."""
+"""Wakeup: sleep until a descriptor is readable or another thread ends the sleep."""
 
 import os
 import select
@@ -6,7 +6,7 @@ import weakref
 
 
 class Wakeup:
-    """A flag that can be polled beside sockets and pipes; once set, it stays set."""
+    """A flag that can be polled together with sockets and pipes; once set, it stays set."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -15,24 +15,24 @@ class Wakeup:
 
     @property
     def is_set(self) -> bool:
-        """Tell whether `set` was called."""
+        """Return True after `set`."""
         return self._set
 
     def set(self) -> None:
-        """Wake whoever sleeps, now and from now on; safe from any thread, also twice."""
+        """End the current sleep and every later one; safe from any thread, more than once."""
         if not self._set:
             self._set = True
             os.write(self._write, b"\0")
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep for this long; return True at once if it is set meanwhile."""
+        """Sleep for this long; return True at once when the flag is set."""
         self.wait(None, seconds)
         return self._set
 
     def wait(self, readable: int | None, seconds: float | None) -> bool:
-        """Sleep until the descriptor can be read (or has ended); return whether it can.
+        """Sleep until the descriptor is readable or at its end, and return True.
 
-        False after `seconds` (None: no limit), and when the waker is set.
+        Return False after `seconds` (None: no limit), and when the flag is set.
         """
         poll = select.poll()
         poll.register(self._read, select.POLLIN)

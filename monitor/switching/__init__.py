@@ -1,1 +1,1 @@
-"""Switching: the steps of a switch, carried out against Ollama and supervisord."""
+"""Switching: carries out the steps of a switch against Ollama and supervisord."""

@@ -1,8 +1,8 @@
-"""Trying a model before it is committed: the generator waits, the model is loaded and answers once.
+"""The trial of a model before a switch is committed: the generator is paused, the model loads and answers once.
 
-Exactly the rung's options are used, since the context decides whether a model fits. A server of today gives
-no error where a model does not fit, but puts a part of it on the CPU; a probe looks where the model lies, or
-it would take the fleet up to a model that has to be left again.
+The trial uses exactly the rung's options, because the context decides whether a model fits. A current server reports
+no error for a model that does not fit and puts a part of it on the CPU. A probe therefore checks where the model lies;
+otherwise the fleet would move up to a model that it has to leave again.
 """
 
 import logging
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.clients.http import Cancel
-from fleet.clients.ollama import Ollama, alive_for
+from fleet.clients.ollama import Ollama, keep_alive_text
 from fleet.config.ladder import Rung, same_model
 from fleet.config.schema import Settings
 from fleet.policy.state import FleetState, Switch, SwitchKind
@@ -26,7 +26,7 @@ from monitor.watch.spill import SpillState
 
 _log = logging.getLogger(__name__)
 IDLE_WITHIN: Seconds = 120.0
-"""How long a call that is running is waited for; one on a slow model takes a minute."""
+"""Longest wait for a running call; on a slow model a call takes a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Canary:
     clock: Clock
 
     def trial(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
-        """Wait for the generator, free its model's memory and ask the rung; return why it failed, empty if it did not."""
+        """Wait for the generator, unload its model and try the rung; return why that failed, empty for success."""
         self.wait_until_idle(cancel)
         self.unload(state.current_model, cancel)
         return self.failure(state, switch, rung, cancel)
 
     def wait_until_idle(self, cancel: Cancel) -> None:
-        """Wait until the generator has no call in flight; one that does not run, or hangs, is not waited for."""
+        """Wait until the generator has no call in flight; do not wait for one that hangs or does not run."""
         never = threading.Event()
         end = self.clock.monotonic() + IDLE_WITHIN
         while self.clock.monotonic() < end and not cancel.cancelled:
@@ -62,20 +62,20 @@ class Canary:
         return bool(row.get("paused")) and row.get("request_since") is None
 
     def unload(self, model: str, cancel: Cancel | None = None) -> None:
-        """Ask for a model's memory, as far as that can be had within a second."""
+        """Unload a model; a failure or a wait of more than a second is logged and ignored."""
         try:
             self.ollama.unload(model, timeout=1.0, cancel=cancel)
         except OllamaError as error:
             _log.info("unload.skipped", extra=fields(model=model, reason=error.message))
 
     def failure(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
-        """Return why a rung cannot be used, empty if it answered (or an operator wants it and nobody can say)."""
+        """Return why a rung cannot be used, empty if it answered, or if an operator wants it and Ollama is away."""
         limit = self.settings.ollama.first_token_timeout
         body = {
             "model": rung.model,
             "prompt": "1",
             "options": {**rung.options, "num_predict": 1},
-            "keep_alive": alive_for(self.settings.ollama.keep_alive),
+            "keep_alive": keep_alive_text(self.settings.ollama.keep_alive),
         }
         try:
             self.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
@@ -88,7 +88,7 @@ class Canary:
             return error.message
 
     def _spill(self, state: FleetState, rung: Rung) -> str:
-        """Return what is wrong with where the model lies, empty if it lies well or the rung wants it so."""
+        """Return the fault in the model's placement, empty if there is none or the rung sets `num_gpu` itself."""
         policy = self.settings.policy
         if policy.on_spill != "downgrade" or "num_gpu" in rung.options:
             return ""

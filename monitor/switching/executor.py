@@ -1,37 +1,30 @@
-"""Carrying out a switch, step by step, for the monitor and the command line alike.
+"""Carries out a switch step by step, for the monitor and the command line alike.
 
-The state says which step is due; each is safe to repeat, so that whoever holds the switch lock resumes what a
-crash interrupted. A pull holds no lock: a command supersedes it, and then it is dropped. Verifying is the
-monitor's, which sees the generator's first call; here a switch ends when the new generator is up.
+The state names the step that is due. Each step is safe to repeat, so that the next holder of the switch lock resumes
+after a crash. A pull holds no lock: a command may supersede it, and then it is cut. The executor ends when the new
+generator is up; the monitor verifies the generator's first call.
 """
 
 import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from fleet.clients.http import Cancel
-from fleet.clients.ollama import Ollama
-from fleet.clients.supervisor import Supervisor
-from fleet.config.ladder import Ladder, Rung, same_model
-from fleet.config.schema import Settings
+from fleet.config.ladder import Rung, same_model
 from fleet.policy.decide import decide
-from fleet.policy.facts import Fact, ModelHere, PullFailed, Restarted, RestartFailed, TrialEnded
+from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, RestartFailed, TrialEnded
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase, Switch
-from fleet.runtime.clock import Clock
+from fleet.policy.state import FleetState, Switch, SwitchPhase
 from fleet.runtime.errors import OllamaError, SwitchError
-from fleet.runtime.home import Home
-from fleet.runtime.logging import tell
+from fleet.runtime.logging import with_sentence
 from fleet.runtime.pause_request import pause, resume
 from fleet.runtime.units import Seconds
-from monitor.models.disk_space import Room, no_limit
 from monitor.models.inventory import rungs_here
-from monitor.models.pull import ProgressBar, cut_when, pull_model
+from monitor.models.pull import ProgressBar, cut_when, pull_failure, pull_model
+from monitor.parts import Parts
 from monitor.switching.canary import IDLE_WITHIN, Canary
 from monitor.switching.generator_process import Generator, Start
-from state.store import StateStore
 
 _log = logging.getLogger(__name__)
 _UNLOADED_WITHIN: Seconds = 0.01
@@ -39,26 +32,8 @@ _RESTART_WITHIN: Seconds = 60.0
 _CUT = "it was cut short"
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a switch is carried out with."""
-
-    home: Home
-    settings: Settings
-    store: StateStore
-    ollama: Ollama
-    supervisor: Supervisor
-    clock: Clock
-    room: Room = no_limit
-
-    @property
-    def ladder(self) -> Ladder:
-        """Return the ladder."""
-        return self.settings.ladder
-
-
 class Switcher:
-    """Does the steps of the switch that is under way."""
+    """Does the steps of the state's switch."""
 
     def __init__(self, parts: Parts, rules: Callable[[], Rules], *, bar: ProgressBar | None = None) -> None:
         self._parts = parts
@@ -69,24 +44,24 @@ class Switcher:
         self._canary = Canary(parts.home, parts.settings, parts.ollama, parts.clock)
 
     def stop(self) -> None:
-        """Cut the step that is under way and begin no other; the next actor resumes the switch."""
+        """Cut the current step and begin no other; the next process with the switch lock resumes."""
         self._stopping.set()
 
     def carry_out(self, number: int | None = None) -> FleetState:
-        """Do what is due until the switch waits for an answer, has ended, or did not get the generator up.
+        """Do the steps until the switch waits for its verification, has ended, or the generator did not come up.
 
-        With a `number` only that switch is carried out, and not one that supersedes it. Raise SupervisorAwayError
-        if supervisord is needed and away (the state is saved and says what is wanted), StateError, and SwitchError
-        if another switch holds the lock for too long.
+        With a `number`, carry out only that switch and not a later one. Raise StateError, SwitchError if another
+        process holds the switch lock for too long, and SupervisorAwayError if supervisord is needed and does not
+        answer; the state then keeps the switch.
         """
         while True:
             state = self._parts.store.read()
             switch = state.switch
-            if switch is None or switch.phase is Phase.VERIFY or number not in {None, switch.number}:
+            if switch is None or switch.phase is SwitchPhase.VERIFY or number not in {None, switch.number}:
                 return state
             if self._stopping.is_set():
                 return state
-            if switch.phase is Phase.PULL:
+            if switch.phase is SwitchPhase.PULL:
                 fact = self._pull(switch)
                 if fact is not None:
                     self.apply(fact)
@@ -94,7 +69,7 @@ class Switcher:
                 return self._parts.store.read()
 
     def apply(self, fact: Fact) -> FleetState:
-        """Put a fact to the policy and the state, in one write."""
+        """Let the policy decide on a fact and write the new state."""
         now = self._parts.clock.time()
         rules = self._rules()
         return self._parts.store.update(lambda state: decide(state, fact, now, rules).state)
@@ -102,9 +77,9 @@ class Switcher:
     def _change_over(self, switch: Switch) -> bool:
         """Try the target and restart the generator, as far as that is due; return False if it does not come up.
 
-        A step and its fact's write are one hold of the lock: another actor would find the step still due, and
-        repeat it. The pause of a passed trial lasts until the restart: in between, the old generator would load
-        the old model beside the new one.
+        A step and the write of its fact are one hold of the lock; between them another process would find the step
+        still due and repeat it. The pause of a passed trial lasts until the restart; without it the old generator
+        would load the old model beside the new one.
         """
         with self.lock():
             try:
@@ -117,19 +92,19 @@ class Switcher:
         return True
 
     def _step(self, switch: Switch) -> Fact | None:
-        """Do the step of a switch that is due under the lock; return None if none is, or it was cut."""
+        """Do the due step that needs the lock; return None if there is none or it was cut."""
         state = self._parts.store.read()
         due = state.switch
         if due is None or due.number != switch.number or self._stopping.is_set():
             return None
-        if due.phase is Phase.TRIAL:
+        if due.phase is SwitchPhase.TRIAL:
             return self._trial(state, due)
-        return self._restart(state, due) if due.phase is Phase.RESTART else None
+        return self._restart(state, due) if due.phase is SwitchPhase.RESTART else None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the lock that serialises steps; raise SwitchError if another holds it for too long."""
-        from filelock import FileLock, Timeout  # noqa: PLC0415  # only those who switch need it
+        """Hold the switch lock, which serialises steps; raise SwitchError if another process holds it for too long."""
+        from filelock import FileLock, Timeout  # noqa: PLC0415  # loaded only for a switch
 
         patience = self._parts.settings.ollama.first_token_timeout + IDLE_WITHIN + 60.0
         lock = FileLock(self._parts.home.switch_lock, timeout=patience, fallback_to_soft=False)
@@ -137,7 +112,8 @@ class Switcher:
             lock.acquire(poll_interval=0.01, cancel_check=self._stopping.is_set)
         except Timeout as error:
             raise SwitchError(
-                "another switch holds the lock and does not end", hint="See `status`; is the monitor stuck?"
+                "another process holds the switch lock and does not release it",
+                hint="See `status`; is the monitor stuck?",
             ) from error
         try:
             yield
@@ -145,7 +121,7 @@ class Switcher:
             lock.release()
 
     def _unwanted(self, switch: Switch) -> bool:
-        """Return True if a switch was superseded or has ended, or this actor is to stop."""
+        """Return True if the switch was superseded or has ended, or this process stops."""
         current = self._parts.store.read().switch
         return self._stopping.is_set() or current is None or current.number != switch.number
 
@@ -158,43 +134,45 @@ class Switcher:
             here = rungs_here(self._parts.ladder, self._parts.ollama.tags(timeout=2.0))
         except OllamaError as error:
             sentence = (
-                f"{rung.model} is neither pulled nor tried, since Ollama cannot be asked: {error.message}"
+                f"{rung.model} is neither pulled nor tried, because Ollama does not answer: {error.message}"
             )
-            _log.warning("pull.skipped", extra=tell(sentence, model=rung.model, reason=error.message))
-            return ModelHere(switch.number, stopped)
+            _log.warning(
+                "pull.skipped", extra=with_sentence(sentence, model=rung.model, reason=error.message)
+            )
+            return ModelPresent(switch.number, stopped)
         if rung.index in here:
-            return ModelHere(switch.number, stopped)
+            return ModelPresent(switch.number, stopped)
         if not self._parts.settings.ollama.auto_pull:
             reason = f"{rung.model} is not in Ollama, and auto_pull is off"
             return PullFailed(switch.number, reason, here)
         if not switch.by_hand and any(index > rung.index for index in here):
-            return PullFailed(switch.number, f"{rung.model} is not in Ollama yet", here, behind=True)
+            return PullFailed(switch.number, f"{rung.model} is not in Ollama yet", here, deferred=True)
         return self._pull_now(switch, rung, here, stopped=stopped)
 
     def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...], *, stopped: bool) -> Fact | None:
         parts = self._parts
         with cut_when(parts.clock, lambda: self._unwanted(switch)) as cancel:
             try:
-                came = pull_model(
+                pulled = pull_model(
                     parts.ollama,
                     rung.model,
                     parts.clock,
                     cancel=cancel,
                     bar=self._bar,
-                    room=parts.room,
+                    disk=parts.disk,
                     size=rung.size,
                 )
             except OllamaError as error:
-                return PullFailed(switch.number, error.message, here)
-        return ModelHere(switch.number, stopped) if came else None
+                return PullFailed(switch.number, pull_failure(error), here)
+        return ModelPresent(switch.number, stopped) if pulled else None
 
     # Trial
 
     def _trial(self, state: FleetState, switch: Switch) -> Fact | None:
-        """Load the target and let it answer once, while the generator waits between two calls.
+        """Load the target and let it answer once, while the generator is paused.
 
-        The pause goes on if the target passed; else it ends before the fact is written, as nobody would end it
-        after a crash in between.
+        After a pass the pause goes on until the restart. After a failure it ends before the fact is written: a crash
+        between the two would leave it behind.
         """
         parts, rung = self._parts, self._parts.ladder[switch.target]
         now = parts.clock.time()
@@ -213,22 +191,22 @@ class Switcher:
         return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, switch.was_stopped)
 
     def wait_until_idle(self, cancel: Cancel) -> None:
-        """Wait until the generator has no call in flight; one that does not run has none."""
+        """Wait until the generator has no call in flight."""
         self._canary.wait_until_idle(cancel)
 
     # Restart
 
     def _restart(self, state: FleetState, switch: Switch) -> Fact | None:
         """Stop the generator, free the old model's memory, start it on the new one."""
-        freeing, start = self._freeing(state), Start(stopped=True)
+        unloading, start = self._unloading(state), Start(stopped=True)
         if not switch.was_stopped:
             start = self._generator.restart(
                 state.switches,
-                between=lambda: self._between(freeing),
+                between=lambda: self._between(unloading),
                 unwanted=lambda: self._unwanted(switch),
             )
-        if freeing is not None and freeing.ident is not None:
-            freeing.join()
+        if unloading is not None and unloading.ident is not None:
+            unloading.join()
         if start.failure:
             if self._unwanted(switch):
                 return None
@@ -236,25 +214,25 @@ class Switcher:
             return RestartFailed(switch.number, reason)
         if start.pid:
             text = f"generator is up on {state.current_model}"
-            _log.info("generator.up", extra=tell(text, pid=start.pid, model=state.current_model))
+            _log.info("generator.up", extra=with_sentence(text, pid=start.pid, model=state.current_model))
         resume(self._parts.home)
         return Restarted(switch.number, stopped=start.stopped)
 
-    def _freeing(self, state: FleetState) -> threading.Thread | None:
-        """Return the thread that is to free the old model's memory, None if it is the new one's too."""
+    def _unloading(self, state: FleetState) -> threading.Thread | None:
+        """Return a thread that unloads the old model, None if the new rung has the same model."""
         last = state.last_switch
         if last is None or same_model(last.source, state.current_model):
             return None
         return threading.Thread(target=self._canary.unload, args=(last.source,), name="unload", daemon=True)
 
-    def _between(self, freeing: threading.Thread | None) -> None:
-        """Free the old model's memory, and let the start go ahead: no pause, no brake of earlier deaths.
+    def _between(self, unloading: threading.Thread | None) -> None:
+        """Request the old model's unload, end the pause, and reset the launcher's brake on quick deaths.
 
-        An unload is asked for before the start. Its answer is waited for no longer than a healthy server takes:
-        it is with the server then, long before the new generator's first request can be.
+        The unload is sent before the start. Its answer is awaited for only as long as a healthy server takes: the
+        request is then with the server, long before the new generator's first one.
         """
-        if freeing is not None:
-            freeing.start()
-            freeing.join(_UNLOADED_WITHIN)
+        if unloading is not None:
+            unloading.start()
+            unloading.join(_UNLOADED_WITHIN)
         resume(self._parts.home)
         self._parts.home.starts_file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The generator as a program under supervisord: which model it runs on, and bringing it to another one.
+"""The generator as a program under supervisord: which model it runs on, and its restart on another model.
 
-supervisord's states are told apart here: a program that is still ending is waited for, one that a person
-stopped meanwhile stays stopped, and one that does not come up is described by the state it is left in.
+A program in STOPPING is waited for. A program that a person stopped meanwhile stays stopped. A program that does
+not come up is reported with the state in which supervisord leaves it.
 """
 
 import os
@@ -23,24 +23,24 @@ GENERATOR = "generator"
 _UP_WITHIN: Seconds = 5.0
 _ENDED_WITHIN: Seconds = 30.0
 _POLL: Seconds = 0.005
-_REAPED: Seconds = 0.002
-_LOOKS_FOR: Seconds = 0.1
+_REAP_POLL: Seconds = 0.002
+_PROCESS_CHECK: Seconds = 0.1
 _GRACE: Seconds = 4.0
-"""How long a generator has to end after SIGTERM: as `stopwaitsecs`, after which supervisord kills it."""
+"""Time for the generator to end after SIGTERM, as `stopwaitsecs` in supervisord.conf; then it is killed."""
 
 _NOT_UP = {
-    ProgramState.FATAL: "supervisord has given it up, for it died at each start (FATAL)",
+    ProgramState.FATAL: "it died at each start and supervisord gave up (FATAL)",
     ProgramState.BACKOFF: "it dies as soon as it starts (BACKOFF)",
-    ProgramState.EXITED: "it ended by itself as soon as it had started (EXITED)",
-    ProgramState.STOPPING: "the old one does not end (STOPPING)",
-    ProgramState.STARTING: "it was started and does not show its model yet (STARTING)",
+    ProgramState.EXITED: "it ended right after its start (EXITED)",
+    ProgramState.STOPPING: "the old process does not end (STOPPING)",
+    ProgramState.STARTING: "it is started and does not show its model yet (STARTING)",
     ProgramState.RUNNING: "it runs on another model",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a restart ended: `pid` of the new generator, or why there is none; `stopped` by a person."""
+    """The result of a restart: the new generator's `pid`, or the `failure`; `stopped`: a person has stopped it."""
 
     pid: int = 0
     failure: str = ""
@@ -48,7 +48,7 @@ class Start:
 
 
 class Generator:
-    """The generator, as one who switches handles it. Raises SupervisorAwayError where supervisord is away."""
+    """Handle on the generator's program. Raises SupervisorAwayError if supervisord does not answer."""
 
     def __init__(self, supervisor: Supervisor, clock: Clock) -> None:
         self._supervisor = supervisor
@@ -56,23 +56,22 @@ class Generator:
         self._never = threading.Event()
 
     def info(self) -> ProgramInfo:
-        """Return it as supervisord sees it; raise SupervisorError."""
+        """Return supervisord's information on it; raise SupervisorError."""
         return self._supervisor.program(GENERATOR)
 
     def stopped_by_a_person(self) -> bool:
-        """Tell whether somebody stopped it; False where supervisord does not say."""
+        """Return True if a person has stopped it; False if supervisord does not answer."""
         try:
             return self.info().state is ProgramState.STOPPED
         except SupervisorError:
-            return False  # the restart finds out, and says so
+            return False  # the restart meets the same error and reports it
 
     def restart(
         self, switches: int, *, between: Callable[[], None], unwanted: Callable[[], bool] = lambda: False
     ) -> Start:
-        """Stop it, do what has to be done in between, and start it; all refusals but absence are told.
+        """Stop it, call `between`, start it, and wait until it is up; return refusals as a failure.
 
-        One that runs on it already, for a switch that was broken off, stays. One that does not come up is waited
-        for only while it is wanted.
+        A generator that already runs for this switch, left by an interrupted restart, stays. `unwanted` ends the wait.
         """
         try:
             info = self.info()
@@ -89,10 +88,10 @@ class Generator:
             return Start(failure=error.message)
 
     def replace(self) -> None:
-        """End it so that supervisord starts it anew by itself; killed if it does not end in time.
+        """Signal it to end, so that supervisord restarts it by itself; kill it if it does not end in time.
 
-        Unlike a stop and a start there is no moment in between at which it looks stopped by a person, so that
-        a crash of whoever does this leaves nothing to be mended.
+        A stop followed by a start would pass through STOPPED. A crash of the monitor at that moment would leave the
+        generator looking as if a person had stopped it.
         """
         old = self.info().pid
         if not old:
@@ -106,15 +105,15 @@ class Generator:
         self._supervisor.signal(GENERATOR, "KILL")
 
     def _stop(self, pid: int) -> bool:
-        """Stop it, or wait for one that somebody else is stopping: starting it now would do nothing.
+        """Stop it and wait for its end, also if somebody else is stopping it: a start before that does nothing.
 
-        It is the process that is waited for: supervisord would ask itself all the while whether it has ended, on
-        a core that the generator needs to end. The question after that is what makes it look.
+        The wait is on the process itself. supervisord's own wait polls, on a core that the generator needs to end.
+        Asking supervisord afterwards makes it reap the process.
         """
         self._supervisor.stop(GENERATOR, wait=False)
         end = self._clock.monotonic() + _ENDED_WITHIN
         _await_end(pid, _ENDED_WITHIN)
-        pause = _REAPED
+        pause = _REAP_POLL
         while self.info().state is ProgramState.STOPPING:
             if self._clock.monotonic() > end:
                 return False
@@ -135,8 +134,8 @@ class Generator:
             self._clock.wait(self._never, _POLL)
 
     def _comes_up(self, info: ProgramInfo, switches: int) -> bool:
-        """Look at a process for a while, without asking supervisord each time: both have better things to do."""
-        end = self._clock.monotonic() + _LOOKS_FOR
+        """Watch the process for a moment without asking supervisord, which is busy starting it."""
+        end = self._clock.monotonic() + _PROCESS_CHECK
         while info.state.up and info.pid and self._clock.monotonic() < end:
             shown = switches_of(info.pid)
             if shown == switches:
@@ -148,10 +147,10 @@ class Generator:
 
 
 def _await_end(pid: int, seconds: Seconds) -> None:
-    """Wait until a process has ended, where the system can tell of it."""
+    """Wait for the end of a process; return at once if the system has no pidfd."""
     try:
         descriptor = os.pidfd_open(pid) if pid > 0 else None
-    except (OSError, AttributeError):  # it is gone, or this is no Linux
+    except (OSError, AttributeError):  # the process has ended, or this is not Linux
         return
     if descriptor is None:
         return
@@ -168,30 +167,18 @@ def _is_up(info: ProgramInfo, switches: int) -> bool:
 
 
 def switches_of(pid: int) -> int | None:
-    """Return the number of the switch that a generator was started for, None if it cannot be seen."""
+    """Return the number of the switch that a generator was started for, None if unknown."""
     value = process_environ(pid).get("FLEET_SWITCHES", "") if pid > 0 else ""
     return whole_number(value) if value.isdigit() else None
 
 
-def born(pid: int) -> int | None:
-    """Return when a process began, in ticks since the machine's start; None if it has ended or cannot be seen.
-
-    Pid and birth name a process for good; a pid alone may be another's by now.
-    """
+def started_at(pid: int, now: float) -> float | None:
+    """Return when a process began (Unix seconds, to a hundredth); None if it has ended or cannot be read."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123  # asked at each look, and this is half of it
-            told = stream.read().rpartition(b")")[2].split()
-        return None if told[0] in {b"Z", b"X"} else int(told[19])
+        after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        ticks = None if after_name[0] in {b"Z", b"X"} else int(after_name[19])
     except (OSError, ValueError, IndexError):
         return None
-
-
-def started_at(pid: int, now: float) -> float | None:
-    """Return when a process began (Unix seconds, to a hundredth), None if it has ended or cannot be seen."""
-    birth = born(pid)
-    return None if birth is None else birthday(birth, now)
-
-
-def birthday(ticks: int, now: float) -> float:
-    """Return ticks since the machine's start as Unix seconds, to a hundredth."""
+    if ticks is None:
+        return None
     return now - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")

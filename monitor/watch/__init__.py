@@ -1,1 +1,1 @@
-"""Watching what runs: Ollama's memory, hangs, and the generator."""
+"""Watches on what runs: Ollama's memory and hangs, and the generator."""

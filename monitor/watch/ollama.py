@@ -1,30 +1,31 @@
-"""The thread that looks at Ollama itself: where its models lie, whether it is away, whether it hangs."""
+"""The Ollama watch: a thread that checks where models lie, whether Ollama answers, and whether it hangs."""
 
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from fleet.clients.http import Cancel
 from fleet.clients.ollama import LoadedModel
-from fleet.config.ladder import Ladder, Rung, full_name
+from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import SpillFound
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import hang_found, may_hang
+from fleet.policy.unanswered import hang_found, hang_suspected
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.runtime.logging import fields
 from fleet.runtime.pause_request import pause, resume
 from fleet.runtime.units import Seconds
 from monitor.models.inventory import Knowledge
 from monitor.models.pull import cut_when
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
 from monitor.watch.spill import (
     GpuLost,
     MemoryReading,
-    ReloadAndCheck,
+    ReloadRequest,
     Resident,
     Spilled,
     SpillOutcome,
@@ -37,20 +38,27 @@ from monitor.watch.spill import (
 _log = logging.getLogger(__name__)
 _AWAY_AFTER = 2
 _AWAY_RETRY: Seconds = 5.0
-_FIRST_LOOK = 0.2
-"""When the first look comes, as a part of the interval."""
-
-_UNASKED = 10
-"""When it looks unasked, in intervals: the loop asks for a look in each, unless something keeps it for as long."""
+_FIRST_AFTER = 0.2
+"""The first look comes after this part of the check interval."""
 
 
-class VramWatch:
-    """Looks where the rung's model lies, every check interval and after each load."""
+class SwitchLock(Protocol):
+    """The part of the switcher that a reload needs: no switch during it, and no call of the generator."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the switch lock."""
+
+    def wait_until_idle(self, cancel: Cancel) -> None:
+        """Wait until the generator has no call in flight."""
+
+
+class OllamaWatch:
+    """Reads `/api/ps` every check interval and after each load."""
 
     def __init__(
         self,
         parts: Parts,
-        switcher: Switcher,
+        switcher: SwitchLock,
         knowledge: Knowledge,
         *,
         before_unload: Callable[[str], None],
@@ -62,42 +70,41 @@ class VramWatch:
         self._before_unload = before_unload
         self._after = after
         self._misses = 0
-        self._quiet: tuple[FleetState, list[LoadedModel]] | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="vram", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Look now."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Look no more."""
+        """End the thread."""
         self._stopping.set()
         self._wake.set()
 
     def join(self, seconds: Seconds) -> None:
-        """Wait until it has ended, so that a reload that is cut leaves no pause behind."""
+        """Wait for its end: a reload that is cut must still end its pause."""
         self._thread.join(seconds)
 
     def _run(self) -> None:
         interval = self._parts.settings.policy.check_interval
-        patience = _FIRST_LOOK * interval
+        patience = _FIRST_AFTER * interval
         while not self._stopping.is_set():
             self._parts.clock.wait(self._wake, patience)
             self._wake.clear()
             if not self._stopping.is_set():
                 self._look_once()
-            patience = min(interval, _AWAY_RETRY) if self._misses else _UNASKED * interval
+            patience = min(interval, _AWAY_RETRY) if self._misses else interval
 
     def _look_once(self) -> None:
         try:
             self._once()
-        except Exception:  # noqa: BLE001  # atop the loop: what nobody foresaw is logged and tried again
+        except Exception:  # noqa: BLE001  # atop the loop: an unforeseen fault is logged and tried again
             _log.exception("vram.broken")
 
     def _once(self) -> None:
@@ -108,16 +115,10 @@ class VramWatch:
             return
         try:
             self._reached()
-            state = self._parts.store.read()
-            # What called for nothing calls for nothing again: only a low share is counted, and that is in the state.
-            if self._quiet is not None and self._quiet[0] is state and self._quiet[1] == loaded:
-                return
             for outcome in self._judge(loaded, reloaded=False):
-                if isinstance(outcome, ReloadAndCheck):
+                if isinstance(outcome, ReloadRequest):
                     self._reload_and_check()
-            self._look_for_hang()
-            calm = not may_hang(state) and self._parts.store.read() is state
-            self._quiet = (state, loaded) if calm else None
+            self._check_for_hang(loaded)
         except FleetError as error:
             _log.warning("vram.not_judged", extra=fields(reason=error.message))
 
@@ -126,27 +127,32 @@ class VramWatch:
     def _missed(self, error: OllamaError) -> None:
         self._misses += 1
         if self._misses == _AWAY_AFTER:
-            self._tell(EventKind.OLLAMA_AWAY, reason=error.message)
+            self._emit(EventKind.OLLAMA_AWAY, reason=error.message)
 
     def _reached(self) -> None:
         if self._misses >= _AWAY_AFTER:
-            self._tell(EventKind.OLLAMA_BACK)
+            self._emit(EventKind.OLLAMA_BACK)
             self._knowledge.refresh()
         self._misses = 0
 
-    def _tell(self, kind: EventKind, **values: Any) -> None:
+    def _emit(self, kind: EventKind, **values: Any) -> None:
         now = self._parts.clock.time()
         try:
-            self._parts.store.update(lambda state: state.tell(now, kind, **values))
+            self._parts.store.update(lambda state: state.with_event(now, kind, **values))
         except FleetError as error:
-            _log.warning("event.not_told", extra=fields(kind=kind.value, reason=error.message))
+            _log.warning("event.not_written", extra=fields(kind=kind.value, reason=error.message))
         self._after()
 
     # An Ollama that hangs
 
-    def _look_for_hang(self) -> None:
-        """Ask Ollama about itself where a call waited in full: an answer means that it hangs."""
-        if not may_hang(self._parts.store.read()):
+    def _check_for_hang(self, loaded: list[LoadedModel]) -> None:
+        """If a call waited its full time-out, ask for `/api/tags`; an answer to that means that Ollama hangs.
+
+        A model that lies partly on the CPU is slow instead, and a restart of Ollama does not help against that.
+        """
+        state = self._parts.store.read()
+        slow = any(same_model(one.name, state.current_model) and one.size_vram < one.size for one in loaded)
+        if slow or not hang_suspected(state):
             return
         try:
             self._parts.ollama.tags(timeout=2.0)
@@ -159,7 +165,7 @@ class VramWatch:
     # Spill
 
     def _judge(self, loaded: list[LoadedModel], *, reloaded: bool) -> tuple[SpillOutcome, ...]:
-        """Judge one reading, in one write with what follows from it."""
+        """Judge one reading and write the result and its consequences together."""
         now = self._parts.clock.time()
         residents = tuple(Resident(one.name, one.size, one.size_vram) for one in loaded)
         reading = MemoryReading(now, residents, reloaded)
@@ -170,13 +176,17 @@ class VramWatch:
                 SpillState.from_json(state.watch.get("spill")), reading, self._spill_rules(state)
             )
             found[:] = outcomes
-            seen = {**state.watch.get("vram", {}), **_in_vram(residents, self._parts.ladder)}
-            state = replace(state, watch={**state.watch, "spill": spill.to_json(), "vram": seen})
+            before = state.watch.get("vram")
+            vram = {
+                **(before if isinstance(before, dict) else {}),
+                **_in_vram(residents, self._parts.ladder),
+            }
+            state = replace(state, watch={**state.watch, "spill": spill.to_json(), "vram": vram})
             for outcome in outcomes:
                 state = self._follow(state, outcome, now)
             return state
 
-        self._parts.store.settle(change)
+        self._parts.store.update_if_changed(change)
         if found:
             self._after()
         return tuple(found)
@@ -199,14 +209,16 @@ class VramWatch:
             case Spilled():
                 return decide(state, SpillFound(outcome.share), now, self._knowledge()[0]).state
             case GpuLost():
-                return state.tell(now, EventKind.GPU_LOST, reason=outcome.mend, models=list(outcome.models))
+                return state.with_event(
+                    now, EventKind.GPU_LOST, reason=outcome.remedy, models=list(outcome.models)
+                )
             case _:
                 return state
 
     def _reload_and_check(self) -> None:
-        """Unload the model and load it again while the generator waits, then look where it lies now.
+        """Unload the model and load it again while the generator is paused, then judge where it lies.
 
-        A switch cuts that; the next low reading asks for it again.
+        A switch cuts the reload; the next low reading requests it again.
         """
         with self._switcher.lock(), cut_when(self._parts.clock, self._unwanted) as cancel:
             try:
@@ -224,11 +236,16 @@ class VramWatch:
         return self._stopping.is_set() or self._parts.store.read().switch is not None
 
     def _reloaded(self, cancel: Cancel) -> list[LoadedModel]:
-        """Return where models lie after the rung's was loaded anew."""
+        """Reload the rung's model and return what is loaded then."""
         parts, state = self._parts, self._parts.store.read()
         rung, limit = self._rung(state), parts.settings.ollama.first_token_timeout
         now = parts.clock.time()
-        pause(parts.home, since=now, until=now + limit + 30.0, why=f"looking where {rung.label} fits")
+        pause(
+            parts.home,
+            since=now,
+            until=now + limit + 30.0,
+            why=f"checking how much of {rung.label} fits into GPU memory",
+        )
         try:
             self._switcher.wait_until_idle(cancel)
             self._before_unload(rung.model)
@@ -246,7 +263,7 @@ def _ask_again(state: FleetState) -> FleetState:
 
 
 def _in_vram(residents: tuple[Resident, ...], ladder: Ladder) -> dict[str, int]:
-    """Return what the ladder's models take of GPU memory, which a report shows also of models of the past."""
+    """Return the GPU memory of each of the ladder's models; reports also show those loaded in the past."""
     return {
         full_name(one.name): one.size_vram
         for one in residents

@@ -1,8 +1,8 @@
-"""Silent spill: a model partly on the CPU, seen through `/api/ps` because nothing in the log tells of it.
+"""Silent spill: a model partly on the CPU. No log line says so; `/api/ps` shows it. Pure.
 
-Pure. Below the share twice, the shell is asked to unload the model and load it again; below it after that, it
-does not fit, which is a lasting state. Other cases are told from it: a rung that asks for the CPU, the last
-rung, a server that never had a GPU, and one that had a GPU and lost it (then no smaller model helps).
+After two low readings the caller unloads the model and loads it again. If the share is still low then, the model does
+not fit. No spill are: a rung that asks for the CPU, the last rung, a server without a GPU, and a server that lost its
+GPU, where no smaller model helps.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from typing import Any
 
 from fleet.config.ladder import same_model
 from monitor.incidents.step import same_digest
-from state.dataclass_json import kept, restored
+from state.dataclass_json import from_json, to_json
 
 LOW_READINGS = 2
 _MOST_MODELS = 16
 
-GPU_LOST_MEND = (
+GPU_LOST_REMEDY = (
     "Ollama had a GPU and now puts every model on the CPU; a smaller model does not help. Restart the "
     "container or service of Ollama (in Docker, a reload of systemd can take the GPU from a container), and "
     "check `nvidia-smi` or `rocm-smi`."
@@ -25,7 +25,7 @@ GPU_LOST_MEND = (
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A model that `/api/ps` lists; sizes in bytes."""
+    """A model listed by `/api/ps`; sizes in bytes."""
 
     name: str
     size: int
@@ -34,13 +34,13 @@ class Resident:
 
     @property
     def share(self) -> float | None:
-        """Return the part of it in GPU memory, None if its size is not known."""
+        """Return the part of it in GPU memory, None if its size is unknown."""
         return min(1.0, max(0.0, self.size_vram / self.size)) if self.size > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryReading:
-    """One answer of `/api/ps`. `reloaded`: the first since the unload and reload that was asked for."""
+    """One answer of `/api/ps`; `reloaded` marks the first one after a requested reload."""
 
     at: float
     residents: tuple[Resident, ...]
@@ -49,12 +49,11 @@ class MemoryReading:
 
 @dataclass(frozen=True, slots=True)
 class SpillRules:
-    """What judging goes by.
+    """The rules of the judgement.
 
-    `model` and `digest` are the rung's; `share` is the least part of it in GPU memory that is no spill;
-    `own_choice`: the rung sets `num_gpu` itself; `last`: there is no rung below; `gpu` is what the server's
-    log says it computes on, None if it has not said; `patience` is how long a reload may take before it is
-    asked for again.
+    `model` and `digest` are the rung's. `share` is the least part in GPU memory that is no spill. `own_choice`: the
+    rung sets `num_gpu` itself. `last`: there is no rung below. `gpu`: the server's log shows a GPU, None if unknown.
+    `patience` is the time for a reload before it is requested again.
     """
 
     model: str
@@ -68,12 +67,11 @@ class SpillRules:
 
 @dataclass(frozen=True, slots=True)
 class SpillState:
-    """What is known between two readings.
+    """The state between two readings; the state file holds it under these names.
 
-    `low` counts readings of `model` below the share until it is told, `asked` is when its reload was asked for, `told`
-    whether its spill has been. `on_gpu`: some model was on the GPU since the server's start; `had_gpu`: at
-    any time before too. `on_cpu` are the models seen wholly on the CPU since any was last seen on the GPU;
-    `lost_told` goes with them.
+    `low` counts low readings of `model` until its spill is reported (`told`); `asked` is when its reload was requested.
+    `on_gpu`: some model was on the GPU since the server's start; `had_gpu`: also at any time before. `on_cpu` are the
+    models seen wholly on the CPU since a model was last on the GPU; `lost_told`: the loss is reported.
     """
 
     model: str = ""
@@ -87,18 +85,18 @@ class SpillState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON values."""
-        row: dict[str, Any] = kept(self)
+        row: dict[str, Any] = to_json(self)
         return row
 
     @staticmethod
     def from_json(data: object) -> "SpillState":
-        """Return the state that `to_json` gave; what is unknown, missing or damaged takes its default."""
-        return restored(SpillState, data) or SpillState()
+        """Return the state of a JSON object; unknown, missing or damaged fields get their defaults."""
+        return from_json(SpillState, data) or SpillState()
 
 
 @dataclass(frozen=True, slots=True)
-class ReloadAndCheck:
-    """Asked of the shell: unload the model, load it again, read `/api/ps`, and say that it was reloaded."""
+class ReloadRequest:
+    """A request to the caller: unload the model, load it again, and pass the next reading as `reloaded`."""
 
     model: str
     share: float
@@ -106,7 +104,7 @@ class ReloadAndCheck:
 
 @dataclass(frozen=True, slots=True)
 class Spilled:
-    """The rung's model lies partly on the CPU, lastingly; said once."""
+    """The rung's model does not fit into GPU memory; returned once."""
 
     model: str
     share: float
@@ -114,19 +112,19 @@ class Spilled:
 
 @dataclass(frozen=True, slots=True)
 class GpuLost:
-    """The server had a GPU and puts every model on the CPU; said once, with the mend."""
+    """The server had a GPU and puts every model on the CPU; returned once, with the remedy."""
 
     models: tuple[str, ...]
-    mend: str = GPU_LOST_MEND
+    remedy: str = GPU_LOST_REMEDY
 
 
-SpillOutcome = ReloadAndCheck | Spilled | GpuLost
+SpillOutcome = ReloadRequest | Spilled | GpuLost
 
 
 def spill_verdict(
     state: SpillState, reading: MemoryReading, rules: SpillRules
 ) -> tuple[SpillState, tuple[SpillOutcome, ...]]:
-    """Return the state after a reading, and what it comes to."""
+    """Return the state after a reading, and its outcomes."""
     state = _seen(_for_rung(state, rules), reading.residents, rules)
     if _gpu_is_lost(state, rules):
         return _lost(state)
@@ -142,12 +140,12 @@ def spill_verdict(
 
 
 def not_reloaded(state: SpillState) -> SpillState:
-    """Return the state after a reload that was asked for could not be: the next low reading asks again."""
+    """Return the state after a requested reload was not possible; the next low reading requests it again."""
     return replace(state, asked=None)
 
 
 def server_started(state: SpillState) -> SpillState:
-    """Return the state after the server started anew: what it computes on must show again."""
+    """Return the state after the server's restart; whether it uses a GPU is unknown again."""
     return SpillState(had_gpu=state.had_gpu or state.on_gpu)
 
 
@@ -161,19 +159,19 @@ def _low(
         return replace(state, told=True, asked=None), (Spilled(rules.model, share),)
     overdue = state.asked is not None and abs(reading.at - state.asked) >= rules.patience
     if state.low >= LOW_READINGS and (state.asked is None or overdue):
-        return replace(state, asked=reading.at), (ReloadAndCheck(rules.model, share),)
+        return replace(state, asked=reading.at), (ReloadRequest(rules.model, share),)
     return state, ()
 
 
 def _for_rung(state: SpillState, rules: SpillRules) -> SpillState:
-    """Begin anew for another model; what is known of the server stays."""
+    """Reset the state for another model; what is known of the server stays."""
     if state.model == rules.model:
         return state
     return replace(state, model=rules.model, low=0, asked=None, told=False)
 
 
 def _seen(state: SpillState, residents: Sequence[Resident], rules: SpillRules) -> SpillState:
-    """Note which models are on the GPU and which are not; every client's count here."""
+    """Note which models are on the GPU and which are not, those of other clients included."""
     known = [resident for resident in residents if resident.share is not None]
     if any(resident.size_vram > 0 for resident in known):
         return replace(state, on_gpu=True, had_gpu=True, on_cpu=(), lost_told=False)
@@ -185,10 +183,9 @@ def _seen(state: SpillState, residents: Sequence[Resident], rules: SpillRules) -
 
 
 def _gpu_is_lost(state: SpillState, rules: SpillRules) -> bool:
-    """Tell a lost GPU: there was one, and every model is on the CPU.
+    """Return True if there was a GPU and every model is on the CPU.
 
-    One model alone may be too big for what is free; two cannot both be, or hardly. After a restart that
-    shows no GPU any more, one is enough.
+    One model may be too big for the free memory; two hardly both are. After a restart without a GPU one is enough.
     """
     if not state.on_cpu or not state.had_gpu:
         return False
@@ -196,12 +193,12 @@ def _gpu_is_lost(state: SpillState, rules: SpillRules) -> bool:
 
 
 def _lost(state: SpillState) -> tuple[SpillState, tuple[SpillOutcome, ...]]:
-    told = () if state.lost_told else (GpuLost(state.on_cpu),)
-    return replace(state, low=0, asked=None, lost_told=True), told
+    outcomes = () if state.lost_told else (GpuLost(state.on_cpu),)
+    return replace(state, low=0, asked=None, lost_told=True), outcomes
 
 
 def _has_gpu(state: SpillState, rules: SpillRules) -> bool:
-    """Return whether this server is known to have a GPU: its log says so, or a model was seen on it."""
+    """Return True if this server has a GPU by its log, or by a model seen on it."""
     return rules.gpu is True or (state.on_gpu and rules.gpu is not False)
 
 

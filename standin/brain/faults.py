@@ -1,4 +1,4 @@
-"""The faults that a stand-in BRAIN can be told to have.
+"""The faults of a stand-in BRAIN, as tests put them in force.
 
 | kind | what happens to a request that it meets |
 |---|---|
@@ -21,7 +21,7 @@ from fleet.runtime.units import Seconds
 
 
 class BrainFaultKind(Enum):
-    """What can go wrong; the module's text says what each does."""
+    """The kinds of faults; the table above says what each does."""
 
     REFUSE = auto()
     LOSE = auto()
@@ -35,7 +35,7 @@ class BrainFaultKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BrainFault:
-    """One fault, and whom it meets: a method and the beginning of a path. `times`: None until it is cleared."""
+    """One fault and the requests it meets: a method and the prefix of a path. `times` None means until cleared."""
 
     kind: BrainFaultKind
     method: str = ""

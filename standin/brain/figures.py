@@ -1,4 +1,4 @@
-"""An expression's figures, made up: the same expression has always the same ones, its negative the opposite.
+"""Invented figures of an expression: always the same ones, and the opposite ones for its negative.
 
 Pure. Nothing here backtests anything: the figures fit together as BRAIN's do, and that is all.
 """

@@ -114,7 +114,7 @@ class StandinBrain:
     def _authentication(self, exchange: Exchange, reply: "_Reply") -> None:
         world, inquiry = self.world, f"inquiry={self.world.inquiry}"
         is_inquiry = exchange.path.endswith("/persona") and exchange.query == inquiry
-        if exchange.method == "GET" and is_inquiry:  # somebody opens it in a browser
+        if exchange.method == "GET" and is_inquiry:  # a browser opens the address
             world.opened = True
             reply.json({"detail": "stand-in: signed in"})
         elif exchange.method == "GET":

@@ -1,4 +1,4 @@
-"""What a stand-in BRAIN is: its account, its limits, how long a simulation takes."""
+"""Settings of a stand-in BRAIN: its account, its limits, the length of a simulation."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class BrainStandinSettings:
     """One account. `seconds` is a simulation's length, `retry_after` what it asks its clients to wait."""
 
     email: str = "someone@example.com"
-    password: str = "standin"  # noqa: S105  # of nobody
+    password: str = "standin"  # noqa: S105  # an invented account
     seconds: Seconds = 0.5
     retry_after: Seconds = 0.1
     slots: int = 3

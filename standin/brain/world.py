@@ -1,4 +1,4 @@
-"""What a stand-in BRAIN knows: sessions, simulations, alphas, and what it was asked. No HTTP here."""
+"""The state of a stand-in BRAIN: sessions, simulations, alphas, requests. No HTTP here."""
 
 import secrets
 import threading
@@ -72,7 +72,7 @@ class World:
         return left if token in self._sessions and left > 0 else None
 
     def end_sessions(self) -> None:
-        """Sign everybody out."""
+        """End all sessions."""
         self._sessions.clear()
 
     # --- simulations
@@ -149,7 +149,7 @@ class World:
         return shown
 
     def settle(self) -> None:
-        """Make alphas of what has ended, as BRAIN does whether anybody asks or not."""
+        """Turn simulations that have ended into alphas; BRAIN does this without a request."""
         now = self.clock()
         for one in list(self.simulations.values()):
             if not one.children and one.status in {"COMPLETE", "WARNING"} and one.left(now) == 0:

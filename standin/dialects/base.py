@@ -1,4 +1,4 @@
-"""What an era's Ollama says in its log and its errors: the words that the two dialects share."""
+"""The interface of a dialect: what an era's Ollama writes into its log and its errors."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ STANDIN = "stand-in: this server stands in for Ollama; it runs no model, and its
 
 @dataclass(frozen=True, slots=True)
 class LoadFacts:
-    """A load as its log lines tell of it; `free` is what the server believes to be free on the GPU."""
+    """The figures in the log lines of a load; `free` is the GPU memory that the server believes free."""
 
     spec: ModelSpec
     need: Need
@@ -54,7 +54,7 @@ class Answered:
 
 
 class Dialect(Protocol):
-    """An era's words. Every method returns lines, or a failure's lines and error; none writes."""
+    """The words of an era. Each method returns lines, or the lines and the error of a failure."""
 
     version: str
 

@@ -1,6 +1,6 @@
-"""How Go writes what Ollama says: durations, times, sizes, quoted text, and the errors of its JSON decoder.
+"""Go's formats in Ollama's output: durations, times, sizes, quoted text, errors of the JSON decoder.
 
-Pure text functions; what is said stands elsewhere.
+Pure text functions.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The forms of Ollama's log: slog lines, access lines, and the runner's raw ones. Pure but for `Log`.
 
-What is said in each era stands in `standin.dialects.new` and `standin.dialects.old`.
+The lines of each era stand in `standin.dialects.new` and `standin.dialects.old`.
 """
 
 import threading
@@ -61,7 +61,7 @@ def access(now_ns: int, *, status: int, latency_ns: int, client: str, method: st
 
 
 class Log:
-    """Where the lines go: whole batches at a time, so that those of two requests never mix."""
+    """The log. It writes whole batches, so that the lines of two requests never mix."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

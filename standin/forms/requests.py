@@ -1,4 +1,4 @@
-"""What a client asked for: request bodies, checked in Ollama's order and refused in its words. Pure."""
+"""Request bodies, checked in Ollama's order and refused in its words (pure)."""
 
 import json
 from collections.abc import Mapping
@@ -92,7 +92,7 @@ def ask_of(body: Mapping[str, Any], *, chat: bool) -> Ask:
         model=model_of(body),
         prompt=prompt if chat else _field(body, "system", str, "") + prompt,
         empty=not messages if chat else not prompt,
-        stream=_field(body, "stream", bool, True),  # noqa: FBT003  # Ollama streams unless told otherwise
+        stream=_field(body, "stream", bool, True),  # noqa: FBT003  # Ollama's default
         format=body.get("format"),
         keep_alive=keep_alive_of(body.get("keep_alive")),
         options=_field(body, "options", dict, {}),
@@ -101,7 +101,7 @@ def ask_of(body: Mapping[str, Any], *, chat: bool) -> Ask:
 
 
 def check_think(think: object) -> None:
-    """Raise ApiError 400 for a `think` that a server which knows of thinking refuses."""
+    """Raise ApiError 400 for a `think` that a server with thinking refuses."""
     if isinstance(think, str) and think not in _LEVELS:
         raise ApiError(400, f"invalid think value: {quoted(think)} (must be {_THINK_VALUES})")
     if think is not None and not isinstance(think, bool | str):

@@ -1,4 +1,4 @@
-"""What a model needs of the GPU, and whether it gets it. Pure.
+"""The GPU memory that a model needs, and the first allocation that fails (pure).
 
     need = weights + KV cache + compute buffers
 

@@ -9,7 +9,7 @@ from standin.models.specs import SEED_MODELS, ModelSpec, canonical, made_thinkin
 
 
 class ModelStore:
-    """Which models are here, which can be pulled, and how far broken pulls have come."""
+    """The models on disk, the models of the registry, and the progress of broken pulls."""
 
     def __init__(
         self,

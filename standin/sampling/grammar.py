@@ -3,7 +3,7 @@
 Known: `$defs`/`definitions`, `$ref`, `anyOf`, `oneOf`, `const`, `enum`, `type` (also a list of types),
 `properties`, `required`, `prefixItems`, `items`, `minItems`, `maxItems`, `minLength`, `maxLength`, `minimum`,
 `maximum`. Words that only describe are skipped. Anything else is refused rather than ignored: an answer that
-quietly breaks the schema would hide a fault of whoever wrote it.
+quietly breaks the schema would hide a fault of its author.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What is answered in place of a model's words: instances of a schema, or plain text. Pure."""
+"""Replies in place of a model's words: instances of a schema, or plain text (pure)."""
 
 import json
 import random
@@ -26,8 +26,8 @@ _THOUGHT = "Okay, let me think. rank(volume) is crowded, and no that is bad. A l
 _LONG, _SHORT = 30, 2
 _ASKED_FORM = '{"expressions":['
 RUBBISH = {
-    "text": "Sure! Here are some alphas you could try:\n1. rank(close) - a classic.\n2. Buy low, sell high.",
-    "schema": '{"alphas": {"best": "rank(close)", "confidence": "high"}, "expressions": "none"}',
+    "text": "Sure! Here are some alphas you could try:\n1. Yesterday's losers - a classic.\n2. Buy low, sell high.",
+    "schema": '{"alphas": {"best": "momentum", "confidence": "high"}, "expressions": "none"}',
     "nested": "[" * 20_000,
 }
 

@@ -1,4 +1,4 @@
-"""Random instances of a grammar: what the stand-in answers in place of a model. Pure, given the randomness.
+"""Random instances of a grammar: the stand-in's answers. Pure, given the randomness.
 
 Where a union offers both simple values and nested ones, it mostly nests at first and ever more rarely further
 down, so that a schema of expressions gives a few operators each, and a schema that refers to itself ends.

@@ -27,7 +27,7 @@ _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</bo
 
 @dataclass(slots=True)
 class _Answer:
-    """An answer under way: what it is made of, and what happened so far."""
+    """An answer under way: its parts, and its figures so far."""
 
     ask: Ask
     chat: bool
@@ -44,7 +44,7 @@ class _Answer:
 
 
 class GenerateApi:
-    """Answers what asks a model for words."""
+    """Answers requests for a model's words."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class GenerateApi:
             answer.exchange.line(self._row(answer.ask, chat=answer.chat, text=text, thinking=thinking))
 
     def _mishap(self, answer: _Answer, place: int, *, last: bool) -> None:
-        """Let a fault happen whose turn has come: after as many tokens as it says, else at the end."""
+        """Apply a fault that is due: after its number of tokens, else at the end."""
 
         def due(kind: FaultKind) -> bool:
             fault = answer.faults.get(kind)

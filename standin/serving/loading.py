@@ -1,4 +1,4 @@
-"""One load of a model: what the log says of it, how long it takes, and how it fails."""
+"""One load of a model: its log lines, its length, its failure."""
 
 import random
 import threading
@@ -23,9 +23,9 @@ _CARD: Bytes = 8 * 1024**3
 
 @dataclass(slots=True)
 class Gpu:
-    """The GPU: what of it is free for us when nothing is loaded, and whether models spill beyond that.
+    """The GPU: its free memory with nothing loaded, and whether models spill beyond it.
 
-    Where they do not, somebody else holds the rest, which the server does not see.
+    Where they do not, another program holds the rest, which the server does not see.
     """
 
     vram: Bytes

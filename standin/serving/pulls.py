@@ -1,6 +1,6 @@
 """`/api/pull`: the progress of a pull as a stream of rows, with all that can go wrong on the way.
 
-The generator of rows is told nothing of HTTP; it waits through `wait` and breaks off with its own error.
+The generator of rows knows no HTTP; it waits through `wait` and breaks off with its own error.
 A pull that ends early leaves what it had, and the next one goes on from there.
 """
 

@@ -1,4 +1,4 @@
-"""The loaded models: which are in memory, which have to go, and when.
+"""The loaded models: which are in memory, which are evicted, and when.
 
 As in Ollama, one load goes at a time, and everything that needs a model waits for it.
 """
@@ -41,12 +41,12 @@ class Runner:
         return self.load.spec
 
     def serves(self, options: Options) -> bool:
-        """Tell whether a request with these options needs no reload."""
+        """Return True if a request with these options needs no reload."""
         same_layers = options.num_gpu < 0 or options.num_gpu == self.options.num_gpu
         return same_layers and options.num_ctx == self.options.num_ctx
 
     def is_idle(self) -> bool:
-        """Tell whether no request holds it."""
+        """Return True if no request holds it."""
         return self.active == 0
 
     @property
@@ -122,12 +122,12 @@ class Scheduler:
                 self._expire(time.monotonic())
 
     def killed(self, runner: Runner) -> None:
-        """Take note that a runner died while it answered; it stays listed until the next request finds it."""
+        """Note that a runner died while it answered; it stays listed until the next request finds it."""
         runner.dead = True
         self._log.say(self._dialect.runner_dies(runner.load))
 
     def out_of_memory(self, runner: Runner) -> str:
-        """Take note that an answer ran out of GPU memory: all models go. Return the error's text."""
+        """Note that an answer ran out of GPU memory: all models go. Return the error's text."""
         failure = self._dialect.out_of_memory(runner.load, runner.load.need.compute)
         self._log.say(failure.lines)
         with self._lock:
@@ -204,14 +204,14 @@ class Scheduler:
         return self._loader.plan(spec, options, used=self._used(), count=len(self._runners) + 1)
 
     def _retries(self, failure: LoadFailure) -> bool:
-        """Tell whether Ollama tries again without the other models: for GPU memory only, since v0.30."""
+        """Return True if Ollama tries again without the other models: for GPU memory only, since v0.30."""
         hard = "failed to allocate" in failure.error
         return hard and self._settings.era is Era.NEW and bool(self._others())
 
     def _make_room(self, spec: ModelSpec, options: Options, wait: Wait) -> None:
         """Evict what is in the way as far as the server can foresee it.
 
-        New Ollama foresees only what it knows of; old Ollama is told by the driver what is free.
+        New Ollama foresees only what it knows of; old Ollama asks the driver for the free memory.
         """
         foresees = self._gpu.spill or self._settings.era is Era.OLD
         alone = self._loader.plan(spec, options, used=0, count=1)

@@ -87,7 +87,7 @@ def test_incidents_are_exactly_what_was_printed(private_engine: PrivateEngine, s
     world = EngineWorld(private_engine, restart_policy={"Name": "always"})
     try:
         with running_monitor(f"docker:{world.container_name}") as monitor:
-            eventually(monitor.has_joined, what=monitor.output())
+            eventually(monitor.has_joined, what=monitor.findings())
             printed = 0
             for kind in kinds:
                 killer = killed_soon(monitor, random) if random.random() < 0.6 else None
@@ -102,7 +102,7 @@ def test_incidents_are_exactly_what_was_printed(private_engine: PrivateEngine, s
                     killer.join()
             world.write(encoded(START))
             eventually(
-                lambda: len(monitor.incidents()) >= printed, what=f"{printed} incidents\n{monitor.told()}"
+                lambda: len(monitor.incidents()) >= printed, what=f"{printed} incidents\n{monitor.findings()}"
             )
             time.sleep(2.0)
             numbers = monitor.incidents()

@@ -62,7 +62,7 @@ def test_the_log_proxy_is_debians_haproxy(images: Images) -> None:
     done = docker.run("run", "--rm", "--env", "OLLAMA_CONTAINER=a;b", images.proxy())
     assert (done.returncode, done.stderr) == (
         2,
-        "Error: OLLAMA_CONTAINER: a;b cannot be a container's name\n",
+        "Error: OLLAMA_CONTAINER: a;b is not a valid container name\n",
     )
     assert docker.run("run", "--rm", images.proxy()).returncode == 2
 
@@ -107,7 +107,7 @@ def test_a_home_that_cannot_be_written_is_told(images: Images) -> None:
     docker = Docker(images.engine)
     done = docker.run("run", "--rm", "--user", "4242", *HARDENED, "--network", "none", images.slim())
     assert done.returncode == 2
-    assert "the home /var/lib/fleet cannot be written to by user 4242" in done.stderr
+    assert "the home /var/lib/fleet is not writable for user 4242" in done.stderr
     assert "Hint: give the folder to that user" in done.stderr
 
 

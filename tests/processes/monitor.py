@@ -32,8 +32,8 @@ class MonitorProcess:
         self.home.create()
         config = folder / "fleet.toml"
         config.write_text(SETTINGS.format(interval=check_interval))
-        nobody = "http://127.0.0.1:9"
-        FleetFile("docker", nobody, log_source, str(config), str(self.home.socket), time.time()).write(
+        no_server = "http://127.0.0.1:9"
+        FleetFile("docker", no_server, log_source, str(config), str(self.home.socket), time.time()).write(
             self.home
         )
         self._output = folder / "out"
@@ -81,12 +81,12 @@ class MonitorProcess:
         return last if isinstance(last, int) else 0
 
     def has_joined(self) -> bool:
-        """Tell whether the state says from where on the log is followed."""
+        """Return True if the state holds a cursor of the log."""
         state = read_state(self.home)
         return state is not None and "log" in state.cursors
 
-    def told(self) -> str:
-        """Return the incidents that were found, to show where a test fails."""
+    def findings(self) -> str:
+        """Return the incidents found and the output, for the message of a failed test."""
         found = [e for e in read_history(self.home.history) if e.kind is EventKind.INCIDENT]
         return "\n".join(str(dict(event.fields))[:300] for event in found) + self.output()
 

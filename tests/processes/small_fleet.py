@@ -21,7 +21,8 @@ from fleet.policy.rules import Rules
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
-from monitor.switching.executor import Parts, Switcher
+from monitor.parts import Parts
+from monitor.switching.executor import Switcher
 from state.store import StateStore
 from tests.parts.supervisord import Daemon, children_of, supervisord, wait_until
 

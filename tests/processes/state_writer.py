@@ -35,7 +35,7 @@ def main() -> None:
 
         def change(state: FleetState, number: int = number) -> FleetState:
             state = replace(state, switches=state.switches + 1)
-            return state.tell(clock.time(), EventKind.LADDER_CHANGED, reason=f"{name}:{number}")
+            return state.with_event(clock.time(), EventKind.LADDER_CHANGED, reason=f"{name}:{number}")
 
         store.update(change)
         _say(f"{number}")

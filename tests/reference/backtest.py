@@ -135,12 +135,12 @@ def regress(x: Matrix, y: Matrix, x_now: float, y_now: float, wanted: int) -> fl
     u, v = x - x[0], y - y[0]
     mx, my = exact_mean(u), exact_mean(v)
     slope = ratio(cov(x, y), exact_var(x))
-    residuals = (v - my) - slope * (u - mx)
+    residuals = rest((v - my) - slope * (u - mx), y)
     sse = math.fsum(residuals**2)
     mse = sse / (n - 2) if n > 2 else NAN
     error = ((y_now - y[0]) - my) - slope * ((x_now - x[0]) - mx)
     return {
-        0: error,
+        0: float(rest(np.array(error), y)),
         1: (my + y[0]) - slope * (mx + x[0]),
         2: slope,
         3: (my + y[0]) + slope * ((x_now - x[0]) - mx),
@@ -192,6 +192,12 @@ def backfill(past: Matrix, d: int, k: int) -> float:
         return float(past[-1])
     values = known(past[-d:])[::-1]
     return float(values[k - 1]) if len(values) >= k else NAN
+
+
+def backfill_ignoring(past: Matrix, d: int, k: int, skip: tuple[str, ...]) -> float:
+    now = past[-1]
+    missing = ("NAN" in skip and np.isnan(now)) or ("0" in skip and now == 0)
+    return kth(past, d, k, skip) if missing else float(now)
 
 
 def hump(x: Matrix, share: float) -> Matrix:
@@ -273,6 +279,11 @@ def scale(v: Matrix, book: float) -> Matrix:
     return v * book / np.abs(v).sum()
 
 
+def truncate(v: Matrix, share: float) -> Matrix:
+    most = share * np.abs(v[np.isfinite(v)]).sum()
+    return np.clip(v, -most, most)
+
+
 def scale_sides(v: Matrix, longs: float, shorts: float) -> Matrix:
     out = v.copy()
     out[v > 0] = v[v > 0] / v[v > 0].sum() * longs
@@ -297,7 +308,8 @@ def squeeze(rank: float, n: int) -> float:
 
 
 def quantile(v: Matrix, driver: str, sigma: float) -> Matrix:
-    return np.array([sigma * inverse_cdf(driver, squeeze(r, len(v))) for r in unit_ranks(v)])
+    mean = 0.5 if driver == "uniform" else 0.0
+    return np.array([sigma * (inverse_cdf(driver, squeeze(r, len(v))) - mean) for r in unit_ranks(v)])
 
 
 def ts_quantile(w: Matrix, driver: str) -> float:
@@ -387,7 +399,12 @@ def vector_proj(x: Matrix, y: Matrix) -> Matrix:
 
 
 def vector_neut(x: Matrix, y: Matrix) -> Matrix:
-    return x - vector_proj(x, y)
+    return rest(x - vector_proj(x, y), x)
+
+
+def rest(e: Matrix, y: Matrix) -> Matrix:
+    """What a fit leaves: 0 where that is no more than rounding."""
+    return np.where(np.abs(e) <= 1e-14 * np.abs(y).max(initial=0.0), 0.0, e)
 
 
 def line(y: Matrix, x: Matrix) -> Matrix:
@@ -400,7 +417,7 @@ def line(y: Matrix, x: Matrix) -> Matrix:
 def line_rest(y: Matrix, x: Matrix) -> Matrix:
     if not (np.isfinite(x).all() and np.isfinite(y).all()) or exact_var(x) == 0:
         return np.full(len(x), NAN)
-    return demean(y) - ratio(cov(x, y), exact_var(x)) * demean(x)
+    return rest(demean(y) - ratio(cov(x, y), exact_var(x)) * demean(x), y)
 
 
 def group_count(x: Matrix, codes: npt.NDArray[Any]) -> Matrix:

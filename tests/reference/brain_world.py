@@ -9,11 +9,11 @@ from typing import Any
 from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import BrainApi, simulation_settings
 from generator.brain.credentials import Credentials
+from generator.brain.events import BrainEvents
 from generator.brain.http import BrainHttp
 from generator.brain.session import BrainSession, SessionFile
 from generator.brain.simulations import Simulator
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Result, Ruleset, Source
-from generator.reporting.events import BrainEvents
 from generator.storage.simulations import SimulationTable
 from generator.storage.store import AlphaStore
 from standin.brain.server import StandinBrain
@@ -33,8 +33,8 @@ class BrainWorld:
         self.server = StandinBrain(settings, clock=self.clock.monotonic).start()
         self.account = Credentials(settings.email, settings.password, "v1")
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
-        self.ledger = SimulationTable(self.store, RULES)
-        self.teller = BrainEvents()
+        self.table = SimulationTable(self.store, RULES)
+        self.events = BrainEvents()
         self.rules = RULES
         self.done: dict[str, Result] = {}
         self.wires: list[BrainHttp] = []
@@ -51,13 +51,13 @@ class BrainWorld:
     def simulator(self, *, slots: int = 3, budget: int = 0, api: BrainApi | None = None) -> Simulator:
         return Simulator(
             api or self.api(),
-            self.ledger,
-            keep=lambda action: action(),
+            self.table,
+            retry=lambda action: action(),
             clock=self.clock,
-            chance=Random(0),
+            rng=Random(0),
             slots=slots,
             budget=budget,
-            teller=self.teller,
+            events=self.events,
         )
 
     def candidates(self, *expressions: str) -> list[Candidate]:

@@ -83,7 +83,7 @@ def typed_call(random: Random, catalogue: Catalogue, operator: Operator, depth: 
 def _argument(random: Random, catalogue: Catalogue, parameter: Parameter, depth: int) -> Node:
     if parameter.kind in (Kind.MATRIX, Kind.GROUP):
         if parameter.kind is Kind.MATRIX and random.random() < 0.2:
-            return Number(random.choice((-1.0, 0.0, 1.0, 2.0, 0.5, -0.0)))
+            return Number(random.choice((-1.0, 0.0, 1.0, 2.0, 0.5, -0.0, math.nan)))
         return typed_tree(random, catalogue, depth - 1, parameter.kind)
     if parameter.kind is Kind.BOOLEAN:
         return random.choice((Text("true"), Text("false"), Number(0.0), Number(1.0)))
@@ -103,6 +103,35 @@ def _number_argument(random: Random, parameter: Parameter) -> Node:
     if value > low + 1 and random.random() < 0.1:
         return Call("add", (Number(float(value - 1)), Number(1.0)))
     return Text(str(value)) if random.random() < 0.05 else Number(float(value))
+
+
+def respelt(node: Node, catalogue: Catalogue, random: Random) -> Node:
+    """The same expression in other words: arguments by name, in the other order, settings in another form."""
+    if not isinstance(node, Call):
+        return node
+    operator = catalogue.operators[node.name]
+    args = [respelt(arg, catalogue, random) for arg in node.args]
+    for place, parameter in enumerate(operator.required):
+        if parameter.kind in (Kind.INTEGER, Kind.NUMBER):
+            args[place] = node.args[place]
+    named = list(node.named)
+    if operator.commutative and random.random() < 0.5:
+        args[:2] = args[1::-1]
+    if not operator.variadic and random.random() < 0.5:
+        named += [(p.name, arg) for p, arg in zip(operator.required, args, strict=True)]
+        args = []
+    for parameter in operator.optional:
+        given = any(name == parameter.name for name, _ in named)
+        if parameter.default is not None and not given and random.random() < 0.5:
+            named.append((parameter.name, _literal(parameter.default)))
+    random.shuffle(named)
+    return Call(node.name, tuple(args), tuple(named))
+
+
+def _literal(value: float | str) -> Node:
+    if isinstance(value, bool):
+        return Text("true" if value else "false")
+    return Text(value) if isinstance(value, str) else Number(float(value))
 
 
 def instance(schema: dict[str, Any], random: Random) -> Any:

@@ -12,11 +12,11 @@ from fleet.policy.facts import (
     CallEnded,
     Command,
     Fact,
-    Fetched,
-    FetchFailed,
-    Fetching,
     IncidentSeen,
-    ModelHere,
+    ModelPresent,
+    PrefetchDone,
+    PrefetchFailed,
+    PrefetchStarted,
     PullFailed,
     Restarted,
     RestartFailed,
@@ -27,7 +27,7 @@ from fleet.policy.facts import (
     VerifyEnded,
 )
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.errors import SwitchError
 from fleet.runtime.units import GIGABYTE
 
@@ -197,23 +197,23 @@ def _incident(pick: int, now: float, rules: Rules, number: int) -> IncidentSeen:
 def _fetch(pick: int, rules: Rules) -> Fact:
     model = rules.ladder[pick % len(rules.ladder)].model
     if pick % 3 == 0:
-        return Fetching(model, "ahead of its need")
+        return PrefetchStarted(model, "ahead of its need")
     here = tuple(rung.index for rung in rules.ladder if (pick >> rung.index) & 1)
-    return Fetched(model) if pick % 3 == 1 else FetchFailed(model, "no such model", here)
+    return PrefetchDone(model) if pick % 3 == 1 else PrefetchFailed(model, "no such model", here)
 
 
-def _step(phase: Phase, number: int, pick: int, rules: Rules, *, fails: bool) -> Fact:
+def _step(phase: SwitchPhase, number: int, pick: int, rules: Rules, *, fails: bool) -> Fact:
     match phase:
-        case Phase.PULL if fails:
+        case SwitchPhase.PULL if fails:
             here = tuple(rung.index for rung in rules.ladder if (pick >> rung.index) & 1)
-            return PullFailed(number, "no such model", here, behind=bool(here) and pick % 5 == 0)
-        case Phase.PULL:
-            return ModelHere(number, was_stopped=pick % 10 == 0)
-        case Phase.TRIAL:
+            return PullFailed(number, "no such model", here, deferred=bool(here) and pick % 5 == 0)
+        case SwitchPhase.PULL:
+            return ModelPresent(number, was_stopped=pick % 10 == 0)
+        case SwitchPhase.TRIAL:
             return TrialEnded(number, passed=not fails, reason="out of memory" if fails else "")
-        case Phase.RESTART if fails:
+        case SwitchPhase.RESTART if fails:
             return RestartFailed(number, "it died")
-        case Phase.RESTART:
+        case SwitchPhase.RESTART:
             return Restarted(number, stopped=pick % 10 == 0)
         case _:
             return VerifyEnded(number, "no answer")

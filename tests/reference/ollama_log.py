@@ -97,8 +97,8 @@ def scan(lines: Iterable[str], rules: GroupingRules | None = None) -> ScanReport
     return scan_stream(io.BytesIO(text.encode()), "log", rules or GroupingRules(), DETECTOR)
 
 
-def told(lines: Iterable[str], rules: GroupingRules | None = None) -> list[tuple[str, str, bool]]:
-    """What a scan makes of lines: kind, cause and whether it counts, of each incident."""
+def causes(lines: Iterable[str], rules: GroupingRules | None = None) -> list[tuple[str, str, bool]]:
+    """Return kind, cause and count of each incident in lines."""
     return [(i.kind.value, i.cause.value, i.counts) for i in scan(lines, rules).incidents]
 
 

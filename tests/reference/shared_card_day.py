@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from fleet.policy.decide import decide
-from fleet.policy.facts import CallEnded, Fact, IncidentSeen, ModelHere, Restarted, Tick, TrialEnded
+from fleet.policy.facts import CallEnded, Fact, IncidentSeen, ModelPresent, Restarted, Tick, TrialEnded
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.units import GIGABYTE
 from tests.reference.histories import START, ladder_of
 
@@ -90,7 +90,7 @@ class Day:
                 second += rest
                 continue
             state = self._second(state, second, chance)
-            fitting = state.switch is None or state.switch.phase is not Phase.RESTART
+            fitting = state.switch is None or state.switch.phase is not SwitchPhase.RESTART
             self.best += fitting and state.current_model_index == self.card.best(second)
             second += 1
         return self.best / DAY
@@ -109,11 +109,11 @@ class Day:
 
     def _facts(self, state: FleetState, second: int, now: float) -> Iterator[Fact]:
         switch = state.switch
-        if switch is not None and switch.phase is Phase.PULL:
-            yield ModelHere(switch.number)
-        elif switch is not None and switch.phase is Phase.TRIAL:
+        if switch is not None and switch.phase is SwitchPhase.PULL:
+            yield ModelPresent(switch.number)
+        elif switch is not None and switch.phase is SwitchPhase.TRIAL:
             yield TrialEnded(switch.number, passed=self.card.fits(switch.target, second), reason="no memory")
-        elif switch is not None and switch.phase is Phase.RESTART:
+        elif switch is not None and switch.phase is SwitchPhase.RESTART:
             yield Restarted(switch.number)
         elif second % CALL_EVERY == 0:
             yield from self._call(state, second, now)

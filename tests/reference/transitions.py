@@ -1,8 +1,7 @@
-"""Where a fleet can be, and which facts lead from where to where: the policy as a table.
+"""The policy's transitions as a table: places, and the facts that lead from one to another.
 
-The policy's functions decide *whether* a row is taken; a test holds them to the table, in both directions, and
-`docs/architecture.md` draws it. What is not in it does not happen: a fact that has no row for a place may
-change counts and waits there, and nothing else.
+The policy's functions decide whether a transition happens. A test compares them with the table in both directions, and
+`docs/architecture.md` draws it. A fact without a row for a place changes only counts and waits there.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from fleet.policy.state import FleetState
 
 
 class Place(StrEnum):
-    """What a fleet is doing: nothing, pausing where no switch helps, or a phase of a switch."""
+    """The place of a fleet: at rest, held where no switch helps, or in a phase of a switch."""
 
     REST = "rest"
     HELD = "held"
@@ -24,7 +23,7 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One row: told `fact` (the name of its class) a fleet goes from one place to another, when that is so."""
+    """One row: the fact of class `fact` leads from one place to another under the condition `when`."""
 
     before: Place
     fact: str
@@ -33,7 +32,7 @@ class Transition:
 
 
 def place_of(state: FleetState, now: float) -> Place:
-    """Return where a fleet is."""
+    """Return the place of a fleet."""
     if state.switch is not None:
         return Place(state.switch.phase.value)
     return Place.HELD if state.hold is not None and state.hold.active(now) else Place.REST
@@ -48,33 +47,53 @@ TRANSITIONS = tuple(
             "pull",
             "the count reaches the rung's threshold, or a rung on probation fails",
         ),
-        ("rest", "IncidentSeen", "held", "the same at the bottom, or when the hour's switches are used up"),
+        (
+            "rest",
+            "IncidentSeen",
+            "held",
+            "the same on the last rung, or when the hour's switches are used up",
+        ),
         ("rest", "SpillFound", "pull", "`on_spill` is downgrade and there is a smaller model"),
         ("rest", "SpillFound", "held", "the same when the hour's switches are used up"),
         ("rest", "Tick", "pull", "a probe is due, and a rung above can fit"),
-        ("rest", "FetchFailed", "pull", "the fleet's own model cannot be had, and a smaller one is here"),
+        (
+            "rest",
+            "PrefetchFailed",
+            "pull",
+            "the current model cannot be pulled, and a smaller one is present",
+        ),
         ("rest", "Command", "pull", "an operator asks for another rung"),
         ("held", "Command", "pull", "an operator asks for another rung"),
-        ("held", "Command", "rest", "an operator asks for the rung it stands on"),
+        ("held", "Command", "rest", "an operator asks for the current rung"),
         ("held", "CallEnded", "rest", "a call was answered"),
-        ("held", "FetchFailed", "pull", "the fleet's own model cannot be had, and a smaller one is here"),
-        ("pull", "ModelHere", "trial", "a probe, `use` or `upgrade` to another rung, with `canary`"),
-        ("pull", "ModelHere", "restart", "anything else; this is the commit"),
-        ("pull", "PullFailed", "rest", "no smaller model is here, or it was no downgrade"),
-        ("pull", "PullFailed", "held", "no smaller model is here, and the threshold is reached"),
+        (
+            "held",
+            "PrefetchFailed",
+            "pull",
+            "the current model cannot be pulled, and a smaller one is present",
+        ),
+        ("pull", "ModelPresent", "trial", "a probe, `use` or `upgrade` to another rung, with `canary`"),
+        ("pull", "ModelPresent", "restart", "anything else; this is the commit"),
+        ("pull", "PullFailed", "rest", "no smaller model is present, or it was no downgrade"),
+        ("pull", "PullFailed", "held", "no smaller model is present, and the threshold is reached"),
         ("trial", "TrialEnded", "restart", "the model answered; this is the commit"),
-        ("trial", "TrialEnded", "rest", "it did not; the old model goes on"),
+        ("trial", "TrialEnded", "rest", "the model did not answer; the old model stays"),
         ("trial", "Command", "pull", "superseded"),
-        ("restart", "Restarted", "verify", "the generator is up"),
-        ("restart", "Restarted", "rest", "a person keeps it stopped, or its first call was answered already"),
+        ("restart", "Restarted", "verify", "the generator runs"),
+        (
+            "restart",
+            "Restarted",
+            "rest",
+            "an operator keeps the generator stopped, or a call was answered already",
+        ),
         ("restart", "Command", "pull", "superseded"),
-        ("verify", "CallEnded", "rest", "answered; failed otherwise than for memory; or chosen by hand"),
-        ("verify", "CallEnded", "pull", "out of memory once more: down, or back from a probe"),
-        ("verify", "CallEnded", "held", "the same where there is nowhere to go"),
-        ("verify", "IncidentSeen", "pull", "out of memory once more: down, or back from a probe"),
-        ("verify", "IncidentSeen", "held", "the same where there is nowhere to go"),
-        ("verify", "IncidentSeen", "rest", "out of memory once more, and chosen by hand: reported"),
-        ("verify", "VerifyEnded", "rest", "no call was answered in time; it stays, unverified"),
+        ("verify", "CallEnded", "rest", "answered; failed for another reason than memory; or chosen by hand"),
+        ("verify", "CallEnded", "pull", "a second memory failure: downgrade, or back from a probe"),
+        ("verify", "CallEnded", "held", "the same where no rung is left"),
+        ("verify", "IncidentSeen", "pull", "a second memory failure: downgrade, or back from a probe"),
+        ("verify", "IncidentSeen", "held", "the same where no rung is left"),
+        ("verify", "IncidentSeen", "rest", "a second memory failure of a rung chosen by hand: reported"),
+        ("verify", "VerifyEnded", "rest", "no call was answered in time; the model stays, unverified"),
         ("verify", "Command", "pull", "superseded"),
     )
 )

@@ -113,9 +113,9 @@ class SourceContract:
             following.until_back()
             world.write(b"one\n")
             following.until_texts(["one"])
-            told = len(following.items)
+            before = len(following.items)
             time.sleep(1.5)
-            assert len(following.items) == told
+            assert len(following.items) == before
 
     def test_a_restart_goes_on_where_the_last_one_stopped(self, world: World) -> None:
         with Following(world.source()) as first:

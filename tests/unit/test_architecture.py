@@ -25,6 +25,13 @@ MAY_IMPORT = {
 FLEET_LAYERS = ({"runtime"}, {"memory_errors"}, {"config", "clients"}, {"policy", "startup"})
 """Rooms of fleet/, lowest first: a room imports only rooms below its own, and itself."""
 HEAVY = {"numpy", "numba", "polars", "sqlalchemy", "lark", "matplotlib"}
+MOST_MODULES = 14
+SHARED_FUNCTIONS = {"main"}
+"""Public functions that every program has."""
+FAMILIES = ("generator/backtest/kernels",)
+"""Folders whose functions are always named with their module, as `groups.zscore`."""
+COMMANDS = ("cli/commands.py", "generator/cli/commands.py", "generator/cli/evaluate.py")
+"""Files whose function names are the words of a command line."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -105,20 +112,46 @@ def cycles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     }
 
 
-@pytest.mark.parametrize("package", ["fleet", "state", "standin", "cli"])
+@pytest.mark.parametrize("package", ["fleet", "state", "monitor", "generator", "standin", "cli"])
 def test_rooms_import_without_cycles(package: str) -> None:
     assert not cycles(rooms_imported(package))
-
-
-def test_the_monitor_has_one_known_cycle() -> None:
-    """The switch's executor is asked by what watches and fetches, and asks them; one owner of the state ends that."""
-    assert cycles(rooms_imported("monitor")) <= {frozenset({"models", "switching", "watch"})}
 
 
 @pytest.mark.parametrize("package", ["fleet", "state", "monitor"])
 def test_the_monitors_runtime_stays_light(package: str) -> None:
     found = {short(path): HEAVY & packages_imported(path) for path in modules(package)}
     assert not {path: names for path, names in found.items() if names}
+
+
+def test_a_public_class_has_one_definition() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for package in MAY_IMPORT:
+        for path in modules(package):
+            for node in tree(path).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    found[node.name].append(short(path))
+    assert not {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_public_function_has_one_definition_in_its_package(package: str) -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in modules(package):
+        if short(path).startswith(FAMILIES) or short(path) in COMMANDS:
+            continue
+        for node in tree(path).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                found[node.name].append(short(path))
+    twice = {name: paths for name, paths in found.items() if len(paths) > 1}
+    assert not {name: paths for name, paths in twice.items() if name not in SHARED_FUNCTIONS}
+
+
+def test_a_folder_holds_few_modules() -> None:
+    folders = {path.parent for package in MAY_IMPORT for path in modules(package)}
+    counts = {
+        short(one): len([path for path in one.glob("*.py") if path.stem != "__init__"]) for one in folders
+    }
+    assert not {folder: count for folder, count in counts.items() if count > MOST_MODULES}
 
 
 def tracked() -> list[str]:
@@ -135,13 +168,20 @@ def test_the_map_names_each_folder() -> None:
     assert folders - {"docs"} == named
 
 
+@pytest.mark.parametrize("package", ["fleet", "monitor", "generator"])
+def test_the_map_names_each_room_and_no_other(package: str) -> None:
+    rooms = {f"{package}/{path.parent.name}/" for path in (ROOT / package).glob("*/__init__.py")}
+    named = set(re.findall(rf"^\| `({package}/\w+/)` \|", PAGE, flags=re.MULTILINE))
+    assert rooms == named
+
+
 OURS = "|".join((*MAY_IMPORT, "tests", "tools", "benchmarks"))
 
 
 def prose() -> Iterator[tuple[str, str]]:
     """Yield the files that name modules outside Python's imports, with their text."""
     for name in tracked():
-        old = name == "CHANGELOG.md" or name.startswith(("tests/data/", "docs/decisions/"))
+        old = name == "CHANGELOG.md" or name.startswith("tests/data/")
         if not old and name.endswith(
             (".md", ".conf", ".toml", ".sh", ".yml", "Makefile", "Dockerfile", ".ci/run", ".py")
         ):
@@ -160,6 +200,27 @@ def test_each_file_that_is_named_is_there() -> None:
     found = {(name, path) for name, text in prose() for path in wanted.findall(text)}
     assert found
     assert not [(name, path) for name, path in sorted(found) if not (ROOT / path).exists()]
+
+
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_link_of_the_pages_leads_somewhere() -> None:
+    wrong = []
+    for name in tracked():
+        if not name.endswith(".md"):
+            continue
+        for target, anchor in LINK.findall((ROOT / name).read_text("utf-8")):
+            path = (ROOT / name).parent / target if target else ROOT / name
+            if not path.exists() or (anchor and anchor not in anchors(path)):
+                wrong.append((name, target, anchor))
+    assert not wrong
 
 
 def test_no_text_holds_the_markers_of_a_merge() -> None:

@@ -27,8 +27,8 @@ from generator.brain.errors import BrainError
 from generator.brain.http import BrainHttp
 from generator.brain.responses import BrainAnswer, messages, retry_after
 from generator.catalogue import load_catalogue
+from generator.language.ast import MAX_DEPTH
 from generator.language.errors import ExpressionError
-from generator.language.limits import MAX_DEPTH
 from generator.launcher import assignment
 from generator.llm.reply import MAX_EXPRESSIONS, decode_reply
 from monitor.detection.detector import Detector

@@ -1,4 +1,4 @@
-"""Lines that bound failures: where a load begins and ends, when a runner dies, what hardware there is."""
+"""Wordings of events: a load begins or ends, a runner dies, a request ends, the server names its hardware."""
 
 from fleet.memory_errors.causes import LogEventKind
 from fleet.memory_errors.table.rows import EventPattern, event
@@ -68,12 +68,28 @@ EVENTS: tuple[EventPattern, ...] = (
     ),
     event(
         "load-tried",
-        r"^load$|^model layout did not fit",
-        ("msg=load request", "model layout did not fit"),
+        r"^load$",
+        ("msg=load request",),
         LogEventKind.LOAD_TRIED,
         versions="0.11.5 - 0.24.0",
         example="time=2025-12-02T17:06:47.184-05:00 level=INFO source=runner.go:1271 msg=load "
         'request="{Operation:alloc LoraPath:[] Parallel:1}"',
+    ),
+    event(
+        "layers-asked",
+        r"^offload(?: to \w{1,20})?$",
+        ("msg=offload", "offload to "),
+        LogEventKind.LAYERS_ASKED,
+        versions="0.1.3x - 0.12.10",
+        example='time=2025-01-17T16:39:27.986Z level=INFO source=memory.go:356 msg="offload to cuda" '
+        "layers.requested=1 layers.model=33 layers.offload=1",
+    ),
+    event(
+        "gpu-failed",
+        r"ggml_\w{1,20}_init: failed to initialize (?:CUDA|ROCm|HIP|MUSA): (?!no \w{1,10}-capable)",
+        ("failed to initialize ",),
+        LogEventKind.GPU_FAILED,
+        example="ggml_cuda_init: failed to initialize CUDA: forward compatibility was attempted on non supported HW",
     ),
     event(
         "load-ok",
@@ -105,10 +121,10 @@ EVENTS: tuple[EventPattern, ...] = (
     event(
         "load-retried",
         r"load failed; .{0,80}retrying|evicting all other loaded models for|GPU offload; retrying"
-        r"|evicting residents and retrying",
-        ("retrying", "evicting all other loaded models"),
+        r"|evicting residents and retrying|^model layout did not fit",
+        ("retrying", "evicting all other loaded models", "model layout did not fit"),
         LogEventKind.LOAD_RETRIED,
-        versions="0.30.0 -",
+        versions="0.11.5 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=sched.go:667 msg="llama-server load failed; '
         'evicting all other models and retrying once"',
     ),
@@ -138,6 +154,6 @@ EVENTS: tuple[EventPattern, ...] = (
 )
 
 REQUEST_NEEDLES: tuple[str, ...] = ('"/api/generate"', '"/api/chat"', '"/api/embed', '"/v1/')
-"""What an access-log line of an inference request holds; the others bound nothing."""
+"""Literals of an access-log line of an inference request; other requests bound nothing."""
 
 REQUEST_PATHS: tuple[str, ...] = ("/api/generate", "/api/chat", "/api/embed", "/v1/")

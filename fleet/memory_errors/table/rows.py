@@ -1,8 +1,8 @@
 """The form of the pattern table: one `Pattern` a wording, with its cause, versions and an example.
 
-Every expression here is searched in untrusted text, so none may backtrack badly: literals, character classes
-with possessive or bounded repeats, no repeat over a repeat. `needles` are literals of which one stands in
-each line that the expression matches; the prefilter is made of them.
+Every expression is searched in untrusted text. None may backtrack badly: literals, character classes with possessive
+or bounded repeats, no repeat of a repeat. `needles` are literals; each line that the expression matches holds one of
+them. The prefilter is made of the needles.
 """
 
 import re
@@ -13,7 +13,7 @@ from fleet.memory_errors.causes import KIND_OF, Cause, LogEventKind, Part, Signa
 
 
 class PatternScope(StrEnum):
-    """Where a wording is looked for: a runner's or viewer's plain line, a slog line's `msg`, or both."""
+    """Where a wording is searched: in a plain line of a runner or viewer, in a slog line's `msg`, or in both."""
 
     PLAIN = "plain"
     SERVER = "server"
@@ -21,12 +21,12 @@ class PatternScope(StrEnum):
 
 
 class ErrorUse(StrEnum):
-    """What a slog line's `error=` does to the verdict.
+    """Effect of a slog line's `error=` on the verdict.
 
-    ignored   nothing
-    decides   there is a signal only if the error speaks of memory, and it is of the error's kind
-    corrects  there is a signal in any case; an error that speaks of the host's memory makes it the host's
-    refutes   as `corrects`, and an error that speaks of no memory at all makes it none
+    ignored   none
+    decides   the line is a signal only if the error is about memory; the signal has the error's kind
+    corrects  the line is a signal; an error about host memory makes it a failure of host memory
+    refutes   as `corrects`; an error that is not about memory makes the line no signal
     """
 
     IGNORED = "ignored"
@@ -51,9 +51,9 @@ class FieldCheck(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A wording that is a signal. Named groups read by the detector: device, bytes, mib.
+    """A wording that is a signal. Named groups read by the judge: device, bytes, mib, part.
 
-    `then` are further expressions that must follow one another after the first.
+    `then`: further expressions that must follow, one after the other.
     """
 
     id: str
@@ -74,7 +74,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class EventPattern:
-    """A wording that tells of the server's work; groups as in `Pattern`, and `detail`."""
+    """A wording that is an event; named groups read by the detector: part, whole."""
 
     id: str
     expression: re.Pattern[str]
@@ -101,7 +101,7 @@ def signal(
     check: FieldCheck = FieldCheck.NONE,
     backend: str = "",
 ) -> Pattern:
-    """Make a signal's row; without `kind` it is the cause's own."""
+    """Return the row of a signal; `kind` defaults to the kind of its cause."""
     return Pattern(
         id=identity,
         expression=re.compile(expression),
@@ -129,7 +129,7 @@ def event(
     versions: str = "all",
     final: bool = False,
 ) -> EventPattern:
-    """Make an event's row."""
+    """Return the row of an event."""
     return EventPattern(
         id=identity,
         expression=re.compile(expression),

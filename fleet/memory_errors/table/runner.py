@@ -1,16 +1,16 @@
 # ruff: noqa: E501 - expressions and examples are whole, as they are printed
-"""What runners, drivers and the kernel print: plain lines without level, and the same words inside an `error=`.
+"""Wordings of runners, drivers and the kernel: plain lines without level, and the same words inside an `error=`.
 
-Order matters: the first that matches wins, so what names its memory stands before what does not, and the host's
-before the GPU's. Wordings are those of ggml, llama.cpp, MLX, the Vulkan, CUDA, ROCm and Metal runtimes, Go and Linux;
-`versions` are Ollama's releases that carry them.
+Order matters: the first row that matches decides. A wording that names its memory stands before one that does not,
+host memory before GPU memory. The wordings are those of ggml, llama.cpp, MLX, the Vulkan, CUDA, ROCm and Metal
+runtimes, Go and Linux; `versions` are the releases of Ollama that print them.
 """
 
 from fleet.memory_errors.causes import Cause, Part
 from fleet.memory_errors.table.rows import FieldCheck, Pattern, PatternScope, signal
 
 HOST_BUFFER = r"(?:backend CPU|CPU\w{0,40}+|\w{0,40}_Host|Host|AMX|BLAS|ACCEL|HBM)"
-"""Buffer names that are the host's memory; ggml calls a GPU's own `CUDA0`, `ROCm1`, `Vulkan0`, `Metal`, `SYCL0`."""
+"""Names of buffers in host memory; those in GPU memory are `CUDA0`, `ROCm1`, `Vulkan0`, `Metal`, `SYCL0`."""
 
 _PHRASE = (
     r"(?i:out[ -]of[ -]memory|insufficient memory|not enough memory|memory exhausted"
@@ -182,7 +182,7 @@ GPU: tuple[Pattern, ...] = (
         r"\b(?:CUBLAS|HIPBLAS|CUDNN|CUSOLVER)_STATUS_ALLOC_FAILED|rocblas_status_memory_error"
         r"|(?:CUDA|cuBLAS|ROCm) error\b[^\n]{0,200}?: the resource allocation failed",
         ("STATUS_ALLOC_FAILED", "rocblas_status_memory_error", "resource allocation failed"),
-        Cause.RUNNER_DIED,
+        Cause.ALLOCATION,
         versions="all",
         backend="cuda rocm",
         example="CUDA error: CUBLAS_STATUS_ALLOC_FAILED",

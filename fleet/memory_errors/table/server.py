@@ -1,7 +1,6 @@
-"""What Ollama's own server says of memory in its slog lines; a wording is looked for in `msg` only.
+"""Wordings of Ollama's server about memory in its slog lines; a wording is searched in `msg` only.
 
-Whatever else a slog line carries (a prompt, a file's name) is never searched, so that a user who asks a model about
-memory failures does not cause one.
+Other fields (a prompt, the name of a file) are never searched: a question about memory failures is no failure.
 """
 
 from fleet.memory_errors.causes import Cause, Part, SignalKind
@@ -259,7 +258,7 @@ ERROR_REPORT = signal(
     example='time=2026-08-01T07:02:19.993Z level=ERROR source=llama_server.go:1640 msg="llama-server completion '
     'error" error="CUDA error: out of memory"',
 )
-"""Any other slog line at WARN or above: its `error=` decides, whatever its wording."""
+"""Any other slog line at WARN or above: its `error=` decides."""
 
 QUIET: tuple[str, ...] = (
     "no need to wait for VRAM recovery",
@@ -295,4 +294,4 @@ QUIET: tuple[str, ...] = (
     "vram-based default context",
     "low vram mode",
 )
-"""Wordings that look like trouble and are none; a line with one of them is no signal."""
+"""Wordings that look like trouble and are none: a line that holds one is no signal."""

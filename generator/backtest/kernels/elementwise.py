@@ -42,6 +42,16 @@ def _not(x: Array, out: Array) -> None:
     np.subtract(1.0, out, out)
 
 
+def _max(x: Any, y: Any, out: Array) -> None:
+    np.maximum(x, y, out=out)
+    np.add(out, 0.0, out)  # of two zeros the positive one, so that either order of the operands gives the same sign
+
+
+def _min(x: Any, y: Any, out: Array) -> None:
+    np.minimum(x, y, out=out)
+    np.add(out, 0.0, out)
+
+
 def _sigmoid(x: Array, out: Array) -> None:
     np.negative(x, out)
     np.exp(out, out)
@@ -97,8 +107,8 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "divide": np.divide,
     "power": _power,
     "signed_power": _signed_power,
-    "max": lambda x, y, out: np.maximum(x, y, out=out),
-    "min": lambda x, y, out: np.minimum(x, y, out=out),
+    "max": _max,
+    "min": _min,
     "less": np.less,
     "less_equal": np.less_equal,
     "greater": np.greater,

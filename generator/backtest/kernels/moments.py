@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import ROW
+from generator.backtest.kernels.rows import ROW, rounding_of
 
 Array = Any
 
@@ -35,6 +35,7 @@ _ROOM = ROW * 13
 _TWENTY_BITS = 2.0**33 + 1.0  # a number times this, less what that is more than the number, has so many (Veltkamp)
 _HEAL = 256.0  # squares this many times the variance have cost two or three of the sixteen digits
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
+_EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of which little is true
 _FAINT = 1e-10  # a covariance below 1e-5 of what it could be is mostly the rounding of greater terms
 
 
@@ -173,7 +174,9 @@ def _add_two(x: Array, y: Array, c0: int, w: int, t: int, s: Array) -> None:
 
 
 @kernel
-def _slide_two(x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array) -> bool:
+def _slide_two(
+    x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array, exact: float
+) -> bool:
     """Move the sums of pairs to day t, and write variances and covariances times n squared; see `_slide_one`."""
     lost = False
     for j in range(w):
@@ -211,23 +214,27 @@ def _slide_two(x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool
         s[_VX + j] = vx
         s[_VY + j] = vy
         s[_C + j] = c
-        lost |= _is_lost(n * top_x, n * top_y, vx, vy, c)
+        lost |= _is_lost(n * top_x, n * top_y, vx, vy, c, exact)
     return lost
 
 
 @kernel
-def _is_lost(top_x: float, top_y: float, vx: float, vy: float, c: float) -> bool:
-    """Return True if sums of squares that were up to so large leave too few digits of what is left."""
-    return (not top_x <= _HEAL * vx) | (not top_y <= _HEAL * vy) | (c * c < _FAINT * (top_x * top_y))
+def _is_lost(top_x: float, top_y: float, vx: float, vy: float, c: float, exact: float) -> bool:
+    """Return True if sums of squares that were up to so large leave too few digits of what is left.
+
+    So do squared correlations above `exact`.
+    """
+    lost: bool = (not top_x <= _HEAL * vx) | (not top_y <= _HEAL * vy)
+    return lost | (c * c < _FAINT * (top_x * top_y)) | (c * c > exact * (vx * vy))
 
 
 @kernel
-def _mend_two(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array) -> None:
+def _mend_two(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, exact: float) -> None:
     """Form the sums anew where `_slide_two` has lost digits, about the means of the window that ends at t."""
     first = max(0, t - d + 1)
     for j in range(w):
         n = s[_N + j]
-        if not _is_lost(n * s[_TOP_XX + j], n * s[_TOP_YY + j], s[_VX + j], s[_VY + j], s[_C + j]):
+        if not _is_lost(n * s[_TOP_XX + j], n * s[_TOP_YY + j], s[_VX + j], s[_VY + j], s[_C + j], exact):
             continue
         base_x = math.nan
         base_y = math.nan
@@ -296,6 +303,15 @@ def _covary(s: Array, out: Array, c0: int, w: int, t: int, sign: float) -> None:
 
 
 @kernel
+def _least_residual(s: Array, j: int, slope: float, like: Array) -> float:
+    """Return the size up to which a residual of a window is rounding; no term is larger than its root of squares."""
+    n = s[_N + j]
+    x = math.sqrt(s[_VX + j] / n) + abs(s[_SX + j]) + abs(s[_X + j] / n)
+    y = math.sqrt(s[_VY + j] / n) + abs(s[_SY + j]) + abs(s[_Y + j] / n)
+    return rounding_of(y + abs(slope) * x, like)
+
+
+@kernel
 def _regress(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out: Array, wanted: int) -> None:
     """Write one result of the regression of y on x over the window that ends at t (BRAIN's rettype)."""
     for j in range(w):
@@ -306,7 +322,9 @@ def _regress(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out:
         u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) - mean_x
         v = (np.float64(y[t, np.uintp(c0 + j)]) - s[_SY + j]) - mean_y
         value = v - slope * u
-        if wanted == 1:
+        if wanted == 0:
+            value = 0.0 if abs(value) <= _least_residual(s, j, slope, y) else value
+        elif wanted == 1:
             value = (mean_y + s[_SY + j]) - slope * (mean_x + s[_SX + j])
         elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
             value = slope
@@ -328,12 +346,13 @@ def _regress_residuals(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: A
         mean_x = s[_X + j] / n
         mean_y = s[_Y + j] / n
         sse = 0.0 * slope
+        least = _least_residual(s, j, slope, y)
         for i in range(max(0, t - d + 1), t + 1):
             a = np.float64(x[i, np.uintp(c0 + j)])
             b = np.float64(y[i, np.uintp(c0 + j)])
             if a == a and b == b:  # noqa: PLR0124
                 e = (b - s[_SY + j] - mean_y) - slope * (a - s[_SX + j] - mean_x)
-                sse += e * e
+                sse += e * e if abs(e) > least else 0.0
         mse = sse / (n - 2.0) if n > 2.0 else math.nan  # noqa: PLR2004
         sxx = s[_VX + j] / n
         mean = mean_x + s[_SX + j]
@@ -356,6 +375,7 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
     days = x.shape[0]
     w = c1 - c0
     s = np.zeros(_ROOM)
+    exact = _EXACT if mode >= _REGRESSION else math.inf
     for b in range(0, days, d):
         _begin(s, w, _SX, _X)
         _begin(s, w, _SY, _Y)
@@ -363,8 +383,8 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
         for t in range(max(0, b - d), b):
             _add_two(x, y, c0, w, t, s)
         for t in range(b, min(b + d, days)):
-            if _slide_two(x, y, c0, w, t, max(0, t - d), t >= d, s):
-                _mend_two(x, y, c0, w, t, d, s)
+            if _slide_two(x, y, c0, w, t, max(0, t - d), t >= d, s, exact):
+                _mend_two(x, y, c0, w, t, d, s, exact)
             if mode == _CORRELATION:
                 if _correlate(s, out, c0, w, t, sign):
                     _correlate_wild(s, out, c0, w, t, sign)

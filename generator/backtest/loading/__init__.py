@@ -1,15 +1,17 @@
 """The user's panel: from Parquet or CSV, long or wide, checked and kept in a form that loads at once.
 
-    tables     a file to a table, in whatever dialect
-    naming     what the columns are (pure)
-    cells      columns to numbers, days, symbols, codes
+    text       the refusal of files that are no text
+    files      a file to a table, in whatever dialect
+    columns    what the columns are (pure)
+    parse      columns to numbers, days, symbols, codes
     assemble   a table to matrices, with the row that each cell came from
-    judging    what looks wrong about the values
+    folder     a folder's files to matrices
+    quality    what looks wrong about the values
     faults     the errors and warnings found
-    room       whether it fits into memory
-    shelf      the kept form
+    memory     whether it fits into memory
+    cache      the kept form
 
-A folder is read as one wide table a field: `close.csv`, `volume.parquet` and so on.
+A folder has one wide table a field (`close.csv`, `volume.parquet` …), or a table of its own for each symbol or year.
 """
 
 from dataclasses import replace
@@ -17,16 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from generator.backtest.derived import with_derived
 from generator.backtest.errors import PanelError
+from generator.backtest.gaps import gaps_of
 from generator.backtest.loading.assemble import Sheet, assemble
 from generator.backtest.loading.cache import Shelf, stamp_of
 from generator.backtest.loading.faults import Faults
 from generator.backtest.loading.files import read_table
 from generator.backtest.loading.folder import assemble_folder
 from generator.backtest.loading.memory import free_bytes, ran_out
-from generator.backtest.loading.quality import judge
-from generator.backtest.panel import Panel
+from generator.backtest.loading.quality import quality_warnings
+from generator.backtest.panel import Panel, with_derived
 
 
 def load_panel(path: Path, *, shelf: Path | None = None, memory: int | None = None) -> Panel:
@@ -58,8 +60,10 @@ def read_panel(path: Path, free: int) -> Panel:
     faults.raise_errors(path)
     assert sheet is not None  # else there was an error
     if not sheet.fields:
-        raise PanelError(f"{path}: no column holds numbers", hint="A panel needs at least one field.")
-    judge(sheet, faults)
+        raise PanelError(
+            f"{path}: no column holds numbers", hint="Add one that does, as in date,symbol,close."
+        )
+    quality_warnings(sheet, faults)
     return _panel(sheet, faults)
 
 
@@ -78,4 +82,6 @@ def _panel(sheet: Sheet, faults: Faults) -> Panel:
         group_names=sheet.group_names,
         universe=sheet.universe,
     )
-    return replace(with_derived(panel), warnings=tuple(faults.warnings))
+    follows = "close" in panel.fields and "returns" not in panel.fields
+    gaps = gaps_of(panel.fields["close"]) if follows else panel.gaps
+    return replace(with_derived(panel), warnings=tuple(faults.warnings), gaps=gaps)

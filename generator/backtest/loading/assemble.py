@@ -1,7 +1,7 @@
 """Tables to matrices: dates x instruments, with the row that each cell came from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,14 @@ import numpy.typing as npt
 import polars as pl
 
 from generator.backtest.loading import parse
-from generator.backtest.loading.columns import GROUPS, Layout, layout_of, number_names
+from generator.backtest.loading.columns import GROUPS, Layout, layout_of, number_names, plain_name, translated
 from generator.backtest.loading.faults import Faults
 from generator.backtest.loading.files import Table
 from generator.backtest.loading.memory import require_room
 from generator.backtest.panel import Matrix
 
 Rows = npt.NDArray[np.int64]
+_DAYLIGHT_SAVING = 2  # times of day that midnight in one place has in another
 
 
 @dataclass(slots=True)
@@ -33,38 +34,82 @@ class Sheet:
     """How each field's column is called in the file."""
     cell_columns: dict[tuple[str, str], str] = field(default_factory=dict)
     """In a wide table: how the column of a field and symbol is called."""
+    files: dict[str, str] = field(default_factory=dict)
+    """The file of each symbol, where each has one of its own."""
+
+    def place(self, d: int, s: int, name: str) -> str:
+        """Return where the cell of a field on a day stands."""
+        symbol = self.symbols[s]
+        file = f"{self.files[symbol]}: " if symbol in self.files else ""
+        return f"{file}row {self.rows[d, s]}, column {self.column_of(name, symbol)}"
 
     def column_of(self, name: str, symbol: str) -> str:
         """Return the column that holds a field of a symbol."""
         return self.cell_columns.get((name, symbol)) or self.columns.get(name, name)
 
 
-def assemble(path: Path, table: Table, faults: Faults, free: int) -> Sheet | None:
-    """Return the table's matrices, None where an error stands in the way; all errors found are in `faults`."""
+def assemble(path: Path, table: Table, faults: Faults, free: int, *, symbol: str = "") -> Sheet | None:
+    """Return the table's matrices, None where an error stands in the way; all errors found are in `faults`.
+
+    `symbol` is the instrument of a table that names none itself.
+    """
     frame = table.frame
-    dated = [name for name, kind in frame.schema.items() if kind == pl.Date or isinstance(kind, pl.Datetime)]
-    layout = layout_of(frame.columns, dated)
+    layout = layout_of(frame.columns, dated_columns(frame))
+    if symbol and layout.fields and not layout.symbol:
+        frame = frame.with_columns(pl.lit(symbol).alias("symbol"))
+        table, layout = replace(table, frame=frame), replace(layout, symbol="symbol")
     if not _complete(frame, layout, faults):
         return None
+    _warn_of_names(layout, faults)
     if layout.symbol:
         return _long(path, table, layout, faults, free)
     return _wide(path, table, layout, faults, free)
 
 
+def dated_columns(frame: pl.DataFrame) -> list[str]:
+    """Return the columns whose type says that they hold dates."""
+    return [name for name, kind in frame.schema.items() if kind == pl.Date or isinstance(kind, pl.Datetime)]
+
+
 def _complete(frame: pl.DataFrame, layout: Layout, faults: Faults) -> bool:
     there = ", ".join(frame.columns[:12]) + (" …" if len(frame.columns) > 12 else "")  # noqa: PLR2004
     if not layout.date:
-        faults.error(f"there is no date column; the columns are {there}", hint="Name it date.")
-    elif not layout.symbol and layout.fields:
+        faults.error(
+            f"there is no date column; the columns are {there}",
+            hint="Name the column of dates date, or add one.",
+        )
+    if not layout.symbol and (layout.fields or (not layout.date and not layout.cells)):
         faults.error(
             f"there is no symbol column; the columns are {there}",
-            hint="Name it symbol; in a wide table name columns as in close_ABC.",
+            hint="Name the column of symbols symbol, or add one (the same in each row if there is only one symbol); "
+            "in a wide table name columns as in close_ABC.",
         )
-    elif not layout.fields and not layout.cells:
-        faults.error(f"there is no column with values; the columns are {there}")
-    elif not len(frame):
-        faults.error("there is no row below the header")
+    elif not layout.left_out and not layout.fields and not layout.cells:
+        faults.error(
+            f"there is no column with values; the columns are {there}",
+            hint="Add one, as in date,symbol,close.",
+        )
+    if layout.left_out and not layout.fields and not layout.cells:
+        faults.error(
+            f"no expression can write the names of the columns {', '.join(layout.left_out[:12])}",
+            hint="Name them in letters from a to z, as in date,symbol,open,close.",
+        )
+    if layout.date and not len(frame):
+        faults.error("there is no row below the header", hint="Add rows.")
     return not faults.errors
+
+
+def _warn_of_names(layout: Layout, faults: Faults) -> None:
+    """Warn of columns that are left out, and name those in other scripts with their meaning."""
+    for column in layout.left_out:
+        faults.warn(
+            f"the column {column!r} is left out: no expression can write its name; "
+            "name it in letters from a to z to use it"
+        )
+    columns = (layout.date, layout.symbol, *(c for c, _ in layout.fields))
+    known = [f"{column!r} as {translated(column)}" for column in columns if translated(column)]
+    if known:
+        faults.warn(f"columns are understood: {', '.join(known)}")
 
 
 def is_group(series: pl.Series, name: str, *, comma: bool) -> bool:
@@ -89,7 +134,9 @@ def _long(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
     numbers = np.flatnonzero(good) + first
     rows = np.zeros((len(dates), len(symbols)), dtype=np.int64)
     rows.ravel()[places[::-1]] = numbers[::-1]  # of several rows the first stays
-    _refuse_doubles(places, numbers, rows, dates, symbols, faults)
+    clock = next((c for c in frame.columns if plain_name(c) == "time"), layout.date)
+    times = parse.times_of_day(frame[layout.date]) or parse.clock_times(frame[clock])
+    _refuse_doubles(places, numbers, rows, dates, symbols, faults, times)
     sheet = Sheet(dates, symbols, rows)
 
     def spread(values: Matrix, missing: float) -> Matrix:
@@ -105,7 +152,10 @@ def _long(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
 
 def _refuse_twice(sheet: Sheet, name: str, column: str, faults: Faults) -> None:
     if name in sheet.columns:
-        faults.error(f"the columns {sheet.columns[name]!r} and {column!r} both mean {name}")
+        faults.error(
+            f"the columns {sheet.columns[name]!r} and {column!r} both mean {name}",
+            hint="Leave one of them out, or name it otherwise.",
+        )
     sheet.columns[name] = column
 
 
@@ -130,9 +180,18 @@ def _take(
 
 
 def _refuse_doubles(
-    places: Rows, numbers: Rows, rows: Rows, dates: parse.Days, symbols: tuple[str, ...], faults: Faults
+    places: Rows,
+    numbers: Rows,
+    rows: Rows,
+    dates: parse.Days,
+    symbols: tuple[str, ...],
+    faults: Faults,
+    times: list[str],
 ) -> None:
-    if len(places) == np.count_nonzero(rows):
+    count = len(places) - int(np.count_nonzero(rows))
+    if refuse_times(
+        times, count, faults, hint="Keep one row for each date and symbol, such as the day's last."
+    ):
         return
     doubles = np.flatnonzero(rows.ravel()[places] != numbers)
 
@@ -149,6 +208,19 @@ def _refuse_doubles(
         "rows repeat a date and symbol",
         hint="Keep one row for each date and symbol.",
     )
+
+
+def refuse_times(times: list[str], doubles: int, faults: Faults, *, hint: str) -> bool:
+    """Return True if there is nothing more to look for: no row repeats a day, or the day's times were the reason."""
+    if len(times) > 1 and doubles:
+        faults.error(
+            f"times of day, from {times[0]} to {times[-1]}, would be cut off: a panel has one row a day, and rows on a "
+            f"day that is there already: {doubles}",
+            hint=hint,
+        )
+    elif len(times) > _DAYLIGHT_SAVING:
+        faults.warn(f"times of day, from {times[0]} to {times[-1]}, are cut off")
+    return not doubles or len(times) > 1
 
 
 def _warn_of_order(
@@ -181,11 +253,18 @@ def _wide(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
     require_room(path, len(day), len(symbols), len(names), free)
     order = np.argsort(day, kind="stable")
     dates = day[order]
-    for i in np.flatnonzero(dates[1:] == dates[:-1]):
-        faults.error(
-            f"row {order[i + 1] + first}, column {layout.date}: {dates[i]} is there already, in row "
-            f"{order[i] + first}",
-            hint="Keep one row for each date.",
+    doubles = np.flatnonzero(dates[1:] == dates[:-1])
+    hint = "Keep one row for each date, such as the day's last."
+    if not refuse_times(parse.times_of_day(frame[layout.date]), len(doubles), faults, hint=hint):
+        faults.errors_at(
+            (
+                f"row {order[i + 1] + first}, column {layout.date}: {dates[i]} is there already, in row "
+                f"{order[i] + first}"
+                for i in doubles
+            ),
+            len(doubles),
+            "rows repeat a date",
+            hint=hint,
         )
     _warn_of_order(day, np.zeros(len(day), dtype=np.int32), symbols, first, faults)
     rows = np.repeat((order + first)[:, None], len(symbols), axis=1)

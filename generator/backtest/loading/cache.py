@@ -23,7 +23,7 @@ import numpy as np
 from fleet.runtime.atomic_write import replace_text
 from generator.backtest.panel import Matrix, Panel
 
-FORMAT = 1
+FORMAT = 2
 """Raised when reading or checking changes, so that nothing read by an older version is used."""
 
 
@@ -113,6 +113,7 @@ def write_kept(folder: Path, panel: Panel) -> None:
         arrays: dict[str, Matrix] = {"dates": panel.dates.astype("datetime64[D]").view(np.int64)}
         arrays |= {f"field {name}": matrix for name, matrix in panel.fields.items()}
         arrays |= {f"group {name}": codes for name, codes in panel.groups.items()}
+        arrays["gaps"] = panel.gaps
         if panel.universe is not None:
             arrays["universe"] = panel.universe
         files = {name: f"{number}.npy" for number, name in enumerate(arrays)}
@@ -160,6 +161,7 @@ def _panel(folder: Path, meta: Mapping[str, Any]) -> Panel:
         group_names={name: tuple(values) for name, values in meta["group_names"].items()},
         universe=arrays.get("universe"),
         warnings=tuple(meta["warnings"]),
+        gaps=arrays["gaps"],
     )
 
 

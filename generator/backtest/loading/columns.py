@@ -5,30 +5,61 @@ symbol (`close_ABC`, `ABC.close`, `('close', 'ABC')`) or for each symbol alone, 
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from generator.catalogue import Kind, load_catalogue
 
-DATES = ("date", "datetime", "day", "trade_date", "trading_date", "tradedate", "timestamp", "time", "dt")
+DATES = (
+    "date", "datetime", "day", "trade_date", "trading_date", "tradedate", "timestamp", "time", "dt", "date_time",
+    "trading_day", "tradingday", "trade_dt", "trddt", "datadate", "as_of_date", "open_time", "opentime", "window_start",
+    "start_time", "time_key",
+)  # fmt: skip
 SYMBOLS = (
     "symbol", "ticker", "instrument", "asset", "security", "stock", "code", "tic", "sid", "secid", "permno",
-    "isin", "cusip", "figi", "ric", "instrument_id", "asset_id", "security_id", "id",
+    "isin", "cusip", "figi", "ric", "instrument_id", "asset_id", "security_id", "ts_code", "stock_code", "wind_code",
+    "order_book_id", "stkcd", "secucode", "sec_code", "ticker_symbol", "stock_symbol", "act_symbol", "pair", "name", "id",
 )  # fmt: skip
 GROUPS = ("market", "sector", "industry", "subindustry", "country", "exchange", "currency")
 UNIVERSE = ("universe", "in_universe")
 PRICES = ("open", "high", "low", "close", "vwap")
 AMOUNTS = ("volume", "cap", "adv20", "sharesout")
-_UNNAMED = ("", "index", "level_0", "unnamed: 0", "__index_level_0__", "column_0", "_duplicated_0")
-_OTHER_NAMES = {
+
+SYNONYMS = {
     "vol": "volume", "market_cap": "cap", "marketcap": "cap", "mktcap": "cap", "mkt_cap": "cap",
-    "shares_outstanding": "sharesout", "ret": "returns", "return": "returns", "sub_industry": "subindustry",
-    "gics_sector": "sector", "gics_industry": "industry", "gics_sub_industry": "subindustry",
+    "shares_outstanding": "sharesout", "shrout": "sharesout", "ret": "returns", "return": "returns",
+    "open_price": "open", "high_price": "high", "low_price": "low", "close_price": "close", "closing_price": "close",
+    "openprice": "open", "highprice": "high", "lowprice": "low", "closeprice": "close", "price_close": "close",
+    "tottrdqty": "volume", "trade_volume": "volume", "volume_weighted_average_price": "vwap",
+    "sub_industry": "subindustry", "gics_sector": "sector", "gics_industry": "industry",
+    "gics_sub_industry": "subindustry",
 }  # fmt: skip
+SECOND_CHOICE = {"price": "close", "last": "close"}
+"""Words that mean a field only where no other column does."""
+
+OTHER_SCRIPTS = {
+    "日期": "date", "交易日期": "date", "交易日": "date", "时间": "date", "日付": "date", "날짜": "date", "일자": "date",
+    "股票代码": "symbol", "证券代码": "symbol", "代码": "symbol", "基金代码": "symbol", "指数代码": "symbol",
+    "合约代码": "symbol", "證券代號": "symbol", "股票代號": "symbol", "銘柄コード": "symbol", "コード": "symbol",
+    "종목코드": "symbol", "티커": "symbol",
+    "开盘": "open", "开盘价": "open", "今开": "open", "開盤價": "open", "始値": "open", "시가": "open",
+    "最高": "high", "最高价": "high", "最高價": "high", "高値": "high", "고가": "high",
+    "最低": "low", "最低价": "low", "最低價": "low", "安値": "low", "저가": "low",
+    "收盘": "close", "收盘价": "close", "收盤價": "close", "終値": "close", "종가": "close",
+    "成交量": "volume", "成交股數": "volume", "出来高": "volume", "거래량": "volume",
+    "总市值": "cap", "시가총액": "cap", "行业": "industry", "所属行业": "industry", "板块": "sector",
+}  # fmt: skip
+
+_UNNAMED = ("", "level_0", "__index_level_0__", "column_0")
 _SEPARATORS = ("_", ".", ":", "|", "/", " ", "-")
 _PAIR = re.compile(r"""\(\s*['"]([^'"]*)['"]\s*,\s*['"]?([^'"]*?)['"]?\s*\)""")
 _WORD = re.compile(r"[^A-Za-z0-9_]+")
+_NUMBERED = re.compile(r"^\d+\.\s+")  # Alpha Vantage's "1. open"
+
+Cell = tuple[str, str, str]
+"""A wide table's column, and the field and symbol that it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +70,9 @@ class Layout:
     symbol: str = ""
     fields: tuple[tuple[str, str], ...] = ()
     """(column, name) of a long table's other columns."""
-    cells: tuple[tuple[str, str, str], ...] = ()
-    """(column, field, symbol) of a wide table's other columns."""
+    cells: tuple[Cell, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Columns whose names cannot be written in an expression."""
 
 
 @cache
@@ -50,26 +82,41 @@ def number_names() -> frozenset[str]:
     return frozenset({*catalogue.fields_of(Kind.MATRIX), *PRICES, *AMOUNTS, "returns"})
 
 
-def _plain(column: str) -> str:
-    return _WORD.sub("_", column.strip().lower()).strip("_")
+def plain_name(column: str) -> str:
+    """Return a column's name in small letters, words joined by underscores; in English where the word is known."""
+    text = _NUMBERED.sub("", column.strip())
+    return OTHER_SCRIPTS.get(text) or _WORD.sub("_", text.lower()).strip("_")
 
 
+@lru_cache(maxsize=1 << 14)
 def field_name(column: str) -> str:
-    """Return what a column is called in expressions: known names in lower case, others as they stand."""
-    plain = _plain(column)
-    plain = _OTHER_NAMES.get(plain, plain)
-    if plain in number_names() or plain in GROUPS or plain in UNIVERSE:
-        return "universe" if plain in UNIVERSE else plain
-    return _WORD.sub("_", column.strip()).strip("_")
+    """Return a column's name in expressions: known names in lower case, others as they stand.
+
+    It is empty where an expression cannot write it: letters of other scripts, a digit in front.
+    """
+    plain = plain_name(column)
+    plain = SYNONYMS.get(plain, plain)
+    if plain in UNIVERSE:
+        return "universe"
+    if plain in number_names() or plain in GROUPS:
+        return plain
+    name = _WORD.sub("_", column.strip()).strip("_")
+    foreign = any(letter.isalpha() and not letter.isascii() for letter in column)
+    return "" if foreign or name[:1].isdigit() else name
 
 
 def is_known(name: str) -> bool:
-    """Say whether a field's name is one that the catalogue has."""
+    """Return True if a field's name is one that the catalogue has."""
     return name in number_names() or name in GROUPS or name == "universe"
 
 
+def translated(column: str) -> str:
+    """Return the meaning of a column that is named in another script, empty for all others."""
+    return OTHER_SCRIPTS.get(column.strip(), "")
+
+
 def _role(columns: Sequence[str], names: Sequence[str]) -> str:
-    plain = {_plain(column): column for column in reversed(columns)}
+    plain = {plain_name(column): column for column in reversed(columns)}
     return next((plain[name] for name in names if name in plain), "")
 
 
@@ -80,7 +127,7 @@ def find_date(columns: Sequence[str], dated: Sequence[str] = ()) -> str:
         return named
     if dated:
         return dated[0]
-    return next((column for column in columns[:1] if column.strip().lower() in _UNNAMED), "")
+    return next((c for c in columns[:1] if is_unnamed(c) or c.strip().lower() == "index"), "")
 
 
 def find_symbol(columns: Sequence[str]) -> str:
@@ -92,55 +139,81 @@ def find_symbol(columns: Sequence[str]) -> str:
 def layout_of(columns: Sequence[str], dated: Sequence[str] = ()) -> Layout:
     """Return what the columns are; one without a date or of no known form has an empty `date` or no columns."""
     date, symbol = find_date(columns, dated), find_symbol(columns)
-    others = [column for column in columns if column not in {date, symbol}]
-    if symbol or not date:
-        kept = [column for column in others if not _is_index(column)]
-        return Layout(date, symbol, fields=tuple((column, field_name(column)) for column in kept))
-    cells = _split(others)
+    others = [column for column in columns if column not in {date, symbol} and not is_unnamed(column)]
+    cells = () if symbol or not date else _split(others)
     if cells:
-        return Layout(date, cells=cells)
-    if any(is_known(field_name(column)) for column in others):
-        return Layout(date, fields=tuple((column, field_name(column)) for column in others))
-    return Layout(date, cells=tuple((column, "close", column.strip()) for column in others))
+        named = tuple((column, field_name(name), symbol) for column, name, symbol in cells)
+        left_out = dict.fromkeys(name for _, name, _ in cells if not field_name(name))
+        return Layout(date, cells=tuple(cell for cell in named if cell[1]), left_out=tuple(left_out))
+    fields = _named([column for column in others if column.strip().lower() != "index"])
+    if date and not symbol and not any(is_known(name) for _, name in fields):
+        return Layout(date, cells=tuple((column, "close", column.strip()) for column in others))
+    unwritable = tuple(column for column, name in fields if not name)
+    return Layout(date, symbol, fields=tuple(one for one in fields if one[1]), left_out=unwritable)
 
 
-def _is_index(column: str) -> bool:
-    """Say whether a column is only a table's row numbers, as pandas writes them."""
-    return column.strip().lower() in {"", "unnamed: 0", "__index_level_0__", "index"}
+def _named(columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (column, name), with words of second choice taken where no other column means the same."""
+    named = [(column, field_name(column)) for column in columns]
+    for number, (column, name) in enumerate(named):
+        meaning = SECOND_CHOICE.get(name.lower())
+        if meaning and all(other != meaning for _, other in named):
+            named[number] = (column, meaning)
+    return named
 
 
-def _split(columns: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
-    """Return (column, field, symbol) if all columns are made of both in one way, else nothing."""
-    best: tuple[tuple[str, str, str], ...] = ()
-    most = 0
+def is_unnamed(column: str) -> bool:
+    """Return True if a column has no name, as the row numbers that pandas writes."""
+    plain = column.strip().lower()
+    return plain in _UNNAMED or plain.startswith(("unnamed: ", "_duplicated_"))
+
+
+def _split(columns: Sequence[str]) -> tuple[Cell, ...]:
+    """Return the cells if all columns are made of field and symbol in one way, else nothing."""
     pairs = [_PAIR.fullmatch(column.strip()) for column in columns]
     if columns and all(pairs):
-        halves = [(match.group(1), match.group(2)) for match in pairs if match]
-        return _halved(columns, halves) or _halved(columns, [(b, a) for a, b in halves])
-    for separator in _SEPARATORS:
-        for first in (True, False):
-            halves = [_halve(column, separator, field_first=first) for column in columns]
-            found = _halved(columns, halves)
-            known = sum(is_known(name) for _, name, _ in found)
-            if known > most:
-                best, most = found, known
-    return best
-
-
-def _halve(column: str, separator: str, *, field_first: bool) -> tuple[str, str]:
-    if field_first:
-        name, _, symbol = column.strip().partition(separator)
+        halves = [[(match.group(1), match.group(2))] for match in pairs if match]
+        ways = [halves, [[(b, a) for a, b in one] for one in halves]]
     else:
-        symbol, _, name = column.strip().rpartition(separator)
-    return name, symbol
+        ways = [
+            [_halves(column.strip(), separator, field_first=first) for column in columns]
+            for separator in _SEPARATORS
+            for first in (True, False)
+        ]
+    found = [_matched(columns, way) for way in ways]
+    return max(found, key=lambda cells: fields_among([name for _, name, _ in cells]))
 
 
-def _halved(columns: Sequence[str], halves: Sequence[tuple[str, str]]) -> tuple[tuple[str, str, str], ...]:
-    cells = tuple(
-        (column, field_name(name), symbol.strip())
-        for column, (name, symbol) in zip(columns, halves, strict=True)
-    )
-    if not all(name and symbol for _, name, symbol in cells):
-        return ()
-    known = {symbol for _, name, symbol in cells if is_known(name)}
-    return cells if known and known.issuperset(symbol for _, _, symbol in cells) else ()
+def _means(name: str) -> bool:
+    return is_known(field_name(name))
+
+
+def fields_among(names: Sequence[str]) -> tuple[int, int]:
+    """Return how many names are of known fields, and of how many different ones: LOW is a symbol too."""
+    known = [field_name(name) for name in names if _means(name)]
+    return len(known), len(set(known))
+
+
+def _halves(column: str, separator: str, *, field_first: bool) -> list[tuple[str, str]]:
+    """Return each (field, symbol) that a column may be made of."""
+    parts = column.split(separator)
+    cuts = [(separator.join(parts[:i]), separator.join(parts[i:])) for i in range(1, len(parts))]
+    return cuts if field_first else [(b, a) for a, b in reversed(cuts)]
+
+
+def _matched(columns: Sequence[str], halves: Sequence[Sequence[tuple[str, str]]]) -> tuple[Cell, ...]:
+    """Return the cells if each column has a symbol for which there is a known field too, else nothing.
+
+    Of several cuts that whose symbol has most known fields is right: `open_interest_A` beside `close_A`, `volume_A`.
+    """
+    often = Counter(symbol.strip() for cuts in halves for _, symbol in cuts)
+    with_known = Counter(symbol.strip() for cuts in halves for name, symbol in cuts if _means(name))
+    cells = []
+    for column, cuts in zip(columns, halves, strict=True):
+        good = [(name, symbol.strip()) for name, symbol in cuts if name.strip() and symbol.strip()]
+        if not good:
+            return ()
+        name, symbol = max(good, key=lambda cut: (with_known[cut[1]], often[cut[1]]))
+        cells.append((column, name, symbol))
+    known = {symbol for _, name, symbol in cells if _means(name)}
+    return tuple(cells) if known and known.issuperset(symbol for _, _, symbol in cells) else ()

@@ -7,17 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from generator.backtest.errors import PanelError
-from generator.backtest.loading.columns import find_date, find_symbol
+from generator.backtest.loading.columns import fields_among, find_date, find_symbol, is_unnamed
 from generator.backtest.loading.memory import require_room_to_read
+from generator.backtest.loading.parse import as_numbers
+from generator.backtest.loading.text import first_lines, open_text, require_text
 
 PARQUET = {".parquet", ".pq"}
-_COMMA_NUMBER = re.compile(r"[-+]?\d+,\d+")
 _HEAD = 2000
+_ANEW = "Save it anew as CSV UTF-8, or as Parquet."
 _NO_MEMORY = "Cannot allocate memory"
 _CELL = 24  # bytes that a cell of a table takes at most while it becomes a panel
+_COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(\.\d{3})+,\d+)")
+_COMMA_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+_POINT_NUMBER = re.compile(r"[-+]?[\d,]*\.\d+")
+_DAY = re.compile(r"\d{4}[-/.]?\d{1,2}[-/.]?\d{1,2}([T ].*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +38,32 @@ class Table:
 
 def read_table(path: Path, free: int) -> Table:
     """Return a file's table; raise PanelError for one that is none, or too large for `free` bytes."""
+    if _is_parquet(path):
+        return _parquet(path, free)
+    require_room_to_read(path, 2 * path.stat().st_size, free)
+    require_text(path)
+    return _csv(path)
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of a file's columns without reading the rest; raise PanelError for one that has none."""
     try:
-        size = path.stat().st_size
-        if size == 0:
-            raise PanelError(f"{path}: the file is empty")
+        return list(pl.scan_parquet(path).collect_schema()) if _is_parquet(path) else _dialect(path).columns
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path, error) from error
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        if path.stat().st_size == 0:
+            raise PanelError(f"{path}: the file is empty", hint="Write it again.")
         with path.open("rb") as stream:
             begin = stream.read(4)
     except OSError as error:
         raise PanelError(f"{path} cannot be read: {error.strerror}", hint="Check the path.") from error
-    if begin == b"PAR1":
-        return _parquet(path, free)
-    if path.suffix.lower() in PARQUET:
+    if begin != b"PAR1" and path.suffix.lower() in PARQUET:
         raise PanelError(f"{path}: this is no Parquet file", hint="Write it again, or name a CSV file .csv.")
-    require_room_to_read(path, 2 * size, free)
-    return _csv(path)
+    return begin == b"PAR1"
 
 
 def _parquet(path: Path, free: int) -> Table:
@@ -57,97 +76,201 @@ def _parquet(path: Path, free: int) -> Table:
     except (pl.exceptions.PolarsError, OSError) as error:
         if _NO_MEMORY in str(error):
             raise MemoryError(str(error)) from error
-        raise PanelError(
-            f"{path}: this Parquet file cannot be read: {_line(error)}", hint="Write it again."
-        ) from error
+        raise _unreadable(path, error) from error
     return Table(frame, 1)
+
+
+def _unreadable(path: Path, error: Exception) -> PanelError:
+    return PanelError(f"{path}: this Parquet file cannot be read: {_line(error)}", hint="Write it again.")
 
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
     separator: str
     decimal_comma: bool
-    header: list[str]
+    columns: list[str]
+    headers: int = 1
+    """How many rows name the columns."""
 
 
 def _csv(path: Path) -> Table:
     dialect = _dialect(path)
-    repeated = sorted({name for name in dialect.header if dialect.header.count(name) > 1})
-    if repeated:
-        raise PanelError(
-            f"{path}: row 1: the column {repeated[0]!r} is there twice", hint="Name each column once."
-        )
     try:
         frame = _typed(path, dialect)
     except pl.exceptions.PolarsError:
         frame = _as_text(path, dialect)
-    return Table(frame, 2, decimal_comma=dialect.decimal_comma)
+    return Table(
+        _without_empty(path, frame, dialect), dialect.headers + 1, decimal_comma=dialect.decimal_comma
+    )
 
 
 def _dialect(path: Path) -> _Dialect:
-    lines = _first_lines(path)
+    lines = first_lines(path)
     if not lines or not lines[0].strip():
-        raise PanelError(f"{path}: row 1 is empty, and should name the columns")
-    header = lines[0]
-    separator = max(",;\t|", key=header.count)
-    if separator not in header:
         raise PanelError(
-            f"{path}: row 1 has one column only: {header.strip()[:60]!r}",
-            hint="Separate columns by commas, semicolons or tabs, and name them in the first row.",
+            f"{path}: row 1 is empty, and should name the columns", hint="Remove empty rows before it."
         )
-    cells = itertools.chain.from_iterable(csv.reader(lines[1:], delimiter=separator))
-    comma = separator != "," and any(_COMMA_NUMBER.fullmatch(cell.strip()) for cell in cells)
-    names = next(csv.reader([header], delimiter=separator))
-    return _Dialect(separator, comma, [name.strip() for name in names])
+    separator = max(",;\t|", key=lines[0].count)
+    if separator not in lines[0] or lines[0].lower().startswith("sep="):
+        raise _one_column(path, lines)
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+    except csv.Error as error:
+        raise PanelError(f"{path}: the first rows are no CSV: {error}", hint=_ANEW) from error
+    columns, headers = _columns(rows)
+    _require_names(path, columns, rows[0])
+    return _Dialect(separator, _decimal_comma(path, rows[headers:], separator), columns, headers)
 
 
-def _first_lines(path: Path) -> list[str]:
-    """Return the first lines as text; raise PanelError where the file is not UTF-8."""
-    raw = pl.read_csv(
-        path, has_header=False, separator="\x01", quote_char=None, n_rows=50, encoding="utf8-lossy",
-        infer_schema=False, truncate_ragged_lines=True,
-    ).to_series(0).cast(pl.String).fill_null("").to_list()  # fmt: skip
-    if any("\x00" in line for line in raw):
+def _one_column(path: Path, lines: list[str]) -> PanelError:
+    message = f"{path}: row 1 has one column only: {lines[0].strip()[:60]!r}"
+    if lines[0].lower().startswith("sep="):
+        return PanelError(f"{path}: row 1 names no columns: {lines[0].strip()!r}", hint="Remove row 1.")
+    for number, line in enumerate(lines[1:], start=2):
+        separator = max(",;\t|", key=line.count)
+        if separator in line and find_date([one.strip() for one in line.split(separator)]):
+            return PanelError(message, hint=f"Remove the rows before row {number}, which names the columns.")
+    return PanelError(
+        message, hint="Separate columns by commas, semicolons or tabs, and name them in the first row."
+    )
+
+
+def _columns(rows: list[list[str]]) -> tuple[list[str], int]:
+    """Return the names of the columns, and how many rows name them.
+
+    Two rows, as pandas writes columns of two levels, become `('Close', 'AAPL')`; a third one may name the index.
+    """
+    first, second, third = (*rows, [], [])[:3]
+    if not _is_header(first, second):
+        return [name or f"Unnamed: {i}" for i, name in enumerate(first)], 1
+    labelled = len(third) == len(first) and not any(third[1:]) and not _has_digit(third[0])
+    date = next((name for name in (third[0] if labelled else "", first[0]) if find_date([name])), "date")
+    pairs = zip(_bare(first[1:]), second[1:], strict=True)
+    return [date, *(f"('{a}', '{b}')" for a, b in pairs)], 3 if labelled else 2
+
+
+def _is_header(first: list[str], second: list[str]) -> bool:
+    """Return True if the second row goes on naming columns: fields over symbols, or symbols over fields."""
+    if len(first) != len(second) or _has_digit(second[0]) or not all(second[1:]):
+        return False
+    if find_date(first) and find_symbol(first):
+        return False
+    upper = _bare(first[1:])
+    if fields_among(upper) == fields_among(second[1:]):
+        return False
+    return len(set(upper)) < len(upper) or not any(map(_is_number, second[1:]))
+
+
+def _has_digit(text: str) -> bool:
+    return any(letter.isdigit() for letter in text)
+
+
+def _bare(names: list[str]) -> list[str]:
+    """Return names without the `.1` that pandas adds to one that is repeated."""
+    bare = [re.sub(r"\.\d+$", "", name) for name in names]
+    return [short if short in names else name for short, name in zip(bare, names, strict=True)]
+
+
+def _is_number(text: str) -> bool:
+    return as_numbers(pl.Series([text]), decimal_comma=False).item() is not None
+
+
+def _require_names(path: Path, columns: list[str], first: list[str]) -> None:
+    if not find_date(columns):
+        _require_words(path, first)
+    repeated = next((name for name in columns if columns.count(name) > 1), None)
+    if repeated is not None:
+        places = ", ".join(str(i) for i, name in enumerate(columns, start=1) if name == repeated)
         raise PanelError(
-            f"{path}: this is no text in UTF-8 (it may be UTF-16)",
-            hint="Save it as CSV UTF-8, or as Parquet.",
+            f"{path}: row 1: the column {repeated!r} is there twice (columns {places})",
+            hint="Name each column once.",
         )
-    return [line.removeprefix("\ufeff") for line in raw]
+
+
+def _require_words(path: Path, first: list[str]) -> None:
+    """Raise PanelError for a first row of dates or numbers."""
+    days = sum(bool(_DAY.fullmatch(name)) for name in first)
+    if days >= max(2, len(first) // 2):
+        raise PanelError(
+            f"{path}: row 1: the columns are named after dates",
+            hint="Turn the table: a row for each date, a column for each symbol, and the first column named date.",
+        )
+    if sum(_is_number(name) or bool(_DAY.match(name)) for name in first if name) > len(first) // 2:
+        raise PanelError(
+            f"{path}: row 1 holds data, and should name the columns",
+            hint="Put a row in front that names them, as in date,symbol,open,high,low,close,volume.",
+        )
+
+
+def _decimal_comma(path: Path, rows: list[list[str]], separator: str) -> bool:
+    """Return True if a comma stands before decimals; raise PanelError where it may as well mark thousands."""
+    cells = list(itertools.chain.from_iterable(rows))
+    commas = [cell for cell in cells if separator != "," and _COMMA_NUMBER.fullmatch(cell)]
+    if any(not _COMMA_THOUSANDS.fullmatch(cell) for cell in commas):
+        return True
+    if commas and not any(_POINT_NUMBER.fullmatch(cell) for cell in cells):
+        whole, _, rest = commas[0].partition(",")
+        raise PanelError(
+            f"{path}: {commas[0]!r} may be {commas[0].replace(',', '')} or {whole}.{rest}, and no cell decides it",
+            hint="Write numbers without thousands separators, and a point before decimals.",
+        )
+    return False
 
 
 def _typed(path: Path, dialect: _Dialect) -> pl.DataFrame:
     """Read numbers as numbers, by what the first rows hold; raise PolarsError if a later cell is none."""
-    comma = dialect.decimal_comma
-    head = _read(path, dialect, decimal_comma=comma, n_rows=_HEAD, infer_schema_length=_HEAD)
-    texts = {find_date(head.columns), find_symbol(head.columns)}
+    head = _read(path, dialect, dict.fromkeys(dialect.columns, pl.String()), n_rows=_HEAD)
+    texts = {find_date(dialect.columns), find_symbol(dialect.columns)}
     schema = {
-        name: pl.Float64() if kind.is_numeric() and name not in texts else pl.String()
-        for name, kind in head.schema.items()
+        name: pl.String() if name in texts or not _all_plain(head[name], dialect) else pl.Float64()
+        for name in dialect.columns
     }
-    return _read(path, dialect, decimal_comma=comma, schema_overrides=schema)
+    return _read(path, dialect, schema, decimal_comma=dialect.decimal_comma)
+
+
+def _all_plain(cells: pl.Series, dialect: _Dialect) -> bool:
+    """Return True if all cells are numbers without anything that a plain parser would refuse."""
+    if dialect.decimal_comma:
+        cells = cells.str.replace(".", "thousands", literal=True).str.replace(",", ".", literal=True)
+    return bool((cells.cast(pl.Float64, strict=False).is_not_null() | cells.is_null()).all())
 
 
 def _as_text(path: Path, dialect: _Dialect) -> pl.DataFrame:
     """Read every cell as it stands."""
     try:
-        return _read(path, dialect, infer_schema=False)
+        return _read(path, dialect, dict.fromkeys(dialect.columns, pl.String()))
     except pl.exceptions.PolarsError as error:
-        raise PanelError(
-            f"{path}: {_ragged(path, dialect) or _line(error)}", hint="Give every row a cell for each column."
-        ) from error
+        ragged = _ragged(path, dialect)
+        hint = "Give every row a cell for each column." if ragged else _ANEW
+        raise PanelError(f"{path}: {ragged or _line(error)}", hint=hint) from error
 
 
-def _read(path: Path, dialect: _Dialect, **options: Any) -> pl.DataFrame:
-    return pl.read_csv(path, separator=dialect.separator, encoding="utf8-lossy", **options)
+def _read(path: Path, dialect: _Dialect, schema: Any, **options: Any) -> pl.DataFrame:
+    return pl.read_csv(
+        path, separator=dialect.separator, has_header=False, skip_rows=dialect.headers, schema=schema,
+        missing_columns="insert", **options,
+    )  # fmt: skip
 
 
 def _ragged(path: Path, dialect: _Dialect) -> str:
-    """Return a sentence that names the first row with another number of cells than the header."""
-    with path.open(encoding="utf-8", errors="replace", newline="") as stream:
+    """Return a sentence that names the first row with more cells than there are columns."""
+    with open_text(path) as stream:
         for number, cells in enumerate(csv.reader(stream, delimiter=dialect.separator), start=1):
-            if cells and len(cells) > len(dialect.header):
-                return f"row {number} has {len(cells)} cells, and there are {len(dialect.header)} columns"
+            if cells and len(cells) > len(dialect.columns):
+                return f"row {number} has {len(cells)} cells, and there are {len(dialect.columns)} columns"
     return ""
+
+
+def _without_empty(path: Path, frame: pl.DataFrame, dialect: _Dialect) -> pl.DataFrame:
+    """Return the frame without empty rows at its end and columns that have neither a name nor a cell."""
+    empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
+    used = len(empty) - int(np.argmin(empty[::-1])) if not empty.all() else 0
+    if empty[:used].any():
+        raise PanelError(
+            f"{path}: row {int(empty.argmax()) + dialect.headers + 1} is empty", hint="Remove empty rows."
+        )
+    frame = frame.head(used)
+    return frame.drop([c.name for c in frame.get_columns()[1:] if is_unnamed(c.name) and c.is_null().all()])
 
 
 def _line(error: Exception) -> str:

@@ -1,33 +1,195 @@
-"""A folder as a panel: a wide table for each field, in a file named after it."""
+"""A folder as a panel: a wide table for each field, or a table of its own for each symbol or stretch of dates."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from generator.backtest.errors import PanelError
 from generator.backtest.loading import parse
-from generator.backtest.loading.assemble import Sheet, is_group
-from generator.backtest.loading.columns import field_name, find_date
-from generator.backtest.loading.faults import Faults
-from generator.backtest.loading.files import Table, read_table
+from generator.backtest.loading.assemble import Sheet, assemble, dated_columns, is_group, refuse_times
+from generator.backtest.loading.columns import field_name, find_date, is_known, layout_of
+from generator.backtest.loading.faults import SHOWN, Faults
+from generator.backtest.loading.files import Table, column_names, read_table
 from generator.backtest.loading.memory import require_room
 
-_ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".txt", ".csv.gz")
+_ENDINGS = (".parquet", ".pq", ".csv.gz", ".csv", ".tsv", ".txt")
+_LOOKED_AT = 25
+
+Places = npt.NDArray[np.signedinteger]
 
 
 def assemble_folder(path: Path, faults: Faults, free: int) -> Sheet | None:
     """Return the matrices of a folder's files over all their dates and symbols, None where there is an error."""
-    files = {
-        field_name(file.name.partition(".")[0]): file
-        for file in sorted(path.iterdir())
-        if file.name.lower().endswith(_ENDINGS)
-    }
+    files = _files(path)
     if not files:
+        inside = [folder.name for folder in sorted(path.iterdir()) if folder.is_dir() and _files(folder)]
         faults.error(
-            "the folder has no Parquet or CSV file", hint="Name files after fields, as in close.csv."
+            "the folder has no Parquet or CSV file",
+            hint=f"Name the folder {path / inside[0]}."
+            if inside
+            else "Name files after fields, as in close.csv.",
         )
         return None
-    parts = [part for name, file in files.items() if (part := _part(name, file, faults, free))]
+    if _has_tables(files):
+        return _joined(path, files, faults, free)
+    return _by_field(path, files, faults, free)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.is_file() and file.name.lower().endswith(_ENDINGS))
+
+
+def _has_tables(files: list[Path]) -> bool:
+    """Return True if most files are tables with fields of their own, and no single field's."""
+    tables = 0
+    looked_at = files[:_LOOKED_AT]
+    for file in looked_at:
+        try:
+            layout = layout_of(column_names(file))
+        except PanelError:
+            continue  # the fault shows where the file is read
+        names = {name for _, name in layout.fields}
+        names |= {name for column, name, symbol in layout.cells if column.strip() != symbol}
+        known = sum(map(is_known, names))
+        tables += "close" in names or 2 * known > len(names)
+    return 2 * tables > len(looked_at)
+
+
+def _stem(file: Path) -> str:
+    ending = next(ending for ending in _ENDINGS if file.name.lower().endswith(ending))
+    return file.name[: -len(ending)]
+
+
+# --- a table a file --------------------------------------------------------------------------------------------------
+
+
+def _joined(path: Path, files: list[Path], faults: Faults, free: int) -> Sheet | None:
+    """Return the matrices of tables that hold a symbol, or a stretch of dates, each."""
+    sheets: list[tuple[str, Sheet]] = []
+    warnings: Counter[str] = Counter()
+    faulty = 0
+    for file in files:
+        own = Faults()
+        sheet = _read(file, own, free)
+        warnings.update(own.warnings)
+        if sheet is not None and not own.errors:
+            sheets.append((file.name, sheet))
+            continue
+        faulty += 1
+        if faulty <= SHOWN:
+            for error in own.errors:
+                faults.error(f"{file.name}: {error}")
+            faults.hints += [hint for hint in own.hints if hint not in faults.hints]
+    if faulty > SHOWN:
+        faults.error(f"{faulty - SHOWN} more files have faults")
+    if faults.errors:
+        return None
+    for warning, count in warnings.items():
+        faults.warn(warning if count == 1 else f"{warning} (in {count} files)")
+    return _merge(path, sheets, faults, free)
+
+
+def _read(file: Path, faults: Faults, free: int) -> Sheet | None:
+    try:
+        return assemble(file, read_table(file, free), faults, free, symbol=_stem(file))
+    except PanelError as error:
+        hint = error.hint.removesuffix(".")
+        faults.error(
+            error.message.removeprefix(f"{file}: "), hint=f"{hint}, or move the file out of the folder."
+        )
+        return None
+
+
+def _merge(path: Path, sheets: list[tuple[str, Sheet]], faults: Faults, free: int) -> Sheet:
+    """Return the sheet of all files; a date and symbol in two of them is an error."""
+    dates = np.unique(np.concatenate([sheet.dates for _, sheet in sheets]))
+    symbols = parse.in_order({symbol for _, sheet in sheets for symbol in sheet.symbols})
+    names = {name for _, sheet in sheets for name in (*sheet.fields, *sheet.groups)}
+    require_room(path, len(dates), len(symbols), len(names), free)
+    whole = Sheet(dates, symbols, np.zeros((len(dates), len(symbols)), dtype=np.int64))
+    whole.group_names = _group_names(sheets)
+    if any(sheet.universe is not None for _, sheet in sheets):
+        whole.universe = np.zeros(whole.rows.shape, dtype=bool)
+    _refuse_mixtures(sheets, faults)
+    where = {symbol: i for i, symbol in enumerate(symbols)}
+    for file, sheet in sheets:
+        days = np.searchsorted(dates, sheet.dates)
+        columns = np.array([where[symbol] for symbol in sheet.symbols])
+        _refuse_doubles(whole, file, sheet, days, columns, faults)
+        _put(whole, sheet, days, columns)
+        for symbol in sheet.symbols:
+            whole.files[symbol] = "" if symbol in whole.files else file
+    whole.files = {symbol: file for symbol, file in whole.files.items() if file}
+    return whole
+
+
+def _group_names(sheets: list[tuple[str, Sheet]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for _, sheet in sheets:
+        for name, values in sheet.group_names.items():
+            found.setdefault(name, set()).update(values)
+    return {name: parse.in_order(values) for name, values in found.items()}
+
+
+def _put(whole: Sheet, sheet: Sheet, days: Places, columns: Places) -> None:
+    there = sheet.rows > 0
+    d, s = np.nonzero(there)
+    places = (days[d], columns[s])
+    whole.rows[places] = sheet.rows[there]
+    shape = whole.rows.shape
+    for name, values in sheet.fields.items():
+        if name in whole.group_names:
+            continue  # it has no cell here
+        if name not in whole.fields:
+            whole.fields[name] = np.full(shape, np.nan)
+        whole.fields[name][places] = values[there]
+    for name, codes in sheet.groups.items():
+        if name not in whole.groups:
+            whole.groups[name] = np.full(shape, -1, dtype=np.int32)
+        recoded = [whole.group_names[name].index(one) for one in sheet.group_names[name]]
+        whole.groups[name][places] = np.array([*recoded, -1])[codes[there]]
+    if whole.universe is not None:
+        whole.universe[places] = True if sheet.universe is None else sheet.universe[there]
+    whole.columns = sheet.columns | whole.columns
+    whole.cell_columns |= sheet.cell_columns
+
+
+def _refuse_doubles(
+    whole: Sheet, file: str, sheet: Sheet, days: Places, columns: Places, faults: Faults
+) -> None:
+    doubles = np.argwhere((whole.rows[np.ix_(days, columns)] > 0) & (sheet.rows > 0))
+    faults.errors_at(
+        (
+            f"{file}: row {sheet.rows[d, s]}: {sheet.symbols[s]} on {sheet.dates[d]} is in another file too"
+            for d, s in doubles
+        ),
+        len(doubles),
+        f"rows of {file} are in another file too",
+        hint="Keep one row for each date and symbol.",
+    )
+
+
+def _refuse_mixtures(sheets: list[tuple[str, Sheet]], faults: Faults) -> None:
+    """Refuse a column that holds numbers in one file and texts in another; empty in one of them it is neither."""
+    groups = {name: file for file, sheet in sheets for name in sheet.groups}
+    for file, sheet in sheets:
+        for name, values in sheet.fields.items():
+            if name in groups and not np.isnan(values).all():
+                faults.error(
+                    f"the column {name} holds numbers in {file} and texts in {groups[name]}",
+                    hint="Leave it out, or hold the same in all files.",
+                )
+                return
+
+
+# --- a field a file --------------------------------------------------------------------------------------------------
+
+
+def _by_field(path: Path, files: list[Path], faults: Faults, free: int) -> Sheet | None:
+    parts = [part for file in files if (part := _part(field_name(_stem(file)), file, faults, free))]
     if faults.errors:
         return None
     dates = np.unique(np.concatenate([part.days for part in parts]))
@@ -79,21 +241,36 @@ def _numbers(column: pl.Series, part: _Part, faults: Faults) -> parse.Numbers:
 
 def _part(name: str, file: Path, faults: Faults, free: int) -> _Part | None:
     table = read_table(file, free)
-    date = find_date(table.frame.columns, _dated(table.frame))
+    date = find_date(table.frame.columns, dated_columns(table.frame))
+    frame = table.frame.drop(date) if date else table.frame
+    before = len(faults.errors)
+    if not name:
+        faults.error(
+            f"{file.name}: no expression can write this name of a field", hint="Name files as in close.csv."
+        )
     if not date:
-        faults.error(f"{file.name}: there is no date column", hint="Name it date.")
+        faults.error(
+            f"{file.name}: there is no date column", hint="Name the column of dates date, or add one."
+        )
+    elif not frame.width:
+        faults.error(f"{file.name}: there is no column with values", hint="Add one for each symbol.")
+    if len(faults.errors) > before:
         return None
     days = parse.days(table.frame[date], table.first_row, faults)
-    known, first = np.unique(days, return_index=True)
-    if len(known) < len(days):
-        row = min(set(range(len(days))) - set(first.tolist())) + table.first_row
-        faults.error(f"{file.name}: row {row}, column {date}: this date is there already")
-    frame = table.frame.drop(date)
-    if not frame.width:
-        faults.error(f"{file.name}: there is no column with values")
-        return None
+    _refuse_days(file, table, date, days, faults)
     return _Part(name, file, table, days, frame)
 
 
-def _dated(frame: pl.DataFrame) -> list[str]:
-    return [name for name, kind in frame.schema.items() if kind == pl.Date or isinstance(kind, pl.Datetime)]
+def _refuse_days(file: Path, table: Table, date: str, days: parse.Days, faults: Faults) -> None:
+    """Refuse dates that are there twice."""
+    known, first = np.unique(days, return_index=True)
+    own = Faults()
+    hint = "Keep one row for each date, such as the day's last."
+    times = parse.times_of_day(table.frame[date])
+    if not refuse_times(times, len(days) - len(known), own, hint=hint):
+        row = min(set(range(len(days))) - set(first.tolist())) + table.first_row
+        own.error(f"row {row}, column {date}: this date is there already", hint=hint)
+    for error in own.errors:
+        faults.error(f"{file.name}: {error}", hint=hint)
+    for warning in own.warnings:
+        faults.warn(f"{file.name}: {warning}")

@@ -13,9 +13,17 @@ Days = npt.NDArray[np.datetime64]
 Numbers = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 
-_MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-", ".")
-_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%b-%Y", "%Y.%m.%d")
-_AMBIGUOUS = {"%m/%d/%Y", "%d/%m/%Y"}
+_MISSING = (
+    "", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "nat", "null", "\\n", "none", "-", "--", ".", "#value!",
+    "#div/0!",
+)  # fmt: skip
+_FORMATS = (
+    "%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%b-%Y", "%Y.%m.%d", "%m-%d-%Y", "%d-%m-%Y",
+    "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%Y年%m月%d日",
+)  # fmt: skip
+_AMBIGUOUS = {
+    "%m/%d/%Y": "%d/%m/%Y", "%d/%m/%Y": "%m/%d/%Y", "%m-%d-%Y": "%d-%m-%Y", "%d-%m-%Y": "%m-%d-%Y"
+}  # fmt: skip
 _FIRST, _LAST = 18000101, 22001231
 _EPOCHS: tuple[tuple[float, Literal["s", "ms", "us", "ns"]], ...] = (
     (5e9, "s"),
@@ -25,6 +33,11 @@ _EPOCHS: tuple[tuple[float, Literal["s", "ms", "us", "ns"]], ...] = (
 )
 _NUMBER_DAY = r"^\d{8,19}(\.0*)?$"
 _WHOLE = r"^(0|[1-9]\d*)$"
+_DATE_HINT = "Write dates as 2020-01-31."
+_TIME = r"[T ](\d{1,2}:\d{2}[^+Z]*)"
+_DAY_PART = r"^(.+?)(?:[T ]+\d{1,2}:\d{2}.*)?$"
+_THOUSANDS = r"^[-+]?\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d*)?$|^[-+]?\d{1,3}(?:[ '\u00a0\u202f]\d{3})+(?:\.\d*)?$"
+_THOUSANDS_COMMA = r"^[-+]?\d{1,3}(?:[. '\u00a0\u202f]\d{3})+(?:,\d*)?$"
 _MOSTLY = 0.5
 
 
@@ -46,25 +59,33 @@ def numbers(cells: pl.Series, first_row: int, faults: Faults, *, decimal_comma: 
     if cells.dtype == pl.Null:
         return np.full(len(cells), np.nan)
     if cells.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        faults.error(f"column {cells.name}: it holds {cells.dtype}, not numbers")
+        faults.error(f"column {cells.name}: it holds {cells.dtype}, not numbers", hint="Leave it out.")
         return np.full(len(cells), np.nan)
     text = _clean(cells)
     values = as_numbers(text, decimal_comma=decimal_comma)
     bad = _places(text.is_not_null() & values.is_null())
     if bad:
+        comma = "," in str(text[bad[0]])
         hint = "Decimal commas are understood in files that are separated by semicolons or tabs."
         faults.errors_at(
             (f"row {first_row + i}, column {cells.name}: {text[i]!r} is no number" for i in bad),
             len(bad),
             f"cells of column {cells.name} are no numbers",
-            hint=hint if "," in str(text[bad[0]]) else "",
+            hint=hint if comma else "Write numbers as 1234.5, and leave a cell empty that has none.",
         )
     return _floats(values)
 
 
 def as_numbers(text: pl.Series, *, decimal_comma: bool) -> pl.Series:
-    """Return texts as numbers, null where they are none; true and false are 1 and 0."""
+    """Return texts as numbers, null where they are none; true and false are 1 and 0.
+
+    Separators of thousands are left out: 1,100 and 1 100, where a comma stands before decimals 1.100.
+    """
     text = text.str.to_lowercase().replace({"true": "1", "false": "0"})
+    marked = text.str.contains(_THOUSANDS_COMMA if decimal_comma else _THOUSANDS).fill_null(value=False)
+    if marked.any():
+        separators = r"[. '\u00a0\u202f]" if decimal_comma else r"[, '\u00a0\u202f]"
+        text = text.zip_with(~marked, text.str.replace_all(separators, ""))
     if decimal_comma:
         text = text.str.replace(",", ".", literal=True)
     return text.cast(pl.Float64, strict=False)
@@ -95,16 +116,51 @@ def days(cells: pl.Series, first_row: int, faults: Faults) -> Days:
     elif kind in (pl.String, pl.Categorical, pl.Enum):
         found = _days_of_texts(cells.cast(pl.String).str.strip_chars(), faults)
     else:
-        faults.error(f"column {cells.name}: it holds {kind}, not dates")
+        faults.error(f"column {cells.name}: it holds {kind}, not dates", hint=_DATE_HINT)
         return np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[D]")
     bad = _places(found.is_null())
     faults.errors_at(
         (f"row {first_row + i}, column {cells.name}: {_shown(cells[i])} is no date" for i in bad),
         len(bad),
         f"cells of column {cells.name} are no dates",
-        hint="Write dates as 2020-01-31 or 20200131.",
+        hint=_DATE_HINT,
     )
     return found.cast(pl.Date).to_numpy().astype("datetime64[D]")
+
+
+def times_of_day(cells: pl.Series) -> list[str]:
+    """Return the different times of day that stand beside a column's dates, in order."""
+    kind = cells.dtype
+    if isinstance(kind, pl.Datetime):
+        times = cells.dt.time().cast(pl.String)
+    elif kind in (pl.String, pl.Categorical, pl.Enum):
+        text = cells.cast(pl.String)
+        if text.str.contains(":", literal=True).any():
+            times = text.str.extract(_TIME).str.strip_chars()
+        else:
+            times = _clock(text.cast(pl.Float64, strict=False))
+    elif kind.is_numeric():
+        times = _clock(cells.cast(pl.Float64))
+    else:
+        return []
+    return sorted(times.drop_nulls().unique().to_list())
+
+
+def clock_times(cells: pl.Series) -> list[str]:
+    """Return the different times of day of a column that holds nothing else, in order."""
+    if cells.dtype.is_numeric():
+        return [str(one) for one in sorted(cells.drop_nulls().cast(pl.Int64).unique().to_list())]
+    text = cells.cast(pl.String).str.strip_chars()
+    return sorted(text.filter(text.str.contains(r"^\d{1,2}:?\d{2}(:?\d{2}(\.\d+)?)?$")).unique().to_list())
+
+
+def _clock(stamps: pl.Series) -> pl.Series:
+    """Return the times of day of seconds (to nanoseconds) since 1970, null for days that are written as numbers."""
+    whole = stamps.fill_nan(None)
+    unit = _unit(whole)
+    if unit is None:
+        return pl.Series([], dtype=pl.String)
+    return pl.from_epoch(whole.cast(pl.Int64, strict=False), time_unit=unit).dt.time().cast(pl.String)
 
 
 def _shown(cell: object) -> str:
@@ -114,31 +170,40 @@ def _shown(cell: object) -> str:
 def _days_of_numbers(cells: pl.Series) -> pl.Series:
     """Read yyyymmdd, or seconds (to nanoseconds) since 1970 where all of it is too large for that."""
     whole = cells.cast(pl.Float64).fill_nan(None)
-    least = whole.min()
-    if isinstance(least, float) and least > _LAST:
-        most = whole.max()
-        assert isinstance(most, float)
-        unit = next((unit for bound, unit in _EPOCHS if most < bound), _EPOCHS[-1][1])
+    unit = _unit(whole)
+    if unit is not None:
         return pl.from_epoch(cells.cast(pl.Int64, strict=False), time_unit=unit).cast(pl.Date)
     dated = whole.is_between(_FIRST, _LAST) & (whole == whole.floor())
     text = whole.set(~dated.fill_null(value=False), None).cast(pl.Int64).cast(pl.String)
     return text.str.to_date("%Y%m%d", strict=False)
 
 
+def _unit(stamps: pl.Series) -> Literal["s", "ms", "us", "ns"] | None:
+    """Return the unit of times since 1970; None where numbers may be days as yyyymmdd."""
+    least, most = stamps.min(), stamps.max()
+    if not (isinstance(least, float) and isinstance(most, float) and least > _LAST):
+        return None
+    return next((unit for bound, unit in _EPOCHS if most < bound), _EPOCHS[-1][1])
+
+
 def _days_of_texts(text: pl.Series, faults: Faults) -> pl.Series:
     if text.str.contains(_NUMBER_DAY).fill_null(value=True).all():
         return _days_of_numbers(text.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False))
-    day = text.str.extract(r"^([^T ]+)(?:[T ]\d{1,2}:\d{2}.*)?$")
-    read = {form: day.str.to_date(form, strict=False) for form in _FORMATS}
-    best = max(read, key=lambda form: read[form].is_not_null().sum())
-    if best in _AMBIGUOUS:
-        american, other = (read[form].is_not_null().sum() for form in ("%m/%d/%Y", "%d/%m/%Y"))
-        if american == other:
-            faults.error(
-                f"column {text.name}: {day[0]!r} may be month/day or day/month, and no row decides it",
-                hint="Write dates as 2020-01-31.",
-            )
-    return read[best]
+    day = text.str.extract(_DAY_PART)
+    different = day.unique(maintain_order=True)
+    read: dict[str, int] = {}
+    for form in _FORMATS:
+        read[form] = len(different) - different.str.to_date(form, strict=False).null_count()
+        if read[form] == len(different) and form not in _AMBIGUOUS:
+            break
+    best = max(read, key=lambda form: read[form])
+    other = _AMBIGUOUS.get(best)
+    if other and read[best] == read[other]:
+        faults.error(
+            f"column {text.name}: {day[0]!r} may be month/day or day/month, and no row decides it",
+            hint=_DATE_HINT,
+        )
+    return day.str.to_date(best, strict=False)
 
 
 def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str, ...], Codes]:
@@ -149,6 +214,7 @@ def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str
         (f"row {first_row + i}, column {cells.name}: the symbol is missing" for i in bad),
         len(bad),
         "rows have no symbol",
+        hint="Give each row a symbol.",
     )
     return _coded(text)
 

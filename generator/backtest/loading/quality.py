@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from generator.backtest.gaps import gaps_of
 from generator.backtest.loading.assemble import Sheet
 from generator.backtest.loading.columns import AMOUNTS, PRICES
 from generator.backtest.loading.faults import Faults
@@ -18,15 +19,15 @@ _BACK = 1.25
 Mask = npt.NDArray[np.bool_]
 
 
-def judge(sheet: Sheet, faults: Faults) -> None:
+def quality_warnings(sheet: Sheet, faults: Faults) -> None:
     """Add a warning for whatever a person should look at."""
     if len(sheet.dates) == 1:
         faults.warn(f"there is only one date, {sheet.dates[0]}: nothing can be earned")
     if "close" not in sheet.fields and "returns" not in sheet.fields:
         faults.warn("there is neither close nor returns: expressions have values, and no figures")
     _pauses(sheet, faults)
-    _gaps(sheet, faults)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        _gaps(sheet, faults)
         for name, values in sheet.fields.items():
             _signs(sheet, name, values, faults)
             _tell(sheet, faults, name, np.isinf(values), "is infinite", "cells are infinite")
@@ -44,10 +45,8 @@ def _tell(sheet: Sheet, faults: Faults, name: str, mask: Mask, what: str, more: 
     places = places[np.argsort(rows, kind="stable")]
 
     def sentence(d: int, s: int) -> str:
-        place = f"row {sheet.rows[d, s]}, column {sheet.column_of(name, sheet.symbols[s])}"
-        return (
-            f"{place}: {name} of {sheet.symbols[s]} on {sheet.dates[d]} {what} ({sheet.fields[name][d, s]:g})"
-        )
+        cell = f"{name} of {sheet.symbols[s]} on {sheet.dates[d]}"
+        return f"{sheet.place(d, s, name)}: {cell} {what} ({sheet.fields[name][d, s]:g})"
 
     faults.warnings_at((sentence(int(d), int(s)) for d, s in places), len(places), more)
 
@@ -63,26 +62,31 @@ def _pauses(sheet: Sheet, faults: Faults) -> None:
 
 
 def _gaps(sheet: Sheet, faults: Faults) -> None:
-    """Warn of instruments that miss days between their first and last one."""
-    field = sheet.fields.get("close", next(iter(sheet.fields.values()), None))
-    there = sheet.rows > 0 if field is None else (sheet.rows > 0) & ~np.isnan(field)
-    column = np.arange(len(sheet.symbols))
-    seen = there.any(axis=0)
-    first = there.argmax(axis=0)
-    last = len(sheet.dates) - 1 - there[::-1].argmax(axis=0)
-    missing = np.where(seen, last - first + 1 - there.sum(axis=0), 0)
-    name = "close" if "close" in sheet.fields else next(iter(sheet.fields), "")
+    """Warn of instruments that miss days between their first and last one, by the gap with the greatest move of each.
 
-    def sentence(s: int) -> str:
-        d = first[s] + int(there[first[s] :, s].argmin())
-        after = d + int(there[d:, s].argmax())
+    The greatest moves come first: positions earn them.
+    """
+    name = "close" if "close" in sheet.fields else next(iter(sheet.fields))
+    field = np.where(sheet.rows > 0, sheet.fields[name], np.nan)
+    gaps = gaps_of(field)
+    last, after, instrument = gaps.T
+    move = field[after, instrument] / field[last, instrument] - 1
+    size = np.abs(np.log1p(move)) if name == "close" else np.zeros(len(gaps))
+    order = np.argsort(-np.nan_to_num(size), kind="stable")
+    _, places = np.unique(instrument[order], return_index=True)
+
+    def sentence(gap: int) -> str:
+        d, s = int(after[gap]), int(instrument[gap])
+        known = np.flatnonzero(~np.isnan(field[:, s]))
+        span = int(known[-1] - known[0]) + 1
+        moved = f", and close moves by {move[gap]:+.1%}" if name == "close" else ""
         return (
-            f"row {sheet.rows[after, s]}, column {sheet.column_of(name, sheet.symbols[s])}: {sheet.symbols[s]} has a "
-            f"gap from {sheet.dates[d]}; it misses {missing[s]} of {last[s] - first[s] + 1} dates"
+            f"{sheet.place(d, s, name)}: {sheet.symbols[s]} has a gap from {sheet.dates[last[gap] + 1]}; "
+            f"it misses {span - len(known)} of {span} dates{moved}"
         )
 
-    with_gaps = column[missing > 0]
-    faults.warnings_at((sentence(int(s)) for s in with_gaps), len(with_gaps), "instruments have gaps")
+    chosen = order[np.sort(places)]
+    faults.warnings_at((sentence(int(gap)) for gap in chosen), len(chosen), "instruments have gaps")
 
 
 def _signs(sheet: Sheet, name: str, values: Matrix, faults: Faults) -> None:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 from generator.backtest.errors import EvaluationError
 from generator.backtest.plan import operators_more  # noqa: F401  # it adds to OPERATORS
-from generator.backtest.plan.binding import bind, constant
 from generator.backtest.plan.graph import Graph, Param
 from generator.backtest.plan.operators import OPERATORS, Grouping
-from generator.backtest.semantics import Semantics
-from generator.language.ast import Call, Field, Node, Text
+from generator.backtest.settings import Semantics
+from generator.catalogue import Kind, Operator, load_catalogue
+from generator.language.ast import Call, Field, Node, Number
+from generator.language.errors import ExpressionError
+from generator.language.signature import Bound, bind
 
 _DEEPEST = 200
 _COMMUTATIVE = frozenset({"add", "multiply", "max", "min", "and", "or", "equal", "not_equal", "unordered"})
@@ -27,6 +29,7 @@ class Compiler:
     masked: bool = False
     """Whether fields are NaN outside the universe (pasteurized)."""
     has_universe: bool = False
+    operators: Mapping[str, Operator] = field(default_factory=lambda: load_catalogue(higher=True).operators)
     _depth: int = 0
     _known: dict[Node, int] = field(default_factory=dict)
 
@@ -49,17 +52,21 @@ class Compiler:
         return step
 
     def _matrix(self, node: Node) -> int:
-        value = constant(node)
-        if value is not None:
-            return self.graph.emit("fill", params=(value,))
+        if isinstance(node, Number):
+            return self.graph.emit("fill", params=(node.value + 0.0,))
         if isinstance(node, Field):
             return self._field(node)
         if isinstance(node, Call):
-            operator = OPERATORS.get(node.name)
-            if operator is None:
+            if node.name not in OPERATORS:
                 raise EvaluationError(f"{node.name}() cannot be evaluated locally", position=node.position)
-            return operator.define(self, bind(node, operator.signature))
+            return OPERATORS[node.name](self, self._bound(node))
         raise EvaluationError("a text stands where values are needed", position=node.position)
+
+    def _bound(self, call: Call) -> Bound:
+        try:
+            return bind(self.operators[call.name], call)
+        except ExpressionError as error:
+            raise EvaluationError(error.message, position=error.position, hint=error.hint) from error
 
     def _field(self, node: Field) -> int:
         if node.name in self.fields:
@@ -79,17 +86,16 @@ class Compiler:
 
     def group(self, node: Node) -> Grouping:
         """Return the step that gives a tree's group codes; raise EvaluationError where it is no grouping."""
-        if isinstance(node, Field | Text):
-            name = node.name if isinstance(node, Field) else node.value
-            if name in self.groups:
-                return self.grouping(name)
+        if isinstance(node, Field):
+            if node.name in self.groups:
+                return self.grouping(node.name)
             raise EvaluationError(
-                f"the panel has no grouping {name}",
+                f"the panel has no grouping {node.name}",
                 position=node.position,
                 hint=f"it has {', '.join(sorted(self.groups)) or 'none'}",
             )
-        operator = OPERATORS.get(node.name) if isinstance(node, Call) else None
-        if operator is None or not operator.returns_group:
+        operator = self.operators.get(node.name) if isinstance(node, Call) else None
+        if operator is None or operator.result is not Kind.GROUP:
             raise EvaluationError(
                 "a grouping is needed here",
                 position=node.position,
@@ -118,15 +124,13 @@ class Compiler:
 
     def binary(self, op: str, left: Node | int, right: Node | int) -> int:
         """Return a step of elementwise arithmetic; a number is taken as one and simple powers are products."""
-        a = None if isinstance(left, int) else constant(left)
-        b = None if isinstance(right, int) else constant(right)
-        if b is not None:
-            x = left if isinstance(left, int) else self.matrix(left)
-            simple = self._simple_power(op, x, b)
-            return simple if simple is not None else self.emit(op + ":number", x, params=(float(b), False))
+        if isinstance(right, Number):
+            x, value = left if isinstance(left, int) else self.matrix(left), right.value + 0.0
+            simple = self._simple_power(op, x, value)
+            return simple if simple is not None else self.emit(op + ":number", x, params=(value, False))
         y = right if isinstance(right, int) else self.matrix(right)
-        if a is not None:
-            return self.emit(op + ":number", y, params=(float(a), True))
+        if isinstance(left, Number):
+            return self.emit(op + ":number", y, params=(left.value + 0.0, True))
         return self.emit(op, left if isinstance(left, int) else self.matrix(left), y)
 
     def _simple_power(self, op: str, x: int, exponent: float) -> int | None:

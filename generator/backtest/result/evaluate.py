@@ -8,14 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from generator.backtest.errors import EvaluationError
+from generator.backtest.gaps import earned_across
 from generator.backtest.kernels.portfolio import LARGEST, LONGS, PART_PNL, PNL, SHORTS, TRADED
 from generator.backtest.panel import Matrix, Panel
 from generator.backtest.plan.compiler import Compiler
-from generator.backtest.result.checks import LEAST_HELD, Check, Kept, checks
-from generator.backtest.result.metrics import Figures, figures, grade_of, sharpe_of
-from generator.backtest.result.portfolio import SUB_UNIVERSE, daily
+from generator.backtest.result.metrics import (
+    LEAST_HELD,
+    Book,
+    Check,
+    Figures,
+    Kept,
+    checks,
+    figures,
+    grade_of,
+    sharpe_of,
+)
+from generator.backtest.result.portfolio import SUB_UNIVERSE, daily, positions
+from generator.backtest.result.reasons import reason_of
 from generator.backtest.run.engine import Engine
-from generator.backtest.settings import Neutralization, Settings, finest
+from generator.backtest.settings import AlphaSettings, Neutralization, finest
 from generator.language.ast import Field, Node
 
 _VALUES = "<values>"
@@ -36,14 +47,15 @@ class Performance:
     dates: npt.NDArray[np.datetime64]
     pnl: npt.NDArray[np.float64]
     source: str
-    settings: Settings
+    settings: AlphaSettings
     grade: str
     warnings: tuple[str, ...] = ()
     reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return settings, source, figures, yearly rows and checks, ready for json.dumps."""
+        """Return settings, source, figures, yearly rows and checks, ready for json.dumps; the reason if there is one."""
         return {
+            **({"reason": self.reason} if self.reason else {}),
             "settings": self.settings.as_json(),
             "source": self.source,
             **self.figures.as_json(),
@@ -68,7 +80,7 @@ class Evaluation:
 def evaluate(
     trees: Sequence[Node],
     panel: Panel,
-    settings: Settings,
+    settings: AlphaSettings,
     *,
     engine: Engine | None = None,
     kept: Sequence[Kept] = (),
@@ -88,7 +100,7 @@ def evaluate(
 
 
 def engine_for(
-    panel: Panel, settings: Settings, *, dtype: npt.DTypeLike | None = None, threads: int = 2
+    panel: Panel, settings: AlphaSettings, *, dtype: npt.DTypeLike | None = None, threads: int = 2
 ) -> Engine:
     """Return an engine whose semantics are what the settings ask for."""
     engine = Engine(panel, dtype=dtype, threads=threads, pasteurize=settings.pasteurization)
@@ -97,29 +109,32 @@ def engine_for(
 
 
 def _evaluate(
-    trees: Sequence[Node], panel: Panel, settings: Settings, engine: Engine, kept: Sequence[Kept]
+    trees: Sequence[Node], panel: Panel, settings: AlphaSettings, engine: Engine, kept: Sequence[Kept]
 ) -> list[Evaluation | EvaluationError]:
     compiler = engine.compiler()
     neutralization, remarks = _neutralization(settings, panel)
     settings = replace(settings, neutralization=neutralization)  # what is reported is what was done
-    jobs: list[int | EvaluationError] = []
+    jobs: list[_Job | EvaluationError] = []
     for tree in trees:
         try:
             jobs.append(_job(compiler, compiler.matrix(tree), panel, settings, neutralization))
         except EvaluationError as error:
             jobs.append(error)
-    tables = _tables(engine, compiler, jobs)
+    tables = _tables(engine, compiler, [job for job in jobs if isinstance(job, _Job)], panel)
     results: list[Evaluation | EvaluationError] = []
     for tree, job in zip(trees, jobs, strict=True):
         if isinstance(job, EvaluationError):
             results.append(job)
             continue
         performance = _performance(panel, settings, tables[job], kept, remarks)
-        results.append(Evaluation(tree, performance))
+        cause = reason_of(tree, performance.figures, performance.pnl, settings, engine)
+        results.append(Evaluation(tree, _explained(performance, cause)))
     return results
 
 
-def backtest(values: Matrix, panel: Panel, settings: Settings, *, kept: Sequence[Kept] = ()) -> Performance:
+def backtest(
+    values: Matrix, panel: Panel, settings: AlphaSettings, *, kept: Sequence[Kept] = ()
+) -> Performance:
     """Backtest a matrix of values (dates x instruments of the panel) as if an expression had given it."""
     if values.shape != panel.shape:
         raise ValueError(f"values are {values.shape}, the panel is {panel.shape}")
@@ -135,7 +150,7 @@ def backtest(values: Matrix, panel: Panel, settings: Settings, *, kept: Sequence
     return result.performance
 
 
-def _neutralization(settings: Settings, panel: Panel) -> tuple[Neutralization, tuple[str, ...]]:
+def _neutralization(settings: AlphaSettings, panel: Panel) -> tuple[Neutralization, tuple[str, ...]]:
     used = finest(settings.neutralization, set(panel.groups))
     if used is settings.neutralization:
         return used, ()
@@ -143,23 +158,39 @@ def _neutralization(settings: Settings, panel: Panel) -> tuple[Neutralization, t
     return used, (f"the panel has no {wanted} groups: neutralized by {used.value} instead",)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The step that gives an alpha's daily figures, and that of its positions where gaps are earned."""
+
+    daily: int
+    positions: int | None
+
+
 def _job(
-    compiler: Compiler, values: int, panel: Panel, settings: Settings, neutralization: Neutralization
-) -> int:
-    """Return the step that gives the alpha's daily figures."""
+    compiler: Compiler, values: int, panel: Panel, settings: AlphaSettings, neutralization: Neutralization
+) -> _Job:
+    """Return the steps of an alpha."""
     if "returns" not in panel.fields:
         raise EvaluationError("the panel has neither close nor returns, so nothing can be earned", position=0)
-    return daily(compiler, values, settings, neutralization, panel.fields)
+    held = positions(compiler, values, settings, neutralization) if len(panel.gaps) else None
+    return _Job(daily(compiler, values, settings, neutralization, panel.fields), held)
 
 
-def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[int | EvaluationError]) -> dict[int, Matrix]:
-    roots = [job for job in jobs if not isinstance(job, EvaluationError)]
-    return {root: table.copy() for root, table in engine.run(compiler.graph, roots)}
+def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[_Job], panel: Panel) -> dict[_Job, Matrix]:
+    """Return the table of each job's daily figures."""
+    held = {job.positions for job in jobs if job.positions is not None}
+    tables: dict[int, Matrix] = {}
+    for root, matrix in engine.run(compiler.graph, [*(job.daily for job in jobs), *held]):
+        tables[root] = earned_across(matrix, panel) if root in held else matrix.copy()
+    for daily_step, positions_step in {(job.daily, job.positions) for job in jobs}:
+        if positions_step is not None:
+            tables[daily_step][:, PNL] += tables[positions_step]
+    return {job: tables[job.daily] for job in jobs}
 
 
 def _performance(
     panel: Panel,
-    settings: Settings,
+    settings: AlphaSettings,
     table: Matrix,
     kept: Sequence[Kept],
     remarks: tuple[str, ...],
@@ -169,17 +200,14 @@ def _performance(
     has_part = {"close", "volume"} <= panel.fields.keys()
     dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
     whole = _figures(series)
-    active = series[LONGS] + series[SHORTS]
     held = int(np.count_nonzero(table[:, LONGS] + table[:, SHORTS] > 0))
-    reason = _too_few(held, len(table))
     return Performance(
         figures=whole,
         yearly=tuple(_yearly(series, dates)),
         checks=checks(
             whole,
             delay=settings.delay,
-            largest_weight=float(series[LARGEST].max(initial=0.0)),
-            fewest_positions=int(np.median(active)) if len(active) else 0,
+            book=Book(panel.dates[days], series[LONGS], series[SHORTS], series[LARGEST]),
             held_share=held / len(table) if len(table) else 0.0,
             sub_sharpe=sharpe_of(series[PART_PNL]) if has_part else None,
             sub_share=SUB_UNIVERSE,
@@ -192,9 +220,15 @@ def _performance(
         source=panel.source,
         settings=settings,
         grade=grade_of(whole.fitness, settings.delay),
-        warnings=(*remarks, reason) if reason else remarks,
-        reason=reason,
+        warnings=remarks,
+        reason=_too_few(held, len(table)),
     )
+
+
+def _explained(performance: Performance, cause: str) -> Performance:
+    """Return the performance with the cause of missing figures in its reason, and the reason among its warnings."""
+    reason = "; ".join(filter(None, (performance.reason, cause)))
+    return replace(performance, reason=reason, warnings=(*performance.warnings, *filter(None, [reason])))
 
 
 def _too_few(held: int, days: int) -> str:

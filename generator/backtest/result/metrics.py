@@ -4,7 +4,9 @@ All are shares of the book, whose size cancels: BRAIN trades a book of 20 millio
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -95,3 +97,145 @@ def grade_of(fitness: float, delay: int) -> str:
     bounds = (2.5, 2.0, 1.5, 1.0) if delay else (3.25, 2.6, 1.95, 1.3)
     names = ("SPECTACULAR", "EXCELLENT", "GOOD", "AVERAGE")
     return next((n for n, b in zip(names, bounds, strict=True) if fitness > b), "INFERIOR")
+
+
+_SHARPE = {0: 2.0, 1: 1.25}
+_FITNESS = {0: 1.3, 1: 1.0}
+_LEAST_TURNOVER = 0.01
+_MOST_TURNOVER = 0.70
+_MOST_WEIGHT = 0.10
+_FEWEST_ON_A_SIDE = 10  # and so 20 in all
+LEAST_HELD = 0.5
+"""The share of the panel's days with positions below which no figure means anything; a check of ours, not BRAIN's."""
+_SUB_UNIVERSE = 0.75
+_CORRELATION = 0.7
+_BETTER = 0.10
+_CORRELATION_DAYS = 4 * 252
+_FEWEST_COMMON_DAYS = 20
+
+Dates = npt.NDArray[np.datetime64]
+
+
+class Result(Enum):
+    """How a check came out; PENDING could not be told."""
+
+    PASS = "PASS"  # noqa: S105  # BRAIN's word for it
+    FAIL = "FAIL"
+    PENDING = "PENDING"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check, with its limit and the value found; `reason` is another cause of its failure."""
+
+    name: str
+    result: Result
+    limit: float
+    value: float
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the check as BRAIN writes it, with its reason if there is one."""
+        value = self.value if math.isfinite(self.value) else None
+        limit = self.limit if math.isfinite(self.limit) else None
+        row = {"name": self.name, "result": self.result.value, "limit": limit, "value": value}
+        return {**row, "reason": self.reason} if self.reason else row
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Each day's positions: its date, how many are long and short, the largest one's share."""
+
+    dates: Dates
+    longs: Series
+    shorts: Series
+    largest: Series
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The daily PnL of an alpha that is kept already."""
+
+    name: str
+    dates: Dates
+    pnl: Series
+    sharpe: float
+
+
+def _at_least(name: str, value: float, limit: float) -> Check:
+    return Check(name, Result.PASS if value >= limit else Result.FAIL, limit, value)
+
+
+def _at_most(name: str, value: float, limit: float) -> Check:
+    if math.isnan(value):
+        return Check(name, Result.PENDING, limit, value)
+    return Check(name, Result.PASS if value <= limit else Result.FAIL, limit, value)
+
+
+def checks(
+    figures: Figures,
+    *,
+    delay: int,
+    book: Book,
+    held_share: float,
+    sub_sharpe: float | None,
+    sub_share: float,
+    dates: Dates,
+    pnl: Series,
+    kept: Sequence[Kept] = (),
+) -> tuple[Check, ...]:
+    """Return all checks; `sub_sharpe` None leaves that one pending."""
+    return (
+        _at_least("LOW_SHARPE", figures.sharpe, _SHARPE[delay]),
+        _at_least("LOW_FITNESS", figures.fitness, _FITNESS[delay]),
+        _at_least("LOW_TURNOVER", figures.turnover, _LEAST_TURNOVER),
+        _at_most("HIGH_TURNOVER", figures.turnover, _MOST_TURNOVER),
+        _concentrated(book),
+        _sub_universe(figures.sharpe, sub_sharpe, sub_share),
+        _self_correlation(figures.sharpe, dates, pnl, kept),
+        _at_least("LOW_POSITION_DAYS", held_share, LEAST_HELD),
+    )
+
+
+def _concentrated(book: Book) -> Check:
+    """Fail where any position is too large, or a side has too few positions on any day."""
+    check = _at_most("CONCENTRATED_WEIGHT", float(book.largest.max(initial=0.0)), _MOST_WEIGHT)
+    side = np.minimum(book.longs, book.shorts)
+    if not len(side):
+        return replace(check, result=Result.FAIL, reason="there are no positions")
+    day = int(side.argmin())
+    if side[day] >= _FEWEST_ON_A_SIDE:
+        return check
+    reason = (
+        f"on {book.dates[day]} {int(book.longs[day])} positions are long and {int(book.shorts[day])} short; "
+        f"{_FEWEST_ON_A_SIDE} a side are asked for on each day"
+    )
+    return replace(check, result=Result.FAIL, reason=reason)
+
+
+def _sub_universe(sharpe: float, sub_sharpe: float | None, share: float) -> Check:
+    limit = _SUB_UNIVERSE * math.sqrt(share) * sharpe
+    if sub_sharpe is None:
+        return Check("LOW_SUB_UNIVERSE_SHARPE", Result.PENDING, limit, math.nan)
+    return _at_least("LOW_SUB_UNIVERSE_SHARPE", sub_sharpe, limit)
+
+
+def _self_correlation(sharpe: float, dates: Dates, pnl: Series, kept: Sequence[Kept]) -> Check:
+    """Fail where the PnL of the last four years moves with a kept alpha's that is not clearly worse."""
+    worst = 0.0
+    failed = False
+    for other in kept:
+        r = correlation(dates, pnl, other.dates, other.pnl)
+        worst = max(worst, r)
+        failed |= r >= _CORRELATION and not sharpe >= other.sharpe + _BETTER * abs(other.sharpe)
+    return Check("SELF_CORRELATION", Result.FAIL if failed else Result.PASS, _CORRELATION, worst)
+
+
+def correlation(dates: Dates, pnl: Series, other_dates: Dates, other: Series) -> float:
+    """Return the correlation over the last four years' common days; 0 where there are too few or nothing moves."""
+    _, mine, theirs = np.intersect1d(dates, other_dates, assume_unique=True, return_indices=True)
+    a = pnl[mine][-_CORRELATION_DAYS:]
+    b = other[theirs][-_CORRELATION_DAYS:]
+    if len(a) < _FEWEST_COMMON_DAYS or a.std() == 0 or b.std() == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])

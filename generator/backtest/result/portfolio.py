@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from generator.backtest.plan.compiler import Compiler
-from generator.backtest.settings import Neutralization, Settings, Truncation
+from generator.backtest.settings import AlphaSettings, Neutralization, Truncation
 
 SUB_UNIVERSE = 1 / 3
 """The share of the instruments, by mean traded value, that the sub-universe check looks at (as TOP1000 of TOP3000)."""
@@ -21,7 +21,7 @@ class _Groups:
 def daily(
     compiler: Compiler,
     values: int,
-    settings: Settings,
+    settings: AlphaSettings,
     neutralization: Neutralization,
     fields: Mapping[str, object],
 ) -> int:
@@ -36,7 +36,6 @@ def daily(
     step = _inside(compiler, values, settings)
     if decays:
         step = _decayed(compiler, step, settings, groups)
-    clips = settings.truncation and not (decays and settings.clip_at is Truncation.BEFORE_DECAY)
     market = compiler.grouping("market")
     returns = compiler.graph.emit("field", params=("returns",))
     size = traded_rank(compiler, fields)
@@ -51,12 +50,33 @@ def daily(
             0 if decays else settings.delay,
             decays,
             groups.count,
-            float(settings.truncation) if clips else 0.0,
+            float(settings.truncation) if _clips(settings) else 0.0,
             settings.rescale_after_truncation,
             0.0 if size is None else SUB_UNIVERSE,
             market.count,
         ),
     )
+
+
+def positions(
+    compiler: Compiler, values: int, settings: AlphaSettings, neutralization: Neutralization
+) -> int:
+    """Return the step that gives each day's positions, as `daily` has them but does not keep."""
+    groups = _groups(compiler, neutralization)
+    step = _inside(compiler, values, settings)
+    made = _decayed if settings.decay > 1 else _weighed
+    step = made(compiler, step, settings, groups)
+    if _clips(settings):
+        step = compiler.emit(
+            "truncate", step, params=(settings.truncation, settings.rescale_after_truncation)
+        )
+    return step
+
+
+def _clips(settings: AlphaSettings) -> bool:
+    """Return True if positions are clipped last of all."""
+    before = settings.decay > 1 and settings.clip_at is Truncation.BEFORE_DECAY
+    return settings.truncation > 0 and not before
 
 
 def _groups(compiler: Compiler, neutralization: Neutralization) -> _Groups:
@@ -66,15 +86,20 @@ def _groups(compiler: Compiler, neutralization: Neutralization) -> _Groups:
     return _Groups(grouping.step, grouping.count)
 
 
-def _inside(compiler: Compiler, step: int, settings: Settings) -> int:
+def _inside(compiler: Compiler, step: int, settings: AlphaSettings) -> int:
     return compiler.inside(step) if settings.pasteurization else step
 
 
-def _decayed(compiler: Compiler, step: int, settings: Settings, groups: _Groups) -> int:
-    """Return the step that gives positions from values, decayed."""
+def _weighed(compiler: Compiler, step: int, settings: AlphaSettings, groups: _Groups) -> int:
+    """Return the step that gives positions from values."""
     if settings.delay:
         step = compiler.emit("ts_delay", step, params=(settings.delay,))
-    step = compiler.emit("weigh", step, groups.step, params=(groups.count,))
+    return compiler.emit("weigh", step, groups.step, params=(groups.count,))
+
+
+def _decayed(compiler: Compiler, step: int, settings: AlphaSettings, groups: _Groups) -> int:
+    """Return the step that gives positions from values, decayed."""
+    step = _weighed(compiler, step, settings, groups)
     if settings.clip_at is Truncation.BEFORE_DECAY and settings.truncation:
         step = compiler.emit(
             "truncate", step, params=(settings.truncation, settings.rescale_after_truncation)

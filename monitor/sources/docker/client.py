@@ -1,100 +1,30 @@
-"""docker-py's client as a log source wants it: cheap to try again and again, and leaving nothing open."""
+"""docker-py's client for a log source: cheap to open again and again, without leaked sockets."""
 
-import http.client
-import importlib
-import sys
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 from docker.api import APIClient
 from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.transport.unixconn import UnixHTTPAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from docker.utils import kwargs_from_env, parse_host
 
-from fleet.clients.http import UnixConnection, WireError, WireTimeoutError, connect_unix, send
-from fleet.runtime.untrusted import parse_json
-
-_GUESSERS = ("chardet", "charset_normalizer")
-
-
-def import_requests() -> None:
-    """Import requests, if it is not there yet, as if no guesser were installed.
-
-    It goes without one (text is UTF-8 then) and the process without their 5 to 10 MB of tables. Whoever imports
-    a guesser later gets it.
-    """
-    if "requests" in sys.modules:
-        return
-    hidden = [name for name in _GUESSERS if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None there is Python's own "not found"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # requests warns of its absence
-            importlib.import_module("requests")
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReply:
-    """A whole answer of the Engine."""
-
-    status: int
-    reason: str
-    content: bytes
-
-    def json(self) -> Any:
-        """Return the body's value; raise ValueError if it is no JSON."""
-        return parse_json(self.content)
-
-
-class Asker:
-    """Asks the Engine what has a short answer; raises what requests or a socket does where none comes.
-
-    What is asked again and again for as long as a log is silent goes straight to the socket: through docker-py
-    and requests it takes several times as much.
-    """
-
-    def __init__(self, client: APIClient, seconds: float) -> None:
-        self._client = client
-        self._seconds = seconds
-        self._path = unix_socket(kwargs_from_env().get("base_url"))
-
-    def get(self, url: str, params: Mapping[str, str | int] | None = None) -> EngineReply:
-        """Return the answer at a URL of the client's."""
-        if self._path is None:
-            reply = self._client.get(url, params=params, timeout=self._seconds)
-            return EngineReply(reply.status_code, reply.reason or "", reply.content)
-        parts = urlsplit(url)
-        target = f"{parts.path}?{urlencode(params)}" if params else parts.path
-        try:
-            answer = send(UnixConnection(self._path, self._seconds), "GET", target)
-            return EngineReply(answer.status, http.client.responses.get(answer.status, ""), answer.read())
-        except WireTimeoutError as error:
-            raise TimeoutError("timed out") from error
-        except WireError as error:
-            raise OSError(str(error)) from error
+from fleet.clients.http import connect_unix
 
 
 def open_client(seconds: float) -> tuple[APIClient, str]:
-    """Return a client of the Engine that DOCKER_HOST and its relatives lead to, and what its URLs begin with.
+    """Return a client of the Engine at DOCKER_HOST, and the prefix of its URLs with the Engine's newest API version.
 
-    They name the newest version of its API that the Engine speaks. Raises what docker-py, requests or a socket
-    does where none answers in time, ValueError for what is none.
+    If no Engine answers in time, the errors of docker-py, requests or the socket are raised; ValueError if something
+    else answers.
     """
     settings = kwargs_from_env()
     path = unix_socket(settings.get("base_url"))
     if path is not None:
-        connect_unix(path, seconds).close()  # finds out for little; through docker-py it takes milliseconds
+        connect_unix(path, seconds).close()  # fails fast without a daemon; docker-py takes milliseconds
     client = APIClient(version=DEFAULT_DOCKER_API_VERSION, timeout=int(seconds), **settings)
     try:
         if path is not None:
             client.mount("http+docker://", _Adapter(f"http+unix://{path}", int(seconds)))
-            client.trust_env = False  # no proxy and no .netrc stands between us and a socket
+            client.trust_env = False  # a unix socket needs no proxy and no .netrc
         return client, f"{client.base_url}/v{_newest_version(client, seconds)}"
     except BaseException:
         client.close()
@@ -102,7 +32,7 @@ def open_client(seconds: float) -> tuple[APIClient, str]:
 
 
 def unix_socket(address: str | None) -> str | None:
-    """Return the path of the Engine's socket, None if it is elsewhere; raises DockerException for no address."""
+    """Return the path of the Engine's unix socket, None for TCP; raises DockerException for an invalid address."""
     scheme, _, path = str(parse_host(address)).partition("://")
     return path if scheme == "http+unix" else None
 
@@ -110,15 +40,15 @@ def unix_socket(address: str | None) -> str | None:
 def _newest_version(client: APIClient, seconds: float) -> str:
     answer = client.get(f"{client.base_url}/version", timeout=seconds).json()
     if not isinstance(answer, dict) or "ApiVersion" not in answer:
-        raise ValueError("what answers is no Engine")
+        raise ValueError("the server at DOCKER_HOST is no Docker Engine")
     return str(answer["ApiVersion"])
 
 
 class _Adapter(UnixHTTPAdapter):
-    """docker-py's own, without the socket that it leaves open where nothing listens."""
+    """docker-py's adapter, without the socket that it leaks if no daemon listens."""
 
     def get_connection(self, url: bytes | str, proxies: object = None) -> UnixHTTPConnectionPool:
-        del proxies  # there are none on the way to a socket
+        del proxies  # a unix socket has none
         with self.pools.lock:
             pool: UnixHTTPConnectionPool | None = self.pools.get(url)
             if pool is None:
@@ -128,7 +58,7 @@ class _Adapter(UnixHTTPAdapter):
 
 class _Pool(UnixHTTPConnectionPool):
     def _new_conn(self) -> Any:
-        timeout: Any = self.timeout  # docker-py puts its own number in the place of urllib3's object
+        timeout: Any = self.timeout  # docker-py replaces urllib3's object by a number
         return _Connection(self.base_url, self.socket_path, timeout)
 
 

@@ -1,8 +1,8 @@
-"""Which lines of a stamped log were handled, so that reading it again neither repeats nor loses one. Pure.
+"""Deduplication of a stamped log: reading it again neither repeats nor loses a line. Pure.
 
-The Engine can be asked for lines from a stamp on, but stamps are neither unique nor strictly in order, and
-its clock may step. So a log is read again from a little before the last line, and what was handled is known
-by stamp, text and how often. Only lines that passed the prefilter are written down: the others do no harm.
+The Engine returns lines from a stamp on, but stamps are neither unique nor strictly ordered, and its clock may step.
+A log is therefore read again from a little before the last line. A ledger records the handled lines by stamp, text and
+number. It records only lines that passed the prefilter; a repetition of the others does no harm.
 """
 
 import re
@@ -31,63 +31,68 @@ def parse_stamp(stamp: bytes) -> int | None:
     return None if seconds is None else seconds * SECOND + int((match[2] or b"0").ljust(9, b"0"))
 
 
-@lru_cache(maxsize=4)  # a flood has many lines in a second
+@lru_cache(maxsize=4)  # a flood has many lines a second
 def _seconds(whole: bytes) -> int | None:
     try:
         return int(datetime.fromisoformat(whole.decode()).timestamp())
     except ValueError:
-        return None  # a 31st of February
+        return None  # such as a 31st of February
 
 
 def to_query(nanoseconds: int) -> str:
-    """Return the form that the Engine's `since` and `until` take exactly."""
+    """Return the exact form for the Engine's parameters `since` and `until`."""
     return f"{nanoseconds // SECOND}.{nanoseconds % SECOND:09}"
 
 
 MARGIN = 2 * SECOND
-"""How far before the last line a log is read again: two streams' stamps differ by microseconds in order."""
+"""How far before the last line a log is read again: stamps of two streams are out of order by microseconds."""
 
 LIMIT = 256
-"""Lines written down at most; with more of them behind `since`, it moves up."""
+"""Most lines in the ledger; beyond that `since` moves up."""
 
 ALWAYS = 32
-"""Lines written down at least, however old: after a clock's step back they come again."""
+"""Least lines kept in the ledger, however old: after a clock's step back they come again."""
 
 Entry: TypeAlias = tuple[int, int]
 
 
 def entry(stamp: int, text: bytes) -> Entry:
-    """Return what a handled line is known by."""
+    """Return the ledger's entry of a line."""
     return stamp, zlib.crc32(text)
 
 
 class Ledger:
     """The handled lines of one log.
 
-    `since` is where it is to be read again (inclusive, nanoseconds), `last` the stamp of the last line read.
+    `since` is the stamp from which to read again (inclusive, nanoseconds), `last` the stamp of the last line read.
+    After a clock's step back `peak` is the last stamp before it, until that time has come again; else it is 0.
     """
 
-    def __init__(self, since: int, last: int = 0) -> None:
+    def __init__(self, since: int, last: int = 0, peak: int = 0) -> None:
         self.since = since
         self.last = last
+        self.peak = peak
         self._entries: deque[Entry] = deque()
-        self._forgotten = 0  # handled lines stamped exactly `since` that are not among the entries
+        self._forgotten = 0  # handled lines stamped exactly `since` without an entry
 
     def record(self, handled: Entry) -> None:
-        """Write down a line that passed the prefilter."""
+        """Record a line that passed the prefilter."""
         self.read_to(handled[0])
         self._entries.append(handled)
         if len(self._entries) > LIMIT:
             self._forget(self._entries.popleft()[0])
 
     def read_to(self, stamp: int) -> None:
-        """Note the stamp of the last line read; one far in the past is the clock's step, and is followed."""
-        self.last = stamp
+        """Note the stamp of the last line read; after a clock's step back `since` follows it."""
         if stamp < self.since:
             self.since, self._forgotten = stamp - MARGIN, 0
+            self.peak = max(self.peak, self.last)
+        elif stamp >= self.peak:
+            self.peak = 0
+        self.last = stamp
 
     def settle(self, stamp: int) -> None:
-        """Promise that nothing before the stamp is to be read again."""
+        """Note that nothing before the stamp must be read again."""
         if stamp <= self.since:
             return
         self.since, self._forgotten = stamp, 0
@@ -95,11 +100,11 @@ class Ledger:
             self._entries.popleft()
 
     def overlap(self) -> "Overlap":
-        """Return what to leave out when the log is read again from `since` on."""
+        """Return the lines to skip when the log is read again from `since`."""
         return Overlap(Counter(self._entries), self.since, self._forgotten)
 
     def to_cursor(self) -> dict[str, Json]:
-        """Return the ledger as what is stored."""
+        """Return the cursor to store."""
         seen: list[Json] = [[stamp - self.since, digest] for stamp, digest in self._entries]
         return {
             "kind": "docker",
@@ -107,17 +112,19 @@ class Ledger:
             "last": self.last,
             "forgotten": self._forgotten,
             "seen": seen,
+            **({"peak": self.peak} if self.peak else {}),
         }
 
     @classmethod
     def from_cursor(cls, cursor: Cursor | None) -> "Ledger | None":
-        """Return the ledger that was stored; None for anything that `to_cursor` cannot have made."""
+        """Return the ledger of a cursor, None if `to_cursor` cannot have made it."""
         if cursor is None or cursor.get("kind") != "docker":
             return None
         since, last, forgotten = cursor.get("since"), cursor.get("last"), cursor.get("forgotten")
         if not (isinstance(since, int) and isinstance(last, int) and isinstance(forgotten, int)):
             return None
-        ledger = cls(since, last)
+        peak = cursor.get("peak")
+        ledger = cls(since, last, peak if isinstance(peak, int) else 0)
         ledger._forgotten = forgotten
         seen = cursor.get("seen")
         for pair in seen if isinstance(seen, list) else []:
@@ -129,9 +136,9 @@ class Ledger:
         return ledger
 
     def _forget(self, stamp: int) -> None:
-        """Move `since` up to a line that is written down no more; those stamped like it are counted."""
+        """Move `since` up to a line whose entry is dropped; lines with the same stamp are counted."""
         if stamp > self.last:
-            return  # from before the clock stepped back: rather once more than lines lost
+            return  # from before a clock's step back: a repeated line is better than a lost one
         if stamp > self.since:
             self.since, self._forgotten = stamp, 0
         if stamp == self.since:
@@ -139,7 +146,7 @@ class Ledger:
 
 
 class Overlap:
-    """What is left of the handled lines while a log is read again; `done` once all of them have come."""
+    """The handled lines still expected while a log is read again; `done` once all have come."""
 
     def __init__(self, entries: Counter[Entry], since: int, forgotten: int) -> None:
         self._entries = entries
@@ -149,11 +156,11 @@ class Overlap:
 
     @property
     def done(self) -> bool:
-        """Tell whether every line from here on is new."""
+        """Return True if every line from here on is new."""
         return not self._entries and not self._forgotten
 
     def covers(self, line: Entry) -> bool:
-        """Tell whether this line was handled before, and cross it off; to be asked once a kept line."""
+        """Return True if this line was handled before, and remove it; to be called once for each kept line."""
         stamp = line[0]
         if stamp > self._end + MARGIN:
             self._entries.clear()
@@ -171,12 +178,15 @@ class Overlap:
 
 
 class StampedReader:
-    """Reads one answer of the Engine, which begins where the ledger says.
+    """Reads one answer of the Engine, which begins at the ledger's `since`.
 
-    `repeats` tells that it may hold lines twice: an Engine that rotates a log goes back in it now and then.
+    `repeats`: the answer may hold lines twice, because an Engine that rotates a log sometimes goes back in it.
+    `skip_to`: the answer begins earlier; lines before the first one with exactly this stamp are skipped.
     """
 
-    def __init__(self, ledger: Ledger, keep: Keep, *, terminal: bool, repeats: bool = False) -> None:
+    def __init__(
+        self, ledger: Ledger, keep: Keep, *, terminal: bool, repeats: bool = False, skip_to: int = 0
+    ) -> None:
         self._count = 0
         self._repeats = repeats
         self._newest = 0
@@ -185,28 +195,32 @@ class StampedReader:
         self._terminal = terminal
         self._messages: Messages = Terminal() if terminal else Frames()
         self._overlap = ledger.overlap()
-        self._read_before = ledger.last
+        self._skip_to = skip_to
+        self._read_before = 0 if skip_to else ledger.last
 
     def feed(self, content: bytes, *, live: bool) -> list[LogLine]:
-        """Return the new lines among those that the next bytes finish; raises BrokenStreamError."""
+        """Return the new lines among those that the next bytes complete; raises BrokenStreamError."""
         return self._lines(self._messages.feed(content), live=live)
 
     def finish(self, *, live: bool) -> list[LogLine]:
-        """Return the new lines that the answer ended in the middle of."""
+        """Return the new lines that are unfinished at the end of the answer."""
         return self._lines(self._messages.finish(), live=live)
 
     def take_count(self) -> int:
-        """Return how many lines came since this was last asked, without those that an earlier answer held."""
+        """Return the number of lines since the last call, without those of an earlier answer."""
         count, self._count = self._count, 0
         return count
 
-    def look_again(self) -> None:
-        """Leave out what was read meanwhile in another way."""
+    def renew_overlap(self) -> None:
+        """Skip also the lines that were meanwhile read by another request."""
         self._overlap = self._ledger.overlap()
 
     def _lines(self, regions: Iterable[Region], *, live: bool) -> list[LogLine]:
         found: list[LogLine] = []
-        for region in regions:
+        for whole in regions:
+            region = self._skipped(whole) if self._skip_to else whole
+            if region is None:
+                continue
             self._count += self._unread(region)
             found += self._kept(region, live=live)
             stamp = last_stamp(region)
@@ -214,8 +228,19 @@ class StampedReader:
                 self._ledger.read_to(stamp)
         return found
 
+    def _skipped(self, region: Region) -> Region | None:
+        """Return the region without the lines to skip, None if none is left."""
+        start = 0
+        for line in region.data.splitlines(keepends=True):
+            stamp = parse_stamp(line.partition(b" ")[0])
+            if stamp == self._skip_to:
+                self._skip_to = 0
+                return Region(region.data[start:], region.size, 0 if start else region.cut)
+            start += len(line)
+        return None
+
     def _unread(self, region: Region) -> int:
-        """Return how many of the lines are later than what was read before this answer."""
+        """Return the number of lines later than those read before this answer."""
         if not self._read_before:
             return region.count
         stamps = [parse_stamp(line.partition(b" ")[0]) for line in region.data.splitlines()]
@@ -239,7 +264,7 @@ class StampedReader:
         return parts if len(parts) == 1 else [part for part in parts if passes(part, self._keep)]
 
     def _new(self, message: bytes, cut: int, *, live: bool) -> LogLine | None:
-        """Return the line of a message, None if it was handled before."""
+        """Return the line of a message, None if it was handled before or is not kept."""
         head, _, body = message.partition(b" ")
         stamp = parse_stamp(head)
         text, cut = clip(message if stamp is None else body, cut)
@@ -247,7 +272,7 @@ class StampedReader:
             return None
         known = entry(self._ledger.last if stamp is None else stamp, text)
         if self._repeats and known[0] <= self._newest:
-            self.look_again()
+            self.renew_overlap()
         self._newest = known[0]
         if not self._overlap.done and self._overlap.covers(known):
             return None

@@ -1,9 +1,8 @@
-"""The Docker Engine as a log source needs it: one container by its name, its log, what happens to it.
+"""The Docker Engine's API for a log source: one container's state, log and events.
 
-Through docker-py, which finds the daemon by DOCKER_HOST and its relatives. Containers are asked for by name
-only, in the path too, so that a proxy can let one container's state and log through and nothing else. Log
-streams are read from the socket in large pieces: docker-py reads each frame's header by itself, at several
-times the cost of a line.
+docker-py finds the daemon by DOCKER_HOST and its related variables. Requests name the container and never its id, so
+that a proxy can pass one container's state and log and nothing else. Log streams are read from the socket in large
+pieces, because docker-py reads each frame's header by itself at several times the cost of a line.
 """
 
 import contextlib
@@ -16,23 +15,23 @@ from urllib.parse import quote
 import requests
 from docker.errors import DockerException
 
-from fleet.runtime.untrusted import finite, whole_number
-from monitor.sources.docker.client import Asker, EngineReply, open_client
+from fleet.runtime.untrusted import finite, parse_json, whole_number
+from monitor.sources.docker.client import open_client
 from monitor.sources.docker.dedup import last_stamp, to_query
 from monitor.sources.docker.frames import BrokenStreamError, Dechunker, Frames, Terminal
 from monitor.sources.wakeup import Wakeup
 
 TIMEOUT = 5.0
-"""Seconds for the Engine to answer; not for a log stream, which may be silent for ever."""
+"""Seconds for the Engine to answer; a log stream has no time-out, because a log may be silent."""
 
-_BUFFER = 48 * 1024  # with its stamp a kept line takes some 50 bytes: no more than MOST_LINES of them
+_BUFFER = 48 * 1024  # a stamped line takes some 50 bytes: at most MOST_LINES of them
 _EVENTS = '{"type":["container"],"event":["start","rename"]}'
 _LOGS: dict[str, str | int] = {"stdout": 1, "stderr": 1, "timestamps": 1}
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class EngineError(Exception):
-    """The Engine cannot be reached, or refuses; with what a person can do about it."""
+    """The Engine cannot be reached or refuses a request; `hint` names the remedy."""
 
     def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)
@@ -41,15 +40,14 @@ class EngineError(Exception):
 
 
 class GoneError(EngineError):
-    """The container was removed, or is being removed; another may take its name."""
+    """The container is removed or being removed; another may take its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What there is to know of a container.
+    """A container's description.
 
-    `rotates_at` is the size in bytes at which its log is rotated, None if it never is. Two of its runs differ
-    in `started`.
+    `rotates_at` is the size in bytes at which its log is rotated, None for never. `started` differs between runs.
     """
 
     identity: str
@@ -60,27 +58,27 @@ class Container:
 
 
 class LogStream:
-    """The body of an answer that may take for ever; read by one thread."""
+    """The body of an answer without an end; read by one thread."""
 
-    def __init__(self, response: requests.Response, waker: Wakeup) -> None:
+    def __init__(self, response: requests.Response, wakeup: Wakeup) -> None:
         self._response = response
-        self._waker = waker
+        self._wakeup = wakeup
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         self._chunks = Dechunker() if chunked else None
         raw: Any = response.raw
-        reader = raw._fp.fp  # noqa: SLF001  # http.client's buffered one, by the way that docker-py takes too
+        reader = raw._fp.fp  # noqa: SLF001  # http.client's buffered reader, as docker-py gets it
         self._socket: socket.socket = reader.raw._sock  # noqa: SLF001  # see above
-        self._socket.setblocking(False)  # noqa: FBT003  # the name says it
+        self._socket.setblocking(False)  # noqa: FBT003  # the standard library's signature
         _keep_alive(self._socket)
         self._early = b""
-        with contextlib.suppress(OSError):  # the next read finds out too
+        with contextlib.suppress(OSError):  # the next read meets the error too
             self._early = reader.read1(_BUFFER) or b""  # what came with the headers
         self._buffer = memoryview(bytearray(_BUFFER))
 
     def read(self, seconds: float | None) -> bytes | None:
-        """Return the next bytes: empty at the end, None if there are none yet after this time.
+        """Return the next bytes: empty at the end, None if none come within the time or the wakeup is set.
 
-        None at once when the waker is set. Raises BrokenStreamError.
+        Raises BrokenStreamError.
         """
         while not (self._chunks is not None and self._chunks.ended):
             data = self._receive(seconds)
@@ -92,7 +90,7 @@ class LogStream:
         return b""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._response.close()
         self._socket.close()
 
@@ -104,10 +102,10 @@ class LogStream:
             try:
                 size = self._socket.recv_into(self._buffer)
             except (BlockingIOError, ssl.SSLWantReadError):
-                if not self._waker.wait(self._socket.fileno(), seconds):
+                if not self._wakeup.wait(self._socket.fileno(), seconds):
                     return None
             except OSError:
-                return b""  # cut off; whoever reads finds out why
+                return b""  # cut off; the caller finds out why
             else:
                 return bytes(self._buffer[:size])
 
@@ -115,33 +113,32 @@ class LogStream:
 class DockerEngine:
     """A connection to the Engine; its methods raise EngineError."""
 
-    def __init__(self, waker: Wakeup) -> None:
-        self._waker = waker
+    def __init__(self, wakeup: Wakeup) -> None:
+        self._wakeup = wakeup
         try:
             self._api, self._url = open_client(TIMEOUT)
-            self._asker = Asker(self._api, TIMEOUT)
         except (DockerException, requests.RequestException, ValueError, OSError) as error:
             raise _unreachable(error) from error
 
     def container(self, name: str) -> Container | None:
-        """Return the container that has this name now, None if none has."""
+        """Return the container with this name, None if there is none."""
         reply = self._get(name, "json")
-        if reply.status == requests.codes.not_found:
+        if reply.status_code == requests.codes.not_found:
             return None
         _check(reply)
         try:
-            return parse_container(reply.json())
+            return parse_container(parse_json(reply.content))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EngineError(
                 f"the Engine's description of {name} is not understood", _HINT_ENGINE
             ) from error
 
     def follow(self, name: str, since: int) -> LogStream:
-        """Return the container's log from a stamp on, and all that comes."""
+        """Return the container's log from a stamp on, and follow it."""
         return self._logs(name, since=to_query(since), follow=1)
 
     def between(self, name: str, since: int, until: int | None) -> LogStream:
-        """Return what the log holds from one stamp to another, or (None) to its end."""
+        """Return the log from one stamp to another, or to its end (None)."""
         end = {} if until is None else {"until": to_query(until)}
         return self._logs(name, since=to_query(since), **end)
 
@@ -157,11 +154,11 @@ class DockerEngine:
         return last_stamp(regions[-1]) if regions else None
 
     def events(self) -> LogStream:
-        """Return the stream in which starts and renames of containers are told."""
+        """Return the stream of events: starts and renames of containers."""
         return self._stream(f"{self._url}/events", {"filters": _EVENTS})
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._api.close()
 
     def _logs(self, name: str, **params: str | int) -> LogStream:
@@ -175,25 +172,25 @@ class DockerEngine:
             raise _unreachable(error) from error
         try:
             if not response.ok:
-                _check(EngineReply(response.status_code, response.reason or "", response.content))
-            return LogStream(response, self._waker)
+                _check(response)
+            return LogStream(response, self._wakeup)
         except EngineError:
             response.close()
             raise
-        except (AttributeError, OSError) as error:  # the connection is gone already
+        except (AttributeError, OSError) as error:  # the connection is closed already
             response.close()
             raise _unreachable(error) from error
 
-    def _get(self, name: str, what: str, params: dict[str, str | int] | None = None) -> EngineReply:
+    def _get(self, name: str, what: str, params: dict[str, str | int] | None = None) -> requests.Response:
         url = f"{self._url}/containers/{quote(name, safe='')}/{what}"
         try:
-            return self._asker.get(url, params)
+            return self._api.get(url, params=params, timeout=TIMEOUT)
         except (requests.RequestException, OSError) as error:
             raise _unreachable(error) from error
 
 
 def parse_container(facts: dict[str, Any]) -> Container:
-    """Return a container from the Engine's description; raises what a mapping does if it is none."""
+    """Return a container from the Engine's JSON; raises KeyError, TypeError or AttributeError if it is none."""
     state = facts["State"]
     logging = (facts.get("HostConfig") or {}).get("LogConfig") or {}
     return Container(
@@ -217,22 +214,23 @@ def rotation_size(driver: str, options: dict[str, str]) -> int | None:
     return size if size is not None and size >= 1 else None
 
 
-_HINT_GONE = "`docker ps -a` shows what became of it; one that is started under its name is followed."
+_HINT_GONE = "`docker ps -a` shows the containers; the next one started under this name is followed."
 _HINT_ENGINE = "Is DOCKER_HOST an Engine's address? `docker version` shows what answers there."
 
 
-def _check(reply: EngineReply) -> None:
-    """Raise EngineError for an answer that is a refusal."""
-    if reply.status < requests.codes.bad_request:
+def _check(reply: requests.Response) -> None:
+    """Raise EngineError for a refusal."""
+    status = reply.status_code
+    if status < requests.codes.bad_request:
         return
     try:
-        message = str(reply.json()["message"])
+        message = str(parse_json(reply.content)["message"])
     except (ValueError, KeyError, TypeError):
-        message = reply.reason or str(reply.status)
-    if reply.status in (requests.codes.not_found, requests.codes.conflict):
+        message = reply.reason or str(status)
+    if status in (requests.codes.not_found, requests.codes.conflict):
         raise GoneError(f"the Engine refuses: {message[:300]}", _HINT_GONE)
     hint = _HINT_ENGINE
-    if reply.status in (requests.codes.forbidden, requests.codes.unauthorized):
+    if status in (requests.codes.forbidden, requests.codes.unauthorized):
         hint = "Let the proxy pass GET /containers/NAME/json and /containers/NAME/logs."
     elif "logging driver" in message:
         hint = "Give the container a log driver that can be read: json-file or local."
@@ -240,7 +238,7 @@ def _check(reply: EngineReply) -> None:
 
 
 def _unreachable(error: Exception) -> EngineError:
-    """Return what a failed connection comes to."""
+    """Return the EngineError of a failed connection."""
     text = str(error)
     if "Permission denied" in text or "PermissionError" in text:
         return EngineError(
@@ -259,7 +257,7 @@ def _unreachable(error: Exception) -> EngineError:
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """Let the kernel notice a peer that is gone without a word; only TCP knows such a thing."""
+    """Switch on TCP keep-alive, so that the kernel notices a peer that vanished; unix sockets need none."""
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

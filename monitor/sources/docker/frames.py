@@ -1,9 +1,9 @@
-"""The Engine's log stream taken apart: HTTP chunks, frames, pieces of long lines. Pure; bytes in, lines out.
+"""Parser of the Engine's log stream: HTTP chunks, frames, and pieces of long lines. Pure.
 
-A container without a terminal sends frames, each with a header of stream and length, each a log message; one
-with a terminal sends the messages as they are. A message is `STAMP text`. The Engine cuts lines at 16 KiB
-into messages, each with a stamp of its own, of which only the last ends with a newline. The last words of a
-program that did not end its line have no newline either; they are known by being shorter.
+Without a terminal a container's log comes in frames: a header with stream and length, and one message. With a terminal
+the messages come without headers. A message is `STAMP text`. The Engine cuts long lines at 16 KiB into messages with
+stamps of their own; only the last one ends with a newline. A program's unfinished last line has no newline either, but
+is shorter than 16 KiB.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Protocol
 from monitor.sources.lines import MAX_LINE, LineBuffer, Region
 
 PIECE = 16 * 1024
-"""What the Engine cuts long lines into; a message without a newline that is shorter ends its line."""
+"""Bytes of a piece of a long line; a shorter message without a newline is the end of its line."""
 
 MAX_FRAME = 16 * 1024 * 1024
 _HEADER = struct.Struct(">BxxxL")
@@ -25,16 +25,16 @@ _EMBEDDED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
 
 
 class BrokenStreamError(Exception):
-    """What came is not what an Engine sends; the stream cannot be read any further."""
+    """The data is no Engine's log stream; it cannot be read any further."""
 
 
 class Dechunker:
-    """Takes HTTP's chunked transfer coding off; `ended` is set once the last chunk came."""
+    """Decodes HTTP's chunked transfer coding; `ended` is set after the last chunk."""
 
     def __init__(self) -> None:
         self.ended = False
         self._rest = b""
-        self._missing = 0  # bytes of the chunk under way, with the line end behind it
+        self._missing = 0  # bytes of the current chunk, with the line end behind it
 
     def feed(self, data: bytes) -> bytes:
         """Return the content in the next bytes of the body; raises BrokenStreamError."""
@@ -75,24 +75,24 @@ def _chunk_size(header: bytes) -> int:
 
 
 class Messages(Protocol):
-    """Joins the content of a log stream to stamped lines."""
+    """Joins the content of a log stream into stamped lines."""
 
     def feed(self, data: bytes) -> list[Region]:
-        """Return the lines that the next bytes finish; raises BrokenStreamError."""
+        """Return the lines that the next bytes complete; raises BrokenStreamError."""
 
     def finish(self) -> list[Region]:
-        """Return what is left unfinished; to be asked for when the stream has ended."""
+        """Return the unfinished lines; to be called at the end of the stream."""
 
 
 class Frames:
-    """The stream of a container without a terminal."""
+    """The log stream of a container without a terminal."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._open: dict[int, _LongLine] = {}
 
     def feed(self, data: bytes) -> list[Region]:
-        """Return the lines that the next bytes finish."""
+        """Return the lines that the next bytes complete."""
         if self._rest:
             data = self._rest + data
         at, size, out, regions = 0, len(data), list[bytes](), list[Region]()
@@ -113,14 +113,14 @@ class Frames:
         return [*regions, *_region(out)]
 
     def finish(self) -> list[Region]:
-        """Return the lines that miss their last pieces."""
+        """Return the lines without their last pieces."""
         found = [line.region() for line in self._open.values()]
         self._rest = b""
         self._open.clear()
         return found
 
     def _piece(self, stream: int, message: bytes, out: list[bytes], regions: list[Region]) -> None:
-        """Take a message that is, or may be, a part of a line."""
+        """Take a message that may be a piece of a line."""
         line = self._open.pop(stream, None)
         body = message[message.find(b" ") + 1 :]
         ended = message.endswith(b"\n") or len(body) < PIECE
@@ -138,7 +138,7 @@ class Frames:
 
 
 class _LongLine:
-    """A line of several pieces, as much of it as is kept."""
+    """A line of several pieces, up to MAX_LINE."""
 
     def __init__(self, stamp: bytes) -> None:
         self._stamp = stamp
@@ -155,33 +155,33 @@ class _LongLine:
 
 
 class Terminal:
-    """The stream of a container with a terminal."""
+    """The log stream of a container with a terminal."""
 
     def __init__(self) -> None:
         self._lines = LineBuffer(MAX_LINE + _STAMP_SIZE * -(-MAX_LINE // PIECE))
 
     def feed(self, data: bytes) -> list[Region]:
-        """Return the lines that the next bytes finish."""
+        """Return the lines that the next bytes complete."""
         region = self._lines.feed(data)
-        return [_uncounted(region)] if region else []
+        return [_without_stamps_in_cut(region)] if region else []
 
     def finish(self) -> list[Region]:
-        """Return the line that was not ended."""
+        """Return the unfinished line."""
         region = self._lines.finish()
-        return [_uncounted(region)] if region else []
+        return [_without_stamps_in_cut(region)] if region else []
 
 
-def _uncounted(region: Region) -> Region:
-    """Leave the stamps between pieces out of the count of what was cut off."""
+def _without_stamps_in_cut(region: Region) -> Region:
+    """Return the region with a `cut` that does not count the stamps between pieces."""
     stamps = -(-region.cut // (PIECE + _STAMP_SIZE))
     return Region(region.data, region.size, region.cut - stamps * _STAMP_SIZE)
 
 
 def split_joined(line: bytes) -> list[bytes]:
-    """Return the stamped lines in one line of a terminal's stream; there nothing but stamps parts messages.
+    """Return the stamped lines in one line of a terminal's stream, where only stamps separate messages.
 
-    A stamp amid the line, not before the line's own, is where the Engine cut a long line, or where a
-    program's unended last line meets the next program's first.
+    At a stamp inside the line, not older than the line's own, the Engine cut a long line, or a program's unfinished
+    last line meets the next program's first.
     """
     stamp = line[:_STAMP_SIZE]
     edges = [m.start() for m in _EMBEDDED.finditer(line, 1) if m[0] >= stamp]

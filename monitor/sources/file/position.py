@@ -1,4 +1,4 @@
-"""Where in which file reading stopped, such that the file is known again under any name. Pure."""
+"""A position in a file, with a fingerprint by which the file is found again under another name. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from pathlib import Path
 from monitor.sources.base import Cursor, Json
 
 HEAD, TAIL = 256, 64
-"""Bytes of the start of a file, and of what was read last, by which it is known again."""
+"""Bytes in the fingerprint: the start of the file, and those read last."""
 
 _ROTATED = re.compile(r"[.-](?:old|\d[\dTZ:._-]{0,40})")
-"""What rotation puts behind a name: `.1`, `-20260801`, `.2026-08-01_12-00`, `.old`; nothing compressed."""
+"""Suffixes of rotated files: `.1`, `-20260801`, `.2026-08-01_12-00`, `.old`; no compressed ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a file.
+class FilePosition:
+    """A position in a file.
 
-    `offset` is behind the last whole line handled; `head` is how many of the file's first bytes the print
-    covers beside the last TAIL before the offset; `mtime_ns` is the file's when it was read. An inode of 0 is
-    a file that was not there yet.
+    `offset` is behind the last whole line handled. The fingerprint `print` covers the file's first `head` bytes and
+    the last TAIL bytes before the offset. `mtime_ns` is the file's at the time of reading. Inode 0 means that there was
+    no file yet.
     """
 
     device: int
@@ -33,16 +33,16 @@ class Mark:
 
     @property
     def tail(self) -> int:
-        """Return how many bytes before the offset the print covers."""
+        """Return the number of bytes before the offset in the fingerprint."""
         return min(self.offset, TAIL)
 
     def to_cursor(self) -> dict[str, Json]:
-        """Return the mark as what is stored."""
+        """Return the cursor to store."""
         return {"kind": "file", **asdict(self)}
 
     @staticmethod
-    def from_cursor(cursor: Cursor | None) -> "Mark | None":
-        """Return the mark that was stored; None for anything that `to_cursor` cannot have made."""
+    def from_cursor(cursor: Cursor | None) -> "FilePosition | None":
+        """Return the position of a cursor, None if `to_cursor` cannot have made it."""
         if cursor is None or cursor.get("kind") != "file":
             return None
         numbers = [cursor.get(key) for key in ("device", "inode", "offset", "mtime_ns", "head")]
@@ -53,22 +53,22 @@ class Mark:
         device, inode, offset, mtime_ns, head = whole
         if head != min(offset, HEAD):
             return None
-        return Mark(device, inode, offset, mtime_ns, head, fingerprint)
+        return FilePosition(device, inode, offset, mtime_ns, head, fingerprint)
 
 
 def fingerprint(head: bytes, tail: bytes) -> str:
-    """Return the print of a file's first bytes and of those that end at the offset."""
+    """Return the fingerprint of a file's first bytes and of those before the offset."""
     return blake2b(head + b"|" + tail, digest_size=8).hexdigest()
 
 
-def nowhere(now: float) -> Mark:
-    """Return the mark of a log that is not there at `now`: all that comes is new, what was rotated is not."""
-    return Mark(0, 0, 0, int(now * 1e9), 0, fingerprint(b"", b""))
+def before_creation(now: float) -> FilePosition:
+    """Return the position of a log that does not exist at `now`: all of it will be new, rotated files are old."""
+    return FilePosition(0, 0, 0, int(now * 1e9), 0, fingerprint(b"", b""))
 
 
 @dataclass(frozen=True, slots=True)
 class LogFileCandidate:
-    """A file that may hold what has not been read; `matches` tells that the mark's place is in it."""
+    """A file that may hold unread lines; `matches` if the position lies in it."""
 
     path: Path
     inode: int
@@ -77,24 +77,25 @@ class LogFileCandidate:
 
 
 def is_rotated_name(name: str, sibling: str) -> bool:
-    """Tell whether `sibling` is what rotation makes of `name`, uncompressed."""
+    """Return True if `sibling` is an uncompressed rotated file of `name`."""
     return sibling.startswith(name) and _ROTATED.fullmatch(sibling, len(name)) is not None
 
 
 def unread(
-    mark: Mark, current: LogFileCandidate | None, siblings: Sequence[LogFileCandidate]
+    position: FilePosition, current: LogFileCandidate | None, siblings: Sequence[LogFileCandidate]
 ) -> list[tuple[Path, int]]:
-    """Return what is to be read from the mark on: (file, offset), oldest first, the log's own name last.
+    """Return the files to read from the position on, as (file, offset): oldest first, the log itself last.
 
-    If the name still leads to the marked place, that is all. Otherwise the file was rotated away, truncated
-    or replaced: the rotated file that holds the place is finished (renamed or copied, its print tells), then
-    come those that were written to since, and the current one from its start.
+    If the log still holds the position, only the log is read. Otherwise it was rotated, truncated or replaced. The
+    rotated file with the position, known by its fingerprint, is read to its end, then those written to since, then
+    the log from its start. At offset 0 there is no fingerprint: a file that was copied and truncated keeps its inode,
+    so that rotated files written to since are read first there too.
     """
-    if current is not None and current.matches:
-        return [(current.path, mark.offset)]
-    holders = sorted((s for s in siblings if s.matches), key=lambda s: s.inode != mark.inode)
+    if current is not None and current.matches and position.offset:
+        return [(current.path, position.offset)]
+    holders = sorted((s for s in siblings if s.matches), key=lambda s: s.inode != position.inode)
     origin = holders[0] if holders else None
-    later = [s for s in siblings if s is not origin and s.mtime_ns > mark.mtime_ns]
-    plan = [(origin.path, mark.offset)] if origin else []
+    later = [s for s in siblings if s is not origin and s.mtime_ns > position.mtime_ns]
+    plan = [(origin.path, position.offset)] if origin else []
     plan += [(s.path, 0) for s in sorted(later, key=lambda s: s.mtime_ns)]
     return plan + ([(current.path, 0)] if current else [])

@@ -1,4 +1,4 @@
-"""One open log file: reads on from a place, and notices when that place is not there any more."""
+"""An open log file: reads on from an offset and notices a rewritten file."""
 
 import errno
 import os
@@ -9,8 +9,8 @@ from monitor.sources.base import MOST_LINES
 from monitor.sources.file.position import (
     HEAD,
     TAIL,
+    FilePosition,
     LogFileCandidate,
-    Mark,
     fingerprint,
     is_rotated_name,
     unread,
@@ -18,15 +18,15 @@ from monitor.sources.file.position import (
 from monitor.sources.lines import LineBuffer, Region
 
 CHUNK = 256 * 1024
-_SEARCH = 64 * 1024  # how far back the start of an unfinished last line is looked for
+_SEARCH = 64 * 1024  # bytes searched backwards for the start of an unfinished last line
 
 
 class RewrittenError(Exception):
-    """The bytes that were read last stand there no more: the file was truncated or written anew."""
+    """The file was truncated or rewritten: it no longer holds the bytes that were read last."""
 
 
 class LogFile:
-    """A regular file, read line by line from `offset` on. Raises OSError as the file system does."""
+    """A regular file, read line by line from `offset` on. Raises OSError."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self._descriptor = open_regular(path)
@@ -38,7 +38,7 @@ class LogFile:
 
     @classmethod
     def at_end(cls, path: Path) -> "LogFile":
-        """Open a file behind its last whole line."""
+        """Open a file at the end of its last whole line."""
         descriptor = open_regular(path)
         try:
             size = os.fstat(descriptor).st_size
@@ -50,21 +50,21 @@ class LogFile:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Return what tells this file from every other that exists: device and inode."""
+        """Return device and inode, which identify the file."""
         facts = os.fstat(self._descriptor)
         return facts.st_dev, facts.st_ino
 
     @property
     def position(self) -> int:
-        """Return how far the file has been read, the unfinished last line included."""
+        """Return the offset up to which the file was read, the unfinished last line included."""
         return self._position
 
     @property
-    def mark(self) -> Mark:
-        """Return the place behind the last line that was given out."""
+    def handled(self) -> FilePosition:
+        """Return the position behind the last line that was returned."""
         facts = os.fstat(self._descriptor)
         head = self._head[: self._offset]
-        return Mark(
+        return FilePosition(
             facts.st_dev,
             facts.st_ino,
             self._offset,
@@ -74,9 +74,9 @@ class LogFile:
         )
 
     def read(self) -> tuple[int, Region | None]:
-        """Read on; return how many bytes came (0: the end of the file) and the lines that they finished.
+        """Read on; return the number of bytes (0 at the end of the file) and the lines that they complete.
 
-        Raises RewrittenError when the file no longer holds what was read before.
+        Raises RewrittenError if the file no longer holds what was read before.
         """
         known = len(self._recent)
         data = os.pread(self._descriptor, known + CHUNK, self._position - known)
@@ -86,7 +86,7 @@ class LogFile:
         return len(data) - known, self._take(data, known)
 
     def finish(self) -> Region | None:
-        """Give out the unfinished last line; to be asked for when nothing can follow it."""
+        """Return the unfinished last line; to be called when nothing can follow it."""
         region = self._lines.finish()
         if region is not None:
             self._offset, self._tail = self._position, self._recent
@@ -110,7 +110,7 @@ class LogFile:
 
 
 def _at_most(lines: int, data: bytes, start: int) -> bytes:
-    """Return the data up to the end of so many lines, counted from `start`; the rest is read again later."""
+    """Return the data up to the end of this many lines after `start`; the rest is read again later."""
     if data.count(b"\n", start) <= lines:
         return data
     for _ in range(lines):
@@ -119,7 +119,7 @@ def _at_most(lines: int, data: bytes, start: int) -> bytes:
 
 
 def open_regular(path: Path) -> int:
-    """Open a regular file for reading and return its descriptor; anything else is an OSError too."""
+    """Open a regular file for reading and return its descriptor; raise OSError for anything else."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -129,53 +129,52 @@ def open_regular(path: Path) -> int:
     raise OSError(code, os.strerror(code), str(path))
 
 
-def plan_from(mark: Mark, path: Path) -> list[tuple[Path, int]]:
-    """Return what is to be read from the mark on, as it stands in the folder now; see `unread`.
+def unread_files(position: FilePosition, path: Path) -> list[tuple[Path, int]]:
+    """Return the files to read from the position on, by the folder's present content; see `unread`.
 
-    Raises OSError if nothing at all is there, or if the log is there and cannot be read.
+    Raises OSError if there is no file at all, or the log cannot be read.
     """
     try:
-        current = _candidate(path, mark)
+        current = _candidate(path, position)
     except FileNotFoundError:
-        plan = unread(mark, None, _siblings(path, mark))
-        if not plan:
+        files = unread(position, None, _siblings(path, position))
+        if not files:
             raise
-        return plan
-    if current.matches:
-        return unread(mark, current, ())
-    return unread(mark, current, _siblings(path, mark))
+        return files
+    found = current.matches and position.offset  # without a fingerprint only the inode matches
+    return unread(position, current, () if found else _siblings(path, position))
 
 
-def _siblings(path: Path, mark: Mark) -> list[LogFileCandidate]:
-    if not mark.inode:
+def _siblings(path: Path, position: FilePosition) -> list[LogFileCandidate]:
+    if not position.inode:
         return []
     found = []
     for sibling in path.parent.iterdir():
         if is_rotated_name(path.name, sibling.name):
             try:
-                found.append(_candidate(sibling, mark))
+                found.append(_candidate(sibling, position))
             except OSError:
-                continue  # gone meanwhile, no file, or not ours to read
+                continue  # deleted meanwhile, no regular file, or not readable
     return found
 
 
-def _candidate(path: Path, mark: Mark) -> LogFileCandidate:
+def _candidate(path: Path, position: FilePosition) -> LogFileCandidate:
     descriptor = open_regular(path)
     try:
         facts = os.fstat(descriptor)
-        return LogFileCandidate(path, facts.st_ino, facts.st_mtime_ns, _holds(descriptor, facts, mark))
+        return LogFileCandidate(path, facts.st_ino, facts.st_mtime_ns, _holds(descriptor, facts, position))
     finally:
         os.close(descriptor)
 
 
-def _holds(descriptor: int, facts: os.stat_result, mark: Mark) -> bool:
-    """Tell whether the mark's place is in this file; by its inode alone if nothing of it had been read."""
-    if not mark.offset:
-        return facts.st_ino == mark.inode
-    if facts.st_size < mark.offset:
+def _holds(descriptor: int, facts: os.stat_result, position: FilePosition) -> bool:
+    """Return True if the position lies in this file; at offset 0 only the inode can show it."""
+    if not position.offset:
+        return facts.st_ino == position.inode
+    if facts.st_size < position.offset:
         return False
-    head = os.pread(descriptor, mark.head, 0)
-    return fingerprint(head, _before(descriptor, mark.offset)) == mark.print
+    head = os.pread(descriptor, position.head, 0)
+    return fingerprint(head, _before(descriptor, position.offset)) == position.print
 
 
 def _before(descriptor: int, offset: int) -> bytes:

@@ -1,4 +1,4 @@
-"""`file:PATH`: a log file followed over rotation, truncation and replacement."""
+"""`file:PATH`: a log file, followed across rotation, truncation and replacement."""
 
 import errno
 from collections.abc import Iterator
@@ -7,23 +7,23 @@ from pathlib import Path
 
 from fleet.runtime.clock import Clock, SystemClock
 from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, ProgressInterval, Since, keep_all
-from monitor.sources.file.position import Mark, nowhere
-from monitor.sources.file.reader import LogFile, RewrittenError, plan_from
+from monitor.sources.file.position import FilePosition, before_creation
+from monitor.sources.file.reader import LogFile, RewrittenError, unread_files
 from monitor.sources.file.watcher import Watcher
 from monitor.sources.lines import Region, kept_lines
 from monitor.sources.wakeup import Wakeup
 
 IDLE = 5.0
-"""Seconds between two looks at a file that may lie where the kernel does not tell of changes."""
+"""Seconds between two looks at a file: inotify reports no changes on some file systems."""
 
 GRACE = 2.0
-"""Seconds that the name may be missing, as it is amid a rotation, before the log counts as away."""
+"""Seconds for which the name may be missing during a rotation before the log counts as away."""
 
 AWAY_POLL = 0.25
-"""Seconds between two looks for a log that is not there, where the kernel does not tell of it."""
+"""Seconds between two looks for a missing log without inotify."""
 
 _HINTS = {
-    errno.ENOENT: "It is followed as soon as it is there; is the path right, and Ollama's output sent to it?",
+    errno.ENOENT: "It is followed as soon as it exists. Is the path right, and does Ollama write to it?",
     errno.EACCES: "Let the user that the monitor runs as read the file and enter its folders.",
     errno.EISDIR: "Name the log file, not its folder.",
     errno.ENOTSUP: "Only regular files can be followed.",
@@ -31,11 +31,10 @@ _HINTS = {
 
 
 class FileSource:
-    """Follows the file at a path: one LogSource.
+    """The LogSource of a file.
 
-    An unfinished last line is given out when its newline comes, or when it cannot come any more because the
-    file was rotated, truncated or replaced. `idle` are the seconds between two looks at a file that the kernel
-    says nothing about.
+    An unfinished last line is delivered when its newline comes, or when the file is rotated, truncated or replaced.
+    `idle` is the time in seconds between two looks without a change reported by inotify.
     """
 
     def __init__(
@@ -52,12 +51,12 @@ class FileSource:
         self._since = since
         self._idle = idle
         self._clock = clock or SystemClock()
-        self._waker = Wakeup()
-        self._pace = ProgressInterval(self._clock.monotonic())
-        self._place: Mark | None = None
+        self._wakeup = Wakeup()
+        self._progress_interval = ProgressInterval(self._clock.monotonic())
+        self._position: FilePosition | None = None
         self._live = False
-        self._away = True  # until it was found
-        self._told: Away | None = None
+        self._away = True  # until the log is found
+        self._reported: Away | None = None
         self._missing_since: float | None = None
 
     @property
@@ -67,20 +66,20 @@ class FileSource:
 
     def close(self) -> None:
         """End `items`."""
-        self._waker.set()
+        self._wakeup.set()
 
     def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
         """Follow the file."""
-        self._place = Mark.from_cursor(cursor)
-        self._live = self._place is None and self._since is None
-        watcher = Watcher(self._path, self._waker)
+        self._position = FilePosition.from_cursor(cursor)
+        self._live = self._position is None and self._since is None
+        watcher = Watcher(self._path, self._wakeup)
         try:
             yield from self._run(watcher)
         finally:
             watcher.close()
 
     def _run(self, watcher: Watcher) -> Iterator[Item]:
-        while not self._waker.is_set:
+        while not self._wakeup.is_set:
             watcher.arm()
             logs: list[LogFile] = []
             try:
@@ -94,9 +93,9 @@ class FileSource:
                     log.close()
 
     def _open(self, logs: list[LogFile]) -> None:
-        """Open all that is to be read, oldest first; raises OSError if there is nothing to open."""
-        if self._place is not None:
-            for path, offset in plan_from(self._place, self._path):
+        """Open the files to read, oldest first; raise OSError if there is none."""
+        if self._position is not None:
+            for path, offset in unread_files(self._position, self._path):
                 logs.append(LogFile(path, offset))
         elif self._since is None:
             logs.append(LogFile.at_end(self._path))
@@ -104,8 +103,8 @@ class FileSource:
             logs.append(LogFile(self._path))
 
     def _read_all(self, logs: list[LogFile], watcher: Watcher) -> Iterator[Item]:
-        """Read the files one after the other, and follow the last until it is the log no more."""
-        yield from self._found(logs[0].mark)
+        """Read the files in order and follow the last until another file has its name."""
+        yield from self._found(logs[0].handled)
         for log in logs:
             try:
                 yield from self._drain(log)
@@ -117,12 +116,12 @@ class FileSource:
             yield from self._finish(log)
 
     def _follow(self, log: LogFile, watcher: Watcher) -> Iterator[Item]:
-        """Read on when something changes; return once another file has the name and holds something."""
-        told = True
-        while not self._waker.is_set:
+        """Read on at each change; return once another, non-empty file has the name."""
+        reported = True
+        while not self._wakeup.is_set:
             before = log.position
             yield from self._drain(log)
-            if not told and log.position > before:
+            if not reported and log.position > before:
                 watcher.distrust()
             self._live = True
             name = self._name_leads_to(log)
@@ -130,14 +129,14 @@ class FileSource:
                 yield from self._drain(log)
                 return
             yield from self._presence(name)
-            if self._pace.due(self._clock.monotonic()) and self._place is not None:
-                yield self._pace.batch((), self._place.to_cursor(), self._clock.monotonic())
+            if self._progress_interval.due(self._clock.monotonic()) and self._position is not None:
+                yield self._progress_interval.batch((), self._position.to_cursor(), self._clock.monotonic())
             watcher.arm()
-            told = watcher.wait(self._patience())
+            reported = watcher.wait(self._patience())
 
     def _drain(self, log: LogFile) -> Iterator[Item]:
         """Read to the end of the file; raises RewrittenError."""
-        while not self._waker.is_set:
+        while not self._wakeup.is_set:
             size, region = log.read()
             if region is not None and (batch := self._batch(log, region)) is not None:
                 yield batch
@@ -145,22 +144,22 @@ class FileSource:
                 return
 
     def _finish(self, log: LogFile) -> Iterator[Item]:
-        if self._waker.is_set:
+        if self._wakeup.is_set:
             return
         region = log.finish()
         if region is not None and (batch := self._batch(log, region)) is not None:
             yield batch
-        self._place = log.mark
+        self._position = log.handled
 
     def _batch(self, log: LogFile, region: Region) -> Batch | None:
-        """Return what the region gives its reader, None if that is nothing and too soon to say so."""
-        self._place = log.mark
-        self._pace.add(region.count)
+        """Return the region's batch, None if it has no lines and none is due."""
+        self._position = log.handled
+        self._progress_interval.add(region.count)
         lines = tuple(kept_lines(region, self._keep, live=self._live))
         now = self._clock.monotonic()
-        if not lines and not self._pace.due(now):
+        if not lines and not self._progress_interval.due(now):
             return None
-        return self._pace.batch(lines, self._place.to_cursor(), now)
+        return self._progress_interval.batch(lines, self._position.to_cursor(), now)
 
     def _name_leads_to(self, log: LogFile) -> "_Name":
         try:
@@ -172,55 +171,55 @@ class FileSource:
         return _Name.ANOTHER if facts.st_size else _Name.EMPTY
 
     def _presence(self, name: "_Name") -> Iterator[Item]:
-        """Tell of a name that has been missing for longer than a rotation takes, and of its return."""
+        """Yield Away if the name is missing for longer than a rotation takes, and Back on its return."""
         now = self._clock.monotonic()
         if name is not _Name.NOTHING:
             self._missing_since = None
             if self._away:
-                yield self._tell_back()
+                yield self._now_back()
         elif self._missing_since is None:
             self._missing_since = now
         elif now - self._missing_since >= GRACE and not self._away:
-            self._told = self._tell_away(FileNotFoundError(errno.ENOENT, "no such file"))
-            yield self._told
+            self._reported = self._now_away(FileNotFoundError(errno.ENOENT, "no such file"))
+            yield self._reported
 
-    def _found(self, place: Mark) -> Iterator[Item]:
-        """Say that the log is followed; on a first start, also from where on."""
+    def _found(self, position: FilePosition) -> Iterator[Item]:
+        """Yield Back, and on a first start the cursor at which the log was joined."""
         if self._away:
-            yield self._tell_back()
-        if self._place is None:
-            self._place = place
-            yield Batch((), 0, place.to_cursor())
+            yield self._now_back()
+        if self._position is None:
+            self._position = position
+            yield Batch((), 0, position.to_cursor())
 
     def _missed(self, error: OSError) -> Iterator[Item]:
-        """Say that the log is away; on a first start, that all which comes will be new."""
-        away = self._tell_away(error)
-        if away != self._told:
-            self._told = away
+        """Yield Away, and on a first start a cursor before all lines to come."""
+        away = self._now_away(error)
+        if away != self._reported:
+            self._reported = away
             yield away
-        if self._place is None and isinstance(error, FileNotFoundError):
-            self._place = nowhere(self._clock.time())
-            yield Batch((), 0, self._place.to_cursor())
+        if self._position is None and isinstance(error, FileNotFoundError):
+            self._position = before_creation(self._clock.time())
+            yield Batch((), 0, self._position.to_cursor())
 
-    def _tell_away(self, error: OSError) -> Away:
+    def _now_away(self, error: OSError) -> Away:
         self._away = True
         reason = (error.strerror or str(error)).lower()
         return Away(f"{self._path}: {reason}", _HINTS.get(error.errno or 0, ""))
 
-    def _tell_back(self) -> Back:
-        self._away, self._told = False, None
+    def _now_back(self) -> Back:
+        self._away, self._reported = False, None
         return Back()
 
     def _patience(self) -> float:
-        """Return how long to sleep when nothing happens."""
-        left = self._pace.left(self._clock.monotonic())
+        """Return the longest sleep without a change."""
+        left = self._progress_interval.left(self._clock.monotonic())
         if self._missing_since is not None and not self._away:
             return min(GRACE, left if left is not None else GRACE)
         return self._idle if left is None else min(self._idle, left + 0.001)
 
 
 class _Name(Enum):
-    """What the log's name leads to, beside the file that is followed."""
+    """The file at the log's name, compared with the file that is followed."""
 
     THIS = auto()
     ANOTHER = auto()

@@ -1,4 +1,4 @@
-"""Sleeping until the file at a path changes, also when another takes its place."""
+"""Waits for changes of the file at a path, or its replacement, with inotify."""
 
 import contextlib
 import ctypes
@@ -23,26 +23,26 @@ _BUFFER = 64 * 1024
 
 
 class Inotify:
-    """One inotify instance; raises OSError where the kernel has none to give (or this is not Linux)."""
+    """One inotify instance; raises OSError if the kernel provides none, or not on Linux."""
 
     def __init__(self) -> None:
         if sys.platform != "linux":
-            raise OSError(errno.ENOSYS, "inotify is Linux's")
+            raise OSError(errno.ENOSYS, "inotify exists only on Linux")
         self._libc = ctypes.CDLL(None, use_errno=True)
         self.descriptor = self._checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
     def watch(self, path: Path, mask: int) -> int:
-        """Watch what the path leads to; the same file watched twice is one watch. Raises OSError."""
+        """Watch the file at the path; a second watch on it is the same one. Raises OSError."""
         return self._checked(self._libc.inotify_add_watch(self.descriptor, os.fsencode(path), mask))
 
     def unwatch(self, watch: int) -> None:
-        """Stop watching; nothing happens if the watch is gone already, as it is when its file was deleted."""
+        """Stop watching; a watch that ended with its file's deletion is ignored."""
         self._libc.inotify_rm_watch(self.descriptor, watch)
 
     def read(self) -> list[tuple[int, int, bytes]]:
-        """Return (watch, mask, name) of all that happened since the last call, without waiting.
+        """Return (watch, mask, name) of each event since the last call, without waiting.
 
-        The name is that of what changed in a folder, empty for what is watched itself.
+        `name` is the changed entry of a watched folder, empty for the watched file itself.
         """
         try:
             data = os.read(self.descriptor, _BUFFER)
@@ -56,7 +56,7 @@ class Inotify:
         return events
 
     def close(self) -> None:
-        """Give the instance back to the kernel."""
+        """Close the instance."""
         os.close(self.descriptor)
 
     @staticmethod
@@ -68,19 +68,19 @@ class Inotify:
 
 
 POLL = 0.05
-"""Seconds between two looks where the kernel does not tell of changes."""
+"""Seconds between two looks without inotify."""
 
-_FILES = 2  # the file that is followed, and the one that takes its place
+_FILES = 2  # the file that is followed, and its replacement
 _LOST = DELETE_SELF | MOVE_SELF | IGNORED
 
 
 class Watcher:
-    """Watches the file at a path and its folder; looks every POLL seconds where inotify cannot be had."""
+    """Watches the file at a path and its folder; without inotify it polls every POLL seconds."""
 
-    def __init__(self, path: Path, waker: Wakeup) -> None:
+    def __init__(self, path: Path, wakeup: Wakeup) -> None:
         self._path = path
         self._name = os.fsencode(path.name)
-        self._waker = waker
+        self._wakeup = wakeup
         self._folder: int | None = None
         self._files: deque[int] = deque()
         self._inotify: Inotify | None = None
@@ -88,7 +88,7 @@ class Watcher:
             self._inotify = Inotify()
 
     def arm(self) -> None:
-        """Watch what stands at the path now; whatever happens from here on ends the next `wait`."""
+        """Watch the file that is at the path now; any change from here on ends the next `wait`."""
         if self._inotify is None:
             return
         if self._folder is None:
@@ -98,21 +98,21 @@ class Watcher:
             self._add(self._inotify, self._inotify.watch(self._path, FILE_CHANGES))
 
     def wait(self, seconds: float, *, poll: float = POLL) -> bool:
-        """Sleep until something changes, at most this long; return False if the kernel says it did not.
+        """Sleep until a change, at most this long; return False if inotify reported none.
 
-        Where the kernel cannot say, it sleeps for `poll` and returns True.
+        Without inotify, sleep for `poll` and return True.
         """
         if self._inotify is None or self._folder is None:
-            self._waker.sleep(min(seconds, poll))
+            self._wakeup.sleep(min(seconds, poll))
             return True
         end = time.monotonic() + seconds
-        while self._waker.wait(self._inotify.descriptor, end - time.monotonic()):
+        while self._wakeup.wait(self._inotify.descriptor, end - time.monotonic()):
             if self._concerned(self._inotify.read()):
                 return True
         return False
 
     def _concerned(self, events: list[tuple[int, int, bytes]]) -> bool:
-        """Tell whether any of this is about the file; much else may happen in its folder."""
+        """Return True if an event concerns the file; others of its folder are ignored."""
         found = False
         for watch, mask, name in events:
             if watch == self._folder and mask & _LOST:
@@ -121,15 +121,15 @@ class Watcher:
         return found
 
     def distrust(self) -> None:
-        """Look every POLL seconds from now on, if it is so that the file changed and the kernel said nothing.
+        """Poll from now on if the file changed and inotify reported nothing.
 
-        So it is on network file systems, and in some virtual machines' shared folders.
+        This happens on network file systems and in shared folders of some virtual machines.
         """
         if self._inotify is not None and not self._inotify.read():
             self.close()
 
     def close(self) -> None:
-        """Give back what the kernel lent."""
+        """Close inotify."""
         if self._inotify is not None:
             self._inotify.close()
             self._inotify = None

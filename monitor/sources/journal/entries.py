@@ -1,7 +1,7 @@
-"""journald's entries taken apart: what `journalctl --output=json` writes in, lines and cursors out. Pure.
+"""Parser of `journalctl --output=json`: entries in, lines and cursors out. Pure.
 
-An entry is a line of JSON. Its message is text, or a list of numbers where it is not printable UTF-8, or null
-where it was too large. journald cuts a program's longer lines at 48 KiB into entries that say so.
+An entry is a line of JSON. Its message is text, a list of numbers if it is not printable UTF-8, or null if it was too
+large. journald cuts a program's lines at 48 KiB into entries marked with `_LINE_BREAK`.
 """
 
 import re
@@ -15,13 +15,13 @@ from monitor.sources.base import Cursor, Json, Keep, LogLine
 from monitor.sources.lines import MAX_LINE, LineBuffer, clip, decode
 
 FIELDS = "MESSAGE,_LINE_BREAK,_STREAM_ID"
-"""The fields that are looked at, beside the cursor and the time that every entry has."""
+"""The fields to read, beside the cursor and the time that every entry has."""
 
 MAX_ENTRY = 4 * 1024 * 1024
-"""A larger entry is counted and not looked at; no program's output makes one."""
+"""Larger entries are only counted; no program's output makes one."""
 
 PATIENCE = 64
-"""Entries for which a cut line waits for its next part: a program may have died just there."""
+"""Entries for which a cut line waits for its next part; a program may have died before it."""
 
 MICROSECOND = 1e-6
 
@@ -30,10 +30,10 @@ _CURSOR = re.compile(r"[0-9a-zA-Z=;_-]{1,400}")
 
 @dataclass(frozen=True, slots=True)
 class JournalPosition:
-    """Where in a unit's journal reading stopped.
+    """A position in a unit's journal.
 
-    `cursor` is journald's own, of the last entry up to which everything was handled; after it, `done` more
-    lines were. Without one, reading begins at `time`, in microseconds, which otherwise is the entry's.
+    `cursor` is journald's own, of the last entry up to which everything is handled; `done` more lines after it are
+    handled too. `time` is that entry's, in microseconds; without a cursor, reading begins there.
     """
 
     cursor: str = ""
@@ -41,25 +41,25 @@ class JournalPosition:
     done: int = 0
 
     def to_cursor(self) -> dict[str, Json]:
-        """Return the place as what is stored."""
+        """Return the cursor to store."""
         return {"kind": "journal", **asdict(self)}
 
     @staticmethod
     def from_cursor(cursor: Cursor | None) -> "JournalPosition | None":
-        """Return the place that was stored; None for anything that `to_cursor` cannot have made."""
+        """Return the position of a cursor, None if `to_cursor` cannot have made it."""
         if cursor is None or cursor.get("kind") != "journal":
             return None
-        place, time, done = cursor.get("cursor"), cursor.get("time"), cursor.get("done")
-        if not (isinstance(place, str) and isinstance(time, int) and isinstance(done, int)):
+        position, time, done = cursor.get("cursor"), cursor.get("time"), cursor.get("done")
+        if not (isinstance(position, str) and isinstance(time, int) and isinstance(done, int)):
             return None
-        if place and not _CURSOR.fullmatch(place):
+        if position and not _CURSOR.fullmatch(position):
             return None
-        return JournalPosition(place, max(0, time), max(0, done))
+        return JournalPosition(position, max(0, time), max(0, done))
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: `message` is None where it has none that can be read. `cut` tells that its line goes on."""
+    """One entry; `message` is None if it is missing or unreadable. `cut`: the line continues in another entry."""
 
     cursor: str
     time: int
@@ -69,7 +69,7 @@ class Entry:
 
 
 def parse_entry(row: bytes) -> Entry | None:
-    """Return the entry that a line of journalctl's holds, None for what is none."""
+    """Return the entry in a line of journalctl, None if it holds none."""
     try:
         facts = parse_json(row)
         cursor, time = str(facts["__CURSOR"]), whole_number(facts["__REALTIME_TIMESTAMP"])
@@ -95,7 +95,7 @@ def _message(value: Json) -> bytes | None:
                 return bytes(part for part in parts if isinstance(part, int))
             except ValueError:
                 return None
-        case [*parts]:  # the field stands there several times
+        case [*parts]:  # the entry has the field several times
             found = [message for message in map(_message, parts) if message is not None]
             return b"\n".join(found) if found else None
         case _:
@@ -104,7 +104,7 @@ def _message(value: Json) -> bytes | None:
 
 @dataclass(slots=True)
 class _Open:
-    """A line of which the end has not come; begun at the entry with this number."""
+    """An unfinished line; `number` is that of its first entry."""
 
     text: bytes
     cut: int
@@ -120,27 +120,27 @@ class _Found:
 
 
 class EntryReader:
-    """Makes lines of what one journalctl writes, which begins with the entry at `place` if that still exists.
+    """Turns one journalctl's output into lines; the output begins with the entry at `position` if that still exists.
 
-    `last` is the cursor of the last entry that came, `place` is where
-    to go on once the lines are handled. What comes after the entry `past` is live; None: all of it is.
+    `last` is the cursor of the last entry read. `position` is the position to store once the lines are handled. Lines
+    after the entry `past` are live; None: all are.
     """
 
-    def __init__(self, place: JournalPosition, keep: Keep, *, past: str | None) -> None:
-        self.place = place
-        self.last = place.cursor
+    def __init__(self, position: JournalPosition, keep: Keep, *, past: str | None) -> None:
+        self.position = position
+        self.last = position.cursor
         self._read = 0
-        self.live = past is None or past == place.cursor
+        self.live = past is None or past == position.cursor
         self._past = past
         self._keep = keep
         self._rows = LineBuffer(MAX_ENTRY)
         self._number = 0
-        self._skip = place.done
+        self._skip = position.done
         self._done = 0
         self._open: dict[str, _Open] = {}
 
     def feed(self, data: bytes) -> list[LogLine]:
-        """Return the kept lines that the next bytes finish."""
+        """Return the kept lines that the next bytes complete."""
         region = self._rows.feed(data)
         found: list[_Found] = []
         for row in region.data.split(b"\n")[:-1] if region else ():
@@ -151,17 +151,17 @@ class EntryReader:
         return self._kept(found)
 
     def take_count(self) -> int:
-        """Return how many new lines came since this was last asked, kept or not."""
+        """Return the number of new lines since the last call, kept or not."""
         count, self._read = self._read, 0
         return count
 
     def _take(self, entry: Entry) -> Iterator[_Found]:
         self._number += 1
         self.last = entry.cursor
-        if self._number == 1 and self.place.cursor:
-            if entry.cursor == self.place.cursor:
+        if self._number == 1 and self.position.cursor:
+            if entry.cursor == self.position.cursor:
                 return
-            self._skip = 0  # the journal has dropped it, and what came after it is another story
+            self._skip = 0  # the journal has dropped that entry; the handled lines after it went with it
         for text, cut in self._lines(entry):
             self._done += 1
             if self._skip:
@@ -169,13 +169,13 @@ class EntryReader:
             else:
                 yield _Found(*clip(text, cut), entry.time * MICROSECOND, self.live)
         if self._open:
-            self.place = replace(self.place, done=max(self.place.done, self._done))
+            self.position = replace(self.position, done=max(self.position.done, self._done))
         else:
-            self.place, self._done, self._skip = JournalPosition(entry.cursor, entry.time), 0, 0
+            self.position, self._done, self._skip = JournalPosition(entry.cursor, entry.time), 0, 0
         self.live = self.live or entry.cursor == self._past
 
     def _lines(self, entry: Entry) -> Iterator[tuple[bytes, int]]:
-        """Yield the lines that the entry ends, each with how many bytes were cut off it."""
+        """Yield the lines that the entry completes, each with the number of bytes cut off."""
         line = self._open.pop(entry.stream, None) or _Open(b"", 0, self._number)
         if entry.message is not None:
             room = MAX_LINE - len(line.text) if entry.cut or line.text else len(entry.message)
@@ -195,7 +195,7 @@ class EntryReader:
                 yield stale.text, stale.cut
 
     def _kept(self, found: list[_Found]) -> list[LogLine]:
-        """Ask the prefilter about all of them at once."""
+        """Return the lines that pass the prefilter, which gets all of them at once."""
         block = b"".join(one.text + b"\n" for one in found)
         starts = list(accumulate((len(one.text) + 1 for one in found), initial=0))
         kept = (found[bisect_right(starts, start) - 1] for start, _ in self._keep(block)) if found else ()

@@ -1,7 +1,6 @@
-"""journalctl as a log source needs it: a look at what a unit logged last, and a child that follows the unit.
+"""journalctl for a log source: a query for a unit's last entry, and a child process that follows the unit.
 
-There is at most one child, and it goes with whoever reads it: journalctl ends when its output is closed, also
-when that is because the reader was killed.
+There is at most one child. journalctl ends when its output is closed, also after a kill of the reader.
 """
 
 import os
@@ -11,9 +10,9 @@ from monitor.sources.journal.entries import FIELDS, Entry, JournalPosition, pars
 from monitor.sources.wakeup import Wakeup
 
 TIMEOUT = 10.0
-"""Seconds for a look."""
+"""Seconds for a query."""
 
-_BUFFER = 128 * 1024  # an entry takes some 200 bytes: no more than MOST_LINES of them
+_BUFFER = 128 * 1024  # an entry takes some 200 bytes: at most MOST_LINES of them
 _FORM = ("--output=json", f"--output-fields={FIELDS}", "--all", "--no-pager")
 
 _ELSEWHERE = 'or send Ollama\'s output to a file and set [ollama] log = "file:PATH"'
@@ -26,7 +25,7 @@ _HINT_UNIT = "Is that its name, and has it been started? `systemctl list-units -
 
 
 class JournalError(Exception):
-    """The journal cannot be read just now; with what a person can do about it."""
+    """The journal cannot be read at present; `hint` names the remedy."""
 
     def __init__(self, reason: str, hint: str) -> None:
         super().__init__(reason)
@@ -34,13 +33,13 @@ class JournalError(Exception):
         self.hint = hint
 
     @property
-    def told(self) -> str:
-        """Return both in a line."""
+    def sentence(self) -> str:
+        """Return reason and hint in one line."""
         return f"{self.reason[:1].upper()}{self.reason[1:]}. {self.hint}"
 
 
-def look(unit: str) -> Entry | None:
-    """Return the last entry of a unit, None if the journal can be read and holds none; raises JournalError."""
+def last_entry(unit: str) -> Entry | None:
+    """Return the last entry of a unit, None if the journal is readable and holds none; raises JournalError."""
     command = ["journalctl", f"--unit={unit}", "--lines=1", *_FORM]
     try:
         done = subprocess.run(
@@ -55,34 +54,35 @@ def look(unit: str) -> Entry | None:
         raise JournalError("journalctl does not answer", "Does `journalctl --lines=1` hang too?") from None
     except OSError as error:
         raise _unstartable(error) from error
-    told = done.stderr.decode("utf-8", "replace")
-    complaint = explain(told, done.returncode)
-    if complaint is not None:
-        raise complaint
+    refusal = explain(done.stderr.decode("utf-8", "replace"), done.returncode)
+    if refusal is not None:
+        raise refusal
     rows = done.stdout.splitlines()
     return parse_entry(rows[-1]) if rows else None
 
 
-def explain(told: str, status: int) -> JournalError | None:
-    """Return what journalctl's complaints come to, None if it has none that matter."""
-    if any(text in told for text in ("insufficient permissions", "not seeing messages", "Permission denied")):
+def explain(message: str, status: int) -> JournalError | None:
+    """Return the JournalError for journalctl's messages, None if there is none that matters."""
+    if any(
+        text in message for text in ("insufficient permissions", "not seeing messages", "Permission denied")
+    ):
         return JournalError("no permission to read the journal", _HINT_CLOSED)
-    if "No journal files were found" in told:
+    if "No journal files were found" in message:
         return JournalError("there is no journal here", _HINT_NONE)
     if status:
-        first = told.strip().partition("\n")[0][:200]
+        first = message.strip().partition("\n")[0][:200]
         return JournalError(f"journalctl fails: {first or f'exit status {status}'}", _HINT_NONE)
     return None
 
 
 def nothing_of(unit: str) -> JournalError:
-    """Return what to say of a unit that has never logged a line."""
+    """Return the error for a unit that has never logged a line."""
     return JournalError(f"the journal holds nothing of the unit {unit}", _HINT_UNIT)
 
 
-def ends_by_itself(told: str) -> JournalError:
-    """Return what to say of a journalctl that does not stay, with its own words."""
-    words = told.strip().partition("\n")[0][:200]
+def ends_by_itself(message: str) -> JournalError:
+    """Return the error for a journalctl that keeps ending, with its own message."""
+    words = message.strip().partition("\n")[0][:200]
     return JournalError(
         f"journalctl ends again and again{f': {words}' if words else ''}",
         "Does `journalctl --follow --unit=UNIT` stay?",
@@ -90,12 +90,12 @@ def ends_by_itself(told: str) -> JournalError:
 
 
 class Journalctl:
-    """A child that writes a unit's entries from a place on; read by one thread."""
+    """A child process that writes a unit's entries from a position on; read by one thread."""
 
-    def __init__(self, unit: str, place: JournalPosition, waker: Wakeup) -> None:
-        """Start it; raises JournalError if that cannot be done."""
-        self._waker = waker
-        command = ["journalctl", f"--unit={unit}", "--follow", "--no-tail", *_beginning(place), *_FORM]
+    def __init__(self, unit: str, position: JournalPosition, wakeup: Wakeup) -> None:
+        """Start the child; raises JournalError if that fails."""
+        self._wakeup = wakeup
+        command = ["journalctl", f"--unit={unit}", "--follow", "--no-tail", *_beginning(position), *_FORM]
         try:
             self._child = subprocess.Popen(
                 command,
@@ -112,30 +112,30 @@ class Journalctl:
 
     @property
     def pid(self) -> int:
-        """Return the child's process."""
+        """Return the child's pid."""
         return self._child.pid
 
     def read(self, seconds: float | None) -> bytes | None:
-        """Return what it wrote next: empty at the end, None if nothing comes in this time or the waker is set."""
+        """Return the next bytes: empty at the end, None if none come within the time or the wakeup is set."""
         while True:
             try:
                 return os.read(self._output.fileno(), _BUFFER)
             except BlockingIOError:
-                if not self._waker.wait(self._output.fileno(), seconds):
+                if not self._wakeup.wait(self._output.fileno(), seconds):
                     return None
 
     def close(self) -> str:
-        """End it, if it has not ended, and return what it complained of."""
+        """End the child and return its error messages."""
         self._child.kill()
-        _, told = self._child.communicate()
-        return bytes(told).decode("utf-8", "replace")
+        _, messages = self._child.communicate()
+        return bytes(messages).decode("utf-8", "replace")
 
 
-def _beginning(place: JournalPosition) -> list[str]:
-    """Return the options for a place; the entry of the cursor comes once more, to show that it is still there."""
-    if place.cursor:
-        return [f"--cursor={place.cursor}"]
-    return [f"--since=@{place.time // 1_000_000}.{place.time % 1_000_000:06}"] if place.time else []
+def _beginning(position: JournalPosition) -> list[str]:
+    """Return the options for a position; the entry at the cursor comes again, which shows that it still exists."""
+    if position.cursor:
+        return [f"--cursor={position.cursor}"]
+    return [f"--since=@{position.time // 1_000_000}.{position.time % 1_000_000:06}"] if position.time else []
 
 
 def _environ() -> dict[str, str]:

@@ -1,33 +1,38 @@
-"""`journal:UNIT`: what a systemd unit logs, followed through journalctl and journald's own cursors."""
+"""`journal:UNIT`: a systemd unit's log, followed through journalctl and journald's own cursors."""
 
 from collections.abc import Iterator
 
 from fleet.runtime.clock import Clock, SystemClock
 from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, ProgressInterval, Since, keep_all
 from monitor.sources.journal.entries import Entry, EntryReader, JournalPosition
-from monitor.sources.journal.journalctl import Journalctl, JournalError, ends_by_itself, look, nothing_of
+from monitor.sources.journal.journalctl import (
+    Journalctl,
+    JournalError,
+    ends_by_itself,
+    last_entry,
+    nothing_of,
+)
 from monitor.sources.wakeup import Wakeup
 
 RETRIES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds to wait before journalctl is started again; it starts afresh once one was of use."""
+"""Waits in seconds before journalctl is started again; the last one repeats."""
 
 CHECK = 300.0
-"""Seconds of silence after which it is looked whether the journal goes on while the child says nothing."""
+"""Seconds of silence after which the journal is queried for entries that the child has not written."""
 
 CATCH_UP = 2.0
-"""A child that lives for so long is of use; one that gives nothing for so long has given the past, also where
-the past's last entry is gone."""
+"""A child that lives for this many seconds works. After this time without output it has delivered the past."""
 
 RESTARTS = 3
-"""Children that may end by themselves one after the other before it is told."""
+"""Children that may end by themselves in a row before it is reported."""
 
 
 class JournalSource:
-    """Follows a unit's journal: one LogSource.
+    """The LogSource of a unit's journal.
 
-    journalctl itself follows the journal over rotation, and a vacuum; a cursor whose entry was vacuumed leads
-    to the first that was not. What it cannot tell is whether it may read the journal at all and whether the
-    unit has ever logged anything, so that is looked up before it is started.
+    journalctl follows the journal across rotation and a vacuum; a cursor whose entry was vacuumed leads to the first
+    remaining one. It does not report a missing permission or a unit that has never logged, so that a query before the
+    start checks both.
     """
 
     def __init__(
@@ -37,12 +42,12 @@ class JournalSource:
         self._keep = keep
         self._since = since
         self._clock = clock or SystemClock()
-        self._waker = Wakeup()
-        self._pace = ProgressInterval(self._clock.monotonic())
-        self._place: JournalPosition | None = None
+        self._wakeup = Wakeup()
+        self._progress_interval = ProgressInterval(self._clock.monotonic())
+        self._position: JournalPosition | None = None
         self._live = False
-        self._away = True  # until it was found
-        self._told: Away | None = None
+        self._away = True  # until the unit is found
+        self._reported: Away | None = None
         self._failures = 0
 
     @property
@@ -51,30 +56,30 @@ class JournalSource:
         return f"journal:{self._unit}"
 
     def close(self) -> None:
-        """End `items`; where a look at the journal is under way, after that."""
-        self._waker.set()
+        """End `items`; during a query of the journal, after it."""
+        self._wakeup.set()
 
     def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
         """Follow the unit's journal."""
-        self._place = JournalPosition.from_cursor(cursor)
-        self._live = self._place is None and self._since is None
-        while not self._waker.is_set:
+        self._position = JournalPosition.from_cursor(cursor)
+        self._live = self._position is None and self._since is None
+        while not self._wakeup.is_set:
             try:
                 yield from self._attend()
             except JournalError as error:
                 yield from self._missed(error)
-            self._waker.sleep(RETRIES[min(self._failures, len(RETRIES) - 1)])
+            self._wakeup.sleep(RETRIES[min(self._failures, len(RETRIES) - 1)])
             self._failures += 1
 
     def _attend(self) -> Iterator[Item]:
-        """Look the journal up and follow it until the child ends, or says nothing while the journal goes on."""
-        last = look(self._unit)
-        if self._place is None:
-            self._place = self._beginning(last)
-            yield Batch((), 0, self._place.to_cursor())
-        child = Journalctl(self._unit, self._place, self._waker)
+        """Query the journal and follow it until the child ends, or misses entries."""
+        last = last_entry(self._unit)
+        if self._position is None:
+            self._position = self._beginning(last)
+            yield Batch((), 0, self._position.to_cursor())
+        child = Journalctl(self._unit, self._position, self._wakeup)
         past = None if self._live or last is None else last.cursor
-        reader = EntryReader(self._place, self._keep, past=past)
+        reader = EntryReader(self._position, self._keep, past=past)
         try:
             if last is None:
                 yield from self._missed(nothing_of(self._unit))
@@ -82,17 +87,15 @@ class JournalSource:
                 yield from self._found()
             yield from self._follow(child, reader, known=last is not None)
         finally:
-            told = child.close()
-        self._judge(told)
+            messages = child.close()
+        self._check_end(messages)
 
-    def _judge(self, told: str) -> None:
-        """Make something of how a child ended; raises JournalError if they end one after the other."""
-        if "seek to cursor" in told and self._place is not None:
-            self._place = JournalPosition(
-                time=self._place.time + 1
-            )  # journald does not know its cursor any more
-        elif self._failures >= RESTARTS and not self._waker.is_set:
-            raise ends_by_itself(told)
+    def _check_end(self, messages: str) -> None:
+        """Drop a cursor that journald does not know; raise JournalError if children keep ending."""
+        if "seek to cursor" in messages and self._position is not None:
+            self._position = JournalPosition(time=self._position.time + 1)
+        elif self._failures >= RESTARTS and not self._wakeup.is_set:
+            raise ends_by_itself(messages)
 
     def _beginning(self, last: Entry | None) -> JournalPosition:
         """Return where a first start begins."""
@@ -103,9 +106,9 @@ class JournalSource:
         return JournalPosition(last.cursor, last.time) if last is not None else JournalPosition()
 
     def _follow(self, child: Journalctl, reader: EntryReader, *, known: bool) -> Iterator[Item]:
-        """Read until the child ends, or is found to say nothing. `known`: the unit has logged something."""
+        """Read until the child ends or misses entries. `known`: the unit has logged something."""
         heard = self._clock.monotonic()
-        while not self._waker.is_set:
+        while not self._wakeup.is_set:
             content = child.read(self._patience(reader, known=known))
             now = self._clock.monotonic()
             if content or (content is None and known and now - heard >= CATCH_UP):
@@ -118,37 +121,37 @@ class JournalSource:
                 heard = now
             elif now - heard >= CHECK:
                 heard = now
-                last = look(self._unit)
+                last = last_entry(self._unit)
                 if last is not None and last.cursor != reader.last and child.read(CATCH_UP) is None:
                     return
 
     def _progress(self, reader: EntryReader, content: bytes | None, now: float) -> Iterator[Item]:
-        """Give out what came (None: nothing did)."""
+        """Yield the content's lines (None: there is none)."""
         lines = reader.feed(content) if content else []
         reader.live = reader.live or content is None
-        self._place, self._live = reader.place, reader.live
-        self._pace.add(reader.take_count())
-        if lines or self._pace.due(now):
-            yield self._pace.batch(tuple(lines), self._place.to_cursor(), now)
+        self._position, self._live = reader.position, reader.live
+        self._progress_interval.add(reader.take_count())
+        if lines or self._progress_interval.due(now):
+            yield self._progress_interval.batch(tuple(lines), self._position.to_cursor(), now)
 
     def _patience(self, reader: EntryReader, *, known: bool) -> float:
-        """Return how long to sleep when nothing comes."""
+        """Return the longest sleep without content."""
         settled = reader.live and not (self._away and known)
-        left = self._pace.left(self._clock.monotonic())
+        left = self._progress_interval.left(self._clock.monotonic())
         return min([CHECK if settled else CATCH_UP, *([] if left is None else [left + 0.001])])
 
     def _found(self) -> Iterator[Item]:
-        """Say that the log is followed."""
+        """Yield Back if the log was away."""
         if self._away:
-            self._away, self._told = False, None
+            self._away, self._reported = False, None
             yield Back()
 
     def _missed(self, error: JournalError) -> Iterator[Item]:
-        """Say that the log is away; on a first start, that all which comes will be new."""
+        """Yield Away; on a first start also a cursor before all lines to come."""
         away = Away(error.reason, error.hint)
-        if away != self._told:
-            self._away, self._told = True, away
+        if away != self._reported:
+            self._away, self._reported = True, away
             yield away
-        if self._place is None and self._since is None:
-            self._place = JournalPosition(time=int(self._clock.time() * 1_000_000))
-            yield Batch((), 0, self._place.to_cursor())
+        if self._position is None and self._since is None:
+            self._position = JournalPosition(time=int(self._clock.time() * 1_000_000))
+            yield Batch((), 0, self._position.to_cursor())

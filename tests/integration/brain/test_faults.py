@@ -95,7 +95,7 @@ def test_database_brain_and_log_agree_after_faults_of_all_kinds(tmp_path: Path) 
 
 
 def agree(generator: GeneratorProcess, brain: StandinBrain) -> None:
-    """Hold what was stored to what BRAIN was asked for and gave, and to what was told."""
+    """Compare the stored rows with BRAIN's requests and answers, and with the log."""
     assert "Traceback" not in generator.log + generator.told
     assert len(brain.world.taken) == len(set(brain.world.taken)), "a simulation was paid for twice"
     rows = generator.query("SELECT id, expression, alpha_id, sharpe, state, error FROM evaluations")
@@ -110,7 +110,7 @@ def agree(generator: GeneratorProcess, brain: StandinBrain) -> None:
         assert brain.world.alphas[alpha]["is"]["sharpe"] == sharpe
     for event, state in (("evaluation.done", "done"), ("evaluation.failed", "failed")):
         lines = [line for line in generator.log.splitlines() if f" {event} " in line]
-        told = sorted(int(line.split(" id=")[1].split()[0]) for line in lines)
-        assert told == sorted(row[0] for row in rows if row[4] == state)
+        reports = sorted(int(line.split(" id=")[1].split()[0]) for line in lines)
+        assert reports == sorted(row[0] for row in rows if row[4] == state)
     assert any(row[4] == "failed" for row in rows), "no simulation failed, so that nothing was tested"
     assert generator.query(OPEN) == []

@@ -11,7 +11,7 @@ import pytest
 
 from generator.catalogue import load_catalogue
 from generator.domain import Candidate
-from generator.workers.sign_flip import turned_candidate
+from generator.workers.sign_flip import reversed_candidate
 from standin.brain.server import StandinBrain, standin_brain
 from standin.brain.settings import BrainStandinSettings as BrainSettings
 from standin.ollama import StandinOllama, standin
@@ -51,7 +51,7 @@ def panel(folder: Path, days: int = 300, stocks: int = 24) -> Path:
 
 
 def digest_of_opposite(expression: str) -> str:
-    turned = turned_candidate(Candidate("", expression, "", call="", model=""), load_catalogue())
+    turned = reversed_candidate(Candidate("", expression, "", call="", model=""), load_catalogue())
     assert turned is not None
     return turned.digest
 
@@ -60,6 +60,7 @@ def brains(generator: GeneratorProcess) -> int:
     return generator.count("evaluations", "source = 'brain' AND state = 'done'")
 
 
+@pytest.mark.slow
 def test_the_panel_judges_all_and_brain_the_best(
     tmp_path: Path, ollama: StandinOllama, brain: StandinBrain
 ) -> None:
@@ -74,8 +75,8 @@ def test_the_panel_judges_all_and_brain_the_best(
         generator.until(lambda: brains(generator) >= 12, what="more of them", seconds=150.0)
         code, _ = generator.end(seconds=60.0)
     assert code == 0
-    told = generator.log + generator.told
-    assert "Traceback" not in told, told[told.index("Traceback") - 500 :][:4000]
+    output = generator.log + generator.told
+    assert "Traceback" not in output, output[output.index("Traceback") - 500 :][:4000]
     assert len(brain.world.taken) == len(set(brain.world.taken))
     on_panel = dict(
         generator.query("SELECT digest, fitness FROM evaluations WHERE source = 'panel' AND state = 'done'")

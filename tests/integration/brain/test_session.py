@@ -157,7 +157,7 @@ class TestPersona:
 
     SETTINGS = BrainStandinSettings(persona=True)
 
-    def test_the_user_is_told_what_to_open_and_then_it_goes_on(self, make: Make) -> None:
+    def test_the_user_sees_the_address_to_open_and_mining_resumes(self, make: Make) -> None:
         world = make(self.SETTINGS)
         api = world.api()
         with pytest.raises(PersonaError) as caught:
@@ -202,7 +202,7 @@ class TestPersona:
         kept = StoredSession("s", "a", persona="https://elsewhere.example/persona")
         session._file.write(kept)
         with pytest.raises(BrainError, match="another server"):
-            session._wire.absolute(session._file.read().persona)
+            session._http.absolute(session._file.read().persona)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ class TestPersona:
         (BrainFault(BrainFaultKind.STALL, path="/operators", seconds=20.0), BrainAwayError, True),
     ],
 )
-def test_trouble_of_the_service_is_told_from_ours(
+def test_trouble_of_the_service_differs_from_ours(
     make: Make, fault: BrainFault, kind: type, sent: bool
 ) -> None:
     world = make()

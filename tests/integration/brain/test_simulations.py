@@ -132,10 +132,10 @@ def test_wrong_settings_are_no_expressions_fault(make: Make, caplog: pytest.LogC
     with pytest.raises(AssertionError, match="not done"):
         world.run(simulator, waiting, hours=1.0)
     assert world.done == {}
-    assert 'settings.universe: "TOP9" is not a valid choice.' in simulator.view()["trouble"]
+    assert 'settings.universe: "TOP9" is not a valid choice.' in simulator.state()["trouble"]
     assert [record.message for record in caplog.records] == ["brain.trouble"]
     assert 2 <= world.requests("POST", "/simulations") <= 15
-    assert world.ledger.open() == []
+    assert world.table.open() == []
 
 
 @pytest.mark.parametrize("status", ["FAIL", "TIMEOUT"])
@@ -218,7 +218,7 @@ def test_one_address_that_fails_for_good_holds_up_nothing_else(make: Make, place
 
 
 @pytest.mark.parametrize("kind", [BrainFaultKind.LOSE])
-def test_an_answer_that_nobody_saw_is_looked_for_before_it_is_paid_for_again(
+def test_an_unconfirmed_request_is_searched_for_before_it_is_sent_again(
     make: Make, kind: BrainFaultKind
 ) -> None:
     world = make()
@@ -237,7 +237,7 @@ def test_a_request_that_never_arrived_is_sent_again_after_a_while(make: Make) ->
     assert good(world, "rank(close)")
     assert world.server.world.taken == ["rank(close)"]
     assert world.clock.now - began > 1200
-    assert len(world.ledger.sent_times(0.0)) == 1
+    assert len(world.table.sent_times(0.0)) == 1
 
 
 def test_a_simulation_that_vanished_is_found_among_the_alphas(make: Make) -> None:
@@ -282,7 +282,7 @@ def test_too_many_requests_cost_no_slot(make: Make) -> None:
     )
     running = busiest(world, simulator)
     world.run(simulator, world.candidates(*SEVEN))
-    assert simulator.view()["slots"] == 3
+    assert simulator.state()["slots"] == 3
     assert max(running) == 3
 
 
@@ -425,7 +425,7 @@ class TestSeveral:
 class TestRestart:
     """A simulator that is thrown away at any moment, and another one made of the rows."""
 
-    @pytest.mark.parametrize("settings", [QUICK, SEVERAL], ids=["single", "several"])
+    @pytest.mark.parametrize("settings", [QUICK, SEVERAL], ids=["single", "multi"])
     @pytest.mark.parametrize("pause", [0.5, 4.0, 10.5, 13.0])
     def test_nothing_is_sent_twice_and_everything_comes_in(
         self, make: Make, settings: BrainStandinSettings, pause: float
@@ -449,7 +449,7 @@ class TestRestart:
     def test_a_crash_between_the_request_and_its_address_is_made_up_for(self, make: Make) -> None:
         world = make()
         [one] = world.candidates("rank(close)")
-        world.ledger.begin([one], world.clock.now)
+        world.table.begin([one], world.clock.now)
         world.api().simulate(["rank(close)"])  # and the process dies here
         world.run(world.simulator(), [one])
         assert good(world, "rank(close)")
@@ -469,26 +469,28 @@ class TestRestart:
     def test_an_error_that_was_not_stored_is_not_paid_for_again(self, make: Make) -> None:
         world = make()
         [one] = world.candidates("nosuch(close)")
-        [row] = world.ledger.begin([one], world.clock.now)
-        world.ledger.end(row, status="ERROR", alpha="", message="unknown", now=world.clock.now)
+        [row] = world.table.begin([one], world.clock.now)
+        world.table.end(row, status="ERROR", alpha="", message="unknown", now=world.clock.now)
         world.run(world.simulator(), [one])
         assert reason(world, "nosuch(close)") == "unknown"
         assert world.server.world.taken == []
 
 
-class TestTold:
-    """What a person is told, and how often."""
+class TestReports:
+    """Reports to a person, and how often."""
 
-    def test_persona_is_told_once_and_waited_for(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    def test_persona_is_reported_once_and_waited_for(
+        self, make: Make, caplog: pytest.LogCaptureFixture
+    ) -> None:
         world = make(replace(QUICK, persona=True))
         simulator = world.simulator()
         waiting = world.candidates("rank(close)")
         end = world.clock.now + 300
         world.run(simulator, waiting, until=lambda: world.clock.now > end)
-        told = [record for record in caplog.records if record.message == "brain.persona"]
-        assert len(told) == 1
-        assert "/authentication/persona?inquiry=" in told[0].tell  # type: ignore[attr-defined]
-        assert simulator.view()["trouble"].startswith("BRAIN asks for a biometric sign-in")
+        reports = [record for record in caplog.records if record.message == "brain.persona"]
+        assert len(reports) == 1
+        assert "/authentication/persona?inquiry=" in reports[0].sentence  # type: ignore[attr-defined]
+        assert simulator.state()["trouble"].startswith("BRAIN asks for a biometric sign-in")
         assert 5 <= world.requests("POST", "/authentication/persona") <= 15
         assert (
             world.requests("POST", "/authentication") - world.requests("POST", "/authentication/persona") == 1
@@ -496,9 +498,9 @@ class TestTold:
         world.server.world.opened = True
         world.run(simulator, waiting)
         assert good(world, "rank(close)")
-        assert simulator.view()["trouble"] is None
+        assert simulator.state()["trouble"] is None
 
-    def test_a_wrong_password_is_told_and_not_repeated(
+    def test_a_wrong_password_is_reported_and_not_repeated(
         self, make: Make, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("DEBUG")
@@ -515,10 +517,10 @@ class TestTold:
         world.run(simulator, waiting)
         assert good(world, "rank(close)")
 
-    def test_away_is_told_once_and_back_once(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    def test_away_is_reported_once_and_back_once(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         world = make()
         world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=500, times=5))
         world.run(world.simulator(), world.candidates("rank(close)"))
-        told = [record.message for record in caplog.records if hasattr(record, "tell")]
-        assert told == ["brain.trouble", "brain.well"]
+        reports = [record.message for record in caplog.records if hasattr(record, "sentence")]
+        assert reports == ["brain.trouble", "brain.well"]

@@ -17,7 +17,7 @@ import pytest
 
 from fleet.clients.ollama import Ollama
 from fleet.policy.events import Event, EventKind
-from fleet.policy.state import Phase
+from fleet.policy.state import SwitchPhase
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.home import ROOT, read_fleet_file
 from state.history import read_history
@@ -124,7 +124,7 @@ def since(fleet: FleetProcess, number: int) -> list[Event]:
 
 
 def told(fleet: FleetProcess) -> int:
-    return fleet.state.events_told
+    return fleet.state.last_event_number
 
 
 SWITCHED = [
@@ -149,6 +149,7 @@ def superseded(fleet: FleetProcess, first: "subprocess.Popen[str]", before: int)
     assert TRIED not in [model.name for model in ollama(fleet).loaded()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hang", [{"kind": "hang_load"}, {"kind": "slow", "first": 1000}])
 def test_a_command_cuts_the_trial_of_another_command_line(
     begin: Begin, fleet: FleetProcess, hang: dict[str, Any]
@@ -167,6 +168,7 @@ def test_a_command_cuts_a_pull_that_hangs(begin: Begin, fleet: FleetProcess) -> 
     superseded(fleet, first, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_interrupted_cuts_its_trial(
     begin: Begin, running: FleetProcess, number: signal.Signals
@@ -188,6 +190,7 @@ def test_a_command_that_is_interrupted_cuts_its_trial(
     running.supervisor.start("monitor")
 
 
+@pytest.mark.slow
 def test_a_command_cuts_the_monitors_trial(begin: Begin, running: FleetProcess) -> None:
     """The monitor goes on with what a killed command line has begun; a monitor that ends leaves no pause."""
     at_rest(running)
@@ -199,7 +202,7 @@ def test_a_command_cuts_the_monitors_trial(begin: Begin, running: FleetProcess) 
     assert not running.home.pause_file.exists()
     switch = running.state.switch
     assert switch is not None
-    assert switch.phase is Phase.TRIAL
+    assert switch.phase is SwitchPhase.TRIAL
     running.supervisor.start("monitor")
     eventually(lambda: happened(running) == 3, what="the next monitor resumes it")
     done = running.cli("use", NEXT)
@@ -210,6 +213,7 @@ def test_a_command_cuts_the_monitors_trial(begin: Begin, running: FleetProcess) 
     faults(running, {"clear": True})
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_is_tried_once_a_command(running: FleetProcess) -> None:
     at_rest(running)
     faults(running, {"kind": "fail_load", "model": TRIED})

@@ -62,6 +62,7 @@ def test_a_well_fleet_is_well_also_in_json(fleet: FleetProcess) -> None:
     assert json.loads(done.stdout) == {"ok": True, "reasons": []}
 
 
+@pytest.mark.slow
 def test_a_runner_that_dies_at_every_call_is_a_fault_until_one_is_answered(fleet: FleetProcess) -> None:
     fault(fleet, kind="die", after=0)
     said = reason_with(fleet, "calls failed in a row")
@@ -81,6 +82,7 @@ def test_a_runner_that_dies_at_every_call_is_a_fault_until_one_is_answered(fleet
     assert (len(events(fleet, "unanswered")), len(events(fleet, "answered"))) == (1, 1)
 
 
+@pytest.mark.slow
 def test_an_ollama_that_hangs_is_a_fault_until_a_call_is_answered(fleet: FleetProcess) -> None:
     fault(fleet, kind="stall", path="/api/generate")
     said = reason_with(fleet, "Ollama hangs")
@@ -98,6 +100,7 @@ def test_a_generator_that_a_person_stopped_is_no_fault(fleet: FleetProcess) -> N
     eventually(lambda: is_well(fleet), what="all well")
 
 
+@pytest.mark.slow
 def test_a_program_that_ended_again_and_again_is_a_fault_though_it_is_running(fleet: FleetProcess) -> None:
     for _ in range(3):
         pid = runs(fleet)
@@ -117,6 +120,7 @@ def runs(fleet: FleetProcess) -> int:
     return info.pid if info.state is ProgramState.RUNNING else 0
 
 
+@pytest.mark.slow
 def test_a_monitor_that_dies_at_every_start_is_a_fault_at_each_look(fleet: FleetProcess) -> None:
     """Without `fleet.json` it cannot start, and the command line reads the rest all the same."""
     kept = fleet.home.fleet_file.read_bytes()

@@ -62,6 +62,7 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_json_is_what_its_schema_says(fleet: FleetProcess) -> None:
     printed(fleet, "outcome", "downgrade", "--wait")
     printed(fleet, "outcome", "unpin")
@@ -77,6 +78,7 @@ def test_json_is_what_its_schema_says(fleet: FleetProcess) -> None:
     schema("status").validate(json.loads(fleet.cli("watch", "--json").stdout))
 
 
+@pytest.mark.slow
 def test_a_report_has_a_row_for_each_model_and_what_is_known_of_it(fleet: FleetProcess) -> None:
     def used() -> Any:
         rows = {row["model"]: row for row in printed(fleet, "report", "report")["models"]}
@@ -93,6 +95,7 @@ def test_a_report_has_a_row_for_each_model_and_what_is_known_of_it(fleet: FleetP
     assert "phi3:mini" in table
 
 
+@pytest.mark.slow
 def test_a_frozen_ollama_is_told_and_the_rest_is_shown(fleet: FleetProcess) -> None:
     with frozen(fleet.pid("standin")):
         row = printed(fleet, "status", "status")
@@ -104,6 +107,7 @@ def test_a_frozen_ollama_is_told_and_the_rest_is_shown(fleet: FleetProcess) -> N
     eventually(lambda: not fleet.status()["away"], what="Ollama back")
 
 
+@pytest.mark.slow
 def test_a_frozen_supervisord_is_told_and_the_rest_is_shown(fleet: FleetProcess) -> None:
     with frozen(int(fleet.home.pid_file.read_text())):
         row = printed(fleet, "status", "status")
@@ -190,6 +194,7 @@ def looked_at(fleet: FleetProcess, *arguments: str, rows: int = 40, columns: int
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_a_person_sees_colours_and_lines_that_fit(fleet: FleetProcess) -> None:
     shown = looked_at(fleet, "status")
     assert "\x1b[1m" in shown
@@ -200,6 +205,7 @@ def test_a_person_sees_colours_and_lines_that_fit(fleet: FleetProcess) -> None:
     assert not words
 
 
+@pytest.mark.slow
 def test_watching_takes_the_other_screen_and_gives_it_back(fleet: FleetProcess) -> None:
     shown = looked_at(fleet, "watch", "--count", "2", "--interval", "0.2", rows=24, columns=80)
     assert shown.startswith("\x1b[?1049h")
@@ -210,6 +216,7 @@ def test_watching_takes_the_other_screen_and_gives_it_back(fleet: FleetProcess) 
     assert "\x1b[1m" not in looked_at(fleet, "watch", "--count", "1", NO_COLOR="1")
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_leaves_a_whole_fleet(fleet: FleetProcess) -> None:
     assert fleet.cli("use", "0", "--wait").returncode == 0
     with frozen(fleet.pid("standin")):
@@ -232,6 +239,7 @@ def test_an_interrupted_command_leaves_a_whole_fleet(fleet: FleetProcess) -> Non
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -253,6 +261,7 @@ def test_exit_codes(fleet: FleetProcess, arguments: list[str], code: int) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_end_of_the_ladder_is_exit_code_1(fleet: FleetProcess) -> None:
     assert fleet.cli("use", "0").returncode == 0
     done = fleet.cli("upgrade")

@@ -17,9 +17,9 @@ from tests.parts.supervisord import wait_until
 HOLD = """
 import signal, sys, time
 from pathlib import Path
-from fleet.process import hold_for_life
+from fleet.runtime.process import hold_program_lock
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-lock = hold_for_life(Path(sys.argv[1]), "generator")
+lock = hold_program_lock(Path(sys.argv[1]), "generator")
 print("held", flush=True)
 time.sleep(float(sys.argv[2]))
 """

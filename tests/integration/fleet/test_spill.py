@@ -1,5 +1,7 @@
 """What no log line tells: models that spill, a GPU that is lost, an Ollama that hangs; with real processes."""
 
+import pytest
+
 from fleet.clients.ollama import Ollama
 from fleet.runtime.home import read_fleet_file
 from tests.processes.fleet import FleetProcess, eventually, running_fleet
@@ -12,6 +14,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 def test_a_model_that_spills_moves_the_fleet_down_and_says_why() -> None:
     with running_fleet(**SETTINGS, FLEET_STANDIN_SPILL="1", FLEET_STANDIN_VRAM="1.2 GB") as fleet:
         eventually(
@@ -26,6 +29,7 @@ def test_a_model_that_spills_moves_the_fleet_down_and_says_why() -> None:
         assert fleet.state.vram_error_count == 0
 
 
+@pytest.mark.slow
 def test_a_spill_is_only_reported_where_that_is_wanted() -> None:
     settings = SETTINGS | {"FLEET_POLICY_ON_SPILL": "report"}
     with running_fleet(**settings, FLEET_STANDIN_SPILL="1", FLEET_STANDIN_VRAM="1.2 GB") as fleet:
@@ -35,6 +39,7 @@ def test_a_spill_is_only_reported_where_that_is_wanted() -> None:
         assert fleet.state.switch is None
 
 
+@pytest.mark.slow
 def test_an_ollama_that_hangs_is_told_from_a_model_too_big() -> None:
     settings = SETTINGS | {"FLEET_OLLAMA_FIRST_TOKEN_TIMEOUT": "2s"}
     with running_fleet(**settings, FLEET_STANDIN_VRAM="64 GB") as fleet:
@@ -59,6 +64,7 @@ def unload(fleet: FleetProcess, model: str) -> None:
     Ollama(started.ollama_url).unload(model, timeout=10)
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_lost_ends_the_way_down_and_the_mend_is_named() -> None:
     with running_fleet(**SETTINGS, FLEET_STANDIN_SPILL="1", FLEET_STANDIN_VRAM="64 GB") as fleet:
         eventually(fleet.home.signals.exists, what=f"a first call\n{fleet.output()}")

@@ -38,6 +38,7 @@ class _Listener:
         assert not self._thread.is_alive()
 
 
+@pytest.mark.slow
 def test_a_socket_is_written_to_and_closed_with_the_fleet() -> None:
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryDirectory(prefix="fl-") as folder, ours:
@@ -56,6 +57,7 @@ def test_a_socket_is_written_to_and_closed_with_the_fleet() -> None:
         assert not fleet.processes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("close", [lambda: os.close(1), lambda: (os.close(0), os.close(1))])
 def test_a_closed_output_stops_no_program(close: Callable[[], object]) -> None:
     with tempfile.TemporaryDirectory(prefix="fl-") as folder:

@@ -85,8 +85,8 @@ def test_all_programs_are_listed(daemon: Daemon) -> None:
 
 def test_how_long_a_process_has_been_there_is_said_while_there_is_one(daemon: Daemon) -> None:
     becomes(daemon, "steady", ProgramState.RUNNING)
-    wait_until(lambda: daemon.client.program("steady").up_for >= 1, daemon.log)
-    assert daemon.client.program("idle").up_for == 0
+    wait_until(lambda: daemon.client.program("steady").uptime >= 1, daemon.log)
+    assert daemon.client.program("idle").uptime == 0
 
 
 def test_stop_waits_for_the_end_and_start_brings_a_new_process(daemon: Daemon) -> None:

@@ -36,6 +36,7 @@ def settled_on(fleet: FleetProcess, index: int) -> bool:
     return state.current_model_index == index and state.switch is None
 
 
+@pytest.mark.slow
 def test_three_failures_move_the_generator_to_the_next_model(fleet: FleetProcess) -> None:
     before = fleet.pid("generator")
     assert fleet.generator_model() == "llama3.2:3b"
@@ -65,6 +66,7 @@ def test_a_killed_generator_comes_back_on_its_model(fleet: FleetProcess) -> None
     eventually(lambda: fleet.generator_model() == "phi3:mini")
 
 
+@pytest.mark.slow
 def test_a_killed_monitor_counts_nothing_twice(fleet: FleetProcess) -> None:
     fleet.fail(2, apart=APART)
     eventually(lambda: fleet.status()["vram_error_count"] == 2)
@@ -79,6 +81,7 @@ def test_a_killed_monitor_counts_nothing_twice(fleet: FleetProcess) -> None:
     assert len(counted) == 3
 
 
+@pytest.mark.slow
 def test_what_failed_while_the_monitor_was_away_is_counted(fleet: FleetProcess) -> None:
     subprocess.run(
         [
@@ -101,6 +104,7 @@ def test_what_failed_while_the_monitor_was_away_is_counted(fleet: FleetProcess) 
     )
 
 
+@pytest.mark.slow
 def test_a_killed_supervisord_leaves_nothing_behind_and_the_model_is_remembered(fleet: FleetProcess) -> None:
     assert fleet.cli("use", "tinyllama:1.1b").returncode == 0
     fleet.stop(signal.SIGKILL)
@@ -110,6 +114,7 @@ def test_a_killed_supervisord_leaves_nothing_behind_and_the_model_is_remembered(
     assert len(fleet.processes()) == 4
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_down_to_the_bottom_and_back(fleet: FleetProcess) -> None:
     for model in ("phi3:mini", "tinyllama:1.1b", "qwen2.5:0.5b"):
         done = fleet.cli("downgrade")
@@ -123,6 +128,7 @@ def test_the_command_line_goes_down_to_the_bottom_and_back(fleet: FleetProcess) 
     assert fleet.generator_model() == "llama3.2:3b"
 
 
+@pytest.mark.slow
 def test_use_pins_and_unpin_lifts_it(fleet: FleetProcess) -> None:
     assert fleet.cli("use", "1", "--pin").returncode == 0
     assert fleet.status()["pinned"] is True
@@ -133,6 +139,7 @@ def test_use_pins_and_unpin_lifts_it(fleet: FleetProcess) -> None:
     assert fleet.status()["pinned"] is False
 
 
+@pytest.mark.slow
 def test_switches_without_supervisord_are_saved_for_later(fleet: FleetProcess) -> None:
     assert fleet.stop() == 0
     assert not fleet.processes()
@@ -157,6 +164,7 @@ def test_a_generator_that_a_person_stopped_stays_stopped(fleet: FleetProcess) ->
     eventually(lambda: fleet.generator_model() == "phi3:mini")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_pulled_by_hand() -> None:
     with running_fleet(**SETTINGS, FLEET_STANDIN_MISSING="phi3:mini", FLEET_STANDIN_PACE="0") as fleet:
         done = fleet.cli("downgrade")
@@ -164,6 +172,7 @@ def test_a_model_that_is_not_there_is_pulled_by_hand() -> None:
         assert fleet.generator_model() == "phi3:mini"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     ["", "{", '{"current_model_index": "x"}', "[1, 2]", '{"current_model_index": 1, "vram_err', "\x00\xff"],
@@ -179,6 +188,7 @@ def test_a_damaged_state_is_set_aside_and_the_fleet_goes_on(fleet: FleetProcess,
     assert "damaged" in (fleet.home.log / "monitor.log").read_text()
 
 
+@pytest.mark.slow
 def test_an_originals_state_is_taken_over(fleet: FleetProcess) -> None:
     fleet.stop()
     fleet.home.state.write_text(
@@ -246,6 +256,7 @@ def test_no_fleet_here(tmp_path: Path) -> None:
     assert "docker exec" in done.stderr
 
 
+@pytest.mark.slow
 def test_ollama_away_is_no_crash_loop(fleet: FleetProcess) -> None:
     fleet.supervisor.stop("standin")
     before = (fleet.pid("monitor"), fleet.pid("generator"))

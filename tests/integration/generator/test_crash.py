@@ -26,7 +26,7 @@ def ollama() -> Iterator[StandinOllama]:
 
 
 def reported(generator: GeneratorProcess) -> Counter[tuple[int, str]]:
-    """Return what the log told of: number and digest of each evaluation with figures."""
+    """Return what the log reported: number and digest of each evaluation with figures."""
     found: Counter[tuple[int, str]] = Counter()
     for line in generator.log.splitlines():
         if " evaluation.done " in line and " expression=" in line:
@@ -47,11 +47,11 @@ def test_whatever_was_reported_is_in_the_database_once(tmp_path: Path, ollama: S
             if number % 3 == 0:  # not only just after a report
                 generator.until(lambda: generator.heartbeat().get("request_since"), what="a call in flight")
             generator.end(signal.SIGKILL)
-        told = reported(generator)
-        before = sum(told.values())
-        assert set(told.values()) <= {1}, "an evaluation was reported twice"
+        reports = reported(generator)
+        before = sum(reports.values())
+        assert set(reports.values()) <= {1}, "an evaluation was reported twice"
         stored = set(generator.query("SELECT id, digest FROM evaluations WHERE state = 'done'"))
-        assert set(told) <= stored
+        assert set(reports) <= stored
     with closing(sqlite3.connect(tmp_path / "alphas.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         once = "SELECT digest FROM evaluations GROUP BY digest, settings_key, source HAVING count(*) > 1"
@@ -78,9 +78,9 @@ def test_nothing_is_evaluated_twice(tmp_path: Path, ollama: StandinOllama) -> No
             seconds=4 * 3600 if wanted > 200 else 200,
         )
         assert generator.end()[0] == 0
-    told = Counter(digest for _, digest in reported(generator).elements())
-    assert sum(told.values()) >= wanted
-    assert set(told.values()) == {1}
+    reports = Counter(digest for _, digest in reported(generator).elements())
+    assert sum(reports.values()) >= wanted
+    assert set(reports.values()) == {1}
     assert generator.query("SELECT count(*), count(DISTINCT digest) FROM evaluations")[0][0] == len(
         set(generator.query("SELECT digest FROM evaluations"))
     )

@@ -26,6 +26,7 @@ def evaluate(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_figures_come_in_order_one_object_a_line_and_errors_in_their_place() -> None:
     done = evaluate("--json", "--delay", "0", "--decay", "4", "rank(close)", "clse", "-", stdin="-returns\n")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -40,6 +41,7 @@ def test_figures_come_in_order_one_object_a_line_and_errors_in_their_place() -> 
     assert rows[0]["settings"]["decay"] == 4
 
 
+@pytest.mark.slow
 def test_values_are_the_expressions_own_matrices(tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
     done = evaluate("--values", str(path), "close", "wrong(", "close * 2", "--neutralization", "none")
@@ -53,6 +55,7 @@ def test_values_are_the_expressions_own_matrices(tmp_path: Path) -> None:
         assert list(arrays["symbols"]) == sorted(arrays["symbols"])
 
 
+@pytest.mark.slow
 def test_for_a_person_it_says_that_the_panel_is_made_up() -> None:
     done = evaluate("--", "-returns")
     assert done.returncode == 0, done.stderr
@@ -66,6 +69,7 @@ def test_the_made_up_panel_has_what_prompts_offer_before_it_is_made() -> None:
     evaluator.close()
 
 
+@pytest.mark.slow
 def test_a_batch_keeps_its_order_with_faults_in_their_place() -> None:
     evaluator = LocalPlan(PanelSettings(), Source.SYNTHETIC).load()
     good, bad = Candidate("a", "rank(close)", "x"), Candidate("b", "gone_field", "x")
@@ -83,7 +87,8 @@ def test_settings_out_of_bounds_are_usage_errors(arguments: tuple[str, str]) -> 
     assert arguments[0] in done.stderr
 
 
-def test_values_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_values_that_cannot_be_written_are_reported(tmp_path: Path) -> None:
     done = evaluate("rank(close)", "--values", str(tmp_path / "none" / "v.npz"))
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
@@ -131,6 +136,7 @@ def table(path: Path, name: str) -> tuple[list[str], list[str], np.ndarray]:
     return dates, symbols, cells
 
 
+@pytest.mark.slow
 def test_values_on_a_panel_of_ones_own_are_those_of_its_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +166,7 @@ def test_values_on_a_panel_of_ones_own_are_those_of_its_cells(
             np.testing.assert_allclose(arrays["values_2"][30], np.where(np.isnan(volume), np.nan, wanted))
 
 
+@pytest.mark.slow
 def test_a_panel_with_faults_is_refused_with_all_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +183,7 @@ def test_a_panel_with_faults_is_refused_with_all_of_them(
     assert "no such file" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_panel_without_prices_still_has_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
     path, out = tmp_path / "x.csv", tmp_path / "out.npz"
@@ -188,7 +196,8 @@ def test_a_panel_without_prices_still_has_values(tmp_path: Path, monkeypatch: py
         assert "values_1" not in arrays
 
 
-def test_a_panel_beyond_memory_is_told_with_what_would_fit(
+@pytest.mark.slow
+def test_a_panel_beyond_memory_is_reported_with_what_would_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
@@ -216,6 +225,7 @@ def test_the_miner_uses_the_configured_panel(tmp_path: Path, monkeypatch: pytest
     evaluator.close()
 
 
+@pytest.mark.slow
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "pnl.png"
     done = evaluate("--plot", str(path), "--", "-returns", "rank($x", "returns * 0 + 1")
@@ -239,7 +249,30 @@ def test_alphas_are_compared_with_those_that_are_kept() -> None:
         return next(row["value"] for row in result.checks if row["name"] == "SELF_CORRELATION")
 
     assert correlation(first) == 0.0
-    evaluator.remember([first, Candidate("gone", "gone(close)", "x")])
+    evaluator.add_kept([first, Candidate("gone", "gone(close)", "x")])
     assert correlation(again) == pytest.approx(1.0)
     assert correlation(second) < 0.7
     evaluator.close()
+
+
+def test_figures_that_are_missing_come_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
+    path = tmp_path / "one_symbol.csv"
+    rows = [f"2020-01-{d:02},AAPL,{100 + d % 3}" for d in range(1, 31)]
+    path.write_text("\n".join(["date,symbol,close", *rows]) + "\n")
+    done = evaluate("rank(close)", "close/0", "ts_delta(close, 99)", "--panel", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [list(row) for row in found] == [[*KEYS, "reason"]] * 3
+    for row, wanted in zip(
+        found, ("one instrument", "infinite", "99 days are more than the panel's 30"), strict=True
+    ):
+        assert row["sharpe"] is row["turnover"] is None
+        assert wanted in row["reason"]
+    done = evaluate("rank(close)", "--panel", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "no figures: it holds positions on 0 of the panel's 30 days" in done.stdout
+    assert "; rank(close) has no value on any day: the panel has one instrument" in done.stdout
+    assert "CONCENTRATED_WEIGHT FAIL (there are no positions)" in done.stdout

@@ -83,8 +83,8 @@ def agree_on_calls(home: Path, generator: GeneratorProcess, rows: list[tuple[Any
     kept = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert {row["id"]: row["reply"] for row in kept}.items() <= {row[0]: row[3] for row in rows}.items()
     assert len(kept) == len(rows) or len(files) == 4  # the newest 20 MB
-    told = events(generator, "call.answered") + events(generator, "call.failed")
-    assert sorted(row["id"] for row in told) == sorted(stored)
+    reports = events(generator, "call.answered") + events(generator, "call.failed")
+    assert sorted(row["id"] for row in reports) == sorted(stored)
     assert {row["id"] for row in events(generator, "call.failed")} == {row[0] for row in rows if row[2]}
     tallies = {
         row["id"]: tuple(int(row[name]) for name in ("valid", "invalid", "duplicates"))
@@ -96,8 +96,8 @@ def agree_on_calls(home: Path, generator: GeneratorProcess, rows: list[tuple[Any
 
 def agree_on_evaluations(generator: GeneratorProcess) -> None:
     for event, state in (("evaluation.done", "done"), ("evaluation.failed", "failed")):
-        told = [int(row["id"]) for row in events(generator, event)]
-        assert sorted(told) == [row[0] for row in generator.query(
+        reports = [int(row["id"]) for row in events(generator, event)]
+        assert sorted(reports) == [row[0] for row in generator.query(
             "SELECT id FROM evaluations WHERE state = ? ORDER BY id", state
         )]  # fmt: skip
     [(valid, duplicates)] = generator.query("SELECT sum(valid), sum(duplicates) FROM calls")

@@ -17,7 +17,8 @@ import pytest
 
 from fleet.runtime.home import ROOT
 from generator.catalogue import load_catalogue
-from generator.language import ExpressionError, build_schema, decode_reply
+from generator.language import ExpressionError, build_schema
+from generator.llm.reply import decode_reply
 from tests.parts.llama_cpp import Llama
 from tests.parts.require import require, required
 

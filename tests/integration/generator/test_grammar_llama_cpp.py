@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from generator.catalogue import load_catalogue
-from generator.language import Call, ExpressionError, Node, build_schema, decode_reply
+from generator.language import Call, ExpressionError, Node, build_schema
+from generator.llm.reply import decode_reply
 from tests.parts.llama_cpp import Llama
 from tests.parts.require import required
 from tests.reference.expressions import FUZZ

@@ -12,7 +12,7 @@ import pytest
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from generator.catalogue import load_catalogue
-from generator.config import Assignment
+from generator.domain import Assignment
 from generator.llm.client import Caller
 from generator.llm.context_window import Window
 from generator.llm.feedback import Page
@@ -45,6 +45,7 @@ def ollama() -> Iterator[StandinOllama]:
         yield server
 
 
+@pytest.mark.slow
 def test_the_launchers_environment_names_the_model_and_what_belongs_to_it(
     tmp_path: Path, ollama: StandinOllama
 ) -> None:
@@ -69,6 +70,7 @@ def test_the_launchers_environment_names_the_model_and_what_belongs_to_it(
     assert (beat["model"], beat["rung"], beat["switches"]) == (MODEL, 3, 7)
 
 
+@pytest.mark.slow
 def test_it_mines_and_ends_well(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as generator:
         wait_for_alphas(generator, 6)
@@ -77,10 +79,10 @@ def test_it_mines_and_ends_well(tmp_path: Path, ollama: StandinOllama) -> None:
     assert code == 0
     assert seconds < 2.0
     assert "Traceback" not in generator.log + generator.told
-    told = {
+    reports = {
         int(line.split("id=")[1].split()[0]) for line in generator.log.splitlines() if " evaluation." in line
     }
-    assert told <= {row[0] for row in done}
+    assert reports <= {row[0] for row in done}
     assert {row[1] for row in done} == {"synthetic"}
     assert "synthetic panel: Sharpe" in generator.told
     signals = {row["id"]: row for row in generator.signals()}
@@ -95,6 +97,7 @@ def test_it_mines_and_ends_well(tmp_path: Path, ollama: StandinOllama) -> None:
     }
 
 
+@pytest.mark.slow
 def test_in_a_stand_in_fleet_everything_says_so(tmp_path: Path, ollama: StandinOllama) -> None:
     embed(tmp_path, ollama.url)
     with generating(tmp_path, "http://127.0.0.1:9") as generator:
@@ -107,6 +110,7 @@ def test_in_a_stand_in_fleet_everything_says_so(tmp_path: Path, ollama: StandinO
     assert not (tmp_path / "hopeful_alphas.json").exists()
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_tries_nothing_twice_and_loses_nothing(
     tmp_path: Path, ollama: StandinOllama
 ) -> None:
@@ -129,6 +133,7 @@ def test_killed_and_started_again_it_tries_nothing_twice_and_loses_nothing(
     }
 
 
+@pytest.mark.slow
 def test_what_was_left_waiting_is_evaluated_at_the_next_start(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as generator:
         generator.until(lambda: generator.count("evaluations") >= 4, what="candidates")
@@ -141,6 +146,7 @@ def test_what_was_left_waiting_is_evaluated_at_the_next_start(tmp_path: Path, ol
     assert {*left} <= {*ids(generator, "done"), *ids(generator, "failed")}
 
 
+@pytest.mark.slow
 def test_a_pause_lets_calls_finish_and_none_begin(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as generator:
         generator.until(lambda: len(generator.signals()) >= 3, what="calls")
@@ -159,6 +165,7 @@ def test_a_pause_lets_calls_finish_and_none_begin(tmp_path: Path, ollama: Standi
         generator.until(lambda: generator.heartbeat()["paused"] is False, what="the heartbeat")
 
 
+@pytest.mark.slow
 def test_there_is_never_a_second_one(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as first:
         first.until(first.heartbeat, what="the heartbeat")
@@ -168,7 +175,7 @@ def test_there_is_never_a_second_one(tmp_path: Path, ollama: StandinOllama) -> N
         assert first.process.poll() is None
 
 
-def test_a_configuration_error_is_told_and_ends_it(tmp_path: Path, ollama: StandinOllama) -> None:
+def test_a_configuration_error_is_reported_and_ends_it(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url, FLEET_GENERATOR_KEEP="fitnes > 1") as generator:
         assert generator.process.wait(20) == 2
     assert '"fitnes" is no metric' in generator.told
@@ -274,7 +281,7 @@ class TestTrouble:
             assert "Traceback" not in generator.log
             assert generator.count("calls", "valid = 0") - 4 in {0, 1}  # the cut one may hold an alpha
 
-    def test_a_failed_call_is_told_to_the_monitor_and_repeated(
+    def test_a_failed_call_is_reported_to_the_monitor_and_repeated(
         self, tmp_path: Path, ollama: StandinOllama
     ) -> None:
         path = "/api/generate"

@@ -40,6 +40,7 @@ def refresh(home: Path, brain: StandinBrain, **environ: str) -> subprocess.Compl
     )
 
 
+@pytest.mark.slow
 def test_the_lists_are_kept_with_their_date(tmp_path: Path, brain: StandinBrain) -> None:
     brain.apply(
         BrainFault(BrainFaultKind.ERROR, path="/data-fields", status=429, text="slow down", retry_after="0.2")
@@ -56,6 +57,7 @@ def test_the_lists_are_kept_with_their_date(tmp_path: Path, brain: StandinBrain)
     assert brain.requests.count(("GET", "/data-fields")) == 3
 
 
+@pytest.mark.slow
 def test_another_universe_has_a_list_of_its_own(tmp_path: Path, brain: StandinBrain) -> None:
     assert refresh(tmp_path, brain, FLEET_BRAIN_UNIVERSE="TOP500", FLEET_PANEL_DELAY="0").returncode == 0
     assert (tmp_path / "catalogue-USA-D0-TOP500.json").exists()
@@ -79,6 +81,7 @@ def test_a_stand_in_fleet_asks_nothing(tmp_path: Path, brain: StandinBrain) -> N
     assert brain.requests == []
 
 
+@pytest.mark.slow
 def test_a_biometric_sign_in_is_waited_for(tmp_path: Path, brain: StandinBrain) -> None:
     brain.world.settings = BrainStandinSettings(persona=True)
     brain.world.opened = False

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect, text
 from fleet.runtime.home import Home
 from generator.domain import Evaluated, Source
 from generator.storage.migrations import STEPS
-from generator.storage.read import Filters, best_alphas, by_model, place_of, recent_alphas
+from generator.storage.read import Filters, best_alphas, by_model, database_location, recent_alphas
 from generator.storage.store import AlphaStore, StorageError
 from tests.parts.postgresql import Cluster, postgresql
 from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, finish
@@ -35,7 +35,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def place(url: str) -> Path | str:
-    return place_of(url, Home(Path("/nowhere")))
+    return database_location(url, Home(Path("/nowhere")))
 
 
 @pytest.fixture
@@ -143,10 +143,10 @@ def test_old_texts_are_emptied_in_batches_and_the_rows_stay(
 ) -> None:
     for number in range(10):
         store.record_call(call(f"c{number}", ended=float(number)), [], PANEL)
-    assert store.tidy(before=4.0, texts=100, standins=0, batch=3) == 3
-    assert store.tidy(before=4.0, texts=100, standins=0, batch=3) == 2
-    assert store.tidy(before=4.0, texts=100, standins=0, batch=3) == 0
-    assert store.tidy(before=0.0, texts=2, standins=0) == 3
+    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 3
+    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 2
+    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 0
+    assert store.clean_up(before=0.0, texts=2, standins=0) == 3
     assert sql(url, "SELECT id FROM calls WHERE prompt IS NOT NULL ORDER BY id") == [("c8",), ("c9",)]
     assert by_model(place)[0].calls == 10
 
@@ -188,13 +188,13 @@ def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: AlphaStore, 
     store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
     for name, time in (("a", 1.0), ("b", 1.0), ("c", 9.0)):
         finish(store, name, kept=name == "b", fitness=time)
-    assert store.tidy(before=105.0, texts=9, standins=0) == 2
-    assert store.tidy(before=105.0, texts=9, standins=0) == 0
+    assert store.clean_up(before=105.0, texts=9, standins=0) == 2
+    assert store.clean_up(before=105.0, texts=9, standins=0) == 0
     checks = {row.expression: bool(row.checks) for row in best_alphas(place, 9)}
     assert checks == {"rank(a)": False, "rank(b)": True, "rank(c)": True}
 
 
-def test_a_stand_ins_oldest_rows_are_dropped_and_nobody_elses(store: AlphaStore, url: str) -> None:
+def test_only_a_stand_ins_oldest_rows_are_deleted(store: AlphaStore, url: str) -> None:
     for number in range(6):
         one = replace(call(f"s{number}", ended=float(number)), source="stand-in")
         store.record_call(one, [candidate(f"x{number}", f"s{number}")], STANDIN)
@@ -203,7 +203,7 @@ def test_a_stand_ins_oldest_rows_are_dropped_and_nobody_elses(store: AlphaStore,
         )
         finish(store, f"x{number}", rules=STANDIN)
         finish(store, f"y{number}")
-    while store.tidy(before=0.0, texts=100, standins=2, batch=3):
+    while store.clean_up(before=0.0, texts=100, standins=2, batch=3):
         pass
     assert sql(url, "SELECT count(*) FROM evaluations WHERE source = 'panel'") == [(6,)]
     assert sql(url, "SELECT call_id FROM evaluations WHERE source = 'stand-in' ORDER BY id") == [

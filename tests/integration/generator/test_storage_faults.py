@@ -54,6 +54,7 @@ class Rows:
         self._engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_postgresql_that_restarts_in_mid_run_loses_nothing(
     tmp_path: Path, ollama: StandinOllama, cluster: Cluster
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_postgresql_that_restarts_in_mid_run_loses_nothing(
     assert "Traceback" not in generator.log
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_waited_for(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as generator:
         generator.until(lambda: generator.count("evaluations", "state = 'done'") >= 2, what="alphas")
@@ -98,6 +100,7 @@ def test_a_locked_database_is_waited_for(tmp_path: Path, ollama: StandinOllama) 
         assert {row[0] for row in generator.query("SELECT id FROM calls")} == ids(generator)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_taken_away_is_begun_anew(tmp_path: Path, ollama: StandinOllama) -> None:
     with generating(tmp_path, ollama.url) as generator:
         generator.until(lambda: generator.count("evaluations", "state = 'done'") >= 2, what="alphas")

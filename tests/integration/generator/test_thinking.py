@@ -16,14 +16,14 @@ from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.units import parse_size
 from generator.catalogue import load_catalogue
-from generator.config import Assignment
+from generator.domain import Assignment, CallVerdict
 from generator.llm.candidates import read_reply
 from generator.llm.client import Caller
 from generator.llm.context_window import Window
 from generator.llm.feedback import Page
 from generator.llm.prompt import build_prompt
-from generator.llm.request_form import Ways
-from generator.llm.throttle import CallInFlight, CallVerdict, call_verdict
+from generator.llm.request_form import RequestForms
+from generator.llm.throttle import CallInFlight, call_verdict
 from standin.faults import Fault, FaultKind
 from standin.models.specs import SEED_MODELS, spec_for
 from standin.ollama import StandinOllama, standin
@@ -167,15 +167,15 @@ def asked(server: StandinOllama, model: str, times: int) -> list[tuple[CallVerdi
         first_token=20.0,
         source="stand-in",
     )
-    ways, ended = Ways(lambda: ollama.show(model)), []
+    forms, ended = RequestForms(lambda: ollama.show(model)), []
     for seed in range(times):
         prompt = build_prompt(CATALOGUE, Page(), count=2, window=Window(4096), seed=seed)
-        way = ways.now()
-        call = caller.call(prompt, CallInFlight(1.0, 1.0), way)
+        form = forms.now()
+        call = caller.call(prompt, CallInFlight(1.0, 1.0), form)
         assert call is not None
         candidates = read_reply(call, CATALOGUE).candidates
         verdict = call_verdict(call, usable=bool(candidates))
-        ways.learn(way, verdict)
+        forms.learn(form, verdict)
         ended.append((verdict, [one.expression for one in candidates]))
     return ended
 
@@ -216,6 +216,7 @@ def test_a_model_whose_capabilities_cannot_be_asked_is_read_all_the_same() -> No
     assert tried == [CallVerdict.EMPTY] * 6 + [CallVerdict.ANSWERED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [QWEN, GPT_OSS])
 def test_a_generator_mines_with_a_thinking_model(tmp_path: Path, model: str) -> None:
     with serving() as server, generating(write_state(tmp_path, model), server.url) as generator:
@@ -232,6 +233,7 @@ def write_state(home: Path, model: str) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_nothing_usable_is_reported_slowed_down_and_forgiven(tmp_path: Path) -> None:
     with serving() as server:
         server.apply(Fault(FaultKind.RUBBISH, what="schema", path="/api/generate"))

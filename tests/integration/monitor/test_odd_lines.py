@@ -28,7 +28,7 @@ def until(monitor: MonitorProcess, seconds: float, failures: int) -> float:
     """Return the seconds until so many incidents stand in the history."""
     began = time.monotonic()
     while len(monitor.incidents()) < failures:
-        assert time.monotonic() - began < seconds, monitor.told()
+        assert time.monotonic() - began < seconds, monitor.findings()
         time.sleep(0.05)
     return time.monotonic() - began
 
@@ -48,7 +48,7 @@ def test_odd_lines_cost_nothing_but_themselves(tmp_path: Path) -> None:
         until(monitor, 10, 4)
         assert monitor._child is not None
         assert monitor._child.poll() is None
-        assert "Traceback" not in monitor.output()
+        assert "Traceback" not in monitor.findings()
         while (state := read_state(monitor.home)) is None or state.skipped is None:
             time.sleep(0.05)
         assert state.skipped.count == 2

@@ -1,7 +1,9 @@
-"""A log as the state tells of it: from where it is followed, and since when and why it is away."""
+"""The log in the state: where it is followed from, and since when and why it is away."""
 
 import time
 from pathlib import Path
+
+import pytest
 
 from fleet.policy.events import EventKind
 from state.history import read_history
@@ -16,14 +18,15 @@ def away(monitor: MonitorProcess) -> dict[str, object] | None:
     return found
 
 
+@pytest.mark.slow
 def test_away_since_is_kept_over_a_restart_and_another_reason(tmp_path: Path) -> None:
     world = DockerWorld(tmp_path)
     try:
         with running_monitor("docker:ollama") as monitor:
-            eventually(monitor.has_joined, what=monitor.output())
+            eventually(monitor.has_joined, what=monitor.findings())
             assert away(monitor) is None
             world.engine.stop()
-            first = eventually(lambda: away(monitor), what=monitor.output())
+            first = eventually(lambda: away(monitor), what=monitor.findings())
             assert "cannot be reached" in str(first["reason"])
             assert first["hint"]
             monitor.kill()
@@ -32,11 +35,11 @@ def test_away_since_is_kept_over_a_restart_and_another_reason(tmp_path: Path) ->
             world.engine.start()
             second = eventually(
                 lambda: (found := away(monitor)) and "no container" in str(found["reason"]) and found,
-                what=monitor.output(),
+                what=monitor.findings(),
             )
             assert second["since"] == first["since"]
             world.container = world.engine.run("ollama")
-            eventually(lambda: away(monitor) is None, what=monitor.output())
+            eventually(lambda: away(monitor) is None, what=monitor.findings())
             kinds = [event.kind for event in read_history(monitor.home.history)]
             assert kinds.count(EventKind.SOURCE_AWAY) == kinds.count(EventKind.SOURCE_BACK) == 1
     finally:
@@ -48,10 +51,10 @@ def test_where_a_silent_log_was_joined_is_written_at_once(tmp_path: Path) -> Non
     world = DockerWorld(tmp_path)
     try:
         with running_monitor("docker:ollama", check_interval="1h") as monitor:
-            eventually(monitor.has_joined, what=monitor.output())
+            eventually(monitor.has_joined, what=monitor.findings())
             monitor.kill()
             world.write(f"{stamped_failure(time.time())}\n".encode())
             monitor.start()
-            eventually(lambda: len(monitor.incidents()) == 1, what=monitor.output())
+            eventually(lambda: len(monitor.incidents()) == 1, what=monitor.findings())
     finally:
         world.close()

@@ -19,7 +19,7 @@ from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import CallEnded, Command
-from fleet.policy.state import FleetState, Phase, SwitchKind
+from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.errors import FleetError
 from monitor.detection.detector import Detector
 from monitor.ingest import LOG
@@ -56,7 +56,7 @@ def settle(fleet: SmallFleet) -> FleetState:
     def settled() -> bool:
         busy._work()
         state = store.read()
-        if state.switch is not None and state.switch.phase is Phase.VERIFY:
+        if state.switch is not None and state.switch.phase is SwitchPhase.VERIFY:
             answered = CallEnded(time.time(), state.switches, answered=True)
             state = store.update(lambda state: decide(state, answered, time.time(), fleet.rules()).state)
         return state.switch is None and fleet.environ.get("FLEET_SWITCHES") == str(state.switches)
@@ -156,6 +156,7 @@ def monitoring(
     return work
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600 if _FUZZ else 240)
 def test_a_monitor_that_is_killed_anywhere_loses_and_doubles_no_incident(fleet: SmallFleet) -> None:
     incidents = died = 0
@@ -168,7 +169,9 @@ def test_a_monitor_that_is_killed_anywhere_loses_and_doubles_no_incident(fleet: 
 
         def there(state: FleetState, target: int = target) -> bool:
             switch = state.switch
-            return state.current_model_index == target and (switch is None or switch.phase is Phase.VERIFY)
+            return state.current_model_index == target and (
+                switch is None or switch.phase is SwitchPhase.VERIFY
+            )
 
         for _ in range(3):
             with log_of(fleet).open("a") as log:

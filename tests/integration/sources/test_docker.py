@@ -70,7 +70,7 @@ def test_a_stopped_container_is_told_and_waited_for(world: DockerWorld) -> None:
         away = next(item for item in following.items if isinstance(item, Away))
         assert "not running" in away.reason
         assert "docker start ollama" in away.hint
-        following.until("told of events", lambda: any("events" in r for r in world.engine.requests))
+        following.until("subscribed to events", lambda: any("events" in r for r in world.engine.requests))
         time.sleep(0.3)
         asked = len(world.engine.requests)
         time.sleep(0.5)
@@ -189,6 +189,33 @@ def test_stamps_of_two_streams_may_stand_out_of_order(framed: DockerWorld) -> No
         following.until_texts(numbered(0, 8))
 
 
+@pytest.mark.parametrize("kept_lines", [True, False], ids=["all kept", "rotated"])
+def test_a_clock_set_back_between_two_connections_loses_and_repeats_nothing(
+    world: DockerWorld, *, kept_lines: bool
+) -> None:
+    """The new lines are stamped before those that were read; what was read is more than a ledger holds."""
+    now = time.time_ns()
+    seconds = iter(range(10_000))
+    world.container.clock = lambda: now + next(seconds) * 10**9
+    before = numbered(0, 300)
+    with Following(world.source()) as first:
+        first.until_back()
+        world.write(encoded(before))
+        first.until_texts(before)
+    world.write(b"unread\n")
+    world.container.clock = lambda: now - 3600 * 10**9 + next(seconds) * 10**9
+    world.write(b"after\nthe step\n")
+    if not kept_lines:
+        del world.container.messages[:-3]
+    with Following(world.source(), first.cursor) as second:
+        second.until_texts(["unread", "after", "the step"])
+        world.write(b"live\n")
+        second.until_texts(["unread", "after", "the step", "live"])
+    with Following(world.source(), second.cursor) as third:
+        world.write(b"end\n")
+        third.until_texts(["end"])
+
+
 def test_a_clock_that_steps_back_loses_nothing_live(framed: DockerWorld) -> None:
     now = time.time_ns()
     framed.container.clock = lambda: now
@@ -294,6 +321,7 @@ def test_a_log_that_does_not_rotate_is_not_read_twice(framed: DockerWorld, impat
     assert not [request for request in framed.engine.requests if "until" in request]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refusal", "reason", "hint"),
     [

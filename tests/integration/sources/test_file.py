@@ -151,6 +151,20 @@ def test_copy_and_truncate_while_nobody_looked(log: Path) -> None:
         second.until_texts(["b", "c is much longer than what stood there before"])
 
 
+def test_copy_and_truncate_of_a_log_that_was_empty_when_it_was_left(log: Path) -> None:
+    """At offset 0 only the inode is known, and it is the truncated file's too."""
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        first.until("joined", lambda: first.cursor is not None)
+    time.sleep(0.02)  # a file system's time stamps are some milliseconds apart
+    add(log, "a", "b")
+    shutil.copy(log, log.with_name("ollama.log.1"))
+    os.truncate(log, 0)
+    add(log, "c")
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["a", "b", "c"])
+
+
 def test_truncated_and_grown_past_the_old_place_at_once(log: Path) -> None:
     with Following(FileSource(log)) as following:
         following.until_back()

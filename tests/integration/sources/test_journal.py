@@ -218,10 +218,11 @@ def test_a_start_takes_a_journal(world: JournalWorld, tmp_path: Path) -> None:
     assert (choice.profile, choice.log_source) == ("native", "journal:ollama")
 
 
+@pytest.mark.slow
 def test_a_monitor_that_is_killed_counts_each_failure_of_a_journal_once(world: JournalWorld) -> None:
     random = Random(4)
     with running_monitor("journal:ollama") as monitor:
-        eventually(monitor.has_joined, what=monitor.output())
+        eventually(monitor.has_joined, what=monitor.findings())
         for n in range(12):
             lines = failed_load(time.time() + n)
             for half in (lines[:6], lines[6:]):
@@ -230,6 +231,6 @@ def test_a_monitor_that_is_killed_counts_each_failure_of_a_journal_once(world: J
                     monitor.kill()
                     world.journal.rotate()
                     monitor.start()
-        eventually(lambda: len(monitor.incidents()) >= 12, what=monitor.told())
+        eventually(lambda: len(monitor.incidents()) >= 12, what=monitor.findings())
         time.sleep(1.0)
         assert len(set(monitor.incidents())) == len(monitor.incidents()) == 12

@@ -1,4 +1,4 @@
-"""Writers that contend and die: nothing that was done is lost, each event is told once and in order."""
+"""Writers that contend and die: nothing that was done is lost, each event is written once and in order."""
 
 import itertools
 import json
@@ -83,13 +83,14 @@ def writers(home: Home, number: int, updates: int) -> Iterator[list["subprocess.
                 writer.communicate()
 
 
-def told(home: Home) -> list[str]:
+def reasons_in_history(home: Home) -> list[str]:
     """Return the reasons of the history's events, after holding the history to its numbers."""
     events = read_history(home.history)
     assert [event.number for event in events] == list(range(1, len(events) + 1))
     return [event.fields["reason"] for event in events]
 
 
+@pytest.mark.slow
 def test_of_many_updates_by_many_processes_none_is_lost(home: Home) -> None:
     with writers(home, WRITERS, UPDATES) as running:
         for writer in running:
@@ -98,7 +99,7 @@ def test_of_many_updates_by_many_processes_none_is_lost(home: Home) -> None:
     state = read_state(home)
     assert state is not None
     assert state.switches == WRITERS * UPDATES
-    reasons = told(home)
+    reasons = reasons_in_history(home)
     assert len(reasons) == WRITERS * UPDATES
     assert all(times == 1 for times in Counter(reasons).values())
     for writer in running:
@@ -119,8 +120,8 @@ def test_writers_that_are_killed_at_random_lose_and_double_nothing(home: Home) -
                 done[writer.pid] = len(out.splitlines())
                 decode_state(home.state.read_text()) if home.state.exists() else None
     state = StateStore(home, SEED_LADDER).update(lambda state: state)
-    reasons = told(home)
-    assert state.events_told == state.switches == len(reasons) == len(set(reasons))
+    reasons = reasons_in_history(home)
+    assert state.last_event_number == state.switches == len(reasons) == len(set(reasons))
     for pid, acknowledged in done.items():
         mine = [reason for reason in reasons if reason.startswith(f"{pid}:")]
         assert mine == [f"{pid}:{number}" for number in range(len(mine))]
@@ -131,7 +132,7 @@ def test_writers_that_are_killed_at_random_lose_and_double_nothing(home: Home) -
 
 
 def change(reason: str) -> Callable[[FleetState], FleetState]:
-    return lambda state: replace(state, switches=state.switches + 1).tell(
+    return lambda state: replace(state, switches=state.switches + 1).with_event(
         NOW, EventKind.LADDER_CHANGED, reason=reason
     )
 
@@ -163,10 +164,12 @@ def test_a_crash_at_any_step_of_a_write_is_made_good(folder: Path, after: bool, 
         _is_sound(home)
         store = StateStore(home, SEED_LADDER)
         state = store.update(change("four"))
-        reasons = [reason for reason in told(home) if not reason.startswith("this is no state")]
+        reasons = [
+            reason for reason in reasons_in_history(home) if not reason.startswith("the text is no state")
+        ]
         assert reasons in (["one", "two", "three", "four"], ["one", "two", "four"])
         assert state.switches == len(reasons)
-        assert len(told(home)) - len(reasons) == damaged
+        assert len(reasons_in_history(home)) - len(reasons) == damaged
         assert len(list(home.path.glob("*.corrupt-*"))) == damaged
         assert not list(home.path.glob(f".{home.state.name}.*"))
         if status == 0:

@@ -20,7 +20,7 @@ from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState
 from fleet.runtime.errors import StateError
 from fleet.runtime.home import Home
-from state.history import History, read_history, rotated
+from state.history import HistoryFile, read_history, rotated
 from state.store import StateStore, backup_of, read_state
 
 NOW = 1_800_000_000.0
@@ -58,8 +58,8 @@ def counted(number: int) -> Callable[[FleetState], FleetState]:
     return lambda state: replace(state, vram_error_count=number)
 
 
-def telling(reason: str) -> Callable[[FleetState], FleetState]:
-    return lambda state: state.tell(NOW, EventKind.LADDER_CHANGED, reason=reason)
+def reporting(reason: str) -> Callable[[FleetState], FleetState]:
+    return lambda state: state.with_event(NOW, EventKind.LADDER_CHANGED, reason=reason)
 
 
 def reasons(home: Home) -> list[str]:
@@ -88,7 +88,7 @@ def test_the_last_good_file_stays_as_its_copy(home: Home, store: StateStore) -> 
 
 
 def test_nothing_is_written_where_nothing_changed(home: Home, store: StateStore) -> None:
-    store.update(telling("once"))
+    store.update(reporting("once"))
     store.update(lambda state: state)
     before = content(home.path)
     store.update(lambda state: state)
@@ -107,10 +107,10 @@ def test_nothing_is_written_where_only_a_form_changed_that_the_file_does_not_kno
 def test_what_settles_without_a_change_takes_no_lock(home: Home, store: StateStore) -> None:
     store.update(counted(2))
     with FileLock(f"{home.state}.lock"):
-        assert store.settle(counted(2)).vram_error_count == 2
+        assert store.update_if_changed(counted(2)).vram_error_count == 2
         with pytest.raises(StateError, match="was held"):
-            store.settle(counted(3))
-    assert store.settle(counted(3)).vram_error_count == 3
+            store.update_if_changed(counted(3))
+    assert store.update_if_changed(counted(3)).vram_error_count == 3
     assert StateStore(home, SEED_LADDER).read().vram_error_count == 3
 
 
@@ -167,7 +167,7 @@ DAMAGE = {
 def test_a_damaged_file_is_set_aside_and_its_copy_taken(home: Home, store: StateStore, damage: bytes) -> None:
     for number in range(3):
         store.update(counted(number))
-        store.update(telling(f"{number}"))
+        store.update(reporting(f"{number}"))
     home.state.write_bytes(damage)
     found = read_state(home)
     assert found is not None
@@ -181,11 +181,11 @@ def test_a_damaged_file_is_set_aside_and_its_copy_taken(home: Home, store: State
     assert "last good copy" in events[-1].fields["reason"]
 
 
-def test_with_the_copy_damaged_too_the_defaults_are_taken_and_it_is_told(
+def test_with_the_copy_damaged_too_the_defaults_are_taken_and_it_is_reported(
     home: Home, store: StateStore
 ) -> None:
     for number in range(3):
-        store.update(telling(f"{number}"))
+        store.update(reporting(f"{number}"))
     home.state.write_text("")
     backup_of(home.state).write_text("{")
     with pytest.raises(StateError, match="damaged and there is no good copy"):
@@ -197,7 +197,7 @@ def test_with_the_copy_damaged_too_the_defaults_are_taken_and_it_is_told(
     assert "defaults" in events[-1].fields["reason"]
 
 
-def test_damage_again_and_again_is_each_time_kept_and_told_once(home: Home, store: StateStore) -> None:
+def test_damage_again_and_again_is_each_time_kept_and_reported_once(home: Home, store: StateStore) -> None:
     for number in range(3):
         store.update(counted(number))
         home.state.write_text(f"damage {number}")
@@ -252,7 +252,7 @@ def test_an_originals_file_is_taken_over_and_kept_as_the_copy(home: Home, store:
     }
 
 
-def test_a_lock_that_another_holds_is_told_after_the_time_out(home: Home, store: StateStore) -> None:
+def test_a_lock_that_another_holds_is_reported_after_the_time_out(home: Home, store: StateStore) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLD, f"{home.state}.lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -280,7 +280,7 @@ with FileLock(sys.argv[1]):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_told(home: Home, store: StateStore) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     home.path.chmod(0o500)
     try:
@@ -293,7 +293,7 @@ def test_a_folder_that_cannot_be_written_is_told(home: Home, store: StateStore) 
 
 
 @pytest.mark.parametrize("what", ["state", "lock"])
-def test_a_folder_in_a_files_place_is_told(home: Home, store: StateStore, what: str) -> None:
+def test_a_folder_in_a_files_place_is_reported(home: Home, store: StateStore, what: str) -> None:
     (home.state if what == "state" else Path(f"{home.state}.lock")).mkdir()
     with pytest.raises(StateError) as caught:
         store.update(counted(1))
@@ -329,7 +329,7 @@ def fill_up(path: Path) -> None:
             pass
 
 
-def test_a_full_disk_is_told_and_healed_by_room(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_healed_by_room(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -341,17 +341,17 @@ def test_a_full_disk_is_told_and_healed_by_room(tmp_path: Path) -> None:
         home = Home(disk / "home")
         home.create()
         store = StateStore(home, SEED_LADDER, FixedClock())
-        store.update(telling("first"))
+        store.update(reporting("first"))
         ballast = disk / "ballast"
         fill_up(ballast)
         with pytest.raises(StateError, match="No space left") as caught:
-            store.update(telling("lost"))
-        assert "Make room" in caught.value.hint
+            store.update(reporting("lost"))
+        assert "Free disk space" in caught.value.hint
         found = read_state(home)
         assert found is not None
-        assert found.events_told == 1
+        assert found.last_event_number == 1
         ballast.unlink()
-        store.update(telling("second"))
+        store.update(reporting("second"))
         assert reasons(home) == ["first", "second"]
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
@@ -385,15 +385,15 @@ def test_threads_share_a_store(home: Home) -> None:
 def test_an_event_whose_append_failed_comes_with_the_next_write(
     home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.update(telling("one"))
+    store.update(reporting("one"))
     with monkeypatch.context() as broken:
-        broken.setattr(History, "append", _no_room)
-        store.update(telling("two"))
-        store.update(telling("three"))
+        broken.setattr(HistoryFile, "append", _no_room)
+        store.update(reporting("two"))
+        store.update(reporting("three"))
         assert reasons(home) == ["one"]
     again = StateStore(home, SEED_LADDER, FixedClock())
     again.update(lambda state: state)
-    again.update(telling("four"))
+    again.update(reporting("four"))
     assert reasons(home) == ["one", "two", "three", "four"]
     assert [event.number for event in read_history(home.history)] == [1, 2, 3, 4]
 
@@ -402,31 +402,33 @@ def test_a_state_keeps_its_events_until_the_history_has_them_on_the_disk(
     home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
-    sync = History.sync
+    sync = HistoryFile.sync
 
-    def counting(history: History) -> None:
+    def counting(history: HistoryFile) -> None:
         synced.append(history.last_number())
         sync(history)
 
-    monkeypatch.setattr(History, "sync", counting)
+    monkeypatch.setattr(HistoryFile, "sync", counting)
     for reason in ("one", "two"):
-        store.update(lambda state, reason=reason: state.tell(NOW, EventKind.LADDER_CHANGED, reason=reason))  # type: ignore[misc]
+        store.update(
+            lambda state, reason=reason: state.with_event(NOW, EventKind.LADDER_CHANGED, reason=reason)
+        )  # type: ignore[misc]
     assert synced == []
     assert len(json.loads(home.state.read_text())["events"]) == 2
     home.history.write_text("")  # as a power cut leaves it
-    store.update(lambda state: state.tell(NOW, EventKind.LADDER_CHANGED, reason="three"))
+    store.update(lambda state: state.with_event(NOW, EventKind.LADDER_CHANGED, reason="three"))
     store.update(counted(1))
     assert synced == [3]
     assert json.loads(home.state.read_text())["events"] == []
     assert [event.fields["reason"] for event in read_history(home.history)] == ["one", "two", "three"]
 
 
-def test_a_line_that_a_crash_cut_off_is_told_again_whole(home: Home, store: StateStore) -> None:
-    store.update(telling("one"))
-    store.update(telling("two"))
+def test_a_line_that_a_crash_cut_off_is_written_again_whole(home: Home, store: StateStore) -> None:
+    store.update(reporting("one"))
+    store.update(reporting("two"))
     text = home.history.read_bytes()
     home.history.write_bytes(text[:-9])
-    store.update(telling("three"))
+    store.update(reporting("three"))
     assert reasons(home) == ["one", "two", "three"]
 
 
@@ -435,16 +437,16 @@ def test_a_line_that_a_crash_cut_off_is_told_again_whole(home: Home, store: Stat
     [b"5", b'"text"', b"[]", b"null", b"\xff\x00", b"{}", b"[" * 5000, b'{"number": 1e999, "time": 1}'],
 )
 def test_foreign_lines_in_the_history_are_passed_over(home: Home, store: StateStore, line: bytes) -> None:
-    store.update(telling("one"))
+    store.update(reporting("one"))
     with home.history.open("ab") as stream:
         stream.write(line + b"\n")
-    store.update(telling("two"))
+    store.update(reporting("two"))
     assert reasons(home) == ["one", "two"]
 
 
-def test_an_event_longer_than_what_is_read_at_once_is_told_once(home: Home, store: StateStore) -> None:
-    store.update(telling("x" * 300_000))
-    store.update(telling("two"))
+def test_an_event_longer_than_what_is_read_at_once_is_written_once(home: Home, store: StateStore) -> None:
+    store.update(reporting("x" * 300_000))
+    store.update(reporting("two"))
     assert [len(reason) for reason in reasons(home)] == [300_000, 3]
 
 
@@ -452,18 +454,18 @@ def test_a_history_that_cannot_be_read_stops_no_switch_and_loses_no_event(
     home: Home, store: StateStore
 ) -> None:
     home.history.mkdir()
-    store.update(telling("one"))
-    store.update(telling("two"))
+    store.update(reporting("one"))
+    store.update(reporting("two"))
     home.history.rmdir()
     store.update(lambda state: state)
     assert reasons(home) == ["one", "two"]
 
 
 def test_a_history_that_was_removed_goes_on_where_it_stood(home: Home, store: StateStore) -> None:
-    store.update(telling("one"))
+    store.update(reporting("one"))
     store.update(lambda state: state)
     home.history.unlink()
-    store.update(telling("two"))
+    store.update(reporting("two"))
     assert [(event.number, event.fields["reason"]) for event in read_history(home.history)] == [(2, "two")]
 
 
@@ -472,12 +474,12 @@ def test_the_history_is_rotated_and_read_on_across_its_halves(
 ) -> None:
     monkeypatch.setattr("state.history._ROTATE_AT", 2000)
     for number in range(60):
-        store.update(telling(f"{number}"))
+        store.update(reporting(f"{number}"))
     assert rotated(home.history).exists()
     numbers = [event.number for event in read_history(home.history)]
     assert numbers == list(range(numbers[0], 61))
     assert [event.number for event in read_history(home.history, last=2)] == [59, 60]
     assert read_history(home.history, last=0) == []
     home.history.replace(rotated(home.history))  # as a crash between rotation and append leaves it
-    store.update(telling("after"))
+    store.update(reporting("after"))
     assert read_history(home.history)[-1].number == 61

@@ -11,7 +11,7 @@ from fleet.policy.events import Event, EventKind
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.time_argument import parse_since
 from fleet.runtime.units import MEGABYTE
-from state.history import History, read_history, rotated
+from state.history import HistoryFile, read_history, rotated
 
 NOW = 1_000_000.0
 
@@ -40,10 +40,10 @@ def test_no_moment(text: str) -> None:
 def history(tmp_path: Path) -> Path:
     path = tmp_path / "history.jsonl"
     kinds = (EventKind.INCIDENT, EventKind.SWITCH_PLANNED, EventKind.SWITCH_DONE)
-    History(rotated(path)).append(
+    HistoryFile(rotated(path)).append(
         [Event(n, NOW + n, kinds[n % 3], {"text": "x" * 900}) for n in range(1, 31)]
     )
-    History(path).append([Event(n, NOW + n, kinds[n % 3], {}) for n in range(31, 41)])
+    HistoryFile(path).append([Event(n, NOW + n, kinds[n % 3], {}) for n in range(31, 41)])
     return path
 
 

@@ -100,8 +100,8 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
             "generator: it ended by itself 9 times within 10m, and is STARTING",
         ),
         (
-            program("monitor", silent="has shown no sign of life for 90 s"),
-            "monitor: it has shown no sign of life for 90 s",
+            program("monitor", silent="has written no heartbeat for 90 s"),
+            "monitor: it has written no heartbeat for 90 s",
         ),
         (
             {"unanswered": ROW},
@@ -121,11 +121,11 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
         ),
         (
             {"skipped": {"count": 1, "last": NOW}},
-            "skipped lines: 1 line could not be read, so that a failure may be missing from the count",
+            "skipped lines: 1 line could not be read; a failure may be missing from the count",
         ),
         (
             {"skipped": {"count": 3, "last": NOW - 3600}},
-            "skipped lines: 3 lines could not be read, so that a failure may be missing from the count",
+            "skipped lines: 3 lines could not be read; a failure may be missing from the count",
         ),
         (
             {"hold": {"until": NOW + 60, "step": 0, "why": "nothing fits"}},

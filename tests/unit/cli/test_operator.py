@@ -17,7 +17,7 @@ from fleet.runtime.home import Home
 from fleet.runtime.pause_request import pause
 from monitor.switching.executor import Switcher
 from state.codec import default_state, encode_state
-from state.history import History
+from state.history import HistoryFile
 from state.store import read_state
 
 
@@ -66,7 +66,7 @@ def test_a_command_knows_that_it_was_superseded_before_the_history_does(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other program writes the state first and the history after it."""
-    monkeypatch.setattr(History, "append", lambda *_: None)
+    monkeypatch.setattr(HistoryFile, "append", lambda *_: None)
     monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
     operator = OperatorCommands(fleet)
 

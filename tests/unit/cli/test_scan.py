@@ -104,14 +104,19 @@ def test_packed_files_and_standard_input_are_read(log: Path, pack: type[bytes]) 
     assert named["incidents"] == piped["incidents"] != []
 
 
-def test_what_cannot_be_read_is_told_with_a_hint_and_the_rest_is_read(log: Path, tmp_path: Path) -> None:
+def test_an_unreadable_file_gives_a_hint_and_the_rest_is_read(log: Path, tmp_path: Path) -> None:
     good, cut, packed = write(log, failed_load(T0)), tmp_path / "cut.gz", tmp_path / "log.zst"
     cut.write_bytes(gzip.compress(os.urandom(4000))[:2000])
     packed.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(20))
     result = scan(str(tmp_path / "none"), str(tmp_path), str(cut), str(packed), good)
     assert result.exit_code == 1
     assert f"{good}: 13 lines" in result.stdout
-    for said in ("none cannot be read", "Name the log files in it", "unpack what can be had", "zstd -dc"):
+    for said in (
+        "none cannot be read",
+        "Name the log files in it",
+        "decompress the readable part",
+        "zstd -dc",
+    ):
         assert said in result.stderr
     assert result.stderr.count("Hint: ") == 4
 

@@ -3,7 +3,8 @@ import pytest
 from fleet.config.load import load_settings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import FleetFile
-from generator.config import Assignment, find_url, read_assignment
+from generator.config import find_url, read_assignment
+from generator.domain import Assignment
 
 
 def test_the_launchers_variables_are_read() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.launcher import assignment, brake, quick_starts
+from generator.launcher import assignment, quick_starts, start_backoff
 
 LADDER = """
 [[ladder]]
@@ -98,11 +98,11 @@ def test_the_running_fleets_configuration_is_used_where_none_is_named(home: Path
     assert assignment({"FLEET_HOME": str(home)})["FLEET_MODEL"] == "big:8b"
 
 
-# The brake on a generator that dies soon after each start
+# The back-off of a generator that dies soon after each start
 
 
 def test_the_brake_leaves_a_few_starts_free_and_then_doubles_up_to_its_bound() -> None:
-    assert [brake(quick) for quick in (0, 1, 3, 4, 5, 6, 9, 100)] == [0, 0, 0, 0.5, 1, 2, 5, 5]
+    assert [start_backoff(quick) for quick in (0, 1, 3, 4, 5, 6, 9, 100)] == [0, 0, 0, 0.5, 1, 2, 5, 5]
 
 
 @pytest.mark.parametrize(

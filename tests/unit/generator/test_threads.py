@@ -1,4 +1,4 @@
-"""Intake and evaluation, run to their end in the test's own thread, on a real database."""
+"""Ingest and evaluation workers, run to their end in the test's own thread, on a real database."""
 
 import json
 import threading
@@ -17,12 +17,12 @@ from generator.catalogue.available import Scope
 from generator.context import Shared
 from generator.domain import AlphaFigures, CallRecord, Candidate, ExpressionFault, Result, Ruleset, Source
 from generator.llm.candidates import Finished, read_reply
-from generator.reporting.events import Narrator
+from generator.reporting.events import MiningEvents
 from generator.storage.hopeful import HopefulFile
 from generator.storage.read import recent_alphas
 from generator.storage.store import AlphaStore, StorageError
 from generator.workers.evaluate import EvaluationWorker
-from generator.workers.ingest import Intake, Patient
+from generator.workers.ingest import IngestWorker, StorageRetry
 from tests.reference.manual_clock import StillClock
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
@@ -37,24 +37,24 @@ class World:
         self.rules = rules
         self.clock = StillClock()
         self.stopping = threading.Event()
-        narrator = Narrator(model="m", standin=False, synthetic=False, clock=self.clock)
-        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), narrator=narrator)
-        self.patient = Patient(self.stopping, self.clock, narrator)
+        events = MiningEvents(model="m", standin=False, synthetic=False, clock=self.clock)
+        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), events=events)
+        self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
 
     def close(self) -> None:
         self.store.close()
 
-    def intake(self, store: AlphaStore | None = None) -> None:
-        """Take in what was finished, and end."""
+    def ingest(self, store: AlphaStore | None = None) -> None:
+        """Ingest the finished calls to the end."""
         self.shared.finished.close()
         chosen = store or self.store
-        Intake(
-            self.shared, store=lambda: chosen, rules=self.rules, patient=self.patient, keep_calls=60.0
+        IngestWorker(
+            self.shared, store=lambda: chosen, rules=self.rules, retry=self.retry, keep_calls=60.0
         ).run()
 
     def evaluate(self, evaluator: "FakeEvaluator | Callable[[], FakeEvaluator]") -> None:
-        """Evaluate what waits, and end."""
+        """Evaluate the waiting candidates to the end."""
         load = evaluator if callable(evaluator) else lambda: evaluator
         EvaluationWorker(
             self.shared,
@@ -63,12 +63,12 @@ class World:
             rules=self.rules,
             keep=parse_keep("fitness > 0.5"),
             hopeful=HopefulFile(self.folder / "hopeful_alphas.json"),
-            patient=self.patient,
+            retry=self.retry,
             stopping=self.stopping,
         ).run()
 
     def finish(self, name: str, *expressions: str, error: str | None = None) -> None:
-        """Hand in a finished call whose reply holds these."""
+        """Queue a finished call whose reply holds these expressions."""
         reply = json.dumps({"expressions": list(expressions)})
         status, text = (500, "") if error else (200, reply)
         call = CallRecord(name, 1.0, 2.0, "m", 0, 0, "p", status, reply=text, error=error)
@@ -93,7 +93,7 @@ class FakeEvaluator:
     def submit(self, candidates: Sequence[Candidate]) -> None:
         self._batch.extend(candidates)
 
-    def results(self, patience: float) -> Sequence[tuple[Candidate, Result]]:
+    def results(self, timeout: float) -> Sequence[tuple[Candidate, Result]]:
         if self._troubles:
             raise self._troubles.pop()
         batch, self._batch = self._batch, []
@@ -119,7 +119,7 @@ Worlds = Callable[..., World]
 
 @pytest.fixture
 def worlds(tmp_path: Path) -> Iterator[Worlds]:
-    """Return what makes one run after another in the same folder."""
+    """Return a factory of runs in the same folder."""
     with ExitStack() as made:
         yield lambda rules=PANEL: made.enter_context(closing(World(tmp_path, rules)))
 
@@ -133,21 +133,23 @@ def test_replies_become_rows_and_candidates(world: World) -> None:
     world.finish("c1", "rank(close)", "add(close, volume)", "nonsense(")
     world.finish("c2", "add(volume, close)", "-close")
     world.finish("c3", error="boom")
-    world.intake()
-    totals = world.shared.scoreboard.totals()
+    world.ingest()
+    totals = world.shared.stats.totals()
     assert (totals.valid, totals.invalid, totals.duplicates) == (4, 1, 1)
-    assert world.shared.finished.settle(0.0)
+    assert world.shared.finished.wait_idle(0.0)
     taken = [world.shared.waiting.get(0.0) for _ in range(3)]
     assert [one.expression for one in taken if one] == ["rank(close)", "add(close, volume)", "reverse(close)"]
     page = world.shared.notebook.page()
-    assert [one.expression for one in page.failed] == ["nonsense("]
+    assert [one.reason for one in page.failed] == ["the expression ends inside a parenthesis (close it: ))"]
     assert page.repeated == ("add(volume, close)",)
 
 
-def test_evaluations_are_stored_before_they_are_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_evaluations_are_stored_before_they_are_reported(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     world.finish("c1", "rank(close)", "rank(volume)")
-    world.intake()
+    world.ingest()
     evaluator = FakeEvaluator(world)
     world.evaluate(evaluator)
     assert evaluator.closed
@@ -157,21 +159,21 @@ def test_evaluations_are_stored_before_they_are_told(world: World, caplog: pytes
         "evaluation.failed",
     ]
     assert set(world.shared.scope.catalogue.fields) == {"close", "volume"}
-    assert world.shared.waiting.settle(0.0)
+    assert world.shared.waiting.wait_idle(0.0)
 
 
 def test_what_the_last_run_left_is_evaluated_first(worlds: Worlds) -> None:
     first = worlds()
     first.finish("c1", "rank(close)")
-    first.intake()
+    first.ingest()
     second = worlds()
     second.finish("c2", "zscore(close)")
-    second.intake()
+    second.ingest()
     evaluator = FakeEvaluator(second)
     second.evaluate(evaluator)
     assert evaluator.seen == ["rank(close)", "zscore(close)"]
     third = worlds()
-    third.intake()
+    third.ingest()
     assert third.shared.waiting.outstanding == 0
     assert [note.expression for note in third.shared.notebook.page().best] == ["zscore(close)", "rank(close)"]
 
@@ -180,7 +182,7 @@ def test_kept_alphas_of_a_real_market_are_published_once(worlds: Worlds, tmp_pat
     for _ in range(2):
         world = worlds()
         world.finish("c1", "rank(close)", "zscore(close)")
-        world.intake()
+        world.ingest()
         if world.shared.waiting.outstanding:
             world.evaluate(FakeEvaluator(world))
     rows = json.loads((tmp_path / "hopeful_alphas.json").read_text())
@@ -190,7 +192,7 @@ def test_kept_alphas_of_a_real_market_are_published_once(worlds: Worlds, tmp_pat
 def test_a_crash_before_publishing_is_made_up_for(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds()
     world.finish("c1", "rank(close)")
-    world.intake()
+    world.ingest()
     world.evaluate(FakeEvaluator(world))
     file = tmp_path / "hopeful_alphas.json"
     [row] = world.store.best(world.rules, limit=1)
@@ -201,7 +203,7 @@ def test_a_crash_before_publishing_is_made_up_for(worlds: Worlds, tmp_path: Path
         connection.exec_driver_sql("UPDATE evaluations SET published = 0")
     again = worlds()
     again.finish("c2", "zscore(close)")
-    again.intake()
+    again.ingest()
     again.evaluate(FakeEvaluator(again))
     assert len(json.loads(file.read_text())) == 2
 
@@ -225,7 +227,7 @@ def test_figures_that_mean_nothing_are_stored_with_the_reason_and_never_an_examp
     caplog.set_level("INFO")
     world = worlds()
     world.finish("c1", "ts_mean(close, 498)")
-    world.intake()
+    world.ingest()
     evaluator = Doubted(world)
     evaluator.sign = sign
     world.evaluate(evaluator)
@@ -237,7 +239,7 @@ def test_figures_that_mean_nothing_are_stored_with_the_reason_and_never_an_examp
         str(vars(record)) for record in caplog.records if record.message == "evaluation.done"
     )
     again = worlds()
-    again.intake()
+    again.ingest()
     for one in (world, again):
         page = one.shared.notebook.page()
         assert page.best == ()
@@ -249,15 +251,15 @@ def test_figures_that_mean_nothing_are_stored_with_the_reason_and_never_an_examp
 def test_figures_of_the_made_up_panel_are_never_published(worlds: Worlds, tmp_path: Path) -> None:
     world = worlds(SYNTHETIC)
     world.finish("c1", "rank(close)")
-    world.intake()
+    world.ingest()
     world.evaluate(FakeEvaluator(world))
-    assert world.shared.scoreboard.totals().kept == 1
+    assert world.shared.stats.totals().kept == 1
     assert not (tmp_path / "hopeful_alphas.json").exists()
 
 
 def test_an_evaluator_that_fails_is_tried_again(world: World) -> None:
     world.finish("c1", "rank(close)")
-    world.intake()
+    world.ingest()
     attempts: list[int] = []
 
     def load() -> FakeEvaluator:
@@ -275,23 +277,23 @@ def test_an_evaluator_that_fails_is_tried_again(world: World) -> None:
 
 
 class Forgetful(FakeEvaluator):
-    """Loses what it was given when it fails: at its first batch, and at every batch with a `poison` in it."""
+    """Loses its candidates when it fails: at its first batch, and at every batch with a `poison` in it."""
 
     def __init__(self, world: World, *, poison: str = "none", sound: bool = True) -> None:
         super().__init__(world)
         self._poison = poison
         self._sound = sound
 
-    def results(self, patience: float) -> Sequence[tuple[Candidate, Result]]:
+    def results(self, timeout: float) -> Sequence[tuple[Candidate, Result]]:
         if self._batch and (not self._sound or any(self._poison in one.expression for one in self._batch)):
             self._batch = []
             raise RuntimeError("a fault of the engine")
-        return super().results(patience)
+        return super().results(timeout)
 
 
 def test_what_an_evaluator_loses_by_failing_is_given_to_the_next_one(world: World) -> None:
     world.finish("c1", "rank(close)", "zscore(close)", "rank(volume)")
-    world.intake()
+    world.ingest()
     made: list[FakeEvaluator] = []
 
     def load() -> FakeEvaluator:
@@ -299,20 +301,20 @@ def test_what_an_evaluator_loses_by_failing_is_given_to_the_next_one(world: Worl
         return made[-1]
 
     world.evaluate(load)
-    assert world.shared.waiting.settle(0.0)
+    assert world.shared.waiting.wait_idle(0.0)
     assert (world.store.count("done"), world.store.count("failed"), world.store.count("pending")) == (2, 1, 0)
     assert all(one.closed for one in made)
 
 
 def test_what_an_evaluator_fails_at_each_time_holds_up_nothing_else(world: World) -> None:
     world.finish("c1", "rank(close)", "scale(close)", "zscore(close)", "quantile(close)")
-    world.intake()
+    world.ingest()
 
     world.evaluate(lambda: Forgetful(world, poison="scale"))
     assert (world.store.count("done"), world.store.count("failed"), world.store.count("pending")) == (3, 1, 0)
     [(expression, reason)] = world.store.failures(world.rules, limit=9)
     assert (expression, reason) == ("scale(close)", "the evaluator failed on it each time")
-    assert world.shared.waiting.settle(0.0)
+    assert world.shared.waiting.wait_idle(0.0)
 
 
 class FullStore(AlphaStore):
@@ -333,16 +335,16 @@ def test_a_full_disk_is_waited_out_and_nothing_is_lost(world: World) -> None:
     world.finish("c1", "rank(close)")
     world.finish("c2", "zscore(close)")
     with closing(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=4)) as store:
-        world.intake(store)
+        world.ingest(store)
     assert world.store.count() == 2
     assert world.clock.now >= 1000.0 + 0.2 + 1.0 + 5.0
 
 
 def test_while_the_database_is_away_no_more_than_a_few_calls_begin(world: World) -> None:
     for number in range(world.shared.most_calls):
-        assert world.shared.room()
+        assert world.shared.has_capacity()
         world.finish(f"c{number}", "rank(close)")
-    assert not world.shared.room()
+    assert not world.shared.has_capacity()
 
 
 def test_at_the_end_a_database_that_is_away_is_not_waited_for(
@@ -351,6 +353,6 @@ def test_at_the_end_a_database_that_is_away_is_not_waited_for(
     world.finish("c1", "rank(close)")
     world.stopping.set()
     with closing(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=99)) as store:
-        world.intake(store)
+        world.ingest(store)
     assert "intake.unstored" in caplog.text
-    assert not world.shared.finished.settle(0.0)
+    assert not world.shared.finished.wait_idle(0.0)

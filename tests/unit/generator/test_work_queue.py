@@ -1,10 +1,10 @@
 import threading
 
-from generator.work_queue import Handover
+from generator.work_queue import WorkQueue
 
 
 def test_items_come_out_in_order_and_are_outstanding_until_done() -> None:
-    queue: Handover[int] = Handover()
+    queue: WorkQueue[int] = WorkQueue()
     queue.put(1)
     queue.put(2)
     assert queue.get(0.0) == 1
@@ -12,17 +12,17 @@ def test_items_come_out_in_order_and_are_outstanding_until_done() -> None:
     queue.done()
     assert queue.outstanding == 1
     assert queue.get(0.0) == 2
-    assert not queue.settle(0.0)
+    assert not queue.wait_idle(0.0)
     queue.done()
-    assert queue.settle(0.0)
+    assert queue.wait_idle(0.0)
 
 
 def test_an_empty_queue_gives_none_when_patience_ends() -> None:
-    assert Handover[int]().get(0.0) is None
+    assert WorkQueue[int]().get(0.0) is None
 
 
 def test_a_closed_queue_is_emptied_before_it_has_ended() -> None:
-    queue: Handover[int] = Handover()
+    queue: WorkQueue[int] = WorkQueue()
     queue.put(1)
     queue.close()
     ended = [queue.ended]
@@ -32,8 +32,8 @@ def test_a_closed_queue_is_emptied_before_it_has_ended() -> None:
     assert queue.get(60.0) is None
 
 
-def test_closing_wakes_whoever_waits() -> None:
-    queue: Handover[int] = Handover()
+def test_closing_wakes_all_waiting_threads() -> None:
+    queue: WorkQueue[int] = WorkQueue()
     got: list[int | None] = []
     taker = threading.Thread(target=lambda: got.append(queue.get(60.0)))
     taker.start()

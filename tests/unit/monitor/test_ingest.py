@@ -1,5 +1,6 @@
 """Exactly once: log and calls in any order of arrival, and a crash before any commit, give the same count."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from monitor.ingest import (
     absorb_presence,
     absorb_time,
     deadline,
+    parse_call,
 )
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
@@ -73,7 +75,7 @@ def death_in_a_request(at: float) -> list[Item]:
     return [*printed(at, alone(), ended, said, gin(at, 500, 9.0)), call(at + 0.01, 9.0, EOF)]
 
 
-def death_told_by_both(at: float) -> list[Item]:
+def death_reported_by_both(at: float) -> list[Item]:
     error = "an error was encountered while running the model: CUDA error: out of memory"
     return [*printed(at, alone(), gin(at, 500, 9.0)), call(at + 0.01, 9.0, error)]
 
@@ -119,7 +121,7 @@ def a_good_answer(at: float) -> list[Item]:
 COURSES = (
     (load_that_fails, 1),
     (death_in_a_request, 1),
-    (death_told_by_both, 1),
+    (death_reported_by_both, 1),
     (two_tries, 1),
     (a_try_that_helps, 0),
     (memory_that_stays_away, 1),
@@ -180,8 +182,10 @@ def counted(
             state = read(state, item, max(at, back), live=at > back)
         state = decode_state(encode_state(state, part[-1][0]))
     state = through(state, max(order[-1][0], back) + 1000 if order else T0)
-    told = [event for event in state.events if event.kind is EventKind.INCIDENT and event.fields["counted"]]
-    return len(told), state
+    counted_events = [
+        event for event in state.events if event.kind is EventKind.INCIDENT and event.fields["counted"]
+    ]
+    return len(counted_events), state
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -198,3 +202,39 @@ def test_each_failure_counts_once(
     items = [item for n, kind in enumerate(kinds) for item in COURSES[kind][0](T0 + n * APART)]
     number, _ = counted(items, lags=lags, batch=batch, crashes=crashes, down=down)
     assert number == sum(COURSES[kind][1] for kind in kinds)
+
+
+def test_the_reason_of_a_failed_call_is_a_line_of_whole_words() -> None:
+    error = "llama runner process has terminated: CUDA error\\n  current device: 0, in function alloc " * 4
+    row = {
+        "id": "1",
+        "started": 1.0,
+        "ended": 2.0,
+        "model": "m",
+        "switches": 0,
+        "status": 500,
+        "error": error,
+    }
+    ended = parse_call(json.dumps(row), T0)
+    state = absorb_calls(default_state(SEED_LADDER, T0), [ended], Context(T0, RULES, DETECTOR))
+    assert state.unanswered is not None
+    reason = state.unanswered.reason
+    assert "CUDA error   current device" in reason
+    assert len(reason) <= 200
+    assert error.replace("\\n", " ").startswith(reason.removesuffix("…") + " ")
+
+
+def test_an_incident_whose_count_was_taken_back_counts_again_when_its_last_try_fails() -> None:
+    healed = "sched_reserve: compute buffer allocation failed, retrying without pipeline parallelism"
+    state = default_state(SEED_LADDER, T0)
+
+    def follow(state: FleetState, at: float, *lines: str) -> FleetState:
+        return absorb_lines(state, [LogLine(line, at, True) for line in lines], Context(at, RULES, DETECTOR))
+
+    state = absorb_time(follow(state, T0, *begins(T0), *runs_out()), Context(T0 + 15.1, RULES, DETECTOR))
+    assert state.vram_error_count == 1
+    state = follow(state, T0 + 16, healed)
+    assert state.vram_error_count == 0
+    state = follow(state, T0 + 17, *runs_out(), *gives_up(T0 + 17), gin(T0 + 17.1, 500, 17.2))
+    state = absorb_time(state, Context(T0 + 60, RULES, DETECTOR))
+    assert follow(state, T0 + 400, "x").vram_error_count == 1

@@ -13,14 +13,14 @@ from fleet.config.schema import SEED_LADDER
 from fleet.policy.events import EventKind
 from fleet.policy.state import (
     FROM_ORIGINAL,
-    Counted,
+    CountedIncident,
     FleetState,
     Hold,
     PastSwitch,
-    Phase,
     Recovery,
     Switch,
     SwitchKind,
+    SwitchPhase,
     Unanswered,
 )
 from state.codec import StateFormatError, decode_state, default_state, encode_state
@@ -38,7 +38,7 @@ FULL = FleetState(
     current_model="phi3:mini",
     timestamp=T,
     switches=7,
-    incidents=(Counted(T, "allocation", "a"), Counted(T + 0.25, "runner_died", "b")),
+    incidents=(CountedIncident(T, "allocation", "a"), CountedIncident(T + 0.25, "runner_died", "b")),
     counted_ids=("a", "b"),
     last_finished=T - 5.5,
     finished=12,
@@ -49,7 +49,7 @@ FULL = FleetState(
     switch=Switch(
         number=9,
         kind=SwitchKind.USE,
-        phase=Phase.VERIFY,
+        phase=SwitchPhase.VERIFY,
         source=0,
         target=1,
         since=T,
@@ -73,9 +73,9 @@ FULL = FleetState(
     model_size_bytes=2_306_867_200,
     ladder_hash="0123",
     unanswered=Unanswered(T - 90, 14, "unexpected EOF", waited=True, hangs=True, reported=True),
-    events_told=11,
+    last_event_number=11,
     extra={"ours_of_tomorrow": {"deep": [1, {"er": None}]}},
-).tell(T, EventKind.HELD, seconds=60.0, why="why")
+).with_event(T, EventKind.HELD, seconds=60.0, why="why")
 
 
 def test_every_part_of_the_state_survives_the_file() -> None:
@@ -114,7 +114,7 @@ def test_an_originals_file_loads_with_its_count() -> None:
         1,
         "tinyllama:1.1b",
     )
-    assert state.incidents == (Counted(T, FROM_ORIGINAL),)
+    assert state.incidents == (CountedIncident(T, FROM_ORIGINAL),)
     assert (state.switches, state.switch, state.pinned) == (0, None, False)
 
 

@@ -7,7 +7,7 @@ import pytest
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.schema import SEED_LADDER
 from fleet.policy.events import EventKind
-from fleet.policy.state import Counted, FleetState, Phase, Recovery, Switch, SwitchKind
+from fleet.policy.state import CountedIncident, FleetState, Recovery, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.units import MEGABYTE
 from state.codec import default_state
 from state.refit import fit_to_ladder
@@ -84,7 +84,7 @@ def test_a_choice_is_told_and_an_agreement_is_not() -> None:
 
 
 def test_what_counted_stays_with_its_model() -> None:
-    counted = {"vram_error_count": 2, "incidents": (Counted(T, "allocation"),) * 2}
+    counted = {"vram_error_count": 2, "incidents": (CountedIncident(T, "allocation"),) * 2}
     assert fit_to_ladder(stored(0, "b:1", **counted), ladder("a:1", "b:1"), T).vram_error_count == 2
     assert fit_to_ladder(stored(0, "", **counted), ladder("a:1", "b:1"), T).vram_error_count == 2
     assert fit_to_ladder(stored(0, "gone:1", **counted), ladder("a:1", "b:1"), T).vram_error_count == 0
@@ -99,8 +99,8 @@ def test_the_ceiling_moves_with_the_model() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"switch": Switch(1, SwitchKind.USE, Phase.RESTART, 0, 99, T, "why")},
-        {"switch": Switch(1, SwitchKind.USE, Phase.RESTART, -4, 1, T, "why")},
+        {"switch": Switch(1, SwitchKind.USE, SwitchPhase.RESTART, 0, 99, T, "why")},
+        {"switch": Switch(1, SwitchKind.USE, SwitchPhase.RESTART, -4, 1, T, "why")},
         {"ceiling": -7},
         {"ceiling": 7},
         {"recovery": Recovery(600.0, T, (99,))},

@@ -11,7 +11,15 @@ import pytest
 from generator.backtest.panel import Panel
 from generator.backtest.plan.operators import OPERATORS
 from generator.backtest.run.engine import Engine
-from generator.backtest.semantics import GroupMean, History, Place, Semantics, TsQuantile
+from generator.backtest.settings import (
+    GroupMean,
+    History,
+    Place,
+    Semantics,
+    TruncateTotal,
+    TsQuantile,
+    Uniform,
+)
 from generator.catalogue import load_catalogue
 from generator.language import parse
 from tools.operators_page import OPEN, manual
@@ -59,13 +67,22 @@ ACROSS: list[tuple[str, Row, Row, Row, float]] = [
     ("scale(close)", (1, -1, 2), (), (0.25, -0.25, 0.5), 1e-12),
     ('densify(bucket(close, buckets="0.2,0.5,0.7"))', (0.1, 0.3, 0.6, 0.8), (), (0, 1, 2, 3), 0),
     ('bucket(close, buckets="0.2,0.5,0.7")', (0.1, 0.3, 0.6, 0.8), (), (0, 1, 2, 3), 0),
-    ("quantile(close, driver=uniform)", (4, 3, 6, 10, 2), (), (0.5, 0.35, 0.65, 0.8, 0.2), 1e-12),
+    ("quantile(close, driver=uniform)", (4, 3, 6, 10, 2), (), (0, -0.15, 0.15, 0.3, -0.3), 1e-12),
+    ("quantile(close, driver=uniform)", (0.2, 0.5, -0.1, 0.8, 0.3), (), (-0.15, 0.15, -0.3, 0.3, 0), 1e-12),
+    ("quantile(close, driver=uniform, sigma=2)", (4, 3, 6, 10, 2), (), (0, -0.3, 0.3, 0.6, -0.6), 1e-12),
+    ("right_tail(close, minimum=0.5)", (0.1, 0.3, 0.5, 0.7, 0.9), (), (math.nan, math.nan, 0.5, 0.7, 0.9), 0),
+    ("left_tail(close, maximum=0.5)", (0.1, 0.3, 0.5, 0.7, 0.9), (), (0.1, 0.3, 0.5, math.nan, math.nan), 0),
+    ("tail(close, lower=0.2, upper=0.8, newval=nan)", (0.1, 0.3, 0.8), (), (0.1, math.nan, 0.8), 0),
+    ("truncate(close, maxPercent=0.5)", (3, 7, 20, 6), (), (3, 7, 18, 6), 1e-12),
+    ("truncate(close, maxPercent=0.25)", (-3, 7, -20, 10), (), (-3, 7, -10, 10), 1e-12),
+    ("truncate(close, maxPercent=0.3)", (math.inf, math.nan, 6, -4), (), (3, math.nan, 3, -3), 1e-12),
+    ("truncate(close)", (100, -50, 50), (), (2, -2, 2), 1e-12),
 ]
 
 
 @pytest.mark.parametrize(("text", "close", "open_", "wanted", "digits"), ACROSS)
 def test_a_day_of_instruments(text: str, close: Row, open_: Row, wanted: Row, digits: float) -> None:
-    assert across(text, close, open_) == pytest.approx(wanted, abs=digits)
+    assert across(text, close, open_) == pytest.approx(wanted, abs=digits, nan_ok=True)
 
 
 THROUGH: list[tuple[str, Row, Row, float, float]] = [
@@ -116,6 +133,12 @@ def test_a_window_with_no_value_at_the_panels_start_counts_as_empty(day: int) ->
     assert found[day, 0] == (0, 0, 5)[day]
 
 
+def test_truncate_may_take_the_plain_sum() -> None:
+    switched = Semantics(truncate_total=TruncateTotal.SUM)
+    assert across("truncate(close, maxPercent=0.5)", (3, 7, 20, 6), (), switched) == [3, 7, 18, 6]
+    assert across("truncate(close, maxPercent=0.5)", (-30, 10, 40), (), switched) == [-30, 10, 10]
+
+
 SWITCHES: list[tuple[Semantics, str, Row, float, float]] = [
     (Semantics(ts_zscore_ddof=1), "ts_zscore(close, 5)", (0, 50, 60, 25, 100), 1.40, 0.01),
     (Semantics(ts_quantile=TsQuantile.ZSCORE), "ts_quantile(close, 3)", (1, 2, 3), 0.8413, 5e-5),
@@ -137,6 +160,12 @@ def test_each_open_choice_has_a_switch(
     semantics: Semantics, text: str, close: Row, wanted: float, digits: float
 ) -> None:
     assert through(text, close, (), semantics) == pytest.approx(wanted, abs=digits, nan_ok=True)
+
+
+def test_the_uniform_driver_may_leave_the_rank_as_it_is() -> None:
+    plain = Semantics(uniform=Uniform.RANK)
+    found = across("quantile(close, driver=uniform)", (0.2, 0.5, -0.1, 0.8, 0.3), (), plain)
+    assert found == pytest.approx([0.35, 0.65, 0.2, 0.8, 0.5])
 
 
 def test_the_harmonic_group_mean() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fleet.clients.http import Cancel, HttpWire, WireError, WireTimeoutError, send
+from fleet.clients.http import Cancel, HttpTransport, TransportError, TransportTimeoutError, send
 from tests.parts.require import require
 from tests.parts.supervisord import wait_until
 
@@ -33,11 +33,11 @@ class Given(http.client.HTTPConnection):
         self.sock = self._stream
 
 
-def asked(told: bytes, *, ends: bool = True) -> tuple[int, bytes]:
+def asked(content: bytes, *, ends: bool = True) -> tuple[int, bytes]:
     near, far = socket.socketpair()
     with near, far:
         near.settimeout(5 if ends else 0.01)
-        far.sendall(told)
+        far.sendall(content)
         if ends:
             far.shutdown(socket.SHUT_WR)
         answer = send(Given(near), "GET", "/x?a=1")
@@ -48,7 +48,7 @@ def asked(told: bytes, *, ends: bool = True) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("told", "answer"),
+    ("content", "answer"),
     [
         (WHOLE, (200, b"hi")),
         (OK + b"content-length:2\nConnection: Close\n\nhi", (200, b"hi")),
@@ -61,12 +61,12 @@ def asked(told: bytes, *, ends: bool = True) -> tuple[int, bytes]:
     ],
     ids=["length", "closes", "to the end", "chunks", "no chunk", "no content", "no reason", "provisional"],
 )  # fmt: skip
-def test_an_answer_is_read_whole(told: bytes, answer: tuple[int, bytes]) -> None:
-    assert asked(told) == answer
+def test_an_answer_is_read_whole(content: bytes, answer: tuple[int, bytes]) -> None:
+    assert asked(content) == answer
 
 
 @pytest.mark.parametrize(
-    "told",
+    "content",
     [
         b"",
         b"SSH-2.0-OpenSSH\r\n",
@@ -79,22 +79,22 @@ def test_an_answer_is_read_whole(told: bytes, answer: tuple[int, bytes]) -> None
         OK + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_whole_answer_is_an_error(told: bytes) -> None:
-    with pytest.raises(WireError):
-        asked(told)
+def test_what_is_no_whole_answer_is_an_error(content: bytes) -> None:
+    with pytest.raises(TransportError):
+        asked(content)
 
 
-@pytest.mark.parametrize("told", [b"", OK, OK + b"Content-Length: 3\r\n\r\nhi"])
-def test_what_stops_coming_is_a_time_out(told: bytes) -> None:
-    with pytest.raises(WireTimeoutError):
-        asked(told, ends=False)
+@pytest.mark.parametrize("content", [b"", OK, OK + b"Content-Length: 3\r\n\r\nhi"])
+def test_what_stops_coming_is_a_time_out(content: bytes) -> None:
+    with pytest.raises(TransportTimeoutError):
+        asked(content, ends=False)
 
 
 @pytest.mark.parametrize("target", ["/a b", "/a\r\nX: y", "/ä"])
 def test_no_target_gets_out_of_its_line(target: str) -> None:
     near, far = socket.socketpair()
     with near, far:
-        with pytest.raises(WireError):
+        with pytest.raises(TransportError):
             send(Given(near), "GET", target)
         near.close()
         assert far.recv(1) == b""
@@ -115,15 +115,15 @@ def port_of(listener: socket.socket) -> int:
     return port
 
 
-def cut_of(wire: HttpWire, waits: Callable[[], object], *, timeout: float = LONG) -> WireError:
+def cut_of(transport: HttpTransport, waits: Callable[[], object], *, timeout: float = LONG) -> TransportError:
     """Return the error that a request ends with which is cut as soon as it `waits`."""
     cancel = Cancel()
     ended: list[Exception] = []
 
     def ask() -> None:
         try:
-            wire.request("POST", "/", {"model": "m"}, timeout=timeout, cancel=cancel).read()
-        except WireError as error:
+            transport.request("POST", "/", {"model": "m"}, timeout=timeout, cancel=cancel).read()
+        except TransportError as error:
             ended.append(error)
 
     asking = threading.Thread(target=ask, daemon=True)
@@ -133,7 +133,7 @@ def cut_of(wire: HttpWire, waits: Callable[[], object], *, timeout: float = LONG
     cancel()
     asking.join(LONG / 3)
     assert not asking.is_alive(), "it was not cut"
-    assert type(ended[0]) is WireError
+    assert type(ended[0]) is TransportError
     return ended[0]
 
 
@@ -144,7 +144,7 @@ def test_a_request_is_cut_before_the_answers_head(listener: socket.socket) -> No
         taken.append(listener.accept()[0])
         assert taken[0].recv(4096).startswith(b"POST / ")
 
-    cut_of(HttpWire(f"http://127.0.0.1:{port_of(listener)}"), question)
+    cut_of(HttpTransport(f"http://127.0.0.1:{port_of(listener)}"), question)
     rest = b""
     while part := taken[0].recv(4096):
         rest += part
@@ -159,15 +159,17 @@ def test_a_request_is_cut_amid_its_answer(listener: socket.socket) -> None:
         taken.append(listener.accept()[0])
         taken[0].sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
 
-    cut_of(HttpWire(f"http://127.0.0.1:{port_of(listener)}"), begin)
+    cut_of(HttpTransport(f"http://127.0.0.1:{port_of(listener)}"), begin)
     taken[0].close()
 
 
 def test_a_request_that_was_cut_before_it_began_reaches_nobody(listener: socket.socket) -> None:
     cancel = Cancel()
     cancel()
-    with pytest.raises(WireError, match="was cut"):
-        HttpWire(f"http://127.0.0.1:{port_of(listener)}").request("GET", "/", timeout=LONG, cancel=cancel)
+    with pytest.raises(TransportError, match="was cancelled"):
+        HttpTransport(f"http://127.0.0.1:{port_of(listener)}").request(
+            "GET", "/", timeout=LONG, cancel=cancel
+        )
     listener.setblocking(False)
     with pytest.raises(BlockingIOError):
         listener.accept()
@@ -199,16 +201,18 @@ def connecting_to(port: int) -> int:
 def test_a_connection_that_hangs_is_cut(full: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.clients.http._CONNECT", LONG)
     before = connecting_to(full)
-    cut_of(HttpWire(f"http://127.0.0.1:{full}"), lambda: wait_until(lambda: connecting_to(full) > before))
+    cut_of(
+        HttpTransport(f"http://127.0.0.1:{full}"), lambda: wait_until(lambda: connecting_to(full) > before)
+    )
 
 
 def test_a_server_that_takes_no_connection_is_away_and_not_late(
     full: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fleet.clients.http._CONNECT", 0.1)
-    with pytest.raises(WireError, match=r"no connection within 0\.1s") as caught:
-        HttpWire(f"http://127.0.0.1:{full}").request("GET", "/", timeout=LONG)
-    assert type(caught.value) is WireError
+    with pytest.raises(TransportError, match=r"no connection within 0\.1s") as caught:
+        HttpTransport(f"http://127.0.0.1:{full}").request("GET", "/", timeout=LONG)
+    assert type(caught.value) is TransportError
 
 
 def test_a_look_up_that_hangs_is_cut_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,12 +226,12 @@ def test_a_look_up_that_hangs_is_cut_and_bounded(monkeypatch: pytest.MonkeyPatch
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", hangs)
-    wire = HttpWire("http://ollama.invalid:11434")
+    transport = HttpTransport("http://ollama.invalid:11434")
     try:
         monkeypatch.setattr("fleet.clients.http._CONNECT", LONG)
-        assert "was cut" in str(cut_of(wire, lambda: asked.wait(LONG / 3)))
-        with pytest.raises(WireError, match=r"ollama\.invalid was not looked up within 0\.05s"):
-            wire.request("GET", "/", timeout=0.05)
+        assert "was cancelled" in str(cut_of(transport, lambda: asked.wait(LONG / 3)))
+        with pytest.raises(TransportError, match=r"ollama\.invalid was not looked up within 0\.05s"):
+            transport.request("GET", "/", timeout=0.05)
     finally:
         over.set()
 
@@ -239,7 +243,7 @@ def test_a_handshake_that_hangs_is_cut(listener: socket.socket) -> None:
         taken.append(listener.accept()[0])
         assert taken[0].recv(1)
 
-    cut_of(HttpWire(f"https://127.0.0.1:{port_of(listener)}"), hello)
+    cut_of(HttpTransport(f"https://127.0.0.1:{port_of(listener)}"), hello)
     taken[0].close()
 
 
@@ -265,13 +269,13 @@ def test_tls_answers_and_is_cut_before_the_answers_head(
     listener: socket.socket, certified: ssl.SSLContext
 ) -> None:
     taken: list[socket.socket] = []
-    wire = HttpWire(f"https://127.0.0.1:{port_of(listener)}")
+    transport = HttpTransport(f"https://127.0.0.1:{port_of(listener)}")
 
     def question() -> None:
         taken.append(certified.wrap_socket(listener.accept()[0], server_side=True))
         assert taken[-1].recv(4096).startswith(b"POST / ")
 
-    cut_of(wire, question)
+    cut_of(transport, question)
 
     def answer() -> None:
         question()
@@ -279,7 +283,7 @@ def test_tls_answers_and_is_cut_before_the_answers_head(
 
     answering = threading.Thread(target=answer)
     answering.start()
-    assert wire.request("POST", "/", {}, timeout=LONG).read() == b"hi"
+    assert transport.request("POST", "/", {}, timeout=LONG).read() == b"hi"
     answering.join()
     for one in taken:
         one.close()

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from fleet.clients.supervisor_log import LOOPS_FROM, WITHIN, count_ends, loops, read_ends
+from fleet.clients.supervisor_log import (
+    CRASH_LOOP_EXITS,
+    CRASH_LOOP_WINDOW,
+    count_exits,
+    is_crash_loop,
+    read_exits,
+)
 
 NOW = time.mktime((2026, 11, 28, 18, 0, 0, 0, 0, -1))
 
@@ -28,7 +34,7 @@ STARTED = "supervisord started with pid 7"
         ([death(9), death(8, "generator"), death(7)], {"monitor": 2, "generator": 1}),
         ([line(5, "exited: monitor (exit status 0; expected)")], {"monitor": 1}),
         ([line(5, "exited: monitor (terminated by SIGKILL; not expected)", "WARN")], {"monitor": 1}),
-        ([death(WITHIN + 1), death(WITHIN)], {"monitor": 1}),
+        ([death(CRASH_LOOP_WINDOW + 1), death(CRASH_LOOP_WINDOW)], {"monitor": 1}),
         ([death(-30)], {"monitor": 1}),
         ([death(9), line(8, "stopped: monitor (exit status 0)"), death(7)], {"monitor": 1}),
         ([death(9), line(8, "stopped: generator (terminated by SIGTERM)")], {"monitor": 1}),
@@ -59,18 +65,18 @@ STARTED = "supervisord started with pid 7"
     ],
 )
 def test_ends_by_itself_are_counted(lines: list[str], expected: dict[str, int]) -> None:
-    assert count_ends(lines, NOW) == expected
+    assert count_exits(lines, NOW) == expected
 
 
 def test_one_or_two_ends_are_no_loop() -> None:
-    assert [loops(ends) for ends in range(LOOPS_FROM + 1)] == [False, False, False, True]
+    assert [is_crash_loop(ends) for ends in range(CRASH_LOOP_EXITS + 1)] == [False, False, False, True]
 
 
 def test_the_log_is_read_over_its_rotation_and_only_at_its_end(tmp_path: Path) -> None:
     log = tmp_path / "supervisord.log"
-    assert read_ends(log, NOW) == {}
+    assert read_exits(log, NOW) == {}
     log.write_bytes(b"\xff" * 300_000 + ("\n" + death(3) + "\n").encode())
-    assert read_ends(log, NOW) == {"monitor": 1}
+    assert read_exits(log, NOW) == {"monitor": 1}
     log.rename(tmp_path / "supervisord.log.1")
     log.write_text(death(1) + "\n")
-    assert read_ends(log, NOW) == {"monitor": 2}
+    assert read_exits(log, NOW) == {"monitor": 2}

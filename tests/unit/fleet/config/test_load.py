@@ -1,4 +1,4 @@
-"""The configuration is checked whole: each fault is told with its place, its value and what is allowed."""
+"""The configuration is checked whole: each fault is reported with its place, its value and what is allowed."""
 
 import re
 import tomllib
@@ -50,13 +50,13 @@ def without_marks(text: str) -> str:
         ("[generator]\nkeep = 1", ["generator.keep: 1 is not allowed", "fitness > 0.5"]),
         ('[panel]\nneutralization = "sectr"', ["panel.neutralization:", '"subindustry"']),
         ("ladder = []", ["ladder: the ladder is empty"]),
-        ('[ladder]\nmodel = "a:1"', ["ladder: write one [[ladder]] a model"]),
+        ('[ladder]\nmodel = "a:1"', ["ladder: write a [[ladder]] table for each model"]),
         ('[[ladder]]\nsize = "1 GB"', ["ladder[0].model: is missing"]),
         ('[[ladder]]\nmodel = "a b"', ["ladder[0].model: 'a b' is not allowed"]),
         ('[[ladder]]\nmodel = "a:1"\nsize = "big"', ["ladder[0].size: 'big' is not allowed", "2.0 GB"]),
         ('[[ladder]]\nmodel = "a:1"\noptions = { x = { y = 1 } }', ["ladder[0].options.x: an Ollama option"]),
         ('[[ladder]]\nmodel = "a:1"\ncolour = 1', ["ladder[0].colour: there is no such key"]),
-        ('[[ladder]]\nmodel = "a:1"\n[[ladder]]\nmodel = "A:1"', ["ladder[1]: A:1 stands on rung 0 too"]),
+        ('[[ladder]]\nmodel = "a:1"\n[[ladder]]\nmodel = "A:1"', ["ladder[1]: A:1 is on rung 0 too"]),
         ('[[lane]]\nname = "gpu0"', ["lane: several lanes are not available"]),
         ('[schedule]\ntimezone = "Mars"', ["schedule.timezone: this is not available in this version"]),
     ],

@@ -1,6 +1,9 @@
 import pytest
 
+from fleet.memory_errors.causes import SignalKind
 from fleet.memory_errors.judge import is_memory_error
+from fleet.memory_errors.table.runner import PLAIN
+from monitor.detection.detector import detect
 
 GPU = [
     "cudaMalloc failed: out of memory\nggml_gallocr_reserve_n: failed to allocate CUDA0 buffer of size 1234",
@@ -39,9 +42,15 @@ OTHER = [
 @pytest.mark.parametrize("text", GPU)
 def test_gpu_memory_is_recognised(text: str) -> None:
     assert is_memory_error(text)
-    assert is_memory_error(text.upper().replace(r"\N", r"\n"))
 
 
 @pytest.mark.parametrize("text", OTHER)
 def test_other_errors_and_the_hosts_memory_are_not(text: str) -> None:
     assert not is_memory_error(text)
+
+
+@pytest.mark.parametrize("text", [*GPU, *OTHER, *(row.example for row in PLAIN)])
+def test_a_text_has_one_verdict_in_the_log_and_in_an_api_error(text: str) -> None:
+    lines = [signal for line in text.replace(r"\n", "\n").split("\n") if (signal := detect(line)) is not None]
+    healed = "retrying without pipeline parallelism" in text
+    assert is_memory_error(text) == (not healed and any(line.kind is SignalKind.HARD for line in lines))

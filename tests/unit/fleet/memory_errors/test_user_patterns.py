@@ -1,4 +1,4 @@
-"""`[[pattern]]` rows of the configuration: read, and all that is wrong with them told at once."""
+"""`[[pattern]]` rows of the configuration: read, and all faults reported at once."""
 
 import tomllib
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_without_rows_there_are_none() -> None:
     assert read("")[0].patterns == ()
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     _, problems = read(
         """
         [[pattern]]
@@ -60,7 +60,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_a_table_in_place_of_rows_is_refused() -> None:
-    assert read('pattern = "x"')[1] == ["pattern: write one [[pattern]] a pattern, with its keys below"]
+    assert read('pattern = "x"')[1] == ["pattern: write a [[pattern]] table for each pattern"]
 
 
 def test_the_default_file_shows_the_keys() -> None:

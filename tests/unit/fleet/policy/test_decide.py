@@ -13,9 +13,10 @@ from fleet.policy.facts import (
     CallEnded,
     Command,
     Fact,
-    FetchFailed,
     IncidentSeen,
-    ModelHere,
+    ModelPresent,
+    PrefetchDone,
+    PrefetchFailed,
     PullFailed,
     Restarted,
     RestartFailed,
@@ -27,7 +28,15 @@ from fleet.policy.facts import (
 )
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
-from fleet.policy.state import FROM_ORIGINAL, Counted, FleetState, PastSwitch, Phase, Recovery, SwitchKind
+from fleet.policy.state import (
+    FROM_ORIGINAL,
+    CountedIncident,
+    FleetState,
+    PastSwitch,
+    Recovery,
+    SwitchKind,
+    SwitchPhase,
+)
 from fleet.policy.switch_phases import second_chance_at
 from fleet.runtime.errors import SwitchError
 from tests.reference.histories import running
@@ -57,20 +66,20 @@ def seen(state: FleetState, *times: float, rules: Rules = RULES) -> FleetState:
 
 
 def carried_out(
-    state: FleetState, now: float, rules: Rules = RULES, *, until: Phase | None = None
+    state: FleetState, now: float, rules: Rules = RULES, *, until: SwitchPhase | None = None
 ) -> FleetState:
     """Take the switch under way through its phases, up to one or to its end."""
     while state.switch is not None and state.switch.phase is not until:
         number = state.switch.number
         fact: Fact
         match state.switch.phase:
-            case Phase.PULL:
-                fact = ModelHere(number)
-            case Phase.TRIAL:
+            case SwitchPhase.PULL:
+                fact = ModelPresent(number)
+            case SwitchPhase.TRIAL:
                 fact = TrialEnded(number, passed=True)
-            case Phase.RESTART:
+            case SwitchPhase.RESTART:
                 fact = Restarted(number)
-            case Phase.VERIFY:
+            case SwitchPhase.VERIFY:
                 fact = CallEnded(now, state.switches, answered=True)
         state = decide(state, fact, now, rules).state
     return state
@@ -80,7 +89,7 @@ def target(state: FleetState) -> int | None:
     return None if state.switch is None else state.switch.target
 
 
-def told(state: FleetState, kind: EventKind) -> list[dict[str, object]]:
+def emitted(state: FleetState, kind: EventKind) -> list[dict[str, object]]:
     return [dict(event.fields) for event in state.events if event.kind is kind]
 
 
@@ -139,7 +148,7 @@ def test_a_call_of_another_switch_is_no_answer() -> None:
 
 
 def test_an_originals_count_stands_until_its_window_ends() -> None:
-    taken = running(RULES, vram_error_count=2, incidents=(Counted(T, FROM_ORIGINAL),) * 2)
+    taken = running(RULES, vram_error_count=2, incidents=(CountedIncident(T, FROM_ORIGINAL),) * 2)
     assert target(seen(taken, T + 600)) == 1
     late = after(taken, (T + 601, Tick()))
     assert late.vram_error_count == 0
@@ -147,7 +156,7 @@ def test_an_originals_count_stands_until_its_window_ends() -> None:
 
 
 def test_times_later_than_now_count_as_now() -> None:
-    state = after(running(RULES, last_finished=T - 9000), (T, incident(T + 5000, "ahead")))
+    state = after(running(RULES, last_finished=T - 9000), (T, incident(T + 5000, "next_probe")))
     assert state.vram_error_count == 1
     assert (
         after(state, (T + 601, Tick()), (T + 601, CallEnded(T + 601, 0, answered=True))).vram_error_count == 0
@@ -158,7 +167,7 @@ def test_what_does_not_count_is_told_with_its_reason() -> None:
     fact = incident(T, counts=False, reason="another client's", model="other:7b")
     state = after(running(RULES), (T, fact))
     assert state.vram_error_count == 0
-    assert told(state, EventKind.INCIDENT)[0]["reason"] == "another client's"
+    assert emitted(state, EventKind.INCIDENT)[0]["reason"] == "another client's"
 
 
 def test_the_same_incident_counts_once_also_after_a_switch_and_after_a_hold() -> None:
@@ -166,8 +175,8 @@ def test_the_same_incident_counts_once_also_after_a_switch_and_after_a_hold() ->
     assert state.vram_error_count == 1
     alone = Rules(Ladder([Rung(0, "only:1b")]), PolicySettings(threshold=1))
     held = after(running(alone), (T, incident(T, "one")), (T + 70, incident(T, "one")), rules=alone)
-    assert told(held, EventKind.HELD) == [told(held, EventKind.HELD)[0]]
-    assert told(held, EventKind.INCIDENT)[1]["reason"] == "counted already"
+    assert emitted(held, EventKind.HELD) == [emitted(held, EventKind.HELD)[0]]
+    assert emitted(held, EventKind.INCIDENT)[1]["reason"] == "counted already"
 
 
 def test_a_threshold_above_two_hundred_is_reached() -> None:
@@ -255,7 +264,7 @@ def test_a_hold_and_a_wait_do_not_grow_when_the_clock_is_set_back() -> None:
 
 
 def test_the_commit_sets_the_count_to_zero_and_counts_the_switch() -> None:
-    state = carried_out(seen(running(RULES), T, T + 1, T + 2), T + 3, until=Phase.RESTART)
+    state = carried_out(seen(running(RULES), T, T + 1, T + 2), T + 3, until=SwitchPhase.RESTART)
     assert (state.current_model, state.vram_error_count, state.switches) == ("phi3:mini", 0, 1)
     assert state.incidents == ()
     assert state.last_switch is not None
@@ -292,7 +301,7 @@ def test_a_good_past_does_not_outweigh_failures_for_ever() -> None:
 
 def test_while_a_switch_is_under_way_no_other_begins() -> None:
     state = seen(running(RULES), T, T + 1, T + 2, T + 3, T + 4, T + 5)
-    assert len(told(state, EventKind.SWITCH_PLANNED)) == 1
+    assert len(emitted(state, EventKind.SWITCH_PLANNED)) == 1
 
 
 # 3. The bottom
@@ -306,14 +315,14 @@ def test_at_the_bottom_the_generator_is_held_longer_each_time_until_an_answer() 
         waits.append(state.hold.until - (now + 2))
         now = state.hold.until + 1
     assert waits == [60, 120, 240, 480, 900, 900, 900]
-    assert len(told(state, EventKind.HELD)) == 7
+    assert len(emitted(state, EventKind.HELD)) == 7
     assert after(state, (now, CallEnded(now, 0, answered=True))).hold is None
 
 
 def test_a_hold_is_said_once_however_many_incidents_and_ticks_it_sees() -> None:
     state = seen(running(RULES, 3), T, T + 1, T + 2, T + 3, T + 4, T + 5, T + 6)
     state = after(state, *((T + second, Tick()) for second in range(7, 60)))
-    assert len(told(state, EventKind.HELD)) == 1
+    assert len(emitted(state, EventKind.HELD)) == 1
 
 
 def test_cpu_runs_the_last_rung_without_the_gpu() -> None:
@@ -330,7 +339,7 @@ def test_from_the_cpu_the_fleet_climbs_back_and_returns_to_it_when_that_fails() 
     state = carried_out(seen(running(cpu, 3), T, T + 1, T + 2, rules=cpu), T + 3, cpu)
     state = after(state, (T + 604, Tick()), rules=cpu)
     assert target(state) == 3
-    state = carried_out(state, T + 605, cpu, until=Phase.RESTART)
+    state = carried_out(state, T + 605, cpu, until=SwitchPhase.RESTART)
     assert not state.on_cpu
     assert "num_gpu" not in state.current_options
     state = carried_out(state, T + 606, cpu)
@@ -443,7 +452,7 @@ def test_a_command_for_where_the_fleet_stands_restarts_nothing() -> None:
 def test_a_command_supersedes_what_is_under_way() -> None:
     state = after(seen(running(RULES), T, T + 1, T + 2), (T + 3, Command(SwitchKind.USE, 3)))
     assert target(state) == 3
-    assert told(state, EventKind.SWITCH_SUPERSEDED)[0]["by"] == "use"
+    assert emitted(state, EventKind.SWITCH_SUPERSEDED)[0]["by"] == "use"
 
 
 # 5. What fits
@@ -493,7 +502,7 @@ def test_a_failed_trial_leaves_the_old_model_and_doubles_the_wait_up_to_the_cap(
         assert state.switch is not None
         number = state.switch.number
         state = after(
-            state, (now, ModelHere(number)), (now, TrialEnded(number, passed=False, reason="no memory"))
+            state, (now, ModelPresent(number)), (now, TrialEnded(number, passed=False, reason="no memory"))
         )
         assert (state.switch, state.current_model_index, state.switches) == (None, 2, 0)
         assert state.recovery.next is not None
@@ -508,7 +517,9 @@ def test_one_that_failed_is_passed_over_for_a_smaller_one_above_it() -> None:
     assert state.switch is not None
     number = state.switch.number
     state = after(
-        state, (T + 600, ModelHere(number)), (T + 600, TrialEnded(number, passed=False, reason="no memory"))
+        state,
+        (T + 600, ModelPresent(number)),
+        (T + 600, TrialEnded(number, passed=False, reason="no memory")),
     )
     assert target(after(state, (T + 1800, Tick()))) == 0  # phi3:mini failed, and llama3.2:3b needs less
 
@@ -519,7 +530,7 @@ def test_what_needs_more_than_one_that_failed_has_no_turn_before_it() -> None:
     assert state.switch is not None
     number = state.switch.number
     failed = TrialEnded(number, passed=False, reason="no memory")
-    state = after(state, (T + 600, ModelHere(number)), (T + 600, failed), (T + 1800, Tick()), rules=known)
+    state = after(state, (T + 600, ModelPresent(number)), (T + 600, failed), (T + 1800, Tick()), rules=known)
     assert target(state) == 1
 
 
@@ -537,12 +548,64 @@ def test_a_probe_that_works_is_followed_by_the_next_one_after_the_cool_down() ->
     assert target(after(state, (T + 630, Tick()))) == 0
 
 
+def test_a_probe_whose_model_has_not_answered_is_not_followed_by_the_next_at_once() -> None:
+    verifying = carried_out(probed(), T + 600, until=SwitchPhase.VERIFY)
+    assert verifying.switch is not None
+    eof = CallEnded(T + 610, verifying.switches, answered=False, reason="unexpected EOF")
+    late = VerifyEnded(verifying.switch.number, "no call was answered in time")
+    for fact in (eof, late):
+        state = after(verifying, (T + 610, fact))
+        assert state.switch is None
+        assert "unverified" in str(emitted(state, EventKind.SWITCH_DONE)[-1]["result"])
+        assert after(state, (T + 640, Tick())).switch is None
+        assert target(after(state, (T + 1210, Tick()))) == 0
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        (Command(SwitchKind.UPGRADE), TrialEnded(0, passed=False, reason="no memory")),
+        (Command(SwitchKind.UPGRADE), PullFailed(0, "no network")),
+        (Tick(), TrialEnded(0, passed=False, reason="no memory")),
+        (Tick(), PullFailed(0, "no network")),
+        (Tick(), PullFailed(0, "not yet", deferred=True)),
+    ],
+    ids=["upgrade tried", "upgrade pulled", "probe tried", "probe pulled", "probe's model on its way"],
+)
+def test_a_threshold_reached_while_another_model_is_tried_is_acted_on_when_that_fails(
+    begins: Fact, ends: TrialEnded | PullFailed
+) -> None:
+    state = after(running(RULES, 1, recovery=Recovery(600.0, T)), (T, begins))
+    assert state.switch is not None
+    assert state.switch.target == 0
+    number = state.switch.number
+    if isinstance(ends, TrialEnded):
+        state = after(state, (T + 1, ModelPresent(number)))
+    state = after(state, *((T + at, incident(T + at, model="phi3:mini")) for at in (7, 8, 9)))
+    assert (state.vram_error_count, target(state)) == (3, 0)
+    state = after(state, (T + 20, replace(ends, switch=number)))
+    assert target(state) == 2
+    assert "3 incidents" in str(emitted(state, EventKind.SWITCH_PLANNED)[-1]["why"])
+
+
+def test_a_threshold_reached_long_ago_moves_nothing_when_a_trial_fails() -> None:
+    """Within the window it had counted; in between a call was answered."""
+    state = after(running(RULES, 1), (T, Command(SwitchKind.UPGRADE)))
+    assert state.switch is not None
+    number = state.switch.number
+    state = after(state, (T + 1, ModelPresent(number)))
+    state = after(state, *((T + at, incident(T + at, model="phi3:mini")) for at in (7, 8, 9)))
+    answered = CallEnded(T + 300, state.switches, answered=True)
+    failed = TrialEnded(number, passed=False, reason="no memory")
+    assert after(state, (T + 300, answered), (T + 900, failed)).switch is None
+
+
 def test_a_rung_on_probation_stays_on_it_when_the_next_one_fails_and_survives_as_if_none_had() -> None:
     state = after(carried_out(probed(), T + 600), (T + 630, Tick()))
     assert state.switch is not None
     number = state.switch.number
     failed = TrialEnded(number, passed=False, reason="no memory")
-    state = after(state, (T + 631, ModelHere(number)), (T + 632, failed))
+    state = after(state, (T + 631, ModelPresent(number)), (T + 632, failed))
     assert (state.current_model_index, state.recovery.wait) == (1, 1200)
     assert target(after(state, (T + 650, incident(T + 650)))) == 2
     survived = after(state, (T + 1200, Tick()))
@@ -591,33 +654,33 @@ def test_a_spill_moves_down_at_once_unless_it_is_only_to_be_reported_or_at_the_b
         after(running(RULES, 3), (T, SpillFound(0.5))),
     ):
         assert (state.switch, state.hold) == (None, None)
-        assert told(state, EventKind.SPILL)[0]["outcome"] == "reported"
+        assert emitted(state, EventKind.SPILL)[0]["outcome"] == "reported"
 
 
 # The phases of a switch
 
 
-def downgrade(until: Phase) -> FleetState:
+def downgrade(until: SwitchPhase) -> FleetState:
     return carried_out(seen(running(RULES), T, T + 1, T + 2), T + 3, until=until)
 
 
 def test_a_first_answer_that_comes_before_the_start_is_told_of_ends_the_switch_then() -> None:
-    state = downgrade(until=Phase.RESTART)
+    state = downgrade(until=SwitchPhase.RESTART)
     assert state.switch is not None
     state = after(state, (T + 4, CallEnded(T + 4, state.switches, answered=True)))
     assert state.switch is not None
     state = after(state, (T + 5, Restarted(state.switch.number)))
     assert state.switch is None
-    assert told(state, EventKind.SWITCH_DONE)[-1]["result"] == "its first call was answered"
+    assert emitted(state, EventKind.SWITCH_DONE)[-1]["result"] == "its first call was answered"
 
 
 def test_an_answer_to_the_old_generator_does_not() -> None:
-    state = downgrade(until=Phase.RESTART)
+    state = downgrade(until=SwitchPhase.RESTART)
     assert state.switch is not None
     old = CallEnded(T + 4, state.switches - 1, answered=True)
     state = after(state, (T + 4, old), (T + 5, Restarted(state.switch.number)))
     assert state.switch is not None
-    assert state.switch.phase is Phase.VERIFY
+    assert state.switch.phase is SwitchPhase.VERIFY
 
 
 @pytest.mark.parametrize("kind", [SwitchKind.USE, SwitchKind.UPGRADE])
@@ -625,25 +688,25 @@ def test_use_and_upgrade_are_tried_before_they_are_committed(kind: SwitchKind) -
     state = after(running(RULES, 2), (T, Command(kind, 1)))
     assert state.switch is not None
     number = state.switch.number
-    state = after(state, (T, ModelHere(number)))
+    state = after(state, (T, ModelPresent(number)))
     assert state.switch is not None
-    assert (state.switch.phase, state.current_model_index) == (Phase.TRIAL, 2)
+    assert (state.switch.phase, state.current_model_index) == (SwitchPhase.TRIAL, 2)
     refused = after(state, (T, TrialEnded(number, passed=False, reason="no memory")))
     assert (refused.switch, refused.current_model_index) == (None, 2)
-    assert told(refused, EventKind.SWITCH_FAILED)[0]["reason"] == "no memory"
+    assert emitted(refused, EventKind.SWITCH_FAILED)[0]["reason"] == "no memory"
 
 
 def test_without_a_canary_nothing_is_tried() -> None:
     bold = rules(canary=False)
     state = after(running(bold, 2), (T, Command(SwitchKind.USE, 1)), rules=bold)
     assert state.switch is not None
-    assert after(state, (T, ModelHere(state.switch.number)), rules=bold).current_model_index == 1
+    assert after(state, (T, ModelPresent(state.switch.number)), rules=bold).current_model_index == 1
 
 
 def test_what_fails_while_another_model_is_on_trial_is_that_ones_failure() -> None:
     state = after(running(RULES, 2), (T, Command(SwitchKind.USE, 1)))
     assert state.switch is not None
-    state = after(state, (T, ModelHere(state.switch.number)), (T + 1, incident(T + 1)))
+    state = after(state, (T, ModelPresent(state.switch.number)), (T + 1, incident(T + 1)))
     assert state.vram_error_count == 0
 
 
@@ -651,45 +714,45 @@ def test_if_a_pull_fails_the_next_rung_that_is_here_is_taken() -> None:
     state = seen(running(RULES), T, T + 1, T + 2)
     assert state.switch is not None
     number = state.switch.number
-    assert target(after(state, (T + 3, PullFailed(number, "no room", here=(0, 2, 3))))) == 2
-    stayed = after(state, (T + 3, PullFailed(number, "no room", here=(0, 1))))
+    assert target(after(state, (T + 3, PullFailed(number, "no room", present=(0, 2, 3))))) == 2
+    stayed = after(state, (T + 3, PullFailed(number, "no room", present=(0, 1))))
     assert (stayed.switch, stayed.current_model_index, stayed.vram_error_count) == (None, 0, 0)
     assert seen(stayed, T + 10).switch is None
 
 
 def test_a_model_that_fails_when_verified_gets_a_second_chance_and_then_goes_at_once() -> None:
-    state = downgrade(Phase.VERIFY)
+    state = downgrade(SwitchPhase.VERIFY)
     failed = CallEnded(T + 4, 1, answered=False, memory=True)
     state = after(state, (T + 4, failed))
     assert target(state) == 1
-    assert target(after(state, (T + 5, failed))) == 1  # the same failure, told by another source
+    assert target(after(state, (T + 5, failed))) == 1  # the same failure, reported by another source
     moved = after(state, (T + 10, replace(failed, time=T + 10)))
     assert target(moved) == 2
     assert moved.switch is not None
-    assert "no GPU memory" in moved.switch.why
-    assert told(moved, EventKind.SWITCH_FAILED)[0]["to"] == "phi3:mini"
+    assert "lack of GPU memory" in moved.switch.why
+    assert emitted(moved, EventKind.SWITCH_FAILED)[0]["to"] == "phi3:mini"
 
 
 def test_a_time_out_is_no_memory_failure() -> None:
-    state = downgrade(Phase.VERIFY)
+    state = downgrade(SwitchPhase.VERIFY)
     done = after(state, (T + 400, CallEnded(T + 400, 1, answered=False, reason="timed out")))
     assert (done.switch, done.current_model_index) == (None, 1)
-    assert told(done, EventKind.SWITCH_DONE)[0]["result"] == "unverified: timed out"
+    assert emitted(done, EventKind.SWITCH_DONE)[0]["result"] == "unverified: timed out"
 
 
 def test_a_rung_chosen_by_hand_is_reported_and_not_moved() -> None:
     state = after(running(RULES), (T, Command(SwitchKind.USE, 1, pin=True)))
-    state = carried_out(state, T, until=Phase.VERIFY)
+    state = carried_out(state, T, until=SwitchPhase.VERIFY)
     failed = CallEnded(T + 1, 1, answered=False, memory=True)
     state = after(state, (T + 1, failed), (T + 8, replace(failed, time=T + 8)))
     assert (state.switch, state.current_model_index, state.pinned) == (None, 1, True)
-    assert len(told(state, EventKind.VERIFY_FAILED)) == 2
+    assert len(emitted(state, EventKind.VERIFY_FAILED)) == 2
 
 
 @pytest.mark.parametrize(
     "fact",
     [
-        ModelHere(0),
+        ModelPresent(0),
         PullFailed(0, "why", (2,)),
         TrialEnded(0, passed=True),
         Restarted(0),
@@ -697,8 +760,8 @@ def test_a_rung_chosen_by_hand_is_reported_and_not_moved() -> None:
         VerifyEnded(0, "why"),
     ],
 )
-@pytest.mark.parametrize("phase", [Phase.PULL, Phase.RESTART, Phase.VERIFY])
-def test_word_of_another_switch_changes_nothing(fact: Fact, phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [SwitchPhase.PULL, SwitchPhase.RESTART, SwitchPhase.VERIFY])
+def test_word_of_another_switch_changes_nothing(fact: Fact, phase: SwitchPhase) -> None:
     state = downgrade(phase)
     decision = decide(state, fact, T + 3, RULES)
     assert decision.state == state
@@ -706,15 +769,15 @@ def test_word_of_another_switch_changes_nothing(fact: Fact, phase: Phase) -> Non
 
 
 def test_a_generator_that_does_not_come_up_is_told_and_the_switch_goes_on() -> None:
-    state = downgrade(Phase.RESTART)
+    state = downgrade(SwitchPhase.RESTART)
     assert state.switch is not None
     state = after(state, (T + 5, RestartFailed(state.switch.number, "it died")))
     assert state.switch is not None
-    assert (state.switch.phase, state.switch.attempts) == (Phase.RESTART, 1)
+    assert (state.switch.phase, state.switch.attempts) == (SwitchPhase.RESTART, 1)
 
 
 def test_a_generator_that_a_person_stopped_is_not_waited_for() -> None:
-    state = downgrade(Phase.RESTART)
+    state = downgrade(SwitchPhase.RESTART)
     assert state.switch is not None
     assert after(state, (T + 5, Restarted(state.switch.number, stopped=True))).switch is None
 
@@ -738,27 +801,27 @@ def failed_once() -> FleetState:
         (running(RULES, 0), {}, None, "the largest model"),
         (running(RULES, 2, ceiling=2), {}, None, "chosen by hand"),
         (running(RULES, 2, pinned=True), {}, None, "pinned"),
-        (running(RULES, 2), {"recover_after": 0.0}, None, "never"),
+        (running(RULES, 2), {"recover_after": 0.0}, None, "no probes"),
         (running(RULES, 2, recovery=Recovery(600.0, T + 600)), {}, 1, "after 10m without an incident"),
-        (failed_once(), {}, 2, "tinyllama:1.1b failed, so that the wait is 20m"),
+        (failed_once(), {}, 2, "tinyllama:1.1b failed, and the wait is 20m"),
     ],
     ids=["top", "ceiling", "pinned", "never", "waits", "failed"],
 )
 def test_it_says_when_the_next_try_comes_of_what_and_why(
     state: FleetState, settings: dict[str, Any], rung: int | None, says: str
 ) -> None:
-    ahead = outlook(state, rules(**settings))
-    assert ahead.rung == rung
-    assert says in ahead.why
-    assert (ahead.next is None) is (rung is None)
+    next_probe = outlook(state, rules(**settings))
+    assert next_probe.rung == rung
+    assert says in next_probe.why
+    assert (next_probe.next is None) is (rung is None)
 
 
 def test_where_nothing_above_can_fit_it_says_so() -> None:
     tight = Rules(needs=(4 * GB, 3 * GB, 2 * GB, GB), free=GB)
-    ahead = outlook(running(tight, 3, recovery=Recovery(600.0, T + 600)), tight)
-    assert ahead.rung is None
-    assert ahead.next == T + 600
-    assert "can fit" in ahead.why
+    next_probe = outlook(running(tight, 3, recovery=Recovery(600.0, T + 600)), tight)
+    assert next_probe.rung is None
+    assert next_probe.next == T + 600
+    assert "no larger model fits" in next_probe.why
 
 
 # Pulls that fail
@@ -784,12 +847,20 @@ def test_a_probe_of_a_model_that_is_only_on_its_way_has_not_failed() -> None:
     state = running(RULES, 2, recovery=Recovery(600.0, T))
     state = after(state, (T, Tick()))
     assert state.switch is not None
-    state = after(state, (T + 1, PullFailed(state.switch.number, "not yet", (2, 3), behind=True)))
+    state = after(state, (T + 1, PullFailed(state.switch.number, "not yet", (2, 3), deferred=True)))
     assert state.switch is None
     assert state.recovery.failed == ()
     assert state.recovery.wait == 600.0
     assert state.recovery.next == T + 1 + 600
     assert state.behind == ("phi3:mini",)
+
+
+def test_a_model_that_a_switch_skipped_is_tried_as_soon_as_it_is_here() -> None:
+    waiting = Recovery(1200.0, T + 5000)
+    state = running(RULES, 2, recovery=waiting, behind=("phi3:mini",))
+    assert target(after(state, (T, PrefetchDone("phi3:mini")), (T + 1, Tick()))) == 1
+    assert after(state, (T, PrefetchDone("qwen2.5:0.5b")), (T + 1, Tick())).switch is None
+    assert after(replace(state, pinned=True), (T, PrefetchDone("phi3:mini")), (T + 1, Tick())).switch is None
 
 
 @pytest.mark.parametrize(
@@ -798,16 +869,16 @@ def test_a_probe_of_a_model_that_is_only_on_its_way_has_not_failed() -> None:
 def test_a_fleet_whose_own_model_cannot_be_had_goes_to_the_next_that_is_here(
     pinned: bool, here: tuple[int, ...], goes_to: int | None
 ) -> None:
-    state = after(running(RULES, pinned=pinned), (T, FetchFailed("llama3.2:3b", "no such model", here)))
+    state = after(running(RULES, pinned=pinned), (T, PrefetchFailed("llama3.2:3b", "no such model", here)))
     assert target(state) == goes_to
-    assert told(state, EventKind.PULL_FAILED)
+    assert emitted(state, EventKind.PULL_FAILED)
 
 
 # Verify
 
 
 def test_a_call_that_began_before_the_first_failure_is_no_second_chance() -> None:
-    state = carried_out(seen(running(RULES), T, T + 1, T + 2), T + 3, until=Phase.VERIFY)
+    state = carried_out(seen(running(RULES), T, T + 1, T + 2), T + 3, until=SwitchPhase.VERIFY)
     state = after(state, (T + 4, CallEnded(T + 4, 1, answered=False, memory=True, started=T + 3.5)))
     assert state.switch is not None
     assert second_chance_at(state) == T + 4 + 6
@@ -838,8 +909,8 @@ def test_under_fits_a_rung_with_fewer_layers_is_a_smaller_one() -> None:
 
 def test_of_one_model_on_two_rungs_the_higher_needs_more_where_nobody_says() -> None:
     twice = Rules(Ladder([Rung(0, "m:7b"), Rung(1, "m:7b", options={"num_ctx": 2048}), Rung(2, "m:1b")]))
-    assert twice.needs_no_less(0, 1)
-    assert not twice.needs_no_less(1, 0)
+    assert twice.needs_at_least(0, 1)
+    assert not twice.needs_at_least(1, 0)
 
 
 def test_sizes_of_models_that_the_file_leaves_out_come_from_ollama() -> None:

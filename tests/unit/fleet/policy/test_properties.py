@@ -8,10 +8,10 @@ from hypothesis import given, settings
 
 from fleet.policy.decide import decide
 from fleet.policy.events import _SENTENCES, EventKind, sentence
-from fleet.policy.facts import CallEnded, Command, FetchFailed, IncidentSeen, SpillFound, Tick
+from fleet.policy.facts import CallEnded, Command, IncidentSeen, PrefetchFailed, SpillFound, Tick
 from fleet.policy.incident_count import count
 from fleet.policy.rules import Rules
-from fleet.policy.state import Phase, SwitchKind
+from fleet.policy.state import SwitchKind, SwitchPhase
 from state.codec import decode_state, encode_state
 from tests.reference.histories import Move, Step, play, running, some_moves, some_rules
 
@@ -74,16 +74,16 @@ def test_it_never_moves_down_by_itself_without_its_reason(rules: Rules, moves: l
             continue
         assert step.after.switch is not None
         assert step.after.switch.why
-        verifying = step.before.switch is not None and step.before.switch.phase is Phase.VERIFY
+        verifying = step.before.switch is not None and step.before.switch.phase is SwitchPhase.VERIFY
         fact = step.fact
         if isinstance(fact, CallEnded):
             assert verifying
             assert fact.memory
         elif isinstance(fact, SpillFound):
             assert rules.policy.on_spill == "downgrade"
-        elif isinstance(fact, FetchFailed):
+        elif isinstance(fact, PrefetchFailed):
             assert fact.model == step.before.current_model
-            assert step.after.switch.target in fact.here
+            assert step.after.switch.target in fact.present
         else:
             assert isinstance(fact, IncidentSeen)
             assert fact.counts
@@ -151,7 +151,7 @@ def test_every_event_is_numbered_and_has_a_sentence_of_its_fields(rules: Rules, 
     state = running(rules)
     for step in play(rules, moves):
         state = step.after
-        assert [event.number for event in state.events] == list(range(1, state.events_told + 1))
+        assert [event.number for event in state.events] == list(range(1, state.last_event_number + 1))
     for event in state.events:
         assert not {"number", "time", "kind", "sentence"} & set(event.fields)
         assert _SENTENCES[event.kind](event.fields) == sentence(event)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from fleet.config.schema import PolicySettings
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase
+from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.units import GIGABYTE
 from tests.reference.drawing import PAGE, section
 from tests.reference.histories import _KINDS, Move, Step, ladder_of, play, some_moves, some_rules
@@ -57,7 +57,7 @@ def test_every_row_of_the_table_happens() -> None:
 
 
 def test_every_phase_is_a_place() -> None:
-    assert {phase.value for phase in Phase} | {"rest", "held"} == {place.value for place in Place}
+    assert {phase.value for phase in SwitchPhase} | {"rest", "held"} == {place.value for place in Place}
     assert place_of(FleetState(0, 0, "a", 0.0), 0.0) is Place.REST
 
 

@@ -9,7 +9,7 @@ from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.policy.events import EventKind, sentence
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Unanswered
-from fleet.policy.unanswered import hang_found, hang_mend, may_hang, mend
+from fleet.policy.unanswered import hang_found, hang_remedy, hang_suspected, remedy
 from monitor.ingest import ApiCall, Context, absorb_calls, absorb_lines
 from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState
@@ -19,7 +19,7 @@ from tests.reference.ollama_log import DETECTOR, T0, slog
 LIMIT = 60.0
 DIED = "an error was encountered while running the model: unexpected EOF"
 NO_MEMORY = "llama runner process has terminated: cudaMalloc failed: out of memory"
-TIMED_OUT = "Ollama at http://127.0.0.1:11434 did not answer in time: nothing came"
+TIMED_OUT = "Ollama at http://127.0.0.1:11434 did not answer in time: no response"
 
 
 def context(now: float = T0 + 10_000) -> Context:
@@ -95,14 +95,14 @@ def waits(number: int, seconds: float = LIMIT, status: int = 0) -> ApiCall:
 
 def test_a_call_given_up_at_the_limit_while_ollama_answers_is_a_hang_reported_once() -> None:
     state = after([waits(0)])
-    assert may_hang(state)
+    assert hang_suspected(state)
     assert reports(state) == [], "whether Ollama answers is asked first"
     state = hung(state)
     assert reports(state) == [EventKind.OLLAMA_HANGS]
     reason = next(one.fields["reason"] for one in state.events if one.kind is EventKind.OLLAMA_HANGS)
     assert reason.startswith("1 call got no answer, one within 1m, while it lists its models at once. ")
-    assert reason.endswith(hang_mend(""))
-    assert not may_hang(state)
+    assert reason.endswith(hang_remedy(""))
+    assert not hang_suspected(state)
     state = hung(after([waits(1), waits(2), waits(3)], state))
     assert reports(state) == [EventKind.OLLAMA_HANGS]
     assert state.unanswered is not None
@@ -116,7 +116,7 @@ def test_a_call_given_up_at_the_limit_while_ollama_answers_is_a_hang_reported_on
 )
 def test_a_failure_with_an_answer_or_soon_asks_for_no_hang(seconds: float, status: int) -> None:
     state = after([waits(0, seconds, status)])
-    assert not may_hang(state)
+    assert not hang_suspected(state)
     assert hung(state) is state
 
 
@@ -145,8 +145,8 @@ def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
         (TIMED_OUT, True, "journal:ollama", "`systemctl restart ollama`"),
         (TIMED_OUT, True, "", "`docker restart NAME` or `systemctl restart ollama`"),
         (TIMED_OUT, False, "docker:ollama", "whether Ollama runs"),
-        ("Ollama at http://x is away: nobody listens", False, "", "whether Ollama runs"),
-        (DIED, False, "docker:ollama", "The runner died: the lines before its end in Ollama's log say why"),
+        ("Ollama at http://x is away: connection refused", False, "", "whether Ollama runs"),
+        (DIED, False, "docker:ollama", "The runner died: see the lines before its end in Ollama's log"),
         (
             "llama runner process has terminated: exit status 2",
             False,
@@ -159,7 +159,7 @@ def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
     ],
 )
 def test_the_mend_goes_by_the_cause(reason: str, hangs: bool, source: str, expected: str) -> None:
-    assert expected in mend(Unanswered(T0, 3, reason, hangs=hangs), source)
+    assert expected in remedy(Unanswered(T0, 3, reason, hangs=hangs), source)
 
 
 # -- in the state's file

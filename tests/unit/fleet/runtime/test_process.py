@@ -7,9 +7,9 @@ from fleet.runtime.home import ROOT
 
 SEARCHES = """
 import gc, time
-from fleet.runtime.process import collect_later
+from fleet.runtime.process import delay_garbage_collection
 kept = [[] for _ in range(1000)]
-collect_later(0.2)
+delay_garbage_collection(0.2)
 print(gc.isenabled(), gc.get_freeze_count() > 1000)
 end = time.monotonic() + 30
 while not gc.isenabled() and time.monotonic() < end:

@@ -48,3 +48,6 @@ def test_a_text_is_shown_in_one_line_and_short() -> None:
     assert printable("a\nb\tc\x1b[31m\x00\ud800\u202ed") == "a b c?[31m???d"
     assert printable("x" * 300, 10) == "x" * 9 + "…"
     assert printable("x" * 10, 10) == "x" * 10
+    assert printable("several words here", 15) == "several words…"
+    assert printable("several words", 13) == "several words"
+    assert printable("a " + "x" * 300, 10) == "a " + "x" * 7 + "…"

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from fleet.clients.supervisor import ProgramInfo, ProgramState
-from fleet.runtime.heartbeat import LATE, Pulse, last_beat
+from fleet.runtime.heartbeat import GRACE, HeartbeatFile, read_heartbeat
 from fleet.runtime.home import Home
-from fleet.startup.healthcheck import look, problems
+from fleet.startup.healthcheck import check, find_problems
 
 NOW = 1000.0
 UP = [ProgramInfo("monitor", ProgramState.RUNNING, 1), ProgramInfo("generator", ProgramState.RUNNING, 2)]
@@ -16,19 +16,19 @@ FRESH = {"heartbeat": NOW - 1, "next": NOW + 29}
     ("programs", "monitor", "generator", "found"),
     [
         (UP, FRESH, {"heartbeat": NOW - 5}, []),
-        (UP, FRESH, {"heartbeat": NOW - LATE}, []),
-        (UP, FRESH, {"heartbeat": NOW - LATE - 1}, ["generator has shown no sign of life for 31 s"]),
+        (UP, FRESH, {"heartbeat": NOW - GRACE}, []),
+        (UP, FRESH, {"heartbeat": NOW - GRACE - 1}, ["generator has written no heartbeat for 31 s"]),
         (UP, {"heartbeat": NOW - 59, "next": NOW - 29}, FRESH, []),
         (
             UP,
             {"heartbeat": NOW - 90, "next": NOW - 60},
             FRESH,
-            ["monitor has shown no sign of life for 90 s"],
+            ["monitor has written no heartbeat for 90 s"],
         ),
         (UP, {"heartbeat": NOW + 3600, "next": NOW + 3630}, FRESH, []),
-        (UP, None, FRESH, ["monitor has shown no sign of life"]),
-        (UP, {"heartbeat": "soon"}, FRESH, ["monitor has shown no sign of life"]),
-        (UP, FRESH, {"pid": 7}, ["generator has shown no sign of life"]),
+        (UP, None, FRESH, ["monitor has written no heartbeat"]),
+        (UP, {"heartbeat": "soon"}, FRESH, ["monitor has written no heartbeat"]),
+        (UP, FRESH, {"pid": 7}, ["generator has written no heartbeat"]),
         ([UP[0], ProgramInfo("generator", ProgramState.STOPPED, 0)], FRESH, None, ["generator is STOPPED"]),
         (
             [
@@ -50,23 +50,23 @@ def test_what_is_wrong(
     generator: dict[str, object] | None,
     found: list[str],
 ) -> None:
-    assert list(problems(programs, {"monitor": monitor, "generator": generator}, NOW)) == found
+    assert list(find_problems(programs, {"monitor": monitor, "generator": generator}, NOW)) == found
 
 
 def test_each_beat_says_when_the_next_one_comes_and_only_the_first_is_written(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
-    pulse = Pulse(home, "monitor", within=30.0)
+    pulse = HeartbeatFile(home, "monitor", within=30.0)
     pulse.beat(NOW)
     written = home.heartbeat("monitor").stat().st_ino
     pulse.beat(NOW + 29)
-    row = last_beat(home, "monitor")
+    row = read_heartbeat(home, "monitor")
     assert row is not None
     assert (row["heartbeat"], row["next"]) == (NOW + 29, NOW + 59)
     assert home.heartbeat("monitor").stat().st_ino == written
     home.heartbeat("monitor").unlink()
     pulse.beat(NOW + 60)
-    row = last_beat(home, "monitor")
+    row = read_heartbeat(home, "monitor")
     assert row is not None
     assert (row["heartbeat"], row["next"]) == (NOW + 60, NOW + 90)
 
@@ -74,10 +74,10 @@ def test_each_beat_says_when_the_next_one_comes_and_only_the_first_is_written(tm
 def test_a_clock_that_was_set_back_takes_the_signs_of_life_back_with_it(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
-    pulse = Pulse(home, "monitor", within=30.0)
+    pulse = HeartbeatFile(home, "monitor", within=30.0)
     pulse.beat(NOW)
     pulse.beat(NOW - 500)
-    row = last_beat(home, "monitor")
+    row = read_heartbeat(home, "monitor")
     assert row is not None
     assert row["heartbeat"] == NOW - 500
 
@@ -87,12 +87,12 @@ def test_a_file_that_holds_no_beat_is_none(tmp_path: Path, text: str) -> None:
     home = Home(tmp_path)
     home.create()
     home.heartbeat("monitor").write_text(text)
-    row = last_beat(home, "monitor")
-    assert list(problems(UP, {"monitor": row, "generator": FRESH}, NOW)) == [
-        "monitor has shown no sign of life"
+    row = read_heartbeat(home, "monitor")
+    assert list(find_problems(UP, {"monitor": row, "generator": FRESH}, NOW)) == [
+        "monitor has written no heartbeat"
     ]
 
 
 def test_no_supervisord_is_no_health(tmp_path: Path) -> None:
-    (told,) = look(Home(tmp_path), NOW)
-    assert "supervisord" in told
+    (problem,) = check(Home(tmp_path), NOW)
+    assert "supervisord" in problem

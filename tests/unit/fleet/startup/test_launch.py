@@ -1,4 +1,4 @@
-"""What a start refuses before it has changed anything, and what it tells."""
+"""What a start refuses before it has changed anything, and what it prints."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ def environ(home: object, **more: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("x" * 120, "too long a path"),
         ("ü" * 60, "too long a path"),
@@ -24,9 +24,9 @@ def environ(home: object, **more: str) -> dict[str, str]:
         ("a\nb", "supervisord cannot use the path"),
     ],
 )
-def test_a_path_that_cannot_work_is_refused(name: str, told: str) -> None:
+def test_a_path_that_cannot_work_is_refused(name: str, message: str) -> None:
     home = Path("/tmp") / name
-    with pytest.raises(ConfigError, match=told) as refused:
+    with pytest.raises(ConfigError, match=message) as refused:
         plan(None, environ(home), Path("/tmp"))
     assert refused.value.hint
     assert not home.exists()
@@ -38,10 +38,10 @@ def test_a_path_that_can_work_is_taken(name: str) -> None:
 
 
 def test_what_was_found_out_can_be_overridden_and_what_was_set_needs_no_word_of_it() -> None:
-    told = describe(plan(None, environ("/tmp/none"), Path("/tmp")))
-    assert "profile embedded (set by FLEET_PROFILE)" in told
-    assert "picks another" not in told
-    assert "stand-in" in told
+    text = describe(plan(None, environ("/tmp/none"), Path("/tmp")))
+    assert "profile embedded (set by FLEET_PROFILE)" in text
+    assert "chooses another" not in text
+    assert "stand-in" in text
 
 
 def test_a_home_is_one_fleets(tmp_path: Path) -> None:

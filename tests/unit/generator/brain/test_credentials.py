@@ -57,7 +57,7 @@ def test_anything_else_is_refused_without_being_shown(tmp_path: Path, text: str)
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "credential.txt"
     path.write_bytes(b"\xff\xfe\x00hunter2")
-    with pytest.raises(BrainAccessError, match="it is no text"):
+    with pytest.raises(BrainAccessError, match="not UTF-8 text"):
         CredentialSource({}, (path,)).read()
 
 

@@ -2,20 +2,20 @@ import pytest
 
 from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import payload, same_code, same_settings, simulation_settings
-from generator.brain.jobs import Job, Next, next_step, pair
+from generator.brain.jobs import Job, NextStep, next_step, pair
 from generator.brain.responses import Ended, Status
 from generator.domain import Candidate, ExpressionFault
 
 
-def fault(ended: Ended, *, tries: int = 1, several: bool = False) -> str:
-    step = next_step(ended, tries=tries, several=several)
+def fault(ended: Ended, *, tries: int = 1, multi: bool = False) -> str:
+    step = next_step(ended, tries=tries, multi=multi)
     assert isinstance(step, ExpressionFault)
     return step.reason
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETE, Status.WARNING])
 def test_both_ends_with_an_alpha_are_read(status: Status) -> None:
-    assert next_step(Ended(status, "a1"), tries=1, several=False) is Next.READ
+    assert next_step(Ended(status, "a1"), tries=1, multi=False) is NextStep.READ
 
 
 def test_an_error_is_the_expressions_in_brains_words() -> None:
@@ -26,19 +26,19 @@ def test_an_error_is_the_expressions_in_brains_words() -> None:
 
 @pytest.mark.parametrize("status", [Status.FAIL, Status.TIMEOUT])
 def test_what_brain_fails_at_is_tried_once_more(status: Status) -> None:
-    assert next_step(Ended(status), tries=1, several=False) is Next.AGAIN
+    assert next_step(Ended(status), tries=1, multi=False) is NextStep.RESEND
     assert "on BRAIN" in fault(Ended(status, message="why"), tries=2)
 
 
 def test_an_end_without_its_alpha_is_tried_once_more() -> None:
-    assert next_step(Ended(Status.COMPLETE), tries=1, several=False) is Next.AGAIN
-    assert "no alpha" in fault(Ended(Status.COMPLETE), tries=2)
+    assert next_step(Ended(Status.COMPLETE), tries=1, multi=False) is NextStep.RESEND
+    assert "without creating an alpha" in fault(Ended(Status.COMPLETE), tries=2)
 
 
 def test_a_cancelled_sibling_is_sent_again_and_one_that_a_person_cancelled_is_not() -> None:
-    assert next_step(Ended(Status.CANCELLED), tries=1, several=True) is Next.AGAIN
+    assert next_step(Ended(Status.CANCELLED), tries=1, multi=True) is NextStep.RESEND
     assert "cancelled" in fault(Ended(Status.CANCELLED), tries=1)
-    assert "cancelled" in fault(Ended(Status.CANCELLED), tries=3, several=True)
+    assert "cancelled" in fault(Ended(Status.CANCELLED), tries=3, multi=True)
 
 
 def job(name: str, place: int) -> Job:

@@ -77,7 +77,7 @@ USED_UP = {"X_Ratelimit_Limit": "10", "X_Ratelimit_Remaining": "0", "X_Ratelimit
         (read_answer(200, {}, b"[" * 100_000), BrainAwayError),
     ],
 )
-def test_errors_are_told_apart(given: BrainAnswer, kind: type) -> None:
+def test_errors_are_distinguished(given: BrainAnswer, kind: type) -> None:
     assert type(error_of(given, NOW)) is kind
 
 
@@ -86,7 +86,7 @@ def test_a_success_is_no_error(given: BrainAnswer) -> None:
     assert error_of(given, NOW) is None
 
 
-def test_a_limit_of_slots_is_told_from_one_of_requests() -> None:
+def test_a_limit_of_slots_differs_from_one_of_requests() -> None:
     found = [
         error_of(answer(status, said), NOW)
         for status, said in ((429, LIMIT), (400, LIMIT), (429, {"detail": "x"}))

@@ -1,4 +1,4 @@
-from generator.brain.jobs import take_up
+from generator.brain.jobs import resume_jobs
 from generator.brain.responses import Status
 from generator.domain import Candidate
 from generator.storage.simulations import Simulation
@@ -21,7 +21,7 @@ def row(
 
 
 def test_every_state_is_gone_on_with_in_its_own_way() -> None:
-    left = take_up(
+    resumed = resume_jobs(
         [
             row(1, "sending"),
             row(2, "running", location="/simulations/2"),
@@ -33,21 +33,21 @@ def test_every_state_is_gone_on_with_in_its_own_way() -> None:
         ],
         100.0,
     )
-    assert [job.row for job in left.unseen] == [1]
+    assert [job.row for job in resumed.unconfirmed] == [1]
     assert [
-        (flight.location, flight.several, [job.row for job in flight.jobs]) for flight in left.flights
+        (flight.location, flight.multi, [job.row for job in flight.jobs]) for flight in resumed.flights
     ] == [
         ("/simulations/2", False, [2]),
         ("/simulations/3", True, [3, 4]),
         ("/simulations/7", True, [7]),
     ]
-    assert [job.place for job in left.flights[1].jobs] == [0, 2]
-    [(job, ended)] = left.ended
+    assert [job.place for job in resumed.flights[1].jobs] == [0, 2]
+    [(job, ended)] = resumed.ended
     assert (job.row, job.alpha, ended.status) == (5, "a", Status.WARNING)
-    assert left.digests == {"e1", "e2", "e3", "e4", "e5", "e7"}
-    assert all(flight.due == 100.0 for flight in left.flights)
+    assert resumed.digests == {"e1", "e2", "e3", "e4", "e5", "e7"}
+    assert all(flight.due == 100.0 for flight in resumed.flights)
 
 
 def test_nothing_left_is_nothing() -> None:
-    left = take_up([], 1.0)
-    assert (left.flights, left.unseen, left.ended, left.digests) == ([], [], [], set())
+    resumed = resume_jobs([], 1.0)
+    assert (resumed.flights, resumed.unconfirmed, resumed.ended, resumed.digests) == ([], [], [], set())

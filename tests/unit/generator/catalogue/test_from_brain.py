@@ -72,6 +72,28 @@ def test_a_signature_that_changed_is_taken_from_brain() -> None:
     assert read("rank(close, side=2)", made).expression == "rank(close, side=2)"
 
 
+def test_a_default_that_is_only_a_letter_is_to_be_given() -> None:
+    made = from_brain([row("ts_new(x, d, factor = f)")], [field("close")])
+    assert [p.name for p in made.operators["ts_new"].required] == ["x", "d", "factor"]
+    assert read("ts_new(close, 5, factor=0.5)", made).expression == "ts_new(close, 5, 0.5)"
+
+
+def test_days_with_a_default_may_be_left_out() -> None:
+    made = from_brain([row('new(y, x, days=0, lag=0, solver="SVD")')], [field("close"), field("open")])
+    assert read("new(close, open, days=0, solver='QR')", made).expression == ('new(close, open, solver="QR")')
+
+
+def test_a_word_that_is_a_default_needs_no_quotes() -> None:
+    made = from_brain([row("one_side(x , side = long )")], [field("close")])
+    assert read("one_side(close, side=long)", made).expression == "one_side(close)"
+    assert read("one_side(close, side='short')", made).expression == 'one_side(close, side="short")'
+
+
+def test_a_space_before_the_parenthesis_is_no_hindrance() -> None:
+    made = from_brain([row("new (x, d, mode = 1)", name="new")], [field("close")])
+    assert [p.name for p in made.operators["new"].parameters] == ["x", "d", "mode"]
+
+
 def test_variadic_is_read_from_the_dots() -> None:
     made = from_brain([row("most(x, y, ..)")], [field("close"), field("open")])
     assert made.operators["most"].variadic

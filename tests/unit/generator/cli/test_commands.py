@@ -1,8 +1,11 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from generator.catalogue import from_brain, save
 from generator.cli.commands import cli
 from generator.cli.expression_text import expressions_of
 
@@ -73,6 +76,130 @@ def test_every_command_has_help(command: str) -> None:
     code, output, _ = run(command, "--help")
     assert code == 0
     assert "Usage: python -m generator" in output
+
+
+def rows(*arguments: str, stdin: str = "") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run("check", "--json", *arguments, stdin=stdin)[1].splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("text", "alphas"),
+    [
+        ("rank(close)\nrank(open)\n", ["rank(close)", "rank(open)"]),
+        ("rank(close);\nrank(open);\n", ["rank(close);", "rank(open);"]),
+        ("rank(\n  close\n)\nrank(open)", ["rank(\n  close\n)", "rank(open)"]),
+        ("a = rank(close);\nb = rank(open);\na - b;\n\n-close", ["a = rank(close);\nb = rank(open);\na - b;", "-close"]),
+        ("a = rank(close);\nb = rank(open);\na - b\nrank(high)",
+         ["a = rank(close);\nb = rank(open);\na - b", "rank(high)"]),
+        ("a = rank(close)\nb = rank(open)\na - b", ["a = rank(close)\nb = rank(open)\na - b"]),
+        ("# a week's move\nrank(-ts_delta(close, 5))\n", ["# a week's move\nrank(-ts_delta(close, 5))"]),
+        ("/* two\n\nlines */\nrank(close)", ["/* two\n\nlines */\nrank(close)"]),
+        ("rank(close) // price\n// the next\nrank(open)", ["rank(close) // price", "// the next\nrank(open)"]),
+        ("// nothing but a comment\n\nrank(close)", ["rank(close)"]),
+        ("rank(close)\n  + rank(open)\n  * 2\nrank(high)", ["rank(close)\n  + rank(open)\n  * 2", "rank(high)"]),
+        ("rank(close) +\nrank(open)", ["rank(close) +\nrank(open)"]),
+        ("close > open ?\n1 :\n-1", ["close > open ?\n1 :\n-1"]),
+        ("rank(close)\n-rank(open)", ["rank(close)", "-rank(open)"]),
+        ("rank(\n\nrank(open)", ["rank(", "rank(open)"]),
+        ("a = rank(close);\n\nrank(open)", ["a = rank(close);", "rank(open)"]),
+        ("a = rank(close); a\r\n\r\nrank(open)\r\n", ["a = rank(close); a", "rank(open)"]),
+        ("\n\n", []),
+    ],
+)  # fmt: skip
+def test_an_alpha_may_take_several_lines(text: str, alphas: list[str]) -> None:
+    assert list(expressions_of(["-"], text.splitlines(keepends=True))) == alphas
+
+
+def test_expressions_are_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "alphas.txt"
+    path.write_text("\ufeffa = rank(close);\na - 1\n\n// second\nrank(open);\n", encoding="utf-8")
+    found = rows("rank(high)", "--file", str(path))
+    assert [row["canonical"] for row in found] == ["rank(high)", "subtract(rank(close), 1)", "rank(open)"]
+    code, _, error = run("check", "--file", str(tmp_path / "none.txt"))
+    assert code == 1
+    assert "none.txt cannot be read" in error
+
+
+@pytest.mark.parametrize(
+    "text", ["a = rank(close)\nb = rank(open)\na - b", "a = rank(close) b = rank(open); a - b"]
+)
+def test_a_missing_semicolon_is_hinted_at(text: str) -> None:
+    [row] = rows(text)
+    assert row["error"]["hint"] == "a statement ends with ;"
+
+
+def test_a_missing_comma_is_no_missing_semicolon() -> None:
+    [row] = rows("ts_corr(close\nopen, 5)")
+    assert row["error"]["hint"] == ""
+
+
+def test_what_brain_would_refuse_is_noted() -> None:
+    many = "+".join(f"rank(ts_delta(close, {days}))" for days in range(1, 31))
+    _, output, _ = run("check", many)
+    assert "note: BRAIN takes at most 64 operators, and this has 89" in output
+    [row] = rows(many)
+    assert row["notes"] == ["BRAIN takes at most 64 operators, and this has 89"]
+    [row] = rows("winsorize(close, 4) + hump(close, hump=0.1)")
+    assert row["notes"] == ["BRAIN takes optional arguments by name only: see winsorize"]
+    assert "notes" not in rows("rank(close)")[0]
+
+
+@pytest.fixture
+def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose account has other lists."""
+    fields = [{"id": name, "type": "MATRIX"} for name in ("est_eps", "close")]
+    fields.append({"id": "industry", "type": "GROUP"})
+    operators = [
+        {"name": "group_rank", "definition": "group_rank(x, group)"},
+        {"name": "ts_rank", "definition": "ts_rank(x, d, constant = 0)"},
+        {"name": "divide", "definition": "divide(x, y), x / y"},
+        {"name": "ts_new", "definition": "ts_new(x, d)"},
+    ]
+    save(from_brain(operators, fields, date="2026-11-20"), tmp_path / "catalogue-USA-D1-TOP3000.json")
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_accounts_own_lists_are_used(listed: Path) -> None:
+    code, output, error = run("check", "group_rank(ts_rank(est_eps/close, 60),industry)", "ts_new(close, 5)")
+    assert (code, output.count("ok: ")) == (0, 2)
+    assert "Lists: your account's of 2026-11-20" in error
+    code, output, _ = run("check", "rank(close)")
+    assert code == 1
+    _, output, error = run("schema")
+    assert "est_eps" in output
+    assert "2026-11-20" in error
+
+
+def test_lists_that_ship_are_used_and_said_without_an_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path))
+    _, _, error = run("check", "rank(close)")
+    assert "Lists: those that ship, of 2026-08-04" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("catalogue-USA-D1-TOP3000.json", "cannot be read"), ("catalogue-GLB-D1-TOP3000.json", "there is no")],
+)
+def test_lists_that_cannot_be_used_are_said(
+    name: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path))
+    (tmp_path / name).write_text("{")
+    code, _, error = run("check", "rank(close)")
+    assert code == 0
+    assert why in error
+
+
+def test_evaluate_says_what_only_the_account_has(listed: Path) -> None:
+    code, output, error = run("evaluate", "ts_rank(close, 5)", "ts_rank(est_eps, 5)", "rank(close)")
+    assert code == 1
+    assert output.startswith("ts_rank(close, 5) (synthetic panel)")
+    assert "your account has it on BRAIN, this panel does not" in output
+    assert "unknown operator 'rank'" in output
+    assert "Lists: your account's" in error
 
 
 def test_dash_stands_for_the_lines_of_standard_input() -> None:

@@ -1,4 +1,4 @@
-"""The local evaluator's own part, with an engine of the test's in the place of the backtest."""
+"""The local evaluator with a fake backtest."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleet.config.schema import PanelSettings
-from generator.backtest.settings import Settings
+from generator.backtest.settings import AlphaSettings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
 from generator.domain import AlphaFigures, Candidate, ExpressionFault, Ruleset, Source
@@ -18,12 +18,12 @@ from generator.language import Field, Node, parse, show
 
 
 class Never:
-    """What no outcome here is an instance of."""
+    """A class that no outcome here is an instance of."""
 
 
 @dataclass
 class Engine:
-    """Fails on whatever holds the field `volume`; counts its runs."""
+    """Fails on every expression with the field `volume`; counts its runs."""
 
     runs: int = 0
     Evaluation = Never
@@ -50,7 +50,7 @@ def evaluator(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEvaluator]:
     made._panel = made._settings = SimpleNamespace()  # type: ignore[assignment]
     made._rules = Ruleset(Source.SYNTHETIC, {})
     made._catalogue = load_catalogue()
-    made._batch, made._size, made._kept, made._recent = [], 1, {}, {}
+    made._batch, made._batch_size, made._kept, made._recent = [], 1, {}, {}
     monkeypatch.setattr("generator.evaluators.local._result", lambda outcome: outcome)
     with ThreadPoolExecutor(1) as made._executor:
         yield made
@@ -129,7 +129,7 @@ def test_a_tree_is_used_as_it_came_and_read_only_where_there_is_none() -> None:
 def test_a_batch_is_one_task_of_the_executor_that_is_given() -> None:
     here = Here()
     panel = synthetic_panel(days=60, instruments=20)
-    made = LocalEvaluator(panel, Settings(), Ruleset(Source.SYNTHETIC, {}), executor=here)
+    made = LocalEvaluator(panel, AlphaSettings(), Ruleset(Source.SYNTHETIC, {}), executor=here)
     for batch in (["rank(close)"], ["rank(close)", "-rank(close)"]):
         made.submit([candidate(text) for text in batch])
         assert len(made.results(0.0)) == len(batch)

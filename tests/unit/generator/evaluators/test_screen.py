@@ -1,4 +1,4 @@
-"""A screen's two evaluations on one database, with evaluators that a test can see through."""
+"""A screen's two evaluations on one database, with scripted evaluators."""
 
 import json
 import threading
@@ -19,19 +19,19 @@ from generator.catalogue import Kind, load_catalogue
 from generator.catalogue.available import Scope
 from generator.context import Shared
 from generator.domain import AlphaFigures, CallRecord, Candidate, Result, Source
-from generator.evaluators.brain import BrainPlan, Tools
+from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion, ScreenPlan
-from generator.reporting.events import Narrator
+from generator.reporting.events import MiningEvents
 from generator.storage.hopeful import HopefulFile
 from generator.storage.store import AlphaStore
 from generator.workers.evaluate import EvaluationWorker
-from generator.workers.ingest import Patient
+from generator.workers.ingest import StorageRetry
 from tests.reference.manual_clock import StillClock
 
 
 class Scripted:
-    """Gives what a test says, and ends once all of it was given; it takes `slots` at a time."""
+    """Gives scripted results, `slots` at a time, and ends after the last."""
 
     fields: dict[str, Kind] | None = None
     settings: dict[str, Any] = {}  # noqa: RUF012  # never changed
@@ -50,7 +50,7 @@ class Scripted:
         assert len(candidates) <= self.free
         self._batch += candidates
 
-    def results(self, patience: float) -> Sequence[tuple[Candidate, Result]]:
+    def results(self, timeout: float) -> Sequence[tuple[Candidate, Result]]:
         batch, self._batch = self._batch, []
         found: list[tuple[Candidate, Result]] = []
         for one in batch:
@@ -74,9 +74,9 @@ class ScreenWorld:
         self.folder = folder
         self.clock = StillClock()
         self.stopping = threading.Event()
-        narrator = Narrator(model="m", standin=False, synthetic=False, clock=self.clock)
-        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), narrator=narrator)
-        self.patient = Patient(self.stopping, self.clock, narrator)
+        events = MiningEvents(model="m", standin=False, synthetic=False, clock=self.clock)
+        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), events=events)
+        self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
         panel, brain = PanelSettings(path="mine.csv"), BrainSettings()
         self.plan = ScreenPlan(
@@ -89,25 +89,25 @@ class ScreenWorld:
                 Home(folder),
             ),
         )
-        self.tools = Tools(
+        self.tools = EvaluatorContext(
             lambda: self.store,
-            self.patient,
+            self.retry,
             self.clock,
             Random(0),
             self.stopping,
             self.shared.scope,
-            self.shared.scoreboard,
+            self.shared.stats,
         )
 
     def waiting(self, *expressions: str) -> None:
-        """Hand in candidates as intake does."""
+        """Queue candidates as the ingest worker does."""
         call = CallRecord("c1", 1.0, 2.0, "m", 0, 0, "p", 200)
         rows = [Candidate(text, text, text, "c1", "m") for text in expressions]
         for one in self.store.record_call(call, rows, self.plan.rules)[0]:
             self.shared.waiting.put(one)
 
     def evaluate(self, evaluator: Scripted) -> list[str]:
-        """Run one of the two evaluations to its end; return what it saw, in order."""
+        """Run one of the two evaluations to its end; return its expressions in order."""
         self.stopping.clear()
         brain = evaluator.source is Source.BRAIN
         EvaluationWorker(
@@ -117,7 +117,7 @@ class ScreenWorld:
             rules=self.plan.brain.rules if brain else self.plan.rules,
             keep=parse_keep("fitness > 0.5"),
             hopeful=HopefulFile(self.folder / "hopeful_alphas.json"),
-            patient=self.patient,
+            retry=self.retry,
             stopping=self.stopping,
             queue=Promotion(self.plan, self.tools) if brain else None,
         ).run()

@@ -5,6 +5,7 @@ import pytest
 
 from generator.catalogue import Catalogue, DataField, Kind, load_catalogue
 from generator.language import Call, ExpressionError, Field, Node, Number, Text, check, check_alpha, parse
+from generator.language.errors import suggestion
 from tests.reference.expressions import amount, any_tree, patient, typed_tree
 
 BUNDLED = load_catalogue()
@@ -46,6 +47,11 @@ HIGHER = load_catalogue(higher=True)
         ("ts_mean(close, 2520)", Kind.MATRIX),
         ("ts_mean(close, 1)", Kind.MATRIX),
         ("ts_step(1)", Kind.MATRIX),
+        ('ts_backfill(close, lookback=5, k=1, ignore="NAN")', Kind.MATRIX),
+        ("group_rank(close, bucket(rank(cap), range='0,1,0.1', skipBoth=False, NaNGroup=True))", Kind.MATRIX),
+        ("nan", Kind.NUMBER),
+        ("close > open ? close : nan", Kind.MATRIX),
+        ("kth_element(close, 20, 1, ignore=nan)", Kind.MATRIX),
         ("rank(close, rate=0)", Kind.MATRIX),
     ],
 )
@@ -83,6 +89,7 @@ def test_kinds(text: str, kind: Kind) -> None:
         ("group_rank(close, 5)", "must be a group", "sector"),
         ("densify(close)", "must be a group", ""),
         ("add(close, open, true)", "'true' is a text", "by name"),
+        ("close > open ? close : NaN", "'NaN' is a text", "a missing value is written nan"),
         ("add(close, open, filter=2)", "true or false", ""),
         ("add(close, open, filter=close)", "true or false", ""),
         ("ts_quantile(close, 20, driver='normal')", "gaussian or uniform or cauchy", ""),
@@ -95,6 +102,8 @@ def test_kinds(text: str, kind: Kind) -> None:
         ("bucket(close, buckets='3,2')", "rising numbers", ""),
         ("bucket(close, buckets='')", "rising numbers", ""),
         ("kth_element(close, 20, 1, ignore='5')", "NAN", ""),
+        ("ts_mean(close, nan)", "'d' must be a whole number from 1 to 2520, not nan", "trading days"),
+        ("hump(close, hump=nan)", "a number from 0, not nan", ""),
     ],
 )
 def test_refusals(text: str, message: str, hint: str) -> None:
@@ -136,7 +145,6 @@ def test_what_is_no_alpha(text: str, message: str) -> None:
     [
         Field("nonsense"),
         Call("nonsense", (Field("close"),)),
-        Number(float("nan")),
         Number(float("inf")),
         Call("ts_mean", (Field("close"), Number(float("nan")))),
         Call("add", (Field("close"), Number(float("inf")))),
@@ -156,6 +164,25 @@ def test_a_tree_without_end_is_refused() -> None:
         tree = Call("rank", (tree,))
     with pytest.raises(ExpressionError, match="levels"):
         check(tree, CATALOGUE)
+
+
+def test_expressions_of_brains_own_pages_are_accepted() -> None:
+    for text in (
+        "group_count(is_nan(close),market)>40 ? close:nan",
+        'ts_backfill(close, lookback=5, k=1, ignore="NAN")',
+        "tail(rank(close), lower=0.2, upper=1, newval=nan)",
+    ):
+        check_alpha(parse(text, HIGHER), HIGHER)
+
+
+@pytest.mark.parametrize("name", ["nam", "Nan", "vlume", "ts_men", "truee"])
+def test_a_hint_does_not_depend_on_the_order_of_the_names(name: str) -> None:
+    known = [*CATALOGUE.operators, *CATALOGUE.fields, *CATALOGUE.words]
+    hints = set()
+    for seed in range(5):
+        Random(seed).shuffle(known)
+        hints.add(suggestion(name, known))
+    assert len(hints) == 1
 
 
 @patient

@@ -2,7 +2,7 @@ import pytest
 
 from generator.catalogue import load_catalogue
 from generator.language import BRAIN_OPERATORS, Call, ExpressionError, Field, Node, operator_count, parse
-from generator.language.limits import MAX_DEPTH, MAX_NODES, bounded
+from generator.language.ast import MAX_DEPTH, MAX_NODES, bounded
 
 CATALOGUE = load_catalogue()
 

@@ -6,7 +6,7 @@ import pytest
 
 from generator.catalogue import load_catalogue
 from generator.language import Call, ExpressionError, Field, Node, Number, Text, parse, show
-from generator.language.limits import MAX_CHARACTERS, MAX_DEPTH
+from generator.language.ast import MAX_CHARACTERS, MAX_DEPTH
 from tests.reference.expressions import amount, patient
 
 CATALOGUE = load_catalogue()
@@ -178,7 +178,7 @@ def test_positions_are_offsets_of_the_first_character() -> None:
         ("rank(x=close, close)", "positional argument stands after", "last"),
         ("rank(close); rank(open)", "nothing uses", "only the last"),
         ("rank(close); a = open; a", "nothing uses", "only the last"),
-        ("a = rank(close)", "assigns 'a'", "leave out"),
+        ("a = rank(close)", "assigns 'a'", "leave out the assignment"),
         ("true = close; rank(close)", "cannot be assigned", ""),
         ("1e999", "too large", ""),
         ("5abc", "unexpected 'abc'", ""),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from generator.catalogue import load_catalogue
 from generator.language import Call, ExpressionError, Field, Node, Number, Text, parse, show
-from generator.language.limits import MAX_DEPTH
+from generator.language.ast import MAX_DEPTH
 from tests.reference.expressions import amount, any_tree, patient, typed_tree
 
 CATALOGUE = load_catalogue()

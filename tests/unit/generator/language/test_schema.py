@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Catalogue, DataField, Kind, Offer, Operator, load_catalogue
-from generator.language import Call, Node, build_schema, check_alpha, decode, decode_reply, parse, show
+from generator.language import Call, Node, build_schema, check_alpha, decode, parse, show
+from generator.llm.reply import decode_reply
 from tests.reference.expressions import amount, instance, patient
 
 CATALOGUE = load_catalogue()

@@ -5,20 +5,18 @@ from typing import Any
 
 import pytest
 
-from fleet.clients.http import Cancel, WireError, WireTimeoutError
+from fleet.clients.http import Cancel, TransportError, TransportTimeoutError
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
-from generator.config import Assignment
-from generator.domain import CallRecord
+from generator.domain import Assignment, CallRecord, CallVerdict
 from generator.llm.client import Caller, call_id
 from generator.llm.context_window import Window
 from generator.llm.feedback import Notebook, Page
-from generator.llm.prompt import build_prompt
-from generator.llm.prompts import PromptSource
-from generator.llm.request_form import Way
-from generator.llm.throttle import CallInFlight, CallVerdict, call_verdict
+from generator.llm.prompt import PromptSource, build_prompt
+from generator.llm.request_form import RequestForm
+from generator.llm.throttle import CallInFlight, call_verdict
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
 
@@ -42,7 +40,7 @@ class Answer:
 
 
 class Wire:
-    """Answers what it was given, by path, and keeps what it was asked."""
+    """Gives prepared answers by path, and records the requests."""
 
     def __init__(self, **answers: "Answer | Exception") -> None:
         self._answers = {f"/api/{name}": answer for name, answer in answers.items()}
@@ -118,24 +116,24 @@ def test_the_request_carries_schema_options_and_keep_alive() -> None:
 
 def test_a_server_that_takes_no_schema_is_asked_without() -> None:
     wire = Wire(generate=Answer(200, GOOD))
-    caller(wire).call(PROMPT, CallInFlight(10.0, 1.0), Way(schema=False))
+    caller(wire).call(PROMPT, CallInFlight(10.0, 1.0), RequestForm(schema=False))
     assert "format" not in wire.asked[0][1]
 
 
 def test_think_is_sent_as_the_way_says_and_thoughts_get_the_rest_of_the_window() -> None:
-    def body(way: Way, **options: Any) -> Any:
+    def body(form: RequestForm, **options: Any) -> Any:
         wire = Wire(generate=Answer(200, GOOD))
-        caller(wire, **options).call(PROMPT, CallInFlight(10.0, 1.0), way)
+        caller(wire, **options).call(PROMPT, CallInFlight(10.0, 1.0), form)
         return wire.asked[0][1]
 
-    assert "think" not in body(Way())
-    quiet = body(Way(think=False))
+    assert "think" not in body(RequestForm())
+    quiet = body(RequestForm(think=False))
     assert (quiet["think"], quiet["options"]["num_predict"]) == (False, PROMPT.reply_tokens)
-    low = body(Way(think="low", schema=False, thoughts=True))
+    low = body(RequestForm(think="low", schema=False, thinks=True))
     assert (low["think"], "format" in low) == ("low", False)
     assert PROMPT.reply_tokens < low["options"]["num_predict"] == PROMPT.most_tokens
     assert PROMPT.estimated + low["options"]["num_predict"] < 4096
-    assert body(Way(thoughts=True), num_predict=7)["options"]["num_predict"] == 7
+    assert body(RequestForm(thinks=True), num_predict=7)["options"]["num_predict"] == 7
 
 
 def thought(response: str, thinking: str, reason: str = "stop") -> CallRecord:
@@ -195,11 +193,11 @@ def test_show_says_whether_a_model_thinks(shown: Any, thinks: bool, values: Any)
         (Answer(404, [{"error": "model 'm:1b' not found"}]), 404, CallVerdict.MISSING),
         (Answer(200, [GOOD[0], {"error": "unexpected EOF"}]), 200, CallVerdict.FAILED),
         (Answer(200, [GOOD[0]]), 0, CallVerdict.AWAY),
-        (Answer(200, [GOOD[0], WireError("cut")]), 0, CallVerdict.AWAY),
+        (Answer(200, [GOOD[0], TransportError("cut")]), 0, CallVerdict.AWAY),
         (Answer(200, [b"<html>"]), 0, CallVerdict.AWAY),
         (Answer(200, [{"response": "x" * 2**20}] * 6), 200, CallVerdict.FAILED),
-        (WireError("connection refused"), 0, CallVerdict.AWAY),
-        (WireTimeoutError("no answer"), 0, CallVerdict.AWAY),
+        (TransportError("connection refused"), 0, CallVerdict.AWAY),
+        (TransportTimeoutError("no answer"), 0, CallVerdict.AWAY),
     ],
     ids=["memory", "missing", "mid-stream", "broke-off", "cut", "no-json", "endless", "refused", "timeout"],
 )
@@ -223,7 +221,7 @@ def test_ids_sort_by_time_and_differ() -> None:
 
 
 class TestPromptSource:
-    """How prompts come to fit the model's context."""
+    """Prompts fit the model's context."""
 
     def source(self, wire: Wire, **options: Any) -> PromptSource:
         return PromptSource(
@@ -263,7 +261,7 @@ class TestPromptSource:
         assert self.learned(Wire(ps=Answer(200, [{}]), show=Answer(200, [shown]))) == 4096
 
     def test_a_server_that_says_nothing_gets_what_was_asked_for(self) -> None:
-        assert self.learned(Wire(ps=WireError("away")), num_ctx=1024) == 1024
+        assert self.learned(Wire(ps=TransportError("away")), num_ctx=1024) == 1024
 
     def test_a_refused_context_makes_the_next_prompt_shorter(self) -> None:
         source = self.source(Wire())

@@ -3,18 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from generator.domain import CallRecord
-from generator.llm.throttle import (
-    STANDIN_ALLOWANCE,
-    Allowance,
-    Budget,
-    CallVerdict,
-    Pace,
-    Reason,
-    Streak,
-    call_verdict,
-    other_wait,
-)
+from generator.domain import CallRecord, CallVerdict, Reason, Streak
+from generator.llm.throttle import STANDIN_RATE, Pace, RateLimit, TokenBucket, call_verdict, other_wait
 
 
 def call(status: int, error: str | None) -> CallRecord:
@@ -89,8 +79,8 @@ def unusable(calls: int, verdict: CallVerdict = CallVerdict.EMPTY) -> tuple[Pace
     """Return the pace after so many unusable calls, and the pauses after each."""
     pace, now, pauses = Pace(proven=True), 1000.0, []
     for _ in range(calls):
-        streak = pace.streak.longer(TRY, started=now)
-        pace = pace.after(verdict, started=now, now=now + 1.0, chance=0.0, streak=streak)
+        streak = pace.streak.extended(TRY, started=now)
+        pace = pace.after(verdict, started=now, now=now + 1.0, jitter=0.0, streak=streak)
         pauses.append(max(0.0, pace.not_before - (now + 1.0)))
         now = max(now + 1.0, pace.not_before)
     return pace, pauses
@@ -112,7 +102,7 @@ def test_refusals_pause_at_least_as_long() -> None:
 def test_the_first_usable_reply_ends_the_streak_and_its_pauses() -> None:
     pace, _ = unusable(12)
     now = pace.not_before
-    pace = pace.after(CallVerdict.ANSWERED, started=now, now=now + 1.0, chance=0.0)
+    pace = pace.after(CallVerdict.ANSWERED, started=now, now=now + 1.0, jitter=0.0)
     assert (pace.streak, pace.limit(4)) == (Streak(), 4)
     assert pace.not_before <= now + 1.0
 
@@ -120,7 +110,7 @@ def test_the_first_usable_reply_ends_the_streak_and_its_pauses() -> None:
 def test_a_failure_of_the_server_neither_lengthens_nor_ends_a_streak() -> None:
     pace, _ = unusable(6)
     for verdict in (CallVerdict.AWAY, CallVerdict.MEMORY, CallVerdict.MISSING, CallVerdict.FAILED):
-        pace = pace.after(verdict, started=9000.0, now=9001.0, chance=0.0)
+        pace = pace.after(verdict, started=9000.0, now=9001.0, jitter=0.0)
     assert pace.streak.calls == 6
 
 
@@ -141,7 +131,7 @@ def test_memory_failures_pause_5_then_10_then_30_seconds_one_call_at_a_time() ->
     pace, waits = Pace(proven=True), []
     now = 100.0
     for _ in range(5):
-        pace = pace.after(CallVerdict.MEMORY, started=now, now=now + 1.0, chance=0.0)
+        pace = pace.after(CallVerdict.MEMORY, started=now, now=now + 1.0, jitter=0.0)
         waits.append(pace.not_before - (now + 1.0))
         assert pace.limit(8) == 1
         now = pace.not_before
@@ -149,14 +139,14 @@ def test_memory_failures_pause_5_then_10_then_30_seconds_one_call_at_a_time() ->
 
 
 def test_calls_that_were_in_flight_together_are_one_failure() -> None:
-    pace = Pace(proven=True).after(CallVerdict.MEMORY, started=1.0, now=2.0, chance=0.0)
-    assert pace.after(CallVerdict.MEMORY, started=1.0, now=2.1, chance=0.0) == pace
+    pace = Pace(proven=True).after(CallVerdict.MEMORY, started=1.0, now=2.0, jitter=0.0)
+    assert pace.after(CallVerdict.MEMORY, started=1.0, now=2.1, jitter=0.0) == pace
 
 
 def test_only_an_answer_to_a_later_call_ends_the_trouble() -> None:
-    pace = Pace(proven=True).after(CallVerdict.MEMORY, started=1.0, now=2.0, chance=0.0)
-    assert pace.after(CallVerdict.ANSWERED, started=1.5, now=3.0, chance=0.0) == pace
-    well = pace.after(CallVerdict.ANSWERED, started=7.0, now=8.0, chance=0.0)
+    pace = Pace(proven=True).after(CallVerdict.MEMORY, started=1.0, now=2.0, jitter=0.0)
+    assert pace.after(CallVerdict.ANSWERED, started=1.5, now=3.0, jitter=0.0) == pace
+    well = pace.after(CallVerdict.ANSWERED, started=7.0, now=8.0, jitter=0.0)
     assert well.limit(4) == 4
     assert well.not_before <= 8.0
 
@@ -174,18 +164,18 @@ def test_other_failures_wait_ever_longer_with_a_bound_and_jitter() -> None:
 def test_a_memory_failure_after_others_begins_with_the_first_pause() -> None:
     pace = Pace()
     for number in range(4):
-        pace = pace.after(CallVerdict.AWAY, started=float(number), now=number + 0.5, chance=0.0)
-    pace = pace.after(CallVerdict.MEMORY, started=50.0, now=51.0, chance=0.0)
+        pace = pace.after(CallVerdict.AWAY, started=float(number), now=number + 0.5, jitter=0.0)
+    pace = pace.after(CallVerdict.MEMORY, started=50.0, now=51.0, jitter=0.0)
     assert pace.not_before == 56.0
 
 
 def test_a_budget_lets_a_burst_through_and_then_a_trickle() -> None:
-    budget = Budget(Allowance(burst=3, every=10.0, gap=0.25), left=3, at=0.0)
+    bucket = TokenBucket(RateLimit(burst=3, every=10.0, gap=0.25), left=3, at=0.0)
     now, begun = 1.0, []
     for _ in range(6):
-        now += budget.wait(now)
+        now += bucket.wait(now)
         begun.append(now)
-        budget = budget.spent(now)
+        bucket = bucket.spent(now)
     gaps = [round(after - before, 6) for before, after in pairwise(begun)]
     assert gaps[:2] == [0.25, 0.25]
     assert gaps[2] == pytest.approx(9.5)
@@ -193,5 +183,5 @@ def test_a_budget_lets_a_burst_through_and_then_a_trickle() -> None:
 
 
 def test_a_days_run_against_the_stand_in_stays_small() -> None:
-    assert STANDIN_ALLOWANCE.burst + 86400 / STANDIN_ALLOWANCE.every < 30_000
-    assert STANDIN_ALLOWANCE.gap >= 0.25
+    assert STANDIN_RATE.burst + 86400 / STANDIN_RATE.every < 30_000
+    assert STANDIN_RATE.gap >= 0.25

@@ -3,13 +3,13 @@ from typing import Any
 import pytest
 
 from generator.catalogue import load_catalogue
-from generator.domain import CallRecord
+from generator.domain import CallRecord, CallVerdict
 from generator.llm.context_window import Window
-from generator.llm.feedback import Failure, Page
+from generator.llm.feedback import FailedExpression, Page
 from generator.llm.prompt import build_prompt
-from generator.llm.request_form import Way
-from generator.llm.throttle import CallVerdict, call_verdict
-from generator.llm.unusable import reason_of
+from generator.llm.request_form import RequestForm
+from generator.llm.throttle import call_verdict
+from generator.llm.unusable import unusable_reason
 
 PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
 NARROW = build_prompt(load_catalogue(), Page(), count=2, window=Window(128), seed=11)
@@ -37,8 +37,10 @@ def call(**values: Any) -> CallRecord:
     ],
 )
 def test_each_unusable_call_has_its_reason_and_a_mend(one: CallRecord, kind: str, words: str) -> None:
-    failures = [Failure("x", "there was no expression in the reply")]
-    reason = reason_of(one, call_verdict(one, usable=False), way=Way(), prompt=PROMPT, failures=failures)
+    failures = [FailedExpression("x", "there was no expression in the reply")]
+    reason = unusable_reason(
+        one, call_verdict(one, usable=False), form=RequestForm(), prompt=PROMPT, failures=failures
+    )
     assert reason is not None
     assert reason.kind == kind
     assert words in reason.text
@@ -47,7 +49,7 @@ def test_each_unusable_call_has_its_reason_and_a_mend(one: CallRecord, kind: str
 
 def test_a_context_that_the_shortest_prompt_does_not_fit_is_named() -> None:
     one = call(done_reason="length")
-    reason = reason_of(one, CallVerdict.EMPTY, way=Way(), prompt=NARROW, failures=())
+    reason = unusable_reason(one, CallVerdict.EMPTY, form=RequestForm(), prompt=NARROW, failures=())
     assert reason is not None
     assert (reason.kind, PROMPT.fits) == ("context", True)
     assert "128 tokens is too small" in reason.text
@@ -60,12 +62,14 @@ def test_a_context_that_the_shortest_prompt_does_not_fit_is_named() -> None:
 )
 def test_what_says_nothing_of_prompt_and_reply_has_none(verdict: CallVerdict) -> None:
     one = call(status=500, error="boom")
-    assert reason_of(one, verdict, way=Way(), prompt=PROMPT, failures=()) is None
+    assert unusable_reason(one, verdict, form=RequestForm(), prompt=PROMPT, failures=()) is None
 
 
 def test_a_models_words_are_cut_and_put_on_one_line() -> None:
-    failures = [Failure("x", "bad\n" * 500)]
-    reason = reason_of(call(reply="x"), CallVerdict.UNUSABLE, way=Way(), prompt=PROMPT, failures=failures)
+    failures = [FailedExpression("x", "bad\n" * 500)]
+    reason = unusable_reason(
+        call(reply="x"), CallVerdict.UNUSABLE, form=RequestForm(), prompt=PROMPT, failures=failures
+    )
     assert reason is not None
     assert len(reason.text) < 250
     assert "\n" not in reason.text

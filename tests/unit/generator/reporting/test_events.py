@@ -6,14 +6,22 @@ import pytest
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import configure
-from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Source
-from generator.llm.throttle import CallVerdict, Pace, Reason, Streak
-from generator.reporting.events import Narrator
+from generator.domain import (
+    AlphaFigures,
+    CallRecord,
+    CallVerdict,
+    Candidate,
+    Evaluated,
+    Reason,
+    Source,
+    Streak,
+)
+from generator.reporting.events import MiningEvents
 from tests.reference.manual_clock import StillClock
 
 
 @pytest.fixture
-def told() -> Iterator[io.StringIO]:
+def shown() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     stream = io.StringIO()
@@ -27,8 +35,8 @@ def sentences(stream: io.StringIO) -> list[str]:
     return [line[10:] for line in stream.getvalue().splitlines()]
 
 
-def make(*, standin: bool = False, synthetic: bool = False, clock: StillClock | None = None) -> Narrator:
-    return Narrator(model="m:1b", standin=standin, synthetic=synthetic, clock=clock or StillClock())
+def make(*, standin: bool = False, synthetic: bool = False, clock: StillClock | None = None) -> MiningEvents:
+    return MiningEvents(model="m:1b", standin=standin, synthetic=synthetic, clock=clock or StillClock())
 
 
 def call(error: str | None = None, status: int = 200) -> CallRecord:
@@ -40,39 +48,39 @@ def alpha(*, kept: bool = False) -> Evaluated:
     return Evaluated(Candidate("d", "rank(close)", "rank(close)"), Source.PANEL, {}, figures, kept=kept, id=3)
 
 
-def test_an_alpha_is_told_with_its_figures_and_where_they_come_from(told: io.StringIO) -> None:
+def test_an_alpha_is_reported_with_its_figures_and_where_they_come_from(shown: io.StringIO) -> None:
     make().evaluated(alpha(kept=True))
     make(standin=True, synthetic=True).evaluated(alpha())
-    assert sentences(told) == [
+    assert sentences(shown) == [
         "Sharpe 1.23, fitness 0.90, kept: rank(close)",
         "stand-in, synthetic panel: Sharpe 1.23, fitness 0.90: rank(close)",
     ]
 
 
-def test_alphas_are_told_at_a_bounded_rate(told: io.StringIO) -> None:
+def test_alphas_are_reported_at_a_bounded_rate(shown: io.StringIO) -> None:
     clock = StillClock()
-    narrator = make(clock=clock)
+    events = make(clock=clock)
     for _ in range(10):
-        narrator.evaluated(alpha())
+        events.evaluated(alpha())
     clock.now += 1.0
-    narrator.evaluated(alpha())
-    assert sentences(told) == [
+    events.evaluated(alpha())
+    assert sentences(shown) == [
         "Sharpe 1.23, fitness 0.90: rank(close)",
         "Sharpe 1.23, fitness 0.90: rank(close) (and 9 more)",
     ]
 
 
-def test_each_memory_failure_is_told_and_other_trouble_once(told: io.StringIO) -> None:
-    narrator = make()
+def test_each_memory_failure_is_reported_and_other_trouble_once(shown: io.StringIO) -> None:
+    events = make()
     for failures in (1, 2):
-        narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, Pace(failures=failures), 5.0)
+        events.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=failures, wait=5.0)
     for _ in range(3):
-        narrator.call_ended(call("Ollama at x is away", 0), CallVerdict.AWAY, Pace(), 1.0)
+        events.call_ended(call("Ollama at x is away", 0), CallVerdict.AWAY, failures=0, wait=1.0)
     for _ in range(3):
-        narrator.call_ended(call("model 'm:1b' not found", 404), CallVerdict.MISSING, Pace(), 1.0)
+        events.call_ended(call("model 'm:1b' not found", 404), CallVerdict.MISSING, failures=0, wait=1.0)
     for _ in range(3):
-        narrator.call_ended(call(), CallVerdict.ANSWERED, Pace(), 0.0)
-    assert sentences(told) == [
+        events.call_ended(call(), CallVerdict.ANSWERED, failures=0, wait=0.0)
+    assert sentences(shown) == [
         "m:1b ran out of GPU memory; next try in 5s",
         "m:1b ran out of GPU memory, 2 in a row; next try in 5s",
         "Ollama at x is away; trying again",
@@ -81,48 +89,48 @@ def test_each_memory_failure_is_told_and_other_trouble_once(told: io.StringIO) -
     ]
 
 
-def test_in_a_stand_in_fleet_trouble_says_so_too(told: io.StringIO) -> None:
-    narrator = make(standin=True)
-    narrator.started(url="http://x")
-    narrator.call_ended(call("out of memory", 500), CallVerdict.MEMORY, Pace(failures=1), 5.0)
-    narrator.call_ended(call(), CallVerdict.ANSWERED, Pace(), 0.0)
-    assert all("stand-in" in sentence for sentence in sentences(told))
+def test_in_a_stand_in_fleet_trouble_says_so_too(shown: io.StringIO) -> None:
+    events = make(standin=True)
+    events.started(url="http://x")
+    events.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=1, wait=5.0)
+    events.call_ended(call(), CallVerdict.ANSWERED, failures=0, wait=0.0)
+    assert all("stand-in" in sentence for sentence in sentences(shown))
 
 
-def test_pauses_and_storage_are_told_when_they_begin_and_end(told: io.StringIO) -> None:
-    narrator = make()
+def test_pauses_and_storage_are_reported_when_they_begin_and_end(shown: io.StringIO) -> None:
+    events = make()
     for why in (None, "probe", "probe", None, None):
-        narrator.pause(why)
+        events.pause(why)
     error = FleetError("the database is full", hint="Make room.")
     for state in (None, error, error, None, None):
-        narrator.storage(state)
-    assert sentences(told) == [
+        events.storage(state)
+    assert sentences(shown) == [
         "mining pauses: probe",
-        "mining goes on",
-        "the database is full. What is finished is kept in memory. Make room.",
+        "mining resumes",
+        "the database is full. Finished calls wait in memory. Make room.",
         "the database can be written again",
     ]
 
 
-def test_what_a_model_wrote_stays_one_line(told: io.StringIO) -> None:
+def test_what_a_model_wrote_stays_one_line(shown: io.StringIO) -> None:
     one = Evaluated(Candidate("d", "a\nb\x1b[2J", "x"), Source.PANEL, {}, alpha().performance)
     make().evaluated(one)
-    assert len(told.getvalue().splitlines()) == 1
-    assert "\x1b" not in told.getvalue()
+    assert len(shown.getvalue().splitlines()) == 1
+    assert "\x1b" not in shown.getvalue()
 
 
 def test_unusable_replies_are_reported_at_the_fifth_at_a_new_reason_and_at_their_end(
-    told: io.StringIO,
+    shown: io.StringIO,
 ) -> None:
-    narrator, streak = make(), Streak()
+    events, streak = make(), Streak()
     empty, cut = Reason("empty", "the replies are empty", "Update Ollama."), Reason("cut", "cut", "More.")
     for reason in (empty,) * 8 + (cut,) * 3:
-        streak = streak.longer(reason, started=1.0)
-        narrator.replies(lambda now=streak: now)
-    narrator.replies(Streak)
-    narrator.replies(Streak)
-    end = "It is asked ever less often until a reply is usable"
-    assert sentences(told) == [
+        streak = streak.extended(reason, started=1.0)
+        events.replies(lambda now=streak: now)
+    events.replies(Streak)
+    events.replies(Streak)
+    end = "Calls become rarer until a reply is usable"
+    assert sentences(shown) == [
         f"m:1b gave nothing usable 5 times in a row: the replies are empty. Update Ollama. {end}",
         f"m:1b gave nothing usable 9 times in a row: cut. More. {end}",
         "m:1b gives usable replies again",

@@ -3,11 +3,18 @@ from pathlib import Path
 from typing import Any
 
 from fleet.runtime.pause_request import Pause
-from generator.config import Assignment
-from generator.domain import AlphaFigures, Candidate, Evaluated, Source
-from generator.llm.throttle import GateView, Reason, Streak
+from generator.domain import (
+    AlphaFigures,
+    Assignment,
+    Candidate,
+    Evaluated,
+    Reason,
+    Source,
+    Streak,
+    ThrottleState,
+)
 from generator.reporting.heartbeat import Heartbeat
-from generator.reporting.stats import Scoreboard
+from generator.reporting.stats import RunStats
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -17,14 +24,14 @@ def read(path: Path) -> dict[str, Any]:
 def test_it_is_written_on_change_and_every_five_seconds(tmp_path: Path) -> None:
     path = tmp_path / "generator.json"
     beat = Heartbeat(path, Assignment("m:1b", {}, 2, 5), standin=True)
-    done = Scoreboard().row()
-    quiet = GateView(0, None, None)
+    done = RunStats().row()
+    quiet = ThrottleState(0, None, None)
     beat.beat(quiet, done, now=100.0, monotonic=0.0)
     beat.beat(quiet, done, now=104.0, monotonic=4.0)
     assert read(path)["heartbeat"] == 100.0
     beat.beat(quiet, done, now=105.0, monotonic=5.0)
     assert read(path)["heartbeat"] == 105.0
-    beat.beat(GateView(1, 105.5, Pause(200.0, "x")), done, now=105.6, monotonic=5.6)
+    beat.beat(ThrottleState(1, 105.5, Pause(200.0, "x")), done, now=105.6, monotonic=5.6)
     row = read(path)
     assert (row["request_since"], row["paused"], row["requests"]) == (105.5, True, 1)
     assert (row["model"], row["rung"], row["switches"], row["standin"]) == ("m:1b", 2, 5, True)
@@ -35,19 +42,19 @@ def test_a_streak_of_unusable_calls_stands_in_it(tmp_path: Path) -> None:
     beat = Heartbeat(path, Assignment("m:1b", {}, 2, 5), standin=False)
     streak = Streak()
     for number in range(5):
-        beat.beat(GateView(0, None, None, streak), Scoreboard().row(), now=9.0, monotonic=float(number))
+        beat.beat(ThrottleState(0, None, None, streak), RunStats().row(), now=9.0, monotonic=float(number))
         assert read(path)["unusable"] is None
-        streak = streak.longer(
+        streak = streak.extended(
             Reason("empty", "the replies are empty", "Update Ollama."), started=7.0 + number
         )
-    beat.beat(GateView(0, None, None, streak), Scoreboard().row(), now=9.0, monotonic=5.0)
+    beat.beat(ThrottleState(0, None, None, streak), RunStats().row(), now=9.0, monotonic=5.0)
     assert read(path)["unusable"] == {
         "since": 7.0, "calls": 5, "kind": "empty", "reason": "the replies are empty", "mend": "Update Ollama."
     }  # fmt: skip
 
 
 def test_the_last_alphas_and_the_totals_stand_in_it() -> None:
-    board = Scoreboard()
+    board = RunStats()
     for number in range(8):
         figures = AlphaFigures(float(number), 0.2, float("nan"), 0.1, 0.1, 0.1, 5.0, 5.0, 10)
         candidate = Candidate(str(number), f"rank(a{number})", "x", model="m")

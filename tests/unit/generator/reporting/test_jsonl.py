@@ -3,7 +3,7 @@ import threading
 from pathlib import Path
 
 from generator.domain import CallRecord
-from generator.reporting.jsonl import CallLog, LineFile
+from generator.reporting.jsonl import CallLog, JsonLinesFile
 
 
 def numbers(path: Path) -> list[int]:
@@ -12,7 +12,7 @@ def numbers(path: Path) -> list[int]:
 
 def test_old_files_move_up_and_the_oldest_goes(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    file = LineFile(path, most=1, backups=2)
+    file = JsonLinesFile(path, most=1, backups=2)
     for number in range(5):
         file.append({"n": number})
     assert numbers(tmp_path / "x.log.1") == [4]
@@ -21,7 +21,7 @@ def test_old_files_move_up_and_the_oldest_goes(tmp_path: Path) -> None:
 
 
 def test_many_threads_mix_no_rows_and_lose_none(tmp_path: Path) -> None:
-    file = LineFile(tmp_path / "x.log", most=2000, backups=1000)
+    file = JsonLinesFile(tmp_path / "x.log", most=2000, backups=1000)
 
     def work(first: int) -> None:
         for number in range(first, first + 200):

@@ -1,4 +1,4 @@
-"""A month of mining, in short: what a fleet's database comes to when it is cleared as the generator does."""
+"""A month of mining in short: the size of a database that is cleaned up as the generator does it."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,12 +25,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def days(path: Path, count: int, rules: Ruleset, *, standins: int) -> Iterator[int]:
-    """Mine and clear for so many days; yield the bytes on the disk after each."""
+    """Mine and clean up for this many days; yield the bytes on disk after each."""
     with closing(AlphaStore(f"sqlite:///{path}", owner="here")) as store:
         for day in range(count):
             for number in range(CALLS_A_DAY):
                 _mine(store, rules, f"{day}-{number}", day * DAY + number)
-            while store.tidy(before=day * DAY - WEEK, texts=20_000, standins=standins):
+            while store.clean_up(before=day * DAY - WEEK, texts=20_000, standins=standins):
                 pass
             yield sum(each.stat().st_size for each in path.parent.glob("alphas.db*"))
 
@@ -63,7 +63,7 @@ def test_a_disk_gets_back_what_a_shorter_keep_calls_frees(path: Path) -> None:
         for number in range(40):
             store.record_call(replace(call(f"c{number}"), prompt="x" * MEGABYTE), [], PANEL)
         before = path.stat().st_size
-        while store.tidy(before=10.0, texts=100, standins=0):
+        while store.clean_up(before=10.0, texts=100, standins=0):
             pass
     assert before > 38 * MEGABYTE
     assert path.stat().st_size < 4 * MEGABYTE  # with the journal written back at the end

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import Candidate
 from generator.storage.migrations import STEPS, migrate
-from generator.storage.read import DatabaseUnreadError, by_model, opened, recent_alphas
+from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas
 from generator.storage.schema import EvaluationRow
 from generator.storage.store import AlphaStore, StorageError, _insert
 from tests.reference.stored_rows import PANEL, call, candidate
@@ -36,7 +36,7 @@ def test_reading_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
     assert by_model(tmp_path / "empty.db") == []
 
 
-def test_a_damaged_database_is_told_with_what_to_do(tmp_path: Path, path: Path, store: AlphaStore) -> None:
+def test_a_damaged_database_is_reported_with_the_mend(tmp_path: Path, path: Path, store: AlphaStore) -> None:
     path.write_bytes(b"this is no database at all, but it is long enough to look like one" * 50)
     with pytest.raises(StorageError, match="not a database") as caught:
         store.record_call(call(), [], PANEL)
@@ -47,7 +47,7 @@ def test_a_damaged_database_is_told_with_what_to_do(tmp_path: Path, path: Path, 
     store.record_call(call(), [], PANEL)
 
 
-def test_a_full_disk_is_told_as_such_and_passes(store: AlphaStore, path: Path) -> None:
+def test_a_full_disk_is_reported_as_such_and_passes(store: AlphaStore, path: Path) -> None:
     store.record_call(call(), [], PANEL)
     engine = store._engine
     assert engine is not None
@@ -75,7 +75,7 @@ def test_a_password_in_the_query_of_a_url_is_not_shown() -> None:
     store = AlphaStore(url, owner="here")
     with pytest.raises(StorageError) as written:
         store.count()
-    with pytest.raises(DatabaseUnreadError) as read, opened(url):
+    with pytest.raises(DatabaseUnreadError) as read, open_database(url):
         pass
     assert "127.0.0.1" in written.value.message
     assert "secret" not in written.value.message + read.value.message

@@ -4,7 +4,7 @@ from fleet.config.keep_rule import parse_keep
 from generator.catalogue import load_catalogue
 from generator.domain import AlphaFigures, Candidate
 from generator.language import parse, read
-from generator.workers.sign_flip import opposite, turned_candidate
+from generator.workers.sign_flip import opposite, reversed_candidate
 
 
 def candidate(text: str, *, tree: bool = False) -> Candidate:
@@ -17,23 +17,23 @@ def candidate(text: str, *, tree: bool = False) -> Candidate:
     [("rank(close)", "reverse(rank(close))"), ("-rank(close)", "rank(close)"), ("close", "reverse(close)")],
 )
 def test_the_opposite_sign(text: str, turned: str, tree: bool) -> None:
-    found = turned_candidate(candidate(text, tree=tree), load_catalogue())
+    found = reversed_candidate(candidate(text, tree=tree), load_catalogue())
     assert found is not None
     assert parse(found.expression, load_catalogue()) == parse(turned, load_catalogue())
     assert (found.call, found.model) == ("c1", "m")
 
 
-@pytest.mark.parametrize("text", ["rank(close) - rank(open)", "-close", "close * 2", "reverse(-close)"])
+@pytest.mark.parametrize("text", ["rank(close) - rank(open)", "-close", "close * 2"])
 def test_turned_twice_it_is_what_it_was(text: str) -> None:
-    once = turned_candidate(candidate(text), load_catalogue())
+    once = reversed_candidate(candidate(text), load_catalogue())
     assert once is not None
-    twice = turned_candidate(once, load_catalogue())
+    twice = reversed_candidate(once, load_catalogue())
     assert twice is not None
     assert twice.digest == read(text, load_catalogue()).digest != once.digest
 
 
 def test_what_cannot_be_read_is_not_turned() -> None:
-    assert turned_candidate(candidate("nonsense("), load_catalogue()) is None
+    assert reversed_candidate(candidate("nonsense("), load_catalogue()) is None
 
 
 def test_its_promise_is_judged_by_the_same_rule() -> None:

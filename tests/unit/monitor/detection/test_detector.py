@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.memory_errors.causes import LogEventKind
+from fleet.memory_errors.judge import judge_error, may_be_retried
 from fleet.memory_errors.table.runner import PLAIN
 from fleet.memory_errors.table.server import SERVER
-from monitor.detection.detector import Detector, classify_error, detect, looks_like_memory
+from monitor.detection.detector import Detector, detect
 from monitor.detection.line_parser import parse_line
 from tests.reference.ollama_log import OURS, T0, slog
 
@@ -273,13 +274,13 @@ def test_what_the_original_looked_for_is_still_found(phrase: str) -> None:
     ],
 )
 def test_an_api_errors_text_is_classified(error: str, kind: str | None) -> None:
-    signal = classify_error(error)
+    signal = judge_error(error)
     assert (signal.kind if signal else None) == kind
 
 
 def test_ollamas_own_phrases_decide_whether_it_tries_again() -> None:
-    assert looks_like_memory("x cudaMalloc FAILED y")
-    assert not looks_like_memory("unable to allocate CUDA0 buffer")
+    assert may_be_retried("x cudaMalloc FAILED y")
+    assert not may_be_retried("unable to allocate CUDA0 buffer")
     assert DETECTOR.read(slog(T0, "Load failed", 'error="no such file"')).event.final  # type: ignore[union-attr]
     assert not DETECTOR.read(slog(T0, "Load failed", 'error="out of memory"')).event.final  # type: ignore[union-attr]
 
@@ -379,7 +380,7 @@ def test_nothing_raises_and_what_is_found_passes_the_prefilter(line: str) -> Non
     raw = line.encode("utf-8", "replace")
     if reading.signal is not None or reading.event is not None:
         assert list(DETECTOR.candidates(raw))
-    classify_error(line)
+    judge_error(line)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_lines_own_time(line: str, time: float | None) -> None:
     assert times(line) == [time]
 
 
-def test_gin_is_in_the_servers_own_zone_which_slog_tells() -> None:
+def test_gin_is_in_the_zone_of_slog() -> None:
     gin = '[GIN] 2026/11/23 - 14:00:00 | 200 | 1ms | ::1 | GET "/"'
     assert times(SLOG.format("2026-11-23T14:00:00.000+02:00"), gin) == [NOON, NOON]
 

@@ -1,4 +1,4 @@
-"""An API error and the log tell of one failure in either order, and at any point between its lines."""
+"""An API error and the log report one failure in either order, and at any point between its lines."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is told when, while the log is being followed: deadlines, API errors, our own unloads."""
+"""Reports and their times while the log is followed: deadlines, API errors, unloads by the fleet."""
 
 import json
 
@@ -9,10 +9,9 @@ from monitor.incidents.messages import (
     FailedCall,
     GpuFound,
     Heard,
-    IncidentHealed,
+    IncidentRetracted,
     Line,
     LoadFinished,
-    LoadStarted,
     LogAway,
     LogBack,
     ServerStarted,
@@ -128,7 +127,7 @@ def test_a_load_that_outlives_ollamas_time_out_is_over() -> None:
     assert log.counted == 1
 
 
-def test_a_retry_is_told_as_healed_and_never_counts() -> None:
+def test_a_retry_that_succeeds_is_reported_as_healed_and_never_counts() -> None:
     log = follow()
     log.lines(T0, *begins(T0), *runs_out(), *gives_up(T0))
     log.lines(
@@ -145,11 +144,11 @@ def test_what_was_counted_and_healed_after_all_is_said_to_be() -> None:
     log.lines(T0, "ggml_gallocr_reserve_n_impl: failed to allocate CUDA0 buffer of size 1914513024")
     assert log.counted == 1
     log.lines(T0, "sched_reserve: compute buffer allocation failed, retrying without pipeline parallelism")
-    healed = [each for each in log.outcomes if isinstance(each, IncidentHealed)]
+    healed = [each for each in log.outcomes if isinstance(each, IncidentRetracted)]
     assert [each.incident.id for each in healed] == [log.found[0].id]
 
 
-def test_lesser_incidents_are_told_when_the_gap_is_over() -> None:
+def test_lesser_incidents_are_reported_when_the_gap_is_over() -> None:
     log = follow()
     log.lines(T0, "load_tensors: offloaded 11/33 layers to GPU")
     assert log.found == []
@@ -168,11 +167,11 @@ def test_our_own_clock_closes_nothing_for_the_next_line_may_be_held_up() -> None
     log.see(Line(slog(T0 + 0.1, said, f'model={OURS} error="CUDA error: out of memory"', "WARN")))
     assert log.closed == []
     log.lines(T0 + 3600, slog(T0 + 3600, "starting llama-server"))
-    assert [(i.cause, i.signal_count) for i in log.closed] == [("runner_died", 2)]
+    assert [(i.cause, i.last) for i in log.closed] == [("runner_died", T0 + 0.1)]
     assert log.counted == 1
 
 
-def test_while_nobody_reads_the_log_nothing_is_told_and_then_each_wait_begins_anew() -> None:
+def test_while_the_log_is_away_nothing_is_reported_and_then_each_wait_begins_anew() -> None:
     log = follow()
     log.lines(T0, *begins(T0), *runs_out())
     log.see(LogAway(), TimePassed(T0 + 900))
@@ -187,7 +186,7 @@ def test_while_nobody_reads_the_log_nothing_is_told_and_then_each_wait_begins_an
     assert [(i.cause, i.counts) for i in log.found] == [("retry", False)]
 
 
-def test_loads_servers_and_gpus_are_told() -> None:
+def test_loads_servers_and_gpus_are_outcomes() -> None:
     log = follow()
     compute = 'id=0 library=CUDA name=CUDA0 description="RTX 3060" total="12.0 GiB"'
     log.lines(T0, slog(T0, "Listening on 127.0.0.1:11434 (version 0.33.0)"))
@@ -196,11 +195,10 @@ def test_loads_servers_and_gpus_are_told() -> None:
     assert [type(each) for each in log.outcomes] == [
         ServerStarted,
         GpuFound,
-        LoadStarted,
         LoadFinished,
         GpuFound,
     ]
-    assert log.outcomes[1:3] == [GpuFound(True, "CUDA RTX 3060", T0), LoadStarted(OURS, T0)]
+    assert log.outcomes[1] == GpuFound(True, "CUDA RTX 3060", T0)
     assert [each.present for each in log.outcomes if isinstance(each, GpuFound)] == [True, False]
 
 
@@ -221,7 +219,7 @@ def test_an_api_error_of_memory_counts_without_the_log() -> None:
     log = follow()
     log.see(api(T0, T0 + 3))
     assert log.counted == 1
-    assert log.found[0].api
+    assert log.found[0].first_line == 0
 
 
 def test_concurrent_requests_that_one_death_takes_along_are_one_without_the_log() -> None:
@@ -250,7 +248,7 @@ def test_an_error_without_memory_text_counts_only_if_the_log_says_so() -> None:
     assert log.counted == len(log.found) == 1
 
 
-def test_a_death_told_only_at_the_next_request_is_the_same() -> None:
+def test_a_death_that_is_logged_only_at_the_next_request_is_the_same() -> None:
     log = follow()
     log.see(api(T0, T0 + 3, "CUDA error: out of memory"))
     late = slog(T0 + 30, "llama-server process no longer running",

@@ -1,4 +1,6 @@
-"""Whole courses of failures, as a log tells them, read to the end."""
+"""Whole courses of failures in a log that is read to its end."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +11,7 @@ from tests.reference.ollama_log import (
     T0,
     alone,
     begins,
+    causes,
     failed_load,
     gin,
     gives_up,
@@ -17,7 +20,6 @@ from tests.reference.ollama_log import (
     runs_out,
     scan,
     slog,
-    told,
 )
 
 COUNTS = ("hard", "allocation", True)
@@ -52,53 +54,53 @@ def test_one_failed_load_with_all_its_lines_is_one_incident() -> None:
     assert len(report.signals) == 4
     (incident,) = report.incidents
     assert (incident.kind, incident.cause, incident.counts) == COUNTS
-    assert (incident.first_line, incident.last_line, incident.model) == (6, 12, OURS)
+    assert (incident.first_line, incident.last_line, incident.model) == (6, 12, OURS[:19])
 
 
 @pytest.mark.parametrize("apart", [1.0, 3.0, 60.0])
 def test_two_failed_loads_are_two_incidents_also_close_together(apart: float) -> None:
-    assert told([*failed_load(T0), *failed_load(T0 + apart)]) == [COUNTS, COUNTS]
+    assert causes([*failed_load(T0), *failed_load(T0 + apart)]) == [COUNTS, COUNTS]
 
 
 def test_three_requests_in_a_row_are_three() -> None:
-    assert told([line for n in range(3) for line in failed_load(T0 + n * 0.8)]) == [COUNTS] * 3
+    assert causes([line for n in range(3) for line in failed_load(T0 + n * 0.8)]) == [COUNTS] * 3
 
 
-def test_two_loads_are_told_apart_where_only_runners_speak() -> None:
+def test_two_loads_are_two_where_only_runners_print() -> None:
     raw = [begins(T0)[3], *runs_out()]
-    assert told([*raw, *raw]) == [COUNTS, COUNTS]
+    assert causes([*raw, *raw]) == [COUNTS, COUNTS]
 
 
 @pytest.mark.parametrize("pause", [0.6, 9.0, 14.0])
 def test_ollamas_second_try_is_the_same_failure(pause: float) -> None:
     end = T0 + pause
-    assert told(two_tries([*runs_out(), *gives_up(end + 0.3), gin(end + 0.4, 500, pause + 0.4)], pause)) == [
-        COUNTS
-    ]
+    assert causes(
+        two_tries([*runs_out(), *gives_up(end + 0.3), gin(end + 0.4, 500, pause + 0.4)], pause)
+    ) == [COUNTS]
 
 
 @pytest.mark.parametrize("pause", [0.6, 9.0, 14.0])
 def test_a_second_try_that_succeeds_makes_one_retry(pause: float) -> None:
     end = T0 + pause + 20
-    assert told(two_tries([*loaded(end), gin(end + 1, 200, pause + 21)], pause)) == [RETRY]
+    assert causes(two_tries([*loaded(end), gin(end + 1, 200, pause + 21)], pause)) == [RETRY]
 
 
 def test_a_retry_with_less_context_that_succeeds_is_one_retry() -> None:
     lines = [*begins(T0), *runs_out(), *gives_up(T0 + 0.3)]
     lines += [slog(T0 + 0.4, RETRY_CONTEXT, "old_num_ctx=32768 new_num_ctx=8192 evict_all=false", "WARN")]
-    assert told([*lines, *begins(T0 + 0.5), *loaded(T0 + 3), gin(T0 + 5, 200, 5.1)]) == [RETRY]
+    assert causes([*lines, *begins(T0 + 0.5), *loaded(T0 + 3), gin(T0 + 5, 200, 5.1)]) == [RETRY]
 
 
 def test_a_request_answered_ends_a_retry_whose_start_was_not_logged() -> None:
-    assert told(two_tries([gin(T0 + 30, 200, 30.5)], 9.0)) == [RETRY]
+    assert causes(two_tries([gin(T0 + 30, 200, 30.5)], 9.0)) == [RETRY]
 
 
 def test_retrying_without_pipeline_parallelism_heals_what_failed_before() -> None:
     healed = "sched_reserve: compute buffer allocation failed, retrying without pipeline parallelism"
     failing = [*runs_out()[:1], "graph_reserve: failed to allocate compute buffers", healed]
-    assert told([*begins(T0), *failing, *loaded(T0 + 2)]) == [RETRY]
-    assert told(failing) == [RETRY]
-    assert told([*begins(T0), *failing, *runs_out(), *gives_up(T0 + 1), gin(T0 + 1, 500, 1.5)]) == [COUNTS]
+    assert causes([*begins(T0), *failing, *loaded(T0 + 2)]) == [RETRY]
+    assert causes(failing) == [RETRY]
+    assert causes([*begins(T0), *failing, *runs_out(), *gives_up(T0 + 1), gin(T0 + 1, 500, 1.5)]) == [COUNTS]
 
 
 def old_engine(at: float, tries: int, *, fails: bool) -> list[str]:
@@ -133,9 +135,9 @@ def old_engine(at: float, tries: int, *, fails: bool) -> list[str]:
 
 
 def test_the_old_engine_tries_many_layouts_in_one_load() -> None:
-    assert told(old_engine(T0, 9, fails=True)) == [COUNTS]
-    assert told(old_engine(T0, 9, fails=False)) == [RETRY]
-    assert told([*old_engine(T0, 9, fails=True), *old_engine(T0 + 9.5, 5, fails=True)]) == [COUNTS, COUNTS]
+    assert causes(old_engine(T0, 9, fails=True)) == [COUNTS]
+    assert causes(old_engine(T0, 9, fails=False)) == [RETRY]
+    assert causes([*old_engine(T0, 9, fails=True), *old_engine(T0 + 9.5, 5, fails=True)]) == [COUNTS, COUNTS]
 
 
 def test_the_older_engines_error_line_ends_a_load() -> None:
@@ -143,26 +145,26 @@ def test_the_older_engines_error_line_ends_a_load() -> None:
     failed = slog(T0 + 1, "error loading llama server", 'error="llama runner process has terminated: '
                   'cudaMalloc failed: out of memory"', "ERROR")  # fmt: skip
     lines = [start, *runs_out(), failed, gin(T0 + 1, 500, 1.0)]
-    assert told([*lines, *not_recovered(T0 + 6.1, 5.0)]) == [COUNTS]
+    assert causes([*lines, *not_recovered(T0 + 6.1, 5.0)]) == [COUNTS]
 
 
 def test_three_lines_of_one_unload_are_one_incident_that_counts() -> None:
-    assert told(not_recovered(T0)) == [("soft", "not_recovered", True)]
+    assert causes(not_recovered(T0)) == [("soft", "not_recovered", True)]
 
 
 def test_memory_that_does_not_come_back_belongs_to_the_failure_whose_unload_it_was() -> None:
-    assert told([*failed_load(T0), *not_recovered(T0 + 5.6, 5.1)]) == [COUNTS]
-    late = told([*failed_load(T0), *not_recovered(T0 + 40.0, 5.1)])
+    assert causes([*failed_load(T0), *not_recovered(T0 + 5.6, 5.1)]) == [COUNTS]
+    late = causes([*failed_load(T0), *not_recovered(T0 + 40.0, 5.1)])
     assert late == [COUNTS, ("soft", "not_recovered", True)]
 
 
 def test_two_unloads_are_two_incidents() -> None:
-    assert told([*not_recovered(T0), *not_recovered(T0 + 8.0)]) == [("soft", "not_recovered", True)] * 2
+    assert causes([*not_recovered(T0), *not_recovered(T0 + 8.0)]) == [("soft", "not_recovered", True)] * 2
 
 
 def test_a_spill_right_after_memory_that_did_not_come_back_is_its_consequence() -> None:
     spilled = [*begins(T0 + 1), "load_tensors: offloaded 11/33 layers to GPU", loaded(T0 + 3)[1]]
-    assert told([*not_recovered(T0), *spilled]) == [("soft", "not_recovered", True)]
+    assert causes([*not_recovered(T0), *spilled]) == [("soft", "not_recovered", True)]
 
 
 def test_failure_lines_that_nothing_bounds_go_by_the_gap_from_the_first() -> None:
@@ -170,9 +172,9 @@ def test_failure_lines_that_nothing_bounds_go_by_the_gap_from_the_first() -> Non
         return [docker(T0 + second, alone()) for second in seconds]
 
     hard = ("hard", "runner_died", True)
-    assert told(at(0, 2, 4)) == [hard]
-    assert told(at(0, 10, 20)) == [hard] * 3
-    assert told(at(0, 4, 8)) == [hard] * 2, "the gap is never extended"
+    assert causes(at(0, 2, 4)) == [hard]
+    assert causes(at(0, 10, 20)) == [hard] * 3
+    assert causes(at(0, 4, 8)) == [hard] * 2, "the gap is never extended"
 
 
 def test_a_runners_death_is_one_incident_however_many_requests_it_takes_along() -> None:
@@ -180,29 +182,29 @@ def test_a_runners_death_is_one_incident_however_many_requests_it_takes_along() 
     lines = [docker(T0, alone()), docker(T0 + 0.1, "ggml-cuda.cu:98: CUDA error")]
     lines += [slog(T0 + 0.2, "llama-server terminated", 'error="signal: aborted (core dumped)"', "ERROR")]
     lines += [oom, gin(T0 + 0.4, 500, 9.0), oom, gin(T0 + 0.5, 500, 8.0), *not_recovered(T0 + 5.4, 5.1)]
-    assert told(lines) == [("hard", "runner_died", True)]
+    assert causes(lines) == [("hard", "runner_died", True)]
 
 
 def test_a_failure_after_a_request_has_ended_is_another() -> None:
     one = [docker(T0, alone()), docker(T0, gin(T0, 500, 1.0))]
     two = [docker(T0 + 2, alone()), docker(T0 + 2, gin(T0 + 2, 500, 1.0))]
-    assert told([*one, *two]) == [("hard", "runner_died", True)] * 2
+    assert causes([*one, *two]) == [("hard", "runner_died", True)] * 2
 
 
 def test_another_models_long_answer_does_not_heal_a_failing_load() -> None:
     lines = [*begins(T0), *runs_out(), gin(T0 + 0.2, 200, 60.0), *gives_up(T0 + 0.3), gin(T0 + 0.4)]
-    assert told(lines) == [COUNTS]
+    assert causes(lines) == [COUNTS]
 
 
 def test_a_server_that_restarts_ends_what_was_open() -> None:
     restart = slog(T0 + 2, "Listening on 127.0.0.1:11434 (version 0.33.0)", source="routes.go:2008")
-    assert told([*begins(T0), *runs_out(), restart, *begins(T0 + 3), *loaded(T0 + 5)]) == [COUNTS]
+    assert causes([*begins(T0), *runs_out(), restart, *begins(T0 + 3), *loaded(T0 + 5)]) == [COUNTS]
 
 
 def test_the_hosts_memory_never_counts() -> None:
     error = "llama-server process has terminated: error loading model: mmap failed: Cannot allocate memory"
     lines = ["llama_model_load: error loading model: mmap failed: Cannot allocate memory"]
-    assert told([*begins(T0), *lines, *gives_up(T0 + 1, error=error), gin(T0 + 1)]) == [
+    assert causes([*begins(T0), *lines, *gives_up(T0 + 1, error=error), gin(T0 + 1)]) == [
         ("sysmem", "host", False)
     ]
 
@@ -210,12 +212,14 @@ def test_the_hosts_memory_never_counts() -> None:
 def test_a_runtime_oom_of_the_host_is_the_hosts() -> None:
     error = "failed to allocate memory for prompt cache state: std::bad_alloc"
     oom = slog(T0, RUNTIME, f'model=m error="{error}"', "WARN")
-    assert told([oom]) == [("sysmem", "host", False)]
+    assert causes([oom]) == [("sysmem", "host", False)]
 
 
 def test_vague_lines_follow_the_host_buffer_beside_them() -> None:
     lines = ["ggml_gallocr_reserve_n: failed to allocate Vulkan_Host buffer of size 2546057216"]
-    assert told([*lines, "graph_reserve: failed to allocate compute buffers"]) == [("sysmem", "host", False)]
+    assert causes([*lines, "graph_reserve: failed to allocate compute buffers"]) == [
+        ("sysmem", "host", False)
+    ]
 
 
 @pytest.mark.parametrize("layers", ["11/33", "0/29"])
@@ -226,13 +230,13 @@ def test_layers_left_on_the_cpu_are_one_spill_that_does_not_count(layers: str) -
         loaded(T0 + 3)[1],
         gin(T0 + 4, 200, 4.5),
     ]
-    assert told(lines) == [("soft", "spill", False)]
+    assert causes(lines) == [("soft", "spill", False)]
 
 
 def test_a_plan_for_few_layers_is_void_when_all_find_room() -> None:
     plan = slog(T0, "insufficient VRAM to load any model layers", level="DEBUG", source="memory.go:330")
-    assert told([*begins(T0), plan, *loaded(T0 + 3)]) == []
-    assert told([*begins(T0), plan, loaded(T0 + 3)[1]]) == [("soft", "spill", False)]
+    assert causes([*begins(T0), plan, *loaded(T0 + 3)]) == []
+    assert causes([*begins(T0), plan, loaded(T0 + 3)[1]]) == [("soft", "spill", False)]
 
 
 def test_a_routine_swap_is_no_incident() -> None:
@@ -244,7 +248,7 @@ def test_a_routine_swap_is_no_incident() -> None:
 
 def test_a_pinned_memory_complaint_is_reported_and_does_not_count() -> None:
     pinned = "ggml_cuda_host_malloc: failed to allocate 16607.35 MiB of pinned memory: out of memory"
-    assert told([*begins(T0), pinned, *loaded(T0 + 3)]) == [("sysmem", "host", False)]
+    assert causes([*begins(T0), pinned, *loaded(T0 + 3)]) == [("sysmem", "host", False)]
 
 
 def test_another_clients_model_is_reported_and_does_not_count() -> None:
@@ -257,22 +261,22 @@ def test_another_clients_model_is_reported_and_does_not_count() -> None:
 
 def test_a_failure_that_names_no_model_counts_unless_anothers_load_is_open() -> None:
     rules = GroupingRules(model="llama3.2:3b", blobs=frozenset({OURS}))
-    assert told([docker(T0, alone())], rules) == [("hard", "runner_died", True)]
-    assert told([*begins(T0, OTHER), alone()], rules) == [("hard", "allocation", False)]
+    assert causes([docker(T0, alone())], rules) == [("hard", "runner_died", True)]
+    assert causes([*begins(T0, OTHER), alone()], rules) == [("hard", "allocation", False)]
 
 
 def test_what_counts_is_configured() -> None:
     rules = GroupingRules(causes=frozenset())
-    assert told(failed_load(T0), rules) == [("hard", "allocation", False)]
+    assert causes(failed_load(T0), rules) == [("hard", "allocation", False)]
 
 
 def test_a_load_given_up_for_another_reason_is_no_incident() -> None:
     error = "llama-server process has terminated: GGML_ASSERT(hparams.n_swa > 0) failed"
-    assert told([*begins(T0), *gives_up(T0 + 1, error=error), gin(T0 + 1)]) == []
+    assert causes([*begins(T0), *gives_up(T0 + 1, error=error), gin(T0 + 1)]) == []
 
 
 def test_a_cancelled_load_that_had_run_out_counts() -> None:
-    assert told([*begins(T0), *runs_out(), gin(T0 + 5, 499, 5.2)]) == [COUNTS]
+    assert causes([*begins(T0), *runs_out(), gin(T0 + 5, 499, 5.2)]) == [COUNTS]
 
 
 @pytest.mark.parametrize("status", [200, 499, 500])
@@ -281,7 +285,7 @@ def test_another_models_last_answer_while_ollama_waits_to_try_again_changes_noth
     second = [*runs_out(), *gives_up(end + 0.3), gin(end + 0.4, 500, 9.5)]
     lines = two_tries(second, 9.0)
     waiting = next(n for n, line in enumerate(lines) if "evicting all other loaded" in line) + 1
-    assert told([*lines[:waiting], gin(T0 + 2, status, 30.0), *lines[waiting:]]) == [COUNTS]
+    assert causes([*lines[:waiting], gin(T0 + 2, status, 30.0), *lines[waiting:]]) == [COUNTS]
 
 
 def test_three_deaths_of_a_runner_that_is_loaded_again_each_time_are_three() -> None:
@@ -295,7 +299,7 @@ def test_three_deaths_of_a_runner_that_is_loaded_again_each_time_are_three() -> 
             slog(at + 2, RUNTIME, 'error="CUDA error: out of memory"', "WARN"),
         ]
         lines += [gin(at + 2.2, 500, 2.3)]
-    assert told(lines) == [("hard", "runner_died", True)] * 3
+    assert causes(lines) == [("hard", "runner_died", True)] * 3
 
 
 def test_lines_that_the_access_log_overtook_are_of_the_failure_it_ended() -> None:
@@ -303,4 +307,47 @@ def test_lines_that_the_access_log_overtook_are_of_the_failure_it_ended() -> Non
     ended = docker(T0 + 1.5, gin(T0 + 1.5, 500, 1.5))
     begun = [docker(T0 + step / 100, line) for step, line in enumerate(begins(T0))]
     for place in range(1, len(failing)):
-        assert told([*begun, *failing[:place], ended, *failing[place:]]) == [COUNTS]
+        assert causes([*begun, *failing[:place], ended, *failing[place:]]) == [COUNTS]
+
+
+@pytest.mark.parametrize(
+    ("rules", "model", "reason"),
+    [
+        (GroupingRules(trial="llama3.2:3b"), "llama3.2:3b", "the fleet's own trial of this model"),
+        (
+            GroupingRules(ladder=frozenset({"library/llama3.2:3b"})),
+            "llama3.2:3b",
+            "not the current rung's model",
+        ),
+        (GroupingRules(), "llama3.2:3b", "another client's model"),
+        (GroupingRules(tags={}), OTHER[:19], "another client's model"),
+    ],
+)
+def test_a_failure_of_another_model_names_it_and_says_whose_it_is(
+    rules: GroupingRules, model: str, reason: str
+) -> None:
+    tags = rules.tags if model.startswith("sha256") else {OTHER: "llama3.2:3b"}
+    rules = replace(rules, model="phi3:mini", blobs=frozenset({OURS}), tags=tags)
+    (incident,) = scan(failed_load(T0, OTHER), rules).incidents
+    assert (incident.model, incident.reason, incident.counts) == (model, reason, False)
+
+
+@pytest.mark.parametrize(("asked", "incidents"), [(10, []), (20, [("soft", "spill", False)])])
+def test_layers_on_the_cpu_that_the_client_asked_for_are_no_spill(
+    asked: int, incidents: list[tuple[str, str, bool]]
+) -> None:
+    plan = f"layers.requested={asked} layers.model=33 layers.offload=10"
+    lines = [
+        slog(T0, "offload to cuda", plan),
+        *begins(T0),
+        "llm_load_tensors: offloaded 10/33 layers to GPU",
+    ]
+    assert causes([*lines, loaded(T0 + 3)[1]]) == incidents
+
+
+def test_layers_on_the_cpu_after_the_gpu_could_not_be_initialised_are_a_lost_gpu() -> None:
+    failed = "ggml_cuda_init: failed to initialize CUDA: unknown error"
+    spilled = "load_tensors: offloaded 0/33 layers to GPU"
+    assert causes([*begins(T0), failed, spilled, loaded(T0 + 3)[1]]) == [("other", "gpu_lost", False)]
+    none = "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
+    assert causes([*begins(T0), none, spilled, loaded(T0 + 3)[1]]) == [("soft", "spill", False)]

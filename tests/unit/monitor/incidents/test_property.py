@@ -14,6 +14,7 @@ from monitor.incidents.messages import (
     Incident,
     IncidentClosed,
     IncidentFound,
+    IncidentRetracted,
     Line,
     Observation,
     TimePassed,
@@ -96,10 +97,21 @@ def test_a_restart_at_any_point_changes_nothing(
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(observations)
-def test_every_incident_is_told_once_under_an_id_of_its_own(parts: list[tuple[int, float, str]]) -> None:
-    found, closed = run(observed(parts), frozenset())
-    assert len({incident.id for incident in found}) == len(found)
-    assert sorted(incident.id for incident in closed) == sorted(incident.id for incident in found)
+def test_every_incident_is_reported_once_under_an_id_of_its_own(parts: list[tuple[int, float, str]]) -> None:
+    seen = observed(parts)
+    found, closed = run(seen, frozenset())
+    assert len({incident.id for incident in closed}) == len(closed)
+    assert {incident.id for incident in closed} == {incident.id for incident in found}
+    state, counting = GroupState(), set[str]()
+    for observation in seen:
+        state, outcomes = advance(state, observation, RULES, DETECTOR)
+        for outcome in outcomes:
+            if isinstance(outcome, IncidentFound) and outcome.incident.counts:
+                assert outcome.incident.id not in counting
+                counting.add(outcome.incident.id)
+            elif isinstance(outcome, IncidentRetracted):
+                counting.remove(outcome.incident.id)
+    assert counting == {incident.id for incident in closed if incident.counts}
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

@@ -1,13 +1,14 @@
 """What is known of models and cards: what a rung needs, how large it is, and what is free for it."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fleet.clients.gpu import Card
-from fleet.clients.ollama import ModelDetails, Ollama
+from fleet.clients.ollama import LocalModel, ModelDetails, Ollama
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.schema import Settings
 from fleet.policy.rules import Rules
@@ -21,6 +22,7 @@ from monitor.models.inventory import Knowledge, Models, kv_cache_bytes, need_of
 from monitor.sources.base import LogLine
 from standin.ollama import standin
 from standin.settings import StandinSettings
+from tests.processes.fleet import eventually
 from tests.reference.histories import running
 
 INFO = {
@@ -56,6 +58,29 @@ def test_where_each_layer_has_its_own_number_of_kv_heads_they_add_up() -> None:
     assert kv_cache_bytes(mixed, 4096) == CACHE // 2
 
 
+class _TwoModels:
+    """Ollama with a model of the ladder and another client's."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def tags(self, *, timeout: float) -> list[LocalModel]:
+        return [LocalModel("m:3b", 1, "d1"), LocalModel("other:7b", 2, "d2")]
+
+    def show(self, model: str, *, timeout: float) -> ModelDetails:
+        self.shown.append(model)
+        return ModelDetails(f"sha256-{model}", {})
+
+
+def test_models_outside_the_ladder_are_known_by_their_weights_and_asked_for_once() -> None:
+    ollama = _TwoModels()
+    models = Models(ollama, Ladder([rung()]))  # type: ignore[arg-type]  # what the inventory asks for
+    models.refresh()
+    models.refresh()
+    assert models.named_by_blob() == {"sha256-m:3b": "m:3b", "sha256-other:7b": "other:7b"}
+    assert ollama.shown.count("other:7b") == 1
+
+
 def test_sizes_and_needs_come_from_ollama_also_for_custom_models(tmp_path: Path) -> None:
     names = ("hf.co/someone/phi3:mini", "phi3:mini", "no-such:1b")
     ladder = Ladder([Rung(index, name) for index, name in enumerate(names)])
@@ -70,12 +95,14 @@ def test_sizes_and_needs_come_from_ollama_also_for_custom_models(tmp_path: Path)
         knowledge = Knowledge(
             replace(Settings(), ladder=ladder), client, SystemClock(), file=tmp_path / "models.json"
         )
+        knowledge.gpu_total = GIGABYTE
         knowledge._models.refresh()
-        knowledge._keep()
+        knowledge._write_file()
         rules, _ = knowledge()
         assert rules.size(1) == size
     row = json.loads((tmp_path / "models.json").read_text())
     assert row["sizes"] == [None, size, None]
+    assert row["free"] == GIGABYTE
     assert row["ladder"] == ladder.digest
 
 
@@ -83,7 +110,9 @@ def test_a_rung_that_needs_more_than_the_one_above_is_known() -> None:
     with standin() as server:
         models = Models(Ollama(server.url), Settings().ladder)
         models.refresh()
-    assert Rules(needs=models.needs).too_needy() == (1,), "phi3:mini has a larger KV cache than llama3.2:3b"
+    assert Rules(needs=models.needs).rungs_needing_more() == (1,), (
+        "phi3:mini has a larger KV cache than llama3.2:3b"
+    )
 
 
 # What is free
@@ -95,14 +124,49 @@ def test_what_is_free_is_what_others_leave_and_what_ours_gives_back() -> None:
         client.generate({"model": "tinyllama:1.1b", "prompt": "1"}, first_token=20, stall=20)
         ours = client.loaded()[0].size_vram
         card = Card("a card", 5 * GIGABYTE, 6 * GIGABYTE)
-        knowledge = Knowledge(Settings(), client, SystemClock(), look=lambda: [card])
-        knowledge.look()
-        assert knowledge.free is None, "at the top nobody asks"
-        knowledge.climbing = True
-        knowledge.look()
+        knowledge = Knowledge(Settings(), client, SystemClock(), cards=lambda: [card])
+        knowledge.measure_free()
+        assert knowledge.free is None, "at the top the cards are not asked"
+        knowledge.set_climbing(True)
+        knowledge.measure_free()
         assert knowledge.free == GIGABYTE + ours
         knowledge.gpu_total = GIGABYTE
         assert knowledge()[0].free == GIGABYTE
+
+
+def test_while_the_cards_are_asked_the_last_answer_holds() -> None:
+    """Nothing known would mean that any model may fit."""
+    cards, during = [Card("a card", 7 * GIGABYTE, 8 * GIGABYTE)], list[int | None]()
+
+    def ask() -> list[Card]:
+        during.append(knowledge.free)
+        return cards
+
+    with standin() as server:
+        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), cards=ask)
+        knowledge.set_climbing(True)
+        knowledge.measure_free()
+        knowledge.measure_free()
+    assert during == [None, GIGABYTE]
+
+
+def test_the_cards_are_asked_as_soon_as_the_fleet_begins_to_climb() -> None:
+    asked = threading.Event()
+
+    def ask() -> list[Card]:
+        asked.set()
+        return []
+
+    with standin() as server:
+        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), cards=ask)
+        knowledge.start()
+        try:
+            eventually(lambda: all(knowledge._models.needs), what="the models are known")
+            assert not asked.wait(0.2), "at the top the cards are not asked"
+            knowledge.set_climbing(True)
+            assert asked.wait(10)
+        finally:
+            knowledge.stop()
 
 
 def test_a_tool_that_fails_is_no_knowledge() -> None:
@@ -110,9 +174,9 @@ def test_a_tool_that_fails_is_no_knowledge() -> None:
         raise FleetError("nvidia-smi fails")
 
     with standin() as server:
-        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), look=fails)
-        knowledge.climbing = True
-        knowledge.look()
+        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), cards=fails)
+        knowledge.set_climbing(True)
+        knowledge.measure_free()
     assert knowledge.free is None
 
 

@@ -17,13 +17,14 @@ from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import Command
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Hold, Phase, Switch, SwitchKind
+from fleet.policy.state import FleetState, Hold, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
 from monitor.models.inventory import rungs_here
-from monitor.models.prefetch import Fetcher, wishes
-from monitor.switching.executor import Parts, Switcher
+from monitor.models.prefetch import Prefetcher, wanted_models
+from monitor.parts import Parts
+from monitor.switching.executor import Switcher
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
 from standin.settings import StandinSettings
@@ -34,12 +35,12 @@ from tests.reference.histories import running
 LADDER = Ladder([Rung(index, name) for index, name in enumerate(["a:7b", "b:3b", "b:3b", "c:1b", "d:0.5b"])])
 RULES = Rules(LADDER)
 SERVING = running(RULES, last_finished=5.0)
-PULLING = Switch(1, SwitchKind.DOWNGRADE, Phase.PULL, 0, 1, 0.0, "why")
+PULLING = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.PULL, 0, 1, 0.0, "why")
 ON = OllamaSettings()
 
 
-def wished(state: FleetState, here: set[int], settings: OllamaSettings = ON) -> list[str]:
-    return [wish.rung.model for wish in wishes(state, LADDER, here, settings)]
+def wanted(state: FleetState, here: set[int], settings: OllamaSettings = ON) -> list[str]:
+    return [one.rung.model for one in wanted_models(state, LADDER, here, settings)]
 
 
 @pytest.mark.parametrize(
@@ -73,14 +74,14 @@ def wished(state: FleetState, here: set[int], settings: OllamaSettings = ON) -> 
         "what it stands on goes first",
     ],
 )
-def test_what_is_wished_for(state: FleetState, here: set[int], models: list[str]) -> None:
-    assert wished(state, here) == models
+def test_which_models_are_wanted(state: FleetState, here: set[int], models: list[str]) -> None:
+    assert wanted(state, here) == models
 
 
 def test_nothing_is_pulled_where_pulling_is_off() -> None:
-    assert wished(SERVING, set(), OllamaSettings(auto_pull=False)) == []
-    assert wished(SERVING, {0}, OllamaSettings(pull_ahead=False)) == []
-    assert wished(running(RULES, 3), set(), OllamaSettings(pull_ahead=False)) == ["c:1b"]
+    assert wanted(SERVING, set(), OllamaSettings(auto_pull=False)) == []
+    assert wanted(SERVING, {0}, OllamaSettings(pull_ahead=False)) == []
+    assert wanted(running(RULES, 3), set(), OllamaSettings(pull_ahead=False)) == ["c:1b"]
 
 
 @pytest.mark.parametrize("listed", ["a:7b", "library/A:7b", "registry.ollama.ai/library/a:7b"])
@@ -89,7 +90,7 @@ def test_a_model_is_here_under_each_form_of_its_name(listed: str, written: str) 
     ladder = Ladder([Rung(0, written), Rung(1, "b")])
     found = rungs_here(ladder, [LocalModel(listed, 1), LocalModel("library/b:latest", 1)])
     assert found == (0, 1)
-    assert wishes(running(Rules(ladder), last_finished=5.0), ladder, found, ON) == ()
+    assert wanted_models(running(Rules(ladder), last_finished=5.0), ladder, found, ON) == ()
 
 
 # With a server
@@ -98,7 +99,7 @@ def test_a_model_is_here_under_each_form_of_its_name(listed: str, written: str) 
 @contextmanager
 def fetching(
     tmp_path: Path, missing: str, change: FleetState | None = None
-) -> Iterator[tuple[StandinOllama, Parts, Fetcher]]:
+) -> Iterator[tuple[StandinOllama, Parts, Prefetcher]]:
     home = Home(tmp_path / "home")
     home.create()
     settings = Settings()
@@ -107,14 +108,14 @@ def fetching(
         clock = SystemClock()
         parts = Parts(home, settings, store, Ollama(server.url), Supervisor(home.socket), clock)
         store.update(lambda state: replace(state, last_finished=clock.time()))
-        yield server, parts, Fetcher(parts, Rules, after=lambda: None)
+        yield server, parts, Prefetcher(parts, Rules, after=lambda: None)
 
 
 def here(parts: Parts) -> set[str]:
     return {model.name for model in parts.ollama.tags()}
 
 
-def told(parts: Parts) -> list[tuple[str, str]]:
+def emitted(parts: Parts) -> list[tuple[str, str]]:
     kinds = {EventKind.PULL_STARTED, EventKind.PULL_DONE, EventKind.PULL_FAILED}
     return [
         (event.kind.value, event.fields["model"])
@@ -129,7 +130,7 @@ def test_the_next_and_the_last_are_fetched_one_by_one_and_told(tmp_path: Path) -
         assert fetcher.once()
         assert not fetcher.once()
         assert here(parts) == {"llama3.2:3b", "phi3:mini", "qwen2.5:0.5b"}
-        assert told(parts) == [
+        assert emitted(parts) == [
             ("pull.started", "phi3:mini"),
             ("pull.done", "phi3:mini"),
             ("pull.started", "qwen2.5:0.5b"),
@@ -144,7 +145,7 @@ def test_one_that_failed_has_its_wait_and_the_other_its_turn(tmp_path: Path) -> 
         assert fetcher.once()
         assert not fetcher.once()
         assert here(parts) >= {"qwen2.5:0.5b"}
-        assert told(parts)[:2] == [("pull.started", "phi3:mini"), ("pull.failed", "phi3:mini")]
+        assert emitted(parts)[:2] == [("pull.started", "phi3:mini"), ("pull.failed", "phi3:mini")]
 
 
 class Forgetful(Ollama):
@@ -160,19 +161,19 @@ class Forgetful(Ollama):
 def test_a_pull_that_succeeds_and_brings_nothing_has_its_wait_and_moves_nobody(tmp_path: Path) -> None:
     with fetching(tmp_path, "llama3.2:3b") as (server, parts, _):
         ollama = Forgetful(server.url)
-        fetcher = Fetcher(replace(parts, ollama=ollama), Rules, after=lambda: None)
+        fetcher = Prefetcher(replace(parts, ollama=ollama), Rules, after=lambda: None)
         assert fetcher.once()
         assert not fetcher.once()
         assert ollama.pulls == 1
-        assert told(parts) == [("pull.started", "llama3.2:3b"), ("pull.failed", "llama3.2:3b")]
+        assert emitted(parts) == [("pull.started", "llama3.2:3b"), ("pull.failed", "llama3.2:3b")]
         assert parts.store.read().switch is None
 
 
 def test_without_room_nothing_is_begun(tmp_path: Path) -> None:
     with fetching(tmp_path, "phi3:mini") as (_, parts, _):
-        tight = replace(parts, room=lambda needed: "no room" if needed > GIGABYTE else "")
-        assert Fetcher(tight, Rules, after=lambda: None).once()
-        assert told(parts)[-1] == ("pull.failed", "phi3:mini")
+        tight = replace(parts, disk=lambda needed: "no room" if needed > GIGABYTE else "")
+        assert Prefetcher(tight, Rules, after=lambda: None).once()
+        assert emitted(parts)[-1] == ("pull.failed", "phi3:mini")
         assert "phi3:mini" not in here(parts)
 
 
@@ -181,13 +182,13 @@ def test_a_switchs_own_pull_cuts_it(tmp_path: Path) -> None:
         server.apply(Fault(FaultKind.PULL_STALL, times=1, share=0.5))
         busy = threading.Thread(target=fetcher.once)
         busy.start()
-        while not told(parts):
+        while not emitted(parts):
             parts.clock.wait(threading.Event(), 0.02)
         down = Command(SwitchKind.DOWNGRADE)
         parts.store.update(lambda state: decide(state, down, parts.clock.time(), Rules()).state)
         busy.join(timeout=30)
         assert not busy.is_alive()
-        assert told(parts) == [("pull.started", "phi3:mini")]
+        assert emitted(parts) == [("pull.started", "phi3:mini")]
 
 
 def test_where_its_own_model_cannot_be_had_the_fleet_goes_to_the_next_that_is_here(tmp_path: Path) -> None:
@@ -197,14 +198,14 @@ def test_where_its_own_model_cannot_be_had_the_fleet_goes_to_the_next_that_is_he
         switch = parts.store.read().switch
         assert switch is not None
         assert (switch.kind, switch.target) == (SwitchKind.DOWNGRADE, 2)
-        assert switch.why == "llama3.2:3b cannot be had"
+        assert switch.why == "llama3.2:3b cannot be pulled"
 
 
 def test_a_downgrade_goes_to_what_is_here_and_the_missing_one_is_pulled_behind_it(tmp_path: Path) -> None:
     with fetching(tmp_path, "phi3:mini") as (_, parts, fetcher):
         rules = Rules()
         parts.store.update(lambda state: replace(state, vram_error_count=3))
-        switch = replace(PULLING, number=parts.store.read().events_told + 1, since=parts.clock.time())
+        switch = replace(PULLING, number=parts.store.read().last_event_number + 1, since=parts.clock.time())
         parts.store.update(lambda state: replace(state, switch=switch))
         switcher = Switcher(parts, lambda: rules)
         fact = switcher._pull(switch)
@@ -219,30 +220,20 @@ def test_a_downgrade_goes_to_what_is_here_and_the_missing_one_is_pulled_behind_i
         assert "phi3:mini" in here(parts)
 
 
-def test_what_was_found_is_not_asked_for_again_until_a_call_fails(tmp_path: Path) -> None:
-    with fetching(tmp_path, "") as (_, parts, fetcher):
-        assert not fetcher.all_found()
-        assert not fetcher.once()
-        assert fetcher.all_found()
-        parts.store.update(lambda state: replace(state, failed=state.failed + 1))
-        assert not fetcher.all_found()
-
-
-def test_what_a_changed_state_wishes_for_is_fetched_when_the_loop_tells_of_it(tmp_path: Path) -> None:
+def test_a_model_that_a_changed_state_wants_is_pulled_at_once(tmp_path: Path) -> None:
     with fetching(tmp_path, "tinyllama:1.1b") as (_, parts, fetcher):
-        assert not fetcher.once()
+        fetcher.follow(parts.store.read())
+        fetcher._wake.clear()
         fetcher.follow(parts.store.read())
         assert not fetcher._wake.is_set()
         fetcher.follow(parts.store.update(lambda state: replace(state, behind=("tinyllama:1.1b",))))
         assert fetcher._wake.is_set()
-        assert not fetcher.all_found()
         assert fetcher.once()
         assert "tinyllama:1.1b" in here(parts)
 
 
-def test_where_nothing_is_wished_for_nothing_is_asked(tmp_path: Path) -> None:
+def test_while_nothing_is_wanted_ollama_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ollama, "tags", lambda *_, **__: pytest.fail("asked"))
     with fetching(tmp_path, "") as (_, parts, _):
         off = replace(parts, settings=replace(parts.settings, ollama=OllamaSettings(auto_pull=False)))
-        fetcher = Fetcher(replace(off, ollama=Ollama("http://127.0.0.1:9")), Rules, after=lambda: None)
-        assert not fetcher.once()
-        assert fetcher.all_found()
+        assert not Prefetcher(off, Rules, after=lambda: None).once()

@@ -1,4 +1,4 @@
-"""Following a pull: what is told of it, when it stands still, and when it is dropped or refused."""
+"""Following a pull: its progress, when it stands still, and when it is cut or refused."""
 
 import threading
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaError, OllamaTimeoutError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
-from monitor.models.disk_space import RESERVE, models_folder, room_in
-from monitor.models.pull import PullWatch, pull_model
+from monitor.models.disk_space import RESERVE, disk_check, models_folder
+from monitor.models.pull import PullWatch, pull_failure, pull_model
 from standin.faults import Fault, FaultKind
 from standin.ollama import standin
 from standin.settings import StandinSettings
@@ -47,6 +47,37 @@ def test_the_same_line_again_and_again_is_a_stall_and_not_life() -> None:
         watch.see(layer(50), 91.1)
 
 
+def test_a_part_that_is_fetched_again_is_no_movement_and_no_negative_rate() -> None:
+    """After a stall Ollama begins a part anew and reports fewer bytes; two layers' lines alternate."""
+    watch = PullWatch(started=0.0, stall=90.0)
+    watch.see(layer(50 * MEGABYTE), 1.0)
+    for tick in range(85):
+        done = (50 - tick % 3) * MEGABYTE
+        watch.see(layer(done), 2.0 + tick)
+        watch.see(layer(7, digest="b"), 2.0 + tick)
+        assert watch.rate(2.0 + tick) >= 0
+    assert watch.line(86.0).endswith("stands still for 1m 24s")
+    with pytest.raises(OllamaTimeoutError):
+        watch.see(layer(50 * MEGABYTE), 92.1)
+
+
+def test_a_pull_that_went_well_before_it_stopped_stands_still() -> None:
+    watch = PullWatch(started=0.0)
+    for second in range(60):
+        watch.see(layer(second * MEGABYTE), float(second))
+    assert "1 MB/s" in watch.line(59.0)
+    for second in range(60, 75):
+        watch.see(layer(59 * MEGABYTE), float(second))
+    assert watch.line(74.0) == "59 MB of 100 MB, stands still for 15s"
+
+
+def test_the_reason_of_a_failure_carries_its_hint() -> None:
+    assert pull_failure(OllamaError("nothing has come", hint="Look at the network.")) == (
+        "nothing has come (Look at the network)"
+    )
+    assert pull_failure(OllamaError("refused")) == "refused"
+
+
 def test_a_slow_pull_is_none_however_long_it_takes() -> None:
     watch = PullWatch(started=0.0, stall=90.0)
     for hour in range(48):
@@ -62,7 +93,7 @@ def test_a_slow_pull_is_none_however_long_it_takes() -> None:
         (FaultKind.PULL_NO_NETWORK, "no such host"),
         (FaultKind.PULL_DISK_FULL, "no space left on device"),
         (FaultKind.PULL_DIES, "max retries exceeded"),
-        (FaultKind.PULL_BREAKS, "ended in mid-answer|broke off"),
+        (FaultKind.PULL_BREAKS, "ended in mid-response|broke off"),
         (FaultKind.PULL_STALL, "nothing has come for"),
     ],
 )
@@ -110,12 +141,12 @@ def test_without_room_it_is_refused_before_it_begins_and_as_its_size_shows() -> 
 
         with pytest.raises(OllamaError, match="no room") as caught:
             pull_model(
-                client, "phi3:mini", SystemClock(), cancel=Cancel(), room=lacks(GIGABYTE), size=3 * GIGABYTE
+                client, "phi3:mini", SystemClock(), cancel=Cancel(), disk=lacks(GIGABYTE), size=3 * GIGABYTE
             )
-        assert "nothing is deleted" in caught.value.hint
+        assert "deletes nothing" in caught.value.hint
         assert asked == [3 * GIGABYTE]
         with pytest.raises(OllamaError, match="no room"):
-            pull_model(client, "phi3:mini", SystemClock(), cancel=Cancel(), room=lacks(GIGABYTE))
+            pull_model(client, "phi3:mini", SystemClock(), cancel=Cancel(), disk=lacks(GIGABYTE))
         assert asked[1] == 0
         assert asked[-1] > 2 * GIGABYTE
 
@@ -131,9 +162,9 @@ def test_the_disk_is_seen_only_where_ollama_is_a_service_of_this_host(tmp_path: 
 
 
 def test_a_reserve_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = room_in(tmp_path)
+    room = disk_check(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 3 * GIGABYTE})())
     assert room(3 * GIGABYTE - RESERVE) == ""
     assert "3.0 GB are free" in room(3 * GIGABYTE - RESERVE + 1)
-    assert room_in(None)(10**15) == ""
-    assert room_in(tmp_path / "gone")(10**15) != ""
+    assert disk_check(None)(10**15) == ""
+    assert disk_check(tmp_path / "gone")(10**15) != ""

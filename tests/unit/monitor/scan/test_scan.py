@@ -19,9 +19,9 @@ def test_an_episode_is_as_many_incidents_of_its_kind_as_it_says(episode: dict[st
     report = scan(episode["lines"])
     assert len(report.incidents) == episode["incidents"]
     assert {incident.kind.value for incident in report.incidents} <= {episode["label"]}
-    told = {found.line: found.signal.kind.value for found in report.signals}
+    kinds = {found.line: found.signal.kind.value for found in report.signals}
     for number, label in enumerate(episode["line_labels"], start=1):
-        assert label == "ambiguous" or told.get(number, "none") == label
+        assert label == "ambiguous" or kinds.get(number, "none") == label
 
 
 @pytest.mark.parametrize("episode", EPISODES, ids=lambda episode: episode["id"])

@@ -1,9 +1,24 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fleet.runtime.errors import ConfigError
 from monitor.sources.open import open_source
+
+PROGRAM = """
+import sys
+from monitor.sources.open import open_source
+source = open_source("docker:ollama")
+assert "requests" in sys.modules and "docker" in sys.modules
+assert not {"chardet", "charset_normalizer"} & set(sys.modules), "they cost 5 to 10 MB and are never asked"
+import charset_normalizer
+from requests import Response
+answer = Response()
+answer._content = b"caf\\xc3\\xa9"
+assert answer.text == "caf\u00e9"
+"""
 
 
 @pytest.mark.parametrize(
@@ -42,3 +57,10 @@ def test_an_unknown_since_is_refused() -> None:
 def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/miner")
     assert open_source("file:~/o.log").name == f"file:{Path('/home/miner/o.log')}"
+
+
+def test_a_docker_source_loads_no_guesser_of_encodings() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from fleet.clients.ollama import Ollama
 from fleet.config.ladder import Rung
 from fleet.config.schema import OllamaSettings, PolicySettings, Settings
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase, Switch, SwitchKind
+from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from fleet.runtime.units import parse_size
@@ -21,7 +21,7 @@ from standin.ollama import StandinOllama, standin
 from standin.settings import StandinSettings
 from tests.reference.histories import running
 
-PROBE = Switch(1, SwitchKind.PROBE, Phase.TRIAL, 1, 0, 0.0, "why")
+PROBE = Switch(1, SwitchKind.PROBE, SwitchPhase.TRIAL, 1, 0, 0.0, "why")
 USE = replace(PROBE, kind=SwitchKind.USE, by_hand=True)
 QUICK = Settings(ollama=OllamaSettings(first_token_timeout=1.0))
 BIG = Rung(0, "llama3.2:3b")

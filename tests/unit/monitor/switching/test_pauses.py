@@ -8,7 +8,7 @@ import pytest
 
 from fleet.config.schema import SEED_LADDER
 from fleet.policy.rules import VERIFY_RETRY
-from fleet.policy.state import FleetState, Hold, Phase, Switch, SwitchKind
+from fleet.policy.state import FleetState, Hold, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.home import Home
 from fleet.runtime.pause_request import pause
 from monitor.switching.pauses import Pauses, pause_of
@@ -17,7 +17,7 @@ from state.codec import default_state
 T = 1_800_000_000.0
 REST = default_state(SEED_LADDER, T)
 HELD = replace(REST, hold=Hold(T + 60, 0, "all fail"))
-SWITCH = Switch(1, SwitchKind.DOWNGRADE, Phase.VERIFY, 0, 1, T, "")
+SWITCH = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.VERIFY, 0, 1, T, "")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def in_phase(phase: Phase, failed_at: float | None = None) -> FleetState:
+def in_phase(phase: SwitchPhase, failed_at: float | None = None) -> FleetState:
     return replace(REST, switch=replace(SWITCH, phase=phase, failed_at=failed_at))
 
 
@@ -37,9 +37,9 @@ def in_phase(phase: Phase, failed_at: float | None = None) -> FleetState:
         (REST, None),
         (HELD, T + 60),
         (replace(REST, hold=Hold(T - 1, 0, "over")), None),
-        (in_phase(Phase.VERIFY), None),
-        (in_phase(Phase.VERIFY, T - 1), T - 1 + VERIFY_RETRY),
-        (in_phase(Phase.VERIFY, T - VERIFY_RETRY), None),
+        (in_phase(SwitchPhase.VERIFY), None),
+        (in_phase(SwitchPhase.VERIFY, T - 1), T - 1 + VERIFY_RETRY),
+        (in_phase(SwitchPhase.VERIFY, T - VERIFY_RETRY), None),
     ],
     ids=[
         "at rest",
@@ -67,7 +67,7 @@ def test_the_pause_of_a_trial_is_its_own(home: Home) -> None:
     pauses = Pauses(home)
     pauses.follow(HELD, T)
     pause(home, since=T, until=T + 9, why="trying")
-    pauses.follow(in_phase(Phase.TRIAL), T + 1)
+    pauses.follow(in_phase(SwitchPhase.TRIAL), T + 1)
     assert home.pause_file.exists()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Phase, Switch, SwitchKind
+from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
 from monitor.watch.generator import Remedy, Seen, generator_verdict, request_limit, revive_after
 from tests.reference.histories import running
 
@@ -20,7 +20,7 @@ def program(state: ProgramState) -> Seen:
     return replace(WELL, program=ProgramInfo("generator", state, 0), switches=None)
 
 
-def switching(phase: Phase) -> FleetState:
+def switching(phase: SwitchPhase) -> FleetState:
     switch = Switch(9, SwitchKind.DOWNGRADE, phase, 0, 1, T, "why")
     return replace(STATE, switch=switch)
 
@@ -72,8 +72,12 @@ def test_each_way_to_be_wrong_has_its_remedy(seen: Seen, remedy: Remedy, hangs: 
 
 def test_while_a_switch_restarts_it_that_switch_alone_acts() -> None:
     wrong = replace(WELL, switches=3, heartbeat=T - 1000)
-    assert generator_verdict(switching(Phase.RESTART), wrong, T, longest=LONGEST).remedy is Remedy.NOTHING
-    assert generator_verdict(switching(Phase.VERIFY), wrong, T, longest=LONGEST).remedy is Remedy.RESTART
+    assert (
+        generator_verdict(switching(SwitchPhase.RESTART), wrong, T, longest=LONGEST).remedy is Remedy.NOTHING
+    )
+    assert (
+        generator_verdict(switching(SwitchPhase.VERIFY), wrong, T, longest=LONGEST).remedy is Remedy.RESTART
+    )
 
 
 def test_what_is_given_up_again_waits_longer() -> None:

@@ -6,7 +6,7 @@ import pytest
 from monitor.watch.spill import (
     GpuLost,
     MemoryReading,
-    ReloadAndCheck,
+    ReloadRequest,
     Resident,
     Spilled,
     SpillOutcome,
@@ -18,7 +18,7 @@ from monitor.watch.spill import (
 
 GIB = 1 << 30
 MODEL = "llama3.2:3b"
-ASK = ReloadAndCheck(MODEL, 0.5)
+ASK = ReloadRequest(MODEL, 0.5)
 
 
 def rules(
@@ -49,10 +49,10 @@ def test_twice_below_the_share_asks_for_a_reload_and_a_third_time_after_it_is_a_
     assert watch.see(resident(0.5)) == ()
     assert watch.see(resident(0.5)) == (ASK,)
     assert watch.see(resident(0.5), reloaded=True) == (Spilled(MODEL, 0.5),)
-    told = watch.state
+    before = watch.state
     assert watch.see(resident(0.5)) == ()
     assert watch.see(resident(0.5), reloaded=True) == ()
-    assert watch.state == told, "what is told and stays needs no write"
+    assert watch.state == before, "a spill that is reported and stays needs no write"
 
 
 def test_a_reload_that_helps_ends_it() -> None:
@@ -108,7 +108,7 @@ def test_a_model_is_ours_by_digest_and_by_other_forms_of_its_name() -> None:
     watch.see(Resident("mine:latest", 4 * GIB, 2 * GIB, "aa11"))
     watch = Watch(rules(model="mine"))
     watch.see(resident(0.5, "mine:latest"))
-    assert watch.see(resident(0.5, "mine:latest"))[0] == ReloadAndCheck("mine", 0.5)
+    assert watch.see(resident(0.5, "mine:latest"))[0] == ReloadRequest("mine", 0.5)
 
 
 def test_a_server_without_a_gpu_does_not_spill() -> None:
@@ -121,7 +121,7 @@ def test_a_server_without_a_gpu_does_not_spill() -> None:
 def test_nothing_on_a_known_gpu_is_a_spill() -> None:
     watch = Watch(rules(gpu=True))
     watch.see(resident(0.0))
-    assert watch.see(resident(0.0)) == (ReloadAndCheck(MODEL, 0.0),)
+    assert watch.see(resident(0.0)) == (ReloadRequest(MODEL, 0.0),)
     assert watch.see(resident(0.0), reloaded=True) == (Spilled(MODEL, 0.0),)
 
 
@@ -129,7 +129,7 @@ def test_a_gpu_is_known_by_another_model_seen_on_it() -> None:
     watch = Watch(rules(gpu=None))
     watch.see(resident(1.0, "other:1b"))
     watch.see(resident(0.0))
-    assert watch.see(resident(0.0)) == (ReloadAndCheck(MODEL, 0.0),)
+    assert watch.see(resident(0.0)) == (ReloadRequest(MODEL, 0.0),)
 
 
 def test_every_model_on_the_cpu_is_a_lost_gpu_and_said_once() -> None:
@@ -139,7 +139,7 @@ def test_every_model_on_the_cpu_is_a_lost_gpu_and_said_once() -> None:
     (lost,) = watch.see(resident(0.0, "other:1b"))
     assert isinstance(lost, GpuLost)
     assert set(lost.models) == {MODEL, "other:1b"}
-    assert "Restart" in lost.mend
+    assert "Restart" in lost.remedy
     assert [watch.see(resident(0.0)) for _ in range(4)] == [()] * 4
     watch.see(resident(1.0))
     watch.see(resident(0.0))

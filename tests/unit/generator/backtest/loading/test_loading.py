@@ -249,7 +249,11 @@ def test_any_further_column_is_a_field_or_a_grouping(tmp_path: Path) -> None:
 ERRORS: dict[str, tuple[list[str], str, str]] = {
     "a date and symbol twice": ([*GOOD, GOOD[1]], HEADER, r"row 8: BBB on 2020-01-02 .* in row 3 "),
     "no number": (changed(4, ",11,", ",abc,"), HEADER, r"row 4, column close: 'abc' is no number"),
-    "thousands": (changed(4, "1100", '"1,100"'), HEADER, r"row 4, column volume: '1,100' is no number"),
+    "two numbers in one": (
+        changed(4, "1100", '"1,10"'),
+        HEADER,
+        r"row 4, column volume: '1,10' is no number",
+    ),
     "no date": (changed(5, "2020-01-03", "soon"), HEADER, r"row 5, column date: 'soon' is no date"),
     "an empty date": (changed(5, "2020-01-03", ""), HEADER, r"row 5, column date: an empty cell is no date"),
     "an empty symbol": (changed(3, "BBB", ""), HEADER, r"row 3, column symbol: the symbol is missing"),

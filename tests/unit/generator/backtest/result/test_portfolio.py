@@ -7,14 +7,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from generator.backtest.derived import with_derived
 from generator.backtest.errors import EvaluationError
-from generator.backtest.panel import Panel
-from generator.backtest.result.checks import Kept, Result, correlation
+from generator.backtest.panel import Panel, with_derived
 from generator.backtest.result.evaluate import Evaluation, Performance, backtest, evaluate
-from generator.backtest.result.metrics import drawdown_of, fitness_of, grade_of, sharpe_of
+from generator.backtest.result.metrics import (
+    Kept,
+    Result,
+    correlation,
+    drawdown_of,
+    fitness_of,
+    grade_of,
+    sharpe_of,
+)
 from generator.backtest.run.engine import Engine
-from generator.backtest.settings import Neutralization, Settings, Truncation, finest
+from generator.backtest.settings import AlphaSettings, Neutralization, Truncation, finest
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
 from generator.language import Node, parse
@@ -26,7 +32,7 @@ def tree(text: str) -> Node:
     return parse(text, load_catalogue(higher=True))
 
 
-def made(panel: Panel, settings: Settings, text: str = "rank(-ts_delta(close, 3))") -> Performance:
+def made(panel: Panel, settings: AlphaSettings, text: str = "rank(-ts_delta(close, 3))") -> Performance:
     [found] = evaluate([tree(text)], panel, settings)
     assert isinstance(found, Evaluation), found
     return found.performance
@@ -37,7 +43,7 @@ def unit(weights: Matrix) -> Matrix:
     return weights / size if size > 0 else weights
 
 
-def slow_positions(values: Matrix, panel: Panel, settings: Settings) -> Matrix:
+def slow_positions(values: Matrix, panel: Panel, settings: AlphaSettings) -> Matrix:
     """BRAIN's steps, a day at a time."""
     days, n = values.shape
     known = np.zeros(values.shape)
@@ -74,16 +80,18 @@ def slow_positions(values: Matrix, panel: Panel, settings: Settings) -> Matrix:
 
 
 SETTINGS = [
-    Settings(),
-    Settings(delay=0, neutralization=Neutralization.NONE, truncation=0),
-    Settings(decay=5, neutralization=Neutralization.MARKET, truncation=0.05),
-    Settings(decay=4, neutralization=Neutralization.SECTOR, truncation=0.03, clip_at=Truncation.BEFORE_DECAY),
-    Settings(neutralization=Neutralization.SUBINDUSTRY, truncation=0.5),
+    AlphaSettings(),
+    AlphaSettings(delay=0, neutralization=Neutralization.NONE, truncation=0),
+    AlphaSettings(decay=5, neutralization=Neutralization.MARKET, truncation=0.05),
+    AlphaSettings(
+        decay=4, neutralization=Neutralization.SECTOR, truncation=0.03, clip_at=Truncation.BEFORE_DECAY
+    ),
+    AlphaSettings(neutralization=Neutralization.SUBINDUSTRY, truncation=0.5),
 ]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s.neutralization.value}-{s.decay}")
-def test_figures_are_those_of_the_steps_written_out(settings: Settings) -> None:
+def test_figures_are_those_of_the_steps_written_out(settings: AlphaSettings) -> None:
     panel = synthetic_panel(days=120, instruments=60, seed=3)
     text = "rank(-ts_delta(close, 3))"
     [values] = Engine(panel).values([tree(text)])
@@ -123,15 +131,15 @@ def test_members_of_no_group_and_of_ever_other_groups_are_weighed_as_written_out
     panel = replace(panel, groups={**panel.groups, "industry": codes}, group_names={})
     text = "ts_delta(close, 3)"
     [values] = Engine(panel).values([tree(text)])
-    weights = slow_positions(values, panel, Settings())
+    weights = slow_positions(values, panel, AlphaSettings())
     pnl = (weights[:-1] * np.nan_to_num(panel.fields["returns"][1:])).sum(axis=1)
     first = int(np.flatnonzero((weights != 0).any(axis=1))[0])
-    np.testing.assert_allclose(made(panel, Settings(), text).pnl, pnl[first:], rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(made(panel, AlphaSettings(), text).pnl, pnl[first:], rtol=1e-9, atol=1e-15)
 
 
 def test_margin_and_turnover_fit_what_brain_publishes() -> None:
     """margin = returns / (500 turnover), but for the book's first day."""
-    figures = made(synthetic_panel(days=400, instruments=50), Settings()).figures
+    figures = made(synthetic_panel(days=400, instruments=50), AlphaSettings()).figures
     assert figures.margin == pytest.approx(figures.returns / (500 * figures.turnover), rel=1e-9)
 
 
@@ -164,7 +172,7 @@ def test_positions_that_cancel_out_in_a_decay_are_none() -> None:
             group_names={},
         )
     )
-    settings = Settings(delay=0, decay=7, neutralization=Neutralization.MARKET, truncation=0.05)
+    settings = AlphaSettings(delay=0, decay=7, neutralization=Neutralization.MARKET, truncation=0.05)
     found = backtest(np.vstack([values, [[1, -1]]]), panel, settings)
     assert found.pnl[6] == 0
     assert found.pnl[5] != 0
@@ -175,7 +183,7 @@ def test_delay_one_trades_on_yesterdays_data() -> None:
     panel = synthetic_panel(days=60, instruments=30)
     ahead = np.full(panel.shape, np.nan)
     ahead[:-1] = panel.fields["returns"][1:]
-    market = Settings(delay=0, neutralization=Neutralization.MARKET, truncation=0)
+    market = AlphaSettings(delay=0, neutralization=Neutralization.MARKET, truncation=0)
     knowing = backtest(ahead, panel, market)
     late = backtest(ahead, panel, replace(market, delay=1))
     assert (knowing.pnl > 0).all()
@@ -193,7 +201,7 @@ def test_outside_the_universe_nothing_is_held_or_known() -> None:
         fields={name: np.ascontiguousarray(x[:, :10]) for name, x in panel.fields.items()},
         groups={name: np.ascontiguousarray(x[:, :10]) for name, x in panel.groups.items()},
     )
-    settings = Settings(neutralization=Neutralization.MARKET, truncation=0, decay=3)
+    settings = AlphaSettings(neutralization=Neutralization.MARKET, truncation=0, decay=3)
     np.testing.assert_allclose(made(half, settings).pnl, made(small, settings).pnl, rtol=1e-12)
 
 
@@ -214,7 +222,7 @@ def test_neutralization_falls_to_what_the_panel_has(wanted: str, there: set[str]
 
 def test_the_fall_is_told_and_shown() -> None:
     panel = replace(synthetic_panel(days=40, instruments=20), groups={}, group_names={})
-    found = made(panel, Settings())
+    found = made(panel, AlphaSettings())
     assert found.settings.neutralization is Neutralization.MARKET
     assert found.warnings == ("the panel has no industry groups: neutralized by market instead",)
 
@@ -222,14 +230,16 @@ def test_the_fall_is_told_and_shown() -> None:
 def test_a_panel_without_prices_gives_an_error_in_place() -> None:
     panel = synthetic_panel(days=40, instruments=20)
     bare = replace(panel, fields={"x": panel.fields["volume"]})
-    [found] = evaluate([tree("rank(volume)")], replace(bare, fields={"volume": bare.fields["x"]}), Settings())
+    [found] = evaluate(
+        [tree("rank(volume)")], replace(bare, fields={"volume": bare.fields["x"]}), AlphaSettings()
+    )
     assert isinstance(found, EvaluationError)
     assert "neither close nor returns" in found.message
 
 
 def test_a_panel_of_one_day_has_no_figures() -> None:
     panel = synthetic_panel(days=1, instruments=20)
-    found = made(panel, Settings(), "rank(close)")
+    found = made(panel, AlphaSettings(), "rank(close)")
     assert found.figures.days == 0
     assert math.isnan(found.figures.sharpe)
 
@@ -242,7 +252,7 @@ def check(performance: Performance, name: str) -> Result:
 
 
 def test_checks_are_those_of_brain_in_its_order_and_ours() -> None:
-    names = [one.name for one in made(synthetic_panel(days=80, instruments=40), Settings()).checks]
+    names = [one.name for one in made(synthetic_panel(days=80, instruments=40), AlphaSettings()).checks]
     assert names == [
         "LOW_SHARPE", "LOW_FITNESS", "LOW_TURNOVER", "HIGH_TURNOVER", "CONCENTRATED_WEIGHT",
         "LOW_SUB_UNIVERSE_SHARPE", "SELF_CORRELATION", "LOW_POSITION_DAYS",
@@ -257,7 +267,7 @@ def test_figures_of_fewer_than_half_of_the_days_mean_nothing(first: int, last: i
     values = np.full(panel.shape, np.nan)
     # A position stands a day after its value, with delay 1; values of the last day stand on none.
     values[max(first - 1, 0) : max(last - 1, 0)] = np.arange(40.0)
-    performance = backtest(values, panel, Settings())
+    performance = backtest(values, panel, AlphaSettings())
     row = performance.checks[-1].as_json()
     assert (row["value"], row["limit"]) == (held / 100, 0.5)
     assert (row["result"] == "FAIL") is (held < 50)
@@ -270,24 +280,49 @@ def test_figures_of_fewer_than_half_of_the_days_mean_nothing(first: int, last: i
 def test_a_concentrated_alpha_fails_only_that() -> None:
     panel = synthetic_panel(days=120, instruments=60)
     skewed = np.where(np.arange(60) == 7, 50.0, 1.0) * np.ones(panel.shape)
-    settings = Settings(neutralization=Neutralization.NONE, truncation=0)
+    settings = AlphaSettings(neutralization=Neutralization.NONE, truncation=0)
     assert check(backtest(skewed, panel, settings), "CONCENTRATED_WEIGHT") is Result.FAIL
-    even = np.ones(panel.shape)
+    even = np.where(np.arange(60) < 10, -1.0, 0.3) * np.ones(panel.shape)
     assert check(backtest(even, panel, settings), "CONCENTRATED_WEIGHT") is Result.PASS
+
+
+@pytest.mark.parametrize(("longs", "shorts"), [(17, 0), (0, 30), (30, 9), (9, 30), (9, 9)])
+def test_a_side_with_fewer_than_ten_positions_fails_on_any_day(longs: int, shorts: int) -> None:
+    panel = synthetic_panel(days=60, instruments=60)
+    settings = AlphaSettings(neutralization=Neutralization.NONE, truncation=0)
+    place = np.arange(60)
+    enough = np.where(place < 10, 1.0, np.where(place < 20, -1.0, 0.0)) * np.ones(panel.shape)
+    assert check(backtest(enough, panel, settings), "CONCENTRATED_WEIGHT") is Result.PASS
+    once = enough.copy()
+    once[30] = np.where(place < longs, 1.0, np.where(place < longs + shorts, -1.0, 0.0))
+    [row] = [one for one in backtest(once, panel, settings).checks if one.name == "CONCENTRATED_WEIGHT"]
+    assert row.result is Result.FAIL
+    assert f"on {panel.dates[31]} {longs} positions are long and {shorts} short" in row.reason
+    assert row.as_json()["reason"] == row.reason
+
+
+def test_a_day_without_positions_between_others_fails_the_weight_check() -> None:
+    panel = synthetic_panel(days=60, instruments=60)
+    values = np.where(np.arange(60) < 30, 1.0, -1.0) * np.ones(panel.shape)
+    values[40] = np.nan
+    found = backtest(values, panel, AlphaSettings(neutralization=Neutralization.NONE, truncation=0))
+    assert check(found, "CONCENTRATED_WEIGHT") is Result.FAIL
 
 
 def test_an_alpha_like_a_kept_one_fails_unless_it_is_better() -> None:
     panel = synthetic_panel(days=200, instruments=60)
-    first = made(panel, Settings())
-    [same] = evaluate([tree("2 * rank(-ts_delta(close, 3))")], panel, Settings(), kept=[first.as_kept("a")])
+    first = made(panel, AlphaSettings())
+    [same] = evaluate(
+        [tree("2 * rank(-ts_delta(close, 3))")], panel, AlphaSettings(), kept=[first.as_kept("a")]
+    )
     assert isinstance(same, Evaluation)
     [row] = [one for one in same.performance.checks if one.name == "SELF_CORRELATION"]
     assert (row.result, round(row.value, 9)) == (Result.FAIL, 1.0)
     worse = replace(first.as_kept("a"), sharpe=-10.0)
-    [better] = evaluate([tree("rank(-ts_delta(close, 3))")], panel, Settings(), kept=[worse])
+    [better] = evaluate([tree("rank(-ts_delta(close, 3))")], panel, AlphaSettings(), kept=[worse])
     assert isinstance(better, Evaluation)
     assert check(better.performance, "SELF_CORRELATION") is Result.PASS
-    [other] = evaluate([tree("rank(volume)")], panel, Settings(), kept=[first.as_kept("a")])
+    [other] = evaluate([tree("rank(volume)")], panel, AlphaSettings(), kept=[first.as_kept("a")])
     assert isinstance(other, Evaluation)
     assert check(other.performance, "SELF_CORRELATION") is Result.PASS
 

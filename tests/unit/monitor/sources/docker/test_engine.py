@@ -94,10 +94,10 @@ def test_what_came_with_the_headers_is_read_first(ends: tuple[socket.socket, soc
         stream.close()
 
 
-def test_a_waker_that_is_set_ends_a_read(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_wakeup_that_is_set_ends_a_read(ends: tuple[socket.socket, socket.socket]) -> None:
     stream = stream_of(*ends, b"")
     try:
-        stream._waker.set()
+        stream._wakeup.set()
         assert stream.read(None) is None
     finally:
         stream.close()

@@ -4,16 +4,16 @@ from typing import Any
 import pytest
 
 from monitor.sources.file.position import (
+    FilePosition,
     LogFileCandidate,
-    Mark,
+    before_creation,
     fingerprint,
     is_rotated_name,
-    nowhere,
     unread,
 )
 
 LOG, ONE, TWO, THREE = (Path(name) for name in ("/l/a.log", "/l/a.log.1", "/l/a.log.2", "/l/a.log.3"))
-MARK = Mark(device=1, inode=10, offset=100, mtime_ns=1000, head=100, print="p")
+POSITION = FilePosition(device=1, inode=10, offset=100, mtime_ns=1000, head=100, print="p")
 
 
 def file(path: Path, inode: int, mtime_ns: int, *, matches: bool = False) -> LogFileCandidate:
@@ -52,12 +52,18 @@ def file(path: Path, inode: int, mtime_ns: int, *, matches: bool = False) -> Log
 def test_what_is_unread(
     current: LogFileCandidate | None, siblings: list[LogFileCandidate], plan: list[tuple[Path, int]]
 ) -> None:
-    assert unread(MARK, current, siblings) == plan
+    assert unread(POSITION, current, siblings) == plan
+
+
+def test_at_offset_0_what_was_rotated_since_is_read_before_the_file_of_the_same_inode() -> None:
+    empty = FilePosition(device=1, inode=10, offset=0, mtime_ns=1000, head=0, print="p")
+    siblings = [file(TWO, 8, 900), file(ONE, 9, 1100)]
+    assert unread(empty, file(LOG, 10, 1500, matches=True), siblings) == [(ONE, 0), (LOG, 0)]
 
 
 def test_of_two_files_that_hold_the_place_the_marked_inode_wins() -> None:
     siblings = [file(TWO, 30, 900, matches=True), file(ONE, 10, 1100, matches=True)]
-    assert unread(MARK, file(LOG, 11, 1500), siblings)[0] == (ONE, 100)
+    assert unread(POSITION, file(LOG, 11, 1500), siblings)[0] == (ONE, 100)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +87,8 @@ def test_rotated_names(sibling: str, expected: bool) -> None:
 
 
 def test_a_mark_survives_being_stored() -> None:
-    assert Mark.from_cursor(MARK.to_cursor()) == MARK
-    assert Mark.from_cursor(nowhere(5.0).to_cursor()) == nowhere(5.0)
+    assert FilePosition.from_cursor(POSITION.to_cursor()) == POSITION
+    assert FilePosition.from_cursor(before_creation(5.0).to_cursor()) == before_creation(5.0)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def test_a_mark_survives_being_stored() -> None:
     ],
 )
 def test_what_no_mark_can_be_counts_as_none(change: dict[str, Any]) -> None:
-    assert Mark.from_cursor({**MARK.to_cursor(), **change}) is None
+    assert FilePosition.from_cursor({**POSITION.to_cursor(), **change}) is None
 
 
 def test_the_print_tells_the_head_from_the_tail() -> None:

@@ -156,5 +156,5 @@ def test_any_crash_point_gives_the_same_lines(entries: list[tuple[str, str, bool
         at = int(place.cursor.removeprefix("i=") or 1) - 1
         reader = EntryReader(place, keep_all, past=None)
         found += [line.text for line in reader.feed(b"".join(rows[at : at + step]))]
-        place = reader.place
+        place = reader.position
     assert found == texts(rows)

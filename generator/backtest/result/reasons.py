@@ -1,0 +1,83 @@
+"""Why an alpha has no figures: one sentence, found from its values and those of its parts."""
+
+import contextlib
+
+import numpy as np
+
+from generator.backtest.errors import EvaluationError
+from generator.backtest.panel import Matrix
+from generator.backtest.result.metrics import Figures
+from generator.backtest.run.engine import Engine
+from generator.backtest.settings import AlphaSettings, Neutralization
+from generator.language.ast import Call, Node, Number
+from generator.language.print import show
+
+
+def reason_of(tree: Node, figures: Figures, pnl: Matrix, settings: AlphaSettings, engine: Engine) -> str:
+    """Return why figures are missing; empty if they are there. `settings` are those in use."""
+    if np.isfinite(figures.sharpe):
+        return ""
+    if len(engine.panel.dates) == 1:
+        return "the panel has one date, and nothing can be earned"
+    if figures.days == 0:
+        return _without_positions(tree, settings, engine)
+    if figures.days == 1:
+        return "positions earn on one day, and a deviation takes two"
+    if not pnl.any():
+        return f"positions earn nothing on any of {figures.days} days"
+    return f"positions earn the same on each of {figures.days} days, and the deviation is 0"
+
+
+def _without_positions(tree: Node, settings: AlphaSettings, engine: Engine) -> str:
+    """Return why the values of a tree give no position."""
+    values = _values(tree, engine)
+    known = np.isfinite(values)
+    if not known.any():
+        return _without_values(tree, values, engine)
+    days = engine.panel.dates
+    first = int(known.any(axis=1).argmax())
+    if first + settings.delay >= len(days) - 1:
+        return f"its first value is of {days[first]}, and the panel ends on {days[-1]}"
+    if not values[known].any():
+        return "its values are 0"
+    if settings.neutralization is Neutralization.NONE:
+        return "its values are missing on the days that earn"
+    if len(engine.panel.symbols) == 1:
+        return "the panel has one instrument, and its value less the mean is 0; neutralization none keeps it"
+    groups = settings.neutralization.value
+    return f"its values are the same within each {groups} on every day, and less their mean they are 0"
+
+
+def _without_values(tree: Node, values: Matrix, engine: Engine) -> str:
+    """Return why a tree has no finite value, by the innermost part that has none."""
+    part, values = _where_it_begins(tree, values, engine)
+    text = show(part)
+    if np.isinf(values).any():
+        return f"{text} is infinite wherever it has a value"
+    days = len(engine.panel.dates)
+    windows = [one.value for one in _parts(part) if isinstance(one, Number) and one.value >= days]
+    if windows:
+        return f"{text} has no value on any day: {windows[0]:g} days are more than the panel's {days}"
+    if len(engine.panel.symbols) == 1:
+        return f"{text} has no value on any day: the panel has one instrument, and there is no other to compare it with"
+    return f"{text} has no value on any day"
+
+
+def _where_it_begins(tree: Node, values: Matrix, engine: Engine) -> tuple[Node, Matrix]:
+    """Return the innermost part without a finite value, and its values."""
+    for part in _parts(tree):
+        if isinstance(part, Number):
+            continue
+        with contextlib.suppress(EvaluationError):  # a grouping, or an option's name
+            inner = _values(part, engine)
+            if not np.isfinite(inner).any():
+                return _where_it_begins(part, inner, engine)
+    return tree, values
+
+
+def _parts(tree: Node) -> list[Node]:
+    return [*tree.args, *(part for _, part in tree.named)] if isinstance(tree, Call) else []
+
+
+def _values(tree: Node, engine: Engine) -> Matrix:
+    return engine.values([tree])[0]

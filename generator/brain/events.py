@@ -1,0 +1,95 @@
+"""Log of BRAIN: simulations, limits and failures."""
+
+import logging
+from collections.abc import Sequence
+
+from fleet.runtime.logging import fields, with_sentence
+from fleet.runtime.units import Seconds, show_duration
+from generator.brain.errors import (
+    BrainAwayError,
+    BrainError,
+    BrainLimitError,
+    BrainQuotaError,
+    PersonaError,
+)
+from generator.brain.jobs import Job
+
+_log = logging.getLogger(__name__)
+
+
+class BrainEvents:
+    """Reports a failure of BRAIN when it begins, changes and ends, and logs every simulation."""
+
+    def __init__(self) -> None:
+        self._trouble = ""
+        self._budget_used_up = False
+
+    @property
+    def trouble(self) -> str:
+        """Return the present failure's message, empty if BRAIN works."""
+        return self._trouble
+
+    def failed(self, error: BrainError, wait: Seconds, failures: int) -> None:
+        """Report a failure, unless it is reported already or may be over at the next try."""
+        values = {"error": error.message, "wait_s": round(wait, 3)}
+        passing = isinstance(error, BrainAwayError | BrainLimitError) and failures == 1
+        known = self._trouble
+        self._trouble = known if passing else error.message
+        if passing or known == error.message:
+            _log.info("brain.trouble", extra=fields(**values))
+            return
+        sentence = f"{error.message}. {error.hint or f'NextStep try in {show_duration(wait)}.'}"
+        event = "brain.persona" if isinstance(error, PersonaError) else "brain.trouble"
+        _log.warning(event, extra=with_sentence(sentence, **values))
+
+    def skipped(self, error: BrainError, wait: Seconds) -> None:
+        """Log that BRAIN fails for one simulation or alpha while it answers for others."""
+        _log.info("brain.passed_over", extra=fields(error=error.message, wait_s=round(wait, 3)))
+
+    def limited(self, error: BrainError, wait: Seconds, *, running: int) -> None:
+        """Log that BRAIN accepts no more simulations now; report a used-up quota."""
+        values = {"error": error.message, "wait_s": round(wait, 3), "running": running}
+        if isinstance(error, BrainQuotaError):
+            sentence = f"{error.message}; next try in {show_duration(wait)}"
+            _log.warning("brain.quota", extra=with_sentence(sentence, **values))
+        else:
+            _log.info("brain.limited", extra=fields(**values))
+
+    def recovered(self) -> None:
+        """Report that BRAIN answers again, if it failed before."""
+        if self._trouble:
+            self._trouble = ""
+            _log.info("brain.well", extra=with_sentence("BRAIN answers again"))
+
+    def budget(self, left: int | None) -> None:
+        """Report once when our own daily budget is used up, and once when some of it is free again."""
+        used_up = left == 0
+        if used_up != self._budget_used_up:
+            self._budget_used_up = used_up
+            sentence = (
+                "the daily budget of BRAIN simulations is used up"
+                if used_up
+                else "the daily budget allows BRAIN simulations again"
+            )
+            _log.info("brain.budget", extra=with_sentence(sentence, left=left))
+
+    def resumed(self, count: int) -> None:
+        """Report how many simulations of the last run are resumed."""
+        if count:
+            sentence = f"resuming {count} BRAIN simulation(s) of the last run"
+            _log.info("brain.resumed", extra=with_sentence(sentence, count=count))
+
+    def sent(self, jobs: Sequence[Job], location: str) -> None:
+        """Log that BRAIN accepted a simulation."""
+        for job in jobs:
+            values = fields(id=job.row, location=location, expression=job.candidate.expression)
+            _log.info("simulation.sent", extra=values)
+
+    def ended(self, job: Job, status: str, message: str) -> None:
+        """Log the end of a simulation."""
+        values = fields(id=job.row, status=status, alpha=job.alpha or None, message=message or None)
+        _log.info("simulation.ended", extra=values)
+
+    def lost(self, job: Job) -> None:
+        """Log that a request without an answer left no trace on BRAIN."""
+        _log.warning("simulation.lost", extra=fields(id=job.row, expression=job.candidate.expression))

@@ -1,0 +1,54 @@
+"""Which operators and fields the commands go by: those that BRAIN listed for the home's account, else those that ship."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from fleet.config.load import load_settings
+from fleet.runtime.home import Home, find_home, read_fleet_file
+from generator.catalogue import Catalogue, load_catalogue
+from generator.config import config_path
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """A catalogue, and in words where it is from; `of_account`: BRAIN listed it for the home's account."""
+
+    catalogue: Catalogue
+    origin: str
+    of_account: bool = False
+
+    def report(self) -> None:
+        """Print to standard error which lists are used."""
+        click.echo(f"Lists: {self.origin}", err=True)
+
+
+def account_lists(environ: Mapping[str, str] = os.environ) -> Lists:
+    """Return the lists that `refresh` kept for the configured region, delay and universe, else those that ship.
+
+    Raises ConfigError for a configuration that cannot be read.
+    """
+    home = find_home(environ)
+    shipped = load_catalogue()
+    origin = f"those that ship, of {shipped.date}; `refresh` fetches your account's"
+    if not any(home.path.glob("catalogue-*.json")):
+        return Lists(shipped, origin)
+    from generator.brain.account_catalogue import kept_listing  # noqa: PLC0415  # it brings requests with it
+
+    path = _path(home, environ)
+    kept = kept_listing(path)
+    if kept is None:
+        fault = f"{path} cannot be read" if path.exists() else f"there is no {path.name} in {home.path}"
+        return Lists(shipped, f"{origin} ({fault})")
+    return Lists(kept, f"your account's of {kept.date}, {path}", of_account=True)
+
+
+def _path(home: Home, environ: Mapping[str, str]) -> Path:
+    from generator.brain.account_catalogue import listing_path  # noqa: PLC0415
+    from generator.brain.api import simulation_settings  # noqa: PLC0415
+
+    settings = load_settings(config_path(read_fleet_file(home), environ), environ)
+    return listing_path(home, simulation_settings(settings.brain, settings.panel))

@@ -1,0 +1,206 @@
+"""Replies without a schema, in the forms that models and people use."""
+
+# ruff: noqa: RUF001 - labels in other scripts
+
+import pytest
+
+from generator.catalogue import load_catalogue
+from generator.language import ExpressionError, decode_reply, show
+
+CATALOGUE = load_catalogue()
+ONE, TWO, THREE = "rank(reverse(ts_delta(close, 5)))", "ts_corr(rank(close), rank(volume), 10)", "rank(open)"
+A, B = "rank(-ts_delta(close, 5))", "ts_corr(rank(close), rank(volume), 10)"
+X, Y = '["rank",["reverse",["ts_delta","close",5]]]', '["ts_corr",["rank","close"],["rank","volume"],10]'
+
+
+def outcomes(reply: str) -> list[str]:
+    """Each expression as text, each error as an exclamation mark and its message."""
+    return [
+        f"!{found.message}" if isinstance(found, ExpressionError) else show(found)
+        for found in decode_reply(reply, CATALOGUE)
+    ]
+
+
+NESTED = {
+    "one array": X,
+    "an array a line": f"{X}\n{Y}",
+    "a list": f"[{X},{Y}]",
+    "a fenced list": f"```json\n[{X},\n {Y}]\n```",
+    "numbered": f"1. {X}\n2. {Y}",
+    "bulleted with explanations": f"- {X}: reversal of a week\n- {Y} - correlation of ranks",
+    "text before and after": f"Sure! Here they are:\n[{X}, {Y}]\nHope that helps [a lot].",
+    "several keys": f'{{"momentum": [{X}], "others": [{Y}]}}',
+    "two objects": f'{{"expressions":[{X}]}}\n{{"expressions":[{Y}]}}',
+    "objects with reasons": f'[{{"idea": "x", "array": {X}}}, {{"idea": "y", "array": {Y}}}]',
+    "a name for each": f'{{"alpha1": {X}, "alpha2": {Y}}}',
+    "deeper": f'{{"result": {{"alphas": [{X}, {Y}]}}}}',
+    "an array in place of the list": f'{{"expressions": {X}}}\n{{"expressions": {Y}}}',
+    "single quotes": f"[{X}, {Y}]".replace('"', "'"),
+    "single quotes in an object": f"{{'expressions': [{X}, {Y}]}}".replace('"', "'"),
+    "a trailing comma": f'{{"expressions": [{X}, {Y},]}}',
+    "comments": f"[\n  {X}, // reversal\n  {Y} // correlation\n]",
+    "footnotes": f"As in [1], windows of [5, 10] days:\n{X}\n{Y}",
+    "signs for operators": '["rank",["-",["ts_delta","close",5]]]\n["ts_corr",["rank","close"],["rank","volume"],10]',
+    "texts in arrays": '["rank", "-ts_delta(close, 5)"]\n["ts_corr", "rank(close)", ["rank", "volume"], "10"]',
+    "in tags": f"<alpha>{X}</alpha>\n<alpha>{Y}</alpha>",
+    "a list of one for each": f"[[{X}], [{Y}]]",
+    "pairs of objects": f'{{"a": {{"expression": {X}, "why": "x"}}, "b": {{"expression": {Y}, "why": "y"}}}}',
+    "two names, one word": f'{{"Expressions": [{X}, {Y}]}}',
+    "with a note": f'{{"note": "close to open", "expressions": [{X}, {Y}]}}',
+}
+
+
+@pytest.mark.parametrize("form", NESTED)
+def test_nested_arrays(form: str) -> None:
+    wanted = [ONE] if form == "one array" else [ONE, TWO]
+    assert outcomes(NESTED[form]) == wanted
+
+
+TEXTS = {
+    "a Python list": f"['{A}', '{B}']",
+    "a Python list with a name": f"alphas = [\n    '{A}',\n    '{B}',\n]",
+    "a Python list of mixed quotes": f"[\"{A}\", '{B}']",
+    "names to texts": f'{{"alpha1": "{A}", "alpha2": "{B}"}}',
+    "names to texts in another language": f'{{"反转因子": "{A}", "相关性": "{B}"}}',
+    "objects": f'[{{"expression": "{A}", "reason": "as rank(open), but faster"}}, {{"expression": "{B}"}}]',
+    "objects with other keys": f'[{{"名称": "反转", "表达式": "{A}"}}, {{"名称": "相关", "表达式": "{B}"}}]',
+    "a name called alpha": f'[{{"alpha": "Reversal", "expression": "{A}"}}, {{"alpha": "C", "expression": "{B}"}}]',
+    "a text of lines": f'{{"expressions": "{A}\\n{B}"}}',
+    "texts with reasons": f'{{"expressions": ["{A} - a short reversal", "{B}: correlation"]}}',
+    "Chinese labels": f"好的，以下是两个Alpha表达式：\n\n1. 短期反转因子：{A}\n2. 量价相关性因子：{B}\n",
+    "Chinese labels with explanations": f"1、反转：{A}，捕捉反转\n2、相关：{B}（量价）",
+    "Russian labels": f"Альфа 1: {A}\nАльфа 2: {B}",
+    "French labels": f"Réversion à la moyenne : {A}\nCorrélation : {B}",
+    "labels of several words": f"Short-Term Reversal: {A}\nVolume-Price Divergence (10 days): {B}",
+    "labels with a dash": f"Reversal - {A}\nDivergence \N{EN DASH} {B}",
+    "labels on a line of their own": f"**Reversal**\n{A}\n\n**Divergence**\n{B}",
+    "labels with a number and a sign": f"Alpha 1 = {A}\nAlpha 2 = {B}",
+    "names a line": f"alpha_1 = {A}\nalpha_2 = {B}",
+    "names that are reused": f"alpha = {A}\nalpha = {B}",
+    "quoted names": f'alpha_1 = "{A}"\nalpha_2 = "{B}"',
+    "walrus": f"alpha_1 := {A}\nalpha_2 := {B}",
+    "numbered names": f"1. alpha_1 = {A};\n2. alpha_2 = {B};",
+    "explanations after a colon": f"{A}: short-term reversal\n{B}: correlation",
+    "explanations after a dash": f"{A} - short-term reversal\n{B} - correlation",
+    "explanations after an em dash": f"{A} \N{EM DASH} short-term reversal\n{B} \N{EM DASH} correlation",
+    "explanations after an arrow": f"{A} -> short-term reversal\n{B} => correlation",
+    "explanations in parentheses": f"{A} (short-term reversal)\n{B} (correlation)",
+    "explanations after a comment sign": f"{A} # reversal of a week\n{B} // correlation",
+    "label and explanation": f"1. Reversal: {A} - a week's move comes back\n2. Divergence: {B} - who leads",
+    "a table": f"| # | Expression | Idea |\n|---|---|---|\n| 1 | {A} | reversal |\n| 2 | {B} | who leads |",
+    "a table with backticks": f"| Name | Expression |\n|:--|:--|\n| R | `{A}` |\n| C | `{B}` |",
+    "a table of tabs": f"1\t{A}\treversal\n2\t{B}\twho leads",
+    "one line with commas": f"{A}, {B}",
+    "one line with semicolons": f"{A}; {B};",
+    "tags": f"<alpha>{A}</alpha>\n<alpha id=2>\n{B}\n</alpha>",
+    "dollars": f"1. ${A}$\n2. ${B}$",
+    "YAML": f"expressions:\n  - expression: {A}\n    reason: comes back\n  - expression: {B}\n    reason: who leads",
+    "pairs": f'[["Reversal", "{A}"], ["Correlation", "{B}"]]',
+    "comments after semicolons": f"{A}; // reversal\n{B}; # correlation",
+    "labels with a number sign": f"Alpha #1: {A}\nAlpha #2: {B}",
+    "labels in bold": f"**1. Reversal**: {A}\n**2. Correlation**: {B}",
+    "a Python tuple": f"alphas = ('{A}', '{B}')",
+    "a Python function": f"```python\ndef one():\n    return {A}\n\nsimulate('{B}', decay=4)\n```",
+    "letters": f"a) {A}\nb) {B}",
+    "Roman numbers": f"i. {A}\nii. {B}",
+    "double dashes": f"{A}  -- short-term reversal\n{B}  --- correlation",
+    "labels on one line": f"Alpha1:{A};Alpha2:{B}",
+    "brackets of LaTeX": f"\\[ {A} \\]\n\\[ {B} \\]",
+    "fields of an alpha": f"Alpha 1\n- Expression: {A}\n- Idea: price\nAlpha 2\n- Expression: {B}\n- Idea: volume",
+    "bold": f"1. **{A}**\n2. **{B}**",
+    "a quotation": f"> {A}\n> {B}",
+    "brackets before": f"[Reversal] {A}\n[Divergence] {B}",
+    "headings": f"### 1. Reversal\n`{A}`\n### 2. Divergence\n`{B}`",
+    "full stops": f"1. {A}.\n2. {B}.",
+    "fences": f"Reversal:\n```\n{A}\n```\nDivergence:\n```fastexpr\n{B}\n```",
+    "names that are used": "d = ts_delta(close, 5);\nrank(-d)\nr = rank(volume)\nts_corr(rank(close), r, 10)",
+    "broken in parentheses": "rank(\n  -ts_delta(close, 5)\n)\nts_corr(\n  rank(close),\n  rank(volume), 10)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", TEXTS)
+def test_texts(form: str) -> None:
+    assert [one for one in outcomes(TEXTS[form]) if not one.startswith("!")] == [ONE, TWO]
+
+
+SEEN = [
+    (
+        f"Okay, the user wants alphas. Let me think.\nrank(volume)\nno that is bad.\n</think>\n\n1. {A}\n2. {B}",
+        2,
+    ),
+    (f"['{A}', '{B}']", 2),
+    (f'{{"alpha1": "{A}", "alpha2": "{B}"}}', 2),
+    (f"好的，以下是两个Alpha表达式：\n\n1. 短期反转因子：{A}\n2. 量价相关性因子：{B}\n", 2),
+    (f"alpha_1 = {A}\nalpha_2 = {B}\nalpha_3 = rank(open)", 3),
+    (f"{A}: short-term reversal\n{B}: correlation", 2),
+    (f'{{"expressions": "{A}"}}', 1),
+    (f"Momentum: {A}\nReversal Alpha: {B}\nVolume-Price Divergence: rank(open)", 3),
+]
+
+
+@pytest.mark.parametrize(("reply", "count"), SEEN)
+def test_replies_as_models_were_seen_to_write_them(reply: str, count: int) -> None:
+    assert outcomes(reply) == [ONE, TWO, THREE][:count]
+
+
+@pytest.mark.parametrize(
+    ("reply", "found"),
+    [
+        ("1. -returns\n2. close/open - 1\n3. (high - low) / close",
+         ["reverse(returns)", "subtract(divide(close, open), 1)", "divide(subtract(high, low), close)"]),
+        ("0.5 * close / open", ["divide(multiply(0.5, close), open)"]),
+        ("rank(close) - rank(open)", ["subtract(rank(close), rank(open))"]),
+        ("Spread: close - open", ["subtract(close, open)"]),
+        ("rank(close) - closee", ["!unknown field or name 'closee'"]),
+        ("rank(close) - momentum", ["rank(close)"]),
+        ("close > open ? rank(close) : rank(open)", ["if_else(close > open, rank(close), rank(open))"]),
+        ("rank(close) || rank(open)", ["or(rank(close), rank(open))"]),
+        ("The ratio close/open is high.", []),
+        ("- close\n- volume", []),
+        ("Fields: close, open, volume", []),
+        ("I used windows [5, 10, 20].", []),
+        ('["group_rank(close, bucket(rank(cap), range="0,1,0.1"))",\n"rank(open)"]',
+         ['group_rank(close, bucket(rank(cap), range="0,1,0.1"))', "rank(open)"]),
+        ("momentum = close", ["!the last statement assigns 'momentum' and gives no alpha"]),
+    ],
+)  # fmt: skip
+def test_what_is_code_and_what_is_not(reply: str, found: list[str]) -> None:
+    assert outcomes(reply) == found
+
+
+THOUGHTS = {
+    "an end alone": f"Okay, let me think.\nrank(volume)\nno that is bad.\n</think>\n\n1. {A}",
+    "both marks": f"<think>\nrank(volume)\n</think>\n{A}",
+    "in the middle": f"Here:\n<think>rank(volume) is bad</think>\n{A}",
+    "JSON in the thoughts": f'<think>{{"expressions": [["rank", "volume"]]}}</think>{{"expressions": [{X}]}}',
+    "thinking": f"<thinking>\nrank(volume)\n</thinking>\n{A}",
+    "brackets": f"[THINK]rank(volume)[/THINK]{A}",
+    "channels": "<|channel|>analysis<|message|>Maybe rank(volume).<|end|>"
+    f"<|start|>assistant<|channel|>final<|message|>{A}<|return|>",
+    "channels, begun in the prompt": f"Maybe:\nrank(volume)<|end|><|start|>assistant<|channel|>final<|message|>{A}",
+    "channels without their signs": f"analysisMaybe rank(volume)\nrank(volume)\nassistantfinal{A}",
+}
+
+
+@pytest.mark.parametrize("form", THOUGHTS)
+def test_drafts_in_thoughts_are_no_alphas(form: str) -> None:
+    assert outcomes(THOUGHTS[form]) == [ONE]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<think>rank(volume)",
+        "<think>\nrank(volume)\nrank(open)",
+        "<|channel|>analysis<|message|>rank(volume)",
+        "<|channel|>analysis<|message|>rank(volume)<|end|>",
+    ],
+)
+def test_thoughts_without_an_answer_hold_nothing(reply: str) -> None:
+    assert outcomes(reply) == []
+
+
+@pytest.mark.parametrize("cut", range(3, 60, 7))
+def test_no_part_of_a_cut_expression_is_taken(cut: int) -> None:
+    text = '["multiply",["rank","close"],["ts_delta",["rank","open"],5]]'
+    assert outcomes(f'{{"expressions": [{X}, {text[:cut]}') == [ONE]
