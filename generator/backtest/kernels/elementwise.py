@@ -1,6 +1,6 @@
 """Operators that look at one day and one instrument at a time: numpy's own where it has them, a loop each elsewhere.
 
-A kernel is called with its operands, the matrix to write to, and the block (rows r0 to r1, columns c0 to c1).
+A kernel is called with its operands, the matrix to write to, and the rows r0 to r1, which lie in one piece.
 """
 
 import math
@@ -44,7 +44,9 @@ def _not(x: Array, out: Array) -> None:
 
 def _max(x: Any, y: Any, out: Array) -> None:
     np.maximum(x, y, out=out)
-    np.add(out, 0.0, out)  # of two zeros the positive one, so that either order of the operands gives the same sign
+    np.add(
+        out, 0.0, out
+    )  # of two zeros the positive one, so that either order of the operands gives the same sign
 
 
 def _min(x: Any, y: Any, out: Array) -> None:
@@ -63,8 +65,8 @@ def _power(x: Any, y: Any, out: Array) -> None:
     """Write x to the power y: |x|'s, with NaN or a sign where x is negative, for which numpy takes twenty times as long."""
     np.abs(x, out)
     np.power(out, y, out)
-    if np.min(x, initial=0.0) < 0.0 or np.isnan(np.min(x)):
-        _sign_power(*np.broadcast_arrays(x, y), out)
+    if not np.min(x) > 0.0:
+        _sign_power(np.broadcast_to(x, out.shape), np.broadcast_to(y, out.shape), out)
 
 
 @kernel
@@ -122,23 +124,23 @@ _BINARY: dict[str, Callable[..., Any]] = {
 
 
 def _unary(operator: Callable[..., Any]) -> Callable[..., None]:
-    def apply(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
-        operator(x[r0:r1, c0:c1], out[r0:r1, c0:c1])
+    def apply(x: Array, out: Array, r0: int, r1: int) -> None:
+        operator(x[r0:r1], out[r0:r1])
 
     return apply
 
 
 def _binary(operator: Callable[..., Any]) -> Callable[..., None]:
-    def apply(x: Array, y: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
-        operator(x[r0:r1, c0:c1], y[r0:r1, c0:c1], out[r0:r1, c0:c1])
+    def apply(x: Array, y: Array, out: Array, r0: int, r1: int) -> None:
+        operator(x[r0:r1], y[r0:r1], out[r0:r1])
 
     return apply
 
 
 def _with_number(operator: Callable[..., Any]) -> Callable[..., None]:
-    def apply(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, number: float, first: bool) -> None:
-        block = x[r0:r1, c0:c1]
-        operator(*((number, block) if first else (block, number)), out[r0:r1, c0:c1])
+    def apply(x: Array, out: Array, r0: int, r1: int, number: float, first: bool) -> None:
+        block = x[r0:r1]
+        operator(*((number, block) if first else (block, number)), out[r0:r1])
 
     return apply
 
@@ -150,61 +152,56 @@ WITH_NUMBER = {name: _with_number(operator) for name, operator in _BINARY.items(
 
 
 @kernel
-def fill_nan(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, value: float) -> None:
+def fill_nan(x: Array, out: Array, r0: int, r1: int, value: float) -> None:
     """Copy, with a number for NaN."""
     for r in range(r0, r1):
-        for j in range(c0, c1):
-            c = np.uintp(j)
+        for c in range(out.shape[1]):
             out[r, c] = x[r, c] if x[r, c] == x[r, c] else value
 
 
 @kernel
-def purify(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
+def purify(x: Array, out: Array, r0: int, r1: int) -> None:
     """Copy, with NaN for infinities."""
     for r in range(r0, r1):
-        for j in range(c0, c1):
-            c = np.uintp(j)
+        for c in range(out.shape[1]):
             out[r, c] = x[r, c] if abs(x[r, c]) < math.inf else math.nan
 
 
 @kernel
-def choose(test: Array, yes: Array, no: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
+def choose(test: Array, yes: Array, no: Array, out: Array, r0: int, r1: int) -> None:
     """Take `yes` where `test` is true, `no` elsewhere."""
     for r in range(r0, r1):
-        for j in range(c0, c1):
-            c = np.uintp(j)
+        for c in range(out.shape[1]):
             out[r, c] = yes[r, c] if truth(test[r, c]) else no[r, c]
 
 
-def fill(out: Array, r0: int, r1: int, c0: int, c1: int, value: float) -> None:
+def fill(out: Array, r0: int, r1: int, value: float) -> None:
     """Write one number everywhere."""
-    out[r0:r1, c0:c1] = value
+    out[r0:r1] = value
 
 
-def count_days(out: Array, r0: int, r1: int, c0: int, c1: int, step: float) -> None:
+def count_days(out: Array, r0: int, r1: int, step: float) -> None:
     """Write the day's number, `step` on the first day, rising by `step`."""
-    out[r0:r1, c0:c1] = (step * np.arange(r0 + 1, r1 + 1))[:, None]
+    out[r0:r1] = (step * np.arange(r0 + 1, r1 + 1))[:, None]
 
 
-def hide_start(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, days: int) -> None:
+def hide_start(x: Array, out: Array, r0: int, r1: int, days: int) -> None:
     """Copy, with NaN on the first `days` days."""
-    out[r0:r1, c0:c1] = x[r0:r1, c0:c1]
-    out[r0 : min(r1, days), c0:c1] = math.nan
+    out[r0:r1] = x[r0:r1]
+    out[r0 : min(r1, days)] = math.nan
 
 
 @kernel
-def fill_empty(x: Array, count: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
+def fill_empty(x: Array, count: Array, out: Array, r0: int, r1: int) -> None:
     """Copy, with 0 where a window has no value (`count` says how many it has)."""
     for r in range(r0, r1):
-        for j in range(c0, c1):
-            c = np.uintp(j)
+        for c in range(out.shape[1]):
             out[r, c] = 0.0 if count[r, c] == 0.0 else x[r, c]
 
 
 @kernel
-def mask_outside(x: Array, inside: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
+def mask_outside(x: Array, inside: Array, out: Array, r0: int, r1: int) -> None:
     """Copy x where `inside` is set, NaN elsewhere."""
     for r in range(r0, r1):
-        for j in range(c0, c1):
-            c = np.uintp(j)
+        for c in range(out.shape[1]):
             out[r, c] = x[r, c] if inside[r, c] else math.nan

@@ -32,7 +32,9 @@ _REGRESSION = REGRESSION
 
 _SX, _SY, _N, _X, _Y, _XX, _YY, _XY, _TOP_XX, _TOP_YY, _VX, _VY, _C = (ROW * k for k in range(13))
 _ROOM = ROW * 13
-_TWENTY_BITS = 2.0**33 + 1.0  # a number times this, less what that is more than the number, has so many (Veltkamp)
+_TWENTY_BITS = (
+    2.0**33 + 1.0
+)  # a number times this, less what that is more than the number, has so many (Veltkamp)
 _HEAL = 256.0  # squares this many times the variance have cost two or three of the sixteen digits
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
 _EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of which little is true
@@ -129,7 +131,9 @@ def _mend_one(x: Array, c0: int, w: int, t: int, d: int, s: Array) -> None:
 
 
 @kernel
-def _answer_one(x: Array, c0: int, w: int, t: int, s: Array, out: Array, mode: int, ddof: float, sign: float) -> None:
+def _answer_one(
+    x: Array, c0: int, w: int, t: int, s: Array, out: Array, mode: int, ddof: float, sign: float
+) -> None:
     for j in range(w):
         n = s[_N + j]
         u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) * n - s[_X + j]
@@ -141,7 +145,9 @@ def _answer_one(x: Array, c0: int, w: int, t: int, s: Array, out: Array, mode: i
 
 
 @kernel
-def rolling_moment(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, ddof: float, sign: float) -> None:
+def rolling_moment(
+    x: Array, out: Array, c0: int, c1: int, d: int, mode: int, ddof: float, sign: float
+) -> None:
     """Write STD_DEV, ZSCORE or AV_DIFF over the last d days, with a sign."""
     days = x.shape[0]
     w = c1 - c0
@@ -338,7 +344,9 @@ def _regress(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out:
 
 
 @kernel
-def _regress_residuals(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out: Array, wanted: int) -> None:
+def _regress_residuals(
+    x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out: Array, wanted: int
+) -> None:
     """Write a result that sums squared residuals one by one: the short formula would cancel where the fit is good."""
     for j in range(w):
         n = s[_N + j]

@@ -21,50 +21,51 @@ _TINY = np.float32(1e-37)
 
 
 @kernel
-def ts_rank(x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float, sign: float) -> None:
+def ts_rank(
+    x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float, sign: float
+) -> None:
     """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1; with a sign."""
     w = c1 - c0
-    number = x.dtype.type  # counters as wide as values: an instruction holds as many of both
-    twice = np.empty(w, x.dtype)
-    count = np.zeros(w, x.dtype)  # of the values in the d - 1 days before
+    twice = np.empty(w, np.int32)
+    count = np.zeros(w, np.int32)  # of the values in the d - 1 days before
     for t in range(x.shape[0]):
         if t > 0 and d > 1:
-            _count_values(x, c0, t - 1, count, number(1.0))
+            _count_values(x, c0, t - 1, count, np.int32(1))
         if t >= d > 1:
-            _count_values(x, c0, t - d, count, number(-1.0))
-        twice[:] = number(0.0)
+            _count_values(x, c0, t - d, count, np.int32(-1))
+        twice[:] = 0
         for i in range(max(0, t - d + 1), t):
             for j in range(w):
                 v = x[i, np.uintp(c0 + j)]
-                less = number(1.0) if v < x[t, np.uintp(c0 + j)] else number(0.0)
-                twice[j] += less + (number(1.0) if v <= x[t, np.uintp(c0 + j)] else number(0.0))
+                today = x[t, np.uintp(c0 + j)]
+                twice[j] += np.int32(v < today) + np.int32(v <= today)
         for j in range(w):
-            share = 0.5 * twice[j] / count[j] if count[j] > 0.0 else lonely
-            out[t, np.uintp(c0 + j)] = sign * (share + constant) if x[t, np.uintp(c0 + j)] == x[t, np.uintp(c0 + j)] else math.nan
+            today = x[t, np.uintp(c0 + j)]
+            share = 0.5 * twice[j] / count[j] if count[j] > 0 else lonely
+            out[t, np.uintp(c0 + j)] = sign * (share + constant) if today == today else math.nan
 
 
 @kernel
 def _count_values(x: Array, c0: int, t: int, count: Array, step: Any) -> None:
     for j in range(count.shape[0]):
-        count[j] += step if x[t, np.uintp(c0 + j)] == x[t, np.uintp(c0 + j)] else count.dtype.type(0.0)
+        v = x[t, np.uintp(c0 + j)]
+        count[j] += step if v == v else np.int32(0)
 
 
 @kernel
-def spread_quantile(
-    rank: Array, count: Array, out: Array, r0: int, r1: int, c0: int, c1: int, driver: int
-) -> None:
+def spread_quantile(rank: Array, count: Array, out: Array, r0: int, r1: int, driver: int) -> None:
     """Squeeze a rank of n values from [0, 1] to [1/n, 1 - 1/n] and write the driver's quantile of it."""
     for r in range(r0, r1):
-        for c in range(c0, c1):
+        for c in range(out.shape[1]):
             n = np.float64(count[r, c])
             out[r, c] = inverse_cdf(driver, 1.0 / n + rank[r, c] * (1.0 - 2.0 / n))
 
 
 @kernel
-def spread_cdf(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, driver: int) -> None:
+def spread_cdf(x: Array, out: Array, r0: int, r1: int, driver: int) -> None:
     """Write the driver's distribution function."""
     for r in range(r0, r1):
-        for c in range(c0, c1):
+        for c in range(out.shape[1]):
             out[r, c] = cdf(driver, np.float64(x[r, c]))
 
 
@@ -117,7 +118,9 @@ def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
         for j in range(n):
             u = np.float32(x[r, j] - base)
             size = min(np.int32(_bits(np.float32(abs(u) + floor)) - low), beyond)
-            image = np.uint32(np.int32(beyond + (size if u >= np.float32(0.0) else np.int32(-size)))) >> np.uint32(shift)
+            image = np.uint32(
+                np.int32(beyond + (size if u >= np.float32(0.0) else np.int32(-size)))
+            ) >> np.uint32(shift)
             image = image if u == u else missing  # noqa: PLR0124
             keys[r, j] = np.uint32(image << np.uint32(column_bits)) | np.uint32(j)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import ROW, copy
+from generator.backtest.kernels.rows import ROW, copy, keep
 
 Array = Any
 
@@ -39,7 +39,9 @@ def _add(x: Array, c0: int, w: int, t: int, s: Array, product: bool) -> None:
 
 
 @kernel
-def _finish(out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, mode: int, days: int) -> None:
+def _finish(
+    out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, mode: int, days: int
+) -> None:
     """Write a window's figure from the sums of its newer part and those of the q days before."""
     for j in range(w):
         n = s[_N + j] + suffix[q, _N + j]
@@ -69,7 +71,7 @@ def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> 
         copy(start, s)
         for q in range(1, d if b > 0 else 0):
             _add(x, c0, w, b - q, s, product)
-            copy(s, suffix[q])
+            keep(s, suffix, q, 2, w)
         copy(start, s)
         for t in range(b, min(b + d, days)):
             _add(x, c0, w, t, s, product)
@@ -90,7 +92,9 @@ def _extend(x: Array, c0: int, w: int, t: int, best: Array, largest: bool) -> No
 
 
 @kernel
-def _answer_extreme(out: Array, c0: int, w: int, t: int, best: Array, suffix: Array, q: int, largest: bool) -> None:
+def _answer_extreme(
+    out: Array, c0: int, w: int, t: int, best: Array, suffix: Array, q: int, largest: bool
+) -> None:
     for j in range(w):
         v = suffix[q, j]
         beats = ((v > best[j]) & largest) | ((v < best[j]) & (not largest)) | (best[j] != best[j])
@@ -110,7 +114,7 @@ def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: boo
         copy(nothing, best)
         for q in range(1, d if b > 0 else 0):
             _extend(x, c0, w, b - q, best, largest)
-            copy(best, suffix[q])
+            keep(best, suffix, q, 1, w)
         copy(nothing, best)
         for t in range(b, min(b + d, days)):
             _extend(x, c0, w, t, best, largest)
@@ -153,7 +157,7 @@ def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool,
         copy(nothing, s)
         for q in range(1, d if b > 0 else 0):
             _place(x, c0, w, b - q, s, sign, not newest)
-            copy(s, suffix[q])
+            keep(s, suffix, q, 2, w)
         copy(nothing, s)
         for t in range(b, min(b + d, days)):
             _place(x, c0, w, t, s, sign, newest)
@@ -170,19 +174,23 @@ def rolling_scale(x: Array, low: Array, high: Array, out: Array, c0: int, c1: in
             out[t, c] = (np.float64(x[t, c]) - least) / (np.float64(high[t, c]) - least) + constant
 
 
+@kernel
 def delay(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
     """Write the value of d days ago."""
-    out[:d, c0:c1] = math.nan
-    out[d:, c0:c1] = x[: max(0, len(x) - d), c0:c1]
+    for t in range(x.shape[0]):
+        for j in range(c0, c1):
+            c = np.uintp(j)
+            out[t, c] = x[t - d, c] if t >= d else math.nan
 
 
+@kernel
 def delta(x: Array, out: Array, c0: int, c1: int, d: int, sign: float) -> None:
     """Write the difference to the value of d days ago, with a sign."""
-    out[:d, c0:c1] = math.nan
-    changes = out[d:, c0:c1]
-    np.subtract(x[d:, c0:c1], x[: max(0, len(x) - d), c0:c1], changes)
-    if sign < 0.0:
-        np.negative(changes, changes)
+    same = x.dtype.type(sign)  # a float64 would make all of it float64
+    for t in range(x.shape[0]):
+        for j in range(c0, c1):
+            c = np.uintp(j)
+            out[t, c] = same * (x[t, c] - x[t - d, c]) if t >= d else math.nan
 
 
 @kernel
@@ -202,7 +210,7 @@ def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) ->
         s[:] = 0.0
         for q in range(1, d if b > 0 else 0):
             _decay_back(x, c0, w, b - q, s)
-            copy(s, suffix[q])
+            keep(s, suffix, q, 4, w)
         s[:] = 0.0
         for t in range(b, min(b + d, days)):
             k = t - b + 1
@@ -235,7 +243,9 @@ def _decay_back(x: Array, c0: int, w: int, t: int, s: Array) -> None:
 
 
 @kernel
-def _decay_finish(out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, lift: float, full: float) -> None:
+def _decay_finish(
+    out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, lift: float, full: float
+) -> None:
     """Write sums over weights: those of the values there are, or `full` if that is not 0."""
     for j in range(w):
         # an infinite sum times 0 would be NaN

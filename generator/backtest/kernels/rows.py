@@ -25,6 +25,14 @@ def copy(source: Array, target: Array) -> None:
 
 
 @kernel
+def keep(s: Array, kept: Array, q: int, rows: int, w: int) -> None:
+    """Write the first w places of so many rows of sums into row q of what is kept."""
+    for k in range(rows):
+        for j in range(w):
+            kept[q, k * ROW + j] = s[k * ROW + j]
+
+
+@kernel
 def rounding_of(size: float, like: Array) -> float:
     """Return what rounding may leave of an exact fit; `like` is a matrix stored as the values are.
 

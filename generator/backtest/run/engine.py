@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,12 @@ from generator.backtest.plan.schedule import Phase, Plan, plan
 from generator.backtest.settings import Semantics
 from generator.language.ast import Node
 
-_BLOCK_BYTES = 128 << 10  # of rows, or of what steps of arithmetic take at once: several matrices fit into a cache
+_BLOCK_BYTES = 128 << 10  # of a block of rows: several matrices of it fit into a cache
 _PANEL_ROWS = 64  # computing the day before anew costs a row a block
-_ROW_BYTES = 4096  # of a block of columns, a day; narrower ones pay for addresses and loop ends
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
 
-Bounds = tuple[int, ...]
-Call = tuple[Callable[..., None], tuple[Any, ...], Axis, tuple[Any, ...]]
+Call = tuple[Callable[..., None], tuple[Any, ...], tuple[Any, ...]]
 
 
 class Engine:
@@ -145,35 +142,22 @@ class Engine:
             step = graph.steps[work.step]
             primitive = PRIMITIVES[step.op]
             arrays = tuple(at(i) for i in (*work.inputs, work.out))
-            calls.append((primitive.kernel, arrays, primitive.axis, primitive.arguments(step)))
+            calls.append((primitive.kernel, arrays, primitive.arguments(step)))
         self._execute(calls, phase.axis)
 
     def _execute(self, calls: list[Call], along: Axis) -> None:
         days, instruments = self.panel.shape
-        by_columns = along is Axis.COLUMNS
 
         def work(waiting: Iterator[tuple[int, int]]) -> None:
             with np.errstate(all="ignore"):  # infinities and NaN are data here
                 for block in waiting:
-                    for elementwise, run in groupby(calls, lambda call: call[2] is Axis.ANY):
-                        run_block(block, list(run), elementwise=elementwise)
+                    for kernel, arrays, params in calls:
+                        kernel(*arrays, *block, *params)
 
-        def run_block(block: tuple[int, int], run: list[Call], *, elementwise: bool) -> None:
-            first, end = block if by_columns else (0, instruments)
-            pieces: list[Bounds] = [block]
-            if elementwise:
-                days_of = (0, days) if by_columns else block
-                pieces = [(a, min(a + tile, days_of[1]), first, end) for a in range(*days_of, tile)]
-            for bounds in pieces:
-                for kernel, arrays, _, params in run:
-                    kernel(*arrays, *bounds, *params)
-
-        rows = max(1, _BLOCK_BYTES // (instruments * self.dtype.itemsize))
-        columns = min(WIDEST, _ROW_BYTES // self.dtype.itemsize)
-        tile = max(1, _BLOCK_BYTES // _ROW_BYTES) if by_columns else rows
-        if by_columns:
-            blocks = cut(instruments, columns, self._threads)
+        if along is Axis.COLUMNS:
+            blocks = cut(instruments, WIDEST, self._threads)
         else:
+            rows = max(1, _BLOCK_BYTES // (instruments * self.dtype.itemsize))
             blocks = cut(days, _PANEL_ROWS if along is Axis.PANEL else rows, self._threads)
         waiting = iter(blocks)  # shared: a thread takes the next block when it has done one
         jobs = [self._pool.submit(work, waiting) for _ in range(self._threads)]
