@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def _operator(fleet: Fleet) -> Any:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a trial as Ctrl-C does
     if not click.get_current_context().find_root().params["debug"]:
         configure_command()
-    return OperatorCommands(fleet, bar=pull_bar())
+    return OperatorCommands(fleet, bar=pull_bar(), notice=partial(click.echo, err=True))
 
 
 def _outcome(outcome: Any, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cli.target import Fleet
@@ -70,7 +71,13 @@ def _tag(model: str) -> str:
 class OperatorCommands:
     """Carries out the switches of one command line."""
 
-    def __init__(self, fleet: Fleet, *, bar: ProgressBar | None = None) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        bar: ProgressBar | None = None,
+        notice: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._fleet = fleet
         clock = SystemClock()
         self._store = StateStore(fleet.home, fleet.settings.ladder, clock)
@@ -78,7 +85,7 @@ class OperatorCommands:
         folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
         disk = disk_check(folder)
         parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, disk)
-        self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
+        self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar, notice=notice)
 
     def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:
         """Go to a named rung."""

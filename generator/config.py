@@ -2,9 +2,11 @@
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fleet.clients.ollama import client_url
 from fleet.config.keep_rule import KeepRule, parse_keep
@@ -20,6 +22,9 @@ from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import ScreenPlan
 from generator.evaluators.select import Plan, plan_evaluator
 from generator.launcher import assignment as chosen_assignment
+
+if TYPE_CHECKING:
+    from generator.storage.store import AlphaStore
 
 _NAME_LIMIT, _OWNER_LIMIT = 64, 255
 
@@ -119,3 +124,26 @@ def config_path(started: FleetFile | None, environ: Mapping[str, str]) -> Path |
     if not environ.get("FLEET_CONFIG") and started is not None and started.config:
         return Path(started.config)
     return find_config(None, environ, ROOT)
+
+
+class LazyStore:
+    """Opens the store at its first use: importing SQLAlchemy takes longer than sending the first call."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._store: AlphaStore | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> "AlphaStore":
+        """Return the store."""
+        with self._lock:
+            if self._store is None:
+                from generator.storage.read import database_location, database_url  # noqa: PLC0415
+                from generator.storage.store import AlphaStore  # noqa: PLC0415  # see the class
+
+                url = database_url(
+                    database_location(self._setup.settings.generator.database, self._setup.home)
+                )
+                owner = database_owner(self._setup.home.owner_file, self._setup.assignment.lane)
+                self._store = AlphaStore(url, owner=owner)
+            return self._store

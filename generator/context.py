@@ -9,6 +9,7 @@ from generator.llm.candidates import Finished
 from generator.llm.feedback import Notebook
 from generator.reporting.events import MiningEvents
 from generator.reporting.stats import RunStats
+from generator.rules_in_force import RulesInForce
 from generator.work_queue import WorkQueue
 
 
@@ -23,6 +24,7 @@ class Shared:
     clock: Clock
     scope: Scope
     events: MiningEvents
+    rules: RulesInForce
     finished: WorkQueue[Finished] = field(default_factory=WorkQueue)
     waiting: WorkQueue[Candidate] = field(default_factory=WorkQueue)
     notebook: Notebook = field(default_factory=Notebook)

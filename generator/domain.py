@@ -225,17 +225,26 @@ class Evaluated:
     id: int | None = field(default=None, compare=False)
 
 
+# Settings that nobody chooses: the panel's content, and the versions of what computes figures from it.
+BASIS = ("data", "last_date", "engine", "canonical")
+
+
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """Conditions of an evaluation: an expression is evaluated once under each ruleset."""
+    """Conditions of an evaluation: an expression is evaluated once under each ruleset.
+
+    `settings` hold the user's settings, and for a panel also those named in BASIS.
+    """
 
     source: Source
     settings: Mapping[str, Any]
 
     @property
     def key(self) -> str:
-        """Return a short hash of the settings."""
-        return hashlib.sha256(json.dumps(dict(self.settings), sort_keys=True).encode()).hexdigest()[:16]
+        """Return a short hash of the settings. A known content stands for the panel: its path does not count."""
+        known = self.settings.get("data") is not None
+        counted = {name: value for name, value in self.settings.items() if not (known and name == "panel")}
+        return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +300,14 @@ class Evaluator(Protocol):
 
     def close(self) -> None:
         """Free resources. Work on another server may continue."""
+
+
+@runtime_checkable
+class NoticesNewData(Protocol):
+    """An evaluator whose data may change while it is in use."""
+
+    def has_new_data(self) -> bool:
+        """Return True if the data changed since they were read, and not since the last call."""
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import configure, fields, with_sentence
 from fleet.runtime.process import hold_program_lock, is_orphan, lower_priority
 from fleet.runtime.units import Seconds
-from generator.config import Setup, database_owner, read_setup
+from generator.config import LazyStore, Setup, read_setup
 from generator.context import Shared
 from generator.domain import ThrottleState
 from generator.llm.client import Caller
@@ -30,12 +30,13 @@ from generator.llm.request_form import RequestForms
 from generator.llm.throttle import STANDIN_RATE, Throttle, TokenBucket
 from generator.reporting.events import MiningEvents
 from generator.reporting.jsonl import CallLog, SignalFile
+from generator.rules_in_force import RulesInForce
 from generator.workers.call import CallWorker
 
 if TYPE_CHECKING:
     from generator.reporting.heartbeat import Heartbeat
-    from generator.storage.store import AlphaStore
     from generator.workers.evaluate import EvaluationWorker
+    from generator.workers.publish import Publisher
 
 _TICK: Seconds = 0.1
 # Within the two seconds that a stop may take; supervisord kills after four.
@@ -91,6 +92,7 @@ class Pipeline:
         self._stopping = stopping
         self._wake = wake
         self._evaluators: Sequence[EvaluationWorker] = ()
+        self._publisher: Publisher | None = None
         self.broken = False
 
     def start_calls(self, worker: CallWorker, threads: int) -> None:
@@ -98,9 +100,10 @@ class Pipeline:
         for number in range(threads):
             self.start(f"call-{number}", worker.run)
 
-    def start_evaluation(self, workers: "Sequence[EvaluationWorker]") -> None:
-        """Start a thread for each evaluation worker."""
-        self._evaluators = workers
+    def start_evaluation(self, workers: "Sequence[EvaluationWorker]", publisher: "Publisher") -> None:
+        """Start a thread for each evaluation worker, and one that publishes."""
+        self._evaluators, self._publisher = workers, publisher
+        self.start("publish", publisher.run)
         for number, worker in enumerate(workers):
             self.start(f"evaluate-{number}", worker.run)
 
@@ -134,6 +137,8 @@ class Pipeline:
         for worker in self._evaluators:
             left = max(0.0, deadline - self._shared.clock.monotonic())
             stored = worker.finish_writes(left) and stored
+        if self._publisher is not None and stored:
+            self._publisher.finish(max(0.0, deadline - self._shared.clock.monotonic()))
         return stored
 
 
@@ -181,6 +186,7 @@ class Miner:
         self._shared = Shared(
             clock=clock,
             scope=setup.scope(),
+            rules=RulesInForce(setup.plan.rules),
             events=MiningEvents(
                 model=setup.assignment.model, standin=standin, synthetic=setup.plan.synthetic, clock=clock
             ),
@@ -234,7 +240,7 @@ class Miner:
             assignment=setup.assignment,
             ollama=ollama,
             count=setup.settings.generator.batch_size,
-            chance=self._rng,
+            rng=self._rng,
         )
         return CallWorker(
             self._shared,
@@ -283,28 +289,37 @@ class Miner:
         store = LazyStore(setup)
         if setup.settings.generator.database:
             store().check_driver()
-        rules = setup.plan.rules
         retry = StorageRetry(self._stopping, self._clock, self._shared.events)
         ingest = IngestWorker(
             self._shared,
             store=store,
-            rules=rules,
             retry=retry,
             keep_calls=setup.settings.generator.keep_calls,
         )
         self._pipeline.start("ingest", ingest.run)
         lower_priority()
+        from generator.storage.hopeful import HopefulFile  # noqa: PLC0415
         from generator.workers.evaluate import evaluation_workers  # noqa: PLC0415
+        from generator.workers.publish import Publisher  # noqa: PLC0415
 
+        publisher = Publisher(
+            store=store,
+            hopeful=HopefulFile(setup.home.hopeful),
+            retry=retry,
+            clock=self._clock,
+            stopping=self._stopping,
+        )
         self._pipeline.start_evaluation(
             evaluation_workers(
                 setup,
                 self._shared,
                 store=store,
+                publisher=publisher,
                 retry=retry,
                 stopping=self._stopping,
                 rng=self._rng,
-            )
+            ),
+            publisher,
         )
 
     def _beat(self, heartbeat: "Heartbeat") -> None:
@@ -322,26 +337,3 @@ class Miner:
             )
         except OSError as error:
             _log.error("heartbeat.unwritten", extra=fields(error=error.strerror))
-
-
-class LazyStore:
-    """Opens the store at its first use: importing SQLAlchemy takes longer than sending the first call."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._store: AlphaStore | None = None
-        self._lock = threading.Lock()
-
-    def __call__(self) -> "AlphaStore":
-        """Return the store."""
-        with self._lock:
-            if self._store is None:
-                from generator.storage.read import database_location, database_url  # noqa: PLC0415
-                from generator.storage.store import AlphaStore  # noqa: PLC0415  # see the class
-
-                url = database_url(
-                    database_location(self._setup.settings.generator.database, self._setup.home)
-                )
-                owner = database_owner(self._setup.home.owner_file, self._setup.assignment.lane)
-                self._store = AlphaStore(url, owner=owner)
-            return self._store

@@ -287,7 +287,8 @@ class Ollama:
             hint = "Check whether it is stopped by a signal, or overloaded."
             return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=hint)
         return OllamaAwayError(
-            f"Ollama at {self.url} is away: {error}", hint="Start it, or correct [ollama] url or OLLAMA_HOST."
+            f"no answer from Ollama at {self.url}: {error}",
+            hint="Start it, or correct [ollama] url or OLLAMA_HOST.",
         )
 
 

@@ -25,7 +25,7 @@ FAULT_AT = 3
 # Kept as text: `status` imports this module and must not pay for compiling patterns that it does not use.
 _RUNNER = r"(?i)unexpected eof|terminated|exit status|signal:|no longer running|connection refused"
 _MISSING = r"(?is)model\b.*\bnot found"
-_AWAY = r"(?i)\bis away\b|did not answer in time"
+_AWAY = r"(?i)\bno answer from Ollama\b|\bis away\b|did not answer in time"
 
 
 def after_call(

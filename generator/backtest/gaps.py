@@ -5,33 +5,12 @@ the next close. That day is not known beforehand: positions, turnover and counts
 is never traded again earns nothing after its last close.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:  # panels derive returns from here
-    from generator.backtest.panel import Gaps, Matrix, Panel
-
-
-def last_known(close: Matrix) -> npt.NDArray[np.intp]:
-    """Return for each day the last day before it that has a close, -1 where there is none."""
-    days = np.arange(len(close))[:, None]
-    known = np.maximum.accumulate(np.where(np.isnan(close), -1, days), axis=0)
-    return np.vstack([np.full((1, close.shape[1]), -1), known[:-1]])
-
-
-def returns_of(close: Matrix) -> Matrix:
-    """Return close / the last known close - 1, where that was above 0 and this is not below, else NaN."""
-    before = last_known(close)
-    old = np.where(before >= 0, np.take_along_axis(close, np.maximum(before, 0), axis=0), np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moved: Matrix = (close / old - 1.0).astype(close.dtype)
-        moved[~((old > 0) & (close >= 0))] = np.nan
-    return moved
+from generator.backtest.panel import Gaps, Matrix, Panel, last_known
 
 
 def gaps_of(close: Matrix) -> Gaps:

@@ -1,13 +1,13 @@
 """A panel: what is known of each instrument on each day."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-from generator.backtest.gaps import returns_of
 
 Matrix: TypeAlias = npt.NDArray[Any]
 Gaps: TypeAlias = npt.NDArray[np.int32]
@@ -44,6 +44,22 @@ class Panel:
         """Return how the fields are stored: float32 or float64."""
         return next(iter(self.fields.values())).dtype if self.fields else np.dtype(np.float64)
 
+    def content(self) -> str:
+        """Return a hash of the days, symbols, fields, groupings, universe and gaps; figures depend on nothing else."""
+        arrays: dict[str, Matrix] = {"dates": self.dates.astype("datetime64[D]").view(np.int64)}
+        arrays |= {f"field {name}": matrix for name, matrix in self.fields.items()}
+        arrays |= {f"group {name}": codes for name, codes in self.groups.items()}
+        arrays["gaps"] = self.gaps
+        if self.universe is not None:
+            arrays["universe"] = self.universe
+        names = {name: list(values) for name, values in self.group_names.items()}
+        total = hashlib.blake2b(json.dumps([self.symbols, names], sort_keys=True).encode(), digest_size=8)
+        for name in sorted(arrays):
+            matrix = np.ascontiguousarray(arrays[name])
+            total.update(f"{name} {matrix.dtype} {matrix.shape}".encode())
+            total.update(matrix.reshape(-1).view(np.uint8).data)
+        return total.hexdigest()
+
     def group_sizes(self) -> dict[str, int]:
         """Return how many groups each grouping has, the market as one of all instruments."""
         sizes = {name: max(1, len(self.group_names.get(name, ()))) for name in self.groups}
@@ -76,6 +92,23 @@ def with_derived(panel: Panel) -> Panel:
     if "adv20" not in fields and "volume" in fields:
         fields["adv20"] = _rolling_mean(fields["volume"], ADV_DAYS)
     return replace(panel, fields=fields)
+
+
+def last_known(close: Matrix) -> npt.NDArray[np.intp]:
+    """Return for each day the last day before it that has a close, -1 where there is none."""
+    days = np.arange(len(close))[:, None]
+    known = np.maximum.accumulate(np.where(np.isnan(close), -1, days), axis=0)
+    return np.vstack([np.full((1, close.shape[1]), -1), known[:-1]])
+
+
+def returns_of(close: Matrix) -> Matrix:
+    """Return close / the last known close - 1, where that was above 0 and this is not below, else NaN."""
+    before = last_known(close)
+    old = np.where(before >= 0, np.take_along_axis(close, np.maximum(before, 0), axis=0), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved: Matrix = (close / old - 1.0).astype(close.dtype)
+        moved[~((old > 0) & (close >= 0))] = np.nan
+    return moved
 
 
 def _rolling_mean(x: Matrix, days: int) -> Matrix:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+ENGINE_VERSION = 2
+"""Raised when the same panel, expression and settings give other figures, so that alphas are evaluated again."""
+
 
 class History(Enum):
     """What a window is before the panel has as many days as it asks for."""

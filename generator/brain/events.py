@@ -38,7 +38,7 @@ class BrainEvents:
         if passing or known == error.message:
             _log.info("brain.trouble", extra=fields(**values))
             return
-        sentence = f"{error.message}. {error.hint or f'NextStep try in {show_duration(wait)}.'}"
+        sentence = f"{error.message}. {error.hint or f'Next try in {show_duration(wait)}.'}"
         event = "brain.persona" if isinstance(error, PersonaError) else "brain.trouble"
         _log.warning(event, extra=with_sentence(sentence, **values))
 

@@ -3,8 +3,10 @@
 BRAIN's texts are untrusted: they are cut to a length and used in messages only.
 """
 
+import html
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -28,7 +30,7 @@ _LONGEST_WAIT: Seconds = 3600.0
 _LONGEST_QUOTA: Seconds = 86400.0
 _EPOCH = 1e9
 _POLL: Seconds = 5.0
-_TEXT = 500
+_TEXT, _MARKED_UP = 500, 8
 _NAME, _ID = 80, 64
 _NESTED, _MOST = 16, 20
 _LIMIT_WORDS = "SIMULATION_LIMIT_EXCEEDED"
@@ -149,9 +151,22 @@ def messages(document: Any, prefix: str = "", depth: int = _NESTED) -> dict[str,
     return {} if document in {None, ""} else {prefix: plain(document)}
 
 
+# Tags of HTML and nothing else in angle brackets: an expression may compare with `<` and `>`.
+_INLINE = (
+    r"a|abbr|b|big|cite|code|del|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|strong|sub|sup|tt|u|var"
+)
+_BLOCK = r"blockquote|br|center|dd|details|div|dl|dt|h[1-6]|hr|img|li|ol|p|pre|summary|table|tbody|td|th|thead|tr|ul"
+_ATTRIBUTES = r"(?:\s+[\w-]+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+))*\s*/?"
+_INLINE_TAG = re.compile(rf"</?(?:{_INLINE}){_ATTRIBUTES}>", re.IGNORECASE)
+_BLOCK_TAG = re.compile(rf"</?(?:{_BLOCK}){_ATTRIBUTES}>", re.IGNORECASE)
+_LINK = re.compile(r"\[([^\[\]]+)\]\(https?://[^()\s]+\)")
+
+
 def plain(value: object) -> str:
-    """Return untrusted text on one line, cut to a length and fit for the database."""
-    return storable(" ".join(str(value).split()))[:_TEXT]
+    """Return untrusted text on one line, without markup, cut to a length and fit for the database."""
+    text = _BLOCK_TAG.sub(" ", _INLINE_TAG.sub("", str(value)[: _MARKED_UP * _TEXT]))
+    text = _LINK.sub(r"\1", html.unescape(text))
+    return storable(" ".join(text.split()))[:_TEXT]
 
 
 class Status(StrEnum):

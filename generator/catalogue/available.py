@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from generator.catalogue import Catalogue, DataField, Kind
@@ -23,6 +23,7 @@ class Scope:
         self._whole = catalogue
         self._known_only = known_only
         self._fields = fields
+        self._unusable: frozenset[str] = frozenset()
         self._catalogue = self._offered()
         self._lock = threading.Lock()
 
@@ -44,10 +45,22 @@ class Scope:
             self._whole = catalogue
             self._catalogue = self._offered()
 
+    def withdraw(self, names: Iterable[str]) -> frozenset[str]:
+        """Offer these fields no more, whatever a later listing says; return those that were offered."""
+        with self._lock:
+            offered = self._catalogue.fields.keys() & names
+            self._unusable |= frozenset(names)
+            self._catalogue = self._offered()
+        return frozenset(offered)
+
     def _offered(self) -> Catalogue:
         fields = self._fields
+        if fields is None and self._unusable:
+            fields = {name: field.kind for name, field in self._whole.fields.items()}
         if fields is not None and self._known_only:
             fields = {name: kind for name, kind in fields.items() if name in self._whole.fields}
+        if fields is not None:
+            fields = {name: kind for name, kind in fields.items() if name not in self._unusable}
         return with_fields(self._whole, fields)
 
 

@@ -18,7 +18,7 @@ from generator.cli.account_lists import Lists, account_lists
 from generator.cli.evaluate import FILE, evaluate
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
 from generator.language import ExpressionError, build_schema, read
-from generator.language.refusals import refusals
+from generator.language.check import brain_refusals
 from generator.llm.prompt import DEPTH
 
 _DEPTH = click.IntRange(1, 16)
@@ -108,7 +108,7 @@ def _checked(text: str, lists: Lists) -> dict[str, Any]:
     except ExpressionError as error:
         return {"expression": text, "error": error_row(error)}
     row: dict[str, Any] = {"expression": text, "canonical": alpha.expression, "digest": alpha.digest}
-    notes = refusals(alpha.tree, lists.catalogue)
+    notes = brain_refusals(alpha.tree, lists.catalogue)
     return {**row, "notes": notes} if notes else row
 
 

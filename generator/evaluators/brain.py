@@ -18,10 +18,12 @@ from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
 from generator.brain.credentials import CredentialSource
+from generator.brain.event_data import EventFields
 from generator.brain.http import DEFAULT_URL, URL_VARIABLE
-from generator.catalogue import Catalogue, Kind, save
+from generator.catalogue import Catalogue, Kind, load_catalogue, save
 from generator.catalogue.available import Scope
-from generator.domain import Candidate, Result, Ruleset, Source
+from generator.domain import Candidate, ExpressionFault, Result, Ruleset, Source
+from generator.rules_in_force import RulesInForce
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from generator.brain.simulations import Simulator
     from generator.reporting.stats import RunStats
     from generator.storage.store import AlphaStore
+
+_OUTCOMES = 2000
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class EvaluatorContext:
     stopping: threading.Event
     scope: Scope
     stats: "RunStats"
+    rules: RulesInForce
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class BrainPlan:
         """Return the evaluator with the resumed simulations of the last run."""
         from generator.brain.events import BrainEvents  # noqa: PLC0415
         from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
-        from generator.storage.simulations import SimulationTable  # noqa: PLC0415
+        from generator.storage.simulations import SimulationTable, brain_outcomes  # noqa: PLC0415
 
         if self.url != DEFAULT_URL:
             sentence = f"{URL_VARIABLE} is set: requests go to {self.url} instead of BRAIN"
@@ -110,9 +115,11 @@ class BrainPlan:
             budget=self.brain.max_simulations_per_day,
             events=BrainEvents(),
         )
+        event_fields = EventFields(self.listing or load_catalogue(higher=True), context.scope)
+        event_fields.restore(context.retry(lambda: brain_outcomes(context.store(), limit=_OUTCOMES)))
         listing = Listing(api, context.clock)
         wanted = None if is_fresh(self.listing, listing.today()) else listing
-        return BrainEvaluator(self, simulator, context, wanted, disconnect=api.close)
+        return BrainEvaluator(self, simulator, context, wanted, event_fields, disconnect=api.close)
 
 
 class BrainEvaluator:
@@ -124,6 +131,7 @@ class BrainEvaluator:
         simulator: "Simulator",
         context: EvaluatorContext,
         listing: Listing | None,
+        event_fields: EventFields,
         *,
         disconnect: Callable[[], None],
     ) -> None:
@@ -131,6 +139,7 @@ class BrainEvaluator:
         self._simulator = simulator
         self._context = context
         self._listing = listing
+        self._event_fields = event_fields
         self._disconnect = disconnect
 
     @property
@@ -164,6 +173,10 @@ class BrainEvaluator:
         while not stopping.is_set():
             done = self._simulator.step()
             self._context.stats.brain(self._simulator.state())
+            for candidate, result in done:
+                self._event_fields.note(
+                    candidate, result.reason if isinstance(result, ExpressionFault) else ""
+                )
             if done:
                 return done
             if self._listing is not None and self._simulator.healthy:

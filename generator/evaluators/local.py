@@ -21,6 +21,7 @@ from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.catalogue.available import with_fields
 from generator.domain import AlphaFigures, Candidate, ExpressionFault, Result, Ruleset, Source
 from generator.language import ExpressionError, Node, parse, show
+from generator.language.canonical import CANONICAL_VERSION
 
 if TYPE_CHECKING:
     from generator.backtest.errors import EvaluationError
@@ -34,6 +35,8 @@ _log = logging.getLogger(__name__)
 BATCH = 8
 # Kept alphas that each new one is compared with.
 KEPT = 200
+# Different warnings of the engine that are logged in one run.
+WARNINGS = 20
 _GAPS = PanelSettings().gaps  # the default
 # Fields of the synthetic panel; a test compares them with the panel.
 SYNTHETIC_FIELDS: Mapping[str, Kind] = {
@@ -57,17 +60,35 @@ class LocalPlan:
 
     @property
     def rules(self) -> Ruleset:
-        """Return the ruleset of evaluations."""
+        """Return the ruleset of candidates until the panel is loaded; it has no figures.
+
+        Its key differs from the one of older versions, whose rulesets named no data.
+        """
         settings: dict[str, Any] = {
             "panel": self.panel.path or "synthetic",
             "delay": self.panel.delay,
             "decay": self.panel.decay,
             "neutralization": self.panel.neutralization,
             "truncation": self.panel.truncation,
+            "data": None,
         }
         if self.panel.gaps != _GAPS:
             settings["gaps"] = self.panel.gaps
         return Ruleset(self.source, settings)
+
+    def rules_on(self, panel: "Panel") -> Ruleset:
+        """Return the ruleset of evaluations on a panel: also its content, and the neutralization really used."""
+        from generator.backtest.settings import ENGINE_VERSION, Neutralization, finest  # noqa: PLC0415
+
+        wanted = Neutralization(self.panel.neutralization)
+        known = {
+            "neutralization": finest(wanted, set(panel.groups)).value,
+            "data": panel.content(),
+            "last_date": str(panel.dates[-1]) if len(panel.dates) else None,
+            "engine": ENGINE_VERSION,
+            "canonical": CANONICAL_VERSION,
+        }
+        return Ruleset(self.source, {**self.rules.settings, **known})
 
     @property
     def fields(self) -> Mapping[str, Kind] | None:
@@ -76,12 +97,36 @@ class LocalPlan:
 
     def load(self) -> "LocalEvaluator":
         """Load the panel and return its evaluator; raise GeneratorError if the panel is unusable."""
+        files = PanelFiles(self.panel.path)
         panel = open_panel(self.panel.path, gaps=self.panel.gaps)
         for warning in panel.warnings:
             _log.warning(
                 "panel.odd", extra=with_sentence(f"{self.panel.path}: {warning}", path=self.panel.path)
             )
-        return LocalEvaluator(panel, backtest_settings(self.panel), self.rules)
+        return LocalEvaluator(panel, backtest_settings(self.panel), self.rules_on(panel), files=files)
+
+
+class PanelFiles:
+    """Watch on the panel's file or folder, begun before it is read. An empty path never changes."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).expanduser() if path else None
+        self._read = self._seen = self._stamp()
+
+    def changed(self) -> bool:
+        """Return True if the files changed since the start, and not since the last call: a writer may be at work."""
+        before, self._seen = self._seen, self._stamp()
+        return self._seen is not None and self._seen == before != self._read
+
+    def _stamp(self) -> list[int] | None:
+        if self._path is None:
+            return None
+        from generator.backtest.loading.cache import stamp_of  # noqa: PLC0415  # numpy: not before it is needed
+
+        try:
+            return stamp_of(self._path)
+        except OSError:
+            return None
 
 
 def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Panel":
@@ -136,7 +181,13 @@ class LocalEvaluator:
     """
 
     def __init__(
-        self, panel: "Panel", settings: "AlphaSettings", rules: Ruleset, *, executor: Executor | None = None
+        self,
+        panel: "Panel",
+        settings: "AlphaSettings",
+        rules: Ruleset,
+        *,
+        executor: Executor | None = None,
+        files: PanelFiles | None = None,
     ) -> None:
         from generator.backtest.result import evaluate  # noqa: PLC0415  # numba: loaded by now
 
@@ -148,6 +199,8 @@ class LocalEvaluator:
         self._own = executor is None
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="evaluator")
         self._catalogue = with_fields(load_catalogue(higher=True), self.fields)
+        self._files = files or PanelFiles("")
+        self._warned: set[str] = set()
         self._batch: list[Candidate] = []
         self._kept: dict[str, Kept] = {}
         self._recent: dict[str, Kept] = {}
@@ -173,6 +226,10 @@ class LocalEvaluator:
     def free(self) -> int:
         """Return how many candidates `submit` accepts now."""
         return self._batch_size - len(self._batch)
+
+    def has_new_data(self) -> bool:
+        """Return True if the panel's files changed since they were read, and not since the last call."""
+        return self._files.changed()
 
     def submit(self, candidates: Sequence[Candidate]) -> None:
         """Add candidates to the next batch."""
@@ -221,7 +278,19 @@ class LocalEvaluator:
             return [ExpressionFault(f"the evaluator failed on it ({type(error).__name__})")]
         self._batch_size = min(2 * self._batch_size, BATCH)
         self._recent = dict(self._named(outcomes))
+        self._warn(outcomes)
         return [_result(outcome) for outcome in outcomes]
+
+    def _warn(self, outcomes: "Sequence[Evaluation | EvaluationError]") -> None:
+        """Log the engine's warnings, each one once. An alpha's own reason is logged with its evaluation."""
+        for outcome in outcomes:
+            if not isinstance(outcome, self._backtest.Evaluation):
+                continue
+            found = outcome.performance
+            for warning in found.warnings:
+                if warning != found.reason and warning not in self._warned and len(self._warned) < WARNINGS:
+                    self._warned.add(warning)
+                    _log.warning("evaluator.warning", extra=with_sentence(warning))
 
     def _named(self, outcomes: "Sequence[Evaluation | EvaluationError]") -> "Iterator[tuple[str, Kept]]":
         """Yield the text and daily PnL of each alpha that has a PnL."""

@@ -72,9 +72,10 @@ class Promotion:
     def _promoted(self, store: "AlphaStore", brain: Ruleset) -> Candidate | None:
         from generator.storage.additions import promote  # noqa: PLC0415  # SQLAlchemy, after the first call
 
-        found: Candidate | None = self._context.retry(
-            lambda: promote(store, self._plan.local.rules, brain, self._context.clock.time())
-        )
+        with self._context.rules.held() as tried:
+            found: Candidate | None = self._context.retry(
+                lambda: promote(store, tried, brain, self._context.clock.time())
+            )
         return found
 
     def put(self, candidate: Candidate) -> None:

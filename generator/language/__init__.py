@@ -1,16 +1,16 @@
 """FASTEXPR, BRAIN's expression language: one tree, one parser, one checker, one printer.
 
     parse(text, catalogue) -> Node            text to tree, names resolved
-    check(node, catalogue) -> Kind            types; `check_alpha` also asks for a matrix that reads data
+    check(node, catalogue) -> Kind            types; `check_alpha` also requires a matrix that reads data
     show(node) -> str                         tree to text; `parse(show(x), catalogue) == x`
-    canonical(node, catalogue) -> Node        one form for all spellings; `digest(node)` names it
-    read(text, catalogue) -> Alpha            all of these at once, the quick way
-    operator_count(node) -> int               BRAIN takes at most BRAIN_OPERATORS
+    canonical(node, catalogue) -> Node        one form for all spellings; `digest(node)` is its key
+    read(text, catalogue) -> Alpha            all of these in one pass
+    operator_count(node) -> int               BRAIN accepts at most BRAIN_OPERATORS
 
-    build_schema(catalogue, …) -> dict        the JSON schema of a reply: expressions as nested arrays, typed
+    build_schema(catalogue, …) -> dict        the JSON schema of a reply: expressions as typed nested arrays
     decode(value, catalogue) -> Node          one nested array to a tree
 
-Whatever is wrong with an expression is an ExpressionError. Nothing here evaluates anything.
+Every fault of an expression is an ExpressionError. No module of this package evaluates expressions.
 """
 
 from generator.language.ast import BRAIN_OPERATORS, Call, Field, Node, Number, Text, operator_count

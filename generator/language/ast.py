@@ -1,9 +1,8 @@
-"""The expression tree: what the parser makes, the checker types, the printer prints and the engine runs.
+"""The expression tree of the parser, the checker, the printer and the engine.
 
-There is one form for one meaning: infix, unary and ternary operators stand as calls of the operator they
-abbreviate (`a + b` is `add(a, b)`, `-x` is `reverse(x)` unless x is a number, `c ? a : b` is `if_else`), and
-assignments are already substituted. Nodes are immutable and hashable, so that equal subexpressions compare
-equal and can be shared.
+Infix, unary and ternary operators are calls of the operator that they abbreviate: `a + b` is `add(a, b)`, `-x`
+is `reverse(x)` unless x is a number, `c ? a : b` is `if_else(c, a, b)`. Assignments are substituted. Nodes are
+immutable and hashable: equal subexpressions compare equal and can be shared.
 """
 
 import re
@@ -17,9 +16,9 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_.,+-]{1,20}")
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A numeric constant; `1` and `1.0` are the same, `0` and `-0` too.
+    """A numeric constant; `1` and `1.0` are equal, `0` and `-0` too.
 
-    A missing value is `Number(math.nan)`: only the very same NaN object equals itself.
+    A missing value is `Number(math.nan)`: two of them are equal only if they hold the same NaN object.
     """
 
     value: float
@@ -28,7 +27,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string argument, or a bare identifier used as a value (`driver = gaussian`, `dense = true`)."""
+    """A string argument, or a bare word used as a value (`driver = gaussian`, `dense = true`)."""
 
     value: str
     position: int = field(default=-1, compare=False)
@@ -44,10 +43,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operator applied to positional arguments and then to named ones, in the order written.
+    """An operator with its positional arguments and then its named ones, in the order written.
 
-    `position` is the offset of the node's first character in the text it was parsed from, -1 if there is
-    none.
+    `position` is the offset of the node's first character in the parsed text, -1 for a node without text.
     """
 
     name: str
@@ -60,7 +58,7 @@ Node: TypeAlias = Number | Text | Field | Call
 
 
 def brief(node: Node) -> str:
-    """Return a few characters that name a node in a message; of a text no more than a word."""
+    """Return a node's short name for a message; a string of more than one word is named `a text`."""
     if isinstance(node, Call):
         return f"{node.name}(…)"
     if isinstance(node, Number):
@@ -75,11 +73,11 @@ MAX_DEPTH: Final = 64
 MAX_NODES: Final = 4096
 
 BRAIN_OPERATORS: Final = 64
-"""BRAIN refuses an expression of more operators than this."""
+"""BRAIN refuses an expression with more operators."""
 
 
 def operator_count(node: Node) -> int:
-    """Return how many operators an expression within the bounds has, each place counted."""
+    """Return the number of operators in an expression within the bounds, repetitions included."""
     if not isinstance(node, Call):
         return 0
     parts = (*node.args, *(value for _, value in node.named))
@@ -87,10 +85,8 @@ def operator_count(node: Node) -> int:
 
 
 def bounded(node: Node) -> Node:
-    """Return the node; raise ExpressionError if it is nested deeper, or has more parts, than is allowed.
-
-    Walks level by level, so that it needs no recursion and stops at the bound however large the tree is.
-    """
+    """Return the node; raise ExpressionError beyond MAX_DEPTH levels or MAX_NODES parts."""
+    # Level by level and without recursion: the tree may be deeper than Python's stack.
     level, depth, count = [node], 0, 0
     while level:
         depth += 1

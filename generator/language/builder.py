@@ -1,6 +1,6 @@
-"""What the parser's rules become: nodes with names resolved and assignments substituted.
+"""Builds the tree during the parse: resolves names and substitutes assignments.
 
-One builder serves one thread's parser; `begin` and `finish` bracket each text.
+Each thread's parser has its own builder. `begin` and `finish` bracket each text.
 """
 
 import math
@@ -32,13 +32,13 @@ INFIX: Final = {
     "/": "divide",
     "^": "power",
 }
-"""Sign: the operator that it abbreviates. How tightly each binds is the grammar's matter."""
+"""Infix sign to operator. The grammar defines the precedence."""
 
 _PREFIX: Final = {"not": "not", "!": "not", "-": "reverse"}
-"""The same before an operand; a plus sign stands for nothing."""
+"""Prefix sign to operator; a prefix plus is dropped."""
 
 _CAPITALISED: Final = frozenset({"True", "False"})
-"""As BRAIN's own page on `bucket` writes them."""
+"""The spelling on BRAIN's page on `bucket`."""
 
 _FOREIGN: Final = {
     "ts_max": "rolling extremes are not among an ordinary account's operators; max(x, y) compares inputs",
@@ -58,11 +58,11 @@ _FOREIGN: Final = {
     "pow": "did you mean power?",
     "signedpower": "did you mean signed_power?",
 }
-"""Names from the alpha papers and from other libraries, which a search for similar names would not find."""
+"""Hints for names of alpha papers and other libraries; a search for similar names does not find these operators."""
 
 
 class TreeBuilder:
-    """The transformer that Lark calls in mid-parse, one method for each rule of the grammar."""
+    """Lark's transformer, called during the parse: one method for each rule of the grammar."""
 
     def __init__(self) -> None:
         self._catalogue = Catalogue({}, {})
@@ -71,14 +71,14 @@ class TreeBuilder:
         self._last_name = ""
 
     def begin(self, catalogue: Catalogue | None) -> None:
-        """Forget the last text; what follows is read with this catalogue."""
+        """Drop the last text, and use this catalogue for the next; None keeps the catalogue."""
         self._catalogue = catalogue or self._catalogue
         self._variables = {}
         self._last = None
         self._last_name = ""
 
     def finish(self) -> Node:
-        """Return the alpha: the last statement, which must not be an assignment."""
+        """Return the alpha, the last statement; raise ExpressionError if it is an assignment or missing."""
         if self._last is None:
             raise ExpressionError("there is no expression here", 0)
         if self._last_name:
@@ -92,10 +92,10 @@ class TreeBuilder:
         return self._last
 
     def start(self, children: list[None]) -> None:
-        """Statements have been taken in one by one."""
+        """Do nothing: the rules of the statements have stored each."""
 
     def assign(self, children: "list[Token | Node]") -> None:
-        """`name = expression`: from here on the name stands for the expression."""
+        """Store `name = expression`: later uses of the name are replaced by the expression."""
         self._refuse_unused()
         token, value = children
         name = str(token)
@@ -105,24 +105,24 @@ class TreeBuilder:
         self._last_name = name
 
     def bare(self, children: list[Node]) -> None:
-        """Take an expression on its own; only the last statement may be one."""
+        """Store an expression without an assignment; only the last statement may be one."""
         self._refuse_unused()
         self._last = bounded(children[0])
         self._last_name = ""
 
     def number(self, children: "list[Token]") -> Node:
-        """Make a literal a Number; one beyond the range of a double is refused."""
+        """Return a literal as a Number; raise ExpressionError beyond the range of a double."""
         value = float(children[0])
         if math.isinf(value):
             raise ExpressionError("the number is too large", _at(children[0]))
         return Number(value, _at(children[0]))
 
     def string(self, children: "list[Token]") -> Node:
-        """Make a quoted literal a Text without its quotes."""
+        """Return a quoted literal as a Text without its quotes."""
         return Text(str(children[0])[1:-1], _at(children[0]))
 
     def name(self, children: "list[Token]") -> Node:
-        """Resolve a name: a variable before a field before a bare word."""
+        """Resolve a name: variables first, then fields, then bare words."""
         token = children[0]
         name = str(token)
         if self._variables and name in self._variables:
@@ -136,11 +136,11 @@ class TreeBuilder:
         raise self._unknown_name(name, _at(token))
 
     def named(self, children: "list[Token | Node]") -> _Named:
-        """`name = value` among the arguments."""
+        """Return a named argument, `name = value`."""
         return str(children[0]), _node(children[1])
 
     def call(self, children: "list[Token | Node | _Named]") -> Node:
-        """Apply an operator; named arguments stand after positional ones."""
+        """Return a call; raise ExpressionError for a positional argument after a named one."""
         name, position = str(children[0]), _at(children[0])
         if name not in self._catalogue.operators:
             raise self._unknown_operator(name, position)
@@ -158,16 +158,16 @@ class TreeBuilder:
         return Call(name, tuple(args), tuple(named), position)
 
     def ternary(self, children: list[Node]) -> Node:
-        """`c ? a : b`."""
+        """Return `c ? a : b` as `if_else(c, a, b)`."""
         return Call("if_else", tuple(children), (), children[0].position)
 
     def infix(self, children: "list[Token | Node]") -> Node:
-        """Make `left sign right` a call."""
+        """Return `left sign right` as a call."""
         left, sign, right = children
         return Call(INFIX[str(sign)], (_node(left), _node(right)), (), _at(left))
 
     def prefix(self, children: "list[Token | Node]") -> Node:
-        """Make `sign operand` a call, or of a number its negative."""
+        """Return `sign operand` as a call; a negated number is a negative Number."""
         sign, operand = str(children[0]), _node(children[1])
         if sign == "+":
             return operand
@@ -178,7 +178,7 @@ class TreeBuilder:
     def _refuse_unused(self) -> None:
         if self._last is not None and not self._last_name:
             hint = "only the last statement is the alpha: assign the others to names, or leave them out"
-            raise ExpressionError("found an expression that nothing uses", self._last.position, hint=hint)
+            raise ExpressionError("found an unused expression", self._last.position, hint=hint)
 
     def _unknown_name(self, name: str, position: int) -> ExpressionError:
         if name in self._catalogue.operators:

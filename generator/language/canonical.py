@@ -1,7 +1,7 @@
-"""One form for all spellings of an expression, and a name for it, so that nothing is tried twice.
+"""Canonical form and digest of an expression: duplicates are found by them.
 
-Every rewriting here keeps each value to the last bit, signs of zeros included: two expressions with one canonical
-form are one alpha, and the engine gives both the same values.
+Every rewriting keeps each value to the last bit, signs of zeros included. The engine computes equal values for
+two expressions with one canonical form.
 """
 
 import math
@@ -17,7 +17,7 @@ from generator.language.parse import parse
 from generator.language.print import show, show_call, show_number, show_text
 from generator.language.signature import Value, bind
 
-Settled: TypeAlias = tuple[Node, str]
+_NodeText: TypeAlias = tuple[Node, str]
 """A canonical tree and its text."""
 
 _MIRRORED: Final = {"greater": "less", "greater_equal": "less_equal"}
@@ -25,28 +25,28 @@ _DIGEST_BYTES: Final = 16
 
 
 def canonical(node: Node, catalogue: Catalogue) -> Node:
-    """Return the canonical form of a well typed expression; applied again it changes nothing.
+    """Return the canonical form of a well typed expression; the function is idempotent.
 
-    Settled are: required arguments by place and optional ones by name in the operator's order, those at their
-    default left out; numbers, truth values and strings in one spelling; the order of arguments where both orders
-    give the same bits. Longer sums keep their order, but for the first two terms: another would round otherwise.
-    Raises ExpressionError as `check` does for arguments that do not fit.
+    Required arguments stand by place, optional ones by name in the operator's order. Arguments at their default are
+    left out. Numbers, truth values and strings have one spelling. The first two arguments of a commutative operator
+    are sorted. Further terms keep their order, because another order rounds differently. Raises ExpressionError as
+    `check` does for arguments that do not fit.
     """
-    return settle(bounded(node), catalogue)[0]
+    return _canonical(bounded(node), catalogue)[0]
 
 
 def digest(node: Node) -> str:
-    """Return the name of an expression: 32 hexadecimal digits made of its text, the same everywhere."""
+    """Return the digest of an expression's text: 32 hexadecimal digits, equal on every machine."""
     return digest_text(show(node))
 
 
 def digest_text(text: str) -> str:
-    """Return the name of an expression of which the printed text is known."""
+    """Return the digest of a printed expression."""
     return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def settle(node: Node, catalogue: Catalogue) -> Settled:
-    """Return the canonical form with its text, for a tree known to be within the bounds and well typed."""
+def _canonical(node: Node, catalogue: Catalogue) -> _NodeText:
+    """Return the canonical form of a well typed tree within the bounds, with its text."""
     if isinstance(node, Call):
         return _call(node, catalogue)
     if isinstance(node, Number):
@@ -54,8 +54,8 @@ def settle(node: Node, catalogue: Catalogue) -> Settled:
     return node, node.name if isinstance(node, Field) else show_text(node.value)
 
 
-def _call(call: Call, catalogue: Catalogue) -> Settled:
-    """Settle a call bottom up; text comes with each tree, so that sorting never prints twice."""
+def _call(call: Call, catalogue: Catalogue) -> _NodeText:
+    # Each tree carries its text: sorting at every level would print each subtree again.
     operator = catalogue.operators[call.name]
     bound = bind(operator, call)
     args = [_argument(value, catalogue) for value in bound.required]
@@ -73,27 +73,31 @@ def _call(call: Call, catalogue: Catalogue) -> Settled:
     return tree, show_call(tree, [text for _, text in args], [(key, text) for key, (_, text) in named])
 
 
-def _argument(value: Value, catalogue: Catalogue) -> Settled:
+def _argument(value: Value, catalogue: Catalogue) -> _NodeText:
     if isinstance(value, bool):
         return Text("true" if value else "false"), "true" if value else "false"
     if isinstance(value, float):
         return _number(value)
-    return (Text(value), show_text(value)) if isinstance(value, str) else settle(value, catalogue)
+    return (Text(value), show_text(value)) if isinstance(value, str) else _canonical(value, catalogue)
 
 
-def _number(value: float) -> Settled:
+def _number(value: float) -> _NodeText:
     if math.isnan(value):
         return Number(math.nan), "nan"
-    return Number(value + 0.0), show_number(value + 0.0)
+    return Number(value + 0.0), show_number(value + 0.0)  # -0.0 + 0.0 is 0.0
 
 
-def _text(settled: Settled) -> str:
-    return settled[1]
+def _text(node_text: _NodeText) -> str:
+    return node_text[1]
+
+
+CANONICAL_VERSION = 2
+"""Raised when an expression's canonical form changes, so that no figures of another form stand for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alpha:
-    """A well typed alpha; `expression` is its canonical text, `digest` what duplicates are known by."""
+    """A well typed alpha; `expression` is its canonical text, duplicates have the same `digest`."""
 
     tree: Node
     canonical: Node
@@ -102,7 +106,7 @@ class Alpha:
 
 
 def read(text: str, catalogue: Catalogue) -> Alpha:
-    """Parse, check and settle an expression; raise ExpressionError, with its place, for what is wrong."""
+    """Parse, check and canonicalize an expression; raise ExpressionError with line and column."""
     try:
         return _alpha(parse(text, catalogue), catalogue)
     except ExpressionError as error:
@@ -111,12 +115,12 @@ def read(text: str, catalogue: Catalogue) -> Alpha:
 
 
 def alpha_of(tree: Node, catalogue: Catalogue) -> Alpha:
-    """Check and settle an expression that came as a tree; raise ExpressionError if it is no alpha."""
+    """Check and canonicalize a tree; raise ExpressionError if it is no alpha."""
     return _alpha(bounded(tree), catalogue)
 
 
 def _alpha(tree: Node, catalogue: Catalogue) -> Alpha:
     kind_of(tree, catalogue)
     check_result(tree, catalogue)
-    settled, text = settle(tree, catalogue)
-    return Alpha(tree, settled, text, digest_text(text))
+    canonical_tree, text = _canonical(tree, catalogue)
+    return Alpha(tree, canonical_tree, text, digest_text(text))

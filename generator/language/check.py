@@ -1,10 +1,20 @@
-"""Types: that each argument is of the kind its operator takes, and the whole is an alpha."""
+"""Type check: each argument has its parameter's kind, and an alpha is a matrix. Also what BRAIN refuses beyond that."""
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 from generator.catalogue.model import Catalogue, Kind, Operator, Parameter
-from generator.language.ast import Call, Field, Node, Text, bounded, brief
+from generator.language.ast import (
+    BRAIN_OPERATORS,
+    Call,
+    Field,
+    Node,
+    Text,
+    bounded,
+    brief,
+    operator_count,
+)
 from generator.language.errors import ExpressionError, suggestion, unknown_field, unknown_operator
 from generator.language.signature import bind
 
@@ -19,20 +29,20 @@ _REASONS: Final = {
 def check(node: Node, catalogue: Catalogue) -> Kind:
     """Return the kind of an expression: matrix, vector, group, symbol, number or string.
 
-    Raises ExpressionError for an operator or field that the catalogue has not, wrong arguments (count, names,
-    kinds, values out of their bounds), and a tree beyond the bounds of `limits`.
+    Raises ExpressionError for an operator or field missing from the catalogue, for wrong arguments (count, names,
+    kinds, values out of bounds), and for a tree beyond MAX_DEPTH or MAX_NODES.
     """
     return kind_of(bounded(node), catalogue)
 
 
 def check_alpha(node: Node, catalogue: Catalogue) -> None:
-    """Raise ExpressionError unless the expression is well typed, a matrix, and reads some data."""
+    """Raise ExpressionError unless the expression is a well typed matrix that reads at least one field."""
     check(node, catalogue)
     check_result(node, catalogue)
 
 
 def check_result(node: Node, catalogue: Catalogue) -> None:
-    """Raise ExpressionError unless a well typed expression can stand as an alpha."""
+    """Raise ExpressionError unless a well typed expression is an alpha."""
     kind = kind_of(node, catalogue) if not isinstance(node, Call) else catalogue.operators[node.name].result
     if kind in _REASONS:
         reason = _REASONS[kind].format(name=brief(node))
@@ -44,7 +54,7 @@ def check_result(node: Node, catalogue: Catalogue) -> None:
 
 
 def kind_of(node: Node, catalogue: Catalogue) -> Kind:
-    """Do as `check` does, for a tree known to be within the bounds."""
+    """Return the kind as `check` does, for a tree within the bounds."""
     if isinstance(node, Call):
         return _call(node, catalogue)
     if isinstance(node, Field):
@@ -98,3 +108,41 @@ def _reads_data(node: Node) -> bool:
     if isinstance(node, Call):
         return any(map(_reads_data, node.args)) or any(_reads_data(value) for _, value in node.named)
     return isinstance(node, Field)
+
+
+def brain_refusals(node: Node, catalogue: Catalogue) -> list[str]:
+    """Return sentences why BRAIN would refuse a well typed expression; empty if it would accept it."""
+    notes: list[str] = []
+    count = operator_count(node)
+    if count > BRAIN_OPERATORS:
+        notes.append(f"BRAIN takes at most {BRAIN_OPERATORS} operators, and this has {count}")
+    named = sorted({call.name for call in _calls(node) if _has_options_by_place(call, catalogue)})
+    if named:
+        notes.append(f"BRAIN takes optional arguments by name only: see {', '.join(named)}")
+    return notes
+
+
+def with_named_options(node: Node, catalogue: Catalogue) -> Node:
+    """Return a well typed expression with every optional argument by name, as BRAIN requires."""
+    if not isinstance(node, Call):
+        return node
+    args = tuple(with_named_options(arg, catalogue) for arg in node.args)
+    named = tuple((name, with_named_options(value, catalogue)) for name, value in node.named)
+    if not _has_options_by_place(node, catalogue):
+        return Call(node.name, args, named, node.position)
+    operator = catalogue.operators[node.name]
+    count = len(operator.required)
+    options = tuple((p.name, arg) for p, arg in zip(operator.optional, args[count:], strict=False))
+    return Call(node.name, args[:count], (*options, *named), node.position)
+
+
+def _calls(node: Node) -> Iterator[Call]:
+    if isinstance(node, Call):
+        yield node
+        for part in (*node.args, *(value for _, value in node.named)):
+            yield from _calls(part)
+
+
+def _has_options_by_place(call: Call, catalogue: Catalogue) -> bool:
+    operator = catalogue.operators[call.name]
+    return not operator.variadic and len(call.args) > len(operator.required)

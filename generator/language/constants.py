@@ -1,4 +1,4 @@
-"""Arithmetic on constants, for arguments that are plain numbers: `ts_mean(close, 5 * 4)`."""
+"""Constant folding for arguments that are plain numbers: `ts_mean(close, 5 * 4)`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ def _divide(values: Sequence[float]) -> float | None:
 
 
 def _power(values: Sequence[float]) -> float | None:
-    """Whole numbers whose power is one too; other powers depend on the mathematics library."""
+    """Return the power of whole numbers if it is exact; other powers depend on the mathematics library."""
     base, exponent = values
     if not (base.is_integer() and exponent.is_integer() and 0 <= exponent <= 64):  # noqa: PLR2004 - 2**64 is past _EXACT
         return None
@@ -37,11 +37,11 @@ _FOLDS: Final[dict[str, tuple[int, Callable[[Sequence[float]], float | None]]]] 
     "sign": (1, lambda v: float((v[0] > 0) - (v[0] < 0))),
     "subtract": (0, lambda v: reduce(sub, v)),
 }
-"""Operator: how many arguments (0: two or more) and what they come to, None where that is not exact."""
+"""Operator to its number of arguments (0: two or more) and its function, which returns None for an inexact value."""
 
 
 def constant_text(text: str) -> float | None:
-    """Return the number that a text holds, as in `k="1"`; None where it holds none, or none that is finite."""
+    """Return the finite number in a text, as in `k="1"`; None for any other text."""
     try:
         return constant(Number(float(text)))
     except ValueError:
@@ -49,7 +49,7 @@ def constant_text(text: str) -> float | None:
 
 
 def constant(node: Node) -> float | None:
-    """Return the value of a tree of constants such as `5 * 4`, or None where it is not one."""
+    """Return the value of a tree of constants such as `5 * 4`; None for any other tree."""
     if isinstance(node, Number):
         return node.value + 0.0 if math.isfinite(node.value) else None
     if not isinstance(node, Call) or node.named:

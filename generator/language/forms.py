@@ -1,4 +1,4 @@
-"""What the strings of string parameters hold (a range, edges, values to ignore), in one settled spelling."""
+"""Forms of string arguments (a range, edges, values to ignore) and their canonical spelling."""
 
 import math
 import re
@@ -13,18 +13,18 @@ _RANGE_PARTS: Final = 3
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.,+ -]{0,24}")
 
 
-def settle_form(form: str, text: str) -> str | None:
-    """Return the settled spelling of a string of this form, or None where it is none of it."""
+def canonical_string(form: str, text: str) -> str | None:
+    """Return the canonical spelling of a string of this form, None if it does not have the form."""
     return _READERS.get(form, _free)(text)
 
 
-def expected(form: str) -> str:
-    """Return in words what a string of this form looks like."""
+def expected_string(form: str) -> str:
+    """Return a description of a string of this form, for messages."""
     return _EXPECTED.get(form, "a word or two in quotes")
 
 
-def form_numbers(text: str) -> list[float] | None:
-    """Return the numbers of a list with commas, or None where one is none or is not finite."""
+def _numbers(text: str) -> list[float] | None:
+    """Return the numbers of a list with commas, None unless all are finite numbers."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -33,12 +33,12 @@ def form_numbers(text: str) -> list[float] | None:
 
 
 def _free(text: str) -> str | None:
-    """Return a text of no known form if it is short and plain: models write such texts, and prompts repeat them."""
+    """Return a text without a known form if it is short and plain: prompts repeat what models write."""
     return text.strip() if _PLAIN.fullmatch(text) else None
 
 
 def _range(text: str) -> str | None:
-    values = form_numbers(text)
+    values = _numbers(text)
     if values is None or len(values) != _RANGE_PARTS:
         return None
     start, end, step = values
@@ -48,7 +48,7 @@ def _range(text: str) -> str | None:
 
 
 def _edges(text: str) -> str | None:
-    values = form_numbers(text)
+    values = _numbers(text)
     if values is None or len(values) > _MOST_BUCKETS:
         return None
     rising = all(left < right for left, right in pairwise(values))

@@ -1,4 +1,4 @@
-"""A nested array, as the typed grammar makes them, to a tree. The value may be anything JSON can hold."""
+"""Nested array of the typed grammar to a tree; any JSON value is accepted or refused."""
 
 import math
 from typing import Final
@@ -19,9 +19,9 @@ _DATA: Final = frozenset({Kind.MATRIX, Kind.VECTOR, Kind.GROUP, Kind.SYMBOL})
 def decode(value: object, catalogue: Catalogue) -> Node:
     """Return the tree of `["ts_mean", ["rank", "close"], 20]`.
 
-    Arguments stand by place, optional ones too; an object at the end holds named ones. Optional arguments
-    come out named, as BRAIN asks for them. Raises ExpressionError for whatever has another form, for an
-    operator or a field that the catalogue has not, and for arguments too many; types are the checker's work.
+    Arguments stand by place, optional ones too; an object at the end holds named ones. Optional arguments of the
+    tree are named, because BRAIN requires it. Raises ExpressionError for any other form, for an operator or field
+    missing from the catalogue, and for too many arguments. `check` checks the types.
     """
     return bounded(_data(value, catalogue, 1))
 
@@ -119,7 +119,8 @@ def _number(value: float) -> Number:
 
 
 def _clip(value: object) -> str:
-    """Show the beginning of a value, without printing one that may be huge or nested without end."""
+    """Return the beginning of a value for a message."""
+    # A huge number or a deep list costs time to print.
     if isinstance(value, str | int | float | None):
         return repr(value)[:40] if not isinstance(value, int) or abs(value) < 10**20 else "a huge number"
     return "an object" if isinstance(value, dict) else "a list"

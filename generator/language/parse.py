@@ -1,7 +1,6 @@
-"""FASTEXPR text to a tree. Knows names, not kinds: what may stand where is the checker's work.
+"""FASTEXPR text to a tree, with names resolved; `check` checks the kinds.
 
-Lark is imported, and its tables are made, when the first expression is read; each thread has a reader of its
-own.
+The first parse imports Lark and makes its tables. Each thread has its own parser.
 """
 
 import re
@@ -41,11 +40,10 @@ _CHARACTERS: Final = {
 
 
 def parse(text: str, catalogue: Catalogue) -> Node:
-    """Read one alpha: statements `name = …;` and last the expression itself, assignments substituted.
+    """Return the tree of one alpha: statements `name = …;`, substituted into the last expression.
 
-    Raises ExpressionError with position, line and column for whatever cannot be read, for an operator or a
-    name that the catalogue does not have, for an expression that nothing uses, and for one beyond the bounds
-    of `limits`.
+    Raises ExpressionError with position, line and column for a syntax error, for an operator or a name missing from
+    the catalogue, for an unused expression, and beyond MAX_CHARACTERS, MAX_DEPTH or MAX_NODES.
     """
     return _threads.reader().read(text, catalogue)
 
@@ -80,7 +78,7 @@ class _Reader:
 
 
 class _Threads(threading.local):
-    """The reader of each thread, made when the thread first reads."""
+    """The reader of each thread, made at its first parse."""
 
     def __init__(self) -> None:
         self._reader: _Reader | None = None
@@ -112,7 +110,7 @@ def _syntax_error(error: "UnexpectedInput", text: str) -> ExpressionError:
 
 
 def _begins_statement(kind: str, text: str, start: int) -> bool:
-    """Return True where an operand begins a line, or is assigned to, outside parentheses: a `;` is missing before."""
+    """Return True if an operand outside parentheses begins a line or an assignment: a `;` is missing before it."""
     if kind not in _OPERANDS or text.count("(", 0, start) > text.count(")", 0, start):
         return False
     return text[:start].rstrip(" \t").endswith("\n") or _ASSIGNED.match(text, start) is not None

@@ -1,4 +1,4 @@
-"""A tree to FASTEXPR text that both BRAIN and our own parser read as that tree."""
+"""Tree to FASTEXPR text, which BRAIN and our parser read as the same tree."""
 
 import math
 from decimal import Decimal
@@ -15,10 +15,10 @@ COMPARISONS: Final = {
     "equal": "==",
     "not_equal": "!=",
 }
-"""Operators that BRAIN knows by their sign only."""
+"""Operators that BRAIN has only as signs."""
 
 _BARE: Final = frozenset({"true", "false", "gaussian", "uniform", "cauchy"})
-"""Words that BRAIN is known to take without quotes."""
+"""Words that BRAIN accepts without quotes."""
 _QUOTES: Final = (('"', '"'), ("'", "'"), ("“", "”"))
 _LONGEST_EXPONENT: Final = 30
 
@@ -26,8 +26,8 @@ _LONGEST_EXPONENT: Final = 30
 def show(node: Node) -> str:
     """Return the expression in function form: `rank(ts_delta(close, 5))`.
 
-    Comparisons are written `x < y`, as BRAIN has no calls for them. Raises ExpressionError for a tree beyond
-    the bounds, or with text that no quotes can hold.
+    Comparisons are written `x < y`, because BRAIN has no calls for them. Raises ExpressionError for a tree beyond
+    the bounds, and for a string that holds every kind of quotes or a line break.
     """
     return _show(bounded(node))
 
@@ -41,7 +41,7 @@ def _show(node: Node) -> str:
 
 
 def show_call(node: Call, args: list[str], named: list[tuple[str, str]]) -> str:
-    """Return a call's text, made of its arguments' texts."""
+    """Return a call's text from the texts of its arguments."""
     if _is_infix(node):
         left, right = (_operand(arg, text) for arg, text in zip(node.args, args, strict=True))
         return f"{left} {COMPARISONS[node.name]} {right}"
@@ -49,7 +49,7 @@ def show_call(node: Call, args: list[str], named: list[tuple[str, str]]) -> str:
 
 
 def _is_infix(node: Node) -> bool:
-    """Tell a comparison of two, written with its sign; one of another form is written as a call."""
+    """Return True if the node is printed with a comparison sign; comparisons of another form are printed as calls."""
     return isinstance(node, Call) and node.name in COMPARISONS and len(node.args) == 2 and not node.named  # noqa: PLR2004
 
 
@@ -58,7 +58,7 @@ def _operand(node: Node, text: str) -> str:
 
 
 def show_number(value: float) -> str:
-    """Return the shortest digits that are read as the same number, if possible without an exponent."""
+    """Return the shortest digits that parse to the same number, without an exponent where that is not too long."""
     if math.isnan(value):
         return "nan"
     if value.is_integer() and abs(value) < 1e16:  # noqa: PLR2004 - doubles are exact integers up to here
@@ -70,7 +70,7 @@ def show_number(value: float) -> str:
 
 
 def show_text(value: str) -> str:
-    """Return BRAIN's own words bare, and all else in the first quotes that it does not itself contain."""
+    """Return BRAIN's words bare, any other text in the first kind of quotes that it does not contain."""
     if value in _BARE:
         return value
     for left, right in _QUOTES:

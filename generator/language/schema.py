@@ -1,12 +1,12 @@
-"""The typed grammar: a JSON schema whose every instance is a batch of well typed alphas.
+"""The typed grammar: a JSON schema whose instances are batches of well typed alphas.
 
 An expression is a nested array, `["ts_mean", ["rank", "close"], 20]`: an operator and its arguments by place.
-There is a definition for each kind at each depth, and one of depth n only refers to those of n - 1, so that
-nesting is bounded. Operators with the same parameters share one array, which keeps the schema small. Only
-keywords that llama.cpp turns into a grammar are used. Decoding is `decode`'s work.
+Each kind has one definition a depth. A definition of depth n refers only to those of n - 1: this bounds the
+nesting. Operators with the same parameters share one array, which keeps the schema small. Only keywords that
+llama.cpp turns into a grammar are used. `decode` reads the instances.
 
-Definitions: `a` an alpha; `m3` a matrix of up to three operators' depth, `e3` that or a constant, `c3` a
-condition, `x3` a condition or -1, `g3` a grouping; `v` a vector field, `n` a constant.
+Definitions: `a` is an alpha, `m3` a matrix of at most three nested operators, `e3` that or a constant, `c3` a
+condition, `x3` a condition or -1, `g3` a grouping, `v` a vector field, `n` a constant, `d2` a look-back from 2 days.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,11 +39,11 @@ def build_schema(
     constants: Iterable[float] = CONSTANTS,
     all_operators: bool = False,
 ) -> Schema:
-    """Return the `format` of a request for `count` alphas of at most `depth` operators in one another.
+    """Return the `format` of a request for `count` alphas of at most `depth` nested operators.
 
-    Offers the catalogue's operators and fields (matrix, vector and group ones), without those that are not
-    worth searching unless `all_operators`. Operators that nothing in the catalogue can feed are left out.
-    Raises GeneratorError when no alpha can be made of it, or for a depth or count out of bounds.
+    Offers the catalogue's matrix, vector and group fields, and its operators. Operators not worth searching are
+    offered only with `all_operators`. Operators without a possible argument in the catalogue are left out.
+    Raises GeneratorError if the catalogue allows no alpha, and for a depth or count out of bounds.
     """
     if not 1 <= depth < MAX_DEPTH or count < 1:
         raise GeneratorError(
@@ -63,7 +63,7 @@ def build_schema(
 
 
 class _Grammar:
-    """The choices that the definitions of every depth share."""
+    """Makes the definitions; holds the fields, operators and constants that all depths share."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class _Grammar:
         self._groupings = [o for o in offered if o.result is Kind.GROUP]
 
     def definitions(self, depth: int) -> dict[str, Schema]:
-        """Return the definitions of all kinds and depths; one that nothing fits into is not among them."""
+        """Return the definitions of all kinds and depths, without the impossible ones."""
         made: dict[str, Schema] = {}
         self._define(made, "v", [_enum(self._fields[Kind.VECTOR])])
         self._define(made, "n", [_enum(self._constants)])
@@ -110,7 +110,7 @@ class _Grammar:
     def _arrays(
         self, made: dict[str, Schema], operators: Sequence[Operator], level: int
     ) -> list[Schema | None]:
-        """Return an array for each way of arguments, with the names of all operators that take them."""
+        """Return one array for each distinct argument list, with the names of all operators that have it."""
         names: dict[str, list[str]] = {}
         shapes: dict[str, list[Schema]] = {}
         for operator in operators:
@@ -120,7 +120,7 @@ class _Grammar:
         return [_array([_enum(names[key]) or {}, *shape]) for key, shape in shapes.items()]
 
     def _shapes(self, made: dict[str, Schema], operator: Operator, below: int) -> Iterator[list[Schema]]:
-        """Yield the operator's argument lists: all at defaults, and with the choices of optional ones."""
+        """Yield the operator's argument lists: optional ones at their defaults, and with their choices."""
         required = [self._argument(made, parameter, below) for parameter in operator.required]
         possible = [argument for argument in required if argument is not None]
         if len(possible) < len(required):
@@ -162,7 +162,7 @@ class _Grammar:
 
 
 def _leading(choices: Sequence[Schema | None]) -> int:
-    """Return how many of the first parameters have choices: an argument by place needs those before it."""
+    """Return the number of leading parameters with choices: an argument by place needs all before it."""
     return next((index for index, choice in enumerate(choices) if choice is None), len(choices))
 
 
@@ -183,7 +183,7 @@ def _known(made: dict[str, Schema], name: str) -> Schema | None:
 
 
 def _reachable(definitions: dict[str, Schema], root: str) -> dict[str, Schema]:
-    """Keep what the root refers to, at whatever distance."""
+    """Return the definitions that the root reaches through references."""
     kept: dict[str, Schema] = {}
     waiting = [root]
     while waiting:

@@ -1,6 +1,6 @@
-"""The one binder: a call's arguments under their parameters' names, data as trees and settings as plain values.
+"""Binds a call's arguments to its operator's parameters: data as trees, settings as plain values.
 
-The checker, the canonical form and the engine all go by it, so that none reads a call otherwise than the others.
+The only binder: the checker, the canonical form and the engine read a call in the same way.
 """
 
 import math
@@ -12,12 +12,12 @@ from generator.catalogue.model import Kind, Operator, Parameter
 from generator.language.ast import Call, Node, Number, Text, brief
 from generator.language.constants import constant, constant_text
 from generator.language.errors import ExpressionError, suggestion, unknown_argument
-from generator.language.forms import expected, settle_form
+from generator.language.forms import canonical_string, expected_string
 
 Value: TypeAlias = Node | float | bool | str
-"""What a parameter is given: a tree for data, else a number, a truth value or a text in its settled spelling."""
+"""A parameter's value: a tree for data, else a number, a truth value or a string in canonical spelling."""
 
-DATA: Final = frozenset({Kind.MATRIX, Kind.VECTOR, Kind.GROUP, Kind.SYMBOL})
+_DATA: Final = frozenset({Kind.MATRIX, Kind.VECTOR, Kind.GROUP, Kind.SYMBOL})
 """The kinds whose arguments are expressions."""
 _PLAIN: Final = (float, bool, str)
 _NUMBERS: Final = frozenset({Kind.NUMBER, Kind.INTEGER})
@@ -26,7 +26,7 @@ _TRUTHS: Final = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A call with its arguments settled: required ones (and repeats) by place, given optional ones in order."""
+    """A bound call: values of required arguments (and repeats) by place, of given optional ones in order."""
 
     call: Call
     operator: Operator
@@ -52,13 +52,13 @@ class Bound:
         """Yield each data argument with its parameter."""
         for index, value in enumerate(self.required):
             if not isinstance(value, _PLAIN):
-                yield parameter_at(self.operator, index), value
+                yield _parameter_at(self.operator, index), value
         for parameter, value in self.optional:
             if not isinstance(value, _PLAIN):
                 yield parameter, value
 
     def number(self, name: str) -> float:
-        """Return a number, the parameter's default where none was given."""
+        """Return a number; without an argument, the parameter's default."""
         value = self._value(name)
         assert isinstance(value, float | int)
         return float(value)
@@ -74,7 +74,7 @@ class Bound:
         return value
 
     def text(self, name: str) -> str:
-        """Return a text or a word."""
+        """Return a string."""
         value = self._value(name)
         assert isinstance(value, str)
         return value
@@ -88,14 +88,13 @@ class Bound:
 
 
 def bind(operator: Operator, call: Call) -> Bound:
-    """Settle a call's arguments; whether data are of the right kind is the checker's work.
+    """Bind a call's arguments; `check` checks the kinds of data.
 
-    Any parameter may be given by its name, an optional one by its place too (BRAIN asks for the name; the
-    canonical form gives it). Raises ExpressionError for an argument too many or too few, unknown, given
-    twice, or no value of its parameter.
+    Any parameter may be given by name, an optional one by place too, although BRAIN requires its name. Raises
+    ExpressionError for too many or too few arguments, and for one that is unknown, repeated or out of bounds.
     """
     if not call.named and len(call.args) == len(operator.required):
-        bound = Bound(call, operator, _settled(operator, call.args))
+        bound = Bound(call, operator, _values(operator, call.args))
     else:
         bound = _bind(operator, call)
     if operator.one_of:
@@ -107,43 +106,43 @@ def _bind(operator: Operator, call: Call) -> Bound:
     places = operator.required + (() if operator.variadic else operator.optional)
     if len(call.args) > len(places) and not operator.variadic:
         raise _wrong_count(operator, call)
-    taken = places[: len(call.args)]
-    given = {parameter.name: arg for parameter, arg in zip(taken, call.args, strict=False)}
-    given |= _by_name(operator, call, taken)
+    by_place = places[: len(call.args)]
+    given = {parameter.name: arg for parameter, arg in zip(by_place, call.args, strict=False)}
+    given |= _by_name(operator, call, by_place)
     missing = [parameter.name for parameter in operator.required if parameter.name not in given]
     if missing:
         raise _wrong_count(operator, call, f"{', '.join(missing)} missing")
     repeats = call.args[len(operator.required) :] if operator.variadic else ()
-    required = _settled(operator, (*(given[p.name] for p in operator.required), *repeats))
+    required = _values(operator, (*(given[p.name] for p in operator.required), *repeats))
     optional = tuple((p, _value(operator, p, given[p.name])) for p in operator.optional if p.name in given)
     return Bound(call, operator, required, optional)
 
 
-def parameter_at(operator: Operator, index: int) -> Parameter:
-    """Return the parameter of the required argument at a place; repeats belong to the last."""
+def _parameter_at(operator: Operator, index: int) -> Parameter:
+    """Return the parameter of the required argument at a place; repeats belong to the last parameter."""
     return operator.required[min(index, len(operator.required) - 1)]
 
 
-def _by_name(operator: Operator, call: Call, taken: tuple[Parameter, ...]) -> dict[str, Node]:
+def _by_name(operator: Operator, call: Call, by_place: tuple[Parameter, ...]) -> dict[str, Node]:
     given: dict[str, Node] = {}
     for name, value in call.named:
         if name not in operator.by_name:
             hint = suggestion(name, operator.by_name) or f"its signature is {operator.signature}"
             raise unknown_argument(operator.name, name, value.position, hint)
-        if name in given or operator.by_name[name] in taken:
+        if name in given or operator.by_name[name] in by_place:
             raise ExpressionError(f"{operator.name} is given '{name}' twice", value.position)
         given[name] = value
     return given
 
 
-def _settled(operator: Operator, args: tuple[Node, ...]) -> tuple[Value, ...]:
-    return tuple(_value(operator, parameter_at(operator, i), arg) for i, arg in enumerate(args))
+def _values(operator: Operator, args: tuple[Node, ...]) -> tuple[Value, ...]:
+    return tuple(_value(operator, _parameter_at(operator, i), arg) for i, arg in enumerate(args))
 
 
 def _value(operator: Operator, parameter: Parameter, arg: Node) -> Value:
-    """Return an argument's value; raise ExpressionError where it is none that the parameter takes."""
+    """Return an argument's value; raise ExpressionError unless the parameter accepts it."""
     kind = parameter.kind
-    if kind in DATA:
+    if kind in _DATA:
         return arg
     if kind in _NUMBERS:
         return _number(operator, parameter, arg)
@@ -172,12 +171,12 @@ def _number(operator: Operator, parameter: Parameter, arg: Node) -> float:
 
 
 def _plain_number(node: Node) -> float | None:
-    """Return a constant argument's value: a number, constants combined, or as in `k="1"` in quotes."""
+    """Return the value of a number, of constants combined, or of a quoted number as in `k="1"`; else None."""
     return constant_text(node.value) if isinstance(node, Text) else constant(node)
 
 
 def _truth(node: Node) -> bool | None:
-    """Return what a boolean argument says: true and false, or 1 and 0; None where it is neither."""
+    """Return the value of a boolean argument, true and false or 1 and 0; None for any other."""
     if isinstance(node, Text):
         return _TRUTHS.get(node.value)
     return {1.0: True, 0.0: False}.get(node.value) if isinstance(node, Number) else None
@@ -190,7 +189,7 @@ def _word(parameter: Parameter, arg: Node) -> str | None:
         return None
     if parameter.kind is Kind.ENUM:
         return arg.value if arg.value in parameter.values else None
-    return settle_form(parameter.form, arg.value)
+    return canonical_string(parameter.form, arg.value)
 
 
 def _one_of(bound: Bound) -> None:
@@ -221,7 +220,7 @@ def _words(parameter: Parameter) -> str:
         return "true or false"
     if parameter.kind is Kind.ENUM:
         return " or ".join(parameter.values)
-    return expected(parameter.form)
+    return expected_string(parameter.form)
 
 
 def _between(least: float | None, most: float | None) -> str:

@@ -1,4 +1,4 @@
-"""A finished call's reply to candidates: pure, whatever the reply holds."""
+"""Reading of a finished call's reply into candidates. Pure; any reply is accepted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from generator.catalogue import Catalogue
 from generator.domain import CallRecord, Candidate, storable
 from generator.language import ExpressionError, Node, alpha_of, show
-from generator.language.refusals import with_names
+from generator.language.check import with_named_options
 from generator.llm.feedback import FailedExpression
 from generator.llm.reply import decode_reply
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reply holds: candidates of different meaning, repetitions, and what is wrong.
+    """Contents of a reply: distinct candidates, the count of repetitions, and failures.
 
     Failures name no expression, and their reasons repeat nothing that the model wrote: they go into prompts.
     """
@@ -25,14 +25,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished call with what its reply holds."""
+    """A finished call with the contents of its reply."""
 
     call: CallRecord
     reply: Reply
 
 
 def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
-    """Return what a call's reply holds; a failed call's reply is read as far as it came."""
+    """Return the contents of a call's reply; a failed call's reply is read as far as it was received."""
     found: dict[str, Candidate] = {}
     repeated = 0
     failures: list[FailedExpression] = []
@@ -55,7 +55,7 @@ def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
 def _candidate(outcome: Node | ExpressionError, call: CallRecord, catalogue: Catalogue) -> Candidate:
     if isinstance(outcome, ExpressionError):
         raise outcome
-    tree = with_names(outcome, catalogue)
+    tree = with_named_options(outcome, catalogue)
     alpha = alpha_of(tree, catalogue)
     expression = show(tree)
     if storable(expression) != expression:

@@ -1,6 +1,6 @@
-"""What the prompt tells the model of its past: the best alphas so far, what failed and why, what it repeats.
+"""Feedback for prompts: the best alphas so far, failures with their reasons, and repeated expressions.
 
-Small and in memory; the database fills it at the start. Safe for any thread.
+It is small, in memory and thread-safe; at the start it is filled from the database.
 """
 
 import math
@@ -19,7 +19,7 @@ _REPEATED = 24
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """An alpha that did well, with the figures that say how well."""
+    """A good alpha with its figures."""
 
     expression: str
     sharpe: float
@@ -29,7 +29,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class FailedExpression:
-    """An expression that failed, empty where it was none, and why."""
+    """A failed expression, empty for a text that is none, and the reason."""
 
     expression: str
     reason: str
@@ -37,7 +37,7 @@ class FailedExpression:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The notebook at one moment, best and newest first; `repeated` was written again after it was tried."""
+    """Snapshot of the notebook, best and newest first; `repeated` are expressions written again."""
 
     best: Sequence[Note] = ()
     failed: Sequence[FailedExpression] = ()
@@ -45,7 +45,7 @@ class Page:
 
 
 class Notebook:
-    """Keeps the best notes by fitness, the newest failures and repetitions, one of each expression."""
+    """Collects the best alphas by fitness, and the newest failures and repetitions; each expression once."""
 
     def __init__(self) -> None:
         self._best: dict[str, Note] = {}
@@ -54,7 +54,7 @@ class Notebook:
         self._lock = threading.Lock()
 
     def note(self, evaluated: Evaluated) -> None:
-        """Take in what became of a candidate."""
+        """Record an evaluation."""
         performance, expression = evaluated.performance, evaluated.candidate.expression
         if performance is None:
             self.failed(expression, evaluated.error or "no figures")
@@ -67,18 +67,23 @@ class Notebook:
                 ranked = sorted(self._best.values(), key=lambda one: -one.fitness)
                 self._best = {one.expression: one for one in ranked[:_BEST]}
 
+    def forget_best(self) -> None:
+        """Drop the notes: their figures are not of the data and settings in force."""
+        with self._lock:
+            self._best.clear()
+
     def failed(self, expression: str, reason: str) -> None:
-        """Take in a failure."""
+        """Record a failure."""
         with self._lock:
             _newest(self._failed, expression or reason, FailedExpression(expression, reason), _FAILED)
 
     def repeated(self, expression: str) -> None:
-        """Take in an expression that was tried before: no fault of its own, and a call wasted on it."""
+        """Record an expression known before: it has no fault, but the call was wasted."""
         with self._lock:
             _newest(self._repeated, expression, None, _REPEATED)
 
     def page(self) -> Page:
-        """Return what is noted now."""
+        """Return a snapshot."""
         with self._lock:
             return Page(
                 best=tuple(self._best.values()),
@@ -88,7 +93,7 @@ class Notebook:
 
 
 def _newest(known: dict[str, _T], key: str, value: _T, most: int) -> None:
-    """Put a key at the end of the known ones, of which so many stay."""
+    """Move a key to the end and drop the oldest keys beyond `most`."""
     known.pop(key, None)
     known[key] = value
     for old in list(known)[:-most]:

@@ -1,8 +1,8 @@
-"""What the model is asked: pure; the same inputs and seed give the same prompt.
+"""The prompt. Pure: the same inputs and seed give the same prompt.
 
-A prompt offers a sample of the operators and fields, so that different calls explore different corners; the
-schema is made of the same sample. It shows the best alphas so far and what failed, and says what is wanted.
-It fits the window: the sections are cut, least needed first, until the estimate says so.
+A prompt offers a random sample of operators and fields, so that different calls explore different expressions. The
+schema is made of the same sample. The prompt shows the best alphas and failures so far, and states the task.
+Sections are cut, the least needed first, until the estimate fits the window.
 """
 
 import threading
@@ -52,10 +52,10 @@ _STYLES = (
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt with all that its call needs.
+    """A prompt with the parameters of its call.
 
-    `reply_tokens` is enough for an answer, `most_tokens` all that the window leaves for thoughts and answer.
-    `fits`: the estimate says that the window holds prompt and answer.
+    `reply_tokens` suffice for an answer; `most_tokens` is what the window leaves for thinking and answer.
+    `fits` means that the window holds prompt and answer, by the estimate.
     """
 
     text: str
@@ -70,7 +70,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Sections:
-    """The parts of a prompt that may be cut."""
+    """Sections of a prompt that may be cut."""
 
     operators: Sequence[Operator]
     fields: Sequence[DataField]
@@ -82,13 +82,13 @@ class _Sections:
 def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window, seed: int) -> Prompt:
     """Return the prompt for `count` expressions that fits the window.
 
-    Where the window is too small for even the shortest prompt, that one is returned: the server cuts it.
+    If the window is too small even for the shortest prompt, that one is returned, and the server cuts it.
     """
-    chance = Random(seed)
+    rng = Random(seed)
     reply = min(_REPLY_FRAME + _REPLY_PER_EXPRESSION * count, max(64, window.tokens // 3))
     room = window.prompt_room(reply)
-    style = chance.choice(_STYLES)
-    sections = _sample(catalogue, page, chance)
+    style = rng.choice(_STYLES)
+    sections = _sample(catalogue, page, rng)
     text = _text(sections, count, style)
     while estimate(text) > room and (shorter := _shorter(sections)) is not None:
         sections = shorter
@@ -110,38 +110,38 @@ def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window
     )
 
 
-def _sample(catalogue: Catalogue, page: Page, chance: Random) -> _Sections:
+def _sample(catalogue: Catalogue, page: Page, rng: Random) -> _Sections:
     offered = [operator for operator in catalogue.operators.values() if operator.search]
     always = [operator for operator in offered if operator.name in _ALWAYS]
     others = [operator for operator in offered if operator.name not in _ALWAYS]
-    picked = [*always, *chance.sample(others, min(_OPERATORS - len(always), len(others)))]
-    chance.shuffle(picked)
+    picked = [*always, *rng.sample(others, min(_OPERATORS - len(always), len(others)))]
+    rng.shuffle(picked)
     best = list(page.best[:_SHOWN_BEST])
-    if len(page.best) > _SHOWN_BEST:  # the very best, and some others by chance
-        best = [*page.best[:3], *chance.sample(list(page.best[3:]), _SHOWN_BEST - 3)]
+    if len(page.best) > _SHOWN_BEST:  # the three best, and a random sample of the others
+        best = [*page.best[:3], *rng.sample(list(page.best[3:]), _SHOWN_BEST - 3)]
     return _Sections(
         operators=picked,
-        fields=_fields(catalogue, chance),
+        fields=_fields(catalogue, rng),
         best=best,
         failed=page.failed[:_SHOWN_FAILED],
         repeated=page.repeated[:_SHOWN_REPEATED],
     )
 
 
-def _fields(catalogue: Catalogue, chance: Random) -> list[DataField]:
+def _fields(catalogue: Catalogue, rng: Random) -> list[DataField]:
     rows = catalogue.fields
     matrices = list(catalogue.fields_of(Kind.MATRIX))
     vectors = list(catalogue.fields_of(Kind.VECTOR))
     names = [
-        *chance.sample(matrices, min(_FIELDS, len(matrices))),
-        *chance.sample(vectors, min(_VECTORS, len(vectors))),
+        *rng.sample(matrices, min(_FIELDS, len(matrices))),
+        *rng.sample(vectors, min(_VECTORS, len(vectors))),
         *catalogue.fields_of(Kind.GROUP),
     ]
     return [rows[name] for name in names]
 
 
 def _shorter(sections: _Sections) -> _Sections | None:
-    """Return the sections with a little less; None where nothing is left to cut."""
+    """Return the sections with one entry less; None if nothing is left to cut."""
     operators, fields, best, failed = sections.operators, sections.fields, sections.best, sections.failed
     if sections.repeated:
         return replace(sections, repeated=sections.repeated[:-1])
@@ -202,15 +202,15 @@ def _failure_line(failure: FailedExpression) -> str:
     return f"{expression[:_EXPRESSION_LIMIT] or 'an expression'}: {reason[:_REASON_LIMIT]}"
 
 
-# Until the server has said more. Ollama's own default is 4096 on small cards, and the smallest models in use
-# were trained on 2048.
+# Until the server has reported the context. Ollama's default is 4096 on small cards, and the smallest models in
+# use were trained on 2048.
 _CAUTIOUS = 2048
 _DEFAULT = 4096
 _CONTEXT_TOO_SMALL = 1.25
 
 
 class PromptSource:
-    """Makes prompts, and learns from what came of them; safe for any thread."""
+    """Builds prompts and corrects the window by their outcome; thread-safe."""
 
     def __init__(
         self,
@@ -220,14 +220,14 @@ class PromptSource:
         assignment: Assignment,
         ollama: Ollama,
         count: int,
-        chance: Random,
+        rng: Random,
     ) -> None:
         self._scope = scope
         self._notebook = notebook
         self._model = assignment.model
         self._ollama = ollama
         self._count = count
-        self._chance = chance
+        self._rng = rng
         asked = assignment.options.get("num_ctx")
         self._asked = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
         self._window = Window(min(self._asked or _CAUTIOUS, _CAUTIOUS))
@@ -236,19 +236,19 @@ class PromptSource:
 
     @property
     def window(self) -> Window:
-        """Return the context that prompts are made for."""
+        """Return the window that prompts have to fit."""
         with self._lock:
             return self._window
 
     def next(self) -> Prompt:
         """Return the next prompt."""
         with self._lock:
-            seed, window = self._chance.getrandbits(31), self._window
+            seed, window = self._rng.getrandbits(31), self._window
         page = self._notebook.page()
         return build_prompt(self._scope.catalogue, page, count=self._count, window=window, seed=seed)
 
     def learn(self, prompt: Prompt, call: CallRecord, verdict: CallVerdict) -> None:
-        """Correct the window by what the server counted or refused; ask it once how large it is."""
+        """Correct the window by the server's count or refusal; after the first answer ask for the context's size."""
         with self._lock:
             self._window = self._window.corrected(prompt.estimated, call.prompt_tokens)
             if verdict is CallVerdict.CONTEXT:
@@ -261,7 +261,7 @@ class PromptSource:
                 self._window = Window(tokens, self._window.correction)
 
     def _context(self) -> int:
-        """Return the tokens that the loaded model really has, as far as the server tells."""
+        """Return the loaded model's context in tokens, as reported by the server, else an assumption."""
         try:
             loaded = [row for row in self._ollama.loaded() if same_model(row.name, self._model)]
             if loaded and loaded[0].context_length:

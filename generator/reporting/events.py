@@ -192,6 +192,11 @@ class MiningEvents:
         with self._lock:
             return self._storage_failure
 
+    def rules_changed(self, count: int) -> None:
+        """Report how many kept alphas are evaluated again, because the data or the settings changed."""
+        sentence = f"{self._label}data or settings changed: {count} kept alpha(s) are evaluated again before new ones"
+        _log.info("evaluations.again", extra=with_sentence(sentence, count=count))
+
     def evaluator_away(self, error: FleetError) -> None:
         """Report that the evaluator fails or cannot be set up."""
         _log.error(

@@ -23,15 +23,23 @@ def _add_simulations(connection: Connection) -> None:
 
 def _index_what_is_cleared(connection: Connection) -> None:
     """Version 3: indexes by which what is old is found without reading all that was cleared before."""
-    new = {"calls_with_texts", "evaluations_by_call", "evaluations_with_checks"}
+    _create_indexes(connection, "calls_with_texts", "evaluations_by_call", "evaluations_with_checks")
+
+
+def _index_kept(connection: Connection) -> None:
+    """Index of kept alphas: they are found without reading all others."""
+    _create_indexes(connection, "evaluations_kept")
+
+
+def _create_indexes(connection: Connection, *names: str) -> None:
     for table in (CallRow.__table__, EvaluationRow.__table__):
         for index in table.indexes:  # type: ignore[attr-defined]  # a mapped class's table is a Table
-            if index.name in new:
+            if index.name in names:
                 index.create(connection, checkfirst=True)
 
 
-# Version 4: digests of a canonical form that keeps every bit.
-STEPS: Sequence[Step] = (_add_simulations, _index_what_is_cleared, rename_expressions)
+# Version 4: digests of a canonical form that keeps every bit. Version 5: the index of kept alphas.
+STEPS: Sequence[Step] = (_add_simulations, _index_what_is_cleared, rename_expressions, _index_kept)
 
 
 def migrate(engine: Engine, steps: Sequence[Step] = STEPS) -> int:

@@ -65,6 +65,11 @@ class EvaluationRow(Base):
         Index("evaluations_by_state", "state", "time"),
         Index("evaluations_by_fitness", "state", "fitness"),
         Index("evaluations_by_call", "call_id"),
+        # Partial index: kept alphas are few, and those that the hopeful file lacks fewer still.
+        Index(
+            "evaluations_kept", "published", "id",
+            sqlite_where=text("kept IS 1"), postgresql_where=text("kept IS true"),
+        ),
         Index(
             "evaluations_with_checks", "time",
             sqlite_where=text("checks IS NOT NULL"), postgresql_where=text("checks IS NOT NULL"),

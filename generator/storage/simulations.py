@@ -11,9 +11,18 @@ from typing import Any
 
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
-from generator.domain import Candidate, Ruleset
+from generator.domain import Candidate, Ruleset, Source
 from generator.storage.rows import candidate_of
-from generator.storage.schema import ENDED, LOST, PENDING, RUNNING, SENDING, EvaluationRow, SimulationRow
+from generator.storage.schema import (
+    ENDED,
+    FAILED,
+    LOST,
+    PENDING,
+    RUNNING,
+    SENDING,
+    EvaluationRow,
+    SimulationRow,
+)
 from generator.storage.store import AlphaStore
 
 
@@ -31,6 +40,25 @@ class Simulation:
     alpha_id: str = ""
     message: str = ""
     tries: int = 1
+
+
+def brain_outcomes(store: AlphaStore, *, limit: int) -> Sequence[tuple[str, str]]:
+    """Return expressions that BRAIN simulated or refused under any settings, with the refusal or an empty text.
+
+    They are the newest ones, the newest first.
+    """
+    row = EvaluationRow
+    statement = (
+        select(row.expression, row.error, row.state)
+        .where(row.source == Source.BRAIN.value, row.state != PENDING)
+        .order_by(row.time.desc())
+        .limit(limit)
+    )
+    with store.transaction() as connection:
+        return [
+            (expression, (error or "no reason") if state == FAILED else "")
+            for expression, error, state in connection.execute(statement)
+        ]
 
 
 class SimulationTable:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exists, func, s
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import aliased
 
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.units import MEGABYTE, Bytes
@@ -92,12 +93,8 @@ class AlphaStore:
         return fresh, tally
 
     def _insert_candidate(self, connection: Connection, one: Candidate, rules: Ruleset, now: float) -> bool:
-        statement = (
-            _insert(connection)(EvaluationRow)
-            .values(candidate_row(one, rules, self._owner, now))
-            .on_conflict_do_nothing()
-        )
-        return connection.execute(statement).rowcount == 1 or self._inserted_before(connection, one, rules)
+        row = candidate_row(one, rules, self._owner, now)
+        return insert_new(connection, row) or self._inserted_before(connection, one, rules)
 
     def _inserted_before(self, connection: Connection, one: Candidate, rules: Ruleset) -> bool:
         """Return True if the same call inserted the candidate, in a write that is repeated now."""
@@ -107,16 +104,26 @@ class AlphaStore:
         return connection.execute(statement).one() == (one.call, PENDING)
 
     def pending(self, rules: Ruleset, *, limit: int) -> Sequence[Candidate]:
-        """Return this owner's pending candidates: those sent to BRAIN first, then the oldest first."""
+        """Return this owner's pending candidates, the oldest first; before them those sent to BRAIN or kept once.
+
+        An alpha was kept once if it was kept under another ruleset.
+        """
         sent = exists().where(
             SimulationRow.digest == EvaluationRow.digest,
             SimulationRow.settings_key == EvaluationRow.settings_key,
             SimulationRow.owner == EvaluationRow.owner,
         )
+        before = aliased(EvaluationRow)
+        kept = exists().where(
+            before.digest == EvaluationRow.digest,
+            before.source == EvaluationRow.source,
+            before.owner == EvaluationRow.owner,
+            before.kept.is_(True),
+        )
         statement = (
             select(EvaluationRow)
             .where(EvaluationRow.state == PENDING, *self._under(rules), EvaluationRow.owner == self._owner)
-            .order_by(sent.desc(), EvaluationRow.id)
+            .order_by(sent.desc(), kept.desc(), EvaluationRow.id)
             .limit(limit)
         )
         return [candidate_of(row) for row in self._rows(statement)]
@@ -138,7 +145,7 @@ class AlphaStore:
                 number = connection.scalar(select(EvaluationRow.id).where(*where))
         return replace(evaluated, id=number)
 
-    def unpublished(self, *, limit: int = 100) -> Sequence[Evaluated]:
+    def unpublished(self, *, limit: int = 1000) -> Sequence[Evaluated]:
         """Return kept alphas of real markets that are not in the hopeful file yet."""
         real = [source.value for source in Source if source.real]
         statement = (
@@ -320,6 +327,12 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def insert_new(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Insert an evaluation's row; return False if its ruleset has the expression already."""
+    statement = _insert(connection)(EvaluationRow).values(row).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
 
 
 def _insert(connection: Connection) -> Any:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
@@ -20,72 +19,29 @@ from generator.domain import (
     Evaluated,
     Evaluator,
     ExpressionFault,
+    NoticesNewData,
     Result,
     Ruleset,
+    Source,
 )
 from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
-from generator.storage.hopeful import HopefulFile
 from generator.workers.ingest import StoppingError, StorageRetry
+from generator.workers.publish import Publisher
 from generator.workers.sign_flip import opposite, reversed_candidate
+from generator.workers.submitted import SubmittedCandidates
 
 if TYPE_CHECKING:
     from generator.storage.store import AlphaStore
-
-MOST_FAILURES = 3
-
-
-class SubmittedCandidates:
-    """Candidates in the evaluator, and those to submit again after a failure; for one thread.
-
-    After a failure candidates are submitted one by one, so that the one at fault is found.
-    """
-
-    def __init__(self) -> None:
-        self._submitted: dict[str, Candidate] = {}
-        self._resubmit: deque[Candidate] = deque()
-        self._abandoned: list[Candidate] = []
-        self._failures: Counter[str] = Counter()
-
-    def add(self, candidates: Sequence[Candidate]) -> None:
-        """Record candidates that are submitted now."""
-        self._submitted.update((one.digest, one) for one in candidates)
-
-    def resolve(self, candidate: Candidate) -> bool:
-        """Record a candidate's result; return False if it had one before."""
-        self._failures.pop(candidate.digest, None)
-        return self._submitted.pop(candidate.digest, None) is not None
-
-    def requeue(self, *, blamed: bool) -> None:
-        """Requeue all submitted candidates after a failure; with `blamed` they may be its cause."""
-        submitted, self._submitted = list(self._submitted.values()), {}
-        if blamed and len(submitted) == 1:
-            digest = submitted[0].digest
-            self._failures[digest] += 1
-            if self._failures[digest] >= MOST_FAILURES:
-                self._abandoned += submitted
-                return
-        self._resubmit.extend(submitted)
-
-    @property
-    def resubmitting(self) -> bool:
-        """Return True if candidates wait to be submitted again; new ones have to wait."""
-        return bool(self._resubmit)
-
-    def next_again(self) -> Sequence[Candidate]:
-        """Return the next candidate to submit again; nothing while the evaluator has one."""
-        return [] if self._submitted or not self._resubmit else [self._resubmit.popleft()]
-
-    def pop_abandoned(self) -> Candidate | None:
-        """Return a candidate that failed alone MOST_FAILURES times; None if there is none."""
-        return self._abandoned.pop() if self._abandoned else None
-
 
 _T = TypeVar("_T")
 _TIMEOUT: Seconds = 0.5
 _RETRY_WAIT: Seconds = 10.0
 _MOST_KEPT = 50
+_MOST_PENDING = 10_000
+_BEST = 24
+_DATA_INTERVAL: Seconds = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +63,7 @@ class EvaluationWorker:
     """One thread: keeps the evaluator busy and stores its results.
 
     Candidates come from `queue`, by default from the ingest worker. Only the evaluator of the ingest worker's
-    candidates decides which fields prompts offer.
+    candidates decides which fields prompts offer, and which ruleset new candidates are stored under.
     """
 
     def __init__(
@@ -116,25 +72,25 @@ class EvaluationWorker:
         *,
         evaluator: Callable[[], Evaluator],
         store: "Callable[[], AlphaStore]",
-        rules: Ruleset,
         keep: KeepRule,
-        hopeful: HopefulFile,
+        publisher: Publisher,
         retry: StorageRetry,
         stopping: threading.Event,
         queue: CandidateQueue | None = None,
     ) -> None:
         self._shared = shared
         self._queue: CandidateQueue = shared.waiting if queue is None else queue
-        self._decides_fields = queue is None
+        self._decides = queue is None
         self._load = evaluator
         self._open = store
-        self._rules = rules
+        self._rules: Ruleset | None = None
         self._keep = keep
-        self._hopeful = hopeful
+        self._publisher = publisher
         self._retry = retry
         self._stopping = stopping
         self._storing = threading.Lock()
         self._submitted = SubmittedCandidates()
+        self._next_look = 0.0
 
     def run(self) -> None:
         """Evaluate until the program ends; unfinished candidates stay pending in the database."""
@@ -148,15 +104,62 @@ class EvaluationWorker:
 
     def _use(self, evaluator: Evaluator) -> None:
         """Use an evaluator until it fails or the program ends; the next one gets its unfinished candidates."""
-        if self._decides_fields:
-            self._shared.scope.restrict(evaluator.fields)
         try:
-            self._publish()
-            self._attempt(lambda: self._add_kept(evaluator))
-            while not self._stopping.is_set() and self._attempt(lambda: self._step(evaluator)):
-                pass
+            going = self._attempt(lambda: self._begin(evaluator))
+            while going and not self._stopping.is_set():
+                going = self._attempt(lambda: self._step(evaluator)) and not self._has_new_data(evaluator)
         finally:
             evaluator.close()
+
+    def _begin(self, evaluator: Evaluator) -> bool:
+        """Prepare for an evaluator: its fields and its ruleset come into force."""
+        rules = _rules_of(evaluator)
+        if self._decides:
+            self._shared.scope.restrict(evaluator.fields)
+            if rules != self._rules:
+                self._take_over(rules)
+        self._rules = rules
+        self._add_kept(evaluator, rules)
+        self._next_look = self._shared.clock.monotonic() + _DATA_INTERVAL
+        return True
+
+    def _take_over(self, rules: Ruleset) -> None:
+        """Put a ruleset in force: queue its pending candidates, and fill the notebook from its results.
+
+        On a panel, candidates and kept alphas of older rulesets become its candidates. BRAIN's are left alone,
+        because simulations are counted.
+        """
+        from generator.storage.rulesets import adopt  # noqa: PLC0415  # SQLAlchemy, after the first call
+
+        store, waiting, again = self._open(), self._shared.waiting, 0
+        with self._shared.rules.replacing(rules):
+            if rules.source is not Source.BRAIN:
+                now = self._shared.clock.time()
+                dropped, again = self._retry(lambda: adopt(store, rules, now))
+                self._shared.stats.count(duplicates=dropped)
+            pending = self._retry(lambda: store.pending(rules, limit=_MOST_PENDING))
+            # What waits has rows, so it is among the pending candidates.
+            while waiting.get(0.0) is not None:
+                waiting.done()
+            for _ in range(self._submitted.drop()):
+                waiting.done()
+            for candidate in pending:
+                waiting.put(candidate)
+        if again:
+            self._shared.events.rules_changed(again)
+        notebook = self._shared.notebook
+        notebook.forget_best()
+        for evaluated in self._retry(lambda: store.best(rules, limit=_BEST)):
+            notebook.note(evaluated)
+        for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_BEST))):
+            notebook.failed(expression, reason)
+
+    def _has_new_data(self, evaluator: Evaluator) -> bool:
+        """Return True if the evaluator's data changed; a look at them once a minute."""
+        if not isinstance(evaluator, NoticesNewData) or self._shared.clock.monotonic() < self._next_look:
+            return False
+        self._next_look = self._shared.clock.monotonic() + _DATA_INTERVAL
+        return evaluator.has_new_data()
 
     def finish_writes(self, timeout: Seconds) -> bool:
         """Wait for the write in progress and allow no further one; return False after `timeout`.
@@ -188,7 +191,7 @@ class EvaluationWorker:
     def _step(self, evaluator: Evaluator) -> bool:
         """Submit as many candidates as are accepted and store results; requeue all if the evaluator fails."""
         try:
-            self._store_abandoned()
+            self._store_abandoned(_rules_of(evaluator))
             batch = self._batch(evaluator.free)
             if batch:
                 self._submitted.add(batch)
@@ -202,19 +205,19 @@ class EvaluationWorker:
 
     def _store(self, evaluator: Evaluator, candidate: Candidate, result: Result) -> None:
         with self._storing:
-            kept = self._finish(candidate, result)
+            kept = self._finish(_rules_of(evaluator), candidate, result)
         if self._submitted.resolve(candidate):
             self._queue.done()
         if kept and isinstance(evaluator, ComparesWithKept):
             evaluator.add_kept([candidate])
 
-    def _store_abandoned(self) -> None:
+    def _store_abandoned(self, rules: Ruleset) -> None:
         """Store an abandoned candidate as failed, so that it blocks no other."""
         candidate = self._submitted.pop_abandoned()
         if candidate is not None:
             try:
                 with self._storing:
-                    self._finish(candidate, ExpressionFault("the evaluator failed on it each time"))
+                    self._finish(rules, candidate, ExpressionFault("the evaluator failed on it each time"))
             finally:
                 self._queue.done()
 
@@ -230,44 +233,44 @@ class EvaluationWorker:
             batch.append(candidate)
         return batch
 
-    def _add_kept(self, evaluator: Evaluator) -> None:
-        """Give the evaluator the best alphas kept before this start, to compare with."""
+    def _add_kept(self, evaluator: Evaluator, rules: Ruleset) -> None:
+        """Give the evaluator the best alphas kept under the ruleset before this start, to compare with."""
         if isinstance(evaluator, ComparesWithKept):
-            best = self._retry(lambda: self._open().best(self._rules, limit=_MOST_KEPT))
+            best = self._retry(lambda: self._open().best(rules, limit=_MOST_KEPT))
             evaluator.add_kept([one.candidate for one in best if one.kept])
 
-    def _finish(self, candidate: Candidate, result: Result) -> bool:
+    def _finish(self, rules: Ruleset, candidate: Candidate, result: Result) -> bool:
         """Store a result and then report it; return True if the alpha is kept.
 
         In this order every reported alpha is in the database.
         """
         performance = None if isinstance(result, ExpressionFault) else result
-        if performance is not None and self._rules.source.real:
-            self._try_opposite(candidate, performance)
+        if performance is not None and rules.source.real:
+            self._try_opposite(rules, candidate, performance)
         evaluated = Evaluated(
             candidate=candidate,
-            source=self._rules.source,
-            settings=self._rules.settings,
+            source=rules.source,
+            settings=rules.settings,
             performance=performance,
             error=result.reason if isinstance(result, ExpressionFault) else None,
             kept=performance is not None and self._keeps(performance),
             time=self._shared.clock.time(),
         )
         store = self._open()
-        evaluated = self._retry(lambda: store.finish(evaluated, self._rules))
+        evaluated = self._retry(lambda: store.finish(evaluated, rules))
         self._shared.notebook.note(evaluated)
         self._shared.stats.count(evaluated=1, kept=int(evaluated.kept))
         self._shared.stats.alpha(evaluated)
         self._shared.events.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:
-            self._publish()
+            self._publisher.notify()
         return evaluated.kept
 
     def _keeps(self, performance: AlphaFigures) -> bool:
         """Return True if the figures mean something and `[generator] keep` admits them."""
         return not performance.reason and self._keep.holds(performance.figures())
 
-    def _try_opposite(self, candidate: Candidate, performance: AlphaFigures) -> None:
+    def _try_opposite(self, rules: Ruleset, candidate: Candidate, performance: AlphaFigures) -> None:
         """Queue the opposite sign of an alpha that would be kept with it.
 
         Its row is written before the alpha's own result, so that a crash in between loses nothing.
@@ -280,17 +283,12 @@ class EvaluationWorker:
         from generator.storage.additions import add_candidate  # noqa: PLC0415  # SQLAlchemy, after the first call
 
         store, now = self._open(), self._shared.clock.time()
-        if self._retry(lambda: add_candidate(store, opposed, self._rules, now)):
+        if self._retry(lambda: add_candidate(store, opposed, rules, now)):
             self._queue.put(opposed)
 
-    def _publish(self) -> None:
-        """Add unpublished alphas of the database to the hopeful file, also those left by a crash."""
-        store = self._open()
-        for alphas in iter(lambda: self._retry(store.unpublished), []):
-            if not self._hopeful.add(alphas):
-                return
-            done = [one.id for one in alphas if one.id is not None]
-            self._retry(lambda ids=done: store.mark_published(ids))  # type: ignore[misc]  # a bound default
+
+def _rules_of(evaluator: Evaluator) -> Ruleset:
+    return Ruleset(evaluator.source, evaluator.settings)
 
 
 def evaluation_workers(
@@ -298,6 +296,7 @@ def evaluation_workers(
     shared: Shared,
     *,
     store: "Callable[[], AlphaStore]",
+    publisher: Publisher,
     retry: StorageRetry,
     stopping: threading.Event,
     rng: Random,
@@ -309,20 +308,18 @@ def evaluation_workers(
         shared,
         store=store,
         keep=setup.keep,
-        hopeful=HopefulFile(setup.home.hopeful),
+        publisher=publisher,
         retry=retry,
         stopping=stopping,
     )
     if isinstance(plan, LocalPlan):
-        return [make(evaluator=plan.load, rules=plan.rules)]
-    context = EvaluatorContext(store, retry, shared.clock, rng, stopping, shared.scope, shared.stats)
+        return [make(evaluator=plan.load)]
+    context = EvaluatorContext(
+        store, retry, shared.clock, rng, stopping, shared.scope, shared.stats, shared.rules
+    )
     if isinstance(plan, BrainPlan):
-        return [make(evaluator=partial(plan.load, context), rules=plan.rules)]
+        return [make(evaluator=partial(plan.load, context))]
     return [
-        make(evaluator=plan.local.load, rules=plan.local.rules),
-        make(
-            evaluator=partial(plan.brain.load, context),
-            rules=plan.brain.rules,
-            queue=Promotion(plan, context),
-        ),
+        make(evaluator=plan.local.load),
+        make(evaluator=partial(plan.brain.load, context), queue=Promotion(plan, context)),
     ]

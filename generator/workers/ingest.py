@@ -10,7 +10,6 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from generator.context import Shared
-from generator.domain import Ruleset
 from generator.llm.candidates import Finished
 from generator.reporting.events import MiningEvents
 
@@ -23,8 +22,6 @@ _CLEANUP_INTERVAL: Seconds = 3600.0
 _KEPT_TEXTS = 20_000
 _KEPT_STANDINS = 50_000
 _TIMEOUT: Seconds = 60.0
-_MOST_PENDING = 10_000
-_BEST = 24
 
 _log = logging.getLogger(__name__)
 
@@ -69,13 +66,11 @@ class IngestWorker:
         shared: Shared,
         *,
         store: "Callable[[], AlphaStore]",
-        rules: Ruleset,
         retry: StorageRetry,
         keep_calls: Seconds,
     ) -> None:
         self._shared = shared
         self._open = store
-        self._rules = rules
         self._retry = retry
         self._keep_calls = keep_calls
         self._next_cleanup = float("-inf")
@@ -84,7 +79,6 @@ class IngestWorker:
         """Store calls until the queue is closed and empty. Calls are lost only if the database fails at the end."""
         try:
             store = self._open()
-            self._retry(lambda: self._resume(store))
             while not self._shared.finished.ended:
                 finished = self._shared.finished.get(_TIMEOUT)
                 if finished is not None:
@@ -94,26 +88,16 @@ class IngestWorker:
         except StoppingError:
             _log.error("intake.unstored", extra=fields(calls=self._shared.finished.outstanding))
 
-    def _resume(self, store: "AlphaStore") -> None:
-        """Restore the last run's best alphas and failures for prompts, and queue its pending candidates."""
-        for evaluated in store.best(self._rules, limit=_BEST):
-            self._shared.notebook.note(evaluated)
-        for expression, reason in reversed(store.failures(self._rules, limit=_BEST)):
-            self._shared.notebook.failed(expression, reason)
-        for candidate in store.pending(self._rules, limit=_MOST_PENDING):
-            self._shared.waiting.put(candidate)
-
     def _store(self, store: "AlphaStore", finished: Finished) -> None:
         call, reply = finished.call, finished.reply
-        fresh, tally = self._retry(
-            lambda: store.record_call(
-                call,
-                reply.candidates,
-                self._rules,
-                invalid=len(reply.failures),
-                repeated=reply.repeated,
+        with self._shared.rules.held() as rules:
+            fresh, tally = self._retry(
+                lambda: store.record_call(
+                    call, reply.candidates, rules, invalid=len(reply.failures), repeated=reply.repeated
+                )
             )
-        )
+            for candidate in fresh:
+                self._shared.waiting.put(candidate)
         for failure in reply.failures:
             self._shared.notebook.failed(failure.expression, failure.reason)
         new = {candidate.digest for candidate in fresh}
@@ -122,8 +106,6 @@ class IngestWorker:
                 self._shared.notebook.repeated(candidate.expression)
         self._shared.stats.count(valid=tally.valid, invalid=tally.invalid, duplicates=tally.duplicates)
         self._shared.events.reply_read(call, tally)
-        for candidate in fresh:
-            self._shared.waiting.put(candidate)
 
     def _clean_up(self, store: "AlphaStore") -> None:
         """Clean up old rows once an hour, in small batches while no call waits."""

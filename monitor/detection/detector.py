@@ -129,8 +129,6 @@ def _holds(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> bool:
     if row.check is FieldCheck.PARTIAL_PLAN:
         library = fields.get("library") or parsed.message.rpartition(" ")[2]
         return library.lower() != "cpu" and is_below(fields.get("layers.offload"), fields.get("layers.model"))
-    if row.check is FieldCheck.NO_LAYERS:
-        return fields.get("loaded layers") == "0"
     if row.check is FieldCheck.LIMITED_PROJECTOR:
         return fields.get("reason") in ("limited-vram", "startup-oom-retry")
     if row.check is FieldCheck.SCHED_WARNING:

@@ -1,7 +1,7 @@
 """The prefilter: finds lines that may be a signal or an event at C speed, without splitting a chunk into lines.
 
 It has two stages of plain literals. `COARSE` is searched in the whole chunk. Each literal costs a pass, so there are
-few and short ones, and every literal of the pattern table holds one of them. A line with a coarse literal is then
+few and short ones. Every literal of the pattern table holds one of them. A line with a coarse literal is then
 searched for the table's own literals under it, as one expression: on a single line one expression is faster than a
 search for each literal, and access-log lines have 48. Measured by `benchmarks/detection.py`.
 """

@@ -11,6 +11,7 @@ from monitor.incidents.state import Load
 from monitor.incidents.step import GroupingStep, is_anothers
 
 _HTTP_OK = 200
+_EARLIER = 0.5  # a request begins before its load; GIN prints the start of a second, which is earlier still
 _HTTP_FAILED = (499, 500)
 
 
@@ -70,7 +71,7 @@ def _add_in_load(step: GroupingStep, load: Load, signal: Signal) -> None:
 def _add_outside(step: GroupingStep, signal: Signal) -> None:
     """Outside a load a failure counts at once.
 
-    A line that names no memory waits for the end of its try, and a failure that does not count for what may join it.
+    A line that names no memory waits for the end of its try. A failure that does not count waits for later signals.
     """
     failure = step.add(matching.failure_of(step, signal) or step.new_failure(), signal)
     if signal.part is Part.HEALED:
@@ -247,7 +248,7 @@ def _end_load_by_request(step: GroupingStep, event: LogEvent) -> None:
     if load is None:
         return
     long = event.seconds > step.rules.slack or load.dead
-    own = long and load.began - (step.time - event.seconds) <= step.rules.slack
+    own = long and -_EARLIER <= load.began - (step.time - event.seconds) <= step.rules.slack
     again = load.retrying or (load.tries > 1 and not load.failing)
     answered = event.status == _HTTP_OK
     if (own and again and failure is not None) if answered else (own or load.ended is not None):

@@ -33,8 +33,8 @@ class Load:
 class GroupState:
     """Everything that grouping knows between two observations; `number` is the next failure's.
 
-    `past`: the last closed failures. The log and the calls are two files, and the second report of a failure may be
-    read long after the first. `away`: the log is not being read. `layers_asked`: how many layers the client wants on
+    `past`: the last closed failures. The log and the calls are two files; one may report a failure long after
+    the other. `away`: the log is not being read. `layers_asked`: how many layers the client wants on
     the GPU, -1 if Ollama decides. `gpu_failed`: the runner could not initialise its GPU.
     """
 

@@ -171,7 +171,7 @@ class GroupingStep:
     def finish_load(self, *, loaded: bool) -> None:
         """End the open load and settle its failure.
 
-        The failure is a retry if the model was loaded, or if a try was announced and its outcome is not in the log.
+        The failure is a retry if the model was loaded, or if a try was announced and never made.
         """
         load, failure = self.load, self.load_failure()
         if load is None:

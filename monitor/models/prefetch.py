@@ -16,6 +16,7 @@ from fleet.policy.decide import decide
 from fleet.policy.facts import Fact, PrefetchDone, PrefetchFailed, PrefetchStarted
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, SwitchPhase
+from fleet.runtime.backoff import backoff_step
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
@@ -162,9 +163,8 @@ class Prefetcher:
             return False
 
     def _failed(self, model: str, reason: str, here: tuple[int, ...]) -> None:
-        failures = self._failures.get(model, (0, 0.0))[0]
-        wait = _RETRY[min(failures, len(_RETRY) - 1)]
-        self._failures[model] = (failures + 1, self._parts.clock.monotonic() + wait)
+        failures = self._failures.get(model, (0, 0.0))[0] + 1
+        self._failures[model] = (failures, self._parts.clock.monotonic() + backoff_step(_RETRY, failures))
         self._apply(PrefetchFailed(model, reason, here))
 
     def _unwanted(self, wanted: WantedModel, here: Collection[int]) -> bool:

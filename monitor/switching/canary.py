@@ -7,7 +7,7 @@ otherwise the fleet would move up to a model that it has to leave again.
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +19,20 @@ from fleet.policy.state import FleetState, Switch, SwitchKind
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.home import Home, process_environ, read_json
-from fleet.runtime.logging import fields
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds, show_duration
 from monitor.watch.generator import HUNG_AFTER
 from monitor.watch.spill import SpillState
 
 _log = logging.getLogger(__name__)
+_NOTICE_AFTER: Seconds = 1.0
 IDLE_WITHIN: Seconds = 120.0
 """Longest wait for a running call; on a slow model a call takes a minute."""
+
+
+def log_notice(sentence: str) -> None:
+    """Log that a trial waits."""
+    _log.info("trial.waits", extra=with_sentence(sentence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class Canary:
     settings: Settings
     ollama: Ollama
     clock: Clock
+    notice: Callable[[str], None] = log_notice
+    """Gets a sentence when a person would wonder why nothing happens."""
 
     def trial(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
         """Wait for the generator, unload its model and try the rung; return why that failed, empty for success."""
@@ -47,10 +55,13 @@ class Canary:
     def wait_until_idle(self, cancel: Cancel) -> None:
         """Wait until the generator has no call in flight; do not wait for one that hangs or does not run."""
         never = threading.Event()
-        end = self.clock.monotonic() + IDLE_WITHIN
-        while self.clock.monotonic() < end and not cancel.cancelled:
+        began, noticed = self.clock.monotonic(), False
+        while (waited := self.clock.monotonic() - began) < IDLE_WITHIN and not cancel.cancelled:
             if self._idle(read_json(self.home.generator_file) or {}):
                 return
+            if not noticed and waited >= _NOTICE_AFTER:
+                noticed = True
+                self.notice(f"waiting for the generator's running call, {show_duration(IDLE_WITHIN)} at most")
             self.clock.wait(never, 0.05)
 
     def _idle(self, row: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from fleet.runtime.units import Seconds
 from monitor.models.inventory import rungs_here
 from monitor.models.pull import ProgressBar, cut_when, pull_failure, pull_model
 from monitor.parts import Parts
-from monitor.switching.canary import IDLE_WITHIN, Canary
+from monitor.switching.canary import IDLE_WITHIN, Canary, log_notice
 from monitor.switching.generator_process import Generator, Start
 
 _log = logging.getLogger(__name__)
@@ -35,13 +35,20 @@ _CUT = "it was cut short"
 class Switcher:
     """Does the steps of the state's switch."""
 
-    def __init__(self, parts: Parts, rules: Callable[[], Rules], *, bar: ProgressBar | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        rules: Callable[[], Rules],
+        *,
+        bar: ProgressBar | None = None,
+        notice: Callable[[str], None] = log_notice,
+    ) -> None:
         self._parts = parts
         self._rules = rules
         self._bar = bar
         self._stopping = threading.Event()
         self._generator = Generator(parts.supervisor, parts.clock)
-        self._canary = Canary(parts.home, parts.settings, parts.ollama, parts.clock)
+        self._canary = Canary(parts.home, parts.settings, parts.ollama, parts.clock, notice)
 
     def stop(self) -> None:
         """Cut the current step and begin no other; the next process with the switch lock resumes."""

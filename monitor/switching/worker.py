@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fleet.clients.supervisor import ProgramState
 from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState, SwitchPhase
+from fleet.runtime.backoff import backoff_step
 from fleet.runtime.errors import FleetError, SupervisorError
 from fleet.runtime.home import read_json
 from fleet.runtime.logging import fields
@@ -17,12 +18,12 @@ from monitor.switching.executor import Switcher
 from monitor.switching.generator_process import GENERATOR, Generator, started_at, switches_of
 from monitor.watch.generator import (
     LOOPS_FROM,
+    REVIVE_STEPS,
     GeneratorVerdict,
     Remedy,
     Seen,
     generator_verdict,
     request_limit,
-    revive_after,
 )
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class SwitchWorker:
 
     def _patience(self) -> Seconds:
         if self._failures:
-            return _RETRY[min(self._failures, len(_RETRY)) - 1]
+            return backoff_step(_RETRY, self._failures)
         return self._parts.settings.policy.check_interval
 
     def _work(self) -> None:
@@ -149,7 +150,7 @@ class SwitchWorker:
 
     def _note_steady(self, seen: Seen) -> None:
         """Reset the back-off of revivals once the generator has lived long enough."""
-        steady = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0) > revive_after(0)
+        steady = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0) > REVIVE_STEPS[0]
         if steady:
             self._revived = 0
 
@@ -157,8 +158,8 @@ class SwitchWorker:
         now = self._parts.clock.monotonic()
         if now < self._revive_at:
             return
-        self._revive_at = now + revive_after(self._revived)
         self._revived += 1
+        self._revive_at = now + backoff_step(REVIVE_STEPS, self._revived)
         self._emit(EventKind.GENERATOR_DOWN, verdict.reason)
         self._parts.home.starts_file.unlink(missing_ok=True)
         self._parts.supervisor.start(GENERATOR)

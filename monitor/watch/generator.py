@@ -87,8 +87,3 @@ def _alive(seen: Seen, now: float, longest: Seconds) -> GeneratorVerdict:
 def request_limit(first_token: Seconds) -> Seconds:
     """Return the longest permitted call, given the time-out of its first token."""
     return 2 * first_token + _REQUEST_SLACK
-
-
-def revive_after(attempts: int) -> Seconds:
-    """Return the wait before the next start of a generator that was revived `attempts` times."""
-    return REVIVE_STEPS[min(attempts, len(REVIVE_STEPS) - 1)]

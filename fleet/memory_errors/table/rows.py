@@ -43,7 +43,6 @@ class FieldCheck(StrEnum):
     PARTIAL_PLAN = "partial_plan"
     SCHED_WARNING = "sched_warning"
     LIMITED_PROJECTOR = "limited_projector"
-    NO_LAYERS = "no_layers"
     NAMES_HOST = "names_host"
     NAMES_GPU = "names_gpu"
     REPORTS = "reports"

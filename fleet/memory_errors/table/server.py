@@ -170,18 +170,6 @@ SERVER: tuple[Pattern, ...] = (
         'memory than is currently available, evicting a model to make space" required=9 free=5',
     ),
     signal(
-        "swap-no-layers",
-        r"requires more gpu memory than is currently available, evicting",
-        ("requires more gpu memory than",),
-        Cause.HOST,
-        part=Part.ROUTINE,
-        check=FieldCheck.NO_LAYERS,
-        scope=PatternScope.SERVER,
-        versions="0.13.1 - 0.24.0",
-        example='time=2025-12-02T17:06:40.450-05:00 level=INFO source=server.go:974 msg="model requires more gpu '
-        'memory than is currently available, evicting a model to make space" "loaded layers"=0',
-    ),
-    signal(
         "swap",
         r"requires more (?:gpu )?memory than is currently available, evicting"
         r"|model predicted to exceed available memory, evicting",

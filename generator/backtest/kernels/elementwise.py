@@ -77,9 +77,9 @@ def _sign_power(x: Array, y: Array, out: Array) -> None:
             v = x[r, j]
             p = y[r, j]
             half = 0.5 * p
-            if v < 0.0 and v > -math.inf and p != math.floor(p):
+            if v < 0.0 and v > -math.inf and p != np.floor(p):
                 out[r, j] = math.nan
-            elif p == math.floor(p) and half != math.floor(half):
+            elif p == np.floor(p) and half != np.floor(half):
                 out[r, j] = math.copysign(out[r, j], v)
 
 

@@ -78,12 +78,12 @@ def _slide_one(x: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array
         u = v - s[_SX + j] if ok else 0.0
         v = np.float64(x[old, np.uintp(c0 + j)])
         gone = (v == v) & full  # noqa: PLR0124
-        w = v - s[_SX + j] if gone else 0.0
+        p = v - s[_SX + j] if gone else 0.0
         n = s[_N + j] + ((1.0 if ok else 0.0) - (1.0 if gone else 0.0))
-        total = s[_X + j] + (u - w)
-        squares = s[_XX + j] + (u * u - w * w)
-        top = s[_XX + j] if s[_XX + j] > s[_TOP_XX + j] else s[_TOP_XX + j]
-        top = squares if squares > top else top
+        total = s[_X + j] + (u - p)
+        squares = s[_XX + j] + (u * u - p * p)
+        top = max(s[_TOP_XX + j], s[_XX + j])
+        top = max(top, squares)
         variance = n * squares - total * total
         s[_N + j] = n
         s[_X + j] = total
@@ -202,10 +202,10 @@ def _slide_two(
         xx = s[_XX + j] + (u * u - p * p)
         yy = s[_YY + j] + (v * v - q * q)
         xy = s[_XY + j] + (u * v - p * q)
-        top_x = s[_XX + j] if s[_XX + j] > s[_TOP_XX + j] else s[_TOP_XX + j]
-        top_x = xx if xx > top_x else top_x
-        top_y = s[_YY + j] if s[_YY + j] > s[_TOP_YY + j] else s[_TOP_YY + j]
-        top_y = yy if yy > top_y else top_y
+        top_x = max(s[_TOP_XX + j], s[_XX + j])
+        top_x = max(top_x, xx)
+        top_y = max(s[_TOP_YY + j], s[_YY + j])
+        top_y = max(top_y, yy)
         s[_N + j] = n
         s[_X + j] = sx
         s[_Y + j] = sy
@@ -318,7 +318,7 @@ def _least_residual(s: Array, j: int, slope: float, like: Array) -> float:
 
 
 @kernel
-def _regress(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out: Array, wanted: int) -> None:
+def _regress(x: Array, y: Array, c0: int, w: int, t: int, s: Array, out: Array, wanted: int) -> None:
     """Write one result of the regression of y on x over the window that ends at t (BRAIN's rettype)."""
     for j in range(w):
         n = s[_N + j]
@@ -401,4 +401,4 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
             elif mode - _REGRESSION in (4, 7, 8, 9):
                 _regress_residuals(x, y, c0, w, t, d, s, out, mode - _REGRESSION)
             else:
-                _regress(x, y, c0, w, t, d, s, out, mode - _REGRESSION)
+                _regress(x, y, c0, w, t, s, out, mode - _REGRESSION)

@@ -42,14 +42,14 @@ def ts_rank(
         for j in range(w):
             today = x[t, np.uintp(c0 + j)]
             share = 0.5 * twice[j] / count[j] if count[j] > 0 else lonely
-            out[t, np.uintp(c0 + j)] = sign * (share + constant) if today == today else math.nan
+            out[t, np.uintp(c0 + j)] = sign * (share + constant) if today == today else math.nan  # noqa: PLR0124
 
 
 @kernel
 def _count_values(x: Array, c0: int, t: int, count: Array, step: Any) -> None:
     for j in range(count.shape[0]):
         v = x[t, np.uintp(c0 + j)]
-        count[j] += step if v == v else np.int32(0)
+        count[j] += step if v == v else np.int32(0)  # noqa: PLR0124
 
 
 @kernel
@@ -78,7 +78,7 @@ def _bits_for(n: int) -> int:
 
 
 @kernel
-def _bits(v: float) -> Any:
+def _bits(v: Any) -> Any:
     """Return the bits of a number as a whole one; those of positive numbers rise with them."""
     return np.float32(v).view(np.int32)
 
@@ -101,7 +101,7 @@ def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
                 base = x[r, j]
                 break
         greatest = np.int32(0)
-        count = 0
+        count: Any = 0
         for j in range(n):
             size = _bits(abs(x[r, j] - base))
             greatest = max(greatest, size if size < _bits(infinite) else np.int32(0))
@@ -183,7 +183,7 @@ def _finish_rank(x: Array, out: Array, keys: Array, counts: Array, lonely: float
             for i in range(n):
                 shares[i] = i / last
             shares[0] = shares[0] if count > 1 else sign * lonely
-        m = 0
+        m: Any = 0
         before = ~keys[r, 0]
         for i in range(count):
             key = keys[r, i]

@@ -139,7 +139,7 @@ def _answer_place(out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, 
     for j in range(w):
         best = s[_N + j]
         older = suffix[q, _N + j]
-        wins = (best > older) | ((best == older) & newest) | (older != older)
+        wins = (best > older) | ((best == older) & newest) | (older != older)  # noqa: PLR0124
         out[t, np.uintp(c0 + j)] = day - (s[_SUM + j] if wins else suffix[q, _SUM + j])
 
 

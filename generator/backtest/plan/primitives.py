@@ -46,8 +46,10 @@ Kernel = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """A kernel called as kernel(*inputs, out, first, end, *fixed, *params), cut along the axis; `read` turns a step's
-    parameters into what the kernel takes. The kernel of one that is `signed` takes the step's sign last.
+    """A kernel called as kernel(*inputs, out, first, end, *fixed, *params), cut along the axis.
+
+    `read` turns a step's parameters into what the kernel takes. The kernel of one that is `signed` takes the step's sign
+    last.
     """
 
     axis: Axis

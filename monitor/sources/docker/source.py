@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock, SystemClock
 from monitor.sources.base import (
     Away,
@@ -98,8 +99,8 @@ class DockerSource:
             self._engine = None
 
     def _retry_later(self) -> None:
-        self._wakeup.sleep(RETRIES[min(self._failures, len(RETRIES) - 1)])
         self._failures += 1
+        self._wakeup.sleep(backoff_step(RETRIES, self._failures))
 
     def _attend(self, engine: DockerEngine) -> Iterator[Item]:
         """Look the container up and read its log to the end, or wait for a start."""

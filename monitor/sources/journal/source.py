@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock, SystemClock
 from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, ProgressInterval, Since, keep_all
 from monitor.sources.journal.entries import Entry, EntryReader, JournalPosition
@@ -68,8 +69,8 @@ class JournalSource:
                 yield from self._attend()
             except JournalError as error:
                 yield from self._missed(error)
-            self._wakeup.sleep(RETRIES[min(self._failures, len(RETRIES) - 1)])
             self._failures += 1
+            self._wakeup.sleep(backoff_step(RETRIES, self._failures))
 
     def _attend(self) -> Iterator[Item]:
         """Query the journal and follow it until the child ends, or misses entries."""

@@ -18,11 +18,13 @@ from generator.context import Shared
 from generator.domain import AlphaFigures, CallRecord, Candidate, ExpressionFault, Result, Ruleset, Source
 from generator.llm.candidates import Finished, read_reply
 from generator.reporting.events import MiningEvents
+from generator.rules_in_force import RulesInForce
 from generator.storage.hopeful import HopefulFile
 from generator.storage.read import recent_alphas
 from generator.storage.store import AlphaStore, StorageError
 from generator.workers.evaluate import EvaluationWorker
 from generator.workers.ingest import IngestWorker, StorageRetry
+from generator.workers.publish import Publisher
 from tests.reference.manual_clock import StillClock
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
@@ -38,7 +40,12 @@ class World:
         self.clock = StillClock()
         self.stopping = threading.Event()
         events = MiningEvents(model="m", standin=False, synthetic=False, clock=self.clock)
-        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), events=events)
+        self.shared = Shared(
+            clock=self.clock,
+            scope=Scope(load_catalogue(), None),
+            events=events,
+            rules=RulesInForce(Ruleset(rules.source, {**rules.settings, "data": None})),
+        )
         self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
 
@@ -49,23 +56,28 @@ class World:
         """Ingest the finished calls to the end."""
         self.shared.finished.close()
         chosen = store or self.store
-        IngestWorker(
-            self.shared, store=lambda: chosen, rules=self.rules, retry=self.retry, keep_calls=60.0
-        ).run()
+        IngestWorker(self.shared, store=lambda: chosen, retry=self.retry, keep_calls=60.0).run()
 
     def evaluate(self, evaluator: "FakeEvaluator | Callable[[], FakeEvaluator]") -> None:
         """Evaluate the waiting candidates to the end."""
         load = evaluator if callable(evaluator) else lambda: evaluator
+        publisher = Publisher(
+            store=lambda: self.store,
+            hopeful=HopefulFile(self.folder / "hopeful_alphas.json"),
+            retry=self.retry,
+            clock=self.clock,
+            stopping=self.stopping,
+        )
         EvaluationWorker(
             self.shared,
             evaluator=load,
             store=lambda: self.store,
-            rules=self.rules,
             keep=parse_keep("fitness > 0.5"),
-            hopeful=HopefulFile(self.folder / "hopeful_alphas.json"),
+            publisher=publisher,
             retry=self.retry,
             stopping=self.stopping,
         ).run()
+        publisher.finish(1.0)
 
     def finish(self, name: str, *expressions: str, error: str | None = None) -> None:
         """Queue a finished call whose reply holds these expressions."""
@@ -78,13 +90,12 @@ class World:
 class FakeEvaluator:
     """Gives each expression the fitness of its length, and ends the run once nothing is left."""
 
-    source = Source.PANEL
-    settings: Mapping[str, Any] = {}
     fields: Mapping[str, Kind] | None = {"close": Kind.MATRIX, "volume": Kind.MATRIX}
     free = 2
 
     def __init__(self, world: World, *, troubles: Sequence[Exception] = ()) -> None:
         self._world = world
+        self.source, self.settings = world.rules.source, world.rules.settings
         self._troubles = list(troubles)
         self._batch: list[Candidate] = []
         self.seen: list[str] = []
@@ -173,8 +184,9 @@ def test_what_the_last_run_left_is_evaluated_first(worlds: Worlds) -> None:
     second.evaluate(evaluator)
     assert evaluator.seen == ["rank(close)", "zscore(close)"]
     third = worlds()
-    third.ingest()
-    assert third.shared.waiting.outstanding == 0
+    evaluator = FakeEvaluator(third)
+    third.evaluate(evaluator)
+    assert evaluator.seen == []
     assert [note.expression for note in third.shared.notebook.page().best] == ["zscore(close)", "rank(close)"]
 
 
@@ -239,7 +251,7 @@ def test_figures_that_mean_nothing_are_stored_with_the_reason_and_never_an_examp
         str(vars(record)) for record in caplog.records if record.message == "evaluation.done"
     )
     again = worlds()
-    again.ingest()
+    again.evaluate(FakeEvaluator(again))
     for one in (world, again):
         page = one.shared.notebook.page()
         assert page.best == ()
@@ -356,3 +368,101 @@ def test_at_the_end_a_database_that_is_away_is_not_waited_for(
         world.ingest(store)
     assert "intake.unstored" in caplog.text
     assert not world.shared.finished.wait_idle(0.0)
+
+
+NEW_DATA = Ruleset(Source.PANEL, {"panel": "mine.csv", "data": "b2"})
+
+
+def test_other_data_make_an_expression_new_and_nothing_found_before_counts(worlds: Worlds) -> None:
+    first = worlds()
+    first.finish("c1", "rank(close)", "rank(volume)")
+    first.ingest()
+    first.evaluate(FakeEvaluator(first))
+    second = worlds(NEW_DATA)
+    second.finish("c2", "rank(close)", "rank(volume)")
+    second.ingest()
+    assert second.shared.stats.totals().duplicates == 0
+    page = second.shared.notebook.page()
+    assert (page.best, page.failed, page.repeated) == ((), (), ())
+    evaluator = FakeEvaluator(second)
+    second.evaluate(evaluator)
+    assert sorted(evaluator.seen) == ["rank(close)", "rank(volume)"]
+    rows = recent_alphas(second.folder / "alphas.db", 9)
+    assert [(row.expression, row.settings.get("data")) for row in rows] == [
+        ("rank(close)", "b2"),
+        ("rank(close)", None),
+    ]
+
+
+def test_kept_alphas_are_evaluated_before_new_ones_when_the_data_change(
+    worlds: Worlds, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first = worlds()
+    first.finish("c1", "rank(close)", "zscore(close)", "scale(close, longscale=1)", "close", "rank(volume)")
+    first.ingest()
+    first.evaluate(FakeEvaluator(first))
+    second = worlds(NEW_DATA)
+    second.finish("c2", "quantile(close)")
+    second.ingest()
+    evaluator = FakeEvaluator(second)
+    second.evaluate(evaluator)
+    # The best first; neither the failed one nor the one that was not kept.
+    assert evaluator.seen == ["scale(close, longscale=1)", "zscore(close)", "rank(close)", "quantile(close)"]
+    assert "evaluations.again" in [record.message for record in caplog.records]
+    best = second.shared.notebook.page().best
+    assert {note.expression for note in best} == set(evaluator.seen)
+    again = worlds(NEW_DATA)
+    evaluator = FakeEvaluator(again)
+    again.evaluate(evaluator)
+    assert evaluator.seen == []
+
+
+class Renewed(FakeEvaluator):
+    """Its data change once all its candidates are evaluated."""
+
+    def results(self, timeout: float) -> Sequence[tuple[Candidate, Result]]:
+        batch, self._batch = self._batch, []
+        self.seen += [one.expression for one in batch]
+        if not batch:
+            self._world.clock.now += 60.0
+        return [(one, self._result(one)) for one in batch]
+
+    def has_new_data(self) -> bool:
+        return True
+
+
+def test_new_data_are_read_while_mining(world: World) -> None:
+    world.finish("c1", "rank(close)")
+    world.ingest()
+    made: list[FakeEvaluator] = []
+
+    def load() -> FakeEvaluator:
+        made.append(FakeEvaluator(world) if made else Renewed(world))
+        made[-1].settings = (NEW_DATA if len(made) > 1 else PANEL).settings
+        return made[-1]
+
+    world.evaluate(load)
+    assert [one.seen for one in made] == [["rank(close)"], ["rank(close)"]]
+    assert made[0].closed
+    with world.shared.rules.held() as rules:
+        assert rules == NEW_DATA
+    assert [one.settings for one in world.store.best(NEW_DATA, limit=9)] == [NEW_DATA.settings]
+
+
+def test_candidates_of_before_the_panel_was_loaded_are_tried_once(worlds: Worlds) -> None:
+    first = worlds()
+    first.finish("c1", "rank(close)")
+    first.ingest()
+    first.evaluate(FakeEvaluator(first))
+    second = worlds()
+    second.finish("c2", "rank(close)", "zscore(close)")
+    second.ingest()
+    evaluator = FakeEvaluator(second)
+    second.evaluate(evaluator)
+    assert evaluator.seen == ["zscore(close)"]
+    totals = second.shared.stats.totals()
+    assert (totals.valid, totals.duplicates) == (2, 1)
+    with second.store.transaction() as connection:
+        counts = connection.exec_driver_sql("SELECT id, duplicates FROM calls ORDER BY id").all()
+    assert [tuple(row) for row in counts] == [("c1", 0), ("c2", 1)]

@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.policy.events import EventKind
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState
+from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
 from monitor.ingest import (
     ApiCall,
     Context,
@@ -24,6 +25,7 @@ from monitor.ingest import (
 )
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
+from tests.reference.histories import running
 from tests.reference.ollama_log import (
     DETECTOR,
     OOM,
@@ -238,3 +240,24 @@ def test_an_incident_whose_count_was_taken_back_counts_again_when_its_last_try_f
     state = follow(state, T0 + 17, *runs_out(), *gives_up(T0 + 17), gin(T0 + 17.1, 500, 17.2))
     state = absorb_time(state, Context(T0 + 60, RULES, DETECTOR))
     assert follow(state, T0 + 400, "x").vram_error_count == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "moves"),
+    [
+        ("llama runner process has terminated: ggml_aligned_malloc: insufficient memory (4096.00 MB)", False),
+        ("llama runner process has terminated: cudaMalloc failed: out of memory", True),
+    ],
+    ids=["the host's", "the GPU's"],
+)
+def test_a_new_model_that_lacks_the_hosts_memory_moves_nothing(error: str, *, moves: bool) -> None:
+    """No smaller model on the GPU helps against that."""
+    rules = Rules(SEED_LADDER)
+    switch = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.VERIFY, 0, 1, T0, "why", restarted=T0)
+    state = replace(running(rules, 1), switch=switch)
+    for number, at in enumerate((T0 + 10, T0 + 25)):
+        ended = ApiCall(str(number), at - 2, at, "phi3:mini", state.switches, 500, error)
+        state = absorb_calls(state, [ended], Context(at, rules, DETECTOR))
+    assert (state.switch is not None) is moves
+    assert state.current_model_index == 1
+    assert any(event.kind is EventKind.VERIFY_FAILED for event in state.events) is moves

@@ -146,6 +146,7 @@ def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
         (TIMED_OUT, True, "", "`docker restart NAME` or `systemctl restart ollama`"),
         (TIMED_OUT, False, "docker:ollama", "whether Ollama runs"),
         ("Ollama at http://x is away: connection refused", False, "", "whether Ollama runs"),
+        ("no answer from Ollama at http://x: Connection refused", False, "", "whether Ollama runs"),
         (DIED, False, "docker:ollama", "The runner died: see the lines before its end in Ollama's log"),
         (
             "llama runner process has terminated: exit status 2",

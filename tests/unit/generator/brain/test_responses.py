@@ -19,6 +19,7 @@ from generator.brain.responses import (
     error_of,
     finite_number,
     messages,
+    plain,
     read_answer,
     read_simulation,
     retry_after,
@@ -204,3 +205,23 @@ class TestSimulation:
         assert isinstance(found, Ended)
         assert len(found.alpha) == 64
         assert found.alpha.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ('Unknown variable &quot;abc&quot;. <a href="https://example.org/x?a=1&b=2">Learn more</a>',
+         'Unknown variable "abc". Learn more'),
+        ("<p>Operator <b>ts_mean</b> is wrong</p><br/><ul><li>one</li><li>two</li></ul>",
+         "Operator ts_mean is wrong one two"),
+        ("See [the page](https://example.org/page) for <code>ts_<i>delta</i></code>&nbsp;&amp; more",
+         "See the page for ts_delta & more"),
+        ("if_else(a <b, c> d, close)", "if_else(a <b, c> d, close)"),
+        ("rank(close) < 0.5 && rank(open) > 0.5", "rank(close) < 0.5 && rank(open) > 0.5"),
+        ("&lt;b&gt; stays as it was written", "<b> stays as it was written"),
+        ("<" * 5000, "<" * 500),
+    ],
+)  # fmt: skip
+def test_markup_is_taken_out_of_messages_and_comparisons_stay(sent: str, shown: str) -> None:
+    assert plain(sent) == shown
+    assert messages({"detail": sent}) == {"": shown}

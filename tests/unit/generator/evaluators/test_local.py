@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fleet.config.schema import PanelSettings
@@ -13,7 +15,14 @@ from generator.backtest.settings import AlphaSettings
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
 from generator.domain import AlphaFigures, Candidate, ExpressionFault, Ruleset, Source
-from generator.evaluators.local import BATCH, LocalEvaluator, backtest_settings, tree_of
+from generator.evaluators.local import (
+    BATCH,
+    LocalEvaluator,
+    LocalPlan,
+    PanelFiles,
+    backtest_settings,
+    tree_of,
+)
 from generator.language import Field, Node, parse, show
 
 
@@ -50,6 +59,7 @@ def evaluator(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEvaluator]:
     made._panel = made._settings = SimpleNamespace()  # type: ignore[assignment]
     made._rules = Ruleset(Source.SYNTHETIC, {})
     made._catalogue = load_catalogue()
+    made._files, made._warned = PanelFiles(""), set()
     made._batch, made._batch_size, made._kept, made._recent = [], 1, {}, {}
     monkeypatch.setattr("generator.evaluators.local._result", lambda outcome: outcome)
     with ThreadPoolExecutor(1) as made._executor:
@@ -136,3 +146,103 @@ def test_a_batch_is_one_task_of_the_executor_that_is_given() -> None:
     assert here.tasks == 2
     made.close()
     assert not here.ended
+
+
+def plan(path: Path, neutralization: str = "industry") -> LocalPlan:
+    return LocalPlan(PanelSettings(path=str(path), neutralization=neutralization), Source.PANEL)
+
+
+def write_panel(path: Path, *, last: float = 100.0, days: int = 30) -> None:
+    rows = ["date,symbol,close,volume"]
+    for day in range(days):
+        for symbol in range(12):
+            price = last if day == days - 1 and symbol == 0 else 100 + symbol + (day * (symbol + 1)) % 7
+            rows.append(f"{np.datetime64('2024-01-01') + day},S{symbol:02d},{price},{1000 + day}")
+    path.write_text("\n".join(rows) + "\n")
+
+
+def loaded(made: LocalPlan) -> Ruleset:
+    evaluator = made.load()
+    try:
+        return Ruleset(evaluator.source, evaluator.settings)
+    finally:
+        evaluator.close()
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
+    write_panel(tmp_path / "mine.csv")
+    return tmp_path / "mine.csv"
+
+
+def test_the_key_is_of_the_panels_content_and_the_neutralization_really_used(mine: Path) -> None:
+    first, before = loaded(plan(mine)), plan(mine).rules
+    assert (first.settings["neutralization"], first.settings["last_date"]) == ("market", "2024-01-30")
+    assert before.key != first.key
+    assert loaded(plan(mine, "market")).key == first.key
+    assert loaded(plan(mine, "none")).key != first.key
+    moved = mine.with_name("moved.csv")
+    moved.write_bytes(mine.read_bytes())
+    assert loaded(plan(moved)).key == first.key
+    write_panel(mine, last=101.0)
+    changed = loaded(plan(mine))
+    assert changed.key != first.key
+    write_panel(mine, days=31)
+    assert loaded(plan(mine)).settings["last_date"] == "2024-01-31"
+
+
+def test_a_version_of_engine_or_canonical_form_has_keys_of_its_own(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = loaded(plan(mine)).key
+    monkeypatch.setattr("generator.backtest.settings.ENGINE_VERSION", 99)
+    second = loaded(plan(mine)).key
+    monkeypatch.setattr("generator.evaluators.local.CANONICAL_VERSION", 99)
+    assert len({first, second, loaded(plan(mine)).key}) == 3
+
+
+def test_every_part_of_a_panel_is_in_its_content() -> None:
+    panel = synthetic_panel(days=20, instruments=10)
+    name, matrix = next(iter(panel.fields.items()))
+    other = matrix.copy()
+    other[-1, -1] += 1e-9
+    group, codes = next(iter(panel.groups.items()))
+    regrouped = codes.copy()
+    regrouped[0, 0] = -1
+    variants = [
+        panel,
+        replace(panel, fields={**panel.fields, name: other}),
+        replace(panel, fields={**panel.fields, "more": matrix}),
+        replace(panel, groups={**panel.groups, group: regrouped}),
+        replace(panel, symbols=("X", *panel.symbols[1:])),
+        replace(panel, dates=panel.dates + 1),
+        replace(panel, gaps=np.array([[2, 5, 0]], dtype=np.int32)),
+        replace(panel, universe=np.ones(panel.shape, dtype=np.bool_)),
+    ]
+    assert len({one.content() for one in variants}) == len(variants)
+    assert replace(panel, warnings=("odd",)).content() == panel.content()
+
+
+def test_a_warning_of_the_engine_reaches_the_log_once(mine: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = plan(mine).load()
+    for text in ("rank(close)", "rank(volume)", "close"):
+        made.submit([candidate(text)])
+        made.results(0.0)
+    made.close()
+    found = [str(vars(record)) for record in caplog.records if record.message == "evaluator.warning"]
+    assert len(found) == 1
+    assert "no industry groups: neutralized by market instead" in found[0]
+
+
+def test_new_data_are_noticed_once_they_are_written_whole(mine: Path) -> None:
+    files = PanelFiles(str(mine))
+    assert not files.changed()
+    for days in (31, 32):
+        write_panel(mine, days=days)
+        assert not files.changed()  # another write may follow
+    assert files.changed()
+    mine.unlink()
+    assert not files.changed()
+    assert not files.changed()
+    assert not PanelFiles("").changed()

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -18,23 +18,27 @@ from generator.brain.credentials import CredentialSource
 from generator.catalogue import Kind, load_catalogue
 from generator.catalogue.available import Scope
 from generator.context import Shared
-from generator.domain import AlphaFigures, CallRecord, Candidate, Result, Source
+from generator.domain import AlphaFigures, CallRecord, Candidate, Result, Ruleset, Source
 from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion, ScreenPlan
 from generator.reporting.events import MiningEvents
+from generator.rules_in_force import RulesInForce
 from generator.storage.hopeful import HopefulFile
 from generator.storage.store import AlphaStore
 from generator.workers.evaluate import EvaluationWorker
 from generator.workers.ingest import StorageRetry
+from generator.workers.publish import Publisher
 from tests.reference.manual_clock import StillClock
+
+LOADED = Ruleset(Source.PANEL, {"panel": "mine.csv", "data": "1f2e"})
 
 
 class Scripted:
     """Gives scripted results, `slots` at a time, and ends after the last."""
 
     fields: dict[str, Kind] | None = None
-    settings: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    settings: Mapping[str, Any]
 
     def __init__(
         self, fitness: dict[str, float], stopping: threading.Event, *, source: Source, slots: int
@@ -75,7 +79,9 @@ class ScreenWorld:
         self.clock = StillClock()
         self.stopping = threading.Event()
         events = MiningEvents(model="m", standin=False, synthetic=False, clock=self.clock)
-        self.shared = Shared(clock=self.clock, scope=Scope(load_catalogue(), None), events=events)
+        self.shared = Shared(
+            clock=self.clock, scope=Scope(load_catalogue(), None), events=events, rules=RulesInForce(LOADED)
+        )
         self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
         panel, brain = PanelSettings(path="mine.csv"), BrainSettings()
@@ -97,30 +103,39 @@ class ScreenWorld:
             self.stopping,
             self.shared.scope,
             self.shared.stats,
+            self.shared.rules,
         )
 
     def waiting(self, *expressions: str) -> None:
         """Queue candidates as the ingest worker does."""
         call = CallRecord("c1", 1.0, 2.0, "m", 0, 0, "p", 200)
         rows = [Candidate(text, text, text, "c1", "m") for text in expressions]
-        for one in self.store.record_call(call, rows, self.plan.rules)[0]:
+        for one in self.store.record_call(call, rows, LOADED)[0]:
             self.shared.waiting.put(one)
 
     def evaluate(self, evaluator: Scripted) -> list[str]:
         """Run one of the two evaluations to its end; return its expressions in order."""
         self.stopping.clear()
         brain = evaluator.source is Source.BRAIN
+        evaluator.settings = self.plan.brain.rules.settings if brain else LOADED.settings
+        publisher = Publisher(
+            store=lambda: self.store,
+            hopeful=HopefulFile(self.folder / "hopeful_alphas.json"),
+            retry=self.retry,
+            clock=self.clock,
+            stopping=self.stopping,
+        )
         EvaluationWorker(
             self.shared,
             evaluator=lambda: evaluator,
             store=lambda: self.store,
-            rules=self.plan.brain.rules if brain else self.plan.rules,
             keep=parse_keep("fitness > 0.5"),
-            hopeful=HopefulFile(self.folder / "hopeful_alphas.json"),
+            publisher=publisher,
             retry=self.retry,
             stopping=self.stopping,
             queue=Promotion(self.plan, self.tools) if brain else None,
         ).run()
+        publisher.finish(1.0)
         return evaluator.seen
 
     def local(self, **fitness: float) -> list[str]:
@@ -150,7 +165,7 @@ def test_what_comes_in_later_and_is_better_goes_before_what_waits(world: ScreenW
     world.local(close=0.2, high=1.5)
     assert world.brain(high=0.7) == ["high"]
     call = CallRecord("c2", 1.0, 2.0, "m", 0, 0, "p", 200)
-    [one] = world.store.record_call(call, [Candidate("open", "open", "open", "c2", "m")], world.plan.rules)[0]
+    [one] = world.store.record_call(call, [Candidate("open", "open", "open", "c2", "m")], LOADED)[0]
     world.shared.waiting.put(one)
     world.evaluate(Scripted({"open": 3.0}, world.stopping, source=Source.PANEL, slots=8))
     assert world.brain(open=0.7, close=0.1) == ["open", "close"]

@@ -230,7 +230,7 @@ class TestPromptSource:
             assignment=Assignment("m:1b", options),
             ollama=Ollama("http://o", wire),
             count=2,
-            chance=Random(1),
+            rng=Random(1),
         )
 
     def learned(self, wire: Wire, **options: Any) -> int:

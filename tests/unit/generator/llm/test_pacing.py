@@ -46,7 +46,7 @@ TRY = Reason("empty", "the replies are empty", "Update Ollama.")
         ),
         (400, OLD_THINK, CallVerdict.THINK),
         (404, "model 'qwen3-thinking' not found", CallVerdict.MISSING),
-        (0, "Ollama at http://127.0.0.1:11434 is away: connection refused", CallVerdict.AWAY),
+        (0, "no answer from Ollama at http://127.0.0.1:11434: connection refused", CallVerdict.AWAY),
         (0, "Ollama at http://127.0.0.1:11434 did not answer in time: timed out", CallVerdict.AWAY),
         (400, CONTEXT, CallVerdict.CONTEXT),
         (500, 'invalid format: "x"; expected "json" or a valid JSON Schema object', CallVerdict.FORMAT),

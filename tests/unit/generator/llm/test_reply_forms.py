@@ -5,7 +5,8 @@
 import pytest
 
 from generator.catalogue import load_catalogue
-from generator.language import ExpressionError, decode_reply, show
+from generator.language import ExpressionError, show
+from generator.llm.reply import decode_reply
 
 CATALOGUE = load_catalogue()
 ONE, TWO, THREE = "rank(reverse(ts_delta(close, 5)))", "ts_corr(rank(close), rank(volume), 10)", "rank(open)"

@@ -75,7 +75,7 @@ def test_each_memory_failure_is_reported_and_other_trouble_once(shown: io.String
     for failures in (1, 2):
         events.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=failures, wait=5.0)
     for _ in range(3):
-        events.call_ended(call("Ollama at x is away", 0), CallVerdict.AWAY, failures=0, wait=1.0)
+        events.call_ended(call("no answer from Ollama at x", 0), CallVerdict.AWAY, failures=0, wait=1.0)
     for _ in range(3):
         events.call_ended(call("model 'm:1b' not found", 404), CallVerdict.MISSING, failures=0, wait=1.0)
     for _ in range(3):
@@ -83,7 +83,7 @@ def test_each_memory_failure_is_reported_and_other_trouble_once(shown: io.String
     assert sentences(shown) == [
         "m:1b ran out of GPU memory; next try in 5s",
         "m:1b ran out of GPU memory, 2 in a row; next try in 5s",
-        "Ollama at x is away; trying again",
+        "no answer from Ollama at x; trying again",
         "m:1b is not in Ollama; waiting for the monitor to fetch it or to switch",
         "m:1b answers again",
     ]

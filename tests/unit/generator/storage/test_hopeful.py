@@ -1,12 +1,25 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from generator.domain import AlphaFigures, Candidate, Evaluated, Source
 from generator.storage.hopeful import HopefulFile, merge
 
-KEYS = ["expression", "timestamp", "alpha_id", "fitness", "sharpe", "turnover", "returns", "grade", "checks"]
+KEYS = [
+    "expression",
+    "timestamp",
+    "alpha_id",
+    "fitness",
+    "sharpe",
+    "turnover",
+    "returns",
+    "grade",
+    "checks",
+    "settings",
+]
 
 
 def alpha(expression: str) -> Evaluated:
@@ -72,3 +85,68 @@ def test_brains_figures_take_the_place_of_a_panels_and_never_the_other_way_round
     assert merge([*others, brain], [panel]) == [*others, brain]
     assert merge([brain], [{**brain, "fitness": 9.0}]) == [brain]
     assert merge([], [panel, brain, panel]) == [brain]
+
+
+PANEL = {"panel": "mine.csv", "decay": 0, "data": "a1", "last_date": "2026-01-02"}
+
+
+def row(expression: str, time: int, settings: dict[str, object] | None, *, alpha: str | None = None) -> Any:
+    found: dict[str, Any] = {"expression": expression, "timestamp": time, "alpha_id": alpha}
+    return found if settings is None else {**found, "settings": settings}
+
+
+def test_the_newest_result_of_an_expression_and_its_settings_stands() -> None:
+    old, new = row("close", 5, PANEL), row("close", 6, {**PANEL, "data": "b2", "last_date": "2026-01-05"})
+    other = row("close", 7, {**PANEL, "decay": 5})
+    assert merge([old], [new]) == [new]
+    assert merge([new], [old]) == [new]
+    assert merge([old], [other]) == [old, other]
+    assert merge([old, other], [new]) == [new, other]
+    assert merge([row("close", 5, None)], [new]) == [new]
+
+
+def test_brains_result_takes_the_place_of_all_results_of_a_panel() -> None:
+    first, second = row("close", 5, PANEL), row("close", 6, {**PANEL, "decay": 5})
+    brain = row("close", 7, {"region": "USA"}, alpha="a1")
+    assert merge([first, "strange", second], [brain]) == [brain, "strange"]
+    newer = row("close", 9, {"region": "USA"}, alpha="a2")
+    assert merge([brain], [newer]) == [newer]
+    elsewhere = row("close", 9, {"region": "EUR"}, alpha="a3")
+    assert merge([brain], [elsewhere, row("close", 10, PANEL)]) == [brain, elsewhere]
+
+
+def test_rows_carry_their_settings(tmp_path: Path) -> None:
+    path = tmp_path / "hopeful_alphas.json"
+    assert HopefulFile(path).add([replace(alpha("rank(close)"), settings=PANEL)])
+    assert [one["settings"] for one in json.loads(path.read_text())] == [PANEL]
+
+
+def test_a_file_that_nobody_changed_is_not_parsed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hopeful_alphas.json"
+    file = HopefulFile(path)
+    assert file.add([alpha("first")])
+    parsed = json.loads(path.read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(HopefulFile, "_read", lambda _: pytest.fail("the file was parsed"))
+        assert file.add([alpha("second"), alpha("third")])
+        assert file.add([alpha("fourth")])
+    rows = json.loads(path.read_text())
+    assert [one["expression"] for one in rows] == ["first", "second", "third", "fourth"]
+    assert rows[0] == parsed[0]
+    assert path.read_text() == json.dumps(rows, indent=2) + "\n"
+    assert file.add([replace(alpha("third"), time=9999.0)])
+    assert [one["timestamp"] for one in json.loads(path.read_text())] == [1234, 1234, 9999, 1234]
+
+
+@pytest.mark.parametrize("theirs", ['[{"expression": "mine"}]', "[]", "[\n]\n"])
+def test_a_file_that_another_program_wrote_is_read_before_the_next_write(tmp_path: Path, theirs: str) -> None:
+    path = tmp_path / "hopeful_alphas.json"
+    file = HopefulFile(path)
+    assert file.add([alpha("first")])
+    path.write_text(theirs)
+    assert file.add([alpha("second")])
+    path.write_text(theirs)
+    assert file.add([alpha("third")])
+    assert expressions(path) == [*(["mine"] if "mine" in theirs else []), "third"]

@@ -208,7 +208,7 @@ def test_lines_of_runners_and_drivers(line: str, kind: str | None) -> None:
             "model requires more gpu memory than is currently available, evicting a model",
             '"loaded layers"=0',
             "INFO",
-            "sysmem",
+            "soft",
         ),
         (
             "model requires more system memory than is currently available, evicting a model",

@@ -1,6 +1,8 @@
 """The canary: what a model on trial is asked, and what counts as a failure of it."""
 
+import json
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,7 +95,7 @@ def test_where_nobody_can_be_asked_an_operator_goes_on_and_a_probe_does_not() ->
     with standin() as server:
         url = server.url
     assert failure(url, USE) == ""
-    assert "is away" in failure(url, PROBE)
+    assert failure(url, PROBE).startswith("no answer from Ollama at http")
 
 
 @pytest.mark.parametrize(
@@ -116,3 +118,15 @@ def test_a_generator_is_waited_for_only_while_a_call_of_it_may_run(
         row = {**row, "pid": os.getpid()}
     canary = Canary(Home(Path("/nowhere")), QUICK, Ollama("http://127.0.0.1:1"), SystemClock())
     assert canary._idle(row) is idle
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_the_wait_for_a_running_call_is_announced_once(tmp_path: Path, *, busy: bool) -> None:
+    home, said, cancel = Home(tmp_path), list[str](), Cancel()
+    home.create()
+    row = {"pid": os.getpid(), "heartbeat": 1e12, "paused": True, "request_since": 5.0 if busy else None}
+    home.generator_file.write_text(json.dumps(row))
+    canary = Canary(home, QUICK, Ollama("http://127.0.0.1:1"), SystemClock(), said.append)
+    threading.Timer(1.5, cancel).start()
+    canary.wait_until_idle(cancel)
+    assert said == (["waiting for the generator's running call, 2m at most"] if busy else [])

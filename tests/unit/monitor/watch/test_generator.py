@@ -7,7 +7,7 @@ import pytest
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
-from monitor.watch.generator import Remedy, Seen, generator_verdict, request_limit, revive_after
+from monitor.watch.generator import Remedy, Seen, generator_verdict, request_limit
 from tests.reference.histories import running
 
 T = 1_800_000_000.0
@@ -78,10 +78,3 @@ def test_while_a_switch_restarts_it_that_switch_alone_acts() -> None:
     assert (
         generator_verdict(switching(SwitchPhase.VERIFY), wrong, T, longest=LONGEST).remedy is Remedy.RESTART
     )
-
-
-def test_what_is_given_up_again_waits_longer() -> None:
-    waits = [revive_after(attempt) for attempt in range(8)]
-    assert waits == sorted(waits)
-    assert waits[0] == 10.0
-    assert waits[-1] == waits[-2] == 300.0

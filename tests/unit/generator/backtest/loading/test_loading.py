@@ -382,7 +382,10 @@ def _no_polars_memory(*_: Any, **__: Any) -> None:
 
 @pytest.mark.parametrize(
     ("where", "failing"),
-    [("generator.backtest.loading.judge", _no_numpy_memory), ("polars.read_parquet", _no_polars_memory)],
+    [
+        ("generator.backtest.loading.quality_warnings", _no_numpy_memory),
+        ("polars.read_parquet", _no_polars_memory),
+    ],
 )
 def test_memory_that_runs_out_while_reading_is_told_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, failing: Callable[..., None]
