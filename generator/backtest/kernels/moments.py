@@ -30,15 +30,15 @@ _COVARIANCE = COVARIANCE
 _CORRELATION = CORRELATION
 _REGRESSION = REGRESSION
 
-_SX, _SY, _N, _X, _Y, _XX, _YY, _XY, _TOP_XX, _TOP_YY, _VX, _VY, _C = (ROW * k for k in range(13))
-_ROOM = ROW * 13
+_SX, _SY, _N, _X, _Y, _XX, _YY, _XY, _TOP_XX, _TOP_YY, _VX, _VY, _C, _LOST = (ROW * k for k in range(14))
+_ROOM = ROW * 14
 _TWENTY_BITS = (
     2.0**33 + 1.0
 )  # a number times this, less what that is more than the number, has so many (Veltkamp)
 _HEAL = 256.0  # squares this many times the variance have cost two or three of the sixteen digits
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
 _EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of which little is true
-_FAINT = 1e-10  # a covariance below 1e-5 of what it could be is mostly the rounding of greater terms
+_FAINT = 1e-12  # a covariance below 1e-6 of what it could be is mostly the rounding of greater terms
 
 
 @kernel
@@ -82,15 +82,14 @@ def _slide_one(x: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array
         n = s[_N + j] + ((1.0 if ok else 0.0) - (1.0 if gone else 0.0))
         total = s[_X + j] + (u - p)
         squares = s[_XX + j] + (u * u - p * p)
-        top = max(s[_TOP_XX + j], s[_XX + j])
-        top = max(top, squares)
         variance = n * squares - total * total
         s[_N + j] = n
         s[_X + j] = total
         s[_XX + j] = squares
-        s[_TOP_XX + j] = top
         s[_VX + j] = variance
-        lost |= not n * top <= _HEAL * variance
+        bad = not n * (s[_TOP_XX + j] + squares) <= _HEAL * variance
+        s[_LOST + j] = 1.0 if bad else 0.0
+        lost |= bad
     return lost
 
 
@@ -99,7 +98,7 @@ def _mend_one(x: Array, c0: int, w: int, t: int, d: int, s: Array) -> None:
     """Form the sums anew where `_slide_one` has lost digits, about the mean of the window that ends at t."""
     first = max(0, t - d + 1)
     for j in range(w):
-        if s[_N + j] * s[_TOP_XX + j] <= _HEAL * s[_VX + j]:
+        if s[_LOST + j] == 0.0:
             continue
         base = 0.0
         for i in range(first, t + 1):
@@ -157,6 +156,7 @@ def rolling_moment(
         s[_N:] = 0.0
         for t in range(max(0, b - d), b):
             _add_one(x, c0, w, t, s)
+        s[_TOP_XX : _TOP_XX + w] = s[_XX : _XX + w]
         for t in range(b, min(b + d, days)):
             if _slide_one(x, c0, w, t, max(0, t - d), t >= d, s):
                 _mend_one(x, c0, w, t, d, s)
@@ -181,9 +181,9 @@ def _add_two(x: Array, y: Array, c0: int, w: int, t: int, s: Array) -> None:
 
 @kernel
 def _slide_two(
-    x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array, exact: float
-) -> bool:
-    """Move the sums of pairs to day t, and write variances and covariances times n squared; see `_slide_one`."""
+    x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array, correlating: bool, exact: float
+) -> bool:  # fmt: skip
+    """Move the sums of pairs to day t; see `_slide_one`. Write correlations, or variances and covariances times n squared."""
     lost = False
     for j in range(w):
         a = np.float64(x[t, np.uintp(c0 + j)])
@@ -202,25 +202,26 @@ def _slide_two(
         xx = s[_XX + j] + (u * u - p * p)
         yy = s[_YY + j] + (v * v - q * q)
         xy = s[_XY + j] + (u * v - p * q)
-        top_x = max(s[_TOP_XX + j], s[_XX + j])
-        top_x = max(top_x, xx)
-        top_y = max(s[_TOP_YY + j], s[_YY + j])
-        top_y = max(top_y, yy)
         s[_N + j] = n
         s[_X + j] = sx
         s[_Y + j] = sy
         s[_XX + j] = xx
         s[_YY + j] = yy
         s[_XY + j] = xy
-        s[_TOP_XX + j] = top_x
-        s[_TOP_YY + j] = top_y
         vx = n * xx - sx * sx
         vy = n * yy - sy * sy
         c = n * xy - sx * sy
-        s[_VX + j] = vx
-        s[_VY + j] = vy
-        s[_C + j] = c
-        lost |= _is_lost(n * top_x, n * top_y, vx, vy, c, exact)
+        bad = _is_lost(n * (s[_TOP_XX + j] + xx), n * (s[_TOP_YY + j] + yy), vx, vy, c, exact)
+        if correlating:
+            bad |= _is_wild(vx, vy)
+            r = c / math.sqrt(vx * vy)
+            s[_C + j] = 1.0 if r > 1.0 else max(r, -1.0)
+        else:
+            s[_VX + j] = vx
+            s[_VY + j] = vy
+            s[_C + j] = c
+        s[_LOST + j] = 1.0 if bad else 0.0
+        lost |= bad
     return lost
 
 
@@ -235,77 +236,83 @@ def _is_lost(top_x: float, top_y: float, vx: float, vy: float, c: float, exact: 
 
 
 @kernel
-def _mend_two(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, exact: float) -> None:
+def _is_wild(vx: float, vy: float) -> bool:
+    """Return True if the product of two variances is too large or too small to have all its digits."""
+    product = vx * vy
+    return ((product < _LEAST) & (vx > 0.0) & (vy > 0.0)) | (product > _MOST)
+
+
+@kernel
+def _mend_two(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, correlating: bool) -> None:
     """Form the sums anew where `_slide_two` has lost digits, about the means of the window that ends at t."""
-    first = max(0, t - d + 1)
     for j in range(w):
-        n = s[_N + j]
-        if not _is_lost(n * s[_TOP_XX + j], n * s[_TOP_YY + j], s[_VX + j], s[_VY + j], s[_C + j], exact):
+        if s[_LOST + j] == 0.0:
             continue
-        base_x = math.nan
-        base_y = math.nan
-        n = 0.0
-        sx = 0.0
-        sy = 0.0
-        for i in range(first, t + 1):
-            a = np.float64(x[i, np.uintp(c0 + j)])
-            b = np.float64(y[i, np.uintp(c0 + j)])
-            if a == a and b == b:  # noqa: PLR0124
-                base_x = a if n == 0.0 else base_x
-                base_y = b if n == 0.0 else base_y
-                sx += a - base_x
-                sy += b - base_y
-                n += 1.0
-        s[_SX + j] = base_x + sx / n
-        s[_SY + j] = base_y + sy / n
-        for row in (_N, _X, _Y, _XX, _YY, _XY):
-            s[row + j] = 0.0
-        for i in range(first, t + 1):
-            a = np.float64(x[i, np.uintp(c0 + j)])
-            b = np.float64(y[i, np.uintp(c0 + j)])
-            if a == a and b == b:  # noqa: PLR0124
-                u = a - s[_SX + j]
-                v = b - s[_SY + j]
-                s[_N + j] += 1.0
-                s[_X + j] += u
-                s[_Y + j] += v
-                s[_XX + j] += u * u
-                s[_YY + j] += v * v
-                s[_XY + j] += u * v
-        s[_TOP_XX + j] = s[_XX + j]
-        s[_TOP_YY + j] = s[_YY + j]
-        s[_VX + j] = n * s[_XX + j] - s[_X + j] * s[_X + j]
-        s[_VY + j] = n * s[_YY + j] - s[_Y + j] * s[_Y + j]
-        s[_C + j] = n * s[_XY + j] - s[_X + j] * s[_Y + j]
+        _sum_anew(x, y, np.uintp(c0 + j), max(0, t - d + 1), t + 1, s, j)
+        vx, vy, c = _scaled(s, j)
+        if correlating:
+            r = c / (math.sqrt(vx) * math.sqrt(vy) if _is_wild(vx, vy) else math.sqrt(vx * vy))
+            c = 1.0 if r > 1.0 else max(r, -1.0)
+        s[_VX + j] = vx
+        s[_VY + j] = vy
+        s[_C + j] = c
 
 
 @kernel
-def _correlate(s: Array, out: Array, c0: int, w: int, t: int, sign: float) -> bool:
-    """Write correlations. Return True if the product of two variances has lost digits: `_correlate_wild` has none."""
-    wild = False
-    for j in range(w):
-        product = s[_VX + j] * s[_VY + j]
-        wild |= ((product < _LEAST) & (s[_VX + j] > 0.0) & (s[_VY + j] > 0.0)) | (product > _MOST)
-        r = s[_C + j] / math.sqrt(product)
-        out[t, np.uintp(c0 + j)] = sign * (1.0 if r > 1.0 else max(r, -1.0))
-    return wild
+def _scaled(s: Array, j: int) -> tuple[float, float, float]:
+    """Return a column's variances and covariance times n squared."""
+    n = s[_N + j]
+    sx = s[_X + j]
+    sy = s[_Y + j]
+    return n * s[_XX + j] - sx * sx, n * s[_YY + j] - sy * sy, n * s[_XY + j] - sx * sy
 
 
 @kernel
-def _correlate_wild(s: Array, out: Array, c0: int, w: int, t: int, sign: float) -> None:
-    """Write again the correlations whose product of variances is too large or too small for a number."""
-    for j in range(w):
-        product = s[_VX + j] * s[_VY + j]
-        if product < _LEAST or product > _MOST:
-            r = s[_C + j] / (math.sqrt(s[_VX + j]) * math.sqrt(s[_VY + j]))
-            out[t, np.uintp(c0 + j)] = sign * (1.0 if r > 1.0 else max(r, -1.0))
+def _sum_anew(x: Array, y: Array, c: Any, first: int, end: int, s: Array, j: int) -> None:
+    base_x = math.nan
+    base_y = math.nan
+    n = 0.0
+    sx = 0.0
+    sy = 0.0
+    for i in range(first, end):
+        a = np.float64(x[i, c])
+        b = np.float64(y[i, c])
+        if a == a and b == b:  # noqa: PLR0124
+            base_x = a if n == 0.0 else base_x
+            base_y = b if n == 0.0 else base_y
+            sx += a - base_x
+            sy += b - base_y
+            n += 1.0
+    s[_SX + j] = base_x + sx / n
+    s[_SY + j] = base_y + sy / n
+    for row in (_X, _Y, _XX, _YY, _XY):
+        s[row + j] = 0.0
+    for i in range(first, end):
+        a = np.float64(x[i, c])
+        b = np.float64(y[i, c])
+        if a == a and b == b:  # noqa: PLR0124
+            u = a - s[_SX + j]
+            v = b - s[_SY + j]
+            s[_X + j] += u
+            s[_Y + j] += v
+            s[_XX + j] += u * u
+            s[_YY + j] += v * v
+            s[_XY + j] += u * v
+    s[_N + j] = n
+    s[_TOP_XX + j] = s[_XX + j]
+    s[_TOP_YY + j] = s[_YY + j]
 
 
 @kernel
-def _covary(s: Array, out: Array, c0: int, w: int, t: int, sign: float) -> None:
-    for j in range(w):
-        n = s[_N + j]
-        out[t, np.uintp(c0 + j)] = sign * (s[_C + j] / (n * n))
+def _give(s: Array, out: Array, c0: int, w: int, t: int, sign: float, correlations: bool) -> None:
+    """Write correlations, or covariances."""
+    if correlations:
+        for j in range(w):
+            out[t, np.uintp(c0 + j)] = sign * s[_C + j]
+    else:
+        for j in range(w):
+            n = s[_N + j]
+            out[t, np.uintp(c0 + j)] = sign * (s[_C + j] / (n * n))
 
 
 @kernel
@@ -318,29 +325,38 @@ def _least_residual(s: Array, j: int, slope: float, like: Array) -> float:
 
 
 @kernel
+def _line(s: Array, j: int) -> tuple[float, float, float]:
+    """Return a column's slope, and the means of x and y above their shifts."""
+    n = s[_N + j]
+    slope = s[_C + j] / s[_VX + j] if s[_VX + j] > 0.0 else math.nan
+    return slope, s[_X + j] / n, s[_Y + j] / n
+
+
+@kernel
 def _regress(x: Array, y: Array, c0: int, w: int, t: int, s: Array, out: Array, wanted: int) -> None:
     """Write one result of the regression of y on x over the window that ends at t (BRAIN's rettype)."""
-    for j in range(w):
-        n = s[_N + j]
-        slope = s[_C + j] / s[_VX + j] if s[_VX + j] > 0.0 else math.nan
-        mean_x = s[_X + j] / n
-        mean_y = s[_Y + j] / n
-        u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) - mean_x
-        v = (np.float64(y[t, np.uintp(c0 + j)]) - s[_SY + j]) - mean_y
-        value = v - slope * u
-        if wanted == 0:
-            value = 0.0 if abs(value) <= _least_residual(s, j, slope, y) else value
-        elif wanted == 1:
-            value = (mean_y + s[_SY + j]) - slope * (mean_x + s[_SX + j])
-        elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
-            value = slope
-        elif wanted == 3:  # noqa: PLR2004
+    if wanted == 0:
+        for j in range(w):
+            slope, mean_x, mean_y = _line(s, j)
+            u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) - mean_x
+            v = (np.float64(y[t, np.uintp(c0 + j)]) - s[_SY + j]) - mean_y
+            e = v - slope * u
+            out[t, np.uintp(c0 + j)] = 0.0 if abs(e) <= _least_residual(s, j, slope, y) else e
+    elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
+        for j in range(w):
+            out[t, np.uintp(c0 + j)] = s[_C + j] / s[_VX + j] if s[_VX + j] > 0.0 else math.nan
+    else:
+        for j in range(w):
+            slope, mean_x, mean_y = _line(s, j)
+            u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) - mean_x
             value = (mean_y + s[_SY + j]) + slope * u
-        elif wanted == 5:  # noqa: PLR2004
-            value = s[_VY + j] / n
-        elif wanted == 6:  # noqa: PLR2004
-            value = slope * (s[_C + j] / s[_VY + j])
-        out[t, np.uintp(c0 + j)] = value
+            if wanted == 1:
+                value = (mean_y + s[_SY + j]) - slope * (mean_x + s[_SX + j])
+            elif wanted == 5:  # noqa: PLR2004
+                value = s[_VY + j] / s[_N + j]
+            elif wanted == 6:  # noqa: PLR2004
+                value = slope * (s[_C + j] / s[_VY + j])
+            out[t, np.uintp(c0 + j)] = value
 
 
 @kernel
@@ -383,6 +399,7 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
     days = x.shape[0]
     w = c1 - c0
     s = np.zeros(_ROOM)
+    correlating = mode == _CORRELATION
     exact = _EXACT if mode >= _REGRESSION else math.inf
     for b in range(0, days, d):
         _begin(s, w, _SX, _X)
@@ -390,14 +407,13 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
         s[_N:] = 0.0
         for t in range(max(0, b - d), b):
             _add_two(x, y, c0, w, t, s)
+        s[_TOP_XX : _TOP_XX + w] = s[_XX : _XX + w]
+        s[_TOP_YY : _TOP_YY + w] = s[_YY : _YY + w]
         for t in range(b, min(b + d, days)):
-            if _slide_two(x, y, c0, w, t, max(0, t - d), t >= d, s, exact):
-                _mend_two(x, y, c0, w, t, d, s, exact)
-            if mode == _CORRELATION:
-                if _correlate(s, out, c0, w, t, sign):
-                    _correlate_wild(s, out, c0, w, t, sign)
-            elif mode == _COVARIANCE:
-                _covary(s, out, c0, w, t, sign)
+            if _slide_two(x, y, c0, w, t, max(0, t - d), t >= d, s, correlating, exact):
+                _mend_two(x, y, c0, w, t, d, s, correlating)
+            if mode < _REGRESSION:
+                _give(s, out, c0, w, t, sign, correlating)
             elif mode - _REGRESSION in (4, 7, 8, 9):
                 _regress_residuals(x, y, c0, w, t, d, s, out, mode - _REGRESSION)
             else:
