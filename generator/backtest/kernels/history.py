@@ -125,18 +125,6 @@ def trade_when(enter: Array, value: Array, leave: Array, out: Array, c0: int, c1
 
 
 @kernel
-def mask_outside(x: Array, inside: Array, out: Array, r0: int, r1: int, c0: int, c1: int) -> None:
-    """Copy x where `inside` is set, NaN elsewhere."""
-    w = c1 - c0
-    for r in range(r0, r1):
-        a = x[r, c0:c1]
-        m = inside[r, c0:c1]
-        o = out[r, c0:c1]
-        for j in range(w):
-            o[j] = a[j] if m[j] else math.nan
-
-
-@kernel
 def shape(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, less: float) -> None:
     """Write MEDIAN, SKEWNESS or KURTOSIS (less `less`) of the last d days, the last two of central moments (ddof 0)."""
     window = np.empty(min(d, x.shape[0]))

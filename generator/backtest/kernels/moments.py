@@ -1,11 +1,13 @@
 """Variances, covariances and regressions over the last d days, accurate whatever the values' offset.
 
-As in `rolling`, a window is a suffix of one stretch of d days and a prefix of the next. Values are taken as differences
-from a shift, one per column and pair of stretches: the last finite value before the boundary. Squares of differences
-are small where squares of prices or volumes are not, so little is lost when the mean's square is subtracted. Where
-much would be lost all the same (the window's mean lies far from the shift, in its own deviations, or a covariance is
-next to nothing) the window is computed again in two passes about a shift of its own. A constant window has a
-variance of exactly 0.
+Sums slide: each day adds what comes and subtracts what goes. Values are taken as differences from a shift, one per column,
+so that squares stay small where those of prices or volumes are not. Every d days the sums are formed anew, about the
+mean of the d days before. In between, a column whose sums have been so large that subtracting cost digits (an outlier
+left the window, its mean lies far from the shift, a covariance is next to nothing, an infinity was there) is summed anew
+at once, about its window's own mean. A constant window has a variance of exactly 0.
+
+The sums of all columns lie in one array, a row each at constant places: so a loop over columns needs few checks for
+overlaps and becomes vector instructions.
 """
 
 import math
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import add, copy, copy_all, lanes, rounding_of
+from generator.backtest.kernels.rows import ROW, rounding_of
 
 Array = Any
 
@@ -22,396 +24,370 @@ STD_DEV, ZSCORE, AV_DIFF = range(3)
 COVARIANCE, CORRELATION = range(2)
 REGRESSION = 10  # plus BRAIN's rettype, 0 to 9
 
-_STD_DEV = STD_DEV
 _ZSCORE = ZSCORE
 _AV_DIFF = AV_DIFF
 _COVARIANCE = COVARIANCE
 _CORRELATION = CORRELATION
 _REGRESSION = REGRESSION
-_HEAL = 256.0  # a squared mean this many times the variance costs two or three of the sixteen digits
+
+_SX, _SY, _N, _X, _Y, _XX, _YY, _XY, _TOP_XX, _TOP_YY, _VX, _VY, _C, _LOST = (ROW * k for k in range(14))
+_ROOM = ROW * 14
+_TWENTY_BITS = (
+    2.0**33 + 1.0
+)  # a number times this, less what that is more than the number, has so many (Veltkamp)
+_HEAL = 256.0  # squares this many times the variance have cost two or three of the sixteen digits
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
-_FAINT = 1e-10  # a covariance below 1e-5 of what it could be is mostly the rounding of greater terms
 _EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of which little is true
+_FAINT = 1e-12  # a covariance below 1e-6 of what it could be is mostly the rounding of greater terms
 
 
 @kernel
-def choose_shift(x: Array, c0: int, w: int, b: int, d: int, shift: Array) -> None:  # noqa: C901  # one pass over the row, no calls in a kernel
-    """Take for each column the last finite value of the stretch before b, else the first of the stretch from b."""
-    days = x.shape[0]
-    if b > 0:
-        for j in range(w):
-            shift[j] = x[b - 1, c0 + j]
-    else:
-        for j in range(w):
-            shift[j] = x[0, c0 + j]
+def _begin(s: Array, w: int, shift: int, total: int) -> None:
+    """Take the means of the windows so far as shifts, to twenty bits, or leave those that were.
+
+    So few bits keep sums of whole numbers, and of their squares and products, exact.
+    """
     for j in range(w):
-        if math.isfinite(shift[j]):
-            continue
-        shift[j] = 0.0
-        found = False
-        for t in range(b - 1, b - d, -1):
-            v = x[t, c0 + j] if t >= 0 else math.nan
-            if math.isfinite(v):
-                shift[j] = v
-                found = True
-                break
-        if not found:
-            for t in range(b, min(b + d, days)):
-                v = x[t, c0 + j]
-                if math.isfinite(v):
-                    shift[j] = v
-                    break
+        mean = s[shift + j] + s[total + j] / s[_N + j]
+        high = mean * _TWENTY_BITS
+        mean = high - (high - mean)
+        s[shift + j] = mean if abs(mean) < math.inf else s[shift + j]
 
 
 @kernel
-def _add_one(row: Array, shift: Array, n: Array, s: Array, ss: Array, w: int) -> None:
+def _add_one(x: Array, c0: int, w: int, t: int, s: Array) -> None:
     for j in range(w):
-        v = np.float64(row[j])
+        v = np.float64(x[t, np.uintp(c0 + j)])
         ok = v == v  # noqa: PLR0124
-        u = v - shift[j] if ok else 0.0
-        n[j] += 1.0 if ok else 0.0
-        s[j] += u
-        ss[j] += u * u
+        u = v - s[_SX + j] if ok else 0.0
+        s[_N + j] += 1.0 if ok else 0.0
+        s[_X + j] += u
+        s[_XX + j] += u * u
 
 
 @kernel
-def _figure(v: float, shift: float, n: float, m: float, variance: float, mode: int, ddof: float) -> float:
-    """Return what is wanted of today's value and the window's number, mean above the shift, and variance."""
-    if mode == _AV_DIFF:
-        return (v - shift) - m
-    deviation = math.sqrt(variance * (n / (n - ddof)))
-    return ((v - shift) - m) / deviation if mode == _ZSCORE else deviation
+def _slide_one(x: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array) -> bool:
+    """Move the sums to day t, and write the variances times n squared. Return True if any has lost digits.
 
-
-@kernel
-def _sum_up(
-    one: Array, other: Array, row: Array, shift: Array, out: Array, mode: int, ddof: float, sign: float, w: int
-) -> bool:  # fmt: skip
-    """Write what the sums of two stretches make together; say whether any of it lost too much.
-
-    Where it did, `_mend_one` computes that again.
+    `old` is the day that leaves, if the window is `full`.
     """
     lost = False
     for j in range(w):
-        n = one[0, j] + other[0, j]
-        share = 1.0 / n
-        m = (one[1, j] + other[1, j]) * share
-        v = (one[2, j] + other[2, j]) * share - m * m
-        lost |= m * m > _HEAL * v
-        out[j] = sign * _figure(np.float64(row[j]), shift[j], n, m, v, mode, ddof)
+        v = np.float64(x[t, np.uintp(c0 + j)])
+        ok = v == v  # noqa: PLR0124
+        u = v - s[_SX + j] if ok else 0.0
+        v = np.float64(x[old, np.uintp(c0 + j)])
+        gone = (v == v) & full  # noqa: PLR0124
+        p = v - s[_SX + j] if gone else 0.0
+        n = s[_N + j] + ((1.0 if ok else 0.0) - (1.0 if gone else 0.0))
+        total = s[_X + j] + (u - p)
+        squares = s[_XX + j] + (u * u - p * p)
+        variance = n * squares - total * total
+        s[_N + j] = n
+        s[_X + j] = total
+        s[_XX + j] = squares
+        s[_VX + j] = variance
+        bad = not n * (s[_TOP_XX + j] + squares) <= _HEAL * variance
+        s[_LOST + j] = 1.0 if bad else 0.0
+        lost |= bad
     return lost
 
 
 @kernel
-def _mend_one(
-    x: Array, c0: int, t: int, d: int, one: Array, other: Array, out: Array, mode: int, ddof: float, sign: float, w: int
-) -> None:  # fmt: skip
-    """Write again what `_sum_up` lost, from two passes over its window, about the window's own first value."""
+def _mend_one(x: Array, c0: int, w: int, t: int, d: int, s: Array) -> None:
+    """Form the sums anew where `_slide_one` has lost digits, about the mean of the window that ends at t."""
     first = max(0, t - d + 1)
     for j in range(w):
-        share = 1.0 / (one[0, j] + other[0, j])
-        m = (one[1, j] + other[1, j]) * share
-        if not m * m > _HEAL * ((one[2, j] + other[2, j]) * share - m * m):
+        if s[_LOST + j] == 0.0:
             continue
-        base = math.nan
+        base = 0.0
+        for i in range(first, t + 1):
+            if math.isfinite(x[i, np.uintp(c0 + j)]):
+                base = np.float64(x[i, np.uintp(c0 + j)])
+                break
         n = 0.0
-        s = 0.0
+        total = 0.0
         for i in range(first, t + 1):
-            v = np.float64(x[i, c0 + j])
+            v = np.float64(x[i, np.uintp(c0 + j)])
             if v == v:  # noqa: PLR0124
-                if n == 0.0:
-                    base = v
-                s += v - base
+                total += v - base
                 n += 1.0
-        m = s / n
-        ss = 0.0
+        if math.isfinite(total):
+            base += total / n
+        total = 0.0
+        squares = 0.0
         for i in range(first, t + 1):
-            v = np.float64(x[i, c0 + j])
+            v = np.float64(x[i, np.uintp(c0 + j)])
             if v == v:  # noqa: PLR0124
-                ss += (v - base - m) * (v - base - m)
-        out[j] = sign * _figure(np.float64(x[t, c0 + j]), base, n, m, ss / n, mode, ddof)
+                total += v - base
+                squares += (v - base) * (v - base)
+        s[_SX + j] = base
+        s[_N + j] = n
+        s[_X + j] = total
+        s[_XX + j] = squares
+        s[_TOP_XX + j] = squares
+        s[_VX + j] = n * squares - total * total
+
+
+@kernel
+def _answer_one(
+    x: Array, c0: int, w: int, t: int, s: Array, out: Array, mode: int, ddof: float, sign: float
+) -> None:
+    for j in range(w):
+        n = s[_N + j]
+        u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) * n - s[_X + j]
+        if mode == _AV_DIFF:
+            out[t, np.uintp(c0 + j)] = sign * (u / n)
+        else:
+            deviation = math.sqrt(s[_VX + j] * (n / (n - ddof)) if ddof > 0.0 else s[_VX + j])
+            out[t, np.uintp(c0 + j)] = sign * (u / deviation if mode == _ZSCORE else deviation / n)
 
 
 @kernel
 def rolling_moment(
     x: Array, out: Array, c0: int, c1: int, d: int, mode: int, ddof: float, sign: float
 ) -> None:
-    """Write STD_DEV, ZSCORE or AV_DIFF over the last d days for the columns c0 to c1, with a sign."""
+    """Write STD_DEV, ZSCORE or AV_DIFF over the last d days, with a sign."""
     days = x.shape[0]
     w = c1 - c0
-    wide = lanes(w)
-    suffix = np.empty((min(d, days), 3, wide))
-    sums = np.empty((3, wide))
-    nothing = np.zeros((3, wide))
-    shift = np.empty(wide)
+    s = np.zeros(_ROOM)
     for b in range(0, days, d):
-        choose_shift(x, c0, w, b, d, shift)
-        if b > 0:
-            sums[:] = 0.0
-            for q in range(d - 1):
-                _add_one(x[b - 1 - q, c0:c1], shift, sums[0], sums[1], sums[2], w)
-                copy_all(sums, suffix[q])
-        sums[:] = 0.0
+        _begin(s, w, _SX, _X)
+        s[_N:] = 0.0
+        for t in range(max(0, b - d), b):
+            _add_one(x, c0, w, t, s)
+        s[_TOP_XX : _TOP_XX + w] = s[_XX : _XX + w]
         for t in range(b, min(b + d, days)):
-            row = x[t, c0:c1]
-            _add_one(row, shift, sums[0], sums[1], sums[2], w)
-            q = d - 2 - (t - b)
-            older = suffix[q] if q >= 0 and b > 0 else nothing
-            o = out[t, c0:c1]
-            if _sum_up(sums, older, row, shift, o, mode, ddof, sign, w):
-                _mend_one(x, c0, t, d, sums, older, o, mode, ddof, sign, w)
+            if _slide_one(x, c0, w, t, max(0, t - d), t >= d, s):
+                _mend_one(x, c0, w, t, d, s)
+            _answer_one(x, c0, w, t, s, out, mode, ddof, sign)
 
 
 @kernel
-def _add_two(rx: Array, ry: Array, sx: Array, sy: Array, before: Array, after: Array, w: int) -> None:
-    """Write six sums: those before and a day's number, values, squares and product, as far as both are there."""
+def _add_two(x: Array, y: Array, c0: int, w: int, t: int, s: Array) -> None:
     for j in range(w):
-        a = np.float64(rx[j])
-        b = np.float64(ry[j])
-        ok = a == a and b == b  # noqa: PLR0124
-        u = a - sx[j] if ok else 0.0
-        v = b - sy[j] if ok else 0.0
-        after[0, j] = before[0, j] + (1.0 if ok else 0.0)
-        after[1, j] = before[1, j] + u
-        after[2, j] = before[2, j] + v
-        after[3, j] = before[3, j] + u * u
-        after[4, j] = before[4, j] + v * v
-        after[5, j] = before[5, j] + u * v
+        a = np.float64(x[t, np.uintp(c0 + j)])
+        b = np.float64(y[t, np.uintp(c0 + j)])
+        ok = (a == a) & (b == b)  # noqa: PLR0124
+        u = a - s[_SX + j] if ok else 0.0
+        v = b - s[_SY + j] if ok else 0.0
+        s[_N + j] += 1.0 if ok else 0.0
+        s[_X + j] += u
+        s[_Y + j] += v
+        s[_XX + j] += u * u
+        s[_YY + j] += v * v
+        s[_XY + j] += u * v
 
 
 @kernel
-def _moments(one: Array, other: Array, j: int) -> tuple[float, float, float, float, float]:
-    """Return the means above the shifts, the variances and the covariance of what two stretches hold together."""
-    share = 1.0 / (one[0, j] + other[0, j])
-    mx = (one[1, j] + other[1, j]) * share
-    my = (one[2, j] + other[2, j]) * share
-    vx = (one[3, j] + other[3, j]) * share - mx * mx
-    vy = (one[4, j] + other[4, j]) * share - my * my
-    return mx, my, vx, vy, (one[5, j] + other[5, j]) * share - mx * my
+def _slide_two(
+    x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array, correlating: bool, exact: float
+) -> bool:  # fmt: skip
+    """Move the sums of pairs to day t; see `_slide_one`. Write correlations, or variances and covariances times n squared."""
+    lost = False
+    for j in range(w):
+        a = np.float64(x[t, np.uintp(c0 + j)])
+        b = np.float64(y[t, np.uintp(c0 + j)])
+        ok = (a == a) & (b == b)  # noqa: PLR0124
+        u = a - s[_SX + j] if ok else 0.0
+        v = b - s[_SY + j] if ok else 0.0
+        a = np.float64(x[old, np.uintp(c0 + j)])
+        b = np.float64(y[old, np.uintp(c0 + j)])
+        gone = (a == a) & (b == b) & full  # noqa: PLR0124
+        p = a - s[_SX + j] if gone else 0.0
+        q = b - s[_SY + j] if gone else 0.0
+        n = s[_N + j] + ((1.0 if ok else 0.0) - (1.0 if gone else 0.0))
+        sx = s[_X + j] + (u - p)
+        sy = s[_Y + j] + (v - q)
+        xx = s[_XX + j] + (u * u - p * p)
+        yy = s[_YY + j] + (v * v - q * q)
+        xy = s[_XY + j] + (u * v - p * q)
+        s[_N + j] = n
+        s[_X + j] = sx
+        s[_Y + j] = sy
+        s[_XX + j] = xx
+        s[_YY + j] = yy
+        s[_XY + j] = xy
+        vx = n * xx - sx * sx
+        vy = n * yy - sy * sy
+        c = n * xy - sx * sy
+        bad = _is_lost(n * (s[_TOP_XX + j] + xx), n * (s[_TOP_YY + j] + yy), vx, vy, c, exact)
+        if correlating:
+            bad |= _is_wild(vx, vy)
+            r = c / math.sqrt(vx * vy)
+            s[_C + j] = 1.0 if r > 1.0 else max(r, -1.0)
+        else:
+            s[_VX + j] = vx
+            s[_VY + j] = vy
+            s[_C + j] = c
+        s[_LOST + j] = 1.0 if bad else 0.0
+        lost |= bad
+    return lost
 
 
 @kernel
-def _relate(one: Array, other: Array, out: Array, mode: int, sign: float, w: int) -> bool:
-    """Write what the sums of two stretches make together; say whether any of it lost too much.
+def _is_lost(top_x: float, top_y: float, vx: float, vy: float, c: float, exact: float) -> bool:
+    """Return True if sums of squares that were up to so large leave too few digits of what is left.
 
-    Where it did, `_mend_two` computes that again.
+    So do squared correlations above `exact`.
     """
-    lost = False
-    for j in range(w):
-        mx, my, vx, vy, c = _moments(one, other, j)
-        both = mx * my
-        p = vx * vy
-        lost |= (mx * mx > _HEAL * vx) | (my * my > _HEAL * vy) | (c * c < _FAINT * (both * both + p))
-        # The root of the product, where the product can be written, is as good as that of each.
-        lost |= ((p < _LEAST) & (vx > 0.0) & (vy > 0.0)) | (p > _MOST)
-        if mode == _CORRELATION:
-            r = c / math.sqrt(p)
-            out[j] = sign * (1.0 if r > 1.0 else max(r, -1.0))
-        else:
-            out[j] = sign * (c + 0.0 * vx + 0.0 * vy)
-    return lost
-
-
-@kernel
-def _two_moments(sums: Array, m: Array, w: int) -> bool:
-    """Turn six sums into means (m[0], m[1]), variances (m[2], m[3]) and the covariance (m[4])."""
-    n = sums[0]
-    lost = False
-    for k in range(2):
-        s = sums[1 + k]
-        ss = sums[3 + k]
-        mean = m[k]
-        variance = m[2 + k]
-        for j in range(w):
-            share = 1.0 / n[j]
-            mu = s[j] * share
-            v = ss[j] * share - mu * mu
-            mean[j] = mu
-            variance[j] = v
-            lost |= mu * mu > _HEAL * v
-    xy = sums[5]
-    mx = m[0]
-    my = m[1]
-    cov = m[4]
-    vx = m[2]
-    vy = m[3]
-    for j in range(w):
-        both = mx[j] * my[j]
-        c = xy[j] * (1.0 / n[j]) - both
-        cov[j] = c
-        lost |= (c * c < _FAINT * (both * both + vx[j] * vy[j])) | (c * c > _EXACT * vx[j] * vy[j])
-    return lost
-
-
-@kernel
-def _is_lost(m: Array, j: int) -> bool:
-    both = m[0, j] * m[1, j]
-    lost: bool = (
-        m[0, j] * m[0, j] > _HEAL * m[2, j]
-        or m[1, j] * m[1, j] > _HEAL * m[3, j]
-        or m[4, j] * m[4, j] < _FAINT * (both * both + m[2, j] * m[3, j])
-        or m[4, j] * m[4, j] > _EXACT * m[2, j] * m[3, j]
-    )
-    return lost
-
-
-@kernel
-def _two_passes(
-    x: Array, y: Array, c: int, first: int, t: int
-) -> tuple[float, float, float, float, float, float, float]:
-    """Return a column's base in x and in y, the means above these, both variances and the covariance of a window."""
-    n = 0.0
-    bx = 0.0
-    by = 0.0
-    tx = 0.0
-    ty = 0.0
-    for i in range(first, t + 1):
-        a = np.float64(x[i, c])
-        b = np.float64(y[i, c])
-        if a == a and b == b:  # noqa: PLR0124
-            if n == 0.0:
-                bx = a
-                by = b
-            tx += a - bx
-            ty += b - by
-            n += 1.0
-    mx = tx / n
-    my = ty / n
-    xx = 0.0
-    yy = 0.0
-    xy = 0.0
-    for i in range(first, t + 1):
-        a = np.float64(x[i, c])
-        b = np.float64(y[i, c])
-        if a == a and b == b:  # noqa: PLR0124
-            u = a - bx - mx
-            v = b - by - my
-            xx += u * u
-            yy += v * v
-            xy += u * v
-    return bx, by, mx, my, xx / n, yy / n, xy / n
-
-
-@kernel
-def _mend_two(
-    x: Array, y: Array, c0: int, t: int, d: int, one: Array, other: Array, out: Array, mode: int, sign: float, w: int
-) -> None:  # fmt: skip
-    """Write again what `_relate` lost, from two passes over its window or with a root for each variance."""
-    first = max(0, t - d + 1)
-    for j in range(w):
-        mx, my, vx, vy, c = _moments(one, other, j)
-        both = mx * my
-        lost = mx * mx > _HEAL * vx or my * my > _HEAL * vy or c * c < _FAINT * (both * both + vx * vy)
-        if not lost and not _is_wild(vx, vy):
-            continue
-        if lost:
-            _, _, _, _, vx, vy, c = _two_passes(x, y, c0 + j, first, t)
-        if mode == _CORRELATION:
-            r = c / (math.sqrt(vx) * math.sqrt(vy) if _is_wild(vx, vy) else math.sqrt(vx * vy))
-            out[j] = sign * (1.0 if r > 1.0 else max(r, -1.0))
-        else:
-            out[j] = sign * (c + 0.0 * vx + 0.0 * vy)
+    lost: bool = (not top_x <= _HEAL * vx) | (not top_y <= _HEAL * vy)
+    return lost | (c * c < _FAINT * (top_x * top_y)) | (c * c > exact * (vx * vy))
 
 
 @kernel
 def _is_wild(vx: float, vy: float) -> bool:
-    """Tell whether the product of two variances cannot be written with all its digits."""
-    p = vx * vy
-    wild: bool = (p < _LEAST and vx > 0.0 and vy > 0.0) or p > _MOST
-    return wild
+    """Return True if the product of two variances is too large or too small to have all its digits."""
+    product = vx * vy
+    return ((product < _LEAST) & (vx > 0.0) & (vy > 0.0)) | (product > _MOST)
 
 
 @kernel
-def _heal_two(x: Array, y: Array, c0: int, t: int, d: int, sx: Array, sy: Array, m: Array, w: int) -> None:
-    """Compute again in two passes what lost too much, about the window's own first values, the new shifts."""
-    first = max(0, t - d + 1)
+def _mend_two(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, correlating: bool) -> None:
+    """Form the sums anew where `_slide_two` has lost digits, about the means of the window that ends at t."""
     for j in range(w):
-        if _is_lost(m, j):
-            sx[j], sy[j], m[0, j], m[1, j], m[2, j], m[3, j], m[4, j] = _two_passes(x, y, c0 + j, first, t)
+        if s[_LOST + j] == 0.0:
+            continue
+        _sum_anew(x, y, np.uintp(c0 + j), max(0, t - d + 1), t + 1, s, j)
+        vx, vy, c = _scaled(s, j)
+        if correlating:
+            r = c / (math.sqrt(vx) * math.sqrt(vy) if _is_wild(vx, vy) else math.sqrt(vx * vy))
+            c = 1.0 if r > 1.0 else max(r, -1.0)
+        s[_VX + j] = vx
+        s[_VY + j] = vy
+        s[_C + j] = c
 
 
 @kernel
-def _regress(
-    x: Array,
-    y: Array,
-    c0: int,
-    t: int,
-    d: int,
-    n: Array,
-    sx: Array,
-    sy: Array,
-    m: Array,
-    out: Array,
-    wanted: int,
-    w: int,
-) -> None:
-    """Write one result of the regression of y on x over the window that ends at t (BRAIN's rettype)."""
-    for j in range(w):
-        # a variance is NaN where the window holds an infinity, and so is all that follows from it
-        slope = m[4, j] / m[2, j] + 0.0 * m[3, j] if m[2, j] > 0.0 else math.nan
-        u = (np.float64(x[t, c0 + j]) - sx[j]) - m[0, j]
-        v = (np.float64(y[t, c0 + j]) - sy[j]) - m[1, j]
-        value = v - slope * u
-        if wanted == 0:
-            value = 0.0 if abs(value) <= _least_residual(n[j], sx[j], sy[j], m[:, j], slope, y) else value
-        elif wanted == 1:
-            value = (m[1, j] + sy[j]) - slope * (m[0, j] + sx[j])
-        elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
-            value = slope
-        elif wanted == 3:  # noqa: PLR2004
-            value = (m[1, j] + sy[j]) + slope * u
-        elif wanted == 5:  # noqa: PLR2004
-            value = n[j] * m[3, j]
-        elif wanted == 6:  # noqa: PLR2004
-            value = (m[4, j] / m[2, j]) * (m[4, j] / m[3, j]) if m[2, j] > 0.0 else math.nan
-        elif wanted in (4, 7, 8, 9):
-            value = _residual_figure(x, y, c0 + j, t, d, n[j], sx[j], sy[j], m[:, j], slope, wanted)
-        out[j] = value
+def _scaled(s: Array, j: int) -> tuple[float, float, float]:
+    """Return a column's variances and covariance times n squared."""
+    n = s[_N + j]
+    sx = s[_X + j]
+    sy = s[_Y + j]
+    return n * s[_XX + j] - sx * sx, n * s[_YY + j] - sy * sy, n * s[_XY + j] - sx * sy
 
 
 @kernel
-def _least_residual(n: float, sx: float, sy: float, m: Array, slope: float, like: Array) -> float:
+def _sum_anew(x: Array, y: Array, c: Any, first: int, end: int, s: Array, j: int) -> None:
+    base_x = math.nan
+    base_y = math.nan
+    n = 0.0
+    sx = 0.0
+    sy = 0.0
+    for i in range(first, end):
+        a = np.float64(x[i, c])
+        b = np.float64(y[i, c])
+        if a == a and b == b:  # noqa: PLR0124
+            base_x = a if n == 0.0 else base_x
+            base_y = b if n == 0.0 else base_y
+            sx += a - base_x
+            sy += b - base_y
+            n += 1.0
+    s[_SX + j] = base_x + sx / n
+    s[_SY + j] = base_y + sy / n
+    for row in (_X, _Y, _XX, _YY, _XY):
+        s[row + j] = 0.0
+    for i in range(first, end):
+        a = np.float64(x[i, c])
+        b = np.float64(y[i, c])
+        if a == a and b == b:  # noqa: PLR0124
+            u = a - s[_SX + j]
+            v = b - s[_SY + j]
+            s[_X + j] += u
+            s[_Y + j] += v
+            s[_XX + j] += u * u
+            s[_YY + j] += v * v
+            s[_XY + j] += u * v
+    s[_N + j] = n
+    s[_TOP_XX + j] = s[_XX + j]
+    s[_TOP_YY + j] = s[_YY + j]
+
+
+@kernel
+def _give(s: Array, out: Array, c0: int, w: int, t: int, sign: float, correlations: bool) -> None:
+    """Write correlations, or covariances."""
+    if correlations:
+        for j in range(w):
+            out[t, np.uintp(c0 + j)] = sign * s[_C + j]
+    else:
+        for j in range(w):
+            n = s[_N + j]
+            out[t, np.uintp(c0 + j)] = sign * (s[_C + j] / (n * n))
+
+
+@kernel
+def _least_residual(s: Array, j: int, slope: float, like: Array) -> float:
     """Return the size up to which a residual of a window is rounding; no term is larger than its root of squares."""
-    x = math.sqrt(n * m[2]) + abs(sx) + abs(m[0])
-    y = math.sqrt(n * m[3]) + abs(sy) + abs(m[1])
+    n = s[_N + j]
+    x = math.sqrt(s[_VX + j] / n) + abs(s[_SX + j]) + abs(s[_X + j] / n)
+    y = math.sqrt(s[_VY + j] / n) + abs(s[_SY + j]) + abs(s[_Y + j] / n)
     return rounding_of(y + abs(slope) * x, like)
 
 
 @kernel
-def _residual_figure(
-    x: Array,
-    y: Array,
-    c: int,
-    t: int,
-    d: int,
-    n: float,
-    sx: float,
-    sy: float,
-    m: Array,
-    slope: float,
-    wanted: int,
-) -> float:
-    """Sum the squared residuals one by one: the short formula would cancel where the fit is good."""
-    sse = 0.0
-    least = _least_residual(n, sx, sy, m, slope, y)
-    for i in range(max(0, t - d + 1), t + 1):
-        a = np.float64(x[i, c])
-        b = np.float64(y[i, c])
-        if a == a and b == b:  # noqa: PLR0124
-            e = (b - sy - m[1]) - slope * (a - sx - m[0])
-            sse += e * e if abs(e) > least else 0.0
-    if n == 0.0 or slope != slope:  # noqa: PLR0124
-        return math.nan
-    if wanted == 4:  # noqa: PLR2004
-        return sse
-    mse = sse / (n - 2.0) if n > 2.0 else math.nan  # noqa: PLR2004
-    if wanted == 7:  # noqa: PLR2004
-        return mse
-    sxx = n * m[2]
-    if wanted == 8:  # noqa: PLR2004
-        return math.sqrt(mse / sxx)
-    mean = m[0] + sx
-    return math.sqrt(mse * (1.0 / n + mean * mean / sxx))
+def _line(s: Array, j: int) -> tuple[float, float, float]:
+    """Return a column's slope, and the means of x and y above their shifts."""
+    n = s[_N + j]
+    slope = s[_C + j] / s[_VX + j] if s[_VX + j] > 0.0 else math.nan
+    return slope, s[_X + j] / n, s[_Y + j] / n
+
+
+@kernel
+def _regress(x: Array, y: Array, c0: int, w: int, t: int, s: Array, out: Array, wanted: int) -> None:
+    """Write one result of the regression of y on x over the window that ends at t (BRAIN's rettype)."""
+    if wanted == 0:
+        for j in range(w):
+            slope, mean_x, mean_y = _line(s, j)
+            u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) - mean_x
+            v = (np.float64(y[t, np.uintp(c0 + j)]) - s[_SY + j]) - mean_y
+            e = v - slope * u
+            out[t, np.uintp(c0 + j)] = 0.0 if abs(e) <= _least_residual(s, j, slope, y) else e
+    elif wanted == 2:  # noqa: PLR2004 - BRAIN's numbers, here and below
+        for j in range(w):
+            out[t, np.uintp(c0 + j)] = s[_C + j] / s[_VX + j] if s[_VX + j] > 0.0 else math.nan
+    else:
+        for j in range(w):
+            slope, mean_x, mean_y = _line(s, j)
+            u = (np.float64(x[t, np.uintp(c0 + j)]) - s[_SX + j]) - mean_x
+            value = (mean_y + s[_SY + j]) + slope * u
+            if wanted == 1:
+                value = (mean_y + s[_SY + j]) - slope * (mean_x + s[_SX + j])
+            elif wanted == 5:  # noqa: PLR2004
+                value = s[_VY + j] / s[_N + j]
+            elif wanted == 6:  # noqa: PLR2004
+                value = slope * (s[_C + j] / s[_VY + j])
+            out[t, np.uintp(c0 + j)] = value
+
+
+@kernel
+def _regress_residuals(
+    x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, out: Array, wanted: int
+) -> None:
+    """Write a result that sums squared residuals one by one: the short formula would cancel where the fit is good."""
+    for j in range(w):
+        n = s[_N + j]
+        slope = s[_C + j] / s[_VX + j] if s[_VX + j] > 0.0 else math.nan
+        mean_x = s[_X + j] / n
+        mean_y = s[_Y + j] / n
+        sse = 0.0 * slope
+        least = _least_residual(s, j, slope, y)
+        for i in range(max(0, t - d + 1), t + 1):
+            a = np.float64(x[i, np.uintp(c0 + j)])
+            b = np.float64(y[i, np.uintp(c0 + j)])
+            if a == a and b == b:  # noqa: PLR0124
+                e = (b - s[_SY + j] - mean_y) - slope * (a - s[_SX + j] - mean_x)
+                sse += e * e if abs(e) > least else 0.0
+        mse = sse / (n - 2.0) if n > 2.0 else math.nan  # noqa: PLR2004
+        sxx = s[_VX + j] / n
+        mean = mean_x + s[_SX + j]
+        if wanted == 4:  # noqa: PLR2004
+            out[t, np.uintp(c0 + j)] = sse
+        elif wanted == 7:  # noqa: PLR2004
+            out[t, np.uintp(c0 + j)] = mse
+        elif wanted == 8:  # noqa: PLR2004
+            out[t, np.uintp(c0 + j)] = math.sqrt(mse / sxx)
+        else:
+            out[t, np.uintp(c0 + j)] = math.sqrt(mse * (1.0 / n + mean * mean / sxx))
 
 
 @kernel
@@ -422,41 +398,23 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
     """
     days = x.shape[0]
     w = c1 - c0
-    wide = lanes(w)
-    suffix = np.empty((min(d, days), 6, wide))
-    sums = np.empty((2, 6, wide))
-    nothing = np.zeros((6, wide))
-    both = np.empty((6, wide))
-    m = np.empty((5, wide))
-    sx = np.empty(wide)
-    sy = np.empty(wide)
-    own = np.empty((2, wide))
+    s = np.zeros(_ROOM)
+    correlating = mode == _CORRELATION
+    exact = _EXACT if mode >= _REGRESSION else math.inf
     for b in range(0, days, d):
-        choose_shift(x, c0, w, b, d, sx)
-        choose_shift(y, c0, w, b, d, sy)
-        if b > 0:
-            for q in range(d - 1):
-                before = suffix[q - 1] if q > 0 else nothing
-                _add_two(x[b - 1 - q, c0:c1], y[b - 1 - q, c0:c1], sx, sy, before, suffix[q], w)
+        _begin(s, w, _SX, _X)
+        _begin(s, w, _SY, _Y)
+        s[_N:] = 0.0
+        for t in range(max(0, b - d), b):
+            _add_two(x, y, c0, w, t, s)
+        s[_TOP_XX : _TOP_XX + w] = s[_XX : _XX + w]
+        s[_TOP_YY : _TOP_YY + w] = s[_YY : _YY + w]
         for t in range(b, min(b + d, days)):
-            before = sums[(t - 1) % 2] if t > b else nothing
-            newer = sums[t % 2]
-            _add_two(x[t, c0:c1], y[t, c0:c1], sx, sy, before, newer, w)
-            q = d - 2 - (t - b)
-            older = suffix[q] if q >= 0 and b > 0 else nothing
-            o = out[t, c0:c1]
+            if _slide_two(x, y, c0, w, t, max(0, t - d), t >= d, s, correlating, exact):
+                _mend_two(x, y, c0, w, t, d, s, correlating)
             if mode < _REGRESSION:
-                if _relate(newer, older, o, mode, sign, w):
-                    _mend_two(x, y, c0, t, d, newer, older, o, mode, sign, w)
-                continue
-            for k in range(6):
-                add(newer[k], older[k], both[k])
-            ax = sx
-            ay = sy
-            if _two_moments(both, m, w):
-                copy(sx, own[0])
-                copy(sy, own[1])
-                ax = own[0]
-                ay = own[1]
-                _heal_two(x, y, c0, t, d, ax, ay, m, w)
-            _regress(x, y, c0, t, d, both[0], ax, ay, m, o, mode - _REGRESSION, w)
+                _give(s, out, c0, w, t, sign, correlating)
+            elif mode - _REGRESSION in (4, 7, 8, 9):
+                _regress_residuals(x, y, c0, w, t, d, s, out, mode - _REGRESSION)
+            else:
+                _regress(x, y, c0, w, t, s, out, mode - _REGRESSION)

@@ -12,68 +12,60 @@ import numpy as np
 
 from generator.backtest.kernels.distributions import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
+from generator.backtest.kernels.rows import copy
 
 Array = Any
 
-_MISSING = np.uint32(0xFFFFFFFF)
-_SIGN_CLEARED = np.int64(0x7FFFFFFFFFFFFFFF)
-_INFINITE = np.int64(0x7FF0000000000000)
-_NEAR_ZERO = 2.0**-16
+_NEAR_ZERO = np.float32(2.0**-10)
+_TINY = np.float32(1e-37)
 
 
 @kernel
 def ts_rank(
     x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float, sign: float
 ) -> None:
-    """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1; with a sign.
-
-    Small counters and values as they are stored: so many more fit an instruction.
-    """
-    days = x.shape[0]
+    """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1; with a sign."""
     w = c1 - c0
     twice = np.empty(w, np.int32)
     count = np.zeros(w, np.int32)  # of the values in the d - 1 days before
-    for t in range(days):
-        today = x[t, c0:c1]
+    for t in range(x.shape[0]):
         if t > 0 and d > 1:
-            _count_values(x[t - 1, c0:c1], count, np.int32(1))
+            _count_values(x, c0, t - 1, count, np.int32(1))
         if t >= d > 1:
-            _count_values(x[t - d, c0:c1], count, np.int32(-1))
-        for j in range(w):
-            twice[j] = 0
+            _count_values(x, c0, t - d, count, np.int32(-1))
+        twice[:] = 0
         for i in range(max(0, t - d + 1), t):
-            past = x[i, c0:c1]
             for j in range(w):
-                v = past[j]
-                twice[j] += np.int32(v < today[j]) + np.int32(v <= today[j])
-        o = out[t, c0:c1]
+                v = x[i, np.uintp(c0 + j)]
+                today = x[t, np.uintp(c0 + j)]
+                twice[j] += np.int32(v < today) + np.int32(v <= today)
         for j in range(w):
+            today = x[t, np.uintp(c0 + j)]
             share = 0.5 * twice[j] / count[j] if count[j] > 0 else lonely
-            o[j] = sign * (share + constant) if today[j] == today[j] else math.nan
+            out[t, np.uintp(c0 + j)] = sign * (share + constant) if today == today else math.nan  # noqa: PLR0124
 
 
 @kernel
-def _count_values(row: Array, count: Array, step: Any) -> None:
-    for j in range(row.shape[0]):
-        count[j] += step if row[j] == row[j] else np.int32(0)
+def _count_values(x: Array, c0: int, t: int, count: Array, step: Any) -> None:
+    for j in range(count.shape[0]):
+        v = x[t, np.uintp(c0 + j)]
+        count[j] += step if v == v else np.int32(0)  # noqa: PLR0124
 
 
 @kernel
-def spread_quantile(
-    rank: Array, count: Array, out: Array, r0: int, r1: int, c0: int, c1: int, driver: int
-) -> None:
+def spread_quantile(rank: Array, count: Array, out: Array, r0: int, r1: int, driver: int) -> None:
     """Squeeze a rank of n values from [0, 1] to [1/n, 1 - 1/n] and write the driver's quantile of it."""
     for r in range(r0, r1):
-        for c in range(c0, c1):
+        for c in range(out.shape[1]):
             n = np.float64(count[r, c])
             out[r, c] = inverse_cdf(driver, 1.0 / n + rank[r, c] * (1.0 - 2.0 / n))
 
 
 @kernel
-def spread_cdf(x: Array, out: Array, r0: int, r1: int, c0: int, c1: int, driver: int) -> None:
+def spread_cdf(x: Array, out: Array, r0: int, r1: int, driver: int) -> None:
     """Write the driver's distribution function."""
     for r in range(r0, r1):
-        for c in range(c0, c1):
+        for c in range(out.shape[1]):
             out[r, c] = cdf(driver, np.float64(x[r, c]))
 
 
@@ -86,70 +78,51 @@ def _bits_for(n: int) -> int:
 
 
 @kernel
-def _extremes(row: Array) -> tuple[Any, Any, int]:
-    """Return the least and the greatest finite value of a row and how many are not NaN.
-
-    The two are returned as the bits of their sizes, with the sign of the value: whole numbers are compared in vectors.
-    """
-    low = _SIGN_CLEARED
-    high = -_SIGN_CLEARED
-    count = 0
-    for j in range(row.shape[0]):
-        bits = np.float64(row[j]).view(np.int64)
-        size = bits & _SIGN_CLEARED
-        signed = size if bits >= 0 else -size
-        finite = size < _INFINITE
-        low = min(low, signed if finite else _SIGN_CLEARED)
-        high = max(high, signed if finite else -_SIGN_CLEARED)
-        count += 1 if size <= _INFINITE else 0
-    if low > high:  # nothing is finite
-        return np.int64(0), np.int64(0), count
-    return low, high, count
+def _bits(v: Any) -> Any:
+    """Return the bits of a number as a whole one; those of positive numbers rise with them."""
+    return np.float32(v).view(np.int32)
 
 
 @kernel
-def _value(signed: Any) -> float:
-    """Return the value whose size's bits, with its sign, are given."""
-    size: float = np.int64(abs(signed)).view(np.float64)
-    return size if signed >= 0 else -size
+def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
+    """Write the sortable keys of all rows and the number of values in each.
 
-
-@kernel
-def _image(v: float, floor: float) -> Any:
-    """Return a whole number that never falls while v rises: the bits of |v| + floor less floor's, with v's sign."""
-    size = np.float64(abs(v) + floor).view(np.int64) - np.float64(floor).view(np.int64)
-    return size if np.float64(v).view(np.int64) >= 0 else -size
-
-
-@kernel
-def _pack_rows(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
-    """Write the sortable keys of the rows r0 to r1 and the number of values in each; set `out` to NaN.
-
-    A row's images are shifted until they leave room for the column.
+    The image of a value is made of its difference from the row's first finite one: its size's bits, with its sign.
+    Sizes below a 1024th of the greatest need no bits of their own; a floor that is added keeps their bits out.
     """
     n = x.shape[1]
-    column_bits = np.uint64(_bits_for(n))
-    top = np.int64((1 << (32 - _bits_for(n))) - 4)  # leaves room for both infinities and for _MISSING
-    for r in range(r0, r1):
-        row = x[r]
-        k = keys[r - r0]
-        out[r, :] = math.nan
-        least, greatest, counts[r - r0] = _extremes(row)
-        smallest = _value(least)
-        largest = _value(greatest)
-        floor = max(abs(smallest), abs(largest)) * _NEAR_ZERO + 1e-300
-        low = _image(smallest, floor)
-        high = _image(largest, floor)
-        shift = np.uint64(0)
-        while np.uint64(high - low) >> shift > np.uint64(top):
-            shift += np.uint64(1)
+    column_bits = _bits_for(n)
+    missing = np.uint32((1 << (32 - column_bits)) - 1)
+    infinite = np.float32(math.inf)
+    for r in range(x.shape[0]):
+        base = x[r, 0]
         for j in range(n):
-            v = np.float64(row[j])
-            q = min(max(_image(v, floor), low), high) - low
-            q = np.int64(np.uint64(q) >> shift) + 1
-            q = 0 if v == -math.inf else (top + 2 if v == math.inf else q)
-            packed = np.uint32((np.uint64(q) << column_bits) | np.uint64(j))
-            k[j] = packed if v == v else _MISSING  # noqa: PLR0124
+            if abs(x[r, j]) < infinite:
+                base = x[r, j]
+                break
+        greatest = np.int32(0)
+        count: Any = 0
+        for j in range(n):
+            size = _bits(abs(x[r, j] - base))
+            greatest = max(greatest, size if size < _bits(infinite) else np.int32(0))
+            count += np.int64(x[r, j] == x[r, j])
+        counts[r] = count
+        largest = np.int32(greatest).view(np.float32)
+        floor = np.float32(largest * _NEAR_ZERO + _TINY)
+        low = _bits(floor)
+        most = np.int64(_bits(np.float32(largest + floor)) - low)
+        shift = 0
+        while (2 * (most + (1 << shift))) >> shift >= np.int64(missing):
+            shift += 1
+        beyond = np.int32(most + (1 << shift))
+        for j in range(n):
+            u = np.float32(x[r, j] - base)
+            size = min(np.int32(_bits(np.float32(abs(u) + floor)) - low), beyond)
+            image = np.uint32(
+                np.int32(beyond + (size if u >= np.float32(0.0) else np.int32(-size)))
+            ) >> np.uint32(shift)
+            image = image if u == u else missing  # noqa: PLR0124
+            keys[r, j] = np.uint32(image << np.uint32(column_bits)) | np.uint32(j)
 
 
 @kernel
@@ -190,37 +163,44 @@ def _unpack(row: Array, keys: Array, count: int, order: Array) -> None:
 
 
 @kernel
-def _finish_rank(
-    x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int, lonely: float, sign: float
-) -> None:
+def _finish_rank(x: Array, out: Array, keys: Array, counts: Array, lonely: float, sign: float) -> None:
     """Write (mean rank - 1) / (n - 1) with a sign from sorted keys.
 
-    Equal values have equal images, so that a key whose neighbour's image differs has its rank at once.
+    Equal values have equal images, so that a key whose neighbours' images differ has its rank at once.
     """
     n = x.shape[1]
-    column_bits = np.uint32(_bits_for(n))
     mask = np.uint32((1 << _bits_for(n)) - 1)
     order = np.empty(n, np.int32)
-    for r in range(r0, r1):
-        row = x[r]
-        o = out[r]
-        k = keys[r - r0]
-        count = counts[r - r0]
-        if count == 1:
-            o[k[0] & mask] = sign * lonely
-            continue
+    equal = np.empty(n + 1, np.int64)
+    shares = np.empty(n)
+    o = np.empty(n, out.dtype)  # in the cache, as a row of a matrix is not: a sorted order jumps about in it
+    known = -1
+    for r in range(x.shape[0]):
+        count = counts[r]
         last = sign * (count - 1.0)
-        i = 0
-        while i < count:
-            image = k[i] >> column_bits
-            e = i + 1
-            while e < count and k[e] >> column_bits == image:
-                e += 1
-            if e == i + 1:
-                o[k[i] & mask] = i / last
-            else:
-                _rank_run(row, o, k, order, i, e, mask, last)
-            i = e
+        if count != known:
+            known = count
+            for i in range(n):
+                shares[i] = i / last
+            shares[0] = shares[0] if count > 1 else sign * lonely
+        m: Any = 0
+        before = ~keys[r, 0]
+        for i in range(count):
+            key = keys[r, i]
+            o[key & mask] = shares[i]
+            equal[m] = i
+            m += np.int64((key ^ before) <= mask)
+            before = key
+        for i in range(count, n):
+            o[keys[r, i] & mask] = math.nan
+        equal[m] = -1
+        first = 0
+        for i in range(m):
+            if i == 0 or equal[i] != equal[i - 1] + 1:
+                first = equal[i] - 1
+            if equal[i + 1] != equal[i] + 1:
+                _rank_run(x[r], o, keys[r], order, first, equal[i] + 1, mask, last)
+        copy(o, out[r])
 
 
 @kernel
@@ -245,20 +225,12 @@ def _rank_run(
 
 @kernel
 def _finish_quantile(
-    x: Array,
-    out: Array,
-    keys: Array,
-    counts: Array,
-    r0: int,
-    r1: int,
-    driver: int,
-    sigma: float,
-    lonely: float,
+    x: Array, out: Array, keys: Array, counts: Array, driver: int, sigma: float, lonely: float
 ) -> None:
     """Write sigma times the driver's quantile of the squeezed rank from sorted keys."""
-    _finish_rank(x, out, keys, counts, r0, r1, lonely, 1.0)
-    for r in range(r0, r1):
-        share = 1.0 / max(1, counts[r - r0])
+    _finish_rank(x, out, keys, counts, lonely, 1.0)
+    for r in range(x.shape[0]):
+        share = 1.0 / max(1, counts[r])
         for j in range(x.shape[1]):
             p = np.float64(out[r, j])
             if p == p:  # noqa: PLR0124
@@ -266,13 +238,14 @@ def _finish_quantile(
 
 
 @kernel
-def _finish_dense(x: Array, out: Array, keys: Array, counts: Array, r0: int, r1: int) -> None:
+def _finish_dense(x: Array, out: Array, keys: Array, counts: Array) -> None:
     """Give the different values of each row numbers 0, 1 ... in their order, from sorted keys."""
     order = np.empty(x.shape[1], np.int32)
-    for r in range(r0, r1):
+    out[:] = math.nan
+    for r in range(x.shape[0]):
         row = x[r]
-        count = counts[r - r0]
-        _unpack(row, keys[r - r0], count, order)
+        count = counts[r]
+        _unpack(row, keys[r], count, order)
         number = -1
         for i in range(count):
             if i == 0 or row[order[i]] != row[order[i - 1]]:
@@ -287,8 +260,6 @@ def _finish_group_rank(
     out: Array,
     keys: Array,
     counts: Array,
-    r0: int,
-    r1: int,
     groups: int,
     lonely: float,
 ) -> None:
@@ -300,12 +271,13 @@ def _finish_group_rank(
     members = np.empty(groups)
     seen = np.empty(groups)
     latest = np.empty(groups, x.dtype)
-    for r in range(r0, r1):
+    out[:] = math.nan
+    for r in range(x.shape[0]):
         row = x[r]
         g = group[r]
         o = out[r]
-        count = counts[r - r0]
-        _unpack(row, keys[r - r0], count, order)
+        count = counts[r]
+        _unpack(row, keys[r], count, order)
         if _rank_unequal(row, g, order, count, members, seen, latest, lonely, o):
             _by_group(g, order, count, sorted_, start)
             _rank_groups(row, sorted_, start, lonely, o)
@@ -377,29 +349,29 @@ def _by_group(g: Array, order: Array, count: int, sorted_: Array, start: Array) 
 
 
 def rank(x: Array, out: Array, r0: int, r1: int, lonely: float, sign: float) -> None:
-    """Write the rank across instruments of the rows r0 to r1, with a sign."""
-    _finish_rank(x, out, *_sorted_keys(x, out, r0, r1), r0, r1, lonely, sign)
+    """Write the rank across instruments, with a sign."""
+    _finish_rank(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), lonely, sign)
 
 
 def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, lonely: float) -> None:
-    """Write the quantile across instruments of the rows r0 to r1."""
-    _finish_quantile(x, out, *_sorted_keys(x, out, r0, r1), r0, r1, driver, sigma, lonely)
+    """Write the quantile across instruments."""
+    _finish_quantile(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), driver, sigma, lonely)
 
 
 def dense(x: Array, out: Array, r0: int, r1: int) -> None:
-    """Give the different values of the rows r0 to r1 numbers."""
-    _finish_dense(x, out, *_sorted_keys(x, out, r0, r1), r0, r1)
+    """Give the different values of each row numbers."""
+    _finish_dense(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]))
 
 
 def group_rank(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, lonely: float) -> None:
-    """Write the rank within groups of the rows r0 to r1."""
-    _finish_group_rank(x, group, out, *_sorted_keys(x, out, r0, r1), r0, r1, groups, lonely)
+    """Write the rank within groups."""
+    _finish_group_rank(x[r0:r1], group[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), groups, lonely)
 
 
-def _sorted_keys(x: Array, out: Array, r0: int, r1: int) -> tuple[Array, Array]:
-    """Return the sorted keys of the rows r0 to r1 and the number of values in each; set `out` to NaN."""
-    keys = np.empty((r1 - r0, x.shape[1]), np.uint32)
-    counts = np.empty(r1 - r0, np.int64)
-    _pack_rows(x, out, keys, counts, r0, r1)
+def _sorted_keys(x: Array) -> tuple[Array, Array]:
+    """Return the sorted keys of each row and the number of values in it."""
+    keys = np.empty(x.shape, np.uint32)
+    counts = np.empty(len(x), np.int64)
+    _pack_rows(x, keys, counts)
     keys.sort(axis=1)
     return keys, counts

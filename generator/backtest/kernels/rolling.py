@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import copy, lanes
+from generator.backtest.kernels.rows import ROW, copy, keep
 
 Array = Any
 
@@ -23,142 +23,124 @@ _PRODUCT = PRODUCT
 _MEAN = MEAN
 _COUNT_NANS = COUNT_NANS
 _COUNT = COUNT
+_N, _SUM, _WEIGHTED, _WEIGHTS = (ROW * k for k in range(4))
 
 
 @kernel
-def _accumulate(row: Array, count: Array, total: Array, mode: int, w: int) -> None:
-    if mode == _PRODUCT:
-        for j in range(w):
-            v = np.float64(row[j])
-            ok = v == v  # noqa: PLR0124
-            count[j] += 1.0 if ok else 0.0
-            total[j] *= v if ok else 1.0
-    else:
-        for j in range(w):
-            v = np.float64(row[j])
-            ok = v == v  # noqa: PLR0124
-            count[j] += 1.0 if ok else 0.0
-            total[j] += v if ok else 0.0
+def _add(x: Array, c0: int, w: int, t: int, s: Array, product: bool) -> None:
+    for j in range(w):
+        v = np.float64(x[t, np.uintp(c0 + j)])
+        ok = v == v  # noqa: PLR0124
+        s[_N + j] += 1.0 if ok else 0.0
+        if product:
+            s[_SUM + j] *= v if ok else 1.0
+        else:
+            s[_SUM + j] += v if ok else 0.0
 
 
 @kernel
-def _finish(out: Array, count: Array, total: Array, mode: int, days: int, w: int) -> None:
-    if mode == _COUNT_NANS:
-        for j in range(w):
-            out[j] = days - count[j]
-    elif mode == _COUNT:
-        for j in range(w):
-            out[j] = count[j]
-    elif mode == _MEAN:
-        for j in range(w):
-            out[j] = total[j] / count[j]
-    else:
-        for j in range(w):
-            out[j] = total[j] if count[j] > 0.0 else math.nan
+def _finish(
+    out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, mode: int, days: int
+) -> None:
+    """Write a window's figure from the sums of its newer part and those of the q days before."""
+    for j in range(w):
+        n = s[_N + j] + suffix[q, _N + j]
+        total = s[_SUM + j] * suffix[q, _SUM + j] if mode == _PRODUCT else s[_SUM + j] + suffix[q, _SUM + j]
+        if mode == _COUNT_NANS:
+            out[t, np.uintp(c0 + j)] = days - n
+        elif mode == _COUNT:
+            out[t, np.uintp(c0 + j)] = n
+        elif mode == _MEAN:
+            out[t, np.uintp(c0 + j)] = total / n
+        else:
+            out[t, np.uintp(c0 + j)] = total if n > 0.0 else math.nan
 
 
 @kernel
 def rolling_total(x: Array, out: Array, c0: int, c1: int, d: int, mode: int) -> None:
-    """Write SUM, MEAN, PRODUCT, COUNT_NANS or COUNT of the last d days for the columns c0 to c1."""
+    """Write SUM, MEAN, PRODUCT, COUNT_NANS or COUNT of the last d days."""
     days = x.shape[0]
     w = c1 - c0
-    span = min(d, days)
-    start = 1.0 if mode == _PRODUCT else 0.0
-    wide = lanes(w)
-    suffix_count = np.empty((span, wide))
-    suffix_total = np.empty((span, wide))
-    count = np.empty(wide)
-    total = np.empty(wide)
-    row_count = np.empty(wide)
-    row_total = np.empty(wide)
+    product = mode == _PRODUCT
+    start = np.zeros(2 * ROW)
+    start[_SUM:] = 1.0 if product else 0.0
+    s = start.copy()
+    suffix = np.empty((min(d, days), 2 * ROW))  # row q: the q days before the stretch
+    copy(start, suffix[0])
     for b in range(0, days, d):
-        if b > 0:
-            count[:] = 0.0
-            total[:] = start
-            for q in range(d - 1):
-                _accumulate(x[b - 1 - q, c0:c1], count, total, mode, w)
-                copy(count, suffix_count[q])
-                copy(total, suffix_total[q])
-        count[:] = 0.0
-        total[:] = start
+        copy(start, s)
+        for q in range(1, d if b > 0 else 0):
+            _add(x, c0, w, b - q, s, product)
+            keep(s, suffix, q, 2, w)
+        copy(start, s)
         for t in range(b, min(b + d, days)):
-            _accumulate(x[t, c0:c1], count, total, mode, w)
-            q = d - 2 - (t - b)
-            if q < 0 or b == 0:
-                _finish(out[t, c0:c1], count, total, mode, min(d, t + 1), w)
-                continue
-            sc = suffix_count[q]
-            st = suffix_total[q]
-            for j in range(w):
-                row_count[j] = count[j] + sc[j]
-            if mode == _PRODUCT:
-                for j in range(w):
-                    row_total[j] = total[j] * st[j]
-            else:
-                for j in range(w):
-                    row_total[j] = total[j] + st[j]
-            _finish(out[t, c0:c1], row_count, row_total, mode, d, w)
+            _add(x, c0, w, t, s, product)
+            _finish(out, c0, w, t, s, suffix, d - 1 - (t - b) if b > 0 else 0, mode, min(d, t + 1))
 
 
 @kernel
-def _raise_max(row: Array, best: Array, w: int) -> None:
-    for j in range(w):
-        best[j] = row[j] if (row[j] > best[j]) | (best[j] != best[j]) else best[j]
-
-
-@kernel
-def _sink_min(row: Array, best: Array, w: int) -> None:
-    for j in range(w):
-        best[j] = row[j] if (row[j] < best[j]) | (best[j] != best[j]) else best[j]
-
-
-@kernel
-def _extend(row: Array, best: Array, largest: bool, w: int) -> None:
+def _extend(x: Array, c0: int, w: int, t: int, best: Array, largest: bool) -> None:
+    """Let day t's values take the places of lesser ones, or of greater ones."""
     if largest:
-        _raise_max(row, best, w)
+        for j in range(w):
+            v = x[t, np.uintp(c0 + j)]
+            best[j] = v if (v > best[j]) | (best[j] != best[j]) else best[j]
     else:
-        _sink_min(row, best, w)
+        for j in range(w):
+            v = x[t, np.uintp(c0 + j)]
+            best[j] = v if (v < best[j]) | (best[j] != best[j]) else best[j]
+
+
+@kernel
+def _answer_extreme(
+    out: Array, c0: int, w: int, t: int, best: Array, suffix: Array, q: int, largest: bool
+) -> None:
+    for j in range(w):
+        v = suffix[q, j]
+        beats = ((v > best[j]) & largest) | ((v < best[j]) & (not largest)) | (best[j] != best[j])
+        out[t, np.uintp(c0 + j)] = v if beats else best[j]
 
 
 @kernel
 def rolling_extreme(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool) -> None:
-    """Write the largest (or smallest) value of the last d days for the columns c0 to c1."""
+    """Write the largest (or smallest) value of the last d days."""
     days = x.shape[0]
     w = c1 - c0
-    wide = lanes(w)
-    suffix = np.empty((min(d, days), wide), x.dtype)
-    best = np.empty(wide, x.dtype)
+    nothing = np.full(ROW, math.nan, x.dtype)
+    best = nothing.copy()
+    suffix = np.empty((min(d, days), ROW), x.dtype)  # row q: the q days before the stretch
+    copy(nothing, suffix[0])
     for b in range(0, days, d):
-        if b > 0:
-            best[:] = math.nan
-            for q in range(d - 1):
-                _extend(x[b - 1 - q, c0:c1], best, largest, w)
-                copy(best, suffix[q])
-        best[:] = math.nan
+        copy(nothing, best)
+        for q in range(1, d if b > 0 else 0):
+            _extend(x, c0, w, b - q, best, largest)
+            keep(best, suffix, q, 1, w)
+        copy(nothing, best)
         for t in range(b, min(b + d, days)):
-            _extend(x[t, c0:c1], best, largest, w)
-            o = out[t, c0:c1]
-            copy(best, o)
-            q = d - 2 - (t - b)
-            if q >= 0 and b > 0:
-                _extend(suffix[q], o, largest, w)
+            _extend(x, c0, w, t, best, largest)
+            _answer_extreme(out, c0, w, t, best, suffix, d - 1 - (t - b) if b > 0 else 0, largest)
 
 
 @kernel
-def _place(row: Array, day: Any, best: Array, place: Array, sign: Any, strict: bool, w: int) -> None:
-    """Let a row's values take the place of those that they beat; without `strict`, of those they equal too."""
-    if strict:
-        for j in range(w):
-            v = sign * row[j]
-            beats = (v > best[j]) | ((v == v) & (best[j] != best[j]))  # noqa: PLR0124
-            best[j] = v if beats else best[j]
-            place[j] = day if beats else place[j]
-    else:
-        for j in range(w):
-            v = sign * row[j]
-            beats = (v >= best[j]) | ((v == v) & (best[j] != best[j]))  # noqa: PLR0124
-            best[j] = v if beats else best[j]
-            place[j] = day if beats else place[j]
+def _place(x: Array, c0: int, w: int, t: int, s: Array, sign: Any, ties: bool) -> None:
+    """Let day t's values take the places of those that they beat, and with `ties` of those they equal."""
+    day = x.dtype.type(t)
+    for j in range(w):
+        v = sign * x[t, np.uintp(c0 + j)]
+        best = s[_N + j]
+        beats = (v > best) | ((v == best) & ties) | ((v == v) & (best != best))  # noqa: PLR0124
+        s[_N + j] = v if beats else best
+        s[_SUM + j] = day if beats else s[_SUM + j]
+
+
+@kernel
+def _answer_place(out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, newest: bool) -> None:
+    day = out.dtype.type(t)
+    for j in range(w):
+        best = s[_N + j]
+        older = suffix[q, _N + j]
+        wins = (best > older) | ((best == older) & newest) | (older != older)  # noqa: PLR0124
+        out[t, np.uintp(c0 + j)] = day - (s[_SUM + j] if wins else suffix[q, _SUM + j])
 
 
 @kernel
@@ -166,77 +148,49 @@ def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool,
     """Write how many days ago the extreme of the last d days was; of equal ones the newest, or the oldest."""
     days = x.shape[0]
     w = c1 - c0
-    span = min(d, days)
-    number = x.dtype.type  # as narrow as the values are: a day's number fits in both
-    sign = number(1.0 if largest else -1.0)
-    wide = lanes(w)
-    suffix_best = np.empty((span, wide), x.dtype)
-    suffix_place = np.empty((span, wide), x.dtype)
-    best = np.empty(wide, x.dtype)
-    place = np.empty(wide, x.dtype)
+    sign = x.dtype.type(1.0 if largest else -1.0)
+    nothing = np.full(2 * ROW, math.nan, x.dtype)  # as narrow as the values are: a day's number fits in both
+    s = nothing.copy()
+    suffix = np.empty((min(d, days), 2 * ROW), x.dtype)
+    copy(nothing, suffix[0])
     for b in range(0, days, d):
-        if b > 0:
-            best[:] = math.nan
-            place[:] = math.nan
-            for q in range(d - 1):
-                _place(x[b - 1 - q, c0:c1], number(b - 1 - q), best, place, sign, newest, w)
-                copy(best, suffix_best[q])
-                copy(place, suffix_place[q])
-        best[:] = math.nan
-        place[:] = math.nan
+        copy(nothing, s)
+        for q in range(1, d if b > 0 else 0):
+            _place(x, c0, w, b - q, s, sign, not newest)
+            keep(s, suffix, q, 2, w)
+        copy(nothing, s)
         for t in range(b, min(b + d, days)):
-            day = number(t)
-            _place(x[t, c0:c1], day, best, place, sign, not newest, w)
-            o = out[t, c0:c1]
-            q = d - 2 - (t - b)
-            if q < 0 or b == 0:
-                for j in range(w):
-                    o[j] = day - place[j]
-                continue
-            older = suffix_best[q]
-            older_place = suffix_place[q]
-            for j in range(w):
-                wins = (best[j] > older[j]) | ((best[j] == older[j]) & newest) | (older[j] != older[j])
-                o[j] = day - (place[j] if wins else older_place[j])
+            _place(x, c0, w, t, s, sign, newest)
+            _answer_place(out, c0, w, t, s, suffix, d - 1 - (t - b) if b > 0 else 0, newest)
 
 
 @kernel
 def rolling_scale(x: Array, low: Array, high: Array, out: Array, c0: int, c1: int, constant: float) -> None:
     """Write (x - low) / (high - low) + constant, NaN where the window is constant."""
-    w = c1 - c0
     for t in range(x.shape[0]):
-        a = x[t, c0:c1]
-        lo = low[t, c0:c1]
-        hi = high[t, c0:c1]
-        o = out[t, c0:c1]
-        for j in range(w):
-            o[j] = (np.float64(a[j]) - lo[j]) / (np.float64(hi[j]) - lo[j]) + constant
+        for j in range(c0, c1):
+            c = np.uintp(j)
+            least = np.float64(low[t, c])
+            out[t, c] = (np.float64(x[t, c]) - least) / (np.float64(high[t, c]) - least) + constant
 
 
 @kernel
 def delay(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
     """Write the value of d days ago."""
     for t in range(x.shape[0]):
-        if t < d:
-            out[t, c0:c1] = math.nan
-        else:
-            copy(x[t - d, c0:c1], out[t, c0:c1])
+        for j in range(c0, c1):
+            c = np.uintp(j)
+            out[t, c] = x[t - d, c] if t >= d else math.nan
 
 
 @kernel
 def delta(x: Array, out: Array, c0: int, c1: int, d: int, sign: float) -> None:
     """Write the difference to the value of d days ago, with a sign."""
-    w = c1 - c0
     same = x.dtype.type(sign)  # a float64 would make all of it float64
     for t in range(x.shape[0]):
-        o = out[t, c0:c1]
-        if t < d:
-            o[:] = math.nan
-            continue
-        a = x[t, c0:c1]
-        b = x[t - d, c0:c1]
-        for j in range(w):
-            o[j] = same * (a[j] - b[j])
+        for j in range(c0, c1):
+            c = np.uintp(j)
+            out[t, c] = same * (x[t, c] - x[t - d, c]) if t >= d else math.nan
 
 
 @kernel
@@ -244,86 +198,58 @@ def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) ->
     """Write the mean of the last d days with weights d, d-1 ... 1 from the newest.
 
     Sparse: a missing value counts as 0 with its weight. Dense: it is left out with its weight.
-    Prefix: with S the sum and A the sum weighted 1, 2 ... from the stretch's first day, weights that reach d today
-    give A + (d - k) S on its k-th day. Suffix: one more day back adds 1 to every weight, thus the sum so far.
+    Newer part: with S the sum and A the sum weighted 1, 2 ... from the stretch's first day, weights that reach d today
+    give A + (d - k) S on its k-th day. Older part: one more day back adds 1 to every weight, thus the sum so far.
     """
     days = x.shape[0]
     w = c1 - c0
-    span = min(d, days)
-    wide = lanes(w)
-    suffix = np.zeros((span, 3, wide))
-    state = np.zeros((5, wide))
-    full = d * (d + 1) * 0.5
+    s = np.empty(4 * ROW)
+    suffix = np.zeros((min(d, days), 4 * ROW))
+    full = 0.0 if dense else d * (d + 1) * 0.5
     for b in range(0, days, d):
-        if b > 0:
-            state[:] = 0.0
-            for q in range(d - 1):
-                _decay_back(x[b - 1 - q, c0:c1], state, w)
-                copy(state[1], suffix[q, 0])
-                copy(state[3], suffix[q, 1])
-                copy(state[2], suffix[q, 2])
-        state[:] = 0.0
+        s[:] = 0.0
+        for q in range(1, d if b > 0 else 0):
+            _decay_back(x, c0, w, b - q, s)
+            keep(s, suffix, q, 4, w)
+        s[:] = 0.0
         for t in range(b, min(b + d, days)):
             k = t - b + 1
-            _decay_on(x[t, c0:c1], state, k, w)
-            q = d - 1 - k
-            if q < 0 or b == 0:
-                _decay_finish(out[t, c0:c1], state, state, float(d - k), 0.0, full, dense, w)
-            else:
-                _decay_finish(out[t, c0:c1], state, suffix[q], float(d - k), 1.0, full, dense, w)
+            _decay_on(x, c0, w, t, s, float(k))
+            _decay_finish(out, c0, w, t, s, suffix, d - k if b > 0 else 0, float(d - k), full)
 
 
 @kernel
-def _decay_on(row: Array, state: Array, k: int, w: int) -> None:
-    total = state[0]
-    weighted = state[1]
-    count = state[2]
-    weights = state[3]
+def _decay_on(x: Array, c0: int, w: int, t: int, s: Array, k: float) -> None:
     for j in range(w):
-        v = np.float64(row[j])
+        v = np.float64(x[t, np.uintp(c0 + j)])
         ok = v == v  # noqa: PLR0124
         u = v if ok else 0.0
         n = 1.0 if ok else 0.0
-        total[j] += u
-        weighted[j] += k * u
-        count[j] += n
-        weights[j] += k * n
+        s[_SUM + j] += u
+        s[_WEIGHTED + j] += k * u
+        s[_N + j] += n
+        s[_WEIGHTS + j] += k * n
 
 
 @kernel
-def _decay_back(row: Array, state: Array, w: int) -> None:
-    total = state[0]
-    weighted = state[1]
-    count = state[2]
-    weights = state[3]
+def _decay_back(x: Array, c0: int, w: int, t: int, s: Array) -> None:
     for j in range(w):
-        v = np.float64(row[j])
+        v = np.float64(x[t, np.uintp(c0 + j)])
         ok = v == v  # noqa: PLR0124
-        total[j] += v if ok else 0.0
-        count[j] += 1.0 if ok else 0.0
-        weighted[j] += total[j]
-        weights[j] += count[j]
+        s[_SUM + j] += v if ok else 0.0
+        s[_N + j] += 1.0 if ok else 0.0
+        s[_WEIGHTED + j] += s[_SUM + j]
+        s[_WEIGHTS + j] += s[_N + j]
 
 
 @kernel
 def _decay_finish(
-    o: Array, state: Array, older: Array, lift: float, share: float, full: float, dense: bool, w: int
+    out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, q: int, lift: float, full: float
 ) -> None:
-    total = state[0]
-    weighted = state[1]
-    count = state[2]
-    weights = state[3]
-    old_weighted = older[0]
-    old_weights = older[1]
-    old_count = older[2]
+    """Write sums over weights: those of the values there are, or `full` if that is not 0."""
     for j in range(w):
-        top = weighted[j] + (lift * total[j] if lift > 0.0 else 0.0)
-        n = count[j]
-        bottom = weights[j] + lift * count[j]
-        if share > 0.0:
-            top += old_weighted[j]
-            n += old_count[j]
-            bottom += old_weights[j]
-        if not dense:
-            bottom = full
-        o[j] = top / bottom if n > 0.0 else math.nan
+        # an infinite sum times 0 would be NaN
+        top = s[_WEIGHTED + j] + (lift * s[_SUM + j] if lift > 0.0 else 0.0) + suffix[q, _WEIGHTED + j]
+        n = s[_N + j] + suffix[q, _N + j]
+        weights = s[_WEIGHTS + j] + lift * s[_N + j] + suffix[q, _WEIGHTS + j]
+        out[t, np.uintp(c0 + j)] = top / (full if full > 0.0 else weights) if n > 0.0 else math.nan

@@ -10,14 +10,11 @@ Array = Any
 _ROUNDING = 16.0
 
 
-@kernel
-def lanes(w: int) -> int:
-    """Return how long to make rows of float64 that hold w and follow each other in memory.
-
-    An odd number of cache lines: rows a power of two apart share the few places that a cache has for their
-    addresses, and a loop over six of them took five times as long.
-    """
-    return 8 * (((w + 7) // 8) | 1)
+WIDEST = 1024
+"""The most columns of a block."""
+ROW = WIDEST + 8
+"""The places of a row of sums. A loop needs no checks for overlaps between rows at constant places of one array, and
+becomes vector instructions; rows a power of two apart would share the few places that a cache has for their addresses."""
 
 
 @kernel
@@ -28,17 +25,11 @@ def copy(source: Array, target: Array) -> None:
 
 
 @kernel
-def copy_all(source: Array, target: Array) -> None:
-    """Write rows into as many others."""
-    for k in range(target.shape[0]):
-        copy(source[k], target[k])
-
-
-@kernel
-def add(one: Array, other: Array, target: Array) -> None:
-    """Write the sum of two rows."""
-    for j in range(target.shape[0]):
-        target[j] = one[j] + other[j]
+def keep(s: Array, kept: Array, q: int, rows: int, w: int) -> None:
+    """Write the first w places of so many rows of sums into row q of what is kept."""
+    for k in range(rows):
+        for j in range(w):
+            kept[q, k * ROW + j] = s[k * ROW + j]
 
 
 @kernel

@@ -24,12 +24,10 @@ from generator.backtest.plan.graph import Param, Step
 class Axis(Enum):
     """What may be computed apart from the rest."""
 
-    ANY = "any"
-    """Any rectangle: elementwise."""
     COLUMNS = "columns"
     """Whole columns: looks back in time."""
     ROWS = "rows"
-    """Whole rows: looks across instruments."""
+    """Whole rows: looks across instruments, or at one alone."""
     PANEL = "panel"
     """Rows of the output, from inputs that must be complete: looks across both."""
 
@@ -48,10 +46,10 @@ Kernel = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Primitive:
-    """A kernel called as kernel(*inputs, out, *bounds, *fixed, *params).
+    """A kernel called as kernel(*inputs, out, first, end, *fixed, *params), cut along the axis.
 
-    Bounds are (r0, r1, c0, c1) for ANY, else two; `read` turns a step's parameters into what the kernel takes. The
-    kernel of one that is `signed` takes the step's sign last.
+    `read` turns a step's parameters into what the kernel takes. The kernel of one that is `signed` takes the step's sign
+    last.
     """
 
     axis: Axis
@@ -96,20 +94,20 @@ def _rolling(kernel: Kernel, *fixed: Any, signed: bool = False) -> Primitive:
 
 
 PRIMITIVES: dict[str, Primitive] = {
-    **{name: Primitive(Axis.ANY, elementwise.unary, (code,)) for name, code in elementwise.UNARY.items()},
-    **{name: Primitive(Axis.ANY, elementwise.binary, (code,)) for name, code in elementwise.BINARY.items()},
-    **{
-        name + ":number": Primitive(Axis.ANY, elementwise.with_scalar, (code,))
-        for name, code in elementwise.BINARY.items()
-    },
-    "if_else": Primitive(Axis.ANY, elementwise.choose),
-    "fill": Primitive(Axis.ANY, elementwise.fill),
-    "ts_step": Primitive(Axis.ANY, elementwise.count_days),
-    "hide_start": Primitive(Axis.ANY, elementwise.hide_start),
-    "fill_empty": Primitive(Axis.ANY, elementwise.fill_empty),
-    "mask_outside": Primitive(Axis.ANY, history.mask_outside),
-    "spread_quantile": Primitive(Axis.ANY, rank.spread_quantile, read=_driver_first),
-    "cdf": Primitive(Axis.ANY, rank.spread_cdf, read=_driver_first),
+    **{name: Primitive(Axis.ROWS, kernel) for name, kernel in elementwise.UNARY.items()},
+    **{name: Primitive(Axis.ROWS, kernel) for name, kernel in elementwise.BINARY.items()},
+    **{name + ":number": Primitive(Axis.ROWS, kernel) for name, kernel in elementwise.WITH_NUMBER.items()},
+    "nan_to_zero": Primitive(Axis.ROWS, elementwise.fill_nan, (0.0,)),
+    "nan_to_one": Primitive(Axis.ROWS, elementwise.fill_nan, (1.0,)),
+    "purify": Primitive(Axis.ROWS, elementwise.purify),
+    "if_else": Primitive(Axis.ROWS, elementwise.choose),
+    "fill": Primitive(Axis.ROWS, elementwise.fill),
+    "ts_step": Primitive(Axis.ROWS, elementwise.count_days),
+    "hide_start": Primitive(Axis.ROWS, elementwise.hide_start),
+    "fill_empty": Primitive(Axis.ROWS, elementwise.fill_empty),
+    "mask_outside": Primitive(Axis.ROWS, elementwise.mask_outside),
+    "spread_quantile": Primitive(Axis.ROWS, rank.spread_quantile, read=_driver_first),
+    "cdf": Primitive(Axis.ROWS, rank.spread_cdf, read=_driver_first),
     "ts_sum": _rolling(rolling.rolling_total, rolling.SUM),
     "ts_mean": _rolling(rolling.rolling_total, rolling.MEAN),
     "ts_product": _rolling(rolling.rolling_total, rolling.PRODUCT),

@@ -107,7 +107,7 @@ def _closure(graph: Graph, left: list[int], done: set[int], axis: Axis) -> list[
     chosen: list[int] = []
     here = set(done)
     for s in left:
-        if _axis(graph, s) in (axis, Axis.ANY) and here.issuperset(graph.steps[s].inputs):
+        if _axis(graph, s) is axis and here.issuperset(graph.steps[s].inputs):
             chosen.append(s)
             here.add(s)
     return chosen

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from generator.backtest.kernels.portfolio import FIGURES
+from generator.backtest.kernels.rows import WIDEST
 from generator.backtest.panel import Matrix, Panel
 from generator.backtest.plan.compiler import Compiler
 from generator.backtest.plan.folding import fold_signs
@@ -17,14 +18,12 @@ from generator.backtest.plan.schedule import Phase, Plan, plan
 from generator.backtest.settings import Semantics
 from generator.language.ast import Node
 
-_ROWS = 64
+_BLOCK_BYTES = 128 << 10  # of a block of rows: several matrices of it fit into a cache
 _PANEL_ROWS = 64  # computing the day before anew costs a row a block
-_ROW_BYTES = 4096  # of a block of columns, a day; narrower ones pay for addresses and loop ends
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
 
-Bounds = tuple[int, ...]
-Call = tuple[Callable[..., None], tuple[Any, ...], Axis, tuple[Any, ...]]
+Call = tuple[Callable[..., None], tuple[Any, ...], tuple[Any, ...]]
 
 
 class Engine:
@@ -143,25 +142,23 @@ class Engine:
             step = graph.steps[work.step]
             primitive = PRIMITIVES[step.op]
             arrays = tuple(at(i) for i in (*work.inputs, work.out))
-            calls.append((primitive.kernel, arrays, primitive.axis, primitive.arguments(step)))
+            calls.append((primitive.kernel, arrays, primitive.arguments(step)))
         self._execute(calls, phase.axis)
 
     def _execute(self, calls: list[Call], along: Axis) -> None:
         days, instruments = self.panel.shape
-        by_columns = along is Axis.COLUMNS
 
         def work(waiting: Iterator[tuple[int, int]]) -> None:
-            for block in waiting:
-                for kernel, arrays, axis, params in calls:
-                    bounds: Bounds = block
-                    if axis is Axis.ANY:
-                        bounds = (0, days, *block) if by_columns else (*block, 0, instruments)
-                    kernel(*arrays, *bounds, *params)
+            with np.errstate(all="ignore"):  # infinities and NaN are data here
+                for block in waiting:
+                    for kernel, arrays, params in calls:
+                        kernel(*arrays, *block, *params)
 
-        if by_columns:
-            blocks = cut(instruments, _ROW_BYTES // self.dtype.itemsize, self._threads)
+        if along is Axis.COLUMNS:
+            blocks = cut(instruments, WIDEST, self._threads)
         else:
-            blocks = cut(days, _PANEL_ROWS if along is Axis.PANEL else _ROWS, self._threads)
+            rows = max(1, _BLOCK_BYTES // (instruments * self.dtype.itemsize))
+            blocks = cut(days, _PANEL_ROWS if along is Axis.PANEL else rows, self._threads)
         waiting = iter(blocks)  # shared: a thread takes the next block when it has done one
         jobs = [self._pool.submit(work, waiting) for _ in range(self._threads)]
         wait(jobs)  # for all of them: one that still ran would write to a buffer that is used again
