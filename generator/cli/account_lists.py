@@ -21,6 +21,11 @@ class Lists:
     origin: str
     of_account: bool = False
 
+    @property
+    def readable(self) -> Catalogue:
+        """Return the catalogue that expressions are read with: the account's, else all that are known."""
+        return self.catalogue if self.of_account else load_catalogue(higher=True)
+
     def report(self) -> None:
         """Print the origin of the lists to standard error."""
         click.echo(f"Lists: {self.origin}", err=True)

@@ -18,7 +18,7 @@ from generator.cli.account_lists import Lists, account_lists
 from generator.cli.evaluate import FILE, evaluate
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
 from generator.language import ExpressionError, build_schema, read
-from generator.language.check import brain_refusals
+from generator.language.check import brain_refusals, operator_names
 from generator.llm.prompt import DEPTH
 
 _DEPTH = click.IntRange(1, 16)
@@ -104,11 +104,14 @@ cli.add_command(evaluate)
 
 def _checked(text: str, lists: Lists) -> dict[str, Any]:
     try:
-        alpha = read(text, lists.catalogue)
+        alpha = read(text, lists.readable)
     except ExpressionError as error:
         return {"expression": text, "error": error_row(error)}
     row: dict[str, Any] = {"expression": text, "canonical": alpha.expression, "digest": alpha.digest}
-    notes = brain_refusals(alpha.tree, lists.catalogue)
+    notes = brain_refusals(alpha.tree, lists.readable)
+    rare = sorted(operator_names(alpha.tree) - lists.catalogue.operators.keys())
+    if rare:
+        notes.append(f"only some accounts have {', '.join(rare)}")
     return {**row, "notes": notes} if notes else row
 
 

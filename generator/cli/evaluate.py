@@ -15,7 +15,6 @@ from fleet.config.load import find_config, load_settings
 from fleet.config.schema import PanelSettings
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT
-from generator.catalogue import load_catalogue
 from generator.catalogue.available import with_fields
 from generator.cli.account_lists import Lists, account_lists
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
@@ -149,9 +148,8 @@ def _evaluated(
 
 def _read(text: str, panel: "Panel", lists: Lists) -> EvaluateOutcome:
     """Read an expression with the panel's fields and the account's operators; without an account, all known ones."""
-    operators = lists.catalogue if lists.of_account else load_catalogue(higher=True)
     try:
-        return EvaluateOutcome(text, tree=read(text, with_fields(operators, panel_fields(panel))).tree)
+        return EvaluateOutcome(text, tree=read(text, with_fields(lists.readable, panel_fields(panel))).tree)
     except ExpressionError as error:
         row = error_row(error)
         if lists.of_account and _is_alpha(text, lists):

@@ -133,6 +133,12 @@ def test_a_missing_comma_is_no_missing_semicolon() -> None:
     assert row["error"]["hint"] == ""
 
 
+def test_check_reads_an_operator_of_some_accounts_and_says_so() -> None:
+    code, output, _ = run("check", "group_count(is_nan(close),market)>40 ? close:nan")
+    assert code == 0
+    assert "note: only some accounts have group_count" in output
+
+
 def test_check_notes_what_brain_would_refuse() -> None:
     many = "+".join(f"rank(ts_delta(close, {days}))" for days in range(1, 31))
     _, output, _ = run("check", many)
