@@ -1,11 +1,14 @@
-"""Twenty expressions evaluated by the local backtest, and by pandas, polars_ta and KunQuant in the same run.
+"""Twenty expressions evaluated by the local backtest, and by pandas, polars_ta, KunQuant and py-alpha-lib in the same run.
 
-The peers live in an environment of their own under `build/bench-peers`, made at the first run. One that cannot be
-installed, or that needs too long or too much here, is shown with the reason. All results are compared.
+The peers live in environments of their own under `build`, made at the first run; py-alpha-lib needs Python 3.12, named
+`python3.12` or by PYTHON312. One that cannot be installed, or that needs too long or too much here, is shown with the
+reason. All results are compared. `BASE=COMMIT` shows a commit of this repository beside the tree, by turns.
 """
 
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.expressions import EXPRESSIONS, FIELDS, GROUPS, nested, trees
+from benchmarks.peers.expressions import EXPRESSIONS, FIELDS, GROUPS, nested, parsed
+from benchmarks.peers.formulaic import FORMULAIC
 from benchmarks.report import Report
 from generator.backtest.loading.memory import free_bytes
 from generator.backtest.synthetic import synthetic_panel
@@ -25,11 +29,13 @@ from generator.backtest.synthetic import synthetic_panel
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "build" / "bench-peers"
 PACKAGES = ("numpy", "pandas", "polars", "polars_ta", "expr_codegen", "KunQuant")
-SMALL, LARGE = (1260, 1000), (2520, 3000)
+NEWER = ROOT / "build" / "bench-peers-3.12"
+NEWER_PACKAGES = ("numpy", "py-alpha-lib")
+SMALL, LARGE, YEAR = (1260, 1000), (2520, 3000), (261, 4000)
 LIMIT = 240.0
 LARGER = 6 * 1.5  # times as many cells, and a little patience
 PATIENCE = 75.0  # for a peer's one round on the large panel
-PEAKS = {"polars": 6e9, "pandas": 1e9, "kunquant": 3.5e9}
+PEAKS = {"polars": 6e9, "pandas": 1e9, "kunquant": 3.5e9, "alpha": 3e9}
 COUNT = len(EXPRESSIONS)
 
 
@@ -46,31 +52,42 @@ class Run:
 class Bench:
     """One run: panels on disk, and the processes that evaluate them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, texts: Mapping[str, str] = EXPRESSIONS, fields: Sequence[str] = FIELDS
+    ) -> None:
         self.folder = folder
-        self.expressions = folder / "expressions.json"
-        self.expressions.write_text(json.dumps([nested(tree) for tree in trees()]), encoding="utf-8")
+        self.fields = fields
+        self.count = len(texts)
+        self.expressions = folder / f"expressions-{self.count}.json"
+        self.expressions.write_text(json.dumps([nested(tree) for tree in parsed(texts)]), encoding="utf-8")
+        self.texts = folder / f"texts-{self.count}.json"
+        self.texts.write_text(json.dumps(dict(texts)), encoding="utf-8")
 
     def panel(self, shape: tuple[int, int], dtype: str) -> Path:
         """Return the file of an invented panel."""
         path = self.folder / f"{shape[0]}x{shape[1]}.{dtype}.npz"
         if not path.exists():
             made = synthetic_panel(*shape)
-            arrays = {name: made.fields[name].astype(dtype) for name in FIELDS}
+            arrays = {name: made.fields[name].astype(dtype) for name in self.fields}
             np.savez(path, **arrays, **{name: made.groups[name] for name in GROUPS})  # type: ignore[arg-type]
         return path
 
-    def ours(self, shape: tuple[int, int], dtype: str, mode: str = "values", threads: int = 2) -> Run:
-        """Run ours."""
+    def ours(
+        self, shape: tuple[int, int], dtype: str, mode: str = "values", *, threads: int = 2, tree: Path = ROOT
+    ) -> Run:
+        """Run ours, or that of another tree of this repository."""
         environ = {**os.environ, "FLEET_BENCH": mode, "FLEET_BENCH_THREADS": str(threads)}
+        if tree == ROOT:
+            environ["FLEET_BENCH_TEXTS"] = str(self.texts)
         command = [sys.executable, "-m", "benchmarks.peers.ours"]
         rounds = 4 if shape == LARGE else 9
-        return self._run("ours", command, shape, dtype, rounds=rounds, environ=environ)
+        return self._run("ours", command, shape, dtype, rounds=rounds, environ=environ, tree=tree)
 
     def peer(self, name: str, shape: tuple[int, int], dtype: str = "float64") -> Run:
         """Run a peer."""
         script = str(ROOT / "benchmarks" / "peers" / f"{name}_peer.py")
-        command = [str(PEERS / "bin" / "python"), "-W", "ignore", script]
+        home = NEWER if name == "alpha" else PEERS
+        command = [str(home / "bin" / "python"), "-W", "ignore", script]
         rounds = 3 if name == "kunquant" and shape != LARGE else 1
         return self._run(name, command, shape, dtype, rounds=rounds, environ=dict(os.environ))
 
@@ -83,13 +100,14 @@ class Bench:
         *,
         rounds: int,
         environ: dict[str, str],
+        tree: Path = ROOT,
     ) -> Run:
         results = self.folder / f"{name}.npz"
         files = [str(self.panel(shape, dtype)), str(self.expressions), str(results), str(rounds)]
         try:
             done = subprocess.run(
                 [*command, *files],
-                cwd=ROOT,
+                cwd=tree,
                 env=environ,
                 capture_output=True,
                 text=True,
@@ -107,12 +125,12 @@ class Bench:
         return Run(name, json.loads(done.stdout.splitlines()[-1]), values)
 
 
-def make_peers() -> str:
-    """Make the peers' environment; return why it is not there, or nothing."""
-    if (PEERS / "made").exists():
+def make_peers(folder: Path, python: str, packages: Sequence[str]) -> str:
+    """Make an environment of peers; return why it is not there, or nothing."""
+    if (folder / "made").exists():
         return ""
     install = [
-        str(PEERS / "bin" / "python"),
+        str(folder / "bin" / "python"),
         "-m",
         "pip",
         "install",
@@ -120,14 +138,29 @@ def make_peers() -> str:
         "--disable-pip-version-check",
     ]
     try:
-        subprocess.run(
-            [sys.executable, "-m", "venv", str(PEERS)], check=True, capture_output=True, timeout=LIMIT
-        )
-        subprocess.run([*install, *PACKAGES], check=True, capture_output=True, timeout=3 * LIMIT)
+        subprocess.run([python, "-m", "venv", str(folder)], check=True, capture_output=True, timeout=LIMIT)
+        subprocess.run([*install, *packages], check=True, capture_output=True, timeout=3 * LIMIT)
     except (OSError, subprocess.SubprocessError) as error:
         return f"the peers cannot be installed ({type(error).__name__})"
-    (PEERS / "made").touch()
+    (folder / "made").touch()
     return ""
+
+
+def make_newer() -> str:
+    """Make the environment of the peer that needs Python 3.12; return why it is not there, or nothing."""
+    python = os.environ.get("PYTHON312") or shutil.which("python3.12")
+    if python is None:
+        return "no python3.12 here (PYTHON312 names one)"
+    return make_peers(NEWER, python, NEWER_PACKAGES)
+
+
+def base_tree(folder: Path, commit: str) -> Path:
+    """Return a folder with the tree of a commit."""
+    tree = folder / f"base-{commit}"
+    tree.mkdir()
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(["tar", "x", "-C", str(tree)], input=packed.stdout, check=True)
+    return tree
 
 
 def alike(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> tuple[float, float]:
@@ -182,7 +215,7 @@ NOTES = (
     "free, and the multiples are of that: a busy machine leaves it alone. Peak: memory over the loaded panel. Before: what "
     "is done before the first evaluation, KunQuant's compilation above all. Alike: the median expression's share of cells "
     "that agree to 1e-6 of the largest, and correlation; KunQuant's windows are strict and its ranks r / n, polars_ta's "
-    "ranks are dense or r / n."
+    "ranks are dense or r / n, py-alpha-lib's (alpha) r / n and its deviations have ddof 1."
 )
 
 
@@ -201,6 +234,51 @@ def beside_peers(
     runs = {name: Run(name, reason=why) if why else bench.peer(name, shape) for name, why in names.items()}
     rows += [line(name, run, base, base) for name, run in runs.items()]
     return Report(f"Twenty expressions on {shape[0]} days x {shape[1]} instruments", HEAD, rows, NOTES), runs
+
+
+def beside_base(bench: Bench, commit: str) -> Report:
+    """Measure ours and another commit's by turns."""
+    tree = base_tree(bench.folder, commit)
+    rows = []
+    for shape in (SMALL, LARGE):
+        for dtype in ("float64", "float32"):
+            for mode in ("values", "portfolio"):
+                turns = [
+                    (bench.ours(shape, dtype, mode, tree=tree), bench.ours(shape, dtype, mode))
+                    for _ in range(3)
+                ]
+                if any(run.row is None for pair in turns for run in pair):
+                    rows.append([f"{shape[0]} x {shape[1]}", dtype, mode, turns[0][0].reason, "-", "-"])
+                    continue
+                pairs = [(old.row["cpu"], new.row["cpu"]) for old, new in turns]  # type: ignore[index]
+                old, new = (min(times) for times in zip(*pairs, strict=True))
+                ratio = float(np.median([a / b for a, b in pairs]))
+                rows.append(
+                    [f"{shape[0]} x {shape[1]}", dtype, mode, f"{old:.3f}", f"{new:.3f}", f"{ratio:.2f}"]
+                )
+    head = ("days x instruments", "stored as", "what", f"{commit}, processor s", "ours", "times as fast")
+    notes = "The twenty expressions, two threads, processes by turns; the least of three, and the median ratio of pairs."
+    return Report(f"Beside {commit}", head, rows, notes)
+
+
+def formulaic(folder: Path, missing: str) -> Report:
+    """Measure the 101 formulaic alphas on a year of many instruments, beside py-alpha-lib."""
+    bench = Bench(folder, FORMULAIC, (*FIELDS, "cap"))
+    base = bench.ours(YEAR, "float64")
+    runs = {"ours, float64": base, "ours, float32": bench.ours(YEAR, "float32")}
+    runs["alpha"] = Run("alpha", reason=missing) if missing else bench.peer("alpha", YEAR)
+    rows = []
+    for label, run in runs.items():
+        if run.row is None or run.values is None:
+            rows.append([label, "-", run.reason, "-", "-"])
+            continue
+        done = sum(1 for values in run.values.values() if values.size)
+        cpu = run.row["cpu"] / done
+        times = (base.row["cpu"] / bench.count) / cpu if base.row is not None else math.nan
+        rows.append([label, str(done), f"{run.row['seconds']:.2f}", f"{run.row['cpu']:.2f}", f"{times:.3g}"])
+    head = ("engine", f"of {bench.count}", "s", "processor s", "times ours, an alpha")
+    notes = "Two threads; py-alpha-lib takes as many as there are cores. Its ranks are r / n and its deviations have ddof 1."
+    return Report(f"The 101 formulaic alphas on {YEAR[0]} days x {YEAR[1]} instruments", head, rows, notes)
 
 
 def why_not(name: str, run: Run) -> str:
@@ -254,11 +332,14 @@ def start() -> Report:
 
 def measure() -> list[Report]:
     """Measure all of it."""
-    missing = make_peers()
-    names = dict.fromkeys(("kunquant", "polars", "pandas"), missing)
     PEERS.parent.mkdir(exist_ok=True)
+    names = dict.fromkeys(("kunquant", "polars", "pandas"), make_peers(PEERS, sys.executable, PACKAGES))
+    names["alpha"] = make_newer()
+    commit = os.environ.get("FLEET_BENCH_BASE", "")
     with tempfile.TemporaryDirectory(dir=PEERS.parent) as folder:
         bench = Bench(Path(folder))
+        before = [beside_base(bench, commit)] if commit else []
         small, runs = beside_peers(bench, SMALL, names)
         large, _ = beside_peers(bench, LARGE, {name: why_not(name, run) for name, run in runs.items()})
-        return [small, large, growth(bench), start()]
+        year = formulaic(Path(folder), names["alpha"])
+        return [*before, small, large, year, growth(bench), start()]
