@@ -54,8 +54,8 @@ lint: setup ## Check style and types, and audit the locked packages where the da
 	@$(BIN)/mypy
 	@$(BIN)/python -m tools.audit requirements/runtime.txt
 
-bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME ..." takes some)
-	@$(BIN)/python -m benchmarks $(ONLY)
+bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME ..." takes some; BASE=COMMIT beside it)
+	@FLEET_BENCH_BASE=$(BASE) $(BIN)/python -m benchmarks $(ONLY)
 
 soak: setup ## Kill everything at random under a stream of incidents (DURATION=60s, KILLS=500 ends it earlier)
 	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),60s) $(if $(KILLS),--kills $(KILLS))

@@ -1,11 +1,14 @@
-"""Twenty expressions on the local backtest, and on pandas, polars_ta and KunQuant in the same run.
+"""Twenty expressions evaluated by the local backtest, and by pandas, polars_ta, KunQuant and py-alpha-lib in the same run.
 
-The first run installs the peers into an environment of their own under `build/bench-peers`. A peer that cannot be installed,
-or that needs too much time or memory here, is listed with the reason. All results are compared.
+The peers live in environments of their own under `build`, made at the first run; py-alpha-lib needs Python 3.12, named
+`python3.12` or by PYTHON312. One that cannot be installed, or that needs too much time or memory here, is listed with the
+reason. All results are compared. `BASE=COMMIT` shows a commit of this repository beside the tree, by turns.
 """
 
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.expressions import EXPRESSIONS, FIELDS, GROUPS, nested, trees
+from benchmarks.peers.expressions import EXPRESSIONS, FIELDS, GROUPS, nested, parsed
+from benchmarks.peers.formulaic import FORMULAIC
 from benchmarks.report import Report
 from generator.backtest.loading.memory import free_bytes
 from generator.backtest.synthetic import synthetic_panel
@@ -25,17 +29,19 @@ from generator.backtest.synthetic import synthetic_panel
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "build" / "bench-peers"
 PACKAGES = ("numpy", "pandas", "polars", "polars_ta", "expr_codegen", "KunQuant")
-SMALL, LARGE = (1260, 1000), (2520, 3000)
-TIMEOUT = 240.0  # of a process, in seconds
-LARGER = 6 * 1.5  # six times as many cells, with a margin
-MAX_SECONDS = 75.0  # of a peer's one round on the large panel
-PEAKS = {"polars": 6e9, "pandas": 1e9, "kunquant": 3.5e9}
+NEWER = ROOT / "build" / "bench-peers-3.12"
+NEWER_PACKAGES = ("numpy", "py-alpha-lib")
+SMALL, LARGE, YEAR = (1260, 1000), (2520, 3000), (261, 4000)
+LIMIT = 240.0
+LARGER = 6 * 1.5  # times as many cells, and a little patience
+PATIENCE = 75.0  # for a peer's one round on the large panel
+PEAKS = {"polars": 6e9, "pandas": 1e9, "kunquant": 3.5e9, "alpha": 3e9}
 COUNT = len(EXPRESSIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The report of a process, or the reason why there is none; `values` are its results."""
+    """What a process reported, or why it did not; `values` has its results."""
 
     name: str
     row: Mapping[str, float] | None = None
@@ -44,33 +50,44 @@ class Run:
 
 
 class Bench:
-    """One benchmark run: panels on disk, and the processes that evaluate them."""
+    """One run: panels on disk, and the processes that evaluate them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, texts: Mapping[str, str] = EXPRESSIONS, fields: Sequence[str] = FIELDS
+    ) -> None:
         self.folder = folder
-        self.expressions = folder / "expressions.json"
-        self.expressions.write_text(json.dumps([nested(tree) for tree in trees()]), encoding="utf-8")
+        self.fields = fields
+        self.count = len(texts)
+        self.expressions = folder / f"expressions-{self.count}.json"
+        self.expressions.write_text(json.dumps([nested(tree) for tree in parsed(texts)]), encoding="utf-8")
+        self.texts = folder / f"texts-{self.count}.json"
+        self.texts.write_text(json.dumps(dict(texts)), encoding="utf-8")
 
     def panel(self, shape: tuple[int, int], dtype: str) -> Path:
-        """Return the file of a synthetic panel."""
+        """Return the file of an invented panel."""
         path = self.folder / f"{shape[0]}x{shape[1]}.{dtype}.npz"
         if not path.exists():
             made = synthetic_panel(*shape)
-            arrays = {name: made.fields[name].astype(dtype) for name in FIELDS}
+            arrays = {name: made.fields[name].astype(dtype) for name in self.fields}
             np.savez(path, **arrays, **{name: made.groups[name] for name in GROUPS})  # type: ignore[arg-type]
         return path
 
-    def ours(self, shape: tuple[int, int], dtype: str, mode: str = "values", threads: int = 2) -> Run:
-        """Run the local backtest."""
+    def ours(
+        self, shape: tuple[int, int], dtype: str, mode: str = "values", *, threads: int = 2, tree: Path = ROOT
+    ) -> Run:
+        """Run ours, or that of another tree of this repository."""
         environ = {**os.environ, "FLEET_BENCH": mode, "FLEET_BENCH_THREADS": str(threads)}
+        if tree == ROOT:
+            environ["FLEET_BENCH_TEXTS"] = str(self.texts)
         command = [sys.executable, "-m", "benchmarks.peers.ours"]
         rounds = 4 if shape == LARGE else 9
-        return self._run("ours", command, shape, dtype, rounds=rounds, environ=environ)
+        return self._run("ours", command, shape, dtype, rounds=rounds, environ=environ, tree=tree)
 
     def peer(self, name: str, shape: tuple[int, int], dtype: str = "float64") -> Run:
         """Run a peer."""
         script = str(ROOT / "benchmarks" / "peers" / f"{name}_peer.py")
-        command = [str(PEERS / "bin" / "python"), "-W", "ignore", script]
+        home = NEWER if name == "alpha" else PEERS
+        command = [str(home / "bin" / "python"), "-W", "ignore", script]
         rounds = 3 if name == "kunquant" and shape != LARGE else 1
         return self._run(name, command, shape, dtype, rounds=rounds, environ=dict(os.environ))
 
@@ -83,21 +100,22 @@ class Bench:
         *,
         rounds: int,
         environ: dict[str, str],
+        tree: Path = ROOT,
     ) -> Run:
         results = self.folder / f"{name}.npz"
         files = [str(self.panel(shape, dtype)), str(self.expressions), str(results), str(rounds)]
         try:
             done = subprocess.run(
                 [*command, *files],
-                cwd=ROOT,
+                cwd=tree,
                 env=environ,
                 capture_output=True,
                 text=True,
-                timeout=TIMEOUT,
+                timeout=LIMIT,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Run(name, reason=f"stopped after {TIMEOUT:.0f} s")
+            return Run(name, reason=f"stopped after {LIMIT:.0f} s")
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
             return Run(name, reason=lines[-1][:80])
@@ -107,12 +125,12 @@ class Bench:
         return Run(name, json.loads(done.stdout.splitlines()[-1]), values)
 
 
-def make_peers() -> str:
-    """Create the peers' environment; return the reason if that fails, else an empty text."""
-    if (PEERS / "made").exists():
+def make_peers(folder: Path, python: str, packages: Sequence[str]) -> str:
+    """Make an environment of peers; return why it is not there, or nothing."""
+    if (folder / "made").exists():
         return ""
     install = [
-        str(PEERS / "bin" / "python"),
+        str(folder / "bin" / "python"),
         "-m",
         "pip",
         "install",
@@ -120,18 +138,33 @@ def make_peers() -> str:
         "--disable-pip-version-check",
     ]
     try:
-        subprocess.run(
-            [sys.executable, "-m", "venv", str(PEERS)], check=True, capture_output=True, timeout=TIMEOUT
-        )
-        subprocess.run([*install, *PACKAGES], check=True, capture_output=True, timeout=3 * TIMEOUT)
+        subprocess.run([python, "-m", "venv", str(folder)], check=True, capture_output=True, timeout=LIMIT)
+        subprocess.run([*install, *packages], check=True, capture_output=True, timeout=3 * LIMIT)
     except (OSError, subprocess.SubprocessError) as error:
         return f"the peers cannot be installed ({type(error).__name__})"
-    (PEERS / "made").touch()
+    (folder / "made").touch()
     return ""
 
 
+def make_newer() -> str:
+    """Make the environment of the peer that needs Python 3.12; return why it is not there, or nothing."""
+    python = os.environ.get("PYTHON312") or shutil.which("python3.12")
+    if python is None:
+        return "no python3.12 here (PYTHON312 names one)"
+    return make_peers(NEWER, python, NEWER_PACKAGES)
+
+
+def base_tree(folder: Path, commit: str) -> Path:
+    """Return a folder with the tree of a commit."""
+    tree = folder / f"base-{commit}"
+    tree.mkdir()
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(["tar", "x", "-C", str(tree)], input=packed.stdout, check=True)
+    return tree
+
+
 def alike(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> tuple[float, float]:
-    """Return medians over the expressions: the share of equal cells (to 1e-6 of the largest), and the correlation."""
+    """Return the median over the expressions of the share of equal cells (to 1e-6 of the largest) and of correlations."""
     shares, correlations = [], []
     for key, values in peer.items():
         if not values.size:
@@ -144,7 +177,7 @@ def alike(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> tuple[float, floa
 
 
 def line(label: str, run: Run, base: Run, exact: Run) -> list[str]:
-    """Return one engine's row; `base` is the baseline of its time, `exact` that of its results."""
+    """Return one engine's row; `base` is who its time is a multiple of, `exact` whose results it is compared with."""
     if run.row is None or run.values is None:
         return [label, "-", run.reason, "-", "-", "-", "-", "-"]
     done = sum(1 for values in run.values.values() if values.size)
@@ -178,43 +211,88 @@ HEAD = (
     "alike / corr.",
 )
 NOTES = (
-    "A batch of 20, two threads. Expr/s is by the clock. The next column is by processor time, as if both cores were "
-    "free; the multiples are of it, because a busy machine does not change it. Peak: memory over the loaded panel. Before: "
-    "the time before the first evaluation, mostly KunQuant's compilation. Alike: the median expression's share of cells "
-    "that agree to 1e-6 of the largest, and its correlation. KunQuant's windows are strict and its ranks r / n; "
-    "polars_ta's ranks are dense or r / n."
+    "A batch of 20, two threads. Expr/s is by the clock; the next column by processor time, as if both cores were "
+    "free, and the multiples are of that: a busy machine leaves it alone. Peak: memory over the loaded panel. Before: what "
+    "is done before the first evaluation, KunQuant's compilation above all. Alike: the median expression's share of cells "
+    "that agree to 1e-6 of the largest, and correlation; KunQuant's windows are strict and its ranks r / n, polars_ta's "
+    "ranks are dense or r / n, py-alpha-lib's (alpha) r / n and its deviations have ddof 1."
 )
 
 
 def beside_peers(
     bench: Bench, shape: tuple[int, int], names: Mapping[str, str]
 ) -> tuple[Report, dict[str, Run]]:
-    """Measure the local backtest and the peers on one size; a peer with a reason in `names` is not run."""
+    """Measure ours and the peers on one size; a name with a reason beside it is not run."""
     base = bench.ours(shape, "float64")
     rows = [line("ours, float64", base, base, base)]
     rows.append(line("ours, float32", bench.ours(shape, "float32"), base, base))
     if shape == SMALL:
         rows.append(line("ours, float64, one thread", bench.ours(shape, "float64", threads=1), base, base))
     for dtype in ("float64", "float32"):
-        with_portfolio = bench.ours(shape, dtype, "portfolio")
-        rows.append(line(f"ours, {dtype}, with portfolio", with_portfolio, base, Run("")))
+        judged = bench.ours(shape, dtype, "portfolio")
+        rows.append(line(f"ours, {dtype}, with portfolio", judged, base, Run("")))
     runs = {name: Run(name, reason=why) if why else bench.peer(name, shape) for name, why in names.items()}
     rows += [line(name, run, base, base) for name, run in runs.items()]
     return Report(f"Twenty expressions on {shape[0]} days x {shape[1]} instruments", HEAD, rows, NOTES), runs
 
 
+def beside_base(bench: Bench, commit: str) -> Report:
+    """Measure ours and another commit's by turns."""
+    tree = base_tree(bench.folder, commit)
+    rows = []
+    for shape in (SMALL, LARGE):
+        for dtype in ("float64", "float32"):
+            for mode in ("values", "portfolio"):
+                turns = [
+                    (bench.ours(shape, dtype, mode, tree=tree), bench.ours(shape, dtype, mode))
+                    for _ in range(3)
+                ]
+                if any(run.row is None for pair in turns for run in pair):
+                    rows.append([f"{shape[0]} x {shape[1]}", dtype, mode, turns[0][0].reason, "-", "-"])
+                    continue
+                pairs = [(old.row["cpu"], new.row["cpu"]) for old, new in turns]  # type: ignore[index]
+                old, new = (min(times) for times in zip(*pairs, strict=True))
+                ratio = float(np.median([a / b for a, b in pairs]))
+                rows.append(
+                    [f"{shape[0]} x {shape[1]}", dtype, mode, f"{old:.3f}", f"{new:.3f}", f"{ratio:.2f}"]
+                )
+    head = ("days x instruments", "stored as", "what", f"{commit}, processor s", "ours", "times as fast")
+    notes = "The twenty expressions, two threads, processes by turns; the least of three, and the median ratio of pairs."
+    return Report(f"Beside {commit}", head, rows, notes)
+
+
+def formulaic(folder: Path, missing: str) -> Report:
+    """Measure the 101 formulaic alphas on a year of many instruments, beside py-alpha-lib."""
+    bench = Bench(folder, FORMULAIC, (*FIELDS, "cap"))
+    base = bench.ours(YEAR, "float64")
+    runs = {"ours, float64": base, "ours, float32": bench.ours(YEAR, "float32")}
+    runs["alpha"] = Run("alpha", reason=missing) if missing else bench.peer("alpha", YEAR)
+    rows = []
+    for label, run in runs.items():
+        if run.row is None or run.values is None:
+            rows.append([label, "-", run.reason, "-", "-"])
+            continue
+        done = sum(1 for values in run.values.values() if values.size)
+        cpu = run.row["cpu"] / done
+        times = (base.row["cpu"] / bench.count) / cpu if base.row is not None else math.nan
+        rows.append([label, str(done), f"{run.row['seconds']:.2f}", f"{run.row['cpu']:.2f}", f"{times:.3g}"])
+    head = ("engine", f"of {bench.count}", "s", "processor s", "times ours, an alpha")
+    notes = "Two threads; py-alpha-lib takes as many as there are cores. Its ranks are r / n and its deviations have ddof 1."
+    return Report(f"The 101 formulaic alphas on {YEAR[0]} days x {YEAR[1]} instruments", head, rows, notes)
+
+
 def why_not(name: str, run: Run) -> str:
-    """Return why a peer is not run on the large panel; empty if it is."""
+    """Return why a peer is not tried on the large panel."""
     if run.row is None:
         return run.reason
     expected = run.row["seconds"] * LARGER
-    if expected > MAX_SECONDS:
-        return f"not run: about {expected:.0f} s expected from the small panel"
+    if expected > PATIENCE:
+        return f"not run: about {expected:.0f} s by the other panel's"
     return "it needs more memory than is free" if PEAKS[name] > free_bytes() else ""
 
 
 def growth(bench: Bench) -> Report:
-    """Measure the cost against the size of the panel."""
+    """Measure how the cost grows with the panel."""
     rows = []
     for shape in ((630, 1000), (1260, 1000), (2520, 1000), (2520, 3000)):
         run = bench.ours(shape, "float64", "portfolio")
@@ -231,14 +309,14 @@ def growth(bench: Bench) -> Report:
 
 
 def start() -> Report:
-    """Measure the time to the first figures, beside the import of numba and numpy alone."""
+    """Measure how soon the first figures are there, beside the bare import of what evaluates."""
 
     def best(command: list[str]) -> float:
         times = []
         for _ in range(4):
             begin = time.perf_counter()
             subprocess.run(
-                [sys.executable, *command], cwd=ROOT, capture_output=True, check=True, timeout=TIMEOUT
+                [sys.executable, *command], cwd=ROOT, capture_output=True, check=True, timeout=LIMIT
             )
             times.append(time.perf_counter() - begin)
         return min(times)
@@ -248,20 +326,20 @@ def start() -> Report:
     rows = [["import numba, numpy", f"{floor:.2f}", "1"]]
     rows.append(["first expression's figures", f"{first:.2f}", f"{first / floor:.2f}"])
     return Report(
-        "From the start to the first figures",
-        ("process", "s", "times"),
-        rows,
-        "Kernels are loaded from their disk cache.",
+        "From the start to the first figures", ("what", "s", "times"), rows, "Kernels come from disk."
     )
 
 
 def measure() -> list[Report]:
-    """Measure both sizes, the growth and the start."""
-    missing = make_peers()
-    names = dict.fromkeys(("kunquant", "polars", "pandas"), missing)
+    """Measure all of it."""
     PEERS.parent.mkdir(exist_ok=True)
+    names = dict.fromkeys(("kunquant", "polars", "pandas"), make_peers(PEERS, sys.executable, PACKAGES))
+    names["alpha"] = make_newer()
+    commit = os.environ.get("FLEET_BENCH_BASE", "")
     with tempfile.TemporaryDirectory(dir=PEERS.parent) as folder:
         bench = Bench(Path(folder))
+        before = [beside_base(bench, commit)] if commit else []
         small, runs = beside_peers(bench, SMALL, names)
         large, _ = beside_peers(bench, LARGE, {name: why_not(name, run) for name, run in runs.items()})
-        return [small, large, growth(bench), start()]
+        year = formulaic(Path(folder), names["alpha"])
+        return [*before, small, large, year, growth(bench), start()]

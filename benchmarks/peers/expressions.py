@@ -1,5 +1,6 @@
 """The twenty expressions: ten in the manner of the 101 formulaic alphas, ten as miners write them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from generator.catalogue import load_catalogue
@@ -33,8 +34,13 @@ GROUPS = ("sector", "industry", "subindustry")
 
 def trees() -> list[Node]:
     """Return the expressions as trees."""
+    return parsed(EXPRESSIONS)
+
+
+def parsed(texts: Mapping[str, str]) -> list[Node]:
+    """Return named expressions as trees."""
     catalogue = load_catalogue(higher=True)
-    return [parse(text, catalogue) for text in EXPRESSIONS.values()]
+    return [parse(text, catalogue) for text in texts.values()]
 
 
 def nested(tree: Node) -> Any:

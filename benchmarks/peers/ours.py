@@ -1,11 +1,13 @@
 """The local backtest as a peer: float32 or float64, values only or with the portfolio, by FLEET_BENCH."""
 
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.expressions import GROUPS, trees
+from benchmarks.peers.expressions import GROUPS, parsed, trees
 from benchmarks.peers.runner import Arrays, Evaluate, main
 from generator.backtest.panel import Panel
 from generator.backtest.result.evaluate import engine_for
@@ -28,7 +30,9 @@ def panel_of(arrays: Arrays) -> Panel:
 def prepare(arrays: Arrays, _expressions: list[Any]) -> Evaluate:
     """Return the function that evaluates the batch: matrices only, or each alpha's figures too."""
     mode, threads = os.environ.get("FLEET_BENCH", "values"), int(os.environ.get("FLEET_BENCH_THREADS", "2"))
-    panel, batch = panel_of(arrays), trees()
+    panel = panel_of(arrays)
+    texts = os.environ.get("FLEET_BENCH_TEXTS")
+    batch = parsed(json.loads(Path(texts).read_text(encoding="utf-8"))) if texts else trees()
     if mode == "portfolio":
         settings = AlphaSettings()
         with_figures = engine_for(panel, settings, threads=threads)

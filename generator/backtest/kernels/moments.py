@@ -183,7 +183,10 @@ def _add_two(x: Array, y: Array, c0: int, w: int, t: int, s: Array) -> None:
 def _slide_two(
     x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array, correlating: bool, exact: float
 ) -> bool:  # fmt: skip
-    """Move the sums of pairs to day t; see `_slide_one`. Write correlations, or (co)variances times n squared."""
+    """Move the sums of pairs to day t; see `_slide_one`.
+
+    Write correlations, or variances and covariances times n squared.
+    """
     lost = False
     for j in range(w):
         a = np.float64(x[t, np.uintp(c0 + j)])
