@@ -5,6 +5,7 @@ is `reverse(x)` unless x is a number, `c ? a : b` is `if_else(c, a, b)`. Assignm
 immutable and hashable: equal subexpressions compare equal and can be shared.
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -14,15 +15,21 @@ from generator.language.errors import ExpressionError
 _WORD: Final = re.compile(r"[A-Za-z0-9_.,+-]{1,20}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Number:
-    """A numeric constant; `1` and `1.0` are equal, `0` and `-0` too.
-
-    A missing value is `Number(math.nan)`: two of them are equal only if they hold the same NaN object.
-    """
+    """A numeric constant; `1` and `1.0` are equal, `0` and `-0` too, and any two NaN, which stand for a missing value."""
 
     value: float
-    position: int = field(default=-1, compare=False)
+    position: int = -1
+
+    # By hand: what a dataclass makes of NaN depends on the version of Python.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Number):
+            return NotImplemented
+        return self.value == other.value or (math.isnan(self.value) and math.isnan(other.value))
+
+    def __hash__(self) -> int:
+        return hash(None if math.isnan(self.value) else self.value)
 
 
 @dataclass(frozen=True, slots=True)

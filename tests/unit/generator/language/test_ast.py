@@ -2,7 +2,7 @@ import pytest
 
 from generator.catalogue import load_catalogue
 from generator.language import BRAIN_OPERATORS, Call, ExpressionError, Field, Node, operator_count, parse
-from generator.language.ast import MAX_DEPTH, MAX_NODES, bounded
+from generator.language.ast import MAX_DEPTH, MAX_NODES, Number, bounded
 
 CATALOGUE = load_catalogue()
 
@@ -33,6 +33,14 @@ def _nested(depth: int) -> Node:
     for _ in range(depth - 1):
         tree = Call("rank", (tree,))
     return tree
+
+
+def test_missing_values_are_one_constant() -> None:
+    one, other = Number(float("nan")), Number(float("nan"), position=3)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != Number(0.0)
+    assert Number(0.0) == Number(-0.0)
 
 
 def test_depth_counts_levels() -> None:
