@@ -32,6 +32,7 @@ if __name__ == "__main__":
             "Error: Model Fleet needs Python 3.11 or newer\nHint: Run `make setup PYTHON=python3.11`.\n"
         )
         sys.exit(2)
+    sys.path.insert(0, str(_ROOT))  # `python -I` and `-P` leave it out
 
 try:
     from cli.commands import main

@@ -1,7 +1,7 @@
-"""`python -m benchmarks [NAME ...]`: measure, print a table for each, and keep it in `docs/benchmarks.md`.
+"""`python -m benchmarks [NAME ...]`: runs benchmarks, prints their tables and writes them to `docs/benchmarks.md`.
 
-A benchmark is a module of this folder with `measure() -> list[Report]`. Each names what it is held against, measured
-in the same run: these machines are noisy, and only ratios last.
+A benchmark is a module of this folder with `measure() -> list[Report]`. Each measures its baseline in the same run, because
+machines are noisy and only ratios are comparable.
 """
 
 import importlib
@@ -18,11 +18,11 @@ HELPERS = {"report", "__main__"}
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, all if none is named."""
+    """Run the named benchmarks, or all; return the exit code, 2 for an unknown name."""
     known = sorted({path.stem for path in FOLDER.glob("[a-z]*.py")} - HELPERS)
     unknown = sorted(set(names) - set(known))
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        print(f"unknown benchmark: {', '.join(unknown)}; known: {', '.join(known)}", file=sys.stderr)
         return 2
     for name in names or known:
         began = time.monotonic()
@@ -34,7 +34,7 @@ def main(names: list[str]) -> int:
 
 
 def machine() -> str:
-    """What the figures were taken on."""
+    """Return the cores and the Python version of this machine."""
     cores = len(
         [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("processor")]
     )

@@ -1,7 +1,7 @@
 """Twenty expressions evaluated by the local backtest, and by pandas, polars_ta, KunQuant and py-alpha-lib in the same run.
 
 The peers live in environments of their own under `build`, made at the first run; py-alpha-lib needs Python 3.12, named
-`python3.12` or by PYTHON312. One that cannot be installed, or that needs too long or too much here, is shown with the
+`python3.12` or by PYTHON312. One that cannot be installed, or that needs too much time or memory here, is listed with the
 reason. All results are compared. `BASE=COMMIT` shows a commit of this repository beside the tree, by turns.
 """
 

@@ -1,6 +1,6 @@
-"""The images and a fleet in a container: what they weigh, how soon it runs, what memory it takes.
+"""Images and a fleet in a container: image sizes, start and stop times, memory.
 
-Built from the real Dockerfiles on an Engine of its own; needs root and what `make test-docker` needs.
+The images are built from the real Dockerfiles on a private Engine. It needs root and the tools of `make test-docker`.
 """
 
 import json
@@ -44,15 +44,15 @@ def sizes(images: Images) -> Report:
 
 
 def until_running(docker: Docker, name: str, log: str, programs: int) -> float:
-    """Return the seconds from a container's start until supervisord said RUNNING of its last program."""
+    """Return the seconds from a container's start until supervisord reports its last program RUNNING."""
 
-    def said() -> list[tuple[str, ...]]:
+    def entered() -> list[tuple[str, ...]]:
         found = RUNNING.findall(docker.run("exec", name, "cat", log).stdout)
         return found if len(found) >= programs else []
 
     last = max(
         datetime.strptime(f"{second}.{milli}", "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
-        for second, milli, _ in eventually(said, what=f"{programs} programs RUNNING")
+        for second, milli, _ in eventually(entered, what=f"{programs} programs RUNNING")
     )
     started = docker.inspect(name)["State"]["StartedAt"]
     return last.timestamp() - datetime.fromisoformat(started[:26] + "+00:00").timestamp()
@@ -89,7 +89,7 @@ def start(engine: Engine, image: str) -> Report:
         "From a container's start to both programs RUNNING, and its stop",
         head,
         rows,
-        f"{ROUNDS} starts each, of the same image, hardened; supervisord calls a program RUNNING after a second of life.",
+        f"{ROUNDS} starts each of the same image, hardened. supervisord reports a program RUNNING after one second.",
     )
 
 
@@ -104,7 +104,9 @@ def memory(images: Images, engine: PrivateEngine) -> Report:
     stack = Stack(engine, tool, files, environ)
     try:
         stack.up()
-        eventually(lambda: not stack.fleet.status().get("log_source_away", True), what="the log followed")
+        eventually(
+            lambda: not stack.fleet.status().get("log_source_away", True), what="a log that is followed"
+        )
         found = {name: resident(stack.fleet, name) for name in ("supervisord", "monitor", "generator")}
     finally:
         stack.down()
@@ -115,7 +117,7 @@ def memory(images: Images, engine: PrivateEngine) -> Report:
         "Memory in the container",
         ["process", "RSS, MB", "PSS, MB", "aim, MB"],
         rows,
-        "In the Compose stack, following Ollama's log through the proxy; the generator with its backtest beside them.",
+        "In the Compose stack. The monitor follows Ollama's log through the proxy, and the generator runs its backtest.",
     )
 
 
@@ -127,10 +129,10 @@ def resident(fleet: FleetContainer, program: str) -> tuple[float, float]:
 
 
 def measure() -> list[Report]:
-    """Build, weigh, start and look."""
+    """Build the images; measure sizes, starts and memory."""
     with running_engine() as engine:
         if not isinstance(engine, PrivateEngine):
-            raise SystemExit("this starts an Engine of its own, as root")
+            raise SystemExit("this benchmark starts a private Engine: run it as root")
         images = Images(engine)
         with closing(engine.client()) as client:
             version = json.dumps(client.version()["Version"])

@@ -1,7 +1,7 @@
-"""How much the detector finds, and how fast.
+"""Recall, precision and throughput of the detector.
 
-Precision and recall are over real lines, beside the phrases of the script that this grew out of and the ten that Ollama
-itself goes by. Throughput is over a generated log, beside `grep -c -E` and `fail2ban-regex` with the table's literals.
+Recall and precision are measured on real lines, beside the phrases of the original script and Ollama's own ten phrases.
+Throughput is measured on a generated log, beside `grep -c -E` and `fail2ban-regex` with the table's literals.
 """
 
 import io
@@ -30,7 +30,7 @@ DATA = TESTS / "corpus"
 FAILURES = ("hard", "soft")
 MEGABYTES = 100
 SLOW_MEGABYTES = 5
-"""What a reader that takes minutes for the whole log gets of it."""
+"""Size of the part of the log for a reader that needs minutes for all of it."""
 ORIGINAL = (
     "gpu VRAM usage didn't recover within timeout",
     "VRAM usage didn't recover",
@@ -45,17 +45,17 @@ Judge = Callable[[str], str | None]
 
 
 def rows(name: str) -> list[dict[str, object]]:
-    """The corpus' rows of one file."""
+    """Return the rows of one file of the corpus."""
     return [json.loads(line) for line in (DATA / name).read_text("utf-8").splitlines()]
 
 
 def labelled() -> list[tuple[str, str]]:
-    """Real lines with their labels."""
+    """Return real lines with their labels."""
     return [(str(row["line"]), str(row["label"])) for row in rows("lines.jsonl")]
 
 
 def from_sources() -> list[tuple[str, str]]:
-    """Lines written from the format strings of Ollama and its runners, with their labels."""
+    """Return lines made from the format strings of Ollama and its runners, with their labels."""
     label, found = "none", []
     for line in (TESTS / "wordings.txt").read_text("utf-8").split("\n"):
         if line.startswith("### "):
@@ -66,7 +66,7 @@ def from_sources() -> list[tuple[str, str]]:
 
 
 def score(judge: Judge, labels: Sequence[str], lines: Sequence[tuple[str, str]]) -> tuple[float, float, int]:
-    """Recall and precision over lines whose label is one of `labels`, and how many there are."""
+    """Return recall, precision and the number of lines with one of `labels`."""
     wanted = [label in labels for _, label in lines]
     found = [judge(line) in labels for line, _ in lines]
     hits = sum(want and got for want, got in zip(wanted, found, strict=True))
@@ -74,19 +74,19 @@ def score(judge: Judge, labels: Sequence[str], lines: Sequence[tuple[str, str]])
 
 
 def wording(phrases: Iterable[str]) -> Judge:
-    """A judge that knows no classes: whatever it finds is a failure of the class asked about."""
-    kept = tuple(phrases)
-    return lambda line: "hard" if any(phrase in line for phrase in kept) else None
+    """Return a judge without classes: a line with one of the phrases is a hard failure."""
+    wanted = tuple(phrases)
+    return lambda line: "hard" if any(phrase in line for phrase in wanted) else None
 
 
 def ours(line: str) -> str | None:
-    """What our detector makes of a line."""
+    """Return the detector's class of a line, None for no signal."""
     signal = detect(line)
     return signal.kind.value if signal else None
 
 
 def quality() -> Report:
-    """Recall and precision by class."""
+    """Measure recall and precision by class."""
     judges: tuple[tuple[str, Judge, Sequence[Sequence[str]]], ...] = (
         ("detector", ours, (FAILURES, ("hard",), ("soft",), ("sysmem",))),
         ("the original's seven phrases", wording(ORIGINAL), (FAILURES,)),
@@ -102,20 +102,20 @@ def quality() -> Report:
             lines.append(cells)
     head = ["", "class", "real lines", "recall", "precision", "from sources", "recall", "precision"]
     return Report(
-        "Signals", head, lines, "Both samples are held by tests, so they show what is kept, not what is new."
+        "Signals", head, lines, "Tests hold both samples, so the figures show known wordings, not new ones."
     )
 
 
 def episodes() -> Report:
-    """How many courses of failures give the right incidents."""
+    """Measure how many sequences of failures give the right incidents."""
     real = rows("episodes.jsonl")
     right = sum(_right(episode) for episode in real)
     text = (TESTS / "episodes.txt").read_text("utf-8")
-    courses = [block.split("\n") for block in text.split("\n### ")[1:]]
-    fit = sum(_found(lines) == heading.rpartition(":")[2].split() for heading, *lines in courses)
+    sequences = [block.split("\n") for block in text.split("\n### ")[1:]]
+    fit = sum(_found(lines) == heading.rpartition(":")[2].split() for heading, *lines in sequences)
     table = [
         ["real excerpts", str(len(real)), str(right)],
-        ["whole courses, each era", str(len(courses)), str(fit)],
+        ["complete sequences, each era", str(len(sequences)), str(fit)],
     ]
     return Report(
         "Incidents", ["", "episodes", "all right"], table, "Kind, cause and whether it counts, in order."
@@ -134,7 +134,7 @@ def _found(lines: Sequence[str]) -> list[str]:
 
 
 def generate(path: Path, megabytes: int) -> None:
-    """Write a log of ordinary work with a failed load in every 5 MB."""
+    """Write a log of normal operation with a failed load in every 5 MB."""
     healthy = (DATA / "log-healthy.txt").read_bytes()
     ready = healthy[healthy.index(b"llama-server started") :]
     serving = ready[ready.index(b"slot get_availabl") :]
@@ -147,7 +147,7 @@ def generate(path: Path, megabytes: int) -> None:
 
 
 def timed(work: Callable[[], object], rounds: int = 3) -> float:
-    """The best of some runs, in seconds."""
+    """Return the best of some runs, in seconds."""
     best = float("inf")
     for _ in range(rounds):
         start = time.perf_counter()
@@ -163,14 +163,17 @@ def grep(path: Path) -> int:
 
 
 def alternatives() -> str:
-    """The literals of the table's failures as one regular expression; the table's own expressions need one of them."""
+    """Return the literals of the table's failures as one regular expression.
+
+    Each pattern of the table requires one of them.
+    """
     needles = {needle for row in (*PLAIN, *SERVER) for needle in row.needles}
     return "|".join(re.escape(needle).replace("\\ ", " ") for needle in sorted(needles))
 
 
 @contextmanager
 def fail2ban(folder: Path, program: str) -> Iterator[list[str] | None]:
-    """Yield the command of a program of fail2ban's: the installed one, else Debian's unpacked into the folder."""
+    """Yield the command of a fail2ban program: the installed one, else Debian's package unpacked into the folder."""
     installed = shutil.which(program)
     if installed:
         yield [installed]
@@ -186,7 +189,7 @@ def fail2ban(folder: Path, program: str) -> Iterator[list[str] | None]:
 
 
 def filtered(command: Sequence[str], path: Path) -> int:
-    """Let fail2ban-regex look for the literals; lines need neither a date nor a host."""
+    """Return the number of lines that fail2ban-regex finds by the literals, without date and host."""
     expression = f"(?:{alternatives()})(?P<fid>.*)"
     done = subprocess.run(
         [*command, "-d", "{NONE}", str(path), expression], capture_output=True, text=True, check=True
@@ -195,7 +198,7 @@ def filtered(command: Sequence[str], path: Path) -> int:
 
 
 def speed(megabytes: int = MEGABYTES) -> Report:
-    """The throughput of a scan beside others."""
+    """Measure the throughput of a scan beside other programs."""
     detector = Detector()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -204,17 +207,17 @@ def speed(megabytes: int = MEGABYTES) -> Report:
         generate(part, SLOW_MEGABYTES)
         size, lines = path.stat().st_size, path.read_bytes().count(b"\n")
         chunk = path.read_bytes()[: 20 * 1_000_000]
-        taken = [
+        measured = [
             ("scan", size, timed(lambda: scan_file(str(path), GroupingRules(), detector))),
             ("prefilter alone, 64 KB chunks", len(chunk), timed(partial(prefilter, detector, chunk))),
         ]
         if shutil.which("grep"):
-            taken.append(("grep -c -E, the same literals", size, timed(lambda: grep(path))))
+            measured.append(("grep -c -E, the same literals", size, timed(lambda: grep(path))))
         with fail2ban(folder, "fail2ban-regex") as command:
             if command is not None:
                 ban = partial(filtered, command, part)
-                taken.append(("fail2ban-regex, the same literals", part.stat().st_size, timed(ban, 1)))
-    first = taken[0][1] / taken[0][2]
+                measured.append(("fail2ban-regex, the same literals", part.stat().st_size, timed(ban, 1)))
+    first = measured[0][1] / measured[0][2]
     table = [
         [
             name,
@@ -222,22 +225,22 @@ def speed(megabytes: int = MEGABYTES) -> Report:
             f"{read / seconds * lines / size / 1e3:.0f}",
             f"{first * seconds / read:.2f}",
         ]
-        for name, read, seconds in taken
+        for name, read, seconds in measured
     ]
     notes = (
-        f"A log of {size / 1e6:.0f} MB and {lines} lines, of ordinary work with a failed load in every 5 MB; "
-        f"fail2ban-regex gets {SLOW_MEGABYTES} MB of it, with its start."
+        f"A log of {size / 1e6:.0f} MB and {lines} lines, of normal operation with a failed load in every 5 MB. "
+        f"fail2ban-regex reads the first {SLOW_MEGABYTES} MB; its start is included."
     )
-    return Report("Throughput", ["", "MB/s", "1000 lines/s", "scan is so many times as fast"], table, notes)
+    return Report("Throughput", ["", "MB/s", "1000 lines/s", "scan / this"], table, notes)
 
 
 def prefilter(detector: Detector, chunk: bytes) -> int:
-    """Run the prefilter over a chunk as a source would."""
+    """Return the number of candidates in a chunk, read in the pieces of a source."""
     return sum(
         1 for start in range(0, len(chunk), 65536) for _ in detector.candidates(chunk[start : start + 65536])
     )
 
 
 def measure() -> list[Report]:
-    """Measure what is found, and how fast."""
+    """Measure recall, precision and throughput."""
     return [quality(), episodes(), speed()]

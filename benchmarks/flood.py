@@ -1,7 +1,7 @@
-"""A flood through a real Engine: our source with the detector's prefilter, docker-py's bare stream, `docker logs -t`.
+"""Log throughput of a real Engine: our Docker source with the prefilter, docker-py's bare stream, `docker logs -t`.
 
-The log is a container's that printed ordinary lines of an Ollama with a failure in every thousand, and ended: all
-three read the same bytes from the same file through the same daemon, which is what bounds them.
+The container has ended. Its log has ordinary lines of Ollama with one failure in a thousand. All three read the same bytes
+of the same file through the same daemon, which bounds their speed.
 """
 
 import os
@@ -37,7 +37,7 @@ FAILURE = "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 2013.25 MiB on
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One reading: lines a second, seconds of our own CPU, lines that were read, failures that were found."""
+    """One reading: lines a second, own CPU seconds, lines read, failures found."""
 
     rate: float
     cpu: float
@@ -46,7 +46,7 @@ class Run:
 
 
 def write_log(path: Path) -> int:
-    """Write what the container prints; return how many lines are failures."""
+    """Write the lines that the container prints; return the number of failures."""
     lines = [FAILURE if n % 1000 == 999 else ORDINARY[n % len(ORDINARY)] for n in range(LINES)]
     path.write_text("".join(f"{line}\n" for line in lines))
     return lines.count(FAILURE)
@@ -73,7 +73,7 @@ def ours() -> tuple[int, int | None]:
 
 
 def bare(container: Container) -> tuple[int, int | None]:
-    """Count what docker-py's stream gives: an item a line."""
+    """Count the items of docker-py's stream: one a line."""
     read = 0
     for _ in container.logs(stream=True, follow=True, timestamps=True):
         read += 1
@@ -131,12 +131,12 @@ def flood(engine: Engine) -> Report:
         ["way", "lines/s", "to the bare stream", "own CPU, µs/line", "lines read", "failures found"],
         rows,
         f"{LINES:,} lines of an ended container, json-file, one in a thousand a failure; the best of {ROUNDS} rounds, "
-        "taken in turn. The aim is 0.9 of the bare stream, none missed.",
+        "in turn. The aim is 0.9 of the bare stream's rate, with every failure found.",
     )
 
 
 def measure() -> list[Report]:
-    """Read a flood in each way."""
+    """Measure each way of reading."""
     with running_engine() as engine:
         engine.base_image()
         before = os.environ.get("DOCKER_HOST")

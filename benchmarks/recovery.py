@@ -1,4 +1,4 @@
-"""Climbing back: a day on a card that others use too, on a simulated clock, beside an oracle and the original."""
+"""Recovery on a shared GPU: days on a simulated clock, beside an oracle and the original rule."""
 
 from dataclasses import replace
 from statistics import mean
@@ -31,7 +31,7 @@ _HEAD = [
 
 
 def measure() -> list[Report]:
-    """Live through named and random days, with the free memory known and by outcome alone."""
+    """Simulate named and random days, with the free memory known and by outcome alone."""
     named: dict[str, list[Budget]] = {
         "office": [OFFICE],
         "evening": [EVENING],
@@ -40,11 +40,11 @@ def measure() -> list[Report]:
     }
     rows = [_row(name, budgets, knows=knows) for name, budgets in named.items() for knows in (True, False)]
     notes = (
-        "Share of a day on the largest rung that fits; an oracle, which knows the memory at every moment, has 100 %. "
+        "Share of a day on the largest rung that fits; an oracle that always knows the free memory has 100 %. "
         f"Four rungs that need 3.0, 2.4, 1.5 and 0.6 GB, a call every 20 s, the default settings, {len(SEEDS)} seeds. "
-        "*known*: the card's own tool says what is free, so that nothing is tried that cannot fit. *by outcome*: nobody "
-        "says, and a rung that failed is tried again after 10 minutes, then twice as long each time up to `recover_cap`; "
-        "a smaller cap finds free memory sooner and fails more often. The original never climbs back."
+        "*known*: the GPU's tool reports the free memory, so only rungs that fit are probed. *by outcome*: the free memory "
+        "is unknown. A rung that failed is probed again after 10 minutes, then after twice as long each time, up to "
+        "`recover_cap`. A smaller cap finds free memory sooner and fails more often. The original never upgrades."
     )
     return [Report("A day on a shared card", _HEAD, rows, notes), _caps()]
 
@@ -64,7 +64,7 @@ def _row(name: str, budgets: list[Budget], *, knows: bool) -> list[str]:
 
 
 def _caps() -> Report:
-    """Show what the cap of the wait buys, by outcome alone."""
+    """Measure the effect of `recover_cap`, by outcome alone."""
     rows = []
     for minutes in (30, 60, 120, 240):
         days = [_capped(random_day(seed), 60.0 * minutes) for seed in DAYS]
@@ -73,7 +73,7 @@ def _caps() -> Report:
         steady = max(most_in_an_hour(settled_probes(day)) for day in days)
         rows.append([f"{minutes} min", f"{mean(shares):.1%}", f"{probes:.1f}", f"{steady}"])
     head = ["`recover_cap`", "on the best rung", "failed probes a day", "most in a steady hour"]
-    return Report("What the cap of the wait buys, by outcome alone", head, rows)
+    return Report("Effect of `recover_cap`, by outcome alone", head, rows)
 
 
 def _capped(budget: Budget, cap: float) -> Day:

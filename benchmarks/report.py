@@ -1,4 +1,4 @@
-"""What a benchmark found, as a table, and its place in `docs/benchmarks.md`."""
+"""The report of a benchmark as a Markdown table, and its section of `docs/benchmarks.md`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A table with its title; `notes` say what was run, on what, and what the ratios are to."""
+    """A table with its title; `notes` describe the workload, the machine and the baseline of ratios."""
 
     title: str
     head: Sequence[str]
@@ -15,7 +15,7 @@ class Report:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table with its columns in line."""
+    """Return a Markdown table with aligned columns."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
 
@@ -33,13 +33,13 @@ def show(report: Report) -> str:
 
 
 def section(name: str, reports: Sequence[Report], *, when: str, where: str) -> str:
-    """Return a benchmark's section, between the marks that the next run finds it by."""
+    """Return a benchmark's section between its markers, by which the next run finds it."""
     body = "\n\n".join([*map(show, reports), f"Measured {when} on {where}."])
     return f"<!-- {name} -->\n{body}\n<!-- /{name} -->"
 
 
 def replace_section(page: str, name: str, text: str) -> str:
-    """Return the page with one section new, or with it at the end if it had none."""
+    """Return the page with the section replaced, or appended if it is new."""
     start, end = page.find(f"<!-- {name} -->"), page.find(f"<!-- /{name} -->")
     if start < 0 or end < start:
         return f"{page.rstrip()}\n\n{text}\n"

@@ -1,8 +1,8 @@
-"""What the monitor costs while nothing happens: on the docker source with a silent container, for a minute.
+"""Idle cost of the monitor: a minute on the Docker source with a silent container.
 
-It has all that it looks at: a supervisord with a generator that shows signs of life, and an Ollama. Beside it, at the
-same time: a bare docker-py follower with the monitor's imports, that supervisord, and superlance's memmon and
-fail2ban's server, which has a silent file to follow, where they can be had for one run.
+The monitor has a supervisord, a generator with a heartbeat, and an Ollama. Measured at the same time: a bare docker-py
+follower with the monitor's imports, and supervisord. superlance's memmon and fail2ban's server with a silent file are added
+if they can be installed.
 """
 
 import os
@@ -70,7 +70,7 @@ JAIL = {
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a process has used so far (seconds of all its threads) and holds (MiB)."""
+    """The use of a process so far: CPU seconds of all its threads, switches, and memory in MiB."""
 
     cpu: float
     switches: int
@@ -115,7 +115,7 @@ def process(command: list[str], **environ: str) -> Iterator[int]:
 
 
 def memmon(folder: Path) -> Path | None:
-    """Install superlance into an environment of its own, for one run; None where that cannot be done."""
+    """Return memmon of a superlance that is installed for this run; None if that fails."""
     place = folder / "superlance"
     with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True, timeout=120)
@@ -126,7 +126,7 @@ def memmon(folder: Path) -> Path | None:
 
 
 def jail(folder: Path) -> list[str]:
-    """Write a configuration of one jail on a file that stays silent; return the arguments that lead to it."""
+    """Write the configuration of one jail on a silent file; return fail2ban's arguments."""
     (folder / "silent.log").touch()
     for name, text in JAIL.items():
         path = folder / "jail" / name
@@ -136,7 +136,7 @@ def jail(folder: Path) -> list[str]:
 
 
 def start_all(stack: ExitStack, folder: Path, engine: Engine, ollama: StandinOllama) -> dict[str, int]:
-    """Start everything that is measured; return the processes by name."""
+    """Start all processes to measure; return their pids by name."""
     home = Home(folder / "home")
     home.create()
     FleetFile("docker", ollama.url, f"docker:{NAME}", "", str(home.socket), time.time()).write(home)
@@ -201,13 +201,13 @@ def rest(engine: Engine) -> Report:
         ["process", "% of a core", "wakes/s", "RSS, MiB", "PSS, MiB", "threads"],
         rows,
         f"{SECONDS:.0f} s of a silent container, all at the same time, {SETTLE:.0f} s after their start; CPU of all "
-        "threads from schedstat. The aim is the bare follower + 0.02 % of a core, and 38 MB. The monitor also "
-        "looks at `/api/ps` and at the generator every 30 s; supervisord has that and memmon as its programs.",
+        "threads from schedstat. The aim is the bare follower + 0.02 % of a core, and 38 MB. Every 30 s the monitor also "
+        "checks `/api/ps` and the generator. supervisord runs that generator and memmon.",
     )
 
 
 def measure() -> list[Report]:
-    """Watch the processes for a minute."""
+    """Measure the processes for a minute."""
     with running_engine() as engine:
         engine.base_image()
         return [rest(engine)]

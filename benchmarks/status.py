@@ -1,4 +1,4 @@
-"""`fleet_cli.py status` beside `supervisorctl status`: whole processes, run by turns on one quiet fleet."""
+"""`fleet_cli.py status` beside `supervisorctl status`: complete processes, run in turn on one idle fleet."""
 
 import os
 import subprocess
@@ -16,19 +16,20 @@ SETTINGS = {"FLEET_STANDIN_VRAM": "64 GB"}
 
 
 def measure() -> list[Report]:
+    """Measure the time and CPU of each command."""
     with running_fleet(**SETTINGS) as fleet:
         eventually(fleet.home.database.exists, what="a database of alphas")
-        fleet.supervisor.stop("generator")  # a fleet at rest: what is measured is the command
+        fleet.supervisor.stop("generator")  # an idle fleet: only the command costs time
         commands = _commands(fleet)
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(ROUNDS):
             for name, command in commands.items():
-                taken[name].append(_run(command, fleet.environ))
-    base = taken["supervisorctl status"]
-    rows = [[name, *_cells(runs, base)] for name, runs in taken.items()]
+                runs[name].append(_run(command, fleet.environ))
+    base = runs["supervisorctl status"]
+    rows = [[name, *_cells(found, base)] for name, found in runs.items()]
     head = ["command", "median, ms", "p95, ms", "CPU, ms", "time / supervisorctl", "CPU / supervisorctl"]
     return [
-        Report("A look at the fleet", head, rows, f"Whole processes by turns, {ROUNDS} of each; medians.")
+        Report("Status of the fleet", head, rows, f"Complete processes in turn, {ROUNDS} of each; medians.")
     ]
 
 
@@ -49,7 +50,7 @@ def _run(command: Sequence[str], environ: dict[str, str]) -> tuple[float, float]
     before, began = os.times(), time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, check=False)
     wall, after = time.perf_counter() - began, os.times()
-    # supervisorctl's exit code 3 says that a program does not run, which is so here.
+    # Exit code 3 of supervisorctl: a program does not run, here the generator.
     assert done.returncode in {0, 3}, done
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return wall, cpu

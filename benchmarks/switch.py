@@ -1,7 +1,7 @@
-"""From the third failure line written to the generator on the next model: its new process, and its first request.
+"""Time of a switch: from the third failure line to the generator's new process and its first request.
 
-Beside it the floor, fork + exec + import + first request of the same generator alone, taken after each switch; and the
-original's loop, which looks at the log's tail every thirty seconds and counts one failure a look.
+The floor is the same generator alone, measured after each switch: fork, exec, import and first request. The original's loop
+is computed: it reads the log's tail every thirty seconds and counts one failure a read.
 """
 
 import json
@@ -32,11 +32,11 @@ SWITCHES, FEWER = 100, 30
 MODELS = ("llama3.2:3b", "phi3:mini", "tinyllama:1.1b", "qwen2.5:0.5b")
 APART = 0.1
 TICK = 1 / os.sysconf("SC_CLK_TCK")
-POLL, NEEDED = 30.0, 3  # the original's
+POLL, NEEDED = 30.0, 3  # seconds between reads of the original, and its threshold
 
 
 class Watched(StandinOllama):
-    """A stand-in that notes the time and the context length of each prompt; the latter identifies the rung."""
+    """A stand-in that records the time of the first prompt of each context length, which identifies the rung."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.came: dict[int, float] = {}
@@ -52,8 +52,8 @@ class Watched(StandinOllama):
 
 
 @dataclass(slots=True)
-class Taken:
-    """Seconds since the third line, a list a step."""
+class Times:
+    """Seconds since the third line, one list a step."""
 
     planned: list[float] = field(default_factory=list)
     committed: list[float] = field(default_factory=list)
@@ -66,31 +66,32 @@ MEMORY = Path("/dev/shm")
 
 
 def measure() -> list[Report]:
+    """Measure switches with the home on disk, and in memory if the machine has `/dev/shm`."""
     reports = [_report("A switch", _measured(None, SWITCHES))]
     if MEMORY.is_dir():
         reports.append(
             _report(
-                "A switch with its home in memory: without what the disk takes to sync",
+                "A switch with the home in memory: without the disk's sync",
                 _measured(MEMORY, FEWER),
             )
         )
     return reports
 
 
-def _measured(place: Path | None, switches: int) -> Taken:
-    taken = Taken()
+def _measured(place: Path | None, switches: int) -> Times:
+    steps = Times()
     with _fleet(place, switches) as (fleet, server):
         eventually(lambda: _works(fleet), what="a generator at work")
         for rung in range(1, switches + 1):
-            _switch(fleet, server, rung, taken)
+            _switch(fleet, server, rung, steps)
             eventually(lambda: _works(fleet), what="a generator at work")
-            taken.floor.append(_floor(fleet))
-    return taken
+            steps.floor.append(_floor(fleet))
+    return steps
 
 
 @contextmanager
 def _fleet(place: Path | None, switches: int) -> Iterator[tuple[FleetProcess, Watched]]:
-    """Run a native fleet on a ladder as long as the switches are many, its Ollama a stand-in of this process."""
+    """Run a native fleet with a rung for each switch and a stand-in Ollama in this process."""
     with tempfile.TemporaryDirectory(prefix="fl-", dir=place) as folder:
         log, config = Path(folder) / "ollama.log", Path(folder) / "fleet.toml"
         config.write_text("\n".join(_rung(index) for index in range(switches + 1)))
@@ -128,12 +129,12 @@ def _rung(index: int) -> str:
 
 
 def _works(fleet: FleetProcess) -> bool:
-    """Return True if the running generator has taken in a reply: one that still imports ends later."""
+    """Return True if the running generator has processed a reply; one that still imports would stop later."""
     row = read_json(fleet.home.generator_file) or {}
     return row.get("pid") == fleet.pid("generator") and bool(row["totals"]["valid"])
 
 
-def _switch(fleet: FleetProcess, server: Watched, rung: int, taken: Taken) -> None:
+def _switch(fleet: FleetProcess, server: Watched, rung: int, steps: Times) -> None:
     time.sleep(random.uniform(0.5, 1.0))
     for _ in range(NEEDED - 1):
         fleet.write(stamped_failure(time.time()))
@@ -147,19 +148,19 @@ def _switch(fleet: FleetProcess, server: Watched, rung: int, taken: Taken) -> No
     settled = eventually(lambda: fleet.state if fleet.state.switch is None else None, what="the switch done")
     assert settled.current_model_index == rung, settled
     times = {event.kind: event.time for event in read_history(fleet.home.history, 20)}
-    taken.planned.append(times[EventKind.SWITCH_PLANNED] - written)
-    taken.committed.append(times[EventKind.SWITCH_COMMITTED] - written)
-    taken.process.append(started - since_boot)
-    taken.request.append(came - written)
+    steps.planned.append(times[EventKind.SWITCH_PLANNED] - written)
+    steps.committed.append(times[EventKind.SWITCH_COMMITTED] - written)
+    steps.process.append(started - since_boot)
+    steps.request.append(came - written)
 
 
 def _started(pid: int) -> float:
-    """Return when a process began, in seconds since the boot: the end of its tick, so that it is never too good."""
+    """Return a process's start in seconds since boot, rounded up to its clock tick, so no figure is too good."""
     return (int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]) + 1) * TICK
 
 
 def _floor(fleet: FleetProcess) -> float:
-    """Return what fork, exec, import and the first request take alone: a home and an Ollama beside the fleet's."""
+    """Return the seconds of fork, exec, import and first request alone, with a separate home and Ollama."""
     home = Home(fleet.home.path.parent / "floor")
     shutil.rmtree(home.path, ignore_errors=True)
     home.create()
@@ -190,22 +191,22 @@ def _floor(fleet: FleetProcess) -> float:
 
 
 def _originals_loop() -> list[float]:
-    """Return what the original's loop takes, reckoned: three looks that each see the failure, then a restart."""
+    """Return computed times of the original's loop: three reads that each find the failure, then a restart."""
     return [phase / 100 * POLL + POLL * (NEEDED - 1) for phase in range(101)]
 
 
-def _report(title: str, taken: Taken) -> Report:
-    over = [request - floor for request, floor in zip(taken.request, taken.floor, strict=True)]
+def _report(title: str, steps: Times) -> Report:
+    over = [request - floor for request, floor in zip(steps.request, steps.floor, strict=True)]
     rows = [
-        _row("decided", taken.planned),
-        _row("committed", taken.committed),
-        _row("new process started (to 10 ms)", taken.process),
-        _row("first request at Ollama", taken.request),
-        _row("the floor: fork, exec, import, first request", taken.floor),
+        _row("decided", steps.planned),
+        _row("committed", steps.committed),
+        _row("new process started (to 10 ms)", steps.process),
+        _row("first request at Ollama", steps.request),
+        _row("the floor: fork, exec, import, first request", steps.floor),
         _row("first request over the floor beside it", over),
-        _row("the original's loop (reckoned)", _originals_loop()),
+        _row("the original's loop (computed)", _originals_loop()),
     ]
-    notes = f"Milliseconds from the third failure line written, over {len(taken.request)} switches, each to another model."
+    notes = f"Milliseconds from the third failure line written, over {len(steps.request)} switches, each to another model."
     return Report(title, ["step", "p50", "p95", "slowest"], rows, notes)
 
 

@@ -1,6 +1,7 @@
 """Output of the commands: errors with hint and exit code, JSON, folded lines, progress bars."""
 
 import functools
+import io
 import json
 import math
 import os
@@ -23,6 +24,10 @@ class Root(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a traceback is shown only with --debug."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(
+                errors="backslashreplace"
+            )  # as standard error: a terminal may lack a character
         try:
             return super().invoke(ctx)
         except FleetError as error:

@@ -54,6 +54,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
         *_programs(row),
         *_unanswered(row, now),
         *_replies(row, now),
+        *_evaluator(row, now),
         *_log(row, now),
         *_skipped(row, now),
         *_held(row, now),
@@ -112,24 +113,37 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
 
 def _replies(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     """Yield the fault of `unusable` in `run/generator.json`, unless the heartbeat is old."""
+    for streak in _reported(row, "unusable", now):
+        calls = whole_number(streak.get("calls"))
+        many = "" if calls is None else f", {calls} calls in a row"
+        detail = f"{row['generator'].get('model')} gives nothing usable{_since(streak, now)}{many}: {streak.get('reason')}"
+        yield from _fault("replies", detail, str(streak.get("mend") or ""))
+
+
+def _evaluator(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    for away in _reported(row, "evaluator_away", now):
+        detail = f"no alpha is evaluated{_since(away, now)}: {away.get('reason')}"
+        yield from _fault("evaluator", detail, str(away.get("hint") or ""))
+
+
+def _reported(row: Mapping[str, Any], name: str, now: float) -> Iterator[Mapping[str, Any]]:
+    """Yield a failure in `run/generator.json`, unless there is none or the heartbeat is old."""
     generator = row["generator"] or {}
-    streak, beat = generator.get("unusable"), finite(generator.get("heartbeat"))
-    if not isinstance(streak, Mapping) or beat is None or now - beat > _CURRENT:
-        return
-    since, calls = finite(streak.get("since")), whole_number(streak.get("calls"))
-    when = "" if since is None else f" for {show_duration(max(now - since, 0.0))}"
-    many = "" if calls is None else f", {calls} calls in a row"
-    detail = f"{generator.get('model')} gives nothing usable{when}{many}: {streak.get('reason')}"
-    yield from _fault("replies", detail, str(streak.get("mend") or ""))
+    failure, beat = generator.get(name), finite(generator.get("heartbeat"))
+    if isinstance(failure, Mapping) and beat is not None and now - beat <= _CURRENT:
+        yield failure
+
+
+def _since(failure: Mapping[str, Any], now: float) -> str:
+    since = finite(failure.get("since"))
+    return "" if since is None else f" for {show_duration(max(now - since, 0.0))}"
 
 
 def _log(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     away = row["log_source_away"]
     if not isinstance(away, Mapping):
         return
-    since = away.get("since")
-    when = f" for {show_duration(max(now - since, 0.0))}" if isinstance(since, (int, float)) else ""
-    detail = f"{row['log_source'] or 'it'} is away{when}: {away.get('reason')}"
+    detail = f"{row['log_source'] or 'it'} is away{_since(away, now)}: {away.get('reason')}"
     yield from _fault("log source", detail, str(away.get("hint") or ""))
 
 

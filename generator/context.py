@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fleet.runtime.clock import Clock
 from generator.catalogue.available import Scope
 from generator.domain import Candidate
-from generator.llm.candidates import Finished
+from generator.llm.candidates import FinishedCall
 from generator.llm.feedback import Notebook
 from generator.reporting.events import MiningEvents
 from generator.reporting.stats import RunStats
@@ -25,7 +25,7 @@ class Shared:
     scope: Scope
     events: MiningEvents
     rules: RulesInForce
-    finished: WorkQueue[Finished] = field(default_factory=WorkQueue)
+    finished: WorkQueue[FinishedCall] = field(default_factory=WorkQueue)
     waiting: WorkQueue[Candidate] = field(default_factory=WorkQueue)
     notebook: Notebook = field(default_factory=Notebook)
     stats: RunStats = field(default_factory=RunStats)

@@ -331,6 +331,7 @@ class Miner:
                 {
                     **self._shared.stats.row(),
                     "database_away": self._shared.events.storage_failure,
+                    "evaluator_away": self._shared.events.evaluator_failure,
                 },
                 now=self._clock.time(),
                 monotonic=self._clock.monotonic(),

@@ -1,7 +1,7 @@
-"""`python -m tools.operators_page`: prints docs/operators.md, made from the catalogue and the engine's own tables.
+"""`python -m tools.operators_page`: prints docs/operators.md from the catalogue and the engine's tables.
 
-What each operator means is the catalogue's sentence; what is added here is how missing values, ties and infinities are
-taken, and which choices public sources leave open.
+The catalogue has a sentence on each operator. The notes here add the treatment of missing values, ties and infinities,
+and the choices that public sources leave open.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 
-from generator.backtest.plan import operators_more  # noqa: F401  # it adds to OPERATORS
+from generator.backtest.plan import operators_more  # noqa: F401  # it registers its operators
 from generator.backtest.plan.operators import OPERATORS
 from generator.backtest.settings import Semantics
 from generator.catalogue import Operator, load_catalogue
@@ -18,34 +18,35 @@ from generator.catalogue import Operator, load_catalogue
 INTRODUCTION = """\
 # Operators
 
-Made from the catalogue by `python -m tools.operators_page`; a test keeps the two together. It describes the local
-backtest. BRAIN has the last word on its own operators.
+This page describes the operators of the local backtest. BRAIN's own operators may differ. `python -m tools.operators_page`
+writes the page from the catalogue; a test fails if the two differ.
 
-## Rules for all
+## Rules for all operators
 
-- **A missing value is NaN.** Arithmetic with it gives NaN. A comparison with it is false, and `!=` true.
-- **A condition** is true where it is a number other than zero; NaN is not.
-- **A window of d days** is today and the d - 1 days before. Missing days are left out, and so are days before the panel's
-  first. It gives NaN only where none of its days has a value.
-- **Across instruments** and **within groups** missing values are left out and stay NaN. An instrument in no group has NaN.
+- **A missing value is NaN.** Arithmetic with NaN gives NaN. A comparison with NaN is false, and `!=` is true.
+- **A condition** is true where it is a number other than zero. NaN is false.
+- **A window of d days** is today and the d - 1 days before. Missing days and days before the panel's first are left out.
+  The result is NaN only if no day of the window has a value.
+- **Across instruments** and **within groups** missing values are left out and stay NaN. An instrument without a group gets
+  NaN.
 - **Ties** share the mean of their ranks in `rank`, `ts_rank`, `group_rank` and `quantile`. A rank is (r - 1) / (n - 1).
-- **Deviations** have ddof 0, except in `normalize(useStd=true)`, `group_backfill` and where a switch says otherwise.
-- **A constant window** has a deviation of exactly 0, thus a z-score and a correlation of NaN.
+- **Deviations** have ddof 0, except in `normalize(useStd=true)`, in `group_backfill` and where a switch below differs.
+- **A constant window** has a deviation of exactly 0. Its z-score and its correlations are NaN.
 - **An exact fit** leaves residuals of exactly 0.
-- **Infinities** are data: they are the largest and smallest of ranks, they pass through sums, and a deviation of what holds
-  one is NaN. When one has left a window nothing of it remains.
-- **Vector fields** are not to be had on a panel of one value a day: `vec_` operators work on BRAIN only.
+- **Infinities** are data. They have the largest and smallest ranks and propagate through sums. A deviation over values with
+  an infinity is NaN. An infinity that has left the window has no effect.
+- **Vector fields** do not exist on a panel of one value a day. `vec_` operators work on BRAIN only.
 """
 
 NOTES = {
-    "hump": "Moves of no more than hump times the day's sum of sizes are not followed, larger ones are held to that. "
-    "The first value, and one after a gap, is taken as it is. An infinite value gives NaN and is a gap.",
-    "trade_when": "NaN where z > 0, else y where x > 0, else what was held the day before.",
-    "ts_decay_linear": "Weights d, d - 1 ... 1 from today. A missing value counts as 0 with its weight, with dense=true it "
-    "is left out with it.",
-    "ts_count_nans": "Days before the panel's first are not counted: nothing is missing there.",
+    "hump": "The limit is hump times the day's sum of absolute values. A move up to the limit is ignored; a larger one is "
+    "cut to it. The first value, and the first after a gap, is unchanged. An infinite value gives NaN and is a gap.",
+    "trade_when": "NaN where z > 0, else y where x > 0, else the result of the day before.",
+    "ts_decay_linear": "Weights d, d - 1 ... 1 from today. A missing value counts as 0 with its weight; dense=true leaves "
+    "out both.",
+    "ts_count_nans": "Days before the panel's first are not counted.",
     "ts_backfill": "The k-th most recent value of the window, where today's is missing.",
-    "kth_element": "The k-th most recent value of the window, those to ignore left out.",
+    "kth_element": "The k-th most recent value of the window, without those that `ignore` names.",
     "last_diff_value": "The window is today and the d - 1 days before.",
     "ts_arg_max": "In days ago; of equal values the newest.",
     "ts_arg_min": "In days ago; of equal values the newest.",
@@ -53,17 +54,18 @@ NOTES = {
     "ts_covariance": "Over the days on which both have a value; ddof 0.",
     "ts_regression": "rettype 0 error, 1 intercept, 2 slope, 3 estimate, 4 squared errors, 5 squared deviations of y, "
     "6 r squared, 7 mean squared error, 8 and 9 standard errors of slope and intercept.",
-    "bucket": "Intervals (a, b]; beyond the edges lie end buckets. With skipBoth, skipBegin, skipEnd they are NaN.",
+    "bucket": "Intervals (a, b], and an end bucket beyond each outer edge. skipBegin, skipEnd and skipBoth give NaN in the "
+    "end buckets.",
     "group_backfill": "The mean, winsorized at std deviations (ddof 1), of today's members over the last d days. "
-    "Infinite values take no part.",
-    "group_mean": "To members that have a value.",
-    "group_count": "To all members.",
-    "quantile": "Ranks squeezed to 1/n ... 1 - 1/n, then the driver's quantile, times sigma; driver=uniform gives the "
-    "squeezed rank less its mean.",
-    "rank": "rate is accepted and changes nothing: ranks are exact.",
-    "truncate": "Between -maxPercent and +maxPercent of the day's sum of sizes.",
-    "scale": "With longscale or shortscale each side is scaled on its own.",
-    "pasteurize": "Where the panel has a universe column.",
+    "Infinite values are left out.",
+    "group_mean": "Given to the members that have a value.",
+    "group_count": "Given to all members.",
+    "quantile": "Ranks are scaled to 1/n ... 1 - 1/n; the driver's quantile of them is multiplied by sigma. driver=uniform "
+    "gives the scaled rank less its mean.",
+    "rank": "rate has no effect: ranks are exact.",
+    "truncate": "Between -maxPercent and +maxPercent of the day's sum of absolute values.",
+    "scale": "With longscale or shortscale each side is scaled separately.",
+    "pasteurize": "Without a universe column of the panel nothing is outside.",
     "ts_returns": "mode 1: the change over the older value; mode 2: over the mean of both.",
     "group_normalize": "constantCheck=true: NaN where the group is constant, or its spread is below tolerance times its "
     "lowest value.",
@@ -72,19 +74,19 @@ NOTES = {
 }
 
 OPEN = {
-    "history": "BRAIN's pages say nothing of the first days of its history; some open implementations give NaN there.",
-    "place": "Which of equal extremes is meant is not documented.",
-    "ts_quantile": "The text says the quantile of the rank, the worked example is the normal distribution of a z-score.",
-    "group_mean": "One page calls it harmonic, another shows the plain mean.",
-    "uniform": "The page has an inverse distribution for all drivers, and the mean subtracted for the uniform one.",
-    "truncate_total": "The one worked example, (3, 7, 20, 6) held to 0.5 gives (3, 7, 18, 6), has no negative value.",
-    "ts_zscore_ddof": "One worked example has 1.57 (ddof 0), another 1.46 (ddof 1).",
-    "first_day_of_change": "One page has 3 where another has 2.",
+    "history": "BRAIN's pages do not describe the first days of its history; some open implementations give NaN there.",
+    "tied_extreme": "Not documented.",
+    "ts_quantile": "The text describes the quantile of the rank, the worked example the normal distribution of a z-score.",
+    "group_mean": "One page calls the mean harmonic, another shows the plain mean.",
+    "uniform": "The page has an inverse distribution for all drivers, and subtracts the mean for the uniform one.",
+    "truncate_total": "The only worked example has no negative value: (3, 7, 20, 6) limited to 0.5 gives (3, 7, 18, 6).",
+    "ts_zscore_ddof": "One worked example gives 1.57 (ddof 0), another 1.46 (ddof 1).",
+    "first_day_of_change": "One page gives 3 where another gives 2.",
     "delay_offset": 'The "Day 3" tables are off by one from the definition.',
-    "lonely_rank": "(r - 1) / (n - 1) is 0 / 0.",
+    "single_value_rank": "(r - 1) / (n - 1) is 0 / 0 for one value.",
     "kurtosis_of_normal": "Not documented.",
     "nan_comparison": "Not documented.",
-    "nan_handling": "BRAIN's own setting nanHandling; OFF is its default.",
+    "nan_handling": "BRAIN's setting nanHandling; its default is OFF.",
 }
 
 
@@ -92,7 +94,10 @@ def manual() -> str:
     """Return the page."""
     catalogue = load_catalogue(higher=True)
     parts = [INTRODUCTION]
-    for level, title in (("base", "Every account's operators"), ("higher", "Operators of some accounts")):
+    for level, title in (
+        ("base", "Every account's operators"),
+        ("higher", "Operators of some accounts only"),
+    ):
         rows = [one for one in catalogue.operators.values() if (one.level == "base") == (level == "base")]
         parts.append(f"## {title}\n")
         for category, group in itertools.groupby(rows, key=lambda one: one.category):
@@ -108,13 +113,13 @@ def _lines(operators: list[Operator]) -> Iterator[str]:
         signature = one.signature.replace("|", "\\|")
         words = [one.meaning, NOTES.get(one.name, "")]
         if one.name not in OPERATORS:
-            words.append("*On BRAIN only.*")
+            words.append("*BRAIN only.*")
         yield f"| `{signature}` | {' '.join(filter(None, words)).replace('|', chr(92) + '|')} |"
 
 
 def _choices() -> Iterator[str]:
     yield "## What public sources leave open\n"
-    yield "Each is one switch of `generator.backtest.settings.Semantics`.\n"
+    yield "Each switch is a field of `generator.backtest.settings.Semantics`.\n"
     yield "| switch | default | why it is open |"
     yield "|---|---|---|"
     for field in dataclasses.fields(Semantics):

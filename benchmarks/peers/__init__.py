@@ -1,1 +1,1 @@
-"""The engines that the local backtest is held against, one a module; each runs in a process of its own."""
+"""The engines that the local backtest is compared with, one a module; each runs in its own process."""

@@ -1,4 +1,4 @@
-"""The twenty expressions: ten in the manner of the 101 formulaic alphas, ten of what miners write."""
+"""The twenty expressions: ten in the manner of the 101 formulaic alphas, ten as miners write them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +44,7 @@ def parsed(texts: Mapping[str, str]) -> list[Node]:
 
 
 def nested(tree: Node) -> Any:
-    """Return a tree as nested arrays, its named arguments as plain ones: what the peers read."""
+    """Return a tree as nested arrays for the peers; named arguments become positional."""
     match tree:
         case Field(name=name):
             return name

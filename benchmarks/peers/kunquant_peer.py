@@ -1,6 +1,7 @@
-"""The expressions with KunQuant, compiled to C++ as one module. What it has no operator for is left out (an empty result).
+"""The expressions with KunQuant, compiled to C++ as one module.
 
-Its windows are strict (a missing value makes them missing) and its rank is r / n.
+An expression with an operator that KunQuant lacks has an empty result. Its windows are strict (one missing value makes them
+missing), and its rank is r / n.
 """
 
 from collections.abc import Callable
@@ -84,7 +85,7 @@ def names_in(tree: Any) -> set[str]:
 
 
 def prepare(arrays: Arrays, expressions: list[Any]) -> Evaluate:
-    """Compile the expressions that it can express; return what runs them."""
+    """Compile the expressions that KunQuant supports; return the function that evaluates them."""
     possible = {i: tree for i, tree in enumerate(expressions) if names_in(tree) <= OPERATORS.keys()}
     builder = Builder()
     with builder:

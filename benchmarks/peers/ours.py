@@ -1,4 +1,4 @@
-"""Ours, in the peers' frame: float32 or float64, with the whole portfolio or without, by FLEET_BENCH."""
+"""The local backtest as a peer: float32 or float64, values only or with the portfolio, by FLEET_BENCH."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def panel_of(arrays: Arrays) -> Panel:
 
 
 def prepare(arrays: Arrays, _expressions: list[Any]) -> Evaluate:
-    """Return what evaluates the batch: its own matrices, or after them each alpha's figures."""
+    """Return the function that evaluates the batch: matrices only, or each alpha's figures too."""
     mode, threads = os.environ.get("FLEET_BENCH", "values"), int(os.environ.get("FLEET_BENCH_THREADS", "2"))
     panel = panel_of(arrays)
     texts = os.environ.get("FLEET_BENCH_TEXTS")

@@ -67,7 +67,7 @@ OPERATORS: dict[str, Any] = {
 
 
 def prepare(arrays: Arrays, expressions: list[Any]) -> Evaluate:
-    """Return what evaluates all expressions."""
+    """Return the function that evaluates all expressions."""
     data: dict[str, Any] = {name: Frame(a) if a.dtype.kind == "f" else a for name, a in arrays.items()}
 
     def value(tree: Any) -> Any:

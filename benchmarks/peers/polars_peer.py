@@ -45,7 +45,7 @@ def text(tree: Any) -> str:
 
 
 def prepare(arrays: Arrays, expressions: list[Any]) -> Evaluate:
-    """Make the long frame and the code; return what runs it."""
+    """Build the long frame and the code; return the function that evaluates it."""
     days, instruments = arrays["close"].shape
     frame = pl.DataFrame(
         {
@@ -56,7 +56,9 @@ def prepare(arrays: Arrays, expressions: list[Any]) -> Evaluate:
     ).with_columns(pl.col(pl.Float64, pl.Float32).fill_nan(None))
     lines = [f"E{i} = {text(tree)}" for i, tree in enumerate(expressions)]
     code = "from polars_ta.prefix.wq import *\n" + "\n".join(lines)
-    codegen_exec(frame.filter(pl.col("date") < 70), code, over_null="partition_by")  # the code is kept
+    codegen_exec(
+        frame.filter(pl.col("date") < 70), code, over_null="partition_by"
+    )  # compiles the code, which is cached
 
     def run() -> list[np.ndarray[Any, Any]]:
         found = codegen_exec(frame, code, over_null="partition_by").sort("date", "asset")

@@ -1,9 +1,9 @@
-"""What every peer's process does: read the panel, evaluate, time it, write results. Only numpy is needed.
+"""The main program of every peer: reads the panel, evaluates, measures, writes results. It needs only numpy.
 
 Called as `MODULE PANEL.npz EXPRESSIONS.json RESULTS.npz ROUNDS`; prints one JSON object: `seconds` and `cpu` for all
-expressions (the best round), `compile` before the first, `peak` bytes over the loaded panel. `cpu` counts all threads, and
-is the figure that a busy machine leaves alone. The first round is watched for its memory, which takes the interpreter now
-and then; its time counts only where it is the only one.
+expressions (the best round), `compile` before the first, `peak` bytes over the loaded panel. `cpu` counts all threads;
+a busy machine does not change it. The first round also samples memory, which slows it; its time counts only if it is the
+only round.
 """
 
 import json
@@ -22,7 +22,7 @@ Prepare = Callable[[Arrays, list[Any]], Evaluate]
 
 
 class Peak:
-    """The largest resident size while it is open, above that at its beginning."""
+    """Context manager: the largest resident size above that at the start, in bytes."""
 
     def __enter__(self) -> Self:
         self.begin, self.most, self.going = resident(), 0, True
@@ -46,7 +46,7 @@ def resident() -> int:
 
 
 def timed(evaluate: Evaluate) -> tuple[list[np.ndarray[Any, Any]], tuple[float, float]]:
-    """Return the results of a round and what it took: seconds by the clock, and of processor time."""
+    """Return the results of a round, its wall seconds and its processor seconds."""
     begin, spent = time.perf_counter(), time.process_time()
     values = evaluate()
     return values, (time.perf_counter() - begin, time.process_time() - spent)

@@ -10,6 +10,7 @@ from fleet.policy.facts import Fact, IncidentSeen
 from fleet.policy.recovery import SPREAD
 from fleet.policy.rules import Rules
 from fleet.policy.state import HOLD_STEPS, FleetState, Hold, PastSwitch, Recovery, Switch
+from fleet.runtime.backoff import backoff_step
 
 
 def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
@@ -53,7 +54,7 @@ def _switch(switch: Switch | None, now: float) -> Switch | None:
 def _hold(hold: Hold | None, now: float) -> Hold | None:
     if hold is None:
         return None
-    return replace(hold, until=min(hold.until, now + HOLD_STEPS[min(hold.step, len(HOLD_STEPS) - 1)]))
+    return replace(hold, until=min(hold.until, now + backoff_step(HOLD_STEPS, hold.step + 1)))
 
 
 def _recovery(recovery: Recovery, now: float, rules: Rules) -> Recovery:

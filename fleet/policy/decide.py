@@ -39,6 +39,7 @@ from fleet.policy.incident_count import (
 )
 from fleet.policy.rules import Rules
 from fleet.policy.state import HOLD_STEPS, FleetState, Hold, Switch, SwitchKind, SwitchPhase
+from fleet.runtime.backoff import backoff_step
 from fleet.runtime.units import show_duration
 
 _ANSWERED = "its first call was answered"
@@ -228,7 +229,7 @@ def _hold_at_limit(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 def _hold(state: FleetState, now: float, why: str) -> FleetState:
     step = 0 if state.hold is None else state.hold.step + 1
-    seconds = HOLD_STEPS[min(step, len(HOLD_STEPS) - 1)]
+    seconds = backoff_step(HOLD_STEPS, step + 1)
     # The count restarts: the incidents so far must not end the next attempt at once.
     state = replace(state, hold=Hold(now + seconds, step, why), incidents=(), vram_error_count=0)
     return state.with_event(now, EventKind.HELD, seconds=seconds, why=why)

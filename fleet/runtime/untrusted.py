@@ -4,10 +4,14 @@ Every number passes `finite`; a number that it rejects counts as missing.
 """
 
 import json
+import re
 from typing import Any
 
 LARGEST = 2.0**63
 """Largest accepted number: a 64-bit integer. Sums and dates of larger ones would overflow."""
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+"""An escape that may be half of a surrogate pair, or such a half itself."""
 
 
 def finite(value: object) -> float | None:
@@ -35,12 +39,22 @@ def whole_number(value: object) -> int | None:
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text, with None for each number that `finite` rejects.
 
-    Raise ValueError if the text is no JSON or nested too deeply.
+    Half a surrogate pair becomes `?`: no file, database or terminal takes it. Raise ValueError if the text is no JSON
+    or nested too deeply.
     """
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
     try:
-        return json.loads(text, parse_float=finite, parse_int=_exact, parse_constant=finite)
+        value = _loads(text)
+        if _HALF.search(text):
+            value = _loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return value
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, parse_float=finite, parse_int=_exact, parse_constant=finite)
 
 
 def _exact(digits: str) -> int | None:

@@ -1,7 +1,7 @@
-"""What the local backtest reports as wrong.
+"""Errors of the local backtest.
 
 GeneratorError
-├── PanelError          the panel cannot be loaded; `problems` holds every fault found
+├── PanelError          the panel cannot be loaded; `problems` lists every fault found
 └── EvaluationError     one expression cannot be evaluated on this panel, with its position
 """
 
@@ -11,7 +11,7 @@ from fleet.runtime.errors import GeneratorError
 
 
 class PanelError(GeneratorError):
-    """A panel cannot be used as it is; `problems` are whole sentences, each naming row and column."""
+    """The panel cannot be used. Each of `problems` is a sentence that names the row and column."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -19,9 +19,9 @@ class PanelError(GeneratorError):
 
 
 class EvaluationError(GeneratorError):
-    """An expression makes no sense on the panel; `position` is an offset into its text, -1 if unknown.
+    """An expression cannot be evaluated on the panel. `position` is an offset into its text, -1 if unknown.
 
-    It is also handed back as a value where a batch is evaluated, so that one bad expression costs only itself.
+    A batch returns the error in place of the result, so the other expressions are still evaluated.
     """
 
     def __init__(self, message: str, *, position: int = -1, hint: str = "") -> None:

@@ -1,91 +1,91 @@
-"""How an alpha's values become positions: BRAIN's settings, and the choices that its documentation leaves open."""
+"""Settings of a simulation, and the choices that BRAIN's documentation leaves open."""
 
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 ENGINE_VERSION = 2
-"""Raised when the same panel, expression and settings give other figures, so that alphas are evaluated again."""
+"""Increase it when the same panel, expression and settings give other figures: alphas are then evaluated again."""
 
 
 class History(Enum):
-    """What a window is before the panel has as many days as it asks for."""
+    """How a window treats days before the panel's first day."""
 
     MISSING = "missing"
-    """Days before the first are like days without data: ignored, as a late listing's are."""
+    """Days before the first count as missing, as before a late listing."""
     STRICT = "strict"
     """A window that begins before the first day gives NaN."""
 
 
-class Place(Enum):
-    """Which of several equal extremes `ts_arg_max` and `ts_arg_min` mean."""
+class TiedExtreme(Enum):
+    """Which of several equal extremes `ts_arg_max` and `ts_arg_min` return."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
 
 
 class TsQuantile(Enum):
-    """How `ts_quantile` comes to the probability it maps."""
+    """How `ts_quantile` is computed."""
 
     RANK = "rank"
-    """The inverse distribution function of today's rank, squeezed off 0 and 1 as in `quantile`."""
+    """The inverse distribution function of today's rank, which is moved off 0 and 1 as in `quantile`."""
     ZSCORE = "zscore"
     """The distribution function of the z-score (ddof 1), as in BRAIN's worked example."""
 
 
 class GroupMean(Enum):
-    """Which mean `group_mean` is."""
+    """Which mean `group_mean` returns."""
 
     PLAIN = "plain"
     HARMONIC = "harmonic"
 
 
 class Uniform(Enum):
-    """What `quantile` gives with the uniform driver."""
+    """What `quantile` returns with the uniform driver."""
 
     CENTRED = "centred"
-    """The squeezed rank less its mean over the day, as the description on BRAIN's page has it."""
+    """The rank, moved off 0 and 1, less its mean over the day, as BRAIN's page describes it."""
     RANK = "rank"
-    """The squeezed rank itself, which is the inverse distribution function."""
+    """The rank, moved off 0 and 1: the inverse of the uniform distribution function."""
 
 
 class TruncateTotal(Enum):
-    """The day's total of which `truncate` allows a share to each value."""
+    """The day's total that `truncate` takes its limit as a share of."""
 
     SIZES = "sizes"
-    """The sum of sizes: both sides are held alike, as positions are."""
+    """The sum of absolute values; large negative values are limited too, as positions are."""
     SUM = "sum"
-    """The plain sum, and only from above."""
+    """The plain sum; only large positive values are limited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Semantics:
-    """The open choices; see the enums for those with names."""
+    """The open choices of the operators' meaning."""
 
     history: History = History.MISSING
-    place: Place = Place.NEWEST
+    tied_extreme: TiedExtreme = TiedExtreme.NEWEST
     ts_quantile: TsQuantile = TsQuantile.RANK
     group_mean: GroupMean = GroupMean.PLAIN
     uniform: Uniform = Uniform.CENTRED
     truncate_total: TruncateTotal = TruncateTotal.SIZES
     ts_zscore_ddof: int = 0
-    """0, or 1 as one of two worked examples has it."""
+    """0, or 1 as in one of BRAIN's two worked examples."""
     first_day_of_change: int = 0
-    """What `days_from_last_change` gives on the day of change: 0, or 1."""
+    """The value of `days_from_last_change` on the day of change: 0 or 1."""
     delay_offset: int = 0
-    """Days added to the d of `ts_delay` and `ts_delta`; -1 fits BRAIN's "Day 3" tables."""
-    lonely_rank: float = float("nan")
-    """The rank of the only value there is, where (r-1)/(n-1) is 0/0: NaN, or 0.5."""
+    """Days added to the d of `ts_delay` and `ts_delta`; -1 reproduces BRAIN's "Day 3" tables."""
+    single_value_rank: float = float("nan")
+    """The rank of a day's only value, where (r-1)/(n-1) is 0/0: NaN or 0.5."""
     kurtosis_of_normal: float = 3.0
-    """What `ts_kurtosis` subtracts: 3, so that a normal distribution has 0, or 0."""
+    """The number that `ts_kurtosis` subtracts: 3 gives a normal distribution 0. Alternative: 0."""
     nan_comparison: bool = False
-    """True: a comparison with NaN gives NaN; False: it is false, and != is true, as in IEEE 754."""
+    """True: a comparison with NaN is NaN. False: it is false, and `!=` is true, as in IEEE 754."""
     nan_handling: bool = False
-    """BRAIN's setting: True gives 0 where a whole window is missing, and a group's one value to all its members."""
+    """BRAIN's setting. True: an empty window gives 0, and `group_mean` gives its value to all members of the group."""
 
 
 class Neutralization(Enum):
-    """Within what an alpha's values are made to sum to zero; coarsest first."""
+    """The groups within which an alpha's values are made to sum to zero; coarsest first."""
 
     NONE = "none"
     MARKET = "market"
@@ -95,13 +95,13 @@ class Neutralization(Enum):
 
 
 class Truncation(Enum):
-    """Where in the pipeline positions are clipped, which BRAIN does not document."""
+    """When positions are clipped. BRAIN does not document it."""
 
     AFTER_DECAY = "after_decay"
     BEFORE_DECAY = "before_decay"
 
 
-_FINEST_LAST = (
+_COARSEST_FIRST = (
     Neutralization.MARKET,
     Neutralization.SECTOR,
     Neutralization.INDUSTRY,
@@ -111,12 +111,12 @@ _FINEST_LAST = (
 
 @dataclass(frozen=True, slots=True)
 class AlphaSettings:
-    """The settings of a simulation. Raises ValueError for what BRAIN would refuse too.
+    """The settings of a simulation. Raises ValueError for values that BRAIN refuses too.
 
-    `delay`: positions of a day rest on data up to `delay` days before it, and earn from that day's close to the next.
-    `decay`: linear mean of the positions over so many days; 0 and 1 do nothing. `truncation`: no position larger
-    than this share of the book; 0 does nothing. `pasteurization`: data outside the universe are missing.
-    `nan_handling`: see Semantics. `clip_at`, `rescale_after_decay`, `rescale_after_truncation`: the open choices.
+    `delay`: a day's positions use data up to `delay` days before it. They earn from that day's close to the next.
+    `decay`: days of a linear mean over positions; 0 and 1 change nothing. `truncation`: largest position as a share of
+    the book; 0 sets no limit. `pasteurization`: data outside the universe are missing. `nan_handling`: see Semantics.
+    `clip_at`, `rescale_after_decay` and `rescale_after_truncation` are choices that BRAIN's documentation leaves open.
     """
 
     delay: int = 1
@@ -138,7 +138,7 @@ class AlphaSettings:
             raise ValueError(f"truncation is 0 to 1, not {self.truncation}")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings as they are shown."""
+        """Return the settings for display."""
         return {
             "delay": self.delay,
             "decay": self.decay,
@@ -149,9 +149,9 @@ class AlphaSettings:
         }
 
 
-def finest(wanted: Neutralization, there: set[str]) -> Neutralization:
-    """Return the wanted neutralization, or the finest coarser one whose groups the panel has."""
+def usable_neutralization(wanted: Neutralization, groups: set[str]) -> Neutralization:
+    """Return the wanted neutralization, else the finest coarser one that the panel has groups for."""
     if wanted is Neutralization.NONE:
         return wanted
-    upto = _FINEST_LAST[: _FINEST_LAST.index(wanted) + 1]
-    return next(n for n in reversed(upto) if n is Neutralization.MARKET or n.value in there)
+    upto = _COARSEST_FIRST[: _COARSEST_FIRST.index(wanted) + 1]
+    return next(n for n in reversed(upto) if n is Neutralization.MARKET or n.value in groups)

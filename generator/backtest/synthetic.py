@@ -1,4 +1,4 @@
-"""An invented panel for when there is no data: labelled, seeded, and with the troubles of a real one."""
+"""Synthetic panel for use without real data: seeded, with late listings, early ends and missing days."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,19 +9,19 @@ _SECTORS = 10
 _INDUSTRIES = 3  # per sector
 _SUBINDUSTRIES = 2  # per industry
 _FIRST_DAY = np.datetime64("2015-01-01")
-_HOLES = 0.01
-_LATE = 0.15
-_EARLY = 0.10
+_MISSING_SHARE = 0.01  # of single cells
+_LATE_SHARE = 0.15  # of instruments, listed after the first day
+_EARLY_SHARE = 0.10  # of instruments, delisted before the last day
 
 Array = npt.NDArray[np.float64]
 
 
 def synthetic_panel(days: int = 504, instruments: int = 200, seed: int = 7) -> Panel:
-    """Return an invented panel, the same for the same arguments.
+    """Return a synthetic panel. Equal arguments give an equal panel.
 
-    Daily returns have a market, a sector, an industry and a fat-tailed part of their own, volatilities that cluster, and a
-    weak reversal; volume follows the size of the move. Some instruments are listed late, some leave early, and a hundredth
-    of the days has no data.
+    A daily return is the sum of a market, a sector, an industry and a fat-tailed instrument part. Volatility clusters,
+    and returns reverse weakly. Volume grows with the size of the move. Some instruments are listed late, some are
+    delisted early, and one cell in a hundred is missing.
     """
     rng = np.random.default_rng(seed)
     sub = rng.integers(0, _SECTORS * _INDUSTRIES * _SUBINDUSTRIES, instruments)
@@ -30,7 +30,7 @@ def synthetic_panel(days: int = 504, instruments: int = 200, seed: int = 7) -> P
     returns = _returns(rng, days, sector, industry)
     close = np.exp(rng.normal(3.5, 0.8, instruments) + np.cumsum(returns, axis=0))
     fields = _prices(rng, close, returns)
-    _make_holes(rng, fields)
+    _remove_cells(rng, fields)
     groups = {"sector": sector, "industry": industry, "subindustry": sub}
     return with_derived(
         Panel(
@@ -90,12 +90,12 @@ def _prices(rng: np.random.Generator, close: Array, returns: Array) -> dict[str,
     }
 
 
-def _make_holes(rng: np.random.Generator, fields: dict[str, Array]) -> None:
-    """Take away what was not listed yet or any more, and single days."""
+def _remove_cells(rng: np.random.Generator, fields: dict[str, Array]) -> None:
+    """Set cells to NaN before the listing, after the delisting, and on single days."""
     days, n = fields["close"].shape
     day = np.arange(days)[:, None]
-    first = np.where(rng.random(n) < _LATE, rng.integers(0, max(1, days // 2), n), 0)
-    last = np.where(rng.random(n) < _EARLY, rng.integers(days // 2, max(days, days // 2 + 1), n), days)
-    missing = (day < first) | (day >= last) | (rng.random((days, n)) < _HOLES)
+    first = np.where(rng.random(n) < _LATE_SHARE, rng.integers(0, max(1, days // 2), n), 0)
+    last = np.where(rng.random(n) < _EARLY_SHARE, rng.integers(days // 2, max(days, days // 2 + 1), n), days)
+    missing = (day < first) | (day >= last) | (rng.random((days, n)) < _MISSING_SHARE)
     for values in fields.values():
         values[missing] = np.nan

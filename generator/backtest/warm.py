@@ -1,6 +1,6 @@
-"""`python -m generator.backtest.warm`: compile the kernels into their cache, so that no first run waits for it.
+"""`python -m generator.backtest.warm`: compiles the kernels into their disk cache.
 
-Every operator of the catalogue is evaluated once on a tiny panel, in its simplest form.
+Each operator of the catalogue is evaluated once on a small panel, so the first real run need not compile.
 """
 
 from generator.backtest.result.evaluate import evaluate
@@ -17,18 +17,18 @@ _ARGUMENTS: dict[Kind, Node] = {
 }
 
 
-def simplest(operator: Operator) -> Call | None:
-    """Return the operator with arguments for what has no default, None if a kind has no simple argument."""
-    wanted = [parameter.kind for parameter in operator.required]
-    if any(kind not in _ARGUMENTS for kind in wanted):
+def simplest_call(operator: Operator) -> Call | None:
+    """Return a call of the operator with its required arguments; None if a kind has no simple argument."""
+    kinds = [parameter.kind for parameter in operator.required]
+    if any(kind not in _ARGUMENTS for kind in kinds):
         return None
     edges = ((operator.one_of[-1], Text("0.5")),) if operator.one_of else ()
-    return Call(operator.name, tuple(_ARGUMENTS[kind] for kind in wanted), edges)
+    return Call(operator.name, tuple(_ARGUMENTS[kind] for kind in kinds), edges)
 
 
 def main() -> None:
-    """Compile what the default settings use, and what a decay does."""
-    calls = [simplest(operator) for operator in load_catalogue(higher=True).operators.values()]
+    """Compile the kernels of the operators, of the default settings and of a decay."""
+    calls = [simplest_call(operator) for operator in load_catalogue(higher=True).operators.values()]
     panel = synthetic_panel(days=60, instruments=20)
     evaluate([call for call in calls if call is not None], panel, AlphaSettings())
     evaluate([Field("close")], panel, AlphaSettings(decay=2))

@@ -1,8 +1,7 @@
-"""What an expression may be made of: BRAIN's operators and data fields.
+"""Catalogue of BRAIN's operators and data fields, which expressions may use.
 
-`load_catalogue()` gives the 66 operators of an ordinary account with the commonest fields, as data files;
-`from_brain` makes one of what BRAIN itself lists for an account; `save` and `load` keep that on disk with its
-date.
+`load_catalogue()` returns the bundled catalogue: the 66 operators of an ordinary account and the commonest fields.
+`from_brain` makes a catalogue from BRAIN's lists for an account. `save` and `load` store one in a file with its date.
 """
 
 from generator.catalogue.files import load, load_catalogue, save

@@ -1,4 +1,4 @@
-"""What may be used in expressions now: the catalogue, restricted to what the evaluator has data for."""
+"""The catalogue in force: restricted to the fields that the evaluator has data for."""
 
 import re
 import threading
@@ -11,10 +11,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 class Scope:
-    """The catalogue in force. It changes once the evaluator is up and says what data it really has.
+    """The catalogue in force. It changes when the evaluator has started and reports its fields. Thread-safe.
 
-    `known_only`: what the evaluator has and the catalogue has not is not offered, since others have to
-    understand it too.
+    With `known_only`, fields of the evaluator that the catalogue lacks are not offered: BRAIN must know them too.
     """
 
     def __init__(
@@ -34,13 +33,13 @@ class Scope:
             return self._catalogue
 
     def restrict(self, fields: Mapping[str, Kind] | None) -> None:
-        """Offer only these fields from now on; None offers all of the catalogue's."""
+        """Restrict the catalogue to these fields; None removes the restriction."""
         with self._lock:
             self._fields = fields
             self._catalogue = self._offered()
 
     def adopt(self, catalogue: Catalogue) -> None:
-        """Go by another catalogue from now on."""
+        """Replace the catalogue, and keep the restriction to fields."""
         with self._lock:
             self._whole = catalogue
             self._catalogue = self._offered()
@@ -65,15 +64,14 @@ class Scope:
 
 
 def with_fields(catalogue: Catalogue, fields: Mapping[str, Kind] | None) -> Catalogue:
-    """Return the catalogue with only these fields; those that it has not come in by name and kind.
+    """Return the catalogue with only these fields; a field that it lacks is added by name and kind.
 
-    A name that no expression could hold, or that means something else there, is left out. None leaves the
-    catalogue as it is.
+    Left out is a name that is no identifier, or that is an operator or a word. None changes nothing.
     """
     if fields is None:
         return catalogue
-    taken = catalogue.operators.keys() | catalogue.words
-    usable = {name: kind for name, kind in fields.items() if _NAME.fullmatch(name) and name not in taken}
+    reserved = catalogue.operators.keys() | catalogue.words
+    usable = {name: kind for name, kind in fields.items() if _NAME.fullmatch(name) and name not in reserved}
     return replace(catalogue, fields={name: _field(catalogue, name, kind) for name, kind in usable.items()})
 
 

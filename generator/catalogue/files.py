@@ -1,4 +1,4 @@
-"""The catalogue's files: the one that ships, and the one kept of what BRAIN listed."""
+"""Catalogue files: the bundled one, and the one saved from BRAIN's lists."""
 
 import json
 import os
@@ -16,17 +16,17 @@ _FLAGS = ("variadic", "commutative", "truth")
 
 
 def decode_operators(rows: Iterable[Mapping[str, Any]]) -> dict[str, Operator]:
-    """Read the rows of an operators file; raise GeneratorError naming the row that is no operator."""
+    """Return the operators of a file's rows by name; raise GeneratorError with the row at fault."""
     return {operator.name: operator for operator in map(_operator, rows)}
 
 
 def decode_fields(rows: Iterable[Mapping[str, Any]]) -> dict[str, DataField]:
-    """Read the rows of a fields file; raise GeneratorError naming the row that is no field."""
+    """Return the fields of a file's rows by id; raise GeneratorError with the row at fault."""
     return {data.id: data for data in map(_field, rows)}
 
 
 def encode(catalogue: Catalogue) -> dict[str, Any]:
-    """Return what `decode` makes the same catalogue of again."""
+    """Return the JSON document that `decode_catalogue` reads as the same catalogue."""
     return {
         "date": catalogue.date,
         "source": catalogue.source,
@@ -37,7 +37,7 @@ def encode(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def decode_catalogue(document: Mapping[str, Any]) -> Catalogue:
-    """Read a kept catalogue; raise GeneratorError when it is none."""
+    """Return the catalogue of a JSON document; raise GeneratorError if it is none."""
     try:
         return Catalogue(
             operators=decode_operators(document["operators"]),
@@ -122,7 +122,7 @@ _HERE = Path(__file__).parent
 
 @cache
 def load_catalogue(*, higher: bool = False) -> Catalogue:
-    """Return the catalogue that ships: the 66 operators of every account, with `higher` all 115 known."""
+    """Return the bundled catalogue: the 66 operators of every account, with `higher` all 115."""
     operators = json.loads((_HERE / "operators.json").read_text(encoding="utf-8"))
     fields = json.loads((_HERE / "fields.json").read_text(encoding="utf-8"))
     rows = [row for row in operators["operators"] if higher or row["level"] == "base"]
@@ -134,7 +134,7 @@ def load_catalogue(*, higher: bool = False) -> Catalogue:
 
 
 def save(catalogue: Catalogue, path: Path) -> None:
-    """Write a catalogue whole or not at all: to a temporary file beside `path`, then renamed."""
+    """Write a catalogue atomically: to a temporary file beside `path`, which then replaces it."""
     text = json.dumps(encode(catalogue), ensure_ascii=False, separators=(",", ":"))
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -149,9 +149,9 @@ def save(catalogue: Catalogue, path: Path) -> None:
 
 
 def load(path: Path) -> Catalogue:
-    """Read a catalogue that `save` wrote; raise GeneratorError naming the path when it cannot be."""
+    """Return the catalogue of a file of `save`; raise GeneratorError with the path if it cannot be read."""
     try:
         return decode_catalogue(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, GeneratorError) as error:
-        hint = "delete the file: the catalogue that ships is used until BRAIN is asked again"
+        hint = "delete the file: the bundled catalogue is used until the next fetch from BRAIN"
         raise GeneratorError(f"cannot read the catalogue {path}: {error}", hint=hint) from error

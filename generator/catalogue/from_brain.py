@@ -1,9 +1,8 @@
-"""BRAIN's own lists made a catalogue: the rows of `GET /operators` and of `GET /data-fields`. Pure.
+"""Makes a catalogue from BRAIN's lists, the rows of `GET /operators` and `GET /data-fields`. Pure.
 
-BRAIN gives an operator's signature as text (`ts_mean(x, d)`, `hump(x, hump = 0.01)`). One that the shipped
-file knows keeps our typed parameters, as long as the names still agree; one that it does not know is typed
-from its text by the names and defaults that BRAIN uses throughout (`d` and `lookback` are days, `group` a
-grouping, `vec_` reads vectors).
+BRAIN gives an operator's signature as text (`ts_mean(x, d)`, `hump(x, hump = 0.01)`). An operator of the bundled
+file keeps its typed parameters if their names still agree. Any other operator is typed from its text by BRAIN's
+conventions: `d` and `lookback` are days, `group` is a grouping, `vec_` reads vectors.
 """
 
 import re
@@ -21,12 +20,11 @@ _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "‘": "'", "’": 
 
 
 def from_brain(operators: Iterable[Any], fields: Iterable[Any], *, date: str = "") -> Catalogue:
-    """Make a catalogue of BRAIN's answers.
+    """Return the catalogue of BRAIN's answers.
 
-    `operators` is the list of `/operators`, `fields` the `results` of all pages of `/data-fields`.
-
-    Rows that are no operators of regular alphas are left out; operators whose text cannot be understood are
-    named in `skipped`. Fields keep our unit where we know them.
+    `operators` is the list of `/operators`, `fields` the `results` of all pages of `/data-fields`. Rows other than
+    operators of regular alphas are left out. `skipped` names the operators whose text cannot be parsed. Fields
+    of the bundled file keep their unit.
     """
     known = load_catalogue(higher=True)
     rows = [row for row in operators if _is_regular(row)]
@@ -65,17 +63,17 @@ def _operator(row: Mapping[str, Any], known: Mapping[str, Operator]) -> Operator
         level="base" if row.get("level") == "ALL" else "higher",
         variadic=variadic,
         search=False,
-        why_not_searched="listed by BRAIN, and not known here in its details",
+        why_not_searched="listed by BRAIN with a signature that the bundled catalogue lacks",
     )
 
 
 def _same_names(ours: Operator, listed: Sequence[Parameter]) -> bool:
-    """Allow for parameters of ours that BRAIN's text leaves out: it is often shorter than its page."""
+    """Return True if we know every listed parameter. BRAIN's text often omits some that its page has."""
     return all(parameter.name in ours.by_name for parameter in listed)
 
 
 def _signature(name: str, definition: str) -> tuple[tuple[Parameter, ...], bool]:
-    """Read `name(x, d, flag = false)`; no parameters where the text has no such form."""
+    """Return the parameters of `name(x, d, flag = false)`, and True if variadic; none for text of another form."""
     found = re.search(rf"(?<![A-Za-z0-9_]){name}\s*\(", definition)
     end = definition.find(")", found.end()) if found else -1
     if found is None or end < 0:
@@ -89,7 +87,7 @@ def _signature(name: str, definition: str) -> tuple[tuple[Parameter, ...], bool]
 
 
 def _split(text: str) -> list[str]:
-    """Split at commas that are not inside quotes."""
+    """Split at commas outside quotes."""
     parts, quoted = [""], ""
     for char in text:
         if char in "\"'":
@@ -110,7 +108,7 @@ def _parameter(operator: str, item: str) -> Parameter | None:
         return Parameter(name, Kind.INTEGER, minimum=1, maximum=_MOST_DAYS, lookback=True, least=2)
     if not equals:
         return Parameter(name, _kind(operator, name))
-    if _PLACEHOLDER.fullmatch(value):  # `factor = f` names what the caller must give
+    if _PLACEHOLDER.fullmatch(value):  # in `factor = f`, f is no default: the argument is required
         return Parameter(name, Kind.NUMBER)
     kind, default = _default(value)
     return Parameter(name, kind, optional=True, default=default)

@@ -1,4 +1,4 @@
-"""The catalogue's values: kinds, parameters, operators, fields. Reading them from files is `store`'s work."""
+"""Value types of the catalogue: kinds, parameters, operators, fields."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,16 +9,16 @@ _T = TypeVar("_T")
 
 
 class Kind(StrEnum):
-    """What a value is: BRAIN's kinds of data, and the kinds of plain arguments."""
+    """Kinds of values: BRAIN's kinds of data, and those of plain arguments."""
 
     MATRIX = "matrix"
     """One number for each day and instrument."""
     VECTOR = "vector"
-    """Any count of numbers for each day and instrument; only `vec_` operators read it."""
+    """Any number of values for each day and instrument; only `vec_` operators read it."""
     GROUP = "group"
-    """A grouping of the instruments; only group arguments take it."""
+    """A grouping of the instruments; only group parameters accept it."""
     SYMBOL = "symbol"
-    """An identifier such as a ticker; no operator takes it."""
+    """An identifier such as a ticker; no operator accepts it."""
     NUMBER = "number"
     INTEGER = "integer"
     BOOLEAN = "boolean"
@@ -27,16 +27,16 @@ class Kind(StrEnum):
 
 
 class Offer(StrEnum):
-    """What the typed grammar puts into a matrix parameter; the checker takes more (any matrix or number)."""
+    """Arguments that the typed grammar offers for a matrix parameter; the checker accepts any matrix or number."""
 
     SERIES = "series"
     """A field or an operator's result."""
     EITHER = "either"
-    """That, or a constant."""
+    """A field, an operator's result or a constant."""
     CONSTANT = "constant"
     """A constant only, as for an exponent."""
     CONDITION = "condition"
-    """A comparison or a combination of such."""
+    """A comparison, or a logical operator's result."""
     EXIT = "exit"
     """A condition, or -1 for never."""
 
@@ -46,7 +46,7 @@ Default = float | bool | str | None
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter; an optional one has a default (None: left out) and goes by its name on BRAIN."""
+    """One parameter. An optional one has a default (None: left out); BRAIN requires its name."""
 
     name: str
     kind: Kind
@@ -55,18 +55,18 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     missing: bool = False
-    """A number parameter that takes `nan` too."""
+    """Accepts `nan` as well as a number."""
     lookback: bool = False
-    """It counts trading days back from today."""
+    """Counts trading days back from today."""
     least: int = 1
-    """The shortest look-back that is worth searching; `minimum` is the shortest that means anything."""
+    """The shortest look-back worth searching; `minimum` is the shortest valid one."""
     values: tuple[str, ...] = ()
-    """What an enum parameter may be."""
+    """The values of an enum parameter."""
     form: str = ""
-    """What a string holds: `range` (start,end,step), `edges` (rising numbers), `ignore` (NAN, 0)."""
+    """Form of a string: `range` (start,end,step), `edges` (rising numbers), `ignore` (NAN, 0)."""
     offer: Offer = Offer.SERIES
     choices: tuple[float | str, ...] = ()
-    """The constants that the typed grammar offers; an optional parameter without is left at its default."""
+    """Constants that the typed grammar offers; without any, an optional parameter keeps its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,13 @@ class Operator:
     meaning: str
     result: Kind = Kind.MATRIX
     level: str = "base"
-    """`base`: every account has it; `higher`: only some do."""
+    """`base`: every account has it; `higher`: some accounts have it."""
     variadic: bool = False
     """The last required parameter may be repeated."""
     commutative: bool = False
-    """Its first two arguments may change places: the result is the same to the last bit."""
+    """The first two arguments can be swapped without changing a bit of the result."""
     truth: bool = False
-    """Its result is 0 or 1."""
+    """The result is 0 or 1."""
     one_of: tuple[str, ...] = ()
     """Exactly one of these optional parameters must be given."""
     search: bool = True
@@ -116,7 +116,7 @@ class DataField:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The operators and fields that may be used, by name; `date` tells when that was so."""
+    """Usable operators and fields by name, as of `date`."""
 
     operators: Mapping[str, Operator]
     fields: Mapping[str, DataField]
@@ -124,9 +124,9 @@ class Catalogue:
     source: str = "bundled"
     """`bundled` or `brain`."""
     skipped: tuple[str, ...] = ()
-    """Operators that BRAIN listed and that could not be understood."""
+    """Operators that BRAIN lists with a text that cannot be parsed."""
     words: frozenset[str] = field(init=False, compare=False, repr=False)
-    """The bare identifiers that may stand as values: true, false and the enums' own."""
+    """Bare words that are values: true, false and the values of enums."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", _words(self.operators.values()))
@@ -134,7 +134,7 @@ class Catalogue:
     def restricted_to(
         self, *, fields: Iterable[str] | None = None, operators: Iterable[str] | None = None
     ) -> "Catalogue":
-        """Return a catalogue of those of these fields and operators that it has; None keeps all."""
+        """Return the catalogue with only these fields and operators; None keeps all."""
         kept_fields = self.fields if fields is None else _only(self.fields, fields)
         kept_operators = self.operators if operators is None else _only(self.operators, operators)
         return replace(self, fields=kept_fields, operators=kept_operators)

@@ -1,4 +1,4 @@
-"""Which operators and fields the commands go by: those that BRAIN listed for the home's account, else those that ship."""
+"""The operators and fields of the commands: BRAIN's lists for the home's account, else the bundled catalogue."""
 
 import os
 from collections.abc import Mapping
@@ -15,28 +15,33 @@ from generator.config import config_path
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """A catalogue, and in words where it is from; `of_account`: BRAIN listed it for the home's account."""
+    """A catalogue with a description of its origin; `of_account`: from BRAIN's lists for the home's account."""
 
     catalogue: Catalogue
     origin: str
     of_account: bool = False
 
+    @property
+    def readable(self) -> Catalogue:
+        """Return the catalogue that expressions are read with: the account's, else all that are known."""
+        return self.catalogue if self.of_account else load_catalogue(higher=True)
+
     def report(self) -> None:
-        """Print to standard error which lists are used."""
+        """Print the origin of the lists to standard error."""
         click.echo(f"Lists: {self.origin}", err=True)
 
 
 def account_lists(environ: Mapping[str, str] = os.environ) -> Lists:
-    """Return the lists that `refresh` kept for the configured region, delay and universe, else those that ship.
+    """Return the lists that `refresh` saved for the configured region, delay and universe, else the bundled ones.
 
     Raises ConfigError for a configuration that cannot be read.
     """
     home = find_home(environ)
     shipped = load_catalogue()
-    origin = f"those that ship, of {shipped.date}; `refresh` fetches your account's"
+    origin = f"bundled, of {shipped.date}; `refresh` fetches your account's"
     if not any(home.path.glob("catalogue-*.json")):
         return Lists(shipped, origin)
-    from generator.brain.account_catalogue import kept_listing  # noqa: PLC0415  # it brings requests with it
+    from generator.brain.account_catalogue import kept_listing  # noqa: PLC0415  # imports requests
 
     path = _path(home, environ)
     kept = kept_listing(path)

@@ -1,7 +1,7 @@
-"""The generator's own command line: `schema`, `check`, `evaluate`, `refresh`, and `run`.
+"""The generator's command line: `schema`, `check`, `evaluate`, `refresh` and `run`.
 
-Results go to standard output, errors with a hint to standard error. Exit codes: 0 done · 1 an expression is
-wrong, or it could not be done · 2 usage or configuration.
+Results go to standard output, errors with a hint to standard error. Exit codes: 0 success · 1 a wrong expression
+or a failure · 2 wrong usage or configuration.
 """
 
 import json
@@ -18,7 +18,7 @@ from generator.cli.account_lists import Lists, account_lists
 from generator.cli.evaluate import FILE, evaluate
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
 from generator.language import ExpressionError, build_schema, read
-from generator.language.check import brain_refusals
+from generator.language.check import brain_refusals, operator_names
 from generator.llm.prompt import DEPTH
 
 _DEPTH = click.IntRange(1, 16)
@@ -26,9 +26,9 @@ _COUNT = click.IntRange(1, 100)
 
 
 class _Group(click.Group):
-    """Commands whose errors are ours end with a sentence, a hint and their own exit code.
+    """Prints a FleetError of a command with its hint, and exits with its exit code.
 
-    `refresh` is imported when it is asked for: the others need not wait for BRAIN's client.
+    `refresh` is imported on use: importing BRAIN's client takes time.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,29 +50,29 @@ class _Group(click.Group):
                 click.echo(f"Hint: {error.hint}", err=True)
             ctx.exit(error.exit_code)
         except BrokenPipeError:
-            # The reader went away: nothing more can be said, and the interpreter shall not try at its end.
+            # The reader has closed the pipe. The interpreter flushes stdout at exit and would fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Mine alphas (the default), or look at how expressions are asked for, checked and evaluated."""
+    """Mine alphas (the default), print the reply schema, check or evaluate expressions, fetch BRAIN's lists."""
 
 
 @cli.command()
 def run() -> None:
     """Mine alphas until SIGTERM; the default without a command."""
-    from generator.service import run as mine  # noqa: PLC0415  # what the other commands do not need
+    from generator.service import run as mine  # noqa: PLC0415  # slow to import, and only needed here
 
     mine(os.environ)
 
 
 @cli.command()
-@click.option("--depth", default=DEPTH, show_default=True, type=_DEPTH, help="Operators inside one another.")
+@click.option("--depth", default=DEPTH, show_default=True, type=_DEPTH, help="Maximum nesting of operators.")
 @click.option("--count", default=2, show_default=True, type=_COUNT, help="Expressions in one reply.")
 def schema(depth: int, count: int) -> None:
-    """Print the `format` of a request: the JSON schema that every reply follows."""
+    """Print the `format` of a request: the JSON schema of the replies."""
     lists = account_lists()
     lists.report()
     click.echo(json.dumps(build_schema(lists.catalogue, count=count, depth=depth), separators=(",", ":")))
@@ -84,10 +84,10 @@ def schema(depth: int, count: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def check(ctx: click.Context, expressions: Sequence[str], *, files: Sequence[Path], as_json: bool) -> None:
-    """Parse and type-check expressions, or with `-` those of standard input.
+    """Parse and type-check expressions; `-` reads standard input.
 
-    There and in a file an alpha may take several lines: a `;` or an empty line ends it. An expression that begins
-    with `-` stands after `--`.
+    In standard input and files, an alpha may take several lines; a `;` or an empty line ends it. An expression
+    that begins with `-` must follow `--`.
     """
     lists = account_lists()
     lists.report()
@@ -104,11 +104,14 @@ cli.add_command(evaluate)
 
 def _checked(text: str, lists: Lists) -> dict[str, Any]:
     try:
-        alpha = read(text, lists.catalogue)
+        alpha = read(text, lists.readable)
     except ExpressionError as error:
         return {"expression": text, "error": error_row(error)}
     row: dict[str, Any] = {"expression": text, "canonical": alpha.expression, "digest": alpha.digest}
-    notes = brain_refusals(alpha.tree, lists.catalogue)
+    notes = brain_refusals(alpha.tree, lists.readable)
+    rare = sorted(operator_names(alpha.tree) - lists.catalogue.operators.keys())
+    if rare:
+        notes.append(f"only some accounts have {', '.join(rare)}")
     return {**row, "notes": notes} if notes else row
 
 

@@ -15,7 +15,6 @@ from fleet.config.load import find_config, load_settings
 from fleet.config.schema import PanelSettings
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT
-from generator.catalogue import load_catalogue
 from generator.catalogue.available import with_fields
 from generator.cli.account_lists import Lists, account_lists
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
@@ -39,7 +38,7 @@ _GROUPINGS = ("none", "market", "sector", "industry", "subindustry")
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOutcome:
-    """What became of one expression: its tree and performance, or an error's row (also of a tree without figures)."""
+    """Outcome of one expression: tree and performance, or an error's row; a failed backtest has tree and error."""
 
     expression: str
     tree: Node | None = None
@@ -47,7 +46,7 @@ class EvaluateOutcome:
     error: dict[str, Any] | None = None
 
     def row(self) -> dict[str, Any]:
-        """Return the outcome as one JSON object, its keys in the documented order."""
+        """Return the outcome as one JSON object with keys in the documented order."""
         if self.performance is None:
             return {"expression": self.expression, "error": self.error}
         found = self.performance.as_json()
@@ -60,18 +59,18 @@ class EvaluateOutcome:
 @click.argument("expressions", nargs=-1, metavar="EXPR...")
 @FILE
 @click.option(
-    "--panel", type=click.Path(path_type=Path), help="Parquet or CSV; else [panel] path, else made up."
+    "--panel",
+    type=click.Path(path_type=Path),
+    help="Parquet or CSV. Default: [panel] path, else a synthetic panel.",
 )
 @click.option("--delay", type=click.IntRange(0, 1), help="Days between data and position.")
-@click.option("--decay", type=click.IntRange(0, 512), help="Days of the linear mean over positions.")
-@click.option("--neutralization", type=click.Choice(_GROUPINGS), help="Within what positions sum to zero.")
+@click.option("--decay", type=click.IntRange(0, 512), help="Days of the linear decay of positions.")
+@click.option("--neutralization", type=click.Choice(_GROUPINGS), help="Groups with positions of sum zero.")
 @click.option(
-    "--truncation", type=click.FloatRange(0, 1), help="The largest share of one position; 0: no bound."
+    "--truncation", type=click.FloatRange(0, 1), help="Largest share of one position; 0: unlimited."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option(
-    "--values", type=click.Path(path_type=Path), help="Write the expressions' own matrices, as .npz."
-)
+@click.option("--values", type=click.Path(path_type=Path), help="Write the expressions' matrices as .npz.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Write the running PnL as a PNG picture.")
 @click.pass_context
 def evaluate(
@@ -88,10 +87,10 @@ def evaluate(
     values: Path | None,
     plot: Path | None,
 ) -> None:
-    """Backtest expressions, or with `-` those of standard input.
+    """Backtest expressions; `-` reads standard input.
 
-    There and in a file an alpha may take several lines: a `;` or an empty line ends it. What is not given is as
-    [panel] in fleet.toml says. An expression that begins with `-` stands after `--`.
+    In standard input and files, an alpha may take several lines; a `;` or an empty line ends it. An expression
+    that begins with `-` must follow `--`. Defaults of the options are in [panel] of fleet.toml.
     """
     texts = list(expressions_of(expressions, files=files))
     settings = _panel_settings(
@@ -118,7 +117,7 @@ def evaluate(
 
 
 def _panel_settings(**given: Any) -> PanelSettings:
-    """Return the configured settings with what was given on the command line in their place."""
+    """Return the configured settings, overridden by the options of the command line."""
     configured = load_settings(find_config(None, os.environ, ROOT), os.environ).panel
     return replace(configured, **{name: value for name, value in given.items() if value is not None})
 
@@ -126,8 +125,8 @@ def _panel_settings(**given: Any) -> PanelSettings:
 def _evaluated(
     outcomes: list[EvaluateOutcome], panel: "Panel", settings: PanelSettings
 ) -> "tuple[list[EvaluateOutcome], Engine]":
-    """Return what became of the expressions that could be read, and the engine that the values can be had from."""
-    from generator.backtest.errors import EvaluationError  # noqa: PLC0415  # numba, which help does not need
+    """Return the outcomes with performances or errors of the backtest, and the engine, which can compute values."""
+    from generator.backtest.errors import EvaluationError  # noqa: PLC0415  # imports numba; --help stays fast
     from generator.backtest.result.evaluate import engine_for  # noqa: PLC0415
     from generator.backtest.result.evaluate import evaluate as backtest  # noqa: PLC0415
 
@@ -148,10 +147,9 @@ def _evaluated(
 
 
 def _read(text: str, panel: "Panel", lists: Lists) -> EvaluateOutcome:
-    """Read an expression with the account's operators, without an account all that are known, and the panel's fields."""
-    operators = lists.catalogue if lists.of_account else load_catalogue(higher=True)
+    """Read an expression with the panel's fields and the account's operators; without an account, all known ones."""
     try:
-        return EvaluateOutcome(text, tree=read(text, with_fields(operators, panel_fields(panel))).tree)
+        return EvaluateOutcome(text, tree=read(text, with_fields(lists.readable, panel_fields(panel))).tree)
     except ExpressionError as error:
         row = error_row(error)
         if lists.of_account and _is_alpha(text, lists):
@@ -207,7 +205,7 @@ def _write_values(path: Path, outcomes: Sequence[EvaluateOutcome], panel: "Panel
 
 
 def _matrices(trees: Mapping[int, Node], engine: "Engine") -> "Iterator[tuple[int, Matrix]]":
-    """Yield the matrix of each tree that has one, also of those that nothing can be earned with."""
+    """Yield the matrix of each tree that has one, even if its backtest has no figures."""
     from generator.backtest.errors import EvaluationError  # noqa: PLC0415
 
     try:
@@ -219,7 +217,7 @@ def _matrices(trees: Mapping[int, Node], engine: "Engine") -> "Iterator[tuple[in
 
 
 def _write_plot(path: Path, outcomes: Sequence[EvaluateOutcome]) -> None:
-    from generator.backtest.result.plot import draw  # noqa: PLC0415  # matplotlib takes its time
+    from generator.backtest.result.plot import draw  # noqa: PLC0415  # matplotlib imports slowly
 
     lines = [(one.expression, one.performance) for one in outcomes if one.performance is not None]
     try:

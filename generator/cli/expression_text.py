@@ -1,4 +1,4 @@
-"""Expressions as people give them to the command line, and how their faults are shown."""
+"""Reads expressions from arguments, standard input and files, and formats their errors."""
 
 import io
 import re
@@ -19,17 +19,17 @@ _SHOWN = 500
 _COMMENT: Final = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
 _ASSIGNMENT: Final = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=(?!=)")
 _UNFINISHED: Final = re.compile(r"(?:[-+*/^<>=!&|?:,]|\b(?:and|or|not))\Z")
-"""The end of a line that the next one has to complete."""
+"""The end of a line that is continued on the next."""
 _CONTINUES: Final = re.compile(r"[)*^<>=?:,&|]|/(?![/*])|!=|[-+]\s|(?:and|or)\b")
-"""The beginning of a line that completes the one before; a sign without a space begins an alpha of its own."""
+"""The beginning of a line that continues the previous one; a sign without a space begins a new alpha."""
 
 
 def expressions_of(
     arguments: Sequence[str], stdin: Iterable[str] | None = None, *, files: Sequence[Path] = ()
 ) -> Iterator[str]:
-    """Yield the expressions that arguments name, themselves or for `-` those of standard input, then those of files.
+    """Yield the expressions of the arguments, for `-` those of standard input, then those of files.
 
-    Raises UsageError where nothing is named, and FleetError for a file that cannot be read.
+    Raises UsageError without arguments and files, and FleetError for a file that cannot be read.
     """
     if not arguments and not files:
         raise click.UsageError("Missing argument 'EXPR...', or --file.")
@@ -47,20 +47,20 @@ def expressions_of(
 
 
 def _standard_input() -> Iterable[str]:
-    """Return the lines of standard input, whatever its bytes are: what is no text is the parser's to refuse."""
+    """Return the lines of standard input; bytes that are no UTF-8 are replaced, and the parser refuses them."""
     return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
 
 
 def alphas_in(lines: Iterable[str]) -> Iterator[str]:
     """Yield the alphas of a text.
 
-    One ends at an empty line, at a `;` after its expression, or with a line that is whole if the next begins anew.
-    Assignments, open parentheses, comments and lines that begin or end with a sign go on.
+    An alpha ends at an empty line, at a `;` after its expression, or after a complete line. Assignments, open
+    parentheses, open comments and lines that begin or end with a sign are continued.
     """
     waiting: list[str] = []
     for line in lines:
         code = _code(waiting)
-        if waiting and "/*" not in code and not _goes_on(code, line.strip(), waiting):
+        if waiting and "/*" not in code and not _is_continued(code, line.strip(), waiting):
             yield from _alpha(waiting)
             waiting = []
         if line.strip() or "/*" in code:
@@ -74,11 +74,11 @@ def _alpha(lines: list[str]) -> Iterator[str]:
 
 
 def _code(lines: list[str]) -> str:
-    """Return lines without their comments; of a comment that is still open, its beginning."""
+    """Return the lines without their comments; an open comment keeps its beginning, `/*`."""
     return _COMMENT.sub(" ", "\n".join(lines)).strip()
 
 
-def _goes_on(code: str, line: str, lines: list[str]) -> bool:
+def _is_continued(code: str, line: str, lines: list[str]) -> bool:
     if not line or sum(map(len, lines)) > MAX_CHARACTERS:
         return False
     last = code.rstrip(";").rpartition(";")[2]
@@ -89,13 +89,13 @@ def _goes_on(code: str, line: str, lines: list[str]) -> bool:
 
 
 def shown(expression: str) -> str:
-    """Return an expression as it may be printed: on one line, of bounded length, without control characters."""
+    """Return an expression for printing: on one line, of bounded length, without control characters."""
     text = expression.encode("utf-8", "replace").decode()
     return plain_text(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
 def error_row(error: ExpressionError) -> dict[str, Any]:
-    """Return what is wrong with an expression: its place (an offset; line and column from 1) and why."""
+    """Return an expression's error as a JSON row: offset, line and column from 1, reason and hint."""
     return {
         "position": error.position,
         "line": error.line,
@@ -106,7 +106,7 @@ def error_row(error: ExpressionError) -> dict[str, Any]:
 
 
 def error_sentence(expression: str, error: dict[str, Any]) -> str:
-    """Return what is wrong with an expression, for a person."""
+    """Return an expression's error as a message for people."""
     line, column, position = error.get("line"), error.get("column"), error["position"]
     place = f"line {line}, column {column} (position {position}): " if line else ""
     hint = f" ({error['hint']})" if error.get("hint") else ""

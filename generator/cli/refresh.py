@@ -1,4 +1,4 @@
-"""`python -m generator refresh`: fetch BRAIN's lists of operators and data fields for the user's account."""
+"""`python -m generator refresh`: fetches BRAIN's lists of operators and data fields for the user's account."""
 
 import os
 import threading
@@ -24,9 +24,9 @@ _PERSONA_PATIENCE: Seconds = 900.0
 
 @click.command()
 def refresh() -> None:
-    """Fetch BRAIN's operators and data fields for your account, and keep them in the home.
+    """Fetch BRAIN's operators and data fields for your account and save them in the home.
 
-    The generator does it by itself once a week where it evaluates on BRAIN.
+    A generator that evaluates on BRAIN fetches them itself once a week.
     """
     configure()
     plan, clock = _plan(), SystemClock()
@@ -34,9 +34,9 @@ def refresh() -> None:
     made = fetch(Listing(plan.connect(clock), clock), clock)
     path = listing_path(plan.home, plan.settings)
     save(made, path)
-    click.echo(f"{len(made.operators)} operators and {len(made.fields)} fields, kept in {path}")
+    click.echo(f"{len(made.operators)} operators and {len(made.fields)} fields, saved in {path}")
     if made.skipped:
-        click.echo(f"not understood, and left out: {', '.join(made.skipped)}")
+        click.echo(f"left out, because their text cannot be parsed: {', '.join(made.skipped)}")
 
 
 def _plan() -> BrainPlan:
@@ -44,7 +44,7 @@ def _plan() -> BrainPlan:
     started = read_fleet_file(home)
     if started is not None and started.standin:
         raise ConfigError(
-            f"the fleet in {home.path} is a stand-in one, which sends nothing to BRAIN",
+            f"the fleet in {home.path} runs with the stand-in and sends nothing to BRAIN",
             hint="Name a real fleet's home in FLEET_HOME.",
         )
     config = find_config(None, environ, ROOT)
@@ -53,7 +53,7 @@ def _plan() -> BrainPlan:
 
 
 def fetch(listing: Listing, clock: Clock) -> Catalogue:
-    """Return the catalogue, waiting where BRAIN asks for it; raise BrainError where that does not help."""
+    """Return the catalogue after the waits that BRAIN requires; raise BrainError after too many failures."""
     failures, began, never = 0, clock.monotonic(), threading.Event()
     while True:
         try:

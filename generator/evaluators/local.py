@@ -78,11 +78,11 @@ class LocalPlan:
 
     def rules_on(self, panel: "Panel") -> Ruleset:
         """Return the ruleset of evaluations on a panel: also its content, and the neutralization really used."""
-        from generator.backtest.settings import ENGINE_VERSION, Neutralization, finest  # noqa: PLC0415
+        from generator.backtest.settings import ENGINE_VERSION, Neutralization, usable_neutralization  # noqa: PLC0415
 
         wanted = Neutralization(self.panel.neutralization)
         known = {
-            "neutralization": finest(wanted, set(panel.groups)).value,
+            "neutralization": usable_neutralization(wanted, set(panel.groups)).value,
             "data": panel.content(),
             "last_date": str(panel.dates[-1]) if len(panel.dates) else None,
             "engine": ENGINE_VERSION,
@@ -137,11 +137,11 @@ def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Pa
     """
     try:
         if path:
-            from generator.backtest.gaps import without_gaps  # noqa: PLC0415
             from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: slow to import
+            from generator.backtest.panel import without_gaps  # noqa: PLC0415
 
-            shelf = (home or find_home(os.environ).path) / "panels"
-            panel = load_panel(Path(path).expanduser(), shelf=shelf)
+            cache = (home or find_home(os.environ).path) / "panels"
+            panel = load_panel(Path(path).expanduser(), cache=cache)
             return panel if gaps == _GAPS else without_gaps(panel)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
 

@@ -69,7 +69,7 @@ def brief(node: Node) -> str:
 
 
 MAX_CHARACTERS: Final = 64 * 1024
-MAX_DEPTH: Final = 64
+MAX_DEPTH: Final = 65  # the 64 nested operators that BRAIN takes, and their innermost operand
 MAX_NODES: Final = 4096
 
 BRAIN_OPERATORS: Final = 64

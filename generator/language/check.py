@@ -122,6 +122,11 @@ def brain_refusals(node: Node, catalogue: Catalogue) -> list[str]:
     return notes
 
 
+def operator_names(node: Node) -> set[str]:
+    """Return the names of the operators in an expression."""
+    return {call.name for call in _calls(node)}
+
+
 def with_named_options(node: Node, catalogue: Catalogue) -> Node:
     """Return a well typed expression with every optional argument by name, as BRAIN requires."""
     if not isinstance(node, Call):

@@ -1,4 +1,4 @@
-"""Reading of a finished call's reply into candidates. Pure; any reply is accepted."""
+"""Candidates of a finished call's reply. Pure; raises nothing for any reply."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from generator.llm.reply import decode_reply
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Contents of a reply: distinct candidates, the count of repetitions, and failures.
+    """A reply's candidates with different digests, the number of repetitions among them, and the failures.
 
-    Failures name no expression, and their reasons repeat nothing that the model wrote: they go into prompts.
+    Failures go into prompts: they contain nothing that the model wrote, neither expressions nor in reasons.
     """
 
     candidates: Sequence[Candidate] = ()
@@ -24,15 +24,15 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A finished call with the contents of its reply."""
+class FinishedCall:
+    """A finished call with its parsed reply."""
 
     call: CallRecord
     reply: Reply
 
 
 def read_reply(call: CallRecord, catalogue: Catalogue) -> Reply:
-    """Return the contents of a call's reply; a failed call's reply is read as far as it was received."""
+    """Return the parsed reply of a call; of a failed call, the part that arrived."""
     found: dict[str, Candidate] = {}
     repeated = 0
     failures: list[FailedExpression] = []

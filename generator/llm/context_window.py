@@ -33,11 +33,11 @@ class Window:
     tokens: int
     correction: float = 1.0
 
-    def prompt_room(self, reply: int) -> int:
+    def prompt_budget(self, reply: int) -> int:
         """Return how many estimated tokens a prompt may have if the reply has `reply` tokens."""
         return max(0, int((self.tokens - reply - TEMPLATE_TOKENS) / self.correction))
 
-    def reply_room(self, estimated: int) -> int:
+    def reply_budget(self, estimated: int) -> int:
         """Return how many tokens a reply may have if the prompt has `estimated` tokens."""
         return max(0, int(self.tokens - TEMPLATE_TOKENS - estimated * self.correction))
 

@@ -1,6 +1,6 @@
-"""Feedback for prompts: the best alphas so far, failures with their reasons, and repeated expressions.
+"""Feedback to the model in the prompt: the best alphas so far, failures with their reasons, repetitions.
 
-It is small, in memory and thread-safe; at the start it is filled from the database.
+Small and in memory; filled from the database at the start. Thread-safe.
 """
 
 import math
@@ -18,8 +18,8 @@ _REPEATED = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """A good alpha with its figures."""
+class BestAlpha:
+    """One of the best alphas with its figures."""
 
     expression: str
     sharpe: float
@@ -29,63 +29,63 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class FailedExpression:
-    """A failed expression, empty for a text that is none, and the reason."""
+    """A failed expression with the reason; the expression is empty if the text was none."""
 
     expression: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Snapshot of the notebook, best and newest first; `repeated` are expressions written again."""
+class Feedback:
+    """Snapshot of the notebook: `best` by fitness, the others newest first. `repeated` were proposed again."""
 
-    best: Sequence[Note] = ()
+    best: Sequence[BestAlpha] = ()
     failed: Sequence[FailedExpression] = ()
     repeated: Sequence[str] = ()
 
 
 class Notebook:
-    """Collects the best alphas by fitness, and the newest failures and repetitions; each expression once."""
+    """Keeps the best alphas by fitness, the newest failures and the newest repetitions, each expression once."""
 
     def __init__(self) -> None:
-        self._best: dict[str, Note] = {}
+        self._best: dict[str, BestAlpha] = {}
         self._failed: dict[str, FailedExpression] = {}
         self._repeated: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def note(self, evaluated: Evaluated) -> None:
-        """Record an evaluation."""
+        """Add an evaluated candidate: to the best by fitness, or to the failures."""
         performance, expression = evaluated.performance, evaluated.candidate.expression
         if performance is None:
             self.failed(expression, evaluated.error or "no figures")
         elif performance.reason:
             self.failed(expression, performance.reason)
         elif math.isfinite(performance.fitness):
-            note = Note(expression, performance.sharpe, performance.fitness, performance.turnover)
+            alpha = BestAlpha(expression, performance.sharpe, performance.fitness, performance.turnover)
             with self._lock:
-                self._best[expression] = note
+                self._best[expression] = alpha
                 ranked = sorted(self._best.values(), key=lambda one: -one.fitness)
                 self._best = {one.expression: one for one in ranked[:_BEST]}
 
     def forget_best(self) -> None:
-        """Drop the notes: their figures are not of the data and settings in force."""
+        """Drop the best alphas: their figures are of other data and settings than those in force."""
         with self._lock:
             self._best.clear()
 
     def failed(self, expression: str, reason: str) -> None:
-        """Record a failure."""
+        """Add a failure."""
         with self._lock:
             _newest(self._failed, expression or reason, FailedExpression(expression, reason), _FAILED)
 
     def repeated(self, expression: str) -> None:
-        """Record an expression known before: it has no fault, but the call was wasted."""
+        """Add an expression that the model proposed again."""
         with self._lock:
             _newest(self._repeated, expression, None, _REPEATED)
 
-    def page(self) -> Page:
+    def snapshot(self) -> Feedback:
         """Return a snapshot."""
         with self._lock:
-            return Page(
+            return Feedback(
                 best=tuple(self._best.values()),
                 failed=tuple(reversed(self._failed.values())),
                 repeated=tuple(reversed(self._repeated)),
@@ -93,7 +93,7 @@ class Notebook:
 
 
 def _newest(known: dict[str, _T], key: str, value: _T, most: int) -> None:
-    """Move a key to the end and drop the oldest keys beyond `most`."""
+    """Move or add a key to the end, and drop the oldest keys beyond `most`."""
     known.pop(key, None)
     known[key] = value
     for old in list(known)[:-most]:

@@ -1,8 +1,8 @@
-"""The prompt. Pure: the same inputs and seed give the same prompt.
+"""Builds the prompt of a call. Building is pure: the same inputs and seed give the same prompt.
 
-A prompt offers a random sample of operators and fields, so that different calls explore different expressions. The
-schema is made of the same sample. The prompt shows the best alphas and failures so far, and states the task.
-Sections are cut, the least needed first, until the estimate fits the window.
+A prompt offers a sample of the operators and fields, so that different calls explore different parts of the search
+space. The schema is made from the same sample. The prompt shows the best alphas so far and failures, and names a
+style. Sections are shortened, least needed first, until the estimate fits the window.
 """
 
 import threading
@@ -19,9 +19,9 @@ from generator.catalogue.available import Scope
 from generator.domain import Assignment, CallRecord, CallVerdict
 from generator.language import build_schema
 from generator.llm.context_window import Window, estimate
-from generator.llm.feedback import FailedExpression, Note, Notebook, Page
+from generator.llm.feedback import BestAlpha, FailedExpression, Feedback, Notebook
 
-# Measured on replies of the typed grammar to depth 4: an expression is seldom over 100 tokens.
+# Measured on replies of the typed grammar to depth 4: an expression rarely has more than 100 tokens.
 _REPLY_PER_EXPRESSION = 192
 _REPLY_FRAME = 64
 _ALWAYS = ("add", "subtract", "multiply", "divide", "rank", "ts_mean", "ts_delta", "group_neutralize")
@@ -54,8 +54,8 @@ _STYLES = (
 class Prompt:
     """A prompt with the parameters of its call.
 
-    `reply_tokens` suffice for an answer; `most_tokens` is what the window leaves for thinking and answer.
-    `fits` means that the window holds prompt and answer, by the estimate.
+    `reply_tokens` suffices for an answer. `most_tokens` is the window's rest, for thinking and answer. `fits`
+    is True if the window holds prompt and answer by the estimate.
     """
 
     text: str
@@ -70,25 +70,27 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Sections:
-    """Sections of a prompt that may be cut."""
+    """The parts of a prompt that can be shortened."""
 
     operators: Sequence[Operator]
     fields: Sequence[DataField]
-    best: Sequence[Note]
+    best: Sequence[BestAlpha]
     failed: Sequence[FailedExpression]
     repeated: Sequence[str]
 
 
-def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window, seed: int) -> Prompt:
-    """Return the prompt for `count` expressions that fits the window.
+def build_prompt(
+    catalogue: Catalogue, feedback: Feedback, *, count: int, window: Window, seed: int
+) -> Prompt:
+    """Return a prompt for `count` expressions that fits the window.
 
-    If the window is too small even for the shortest prompt, that one is returned, and the server cuts it.
+    If the shortest prompt does not fit, it is returned with `fits` False; the server truncates it.
     """
     rng = Random(seed)
     reply = min(_REPLY_FRAME + _REPLY_PER_EXPRESSION * count, max(64, window.tokens // 3))
-    room = window.prompt_room(reply)
+    room = window.prompt_budget(reply)
     style = rng.choice(_STYLES)
-    sections = _sample(catalogue, page, rng)
+    sections = _sample(catalogue, feedback, rng)
     text = _text(sections, count, style)
     while estimate(text) > room and (shorter := _shorter(sections)) is not None:
         sections = shorter
@@ -104,27 +106,27 @@ def build_prompt(catalogue: Catalogue, page: Page, *, count: int, window: Window
         seed=seed,
         reply_tokens=reply,
         estimated=estimated,
-        most_tokens=max(reply, window.reply_room(estimated)),
+        most_tokens=max(reply, window.reply_budget(estimated)),
         window=window.tokens,
         fits=estimated <= room,
     )
 
 
-def _sample(catalogue: Catalogue, page: Page, rng: Random) -> _Sections:
+def _sample(catalogue: Catalogue, feedback: Feedback, rng: Random) -> _Sections:
     offered = [operator for operator in catalogue.operators.values() if operator.search]
     always = [operator for operator in offered if operator.name in _ALWAYS]
     others = [operator for operator in offered if operator.name not in _ALWAYS]
     picked = [*always, *rng.sample(others, min(_OPERATORS - len(always), len(others)))]
     rng.shuffle(picked)
-    best = list(page.best[:_SHOWN_BEST])
-    if len(page.best) > _SHOWN_BEST:  # the three best, and a random sample of the others
-        best = [*page.best[:3], *rng.sample(list(page.best[3:]), _SHOWN_BEST - 3)]
+    best = list(feedback.best[:_SHOWN_BEST])
+    if len(feedback.best) > _SHOWN_BEST:  # the top three, and a random sample of the others
+        best = [*feedback.best[:3], *rng.sample(list(feedback.best[3:]), _SHOWN_BEST - 3)]
     return _Sections(
         operators=picked,
         fields=_fields(catalogue, rng),
         best=best,
-        failed=page.failed[:_SHOWN_FAILED],
-        repeated=page.repeated[:_SHOWN_REPEATED],
+        failed=feedback.failed[:_SHOWN_FAILED],
+        repeated=feedback.repeated[:_SHOWN_REPEATED],
     )
 
 
@@ -141,7 +143,7 @@ def _fields(catalogue: Catalogue, rng: Random) -> list[DataField]:
 
 
 def _shorter(sections: _Sections) -> _Sections | None:
-    """Return the sections with one entry less; None if nothing is left to cut."""
+    """Return the sections with one item less, None if they are the shortest."""
     operators, fields, best, failed = sections.operators, sections.fields, sections.best, sections.failed
     if sections.repeated:
         return replace(sections, repeated=sections.repeated[:-1])
@@ -171,7 +173,7 @@ def _text(sections: _Sections, count: int, style: str) -> str:
     ]
     if sections.best:
         parts.append(
-            "The best so far, to be surpassed and not repeated:\n" + "\n".join(map(_note_line, sections.best))
+            "The best so far, to be surpassed and not repeated:\n" + "\n".join(map(_best_line, sections.best))
         )
     if sections.failed:
         parts.append("These failed; avoid their faults:\n" + "\n".join(map(_failure_line, sections.failed)))
@@ -190,11 +192,10 @@ def _field_line(field: DataField) -> str:
     return f"{field.id}{kind}: {field.meaning}"
 
 
-def _note_line(note: Note) -> str:
-    expression = note.expression[:_EXPRESSION_LIMIT]
-    return (
-        f"{expression} (Sharpe {note.sharpe:.2f}, fitness {note.fitness:.2f}, turnover {note.turnover:.2f})"
-    )
+def _best_line(alpha: BestAlpha) -> str:
+    expression = alpha.expression[:_EXPRESSION_LIMIT]
+    figures = f"Sharpe {alpha.sharpe:.2f}, fitness {alpha.fitness:.2f}, turnover {alpha.turnover:.2f}"
+    return f"{expression} ({figures})"
 
 
 def _failure_line(failure: FailedExpression) -> str:
@@ -202,7 +203,7 @@ def _failure_line(failure: FailedExpression) -> str:
     return f"{expression[:_EXPRESSION_LIMIT] or 'an expression'}: {reason[:_REASON_LIMIT]}"
 
 
-# Until the server has reported the context. Ollama's default is 4096 on small cards, and the smallest models in
+# Contexts assumed before the server reports one. Ollama's default on small cards is 4096. The smallest models in
 # use were trained on 2048.
 _CAUTIOUS = 2048
 _DEFAULT = 4096
@@ -210,7 +211,7 @@ _CONTEXT_TOO_SMALL = 1.25
 
 
 class PromptSource:
-    """Builds prompts and corrects the window by their outcome; thread-safe."""
+    """Makes prompts, and corrects the window by the results of their calls. Thread-safe."""
 
     def __init__(
         self,
@@ -236,7 +237,7 @@ class PromptSource:
 
     @property
     def window(self) -> Window:
-        """Return the window that prompts have to fit."""
+        """Return the context window of the next prompt."""
         with self._lock:
             return self._window
 
@@ -244,11 +245,11 @@ class PromptSource:
         """Return the next prompt."""
         with self._lock:
             seed, window = self._rng.getrandbits(31), self._window
-        page = self._notebook.page()
-        return build_prompt(self._scope.catalogue, page, count=self._count, window=window, seed=seed)
+        feedback = self._notebook.snapshot()
+        return build_prompt(self._scope.catalogue, feedback, count=self._count, window=window, seed=seed)
 
     def learn(self, prompt: Prompt, call: CallRecord, verdict: CallVerdict) -> None:
-        """Correct the window by the server's count or refusal; after the first answer ask for the context's size."""
+        """Correct the window by the server's token count or refusal; after the first answer, read its size."""
         with self._lock:
             self._window = self._window.corrected(prompt.estimated, call.prompt_tokens)
             if verdict is CallVerdict.CONTEXT:
@@ -261,7 +262,7 @@ class PromptSource:
                 self._window = Window(tokens, self._window.correction)
 
     def _context(self) -> int:
-        """Return the loaded model's context in tokens, as reported by the server, else an assumption."""
+        """Return the loaded model's context in tokens; a default if the server does not report it."""
         try:
             loaded = [row for row in self._ollama.loaded() if same_model(row.name, self._model)]
             if loaded and loaded[0].context_length:

@@ -1,7 +1,7 @@
-"""Where in plain text expressions may stand: lines, fences, backticks, tables. The parser judges what is found.
+"""Finds possible expressions in plain text: in lines, fences, backticks and tables. The parser decides on each.
 
-A line is cut at the signs that people set between a label, an expression and its explanation. Taken is what the
-catalogue's names could make an expression; failing that, what has an expression's form, for the sake of its error.
+A line is cut at the signs between a label, an expression and its explanation. A part with only the catalogue's names
+is preferred. Otherwise a part with the form of an expression is taken: its error goes into the feedback.
 """
 
 import re
@@ -13,7 +13,7 @@ from generator.language.ast import MAX_CHARACTERS
 from generator.language.errors import suggestion
 
 Statement: TypeAlias = tuple[str, str]
-"""The name that is assigned, empty for none, and the code."""
+"""The assigned name, empty for none, and the code."""
 
 _FENCE: Final = re.compile(r"^\s*(?:```|~~~)")
 _MARK: Final = re.compile(
@@ -23,7 +23,7 @@ _TICKED: Final = re.compile(r"`([^`\n]{3,})`")
 _QUOTED: Final = re.compile(r"[\"']([^\"'\n]{3,})[\"']")
 _CALL: Final = re.compile(r"\b[A-Za-z_][A-Za-z0-9_]*\s?\(")
 _WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+ (?!(?:and|or|not)\b)[A-Za-z_]+")
-"""Two words side by side, which no expression has."""
+"""Two words side by side; no expression has them."""
 _TEXT: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
 _NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\s*=(?!=))?")
 _SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
@@ -31,9 +31,9 @@ _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)(.*)", re.DOT
 _APART: Final = re.compile(
     r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|</?[A-Za-z][A-Za-z0-9_-]*>|(?<=\))\s+(?=\()"
 )
-"""Signs that stand in no expression outside its parentheses."""
+"""Signs that no expression has outside parentheses."""
 _JOINT: Final = re.compile(r"[()]|[:;]|\s-{1,3}\s|(?<![=!<>])=(?!=)")
-"""Signs that end a label or begin an explanation, and may stand in an expression too."""
+"""Signs that end a label or begin an explanation; an expression may have them too."""
 _COMMENT: Final = re.compile(r"/\*.*?\*/|(?://|#)[^\n]*")
 _LOGIC: Final = frozenset({"and", "or", "not"})
 _MOST_LINES: Final = 60
@@ -42,11 +42,10 @@ _MOST_STATEMENTS: Final = 200
 
 
 def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
-    """Yield, in order, what may be an expression.
+    """Yield possible expressions in order.
 
-    That is what remains of a line without numbering, bullets, labels, explanations and backticks. Assignments go
-    with the statements that use them; a name that nothing uses is only a label. An expression may be broken inside
-    its parentheses.
+    Numbering, bullets, labels, explanations and backticks are removed. An assignment is yielded with the statements
+    that use its name; an unused name is a label. An expression may continue on the next line inside parentheses.
     """
     block: list[Statement] = []
     for line in _lines(text):
@@ -61,7 +60,7 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield the lines, those of code with an open parenthesis together with what closes it."""
+    """Yield the lines; code with an open parenthesis is joined with the lines up to the closing one."""
     waiting: list[str] = []
     for line in text.splitlines():
         if waiting and (not line.strip() or _FENCE.match(line) or _WORDS.search(_TEXT.sub(" ", line))):
@@ -82,7 +81,7 @@ def _statement(code: str) -> Statement:
 
 
 def _alphas(block: list[Statement]) -> Iterator[str]:
-    """Yield each statement that no later one uses, after those that it is made of."""
+    """Yield each statement that no later one uses, preceded by the assignments that it uses."""
     used = [_names_in(code) for _, code in block]
     for place, (name, code) in enumerate(block):
         if name and any(name in names for names in used[place + 1 :]):
@@ -103,14 +102,14 @@ def _names_in(code: str) -> set[str]:
 
 
 class _Names:
-    """What the words of an expression may be."""
+    """The names that an expression may use: the catalogue's, and those assigned before."""
 
     def __init__(self, catalogue: Catalogue, assigned: Collection[str]) -> None:
         self._catalogue = catalogue
         self._assigned = assigned
 
     def could_make(self, code: str) -> bool:
-        """Return True if the code has no unknown name, and calls something or combines values."""
+        """Return True if the code has no unknown name, and has a call or combines values."""
         bare = _TEXT.sub(" ", code)
         own = {found[1] for found in _NAME.finditer(bare) if found[3]}
         values = 0
@@ -126,12 +125,12 @@ class _Names:
         return _has_form(code) and bool(_CALL.search(bare) or is_name or (values and _SIGN.search(bare)))
 
     def is_misspelt(self, word: str) -> bool:
-        """Return True if a lone word is nearly the name of a field."""
+        """Return True if a word resembles the name of a field."""
         return word.isidentifier() and bool(suggestion(word, self._catalogue.fields))
 
 
 def _of_line(line: str, names: _Names) -> list[str]:
-    """Return what may be code in one line: mostly nothing, or one piece."""
+    """Return the pieces of a line that may be code: usually none or one."""
     if not line.strip() or len(line) > MAX_CHARACTERS or _FENCE.match(line):
         return []
     mark = _MARK.match(line.strip())
@@ -148,7 +147,7 @@ def _of_line(line: str, names: _Names) -> list[str]:
 
 
 def _cut(signs: re.Pattern[str], text: str) -> list[str]:
-    """Cut a text at signs outside its parentheses; the signs stand between the parts, at the odd places."""
+    """Cut a text at signs outside parentheses; the signs are the items at odd indices."""
     pieces, depth, begin = [], 0, 0
     for found in signs.finditer(text):
         if found[0] in ("(", ")"):
@@ -160,7 +159,8 @@ def _cut(signs: re.Pattern[str], text: str) -> list[str]:
 
 
 def _longest(text: str, judge: Callable[[str], bool], names: _Names) -> Iterator[str]:
-    """Yield the longest runs of a text's parts that are judged to be code."""
+    """Yield the longest runs of a text's parts for which `judge` returns True."""
+    # The cost is quadratic in the parts: a line with many of them is judged part by part.
     parts = _cut(_JOINT, text)
     last = len(parts) - 1
     place = 0
@@ -177,13 +177,13 @@ def _longest(text: str, judge: Callable[[str], bool], names: _Names) -> Iterator
 
 
 def _has_form(code: str) -> bool:
-    """Return True if nothing in the code is a sentence, a label or another script."""
+    """Return True unless the code has, outside quotes, two words side by side or a colon without `?`."""
     bare = _TEXT.sub(" ", code)
     return _WORDS.search(bare) is None and (":" not in bare or "?" in bare)
 
 
 def _seems(code: str) -> bool:
-    """Return True unless two words side by side lead up to the first call, or to the equals sign."""
+    """Return True for a call or an assignment that no sentence precedes."""
     code = code.partition("#")[0].partition("//")[0]
     call = _CALL.search(code)
     if call is not None:

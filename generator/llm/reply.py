@@ -1,4 +1,4 @@
-"""A model's whole reply to expressions: as the schema says, cut off in the middle, or in any plain form."""
+"""Expressions of a model's reply: in the schema's form, truncated, or in any plain form."""
 
 import json
 import re
@@ -21,12 +21,12 @@ MAX_EXPRESSIONS: Final = 1000
 
 _BRACKET: Final = re.compile(r"[\[{]")
 _BETWEEN: Final = re.compile(r'(?:[\s,\]}]|//[^\n]*|"[^"\n]{0,200}"\s*:)*')
-"""What stands between the values of a list or an object: their ends, comments and keys too."""
+"""Text between the values of a list or an object: separators, brackets, comments and keys."""
 _KEY: Final = re.compile(r'"([^"\n]*)"\s*:\s*\Z')
 _LONGEST_KEY: Final = 240
 _CALL: Final = re.compile(r'\[\s*"(?:[A-Za-z_][A-Za-z0-9_]*|[-+*/^<>=!&|]{1,2})"')
 _LITERAL: Final = re.compile(r"[-+.\w]*\s*")
-"""The beginning of a number or a word, with nothing after it: a reply that was cut off ends so."""
+"""The beginning of a number or a word at the end of the text: the end of a truncated reply."""
 _QUOTED: Final = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'((?:[^'\\\n]|\\.)*)'")
 _KEYS: Final = frozenset(
     {
@@ -48,14 +48,13 @@ _DECODER: Final = json.JSONDecoder()
 
 
 def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError]:
-    """Return, in order, each expression that a reply holds as a well typed tree, or what is wrong with it.
+    """Return each expression of a reply in order: as a well typed tree, or as its error.
 
-    Takes the JSON object that the schema asks for, or any JSON in the reply: nested arrays, lists of texts, objects
-    of names to either; single quotes are read too. Of a reply that was cut off, the expressions before the cut are
-    kept and the broken one is left out. Where there is none, it is read as text: FASTEXPR in lines, fences,
-    backticks and tables, with labels and explanations. What a model thinks before it answers is passed over. Never
-    raises for what the text holds; at most `MAX_EXPRESSIONS` come back, and only the first `MAX_REPLY` characters
-    are looked at.
+    Reads the JSON object of the schema, or any JSON in the reply: nested arrays, lists of texts, objects of names to
+    either, with single quotes too. A truncated reply gives the expressions before the cut. Without JSON, the reply is
+    read as text: FASTEXPR in lines, fences, backticks and tables, with labels and explanations. Thinking before the
+    answer is skipped. Raises nothing for any text. Returns at most `MAX_EXPRESSIONS`, and reads only the first
+    `MAX_REPLY` characters.
     """
     answer = answer_of(text[:MAX_REPLY])
     found = list(islice(_of_json(answer, catalogue), MAX_EXPRESSIONS))
@@ -79,10 +78,12 @@ def _of_json(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError
 
 
 def _values(text: str) -> Iterator[tuple[Any, bool]]:
-    """Yield the JSON values of a text, each with whether its key says that it holds expressions.
+    """Yield the JSON values of a text, each with True if its key is a name for expressions.
 
-    Of a list or an object that is cut off or broken, those in it that are whole; for a broken expression its error.
+    A truncated or broken list or object gives its complete values; a broken expression gives its error.
     """
+    # A failed decoding is repeated from a later position. `work` counts the characters decoded without success: a hostile
+    # reply costs at most a few passes. `nested` counts the brackets entered because their whole is not valid JSON.
     position, work, nested, requoted = 0, 0, 0, False
     while work < _MOST_WORK and nested <= MAX_DEPTH:
         found = _BETWEEN.match(text, position) if nested else _BRACKET.search(text, position)
@@ -118,9 +119,9 @@ def _double_quoted(found: re.Match[str]) -> str:
 
 
 def _expressions(value: Any, catalogue: Catalogue, *, keyed: bool, depth: int = 0) -> Iterator[Any]:
-    """Yield what in a JSON value stands for an expression: nested arrays and texts, in lists and objects.
+    """Yield the expressions of a JSON value: nested arrays and texts, in lists and objects.
 
-    Without a key that says so, a text has to look like one.
+    Without a key for expressions, a text must look like code.
     """
     if depth > _MOST_NESTED:
         return
@@ -150,17 +151,17 @@ def _looks_like_code(text: str, catalogue: Catalogue) -> bool:
 
 
 def _read(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
-    """Return the expression of a text or a nested array; of a text that is none, those in it."""
+    """Return the expression of a text or a nested array; if it is none, those in it, or its error."""
     try:
         return [
             _checked(parse(item, catalogue) if isinstance(item, str) else decode(item, catalogue), catalogue)
         ]
     except ExpressionError as error:
-        return _trees(_otherwise(item, catalogue)) or [error]
+        return _trees(_in_other_forms(item, catalogue)) or [error]
 
 
-def _otherwise(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
-    """Return what else an item holds: a text with labels, an array with signs for operators or with parts as text."""
+def _in_other_forms(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
+    """Return the expressions of an item in another form: labelled text, arrays with infix signs or parts as text."""
     if isinstance(item, str):
         return list(_of_text(item, catalogue))
     try:
@@ -170,7 +171,7 @@ def _otherwise(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
 
 
 def _as_text(item: Any) -> str:
-    """Write `["-", ["rank", "close"], "ts_mean(open, 5)"]` as FASTEXPR."""
+    """Return an array such as `["-", ["rank", "close"], "ts_mean(open, 5)"]` as FASTEXPR."""
     if isinstance(item, list) and item and isinstance(item[0], str):
         name, args = item[0], [_as_text(arg) for arg in item[1:]]
         if name in INFIX and len(args) > 1:

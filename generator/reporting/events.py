@@ -35,6 +35,7 @@ class MiningEvents:
         self._unusable: Reason | None = None
         self._paused = False
         self._storage_failure: dict[str, Any] | None = None
+        self._evaluator_failures: dict[object, dict[str, Any]] = {}
         self._unshown = 0
         self._next_alpha = float("-inf")
         self._lock = threading.Lock()
@@ -175,11 +176,7 @@ class MiningEvents:
         with self._lock:
             if (error is None) == (self._storage_failure is None):
                 return
-            self._storage_failure = (
-                None
-                if error is None
-                else {"since": self._clock.time(), "reason": error.message, "hint": error.hint}
-            )
+            self._storage_failure = None if error is None else self._failure(error)
         if error is None:
             _log.info("storage.back", extra=with_sentence("the database can be written again"))
         else:
@@ -197,11 +194,28 @@ class MiningEvents:
         sentence = f"{self._label}data or settings changed: {count} kept alpha(s) are evaluated again before new ones"
         _log.info("evaluations.again", extra=with_sentence(sentence, count=count))
 
-    def evaluator_away(self, error: FleetError) -> None:
-        """Report that the evaluator fails or cannot be set up."""
-        _log.error(
-            "evaluator.away", extra=with_sentence(f"{error.message}. {error.hint}", error=error.message)
-        )
+    def evaluator(self, worker: object, error: FleetError | None) -> None:
+        """Report each new reason why a worker's evaluator fails or cannot be set up, and once that it works (None)."""
+        with self._lock:
+            known = self._evaluator_failures.pop(worker, None)
+            if error is not None:
+                row = self._failure(error)
+                self._evaluator_failures[worker] = {**row, "since": (known or row)["since"]}
+        if error is not None and (known is None or known["reason"] != error.message):
+            _log.error(
+                "evaluator.away", extra=with_sentence(f"{error.message}. {error.hint}", error=error.message)
+            )
+        elif error is None and known is not None:
+            _log.info("evaluator.back", extra=with_sentence("the evaluator works again"))
+
+    @property
+    def evaluator_failure(self) -> dict[str, Any] | None:
+        """Return start, reason and hint of an evaluator's failure, None while all work."""
+        with self._lock:
+            return next(iter(self._evaluator_failures.values()), None)
+
+    def _failure(self, error: FleetError) -> dict[str, Any]:
+        return {"since": self._clock.time(), "reason": error.message, "hint": error.hint}
 
     def ended(self, **values: object) -> None:
         """Log the end of mining."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fleet.runtime.logging import fields
 from generator.context import Shared
 from generator.domain import CallRecord, CallVerdict
-from generator.llm.candidates import Finished, read_reply
+from generator.llm.candidates import FinishedCall, read_reply
 from generator.llm.client import Caller
 from generator.llm.prompt import Prompt, PromptSource
 from generator.llm.request_form import RequestForm, RequestForms
@@ -71,7 +71,7 @@ class CallWorker:
         reason = unusable_reason(call, verdict, form=form, prompt=prompt, failures=reply.failures)
         self._write_signal(call)
         # Queued before it leaves the throttle: at any moment of a stop the call is in flight or in the queue.
-        self._shared.finished.put(Finished(call, reply))
+        self._shared.finished.put(FinishedCall(call, reply))
         self._shared.stats.count(calls=1, failed=int(not call.answered))
         another_form = self._forms.learn(form, verdict)
         pace = self._throttle.leave(flight, verdict, reason)

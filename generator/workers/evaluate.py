@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from fleet.config.keep_rule import KeepRule
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.units import Seconds
+from fleet.runtime.untrusted import printable
 from generator.config import Setup
 from generator.context import Shared
 from generator.domain import (
@@ -182,9 +183,11 @@ class EvaluationWorker:
         except StoppingError:
             raise
         except GeneratorError as error:
-            self._shared.events.evaluator_away(error)
-        except Exception:  # noqa: BLE001  # foreign code on foreign data: logged and retried
+            self._shared.events.evaluator(self, error)
+        except Exception as error:  # noqa: BLE001  # foreign code on foreign data: logged and retried
             _log.exception("evaluator.failed")
+            reason = f"the evaluator failed: {printable(f'{type(error).__name__}: {error}')}"
+            self._shared.events.evaluator(self, GeneratorError(reason, hint="See log/generator.log."))
         self._shared.clock.wait(self._stopping, _RETRY_WAIT)
         return None
 
@@ -198,6 +201,7 @@ class EvaluationWorker:
                 evaluator.submit(batch)
             for candidate, result in evaluator.results(_TIMEOUT):
                 self._store(evaluator, candidate, result)
+            self._shared.events.evaluator(self, None)
         except Exception as error:
             self._submitted.requeue(blamed=not isinstance(error, GeneratorError | StoppingError))
             raise

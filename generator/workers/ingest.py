@@ -10,7 +10,7 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from generator.context import Shared
-from generator.llm.candidates import Finished
+from generator.llm.candidates import FinishedCall
 from generator.reporting.events import MiningEvents
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class IngestWorker:
         except StoppingError:
             _log.error("intake.unstored", extra=fields(calls=self._shared.finished.outstanding))
 
-    def _store(self, store: "AlphaStore", finished: Finished) -> None:
+    def _store(self, store: "AlphaStore", finished: FinishedCall) -> None:
         call, reply = finished.call, finished.reply
         with self._shared.rules.held() as rules:
             fresh, tally = self._retry(

@@ -117,6 +117,33 @@ def test_rooms_import_without_cycles(package: str) -> None:
     assert not cycles(rooms_imported(package))
 
 
+def imports_at_load(path: Path) -> set[str]:
+    """Return the modules of ours that a module imports while it is loaded: not within functions, not for types alone."""
+    found = set()
+    for node in tree(path).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if file_of(name) else node.module for name in inner}
+    return {name for name in found if file_of(name)}
+
+
+def file_of(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_modules_import_without_cycles(package: str) -> None:
+    """With a cycle it depends on the module that is imported first whether any of them can be imported."""
+    names = {
+        path: short(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for path in modules(package)
+    }
+    assert not cycles({name: imports_at_load(path) for path, name in names.items()})
+
+
 @pytest.mark.parametrize("package", ["fleet", "state", "monitor"])
 def test_the_monitors_runtime_stays_light(package: str) -> None:
     found = {short(path): HEAVY & packages_imported(path) for path in modules(package)}

@@ -12,16 +12,16 @@ from generator.backtest.loading import parse
 from generator.backtest.loading.columns import GROUPS, Layout, layout_of, number_names, plain_name, translated
 from generator.backtest.loading.faults import Faults
 from generator.backtest.loading.files import Table
-from generator.backtest.loading.memory import require_room
+from generator.backtest.loading.memory import require_memory
 from generator.backtest.panel import Matrix
 
 Rows = npt.NDArray[np.int64]
-_DAYLIGHT_SAVING = 2  # times of day that midnight in one place has in another
+_DAYLIGHT_SAVING = 2  # a time zone's midnight is at one of two times in another zone
 
 
 @dataclass(slots=True)
 class Sheet:
-    """A panel in the making. `rows` has the file's row of each date and symbol, 0 where it has none."""
+    """A panel under construction. `rows` is the file's row of each date and symbol, 0 where there is none."""
 
     dates: parse.Days
     symbols: tuple[str, ...]
@@ -31,27 +31,27 @@ class Sheet:
     group_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     universe: npt.NDArray[np.bool_] | None = None
     columns: dict[str, str] = field(default_factory=dict)
-    """How each field's column is called in the file."""
+    """The name of each field's column in the file."""
     cell_columns: dict[tuple[str, str], str] = field(default_factory=dict)
-    """In a wide table: how the column of a field and symbol is called."""
+    """In a wide table: the name of the column of each (field, symbol)."""
     files: dict[str, str] = field(default_factory=dict)
-    """The file of each symbol, where each has one of its own."""
+    """The file of each symbol in a folder of one file a symbol."""
 
-    def place(self, d: int, s: int, name: str) -> str:
-        """Return where the cell of a field on a day stands."""
+    def location(self, d: int, s: int, name: str) -> str:
+        """Return file (if several), row and column of a field's cell, as text."""
         symbol = self.symbols[s]
         file = f"{self.files[symbol]}: " if symbol in self.files else ""
         return f"{file}row {self.rows[d, s]}, column {self.column_of(name, symbol)}"
 
     def column_of(self, name: str, symbol: str) -> str:
-        """Return the column that holds a field of a symbol."""
+        """Return the name of the column that holds a field of a symbol."""
         return self.cell_columns.get((name, symbol)) or self.columns.get(name, name)
 
 
 def assemble(path: Path, table: Table, faults: Faults, free: int, *, symbol: str = "") -> Sheet | None:
-    """Return the table's matrices, None where an error stands in the way; all errors found are in `faults`.
+    """Return the table's matrices, None after an error; all errors are in `faults`.
 
-    `symbol` is the instrument of a table that names none itself.
+    `symbol` is the instrument of a table without a symbol column.
     """
     frame = table.frame
     layout = layout_of(frame.columns, dated_columns(frame))
@@ -67,26 +67,26 @@ def assemble(path: Path, table: Table, faults: Faults, free: int, *, symbol: str
 
 
 def dated_columns(frame: pl.DataFrame) -> list[str]:
-    """Return the columns whose type says that they hold dates."""
+    """Return the columns of a date or datetime type."""
     return [name for name, kind in frame.schema.items() if kind == pl.Date or isinstance(kind, pl.Datetime)]
 
 
 def _complete(frame: pl.DataFrame, layout: Layout, faults: Faults) -> bool:
-    there = ", ".join(frame.columns[:12]) + (" …" if len(frame.columns) > 12 else "")  # noqa: PLR2004
+    present = ", ".join(frame.columns[:12]) + (" …" if len(frame.columns) > 12 else "")  # noqa: PLR2004
     if not layout.date:
         faults.error(
-            f"there is no date column; the columns are {there}",
+            f"there is no date column; the columns are {present}",
             hint="Name the column of dates date, or add one.",
         )
     if not layout.symbol and (layout.fields or (not layout.date and not layout.cells)):
         faults.error(
-            f"there is no symbol column; the columns are {there}",
+            f"there is no symbol column; the columns are {present}",
             hint="Name the column of symbols symbol, or add one (the same in each row if there is only one symbol); "
             "in a wide table name columns as in close_ABC.",
         )
     elif not layout.left_out and not layout.fields and not layout.cells:
         faults.error(
-            f"there is no column with values; the columns are {there}",
+            f"there is no column with values; the columns are {present}",
             hint="Add one, as in date,symbol,close.",
         )
     if layout.left_out and not layout.fields and not layout.cells:
@@ -100,7 +100,7 @@ def _complete(frame: pl.DataFrame, layout: Layout, faults: Faults) -> bool:
 
 
 def _warn_of_names(layout: Layout, faults: Faults) -> None:
-    """Warn of columns that are left out, and name those in other scripts with their meaning."""
+    """Warn of columns that are left out, and of the meaning taken for names in other scripts."""
     for column in layout.left_out:
         faults.warn(
             f"the column {column!r} is left out: no expression can write its name; "
@@ -109,11 +109,11 @@ def _warn_of_names(layout: Layout, faults: Faults) -> None:
     columns = (layout.date, layout.symbol, *(c for c, _ in layout.fields))
     known = [f"{column!r} as {translated(column)}" for column in columns if translated(column)]
     if known:
-        faults.warn(f"columns are understood: {', '.join(known)}")
+        faults.warn(f"column names are translated: {', '.join(known)}")
 
 
 def is_group(series: pl.Series, name: str, *, comma: bool) -> bool:
-    """Say whether a column is a grouping: by its name, or because its cells are mostly no numbers."""
+    """Return True if a column is a grouping: by its name, or because less than half of its cells are numbers."""
     if name in GROUPS:
         return True
     return name not in number_names() and not parse.looks_numeric(series, decimal_comma=comma)
@@ -129,14 +129,14 @@ def _long(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
     good = ~np.isnat(day) & (column >= 0)
     dates = np.unique(day[good])
     _warn_of_order(day, column, symbols, first, faults)
-    require_room(path, len(dates), max(1, len(symbols)), len(layout.fields), free)
+    require_memory(path, len(dates), max(1, len(symbols)), len(layout.fields), free)
     places = np.searchsorted(dates, day[good]) * len(symbols) + column[good]
     numbers = np.flatnonzero(good) + first
     rows = np.zeros((len(dates), len(symbols)), dtype=np.int64)
-    rows.ravel()[places[::-1]] = numbers[::-1]  # of several rows the first stays
+    rows.ravel()[places[::-1]] = numbers[::-1]  # of repeated rows the first is kept
     clock = next((c for c in frame.columns if plain_name(c) == "time"), layout.date)
     times = parse.times_of_day(frame[layout.date]) or parse.clock_times(frame[clock])
-    _refuse_doubles(places, numbers, rows, dates, symbols, faults, times)
+    _refuse_duplicates(places, numbers, rows, dates, symbols, faults, times)
     sheet = Sheet(dates, symbols, rows)
 
     def spread(values: Matrix, missing: float) -> Matrix:
@@ -145,21 +145,21 @@ def _long(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
         return matrix
 
     for name_in_file, name in layout.fields:
-        _refuse_twice(sheet, name, name_in_file, faults)
-        _take(sheet, name, frame[name_in_file], table, faults, spread)
+        _refuse_repeated_field(sheet, name, name_in_file, faults)
+        _add_column(sheet, name, frame[name_in_file], table, faults, spread)
     return sheet
 
 
-def _refuse_twice(sheet: Sheet, name: str, column: str, faults: Faults) -> None:
+def _refuse_repeated_field(sheet: Sheet, name: str, column: str, faults: Faults) -> None:
     if name in sheet.columns:
         faults.error(
             f"the columns {sheet.columns[name]!r} and {column!r} both mean {name}",
-            hint="Leave one of them out, or name it otherwise.",
+            hint="Remove or rename one of them.",
         )
     sheet.columns[name] = column
 
 
-def _take(
+def _add_column(
     sheet: Sheet,
     name: str,
     series: pl.Series,
@@ -167,7 +167,7 @@ def _take(
     faults: Faults,
     spread: Callable[[Matrix, float], Matrix],
 ) -> None:
-    """Put one column into the sheet as what it is: the universe, a grouping or a field."""
+    """Add one column to the sheet, as the universe, a grouping or a field."""
     comma = table.decimal_comma
     if name == "universe":
         sheet.universe = spread(parse.flags(series, table.first_row, faults), 0)
@@ -179,7 +179,7 @@ def _take(
         sheet.fields[name] = spread(values, np.nan)
 
 
-def _refuse_doubles(
+def _refuse_duplicates(
     places: Rows,
     numbers: Rows,
     rows: Rows,
@@ -193,7 +193,7 @@ def _refuse_doubles(
         times, count, faults, hint="Keep one row for each date and symbol, such as the day's last."
     ):
         return
-    doubles = np.flatnonzero(rows.ravel()[places] != numbers)
+    duplicates = np.flatnonzero(rows.ravel()[places] != numbers)
 
     def sentence(i: int) -> str:
         d, s = divmod(int(places[i]), len(symbols))
@@ -203,30 +203,33 @@ def _refuse_doubles(
         )
 
     faults.errors_at(
-        (sentence(int(i)) for i in doubles),
-        len(doubles),
+        (sentence(int(i)) for i in duplicates),
+        len(duplicates),
         "rows repeat a date and symbol",
         hint="Keep one row for each date and symbol.",
     )
 
 
-def refuse_times(times: list[str], doubles: int, faults: Faults, *, hint: str) -> bool:
-    """Return True if there is nothing more to look for: no row repeats a day, or the day's times were the reason."""
-    if len(times) > 1 and doubles:
+def refuse_times(times: list[str], duplicates: int, faults: Faults, *, hint: str) -> bool:
+    """Report times of day; return True if repeated rows need no report of their own.
+
+    That is so without repeated rows, and where times of day explain them.
+    """
+    if len(times) > 1 and duplicates:
         faults.error(
             f"times of day, from {times[0]} to {times[-1]}, would be cut off: a panel has one row a day, and rows on a "
-            f"day that is there already: {doubles}",
+            f"day that is there already: {duplicates}",
             hint=hint,
         )
     elif len(times) > _DAYLIGHT_SAVING:
         faults.warn(f"times of day, from {times[0]} to {times[-1]}, are cut off")
-    return not doubles or len(times) > 1
+    return not duplicates or len(times) > 1
 
 
 def _warn_of_order(
     day: parse.Days, column: parse.Codes, symbols: tuple[str, ...], first: int, faults: Faults
 ) -> None:
-    """Warn of dates that run backwards, unless the rows are sorted by symbol and then by date."""
+    """Warn of dates out of order, unless the rows are sorted by symbol and then by date."""
     known = ~np.isnat(day)
     back = np.flatnonzero((day[1:] < day[:-1]) & known[1:] & known[:-1])
     if not len(back):
@@ -234,11 +237,11 @@ def _warn_of_order(
     within = back[column[back] == column[back + 1]]
     changes = np.count_nonzero(column[1:] != column[:-1])
     if not len(within) and changes < len(symbols):
-        return  # one symbol after the other, each in order
+        return  # sorted by symbol, then by date
     i = int(within[0] if len(within) else back[0])
     faults.warn(
         f"row {first + i + 1}, column date: {day[i + 1]} comes after {day[i]}; the rows are not sorted "
-        f"({len(back)} places), and are put in order"
+        f"({len(back)} places); they are sorted when read"
     )
 
 
@@ -250,19 +253,19 @@ def _wide(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
     day = parse.days(frame[layout.date], first, faults)
     symbols = parse.in_order({symbol for _, _, symbol in layout.cells})
     names = list(dict.fromkeys(name for _, name, _ in layout.cells))
-    require_room(path, len(day), len(symbols), len(names), free)
+    require_memory(path, len(day), len(symbols), len(names), free)
     order = np.argsort(day, kind="stable")
     dates = day[order]
-    doubles = np.flatnonzero(dates[1:] == dates[:-1])
+    duplicates = np.flatnonzero(dates[1:] == dates[:-1])
     hint = "Keep one row for each date, such as the day's last."
-    if not refuse_times(parse.times_of_day(frame[layout.date]), len(doubles), faults, hint=hint):
+    if not refuse_times(parse.times_of_day(frame[layout.date]), len(duplicates), faults, hint=hint):
         faults.errors_at(
             (
                 f"row {order[i + 1] + first}, column {layout.date}: {dates[i]} is there already, in row "
                 f"{order[i] + first}"
-                for i in doubles
+                for i in duplicates
             ),
-            len(doubles),
+            len(duplicates),
             "rows repeat a date",
             hint=hint,
         )
@@ -270,7 +273,7 @@ def _wide(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
     rows = np.repeat((order + first)[:, None], len(symbols), axis=1)
     sheet = Sheet(dates, symbols, rows)
     if len(names) == 1 and all(column == symbol for column, _, symbol in layout.cells):
-        faults.warn("each column is taken as the close of the symbol it is named after")
+        faults.warn("each column is read as the close of the symbol in its name")
     where = {symbol: i for i, symbol in enumerate(symbols)}
     for name in names:
         own = [(column, where[symbol]) for column, other, symbol in layout.cells if other == name]

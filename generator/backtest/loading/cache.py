@@ -1,10 +1,10 @@
-"""Panels kept so that they load at once: a folder of .npy files by the content's hash, mapped into memory.
+"""Cache of panels: a folder of .npy files for each content hash, memory-mapped.
 
-    <home>/panels/<hash of the path>.json   which content the file had when it was last looked at, and its size and times
-    <home>/panels/<hash of the content>/    meta.json and an array a field; workers that map it share its pages
+    <home>/panels/<hash of the path>.json   the file's last known content hash, size and times
+    <home>/panels/<hash of the content>/    meta.json and one array a field; processes that map it share its pages
 
-A folder is written under another name and renamed, so that it is whole or not there. A file that has changed gets a
-new one, and the old one goes. What cannot be written is not kept, and nothing fails for it.
+A folder is written under a temporary name and renamed, so it is complete or absent. A changed file gets a new folder, and
+the old one is removed. A panel that cannot be written is not cached; that is no error.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from fleet.runtime.atomic_write import replace_text
 from generator.backtest.panel import Matrix, Panel
 
 FORMAT = 2
-"""Raised when reading or checking changes, so that nothing read by an older version is used."""
+"""Increase it when reading or checking changes, so that panels read by an older version are not used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """The folder of kept panels."""
+class PanelCache:
+    """The folder of cached panels."""
 
     folder: Path
 
     def find(self, path: Path) -> Panel | None:
-        """Return the panel kept of a file's present content, None if there is none."""
+        """Return the cached panel of a file's present content, None if there is none."""
         pointer = _read(self._pointer(path))
         if pointer is None or pointer.get("format") != FORMAT:
             return None
@@ -43,36 +43,36 @@ class Shelf:
             if content_of(path) != content:
                 return None
             with contextlib.suppress(OSError):
-                self._point(path, content)
-        return open_kept(self.folder / content)
+                self._write_pointer(path, content)
+        return map_panel(self.folder / content)
 
-    def keep(self, path: Path, stamp: list[int], panel: Panel) -> Panel:
-        """Keep a panel that was read from a file when it had this stamp; return it mapped, or as it is."""
+    def store(self, path: Path, stamp: list[int], panel: Panel) -> Panel:
+        """Cache a panel that was read when the file had this stamp; return it mapped, else as given."""
         content = content_of(path)
         if stamp_of(path) != stamp:
-            return panel  # it changed while it was read
+            return panel  # the file changed while it was read
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             needed = sum(a.nbytes for a in (*panel.fields.values(), *panel.groups.values()))
             if shutil.disk_usage(self.folder).free < 2 * needed:
                 return panel
-            self._forget(path, content)
-            write_kept(self.folder / content, panel)
-            self._point(path, content)
+            self._remove_old(path, content)
+            write_panel(self.folder / content, panel)
+            self._write_pointer(path, content)
         except OSError:
             return panel
-        return open_kept(self.folder / content) or panel
+        return map_panel(self.folder / content) or panel
 
     def _pointer(self, path: Path) -> Path:
         name = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=12).hexdigest()
         return self.folder / f"{name}.json"
 
-    def _point(self, path: Path, content: str) -> None:
+    def _write_pointer(self, path: Path, content: str) -> None:
         row = {"format": FORMAT, "path": str(path.resolve()), "stamp": stamp_of(path), "content": content}
         replace_text(self._pointer(path), json.dumps(row) + "\n")
 
-    def _forget(self, path: Path, content: str) -> None:
-        """Remove what was kept of the file's earlier content, unless another file has it too."""
+    def _remove_old(self, path: Path, content: str) -> None:
+        """Remove the panel of the file's earlier content, unless another file has the same content."""
         pointer = self._pointer(path)
         old = str((_read(pointer) or {}).get("content", ""))
         others = [_read(other) or {} for other in self.folder.glob("*.json") if other != pointer]
@@ -81,7 +81,7 @@ class Shelf:
 
 
 def stamp_of(path: Path) -> list[int]:
-    """Return what changes with a file's content: size and times of it, or of each file of a folder."""
+    """Return size, times and inode of a file, or of each file of a folder; they change with the content."""
     stamp = []
     for part in _parts(path):
         found = part.stat()
@@ -90,7 +90,7 @@ def stamp_of(path: Path) -> list[int]:
 
 
 def content_of(path: Path) -> str:
-    """Return a hash of a file's content, or of all files of a folder with their names."""
+    """Return a hash of a file's content, or of the names and contents of a folder's files."""
     total = hashlib.blake2b(f"format {FORMAT}".encode(), digest_size=16)
     for part in _parts(path):
         total.update(part.name.encode("utf-8", "surrogateescape") if path.is_dir() else part.suffix.encode())
@@ -104,21 +104,16 @@ def _parts(path: Path) -> list[Path]:
     return sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
 
 
-def write_kept(folder: Path, panel: Panel) -> None:
-    """Write a panel's folder, whole or not at all."""
+def write_panel(folder: Path, panel: Panel) -> None:
+    """Write a panel's folder, complete or not at all."""
     if folder.exists():
         return
-    place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        arrays: dict[str, Matrix] = {"dates": panel.dates.astype("datetime64[D]").view(np.int64)}
-        arrays |= {f"field {name}": matrix for name, matrix in panel.fields.items()}
-        arrays |= {f"group {name}": codes for name, codes in panel.groups.items()}
-        arrays["gaps"] = panel.gaps
-        if panel.universe is not None:
-            arrays["universe"] = panel.universe
+        arrays = panel.arrays()
         files = {name: f"{number}.npy" for number, name in enumerate(arrays)}
         for name, matrix in arrays.items():
-            np.save(place / files[name], np.ascontiguousarray(matrix))
+            np.save(temporary / files[name], np.ascontiguousarray(matrix))
         names = {name: list(values) for name, values in panel.group_names.items()}
         meta = {
             "format": FORMAT,
@@ -127,17 +122,17 @@ def write_kept(folder: Path, panel: Panel) -> None:
             "group_names": names,
             "warnings": list(panel.warnings),
         }
-        (place / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        place.chmod(0o755)
-        place.rename(folder)
+        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        temporary.chmod(0o755)
+        temporary.rename(folder)
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        if not folder.exists():  # else another process was faster
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not folder.exists():  # else another process has written the same panel
             raise
 
 
-def open_kept(folder: Path) -> Panel | None:
-    """Return the panel of a folder, its arrays mapped; None if the folder is not whole."""
+def map_panel(folder: Path) -> Panel | None:
+    """Return the panel of a folder with memory-mapped arrays; None if the folder is incomplete."""
     meta = _read(folder / "meta.json")
     if meta is None or meta.get("format") != FORMAT:
         return None
@@ -166,7 +161,10 @@ def _panel(folder: Path, meta: Mapping[str, Any]) -> Panel:
 
 
 def _map(file: Path) -> Matrix:
-    """Map an array; copy-on-write, because kernels are compiled for arrays that are not marked read-only."""
+    """Return a memory-mapped array.
+
+    It is mapped copy-on-write, because the kernels are compiled for arrays that are not read-only.
+    """
     return np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
 
 

@@ -1,7 +1,7 @@
-"""What a table's columns are, by their names: the date, the symbol, fields, groupings, the universe. Pure.
+"""The meaning of a table's columns, by their names: date, symbol, fields, groupings, universe (pure).
 
-A long table has a row for each date and symbol. A wide one has a row for each date, and a column for each field and
-symbol (`close_ABC`, `ABC.close`, `('close', 'ABC')`) or for each symbol alone, which is then taken as its close.
+A long table has a row for each date and symbol. A wide table has a row for each date. Its columns are named after a field
+and a symbol (`close_ABC`, `ABC.close`, `('close', 'ABC')`), or after a symbol alone, whose close they hold.
 """
 
 import re
@@ -37,7 +37,7 @@ SYNONYMS = {
     "gics_sub_industry": "subindustry",
 }  # fmt: skip
 SECOND_CHOICE = {"price": "close", "last": "close"}
-"""Words that mean a field only where no other column does."""
+"""Names that mean a field only if no other column means it."""
 
 OTHER_SCRIPTS = {
     "日期": "date", "交易日期": "date", "交易日": "date", "时间": "date", "日付": "date", "날짜": "date", "일자": "date",
@@ -59,12 +59,12 @@ _WORD = re.compile(r"[^A-Za-z0-9_]+")
 _NUMBERED = re.compile(r"^\d+\.\s+")  # Alpha Vantage's "1. open"
 
 Cell = tuple[str, str, str]
-"""A wide table's column, and the field and symbol that it holds."""
+"""A wide table's column, its field and its symbol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which column is what. In a wide table `cells` names the field and symbol of each column; `symbol` is empty."""
+    """The columns' meaning. In a wide table `cells` has the field and symbol of each column, and `symbol` is empty."""
 
     date: str
     symbol: str = ""
@@ -72,7 +72,7 @@ class Layout:
     """(column, name) of a long table's other columns."""
     cells: tuple[Cell, ...] = ()
     left_out: tuple[str, ...] = ()
-    """Columns whose names cannot be written in an expression."""
+    """Columns whose names an expression cannot write."""
 
 
 @cache
@@ -83,16 +83,16 @@ def number_names() -> frozenset[str]:
 
 
 def plain_name(column: str) -> str:
-    """Return a column's name in small letters, words joined by underscores; in English where the word is known."""
+    """Return a column's name in lower case with underscores; known names of other scripts in English."""
     text = _NUMBERED.sub("", column.strip())
     return OTHER_SCRIPTS.get(text) or _WORD.sub("_", text.lower()).strip("_")
 
 
 @lru_cache(maxsize=1 << 14)
 def field_name(column: str) -> str:
-    """Return a column's name in expressions: known names in lower case, others as they stand.
+    """Return a column's name in expressions: known names in lower case, others unchanged.
 
-    It is empty where an expression cannot write it: letters of other scripts, a digit in front.
+    The name is empty if an expression cannot write it: letters of other scripts, or a digit in front.
     """
     plain = plain_name(column)
     plain = SYNONYMS.get(plain, plain)
@@ -106,12 +106,12 @@ def field_name(column: str) -> str:
 
 
 def is_known(name: str) -> bool:
-    """Return True if a field's name is one that the catalogue has."""
+    """Return True if the catalogue has a field of this name."""
     return name in number_names() or name in GROUPS or name == "universe"
 
 
 def translated(column: str) -> str:
-    """Return the meaning of a column that is named in another script, empty for all others."""
+    """Return the meaning of a column name in another script; empty for all other names."""
     return OTHER_SCRIPTS.get(column.strip(), "")
 
 
@@ -121,7 +121,7 @@ def _role(columns: Sequence[str], names: Sequence[str]) -> str:
 
 
 def find_date(columns: Sequence[str], dated: Sequence[str] = ()) -> str:
-    """Return the date's column: by its name, else the first whose type says so, else an unnamed index."""
+    """Return the date column: by name, else the first of a date type, else an unnamed index; empty if none."""
     named = _role(columns, DATES)
     if named:
         return named
@@ -131,13 +131,16 @@ def find_date(columns: Sequence[str], dated: Sequence[str] = ()) -> str:
 
 
 def find_symbol(columns: Sequence[str]) -> str:
-    """Return the symbol's column, empty if there is none."""
+    """Return the symbol column, empty if there is none."""
     named = _role(columns, SYMBOLS)
     return named or next((column for column in columns if column == "__index_level_1__"), "")
 
 
 def layout_of(columns: Sequence[str], dated: Sequence[str] = ()) -> Layout:
-    """Return what the columns are; one without a date or of no known form has an empty `date` or no columns."""
+    """Return the layout of columns.
+
+    `date` is empty without a date column; `fields` and `cells` are empty for an unknown form.
+    """
     date, symbol = find_date(columns, dated), find_symbol(columns)
     others = [column for column in columns if column not in {date, symbol} and not is_unnamed(column)]
     cells = () if symbol or not date else _split(others)
@@ -153,7 +156,7 @@ def layout_of(columns: Sequence[str], dated: Sequence[str] = ()) -> Layout:
 
 
 def _named(columns: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (column, name), with words of second choice taken where no other column means the same."""
+    """Return (column, name); a second-choice name counts only if no other column has its meaning."""
     named = [(column, field_name(column)) for column in columns]
     for number, (column, name) in enumerate(named):
         meaning = SECOND_CHOICE.get(name.lower())
@@ -163,20 +166,20 @@ def _named(columns: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def is_unnamed(column: str) -> bool:
-    """Return True if a column has no name, as the row numbers that pandas writes."""
+    """Return True if a column has no name, as the index that pandas writes."""
     plain = column.strip().lower()
     return plain in _UNNAMED or plain.startswith(("unnamed: ", "_duplicated_"))
 
 
 def _split(columns: Sequence[str]) -> tuple[Cell, ...]:
-    """Return the cells if all columns are made of field and symbol in one way, else nothing."""
+    """Return the cells if all names join field and symbol in one way, else nothing."""
     pairs = [_PAIR.fullmatch(column.strip()) for column in columns]
     if columns and all(pairs):
         halves = [[(match.group(1), match.group(2))] for match in pairs if match]
         ways = [halves, [[(b, a) for a, b in one] for one in halves]]
     else:
         ways = [
-            [_halves(column.strip(), separator, field_first=first) for column in columns]
+            [_cuts(column.strip(), separator, field_first=first) for column in columns]
             for separator in _SEPARATORS
             for first in (True, False)
         ]
@@ -184,30 +187,33 @@ def _split(columns: Sequence[str]) -> tuple[Cell, ...]:
     return max(found, key=lambda cells: fields_among([name for _, name, _ in cells]))
 
 
-def _means(name: str) -> bool:
+def _is_field(name: str) -> bool:
     return is_known(field_name(name))
 
 
 def fields_among(names: Sequence[str]) -> tuple[int, int]:
-    """Return how many names are of known fields, and of how many different ones: LOW is a symbol too."""
-    known = [field_name(name) for name in names if _means(name)]
+    """Return the number of names of known fields, and of distinct ones.
+
+    Both distinguish fields from symbols: LOW is a ticker too.
+    """
+    known = [field_name(name) for name in names if _is_field(name)]
     return len(known), len(set(known))
 
 
-def _halves(column: str, separator: str, *, field_first: bool) -> list[tuple[str, str]]:
-    """Return each (field, symbol) that a column may be made of."""
+def _cuts(column: str, separator: str, *, field_first: bool) -> list[tuple[str, str]]:
+    """Return each (field, symbol) that a column's name can be cut into."""
     parts = column.split(separator)
     cuts = [(separator.join(parts[:i]), separator.join(parts[i:])) for i in range(1, len(parts))]
     return cuts if field_first else [(b, a) for a, b in reversed(cuts)]
 
 
 def _matched(columns: Sequence[str], halves: Sequence[Sequence[tuple[str, str]]]) -> tuple[Cell, ...]:
-    """Return the cells if each column has a symbol for which there is a known field too, else nothing.
+    """Return the cells if each column's symbol also has a known field, else nothing.
 
-    Of several cuts that whose symbol has most known fields is right: `open_interest_A` beside `close_A`, `volume_A`.
+    Of several cuts the one whose symbol has most known fields wins: `open_interest_A` beside `close_A`, `volume_A`.
     """
     often = Counter(symbol.strip() for cuts in halves for _, symbol in cuts)
-    with_known = Counter(symbol.strip() for cuts in halves for name, symbol in cuts if _means(name))
+    with_known = Counter(symbol.strip() for cuts in halves for name, symbol in cuts if _is_field(name))
     cells = []
     for column, cuts in zip(columns, halves, strict=True):
         good = [(name, symbol.strip()) for name, symbol in cuts if name.strip() and symbol.strip()]
@@ -215,5 +221,5 @@ def _matched(columns: Sequence[str], halves: Sequence[Sequence[tuple[str, str]]]
             return ()
         name, symbol = max(good, key=lambda cut: (with_known[cut[1]], often[cut[1]]))
         cells.append((column, name, symbol))
-    known = {symbol for _, name, symbol in cells if _means(name)}
+    known = {symbol for _, name, symbol in cells if _is_field(name)}
     return tuple(cells) if known and known.issuperset(symbol for _, _, symbol in cells) else ()

@@ -1,4 +1,4 @@
-"""What is found wrong with a table: errors, which refuse it, and warnings, which come with the panel."""
+"""Collected faults of a table: errors, which refuse it, and warnings, which the panel carries."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from generator.backtest.errors import PanelError
 
-SHOWN = 5
-"""How many places of one kind of fault are named; the rest is counted."""
+MAX_SHOWN = 5
+"""Faults of one kind that are listed; the rest is counted."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """Collects sentences; `errors` and `warnings` are in the order in which they were found."""
+    """Collects sentences; `errors` and `warnings` are in the order of discovery."""
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -28,31 +28,31 @@ class Faults:
         """Add a warning."""
         self.warnings.append(sentence)
 
-    def errors_at(self, sentences: Iterable[str], count: int, what: str, *, hint: str = "") -> None:
-        """Add the first few of `count` errors of a kind, and how many more there are."""
-        for sentence in _first(sentences, count, what):
+    def errors_at(self, sentences: Iterable[str], count: int, kind: str, *, hint: str = "") -> None:
+        """Add the first of `count` errors of a kind, and the number of the rest, described by `kind`."""
+        for sentence in _first(sentences, count, kind):
             self.error(sentence, hint=hint)
 
-    def warnings_at(self, sentences: Iterable[str], count: int, what: str) -> None:
-        """Add the first few of `count` warnings of a kind, and how many more there are."""
-        for sentence in _first(sentences, count, what):
+    def warnings_at(self, sentences: Iterable[str], count: int, kind: str) -> None:
+        """Add the first of `count` warnings of a kind, and the number of the rest, described by `kind`."""
+        for sentence in _first(sentences, count, kind):
             self.warn(sentence)
 
     def raise_errors(self, path: Path) -> None:
-        """Raise PanelError with all errors if there is any."""
+        """Raise PanelError with all errors, if any."""
         if not self.errors:
             return
         count = len(self.errors)
         head = f"{path}: " + (
-            self.errors[0] if count == 1 else "\n  ".join([f"{count} things are wrong", *self.errors])
+            self.errors[0] if count == 1 else "\n  ".join([f"{count} faults", *self.errors])
         )
         raise PanelError(head, problems=self.errors, hint=" ".join(self.hints))
 
 
-def _first(sentences: Iterable[str], count: int, what: str) -> Iterable[str]:
+def _first(sentences: Iterable[str], count: int, kind: str) -> Iterable[str]:
     for number, sentence in enumerate(sentences):
-        if number == SHOWN:
+        if number == MAX_SHOWN:
             break
         yield sentence
-    if count > SHOWN:
-        yield f"{count - SHOWN} more {what}"
+    if count > MAX_SHOWN:
+        yield f"{count - MAX_SHOWN} more {kind}"

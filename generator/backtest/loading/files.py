@@ -1,4 +1,4 @@
-"""Files to tables: Parquet, or CSV in whatever dialect it is written."""
+"""Readers of files: Parquet, or CSV of any dialect, to a table."""
 
 import csv
 import itertools
@@ -12,15 +12,15 @@ import polars as pl
 
 from generator.backtest.errors import PanelError
 from generator.backtest.loading.columns import fields_among, find_date, find_symbol, is_unnamed
-from generator.backtest.loading.memory import require_room_to_read
+from generator.backtest.loading.memory import require_memory_to_read
 from generator.backtest.loading.parse import as_numbers
 from generator.backtest.loading.text import first_lines, open_text, require_text
 
 PARQUET = {".parquet", ".pq"}
-_HEAD = 2000
-_ANEW = "Save it anew as CSV UTF-8, or as Parquet."
+_HEAD_ROWS = 2000
+_SAVE_AGAIN = "Save it again as CSV UTF-8, or as Parquet."
 _NO_MEMORY = "Cannot allocate memory"
-_CELL = 24  # bytes that a cell of a table takes at most while it becomes a panel
+_CELL_BYTES = 24  # most bytes that a cell needs while its table becomes a panel
 _COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(\.\d{3})+,\d+)")
 _COMMA_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
 _POINT_NUMBER = re.compile(r"[-+]?[\d,]*\.\d+")
@@ -29,7 +29,7 @@ _DAY = re.compile(r"\d{4}[-/.]?\d{1,2}[-/.]?\d{1,2}([T ].*)?")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A frame, the number of its first row in the file (a CSV's header is row 1), and how its texts write 1.5."""
+    """A frame, the file's row number of its first row (a CSV's header is row 1), and the decimal mark."""
 
     frame: pl.DataFrame
     first_row: int
@@ -37,16 +37,16 @@ class Table:
 
 
 def read_table(path: Path, free: int) -> Table:
-    """Return a file's table; raise PanelError for one that is none, or too large for `free` bytes."""
+    """Return a file's table; raise PanelError if it is not a table or does not fit into `free` bytes."""
     if _is_parquet(path):
         return _parquet(path, free)
-    require_room_to_read(path, 2 * path.stat().st_size, free)
+    require_memory_to_read(path, 2 * path.stat().st_size, free)
     require_text(path)
     return _csv(path)
 
 
 def column_names(path: Path) -> list[str]:
-    """Return the names of a file's columns without reading the rest; raise PanelError for one that has none."""
+    """Return the names of a file's columns without reading the rest; raise PanelError if there are none."""
     try:
         return list(pl.scan_parquet(path).collect_schema()) if _is_parquet(path) else _dialect(path).columns
     except pl.exceptions.PolarsError as error:
@@ -62,7 +62,9 @@ def _is_parquet(path: Path) -> bool:
     except OSError as error:
         raise PanelError(f"{path} cannot be read: {error.strerror}", hint="Check the path.") from error
     if begin != b"PAR1" and path.suffix.lower() in PARQUET:
-        raise PanelError(f"{path}: this is no Parquet file", hint="Write it again, or name a CSV file .csv.")
+        raise PanelError(
+            f"{path}: this is not a Parquet file", hint="Write it again, or name a CSV file .csv."
+        )
     return begin == b"PAR1"
 
 
@@ -71,7 +73,7 @@ def _parquet(path: Path, free: int) -> Table:
         scan = pl.scan_parquet(path)
         columns = len(scan.collect_schema())
         rows = scan.select(pl.len()).collect().item()
-        require_room_to_read(path, rows * columns * _CELL, free)
+        require_memory_to_read(path, rows * columns * _CELL_BYTES, free)
         frame = pl.read_parquet(path, use_pyarrow=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         if _NO_MEMORY in str(error):
@@ -81,7 +83,9 @@ def _parquet(path: Path, free: int) -> Table:
 
 
 def _unreadable(path: Path, error: Exception) -> PanelError:
-    return PanelError(f"{path}: this Parquet file cannot be read: {_line(error)}", hint="Write it again.")
+    return PanelError(
+        f"{path}: the Parquet file cannot be read: {_first_line(error)}", hint="Write it again."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class _Dialect:
     decimal_comma: bool
     columns: list[str]
     headers: int = 1
-    """How many rows name the columns."""
+    """The number of rows that name the columns."""
 
 
 def _csv(path: Path) -> Table:
@@ -108,7 +112,7 @@ def _dialect(path: Path) -> _Dialect:
     lines = first_lines(path)
     if not lines or not lines[0].strip():
         raise PanelError(
-            f"{path}: row 1 is empty, and should name the columns", hint="Remove empty rows before it."
+            f"{path}: row 1 is empty; it must name the columns", hint="Remove empty rows before it."
         )
     separator = max(",;\t|", key=lines[0].count)
     if separator not in lines[0] or lines[0].lower().startswith("sep="):
@@ -116,14 +120,14 @@ def _dialect(path: Path) -> _Dialect:
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
     except csv.Error as error:
-        raise PanelError(f"{path}: the first rows are no CSV: {error}", hint=_ANEW) from error
+        raise PanelError(f"{path}: the first rows are not CSV: {error}", hint=_SAVE_AGAIN) from error
     columns, headers = _columns(rows)
     _require_names(path, columns, rows[0])
     return _Dialect(separator, _decimal_comma(path, rows[headers:], separator), columns, headers)
 
 
 def _one_column(path: Path, lines: list[str]) -> PanelError:
-    message = f"{path}: row 1 has one column only: {lines[0].strip()[:60]!r}"
+    message = f"{path}: row 1 has only one column: {lines[0].strip()[:60]!r}"
     if lines[0].lower().startswith("sep="):
         return PanelError(f"{path}: row 1 names no columns: {lines[0].strip()!r}", hint="Remove row 1.")
     for number, line in enumerate(lines[1:], start=2):
@@ -136,9 +140,9 @@ def _one_column(path: Path, lines: list[str]) -> PanelError:
 
 
 def _columns(rows: list[list[str]]) -> tuple[list[str], int]:
-    """Return the names of the columns, and how many rows name them.
+    """Return the names of the columns, and the number of rows that name them.
 
-    Two rows, as pandas writes columns of two levels, become `('Close', 'AAPL')`; a third one may name the index.
+    pandas writes columns of two levels as two rows; they become `('Close', 'AAPL')`. A third row may name the index.
     """
     first, second, third = (*rows, [], [])[:3]
     if not _is_header(first, second):
@@ -150,7 +154,7 @@ def _columns(rows: list[list[str]]) -> tuple[list[str], int]:
 
 
 def _is_header(first: list[str], second: list[str]) -> bool:
-    """Return True if the second row goes on naming columns: fields over symbols, or symbols over fields."""
+    """Return True if the second row names columns too: fields over symbols, or symbols over fields."""
     if len(first) != len(second) or _has_digit(second[0]) or not all(second[1:]):
         return False
     if find_date(first) and find_symbol(first):
@@ -166,7 +170,7 @@ def _has_digit(text: str) -> bool:
 
 
 def _bare(names: list[str]) -> list[str]:
-    """Return names without the `.1` that pandas adds to one that is repeated."""
+    """Return names without the `.1` that pandas adds to a repeated name."""
     bare = [re.sub(r"\.\d+$", "", name) for name in names]
     return [short if short in names else name for short, name in zip(bare, names, strict=True)]
 
@@ -182,28 +186,28 @@ def _require_names(path: Path, columns: list[str], first: list[str]) -> None:
     if repeated is not None:
         places = ", ".join(str(i) for i, name in enumerate(columns, start=1) if name == repeated)
         raise PanelError(
-            f"{path}: row 1: the column {repeated!r} is there twice (columns {places})",
+            f"{path}: row 1: the column {repeated!r} is repeated (columns {places})",
             hint="Name each column once.",
         )
 
 
 def _require_words(path: Path, first: list[str]) -> None:
-    """Raise PanelError for a first row of dates or numbers."""
+    """Raise PanelError if the first row holds dates or numbers instead of names."""
     days = sum(bool(_DAY.fullmatch(name)) for name in first)
     if days >= max(2, len(first) // 2):
         raise PanelError(
             f"{path}: row 1: the columns are named after dates",
-            hint="Turn the table: a row for each date, a column for each symbol, and the first column named date.",
+            hint="Transpose the table: a row for each date, a column for each symbol, and the first column named date.",
         )
     if sum(_is_number(name) or bool(_DAY.match(name)) for name in first if name) > len(first) // 2:
         raise PanelError(
-            f"{path}: row 1 holds data, and should name the columns",
-            hint="Put a row in front that names them, as in date,symbol,open,high,low,close,volume.",
+            f"{path}: row 1 holds data; it must name the columns",
+            hint="Add a first row of names, as in date,symbol,open,high,low,close,volume.",
         )
 
 
 def _decimal_comma(path: Path, rows: list[list[str]], separator: str) -> bool:
-    """Return True if a comma stands before decimals; raise PanelError where it may as well mark thousands."""
+    """Return True if numbers have a decimal comma; raise PanelError if it may be a thousands separator."""
     cells = list(itertools.chain.from_iterable(rows))
     commas = [cell for cell in cells if separator != "," and _COMMA_NUMBER.fullmatch(cell)]
     if any(not _COMMA_THOUSANDS.fullmatch(cell) for cell in commas):
@@ -218,8 +222,8 @@ def _decimal_comma(path: Path, rows: list[list[str]], separator: str) -> bool:
 
 
 def _typed(path: Path, dialect: _Dialect) -> pl.DataFrame:
-    """Read numbers as numbers, by what the first rows hold; raise PolarsError if a later cell is none."""
-    head = _read(path, dialect, dict.fromkeys(dialect.columns, pl.String()), n_rows=_HEAD)
+    """Read columns as numbers where the first rows hold numbers; raise PolarsError at a later cell of text."""
+    head = _read(path, dialect, dict.fromkeys(dialect.columns, pl.String()), n_rows=_HEAD_ROWS)
     texts = {find_date(dialect.columns), find_symbol(dialect.columns)}
     schema = {
         name: pl.String() if name in texts or not _all_plain(head[name], dialect) else pl.Float64()
@@ -229,20 +233,20 @@ def _typed(path: Path, dialect: _Dialect) -> pl.DataFrame:
 
 
 def _all_plain(cells: pl.Series, dialect: _Dialect) -> bool:
-    """Return True if all cells are numbers without anything that a plain parser would refuse."""
+    """Return True if all cells are numbers that the CSV parser reads itself."""
     if dialect.decimal_comma:
         cells = cells.str.replace(".", "thousands", literal=True).str.replace(",", ".", literal=True)
     return bool((cells.cast(pl.Float64, strict=False).is_not_null() | cells.is_null()).all())
 
 
 def _as_text(path: Path, dialect: _Dialect) -> pl.DataFrame:
-    """Read every cell as it stands."""
+    """Read every cell as text."""
     try:
         return _read(path, dialect, dict.fromkeys(dialect.columns, pl.String()))
     except pl.exceptions.PolarsError as error:
         ragged = _ragged(path, dialect)
-        hint = "Give every row a cell for each column." if ragged else _ANEW
-        raise PanelError(f"{path}: {ragged or _line(error)}", hint=hint) from error
+        hint = "Give every row a cell for each column." if ragged else _SAVE_AGAIN
+        raise PanelError(f"{path}: {ragged or _first_line(error)}", hint=hint) from error
 
 
 def _read(path: Path, dialect: _Dialect, schema: Any, **options: Any) -> pl.DataFrame:
@@ -253,7 +257,7 @@ def _read(path: Path, dialect: _Dialect, schema: Any, **options: Any) -> pl.Data
 
 
 def _ragged(path: Path, dialect: _Dialect) -> str:
-    """Return a sentence that names the first row with more cells than there are columns."""
+    """Return a sentence on the first row with more cells than columns; empty if there is none."""
     with open_text(path) as stream:
         for number, cells in enumerate(csv.reader(stream, delimiter=dialect.separator), start=1):
             if cells and len(cells) > len(dialect.columns):
@@ -262,7 +266,10 @@ def _ragged(path: Path, dialect: _Dialect) -> str:
 
 
 def _without_empty(path: Path, frame: pl.DataFrame, dialect: _Dialect) -> pl.DataFrame:
-    """Return the frame without empty rows at its end and columns that have neither a name nor a cell."""
+    """Return the frame without empty rows at its end and without unnamed empty columns.
+
+    Raises PanelError for an empty row in between.
+    """
     empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
     used = len(empty) - int(np.argmin(empty[::-1])) if not empty.all() else 0
     if empty[:used].any():
@@ -273,5 +280,5 @@ def _without_empty(path: Path, frame: pl.DataFrame, dialect: _Dialect) -> pl.Dat
     return frame.drop([c.name for c in frame.get_columns()[1:] if is_unnamed(c.name) and c.is_null().all()])
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]

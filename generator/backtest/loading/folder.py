@@ -1,4 +1,4 @@
-"""A folder as a panel: a wide table for each field, or a table of its own for each symbol or stretch of dates."""
+"""A folder of files to matrices: a wide table for each field, or a table for each symbol or period."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,18 +11,18 @@ from generator.backtest.errors import PanelError
 from generator.backtest.loading import parse
 from generator.backtest.loading.assemble import Sheet, assemble, dated_columns, is_group, refuse_times
 from generator.backtest.loading.columns import field_name, find_date, is_known, layout_of
-from generator.backtest.loading.faults import SHOWN, Faults
+from generator.backtest.loading.faults import MAX_SHOWN, Faults
 from generator.backtest.loading.files import Table, column_names, read_table
-from generator.backtest.loading.memory import require_room
+from generator.backtest.loading.memory import require_memory
 
 _ENDINGS = (".parquet", ".pq", ".csv.gz", ".csv", ".tsv", ".txt")
-_LOOKED_AT = 25
+_SAMPLED_FILES = 25
 
 Places = npt.NDArray[np.signedinteger]
 
 
 def assemble_folder(path: Path, faults: Faults, free: int) -> Sheet | None:
-    """Return the matrices of a folder's files over all their dates and symbols, None where there is an error."""
+    """Return the matrices of a folder's files over all their dates and symbols, None after an error."""
     files = _files(path)
     if not files:
         inside = [folder.name for folder in sorted(path.iterdir()) if folder.is_dir() and _files(folder)]
@@ -43,14 +43,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def _has_tables(files: list[Path]) -> bool:
-    """Return True if most files are tables with fields of their own, and no single field's."""
+    """Return True if most files are tables of several fields, not of one field."""
     tables = 0
-    looked_at = files[:_LOOKED_AT]
+    looked_at = files[:_SAMPLED_FILES]
     for file in looked_at:
         try:
             layout = layout_of(column_names(file))
         except PanelError:
-            continue  # the fault shows where the file is read
+            continue  # reading the file reports the fault
         names = {name for _, name in layout.fields}
         names |= {name for column, name, symbol in layout.cells if column.strip() != symbol}
         known = sum(map(is_known, names))
@@ -63,11 +63,11 @@ def _stem(file: Path) -> str:
     return file.name[: -len(ending)]
 
 
-# --- a table a file --------------------------------------------------------------------------------------------------
+# --- one table a symbol or period -----------------------------------------------------------------------------------------
 
 
 def _joined(path: Path, files: list[Path], faults: Faults, free: int) -> Sheet | None:
-    """Return the matrices of tables that hold a symbol, or a stretch of dates, each."""
+    """Return the matrices of files that hold one symbol or one period each."""
     sheets: list[tuple[str, Sheet]] = []
     warnings: Counter[str] = Counter()
     faulty = 0
@@ -79,12 +79,12 @@ def _joined(path: Path, files: list[Path], faults: Faults, free: int) -> Sheet |
             sheets.append((file.name, sheet))
             continue
         faulty += 1
-        if faulty <= SHOWN:
+        if faulty <= MAX_SHOWN:
             for error in own.errors:
                 faults.error(f"{file.name}: {error}")
             faults.hints += [hint for hint in own.hints if hint not in faults.hints]
-    if faulty > SHOWN:
-        faults.error(f"{faulty - SHOWN} more files have faults")
+    if faulty > MAX_SHOWN:
+        faults.error(f"{faulty - MAX_SHOWN} more files have faults")
     if faults.errors:
         return None
     for warning, count in warnings.items():
@@ -104,11 +104,11 @@ def _read(file: Path, faults: Faults, free: int) -> Sheet | None:
 
 
 def _merge(path: Path, sheets: list[tuple[str, Sheet]], faults: Faults, free: int) -> Sheet:
-    """Return the sheet of all files; a date and symbol in two of them is an error."""
+    """Return the sheet of all files; a date and symbol in two files is an error."""
     dates = np.unique(np.concatenate([sheet.dates for _, sheet in sheets]))
     symbols = parse.in_order({symbol for _, sheet in sheets for symbol in sheet.symbols})
     names = {name for _, sheet in sheets for name in (*sheet.fields, *sheet.groups)}
-    require_room(path, len(dates), len(symbols), len(names), free)
+    require_memory(path, len(dates), len(symbols), len(names), free)
     whole = Sheet(dates, symbols, np.zeros((len(dates), len(symbols)), dtype=np.int64))
     whole.group_names = _group_names(sheets)
     if any(sheet.universe is not None for _, sheet in sheets):
@@ -118,7 +118,7 @@ def _merge(path: Path, sheets: list[tuple[str, Sheet]], faults: Faults, free: in
     for file, sheet in sheets:
         days = np.searchsorted(dates, sheet.dates)
         columns = np.array([where[symbol] for symbol in sheet.symbols])
-        _refuse_doubles(whole, file, sheet, days, columns, faults)
+        _refuse_duplicates(whole, file, sheet, days, columns, faults)
         _put(whole, sheet, days, columns)
         for symbol in sheet.symbols:
             whole.files[symbol] = "" if symbol in whole.files else file
@@ -142,7 +142,7 @@ def _put(whole: Sheet, sheet: Sheet, days: Places, columns: Places) -> None:
     shape = whole.rows.shape
     for name, values in sheet.fields.items():
         if name in whole.group_names:
-            continue  # it has no cell here
+            continue  # a grouping in another file; this file's column is empty
         if name not in whole.fields:
             whole.fields[name] = np.full(shape, np.nan)
         whole.fields[name][places] = values[there]
@@ -157,61 +157,60 @@ def _put(whole: Sheet, sheet: Sheet, days: Places, columns: Places) -> None:
     whole.cell_columns |= sheet.cell_columns
 
 
-def _refuse_doubles(
+def _refuse_duplicates(
     whole: Sheet, file: str, sheet: Sheet, days: Places, columns: Places, faults: Faults
 ) -> None:
-    doubles = np.argwhere((whole.rows[np.ix_(days, columns)] > 0) & (sheet.rows > 0))
+    duplicates = np.argwhere((whole.rows[np.ix_(days, columns)] > 0) & (sheet.rows > 0))
     faults.errors_at(
         (
-            f"{file}: row {sheet.rows[d, s]}: {sheet.symbols[s]} on {sheet.dates[d]} is in another file too"
-            for d, s in doubles
+            f"{file}: row {sheet.rows[d, s]}: {sheet.symbols[s]} on {sheet.dates[d]} is also in another file"
+            for d, s in duplicates
         ),
-        len(doubles),
-        f"rows of {file} are in another file too",
+        len(duplicates),
+        f"rows of {file} are also in another file",
         hint="Keep one row for each date and symbol.",
     )
 
 
 def _refuse_mixtures(sheets: list[tuple[str, Sheet]], faults: Faults) -> None:
-    """Refuse a column that holds numbers in one file and texts in another; empty in one of them it is neither."""
+    """Add an error for a column that holds numbers in one file and texts in another; empty columns are ignored."""
     groups = {name: file for file, sheet in sheets for name in sheet.groups}
     for file, sheet in sheets:
         for name, values in sheet.fields.items():
             if name in groups and not np.isnan(values).all():
                 faults.error(
                     f"the column {name} holds numbers in {file} and texts in {groups[name]}",
-                    hint="Leave it out, or hold the same in all files.",
+                    hint="Remove the column, or use one type in all files.",
                 )
                 return
 
 
-# --- a field a file --------------------------------------------------------------------------------------------------
+# --- one file a field --------------------------------------------------------------------------------------------------
 
 
 def _by_field(path: Path, files: list[Path], faults: Faults, free: int) -> Sheet | None:
-    parts = [part for file in files if (part := _part(field_name(_stem(file)), file, faults, free))]
+    parts = [part for file in files if (part := _field_table(field_name(_stem(file)), file, faults, free))]
     if faults.errors:
         return None
     dates = np.unique(np.concatenate([part.days for part in parts]))
     symbols = parse.in_order({symbol for part in parts for symbol in part.symbols})
-    require_room(path, len(dates), len(symbols), len(parts), free)
+    require_memory(path, len(dates), len(symbols), len(parts), free)
     sheet = Sheet(dates, symbols, np.zeros((len(dates), len(symbols)), dtype=np.int64))
-    for part in sorted(
-        parts, key=lambda one: one.name == "close"
-    ):  # rows are those of the close, if there is one
-        part.put(sheet, faults)
+    # The last table decides the rows that warnings name: those of the close.
+    for part in sorted(parts, key=lambda one: one.name == "close"):
+        part.add_to(sheet, faults)
     return sheet
 
 
-class _Part:
-    """One field's table."""
+class _FieldTable:
+    """The wide table of one field."""
 
     def __init__(self, name: str, file: Path, table: Table, days: parse.Days, frame: pl.DataFrame) -> None:
         self.name, self.file, self.table, self.days, self.frame = name, file, table, days, frame
         self.symbols = [column.strip() for column in frame.columns]
 
-    def put(self, sheet: Sheet, faults: Faults) -> None:
-        """Put the field's cells into the sheet."""
+    def add_to(self, sheet: Sheet, faults: Faults) -> None:
+        """Add the field to the sheet."""
         where = {symbol: i for i, symbol in enumerate(sheet.symbols)}
         places = np.ix_(
             np.searchsorted(sheet.dates, self.days), np.array([where[one] for one in self.symbols])
@@ -234,19 +233,20 @@ class _Part:
             sheet.fields[self.name] = values
 
 
-def _numbers(column: pl.Series, part: _Part, faults: Faults) -> parse.Numbers:
+def _numbers(column: pl.Series, part: _FieldTable, faults: Faults) -> parse.Numbers:
     named = column.alias(f"{column.name} of {part.file.name}")
     return parse.numbers(named, part.table.first_row, faults, decimal_comma=part.table.decimal_comma)
 
 
-def _part(name: str, file: Path, faults: Faults, free: int) -> _Part | None:
+def _field_table(name: str, file: Path, faults: Faults, free: int) -> _FieldTable | None:
     table = read_table(file, free)
     date = find_date(table.frame.columns, dated_columns(table.frame))
     frame = table.frame.drop(date) if date else table.frame
     before = len(faults.errors)
     if not name:
         faults.error(
-            f"{file.name}: no expression can write this name of a field", hint="Name files as in close.csv."
+            f"{file.name}: no expression can write this file's name as a field",
+            hint="Name files as in close.csv.",
         )
     if not date:
         faults.error(
@@ -258,18 +258,18 @@ def _part(name: str, file: Path, faults: Faults, free: int) -> _Part | None:
         return None
     days = parse.days(table.frame[date], table.first_row, faults)
     _refuse_days(file, table, date, days, faults)
-    return _Part(name, file, table, days, frame)
+    return _FieldTable(name, file, table, days, frame)
 
 
 def _refuse_days(file: Path, table: Table, date: str, days: parse.Days, faults: Faults) -> None:
-    """Refuse dates that are there twice."""
+    """Add errors for repeated dates, and report times of day."""
     known, first = np.unique(days, return_index=True)
     own = Faults()
     hint = "Keep one row for each date, such as the day's last."
     times = parse.times_of_day(table.frame[date])
     if not refuse_times(times, len(days) - len(known), own, hint=hint):
         row = min(set(range(len(days))) - set(first.tolist())) + table.first_row
-        own.error(f"row {row}, column {date}: this date is there already", hint=hint)
+        own.error(f"row {row}, column {date}: this date is repeated", hint=hint)
     for error in own.errors:
         faults.error(f"{file.name}: {error}", hint=hint)
     for warning in own.warnings:

@@ -1,25 +1,24 @@
-"""Whether a panel fits into memory, told before it is tried."""
+"""Free memory, and refusal of panels that do not fit, before they are read."""
 
 import resource
 from pathlib import Path
 
 from generator.backtest.errors import PanelError
 
-WORKING = 16
-"""Matrices that the engine may hold beside the panel's own."""
-_SPARE = 0.9
-_RESERVED = 768 << 20
-"""Address space that libraries set aside without using it: a limit on it is no limit on memory."""
-_CELL = 8
+WORKING_MATRICES = 16
+"""Matrices that the engine may hold in addition to the panel's."""
+_USABLE_SHARE = 0.9  # of the free memory
+_RESERVED_BYTES = 768 << 20  # address space that libraries reserve and do not use
+_CELL_BYTES = 8
 
 
 def free_bytes() -> int:
-    """Return the memory that this process may still take: the machine's, its control group's, its own limit."""
-    found = [_available(), _group_room(), _limit_room()]
-    return min((room for room in found if room is not None), default=1 << 62)
+    """Return the bytes that this process may still allocate: the least of machine, control group and RLIMIT_AS."""
+    limits = [_machine_free(), _cgroup_free(), _rlimit_free()]
+    return min((limit for limit in limits if limit is not None), default=1 << 62)
 
 
-def _available() -> int | None:
+def _machine_free() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -28,22 +27,22 @@ def _available() -> int | None:
     return int(rows["MemAvailable"].split()[0]) << 10 if "MemAvailable" in rows else None
 
 
-def _group_room() -> int | None:
-    for most, used in (
+def _cgroup_free() -> int | None:
+    for limit_file, usage_file in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ):
         try:
-            limit = Path(most).read_text(encoding="ascii").strip()
-            taken = int(Path(used).read_text(encoding="ascii"))
+            limit = Path(limit_file).read_text(encoding="ascii").strip()
+            used = int(Path(usage_file).read_text(encoding="ascii"))
         except (OSError, ValueError):
             continue
         if limit.isdigit():
-            return max(0, int(limit) - taken)
+            return max(0, int(limit) - used)
     return None
 
 
-def _limit_room() -> int | None:
+def _rlimit_free() -> int | None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return None
@@ -51,24 +50,24 @@ def _limit_room() -> int | None:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except (OSError, ValueError):
         return limit
-    return usable_of(max(0, limit - pages * resource.getpagesize()))
+    return usable_address_space(max(0, limit - pages * resource.getpagesize()))
 
 
-def usable_of(addresses: int) -> int:
-    """Return what of an address space can hold a panel, beside what libraries set aside; little of a small one."""
-    return max(addresses - _RESERVED, addresses // 4)
+def usable_address_space(addresses: int) -> int:
+    """Return the bytes of an address space that can hold a panel: without the libraries' part, at least a quarter."""
+    return max(addresses - _RESERVED_BYTES, addresses // 4)
 
 
-def require_room(path: Path, days: int, instruments: int, columns: int, free: int) -> None:
-    """Raise PanelError, with the size that would fit, unless a panel of this size can be worked with."""
+def require_memory(path: Path, days: int, instruments: int, columns: int, free: int) -> None:
+    """Raise PanelError, with the size that would fit, if a panel of this size does not fit into `free` bytes."""
     needed = panel_bytes(days, instruments, columns)
-    if needed <= free * _SPARE:
+    if needed <= free * _USABLE_SHARE:
         return
-    share = free * _SPARE / needed
+    share = free * _USABLE_SHARE / needed
     sizes = [f"{int(instruments * share):,} instruments", f"{int(days * share):,} dates"]
-    room = int(free * _SPARE / (days * instruments * _CELL)) - WORKING
-    if room >= 1:
-        sizes.append(f"{room} fields")
+    fields = int(free * _USABLE_SHARE / (days * instruments * _CELL_BYTES)) - WORKING_MATRICES
+    if fields >= 1:
+        sizes.append(f"{fields} fields")
     raise PanelError(
         f"{path}: {days:,} dates x {instruments:,} instruments x {columns} fields need {gigabytes(needed)}, "
         f"and {gigabytes(free)} are free. What would fit, the rest unchanged: {', or '.join(sizes)}.",
@@ -76,30 +75,30 @@ def require_room(path: Path, days: int, instruments: int, columns: int, free: in
     )
 
 
-def require_room_to_read(path: Path, needed: int, free: int) -> None:
-    """Raise PanelError if the file itself is too large to be read at once."""
-    if needed > free * _SPARE:
+def require_memory_to_read(path: Path, needed: int, free: int) -> None:
+    """Raise PanelError if reading the file needs more than `free` bytes."""
+    if needed > free * _USABLE_SHARE:
         raise PanelError(
             f"{path}: reading it needs about {gigabytes(needed)}, and {gigabytes(free)} are free. "
-            f"{max(1, int(100 * free * _SPARE / needed))} % of it would fit.",
+            f"{max(1, int(100 * free * _USABLE_SHARE / needed))} % of it would fit.",
             hint="Leave out rows or columns, or use a machine with more memory.",
         )
 
 
-def ran_out(path: Path, free: int) -> PanelError:
-    """Return the error for a panel that took more memory than was foreseen."""
+def out_of_memory(path: Path, free: int) -> PanelError:
+    """Return the error for a panel that needed more memory than estimated."""
     return PanelError(
-        f"{path}: memory ran out while it was read, though {gigabytes(free)} seemed free. Half of its rows or columns "
+        f"{path}: memory ran out while reading, though {gigabytes(free)} seemed free. Half of the rows or columns "
         "may fit.",
         hint="Leave out rows or columns, or use a machine with more memory.",
     )
 
 
 def panel_bytes(days: int, instruments: int, columns: int) -> int:
-    """Return what a panel takes with the engine's own matrices."""
-    return days * instruments * _CELL * (columns + WORKING)
+    """Return the bytes of a panel and of the engine's matrices."""
+    return days * instruments * _CELL_BYTES * (columns + WORKING_MATRICES)
 
 
 def gigabytes(size: int) -> str:
-    """Return a size for a person."""
+    """Return a size in MB or GB, for display."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"  # noqa: PLR2004

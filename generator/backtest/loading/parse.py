@@ -1,4 +1,4 @@
-"""Columns of cells to numbers, days, symbols and group codes; what cannot be read is a fault with its row and column."""
+"""Parsers of columns: cells to numbers, days, symbols and group codes; unreadable cells become faults."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -41,19 +41,19 @@ _THOUSANDS_COMMA = r"^[-+]?\d{1,3}(?:[. '\u00a0\u202f]\d{3})+(?:,\d*)?$"
 _MOSTLY = 0.5
 
 
-def _places(bad: pl.Series) -> Sequence[int]:
+def _indices(bad: pl.Series) -> Sequence[int]:
     found: Sequence[int] = bad.arg_true().to_list()
     return found
 
 
 def _clean(cells: pl.Series) -> pl.Series:
-    """Return texts without space around them, null for what means a missing value."""
+    """Return texts without surrounding space, null for a text that means a missing value."""
     text = cells.cast(pl.String).str.strip_chars()
     return text.set(text.str.to_lowercase().is_in(list(_MISSING)), None)
 
 
 def numbers(cells: pl.Series, first_row: int, faults: Faults, *, decimal_comma: bool = False) -> Numbers:
-    """Return a column's numbers, NaN for what is missing; a cell that is none is an error."""
+    """Return a column's numbers, NaN for missing cells; add an error for each cell that is not a number."""
     if cells.dtype == pl.Boolean or cells.dtype.is_numeric() or cells.dtype.is_decimal():
         return _floats(cells)
     if cells.dtype == pl.Null:
@@ -63,23 +63,23 @@ def numbers(cells: pl.Series, first_row: int, faults: Faults, *, decimal_comma: 
         return np.full(len(cells), np.nan)
     text = _clean(cells)
     values = as_numbers(text, decimal_comma=decimal_comma)
-    bad = _places(text.is_not_null() & values.is_null())
+    bad = _indices(text.is_not_null() & values.is_null())
     if bad:
         comma = "," in str(text[bad[0]])
-        hint = "Decimal commas are understood in files that are separated by semicolons or tabs."
+        hint = "Decimal commas are read in files that are separated by semicolons or tabs."
         faults.errors_at(
-            (f"row {first_row + i}, column {cells.name}: {text[i]!r} is no number" for i in bad),
+            (f"row {first_row + i}, column {cells.name}: {text[i]!r} is not a number" for i in bad),
             len(bad),
-            f"cells of column {cells.name} are no numbers",
-            hint=hint if comma else "Write numbers as 1234.5, and leave a cell empty that has none.",
+            f"cells of column {cells.name} are not numbers",
+            hint=hint if comma else "Write numbers as 1234.5, and leave cells without a number empty.",
         )
     return _floats(values)
 
 
 def as_numbers(text: pl.Series, *, decimal_comma: bool) -> pl.Series:
-    """Return texts as numbers, null where they are none; true and false are 1 and 0.
+    """Return texts as numbers, null for other texts; true and false are 1 and 0.
 
-    Separators of thousands are left out: 1,100 and 1 100, where a comma stands before decimals 1.100.
+    Thousands separators are removed: 1,100 and 1 100; with a decimal comma also 1.100.
     """
     text = text.str.to_lowercase().replace({"true": "1", "false": "0"})
     marked = text.str.contains(_THOUSANDS_COMMA if decimal_comma else _THOUSANDS).fill_null(value=False)
@@ -92,7 +92,7 @@ def as_numbers(text: pl.Series, *, decimal_comma: bool) -> pl.Series:
 
 
 def looks_numeric(cells: pl.Series, *, decimal_comma: bool) -> bool:
-    """Say whether most of a column's known cells are numbers; one without any is."""
+    """Return True if at least half of a column's known cells are numbers, or none is known."""
     if cells.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return True
     text = _clean(cells)
@@ -105,7 +105,7 @@ def _floats(cells: pl.Series) -> Numbers:
 
 
 def days(cells: pl.Series, first_row: int, faults: Faults) -> Days:
-    """Return a column's days; whatever is none is an error. Times of the day are cut off."""
+    """Return a column's days without times of day; add an error for each cell that is not a date."""
     kind = cells.dtype
     if kind == pl.Date:
         found = cells
@@ -118,18 +118,18 @@ def days(cells: pl.Series, first_row: int, faults: Faults) -> Days:
     else:
         faults.error(f"column {cells.name}: it holds {kind}, not dates", hint=_DATE_HINT)
         return np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[D]")
-    bad = _places(found.is_null())
+    bad = _indices(found.is_null())
     faults.errors_at(
-        (f"row {first_row + i}, column {cells.name}: {_shown(cells[i])} is no date" for i in bad),
+        (f"row {first_row + i}, column {cells.name}: {_shown(cells[i])} is not a date" for i in bad),
         len(bad),
-        f"cells of column {cells.name} are no dates",
+        f"cells of column {cells.name} are not dates",
         hint=_DATE_HINT,
     )
     return found.cast(pl.Date).to_numpy().astype("datetime64[D]")
 
 
 def times_of_day(cells: pl.Series) -> list[str]:
-    """Return the different times of day that stand beside a column's dates, in order."""
+    """Return the distinct times of day in a column of dates, in order."""
     kind = cells.dtype
     if isinstance(kind, pl.Datetime):
         times = cells.dt.time().cast(pl.String)
@@ -147,7 +147,7 @@ def times_of_day(cells: pl.Series) -> list[str]:
 
 
 def clock_times(cells: pl.Series) -> list[str]:
-    """Return the different times of day of a column that holds nothing else, in order."""
+    """Return the distinct times of day in a column of times alone, in order."""
     if cells.dtype.is_numeric():
         return [str(one) for one in sorted(cells.drop_nulls().cast(pl.Int64).unique().to_list())]
     text = cells.cast(pl.String).str.strip_chars()
@@ -155,7 +155,7 @@ def clock_times(cells: pl.Series) -> list[str]:
 
 
 def _clock(stamps: pl.Series) -> pl.Series:
-    """Return the times of day of seconds (to nanoseconds) since 1970, null for days that are written as numbers."""
+    """Return the times of day of numbers that count seconds (to nanoseconds) since 1970; empty for yyyymmdd."""
     whole = stamps.fill_nan(None)
     unit = _unit(whole)
     if unit is None:
@@ -168,7 +168,7 @@ def _shown(cell: object) -> str:
 
 
 def _days_of_numbers(cells: pl.Series) -> pl.Series:
-    """Read yyyymmdd, or seconds (to nanoseconds) since 1970 where all of it is too large for that."""
+    """Return days from yyyymmdd, or from seconds (to nanoseconds) since 1970 if all numbers are too large."""
     whole = cells.cast(pl.Float64).fill_nan(None)
     unit = _unit(whole)
     if unit is not None:
@@ -179,7 +179,7 @@ def _days_of_numbers(cells: pl.Series) -> pl.Series:
 
 
 def _unit(stamps: pl.Series) -> Literal["s", "ms", "us", "ns"] | None:
-    """Return the unit of times since 1970; None where numbers may be days as yyyymmdd."""
+    """Return the unit of times since 1970; None if the numbers may be yyyymmdd."""
     least, most = stamps.min(), stamps.max()
     if not (isinstance(least, float) and isinstance(most, float) and least > _LAST):
         return None
@@ -207,9 +207,9 @@ def _days_of_texts(text: pl.Series, faults: Faults) -> pl.Series:
 
 
 def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str, ...], Codes]:
-    """Return the symbols in order and each row's number among them; whole numbers are in order of size."""
-    text = _whole(cells).cast(pl.String).str.strip_chars()
-    bad = _places(text.is_null() | (text == ""))
+    """Return the symbols in order and each row's index among them; add an error for each missing symbol."""
+    text = _integers(cells).cast(pl.String).str.strip_chars()
+    bad = _indices(text.is_null() | (text == ""))
     faults.errors_at(
         (f"row {first_row + i}, column {cells.name}: the symbol is missing" for i in bad),
         len(bad),
@@ -220,7 +220,7 @@ def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names in order: by size if all are whole numbers, else by letters."""
+    """Return distinct names in order: numeric if all are whole numbers, else alphabetic."""
     text = pl.Series(sorted(set(names)), dtype=pl.String)
     if len(text) and text.str.contains(_WHOLE).all() and text.str.len_chars().max() < 19:  # type: ignore[operator]  # noqa: PLR2004
         return tuple(sorted(text.to_list(), key=int))
@@ -234,12 +234,12 @@ def _coded(text: pl.Series) -> tuple[tuple[str, ...], Codes]:
 
 
 def groups(cells: pl.Series) -> tuple[tuple[str, ...], Codes]:
-    """Return the names of a column's groups in order and each row's code, -1 for none."""
-    return _coded(_clean(_whole(cells)))
+    """Return the names of a column's groups in order, and each row's code, -1 for no group."""
+    return _coded(_clean(_integers(cells)))
 
 
-def _whole(cells: pl.Series) -> pl.Series:
-    """Return numbers as integers where all of them are whole: a column with a gap has come as floats."""
+def _integers(cells: pl.Series) -> pl.Series:
+    """Return floats as integers if all are whole: a column with missing cells is read as floats."""
     if not cells.dtype.is_float():
         return cells
     known = cells.fill_nan(None)
@@ -248,6 +248,6 @@ def _whole(cells: pl.Series) -> pl.Series:
 
 
 def flags(cells: pl.Series, first_row: int, faults: Faults) -> npt.NDArray[np.bool_]:
-    """Return a column's truths: true or 1; what is missing is false."""
+    """Return a column's flags: True for true or 1, False for anything else and for missing cells."""
     inside: npt.NDArray[np.bool_] = numbers(cells, first_row, faults) == 1.0
     return inside

@@ -1,43 +1,42 @@
-"""What looks wrong about a panel's values: warnings that name row and column. Nothing is changed or left out."""
+"""Warnings of suspicious values, with row and column. The values stay as they are."""
 
 import numpy as np
 import numpy.typing as npt
 
-from generator.backtest.gaps import gaps_of
 from generator.backtest.loading.assemble import Sheet
 from generator.backtest.loading.columns import AMOUNTS, PRICES
 from generator.backtest.loading.faults import Faults
-from generator.backtest.panel import Matrix
+from generator.backtest.panel import Matrix, gaps_of
 
 _LONG_PAUSE = np.timedelta64(10, "D")
 _SPLITS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 50, 100])
-_NEAR = 0.02
-_LEAST = 1.4
-_SPIKE = 3.0
-_BACK = 1.25
+_SPLIT_TOLERANCE = 0.02
+_LEAST_SPLIT = 1.4
+_SPIKE = 3.0  # factor of a move that may be an error
+_RETURNED = 1.25  # largest factor of the two moves of a spike together
 
 Mask = npt.NDArray[np.bool_]
 
 
 def quality_warnings(sheet: Sheet, faults: Faults) -> None:
-    """Add a warning for whatever a person should look at."""
+    """Add a warning for each kind of value that a person should check."""
     if len(sheet.dates) == 1:
-        faults.warn(f"there is only one date, {sheet.dates[0]}: nothing can be earned")
+        faults.warn(f"there is only one date, {sheet.dates[0]}; positions earn from one date to the next")
     if "close" not in sheet.fields and "returns" not in sheet.fields:
-        faults.warn("there is neither close nor returns: expressions have values, and no figures")
+        faults.warn("there is neither close nor returns: expressions get values, but no figures")
     _pauses(sheet, faults)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         _gaps(sheet, faults)
         for name, values in sheet.fields.items():
             _signs(sheet, name, values, faults)
-            _tell(sheet, faults, name, np.isinf(values), "is infinite", "cells are infinite")
+            _warn_of_cells(sheet, faults, name, np.isinf(values), "is infinite", "cells are infinite")
         _bounds(sheet, faults)
         if "close" in sheet.fields:
             _jumps(sheet, faults)
 
 
-def _tell(sheet: Sheet, faults: Faults, name: str, mask: Mask, what: str, more: str) -> None:
-    """Warn of the cells of a field that a mask marks, in the order of the file."""
+def _warn_of_cells(sheet: Sheet, faults: Faults, name: str, mask: Mask, finding: str, kind: str) -> None:
+    """Warn of the cells of a field that the mask selects, in the order of the file."""
     places = np.argwhere(mask)
     if not len(places):
         return
@@ -46,13 +45,13 @@ def _tell(sheet: Sheet, faults: Faults, name: str, mask: Mask, what: str, more: 
 
     def sentence(d: int, s: int) -> str:
         cell = f"{name} of {sheet.symbols[s]} on {sheet.dates[d]}"
-        return f"{sheet.place(d, s, name)}: {cell} {what} ({sheet.fields[name][d, s]:g})"
+        return f"{sheet.location(d, s, name)}: {cell} {finding} ({sheet.fields[name][d, s]:g})"
 
-    faults.warnings_at((sentence(int(d), int(s)) for d, s in places), len(places), more)
+    faults.warnings_at((sentence(int(d), int(s)) for d, s in places), len(places), kind)
 
 
 def _pauses(sheet: Sheet, faults: Faults) -> None:
-    """Warn of more than ten days without any date."""
+    """Warn of pauses of more than ten days between dates."""
     long = np.flatnonzero(np.diff(sheet.dates) > _LONG_PAUSE)
     faults.warnings_at(
         (f"there is no date between {sheet.dates[i]} and {sheet.dates[i + 1]}" for i in map(int, long)),
@@ -62,9 +61,9 @@ def _pauses(sheet: Sheet, faults: Faults) -> None:
 
 
 def _gaps(sheet: Sheet, faults: Faults) -> None:
-    """Warn of instruments that miss days between their first and last one, by the gap with the greatest move of each.
+    """Warn of instruments with gaps, each by its gap with the largest move.
 
-    The greatest moves come first: positions earn them.
+    The largest moves come first, because positions earn them.
     """
     name = "close" if "close" in sheet.fields else next(iter(sheet.fields))
     field = np.where(sheet.rows > 0, sheet.fields[name], np.nan)
@@ -81,8 +80,8 @@ def _gaps(sheet: Sheet, faults: Faults) -> None:
         span = int(known[-1] - known[0]) + 1
         moved = f", and close moves by {move[gap]:+.1%}" if name == "close" else ""
         return (
-            f"{sheet.place(d, s, name)}: {sheet.symbols[s]} has a gap from {sheet.dates[last[gap] + 1]}; "
-            f"it misses {span - len(known)} of {span} dates{moved}"
+            f"{sheet.location(d, s, name)}: {sheet.symbols[s]} has a gap from {sheet.dates[last[gap] + 1]}; "
+            f"{span - len(known)} of {span} dates are missing{moved}"
         )
 
     chosen = order[np.sort(places)]
@@ -91,39 +90,41 @@ def _gaps(sheet: Sheet, faults: Faults) -> None:
 
 def _signs(sheet: Sheet, name: str, values: Matrix, faults: Faults) -> None:
     if name in PRICES:
-        _tell(sheet, faults, name, values < 0, "is negative", "prices are negative")
-        _tell(sheet, faults, name, values == 0, "is zero", "prices are zero")
+        _warn_of_cells(sheet, faults, name, values < 0, "is negative", "prices are negative")
+        _warn_of_cells(sheet, faults, name, values == 0, "is zero", "prices are zero")
     elif name in AMOUNTS:
-        _tell(sheet, faults, name, values < 0, "is negative", f"cells of {name} are negative")
+        _warn_of_cells(sheet, faults, name, values < 0, "is negative", f"cells of {name} are negative")
 
 
 def _bounds(sheet: Sheet, faults: Faults) -> None:
     fields = sheet.fields
     if {"high", "low"} <= fields.keys():
-        _tell(
+        _warn_of_cells(
             sheet, faults, "high", fields["high"] < fields["low"], "is below low", "days have high below low"
         )
         for name in ("open", "close"):
             if name in fields:
                 outside = (fields[name] > fields["high"] * 1.0001) | (fields[name] < fields["low"] * 0.9999)
-                what = "is not between low and high"
-                _tell(sheet, faults, name, outside, what, f"cells of {name} are not between low and high")
+                finding = "is not between low and high"
+                _warn_of_cells(
+                    sheet, faults, name, outside, finding, f"cells of {name} are not between low and high"
+                )
 
 
 def _jumps(sheet: Sheet, faults: Faults) -> None:
-    """Warn of closes that change by a round factor, as at a split that was not adjusted, and of single wild ones."""
+    """Warn of closes that change by a round factor, as at an unadjusted split, and of single outliers."""
     close = sheet.fields["close"]
     change = np.full(close.shape, np.nan)
     change[1:] = close[1:] / close[:-1]
     size = np.maximum(change, 1 / change)
-    size[~np.isfinite(size)] = np.nan  # such figures are told of elsewhere
+    size[~np.isfinite(size)] = np.nan  # zero, negative and infinite closes have warnings of their own
     back = np.zeros(close.shape, dtype=bool)
-    back[1:-1] = (size[1:-1] > _SPIKE) & (np.abs(np.log(change[1:-1] * change[2:])) < np.log(_BACK))
-    large = (size > _LEAST) & ~back
+    back[1:-1] = (size[1:-1] > _SPIKE) & (np.abs(np.log(change[1:-1] * change[2:])) < np.log(_RETURNED))
+    large = (size > _LEAST_SPLIT) & ~back
     large[1:] &= ~back[:-1]
     split = np.zeros(close.shape, dtype=bool)
-    split[large] = (np.abs(size[large][:, None] / _SPLITS - 1) < _NEAR).any(axis=1)
-    _tell(
+    split[large] = (np.abs(size[large][:, None] / _SPLITS - 1) < _SPLIT_TOLERANCE).any(axis=1)
+    _warn_of_cells(
         sheet,
         faults,
         "close",
@@ -131,5 +132,5 @@ def _jumps(sheet: Sheet, faults: Faults) -> None:
         "jumps and comes back the next day: an error?",
         "closes jump and come back",
     )
-    what = "changes by a round factor: a split that was not adjusted?"
-    _tell(sheet, faults, "close", split, what, "closes change by a round factor")
+    finding = "changes by a round factor: a split that was not adjusted?"
+    _warn_of_cells(sheet, faults, "close", split, finding, "closes change by a round factor")

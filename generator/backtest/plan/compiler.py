@@ -1,4 +1,4 @@
-"""From expression trees to the steps of one graph."""
+"""Compiler from expression trees to the steps of one graph (pure)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from generator.language.ast import Call, Field, Node, Number
 from generator.language.errors import ExpressionError
 from generator.language.signature import Bound, bind
 
-_DEEPEST = 200
+_MAX_DEPTH = 200
 _COMMUTATIVE = frozenset({"add", "multiply", "max", "min", "and", "or", "equal", "not_equal", "unordered"})
 
 
 @dataclass(slots=True)
 class Compiler:
-    """Adds trees to a graph; `fields` are the panel's matrices, `groups` its groupings with their sizes."""
+    """Adds trees to a graph. `fields` are the names of the panel's fields, `groups` its groupings with their sizes."""
 
     fields: frozenset[str]
     groups: Mapping[str, int]
@@ -27,24 +27,24 @@ class Compiler:
     semantics: Semantics
     graph: Graph = field(default_factory=Graph)
     masked: bool = False
-    """Whether fields are NaN outside the universe (pasteurized)."""
+    """True if fields are NaN outside the universe (pasteurized)."""
     has_universe: bool = False
     operators: Mapping[str, Operator] = field(default_factory=lambda: load_catalogue(higher=True).operators)
     _depth: int = 0
     _known: dict[Node, int] = field(default_factory=dict)
 
     def matrix(self, node: Node) -> int:
-        """Return the step that gives a tree's values.
+        """Return the step that computes a tree's values.
 
-        Raises EvaluationError, with the position, for what cannot be evaluated on the panel.
+        Raises EvaluationError, with the position, for a tree that cannot be evaluated on the panel.
         """
         known = self._known.get(node)
         if known is not None:
             return known
         self._depth += 1
         try:
-            if self._depth > _DEEPEST:
-                raise EvaluationError(f"more than {_DEEPEST} operators are nested", position=node.position)
+            if self._depth > _MAX_DEPTH:
+                raise EvaluationError(f"more than {_MAX_DEPTH} operators are nested", position=node.position)
             step = self._matrix(node)
         finally:
             self._depth -= 1
@@ -60,7 +60,7 @@ class Compiler:
             if node.name not in OPERATORS:
                 raise EvaluationError(f"{node.name}() cannot be evaluated locally", position=node.position)
             return OPERATORS[node.name](self, self._bound(node))
-        raise EvaluationError("a text stands where values are needed", position=node.position)
+        raise EvaluationError("a text is used where values are needed", position=node.position)
 
     def _bound(self, call: Call) -> Bound:
         try:
@@ -74,7 +74,7 @@ class Compiler:
             return self.graph.emit("mask_outside", step, self.universe()) if self.masked else step
         if node.name in self.groups:
             raise EvaluationError(
-                f"{node.name} is a grouping and stands where values are needed",
+                f"{node.name} is a grouping, and values are needed here",
                 position=node.position,
                 hint="use it as the group of a group_ operator",
             )
@@ -85,7 +85,7 @@ class Compiler:
         )
 
     def group(self, node: Node) -> Grouping:
-        """Return the step that gives a tree's group codes; raise EvaluationError where it is no grouping."""
+        """Return the step that computes a tree's group codes; raise EvaluationError if it is not a grouping."""
         if isinstance(node, Field):
             if node.name in self.groups:
                 return self.grouping(node.name)
@@ -105,25 +105,28 @@ class Compiler:
         return Grouping(self.graph.emit("to_codes", dense), self.instruments)
 
     def grouping(self, name: str) -> Grouping:
-        """Return a group field of the panel."""
+        """Return the step of one of the panel's groupings."""
         return Grouping(self.graph.emit("group", params=(name,)), self.groups[name])
 
     def universe(self) -> int:
-        """Return the step that gives the universe's mask."""
+        """Return the step of the universe's mask."""
         return self.graph.emit("group", params=("universe",))
 
-    def inside(self, step: int) -> int:
-        """Return a step with NaN outside the universe, if the panel has one."""
+    def in_universe(self, step: int) -> int:
+        """Return the step with NaN outside the universe; the step itself if the panel has none."""
         return self.emit("mask_outside", step, self.universe()) if self.has_universe else step
 
     def emit(self, op: str, *inputs: int, params: tuple[Param, ...] = ()) -> int:
-        """Return the number of a step; operands of commutative ones are put in order."""
+        """Return the number of a step; sort the inputs of a commutative one, so that both orders share it."""
         if op in _COMMUTATIVE:
             inputs = tuple(sorted(inputs))
         return self.graph.emit(op, *inputs, params=params)
 
     def binary(self, op: str, left: Node | int, right: Node | int) -> int:
-        """Return a step of elementwise arithmetic; a number is taken as one and simple powers are products."""
+        """Return a step of elementwise arithmetic.
+
+        A number becomes a parameter instead of a constant matrix. Simple powers become products and roots.
+        """
         if isinstance(right, Number):
             x, value = left if isinstance(left, int) else self.matrix(left), right.value + 0.0
             simple = self._simple_power(op, x, value)

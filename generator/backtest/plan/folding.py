@@ -1,7 +1,7 @@
-"""Signs folded into the steps that they change (pure).
+"""Folding of signs into the steps that they negate (pure).
 
-`-ts_corr(x, y, 10)` is written so that a kernel would read and write the whole matrix once more only to change its sign.
-The kernels of PRIMITIVES that are `signed` multiply by it while a value is in a register.
+A separate `reverse` step reads and writes the whole matrix only to change its sign, as in `-ts_corr(x, y, 10)`. The
+kernels of `signed` primitives multiply by the sign while a value is in a register.
 """
 
 from collections import Counter
@@ -13,7 +13,10 @@ from generator.backtest.plan.primitives import PRIMITIVES, SOURCES
 
 
 def fold_signs(graph: Graph, roots: Sequence[int]) -> Graph:
-    """Return a graph with the same numbers and results, in which what only a change of sign needs has that sign itself."""
+    """Return a graph with the same step numbers and results, with signs folded.
+
+    A step that only a `reverse` uses takes over the sign.
+    """
     steps = list(graph.steps)
     needed = graph.ancestors(roots)
     uses = Counter(i for number in needed for i in steps[number].inputs)
@@ -22,7 +25,7 @@ def fold_signs(graph: Graph, roots: Sequence[int]) -> Graph:
         step = steps[number]
         if step.op != "reverse" or uses[step.inputs[0]] > 1:
             continue
-        changed = steps[step.inputs[0]]
-        if changed.op not in SOURCES and PRIMITIVES[changed.op].signed:
-            steps[number] = replace(changed, sign=-changed.sign)
+        negated = steps[step.inputs[0]]
+        if negated.op not in SOURCES and PRIMITIVES[negated.op].signed:
+            steps[number] = replace(negated, sign=-negated.sign)
     return Graph(steps)

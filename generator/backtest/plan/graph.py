@@ -1,4 +1,4 @@
-"""The plan of a batch: primitive steps, each said once however many expressions ask for it."""
+"""The graph of a batch: primitive steps, each stored once however many expressions use it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Param: TypeAlias = int | float | bool | str | tuple[float, ...]
 class Step:
     """One primitive applied to the results of earlier steps; `op` is a key of `primitives.PRIMITIVES`.
 
-    `sign`: 1, or -1 where its negative is wanted, which only a primitive that is `signed` can give.
+    `sign` is 1, or -1 for the negated result, which only a `signed` primitive can compute.
     """
 
     op: str
@@ -22,19 +22,16 @@ class Step:
 
 @dataclass(slots=True)
 class Graph:
-    """Steps in an order in which each follows its inputs; equal steps have one number."""
+    """Steps in an order in which each follows its inputs; equal steps share one number."""
 
     steps: list[Step] = field(default_factory=list)
     _numbers: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def emit(self, op: str, *inputs: int, params: tuple[Param, ...] = ()) -> int:
-        """Return the number of this step, adding it if it is new."""
+        """Return the number of the step; add the step if it is new."""
         step = Step(op, inputs, params)
-        key = (
-            op,
-            inputs,
-            tuple((type(p), repr(p)) for p in params),
-        )  # 1, 1.0 and True differ; NaN equals itself
+        # By type and repr: 1, 1.0 and True are different parameters, and NaN equals itself.
+        key = (op, inputs, tuple((type(p), repr(p)) for p in params))
         number = self._numbers.get(key)
         if number is None:
             number = len(self.steps)
@@ -43,7 +40,7 @@ class Graph:
         return number
 
     def ancestors(self, roots: Iterable[int], done: frozenset[int] | set[int] = frozenset()) -> list[int]:
-        """Return the roots and all that they need, in order, not going beyond what is `done`."""
+        """Return the roots and all their inputs, in order, without the steps in `done` and their inputs."""
         found: set[int] = set()
         stack = [root for root in roots if root not in done]
         while stack:

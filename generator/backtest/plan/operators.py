@@ -1,6 +1,6 @@
-"""How each operator is made of primitives; docs/operators.md says what it means.
+"""Definition of each operator as steps of the graph; docs/operators.md describes its meaning.
 
-Nothing here computes: a builder turns bound arguments into steps of the graph.
+Nothing is computed here: a definition turns bound arguments into steps.
 """
 
 from collections.abc import Callable
@@ -10,38 +10,38 @@ from typing import Protocol
 
 from generator.backtest.errors import EvaluationError
 from generator.backtest.plan.graph import Param
-from generator.backtest.settings import GroupMean, History, Place, Semantics, TsQuantile, Uniform
+from generator.backtest.settings import GroupMean, History, Semantics, TiedExtreme, TsQuantile, Uniform
 from generator.language.ast import Node
 from generator.language.signature import Bound
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A step that gives group codes, and how many groups there can be."""
+    """A step that computes group codes, and the greatest possible number of groups."""
 
     step: int
     count: int
 
 
 class StepBuilder(Protocol):
-    """What a definition may ask of the compiler."""
+    """The compiler as definitions see it."""
 
     semantics: Semantics
 
     def matrix(self, node: Node) -> int:
-        """Return the step that gives a tree's matrix; a number becomes a constant one."""
+        """Return the step that computes a tree's matrix; a number becomes a constant matrix."""
         ...
 
     def group(self, node: Node) -> Grouping:
-        """Return the step that gives a tree's group codes."""
+        """Return the step that computes a tree's group codes."""
         ...
 
     def grouping(self, name: str) -> Grouping:
-        """Return a group field of the panel."""
+        """Return the step of one of the panel's groupings."""
         ...
 
-    def inside(self, step: int) -> int:
-        """Return a step with NaN outside the universe, if the panel has one."""
+    def in_universe(self, step: int) -> int:
+        """Return the step with NaN outside the universe; the step itself if the panel has none."""
         ...
 
     def emit(self, op: str, *inputs: int, params: tuple[Param, ...] = ()) -> int:
@@ -49,7 +49,7 @@ class StepBuilder(Protocol):
         ...
 
     def binary(self, op: str, left: Node | int, right: Node | int) -> int:
-        """Return a step of elementwise arithmetic, with a number in place of a constant matrix."""
+        """Return a step of elementwise arithmetic; a number becomes a parameter instead of a matrix."""
         ...
 
 
@@ -57,11 +57,11 @@ Definition = Callable[[StepBuilder, Bound], int]
 
 
 OPERATORS: dict[str, Definition] = {}
-"""Definitions by the operator's name; its parameters are the catalogue's."""
+"""Definitions by operator name; the parameters are those of the catalogue."""
 
 
 def operator(name: str) -> Callable[[Definition], Definition]:
-    """Return a decorator that puts an operator's definition into OPERATORS."""
+    """Return a decorator that registers an operator's definition in OPERATORS."""
 
     def register(define: Definition) -> Definition:
         OPERATORS[name] = define
@@ -71,7 +71,7 @@ def operator(name: str) -> Callable[[Definition], Definition]:
 
 
 def window(b: StepBuilder, step: int, x: int, d: int) -> int:
-    """Apply what the semantics say about the start of history and about empty windows."""
+    """Return the step with the semantics' rules for the start of history and for empty windows."""
     if b.semantics.history is History.STRICT and d > 1:
         step = b.emit("hide_start", step, params=(d - 1,))
     if b.semantics.nan_handling:
@@ -185,7 +185,7 @@ def _arg(name: str) -> None:
     @operator(name)
     def define(b: StepBuilder, a: Bound) -> int:
         x, d = b.matrix(a.node("x")), a.integer("d")
-        return window(b, b.emit(name, x, params=(d, b.semantics.place is Place.NEWEST)), x, d)
+        return window(b, b.emit(name, x, params=(d, b.semantics.tied_extreme is TiedExtreme.NEWEST)), x, d)
 
 
 _arg("ts_arg_max")
@@ -202,7 +202,9 @@ def _ts_scale(b: StepBuilder, a: Bound) -> int:
 @operator("ts_rank")
 def _ts_rank(b: StepBuilder, a: Bound) -> int:
     x, d = b.matrix(a.node("x")), a.integer("d")
-    return window(b, b.emit("ts_rank", x, params=(d, a.number("constant"), b.semantics.lonely_rank)), x, d)
+    return window(
+        b, b.emit("ts_rank", x, params=(d, a.number("constant"), b.semantics.single_value_rank)), x, d
+    )
 
 
 @operator("ts_quantile")
@@ -211,7 +213,7 @@ def _ts_quantile(b: StepBuilder, a: Bound) -> int:
     if b.semantics.ts_quantile is TsQuantile.ZSCORE:
         step = b.emit("cdf", b.emit("ts_zscore", x, params=(d, 1.0)), params=(driver,))
     else:
-        rank = b.emit("ts_rank", x, params=(d, 0.0, b.semantics.lonely_rank))
+        rank = b.emit("ts_rank", x, params=(d, 0.0, b.semantics.single_value_rank))
         step = b.emit("spread_quantile", rank, b.emit("ts_count", x, params=(d,)), params=(driver,))
     return window(b, step, x, d)
 
@@ -226,7 +228,7 @@ def _pair(name: str) -> None:
     @operator(name)
     def define(b: StepBuilder, a: Bound) -> int:
         x, y, d = b.matrix(a.node("x")), b.matrix(a.node("y")), a.integer("d")
-        x, y = min(x, y), max(x, y)  # symmetric: one form for both
+        x, y = min(x, y), max(x, y)  # symmetric: both orders share one step
         step = b.emit(name, x, y, params=(d,))
         both = b.emit("unordered", x, y) if b.semantics.nan_handling else x
         return window(b, step, both, d)
@@ -239,10 +241,10 @@ _pair("ts_covariance")
 @operator("ts_regression")
 def _ts_regression(b: StepBuilder, a: Bound) -> int:
     y, x, d = b.matrix(a.node("y")), b.matrix(a.node("x")), a.integer("d")
-    lag, wanted = a.integer("lag"), a.integer("rettype")
+    lag, rettype = a.integer("lag"), a.integer("rettype")
     if lag:
         x = b.emit("ts_delay", x, params=(lag,))
-    step = b.emit("ts_regression", x, y, params=(d, wanted))
+    step = b.emit("ts_regression", x, y, params=(d, rettype))
     both = b.emit("unordered", x, y) if b.semantics.nan_handling else x
     return window(b, step, both, d)
 
@@ -308,14 +310,14 @@ def _trade_when(b: StepBuilder, a: Bound) -> int:
 
 @operator("rank")
 def _rank(b: StepBuilder, a: Bound) -> int:
-    # `rate` is BRAIN's trade of exactness for speed; ranks are always exact here.
-    return b.emit("rank", b.matrix(a.node("x")), params=(b.semantics.lonely_rank,))
+    # BRAIN's `rate` trades exactness for speed; ranks are always exact here.
+    return b.emit("rank", b.matrix(a.node("x")), params=(b.semantics.single_value_rank,))
 
 
 @operator("quantile")
 def _quantile(b: StepBuilder, a: Bound) -> int:
     driver, sigma = a.text("driver"), a.number("sigma")
-    step = b.emit("quantile", b.matrix(a.node("x")), params=(driver, sigma, b.semantics.lonely_rank))
+    step = b.emit("quantile", b.matrix(a.node("x")), params=(driver, sigma, b.semantics.single_value_rank))
     if driver == "uniform" and b.semantics.uniform is Uniform.CENTRED:
         return b.emit("subtract:number", step, params=(0.5 * sigma, False))
     return step
@@ -353,7 +355,10 @@ def _bucket(b: StepBuilder, a: Bound) -> int:
 
 
 def _edges(a: Bound) -> tuple[float, ...]:
-    """Read `range` (start, end, step) or `buckets` (the edges), as decimals: 0.3 is 0.3 and not 3 * 0.1."""
+    """Return the edges from `buckets`, or from `range` (start, end, step).
+
+    The steps are added as decimals: 3 * 0.1 as floats is not 0.3.
+    """
     name = "buckets" if a.has("buckets") else "range"
     values = [Decimal(part) for part in a.text(name).split(",")]
     if name == "range":
@@ -374,8 +379,8 @@ def _grouped(name: str) -> None:
     @operator(name)
     def define(b: StepBuilder, a: Bound) -> int:
         group = b.group(a.node("group"))
-        lonely = (b.semantics.lonely_rank,) if name == "group_rank" else ()
-        return b.emit(name, b.matrix(a.node("x")), group.step, params=(group.count, *lonely))
+        single = (b.semantics.single_value_rank,) if name == "group_rank" else ()
+        return b.emit(name, b.matrix(a.node("x")), group.step, params=(group.count, *single))
 
 
 for _name in ("group_neutralize", "group_zscore", "group_scale", "group_rank"):
@@ -406,7 +411,7 @@ def _no_vectors(name: str) -> None:
         raise EvaluationError(
             f"{name}() needs a vector field, and a panel of one value a day has none",
             position=a.call.position,
-            hint="such a field can only be evaluated on BRAIN",
+            hint="evaluate such a field on BRAIN",
         )
 
 

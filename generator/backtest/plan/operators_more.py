@@ -1,7 +1,7 @@
-"""The operators that only some accounts have, as far as a panel can say what they mean; see `operators`.
+"""Definitions of operators that only some accounts have; see `operators`.
 
-Those that depend on how an alpha is traded (ts_target_tvr_..., inst_pnl, inst_tvr ...) or that no public source defines
-(jump_decay, hump_decay, ts_entropy ...) are left to BRAIN.
+Two kinds of operators are evaluated only on BRAIN. Some depend on how an alpha is traded (ts_target_tvr_..., inst_pnl,
+inst_tvr ...); others have no public definition (jump_decay, hump_decay, ts_entropy ...).
 """
 
 import math
@@ -25,7 +25,7 @@ for _name in ("purify", "sigmoid", "tanh"):
 
 @operator("pasteurize")
 def _pasteurize(b: StepBuilder, a: Bound) -> int:
-    return b.inside(b.emit("purify", b.matrix(a.node("x"))))
+    return b.in_universe(b.emit("purify", b.matrix(a.node("x"))))
 
 
 def _where(b: StepBuilder, test: int, value: float, x: int) -> int:

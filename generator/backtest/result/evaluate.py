@@ -1,4 +1,4 @@
-"""Whole backtests: expressions in, figures and checks out."""
+"""Complete backtests: from expressions to figures and checks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from generator.backtest.errors import EvaluationError
-from generator.backtest.gaps import earned_across
 from generator.backtest.kernels.portfolio import LARGEST, LONGS, PART_PNL, PNL, SHORTS, TRADED
 from generator.backtest.panel import Matrix, Panel
 from generator.backtest.plan.compiler import Compiler
@@ -26,7 +25,7 @@ from generator.backtest.result.metrics import (
 from generator.backtest.result.portfolio import SUB_UNIVERSE, daily, positions
 from generator.backtest.result.reasons import reason_of
 from generator.backtest.run.engine import Engine
-from generator.backtest.settings import AlphaSettings, Neutralization, finest
+from generator.backtest.settings import AlphaSettings, Neutralization, usable_neutralization
 from generator.language.ast import Field, Node
 
 _VALUES = "<values>"
@@ -34,11 +33,11 @@ _VALUES = "<values>"
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """What a backtest found.
+    """The result of a backtest.
 
-    `dates` and `pnl` run from the first day that positions of the alpha earn on, as shares of the book; `yearly` has the
-    same figures a calendar year. `warnings` are sentences for a person. `reason` says why the figures mean nothing, "" if
-    they mean something.
+    `dates` and `pnl` begin with the first day on which positions earn; `pnl` is a share of the book. `yearly` has the
+    figures of each calendar year. `warnings` are sentences for a person. `reason` explains figures that mean nothing; it
+    is empty otherwise.
     """
 
     figures: Figures
@@ -53,7 +52,7 @@ class Performance:
     reason: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return settings, source, figures, yearly rows and checks, ready for json.dumps; the reason if there is one."""
+        """Return the result as JSON values: reason (if any), settings, source, figures, grade, checks, yearly figures."""
         return {
             **({"reason": self.reason} if self.reason else {}),
             "settings": self.settings.as_json(),
@@ -65,13 +64,13 @@ class Performance:
         }
 
     def as_kept(self, name: str) -> Kept:
-        """Return what later alphas are compared with."""
+        """Return the daily PnL that later alphas are compared with."""
         return Kept(name, self.dates, self.pnl, self.figures.sharpe)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A tree and what its backtest found."""
+    """An expression tree and the result of its backtest."""
 
     tree: Node
     performance: Performance
@@ -85,10 +84,10 @@ def evaluate(
     engine: Engine | None = None,
     kept: Sequence[Kept] = (),
 ) -> list[Evaluation | EvaluationError]:
-    """Backtest each tree on the panel; one that cannot be evaluated gives its error in its place.
+    """Return the backtest of each tree on the panel; a tree that cannot be evaluated gives its EvaluationError.
 
-    `engine` must be one made by `engine_for` these settings; without it one is made and closed. Subexpressions that
-    the trees share are computed once.
+    `engine` must come from `engine_for` with these settings; without it an engine is made and closed. Common
+    subexpressions are computed once. `kept` are the alphas that the self-correlation check compares with.
     """
     own = engine is None
     engine = engine or engine_for(panel, settings)
@@ -102,7 +101,7 @@ def evaluate(
 def engine_for(
     panel: Panel, settings: AlphaSettings, *, dtype: npt.DTypeLike | None = None, threads: int = 2
 ) -> Engine:
-    """Return an engine whose semantics are what the settings ask for."""
+    """Return an engine with the semantics of the settings. The caller closes it."""
     engine = Engine(panel, dtype=dtype, threads=threads, pasteurize=settings.pasteurization)
     engine.semantics = replace(engine.semantics, nan_handling=settings.nan_handling)
     return engine
@@ -113,7 +112,7 @@ def _evaluate(
 ) -> list[Evaluation | EvaluationError]:
     compiler = engine.compiler()
     neutralization, remarks = _neutralization(settings, panel)
-    settings = replace(settings, neutralization=neutralization)  # what is reported is what was done
+    settings = replace(settings, neutralization=neutralization)  # report the neutralization that was applied
     jobs: list[_Job | EvaluationError] = []
     for tree in trees:
         try:
@@ -135,7 +134,10 @@ def _evaluate(
 def backtest(
     values: Matrix, panel: Panel, settings: AlphaSettings, *, kept: Sequence[Kept] = ()
 ) -> Performance:
-    """Backtest a matrix of values (dates x instruments of the panel) as if an expression had given it."""
+    """Return the backtest of a matrix of values (dates x instruments), as if an expression had returned it.
+
+    Raises ValueError for a matrix of another shape, EvaluationError where the panel cannot evaluate it.
+    """
     if values.shape != panel.shape:
         raise ValueError(f"values are {values.shape}, the panel is {panel.shape}")
     fields = {**panel.fields, _VALUES: np.ascontiguousarray(values, dtype=np.float64)}
@@ -151,7 +153,7 @@ def backtest(
 
 
 def _neutralization(settings: AlphaSettings, panel: Panel) -> tuple[Neutralization, tuple[str, ...]]:
-    used = finest(settings.neutralization, set(panel.groups))
+    used = usable_neutralization(settings.neutralization, set(panel.groups))
     if used is settings.neutralization:
         return used, ()
     wanted = settings.neutralization.value
@@ -160,7 +162,7 @@ def _neutralization(settings: AlphaSettings, panel: Panel) -> tuple[Neutralizati
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """The step that gives an alpha's daily figures, and that of its positions where gaps are earned."""
+    """The step of an alpha's daily figures, and the step of its positions if the panel has gaps."""
 
     daily: int
     positions: int | None
@@ -169,11 +171,25 @@ class _Job:
 def _job(
     compiler: Compiler, values: int, panel: Panel, settings: AlphaSettings, neutralization: Neutralization
 ) -> _Job:
-    """Return the steps of an alpha."""
+    """Return the steps of an alpha; raise EvaluationError if the panel has no returns."""
     if "returns" not in panel.fields:
-        raise EvaluationError("the panel has neither close nor returns, so nothing can be earned", position=0)
+        raise EvaluationError(
+            "the panel has neither close nor returns, so positions earn nothing", position=0
+        )
     held = positions(compiler, values, settings, neutralization) if len(panel.gaps) else None
     return _Job(daily(compiler, values, settings, neutralization, panel.fields), held)
+
+
+def _earned_across_gaps(positions: Matrix, panel: Panel) -> npt.NDArray[np.float64]:
+    """Return the correction of each day's PnL: the position before a gap earns its move."""
+    last, after, instrument = panel.gaps.T
+    move = panel.fields["returns"][after, instrument].astype(np.float64)
+    # The day before the next close earned the move with its own position: replace that by the position before the gap.
+    held = positions[last, instrument].astype(np.float64) - positions[after - 1, instrument]
+    earned = np.where(np.isfinite(move), held * move, 0.0)
+    result = np.zeros(len(panel.dates))
+    np.add.at(result, after - 1, earned)
+    return result
 
 
 def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[_Job], panel: Panel) -> dict[_Job, Matrix]:
@@ -181,7 +197,7 @@ def _tables(engine: Engine, compiler: Compiler, jobs: Sequence[_Job], panel: Pan
     held = {job.positions for job in jobs if job.positions is not None}
     tables: dict[int, Matrix] = {}
     for root, matrix in engine.run(compiler.graph, [*(job.daily for job in jobs), *held]):
-        tables[root] = earned_across(matrix, panel) if root in held else matrix.copy()
+        tables[root] = _earned_across_gaps(matrix, panel) if root in held else matrix.copy()
     for daily_step, positions_step in {(job.daily, job.positions) for job in jobs}:
         if positions_step is not None:
             tables[daily_step][:, PNL] += tables[positions_step]
@@ -226,13 +242,13 @@ def _performance(
 
 
 def _explained(performance: Performance, cause: str) -> Performance:
-    """Return the performance with the cause of missing figures in its reason, and the reason among its warnings."""
+    """Return the performance with the cause added to its reason, and the reason added to its warnings."""
     reason = "; ".join(filter(None, (performance.reason, cause)))
     return replace(performance, reason=reason, warnings=(*performance.warnings, *filter(None, [reason])))
 
 
 def _too_few(held: int, days: int) -> str:
-    """Return why figures of so few days with positions mean nothing; nothing where there are enough."""
+    """Return why figures of so few days with positions mean nothing; empty if there are enough days."""
     if held and held >= LEAST_HELD * days:
         return ""
     return (
@@ -241,7 +257,10 @@ def _too_few(held: int, days: int) -> str:
 
 
 def _earning_days(table: Matrix) -> npt.NDArray[np.bool_]:
-    """Say which days count: from the first with positions to the last but one, whose positions earn on the last."""
+    """Return a mask of the days that count.
+
+    They run from the first day with positions to the last but one, whose positions earn on the last.
+    """
     days = np.zeros(len(table), dtype=np.bool_)
     held = np.flatnonzero(table[:, LONGS] + table[:, SHORTS] > 0)
     if len(held):
@@ -254,7 +273,7 @@ def _figures(series: Matrix) -> Figures:
 
 
 def _yearly(series: Matrix, dates: npt.NDArray[np.datetime64]) -> Iterator[tuple[int, Figures]]:
-    """Yield each year with its figures; dates ascend."""
+    """Yield each year with its figures. `dates` must ascend."""
     years = dates.astype("datetime64[Y]").astype(int) + 1970
     for year, days in zip(*np.unique(years, return_counts=True), strict=True):
         first = int(np.searchsorted(years, year))

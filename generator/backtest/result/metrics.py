@@ -1,6 +1,6 @@
-"""BRAIN's figures of merit from a series of days. Pure.
+"""BRAIN's figures and checks from daily series (pure).
 
-All are shares of the book, whose size cancels: BRAIN trades a book of 20 million and states returns on half of it.
+The figures are shares of the book, so its size cancels. BRAIN trades a book of 20 million and states returns on half of it.
 """
 
 import math
@@ -21,11 +21,11 @@ Series = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of a stretch of days; NaN where there is nothing to tell them from.
+    """The figures of consecutive days; NaN where they cannot be computed.
 
-    sharpe: sqrt(252) mean / deviation (ddof 1) of the daily PnL. turnover: mean traded share of the book a day.
+    sharpe: sqrt(252) mean / deviation (ddof 1) of the daily PnL. turnover: mean daily traded share of the book.
     returns: 250 mean PnL over half the book. fitness: sharpe sqrt(|returns| / max(turnover, 0.125)). drawdown: the
-    deepest fall of the summed PnL over half the book. margin: PnL per unit traded. Counts are means a day.
+    largest fall of the running PnL over half the book. margin: PnL per unit traded. Counts are daily means.
     """
 
     sharpe: float
@@ -40,24 +40,24 @@ class Figures:
     days: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures under their names, NaN as null."""
+        """Return the figures by name; NaN and infinities become None."""
         named = {name: getattr(self, name) for name in self.__slots__}
         return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in named.items()}
 
 
 def sharpe_of(pnl: Series) -> float:
-    """Return the yearly Sharpe ratio of daily PnL; NaN for fewer than two days or none that differ."""
+    """Return the yearly Sharpe ratio of daily PnL; NaN for fewer than two days or for equal values."""
     if len(pnl) < 2:  # noqa: PLR2004 - a deviation takes two
         return math.nan
     centre = float(pnl.mean())
     deviation = float(pnl.std(ddof=1))
-    if deviation <= 1e-12 * abs(centre) or deviation == 0:  # the same every day, but for rounding
+    if deviation <= 1e-12 * abs(centre) or deviation == 0:  # equal values, up to rounding
         return math.nan
     return math.sqrt(DAYS_FOR_SHARPE) * centre / deviation
 
 
 def drawdown_of(pnl: Series) -> float:
-    """Return the deepest fall of the running sum from its highest point so far, the start (0) among them."""
+    """Return the largest fall of the running sum below its highest point so far, which is at least 0."""
     if not len(pnl):
         return 0.0
     total = np.cumsum(pnl)
@@ -65,12 +65,12 @@ def drawdown_of(pnl: Series) -> float:
 
 
 def fitness_of(sharpe: float, returns: float, turnover: float) -> float:
-    """Return sharpe sqrt(|returns| / max(turnover, 0.125)); fits six published alphas to the last digit."""
+    """Return sharpe sqrt(|returns| / max(turnover, 0.125)); it reproduces six published alphas to the last digit."""
     return sharpe * math.sqrt(abs(returns) / max(turnover, LEAST_TURNOVER))
 
 
 def figures(pnl: Series, traded: Series, longs: Series, shorts: Series) -> Figures:
-    """Return the figures of a stretch of days, all of the same length, as shares of the book."""
+    """Return the figures of daily series of one length, in shares of the book."""
     if not len(pnl):
         nan = math.nan
         return Figures(nan, nan, nan, nan, nan, nan, nan, 0, 0, 0)
@@ -93,7 +93,7 @@ def figures(pnl: Series, traded: Series, longs: Series, shorts: Series) -> Figur
 
 
 def grade_of(fitness: float, delay: int) -> str:
-    """Return BRAIN's grade for a fitness, whose bounds are higher for delay 0."""
+    """Return BRAIN's grade of a fitness; the bounds are higher for delay 0."""
     bounds = (2.5, 2.0, 1.5, 1.0) if delay else (3.25, 2.6, 1.95, 1.3)
     names = ("SPECTACULAR", "EXCELLENT", "GOOD", "AVERAGE")
     return next((n for n, b in zip(names, bounds, strict=True) if fitness > b), "INFERIOR")
@@ -104,9 +104,9 @@ _FITNESS = {0: 1.3, 1: 1.0}
 _LEAST_TURNOVER = 0.01
 _MOST_TURNOVER = 0.70
 _MOST_WEIGHT = 0.10
-_FEWEST_ON_A_SIDE = 10  # and so 20 in all
+_FEWEST_ON_A_SIDE = 10  # 20 in all
 LEAST_HELD = 0.5
-"""The share of the panel's days with positions below which no figure means anything; a check of ours, not BRAIN's."""
+"""Least share of the panel's days with positions; below it no figure means anything. BRAIN has no such check."""
 _SUB_UNIVERSE = 0.75
 _CORRELATION = 0.7
 _BETTER = 0.10
@@ -117,7 +117,7 @@ Dates = npt.NDArray[np.datetime64]
 
 
 class Result(Enum):
-    """How a check came out; PENDING could not be told."""
+    """The result of a check; PENDING if it cannot be decided."""
 
     PASS = "PASS"  # noqa: S105  # BRAIN's word for it
     FAIL = "FAIL"
@@ -126,7 +126,7 @@ class Result(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check, with its limit and the value found; `reason` is another cause of its failure."""
+    """One check with its limit and value; `reason` is another cause of a failure."""
 
     name: str
     result: Result
@@ -144,7 +144,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Each day's positions: its date, how many are long and short, the largest one's share."""
+    """Positions by day: the date, the counts of long and short, and the largest position's share of the book."""
 
     dates: Dates
     longs: Series
@@ -154,7 +154,7 @@ class Book:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The daily PnL of an alpha that is kept already."""
+    """The daily PnL of a kept alpha."""
 
     name: str
     dates: Dates
@@ -184,7 +184,7 @@ def checks(
     pnl: Series,
     kept: Sequence[Kept] = (),
 ) -> tuple[Check, ...]:
-    """Return all checks; `sub_sharpe` None leaves that one pending."""
+    """Return all checks; LOW_SUB_UNIVERSE_SHARPE is pending if `sub_sharpe` is None."""
     return (
         _at_least("LOW_SHARPE", figures.sharpe, _SHARPE[delay]),
         _at_least("LOW_FITNESS", figures.fitness, _FITNESS[delay]),
@@ -198,7 +198,7 @@ def checks(
 
 
 def _concentrated(book: Book) -> Check:
-    """Fail where any position is too large, or a side has too few positions on any day."""
+    """Return the check, failed if any day has too large a position or too few positions on a side."""
     check = _at_most("CONCENTRATED_WEIGHT", float(book.largest.max(initial=0.0)), _MOST_WEIGHT)
     side = np.minimum(book.longs, book.shorts)
     if not len(side):
@@ -208,7 +208,7 @@ def _concentrated(book: Book) -> Check:
         return check
     reason = (
         f"on {book.dates[day]} {int(book.longs[day])} positions are long and {int(book.shorts[day])} short; "
-        f"{_FEWEST_ON_A_SIDE} a side are asked for on each day"
+        f"{_FEWEST_ON_A_SIDE} a side are required on each day"
     )
     return replace(check, result=Result.FAIL, reason=reason)
 
@@ -221,7 +221,7 @@ def _sub_universe(sharpe: float, sub_sharpe: float | None, share: float) -> Chec
 
 
 def _self_correlation(sharpe: float, dates: Dates, pnl: Series, kept: Sequence[Kept]) -> Check:
-    """Fail where the PnL of the last four years moves with a kept alpha's that is not clearly worse."""
+    """Return the check, failed if the PnL correlates with a kept alpha's and the Sharpe ratio is not clearly better."""
     worst = 0.0
     failed = False
     for other in kept:
@@ -232,7 +232,7 @@ def _self_correlation(sharpe: float, dates: Dates, pnl: Series, kept: Sequence[K
 
 
 def correlation(dates: Dates, pnl: Series, other_dates: Dates, other: Series) -> float:
-    """Return the correlation over the last four years' common days; 0 where there are too few or nothing moves."""
+    """Return the correlation over the last four years' common days; 0 for too few days or a constant PnL."""
     _, mine, theirs = np.intersect1d(dates, other_dates, assume_unique=True, return_indices=True)
     a = pnl[mine][-_CORRELATION_DAYS:]
     b = other[theirs][-_CORRELATION_DAYS:]

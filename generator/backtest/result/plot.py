@@ -1,4 +1,4 @@
-"""The running PnL of alphas as a picture. matplotlib is imported by the call, and needs no display."""
+"""The running PnL of alphas as a PNG. matplotlib is imported on the first call and needs no display."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ _LONGEST = 60
 
 
 def draw(path: Path, lines: Sequence[tuple[str, Performance]]) -> None:
-    """Write a PNG with the running PnL (a share of half the book) of each alpha, and its fall from the highest point.
+    """Write a PNG with the running PnL (a share of half the book) and the drawdown of each alpha.
 
-    Raises OSError where the file cannot be written. Alphas without a day that counts are named, and have no line.
+    Raises OSError if the file cannot be written. An alpha without positions is in the legend and has no line.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -24,8 +24,8 @@ def draw(path: Path, lines: Sequence[tuple[str, Performance]]) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for expression, performance in lines:
         _line(upper, lower, expression, performance)
-    made_up = any(performance.source == "synthetic" for _, performance in lines)
-    upper.set_title("Running PnL" + (" on the synthetic panel" if made_up else ""))
+    synthetic = any(performance.source == "synthetic" for _, performance in lines)
+    upper.set_title("Running PnL" + (" on the synthetic panel" if synthetic else ""))
     upper.set_ylabel("share of half the book")
     lower.set_ylabel("drawdown")
     for axes in (upper, lower):
@@ -35,7 +35,7 @@ def draw(path: Path, lines: Sequence[tuple[str, Performance]]) -> None:
     upper.axhline(0.0, color="black", linewidth=0.6)
     if lines:
         upper.legend(loc="upper left", fontsize="small", framealpha=0.85)
-    with path.open("wb") as stream:  # a name that has another ending is taken as it stands
+    with path.open("wb") as stream:  # savefig would choose the format by the name's ending
         figure.savefig(stream, format="png", dpi=110)
 
 
@@ -57,5 +57,5 @@ def _short(expression: str) -> str:
 
 
 def _plain(label: str) -> str:
-    """Return a label that matplotlib shows as it stands: a dollar would begin a formula, an underscore hide it."""
+    """Return a label that matplotlib shows unchanged: `$` begins a formula, a leading underscore hides the label."""
     return " " + label.replace("$", r"\$")

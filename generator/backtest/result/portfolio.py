@@ -1,4 +1,4 @@
-"""The pipeline from an expression's values to each day's figures, as steps of the same graph. Pure."""
+"""The pipeline from an expression's values to daily figures, as steps of the same graph (pure)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from generator.backtest.plan.compiler import Compiler
 from generator.backtest.settings import AlphaSettings, Neutralization, Truncation
 
 SUB_UNIVERSE = 1 / 3
-"""The share of the instruments, by mean traded value, that the sub-universe check looks at (as TOP1000 of TOP3000)."""
+"""The most traded share of the instruments, which the sub-universe check uses (as TOP1000 of TOP3000)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """What is neutralized by: a step of group codes and their number, 0 for nothing."""
+    """The groups of the neutralization: the step of their codes and their count, 0 for no neutralization."""
 
     step: int
     count: int
@@ -25,15 +25,15 @@ def daily(
     neutralization: Neutralization,
     fields: Mapping[str, object],
 ) -> int:
-    """Return the step that gives each day's figures (kernels.portfolio.judge), of the book and of its most traded part.
+    """Return the step of the daily figures (kernels.portfolio.judge), of the book and of its most traded part.
 
-    BRAIN's order: data to the day t - delay, the expression, minus the group's mean, divided by the sum of sizes, then the
-    decay over those positions [official]. Clipping comes after the decay unless the settings say otherwise [open].
-    Without a decay all of it is one step. The part has figures where the panel has volume and close to tell it by.
+    BRAIN's order [official]: data up to day t - delay, the expression, minus the group's mean, divided by the sum of
+    absolute values, then the decay. Clipping comes last unless `clip_at` differs [open]. Without a decay one step does
+    it all. The figures of the most traded part need close and volume.
     """
     groups = _groups(compiler, neutralization)
     decays = settings.decay > 1
-    step = _inside(compiler, values, settings)
+    step = _in_universe(compiler, values, settings)
     if decays:
         step = _decayed(compiler, step, settings, groups)
     market = compiler.grouping("market")
@@ -61,9 +61,9 @@ def daily(
 def positions(
     compiler: Compiler, values: int, settings: AlphaSettings, neutralization: Neutralization
 ) -> int:
-    """Return the step that gives each day's positions, as `daily` has them but does not keep."""
+    """Return the step of the daily positions that `daily` computes and does not return."""
     groups = _groups(compiler, neutralization)
-    step = _inside(compiler, values, settings)
+    step = _in_universe(compiler, values, settings)
     made = _decayed if settings.decay > 1 else _weighed
     step = made(compiler, step, settings, groups)
     if _clips(settings):
@@ -74,7 +74,7 @@ def positions(
 
 
 def _clips(settings: AlphaSettings) -> bool:
-    """Return True if positions are clipped last of all."""
+    """Return True if clipping is the last step."""
     before = settings.decay > 1 and settings.clip_at is Truncation.BEFORE_DECAY
     return settings.truncation > 0 and not before
 
@@ -86,31 +86,31 @@ def _groups(compiler: Compiler, neutralization: Neutralization) -> _Groups:
     return _Groups(grouping.step, grouping.count)
 
 
-def _inside(compiler: Compiler, step: int, settings: AlphaSettings) -> int:
-    return compiler.inside(step) if settings.pasteurization else step
+def _in_universe(compiler: Compiler, step: int, settings: AlphaSettings) -> int:
+    return compiler.in_universe(step) if settings.pasteurization else step
 
 
 def _weighed(compiler: Compiler, step: int, settings: AlphaSettings, groups: _Groups) -> int:
-    """Return the step that gives positions from values."""
+    """Return the step that turns values into positions."""
     if settings.delay:
         step = compiler.emit("ts_delay", step, params=(settings.delay,))
     return compiler.emit("weigh", step, groups.step, params=(groups.count,))
 
 
 def _decayed(compiler: Compiler, step: int, settings: AlphaSettings, groups: _Groups) -> int:
-    """Return the step that gives positions from values, decayed."""
+    """Return the step that turns values into decayed positions."""
     step = _weighed(compiler, step, settings, groups)
     if settings.clip_at is Truncation.BEFORE_DECAY and settings.truncation:
         step = compiler.emit(
             "truncate", step, params=(settings.truncation, settings.rescale_after_truncation)
         )
     step = compiler.emit("ts_decay_linear", step, params=(settings.decay, False))
-    step = _inside(compiler, step, settings)
+    step = _in_universe(compiler, step, settings)
     return compiler.emit("truncate", step, params=(0.0, settings.rescale_after_decay))
 
 
 def traded_rank(compiler: Compiler, fields: Mapping[str, object]) -> int | None:
-    """Return the rank by the mean traded value of the 20 days before; None where the panel cannot tell it."""
+    """Return the step of the rank by mean traded value of the 20 days before; None without close or volume."""
     if not {"close", "volume"} <= fields.keys():
         return None
     close = compiler.graph.emit("field", params=("close",))

@@ -1,4 +1,4 @@
-"""Why an alpha has no figures: one sentence, found from its values and those of its parts."""
+"""Why an alpha has no figures: one sentence, derived from its values and those of its subexpressions."""
 
 import contextlib
 
@@ -14,11 +14,11 @@ from generator.language.print import show
 
 
 def reason_of(tree: Node, figures: Figures, pnl: Matrix, settings: AlphaSettings, engine: Engine) -> str:
-    """Return why figures are missing; empty if they are there. `settings` are those in use."""
+    """Return why figures are missing; empty if none is. `settings` must be those of the backtest."""
     if np.isfinite(figures.sharpe):
         return ""
     if len(engine.panel.dates) == 1:
-        return "the panel has one date, and nothing can be earned"
+        return "the panel has one date, and positions earn from one date to the next"
     if figures.days == 0:
         return _without_positions(tree, settings, engine)
     if figures.days == 1:
@@ -29,7 +29,7 @@ def reason_of(tree: Node, figures: Figures, pnl: Matrix, settings: AlphaSettings
 
 
 def _without_positions(tree: Node, settings: AlphaSettings, engine: Engine) -> str:
-    """Return why the values of a tree give no position."""
+    """Return why a tree's values give no positions."""
     values = _values(tree, engine)
     known = np.isfinite(values)
     if not known.any():
@@ -49,8 +49,8 @@ def _without_positions(tree: Node, settings: AlphaSettings, engine: Engine) -> s
 
 
 def _without_values(tree: Node, values: Matrix, engine: Engine) -> str:
-    """Return why a tree has no finite value, by the innermost part that has none."""
-    part, values = _where_it_begins(tree, values, engine)
+    """Return why a tree has no finite value; it names the innermost subexpression without one."""
+    part, values = _innermost_without_values(tree, values, engine)
     text = show(part)
     if np.isinf(values).any():
         return f"{text} is infinite wherever it has a value"
@@ -63,15 +63,15 @@ def _without_values(tree: Node, values: Matrix, engine: Engine) -> str:
     return f"{text} has no value on any day"
 
 
-def _where_it_begins(tree: Node, values: Matrix, engine: Engine) -> tuple[Node, Matrix]:
-    """Return the innermost part without a finite value, and its values."""
+def _innermost_without_values(tree: Node, values: Matrix, engine: Engine) -> tuple[Node, Matrix]:
+    """Return the innermost subexpression without a finite value, and its values."""
     for part in _parts(tree):
         if isinstance(part, Number):
             continue
         with contextlib.suppress(EvaluationError):  # a grouping, or an option's name
             inner = _values(part, engine)
             if not np.isfinite(inner).any():
-                return _where_it_begins(part, inner, engine)
+                return _innermost_without_values(part, inner, engine)
     return tree, values
 
 

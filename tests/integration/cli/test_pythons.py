@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,10 +61,12 @@ def set_up(checkout: Path) -> None:
     (checkout / ".venv").symlink_to(sys.prefix)
 
 
-def run(python: Path | str, checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    python: Path | str, checkout: Path, *arguments: str, options: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET", "PYTHON"))}
     return subprocess.run(
-        [python, str(checkout / "fleet_cli.py"), *arguments],
+        [python, *options, str(checkout / "fleet_cli.py"), *arguments],
         env={**environ, "FLEET_HOME": str(checkout / "var"), "OLLAMA_HOST": "127.0.0.1:9"},
         cwd=checkout,
         input="",
@@ -107,6 +110,28 @@ def test_without_it_a_command_works_or_names_make_setup(
 def test_without_it_a_python_that_has_all_does(checkout: Path) -> None:
     assert run(sys.executable, checkout, "status", "--json").returncode == DONE
     assert run(sys.executable, checkout, "downgrade").returncode == SAVED
+
+
+def test_without_it_an_isolated_python_that_has_all_does(checkout: Path) -> None:
+    done = run(sys.executable, checkout, "status", "--json", options=["-I"])
+    assert done.returncode == DONE, done.stderr
+
+
+def test_a_character_that_the_terminal_lacks_stops_no_command(checkout: Path) -> None:
+    environ = {**os.environ, "FLEET_HOME": str(checkout / "var"), "PYTHONIOENCODING": "iso-8859-1"}
+    done = subprocess.run(
+        [sys.executable, "fleet_cli.py", "doctor"],
+        cwd=checkout,
+        env=environ,
+        capture_output=True,
+        text=True,
+        encoding="iso-8859-1",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == FAULTY
+    assert done.stderr == ""
+    assert "\\u2192" in done.stdout
 
 
 def test_its_own_interpreters_do_not_start_another_one(checkout: Path) -> None:

@@ -15,7 +15,7 @@ from generator.catalogue import load_catalogue
 from generator.domain import Assignment
 from generator.llm.client import Caller
 from generator.llm.context_window import Window
-from generator.llm.feedback import Page
+from generator.llm.feedback import Feedback
 from generator.llm.prompt import build_prompt
 from generator.llm.throttle import CallInFlight
 from standin.faults import Fault, FaultKind, RemoveModel
@@ -221,7 +221,7 @@ class TestTrouble:
         caller = Caller(
             Ollama(ollama.url), Assignment(MODEL), clock=clock, keep_alive=60.0, first_token=30.0, stall=0.5
         )
-        prompt = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=1)
+        prompt = build_prompt(load_catalogue(), Feedback(), count=2, window=Window(4096), seed=1)
         ollama.apply(Fault(FaultKind.STALL_STREAM, times=1))
         cut = caller.call(prompt, CallInFlight(clock.time(), clock.monotonic()))
         again = caller.call(prompt, CallInFlight(clock.time(), clock.monotonic()))

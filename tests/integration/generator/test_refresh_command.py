@@ -48,7 +48,7 @@ def test_the_lists_are_kept_with_their_date(tmp_path: Path, brain: StandinBrain)
     done = refresh(tmp_path, brain)
     path = tmp_path / "catalogue-USA-D1-TOP3000.json"
     assert done.returncode == 0, done.stderr
-    assert f"66 operators and 72 fields, kept in {path}" in done.stdout
+    assert f"66 operators and 72 fields, saved in {path}" in done.stdout
     kept = kept_listing(path)
     assert kept is not None
     assert kept.source == "brain"

@@ -20,7 +20,7 @@ from generator.domain import Assignment, CallVerdict
 from generator.llm.candidates import read_reply
 from generator.llm.client import Caller
 from generator.llm.context_window import Window
-from generator.llm.feedback import Page
+from generator.llm.feedback import Feedback
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import RequestForms
 from generator.llm.throttle import CallInFlight, call_verdict
@@ -169,7 +169,7 @@ def asked(server: StandinOllama, model: str, times: int) -> list[tuple[CallVerdi
     )
     forms, ended = RequestForms(lambda: ollama.show(model)), []
     for seed in range(times):
-        prompt = build_prompt(CATALOGUE, Page(), count=2, window=Window(4096), seed=seed)
+        prompt = build_prompt(CATALOGUE, Feedback(), count=2, window=Window(4096), seed=seed)
         form = forms.now()
         call = caller.call(prompt, CallInFlight(1.0, 1.0), form)
         assert call is not None

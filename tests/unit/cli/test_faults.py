@@ -38,6 +38,7 @@ STREAK = {
     "reason": "the replies are empty",
     "mend": "Update Ollama.",
 }
+AWAY = {"since": NOW - 60, "reason": "no panel", "hint": "Bring one."}
 SWITCH = {"kind": "downgrade", "phase": "restart"}
 
 
@@ -71,6 +72,8 @@ def found(**values: Any) -> list[str]:
         {"generator": {}},
         beat(unusable=None),
         beat(unusable=[3]),
+        beat(unusable=None, evaluator_away=None),
+        beat(unusable=None, evaluator_away=AWAY, heartbeat=NOW - 61),
         beat(heartbeat=NOW - 61),
         beat(heartbeat="x"),
         beat(heartbeat=None),
@@ -168,3 +171,9 @@ def test_each_fault_names_its_mend_for_this_fleet() -> None:
 def test_several_faults_are_all_named() -> None:
     many = found(unanswered=ROW, state_damaged="no state", **program("monitor", state="FATAL"))
     assert [one.partition(":")[0] for one in many] == ["state", "monitor", "calls"]
+
+
+def test_an_evaluator_that_is_away_is_a_fault() -> None:
+    assert found(**beat(unusable=None, evaluator_away=AWAY)) == [
+        "evaluator: no alpha is evaluated for 1m: no panel"
+    ]

@@ -16,7 +16,7 @@ from generator.catalogue import Kind, load_catalogue
 from generator.catalogue.available import Scope
 from generator.context import Shared
 from generator.domain import AlphaFigures, CallRecord, Candidate, ExpressionFault, Result, Ruleset, Source
-from generator.llm.candidates import Finished, read_reply
+from generator.llm.candidates import FinishedCall, read_reply
 from generator.reporting.events import MiningEvents
 from generator.rules_in_force import RulesInForce
 from generator.storage.hopeful import HopefulFile
@@ -84,7 +84,7 @@ class World:
         reply = json.dumps({"expressions": list(expressions)})
         status, text = (500, "") if error else (200, reply)
         call = CallRecord(name, 1.0, 2.0, "m", 0, 0, "p", status, reply=text, error=error)
-        self.shared.finished.put(Finished(call, read_reply(call, self.shared.scope.catalogue)))
+        self.shared.finished.put(FinishedCall(call, read_reply(call, self.shared.scope.catalogue)))
 
 
 class FakeEvaluator:
@@ -150,7 +150,7 @@ def test_replies_become_rows_and_candidates(world: World) -> None:
     assert world.shared.finished.wait_idle(0.0)
     taken = [world.shared.waiting.get(0.0) for _ in range(3)]
     assert [one.expression for one in taken if one] == ["rank(close)", "add(close, volume)", "reverse(close)"]
-    page = world.shared.notebook.page()
+    page = world.shared.notebook.snapshot()
     assert [one.reason for one in page.failed] == ["the expression ends inside a parenthesis (close it: ))"]
     assert page.repeated == ("add(volume, close)",)
 
@@ -187,7 +187,10 @@ def test_what_the_last_run_left_is_evaluated_first(worlds: Worlds) -> None:
     evaluator = FakeEvaluator(third)
     third.evaluate(evaluator)
     assert evaluator.seen == []
-    assert [note.expression for note in third.shared.notebook.page().best] == ["zscore(close)", "rank(close)"]
+    assert [note.expression for note in third.shared.notebook.snapshot().best] == [
+        "zscore(close)",
+        "rank(close)",
+    ]
 
 
 def test_kept_alphas_of_a_real_market_are_published_once(worlds: Worlds, tmp_path: Path) -> None:
@@ -253,7 +256,7 @@ def test_figures_that_mean_nothing_are_stored_with_the_reason_and_never_an_examp
     again = worlds()
     again.evaluate(FakeEvaluator(again))
     for one in (world, again):
-        page = one.shared.notebook.page()
+        page = one.shared.notebook.snapshot()
         assert page.best == ()
         assert [(note.expression, note.reason) for note in page.failed] == [
             ("ts_mean(close, 498)", "positions on 2 of 500 days")
@@ -273,8 +276,10 @@ def test_an_evaluator_that_fails_is_tried_again(world: World) -> None:
     world.finish("c1", "rank(close)")
     world.ingest()
     attempts: list[int] = []
+    seen: list[dict[str, object] | None] = []
 
     def load() -> FakeEvaluator:
+        seen.append(world.shared.events.evaluator_failure)
         attempts.append(1)
         if len(attempts) < 3:
             raise GeneratorError("no panel", hint="bring one")
@@ -284,6 +289,9 @@ def test_an_evaluator_that_fails_is_tried_again(world: World) -> None:
 
     world.evaluate(load)
     assert len(attempts) == 4
+    assert [one and one["reason"] for one in seen] == [None, "no panel", "no panel", "the engine is away"]
+    assert {one["since"] for one in seen if one} == {1000.0}
+    assert world.shared.events.evaluator_failure is None
     assert world.clock.now >= 1000.0 + 30.0
     assert world.store.count("done") == 1
 
@@ -382,7 +390,7 @@ def test_other_data_make_an_expression_new_and_nothing_found_before_counts(world
     second.finish("c2", "rank(close)", "rank(volume)")
     second.ingest()
     assert second.shared.stats.totals().duplicates == 0
-    page = second.shared.notebook.page()
+    page = second.shared.notebook.snapshot()
     assert (page.best, page.failed, page.repeated) == ((), (), ())
     evaluator = FakeEvaluator(second)
     second.evaluate(evaluator)
@@ -410,7 +418,7 @@ def test_kept_alphas_are_evaluated_before_new_ones_when_the_data_change(
     # The best first; neither the failed one nor the one that was not kept.
     assert evaluator.seen == ["scale(close, longscale=1)", "zscore(close)", "rank(close)", "quantile(close)"]
     assert "evaluations.again" in [record.message for record in caplog.records]
-    best = second.shared.notebook.page().best
+    best = second.shared.notebook.snapshot().best
     assert {note.expression for note in best} == set(evaluator.seen)
     again = worlds(NEW_DATA)
     evaluator = FakeEvaluator(again)

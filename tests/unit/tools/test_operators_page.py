@@ -14,8 +14,8 @@ from generator.backtest.run.engine import Engine
 from generator.backtest.settings import (
     GroupMean,
     History,
-    Place,
     Semantics,
+    TiedExtreme,
     TruncateTotal,
     TsQuantile,
     Uniform,
@@ -142,13 +142,13 @@ def test_truncate_may_take_the_plain_sum() -> None:
 SWITCHES: list[tuple[Semantics, str, Row, float, float]] = [
     (Semantics(ts_zscore_ddof=1), "ts_zscore(close, 5)", (0, 50, 60, 25, 100), 1.40, 0.01),
     (Semantics(ts_quantile=TsQuantile.ZSCORE), "ts_quantile(close, 3)", (1, 2, 3), 0.8413, 5e-5),
-    (Semantics(place=Place.OLDEST), "ts_arg_max(close, 3)", (7, 7, 1), 2, 0),
-    (Semantics(place=Place.NEWEST), "ts_arg_max(close, 3)", (7, 7, 1), 1, 0),
+    (Semantics(tied_extreme=TiedExtreme.OLDEST), "ts_arg_max(close, 3)", (7, 7, 1), 2, 0),
+    (Semantics(tied_extreme=TiedExtreme.NEWEST), "ts_arg_max(close, 3)", (7, 7, 1), 1, 0),
     (Semantics(history=History.STRICT), "ts_mean(close, 4)", (1, 2, 3), math.nan, 0),
     (Semantics(history=History.STRICT), "ts_mean(close, 3)", (1, 2, 3), 2, 1e-12),
     (Semantics(first_day_of_change=1), "days_from_last_change(close)", (1, 2, 2), 2, 0),
     (Semantics(delay_offset=-1), "ts_delay(close, 2)", (1, 2, 3), 2, 0),
-    (Semantics(lonely_rank=0.5), "ts_rank(close, 3)", (math.nan, math.nan, 3), 0.5, 0),
+    (Semantics(single_value_rank=0.5), "ts_rank(close, 3)", (math.nan, math.nan, 3), 0.5, 0),
     (Semantics(nan_comparison=True), "close > 1", (1, 2, math.nan), math.nan, 0),
     (Semantics(nan_handling=True), "ts_mean(close, 2)", (1, math.nan, math.nan), 0, 0),
     (Semantics(kurtosis_of_normal=0.0), "ts_kurtosis(close, 2)", (1, 2), 1, 1e-12),
@@ -173,7 +173,7 @@ def test_the_harmonic_group_mean() -> None:
     assert found == pytest.approx([3 / 1.75] * 3)
 
 
-def test_the_manual_is_what_the_catalogue_says() -> None:
+def test_the_page_is_generated_from_the_catalogue() -> None:
     assert PAGE.read_text(encoding="utf-8") == manual()
     assert OPEN.keys() == {field.name for field in dataclasses.fields(Semantics)}
 

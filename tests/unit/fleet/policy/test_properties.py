@@ -8,7 +8,16 @@ from hypothesis import given, settings
 
 from fleet.policy.decide import decide
 from fleet.policy.events import _SENTENCES, EventKind, sentence
-from fleet.policy.facts import CallEnded, Command, IncidentSeen, PrefetchFailed, SpillFound, Tick
+from fleet.policy.facts import (
+    CallEnded,
+    Command,
+    IncidentSeen,
+    PrefetchFailed,
+    PullFailed,
+    SpillFound,
+    Tick,
+    TrialEnded,
+)
 from fleet.policy.incident_count import count
 from fleet.policy.rules import Rules
 from fleet.policy.state import SwitchKind, SwitchPhase
@@ -60,7 +69,7 @@ def test_it_never_switches_by_itself_more_often_than_allowed_in_an_hour(
 
 
 def _planned(step: Step) -> bool:
-    """Tell whether an automatic downgrade was begun by this step."""
+    """Return True if this step began an automatic downgrade."""
     old, new = step.before.switch, step.after.switch
     begun = new is not None and (old is None or old.number != new.number)
     return begun and new is not None and new.kind is SwitchKind.DOWNGRADE and not new.by_hand
@@ -84,6 +93,10 @@ def test_it_never_moves_down_by_itself_without_its_reason(rules: Rules, moves: l
         elif isinstance(fact, PrefetchFailed):
             assert fact.model == step.before.current_model
             assert step.after.switch.target in fact.present
+        elif isinstance(fact, (PullFailed, TrialEnded)):
+            # A threshold reached during a switch is acted on when that switch fails.
+            threshold = rules.threshold(rules.ladder[step.before.current_model_index])
+            assert step.before.vram_error_count >= threshold
         else:
             assert isinstance(fact, IncidentSeen)
             assert fact.counts

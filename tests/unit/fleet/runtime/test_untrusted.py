@@ -51,3 +51,16 @@ def test_a_text_is_shown_in_one_line_and_short() -> None:
     assert printable("several words here", 15) == "several words…"
     assert printable("several words", 13) == "several words"
     assert printable("a " + "x" * 300, 10) == "a " + "x" * 7 + "…"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'{"\ud800": ["a\uDFFFb"]}', {"?": ["a?b"]}),
+        (r'"\ud83d\ude00 \ud83d"', "\U0001f600 ?"),
+        (r'"\\ud800"', r"\ud800"),
+        (b'"\xed\xa0\x80"', "?"),
+    ],
+)
+def test_half_a_surrogate_pair_is_replaced(text: str | bytes, value: object) -> None:
+    assert parse_json(text) == value

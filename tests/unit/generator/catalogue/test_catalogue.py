@@ -33,7 +33,7 @@ def test_higher_operators_come_only_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize("operator", ALL.operators.values(), ids=lambda operator: operator.name)
-def test_every_operator_is_whole(operator: Operator) -> None:
+def test_every_operator_is_complete(operator: Operator) -> None:
     assert operator.name in operator.signature or operator.truth
     assert operator.meaning.endswith(".")
     assert operator.parameters
@@ -75,14 +75,14 @@ def test_bare_words_are_the_enums_own_and_the_truth_values() -> None:
     assert not CATALOGUE.words & CATALOGUE.fields.keys()
 
 
-def test_restricted_keeps_the_order_and_drops_what_is_not_there() -> None:
+def test_restriction_keeps_the_order_and_drops_unknown_names() -> None:
     small = CATALOGUE.restricted_to(fields=["volume", "close", "nonsense"], operators=["rank"])
     assert list(small.fields) == ["close", "volume"]
     assert list(small.operators) == ["rank"]
     assert CATALOGUE.restricted_to() == CATALOGUE
 
 
-def test_saved_and_loaded_is_the_same(tmp_path: Path) -> None:
+def test_a_saved_catalogue_loads_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.json"
     dated = Catalogue(ALL.operators, ALL.fields, date="2026-11-24", source="brain", skipped=("odd",))
     save(dated, path)

@@ -1,4 +1,4 @@
-"""The catalogue beside what public captures of BRAIN's own lists say of the same operators and fields."""
+"""Compares the catalogue with public captures of BRAIN's lists of operators and fields."""
 
 import json
 from pathlib import Path
@@ -22,13 +22,13 @@ KINDS = {
     "vector": {"vector"},
 }
 OURS_ALONE = {("ts_decay_exp_window", "factor")}
-"""Parameters that have a default by the operator's page, and none in its row."""
+"""Parameters with a default on the operator's page and none in its row."""
 
 LISTED_ELSEWHERE = {("ts_backfill", "ignore")}
-"""Parameters that other captures of the same rows have, with their accounts' newer or older signature."""
+"""Parameters of other captures of the same rows, from accounts with a newer or older signature."""
 
 
-def test_neither_has_an_operator_or_a_field_that_the_other_lacks() -> None:
+def test_both_have_the_same_operators_and_fields() -> None:
     assert {row["name"] for row in FACTS["operators"]} == ALL.operators.keys()
     assert {row["id"]: row["type"].lower() for row in FACTS["fields"]} == {
         name: field.kind.value for name, field in ALL.fields.items()

@@ -7,7 +7,7 @@ from generator.language import check, parse, read
 
 
 def row(definition: str, name: str = "", **more: Any) -> dict[str, Any]:
-    """A row as `GET /operators` gives it."""
+    """Return a row in the form of `GET /operators`."""
     return {
         "name": name or definition.partition("(")[0],
         "category": "Time Series",
@@ -21,7 +21,7 @@ def row(definition: str, name: str = "", **more: Any) -> dict[str, Any]:
 
 
 def field(name: str, kind: str = "MATRIX", **more: Any) -> dict[str, Any]:
-    """A row as `GET /data-fields` gives it."""
+    """Return a row in the form of `GET /data-fields`."""
     return {
         "id": name,
         "type": kind,
@@ -89,7 +89,7 @@ def test_a_word_that_is_a_default_needs_no_quotes() -> None:
     assert read("one_side(close, side='short')", made).expression == 'one_side(close, side="short")'
 
 
-def test_a_space_before_the_parenthesis_is_no_hindrance() -> None:
+def test_a_space_before_the_parenthesis_is_read() -> None:
     made = from_brain([row("new (x, d, mode = 1)", name="new")], [field("close")])
     assert [p.name for p in made.operators["new"].parameters] == ["x", "d", "mode"]
 
@@ -139,7 +139,7 @@ def test_rows_that_are_no_fields_are_left_out(bad: Any) -> None:
     assert not from_brain([], [bad]).fields
 
 
-def test_names_that_are_no_names_are_left_out() -> None:
+def test_names_that_are_no_identifiers_are_left_out() -> None:
     assert not from_brain([row("x(y)", name="x(y)"), {"name": None}, {}, "rank", None], []).operators
 
 

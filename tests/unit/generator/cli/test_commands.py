@@ -15,7 +15,7 @@ def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_schema_prints_what_would_be_sent() -> None:
+def test_schema_prints_the_schema_of_a_request() -> None:
     code, output, _ = run("schema", "--depth", "2")
     assert code == 0
     schema = json.loads(output)
@@ -133,7 +133,13 @@ def test_a_missing_comma_is_no_missing_semicolon() -> None:
     assert row["error"]["hint"] == ""
 
 
-def test_what_brain_would_refuse_is_noted() -> None:
+def test_check_reads_an_operator_of_some_accounts_and_says_so() -> None:
+    code, output, _ = run("check", "group_count(is_nan(close),market)>40 ? close:nan")
+    assert code == 0
+    assert "note: only some accounts have group_count" in output
+
+
+def test_check_notes_what_brain_would_refuse() -> None:
     many = "+".join(f"rank(ts_delta(close, {days}))" for days in range(1, 31))
     _, output, _ = run("check", many)
     assert "note: BRAIN takes at most 64 operators, and this has 89" in output
@@ -146,7 +152,7 @@ def test_what_brain_would_refuse_is_noted() -> None:
 
 @pytest.fixture
 def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home whose account has other lists."""
+    """Return a home with saved lists of an account."""
     fields = [{"id": name, "type": "MATRIX"} for name in ("est_eps", "close")]
     fields.append({"id": "industry", "type": "GROUP"})
     operators = [
@@ -171,19 +177,19 @@ def test_the_accounts_own_lists_are_used(listed: Path) -> None:
     assert "2026-11-20" in error
 
 
-def test_lists_that_ship_are_used_and_said_without_an_account(
+def test_bundled_lists_are_used_and_reported_without_an_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path))
     _, _, error = run("check", "rank(close)")
-    assert "Lists: those that ship, of 2026-08-04" in error
+    assert "Lists: bundled, of 2026-08-04" in error
 
 
 @pytest.mark.parametrize(
     ("name", "why"),
     [("catalogue-USA-D1-TOP3000.json", "cannot be read"), ("catalogue-GLB-D1-TOP3000.json", "there is no")],
 )
-def test_lists_that_cannot_be_used_are_said(
+def test_unusable_lists_are_reported(
     name: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path))
@@ -193,7 +199,7 @@ def test_lists_that_cannot_be_used_are_said(
     assert why in error
 
 
-def test_evaluate_says_what_only_the_account_has(listed: Path) -> None:
+def test_evaluate_hints_at_fields_that_only_the_account_has(listed: Path) -> None:
     code, output, error = run("evaluate", "ts_rank(close, 5)", "ts_rank(est_eps, 5)", "rank(close)")
     assert code == 1
     assert output.startswith("ts_rank(close, 5) (synthetic panel)")

@@ -157,7 +157,9 @@ def write_panel(path: Path, *, last: float = 100.0, days: int = 30) -> None:
     for day in range(days):
         for symbol in range(12):
             price = last if day == days - 1 and symbol == 0 else 100 + symbol + (day * (symbol + 1)) % 7
-            rows.append(f"{np.datetime64('2024-01-01') + day},S{symbol:02d},{price},{1000 + day}")
+            rows.append(
+                f"{np.datetime64('2024-01-01') + np.timedelta64(day, 'D')},S{symbol:02d},{price},{1000 + day}"
+            )
     path.write_text("\n".join(rows) + "\n")
 
 
@@ -216,7 +218,7 @@ def test_every_part_of_a_panel_is_in_its_content() -> None:
         replace(panel, fields={**panel.fields, "more": matrix}),
         replace(panel, groups={**panel.groups, group: regrouped}),
         replace(panel, symbols=("X", *panel.symbols[1:])),
-        replace(panel, dates=panel.dates + 1),
+        replace(panel, dates=panel.dates + np.timedelta64(1, "D")),
         replace(panel, gaps=np.array([[2, 5, 0]], dtype=np.int32)),
         replace(panel, universe=np.ones(panel.shape, dtype=np.bool_)),
     ]

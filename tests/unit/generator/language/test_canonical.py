@@ -78,7 +78,7 @@ def settled(text: str) -> str:
         ("a = open; b = close + a; b", "add(close, open)"),
     ],
 )  # fmt: skip
-def test_settled_form(text: str, form: str) -> None:
+def test_canonical_form(text: str, form: str) -> None:
     assert settled(text) == form
     assert settled(form) == form
 
@@ -110,11 +110,11 @@ def test_different_expressions_stay_apart(left: str, right: str) -> None:
     assert read(left, CATALOGUE).digest != read(right, CATALOGUE).digest
 
 
-def test_the_digest_is_the_same_everywhere_and_for_ever() -> None:
+def test_the_digest_does_not_depend_on_machine_or_version() -> None:
     assert digest(parse("rank(close)", CATALOGUE)) == "66eec24e3a9662bf327bcc4e3cd42175"
 
 
-def test_reading_gives_all_at_once() -> None:
+def test_read_parses_checks_and_canonicalizes() -> None:
     alpha = read("-rank(open + close)", CATALOGUE)
     assert alpha.expression == "reverse(rank(add(close, open)))"
     assert alpha.expression == show(alpha.canonical)
@@ -124,7 +124,7 @@ def test_reading_gives_all_at_once() -> None:
 
 
 @patient
-def test_settling_is_idempotent_and_keeps_the_type() -> None:
+def test_the_canonical_form_is_idempotent_and_keeps_the_kind() -> None:
     random = Random(4)
     for _ in range(amount(1500, 200_000)):
         tree = typed_tree(random, HIGHER, random.choice((2, 3, 4, 6)))
@@ -136,7 +136,7 @@ def test_settling_is_idempotent_and_keeps_the_type() -> None:
 
 @patient
 def test_spelling_does_not_matter() -> None:
-    """Swapped terms, named arguments and written defaults come to the same name."""
+    """Swapped terms, named arguments and written defaults have the same digest."""
     random = Random(7)
     for _ in range(amount(500, 100_000)):
         tree = typed_tree(random, CATALOGUE, 5)
@@ -144,6 +144,6 @@ def test_spelling_does_not_matter() -> None:
         assert digest(canonical(other, CATALOGUE)) == digest(canonical(tree, CATALOGUE)), show(tree)
 
 
-def test_a_settled_alpha_is_still_an_alpha() -> None:
+def test_a_canonical_alpha_is_an_alpha() -> None:
     for text in ("close * 1", "- -close", "1 * (close + 0)"):
         check_alpha(read(text, CATALOGUE).canonical, CATALOGUE)

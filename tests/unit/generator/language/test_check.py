@@ -135,7 +135,7 @@ def test_an_alpha_is_a_matrix_that_reads_data(text: str) -> None:
         ("bucket(rank(cap), range='0,1,0.1')", "grouping"),
     ],
 )
-def test_what_is_no_alpha(text: str, message: str) -> None:
+def test_alphas_must_be_matrices_that_read_data(text: str, message: str) -> None:
     with pytest.raises(ExpressionError, match=message):
         check_alpha(parse(text, CATALOGUE), CATALOGUE)
 
@@ -153,12 +153,12 @@ def test_what_is_no_alpha(text: str, message: str) -> None:
         Call("ts_mean", (Field("close"), Text("nan"))),
     ],
 )
-def test_trees_made_elsewhere_are_checked_as_well(tree: Node) -> None:
+def test_trees_from_other_sources_are_checked(tree: Node) -> None:
     with pytest.raises(ExpressionError):
         check(tree, CATALOGUE)
 
 
-def test_a_tree_without_end_is_refused() -> None:
+def test_an_endless_tree_is_refused() -> None:
     tree: Node = Field("close")
     for _ in range(100_000):
         tree = Call("rank", (tree,))
@@ -186,7 +186,7 @@ def test_a_hint_does_not_depend_on_the_order_of_the_names(name: str) -> None:
 
 
 @patient
-def test_typed_trees_pass_over_all_operators() -> None:
+def test_typed_trees_of_all_operators_pass() -> None:
     random = Random(2)
     for _ in range(amount(1000, 200_000)):
         tree = typed_tree(random, HIGHER, random.choice((2, 3, 5)))

@@ -64,7 +64,7 @@ def nested(depth: int) -> Any:
         (["ts_mean", "close", 5, {"k": 1}], "no argument named 'k'", "signature"),
         (["ts_mean", "close", float("inf")], "finite", ""),
         (["ts_mean", "close", 10**400], "finite", ""),
-        (nested(64), "levels", ""),
+        (nested(65), "levels", ""),
         (["add", *["close"] * 5000], "parts", ""),
         ("x" * 10000, "unknown field", ""),
         ("", "unknown field", ""),

@@ -122,7 +122,7 @@ def test_strings_in_all_their_quotes(quoted: str) -> None:
         "rank(close)",
     ],
 )
-def test_statements_comments_and_space(text: str) -> None:
+def test_statements_comments_and_spaces(text: str) -> None:
     assert parse(text, CATALOGUE) == call("rank", CLOSE)
 
 
@@ -185,7 +185,7 @@ def test_positions_are_offsets_of_the_first_character() -> None:
         ("f(close) = close", "unexpected '='", "assignment"),
     ],
 )
-def test_refusals_say_what_and_what_to_do(text: str, message: str, hint: str) -> None:
+def test_errors_have_message_and_hint(text: str, message: str, hint: str) -> None:
     error = refused(text)
     with pytest.raises(ExpressionError, match=message):
         raise error
@@ -203,7 +203,7 @@ def test_line_and_column_count_from_one() -> None:
     [
         "(" * 5000 + "close" + ")" * 5000,
         "rank(" * 65 + "close" + ")" * 65,
-        "-(" * 64 + "close" + ")" * 64,
+        "-(" * 65 + "close" + ")" * 65,
         "!" * 5000 + "close",
         "+".join(["close"] * 5000),
         "close ? " * 3000 + "1" + ": 2" * 3000,
@@ -255,7 +255,7 @@ def test_random_bytes_raise_nothing_else() -> None:
             parse(text, CATALOGUE)
 
 
-def test_each_thread_reads_on_its_own() -> None:
+def test_each_thread_has_its_own_parser() -> None:
     texts = [f"a = ts_mean(close, {n}); a * {n}" for n in range(1, 40)]
     expected = [parse(text, CATALOGUE) for text in texts]
     failures: list[str] = []
@@ -271,6 +271,6 @@ def test_each_thread_reads_on_its_own() -> None:
     assert not failures
 
 
-def test_a_refusal_leaves_nothing_behind_for_the_next_text() -> None:
+def test_an_error_does_not_affect_the_next_parse() -> None:
     refused("a = close; b = open; b +")
     assert "unknown" in refused("a").message

@@ -51,7 +51,7 @@ def test_an_odd_comparison_inside_a_proper_one_keeps_its_brackets() -> None:
 
 
 @pytest.mark.parametrize("value", ["\"'“", "\n", "“ \" '"])
-def test_text_that_no_quotes_can_hold_is_refused(value: str) -> None:
+def test_text_that_cannot_be_quoted_is_refused(value: str) -> None:
     with pytest.raises(ExpressionError, match="quotes"):
         show(Text(value))
 

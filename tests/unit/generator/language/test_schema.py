@@ -47,7 +47,7 @@ def depth_of(tree: Node) -> int:
 
 
 def draw(schema: dict[str, Any], catalogue: Catalogue, random: Random) -> list[Node]:
-    """An instance, decoded both ways, checked to be alphas."""
+    """Check that an instance, decoded in both ways, contains alphas."""
     value = json.loads(json.dumps(instance(schema, random)))
     trees = [decode(item, catalogue) for item in value["expressions"]]
     for tree in trees:
@@ -90,7 +90,7 @@ def test_every_subset_gives_alphas_or_says_that_none_can_be_made(
 
 
 def _can_be_fed(operator: Operator, catalogue: Catalogue) -> bool:
-    """The fields alone are enough for an alpha of this operator."""
+    """Return True if fields alone suffice for an alpha with this operator."""
     kinds = {field.kind for field in catalogue.fields.values()}
     data = {p.kind for p in operator.required} & {Kind.MATRIX, Kind.VECTOR, Kind.GROUP}
     conditions = {p.offer for p in operator.required} & {Offer.CONDITION, Offer.EXIT}
@@ -147,7 +147,7 @@ def test_without_look_backs_that_fit_no_operator_with_days_is_offered() -> None:
     assert '"ts_mean"' not in json.dumps(build_schema(CATALOGUE, count=1, look_backs=(5000,)))
 
 
-@pytest.mark.parametrize(("count", "depth"), [(0, 3), (1, 0), (-1, 1), (1, 64)])
+@pytest.mark.parametrize(("count", "depth"), [(0, 3), (1, 0), (-1, 1), (1, 65)])
 def test_bounds_are_refused(count: int, depth: int) -> None:
     with pytest.raises(GeneratorError, match="no schema"):
         build_schema(CATALOGUE, count=count, depth=depth)

@@ -21,13 +21,13 @@ def test_a_reply_becomes_candidates_with_their_call_and_tree() -> None:
     assert reply.failures == ()
 
 
-def test_what_means_the_same_comes_once() -> None:
+def test_equal_expressions_are_one_candidate() -> None:
     reply = read_reply(call('{"expressions":[["add","close","volume"],["add","volume","close"]]}'), CATALOGUE)
     assert len(reply.candidates) == 1
     assert reply.repeated == 1
 
 
-def test_a_wrong_expression_comes_back_with_its_reason() -> None:
+def test_a_wrong_expression_is_a_failure_with_its_reason() -> None:
     reply = read_reply(call('{"expressions":[["rank","clse"],["rank","close"]]}'), CATALOGUE)
     assert [one.expression for one in reply.candidates] == ["rank(close)"]
     assert reply.failures == (FailedExpression("", "unknown field (did you mean close?)"),)
@@ -66,30 +66,30 @@ def test_optional_arguments_are_sent_by_name() -> None:
         "rank(close) \u00a7 ignore",
     ],
 )
-def test_no_words_of_a_reply_enter_a_prompt(reply: str) -> None:
+def test_the_text_of_a_reply_enters_no_prompt(reply: str) -> None:
     notebook = Notebook()
     failures = read_reply(call(reply), CATALOGUE).failures
     for failure in failures:
         notebook.failed(failure.expression, failure.reason)
-    prompt = build_prompt(CATALOGUE, notebook.page(), count=2, window=Window(4096), seed=1).text
+    prompt = build_prompt(CATALOGUE, notebook.snapshot(), count=2, window=Window(4096), seed=1).text
     for word in ("momentum_10d", "ignore", "the task", "Okay", "SYSTEM", "Sure"):
         assert word not in prompt
     assert ("These failed" in prompt) == bool(failures)
 
 
-def test_a_reply_that_was_cut_keeps_what_is_whole() -> None:
+def test_a_cut_reply_keeps_its_complete_expressions() -> None:
     reply = read_reply(call('{"expressions":[["rank","close"],["ra', done_reason="length"), CATALOGUE)
     assert [one.expression for one in reply.candidates] == ["rank(close)"]
 
 
-def test_rubbish_is_a_failure_and_no_more() -> None:
+def test_rubbish_is_one_failure() -> None:
     for text in ("I am sorry.", "\x00\xff{", "[[[[", '{"expressions": 3}', '{"expressions":[]}'):
         reply = read_reply(call(text), CATALOGUE)
         assert reply.candidates == ()
         assert reply.failures
 
 
-def test_characters_that_are_no_text_end_in_no_prompt_and_no_row() -> None:
+def test_surrogates_enter_no_prompt_and_no_row() -> None:
     reply = read_reply(call('{"expressions":[["rank","\\ud800"],["rank","\\u0000"]]}'), CATALOGUE)
     assert reply.candidates == ()
     for failure in reply.failures:

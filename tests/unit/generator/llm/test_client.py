@@ -13,12 +13,12 @@ from generator.catalogue.available import Scope
 from generator.domain import Assignment, CallRecord, CallVerdict
 from generator.llm.client import Caller, call_id
 from generator.llm.context_window import Window
-from generator.llm.feedback import Notebook, Page
+from generator.llm.feedback import Feedback, Notebook
 from generator.llm.prompt import PromptSource, build_prompt
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import CallInFlight, call_verdict
 
-PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
+PROMPT = build_prompt(load_catalogue(), Feedback(), count=2, window=Window(4096), seed=11)
 
 
 class Answer:
@@ -40,7 +40,7 @@ class Answer:
 
 
 class Wire:
-    """Gives prepared answers by path, and records the requests."""
+    """Returns prepared answers by path, and records the requests."""
 
     def __init__(self, **answers: "Answer | Exception") -> None:
         self._answers = {f"/api/{name}": answer for name, answer in answers.items()}
@@ -90,7 +90,7 @@ def test_a_count_that_no_database_can_hold_is_none(count: int) -> None:
     assert (call.prompt_tokens, call.reply_tokens) == (None, 5)
 
 
-def test_what_no_database_can_hold_is_replaced() -> None:
+def test_characters_that_no_database_can_hold_are_replaced() -> None:
     strange = [{"response": "a\ud800b\0", "done": False}, {"done": True, "done_reason": "x" * 99}]
     call = caller(Wire(generate=Answer(200, strange))).call(PROMPT, CallInFlight(10.0, 1.0))
     assert call is not None
@@ -114,13 +114,13 @@ def test_the_request_carries_schema_options_and_keep_alive() -> None:
     assert not {"temperature", "num_predict"} & body.keys()
 
 
-def test_a_server_that_takes_no_schema_is_asked_without() -> None:
+def test_a_server_without_schemas_gets_none() -> None:
     wire = Wire(generate=Answer(200, GOOD))
     caller(wire).call(PROMPT, CallInFlight(10.0, 1.0), RequestForm(schema=False))
     assert "format" not in wire.asked[0][1]
 
 
-def test_think_is_sent_as_the_way_says_and_thoughts_get_the_rest_of_the_window() -> None:
+def test_think_follows_the_form_and_thinking_gets_the_rest_of_the_window() -> None:
     def body(form: RequestForm, **options: Any) -> Any:
         wire = Wire(generate=Answer(200, GOOD))
         caller(wire, **options).call(PROMPT, CallInFlight(10.0, 1.0), form)
@@ -162,7 +162,7 @@ def test_an_answer_beside_thoughts_is_the_reply_and_drafts_are_none() -> None:
     assert (call.reply, call.thinking, call.done_reason) == ("", "Okay. rank(volume) is bad.", "length")
 
 
-def test_endless_thoughts_are_cut_off_as_an_endless_answer_is() -> None:
+def test_endless_thinking_is_cut_like_an_endless_answer() -> None:
     call = caller(Wire(generate=Answer(200, [{"thinking": "x" * 2**20}] * 6))).call(
         PROMPT, CallInFlight(1.0, 1.0)
     )
@@ -209,7 +209,7 @@ def test_a_failure_is_a_record_too(answer: Answer | Exception, status: int, verd
     assert call_verdict(call) is verdict
 
 
-def test_a_call_that_we_cut_ourselves_is_none() -> None:
+def test_a_cancelled_call_returns_none() -> None:
     flight = CallInFlight(10.0, 1.0)
     flight.cancel()
     assert caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, flight) is None
@@ -240,27 +240,27 @@ class TestPromptSource:
         source.learn(PROMPT, call, CallVerdict.ANSWERED)
         return source.window.tokens
 
-    def test_it_is_careful_until_the_server_has_said_more(self) -> None:
+    def test_the_first_window_is_small(self) -> None:
         assert self.source(Wire()).window.tokens == 2048
         assert self.source(Wire(), num_ctx=1024).window.tokens == 1024
         assert self.source(Wire(), num_ctx=8192).window.tokens == 2048
 
-    def test_the_loaded_models_context_counts(self) -> None:
+    def test_the_loaded_models_context_is_used(self) -> None:
         loaded = {
             "models": [{"name": "other:1b", "context_length": 9}, {"name": "M:1b", "context_length": 8192}]
         }
         assert self.learned(Wire(ps=Answer(200, [loaded])), num_ctx=16384) == 8192
 
-    def test_an_older_server_says_what_the_model_was_trained_on(self) -> None:
+    def test_without_a_loaded_context_the_trained_one_is_used(self) -> None:
         shown = {"model_info": {"llama.context_length": 2048}}
         wire = Wire(ps=Answer(200, [{"models": [{"name": "m:1b"}]}]), show=Answer(200, [shown]))
         assert self.learned(wire) == 2048
 
-    def test_a_trained_context_beyond_the_servers_default_is_not_believed(self) -> None:
+    def test_a_trained_context_is_bounded_by_the_servers_default(self) -> None:
         shown = {"model_info": {"llama.context_length": 131072}}
         assert self.learned(Wire(ps=Answer(200, [{}]), show=Answer(200, [shown]))) == 4096
 
-    def test_a_server_that_says_nothing_gets_what_was_asked_for(self) -> None:
+    def test_without_an_answer_the_requested_context_is_used(self) -> None:
         assert self.learned(Wire(ps=TransportError("away")), num_ctx=1024) == 1024
 
     def test_a_refused_context_makes_the_next_prompt_shorter(self) -> None:

@@ -20,15 +20,15 @@ def test_an_estimate_counts_syllables_digits_marks_and_bytes(text: str, tokens: 
     assert estimate(text) == tokens
 
 
-def test_the_room_for_a_prompt_is_what_the_reply_leaves() -> None:
-    assert Window(2048).prompt_room(448) == 2048 - 448 - TEMPLATE_TOKENS
-    assert Window(100).prompt_room(448) == 0
+def test_the_prompts_budget_is_the_window_without_the_reply() -> None:
+    assert Window(2048).prompt_budget(448) == 2048 - 448 - TEMPLATE_TOKENS
+    assert Window(100).prompt_budget(448) == 0
 
 
-def test_a_count_by_the_server_only_ever_makes_it_more_careful() -> None:
+def test_a_count_by_the_server_never_lowers_the_correction() -> None:
     window = Window(2048).corrected(1000, 1000 + TEMPLATE_TOKENS + 500)
     assert window.correction == pytest.approx(1.5)
     assert window.corrected(1000, 200) == window
     assert window.corrected(1000, None) == window
     assert window.corrected(0, 50) == window
-    assert window.prompt_room(448) == int((2048 - 448 - TEMPLATE_TOKENS) / 1.5)
+    assert window.prompt_budget(448) == int((2048 - 448 - TEMPLATE_TOKENS) / 1.5)

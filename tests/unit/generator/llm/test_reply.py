@@ -14,7 +14,7 @@ CATALOGUE = load_catalogue()
 
 
 def outcomes(reply: str) -> list[str]:
-    """Each expression as text, each error as an exclamation mark and its message."""
+    """Return each expression as text, each error as an exclamation mark with its message."""
     return [
         f"!{found.message}" if isinstance(found, ExpressionError) else show(found)
         for found in decode_reply(reply, CATALOGUE)
@@ -61,7 +61,7 @@ def outcomes(reply: str) -> list[str]:
         ("[]", []),
     ],
 )  # fmt: skip
-def test_json_whole_and_cut(reply: str, found: list[str]) -> None:
+def test_whole_and_cut_json(reply: str, found: list[str]) -> None:
     assert outcomes(reply) == found
 
 

@@ -15,7 +15,7 @@ X, Y = '["rank",["reverse",["ts_delta","close",5]]]', '["ts_corr",["rank","close
 
 
 def outcomes(reply: str) -> list[str]:
-    """Each expression as text, each error as an exclamation mark and its message."""
+    """Return each expression as text, each error as an exclamation mark with its message."""
     return [
         f"!{found.message}" if isinstance(found, ExpressionError) else show(found)
         for found in decode_reply(reply, CATALOGUE)
@@ -165,7 +165,7 @@ def test_replies_as_models_were_seen_to_write_them(reply: str, count: int) -> No
         ("momentum = close", ["!the last statement assigns 'momentum' and gives no alpha"]),
     ],
 )  # fmt: skip
-def test_what_is_code_and_what_is_not(reply: str, found: list[str]) -> None:
+def test_code_and_prose_are_distinguished(reply: str, found: list[str]) -> None:
     assert outcomes(reply) == found
 
 
@@ -184,7 +184,7 @@ THOUGHTS = {
 
 
 @pytest.mark.parametrize("form", THOUGHTS)
-def test_drafts_in_thoughts_are_no_alphas(form: str) -> None:
+def test_drafts_in_thinking_are_no_alphas(form: str) -> None:
     assert outcomes(THOUGHTS[form]) == [ONE]
 
 
@@ -197,7 +197,7 @@ def test_drafts_in_thoughts_are_no_alphas(form: str) -> None:
         "<|channel|>analysis<|message|>rank(volume)<|end|>",
     ],
 )
-def test_thoughts_without_an_answer_hold_nothing(reply: str) -> None:
+def test_thinking_without_an_answer_has_no_expressions(reply: str) -> None:
     assert outcomes(reply) == []
 
 

@@ -15,7 +15,7 @@ def details(family: str = "qwen3", values: tuple[bool | str, ...] | None = None)
 
 
 def shows(*answers: ModelDetails | Exception) -> tuple[Callable[[], ModelDetails], list[int]]:
-    """Return an /api/show that gives one answer after the other, and the list of its calls."""
+    """Return a fake /api/show with these answers in order, and the list of its calls."""
     calls: list[int] = []
 
     def show() -> ModelDetails:
@@ -42,9 +42,7 @@ def shows(*answers: ModelDetails | Exception) -> tuple[Callable[[], ModelDetails
         (details("gpt-oss"), RequestForm(think="low", schema=False, thinks=True)),
     ],
 )
-def test_thoughts_are_switched_off_where_they_can_be_and_else_kept_short(
-    model: ModelDetails, first: RequestForm
-) -> None:
+def test_thinking_is_off_where_possible_and_else_short(model: ModelDetails, first: RequestForm) -> None:
     forms = forms_for(model)
     assert forms[0] == first
     assert len(forms) == len(set(forms)) >= 2
@@ -58,7 +56,7 @@ def test_the_server_is_asked_once() -> None:
     assert len(calls) == 1
 
 
-def test_while_the_server_does_not_answer_a_model_is_asked_as_one_that_cannot_think() -> None:
+def test_without_a_servers_answer_the_form_is_for_a_model_that_cannot_think() -> None:
     show, calls = shows(OllamaAwayError("away"), OllamaAwayError("away"), details())
     forms = RequestForms(show)
     assert [forms.now(), forms.now(), forms.now(), forms.now()] == [
@@ -85,7 +83,7 @@ def test_a_refused_think_is_not_sent_again() -> None:
     assert not forms.learn(forms.now(), CallVerdict.THINK)
 
 
-def test_a_think_that_is_refused_of_every_way_is_left_out() -> None:
+def test_a_think_that_is_refused_in_every_form_is_left_out() -> None:
     forms = RequestForms(shows(details("gptoss"))[0])
     forms.learn(forms.now(), CallVerdict.THINK)
     assert forms.now() == RequestForm(schema=False, thinks=True)
@@ -98,7 +96,7 @@ def test_a_refused_schema_is_not_sent_again() -> None:
     assert not forms.learn(RequestForm(), CallVerdict.FORMAT), "a call that was in flight"
 
 
-def test_several_empty_replies_in_a_row_lead_to_the_next_way_and_round_again() -> None:
+def test_several_empty_replies_in_a_row_rotate_the_forms() -> None:
     forms = RequestForms(shows(details())[0])
     first, seen = forms.now(), []
     for _ in range(3):
@@ -109,7 +107,7 @@ def test_several_empty_replies_in_a_row_lead_to_the_next_way_and_round_again() -
 
 
 @pytest.mark.parametrize("between", [CallVerdict.ANSWERED, CallVerdict.UNUSABLE])
-def test_a_reply_with_text_keeps_the_way(between: CallVerdict) -> None:
+def test_a_reply_with_text_keeps_the_form(between: CallVerdict) -> None:
     forms = RequestForms(shows(details())[0])
     for verdict in (
         CallVerdict.EMPTY,

@@ -48,7 +48,7 @@ def test_drafts_before_the_answer_are_no_alphas(drafts: str, answer: str) -> Non
         '<think>I answer in {"expressions":[...]}.\nrank(volume)',
     ],
 )
-def test_thoughts_without_an_answer_hold_no_alphas(thoughts: str) -> None:
+def test_thinking_without_an_answer_has_no_alphas(thoughts: str) -> None:
     assert answer_of(thoughts).strip() == ""
     assert expressions(thoughts) == []
 
@@ -56,11 +56,11 @@ def test_thoughts_without_an_answer_hold_no_alphas(thoughts: str) -> None:
 @pytest.mark.parametrize(
     "text", [JSON, "1. rank(close)", "", "I think <b>rank(close)</b>", "analysis of close"]
 )
-def test_a_reply_without_thoughts_is_left_as_it_is(text: str) -> None:
+def test_a_reply_without_thinking_is_unchanged(text: str) -> None:
     assert answer_of(text) == text
 
 
-def test_tokens_left_at_the_end_are_taken_off() -> None:
+def test_special_tokens_at_the_end_are_removed() -> None:
     assert answer_of("x</think>rank(close)<|return|>") == "rank(close)"
 
 
@@ -75,9 +75,9 @@ def test_tokens_left_at_the_end_are_taken_off() -> None:
         ("", []),
     ],
 )
-def test_only_an_answer_in_the_asked_form_is_read_from_thoughts(thoughts: str, found: list[str]) -> None:
+def test_only_an_answer_in_the_schemas_form_is_read_from_thinking(thoughts: str, found: list[str]) -> None:
     assert expressions(answer_in(thoughts)) == found
 
 
-def test_an_answer_that_a_grammar_kept_in_inline_thoughts_is_read() -> None:
+def test_an_answer_that_a_grammar_forced_into_thinking_is_read() -> None:
     assert expressions(f"<think>{JSON}") == ["rank(ts_delta(close, 5))"]

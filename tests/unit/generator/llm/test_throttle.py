@@ -68,7 +68,7 @@ def test_a_pause_holds_until_its_time_and_no_longer(clock: StillClock, tmp_path:
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"until": null}', '{"until": true}', '{"until": "soon"}', '{"until": NaN}']
 )
-def test_a_pause_that_cannot_be_understood_is_none(clock: StillClock, tmp_path: Path, content: str) -> None:
+def test_an_invalid_pause_is_none(clock: StillClock, tmp_path: Path, content: str) -> None:
     (tmp_path / "pause.json").write_text(content)
     assert make(clock, tmp_path).wait_needed() == 0.0
 
@@ -77,7 +77,7 @@ def test_no_call_begins_without_capacity(clock: StillClock, tmp_path: Path) -> N
     assert make(clock, tmp_path, has_capacity=lambda: False).wait_needed() > 0
 
 
-def test_a_budget_bounds_the_rate(clock: StillClock, tmp_path: Path) -> None:
+def test_a_token_bucket_bounds_the_rate(clock: StillClock, tmp_path: Path) -> None:
     bucket = TokenBucket(RateLimit(burst=1, every=3.0, gap=0.0), left=1, at=clock.now)
     throttle = make(clock, tmp_path, bucket=bucket)
     proven(throttle, clock)

@@ -5,14 +5,14 @@ import pytest
 from generator.catalogue import load_catalogue
 from generator.domain import CallRecord, CallVerdict
 from generator.llm.context_window import Window
-from generator.llm.feedback import FailedExpression, Page
+from generator.llm.feedback import FailedExpression, Feedback
 from generator.llm.prompt import build_prompt
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import call_verdict
 from generator.llm.unusable import unusable_reason
 
-PROMPT = build_prompt(load_catalogue(), Page(), count=2, window=Window(4096), seed=11)
-NARROW = build_prompt(load_catalogue(), Page(), count=2, window=Window(128), seed=11)
+PROMPT = build_prompt(load_catalogue(), Feedback(), count=2, window=Window(4096), seed=11)
+NARROW = build_prompt(load_catalogue(), Feedback(), count=2, window=Window(128), seed=11)
 CONTEXT = '{"error":{"message":"request (4204 tokens) exceeds the available context size (4096 tokens)"}}'
 
 
@@ -60,7 +60,7 @@ def test_a_context_that_the_shortest_prompt_does_not_fit_is_named() -> None:
     "verdict",
     [CallVerdict.ANSWERED, CallVerdict.MEMORY, CallVerdict.MISSING, CallVerdict.AWAY, CallVerdict.FAILED],
 )
-def test_what_says_nothing_of_prompt_and_reply_has_none(verdict: CallVerdict) -> None:
+def test_verdicts_independent_of_prompt_and_reply_have_no_reason(verdict: CallVerdict) -> None:
     one = call(status=500, error="boom")
     assert unusable_reason(one, verdict, form=RequestForm(), prompt=PROMPT, failures=()) is None
 

@@ -13,7 +13,7 @@ import pytest
 
 from generator.backtest.errors import PanelError
 from generator.backtest.loading import load_panel
-from generator.backtest.loading.memory import panel_bytes, usable_of
+from generator.backtest.loading.memory import panel_bytes, usable_address_space
 from generator.backtest.panel import Panel
 
 HEADER = "date,symbol,open,high,low,close,volume,sector"
@@ -105,7 +105,7 @@ def test_dates_are_read_however_they_are_written(tmp_path: Path, kind: str) -> N
         same_close(load_panel(tmp_path / "p.csv"))
 
 
-def test_day_and_month_are_told_apart_only_where_a_row_decides_it(tmp_path: Path) -> None:
+def test_the_order_of_day_and_month_needs_a_row_that_decides_it(tmp_path: Path) -> None:
     rows = [f"{d},A,{i + 1}" for i, d in enumerate(["01/02/2020", "02/02/2020", "25/02/2020"])]
     panel = load_panel(file(tmp_path, rows, "date,symbol,close"))
     assert [str(day) for day in panel.dates] == ["2020-02-01", "2020-02-02", "2020-02-25"]
@@ -122,7 +122,7 @@ def test_day_and_month_are_told_apart_only_where_a_row_decides_it(tmp_path: Path
         (["b", "B", "b", "B", "b", "B"], ("B", "b")),
     ],
 )
-def test_symbols_are_texts_in_order_and_whole_numbers_in_order_of_size(
+def test_symbols_are_in_alphabetic_order_and_whole_numbers_in_numeric_order(
     tmp_path: Path, given: list[Any], wanted: tuple[str, ...]
 ) -> None:
     table = frame(symbols=given)
@@ -173,11 +173,11 @@ def test_in_a_wide_file_warnings_name_the_cells_own_column(tmp_path: Path) -> No
     assert panel.warnings == ("row 3, column close_B: close of B on 2020-01-02 is negative (-2)",)
 
 
-def test_a_column_a_symbol_is_taken_as_closes(tmp_path: Path) -> None:
+def test_columns_named_after_symbols_hold_closes(tmp_path: Path) -> None:
     rows = [f"{day},{b},{a}" for day, (a, b) in zip(DATES, CLOSE, strict=True)]
     panel = load_panel(file(tmp_path, rows, "date,BBB,AAA"))
     same_close(panel)
-    assert "taken as the close" in panel.warnings[0]
+    assert "read as the close" in panel.warnings[0]
 
 
 def test_a_folder_has_a_file_a_field(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_folder_has_a_file_a_field(tmp_path: Path) -> None:
     np.testing.assert_array_equal(panel.fields["eps"][:, 0], [np.nan, 1.0, np.nan])
     np.testing.assert_array_equal(panel.groups["sector"][1], [2, 1, 0])
     (folder / "volume.csv").write_text("date,AAA\n2020-01-02,many\n")
-    with pytest.raises(PanelError, match=r"row 2, column AAA of volume\.csv: 'many' is no number"):
+    with pytest.raises(PanelError, match=r"row 2, column AAA of volume\.csv: 'many' is not a number"):
         load_panel(folder)
 
 
@@ -248,14 +248,18 @@ def test_any_further_column_is_a_field_or_a_grouping(tmp_path: Path) -> None:
 
 ERRORS: dict[str, tuple[list[str], str, str]] = {
     "a date and symbol twice": ([*GOOD, GOOD[1]], HEADER, r"row 8: BBB on 2020-01-02 .* in row 3 "),
-    "no number": (changed(4, ",11,", ",abc,"), HEADER, r"row 4, column close: 'abc' is no number"),
+    "no number": (changed(4, ",11,", ",abc,"), HEADER, r"row 4, column close: 'abc' is not a number"),
     "two numbers in one": (
         changed(4, "1100", '"1,10"'),
         HEADER,
-        r"row 4, column volume: '1,10' is no number",
+        r"row 4, column volume: '1,10' is not a number",
     ),
-    "no date": (changed(5, "2020-01-03", "soon"), HEADER, r"row 5, column date: 'soon' is no date"),
-    "an empty date": (changed(5, "2020-01-03", ""), HEADER, r"row 5, column date: an empty cell is no date"),
+    "no date": (changed(5, "2020-01-03", "soon"), HEADER, r"row 5, column date: 'soon' is not a date"),
+    "an empty date": (
+        changed(5, "2020-01-03", ""),
+        HEADER,
+        r"row 5, column date: an empty cell is not a date",
+    ),
     "an empty symbol": (changed(3, "BBB", ""), HEADER, r"row 3, column symbol: the symbol is missing"),
     "no symbol column": (
         GOOD,
@@ -263,17 +267,17 @@ ERRORS: dict[str, tuple[list[str], str, str]] = {
         r"no symbol column; the columns are date, what",
     ),
     "no date column": (GOOD, HEADER.replace("date", "when"), r"no date column; the columns are when, symbol"),
-    "a column twice": (GOOD, HEADER.replace("open", "close"), r"row 1: the column 'close' is there twice"),
+    "a column twice": (GOOD, HEADER.replace("open", "close"), r"row 1: the column 'close' is repeated"),
     "two names for one": (GOOD, HEADER.replace("open", "vol"), r"'vol' and 'volume' both mean volume"),
     "a long row": (changed(4, "tech", "tech,1,2"), HEADER, r"row 4 has 10 cells, and there are 8 columns"),
     "no rows": ([], HEADER, r"no row below the header"),
-    "one column": (["1"], "date", r"row 1 has one column only"),
+    "one column": (["1"], "date", r"row 1 has only one column"),
     "no values": (["2020-01-01,A"], "date,symbol", r"no column with values"),
 }
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_what_cannot_be_used_is_an_error_with_row_and_column(tmp_path: Path, kind: str) -> None:
+def test_unusable_cells_are_errors_with_row_and_column(tmp_path: Path, kind: str) -> None:
     rows, header, wanted = ERRORS[kind]
     with pytest.raises(PanelError, match=wanted):
         load_panel(file(tmp_path, rows, header))
@@ -285,7 +289,7 @@ WARNINGS: dict[str, tuple[list[str], str]] = {
     "negative volume": (changed(4, "1100", "-5"), r"row 4, column volume: .* is negative"),
     "high below low": (changed(4, "11.5", "9.9"), r"row 4, column high: .* is below low"),
     "close outside": (changed(7, ",22,2200", ",23,2200"), r"row 7, column close: .* is not between low and high"),
-    "gap": (GOOD[:2] + GOOD[3:], r"row 5, column close: AAA has a gap from 2020-01-03; it misses 1 of 3 dates"),
+    "gap": (GOOD[:2] + GOOD[3:], r"row 5, column close: AAA has a gap from 2020-01-03; 1 of 3 dates are missing"),
     "unsorted": ([*GOOD[2:4], *GOOD[:2], *GOOD[4:]], r"row 4, column date: 2020-01-02 comes after 2020-01-03"),
     "pause": ([row.replace("2020-01-06", "2020-02-06") for row in GOOD], r"no date between 2020-01-03 and 2020-02-06"),
     "split": (changed(7, "20.5,22,", "6,7,"), r"row 7, column close: .* round factor: a split .*\(7\)"),
@@ -296,7 +300,7 @@ WARNINGS: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("kind", WARNINGS)
-def test_what_looks_wrong_is_a_warning_with_row_and_column(tmp_path: Path, kind: str) -> None:
+def test_suspicious_values_are_warnings_with_row_and_column(tmp_path: Path, kind: str) -> None:
     rows, wanted = WARNINGS[kind]
     panel = load_panel(file(tmp_path, rows))
     assert any(re.search(wanted, warning) for warning in panel.warnings), panel.warnings
@@ -330,10 +334,10 @@ def test_all_errors_come_at_once_and_many_of_a_kind_are_counted(tmp_path: Path) 
         (b"\n\n", "row 1"),
         ("date,symbol,close\n2020-01-01,A,1\n".encode("utf-16"), "UTF-8"),
         (b"PAR1 and then nothing", "cannot be read"),
-        (b"hello", "one column only"),
+        (b"hello", "only one column"),
     ],
 )
-def test_files_that_are_none(tmp_path: Path, content: bytes, wanted: str) -> None:
+def test_files_that_are_not_tables_are_refused(tmp_path: Path, content: bytes, wanted: str) -> None:
     path = tmp_path / "p.csv"
     path.write_bytes(content)
     with pytest.raises(PanelError, match=wanted):
@@ -345,7 +349,7 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
         load_panel(tmp_path / "none.csv")
 
 
-def test_a_panel_beyond_memory_is_told_with_the_size_that_fits(tmp_path: Path) -> None:
+def test_a_panel_beyond_memory_is_refused_with_the_size_that_fits(tmp_path: Path) -> None:
     days, symbols = 300, 300
     start = np.datetime64("2019-01-01")
     pl.DataFrame(
@@ -369,7 +373,7 @@ def test_a_panel_beyond_memory_is_told_with_the_size_that_fits(tmp_path: Path) -
     [(0, 0), (400 << 20, 100 << 20), (1024 << 20, 256 << 20), (4096 << 20, 3328 << 20)],
 )
 def test_a_limit_on_addresses_leaves_less_than_it_says(addresses: int, usable: int) -> None:
-    assert usable_of(addresses) == usable
+    assert usable_address_space(addresses) == usable
 
 
 def _no_numpy_memory(*_: Any) -> None:
@@ -387,13 +391,13 @@ def _no_polars_memory(*_: Any, **__: Any) -> None:
         ("polars.read_parquet", _no_polars_memory),
     ],
 )
-def test_memory_that_runs_out_while_reading_is_told_as_such(
+def test_memory_that_runs_out_while_reading_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, failing: Callable[..., None]
 ) -> None:
     path = tmp_path / "panel.parquet"
     pl.DataFrame({"date": DATES, "symbol": ["A"] * 3, "close": [1.0, 2.0, 3.0]}).write_parquet(path)
     monkeypatch.setattr(where, failing)
-    with pytest.raises(PanelError, match=r"memory ran out while it was read.* may fit") as caught:
+    with pytest.raises(PanelError, match=r"memory ran out while reading.* may fit") as caught:
         load_panel(path)
     assert "with more memory" in caught.value.hint
 
@@ -401,15 +405,15 @@ def test_memory_that_runs_out_while_reading_is_told_as_such(
 # --- the kept form ---------------------------------------------------------------------------------------------------
 
 
-def kept_folders(shelf: Path) -> list[Path]:
-    return [path for path in shelf.iterdir() if path.is_dir()]
+def cached_folders(cache: Path) -> list[Path]:
+    return [path for path in cache.iterdir() if path.is_dir()]
 
 
 def test_a_panel_is_read_once_and_then_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, shelf = file(tmp_path, changed(4, ",11,", ",-11,")), tmp_path / "panels"
-    first = load_panel(path, shelf=shelf)
+    path, cache = file(tmp_path, changed(4, ",11,", ",-11,")), tmp_path / "panels"
+    first = load_panel(path, cache=cache)
     monkeypatch.setattr("generator.backtest.loading.read_panel", None)  # it must not be read again
-    again = load_panel(path, shelf=shelf)
+    again = load_panel(path, cache=cache)
     plain = again.fields["close"]
     assert type(plain) is np.ndarray
     assert isinstance(plain.base, np.memmap)
@@ -424,34 +428,34 @@ def test_a_panel_is_read_once_and_then_mapped(tmp_path: Path, monkeypatch: pytes
     assert again.group_names == first.group_names
 
 
-def test_what_changed_is_read_again_and_the_old_form_goes(tmp_path: Path) -> None:
-    path, shelf = file(tmp_path), tmp_path / "panels"
-    load_panel(path, shelf=shelf)
-    [old] = kept_folders(shelf)
+def test_a_changed_file_is_read_again_and_its_old_panel_removed(tmp_path: Path) -> None:
+    path, cache = file(tmp_path), tmp_path / "panels"
+    load_panel(path, cache=cache)
+    [old] = cached_folders(cache)
     stamp = path.stat()
     file(tmp_path, changed(4, ",11,", ",12,"))  # the same size
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # and the same time
-    assert load_panel(path, shelf=shelf).fields["close"][1, 0] == 12
-    [new] = kept_folders(shelf)
+    assert load_panel(path, cache=cache).fields["close"][1, 0] == 12
+    [new] = cached_folders(cache)
     assert new != old
 
 
 def test_a_touched_file_is_the_same_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, shelf = file(tmp_path), tmp_path / "panels"
-    load_panel(path, shelf=shelf)
+    path, cache = file(tmp_path), tmp_path / "panels"
+    load_panel(path, cache=cache)
     os.utime(path, (time.time() - 100, time.time() - 100))
     monkeypatch.setattr("generator.backtest.loading.read_panel", None)
-    same_close(load_panel(path, shelf=shelf))
+    same_close(load_panel(path, cache=cache))
 
 
-def test_a_damaged_kept_form_is_made_again(tmp_path: Path) -> None:
-    path, shelf = file(tmp_path), tmp_path / "panels"
-    load_panel(path, shelf=shelf)
-    [kept] = kept_folders(shelf)
+def test_a_damaged_cached_panel_is_written_again(tmp_path: Path) -> None:
+    path, cache = file(tmp_path), tmp_path / "panels"
+    load_panel(path, cache=cache)
+    [kept] = cached_folders(cache)
     (kept / "0.npy").unlink()
-    same_close(load_panel(path, shelf=shelf))
+    same_close(load_panel(path, cache=cache))
 
 
-def test_where_nothing_can_be_kept_it_still_loads(tmp_path: Path) -> None:
+def test_a_panel_that_cannot_be_cached_loads(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    same_close(load_panel(file(tmp_path), shelf=tmp_path / "file" / "panels"))
+    same_close(load_panel(file(tmp_path), cache=tmp_path / "file" / "panels"))

@@ -1,4 +1,4 @@
-"""Files as other tools write them: read as what they are, or refused with a mend that works."""
+"""Files as other tools write them: read by their meaning, or refused with a remedy that works."""
 
 import gzip
 import re
@@ -88,14 +88,14 @@ def test_a_row_of_texts_is_no_header(tmp_path: Path, text: str) -> None:
 # --- names of other tools and scripts --------------------------------------------------------------------------------
 
 
-def test_columns_of_other_scripts_are_understood_or_left_out() -> None:
+def test_columns_of_other_scripts_are_translated_or_left_out() -> None:
     panel = load_panel(DATA / "ak3_head.csv")
     assert panel.fields["close"].ravel().tolist() == [196.2, 195.12, 191.68, 189.94, 186.21]
     assert panel.fields["open"][0, 0] == 196.75
     assert panel.fields["high"][0, 0] == 197.93
     for column in ("成交额", "振幅", "涨跌幅", "涨跌额", "换手率"):
         assert sum(repr(column) in warning and "left out" in warning for warning in panel.warnings) == 1
-    assert "columns are understood: '开盘' as open, '最高' as high, '最低' as low" in panel.warnings
+    assert "column names are translated: '开盘' as open, '最高' as high, '最低' as low" in panel.warnings
     assert not any("both mean" in warning for warning in panel.warnings)
 
 
@@ -219,17 +219,17 @@ def test_a_folder_may_have_a_file_a_year(tmp_path: Path) -> None:
 FOLDER_FAULTS: dict[str, tuple[Mapping[str, str], str, Callable[[Path], object]]] = {
     "a file that is none": (
         {"README.txt": "hello\n"},
-        r"README\.txt: row 1 has one column only.*move the file out of the folder",
+        r"README\.txt: row 1 has only one column.*move the file out of the folder",
         lambda folder: (folder / "README.txt").unlink(),
     ),
     "a fault in a file": (
         {"D.csv": "date,close\n2020-01-02,many\n"},
-        r"D\.csv: row 2, column close: 'many' is no number",
+        r"D\.csv: row 2, column close: 'many' is not a number",
         lambda folder: (folder / "D.csv").write_text("date,close\n2020-01-02,\n"),
     ),
     "a symbol in two files": (
         {"D.csv": "date,symbol,close\n2020-01-02,A,3\n"},
-        r"D\.csv: row 2: A on 2020-01-02 is in another file too",
+        r"D\.csv: row 2: A on 2020-01-02 is also in another file",
         lambda folder: (folder / "D.csv").unlink(),
     ),
     "numbers here and texts there": (
@@ -241,7 +241,7 @@ FOLDER_FAULTS: dict[str, tuple[Mapping[str, str], str, Callable[[Path], object]]
 
 
 @pytest.mark.parametrize("kind", FOLDER_FAULTS)
-def test_faults_of_a_folder_name_the_file_and_a_mend(tmp_path: Path, kind: str) -> None:
+def test_faults_of_a_folder_name_the_file_and_a_remedy(tmp_path: Path, kind: str) -> None:
     files, wanted, mend = FOLDER_FAULTS[kind]
     good = {f"{s}.csv": "date,close\n2020-01-02,1\n2020-01-03,2\n" for s in "ABC"}
     folder = write(tmp_path / "p", {**good, **files})
@@ -256,7 +256,7 @@ def test_faults_of_a_folder_name_the_file_and_a_mend(tmp_path: Path, kind: str) 
 BY_FIELD: dict[str, tuple[Mapping[str, str], str, Mapping[str, str]]] = {
     "a name of other letters": (
         {"收盘价格.csv": "date,A\n2020-01-02,1\n2020-01-03,1\n"},
-        "no expression can write this name",
+        "no expression can write this file's name",
         {"eps.csv": "date,A\n2020-01-02,1\n2020-01-03,1\n"},
     ),
     "no date": ({"eps.csv": "A,B\n1,2\n3,4\n"}, "no date column", {"eps.csv": "date,A,B\n2020-01-02,1,2\n"}),
@@ -267,7 +267,7 @@ BY_FIELD: dict[str, tuple[Mapping[str, str], str, Mapping[str, str]]] = {
     ),
     "a date twice": (
         {"eps.csv": "date,A\n2020-01-02,1\n2020-01-02,2\n"},
-        "row 3, column date: this date is there already",
+        "row 3, column date: this date is repeated",
         {"eps.csv": "date,A\n2020-01-02,2\n"},
     ),
     "intraday": (
@@ -279,7 +279,7 @@ BY_FIELD: dict[str, tuple[Mapping[str, str], str, Mapping[str, str]]] = {
 
 
 @pytest.mark.parametrize("kind", BY_FIELD)
-def test_faults_of_a_file_of_one_field_name_a_mend(tmp_path: Path, kind: str) -> None:
+def test_faults_of_a_file_of_one_field_name_a_remedy(tmp_path: Path, kind: str) -> None:
     bad, wanted, good = BY_FIELD[kind]
     close = {"close.csv": "date,A,B\n2020-01-02,1,2\n2020-01-03,1,2\n"}
     folder = write(tmp_path / "p", {**close, **bad})
@@ -292,7 +292,7 @@ def test_faults_of_a_file_of_one_field_name_a_mend(tmp_path: Path, kind: str) ->
 
 
 def test_a_csv_file_with_the_name_of_a_parquet_file_is_read_under_its_own(tmp_path: Path) -> None:
-    with pytest.raises(PanelError, match="no Parquet file") as caught:
+    with pytest.raises(PanelError, match="not a Parquet file") as caught:
         panel_of(tmp_path, GOOD, "p.parquet")
     assert "name a CSV file .csv" in caught.value.hint
     (tmp_path / "p.parquet").rename(tmp_path / "p.csv")
@@ -317,7 +317,7 @@ def test_thousands_of_files_with_one_fault_are_counted(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 6
 
 
-# --- refusals, and what follows when their hint is done --------------------------------------------------------------
+# --- refusals, and the file after their hint is followed -------------------------------------------------------------
 
 GOOD = "date,symbol,close,volume\n2020-01-02,A,1,5\n2020-01-02,B,2,6\n2020-01-03,A,1,5\n2020-01-03,B,2,6\n"
 Mend = Callable[[bytes], bytes]
@@ -342,31 +342,31 @@ def instead(content: str) -> Mend:
 REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
     "GBK": (
         (DATA / "akshare_gbk_head.csv").read_bytes(),
-        "row 1 is no UTF-8 text .*GBK",
+        "row 1 is not UTF-8 text .*GBK",
         "iconv -f GBK",
         decoded("gbk"),
     ),
     "GBK later": (
         GOOD.replace("A", "中国").encode("gbk"),
-        "row 2 is no UTF-8 text .*GBK",
+        "row 2 is not UTF-8 text .*GBK",
         "iconv -f GBK",
         decoded("gbk"),
     ),
     "Windows": (
         GOOD.replace("B", "Électricité").encode("cp1252"),
-        "row 3 is no UTF-8",
+        "row 3 is not UTF-8",
         "iconv -f WINDOWS-1252",
         decoded("cp1252"),
     ),
     "UTF-16": (
         GOOD.encode("utf-16"),
-        "row 1 is no UTF-8 text .*UTF-16",
+        "row 1 is not UTF-8 text .*UTF-16",
         "iconv -f UTF-16",
         decoded("utf-16"),
     ),
     "UTF-16 without a mark": (
         GOOD.encode("utf-16-le"),
-        "no UTF-8 text .*UTF-16",
+        "not UTF-8 text .*UTF-16",
         "iconv -f UTF-16",
         decoded("utf-16-le"),
     ),
@@ -397,13 +397,13 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
     "an open quote": (
         b'date,symbol,close\n2020-01-02,"A,1\n2020-01-03,A,2\n',
         "could not parse",
-        "Save it anew",
+        "Save it again",
         text('"', ""),
     ),
     "ends of rows": (
         GOOD.replace("\n", "\r").encode(),
-        "the first rows are no CSV",
-        "Save it anew",
+        "the first rows are not CSV",
+        "Save it again",
         text("\r", "\n"),
     ),
     "no symbol": (
@@ -421,18 +421,18 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
     "no names": (
         b"1577836800000,A,2,2\n1577923200000,A,2,2\n",
         "row 1 holds data",
-        "Put a row in front",
+        "Add a first row of names",
         lambda content: b"date,symbol,open,close\n" + content,
     ),
     "dates as columns": (
         b"symbol,2020-01-02,2020-01-03\nA,1,2\nB,3,4\n",
         "the columns are named after dates",
-        "Turn the table",
+        "Transpose the table",
         instead("date,A,B\n2020-01-02,1,3\n2020-01-03,2,4\n"),
     ),
     "lines before": (
         b"# made by a tool\n\n" + GOOD.encode(),
-        "row 1 has one column only",
+        "row 1 has only one column",
         "Remove the rows before row 3",
         text("# made by a tool\n\n", ""),
     ),
@@ -456,25 +456,25 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
     ),
     "a column twice": (
         text("volume", "close")(GOOD.encode()),
-        r"the column 'close' is there twice \(columns 3, 4\)",
+        r"the column 'close' is repeated \(columns 3, 4\)",
         "Name each column once",
         text("close,close", "close,close2"),
     ),
     "two names for one": (
         text("volume", "closing_price")(GOOD.encode()),
         "both mean close",
-        "name it otherwise",
+        "Remove or rename one of them",
         text("closing_price", "second"),
     ),
     "units": (
         text(",5", ",1.2M")(GOOD.encode()),
-        "'1.2M' is no number",
+        "'1.2M' is not a number",
         "Write numbers as 1234.5",
         text("1.2M", "1200000"),
     ),
     "decimal comma": (
         text("1,5", '"1,5",5')(GOOD.encode()),
-        "'1,5' is no number",
+        "'1,5' is not a number",
         "separated by semicolons",
         lambda content: re.sub(rb',(?!5")', b";", content).replace(b'"', b""),
     ),
@@ -521,7 +521,7 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_refusal_names_a_mend_that_is_accepted_when_done(tmp_path: Path, kind: str) -> None:
+def test_a_refusal_names_a_remedy_that_works(tmp_path: Path, kind: str) -> None:
     content, wanted, hint, mend = REFUSED[kind]
     with pytest.raises(PanelError) as caught:
         panel_of(tmp_path, content)
@@ -532,7 +532,7 @@ def test_a_refusal_names_a_mend_that_is_accepted_when_done(tmp_path: Path, kind:
     assert np.isfinite(panel.fields["close"]).all()
 
 
-def test_times_of_day_without_a_second_row_of_a_day_are_told(tmp_path: Path) -> None:
+def test_times_of_day_without_a_repeated_day_are_a_warning(tmp_path: Path) -> None:
     rows = "".join(f"2020-01-0{d} {10 + d}:00,A,1\n" for d in (2, 3, 6))
     [warning] = panel_of(tmp_path, "date,symbol,close\n" + rows).warnings
     assert warning == "times of day, from 12:00 to 16:00, are cut off"

@@ -64,18 +64,18 @@ def test_a_step_that_something_else_needs_stays_as_it_is() -> None:
     assert fold_signs(graph, [2]).steps[2].op == "rank"
 
 
-def test_only_what_the_roots_need_counts() -> None:
+def test_only_steps_that_the_roots_need_count() -> None:
     graph = graph_of(("field", ()), ("rank", (0,)), ("reverse", (1,)), ("abs", (1,)))
     assert fold_signs(graph, [2]).steps[2].sign == -1.0
     assert fold_signs(graph, [2, 3]).steps == graph.steps
 
 
-def test_two_changes_of_sign_are_none() -> None:
+def test_two_changes_of_sign_cancel() -> None:
     graph = graph_of(("field", ()), ("rank", (0,)), ("reverse", (1,)), ("reverse", (2,)))
     folded = fold_signs(graph, [3]).steps[3]
     assert (folded.op, folded.inputs, folded.sign) == ("rank", (0,), 1.0)
 
 
-def test_what_has_no_signed_kernel_keeps_its_change_of_sign() -> None:
+def test_a_step_without_a_signed_kernel_keeps_its_reverse() -> None:
     graph = graph_of(("field", ()), ("reverse", (0,)), ("abs", (1,)), ("reverse", (2,)))
     assert fold_signs(graph, [3]).steps == graph.steps

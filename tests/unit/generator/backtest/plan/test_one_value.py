@@ -71,7 +71,7 @@ def test_every_spelling_has_the_same_bits(dtype: type) -> None:
 
 
 @patient
-def test_what_is_accepted_is_evaluated() -> None:
+def test_accepted_expressions_are_evaluated() -> None:
     random = Random(21)
     engine = Engine(hostile_panel(4), threads=1)
     for _ in range(amount(600, 200_000)):
@@ -123,6 +123,6 @@ def test_two_spellings_of_one_alpha(left: str, right: str) -> None:
         ("group_normalize(a, sector)", "group_normalize(a, sector, constantCheck=true)"),
     ],
 )
-def test_what_may_differ_in_a_bit_has_two_names(left: str, right: str) -> None:
+def test_expressions_that_may_differ_in_a_bit_have_two_digests(left: str, right: str) -> None:
     assert read(left, CATALOGUE).digest != read(right, CATALOGUE).digest
     assert differing(value(left), value(right))

@@ -572,7 +572,7 @@ def test_every_day_and_instrument_is_ranked_right_in_wide_rows() -> None:
 
 
 def test_pairs_of_operators_agree_too() -> None:
-    """What one operator gives, with its NaN and infinities, is what the next one takes."""
+    """The result of one operator, with its NaN and infinities, is the input of the next."""
     fields = infinite(8)
     panel = make_panel(**fields)
     outer: list[tuple[str, tuple[object, ...], Callable[[Matrix], Matrix]]] = [

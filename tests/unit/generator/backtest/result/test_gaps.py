@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from generator.backtest.gaps import gaps_of, without_gaps
 from generator.backtest.loading import load_panel
-from generator.backtest.panel import Panel
+from generator.backtest.panel import Panel, gaps_of, without_gaps
 from generator.backtest.result.evaluate import Evaluation, Performance, backtest, evaluate
 from generator.backtest.settings import AlphaSettings, Neutralization
 from generator.catalogue import load_catalogue
@@ -59,7 +58,7 @@ def pnl(panel: Panel, values: np.ndarray, settings: AlphaSettings = AT_ONCE) -> 
 
 
 @pytest.mark.parametrize("text", [HELD, "close / close"])
-def test_a_share_that_resumes_lower_costs_what_it_costs(tmp_path: Path, text: str) -> None:
+def test_a_share_that_resumes_lower_costs_the_move(tmp_path: Path, text: str) -> None:
     """Sharpe was 0.07 with all prices, and 0.99 where the days of the fall had no row."""
     whole = performance(panel_of(tmp_path, CLOSES), text)
     panel = panel_of(tmp_path, suspended())
@@ -96,7 +95,7 @@ def test_the_position_of_the_last_close_earns_the_move_on_the_day_of_the_next(
 @pytest.mark.parametrize(
     ("first", "last"), [(STOPS - 9, STOPS - 1), (STOPS, RESUMES), (RESUMES, RESUMES + 9)]
 )
-def test_who_does_not_hold_it_at_the_last_close_earns_nothing_of_the_move(
+def test_without_a_position_at_the_last_close_the_move_is_not_earned(
     tmp_path: Path, first: int, last: int
 ) -> None:
     """Sold in time, bought while nothing is traded, or bought afterwards."""
@@ -202,7 +201,7 @@ def test_the_field_returns_is_over_the_last_known_close(tmp_path: Path) -> None:
     assert np.isnan(without_gaps(panel).fields["returns"][RESUMES, 0])
     [warning] = panel.warnings
     moved = close[RESUMES, 0] / close[STOPS - 1, 0] - 1
-    assert warning.endswith(f"it misses 20 of 300 dates, and close moves by {moved:+.1%}")
+    assert warning.endswith(f"20 of 300 dates are missing, and close moves by {moved:+.1%}")
 
 
 def test_the_greatest_moves_are_named_first(tmp_path: Path) -> None:
@@ -217,12 +216,12 @@ def test_the_greatest_moves_are_named_first(tmp_path: Path) -> None:
         ["000012"], ["000011"], ["000010"], ["000009"], ["000008"], []
     ]  # fmt: skip
     assert (
-        f"has a gap from {panel.dates[200]}; it misses 8 of 300 dates, and close moves by +2" in warnings[0]
+        f"has a gap from {panel.dates[200]}; 8 of 300 dates are missing, and close moves by +2" in warnings[0]
     )
     assert warnings[-1] == "6 more instruments have gaps"
 
 
-def test_returns_of_the_users_own_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_returns_of_the_file_are_used_unchanged(tmp_path: Path) -> None:
     panel = panel_of(tmp_path, suspended(), extra="returns")
     assert len(panel.gaps) == 0
     values = np.ones(panel.shape)
@@ -233,7 +232,7 @@ def test_returns_of_the_users_own_are_taken_as_they_are(tmp_path: Path) -> None:
     np.testing.assert_allclose(pnl(panel, values), wanted, atol=1e-15)
 
 
-def test_the_old_way_is_a_setting_and_the_kept_panel_serves_both(
+def test_skipped_gaps_are_a_setting_and_the_cached_panel_serves_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))

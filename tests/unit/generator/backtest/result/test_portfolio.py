@@ -20,7 +20,7 @@ from generator.backtest.result.metrics import (
     sharpe_of,
 )
 from generator.backtest.run.engine import Engine
-from generator.backtest.settings import AlphaSettings, Neutralization, Truncation, finest
+from generator.backtest.settings import AlphaSettings, Neutralization, Truncation, usable_neutralization
 from generator.backtest.synthetic import synthetic_panel
 from generator.catalogue import load_catalogue
 from generator.language import Node, parse
@@ -137,7 +137,7 @@ def test_members_of_no_group_and_of_ever_other_groups_are_weighed_as_written_out
     np.testing.assert_allclose(made(panel, AlphaSettings(), text).pnl, pnl[first:], rtol=1e-9, atol=1e-15)
 
 
-def test_margin_and_turnover_fit_what_brain_publishes() -> None:
+def test_margin_and_turnover_match_published_figures_of_brain() -> None:
     """margin = returns / (500 turnover), but for the book's first day."""
     figures = made(synthetic_panel(days=400, instruments=50), AlphaSettings()).figures
     assert figures.margin == pytest.approx(figures.returns / (500 * figures.turnover), rel=1e-9)
@@ -157,8 +157,8 @@ def test_nothing_looks_ahead() -> None:
         np.testing.assert_array_equal(before.pnl[:days], after.pnl[:days])
 
 
-def test_positions_that_cancel_out_in_a_decay_are_none() -> None:
-    """Day 7: 7 - 5 - 4 + 3 - 2 + 1 = 0 of 28; what is left is rounding error, and no book of full size."""
+def test_positions_that_cancel_out_in_a_decay_are_zero() -> None:
+    """Day 7: 7 - 5 - 4 + 3 - 2 + 1 = 0 of 28; the rest is rounding error, not a full book."""
     signs = np.array([1, -1, 1, -1, -1, 0, 1.0])
     values = np.stack([signs, -signs], axis=1)
     values[6] *= 49  # 49 / 98 by way of 1 / 98 is not 0.5
@@ -190,7 +190,7 @@ def test_delay_one_trades_on_yesterdays_data() -> None:
     assert late.figures.sharpe < knowing.figures.sharpe / 3
 
 
-def test_outside_the_universe_nothing_is_held_or_known() -> None:
+def test_outside_the_universe_there_are_no_positions_and_no_data() -> None:
     panel = synthetic_panel(days=50, instruments=20)
     inside = np.ones(panel.shape, dtype=bool)
     inside[:, 10:] = False
@@ -216,11 +216,11 @@ def test_outside_the_universe_nothing_is_held_or_known() -> None:
         ("none", {"sector"}, "none"),
     ],
 )
-def test_neutralization_falls_to_what_the_panel_has(wanted: str, there: set[str], used: str) -> None:
-    assert finest(Neutralization(wanted), there).value == used
+def test_neutralization_uses_the_finest_groups_of_the_panel(wanted: str, there: set[str], used: str) -> None:
+    assert usable_neutralization(Neutralization(wanted), there).value == used
 
 
-def test_the_fall_is_told_and_shown() -> None:
+def test_a_coarser_neutralization_is_reported() -> None:
     panel = replace(synthetic_panel(days=40, instruments=20), groups={}, group_names={})
     found = made(panel, AlphaSettings())
     assert found.settings.neutralization is Neutralization.MARKET

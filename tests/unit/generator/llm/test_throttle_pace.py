@@ -55,7 +55,7 @@ TRY = Reason("empty", "the replies are empty", "Update Ollama.")
         (503, "server busy, please try again.  maximum pending requests exceeded", CallVerdict.FAILED),
     ],
 )
-def test_a_call_is_judged_by_status_and_text(status: int, error: str | None, verdict: CallVerdict) -> None:
+def test_the_verdict_follows_status_and_text(status: int, error: str | None, verdict: CallVerdict) -> None:
     assert call_verdict(call(status, error)) is verdict
 
 
@@ -76,7 +76,7 @@ def test_an_answer_without_a_valid_expression_is_empty_or_unusable(reply: str, v
 
 
 def unusable(calls: int, verdict: CallVerdict = CallVerdict.EMPTY) -> tuple[Pace, list[float]]:
-    """Return the pace after so many unusable calls, and the pauses after each."""
+    """Return the pace after this many unusable calls, and the pause after each."""
     pace, now, pauses = Pace(proven=True), 1000.0, []
     for _ in range(calls):
         streak = pace.streak.extended(TRY, started=now)
@@ -143,7 +143,7 @@ def test_calls_that_were_in_flight_together_are_one_failure() -> None:
     assert pace.after(CallVerdict.MEMORY, started=1.0, now=2.1, jitter=0.0) == pace
 
 
-def test_only_an_answer_to_a_later_call_ends_the_trouble() -> None:
+def test_only_an_answer_to_a_later_call_resets_the_failures() -> None:
     pace = Pace(proven=True).after(CallVerdict.MEMORY, started=1.0, now=2.0, jitter=0.0)
     assert pace.after(CallVerdict.ANSWERED, started=1.5, now=3.0, jitter=0.0) == pace
     well = pace.after(CallVerdict.ANSWERED, started=7.0, now=8.0, jitter=0.0)
@@ -151,12 +151,12 @@ def test_only_an_answer_to_a_later_call_ends_the_trouble() -> None:
     assert well.not_before <= 8.0
 
 
-def test_a_fresh_start_asks_with_one_call() -> None:
+def test_a_fresh_start_begins_with_one_call() -> None:
     assert Pace().limit(4) == 1
     assert Pace().not_before == float("-inf")
 
 
-def test_other_failures_wait_ever_longer_with_a_bound_and_jitter() -> None:
+def test_other_failures_back_off_with_a_bound_and_jitter() -> None:
     assert [other_wait(failures, 0.0) for failures in (1, 2, 3, 4, 5, 6, 1000)] == [0.5, 1, 2, 4, 8, 10, 10]
     assert other_wait(3, 1.0) == 1.0
 
@@ -169,7 +169,7 @@ def test_a_memory_failure_after_others_begins_with_the_first_pause() -> None:
     assert pace.not_before == 56.0
 
 
-def test_a_budget_lets_a_burst_through_and_then_a_trickle() -> None:
+def test_a_token_bucket_allows_a_burst_and_then_a_rate() -> None:
     bucket = TokenBucket(RateLimit(burst=3, every=10.0, gap=0.25), left=3, at=0.0)
     now, begun = 1.0, []
     for _ in range(6):
