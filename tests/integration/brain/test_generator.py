@@ -125,6 +125,7 @@ def test_killed_at_any_time_each_simulation_is_paid_for_once_and_each_result_sto
     assert brain.world.sign_ins == 1
 
 
+@pytest.mark.slow
 def test_killed_before_it_saw_the_answer_it_finds_its_simulation_again(
     tmp_path: Path, ollama: StandinOllama, brain: StandinBrain
 ) -> None:
@@ -181,6 +182,7 @@ def test_with_faults_injected_it_goes_on_and_sends_nothing_twice(
     ]
 
 
+@pytest.mark.slow
 def test_brains_own_message_is_given_back_to_the_model(
     tmp_path: Path, ollama: StandinOllama, brain: StandinBrain
 ) -> None:
@@ -253,6 +255,7 @@ def test_an_evaluator_that_cannot_be_is_a_configuration_error(
     assert brain.requests == []
 
 
+@pytest.mark.slow
 def test_a_brain_that_hangs_does_not_hold_up_the_end(
     tmp_path: Path, ollama: StandinOllama, brain: StandinBrain
 ) -> None:

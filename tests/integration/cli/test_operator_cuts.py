@@ -161,6 +161,7 @@ def test_a_command_cuts_the_trial_of_another_command_line(
     assert happened(fleet) == 1, "it was loaded once"
 
 
+@pytest.mark.slow
 def test_a_command_cuts_a_pull_that_hangs(begin: Begin, fleet: FleetProcess) -> None:
     faults(fleet, {"kind": "remove_model", "model": TRIED})
     before = told(fleet)

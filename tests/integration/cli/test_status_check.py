@@ -56,6 +56,7 @@ def faults_by_doctor(fleet: FleetProcess) -> str:
     return "\n".join(line for line in done.stdout.splitlines() if line.startswith("fault"))
 
 
+@pytest.mark.slow
 def test_a_well_fleet_is_well_also_in_json(fleet: FleetProcess) -> None:
     eventually(lambda: is_well(fleet), what=f"all well\n{check(fleet)}")
     done = fleet.cli("status", "--check", "--json")

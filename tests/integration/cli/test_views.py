@@ -153,6 +153,7 @@ def test_a_damaged_state_and_database_are_told(fleet: FleetProcess) -> None:
                 kept.replace(path)
 
 
+@pytest.mark.slow
 def test_a_docker_log_without_an_engine_is_told(fleet: FleetProcess, tmp_path: Path) -> None:
     started = json.loads(fleet.home.fleet_file.read_text())
     home = tmp_path / "home"
@@ -269,6 +270,7 @@ def test_the_end_of_the_ladder_is_exit_code_1(fleet: FleetProcess) -> None:
     assert "there is no larger model" in done.stderr
 
 
+@pytest.mark.slow
 def test_debug_shows_where(fleet: FleetProcess) -> None:
     done = fleet.cli("--debug", "use", "9")
     assert done.returncode == 2

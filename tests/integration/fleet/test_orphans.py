@@ -63,6 +63,7 @@ def orphan(path: Path) -> int:
     return holder
 
 
+@pytest.mark.slow
 def test_a_deaf_orphan_is_ended_by_its_successor(path: Path) -> None:
     left = orphan(path)
     os.kill(left, signal.SIGTERM)
@@ -71,6 +72,7 @@ def test_a_deaf_orphan_is_ended_by_its_successor(path: Path) -> None:
     wait_until(lambda: parent_of(left) is None or lock_holder(path) != left)
 
 
+@pytest.mark.slow
 def test_one_that_no_supervisord_started_ends_nobody(path: Path) -> None:
     left = orphan(path)
     done = run(path)

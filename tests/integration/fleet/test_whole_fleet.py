@@ -58,6 +58,7 @@ def test_three_failures_within_one_gap_count_once(fleet: FleetProcess) -> None:
     assert fleet.state.current_model_index == 0
 
 
+@pytest.mark.slow
 def test_a_killed_generator_comes_back_on_its_model(fleet: FleetProcess) -> None:
     assert fleet.cli("downgrade").returncode == 0
     before = fleet.pid("generator")
@@ -155,6 +156,7 @@ def test_switches_without_supervisord_are_saved_for_later(fleet: FleetProcess) -
     eventually(lambda: fleet.state.switch is None, what="the switch done")
 
 
+@pytest.mark.slow
 def test_a_generator_that_a_person_stopped_stays_stopped(fleet: FleetProcess) -> None:
     fleet.supervisor.stop("generator")
     done = fleet.cli("downgrade")
@@ -200,6 +202,7 @@ def test_an_originals_state_is_taken_over(fleet: FleetProcess) -> None:
     assert fleet.status()["current_model"]["name"] == "tinyllama:1.1b"
 
 
+@pytest.mark.slow
 def test_a_faulty_configuration_starts_nothing(tmp_path: Path) -> None:
     config = tmp_path / "fleet.toml"
     config.write_text('[policy]\ntreshold = 2\nwindow = "10"\n[ollam]\n[[ladder]]\nsize = "big"\n')
@@ -240,6 +243,7 @@ def test_a_second_start_in_one_home_is_refused(fleet: FleetProcess) -> None:
     assert "runs in" in done.stderr
 
 
+@pytest.mark.slow
 def test_status_tells_what_is_away(fleet: FleetProcess) -> None:
     fleet.stop()
     row = fleet.status()

@@ -63,6 +63,7 @@ def test_for_a_person_it_says_that_the_panel_is_made_up() -> None:
     assert "sharpe" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_made_up_panel_has_what_prompts_offer_before_it_is_made() -> None:
     evaluator = LocalPlan(PanelSettings(), Source.SYNTHETIC).load()
     assert evaluator.fields == SYNTHETIC_FIELDS == panel_fields(evaluator._panel)

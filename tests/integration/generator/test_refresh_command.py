@@ -63,6 +63,7 @@ def test_another_universe_has_a_list_of_its_own(tmp_path: Path, brain: StandinBr
     assert (tmp_path / "catalogue-USA-D0-TOP500.json").exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_an_error_with_a_hint(tmp_path: Path, brain: StandinBrain) -> None:
     brain.world.settings = BrainStandinSettings(password="another")
     done = refresh(tmp_path, brain)
@@ -73,6 +74,7 @@ def test_a_wrong_password_is_an_error_with_a_hint(tmp_path: Path, brain: Standin
     assert brain.world.wrong == 1
 
 
+@pytest.mark.slow
 def test_a_stand_in_fleet_asks_nothing(tmp_path: Path, brain: StandinBrain) -> None:
     embed(tmp_path, "http://127.0.0.1:9")
     done = refresh(tmp_path, brain)

@@ -151,6 +151,7 @@ def test_old_texts_are_emptied_in_batches_and_the_rows_stay(
     assert by_model(place)[0].calls == 10
 
 
+@pytest.mark.slow
 def test_the_best_come_first_with_filters(store: AlphaStore, place: Path | str) -> None:
     store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
     for name, fitness in (("a", 0.5), ("b", 2.0), ("c", 1.0)):

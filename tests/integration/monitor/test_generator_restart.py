@@ -56,6 +56,7 @@ def test_a_switch_restarts_the_generator_on_the_new_model(fleet: SmallFleet) -> 
     assert fleet.generators == 1
 
 
+@pytest.mark.slow
 def test_a_generator_that_ignores_sigterm_is_killed_after_its_stopwaitsecs(fleet: SmallFleet) -> None:
     fleet.behave(DEAF)
     ask(fleet)
@@ -96,6 +97,7 @@ def test_a_generator_that_does_not_come_up_is_waited_for_only_while_it_is_wanted
     assert asked == [True]
 
 
+@pytest.mark.slow
 def test_one_that_somebody_is_just_stopping_is_waited_for(fleet: SmallFleet) -> None:
     """A start while it is STOPPING does nothing, and supervisord does not say so."""
     fleet.behave(DEAF_AND_LATE)

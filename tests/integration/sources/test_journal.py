@@ -180,6 +180,7 @@ def test_without_journalctl_the_hint_names_another_way(world: JournalWorld) -> N
     assert "file:PATH" in aways(following)[0].hint
 
 
+@pytest.mark.slow
 def test_a_journalctl_that_never_stays_is_told_and_not_started_without_end(world: JournalWorld) -> None:
     count = world.program.with_name("starts")
     entry = '{"__CURSOR":"s=1;i=1","__REALTIME_TIMESTAMP":"1"}'

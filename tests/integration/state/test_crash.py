@@ -107,6 +107,7 @@ def test_of_many_updates_by_many_processes_none_is_lost(home: Home) -> None:
         assert mine == [f"{writer.pid}:{number}" for number in range(UPDATES)]
 
 
+@pytest.mark.slow
 def test_writers_that_are_killed_at_random_lose_and_double_nothing(home: Home) -> None:
     chance = random.Random(int(os.environ.get("FLEET_SEED", "7")))
     done: dict[int, int] = {}

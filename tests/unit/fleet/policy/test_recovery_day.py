@@ -36,6 +36,7 @@ def test_where_the_memory_is_known_the_best_rung_is_held_for_most_of_the_day(
     assert not settled_probes(day), "what is known not to fit is not tried"
 
 
+@pytest.mark.slow
 def test_by_outcome_alone_too_it_is_held_for_most_of_the_day(record_property: Record) -> None:
     """Nobody says what is free: what a probe costs in time is then the price of finding out."""
     budgets = [*NAMED.values(), *RANDOM.values()]

@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 
 from fleet.config.schema import PolicySettings
@@ -46,6 +47,7 @@ def _history(chance: Random) -> tuple[Rules, list[Move]]:
     return Rules(ladder, policy, free=40 * GIGABYTE), moves
 
 
+@pytest.mark.slow
 def test_every_row_of_the_table_happens() -> None:
     chance, left = Random(6), set(ROWS)
     for _ in range(3000):

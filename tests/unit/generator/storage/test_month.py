@@ -51,6 +51,7 @@ def test_texts_and_checks_of_a_month_come_to_a_week_of_them_and_the_rows_are_sma
         assert store.pending(PANEL, limit=1) == []
 
 
+@pytest.mark.slow
 def test_a_forgotten_stand_in_stops_growing(path: Path) -> None:
     sizes = list(days(path, 30, STANDIN, standins=5 * CALLS_A_DAY))
     assert sizes[29] <= 1.1 * sizes[9]

@@ -32,6 +32,7 @@ def test_every_signed_primitive_has_a_case() -> None:
     assert set(SIGNED) == {name for name, primitive in PRIMITIVES.items() if primitive.signed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", SIGNED.values())
 @pytest.mark.parametrize("x", ["close", "ts_delta(close, 1) * (close > 50)"], ids=["prices", "many zeros"])

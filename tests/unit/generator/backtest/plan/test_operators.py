@@ -475,6 +475,7 @@ def test_every_operator_has_a_case() -> None:
     assert set(OPERATORS) - tried == {"vec_avg", "vec_sum"}
 
 
+@pytest.mark.slow
 def test_float32_agrees_to_four_digits() -> None:
     fields = smooth(3)
     single = {name: x.astype(np.float32) for name, x in fields.items()}
