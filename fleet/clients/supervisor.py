@@ -5,6 +5,7 @@ It has a transport of its own: supervisor's has no time-out, and a frozen daemon
 
 import http.client
 import xmlrpc.client
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -40,6 +41,7 @@ class RpcFault(IntEnum):
 
     BAD_NAME = 10
     NO_FILE = 20
+    SPAWN_ERROR = 50
     ALREADY_STARTED = 60
     NOT_RUNNING = 70
 
@@ -84,8 +86,12 @@ class Supervisor:
         return self._program(self._call("getProcessInfo", name))
 
     def start(self, name: str) -> None:
-        """Start a program without waiting for it; a running program is no error."""
-        self._call("startProcess", name, False, accept=RpcFault.ALREADY_STARTED)  # noqa: FBT003  # XML-RPC is positional
+        """Start a program without waiting for it; a running program is no error.
+
+        A process that ends before supervisord's response is none either: the program's state says what became of it.
+        """
+        accept = (RpcFault.ALREADY_STARTED, RpcFault.SPAWN_ERROR)
+        self._call("startProcess", name, False, accept=accept)  # noqa: FBT003  # XML-RPC is positional
 
     def stop(self, name: str, *, wait: bool = True) -> None:
         """Stop a program and, with `wait`, return after its end; a stopped program is no error.
@@ -93,21 +99,21 @@ class Supervisor:
         The response may take as long as the program's `stopwaitsecs`, so this call has a longer time-out. While a caller
         waits, supervisord polls without a pause and uses a whole core.
         """
-        self._call("stopProcess", name, wait, accept=RpcFault.NOT_RUNNING, timeout=30.0)
+        self._call("stopProcess", name, wait, accept=(RpcFault.NOT_RUNNING,), timeout=30.0)
 
     def signal(self, name: str, signal: str) -> None:
         """Send a program a signal such as "TERM"; a stopped program is no error."""
-        self._call("signalProcess", name, signal, accept=RpcFault.NOT_RUNNING)
+        self._call("signalProcess", name, signal, accept=(RpcFault.NOT_RUNNING,))
 
     def _call(
-        self, method: str, *arguments: Any, accept: RpcFault | None = None, timeout: Seconds = 0.0
+        self, method: str, *arguments: Any, accept: Collection[RpcFault] = (), timeout: Seconds = 0.0
     ) -> Any:
         transport = _UnixTransport(str(self.socket), max(self._timeout, timeout))
         with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
             try:
                 return getattr(proxy.supervisor, method)(*arguments)
             except xmlrpc.client.Fault as fault:
-                if accept is not None and fault.faultCode == accept:
+                if fault.faultCode in accept:
                     return None
                 raise SupervisorError(
                     f"supervisord refused {method}({', '.join(map(str, arguments))}): {fault.faultString}",

@@ -203,6 +203,25 @@ def foreign(folder: Path, content: bytes) -> Iterator[Path]:
             thread.join()
 
 
+def fault(code: int) -> bytes:
+    struct = b"<member><name>faultCode</name><value><int>%d</int></value></member>" % code
+    struct += b"<member><name>faultString</name><value>x</value></member>"
+    return (
+        b"<?xml version='1.0'?><methodResponse><fault><value><struct>%s</struct></value></fault></methodResponse>"
+        % struct
+    )
+
+
+@pytest.mark.parametrize("code", [RpcFault.ALREADY_STARTED, RpcFault.SPAWN_ERROR])
+def test_a_start_is_fine_where_the_state_says_what_came_of_it(
+    code: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with foreign(tmp_path_factory.mktemp("f"), fault(code)) as path:
+        Supervisor(path).start("generator")
+        with pytest.raises(SupervisorError, match="refused stopProcess"):
+            Supervisor(path).stop("generator")
+
+
 @pytest.mark.parametrize(
     "content",
     [
