@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from fleet.config.ladder import OptionValue, Rung
+from fleet.policy.event_totals import with_event_counted
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.units import Bytes, Seconds
 
@@ -148,7 +149,8 @@ class FleetState:
     `incidents` are those that count now; `counted_ids` also names earlier ones, so that none counts twice. `finished`
     and `failed` count calls. `cursors` are the sources' positions, `open` is the state of the grouper, `watch` that of
     the monitor's watchers. `automatic` are the times of automatic switches. `behind` are missing models that a switch
-    skipped; the monitor pulls them in the background. `extra` holds unknown keys of the file.
+    skipped; the monitor pulls them in the background. `totals` are counters that only grow. `extra` holds unknown keys
+    of the file.
     """
 
     current_model_index: int
@@ -178,15 +180,20 @@ class FleetState:
     ladder_hash: str = ""
     unanswered: Unanswered | None = None
     skipped: Skipped | None = None
+    totals: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     last_event_number: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_event(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
-        """Return the state with one more event."""
-        number = self.last_event_number + 1
+        """Return the state with one more event, which the totals count too."""
+        event = Event(self.last_event_number + 1, now, kind, fields)
+        began = None if self.switch is None else self.switch.since
         return replace(
-            self, events=(*self.events, Event(number, now, kind, fields)), last_event_number=number
+            self,
+            events=(*self.events, event),
+            last_event_number=event.number,
+            totals=with_event_counted(self.totals, event, began),
         )
 
     def on_rung(self, rung: Rung, *, on_cpu: bool = False) -> "FleetState":

@@ -19,6 +19,7 @@ from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_json
 from fleet.runtime.time_argument import parse_beginning
 from fleet.startup.profile import PROFILES, MachineProbes, ProfileChoice, choose
 from fleet.startup.stdout_relay import prepare_output
+from fleet.startup.web_address import require_safe_address
 
 _STANDIN_FILES = (
     "model_fleet_state.json",
@@ -31,6 +32,7 @@ _STANDIN_FILES = (
     "alphas.db-wal",
     "alphas.db-shm",
     "hopeful_alphas.json",
+    "run/generator.json",
     "log/calls.log",
     "log/calls.log.1",
     "log/calls.log.2",
@@ -56,6 +58,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     parse_beginning(environ.get("FLEET_SINCE"), time.time())
     home = find_home(environ)
     _refuse_path(home)
+    require_safe_address(settings.web, home)
     choice = choose(environ, settings.ollama, _earlier_profile(home), MachineProbes(environ))
     _refuse_running_fleet(home)
     return StartPlan(home, settings, choice, config)
@@ -126,6 +129,7 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
     port = _free_port() if embedded else 0
     url = f"http://127.0.0.1:{port}" if embedded else choice.ollama_url
     log = f"file:{home.log / 'ollama.log'}" if embedded else choice.log_source
+    programs = ["standin/program.conf"] * embedded + ["web/program.conf"] * bool(ready.settings.web.listen)
     config = str(ready.config.absolute()) if ready.config else ""
     FleetFile(choice.profile, url, log, config, str(home.socket), now).write(home)
     return {
@@ -134,7 +138,7 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
         "FLEET_CONFIG": config,
         "FLEET_PROFILE": choice.profile,
         "FLEET_PYTHON": sys.executable,
-        "FLEET_PROGRAMS": "standin/program.conf" if embedded else "",
+        "FLEET_PROGRAMS": " ".join(programs),
         "FLEET_STANDIN_PORT": str(port),
         "PYTHONUNBUFFERED": "1",
     }

@@ -263,7 +263,6 @@ class EvaluationWorker:
         store = self._open()
         evaluated = self._retry(lambda: store.finish(evaluated, rules))
         self._shared.notebook.note(evaluated)
-        self._shared.stats.count(evaluated=1, kept=int(evaluated.kept))
         self._shared.stats.alpha(evaluated)
         self._shared.events.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:
