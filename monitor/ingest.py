@@ -35,6 +35,7 @@ from monitor.incidents.messages import (
     Observation,
     Outcome,
     ServerStarted,
+    SignalSeen,
     TimePassed,
     Unloading,
 )
@@ -49,6 +50,7 @@ LOG, SIGNALS = "log", "signals"
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
 _CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
 _NO_SWITCH = -1
+_SIGNAL_LINES, _INCIDENTS_WITH_LINES = 3, 4
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
@@ -187,11 +189,26 @@ def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -
     group = group_of(state)
     for observation in seen:
         group, outcomes = advance(group, observation, _group_rules(state, context), context.detector)
+        state = _with_signal_lines(state, outcomes, observation)
         for outcome in outcomes:
             state = _follow(state, outcome, context)
             if isinstance(outcome, GpuFound) and isinstance(observation, Line):
                 state = _with_memory_of(state, observation.text)
     return replace(state, open=group.to_json())
+
+
+def _with_signal_lines(
+    state: FleetState, outcomes: Sequence[Outcome], observation: Observation
+) -> FleetState:
+    """Keep the line of each signal until its incident is reported, a few lines for each of the last incidents."""
+    known = state.watch.get("lines")
+    lines: dict[str, list[str]] = dict(known) if isinstance(known, Mapping) else {}
+    for outcome in outcomes:
+        if isinstance(outcome, SignalSeen) and outcome.incident and isinstance(observation, Line):
+            lines[outcome.incident] = [*lines.pop(outcome.incident, []), printable(observation.text)]
+            lines[outcome.incident] = lines[outcome.incident][:_SIGNAL_LINES]
+    kept = dict(list(lines.items())[-_INCIDENTS_WITH_LINES:])
+    return state if kept == (known or {}) else _watch(state, lines=kept)
 
 
 def _group_rules(state: FleetState, context: Context) -> GroupRules:
@@ -211,7 +228,9 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
 def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState:
     match outcome:
         case IncidentFound():
-            fact = _seen(outcome.incident)
+            lines = state.watch.get("lines")
+            known = lines.get(outcome.incident.id) if isinstance(lines, Mapping) else None
+            fact = replace(_seen(outcome.incident), lines=tuple(known or ()))
             return decide(state, fact, context.now, context.rules).state
         case IncidentRetracted():
             healed = outcome.incident.id  # forgotten, since it counts after all if its last try fails

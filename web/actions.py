@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from fleet.runtime.units import Seconds
 NAMES = ("pause", "resume", "downgrade", "reset")
 """The actions in the order of their buttons."""
 
+_DURATION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h|d)")
 _LONGEST: Seconds = 900.0
 _SAVED = 3
 
@@ -44,10 +46,12 @@ class Actions:
         """Return True while an action is under way."""
         return self._lock.locked()
 
-    async def run(self, name: str) -> ActionResult:
-        """Run an action to its end; a second one meanwhile is refused."""
+    async def run(self, name: str, duration: str = "") -> ActionResult:
+        """Run an action to its end; a second one meanwhile is refused. Only a pause has a duration."""
         if name not in available_actions():
             return ActionResult(done=False, sentence=f"there is no action {name!r:.40}")
+        if duration and (name != "pause" or not _DURATION.fullmatch(duration)):
+            return ActionResult(done=False, sentence=f"{duration!r:.40} is no duration such as 30m or 2h")
         if self.busy:
             return ActionResult(done=False, sentence="another action is under way")
         async with self._lock:
@@ -55,6 +59,7 @@ class Actions:
                 sys.executable,
                 str(ROOT / "fleet_cli.py"),
                 name,
+                *([duration] if duration else []),
                 "--json",
                 env=self._environ,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -78,7 +83,8 @@ def result_of(code: int | None, out: bytes, err: bytes) -> ActionResult:
             row = {}
         sentence = row.get("sentence") if isinstance(row, dict) else None
         model = row.get("model") if isinstance(row, dict) else None
-        return ActionResult(True, ": ".join(str(part) for part in (model, sentence) if part) or "done")
+        said = ": ".join(str(part) for part in (model, sentence) if part)
+        return ActionResult(done=True, sentence=said or "done")
     lines = [line.strip() for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
-    said = [line.removeprefix("Error: ") for line in lines if line.startswith(("Error:", "Hint:"))]
-    return ActionResult(False, " ".join(said) or f"the command ended with exit code {code}")
+    reasons = [line.removeprefix("Error: ") for line in lines if line.startswith(("Error:", "Hint:"))]
+    return ActionResult(done=False, sentence=" ".join(reasons) or f"the command ended with exit code {code}")

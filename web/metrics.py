@@ -26,7 +26,7 @@ from fleet.policy.state import FleetState
 from fleet.runtime.totals import OTHER, counters, histogram
 from fleet.runtime.units import Seconds
 
-MOST_MODELS = 6
+MOST_MODELS = 5
 """Most models that are labels, those of the upper rungs first; all others share the label `other`."""
 
 _MICROSECOND, _NANOSECOND = 1e-6, 1e-9
@@ -215,7 +215,9 @@ def _cards(cards: Sequence[Card]) -> Iterator[Metric]:
     if not cards:
         return
     names = ["gpu", "name", "uuid"]
-    used = GaugeMetricFamily("fleet_gpu_memory_used_bytes", "GPU memory in use by all programs.", labels=names)
+    used = GaugeMetricFamily(
+        "fleet_gpu_memory_used_bytes", "GPU memory in use by all programs.", labels=names
+    )
     total = GaugeMetricFamily("fleet_gpu_memory_total_bytes", "GPU memory of the card.", labels=names)
     for number, card in enumerate(cards):
         labels = [str(number), card.name, str(getattr(card, "uuid", ""))]
@@ -232,7 +234,9 @@ def _mining(reading: Reading) -> Iterator[Metric]:
         ("fleet_generation_tokens", "Tokens of replies by model.", "generation_tokens"),
     ):
         family = CounterMetricFamily(name, text, labels=["model"])
-        _add(family, (((labels.of(model),), count) for (model,), count in counters(totals, stored, 1).items()))
+        _add(
+            family, (((labels.of(model),), count) for (model,), count in counters(totals, stored, 1).items())
+        )
         if family.samples:
             yield family
     expressions = CounterMetricFamily(

@@ -78,7 +78,7 @@ class MemorySample:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryReading:
+class VramReading:
     """What Ollama and the cards reported at a time; `loaded` is None if Ollama did not answer."""
 
     time: float
@@ -103,7 +103,7 @@ class MemoryWatch:
         self._path = fleet.home.run / "web_memory.json"
         self.interval = min(fleet.settings.policy.check_interval, _LONGEST_INTERVAL)
         self._samples: deque[MemorySample] = deque(read_samples(self._path), maxlen=_MOST_SAMPLES)
-        self._last: MemoryReading | None = None
+        self._last: VramReading | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
@@ -117,7 +117,7 @@ class MemoryWatch:
         self._stopping.set()
         self._write()
 
-    def latest(self, now: float) -> MemoryReading | None:
+    def latest(self, now: float) -> VramReading | None:
         """Return the last reading, None if it is stale."""
         last = self._last
         fresh = last is not None and now - last.time <= STALE_AFTER * self.interval + _PATIENCE
@@ -149,7 +149,7 @@ class MemoryWatch:
             found = self._ask_cards()
         except FleetError:
             found = None
-        self._last = MemoryReading(time.time(), loaded, None if found is None else tuple(found))
+        self._last = VramReading(time.time(), loaded, None if found is None else tuple(found))
         with self._lock:
             self._samples.append(self._last.sample())
 

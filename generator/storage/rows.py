@@ -7,11 +7,13 @@ from fleet.config.keep_rule import COUNTS, METRICS
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source
 from generator.storage.schema import DONE, FAILED, PENDING
 
+_NO_COLUMNS = frozenset({"thinking", "load_seconds", "first_token_seconds"})
+
 
 def call_row(call: CallRecord) -> dict[str, Any]:
     """Return the row of a call whose reply is not counted yet."""
     # Thinking goes to calls.log only: it is long, and nothing reads it again.
-    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
+    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name not in _NO_COLUMNS}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 
