@@ -26,6 +26,7 @@ _STANDIN_FILES = (
     "model_fleet_state.json.bak",
     "history.jsonl",
     "history.jsonl.1",
+    "notices.json",
     "signals.jsonl",
     "signals.jsonl.1",
     "alphas.db",
@@ -129,7 +130,6 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
     port = _free_port() if embedded else 0
     url = f"http://127.0.0.1:{port}" if embedded else choice.ollama_url
     log = f"file:{home.log / 'ollama.log'}" if embedded else choice.log_source
-    programs = ["standin/program.conf"] * embedded + ["web/program.conf"] * bool(ready.settings.web.listen)
     config = str(ready.config.absolute()) if ready.config else ""
     FleetFile(choice.profile, url, log, config, str(home.socket), now).write(home)
     return {
@@ -138,10 +138,20 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
         "FLEET_CONFIG": config,
         "FLEET_PROFILE": choice.profile,
         "FLEET_PYTHON": sys.executable,
-        "FLEET_PROGRAMS": " ".join(programs),
+        "FLEET_PROGRAMS": _programs(ready, embedded=embedded),
         "FLEET_STANDIN_PORT": str(port),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _programs(ready: StartPlan, *, embedded: bool) -> str:
+    """Return the files that supervisord.conf includes: programs that not every fleet has."""
+    optional = {
+        "standin/program.conf": embedded,
+        "notifier/program.conf": ready.settings.notify.used,
+        "web/program.conf": bool(ready.settings.web.listen),
+    }
+    return " ".join(path for path, runs in optional.items() if runs)
 
 
 def _set_standin_aside(home: Home, now: float) -> None:
