@@ -114,7 +114,9 @@ def cycles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     }
 
 
-@pytest.mark.parametrize("package", ["fleet", "state", "monitor", "generator", "standin", "cli", "notifier", "web"])
+@pytest.mark.parametrize(
+    "package", ["fleet", "state", "monitor", "generator", "standin", "cli", "notifier", "web"]
+)
 def test_rooms_import_without_cycles(package: str) -> None:
     assert not cycles(rooms_imported(package))
 

@@ -14,10 +14,8 @@ from web.actions import Actions, available_actions
 from web.feed import Feed, View
 from web.page.dialogs import ActionDialog
 from web.page.markup import text
+from web.page.paths import VIEWS
 from web.readings import Readings
-
-VIEWS = (("/", "Overview"), ("/incidents", "Incidents"), ("/alphas", "Alphas"), ("/models", "Models"))
-"""The views: path and name; their numbers are their keys."""
 
 TICK = 0.5
 """Seconds between two looks of a visible page."""
