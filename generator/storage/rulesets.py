@@ -65,7 +65,7 @@ def _repeat_kept(connection: Connection, rules: Ruleset, owner: str, now: float)
     row, later, known = EvaluationRow, aliased(EvaluationRow), aliased(EvaluationRow)
     same = (later.digest == row.digest, *_of_other_rulesets(later, rules, owner))
     statement = (
-        select(row.digest, row.expression, row.canonical, row.call_id, row.model, row.origin, row.parents)
+        select(*(getattr(row, name) for name in CANDIDATE_COLUMNS))
         .where(
             row.kept.is_(True),
             row.state == DONE,
