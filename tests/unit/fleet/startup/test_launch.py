@@ -9,6 +9,9 @@ from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.home import Home
 from fleet.startup.launch import describe, hold_home, plan
 
+NOWHERE = Path("/nonexistent")
+"""The working directory of a start: no file of settings lies in it."""
+
 
 def environ(home: object, **more: str) -> dict[str, str]:
     return {"FLEET_HOME": str(home), "FLEET_PROFILE": "embedded", **more}
@@ -27,18 +30,18 @@ def environ(home: object, **more: str) -> dict[str, str]:
 def test_a_path_that_cannot_work_is_refused(name: str, message: str) -> None:
     home = Path("/tmp") / name
     with pytest.raises(ConfigError, match=message) as refused:
-        plan(None, environ(home), Path("/tmp"))
+        plan(None, environ(home), NOWHERE)
     assert refused.value.hint
     assert not home.exists()
 
 
 @pytest.mark.parametrize("name", ["my home", "a;b", "ü", "it's", '"quoted"'])
 def test_a_path_that_can_work_is_taken(name: str) -> None:
-    assert plan(None, environ(Path("/tmp") / name), Path("/tmp")).home.path.name == name
+    assert plan(None, environ(Path("/tmp") / name), NOWHERE).home.path.name == name
 
 
 def test_what_was_found_out_can_be_overridden_and_what_was_set_needs_no_word_of_it() -> None:
-    text = describe(plan(None, environ("/tmp/none"), Path("/tmp")))
+    text = describe(plan(None, environ("/tmp/none"), NOWHERE))
     assert "profile embedded (set by FLEET_PROFILE)" in text
     assert "chooses another" not in text
     assert "stand-in" in text
