@@ -126,7 +126,7 @@ def _clip(value: object) -> str:
     return "an object" if isinstance(value, dict) else "a list"
 
 
-def encode(node: Node, catalogue: Catalogue) -> object:
+def to_array(node: Node, catalogue: Catalogue) -> object:
     """Return the nested array of a well typed expression in canonical form; `decode` reads an equal expression.
 
     Optional arguments stand by place where all before them have a value, else in an object at the end. Those that the
@@ -139,8 +139,8 @@ def encode(node: Node, catalogue: Catalogue) -> object:
     if isinstance(node, Text):
         return {"true": True, "false": False}.get(node.value, node.value)
     operator = catalogue.operators[node.name]
-    args = [encode(arg, catalogue) for arg in array_args(operator, node)]
-    return [node.name, *args, *encode_options(operator, node, catalogue)]
+    args = [to_array(arg, catalogue) for arg in array_args(operator, node)]
+    return [node.name, *args, *array_options(operator, node, catalogue)]
 
 
 def array_args(operator: Operator, call: Call) -> tuple[Node, ...]:
@@ -151,9 +151,9 @@ def array_args(operator: Operator, call: Call) -> tuple[Node, ...]:
     return call.args
 
 
-def encode_options(operator: Operator, call: Call, catalogue: Catalogue) -> list[object]:
+def array_options(operator: Operator, call: Call, catalogue: Catalogue) -> list[object]:
     """Return the optional arguments of a call as they stand at the end of its array."""
-    given = {name: encode(value, catalogue) for name, value in call.named}
+    given = {name: to_array(value, catalogue) for name, value in call.named}
     if not given:
         return []
     last = max(index for index, parameter in enumerate(operator.optional) if parameter.name in given)

@@ -18,7 +18,7 @@ from fleet.runtime.errors import GeneratorError
 from generator.catalogue.model import Catalogue, Kind, Offer, Operator, Parameter
 from generator.language.ast import MAX_DEPTH, Call, Node, Number, Text
 from generator.language.check import reads_data
-from generator.language.nested_json import array_args, chosen_together, encode, encode_options
+from generator.language.nested_json import array_args, array_options, chosen_together, to_array
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -169,7 +169,7 @@ class _Grammar:
         """Return the schema of a parameter that accepts a parent's argument, too."""
         offered = self._argument(made, parameter, below)
         if isinstance(arg, Number | Text):
-            value = encode(arg, self._catalogue)
+            value = to_array(arg, self._catalogue)
             known = offered is not None and accepts({**offered, "$defs": made}, value)
             return offered if known else {"enum": [value]}
         if parameter.kind is not Kind.MATRIX or self._is_offered(parameter, arg):
@@ -183,7 +183,7 @@ class _Grammar:
         return is_truth and parameter.offer is not Offer.CONSTANT
 
     def _used_options(self, operator: Operator, call: Call) -> list[Schema]:
-        values = encode_options(operator, call, self._catalogue)
+        values = array_options(operator, call, self._catalogue)
         choices = [_choices(one) for one in operator.optional[: chosen_together(operator)]]
         if len(choices) == len(values) and all(map(accepts, choices, values)):
             return choices

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from generator.catalogue import load_catalogue
 from generator.language import ExpressionError, canonical, check_alpha, decode, parse, show
-from generator.language.nested_json import encode
+from generator.language.nested_json import to_array
 from tests.reference.expressions import amount, patient, typed_tree
 
 CATALOGUE = load_catalogue()
@@ -153,7 +153,7 @@ def test_any_call_like_json_raises_nothing_else() -> None:
     ],
 )  # fmt: skip
 def test_trees_become_nested_arrays(text: str, array: Any) -> None:
-    assert encode(canonical(parse(text, CATALOGUE), CATALOGUE), CATALOGUE) == array
+    assert to_array(canonical(parse(text, CATALOGUE), CATALOGUE), CATALOGUE) == array
 
 
 @patient
@@ -164,5 +164,5 @@ def test_an_array_is_read_as_the_tree_that_it_was_made_of(seed: int, depth: int)
     with suppress(ExpressionError):
         check_alpha(tree, CATALOGUE)
         form = canonical(tree, CATALOGUE)
-        back = decode(json.loads(json.dumps(encode(form, CATALOGUE))), CATALOGUE)
+        back = decode(json.loads(json.dumps(to_array(form, CATALOGUE))), CATALOGUE)
         assert canonical(back, CATALOGUE) == form

@@ -20,7 +20,7 @@ from generator.language import (
 )
 from generator.language.breed import nested
 from generator.language.check import reads_data
-from generator.language.nested_json import encode
+from generator.language.nested_json import to_array
 from generator.language.schema import accepts
 from generator.llm.reply import decode_reply
 from tests.reference.expressions import amount, instance, patient, typed_tree
@@ -200,7 +200,7 @@ def test_a_grammar_made_for_parents_contains_them(seed: int) -> None:
     depth = max([4, *map(nested, parents)])
     schema = build_schema(HIGHER, count=2, depth=depth, parents=parents)
     for parent in parents:
-        assert accepts(alpha_schema(schema), json.loads(json.dumps(encode(parent, HIGHER))))
+        assert accepts(alpha_schema(schema), json.loads(json.dumps(to_array(parent, HIGHER))))
     assert keywords(schema) <= KEYWORDS
     draw(schema, HIGHER, random)
 
@@ -222,7 +222,7 @@ def test_a_grammar_made_for_parents_contains_them(seed: int) -> None:
 )
 def test_parents_beyond_the_usual_offer_are_instances_of_their_own_grammar_alone(text: str) -> None:
     parent = canonical(parse(text, CATALOGUE), CATALOGUE)
-    array = encode(parent, CATALOGUE)
+    array = to_array(parent, CATALOGUE)
     assert not accepts(alpha_schema(build_schema(CATALOGUE, count=1)), array)
     own = alpha_schema(build_schema(CATALOGUE, count=1, parents=[parent]))
     assert accepts(own, array)
