@@ -36,7 +36,12 @@ def find_alphas(
 
 def alpha_rows(alphas: Sequence[AlphaRow]) -> list[dict[str, Any]]:
     """Return the JSON rows of alphas; `time` is in Unix seconds."""
-    return [asdict(alpha) for alpha in alphas]
+    return [alpha_row(alpha) for alpha in alphas]
+
+
+def alpha_row(alpha: AlphaRow) -> dict[str, Any]:
+    """Return the JSON row of an alpha."""
+    return asdict(alpha)
 
 
 def alpha_lines(alphas: Sequence[AlphaRow], *, filtered: bool) -> list[str]:
@@ -44,7 +49,7 @@ def alpha_lines(alphas: Sequence[AlphaRow], *, filtered: bool) -> list[str]:
     if not alphas:
         return ["no alpha passes these filters" if filtered else "there are no alphas yet"]
     table: list[tuple[str, ...]] = [
-        ("fitness", "Sharpe", "turnover", "returns", "kept", "source", "model", "time (UTC)", ""),
+        ("fitness", "Sharpe", "turnover", "returns", "kept", "source", "model", "time (UTC)", "id", ""),
         *map(_cells, alphas),
     ]
     widths = [max(len(row[place]) for row in table) for place in range(len(table[0]) - 1)]
@@ -59,6 +64,7 @@ def _cells(alpha: AlphaRow) -> tuple[str, ...]:
         alpha.source,
         plain_text(alpha.model),
         f"{_utc(alpha.time):%m-%d %H:%M}",
+        str(alpha.id),
         plain_text(alpha.expression if alpha.reason is None else f"{alpha.expression} ({alpha.reason})"),
     )
 

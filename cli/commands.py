@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
-from cli.target import Fleet
+from cli.target import Fleet, find_fleet
 from fleet.runtime.errors import FleetError
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
@@ -245,7 +245,7 @@ def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: boo
         raise failures[-1]
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--sort", type=click.Choice(SORTS), default="fitness", show_default=True, help="Best first.")
 @click.option("--reverse", is_flag=True, help="Worst first.")
 @click.option(
@@ -261,10 +261,15 @@ def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: boo
 @click.option("--max-turnover", type=float, help="At most this turnover.")
 @click.option("--export", "path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
               help="Write them to FILE.csv, FILE.json or FILE.parquet.")  # fmt: skip
-@fleet_command
+@click.option("--diverse", type=click.IntRange(1, 60), metavar="N",
+              help="The N of the best that add most to each other, by their daily PnL.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
 def alphas(
-    fleet: Fleet,
+    ctx: click.Context,
+    /,
     *,
+    diverse: int | None,
     as_json: bool,
     path: Path | None,
     sort: str,
@@ -274,7 +279,10 @@ def alphas(
     contains: str | None,
     **wanted: Any,
 ) -> None:
-    """Show the best alphas so far, or write them to a file."""
+    """Show the best alphas so far, or write them to a file; `alphas show ID` has all about one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    fleet = find_fleet(ctx.obj, os.environ)
     from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
     from fleet.runtime.time_argument import parse_since
     from generator.storage.read import Filters
@@ -283,6 +291,9 @@ def alphas(
         format_of(path)
     when = None if since is None else parse_since(since, time.time())
     filters = Filters(text=contains, since=when, **wanted)
+    if diverse is not None:
+        _diverse(fleet, diverse, filters, as_json=as_json)
+        return
     found = find_alphas(fleet, filters, sort=sort, reverse=reverse, limit=limit, export=path is not None)
     if path is not None:
         export(found, path)
@@ -315,6 +326,30 @@ def notify(fleet: Fleet, as_json: bool, **_: bool) -> None:
         show([f"{one['place']}: {one['reason'] or 'delivered'}" for one in results])
     if any(one["reason"] for one in results):
         click.get_current_context().exit(1)
+
+
+def _diverse(fleet: Fleet, count: int, filters: Any, *, as_json: bool) -> None:
+    from cli.diverse import diverse_alphas, diverse_lines
+
+    rows = diverse_alphas(fleet, count, filters)
+    if as_json:
+        print_json(rows)
+    else:
+        show(diverse_lines(rows))
+
+
+@alphas.command("show")
+@click.argument("number", metavar="ID", type=click.IntRange(1))
+@fleet_command
+def show_alpha(fleet: Fleet, number: int, as_json: bool) -> None:
+    """Show one alpha: prompt, reply, tree, checks, parents, simulations."""
+    from cli.alpha_details import detail_lines, find_alpha
+
+    found = find_alpha(fleet, number)
+    if as_json:
+        print_json(found.row())
+    else:
+        show(detail_lines(found))
 
 
 @main.command()

@@ -204,7 +204,14 @@ _REPORT = (
     "kept",
     "mean Sharpe",
     "best",
+    "between",
+    "load",
+    "unique",
+    "kept/h",
 )
+
+
+_REPORT_TIMES = ("seconds_between_incidents", "load_seconds")
 
 
 def report_lines(row: Mapping[str, Any]) -> list[str]:
@@ -243,6 +250,9 @@ def _report_cells(one: Mapping[str, Any]) -> list[str]:
         str(one["kept"]),
         figure("mean_sharpe", "+.2f"),
         figure("best_sharpe", "+.2f"),
+        *("-" if one[name] is None else show_duration(one[name]) for name in _REPORT_TIMES),
+        figure("unique_share", ".0%"),
+        figure("alphas_per_hour", ".1f"),
     ]
 
 

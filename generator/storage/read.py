@@ -253,14 +253,14 @@ def _alphas(location: Path | str, where: str, order: str, values: Mapping[str, A
 
 def _alpha(row: Mapping[str, Any]) -> AlphaRow:
     values = dict(row)
-    values["settings"] = _plain(values["settings"]) or {}
-    values["checks"] = _plain(values["checks"]) or []
+    values["settings"] = decoded(values["settings"]) or {}
+    values["checks"] = decoded(values["checks"]) or []
     values["kept"] = bool(values["kept"])
     values["time"] = values["time"] or 0.0
     return AlphaRow(**values)
 
 
-def _plain(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """Return a JSON column's value: SQLite returns it as text, PostgreSQL decoded."""
     return json.loads(value) if isinstance(value, str) else value
 
