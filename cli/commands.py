@@ -85,7 +85,7 @@ def _check(row: dict[str, Any], *, as_json: bool) -> None:
 @fleet_command
 def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> None:
     """Show status and events live; into a pipe, print --count views or lines of JSON."""
-    from cli.watch import redraw, view
+    from cli.watch.plain import redraw, view
 
     try:
         if sys.stdout.isatty() and not as_json:
@@ -283,7 +283,7 @@ def alphas(
     if ctx.invoked_subcommand is not None:
         return
     fleet = find_fleet(ctx.obj, os.environ)
-    from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
+    from cli.alphas.listing import alpha_lines, alpha_rows, export, find_alphas, format_of
     from fleet.runtime.time_argument import parse_since
     from generator.storage.read import Filters
 
@@ -329,7 +329,7 @@ def notify(fleet: Fleet, as_json: bool, **_: bool) -> None:
 
 
 def _diverse(fleet: Fleet, count: int, filters: Any, *, as_json: bool) -> None:
-    from cli.diverse import diverse_alphas, diverse_lines
+    from cli.alphas.diverse import diverse_alphas, diverse_lines
 
     rows = diverse_alphas(fleet, count, filters)
     if as_json:
@@ -343,7 +343,7 @@ def _diverse(fleet: Fleet, count: int, filters: Any, *, as_json: bool) -> None:
 @fleet_command
 def show_alpha(fleet: Fleet, number: int, as_json: bool) -> None:
     """Show one alpha: prompt, reply, tree, checks, parents, simulations."""
-    from cli.alpha_details import detail_lines, find_alpha
+    from cli.alphas.details import detail_lines, find_alpha
 
     found = find_alpha(fleet, number)
     if as_json:

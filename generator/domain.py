@@ -73,7 +73,8 @@ class CallRecord:
 
     `status` is HTTP's; 0 means no answer, and 200 with an `error` means an error in mid-stream.
     `thinking` is the answer's field of that name. `load_seconds` is the time that Ollama reports for loading the model,
-    `first_token_seconds` that time and the prompt's; each None without a report.
+    `first_token_seconds` that time and the prompt's; each None without a report. `rate` is in
+    tokens per second of pure generation, `version` Ollama's.
     """
 
     id: str
@@ -94,6 +95,8 @@ class CallRecord:
     thinking: str = ""
     load_seconds: Seconds | None = None
     first_token_seconds: Seconds | None = None
+    rate: float | None = None
+    version: str = ""
 
     @property
     def cut(self) -> bool:
@@ -116,6 +119,8 @@ class CallRecord:
             "switches": self.switches,
             "status": self.status,
             "error": self.error,
+            "rate": self.rate,
+            "version": self.version,
         }
 
 

@@ -58,7 +58,7 @@ def _add_json(app: FastAPI, readings: Readings) -> None:
             return _json({"error": f"sort by one of {', '.join(SORTS)}"}, status=400)
         place = database_location(fleet.settings.generator.database, fleet.home)
         found = best_alphas(place, min(max(limit, 1), _MOST_ROWS), sort=sort)
-        from cli.alphas import alpha_rows  # noqa: PLC0415
+        from cli.alphas.listing import alpha_rows  # noqa: PLC0415
 
         return _json(alpha_rows(found))
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cli.alpha_details import check_line, detail_lines, tree_lines
-from cli.diverse import choose, diverse_lines
+from cli.alphas.details import check_line, detail_lines, tree_lines
+from cli.alphas.diverse import choose, diverse_lines
 from generator.storage.details import AlphaDetails
 
 DAYS = 504

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cli.alphas import alpha_row
+from cli.alphas.listing import alpha_row
 from cli.target import Fleet
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
