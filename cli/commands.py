@@ -89,6 +89,8 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
 
     try:
         if sys.stdout.isatty() and not as_json:
+            if count is None and _full_screen(fleet, interval):
+                return
             redraw(fleet, interval=interval, count=count, colour=not os.environ.get("NO_COLOR"))
             return
         for number in range(count or 1):
@@ -102,6 +104,20 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
                 click.echo("\n".join(view(fleet)))
     except KeyboardInterrupt:
         pass
+
+
+def _full_screen(fleet: Fleet, interval: float) -> bool:
+    """Run the full view until it is ended; return False where its package or its terminal is missing."""
+    if os.environ.get("TERM", "dumb") == "dumb" or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        from cli.watch.app import WatchApp
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"textual", "rich"}:
+            raise
+        return False
+    WatchApp(fleet, interval=interval, actions=list(main.commands)).run()
+    return True
 
 
 def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:

@@ -4,8 +4,9 @@ import json
 
 from nicegui import ui
 
+from cli.subcommand import CommandResult
 from web.access import AccessRules
-from web.actions import ActionResult, Actions
+from web.actions import Actions
 from web.page.markup import text
 
 _SENTENCES = {
@@ -56,7 +57,7 @@ class ActionDialog:
     async def _act(self) -> None:
         token = str(self._token.value or "")
         if not self._rules.is_token(token):
-            self._show(ActionResult(done=False, sentence="This is not the token."))
+            self._show(CommandResult(done=False, sentence="This is not the token."))
             return
         await ui.run_javascript(f'sessionStorage.setItem("fleet.token", {json.dumps(token)})')
         self._said.content = "It is being done …"
@@ -67,7 +68,7 @@ class ActionDialog:
             self._dialog.close()
             ui.notify(f"{self._name}: {result.sentence}", type="positive", multi_line=True)
 
-    def _show(self, result: ActionResult) -> None:
+    def _show(self, result: CommandResult) -> None:
         self._said.content = (
             f'<span class="{"good" if result.done else "bad"}">{text(result.sentence)}</span>'
         )

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from cli.subcommand import result_of
 from fleet.policy.events import Event, EventKind
-from web.actions import result_of
 from web.feed import View, rate, stale_parts
 from web.page import markup, tables
 from web.page.charts import memory_chart, model_chart, thinned
