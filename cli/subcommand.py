@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, Home
 from fleet.runtime.units import Seconds
 
@@ -24,6 +25,18 @@ class CommandResult:
 
 async def run_command(home: Home, *arguments: str) -> CommandResult:
     """Run a command in a home to its end; a command that takes longer than a switch can is ended."""
+    return result_of(*await _output(home, *arguments))
+
+
+async def run_json(home: Home, *arguments: str) -> Any:
+    """Return what a command prints with `--json`; raise FleetError if it fails."""
+    code, out, err = await _output(home, *arguments)
+    if code:
+        raise FleetError(result_of(code, out, err).sentence, hint="")
+    return json.loads(out)
+
+
+async def _output(home: Home, *arguments: str) -> tuple[int | None, bytes, bytes]:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         str(ROOT / "fleet_cli.py"),
@@ -39,8 +52,8 @@ async def run_command(home: Home, *arguments: str) -> CommandResult:
         out, err = await asyncio.wait_for(child.communicate(), LONGEST)
     except TimeoutError:
         child.terminate()
-        return CommandResult(done=False, sentence="the command took too long and was ended; see `history`")
-    return result_of(child.returncode, out, err)
+        return None, b"", b"Error: the command took too long and was ended; see `history`"
+    return child.returncode, out, err
 
 
 def result_of(code: int | None, out: bytes, err: bytes) -> CommandResult:

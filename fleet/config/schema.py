@@ -142,6 +142,13 @@ class BrainSettings:
     truncation: float | None = key(None, number(0, 1).or_none())
 
 
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`[log]`: the form of the programs' logs."""
+
+    format: str = key("text", choice("text", "json"))
+
+
 def _check_listen(text: str) -> None:
     if text and (_LISTEN.fullmatch(text) is None or not 0 < int(text.rpartition(":")[2]) < _PORTS):
         raise ValueError("no address with a port from 1 to 65535")
@@ -166,6 +173,7 @@ class Settings:
     panel: PanelSettings = field(default_factory=PanelSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    log: LogSettings = field(default_factory=LogSettings)
     ladder: Ladder = SEED_LADDER
     patterns: tuple[UserPattern, ...] = ()
     source: str = ""

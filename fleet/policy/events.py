@@ -49,6 +49,21 @@ class EventKind(StrEnum):
     LADDER_CHANGED = "ladder.changed"
 
 
+OF_SWITCH = frozenset(
+    {
+        EventKind.SWITCH_PLANNED,
+        EventKind.SWITCH_COMMITTED,
+        EventKind.SWITCH_DONE,
+        EventKind.SWITCH_FAILED,
+        EventKind.SWITCH_SUPERSEDED,
+        EventKind.VERIFY_FAILED,
+        EventKind.PULL_FAILED,
+        EventKind.GENERATOR_DOWN,
+    }
+)
+"""Events that bear the number of the switch under way as `planned`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """An event at `time` (Unix seconds); `number` rises by one with each event of a state."""

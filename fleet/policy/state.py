@@ -10,7 +10,7 @@ from typing import Any
 
 from fleet.config.ladder import OptionValue, Rung
 from fleet.policy.event_totals import with_event_counted
-from fleet.policy.events import Event, EventKind
+from fleet.policy.events import OF_SWITCH, Event, EventKind
 from fleet.runtime.units import Bytes, Seconds
 
 FROM_ORIGINAL = "original"
@@ -187,6 +187,8 @@ class FleetState:
 
     def with_event(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
         """Return the state with one more event, which the totals count too."""
+        if self.switch is not None and kind in OF_SWITCH:
+            fields.setdefault("planned", self.switch.number)
         event = Event(self.last_event_number + 1, now, kind, fields)
         began = None if self.switch is None else self.switch.since
         return replace(

@@ -137,6 +137,7 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
         "FLEET_HOME": str(home.path),
         "FLEET_CONFIG": config,
         "FLEET_PROFILE": choice.profile,
+        "FLEET_LOG_FORMAT": ready.settings.log.format,
         "FLEET_PYTHON": sys.executable,
         "FLEET_PROGRAMS": _programs(ready, embedded=embedded),
         "FLEET_STANDIN_PORT": str(port),

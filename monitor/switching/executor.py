@@ -9,6 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 
 from fleet.clients.http import Cancel
 from fleet.config.ladder import Rung, same_model
@@ -17,7 +18,7 @@ from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, Restar
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Switch, SwitchPhase
 from fleet.runtime.errors import OllamaError, SwitchError
-from fleet.runtime.logging import with_sentence
+from fleet.runtime.logging import switch_in_log, with_sentence
 from fleet.runtime.pause_request import pause, resume
 from fleet.runtime.units import Seconds
 from monitor.models.inventory import rungs_here
@@ -61,12 +62,13 @@ class Switcher:
                 return state
             if self._stopping.is_set():
                 return state
-            if switch.phase is SwitchPhase.PULL:
-                fact = self._pull(switch)
-                if fact is not None:
-                    self.apply(fact)
-            elif not self._change_over(switch):
-                return self._parts.store.read()
+            with switch_in_log(switch.number):
+                if switch.phase is SwitchPhase.PULL:
+                    fact = self._pull(switch)
+                    if fact is not None:
+                        self.apply(fact)
+                elif not self._change_over(switch):
+                    return self._parts.store.read()
 
     def apply(self, fact: Fact) -> FleetState:
         """Let the policy decide on a fact and write the new state."""
@@ -223,7 +225,10 @@ class Switcher:
         last = state.last_switch
         if last is None or same_model(last.source, state.current_model):
             return None
-        return threading.Thread(target=self._canary.unload, args=(last.source,), name="unload", daemon=True)
+        context = copy_context()  # its log lines bear the switch's number
+        return threading.Thread(
+            target=context.run, args=(self._canary.unload, last.source), name="unload", daemon=True
+        )
 
     def _between(self, unloading: threading.Thread | None) -> None:
         """Request the old model's unload, end the pause, and reset the launcher's brake on quick deaths.

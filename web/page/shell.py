@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from web.feed import Feed, View
 from web.page.dialogs import ActionDialog
 from web.page.markup import text
 from web.page.paths import VIEWS
+from web.plots import Plots
 from web.readings import Readings
 
 TICK = 0.5
@@ -52,9 +53,12 @@ class PageContext:
     actions: Actions
     rules: AccessRules
     feed: Feed = field(init=False)
+    plots: Plots = field(init=False)
 
     def __post_init__(self) -> None:
+        fleet = self.readings.fleet
         object.__setattr__(self, "feed", Feed(self.readings))
+        object.__setattr__(self, "plots", Plots(fleet.home, fleet.started.config if fleet.started else ""))
 
 
 class LivePage:
@@ -140,10 +144,21 @@ class LivePage:
 
         self._parts.append(renew)
 
-    def fixed(self, title: str, markup: str) -> None:
+    def fixed(self, title: str, markup: str, *, width: str = "") -> None:
         """Add a part that stays as it is."""
-        with ui.element("section").props(f'aria-label="{title}"'):
+        with ui.element("section").classes(width).props(f'aria-label="{title}"'):
             ui.html(f"<h2>{title}</h2>{markup}", sanitize=False)
+
+    def later(self, title: str, meanwhile: str, read: Callable[[], Awaitable[str]]) -> None:
+        """Add a part that takes its time: it is filled once the page is open."""
+        with ui.element("section").props(f'aria-label="{title}"'):
+            ui.html(f"<h2>{title}</h2>", sanitize=False)
+            shown = ui.html(f"<p>{text(meanwhile)}</p>", sanitize=False).props('aria-live="polite"')
+
+        async def fill() -> None:
+            shown.content = await read()
+
+        ui.timer(0.1, fill, once=True)
 
     async def slow(self, title: str, read: Callable[[], str], *, every: float) -> None:
         """Add a part that a thread reads, again every few seconds while the tab is visible."""

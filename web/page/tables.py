@@ -53,6 +53,7 @@ def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str) ->
     kind = {"": "All", "1": "Kept"}
     others = {"sort": sort, "contains": contains}
     controls = choices(kind, "1" if kept else "", "kept", others)
+    controls += '<p><a href="/diverse">Those that add most to each other</a></p>'
     heads = []
     for name in (*_FIGURES, "time"):
         query = {"sort": name, "kept": "1" if kept else "", "contains": contains}
@@ -77,6 +78,22 @@ def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str) ->
     return controls + table(
         ("Expression", "Model", "Source", "Kept", *heads), cells, caption="Alphas", numbers=len(_FIGURES) + 1
     )
+
+
+def diverse(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the alphas that add most to each other, in the order of their choice."""
+    cells = [
+        (
+            f'<a href="/alphas/{one["id"]}"><code>{text(one["expression"])}</code></a>',
+            text(one["model"]),
+            figure(one["sharpe"], "+.2f"),
+            figure(one["set_sharpe"], "+.2f"),
+            figure(one["correlation"], "+.2f"),
+        )
+        for one in rows
+    ]
+    head = ("Expression", "Model", "Sharpe", "Sharpe of the set", "Highest correlation")
+    return table(head, cells, caption="The chosen alphas", numbers=3)
 
 
 def figure(value: float | None, form: str = ".2f") -> str:

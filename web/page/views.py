@@ -4,17 +4,20 @@ import asyncio
 import time
 from urllib.parse import urlencode
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from nicegui import ui
 
 from cli.report import collect_report
+from cli.subcommand import run_json
 from fleet.runtime.errors import FleetError
+from generator.storage.details import alpha_details
 from generator.storage.read import SORTS, Filters, best_alphas, database_location
-from web.page import markup, tables
+from web.page import alpha, markup, tables
 from web.page.charts import memory_chart, model_chart
 from web.page.shell import LivePage, PageContext
 
 _ALPHAS = 100
+_MOST_DIVERSE = 20
 _DAY = 86400.0
 _PERIODS = {"1": "a day", "7": "a week", "0": "all time"}
 _ICON = "📉"
@@ -25,6 +28,7 @@ def add_page(app: FastAPI, context: PageContext) -> None:
     _add_overview(context)
     _add_incidents(context)
     _add_alphas(context)
+    _add_alpha(app, context)
     _add_models(context)
     ui.run_with(
         app,
@@ -80,6 +84,47 @@ def _add_alphas(context: PageContext) -> None:
 
         async with LivePage(context, "/alphas") as page:
             await page.slow("Alphas", read, every=5.0)
+
+
+def _add_alpha(app: FastAPI, context: PageContext) -> None:
+    fleet = context.readings.fleet
+    place = database_location(fleet.settings.generator.database, fleet.home)
+
+    @ui.page("/alphas/{number}")
+    async def one_alpha(number: int) -> None:
+        found = await asyncio.to_thread(alpha_details, place, number)
+        async with LivePage(context, "/alphas") as page:
+            if found is None:
+                page.fixed("Alpha", f"<p>There is no alpha {number}.</p>")
+                return
+            page.fixed(f"Alpha {number}", alpha.standing(found))
+            picture = f'<img class="plot" src="/api/alphas/{number}/pnl.png" alt="Running PnL and drawdown" loading="lazy">'
+            page.fixed("Running PnL", picture)
+            page.fixed("Checks", alpha.checks(found), width="w6")
+            page.fixed("Tree", alpha.tree(found), width="w6")
+            page.fixed("Where it came from", alpha.call(found))
+
+    @app.get("/api/alphas/{number}/pnl.png")
+    async def picture(number: int) -> Response:
+        found = await asyncio.to_thread(alpha_details, place, number)
+        if found is None:
+            return Response(status_code=404)
+        return Response(await context.plots.picture(found.alpha), media_type="image/png")
+
+    @ui.page("/diverse")
+    async def diverse(count: int = 8) -> None:
+        async with LivePage(context, "/alphas") as page:
+            number = str(min(max(count, 1), _MOST_DIVERSE))
+
+            async def choose() -> str:
+                try:
+                    return tables.diverse(
+                        await run_json(context.readings.fleet.home, "alphas", "--diverse", number)
+                    )
+                except FleetError as error:
+                    return tables.trouble(error)
+
+            page.later("Alphas that add most to each other", "They are backtested and compared …", choose)
 
 
 def _add_models(context: PageContext) -> None:
