@@ -140,6 +140,8 @@ def load_times(events: Iterable[Event], ladder: Ladder, since: float = 0.0) -> d
     begun: dict[str, float] = {}
     found: dict[str, list[Seconds]] = {}
     for event in events:
+        if event.kind not in {EventKind.SWITCH_COMMITTED, EventKind.SWITCH_DONE}:
+            continue
         name = _model_of(str(event.fields.get("to", "")), ladder)
         if event.kind is EventKind.SWITCH_COMMITTED:
             begun = {name: event.time}

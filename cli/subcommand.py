@@ -25,14 +25,14 @@ class CommandResult:
 
 async def run_command(home: Home, *arguments: str) -> CommandResult:
     """Run a command in a home to its end; a command that takes longer than a switch can is ended."""
-    return result_of(*await _output(home, *arguments))
+    return command_result(*await _output(home, *arguments))
 
 
 async def run_json(home: Home, *arguments: str) -> Any:
     """Return what a command prints with `--json`; raise FleetError if it fails."""
     code, out, err = await _output(home, *arguments)
     if code:
-        raise FleetError(result_of(code, out, err).sentence, hint="")
+        raise FleetError(command_result(code, out, err).sentence, hint="")
     return json.loads(out)
 
 
@@ -56,7 +56,7 @@ async def _output(home: Home, *arguments: str) -> tuple[int | None, bytes, bytes
     return child.returncode, out, err
 
 
-def result_of(code: int | None, out: bytes, err: bytes) -> CommandResult:
+def command_result(code: int | None, out: bytes, err: bytes) -> CommandResult:
     """Return the result of a command by its exit code and its output (pure)."""
     if code in {0, _SAVED}:
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cli.subcommand import result_of
+from cli.subcommand import command_result
 from fleet.policy.events import Event, EventKind
 from web.feed import View, rate, stale_parts
 from web.page import markup, tables
@@ -145,7 +145,7 @@ def test_what_is_older_than_three_intervals_is_stale() -> None:
 def test_the_result_of_an_action_is_that_of_its_command(
     code: int | None, out: bytes, err: bytes, done: bool, sentence: str
 ) -> None:
-    result = result_of(code, out, err)
+    result = command_result(code, out, err)
     assert (result.done, result.sentence) == (done, sentence)
 
 
