@@ -11,7 +11,7 @@ REVISION := $(shell git rev-parse --short HEAD 2> /dev/null || echo unknown)
 IMAGE_ARGS := --build-arg REVISION=$(REVISION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-all test-pythons test-docker lint format bench soak lock sbom image up down clean
+.PHONY: help setup run demo test test-all test-pythons test-docker lint format bench soak space lock sbom image up down clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -59,6 +59,9 @@ bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME 
 
 soak: setup ## Kill everything at random under a stream of incidents (DURATION=60s, KILLS=500 ends it earlier)
 	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),60s) $(if $(KILLS),--kills $(KILLS))
+
+space: setup ## Visit every state of a switch, with each flag of the policy alone and in pairs (hours; SECONDS=60 bounds each)
+	@$(BIN)/python -m tests.space $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNGS),--rungs $(RUNGS))
 
 format: setup ## Bring the code into form
 	@$(BIN)/ruff check --fix-only --quiet .

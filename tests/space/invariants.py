@@ -20,10 +20,10 @@ from fleet.policy.facts import (
     Unpin,
     VerifyEnded,
 )
-from fleet.policy.incident_count import count, recount, threshold_reached
+from fleet.policy.incident_count import recount
 from fleet.policy.recovery import can_climb
-from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
+from fleet.policy.rules import VERIFY_RETRY, Rules
+from fleet.policy.state import FROM_ORIGINAL, FleetState, Switch, SwitchKind, SwitchPhase
 from fleet.policy.switch_phases import HOUR
 from tests.reference.transitions import TRANSITIONS, place_of
 from tests.space.moves import Move
@@ -106,7 +106,8 @@ def tried_before_a_commit(step: Step) -> bool:
         return True
     other = (switch.target, switch.on_cpu) != (step.old.current_model_index, step.old.on_cpu)
     with_trial = switch.kind in {SwitchKind.PROBE, SwitchKind.USE, SwitchKind.UPGRADE}
-    return not (with_trial and other) or switch.phase is SwitchPhase.TRIAL
+    passed = isinstance(step.move.fact, TrialEnded) and step.move.fact.passed
+    return not (with_trial and other) or (switch.phase is SwitchPhase.TRIAL and passed)
 
 
 def pinned_moves_by_hand_alone(step: Step) -> bool:
@@ -138,7 +139,9 @@ def switches_an_hour(step: Step) -> bool:
     """No more than `max_switches_per_hour` automatic switches are committed within an hour."""
     recent = sum(time > step.move.now - HOUR for time in step.new.automatic)
     counted = not step.committed or step.new.switch is None or step.new.switch.by_hand
-    grown = counted or len(step.new.automatic) == 1 + sum(t > step.move.now - HOUR for t in step.old.automatic)
+    grown = counted or len(step.new.automatic) == 1 + sum(
+        t > step.move.now - HOUR for t in step.old.automatic
+    )
     return grown and recent <= step.rules.policy.max_switches_per_hour
 
 
@@ -149,9 +152,8 @@ def a_reason_for_each_downgrade(step: Step) -> bool:
         return True
     phase = None if old.switch is None else old.switch.phase
     if phase is SwitchPhase.VERIFY and isinstance(fact, (CallEnded, IncidentSeen)):
-        failed = fact.memory if isinstance(fact, CallEnded) and not fact.answered else fact.kind == "hard" if isinstance(fact, IncidentSeen) else False
-        second = old.switch is not None and old.switch.failed_at is not None
-        if failed and second:
+        failed = fact.memory if isinstance(fact, CallEnded) else fact.kind == "hard"
+        if failed and old.switch is not None and old.switch.failed_at is not None:
             return True
     if isinstance(fact, SpillFound):
         return step.rules.policy.on_spill == "downgrade"
@@ -159,13 +161,23 @@ def a_reason_for_each_downgrade(step: Step) -> bool:
         return same_model(fact.model, old.current_model) and switch.target in fact.present
     probation = old.recovery.probation is not None and step.move.now < old.recovery.probation
     hard = isinstance(fact, IncidentSeen) and fact.kind == "hard" and fact.counts
-    return (probation and hard) or _enough(step)
+    return (probation and hard) or _enough(step.new, step)
 
 
-def _enough(step: Step) -> bool:
-    """Return True if the incidents that this step leaves reach the threshold; a hold has taken none of them."""
-    number = count(step.new, step.move.now, step.rules)
-    return number >= step.rules.threshold(step.rules.ladder[step.old.current_model_index])
+def _count(state: FleetState, step: Step) -> int:
+    """Return the number of incidents within the window, or since the last answer, whichever is more."""
+    edge, last = step.move.now - step.rules.policy.window, state.last_finished
+    within = sum(one.time >= edge for one in state.incidents)
+    row = sum(one.cause != FROM_ORIGINAL and (last is None or one.time > last) for one in state.incidents)
+    return max(within, row)
+
+
+def _enough(state: FleetState, step: Step) -> bool:
+    """Return True if the incidents of a state reach the threshold."""
+    rung = step.rules.ladder[state.current_model_index]
+    calls, share = state.finished + state.failed, step.rules.policy.min_fail_share
+    enough_failed = not share or not calls or state.failed / calls > share
+    return _count(state, step) >= step.rules.threshold(rung) and enough_failed
 
 
 def a_downgrade_goes_down(step: Step) -> bool:
@@ -182,7 +194,7 @@ def a_threshold_is_acted_on(step: Step) -> bool:
     acts = ended or isinstance(step.move.fact, (IncidentSeen, Tick))
     if not acts or not _idle(step.new, step.move.now):
         return True
-    return not threshold_reached(recount(step.new, step.move.now, step.rules), step.rules)
+    return not _enough(step.new, step)
 
 
 def _idle(state: FleetState, now: float) -> bool:
@@ -196,7 +208,7 @@ def idle_facts_change_nothing(step: Step) -> bool:
     old = step.old
     if isinstance(step.move.fact, IncidentSeen):
         old = recount(old, step.move.now, step.rules)
-        if _idle(old, step.move.now) and threshold_reached(old, step.rules):
+        if _idle(old, step.move.now) and _enough(old, step):
             return True  # reached while the fleet was pinned: the next incident makes the policy act on it
     return replace(step.new, events=old.events, last_event_number=old.last_event_number) == old
 
@@ -219,7 +231,7 @@ def the_count_shown_is_the_count(step: Step) -> bool:
     """The count of a tick is the number of incidents within the window or in a row."""
     if not isinstance(step.move.fact, Tick):
         return True
-    return step.new.vram_error_count == count(step.new, step.move.now, step.rules)
+    return step.new.vram_error_count == _count(step.new, step)
 
 
 def a_command_takes_effect(step: Step) -> bool:
@@ -238,7 +250,11 @@ def a_command_takes_effect(step: Step) -> bool:
     }[fact.kind]
     if new.switch is None:
         stands = new.current_model_index == goal and not new.on_cpu and not new.vram_error_count
-        return stands and not _held(new, step.move.now) and (fact.kind is not SwitchKind.USE or new.pinned is fact.pin)
+        return (
+            stands
+            and not _held(new, step.move.now)
+            and (fact.kind is not SwitchKind.USE or new.pinned is fact.pin)
+        )
     switch = new.switch
     asked = switch.by_hand and switch.target == goal and switch.kind is fact.kind and not switch.on_cpu
     return asked and switch.pin is fact.pin and switch.phase is SwitchPhase.PULL and new.hold is None
@@ -258,11 +274,13 @@ def reset_lifts_the_limits(step: Step) -> bool:
 
 def chosen_by_hand_stays(step: Step) -> bool:
     """A rung chosen by hand is not left while it is verified: its failure is reported."""
-    old = step.old.switch
+    old, fact = step.old.switch, step.move.fact
     if old is None or not old.by_hand or old.kind is SwitchKind.RESET or old.phase is not SwitchPhase.VERIFY:
         return True
-    failed_once = isinstance(step.move.fact, (CallEnded, IncidentSeen)) and not step.old.incidents
-    return not (failed_once and step.begun is not None and not _enough(step))
+    moved = step.begun is not None or _held(step.new, step.move.now)
+    incidents = _count(step.old, step) + isinstance(fact, IncidentSeen)
+    threshold = step.rules.threshold(step.rules.ladder[step.old.current_model_index])
+    return not moved or isinstance(fact, Command) or incidents >= threshold
 
 
 def two_failures_end_a_verify(step: Step) -> bool:
@@ -272,11 +290,15 @@ def two_failures_end_a_verify(step: Step) -> bool:
         return True
     same = step.new.switch is not None and step.new.switch.number == old.number
     memory = isinstance(fact, CallEnded) and fact.memory and not fact.answered
+    seen = isinstance(fact, IncidentSeen) and fact.kind == "hard" and step.new.counted_ids[-1:] == (fact.id,)
+    if seen and old.failed_at is not None and step.move.now - old.failed_at >= VERIFY_RETRY:
+        return not same
+    memory |= seen
     late = old.failed_at is not None and isinstance(fact, CallEnded) and fact.started is not None
     if memory and old.failed_at is None:
         return same and step.new.switch is not None and step.new.switch.failed_at is not None
     if memory and late and old.failed_at is not None and isinstance(fact, CallEnded):
-        due = step.move.now - old.failed_at >= 6.0 and (fact.started or 0.0) >= old.failed_at
+        due = step.move.now - old.failed_at >= VERIFY_RETRY and (fact.started or 0.0) >= old.failed_at
         return same != due
     if isinstance(fact, (VerifyEnded,)) or (isinstance(fact, CallEnded) and not step.move.idle):
         return not same
@@ -284,7 +306,7 @@ def two_failures_end_a_verify(step: Step) -> bool:
 
 
 def a_hold_is_the_last_resort(step: Step) -> bool:
-    """A hold begins only on the last rung, without a present smaller model, or at the hour's limit; each is longer."""
+    """A hold begins only on the last rung, without a present smaller model, or at the hour's limit."""
     old, new, now = step.old.hold, step.new.hold, step.move.now
     if new is None or new == old or not new.active(now) or (old is not None and old.active(now)):
         return True
@@ -325,9 +347,17 @@ def a_failed_probe_waits_longer(step: Step) -> bool:
     failed = switch.target if lost and switch is not None else old.current_model_index
     remembered = failed in step.new.recovery.failed
     home = old.recovery.home_rung
-    went_home = not undone or (step.begun is not None and step.begun.target == (failed + 1 if home is None else home))
+    went_home = not undone or (
+        step.begun is not None and step.begun.target == (failed + 1 if home is None else home)
+    )
     ended = not undone or step.new.recovery.probation is None
-    return doubled and remembered and went_home and ended and (lost or on_probation or probing or home is not None)
+    return (
+        doubled
+        and remembered
+        and went_home
+        and ended
+        and (lost or on_probation or probing or home is not None)
+    )
 
 
 def probes_only_when_due(step: Step) -> bool:
@@ -337,7 +367,12 @@ def probes_only_when_due(step: Step) -> bool:
         return True
     old = step.old
     due = old.recovery.next is not None and (old.recovery.next <= now or old.recovery.probation is not None)
-    climbs = can_climb(old) and rules.can_fit(switch.target) and not _held(old, now) and bool(rules.policy.recover_after)
+    climbs = (
+        can_climb(old)
+        and rules.can_fit(switch.target)
+        and not _held(old, now)
+        and bool(rules.policy.recover_after)
+    )
     up = switch.target < old.current_model_index or (old.on_cpu and switch.target == old.current_model_index)
     most = rules.policy.max_switches_per_hour
     left = most - sum(time > now - HOUR for time in old.automatic)
@@ -378,7 +413,7 @@ def events_are_numbered(step: Step) -> bool:
 
 INVARIANTS: tuple[Callable[[Step], bool], ...] = (
     on_the_ladder,
-    #only_the_tables_transitions,
+    only_the_tables_transitions,
     one_switch_a_commit,
     tried_before_a_commit,
     pinned_moves_by_hand_alone,

@@ -27,11 +27,25 @@ from fleet.policy.facts import (
     VerifyEnded,
 )
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
+from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
+from monitor.detection.detector import Detector
 from monitor.incidents.messages import Incident, IncidentRetracted
 from monitor.ingest import Context, _follow
-from monitor.detection.detector import Detector
-from tests.space.world import ANSWERED, KNOWN, LONG_AGO, NEW, NOW, STALE_SWITCH, SWITCHED, SWITCHES, Runs, World, all_later, later, settled
+from tests.space.world import (
+    ANSWERED,
+    KNOWN,
+    LONG_AGO,
+    NEW,
+    NOW,
+    STALE_SWITCH,
+    SWITCHED,
+    SWITCHES,
+    Runs,
+    World,
+    all_later,
+    later,
+    settled,
+)
 
 _DETECTOR = Detector()
 _SET_BACK = NOW - 7200.0
@@ -75,17 +89,25 @@ def _incidents(world: World, rules: Rules) -> Iterator[Move]:
     hard = IncidentSeen(NEW, NOW, "allocation", "hard", counts=True)
     soft = replace(hard, kind="soft", cause="not_recovered")
     yield Move("an incident", hard)
-    yield Move("an incident after the clock was set back", replace(hard, time=_SET_BACK), now=_SET_BACK, rare=True)
+    yield Move(
+        "an incident after the clock was set back", replace(hard, time=_SET_BACK), now=_SET_BACK, rare=True
+    )
     yield Move("a soft incident", soft)
     yield Move("an incident that does not count", replace(hard, counts=False, reason="host"), idle=True)
     if state.counted_ids:
         yield Move("an incident again", replace(hard, id=KNOWN), idle=True)
     if last is not None:
         before = NOW - (SWITCHED if cooling else LONG_AGO) - 2.0
-        yield Move("an incident from before the switch", replace(hard, time=before), idle=True)
+        yield Move(
+            "an incident from before the switch",
+            replace(hard, time=before, model=state.current_model),
+            idle=True,
+        )
     if switch is None and all(one.time > NOW - rules.policy.window for one in state.incidents):
         met = replace(world, state=replace(state, last_finished=NOW - ANSWERED))
-        yield Move("an incident from before the last answer", replace(hard, time=NOW - ANSWERED * 5 / 4), world=met)
+        yield Move(
+            "an incident from before the last answer", replace(hard, time=NOW - ANSWERED * 5 / 4), world=met
+        )
     if cooling or (switch is not None and switch.phase is SwitchPhase.TRIAL):
         yield Move("an incident by name", replace(hard, model=state.current_model))
         yield Move("an incident in a new load", replace(hard, load_began=NOW))
@@ -109,7 +131,9 @@ def _calls(world: World, _: Rules) -> Iterator[Move]:
     failed = CallEnded(NOW, SWITCHES, answered=False, reason="it failed", started=NOW - 0.5)
     switch = world.state.switch
     if world.runs in {Runs.STALE, Runs.DOWN}:
-        yield Move("a call on another model fails", replace(failed, switches=SWITCHES - 1, memory=True), idle=True)
+        yield Move(
+            "a call on another model fails", replace(failed, switches=SWITCHES - 1, memory=True), idle=True
+        )
     if world.runs is Runs.CURRENT:
         yield Move("a call is answered", replace(failed, answered=True, reason=""))
         yield Move("a call lacks memory", replace(failed, memory=True))
@@ -178,11 +202,16 @@ def seems_stopped(world: World) -> bool:
 
 def _prefetch(world: World, rules: Rules) -> Iterator[Move]:
     state = world.state
-    yield Move("a background pull begins", PrefetchStarted(state.current_model, "the fleet uses it"), idle=True)
+    yield Move(
+        "a background pull begins", PrefetchStarted(state.current_model, "the fleet uses it"), idle=True
+    )
     met = replace(world, state=replace(state, behind=(state.current_model,)))
     yield Move("a skipped model is pulled", PrefetchDone(state.current_model), world=met)
     for index in range(state.current_model_index + 1, len(rules.ladder)):
-        yield Move(f"the model cannot be pulled, {index} is here", PrefetchFailed(state.current_model, "no", (index,)))
+        yield Move(
+            f"the model cannot be pulled, {index} is here",
+            PrefetchFailed(state.current_model, "no", (index,)),
+        )
 
 
 FACTS: tuple[Callable[[World, Rules], Iterator[Move]], ...] = (
@@ -239,26 +268,29 @@ def runs_after(before: World, state: FleetState) -> Runs:
     return before.runs
 
 
+def _quiet_step(world: World, switch: Switch) -> Iterator[tuple[str, Fact | None, World]]:
+    number, stopped = switch.number, seems_stopped(world)
+    match switch.phase:
+        case SwitchPhase.PULL:
+            yield "the model is present", ModelPresent(number, was_stopped=stopped), world
+        case SwitchPhase.TRIAL:
+            yield "the trial passes", TrialEnded(number, passed=True, was_stopped=stopped), world
+        case SwitchPhase.RESTART if switch.was_stopped:
+            yield "the generator stays stopped", Restarted(number, stopped=True), world
+        case SwitchPhase.RESTART:
+            yield "the generator is up", Restarted(number), replace(world, runs=Runs.CURRENT)
+        case _ if stopped:
+            yield "no answer in time", VerifyEnded(number, "no call was answered in time"), world
+
+
 def quiet(world: World, rules: Rules) -> Iterator[tuple[str, Fact | None, World]]:
     """Yield what happens next while nothing goes wrong and no person interferes, with the world that the fact meets.
 
     The first one that changes anything happens. Without any the world is at rest.
     """
     state, runs = world.state, world.runs
-    switch = state.switch
-    if switch is not None:
-        number, stopped = switch.number, seems_stopped(world)
-        match switch.phase:
-            case SwitchPhase.PULL:
-                yield "the model is present", ModelPresent(number, was_stopped=stopped), world
-            case SwitchPhase.TRIAL:
-                yield "the trial passes", TrialEnded(number, passed=True, was_stopped=stopped), world
-            case SwitchPhase.RESTART if switch.was_stopped:
-                yield "the generator stays stopped", Restarted(number, stopped=True), world
-            case SwitchPhase.RESTART:
-                yield "the generator is up", Restarted(number), replace(world, runs=Runs.CURRENT)
-            case _ if stopped:
-                yield "no answer in time", VerifyEnded(number, "no call was answered in time"), world
+    if state.switch is not None:
+        yield from _quiet_step(world, state.switch)
     if runs is Runs.STALE:
         yield "the generator is replaced", None, replace(world, runs=Runs.CURRENT)
     if state.restarting and runs is Runs.DOWN:

@@ -2,13 +2,13 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.policy.decide import decide
-from fleet.policy.rules import Rules
 from fleet.policy.facts import Command
+from fleet.policy.rules import Rules
 from fleet.runtime.errors import SwitchError
 from tests.space.invariants import INVARIANTS, Step, stopped_stays_stopped
 from tests.space.moves import Move, moves, quiet, runs_after
@@ -51,10 +51,12 @@ class Search:
         while todo:
             visited += 1
             self.seconds = time.perf_counter() - began
-            if (seconds is not None and self.seconds > seconds) or (worlds is not None and len(self.worlds) > worlds):
+            if (seconds is not None and self.seconds > seconds) or (
+                worlds is not None and len(self.worlds) > worlds
+            ):
                 return self
             world, self.depth = todo.popleft()
-            self._settle(world)
+            self.comes_to_rest(world)
             for number, move in enumerate(moves(world, self.rules), start=visited):
                 if (move.idle or move.rare) and number % RARELY:
                     continue
@@ -100,9 +102,11 @@ class Search:
             found.append(name)
         return found[::-1]
 
-    def _settle(self, world: World) -> None:
-        """Follow a world while all goes well, to a world known to come to rest; raise BrokenInvariantError."""
-        first, passed, names = world, [], []
+    def comes_to_rest(self, world: World) -> None:
+        """From every world a quiet one comes to rest: on the largest model that may run, with the generator as wanted."""
+        first = world
+        passed: list[Any] = []
+        names: list[str] = []
         for _ in range(MOST_QUIET_STEPS):
             key = world.key
             if key in self._settled:
@@ -117,7 +121,7 @@ class Search:
                 return
             name, world = following
             names.append(name)
-        raise BrokenInvariantError("a_quiet_world_comes_to_rest", (*self.way(first.key), "quiet:", *names))
+        raise BrokenInvariantError("comes_to_rest", (*self.way(first.key), "quiet:", *names))
 
     def _quiet(self, world: World) -> tuple[str, World] | None:
         for name, fact, met in quiet(world, self.rules):
@@ -130,7 +134,7 @@ class Search:
         return None
 
     def _rests(self, world: World) -> bool:
-        """A quiet world comes to rest: no switch, no hold, the generator as wanted, on the largest model that may run."""
+        """Return True if a world is at rest, with nothing left to climb to."""
         state, rules = world.state, self.rules
         if state.switch is not None or (state.hold is not None and state.hold.active(NOW)):
             return False

@@ -48,7 +48,9 @@ def rules_of(rungs: int, *flags: str) -> Rules:
     sizes = [4 * GIGABYTE, 2 * GIGABYTE, GIGABYTE][:rungs]
     options = [{"num_ctx": 8192 >> index} if one_model else {} for index in range(rungs)]
     rows = zip(names, sizes, options, strict=True)
-    ladder = Ladder([Rung(index, name, size, options=option) for index, (name, size, option) in enumerate(rows)])
+    ladder = Ladder(
+        [Rung(index, name, size, options=option) for index, (name, size, option) in enumerate(rows)]
+    )
     needs = tuple(sizes) if free is not None or "selection=fits" in flags else ()
     return Rules(ladder, PolicySettings(**changes), needs=needs, free=free)
 

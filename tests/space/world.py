@@ -1,4 +1,4 @@
-"""The world of the search: the policy's state and the generator, in one form for all worlds that the policy cannot tell apart.
+"""The world of the search: the policy's state and the generator, in one form for all that the policy cannot tell apart.
 
 Time is abstracted to what the policy can tell apart: a timer runs or has run out, an incident lies within the window or
 not, before the last answer or after it. Every timer may run out at any moment, in any order. What holds here holds for
@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from fleet.policy.incident_count import recount
 from fleet.config.ladder import same_model
 from fleet.policy.rules import VERIFY_RETRY, Rules
 from fleet.policy.state import (
@@ -221,7 +220,10 @@ def later(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     window = rules.policy.window
     within = [one for one in state.incidents if one.time >= NOW - window]
     if within:
-        yield "an incident leaves the window", _changed(world, rules, incidents=_aged(state, within[0], window))
+        yield (
+            "an incident leaves the window",
+            _changed(world, rules, incidents=_aged(state, within[0], window)),
+        )
     if state.automatic:
         yield "an automatic switch is an hour old", _changed(world, rules, automatic=state.automatic[1:])
     if last is not None and NOW - last.time < rules.policy.cool_down:
