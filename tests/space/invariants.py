@@ -1,7 +1,7 @@
 """The invariants of the policy, each a predicate over one step; their first lines stand in docs/architecture.md."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fleet.config.ladder import same_model
 from fleet.policy.decide import _held
@@ -22,45 +22,15 @@ from fleet.policy.facts import (
 )
 from fleet.policy.incident_count import recount
 from fleet.policy.recovery import can_climb
-from fleet.policy.rules import VERIFY_RETRY, Rules
-from fleet.policy.state import FROM_ORIGINAL, FleetState, Switch, SwitchKind, SwitchPhase
+from fleet.policy.rules import VERIFY_RETRY
+from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.policy.switch_phases import HOUR
 from tests.reference.transitions import TRANSITIONS, place_of
-from tests.space.moves import Move
-from tests.space.world import Runs, World
+from tests.space.step import Step, count_of, is_enough, is_idle, models_of
+from tests.space.world import Runs
 
 _ROWS = {(row.before, row.fact, row.after) for row in TRANSITIONS}
 _STEP_FACTS = (ModelPresent, PullFailed, TrialEnded, Restarted, VerifyEnded)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One move, and the world after it as the policy returned it."""
-
-    before: World
-    move: Move
-    after: World
-    rules: Rules
-    refused: bool = False
-
-    @property
-    def old(self) -> FleetState:
-        return self.before.state
-
-    @property
-    def new(self) -> FleetState:
-        return self.after.state
-
-    @property
-    def committed(self) -> bool:
-        """Return True if this step committed a switch."""
-        return self.new.switches != self.old.switches
-
-    @property
-    def begun(self) -> Switch | None:
-        """Return the switch that began in this step."""
-        old, new = self.old.switch, self.new.switch
-        return new if new is not None and (old is None or old.number != new.number) else None
 
 
 def on_the_ladder(step: Step) -> bool:
@@ -84,19 +54,13 @@ def one_switch_a_commit(step: Step) -> bool:
     old, new = step.old, step.new
     if not step.committed:
         same = (new.current_model_index, new.on_cpu) == (old.current_model_index, old.on_cpu)
-        return same and _models(new) == _models(old)
+        return same and models_of(new) == models_of(old)
     switch = new.switch
     ready = old.switch is not None and old.switch.phase in {SwitchPhase.PULL, SwitchPhase.TRIAL}
     restarts = switch is not None and switch.phase is SwitchPhase.RESTART
     clean = not (new.vram_error_count or new.incidents or new.finished or new.failed or new.last_finished)
     moved = switch is not None and (switch.target, switch.on_cpu) == (new.current_model_index, new.on_cpu)
     return ready and restarts and clean and moved and new.switches == old.switches + 1
-
-
-def _models(state: FleetState) -> tuple[str, str] | None:
-    """Return the models of the last commit; a clock that was set back moves its time."""
-    last = state.last_switch
-    return None if last is None else (last.source, last.target)
 
 
 def tried_before_a_commit(step: Step) -> bool:
@@ -161,23 +125,7 @@ def a_reason_for_each_downgrade(step: Step) -> bool:
         return same_model(fact.model, old.current_model) and switch.target in fact.present
     probation = old.recovery.probation is not None and step.move.now < old.recovery.probation
     hard = isinstance(fact, IncidentSeen) and fact.kind == "hard" and fact.counts
-    return (probation and hard) or _enough(step.new, step)
-
-
-def _count(state: FleetState, step: Step) -> int:
-    """Return the number of incidents within the window, or since the last answer, whichever is more."""
-    edge, last = step.move.now - step.rules.policy.window, state.last_finished
-    within = sum(one.time >= edge for one in state.incidents)
-    row = sum(one.cause != FROM_ORIGINAL and (last is None or one.time > last) for one in state.incidents)
-    return max(within, row)
-
-
-def _enough(state: FleetState, step: Step) -> bool:
-    """Return True if the incidents of a state reach the threshold."""
-    rung = step.rules.ladder[state.current_model_index]
-    calls, share = state.finished + state.failed, step.rules.policy.min_fail_share
-    enough_failed = not share or not calls or state.failed / calls > share
-    return _count(state, step) >= step.rules.threshold(rung) and enough_failed
+    return (probation and hard) or is_enough(step.new, step)
 
 
 def a_downgrade_goes_down(step: Step) -> bool:
@@ -192,13 +140,9 @@ def a_threshold_is_acted_on(step: Step) -> bool:
     """A threshold that is reached is acted on at once, or as soon as a switch, a pin or a hold that forbids it has ended."""
     ended = step.old.switch is not None and step.new.switch is None
     acts = ended or isinstance(step.move.fact, (IncidentSeen, Tick))
-    if not acts or not _idle(step.new, step.move.now):
+    if not acts or not is_idle(step.new, step.move.now):
         return True
-    return not _enough(step.new, step)
-
-
-def _idle(state: FleetState, now: float) -> bool:
-    return state.switch is None and not state.pinned and not _held(state, now)
+    return not is_enough(step.new, step)
 
 
 def idle_facts_change_nothing(step: Step) -> bool:
@@ -208,7 +152,7 @@ def idle_facts_change_nothing(step: Step) -> bool:
     old = step.old
     if isinstance(step.move.fact, IncidentSeen):
         old = recount(old, step.move.now, step.rules)
-        if _idle(old, step.move.now) and _enough(old, step):
+        if is_idle(old, step.move.now) and is_enough(old, step):
             return True  # reached while the fleet was pinned: the next incident makes the policy act on it
     return replace(step.new, events=old.events, last_event_number=old.last_event_number) == old
 
@@ -231,7 +175,7 @@ def the_count_shown_is_the_count(step: Step) -> bool:
     """The count of a tick is the number of incidents within the window or in a row."""
     if not isinstance(step.move.fact, Tick):
         return True
-    return step.new.vram_error_count == _count(step.new, step)
+    return step.new.vram_error_count == count_of(step.new, step)
 
 
 def a_command_takes_effect(step: Step) -> bool:
@@ -278,7 +222,7 @@ def chosen_by_hand_stays(step: Step) -> bool:
     if old is None or not old.by_hand or old.kind is SwitchKind.RESET or old.phase is not SwitchPhase.VERIFY:
         return True
     moved = step.begun is not None or _held(step.new, step.move.now)
-    incidents = _count(step.old, step) + isinstance(fact, IncidentSeen)
+    incidents = count_of(step.old, step) + isinstance(fact, IncidentSeen)
     threshold = step.rules.threshold(step.rules.ladder[step.old.current_model_index])
     return not moved or isinstance(fact, Command) or incidents >= threshold
 

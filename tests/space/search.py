@@ -10,8 +10,9 @@ from fleet.policy.decide import decide
 from fleet.policy.facts import Command
 from fleet.policy.rules import Rules
 from fleet.runtime.errors import SwitchError
-from tests.space.invariants import INVARIANTS, Step, stopped_stays_stopped
+from tests.space.invariants import INVARIANTS, stopped_stays_stopped
 from tests.space.moves import Move, moves, quiet, runs_after
+from tests.space.step import Step
 from tests.space.world import NOW, Runs, World, settled, starts
 
 MOST_QUIET_STEPS = 300
