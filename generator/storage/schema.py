@@ -4,11 +4,25 @@ No expression is lost when the generator ends in between: the next start evaluat
 Several machines may share one database.
 """
 
-from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
-SENDING, RUNNING, ENDED, LOST = "sending", "running", "ended", "lost"
+QUEUED, SENDING, RUNNING, READING, ENDED, LOST = "queued", "sending", "running", "reading", "ended", "lost"
+OPEN = frozenset({QUEUED, SENDING, RUNNING, READING})
+"""States of a simulation whose candidate has no result yet."""
 
 
 class Base(DeclarativeBase):
@@ -107,25 +121,32 @@ class EvaluationRow(Base):
 
 
 class SimulationRow(Base):
-    """One request to BRAIN to simulate an expression: written before sending, given its location afterwards.
+    """One request to BRAIN to simulate an expression; `generator.brain.states` has its states.
 
-    A row in state `sending` after a restart is a request without an answer. `place` is the position in a
-    multi-simulation, whose rows share a location.
+    `place` is the position in a multi-simulation, whose rows share a location. A row that was never sent has 0 in
+    `sent`.
     """
 
     __tablename__ = "simulations"
     __table_args__ = (
         Index("simulations_by_expression", "digest", "settings_key"),
-        Index("simulations_by_time", "owner", "sent"),
+        Index("simulations_by_state", "state", "due"),
+        Index("simulations_by_time", "sent"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))
     settings_key: Mapped[str] = mapped_column(String(64))
     owner: Mapped[str] = mapped_column(String(255))
+    account: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(8))
+    tries: Mapped[int] = mapped_column(Integer, server_default="1")
+    asks: Mapped[int] = mapped_column(Integer, server_default="0")
+    due: Mapped[float] = mapped_column(Float, server_default="0")
+    since: Mapped[float] = mapped_column(Float, server_default="0")
     location: Mapped[str | None] = mapped_column(Text)
     place: Mapped[int | None] = mapped_column(Integer)
+    alone: Mapped[bool] = mapped_column(Boolean, server_default=false())
     sent: Mapped[float] = mapped_column(Float)
     ended: Mapped[float | None] = mapped_column(Float)
     status: Mapped[str | None] = mapped_column(String(16))
