@@ -187,7 +187,9 @@ def _usage(connection: Connection, account: str, now: float) -> Usage:
     )
     # Rows of one request share its location, and until that is known the time of sending.
     requests = {location or (owner, sent) for owner, sent, location in connection.execute(flying)}
-    count = select(func.count()).select_from(row).where(row.sent > max(0.0, now - DAY), row.state != LOST, ours)
+    count = (
+        select(func.count()).select_from(row).where(row.sent > max(0.0, now - DAY), row.state != LOST, ours)
+    )
     return Usage(len(requests), connection.scalar(count) or 0)
 
 

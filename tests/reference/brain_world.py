@@ -80,7 +80,7 @@ class BrainWorld:
         queue = [one for one in waiting if one.digest not in given]
         wanted = {one.digest for one in waiting}
         end = self.clock.now + hours * 3600
-        idle = 20.0 if hours < 5 else 120.0  # noqa: PLR2004  # long waits in larger steps
+        idle = 20.0 if hours < 5 else 120.0  # long waits in larger steps
         while self.clock.now < end:
             free = simulator.free
             simulator.submit(queue[:free])
