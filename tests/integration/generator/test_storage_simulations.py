@@ -118,12 +118,12 @@ def test_slots_and_budget_are_the_accounts_whoever_uses_them(store: AlphaStore, 
     assert send(theirs, 12.0, slots=2) == []
     assert ours.usage("me", 12.0) == theirs.usage("me", 12.0) == Usage(in_flight=2, sent=2)
     assert ours.usage("another account", 12.0) == Usage()
+    # A simulation that was not asked about for ten minutes holds no slot.
+    assert ours.usage("me", 11.0 + 601).in_flight == 0
     # The budget: three a day, of which two are sent.
     assert len(send(ours, 13.0, slots=9, budget=3)) == 1
     assert send(theirs, 14.0, slots=9, budget=3) == []
     assert len(send(theirs, 10.0 + DAY + 0.5, slots=9, budget=3)) == 1
-    # A simulation that was not asked about for ten minutes holds no slot.
-    assert ours.usage("me", 13.0 + 601).in_flight == 0
     elsewhere.close()
 
 
