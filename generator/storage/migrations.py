@@ -22,6 +22,7 @@ from generator.storage.schema import (
     Base,
     CallRow,
     EvaluationRow,
+    LeaseRow,
     SchemaRow,
     SimulationRow,
     SplitRow,
@@ -87,6 +88,13 @@ def _queue_simulations(connection: Connection) -> None:
     connection.execute(update(row).where(*unstored).values(state=READING))
 
 
+def _add_leases(connection: Connection) -> None:
+    """Fencing numbers of candidates, and the table of leases."""
+    add_columns(connection, EvaluationRow, "claim")
+    Base.metadata.create_all(connection, tables=[Base.metadata.tables[LeaseRow.__tablename__]])
+    _create_indexes(connection, "evaluations_pending")
+
+
 def add_columns(connection: Connection, table: type[Base], *names: str) -> None:
     """Add the model's columns of these names to its table, those that exist excepted."""
     known = {column["name"] for column in inspect(connection).get_columns(table.__tablename__)}
@@ -105,9 +113,10 @@ def _create_indexes(connection: Connection, *names: str) -> None:
 
 
 # Version 4: digests of a canonical form that keeps every bit. Version 5: the index of kept alphas. Version 6: the pool.
-# Version 7: the queue of simulations.
+# Version 7: the queue of simulations. Version 8: leases.
 STEPS: Sequence[Step] = (
     _add_simulations, _index_what_is_cleared, rename_expressions, _index_kept, _add_pool, _queue_simulations,
+    _add_leases,
 )  # fmt: skip
 
 

@@ -106,10 +106,11 @@ def candidate_row(one: Candidate, rules: Ruleset, owner: str, now: float) -> dic
         "created": now,
         "origin": one.origin.value,
         "parents": list(one.parents) or None,
+        "claim": one.claim,
     }
 
 
-CANDIDATE_COLUMNS = ("digest", "expression", "canonical", "call_id", "model", "origin", "parents")
+CANDIDATE_COLUMNS = ("digest", "expression", "canonical", "call_id", "model", "origin", "parents", "claim")
 """Columns that `candidate_of` reads."""
 
 
@@ -123,6 +124,7 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
         model=row["model"],
         origin=Origin(row["origin"]),
         parents=tuple(row["parents"] or ()),
+        claim=row["claim"],
     )
 
 

@@ -85,6 +85,11 @@ class EvaluationRow(Base):
         Index("evaluations_by_state", "state", "time"),
         Index("evaluations_by_fitness", "state", "fitness"),
         Index("evaluations_by_call", "call_id"),
+        # Partial index: the oldest pending rows are found without reading the others.
+        Index(
+            "evaluations_pending", "settings_key", "source", "id",
+            sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
+        ),
         # Partial index: kept alphas are few, and those that the hopeful file lacks fewer still.
         Index(
             "evaluations_kept", "published", "id",
@@ -126,6 +131,7 @@ class EvaluationRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     kept: Mapped[bool] = mapped_column(Boolean)
     published: Mapped[bool] = mapped_column(Boolean)
+    claim: Mapped[int] = mapped_column(Integer, server_default="0")
     created: Mapped[float] = mapped_column(Float)
     time: Mapped[float | None] = mapped_column(Float)
     origin: Mapped[str] = mapped_column(String(8), server_default="model")
@@ -194,6 +200,15 @@ class TrialSampleRow(Base):
     sharpe: Mapped[float] = mapped_column(Float)
     last_day: Mapped[int] = mapped_column(Integer)
     pnl: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class LeaseRow(Base):
+    """An owner's lease, in Unix seconds of the database's clock."""
+
+    __tablename__ = "leases"
+
+    owner: Mapped[str] = mapped_column(String(255), primary_key=True)
+    until: Mapped[float] = mapped_column(Float)
 
 
 class SimulationRow(Base):

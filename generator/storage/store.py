@@ -125,24 +125,29 @@ class AlphaStore:
         )
         return [candidate_of(row) for row in self._rows(statement)]
 
-    def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated:
+    def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated | None:
         """Store the result in the candidate's row, end its simulation, and return it with the row's id.
 
-        A missing row is inserted without its call: the database may have been replaced by a new one meanwhile.
+        Return None, and store nothing, if another owner has claimed the candidate since. A missing row is inserted
+        without its call: the database may have been replaced by a new one meanwhile.
         """
         one = evaluated.candidate
         with self._transaction() as connection:
             where = (EvaluationRow.digest == one.digest, *self._under(rules))
-            open_row = update(EvaluationRow).where(*where, EvaluationRow.state == PENDING)
-            connection.execute(open_row.values(result_columns(evaluated)))
-            number = connection.scalar(select(EvaluationRow.id).where(*where))
-            if number is None:
+            fenced = (EvaluationRow.state == PENDING, EvaluationRow.claim == one.claim)
+            open_row = update(EvaluationRow).where(*where, *fenced).values(result_columns(evaluated))
+            stored = select(EvaluationRow.id, EvaluationRow.claim).where(*where)
+            connection.execute(open_row)
+            found = connection.execute(stored).first()
+            if found is None:
                 self._insert_candidate(connection, replace(one, call=None), rules, evaluated.time)
-                connection.execute(open_row.values(result_columns(evaluated)))
-                number = connection.scalar(select(EvaluationRow.id).where(*where))
+                connection.execute(open_row)
+                found = connection.execute(stored).one()
+            if found.claim != one.claim:
+                return None
             if rules.source is Source.BRAIN:
                 _end_simulation(connection, one.digest, rules)
-        return replace(evaluated, id=number)
+        return replace(evaluated, id=found.id)
 
     def unpublished(self, *, limit: int = 1000) -> Sequence[Evaluated]:
         """Return kept alphas of real markets that are not in the hopeful file yet."""
