@@ -78,7 +78,7 @@ Fact: TypeAlias = Accepted | Declined | Faulty | Missing | Failing | Running | E
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Moved:
     """A row's next values, and the row of a further simulation of its candidate, None without one."""
 
     row: Simulation
@@ -89,7 +89,7 @@ class ImpossibleFactError(ValueError):
     """A fact that the row's state has no transition for."""
 
 
-def advance(row: Simulation, fact: Fact, now: float) -> Move:
+def advance(row: Simulation, fact: Fact, now: float) -> Moved:
     """Return the move of a row after a fact; raise ImpossibleFactError if its state knows no such fact."""
     try:
         transition = TRANSITIONS[row.state, type(fact)]
@@ -107,82 +107,82 @@ def _enter(row: Simulation, state: str, now: float, **values: Any) -> Simulation
     return replace(row, **{"state": state, "since": now, "due": now, "asks": 0, **values})
 
 
-def _wait(row: Simulation, wait: Seconds, now: float) -> Move:
-    return Move(replace(row, asks=row.asks + 1, due=now + wait))
+def _wait(row: Simulation, wait: Seconds, now: float) -> Moved:
+    return Moved(replace(row, asks=row.asks + 1, due=now + wait))
 
 
-def _accept(row: Simulation, fact: Accepted, now: float) -> Move:
-    return Move(_enter(row, RUNNING, now, location=fact.location))
+def _accept(row: Simulation, fact: Accepted, now: float) -> Moved:
+    return Moved(_enter(row, RUNNING, now, location=fact.location))
 
 
-def _decline(row: Simulation, fact: Declined, now: float) -> Move:
-    return Move(_enter(row, QUEUED, now, sent=0.0, place=None, alone=row.alone or fact.alone))
+def _decline(row: Simulation, fact: Declined, now: float) -> Moved:
+    return Moved(_enter(row, QUEUED, now, sent=0.0, place=None, alone=row.alone or fact.alone))
 
 
-def _refuse(row: Simulation, fact: Faulty, now: float) -> Move:
-    return Move(_enter(row, READING, now, sent=0.0, message=fact.message))
+def _refuse(row: Simulation, fact: Faulty, now: float) -> Moved:
+    return Moved(_enter(row, READING, now, sent=0.0, message=fact.message))
 
 
-def _poll(row: Simulation, fact: Running, now: float) -> Move:
+def _poll(row: Simulation, fact: Running, now: float) -> Moved:
     if now - row.sent > TOO_LONG:
-        return Move(_enter(row, SENDING, now))
-    return Move(replace(row, asks=0, due=now + min(max(fact.wait, _LEAST_POLL), _MOST_POLL)))
+        return Moved(_enter(row, SENDING, now))
+    return Moved(replace(row, asks=0, due=now + min(max(fact.wait, _LEAST_POLL), _MOST_POLL)))
 
 
-def _resume(row: Simulation, fact: Running, now: float) -> Move:
+def _resume(row: Simulation, fact: Running, now: float) -> Moved:
     """Poll the address again, which was given up while BRAIN failed there; not if the simulation takes too long."""
     if now - row.sent > TOO_LONG:
         return _search(row, Missing(), now)
     return _poll(_enter(row, RUNNING, now), fact, now)
 
 
-def _search(row: Simulation, _fact: Missing, now: float) -> Move:
+def _search(row: Simulation, _fact: Missing, now: float) -> Moved:
     if now - row.since <= NO_TRACE:
         return _wait(row, backoff_step(_SEARCHES, row.asks + 1), now)
     if row.tries > MOST_TRIES:
-        return Move(_enter(row, READING, now, message="BRAIN loses its simulation each time"))
-    return Move(replace(row, state=LOST, ended=now), _further(row, now, alone=row.alone))
+        return Moved(_enter(row, READING, now, message="BRAIN loses its simulation each time"))
+    return Moved(replace(row, state=LOST, ended=now), _further(row, now, alone=row.alone))
 
 
-def _miss(row: Simulation, _fact: Missing, now: float) -> Move:
+def _miss(row: Simulation, _fact: Missing, now: float) -> Moved:
     if row.asks >= 3:  # noqa: PLR2004  # BRAIN's answers about a new simulation may be late
-        return Move(_enter(row, SENDING, now))
+        return Moved(_enter(row, SENDING, now))
     return _wait(row, doubling_backoff(2.0, row.asks + 1, most=_MOST_POLL), now)
 
 
-def _miss_figures(row: Simulation, _fact: Missing, now: float) -> Move:
+def _miss_figures(row: Simulation, _fact: Missing, now: float) -> Moved:
     if row.asks >= 60:  # noqa: PLR2004  # an hour
         return _without_figures(row, now)
     return _wait(row, backoff_step(_SEARCHES, row.asks + 1), now)
 
 
-def _fail_running(row: Simulation, fact: Failing, now: float) -> Move:
-    return Move(_enter(row, SENDING, now)) if row.asks >= 6 else _back_off(row, fact, now)  # noqa: PLR2004  # 5 minutes
+def _fail_running(row: Simulation, fact: Failing, now: float) -> Moved:
+    return Moved(_enter(row, SENDING, now)) if row.asks >= 6 else _back_off(row, fact, now)  # noqa: PLR2004  # 5 minutes
 
 
-def _fail_reading(row: Simulation, fact: Failing, now: float) -> Move:
+def _fail_reading(row: Simulation, fact: Failing, now: float) -> Moved:
     return _without_figures(row, now) if row.asks >= 12 else _back_off(row, fact, now)  # noqa: PLR2004  # 35 minutes
 
 
-def _back_off(row: Simulation, fact: Failing, now: float) -> Move:
+def _back_off(row: Simulation, fact: Failing, now: float) -> Moved:
     wait = doubling_backoff(_FAILURE_WAIT, row.asks + 1, most=_MOST_FAILURE_WAIT)
     return _wait(replace(row, asks=row.asks - (not fact.counts)), wait, now)
 
 
-def _without_figures(row: Simulation, now: float) -> Move:
+def _without_figures(row: Simulation, now: float) -> Moved:
     message = f"BRAIN shows no figures of its alpha {row.alpha_id}"
-    return Move(_enter(row, READING, now, alpha_id=None, message=message))
+    return Moved(_enter(row, READING, now, alpha_id=None, message=message))
 
 
-def _end(row: Simulation, ended: Ended, now: float) -> Move:
+def _end(row: Simulation, ended: Ended, now: float) -> Moved:
     """Read the alpha, simulate the candidate again if BRAIN itself failed, or quote BRAIN's fault."""
     values: dict[str, Any] = {"status": ended.status.value, "ended": now}
     if ended.status.carries_alpha and ended.alpha:
-        return Move(_enter(row, READING, now, **values, alpha_id=ended.alpha))
+        return Moved(_enter(row, READING, now, **values, alpha_id=ended.alpha))
     fault = fault_of(ended, tries=row.tries, several=row.place is not None)
     if fault:
-        return Move(_enter(row, READING, now, **values, message=fault))
-    return Move(
+        return Moved(_enter(row, READING, now, **values, message=fault))
+    return Moved(
         replace(row, **values, state=ENDED, message=ended.message or None), _further(row, now, alone=True)
     )
 
@@ -212,7 +212,7 @@ def fault_of(ended: Ended, *, tries: int, several: bool) -> str:
     return f"its simulation {why}{detail}"
 
 
-TRANSITIONS: Mapping[tuple[str, type[Fact]], Callable[[Simulation, Any, float], Move]] = {
+TRANSITIONS: Mapping[tuple[str, type[Fact]], Callable[[Simulation, Any, float], Moved]] = {
     (SENDING, Accepted): _accept,
     (SENDING, Declined): _decline,
     (SENDING, Faulty): _refuse,

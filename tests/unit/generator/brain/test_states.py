@@ -21,7 +21,7 @@ from generator.brain.states import (
     Faulty,
     ImpossibleFactError,
     Missing,
-    Move,
+    Moved,
     advance,
     is_due,
 )
@@ -41,7 +41,7 @@ ONE_OF_EACH: dict[type, Fact] = {
 }
 
 
-def moved(state: str, fact: Fact, now: float = NOW, **values: object) -> Move:
+def moved(state: str, fact: Fact, now: float = NOW, **values: object) -> Moved:
     return advance(replace(ROW, state=state, **values), fact, now)  # type: ignore[arg-type]
 
 
