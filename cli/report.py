@@ -145,7 +145,7 @@ def load_times(events: Iterable[Event], ladder: Ladder, since: float = 0.0) -> d
         name = _model_of(str(event.fields.get("to", "")), ladder)
         if event.kind is EventKind.SWITCH_COMMITTED:
             begun = {name: event.time}
-        elif event.kind is EventKind.SWITCH_DONE and name in begun and event.time >= since:
+        elif name in begun and event.time >= since:
             if event.fields.get("result") == ANSWERED:
                 found.setdefault(name, []).append(max(event.time - begun[name], 0.0))
             begun = {}

@@ -27,7 +27,7 @@ _CALL_COLUMNS = tuple(name for name in CallRecord.__slots__ if name in CallRow._
 
 def call_row(call: CallRecord) -> dict[str, Any]:
     """Return the row of a call whose reply is not counted yet."""
-    # Thinking goes to calls.log only: it is long, and nothing reads it again.
+    # Thinking goes to calls.log, rate and version to signals.jsonl, durations into counters: nothing reads them here.
     row = {name: getattr(call, name) for name in _CALL_COLUMNS}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
@@ -107,10 +107,11 @@ def candidate_row(one: Candidate, rules: Ruleset, owner: str, now: float) -> dic
         "created": now,
         "origin": one.origin.value,
         "parents": list(one.parents) or None,
+        "claim": one.claim,
     }
 
 
-CANDIDATE_COLUMNS = ("digest", "expression", "canonical", "call_id", "model", "origin", "parents")
+CANDIDATE_COLUMNS = ("digest", "expression", "canonical", "call_id", "model", "origin", "parents", "claim")
 """Columns that `candidate_of` reads."""
 
 
@@ -124,6 +125,7 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
         model=row["model"],
         origin=Origin(row["origin"]),
         parents=tuple(row["parents"] or ()),
+        claim=row["claim"],
     )
 
 

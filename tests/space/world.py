@@ -116,6 +116,7 @@ def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
         recovery=_recovery(state, now, rules),
         ceiling=state.ceiling or None,
         behind=(),
+        totals={},  # counted from the events, and read by no rule
         events=(),
         last_event_number=EVENTS,
     )
