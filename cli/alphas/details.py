@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
+from cli.alphas.query import AlphaDetails, alpha_details
 from cli.target import Fleet
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
 from generator.catalogue import load_catalogue
 from generator.language import Call, ExpressionError, Node, parse, show
-from generator.storage.details import AlphaDetails, alpha_details
 from generator.storage.read import database_location
 
 _FIGURES = ("sharpe", "fitness", "turnover", "returns", "drawdown", "margin", "days")

@@ -146,7 +146,7 @@ def a_threshold_is_acted_on(step: Step) -> bool:
 
 
 def idle_facts_change_nothing(step: Step) -> bool:
-    """A duplicate, a late step and a failure of another model change nothing but events and their counts."""
+    """A duplicate, a late step and a failure of another model change nothing but events."""
     if not step.move.idle:
         return True
     old = step.old

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli.alphas.details import check_line, figure_line, simulation_line, tree_lines
-from generator.storage.details import AlphaDetails
+from cli.alphas.query import AlphaDetails
 from web.page.markup import facts, moment, table, text
 
 _STRETCHES = {"": "Figures", "validation_": "Validation", "test_": "Test"}

@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 from fastapi import FastAPI, Response
 from nicegui import ui
 
+from cli.alphas.query import alpha_details
 from cli.report import collect_report
 from cli.subcommand import run_json
 from fleet.runtime.errors import FleetError
-from generator.storage.details import alpha_details
 from generator.storage.read import SORTS, Filters, best_alphas, database_location
 from web.page import alpha, markup, tables
 from web.page.charts import memory_chart, model_chart

@@ -5,7 +5,7 @@ import pytest
 
 from cli.alphas.details import check_line, detail_lines, tree_lines
 from cli.alphas.diverse import choose, diverse_lines
-from generator.storage.details import AlphaDetails
+from cli.alphas.query import AlphaDetails
 
 DAYS = 504
 
