@@ -25,7 +25,7 @@ from generator.config import LazyStore, Setup, read_setup
 from generator.context import Shared
 from generator.domain import ThrottleState
 from generator.llm.client import Caller
-from generator.llm.prompt import PromptSource
+from generator.llm.prompt_source import PromptSource
 from generator.llm.request_form import RequestForms
 from generator.llm.throttle import STANDIN_RATE, Throttle, TokenBucket
 from generator.reporting.events import MiningEvents

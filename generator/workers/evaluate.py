@@ -41,7 +41,7 @@ _TIMEOUT: Seconds = 0.5
 _RETRY_WAIT: Seconds = 10.0
 _MOST_KEPT = 50
 _MOST_PENDING = 10_000
-_BEST = 24
+_FAILURES = 24
 _DATA_INTERVAL: Seconds = 60.0
 
 _log = logging.getLogger(__name__)
@@ -149,10 +149,7 @@ class EvaluationWorker:
         if again:
             self._shared.events.rules_changed(again)
         notebook = self._shared.notebook
-        notebook.forget_best()
-        for evaluated in self._retry(lambda: store.best(rules, limit=_BEST)):
-            notebook.note(evaluated)
-        for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_BEST))):
+        for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_FAILURES))):
             notebook.failed(expression, reason)
 
     def _has_new_data(self, evaluator: Evaluator) -> bool:

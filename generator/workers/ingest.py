@@ -90,6 +90,7 @@ class IngestWorker:
 
     def _store(self, store: "AlphaStore", finished: FinishedCall) -> None:
         call, reply = finished.call, finished.reply
+        self._shared.notebook.wrote(call)
         with self._shared.rules.held() as rules:
             fresh, tally = self._retry(
                 lambda: store.record_call(
