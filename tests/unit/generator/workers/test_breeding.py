@@ -165,7 +165,7 @@ def test_variants_do_not_depend_on_more_than_train_figures_and_expressions() -> 
 
 
 def test_counts_of_former_members_are_dropped(world: World) -> None:
-    world.breeder._children.update({str(number): 1 for number in range(3 * MOST_MEMBERS)})  # noqa: SLF001  # memory
+    world.breeder._children.update({str(number): 1 for number in range(3 * MOST_MEMBERS)})
     world.breeder.wrote(1)
     assert world.breeder.queue_one()
-    assert set(world.breeder._children) <= {one.digest for one in POOL.members}  # noqa: SLF001  # memory
+    assert set(world.breeder._children) <= {one.digest for one in POOL.members}
