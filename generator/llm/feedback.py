@@ -3,13 +3,14 @@
 Small and in memory; filled from the database at the start. Thread-safe.
 """
 
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from generator.domain import Evaluated
+from generator.pool.admission import GOOD_FITNESS
+from generator.pool.model import Pool
 
 _T = TypeVar("_T")
 _BEST = 24
@@ -37,7 +38,7 @@ class FailedExpression:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """Snapshot of the notebook: `best` by fitness, the others newest first. `repeated` were proposed again."""
+    """Snapshot of the notebook: `best` by train fitness, the others newest first. `repeated` were proposed again."""
 
     best: Sequence[BestAlpha] = ()
     failed: Sequence[FailedExpression] = ()
@@ -45,32 +46,33 @@ class Feedback:
 
 
 class Notebook:
-    """Keeps the best alphas by fitness, the newest failures and the newest repetitions, each expression once."""
+    """Keeps the best alphas of the pool, the newest failures and the newest repetitions, each expression once."""
 
     def __init__(self) -> None:
-        self._best: dict[str, BestAlpha] = {}
+        self._best: Sequence[BestAlpha] = ()
         self._failed: dict[str, FailedExpression] = {}
         self._repeated: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def note(self, evaluated: Evaluated) -> None:
-        """Add an evaluated candidate: to the best by fitness, or to the failures."""
+        """Add an evaluated candidate to the failures if it is one: without figures, or good and yet not admitted."""
         performance, expression = evaluated.performance, evaluated.candidate.expression
+        admission = evaluated.admission
         if performance is None:
             self.failed(expression, evaluated.error or "no figures")
         elif performance.reason:
             self.failed(expression, performance.reason)
-        elif math.isfinite(performance.fitness):
-            alpha = BestAlpha(expression, performance.sharpe, performance.fitness, performance.turnover)
-            with self._lock:
-                self._best[expression] = alpha
-                ranked = sorted(self._best.values(), key=lambda one: -one.fitness)
-                self._best = {one.expression: one for one in ranked[:_BEST]}
+        elif admission is not None and admission.reason and performance.fitness > GOOD_FITNESS:
+            self.failed(expression, admission.reason)
 
-    def forget_best(self) -> None:
-        """Drop the best alphas: their figures are of other data and settings than those in force."""
+    def show(self, pool: Pool) -> None:
+        """Take the best alphas from the pool."""
+        best = [
+            BestAlpha(one.expression, one.train.sharpe, one.train.fitness, one.train.turnover)
+            for one in pool.members[:_BEST]
+        ]
         with self._lock:
-            self._best.clear()
+            self._best = best
 
     def failed(self, expression: str, reason: str) -> None:
         """Add a failure."""
@@ -86,7 +88,7 @@ class Notebook:
         """Return a snapshot."""
         with self._lock:
             return Feedback(
-                best=tuple(self._best.values()),
+                best=tuple(self._best),
                 failed=tuple(reversed(self._failed.values())),
                 repeated=tuple(reversed(self._repeated)),
             )
