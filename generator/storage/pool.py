@@ -26,7 +26,7 @@ from generator.storage.schema import (
 )
 
 
-def panel_name(settings: Mapping[str, Any]) -> str:
+def panel_key(settings: Mapping[str, Any]) -> str:
     """Return the panel that the settings name; empty for BRAIN."""
     return str(settings.get("panel", ""))
 
@@ -42,7 +42,7 @@ def count_old_trials(connection: Connection) -> None:
     row = EvaluationRow
     statement = select(row.source, row.digest, row.settings).where(row.state == DONE)
     trials = {
-        (source, panel_name(settings), trial_of(digest, settings))
+        (source, panel_key(settings), trial_of(digest, settings))
         for source, digest, settings in connection.execute(statement)
     }
     for (source, panel), count in Counter((source, panel) for source, panel, _ in trials).items():
@@ -54,7 +54,7 @@ def record_outcome(connection: Connection, evaluated: Evaluated, rules: Ruleset,
     if evaluated.performance is None:
         return
     _update_members(connection, evaluated, rules)
-    source, panel = rules.source.value, panel_name(rules.settings)
+    source, panel = rules.source.value, panel_key(rules.settings)
     if not _is_repeated(connection, evaluated, rules, number):
         _add_trials(connection, source, panel, 1)
     _sample(connection, evaluated, rules)
@@ -79,9 +79,9 @@ def _is_repeated(connection: Connection, evaluated: Evaluated, rules: Ruleset, n
     """Return True if the trial has a result already, of other data or of an earlier version."""
     row, digest = EvaluationRow, evaluated.candidate.digest
     same = (row.digest == digest, row.source == rules.source.value, row.state == DONE, row.id != number)
-    trial, panel = trial_of(digest, rules.settings), panel_name(rules.settings)
+    trial, panel = trial_of(digest, rules.settings), panel_key(rules.settings)
     return any(
-        (trial_of(digest, settings), panel_name(settings)) == (trial, panel)
+        (trial_of(digest, settings), panel_key(settings)) == (trial, panel)
         for settings in connection.scalars(select(row.settings).where(*same))
     )
 
@@ -122,7 +122,7 @@ def _sample(connection: Connection, evaluated: Evaluated, rules: Ruleset) -> Non
     if figures is None or figures.moments is None or not figures.pnl:
         return
     digest = evaluated.candidate.digest
-    of_panel = (row.source == rules.source.value, row.panel == panel_name(rules.settings))
+    of_panel = (row.source == rules.source.value, row.panel == panel_key(rules.settings))
     size, largest = connection.execute(select(func.count(), func.max(row.rank)).where(*of_panel)).one()
     rank = rank_of(digest)
     if size >= SAMPLE and rank > largest:
@@ -132,7 +132,7 @@ def _sample(connection: Connection, evaluated: Evaluated, rules: Ruleset) -> Non
         "last_day": last_day(rules.settings),
         "pnl": figures.pnl[: 4 * figures.moments.days],
     }
-    key = {"source": rules.source.value, "panel": panel_name(rules.settings), "digest": digest, "rank": rank}
+    key = {"source": rules.source.value, "panel": panel_key(rules.settings), "digest": digest, "rank": rank}
     new = insert_into(connection)(row).values({**key, **values})
     connection.execute(new.on_conflict_do_update(index_elements=["source", "panel", "digest"], set_=values))
     if size >= SAMPLE and rank < largest:
@@ -163,7 +163,7 @@ def read_sample(
     row = TrialSampleRow
     statement = (
         select(row.sharpe, row.last_day, row.pnl)
-        .where(row.source == source.value, row.panel == panel_name(settings))
+        .where(row.source == source.value, row.panel == panel_key(settings))
         .order_by(row.rank)
     )
     return [SampledTrial(*found) for found in connection.execute(statement)]
@@ -173,7 +173,7 @@ def read_trials(connection: Connection, source: Source, settings: Mapping[str, A
     """Return the trials of a source on the settings' panel."""
     row = TrialCountRow
     statement = select(row.trials, row.sampled, row.distinct_sampled, row.variance).where(
-        row.source == source.value, row.panel == panel_name(settings)
+        row.source == source.value, row.panel == panel_key(settings)
     )
     found = connection.execute(statement).first()
     return Trials() if found is None else Trials(*found)
@@ -186,7 +186,7 @@ def write_trials(
     row = TrialCountRow
     connection.execute(
         update(row)
-        .where(row.source == source.value, row.panel == panel_name(settings))
+        .where(row.source == source.value, row.panel == panel_key(settings))
         .values(
             sampled=trials.sampled, distinct_sampled=trials.distinct, variance=trials.variance, updated=now
         )

@@ -1,5 +1,8 @@
-from generator.domain import AlphaFigures, Candidate, Evaluated, Source
+from dataclasses import replace
+
+from generator.domain import Admission, AlphaFigures, Candidate, Evaluated, Source, Stretch
 from generator.llm.feedback import Notebook
+from generator.pool.model import Member, Pool
 
 
 def evaluated(name: str, fitness: float) -> Evaluated:
@@ -7,18 +10,27 @@ def evaluated(name: str, fitness: float) -> Evaluated:
     return Evaluated(Candidate(name, name, name), Source.PANEL, {}, figures)
 
 
-def test_the_best_are_kept_by_fitness_one_of_each() -> None:
+def test_the_best_are_the_first_members_of_the_pool() -> None:
+    members = tuple(
+        Member(Candidate(f"a{n}", f"a{n}", f"a{n}"), Stretch(1.0, 0.2, float(-n), 0.1, 9)) for n in range(50)
+    )
     notebook = Notebook()
-    for number in range(100):
-        notebook.note(evaluated(f"a{number % 50}", float(number % 50)))
-    best = notebook.snapshot().best
-    assert [note.fitness for note in best] == [float(number) for number in range(49, 25, -1)]
-
-
-def test_an_alpha_without_a_fitness_is_not_among_the_best() -> None:
-    notebook = Notebook()
-    notebook.note(evaluated("a", float("nan")))
+    notebook.note(evaluated("no member", 9.0))
+    notebook.show(Pool(members))
+    assert [one.fitness for one in notebook.snapshot().best] == [float(-n) for n in range(24)]
+    notebook.show(Pool())
     assert notebook.snapshot().best == ()
+
+
+def test_a_good_alpha_that_the_pool_refuses_is_a_failure_with_the_reason() -> None:
+    notebook = Notebook()
+    for name, fitness in (("good", 0.6), ("weak", 0.4)):
+        refused = Admission(admitted=False, reason="the same positions as rank(close)")
+        notebook.note(replace(evaluated(name, fitness), admission=refused))
+    notebook.note(replace(evaluated("in", 0.6), admission=Admission(admitted=True)))
+    assert [(one.expression, one.reason) for one in notebook.snapshot().failed] == [
+        ("good", "the same positions as rank(close)")
+    ]
 
 
 def test_repetitions_displace_no_failure() -> None:
