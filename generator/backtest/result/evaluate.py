@@ -160,7 +160,7 @@ def _stretches(
 ) -> Stretches:
     """Return the results on the stretches: a day's position earns on the next day, whose stretch it counts to."""
     train, before_test = split_ends(split, panel.dates)
-    until = explain(_performance(panel, settings, table[:train], (), (), of="train days"), days=train)
+    until = explain(_performance(panel, settings, table[:train], (), (), of="the {} train days"), days=train)
     later = [table[train - 1 : before_test - 1].T, table[before_test - 1 : len(table) - 1].T]
     validation, test = (_figures(np.ascontiguousarray(series)) for series in later)
     return Stretches(until, validation, test)
@@ -246,7 +246,7 @@ def _performance(
     kept: Sequence[Kept],
     remarks: tuple[str, ...],
     *,
-    of: str = "panel's days",
+    of: str = "the panel's {} days",
 ) -> Performance:
     days = _earning_days(table)
     series = np.ascontiguousarray(table[days].T)
@@ -295,10 +295,7 @@ def _too_few(held: int, days: int, of: str) -> str:
     """Return why figures of so few days with positions mean nothing; empty if there are enough days."""
     if held and held >= LEAST_HELD * days:
         return ""
-    return (
-        f"it holds positions on {held} of the {of.replace('days', f'{days} days')}, fewer than half: "
-        f"its figures mean nothing"
-    )
+    return f"it holds positions on {held} of {of.format(days)}, fewer than half: its figures mean nothing"
 
 
 def _earning_days(table: Matrix) -> npt.NDArray[np.bool_]:

@@ -45,7 +45,9 @@ class _Values:
     def __init__(self, engine: Engine, days: int | None) -> None:
         self._engine = engine
         self.dates = engine.panel.dates[:days]
+        count = len(self.dates)
         self.end = "the panel ends" if days is None else "the train days end"
+        self.count = f"the panel's {count}" if days is None else f"the {count} train days"
         self.single = len(engine.panel.symbols) == 1
 
     def of(self, tree: Node) -> Matrix:
@@ -82,7 +84,7 @@ def _without_values(tree: Node, values: Matrix, source: _Values) -> str:
     days = len(source.dates)
     windows = [one.value for one in _parts(part) if isinstance(one, Number) and one.value >= days]
     if windows:
-        return f"{text} has no value on any day: {windows[0]:g} days are more than the panel's {days}"
+        return f"{text} has no value on any day: {windows[0]:g} days are more than {source.count}"
     if source.single:
         return f"{text} has no value on any day: the panel has one instrument, and there is no other to compare it with"
     return f"{text} has no value on any day"
