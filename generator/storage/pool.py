@@ -4,6 +4,7 @@ The functions run in an open transaction of the store. Counts of trials only gro
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def rank_of(digest: str) -> int:
 def _sample(connection: Connection, evaluated: Evaluated, rules: Ruleset) -> None:
     """Put a trial into the sample if its rank is small enough; the largest rank leaves a full sample."""
     figures, row = evaluated.performance, TrialSampleRow
-    if figures is None or figures.moments is None or not figures.pnl:
+    if figures is None or figures.moments is None or not math.isfinite(figures.moments.sharpe):
         return
     digest = evaluated.candidate.digest
     of_panel = (row.source == rules.source.value, row.panel == panel_key(rules.settings))
