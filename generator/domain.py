@@ -73,7 +73,7 @@ class CallRecord:
     """A finished call to Ollama; times are Unix seconds.
 
     `status` is HTTP's; 0 means no answer, and 200 with an `error` means an error in mid-stream.
-    `thinking` is the answer's field of that name.
+    `thinking` is the answer's field of that name. `rate` is in tokens per second of pure generation, `version` Ollama's.
     """
 
     id: str
@@ -92,6 +92,8 @@ class CallRecord:
     seed: int = 0
     source: str = "model"
     thinking: str = ""
+    rate: float | None = None
+    version: str = ""
 
     @property
     def cut(self) -> bool:
@@ -114,6 +116,8 @@ class CallRecord:
             "switches": self.switches,
             "status": self.status,
             "error": self.error,
+            "rate": self.rate,
+            "version": self.version,
         }
 
 
