@@ -64,10 +64,10 @@ def pool_fields(row: Mapping[str, Any], settings: Mapping[str, Any], trials: Tri
     found["parents"] = (json.loads(parents) if isinstance(parents, str) else parents) or []
     found["admitted"] = None if found["admitted"] is None else bool(found["admitted"])
     so_far = trials.get((row["source"], str(settings.get("panel", ""))))
-    if so_far is None:
-        return found
     moments: list[Any] = [row.get(name) for name in _MOMENTS]
-    dsr = None if None in moments else dsr_of(Moments(*moments), so_far)
+    if so_far is None or None in moments:
+        return found
+    dsr = dsr_of(Moments(*moments), so_far)
     return {
         **found,
         "dsr": dsr,
