@@ -5,13 +5,13 @@ Thread-safe.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from generator.domain import CallRecord, Evaluated, Origin
+from generator.domain import CallRecord, Evaluated, Origin, failure_reason
 from generator.llm.themes import ThemeResults, theme_of
-from generator.pool.admission import SAME_POSITIONS
+from generator.pool.admission import GOOD_FITNESS
 from generator.pool.model import Member, Pool
 
 _T = TypeVar("_T")
@@ -39,10 +39,10 @@ class Feedback:
 
 
 class Notebook:
-    """Keeps the newest failures and repetitions, each expression once, and the results of the themes."""
+    """Keeps the pool's members, the newest failures and repetitions, each once, and the results of the themes."""
 
-    def __init__(self, pool: Callable[[], Pool] = Pool) -> None:
-        self._pool = pool
+    def __init__(self) -> None:
+        self._members: Sequence[Member] = ()
         self._failed: dict[str, FailedExpression] = {}
         self._repeated: dict[str, None] = {}
         self._seeds: dict[str, int] = {}
@@ -54,6 +54,11 @@ class Notebook:
         """Return the results of the themes so far."""
         with self._lock:
             return self._results
+
+    def show(self, pool: Pool) -> None:
+        """Take the members of the pool."""
+        with self._lock:
+            self._members = pool.members
 
     def wrote(self, call: CallRecord) -> None:
         """Remember the theme of a call whose alphas will be evaluated."""
@@ -97,10 +102,9 @@ class Notebook:
 
     def snapshot(self) -> Feedback:
         """Return a snapshot."""
-        members = self._pool().members
         with self._lock:
             return Feedback(
-                members=members,
+                members=self._members,
                 failed=tuple(reversed(self._failed.values())),
                 repeated=tuple(reversed(self._repeated)),
             )
@@ -109,18 +113,15 @@ class Notebook:
 def failure_of(evaluated: Evaluated) -> str:
     """Return why an evaluated candidate failed, in words for a prompt; empty if it did not.
 
-    A figure that is merely low is no failure. No reason depends on the validation or the test.
+    A low fitness is no failure; a good alpha that the pool refuses is one.
     """
-    performance = evaluated.performance
+    performance, admission = evaluated.performance, evaluated.admission
     if performance is None:
         return evaluated.error or "no figures"
     if performance.reason:
-        return (
-            f"never takes a position: {performance.reason}" if performance.days == 0 else performance.reason
-        )
-    admission = evaluated.admission
-    same = admission is not None and admission.reason.startswith(SAME_POSITIONS)
-    return admission.reason if admission is not None and same else ""
+        return failure_reason(performance.reason, performance.days)
+    good = performance.fitness > GOOD_FITNESS
+    return admission.reason if admission is not None and good else ""
 
 
 def _newest(known: dict[str, _T], key: str, value: _T, most: int) -> None:

@@ -64,7 +64,7 @@ def admission(alpha: Contender, rivals: Sequence[Rival], *, most: int = MOST_MEM
     close = [(member, r) for member, r in rivals if r >= MOST_CORRELATION]
     for member, r in close:
         if not alpha.fitness >= BETTER * member.train.fitness:
-            return Admission(admitted=False, reason=_unbeaten(member, r))
+            return Admission(admitted=False, reason=_unbeaten(member, r), rival=member.digest)
     if alpha.holds is False:
         return Admission(admitted=False, reason="it does not hold on the validation days")
     replaced = [member for member, _ in close]

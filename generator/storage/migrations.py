@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, delete, insert, inspect, select, text
 from sqlalchemy.schema import CreateColumn
 
 from fleet.runtime.errors import GeneratorError
+from generator.storage.pool import count_old_trials
 from generator.storage.renaming import rename_expressions
 from generator.storage.schema import (
     Base,
@@ -23,7 +24,6 @@ from generator.storage.schema import (
     TrialCountRow,
     TrialSampleRow,
 )
-from generator.storage.trials import count_old_trials
 
 Step = Callable[[Connection], None]
 

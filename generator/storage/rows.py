@@ -21,11 +21,13 @@ from generator.domain import (
 from generator.pool.checks import failed_checks, hard_failures
 from generator.storage.schema import DONE, FAILED, PENDING
 
+_NOT_STORED = ("thinking", "rate", "version")
+
 
 def call_row(call: CallRecord) -> dict[str, Any]:
     """Return the row of a call whose reply is not counted yet."""
-    # Thinking goes to calls.log only: it is long, and nothing reads it again.
-    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
+    # Thinking goes to calls.log only: it is long, and nothing reads it again. The monitor reads speed and version.
+    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name not in _NOT_STORED}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 
@@ -127,8 +129,9 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
 def evaluated_of(row: Mapping[str, Any]) -> Evaluated:
     """Return the evaluation of a row in state `done`; NULL figures become NaN."""
     figures: dict[str, Any] = {
-        name: row[name] if row[name] is not None else float("nan") for name in (*METRICS, *COUNTS)
+        name: row[name] if row[name] is not None else math.nan for name in (*METRICS, *COUNTS)
     }
+    figures["days"] = row["days"]
     return Evaluated(
         candidate=candidate_of(row),
         source=Source(row["source"]),

@@ -4,10 +4,13 @@ No expression is lost when the generator ends in between: the next start evaluat
 Several machines may share one database.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
@@ -218,3 +222,8 @@ class SimulationRow(Base):
     status: Mapped[str | None] = mapped_column(String(16))
     alpha_id: Mapped[str | None] = mapped_column(String(64))
     message: Mapped[str | None] = mapped_column(Text)
+
+
+def insert_into(connection: Connection) -> Any:
+    """Return the dialect's insert: it has ON CONFLICT, which SQLAlchemy's general one lacks."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

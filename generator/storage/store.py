@@ -11,20 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, and_, create_engine, event, exists, func, or_, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.units import MEGABYTE, Bytes
-from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
+from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally, failure_reason
+from generator.pool.admission import GOOD_FITNESS
 from generator.storage import cleanup
 from generator.storage.migrations import migrate
+from generator.storage.pool import record_outcome
 from generator.storage.read import shown_url
 from generator.storage.rows import call_row, candidate_of, candidate_row, evaluated_of, result_columns
-from generator.storage.schema import DONE, PENDING, CallRow, EvaluationRow, SimulationRow
+from generator.storage.schema import DONE, PENDING, CallRow, EvaluationRow, SimulationRow, insert_into
 
 _BUSY_MS = 1000
 _LARGEST_WAL: Bytes = 16 * MEGABYTE
@@ -79,9 +80,8 @@ class AlphaStore:
         can be repeated if a failure hides whether it was committed.
         """
         with self._transaction() as connection:
-            insert = _insert(connection)
-            row = call_row(call)
-            connection.execute(insert(CallRow).values(row).on_conflict_do_nothing())
+            new = insert_into(connection)(CallRow).values(call_row(call))
+            connection.execute(new.on_conflict_do_nothing())
             fresh = [one for one in candidates if self._insert_candidate(connection, one, rules, call.ended)]
             known = len(candidates) - len(fresh)
             tally = Tally(len(candidates) + repeated, invalid, known + repeated)
@@ -129,7 +129,7 @@ class AlphaStore:
         return [candidate_of(row) for row in self._rows(statement)]
 
     def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated:
-        """Store the result in the candidate's row, and return it with the row's id.
+        """Store the result in the candidate's row with what it changes in the pool; return it with the row's id.
 
         A missing row is inserted without its call: the database may have been replaced by a new one meanwhile.
         """
@@ -137,12 +137,13 @@ class AlphaStore:
         with self._transaction() as connection:
             where = (EvaluationRow.digest == one.digest, *self._under(rules))
             open_row = update(EvaluationRow).where(*where, EvaluationRow.state == PENDING)
-            connection.execute(open_row.values(result_columns(evaluated)))
-            number = connection.scalar(select(EvaluationRow.id).where(*where))
-            if number is None:
+            known = connection.scalar(select(EvaluationRow.id).where(*where))
+            if known is None:
                 self._insert_candidate(connection, replace(one, call=None), rules, evaluated.time)
-                connection.execute(open_row.values(result_columns(evaluated)))
-                number = connection.scalar(select(EvaluationRow.id).where(*where))
+            settled = connection.execute(open_row.values(result_columns(evaluated))).rowcount
+            number = connection.scalars(select(EvaluationRow.id).where(*where)).one()
+            if settled:
+                record_outcome(connection, evaluated, rules, number)
         return replace(evaluated, id=number)
 
     def unpublished(self, *, limit: int = 1000) -> Sequence[Evaluated]:
@@ -167,27 +168,25 @@ class AlphaStore:
         with self._transaction() as connection:
             connection.execute(update(EvaluationRow).where(EvaluationRow.id.in_(ids)).values(published=True))
 
-    def best(self, rules: Ruleset, *, limit: int) -> Sequence[Evaluated]:
-        """Return the alphas of the highest fitness under the rules; figures that mean nothing do not count."""
-        valid = (EvaluationRow.fitness.is_not(None), EvaluationRow.error.is_(None))
-        statement = (
-            select(EvaluationRow)
-            .where(EvaluationRow.state == DONE, *self._under(rules), *valid)
-            .order_by(EvaluationRow.fitness.desc())
-            .limit(limit)
-        )
-        return [evaluated_of(row) for row in self._rows(statement)]
-
     def failures(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[str, str]]:
-        """Return expressions that failed under the rules, or whose figures mean nothing, with the reason; newest first."""
+        """Return expressions that failed under the rules, or whose figures mean nothing, with the reason; newest first.
+
+        Good alphas that the pool refused are among them.
+        """
+        refused = and_(EvaluationRow.admitted.is_(False), EvaluationRow.fitness > GOOD_FITNESS)
         statement = (
-            select(EvaluationRow.expression, EvaluationRow.error)
-            .where(EvaluationRow.error.is_not(None), *self._under(rules))
+            select(
+                EvaluationRow.expression,
+                func.coalesce(EvaluationRow.error, EvaluationRow.admission),
+                EvaluationRow.days,
+            )
+            .where(or_(EvaluationRow.error.is_not(None), refused), *self._under(rules))
             .order_by(EvaluationRow.time.desc())
             .limit(limit)
         )
         with self._transaction() as connection:
-            return [(expression, error or "") for expression, error in connection.execute(statement)]
+            found = connection.execute(statement).all()
+        return [(expression, failure_reason(reason or "", days)) for expression, reason, days in found]
 
     def clean_up(self, *, before: float, texts: int, standins: int, batch: int = 200) -> int:
         """Clean up at most `batch` old rows of each kind, so that no other writer waits long.
@@ -331,10 +330,5 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 def insert_new(connection: Connection, row: Mapping[str, Any]) -> bool:
     """Insert an evaluation's row; return False if its ruleset has the expression already."""
-    statement = _insert(connection)(EvaluationRow).values(row).on_conflict_do_nothing()
+    statement = insert_into(connection)(EvaluationRow).values(row).on_conflict_do_nothing()
     return connection.execute(statement).rowcount == 1
-
-
-def _insert(connection: Connection) -> Any:
-    """Return the dialect's insert: it has ON CONFLICT DO NOTHING, which SQLAlchemy's general one lacks."""
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

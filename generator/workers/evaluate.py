@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -16,7 +17,6 @@ from generator.context import Shared
 from generator.domain import (
     AlphaFigures,
     Candidate,
-    ComparesWithKept,
     Evaluated,
     Evaluator,
     ExpressionFault,
@@ -29,6 +29,7 @@ from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
 from generator.workers.ingest import StoppingError, StorageRetry
+from generator.workers.pool import Judgement, PoolKeeper, StoredSplits
 from generator.workers.publish import Publisher
 from generator.workers.sign_flip import opposite, reversed_candidate
 from generator.workers.submitted import SubmittedCandidates
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _TIMEOUT: Seconds = 0.5
 _RETRY_WAIT: Seconds = 10.0
-_MOST_KEPT = 50
 _MOST_PENDING = 10_000
 _FAILURES = 24
 _DATA_INTERVAL: Seconds = 60.0
@@ -91,6 +91,13 @@ class EvaluationWorker:
         self._stopping = stopping
         self._storing = threading.Lock()
         self._submitted = SubmittedCandidates()
+        self._pool = PoolKeeper(
+            shared.pool,
+            store=store,
+            retry=retry,
+            clock=shared.clock,
+            catalogue=lambda: shared.scope.catalogue,
+        )
         self._next_look = 0.0
 
     def run(self) -> None:
@@ -113,14 +120,13 @@ class EvaluationWorker:
             evaluator.close()
 
     def _begin(self, evaluator: Evaluator) -> bool:
-        """Prepare for an evaluator: its fields and its ruleset come into force."""
+        """Prepare for an evaluator: its fields, its ruleset and the ruleset's pool come into force."""
         rules = _rules_of(evaluator)
         if self._decides:
             self._shared.scope.restrict(evaluator.fields)
             if rules != self._rules:
                 self._take_over(rules)
         self._rules = rules
-        self._add_kept(evaluator, rules)
         self._next_look = self._shared.clock.monotonic() + _DATA_INTERVAL
         return True
 
@@ -148,7 +154,9 @@ class EvaluationWorker:
                 waiting.put(candidate)
         if again:
             self._shared.events.rules_changed(again)
+        self._pool.begin(rules)
         notebook = self._shared.notebook
+        notebook.show(self._shared.pool.pool)
         for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_FAILURES))):
             notebook.failed(expression, reason)
 
@@ -206,11 +214,9 @@ class EvaluationWorker:
 
     def _store(self, evaluator: Evaluator, candidate: Candidate, result: Result) -> None:
         with self._storing:
-            kept = self._finish(_rules_of(evaluator), candidate, result)
+            self._finish(_rules_of(evaluator), candidate, result)
         if self._submitted.resolve(candidate):
             self._queue.done()
-        if kept and isinstance(evaluator, ComparesWithKept):
-            evaluator.add_kept([candidate])
 
     def _store_abandoned(self, rules: Ruleset) -> None:
         """Store an abandoned candidate as failed, so that it blocks no other."""
@@ -234,49 +240,53 @@ class EvaluationWorker:
             batch.append(candidate)
         return batch
 
-    def _add_kept(self, evaluator: Evaluator, rules: Ruleset) -> None:
-        """Give the evaluator the best alphas kept under the ruleset before this start, to compare with."""
-        if isinstance(evaluator, ComparesWithKept):
-            best = self._retry(lambda: self._open().best(rules, limit=_MOST_KEPT))
-            evaluator.add_kept([one.candidate for one in best if one.kept])
-
-    def _finish(self, rules: Ruleset, candidate: Candidate, result: Result) -> bool:
-        """Store a result and then report it; return True if the alpha is kept.
-
-        In this order every reported alpha is in the database.
-        """
-        performance = None if isinstance(result, ExpressionFault) else result
-        if performance is not None and rules.source.real:
-            self._try_opposite(rules, candidate, performance)
-        evaluated = Evaluated(
-            candidate=candidate,
-            source=rules.source,
-            settings=rules.settings,
-            performance=performance,
-            error=result.reason if isinstance(result, ExpressionFault) else None,
-            kept=performance is not None and self._keeps(performance),
-            time=self._shared.clock.time(),
-        )
+    def _finish(self, rules: Ruleset, candidate: Candidate, result: Result) -> None:
+        """Store a result and then report it: every reported alpha is in the database."""
+        if not isinstance(result, ExpressionFault) and rules.source.real:
+            self._try_opposite(rules, candidate, result)
+        evaluated = self._evaluated(rules, candidate, result)
         store = self._open()
         evaluated = self._retry(lambda: store.finish(evaluated, rules))
+        if self._decides:
+            self._pool.settle(evaluated)
+            self._shared.notebook.show(self._shared.pool.pool)
         self._shared.notebook.note(evaluated)
         self._shared.stats.count(evaluated=1, kept=int(evaluated.kept))
         self._shared.stats.alpha(evaluated)
         self._shared.events.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:
             self._publisher.notify()
-        return evaluated.kept
 
-    def _keeps(self, performance: AlphaFigures) -> bool:
-        """Return True if the figures mean something and `[generator] keep` admits them."""
-        return not performance.reason and self._keep.holds(performance.figures())
+    def _evaluated(self, rules: Ruleset, candidate: Candidate, result: Result) -> Evaluated:
+        """Return a candidate's result, judged by the pool and by `[generator] keep`.
+
+        Only the evaluator of the ingest worker's candidates has a pool: in a screen, BRAIN confirms what the pool of
+        the panel admitted.
+        """
+        blank = Evaluated(candidate, rules.source, rules.settings, time=self._shared.clock.time())
+        if isinstance(result, ExpressionFault):
+            return replace(blank, error=result.reason)
+        judged = self._pool.judge(candidate, result) if self._decides else Judgement(result)
+        admission = judged.admission
+        close = admission is not None and bool(admission.rival)
+        return replace(
+            blank,
+            performance=judged.figures,
+            kept=not result.reason and not close and self._keep.holds(self._pool.metrics(judged)),
+            admission=admission,
+            self_correlation=judged.self_correlation,
+            correlations=judged.correlations,
+        )
 
     def _try_opposite(self, rules: Ruleset, candidate: Candidate, performance: AlphaFigures) -> None:
-        """Queue the opposite sign of an alpha that would be kept with it.
+        """Queue the opposite sign of an alpha that may be kept with it.
 
-        Its row is written before the alpha's own result, so that a crash in between loses nothing.
+        Only the train figures of the opposite are known; each other metric of `keep` may turn out good. Its row is
+        written before the alpha's own result, so that a crash in between loses nothing.
         """
-        if not performance.fitness < 0 or not self._keeps(opposite(performance)):
+        if performance.reason or not performance.fitness < 0:
+            return
+        if not self._keep.holds(opposite(performance).figures(), unknown=True):
             return
         opposed = reversed_candidate(candidate, self._shared.scope.catalogue)
         if opposed is None:
@@ -313,14 +323,15 @@ def evaluation_workers(
         retry=retry,
         stopping=stopping,
     )
+    splits = StoredSplits(store, retry, shared.clock)
     if isinstance(plan, LocalPlan):
-        return [make(evaluator=plan.load)]
+        return [make(evaluator=partial(plan.load, splits))]
     context = EvaluatorContext(
         store, retry, shared.clock, rng, stopping, shared.scope, shared.stats, shared.rules
     )
     if isinstance(plan, BrainPlan):
         return [make(evaluator=partial(plan.load, context))]
     return [
-        make(evaluator=plan.local.load),
+        make(evaluator=partial(plan.local.load, splits)),
         make(evaluator=partial(plan.brain.load, context), queue=Promotion(plan, context)),
     ]

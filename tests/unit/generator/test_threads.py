@@ -26,6 +26,7 @@ from generator.workers.evaluate import EvaluationWorker
 from generator.workers.ingest import IngestWorker, StorageRetry
 from generator.workers.publish import Publisher
 from tests.reference.manual_clock import StillClock
+from tests.reference.stored_rows import done_rows
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
 SYNTHETIC = Ruleset(Source.SYNTHETIC, {"panel": "synthetic"})
@@ -206,7 +207,7 @@ def test_a_crash_before_publishing_is_made_up_for(worlds: Worlds, tmp_path: Path
     world.ingest()
     world.evaluate(FakeEvaluator(world))
     file = tmp_path / "hopeful_alphas.json"
-    [row] = world.store.best(world.rules, limit=1)
+    [row] = done_rows(world.store, world.rules)
     assert row.id is not None
     assert world.store.unpublished() == []
     file.unlink()
@@ -449,7 +450,7 @@ def test_new_data_are_read_while_mining(world: World) -> None:
     assert made[0].closed
     with world.shared.rules.held() as rules:
         assert rules == NEW_DATA
-    assert [one.settings for one in world.store.best(NEW_DATA, limit=9)] == [NEW_DATA.settings]
+    assert [one.settings for one in done_rows(world.store, NEW_DATA)] == [NEW_DATA.settings]
 
 
 def test_candidates_of_before_the_panel_was_loaded_are_tried_once(worlds: Worlds) -> None:

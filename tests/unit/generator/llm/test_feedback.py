@@ -64,7 +64,11 @@ def test_failures_come_newest_first_once_each_and_bounded() -> None:
 
 def test_the_pools_members_are_shown() -> None:
     member = Member(Candidate("d", "rank(close)", "rank(close)"), Stretch(1.0, 0.2, 1.0, 0.1, 300))
-    assert Notebook(lambda: Pool((member,))).snapshot().members == (member,)
+    notebook = Notebook()
+    notebook.show(Pool((member,)))
+    assert notebook.snapshot().members == (member,)
+    notebook.show(Pool())
+    assert notebook.snapshot().members == ()
 
 
 @pytest.mark.parametrize(
@@ -77,8 +81,7 @@ def test_the_pools_members_are_shown() -> None:
             evaluated(Admission(admitted=False, reason=f"{SAME_POSITIONS} rank(open)")),
             "the same positions as rank(open)",
         ),
-        (evaluated(REFUSED), ""),
-        (evaluated(Admission(admitted=False, reason="it does not hold on the validation days")), ""),
+        (evaluated(REFUSED, fitness=0.1), ""),
         (evaluated(ADMITTED), ""),
         (evaluated(), ""),
     ],

@@ -43,13 +43,14 @@ def test_ten_calls_share_a_theme_and_a_grammar_with_seeds_of_their_own() -> None
 
 
 def test_a_member_that_is_admitted_meanwhile_waits_for_the_next_theme() -> None:
-    pool = [Pool((ONE,))]
-    prompts = source(Notebook(lambda: pool[0]), whole())
+    notebook = Notebook()
+    notebook.show(Pool((ONE,)))
+    prompts = source(notebook, whole())
     first = prompts.next()
     while not first.parents:  # a theme that refines
         first = prompts.next()
     new = Member(Candidate("e", "rank(open)", "rank(open)"), Stretch(2.5, 0.3, 9.0, 0.1, 378))
-    pool[0] = Pool((new, ONE))
+    notebook.show(Pool((new, ONE)))
     while themes([after := prompts.next()]) == themes([first]):
         assert after.parents == first.parents
     later = [prompts.next() for _ in range(20 * CALLS)]

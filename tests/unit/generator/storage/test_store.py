@@ -14,9 +14,9 @@ from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import Admission, Candidate, Evaluated, Moments, Origin, Stretch
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas
-from generator.storage.schema import EvaluationRow
-from generator.storage.store import AlphaStore, StorageError, _insert
-from tests.reference.stored_rows import PANEL, call, candidate, figures
+from generator.storage.schema import EvaluationRow, insert_into
+from generator.storage.store import AlphaStore, StorageError
+from tests.reference.stored_rows import PANEL, call, candidate, done_rows, figures
 
 NEWEST = 1 + len(STEPS)
 
@@ -125,7 +125,7 @@ def test_postgresql_gets_its_own_insert() -> None:
     statement = postgresql.insert(EvaluationRow).values(digest="d").on_conflict_do_nothing()
     assert "ON CONFLICT DO NOTHING" in str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     connection = SimpleNamespace(dialect=SimpleNamespace(name="postgresql"))
-    assert _insert(connection) is postgresql.insert  # type: ignore[arg-type]  # all that it asks of one
+    assert insert_into(connection) is postgresql.insert  # type: ignore[arg-type]  # all that it asks of one
 
 
 def test_a_row_gives_back_what_was_stored_with_it(store: AlphaStore) -> None:
@@ -143,7 +143,7 @@ def test_a_row_gives_back_what_was_stored_with_it(store: AlphaStore) -> None:
         admission=Admission(admitted=True), self_correlation=0.4, time=9.0,
     )  # fmt: skip
     store.finish(done, PANEL)
-    [found] = store.best(PANEL, limit=9)
+    [found] = done_rows(store, PANEL)
     assert found.performance is not None
     assert repr(found.performance.validation) == repr(judged.validation)
     for name in ("test", "moments", "pnl"):
@@ -162,6 +162,6 @@ def test_only_a_member_keeps_its_daily_pnl(store: AlphaStore) -> None:
             kept=True, admission=decision, time=1.0,
         )  # fmt: skip
         store.finish(done, PANEL)
-    found = {one.candidate.digest: one for one in store.best(PANEL, limit=9)}
+    found = {one.candidate.digest: one for one in done_rows(store, PANEL)}
     assert {one.performance.pnl for one in found.values() if one.performance} == {b""}
     assert {name: one.admission for name, one in found.items()} == {"x": refused, "y": None}
