@@ -283,6 +283,7 @@ class Miner:
             self._waker.wake()
 
     def _start_workers(self) -> None:
+        from generator.workers.breeding import Breeder  # noqa: PLC0415
         from generator.workers.ingest import IngestWorker, StorageRetry  # noqa: PLC0415
 
         setup = self._setup
@@ -290,11 +291,10 @@ class Miner:
         if setup.settings.generator.database:
             store().check_driver()
         retry = StorageRetry(self._stopping, self._clock, self._shared.events)
+        generator, seed = setup.settings.generator, self._rng.getrandbits(64)
+        breeder = Breeder(self._shared, store=store, retry=retry, share=generator.breed, rng=Random(seed))
         ingest = IngestWorker(
-            self._shared,
-            store=store,
-            retry=retry,
-            keep_calls=setup.settings.generator.keep_calls,
+            self._shared, store=store, retry=retry, keep_calls=generator.keep_calls, breeder=breeder
         )
         self._pipeline.start("ingest", ingest.run)
         lower_priority()
@@ -318,6 +318,7 @@ class Miner:
                 retry=retry,
                 stopping=self._stopping,
                 rng=self._rng,
+                breeder=breeder,
             ),
             publisher,
         )

@@ -17,7 +17,7 @@ from generator.context import Shared
 from generator.domain import Candidate, Origin, Ruleset, Source
 from generator.language import ExpressionError, Node, alpha_of, parse, show
 from generator.language.breed import breed
-from generator.pool.model import MOST_MEMBERS, Member, Pool
+from generator.pool.model import MOST_MEMBERS, Member
 from generator.pool.parents import choose_parents
 from generator.workers.ingest import StorageRetry
 
@@ -34,14 +34,13 @@ _POWER_INTERVAL: Seconds = 30.0
 class Breeder:
     """Queues variants of the pool's members, at most `share` for each expression that the model wrote.
 
-    `wrote` is called by the thread that stores replies, `queue_one` by the one that evaluates.
+    `wrote` is called by the thread that stores replies, `get` by the one that evaluates.
     """
 
     def __init__(
         self,
         shared: Shared,
         *,
-        pool: Callable[[], Pool],
         store: "Callable[[], AlphaStore]",
         retry: StorageRetry,
         share: int,
@@ -49,7 +48,6 @@ class Breeder:
         battery: Callable[[], bool] = on_battery,
     ) -> None:
         self._shared = shared
-        self._pool = pool
         self._open = store
         self._retry = retry
         self._share = share
@@ -66,9 +64,16 @@ class Breeder:
         with self._lock:
             self._due = min(_MOST_DUE, self._due + self._share * expressions)
 
+    def get(self, timeout: Seconds) -> Candidate | None:
+        """Return a waiting candidate, else a variant that is due; None if neither is there within `timeout`."""
+        candidate = self._shared.waiting.get(0.0)
+        if candidate is None:
+            candidate = self._shared.waiting.get(0.0 if self.queue_one() else timeout)
+        return candidate
+
     def queue_one(self) -> bool:
         """Store and queue a variant; return False if none is due, or none that is new was found."""
-        members = self._pool().members
+        members = self._shared.pool.pool.members
         if not members or self._due <= 0 or self._is_on_battery():
             return False
         with self._shared.rules.held() as rules:

@@ -28,6 +28,7 @@ from generator.domain import (
 from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
+from generator.workers.breeding import Breeder
 from generator.workers.ingest import StoppingError, StorageRetry
 from generator.workers.pool import Judgement, PoolKeeper, StoredSplits
 from generator.workers.publish import Publisher
@@ -42,6 +43,7 @@ _TIMEOUT: Seconds = 0.5
 _RETRY_WAIT: Seconds = 10.0
 _MOST_PENDING = 10_000
 _FAILURES = 24
+_RESULTS = 1000
 _DATA_INTERVAL: Seconds = 60.0
 
 _log = logging.getLogger(__name__)
@@ -78,10 +80,12 @@ class EvaluationWorker:
         retry: StorageRetry,
         stopping: threading.Event,
         queue: CandidateQueue | None = None,
+        breeder: Breeder | None = None,
     ) -> None:
         self._shared = shared
         self._queue: CandidateQueue = shared.waiting if queue is None else queue
         self._decides = queue is None
+        self._next = self._queue.get if breeder is None else breeder.get
         self._load = evaluator
         self._open = store
         self._rules: Ruleset | None = None
@@ -157,6 +161,7 @@ class EvaluationWorker:
         self._pool.begin(rules)
         notebook = self._shared.notebook
         notebook.show(self._shared.pool.pool)
+        notebook.restore_results(self._retry(lambda: store.theme_results(rules, limit=_RESULTS)))
         for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_FAILURES))):
             notebook.failed(expression, reason)
 
@@ -234,7 +239,7 @@ class EvaluationWorker:
             return self._submitted.next_again() if most > 0 else []
         batch: list[Candidate] = []
         while len(batch) < most:
-            candidate = self._queue.get(0.0 if batch else _TIMEOUT)
+            candidate = self._next(0.0 if batch else _TIMEOUT)
             if candidate is None:
                 break
             batch.append(candidate)
@@ -311,8 +316,9 @@ def evaluation_workers(
     retry: StorageRetry,
     stopping: threading.Event,
     rng: Random,
+    breeder: Breeder,
 ) -> Sequence[EvaluationWorker]:
-    """Return the evaluation workers, not started; the first evaluates the ingest worker's candidates."""
+    """Return the evaluation workers, not started; the first evaluates the ingest worker's candidates, and variants."""
     plan = setup.plan
     make = partial(
         EvaluationWorker,
@@ -325,13 +331,13 @@ def evaluation_workers(
     )
     splits = StoredSplits(store, retry, shared.clock)
     if isinstance(plan, LocalPlan):
-        return [make(evaluator=partial(plan.load, splits))]
+        return [make(evaluator=partial(plan.load, splits), breeder=breeder)]
     context = EvaluatorContext(
         store, retry, shared.clock, rng, stopping, shared.scope, shared.stats, shared.rules
     )
     if isinstance(plan, BrainPlan):
         return [make(evaluator=partial(plan.load, context))]
     return [
-        make(evaluator=partial(plan.local.load, splits)),
+        make(evaluator=partial(plan.local.load, splits), breeder=breeder),
         make(evaluator=partial(plan.brain.load, context), queue=Promotion(plan, context)),
     ]

@@ -1,3 +1,4 @@
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ import pytest
 from generator.catalogue import Kind, load_catalogue
 from generator.catalogue.available import Scope
 from generator.context import Shared
-from generator.domain import Candidate, Origin, Ruleset, Source, Stretch
+from generator.domain import CallRecord, Candidate, Origin, Ruleset, Source, Stretch
 from generator.language import check_alpha, parse
+from generator.llm.candidates import FinishedCall, read_reply
 from generator.pool.model import MOST_MEMBERS, Member, Pool
 from generator.reporting.events import MiningEvents
 from generator.rules_in_force import RulesInForce
@@ -19,7 +21,7 @@ from generator.storage.additions import add_candidate
 from generator.storage.schema import PENDING
 from generator.storage.store import AlphaStore
 from generator.workers.breeding import Breeder, variant
-from generator.workers.ingest import StorageRetry
+from generator.workers.ingest import IngestWorker, StorageRetry
 from tests.reference.manual_clock import StillClock
 
 CATALOGUE = load_catalogue()
@@ -38,18 +40,18 @@ class World:
 
     def __init__(self, folder: Path, rules: Ruleset = PANEL) -> None:
         self.clock = StillClock()
-        self.pool = POOL
         self.battery = False
         events = MiningEvents(model="m", standin=False, synthetic=False, clock=self.clock)
         self.shared = Shared(
             clock=self.clock, scope=Scope(CATALOGUE, None), events=events, rules=RulesInForce(rules)
         )
+        self.shared.pool.replace(POOL)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.retry = StorageRetry(threading.Event(), self.clock, events)
         self.breeder = Breeder(
             self.shared,
-            pool=lambda: self.pool,
             store=lambda: self.store,
-            retry=StorageRetry(threading.Event(), self.clock, events),
+            retry=self.retry,
             share=2,
             rng=Random(1),
             battery=lambda: self.battery,
@@ -96,6 +98,38 @@ def test_a_variant_has_its_origin_and_parents_in_queue_and_database(world: World
     assert len({one.digest for one in stored}) == len(stored)
 
 
+def test_the_models_candidates_come_before_variants(world: World) -> None:
+    written = Candidate("w", "rank(close)", "rank(close)", call="c")
+    world.shared.waiting.put(written)
+    world.breeder.wrote(1)
+    assert world.breeder.get(0.0) == written
+    bred = world.breeder.get(0.0)
+    assert bred is not None
+    assert bred.origin is Origin.BRED
+    world.shared.waiting.put(written)
+    assert world.breeder.get(0.0) == written
+    assert world.breeder.get(0.0) is not None
+    assert world.breeder.get(0.0) is None
+    assert world.shared.waiting.outstanding == 4
+
+
+def test_only_new_expressions_of_the_models_allow_variants(world: World) -> None:
+    reply = json.dumps({"expressions": ["rank(close)", "rank(open)", "rank(open)"]})
+    for number in range(2):
+        call = CallRecord(f"c{number}", 1.0, 2.0, "m", 0, 0, "p", 200, reply=reply)
+        world.shared.finished.put(FinishedCall(call, read_reply(call, CATALOGUE)))
+    world.shared.finished.close()
+    IngestWorker(
+        world.shared,
+        store=lambda: world.store,
+        retry=world.retry,
+        keep_calls=60.0,
+        breeder=world.breeder,
+    ).run()
+    found = world.bred()
+    assert [one.origin for one in found] == [Origin.MODEL] * 2 + [Origin.BRED] * 4
+
+
 @pytest.mark.parametrize("source", [Source.SYNTHETIC, Source.STANDIN, Source.BRAIN])
 def test_only_a_panel_of_the_users_own_is_bred_on(tmp_path: Path, source: Source) -> None:
     with closing(World(tmp_path, Ruleset(source, {}))) as world:
@@ -104,10 +138,10 @@ def test_only_a_panel_of_the_users_own_is_bred_on(tmp_path: Path, source: Source
 
 
 def test_nothing_is_bred_without_a_pool(world: World) -> None:
-    world.pool = Pool()
+    world.shared.pool.replace(Pool())
     world.breeder.wrote(10)
     assert world.bred() == []
-    world.pool = POOL
+    world.shared.pool.replace(POOL)
     assert world.bred()
 
 
@@ -131,7 +165,7 @@ def test_what_was_tried_before_is_not_tried_again(tmp_path: Path) -> None:
     small = CATALOGUE.restricted_to(operators=["rank", "reverse"], fields=["close"])
     with closing(World(tmp_path)) as world:
         world.shared.scope.adopt(small)
-        world.pool = Pool((member("rank(close)"),))
+        world.shared.pool.replace(Pool((member("rank(close)"),)))
         world.breeder.wrote(50)
         for _ in range(100):
             world.breeder.queue_one()
