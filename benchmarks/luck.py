@@ -7,9 +7,12 @@ seeds are fixed. Beside the mark stand the rule `fitness > 0.5` and the procedur
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from random import Random
 from statistics import NormalDist, variance
 
@@ -60,13 +63,10 @@ class Found:
 
 def measure() -> list[Report]:
     """Return the report: rules by kinds of panels."""
-    warnings.filterwarnings("ignore", category=RuntimeWarning)
     expressions = usable(random_expressions(POOL))
-    noise = [judged(noise_panel(seed), expressions, seed) for seed in range(NOISE_PANELS)]
-    planted = [
-        judged(planted_panel(seed), expressions, seed, planted=Field("signal"))
-        for seed in range(PLANTED_PANELS)
-    ]
+    with ProcessPoolExecutor(os.cpu_count()) as executor:
+        planted = list(executor.map(judged_planted, range(PLANTED_PANELS), repeat(expressions)))
+        noise = list(executor.map(judged_noise, range(NOISE_PANELS), repeat(expressions)))
     rows = [
         [
             rule,
@@ -165,6 +165,16 @@ def _panel(rng: np.random.Generator, moves: Array) -> Panel:
     )
 
 
+def judged_noise(seed: int, expressions: Sequence[Node]) -> Found:
+    """Return what each rule makes of a panel of noise."""
+    return judged(noise_panel(seed), expressions, seed)
+
+
+def judged_planted(seed: int, expressions: Sequence[Node]) -> Found:
+    """Return what each rule makes of a planted panel."""
+    return judged(planted_panel(seed), expressions, seed, planted=Field("signal"))
+
+
 def judged(panel: Panel, expressions: Sequence[Node], seed: int, *, planted: Node | None = None) -> Found:
     """Return what each rule makes of a panel's random expressions, one of them planted if one is given."""
     trees = Random(seed).sample(list(expressions), EXPRESSIONS)
@@ -197,7 +207,8 @@ def judged(panel: Panel, expressions: Sequence[Node], seed: int, *, planted: Nod
 
 def performances(panel: Panel, trees: Sequence[Node]) -> Iterator[Performance | None]:
     """Yield the backtest of each tree; None for one without enough days with positions."""
-    engine = engine_for(panel, SETTINGS)
+    warnings.filterwarnings("ignore", category=RuntimeWarning)
+    engine = engine_for(panel, SETTINGS, threads=1)
     try:
         for start in range(0, len(trees), BATCH):
             for outcome in evaluate(trees[start : start + BATCH], panel, SETTINGS, engine=engine):

@@ -146,7 +146,7 @@ def _index_kept(connection: Connection) -> None:
 
 
 # Named one by one: a later version may add columns to the same table by a step of its own.
-_POOL_COLUMNS = (
+POOL_COLUMNS = (
     "origin", "parents",
     "validation_sharpe", "validation_turnover", "validation_fitness", "validation_returns", "validation_days",
     "test_sharpe", "test_turnover", "test_fitness", "test_returns", "test_days",
@@ -157,7 +157,7 @@ _POOL_COLUMNS = (
 
 def _add_pool(connection: Connection) -> None:
     """Columns of the split, the pool and the origin; tables of splits and trials."""
-    add_columns(connection, EvaluationRow, *_POOL_COLUMNS)
+    add_columns(connection, EvaluationRow, *POOL_COLUMNS)
     tables = (SplitRow, TrialCountRow, TrialSampleRow)
     Base.metadata.create_all(connection, tables=[Base.metadata.tables[one.__tablename__] for one in tables])
     _create_indexes(connection, "evaluations_admitted")

@@ -4,18 +4,30 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from fleet.runtime.home import Home
-from generator.domain import Admission, Evaluated, Origin, Source
+from generator.domain import Admission, Evaluated, Moments, Origin, Source, Split
 from generator.storage.additions import add_candidate
-from generator.storage.migrations import STEPS
-from generator.storage.read import Filters, best_alphas, by_model, database_location, recent_alphas
+from generator.storage.migrations import POOL_COLUMNS, STEPS
+from generator.storage.pool import read_members, read_sample, read_trials, write_split, write_trials
+from generator.storage.read import (
+    Filters,
+    best_alphas,
+    by_model,
+    database_location,
+    open_database,
+    recent_alphas,
+)
+from generator.storage.read_pool import stored_split, stored_trials
 from generator.storage.store import AlphaStore, StorageError
+from generator.workers.pool import sampled_trials
 from tests.parts.postgresql import Cluster, postgresql
 from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, figures, finish
 
@@ -298,3 +310,68 @@ def test_only_bred_alphas_of_no_use_are_deleted_beyond_the_newest(store: AlphaSt
     left = [name for (name,) in sql(url, "SELECT digest FROM evaluations ORDER BY id")]
     # The model's, the admitted one, the kept one, the three newest of the others, the pending one.
     assert left == ["m0", "m1", "b1", "b2", "b5", "b6", "b7", "b8"]
+
+
+# --- the pool --------------------------------------------------------------------------------------------------------
+
+
+def admitted(
+    store: AlphaStore, name: str, seed: int, *replaced: str, correlations: dict[str, float] | None = None
+) -> None:
+    pnl = np.random.default_rng(seed).normal(0.1, 1.0, 60).astype(np.float32)
+    judged = replace(figures(), pnl=pnl.tobytes(), moments=Moments(0.1, 60, 0.0, 3.0))
+    done = Evaluated(
+        candidate(name), PANEL.source, PANEL.settings, judged,
+        admission=Admission(admitted=True, replaced=replaced), self_correlation=0.1,
+        correlations=correlations or {}, time=1.0,
+    )  # fmt: skip
+    store.finish(done, PANEL)
+
+
+def test_members_trials_and_splits_are_stored_alike_in_both_databases(
+    store: AlphaStore, place: Path | str
+) -> None:
+    admitted(store, "a", 1)
+    admitted(store, "b", 2, correlations={"a": 0.3})
+    admitted(store, "c", 3, "a", correlations={"a": 0.9, "b": 0.05})
+    split = Split(date(2023, 1, 2), date(2024, 1, 2))
+    with store.transaction() as connection:
+        found = read_members(connection, PANEL, limit=9)
+        assert [one.candidate.digest for one in found] == ["b", "c"]
+        assert all(one.performance is not None and len(one.performance.pnl) == 240 for one in found)
+        sample = read_sample(connection, PANEL.source, PANEL.settings)
+        trials = sampled_trials(read_trials(connection, PANEL.source, PANEL.settings), sample)
+        write_trials(connection, PANEL.source, PANEL.settings, trials, 9.0)
+        for _ in range(2):
+            write_split(connection, "mine.parquet", split, 1.0)
+    assert (trials.count, trials.sampled, trials.distinct) == (3, 3, 3)
+    with open_database(place) as rows:
+        assert rows is not None
+        assert stored_split(rows, "mine.parquet") == split
+        assert stored_trials(rows) == {("panel", "mine.parquet"): trials}
+    alphas = {one.expression: one for one in best_alphas(place, 9)}
+    assert {name: one.admitted for name, one in alphas.items()} == {
+        "rank(a)": False, "rank(b)": True, "rank(c)": True,
+    }  # fmt: skip
+    assert (alphas["rank(a)"].admission, alphas["rank(a)"].self_correlation) == ("replaced by rank(c)", 0.9)
+    assert {one.luck for one in alphas.values()} <= {"likely", "unproven", "luck"}
+
+
+def test_tables_of_before_the_pool_are_led_to_it(store: AlphaStore, url: str, place: Path | str) -> None:
+    store.record_call(call(), [candidate("a"), candidate("b")], PANEL)
+    finish(store, "a")
+    with store.transaction() as connection:
+        connection.execute(text("DROP INDEX evaluations_admitted"))
+        for name in POOL_COLUMNS:
+            connection.execute(text(f"ALTER TABLE evaluations DROP COLUMN {name}"))
+        for name in ("splits", "trial_counts", "trial_sample"):
+            connection.execute(text(f"DROP TABLE {name}"))
+        connection.execute(text("UPDATE schema_version SET version = 5"))
+    store.close()
+    assert [one.expression for one in best_alphas(place, 9)] == ["rank(a)"]
+    with closing(AlphaStore(url, owner="here")) as again:
+        assert [one.origin for one in again.pending(PANEL, limit=9)] == [Origin.MODEL]
+        admitted(again, "b", 2)
+        with again.transaction() as connection:
+            assert [one.candidate.digest for one in read_members(connection, PANEL, limit=9)] == ["b"]
+            assert read_trials(connection, PANEL.source, PANEL.settings).count == 2

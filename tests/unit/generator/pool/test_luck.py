@@ -6,6 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from generator.backtest.result.metrics import daily_moments
 from generator.domain import Moments
 from generator.pool.correlation import PnlTable, distinct
 from generator.pool.luck import Luck, Trials, deflated_sharpe, dsr_of, expected_best, luck_of
@@ -96,3 +97,21 @@ def test_series_that_move_together_count_as_one() -> None:
     series = [first, 2.0 * first + 0.1 * second, second, -first, second + 0.01 * first]
     assert distinct([pnl(one) for one in series], 0.7) == 3
     assert distinct([], 0.7) == 0
+
+
+def marks(rng: np.random.Generator, *, days: int, trials: int, planted: float = 0.0) -> list[Luck | None]:
+    """Return the marks of independent trials with heavy tails; the first has a planted annual Sharpe ratio."""
+    daily = rng.standard_t(5, (trials, days))
+    daily[0] += planted / math.sqrt(252) * math.sqrt(5 / 3)
+    moments = [daily_moments(row) for row in daily]
+    spread = float(np.var([one.sharpe for one in moments], ddof=1))
+    return [luck_of(dsr_of(one, Trials(trials, trials, trials, spread))) for one in moments]
+
+
+def test_noise_is_hardly_ever_likely_and_a_planted_alpha_is() -> None:
+    rng = np.random.default_rng(4)
+    noise = [marks(rng, days=250, trials=100) for _ in range(20)]
+    assert sum(Luck.LIKELY in panel for panel in noise) <= 1
+    planted = [marks(rng, days=3600, trials=20, planted=2.5) for _ in range(5)]
+    assert all(panel[0] is Luck.LIKELY for panel in planted)
+    assert sum(panel.count(Luck.LIKELY) for panel in planted) == 5
