@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 
 from generator.domain import BASIS, Evaluated, Ruleset, Source, Split
 from generator.pool.luck import SAMPLE, Trials
+from generator.storage.dialect import insert_of
 from generator.storage.rows import evaluated_of
 from generator.storage.schema import (
     DONE,
@@ -23,7 +24,6 @@ from generator.storage.schema import (
     SplitRow,
     TrialCountRow,
     TrialSampleRow,
-    insert_into,
 )
 
 
@@ -90,7 +90,7 @@ def _is_repeated(connection: Connection, evaluated: Evaluated, rules: Ruleset, n
 def _add_trials(connection: Connection, source: str, panel: str, count: int) -> None:
     values = {"source": source, "panel": panel, "trials": count, "sampled": 0, "distinct_sampled": 0}
     row = TrialCountRow
-    grown = insert_into(connection)(row).values(values)
+    grown = insert_of(connection)(row).values(values)
     connection.execute(
         grown.on_conflict_do_update(index_elements=["source", "panel"], set_={"trials": row.trials + count})
     )
@@ -134,7 +134,7 @@ def _sample(connection: Connection, evaluated: Evaluated, rules: Ruleset) -> Non
         "pnl": figures.pnl[: 4 * figures.moments.days],
     }
     key = {"source": rules.source.value, "panel": panel_key(rules.settings), "digest": digest, "rank": rank}
-    new = insert_into(connection)(row).values({**key, **values})
+    new = insert_of(connection)(row).values({**key, **values})
     connection.execute(new.on_conflict_do_update(index_elements=["source", "panel", "digest"], set_=values))
     if size >= SAMPLE and rank < largest:
         grown = connection.scalar(select(func.count()).where(*of_panel))
@@ -204,5 +204,5 @@ def read_split(connection: Connection, panel: str) -> Split | None:
 def write_split(connection: Connection, panel: str, split: Split, now: float) -> None:
     """Store the split of a panel in the place of an earlier one."""
     dates = {**split.as_json(), "created": now}
-    new = insert_into(connection)(SplitRow).values(panel=panel, **dates)
+    new = insert_of(connection)(SplitRow).values(panel=panel, **dates)
     connection.execute(new.on_conflict_do_update(index_elements=["panel"], set_=dates))

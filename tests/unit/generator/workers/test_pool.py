@@ -47,6 +47,7 @@ from generator.storage.store import AlphaStore
 from generator.workers import pool as pool_of_a_run
 from generator.workers.evaluate import EvaluationWorker
 from generator.workers.ingest import StorageRetry
+from generator.workers.lease import Lease
 from generator.workers.publish import Publisher
 from tests.reference.manual_clock import StillClock
 from tests.reference.stored_rows import call, done_rows
@@ -72,6 +73,9 @@ class Run:
         )
         self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.lease = Lease(
+            store=lambda: self.store, retry=self.retry, clock=self.clock, stopping=self.stopping
+        )
 
     def close(self) -> None:
         self.store.close()
@@ -100,6 +104,7 @@ class Run:
             publisher=publisher,
             retry=self.retry,
             stopping=self.stopping,
+            lease=self.lease,
         ).run()
         publisher.finish(1.0)
         return sorted(done_rows(self.store, self.rules), key=lambda one: one.id or 0)
