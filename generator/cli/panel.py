@@ -16,8 +16,8 @@ from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.home import ROOT, find_home
 from generator.domain import Split
 from generator.evaluators.local import open_panel, panel_name, split_of
+from generator.pool.stored import stored_split
 from generator.storage.read import database_location, database_url, open_database
-from generator.storage.read_pool import stored_split
 
 if TYPE_CHECKING:
     from generator.backtest.panel import Panel

@@ -6,22 +6,19 @@ slow. Functions find nothing in a missing database and raise DatabaseUnreadError
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.home import Home
 from fleet.runtime.units import Seconds
-from generator.storage.read_pool import POOL_COLUMNS, TrialsOf, has_pool, pool_fields, stored_trials
+from generator.pool.stored import POOL_COLUMNS, Rows, TrialsOf, has_pool, pool_fields, stored_trials
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
-
-Rows: TypeAlias = Callable[[str, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
-"""Function that runs a statement with named values and returns its rows."""
 
 _SQLITE = "sqlite:///"
 _TIMEOUT: Seconds = 1.0

@@ -128,9 +128,7 @@ class AlphaStore:
         return [candidate_of(row) for row in self._rows(statement)]
 
     def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated | None:
-        """Store the result in the candidate's row with what it changes in the pool, and return it with the row's id.
-
-        Its simulation ends with it.
+        """Store the result in the candidate's row with what it changes in the pool, and end its simulation.
 
         Return None, and store nothing, if another owner has claimed the candidate since. A missing row is inserted
         without its call: the database may have been replaced by a new one meanwhile.

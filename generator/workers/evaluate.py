@@ -30,6 +30,7 @@ from generator.domain import (
 from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
+from generator.pool.checks import known_correlation
 from generator.workers.breeding import Breeder
 from generator.workers.ingest import StoppingError, StorageRetry
 from generator.workers.lease import Lease
@@ -274,7 +275,11 @@ class EvaluationWorker:
         blank = Evaluated(candidate, rules.source, rules.settings, time=self._shared.clock.time())
         if isinstance(result, ExpressionFault):
             return replace(blank, error=result.reason)
-        judged = self._pool.judge(candidate, result) if self._decides else Judgement(result)
+        judged = (
+            self._pool.judge(candidate, result)
+            if self._decides
+            else Judgement(result, self_correlation=known_correlation(result.checks))
+        )
         admission = judged.admission
         close = admission is not None and bool(admission.rival)
         return replace(

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from fleet.runtime.home import Home
 from generator.domain import Admission, Evaluated, Moments, Origin, Source, Split
+from generator.pool.stored import stored_split, stored_trials
 from generator.storage.additions import add_candidate
 from generator.storage.migrations import POOL_COLUMNS, STEPS
 from generator.storage.pool import read_members, read_sample, read_trials, write_split, write_trials
@@ -25,7 +26,6 @@ from generator.storage.read import (
     open_database,
     recent_alphas,
 )
-from generator.storage.read_pool import stored_split, stored_trials
 from generator.storage.store import AlphaStore, StorageError
 from generator.workers.pool import sampled_trials
 from tests.parts.postgresql import Cluster, postgresql

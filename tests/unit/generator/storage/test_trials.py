@@ -12,10 +12,10 @@ from sqlalchemy import text
 
 from generator.domain import Evaluated, Moments, Origin, Ruleset, Source, Split
 from generator.pool import luck
+from generator.pool.stored import stored_split, stored_trials
 from generator.storage import pool
 from generator.storage.pool import rank_of, read_sample, read_split, read_trials, write_split, write_trials
 from generator.storage.read import best_alphas, open_database
-from generator.storage.read_pool import stored_split, stored_trials
 from generator.storage.store import AlphaStore
 from generator.workers.pool import sampled_trials
 from tests.reference.stored_rows import STANDIN, candidate, figures

@@ -75,6 +75,9 @@ class Run:
         )
         self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.lease = Lease(
+            store=lambda: self.store, retry=self.retry, clock=self.clock, stopping=self.stopping
+        )
 
         self.lease = Lease(
             store=lambda: self.store, retry=self.retry, clock=self.clock, stopping=self.stopping

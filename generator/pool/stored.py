@@ -4,16 +4,15 @@ The functions get an open database from `read.open_database`. One of an earlier 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from generator.domain import Moments, Split
 from generator.pool.luck import Trials, dsr_of, luck_of
 
-if TYPE_CHECKING:
-    from generator.storage.read import Rows
-
+Rows: TypeAlias = Callable[[str, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
+"""Function that runs a statement with named values and returns its rows."""
 TrialsOf: TypeAlias = Mapping[tuple[str, str], Trials]
 """Trials by source and panel; the panel is empty for BRAIN."""
 
@@ -28,13 +27,13 @@ POOL_COLUMNS = (*_PLAIN, *_MOMENTS)
 """Columns of an evaluation that `pool_fields` reads."""
 
 
-def has_pool(rows: "Rows") -> bool:
+def has_pool(rows: Rows) -> bool:
     """Return True if the database has the pool's tables and columns."""
     versions = [row["version"] for row in rows("SELECT version FROM schema_version", {})]
     return bool(versions) and versions[0] >= _VERSION
 
 
-def stored_split(rows: "Rows", panel: str) -> Split | None:
+def stored_split(rows: Rows, panel: str) -> Split | None:
     """Return the stored split of a panel."""
     if has_pool(rows):
         statement = "SELECT validation_from, test_from FROM splits WHERE panel = :panel"
@@ -43,7 +42,7 @@ def stored_split(rows: "Rows", panel: str) -> Split | None:
     return None
 
 
-def stored_trials(rows: "Rows") -> TrialsOf:
+def stored_trials(rows: Rows) -> TrialsOf:
     """Return the trials of each source and panel."""
     if not has_pool(rows):
         return {}
