@@ -1,5 +1,6 @@
 """An open log file: reads on from an offset and notices a rewritten file."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -145,16 +146,25 @@ def unread_files(position: FilePosition, path: Path) -> list[tuple[Path, int]]:
     return unread(position, current, () if found else _siblings(path, position))
 
 
-def _siblings(path: Path, position: FilePosition) -> list[LogFileCandidate]:
-    if not position.inode:
-        return []
+def rotated_inodes(path: Path) -> dict[int, Path]:
+    """Return the log's rotated files by inode, those written to last at the end."""
     found = []
-    for sibling in path.parent.iterdir():
-        if is_rotated_name(path.name, sibling.name):
-            try:
-                found.append(_candidate(sibling, position))
-            except OSError:
-                continue  # deleted meanwhile, no regular file, or not readable
+    for sibling in _rotated(path):
+        with contextlib.suppress(OSError):  # deleted meanwhile
+            facts = sibling.stat()
+            found.append((facts.st_mtime_ns, facts.st_ino, sibling))
+    return {inode: sibling for _, inode, sibling in sorted(found)}
+
+
+def _rotated(path: Path) -> list[Path]:
+    return [sibling for sibling in path.parent.iterdir() if is_rotated_name(path.name, sibling.name)]
+
+
+def _siblings(path: Path, position: FilePosition) -> list[LogFileCandidate]:
+    found = []
+    for sibling in _rotated(path) if position.inode else ():
+        with contextlib.suppress(OSError):  # deleted meanwhile, no regular file, or not readable
+            found.append(_candidate(sibling, position))
     return found
 
 
