@@ -1,6 +1,7 @@
 """`doctor`: check every part of a fleet, and name the mend of each fault."""
 
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def _home(fleet: Fleet) -> Iterator[Finding]:
     yield Finding("home", health, f"{path}, {show_size(free)} free", hint)
     run = fleet.home.run
     if run.exists() and stat.S_IMODE(run.stat().st_mode) & 0o077:
-        yield Finding("home", Health.FAULT, f"{run} is open to others", f"chmod 700 {run}")
+        yield Finding("home", Health.FAULT, f"{run} is open to others", f"chmod 700 {shlex.quote(str(run))}")
 
 
 def _state(fleet: Fleet) -> Iterator[Finding]:
@@ -82,10 +83,10 @@ def _supervisord(fleet: Fleet) -> Iterator[Finding]:
             hint = "It runs in a second, or supervisord starts it again; run `doctor` once more."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         elif name == GENERATOR and program.state is ProgramState.STOPPED:
-            hint = f"It was stopped by hand: `supervisorctl start {name}` starts it."
+            hint = f"It was stopped by hand: `{fleet.home.supervisorctl(f'start {name}')}` starts it."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         if program.name == "monitor" and _edited_since(fleet, program.pid):
-            hint = "`supervisorctl restart monitor generator` applies the change."
+            hint = f"`{fleet.home.supervisorctl('restart monitor generator')}` applies the change."
             yield Finding("configuration", Health.WARNING, "it was changed after the monitor's start", hint)
 
 
@@ -108,7 +109,7 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
     beat = row.get("heartbeat")
     age = now() - beat if isinstance(beat, (int, float)) else _STALE + 1
     health = Health.SOUND if age < _STALE else Health.WARNING
-    hint = "" if age < _STALE else "supervisorctl restart generator"
+    hint = "" if age < _STALE else fleet.home.supervisorctl("restart generator")
     yield Finding("generator", health, f"last heartbeat {show_duration(age)} ago", hint)
     away = row.get("database_away")
     if isinstance(away, dict):
@@ -139,7 +140,7 @@ def _credentials(account: CredentialSource) -> Finding:
         return Finding("credentials", Health.SOUND, "BRAIN's are in the environment")
     _, remark = read_file(path)
     if remark:
-        return Finding("credentials", Health.WARNING, remark, f"chmod 600 {path}")
+        return Finding("credentials", Health.WARNING, remark, f"chmod 600 {shlex.quote(str(path))}")
     return Finding("credentials", Health.SOUND, f"{path}, mode 0600")
 
 

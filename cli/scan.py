@@ -20,8 +20,8 @@ from fleet.policy.facts import CallEnded, IncidentSeen, ModelPresent, Restarted
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.errors import FleetError
-from fleet.runtime.logging import plain_text
 from fleet.runtime.units import show_size
+from fleet.runtime.untrusted import printable
 from monitor.detection.detector import Detector
 from monitor.incidents import GroupingRules as GroupRules
 from monitor.incidents.messages import Incident, IncidentFound
@@ -198,7 +198,7 @@ def _signal_line(found: FoundSignal) -> str:
     signal = found.signal
     row = f"{signal.kind.value:<7} {signal.cause.value:<14} {signal.pattern}"
     read = ", ".join(_read_out(signal))
-    text = plain_text(found.text[:_SHOWN])
+    text = printable(found.text, _SHOWN)
     return f"  {found.line:>8}  {row:<44}{f' [{read}]' if read else ''} {text}"
 
 

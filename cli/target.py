@@ -78,7 +78,7 @@ def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
     if started is None and not home.state.exists():
         raise NoFleetError(
             f"there is no fleet in {home.path}",
-            hint="Start one with `make run`, or name its home with FLEET_HOME. "
+            hint=f"Start one with `{home.command('make run')}`, or name its home with FLEET_HOME. "
             "One in a container is reached with: docker exec CONTAINER python fleet_cli.py status",
         )
     known = started.config if started is not None and Path(started.config or "/").is_file() else None

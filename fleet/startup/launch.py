@@ -95,7 +95,7 @@ def _refuse_running_fleet(home: Home) -> None:
 def _already_runs(home: Home) -> FleetError:
     return FleetError(
         f"a fleet runs in {home.path} already",
-        hint="See it with `python fleet_cli.py status`; another fleet needs a FLEET_HOME of its own.",
+        hint=f"See it with `{home.command('python fleet_cli.py status')}`; another fleet needs a FLEET_HOME of its own.",
     )
 
 

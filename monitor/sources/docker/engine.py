@@ -16,6 +16,7 @@ from docker.api import APIClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
+from fleet.runtime.untrusted import printable
 from monitor.sources.base import MOST_LINES
 from monitor.sources.docker.dedup import SECOND, STEP, earliest, parse_stamp
 
@@ -189,7 +190,7 @@ def _translated() -> Iterator[None]:
 def _refused(error: APIError) -> EngineError:
     """Return the EngineError of a refusal."""
     status = error.status_code
-    message = str(error.explanation or error)[:300]
+    message = printable(str(error.explanation or error), 300)
     if status in (requests.codes.not_found, requests.codes.conflict):
         return GoneError(f"the Engine refuses: {message}", _HINT_GONE)
     hint = _HINT_ENGINE
