@@ -25,7 +25,7 @@ $(STAMP): requirements/dev.txt
 	  || { echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing the locked dependencies ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m compileall -q fleet state monitor generator standin cli
+	@$(BIN)/python -m compileall -q fleet state monitor generator standin cli notifier
 	@echo "Compiling the kernels of the local backtest ..."
 	@$(BIN)/python -m generator.backtest.warm
 	@touch $@
@@ -67,7 +67,8 @@ format: setup ## Bring the code into form
 lock: setup ## Lock the dependencies anew (needs uv); slim is what the container has without the local backtest
 	@for group in runtime dev slim; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	    --extra postgresql $$([ $$group = slim ] && echo -c requirements/runtime.txt || echo --extra backtest) \
+	    --extra postgresql --extra notify --extra gpu --extra watch --extra web \
+	    $$([ $$group = slim ] && echo -c requirements/runtime.txt || echo --extra backtest --extra dask) \
 	    $$([ $$group = dev ] && echo --group dev) pyproject.toml -o requirements/$$group.txt; done
 
 sbom: setup ## Write what the image is made of, build/sbom.json and build/sbom-slim.json (CycloneDX)

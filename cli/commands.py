@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,7 @@ def _operator(fleet: Fleet) -> Any:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a trial as Ctrl-C does
     if not click.get_current_context().find_root().params["debug"]:
         configure_command()
-    return OperatorCommands(fleet, bar=pull_bar(), notice=partial(click.echo, err=True))
+    return OperatorCommands(fleet, bar=pull_bar())
 
 
 def _outcome(outcome: Any, *, as_json: bool) -> None:
@@ -294,6 +293,29 @@ def alphas(
         click.echo(f"{len(found)} alphas written to {path}")
     else:
         show(alpha_lines(found, filtered=filters != Filters()))
+
+
+@main.command()
+@click.option("--test", is_flag=True, required=True, help="Send one notice to every place of [notify].")
+@fleet_command
+def notify(fleet: Fleet, as_json: bool, **_: bool) -> None:
+    """Send a test notice to every place of [notify]; exit 1 if one does not take it."""
+    import socket
+
+    from fleet.clients.notices import notice_places, send_test
+    from fleet.runtime.errors import ConfigError
+
+    places = notice_places(fleet.settings.notify.urls, fleet.settings.notify.command)
+    if not places:
+        hint = 'Set urls = ["ntfy://TOPIC"] or a command under [notify] in fleet.toml.'
+        raise ConfigError("[notify] names no place for notices", hint=hint)
+    results = send_test(places, socket.gethostname(), time.time())
+    if as_json:
+        print_json(results)
+    else:
+        show([f"{one['place']}: {one['reason'] or 'delivered'}" for one in results])
+    if any(one["reason"] for one in results):
+        click.get_current_context().exit(1)
 
 
 @main.command()
