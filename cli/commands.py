@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
+from cli.planning.commands import ladder
 from cli.target import Fleet
 from fleet.runtime.errors import FleetError
 
@@ -333,3 +334,6 @@ def doctor(fleet: Fleet, as_json: bool) -> None:
         show(finding_lines(findings))
     if any(finding.health is Health.FAULT for finding in findings):
         click.get_current_context().exit(1)
+
+
+main.add_command(ladder)

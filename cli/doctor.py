@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cli.faults import Finding, Health, faults
+from cli.planning.memory import gpu_memory
 from cli.render import brain_sentence
 from cli.status import brain_of, collect_status
 from cli.target import Fleet, now
@@ -16,6 +17,7 @@ from fleet.clients.supervisor import ProgramState
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.home import read_json
 from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from fleet.startup.card import wasted_card
 from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
 from monitor.models.inventory import Models, rungs_here
@@ -202,6 +204,16 @@ def _gpu(fleet: Fleet) -> Iterator[Finding]:
         yield Finding("gpu", Health.SOUND, detail)
 
 
+def _ladder_and_card(fleet: Fleet) -> Iterator[Finding]:
+    try:
+        memory = 0 if fleet.standin else gpu_memory(fleet.home).total
+    except FleetError:
+        return  # `_gpu` reports it
+    if wasted := wasted_card(fleet.settings.ladder, memory):
+        command = fleet.home.command("python fleet_cli.py ladder --suggest")
+        yield Finding("ladder", Health.WARNING, wasted, f"`{command}` prints a larger one.")
+
+
 def _gpu_memory(fleet: Fleet) -> Iterator[Finding]:
     try:
         loaded = fleet.ollama().loaded(timeout=1.0)
@@ -256,6 +268,7 @@ _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     _docker,
     _ollama,
     _gpu,
+    _ladder_and_card,
     _gpu_memory,
     _log_source,
     _faults,
