@@ -8,7 +8,7 @@ from fleet.runtime.logging import plain_text
 from fleet.runtime.units import show_size
 
 
-def rows(rules: Rules) -> list[dict[str, Any]]:
+def rung_rows(rules: Rules) -> list[dict[str, Any]]:
     """Return the rungs for `--json`, sizes in bytes, null where not known."""
     return [
         {
@@ -24,7 +24,7 @@ def rows(rules: Rules) -> list[dict[str, Any]]:
     ]
 
 
-def lines(found: Sequence[dict[str, Any]]) -> list[str]:
+def rung_lines(found: Sequence[dict[str, Any]]) -> list[str]:
     """Return the rungs as lines for a person."""
     return [_line(row) for row in found]
 

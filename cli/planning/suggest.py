@@ -152,12 +152,12 @@ def _present(ollama: Ollama, model: LocalModel) -> ModelOption | None:
     return None if embeds else ModelOption(model.name, model.size, details.info, present=True)
 
 
-def to_json(suggestion: Suggestion) -> dict[str, Any]:
+def suggestion_row(suggestion: Suggestion) -> dict[str, Any]:
     """Return the suggestion for `--json`, sizes in bytes."""
     return asdict(suggestion)
 
 
-def to_toml(suggestion: Suggestion) -> str:
+def suggestion_toml(suggestion: Suggestion) -> str:
     """Return the ladder as TOML, to be pasted into fleet.toml in place of its own."""
     memory, buffers = show_size(suggestion.memory), show_size(suggestion.buffers)
     head = [

@@ -19,13 +19,16 @@ from generator.domain import (
     finite,
 )
 from generator.pool.checks import failed_checks, hard_failures
-from generator.storage.schema import DONE, FAILED, PENDING
+from generator.storage.schema import DONE, FAILED, PENDING, CallRow
+
+_CALL_COLUMNS = tuple(name for name in CallRecord.__slots__ if name in CallRow.__table__.columns)
+"""The parts of a call that are stored; the others go to files and counters only."""
 
 
 def call_row(call: CallRecord) -> dict[str, Any]:
     """Return the row of a call whose reply is not counted yet."""
     # Thinking goes to calls.log only: it is long, and nothing reads it again.
-    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
+    row = {name: getattr(call, name) for name in _CALL_COLUMNS}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 

@@ -18,9 +18,9 @@ from cli.planning.suggest import (
     Suggestion,
     candidates_of,
     suggest,
+    suggestion_row,
+    suggestion_toml,
     table,
-    to_json,
-    to_toml,
 )
 from fleet.clients.gpu import Card
 from fleet.clients.ollama import LocalModel, ModelDetails
@@ -52,7 +52,7 @@ def pasted(text: str, folder: Path) -> Any:
 @pytest.mark.parametrize("gigabytes", CARDS)
 def test_a_suggestion_can_be_pasted_and_every_rung_fits(gigabytes: int, tmp_path: Path) -> None:
     found = of(gigabytes)
-    ladder = pasted(to_toml(found), tmp_path)
+    ladder = pasted(suggestion_toml(found), tmp_path)
     assert [rung.model for rung in ladder] == [rung.model for rung in found.rungs]
     assert [rung.options["num_ctx"] for rung in ladder] == [rung.context for rung in found.rungs]
     assert len(found.rungs) >= 4
@@ -163,7 +163,7 @@ def test_without_ollama_the_table_is_enough() -> None:
 def test_any_name_is_quoted(name: str) -> None:
     import tomllib  # noqa: PLC0415
 
-    text = to_toml(of(8, [ModelOption(name, 4 * GIGABYTE, INFO, present=True)]))
+    text = suggestion_toml(of(8, [ModelOption(name, 4 * GIGABYTE, INFO, present=True)]))
     assert [row["model"] for row in tomllib.loads(text)["ladder"]] == [name]
 
 
@@ -205,7 +205,7 @@ def test_a_default_ladder_far_below_the_card_is_reported() -> None:
 
 
 def test_a_ladder_of_one_s_own_is_not(tmp_path: Path) -> None:
-    assert wasted_card(pasted(to_toml(of(4)), tmp_path), 24 * GIGABYTE) == ""
+    assert wasted_card(pasted(suggestion_toml(of(4)), tmp_path), 24 * GIGABYTE) == ""
 
 
 # The command
@@ -228,7 +228,7 @@ def test_its_json_has_the_figures_of_each_rung(tmp_path: Path) -> None:
     schema = Draft202012Validator(json.loads((ROOT / "docs" / "schema" / "ladder.json").read_text()))
     row = json.loads(run("--suggest", "--vram", "8 GB", "--json", home=tmp_path).stdout)
     schema.validate(row)
-    assert row["rungs"] == json.loads(json.dumps(to_json(of(8))))["rungs"]
+    assert row["rungs"] == json.loads(json.dumps(suggestion_row(of(8))))["rungs"]
     schema.validate(json.loads(run("--json", home=tmp_path).stdout))
 
 
