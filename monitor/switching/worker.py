@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from fleet.clients.supervisor import ProgramState
 from fleet.policy.events import EventKind
@@ -117,6 +118,7 @@ class SwitchWorker:
         if passing:
             return  # supervisord restarts it within a second; found exited twice in a row, it stays down
         if verdict.remedy is Remedy.NOTHING:
+            self._note_running(state, seen)
             self._note_steady(seen)
         elif verdict.remedy is Remedy.START:
             self._revive(verdict)
@@ -147,6 +149,14 @@ class SwitchWorker:
     def _is_crash_loop(self) -> bool:
         quick = (read_json(self._parts.home.starts_file) or {}).get("quick")
         return isinstance(quick, int) and quick >= LOOPS_FROM
+
+    def _note_running(self, state: FleetState, seen: Seen) -> None:
+        """Write that the generator runs, if its restart was cut short or superseded before that was written."""
+        if not state.restarting or state.switch is not None or seen.switches != state.switches:
+            return
+        self._parts.store.update(
+            lambda fresh: replace(fresh, restarting=False) if fresh.switches == state.switches else fresh
+        )
 
     def _note_steady(self, seen: Seen) -> None:
         """Reset the back-off of revivals once the generator has lived long enough."""
