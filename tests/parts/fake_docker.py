@@ -40,7 +40,10 @@ class Container:
     partial: dict[int, bytes] = field(default_factory=dict)
     begun: dict[int, int] = field(default_factory=dict)  # stamps of lines whose pieces are not all written
 
+    ran: bool = False  # the Engine waits for the start of a container whose log is followed before
+
     def __post_init__(self) -> None:
+        self.ran = self.running
         self.identity = self.identity or f"{next(_ids):064x}"
         self.started = time.time_ns()
 
@@ -109,7 +112,7 @@ class FakeEngine:
 
     def begin(self, container: Container) -> None:
         with self.changed:
-            container.running, container.started = True, time.time_ns()
+            container.running, container.started, container.ran = True, time.time_ns(), True
             self.changed.notify_all()
 
     def write(self, container: Container, data: bytes, stream: int = 1) -> None:
@@ -243,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
         while True:
             with engine.changed:
                 fresh = list(enumerate(container.messages))[sent:]
-                over = not container.running or query.get("follow", "0") == "0"
+                over = query.get("follow", "0") == "0" or (container.ran and not container.running)
                 if cut != engine._cut:
                     if not engine._frozen:
                         return

@@ -128,9 +128,13 @@ class DockerEngine:
                 f"the Engine's description of {name} is not understood", _HINT_ENGINE
             ) from error
 
-    def follow(self, container: Container, name: str, since: int) -> LogStream:
-        """Return the container's log from a stamp on, or from a little earlier (`earliest`), and follow it."""
-        stream = self._logs(name, stream=True, follow=True, since=_query(since))
+    def log(self, container: Container, name: str, since: int) -> LogStream:
+        """Return the container's log from a stamp on, or from a little earlier (`earliest`).
+
+        The log of a running container is followed. Another's ends: a container that is only created could be followed
+        too, and its start would then go unseen.
+        """
+        stream = self._logs(name, stream=True, follow=container.running, since=_query(since))
         return LogStream(stream, terminal=container.terminal)
 
     def has_line(self, name: str, stamp: int) -> bool:

@@ -38,7 +38,7 @@ class Session:
         )
         self._opened = self._heard = now
         self.fresh = False
-        self.stream = engine.follow(container, name, since)
+        self.stream = engine.log(container, name, since)
 
     def lines(self, items: Sequence[bytes], now: float, *, live: bool) -> tuple[list[LogLine], int]:
         """Return the kept lines of the next items (none: the stream's end), and the number of lines read.

@@ -86,6 +86,12 @@ class LogFile:
         data = _at_most(MOST_LINES, data, known)
         return len(data) - known, self._take(data, known)
 
+    def begins_as(self, other: "LogFile") -> bool:
+        """Return True if both files have bytes, and the same ones at the start."""
+        mine, theirs = (os.pread(log._descriptor, HEAD, 0) for log in (self, other))  # noqa: SLF001  # its own kind
+        size = min(len(mine), len(theirs))
+        return size > 0 and mine[:size] == theirs[:size]
+
     def finish(self) -> Region | None:
         """Return the unfinished last line; to be called when nothing can follow it."""
         region = self._lines.finish()

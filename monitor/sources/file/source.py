@@ -109,9 +109,8 @@ class FileSource:
         yield from self._found(logs[0].handled)
         for log in logs:
             try:
-                yield from self._drain(log)
-                if log is logs[-1]:
-                    yield from self._follow(log, watcher)
+                follow = log is logs[-1]
+                yield from self._follow(log, watcher) if follow else self._drain(log)
             except RewrittenError:
                 yield from self._finish(log)
                 return
@@ -122,7 +121,7 @@ class FileSource:
         reported = True
         while not self._wakeup.is_set:
             before = log.position
-            if not before:
+            if not before and self._name_leads_to(log) is _Name.THIS:
                 yield from self._read_copies(log)
             yield from self._drain(log)
             if not reported and log.position > before:
@@ -150,8 +149,9 @@ class FileSource:
         for inode in fresh:
             copy = LogFile(found[inode])
             try:
-                yield from self._drain(copy)
-                yield from self._finish(copy)
+                if not log.begins_as(copy):  # else it is copied and not truncated yet: the log has the lines
+                    yield from self._drain(copy)
+                    yield from self._finish(copy)
             finally:
                 copy.close()
 

@@ -82,6 +82,21 @@ def test_a_stopped_container_is_told_and_waited_for(world: DockerWorld) -> None:
         following.until_texts(["last words", "CUDA error: out of mem", "again"])
 
 
+def test_a_container_that_is_created_and_started_later_is_back_when_it_runs(world: DockerWorld) -> None:
+    """Its log can be followed before it runs; the start would go unseen, and a later end too."""
+    world.engine.remove("ollama")
+    with Following(world.source(), None) as following:
+        following.until_away()
+        world.container = world.engine.run("ollama", tty=world.tty, running=False)
+        following.until("away for another reason", lambda: following.count(Away) == 2)
+        world.engine.begin(world.container)
+        following.until_back()
+        world.write(b"one\n")
+        following.until_texts(["one"])
+        world.engine.remove("ollama")
+        following.until_away(3)
+
+
 def test_a_recreated_container_is_followed_by_its_name(world: DockerWorld) -> None:
     with Following(world.source()) as following:
         following.until_back()
