@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 from docker.api import APIClient
 from docker.errors import APIError, DockerException, NotFound
-from docker.utils import kwargs_from_env
+from docker.utils import kwargs_from_env, parse_host
 
+from fleet.clients.http import connect_unix
 from fleet.runtime.untrusted import printable
 from monitor.sources.base import MOST_LINES
 from monitor.sources.docker.dedup import SECOND, STEP, earliest, parse_stamp
@@ -111,12 +112,17 @@ class DockerEngine:
 
     def __init__(self) -> None:
         with _translated():
-            self._api = APIClient(version="auto", timeout=TIMEOUT, **kwargs_from_env())
+            settings = kwargs_from_env()
+            scheme, _, path = str(parse_host(settings.get("base_url"))).partition("://")
+            self._socket = path if scheme == "http+unix" else ""
+            self._reach()
+            self._api = APIClient(version="auto", timeout=TIMEOUT, **settings)
 
     def container(self, name: str) -> Container | None:
         """Return the container with this name, None if there is none."""
         try:
             with _translated():
+                self._reach()
                 facts = self._api.inspect_container(name)
             return parse_container(facts)
         except GoneError as error:
@@ -153,7 +159,13 @@ class DockerEngine:
 
     def _logs(self, name: str, **options: Any) -> Any:
         with _translated():
+            self._reach()
             return self._api.logs(name, timestamps=True, **options)
+
+    def _reach(self) -> None:
+        """Raise OSError if no daemon listens on the unix socket: docker-py would leave an open socket behind."""
+        if self._socket:
+            connect_unix(self._socket, TIMEOUT).close()
 
 
 def _query(stamp: int) -> float | None:
