@@ -4,20 +4,17 @@ There is no total time-out, because a pull may take hours. During a stall Ollama
 stall shows as bytes that do not grow and not as a silent stream.
 """
 
-import contextlib
 import logging
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import Clock
-from fleet.runtime.errors import FleetError, OllamaError, OllamaTimeoutError
+from fleet.runtime.errors import OllamaError, OllamaTimeoutError
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Bytes, Seconds, show_duration, show_size
-from monitor.parts import DiskCheck, no_limit
 
 _log = logging.getLogger(__name__)
 STALL: Seconds = 90.0
@@ -106,6 +103,14 @@ class PullWatch:
 
 ProgressBar = Callable[[PullWatch], None]
 
+DiskCheck = Callable[[Bytes], str]
+"""Returns why so many more bytes do not fit, empty if they fit or nothing is known of the disk."""
+
+
+def no_limit(_needed: Bytes) -> str:
+    """Return no objection: nothing is known of the disk."""
+    return ""
+
 
 def pull_model(
     ollama: Ollama,
@@ -166,27 +171,3 @@ def _require_space(disk: DiskCheck, needed: Bytes) -> None:
         raise OllamaError(
             reason, hint="Free some space on that disk; the fleet deletes nothing from Ollama for it."
         )
-
-
-@contextlib.contextmanager
-def cut_when(clock: Clock, unwanted: Callable[[], bool], *, every: Seconds = 0.2) -> Iterator[Cancel]:
-    """Yield a Cancel that cuts a request as soon as it is unwanted, also while the server is silent."""
-    cancel, ended = Cancel(), threading.Event()
-
-    def watch() -> None:
-        while not clock.wait(ended, every):
-            try:
-                if not unwanted():
-                    continue
-            except FleetError:
-                continue  # the state could not be read; the next check may succeed
-            cancel()
-            return
-
-    thread = threading.Thread(target=watch, name="unwanted", daemon=True)
-    thread.start()
-    try:
-        yield cancel
-    finally:
-        ended.set()
-        thread.join()
