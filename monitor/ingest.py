@@ -106,10 +106,11 @@ def read_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context
             for line in lines
         ]
         return _observed(state, seen or [Heard(context.now)], context)
-    return _read_calls(state, [parse_call(line.text, context.now) for line in lines], context)
+    return read_calls(state, [parse_call(line.text, context.now) for line in lines], context)
 
 
-def _read_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> Findings:
+def read_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> Findings:
+    """Return what the generator's calls show."""
     seen: list[Observation | ApiCall] = []
     for call in calls:
         if not call.answered:
@@ -158,16 +159,6 @@ def deciding(
 def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> FleetState:
     """Return the state after a batch of lines of one origin; raise ValueError for a line that is no call."""
     return decide_on(state, read_batch(state, origin, lines, context), context)
-
-
-def absorb_lines(state: FleetState, lines: Sequence[LogLine], context: Context) -> FleetState:
-    """Return the state after log lines."""
-    return absorb_batch(state, LOG, lines, context)
-
-
-def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> FleetState:
-    """Return the state after the generator's calls ended."""
-    return decide_on(state, _read_calls(state, calls, context), context)
 
 
 def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:

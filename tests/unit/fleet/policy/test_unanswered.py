@@ -10,7 +10,8 @@ from fleet.policy.events import EventKind, sentence
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Unanswered
 from fleet.policy.unanswered import hang_found, hang_remedy, hang_suspected, remedy
-from monitor.ingest import ApiCall, Context, absorb_calls, absorb_lines
+from monitor.api_calls import ApiCall
+from monitor.ingest import LOG, Context, absorb_batch, decide_on, read_calls
 from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState
 from state.codec import decode_state, default_state, encode_state
@@ -36,7 +37,8 @@ def call(number: int, error: str, *, began: float, seconds: float = 1.0, status:
 
 
 def after(calls: list[ApiCall], state: FleetState | None = None) -> FleetState:
-    return absorb_calls(fresh() if state is None else state, calls, context())
+    before = fresh() if state is None else state
+    return decide_on(before, read_calls(before, calls, context()), context())
 
 
 def reports(state: FleetState) -> list[EventKind]:
@@ -129,7 +131,7 @@ def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
     state = hung(after([waits(0)]))
     line = slog(T0 + 5, "Listening on 127.0.0.1:11434 (version 0.33.0)")
     state = replace(state, watch={**state.watch, "spill": {"on_gpu": True, "low": 1}})
-    state = absorb_lines(state, [LogLine(line, None, live=True)], context())
+    state = absorb_batch(state, LOG, [LogLine(line, None, live=True)], context())
     assert state.unanswered == Unanswered(since=T0, calls=1, reason=TIMED_OUT, reported=True)
     spill = SpillState.from_json(state.watch["spill"])
     assert (spill.had_gpu, spill.on_gpu) == (True, False)

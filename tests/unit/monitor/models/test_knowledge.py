@@ -15,7 +15,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.detection.detector import Detector
 from monitor.inbox import ModelsKnown
-from monitor.ingest import Context, absorb_lines
+from monitor.ingest import LOG, Context, absorb_batch
 from monitor.models.disk_space import is_here
 from monitor.models.inventory import Inventory, Models, kv_cache_bytes, memory_known, need_of
 from monitor.sources.base import LogLine
@@ -180,6 +180,6 @@ def test_the_memory_of_all_gpus_is_learnt_from_the_servers_log_and_forgotten_wit
     up += '(version 0.33.0)"'
     context = Context(2e9, Rules(), Detector())
     lines = [LogLine(gpu.format(number, number, number), None) for number in (2, 3)]
-    state = absorb_lines(running(Rules()), lines, context)
+    state = absorb_batch(running(Rules()), LOG, lines, context)
     assert state.watch["gpu_total"] == 24 * GIGABYTE
-    assert absorb_lines(state, [LogLine(up, None)], context).watch["gpu_total"] is None
+    assert absorb_batch(state, LOG, [LogLine(up, None)], context).watch["gpu_total"] is None
