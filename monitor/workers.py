@@ -35,7 +35,7 @@ Job = Callable[[], Seconds]
 
 
 class Worker:
-    """Runs a job when `wakes` has another value for the state than before, and after the wait that the job returns.
+    """Runs a job when `wakes` has a new value for the state, one that is not empty, and after the job's own wait.
 
     A job that raises is run again, with back-off. `ended` is called as the thread ends, and `alive` is
     False from then on.
@@ -71,9 +71,8 @@ class Worker:
 
     def follow(self, state: FleetState) -> None:
         """Run the job now if the state calls for it."""
-        value = self._wakes(state)
-        if value != self._seen:
-            self._seen = value
+        before, self._seen = self._seen, self._wakes(state)
+        if self._seen and self._seen != before:
             self.wake()
 
     def wake(self) -> None:
@@ -161,6 +160,7 @@ class Workers:
             stopping=stopping,
         )
         prefetcher = Prefetcher(
+            home=home,
             settings=settings,
             ollama=ollama,
             clock=clock,
@@ -180,8 +180,16 @@ class Workers:
         )
         self._switch = worker("switch", SwitchJob(switcher, inbox.post), _step_due)
         self._watch = worker("watch", watch, _look_due, first=0.2 * interval)
-        self._prefetch = worker("prefetch", prefetcher, prefetcher.wanted, first=0.4 * interval)
-        self._inventory = worker("inventory", inventory, memory_known)
+        # While the generator is being restarted nothing else needs the processor or Ollama.
+        self._prefetch = worker(
+            "prefetch",
+            prefetcher,
+            lambda state: _step_due(state) is None and prefetcher.wanted(state),
+            first=0.4 * interval,
+        )
+        self._inventory = worker(
+            "inventory", inventory, lambda state: state.switch is None and memory_known(state)
+        )
 
     @property
     def _all(self) -> tuple[Worker, ...]:

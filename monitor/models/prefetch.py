@@ -18,6 +18,7 @@ from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
+from fleet.runtime.home import Home
 from fleet.runtime.units import Seconds
 from monitor.inbox import PostStep, Read
 from monitor.models.inventory import rungs_here
@@ -69,6 +70,7 @@ def _top_serves(state: FleetState) -> bool:
 class Prefetcher:
     """The job that pulls wanted models, one after another, each again with back-off after a failure."""
 
+    home: Home
     settings: Settings
     ollama: Ollama
     clock: Clock
@@ -113,7 +115,13 @@ class Prefetcher:
         try:
             with cut_when(self.clock, lambda: self._unwanted(wanted, here)) as cancel:
                 pulled = pull_model(
-                    self.ollama, rung.model, self.clock, cancel=cancel, disk=self.disk, size=rung.size
+                    self.ollama,
+                    rung.model,
+                    self.clock,
+                    cancel=cancel,
+                    home=self.home,
+                    disk=self.disk,
+                    size=rung.size,
                 )
         except OllamaError as error:
             self._failed(rung.model, pull_failure(error), here)

@@ -169,6 +169,7 @@ class Switcher:
                     self.clock,
                     cancel=cancel,
                     bar=self.bar,
+                    home=self.home,
                     disk=self.disk,
                     size=rung.size,
                 )

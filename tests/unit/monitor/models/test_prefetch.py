@@ -106,6 +106,7 @@ def fetching(tmp_path: Path, missing: str) -> Iterator[tuple[StandinOllama, Stat
         clock = SystemClock()
         store.update(lambda state: replace(state, last_finished=clock.time()))
         fetcher = Prefetcher(
+            home=home,
             settings=settings,
             ollama=Ollama(server.url),
             clock=clock,
