@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from fleet.policy import facts
 from fleet.policy.events import EventKind
-from fleet.policy.state import FleetState
+from fleet.policy.state import FleetState, Slow
 from fleet.runtime.errors import StateError
 from fleet.runtime.units import Bytes, Seconds
 from monitor.sources.base import Away
@@ -60,6 +60,13 @@ class HangFound:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowFound:
+    """A call of the generator had reached its time-out because Ollama is slow."""
+
+    why: Slow
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """An event that changes nothing else in the state: Ollama away or back, a generator that is down or hangs."""
 
@@ -86,7 +93,7 @@ class ModelsKnown:
 
 
 Fact: TypeAlias = (
-    facts.Fact | MemoryReading | ReloadFailed | UnloadBegins | HangFound | Reported | LogPresence
+    facts.Fact | MemoryReading | ReloadFailed | UnloadBegins | HangFound | SlowFound | Reported | LogPresence
 )
 
 Post: TypeAlias = Callable[[Fact], FleetState]

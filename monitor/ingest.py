@@ -18,7 +18,7 @@ from fleet.policy.facts import CallEnded, IncidentSeen
 from fleet.policy.incident_count import recount
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import after_call, hang_cleared, hang_found
+from fleet.policy.unanswered import after_call, hang_cleared, hang_found, slow_found
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite, printable, whole_number
 from monitor.api_calls import ApiCall, parse_call
@@ -30,6 +30,7 @@ from monitor.inbox import (
     MemoryReading,
     ReloadFailed,
     Reported,
+    SlowFound,
     UnloadBegins,
 )
 from monitor.incidents.grouper import advance, next_deadline
@@ -46,6 +47,7 @@ from monitor.incidents.messages import (
     LogBack,
     Observation,
     Outcome,
+    PromptRead,
     ServerStarted,
     TimePassed,
     Unloading,
@@ -172,6 +174,8 @@ def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
             return absorb_unload(state, fact.model, context)
         case HangFound():
             return hang_found(state, context.now, context.first_token)
+        case SlowFound():
+            return slow_found(state, fact.why)
         case Reported():
             return state.with_event(context.now, fact.kind, **fact.fields)
         case LogPresence():
@@ -262,6 +266,8 @@ def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState
         case ServerStarted():
             state = with_spill(_watch(state, gpu=None, gpu_total=None), server_started(spill_of(state)))
             return hang_cleared(state)
+        case PromptRead():
+            return _watch(state, prompt_read=finding.time)
         case LoadFinished() if finding.loaded:
             return _watch(state, loaded=finding.time)
         case _:

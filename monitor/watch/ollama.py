@@ -11,7 +11,7 @@ from fleet.config.ladder import same_model
 from fleet.config.schema import Settings
 from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import hang_suspected
+from fleet.policy.unanswered import RUNNER_ENDED, hang_due, hang_suspected, slowness
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.home import Home
@@ -26,6 +26,7 @@ from monitor.inbox import (
     ReloadFailed,
     Reported,
     Resident,
+    SlowFound,
     UnloadBegins,
 )
 from monitor.watch.spill import spill_of
@@ -77,6 +78,7 @@ class OllamaWatch:
             self._reload()
         elif hang_suspected(state):
             self._check_for_hang(state, loaded)
+            return min(interval, RUNNER_ENDED)
         return interval
 
     def _reading(self, loaded: list[LoadedModel], *, reloaded: bool = False) -> MemoryReading:
@@ -100,9 +102,14 @@ class OllamaWatch:
     def _check_for_hang(self, state: FleetState, loaded: list[LoadedModel]) -> None:
         """Ask for `/api/tags`, since a call waited its full time-out; an answer means that Ollama hangs.
 
-        A model that lies partly on the CPU is slow instead, and a restart of Ollama does not help against that.
+        An Ollama that is slow does not hang, and its restart does not help. Neither is it one whose runner ended since.
         """
-        if any(same_model(one.name, state.current_model) and one.size_vram < one.size for one in loaded):
+        now, limit = self._clock.time(), self._settings.ollama.first_token_timeout
+        on_cpu = any(same_model(one.name, state.current_model) and one.size_vram < one.size for one in loaded)
+        slow = slowness(state, now, limit, on_cpu=on_cpu)
+        if slow is not None:
+            self._post(SlowFound(slow))
+        if slow is not None or not hang_due(state, now):
             return
         try:
             self._ollama.tags(timeout=2.0)

@@ -13,7 +13,7 @@ import pytest
 from fleet.clients.ollama import LoadedModel, Ollama
 from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.events import EventKind
-from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase, Unanswered
+from fleet.policy.state import FleetState, Slow, Switch, SwitchKind, SwitchPhase, Unanswered
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaAwayError
 from fleet.runtime.home import Home
@@ -145,18 +145,43 @@ def test_a_state_of_another_hand_does_not_blind_the_watch(
 
 
 @pytest.mark.parametrize(
-    ("vram", "hangs"), [(100, True), (60, False)], ids=["on the GPU", "partly on the CPU"]
+    ("vram", "read", "ended", "hangs", "slow"),
+    [
+        (100, None, 60, True, None),
+        (60, None, 60, False, Slow.CPU),
+        (100, 100, 60, False, Slow.PROMPT),
+        (100, 900, 60, True, None),
+        (100, None, 3, False, None),
+    ],
+    ids=[
+        "on the GPU",
+        "partly on the CPU",
+        "reads the prompt",
+        "read one long ago",
+        "may be ended by Ollama yet",
+    ],
 )
-def test_a_slow_model_is_not_reported_as_a_hang(
-    world: World, monkeypatch: pytest.MonkeyPatch, loaded: Callable[..., None], vram: int, hangs: bool
+def test_only_what_neither_the_log_nor_the_placement_explains_is_a_hang(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    loaded: Callable[..., None],
+    *,
+    vram: int,
+    read: int | None,
+    ended: int,
+    hangs: bool,
+    slow: Slow | None,
 ) -> None:
-    world.change(unanswered=Unanswered(since=1.0, calls=1, reason="no answer", waited=True))
+    """`read` and `ended`: so many seconds ago the log showed a prompt's progress, and the call was given up."""
+    now = time.time()
+    waited = Unanswered(since=1.0, calls=1, reason="no answer", waited=True, last=now - ended)
+    world.change(unanswered=waited, watch={} if read is None else {"prompt_read": now - read})
     loaded(vram)
     monkeypatch.setattr(Ollama, "tags", lambda *_, **__: [])
     world.watch()()
     row = world.store.read().unanswered
     assert row is not None
-    assert row.hangs is hangs
+    assert (row.hangs, row.slow) == (hangs, slow)
 
 
 def test_a_switch_cuts_a_reload_that_hangs(world: World, loaded: Callable[..., None]) -> None:
