@@ -15,6 +15,7 @@ from fleet.policy.events import Event, EventKind
 from fleet.policy.incident_count import count
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
+from fleet.policy.slow import slow_rungs
 from fleet.policy.state import PastSwitch, Switch
 from fleet.runtime.errors import FleetError
 from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
@@ -67,7 +68,10 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "switch": _switch(state.switch),
         "last_switch": _switch(state.last_switch),
         "recovery": asdict(ahead),
-        "warnings": [_needy(fleet.rules, index) for index in _needy_rungs(fleet.rules)],
+        "warnings": [
+            *(_needy(fleet.rules, index) for index in _needy_rungs(fleet.rules)),
+            *(f"{rung} is slow: `history --kind slow` shows its rates" for rung in slow_rungs(state.watch)),
+        ],
         "next_probe": ahead.next,
         "hold": asdict(state.hold) if state.hold and state.hold.active(now()) else None,
         "pinned": state.pinned,

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from fleet.runtime.untrusted import finite, parse_json, whole_number
+from fleet.runtime.untrusted import finite, parse_json, printable, whole_number
 
 _CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
 _NO_SWITCH = -1
+_VERSION_LIMIT = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class ApiCall:
     switches: int
     status: int
     error: str
+    rate: float | None = None
+    version: str = ""
 
     @property
     def answered(self) -> bool:
@@ -44,6 +47,8 @@ def parse_call(text: str, now: float) -> ApiCall:
         switches=_NO_SWITCH if switches is None else switches,
         status=whole_number(row["status"]) or 0,
         error=str(row["error"] or ""),
+        rate=finite(row.get("rate")),
+        version=printable(str(row.get("version") or ""), _VERSION_LIMIT),
     )
 
 

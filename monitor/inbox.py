@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from fleet.policy import facts
 from fleet.policy.events import EventKind
-from fleet.policy.state import FleetState, Slow
+from fleet.policy.state import FleetState, SlowCause
 from fleet.runtime.errors import StateError
 from fleet.runtime.units import Bytes, Seconds
 from monitor.sources.base import Away
@@ -63,7 +63,7 @@ class HangFound:
 class SlowFound:
     """A call of the generator had reached its time-out because Ollama is slow."""
 
-    why: Slow
+    why: SlowCause
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from fleet.policy.events import EventKind
 from fleet.policy.facts import CallEnded, IncidentSeen
 from fleet.policy.incident_count import recount
 from fleet.policy.rules import Rules
+from fleet.policy.slow import after_rate
 from fleet.policy.state import FleetState
 from fleet.policy.unanswered import after_call, hang_cleared, hang_found, slow_found
 from fleet.runtime.units import Seconds
@@ -198,6 +199,13 @@ def with_log_status(state: FleetState, log: LogPresence, now: float) -> FleetSta
     return state if was else state.with_event(now, EventKind.SOURCE_AWAY, source=log.name, reason=away.reason)
 
 
+def _with_rate(state: FleetState, call: ApiCall, context: Context) -> FleetState:
+    if not call.answered or call.rate is None or call.rate <= 0 or call.switches != state.switches:
+        return state
+    rung = context.rules.ladder[state.current_model_index].label
+    return after_rate(state, rung, call.rate, call.version, context.now)
+
+
 def absorb_time(state: FleetState, context: Context) -> FleetState:
     """Return the state after the grouper's deadline, if that has passed."""
     due = deadline(state, context)
@@ -285,7 +293,8 @@ def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetStat
     )
     state = decide(state, fact, context.now, context.rules).state
     waited = call.status == 0 and call.ended - call.started >= context.first_token
-    return after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
+    state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
+    return _with_rate(state, call, context)
 
 
 def _memory_in(line: str) -> list[Finding]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.policy.events import Event, EventKind, sentence
+from fleet.policy.slow import slow_rungs
 from fleet.policy.state import FleetState
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import Seconds, show_duration
@@ -26,6 +27,7 @@ _BEGINS = {
     EventKind.SOURCE_AWAY: "log_away",
     EventKind.LINE_SKIPPED: "lines_skipped",
     EventKind.SPILL: "spill",
+    EventKind.SLOW: "slow",
 }
 """The condition that an event begins."""
 
@@ -193,6 +195,7 @@ def conditions(state: FleetState, row: Mapping[str, Any], disk: str) -> dict[str
         "spill": bool(spill.get("told")),
         "unanswered": calls is not None and calls.reported,
         "ollama_hangs": calls is not None and calls.hangs,
+        "slow": bool(slow_rungs(state.watch)),
         "log_away": bool(state.watch.get("source_away")),
     }
     found = [Condition(kind) for kind, holds in by_event.items() if holds]

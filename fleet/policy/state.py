@@ -117,7 +117,7 @@ class Recovery:
     home_on_cpu: bool = False
 
 
-class Slow(StrEnum):
+class SlowCause(StrEnum):
     """Why Ollama is slow and does not hang: it reads a long prompt, or the model lies partly on the CPU."""
 
     PROMPT = "prompt"
@@ -138,7 +138,7 @@ class Unanswered:
     waited: bool = False
     hangs: bool = False
     reported: bool = False
-    slow: Slow | None = None
+    slow: SlowCause | None = None
     last: float = 0.0
 
 

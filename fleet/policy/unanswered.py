@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fleet.memory_errors.judge import is_memory_error
 from fleet.policy.events import EventKind
-from fleet.policy.state import FleetState, Slow, Unanswered
+from fleet.policy.state import FleetState, SlowCause, Unanswered
 from fleet.runtime.units import Seconds, show_duration
 
 if TYPE_CHECKING:
@@ -33,10 +33,14 @@ _AWAY = r"(?i)\bno answer from Ollama\b|\bis away\b|did not answer in time"
 
 
 _SLOW = {
-    Slow.PROMPT: "Ollama is slow and does not hang: it still reads the prompt. A smaller model or a smaller `num_ctx` is "
-    "faster; a longer `first_token_timeout` waits for it.",
-    Slow.CPU: "Ollama is slow and does not hang: the model lies partly on the CPU. A smaller model or a smaller `num_ctx` "
-    "fits into GPU memory; a longer `first_token_timeout` waits for it.",
+    SlowCause.PROMPT: (
+        "Ollama is slow and does not hang: it still reads the prompt. A smaller model or a smaller `num_ctx` is "
+        "faster; a longer `first_token_timeout` waits for it."
+    ),
+    SlowCause.CPU: (
+        "Ollama is slow and does not hang: the model lies partly on the CPU. A smaller model or a smaller "
+        "`num_ctx` fits into GPU memory; a longer `first_token_timeout` waits for it."
+    ),
 }
 
 
@@ -88,15 +92,15 @@ def hang_found(state: FleetState, now: float, limit: Seconds) -> FleetState:
     return state.with_event(now, EventKind.OLLAMA_HANGS, reason=reason + hang_remedy(""))
 
 
-def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> Slow | None:
+def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> SlowCause | None:
     """Return why a call has reached its time-out (`limit`) without a hang, None if nothing is known of that.
 
     `on_cpu`: the model lies partly on the CPU.
     """
     read = state.watch.get("prompt_read")
     if isinstance(read, (int, float)) and now - read <= limit:
-        return Slow.PROMPT
-    return Slow.CPU if on_cpu else None
+        return SlowCause.PROMPT
+    return SlowCause.CPU if on_cpu else None
 
 
 def hang_due(state: FleetState, now: float) -> bool:
@@ -107,7 +111,7 @@ def hang_due(state: FleetState, now: float) -> bool:
     return not isinstance(loaded, (int, float)) or loaded <= row.last
 
 
-def slow_found(state: FleetState, why: Slow) -> FleetState:
+def slow_found(state: FleetState, why: SlowCause) -> FleetState:
     """Return the state after it is known why a call has reached its time-out without a hang."""
     row = state.unanswered
     return state if row is None else replace(state, unanswered=replace(row, slow=why))

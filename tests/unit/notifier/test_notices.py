@@ -44,6 +44,11 @@ def event(kind: EventKind, number: int = 7, **values: Any) -> Event:
             "lines_skipped",
         ),
         (EventKind.SPILL, {"model": "a", "share": 0.4, "outcome": "reported"}, "spill"),
+        (
+            EventKind.SLOW,
+            {"model": "a", "rate": 9.0, "usual": 40.0, "version": "", "version_before": ""},
+            "slow",
+        ),
     ],
 )
 def test_an_event_begins_its_condition_once(kind: EventKind, values: dict[str, Any], notice: str) -> None:
@@ -122,6 +127,7 @@ def test_two_programs_fail_apart() -> None:
         (replace(STATE, hold=Hold(NOW - 5, 1, "expired, and no call answered since")), "held"),
         (replace(STATE, watch={"spill": {"lost_told": True}}), "gpu_lost"),
         (replace(STATE, watch={"spill": {"told": True}}), "spill"),
+        (replace(STATE, watch={"speed": {"a": {"reported": True}}}), "slow"),
         (replace(STATE, watch={"spill": None, "source_away": {"since": 1.0}}), "log_away"),
         (replace(STATE, unanswered=Unanswered(NOW, 1, "x", hangs=True)), "ollama_hangs"),
     ],

@@ -8,7 +8,7 @@ from fleet.config.ladder import Ladder
 from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.policy.events import EventKind, sentence
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Slow, Unanswered
+from fleet.policy.state import FleetState, SlowCause, Unanswered
 from fleet.policy.unanswered import (
     hang_due,
     hang_found,
@@ -140,17 +140,17 @@ OLDER = "slot update_slots: id  0 | task 0 | prompt processing progress, n_past 
 def test_a_prompt_that_is_still_read_is_slow_and_no_hang(line: str) -> None:
     state = absorb_batch(after([waits(0)]), LOG, [LogLine(line, T0 + 30, live=True)], context())
     ended = T0 + LIMIT
-    assert slowness(state, ended, LIMIT, on_cpu=False) is Slow.PROMPT
-    assert slowness(state, ended, LIMIT, on_cpu=True) is Slow.PROMPT, "a smaller prompt helps first"
+    assert slowness(state, ended, LIMIT, on_cpu=False) is SlowCause.PROMPT
+    assert slowness(state, ended, LIMIT, on_cpu=True) is SlowCause.PROMPT, "a smaller prompt helps first"
     assert slowness(state, ended + LIMIT, LIMIT, on_cpu=False) is None, (
         "the line is too old to explain a wait"
     )
-    assert slowness(after([waits(0)]), ended, LIMIT, on_cpu=True) is Slow.CPU
+    assert slowness(after([waits(0)]), ended, LIMIT, on_cpu=True) is SlowCause.CPU
     assert slowness(after([waits(0)]), ended, LIMIT, on_cpu=False) is None
 
 
-@pytest.mark.parametrize("why", Slow)
-def test_the_mend_of_slowness_is_no_restart(why: Slow) -> None:
+@pytest.mark.parametrize("why", SlowCause)
+def test_the_mend_of_slowness_is_no_restart(why: SlowCause) -> None:
     state = slow_found(after([waits(0), waits(1)]), why)
     assert state.unanswered is not None
     mend = remedy(state.unanswered, "docker:ollama")

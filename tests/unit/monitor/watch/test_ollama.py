@@ -13,7 +13,7 @@ import pytest
 from fleet.clients.ollama import LoadedModel, Ollama
 from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.events import EventKind
-from fleet.policy.state import FleetState, Slow, Switch, SwitchKind, SwitchPhase, Unanswered
+from fleet.policy.state import FleetState, SlowCause, Switch, SwitchKind, SwitchPhase, Unanswered
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaAwayError
 from fleet.runtime.home import Home
@@ -148,8 +148,8 @@ def test_a_state_of_another_hand_does_not_blind_the_watch(
     ("vram", "read", "ended", "hangs", "slow"),
     [
         (100, None, 60, True, None),
-        (60, None, 60, False, Slow.CPU),
-        (100, 100, 60, False, Slow.PROMPT),
+        (60, None, 60, False, SlowCause.CPU),
+        (100, 100, 60, False, SlowCause.PROMPT),
         (100, 900, 60, True, None),
         (100, None, 3, False, None),
     ],
@@ -170,7 +170,7 @@ def test_only_what_neither_the_log_nor_the_placement_explains_is_a_hang(
     read: int | None,
     ended: int,
     hangs: bool,
-    slow: Slow | None,
+    slow: SlowCause | None,
 ) -> None:
     """`read` and `ended`: so many seconds ago the log showed a prompt's progress, and the call was given up."""
     now = time.time()
