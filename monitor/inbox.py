@@ -75,6 +75,13 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
+class GeneratorRuns:
+    """The generator runs on this switch; its restart was cut short before that was written."""
+
+    switches: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogPresence:
     """The log of this name cannot be followed, or is followed again (None)."""
 
@@ -93,7 +100,15 @@ class ModelsKnown:
 
 
 Fact: TypeAlias = (
-    facts.Fact | MemoryReading | ReloadFailed | UnloadBegins | HangFound | SlowFound | Reported | LogPresence
+    facts.Fact
+    | MemoryReading
+    | ReloadFailed
+    | UnloadBegins
+    | HangFound
+    | SlowFound
+    | GeneratorRuns
+    | Reported
+    | LogPresence
 )
 
 Post: TypeAlias = Callable[[Fact], FleetState]

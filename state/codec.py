@@ -146,6 +146,7 @@ def _decode(row: dict[str, Any]) -> FleetState:
         ladder_hash=_text(row.get("ladder_hash", "")),
         unanswered=_optional(_unanswered, row.get("unanswered")),
         skipped=_optional(_skipped, row.get("skipped")),
+        restarting=_flag(row.get("restarting", False)),
         events=tuple(parse_event(_table(event)) for event in row.get("events", [])),
         last_event_number=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},

@@ -157,7 +157,9 @@ class FleetState:
     `incidents` are those that count now; `counted_ids` also names earlier ones, so that none counts twice. `finished`
     and `failed` count calls. `cursors` are the sources' positions, `open` is the state of the grouper, `watch` that of
     the monitor's watchers. `automatic` are the times of automatic switches. `behind` are missing models that a switch
-    skipped; the monitor pulls them in the background. `extra` holds unknown keys of the file.
+    skipped; the monitor pulls them in the background. `restarting`: the fleet has begun to restart the generator and does
+    not know yet that it runs, so that a stopped generator need not be a person's doing. `extra` holds unknown keys of
+    the file.
     """
 
     current_model_index: int
@@ -187,6 +189,7 @@ class FleetState:
     ladder_hash: str = ""
     unanswered: Unanswered | None = None
     skipped: Skipped | None = None
+    restarting: bool = False
     events: tuple[Event, ...] = ()
     last_event_number: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)

@@ -121,7 +121,8 @@ def commit(state: FleetState, switch: Switch, now: float, rules: Rules) -> Fleet
         automatic=tuple(automatic if switch.by_hand else [*automatic, now]),
         pinned=switch.pin or (state.pinned and not switch.by_hand),
         ceiling=_ceiling(state, switch),
-        switch=replace(switch, phase=SwitchPhase.RESTART, was_stopped=switch.was_stopped),
+        switch=replace(switch, phase=SwitchPhase.RESTART),
+        restarting=not switch.was_stopped,
         recovery=_recovery(state, switch, now, rules),
     )
     state = _emit(state, EventKind.SWITCH_COMMITTED, now, rules, number_of_switch=state.switches)

@@ -55,7 +55,13 @@ TRANSITIONS = tuple(
         ),
         ("rest", "SpillFound", "pull", "`on_spill` is downgrade and there is a smaller model"),
         ("rest", "SpillFound", "held", "the same when the hour's switches are used up"),
-        ("rest", "Tick", "pull", "a probe is due, and a rung above can fit"),
+        (
+            "rest",
+            "Tick",
+            "pull",
+            "a probe is due, and a rung above can fit; or the threshold was reached while pinned or held",
+        ),
+        ("rest", "Tick", "held", "the threshold was reached while pinned or held, and no switch helps"),
         (
             "rest",
             "PrefetchFailed",
@@ -78,6 +84,8 @@ TRANSITIONS = tuple(
         ("pull", "PullFailed", "held", "no smaller model is present, and the threshold is reached"),
         ("trial", "TrialEnded", "restart", "the model answered; this is the commit"),
         ("trial", "TrialEnded", "rest", "the model did not answer; the old model stays"),
+        ("trial", "TrialEnded", "pull", "the same, and the threshold was reached meanwhile"),
+        ("trial", "TrialEnded", "held", "the same where no rung is left"),
         ("trial", "Command", "pull", "superseded"),
         ("restart", "Restarted", "verify", "the generator runs"),
         (
@@ -86,6 +94,8 @@ TRANSITIONS = tuple(
             "rest",
             "an operator keeps the generator stopped, or a call was answered already",
         ),
+        ("restart", "Restarted", "pull", "the same, and the threshold was reached meanwhile"),
+        ("restart", "Restarted", "held", "the same where no rung is left"),
         ("restart", "Command", "pull", "superseded"),
         ("verify", "CallEnded", "rest", "answered; failed for another reason than memory; or chosen by hand"),
         ("verify", "CallEnded", "pull", "a second memory failure: downgrade, or back from a probe"),
@@ -94,6 +104,8 @@ TRANSITIONS = tuple(
         ("verify", "IncidentSeen", "held", "the same where no rung is left"),
         ("verify", "IncidentSeen", "rest", "a second memory failure of a rung chosen by hand: reported"),
         ("verify", "VerifyEnded", "rest", "no call was answered in time; the model stays, unverified"),
+        ("verify", "VerifyEnded", "pull", "the same, and the threshold was reached meanwhile"),
+        ("verify", "VerifyEnded", "held", "the same where no rung is left"),
         ("verify", "Command", "pull", "superseded"),
     )
 )
