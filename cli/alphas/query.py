@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from generator.storage.read import Rows, decoded, open_database
+from  import Rows
+from generator.storage.read import decoded, open_database
 
 _JSON = ("settings", "checks", "parents")
 _BINARY = frozenset({"pnl"})
