@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from  import Rows
+from generator.pool.stored import Rows
 from generator.storage.read import decoded, open_database
 
 _JSON = ("settings", "checks", "parents")
