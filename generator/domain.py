@@ -352,6 +352,11 @@ def finite(value: Any) -> Any:
     return value
 
 
+def failure_reason(reason: str, days: int | None) -> str:
+    """Return the reason of figures that mean nothing, in words for a prompt; `days` are those with positions."""
+    return f"never takes a position: {reason}" if days == 0 else reason
+
+
 @dataclass(frozen=True, slots=True)
 class ExpressionFault:
     """Why an expression has no figures, in words that its author can act on."""

@@ -121,6 +121,7 @@ class GeneratorSettings:
     max_concurrent: int = key(2, whole(1, 32))
     evaluator: str = key("auto", choice("auto", "local", "brain", "screen"))
     keep: str = key("fitness > 0.5", rule(parse_keep, _KEEP))
+    breed: int = key(2, whole(0, 100))
     database: str = key("", text(_DATABASE, "an SQLAlchemy URL such as sqlite:///FILE"), secret=True)
     keep_calls: Seconds = key("7d", duration())
 

@@ -59,7 +59,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Mine alphas (the default), check, evaluate or vary expressions, split a panel, print the schema, fetch lists."""
+    """Mine alphas (the default), print the reply schema, check, evaluate or vary expressions, split a panel, fetch lists."""
 
 
 @cli.command()

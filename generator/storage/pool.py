@@ -14,12 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
-from generator.domain import BASIS, Evaluated, Ruleset, Source, Split
+from generator.domain import BASIS, Evaluated, Origin, Ruleset, Source, Split
 from generator.pool.luck import SAMPLE, Trials
 from generator.storage.dialect import insert_of
 from generator.storage.rows import evaluated_of
 from generator.storage.schema import (
     DONE,
+    CallRow,
     EvaluationRow,
     SplitRow,
     TrialCountRow,
@@ -206,3 +207,22 @@ def write_split(connection: Connection, panel: str, split: Split, now: float) ->
     dates = {**split.as_json(), "created": now}
     new = insert_of(connection)(SplitRow).values(panel=panel, **dates)
     connection.execute(new.on_conflict_do_update(index_elements=["panel"], set_=dates))
+
+
+def read_theme_results(connection: Connection, rules: Ruleset, *, limit: int) -> list[tuple[int, bool]]:
+    """Return the seeds of calls with the admission of each of their alphas, the oldest first; the newest `limit`."""
+    row = EvaluationRow
+    statement = (
+        select(CallRow.seed, row.admitted)
+        .join(CallRow, CallRow.id == row.call_id)
+        .where(
+            row.state == DONE,
+            row.settings_key == rules.key,
+            row.source == rules.source.value,
+            row.origin == Origin.MODEL.value,
+            row.admitted.is_not(None),
+        )
+        .order_by(row.time.desc(), row.id.desc())
+        .limit(limit)
+    )
+    return [(seed, bool(admitted)) for seed, admitted in reversed(connection.execute(statement).all())]

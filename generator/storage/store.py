@@ -17,12 +17,12 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from fleet.runtime.errors import ConfigError, GeneratorError
-from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
+from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally, failure_reason
 from generator.pool.admission import GOOD_FITNESS
 from generator.storage import cleanup
 from generator.storage.dialect import insert_new, insert_of, set_up_sqlite
 from generator.storage.migrations import migrate
-from generator.storage.pool import record_outcome
+from generator.storage.pool import read_theme_results, record_outcome
 from generator.storage.read import shown_url
 from generator.storage.rows import call_row, candidate_of, candidate_row, evaluated_of, result_columns
 from generator.storage.schema import DONE, ENDED, OPEN, PENDING, CallRow, EvaluationRow, SimulationRow
@@ -182,25 +182,37 @@ class AlphaStore:
         """
         refused = and_(EvaluationRow.admitted.is_(False), EvaluationRow.fitness > GOOD_FITNESS)
         statement = (
-            select(EvaluationRow.expression, func.coalesce(EvaluationRow.error, EvaluationRow.admission))
+            select(
+                EvaluationRow.expression,
+                func.coalesce(EvaluationRow.error, EvaluationRow.admission),
+                EvaluationRow.days,
+            )
             .where(or_(EvaluationRow.error.is_not(None), refused), *self._under(rules))
             .order_by(EvaluationRow.time.desc())
             .limit(limit)
         )
         with self._transaction() as connection:
-            return [(expression, reason or "") for expression, reason in connection.execute(statement)]
+            found = connection.execute(statement).all()
+        return [(expression, failure_reason(reason or "", days)) for expression, reason, days in found]
 
-    def clean_up(self, *, before: float, texts: int, standins: int, batch: int = 200) -> int:
+    def theme_results(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[int, bool]]:
+        """Return the calls' seeds with the admission of each of their alphas, the oldest first; the newest `limit`."""
+        with self._transaction() as connection:
+            return read_theme_results(connection, rules, limit=limit)
+
+    def clean_up(self, *, before: float, texts: int, standins: int, bred: int, batch: int = 200) -> int:
         """Clean up at most `batch` old rows of each kind, so that no other writer waits long.
 
         Prompts and replies older than `before` (Unix seconds) or beyond the newest `texts` are emptied. So are the
-        checks of alphas older than `before` that are not kept. Only a stand-in's rows are deleted, beyond the newest
-        `standins`. Return the number of changed rows, 0 when nothing is left.
+        checks of alphas older than `before` that are not kept. A stand-in's rows are deleted beyond the newest
+        `standins`, bred alphas of no use beyond the newest `bred`. Return the number of changed rows, 0 when nothing
+        is left.
         """
         with self._transaction() as connection:
             count = cleanup.empty_texts(connection, before=before, keep=texts, batch=batch)
             count += cleanup.empty_checks(connection, before=before, batch=batch)
             count += cleanup.delete_standins(connection, keep=standins, batch=batch)
+            count += cleanup.delete_bred(connection, keep=bred, batch=batch)
         if count == 0:
             self._shrink()
         return count

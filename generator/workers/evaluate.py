@@ -31,6 +31,7 @@ from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
 from generator.pool.checks import known_correlation
+from generator.workers.breeding import Breeder
 from generator.workers.ingest import StoppingError, StorageRetry
 from generator.workers.lease import Lease
 from generator.workers.pending import CandidateQueue, PendingCandidates
@@ -46,6 +47,7 @@ _T = TypeVar("_T")
 _TIMEOUT: Seconds = 0.5
 _RETRY_WAIT: Seconds = 10.0
 _FAILURES = 24
+_RESULTS = 1000
 _DATA_INTERVAL: Seconds = 60.0
 
 _log = logging.getLogger(__name__)
@@ -70,10 +72,12 @@ class EvaluationWorker:
         stopping: threading.Event,
         lease: Lease,
         queue: CandidateQueue | None = None,
+        breeder: Breeder | None = None,
     ) -> None:
         self._shared = shared
         self._queue: CandidateQueue = shared.waiting if queue is None else queue
         self._decides = queue is None
+        self._next = self._queue.get if breeder is None else breeder.get
         self._load = evaluator
         self._open = store
         self._rules: Ruleset | None = None
@@ -145,6 +149,7 @@ class EvaluationWorker:
         self._pool.begin(rules)
         notebook = self._shared.notebook
         notebook.show(self._shared.pool.pool)
+        notebook.restore_results(self._retry(lambda: store.theme_results(rules, limit=_RESULTS)))
         for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_FAILURES))):
             notebook.failed(expression, reason)
 
@@ -232,7 +237,9 @@ class EvaluationWorker:
             return self._submitted.next_again() if most > 0 else []
         batch: list[Candidate] = []
         while len(batch) < most:
-            candidate = self._queue.get(0.0 if batch or self._pending.more else _TIMEOUT)
+            # Rows that wait in the database come before variants.
+            take = self._queue.get if self._pending.more else self._next
+            candidate = take(0.0 if batch or self._pending.more else _TIMEOUT)
             if candidate is None:
                 break
             batch.append(candidate)
@@ -317,9 +324,10 @@ def evaluation_workers(
     retry: StorageRetry,
     stopping: threading.Event,
     rng: Random,
+    breeder: Breeder,
     lease: Lease,
 ) -> Sequence[EvaluationWorker]:
-    """Return the evaluation workers, not started; the first evaluates the ingest worker's candidates."""
+    """Return the evaluation workers, not started; the first evaluates the ingest worker's candidates, and variants."""
     plan = setup.plan
     make = partial(
         EvaluationWorker,
@@ -333,13 +341,13 @@ def evaluation_workers(
     )
     splits = StoredSplits(store, retry, shared.clock)
     if isinstance(plan, LocalPlan):
-        return [make(evaluator=partial(plan.load, splits))]
+        return [make(evaluator=partial(plan.load, splits), breeder=breeder)]
     context = EvaluatorContext(
         store, retry, shared.clock, rng, stopping, shared.scope, shared.stats, shared.rules
     )
     if isinstance(plan, BrainPlan):
         return [make(evaluator=partial(plan.load, context))]
     return [
-        make(evaluator=partial(plan.local.load, splits)),
+        make(evaluator=partial(plan.local.load, splits), breeder=breeder),
         make(evaluator=partial(plan.brain.load, context), queue=Promotion(plan, context)),
     ]

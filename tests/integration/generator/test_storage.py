@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, inspect, text
 from fleet.runtime.home import Home
 from generator.domain import Admission, Evaluated, Moments, Origin, Source, Split
 from generator.pool.stored import stored_split, stored_trials
+from generator.storage.additions import add_candidate
 from generator.storage.migrations import POOL_COLUMNS, STEPS
 from generator.storage.pool import read_members, read_sample, read_trials, write_split, write_trials
 from generator.storage.read import (
@@ -154,10 +155,10 @@ def test_old_texts_are_emptied_in_batches_and_the_rows_stay(
 ) -> None:
     for number in range(10):
         store.record_call(call(f"c{number}", ended=float(number)), [], PANEL)
-    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 3
-    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 2
-    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 0
-    assert store.clean_up(before=0.0, texts=2, standins=0) == 3
+    assert store.clean_up(before=4.0, texts=100, standins=0, bred=9, batch=3) == 3
+    assert store.clean_up(before=4.0, texts=100, standins=0, bred=9, batch=3) == 2
+    assert store.clean_up(before=4.0, texts=100, standins=0, bred=9, batch=3) == 0
+    assert store.clean_up(before=0.0, texts=2, standins=0, bred=9) == 3
     assert sql(url, "SELECT id FROM calls WHERE prompt IS NOT NULL ORDER BY id") == [("c8",), ("c9",)]
     assert by_model(place)[0].calls == 10
 
@@ -200,8 +201,8 @@ def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: AlphaStore, 
     store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
     for name, time in (("a", 1.0), ("b", 1.0), ("c", 9.0)):
         finish(store, name, kept=name == "b", fitness=time)
-    assert store.clean_up(before=105.0, texts=9, standins=0) == 2
-    assert store.clean_up(before=105.0, texts=9, standins=0) == 0
+    assert store.clean_up(before=105.0, texts=9, standins=0, bred=9) == 2
+    assert store.clean_up(before=105.0, texts=9, standins=0, bred=9) == 0
     checks = {row.expression: bool(row.checks) for row in best_alphas(place, 9)}
     assert checks == {"rank(a)": False, "rank(b)": True, "rank(c)": True}
 
@@ -215,7 +216,7 @@ def test_only_a_stand_ins_oldest_rows_are_deleted(store: AlphaStore, url: str) -
         )
         finish(store, f"x{number}", rules=STANDIN)
         finish(store, f"y{number}")
-    while store.clean_up(before=0.0, texts=100, standins=2, batch=3):
+    while store.clean_up(before=0.0, texts=100, standins=2, bred=9, batch=3):
         pass
     assert sql(url, "SELECT count(*) FROM evaluations WHERE source = 'panel'") == [(6,)]
     assert sql(url, "SELECT call_id FROM evaluations WHERE source = 'stand-in' ORDER BY id") == [
@@ -288,6 +289,27 @@ def test_two_that_begin_at_once_on_an_empty_database_both_get_there(url: str) ->
     for store in stores:
         store.close()
     assert sorted(stored) == [0, 0, 0, 1]
+
+
+def test_only_bred_alphas_of_no_use_are_deleted_beyond_the_newest(store: AlphaStore, url: str) -> None:
+    store.record_call(call(), [candidate("m0"), candidate("m1")], PANEL)
+    finish(store, "m0")
+    finish(store, "m1")
+    for number in range(9):
+        one = replace(candidate(f"b{number}"), call=None, model="", origin=Origin.BRED, parents=("m0",))
+        assert add_candidate(store, one, PANEL, 1.0)
+        if number < 8:
+            decision = Admission(admitted=number == 1)
+            result = Evaluated(
+                one, PANEL.source, PANEL.settings, figures(), kept=number == 2, time=2.0, admission=decision
+            )
+            store.finish(result, PANEL)
+    assert store.clean_up(before=0.0, texts=9, standins=0, bred=9) == 0
+    while store.clean_up(before=0.0, texts=9, standins=0, bred=3, batch=2):
+        pass
+    left = [name for (name,) in sql(url, "SELECT digest FROM evaluations ORDER BY id")]
+    # The model's, the admitted one, the kept one, the three newest of the others, the pending one.
+    assert left == ["m0", "m1", "b1", "b2", "b5", "b6", "b7", "b8"]
 
 
 # --- the pool --------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_each_expression_under_each_of_the_users_settings_is_one_trial(store: Al
 def test_trials_stay_counted_after_their_rows_are_gone(store: AlphaStore) -> None:
     for name in "abc":
         tried(store, name, STANDIN)
-    assert store.clean_up(before=0.0, texts=10, standins=1) > 0
+    assert store.clean_up(before=0.0, texts=10, standins=1, bred=9) > 0
     assert (store.count(), count(store, STANDIN)) == (1, 3)
 
 

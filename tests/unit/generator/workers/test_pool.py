@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ from generator.evaluators.local import LocalEvaluator, LocalPlan, PanelSplit
 from generator.language import alpha_of, parse
 from generator.llm.context_window import Window
 from generator.llm.prompt import build_prompt
+from generator.llm.themes import ARMS, new_theme
 from generator.pool import admission as rules_of_admission
 from generator.pool.admission import Contender
 from generator.pool.model import Pool
@@ -73,6 +75,10 @@ class Run:
         )
         self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.lease = Lease(
+            store=lambda: self.store, retry=self.retry, clock=self.clock, stopping=self.stopping
+        )
+
         self.lease = Lease(
             store=lambda: self.store, retry=self.retry, clock=self.clock, stopping=self.stopping
         )
@@ -207,7 +213,7 @@ def test_members_are_admitted_replaced_and_refused_with_the_reason(run: Run) -> 
 def test_prompts_show_members_alone_and_name_good_alphas_that_are_refused(run: Run) -> None:
     mined(run, "rank(close)", "rank(open)", "rank(volume)")
     page = run.shared.notebook.snapshot()
-    assert [one.expression for one in page.best] == ["rank(close)"]
+    assert [one.expression for one in page.members] == ["rank(close)"]
     assert [(one.expression, one.reason) for one in page.failed] == [
         ("rank(open)", "the same positions as rank(close)")
     ]
@@ -393,7 +399,7 @@ def learned(
         catalogue = run.shared.scope.catalogue
         prompts = [
             build_prompt(catalogue, run.shared.notebook.snapshot(), count=2, window=Window(8192), seed=seed)
-            for seed in range(5)
+            for seed in (new_theme(arm, Random(1)) for arm in ARMS)
         ]
         sent = iter(lambda: promote(run.store, rules, BRAIN, 1.0), None)
         told = {
