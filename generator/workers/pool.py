@@ -172,7 +172,9 @@ class PoolKeeper:
 class StoredSplits:
     """The splits of panels in the database."""
 
-    def __init__(self, store: "Callable[[], AlphaStore]", retry: StorageRetry, clock: Clock) -> None:
+    def __init__(
+        self, store: "Callable[[], AlphaStore]", retry: Callable[[Callable[[], Any]], Any], clock: Clock
+    ) -> None:
         self._open = store
         self._retry = retry
         self._clock = clock
@@ -185,7 +187,8 @@ class StoredSplits:
             with self._open().transaction() as connection:
                 return read_split(connection, panel)
 
-        return self._retry(read)
+        found: Split | None = self._retry(read)
+        return found
 
     def write(self, panel: str, split: Split) -> None:
         """Store the split of a panel."""
