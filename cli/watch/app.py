@@ -140,7 +140,7 @@ class WatchApp(App[None]):
         self._part("#events", panels.event_lines(seen.events, max(self.size.height - 10, 3), width))
 
     def _part(self, name: str, content: Any) -> None:
-        self.query_one(name, Static).update(content)
+        self.screen_stack[0].query_one(name, Static).update(content)  # also below a question
 
     def _speed(self) -> float | None:
         (start, first), (end, last) = self._tokens[0], self._tokens[-1]
