@@ -5,9 +5,22 @@ Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test
 
 from dataclasses import dataclass, field
 
+from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
-from fleet.config.values import choice, duration, flag, key, number, rule, text, whole, words
+from fleet.config.values import (
+    Reserve,
+    choice,
+    duration,
+    flag,
+    key,
+    number,
+    reserve,
+    rule,
+    text,
+    whole,
+    words,
+)
 from fleet.memory_errors.user_patterns import UserPattern
 from fleet.runtime.units import Seconds, parse_size
 
@@ -59,15 +72,7 @@ class PolicySettings:
     max_switches_per_hour: int = key(12, whole(1, 3600))
     canary: bool = key(default=True, kind=flag())
     dynamic_threshold: bool = key(default=False, kind=flag())
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleSettings:
-    """`[schedule]`: larger models off-peak."""
-
-    off_peak: list[str] = key([], words(), later=True)
-    timezone: str = key("UTC", text(), later=True)
-    peak_model: str = key("", text(), later=True)
+    reserve: Reserve = key("0 B", reserve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +120,10 @@ class Settings:
 
     ollama: OllamaSettings = field(default_factory=OllamaSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     panel: PanelSettings = field(default_factory=PanelSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     ladder: Ladder = SEED_LADDER
     patterns: tuple[UserPattern, ...] = ()
+    hours: tuple[HoursRow, ...] = ()
     source: str = ""
