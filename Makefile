@@ -67,7 +67,8 @@ format: setup ## Bring the code into form
 lock: setup ## Lock the dependencies anew (needs uv); slim is what the container has without the local backtest
 	@for group in runtime dev slim; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
-	    --extra postgresql $$([ $$group = slim ] && echo -c requirements/runtime.txt || echo --extra backtest) \
+	    --extra postgresql --extra notify --extra gpu --extra watch --extra web \
+	    $$([ $$group = slim ] && echo -c requirements/runtime.txt || echo --extra backtest --extra dask) \
 	    $$([ $$group = dev ] && echo --group dev) pyproject.toml -o requirements/$$group.txt; done
 
 sbom: setup ## Write what the image is made of, build/sbom.json and build/sbom-slim.json (CycloneDX)

@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,7 @@ def _operator(fleet: Fleet) -> Any:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends a trial as Ctrl-C does
     if not click.get_current_context().find_root().params["debug"]:
         configure_command()
-    return OperatorCommands(fleet, bar=pull_bar(), notice=partial(click.echo, err=True))
+    return OperatorCommands(fleet, bar=pull_bar())
 
 
 def _outcome(outcome: Any, *, as_json: bool) -> None:

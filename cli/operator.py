@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cli.target import Fleet
@@ -71,13 +70,7 @@ def _tag(model: str) -> str:
 class OperatorCommands:
     """Carries out the switches of one command line."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        *,
-        bar: ProgressBar | None = None,
-        notice: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, fleet: Fleet, *, bar: ProgressBar | None = None) -> None:
         self._fleet = fleet
         clock = SystemClock()
         self._store = StateStore(fleet.home, fleet.settings.ladder, clock)
@@ -85,7 +78,7 @@ class OperatorCommands:
         folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
         disk = disk_check(folder)
         parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, disk)
-        self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar, notice=notice)
+        self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
 
     def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:
         """Go to a named rung."""

@@ -18,6 +18,8 @@ from generator.language.ast import Node
 # Single replies without a valid expression are normal.
 _SEVERAL = 5
 _LONGEST_PAUSE: Seconds = 120.0
+CUT = "cut"
+"""`done_reason` of a call that this program ended: it is neither answered nor failed."""
 
 
 def storable(text: str) -> str:
@@ -82,9 +84,14 @@ class CallRecord:
     thinking: str = ""
 
     @property
+    def cut(self) -> bool:
+        """Return True if this program ended the call."""
+        return self.done_reason == CUT
+
+    @property
     def answered(self) -> bool:
         """Return True if the model answered to the end."""
-        return self.error is None
+        return self.error is None and not self.cut
 
     def signal(self) -> dict[str, Any]:
         """Return the call's row in `signals.jsonl`, which the monitor reads."""

@@ -324,6 +324,8 @@ class Miner:
 
     def _beat(self, heartbeat: "Heartbeat") -> None:
         state = self._pipeline.throttle_state()
+        if state.pause is not None and state.pause.cut:
+            self._throttle.cancel_calls()
         self._shared.events.pause(None if state.pause is None else state.pause.why)
         try:
             heartbeat.beat(

@@ -1,6 +1,7 @@
 """Pause requests: `run/pause.json`, with which the monitor or the command line pauses the generator's calls.
 
-A request expires at its `until`, so that the generator resumes even if the program that asked has crashed.
+A request expires at its `until`, so that the generator resumes even if the program that asked has crashed. With `cut`
+the generator also cuts its running calls, whatever they wait for; without it they end by themselves.
 """
 
 import contextlib
@@ -15,10 +16,11 @@ from fleet.runtime.untrusted import finite
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A request to pause until a time (Unix seconds), with its reason."""
+    """A request to pause until a time (Unix seconds), with its reason; `cut`: running calls end at once."""
 
     until: float
     why: str = ""
+    cut: bool = False
 
 
 def read_pause(path: Path, now: float) -> Pause | None:
@@ -27,12 +29,15 @@ def read_pause(path: Path, now: float) -> Pause | None:
     if row is None:
         return None
     until = finite(row.get("until"))
-    return Pause(until, str(row.get("why", ""))) if until is not None and until > now else None
+    if until is None or until <= now:
+        return None
+    return Pause(until, str(row.get("why", "")), cut=row.get("cut") is True)
 
 
-def pause(home: Home, *, since: float, until: float, why: str) -> None:
+def pause(home: Home, *, since: float, until: float, why: str, cut: bool = False) -> None:
     """Request a pause until a time (Unix seconds); raise OSError."""
-    replace_text(home.pause_file, json.dumps({"since": since, "until": until, "why": why}) + "\n")
+    row = {"since": since, "until": until, "why": why, "cut": cut}
+    replace_text(home.pause_file, json.dumps(row) + "\n")
 
 
 def resume(home: Home) -> None:

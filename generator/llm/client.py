@@ -8,7 +8,7 @@ from fleet.clients.ollama import Ollama, keep_alive_text
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.units import Seconds
-from generator.domain import Assignment, CallRecord, storable
+from generator.domain import CUT, Assignment, CallRecord, storable
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import RequestForm
 from generator.llm.thinking import answer_of
@@ -47,8 +47,8 @@ class Caller:
         self._stall = stall
         self._source = source
 
-    def call(self, prompt: Prompt, flight: CallInFlight, form: RequestForm = _PLAIN) -> CallRecord | None:
-        """Send a prompt and return the call, finished or failed; None if the call was cancelled.
+    def call(self, prompt: Prompt, flight: CallInFlight, form: RequestForm = _PLAIN) -> CallRecord:
+        """Send a prompt and return the call: finished, failed or cut.
 
         With an empty reply, the answer at the end of the thinking is the reply.
         """
@@ -66,7 +66,7 @@ class Caller:
         except OllamaError as failure:
             error, status = storable(failure.message), failure.status
         if flight.cancel.cancelled:
-            return None
+            text, thinking, error, status, done_reason, figures = "", "", None, 0, CUT, {}
         return CallRecord(
             id=call_id(flight.started),
             started=flight.started,

@@ -238,12 +238,22 @@ class Throttle:
             self._changed.notify_all()
             return self._pace
 
+    @property
+    def closed(self) -> bool:
+        """Return True after `close`."""
+        return self._closed
+
     def close(self) -> None:
         """Admit no more calls, and cancel those in flight."""
         with self._changed:
             self._closed = True
-            flights = list(self._flights)
             self._changed.notify_all()
+        self.cancel_calls()
+
+    def cancel_calls(self) -> None:
+        """Cancel the calls in flight."""
+        with self._changed:
+            flights = list(self._flights)
         for flight in flights:
             flight.cancel()
 

@@ -70,6 +70,11 @@ class MiningEvents:
         new = verdict is CallVerdict.MEMORY or verdict is not before
         _log.warning("call.failed", extra=with_sentence(sentence, **values) if new else fields(**values))
 
+    def call_cut(self, call: CallRecord) -> None:
+        """Log a call that a pause has cut."""
+        seconds = round(call.ended - call.started, 3)
+        _log.info("call.cut", extra=fields(id=call.id, model=call.model, seconds=seconds))
+
     def replies(self, current: Callable[[], Streak]) -> None:
         """Report a streak of unusable replies: when it is long enough, at each new kind of reason, and its end.
 

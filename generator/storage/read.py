@@ -269,7 +269,8 @@ _BY_MODEL = """
 SELECT model, count(*) AS calls, sum(CASE WHEN error IS NULL THEN 0 ELSE 1 END) AS failed,
        sum(valid) AS valid, sum(invalid) AS invalid, sum(duplicates) AS duplicates,
        sum(CASE WHEN error IS NULL THEN reply_tokens END) * 1.0
-           / nullif(sum(CASE WHEN error IS NULL THEN ended - started END), 0) AS tokens_per_second
+           / nullif(sum(CASE WHEN error IS NULL AND done_reason <> 'cut' THEN ended - started END), 0)
+           AS tokens_per_second
 FROM calls WHERE ended >= :since GROUP BY model ORDER BY min(started)
 """
 _SHARPE_BY_MODEL = """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fleet.runtime.logging import fields
 from generator.context import Shared
 from generator.domain import CallRecord, CallVerdict
-from generator.llm.candidates import FinishedCall, read_reply
+from generator.llm.candidates import FinishedCall, Reply, read_reply
 from generator.llm.client import Caller
 from generator.llm.prompt import Prompt, PromptSource
 from generator.llm.request_form import RequestForm, RequestForms
@@ -59,11 +59,23 @@ class CallWorker:
     def _run_call(self, flight: CallInFlight) -> None:
         prompt, form = self._prompts.next(), self._forms.now()
         call = self._caller.call(prompt, flight, form)
-        if call is None:
-            self._throttle.leave(flight, None)
+        if call.cut:
+            self._cut(flight, call)
             return
         verdict = self._end(flight, call, prompt, form)
         self._prompts.learn(prompt, call, verdict)
+
+    def _cut(self, flight: CallInFlight, call: CallRecord) -> None:
+        """Store a call that a pause has cut; it is no failure, and the monitor gets no signal of it.
+
+        A program that ends stores none: its successor waits for its end.
+        """
+        if not self._throttle.closed:
+            self._shared.finished.put(FinishedCall(call, Reply()))
+            self._shared.stats.count(calls=1)
+            self._shared.events.call_cut(call)
+        self._throttle.leave(flight, None)
+        self._wake()
 
     def _end(self, flight: CallInFlight, call: CallRecord, prompt: Prompt, form: RequestForm) -> CallVerdict:
         reply = read_reply(call, self._shared.scope.catalogue)

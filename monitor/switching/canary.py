@@ -7,7 +7,7 @@ otherwise the fleet would move up to a model that it has to leave again.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,8 @@ _log = logging.getLogger(__name__)
 _NOTICE_AFTER: Seconds = 1.0
 IDLE_WITHIN: Seconds = 120.0
 """Longest wait for a running call; on a slow model a call takes a minute."""
-
-
-def log_notice(sentence: str) -> None:
-    """Log that a trial waits."""
-    _log.info("trial.waits", extra=with_sentence(sentence))
+_CUT_WITHIN: Seconds = 2.0
+"""Longest wait for a call that the pause cuts; a generator that has not cut it by then is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +40,24 @@ class Canary:
     settings: Settings
     ollama: Ollama
     clock: Clock
-    notice: Callable[[str], None] = log_notice
-    """Gets a sentence when a person would wonder why nothing happens."""
 
     def trial(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
         """Wait for the generator, unload its model and try the rung; return why that failed, empty for success."""
-        self.wait_until_idle(cancel)
+        self.wait_until_idle(cancel, _CUT_WITHIN if switch.by_hand else IDLE_WITHIN)
         self.unload(state.current_model, cancel)
         return self.failure(state, switch, rung, cancel)
 
-    def wait_until_idle(self, cancel: Cancel) -> None:
+    def wait_until_idle(self, cancel: Cancel, within: Seconds = IDLE_WITHIN) -> None:
         """Wait until the generator has no call in flight; do not wait for one that hangs or does not run."""
         never = threading.Event()
         began, noticed = self.clock.monotonic(), False
-        while (waited := self.clock.monotonic() - began) < IDLE_WITHIN and not cancel.cancelled:
+        while (waited := self.clock.monotonic() - began) < within and not cancel.cancelled:
             if self._idle(read_json(self.home.generator_file) or {}):
                 return
             if not noticed and waited >= _NOTICE_AFTER:
                 noticed = True
-                self.notice(f"waiting for the generator's running call, {show_duration(IDLE_WITHIN)} at most")
+                sentence = f"waiting for the generator's running call, {show_duration(within)} at most"
+                _log.info("trial.waits", extra=with_sentence(sentence))
             self.clock.wait(never, 0.05)
 
     def _idle(self, row: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from fleet.runtime.units import Seconds
 from monitor.models.inventory import rungs_here
 from monitor.models.pull import ProgressBar, cut_when, pull_failure, pull_model
 from monitor.parts import Parts
-from monitor.switching.canary import IDLE_WITHIN, Canary, log_notice
+from monitor.switching.canary import IDLE_WITHIN, Canary
 from monitor.switching.generator_process import Generator, Start
 
 _log = logging.getLogger(__name__)
@@ -35,20 +35,13 @@ _CUT = "it was cut short"
 class Switcher:
     """Does the steps of the state's switch."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        rules: Callable[[], Rules],
-        *,
-        bar: ProgressBar | None = None,
-        notice: Callable[[str], None] = log_notice,
-    ) -> None:
+    def __init__(self, parts: Parts, rules: Callable[[], Rules], *, bar: ProgressBar | None = None) -> None:
         self._parts = parts
         self._rules = rules
         self._bar = bar
         self._stopping = threading.Event()
         self._generator = Generator(parts.supervisor, parts.clock)
-        self._canary = Canary(parts.home, parts.settings, parts.ollama, parts.clock, notice)
+        self._canary = Canary(parts.home, parts.settings, parts.ollama, parts.clock)
 
     def stop(self) -> None:
         """Cut the current step and begin no other; the next process with the switch lock resumes."""
@@ -176,7 +169,7 @@ class Switcher:
     # Trial
 
     def _trial(self, state: FleetState, switch: Switch) -> Fact | None:
-        """Load the target and let it answer once, while the generator is paused.
+        """Load the target and let it answer once, while the generator is paused; by hand its running call is cut.
 
         After a pass the pause goes on until the restart. After a failure it ends before the fact is written: a crash
         between the two would leave it behind.
@@ -184,7 +177,7 @@ class Switcher:
         parts, rung = self._parts, self._parts.ladder[switch.target]
         now = parts.clock.time()
         until = now + parts.settings.ollama.first_token_timeout + IDLE_WITHIN + _RESTART_WITHIN
-        pause(parts.home, since=now, until=until, why=f"trying {rung.label}")
+        pause(parts.home, since=now, until=until, why=f"trying {rung.label}", cut=switch.by_hand)
         reason = _CUT
         try:
             with cut_when(parts.clock, lambda: self._unwanted(switch)) as cancel:

@@ -7,10 +7,12 @@ of `first_token_timeout`; a command line that has not ended within a minute fail
 import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -159,6 +161,22 @@ def test_a_command_cuts_the_trial_of_another_command_line(
     first = hanging_use(begin, fleet, **hang, model=TRIED)
     superseded(fleet, first, before)
     assert happened(fleet) == 1, "it was loaded once"
+
+
+@pytest.mark.slow
+def test_a_command_cuts_the_generators_running_call(fleet: FleetProcess) -> None:
+    """The call would hang for six minutes; its row says `cut`, and the monitor gets no signal of it."""
+    at_rest(fleet)
+    faults(fleet, {"kind": "slow", "first": 1000, "model": "llama3.2:3b"})
+    eventually(lambda: happened(fleet) == 1, what="a call that hangs")
+    failed = fleet.state.failed
+    done = fleet.cli("use", TRIED)
+    assert done.returncode == 0, done.stderr
+    assert fleet.generator_model() == TRIED
+    assert fleet.state.failed == failed
+    with closing(sqlite3.connect(f"file:{fleet.home.database}?mode=ro", uri=True)) as rows:
+        cut = "SELECT count(*) FROM calls WHERE done_reason = 'cut' AND error IS NULL"
+        assert rows.execute(cut).fetchone()[0] >= 1
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ import pytest
 
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import Home
+from fleet.runtime.pause_request import pause, resume
 from generator.catalogue import load_catalogue
 from generator.domain import Assignment
 from generator.llm.client import Caller
@@ -317,3 +319,28 @@ class TestTrouble:
         assert code == 0
         assert seconds < 2.0
         assert generator.signals() == []
+
+
+@pytest.mark.slow
+def test_a_pause_lets_a_running_call_end_unless_it_asks_for_the_cut(
+    tmp_path: Path, ollama: StandinOllama
+) -> None:
+    """A call that is cut is neither a failure nor a signal for the monitor; its row says so."""
+    home = Home(tmp_path)
+    ollama.apply(Fault(FaultKind.HANG_LOAD))
+    with generating(tmp_path, ollama.url) as generator:
+        generator.until(lambda: generator.heartbeat().get("request_since"), what="a call that hangs")
+        until = time.time() + 120
+        pause(home, since=0.0, until=until, why="a probe")
+        generator.until(lambda: generator.heartbeat()["paused"], what="the pause")
+        assert generator.heartbeat()["request_since"] is not None
+        pause(home, since=0.0, until=until, why="by hand", cut=True)
+        generator.until(lambda: generator.heartbeat()["request_since"] is None, what="the call's end")
+        row = "SELECT status, done_reason, error, valid, invalid FROM calls"
+        generator.until(lambda: generator.query(row) == [(0, "cut", None, 0, 0)], what="its row")
+        assert generator.signals() == []
+        assert generator.heartbeat()["totals"]["failed"] == 0
+        ollama.clear()
+        resume(home)
+        generator.until(generator.signals, what="an answer")
+        assert failures(generator) == []

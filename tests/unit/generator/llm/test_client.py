@@ -11,6 +11,7 @@ from fleet.runtime.clock import SystemClock
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
 from generator.domain import Assignment, CallRecord, CallVerdict
+from generator.llm.candidates import Reply, read_reply
 from generator.llm.client import Caller, call_id
 from generator.llm.context_window import Window
 from generator.llm.feedback import Feedback, Notebook
@@ -71,7 +72,6 @@ GOOD = [
 
 def test_an_answer_is_a_record_with_all_of_its_text_and_figures() -> None:
     call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, CallInFlight(10.0, 1.0))
-    assert call is not None
     assert (call.reply, call.status, call.error, call.done_reason) == (
         '{"expressions":[]}',
         200,
@@ -86,17 +86,14 @@ def test_an_answer_is_a_record_with_all_of_its_text_and_figures() -> None:
 def test_a_count_that_no_database_can_hold_is_none(count: int) -> None:
     rows = [{**GOOD[-1], "prompt_eval_count": count, "eval_count": 5}]
     call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, CallInFlight(10.0, 1.0))
-    assert call is not None
     assert (call.prompt_tokens, call.reply_tokens) == (None, 5)
 
 
 def test_characters_that_no_database_can_hold_are_replaced() -> None:
     strange = [{"response": "a\ud800b\0", "done": False}, {"done": True, "done_reason": "x" * 99}]
     call = caller(Wire(generate=Answer(200, strange))).call(PROMPT, CallInFlight(10.0, 1.0))
-    assert call is not None
     assert (call.reply, call.done_reason) == ("a?b\ufffd", "x" * 32)
     call = caller(Wire(generate=Answer(500, [{"error": "\ud800"}]))).call(PROMPT, CallInFlight(10.0, 1.0))
-    assert call is not None
     assert call.error == "?"
 
 
@@ -142,9 +139,7 @@ def thought(response: str, thinking: str, reason: str = "stop") -> CallRecord:
         {"response": response, "thinking": thinking[9:], "done": False},
         {"response": "", "done": True, "done_reason": reason},
     ]
-    call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, CallInFlight(10.0, 1.0))
-    assert call is not None
-    return call
+    return caller(Wire(generate=Answer(200, rows))).call(PROMPT, CallInFlight(10.0, 1.0))
 
 
 def test_an_answer_in_thinking_alone_is_the_reply() -> None:
@@ -166,7 +161,6 @@ def test_endless_thinking_is_cut_like_an_endless_answer() -> None:
     call = caller(Wire(generate=Answer(200, [{"thinking": "x" * 2**20}] * 6))).call(
         PROMPT, CallInFlight(1.0, 1.0)
     )
-    assert call is not None
     assert call_verdict(call) is CallVerdict.FAILED
 
 
@@ -203,16 +197,19 @@ def test_show_says_whether_a_model_thinks(shown: Any, thinks: bool, values: Any)
 )
 def test_a_failure_is_a_record_too(answer: Answer | Exception, status: int, verdict: CallVerdict) -> None:
     call = caller(Wire(generate=answer)).call(PROMPT, CallInFlight(10.0, 1.0))
-    assert call is not None
     assert call.status == status
     assert call.error
     assert call_verdict(call) is verdict
 
 
-def test_a_cancelled_call_returns_none() -> None:
+def test_a_cancelled_call_is_cut_and_neither_answered_nor_failed() -> None:
     flight = CallInFlight(10.0, 1.0)
     flight.cancel()
-    assert caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, flight) is None
+    call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, flight)
+    assert (call.done_reason, call.status, call.error, call.reply) == ("cut", 0, None, "")
+    assert call.cut
+    assert not call.answered
+    assert read_reply(call, load_catalogue()) == Reply()
 
 
 def test_ids_sort_by_time_and_differ() -> None:
@@ -236,7 +233,6 @@ class TestPromptSource:
     def learned(self, wire: Wire, **options: Any) -> int:
         source = self.source(wire, **options)
         call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, CallInFlight(10.0, 1.0))
-        assert call is not None
         source.learn(PROMPT, call, CallVerdict.ANSWERED)
         return source.window.tokens
 
@@ -268,7 +264,6 @@ class TestPromptSource:
         before = source.next().estimated
         failed = caller(Wire(generate=Answer(400, [{"error": "exceed_context_size_error"}])))
         call = failed.call(PROMPT, CallInFlight(10.0, 1.0))
-        assert call is not None
         for _ in range(3):
             source.learn(PROMPT, call, CallVerdict.CONTEXT)
         assert source.next().estimated < before

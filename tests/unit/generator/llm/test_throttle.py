@@ -59,7 +59,7 @@ def test_a_pause_holds_until_its_time_and_no_longer(clock: StillClock, tmp_path:
     assert throttle.wait_needed() > 0
     view = throttle.state()
     assert view.pause is not None
-    assert view.pause.why == "probe"
+    assert (view.pause.why, view.pause.cut) == ("probe", False)
     clock.now = 1060.0
     assert throttle.wait_needed() == 0.0
     assert throttle.state().pause is None
@@ -71,6 +71,17 @@ def test_a_pause_holds_until_its_time_and_no_longer(clock: StillClock, tmp_path:
 def test_an_invalid_pause_is_none(clock: StillClock, tmp_path: Path, content: str) -> None:
     (tmp_path / "pause.json").write_text(content)
     assert make(clock, tmp_path).wait_needed() == 0.0
+
+
+def test_calls_in_flight_are_cancelled_and_the_throttle_stays_open(clock: StillClock, tmp_path: Path) -> None:
+    throttle = make(clock, tmp_path)
+    flight = throttle.enter()
+    assert flight is not None
+    throttle.cancel_calls()
+    assert flight.cancel.cancelled
+    throttle.leave(flight, None)
+    assert not throttle.closed
+    assert throttle.wait_needed() == 0.0, "a cut call is no failure and slows nothing down"
 
 
 def test_no_call_begins_without_capacity(clock: StillClock, tmp_path: Path) -> None:

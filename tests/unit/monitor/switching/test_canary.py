@@ -17,6 +17,7 @@ from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from fleet.runtime.units import parse_size
+from monitor.switching import canary
 from monitor.switching.canary import Canary
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
@@ -37,8 +38,8 @@ def failure(
     settings: Settings = QUICK,
 ) -> str:
     url = server if isinstance(server, str) else server.url
-    canary = Canary(Home(Path("/nowhere")), settings, Ollama(url), SystemClock())
-    return canary.failure(state or running(Rules(), 1), switch, rung, Cancel())
+    one = Canary(Home(Path("/nowhere")), settings, Ollama(url), SystemClock())
+    return one.failure(state or running(Rules(), 1), switch, rung, Cancel())
 
 
 def card(vram: str, *, spill: bool = False) -> StandinSettings:
@@ -116,17 +117,33 @@ def test_a_generator_is_waited_for_only_while_a_call_of_it_may_run(
 
     if row.get("pid") == "self":
         row = {**row, "pid": os.getpid()}
-    canary = Canary(Home(Path("/nowhere")), QUICK, Ollama("http://127.0.0.1:1"), SystemClock())
-    assert canary._idle(row) is idle
+    one = Canary(Home(Path("/nowhere")), QUICK, Ollama("http://127.0.0.1:1"), SystemClock())
+    assert one._idle(row) is idle
 
 
 @pytest.mark.parametrize("busy", [True, False])
-def test_the_wait_for_a_running_call_is_announced_once(tmp_path: Path, *, busy: bool) -> None:
-    home, said, cancel = Home(tmp_path), list[str](), Cancel()
+def test_the_wait_for_a_running_call_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, busy: bool
+) -> None:
+    caplog.set_level("INFO")
+    cancel = Cancel()
+    threading.Timer(1.5, cancel).start()
+    waiting(tmp_path, busy=busy).wait_until_idle(cancel)
+    assert [row.getMessage() for row in caplog.records] == (["trial.waits"] if busy else [])
+
+
+def waiting(tmp_path: Path, *, busy: bool) -> Canary:
+    """Return a canary whose generator is this process, paused, with or without a call in flight."""
+    home = Home(tmp_path)
     home.create()
     row = {"pid": os.getpid(), "heartbeat": 1e12, "paused": True, "request_since": 5.0 if busy else None}
     home.generator_file.write_text(json.dumps(row))
-    canary = Canary(home, QUICK, Ollama("http://127.0.0.1:1"), SystemClock(), said.append)
-    threading.Timer(1.5, cancel).start()
-    canary.wait_until_idle(cancel)
-    assert said == (["waiting for the generator's running call, 2m at most"] if busy else [])
+    return Canary(home, QUICK, Ollama("http://127.0.0.1:1"), SystemClock())
+
+
+def test_a_trial_by_hand_waits_only_for_the_cut_of_the_running_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canary, "_CUT_WITHIN", 0.1)
+    busy = waiting(tmp_path, busy=True)
+    assert busy.trial(running(Rules(), 1), USE, BIG, Cancel()) == "", "Ollama is away, and the wait is over"

@@ -58,7 +58,12 @@ def test_a_state_says_until_when_to_pause(state: FleetState, until: float | None
 def test_a_pause_follows_the_state(home: Home) -> None:
     pauses = Pauses(home)
     pauses.follow(HELD, T)
-    assert json.loads(home.pause_file.read_text()) == {"since": T, "until": T + 60, "why": "all fail"}
+    assert json.loads(home.pause_file.read_text()) == {
+        "since": T,
+        "until": T + 60,
+        "why": "all fail",
+        "cut": False,
+    }
     pauses.follow(REST, T + 1)
     assert not home.pause_file.exists()
 
