@@ -91,10 +91,11 @@ def read_hours_row(
 
     Without a ladder, since it has faults itself, the model is not looked up.
     """
-    faults: list[tuple[str, str]] = []
-    for key in ("when", "model"):
-        if not isinstance(row.get(key), str):
-            faults.append((key, "is missing" if key not in row else "is no text"))
+    faults = [
+        (key, "is no text" if key in row else "is missing")
+        for key in ("when", "model")
+        if not isinstance(row.get(key), str)
+    ]
     if faults:
         return None, faults
     days, start, end = frozenset[int](), 0, 0

@@ -184,9 +184,6 @@ class _RawValue:
         except ValueError as error:
             problems.append(Problem(self._where, f"{self._shown(raw)} is not allowed; allowed is {error}"))
             return
-        if self.part.metadata["later"] and value != _default(self.part):
-            problems.append(Problem(self._where, "this is not available in this version; leave it out"))
-            return
         yield value
 
     @property
@@ -207,10 +204,6 @@ def _from_text(kind: Any, string: str) -> object:
         return kind.from_text(string)
     except (ValueError, KeyError):
         raise ValueError(kind.allowed) from None
-
-
-def _default(part: "Field[Any]") -> object:
-    return part.default_factory() if callable(part.default_factory) else part.default
 
 
 def read_ladder(rows: Any, problems: list[Problem]) -> Ladder | None:

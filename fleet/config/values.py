@@ -46,15 +46,13 @@ def key(
     kind: ValueKind[Any],
     *,
     secret: bool = False,
-    later: bool = False,
 ) -> Any:
     """Declare a key of a settings dataclass.
 
-    `default` is written as in the file. A `secret` is never shown. A `later` key is part of the file's format, but
-    this version accepts only its default.
+    `default` is written as in the file. A `secret` is never shown.
     """
     value = kind.read(default)
-    metadata = {"kind": kind, "secret": secret, "later": later}
+    metadata = {"kind": kind, "secret": secret}
     if isinstance(value, list):
         return field(default_factory=lambda: list(value), metadata=metadata)
     return field(default=value, metadata=metadata)

@@ -80,7 +80,7 @@ def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetStat
         case CardSeen():
             return caps.on_card(state, fact, now, rules)
         case Command() | Unpin() | PauseAsked() | ResumeAsked():
-            return operator_commands.on_operator(caps.follow_clock(state, now, rules), fact, now, rules)
+            return operator_commands.on_operator(state, fact, now, rules)
         case ModelPresent() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
             return _switch_step(state, fact, now, rules)
         case PrefetchStarted() | PrefetchDone() | PrefetchFailed():

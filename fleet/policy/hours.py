@@ -11,8 +11,10 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from fleet.config.hours import HoursRow
 
-_AHEAD = 9
-"""Days that are looked ahead: a week, one for a range over midnight, and one for the zones."""
+_AHEAD = 8
+"""Days that are looked ahead: every row changes within a week, which may be an hour longer than seven days."""
+
+_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ def forecast(rows: Sequence[HoursRow], now: float) -> CapForecast:
         return CapForecast()
     spans = [span for row in rows for span in _spans(row, now)]
     present = _lowest(spans, now)
-    for moment in sorted({edge for span in spans for edge in (span.begin, span.end) if edge > now}):
+    edges = {edge for span in spans for edge in (span.begin, span.end)}
+    for moment in sorted(edge for edge in edges if now < edge < now + _AHEAD * _DAY):
         following = _lowest(spans, moment)
         if following != present:
             return CapForecast(present, moment, following)
@@ -65,7 +68,7 @@ def _spans(row: HoursRow, now: float) -> list[_Span]:
     today = datetime.fromtimestamp(now, row.zone).date()
     cap = ClockCap(row.model, row.rung)
     found = []
-    for distance in range(-1, _AHEAD):
+    for distance in range(-1, _AHEAD + 2):
         day = today + timedelta(days=distance)
         if day.weekday() in row.days:
             over = row.end <= row.start

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 
 from fleet.config.schema import PolicySettings
+from fleet.config.values import Reserve
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.units import GIGABYTE
 from tests.reference.drawing import PAGE, section
-from tests.reference.histories import _KINDS, Move, Step, ladder_of, play, some_moves, some_rules
+from tests.reference.histories import _KINDS, Move, Step, ladder_of, play, some_hours, some_moves, some_rules
 from tests.reference.transitions import TRANSITIONS, Place, place_of
 from tests.unit.fleet.policy.test_properties import HISTORIES
 
@@ -38,19 +39,21 @@ def _history(chance: Random) -> tuple[Rules, list[Move]]:
         max_switches_per_hour=chance.choice([1, 2, 12]),
         on_exhausted=chance.choice(["hold", "cpu", "reset"]),
         canary=chance.random() < 0.7,
+        reserve=chance.choice([Reserve(), Reserve(GIGABYTE)]),
     )
     ladder = ladder_of(chance.randint(1, 4))
     waits = (0.0, 0.5, 2.0, 6.5, 40.0, 700.0, 4000.0)
     moves = [
         Move(chance.choice(_KINDS), chance.choice(waits), 0.0, chance.randrange(1000)) for _ in range(60)
     ]
-    return Rules(ladder, policy, free=40 * GIGABYTE), moves
+    needs, hours = tuple(rung.size for rung in ladder), chance.choice([(), *some_hours(len(ladder))])
+    return Rules(ladder, policy, needs, free=40 * GIGABYTE, hours=hours), moves
 
 
 @pytest.mark.slow
 def test_every_row_of_the_table_happens() -> None:
     chance, left = Random(6), set(ROWS)
-    for _ in range(3000):
+    for _ in range(20_000):
         rules, moves = _history(chance)
         left -= {taken(step) for step in play(rules, moves)}
         if not left:
@@ -59,7 +62,9 @@ def test_every_row_of_the_table_happens() -> None:
 
 
 def test_every_phase_is_a_place() -> None:
-    assert {phase.value for phase in SwitchPhase} | {"rest", "held"} == {place.value for place in Place}
+    assert {phase.value for phase in SwitchPhase} | {"rest", "paused", "held"} == {
+        place.value for place in Place
+    }
     assert place_of(FleetState(0, 0, "a", 0.0), 0.0) is Place.REST
 
 
