@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from fleet.policy.caps import next_change
 from fleet.policy.decide import decide
 from fleet.policy.facts import Tick, VerifyEnded
 from fleet.policy.recovery import can_climb
@@ -39,12 +40,13 @@ from monitor.ingest import (
 from monitor.models.inventory import Knowledge
 from monitor.models.prefetch import Prefetcher
 from monitor.parts import Parts
+from monitor.pauses import Pauses, pause_of
 from monitor.skipped_lines import Absorb, absorb_each
 from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
 from monitor.sources.thread import Delivery, Inbox, SourceThread
 from monitor.streams import StaleCursorError, Stream, with_source_status
 from monitor.switching.executor import Switcher
-from monitor.switching.pauses import Pauses, pause_of
+from monitor.switching.freeing import must_free
 from monitor.switching.worker import SwitchWorker
 from monitor.watch.ollama import OllamaWatch
 
@@ -316,9 +318,12 @@ class Monitor:
         if state.switch is not None and state.switch.phase is not SwitchPhase.VERIFY:
             self._worker.wake()  # first: the generator stands still until the switch is done
             self._unloading = state.switch.number
+        elif must_free(state, self._parts.clock.time()):
+            self._worker.wake()
         now, monotonic = self._parts.clock.time(), self._parts.clock.monotonic()
-        paused = pause_of(state, now)
-        for moment in (deadline(state, context), paused and paused[0]):
+        wanted = pause_of(state, now)
+        resumes = None if wanted is None else wanted.until
+        for moment in (deadline(state, context), resumes, next_change(state, now, context.rules)):
             if moment is not None:
                 self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
         reasons = (state.watch.get("loaded"), hang_suspected(state))

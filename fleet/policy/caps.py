@@ -9,7 +9,7 @@ from dataclasses import replace
 from fleet.policy import recovery, switch_phases
 from fleet.policy.events import EventKind
 from fleet.policy.facts import CardSeen, PauseAsked
-from fleet.policy.hours import forecast
+from fleet.policy.hours import cap_in_force, forecast
 from fleet.policy.rules import Rules
 from fleet.policy.state import (
     FleetState,
@@ -43,20 +43,14 @@ def follow_clock(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 
 def _follow_hours(state: FleetState, now: float, rules: Rules) -> FleetState:
-    before, ahead = state.hours, forecast(rules.hours, now)
-    if ahead.cap is None:
-        after = None
-    else:
-        same = before is not None and (before.model, before.rung) == (ahead.cap.model, ahead.cap.rung)
-        since = before.since if same and before is not None else now
-        after = HoursCap(ahead.cap.model, ahead.cap.rung, since, ahead.until)
+    before, after = state.hours, cap_in_force(rules.hours, state.hours, now)
     if after == before:
         return state
     state = replace(state, hours=after)
     if after is not None and before is not None and after.since == before.since:
         return state  # only its end has moved: the configuration or the clock was changed
-    model = None if after is None else after.model
-    state = state.with_event(now, EventKind.HOURS, model=model, until=ahead.until)
+    model, until = (None, None) if after is None else (after.model, after.until)
+    state = state.with_event(now, EventKind.HOURS, model=model, until=until)
     return _cap_changed(state, _rank(after, rules) < _rank(before, rules), now, rules)
 
 
@@ -72,6 +66,12 @@ def _cap_changed(state: FleetState, raised: bool, now: float, rules: Rules) -> F
     if not raised:
         return replace(state, hold=None)  # a hold would delay the move down
     return replace(state, recovery=Recovery(rules.policy.recover_after, now))
+
+
+def next_change(state: FleetState, now: float, rules: Rules) -> float | None:
+    """Return when a pause by hand ends or the cap of `[[hours]]` changes, whichever is first; None for neither."""
+    ends = (None if state.pause is None else state.pause.until, forecast(rules.hours, now).until)
+    return min((end for end in ends if end is not None), default=None)
 
 
 # By hand

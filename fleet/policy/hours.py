@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from fleet.config.hours import HoursRow
+from fleet.policy.state import HoursCap
 
 _AHEAD = 8
 """Days that are looked ahead: every row changes within a week, which may be an hour longer than seven days."""
@@ -56,6 +57,16 @@ def forecast(rows: Sequence[HoursRow], now: float) -> CapForecast:
         if following != present:
             return CapForecast(present, moment, following)
     return CapForecast(present)
+
+
+def cap_in_force(rows: Sequence[HoursRow], before: HoursCap | None, now: float) -> HoursCap | None:
+    """Return the state's cap at `now`; one that goes on keeps its beginning."""
+    ahead = forecast(rows, now)
+    if ahead.cap is None:
+        return None
+    same = before is not None and (before.model, before.rung) == (ahead.cap.model, ahead.cap.rung)
+    since = before.since if same and before is not None else now
+    return HoursCap(ahead.cap.model, ahead.cap.rung, since, ahead.until)
 
 
 def _lowest(spans: Sequence[_Span], moment: float) -> ClockCap | None:

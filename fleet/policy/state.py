@@ -268,14 +268,20 @@ class FleetState:
         """Return the highest rung that the fleet may climb to by itself: the lower of ceiling and caps."""
         return max(self.ceiling or 0, self.cap)
 
-    def paused(self, now: float) -> PauseInForce | None:
-        """Return the pause in force; of several the one by hand, then that of `hours`."""
+    def pauses(self, now: float) -> tuple[PauseInForce, ...]:
+        """Return the pauses in force: by hand, by `hours`, for the reserve."""
+        found = []
         if self.pause is not None and self.pause.active(now):
-            return PauseInForce(PausedBy.OPERATOR, self.pause.since, self.pause.until, self.pause.why)
+            pause = self.pause
+            found.append(PauseInForce(PausedBy.OPERATOR, pause.since, pause.until, pause.why))
         if self.hours is not None and self.hours.rung is None:
             why = "[[hours]] leaves the GPU alone"
-            return PauseInForce(PausedBy.HOURS, self.hours.since, self.hours.until, why)
+            found.append(PauseInForce(PausedBy.HOURS, self.hours.since, self.hours.until, why))
         if self.reserve is not None and self.reserve.rung is None:
             why = "no model leaves the reserve of GPU memory free"
-            return PauseInForce(PausedBy.RESERVE, self.reserve.since, None, why)
-        return None
+            found.append(PauseInForce(PausedBy.RESERVE, self.reserve.since, None, why))
+        return tuple(found)
+
+    def paused(self, now: float) -> PauseInForce | None:
+        """Return the first of the pauses in force."""
+        return next(iter(self.pauses(now)), None)

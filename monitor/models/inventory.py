@@ -171,6 +171,7 @@ class Knowledge:
             sizes=models.sizes,
             free=self.free,
             jitter=self._random.random(),
+            hours=self._settings.hours,
         )
         return rules, self._models.named_by_blob()
 

@@ -18,11 +18,12 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Switch, SwitchPhase
 from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.logging import with_sentence
-from fleet.runtime.pause_request import pause, resume
+from fleet.runtime.pause_request import pause
 from fleet.runtime.units import Seconds
 from monitor.models.inventory import rungs_here
 from monitor.models.pull import ProgressBar, cut_when, pull_failure, pull_model
 from monitor.parts import Parts
+from monitor.pauses import release_pause
 from monitor.switching.canary import IDLE_WITHIN, Canary
 from monitor.switching.generator_process import Generator, Start
 
@@ -88,7 +89,7 @@ class Switcher:
                     if isinstance(fact, RestartFailed):
                         return False
             finally:
-                resume(self._parts.home)
+                self._release_pause()
         return True
 
     def _step(self, switch: Switch) -> Fact | None:
@@ -121,9 +122,13 @@ class Switcher:
             lock.release()
 
     def _unwanted(self, switch: Switch) -> bool:
-        """Return True if the switch was superseded or has ended, or this process stops."""
+        """Return True if the step was superseded or skipped, or this process stops."""
         current = self._parts.store.read().switch
-        return self._stopping.is_set() or current is None or current.number != switch.number
+        due = current is not None and (current.number, current.phase) == (switch.number, switch.phase)
+        return self._stopping.is_set() or not due
+
+    def _release_pause(self) -> None:
+        release_pause(self._parts.home, self._parts.store.read, self._parts.clock)
 
     # Pull
 
@@ -187,7 +192,7 @@ class Switcher:
         finally:
             if reason:
                 self._canary.unload(rung.model)
-                resume(parts.home)
+                self._release_pause()
         return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, switch.was_stopped)
 
     def wait_until_idle(self, cancel: Cancel) -> None:
@@ -215,7 +220,7 @@ class Switcher:
         if start.pid:
             text = f"generator is up on {state.current_model}"
             _log.info("generator.up", extra=with_sentence(text, pid=start.pid, model=state.current_model))
-        resume(self._parts.home)
+        self._release_pause()
         return Restarted(switch.number, stopped=start.stopped)
 
     def _unloading(self, state: FleetState) -> threading.Thread | None:
@@ -234,5 +239,5 @@ class Switcher:
         if unloading is not None:
             unloading.start()
             unloading.join(_UNLOADED_WITHIN)
-        resume(self._parts.home)
+        self._release_pause()
         self._parts.home.starts_file.unlink(missing_ok=True)

@@ -8,13 +8,15 @@ from fleet.clients.supervisor import ProgramState
 from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.backoff import backoff_step
-from fleet.runtime.errors import FleetError, SupervisorError
+from fleet.runtime.errors import FleetError, OllamaError, SupervisorError
 from fleet.runtime.home import read_json
 from fleet.runtime.logging import fields
+from fleet.runtime.pause_request import is_idle
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite
 from monitor.parts import Parts
 from monitor.switching.executor import Switcher
+from monitor.switching.freeing import free_gpu, must_free, with_freed
 from monitor.switching.generator_process import GENERATOR, Generator, started_at, switches_of
 from monitor.watch.generator import (
     LOOPS_FROM,
@@ -86,6 +88,7 @@ class SwitchWorker:
             failed = state.switch is not None and state.switch.phase is SwitchPhase.RESTART
             self._failures = self._failures + 1 if failed else 0
             if not failed:
+                self._free(state)
                 self._reconcile(state)
         except FleetError as error:
             self._failures += 1
@@ -101,6 +104,26 @@ class SwitchWorker:
             return self._parts.store.read() != before
         except FleetError:
             return True
+
+    def _free(self, state: FleetState) -> None:
+        """Free the GPU for a pause, and note it in the state: once, so that another client may load what it likes."""
+        clock, home = self._parts.clock, self._parts.home
+        if not must_free(state, clock.time()):
+            return
+        kept = free_gpu(
+            self._parts.ollama,
+            self._parts.ladder,
+            state.current_model,
+            clock,
+            idle=lambda: is_idle(read_json(home.generator_file) or {}, clock.time()),
+        )
+        if kept:
+            raise OllamaError(
+                f"Ollama still lists {', '.join(kept)} during a pause", hint="Another client may use it."
+            )
+        self._parts.store.update(
+            lambda state: with_freed(state, now) if must_free(state, now := clock.time()) else state
+        )
 
     # Reconciliation
 

@@ -17,11 +17,12 @@ from fleet.policy.state import FleetState
 from fleet.policy.unanswered import hang_found, hang_suspected
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError
 from fleet.runtime.logging import fields
-from fleet.runtime.pause_request import pause, resume
+from fleet.runtime.pause_request import pause
 from fleet.runtime.units import Seconds
 from monitor.models.inventory import Knowledge
 from monitor.models.pull import cut_when
 from monitor.parts import Parts
+from monitor.pauses import release_pause
 from monitor.watch.spill import (
     GpuLost,
     MemoryReading,
@@ -233,7 +234,9 @@ class OllamaWatch:
             self._judge(loaded, reloaded=True)
 
     def _unwanted(self) -> bool:
-        return self._stopping.is_set() or self._parts.store.read().switch is not None
+        state = self._parts.store.read()
+        busy = state.switch is not None or state.paused(self._parts.clock.time()) is not None
+        return self._stopping.is_set() or busy
 
     def _reloaded(self, cancel: Cancel) -> list[LoadedModel]:
         """Reload the rung's model and return what is loaded then."""
@@ -254,7 +257,7 @@ class OllamaWatch:
             parts.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
             return parts.ollama.loaded(timeout=2.0)
         finally:
-            resume(parts.home)
+            release_pause(parts.home, parts.store.read, parts.clock)
 
 
 def _ask_again(state: FleetState) -> FleetState:
