@@ -326,6 +326,29 @@ def alphas(
 
 
 @main.command()
+@click.option("--test", is_flag=True, required=True, help="Send one notice to every place of [notify].")
+@fleet_command
+def notify(fleet: Fleet, as_json: bool, **_: bool) -> None:
+    """Send a test notice to every place of [notify]; exit 1 if one does not take it."""
+    import socket
+
+    from fleet.clients.notices import notice_places, send_test
+    from fleet.runtime.errors import ConfigError
+
+    places = notice_places(fleet.settings.notify.urls, fleet.settings.notify.command)
+    if not places:
+        hint = 'Set urls = ["ntfy://TOPIC"] or a command under [notify] in fleet.toml.'
+        raise ConfigError("[notify] names no place for notices", hint=hint)
+    results = send_test(places, socket.gethostname(), time.time())
+    if as_json:
+        print_json(results)
+    else:
+        show([f"{one['place']}: {one['reason'] or 'delivered'}" for one in results])
+    if any(one["reason"] for one in results):
+        click.get_current_context().exit(1)
+
+
+@main.command()
 @fleet_command
 def doctor(fleet: Fleet, as_json: bool) -> None:
     """Check every part, with a hint for each fault; exit 1 if there is one."""

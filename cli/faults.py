@@ -60,6 +60,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
         *_held(row, now),
         *_reserve(row),
         *_brain(row),
+        *_notices(row),
     ]
     return [Finding(one.part, one.health, plain_text(one.detail), plain_text(one.hint)) for one in found]
 
@@ -182,3 +183,11 @@ def _brain(row: Mapping[str, Any]) -> Iterator[Finding]:
     if trouble:
         hint = "The generator asks again by itself; brain.trouble in log/generator.log says more."
         yield from _fault("brain", str(trouble), hint)
+
+
+def _notices(row: Mapping[str, Any]) -> Iterator[Finding]:
+    late = [one for one in row["notices"] if not one["given_up"]]
+    if late:
+        many = "1 notice is" if len(late) == 1 else f"{len(late)} notices are"
+        detail = f"{many} not delivered to {late[-1]['place']}: {late[-1]['reason']}"
+        yield from _fault("notices", detail, "`notify --test` shows what each place answers.")

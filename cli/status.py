@@ -17,6 +17,7 @@ from fleet.policy.hours import cap_in_force, forecast
 from fleet.policy.incident_count import count
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
+from fleet.policy.slow import slow_rungs
 from fleet.policy.state import FleetState, PastSwitch, Switch
 from fleet.runtime.errors import FleetError
 from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
@@ -73,7 +74,10 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "switch": _switch(state.switch),
         "last_switch": _switch(state.last_switch),
         "recovery": asdict(ahead),
-        "warnings": [_needy(fleet.rules, index) for index in _needy_rungs(fleet.rules)],
+        "warnings": [
+            *(_needy(fleet.rules, index) for index in _needy_rungs(fleet.rules)),
+            *(f"{rung} is slow: `history --kind slow` shows its rates" for rung in slow_rungs(state.watch)),
+        ],
         "next_probe": ahead.next,
         "hold": asdict(state.hold) if state.hold and state.hold.active(now()) else None,
         "pause": _pause(fleet, state),
@@ -85,6 +89,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "brain": brain_of(generator),
         "recent_alphas": seen["database"],
         "unanswered": asdict(state.unanswered) if state.unanswered else None,
+        "notices": undelivered(fleet.home),
         "skipped": asdict(state.skipped) if state.skipped else None,
         "state_damaged": damage,
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
@@ -149,6 +154,21 @@ def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return the generator's last report of BRAIN, None if it does not evaluate there."""
     row = (generator or {}).get("brain")
     return {name: row.get(name) for name in _BRAIN} if isinstance(row, dict) else None
+
+
+def undelivered(home: Home) -> list[dict[str, Any]]:
+    """Return the notices that some place has not taken: those tried again, and the last ones given up after a day."""
+    box = read_json(home.notices_file) or {}
+    found = []
+    for name, given_up in (("lost", True), ("waiting", False)):
+        rows = box.get(name)
+        for row in rows if isinstance(rows, list) else ():
+            if isinstance(row, dict) and isinstance(row.get("notice"), dict) and row.get("reason"):
+                notice = {key: row["notice"].get(key) for key in ("id", "kind", "time", "text")}
+                found.append(
+                    {**notice, "place": row.get("name"), "reason": row["reason"], "given_up": given_up}
+                )
+    return found
 
 
 def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:

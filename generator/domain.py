@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,6 +47,15 @@ class Source(StrEnum):
         return self in {Source.BRAIN, Source.PANEL}
 
 
+class Origin(StrEnum):
+    """Author of an expression: the model, breeding, a search around an alpha, or the reversed sign of an alpha."""
+
+    MODEL = "model"
+    BRED = "bred"
+    VARIED = "varied"
+    FLIPPED = "flipped"
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """The generator's model with its rung's Ollama options. `switches` is the number of the switch that chose it."""
@@ -63,7 +72,7 @@ class CallRecord:
     """A finished call to Ollama; times are Unix seconds.
 
     `status` is HTTP's; 0 means no answer, and 200 with an `error` means an error in mid-stream.
-    `thinking` is the answer's field of that name.
+    `thinking` is the answer's field of that name. `rate` is in tokens per second of pure generation, `version` Ollama's.
     """
 
     id: str
@@ -82,6 +91,8 @@ class CallRecord:
     seed: int = 0
     source: str = "model"
     thinking: str = ""
+    rate: float | None = None
+    version: str = ""
 
     @property
     def cut(self) -> bool:
@@ -104,6 +115,8 @@ class CallRecord:
             "switches": self.switches,
             "status": self.status,
             "error": self.error,
+            "rate": self.rate,
+            "version": self.version,
         }
 
 
@@ -191,11 +204,41 @@ class Candidate:
     model: str = ""
     tree: Node | None = field(default=None, compare=False, repr=False)
     """The parsed expression; None for a candidate read from the database."""
+    origin: Origin = Origin.MODEL
+    parents: tuple[str, ...] = ()
+    """Digests of the alphas that the expression was made from; empty for the model's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Figures of one stretch of days; NaN for a figure that is not known."""
+
+    sharpe: float
+    turnover: float
+    fitness: float
+    returns: float
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Moments of an alpha's daily PnL on the days before the test: inputs of the deflated Sharpe ratio.
+
+    `sharpe` is daily: mean / deviation. `kurtosis` is 3 for a normal distribution.
+    """
+
+    sharpe: float
+    days: int
+    skewness: float
+    kurtosis: float
 
 
 @dataclass(frozen=True, slots=True)
 class AlphaFigures:
-    """An alpha's figures by BRAIN's definitions; NaN for a figure that is not known."""
+    """An alpha's figures by BRAIN's definitions; NaN for a figure that is not known.
+
+    On a panel with a split, figures, checks and reason are those of the train days alone.
+    """
 
     sharpe: float
     turnover: float
@@ -211,16 +254,33 @@ class AlphaFigures:
     grade: str | None = None
     reason: str = ""
     """Why the figures mean nothing; empty if they mean something. With a reason an alpha is stored, but not kept."""
+    validation: Stretch | None = None
+    test: Stretch | None = None
+    moments: Moments | None = None
+    pnl: bytes = field(default=b"", repr=False)
+    """Daily PnL as float32, from the first day that earns; the first `days` values are the train days."""
 
     def figures(self) -> dict[str, Any]:
         """Return the metrics and counts by name, None for a figure that is not finite."""
-        row = asdict(self)
-        return {name: finite(row[name]) for name in (*METRICS, *COUNTS)}
+        return {name: finite(getattr(self, name)) for name in (*METRICS, *COUNTS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Decision about the pool: admitted or not, and why not. `replaced` are digests of members that leave for it."""
+
+    admitted: bool
+    reason: str = ""
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """An evaluated candidate: its performance, or the error that it failed with."""
+    """An evaluated candidate: its performance, or the error that it failed with.
+
+    `admission` is None where the pool was not asked. `self_correlation` is the highest with another member of the
+    pool, None if there is none.
+    """
 
     candidate: Candidate
     source: Source
@@ -230,10 +290,12 @@ class Evaluated:
     kept: bool = False
     time: float = 0.0
     id: int | None = field(default=None, compare=False)
+    admission: Admission | None = None
+    self_correlation: float | None = None
 
 
 # Settings that nobody chooses: the panel's content, and the versions of what computes figures from it.
-BASIS = ("data", "last_date", "engine", "canonical")
+BASIS = ("data", "last_date", "engine", "canonical", "validation_from", "test_from")
 
 
 @dataclass(frozen=True, slots=True)

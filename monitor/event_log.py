@@ -22,6 +22,7 @@ _LEVELS = {
     EventKind.GPU_LOST: logging.ERROR,
     EventKind.OLLAMA_HANGS: logging.ERROR,
     EventKind.UNANSWERED: logging.ERROR,
+    EventKind.SLOW: logging.WARNING,
     EventKind.STATE_REPAIRED: logging.ERROR,
 }
 

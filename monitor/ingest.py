@@ -15,6 +15,7 @@ from fleet.policy.decide import decide
 from fleet.policy.facts import CallEnded, IncidentSeen
 from fleet.policy.incident_count import recount
 from fleet.policy.rules import Rules
+from fleet.policy.slow import after_rate
 from fleet.policy.state import FleetState
 from fleet.policy.unanswered import after_call, hang_cleared
 from fleet.runtime.units import Seconds
@@ -48,6 +49,7 @@ LOG, SIGNALS = "log", "signals"
 
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
 _CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
+_VERSION_LIMIT = 40
 _NO_SWITCH = -1
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
@@ -77,6 +79,8 @@ class ApiCall:
     switches: int
     status: int
     error: str
+    rate: float | None = None
+    version: str = ""
 
     @property
     def answered(self) -> bool:
@@ -102,6 +106,8 @@ def parse_call(text: str, now: float) -> ApiCall:
         switches=_NO_SWITCH if switches is None else switches,
         status=whole_number(row["status"]) or 0,
         error=str(row["error"] or ""),
+        rate=finite(row.get("rate")),
+        version=printable(str(row.get("version") or ""), _VERSION_LIMIT),
     )
 
 
@@ -151,7 +157,15 @@ def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) 
         state = decide(state, fact, context.now, context.rules).state
         waited = call.status == 0 and call.ended - call.started >= context.first_token
         state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
+        state = _with_rate(state, call, context)
     return state
+
+
+def _with_rate(state: FleetState, call: ApiCall, context: Context) -> FleetState:
+    if not call.answered or call.rate is None or call.rate <= 0 or call.switches != state.switches:
+        return state
+    rung = context.rules.ladder[state.current_model_index].label
+    return after_rate(state, rung, call.rate, call.version, context.now)
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:

@@ -10,6 +10,7 @@ from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.values import (
     Reserve,
+    addresses,
     choice,
     duration,
     flag,
@@ -25,6 +26,21 @@ from fleet.memory_errors.user_patterns import UserPattern
 from fleet.runtime.units import Seconds, parse_size
 
 CAUSES = ("allocation", "runner_died", "not_recovered")
+NOTICES = (
+    "held",
+    "gpu_lost",
+    "ollama_hangs",
+    "unanswered",
+    "program_failed",
+    "log_away",
+    "lines_skipped",
+    "brain_login",
+    "disk_full",
+    "slow",
+    "spill",
+)
+"""What the notifier can report."""
+_PING = r"(https?://[^\s]+)?"
 _URL = r"(https?://[^\s@]+(:\d+)?/?)?"
 _DATABASE = r"([A-Za-z]\w*(\+\w+)?://.*)?"
 _KEEP = f'comparisons of {", ".join(NAMES)} with numbers, such as "fitness > 0.5 and turnover < 0.7"'
@@ -76,6 +92,21 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """`[notify]`: words to people. Addresses and command may hold passwords, so all three are secret."""
+
+    urls: list[str] = key([], addresses(), secret=True)
+    command: str = key("", text(allowed="a program with its arguments"), secret=True)
+    on: list[str] = key(list(NOTICES), words(*NOTICES))
+    ping_url: str = key("", text(_PING, "an http:// or https:// address"), secret=True)
+
+    @property
+    def used(self) -> bool:
+        """Return True if there is anything for the notifier to do."""
+        return bool(self.urls or self.command or self.ping_url)
+
+
+@dataclass(frozen=True, slots=True)
 class GeneratorSettings:
     """`[generator]`: how alphas are mined."""
 
@@ -120,6 +151,7 @@ class Settings:
 
     ollama: OllamaSettings = field(default_factory=OllamaSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     panel: PanelSettings = field(default_factory=PanelSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)

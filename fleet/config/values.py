@@ -156,6 +156,20 @@ def words(*known: str) -> ValueKind[list[str]]:
     )
 
 
+def addresses() -> ValueKind[list[str]]:
+    """Return the kind of lists of addresses such as `ntfy://host/topic`; a variable separates them by spaces."""
+
+    def read(value: object) -> list[str]:
+        items = [_typed(str, item) for item in _typed(list, value)]
+        if not all(re.fullmatch(r"[a-z][a-z0-9+]*://\S+", item, re.IGNORECASE) for item in items):
+            raise ValueError
+        return items
+
+    return ValueKind(
+        "a list of addresses such as ntfy://TOPIC or mailto://USER:PASSWORD@HOST", read, str.split
+    )
+
+
 def duration(minimum: float = 0.0, maximum: float = 366 * 86400.0) -> ValueKind[float]:
     """Return the kind of durations from `least` to `most` seconds."""
 

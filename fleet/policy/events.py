@@ -44,6 +44,8 @@ class EventKind(StrEnum):
     OLLAMA_HANGS = "ollama.hangs"
     UNANSWERED = "unanswered"
     ANSWERED = "answered"
+    SLOW = "slow"
+    SLOW_OVER = "slow.over"
     GPU_LOST = "gpu.lost"
     GENERATOR_HUNG = "generator.hung"
     GENERATOR_STALE = "generator.stale"
@@ -111,6 +113,14 @@ def _reserve(fields: Mapping[str, Any]) -> str:
     return f"others leave more GPU memory again: {fields['model']} leaves the reserve free"
 
 
+def _versions(fields: Mapping[str, Any]) -> str:
+    """Return Ollama's version when the rate was usual and now, as far as they are known."""
+    before, version = fields["version_before"], fields["version"]
+    if not version:
+        return ""
+    return f" (Ollama {version})" if before in {"", version} else f" (Ollama {before} then, {version} now)"
+
+
 _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.INCIDENT: _incident,
     EventKind.SWITCH_PLANNED: _switch("begins"),
@@ -148,6 +158,14 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     ),
     EventKind.ANSWERED: lambda f: (
         f"calls are answered again, after {f['calls']} in a row that failed within {show_duration(f['seconds'])}"
+    ),
+    EventKind.SLOW: lambda f: (
+        f"{f['model']} gives {f['rate']:g} tokens per second for ten minutes; usual are {f['usual']:g}"
+        f"{_versions(f)}"
+    ),
+    EventKind.SLOW_OVER: lambda f: (
+        f"{f['model']} gives {f['rate']:g} tokens per second, "
+        + ("which counts as usual from now on" if f["usual"] is None else "as usual")
     ),
     EventKind.GPU_LOST: lambda f: f"Ollama has lost its GPU: {f['reason']}",
     EventKind.GENERATOR_HUNG: lambda f: f"the generator hangs and is restarted: {f['reason']}",

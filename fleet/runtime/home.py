@@ -106,6 +106,11 @@ class Home:
         return self.run / "pause.json"
 
     @property
+    def notices_file(self) -> Path:
+        """Return the notifier's outbox, `notices.json`."""
+        return self.path / "notices.json"
+
+    @property
     def switch_lock(self) -> Path:
         """Return the lock that serialises the steps of switches."""
         return self.run / "switch.lock"

@@ -25,6 +25,7 @@ _STANDIN_FILES = (
     "model_fleet_state.json.bak",
     "history.jsonl",
     "history.jsonl.1",
+    "notices.json",
     "signals.jsonl",
     "signals.jsonl.1",
     "alphas.db",
@@ -134,10 +135,16 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
         "FLEET_CONFIG": config,
         "FLEET_PROFILE": choice.profile,
         "FLEET_PYTHON": sys.executable,
-        "FLEET_PROGRAMS": "standin/program.conf" if embedded else "",
+        "FLEET_PROGRAMS": _programs(ready, embedded=embedded),
         "FLEET_STANDIN_PORT": str(port),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _programs(ready: StartPlan, *, embedded: bool) -> str:
+    """Return the files that supervisord.conf includes: programs that not every fleet has."""
+    optional = {"standin/program.conf": embedded, "notifier/program.conf": ready.settings.notify.used}
+    return " ".join(path for path, runs in optional.items() if runs)
 
 
 def _set_standin_aside(home: Home, now: float) -> None:

@@ -268,8 +268,11 @@ def read_alpha(document: Any) -> AlphaFigures | None:
     missing = {name for name in _NEEDED if finite_number(sample.get(name)) is None}
     if missing and (missing != {"fitness"} or sample["turnover"]):
         return None
+    figures: dict[str, Any] = {
+        name: _or_unknown(sample.get(name)) for name in (*_NEEDED, "drawdown", "margin")
+    }
     return AlphaFigures(
-        **{name: _or_unknown(sample.get(name)) for name in (*_NEEDED, "drawdown", "margin")},
+        **figures,
         long_count=_or_unknown(sample.get("longCount")),
         short_count=_or_unknown(sample.get("shortCount")),
         days=None,

@@ -47,7 +47,7 @@ def check_result(node: Node, catalogue: Catalogue) -> None:
     if kind in _REASONS:
         reason = _REASONS[kind].format(name=brief(node))
         raise ExpressionError(f"an alpha must be a matrix, and '{brief(node)}' {reason}", node.position)
-    if not _reads_data(node):
+    if not reads_data(node):
         raise ExpressionError(
             "the alpha reads no data field", node.position, hint="use a field such as close"
         )
@@ -104,9 +104,10 @@ def _wrong_kind(
     return ExpressionError(message + tail, arg.position, hint=hint)
 
 
-def _reads_data(node: Node) -> bool:
+def reads_data(node: Node) -> bool:
+    """Return True if an expression reads a data field."""
     if isinstance(node, Call):
-        return any(map(_reads_data, node.args)) or any(_reads_data(value) for _, value in node.named)
+        return any(map(reads_data, node.args)) or any(reads_data(value) for _, value in node.named)
     return isinstance(node, Field)
 
 

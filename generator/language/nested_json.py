@@ -1,4 +1,4 @@
-"""Nested array of the typed grammar to a tree; any JSON value is accepted or refused."""
+"""Nested arrays of the typed grammar: to a tree, where any JSON value is accepted or refused, and back."""
 
 import math
 from typing import Final
@@ -93,7 +93,7 @@ def _argument(parameter: Parameter, value: object, catalogue: Catalogue, depth: 
     if isinstance(value, bool):
         return Text("true" if value else "false")
     if isinstance(value, str):
-        return Text(value)
+        return Number(math.nan) if parameter.missing and value == "nan" else Text(value)
     if isinstance(value, int | float):
         return _number(value)
     plain = f"'{parameter.name}' must be a plain value"
@@ -124,3 +124,56 @@ def _clip(value: object) -> str:
     if isinstance(value, str | int | float | None):
         return repr(value)[:40] if not isinstance(value, int) or abs(value) < 10**20 else "a huge number"
     return "an object" if isinstance(value, dict) else "a list"
+
+
+def to_array(node: Node, catalogue: Catalogue) -> object:
+    """Return the nested array of a well typed expression in canonical form; `decode` reads an equal expression.
+
+    Optional arguments stand by place where all before them have a value, else in an object at the end. Those that the
+    typed grammar chooses all together are written all together.
+    """
+    if isinstance(node, Field):
+        return node.name
+    if isinstance(node, Number):
+        return _plain(node.value)
+    if isinstance(node, Text):
+        return {"true": True, "false": False}.get(node.value, node.value)
+    operator = catalogue.operators[node.name]
+    args = [to_array(arg, catalogue) for arg in array_args(operator, node)]
+    return [node.name, *args, *array_options(operator, node, catalogue)]
+
+
+def array_args(operator: Operator, call: Call) -> tuple[Node, ...]:
+    """Return the required arguments in the order of the array: of two that commute, a constant is the second."""
+    first, *others = call.args
+    if operator.commutative and isinstance(first, Number) and not isinstance(others[0], Number):
+        return (others[0], first, *others[1:])
+    return call.args
+
+
+def array_options(operator: Operator, call: Call, catalogue: Catalogue) -> list[object]:
+    """Return the optional arguments of a call as they stand at the end of its array."""
+    given = {name: to_array(value, catalogue) for name, value in call.named}
+    if not given:
+        return []
+    last = max(index for index, parameter in enumerate(operator.optional) if parameter.name in given)
+    count = max(last + 1, chosen_together(operator))
+    values = [given.get(one.name, _default(one)) for one in operator.optional[:count]]
+    return [given] if operator.variadic or None in values else values
+
+
+def chosen_together(operator: Operator) -> int:
+    """Return the number of leading optional parameters with choices: an argument by place needs all before it."""
+    chosen = [bool(parameter.choices) for parameter in operator.optional]
+    return chosen.index(False) if False in chosen else len(chosen)
+
+
+def _default(parameter: Parameter) -> object:
+    default = parameter.default
+    return _plain(default) if isinstance(default, float) else default
+
+
+def _plain(value: float) -> object:
+    if math.isnan(value):
+        return "nan"
+    return int(value) if value.is_integer() else value

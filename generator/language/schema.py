@@ -3,18 +3,22 @@
 An expression is a nested array, `["ts_mean", ["rank", "close"], 20]`: an operator and its arguments by place.
 Each kind has one definition a depth. A definition of depth n refers only to those of n - 1: this bounds the
 nesting. Operators with the same parameters share one array, which keeps the schema small. Only keywords that
-llama.cpp turns into a grammar are used. `decode` reads the instances.
+llama.cpp turns into a grammar are used. `decode` reads the instances. A grammar made for parents contains them: what
+their calls have beyond the usual offer is added to it.
 
 Definitions: `a` is an alpha, `m3` a matrix of at most three nested operators, `e3` that or a constant, `c3` a
 condition, `x3` a condition or -1, `g3` a grouping, `v` a vector field, `n` a constant, `d2` a look-back from 2 days.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from fleet.runtime.errors import GeneratorError
 from generator.catalogue.model import Catalogue, Kind, Offer, Operator, Parameter
-from generator.language.ast import MAX_DEPTH
+from generator.language.ast import MAX_DEPTH, Call, Node, Number, Text
+from generator.language.check import reads_data
+from generator.language.nested_json import array_args, array_options, chosen_together, to_array
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -38,18 +42,21 @@ def build_schema(
     look_backs: Iterable[int] = LOOK_BACKS,
     constants: Iterable[float] = CONSTANTS,
     all_operators: bool = False,
+    parents: Sequence[Node] = (),
 ) -> Schema:
     """Return the `format` of a request for `count` alphas of at most `depth` nested operators.
 
     Offers the catalogue's matrix, vector and group fields, and its operators. Operators not worth searching are
-    offered only with `all_operators`. Operators without a possible argument in the catalogue are left out.
-    Raises GeneratorError if the catalogue allows no alpha, and for a depth or count out of bounds.
+    offered only with `all_operators`, or if a parent has them. Operators without a possible argument in the catalogue
+    are left out. `parents` are alphas in canonical form. They are instances if they have at most `depth` nested
+    operators, each of which reads data. Raises GeneratorError if the catalogue allows no alpha, and for a depth or
+    count out of bounds.
     """
     if not 1 <= depth < MAX_DEPTH or count < 1:
         raise GeneratorError(
             f"no schema for {count} expressions of depth {depth}", hint="ask for one or more"
         )
-    grammar = _Grammar(catalogue, sorted(set(look_backs)), list(constants), all_operators=all_operators)
+    grammar = _Grammar(catalogue, look_backs, constants, parents, all_operators=all_operators)
     definitions = grammar.definitions(depth)
     if "a" not in definitions:
         raise GeneratorError("no alpha can be made of these operators and fields", hint="offer more of them")
@@ -68,17 +75,30 @@ class _Grammar:
     def __init__(
         self,
         catalogue: Catalogue,
-        look_backs: Sequence[int],
-        constants: Sequence[float],
+        look_backs: Iterable[int],
+        constants: Iterable[float],
+        parents: Sequence[Node],
         *,
         all_operators: bool,
     ) -> None:
+        usages = [call for parent in parents for call in _calls(parent)]
+        self._catalogue = catalogue
         self._fields = {kind: list(catalogue.fields_of(kind)) for kind in Kind}
-        self._look_backs = look_backs
-        self._constants = constants
-        offered = [operator for operator in catalogue.operators.values() if operator.search or all_operators]
+        self._look_backs = sorted({*look_backs, *_days_in(usages, catalogue)})
+        self._constants = list(dict.fromkeys([*constants, *_constants_in(usages, catalogue)]))
+        self._usages: dict[str, list[Call]] = {}
+        for call in usages:
+            if reads_data(call):  # else an alpha could be made of constants alone
+                self._usages.setdefault(call.name, []).append(call)
+        offered = [
+            operator
+            for operator in catalogue.operators.values()
+            if operator.search or all_operators or operator.name in self._usages
+        ]
         self._series = [o for o in offered if o.result is Kind.MATRIX and not o.truth]
         self._truths = [o for o in offered if o.truth]
+        roots = {parent.name for parent in parents if isinstance(parent, Call)}
+        self._root_truths = [o for o in self._truths if o.name in roots]
         self._groupings = [o for o in offered if o.result is Kind.GROUP]
 
     def definitions(self, depth: int) -> dict[str, Schema]:
@@ -91,7 +111,7 @@ class _Grammar:
         self._define(made, "e0", [_known(made, "m0"), _known(made, "n")])
         for level in range(1, depth + 1):
             self._level(made, level)
-        self._define(made, "a", self._arrays(made, self._series, depth))
+        self._define(made, "a", self._arrays(made, [*self._series, *self._root_truths], depth))
         return made
 
     def _level(self, made: dict[str, Schema], level: int) -> None:
@@ -114,23 +134,60 @@ class _Grammar:
         names: dict[str, list[str]] = {}
         shapes: dict[str, list[Schema]] = {}
         for operator in operators:
-            for shape in self._shapes(made, operator, level - 1):
-                names.setdefault(repr(shape), []).append(operator.name)
-                shapes[repr(shape)] = shape
+            own = self._shapes(made, operator, level - 1)
+            for key, shape in {repr(shape): shape for shape in own}.items():
+                names.setdefault(key, []).append(operator.name)
+                shapes[key] = shape
         return [_array([_enum(names[key]) or {}, *shape]) for key, shape in shapes.items()]
 
     def _shapes(self, made: dict[str, Schema], operator: Operator, below: int) -> Iterator[list[Schema]]:
-        """Yield the operator's argument lists: optional ones at their defaults, and with their choices."""
+        """Yield the operator's argument lists: optional ones at their defaults, with their choices, as parents have them."""
         required = [self._argument(made, parameter, below) for parameter in operator.required]
         possible = [argument for argument in required if argument is not None]
-        if len(possible) < len(required):
-            return
-        if not operator.one_of:
-            yield possible
-        chosen = [_enum(parameter.choices) for parameter in operator.optional]
-        leading = [choice for choice in chosen[: _leading(chosen)] if choice is not None]
-        if leading:
-            yield possible + leading
+        if len(possible) == len(required):
+            if not operator.one_of:
+                yield possible
+            leading = [_choices(one) for one in operator.optional[: chosen_together(operator)]]
+            if leading:
+                yield possible + leading
+        for call in self._usages.get(operator.name, ()):
+            args = array_args(operator, call)
+            parameters = [operator.required[min(index, len(required) - 1)] for index in range(len(args))]
+            own = [self._used(made, *pair, below) for pair in zip(parameters, args, strict=True)]
+            if any(map(_is_odd_constant, parameters, args)):  # what is left has to read data
+                own = [
+                    _known(made, f"m{below}")
+                    if one.kind is Kind.MATRIX and not isinstance(arg, Number)
+                    else made_of
+                    for one, arg, made_of in zip(parameters, args, own, strict=True)
+                ]
+            found = [argument for argument in own if argument is not None]
+            if len(found) == len(own):
+                yield found + self._used_options(operator, call)
+
+    def _used(self, made: dict[str, Schema], parameter: Parameter, arg: Node, below: int) -> Schema | None:
+        """Return the schema of a parameter that accepts a parent's argument, too."""
+        offered = self._argument(made, parameter, below)
+        if isinstance(arg, Number | Text):
+            value = to_array(arg, self._catalogue)
+            known = offered is not None and accepts({**offered, "$defs": made}, value)
+            return offered if known else {"enum": [value]}
+        if parameter.kind is not Kind.MATRIX or self._is_offered(parameter, arg):
+            return offered
+        return _either(offered, _known(made, f"m{below}"))
+
+    def _is_offered(self, parameter: Parameter, arg: Node) -> bool:
+        if parameter.offer in {Offer.SERIES, Offer.EITHER}:
+            return True
+        is_truth = isinstance(arg, Call) and self._catalogue.operators[arg.name].truth
+        return is_truth and parameter.offer is not Offer.CONSTANT
+
+    def _used_options(self, operator: Operator, call: Call) -> list[Schema]:
+        values = array_options(operator, call, self._catalogue)
+        choices = [_choices(one) for one in operator.optional[: chosen_together(operator)]]
+        if len(choices) == len(values) and all(map(accepts, choices, values)):
+            return choices
+        return [_members(value) if isinstance(value, dict) else {"enum": [value]} for value in values]
 
     def _argument(self, made: dict[str, Schema], parameter: Parameter, below: int) -> Schema | None:
         if parameter.kind is Kind.MATRIX:
@@ -161,13 +218,29 @@ class _Grammar:
         return _known(made, name)
 
 
-def _leading(choices: Sequence[Schema | None]) -> int:
-    """Return the number of leading parameters with choices: an argument by place needs all before it."""
-    return next((index for index, choice in enumerate(choices) if choice is None), len(choices))
-
-
 def _enum(values: Sequence[float | str]) -> Schema | None:
     return {"enum": list(values)} if values else None
+
+
+def _is_odd_constant(parameter: Parameter, arg: Node) -> bool:
+    """Return True for a number where the typed grammar offers none."""
+    odd = parameter.kind is Kind.MATRIX and parameter.offer in {Offer.SERIES, Offer.CONDITION}
+    return odd and isinstance(arg, Number)
+
+
+def _choices(parameter: Parameter) -> Schema:
+    return {"enum": list(parameter.choices)}
+
+
+def _members(values: dict[str, object]) -> Schema:
+    properties = {name: {"enum": [value]} for name, value in values.items()}
+    return {"type": "object", "properties": properties, "required": list(values)}
+
+
+def _either(offered: Schema | None, other: Schema | None) -> Schema | None:
+    if offered is None or other is None:
+        return offered or other
+    return {"anyOf": [offered, other]}
 
 
 def _array(items: list[Schema]) -> Schema:
@@ -176,6 +249,56 @@ def _array(items: list[Schema]) -> Schema:
 
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
+
+
+def accepts(schema: Schema, value: object) -> bool:
+    """Return True if a JSON value is an instance of a schema that holds this module's keywords alone."""
+    return _accepts(schema, value, schema.get("$defs", {}))
+
+
+def _accepts(schema: Schema, value: object, definitions: dict[str, Schema]) -> bool:
+    if "$ref" in schema:
+        return _accepts(definitions[schema["$ref"].rpartition("/")[2]], value, definitions)
+    if "anyOf" in schema:
+        return any(_accepts(choice, value, definitions) for choice in schema["anyOf"])
+    if "const" in schema or "enum" in schema:
+        allowed = [schema["const"]] if "const" in schema else schema["enum"]
+        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed)
+    if schema["type"] == "object":
+        parts = schema["properties"]
+        return (
+            isinstance(value, dict)
+            and set(schema["required"]) <= value.keys() <= parts.keys()
+            and all(_accepts(parts[name], part, definitions) for name, part in value.items())
+        )
+    if not isinstance(value, list) or not schema["minItems"] <= len(value) <= schema["maxItems"]:
+        return False
+    items = schema.get("prefixItems") or [schema["items"]] * len(value)
+    return all(_accepts(item, part, definitions) for item, part in zip(items, value, strict=True))
+
+
+def _calls(node: Node) -> Iterator[Call]:
+    if isinstance(node, Call):
+        yield node
+        for part in (*node.args, *(value for _, value in node.named)):
+            yield from _calls(part)
+
+
+def _numbers(calls: Iterable[Call], catalogue: Catalogue) -> Iterator[tuple[Parameter, float]]:
+    """Yield the numbers among the calls' required arguments, with their parameters."""
+    for call in calls:
+        required = catalogue.operators[call.name].required
+        for index, arg in enumerate(call.args):
+            if isinstance(arg, Number) and math.isfinite(arg.value):
+                yield required[min(index, len(required) - 1)], arg.value
+
+
+def _days_in(calls: Iterable[Call], catalogue: Catalogue) -> set[int]:
+    return {int(value) for parameter, value in _numbers(calls, catalogue) if parameter.lookback}
+
+
+def _constants_in(calls: Iterable[Call], catalogue: Catalogue) -> list[float]:
+    return [value for parameter, value in _numbers(calls, catalogue) if parameter.offer is Offer.EITHER]
 
 
 def _known(made: dict[str, Schema], name: str) -> Schema | None:

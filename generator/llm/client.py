@@ -1,5 +1,6 @@
 """Client of one call to Ollama: sends a prompt and returns the record of the finished or failed call."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from fleet.clients.ollama import Ollama, keep_alive_text
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.units import Seconds
+from fleet.runtime.untrusted import finite
 from generator.domain import CUT, Assignment, CallRecord, storable
 from generator.llm.prompt import Prompt
 from generator.llm.request_form import RequestForm
@@ -21,6 +23,10 @@ _THINKING_LIMIT = 16_384
 # Enough for long reasoning; a model that repeats itself is cut.
 _MOST_THINKING_TOKENS = 4096
 _LARGEST_INTEGER = 2**31 - 1  # of the database
+_RATED_FROM = 8
+"""Tokens from which a reply's rate says something."""
+_VERSION_EVERY: Seconds = 300.0
+_VERSION_TIMEOUT: Seconds = 1.0
 _PLAIN = RequestForm()
 _SAMPLING: Mapping[str, Any] = {"temperature": 0.9, "top_p": 0.95}
 
@@ -46,6 +52,7 @@ class Caller:
         self._first_token = first_token
         self._stall = stall
         self._source = source
+        self._version, self._version_due = "", float("-inf")
 
     def call(self, prompt: Prompt, flight: CallInFlight, form: RequestForm = _PLAIN) -> CallRecord:
         """Send a prompt and return the call: finished, failed or cut.
@@ -84,7 +91,18 @@ class Caller:
             seed=prompt.seed,
             source=self._source,
             thinking=thinking[:_THINKING_LIMIT],
+            rate=(rate := _rate(figures)),
+            version="" if rate is None else self._server_version(),
         )
+
+    def _server_version(self) -> str:
+        """Return the server's version, asked for only now and then; the last known one if it gives none."""
+        now = self._clock.monotonic()
+        if now >= self._version_due:
+            self._version_due = now + _VERSION_EVERY
+            with contextlib.suppress(OllamaError):
+                self._version = storable(self._ollama.version(timeout=_VERSION_TIMEOUT))[:_REASON_LIMIT]
+        return self._version
 
     def _body(self, prompt: Prompt, form: RequestForm) -> dict[str, Any]:
         tokens = prompt.reply_tokens
@@ -107,6 +125,15 @@ class Caller:
 def _count(value: int | None) -> int | None:
     """Return the count, None outside int32: the database would reject the row at every retry."""
     return value if value is not None and 0 <= value <= _LARGEST_INTEGER else None
+
+
+def _rate(figures: Mapping[str, int]) -> float | None:
+    """Return the tokens per second of pure generation; None for a reply too short for a rate."""
+    tokens, nanoseconds = figures.get("eval_count", 0), figures.get("eval_duration", 0)
+    if tokens < _RATED_FROM or nanoseconds <= 0:
+        return None
+    rate = finite(tokens / nanoseconds * 1e9)
+    return None if rate is None else round(rate, 2)
 
 
 def call_id(started: float) -> str:

@@ -6,12 +6,24 @@ tables, change the models and append a step.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, inspect, select
+from sqlalchemy import Connection, Engine, delete, insert, inspect, select, text
+from sqlalchemy.schema import CreateColumn
 
 from fleet.runtime.errors import GeneratorError
 from generator.storage.renaming import rename_expressions
-from generator.storage.schema import Base, CallRow, EvaluationRow, SchemaRow, SimulationRow
+from generator.storage.schema import (
+    Base,
+    CallRow,
+    EvaluationRow,
+    SchemaRow,
+    SimulationRow,
+    SplitRow,
+    TrialCountRow,
+    TrialSampleRow,
+)
+from generator.storage.trials import count_old_trials
 
 Step = Callable[[Connection], None]
 
@@ -31,6 +43,35 @@ def _index_kept(connection: Connection) -> None:
     _create_indexes(connection, "evaluations_kept")
 
 
+# Named one by one: a later version may add columns to the same table by a step of its own.
+_POOL_COLUMNS = (
+    "origin", "parents",
+    "validation_sharpe", "validation_turnover", "validation_fitness", "validation_returns", "validation_days",
+    "test_sharpe", "test_turnover", "test_fitness", "test_returns", "test_days",
+    "admitted", "admission", "self_correlation", "failed_checks", "hard_failures",
+    "daily_sharpe", "daily_days", "skewness", "kurtosis", "pnl",
+)  # fmt: skip
+
+
+def _add_pool(connection: Connection) -> None:
+    """Columns of the split, the pool and the origin; tables of splits and trials."""
+    add_columns(connection, EvaluationRow, *_POOL_COLUMNS)
+    tables = (SplitRow, TrialCountRow, TrialSampleRow)
+    Base.metadata.create_all(connection, tables=[Base.metadata.tables[one.__tablename__] for one in tables])
+    _create_indexes(connection, "evaluations_admitted")
+    count_old_trials(connection)
+
+
+def add_columns(connection: Connection, table: type[Base], *names: str) -> None:
+    """Add the model's columns of these names to its table, those that exist excepted."""
+    known = {column["name"] for column in inspect(connection).get_columns(table.__tablename__)}
+    columns: Any = table.__table__.columns
+    for name in names:
+        if name not in known:
+            column = CreateColumn(columns[name]).compile(dialect=connection.dialect)
+            connection.execute(text(f"ALTER TABLE {table.__tablename__} ADD COLUMN {column}"))
+
+
 def _create_indexes(connection: Connection, *names: str) -> None:
     for table in (CallRow.__table__, EvaluationRow.__table__):
         for index in table.indexes:  # type: ignore[attr-defined]  # a mapped class's table is a Table
@@ -38,8 +79,10 @@ def _create_indexes(connection: Connection, *names: str) -> None:
                 index.create(connection, checkfirst=True)
 
 
-# Version 4: digests of a canonical form that keeps every bit. Version 5: the index of kept alphas.
-STEPS: Sequence[Step] = (_add_simulations, _index_what_is_cleared, rename_expressions, _index_kept)
+# Version 4: digests of a canonical form that keeps every bit. Version 5: the index of kept alphas. Version 6: the pool.
+STEPS: Sequence[Step] = (
+    _add_simulations, _index_what_is_cleared, rename_expressions, _index_kept, _add_pool,
+)  # fmt: skip
 
 
 def migrate(engine: Engine, steps: Sequence[Step] = STEPS) -> int:

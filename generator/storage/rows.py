@@ -1,10 +1,24 @@
 """Mapping between the domain's values and the rows of the tables. Pure."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from fleet.config.keep_rule import COUNTS, METRICS
-from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source
+from generator.domain import (
+    Admission,
+    AlphaFigures,
+    CallRecord,
+    Candidate,
+    Evaluated,
+    Moments,
+    Origin,
+    Ruleset,
+    Source,
+    Stretch,
+    finite,
+)
+from generator.pool.checks import failed_checks, hard_failures
 from generator.storage.schema import DONE, FAILED, PENDING
 
 
@@ -20,16 +34,56 @@ def result_columns(evaluated: Evaluated) -> dict[str, Any]:
     row: dict[str, Any] = {"time": evaluated.time, "kept": evaluated.kept}
     if evaluated.performance is None:
         return {**row, "state": FAILED, "error": evaluated.error or "no reason was given"}
-    performance = evaluated.performance
+    performance, admission = evaluated.performance, evaluated.admission
+    admitted = None if admission is None else admission.admitted
     return {
         **row,
         **performance.figures(),
+        **_stretch_columns("validation", performance.validation),
+        **_stretch_columns("test", performance.test),
+        **_moment_columns(performance.moments),
+        "admitted": admitted,
+        "admission": None if admission is None else admission.reason or None,
+        "self_correlation": evaluated.self_correlation,
+        "failed_checks": len(failed_checks(performance.checks)),
+        "hard_failures": len(hard_failures(performance.checks)),
+        "pnl": performance.pnl or None if admitted else None,
         "state": DONE,
         "checks": [dict(check) for check in performance.checks],
         "alpha_id": performance.alpha_id,
         "grade": performance.grade,
         "error": performance.reason or None,
     }
+
+
+def _stretch_columns(prefix: str, stretch: Stretch | None) -> dict[str, Any]:
+    names = Stretch.__slots__
+    return {f"{prefix}_{name}": None if stretch is None else finite(getattr(stretch, name)) for name in names}
+
+
+def _stretch(prefix: str, row: Mapping[str, Any]) -> Stretch | None:
+    if row[f"{prefix}_days"] is None:
+        return None
+    values = {name: row[f"{prefix}_{name}"] for name in Stretch.__slots__}
+    known: dict[str, Any] = {name: math.nan if value is None else value for name, value in values.items()}
+    return Stretch(**known)
+
+
+def _moment_columns(moments: Moments | None) -> dict[str, Any]:
+    if moments is None:
+        return {"daily_sharpe": None, "daily_days": None, "skewness": None, "kurtosis": None}
+    return {
+        "daily_sharpe": finite(moments.sharpe),
+        "daily_days": moments.days,
+        "skewness": finite(moments.skewness),
+        "kurtosis": finite(moments.kurtosis),
+    }
+
+
+def moments_of(row: Mapping[str, Any]) -> Moments | None:
+    """Return the moments of a row's daily PnL; None if one of them is not known."""
+    values = (row["daily_sharpe"], row["daily_days"], row["skewness"], row["kurtosis"])
+    return None if None in values else Moments(*values)
 
 
 def candidate_row(one: Candidate, rules: Ruleset, owner: str, now: float) -> dict[str, Any]:
@@ -48,12 +102,26 @@ def candidate_row(one: Candidate, rules: Ruleset, owner: str, now: float) -> dic
         "kept": False,
         "published": False,
         "created": now,
+        "origin": one.origin.value,
+        "parents": list(one.parents) or None,
     }
+
+
+CANDIDATE_COLUMNS = ("digest", "expression", "canonical", "call_id", "model", "origin", "parents")
+"""Columns that `candidate_of` reads."""
 
 
 def candidate_of(row: Mapping[str, Any]) -> Candidate:
     """Return the candidate of a row."""
-    return Candidate(row["digest"], row["expression"], row["canonical"], row["call_id"], row["model"])
+    return Candidate(
+        digest=row["digest"],
+        expression=row["expression"],
+        canonical=row["canonical"],
+        call=row["call_id"],
+        model=row["model"],
+        origin=Origin(row["origin"]),
+        parents=tuple(row["parents"] or ()),
+    )
 
 
 def evaluated_of(row: Mapping[str, Any]) -> Evaluated:
@@ -71,8 +139,14 @@ def evaluated_of(row: Mapping[str, Any]) -> Evaluated:
             alpha_id=row["alpha_id"],
             grade=row["grade"],
             reason=row["error"] or "",
+            validation=_stretch("validation", row),
+            test=_stretch("test", row),
+            moments=moments_of(row),
+            pnl=row["pnl"] or b"",
         ),
         kept=row["kept"],
         time=row["time"] or 0.0,
         id=row["id"],
+        admission=None if row["admitted"] is None else Admission(row["admitted"], row["admission"] or ""),
+        self_correlation=row["self_correlation"],
     )

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, sel
 from sqlalchemy.orm import aliased
 
 from generator.domain import Ruleset
-from generator.storage.rows import candidate_of, candidate_row
+from generator.storage.rows import CANDIDATE_COLUMNS, candidate_of, candidate_row
 from generator.storage.schema import DONE, PENDING, CallRow, EvaluationRow
 from generator.storage.store import AlphaStore, insert_new
 
@@ -65,7 +65,7 @@ def _repeat_kept(connection: Connection, rules: Ruleset, owner: str, now: float)
     row, later, known = EvaluationRow, aliased(EvaluationRow), aliased(EvaluationRow)
     same = (later.digest == row.digest, *_of_other_rulesets(later, rules, owner))
     statement = (
-        select(row.digest, row.expression, row.canonical, row.call_id, row.model)
+        select(*(getattr(row, name) for name in CANDIDATE_COLUMNS))
         .where(
             row.kept.is_(True),
             row.state == DONE,

@@ -4,7 +4,20 @@ No expression is lost when the generator ends in between: the next start evaluat
 Several machines may share one database.
 """
 
-from sqlalchemy import JSON, Boolean, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
@@ -57,7 +70,11 @@ class CallRow(Base):
 
 
 class EvaluationRow(Base):
-    """An expression under one ruleset: pending, done, or failed with its reason."""
+    """An expression under one ruleset: pending, done, or failed with its reason.
+
+    Where the panel has a split, the unprefixed figures and `checks` are those of the train days.
+    `admitted` is NULL where the pool was not asked; `pnl` is float32, and only a member of the pool has one.
+    """
 
     __tablename__ = "evaluations"
     __table_args__ = (
@@ -69,6 +86,10 @@ class EvaluationRow(Base):
         Index(
             "evaluations_kept", "published", "id",
             sqlite_where=text("kept IS 1"), postgresql_where=text("kept IS true"),
+        ),
+        Index(
+            "evaluations_admitted", "settings_key", "fitness",
+            sqlite_where=text("admitted IS 1"), postgresql_where=text("admitted IS true"),
         ),
         Index(
             "evaluations_with_checks", "time",
@@ -104,6 +125,72 @@ class EvaluationRow(Base):
     published: Mapped[bool] = mapped_column(Boolean)
     created: Mapped[float] = mapped_column(Float)
     time: Mapped[float | None] = mapped_column(Float)
+    origin: Mapped[str] = mapped_column(String(8), server_default="model")
+    parents: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    validation_sharpe: Mapped[float | None] = mapped_column(Float)
+    validation_turnover: Mapped[float | None] = mapped_column(Float)
+    validation_fitness: Mapped[float | None] = mapped_column(Float)
+    validation_returns: Mapped[float | None] = mapped_column(Float)
+    validation_days: Mapped[int | None] = mapped_column(Integer)
+    test_sharpe: Mapped[float | None] = mapped_column(Float)
+    test_turnover: Mapped[float | None] = mapped_column(Float)
+    test_fitness: Mapped[float | None] = mapped_column(Float)
+    test_returns: Mapped[float | None] = mapped_column(Float)
+    test_days: Mapped[int | None] = mapped_column(Integer)
+    admitted: Mapped[bool | None] = mapped_column(Boolean)
+    admission: Mapped[str | None] = mapped_column(Text)
+    self_correlation: Mapped[float | None] = mapped_column(Float)
+    failed_checks: Mapped[int | None] = mapped_column(Integer)
+    hard_failures: Mapped[int | None] = mapped_column(Integer)
+    daily_sharpe: Mapped[float | None] = mapped_column(Float)
+    daily_days: Mapped[int | None] = mapped_column(Integer)
+    skewness: Mapped[float | None] = mapped_column(Float)
+    kurtosis: Mapped[float | None] = mapped_column(Float)
+    pnl: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class SplitRow(Base):
+    """The split of a panel: the first dates of validation and of test, kept from the first reading on."""
+
+    __tablename__ = "splits"
+
+    panel: Mapped[str] = mapped_column(Text, primary_key=True)
+    validation_from: Mapped[str] = mapped_column(String(10))
+    test_from: Mapped[str] = mapped_column(String(10))
+    created: Mapped[float] = mapped_column(Float)
+
+
+class TrialCountRow(Base):
+    """Trials of one source on one panel, and the last look at their sample.
+
+    `trials` only grows. `distinct_sampled` of the `sampled` trials do not correlate; `variance` is that of their
+    daily Sharpe ratios.
+    """
+
+    __tablename__ = "trial_counts"
+
+    source: Mapped[str] = mapped_column(String(16), primary_key=True)
+    panel: Mapped[str] = mapped_column(Text, primary_key=True)
+    trials: Mapped[int] = mapped_column(Integer)
+    sampled: Mapped[int] = mapped_column(Integer)
+    distinct_sampled: Mapped[int] = mapped_column(Integer)
+    variance: Mapped[float | None] = mapped_column(Float)
+    updated: Mapped[float | None] = mapped_column(Float)
+
+
+class TrialSampleRow(Base):
+    """A trial of the sample with its daily PnL (float32) before the test. The sample are the smallest ranks."""
+
+    __tablename__ = "trial_sample"
+    __table_args__ = (Index("trial_sample_by_rank", "source", "panel", "rank"),)
+
+    source: Mapped[str] = mapped_column(String(16), primary_key=True)
+    panel: Mapped[str] = mapped_column(Text, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    rank: Mapped[int] = mapped_column(BigInteger)
+    sharpe: Mapped[float] = mapped_column(Float)
+    last_day: Mapped[int] = mapped_column(Integer)
+    pnl: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class SimulationRow(Base):

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
 
 from generator.domain import Candidate, Ruleset, Source
-from generator.storage.rows import candidate_of
+from generator.storage.rows import CANDIDATE_COLUMNS, candidate_of
 from generator.storage.schema import (
     ENDED,
     FAILED,
@@ -131,7 +131,7 @@ class SimulationTable:
             select(
                 *SimulationRow.__table__.columns,
                 last.c.tries,
-                *(getattr(EvaluationRow, name) for name in ("expression", "canonical", "call_id", "model")),
+                *(getattr(EvaluationRow, name) for name in CANDIDATE_COLUMNS if name != "digest"),
             )
             .join(last, last.c.id == SimulationRow.id)
             .join(EvaluationRow, evaluation)

@@ -22,6 +22,7 @@ WELL: dict[str, Any] = {
     "generator": None,
     "unanswered": None,
     "skipped": None,
+    "notices": [],
     "state_damaged": "",
     "away": {},
 }
@@ -137,6 +138,10 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
             "generator: it is held for 1m more: nothing fits",
         ),
         ({"state_damaged": "no state"}, "state: its last good copy is used: no state"),
+        (
+            {"notices": [{"place": "command", "reason": "exit status 3", "given_up": False}]},
+            "notices: 1 notice is not delivered to command: exit status 3",
+        ),
         ({"brain": {"trouble": "refused"}}, "brain: refused"),
         (
             {

@@ -24,17 +24,17 @@ def environ(home: object, **more: str) -> dict[str, str]:
         ("a\nb", "supervisord cannot use the path"),
     ],
 )
-def test_a_path_that_cannot_work_is_refused(name: str, message: str) -> None:
+def test_a_path_that_cannot_work_is_refused(name: str, message: str, tmp_path: Path) -> None:
     home = Path("/tmp") / name
     with pytest.raises(ConfigError, match=message) as refused:
-        plan(None, environ(home), Path("/tmp"))
+        plan(None, environ(home), tmp_path)
     assert refused.value.hint
     assert not home.exists()
 
 
 @pytest.mark.parametrize("name", ["my home", "a;b", "ü", "it's", '"quoted"'])
-def test_a_path_that_can_work_is_taken(name: str) -> None:
-    assert plan(None, environ(Path("/tmp") / name), Path("/tmp")).home.path.name == name
+def test_a_path_that_can_work_is_taken(name: str, tmp_path: Path) -> None:
+    assert plan(None, environ(Path("/tmp") / name), tmp_path).home.path.name == name
 
 
 def test_what_was_found_out_can_be_overridden_and_what_was_set_needs_no_word_of_it() -> None:

@@ -1,3 +1,4 @@
+import json
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -7,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generator.catalogue import load_catalogue
-from generator.language import ExpressionError, decode, show
+from generator.language import ExpressionError, canonical, check_alpha, decode, parse, show
+from generator.language.nested_json import to_array
+from tests.reference.expressions import amount, patient, typed_tree
 
 CATALOGUE = load_catalogue()
 
@@ -128,3 +131,38 @@ def test_any_call_like_json_raises_nothing_else() -> None:
         with suppress(ExpressionError):
             show(decode(made, CATALOGUE))
         assert repr(made) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "array"),
+    [
+        ("close", "close"),
+        ("ts_mean(rank(close), 20)", ["ts_mean", ["rank", "close"], 20]),
+        ("close * 0.5", ["multiply", "close", 0.5]),
+        ("0.5 * close", ["multiply", "close", 0.5]),
+        ("1 - close", ["subtract", 1, "close"]),
+        ("hump(close, hump=0.1)", ["hump", "close", 0.1]),
+        ("ts_regression(close, open, 20, rettype=2)", ["ts_regression", "close", "open", 20, 0, 2]),
+        ("ts_regression(close, open, 20, lag=1)", ["ts_regression", "close", "open", 20, 1, 0]),
+        ("ts_decay_linear(close, 20, dense=true)", ["ts_decay_linear", "close", 20, True]),
+        ("add(close, open, filter=true)", ["add", "close", "open", {"filter": True}]),
+        ('group_rank(close, bucket(cap, range="0,1,0.1"))',
+         ["group_rank", "close", ["bucket", "cap", "0,1,0.1"]]),
+        ('group_rank(close, bucket(cap, buckets="2,5"))',
+         ["group_rank", "close", ["bucket", "cap", {"buckets": "2,5"}]]),
+    ],
+)  # fmt: skip
+def test_trees_become_nested_arrays(text: str, array: Any) -> None:
+    assert to_array(canonical(parse(text, CATALOGUE), CATALOGUE), CATALOGUE) == array
+
+
+@patient
+@settings(max_examples=amount(200, 20_000), deadline=None)
+@given(seed=st.integers(0, 2**31), depth=st.integers(1, 6))
+def test_an_array_is_read_as_the_tree_that_it_was_made_of(seed: int, depth: int) -> None:
+    tree = typed_tree(Random(seed), CATALOGUE, depth)
+    with suppress(ExpressionError):
+        check_alpha(tree, CATALOGUE)
+        form = canonical(tree, CATALOGUE)
+        back = decode(json.loads(json.dumps(to_array(form, CATALOGUE))), CATALOGUE)
+        assert canonical(back, CATALOGUE) == form

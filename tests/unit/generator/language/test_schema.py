@@ -8,9 +8,22 @@ from hypothesis import strategies as st
 
 from fleet.runtime.errors import GeneratorError
 from generator.catalogue import Catalogue, DataField, Kind, Offer, Operator, load_catalogue
-from generator.language import Call, Node, build_schema, check_alpha, decode, parse, show
+from generator.language import (
+    Call,
+    Node,
+    build_schema,
+    canonical,
+    check_alpha,
+    decode,
+    parse,
+    show,
+)
+from generator.language.breed import nested
+from generator.language.check import reads_data
+from generator.language.nested_json import to_array
+from generator.language.schema import accepts
 from generator.llm.reply import decode_reply
-from tests.reference.expressions import amount, instance, patient
+from tests.reference.expressions import amount, instance, patient, typed_tree
 
 CATALOGUE = load_catalogue()
 HIGHER = load_catalogue(higher=True)
@@ -161,3 +174,86 @@ def test_the_count_is_exact() -> None:
 
 def test_the_same_catalogue_gives_the_same_schema() -> None:
     assert json.dumps(build_schema(CATALOGUE, count=2)) == json.dumps(build_schema(CATALOGUE, count=2))
+
+
+def calls_in(node: Node) -> list[Call]:
+    if not isinstance(node, Call):
+        return []
+    parts = (*node.args, *(value for _, value in node.named))
+    return [node, *(call for part in parts for call in calls_in(part))]
+
+
+def alpha_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema["properties"]["expressions"]["items"], "$defs": schema["$defs"]}
+
+
+@patient
+@settings(max_examples=amount(40, 3000), deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_a_grammar_made_for_parents_contains_them(seed: int) -> None:
+    random = Random(seed)
+    parents = []
+    for _ in range(3):
+        tree = typed_tree(random, HIGHER, random.randint(1, 6))
+        if isinstance(tree, Call) and all(map(reads_data, calls_in(tree))):
+            parents.append(canonical(tree, HIGHER))
+    depth = max([4, *map(nested, parents)])
+    schema = build_schema(HIGHER, count=2, depth=depth, parents=parents)
+    for parent in parents:
+        assert accepts(alpha_schema(schema), json.loads(json.dumps(to_array(parent, HIGHER))))
+    assert keywords(schema) <= KEYWORDS
+    draw(schema, HIGHER, random)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ts_mean(close, 7)",  # a look-back that is not usual
+        "close * 0.3",  # a constant
+        "subtract(1, rank(close))",  # a constant in a series' place
+        "rank(close, rate=0)",  # an option without choices
+        "add(close, open, high)",  # a repeated argument
+        "power(close, volume)",  # a series in a constant's place
+        "if_else(sign(returns), close, open)",  # a series in a condition's place
+        "kth_element(close, 5, 1)",  # an operator that is not searched
+        "close > open",  # a condition as an alpha
+        'group_rank(close, bucket(cap, buckets="2,5"))',
+    ],
+)
+def test_parents_beyond_the_usual_offer_are_instances_of_their_own_grammar_alone(text: str) -> None:
+    parent = canonical(parse(text, CATALOGUE), CATALOGUE)
+    array = to_array(parent, CATALOGUE)
+    assert not accepts(alpha_schema(build_schema(CATALOGUE, count=1)), array)
+    own = alpha_schema(build_schema(CATALOGUE, count=1, parents=[parent]))
+    assert accepts(own, array)
+    assert not accepts(own, ["rank", "nonsense"])
+    assert not accepts(own, [*array, 1] if isinstance(array, list) else 1)
+
+
+def test_usual_parents_change_nothing() -> None:
+    parent = canonical(
+        parse("ts_regression(rank(close), volume, 20, lag=1, rettype=2)", CATALOGUE), CATALOGUE
+    )
+    assert build_schema(CATALOGUE, count=2, parents=[parent]) == build_schema(CATALOGUE, count=2)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "fits"),
+    [
+        ({"enum": [1]}, 1, True),
+        ({"enum": [1]}, 1.0, True),
+        ({"enum": [1]}, True, False),
+        ({"enum": [True]}, 1, False),
+        ({"const": -1}, -1, True),
+        ({"anyOf": [{"enum": ["a"]}, {"const": 2}]}, 2, True),
+        ({"type": "array", "items": {"const": 1}, "minItems": 1, "maxItems": 2}, [1, 1], True),
+        ({"type": "array", "items": {"const": 1}, "minItems": 1, "maxItems": 2}, [], False),
+        ({"type": "array", "items": {"const": 1}, "minItems": 1, "maxItems": 2}, [1, 2], False),
+        ({"type": "object", "properties": {"k": {"const": 1}}, "required": ["k"]}, {"k": 1}, True),
+        ({"type": "object", "properties": {"k": {"const": 1}}, "required": ["k"]}, {}, False),
+        ({"type": "object", "properties": {"k": {"const": 1}}, "required": []}, {"j": 1}, False),
+        ({"type": "object", "properties": {}, "required": []}, [], False),
+    ],
+)
+def test_accepts_only_instances(schema: dict[str, Any], value: Any, fits: bool) -> None:
+    assert accepts(schema, value) == fits

@@ -70,6 +70,22 @@ GOOD = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("count", "nanoseconds", "rate"),
+    [(80, 2_000_000_000, 40.0), (7, 2_000_000_000, None), (80, 0, None), (80, -5, None), (10**30, 10, None)],
+)
+def test_the_rate_is_of_pure_generation_and_comes_with_the_servers_version(
+    count: int, nanoseconds: int, rate: float | None
+) -> None:
+    last = {**GOOD[-1], "eval_count": count, "eval_duration": nanoseconds}
+    wire = Wire(generate=Answer(200, [*GOOD[:-1], last]), version=Answer(200, [{"version": "0.12.3\ud800"}]))
+    one = caller(wire)
+    call = one.call(PROMPT, CallInFlight(10.0, 1.0))
+    one.call(PROMPT, CallInFlight(11.0, 2.0))
+    assert (call.rate, call.version) == (rate, "0.12.3?" if rate else "")
+    assert len([path for path, _, _ in wire.asked if path == "/api/version"]) == (1 if rate else 0)
+
+
 def test_an_answer_is_a_record_with_all_of_its_text_and_figures() -> None:
     call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, CallInFlight(10.0, 1.0))
     assert (call.reply, call.status, call.error, call.done_reason) == (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.domain import Ruleset, Source
+from generator.domain import Origin, Ruleset, Source
 from generator.storage.read import best_alphas
 from generator.storage.rulesets import adopt
 from generator.storage.store import AlphaStore
@@ -90,4 +90,9 @@ def test_a_database_of_an_earlier_version_keeps_its_rows_and_mines_on(tmp_path: 
         assert expressions[:2] == ["rank(ts_mean(volume, 10))", "rank(ts_delta(close, 5))"]
         assert expressions[2:] == ["rank(vwap)", "ts_rank(close, 20)"]
         assert [one.candidate.expression for one in store.unpublished()] == ["rank(ts_mean(volume, 10))"]
+        assert {one.origin for one in store.pending(rules, limit=9)} == {Origin.MODEL}
     assert best_alphas(path, 9) == before
+    with closing(sqlite3.connect(path)) as found:
+        trials = found.execute("SELECT source, panel, trials, sampled FROM trial_counts").fetchall()
+        judged = found.execute("SELECT count(*) FROM evaluations WHERE admitted IS NOT NULL").fetchone()
+    assert (trials, judged) == ([("panel", "prices.csv", 3, 0)], (0,))

@@ -1,5 +1,8 @@
+import math
+import struct
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,12 +11,12 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.dialects import postgresql
 
 from fleet.runtime.errors import ConfigError, GeneratorError
-from generator.domain import Candidate
+from generator.domain import Admission, Candidate, Evaluated, Moments, Origin, Stretch
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas
 from generator.storage.schema import EvaluationRow
 from generator.storage.store import AlphaStore, StorageError, _insert
-from tests.reference.stored_rows import PANEL, call, candidate
+from tests.reference.stored_rows import PANEL, call, candidate, figures
 
 NEWEST = 1 + len(STEPS)
 
@@ -123,3 +126,42 @@ def test_postgresql_gets_its_own_insert() -> None:
     assert "ON CONFLICT DO NOTHING" in str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     connection = SimpleNamespace(dialect=SimpleNamespace(name="postgresql"))
     assert _insert(connection) is postgresql.insert  # type: ignore[arg-type]  # all that it asks of one
+
+
+def test_a_row_gives_back_what_was_stored_with_it(store: AlphaStore) -> None:
+    child = replace(candidate("x"), origin=Origin.BRED, parents=("a", "b"))
+    store.record_call(call(), [child], PANEL)
+    [pending] = store.pending(PANEL, limit=9)
+    assert (pending.origin, pending.parents) == (Origin.BRED, ("a", "b"))
+    judged = replace(
+        figures(), days=3, validation=Stretch(1.0, 0.2, math.nan, 0.1, 9), test=Stretch(0.9, 0.2, 0.3, 0.1, 8),
+        moments=Moments(0.06, 40, -0.1, 4.5), pnl=struct.pack("<3f", 0.1, 0.2, 0.3),
+        checks=[{"name": "HIGH_TURNOVER", "result": "FAIL"}, {"name": "LOW_SHARPE", "result": "FAIL"}],
+    )  # fmt: skip
+    done = Evaluated(
+        child, PANEL.source, PANEL.settings, judged,
+        admission=Admission(admitted=True), self_correlation=0.4, time=9.0,
+    )  # fmt: skip
+    store.finish(done, PANEL)
+    [found] = store.best(PANEL, limit=9)
+    assert found.performance is not None
+    assert repr(found.performance.validation) == repr(judged.validation)
+    for name in ("test", "moments", "pnl"):
+        assert getattr(found.performance, name) == getattr(judged, name)
+    assert (found.admission, found.self_correlation) == (Admission(admitted=True), 0.4)
+    with store.transaction() as connection:
+        row = connection.execute(text("SELECT failed_checks, hard_failures FROM evaluations")).one()
+    assert tuple(row) == (2, 1)
+
+
+def test_only_a_member_keeps_its_daily_pnl(store: AlphaStore) -> None:
+    refused = Admission(admitted=False, reason="the same positions as rank(a)")
+    for name, decision in (("x", refused), ("y", None)):
+        done = Evaluated(
+            candidate(name), PANEL.source, PANEL.settings, replace(figures(), pnl=b"1234"),
+            kept=True, admission=decision, time=1.0,
+        )  # fmt: skip
+        store.finish(done, PANEL)
+    found = {one.candidate.digest: one for one in store.best(PANEL, limit=9)}
+    assert {one.performance.pnl for one in found.values() if one.performance} == {b""}
+    assert {name: one.admission for name, one in found.items()} == {"x": refused, "y": None}

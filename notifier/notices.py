@@ -1,0 +1,220 @@
+"""Notices: which events and which looks at the fleet begin or end a condition that people hear of. Pure.
+
+A condition gives one notice when it begins and one when it is over, however often it is seen. An event of the history
+begins a condition, and a look at the status ends it. A look also begins the conditions that no event reports: failed
+programs, BRAIN's login, a full disk, unusable replies.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fleet.policy.events import Event, EventKind, sentence
+from fleet.policy.slow import slow_rungs
+from fleet.policy.state import FleetState
+from fleet.runtime.logging import plain_text
+from fleet.runtime.units import Seconds, show_duration
+
+BEGUN, OVER = "begun", "over"
+_LINE = 300
+"""Longest part of a log line in a notice."""
+
+_BEGINS = {
+    EventKind.HELD: "held",
+    EventKind.GPU_LOST: "gpu_lost",
+    EventKind.OLLAMA_HANGS: "ollama_hangs",
+    EventKind.UNANSWERED: "unanswered",
+    EventKind.SOURCE_AWAY: "log_away",
+    EventKind.LINE_SKIPPED: "lines_skipped",
+    EventKind.SPILL: "spill",
+    EventKind.SLOW: "slow",
+}
+"""The condition that an event begins."""
+
+BY_LOOK = ("program_failed", "brain_login", "disk_full", "unusable")
+"""Conditions that only a look finds. `unusable` belongs to the setting "unanswered"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition that holds now: its kind, what it concerns (a program's name, or empty), its text and its mend."""
+
+    kind: str
+    about: str = ""
+    text: str = ""
+    mend: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the name under which the condition is open."""
+        return f"{self.kind}:{self.about}" if self.about else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message to people; `id` is the same in each copy, `number` is that of the event in the history."""
+
+    id: str
+    kind: str
+    state: str
+    time: float
+    text: str
+    mend: str = ""
+    line: str = ""
+    number: int | None = None
+
+    def row(self, host: str) -> dict[str, Any]:
+        """Return the notice as the JSON object that a command of the user's reads."""
+        return {
+            "id": self.id,
+            "number": self.number,
+            "kind": self.kind,
+            "state": self.state,
+            "time": self.time,
+            "host": host,
+            "title": self.title(host),
+            "text": self.text,
+            "mend": self.mend,
+            "line": self.line,
+        }
+
+    def title(self, host: str) -> str:
+        """Return the subject line; it carries the id, by which a copy is known."""
+        over = " is over" if self.state == OVER else ""
+        return f"Model Fleet on {host}: {self.kind.replace('_', ' ')}{over} [{self.id}]"
+
+    def body(self) -> str:
+        """Return the text for people, with the mend and the log line where there are any."""
+        parts = [
+            self.text,
+            f"Mend: {self.mend}" if self.mend else "",
+            f"Log: {self.line}" if self.line else "",
+        ]
+        return "\n".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCondition:
+    """A condition whose beginning was reported, and when."""
+
+    key: str
+    kind: str
+    since: float
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeLedger:
+    """What is reported: the last event's number, the open conditions, and the last incident's log line."""
+
+    cursor: int = 0
+    open: tuple[OpenCondition, ...] = ()
+    line: str = ""
+
+    def is_open(self, key: str) -> bool:
+        """Return True if the condition's beginning was reported and its end was not."""
+        return any(one.key == key for one in self.open)
+
+
+def after_event(ledger: NoticeLedger, event: Event) -> tuple[NoticeLedger, Notice | None]:
+    """Return the ledger after an event, and the notice of a condition that it begins."""
+    ledger = replace(ledger, cursor=max(ledger.cursor, event.number))
+    line = plain_text(str(event.fields.get("line") or ""))[:_LINE]
+    if event.kind is EventKind.INCIDENT:
+        return replace(ledger, line=line), None
+    kind = _BEGINS.get(event.kind)
+    if kind is None or ledger.is_open(kind):
+        return ledger, None
+    notice = Notice(
+        id=f"event-{event.number}",
+        kind=kind,
+        state=BEGUN,
+        time=event.time,
+        text=plain_text(sentence(event)),
+        mend=_MENDS.get(kind, ""),
+        line=line or (ledger.line if kind == "held" else ""),
+        number=event.number,
+    )
+    return _with(ledger, OpenCondition(kind, kind, event.time, event.number)), notice
+
+
+def after_look(
+    ledger: NoticeLedger, standing: Mapping[str, Condition], now: float
+) -> tuple[NoticeLedger, list[Notice]]:
+    """Return the ledger after a look at the fleet, and the notices of what began and of what is over.
+
+    `standing` holds the conditions that hold now, by their keys. Those that events begin are only looked for to be
+    found over; an event that has not arrived yet begins them.
+    """
+    notices = []
+    for key, found in standing.items():
+        if found.kind in BY_LOOK and not ledger.is_open(key):
+            ledger = _with(ledger, OpenCondition(key, found.kind, now))
+            notices.append(Notice(f"{key}-{round(now)}", found.kind, BEGUN, now, found.text, found.mend))
+    notices += [_over(one, now) for one in ledger.open if one.key not in standing]
+    return replace(ledger, open=tuple(one for one in ledger.open if one.key in standing)), notices
+
+
+def _with(ledger: NoticeLedger, one: OpenCondition) -> NoticeLedger:
+    return replace(ledger, open=(*ledger.open, one))
+
+
+def _over(one: OpenCondition, now: float) -> Notice:
+    began = f"event-{one.number}" if one.number is not None else f"{one.key}-{round(one.since)}"
+    lasted: Seconds = max(now - one.since, 0.0)
+    text = f"{one.key.replace('_', ' ')} is over, after {show_duration(lasted)}."
+    return Notice(f"{began}-over", one.kind, OVER, now, text, number=one.number)
+
+
+def wanted(notice: Notice, on: list[str]) -> bool:
+    """Return True if `[notify] on` asks for a notice of this kind."""
+    return ("unanswered" if notice.kind == "unusable" else notice.kind) in on
+
+
+_MENDS = {
+    "held": "A smaller model, a smaller num_ctx or more free GPU memory helps; `use` and `reset` end the hold.",
+    "unanswered": "`python fleet_cli.py doctor` says what to do.",
+    "ollama_hangs": "Restart Ollama.",
+    "log_away": "The monitor keeps trying; `python fleet_cli.py doctor` says what to do.",
+    "lines_skipped": "`python fleet_cli.py history --kind line.skipped` shows them; please report them.",
+    "spill": "A smaller model or a smaller num_ctx fits into the GPU memory.",
+    "slow": "`python fleet_cli.py history --kind slow` shows Ollama's versions then and now.",
+}
+
+
+def conditions(state: FleetState, row: Mapping[str, Any], disk: str) -> dict[str, Condition]:
+    """Return the conditions that hold now, by their keys.
+
+    `row` is the status row; `disk` says why the home's disk is full, empty if it is not.
+    """
+    spill, calls = state.watch.get("spill"), state.unanswered
+    spill = spill if isinstance(spill, Mapping) else {}
+    by_event = {
+        "held": state.hold is not None,  # an expired hold stays until a call is answered
+        "gpu_lost": bool(spill.get("lost_told")),
+        "spill": bool(spill.get("told")),
+        "unanswered": calls is not None and calls.reported,
+        "ollama_hangs": calls is not None and calls.hangs,
+        "slow": bool(slow_rungs(state.watch)),
+        "log_away": bool(state.watch.get("source_away")),
+    }
+    found = [Condition(kind) for kind, holds in by_event.items() if holds]
+    if disk:
+        found.append(Condition("disk_full", "", disk, "Make room on this disk."))
+    found += _from_faults(row)
+    return {one.key: one for one in found}
+
+
+_PART_KIND = {"brain": "brain_login", "replies": "unusable", "skipped lines": "lines_skipped"}
+
+
+def _from_faults(row: Mapping[str, Any]) -> Iterator[Condition]:
+    programs = row["programs"] or {}
+    for fault in row["faults"]:
+        part, detail, hint = fault["part"], fault["detail"], fault["hint"]
+        if part in _PART_KIND:
+            yield Condition(_PART_KIND[part], "", f"{part}: {detail}", hint)
+        elif (
+            part in programs and row["hold"] is None
+        ):  # a hold is a fault of the generator's too, by its own event
+            yield Condition("program_failed", part, f"{part}: {detail}", hint)
