@@ -133,8 +133,7 @@ def _reserve(fleet: Fleet, state: FleetState) -> dict[str, Any] | None:
     reserve = fleet.settings.policy.reserve
     if not reserve:
         return None
-    card = (read_json(fleet.home.models_file) or {}).get("card")
-    row = card if isinstance(card, dict) else {"unknown": "the monitor has not read the card yet"}
+    row = read_json(fleet.home.card_file) or {"unknown": "the monitor has not read it yet"}
     total, free = whole_number(row.get("total")), whole_number(row.get("free"))
     cap = state.reserve
     return {
