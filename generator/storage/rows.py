@@ -21,11 +21,13 @@ from generator.domain import (
 from generator.pool.checks import failed_checks, hard_failures
 from generator.storage.schema import DONE, FAILED, PENDING
 
+_NOT_STORED = {"thinking", "rate", "version"}
+"""Thinking goes to calls.log: it is long, and nothing reads it again. Rate and version go to signals.jsonl only."""
+
 
 def call_row(call: CallRecord) -> dict[str, Any]:
     """Return the row of a call whose reply is not counted yet."""
-    # Thinking goes to calls.log only: it is long, and nothing reads it again.
-    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
+    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name not in _NOT_STORED}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 
