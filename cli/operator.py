@@ -5,20 +5,20 @@ import time
 from dataclasses import dataclass, replace
 
 from cli.target import Fleet
+from fleet.clients.gpu import cards, no_cards
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.caps import follow_clock
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import Command, ModelPresent, PauseAsked, ResumeAsked, TrialEnded, Unpin
+from fleet.policy.facts import Command, Fact, ModelPresent, PauseAsked, ResumeAsked, TrialEnded, Unpin
 from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, OllamaError, SupervisorAwayError, SwitchError
 from fleet.runtime.home import read_json
 from fleet.runtime.pause_request import is_idle
 from fleet.runtime.units import Seconds, show_duration, show_moment
-from monitor.models.disk_space import disk_check, models_folder
+from monitor.models.disk_space import disk_check, is_here, models_folder
 from monitor.models.pull import ProgressBar
-from monitor.parts import Parts
 from monitor.pauses import release_pause
 from monitor.switching.executor import Switcher
 from monitor.switching.freeing import free_gpu
@@ -81,8 +81,18 @@ class OperatorCommands:
         self._supervisor = fleet.supervisor()
         folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
         disk = disk_check(folder)
-        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, disk)
-        self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
+        self._switcher = Switcher(
+            home=fleet.home,
+            settings=fleet.settings,
+            ollama=fleet.ollama(),
+            supervisor=self._supervisor,
+            clock=clock,
+            read=self._store.read,
+            post=self._decide,
+            disk=disk,
+            cards=cards if fleet.started and is_here(fleet.started.profile, fleet.url) else no_cards,
+            bar=bar,
+        )
 
     def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:
         """Go to a named rung."""
@@ -96,7 +106,7 @@ class OperatorCommands:
         """
         self._fleet.home.create()
         before = self._store.read()
-        asked = self._command(command)
+        asked = self._decide(command)
         try:
             return self._carried_out(before, asked, wait=wait)
         except KeyboardInterrupt:
@@ -135,8 +145,11 @@ class OperatorCommands:
             after = self._wait(number)
         return self._outcome(after, self._result(number, after))
 
-    def _command(self, fact: Command | Unpin | PauseAsked | ResumeAsked) -> FleetState:
-        """Let the policy decide on a command, with the caps of this moment also where no monitor runs."""
+    def _decide(self, fact: Fact) -> FleetState:
+        """Let the policy decide on a fact and write the state: this process owns it beside the monitor's loop.
+
+        The caps of this moment are in force also where no monitor runs.
+        """
         rules, now = self._fleet.rules, time.time()
         return self._store.update(
             lambda state: decide(follow_clock(state, now, rules), fact, now, rules).state
@@ -147,7 +160,7 @@ class OperatorCommands:
         while state.switch is not None and state.switch.phase in {SwitchPhase.PULL, SwitchPhase.TRIAL}:
             number = state.switch.number
             pulling = state.switch.phase is SwitchPhase.PULL
-            state = self._switcher.apply(ModelPresent(number) if pulling else TrialEnded(number, passed=True))
+            state = self._decide(ModelPresent(number) if pulling else TrialEnded(number, passed=True))
         return state
 
     def _wait(self, number: int) -> FleetState:
@@ -189,7 +202,7 @@ class OperatorCommands:
 
     def unpin(self) -> CommandOutcome:
         """Lift pin and ceiling."""
-        return self._outcome(self._command(Unpin()), "automatic switches go on")
+        return self._outcome(self._decide(Unpin()), "automatic switches go on")
 
     def pause(self, duration: Seconds | None) -> CommandOutcome:
         """Free the GPU for a while, or until `resume`; raise SwitchError if Ollama keeps a model.
@@ -198,7 +211,7 @@ class OperatorCommands:
         """
         self._fleet.home.create()
         until = None if duration is None else time.time() + duration
-        state = self._command(PauseAsked(until, "paused by hand"))
+        state = self._decide(PauseAsked(until, "paused by hand"))
         self._release_pause()
         freed = self._free_gpu(state)
         end = "until `resume`" if until is None else f"until {show_moment(until)}"
@@ -228,7 +241,7 @@ class OperatorCommands:
         """End a pause by hand, and a request to pause that nothing in the state asks for."""
         self._fleet.home.create()
         before = self._store.read().pause is not None or self._fleet.home.pause_file.exists()
-        state = self._command(ResumeAsked())
+        state = self._decide(ResumeAsked())
         self._release_pause()
         other = state.paused(time.time())
         if other is not None:

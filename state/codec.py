@@ -23,6 +23,7 @@ from fleet.policy.state import (
     Recovery,
     ReserveCap,
     Skipped,
+    SlowCause,
     Switch,
     SwitchKind,
     SwitchPhase,
@@ -228,6 +229,8 @@ def _unanswered(row: Any) -> Unanswered:
         waited=_flag(row.get("waited", False)),
         hangs=_flag(row.get("hangs", False)),
         reported=_flag(row.get("reported", False)),
+        slow=_optional(SlowCause, row.get("slow")),
+        last=_number(row.get("last", 0.0)),
     )
 
 

@@ -3,8 +3,9 @@
 import importlib
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import MEGABYTE, Bytes, Seconds
@@ -23,6 +24,15 @@ class Card:
     name: str
     used: Bytes
     total: Bytes
+
+
+Cards: TypeAlias = Callable[[], list[Card] | None]
+"""Returns the GPUs that Ollama uses, None if they cannot be asked; raises FleetError if a tool fails."""
+
+
+def no_cards() -> list[Card] | None:
+    """Return None: Ollama's GPUs cannot be asked from here."""
+    return None
 
 
 def cards() -> list[Card] | None:

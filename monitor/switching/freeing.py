@@ -53,6 +53,8 @@ def must_free(state: FleetState, now: float) -> bool:
 
 def with_freed(state: FleetState, now: float) -> FleetState:
     """Return the state that notes that the GPU has been freed for the pause in force."""
+    if not state.pauses(now):
+        return state
     return replace(state, watch={**state.watch, _FREED: _begun(state, now)})
 
 

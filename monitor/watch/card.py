@@ -2,20 +2,20 @@
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet.clients.gpu import Card
+from fleet.clients.gpu import Cards
 from fleet.clients.ollama import LoadedModel, Ollama
 from fleet.config.ladder import same_model
 from fleet.config.schema import Settings
-from fleet.policy.facts import CardSeen, Fact
+from fleet.policy.facts import CardSeen
 from fleet.policy.state import FleetState
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Bytes, Seconds
+from monitor.inbox import PostStep, Read
 
 _log = logging.getLogger(__name__)
 NO_CARD = "no nvidia-smi or rocm-smi is installed here, or Ollama runs on another machine"
@@ -47,9 +47,9 @@ class CardWatch:
     home: Home
     settings: Settings
     ollama: Ollama
-    read: Callable[[], FleetState]
-    post: Callable[[Fact], FleetState]
-    cards: Callable[[], list[Card] | None]
+    read: Read
+    post: PostStep
+    cards: Cards
 
     def __call__(self) -> Seconds:
         """Read once; return the seconds until the next time."""

@@ -15,6 +15,7 @@ import pytest
 from cli.operator import OperatorCommands
 from fleet.clients.ollama import Ollama
 from fleet.policy.events import EventKind
+from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.home import read_fleet_file, read_json
 from fleet.runtime.pause_request import pause as request_pause
@@ -247,7 +248,7 @@ def test_a_pause_that_is_killed_anywhere_is_whole_or_not_there(small: SmallFleet
     deaths = 0
     for at, status in pausing(small, after=after):
         deaths += status != 0
-        store = small.parts.store
+        store = small.store
         state = store.read()
         if state.pause is None:
             assert status != 0
@@ -259,7 +260,7 @@ def test_a_pause_that_is_killed_anywhere_is_whole_or_not_there(small: SmallFleet
             Ollama(small.url),
             small.settings.ladder,
             state.current_model,
-            small.parts.clock,
+            SystemClock(),
             idle=lambda: True,
         )
         assert kept == [], at
