@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama
 from fleet.config.ladder import Ladder
 from fleet.config.schema import SEED_LADDER
@@ -54,14 +55,19 @@ def test_it_waits_for_the_call_that_is_being_cut(server: StandinOllama) -> None:
     assert ollama.loaded() == []
 
 
-def test_what_another_client_keeps_loading_is_named(server: StandinOllama) -> None:
-    ollama = Ollama(server.url)
+class Used(Ollama):
+    """An Ollama in which another client keeps what is unloaded."""
 
-    def busy() -> bool:
-        load(ollama, "phi3:mini")
-        return True
+    def unload(self, model: str, *, timeout: float = 1.0, cancel: Cancel | None = None) -> None:
+        assert model
 
-    assert free_gpu(ollama, LADDER, "llama3.2:3b", SystemClock(), idle=busy, within=0.3) == ["phi3:mini"]
+
+def test_what_another_client_keeps_is_named(server: StandinOllama) -> None:
+    ollama = Used(server.url)
+    load(ollama, "phi3:mini")
+    assert free_gpu(ollama, LADDER, "llama3.2:3b", SystemClock(), idle=lambda: True, within=0.1) == [
+        "phi3:mini"
+    ]
 
 
 def test_a_pause_frees_once_also_over_a_restart() -> None:
