@@ -21,7 +21,7 @@ from fleet.clients.ollama import Ollama
 from fleet.config.schema import Settings
 from fleet.policy.caps import next_change
 from fleet.policy.decide import decide
-from fleet.policy.facts import Tick, VerifyEnded
+from fleet.policy.facts import CardSeen, Tick, VerifyEnded
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.clock import Clock
@@ -230,7 +230,10 @@ class Monitor:
     def _write_facts(self) -> None:
         """Decide on each fact and release its sender; one that cannot be written stays first in the row."""
         while self._facts:
-            posted, context = self._facts[0], self._context()
+            posted = self._facts[0]
+            if isinstance(posted.fact, CardSeen) and posted.fact.available is not None:
+                self._known = replace(self._known, free=posted.fact.available)  # newer than the inventory's
+            context = self._context()
             try:
                 state = self._write(partial(absorb_fact, fact=posted.fact, context=context))
             except StateError:

@@ -304,7 +304,8 @@ def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
         2, rules.policy.max_switches_per_hour
     ):
         return recovery.postpone(state, now, rules)
-    why = f"{show_duration(rules.policy.recover_after)} without an incident"
+    calm = f"{show_duration(rules.policy.recover_after)} without an incident"
+    why = "the cap has ended" if recovery.may_come_back(state) else calm
     return switch_phases.begin(
         recovery.probe_begun(state, index),
         rules.ladder[index],

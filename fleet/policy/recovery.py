@@ -67,11 +67,11 @@ def can_climb(state: FleetState) -> bool:
 def probe_due(state: FleetState, now: float, rules: Rules) -> bool:
     """Return True if a probe is due."""
     recovery = state.recovery
-    free = (not state.pinned and bool(rules.policy.recover_after)) or _may_come_back(state)
+    free = (not state.pinned and bool(rules.policy.recover_after)) or may_come_back(state)
     return free and state.switch is None and can_climb(state) and (recovery.next or now + 1) <= now
 
 
-def _may_come_back(state: FleetState) -> bool:
+def may_come_back(state: FleetState) -> bool:
     """Return True if a cap moved the fleet down from a rung that is allowed again."""
     return state.displaced is not None and state.top <= state.displaced < state.current_model_index
 
@@ -95,7 +95,7 @@ def probe_target(state: FleetState, rules: Rules) -> int | None:
     if home is not None and (state.pinned or not rules.policy.recover_after):
         top = max(top, home)
     above = [index for index in range(nearest, top - 1, -1) if rules.can_fit(index)]
-    if home in above and _may_come_back(state):
+    if home in above and may_come_back(state):
         above = [home, *(index for index in above if index != home)]
     failed = state.recovery.failed
     fresh = [index for index in above if not any(rules.needs_at_least(index, one) for one in failed)]
@@ -134,9 +134,9 @@ def _why_no_probe(state: FleetState, rules: Rules) -> str:
         return "the fleet is paused; `resume` ends that"
     if state.cap and state.cap == state.top and not can_climb(state):
         return "[[hours]] or the reserve of GPU memory allow no larger model now"
-    if not rules.policy.recover_after and not _may_come_back(state):
+    if not rules.policy.recover_after and not may_come_back(state):
         return "recover_after is 0s: no probes"
-    if state.pinned and not _may_come_back(state):
+    if state.pinned and not may_come_back(state):
         return "the model is pinned; `unpin` removes the pin"
     if not can_climb(state):
         at_ceiling = state.current_model_index > 0

@@ -110,7 +110,7 @@ def test_a_card_that_others_fill_moves_the_fleet_down_pauses_it_and_gives_it_bac
         answering_on(fleet, "llama3.2:3b")
         eventually(lambda: (fleet.status()["reserve"] or {}).get("free"), what="the card is read")
         card(tmp_path, 7500)  # a game: what is ours of it, some 2.5 GB, leaves 1.5 GB beside the reserve
-        eventually(lambda: fleet.state.current_model_index >= 2, what="the fleet moves down")
+        eventually(lambda: fleet.status()["current_model"]["index"] >= 2, what="the fleet moves down")
         answering_on(fleet, fleet.state.current_model)
         card(tmp_path, 7990)
         eventually(

@@ -219,6 +219,7 @@ def test_when_the_cap_ends_the_rung_before_it_is_tried_at_once_without_the_back_
     assert state.hours is None
     assert state.switch is not None
     assert (state.switch.kind, state.switch.target) == (SwitchKind.PROBE, 0)
+    assert state.switch.why == "the cap has ended"
     assert carried_out(state, at("23:31"), EVENING).current_model_index == 0
 
 
