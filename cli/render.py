@@ -211,7 +211,8 @@ def _reserve(reserve: Mapping[str, Any] | None) -> str:
     if reserve["unknown"]:
         return size + click.style(f"the card cannot be read: {reserve['unknown']}", fg="red")
     capped = f"; {_cap(reserve['cap'])}" if reserve["cap"] else ""
-    return f"{size}{show_size(reserve['free'] or 0)} free now{capped}"
+    free = "the card is not read yet" if reserve["free"] is None else f"{show_size(reserve['free'])} free now"
+    return f"{size}{free}{capped}"
 
 
 def _chosen(row: Mapping[str, Any]) -> str:

@@ -135,7 +135,7 @@ def _reserve(fleet: Fleet, state: FleetState) -> dict[str, Any] | None:
     reserve = fleet.settings.policy.reserve
     if not reserve:
         return None
-    row = read_json(fleet.home.card_file) or {"unknown": "the monitor has not read it yet"}
+    row = read_json(fleet.home.card_file) or {}  # missing until the monitor's first look
     total, free = whole_number(row.get("total")), whole_number(row.get("free"))
     cap = state.reserve
     return {
