@@ -72,6 +72,13 @@ class GpuFreed:
 
 
 @dataclass(frozen=True, slots=True)
+class GeneratorRuns:
+    """The generator that was started for this number of switches runs."""
+
+    switches: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """An event that changes nothing else in the state: Ollama away or back, a generator that is down or hangs."""
 
@@ -105,6 +112,7 @@ Fact: TypeAlias = (
     | HangFound
     | SlowFound
     | GpuFreed
+    | GeneratorRuns
     | Reported
     | LogPresence
 )

@@ -26,6 +26,7 @@ from monitor.api_calls import ApiCall, parse_call
 from monitor.detection.detector import Detector
 from monitor.inbox import (
     Fact,
+    GeneratorRuns,
     GpuFreed,
     HangFound,
     LogPresence,
@@ -179,6 +180,8 @@ def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
             return hang_found(state, context.now, context.first_token)
         case SlowFound():
             return slow_found(state, fact.why)
+        case GeneratorRuns():
+            return replace(state, restarting=False) if state.switches == fact.switches else state
         case GpuFreed():
             return with_freed(state, context.now)
         case Reported():

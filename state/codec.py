@@ -166,6 +166,7 @@ def _decode(row: dict[str, Any]) -> FleetState:
         hours=_optional(_hours, row.get("hours")),
         reserve=_optional(_reserve, row.get("reserve")),
         displaced=_optional(_amount, row.get("displaced")),
+        restarting=_flag(row.get("restarting", False)),
         events=tuple(parse_event(_table(event)) for event in row.get("events", [])),
         last_event_number=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},

@@ -42,7 +42,7 @@ from fleet.policy.incident_count import (
     with_incident,
 )
 from fleet.policy.rules import Rules
-from fleet.policy.state import HOLD_STEPS, FleetState, Hold, Switch, SwitchKind, SwitchPhase
+from fleet.policy.state import FROM_ORIGINAL, HOLD_STEPS, FleetState, Hold, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.units import show_duration
 
@@ -63,6 +63,9 @@ def decide(state: FleetState, fact: Fact, now: float, rules: Rules) -> Decision:
     """Return the state after a fact; raise SwitchError for a command that cannot be carried out."""
     after = _apply(clamp_times(state, fact, now, rules), fact, now, rules)
     after = caps.stand_still(after, now, rules)
+    ended = state.switch is not None and after.switch is None
+    if ended or isinstance(fact, (IncidentSeen, Tick)):
+        after = _act_on_count(recount(after, now, rules), now, rules)
     acts = after.switch != state.switch or after.hold != state.hold or after.paused(now) != state.paused(now)
     return Decision(after, acts)
 
@@ -120,17 +123,21 @@ def _react(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) 
     # On probation a single hard failure is enough: the smaller model is known to work.
     if _on_probation(state, now) and incident.kind == "hard":
         return _undo_probe(state, now, rules)
-    return _act_on_count(state, now, rules, f"last of them {incident.cause}")
+    return state
 
 
-def _act_on_count(state: FleetState, now: float, rules: Rules, detail: str) -> FleetState:
-    """Move down if the threshold is reached and nothing forbids it."""
+def _act_on_count(state: FleetState, now: float, rules: Rules) -> FleetState:
+    """Move down if the threshold is reached and nothing forbids it.
+
+    The threshold may be reached during a switch, a hold or a pin, and is acted on when that ends, whatever its end.
+    """
     busy = state.switch is not None or state.pinned or _held(state, now)
     if busy or not threshold_reached(state, rules):
         return state
     if _on_probation(state, now):
         return _undo_probe(state, now, rules)
-    return _downgrade(state, now, rules, f"{_incidents(state.vram_error_count)}, {detail}")
+    last = state.incidents[-1].cause if state.incidents else FROM_ORIGINAL
+    return _downgrade(state, now, rules, f"{_incidents(state.vram_error_count)}, last of them {last}")
 
 
 def _on_probation(state: FleetState, now: float) -> bool:
@@ -329,12 +336,8 @@ def _switch_step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -
             return _pull_failed(state, switch, fact, now, rules)
         case TrialEnded(), SwitchPhase.TRIAL:
             return _trial_ended(state, switch, fact, now, rules)
-        case Restarted(), SwitchPhase.RESTART if fact.stopped:
-            return _unverified(state, "the generator is stopped", now, rules)
         case Restarted(), SwitchPhase.RESTART:
-            state = replace(state, switch=replace(switch, phase=SwitchPhase.VERIFY, restarted=now))
-            # A quick model may answer before its restart is reported, and its next call may take minutes.
-            return switch_phases.done(state, now, rules, _ANSWERED) if state.finished else state
+            return _restarted(state, switch, fact, now, rules)
         case RestartFailed(), SwitchPhase.RESTART:
             attempts = switch.attempts + 1
             state = replace(state, switch=replace(switch, attempts=attempts))
@@ -347,6 +350,15 @@ def _switch_step(state: FleetState, fact: _StepFact, now: float, rules: Rules) -
             return state
 
 
+def _restarted(state: FleetState, switch: Switch, fact: Restarted, now: float, rules: Rules) -> FleetState:
+    state = replace(state, restarting=False)
+    if fact.stopped:
+        return _unverified(state, "the generator is stopped", now, rules)
+    state = replace(state, switch=replace(switch, phase=SwitchPhase.VERIFY, restarted=now))
+    # A quick model may answer before its restart is reported, and its next call may take minutes.
+    return switch_phases.done(state, now, rules, _ANSWERED) if state.finished else state
+
+
 def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float, rules: Rules) -> FleetState:
     state = switch_phases.pull_failed(state, switch, fact, now, rules)
     if state.switch is not None:
@@ -354,14 +366,14 @@ def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float
     if switch.kind is SwitchKind.PROBE:
         # A deferred pull is no failed probe: the rung is tried again once its model is present.
         after = recovery.postpone if fact.deferred else partial(recovery.probe_failed, failed=switch.target)
-        return _old_model_goes_on(after(state, now=now, rules=rules), now, rules)
+        return after(state, now=now, rules=rules)
     if switch.by_hand:
-        return _old_model_goes_on(state, now, rules)
+        return state
     if state.current_model_index < state.cap:
         return _hold(
             state, now, f"{caps.why_capped(state, state.cap, rules)}, and none is here: {fact.reason}"
         )
-    if threshold_reached(state, rules):
+    if threshold_reached(recount(state, now, rules), rules):
         return _hold(state, now, f"no smaller model is available: {fact.reason}")
     return replace(state, incidents=(), vram_error_count=0)
 
@@ -372,13 +384,8 @@ def _trial_ended(state: FleetState, switch: Switch, fact: TrialEnded, now: float
         return switch_phases.commit(replace(state, switch=switch), switch, now, rules)
     state = switch_phases.give_up(state, now, rules, fact.reason)
     if switch.kind is SwitchKind.PROBE:
-        state = recovery.probe_failed(state, switch.target, now, rules)
-    return _old_model_goes_on(state, now, rules)
-
-
-def _old_model_goes_on(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Act on a threshold that was reached while a switch to another model failed."""
-    return _act_on_count(recount(state, now, rules), now, rules, "some while another model was tried")
+        return recovery.probe_failed(state, switch.target, now, rules)
+    return state
 
 
 def _unverified(state: FleetState, reason: str, now: float, rules: Rules) -> FleetState:

@@ -49,10 +49,11 @@ def end_probation(state: FleetState) -> FleetState:
 def reset_wait(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Return the state with the wait reset to `recover_after` once the rung has survived its probation.
 
-    The next probe moves earlier by the difference, as if the wait had never been doubled.
+    The next probe moves earlier by the difference, as if the wait had never been doubled. A rung that is still verified
+    has survived nothing yet, and needs its way home.
     """
     recovery = state.recovery
-    if recovery.probation is None or now < recovery.probation:
+    if recovery.probation is None or now < recovery.probation or state.switch is not None:
         return state
     wait = rules.policy.recover_after
     saved = max(0.0, (recovery.wait or wait) - wait)

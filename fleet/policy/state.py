@@ -211,7 +211,8 @@ class FleetState:
     and `failed` count calls. `cursors` are the sources' positions, `open` is the state of the grouper, `watch` that of
     the monitor's watchers. `automatic` are the times of automatic switches. `behind` are missing models that a switch
     skipped; the monitor pulls them in the background. `displaced` is the rung from which a cap of `hours` or `reserve`
-    moved the fleet down. `extra` holds unknown keys of the file.
+    moved the fleet down. `restarting`: the fleet has begun to restart the generator and does not know yet that it runs,
+    so that a stopped generator need not be a person's doing. `extra` holds unknown keys of the file.
     """
 
     current_model_index: int
@@ -245,6 +246,7 @@ class FleetState:
     hours: HoursCap | None = None
     reserve: ReserveCap | None = None
     displaced: int | None = None
+    restarting: bool = False
     events: tuple[Event, ...] = ()
     last_event_number: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)

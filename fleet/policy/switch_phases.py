@@ -123,7 +123,8 @@ def commit(state: FleetState, switch: Switch, now: float, rules: Rules) -> Fleet
         pinned=switch.pin or (state.pinned and not switch.by_hand),
         ceiling=_ceiling(state, switch),
         displaced=_displaced(state, switch),
-        switch=replace(switch, phase=SwitchPhase.RESTART, was_stopped=switch.was_stopped),
+        switch=replace(switch, phase=SwitchPhase.RESTART),
+        restarting=not switch.was_stopped,
         recovery=_recovery(state, switch, now, rules),
     )
     state = _emit(state, EventKind.SWITCH_COMMITTED, now, rules, number_of_switch=state.switches)

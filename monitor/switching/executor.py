@@ -147,7 +147,6 @@ class Switcher:
 
     def _pull(self, switch: Switch) -> Fact | None:
         rung = self._ladder[switch.target]
-        stopped = self._generator.stopped_by_a_person()
         try:
             here = rungs_here(self._ladder, self.ollama.tags(timeout=2.0))
         except OllamaError as error:
@@ -157,17 +156,21 @@ class Switcher:
             _log.warning(
                 "pull.skipped", extra=with_sentence(sentence, model=rung.model, reason=error.message)
             )
-            return ModelPresent(switch.number, stopped)
+            return ModelPresent(switch.number, self._stopped())
         if rung.index in here:
-            return ModelPresent(switch.number, stopped)
+            return ModelPresent(switch.number, self._stopped())
         if not self.settings.ollama.auto_pull:
             reason = f"{rung.model} is not in Ollama, and auto_pull is off"
             return PullFailed(switch.number, reason, here)
         if not switch.by_hand and any(index > rung.index for index in here):
             return PullFailed(switch.number, f"{rung.model} is not in Ollama yet", here, deferred=True)
-        return self._pull_now(switch, rung, here, stopped=stopped)
+        return self._pull_now(switch, rung, here)
 
-    def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...], *, stopped: bool) -> Fact | None:
+    def _stopped(self) -> bool:
+        """Return True if a person has stopped the generator; asked last, since a pull or a trial takes long."""
+        return self._generator.stopped_by_a_person() and not self.read().restarting
+
+    def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...]) -> Fact | None:
         with cut_when(self.clock, lambda: self._unwanted(switch)) as cancel:
             try:
                 pulled = pull_model(
@@ -182,7 +185,7 @@ class Switcher:
                 )
             except OllamaError as error:
                 return PullFailed(switch.number, pull_failure(error), here)
-        return ModelPresent(switch.number, stopped) if pulled else None
+        return ModelPresent(switch.number, self._stopped()) if pulled else None
 
     # Trial
 
@@ -209,7 +212,7 @@ class Switcher:
             if reason:
                 self._canary.unload(rung.model)
                 self._release_pause()
-        return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, switch.was_stopped)
+        return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, self._stopped())
 
     # Restart
 

@@ -9,7 +9,7 @@ from fleet.runtime.home import read_json
 from fleet.runtime.pause_request import is_idle
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite
-from monitor.inbox import GpuFreed, Post, Reported
+from monitor.inbox import GeneratorRuns, GpuFreed, Post, Reported
 from monitor.switching.executor import Switcher
 from monitor.switching.freeing import free_gpu, must_free
 from monitor.switching.generator_process import GENERATOR, Generator, started_at, switches_of
@@ -75,6 +75,7 @@ class SwitchJob:
         if passing:
             return  # supervisord restarts it within a second; found exited twice in a row, it stays down
         if verdict.remedy is Remedy.NOTHING:
+            self._note_running(state, seen)
             self._note_steady(seen)
         elif verdict.remedy is Remedy.START:
             self._revive(verdict)
@@ -101,6 +102,11 @@ class SwitchJob:
     def _is_crash_loop(self) -> bool:
         quick = (read_json(self._home.starts_file) or {}).get("quick")
         return isinstance(quick, int) and quick >= LOOPS_FROM
+
+    def _note_running(self, state: FleetState, seen: Seen) -> None:
+        """Post that the generator runs, if its restart was cut short or superseded before that was written."""
+        if state.restarting and state.switch is None and seen.switches == state.switches:
+            self._post(GeneratorRuns(state.switches))
 
     def _note_steady(self, seen: Seen) -> None:
         """Reset the back-off of revivals once the generator has lived long enough."""

@@ -62,6 +62,8 @@ def generator_verdict(state: FleetState, seen: Seen, now: float, *, longest: Sec
         return GeneratorVerdict(Remedy.START, "it died at each start; see log/generator.log")
     if program.state is ProgramState.EXITED:
         return GeneratorVerdict(Remedy.START, "it has ended by itself")
+    if program.state is ProgramState.STOPPED and state.restarting:
+        return GeneratorVerdict(Remedy.START, "its restart was cut short")
     if program.state is not ProgramState.RUNNING:
         return GeneratorVerdict(Remedy.NOTHING)
     if seen.switches is not None and seen.switches != state.switches:

@@ -1,10 +1,15 @@
-"""Draw the policy's transitions into `docs/architecture.md`: `python -m tests.reference.drawing`. A test compares both."""
+"""Write the policy's transitions and invariants into `docs/architecture.md`: `python -m tests.reference.drawing`.
+
+Tests compare the page with both.
+"""
 
 from itertools import groupby
 from pathlib import Path
 
 from benchmarks.report import replace_section, table
 from tests.reference.transitions import TRANSITIONS, Place
+from tests.space.invariants import INVARIANTS
+from tests.space.search import Search
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
 NAME = "transitions"
@@ -30,9 +35,17 @@ def section() -> str:
     return f"<!-- {NAME} -->\n{body}\n<!-- /{NAME} -->"
 
 
+def invariants() -> str:
+    """Return the page's table of invariants: each predicate with its sentence."""
+    predicates = (*INVARIANTS, Search.comes_to_rest)
+    rows = [[f"`{one.__name__}`", (one.__doc__ or "").partition("\n")[0]] for one in predicates]
+    return f"<!-- invariants -->\n{table(['predicate', 'what holds'], rows)}\n<!-- /invariants -->"
+
+
 def main() -> None:
     """Bring the page up to date."""
-    PAGE.write_text(replace_section(PAGE.read_text("utf-8"), NAME, section()), "utf-8")
+    page = replace_section(PAGE.read_text("utf-8"), NAME, section())
+    PAGE.write_text(replace_section(page, "invariants", invariants()), "utf-8")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ FULL = FleetState(
     recovery=Recovery(1200.0, T + 1200, (0, 1), T + 600, 2, home_on_cpu=True),
     ceiling=1,
     pinned=True,
+    restarting=True,
     on_cpu=False,
     current_options={"num_ctx": 2048, "stop": ["a"], "f16_kv": True, "temperature": 0.5},
     model_size_bytes=2_306_867_200,

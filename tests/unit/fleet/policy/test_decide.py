@@ -1,5 +1,6 @@
 """Each sentence of the policy, held to cases: what counts, when it moves, where to, what it never does."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -918,3 +919,59 @@ def test_sizes_of_models_that_the_file_leaves_out_come_from_ollama() -> None:
     known = Rules(ladder, PolicySettings(dynamic_threshold=True), sizes=(4 * GB, 2 * GB))
     assert [known.size(0), known.size(1)] == [4 * GB, GB]
     assert [known.threshold(rung) for rung in ladder] == [2, 3]
+
+
+# Found by the search of all states
+
+
+def test_a_threshold_reached_while_pinned_is_acted_on_after_the_pin() -> None:
+    state = seen(replace(running(RULES), pinned=True), T, T + 1, T + 2)
+    assert target(state) is None
+    unpinned = after(state, (T + 3, Unpin()))
+    assert target(unpinned) is None, "a command is not answered with a switch"
+    assert target(after(unpinned, (T + 4, Tick()))) == 1
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda state: VerifyEnded(state.switch.number, "no call was answered in time"),
+        lambda state: CallEnded(T + 40, state.switches, answered=True),
+    ],
+    ids=["no answer", "an answer"],
+)
+def test_a_threshold_reached_during_a_verify_is_acted_on_at_its_end(
+    end: Callable[[FleetState], Fact],
+) -> None:
+    state = after(running(RULES), (T, Command(SwitchKind.DOWNGRADE)))
+    verifying = carried_out(state, T, until=SwitchPhase.VERIFY)
+    soft = [incident(T + 31 + number, kind="soft", cause="not_recovered") for number in range(3)]
+    counted = after(verifying, *((one.time, one) for one in soft))
+    assert counted.switch == verifying.switch
+    assert target(after(counted, (T + 41, end(counted)))) == 2
+
+
+def test_a_probe_that_is_verified_for_longer_than_the_window_still_goes_home() -> None:
+    settings = rules(window=30.0, canary=False)
+    home = running(settings, 2, recovery=Recovery(600.0, T))
+    verifying = carried_out(after(home, (T, Tick()), rules=settings), T, settings, until=SwitchPhase.VERIFY)
+    assert verifying.current_model_index == 1
+    state = after(verifying, (T + 60, Tick()), rules=settings)
+    failed = CallEnded(T + 61, state.switches, answered=False, memory=True, started=T + 60.5)
+    again = replace(failed, time=T + 70, started=T + 69)
+    state = after(state, (T + 61, failed), (T + 70, again), rules=settings)
+    assert target(state) == 2
+    assert state.recovery.failed == (1,)
+
+
+def test_a_restart_that_is_superseded_is_remembered_until_the_generator_runs() -> None:
+    state = after(running(RULES), (T, Command(SwitchKind.DOWNGRADE)))
+    restarting = carried_out(state, T, until=SwitchPhase.RESTART)
+    assert restarting.restarting
+    superseded = after(restarting, (T + 1, Command(SwitchKind.RESET)))
+    assert superseded.restarting
+    assert superseded.switch is not None
+    failed = after(superseded, (T + 2, PullFailed(superseded.switch.number, "no such model")))
+    assert failed.switch is None
+    assert failed.restarting
+    assert not carried_out(restarting, T, until=SwitchPhase.VERIFY).restarting

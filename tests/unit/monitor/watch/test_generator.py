@@ -78,3 +78,13 @@ def test_while_a_switch_restarts_it_that_switch_alone_acts() -> None:
     assert (
         generator_verdict(switching(SwitchPhase.VERIFY), wrong, T, longest=LONGEST).remedy is Remedy.RESTART
     )
+
+
+def test_a_generator_whose_restart_was_cut_short_is_started() -> None:
+    cut = replace(STATE, restarting=True)
+    assert generator_verdict(cut, program(ProgramState.STOPPED), T, longest=LONGEST).remedy is Remedy.START
+    under_way = replace(cut, switch=switching(SwitchPhase.RESTART).switch)
+    assert (
+        generator_verdict(under_way, program(ProgramState.STOPPED), T, longest=LONGEST).remedy
+        is Remedy.NOTHING
+    )

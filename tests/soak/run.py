@@ -1,13 +1,11 @@
-"""`make soak`: a real fleet under a steady stream of incidents and commands, and `kill -9` of anything at any moment.
+"""One soak: a real fleet under failures, commands, odd lines, a full disk, clock steps and `kill -9` at any moment.
 
 Victims are monitor, generator, the stand-in Ollama, commands in mid-work, and supervisord, which is started again at once,
-as systemd or Docker would. The followed log holds only failure lines of ours, each with a time of its own, so that each
-is one incident. Whatever is found is told at the end; the exit code is 1 if anything was lost, doubled or left wrong.
+as systemd or Docker would. Each failure line in the followed log has a time of its own and is one incident. The last part
+of the time is without kills, so that a process lives long enough to see whether it grows.
 """
 
-import argparse
 import contextlib
-import itertools
 import json
 import os
 import random
@@ -16,24 +14,29 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.policy.events import Event, EventKind
+from fleet.policy.events import EventKind
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, process_environ
-from fleet.runtime.units import Seconds, parse_duration
+from fleet.runtime.units import Seconds
 from state.history import read_history
 from tests.processes.fleet import FleetProcess, stamped_failure
+from tests.soak import checker
+from tests.soak.resources import Resources
+from tests.soak.trouble import ODD_CALLS, ODD_FIELDS, FullDisk, SteppingClock, odd_line
 
 CHECK_INTERVAL = 5.0
 GRACE = 20.0
 MEAN_WAIT = 1.1
+CALM = 0.4
+"""Part of the time without kills."""
+SAMPLED = ("monitor", "generator")
 SETTINGS = {
     "FLEET_PROFILE": "native",
     "FLEET_POLICY_INCIDENT_GAP": "20ms",
@@ -64,6 +67,8 @@ class Seen:
 
     printed: list[int] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
+    odd: Counter[str] = field(default_factory=Counter)
+    resources: dict[str, Resources] = field(default_factory=lambda: {name: Resources() for name in SAMPLED})
     codes: Counter[str] = field(default_factory=Counter)
     reads: int = 0
     unreadable: list[str] = field(default_factory=list)
@@ -106,12 +111,17 @@ class Soak:
         self._random = random.Random(seed)
         self._stopping = threading.Event()
         self._command: subprocess.Popen[bytes] | None = None
+        self._clock, self._disk = SteppingClock(folder), FullDisk()
         environ = {**os.environ, **SETTINGS}
         self.server = Server(environ)
         log = folder / "ollama.log"
         log.touch()
         self.fleet = FleetProcess(
-            folder / "home", **SETTINGS, FLEET_OLLAMA_URL=self.server.url, FLEET_OLLAMA_LOG=f"file:{log}"
+            folder / "home",
+            **SETTINGS,
+            **self._clock.environ,
+            FLEET_OLLAMA_URL=self.server.url,
+            FLEET_OLLAMA_LOG=f"file:{log}",
         )
         self._log = log
 
@@ -122,9 +132,45 @@ class Soak:
         chance = random.Random(self._random.random())
         while not self._stopping.wait(chance.uniform(0.2, 1.6)):
             moment = int(time.time() * 1000)
-            with self._log.open("a") as log:
-                log.write(stamped_failure(moment / 1000) + "\n")
+            line = stamped_failure(moment / 1000)
+            if chance.random() < 0.3:
+                line += f" {chance.choice(ODD_FIELDS)}"
+                self.seen.odd["failure lines with odd fields"] += 1
+            with self._log.open("ab") as log:
+                log.write(line.encode("utf-8", "surrogatepass") + b"\n")
             self.seen.printed.append(moment)
+
+    def _make_trouble(self) -> None:
+        """Print odd lines, fill the monitor's disk for a while, and let its clock step."""
+        chance = random.Random(self._random.random())
+        while not self._stopping.wait(chance.uniform(0.2, 1.5)):
+            roll = chance.random()
+            if roll < 0.6:
+                with self._log.open("ab") as log:
+                    log.write(odd_line(chance) + b"\n")
+                self.seen.odd["odd lines"] += 1
+            elif roll < 0.8:
+                with contextlib.suppress(OSError), self.fleet.home.signals.open("ab") as calls:
+                    calls.write(chance.choice(ODD_CALLS).encode() + b"\n")
+                self.seen.odd["odd calls"] += 1
+            elif roll < 0.9:
+                self._disk.fill(self._pid("monitor"))
+                self._stopping.wait(chance.uniform(0.1, 4.0))
+                self._disk.free()
+                self.seen.odd["full disks"] += 1
+            else:
+                self._clock.step(chance.choice((0.0, 2.0, -2.0, 60.0, -60.0, 3600.0, -3600.0)))
+                self.seen.odd["clock steps"] += 1
+        self._disk.free()
+        self._clock.step(0.0)
+
+    def _sample(self) -> None:
+        """Look at the processes' memory, descriptors and threads."""
+        while not self._stopping.wait(1.0):
+            for name in SAMPLED:
+                pid = self._pid(name)
+                if pid:
+                    self.seen.resources[name].look(pid, time.monotonic())
 
     def _give_commands(self) -> None:
         chance = random.Random(self._random.random())
@@ -165,14 +211,28 @@ class Soak:
         _await(self.fleet.home.database.exists, 60)
         threads = [
             threading.Thread(target=work, daemon=True)
-            for work in (self._print_failures, self._give_commands, self._read_state)
+            for work in (
+                self._print_failures,
+                self._make_trouble,
+                self._give_commands,
+                self._read_state,
+                self._sample,
+            )
         ]
         for thread in threads:
             thread.start()
-        end = time.monotonic() + duration
+        threading.excepthook = lambda died: self.seen.faults.append(
+            f"{died.thread} ended: {died.exc_value!r}"
+        )
+        began = time.monotonic()
+        end = began + duration * (1 - CALM)
         while time.monotonic() < end and (kills is None or self.seen.kills.total() < kills):
             time.sleep(self._random.expovariate(1 / MEAN_WAIT))
             self._kill(self._random.choice(VICTIMS))
+            self._keep_up()
+        end = time.monotonic() + max(10.0, (time.monotonic() - began) * CALM / (1 - CALM))
+        while time.monotonic() < end:
+            time.sleep(0.5)
             self._keep_up()
         self._stopping.set()
         for thread in threads:
@@ -232,17 +292,8 @@ class Soak:
         right = environ.get("FLEET_MODEL"), environ.get("FLEET_SWITCHES")
         return state.switch is None and right == (state.current_model, str(state.switches))
 
-    def _told(self) -> Counter[int]:
-        """Return how often each incident stands in the history, by the millisecond of its line."""
-        return Counter(
-            round(event.fields["at"] * 1000)
-            for event in read_history(self.fleet.home.history)
-            if event.kind is EventKind.INCIDENT
-        )
-
     def _lost(self) -> list[int]:
-        told = self._told()
-        return [moment for moment in self.seen.printed if moment not in told]
+        return checker.lost(read_history(self.fleet.home.history), self.seen.printed)
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -250,20 +301,16 @@ class Soak:
             yield connection
 
     def _look(self) -> None:
-        """Hold what was told against what was printed, and what was reported against the database."""
-        seen, told = self.seen, self._told()
-        lost = self._lost()
-        doubled = [moment for moment, times in told.items() if times > 1]
-        strange = set(told) - set(seen.printed)
+        """Hold what was reported against what was printed and against the database; see what grew."""
+        seen = self.seen
         events = read_history(self.fleet.home.history)
-        gaps = _gaps(events)
+        skipped = self.fleet.state.skipped
         alphas, missing = self._alphas()
         self.fleet.stop()
+        seen.faults += checker.faults(events, seen.printed)
+        for name in SAMPLED:
+            seen.faults += seen.resources[name].faults(name)
         for text, found in (
-            ("incidents lost", lost),
-            ("incidents doubled", doubled),
-            ("incidents that nobody printed", sorted(strange)),
-            ("events out of number", gaps),
             ("alphas reported and not stored", missing),
             ("reads of the state that failed", seen.unreadable),
         ):
@@ -273,11 +320,14 @@ class Soak:
         rows = [
             ("killed", ", ".join(f"{name} {times}" for name, times in sorted(seen.kills.items()))),
             ("kills", str(seen.kills.total())),
-            ("incidents printed, told", f"{len(seen.printed)}, {told.total()}"),
+            ("failures printed, incidents", f"{len(seen.printed)}, {checker.told(events).total()}"),
+            ("odd things", ", ".join(f"{name} {times}" for name, times in sorted(seen.odd.items()))),
+            ("lines skipped", str(skipped.count if skipped else 0)),
             ("switches", str(committed)),
             ("commands by exit code", ", ".join(f"{code}: {n}" for code, n in sorted(seen.codes.items()))),
             ("reads of the state", str(seen.reads)),
             ("alphas reported", str(alphas)),
+            *((f"growth of the {name}", _growth(seen.resources[name])) for name in SAMPLED),
         ]
         _say("\n".join(f"{name:<24} {figure}" for name, figure in rows))
 
@@ -296,10 +346,16 @@ class Soak:
         return len(reported), sorted(reported - stored)
 
 
-def _gaps(events: Sequence[Event]) -> list[int]:
-    """Return the numbers that do not follow the one before."""
-    numbers = [event.number for event in events]
-    return [after for before, after in itertools.pairwise(numbers) if after != before + 1]
+def _growth(found: Resources) -> str:
+    """Return the growth a minute of a program's longest life, and where it ended."""
+    life, slopes = found.longest, found.slopes()
+    if not slopes:
+        return "no life was long enough to say"
+    last, seconds = life[-1], life[-1].at - life[0].at
+    units = {"memory": " KiB", "descriptors": "", "threads": ""}
+    sign = ", ".join(f"{name} {slope:+.1f}{units[name]}" for name, slope in slopes.items())
+    end = f"{last.memory / 1024:.1f} MiB, {last.descriptors:.0f} and {last.threads:.0f}"
+    return f"{sign} a minute over {seconds:.0f} s, then {end}"
 
 
 def _await(look: Callable[[], object], within: Seconds, *, keep: Callable[[], None] | None = None) -> bool:
@@ -315,34 +371,20 @@ def _await(look: Callable[[], object], within: Seconds, *, keep: Callable[[], No
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  # a program of its own
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
-def main() -> int:
-    """Run a soak; return 1 if it found a fault."""
-    parser = argparse.ArgumentParser(prog="make soak", description="Kill a fleet's parts at random.")
-    parser.add_argument("--duration", default="60s", help="how long (default: %(default)s)")
-    parser.add_argument("--kills", type=int, help="end after so many kills")
-    parser.add_argument("--seed", type=int, default=None, help="repeat the choices of another run")
-    options = parser.parse_args()
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
-    _say(f"soak of {options.duration}, seed {seed}")
-    with tempfile.TemporaryDirectory(prefix="fl-") as folder:
-        soak = Soak(Path(folder), seed)
-        try:
-            soak.run(parse_duration(options.duration), options.kills)
-        finally:
-            soak.fleet.stop()
-            soak.server.stop()
-            for pid in soak.fleet.processes():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        for fault in soak.seen.faults:
-            _say(f"FAULT {fault}")
-        if soak.seen.faults:
-            _say(f"--- what the fleet told last\n{soak.fleet.output()[-4000:]}")
-    return 1 if soak.seen.faults else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def soak(folder: Path, seed: int, duration: Seconds, kills: int | None) -> list[str]:
+    """Run a soak in a folder and return its faults, with the fleet's last output behind them."""
+    one = Soak(folder, seed)
+    try:
+        one.run(duration, kills)
+    finally:
+        one.fleet.stop()
+        one.server.stop()
+        for pid in one.fleet.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    found = one.seen.faults
+    return [*found, f"--- the fleet's last output\n{one.fleet.output()[-4000:]}"] if found else []

@@ -1,18 +1,10 @@
-"""Fuzz what reads log lines: `python -m tests.fuzz [--inputs N] [--seed N] [--slowest SECONDS]`.
+"""Log lines: mutated real ones, for the prefilter, the parser, the detector, the grouper and the policy."""
 
-Real lines are mutated and given to the prefilter, the parser, the detector, the grouper and the policy, and calls of
-the generator to what reads them. The state that follows is written each time, and read back now and then. Nothing may
-raise, and no line that says something may be turned away by the prefilter. Then each literal and each hostile shape is
-repeated up to 64 KB; the slowest line is told. Exits 1 on the first fault.
-"""
-
-import argparse
 import json
 import random
-import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,25 +30,10 @@ from monitor.incidents.messages import (
 from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
+from tests.fuzz.mutations import LONGEST, SHAPES, mutated, number_changed
 
-DATA = Path(__file__).parent / "data"
-LONGEST = 64 * 1024
+DATA = Path(__file__).parents[1] / "data"
 SHOWN = 20_000
-SHAPES = (
-    '"', "\\", '\\"', "=", " ", "[", "{", "(", '{"log":"', '{"a":', "[[", "time=", 'msg="', "a=b ", "| ", "\x1b[", "\x1b[1m",
-    "ollama  | ", "stdout F ", "2026-11-23T22:24:52Z ", "Nov 23 22:24:52 ", "host ollama[1]: ", "[pod/a/b] ", "[GIN] ",
-    "[GIN] 2026/11/23 - 22:24:52 | 500 |", "0.00.811.305 W ", "CUDA error ", "mlx ", "out of memor", "ut of memory",
-    "failed to allocate ", "unable to allocate 1 ", "allocating 1 MiB on device 0: ", "offloaded 1/1 ", "sha256-a",
-    "Malloc(", "load failed; ", "Listening on ", "loaded meta data ", "load_model: loading model '", "8m44s", "1h", "9",
-    "error loading model: ", "\\n", "é", "\u2028", "\x00", "Memory allocation of size 1", "ggml_metal_a", "'", "e.go:1: ",
-)  # fmt: skip
-
-
-NUMBERS = (
-    "NaN", "nan", "inf", "-Infinity", "1e999", "1e308", "-1", "0", "9" * 18, "9" * 30, "9" * 400, "9" * 5000, "1.2.3", ".",
-    "٣", "²", "null", '""', "4e9", "-1e300", "9999", "0001",
-)  # fmt: skip
-_NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 CALL = {
     "id": "1",
     "started": 1_795_000_000.5,
@@ -130,7 +107,7 @@ class Fuzzer:
         """Absorb a call whose numbers are odd, or that is none."""
         row = json.dumps(CALL | {"error": text[:4096]})
         for _ in range(self.chance.choice((0, 1, 2, 3))):
-            row = _number(self.chance, row.encode(), b"").decode()
+            row = number_changed(self.chance, row.encode(), b"").decode()
         try:
             parse_call(row, self.now)
         except ValueError:
@@ -160,63 +137,6 @@ def real_lines() -> list[bytes]:
     return [line.encode() for text in texts for line in text.splitlines()] + [
         json.loads(row)["line"].encode() for row in rows
     ]
-
-
-def _cut(chance: random.Random, line: bytes, _: bytes) -> bytes:
-    start, end = sorted((chance.randint(0, len(line)), chance.randint(0, len(line))))
-    return line[:start] + line[end:]
-
-
-def _flip(chance: random.Random, line: bytes, _: bytes) -> bytes:
-    changed = bytearray(line or b"x")
-    for _number in range(chance.randint(1, 4)):
-        changed[chance.randrange(len(changed))] = chance.choice(b'"\\=[]{}| :0aZ\x00\xff\xc3\n\t\x1b')
-    return bytes(changed)
-
-
-def _splice(chance: random.Random, line: bytes, other: bytes) -> bytes:
-    return line[: chance.randint(0, len(line))] + other[chance.randint(0, len(other)) :]
-
-
-def _repeat(chance: random.Random, line: bytes, _: bytes) -> bytes:
-    start, end = sorted((chance.randint(0, len(line)), chance.randint(0, len(line))))
-    piece = line[start:end] or b"a"
-    times = chance.choice((2, 3, 10, 100)) if chance.random() < 0.999 else LONGEST // len(piece)
-    return (line[:start] + piece * times + line[end:])[:LONGEST]
-
-
-def _insert(chance: random.Random, line: bytes, _: bytes) -> bytes:
-    at = chance.randint(0, len(line))
-    return line[:at] + chance.choice(SHAPES).encode() + line[at:]
-
-
-def _number(chance: random.Random, line: bytes, _: bytes) -> bytes:
-    numbers = list(_NUMBER.finditer(line))
-    if not numbers:
-        return line
-    match = chance.choice(numbers)
-    return line[: match.start()] + chance.choice(NUMBERS).encode() + line[match.end() :]
-
-
-def _wrap(chance: random.Random, line: bytes, _: bytes) -> bytes:
-    text = line.decode("utf-8", "replace")
-    if chance.random() < 0.3:
-        return json.dumps({"log": text + "\n", "stream": "stderr", "time": "2026-11-23T22:24:52.1Z"}).encode()
-    return chance.choice(SHAPES).encode() + line
-
-
-MUTATIONS: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
-    _cut, _flip, _splice, _repeat, _insert, _wrap, _number,
-)  # fmt: skip
-
-
-def mutated(chance: random.Random, lines: list[bytes]) -> Iterator[bytes]:
-    """Yield real lines, each changed a few times, for ever."""
-    while True:
-        line = chance.choice(lines)
-        for _ in range(chance.choice((0, 1, 1, 2, 3))):
-            line = chance.choice(MUTATIONS)(chance, line, chance.choice(lines))
-        yield line
 
 
 def hostile() -> Iterator[bytes]:
@@ -267,25 +187,3 @@ def _time_of(detector: Detector, line: bytes) -> float:
     once = Fuzzer(random.Random(0), detector)
     _fed(once, line)
     return once.slowest
-
-
-def main() -> int:
-    """Run, and say how it went."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--slowest", type=float, default=1.0, help="seconds that no line may take")
-    options = parser.parse_args()
-    started = time.perf_counter()
-    fuzzer = fuzz(options.inputs, options.seed)
-    took = time.perf_counter() - started
-    mutations = f"{options.inputs} mutated lines in {took:.0f} s, no fault; the slowest took"
-    sys.stdout.write(f"{mutations} {fuzzer.slowest * 1e3:.1f} ms\n")
-    worst = slowest_hostile()
-    shown = f"{worst.slowest * 1e3:.1f} ms: {worst.slowest_line[:80]!r}…"
-    sys.stdout.write(f"hostile lines of 64 KB: the slowest took {shown}\n")
-    return int(max(fuzzer.slowest, worst.slowest) > options.slowest)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

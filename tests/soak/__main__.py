@@ -1,0 +1,35 @@
+"""`make soak`: a fleet under everything that goes wrong at once: `python -m tests.soak [--duration 60s] [--kills N]`.
+
+The exit code is 1 if anything was lost, doubled, misnamed or left wrong, or if a program grows.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+from fleet.runtime.units import parse_duration
+from tests.soak.run import soak
+
+
+def main() -> int:
+    """Run a soak; return 1 if it found a fault."""
+    parser = argparse.ArgumentParser(
+        prog="make soak", description="Kill a fleet's parts at random, among other things."
+    )
+    parser.add_argument("--duration", default="60s", help="how long (default: %(default)s)")
+    parser.add_argument("--kills", type=int, help="kill so many at most")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the choices of another run")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
+    sys.stdout.write(f"soak of {options.duration}, seed {seed}\n")
+    with tempfile.TemporaryDirectory(prefix="fl-") as folder:
+        faults = soak(Path(folder), seed, parse_duration(options.duration), options.kills)
+    for fault in faults:
+        sys.stdout.write(f"FAULT {fault}\n")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

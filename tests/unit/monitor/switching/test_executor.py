@@ -1,0 +1,87 @@
+"""The executor's steps, with a supervisord and an Ollama of the test's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from monitor.parts import Parts
+
+from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.config.schema import Settings
+from fleet.policy.facts import ModelPresent, TrialEnded
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
+from fleet.runtime.clock import SystemClock
+from fleet.runtime.home import Home
+from monitor.switching import canary, executor
+from monitor.switching.executor import Switcher
+from state.store import StateStore
+from tests.reference.histories import running
+
+SWITCH = Switch(7, SwitchKind.USE, SwitchPhase.PULL, 0, 1, 0.0, "asked for by hand", by_hand=True)
+Change = Callable[[FleetState], FleetState]
+
+
+@dataclass
+class Supervisord:
+    state: ProgramState = ProgramState.RUNNING
+
+    def program(self, name: str) -> ProgramInfo:
+        return ProgramInfo(name, self.state, 0)
+
+
+class Empty:
+    def tags(self, **_: Any) -> list[Any]:
+        return []
+
+
+@pytest.fixture
+def supervisord() -> Supervisord:
+    return Supervisord()
+
+
+@pytest.fixture
+def switcher(tmp_path: Path, supervisord: Supervisord) -> Switcher:
+    home = Home(tmp_path)
+    home.run.mkdir(parents=True)
+    settings = Settings()
+    store = StateStore(home, settings.ladder)
+    store.update(lambda _: replace(running(Rules()), switch=SWITCH, ladder_hash=settings.ladder.digest))
+    parts = Parts(home, settings, store, cast("Any", Empty()), cast("Any", supervisord), SystemClock())
+    return Switcher(parts, Rules)
+
+
+def stops(supervisord: Supervisord, result: object) -> Callable[..., object]:
+    """Return a function that takes long, so that a person stops the generator meanwhile."""
+
+    def work(*_: object, **__: object) -> object:
+        supervisord.state = ProgramState.STOPPED
+        return result
+
+    return work
+
+
+def test_a_generator_that_a_person_stops_during_a_pull_stays_stopped(
+    switcher: Switcher, supervisord: Supervisord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "pull_model", stops(supervisord, result=True))
+    assert switcher._pull(SWITCH) == ModelPresent(7, was_stopped=True)
+
+
+def test_a_generator_that_a_person_stops_during_a_trial_stays_stopped(
+    switcher: Switcher, supervisord: Supervisord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canary.Canary, "trial", stops(supervisord, result=""))
+    trial = replace(SWITCH, phase=SwitchPhase.TRIAL)
+    state = switcher._parts.store.update(lambda state: replace(state, switch=trial))
+    assert switcher._trial(state, trial) == TrialEnded(7, passed=True, was_stopped=True)
+
+
+def test_a_generator_that_a_cut_restart_left_stopped_is_no_persons_doing(
+    switcher: Switcher, supervisord: Supervisord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switcher._parts.store.update(lambda state: replace(state, restarting=True))
+    monkeypatch.setattr(executor, "pull_model", stops(supervisord, result=True))
+    assert switcher._pull(SWITCH) == ModelPresent(7, was_stopped=False)
