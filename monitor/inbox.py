@@ -72,18 +72,18 @@ class GpuFreed:
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratorRuns:
-    """The generator that was started for this number of switches runs."""
-
-    switches: int
-
-
-@dataclass(frozen=True, slots=True)
 class Reported:
     """An event that changes nothing else in the state: Ollama away or back, a generator that is down or hangs."""
 
     kind: EventKind
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorRuns:
+    """The generator runs on this switch; its restart was cut short before that was written."""
+
+    switches: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,9 +107,20 @@ class SimulationTable:
         )
 
     def submit(self, candidates: Sequence[Candidate], now: float) -> None:
-        """Queue candidates; one that has an open row keeps it."""
+        """Queue candidates; one that has an open row keeps it, and one that has its result is not simulated again."""
+        evaluation = EvaluationRow
+        pending = (
+            evaluation.settings_key == self._rules.key,
+            evaluation.source == self._rules.source.value,
+            evaluation.state == PENDING,
+        )
         with self._store.transaction() as connection:
             for one in candidates:
+                if (
+                    connection.scalar(select(evaluation.id).where(evaluation.digest == one.digest, *pending))
+                    is None
+                ):
+                    continue
                 known = select(SimulationRow.state).where(
                     SimulationRow.digest == one.digest, SimulationRow.settings_key == self._rules.key
                 )

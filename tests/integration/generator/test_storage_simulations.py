@@ -83,6 +83,8 @@ def test_a_simulation_is_a_row_before_it_is_sent_until_its_result_is_stored(stor
     assert table.open() == [reading]
     done(store, one, 1.0, BRAIN)
     assert table.open() == []
+    table.submit([one], 30.0)
+    assert table.open() == [], "a result is paid for once"
     with store.transaction() as connection:
         assert connection.execute(text("SELECT state, alpha_id FROM simulations")).all() == [("ended", "a1")]
 
