@@ -182,7 +182,7 @@ class StateStore:
         except TimeoutError as error:
             raise StateError(
                 f"{lock.lock_file} was held for more than {self._timeout:g}s",
-                hint="Another program of the fleet hangs: see `supervisorctl status`.",
+                hint=f"Another program of the fleet hangs: see `{Home(self._path.parent).supervisorctl('status')}`.",
             ) from error
         except OSError as error:
             raise StateError(
