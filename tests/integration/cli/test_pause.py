@@ -1,5 +1,6 @@
 """`pause` and `resume` on a whole fleet: the call is cut, the GPU is empty, and it stays so over every death."""
 
+import contextlib
 import json
 import os
 import signal
@@ -67,9 +68,13 @@ def loaded(fleet: FleetProcess) -> list[str]:
 
 
 def cut_calls(fleet: FleetProcess) -> int:
-    with closing(sqlite3.connect(fleet.home.database)) as database:
+    with (
+        closing(sqlite3.connect(fleet.home.database)) as database,
+        contextlib.suppress(sqlite3.OperationalError),
+    ):
         rows = database.execute("SELECT count(*) FROM calls WHERE done_reason = 'cut' AND error IS NULL")
         return int(rows.fetchone()[0])
+    return 0  # the generator has not made its tables yet
 
 
 def stays_empty(fleet: FleetProcess, seconds: float = 2.0) -> None:
