@@ -4,6 +4,7 @@ Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test
 """
 
 from dataclasses import dataclass, field
+from datetime import date
 
 from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
@@ -12,6 +13,7 @@ from fleet.config.values import (
     Reserve,
     addresses,
     choice,
+    day,
     duration,
     flag,
     key,
@@ -114,6 +116,7 @@ class GeneratorSettings:
     max_concurrent: int = key(2, whole(1, 32))
     evaluator: str = key("auto", choice("auto", "local", "brain", "screen"))
     keep: str = key("fitness > 0.5", rule(parse_keep, _KEEP))
+    breed: int = key(2, whole(0, 100))
     database: str = key("", text(_DATABASE, "an SQLAlchemy URL such as sqlite:///FILE"), secret=True)
     keep_calls: Seconds = key("7d", duration())
 
@@ -128,6 +131,8 @@ class PanelSettings:
     neutralization: str = key("industry", choice("none", "market", "sector", "industry", "subindustry"))
     truncation: float = key(0.08, number(0, 1))
     gaps: str = key("earned", choice("earned", "skipped"))
+    validation_from: date | None = key(None, day().or_none())
+    test_from: date | None = key(None, day().or_none())
 
 
 @dataclass(frozen=True, slots=True)
