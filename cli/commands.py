@@ -18,6 +18,7 @@ from cli.planning.commands import ladder, scan
 from cli.target import Fleet, find_fleet
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
+_LONGEST_PAUSE = 366 * 86400.0
 SOURCES = ("brain", "panel", "synthetic", "stand-in")
 
 
@@ -191,6 +192,36 @@ def unpin(fleet: Fleet, as_json: bool) -> None:
     _outcome(_operator(fleet).unpin(), as_json=as_json)
 
 
+@main.command()
+@click.argument("duration", metavar="[DURATION]", required=False)
+@fleet_command
+def pause(fleet: Fleet, duration: str | None, as_json: bool) -> None:
+    """Free the GPU, for a while such as 2h, or until `resume`."""
+    seconds = None if duration is None else _duration(duration)
+    _outcome(_operator(fleet).pause(seconds), as_json=as_json)
+
+
+def _duration(text: str) -> float:
+    from fleet.runtime.errors import ConfigError
+    from fleet.runtime.units import parse_duration
+
+    hint = 'Write a duration such as "30m", "2h" or "1d", up to a year; without one the pause lasts until `resume`.'
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no duration", hint=hint) from error
+    if not 1.0 <= seconds <= _LONGEST_PAUSE:
+        raise ConfigError(f"{text!r} is no duration of a pause", hint=hint)
+    return seconds
+
+
+@main.command()
+@fleet_command
+def resume(fleet: Fleet, as_json: bool) -> None:
+    """End a pause: take the GPU back."""
+    _outcome(_operator(fleet).resume(), as_json=as_json)
+
+
 _SINCE = click.option(
     "--since", metavar="TIME", help='From then on: a while ago ("2h", "7d") or a date (UTC).'
 )
@@ -222,7 +253,7 @@ def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, 
 def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     """Compare the models: time in use, incidents, speed, memory, valid alphas, Sharpe."""
     from cli.report import collect_report
-    from fleet.runtime.time_argument import parse_since
+    from fleet.runtime.clock import parse_since
 
     row = collect_report(fleet, since=parse_since(since, time.time()) if since else 0.0)
     if as_json:
@@ -272,7 +303,7 @@ def alphas(
         return
     fleet = find_fleet(ctx.obj, os.environ)
     from cli.alphas.listing import alpha_lines, alpha_rows, export, find_alphas, format_of
-    from fleet.runtime.time_argument import parse_since
+    from fleet.runtime.clock import parse_since
     from generator.storage.read import Filters
 
     if path is not None:

@@ -133,7 +133,7 @@ class WatchApp(App[None]):
         made = counters((row["generator"] or {}).get("counters"), "generation_tokens", 1)
         self._tokens.append((seen.time, sum(made.values())))
         self._part("#title", panels.title(row))
-        self._part("#ladder", panels.ladder(row, seen.time))
+        self._part("#ladder", panels.ladder_lines(row, seen.time))
         width, pulls = self.size.width - 2, panels.pull_lines(row, seen.events)
         self._part("#memory", panels.memory(row, list(self._samples), seen.events, max(width - 38, 10)))
         self._part("#work", panels.work(row, self._speed(), pulls, width))

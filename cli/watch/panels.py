@@ -45,7 +45,7 @@ def title(row: Mapping[str, Any]) -> Text:
     return line
 
 
-def ladder(row: Mapping[str, Any], now: float) -> Text:
+def ladder_lines(row: Mapping[str, Any], now: float) -> Text:
     """Return the ladder with the current rung, and what comes next."""
     lines, here, switch = Text(), row["current_model"]["index"], row["switch"]
     for index, label in enumerate(row["ladder"]):

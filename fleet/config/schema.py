@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 
+from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.values import (
+    Reserve,
     addresses,
     choice,
     day,
@@ -17,6 +19,7 @@ from fleet.config.values import (
     flag,
     key,
     number,
+    reserve,
     rule,
     text,
     whole,
@@ -90,15 +93,7 @@ class PolicySettings:
     max_switches_per_hour: int = key(12, whole(1, 3600))
     canary: bool = key(default=True, kind=flag())
     dynamic_threshold: bool = key(default=False, kind=flag())
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleSettings:
-    """`[schedule]`: larger models off-peak."""
-
-    off_peak: list[str] = key([], words(), later=True)
-    timezone: str = key("UTC", text(), later=True)
-    peak_model: str = key("", text(), later=True)
+    reserve: Reserve = key("0 B", reserve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +178,6 @@ class Settings:
 
     ollama: OllamaSettings = field(default_factory=OllamaSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     panel: PanelSettings = field(default_factory=PanelSettings)
@@ -192,4 +186,5 @@ class Settings:
     log: LogSettings = field(default_factory=LogSettings)
     ladder: Ladder = SEED_LADDER
     patterns: tuple[UserPattern, ...] = ()
+    hours: tuple[HoursRow, ...] = ()
     source: str = ""

@@ -15,9 +15,9 @@ from fleet.clients.supervisor import Supervisor
 from fleet.config.load import find_config, load_settings
 from fleet.config.schema import Settings
 from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import parse_beginning
 from fleet.runtime.errors import ConfigError, FleetError, SupervisorError
 from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_json
-from fleet.runtime.time_argument import parse_beginning
 from fleet.runtime.units import Bytes
 from fleet.startup.card import wasted_card
 from fleet.startup.profile import PROFILES, MachineProbes, ProfileChoice, choose

@@ -41,7 +41,7 @@ EVENTS = [
 @pytest.mark.parametrize(
     "text",
     [
-        panels.title(row()), panels.ladder(row(), NOW), panels.memory(row(), [(NOW, 1)], EVENTS, 20),
+        panels.title(row()), panels.ladder_lines(row(), NOW), panels.memory(row(), [(NOW, 1)], EVENTS, 20),
         panels.work(row(), 3.0, ["pull"], 78), panels.event_lines(EVENTS, 5, 78),
     ],
 )  # fmt: skip
@@ -51,7 +51,7 @@ def test_no_text_steers_the_terminal_or_the_styles(text: Any) -> None:
 
 
 def test_the_ladder_shows_here_the_pin_and_the_switch() -> None:
-    lines = panels.ladder(row(), NOW).plain.splitlines()
+    lines = panels.ladder_lines(row(), NOW).plain.splitlines()
     assert lines[1].startswith("▶ b:1 pinned")
     assert "downgrade, restart" in lines[2]
     assert lines[-1] == "next try up in 1m 30s"
