@@ -4,7 +4,6 @@ Each command imports its own modules, so that `status` starts fast. The commands
 bytecode of a module, and compiles a script at each start.
 """
 
-import json
 import os
 import sys
 import time
@@ -15,8 +14,8 @@ from typing import Any
 import click
 
 from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
+from cli.planning.commands import ladder, scan
 from cli.target import Fleet
-from fleet.runtime.errors import FleetError
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
 SOURCES = ("brain", "panel", "synthetic", "stand-in")
@@ -219,33 +218,6 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--explain", is_flag=True, help="Show the line and the pattern of each signal.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a file.")
-@click.pass_obj
-def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: bool) -> None:
-    """Analyse logs: signals, incidents, and the switches of the policy; - is standard input."""
-    from cli.scan import scan_bar, scan_lines, scan_log, settings_for_scan
-
-    settings = settings_for_scan(config, os.environ)
-    failures = []
-    for name in files:
-        try:
-            scanned = scan_log(name, settings, scan_bar(name))
-        except FleetError as error:
-            failures.append(error)
-            continue
-        if as_json:
-            click.echo(json.dumps(scanned.report.to_json()))
-        else:
-            click.echo("\n".join(scan_lines(scanned, explain=explain)))
-    for failure in failures[:-1]:
-        click.echo(f"Error: {failure.message}\nHint: {failure.hint}", err=True)
-    if failures:
-        raise failures[-1]
-
-
-@main.command()
 @click.option("--sort", type=click.Choice(SORTS), default="fitness", show_default=True, help="Best first.")
 @click.option("--reverse", is_flag=True, help="Worst first.")
 @click.option(
@@ -333,3 +305,7 @@ def doctor(fleet: Fleet, as_json: bool) -> None:
         show(finding_lines(findings))
     if any(finding.health is Health.FAULT for finding in findings):
         click.get_current_context().exit(1)
+
+
+main.add_command(ladder)
+main.add_command(scan)

@@ -1,12 +1,14 @@
 """`doctor`: check every part of a fleet, and name the mend of each fault."""
 
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cli.faults import Finding, Health, faults
+from cli.planning.memory import gpu_memory
 from cli.render import brain_sentence
 from cli.status import brain_of, collect_status
 from cli.target import Fleet, now
@@ -15,6 +17,7 @@ from fleet.clients.supervisor import ProgramState
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.home import read_json
 from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from fleet.startup.card import wasted_card
 from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
 from monitor.models.inventory import Models, rungs_here
@@ -56,7 +59,7 @@ def _home(fleet: Fleet) -> Iterator[Finding]:
     yield Finding("home", health, f"{path}, {show_size(free)} free", hint)
     run = fleet.home.run
     if run.exists() and stat.S_IMODE(run.stat().st_mode) & 0o077:
-        yield Finding("home", Health.FAULT, f"{run} is open to others", f"chmod 700 {run}")
+        yield Finding("home", Health.FAULT, f"{run} is open to others", f"chmod 700 {shlex.quote(str(run))}")
 
 
 def _state(fleet: Fleet) -> Iterator[Finding]:
@@ -82,10 +85,10 @@ def _supervisord(fleet: Fleet) -> Iterator[Finding]:
             hint = "It runs in a second, or supervisord starts it again; run `doctor` once more."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         elif name == GENERATOR and program.state is ProgramState.STOPPED:
-            hint = f"It was stopped by hand: `supervisorctl start {name}` starts it."
+            hint = f"It was stopped by hand: `{fleet.home.supervisorctl(f'start {name}')}` starts it."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         if program.name == "monitor" and _edited_since(fleet, program.pid):
-            hint = "`supervisorctl restart monitor generator` applies the change."
+            hint = f"`{fleet.home.supervisorctl('restart monitor generator')}` applies the change."
             yield Finding("configuration", Health.WARNING, "it was changed after the monitor's start", hint)
 
 
@@ -108,7 +111,7 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
     beat = row.get("heartbeat")
     age = now() - beat if isinstance(beat, (int, float)) else _STALE + 1
     health = Health.SOUND if age < _STALE else Health.WARNING
-    hint = "" if age < _STALE else "supervisorctl restart generator"
+    hint = "" if age < _STALE else fleet.home.supervisorctl("restart generator")
     yield Finding("generator", health, f"last heartbeat {show_duration(age)} ago", hint)
     away = row.get("database_away")
     if isinstance(away, dict):
@@ -139,7 +142,7 @@ def _credentials(account: CredentialSource) -> Finding:
         return Finding("credentials", Health.SOUND, "BRAIN's are in the environment")
     _, remark = read_file(path)
     if remark:
-        return Finding("credentials", Health.WARNING, remark, f"chmod 600 {path}")
+        return Finding("credentials", Health.WARNING, remark, f"chmod 600 {shlex.quote(str(path))}")
     return Finding("credentials", Health.SOUND, f"{path}, mode 0600")
 
 
@@ -201,6 +204,16 @@ def _gpu(fleet: Fleet) -> Iterator[Finding]:
         yield Finding("gpu", Health.SOUND, detail)
 
 
+def _ladder_and_card(fleet: Fleet) -> Iterator[Finding]:
+    try:
+        memory = 0 if fleet.standin else gpu_memory(fleet.home).total
+    except FleetError:
+        return  # `_gpu` reports it
+    if wasted := wasted_card(fleet.settings.ladder, memory):
+        command = fleet.home.command("python fleet_cli.py ladder --suggest")
+        yield Finding("ladder", Health.WARNING, wasted, f"`{command}` prints a larger one.")
+
+
 def _gpu_memory(fleet: Fleet) -> Iterator[Finding]:
     try:
         loaded = fleet.ollama().loaded(timeout=1.0)
@@ -255,6 +268,7 @@ _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     _docker,
     _ollama,
     _gpu,
+    _ladder_and_card,
     _gpu_memory,
     _log_source,
     _faults,

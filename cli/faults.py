@@ -7,11 +7,13 @@ pin, a ceiling. A switch under way is no fault either.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from fleet.clients.supervisor_log import CRASH_LOOP_WINDOW, is_crash_loop
 from fleet.policy.state import Unanswered
 from fleet.policy.unanswered import remedy
+from fleet.runtime.home import Home
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import Seconds, show_duration
 from fleet.runtime.untrusted import finite, whole_number
@@ -75,7 +77,7 @@ def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
-    logs = f"{row['home']}/log"
+    home = Home(Path(row["home"]))
     for name, program in (row["programs"] or {}).items():
         chosen = name == "generator" and (row["switch"] or _is_stopped(row))
         if is_crash_loop(program["restarts"]):
@@ -84,12 +86,14 @@ def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
             )
             if program["state"] != "RUNNING":
                 detail += f", and is {program['state']}"
-            yield from _fault(name, detail, f"{logs}/{name}.log and {logs}/supervisord.log say why.")
+            yield from _fault(name, detail, f"{home.log}/{name}.log and {home.supervisord_log} say why.")
         elif program["state"] in _DOWN - (_BETWEEN if chosen else set()):
-            hint = f"`supervisorctl start {name}` starts it; {logs}/{name}.log says why it ended."
+            hint = (
+                f"`{home.supervisorctl(f'start {name}')}` starts it; {home.log}/{name}.log says why it ended."
+            )
             yield from _fault(name, f"it is {program['state']}", hint)
         elif program["silent"]:
-            hint = f"It may hang: `supervisorctl restart {name}` starts it anew."
+            hint = f"It may hang: `{home.supervisorctl(f'restart {name}')}` starts it anew."
             yield from _fault(name, f"it {program['silent']}", hint)
 
 
@@ -108,7 +112,7 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
     hint = remedy(Unanswered(**failed), row["log_source"] or "")
     if row["profile"] == "embedded" and failed["hangs"]:
-        hint = "`supervisorctl restart standin` starts the stand-in anew."
+        hint = f"`{Home(Path(row['home'])).supervisorctl('restart standin')}` starts the stand-in anew."
     yield from _fault("calls", detail, hint)
 
 

@@ -73,14 +73,21 @@ def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
     Its configuration is the given file, else that of the last start, else that of a new start. Raise NoFleetError if
     there is no fleet, ConfigError for an invalid configuration.
     """
-    home = find_home(environ)
-    started = read_fleet_file(home)
-    if started is None and not home.state.exists():
+    fleet = any_fleet(config, environ)
+    home = fleet.home
+    if fleet.started is None and not home.state.exists():
         raise NoFleetError(
             f"there is no fleet in {home.path}",
-            hint="Start one with `make run`, or name its home with FLEET_HOME. "
+            hint=f"Start one with `{home.command('make run')}`, or name its home with FLEET_HOME. "
             "One in a container is reached with: docker exec CONTAINER python fleet_cli.py status",
         )
+    return fleet
+
+
+def any_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
+    """Return the fleet of this home, also one that was never started; raise ConfigError."""
+    home = find_home(environ)
+    started = read_fleet_file(home)
     known = started.config if started is not None and Path(started.config or "/").is_file() else None
     path = find_config(config or (None if environ.get("FLEET_CONFIG") else known), environ, Path.cwd())
     return Fleet(home, load_settings(path, environ), started)

@@ -207,6 +207,8 @@ class Candidate:
     origin: Origin = Origin.MODEL
     parents: tuple[str, ...] = ()
     """Digests of the alphas that the expression was made from; empty for the model's."""
+    claim: int = field(default=0, compare=False)
+    """Fencing number: how often another owner has claimed the candidate."""
 
 
 @dataclass(frozen=True, slots=True)

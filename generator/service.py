@@ -300,6 +300,7 @@ class Miner:
         lower_priority()
         from generator.storage.hopeful import HopefulFile  # noqa: PLC0415
         from generator.workers.evaluate import evaluation_workers  # noqa: PLC0415
+        from generator.workers.lease import Lease  # noqa: PLC0415
         from generator.workers.publish import Publisher  # noqa: PLC0415
 
         publisher = Publisher(
@@ -309,6 +310,8 @@ class Miner:
             clock=self._clock,
             stopping=self._stopping,
         )
+        lease = Lease(store=store, retry=retry, clock=self._clock, stopping=self._stopping)
+        self._pipeline.start("lease", lease.run)
         self._pipeline.start_evaluation(
             evaluation_workers(
                 setup,
@@ -318,6 +321,7 @@ class Miner:
                 retry=retry,
                 stopping=self._stopping,
                 rng=self._rng,
+                lease=lease,
             ),
             publisher,
         )

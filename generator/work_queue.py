@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from fleet.runtime.units import Seconds
@@ -36,6 +37,14 @@ class WorkQueue(Generic[T]):
         """Count an item returned by `get` as finished."""
         with self._changed:
             self._outstanding -= 1
+            self._changed.notify_all()
+
+    def reload(self, items: Iterable[T]) -> None:
+        """Replace the queued items; those in work stay outstanding."""
+        with self._changed:
+            self._outstanding -= len(self._items)
+            self._items = deque(items)
+            self._outstanding += len(self._items)
             self._changed.notify_all()
 
     def close(self) -> None:

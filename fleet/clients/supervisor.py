@@ -14,6 +14,7 @@ from xml.parsers.expat import ExpatError
 
 from fleet.clients.http import UnixConnection
 from fleet.runtime.errors import SupervisorAwayError, SupervisorError
+from fleet.runtime.home import Home
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite, whole_number
 
@@ -74,6 +75,7 @@ class Supervisor:
 
     def __init__(self, socket: Path, *, timeout: Seconds = 5.0) -> None:
         self.socket = socket
+        self._home = Home(socket.parent.parent)
         self._timeout = timeout
 
     def programs(self) -> list[ProgramInfo]:
@@ -118,7 +120,7 @@ class Supervisor:
                 raise SupervisorError(
                     f"supervisord refused {method}({', '.join(map(str, arguments))}): {fault.faultString}",
                     fault=fault.faultCode,
-                    hint="See `supervisorctl status` and log/supervisord.log.",
+                    hint=f"See `{self._home.supervisorctl('status')}` and {self._home.supervisord_log}.",
                 ) from fault
             except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
                 raise self._away(error) from error
@@ -126,7 +128,7 @@ class Supervisor:
                 raise self._not_supervisord() from error
 
     def _away(self, error: Exception) -> SupervisorAwayError:
-        hint = "Start the fleet with `make run`."
+        hint = f"Start the fleet with `{self._home.command('make run')}`."
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
             return SupervisorAwayError(
                 f"supervisord does not run: nothing listens on {self.socket}", hint=hint
@@ -151,5 +153,5 @@ class Supervisor:
     def _not_supervisord(self) -> SupervisorAwayError:
         return SupervisorAwayError(
             f"the program that listens on {self.socket} is not supervisord",
-            hint="Stop it, and start the fleet with `make run`.",
+            hint=f"Stop it, and start the fleet with `{self._home.command('make run')}`.",
         )

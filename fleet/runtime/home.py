@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,6 +107,11 @@ class Home:
         return self.run / "pause.json"
 
     @property
+    def pull_file(self) -> Path:
+        """Return the progress of the pull under way, `pull.json`."""
+        return self.run / "pull.json"
+
+    @property
     def notices_file(self) -> Path:
         """Return the notifier's outbox, `notices.json`."""
         return self.path / "notices.json"
@@ -127,6 +133,21 @@ class Home:
     def program_lock(self, program: str) -> Path:
         """Return the lock that a program holds for life."""
         return self.run / f"{program}.lock"
+
+    @property
+    def is_default(self) -> bool:
+        """Return True for the home that programs find without FLEET_HOME: `var`, or the folder that it links to."""
+        default = ROOT / "var"
+        return self.path == default or self.path.resolve() == default.resolve()
+
+    def supervisorctl(self, words: str) -> str:
+        """Return the command that asks this fleet's supervisord, to be shown and pasted."""
+        address = "" if self.is_default else f"-s {shlex.quote(f'unix://{self.socket}')} "
+        return f"supervisorctl {address}{words}"
+
+    def command(self, words: str) -> str:
+        """Return a command of this fleet, such as `make run`, to be shown and pasted."""
+        return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.path))} {words}"
 
     def create(self) -> None:
         """Make the folders; raise FleetError. `run` has mode 0700: access to the socket is control of the fleet."""
@@ -192,7 +213,7 @@ def require_fleet_file(home: Home) -> FleetFile:
     if found is None:
         raise NoFleetError(
             f"there is no fleet in {home.path}",
-            hint="Start one with `make run`, or point FLEET_HOME at its home. "
+            hint=f"Start one with `{home.command('make run')}`, or point FLEET_HOME at its home. "
             "In a container: docker exec NAME python fleet_cli.py status",
         )
     return found

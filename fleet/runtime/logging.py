@@ -16,6 +16,7 @@ from typing import IO, Any
 
 _PLAIN = re.compile(r"[\w./:@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_BREAK = re.compile(r"\s*[\r\n]+\s*")
 _SENTENCE = "sentence"
 
 
@@ -41,8 +42,8 @@ def _show(value: object) -> str:
 
 
 def plain_text(string: str) -> str:
-    """Return untrusted text as one line, with its control characters escaped."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", string.replace("\n", "\\n"))
+    """Return untrusted text as one line: a space for each line break, and other control characters escaped."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", _BREAK.sub(" ", string.strip()))
 
 
 class KeyValueFormatter(logging.Formatter):

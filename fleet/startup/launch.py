@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.clients.gpu import cards
 from fleet.clients.supervisor import Supervisor
 from fleet.config.load import find_config, load_settings
 from fleet.config.schema import Settings
@@ -17,6 +18,8 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import ConfigError, FleetError, SupervisorError
 from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_json
 from fleet.runtime.time_argument import parse_beginning
+from fleet.runtime.units import Bytes
+from fleet.startup.card import wasted_card
 from fleet.startup.profile import PROFILES, MachineProbes, ProfileChoice, choose
 from fleet.startup.stdout_relay import prepare_output
 
@@ -96,7 +99,7 @@ def _refuse_running_fleet(home: Home) -> None:
 def _already_runs(home: Home) -> FleetError:
     return FleetError(
         f"a fleet runs in {home.path} already",
-        hint="See it with `python fleet_cli.py status`; another fleet needs a FLEET_HOME of its own.",
+        hint=f"See it with `{home.command('python fleet_cli.py status')}`; another fleet needs a FLEET_HOME of its own.",
     )
 
 
@@ -167,8 +170,18 @@ def _free_port() -> int:
         return port
 
 
-def describe(ready: StartPlan) -> str:
-    """Return the lines that a start prints: profile, home, configuration and Ollama."""
+def _card_memory(ready: StartPlan) -> Bytes:
+    """Return the memory of this machine's cards, 0 if it is unknown or no real model runs."""
+    if ready.choice.profile == "embedded":
+        return 0
+    try:
+        return sum(card.total for card in cards() or [])
+    except FleetError:
+        return 0
+
+
+def describe(ready: StartPlan, memory: Bytes = 0) -> str:
+    """Return the lines that a start prints: profile, home, configuration, Ollama, and a ladder far below the card."""
     choice = ready.choice
     others = " or ".join(name for name in PROFILES if name != choice.profile)
     explicit = choice.why.startswith("set by")
@@ -181,6 +194,9 @@ def describe(ready: StartPlan) -> str:
         lines.append("There is no model: a stand-in answers in Ollama's place, and every alpha is random.")
     else:
         lines.append(f"Ollama {choice.ollama_url}, its log {choice.log_source}.")
+    if wasted := wasted_card(ready.settings.ladder, memory):
+        command = ready.home.command("python fleet_cli.py ladder --suggest")
+        lines.append(f"{wasted[0].upper()}{wasted[1:]}: `{command}` prints a larger one.")
     return "\n".join(lines)
 
 
@@ -202,7 +218,7 @@ def run(explicit_config: str | None = None) -> None:
     """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot start."""
     ready = plan(explicit_config, os.environ, Path.cwd())
     environ = _claim_home(ready)
-    print(describe(ready), file=sys.stderr, flush=True)  # noqa: T201  # a message for the terminal
+    print(describe(ready, _card_memory(ready)), file=sys.stderr, flush=True)  # noqa: T201  # a message for the terminal
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]
     os.chdir(ROOT)
     os.execve(sys.executable, command, environ)  # noqa: S606  # supervisord replaces this process

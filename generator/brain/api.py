@@ -88,9 +88,18 @@ class BrainApi:
         return MOST_IN_MULTI if MULTI_SIMULATION in self._session.permissions else 1
 
     @property
+    def account(self) -> str:
+        """Return the account's key in the database, empty while the credentials cannot be read."""
+        return self._session.account
+
+    @property
     def signed_in(self) -> bool:
         """Return True if the session is signed in, as far as is known."""
         return self._session.signed_in
+
+    def answers(self) -> bool:
+        """Return True if BRAIN answers for its session: a failure elsewhere is one of that address."""
+        return self._session.answers()
 
     def close(self) -> None:
         """Close the connections."""

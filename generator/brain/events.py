@@ -1,7 +1,6 @@
 """Log of BRAIN: simulations, limits and failures."""
 
 import logging
-from collections.abc import Sequence
 
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds, show_duration
@@ -12,7 +11,7 @@ from generator.brain.errors import (
     BrainQuotaError,
     PersonaError,
 )
-from generator.brain.jobs import Job
+from generator.brain.responses import Ended
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +41,9 @@ class BrainEvents:
         event = "brain.persona" if isinstance(error, PersonaError) else "brain.trouble"
         _log.warning(event, extra=with_sentence(sentence, **values))
 
-    def skipped(self, error: BrainError, wait: Seconds) -> None:
-        """Log that BRAIN fails for one simulation or alpha while it answers for others."""
-        _log.info("brain.passed_over", extra=fields(error=error.message, wait_s=round(wait, 3)))
+    def skipped(self, error: BrainError) -> None:
+        """Log a failure at the address of one simulation or alpha."""
+        _log.info("brain.passed_over", extra=fields(error=error.message))
 
     def limited(self, error: BrainError, wait: Seconds, *, running: int) -> None:
         """Log that BRAIN accepts no more simulations now; report a used-up quota."""
@@ -79,17 +78,19 @@ class BrainEvents:
             sentence = f"resuming {count} BRAIN simulation(s) of the last run"
             _log.info("brain.resumed", extra=with_sentence(sentence, count=count))
 
-    def sent(self, jobs: Sequence[Job], location: str) -> None:
+    def sent(self, row: int, location: str, expression: str) -> None:
         """Log that BRAIN accepted a simulation."""
-        for job in jobs:
-            values = fields(id=job.row, location=location, expression=job.candidate.expression)
-            _log.info("simulation.sent", extra=values)
+        _log.info("simulation.sent", extra=fields(id=row, location=location, expression=expression))
 
-    def ended(self, job: Job, status: str, message: str) -> None:
+    def ended(self, row: int, ended: Ended) -> None:
         """Log the end of a simulation."""
-        values = fields(id=job.row, status=status, alpha=job.alpha or None, message=message or None)
-        _log.info("simulation.ended", extra=values)
+        values = {
+            "status": ended.status.value,
+            "alpha": ended.alpha or None,
+            "message": ended.message or None,
+        }
+        _log.info("simulation.ended", extra=fields(id=row, **values))
 
-    def lost(self, job: Job) -> None:
+    def lost(self, row: int, expression: str) -> None:
         """Log that a request without an answer left no trace on BRAIN."""
-        _log.warning("simulation.lost", extra=fields(id=job.row, expression=job.candidate.expression))
+        _log.warning("simulation.lost", extra=fields(id=row, expression=expression))

@@ -13,7 +13,6 @@ from generator.brain.errors import (
     PersonaError,
 )
 
-DAY: Seconds = 86400.0
 _GROW_AFTER: Seconds = 600.0
 # First wait of a back-off, and its upper bound.
 _PERSONA: tuple[Seconds, Seconds] = (5.0, 60.0)

@@ -5,6 +5,7 @@ also stores the address of a pending biometric sign-in, and that credentials wer
 never sent a second time. It stores neither e-mail address nor password.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -105,6 +106,19 @@ class BrainSession:
         self._clock = clock
         self._signed_in = False
         self._permissions: frozenset[str] = frozenset()
+        self._account_key = ""
+
+    @property
+    def account(self) -> str:
+        """Return the account's key in the database, a hash of its e-mail address; empty until it can be read."""
+        if not self._account_key:
+            with contextlib.suppress(BrainAccessError):
+                self._remember(self._account())
+        return self._account_key
+
+    def _remember(self, account: Credentials) -> Credentials:
+        self._account_key = _account_hash("brain", account)
+        return account
 
     @property
     def permissions(self) -> frozenset[str]:
@@ -140,7 +154,7 @@ class BrainSession:
         """Sign in again. An error here is raised with `sent` False: BRAIN did not accept the request itself."""
         self._signed_in = False
         try:
-            self._sign_in(self._account())
+            self._sign_in(self._remember(self._account()))
         except BrainAwayError as error:
             raise BrainAwayError(error.message, wait=error.wait, sent=False) from error
 
@@ -151,7 +165,7 @@ class BrainSession:
         """
         if self._signed_in:
             return False
-        account = self._account()
+        account = self._remember(self._account())
         stored = self._file.read()
         if stored.cookies and stored.account == _account_hash(stored.salt, account):
             self._http.restore(stored.cookies)
@@ -161,6 +175,14 @@ class BrainSession:
                 return True
         self._sign_in(account)
         return True
+
+    def answers(self) -> bool:
+        """Return True if BRAIN answers, signed in or not."""
+        try:
+            answer = self._http.send("GET", AUTHENTICATION)
+        except BrainError:
+            return False
+        return not isinstance(error_of(answer, self._clock.time()), BrainAwayError)
 
     def seconds_left(self) -> Seconds | None:
         """Return the seconds until the session expires, None without a session."""

@@ -1,65 +1,46 @@
-"""Simulations in flight at BRAIN: sends from the outbox, polls for progress, reads the figures.
+"""Simulations at BRAIN: the shell that makes the due request of each row and applies `states.advance` to the answer.
 
-Every request is a row first (`generator.storage.simulations`), so that a restart resumes the run. A request
-without an answer is searched for among the account's alphas before it is sent again. Requests run one at a time,
-in the thread that calls `step`.
+The rows of the table `simulations` are all there is to know: a restart goes on with them as the next step does.
+Requests run one at a time, in the thread that calls `step`. Each row fails alone; BRAIN as a whole is away only if it
+answers nothing.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
+from itertools import takewhile
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from fleet.runtime.backoff import doubling_backoff
 from fleet.runtime.clock import Clock
-from fleet.runtime.units import Seconds
 from generator.brain.api import BrainApi
 from generator.brain.errors import (
     BrainAwayError,
     BrainDeniedError,
     BrainError,
-    BrainGoneError,
+    BrainLimitError,
     BrainRefusedError,
 )
 from generator.brain.events import BrainEvents
-from generator.brain.jobs import MOST_TRIES, Job, NextStep, Retry, SimulationInFlight, next_step, resume_jobs
-from generator.brain.limits import wait_after
-from generator.brain.outbox import Outbox
-from generator.brain.responses import Ended, Running, Status, read_alpha
-from generator.domain import Candidate, ExpressionFault, Result
-from generator.storage.simulations import Simulation, SimulationTable
+from generator.brain.inquiry import Inquiry
+from generator.brain.limits import Slots, budget_left, wait_after
+from generator.brain.responses import Ended
+from generator.brain.states import Accepted, Declined, Fact, Failing, Faulty, Missing, advance, is_due
+from generator.domain import AlphaFigures, Candidate, ExpressionFault, Result
+from generator.storage.schema import LOST, QUEUED, RUNNING, SENDING
+from generator.storage.simulations import Simulation, SimulationTable, Usage
 
-_LEAST_WAIT: Seconds = 0.1
-_MOST_WAIT: Seconds = 60.0
-_FAILURE_WAIT: Seconds = 5.0
-_MOST_FAILURE_WAIT: Seconds = 300.0
-_MOST_NOT_FOUND = 3
-# Longer than any simulation observed: one without an end or a trace by then is lost.
-_TOO_LONG: Seconds = 7200.0
-_NO_TRACE: Seconds = 1200.0
-_MOST_POLLS = 60
-
-Outcome = tuple[Candidate, Result]
+_T = TypeVar("_T")
 
 
-class _Pollable(Protocol):
-    due: float
-    failures: int
+class Retry(Protocol):
+    """Retries a database action until it succeeds."""
 
-
-_Part = TypeVar("_Part", bound=_Pollable)
-
-
-def _due(part: _Pollable) -> float:
-    return part.due
+    def __call__(self, action: Callable[[], _T]) -> _T:
+        """Return the action's result."""
 
 
 class Simulator:
-    """Turns candidates into results; `slots` and `budget` limit the outbox.
-
-    `_unclaimed` are digests of the last run's candidates that `submit` has not received yet. `_early` holds
-    their results until then.
-    """
+    """Turns candidates into results within `slots` and `budget`, the most simulations in any 24 hours (0: no limit)."""
 
     def __init__(
         self,
@@ -79,51 +60,49 @@ class Simulator:
         self._clock = clock
         self._rng = rng
         self._events = events
-        self._outbox = Outbox(
-            api,
-            table,
-            retry=retry,
-            clock=clock,
-            rng=rng,
-            slots=slots,
-            budget=budget,
-            events=events,
-        )
-        self._flights: list[SimulationInFlight] = []
-        self._unconfirmed: list[Job] = []
-        self._reading: list[Job] = []
-        self._done: list[Outcome] = []
-        self._unclaimed: set[str] = set()
-        self._early: dict[str, Outcome] = {}
+        self._slots = Slots(slots, slots)
+        self._budget = budget
+        self._held: dict[str, Candidate] = {}
+        self._done: list[tuple[Candidate, Result]] = []
+        self._inquiry = Inquiry(api, self._note_answer)
+        self._answered = 0
+        self._answered_at_failure: dict[int, int] = {}
+        self._answered_at_last_failure = 0
         self._failures = 0
-        self._answered = False
-        self._unanswered: BrainError | None = None
         self._backoff_until = float("-inf")
-        self._resume(retry(table.open))
+        self._multi_allowed = True
+        self._refusals = 0
+        self._blocked_until = float("-inf")
+        self._rows: Sequence[Simulation] = retry(table.open)
+        events.resumed(sum(row.state != QUEUED for row in self._rows))
 
     @property
     def free(self) -> int:
-        """Return how many candidates `submit` accepts now: unclaimed ones, and those for free slots and budget."""
-        waiting = self._clock.monotonic() < self._backoff_until
-        return len(self._unclaimed) + (0 if waiting else self._outbox.capacity(len(self._flights)))
+        """Return how many candidates `submit` accepts now: those of rows of the last run, and new ones."""
+        rows = self._refresh()
+        unheld = sum(row.digest not in self._held for row in rows)
+        monotonic = self._clock.monotonic()
+        if monotonic < max(self._backoff_until, self._blocked_until):
+            return unheld
+        used, queued = self._usage(), sum(row.state == QUEUED for row in rows)
+        capacity = (self._allowed() - used.in_flight) * self._batch_size - queued
+        left = self._budget_left(used)
+        return unheld + max(0, capacity if left is None else min(capacity, left - queued))
 
     def submit(self, candidates: Sequence[Candidate]) -> None:
-        """Queue candidates; one of the last run is matched with its resumed job."""
-        for candidate in candidates:
-            if candidate.digest in self._unclaimed:
-                self._unclaimed.discard(candidate.digest)
-                if candidate.digest in self._early:
-                    self._done.append(self._early.pop(candidate.digest))
-            else:
-                self._outbox.put(Job(candidate))
+        """Queue candidates; one with a row of the last run goes on with it."""
+        self._held.update((one.digest, one) for one in candidates)
+        self._retry(lambda: self._table.submit(candidates, self._clock.time()))
+        self._refresh()
 
-    def step(self) -> Sequence[Outcome]:
+    def step(self) -> Sequence[tuple[Candidate, Result]]:
         """Make the requests that are due and return finished results. A failure of BRAIN is reported and backed off."""
         if self._clock.monotonic() >= self._backoff_until:
             try:
                 if self._api.sign_in():
-                    self._mark_healthy()
-                self._request_due()
+                    self._note_answer()
+                self._ask_due()
+                self._send_queued()
             except BrainError as error:
                 self._failures += 1
                 wait = wait_after(error, self._failures, self._rng.random())
@@ -134,9 +113,8 @@ class Simulator:
 
     def next_due(self) -> float:
         """Return the monotonic time of the next request."""
-        if self._done:
-            return self._clock.monotonic()
-        dues = [*map(_due, self._flights), *map(_due, self._reading), *map(_due, self._unconfirmed)]
+        ahead = self._clock.monotonic() - self._clock.time()
+        dues = (row.due + ahead for row in self._rows if self._is_asked(row))
         return max(self._backoff_until, min(dues, default=float("inf")))
 
     @property
@@ -146,205 +124,169 @@ class Simulator:
 
     def state(self) -> dict[str, Any]:
         """Return the state for the heartbeat file."""
+        flights = {row.location or row.sent for row in self._rows if row.state in {SENDING, RUNNING}}
         return {
             "signed_in": self._api.signed_in,
-            "in_flight": len(self._flights),
-            "slots": self._outbox.slots,
-            "queued": self._outbox.queued,
-            "sent_today": self._outbox.sent_today,
+            "in_flight": len(flights),
+            "slots": self._allowed(),
+            "queued": sum(row.state == QUEUED for row in self._rows),
+            "sent_today": self._usage().sent,
             "trouble": self._events.trouble or None,
         }
 
-    def _mark_healthy(self) -> None:
-        self._answered, self._unanswered = True, None
+    # --- requests about rows
+
+    def _refresh(self) -> Sequence[Simulation]:
+        self._rows = self._retry(self._table.open)
+        return self._rows
+
+    def _ask_due(self) -> None:
+        """Make the due request of each row; raise BRAIN's failure if BRAIN answers nothing."""
+        now = self._clock.time()
+        self._answered_at_last_failure = self._answered
+        while due := [row for row in self._rows if self._is_asked(row) and is_due(row, now)]:
+            self._inquiry.begin_round()
+            try:
+                for row in sorted(due, key=lambda row: row.due):
+                    self._ask(row)
+            finally:
+                self._refresh()
+
+    def _is_asked(self, row: Simulation) -> bool:
+        return row.state != QUEUED and row.digest in self._held
+
+    def _ask(self, row: Simulation) -> None:
+        """Make a row's due request and apply the answer; raise the failure if it is not the row's alone."""
+        try:
+            fact = self._inquiry.fact(row, self._held[row.digest].expression)
+        except (BrainAwayError, BrainDeniedError) as error:
+            counts = self._answered > self._answered_at_failure.get(row.id, self._answered)
+            self._answered_at_failure[row.id] = self._answered
+            self._apply(Failing(counts), row)
+            self._check_answering(error)
+            self._events.skipped(error)
+            return
+        self._answered_at_failure.pop(row.id, None)
+        if isinstance(fact, AlphaFigures | ExpressionFault):
+            self._done.append((self._held.pop(row.digest), fact))
+        else:
+            self._apply(fact, row)
+
+    def _check_answering(self, error: BrainError) -> None:
+        """Raise the error if BRAIN is away: it has answered nothing since the last failure, nor for its session."""
+        if self._answered == self._answered_at_last_failure:
+            if not self._api.answers():
+                raise error
+            self._note_answer()
+        self._answered_at_last_failure = self._answered
+
+    def _note_answer(self) -> None:
+        self._answered += 1
         self._failures = 0
         self._events.recovered()
 
-    def _request_due(self) -> None:
-        # Sending comes last: results free slots first, and a failing BRAIN gets no new simulation.
-        self._answered, self._unanswered = False, None
-        self._each(self._flights, self._poll)
-        self._each(self._reading, self._read)
-        self._each(self._unconfirmed, self._search)
-        self._check_answered()
-        self._send_queued()
+    def _apply(self, fact: Fact, *rows: Simulation) -> None:
+        """Move rows on by a fact, and store and log their moves."""
+        for row in rows:
+            move = advance(row, fact, self._clock.time())
+            self._retry(partial(self._table.save, move.row, again=move.again))
+            if isinstance(fact, Ended):
+                self._events.ended(row.id, fact)
+            elif move.row.state == LOST:
+                self._events.lost(row.id, self._held[row.digest].expression)
 
-    def _check_answered(self) -> None:
-        """Raise a failure without a later answer: if BRAIN is away, a new simulation would become unconfirmed."""
-        if self._unanswered is not None and not self._answered:
-            raise self._unanswered
-
-    def _due(self, parts: Sequence[_Part]) -> list[_Part]:
-        now = self._clock.monotonic()
-        return sorted((part for part in parts if part.due <= now), key=_due)
-
-    def _each(self, parts: Sequence[_Part], action: Callable[[_Part], None]) -> None:
-        """Call the action for each due part. A part that fails waits, longer with each failure in a row.
-
-        The first failure may be due to the part; a second one in a row is BRAIN's and is raised.
-        """
-        for part in self._due(parts):
-            try:
-                action(part)
-            except BrainError as error:
-                part.failures += 1
-                wait = doubling_backoff(_FAILURE_WAIT, part.failures, most=_MOST_FAILURE_WAIT)
-                part.due = self._clock.monotonic() + wait
-                if self._unanswered is not None or not isinstance(error, BrainAwayError | BrainDeniedError):
-                    raise
-                self._unanswered = error
-                self._events.skipped(error, wait)
-            else:
-                part.failures = 0
-                self._mark_healthy()
-
-    def _poll(self, flight: SimulationInFlight) -> None:
-        now = self._clock.monotonic()
-        if now - flight.since > _TOO_LONG:
-            self._give_up_polling(flight)
-            return
-        try:
-            progress = self._api.simulation(flight.location)
-        except (BrainGoneError, BrainRefusedError):
-            flight.not_found += 1
-            flight.due = now + doubling_backoff(2.0, flight.not_found, most=_MOST_WAIT)
-            if flight.not_found > _MOST_NOT_FOUND:
-                self._give_up_polling(flight)
-            return
-        flight.not_found = 0
-        if isinstance(progress, Running):
-            flight.due = now + min(max(progress.wait, _LEAST_WAIT), _MOST_WAIT)
-        elif flight.multi:
-            self._children(flight, progress)
-        else:
-            self._flights.remove(flight)
-            self._conclude(flight.jobs[0], progress, multi=False)
-
-    def _give_up_polling(self, flight: SimulationInFlight) -> None:
-        """Search the account's alphas for the jobs of a simulation whose end is unknown."""
-        self._flights.remove(flight)
-        for job, ended in flight.pairs():
-            if ended is not None:
-                self._conclude(job, ended, multi=True)
-                continue
-            job.due, job.polls = self._clock.monotonic(), 0
-            self._unconfirmed.append(job)
-
-    def _children(self, flight: SimulationInFlight, parent: Ended) -> None:
-        flight.children = parent.children
-        waits = [wait for child in parent.children if (wait := self._ask_child(flight, child)) is not None]
-        if waits:
-            flight.due = self._clock.monotonic() + min(waits)
-        elif len(flight.ends) < len(set(parent.children)):
-            self._give_up_polling(flight)
-        else:
-            self._flights.remove(flight)
-            missing = Ended(Status.CANCELLED, message=parent.message)
-            for job, ended in flight.pairs():
-                self._conclude(job, ended or missing, multi=True)
-
-    def _ask_child(self, flight: SimulationInFlight, child: str) -> Seconds | None:
-        """Poll a child and return the wait for the next poll: None if the child ended or is not found too often."""
-        not_found = flight.child_not_found.get(child, 0)
-        if child in flight.ends or not_found > _MOST_NOT_FOUND:
-            return None
-        try:
-            progress = self._api.simulation(child)
-        except (BrainGoneError, BrainRefusedError):
-            flight.child_not_found[child] = not_found + 1
-            return (
-                None
-                if not_found == _MOST_NOT_FOUND
-                else doubling_backoff(2.0, not_found + 1, most=_MOST_WAIT)
-            )
-        flight.child_not_found[child] = 0
-        if isinstance(progress, Running):
-            return min(max(progress.wait, _LEAST_WAIT), _MOST_WAIT)
-        flight.ends[child] = progress
-        return None
-
-    def _conclude(self, job: Job, ended: Ended, *, multi: bool) -> None:
-        now = self._clock.time()
-        self._retry(
-            lambda: self._table.end(
-                job.row, status=ended.status.value, alpha=ended.alpha, message=ended.message, now=now
-            )
-        )
-        job.alpha = ended.alpha
-        self._events.ended(job, ended.status.value, ended.message)
-        self._continue(job, next_step(ended, tries=job.tries, multi=multi))
-
-    def _continue(self, job: Job, step: NextStep | ExpressionFault) -> None:
-        if isinstance(step, ExpressionFault):
-            self._finish(job, step)
-        elif step is NextStep.RESEND:
-            job.alone = True
-            self._outbox.put(job)
-        else:
-            job.due, job.polls = self._clock.monotonic(), 0
-            self._reading.append(job)
-
-    def _read(self, job: Job) -> None:
-        try:
-            performance = read_alpha(self._api.alpha(job.alpha))
-        except (BrainGoneError, BrainRefusedError):
-            performance = None
-        if performance is not None:
-            self._reading.remove(job)
-            self._finish(job, replace(performance, alpha_id=job.alpha))
-        elif job.polls >= _MOST_POLLS:
-            self._reading.remove(job)
-            self._finish(job, ExpressionFault(f"BRAIN shows no figures of its alpha {job.alpha}"))
-        else:
-            job.schedule_poll(self._clock.monotonic())
-
-    def _search(self, job: Job) -> None:
-        """Search the account's alphas for the result of an unconfirmed request."""
-        try:
-            alpha = self._api.recent_alpha(job.candidate.expression)
-        except (BrainGoneError, BrainRefusedError, BrainDeniedError):
-            alpha = None  # the list of alphas is not available; nothing else shows the request
-        if alpha is not None:
-            self._unconfirmed.remove(job)
-            self._conclude(job, Ended(Status.COMPLETE, alpha), multi=False)
-        elif self._clock.time() - job.sent > _NO_TRACE:
-            self._unconfirmed.remove(job)
-            self._drop_lost(job)
-        else:
-            job.schedule_poll(self._clock.monotonic())
-
-    def _drop_lost(self, job: Job) -> None:
-        self._retry(lambda: self._table.lose([job.row]))
-        self._events.lost(job)
-        if job.tries > MOST_TRIES:
-            self._finish(job, ExpressionFault("BRAIN loses its simulation each time"))
-        else:
-            self._outbox.put(job)
-
-    def _finish(self, job: Job, result: Result) -> None:
-        outcome = (job.candidate, result)
-        if job.candidate.digest in self._unclaimed:
-            self._early[job.candidate.digest] = outcome
-        else:
-            self._done.append(outcome)
+    # --- sending
 
     def _send_queued(self) -> None:
-        try:
-            while (flight := self._outbox.send_next(len(self._flights))) is not None:
-                self._flights.append(flight)
-                self._mark_healthy()
-        finally:
-            self._unconfirmed += self._outbox.unconfirmed
-            self._outbox.unconfirmed.clear()
-            for job, fault in self._outbox.refused:
-                self._finish(job, fault)
-            self._outbox.refused.clear()
+        """Send queued rows while slots, budget and BRAIN allow it.
 
-    def _resume(self, rows: Sequence[Simulation]) -> None:
-        resumed = resume_jobs(rows, self._clock.monotonic())
-        self._unclaimed |= resumed.digests
-        self._flights += resumed.flights
-        self._unconfirmed += resumed.unconfirmed
-        for job, ended in resumed.ended:
-            self._continue(job, next_step(ended, tries=job.tries, multi=job.multi))
-        self._events.resumed(len(resumed.digests))
+        It comes last: results free slots first, and a BRAIN that fails gets no new simulation.
+        """
+        while self._clock.monotonic() >= self._blocked_until:
+            queued = [row for row in self._rows if row.state == QUEUED and row.digest in self._held]
+            if not queued or not self._send(self._together(queued)):
+                return
+
+    def _together(self, queued: Sequence[Simulation]) -> Sequence[Simulation]:
+        """Return the rows of the next request."""
+        several = list(takewhile(lambda row: not row.alone, queued))
+        return several[: self._batch_size] or queued[:1]
+
+    def _send(self, rows: Sequence[Simulation]) -> bool:
+        """Send rows in one request; return False if slots or budget allow none."""
+        account, now = self._api.account, self._clock.time()
+        sent = self._retry(
+            lambda: self._table.send(
+                rows, account=account, slots=self._allowed(), budget=self._budget, now=now
+            )
+        )
+        if not sent:
+            return False
+        try:
+            self._request(sent)
+        finally:
+            self._refresh()
+        return True
+
+    def _request(self, sent: Sequence[Simulation]) -> None:
+        try:
+            location = self._api.simulate([self._held[row.digest].expression for row in sent])
+        except BrainAwayError as error:
+            self._apply(Missing() if error.sent else Declined(), *sent)
+            raise
+        except BrainError as error:
+            self._handle_refusal(sent, error)
+            return
+        self._apply(Accepted(location), *sent)
+        self._note_answer()
+        for row in sent:
+            self._events.sent(row.id, location, self._held[row.digest].expression)
+        self._refusals = 0
+        if self._api.quota_used_up is not None:
+            self._block(self._api.quota_used_up)
+
+    def _handle_refusal(self, rows: Sequence[Simulation], error: BrainError) -> None:
+        """Queue the rows of a refused request again, or fail them; raise an error that is no fault of theirs."""
+        several = len(rows) > 1
+        if isinstance(error, BrainRefusedError) and error.expression and not several:
+            self._apply(Faulty(error.expression), *rows)
+            return
+        # Sent one by one, the row at fault is found. Without a faulty expression the batch itself is refused.
+        self._apply(Declined(alone=several and isinstance(error, BrainRefusedError)), *rows)
+        if several and isinstance(error, BrainRefusedError | BrainDeniedError):
+            self._multi_allowed = self._multi_allowed and bool(
+                isinstance(error, BrainRefusedError) and error.expression
+            )
+        elif isinstance(error, BrainLimitError):
+            self._block(error)
+        else:
+            raise error
+
+    def _block(self, error: BrainLimitError) -> None:
+        """Send nothing for a while; with too many simulations at a time, use as many slots as are in use."""
+        now, running = self._clock.monotonic(), self._usage().in_flight
+        self._refusals += 1
+        wait = wait_after(error, self._refusals, self._rng.random())
+        self._blocked_until = now + wait
+        if error.slots:
+            self._slots = self._slots.refused(running, now)
+        self._events.limited(error, wait, running=running)
+
+    def _usage(self) -> Usage:
+        account, now = self._api.account, self._clock.time()
+        return self._retry(lambda: self._table.usage(account, now))
+
+    def _allowed(self) -> int:
+        """Return how many simulations may be in flight now."""
+        self._slots = self._slots.at(self._clock.monotonic())
+        return self._slots.allowed
+
+    def _budget_left(self, used: Usage) -> int | None:
+        """Return the rest of the daily budget, None without a budget."""
+        left = budget_left(self._budget, used.sent)
+        self._events.budget(left)
+        return left
+
+    @property
+    def _batch_size(self) -> int:
+        return self._api.per_simulation if self._multi_allowed else 1

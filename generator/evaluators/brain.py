@@ -27,8 +27,7 @@ from generator.rules_in_force import RulesInForce
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
-    from generator.brain.jobs import Retry
-    from generator.brain.simulations import Simulator
+    from generator.brain.simulations import Retry, Simulator
     from generator.reporting.stats import RunStats
     from generator.storage.store import AlphaStore
 

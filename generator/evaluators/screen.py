@@ -5,7 +5,7 @@ between them: a free slot of BRAIN gets the panel's best alpha that BRAIN has no
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,10 @@ class Promotion:
         """Append a candidate that has a row of BRAIN's, such as one of the opposite sign."""
         self._pending = self._pending or deque()
         self._pending.append(candidate)
+
+    def reload(self, items: Iterable[Candidate]) -> None:
+        """Replace the pending candidates."""
+        self._pending = deque(items)
 
     def done(self) -> None:
         """Do nothing: candidates that wait for BRAIN do not slow the calls down."""

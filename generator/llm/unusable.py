@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fleet.runtime.untrusted import printable
 from generator.domain import CallRecord, CallVerdict, Reason
 from generator.llm.feedback import FailedExpression
 from generator.llm.prompt import Prompt
@@ -69,4 +70,4 @@ def _tokens(call: CallRecord) -> str:
 
 
 def _line(text: str | None) -> str:
-    return " ".join((text or "").split())[:_SHOWN]
+    return printable(" ".join((text or "").split()), _SHOWN)

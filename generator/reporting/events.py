@@ -13,6 +13,7 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds, show_duration
+from fleet.runtime.untrusted import printable
 from generator.domain import CallRecord, CallVerdict, Evaluated, Reason, Source, Streak, Tally
 
 _log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class MiningEvents:
                 _log.error("replies.unusable", extra=with_sentence(sentence, model=self._model, **row))
 
     def _failure_sentence(self, call: CallRecord, verdict: CallVerdict, failures: int, wait: Seconds) -> str:
-        error = (call.error or "").splitlines()[0][:_TEXT_LIMIT] if call.error else ""
+        error = printable((call.error or "").partition("\n")[0], _TEXT_LIMIT)
         if verdict is CallVerdict.MEMORY:
             count = f", {failures} in a row" if failures > 1 else ""
             return (

@@ -8,15 +8,21 @@ tables, change the models and append a step.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, delete, exists, func, insert, inspect, select, text, update
+from sqlalchemy.orm import aliased
 from sqlalchemy.schema import CreateColumn
 
 from fleet.runtime.errors import GeneratorError
 from generator.storage.renaming import rename_expressions
 from generator.storage.schema import (
+    ENDED,
+    LOST,
+    PENDING,
+    READING,
     Base,
     CallRow,
     EvaluationRow,
+    LeaseRow,
     SchemaRow,
     SimulationRow,
     SplitRow,
@@ -62,6 +68,33 @@ def _add_pool(connection: Connection) -> None:
     count_old_trials(connection)
 
 
+def _queue_simulations(connection: Connection) -> None:
+    """Columns by which a row of `simulations` is its own queue; an end whose result is not stored becomes `reading`."""
+    add_columns(connection, SimulationRow, "account", "tries", "asks", "due", "since", "alone")
+    connection.execute(text("DROP INDEX IF EXISTS simulations_by_time"))
+    _create_indexes(connection, "simulations_by_time", "simulations_by_state")
+    row, other, evaluation = SimulationRow, aliased(SimulationRow), EvaluationRow
+    same = (other.digest == row.digest, other.settings_key == row.settings_key)
+    tries = select(func.count()).where(*same, other.id <= row.id).scalar_subquery()
+    connection.execute(update(row).values(since=row.sent, tries=tries))
+    pending = exists().where(
+        evaluation.digest == row.digest,
+        evaluation.settings_key == row.settings_key,
+        evaluation.state == PENDING,
+    )
+    unstored = (row.state == ENDED, pending, ~exists().where(*same, other.id > row.id))
+    failed = row.status.in_(("FAIL", "TIMEOUT", "CANCELLED"))
+    connection.execute(update(row).where(*unstored, failed).values(state=LOST))
+    connection.execute(update(row).where(*unstored).values(state=READING))
+
+
+def _add_leases(connection: Connection) -> None:
+    """Fencing numbers of candidates, and the table of leases."""
+    add_columns(connection, EvaluationRow, "claim")
+    Base.metadata.create_all(connection, tables=[Base.metadata.tables[LeaseRow.__tablename__]])
+    _create_indexes(connection, "evaluations_pending")
+
+
 def add_columns(connection: Connection, table: type[Base], *names: str) -> None:
     """Add the model's columns of these names to its table, those that exist excepted."""
     known = {column["name"] for column in inspect(connection).get_columns(table.__tablename__)}
@@ -73,15 +106,17 @@ def add_columns(connection: Connection, table: type[Base], *names: str) -> None:
 
 
 def _create_indexes(connection: Connection, *names: str) -> None:
-    for table in (CallRow.__table__, EvaluationRow.__table__):
+    for table in (CallRow.__table__, EvaluationRow.__table__, SimulationRow.__table__):
         for index in table.indexes:  # type: ignore[attr-defined]  # a mapped class's table is a Table
             if index.name in names:
                 index.create(connection, checkfirst=True)
 
 
 # Version 4: digests of a canonical form that keeps every bit. Version 5: the index of kept alphas. Version 6: the pool.
+# Version 7: the queue of simulations. Version 8: leases.
 STEPS: Sequence[Step] = (
-    _add_simulations, _index_what_is_cleared, rename_expressions, _index_kept, _add_pool,
+    _add_simulations, _index_what_is_cleared, rename_expressions, _index_kept, _add_pool, _queue_simulations,
+    _add_leases,
 )  # fmt: skip
 
 

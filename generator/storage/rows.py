@@ -21,11 +21,13 @@ from generator.domain import (
 from generator.pool.checks import failed_checks, hard_failures
 from generator.storage.schema import DONE, FAILED, PENDING
 
+# Thinking goes to calls.log, rate and version to signals.jsonl only: nothing reads them here.
+_UNSTORED = frozenset({"thinking", "rate", "version"})
+
 
 def call_row(call: CallRecord) -> dict[str, Any]:
     """Return the row of a call whose reply is not counted yet."""
-    # Thinking goes to calls.log only: it is long, and nothing reads it again.
-    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name != "thinking"}
+    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name not in _UNSTORED}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 
@@ -104,10 +106,11 @@ def candidate_row(one: Candidate, rules: Ruleset, owner: str, now: float) -> dic
         "created": now,
         "origin": one.origin.value,
         "parents": list(one.parents) or None,
+        "claim": one.claim,
     }
 
 
-CANDIDATE_COLUMNS = ("digest", "expression", "canonical", "call_id", "model", "origin", "parents")
+CANDIDATE_COLUMNS = ("digest", "expression", "canonical", "call_id", "model", "origin", "parents", "claim")
 """Columns that `candidate_of` reads."""
 
 
@@ -121,6 +124,7 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
         model=row["model"],
         origin=Origin(row["origin"]),
         parents=tuple(row["parents"] or ()),
+        claim=row["claim"],
     )
 
 

@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, sel
 from sqlalchemy.orm import aliased
 
 from generator.domain import Ruleset
+from generator.storage.dialect import insert_new
 from generator.storage.rows import CANDIDATE_COLUMNS, candidate_of, candidate_row
 from generator.storage.schema import DONE, PENDING, CallRow, EvaluationRow
-from generator.storage.store import AlphaStore, insert_new
+from generator.storage.store import AlphaStore
 
 _MOST_AGAIN = 10_000
 _CHUNK = 500

@@ -16,12 +16,15 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 PENDING, DONE, FAILED = "pending", "done", "failed"
-SENDING, RUNNING, ENDED, LOST = "sending", "running", "ended", "lost"
+QUEUED, SENDING, RUNNING, READING, ENDED, LOST = "queued", "sending", "running", "reading", "ended", "lost"
+OPEN = frozenset({QUEUED, SENDING, RUNNING, READING})
+"""States of a simulation whose candidate has no result yet."""
 
 
 class Base(DeclarativeBase):
@@ -82,6 +85,11 @@ class EvaluationRow(Base):
         Index("evaluations_by_state", "state", "time"),
         Index("evaluations_by_fitness", "state", "fitness"),
         Index("evaluations_by_call", "call_id"),
+        # Partial index: the oldest pending rows are found without reading the others.
+        Index(
+            "evaluations_pending", "settings_key", "source", "id",
+            sqlite_where=text("state = 'pending'"), postgresql_where=text("state = 'pending'"),
+        ),
         # Partial index: kept alphas are few, and those that the hopeful file lacks fewer still.
         Index(
             "evaluations_kept", "published", "id",
@@ -123,6 +131,7 @@ class EvaluationRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     kept: Mapped[bool] = mapped_column(Boolean)
     published: Mapped[bool] = mapped_column(Boolean)
+    claim: Mapped[int] = mapped_column(Integer, server_default="0")
     created: Mapped[float] = mapped_column(Float)
     time: Mapped[float | None] = mapped_column(Float)
     origin: Mapped[str] = mapped_column(String(8), server_default="model")
@@ -193,26 +202,42 @@ class TrialSampleRow(Base):
     pnl: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class SimulationRow(Base):
-    """One request to BRAIN to simulate an expression: written before sending, given its location afterwards.
+class LeaseRow(Base):
+    """An owner's lease, in Unix seconds of the database's clock."""
 
-    A row in state `sending` after a restart is a request without an answer. `place` is the position in a
-    multi-simulation, whose rows share a location.
+    __tablename__ = "leases"
+
+    owner: Mapped[str] = mapped_column(String(255), primary_key=True)
+    until: Mapped[float] = mapped_column(Float)
+
+
+class SimulationRow(Base):
+    """One request to BRAIN to simulate an expression; `generator.brain.states` has its states.
+
+    `place` is the position in a multi-simulation, whose rows share a location. A row that was never sent has 0 in
+    `sent`.
     """
 
     __tablename__ = "simulations"
     __table_args__ = (
         Index("simulations_by_expression", "digest", "settings_key"),
-        Index("simulations_by_time", "owner", "sent"),
+        Index("simulations_by_state", "state", "due"),
+        Index("simulations_by_time", "sent"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))
     settings_key: Mapped[str] = mapped_column(String(64))
     owner: Mapped[str] = mapped_column(String(255))
+    account: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(8))
+    tries: Mapped[int] = mapped_column(Integer, server_default="1")
+    asks: Mapped[int] = mapped_column(Integer, server_default="0")
+    due: Mapped[float] = mapped_column(Float, server_default="0")
+    since: Mapped[float] = mapped_column(Float, server_default="0")
     location: Mapped[str | None] = mapped_column(Text)
     place: Mapped[int | None] = mapped_column(Integer)
+    alone: Mapped[bool] = mapped_column(Boolean, server_default=false())
     sent: Mapped[float] = mapped_column(Float)
     ended: Mapped[float | None] = mapped_column(Float)
     status: Mapped[str | None] = mapped_column(String(16))

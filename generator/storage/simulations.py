@@ -1,23 +1,23 @@
-"""Table of the simulations at BRAIN: requests sent, their locations and their ends.
+"""Table of the simulations at BRAIN: it is their queue, their progress and the count of the account's limits.
 
-A row is written before its request is sent. A restart therefore resumes running simulations instead of sending
-them again, and the daily budget holds across restarts. Every method is one transaction and raises StorageError
-as the store's methods do.
+A row stands for one request to simulate one candidate. It is written before the request is sent, so that a restart
+goes on with it. Every method is one transaction and raises StorageError as the store's methods do.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
 
 from generator.domain import Candidate, Ruleset, Source
-from generator.storage.rows import CANDIDATE_COLUMNS, candidate_of
+from generator.storage.dialect import lock_writers
 from generator.storage.schema import (
-    ENDED,
     FAILED,
     LOST,
+    OPEN,
     PENDING,
+    QUEUED,
     RUNNING,
     SENDING,
     EvaluationRow,
@@ -25,21 +25,48 @@ from generator.storage.schema import (
 )
 from generator.storage.store import AlphaStore
 
+DAY = 86400.0
+# A simulation that was not asked about for so long holds no slot: its program is gone, and BRAIN has ended it.
+_FORGOTTEN = 600.0
+# Columns that `save` writes; the others are fixed when a row is inserted.
+_PROGRESS = (
+    "state", "account", "due", "since", "asks", "sent", "location", "place", "alone",
+    "status", "alpha_id", "message", "ended",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """The last request for a pending candidate; `tries` counts its requests."""
+    """A row. Times are Unix seconds: of the next request, of the state's beginning, of the sending, of BRAIN's end.
 
-    id: int
-    candidate: Candidate
-    state: str
-    sent: float
-    location: str = ""
-    place: int | None = None
-    status: str = ""
-    alpha_id: str = ""
-    message: str = ""
+    `asks` counts requests in a row without progress, `tries` the candidate's simulations up to this one. A
+    multi-simulation's rows share a location and have places in it. `alone` forbids a multi-simulation.
+    """
+
+    digest: str
+    id: int = 0
+    state: str = QUEUED
+    account: str | None = None
     tries: int = 1
+    asks: int = 0
+    due: float = 0.0
+    since: float = 0.0
+    sent: float = 0.0
+    ended: float | None = None
+    location: str | None = None
+    place: int | None = None
+    alone: bool = False
+    status: str | None = None
+    alpha_id: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Use of an account: simulations in flight, and simulations sent within a day."""
+
+    in_flight: int = 0
+    sent: int = 0
 
 
 def brain_outcomes(store: AlphaStore, *, limit: int) -> Sequence[tuple[str, str]]:
@@ -62,109 +89,120 @@ def brain_outcomes(store: AlphaStore, *, limit: int) -> Sequence[tuple[str, str]
 
 
 class SimulationTable:
-    """Rows of one owner under one ruleset."""
+    """Rows of one owner under one ruleset; slots and budget count the rows of all owners."""
 
     def __init__(self, store: AlphaStore, rules: Ruleset) -> None:
         self._store = store
         self._rules = rules
-
-    def begin(self, candidates: Sequence[Candidate], now: float) -> Sequence[int]:
-        """Insert rows of candidates about to be sent as one request; return their ids."""
-        multi = len(candidates) > 1
-        with self._store.transaction() as connection:
-            return [
-                connection.execute(
-                    insert(SimulationRow)
-                    .values(
-                        digest=one.digest,
-                        settings_key=self._rules.key,
-                        owner=self._store.owner,
-                        state=SENDING,
-                        place=place if multi else None,
-                        sent=now,
-                    )
-                    .returning(SimulationRow.id)
-                ).scalar_one()
-                for place, one in enumerate(candidates)
-            ]
-
-    def accept(self, ids: Sequence[int], location: str) -> None:
-        """Store the location of an accepted request."""
-        self._set(ids, state=RUNNING, location=location)
-
-    def withdraw(self, ids: Sequence[int]) -> None:
-        """Delete the rows of a refused request."""
-        with self._store.transaction() as connection:
-            connection.execute(delete(SimulationRow).where(SimulationRow.id.in_(ids)))
-
-    def lose(self, ids: Sequence[int]) -> None:
-        """Mark requests as lost: BRAIN shows no trace of them."""
-        self._set(ids, state=LOST)
-
-    def end(self, number: int, *, status: str, alpha: str, message: str, now: float) -> None:
-        """Store the end of a simulation."""
-        self._set(
-            [number], state=ENDED, status=status, alpha_id=alpha or None, message=message or None, ended=now
-        )
-
-    def _set(self, ids: Sequence[int], **values: Any) -> None:
-        with self._store.transaction() as connection:
-            connection.execute(update(SimulationRow).where(SimulationRow.id.in_(ids)).values(**values))
-
-    def open(self) -> Sequence[Simulation]:
-        """Return the last request of each pending candidate, oldest first."""
-        own = (SimulationRow.settings_key == self._rules.key, SimulationRow.owner == self._store.owner)
-        last = (
-            select(SimulationRow.digest, func.max(SimulationRow.id).label("id"), func.count().label("tries"))
-            .where(*own)
-            .group_by(SimulationRow.digest)
-            .subquery()
-        )
-        evaluation = and_(
-            EvaluationRow.digest == SimulationRow.digest,
-            EvaluationRow.settings_key == SimulationRow.settings_key,
-            EvaluationRow.source == self._rules.source.value,
-            EvaluationRow.state == PENDING,
-            EvaluationRow.owner == self._store.owner,
-        )
-        statement = (
-            select(
-                *SimulationRow.__table__.columns,
-                last.c.tries,
-                *(getattr(EvaluationRow, name) for name in CANDIDATE_COLUMNS if name != "digest"),
+        names = [getattr(SimulationRow, name) for name in Simulation.__slots__]
+        # Built once: it is run at each step.
+        self._open = (
+            select(*names)
+            .where(
+                SimulationRow.state.in_(sorted(OPEN)),
+                SimulationRow.settings_key == self._rules.key,
+                SimulationRow.owner == self._store.owner,
             )
-            .join(last, last.c.id == SimulationRow.id)
-            .join(EvaluationRow, evaluation)
             .order_by(SimulationRow.id)
         )
-        with self._store.transaction() as connection:
-            return [_simulation(row) for row in connection.execute(statement).mappings()]
 
-    def sent_times(self, since: float) -> Sequence[float]:
-        """Return the times of simulations sent after `since` (Unix seconds), oldest first, without lost ones."""
-        statement = (
-            select(SimulationRow.sent)
-            .where(
-                SimulationRow.owner == self._store.owner,
-                SimulationRow.sent > since,
-                SimulationRow.state != LOST,
-            )
-            .order_by(SimulationRow.sent)
+    def submit(self, candidates: Sequence[Candidate], now: float) -> None:
+        """Queue candidates; one that has an open row keeps it, and one that has its result is not simulated again."""
+        evaluation = EvaluationRow
+        pending = (
+            evaluation.settings_key == self._rules.key,
+            evaluation.source == self._rules.source.value,
+            evaluation.state == PENDING,
         )
         with self._store.transaction() as connection:
-            return list(connection.scalars(statement))
+            for one in candidates:
+                if (
+                    connection.scalar(select(evaluation.id).where(evaluation.digest == one.digest, *pending))
+                    is None
+                ):
+                    continue
+                known = select(SimulationRow.state).where(
+                    SimulationRow.digest == one.digest, SimulationRow.settings_key == self._rules.key
+                )
+                states = list(connection.scalars(known))
+                if not OPEN & set(states):
+                    row = Simulation(one.digest, tries=1 + len(states), due=now, since=now)
+                    self._insert(connection, row)
+
+    def _insert(self, connection: Connection, row: Simulation) -> None:
+        values = {name: getattr(row, name) for name in ("digest", "tries", *_PROGRESS)}
+        keys = {"settings_key": self._rules.key, "owner": self._store.owner}
+        connection.execute(insert(SimulationRow).values({**values, **keys}))
+
+    def open(self) -> Sequence[Simulation]:
+        """Return the open rows, oldest first."""
+        with self._store.transaction() as connection:
+            return [_simulation(row) for row in connection.execute(self._open).mappings()]
+
+    def save(self, *rows: Simulation, again: Simulation | None = None) -> None:
+        """Store the progress of rows, and queue a further simulation `again` of the same candidate."""
+        with self._store.transaction() as connection:
+            for row in rows:
+                self._update(connection, row)
+            if again is not None:
+                self._insert(connection, again)
+
+    def _update(self, connection: Connection, row: Simulation) -> None:
+        values = {name: getattr(row, name) for name in _PROGRESS}
+        connection.execute(update(SimulationRow).where(SimulationRow.id == row.id).values(values))
+
+    def send(
+        self, rows: Sequence[Simulation], *, account: str, slots: int, budget: int, now: float
+    ) -> Sequence[Simulation]:
+        """Mark queued rows as about to be sent in one request; return those that slots and budget allow.
+
+        `budget` is the most simulations in 24 hours, 0 for no limit. Other processes on the account count too.
+        """
+        with self._store.transaction() as connection:
+            lock_writers(connection)
+            used = _usage(connection, account, now)
+            if used.in_flight >= slots:
+                return []
+            left = max(0, budget - used.sent) if budget else len(rows)
+            chosen = rows[:left]
+            several = len(chosen) > 1
+            started: dict[str, Any] = {
+                "state": SENDING,
+                "account": account,
+                "asks": 0,
+                "sent": now,
+                "since": now,
+                "due": now,
+            }
+            sent = [
+                replace(row, **started, place=place if several else None) for place, row in enumerate(chosen)
+            ]
+            for row in sent:
+                self._update(connection, row)
+        return sent
+
+    def usage(self, account: str, now: float) -> Usage:
+        """Return the use of an account by all owners."""
+        with self._store.transaction() as connection:
+            return _usage(connection, account, now)
+
+
+def _usage(connection: Connection, account: str, now: float) -> Usage:
+    row = SimulationRow
+    # Rows of older versions name no account.
+    ours = or_(row.account == account, row.account.is_(None))
+    flying = select(row.owner, row.sent, row.location).where(
+        or_(row.state == RUNNING, (row.state == SENDING) & row.location.is_(None)),
+        row.due > now - _FORGOTTEN,
+        ours,
+    )
+    # Rows of one request share its location, and until that is known the time of sending.
+    requests = {location or (owner, sent) for owner, sent, location in connection.execute(flying)}
+    count = (
+        select(func.count()).select_from(row).where(row.sent > max(0.0, now - DAY), row.state != LOST, ours)
+    )
+    return Usage(len(requests), connection.scalar(count) or 0)
 
 
 def _simulation(row: RowMapping) -> Simulation:
-    return Simulation(
-        id=row["id"],
-        candidate=candidate_of(dict(row)),
-        state=row["state"],
-        sent=row["sent"],
-        location=row["location"] or "",
-        place=row["place"],
-        status=row["status"] or "",
-        alpha_id=row["alpha_id"] or "",
-        message=row["message"] or "",
-        tries=row["tries"],
-    )
+    return Simulation(**row)

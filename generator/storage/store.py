@@ -12,22 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from fleet.runtime.errors import ConfigError, GeneratorError
-from fleet.runtime.units import MEGABYTE, Bytes
 from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
 from generator.storage import cleanup
+from generator.storage.dialect import insert_new, insert_of, set_up_sqlite
 from generator.storage.migrations import migrate
 from generator.storage.read import shown_url
 from generator.storage.rows import call_row, candidate_of, candidate_row, evaluated_of, result_columns
-from generator.storage.schema import DONE, PENDING, CallRow, EvaluationRow, SimulationRow
+from generator.storage.schema import DONE, ENDED, OPEN, PENDING, CallRow, EvaluationRow, SimulationRow
 
-_BUSY_MS = 1000
-_LARGEST_WAL: Bytes = 16 * MEGABYTE
 _FULL = ("disk is full", "no space left", "disk quota exceeded")
 
 
@@ -79,7 +76,7 @@ class AlphaStore:
         can be repeated if a failure hides whether it was committed.
         """
         with self._transaction() as connection:
-            insert = _insert(connection)
+            insert = insert_of(connection)
             row = call_row(call)
             connection.execute(insert(CallRow).values(row).on_conflict_do_nothing())
             fresh = [one for one in candidates if self._insert_candidate(connection, one, rules, call.ended)]
@@ -128,22 +125,29 @@ class AlphaStore:
         )
         return [candidate_of(row) for row in self._rows(statement)]
 
-    def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated:
-        """Store the result in the candidate's row, and return it with the row's id.
+    def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated | None:
+        """Store the result in the candidate's row, end its simulation, and return it with the row's id.
 
-        A missing row is inserted without its call: the database may have been replaced by a new one meanwhile.
+        Return None, and store nothing, if another owner has claimed the candidate since. A missing row is inserted
+        without its call: the database may have been replaced by a new one meanwhile.
         """
         one = evaluated.candidate
         with self._transaction() as connection:
             where = (EvaluationRow.digest == one.digest, *self._under(rules))
-            open_row = update(EvaluationRow).where(*where, EvaluationRow.state == PENDING)
-            connection.execute(open_row.values(result_columns(evaluated)))
-            number = connection.scalar(select(EvaluationRow.id).where(*where))
-            if number is None:
+            fenced = (EvaluationRow.state == PENDING, EvaluationRow.claim == one.claim)
+            open_row = update(EvaluationRow).where(*where, *fenced).values(result_columns(evaluated))
+            stored = select(EvaluationRow.id, EvaluationRow.claim).where(*where)
+            connection.execute(open_row)
+            found = connection.execute(stored).first()
+            if found is None:
                 self._insert_candidate(connection, replace(one, call=None), rules, evaluated.time)
-                connection.execute(open_row.values(result_columns(evaluated)))
-                number = connection.scalar(select(EvaluationRow.id).where(*where))
-        return replace(evaluated, id=number)
+                connection.execute(open_row)
+                found = connection.execute(stored).one()
+            if found.claim != one.claim:
+                return None
+            if rules.source is Source.BRAIN:
+                _end_simulation(connection, one.digest, rules)
+        return replace(evaluated, id=found.id)
 
     def unpublished(self, *, limit: int = 1000) -> Sequence[Evaluated]:
         """Return kept alphas of real markets that are not in the hopeful file yet."""
@@ -292,7 +296,7 @@ class AlphaStore:
     def _open(self) -> Engine:
         engine = self._create_engine()
         if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _set_up_sqlite)
+            event.listen(engine, "connect", set_up_sqlite)
         try:
             migrate(engine)
         except BaseException:
@@ -316,25 +320,7 @@ class AlphaStore:
         return shown_url(self._url)
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-    # Takes effect only in a new file, before its first table.
-    cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    # Readers never wait for the writer. Commits survive kill -9; a power failure may lose the last ones.
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def insert_new(connection: Connection, row: Mapping[str, Any]) -> bool:
-    """Insert an evaluation's row; return False if its ruleset has the expression already."""
-    statement = _insert(connection)(EvaluationRow).values(row).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
-
-
-def _insert(connection: Connection) -> Any:
-    """Return the dialect's insert: it has ON CONFLICT DO NOTHING, which SQLAlchemy's general one lacks."""
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+def _end_simulation(connection: Connection, digest: str, rules: Ruleset) -> None:
+    row = SimulationRow
+    open_row = (row.digest == digest, row.settings_key == rules.key, row.state.in_(sorted(OPEN)))
+    connection.execute(update(row).where(*open_row).values(state=ENDED))

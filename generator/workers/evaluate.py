@@ -3,12 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fleet.config.keep_rule import KeepRule
 from fleet.runtime.errors import GeneratorError
+from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import printable
 from generator.config import Setup
@@ -29,6 +31,8 @@ from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
 from generator.workers.ingest import StoppingError, StorageRetry
+from generator.workers.lease import Lease
+from generator.workers.pending import CandidateQueue, PendingCandidates
 from generator.workers.publish import Publisher
 from generator.workers.sign_flip import opposite, reversed_candidate
 from generator.workers.submitted import SubmittedCandidates
@@ -40,24 +44,10 @@ _T = TypeVar("_T")
 _TIMEOUT: Seconds = 0.5
 _RETRY_WAIT: Seconds = 10.0
 _MOST_KEPT = 50
-_MOST_PENDING = 10_000
 _BEST = 24
 _DATA_INTERVAL: Seconds = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-class CandidateQueue(Protocol):
-    """Source of candidates."""
-
-    def get(self, timeout: Seconds) -> Candidate | None:
-        """Return the next candidate; None after `timeout`."""
-
-    def put(self, candidate: Candidate) -> None:
-        """Append a candidate derived from another one; its row exists."""
-
-    def done(self) -> None:
-        """Count a candidate as finished."""
 
 
 class EvaluationWorker:
@@ -77,6 +67,7 @@ class EvaluationWorker:
         publisher: Publisher,
         retry: StorageRetry,
         stopping: threading.Event,
+        lease: Lease,
         queue: CandidateQueue | None = None,
     ) -> None:
         self._shared = shared
@@ -91,6 +82,9 @@ class EvaluationWorker:
         self._stopping = stopping
         self._storing = threading.Lock()
         self._submitted = SubmittedCandidates()
+        self._pending = PendingCandidates(
+            self._queue, self._submitted, store=store, retry=retry, lease=lease, clock=shared.clock
+        )
         self._next_look = 0.0
 
     def run(self) -> None:
@@ -132,20 +126,13 @@ class EvaluationWorker:
         """
         from generator.storage.rulesets import adopt  # noqa: PLC0415  # SQLAlchemy, after the first call
 
-        store, waiting, again = self._open(), self._shared.waiting, 0
+        store, again = self._open(), 0
         with self._shared.rules.replacing(rules):
             if rules.source is not Source.BRAIN:
                 now = self._shared.clock.time()
                 dropped, again = self._retry(lambda: adopt(store, rules, now))
                 self._shared.stats.count(duplicates=dropped)
-            pending = self._retry(lambda: store.pending(rules, limit=_MOST_PENDING))
-            # What waits has rows, so it is among the pending candidates.
-            while waiting.get(0.0) is not None:
-                waiting.done()
-            for _ in range(self._submitted.drop()):
-                waiting.done()
-            for candidate in pending:
-                waiting.put(candidate)
+            self._pending.load(rules)
         if again:
             self._shared.events.rules_changed(again)
         notebook = self._shared.notebook
@@ -154,6 +141,11 @@ class EvaluationWorker:
             notebook.note(evaluated)
         for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_BEST))):
             notebook.failed(expression, reason)
+
+    def _load_anew(self, rules: Ruleset) -> None:
+        """Load the pending candidates after the lease ran out, as a restart does."""
+        with self._shared.rules.replacing(rules) if self._decides else nullcontext():
+            self._pending.load(rules)
 
     def _has_new_data(self, evaluator: Evaluator) -> bool:
         """Return True if the evaluator's data changed; a look at them once a minute."""
@@ -194,9 +186,14 @@ class EvaluationWorker:
     def _step(self, evaluator: Evaluator) -> bool:
         """Submit as many candidates as are accepted and store results; requeue all if the evaluator fails."""
         try:
-            self._store_abandoned(_rules_of(evaluator))
-            batch = self._batch(evaluator.free)
-            if batch:
+            rules, free = _rules_of(evaluator), evaluator.free
+            if self._pending.lost:
+                self._load_anew(rules)
+            self._store_abandoned(rules)
+            batch = self._batch(free)
+            if not batch:
+                self._pending.claim(rules, free)
+            else:
                 self._submitted.add(batch)
                 evaluator.submit(batch)
             for candidate, result in evaluator.results(_TIMEOUT):
@@ -231,7 +228,7 @@ class EvaluationWorker:
             return self._submitted.next_again() if most > 0 else []
         batch: list[Candidate] = []
         while len(batch) < most:
-            candidate = self._queue.get(0.0 if batch else _TIMEOUT)
+            candidate = self._queue.get(0.0 if batch or self._pending.more else _TIMEOUT)
             if candidate is None:
                 break
             batch.append(candidate)
@@ -261,7 +258,11 @@ class EvaluationWorker:
             time=self._shared.clock.time(),
         )
         store = self._open()
-        evaluated = self._retry(lambda: store.finish(evaluated, rules))
+        stored = self._retry(lambda: store.finish(evaluated, rules))
+        if stored is None:
+            _log.info("evaluation.superseded", extra=fields(expression=candidate.expression))
+            return False
+        evaluated = stored
         self._shared.notebook.note(evaluated)
         self._shared.stats.count(evaluated=1, kept=int(evaluated.kept))
         self._shared.stats.alpha(evaluated)
@@ -304,6 +305,7 @@ def evaluation_workers(
     retry: StorageRetry,
     stopping: threading.Event,
     rng: Random,
+    lease: Lease,
 ) -> Sequence[EvaluationWorker]:
     """Return the evaluation workers, not started; the first evaluates the ingest worker's candidates."""
     plan = setup.plan
@@ -315,6 +317,7 @@ def evaluation_workers(
         publisher=publisher,
         retry=retry,
         stopping=stopping,
+        lease=lease,
     )
     if isinstance(plan, LocalPlan):
         return [make(evaluator=plan.load)]

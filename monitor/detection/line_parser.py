@@ -146,10 +146,10 @@ def _without_prefix(text: str) -> tuple[str, Stamp | None, bool]:
         return text[match.end() :], from_calendar(match[1], match[2]), True
     if match := _SYSLOG.match(text):
         stamp = from_syslog(match[1], int(match[2]), match[3])
-        if stamp is not None:
-            rest = text[match.end() :]
-            unit = _UNIT.match(rest.lstrip())
-            return (rest.lstrip()[unit.end() :] if unit else rest), stamp, True
+        rest = text[match.end() :].lstrip()
+        unit = _UNIT.match(rest)
+        if stamp is not None or unit is not None:
+            return rest[unit.end() if unit else 0 :], stamp, True
     for prefix in (_DECORATION, _COMPOSE, _RUNTIME, _RUNNER, _POD, _STREAMED, _UNIT):
         if match := prefix.match(text):
             return text[match.end() :], None, True

@@ -12,32 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
-DAY = 86400.0
+from fleet.runtime.untrusted import finite, whole_number
+
 _QUARTER = 900
 _WIDEST_ZONE = 14 * 3600
 _LATEST = 4e9  # the year 2096: a larger number is no time of a log
 _CLOCK = re.compile(r"(\d\d):(\d\d):(\d\d)")
-_MONTHS = {
-    name: number
-    for number, names in enumerate(
-        (
-            "jan ene gen janv janvier",
-            "feb fév févr fevr",
-            "mar mär mrz mars maa mrt",
-            "apr abr avr avril",
-            "may mai mag maj mei",
-            "jun juin giu",
-            "jul juil lug",
-            "aug ago août aout",
-            "sep set sept",
-            "oct okt ott out",
-            "nov",
-            "dec dic dez déc",
-        ),
-        start=1,
-    )
-    for name in names.split()
-}
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +63,10 @@ def from_calendar(day: str, clock: str) -> Stamp | None:
 
 
 def from_syslog(month: str, day: int, clock: str) -> Stamp | None:
-    """Return the stamp of journald's short form, which names no year; None for an unknown month."""
-    digits = month.removesuffix("月")
-    number = int(digits) if digits.isdecimal() else _MONTHS.get(month.rstrip(".").lower())
-    if number is None:
-        return None
-    seconds = _at(f"2000-{number:02d}-{day:02d}", clock)
+    """Return the stamp of journald's short form, which names no year; None for a month in another language."""
+    name = month.lower()
+    number = _MONTHS.index(name) + 1 if name in _MONTHS else whole_number(finite(month.removesuffix("月")))
+    seconds = _at(f"2000-{number or 0:02d}-{day:02d}", clock)
     return None if seconds is None else Stamp(seconds, zoned=False, year=False)
 
 
@@ -158,20 +137,9 @@ def _with_year(stamp: Stamp, near: float | None) -> Stamp:
     if stamp.year or near is None:
         return stamp
     middle = datetime.fromtimestamp(min(max(near, 0.0), _LATEST), tz=UTC).year
-    stamped = datetime.fromtimestamp(stamp.seconds, tz=UTC)
-    within = stamp.seconds % DAY
-    leap_day = (stamped.month, stamped.day) == (2, 29)
-    years = [year for year in (middle - 1, middle, middle + 1) if not leap_day or _leap(year)]
-    candidates = [_midnight(year, stamped.month, stamped.day) + within for year in years] or [stamp.seconds]
+    rest = datetime.fromtimestamp(stamp.seconds, tz=UTC).timetuple()[1:6]
+    candidates = [float(timegm((year, *rest))) for year in (middle - 1, middle, middle + 1)]
     return replace(stamp, seconds=min(candidates, key=lambda seconds: abs(seconds - near)))
-
-
-def _leap(year: int) -> bool:
-    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-
-
-def _midnight(year: int, month: int, day: int) -> float:
-    return float((date(year, month, day) - date(1970, 1, 1)).days) * DAY
 
 
 @lru_cache(maxsize=64)  # a log names the same second many times over

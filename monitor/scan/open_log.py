@@ -8,6 +8,7 @@ import codecs
 import gzip
 import io
 import lzma
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ def _plain(raw: IO[bytes], name: str = "standard input") -> Iterator[IO[bytes]]:
     buffered, start = _with_start(raw)
     for magic, (what, how) in _FOREIGN.items():
         if start.startswith(magic):
-            raise SourceError(f"{name} {what}", hint=how.format(name))
+            raise SourceError(f"{name} {what}", hint=how.format(shlex.quote(name)))
     opener = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
     if opener is None:
         yield _in_utf8(buffered, start)

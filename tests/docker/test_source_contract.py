@@ -8,6 +8,11 @@ from tests.parts.container_world import EngineTerminalWorld, EngineWorld
 from tests.parts.docker_engine import Engine
 from tests.sources.contract import SourceContract
 
+pytestmark = pytest.mark.filterwarnings(
+    # docker-py leaves the socket of a refused connection to the garbage collector
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
 
 @pytest.fixture(params=[EngineWorld, EngineTerminalWorld], ids=["frames", "terminal"])
 def world(request: pytest.FixtureRequest, engine: Engine) -> Iterator[EngineWorld]:

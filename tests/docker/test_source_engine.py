@@ -1,6 +1,8 @@
 """The docker source on a real Engine: what a container, the daemon, a connection and rotation do to a log."""
 
+import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,12 +18,21 @@ from tests.parts.docker_engine import Engine, PrivateEngine
 from tests.parts.loopback_proxy import Loopback
 from tests.sources.following import Following
 
+pytestmark = pytest.mark.filterwarnings(
+    # docker-py leaves the socket of a refused connection to the garbage collector
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
 
 @pytest.fixture(params=[EngineWorld, EngineTerminalWorld], ids=["frames", "terminal"])
 def world(request: pytest.FixtureRequest, engine: Engine) -> Iterator[EngineWorld]:
     made: EngineWorld = request.param(engine)
     yield made
     made.close()
+
+
+REPLACED = int(os.environ.get("FLEET_SOAK_LINES", "3000"))
+"""Lines that are written while streams are replaced; a thousand take about four seconds."""
 
 
 @contextmanager
@@ -36,9 +47,8 @@ def private_world(engine: PrivateEngine, **options: object) -> Iterator[EngineWo
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The looks that are a minute apart in production, a moment apart."""
-    monkeypatch.setattr(session, "CHECK", 0.5)
-    monkeypatch.setattr(session, "SILENT", 0.3)
+    """Streams that live a minute in production live for a moment."""
+    monkeypatch.setattr(session, "RENEW", 0.5)
 
 
 def numbered(first: int, last: int) -> list[str]:
@@ -214,6 +224,27 @@ def test_a_connection_that_dies_without_a_word(
         world.write(b"two\n")
         following.until("the connection given up", lambda: "two" in following.texts or bool(aways(following)))
         following.until_texts(["one", "two"])
+
+
+@pytest.mark.slow
+def test_a_stream_that_is_replaced_again_and_again(
+    world: EngineWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reconnecting is the common path: each line comes once, and nothing is left open."""
+    monkeypatch.setattr(session, "RENEW", 0.3)
+    random = Random(12)
+    texts = [random.choice(["same", f"other {n}"]) for n in range(REPLACED)]
+    with Following(world.source()) as following:
+        following.until_back()
+        written, threads = 0, threading.active_count()
+        while written < len(texts):
+            count = random.randint(1, 30)
+            world.write(encoded(texts[written : written + count]))
+            written += count
+            time.sleep(random.choice([0.0, 0.01, 0.05, 0.2]))
+        following.until_texts(texts)
+        assert threading.active_count() <= threads + 1
+    assert not aways(following)
 
 
 def test_long_lines_of_two_streams_at_once(engine: Engine) -> None:

@@ -1,6 +1,7 @@
 """A container of a real Engine whose output a test writes, through a pipe that both hold."""
 
 import fcntl
+import gc
 import os
 import struct
 import tempfile
@@ -92,6 +93,7 @@ class EngineWorld:
             os.close(descriptor)
             (self._folder / stream).unlink()
         self._folder.rmdir()
+        gc.collect()  # docker-py leaves closing to the garbage collector: in this test, not in a later one
 
     def _pipe(self, name: str) -> int:
         path = self._folder / name

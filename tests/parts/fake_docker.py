@@ -1,7 +1,7 @@
 """A small Docker Engine over a unix socket: containers that only have a log, and all that can go wrong with it.
 
-It speaks what the docker source uses: /version, /containers/NAME/json, /containers/NAME/logs, /events. Lines are
-written to a log as the real one's copier does it, and answers have its form: chunks, frames, 16 KiB pieces.
+It speaks what the docker source uses: /version, /containers/NAME/json, /containers/NAME/logs. Lines are written to a
+log as the real one's copier does it, and answers have its form: chunks, frames, 16 KiB pieces.
 """
 
 import contextlib
@@ -38,8 +38,12 @@ class Container:
     dropped: set[int] = field(default_factory=set)  # messages that streams under way do not get
     clock: Callable[[], int] = time.time_ns
     partial: dict[int, bytes] = field(default_factory=dict)
+    begun: dict[int, int] = field(default_factory=dict)  # stamps of lines whose pieces are not all written
+
+    ran: bool = False  # the Engine waits for the start of a container whose log is followed before
 
     def __post_init__(self) -> None:
+        self.ran = self.running
         self.identity = self.identity or f"{next(_ids):064x}"
         self.started = time.time_ns()
 
@@ -56,7 +60,6 @@ class FakeEngine:
         self.split: Callable[[bytes], list[bytes]] = lambda data: [data]
         self._cut = 0  # streams begun under an older number end
         self._frozen = False
-        self._events: list[dict[str, Any]] = []
         self._server: _Server | None = None
         self.start()
 
@@ -83,7 +86,7 @@ class FakeEngine:
     def run(self, name: str, **facts: Any) -> Container:
         with self.changed:
             container = self.containers[name] = Container(name, **facts)
-        self._tell("start", name)
+            self.changed.notify_all()
         return container
 
     def remove(self, name: str) -> None:
@@ -94,7 +97,6 @@ class FakeEngine:
     def rename(self, name: str, other: str) -> None:
         with self.changed:
             self.containers[other] = self.containers.pop(name)
-        self._tell("rename", other)
 
     def halt(self, container: Container) -> None:
         """End the container's program: what it had not ended with a newline is logged as it stands."""
@@ -102,14 +104,16 @@ class FakeEngine:
             container.running = False
             for stream, rest in container.partial.items():
                 if rest:
-                    container.messages.append((container.clock(), stream, rest))
+                    stamp = container.begun.get(stream) or container.clock()
+                    container.messages.append((stamp, stream, rest))
             container.partial.clear()
+            container.begun.clear()
             self.changed.notify_all()
 
     def begin(self, container: Container) -> None:
         with self.changed:
-            container.running, container.started = True, time.time_ns()
-        self._tell("start", container.name)
+            container.running, container.started, container.ran = True, time.time_ns(), True
+            self.changed.notify_all()
 
     def write(self, container: Container, data: bytes, stream: int = 1) -> None:
         if container.tty:
@@ -121,7 +125,10 @@ class FakeEngine:
                 if not end:
                     container.partial[stream] = rest
                     break
-                container.messages.append((container.clock(), stream, rest[:end]))
+                stamp = container.begun.pop(stream, None) or container.clock()
+                container.messages.append((stamp, stream, rest[:end]))
+                if rest[end - 1 : end] != b"\n":  # the pieces of one line have one stamp
+                    container.begun[stream] = stamp
                 rest = rest[end:]
             self.changed.notify_all()
 
@@ -134,12 +141,6 @@ class FakeEngine:
         """End all streams under way, without a word."""
         with self.changed:
             self._cut, self._frozen = self._cut + 1, False
-            self.changed.notify_all()
-
-    def _tell(self, action: str, name: str) -> None:
-        with self.changed:
-            event = {"Type": "container", "Action": action, "Actor": {"Attributes": {"name": name}}}
-            self._events.append(event)
             self.changed.notify_all()
 
 
@@ -198,8 +199,6 @@ class _Handler(BaseHTTPRequestHandler):
         match steps:
             case ["version"]:
                 self._json(200, {"ApiVersion": "1.41", "Version": "20.10.24"})
-            case ["events"]:
-                self._follow_events()
             case ["containers", name, what] if what in self.routes:
                 self._container(name, what, query)
             case _:
@@ -240,14 +239,14 @@ class _Handler(BaseHTTPRequestHandler):
         since, until = _nanoseconds(query.get("since", "0")), _nanoseconds(query.get("until", "0"))
         with engine.changed:
             cut = engine._cut
-            sent = len(container.messages) - int(query["tail"]) if "tail" in query else 0
+            sent = len(container.messages) - int(query["tail"]) if query.get("tail", "all") != "all" else 0
             sent = max(0, sent)
             old = len(container.messages)
         self._begin_stream()
         while True:
             with engine.changed:
                 fresh = list(enumerate(container.messages))[sent:]
-                over = not container.running or "follow" not in query
+                over = query.get("follow", "0") == "0" or (container.ran and not container.running)
                 if cut != engine._cut:
                     if not engine._frozen:
                         return
@@ -264,22 +263,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self._chunk(b"")
                 self.close_connection = False
                 return
-
-    def _follow_events(self) -> None:
-        engine = self.server.engine
-        with engine.changed:
-            cut, told = engine._cut, len(engine._events)
-        self._begin_stream()
-        while True:
-            with engine.changed:
-                if cut != engine._cut:
-                    return
-                fresh = engine._events[told:]
-                told += len(fresh)
-                if not fresh:
-                    engine.changed.wait(1.0)
-            for event in fresh:
-                self._chunk(json.dumps(event).encode() + b"\n")
 
 
 def _facts(container: Container) -> dict[str, Any]:

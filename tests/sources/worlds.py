@@ -1,5 +1,6 @@
 """The worlds that log sources live in: a log that a test can write to, take away and give back."""
 
+import gc
 import tempfile
 from pathlib import Path
 from random import Random
@@ -81,6 +82,7 @@ class DockerWorld:
         self.engine.stop()
         self.engine.path.parent.rmdir()
         self._environment.undo()
+        gc.collect()  # docker-py leaves closing to the garbage collector: in this test, not in a later one
 
 
 class TerminalWorld(DockerWorld):

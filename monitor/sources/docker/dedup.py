@@ -8,7 +8,7 @@ number. It records only lines that passed the prefilter; a repetition of the oth
 import re
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import TypeAlias
@@ -39,9 +39,13 @@ def _seconds(whole: bytes) -> int | None:
         return None  # such as a 31st of February
 
 
-def to_query(nanoseconds: int) -> str:
-    """Return the exact form for the Engine's parameters `since` and `until`."""
-    return f"{nanoseconds // SECOND}.{nanoseconds % SECOND:09}"
+STEP = 1000
+"""docker-py passes times as floats: microseconds are exact, nanoseconds are not."""
+
+
+def earliest(since: int) -> int:
+    """Return the stamp that an answer from `since` on begins at, less than a microsecond earlier."""
+    return since - since % STEP
 
 
 MARGIN = 2 * SECOND
@@ -178,16 +182,26 @@ class Overlap:
 
 
 class StampedReader:
-    """Reads one answer of the Engine, which begins at the ledger's `since`.
+    """Reads one answer of the Engine, which begins at `earliest(since)`.
 
+    `last` is the stamp of the last line read, 0 at first.
     `repeats`: the answer may hold lines twice, because an Engine that rotates a log sometimes goes back in it.
     `skip_to`: the answer begins earlier; lines before the first one with exactly this stamp are skipped.
     """
 
     def __init__(
-        self, ledger: Ledger, keep: Keep, *, terminal: bool, repeats: bool = False, skip_to: int = 0
+        self,
+        ledger: Ledger,
+        keep: Keep,
+        since: int,
+        *,
+        terminal: bool,
+        repeats: bool = False,
+        skip_to: int = 0,
     ) -> None:
+        self.last = 0
         self._count = 0
+        self._since = since
         self._repeats = repeats
         self._newest = 0
         self._ledger = ledger
@@ -196,11 +210,11 @@ class StampedReader:
         self._messages: Messages = Terminal() if terminal else Frames()
         self._overlap = ledger.overlap()
         self._skip_to = skip_to
-        self._read_before = 0 if skip_to else ledger.last
+        self._read_before = 0 if skip_to else max(ledger.last, since - 1)
 
-    def feed(self, content: bytes, *, live: bool) -> list[LogLine]:
-        """Return the new lines among those that the next bytes complete; raises BrokenStreamError."""
-        return self._lines(self._messages.feed(content), live=live)
+    def feed(self, items: Sequence[bytes], *, live: bool) -> list[LogLine]:
+        """Return the new lines among those that the next items complete; raises BrokenStreamError."""
+        return self._lines(self._messages.feed(items), live=live)
 
     def finish(self, *, live: bool) -> list[LogLine]:
         """Return the new lines that are unfinished at the end of the answer."""
@@ -211,10 +225,6 @@ class StampedReader:
         count, self._count = self._count, 0
         return count
 
-    def renew_overlap(self) -> None:
-        """Skip also the lines that were meanwhile read by another request."""
-        self._overlap = self._ledger.overlap()
-
     def _lines(self, regions: Iterable[Region], *, live: bool) -> list[LogLine]:
         found: list[LogLine] = []
         for whole in regions:
@@ -224,9 +234,14 @@ class StampedReader:
             self._count += self._unread(region)
             found += self._kept(region, live=live)
             stamp = last_stamp(region)
-            if stamp is not None:
+            if stamp is not None and not self._too_early(stamp):
                 self._ledger.read_to(stamp)
+                self.last = stamp
         return found
+
+    def _too_early(self, stamp: int) -> bool:
+        """Return True for a line that came only because the answer began at whole microseconds."""
+        return earliest(self._since) <= stamp < self._since
 
     def _skipped(self, region: Region) -> Region | None:
         """Return the region without the lines to skip, None if none is left."""
@@ -267,12 +282,14 @@ class StampedReader:
         """Return the line of a message, None if it was handled before or is not kept."""
         head, _, body = message.partition(b" ")
         stamp = parse_stamp(head)
+        if stamp is not None and self._too_early(stamp):
+            return None
         text, cut = clip(message if stamp is None else body, cut)
         if cut and not passes(text, self._keep):
             return None
         known = entry(self._ledger.last if stamp is None else stamp, text)
         if self._repeats and known[0] <= self._newest:
-            self.renew_overlap()
+            self._overlap = self._ledger.overlap()
         self._newest = known[0]
         if not self._overlap.done and self._overlap.covers(known):
             return None

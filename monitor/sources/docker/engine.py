@@ -1,33 +1,34 @@
-"""The Docker Engine's API for a log source: one container's state, log and events.
+"""The Docker Engine's API for a log source, through docker-py: one container's state and log.
 
 docker-py finds the daemon by DOCKER_HOST and its related variables. Requests name the container and never its id, so
-that a proxy can pass one container's state and log and nothing else. Log streams are read from the socket in large
-pieces, because docker-py reads each frame's header by itself at several times the cost of a line.
+that a proxy can pass one container's state and log and nothing else.
 """
 
 import contextlib
-import socket
-import ssl
+import struct
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import requests
-from docker.errors import DockerException
+from docker.api import APIClient
+from docker.errors import APIError, DockerException, NotFound
+from docker.utils import kwargs_from_env, parse_host
 
-from fleet.runtime.untrusted import finite, parse_json, whole_number
-from monitor.sources.docker.client import open_client
-from monitor.sources.docker.dedup import last_stamp, to_query
-from monitor.sources.docker.frames import BrokenStreamError, Dechunker, Frames, Terminal
-from monitor.sources.wakeup import Wakeup
+from fleet.clients.http import connect_unix
+from fleet.runtime.untrusted import printable
+from monitor.sources.base import MOST_LINES
+from monitor.sources.docker.dedup import SECOND, STEP, earliest, parse_stamp
 
-TIMEOUT = 5.0
+if TYPE_CHECKING:
+    from docker.types import CancellableStream
+
+TIMEOUT = 5
 """Seconds for the Engine to answer; a log stream has no time-out, because a log may be silent."""
 
-_BUFFER = 48 * 1024  # a stamped line takes some 50 bytes: at most MOST_LINES of them
-_EVENTS = '{"type":["container"],"event":["start","rename"]}'
-_LOGS: dict[str, str | int] = {"stdout": 1, "stderr": 1, "timestamps": 1}
-_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_ITEMS = {False: MOST_LINES, True: 64 * 1024}
+"""Items of a stream that wait at most, without and with a terminal: lines, or bytes."""
 
 
 class EngineError(Exception):
@@ -45,148 +46,131 @@ class GoneError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container's description.
-
-    `rotates_at` is the size in bytes at which its log is rotated, None for never. `started` differs between runs.
-    """
+    """A container's description; `started` differs between runs."""
 
     identity: str
     started: str
     running: bool
     terminal: bool
-    rotates_at: int | None
+    rotates: bool
 
 
 class LogStream:
-    """The body of an answer without an end; read by one thread."""
+    """A followed log. docker-py's stream blocks without a time-out; a thread reads it, `read` has one."""
 
-    def __init__(self, response: requests.Response, wakeup: Wakeup) -> None:
-        self._response = response
-        self._wakeup = wakeup
-        chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-        self._chunks = Dechunker() if chunked else None
-        raw: Any = response.raw
-        reader = raw._fp.fp  # noqa: SLF001  # http.client's buffered reader, as docker-py gets it
-        self._socket: socket.socket = reader.raw._sock  # noqa: SLF001  # see above
-        self._socket.setblocking(False)  # noqa: FBT003  # the standard library's signature
-        _keep_alive(self._socket)
-        self._early = b""
-        with contextlib.suppress(OSError):  # the next read meets the error too
-            self._early = reader.read1(_BUFFER) or b""  # what came with the headers
-        self._buffer = memoryview(bytearray(_BUFFER))
+    def __init__(self, stream: "CancellableStream[bytes]", *, terminal: bool) -> None:
+        self._stream = stream
+        self._most = _ITEMS[terminal]
+        self._items: list[bytes] = []
+        self._over = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._receive, name="docker-log", daemon=True).start()
 
-    def read(self, seconds: float | None) -> bytes | None:
-        """Return the next bytes: empty at the end, None if none come within the time or the wakeup is set.
-
-        Raises BrokenStreamError.
-        """
-        while not (self._chunks is not None and self._chunks.ended):
-            data = self._receive(seconds)
-            if not data:
-                return data
-            content = data if self._chunks is None else self._chunks.feed(data)
-            if content:
-                return content
-        return b""
+    def read(self, seconds: float) -> list[bytes] | None:
+        """Return the next items: an empty list at the end, None if none come within the time."""
+        with self._changed:
+            if not self._items and not self._over:
+                self._changed.wait(seconds)
+            found, self._items = self._items, []
+            self._changed.notify_all()
+            return found if found or self._over else None
 
     def close(self) -> None:
-        """Close the connection."""
-        self._response.close()
-        self._socket.close()
+        """End the stream; safe from any thread, more than once."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        # docker-py's `close` reads attributes that are gone after the stream's end.
+        with contextlib.suppress(AttributeError, OSError, ValueError, DockerException):
+            self._stream.close()
 
-    def _receive(self, seconds: float | None) -> bytes | None:
-        if self._early:
-            data, self._early = self._early, b""
-            return data
-        while True:
-            try:
-                size = self._socket.recv_into(self._buffer)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                if not self._wakeup.wait(self._socket.fileno(), seconds):
-                    return None
-            except OSError:
-                return b""  # cut off; the caller finds out why
-            else:
-                return bytes(self._buffer[:size])
+    def _receive(self) -> None:
+        # docker-py ends its stream at most faults. A cut inside a frame's head is a struct.error, and a
+        # terminal's stream raises what requests raises.
+        with contextlib.suppress(
+            struct.error, requests.RequestException, OSError, AttributeError, ValueError
+        ):
+            for item in self._stream:
+                if not self._put(item):
+                    return
+        self.close()
+
+    def _put(self, item: bytes) -> bool:
+        with self._changed:
+            while len(self._items) >= self._most and not self._over:
+                self._changed.wait()
+            if self._over:
+                return False
+            self._items.append(item)
+            if len(self._items) == 1:
+                self._changed.notify_all()
+            return True
 
 
 class DockerEngine:
     """A connection to the Engine; its methods raise EngineError."""
 
-    def __init__(self, wakeup: Wakeup) -> None:
-        self._wakeup = wakeup
-        try:
-            self._api, self._url = open_client(TIMEOUT)
-        except (DockerException, requests.RequestException, ValueError, OSError) as error:
-            raise _unreachable(error) from error
+    def __init__(self) -> None:
+        with _translated():
+            settings = kwargs_from_env()
+            scheme, _, path = str(parse_host(settings.get("base_url"))).partition("://")
+            self._socket = path if scheme == "http+unix" else ""
+            self._reach()
+            self._api = APIClient(version="auto", timeout=TIMEOUT, **settings)
 
     def container(self, name: str) -> Container | None:
         """Return the container with this name, None if there is none."""
-        reply = self._get(name, "json")
-        if reply.status_code == requests.codes.not_found:
-            return None
-        _check(reply)
         try:
-            return parse_container(parse_json(reply.content))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            with _translated():
+                self._reach()
+                facts = self._api.inspect_container(name)
+            return parse_container(facts)
+        except GoneError as error:
+            if isinstance(error.__cause__, NotFound):
+                return None
+            raise
+        except (KeyError, TypeError, AttributeError) as error:
             raise EngineError(
                 f"the Engine's description of {name} is not understood", _HINT_ENGINE
             ) from error
 
-    def follow(self, name: str, since: int) -> LogStream:
-        """Return the container's log from a stamp on, and follow it."""
-        return self._logs(name, since=to_query(since), follow=1)
+    def log(self, container: Container, name: str, since: int) -> LogStream:
+        """Return the container's log from a stamp on, or from a little earlier (`earliest`).
 
-    def between(self, name: str, since: int, until: int | None) -> LogStream:
-        """Return the log from one stamp to another, or to its end (None)."""
-        end = {} if until is None else {"until": to_query(until)}
-        return self._logs(name, since=to_query(since), **end)
+        The log of a running container is followed. Another's ends: a container that is only created could be followed
+        too, and its start would then go unseen.
+        """
+        stream = self._logs(name, stream=True, follow=container.running, since=_query(since))
+        return LogStream(stream, terminal=container.terminal)
 
-    def last_stamp(self, name: str, *, terminal: bool) -> int | None:
+    def has_line(self, name: str, stamp: int) -> bool:
+        """Return True if the log has a line with this stamp."""
+        text: bytes = self._logs(name, since=_query(stamp), until=_query(stamp + STEP))
+        return any(parse_stamp(line.partition(b" ")[0]) == stamp for line in text.splitlines())
+
+    def last_stamp(self, name: str) -> int | None:
         """Return the stamp of the last line in the log, None if it is empty."""
-        reply = self._get(name, "logs", {**_LOGS, "tail": 1})
-        _check(reply)
-        messages = Terminal() if terminal else Frames()
-        try:
-            regions = [*messages.feed(reply.content), *messages.finish()]
-        except BrokenStreamError as error:
-            raise EngineError(f"the Engine's answer is not understood: {error}", _HINT_ENGINE) from error
-        return last_stamp(regions[-1]) if regions else None
-
-    def events(self) -> LogStream:
-        """Return the stream of events: starts and renames of containers."""
-        return self._stream(f"{self._url}/events", {"filters": _EVENTS})
+        text: bytes = self._logs(name, tail=1)
+        return parse_stamp(text.partition(b" ")[0])
 
     def close(self) -> None:
         """Close all connections."""
         self._api.close()
 
-    def _logs(self, name: str, **params: str | int) -> LogStream:
-        url = f"{self._url}/containers/{quote(name, safe='')}/logs"
-        return self._stream(url, {**_LOGS, **params})
+    def _logs(self, name: str, **options: Any) -> Any:
+        with _translated():
+            self._reach()
+            return self._api.logs(name, timestamps=True, **options)
 
-    def _stream(self, url: str, params: dict[str, str | int]) -> LogStream:
-        try:
-            response = self._api.get(url, params=params, stream=True, timeout=TIMEOUT)
-        except (requests.RequestException, OSError) as error:
-            raise _unreachable(error) from error
-        try:
-            if not response.ok:
-                _check(response)
-            return LogStream(response, self._wakeup)
-        except EngineError:
-            response.close()
-            raise
-        except (AttributeError, OSError) as error:  # the connection is closed already
-            response.close()
-            raise _unreachable(error) from error
+    def _reach(self) -> None:
+        """Raise OSError if no daemon listens on the unix socket: docker-py would leave an open socket behind."""
+        if self._socket:
+            connect_unix(self._socket, TIMEOUT).close()
 
-    def _get(self, name: str, what: str, params: dict[str, str | int] | None = None) -> requests.Response:
-        url = f"{self._url}/containers/{quote(name, safe='')}/{what}"
-        try:
-            return self._api.get(url, params=params, timeout=TIMEOUT)
-        except (requests.RequestException, OSError) as error:
-            raise _unreachable(error) from error
+
+def _query(stamp: int) -> float | None:
+    """Return a time for docker-py, which refuses 0 and less; None asks for all."""
+    return earliest(stamp) / SECOND if stamp >= STEP else None
 
 
 def parse_container(facts: dict[str, Any]) -> Container:
@@ -198,43 +182,39 @@ def parse_container(facts: dict[str, Any]) -> Container:
         started=str(state.get("StartedAt", "")),
         running=bool(state["Running"]),
         terminal=bool(facts["Config"]["Tty"]),
-        rotates_at=rotation_size(str(logging.get("Type", "")), logging.get("Config") or {}),
+        rotates=logging.get("Type") == "local" or "max-size" in (logging.get("Config") or {}),
     )
-
-
-_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-
-
-def rotation_size(driver: str, options: dict[str, str]) -> int | None:
-    """Return the size at which a log driver begins a new file, None if never; the defaults are Docker's."""
-    text = options.get("max-size", "20m" if driver == "local" else "").strip().lower()
-    number = text.rstrip("bkmgti")
-    unit = text[len(number) :].rstrip("b").rstrip("i")
-    size = whole_number((finite(number) or 0.0) * _UNITS.get(unit, 0))
-    return size if size is not None and size >= 1 else None
 
 
 _HINT_GONE = "`docker ps -a` shows the containers; the next one started under this name is followed."
 _HINT_ENGINE = "Is DOCKER_HOST an Engine's address? `docker version` shows what answers there."
 
 
-def _check(reply: requests.Response) -> None:
-    """Raise EngineError for a refusal."""
-    status = reply.status_code
-    if status < requests.codes.bad_request:
-        return
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raise the errors of docker-py and requests as EngineError."""
     try:
-        message = str(parse_json(reply.content)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = reply.reason or str(status)
+        yield
+    except APIError as error:
+        raise _refused(error) from error
+    except (DockerException, requests.RequestException, OSError, ValueError) as error:
+        raise _unreachable(error) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise EngineError("the Engine's answer is not understood", _HINT_ENGINE) from error
+
+
+def _refused(error: APIError) -> EngineError:
+    """Return the EngineError of a refusal."""
+    status = error.status_code
+    message = printable(str(error.explanation or error), 300)
     if status in (requests.codes.not_found, requests.codes.conflict):
-        raise GoneError(f"the Engine refuses: {message[:300]}", _HINT_GONE)
+        return GoneError(f"the Engine refuses: {message}", _HINT_GONE)
     hint = _HINT_ENGINE
     if status in (requests.codes.forbidden, requests.codes.unauthorized):
         hint = "Let the proxy pass GET /containers/NAME/json and /containers/NAME/logs."
     elif "logging driver" in message:
         hint = "Give the container a log driver that can be read: json-file or local."
-    raise EngineError(f"the Engine refuses: {message[:300]}", hint)
+    return EngineError(f"the Engine refuses: {message}", hint)
 
 
 def _unreachable(error: Exception) -> EngineError:
@@ -254,13 +234,3 @@ def _unreachable(error: Exception) -> EngineError:
         "Is it running, and DOCKER_HOST right? In a container, mount the socket's folder: "
         "a socket mounted by itself goes stale when the daemon restarts.",
     )
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Switch on TCP keep-alive, so that the kernel notices a peer that vanished; unix sockets need none."""
-    if connection.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        if (option := getattr(socket, name, None)) is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,13 +1,12 @@
-"""Parser of the Engine's log stream: HTTP chunks, frames, and pieces of long lines. Pure.
+"""Joins the items of docker-py's log stream into stamped lines. Pure.
 
-Without a terminal a container's log comes in frames: a header with stream and length, and one message. With a terminal
-the messages come without headers. A message is `STAMP text`. The Engine cuts long lines at 16 KiB into messages with
-stamps of their own; only the last one ends with a newline. A program's unfinished last line has no newline either, but
-is shorter than 16 KiB.
+Without a terminal an item is one message, `STAMP text`; with a terminal the items are bytes in any pieces. The Engine
+cuts a long line at 16 KiB into messages with one stamp; only the last one ends with a newline. A program's unfinished
+last line has no newline either, but is shorter than 16 KiB.
 """
 
 import re
-import struct
+from collections.abc import Sequence
 from typing import Protocol
 
 from monitor.sources.lines import MAX_LINE, LineBuffer, Region
@@ -15,126 +14,80 @@ from monitor.sources.lines import MAX_LINE, LineBuffer, Region
 PIECE = 16 * 1024
 """Bytes of a piece of a long line; a shorter message without a newline is the end of its line."""
 
-MAX_FRAME = 16 * 1024 * 1024
-_HEADER = struct.Struct(">BxxxL")
-_MAX_CHUNK_HEADER = 1024
-_CHUNK_LENGTH = re.compile(rb" *([0-9a-fA-F]{1,15}) *(?:;|$)")
-_NEWLINE = 10
+_OPEN = 2
+"""Long lines that may be unfinished at once: one of each output."""
+
 _STAMP_SIZE = 31
-_EMBEDDED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
+_DATE = re.compile(rb"\d{4}-\d\d-\d\dT")
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
 
 
 class BrokenStreamError(Exception):
-    """The data is no Engine's log stream; it cannot be read any further."""
-
-
-class Dechunker:
-    """Decodes HTTP's chunked transfer coding; `ended` is set after the last chunk."""
-
-    def __init__(self) -> None:
-        self.ended = False
-        self._rest = b""
-        self._missing = 0  # bytes of the current chunk, with the line end behind it
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the content in the next bytes of the body; raises BrokenStreamError."""
-        at, out = 0, []
-        if self._missing:
-            out.append(data[: max(0, self._missing - 2)])
-            at = min(self._missing, len(data))
-            self._missing -= at
-        elif self._rest:
-            data, self._rest = self._rest + data, b""
-        size = len(data)
-        while at < size and not self.ended:
-            line = data.find(b"\r\n", at, at + _MAX_CHUNK_HEADER)
-            if line < 0:
-                self._keep(data[at:])
-                break
-            length = _chunk_size(data[at:line])
-            start = line + 2
-            end = start + length
-            out.append(data[start:end])
-            at = end + 2
-            self.ended = not length
-        if at > size and not self.ended:
-            self._missing = at - size
-        return b"".join(out)
-
-    def _keep(self, rest: bytes) -> None:
-        if len(rest) >= _MAX_CHUNK_HEADER:
-            raise BrokenStreamError("a chunk begins with no length")
-        self._rest = rest
-
-
-def _chunk_size(header: bytes) -> int:
-    digits = _CHUNK_LENGTH.match(header)
-    if digits is None:
-        raise BrokenStreamError(f"no chunk length: {header[:40]!r}")
-    return int(digits[1], 16)
+    """The items are no stamped messages; the stream cannot be read any further."""
 
 
 class Messages(Protocol):
-    """Joins the content of a log stream into stamped lines."""
+    """Joins the items of a log stream into stamped lines."""
 
-    def feed(self, data: bytes) -> list[Region]:
-        """Return the lines that the next bytes complete; raises BrokenStreamError."""
+    def feed(self, items: Sequence[bytes]) -> list[Region]:
+        """Return the lines that the next items complete; raises BrokenStreamError."""
 
     def finish(self) -> list[Region]:
         """Return the unfinished lines; to be called at the end of the stream."""
 
 
 class Frames:
-    """The log stream of a container without a terminal."""
+    """The log stream of a container without a terminal.
+
+    Pieces of two long lines may alternate, one of stdout and one of stderr. docker-py does not say which output an
+    item is from; the common stamp shows which pieces belong together.
+    """
 
     def __init__(self) -> None:
-        self._rest = b""
-        self._open: dict[int, _LongLine] = {}
+        self._open: dict[bytes, _LongLine] = {}
+        self._last: list[bytes] = []  # an item without a line end: a cut stream may have shortened it
 
-    def feed(self, data: bytes) -> list[Region]:
-        """Return the lines that the next bytes complete."""
-        if self._rest:
-            data = self._rest + data
-        at, size, out, regions = 0, len(data), list[bytes](), list[Region]()
-        unpack = _HEADER.unpack_from
-        while at + 8 <= size:
-            stream, length = unpack(data, at)
-            end = at + 8 + length
-            if end > size:
-                if length > MAX_FRAME:
-                    raise BrokenStreamError(f"a frame of {length} bytes")
-                break
-            if length and data[end - 1] == _NEWLINE and not self._open:
-                out.append(data[at + 8 : end])
-            elif length:
-                self._piece(stream, data[at + 8 : end], out, regions)
-            at = end
-        self._rest = data[at:]
-        return [*regions, *_region(out)]
+    def feed(self, items: Sequence[bytes]) -> list[Region]:
+        """Return the lines that the next items complete."""
+        items = [*self._last, *items]
+        self._last = items[-1:] if items and not items[-1].endswith(b"\n") else []
+        return self._joined(items[: len(items) - len(self._last)])
 
     def finish(self) -> list[Region]:
-        """Return the lines without their last pieces."""
-        found = [line.region() for line in self._open.values()]
-        self._rest = b""
-        self._open.clear()
+        """Return the lines without a line end or without their last pieces."""
+        found = [*self._joined(self._last), *(line.region() for line in self._open.values())]
+        self._last, self._open = [], {}
         return found
 
-    def _piece(self, stream: int, message: bytes, out: list[bytes], regions: list[Region]) -> None:
+    def _joined(self, items: Sequence[bytes]) -> list[Region]:
+        whole, regions = list[bytes](), list[Region]()
+        for item in items:
+            if item.endswith(b"\n") and not self._open:
+                whole.append(item)
+            else:
+                self._piece(item, whole, regions)
+        return [*regions, *_region(whole)]
+
+    def _piece(self, message: bytes, whole: list[bytes], regions: list[Region]) -> None:
         """Take a message that may be a piece of a line."""
-        line = self._open.pop(stream, None)
-        body = message[message.find(b" ") + 1 :]
+        stamp, _, body = message.partition(b" ")
+        if not _DATE.match(stamp):
+            raise BrokenStreamError(f"a message without a stamp: {message[:60]!r}")
+        line = self._open.pop(stamp, None)
         ended = message.endswith(b"\n") or len(body) < PIECE
         if line is None and ended:
-            out.append(message if message.endswith(b"\n") else message + b"\n")
+            whole.append(message if message.endswith(b"\n") else message + b"\n")
             return
-        if line is None:
-            line = _LongLine(message[: len(message) - len(body)])
+        line = line or _LongLine(stamp)
         line.add(body.removesuffix(b"\n"))
+        done = [line] if ended else []
         if not ended:
-            self._open[stream] = line
-            return
-        regions += [*_region(out), line.region()]
-        out.clear()
+            self._open[stamp] = line
+            if len(self._open) > _OPEN:
+                done = [self._open.pop(next(iter(self._open)))]
+        if done:
+            regions += [*_region(whole), *(one.region() for one in done)]
+            whole.clear()
 
 
 class _LongLine:
@@ -151,7 +104,7 @@ class _LongLine:
         self._cut += max(0, len(body) - room)
 
     def region(self) -> Region:
-        return Region(self._stamp + self._text + b"\n", 0, self._cut)
+        return Region(self._stamp + b" " + self._text + b"\n", 0, self._cut)
 
 
 class Terminal:
@@ -160,9 +113,9 @@ class Terminal:
     def __init__(self) -> None:
         self._lines = LineBuffer(MAX_LINE + _STAMP_SIZE * -(-MAX_LINE // PIECE))
 
-    def feed(self, data: bytes) -> list[Region]:
-        """Return the lines that the next bytes complete."""
-        region = self._lines.feed(data)
+    def feed(self, items: Sequence[bytes]) -> list[Region]:
+        """Return the lines that the next items complete."""
+        region = self._lines.feed(b"".join(items))
         return [_without_stamps_in_cut(region)] if region else []
 
     def finish(self) -> list[Region]:
@@ -184,8 +137,8 @@ def split_joined(line: bytes) -> list[bytes]:
     last line meets the next program's first.
     """
     stamp = line[:_STAMP_SIZE]
-    edges = [m.start() for m in _EMBEDDED.finditer(line, 1) if m[0] >= stamp]
-    if not edges or not _EMBEDDED.fullmatch(stamp):
+    edges = [m.start() for m in _STAMP.finditer(line, 1) if m[0] >= stamp]
+    if not edges or not _STAMP.fullmatch(stamp):
         return [line]
     found: list[bytes] = []
     full = False

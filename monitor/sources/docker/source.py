@@ -1,6 +1,7 @@
 """`docker:NAME`: a container's log, followed across restarts, recreation and outages of the daemon."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock, SystemClock
@@ -17,16 +18,12 @@ from monitor.sources.base import (
     keep_all,
 )
 from monitor.sources.docker.dedup import SECOND, Ledger
-from monitor.sources.docker.engine import Container, DockerEngine, EngineError, GoneError
+from monitor.sources.docker.engine import Container, DockerEngine, EngineError, GoneError, LogStream
 from monitor.sources.docker.frames import BrokenStreamError
 from monitor.sources.docker.session import Session
-from monitor.sources.wakeup import Wakeup
 
-RETRIES = (0.1, 0.2, 0.4, 0.8, 1.0)
+RETRIES = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Waits in seconds before the daemon is asked again; the last one repeats."""
-
-EVENTS_PATIENCE = 30.0
-"""Longest wait for the Engine's event of a container's start."""
 
 CATCH_UP = 0.1
 """After this many seconds without content, the stream has delivered the past."""
@@ -36,9 +33,9 @@ class DockerSource:
     """The LogSource of the container with a name.
 
     The Engine ends streams without a reason, repeats and drops lines when it rotates a log, and leaves a stream silent
-    when a connection dies. Each stream is therefore checked: the container is looked up by name when a stream ends, the
-    log's end is read once a minute, reading resumes a little early without the handled lines, and a rotating log is
-    read a second time.
+    when a connection dies. One answer serves all: a stream that ends is followed by another, and so is any stream after a
+    minute, a rotating log's sooner. Each time the container is looked up by name, and reading resumes a little early,
+    without the handled lines.
     """
 
     def __init__(
@@ -48,7 +45,8 @@ class DockerSource:
         self._keep = keep
         self._since = since
         self._clock = clock or SystemClock()
-        self._wakeup = Wakeup()
+        self._closed = threading.Event()
+        self._stream: LogStream | None = None
         self._progress_interval = ProgressInterval(self._clock.monotonic())
         self._ledger: Ledger | None = None
         self._started = 0
@@ -66,7 +64,9 @@ class DockerSource:
 
     def close(self) -> None:
         """End `items`; during a request to a daemon that hangs, after its time-out of 5 s."""
-        self._wakeup.set()
+        self._closed.set()
+        if (stream := self._stream) is not None:
+            stream.close()
 
     def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
         """Follow the container's log."""
@@ -74,7 +74,7 @@ class DockerSource:
         self._live = self._ledger is None and self._since is None
         self._started = int(self._clock.time() * SECOND)
         try:
-            while not self._wakeup.is_set:
+            while not self._closed.is_set():
                 try:
                     yield from self._attend(self._connected())
                 except GoneError as error:  # next, the name is looked up again
@@ -90,7 +90,7 @@ class DockerSource:
 
     def _connected(self) -> DockerEngine:
         if self._engine is None:
-            self._engine = DockerEngine(self._wakeup)
+            self._engine = DockerEngine()
         return self._engine
 
     def _disconnect(self) -> None:
@@ -100,22 +100,22 @@ class DockerSource:
 
     def _retry_later(self) -> None:
         self._failures += 1
-        self._wakeup.sleep(backoff_step(RETRIES, self._failures))
+        self._closed.wait(backoff_step(RETRIES, self._failures))
 
     def _attend(self, engine: DockerEngine) -> Iterator[Item]:
-        """Look the container up and read its log to the end, or wait for a start."""
+        """Look the container up and read its log until its stream is over, or wait for a start."""
         container = engine.container(self._container)
         if container is None:
             yield from self._now_away(
                 f"there is no container {self._container}",
                 "It is followed as soon as one is started; `docker ps -a` lists the names.",
             )
-            self._wait_for_another(engine, None)
+            self._retry_later()
         elif container == self._exhausted:
             yield from self._now_away(
                 f"the container {self._container} is not running", f"Start it: docker start {self._container}"
             )
-            self._wait_for_another(engine, container)
+            self._retry_later()
         else:
             yield from self._join(engine, container)
             yield from self._read(engine, container)
@@ -125,20 +125,20 @@ class DockerSource:
         """Determine where to begin, and yield Back."""
         begun = self._ledger is None
         if self._ledger is None:
-            self._ledger = Ledger(self._beginning(engine, container))
+            self._ledger = Ledger(self._beginning(engine))
         if container.running and self._away:
             self._away, self._reported = False, None
             yield Back()
         if begun:
             yield Batch((), 0, self._ledger.to_cursor())
 
-    def _beginning(self, engine: DockerEngine, container: Container) -> int:
+    def _beginning(self, engine: DockerEngine) -> int:
         """Return the stamp at which a first start begins."""
         if self._since == "start":
             return 0
         if isinstance(self._since, (int, float)):
             return int(self._since * SECOND)
-        last = engine.last_stamp(self._container, terminal=container.terminal)
+        last = engine.last_stamp(self._container)
         return last + 1 if last is not None else 0
 
     def _now_away(self, reason: str, hint: str) -> Iterator[Item]:
@@ -150,60 +150,45 @@ class DockerSource:
             self._ledger = Ledger(self._started)
             yield Batch((), 0, self._ledger.to_cursor())
 
-    def _wait_for_another(self, engine: DockerEngine, known: Container | None) -> None:
-        """Sleep until an event of the Engine; without access to events, for a short time."""
-        try:
-            events = engine.events()
-        except EngineError:
-            self._retry_later()
-            return
-        try:
-            if engine.container(self._container) == known and events.read(EVENTS_PATIENCE) == b"":
-                self._retry_later()
-        except BrokenStreamError:
-            self._retry_later()
-        finally:
-            events.close()
-
     def _read(self, engine: DockerEngine, container: Container) -> Iterator[Item]:
-        """Read the container's log until the stream ends or a check fails."""
+        """Read the container's log until the stream ends or is to be replaced."""
         assert self._ledger is not None  # _join made it
-        now = self._clock.monotonic()
-        session = Session(engine, self._container, container, self._ledger, keep=self._keep, now=now)
+        session = Session(engine, self._container, container, self._ledger, keep=self._keep, now=self._now())
+        self._stream = session.stream
+        items: list[bytes] | None = None
         try:
-            while not self._wakeup.is_set:
-                content = session.stream.read(self._patience(session))
-                yield from self._progress(session, content)
-                if content == b"" or session.is_over(self._clock.monotonic()):
-                    break
+            while items != [] and not self._closed.is_set() and (left := session.left(self._now())) > 0:
+                items = session.stream.read(self._patience(left))
+                yield from self._progress(session, items)
         except BrokenStreamError:
-            session.fruitful = False  # reconnect with a wait; the next stream skips handled lines
+            items = []  # the next stream skips handled lines
         finally:
-            session.close()
-        if session.fruitful:
+            session.stream.close()
+        if session.fresh or items is None:
             self._failures = 0
         else:
             self._retry_later()
 
-    def _progress(self, session: Session, content: bytes | None) -> Iterator[Item]:
-        """Yield the lines of the content (None: there is none) and those that the stream dropped."""
+    def _progress(self, session: Session, items: Sequence[bytes] | None) -> Iterator[Item]:
+        """Yield the lines of the items (None: there are none)."""
         lines: list[LogLine] = []
-        now = self._clock.monotonic()
-        if content is not None:
-            lines, read = session.lines(content, now, live=self._live)
+        now = self._now()
+        if items is not None:
+            lines, read = session.lines(items, now, live=self._live)
             self._progress_interval.add(read)
-        elif not self._wakeup.is_set:
+        elif not self._closed.is_set():
             self._live = True
-        lines += session.missed(now, quiet=content is None)
         if self._ledger is not None and (lines or self._progress_interval.due(now)):
             yield self._progress_interval.batch(tuple(lines), self._ledger.to_cursor(), now)
 
-    def _patience(self, session: Session) -> float:
+    def _patience(self, left: float) -> float:
         """Return the longest sleep without content."""
-        now = self._clock.monotonic()
-        waits = [session.patience(now)]
+        waits = [left]
         if not self._live:
             waits.append(CATCH_UP)
-        if (left := self._progress_interval.left(now)) is not None:
-            waits.append(left + 0.001)
+        if (due := self._progress_interval.left(self._now())) is not None:
+            waits.append(due + 0.001)
         return min(waits)
+
+    def _now(self) -> float:
+        return self._clock.monotonic()

@@ -1,5 +1,6 @@
 """An open log file: reads on from an offset and notices a rewritten file."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -85,6 +86,12 @@ class LogFile:
         data = _at_most(MOST_LINES, data, known)
         return len(data) - known, self._take(data, known)
 
+    def begins_as(self, other: "LogFile") -> bool:
+        """Return True if both files have bytes, and the same ones at the start."""
+        mine, theirs = (os.pread(log._descriptor, HEAD, 0) for log in (self, other))  # noqa: SLF001  # its own kind
+        size = min(len(mine), len(theirs))
+        return size > 0 and mine[:size] == theirs[:size]
+
     def finish(self) -> Region | None:
         """Return the unfinished last line; to be called when nothing can follow it."""
         region = self._lines.finish()
@@ -145,16 +152,25 @@ def unread_files(position: FilePosition, path: Path) -> list[tuple[Path, int]]:
     return unread(position, current, () if found else _siblings(path, position))
 
 
-def _siblings(path: Path, position: FilePosition) -> list[LogFileCandidate]:
-    if not position.inode:
-        return []
+def rotated_inodes(path: Path) -> dict[int, Path]:
+    """Return the log's rotated files by inode, those written to last at the end."""
     found = []
-    for sibling in path.parent.iterdir():
-        if is_rotated_name(path.name, sibling.name):
-            try:
-                found.append(_candidate(sibling, position))
-            except OSError:
-                continue  # deleted meanwhile, no regular file, or not readable
+    for sibling in _rotated(path):
+        with contextlib.suppress(OSError):  # deleted meanwhile
+            facts = sibling.stat()
+            found.append((facts.st_mtime_ns, facts.st_ino, sibling))
+    return {inode: sibling for _, inode, sibling in sorted(found)}
+
+
+def _rotated(path: Path) -> list[Path]:
+    return [sibling for sibling in path.parent.iterdir() if is_rotated_name(path.name, sibling.name)]
+
+
+def _siblings(path: Path, position: FilePosition) -> list[LogFileCandidate]:
+    found = []
+    for sibling in _rotated(path) if position.inode else ():
+        with contextlib.suppress(OSError):  # deleted meanwhile, no regular file, or not readable
+            found.append(_candidate(sibling, position))
     return found
 
 

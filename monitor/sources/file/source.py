@@ -8,7 +8,7 @@ from pathlib import Path
 from fleet.runtime.clock import Clock, SystemClock
 from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, ProgressInterval, Since, keep_all
 from monitor.sources.file.position import FilePosition, before_creation
-from monitor.sources.file.reader import LogFile, RewrittenError, unread_files
+from monitor.sources.file.reader import LogFile, RewrittenError, rotated_inodes, unread_files
 from monitor.sources.file.watcher import Watcher
 from monitor.sources.lines import Region, kept_lines
 from monitor.sources.wakeup import Wakeup
@@ -58,6 +58,7 @@ class FileSource:
         self._away = True  # until the log is found
         self._reported: Away | None = None
         self._missing_since: float | None = None
+        self._copies: dict[int, Path] = {}
 
     @property
     def name(self) -> str:
@@ -84,6 +85,7 @@ class FileSource:
             logs: list[LogFile] = []
             try:
                 self._open(logs)
+                self._copies = rotated_inodes(self._path)
                 yield from self._read_all(logs, watcher)
             except OSError as error:
                 yield from self._missed(error)
@@ -107,9 +109,8 @@ class FileSource:
         yield from self._found(logs[0].handled)
         for log in logs:
             try:
-                yield from self._drain(log)
-                if log is logs[-1]:
-                    yield from self._follow(log, watcher)
+                follow = log is logs[-1]
+                yield from self._follow(log, watcher) if follow else self._drain(log)
             except RewrittenError:
                 yield from self._finish(log)
                 return
@@ -120,6 +121,8 @@ class FileSource:
         reported = True
         while not self._wakeup.is_set:
             before = log.position
+            if not before and self._name_leads_to(log) is _Name.THIS:
+                yield from self._read_copies(log)
             yield from self._drain(log)
             if not reported and log.position > before:
                 watcher.distrust()
@@ -133,6 +136,24 @@ class FileSource:
                 yield self._progress_interval.batch((), self._position.to_cursor(), self._clock.monotonic())
             watcher.arm()
             reported = watcher.wait(self._patience())
+
+    def _read_copies(self, log: LogFile) -> Iterator[Item]:
+        """Read the rotated files that are new since the log was last seen empty.
+
+        An empty log that is written to, copied and truncated between two looks has the same inode, and no bytes by which
+        the truncation could be noticed. The copy has its lines.
+        """
+        found = rotated_inodes(self._path)
+        fresh = [inode for inode in found if inode not in self._copies and inode != log.identity[1]]
+        self._copies = found
+        for inode in fresh:
+            copy = LogFile(found[inode])
+            try:
+                if not log.begins_as(copy):  # else it is copied and not truncated yet: the log has the lines
+                    yield from self._drain(copy)
+                    yield from self._finish(copy)
+            finally:
+                copy.close()
 
     def _drain(self, log: LogFile) -> Iterator[Item]:
         """Read to the end of the file; raises RewrittenError."""

@@ -6,6 +6,7 @@ There is at most one child. journalctl ends when its output is closed, also afte
 import os
 import subprocess
 
+from fleet.runtime.untrusted import printable
 from monitor.sources.journal.entries import FIELDS, Entry, JournalPosition, parse_entry
 from monitor.sources.wakeup import Wakeup
 
@@ -70,7 +71,7 @@ def explain(message: str, status: int) -> JournalError | None:
     if "No journal files were found" in message:
         return JournalError("there is no journal here", _HINT_NONE)
     if status:
-        first = message.strip().partition("\n")[0][:200]
+        first = printable(message.strip().partition("\n")[0])
         return JournalError(f"journalctl fails: {first or f'exit status {status}'}", _HINT_NONE)
     return None
 
@@ -82,7 +83,7 @@ def nothing_of(unit: str) -> JournalError:
 
 def ends_by_itself(message: str) -> JournalError:
     """Return the error for a journalctl that keeps ending, with its own message."""
-    words = message.strip().partition("\n")[0][:200]
+    words = printable(message.strip().partition("\n")[0])
     return JournalError(
         f"journalctl ends again and again{f': {words}' if words else ''}",
         "Does `journalctl --follow --unit=UNIT` stay?",

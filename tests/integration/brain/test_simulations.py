@@ -1,6 +1,6 @@
 """Simulations against a stand-in BRAIN on a clock that the test moves: limits, ends, faults, restarts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +9,12 @@ import pytest
 from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import simulation_settings
 from generator.brain.credentials import Credentials
+from generator.brain.responses import Ended, Status
 from generator.brain.simulations import Simulator
+from generator.brain.states import advance
 from generator.domain import AlphaFigures, Candidate
 from generator.domain import ExpressionFault as Wrong
+from generator.storage.simulations import Simulation
 from standin.brain import figures
 from standin.brain.faults import BrainFault, BrainFaultKind
 from standin.brain.settings import BrainStandinSettings
@@ -40,6 +43,13 @@ def reason(world: BrainWorld, expression: str) -> str:
     found = world.done[expression]
     assert isinstance(found, Wrong)
     return found.reason
+
+
+def sending(world: BrainWorld, one: Candidate) -> Sequence[Simulation]:
+    """Store that a candidate's request is about to be sent."""
+    world.table.submit([one], world.clock.now)
+    account = world.api().account
+    return world.table.send(world.table.open(), account=account, slots=3, budget=0, now=world.clock.now)
 
 
 def good(world: BrainWorld, *expressions: str) -> bool:
@@ -135,7 +145,7 @@ def test_wrong_settings_are_no_expressions_fault(make: Make, caplog: pytest.LogC
     assert 'settings.universe: "TOP9" is not a valid choice.' in simulator.state()["trouble"]
     assert [record.message for record in caplog.records] == ["brain.trouble"]
     assert 2 <= world.requests("POST", "/simulations") <= 15
-    assert world.table.open() == []
+    assert [(row.state, row.sent, row.tries) for row in world.table.open()] == [("queued", 0.0, 1)]
 
 
 @pytest.mark.parametrize("status", ["FAIL", "TIMEOUT"])
@@ -217,6 +227,52 @@ def test_one_address_that_fails_for_good_holds_up_nothing_else(make: Make, place
     assert sorted(world.server.world.taken) == sorted(SEVEN)
 
 
+def test_an_address_that_fails_for_good_gives_its_slot_back_within_minutes(make: Make) -> None:
+    world = make(replace(QUICK, slots=1))
+    simulator = world.simulator(slots=1)
+    waiting = world.candidates(*SEVEN)
+    world.run(simulator, waiting, until=lambda: bool(world.server.world.taken))
+    [name] = world.server.world.simulations
+    world.server.apply(
+        BrainFault(BrainFaultKind.ERROR, path=f"/simulations/{name}", status=502, text="no", times=None)
+    )
+    began = world.clock.now
+    world.run(simulator, waiting)
+    # It is found among the account's alphas; everything else waited for its slot.
+    assert good(world, *SEVEN)
+    assert world.clock.now - began < 600
+    assert sorted(world.server.world.taken) == sorted(SEVEN)
+
+
+@pytest.mark.parametrize("status", [502, 403])
+def test_an_alpha_that_is_refused_for_good_is_given_up_within_the_hour(make: Make, status: int) -> None:
+    world = make()
+    wrong = figures.alpha_id("rank(close)")
+    world.server.apply(
+        BrainFault(BrainFaultKind.ERROR, path=f"/alphas/{wrong}", status=status, text="no", times=None)
+    )
+    began = world.clock.now
+    world.run(world.simulator(), world.candidates("rank(close)"))
+    assert reason(world, "rank(close)") == f"BRAIN shows no figures of its alpha {wrong}"
+    assert world.clock.now - began < 3600
+    assert world.requests("GET", "/alphas/") <= 15
+
+
+def test_no_row_is_given_up_while_all_of_brain_is_away(make: Make) -> None:
+    world = make()
+    simulator = world.simulator()
+    waiting = world.candidates(*SEVEN)
+    world.run(simulator, waiting, until=lambda: bool(world.server.world.taken))
+    world.server.apply(BrainFault(BrainFaultKind.HTML, status=502, times=None))
+    end = world.clock.now + 4 * 3600
+    world.run(simulator, waiting, until=lambda: world.clock.now > end, hours=5.0)
+    assert {row.asks for row in world.table.open()} == {0}
+    world.server.board.clear()
+    world.run(simulator, waiting)
+    assert good(world, *SEVEN)
+    assert sorted(world.server.world.taken) == sorted(SEVEN)
+
+
 @pytest.mark.parametrize("kind", [BrainFaultKind.LOSE])
 def test_an_unconfirmed_request_is_searched_for_before_it_is_sent_again(
     make: Make, kind: BrainFaultKind
@@ -237,7 +293,8 @@ def test_a_request_that_never_arrived_is_sent_again_after_a_while(make: Make) ->
     assert good(world, "rank(close)")
     assert world.server.world.taken == ["rank(close)"]
     assert world.clock.now - began > 1200
-    assert len(world.table.sent_times(0.0)) == 1
+    assert world.table.usage("", world.clock.now).sent == 0
+    assert world.table.usage(world.api().account, world.clock.now).sent == 1
 
 
 def test_a_simulation_that_vanished_is_found_among_the_alphas(make: Make) -> None:
@@ -449,7 +506,7 @@ class TestRestart:
     def test_a_crash_between_the_request_and_its_address_is_made_up_for(self, make: Make) -> None:
         world = make()
         [one] = world.candidates("rank(close)")
-        world.table.begin([one], world.clock.now)
+        sending(world, one)
         world.api().simulate(["rank(close)"])  # and the process dies here
         world.run(world.simulator(), [one])
         assert good(world, "rank(close)")
@@ -469,8 +526,8 @@ class TestRestart:
     def test_an_error_that_was_not_stored_is_not_paid_for_again(self, make: Make) -> None:
         world = make()
         [one] = world.candidates("nosuch(close)")
-        [row] = world.table.begin([one], world.clock.now)
-        world.table.end(row, status="ERROR", alpha="", message="unknown", now=world.clock.now)
+        [row] = sending(world, one)
+        world.table.save(advance(row, Ended(Status.ERROR, message="unknown"), world.clock.now).row)
         world.run(world.simulator(), [one])
         assert reason(world, "nosuch(close)") == "unknown"
         assert world.server.world.taken == []
@@ -520,7 +577,9 @@ class TestReports:
     def test_away_is_reported_once_and_back_once(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         world = make()
-        world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/simulations/", status=500, times=5))
-        world.run(world.simulator(), world.candidates("rank(close)"))
+        simulator, waiting = world.simulator(), world.candidates("rank(close)")
+        world.run(simulator, waiting, until=lambda: bool(world.server.world.taken))
+        world.server.apply(BrainFault(BrainFaultKind.ERROR, status=500, times=6))
+        world.run(simulator, waiting)
         reports = [record.message for record in caplog.records if hasattr(record, "sentence")]
         assert reports == ["brain.trouble", "brain.well"]

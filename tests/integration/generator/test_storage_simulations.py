@@ -1,6 +1,7 @@
-"""The ledger of simulations and candidates that come from no reply, on SQLite and on a real PostgreSQL."""
+"""The table of simulations and candidates that come from no reply, on SQLite and on a real PostgreSQL."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from sqlalchemy import create_engine, inspect, text
 
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source
 from generator.storage.additions import add_candidate, promote
-from generator.storage.migrations import STEPS, migrate
-from generator.storage.simulations import SimulationTable
+from generator.storage.migrations import STEPS, _queue_simulations, migrate
+from generator.storage.simulations import DAY, Simulation, SimulationTable, Usage
 from generator.storage.store import AlphaStore
 from tests.parts.postgresql import Cluster, postgresql
 
@@ -50,62 +51,153 @@ def done(store: AlphaStore, one: Candidate, fitness: float, rules: Ruleset) -> N
     store.finish(Evaluated(one, rules.source, rules.settings, figures, time=3.0), rules)
 
 
-def test_a_simulation_is_a_row_before_it_is_sent_and_has_its_address_after(store: AlphaStore) -> None:
-    ledger, [one] = SimulationTable(store, BRAIN), candidates(store, "a")
-    [row] = ledger.begin([one], 10.0)
-    [found] = ledger.open()
-    assert (found.id, found.candidate, found.state, found.sent) == (row, one, "sending", 10.0)
-    assert (found.location, found.place, found.tries) == ("", None, 1)
-    ledger.accept([row], "/simulations/1")
-    [found] = ledger.open()
-    assert (found.state, found.location) == ("running", "/simulations/1")
-    ledger.end(row, status="COMPLETE", alpha="a1", message="", now=20.0)
-    [found] = ledger.open()
-    assert (found.state, found.status, found.alpha_id) == ("ended", "COMPLETE", "a1")
+def send(table: SimulationTable, now: float, *, slots: int = 3, budget: int = 0, count: int = 9) -> list[int]:
+    """Send the oldest queued rows together, and return the ids of those that may be sent."""
+    queued = [row for row in table.open() if row.state == "queued"][:count]
+    return [row.id for row in table.send(queued, account="me", slots=slots, budget=budget, now=now)]
+
+
+def test_a_simulation_is_a_row_before_it_is_sent_until_its_result_is_stored(store: AlphaStore) -> None:
+    table, [one] = SimulationTable(store, BRAIN), candidates(store, "a")
+    table.submit([one], 5.0)
+    table.submit([one], 6.0)
+    [queued] = table.open()
+    assert (queued.digest, queued.state, queued.tries, queued.due, queued.sent) == (
+        "a",
+        "queued",
+        1,
+        5.0,
+        0.0,
+    )
+    [sent] = table.send([queued], account="me", slots=3, budget=0, now=10.0)
+    assert table.open() == [sent]
+    assert (sent.id, sent.state, sent.sent, sent.account, sent.place) == (
+        queued.id,
+        "sending",
+        10.0,
+        "me",
+        None,
+    )
+    reading = replace(sent, state="reading", status="COMPLETE", alpha_id="a1", ended=20.0)
+    table.save(reading)
+    assert table.open() == [reading]
     done(store, one, 1.0, BRAIN)
-    assert ledger.open() == []
+    assert table.open() == []
+    table.submit([one], 30.0)
+    assert table.open() == [], "a result is paid for once"
+    with store.transaction() as connection:
+        assert connection.execute(text("SELECT state, alpha_id FROM simulations")).all() == [("ended", "a1")]
 
 
-def test_several_of_one_request_have_places(store: AlphaStore) -> None:
-    ledger, three = SimulationTable(store, BRAIN), candidates(store, "a", "b", "c")
-    ids = ledger.begin(three, 10.0)
-    ledger.accept(ids, "/simulations/1")
-    assert [(row.candidate.digest, row.place) for row in ledger.open()] == [("a", 0), ("b", 1), ("c", 2)]
+def test_several_of_one_request_have_places_and_take_one_slot(store: AlphaStore) -> None:
+    table = SimulationTable(store, BRAIN)
+    table.submit(candidates(store, "a", "b", "c"), 5.0)
+    send(table, 10.0)
+    assert [(row.digest, row.place) for row in table.open()] == [("a", 0), ("b", 1), ("c", 2)]
+    assert table.usage("me", 11.0) == Usage(in_flight=1, sent=3)
 
 
-def test_the_last_request_of_a_candidate_counts(store: AlphaStore) -> None:
-    ledger, [one] = SimulationTable(store, BRAIN), candidates(store, "a")
-    [first] = ledger.begin([one], 10.0)
-    ledger.end(first, status="FAIL", alpha="", message="boom", now=11.0)
-    [second] = ledger.begin([one], 20.0)
-    [found] = ledger.open()
-    assert (found.id, found.tries, found.state) == (second, 2, "sending")
+def test_a_further_simulation_counts_the_tries(store: AlphaStore) -> None:
+    table, [one] = SimulationTable(store, BRAIN), candidates(store, "a")
+    table.submit([one], 5.0)
+    [row] = table.open()
+    table.save(replace(row, state="lost"), again=Simulation("a", tries=2))
+    [found] = table.open()
+    assert (found.state, found.tries) == ("queued", 2)
+    table.save(replace(found, state="lost"))
+    table.submit([one], 9.0)
+    assert [row.tries for row in table.open()] == [3]
 
 
-def test_what_was_withdrawn_never_was_and_what_was_lost_costs_nothing(store: AlphaStore) -> None:
-    ledger, [one, two, three] = SimulationTable(store, BRAIN), candidates(store, "a", "b", "c")
-    ledger.withdraw(ledger.begin([one], 10.0))
-    ledger.lose(ledger.begin([two], 20.0))
-    ledger.begin([three], 30.0)
-    assert ledger.sent_times(0.0) == [30.0]
-    assert ledger.sent_times(30.0) == []
-    assert [row.state for row in ledger.open()] == ["lost", "sending"]
+def test_slots_and_budget_are_the_accounts_whoever_uses_them(store: AlphaStore, url: str) -> None:
+    elsewhere = AlphaStore(url, owner="elsewhere")
+    ours, theirs = SimulationTable(store, BRAIN), SimulationTable(elsewhere, BRAIN)
+    ours.submit(candidates(store, "a", "b", "c"), 5.0)
+    theirs.submit(candidates(elsewhere, "d", "e", "f"), 5.0)
+    assert len(send(ours, 10.0, slots=2, count=1)) == 1
+    assert len(send(theirs, 11.0, slots=2, count=1)) == 1
+    assert send(ours, 12.0, slots=2) == []
+    assert send(theirs, 12.0, slots=2) == []
+    assert ours.usage("me", 12.0) == theirs.usage("me", 12.0) == Usage(in_flight=2, sent=2)
+    assert ours.usage("another account", 12.0) == Usage()
+    # A simulation that was not asked about for ten minutes holds no slot.
+    assert ours.usage("me", 11.0 + 601).in_flight == 0
+    # The budget: three a day, of which two are sent.
+    assert len(send(ours, 13.0, slots=9, budget=3)) == 1
+    assert send(theirs, 14.0, slots=9, budget=3) == []
+    assert len(send(theirs, 10.0 + DAY + 0.5, slots=9, budget=3)) == 1
+    elsewhere.close()
+
+
+def test_what_was_lost_costs_nothing(store: AlphaStore) -> None:
+    table = SimulationTable(store, BRAIN)
+    table.submit(candidates(store, "a", "b"), 5.0)
+    send(table, 10.0)
+    table.save(*(replace(row, state="lost") for row in table.open()))
+    assert table.usage("me", 11.0) == Usage()
 
 
 def test_another_owners_and_other_settings_simulations_are_not_ours(store: AlphaStore, url: str) -> None:
-    SimulationTable(store, BRAIN).begin(candidates(store, "a"), 10.0)
+    SimulationTable(store, BRAIN).submit(candidates(store, "a"), 10.0)
     other = Ruleset(Source.BRAIN, {"region": "EUR"})
     assert SimulationTable(store, other).open() == []
     elsewhere = AlphaStore(url, owner="elsewhere")
     assert SimulationTable(elsewhere, BRAIN).open() == []
-    assert SimulationTable(elsewhere, BRAIN).sent_times(0.0) == []
     elsewhere.close()
 
 
 def test_what_was_sent_is_taken_up_first(store: AlphaStore) -> None:
     _, two, _ = candidates(store, "a", "b", "c")
-    SimulationTable(store, BRAIN).begin([two], 10.0)
+    SimulationTable(store, BRAIN).submit([two], 10.0)
     assert [one.digest for one in store.pending(BRAIN, limit=9)] == ["b", "a", "c"]
+
+
+OLD_SIMULATIONS = """
+CREATE TABLE simulations (id INTEGER PRIMARY KEY, digest VARCHAR(64) NOT NULL, settings_key VARCHAR(64) NOT NULL,
+    owner VARCHAR(255) NOT NULL, state VARCHAR(8) NOT NULL, location TEXT, place INTEGER, sent FLOAT NOT NULL,
+    ended FLOAT, status VARCHAR(16), alpha_id VARCHAR(64), message TEXT)
+"""
+OLD_ROWS = (
+    (1, "a", "running", "/simulations/1", None, None),
+    (2, "b", "ended", "/simulations/2", "FAIL", None),
+    (3, "b", "ended", "/simulations/3", "COMPLETE", "a3"),
+    (4, "c", "ended", "/simulations/4", "COMPLETE", "a4"),
+    (5, "d", "ended", "/simulations/5", "FAIL", None),
+    (6, "e", "sending", None, None, None),
+)
+
+
+def test_an_older_databases_simulations_go_on(store: AlphaStore, url: str) -> None:
+    """Version 6: `a` runs, the ends of `b` and `d` have no stored result, that of `c` has, `e` has no answer."""
+    _, _, three, _, _ = candidates(store, "a", "b", "c", "d", "e")
+    done(store, three, 1.0, BRAIN)
+    store.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE simulations"))
+        connection.execute(text(OLD_SIMULATIONS))
+        connection.execute(text("CREATE INDEX simulations_by_time ON simulations (owner, sent)"))
+        for number, digest, state, location, status, alpha in OLD_ROWS:
+            connection.execute(
+                text(
+                    "INSERT INTO simulations VALUES (:id, :digest, :key, 'here', :state, :location, NULL, 7.0,"
+                    " NULL, :status, :alpha, NULL)"
+                ),
+                {
+                    "id": number, "digest": digest, "key": BRAIN.key, "state": state,
+                    "location": location, "status": status, "alpha": alpha,
+                },
+            )  # fmt: skip
+        connection.execute(
+            text("UPDATE schema_version SET version = :one"), {"one": STEPS.index(_queue_simulations) + 1}
+        )
+    engine.dispose()
+    found = SimulationTable(store, BRAIN).open()
+    assert [(row.digest, row.state, row.tries, row.alpha_id, row.since) for row in found] == [
+        ("a", "running", 1, None, 7.0),
+        ("b", "reading", 2, "a3", 7.0),
+        ("e", "sending", 1, None, 7.0),
+    ]
 
 
 def test_an_older_databases_tables_get_the_new_one(url: str) -> None:
@@ -117,6 +209,7 @@ def test_an_older_databases_tables_get_the_new_one(url: str) -> None:
     assert "simulations" in inspect(engine).get_table_names()
     assert {index["name"] for index in inspect(engine).get_indexes("simulations")} == {
         "simulations_by_expression",
+        "simulations_by_state",
         "simulations_by_time",
     }
     engine.dispose()

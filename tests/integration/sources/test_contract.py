@@ -9,6 +9,11 @@ from tests.parts.journal import JournalWorld
 from tests.sources.contract import SourceContract
 from tests.sources.worlds import DockerWorld, FileWorld, TerminalWorld, World
 
+pytestmark = pytest.mark.filterwarnings(
+    # docker-py leaves the socket of a refused connection to the garbage collector
+    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
+)
+
 WORLDS: dict[str, Callable[[Path], World]] = {
     "file": FileWorld,
     "docker": DockerWorld,

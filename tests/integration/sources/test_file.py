@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from random import Random
@@ -11,6 +12,7 @@ import pytest
 from monitor.sources.base import Away
 from monitor.sources.file import watcher as watching
 from monitor.sources.file.source import FileSource
+from monitor.sources.file.watcher import Watcher
 from tests.sources.following import Following
 
 
@@ -163,6 +165,35 @@ def test_copy_and_truncate_of_a_log_that_was_empty_when_it_was_left(log: Path) -
     add(log, "c")
     with Following(FileSource(log), first.cursor) as second:
         second.until_texts(["a", "b", "c"])
+
+
+@pytest.mark.parametrize("after", ["after", "after, and longer than all that stood there before"])
+@pytest.mark.parametrize("before", [[], ["before"]], ids=["empty", "not empty"])
+def test_written_to_copied_and_truncated_between_two_looks(
+    log: Path, monkeypatch: pytest.MonkeyPatch, before: list[str], after: str
+) -> None:
+    """All of it happens while the source sleeps; of an empty log neither size nor inode show it."""
+    add(log, *before)
+    rotated = threading.Event()
+    log.with_name("ollama.log.2").write_text("rotated long ago\n")
+    wait = Watcher.wait
+
+    def sleep(watcher: Watcher, seconds: float, **options: float) -> bool:
+        if not rotated.is_set():
+            rotated.set()
+            add(log, "one", "two")
+            shutil.copy(log, log.with_name("ollama.log.1"))
+            os.truncate(log, 0)
+            add(log, after)
+            return True
+        return wait(watcher, seconds, **options)
+
+    monkeypatch.setattr(Watcher, "wait", sleep)
+    with Following(FileSource(log)) as following:
+        following.until_texts(["one", "two", after])
+    with Following(FileSource(log), following.cursor) as again:
+        add(log, "more")
+        again.until_texts(["more"])
 
 
 def test_truncated_and_grown_past_the_old_place_at_once(log: Path) -> None:

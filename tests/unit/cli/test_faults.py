@@ -113,7 +113,7 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
         ),
         (
             {"unanswered": {**ROW, "calls": 1, "hangs": True, "reason": "a\nb\x1b"}},
-            r"calls: Ollama hangs: no answer for 1m 30s, 1 call failed in a row, the last one with: a\nb\x1b",
+            r"calls: Ollama hangs: no answer for 1m 30s, 1 call failed in a row, the last one with: a b\x1b",
         ),
         (
             {"log_source_away": {"since": NOW - 60, "reason": "no container", "hint": "start it"}},

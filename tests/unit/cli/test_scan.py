@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.scan import _bar
+from cli.planning.scan import _bar
 from fleet_cli import main
 from tests.reference.ollama_log import T0, failed_load, gin, loaded, not_recovered
 

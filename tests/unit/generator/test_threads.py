@@ -24,6 +24,7 @@ from generator.storage.read import recent_alphas
 from generator.storage.store import AlphaStore, StorageError
 from generator.workers.evaluate import EvaluationWorker
 from generator.workers.ingest import IngestWorker, StorageRetry
+from generator.workers.lease import Lease
 from generator.workers.publish import Publisher
 from tests.reference.manual_clock import StillClock
 
@@ -48,6 +49,9 @@ class World:
         )
         self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.lease = Lease(
+            store=lambda: self.store, retry=self.retry, clock=self.clock, stopping=self.stopping
+        )
 
     def close(self) -> None:
         self.store.close()
@@ -76,6 +80,7 @@ class World:
             publisher=publisher,
             retry=self.retry,
             stopping=self.stopping,
+            lease=self.lease,
         ).run()
         publisher.finish(1.0)
 

@@ -16,8 +16,6 @@ from fleet.runtime.pause_request import Pause, read_pause
 from monitor.ingest import Context, absorb_batch, absorb_time, parse_call
 from monitor.sources.base import LogLine
 from monitor.sources.docker.dedup import parse_stamp
-from monitor.sources.docker.engine import rotation_size
-from monitor.sources.docker.frames import BrokenStreamError, Dechunker
 from monitor.sources.journal.entries import EntryReader, JournalPosition, parse_entry
 from state.codec import decode_state, default_state, encode_state
 from tests.reference.ollama_log import DETECTOR
@@ -120,18 +118,6 @@ def test_a_journal_entry_of_an_odd_time_is_passed_over(time: str) -> None:
     reader = EntryReader(JournalPosition(), lambda chunk: [(0, len(chunk))], past=None)
     content = (entry % time) + "\n" + (entry % '"1795000000000000"') + "\n"
     assert [line.time for line in reader.feed(content.encode())] == [NOW]
-
-
-@pytest.mark.parametrize("size", ["9" * 400 + "g", "nang", "infg", "1e999", "1.2.3m", "-5m"])
-def test_a_log_of_an_odd_size_is_not_taken_to_rotate(size: str) -> None:
-    assert rotation_size("json-file", {"max-size": size}) is None
-
-
-@pytest.mark.parametrize("length", [b"-5", b"-0", b"1_0", b"f" * 400, b"nan", b""])
-def test_a_chunk_of_an_odd_length_is_a_broken_stream(length: bytes) -> None:
-    with pytest.raises(BrokenStreamError):
-        Dechunker().feed(length + b"\r\nabc\r\n")
-    assert Dechunker().feed(b"3;x=y\r\nabc\r\n0\r\n\r\n") == b"abc"
 
 
 @pytest.mark.parametrize(

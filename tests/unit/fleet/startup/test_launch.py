@@ -7,6 +7,7 @@ import pytest
 
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.home import Home
+from fleet.runtime.units import GIGABYTE
 from fleet.startup.launch import describe, hold_home, plan
 
 
@@ -52,3 +53,11 @@ def test_a_home_is_one_fleets(tmp_path: Path) -> None:
         hold_home(home)
     os.close(held)
     os.close(hold_home(home))
+
+
+def test_a_default_ladder_far_below_the_card_is_said(tmp_path: Path) -> None:
+    ready = plan(None, environ(tmp_path / "home"), tmp_path)
+    assert "ladder --suggest" not in describe(ready, 4 * GIGABYTE)
+    line = describe(ready, 24 * GIGABYTE).splitlines()[-1]
+    assert line.startswith("The GPU has 24.0 GB, and the largest model of the default ladder takes 2.1 GB: ")
+    assert f"FLEET_HOME={tmp_path / 'home'} python fleet_cli.py ladder --suggest" in line

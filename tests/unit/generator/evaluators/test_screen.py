@@ -28,6 +28,7 @@ from generator.storage.hopeful import HopefulFile
 from generator.storage.store import AlphaStore
 from generator.workers.evaluate import EvaluationWorker
 from generator.workers.ingest import StorageRetry
+from generator.workers.lease import Lease
 from generator.workers.publish import Publisher
 from tests.reference.manual_clock import StillClock
 
@@ -84,6 +85,9 @@ class ScreenWorld:
         )
         self.retry = StorageRetry(self.stopping, self.clock, events)
         self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.lease = Lease(
+            store=lambda: self.store, retry=self.retry, clock=self.clock, stopping=self.stopping
+        )
         panel, brain = PanelSettings(path="mine.csv"), BrainSettings()
         self.plan = ScreenPlan(
             LocalPlan(panel, Source.PANEL),
@@ -133,6 +137,7 @@ class ScreenWorld:
             publisher=publisher,
             retry=self.retry,
             stopping=self.stopping,
+            lease=self.lease,
             queue=Promotion(self.plan, self.tools) if brain else None,
         ).run()
         publisher.finish(1.0)

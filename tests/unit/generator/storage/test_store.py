@@ -12,10 +12,11 @@ from sqlalchemy.dialects import postgresql
 
 from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import Admission, Candidate, Evaluated, Moments, Origin, Stretch
+from generator.storage.dialect import insert_of
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas
 from generator.storage.schema import EvaluationRow
-from generator.storage.store import AlphaStore, StorageError, _insert
+from generator.storage.store import AlphaStore, StorageError
 from tests.reference.stored_rows import PANEL, call, candidate, figures
 
 NEWEST = 1 + len(STEPS)
@@ -125,7 +126,7 @@ def test_postgresql_gets_its_own_insert() -> None:
     statement = postgresql.insert(EvaluationRow).values(digest="d").on_conflict_do_nothing()
     assert "ON CONFLICT DO NOTHING" in str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     connection = SimpleNamespace(dialect=SimpleNamespace(name="postgresql"))
-    assert _insert(connection) is postgresql.insert  # type: ignore[arg-type]  # all that it asks of one
+    assert insert_of(connection) is postgresql.insert  # type: ignore[arg-type]  # all that it asks of one
 
 
 def test_a_row_gives_back_what_was_stored_with_it(store: AlphaStore) -> None:

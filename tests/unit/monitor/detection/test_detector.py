@@ -295,6 +295,8 @@ def test_ollamas_own_phrases_decide_whether_it_tries_again() -> None:
         "Nov 23 22:24:52 host ollama[42]: {}",
         "2026-11-23T22:24:52+0100 host ollama[42]: {}",
         "11月 23 22:24:52 host ollama[42]: {}",
+        "févr. 23 22:24:52 host ollama[42]: {}",
+        "Okt 23 22:24:52 host ollama[42]: {}",
         "2026-11-23T22:24:52.254123456Z stderr F {}",
         "[pod/ollama-0/ollama] 2026-11-23T22:24:52.254123456Z {}",
         "\x1b[31m{}\x1b[0m",

@@ -56,6 +56,16 @@ def test_a_short_journald_stamp_gets_the_year_that_is_nearest() -> None:
     assert times("11月 23 12:00:01 host ollama[12]: x", arrivals=(NOON + 1,)) == [NOON + 1]
 
 
+def test_a_stamp_of_the_leap_day_is_no_error() -> None:
+    """The year that is nearest may have no such day."""
+    assert times("Feb 29 12:00:00 host ollama[12]: x", arrivals=(1835438400.0,)) == [
+        1835438400.0
+    ]  # 2028-02-29
+    assert times("Feb 29 12:00:00 host ollama[12]: x", arrivals=(1803902400.0,)) == [
+        1803902400.0
+    ]  # 2027-03-01
+
+
 def test_a_live_stamp_without_zone_or_year_takes_both_from_its_arrival() -> None:
     assert times("Nov 23 14:00:00 host ollama[12]: x", arrivals=(NOON + 0.5,)) == [NOON]
 

@@ -1,16 +1,13 @@
-"""What the Engine says, understood; and its streams with and without HTTP's chunks."""
+"""The Engine's descriptions of containers, and docker-py's stream behind a thread."""
 
-import http.client
-import socket
-from collections.abc import Iterator
+import struct
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import requests
-from urllib3 import HTTPResponse
 
-from monitor.sources.docker.engine import LogStream, parse_container, rotation_size
-from monitor.sources.wakeup import Wakeup
+from monitor.sources.docker.engine import LogStream, parse_container
 
 FACTS: dict[str, Any] = {
     "Id": "abc",
@@ -21,27 +18,24 @@ FACTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("driver", "options", "size"),
+    ("logging", "rotates"),
     [
-        ("json-file", {}, None),
-        ("json-file", {"max-size": "10m"}, 10_000_000),
-        ("json-file", {"max-size": "20k", "max-file": "3"}, 20_000),
-        ("json-file", {"max-size": "1.5GB"}, 1_500_000_000),
-        ("json-file", {"max-size": "1GiB"}, 1_000_000_000),
-        ("json-file", {"max-size": "-1"}, None),
-        ("json-file", {"max-size": "huge"}, None),
-        ("local", {}, 20_000_000),
-        ("local", {"max-size": "5m"}, 5_000_000),
+        ({"Type": "json-file", "Config": {}}, False),
+        ({"Type": "json-file", "Config": {"max-size": "10m"}}, True),
+        ({"Type": "json-file", "Config": None}, False),
+        ({"Type": "local", "Config": {}}, True),
+        ({}, False),
+        (None, False),
     ],
 )
-def test_at_which_size_a_log_is_rotated(driver: str, options: dict[str, str], size: int | None) -> None:
-    assert rotation_size(driver, options) == size
+def test_whether_a_log_is_rotated(logging: object, rotates: bool) -> None:
+    assert parse_container({**FACTS, "HostConfig": {"LogConfig": logging}}).rotates is rotates
 
 
 def test_a_description_is_read() -> None:
     container = parse_container(FACTS)
     assert (container.identity, container.running, container.terminal) == ("abc", True, False)
-    assert container.rotates_at == 10_000_000
+    assert container.rotates
 
 
 @pytest.mark.parametrize("facts", [{}, {"Id": "a"}, {"Id": "a", "State": None, "Config": {}}, {"State": 5}])
@@ -50,54 +44,80 @@ def test_what_is_no_description_raises_as_a_mapping_does(facts: dict[str, Any]) 
         parse_container(facts)
 
 
-@pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    near, far = socket.socketpair()
-    with near, far:
-        yield near, far
+class Scripted:
+    """A stream as docker-py's: it gives items, blocks while told to, and fails as told to."""
+
+    def __init__(self, items: list[bytes], then: Callable[[], None]) -> None:
+        self.given = 0
+        self._items = items
+        self._then = then
+        self.closed = threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for item in self._items:
+            self.given += 1
+            yield item
+        self._then()
+
+    def close(self) -> None:
+        self.closed.set()
+        raise AttributeError("docker-py reads what is gone after the stream's end")
+
+    def block(self) -> None:
+        self.closed.wait()
 
 
-def stream_of(near: socket.socket, far: socket.socket, head: bytes) -> LogStream:
-    """Return a stream as `requests` hands it on, of an answer that begins with this head."""
-    far.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
-    raw = http.client.HTTPResponse(near)
-    raw.begin()
-    response = requests.Response()
-    response.headers.update(dict(raw.headers.items()))
-    response.raw = HTTPResponse(raw, headers=dict(raw.headers.items()), preload_content=False)
-    return LogStream(response, Wakeup())
+def stream_of(scripted: Scripted, *, terminal: bool = False) -> LogStream:
+    return LogStream(scripted, terminal=terminal)  # type: ignore[arg-type]  # as much of it as is used
 
 
-@pytest.mark.parametrize("chunked", [True, False])
-def test_an_answer_with_and_without_chunks(ends: tuple[socket.socket, socket.socket], chunked: bool) -> None:
-    near, far = ends
-    stream = stream_of(near, far, b"Transfer-Encoding: chunked\r\n" if chunked else b"")
-    try:
-        assert stream.read(0.0) is None
-        far.sendall(b"5\r\nhello\r\n" if chunked else b"hello")
-        assert stream.read(5.0) == b"hello"
-        far.sendall(b"0\r\n\r\n" if chunked else b"")
-        if not chunked:
-            far.close()
-        assert stream.read(5.0) == b""
-    finally:
-        stream.close()
+def blocking(items: list[bytes]) -> Scripted:
+    scripted = Scripted(items, lambda: None)
+    scripted._then = scripted.block
+    return scripted
 
 
-def test_what_came_with_the_headers_is_read_first(ends: tuple[socket.socket, socket.socket]) -> None:
-    near, far = ends
-    stream = stream_of(near, far, b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n")
-    try:
-        assert stream.read(5.0) == b"abc"
-        assert stream.read(5.0) == b""
-    finally:
-        stream.close()
+def everything(stream: LogStream) -> list[bytes]:
+    found: list[bytes] = []
+    while items := stream.read(5.0):
+        found += items
+    return found
 
 
-def test_a_wakeup_that_is_set_ends_a_read(ends: tuple[socket.socket, socket.socket]) -> None:
-    stream = stream_of(*ends, b"")
-    try:
-        stream._wakeup.set()
-        assert stream.read(None) is None
-    finally:
-        stream.close()
+def test_all_items_come_and_then_the_end() -> None:
+    items = [b"%d\n" % n for n in range(5000)]
+    stream = stream_of(Scripted(items, lambda: None))
+    assert everything(stream) == items
+    assert stream.read(0.0) == []
+
+
+def test_silence_is_not_the_end() -> None:
+    stream = stream_of(blocking([b"one\n"]))
+    assert stream.read(5.0) == [b"one\n"]
+    assert stream.read(0.0) is None
+    stream.close()
+    assert stream.read(5.0) == []
+
+
+@pytest.mark.parametrize("error", [struct.error("unpack requires a buffer of 8 bytes"), OSError("reset")])
+def test_a_stream_that_breaks_ends(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    assert everything(stream_of(Scripted([b"one\n"], fail))) == [b"one\n"]
+
+
+def test_a_reader_that_does_not_read_lets_the_stream_wait() -> None:
+    scripted = blocking([b"x\n"] * 5000)
+    stream = stream_of(scripted)
+    while scripted.given < 1001:
+        pass
+    assert scripted.given == 1001
+    stream.close()
+
+
+def test_closing_twice_and_after_the_end_is_nothing() -> None:
+    stream = stream_of(Scripted([], lambda: None))
+    assert stream.read(5.0) == []
+    stream.close()
+    stream.close()

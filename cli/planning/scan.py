@@ -3,126 +3,26 @@
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from lzma import LZMAError
 from pathlib import Path
 
 import click
 
+from cli.planning.replay import Replay, replay
 from fleet.config.load import find_config, load_settings
 from fleet.config.schema import Settings
 from fleet.memory_errors.causes import Cause, Signal
 from fleet.memory_errors.user_patterns import user_patterns
-from fleet.policy.decide import decide
-from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import CallEnded, IncidentSeen, ModelPresent, Restarted
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.errors import FleetError
-from fleet.runtime.logging import plain_text
 from fleet.runtime.units import show_size
+from fleet.runtime.untrusted import printable
 from monitor.detection.detector import Detector
 from monitor.incidents import GroupingRules as GroupRules
-from monitor.incidents.messages import Incident, IncidentFound
-from monitor.scan.scan import Calls, FoundSignal, Progress, ScanReport, scan_file
-from state.codec import default_state
-
-_MOST_CALLS = 100  # the policy computes the share of failures over about so many
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A decision of the policy at a line: a downgrade, or a hold."""
-
-    line: int
-    time: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Result of a replay: the count at each incident by its id, the moves in order, and the last rung and count."""
-
-    counts: dict[str, str]
-    moves: tuple[Move, ...]
-    rung: str
-    errors: int
-    threshold: int
-
-
-def replay(report: ScanReport, rules: Rules) -> Replay:
-    """Run the policy over a log's incidents and answered requests, from the top of the ladder."""
-    steps = sorted(_steps(report), key=lambda step: step[0])
-    state = default_state(rules.ladder, steps[0][1] if steps else 0.0)
-    counts: dict[str, str] = {}
-    moves: list[Move] = []
-    for line, now, step in steps:
-        if isinstance(step, Calls):
-            state = _called(state, step, rules)
-            continue
-        state = decide(state, _seen(step), now, rules).state
-        counts[step.id] = next((text for event in state.events if (text := _counted(event))), "")
-        moves += [Move(line, now, text) for event in state.events if (text := _moved(event)) is not None]
-        if state.switch is not None:
-            target = rules.ladder[state.switch.target].label
-            moves.append(Move(line, now, f"{state.switch.kind.value} to {target} ({state.switch.why})"))
-            state = _arrived(state, now, rules)
-        state = replace(state, events=())
-    rung = rules.ladder[state.current_model_index]
-    return Replay(counts, tuple(moves), rung.label, state.vram_error_count, rules.threshold(rung))
-
-
-def _steps(report: ScanReport) -> Iterator[tuple[int, float, Incident | Calls]]:
-    for outcome in report.outcomes:
-        if isinstance(outcome, IncidentFound):
-            yield outcome.incident.last_line, outcome.incident.last, outcome.incident
-        elif isinstance(outcome, Calls):
-            yield outcome.line, outcome.time, outcome
-
-
-def _called(state: FleetState, calls: Calls, rules: Rules) -> FleetState:
-    """Return the state after the requests between two failures, all with the time of the last one."""
-    for answered, number in ((False, calls.failed), (True, calls.answered)):
-        for _ in range(min(number, _MOST_CALLS)):
-            call = CallEnded(calls.time, state.switches, answered)
-            state = decide(state, call, calls.time, rules).state
-    return replace(state, events=())
-
-
-def _seen(incident: Incident) -> IncidentSeen:
-    return IncidentSeen(
-        id=incident.id,
-        time=incident.first,
-        cause=incident.cause.value,
-        kind=incident.kind.value,
-        counts=incident.counts,
-        reason=incident.reason,
-        load_began=incident.load_began,
-    )
-
-
-def _counted(event: Event) -> str | None:
-    if event.kind is not EventKind.INCIDENT:
-        return None
-    fields = event.fields
-    return f"{fields['errors']} of {fields['threshold']}" if fields["counted"] else str(fields["reason"])
-
-
-def _moved(event: Event) -> str | None:
-    return f"hold: {event.fields['why']}" if event.kind is EventKind.HELD else None
-
-
-def _arrived(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Return the state with its switch done at once: a log does not show how long a switch takes."""
-    while state.switch is not None:
-        number, phase = state.switch.number, state.switch.phase
-        step = ModelPresent(number) if phase is SwitchPhase.PULL else Restarted(number)
-        if phase is SwitchPhase.VERIFY:
-            return decide(state, CallEnded(now, state.switches, answered=True), now, rules).state
-        state = decide(state, step, now, rules).state
-    return state
-
+from monitor.incidents.messages import Incident
+from monitor.scan.scan import FoundSignal, Progress, ScanReport, scan_file
 
 _SHOWN = 160
 _LARGE = 16 << 20  # bytes: a smaller file is scanned in a moment
@@ -198,7 +98,7 @@ def _signal_line(found: FoundSignal) -> str:
     signal = found.signal
     row = f"{signal.kind.value:<7} {signal.cause.value:<14} {signal.pattern}"
     read = ", ".join(_read_out(signal))
-    text = plain_text(found.text[:_SHOWN])
+    text = printable(found.text, _SHOWN)
     return f"  {found.line:>8}  {row:<44}{f' [{read}]' if read else ''} {text}"
 
 

@@ -1,0 +1,40 @@
+"""The GPU memory of this machine: by the cards' own tool, else by what the monitor read in Ollama's log."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet.clients.gpu import Card, cards
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import Home
+from fleet.runtime.units import Bytes
+from fleet.runtime.untrusted import printable, whole_number
+from state.store import read_state
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMemory:
+    """So many bytes of GPU memory, of all cards together, and where the figure is from."""
+
+    total: Bytes
+    origin: str
+
+
+def gpu_memory(home: Home, ask: Callable[[], list[Card] | None] = cards) -> KnownMemory:
+    """Return the machine's GPU memory; raise FleetError if nothing says how much it is."""
+    reason = "neither nvidia-smi nor rocm-smi is here, and Ollama's log has not shown it"
+    try:
+        found = ask() or []
+    except FleetError as error:
+        found, reason = [], error.message
+    if found:
+        return KnownMemory(
+            sum(card.total for card in found), printable(", ".join(card.name for card in found))
+        )
+    try:
+        state = read_state(home)
+    except FleetError:
+        state = None
+    total = whole_number(state.watch.get("gpu_total")) if state is not None else None
+    if total:
+        return KnownMemory(total, "by Ollama's log")
+    raise FleetError(f"the GPU's memory is not known: {reason}", hint="Say it: ladder --suggest --vram 8GB")

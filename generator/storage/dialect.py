@@ -1,0 +1,51 @@
+"""Differences between SQLite and PostgreSQL: set-up, locks, and insertion of new rows alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from fleet.runtime.units import MEGABYTE, Bytes
+from generator.storage.schema import EvaluationRow
+
+_BUSY_MS = 1000
+_LARGEST_WAL: Bytes = 16 * MEGABYTE
+# Key of PostgreSQL's advisory lock, one for all of this program's writers: a large number that is no one else's.
+_WRITERS = 7_361_994_158
+
+
+def set_up_sqlite(connection: Any, _record: object) -> None:
+    """Set up a new connection to SQLite; a listener of SQLAlchemy's."""
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    # Takes effect only in a new file, before its first table.
+    cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    # Readers never wait for the writer. Commits survive kill -9; a power failure may lose the last ones.
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def insert_new(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Insert an evaluation's row; return False if its ruleset has the expression already."""
+    statement = insert_of(connection)(EvaluationRow).values(row).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
+
+
+def lock_writers(connection: Connection) -> None:
+    """Keep every other writer out until the transaction ends; call it before the first statement.
+
+    What is read afterwards then holds until the commit.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_WRITERS)))
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def insert_of(connection: Connection) -> Any:
+    """Return the dialect's insert: it has ON CONFLICT DO NOTHING, which SQLAlchemy's general one lacks."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

@@ -1,0 +1,78 @@
+"""Leases: an owner holds its pending candidates while it renews its lease, by the database's clock.
+
+A candidate of an owner without a lease may be claimed by any other. Each claim raises the candidate's fencing number
+(`claim`), and `AlphaStore.finish` stores a result only under the number that its evaluation began with.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, literal_column, select, update
+
+from fleet.runtime.units import Seconds
+from generator.domain import Candidate, Ruleset, Source
+from generator.storage.dialect import insert_of, lock_writers
+from generator.storage.rows import CANDIDATE_COLUMNS, candidate_of
+from generator.storage.schema import OPEN, EvaluationRow, LeaseRow, SimulationRow
+from generator.storage.store import AlphaStore
+
+
+def renew(store: AlphaStore, seconds: Seconds) -> bool:
+    """Renew the owner's lease; return False if it had none: others may have claimed its candidates."""
+    with store.transaction() as connection:
+        now = _now(connection)
+        until = connection.scalar(select(LeaseRow.until).where(LeaseRow.owner == store.owner))
+        statement = insert_of(connection)(LeaseRow).values(owner=store.owner, until=now + seconds)
+        renewed = statement.on_conflict_do_update(index_elements=["owner"], set_={"until": now + seconds})
+        connection.execute(renewed)
+    return until is not None and until > now
+
+
+def claim(store: AlphaStore, rules: Ruleset, *, limit: int) -> Sequence[Candidate]:
+    """Claim pending candidates of owners without a lease, the oldest first, with their simulations at BRAIN."""
+    row, lease = EvaluationRow, LeaseRow
+    with store.transaction() as connection:
+        if connection.dialect.name == "sqlite":
+            lock_writers(connection)
+        held = exists().where(lease.owner == row.owner, lease.until > _now(connection))
+        abandoned = (
+            select(row.id)
+            .where(
+                # As a literal: only then is the partial index of pending rows used.
+                row.state == literal_column("'pending'"),
+                row.settings_key == rules.key,
+                row.source == rules.source.value,
+                row.owner != store.owner,
+                ~held,
+            )
+            .order_by(row.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True, of=row)
+        )
+        columns = [getattr(row, name) for name in ("id", *CANDIDATE_COLUMNS)]
+        claimed = (
+            update(row)
+            .where(row.id.in_(abandoned))
+            .values(owner=store.owner, claim=row.claim + 1)
+            .returning(*columns)
+        )
+        found = sorted(connection.execute(claimed).mappings(), key=lambda one: int(one["id"]))
+        if found and rules.source is Source.BRAIN:
+            _claim_simulations(connection, [one["digest"] for one in found], rules, store.owner)
+    return [candidate_of(dict(one)) for one in found]
+
+
+def _claim_simulations(connection: Connection, digests: Sequence[str], rules: Ruleset, owner: str) -> None:
+    row = SimulationRow
+    ours = (row.digest.in_(digests), row.settings_key == rules.key, row.state.in_(sorted(OPEN)))
+    connection.execute(update(row).where(*ours).values(owner=owner))
+
+
+def _now(connection: Connection) -> float:
+    """Return the database's clock, in Unix seconds."""
+    clock: Any = (
+        func.extract("epoch", func.clock_timestamp())
+        if connection.dialect.name == "postgresql"
+        else (func.julianday("now") - 2440587.5) * 86400.0
+    )
+    return float(connection.scalar(select(clock)) or 0.0)

@@ -1,0 +1,87 @@
+"""The pending candidates of an evaluation worker: loaded at the start and after a lost lease, claimed from the dead."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from fleet.runtime.clock import Clock
+from fleet.runtime.units import Seconds
+from generator.domain import Candidate, Ruleset
+from generator.workers.ingest import StorageRetry
+from generator.workers.lease import Lease
+from generator.workers.submitted import SubmittedCandidates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from generator.storage.store import AlphaStore
+
+_MOST_PENDING = 10_000
+
+
+class CandidateQueue(Protocol):
+    """Source of candidates."""
+
+    def get(self, timeout: Seconds) -> Candidate | None:
+        """Return the next candidate; None after `timeout`."""
+
+    def put(self, candidate: Candidate) -> None:
+        """Append a candidate derived from another one; its row exists."""
+
+    def reload(self, items: Iterable[Candidate]) -> None:
+        """Replace the queued candidates."""
+
+    def done(self) -> None:
+        """Count a candidate as finished."""
+
+
+class PendingCandidates:
+    """Fills a worker's queue from the database; for one thread."""
+
+    def __init__(
+        self,
+        queue: CandidateQueue,
+        submitted: SubmittedCandidates,
+        *,
+        store: "Callable[[], AlphaStore]",
+        retry: StorageRetry,
+        lease: Lease,
+        clock: Clock,
+    ) -> None:
+        self._queue = queue
+        self._submitted = submitted
+        self._open = store
+        self._retry = retry
+        self._lease = lease
+        self._clock = clock
+        self._losses = 0
+        self._next_claim = float("-inf")
+        self.more = False
+        """The last claim found candidates, so that there may be more."""
+
+    @property
+    def lost(self) -> bool:
+        """Return True if the lease ran out since the last load: others may have claimed what is queued."""
+        return self._losses != self._lease.losses
+
+    def load(self, rules: Ruleset) -> None:
+        """Queue this owner's pending candidates; all that waits or is submitted is among them, or another's by now."""
+        self._lease.renew()
+        self._losses = self._lease.losses
+        pending = self._retry(lambda: self._open().pending(rules, limit=_MOST_PENDING))
+        for _ in range(self._submitted.drop()):
+            self._queue.done()
+        self._queue.reload(pending)
+
+    def claim(self, rules: Ruleset, most: int) -> None:
+        """Queue candidates of owners without a lease; after none were found, look again at the next renewal."""
+        from generator.storage.leases import claim  # noqa: PLC0415  # SQLAlchemy, after the first call
+
+        now = self._clock.monotonic()
+        if now < self._next_claim or most <= 0:
+            return
+        found = self._retry(lambda: claim(self._open(), rules, limit=most))
+        for candidate in found:
+            self._queue.put(candidate)
+        self.more = bool(found)
+        if not found:
+            self._next_claim = now + self._lease.interval

@@ -1,0 +1,74 @@
+"""The systemd units: systemd takes them, and they start what `make run` starts."""
+
+import configparser
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import ROOT
+
+UNITS = {"user": "%h/model-fleet", "system": "/opt/model-fleet"}
+
+
+def unit(kind: str) -> Path:
+    return ROOT / "systemd" / kind / "model-fleet.service"
+
+
+def service(kind: str) -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their letters
+    parser.read(unit(kind))
+    return parser["Service"]
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_systemd_takes_the_unit(kind: str, tmp_path: Path) -> None:
+    """Its paths are of this checkout here: systemd looks whether the program is there."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not here")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(shutil.which("true") or "/bin/true")
+    placed = tmp_path / "model-fleet.service"
+    placed.write_text(unit(kind).read_text().replace(UNITS[kind], str(tmp_path)))
+    command = ["systemd-analyze", "verify", "--man=no", *(["--user"] if kind == "user" else []), str(placed)]
+    environ = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    complaints = [line for line in done.stderr.splitlines() if "model-fleet" in line]
+    assert (done.returncode, complaints) == (0, [])
+    placed.write_text(placed.read_text().replace("Type=exec", "Type=exactly"))
+    wrong = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    assert "exactly" in wrong.stderr, "it would see a mistake"
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_it_starts_the_fleet_of_the_checkout(kind: str) -> None:
+    found = service(kind)
+    assert found["WorkingDirectory"] == UNITS[kind]
+    assert found["ExecStart"] == f"{UNITS[kind]}/.venv/bin/python -m fleet"
+    assert found["RestartPreventExitStatus"] == str(ConfigError.exit_code)
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_it_waits_longer_than_the_programs_take_to_stop(kind: str) -> None:
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
+    parser.read(ROOT / "supervisord.conf")
+    waits = [
+        parser.getint(name, "stopwaitsecs")
+        for name in parser.sections()
+        if parser.has_option(name, "stopwaitsecs")
+    ]
+    assert waits
+    assert int(service(kind)["TimeoutStopSec"]) > sum(waits)
+    assert service(kind)["KillMode"] == "mixed"
+
+
+def test_the_machine_s_fleet_writes_to_its_home_alone() -> None:
+    found = service("system")
+    assert found["ProtectSystem"] == "strict"
+    assert found["StateDirectory"] == "model-fleet"
+    assert "ReadWritePaths" not in found
