@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from monitor.parts import Parts
 
 from fleet.clients.ollama import Generation, LocalModel
 from fleet.clients.supervisor import ProgramInfo, ProgramState
@@ -34,7 +35,6 @@ from fleet.runtime.errors import FleetError, OllamaError, SwitchError
 from fleet.runtime.home import Home
 from monitor.detection.detector import Detector
 from monitor.ingest import LOG, SIGNALS, Context, absorb_batch, absorb_time
-from monitor.parts import Parts
 from monitor.sources.base import LogLine
 from monitor.switching import generator_process
 from monitor.switching.executor import Switcher
