@@ -19,7 +19,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from monitor.parts import Parts
 
 from fleet.clients.ollama import Generation, LocalModel
 from fleet.clients.supervisor import ProgramInfo, ProgramState
@@ -34,11 +33,12 @@ from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.errors import FleetError, OllamaError, SwitchError
 from fleet.runtime.home import Home
 from monitor.detection.detector import Detector
-from monitor.ingest import LOG, SIGNALS, Context, absorb_batch, absorb_time
+from monitor.inbox import Fact
+from monitor.ingest import LOG, SIGNALS, Context, absorb_batch, absorb_fact, absorb_time
 from monitor.sources.base import LogLine
-from monitor.switching import generator_process
+from monitor.switching import generator_process, reconcile
 from monitor.switching.executor import Switcher
-from monitor.watch.generator import Remedy, Seen, generator_verdict
+from monitor.switching.reconcile import SwitchJob
 from state.history import read_history
 from state.store import StateStore, read_state
 from tests.processes.fleet import stamped_failure
@@ -115,9 +115,10 @@ class Supervisord:
     switches: Callable[[], int]
     state: ProgramState = ProgramState.RUNNING
     runs_on: int = 0
+    pid: int = NO_PROCESS
 
     def program(self, name: str) -> ProgramInfo:
-        return ProgramInfo(name, self.state, NO_PROCESS if self.state is ProgramState.RUNNING else 0)
+        return ProgramInfo(name, self.state, self.pid if self.state is ProgramState.RUNNING else 0)
 
     def programs(self) -> list[ProgramInfo]:
         return [self.program("generator")]
@@ -133,7 +134,10 @@ class Supervisord:
         self.state = ProgramState.STOPPED
         self.fuse.burn()
 
-    def replace(self) -> None:
+    def signal(self, _: str, __: str) -> None:
+        """End the generator, which comes back at once as another process."""
+        self.fuse.burn()
+        self.pid += 1
         self.runs_on = self.switches()
 
 
@@ -182,9 +186,8 @@ class FleetMachine(RuleBasedStateMachine):
         self.ollama = FakeOllama(self.fuse)
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(os, "fsync", lambda _: None)  # a killed process loses nothing of what it wrote
-        self.patch.setattr(
-            generator_process, "switches_of", lambda pid: self.supervisord.runs_on if pid else None
-        )
+        for module in (generator_process, reconcile):
+            self.patch.setattr(module, "switches_of", lambda pid: self.supervisord.runs_on if pid else None)
 
     @initialize()
     def begin(self) -> None:
@@ -196,15 +199,19 @@ class FleetMachine(RuleBasedStateMachine):
         self.fuse.left = None
         self.store = CrashingStore(self.home, LADDER, self.clock)
         self.store.fuse = self.fuse
-        parts = Parts(
-            self.home,
-            SETTINGS,
-            self.store,
-            cast("Any", self.ollama),
-            cast("Any", self.supervisord),
-            self.clock,
+        self.switcher = Switcher(
+            home=self.home,
+            settings=SETTINGS,
+            ollama=cast("Any", self.ollama),
+            supervisor=cast("Any", self.supervisord),
+            clock=self.clock,
+            read=self.store.read,
+            post=self.post,
         )
-        self.switcher = Switcher(parts, lambda: RULES)
+
+    def post(self, fact: Fact) -> FleetState:
+        """Decide on a fact and write, as the owner of the state does."""
+        return self.store.update(lambda state: absorb_fact(state, fact, self.context()))
 
     @property
     def state(self) -> FleetState:
@@ -299,24 +306,16 @@ class FleetMachine(RuleBasedStateMachine):
                 ).state
             return decide(state, Tick(), now, RULES).state
 
-        state = self.store.update_if_changed(change)
+        state = self.store.update(change)
         assert state.vram_error_count <= count(state, self.clock.now, RULES) or state.hold is not None
 
     @rule(crash=st.none() | st.integers(0, 12))
     def the_monitor_carries_out(self, crash: int | None) -> None:
         self.attempt(self.switcher.carry_out, crash)
 
-    @rule()
-    def the_monitor_reconciles(self) -> None:
-        state, program = self.state, self.supervisord.program("generator")
-        number = self.supervisord.runs_on if program.pid else None
-        verdict = generator_verdict(state, Seen(program, number, None, None), self.clock.now, longest=1000.0)
-        if verdict.remedy is Remedy.START:
-            self.supervisord.start("generator")
-        elif verdict.remedy is Remedy.RESTART:
-            self.supervisord.replace()
-        elif state.restarting and state.switch is None and number == state.switches:
-            self.store.update(_running)
+    @rule(crash=st.none() | st.integers(0, 4))
+    def the_monitor_reconciles(self, crash: int | None) -> None:
+        self.attempt(lambda: SwitchJob(self.switcher, self.post)._reconcile(self.state), crash)
 
     @rule(crash=st.none() | st.integers(0, 2))
     def a_skipped_model_is_pulled(self, crash: int | None) -> None:
@@ -325,8 +324,7 @@ class FleetMachine(RuleBasedStateMachine):
     def pull_behind(self) -> None:
         for model in self.state.behind:
             self.ollama.here.add(model)
-            pulled, now = PrefetchDone(model), self.clock.now
-            self.store.update(lambda state, fact=pulled, at=now: decide(state, fact, at, RULES).state)
+            self.post(PrefetchDone(model))
 
     # An operator
 
@@ -394,7 +392,7 @@ class FleetMachine(RuleBasedStateMachine):
                 self.a_call_ends(answered=True, memory=False)
                 self.read(SIGNALS, 100)
                 self.switcher.carry_out()
-                self.the_monitor_reconciles()
+                self.the_monitor_reconciles(crash=None)
                 self.pull_behind()
                 self.clock.now += 500
                 self.tick()
@@ -421,10 +419,6 @@ class FleetMachine(RuleBasedStateMachine):
 
 def _with_cursor(state: FleetState, origin: str, cursor: dict[str, Any]) -> FleetState:
     return replace(state, cursors={**state.cursors, origin: cursor})
-
-
-def _running(state: FleetState) -> FleetState:
-    return replace(state, restarting=False)
 
 
 _EXAMPLES = int(os.environ.get("FLEET_FUZZ", "40"))
