@@ -67,6 +67,11 @@ class SlowFound:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuFreed:
+    """The ladder's models are unloaded for a pause."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """An event that changes nothing else in the state: Ollama away or back, a generator that is down or hangs."""
 
@@ -106,6 +111,7 @@ Fact: TypeAlias = (
     | UnloadBegins
     | HangFound
     | SlowFound
+    | GpuFreed
     | GeneratorRuns
     | Reported
     | LogPresence
