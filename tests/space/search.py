@@ -142,7 +142,6 @@ class Search:
         if world.runs not in {Runs.CURRENT, Runs.STOPPED}:
             return False
         climbs = rules.policy.recover_after and not state.pinned
-        lowest = (
-            state.current_model_index + state.on_cpu
-        )  # on the CPU, the current rung on the GPU is a climb
+        # On the CPU, the current rung on the GPU is a climb too.
+        lowest = state.current_model_index + state.on_cpu
         return not climbs or not any(rules.can_fit(rung) for rung in range(state.ceiling or 0, lowest))
