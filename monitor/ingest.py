@@ -27,6 +27,7 @@ from monitor.detection.detector import Detector
 from monitor.inbox import (
     Fact,
     GeneratorRuns,
+    HangCommandBegins,
     HangFound,
     LogPresence,
     MemoryReading,
@@ -57,6 +58,7 @@ from monitor.incidents.messages import (
 from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
 from monitor.sources.base import LogLine
+from monitor.watch.hang_command import recent_runs
 from monitor.watch.spill import after_reading, not_reloaded, server_started, spill_of, with_spill
 
 LOG, SIGNALS = "log", "signals"
@@ -176,6 +178,9 @@ def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
             return absorb_unload(state, fact.model, context)
         case HangFound():
             return hang_found(state, context.now, context.first_token)
+        case HangCommandBegins():
+            runs = [*recent_runs(state, context.now), context.now]
+            return _watch(state, on_hang=runs).with_event(context.now, EventKind.ON_HANG, outcome="it runs")
         case SlowFound():
             return slow_found(state, fact.why)
         case GeneratorRuns():

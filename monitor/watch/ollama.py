@@ -29,6 +29,7 @@ from monitor.inbox import (
     SlowFound,
     UnloadBegins,
 )
+from monitor.watch.hang_command import HangCommand
 from monitor.watch.spill import spill_of
 
 _log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class OllamaWatch:
         self._lock = lock
         self._stopping = stopping
         self._misses = 0
+        self._hang_command = HangCommand(settings.ollama.on_hang, clock=clock, post=post, stopping=stopping)
 
     def __call__(self) -> Seconds:
         """Look once; return the seconds until the next look."""
@@ -115,7 +117,7 @@ class OllamaWatch:
             self._ollama.tags(timeout=2.0)
         except OllamaError:
             return
-        self._post(HangFound())
+        self._hang_command.run(self._post(HangFound()))
 
     # Spill
 
