@@ -18,6 +18,7 @@ from cli.planning.commands import ladder, scan
 from cli.target import Fleet
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
+_LONGEST_PAUSE = 366 * 86400.0
 SOURCES = ("brain", "panel", "synthetic", "stand-in")
 
 
@@ -173,6 +174,36 @@ def use(fleet: Fleet, target: str, pin: bool, wait: bool, as_json: bool) -> None
 def unpin(fleet: Fleet, as_json: bool) -> None:
     """Lift a pin and a ceiling; automatic switches go on."""
     _outcome(_operator(fleet).unpin(), as_json=as_json)
+
+
+@main.command()
+@click.argument("duration", metavar="[DURATION]", required=False)
+@fleet_command
+def pause(fleet: Fleet, duration: str | None, as_json: bool) -> None:
+    """Free the GPU, for a while such as 2h, or until `resume`."""
+    seconds = None if duration is None else _duration(duration)
+    _outcome(_operator(fleet).pause(seconds), as_json=as_json)
+
+
+def _duration(text: str) -> float:
+    from fleet.runtime.errors import ConfigError
+    from fleet.runtime.units import parse_duration
+
+    hint = 'Write a duration such as "30m", "2h" or "1d", up to a year; without one the pause lasts until `resume`.'
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no duration", hint=hint) from error
+    if not 1.0 <= seconds <= _LONGEST_PAUSE:
+        raise ConfigError(f"{text!r} is no duration of a pause", hint=hint)
+    return seconds
+
+
+@main.command()
+@fleet_command
+def resume(fleet: Fleet, as_json: bool) -> None:
+    """End a pause: take the GPU back."""
+    _outcome(_operator(fleet).resume(), as_json=as_json)
 
 
 _SINCE = click.option(

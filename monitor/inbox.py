@@ -72,6 +72,11 @@ class SlowFound:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuFreed:
+    """The ladder's models are unloaded for a pause."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """An event that changes nothing else in the state: Ollama away or back, a generator that is down or hangs."""
 
@@ -112,6 +117,7 @@ Fact: TypeAlias = (
     | HangFound
     | HangCommandBegins
     | SlowFound
+    | GpuFreed
     | GeneratorRuns
     | Reported
     | LogPresence

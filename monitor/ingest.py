@@ -27,6 +27,7 @@ from monitor.detection.detector import Detector
 from monitor.inbox import (
     Fact,
     GeneratorRuns,
+    GpuFreed,
     HangCommandBegins,
     HangFound,
     LogPresence,
@@ -58,6 +59,7 @@ from monitor.incidents.messages import (
 from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
 from monitor.sources.base import LogLine
+from monitor.switching.freeing import with_freed
 from monitor.watch.hang_command import recent_runs
 from monitor.watch.spill import after_reading, not_reloaded, server_started, spill_of, with_spill
 
@@ -185,6 +187,8 @@ def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
             return slow_found(state, fact.why)
         case GeneratorRuns():
             return replace(state, restarting=False) if state.switches == fact.switches else state
+        case GpuFreed():
+            return with_freed(state, context.now)
         case Reported():
             return state.with_event(context.now, fact.kind, **fact.fields)
         case LogPresence():

@@ -4,10 +4,26 @@ Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test
 """
 
 from dataclasses import dataclass, field
+from datetime import date
 
+from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
-from fleet.config.values import addresses, choice, duration, flag, key, number, rule, text, whole, words
+from fleet.config.values import (
+    Reserve,
+    addresses,
+    choice,
+    day,
+    duration,
+    flag,
+    key,
+    number,
+    reserve,
+    rule,
+    text,
+    whole,
+    words,
+)
 from fleet.memory_errors.user_patterns import UserPattern
 from fleet.runtime.units import Seconds, parse_size
 
@@ -75,15 +91,7 @@ class PolicySettings:
     max_switches_per_hour: int = key(12, whole(1, 3600))
     canary: bool = key(default=True, kind=flag())
     dynamic_threshold: bool = key(default=False, kind=flag())
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleSettings:
-    """`[schedule]`: larger models off-peak."""
-
-    off_peak: list[str] = key([], words(), later=True)
-    timezone: str = key("UTC", text(), later=True)
-    peak_model: str = key("", text(), later=True)
+    reserve: Reserve = key("0 B", reserve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,7 @@ class GeneratorSettings:
     max_concurrent: int = key(2, whole(1, 32))
     evaluator: str = key("auto", choice("auto", "local", "brain", "screen"))
     keep: str = key("fitness > 0.5", rule(parse_keep, _KEEP))
+    breed: int = key(2, whole(0, 100))
     database: str = key("", text(_DATABASE, "an SQLAlchemy URL such as sqlite:///FILE"), secret=True)
     keep_calls: Seconds = key("7d", duration())
 
@@ -123,6 +132,8 @@ class PanelSettings:
     neutralization: str = key("industry", choice("none", "market", "sector", "industry", "subindustry"))
     truncation: float = key(0.08, number(0, 1))
     gaps: str = key("earned", choice("earned", "skipped"))
+    validation_from: date | None = key(None, day().or_none())
+    test_from: date | None = key(None, day().or_none())
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +157,11 @@ class Settings:
 
     ollama: OllamaSettings = field(default_factory=OllamaSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     panel: PanelSettings = field(default_factory=PanelSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     ladder: Ladder = SEED_LADDER
     patterns: tuple[UserPattern, ...] = ()
+    hours: tuple[HoursRow, ...] = ()
     source: str = ""

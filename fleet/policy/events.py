@@ -6,6 +6,7 @@ number. No program parses another's text to learn what happened.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -28,6 +29,10 @@ class EventKind(StrEnum):
     PULL_FAILED = "pull.failed"
     HELD = "held"
     SPILL = "spill"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    HOURS = "hours"
+    RESERVE = "reserve"
     PINNED = "pinned"
     UNPINNED = "unpinned"
     PROBE_POSTPONED = "probe.postponed"
@@ -88,6 +93,27 @@ def _switch(verb: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda fields: f"{fields['switch']} {verb}: {fields['from']} → {fields['to']} ({fields['why']})"
 
 
+def _until(fields: Mapping[str, Any], without: str = "") -> str:
+    until = fields["until"]
+    return without if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _hours(fields: Mapping[str, Any]) -> str:
+    if fields["model"] is None:
+        return "[[hours]]: no cap any more; larger models are tried"
+    if fields["model"] == "none":
+        return f"[[hours]]: the GPU is left alone{_until(fields)}"
+    return f"[[hours]]: no model above {fields['model']}{_until(fields)}"
+
+
+def _reserve(fields: Mapping[str, Any]) -> str:
+    if fields["model"] is None:
+        return "others leave too little GPU memory for any model; the generator pauses"
+    if fields["lower"]:
+        return f"others leave too little GPU memory: no model above {fields['model']} leaves the reserve free"
+    return f"others leave more GPU memory again: {fields['model']} leaves the reserve free"
+
+
 def _versions(fields: Mapping[str, Any]) -> str:
     """Return Ollama's version when the rate was usual and now, as far as they are known."""
     before, version = fields["version_before"], fields["version"]
@@ -109,6 +135,10 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.PULL_FAILED: lambda f: f"pull of {f['model']} failed: {f['reason']}",
     EventKind.HELD: lambda f: f"generator held for {show_duration(f['seconds'])}: {f['why']}",
     EventKind.SPILL: lambda f: f"{f['model']} has only {f['share']:.0%} in GPU memory ({f['outcome']})",
+    EventKind.PAUSED: lambda f: f"paused{_until(f, ' until `resume`')}: {f['why']}",
+    EventKind.RESUMED: lambda f: f"the pause ends: {f['why']}",
+    EventKind.HOURS: _hours,
+    EventKind.RESERVE: _reserve,
     EventKind.PINNED: lambda f: f"{f['model']} is pinned; no automatic switches",
     EventKind.UNPINNED: lambda _: "unpinned; automatic switches resume",
     EventKind.PROBE_POSTPONED: lambda f: (

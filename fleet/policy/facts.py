@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fleet.policy.state import SwitchKind
+from fleet.runtime.units import Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,31 @@ class Command:
 @dataclass(frozen=True, slots=True)
 class Unpin:
     """An operator removes pin and ceiling."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """An operator pauses the fleet until a time (Unix seconds), or until `resume` if that is None."""
+
+    until: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAsked:
+    """An operator ends a pause by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardSeen:
+    """A reading of the card: the GPU memory that others have not taken, without the reserve; it may be negative.
+
+    `available` is None where the card cannot be read. `loaded` are the bytes that the current model has there now, None
+    if it is not loaded.
+    """
+
+    available: Bytes | None
+    loaded: Bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +176,9 @@ Fact = (
     | Tick
     | Command
     | Unpin
+    | PauseAsked
+    | ResumeAsked
+    | CardSeen
     | ModelPresent
     | PullFailed
     | TrialEnded

@@ -92,6 +92,11 @@ class Home:
         return self.run / "models.json"
 
     @property
+    def card_file(self) -> Path:
+        """Return the monitor's last reading of the GPUs' memory, `card.json`."""
+        return self.run / "card.json"
+
+    @property
     def starts_file(self) -> Path:
         """Return the launcher's count of quick starts, `starts.json`."""
         return self.run / "starts.json"

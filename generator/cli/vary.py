@@ -16,6 +16,7 @@ import click
 from fleet.config.keep_rule import COUNTS, METRICS, KeepRule, parse_keep
 from fleet.config.load import load_settings
 from fleet.config.schema import PanelSettings
+from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import find_home, read_fleet_file
 from generator.catalogue import Catalogue
@@ -27,6 +28,7 @@ from generator.domain import AlphaFigures, Candidate, Evaluated, Origin, Result,
 from generator.evaluators.local import LocalEvaluator, LocalPlan, open_panel, panel_fields
 from generator.language import ExpressionError, read, show
 from generator.variation import AlphaChoices, Trial, Variant, ranked, search
+from generator.workers.pool import StoredSplits
 
 if TYPE_CHECKING:
     from generator.storage.store import AlphaStore
@@ -52,7 +54,8 @@ class _Bench:
         found: dict[Variant, Trial] = {}
         for choices, group in grouped.items():
             plan = LocalPlan(replace(self.panel, **asdict(choices)), self.source)
-            with closing(plan.load()) as evaluator:
+            splits = StoredSplits(lambda: self.store, lambda action: action(), SystemClock())
+            with closing(plan.load(splits)) as evaluator:
                 found |= self._evaluated(evaluator, group)
         return [found[variant] for variant in variants]
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fleet.clients.gpu import Cards, no_cards
 from fleet.clients.http import cut_when
 from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import Supervisor
@@ -23,11 +24,12 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import with_sentence
-from fleet.runtime.pause_request import CUT_WITHIN, IDLE_WITHIN, pause, resume, wait_until_idle
+from fleet.runtime.pause_request import CUT_WITHIN, IDLE_WITHIN, pause, wait_until_idle
 from fleet.runtime.units import Seconds
 from monitor.inbox import PostStep, Read
 from monitor.models.inventory import rungs_here
 from monitor.models.pull import DiskCheck, ProgressBar, no_limit, pull_failure, pull_model
+from monitor.pauses import release_pause
 from monitor.switching.canary import Canary
 from monitor.switching.generator_process import Generator, Start
 
@@ -50,6 +52,7 @@ class Switcher:
     post: PostStep
     stopping: threading.Event = field(default_factory=threading.Event)
     disk: DiskCheck = no_limit
+    cards: Cards = no_cards
     bar: ProgressBar | None = None
 
     @property
@@ -62,7 +65,7 @@ class Switcher:
 
     @property
     def _canary(self) -> Canary:
-        return Canary(self.settings, self.ollama)
+        return Canary(self.settings, self.ollama, self.cards)
 
     def carry_out(self, number: int | None = None) -> FleetState:
         """Do the steps until the switch waits for its verification, has ended, or the generator did not come up.
@@ -99,7 +102,7 @@ class Switcher:
                     if isinstance(fact, RestartFailed):
                         return False
             finally:
-                resume(self.home)
+                self._release_pause()
         return True
 
     def _step(self, switch: Switch) -> Fact | None:
@@ -132,9 +135,13 @@ class Switcher:
             lock.release()
 
     def _unwanted(self, switch: Switch) -> bool:
-        """Return True if the switch was superseded or has ended, or this process stops."""
+        """Return True if the step was superseded or skipped, or this process stops."""
         current = self.read().switch
-        return self.stopping.is_set() or current is None or current.number != switch.number
+        due = current is not None and (current.number, current.phase) == (switch.number, switch.phase)
+        return self.stopping.is_set() or not due
+
+    def _release_pause(self) -> None:
+        release_pause(self.home, self.read, self.clock)
 
     # Pull
 
@@ -204,7 +211,7 @@ class Switcher:
         finally:
             if reason:
                 self._canary.unload(rung.model)
-                resume(self.home)
+                self._release_pause()
         return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, self._stopped())
 
     # Restart
@@ -228,7 +235,7 @@ class Switcher:
         if start.pid:
             text = f"generator is up on {state.current_model}"
             _log.info("generator.up", extra=with_sentence(text, pid=start.pid, model=state.current_model))
-        resume(self.home)
+        self._release_pause()
         return Restarted(switch.number, stopped=start.stopped)
 
     def _unloading(self, state: FleetState) -> threading.Thread | None:
@@ -247,5 +254,5 @@ class Switcher:
         if unloading is not None:
             unloading.start()
             unloading.join(_UNLOADED_WITHIN)
-        resume(self.home)
+        self._release_pause()
         self.home.starts_file.unlink(missing_ok=True)
