@@ -169,7 +169,7 @@ def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], conte
     return decide_on(state, read_batch(state, origin, lines, context), context)
 
 
-def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
+def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:  # noqa: C901  # one case a fact
     """Return the state after a fact that a thread has posted."""
     match fact:
         case MemoryReading():
