@@ -287,9 +287,8 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
 def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState:
     match finding:
         case IncidentFound():
-            lines = state.watch.get("lines")
-            known = lines.get(finding.incident.id) if isinstance(lines, Mapping) else None
-            fact = replace(_seen(finding.incident), lines=tuple(known or ()))
+            lines = _lines_of(state).get(finding.incident.id, [])
+            fact = replace(_seen(finding.incident), lines=tuple(lines))
             return decide(state, fact, context.now, context.rules).state
         case IncidentRetracted():
             healed = finding.incident.id  # forgotten, since it counts after all if its last try fails
@@ -317,10 +316,20 @@ def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState
             return state
 
 
+def _lines_of(state: FleetState) -> dict[str, list[str]]:
+    """Return the kept lines by incident; unreadable ones are left out."""
+    known = state.watch.get("lines")
+    rows = known.items() if isinstance(known, Mapping) else ()
+    return {
+        incident: [line for line in lines if isinstance(line, str)]
+        for incident, lines in rows
+        if isinstance(lines, list)
+    }
+
+
 def _with_signal_line(state: FleetState, line: SignalLine) -> FleetState:
     """Keep the first lines of each of the last incidents for their reports."""
-    known = state.watch.get("lines")
-    lines: dict[str, list[str]] = dict(known) if isinstance(known, Mapping) else {}
+    lines = _lines_of(state)
     lines[line.incident] = [*lines.pop(line.incident, []), line.text][:_SIGNAL_LINES]
     return _watch(state, lines=dict(list(lines.items())[-_INCIDENTS_WITH_LINES:]))
 

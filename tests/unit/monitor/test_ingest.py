@@ -269,3 +269,13 @@ def test_a_new_model_that_lacks_the_hosts_memory_moves_nothing(error: str, *, mo
     assert (state.switch is not None) is moves
     assert state.current_model_index == 1
     assert any(event.kind is EventKind.VERIFY_FAILED for event in state.events) is moves
+
+
+@pytest.mark.parametrize("odd", [0, "x", [], {"1-1000": 0}, {"1-1000": [1, None]}, {"1-1000": {}}])
+def test_odd_kept_lines_of_an_earlier_state_cost_no_incident(odd: object) -> None:
+    state = replace(default_state(SEED_LADDER, T0), watch={"lines": odd})
+    line = LogLine("ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory", time=T0)
+    after = absorb_batch(state, LOG, [line], Context(T0, Rules(), DETECTOR))
+    after = absorb_time(after, Context(T0 + 600, Rules(), DETECTOR))
+    [incident] = [event for event in after.events if event.kind is EventKind.INCIDENT]
+    assert incident.fields["lines"] == [line.text]
