@@ -21,6 +21,7 @@ _LEVELS = {
     EventKind.GENERATOR_HUNG: logging.ERROR,
     EventKind.GPU_LOST: logging.ERROR,
     EventKind.OLLAMA_HANGS: logging.ERROR,
+    EventKind.ON_HANG: logging.WARNING,
     EventKind.UNANSWERED: logging.ERROR,
     EventKind.SLOW: logging.WARNING,
     EventKind.STATE_REPAIRED: logging.ERROR,

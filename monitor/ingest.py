@@ -28,6 +28,7 @@ from monitor.inbox import (
     Fact,
     GeneratorRuns,
     GpuFreed,
+    HangCommandBegins,
     HangFound,
     LogPresence,
     MemoryReading,
@@ -59,6 +60,7 @@ from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
 from monitor.sources.base import LogLine
 from monitor.switching.freeing import with_freed
+from monitor.watch.hang_command import recent_runs
 from monitor.watch.spill import after_reading, not_reloaded, server_started, spill_of, with_spill
 
 LOG, SIGNALS = "log", "signals"
@@ -167,7 +169,7 @@ def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], conte
     return decide_on(state, read_batch(state, origin, lines, context), context)
 
 
-def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
+def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:  # noqa: C901  # one case a fact
     """Return the state after a fact that a thread has posted."""
     match fact:
         case MemoryReading():
@@ -178,6 +180,9 @@ def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
             return absorb_unload(state, fact.model, context)
         case HangFound():
             return hang_found(state, context.now, context.first_token)
+        case HangCommandBegins():
+            runs = [*recent_runs(state, context.now), context.now]
+            return _watch(state, on_hang=runs).with_event(context.now, EventKind.ON_HANG, outcome="it runs")
         case SlowFound():
             return slow_found(state, fact.why)
         case GeneratorRuns():

@@ -66,6 +66,7 @@ class OllamaSettings:
     log: str = key("", text(_LOG, "docker:NAME, file:PATH or journal:UNIT"))
     keep_alive: Seconds = key("30m", duration())
     first_token_timeout: Seconds = key("6m", duration(1))
+    on_hang: str = key("", text(allowed="a program with its arguments"))
     auto_pull: bool = key(default=True, kind=flag())
     pull_ahead: bool = key(default=True, kind=flag())
 

@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     OLLAMA_AWAY = "ollama.away"
     OLLAMA_BACK = "ollama.back"
     OLLAMA_HANGS = "ollama.hangs"
+    ON_HANG = "on_hang"
     UNANSWERED = "unanswered"
     ANSWERED = "answered"
     SLOW = "slow"
@@ -152,6 +153,7 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.OLLAMA_AWAY: lambda f: f"Ollama is away: {f['reason']}",
     EventKind.OLLAMA_BACK: lambda _: "Ollama is back",
     EventKind.OLLAMA_HANGS: lambda f: f"Ollama hangs: {f['reason']}",
+    EventKind.ON_HANG: lambda f: f"your command against a hang: {f['outcome']}",
     EventKind.UNANSWERED: lambda f: (
         f"no call has been answered for {show_duration(f['seconds'])}: {f['calls']} failed in a row, "
         f"the last one with {f['reason']}"
