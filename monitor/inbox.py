@@ -60,6 +60,11 @@ class HangFound:
 
 
 @dataclass(frozen=True, slots=True)
+class HangCommandBegins:
+    """The user's command against a hang is about to run."""
+
+
+@dataclass(frozen=True, slots=True)
 class SlowFound:
     """A call of the generator had reached its time-out because Ollama is slow."""
 
@@ -110,6 +115,7 @@ Fact: TypeAlias = (
     | ReloadFailed
     | UnloadBegins
     | HangFound
+    | HangCommandBegins
     | SlowFound
     | GpuFreed
     | GeneratorRuns

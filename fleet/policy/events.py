@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from fleet.runtime.totals import increased, observed
 from fleet.runtime.units import show_duration
 from fleet.runtime.untrusted import finite
 
@@ -42,6 +43,7 @@ class EventKind(StrEnum):
     OLLAMA_AWAY = "ollama.away"
     OLLAMA_BACK = "ollama.back"
     OLLAMA_HANGS = "ollama.hangs"
+    ON_HANG = "on_hang"
     UNANSWERED = "unanswered"
     ANSWERED = "answered"
     SLOW = "slow"
@@ -52,6 +54,21 @@ class EventKind(StrEnum):
     GENERATOR_DOWN = "generator.down"
     STATE_REPAIRED = "state.repaired"
     LADDER_CHANGED = "ladder.changed"
+
+
+OF_SWITCH = frozenset(
+    {
+        EventKind.SWITCH_PLANNED,
+        EventKind.SWITCH_COMMITTED,
+        EventKind.SWITCH_DONE,
+        EventKind.SWITCH_FAILED,
+        EventKind.SWITCH_SUPERSEDED,
+        EventKind.VERIFY_FAILED,
+        EventKind.PULL_FAILED,
+        EventKind.GENERATOR_DOWN,
+    }
+)
+"""Events that bear the number of the switch under way as `planned`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +169,7 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.OLLAMA_AWAY: lambda f: f"Ollama is away: {f['reason']}",
     EventKind.OLLAMA_BACK: lambda _: "Ollama is back",
     EventKind.OLLAMA_HANGS: lambda f: f"Ollama hangs: {f['reason']}",
+    EventKind.ON_HANG: lambda f: f"your command against a hang: {f['outcome']}",
     EventKind.UNANSWERED: lambda f: (
         f"no call has been answered for {show_duration(f['seconds'])}: {f['calls']} failed in a row, "
         f"the last one with {f['reason']}"
@@ -182,3 +200,29 @@ def sentence(event: Event) -> str:
         return _SENTENCES[event.kind](event.fields)
     except (KeyError, TypeError, ValueError):
         return f"{event.kind.value} {dict(event.fields)}"
+
+
+_RESULTS = {
+    EventKind.SWITCH_DONE: "done",
+    EventKind.SWITCH_FAILED: "failed",
+    EventKind.SWITCH_SUPERSEDED: "superseded",
+}
+
+
+def with_event_counted(totals: Mapping[str, Any], event: Event, began: float | None) -> Mapping[str, Any]:
+    """Return the totals after an event; `began` is the time of the plan of the switch under way.
+
+    `incidents` has the labels cause and model, which is empty where the incident names none. `switches` has kind and
+    result. `switch_seconds` holds the durations of switches that were done.
+    """
+    fields = event.fields
+    if event.kind is EventKind.INCIDENT:
+        path = ("incidents", str(fields.get("cause", "")), str(fields.get("model") or ""))
+        return increased(totals, path)
+    result = _RESULTS.get(event.kind)
+    if result is None:
+        return totals
+    totals = increased(totals, ("switches", str(fields.get("switch", "")), result))
+    if event.kind is EventKind.SWITCH_DONE and began is not None:
+        totals = observed(totals, "switch_seconds", event.time - began)
+    return totals

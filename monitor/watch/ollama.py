@@ -30,6 +30,7 @@ from monitor.inbox import (
     UnloadBegins,
 )
 from monitor.pauses import release_pause
+from monitor.watch.hang_command import HangCommand
 from monitor.watch.spill import spill_of
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class OllamaWatch:
         self._lock = lock
         self._stopping = stopping
         self._misses = 0
+        self._hang_command = HangCommand(settings.ollama.on_hang, clock=clock, post=post, stopping=stopping)
 
     def __call__(self) -> Seconds:
         """Look once; return the seconds until the next look."""
@@ -116,7 +118,7 @@ class OllamaWatch:
             self._ollama.tags(timeout=2.0)
         except OllamaError:
             return
-        self._post(HangFound())
+        self._hang_command.run(self._post(HangFound()))
 
     # Spill
 
