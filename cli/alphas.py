@@ -16,10 +16,14 @@ from fleet.runtime.logging import plain_text
 from generator.storage.read import AlphaRow, Filters, best_alphas, database_location
 
 _FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
+_JUDGED = (
+    "validation_sharpe", "validation_fitness", "test_sharpe", "test_fitness", "self_correlation", "dsr",
+    "effective_trials",
+)  # fmt: skip
 _SHOWN = 20
 _ALL = 2**31 - 1
-_NUMBERS = 4
-_NESTED = ("settings", "checks")
+_NUMBERS = 5
+_NESTED = ("settings", "checks", "parents")
 
 
 def find_alphas(
@@ -44,18 +48,45 @@ def alpha_lines(alphas: Sequence[AlphaRow], *, filtered: bool) -> list[str]:
     if not alphas:
         return ["no alpha passes these filters" if filtered else "there are no alphas yet"]
     table: list[tuple[str, ...]] = [
-        ("fitness", "Sharpe", "turnover", "returns", "kept", "source", "model", "time (UTC)", ""),
+        (
+            "fitness",
+            "Sharpe",
+            "turnover",
+            "returns",
+            "test",
+            "kept",
+            "pool",
+            "luck",
+            "source",
+            "model",
+            "time (UTC)",
+            "",
+        ),
         *map(_cells, alphas),
     ]
     widths = [max(len(row[place]) for row in table) for place in range(len(table[0]) - 1)]
-    return [_line(row, widths) for row in table]
+    return [*(_line(row, widths) for row in table), *_trials(alphas)]
+
+
+def _trials(alphas: Sequence[AlphaRow]) -> list[str]:
+    """Return a line for each number of trials that marks are reckoned by; nothing without a mark."""
+    marked = [alpha for alpha in alphas if alpha.luck is not None]
+    seen = {(alpha.source, alpha.trials, alpha.effective_trials or 0.0) for alpha in marked}
+    return [
+        f"luck by {trials} trials so far ({source}), of which {effective:.0f} differ"
+        for source, trials, effective in sorted(seen, key=str)
+    ]
 
 
 def _cells(alpha: AlphaRow) -> tuple[str, ...]:
     figures = (alpha.fitness, alpha.sharpe, alpha.turnover, alpha.returns)
+    test = "" if alpha.test_sharpe is None else f"{alpha.test_sharpe:.2f}"
     return (
         *("none" if value is None else f"{value:.2f}" for value in figures),
+        test,
         "yes" if alpha.kept else "",
+        "yes" if alpha.admitted else "",
+        alpha.luck or "",
         alpha.source,
         plain_text(alpha.model),
         f"{_utc(alpha.time):%m-%d %H:%M}",
@@ -124,8 +155,10 @@ def _parquet(alphas: Sequence[AlphaRow]) -> bytes:
         ) from error
     text, number, whole = pl.String, pl.Float64, pl.Int64
     types: dict[str, Any] = {
-        "id": whole, "days": whole, "kept": pl.Boolean, "time": pl.Datetime("us", "UTC"),
-        **dict.fromkeys((*_FIGURES, "long_count", "short_count"), number),
+        "time": pl.Datetime("us", "UTC"),
+        **dict.fromkeys(("kept", "admitted"), pl.Boolean),
+        **dict.fromkeys(("id", "days", "failed_checks", "trials"), whole),
+        **dict.fromkeys((*_FIGURES, *_JUDGED, "long_count", "short_count"), number),
     }  # fmt: skip
     rows = [_flat(alpha, time=_utc(alpha.time)) for alpha in alphas]
     schema = {name: types.get(name, text) for name in AlphaRow.__slots__}

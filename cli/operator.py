@@ -8,7 +8,7 @@ from cli.target import Fleet
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import Command, ModelPresent, TrialEnded, Unpin
+from fleet.policy.facts import Command, Fact, ModelPresent, TrialEnded, Unpin
 from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
@@ -16,7 +16,6 @@ from fleet.runtime.pause_request import resume
 from fleet.runtime.units import Seconds, show_duration
 from monitor.models.disk_space import disk_check, models_folder
 from monitor.models.pull import ProgressBar
-from monitor.parts import Parts
 from monitor.switching.executor import Switcher
 from state.history import read_history
 from state.store import StateStore
@@ -77,8 +76,17 @@ class OperatorCommands:
         self._supervisor = fleet.supervisor()
         folder = models_folder(fleet.started.profile if fleet.started else "", fleet.url, os.environ)
         disk = disk_check(folder)
-        parts = Parts(fleet.home, fleet.settings, self._store, fleet.ollama(), self._supervisor, clock, disk)
-        self._switcher = Switcher(parts, lambda: fleet.rules, bar=bar)
+        self._switcher = Switcher(
+            home=fleet.home,
+            settings=fleet.settings,
+            ollama=fleet.ollama(),
+            supervisor=self._supervisor,
+            clock=clock,
+            read=self._store.read,
+            post=self._decide,
+            disk=disk,
+            bar=bar,
+        )
 
     def use(self, target: str, *, pin: bool, wait: bool) -> CommandOutcome:
         """Go to a named rung."""
@@ -92,7 +100,7 @@ class OperatorCommands:
         """
         self._fleet.home.create()
         before = self._store.read()
-        asked = self._command(command)
+        asked = self._decide(command)
         try:
             return self._carried_out(before, asked, wait=wait)
         except KeyboardInterrupt:
@@ -131,16 +139,17 @@ class OperatorCommands:
             after = self._wait(number)
         return self._outcome(after, self._result(number, after))
 
-    def _command(self, command: Command) -> FleetState:
+    def _decide(self, fact: Fact) -> FleetState:
+        """Let the policy decide on a fact and write the state: this process owns it beside the monitor's loop."""
         rules = self._fleet.rules
-        return self._store.update(lambda state: decide(state, command, time.time(), rules).state)
+        return self._store.update(lambda state: decide(state, fact, time.time(), rules).state)
 
     def _commit_without(self, state: FleetState) -> FleetState:
         """Advance a switch to its commit, which needs no supervisord."""
         while state.switch is not None and state.switch.phase in {SwitchPhase.PULL, SwitchPhase.TRIAL}:
             number = state.switch.number
             pulling = state.switch.phase is SwitchPhase.PULL
-            state = self._switcher.apply(ModelPresent(number) if pulling else TrialEnded(number, passed=True))
+            state = self._decide(ModelPresent(number) if pulling else TrialEnded(number, passed=True))
         return state
 
     def _wait(self, number: int) -> FleetState:
@@ -182,8 +191,7 @@ class OperatorCommands:
 
     def unpin(self) -> CommandOutcome:
         """Lift pin and ceiling."""
-        rules = self._fleet.rules
-        state = self._store.update(lambda state: decide(state, Unpin(), time.time(), rules).state)
+        state = self._decide(Unpin())
         return self._outcome(state, "automatic switches go on")
 
     def _outcome(self, state: FleetState, sentence: str) -> CommandOutcome:

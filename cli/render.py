@@ -45,6 +45,7 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
         _line("errors", _errors(row)),
         _line("ladder", _ladder(row)),
         _line("in Ollama", _list(row["available_models"])),
+        _line("pulling", _pull(row["pull"])),
         _line("GPU memory", _memory(row["gpu_memory"])),
         _line("programs", _programs(row)),
         _line("log source", _source(row)),
@@ -118,6 +119,10 @@ def _ladder(row: Mapping[str, Any]) -> str:
     return " > ".join(
         click.style(label, bold=True) if index == here else label for index, label in enumerate(labels)
     )
+
+
+def _pull(pull: Mapping[str, Any] | None) -> str:
+    return f"{plain_text(pull['model'])}: {pull['text']}" if pull else ""
 
 
 def _list(names: list[str] | None) -> str:

@@ -20,6 +20,7 @@ from fleet.policy.state import PastSwitch, Switch
 from fleet.runtime.errors import FleetError
 from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
 from fleet.runtime.home import Home, read_json
+from fleet.runtime.pull_progress import read_pull
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
 from state.codec import default_state
 from state.history import read_history
@@ -79,6 +80,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "brain": brain_of(generator),
         "recent_alphas": seen["database"],
         "unanswered": asdict(state.unanswered) if state.unanswered else None,
+        "pull": _pull(fleet.home),
         "notices": undelivered(fleet.home),
         "skipped": asdict(state.skipped) if state.skipped else None,
         "state_damaged": damage,
@@ -106,6 +108,11 @@ def undelivered(home: Home) -> list[dict[str, Any]]:
                     {**notice, "place": row.get("name"), "reason": row["reason"], "given_up": given_up}
                 )
     return found
+
+
+def _pull(home: Home) -> dict[str, Any] | None:
+    pull = read_pull(home, now())
+    return None if pull is None else {**asdict(pull), "text": pull.text}
 
 
 def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:

@@ -1,4 +1,4 @@
-"""Objects that the mining threads share: two queues, the feedback for prompts, events and counts."""
+"""Objects that the mining threads share: two queues, the pool, the feedback for prompts, events and counts."""
 
 from dataclasses import dataclass, field
 
@@ -7,6 +7,7 @@ from generator.catalogue.available import Scope
 from generator.domain import Candidate
 from generator.llm.candidates import FinishedCall
 from generator.llm.feedback import Notebook
+from generator.pool.model import CurrentPool
 from generator.reporting.events import MiningEvents
 from generator.reporting.stats import RunStats
 from generator.rules_in_force import RulesInForce
@@ -28,6 +29,7 @@ class Shared:
     finished: WorkQueue[FinishedCall] = field(default_factory=WorkQueue)
     waiting: WorkQueue[Candidate] = field(default_factory=WorkQueue)
     notebook: Notebook = field(default_factory=Notebook)
+    pool: CurrentPool = field(default_factory=CurrentPool)
     stats: RunStats = field(default_factory=RunStats)
     most_calls: int = 16
     most_candidates: int = 16

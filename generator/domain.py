@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum, StrEnum, auto
 from typing import Any, Protocol, runtime_checkable
 
@@ -268,12 +269,28 @@ class AlphaFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Split:
+    """The first dates of validation and of test; the days before are for training."""
+
+    validation_from: date
+    test_from: date
+
+    def as_json(self) -> dict[str, str]:
+        """Return both dates in ISO form."""
+        return {"validation_from": self.validation_from.isoformat(), "test_from": self.test_from.isoformat()}
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
-    """Decision about the pool: admitted or not, and why not. `replaced` are digests of members that leave for it."""
+    """Decision about the pool: admitted or not, and why not.
+
+    `replaced` are the digests of members that leave for it, `rival` that of a member that it is too close to.
+    """
 
     admitted: bool
     reason: str = ""
     replaced: tuple[str, ...] = ()
+    rival: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +298,7 @@ class Evaluated:
     """An evaluated candidate: its performance, or the error that it failed with.
 
     `admission` is None where the pool was not asked. `self_correlation` is the highest with another member of the
-    pool, None if there is none.
+    pool, None if it is not known. `correlations` are those with each member, by digest.
     """
 
     candidate: Candidate
@@ -294,6 +311,7 @@ class Evaluated:
     id: int | None = field(default=None, compare=False)
     admission: Admission | None = None
     self_correlation: float | None = None
+    correlations: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 # Settings that nobody chooses: the panel's content, and the versions of what computes figures from it.
@@ -332,6 +350,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def failure_reason(reason: str, days: int | None) -> str:
+    """Return the reason of figures that mean nothing, in words for a prompt; `days` are those with positions."""
+    return f"never takes a position: {reason}" if days == 0 else reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,11 +402,3 @@ class NoticesNewData(Protocol):
 
     def has_new_data(self) -> bool:
         """Return True if the data changed since they were read, and not since the last call."""
-
-
-@runtime_checkable
-class ComparesWithKept(Protocol):
-    """An evaluator that compares alphas with those kept before."""
-
-    def add_kept(self, candidates: Sequence[Candidate]) -> None:
-        """Compare later alphas with these too; skip a candidate that cannot be evaluated."""

@@ -25,7 +25,7 @@ from generator.config import LazyStore, Setup, read_setup
 from generator.context import Shared
 from generator.domain import ThrottleState
 from generator.llm.client import Caller
-from generator.llm.prompt import PromptSource
+from generator.llm.prompt_source import PromptSource
 from generator.llm.request_form import RequestForms
 from generator.llm.throttle import STANDIN_RATE, Throttle, TokenBucket
 from generator.reporting.events import MiningEvents
@@ -283,6 +283,7 @@ class Miner:
             self._waker.wake()
 
     def _start_workers(self) -> None:
+        from generator.workers.breeding import Breeder  # noqa: PLC0415
         from generator.workers.ingest import IngestWorker, StorageRetry  # noqa: PLC0415
 
         setup = self._setup
@@ -290,11 +291,10 @@ class Miner:
         if setup.settings.generator.database:
             store().check_driver()
         retry = StorageRetry(self._stopping, self._clock, self._shared.events)
+        generator, seed = setup.settings.generator, self._rng.getrandbits(64)
+        breeder = Breeder(self._shared, store=store, retry=retry, share=generator.breed, rng=Random(seed))
         ingest = IngestWorker(
-            self._shared,
-            store=store,
-            retry=retry,
-            keep_calls=setup.settings.generator.keep_calls,
+            self._shared, store=store, retry=retry, keep_calls=generator.keep_calls, breeder=breeder
         )
         self._pipeline.start("ingest", ingest.run)
         lower_priority()
@@ -321,6 +321,7 @@ class Miner:
                 retry=retry,
                 stopping=self._stopping,
                 rng=self._rng,
+                breeder=breeder,
                 lease=lease,
             ),
             publisher,

@@ -10,7 +10,6 @@ from types import FrameType
 
 from fleet.clients.gpu import cards
 from fleet.clients.ollama import Ollama
-from fleet.clients.supervisor import Supervisor
 from fleet.config.load import find_config, load_settings
 from fleet.memory_errors.user_patterns import user_patterns
 from fleet.runtime.clock import SystemClock
@@ -24,12 +23,10 @@ from monitor.detection.detector import Detector
 from monitor.ingest import LOG
 from monitor.loop import Monitor
 from monitor.models.disk_space import disk_check, is_here, models_folder
-from monitor.models.inventory import Knowledge
-from monitor.parts import Parts
 from monitor.sources.base import LogSource
 from monitor.sources.file.source import FileSource
 from monitor.sources.open import open_source
-from state.store import StateStore
+from monitor.workers import no_cards
 
 _log = logging.getLogger("monitor")
 _SIGNALS_IDLE: Seconds = 30.0
@@ -41,14 +38,7 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
     started = require_fleet_file(home)
     settings = load_settings(find_config(started.config or None, environ, Path.cwd()), environ)
     clock = SystemClock()
-    ollama = Ollama(started.ollama_url)
-    store = StateStore(home, settings.ladder, clock)
-    disk = disk_check(models_folder(started.profile, started.ollama_url, environ))
-    parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock, disk)
     detector = Detector(user_patterns(settings.patterns))
-
-    ask_cards = cards if is_here(started.profile, started.ollama_url) else lambda: None
-    knowledge = Knowledge(settings, ollama, clock, file=home.models_file, cards=ask_cards)
 
     def source(origin: str) -> LogSource:
         if origin == LOG:
@@ -56,7 +46,16 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
             return open_source(started.log_source, keep=detector.candidates, since=since)
         return FileSource(home.signals, since="start", idle=_SIGNALS_IDLE)
 
-    return Monitor(parts, source, knowledge, detector)
+    return Monitor(
+        home=home,
+        settings=settings,
+        ollama=Ollama(started.ollama_url),
+        open_source=source,
+        detector=detector,
+        clock=clock,
+        disk=disk_check(models_folder(started.profile, started.ollama_url, environ)),
+        cards=cards if is_here(started.profile, started.ollama_url) else no_cards,
+    )
 
 
 def main() -> int:

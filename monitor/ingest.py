@@ -1,26 +1,40 @@
-"""Ingest: log lines and calls go through grouping and policy into the next state. Pure.
+"""Ingest: log lines, calls and facts go through grouping and policy into the next state. Pure.
 
-A batch yields one state, so that cursor, grouper and count are written together.
+A batch is read in two parts. The grouper makes findings of its lines, which takes time and needs no lock. The policy
+decides on the findings, on the state as it stands under the lock. One write carries cursor, grouper and count.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause
 from fleet.memory_errors.judge import is_memory_error
 from fleet.policy.decide import decide
+from fleet.policy.events import EventKind
 from fleet.policy.facts import CallEnded, IncidentSeen
 from fleet.policy.incident_count import recount
 from fleet.policy.rules import Rules
 from fleet.policy.slow import after_rate
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import after_call, hang_cleared
+from fleet.policy.unanswered import after_call, hang_cleared, hang_found, slow_found
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite, parse_json, printable, whole_number
+from fleet.runtime.untrusted import finite, printable, whole_number
+from monitor.api_calls import ApiCall, parse_call
 from monitor.detection.detector import Detector
+from monitor.inbox import (
+    Fact,
+    GeneratorRuns,
+    HangFound,
+    LogPresence,
+    MemoryReading,
+    ReloadFailed,
+    Reported,
+    SlowFound,
+    UnloadBegins,
+)
 from monitor.incidents.grouper import advance, next_deadline
 from monitor.incidents.messages import (
     FailedCall,
@@ -35,6 +49,7 @@ from monitor.incidents.messages import (
     LogBack,
     Observation,
     Outcome,
+    PromptRead,
     ServerStarted,
     TimePassed,
     Unloading,
@@ -42,15 +57,12 @@ from monitor.incidents.messages import (
 from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
 from monitor.sources.base import LogLine
-from monitor.watch.spill import SpillState, server_started
+from monitor.watch.spill import after_reading, not_reloaded, server_started, spill_of, with_spill
 
 LOG, SIGNALS = "log", "signals"
 """The two origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
 
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
-_CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
-_VERSION_LIMIT = 40
-_NO_SWITCH = -1
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
@@ -69,96 +81,125 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiCall:
-    """A line of `signals.jsonl`: one call of the generator to Ollama."""
+class GpuMemory:
+    """The memory of one GPU by Ollama's log, in bytes."""
 
-    id: str
-    started: float
-    ended: float
-    model: str
-    switches: int
-    status: int
-    error: str
-    rate: float | None = None
-    version: str = ""
-
-    @property
-    def answered(self) -> bool:
-        """Return True if Ollama answered."""
-        return not self.error
+    amount: int
 
 
-def parse_call(text: str, now: float) -> ApiCall:
-    """Return the call in a line; raise ValueError if the line is truncated or holds no call.
+Finding: TypeAlias = Outcome | ApiCall | GpuMemory
+"""One thing that a batch of lines shows, for the policy to decide on."""
 
-    Unreadable numbers get defaults: the call has ended now, and belongs to no switch.
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a batch shows: the grouper's state after it, and the findings in order."""
+
+    group: GroupState
+    found: tuple[Finding, ...]
+
+
+def read_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> Findings:
+    """Return what a batch of one origin shows; raise ValueError for a line that is no call.
+
+    A batch without log lines shows that the log is not silent.
     """
-    row = parse_json(text)
-    if not isinstance(row, dict) or not row.keys() >= _CALL:
-        raise ValueError("the line holds no call of the generator")
-    ended = _moment(row["ended"], now)
-    switches = whole_number(row["switches"])
-    return ApiCall(
-        id=str(row["id"]),
-        started=_moment(row["started"], ended),
-        ended=ended,
-        model=str(row["model"]),
-        switches=_NO_SWITCH if switches is None else switches,
-        status=whole_number(row["status"]) or 0,
-        error=str(row["error"] or ""),
-        rate=finite(row.get("rate")),
-        version=printable(str(row.get("version") or ""), _VERSION_LIMIT),
-    )
+    if origin == LOG:
+        seen: list[Observation] = [
+            Line(line.text, line.time, context.now if line.live else None, heard=context.now)
+            for line in lines
+        ]
+        return _observed(state, seen or [Heard(context.now)], context)
+    return read_calls(state, [parse_call(line.text, context.now) for line in lines], context)
 
 
-def all_answered(lines: Iterable[LogLine], now: float) -> bool:
-    """Return True if each line holds an answered call."""
-    try:
-        return all(parse_call(line.text, now).answered for line in lines)
-    except ValueError:
-        return False
+def read_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> Findings:
+    """Return what the generator's calls show."""
+    seen: list[Observation | ApiCall] = []
+    for call in calls:
+        if not call.answered:
+            seen.append(FailedCall(call.id, call.started, call.ended, call.model, call.status, call.error))
+        seen.append(call)
+    return _observed(state, seen, context)
 
 
-def _moment(value: object, latest: float) -> float:
-    """Return a time from outside; `latest` if it is later or unreadable."""
-    time = finite(value)
-    return latest if time is None else min(max(time, 0.0), latest)
+def _observed(state: FleetState, seen: Iterable[Observation | ApiCall], context: Context) -> Findings:
+    group, rules, found = group_of(state), _group_rules(state, context), list[Finding]()
+    for one in seen:
+        if isinstance(one, ApiCall):
+            found.append(one)
+            continue
+        group, outcomes = advance(group, one, rules, context.detector)
+        found += outcomes
+        if isinstance(one, Line) and any(isinstance(outcome, GpuFound) for outcome in outcomes):
+            found += _memory_in(one.text)
+    return Findings(group, tuple(found))
+
+
+def decide_on(state: FleetState, findings: Findings, context: Context) -> FleetState:
+    """Return the state after the findings of a batch."""
+    state = replace(state, open=findings.group.to_json())
+    for finding in findings.found:
+        state = _follow(state, finding, context)
+    return state
+
+
+def deciding(
+    before: FleetState, origin: str, lines: Sequence[LogLine], context: Context
+) -> Callable[[FleetState], FleetState]:
+    """Read a batch on a snapshot; return the change that decides on it, on the state as it stands by then.
+
+    The lines are read again only if the grouper's state or the model is another one by then.
+    """
+    findings = read_batch(before, origin, lines, context)
+
+    def decide_now(state: FleetState) -> FleetState:
+        same = (state.open, state.switches) == (before.open, before.switches)
+        return decide_on(state, findings if same else read_batch(state, origin, lines, context), context)
+
+    return decide_now
 
 
 def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> FleetState:
     """Return the state after a batch of lines of one origin; raise ValueError for a line that is no call."""
-    if origin == LOG:
-        return absorb_lines(state, lines, context)
-    return absorb_calls(state, [parse_call(line.text, context.now) for line in lines], context)
+    return decide_on(state, read_batch(state, origin, lines, context), context)
 
 
-def absorb_lines(state: FleetState, lines: Iterable[LogLine], context: Context) -> FleetState:
-    """Return the state after log lines; a batch without lines shows that the log is not silent."""
-    seen: list[Observation] = [
-        Line(line.text, line.time, context.now if line.live else None, heard=context.now) for line in lines
-    ]
-    return _observe(state, seen or [Heard(context.now)], context)
+def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
+    """Return the state after a fact that a thread has posted."""
+    match fact:
+        case MemoryReading():
+            return after_reading(state, fact, context.rules)
+        case ReloadFailed():
+            return with_spill(state, not_reloaded(spill_of(state)))
+        case UnloadBegins():
+            return absorb_unload(state, fact.model, context)
+        case HangFound():
+            return hang_found(state, context.now, context.first_token)
+        case SlowFound():
+            return slow_found(state, fact.why)
+        case GeneratorRuns():
+            return replace(state, restarting=False) if state.switches == fact.switches else state
+        case Reported():
+            return state.with_event(context.now, fact.kind, **fact.fields)
+        case LogPresence():
+            state = absorb_presence(state, context, away=fact.away is not None)
+            return with_log_status(state, fact, context.now)
+        case _:
+            return decide(state, fact, context.now, context.rules).state
 
 
-def absorb_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> FleetState:
-    """Return the state after the generator's calls ended."""
-    for call in calls:
-        if not call.answered:
-            error = FailedCall(call.id, call.started, call.ended, call.model, call.status, call.error)
-            state = _observe(state, [error], context)
-        fact = CallEnded(
-            call.ended,
-            call.switches,
-            call.answered,
-            is_memory_error(call.error),
-            printable(call.error.replace("\\n", "\n")),
-            call.started,
-        )
-        state = decide(state, fact, context.now, context.rules).state
-        waited = call.status == 0 and call.ended - call.started >= context.first_token
-        state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
-        state = _with_rate(state, call, context)
-    return state
+def with_log_status(state: FleetState, log: LogPresence, now: float) -> FleetState:
+    """Return a state that says whether the log is away, why, and since when, also across a restart of the monitor."""
+    was, away = state.watch.get("source_away"), log.away
+    watch = {key: value for key, value in state.watch.items() if key != "source_away"}
+    if away is None:
+        state = replace(state, watch=watch)
+        return state.with_event(now, EventKind.SOURCE_BACK, source=log.name) if was else state
+    since = was.get("since", now) if isinstance(was, dict) else now
+    watch["source_away"] = {"since": since, "reason": away.reason, "hint": away.hint}
+    state = replace(state, watch=watch)
+    return state if was else state.with_event(now, EventKind.SOURCE_AWAY, source=log.name, reason=away.reason)
 
 
 def _with_rate(state: FleetState, call: ApiCall, context: Context) -> FleetState:
@@ -171,19 +212,23 @@ def _with_rate(state: FleetState, call: ApiCall, context: Context) -> FleetState
 def absorb_time(state: FleetState, context: Context) -> FleetState:
     """Return the state after the grouper's deadline, if that has passed."""
     due = deadline(state, context)
-    return state if due is None or context.now < due else _observe(state, [TimePassed(context.now)], context)
+    return state if due is None or context.now < due else _observe(state, TimePassed(context.now), context)
 
 
 def absorb_presence(state: FleetState, context: Context, *, away: bool) -> FleetState:
     """Return the state after the log went away, or came back and is read on from its cursor."""
     if group_of(state).away == away:
         return state
-    return _observe(state, [LogAway() if away else LogBack(context.now)], context)
+    return _observe(state, LogAway() if away else LogBack(context.now), context)
 
 
 def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
     """Return the state after an unload by the fleet itself; its slow return of memory is then no failure."""
-    return _observe(state, [Unloading(model, context.now)], context)
+    return _observe(state, Unloading(model, context.now), context)
+
+
+def _observe(state: FleetState, observation: Observation, context: Context) -> FleetState:
+    return decide_on(state, _observed(state, [observation], context), context)
 
 
 def deadline(state: FleetState, context: Context) -> float | None:
@@ -195,17 +240,6 @@ def deadline(state: FleetState, context: Context) -> float | None:
 def group_of(state: FleetState) -> GroupState:
     """Return the grouper's state; an unreadable one, such as another version's, begins anew."""
     return GroupState.from_json(dict(state.open))
-
-
-def _observe(state: FleetState, seen: Iterable[Observation], context: Context) -> FleetState:
-    group = group_of(state)
-    for observation in seen:
-        group, outcomes = advance(group, observation, _group_rules(state, context), context.detector)
-        for outcome in outcomes:
-            state = _follow(state, outcome, context)
-            if isinstance(outcome, GpuFound) and isinstance(observation, Line):
-                state = _with_memory_of(state, observation.text)
-    return replace(state, open=group.to_json())
 
 
 def _group_rules(state: FleetState, context: Context) -> GroupRules:
@@ -222,37 +256,55 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
     )
 
 
-def _follow(state: FleetState, outcome: Outcome, context: Context) -> FleetState:
-    match outcome:
+def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState:
+    match finding:
         case IncidentFound():
-            fact = _seen(outcome.incident)
+            fact = _seen(finding.incident)
             return decide(state, fact, context.now, context.rules).state
         case IncidentRetracted():
-            healed = outcome.incident.id  # forgotten, since it counts after all if its last try fails
+            healed = finding.incident.id  # forgotten, since it counts after all if its last try fails
             kept = tuple(one for one in state.incidents if one.id != healed)
             ids = tuple(one for one in state.counted_ids if one != healed)
             return recount(replace(state, incidents=kept, counted_ids=ids), context.now, context.rules)
+        case ApiCall():
+            return _call_ended(state, finding, context)
         case GpuFound():
-            return _watch(state, gpu=outcome.present)
+            return _watch(state, gpu=finding.present)
+        case GpuMemory():
+            before = state.watch.get("gpu_total")
+            total = finding.amount + (before if isinstance(before, int) else 0)
+            return _watch(state, gpu_total=total)
         case ServerStarted():
-            spill = server_started(SpillState.from_json(state.watch.get("spill")))
-            return hang_cleared(_watch(state, gpu=None, gpu_total=None, spill=spill.to_json()))
-        case LoadFinished() if outcome.loaded:
-            return _watch(state, loaded=outcome.time)
+            state = with_spill(_watch(state, gpu=None, gpu_total=None), server_started(spill_of(state)))
+            return hang_cleared(state)
+        case PromptRead():
+            return _watch(state, prompt_read=finding.time)
+        case LoadFinished() if finding.loaded:
+            return _watch(state, loaded=finding.time)
         case _:
             return state
 
 
-def _with_memory_of(state: FleetState, line: str) -> FleetState:
-    """Add the GPU memory that the server's line names to that of the GPUs before it."""
+def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetState:
+    fact = CallEnded(
+        call.ended,
+        call.switches,
+        call.answered,
+        is_memory_error(call.error),
+        printable(call.error.replace("\\n", "\n")),
+        call.started,
+    )
+    state = decide(state, fact, context.now, context.rules).state
+    waited = call.status == 0 and call.ended - call.started >= context.first_token
+    state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
+    return _with_rate(state, call, context)
+
+
+def _memory_in(line: str) -> list[Finding]:
+    """Return the GPU memory that the server's line names, nothing if it names none."""
     found = _TOTAL.search(line)
-    if found is None:
-        return state
-    before = state.watch.get("gpu_total")
-    amount = whole_number((finite(found[1]) or 0.0) * _UNITS[found[2]])
-    if not amount:
-        return state
-    return _watch(state, gpu_total=amount + (before if isinstance(before, int) else 0))
+    amount = found and whole_number((finite(found[1]) or 0.0) * _UNITS[found[2]])
+    return [GpuMemory(amount)] if amount else []
 
 
 def _watch(state: FleetState, **values: Any) -> FleetState:

@@ -1,52 +1,55 @@
-"""The monitor's loop: collect what was read, decide, write, act.
+"""The monitor's loop, the one owner of the state: receive, decide, write, start what is due next.
 
-The loop alone joins clock, files and threads. One write carries a cursor and the result of the lines before it.
-It is made only on top of the cursor at which its batches began. A monitor that was overtaken, or whose state was
-restored from an older copy, therefore reads again from the state's cursor. Batches stay in memory while the state
-cannot be written; their number is bounded, and then the sources wait.
+Only the loop writes the state. Its threads do what takes time and put what they find into one inbox. One write carries
+a cursor and the result of the lines before it; it is made only on top of the cursor at which its batches began. A
+monitor that was overtaken, or whose state was restored from an older copy, therefore reads again from the state's
+cursor. Nothing sleeps in the loop. While the state cannot be written, everything waits where it is.
 """
 
 import contextlib
 import logging
 import queue
+import random
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from fleet.clients.ollama import Ollama
+from fleet.config.schema import Settings
 from fleet.policy.decide import decide
 from fleet.policy.facts import Tick, VerifyEnded
-from fleet.policy.recovery import can_climb
+from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, SwitchPhase
-from fleet.policy.unanswered import hang_suspected
+from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError, StateError
 from fleet.runtime.heartbeat import HeartbeatFile
+from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from monitor.detection.detector import Detector
 from monitor.event_log import EventLog
+from monitor.inbox import Inbox, LogPresence, Message, ModelsKnown, Posted
 from monitor.ingest import (
     LOG,
     SIGNALS,
     Context,
-    absorb_batch,
+    absorb_fact,
     absorb_presence,
     absorb_time,
     absorb_unload,
-    all_answered,
     deadline,
+    deciding,
 )
-from monitor.models.inventory import Knowledge
-from monitor.models.prefetch import Prefetcher
-from monitor.parts import Parts
-from monitor.skipped_lines import Absorb, absorb_each
+from monitor.models.pull import DiskCheck, no_limit
+from monitor.skipped_lines import absorb_each
 from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
-from monitor.sources.thread import Delivery, Inbox, SourceThread
-from monitor.streams import StaleCursorError, Stream, with_source_status
-from monitor.switching.executor import Switcher
+from monitor.sources.thread import Delivery, SourceThread
+from monitor.streams import StaleCursorError, Stream
 from monitor.switching.pauses import Pauses, pause_of
-from monitor.switching.worker import SwitchWorker
-from monitor.watch.ollama import OllamaWatch
+from monitor.workers import Cards, Workers, no_cards
+from state.store import StateStore
 
 _log = logging.getLogger(__name__)
 _BROKEN_RETRY: Seconds = 5.0
@@ -55,281 +58,231 @@ _SOON: Seconds = 0.01
 _END_WITHIN: Seconds = 3.0
 
 OpenSource = Callable[[str], LogSource]
+Change = Callable[[FleetState], FleetState]
 
 
 class Monitor:
     """Follows a log and the generator's calls until it is stopped."""
 
     def __init__(
-        self, parts: Parts, open_source: OpenSource, knowledge: Knowledge, detector: Detector
+        self,
+        *,
+        home: Home,
+        settings: Settings,
+        ollama: Ollama,
+        open_source: OpenSource,
+        detector: Detector,
+        clock: Clock,
+        disk: DiskCheck = no_limit,
+        cards: Cards = no_cards,
     ) -> None:
-        self._parts = parts
+        self._settings = settings
         self._open_source = open_source
-        self._knowledge = knowledge
         self._detector = detector
-        self._inbox: Inbox = queue.SimpleQueue()
-        self._streams: dict[str, Stream] = {}
+        self._clock = clock
+        self._store = StateStore(home, settings.ladder, clock)
+        self._inbox = Inbox()
         self._stopping = threading.Event()
-        self._nudged = threading.Event()
-        self._event_log = EventLog(parts.home)
-        self._pauses = Pauses(parts.home)
-        self._heartbeat = HeartbeatFile(parts.home, "monitor", within=parts.settings.policy.check_interval)
-        self._next_check = 0.0
-        self._unloading = 0
-        switcher = Switcher(parts, lambda: knowledge()[0])
-        self._worker = SwitchWorker(parts, switcher, after=self.nudge)
-        self._ollama_watch = OllamaWatch(
-            parts, switcher, knowledge, before_unload=self._note_unload, after=self.nudge
+        self._workers = Workers(
+            home=home,
+            settings=settings,
+            ollama=ollama,
+            clock=clock,
+            read=self._store.read,
+            inbox=self._inbox,
+            stopping=self._stopping,
+            disk=disk,
+            cards=cards,
         )
-        self._prefetcher = Prefetcher(parts, lambda: knowledge()[0], after=self._fetched)
-        self._reasons: tuple[object, object] = (None, None)
+        self._known = ModelsKnown()
+        self._facts: deque[Posted] = deque()
+        self._streams: dict[str, Stream] = {}
+        self._event_log = EventLog(home)
+        self._pauses = Pauses(home)
+        self._heartbeat = HeartbeatFile(home, "monitor", within=settings.policy.check_interval)
+        self._next_check = 0.0
+        self._retry_at = 0.0
+        self._unloading = 0
 
     def stop(self) -> None:
         """End the loop; safe to call from a signal handler."""
         self._stopping.set()
         self._inbox.put(None)
 
-    def nudge(self) -> None:
-        """Make the loop check the state now; callable from any thread."""
-        self._nudged.set()
-        self._inbox.put(None)
-
-    def _fetched(self) -> None:
-        self._knowledge.refresh()
-        self.nudge()
-
     def run(self) -> None:
         """Follow until stopped; raise StateError only if the state cannot be read at the start."""
         context = self._context()
-        state = self._parts.store.update(lambda state: absorb_presence(state, context, away=True))
+        state = self._write(lambda state: absorb_presence(state, context, away=True))
         for origin in (LOG, SIGNALS):
             self._follow(origin, state.cursors.get(origin))
-        threads = (self._knowledge, self._ollama_watch, self._worker, self._prefetcher)
-        for thread in threads:
-            thread.start()
-        self._worker.wake()
+        self._workers.start()
+        self._act(state)
         while not self._stopping.is_set():
             self._turn()
-        for thread in reversed(threads):
-            thread.stop()
-        self._worker.join(_END_WITHIN)
-        self._ollama_watch.join(_END_WITHIN)
+        self._workers.wake()
+        self._finish()
         for stream in self._streams.values():
             stream.thread.close()
+        self._inbox.close(self._facts)
+
+    def _finish(self) -> None:
+        """Serve the threads that must still remove a pause or a model, for a few seconds at most."""
+        self._next_check = end = self._clock.monotonic() + _END_WITHIN
+        while self._workers.finishing and self._clock.monotonic() < end:
+            self._turn()
 
     def _follow(self, origin: str, cursor: Cursor | None) -> None:
         """Read a source from a cursor on; drop what an earlier thread read of it."""
         old = self._streams.get(origin)
         if old is not None:
             old.thread.close()
-        thread = SourceThread(origin, self._open_source(origin), cursor, self._inbox)
-        away, reported = (old.away, old.reported) if old else (None, True)
-        self._streams[origin] = Stream(thread, cursor, away, reported)
+        thread = SourceThread(origin, self._open_source(origin), cursor, self._inbox.put)
+        self._streams[origin] = Stream(thread, cursor)
         thread.start()
 
     def _turn(self) -> None:
         self._gather()
-        if self._nudged.is_set():
-            self._nudged.clear()  # before the state is read: a nudge from now on asks for another check
-            self._next_check = 0.0
+        if self._clock.monotonic() < self._retry_at:
+            return
         try:
             self._reopen_broken()
-            self._report_source(self._streams[LOG])
-            self._commit()
-            if self._parts.clock.monotonic() >= self._next_check:
+            self._write_facts()
+            self._write_batches()
+            if self._clock.monotonic() >= self._next_check:
                 self._check()
             self._event_log.log_new()
         except StateError as error:
             _log.error("state.not_written", extra=fields(reason=error.message, hint=error.hint))
-            self._retry_soon()
+            self._retry_at = self._clock.monotonic() + _WRITE_RETRY
         except Exception:  # noqa: BLE001  # atop the loop: an unforeseen fault is logged and tried again
             _log.exception("loop.broken")
-            self._retry_soon()
-
-    def _retry_soon(self) -> None:
-        """Wait before the next try, which does everything that is due, also if nothing arrives meanwhile."""
-        self._next_check = 0.0
-        self._parts.clock.wait(self._stopping, _WRITE_RETRY)
+            self._retry_at = self._clock.monotonic() + _WRITE_RETRY
 
     def _gather(self) -> None:
-        """Wait for something to do; collect one write's lines at most, and leave the rest in the queue."""
-        wait = True
+        """Wait until something comes or is due, and receive all that has come."""
+        patience = self._patience()
         with contextlib.suppress(queue.Empty):
-            while not any(stream.pending.full for stream in self._streams.values()):
-                self._receive(self._inbox.get(wait, self._patience()))
-                wait = False
+            while True:
+                self._receive(self._inbox.get(patience))
+                patience = 0.0
 
     def _patience(self) -> Seconds:
+        now = self._clock.monotonic()
+        if now < self._retry_at:
+            return self._retry_at - now
+        if self._facts or any(stream.urgent for stream in self._streams.values()):
+            return 0.0
         reopenings = [stream.reopen_at for stream in self._streams.values() if stream.reopen_at is not None]
-        return max(min([self._next_check, *reopenings]) - self._parts.clock.monotonic(), 0.0)
+        return min([self._next_check, *reopenings]) - now
 
-    # What comes from the sources
+    # What arrives
 
-    def _receive(self, delivery: Delivery | None) -> None:
-        if delivery is None:
-            return
-        delivery.thread.release()
+    def _receive(self, message: Message) -> None:
+        match message:
+            case Delivery():
+                self._delivered(message)
+            case Posted():
+                self._facts.append(message)
+            case ModelsKnown():
+                self._known = message
+            case None:  # only wakes the loop
+                return
+
+    def _delivered(self, delivery: Delivery) -> None:
         thread, item = delivery.thread, delivery.item
         stream = self._streams[thread.origin]
         if stream.thread is not thread:
             return
-        match item:
-            case Batch():
-                stream.pending.add(item)
-            case Away():
-                self._source_away(stream, item)
-            case Back():
-                self._source_back(stream)
-            case _:
-                self._source_broken(stream, item)
-
-    def _source_away(self, stream: Stream, item: Away) -> None:
-        _log.warning("source.away", extra=fields(source=stream.name, reason=item.reason, hint=item.hint))
-        stream.away, stream.reported = item, False
-
-    def _source_back(self, stream: Stream) -> None:
-        _log.info("source.followed", extra=fields(source=stream.name))
-        stream.away, stream.reported = None, False
-
-    def _report_source(self, stream: Stream) -> None:
-        """Write to the state whether the log is away, why, and since when."""
-        if stream.reported:
+        if isinstance(item, Batch):
+            stream.add(item)
             return
-        away, context = stream.away, self._context()
+        thread.release()
+        if isinstance(item, Back):
+            _log.info("source.followed", extra=fields(source=stream.name))
+            self._presence(stream, None)
+        elif isinstance(item, Away):
+            _log.warning("source.away", extra=fields(source=stream.name, reason=item.reason, hint=item.hint))
+            self._presence(stream, item)
+        else:
+            self._source_broken(stream, item)
 
-        def change(state: FleetState) -> FleetState:
-            state = absorb_presence(state, context, away=away is not None)
-            return with_source_status(state, stream.name, away, context.now)
-
-        self._parts.store.update(change)
-        stream.reported = True
+    def _presence(self, stream: Stream, away: Away | None) -> None:
+        if stream.thread.origin == LOG:
+            self._facts.append(Posted(LogPresence(stream.name, away)))
 
     def _source_broken(self, stream: Stream, error: Exception) -> None:
         """Log why a source cannot be followed, and plan to open it again; the other source goes on meanwhile."""
         hint = error.hint if isinstance(error, FleetError) else ""
         _log.error("source.broken", extra=fields(source=stream.name, reason=str(error), hint=hint))
-        self._source_away(stream, Away(str(error), hint))
-        stream.reopen_at = self._parts.clock.monotonic() + _BROKEN_RETRY
+        self._presence(stream, Away(str(error), hint))
+        stream.reopen_at = self._clock.monotonic() + _BROKEN_RETRY
 
     def _reopen_broken(self) -> None:
-        now = self._parts.clock.monotonic()
+        now = self._clock.monotonic()
         for origin, stream in tuple(self._streams.items()):
             if stream.reopen_at is not None and now >= stream.reopen_at:
                 self._follow(origin, stream.committed)
 
-    # From what was read to the state
+    # Decide and write
 
-    def _commit(self) -> None:
-        """Write the batches that matter now; the others wait for the next check."""
-        for origin in (LOG, SIGNALS):
-            while (stream := self._streams[origin]).pending.batches and self._matters(origin, stream):
-                self._write(origin, stream)
+    def _write_facts(self) -> None:
+        """Decide on each fact and release its sender; one that cannot be written stays first in the row."""
+        while self._facts:
+            posted, context = self._facts[0], self._context()
+            try:
+                state = self._write(partial(absorb_fact, fact=posted.fact, context=context))
+            except StateError:
+                raise
+            except Exception as error:  # noqa: BLE001  # its sender reports it, and the next fact is decided on
+                self._facts.popleft().answer(error)
+                continue
+            self._facts.popleft().answer(state)
+            self._workers.note(posted.fact)
+            self._act(state)
 
-    def _matters(self, origin: str, stream: Stream) -> bool:
-        """Return True if pending batches must be written now.
+    def _write_batches(self) -> None:
+        """Write one portion of each source whose lines matter now; the others wait for the next check."""
+        due = self._clock.monotonic() >= self._next_check
+        for stream in tuple(self._streams.values()):
+            if stream.pending and (due or stream.urgent):
+                self._write_portion(stream, stream.portion())
 
-        The place at which a log was first joined matters: a monitor that died before its write would join later.
-        """
-        pending = stream.pending
-        if pending.full or self._parts.clock.monotonic() >= self._next_check:
-            return True
-        lines = [line for batch in pending.batches for line in batch.lines]
-        if origin == LOG:
-            return bool(lines) or stream.committed is None
-        if not all_answered(lines, self._parts.clock.time()):
-            return True
-        state = self._parts.store.read()
-        return bool(lines) and bool(state.switch or state.hold or state.incidents or state.unanswered)
-
-    def _write(self, origin: str, stream: Stream) -> None:
-        batches = stream.pending.portion()
+    def _write_portion(self, stream: Stream, batches: list[Batch]) -> None:
         try:
-            state = self._store(stream, batches)
+            state = self._write_lines(stream, batches)
         except StaleCursorError:
             _log.warning("source.reread", extra=fields(source=stream.name))
-            self._follow(origin, self._parts.store.read().cursors.get(origin))
+            origin = stream.thread.origin
+            self._follow(origin, self._store.read().cursors.get(origin))
             return
-        stream.committed = batches[-1].cursor
-        del stream.pending.batches[: len(batches)]
-        self._act(state, self._context())
+        stream.written(batches)
+        self._act(state)
 
-    def _store(self, stream: Stream, batches: list[Batch]) -> FleetState:
-        """Write the result of batches; if a line raises, absorb the lines one by one and skip that one."""
+    def _write_lines(self, stream: Stream, batches: list[Batch]) -> FleetState:
+        """Write what lines lead to; if one raises, take them one by one and skip that one."""
+        origin, context = stream.thread.origin, self._context()
+        lines = [line for batch in batches for line in batch.lines]
+
+        def on_top(change: Change) -> Change:
+            def guarded(state: FleetState) -> FleetState:
+                if state.cursors.get(origin) != stream.committed:
+                    raise StaleCursorError("the state has another cursor")
+                return replace(change(state), cursors={**state.cursors, origin: batches[-1].cursor})
+
+            return guarded
+
         try:
-            return self._store_with(absorb_batch, stream, batches)
+            return self._write(on_top(deciding(self._store.read(), origin, lines, context)))
         except FleetError:
             raise
         except Exception:  # noqa: BLE001  # absorb_each finds the line and reports it
             _log.debug("line.raised", exc_info=True)
-            return self._store_with(partial(absorb_each, source=stream.name), stream, batches)
+            one_by_one = partial(absorb_each, origin=origin, lines=lines, context=context, source=stream.name)
+            return self._write(on_top(one_by_one))
 
-    def _store_with(self, absorb: Absorb, stream: Stream, batches: list[Batch]) -> FleetState:
-        """Compute the next state without the lock, and again under it only if the state has changed meanwhile."""
-        origin, cursor = stream.thread.origin, batches[-1].cursor
-
-        def change(state: FleetState) -> FleetState:
-            if state.cursors.get(origin) != stream.committed:
-                raise StaleCursorError("the state has another cursor")
-            context = self._context()
-            for batch in batches:
-                state = absorb(state, origin, batch.lines, context)
-            return self._expecting_unload(replace(state, cursors={**state.cursors, origin: cursor}))
-
-        before = self._parts.store.read()
-        after = change(before)
-        return self._parts.store.update(lambda state: after if state == before else change(state))
-
-    def _context(self) -> Context:
-        rules, tags = self._knowledge()
-        first_token = self._parts.settings.ollama.first_token_timeout
-        return Context(self._parts.clock.time(), rules, self._detector, tags, first_token)
-
-    # What time brings
-
-    def _check(self) -> None:
-        """Do what is due by time: the grouper's deadlines, holds, probes, a verify that waits for too long."""
-        self._next_check = self._parts.clock.monotonic() + self._parts.settings.policy.check_interval
-        context = self._context()
-        self._beat(context.now)
-        self._act(
-            self._parts.store.update_if_changed(lambda state: self._after_time(state, context)), context
-        )
-
-    def _beat(self, now: float) -> None:
-        try:
-            self._heartbeat.beat(now)
-        except OSError as error:
-            _log.error("heartbeat.not_written", extra=fields(reason=error.strerror))
-
-    def _after_time(self, state: FleetState, context: Context) -> FleetState:
-        state = absorb_time(state, context)
-        switch = state.switch
-        limit = self._parts.settings.ollama.first_token_timeout + 60.0
-        verifies = switch is not None and switch.phase is SwitchPhase.VERIFY
-        if switch is not None and verifies and context.now - (switch.restarted or switch.since) > limit:
-            ended = VerifyEnded(switch.number, "no call was answered in time")
-            state = decide(state, ended, context.now, context.rules).state
-        return self._expecting_unload(decide(state, Tick(), context.now, context.rules).state)
-
-    def _act(self, state: FleetState, context: Context) -> None:
-        """Carry out the state's switch and holds, and plan the next check for when something is due."""
-        if state.switch is not None and state.switch.phase is not SwitchPhase.VERIFY:
-            self._worker.wake()  # first: the generator stands still until the switch is done
-            self._unloading = state.switch.number
-        now, monotonic = self._parts.clock.time(), self._parts.clock.monotonic()
-        paused = pause_of(state, now)
-        for moment in (deadline(state, context), paused and paused[0]):
-            if moment is not None:
-                self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
-        reasons = (state.watch.get("loaded"), hang_suspected(state))
-        if reasons != self._reasons:
-            self._reasons = reasons
-            self._ollama_watch.wake()
-        total = state.watch.get("gpu_total")
-        self._knowledge.gpu_total = total if isinstance(total, int) else None
-        self._knowledge.set_climbing(can_climb(state))
-        self._pauses.follow(state, now)
-        self._prefetcher.follow(state)
+    def _write(self, change: Change) -> FleetState:
+        """Apply a change to the state as it stands; the only place that writes it."""
+        return self._store.update(lambda state: self._expecting_unload(change(state)))
 
     def _expecting_unload(self, state: FleetState) -> FleetState:
         """Note for the grouper, once a switch, that the fleet itself is about to unload the model."""
@@ -338,5 +291,49 @@ class Monitor:
             return state
         return absorb_unload(state, state.current_model, self._context())
 
-    def _note_unload(self, model: str) -> None:
-        self._parts.store.update(lambda state: absorb_unload(state, model, self._context()))
+    def _context(self) -> Context:
+        known, settings = self._known, self._settings
+        rules = Rules(
+            settings.ladder,
+            settings.policy,
+            needs=known.needs,
+            sizes=known.sizes,
+            free=known.free,
+            jitter=random.random(),
+        )
+        first_token = settings.ollama.first_token_timeout
+        return Context(self._clock.time(), rules, self._detector, known.tags, first_token)
+
+    # What is due next
+
+    def _check(self) -> None:
+        """Do what is due by time: the grouper's deadlines, holds, probes, a verify that waits for too long."""
+        context = self._context()
+        try:
+            self._heartbeat.beat(context.now)
+        except OSError as error:
+            _log.error("heartbeat.not_written", extra=fields(reason=error.strerror))
+        state = self._write(lambda state: self._after_time(state, context))
+        self._next_check = self._clock.monotonic() + self._settings.policy.check_interval
+        self._act(state)
+
+    def _after_time(self, state: FleetState, context: Context) -> FleetState:
+        state = absorb_time(state, context)
+        switch, limit = state.switch, context.first_token + 60.0
+        verifies = switch is not None and switch.phase is SwitchPhase.VERIFY
+        if switch is not None and verifies and context.now - (switch.restarted or switch.since) > limit:
+            ended = VerifyEnded(switch.number, "no call was answered in time")
+            state = decide(state, ended, context.now, context.rules).state
+        return decide(state, Tick(), context.now, context.rules).state
+
+    def _act(self, state: FleetState) -> None:
+        """Wake the threads that the state calls for, keep its pause, and plan the next check."""
+        self._workers.follow(state)  # first: the generator stands still until a switch is done
+        if state.switch is not None and state.switch.phase is not SwitchPhase.VERIFY:
+            self._unloading = state.switch.number
+        now, monotonic = self._clock.time(), self._clock.monotonic()
+        paused = pause_of(state, now)
+        for moment in (deadline(state, self._context()), paused and paused[0]):
+            if moment is not None:
+                self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
+        self._pauses.follow(state, now)

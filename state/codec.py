@@ -20,6 +20,7 @@ from fleet.policy.state import (
     PastSwitch,
     Recovery,
     Skipped,
+    SlowCause,
     Switch,
     SwitchKind,
     SwitchPhase,
@@ -209,6 +210,8 @@ def _unanswered(row: Any) -> Unanswered:
         waited=_flag(row.get("waited", False)),
         hangs=_flag(row.get("hangs", False)),
         reported=_flag(row.get("reported", False)),
+        slow=_optional(SlowCause, row.get("slow")),
+        last=_number(row.get("last", 0.0)),
     )
 
 

@@ -12,11 +12,10 @@ import contextlib
 import itertools
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fleet.config.ladder import Ladder
 from fleet.policy.events import Event, EventKind
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _log = logging.getLogger(__name__)
-_TICK_NS = 1_000_000_000
 _MAX_EVENTS = 64
 """Events in the state above which a write with new events flushes the history too."""
 
@@ -94,19 +92,6 @@ class _Loaded:
     source: str = ""
 
 
-class _FileVersion(NamedTuple):
-    """Identity of one version of a file that writers replace and never modify."""
-
-    inode: int
-    size: int
-    changed: int
-
-
-def _version(path: Path) -> _FileVersion:
-    status = path.stat()
-    return _FileVersion(status.st_ino, status.st_size, status.st_mtime_ns)
-
-
 class StateStore:
     """The state of one home, with locked changes; safe to share between threads."""
 
@@ -119,7 +104,6 @@ class StateStore:
         self._timeout = timeout
         self._history = HistoryFile(home.history)
         self._temporary_files_removed = False
-        self._cached: tuple[_FileVersion, FleetState] | None = None
 
     def read(self) -> FleetState:
         """Return the current state, fitted to the ladder; change no file, not even a damaged one."""
@@ -134,18 +118,6 @@ class StateStore:
         with self._locked():
             self._remove_temporary_files()
             return self._update(change)
-
-    def update_if_changed(self, change: Callable[[FleetState], FleetState]) -> FleetState:
-        """Do the same as `update`, without the lock if `change` leaves the state as it is.
-
-        For changes that rarely have an effect; `change` runs twice when it has one.
-        """
-        loaded = self._load()
-        if loaded.stored and not loaded.state.events:
-            state = fit_to_ladder(loaded.state, self._ladder, self._clock.time())
-            if state is loaded.state and change(state) == state:
-                return state
-        return self.update(change)
 
     def _remove_temporary_files(self) -> None:
         """Remove temporary files of killed writers; under the lock there is no other writer."""
@@ -230,24 +202,13 @@ class StateStore:
     def _load(self) -> _Loaded:
         """Return the stored state, or in its place the last good copy or the defaults; change no file."""
         try:
-            return _Loaded(self._read_cached(), stored=True)
+            return _Loaded(_read(self._path), stored=True)
         except FileNotFoundError:
             return self._load_backup("")
         except StateFormatError as error:
             return self._load_backup(str(error))
         except OSError as error:
             raise _unreadable(self._path, error) from error
-
-    def _read_cached(self) -> FleetState:
-        """Return the state file's content, from the cache while the file is the same."""
-        version, cached = _version(self._path), self._cached
-        if cached is not None and cached[0] == version:
-            return cached[1]
-        state = _read(self._path)
-        # Do not cache a young file: within the clock tick of its mtime it may be replaced by one with the same version.
-        old = abs(time.time_ns() - version.changed) > _TICK_NS
-        self._cached = (version, state) if old and version == _version(self._path) else None
-        return state
 
     def _load_backup(self, damage: str) -> _Loaded:
         try:

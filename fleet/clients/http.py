@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import FleetError
 from fleet.runtime.units import Seconds
 
 _LINE_LIMIT = 16 * 1024**2
@@ -63,6 +65,27 @@ class Cancel:
 
 def _nothing() -> None:
     pass
+
+
+@contextmanager
+def cut_when(clock: Clock, unwanted: Callable[[], bool], *, every: Seconds = 0.2) -> Iterator[Cancel]:
+    """Yield a Cancel that cuts a request as soon as it is unwanted, also while the server is silent."""
+    cancel, ended = Cancel(), threading.Event()
+
+    def watch() -> None:
+        while not clock.wait(ended, every):
+            with suppress(FleetError):  # the state could not be read; the next check may succeed
+                if unwanted():
+                    cancel()
+                    return
+
+    thread = threading.Thread(target=watch, name="unwanted", daemon=True)
+    thread.start()
+    try:
+        yield cancel
+    finally:
+        ended.set()
+        thread.join()
 
 
 class Response(Protocol):

@@ -5,7 +5,7 @@
     operand     = "(" rule ")" | comparison
     comparison  = NAME ("<" | "<=" | ">" | ">=" | "==" | "!=") NUMBER
 
-A comparison with a metric that has no value is false.
+A comparison with a metric that has no value is false, unless the caller asks whether the rule may still hold.
 """
 
 import operator
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 METRICS = ("sharpe", "turnover", "fitness", "returns", "drawdown", "margin")
 COUNTS = ("long_count", "short_count", "days")
-NAMES = (*METRICS, *COUNTS)
+JUDGED = ("validation_fitness", "validation_sharpe", "dsr", "self_correlation", "failed_checks")
+NAMES = (*METRICS, *COUNTS, *JUDGED)
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign><=|>=|==|!=|<|>)"
     r"|(?P<bracket>[()]))"
@@ -42,10 +43,10 @@ class Comparison:
     sign: str
     number: float
 
-    def holds(self, figures: Figures) -> bool:
-        """Return True if the figures satisfy the rule."""
+    def holds(self, figures: Figures, *, unknown: bool = False) -> bool:
+        """Return True if the figures satisfy the comparison; `unknown` for a metric without a value."""
         value = figures.get(self.name)
-        return value is not None and _SIGNS[self.sign](value, self.number)
+        return unknown if value is None else _SIGNS[self.sign](value, self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,9 @@ class BooleanRule:
     parts: Sequence["Comparison | BooleanRule"]
     all: bool
 
-    def holds(self, figures: Figures) -> bool:
-        """Return True if the figures satisfy the rule."""
-        return (all if self.all else any)(part.holds(figures) for part in self.parts)
+    def holds(self, figures: Figures, *, unknown: bool = False) -> bool:
+        """Return True if the figures satisfy the rule; `unknown` for a comparison of a metric without a value."""
+        return (all if self.all else any)(part.holds(figures, unknown=unknown) for part in self.parts)
 
 
 KeepRule = Comparison | BooleanRule

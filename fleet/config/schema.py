@@ -4,10 +4,23 @@ Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test
 """
 
 from dataclasses import dataclass, field
+from datetime import date
 
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
-from fleet.config.values import addresses, choice, duration, flag, key, number, rule, text, whole, words
+from fleet.config.values import (
+    addresses,
+    choice,
+    day,
+    duration,
+    flag,
+    key,
+    number,
+    rule,
+    text,
+    whole,
+    words,
+)
 from fleet.memory_errors.user_patterns import UserPattern
 from fleet.runtime.units import Seconds, parse_size
 
@@ -108,6 +121,7 @@ class GeneratorSettings:
     max_concurrent: int = key(2, whole(1, 32))
     evaluator: str = key("auto", choice("auto", "local", "brain", "screen"))
     keep: str = key("fitness > 0.5", rule(parse_keep, _KEEP))
+    breed: int = key(2, whole(0, 100))
     database: str = key("", text(_DATABASE, "an SQLAlchemy URL such as sqlite:///FILE"), secret=True)
     keep_calls: Seconds = key("7d", duration())
 
@@ -122,6 +136,8 @@ class PanelSettings:
     neutralization: str = key("industry", choice("none", "market", "sector", "industry", "subindustry"))
     truncation: float = key(0.08, number(0, 1))
     gaps: str = key("earned", choice("earned", "skipped"))
+    validation_from: date | None = key(None, day().or_none())
+    test_from: date | None = key(None, day().or_none())
 
 
 @dataclass(frozen=True, slots=True)

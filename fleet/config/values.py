@@ -6,6 +6,7 @@ A kind raises ValueError with the allowed values; the loader adds the key's path
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
 from fleet.runtime.units import parse_duration, parse_size
@@ -129,6 +130,20 @@ def rule(check: Callable[[str], object], allowed: str) -> ValueKind[str]:
         return string
 
     return ValueKind(allowed, read)
+
+
+def day() -> ValueKind[date]:
+    """Return the kind of dates: TOML's, or text in ISO form."""
+
+    def read(value: object) -> date:
+        if isinstance(value, str):
+            return date.fromisoformat(value)
+        found = _typed(date, value)
+        if isinstance(found, datetime):
+            raise TypeError
+        return found
+
+    return ValueKind("a date such as 2024-06-28", read)
 
 
 def choice(*words: str) -> ValueKind[str]:

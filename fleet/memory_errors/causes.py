@@ -105,6 +105,7 @@ class LogEventKind(StrEnum):
     load_retried    Ollama tries the same load again
     runner_gone     a runner ended, for any reason
     all_on_gpu      every layer is on the GPU
+    prompt_read     a runner reports how far it has read a long prompt
     request_ended   an inference request was answered
     """
 
@@ -122,6 +123,7 @@ class LogEventKind(StrEnum):
     LOAD_RETRIED = "load_retried"
     RUNNER_GONE = "runner_gone"
     ALL_ON_GPU = "all_on_gpu"
+    PROMPT_READ = "prompt_read"
     REQUEST_ENDED = "request_ended"
 
 

@@ -117,12 +117,19 @@ class Recovery:
     home_on_cpu: bool = False
 
 
+class SlowCause(StrEnum):
+    """Why Ollama is slow and does not hang: it reads a long prompt, or the model lies partly on the CPU."""
+
+    PROMPT = "prompt"
+    CPU = "cpu"
+
+
 @dataclass(frozen=True, slots=True)
 class Unanswered:
     """Calls of the generator that failed in a row: start of the first, their number, reason of the last.
 
     `waited`: one of them reached its time-out, and the monitor has to find out whether Ollama hangs. `hangs`: it does.
-    `reported`: the event of this row has been emitted.
+    `slow` says why it does not. `reported`: the event of this row has been emitted. `last` is the end of the last call.
     """
 
     since: float
@@ -131,6 +138,8 @@ class Unanswered:
     waited: bool = False
     hangs: bool = False
     reported: bool = False
+    slow: SlowCause | None = None
+    last: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

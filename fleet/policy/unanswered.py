@@ -4,7 +4,8 @@ A row is reported once, on the first of these, and once more when a call is answ
 - the third call failed for a reason other than GPU memory, on which the policy acts by itself;
 - the second or a later call failed, and the row has lasted for one call's time-out;
 - a call reached its time-out while Ollama answers `/api/tags`: Ollama hangs, often in a runner's crash.
-A slow model is no fault as long as it answers within `first_token_timeout`.
+A slow model is no fault as long as it answers within `first_token_timeout`, and no hang if it does not. It is slow if its
+runner still reads the prompt, by the log, or if it lies partly on the CPU, by `/api/ps`.
 """
 
 import re
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING
 
 from fleet.memory_errors.judge import is_memory_error
 from fleet.policy.events import EventKind
-from fleet.policy.state import FleetState, Unanswered
+from fleet.policy.state import FleetState, SlowCause, Unanswered
 from fleet.runtime.units import Seconds, show_duration
 
 if TYPE_CHECKING:
     from fleet.policy.facts import CallEnded
+
+RUNNER_ENDED: Seconds = 15.0
+"""A client that leaves makes Ollama end a stuck runner, after ten seconds; before that nothing is known of a hang."""
 
 FAULT_AT = 3
 """Calls in a row, failed for a reason other than GPU memory, that are a fault however quickly they failed."""
@@ -26,6 +30,18 @@ FAULT_AT = 3
 _RUNNER = r"(?i)unexpected eof|terminated|exit status|signal:|no longer running|connection refused"
 _MISSING = r"(?is)model\b.*\bnot found"
 _AWAY = r"(?i)\bno answer from Ollama\b|\bis away\b|did not answer in time"
+
+
+_SLOW = {
+    SlowCause.PROMPT: (
+        "Ollama is slow and does not hang: it still reads the prompt. A smaller model or a smaller `num_ctx` is "
+        "faster; a longer `first_token_timeout` waits for it."
+    ),
+    SlowCause.CPU: (
+        "Ollama is slow and does not hang: the model lies partly on the CPU. A smaller model or a smaller "
+        "`num_ctx` fits into GPU memory; a longer `first_token_timeout` waits for it."
+    ),
+}
 
 
 def after_call(
@@ -40,7 +56,8 @@ def after_call(
         return state if before is None else _answered(state, before, now)
     began = min(call.time if call.started is None else call.started, now)
     row = before or Unanswered(since=began, calls=0, reason="")
-    row = replace(row, calls=row.calls + 1, reason=call.reason, waited=row.waited or waited)
+    last = min(call.time, now)
+    row = replace(row, calls=row.calls + 1, reason=call.reason, waited=row.waited or waited, last=last)
     lasts = row.calls > 1 and min(call.time, now) - row.since >= limit
     crossed = not row.reported and (lasts or (row.calls >= FAULT_AT and not call.memory))
     state = replace(state, unanswered=replace(row, reported=row.reported or crossed))
@@ -71,8 +88,33 @@ def hang_found(state: FleetState, now: float, limit: Seconds) -> FleetState:
         return state
     calls = "1 call" if row.calls == 1 else f"{row.calls} calls"
     reason = f"{calls} got no answer, one within {show_duration(limit)}, while it lists its models at once. "
-    state = replace(state, unanswered=replace(row, hangs=True, reported=True))
+    state = replace(state, unanswered=replace(row, hangs=True, slow=None, reported=True))
     return state.with_event(now, EventKind.OLLAMA_HANGS, reason=reason + hang_remedy(""))
+
+
+def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> SlowCause | None:
+    """Return why a call has reached its time-out (`limit`) without a hang, None if nothing is known of that.
+
+    `on_cpu`: the model lies partly on the CPU.
+    """
+    read = state.watch.get("prompt_read")
+    if isinstance(read, (int, float)) and now - read <= limit:
+        return SlowCause.PROMPT
+    return SlowCause.CPU if on_cpu else None
+
+
+def hang_due(state: FleetState, now: float) -> bool:
+    """Return True if a hang is suspected, Ollama has had the time to end a stuck runner, and no new one was loaded."""
+    row, loaded = state.unanswered, state.watch.get("loaded")
+    if row is None or not hang_suspected(state) or now - row.last < RUNNER_ENDED:
+        return False
+    return not isinstance(loaded, (int, float)) or loaded <= row.last
+
+
+def slow_found(state: FleetState, why: SlowCause) -> FleetState:
+    """Return the state after it is known why a call has reached its time-out without a hang."""
+    row = state.unanswered
+    return state if row is None else replace(state, unanswered=replace(row, slow=why))
 
 
 def hang_cleared(state: FleetState) -> FleetState:
@@ -93,6 +135,8 @@ def remedy(row: Unanswered, log_source: str) -> str:
     """Return the remedy for a row of failed calls, by its last reason."""
     if row.hangs:
         return hang_remedy(log_source)
+    if row.slow is not None:
+        return _SLOW[row.slow]
     if is_memory_error(row.reason):
         return (
             "The fleet moves to a smaller model by itself, unless it is pinned or on the last rung; "

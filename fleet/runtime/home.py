@@ -107,6 +107,11 @@ class Home:
         return self.run / "pause.json"
 
     @property
+    def pull_file(self) -> Path:
+        """Return the progress of the pull under way, `pull.json`."""
+        return self.run / "pull.json"
+
+    @property
     def notices_file(self) -> Path:
         """Return the notifier's outbox, `notices.json`."""
         return self.path / "notices.json"

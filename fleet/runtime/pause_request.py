@@ -6,12 +6,25 @@ the generator also cuts its running calls, whatever they wait for; without it th
 
 import contextlib
 import json
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
-from fleet.runtime.home import Home, read_json
+from fleet.runtime.clock import Clock
+from fleet.runtime.home import Home, process_environ, read_json
+from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite
+
+IDLE_WITHIN: Seconds = 120.0
+"""Longest wait for a running call; on a slow model a call takes a minute."""
+CUT_WITHIN: Seconds = 2.0
+"""Longest wait for a call that the request cuts; a generator that has not cut it by then is not waited for."""
+HUNG_AFTER: Seconds = 30.0
+"""The generator's heartbeat comes every five seconds; six missed ones are no mere delay."""
+_POLL: Seconds = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +57,28 @@ def resume(home: Home) -> None:
     """Withdraw the request, if there is one; raise OSError."""
     with contextlib.suppress(FileNotFoundError):
         home.pause_file.unlink()
+
+
+def wait_until_idle(
+    home: Home, clock: Clock, *, within: Seconds = IDLE_WITHIN, unwanted: Callable[[], bool] = lambda: False
+) -> bool:
+    """Wait until the paused generator has no call in flight; return False after `within` or once it is `unwanted`.
+
+    A generator that hangs or does not run is not waited for.
+    """
+    never, end = threading.Event(), clock.monotonic() + within
+    while not is_idle(read_json(home.generator_file) or {}, clock.time()):
+        if clock.monotonic() >= end or unwanted():
+            return False
+        clock.wait(never, _POLL)
+    return True
+
+
+def is_idle(row: Mapping[str, Any], now: float) -> bool:
+    """Return True if the generator with this heartbeat has no call in flight and obeys the request."""
+    pid, beat = row.get("pid"), row.get("heartbeat")
+    if not isinstance(pid, int) or not process_environ(pid):
+        return True
+    if not isinstance(beat, (int, float)) or now - beat > HUNG_AFTER:
+        return True
+    return bool(row.get("paused")) and row.get("request_since") is None

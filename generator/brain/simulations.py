@@ -128,6 +128,7 @@ class Simulator:
         return {
             "signed_in": self._api.signed_in,
             "in_flight": len(flights),
+            "open": sum(row.state != QUEUED for row in self._rows),
             "slots": self._allowed(),
             "queued": sum(row.state == QUEUED for row in self._rows),
             "sent_today": self._usage().sent,

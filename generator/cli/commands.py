@@ -1,4 +1,4 @@
-"""The generator's command line: `schema`, `check`, `evaluate`, `refresh` and `run`.
+"""The generator's command line: `schema`, `check`, `evaluate`, `vary`, `panel`, `refresh` and `run`.
 
 Results go to standard output, errors with a hint to standard error. Exit codes: 0 success · 1 a wrong expression
 or a failure · 2 wrong usage or configuration.
@@ -17,6 +17,8 @@ from fleet.runtime.errors import FleetError
 from generator.cli.account_lists import Lists, account_lists
 from generator.cli.evaluate import FILE, evaluate
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
+from generator.cli.panel import panel
+from generator.cli.vary import vary
 from generator.language import ExpressionError, build_schema, read
 from generator.language.check import brain_refusals, operator_names
 from generator.llm.prompt import DEPTH
@@ -57,7 +59,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Mine alphas (the default), print the reply schema, check or evaluate expressions, fetch BRAIN's lists."""
+    """Mine alphas (the default), print the reply schema, check, evaluate or vary expressions, split a panel, fetch lists."""
 
 
 @cli.command()
@@ -100,6 +102,8 @@ def check(ctx: click.Context, expressions: Sequence[str], *, files: Sequence[Pat
 
 
 cli.add_command(evaluate)
+cli.add_command(panel)
+cli.add_command(vary)
 
 
 def _checked(text: str, lists: Lists) -> dict[str, Any]:

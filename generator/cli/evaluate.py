@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleet.config.keep_rule import COUNTS, METRICS
-from fleet.config.load import find_config, load_settings
 from fleet.config.schema import PanelSettings
 from fleet.runtime.errors import FleetError
-from fleet.runtime.home import ROOT
 from generator.catalogue.available import with_fields
 from generator.cli.account_lists import Lists, account_lists
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
-from generator.evaluators.local import backtest_settings, open_panel, panel_fields
+from generator.cli.panel import ConfiguredPanel, configured_panel, unsplit
+from generator.domain import Split
+from generator.evaluators.local import backtest_settings, open_panel, panel_fields, split_of
 from generator.language import ExpressionError, Node, read
 
 if TYPE_CHECKING:
     from generator.backtest.panel import Matrix, Panel
-    from generator.backtest.result.evaluate import Performance
+    from generator.backtest.result.evaluate import Performance, Stretches
     from generator.backtest.run.engine import Engine
 
 FILE = click.option(
@@ -43,6 +42,7 @@ class EvaluateOutcome:
     expression: str
     tree: Node | None = None
     performance: "Performance | None" = None
+    stretches: "Stretches | None" = None
     error: dict[str, Any] | None = None
 
     def row(self) -> dict[str, Any]:
@@ -52,7 +52,19 @@ class EvaluateOutcome:
         found = self.performance.as_json()
         names = ("settings", "source", *METRICS, *COUNTS, "checks")
         reason = {"reason": found["reason"]} if "reason" in found else {}
-        return {"expression": self.expression, **{name: found[name] for name in names}, **reason}
+        row = {"expression": self.expression, **{name: found[name] for name in names}, **reason}
+        return row if self.stretches is None else {**row, **_stretch_rows(self.stretches)}
+
+
+def _stretch_rows(stretches: "Stretches") -> dict[str, Any]:
+    """Return the figures of train, validation and test."""
+    parts = {
+        "train": stretches.train.figures,
+        "validation": stretches.validation,
+        "test": stretches.test,
+    }
+    rows = {name: figures.as_json() for name, figures in parts.items()}
+    return {name: {key: row[key] for key in (*METRICS, *COUNTS)} for name, row in rows.items()}
 
 
 @click.command()
@@ -69,6 +81,9 @@ class EvaluateOutcome:
 @click.option(
     "--truncation", type=click.FloatRange(0, 1), help="Largest share of one position; 0: unlimited."
 )
+@click.option(
+    "--split", "with_split", is_flag=True, help="Add the figures of train, validation and test days."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--values", type=click.Path(path_type=Path), help="Write the expressions' matrices as .npz.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Write the running PnL as a PNG picture.")
@@ -83,6 +98,7 @@ def evaluate(
     decay: int | None,
     neutralization: str | None,
     truncation: float | None,
+    with_split: bool,
     as_json: bool,
     values: Path | None,
     plot: Path | None,
@@ -90,22 +106,25 @@ def evaluate(
     """Backtest expressions; `-` reads standard input.
 
     In standard input and files, an alpha may take several lines; a `;` or an empty line ends it. An expression
-    that begins with `-` must follow `--`. Defaults of the options are in [panel] of fleet.toml.
+    that begins with `-` must follow `--`. Defaults of the options are in [panel] of fleet.toml. The figures are those
+    of all days, also where mining splits them.
     """
     texts = list(expressions_of(expressions, files=files))
-    settings = _panel_settings(
+    configured = configured_panel(
         path=None if panel is None else str(panel),
         delay=delay,
         decay=decay,
         neutralization=neutralization,
         truncation=truncation,
     )
+    settings = configured.settings
     loaded = open_panel(settings.path, gaps=settings.gaps)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
     lists = account_lists()
     lists.report()
-    outcomes, engine = _evaluated([_read(text, loaded, lists) for text in texts], loaded, settings)
+    split = _split(loaded, configured) if with_split else None
+    outcomes, engine = _evaluated([_read(text, loaded, lists) for text in texts], loaded, settings, split)
     for outcome in outcomes:
         click.echo(json.dumps(outcome.row()) if as_json else _sentence(outcome))
     _warn(outcomes)
@@ -116,14 +135,16 @@ def evaluate(
     ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
 
 
-def _panel_settings(**given: Any) -> PanelSettings:
-    """Return the configured settings, overridden by the options of the command line."""
-    configured = load_settings(find_config(None, os.environ, ROOT), os.environ).panel
-    return replace(configured, **{name: value for name, value in given.items() if value is not None})
+def _split(panel: "Panel", configured: ConfiguredPanel) -> Split | None:
+    """Return the panel's split; say so if it has none."""
+    split = split_of(panel, configured.settings, configured.stored())
+    if split is None:
+        click.echo(f"Warning: no split: {unsplit(len(panel.dates))}", err=True)
+    return split
 
 
 def _evaluated(
-    outcomes: list[EvaluateOutcome], panel: "Panel", settings: PanelSettings
+    outcomes: list[EvaluateOutcome], panel: "Panel", settings: PanelSettings, split: Split | None
 ) -> "tuple[list[EvaluateOutcome], Engine]":
     """Return the outcomes with performances or errors of the backtest, and the engine, which can compute values."""
     from generator.backtest.errors import EvaluationError  # noqa: PLC0415  # imports numba; --help stays fast
@@ -133,7 +154,7 @@ def _evaluated(
     chosen = backtest_settings(settings)
     engine = engine_for(panel, chosen)
     trees = [outcome.tree for outcome in outcomes if outcome.tree is not None]
-    results = iter(backtest(trees, panel, chosen, engine=engine) if trees else [])
+    results = iter(backtest(trees, panel, chosen, engine=engine, split=split) if trees else [])
     for place, outcome in enumerate(outcomes):
         if outcome.tree is None:
             continue
@@ -142,7 +163,7 @@ def _evaluated(
             row = {"position": result.position, "reason": result.message, "hint": result.hint}
             outcomes[place] = replace(outcome, error=row)
         else:
-            outcomes[place] = replace(outcome, performance=result.performance)
+            outcomes[place] = replace(outcome, performance=result.performance, stretches=result.stretches)
     return outcomes, engine
 
 
@@ -169,12 +190,17 @@ def _sentence(outcome: EvaluateOutcome) -> str:
     if outcome.performance is None:
         return error_sentence(outcome.expression, outcome.error or {})
     row = outcome.row()
-    figures = "  ".join(f"{name} {_number(row[name])}" for name in (*METRICS, *COUNTS))
+    figures = _figures(row)
     checks = "  ".join(map(_check, row["checks"]))
     if "reason" in row and row["sharpe"] is None:
         figures += f"\n  no figures: {row['reason']}"
     label = " (synthetic panel)" if row["source"] == "synthetic" else ""
-    return f"{outcome.expression}{label}\n  {figures}\n  {checks}"
+    parts = [f"{name}: {_figures(row[name])}" for name in ("train", "validation", "test") if name in row]
+    return "\n  ".join([f"{outcome.expression}{label}", figures, *parts, checks])
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    return "  ".join(f"{name} {_number(row[name])}" for name in (*METRICS, *COUNTS))
 
 
 def _check(check: Mapping[str, Any]) -> str:

@@ -5,11 +5,11 @@ Its plan is made from the settings alone, so that the first request does not wai
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.config.schema import PanelSettings
@@ -19,22 +19,21 @@ from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.catalogue.available import with_fields
-from generator.domain import AlphaFigures, Candidate, ExpressionFault, Result, Ruleset, Source
+from generator.domain import AlphaFigures, Candidate, ExpressionFault, Result, Ruleset, Source, Split, Stretch
 from generator.language import ExpressionError, Node, parse, show
 from generator.language.canonical import CANONICAL_VERSION
+from generator.pool.checks import softened
 
 if TYPE_CHECKING:
     from generator.backtest.errors import EvaluationError
     from generator.backtest.panel import Panel
     from generator.backtest.result.evaluate import Evaluation
-    from generator.backtest.result.metrics import Kept
+    from generator.backtest.result.metrics import Figures
     from generator.backtest.settings import AlphaSettings
 
 _log = logging.getLogger(__name__)
 # Candidates of one batch: enough to share subexpressions, few enough for frequent results.
 BATCH = 8
-# Kept alphas that each new one is compared with.
-KEPT = 200
 # Different warnings of the engine that are logged in one run.
 WARNINGS = 20
 _GAPS = PanelSettings().gaps  # the default
@@ -65,7 +64,7 @@ class LocalPlan:
         Its key differs from the one of older versions, whose rulesets named no data.
         """
         settings: dict[str, Any] = {
-            "panel": self.panel.path or "synthetic",
+            "panel": panel_name(self.panel),
             "delay": self.panel.delay,
             "decay": self.panel.decay,
             "neutralization": self.panel.neutralization,
@@ -76,8 +75,8 @@ class LocalPlan:
             settings["gaps"] = self.panel.gaps
         return Ruleset(self.source, settings)
 
-    def rules_on(self, panel: "Panel") -> Ruleset:
-        """Return the ruleset of evaluations on a panel: also its content, and the neutralization really used."""
+    def rules_on(self, panel: "Panel", split: Split | None = None) -> Ruleset:
+        """Return the ruleset of evaluations on a panel: also its content, its split, and the neutralization really used."""
         from generator.backtest.settings import ENGINE_VERSION, Neutralization, usable_neutralization  # noqa: PLC0415
 
         wanted = Neutralization(self.panel.neutralization)
@@ -87,6 +86,7 @@ class LocalPlan:
             "last_date": str(panel.dates[-1]) if len(panel.dates) else None,
             "engine": ENGINE_VERSION,
             "canonical": CANONICAL_VERSION,
+            **({} if split is None else split.as_json()),
         }
         return Ruleset(self.source, {**self.rules.settings, **known})
 
@@ -95,15 +95,93 @@ class LocalPlan:
         """Return the synthetic panel's fields; None for a panel that is not loaded yet."""
         return SYNTHETIC_FIELDS if self.synthetic else None
 
-    def load(self) -> "LocalEvaluator":
-        """Load the panel and return its evaluator; raise GeneratorError if the panel is unusable."""
+    def load(self, splits: "SplitStore | None" = None) -> "LocalEvaluator":
+        """Load the panel and return its evaluator; raise GeneratorError if the panel is unusable.
+
+        `splits` keep the panel's split from its first reading on; without them it is made from the present days.
+        """
         files = PanelFiles(self.panel.path)
         panel = open_panel(self.panel.path, gaps=self.panel.gaps)
         for warning in panel.warnings:
             _log.warning(
                 "panel.odd", extra=with_sentence(f"{self.panel.path}: {warning}", path=self.panel.path)
             )
-        return LocalEvaluator(panel, backtest_settings(self.panel), self.rules_on(panel), files=files)
+        keeper = PanelSplit(self.panel, splits)
+        split = keeper.of(panel)
+        rules = self.rules_on(panel, split)
+        return LocalEvaluator(
+            panel, backtest_settings(self.panel), rules, split=split, files=files, moved=keeper.moved
+        )
+
+
+class SplitStore(Protocol):
+    """Keeps the splits of panels, by the panel's name in the settings."""
+
+    def read(self, panel: str) -> Split | None:
+        """Return the split of a panel, None if it has none yet."""
+
+    def write(self, panel: str, split: Split) -> None:
+        """Keep the split of a panel."""
+
+
+class PanelSplit:
+    """The split of the panel in use: configured, stored, or made at the panel's first reading and stored then."""
+
+    def __init__(self, settings: PanelSettings, splits: SplitStore | None) -> None:
+        self._settings = settings
+        self._splits = splits
+        self._used: Split | None = None
+
+    @property
+    def _name(self) -> str:
+        return panel_name(self._settings)
+
+    def of(self, panel: "Panel") -> Split | None:
+        """Return the panel's split, None for too few days; raise GeneratorError if configured dates do not fit."""
+        from generator.backtest.split import LEAST_DAYS  # noqa: PLC0415  # numpy: not before it is needed
+
+        stored = self._stored()
+        split = split_of(panel, self._settings, stored)
+        if split is None:
+            sentence = (
+                f"the panel has {len(panel.dates)} days, fewer than {LEAST_DAYS}: they are not split into train, "
+                f"validation and test, and alphas are judged on all of them"
+            )
+            _log.warning("panel.unsplit", extra=with_sentence(sentence, days=len(panel.dates)))
+        elif split != stored and self._splits is not None:
+            self._splits.write(self._name, split)
+            _log.info("panel.split", extra=fields(panel=self._name, **split.as_json()))
+        self._used = split
+        return split
+
+    def moved(self) -> bool:
+        """Return True if another split was stored since."""
+        return self._used is not None and self._stored() not in {None, self._used}
+
+    def _stored(self) -> Split | None:
+        return None if self._splits is None else self._splits.read(self._name)
+
+
+def panel_name(settings: PanelSettings) -> str:
+    """Return the panel's name in rulesets and in the table of splits."""
+    return settings.path or "synthetic"
+
+
+def split_of(panel: "Panel", settings: PanelSettings, stored: Split | None) -> Split | None:
+    """Return a panel's split, None for too few days; raise GeneratorError if configured dates do not fit."""
+    from generator.backtest.split import SplitError, choose_split  # noqa: PLC0415  # numpy: not before it is needed
+
+    try:
+        return choose_split(
+            panel.dates,
+            validation_from=settings.validation_from,
+            test_from=settings.test_from,
+            stored=stored,
+        )
+    except SplitError as error:
+        raise GeneratorError(
+            str(error), hint="Change [panel] validation_from and test_from, or leave both open."
+        ) from error
 
 
 class PanelFiles:
@@ -186,8 +264,10 @@ class LocalEvaluator:
         settings: "AlphaSettings",
         rules: Ruleset,
         *,
+        split: Split | None = None,
         executor: Executor | None = None,
         files: PanelFiles | None = None,
+        moved: Callable[[], bool] = lambda: False,
     ) -> None:
         from generator.backtest.result import evaluate  # noqa: PLC0415  # numba: loaded by now
 
@@ -195,6 +275,8 @@ class LocalEvaluator:
         self._panel = panel
         self._settings = settings
         self._rules = rules
+        self._split = split
+        self._moved = moved
         self._engine = evaluate.engine_for(panel, settings)
         self._own = executor is None
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="evaluator")
@@ -202,8 +284,6 @@ class LocalEvaluator:
         self._files = files or PanelFiles("")
         self._warned: set[str] = set()
         self._batch: list[Candidate] = []
-        self._kept: dict[str, Kept] = {}
-        self._recent: dict[str, Kept] = {}
         # The first batch is one candidate: kernels compile at their first use, and a user waits for the first alpha.
         self._batch_size = 1
 
@@ -228,8 +308,8 @@ class LocalEvaluator:
         return self._batch_size - len(self._batch)
 
     def has_new_data(self) -> bool:
-        """Return True if the panel's files changed since they were read, and not since the last call."""
-        return self._files.changed()
+        """Return True if the split moved, or the panel's files changed since they were read and not since the last call."""
+        return self._files.changed() or self._moved()
 
     def submit(self, candidates: Sequence[Candidate]) -> None:
         """Add candidates to the next batch."""
@@ -243,23 +323,6 @@ class LocalEvaluator:
         results = iter(self._evaluated(trees) if trees else [])
         return [(one, tree if isinstance(tree, ExpressionFault) else next(results)) for one, tree in read]
 
-    def add_kept(self, candidates: Sequence[Candidate]) -> None:
-        """Compare later alphas with these too; only the newest KEPT are compared.
-
-        Alphas of the last batch are not evaluated again.
-        """
-        for candidate in candidates:
-            tree = tree_of(candidate, self._catalogue)
-            if isinstance(tree, ExpressionFault):
-                continue
-            name = show(tree)
-            if name not in self._recent:
-                self._evaluated([tree])
-            if name in self._recent:
-                self._kept[name] = self._recent[name]
-        for name in list(self._kept)[:-KEPT]:
-            del self._kept[name]
-
     def _evaluated(self, trees: Sequence[Node]) -> list[Result]:
         """Evaluate trees together; if the engine itself fails, one by one, to find the tree at fault."""
         try:
@@ -269,7 +332,7 @@ class LocalEvaluator:
                 self._panel,
                 self._settings,
                 engine=self._engine,
-                kept=list(self._kept.values()),
+                split=self._split,
             ).result()
         except Exception as error:  # noqa: BLE001  # a fault of the engine must not block the queue
             if len(trees) > 1:
@@ -277,9 +340,8 @@ class LocalEvaluator:
             _log.exception("evaluator.failed", extra=fields(expression=show(trees[0])))
             return [ExpressionFault(f"the evaluator failed on it ({type(error).__name__})")]
         self._batch_size = min(2 * self._batch_size, BATCH)
-        self._recent = dict(self._named(outcomes))
         self._warn(outcomes)
-        return [_result(outcome) for outcome in outcomes]
+        return [_result(outcome, self._panel, self._split) for outcome in outcomes]
 
     def _warn(self, outcomes: "Sequence[Evaluation | EvaluationError]") -> None:
         """Log the engine's warnings, each one once. An alpha's own reason is logged with its evaluation."""
@@ -291,13 +353,6 @@ class LocalEvaluator:
                 if warning != found.reason and warning not in self._warned and len(self._warned) < WARNINGS:
                     self._warned.add(warning)
                     _log.warning("evaluator.warning", extra=with_sentence(warning))
-
-    def _named(self, outcomes: "Sequence[Evaluation | EvaluationError]") -> "Iterator[tuple[str, Kept]]":
-        """Yield the text and daily PnL of each alpha that has a PnL."""
-        for outcome in outcomes:
-            if isinstance(outcome, self._backtest.Evaluation) and outcome.performance.figures.days:
-                name = show(outcome.tree)
-                yield name, outcome.performance.as_kept(name)
 
     def close(self) -> None:
         """Free the engine."""
@@ -317,16 +372,30 @@ def tree_of(candidate: Candidate, catalogue: Catalogue) -> Node | ExpressionFaul
         return ExpressionFault(str(error))
 
 
-def _result(outcome: "Evaluation | EvaluationError") -> Result:
+def _result(outcome: "Evaluation | EvaluationError", panel: "Panel", split: Split | None) -> Result:
+    """Return an outcome in the domain's values: with a split, figures and checks are those of the train days."""
+    import numpy as np  # noqa: PLC0415  # loaded by now
+
     from generator.backtest.errors import EvaluationError  # noqa: PLC0415
+    from generator.backtest.result.metrics import daily_moments  # noqa: PLC0415
 
     if isinstance(outcome, EvaluationError):
         return ExpressionFault(f"{outcome.message} {outcome.hint}".rstrip())
-    performance = outcome.performance
-    figures = performance.figures
+    whole, stretches = outcome.performance, outcome.stretches
+    judged = whole if stretches is None else stretches.train
+    figures = judged.figures
+    known = whole.pnl if split is None else whole.pnl[whole.dates < np.datetime64(split.test_from)]
     return AlphaFigures(
         **{name: getattr(figures, name) for name in (*METRICS, *COUNTS)},
-        checks=[check.as_json() for check in performance.checks],
-        grade=performance.grade,
-        reason=performance.reason,
+        checks=softened([check.as_json() for check in judged.checks], symbols=len(panel.symbols)),
+        grade=judged.grade,
+        reason=judged.reason,
+        validation=None if stretches is None else _stretch_of(stretches.validation),
+        test=None if stretches is None else _stretch_of(stretches.test),
+        moments=daily_moments(known),
+        pnl=whole.pnl.astype(np.float32).tobytes(),
     )
+
+
+def _stretch_of(figures: "Figures") -> Stretch:
+    return Stretch(**{name: getattr(figures, name) for name in Stretch.__slots__})

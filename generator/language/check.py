@@ -117,7 +117,7 @@ def brain_refusals(node: Node, catalogue: Catalogue) -> list[str]:
     count = operator_count(node)
     if count > BRAIN_OPERATORS:
         notes.append(f"BRAIN takes at most {BRAIN_OPERATORS} operators, and this has {count}")
-    named = sorted({call.name for call in _calls(node) if _has_options_by_place(call, catalogue)})
+    named = sorted({call.name for call in calls_in(node) if _has_options_by_place(call, catalogue)})
     if named:
         notes.append(f"BRAIN takes optional arguments by name only: see {', '.join(named)}")
     return notes
@@ -125,7 +125,7 @@ def brain_refusals(node: Node, catalogue: Catalogue) -> list[str]:
 
 def operator_names(node: Node) -> set[str]:
     """Return the names of the operators in an expression."""
-    return {call.name for call in _calls(node)}
+    return {call.name for call in calls_in(node)}
 
 
 def with_named_options(node: Node, catalogue: Catalogue) -> Node:
@@ -142,11 +142,12 @@ def with_named_options(node: Node, catalogue: Catalogue) -> Node:
     return Call(node.name, args[:count], (*options, *named), node.position)
 
 
-def _calls(node: Node) -> Iterator[Call]:
+def calls_in(node: Node) -> Iterator[Call]:
+    """Yield every call in an expression."""
     if isinstance(node, Call):
         yield node
         for part in (*node.args, *(value for _, value in node.named)):
-            yield from _calls(part)
+            yield from calls_in(part)
 
 
 def _has_options_by_place(call: Call, catalogue: Catalogue) -> bool:

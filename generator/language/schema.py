@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from fleet.runtime.errors import GeneratorError
 from generator.catalogue.model import Catalogue, Kind, Offer, Operator, Parameter
 from generator.language.ast import MAX_DEPTH, Call, Node, Number, Text
-from generator.language.check import reads_data
+from generator.language.check import calls_in, reads_data
 from generator.language.nested_json import array_args, array_options, chosen_together, to_array
 
 Schema: TypeAlias = dict[str, Any]
@@ -81,7 +81,7 @@ class _Grammar:
         *,
         all_operators: bool,
     ) -> None:
-        usages = [call for parent in parents for call in _calls(parent)]
+        usages = [call for parent in parents for call in calls_in(parent)]
         self._catalogue = catalogue
         self._fields = {kind: list(catalogue.fields_of(kind)) for kind in Kind}
         self._look_backs = sorted({*look_backs, *_days_in(usages, catalogue)})
@@ -275,13 +275,6 @@ def _accepts(schema: Schema, value: object, definitions: dict[str, Schema]) -> b
         return False
     items = schema.get("prefixItems") or [schema["items"]] * len(value)
     return all(_accepts(item, part, definitions) for item, part in zip(items, value, strict=True))
-
-
-def _calls(node: Node) -> Iterator[Call]:
-    if isinstance(node, Call):
-        yield node
-        for part in (*node.args, *(value for _, value in node.named)):
-            yield from _calls(part)
 
 
 def _numbers(calls: Iterable[Call], catalogue: Catalogue) -> Iterator[tuple[Parameter, float]]:

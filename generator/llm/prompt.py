@@ -1,34 +1,51 @@
 """Builds the prompt of a call. Building is pure: the same inputs and seed give the same prompt.
 
-A prompt offers a sample of the operators and fields, so that different calls explore different parts of the search
-space. The schema is made from the same sample. The prompt shows the best alphas so far and failures, and names a
-style. Sections are shortened, least needed first, until the estimate fits the window.
+There are two kinds (`themes`). *Explore* offers a sample of the operators and fields. *Refine* shows parents from the
+pool in the form of the answer, with their figures on the train days, and offers all that they are made of; its grammar
+contains them. A prompt begins with all that the calls of its theme share. What changes from call to call, failures and
+repetitions, stands at its end. Sections are shortened, least needed first, until the estimate fits the window.
 """
 
-import threading
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from fleet.clients.ollama import Ollama
-from fleet.config.ladder import same_model
-from fleet.runtime.errors import OllamaError
 from generator.catalogue import Catalogue, DataField, Kind, Operator
-from generator.catalogue.available import Scope
-from generator.domain import Assignment, CallRecord, CallVerdict
-from generator.language import build_schema
+from generator.language import Call, ExpressionError, Field, Node, build_schema, canonical, parse
+from generator.language.breed import MOST_NESTED, nested
+from generator.language.check import calls_in, reads_data
+from generator.language.nested_json import to_array
 from generator.llm.context_window import Window, estimate
-from generator.llm.feedback import BestAlpha, FailedExpression, Feedback, Notebook
+from generator.llm.feedback import FailedExpression, Feedback
+from generator.llm.themes import Arm, ThemeKind, theme_of
+from generator.pool.model import Member
+from generator.pool.parents import choose_parents
 
 # Measured on replies of the typed grammar to depth 4: an expression rarely has more than 100 tokens.
 _REPLY_PER_EXPRESSION = 192
 _REPLY_FRAME = 64
 _ALWAYS = ("add", "subtract", "multiply", "divide", "rank", "ts_mean", "ts_delta", "group_neutralize")
-_OPERATORS, _FIELDS, _VECTORS = 18, 12, 2
-_SHOWN_BEST, _SHOWN_FAILED, _SHOWN_REPEATED = 6, 6, 4
-_REASON_LIMIT, _EXPRESSION_LIMIT = 160, 200
+_PARENTS, _KEPT_PARENTS = 3, 2
+_SHOWN_FAILED, _SHOWN_REPEATED = 4, 3
+_REASON_LIMIT, _EXPRESSION_LIMIT, _PARENT_LIMIT = 160, 200, 400
+_TAIL_SHARE = 0.2
+"""Share of the room that is left to what changes from call to call."""
 DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Amounts:
+    """Most operators, matrix fields and vector fields that a kind of prompt offers."""
+
+    operators: int
+    matrices: int
+    vectors: int
+
+
+# Refining prompts leave room for their parents.
+_AMOUNTS = {ThemeKind.EXPLORE: _Amounts(18, 12, 2), ThemeKind.REFINE: _Amounts(14, 8, 1)}
 
 _TASK = (
     "You search for alphas: expressions that score every stock every day, whose high scores are bought and"
@@ -38,16 +55,7 @@ _FORM = (
     "each a nested JSON array of an operator and its arguments, such as"
     ' ["rank",["ts_delta","close",5]], in {"expressions":[...]}.'
 )
-_STYLES = (
-    "reversal: what moved too far too fast comes back",
-    "momentum: what persists over weeks or months",
-    "volume that confirms or contradicts a move",
-    "volatility: calm against restless stocks",
-    "value: a company's figures against its price",
-    "relative strength within a group",
-    "correlation of two series, and its change",
-    "something smooth and slow, with low turnover",
-)
+_END = "Answer with the JSON only.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class Prompt:
     """A prompt with the parameters of its call.
 
     `reply_tokens` suffices for an answer. `most_tokens` is the window's rest, for thinking and answer. `fits`
-    is True if the window holds prompt and answer by the estimate.
+    is True if the window holds prompt and answer by the estimate. `parents` are the digests of the alphas shown.
     """
 
     text: str
@@ -66,125 +74,174 @@ class Prompt:
     most_tokens: int
     window: int
     fits: bool
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Sections:
-    """The parts of a prompt that can be shortened."""
+class _Parent:
+    """A member of the pool with its canonical tree, and the names of all that it is made of."""
 
+    member: Member
+    tree: Node
+    operators: frozenset[str]
+    fields: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """The part of a prompt that the calls of a theme share."""
+
+    arm: Arm
+    count: int
     operators: Sequence[Operator]
     fields: Sequence[DataField]
-    best: Sequence[BestAlpha]
-    failed: Sequence[FailedExpression]
-    repeated: Sequence[str]
+    parents: Sequence[_Parent]
 
 
 def build_prompt(
     catalogue: Catalogue, feedback: Feedback, *, count: int, window: Window, seed: int
 ) -> Prompt:
-    """Return a prompt for `count` expressions that fits the window.
+    """Return a prompt for `count` expressions that fits the window; `seed` holds its theme.
 
-    If the shortest prompt does not fit, it is returned with `fits` False; the server truncates it.
+    Equal catalogues, members of the pool, counts, windows and themes give equal beginnings and schemas. If the shortest
+    prompt does not fit, it is returned with `fits` False; the server truncates it.
     """
-    rng = Random(seed)
     reply = min(_REPLY_FRAME + _REPLY_PER_EXPRESSION * count, max(64, window.tokens // 3))
     room = window.prompt_budget(reply)
-    style = rng.choice(_STYLES)
-    sections = _sample(catalogue, feedback, rng)
-    text = _text(sections, count, style)
-    while estimate(text) > room and (shorter := _shorter(sections)) is not None:
-        sections = shorter
-        text = _text(sections, count, style)
-    offered = catalogue.restricted_to(
-        operators=[operator.name for operator in sections.operators],
-        fields=[field.id for field in sections.fields],
+    beginning = _shortened(
+        _sample(catalogue, feedback, count, seed), int(room * (1 - _TAIL_SHARE)), catalogue
     )
+    text = _beginning_text(beginning, catalogue)
+    text += _tail(feedback, catalogue, room - estimate(text))
+    offered = catalogue.restricted_to(
+        operators=[operator.name for operator in beginning.operators],
+        fields=[field.id for field in beginning.fields],
+    )
+    trees = [parent.tree for parent in beginning.parents]
     estimated = estimate(text)
     return Prompt(
         text=text,
-        schema=build_schema(offered, count=count, depth=DEPTH),
+        schema=build_schema(
+            offered, count=count, depth=max(DEPTH, *map(nested, trees)) if trees else DEPTH, parents=trees
+        ),
         seed=seed,
         reply_tokens=reply,
         estimated=estimated,
         most_tokens=max(reply, window.reply_budget(estimated)),
         window=window.tokens,
         fits=estimated <= room,
+        parents=tuple(parent.member.digest for parent in beginning.parents),
     )
 
 
-def _sample(catalogue: Catalogue, feedback: Feedback, rng: Random) -> _Sections:
-    offered = [operator for operator in catalogue.operators.values() if operator.search]
-    always = [operator for operator in offered if operator.name in _ALWAYS]
-    others = [operator for operator in offered if operator.name not in _ALWAYS]
-    picked = [*always, *rng.sample(others, min(_OPERATORS - len(always), len(others)))]
-    rng.shuffle(picked)
-    best = list(feedback.best[:_SHOWN_BEST])
-    if len(feedback.best) > _SHOWN_BEST:  # the top three, and a random sample of the others
-        best = [*feedback.best[:3], *rng.sample(list(feedback.best[3:]), _SHOWN_BEST - 3)]
-    return _Sections(
-        operators=picked,
-        fields=_fields(catalogue, rng),
-        best=best,
-        failed=feedback.failed[:_SHOWN_FAILED],
-        repeated=feedback.repeated[:_SHOWN_REPEATED],
-    )
+# --- the beginning ---------------------------------------------------------------------------------------------------
 
 
-def _fields(catalogue: Catalogue, rng: Random) -> list[DataField]:
-    rows = catalogue.fields
-    matrices = list(catalogue.fields_of(Kind.MATRIX))
-    vectors = list(catalogue.fields_of(Kind.VECTOR))
-    names = [
-        *rng.sample(matrices, min(_FIELDS, len(matrices))),
-        *rng.sample(vectors, min(_VECTORS, len(vectors))),
-        *catalogue.fields_of(Kind.GROUP),
+def _sample(catalogue: Catalogue, feedback: Feedback, count: int, seed: int) -> _Beginning:
+    theme, arm = theme_of(seed)
+    rng = Random(theme)
+    parents: list[_Parent] = []
+    if arm.kind is ThemeKind.REFINE:
+        for member in choose_parents(feedback.members, rng, _PARENTS):
+            parent = _parent(member, catalogue)
+            if parent is not None:
+                parents.append(parent)
+    most = _AMOUNTS[arm.kind]
+    operators = _operators(catalogue, rng, most, {name for parent in parents for name in parent.operators})
+    fields = _fields(catalogue, rng, most, {name for parent in parents for name in parent.fields})
+    return _Beginning(arm, count, operators, fields, parents)
+
+
+def _parent(member: Member, catalogue: Catalogue) -> _Parent | None:
+    """Return a member as a parent; None if the grammar cannot contain it, or the prompt not show it."""
+    try:
+        tree = canonical(member.candidate.tree or parse(member.expression, catalogue), catalogue)
+    except (ExpressionError, KeyError):
+        return None
+    calls = list(calls_in(tree))
+    operators = frozenset(call.name for call in calls)
+    fields = frozenset(name for call in calls for name in _fields_of(call))
+    too_long = len(_array(tree, catalogue)) > _PARENT_LIMIT or nested(tree) > MOST_NESTED
+    is_offered = calls and all(map(reads_data, calls)) and fields <= catalogue.fields.keys()
+    return _Parent(member, tree, operators, fields) if is_offered and not too_long else None
+
+
+def _fields_of(call: Call) -> list[str]:
+    return [
+        part.name for part in (*call.args, *(value for _, value in call.named)) if isinstance(part, Field)
     ]
-    return [rows[name] for name in names]
 
 
-def _shorter(sections: _Sections) -> _Sections | None:
-    """Return the sections with one item less, None if they are the shortest."""
-    operators, fields, best, failed = sections.operators, sections.fields, sections.best, sections.failed
-    if sections.repeated:
-        return replace(sections, repeated=sections.repeated[:-1])
-    if len(failed) > 1:
-        return replace(sections, failed=failed[:-1])
-    if len(best) > 1 or (best and not failed):
-        return replace(sections, best=best[:-1])
-    if failed:
-        return replace(sections, failed=())
-    cut = next((one for one in reversed(operators) if one.name not in _ALWAYS), None)
+def _operators(catalogue: Catalogue, rng: Random, most: _Amounts, needed: set[str]) -> list[Operator]:
+    offered = [one for one in catalogue.operators.values() if one.search or one.name in needed]
+    kept = [one for one in offered if one.name in needed or one.name in _ALWAYS]
+    others = [one for one in offered if one.name not in needed and one.name not in _ALWAYS]
+    picked = [*kept, *rng.sample(others, max(0, min(most.operators - len(kept), len(others))))]
+    rng.shuffle(picked)
+    return picked
+
+
+def _fields(catalogue: Catalogue, rng: Random, most: _Amounts, needed: set[str]) -> list[DataField]:
+    names = [name for name in catalogue.fields if name in needed]
+    for kind, count in ((Kind.MATRIX, most.matrices), (Kind.VECTOR, most.vectors)):
+        known = [name for name in names if catalogue.fields[name].kind is kind]
+        others = [name for name in catalogue.fields_of(kind) if name not in needed]
+        names += rng.sample(others, max(0, min(count - len(known), len(others))))
+    names += [name for name in catalogue.fields_of(Kind.GROUP) if name not in needed]
+    return [catalogue.fields[name] for name in names]
+
+
+def _shortened(beginning: _Beginning, room: int, catalogue: Catalogue) -> _Beginning:
+    """Return the beginning with as few items less as fit the room."""
+    while estimate(_beginning_text(beginning, catalogue)) > room:
+        shorter = _shorter(beginning)
+        if shorter is None:
+            return beginning
+        beginning = shorter
+    return beginning
+
+
+def _shorter(beginning: _Beginning) -> _Beginning | None:
+    """Return the beginning with one item less, None if it is the shortest. What a parent is made of stays."""
+    operators, fields, parents = beginning.operators, beginning.fields, beginning.parents
+    if len(parents) > _KEPT_PARENTS:
+        return replace(beginning, parents=parents[:-1])
+    needed = frozenset(_ALWAYS).union(*(parent.operators for parent in parents))
+    cut = next((one for one in reversed(operators) if one.name not in needed), None)
     if cut is not None:
-        return replace(sections, operators=[one for one in operators if one is not cut])
-    spare = [one for one in fields if one.kind is not Kind.GROUP][4:] or [
-        one for one in fields if one.kind is Kind.GROUP
+        return replace(beginning, operators=[one for one in operators if one is not cut])
+    made_of = frozenset[str]().union(*(parent.fields for parent in parents))
+    others = [one for one in fields if one.id not in made_of]
+    spare = [one for one in others if one.kind is not Kind.GROUP][4:] or [
+        one for one in others if one.kind is Kind.GROUP
     ][1:]
     if spare:
-        return replace(sections, fields=[one for one in fields if one is not spare[-1]])
-    return None
+        return replace(beginning, fields=[one for one in fields if one is not spare[-1]])
+    return replace(beginning, parents=parents[:-1]) if parents else None
 
 
-def _text(sections: _Sections, count: int, style: str) -> str:
+def _beginning_text(beginning: _Beginning, catalogue: Catalogue) -> str:
     parts = [
         _TASK,
-        f"Write {count} new expressions, {_FORM}",
-        "Operators:\n" + "\n".join(f"{one.signature}: {one.meaning}" for one in sections.operators),
-        "Data:\n" + "\n".join(_field_line(one) for one in sections.fields),
+        f"Write {beginning.count} new expressions, {_FORM}",
+        "Operators:\n" + "\n".join(map(_operator_line, beginning.operators)),
+        "Data:\n" + "\n".join(map(_field_line, beginning.fields)),
     ]
-    if sections.best:
-        parts.append(
-            "The best so far, to be surpassed and not repeated:\n" + "\n".join(map(_best_line, sections.best))
-        )
-    if sections.failed:
-        parts.append("These failed; avoid their faults:\n" + "\n".join(map(_failure_line, sections.failed)))
-    if sections.repeated:
-        tried = "\n".join(expression[:_EXPRESSION_LIMIT] for expression in sections.repeated)
-        parts.append("You wrote these more than once; write others:\n" + tried)
+    if beginning.parents:
+        lines = "\n".join(_parent_line(one, catalogue) for one in beginning.parents)
+        parts.append(f"Improve these alphas; keep what works, and mend their weakest check:\n{lines}")
     parts.append(
-        f"Wanted now: {style}. Each expression has one economic idea, two to six operators and few constants,"
-        " and differs from the others and from those above. Answer with the JSON only."
+        f"Wanted now: {beginning.arm.style}. Each expression has one economic idea, two to six operators and few"
+        " constants, and differs from the others and from those shown."
     )
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts) + "\n\n"
+
+
+def _operator_line(operator: Operator) -> str:
+    """Return name, signature and meaning: BRAIN's signature of a comparison lacks its name."""
+    call = f"{operator.name}({', '.join(one.name for one in operator.required)})"
+    named = operator.signature.startswith(f"{operator.name}(")
+    return f"{operator.signature if named else f'{call}, {operator.signature}'}: {operator.meaning}"
 
 
 def _field_line(field: DataField) -> str:
@@ -192,84 +249,55 @@ def _field_line(field: DataField) -> str:
     return f"{field.id}{kind}: {field.meaning}"
 
 
-def _best_line(alpha: BestAlpha) -> str:
-    expression = alpha.expression[:_EXPRESSION_LIMIT]
-    figures = f"Sharpe {alpha.sharpe:.2f}, fitness {alpha.fitness:.2f}, turnover {alpha.turnover:.2f}"
-    return f"{expression} ({figures})"
+def _parent_line(parent: _Parent, catalogue: Catalogue) -> str:
+    train = parent.member.train
+    figures = f"Sharpe {train.sharpe:.2f}, fitness {train.fitness:.2f}, turnover {train.turnover:.2f}"
+    return f"{_array(parent.tree, catalogue)}: {figures}{_weakest(parent.member.weakest)}"
 
 
-def _failure_line(failure: FailedExpression) -> str:
-    expression, reason = (" ".join(part.split()) for part in (failure.expression, failure.reason))
-    return f"{expression[:_EXPRESSION_LIMIT] or 'an expression'}: {reason[:_REASON_LIMIT]}"
+def _weakest(check: Mapping[str, Any] | None) -> str:
+    """Return the words on a check's name, value and limit; empty without numbers."""
+    if check is None:
+        return ""
+    name, value, limit = (check.get(key) for key in ("name", "value", "limit"))
+    if not isinstance(value, int | float) or not isinstance(limit, int | float):
+        return ""
+    return f"; weakest check {name}: {value:.2f}, limit {limit:.2f}"
 
 
-# Contexts assumed before the server reports one. Ollama's default on small cards is 4096. The smallest models in
-# use were trained on 2048.
-_CAUTIOUS = 2048
-_DEFAULT = 4096
-_CONTEXT_TOO_SMALL = 1.25
+def _array(tree: Node, catalogue: Catalogue) -> str:
+    return json.dumps(to_array(tree, catalogue), separators=(",", ":"))
 
 
-class PromptSource:
-    """Makes prompts, and corrects the window by the results of their calls. Thread-safe."""
+# --- the end ---------------------------------------------------------------------------------------------------------
 
-    def __init__(
-        self,
-        *,
-        scope: Scope,
-        notebook: Notebook,
-        assignment: Assignment,
-        ollama: Ollama,
-        count: int,
-        rng: Random,
-    ) -> None:
-        self._scope = scope
-        self._notebook = notebook
-        self._model = assignment.model
-        self._ollama = ollama
-        self._count = count
-        self._rng = rng
-        asked = assignment.options.get("num_ctx")
-        self._asked = asked if isinstance(asked, int) and not isinstance(asked, bool) and asked > 0 else None
-        self._window = Window(min(self._asked or _CAUTIOUS, _CAUTIOUS))
-        self._known = False
-        self._lock = threading.Lock()
 
-    @property
-    def window(self) -> Window:
-        """Return the context window of the next prompt."""
-        with self._lock:
-            return self._window
+def _tail(feedback: Feedback, catalogue: Catalogue, room: int) -> str:
+    """Return the failures and repetitions that fit the room, and the last sentence."""
+    failed = [_failure_line(one, catalogue) for one in feedback.failed[:_SHOWN_FAILED]]
+    repeated = [array for one in feedback.repeated[:_SHOWN_REPEATED] if (array := _shown(one, catalogue))]
+    while True:
+        text = _section("These failed; avoid their faults:", failed)
+        text += _section("You wrote these more than once; write others:", repeated) + _END
+        if estimate(text) <= room or not (failed or repeated):
+            return text
+        failed, repeated = (failed, repeated[:-1]) if repeated else (failed[:-1], [])
 
-    def next(self) -> Prompt:
-        """Return the next prompt."""
-        with self._lock:
-            seed, window = self._rng.getrandbits(31), self._window
-        feedback = self._notebook.snapshot()
-        return build_prompt(self._scope.catalogue, feedback, count=self._count, window=window, seed=seed)
 
-    def learn(self, prompt: Prompt, call: CallRecord, verdict: CallVerdict) -> None:
-        """Correct the window by the server's token count or refusal; after the first answer, read its size."""
-        with self._lock:
-            self._window = self._window.corrected(prompt.estimated, call.prompt_tokens)
-            if verdict is CallVerdict.CONTEXT:
-                self._window = Window(self._window.tokens, self._window.correction * _CONTEXT_TOO_SMALL)
-            ask = call.answered and not self._known
-            self._known = self._known or ask
-        if ask:
-            tokens = self._context()
-            with self._lock:
-                self._window = Window(tokens, self._window.correction)
+def _section(title: str, lines: Iterable[str]) -> str:
+    text = "\n".join(lines)
+    return f"{title}\n{text}\n\n" if text else ""
 
-    def _context(self) -> int:
-        """Return the loaded model's context in tokens; a default if the server does not report it."""
-        try:
-            loaded = [row for row in self._ollama.loaded() if same_model(row.name, self._model)]
-            if loaded and loaded[0].context_length:
-                return loaded[0].context_length
-            info = self._ollama.show(self._model).info
-        except OllamaError:
-            return self._asked or _DEFAULT
-        trained = [value for key, value in info.items() if key.endswith(".context_length")]
-        most = trained[0] if trained and isinstance(trained[0], int) else _DEFAULT
-        return min(self._asked or _DEFAULT, most)
+
+def _failure_line(failure: FailedExpression, catalogue: Catalogue) -> str:
+    reason = " ".join(failure.reason.split())
+    return f"{_shown(failure.expression, catalogue) or 'an expression'}: {reason[:_REASON_LIMIT]}"
+
+
+def _shown(expression: str, catalogue: Catalogue) -> str:
+    """Return an expression in the form of the answer; empty if it is none of this catalogue, or too long."""
+    try:
+        array = _array(canonical(parse(expression, catalogue), catalogue), catalogue)
+    except (ExpressionError, KeyError):
+        return ""
+    return array if len(array) <= _EXPRESSION_LIMIT else ""

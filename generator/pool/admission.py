@@ -15,6 +15,7 @@ HOLDING_FITNESS = 0.25
 MOST_CORRELATION = 0.7
 SAME = 0.999
 """Correlation from which two alphas are reported as the same positions."""
+SAME_POSITIONS = "the same positions as"
 BETTER = 1.1
 """Factor by which an alpha has to beat the members that it correlates with."""
 
@@ -63,7 +64,7 @@ def admission(alpha: Contender, rivals: Sequence[Rival], *, most: int = MOST_MEM
     close = [(member, r) for member, r in rivals if r >= MOST_CORRELATION]
     for member, r in close:
         if not alpha.fitness >= BETTER * member.train.fitness:
-            return Admission(admitted=False, reason=_unbeaten(member, r))
+            return Admission(admitted=False, reason=_unbeaten(member, r), rival=member.digest)
     if alpha.holds is False:
         return Admission(admitted=False, reason="it does not hold on the validation days")
     replaced = [member for member, _ in close]
@@ -89,7 +90,7 @@ def _refusal(alpha: Contender) -> str:
 
 def _unbeaten(member: Member, correlation: float) -> str:
     if correlation >= SAME:
-        return f"the same positions as {member.expression}"
+        return f"{SAME_POSITIONS} {member.expression}"
     return (
         f"its daily PnL correlates {correlation:.2f} with that of {member.expression}, "
         f"and its fitness is less than a tenth better"

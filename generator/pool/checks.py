@@ -3,8 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-HARD = ("CONCENTRATED_WEIGHT", "LOW_TURNOVER", "HIGH_TURNOVER", "LOW_SUB_UNIVERSE_SHARPE")
-"""Checks that no member of the pool fails. The bounds of Sharpe ratio, fitness and correlation are the pool's own."""
+HARD = ("CONCENTRATED_WEIGHT", "LOW_TURNOVER", "HIGH_TURNOVER")
+"""Checks that no member of the pool fails: what the book looks like.
+
+How much it earns, also in the sub-universe, and how it correlates, are questions of the pool's own bounds. On a panel
+of a hundred instruments the sub-universe is so small that nearly every good alpha fails its check.
+"""
+SELF_CORRELATION = "SELF_CORRELATION"
 FEWEST_SYMBOLS = 20
 """On a panel with fewer instruments no check is hard: ten positions a side are out of reach."""
 
@@ -20,6 +25,19 @@ def hard_failures(checks: Checks) -> tuple[str, ...]:
     """Return the names of the failed hard checks; a check with `hard` false is reported only."""
     hard = [check for check in checks if check.get("name") in HARD and check.get("hard", True)]
     return failed_checks(hard)
+
+
+def softened(checks: Checks, *, symbols: int) -> Checks:
+    """Return a panel's checks, the hard ones marked as reported only if the panel has too few instruments."""
+    if symbols >= FEWEST_SYMBOLS:
+        return checks
+    return [{**check, "hard": False} if check.get("name") in HARD else check for check in checks]
+
+
+def known_correlation(checks: Checks) -> float | None:
+    """Return the value of the check SELF_CORRELATION; None without one."""
+    found = next((check.get("value") for check in checks if check.get("name") == SELF_CORRELATION), None)
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def weakest_check(checks: Checks) -> Mapping[str, Any] | None:

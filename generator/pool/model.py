@@ -60,3 +60,19 @@ class Pool:
 
 def _rank(member: Member) -> tuple[float, str]:
     return -member.train.fitness, member.digest
+
+
+class CurrentPool:
+    """The pool in force; one thread replaces it, others read it at any time."""
+
+    def __init__(self) -> None:
+        self._pool = Pool()
+
+    @property
+    def pool(self) -> Pool:
+        """Return the present snapshot."""
+        return self._pool
+
+    def replace(self, pool: Pool) -> None:
+        """Put another snapshot in force."""
+        self._pool = pool

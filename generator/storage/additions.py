@@ -1,6 +1,6 @@
 """Candidates without a reply of their own: the opposite sign of an alpha, and a screen's choice for BRAIN."""
 
-from sqlalchemy import Connection, exists, insert, select
+from sqlalchemy import Connection, case, exists, func, insert, select
 from sqlalchemy.orm import aliased
 
 from generator.domain import Candidate, Ruleset
@@ -30,31 +30,34 @@ def _added(connection: Connection, candidate: Candidate, rules: Ruleset, owner: 
 def promote(store: AlphaStore, tried: Ruleset, wanted: Ruleset, now: float) -> Candidate | None:
     """Insert the best alpha of ruleset `tried` as a candidate of ruleset `wanted`, and return it; None without one.
 
-    Only alphas that `wanted` has not seen count, with a fitness above 0 and figures that mean something.
+    The best is that of the highest fitness x (1 - highest correlation with a member of the pool). Only alphas that
+    `wanted` has not seen count, with a fitness above 0, figures that mean something and no failed hard check.
     """
-    seen = aliased(EvaluationRow)
+    seen, row = aliased(EvaluationRow), EvaluationRow
+    correlation = case((row.self_correlation > 0.0, row.self_correlation), else_=0.0)
     statement = (
-        select(*EvaluationRow.__table__.columns)
+        select(*row.__table__.columns)
         .where(
-            EvaluationRow.state == DONE,
-            EvaluationRow.fitness > 0.0,
-            EvaluationRow.error.is_(None),
-            EvaluationRow.settings_key == tried.key,
-            EvaluationRow.source == tried.source.value,
-            EvaluationRow.owner == store.owner,
+            row.state == DONE,
+            row.fitness > 0.0,
+            row.error.is_(None),
+            func.coalesce(row.hard_failures, 0) == 0,
+            row.settings_key == tried.key,
+            row.source == tried.source.value,
+            row.owner == store.owner,
             ~exists().where(
-                seen.digest == EvaluationRow.digest,
+                seen.digest == row.digest,
                 seen.settings_key == wanted.key,
                 seen.source == wanted.source.value,
             ),
         )
-        .order_by(EvaluationRow.fitness.desc(), EvaluationRow.id)
+        .order_by((row.fitness * (1.0 - correlation)).desc(), row.id)
         .limit(1)
     )
     with store.transaction() as connection:
-        row = connection.execute(statement).mappings().first()
-        if row is None:
+        found = connection.execute(statement).mappings().first()
+        if found is None:
             return None
-        candidate = candidate_of(dict(row))
+        candidate = candidate_of(dict(found))
         connection.execute(insert(EvaluationRow).values(candidate_row(candidate, wanted, store.owner, now)))
     return candidate

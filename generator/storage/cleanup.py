@@ -1,4 +1,4 @@
-"""Cleanup in small batches: old texts, old checks, a stand-in's oldest rows, SQLite's empty pages.
+"""Cleanup in small batches: old texts, old checks, oldest rows of a stand-in and of breeding, SQLite's empty pages.
 
 Each function runs in an open transaction of the store and returns the number of changed rows.
 """
@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, exists, insert, null, select, text, update
 
 from fleet.runtime.units import MEGABYTE, Bytes
-from generator.domain import Source
+from generator.domain import Origin, Source
 from generator.storage.schema import DONE, PENDING, CallRow, EvaluationRow
 
 _MANY_EMPTY: Bytes = 16 * MEGABYTE
@@ -72,6 +72,21 @@ def delete_standins(connection: Connection, *, keep: int, batch: int) -> int:
         old = select(CallRow.id).where(calls, CallRow.ended <= last, unused).order_by(CallRow.ended)
         count += _delete(connection, CallRow, old.limit(batch))
     return count
+
+
+def delete_bred(connection: Connection, *, keep: int, batch: int) -> int:
+    """Delete bred alphas that were neither admitted nor kept, beyond the newest `keep`: they outnumber the model's."""
+    row = EvaluationRow
+    spare = (
+        row.origin == Origin.BRED.value,
+        row.state != PENDING,
+        row.kept.is_(False),
+        row.admitted.is_not(True),  # SQL
+    )
+    edge = connection.scalar(select(row.id).where(*spare).order_by(row.id.desc()).offset(keep).limit(1))
+    if edge is None:
+        return 0
+    return _delete(connection, row, select(row.id).where(*spare, row.id <= edge).limit(batch))
 
 
 def _delete(connection: Connection, table: Any, which: Any) -> int:

@@ -6,21 +6,19 @@ slow. Functions find nothing in a missing database and raise DatabaseUnreadError
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.home import Home
 from fleet.runtime.units import Seconds
+from generator.pool.stored import POOL_COLUMNS, Rows, TrialsOf, has_pool, pool_fields, stored_trials
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
-
-Rows: TypeAlias = Callable[[str, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
-"""Function that runs a statement with named values and returns its rows."""
 
 _SQLITE = "sqlite:///"
 _TIMEOUT: Seconds = 1.0
@@ -130,7 +128,9 @@ _COLUMNS = (
 class AlphaRow:
     """An evaluated alpha's row; `time` is Unix seconds.
 
-    `reason` says why the figures mean nothing; None if they mean something.
+    `reason` says why the figures mean nothing; None if they mean something. With a split, the unprefixed figures are
+    those of the train days. `admitted` is the pool's decision and `admission` the reason against it. `dsr` and `luck`
+    are reckoned by today's `trials`.
     """
 
     id: int
@@ -155,6 +155,20 @@ class AlphaRow:
     time: float
     call_id: str | None
     reason: str | None = None
+    origin: str = "model"
+    parents: list[str] = field(default_factory=list)
+    validation_sharpe: float | None = None
+    validation_fitness: float | None = None
+    test_sharpe: float | None = None
+    test_fitness: float | None = None
+    admitted: bool | None = None
+    admission: str | None = None
+    self_correlation: float | None = None
+    failed_checks: int | None = None
+    dsr: float | None = None
+    luck: str | None = None
+    trials: int | None = None
+    effective_trials: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,19 +259,23 @@ def _filter_values(filters: Filters) -> dict[str, Any]:
 
 
 def _alphas(location: Path | str, where: str, order: str, values: Mapping[str, Any]) -> Sequence[AlphaRow]:
-    # `where` and `order` consist of fixed words; a user's input is passed as values.
-    statement = f"SELECT {_COLUMNS} FROM evaluations WHERE {where} ORDER BY {order} LIMIT :count"  # noqa: S608
     with open_database(location) as rows:
-        return [] if rows is None else [_alpha(row) for row in rows(statement, values)]
+        if rows is None:
+            return []
+        columns = ", ".join((_COLUMNS, *POOL_COLUMNS)) if has_pool(rows) else _COLUMNS
+        trials = stored_trials(rows)
+        # `where` and `order` consist of fixed words; a user's input is passed as values.
+        statement = f"SELECT {columns} FROM evaluations WHERE {where} ORDER BY {order} LIMIT :count"  # noqa: S608
+        return [_alpha(row, trials) for row in rows(statement, values)]
 
 
-def _alpha(row: Mapping[str, Any]) -> AlphaRow:
-    values = dict(row)
+def _alpha(row: Mapping[str, Any], trials: TrialsOf) -> AlphaRow:
+    values = {name: value for name, value in row.items() if name not in POOL_COLUMNS}
     values["settings"] = _plain(values["settings"]) or {}
     values["checks"] = _plain(values["checks"]) or []
     values["kept"] = bool(values["kept"])
     values["time"] = values["time"] or 0.0
-    return AlphaRow(**values)
+    return AlphaRow(**values, **pool_fields(row, values["settings"], trials))
 
 
 def _plain(value: Any) -> Any:

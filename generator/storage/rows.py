@@ -131,8 +131,9 @@ def candidate_of(row: Mapping[str, Any]) -> Candidate:
 def evaluated_of(row: Mapping[str, Any]) -> Evaluated:
     """Return the evaluation of a row in state `done`; NULL figures become NaN."""
     figures: dict[str, Any] = {
-        name: row[name] if row[name] is not None else float("nan") for name in (*METRICS, *COUNTS)
+        name: row[name] if row[name] is not None else math.nan for name in (*METRICS, *COUNTS)
     }
+    figures["days"] = row["days"]
     return Evaluated(
         candidate=candidate_of(row),
         source=Source(row["source"]),

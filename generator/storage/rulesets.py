@@ -62,13 +62,13 @@ def _count_duplicates(connection: Connection, calls: Sequence[str | None]) -> No
 
 
 def _repeat_kept(connection: Connection, rules: Ruleset, owner: str, now: float) -> int:
-    """Insert the kept alphas as pending rows, the best first. An alpha's newest result says whether it is kept."""
+    """Insert kept alphas and members of the pool as pending rows, the best first. An alpha's newest result counts."""
     row, later, known = EvaluationRow, aliased(EvaluationRow), aliased(EvaluationRow)
     same = (later.digest == row.digest, *_of_other_rulesets(later, rules, owner))
     statement = (
         select(*(getattr(row, name) for name in CANDIDATE_COLUMNS))
         .where(
-            row.kept.is_(True),
+            or_(row.kept.is_(True), row.admitted.is_(True)),
             row.state == DONE,
             *_of_other_rulesets(row, rules, owner),
             ~exists().where(*same, later.state != PENDING, later.id > row.id),

@@ -11,16 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exists, func, select, update
+from sqlalchemy import Connection, Engine, and_, create_engine, event, exists, func, or_, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from fleet.runtime.errors import ConfigError, GeneratorError
-from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally
+from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally, failure_reason
+from generator.pool.admission import GOOD_FITNESS
 from generator.storage import cleanup
 from generator.storage.dialect import insert_new, insert_of, set_up_sqlite
 from generator.storage.migrations import migrate
+from generator.storage.pool import read_theme_results, record_outcome
 from generator.storage.read import shown_url
 from generator.storage.rows import call_row, candidate_of, candidate_row, evaluated_of, result_columns
 from generator.storage.schema import DONE, ENDED, OPEN, PENDING, CallRow, EvaluationRow, SimulationRow
@@ -126,7 +128,7 @@ class AlphaStore:
         return [candidate_of(row) for row in self._rows(statement)]
 
     def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated | None:
-        """Store the result in the candidate's row, end its simulation, and return it with the row's id.
+        """Store the result in the candidate's row with what it changes in the pool, and end its simulation.
 
         Return None, and store nothing, if another owner has claimed the candidate since. A missing row is inserted
         without its call: the database may have been replaced by a new one meanwhile.
@@ -137,14 +139,16 @@ class AlphaStore:
             fenced = (EvaluationRow.state == PENDING, EvaluationRow.claim == one.claim)
             open_row = update(EvaluationRow).where(*where, *fenced).values(result_columns(evaluated))
             stored = select(EvaluationRow.id, EvaluationRow.claim).where(*where)
-            connection.execute(open_row)
+            settled = connection.execute(open_row).rowcount
             found = connection.execute(stored).first()
             if found is None:
                 self._insert_candidate(connection, replace(one, call=None), rules, evaluated.time)
-                connection.execute(open_row)
+                settled = connection.execute(open_row).rowcount
                 found = connection.execute(stored).one()
             if found.claim != one.claim:
                 return None
+            if settled:
+                record_outcome(connection, evaluated, rules, found.id)
             if rules.source is Source.BRAIN:
                 _end_simulation(connection, one.digest, rules)
         return replace(evaluated, id=found.id)
@@ -171,39 +175,44 @@ class AlphaStore:
         with self._transaction() as connection:
             connection.execute(update(EvaluationRow).where(EvaluationRow.id.in_(ids)).values(published=True))
 
-    def best(self, rules: Ruleset, *, limit: int) -> Sequence[Evaluated]:
-        """Return the alphas of the highest fitness under the rules; figures that mean nothing do not count."""
-        valid = (EvaluationRow.fitness.is_not(None), EvaluationRow.error.is_(None))
-        statement = (
-            select(EvaluationRow)
-            .where(EvaluationRow.state == DONE, *self._under(rules), *valid)
-            .order_by(EvaluationRow.fitness.desc())
-            .limit(limit)
-        )
-        return [evaluated_of(row) for row in self._rows(statement)]
-
     def failures(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[str, str]]:
-        """Return expressions that failed under the rules, or whose figures mean nothing, with the reason; newest first."""
+        """Return expressions that failed under the rules, or whose figures mean nothing, with the reason; newest first.
+
+        Good alphas that the pool refused are among them.
+        """
+        refused = and_(EvaluationRow.admitted.is_(False), EvaluationRow.fitness > GOOD_FITNESS)
         statement = (
-            select(EvaluationRow.expression, EvaluationRow.error)
-            .where(EvaluationRow.error.is_not(None), *self._under(rules))
+            select(
+                EvaluationRow.expression,
+                func.coalesce(EvaluationRow.error, EvaluationRow.admission),
+                EvaluationRow.days,
+            )
+            .where(or_(EvaluationRow.error.is_not(None), refused), *self._under(rules))
             .order_by(EvaluationRow.time.desc())
             .limit(limit)
         )
         with self._transaction() as connection:
-            return [(expression, error or "") for expression, error in connection.execute(statement)]
+            found = connection.execute(statement).all()
+        return [(expression, failure_reason(reason or "", days)) for expression, reason, days in found]
 
-    def clean_up(self, *, before: float, texts: int, standins: int, batch: int = 200) -> int:
+    def theme_results(self, rules: Ruleset, *, limit: int) -> Sequence[tuple[int, bool]]:
+        """Return the calls' seeds with the admission of each of their alphas, the oldest first; the newest `limit`."""
+        with self._transaction() as connection:
+            return read_theme_results(connection, rules, limit=limit)
+
+    def clean_up(self, *, before: float, texts: int, standins: int, bred: int, batch: int = 200) -> int:
         """Clean up at most `batch` old rows of each kind, so that no other writer waits long.
 
         Prompts and replies older than `before` (Unix seconds) or beyond the newest `texts` are emptied. So are the
-        checks of alphas older than `before` that are not kept. Only a stand-in's rows are deleted, beyond the newest
-        `standins`. Return the number of changed rows, 0 when nothing is left.
+        checks of alphas older than `before` that are not kept. A stand-in's rows are deleted beyond the newest
+        `standins`, bred alphas of no use beyond the newest `bred`. Return the number of changed rows, 0 when nothing
+        is left.
         """
         with self._transaction() as connection:
             count = cleanup.empty_texts(connection, before=before, keep=texts, batch=batch)
             count += cleanup.empty_checks(connection, before=before, batch=batch)
             count += cleanup.delete_standins(connection, keep=standins, batch=batch)
+            count += cleanup.delete_bred(connection, keep=bred, batch=batch)
         if count == 0:
             self._shrink()
         return count

@@ -8,7 +8,8 @@ from generator.context import Shared
 from generator.domain import CallRecord, CallVerdict
 from generator.llm.candidates import FinishedCall, Reply, read_reply
 from generator.llm.client import Caller
-from generator.llm.prompt import Prompt, PromptSource
+from generator.llm.prompt import Prompt
+from generator.llm.prompt_source import PromptSource
 from generator.llm.request_form import RequestForm, RequestForms
 from generator.llm.throttle import CallInFlight, Throttle, call_verdict
 from generator.llm.unusable import unusable_reason

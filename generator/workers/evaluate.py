@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +19,6 @@ from generator.context import Shared
 from generator.domain import (
     AlphaFigures,
     Candidate,
-    ComparesWithKept,
     Evaluated,
     Evaluator,
     ExpressionFault,
@@ -30,9 +30,12 @@ from generator.domain import (
 from generator.evaluators.brain import BrainPlan, EvaluatorContext
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
+from generator.pool.checks import known_correlation
+from generator.workers.breeding import Breeder
 from generator.workers.ingest import StoppingError, StorageRetry
 from generator.workers.lease import Lease
 from generator.workers.pending import CandidateQueue, PendingCandidates
+from generator.workers.pool import Judgement, PoolKeeper, StoredSplits
 from generator.workers.publish import Publisher
 from generator.workers.sign_flip import opposite, reversed_candidate
 from generator.workers.submitted import SubmittedCandidates
@@ -43,8 +46,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _TIMEOUT: Seconds = 0.5
 _RETRY_WAIT: Seconds = 10.0
-_MOST_KEPT = 50
-_BEST = 24
+_FAILURES = 24
+_RESULTS = 1000
 _DATA_INTERVAL: Seconds = 60.0
 
 _log = logging.getLogger(__name__)
@@ -69,10 +72,12 @@ class EvaluationWorker:
         stopping: threading.Event,
         lease: Lease,
         queue: CandidateQueue | None = None,
+        breeder: Breeder | None = None,
     ) -> None:
         self._shared = shared
         self._queue: CandidateQueue = shared.waiting if queue is None else queue
         self._decides = queue is None
+        self._next = self._queue.get if breeder is None else breeder.get
         self._load = evaluator
         self._open = store
         self._rules: Ruleset | None = None
@@ -82,6 +87,13 @@ class EvaluationWorker:
         self._stopping = stopping
         self._storing = threading.Lock()
         self._submitted = SubmittedCandidates()
+        self._pool = PoolKeeper(
+            shared.pool,
+            store=store,
+            retry=retry,
+            clock=shared.clock,
+            catalogue=lambda: shared.scope.catalogue,
+        )
         self._pending = PendingCandidates(
             self._queue, self._submitted, store=store, retry=retry, lease=lease, clock=shared.clock
         )
@@ -107,14 +119,13 @@ class EvaluationWorker:
             evaluator.close()
 
     def _begin(self, evaluator: Evaluator) -> bool:
-        """Prepare for an evaluator: its fields and its ruleset come into force."""
+        """Prepare for an evaluator: its fields, its ruleset and the ruleset's pool come into force."""
         rules = _rules_of(evaluator)
         if self._decides:
             self._shared.scope.restrict(evaluator.fields)
             if rules != self._rules:
                 self._take_over(rules)
         self._rules = rules
-        self._add_kept(evaluator, rules)
         self._next_look = self._shared.clock.monotonic() + _DATA_INTERVAL
         return True
 
@@ -135,11 +146,11 @@ class EvaluationWorker:
             self._pending.load(rules)
         if again:
             self._shared.events.rules_changed(again)
+        self._pool.begin(rules)
         notebook = self._shared.notebook
-        notebook.forget_best()
-        for evaluated in self._retry(lambda: store.best(rules, limit=_BEST)):
-            notebook.note(evaluated)
-        for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_BEST))):
+        notebook.show(self._shared.pool.pool)
+        notebook.restore_results(self._retry(lambda: store.theme_results(rules, limit=_RESULTS)))
+        for expression, reason in reversed(self._retry(lambda: store.failures(rules, limit=_FAILURES))):
             notebook.failed(expression, reason)
 
     def _load_anew(self, rules: Ruleset) -> None:
@@ -206,11 +217,9 @@ class EvaluationWorker:
 
     def _store(self, evaluator: Evaluator, candidate: Candidate, result: Result) -> None:
         with self._storing:
-            kept = self._finish(_rules_of(evaluator), candidate, result)
+            self._finish(_rules_of(evaluator), candidate, result)
         if self._submitted.resolve(candidate):
             self._queue.done()
-        if kept and isinstance(evaluator, ComparesWithKept):
-            evaluator.add_kept([candidate])
 
     def _store_abandoned(self, rules: Ruleset) -> None:
         """Store an abandoned candidate as failed, so that it blocks no other."""
@@ -228,59 +237,69 @@ class EvaluationWorker:
             return self._submitted.next_again() if most > 0 else []
         batch: list[Candidate] = []
         while len(batch) < most:
-            candidate = self._queue.get(0.0 if batch or self._pending.more else _TIMEOUT)
+            # Rows that wait in the database come before variants.
+            take = self._queue.get if self._pending.more else self._next
+            candidate = take(0.0 if batch or self._pending.more else _TIMEOUT)
             if candidate is None:
                 break
             batch.append(candidate)
         return batch
 
-    def _add_kept(self, evaluator: Evaluator, rules: Ruleset) -> None:
-        """Give the evaluator the best alphas kept under the ruleset before this start, to compare with."""
-        if isinstance(evaluator, ComparesWithKept):
-            best = self._retry(lambda: self._open().best(rules, limit=_MOST_KEPT))
-            evaluator.add_kept([one.candidate for one in best if one.kept])
-
-    def _finish(self, rules: Ruleset, candidate: Candidate, result: Result) -> bool:
-        """Store a result and then report it; return True if the alpha is kept.
-
-        In this order every reported alpha is in the database.
-        """
-        performance = None if isinstance(result, ExpressionFault) else result
-        if performance is not None and rules.source.real:
-            self._try_opposite(rules, candidate, performance)
-        evaluated = Evaluated(
-            candidate=candidate,
-            source=rules.source,
-            settings=rules.settings,
-            performance=performance,
-            error=result.reason if isinstance(result, ExpressionFault) else None,
-            kept=performance is not None and self._keeps(performance),
-            time=self._shared.clock.time(),
-        )
+    def _finish(self, rules: Ruleset, candidate: Candidate, result: Result) -> None:
+        """Store a result and then report it: every reported alpha is in the database."""
+        if not isinstance(result, ExpressionFault) and rules.source.real:
+            self._try_opposite(rules, candidate, result)
+        evaluated = self._evaluated(rules, candidate, result)
         store = self._open()
         stored = self._retry(lambda: store.finish(evaluated, rules))
         if stored is None:
             _log.info("evaluation.superseded", extra=fields(expression=candidate.expression))
-            return False
+            return
         evaluated = stored
+        if self._decides:
+            self._pool.settle(evaluated)
+            self._shared.notebook.show(self._shared.pool.pool)
         self._shared.notebook.note(evaluated)
         self._shared.stats.count(evaluated=1, kept=int(evaluated.kept))
         self._shared.stats.alpha(evaluated)
         self._shared.events.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:
             self._publisher.notify()
-        return evaluated.kept
 
-    def _keeps(self, performance: AlphaFigures) -> bool:
-        """Return True if the figures mean something and `[generator] keep` admits them."""
-        return not performance.reason and self._keep.holds(performance.figures())
+    def _evaluated(self, rules: Ruleset, candidate: Candidate, result: Result) -> Evaluated:
+        """Return a candidate's result, judged by the pool and by `[generator] keep`.
+
+        Only the evaluator of the ingest worker's candidates has a pool: in a screen, BRAIN confirms what the pool of
+        the panel admitted.
+        """
+        blank = Evaluated(candidate, rules.source, rules.settings, time=self._shared.clock.time())
+        if isinstance(result, ExpressionFault):
+            return replace(blank, error=result.reason)
+        judged = (
+            self._pool.judge(candidate, result)
+            if self._decides
+            else Judgement(result, self_correlation=known_correlation(result.checks))
+        )
+        admission = judged.admission
+        close = admission is not None and bool(admission.rival)
+        return replace(
+            blank,
+            performance=judged.figures,
+            kept=not result.reason and not close and self._keep.holds(self._pool.metrics(judged)),
+            admission=admission,
+            self_correlation=judged.self_correlation,
+            correlations=judged.correlations,
+        )
 
     def _try_opposite(self, rules: Ruleset, candidate: Candidate, performance: AlphaFigures) -> None:
-        """Queue the opposite sign of an alpha that would be kept with it.
+        """Queue the opposite sign of an alpha that may be kept with it.
 
-        Its row is written before the alpha's own result, so that a crash in between loses nothing.
+        Only the train figures of the opposite are known; each other metric of `keep` may turn out good. Its row is
+        written before the alpha's own result, so that a crash in between loses nothing.
         """
-        if not performance.fitness < 0 or not self._keeps(opposite(performance)):
+        if performance.reason or not performance.fitness < 0:
+            return
+        if not self._keep.holds(opposite(performance).figures(), unknown=True):
             return
         opposed = reversed_candidate(candidate, self._shared.scope.catalogue)
         if opposed is None:
@@ -305,9 +324,10 @@ def evaluation_workers(
     retry: StorageRetry,
     stopping: threading.Event,
     rng: Random,
+    breeder: Breeder,
     lease: Lease,
 ) -> Sequence[EvaluationWorker]:
-    """Return the evaluation workers, not started; the first evaluates the ingest worker's candidates."""
+    """Return the evaluation workers, not started; the first evaluates the ingest worker's candidates, and variants."""
     plan = setup.plan
     make = partial(
         EvaluationWorker,
@@ -319,14 +339,15 @@ def evaluation_workers(
         stopping=stopping,
         lease=lease,
     )
+    splits = StoredSplits(store, retry, shared.clock)
     if isinstance(plan, LocalPlan):
-        return [make(evaluator=plan.load)]
+        return [make(evaluator=partial(plan.load, splits), breeder=breeder)]
     context = EvaluatorContext(
         store, retry, shared.clock, rng, stopping, shared.scope, shared.stats, shared.rules
     )
     if isinstance(plan, BrainPlan):
         return [make(evaluator=partial(plan.load, context))]
     return [
-        make(evaluator=plan.local.load),
+        make(evaluator=partial(plan.local.load, splits), breeder=breeder),
         make(evaluator=partial(plan.brain.load, context), queue=Promotion(plan, context)),
     ]

@@ -15,12 +15,14 @@ from generator.reporting.events import MiningEvents
 
 if TYPE_CHECKING:
     from generator.storage.store import AlphaStore
+    from generator.workers.breeding import Breeder
 
 _T = TypeVar("_T")
 _RETRIES: tuple[Seconds, ...] = (0.2, 1.0, 5.0)
 _CLEANUP_INTERVAL: Seconds = 3600.0
 _KEPT_TEXTS = 20_000
 _KEPT_STANDINS = 50_000
+_KEPT_BRED = 100_000
 _TIMEOUT: Seconds = 60.0
 
 _log = logging.getLogger(__name__)
@@ -68,11 +70,13 @@ class IngestWorker:
         store: "Callable[[], AlphaStore]",
         retry: StorageRetry,
         keep_calls: Seconds,
+        breeder: "Breeder | None" = None,
     ) -> None:
         self._shared = shared
         self._open = store
         self._retry = retry
         self._keep_calls = keep_calls
+        self._breeder = breeder
         self._next_cleanup = float("-inf")
 
     def run(self) -> None:
@@ -90,6 +94,7 @@ class IngestWorker:
 
     def _store(self, store: "AlphaStore", finished: FinishedCall) -> None:
         call, reply = finished.call, finished.reply
+        self._shared.notebook.wrote(call)
         with self._shared.rules.held() as rules:
             fresh, tally = self._retry(
                 lambda: store.record_call(
@@ -98,6 +103,8 @@ class IngestWorker:
             )
             for candidate in fresh:
                 self._shared.waiting.put(candidate)
+        if self._breeder is not None:
+            self._breeder.wrote(len(fresh))
         for failure in reply.failures:
             self._shared.notebook.failed(failure.expression, failure.reason)
         new = {candidate.digest for candidate in fresh}
@@ -117,6 +124,7 @@ class IngestWorker:
                 before=self._shared.clock.time() - self._keep_calls,
                 texts=_KEPT_TEXTS,
                 standins=_KEPT_STANDINS,
+                bred=_KEPT_BRED,
             )
         )
         if cleaned == 0:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from generator.catalogue import Catalogue
-from generator.domain import AlphaFigures, Candidate
+from generator.domain import AlphaFigures, Candidate, Origin
 from generator.language import Call, ExpressionError, alpha_of, parse, show
 
 
@@ -40,4 +40,6 @@ def reversed_candidate(candidate: Candidate, catalogue: Catalogue) -> Candidate 
         call=candidate.call,
         model=candidate.model,
         tree=opposed,
+        origin=Origin.FLIPPED,
+        parents=(candidate.digest,),
     )

@@ -43,6 +43,7 @@ COARSE: tuple[bytes, ...] = (
     b"mlx runner",
     b"WARN source=sched",
     b"large for system",
+    b"prompt processing",
     b"POST ",
 )
 """Every line that is a signal or an event holds one of these literals; each costs a pass over the chunk."""

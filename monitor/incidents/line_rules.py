@@ -6,7 +6,7 @@ from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Sign
 from monitor.detection.detector import LineReading
 from monitor.incidents import matching
 from monitor.incidents.failure import Timing
-from monitor.incidents.messages import GpuFound, ServerStarted, SignalSeen
+from monitor.incidents.messages import GpuFound, PromptRead, ServerStarted, SignalSeen
 from monitor.incidents.state import Load
 from monitor.incidents.step import GroupingStep, is_anothers
 
@@ -140,6 +140,8 @@ def _after_signal(step: GroupingStep, event: LogEvent) -> None:
             _on_request(step, event)
         case LogEventKind.GPU | LogEventKind.NO_GPU:
             step.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.detail, step.time))
+        case LogEventKind.PROMPT_READ:
+            step.outcomes.append(PromptRead(step.time))
 
 
 def _on_begun(step: GroupingStep, event: LogEvent) -> None:

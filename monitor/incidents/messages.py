@@ -184,6 +184,20 @@ class GpuFound:
     time: float
 
 
+@dataclass(frozen=True, slots=True)
+class PromptRead:
+    """A runner still reads a prompt: it is slow, and does not hang."""
+
+    time: float
+
+
 Outcome = (
-    IncidentFound | IncidentRetracted | IncidentClosed | SignalSeen | LoadFinished | ServerStarted | GpuFound
+    IncidentFound
+    | IncidentRetracted
+    | IncidentClosed
+    | SignalSeen
+    | LoadFinished
+    | ServerStarted
+    | GpuFound
+    | PromptRead
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fleet.runtime.units import GIGABYTE, Bytes, show_size
-from monitor.parts import DiskCheck, no_limit
+from monitor.models.pull import DiskCheck, no_limit
 
 RESERVE: Bytes = GIGABYTE
 """Free space that every pull leaves: a full disk does more harm than a missing model."""

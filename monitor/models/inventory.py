@@ -2,9 +2,8 @@
 
 import json
 import logging
-import random
-import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ from fleet.clients.gpu import Card
 from fleet.clients.ollama import LocalModel, ModelDetails, Ollama
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.config.schema import Settings
-from fleet.policy.rules import Rules
+from fleet.policy.recovery import can_climb
+from fleet.policy.state import FleetState
 from fleet.runtime.atomic_write import replace_text
-from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Bytes, Seconds
+from monitor.inbox import ModelsKnown, Read
 
 _DEFAULT_CONTEXT = 4096
 """Ollama's context on a card of less than 24 GiB, if neither the rung nor the server sets one."""
@@ -130,119 +130,63 @@ _EVERY: Seconds = 600.0
 _MEASURE_EVERY: Seconds = 120.0
 
 
-class Knowledge:
-    """The rules with what is known of models and GPU memory, and the tags of weights by their digests.
+def memory_known(state: FleetState) -> tuple[bool, Bytes | None]:
+    """Return whether the fleet is climbing, and the memory of all GPUs by Ollama's log, None if it has not said."""
+    total = state.watch.get("gpu_total")
+    return can_climb(state), total if isinstance(total, int) else None
 
-    `gpu_total` is the memory of all GPUs by Ollama's log; a larger model cannot fit. While the fleet is climbing,
-    that is, below its highest permitted rung, `cards` is asked too: memory that is free or held by our own model is
-    available. The command line reads the same values from `file`.
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """The job that asks what the models need and what GPU memory is free; posts it, and keeps it in `file`.
+
+    `free` is the most that a model can have. A larger model than the memory of all GPUs, by Ollama's log, cannot fit.
+    While the fleet is climbing, that is, below its highest permitted rung, `cards` is asked too: memory that is free or
+    held by our own model is available. The command line reads the same values from `file`.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        ollama: Ollama,
-        clock: Clock,
-        *,
-        file: Path | None = None,
-        cards: Callable[[], list[Card] | None] = lambda: None,
-    ) -> None:
-        self.gpu_total: Bytes | None = None
-        self._climbing = False
-        self._cards = cards
-        self._free: Bytes | None = None
-        self._ollama = ollama
-        self._settings = settings
-        self._file = file
-        self._models = Models(ollama, settings.ladder)
-        self._clock = clock
-        self._random = random.Random()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="knowledge", daemon=True)
+    settings: Settings
+    ollama: Ollama
+    models: Models
+    read: Read
+    post: Callable[[ModelsKnown], None]
+    file: Path | None = None
+    cards: Callable[[], list[Card] | None] = lambda: None
 
-    def __call__(self) -> tuple[Rules, Mapping[str, str]]:
-        """Return the current rules for decisions, and the tags of weights by their digests."""
-        models = self._models
-        rules = Rules(
-            self._settings.ladder,
-            self._settings.policy,
-            needs=models.needs,
-            sizes=models.sizes,
-            free=self.free,
-            jitter=self._random.random(),
-        )
-        return rules, self._models.named_by_blob()
-
-    @property
-    def free(self) -> Bytes | None:
-        """Return the most bytes that a model can have, None if unknown."""
-        known = [amount for amount in (self.gpu_total, self._free) if amount is not None]
-        return min(known, default=None)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def set_climbing(self, climbing: bool) -> None:  # a setter
-        """Say whether the fleet is below its highest permitted rung; ask the cards at once when that begins."""
-        began = climbing and not self._climbing
-        self._climbing = climbing
-        if began:
-            self._wake.set()
-
-    def refresh(self) -> None:
-        """Ask again now."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopping.set()
-        self._wake.set()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._models.refresh()
-                self.measure_free()
-                self._write_file()
-            except Exception:  # noqa: BLE001  # atop the loop: an unforeseen fault is logged and tried again
-                _log.exception("knowledge.broken")
-            known = sum(need is not None for need in self._models.needs)
-            patience = _EVERY if known else self._settings.policy.check_interval
-            self._clock.wait(self._wake, min(patience, _MEASURE_EVERY) if self._climbing else patience)
-            self._wake.clear()
-
-    def measure_free(self) -> None:
-        """Ask the cards for free memory, while the fleet climbs; unknown if they cannot be asked.
-
-        A decision in the meantime goes by the last value.
-        """
-        self._free = self._measured() if self._climbing else None
+    def __call__(self) -> Seconds:
+        """Ask once; return the seconds until the next time."""
+        climbing, total = memory_known(self.read())
+        self.models.refresh()
+        known = (total, self._measured() if climbing else None)
+        free = min((amount for amount in known if amount is not None), default=None)
+        found = ModelsKnown(self.models.needs, self.models.sizes, self.models.named_by_blob(), free)
+        self.post(found)
+        self._write_file(found)
+        some = any(need is not None for need in found.needs)
+        patience = _EVERY if some else self.settings.policy.check_interval
+        return min(patience, _MEASURE_EVERY) if climbing else patience
 
     def _measured(self) -> Bytes | None:
         try:
-            cards = self._cards()
-            ours = sum(
-                model.size_vram for model in self._ollama.loaded(timeout=2.0) if self._ours(model.name)
-            )
+            cards = self.cards()
+            ours = sum(model.size_vram for model in self.ollama.loaded(timeout=2.0) if self._ours(model.name))
         except FleetError:
             return None
         return sum(card.total - card.used for card in cards) + ours if cards else None
 
     def _ours(self, name: str) -> bool:
-        return any(same_model(rung.model, name) for rung in self._settings.ladder)
+        return any(same_model(rung.model, name) for rung in self.settings.ladder)
 
-    def _write_file(self) -> None:
-        if self._file is None:
+    def _write_file(self, found: ModelsKnown) -> None:
+        if self.file is None:
             return
         row = {
-            "ladder": self._settings.ladder.digest,
-            "needs": self._models.needs,
-            "sizes": self._models.sizes,
-            "free": self.free,
+            "ladder": self.settings.ladder.digest,
+            "needs": found.needs,
+            "sizes": found.sizes,
+            "free": found.free,
         }
         try:
-            replace_text(self._file, json.dumps(row) + "\n")
+            replace_text(self.file, json.dumps(row) + "\n")
         except OSError as error:
             _log.warning("models.not_kept", extra=fields(reason=error.strerror))

@@ -5,31 +5,27 @@ background. While the top model serves, the next rung and the last are pulled ah
 switch's own pull comes first, and nothing is ever deleted from Ollama.
 """
 
-import logging
 import threading
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
+from fleet.clients.http import cut_when
+from fleet.clients.ollama import Ollama
 from fleet.config.ladder import Ladder, Rung, same_model
-from fleet.config.schema import OllamaSettings
-from fleet.policy.decide import decide
-from fleet.policy.facts import Fact, PrefetchDone, PrefetchFailed, PrefetchStarted
-from fleet.policy.rules import Rules
+from fleet.config.schema import OllamaSettings, Settings
+from fleet.policy.facts import PrefetchDone, PrefetchFailed, PrefetchStarted
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.backoff import backoff_step
-from fleet.runtime.errors import FleetError, OllamaError
-from fleet.runtime.logging import fields
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import OllamaError
+from fleet.runtime.home import Home
 from fleet.runtime.units import Seconds
+from monitor.inbox import PostStep, Read
 from monitor.models.inventory import rungs_here
-from monitor.models.pull import cut_when, pull_failure, pull_model
-from monitor.parts import Parts
+from monitor.models.pull import DiskCheck, no_limit, pull_failure, pull_model
 
-_log = logging.getLogger(__name__)
 _RETRY: tuple[Seconds, ...] = (60.0, 300.0, 1800.0, 7200.0)
 """Waits before a failed pull is tried again; the last one repeats."""
-
-_FIRST_AFTER = 0.4
-"""The first look comes after this part of the check interval: other threads have more to do at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,57 +66,37 @@ def _top_serves(state: FleetState) -> bool:
     return top and state.switch is None and state.hold is None and state.last_finished is not None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Prefetcher:
-    """The thread that pulls wanted models, each again with back-off after a failure."""
+    """The job that pulls wanted models, one after another, each again with back-off after a failure."""
 
-    def __init__(self, parts: Parts, rules: Callable[[], Rules], *, after: Callable[[], None]) -> None:
-        self._parts = parts
-        self._rules = rules
-        self._after = after
-        self._failures: dict[str, tuple[int, float]] = {}
-        self._wanted: tuple[WantedModel, ...] = ()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fetch", daemon=True)
+    home: Home
+    settings: Settings
+    ollama: Ollama
+    clock: Clock
+    read: Read
+    post: PostStep
+    stopping: threading.Event
+    disk: DiskCheck = no_limit
+    _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    def __call__(self) -> Seconds:
+        """Pull what is wanted; return the seconds until the next look."""
+        while not self.stopping.is_set() and self.once():
+            pass
+        return self.settings.policy.check_interval
 
-    def stop(self) -> None:
-        """End the thread and cut its pull; Ollama resumes the pull the next time."""
-        self._stopping.set()
-        self._wake.set()
-
-    def _run(self) -> None:
-        interval = self._parts.settings.policy.check_interval
-        patience = _FIRST_AFTER * interval
-        while not self._stopping.is_set():
-            self._parts.clock.wait(self._wake, patience)
-            self._wake.clear()
-            try:
-                while not self._stopping.is_set() and self.once():
-                    pass
-            except FleetError as error:
-                _log.warning("fetch.waits", extra=fields(reason=error.message))
-            except Exception:  # noqa: BLE001  # atop the loop: an unforeseen fault is logged and tried again
-                _log.exception("fetch.broken")
-            patience = interval
-
-    def follow(self, state: FleetState) -> None:
-        """Wake the thread if the state wants other models than at the last call; never waits."""
-        wanted = self._missing(state, ())
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._wake.set()
+    def wanted(self, state: FleetState) -> tuple[WantedModel, ...]:
+        """Return the models that a state wants, present or not."""
+        return self._missing(state, ())
 
     def once(self) -> bool:
         """Pull the first wanted model that is missing and not in back-off; return True if there was one."""
-        state, now = self._parts.store.read(), self._parts.clock.monotonic()
-        if not self._missing(state, ()):
+        state, now = self.read(), self.clock.monotonic()
+        if not self.wanted(state):
             return False
         try:
-            here = rungs_here(self._parts.ladder, self._parts.ollama.tags(timeout=2.0))
+            here = rungs_here(self.settings.ladder, self.ollama.tags(timeout=2.0))
         except OllamaError:
             return False
         missing = self._missing(state, here)
@@ -131,15 +107,21 @@ class Prefetcher:
         return True
 
     def _missing(self, state: FleetState, here: Collection[int]) -> tuple[WantedModel, ...]:
-        return wanted_models(state, self._parts.ladder, here, self._parts.settings.ollama)
+        return wanted_models(state, self.settings.ladder, here, self.settings.ollama)
 
     def _pull(self, wanted: WantedModel, here: tuple[int, ...]) -> None:
-        rung, parts = wanted.rung, self._parts
-        self._apply(PrefetchStarted(rung.model, wanted.why))
+        rung = wanted.rung
+        self.post(PrefetchStarted(rung.model, wanted.why))
         try:
-            with cut_when(parts.clock, lambda: self._unwanted(wanted, here)) as cancel:
+            with cut_when(self.clock, lambda: self._unwanted(wanted, here)) as cancel:
                 pulled = pull_model(
-                    parts.ollama, rung.model, parts.clock, cancel=cancel, disk=parts.disk, size=rung.size
+                    self.ollama,
+                    rung.model,
+                    self.clock,
+                    cancel=cancel,
+                    home=self.home,
+                    disk=self.disk,
+                    size=rung.size,
                 )
         except OllamaError as error:
             self._failed(rung.model, pull_failure(error), here)
@@ -153,27 +135,22 @@ class Prefetcher:
             self._failed(rung.model, reason, ())  # it may work all the same: offer no rung to move to
             return
         self._failures.pop(rung.model, None)
-        self._apply(PrefetchDone(rung.model))
+        self.post(PrefetchDone(rung.model))
 
     def _lacks(self, rung: Rung) -> bool:
         """Return True if Ollama answers and does not list a rung's model."""
         try:
-            return rung.index not in rungs_here(self._parts.ladder, self._parts.ollama.tags(timeout=2.0))
+            return rung.index not in rungs_here(self.settings.ladder, self.ollama.tags(timeout=2.0))
         except OllamaError:
             return False
 
     def _failed(self, model: str, reason: str, here: tuple[int, ...]) -> None:
         failures = self._failures.get(model, (0, 0.0))[0] + 1
-        self._failures[model] = (failures, self._parts.clock.monotonic() + backoff_step(_RETRY, failures))
-        self._apply(PrefetchFailed(model, reason, here))
+        self._failures[model] = (failures, self.clock.monotonic() + backoff_step(_RETRY, failures))
+        self.post(PrefetchFailed(model, reason, here))
 
     def _unwanted(self, wanted: WantedModel, here: Collection[int]) -> bool:
-        if self._stopping.is_set():
+        if self.stopping.is_set():
             return True
-        missing = self._missing(self._parts.store.read(), here)
+        missing = self._missing(self.read(), here)
         return not any(same_model(one.rung.model, wanted.rung.model) for one in missing)
-
-    def _apply(self, fact: Fact) -> None:
-        now, rules = self._parts.clock.time(), self._rules()
-        self._parts.store.update(lambda state: decide(state, fact, now, rules).state)
-        self._after()

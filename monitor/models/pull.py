@@ -4,26 +4,26 @@ There is no total time-out, because a pull may take hours. During a stall Ollama
 stall shows as bytes that do not grow and not as a silent stream.
 """
 
-import contextlib
 import logging
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import Clock
-from fleet.runtime.errors import FleetError, OllamaError, OllamaTimeoutError
+from fleet.runtime.errors import OllamaError, OllamaTimeoutError
+from fleet.runtime.home import Home
 from fleet.runtime.logging import fields, with_sentence
-from fleet.runtime.units import Bytes, Seconds, show_duration, show_size
-from monitor.parts import DiskCheck, no_limit
+from fleet.runtime.pull_progress import STANDS_STILL, RunningPull, pull_ended, write_pull
+from fleet.runtime.units import Bytes, Seconds, show_duration
 
 _log = logging.getLogger(__name__)
 STALL: Seconds = 90.0
 _LOG_EVERY: Seconds = 10.0
 _RATE_WINDOW: Seconds = 10.0
-"""The rate is a mean over this time; with nothing new for as long, the pull stands still."""
+"""The rate is a mean over this time."""
+_SHOW_EVERY: Seconds = 1.0
 
 
 @dataclass(slots=True)
@@ -94,17 +94,33 @@ class PullWatch:
         since, before = self._samples[0]
         return (self.fetched - before) / max(now - since, 0.001)
 
+    def progress(self, model: str, now: float, unix: float) -> RunningPull:
+        """Return the progress as the views show it; `unix` is the same moment in Unix seconds."""
+        still = now - self.moved
+        return RunningPull(
+            model=model,
+            completed_bytes=self.done,
+            total_bytes=self.total,
+            bytes_per_second=max(round(self.rate(now)), 0),
+            since=unix - (now - self.started),
+            moved=unix - still,
+            still_seconds=still if still >= STANDS_STILL else None,
+        )
+
     def line(self, now: float) -> str:
         """Return progress as a person reads it."""
-        done = f"{show_size(self.done)} of {show_size(self.total)}"
-        rate = self.rate(now)
-        if rate <= 0 and now - self.moved >= _RATE_WINDOW:
-            return f"{done}, stands still for {show_duration(now - self.moved)}"
-        left = show_duration((self.total - self.done) / rate) if rate > 0 and self.total else "unknown"
-        return f"{done}, {show_size(round(rate))}/s, {left} left"
+        return self.progress("", now, now).text
 
 
 ProgressBar = Callable[[PullWatch], None]
+
+DiskCheck = Callable[[Bytes], str]
+"""Returns why so many more bytes do not fit, empty if they fit or nothing is known of the disk."""
+
+
+def no_limit(_needed: Bytes) -> str:
+    """Return no objection: nothing is known of the disk."""
+    return ""
 
 
 def pull_model(
@@ -114,21 +130,24 @@ def pull_model(
     *,
     cancel: Cancel,
     bar: ProgressBar | None = None,
+    home: Home | None = None,
     stall: Seconds = STALL,
     disk: DiskCheck = no_limit,
     size: Bytes | None = None,
 ) -> bool:
     """Pull a model and return True, or False if it was cancelled; raise OllamaError if it fails.
 
-    `disk` is checked before the pull, by the `size` if that is known, and whenever a layer's size becomes known.
+    `disk` is checked before the pull, by the `size` if that is known, and whenever a layer's size becomes known. The
+    views read the progress in the `home`.
     """
     _require_space(disk, size or 0)
     watch = PullWatch(clock.monotonic(), stall)
-    logged = clock.monotonic()
+    logged = shown = clock.monotonic()
+    _show(home, watch, model, clock)
     _log.info("pull.started", extra=with_sentence(f"pulling {model}", model=model))
 
     def progress(line: PullProgress) -> None:
-        nonlocal logged
+        nonlocal logged, shown
         now = clock.monotonic()
         known = watch.total
         watch.see(line, now)
@@ -136,6 +155,9 @@ def pull_model(
             _require_space(disk, watch.total - watch.done)
         if bar is not None:
             bar(watch)
+        if now - shown >= _SHOW_EVERY:
+            shown = now
+            _show(home, watch, model, clock)
         if now - logged >= _LOG_EVERY:
             logged = now
             _log.info(
@@ -151,8 +173,21 @@ def pull_model(
             _log.info("pull.dropped", extra=fields(model=model))
             return False
         raise
+    finally:
+        if home is not None:
+            pull_ended(home)
     _log.info("pull.done", extra=with_sentence(f"pulled {model}", model=model, bytes=watch.done))
     return True
+
+
+def _show(home: Home | None, watch: PullWatch, model: str, clock: Clock) -> None:
+    if home is None:
+        return
+    now = clock.time()
+    try:
+        write_pull(home, watch.progress(model, clock.monotonic(), now), now)
+    except OSError as error:
+        _log.warning("pull.not_shown", extra=fields(reason=error.strerror))
 
 
 def pull_failure(error: OllamaError) -> str:
@@ -166,27 +201,3 @@ def _require_space(disk: DiskCheck, needed: Bytes) -> None:
         raise OllamaError(
             reason, hint="Free some space on that disk; the fleet deletes nothing from Ollama for it."
         )
-
-
-@contextlib.contextmanager
-def cut_when(clock: Clock, unwanted: Callable[[], bool], *, every: Seconds = 0.2) -> Iterator[Cancel]:
-    """Yield a Cancel that cuts a request as soon as it is unwanted, also while the server is silent."""
-    cancel, ended = Cancel(), threading.Event()
-
-    def watch() -> None:
-        while not clock.wait(ended, every):
-            try:
-                if not unwanted():
-                    continue
-            except FleetError:
-                continue  # the state could not be read; the next check may succeed
-            cancel()
-            return
-
-    thread = threading.Thread(target=watch, name="unwanted", daemon=True)
-    thread.start()
-    try:
-        yield cancel
-    finally:
-        ended.set()
-        thread.join()

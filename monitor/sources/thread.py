@@ -1,17 +1,13 @@
-"""The thread that reads a source and queues its items for the monitor's loop, a bounded number at a time."""
+"""The thread that reads a source and delivers its items to the monitor's loop, a bounded number at a time."""
 
-import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from monitor.sources.base import Cursor, Item, LogSource
 
-Inbox: TypeAlias = queue.SimpleQueue["Delivery | None"]
-"""The loop's queue; None only wakes it. A SimpleQueue, because signal handlers put into it as well."""
-
-_QUEUED = 32
-"""Items of one source in the queue at most."""
+_SLOTS = 32
+"""Items of one source that may wait for their write; with all of them taken, the source waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +19,17 @@ class Delivery:
 
 
 class SourceThread:
-    """Reads one source in a thread of its own; while the queue is full, the source waits."""
+    """Reads one source in a thread of its own, which waits while as many items as there are slots are unwritten."""
 
-    def __init__(self, origin: str, source: LogSource, cursor: Cursor | None, inbox: Inbox) -> None:
+    def __init__(
+        self, origin: str, source: LogSource, cursor: Cursor | None, deliver: Callable[[Delivery], None]
+    ) -> None:
         self.origin = origin
         self.source = source
         self._cursor = cursor
-        self._inbox = inbox
+        self._deliver = deliver
         self._closed = threading.Event()
-        self._slots = threading.Semaphore(_QUEUED)
+        self._slots = threading.Semaphore(_SLOTS)
         self._thread = threading.Thread(target=self._run, name=f"source-{origin}", daemon=True)
 
     def start(self) -> None:
@@ -44,9 +42,10 @@ class SourceThread:
         self.source.close()
         self._slots.release()
 
-    def release(self) -> None:
-        """Free the slot of an item that the loop has received."""
-        self._slots.release()
+    def release(self, items: int = 1) -> None:
+        """Free the slots of items that the loop has written."""
+        if items:
+            self._slots.release(items)
 
     def _run(self) -> None:
         try:
@@ -60,5 +59,5 @@ class SourceThread:
         self._slots.acquire()
         if self._closed.is_set():
             return False
-        self._inbox.put(Delivery(self, item))
+        self._deliver(Delivery(self, item))
         return True

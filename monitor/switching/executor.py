@@ -1,29 +1,34 @@
 """Carries out a switch step by step, for the monitor and the command line alike.
 
 The state names the step that is due. Each step is safe to repeat, so that the next holder of the switch lock resumes
-after a crash. A pull holds no lock: a command may supersede it, and then it is cut. The executor ends when the new
-generator is up; the monitor verifies the generator's first call.
+after a crash. A step ends in a fact, which the owner of the state decides on: the monitor's loop, or the command line.
+A pull holds no lock: a command may supersede it, and then it is cut. The executor ends when the new generator is up;
+the monitor verifies the generator's first call.
 """
 
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from fleet.clients.http import Cancel
-from fleet.config.ladder import Rung, same_model
-from fleet.policy.decide import decide
+from fleet.clients.http import cut_when
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import Supervisor
+from fleet.config.ladder import Ladder, Rung, same_model
+from fleet.config.schema import Settings
 from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, RestartFailed, TrialEnded
-from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Switch, SwitchPhase
+from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
+from fleet.runtime.home import Home
 from fleet.runtime.logging import with_sentence
-from fleet.runtime.pause_request import pause, resume
+from fleet.runtime.pause_request import CUT_WITHIN, IDLE_WITHIN, pause, resume, wait_until_idle
 from fleet.runtime.units import Seconds
+from monitor.inbox import PostStep, Read
 from monitor.models.inventory import rungs_here
-from monitor.models.pull import ProgressBar, cut_when, pull_failure, pull_model
-from monitor.parts import Parts
-from monitor.switching.canary import IDLE_WITHIN, Canary
+from monitor.models.pull import DiskCheck, ProgressBar, no_limit, pull_failure, pull_model
+from monitor.switching.canary import Canary
 from monitor.switching.generator_process import Generator, Start
 
 _log = logging.getLogger(__name__)
@@ -32,20 +37,32 @@ _RESTART_WITHIN: Seconds = 60.0
 _CUT = "it was cut short"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Switcher:
-    """Does the steps of the state's switch."""
+    """Does the steps of the state's switch; `stopping` cuts the current step and lets no other begin."""
 
-    def __init__(self, parts: Parts, rules: Callable[[], Rules], *, bar: ProgressBar | None = None) -> None:
-        self._parts = parts
-        self._rules = rules
-        self._bar = bar
-        self._stopping = threading.Event()
-        self._generator = Generator(parts.supervisor, parts.clock)
-        self._canary = Canary(parts.home, parts.settings, parts.ollama, parts.clock)
+    home: Home
+    settings: Settings
+    ollama: Ollama
+    supervisor: Supervisor
+    clock: Clock
+    read: Read
+    post: PostStep
+    stopping: threading.Event = field(default_factory=threading.Event)
+    disk: DiskCheck = no_limit
+    bar: ProgressBar | None = None
 
-    def stop(self) -> None:
-        """Cut the current step and begin no other; the next process with the switch lock resumes."""
-        self._stopping.set()
+    @property
+    def _ladder(self) -> Ladder:
+        return self.settings.ladder
+
+    @property
+    def _generator(self) -> Generator:
+        return Generator(self.supervisor, self.clock)
+
+    @property
+    def _canary(self) -> Canary:
+        return Canary(self.settings, self.ollama)
 
     def carry_out(self, number: int | None = None) -> FleetState:
         """Do the steps until the switch waits for its verification, has ended, or the generator did not come up.
@@ -55,24 +72,18 @@ class Switcher:
         answer; the state then keeps the switch.
         """
         while True:
-            state = self._parts.store.read()
+            state = self.read()
             switch = state.switch
             if switch is None or switch.phase is SwitchPhase.VERIFY or number not in {None, switch.number}:
                 return state
-            if self._stopping.is_set():
+            if self.stopping.is_set():
                 return state
             if switch.phase is SwitchPhase.PULL:
                 fact = self._pull(switch)
                 if fact is not None:
-                    self.apply(fact)
+                    self.post(fact)
             elif not self._change_over(switch):
-                return self._parts.store.read()
-
-    def apply(self, fact: Fact) -> FleetState:
-        """Let the policy decide on a fact and write the new state."""
-        now = self._parts.clock.time()
-        rules = self._rules()
-        return self._parts.store.update(lambda state: decide(state, fact, now, rules).state)
+                return self.read()
 
     def _change_over(self, switch: Switch) -> bool:
         """Try the target and restart the generator, as far as that is due; return False if it does not come up.
@@ -84,18 +95,18 @@ class Switcher:
         with self.lock():
             try:
                 while (fact := self._step(switch)) is not None:
-                    self.apply(fact)
+                    self.post(fact)
                     if isinstance(fact, RestartFailed):
                         return False
             finally:
-                resume(self._parts.home)
+                resume(self.home)
         return True
 
     def _step(self, switch: Switch) -> Fact | None:
         """Do the due step that needs the lock; return None if there is none or it was cut."""
-        state = self._parts.store.read()
+        state = self.read()
         due = state.switch
-        if due is None or due.number != switch.number or self._stopping.is_set():
+        if due is None or due.number != switch.number or self.stopping.is_set():
             return None
         if due.phase is SwitchPhase.TRIAL:
             return self._trial(state, due)
@@ -106,10 +117,10 @@ class Switcher:
         """Hold the switch lock, which serialises steps; raise SwitchError if another process holds it for too long."""
         from filelock import FileLock, Timeout  # noqa: PLC0415  # loaded only for a switch
 
-        patience = self._parts.settings.ollama.first_token_timeout + IDLE_WITHIN + 60.0
-        lock = FileLock(self._parts.home.switch_lock, timeout=patience, fallback_to_soft=False)
+        patience = self.settings.ollama.first_token_timeout + IDLE_WITHIN + 60.0
+        lock = FileLock(self.home.switch_lock, timeout=patience, fallback_to_soft=False)
         try:
-            lock.acquire(poll_interval=0.01, cancel_check=self._stopping.is_set)
+            lock.acquire(poll_interval=0.01, cancel_check=self.stopping.is_set)
         except Timeout as error:
             raise SwitchError(
                 "another process holds the switch lock and does not release it",
@@ -122,15 +133,15 @@ class Switcher:
 
     def _unwanted(self, switch: Switch) -> bool:
         """Return True if the switch was superseded or has ended, or this process stops."""
-        current = self._parts.store.read().switch
-        return self._stopping.is_set() or current is None or current.number != switch.number
+        current = self.read().switch
+        return self.stopping.is_set() or current is None or current.number != switch.number
 
     # Pull
 
     def _pull(self, switch: Switch) -> Fact | None:
-        rung = self._parts.ladder[switch.target]
+        rung = self._ladder[switch.target]
         try:
-            here = rungs_here(self._parts.ladder, self._parts.ollama.tags(timeout=2.0))
+            here = rungs_here(self._ladder, self.ollama.tags(timeout=2.0))
         except OllamaError as error:
             sentence = (
                 f"{rung.model} is neither pulled nor tried, because Ollama does not answer: {error.message}"
@@ -141,7 +152,7 @@ class Switcher:
             return ModelPresent(switch.number, self._stopped())
         if rung.index in here:
             return ModelPresent(switch.number, self._stopped())
-        if not self._parts.settings.ollama.auto_pull:
+        if not self.settings.ollama.auto_pull:
             reason = f"{rung.model} is not in Ollama, and auto_pull is off"
             return PullFailed(switch.number, reason, here)
         if not switch.by_hand and any(index > rung.index for index in here):
@@ -150,19 +161,19 @@ class Switcher:
 
     def _stopped(self) -> bool:
         """Return True if a person has stopped the generator; asked last, since a pull or a trial takes long."""
-        return self._generator.stopped_by_a_person() and not self._parts.store.read().restarting
+        return self._generator.stopped_by_a_person() and not self.read().restarting
 
     def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...]) -> Fact | None:
-        parts = self._parts
-        with cut_when(parts.clock, lambda: self._unwanted(switch)) as cancel:
+        with cut_when(self.clock, lambda: self._unwanted(switch)) as cancel:
             try:
                 pulled = pull_model(
-                    parts.ollama,
+                    self.ollama,
                     rung.model,
-                    parts.clock,
+                    self.clock,
                     cancel=cancel,
-                    bar=self._bar,
-                    disk=parts.disk,
+                    bar=self.bar,
+                    home=self.home,
+                    disk=self.disk,
                     size=rung.size,
                 )
             except OllamaError as error:
@@ -177,25 +188,24 @@ class Switcher:
         After a pass the pause goes on until the restart. After a failure it ends before the fact is written: a crash
         between the two would leave it behind.
         """
-        parts, rung = self._parts, self._parts.ladder[switch.target]
-        now = parts.clock.time()
-        until = now + parts.settings.ollama.first_token_timeout + IDLE_WITHIN + _RESTART_WITHIN
-        pause(parts.home, since=now, until=until, why=f"trying {rung.label}", cut=switch.by_hand)
+        rung = self._ladder[switch.target]
+        now = self.clock.time()
+        until = now + self.settings.ollama.first_token_timeout + IDLE_WITHIN + _RESTART_WITHIN
+        pause(self.home, since=now, until=until, why=f"trying {rung.label}", cut=switch.by_hand)
         reason = _CUT
         try:
-            with cut_when(parts.clock, lambda: self._unwanted(switch)) as cancel:
-                reason = self._canary.trial(state, switch, rung, cancel)
+            with cut_when(self.clock, lambda: self._unwanted(switch)) as cancel:
+                within = CUT_WITHIN if switch.by_hand else IDLE_WITHIN
+                wait_until_idle(self.home, self.clock, within=within, unwanted=lambda: cancel.cancelled)
+                self._canary.unload(state.current_model, cancel)
+                reason = self._canary.failure(state, switch, rung, cancel)
             if self._unwanted(switch):
                 reason = _CUT
         finally:
             if reason:
                 self._canary.unload(rung.model)
-                resume(parts.home)
+                resume(self.home)
         return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, self._stopped())
-
-    def wait_until_idle(self, cancel: Cancel) -> None:
-        """Wait until the generator has no call in flight."""
-        self._canary.wait_until_idle(cancel)
 
     # Restart
 
@@ -218,7 +228,7 @@ class Switcher:
         if start.pid:
             text = f"generator is up on {state.current_model}"
             _log.info("generator.up", extra=with_sentence(text, pid=start.pid, model=state.current_model))
-        resume(self._parts.home)
+        resume(self.home)
         return Restarted(switch.number, stopped=start.stopped)
 
     def _unloading(self, state: FleetState) -> threading.Thread | None:
@@ -237,5 +247,5 @@ class Switcher:
         if unloading is not None:
             unloading.start()
             unloading.join(_UNLOADED_WITHIN)
-        resume(self._parts.home)
-        self._parts.home.starts_file.unlink(missing_ok=True)
+        resume(self.home)
+        self.home.starts_file.unlink(missing_ok=True)

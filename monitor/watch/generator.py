@@ -5,10 +5,8 @@ from enum import StrEnum
 
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.policy.state import FleetState, SwitchPhase
+from fleet.runtime.pause_request import HUNG_AFTER
 from fleet.runtime.units import Seconds, show_duration
-
-HUNG_AFTER: Seconds = 30.0
-"""The generator's heartbeat comes every five seconds; six missed ones are no mere delay."""
 
 _REQUEST_SLACK: Seconds = 600.0
 """Longest time for a slow model's answer, beyond the wait for its first token."""

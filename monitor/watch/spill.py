@@ -1,6 +1,6 @@
 """Silent spill: a model partly on the CPU. No log line says so; `/api/ps` shows it. Pure.
 
-After two low readings the caller unloads the model and loads it again. If the share is still low then, the model does
+After two low readings the watch unloads the model and loads it again. If the share is still low then, the model does
 not fit. No spill are: a rung that asks for the CPU, the last rung, a server without a GPU, and a server that lost its
 GPU, where no smaller model helps.
 """
@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fleet.config.ladder import same_model
+from fleet.config.ladder import Ladder, full_name, same_model
+from fleet.policy.decide import decide
+from fleet.policy.events import EventKind
+from fleet.policy.facts import SpillFound
+from fleet.policy.rules import Rules
+from fleet.policy.state import FleetState
+from monitor.inbox import MemoryReading, Resident
 from monitor.incidents.step import same_digest
 from state.dataclass_json import from_json, to_json
 
@@ -24,36 +30,11 @@ GPU_LOST_REMEDY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Resident:
-    """A model listed by `/api/ps`; sizes in bytes."""
-
-    name: str
-    size: int
-    size_vram: int
-    digest: str = ""
-
-    @property
-    def share(self) -> float | None:
-        """Return the part of it in GPU memory, None if its size is unknown."""
-        return min(1.0, max(0.0, self.size_vram / self.size)) if self.size > 0 else None
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryReading:
-    """One answer of `/api/ps`; `reloaded` marks the first one after a requested reload."""
-
-    at: float
-    residents: tuple[Resident, ...]
-    reloaded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class SpillRules:
     """The rules of the judgement.
 
     `model` and `digest` are the rung's. `share` is the least part in GPU memory that is no spill. `own_choice`: the
     rung sets `num_gpu` itself. `last`: there is no rung below. `gpu`: the server's log shows a GPU, None if unknown.
-    `patience` is the time for a reload before it is requested again.
     """
 
     model: str
@@ -62,14 +43,14 @@ class SpillRules:
     own_choice: bool = False
     last: bool = False
     gpu: bool | None = None
-    patience: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class SpillState:
     """The state between two readings; the state file holds it under these names.
 
-    `low` counts low readings of `model` until its spill is reported (`told`); `asked` is when its reload was requested.
+    `low` counts low readings of `model` until its spill is reported (`told`); `asked` is when its reload was requested,
+    None once that is done: the watch unloads the model, loads it again, and passes the next reading as `reloaded`.
     `on_gpu`: some model was on the GPU since the server's start; `had_gpu`: also at any time before. `on_cpu` are the
     models seen wholly on the CPU since a model was last on the GPU; `lost_told`: the loss is reported.
     """
@@ -95,14 +76,6 @@ class SpillState:
 
 
 @dataclass(frozen=True, slots=True)
-class ReloadRequest:
-    """A request to the caller: unload the model, load it again, and pass the next reading as `reloaded`."""
-
-    model: str
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
 class Spilled:
     """The rung's model does not fit into GPU memory; returned once."""
 
@@ -118,7 +91,7 @@ class GpuLost:
     remedy: str = GPU_LOST_REMEDY
 
 
-SpillOutcome = ReloadRequest | Spilled | GpuLost
+SpillOutcome = Spilled | GpuLost
 
 
 def spill_verdict(
@@ -157,10 +130,8 @@ def _low(
     state = replace(state, low=state.low + 1)
     if reading.reloaded and state.asked is not None:
         return replace(state, told=True, asked=None), (Spilled(rules.model, share),)
-    overdue = state.asked is not None and abs(reading.at - state.asked) >= rules.patience
-    if state.low >= LOW_READINGS and (state.asked is None or overdue):
-        return replace(state, asked=reading.at), (ReloadRequest(rules.model, share),)
-    return state, ()
+    asked = reading.at if state.low >= LOW_READINGS and state.asked is None else state.asked
+    return replace(state, asked=asked), ()
 
 
 def _for_rung(state: SpillState, rules: SpillRules) -> SpillState:
@@ -210,3 +181,53 @@ def _is_ours(resident: Resident, rules: SpillRules) -> bool:
     if same_model(resident.name, rules.model):
         return True
     return bool(rules.digest and resident.digest) and same_digest(resident.digest, rules.digest)
+
+
+# In the fleet's state
+
+
+def after_reading(state: FleetState, reading: MemoryReading, rules: Rules) -> FleetState:
+    """Return the state after a reading: the memory of each model, the judgement, and its consequences."""
+    spill, outcomes = spill_verdict(spill_of(state), reading, _rules_for(state, rules))
+    before = state.watch.get("vram")
+    vram = {**(before if isinstance(before, dict) else {}), **_in_vram(reading.residents, rules.ladder)}
+    state = with_spill(replace(state, watch={**state.watch, "vram": vram}), spill)
+    for outcome in outcomes:
+        state = _follow(state, outcome, reading.at, rules)
+    return state
+
+
+def spill_of(state: FleetState) -> SpillState:
+    """Return the part of the state that this module keeps."""
+    return SpillState.from_json(state.watch.get("spill"))
+
+
+def with_spill(state: FleetState, spill: SpillState) -> FleetState:
+    """Return the state with another such part."""
+    return replace(state, watch={**state.watch, "spill": spill.to_json()})
+
+
+def _rules_for(state: FleetState, rules: Rules) -> SpillRules:
+    rung = rules.ladder[state.current_model_index]
+    return SpillRules(
+        model=rung.model,
+        share=rules.policy.spill_share,
+        own_choice="num_gpu" in state.current_options,
+        last=rung.index == rules.ladder.last,
+        gpu=state.watch.get("gpu"),
+    )
+
+
+def _follow(state: FleetState, outcome: SpillOutcome, now: float, rules: Rules) -> FleetState:
+    if isinstance(outcome, Spilled):
+        return decide(state, SpillFound(outcome.share), now, rules).state
+    return state.with_event(now, EventKind.GPU_LOST, reason=outcome.remedy, models=list(outcome.models))
+
+
+def _in_vram(residents: tuple[Resident, ...], ladder: Ladder) -> dict[str, int]:
+    """Return the GPU memory of each of the ladder's models; reports also show those loaded in the past."""
+    return {
+        full_name(one.name): one.size_vram
+        for one in residents
+        if one.size_vram > 0 and ladder.named(one.name)
+    }

@@ -19,17 +19,18 @@ from cli.status import brain_of
 from fleet.clients import supervisor
 from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
-from fleet.config.schema import SEED_LADDER, Settings
+from fleet.config.schema import SEED_LADDER
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import Command, PullFailed, Tick, TrialEnded
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, SwitchKind
-from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaError, StateError, SupervisorError
-from fleet.runtime.home import Home, read_json
+from fleet.runtime.home import read_json
+from fleet.runtime.pause_request import is_idle
 from fleet.runtime.untrusted import finite
 from monitor.detection.detector import Detector
+from monitor.inbox import MemoryReading, Resident
 from monitor.ingest import LOG, SIGNALS, Context, absorb_batch, absorb_time
 from monitor.models.inventory import need_of, rungs_here
 from monitor.models.pull import PullWatch, pull_failure
@@ -39,9 +40,8 @@ from monitor.sources.base import Cursor, LogLine
 from monitor.sources.docker.dedup import Ledger
 from monitor.sources.journal.entries import EntryReader, JournalPosition
 from monitor.sources.lines import LineBuffer, kept_lines
-from monitor.switching.canary import Canary
 from monitor.watch.generator import Seen, generator_verdict
-from monitor.watch.spill import MemoryReading, Resident, SpillRules, SpillState, spill_verdict
+from monitor.watch.spill import SpillRules, SpillState, spill_verdict
 from state.codec import decode_state, default_state, encode_state, same_content
 from state.refit import fit_to_ladder
 from tests.fuzz.mutations import MUTATIONS, json_mutated, mutated, value_mutated
@@ -404,8 +404,7 @@ class HeartbeatRow:
         path = self.folder / "generator.json"
         path.write_bytes(data)
         row = read_json(path) or {}
-        home = Home(self.folder)
-        Canary(home, Settings(), Ollama("http://x", _Server()), SystemClock())._idle(row)
+        is_idle(row, NOW)
         brain_of(row)
         program = supervisor.ProgramInfo("generator", supervisor.ProgramState.RUNNING, 77)
         seen = Seen(program, 0, finite(row.get("heartbeat")), NOW - 99, finite(row.get("request_since")))

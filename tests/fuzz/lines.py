@@ -13,6 +13,7 @@ from fleet.memory_errors.causes import LogEventKind
 from fleet.memory_errors.judge import judge_error
 from fleet.policy.rules import Rules as FleetRules
 from fleet.policy.state import FleetState
+from monitor.api_calls import parse_call
 from monitor.detection.detector import Detector
 from monitor.detection.prefilter import table_needles
 from monitor.incidents import GroupingRules, GroupState, advance
@@ -26,7 +27,7 @@ from monitor.incidents.messages import (
     TimePassed,
     Unloading,
 )
-from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload, parse_call
+from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
 from tests.fuzz.mutations import LONGEST, SHAPES, mutated, number_changed

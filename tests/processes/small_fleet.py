@@ -21,10 +21,11 @@ from fleet.policy.rules import Rules
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
-from monitor.parts import Parts
 from monitor.switching.executor import Switcher
+from monitor.switching.reconcile import SwitchJob
 from state.store import StateStore
 from tests.parts.supervisord import Daemon, children_of, supervisord, wait_until
+from tests.reference.direct_owner import posting_to
 
 STEADY = "exec sleep 1000"
 DEAF = "trap '' TERM; while :; do sleep 0.2; done"
@@ -56,21 +57,29 @@ class SmallFleet:
     settings: Settings = field(default_factory=Settings)
 
     @property
-    def parts(self) -> Parts:
-        """Return the parts of a switch; new ones at each call, as another process has its own."""
-        return Parts(
-            self.home,
-            self.settings,
-            StateStore(self.home, self.settings.ladder),
-            Ollama(self.url),
-            self.daemon.client,
-            SystemClock(),
-        )
+    def store(self) -> StateStore:
+        """Return a store of the state; a new one at each call, as another process has its own."""
+        return StateStore(self.home, self.settings.ladder)
 
     @property
     def switcher(self) -> Switcher:
-        """Return one who carries out switches."""
-        return Switcher(self.parts, self.rules)
+        """Return one who carries out switches and writes the state by itself."""
+        store = self.store
+        return Switcher(
+            home=self.home,
+            settings=self.settings,
+            ollama=Ollama(self.url),
+            supervisor=self.daemon.client,
+            clock=SystemClock(),
+            read=store.read,
+            post=posting_to(store, self.rules),
+        )
+
+    @property
+    def job(self) -> SwitchJob:
+        """Return what the monitor's switch thread does."""
+        switcher = self.switcher
+        return SwitchJob(switcher, posting_to(self.store, self.rules))
 
     def rules(self) -> Rules:
         """Return the rules by the settings alone."""

@@ -1,6 +1,10 @@
 """Calls, candidates and evaluations as tests of the storage use them."""
 
+from sqlalchemy import select
+
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source
+from generator.storage.rows import evaluated_of
+from generator.storage.schema import DONE, EvaluationRow
 from generator.storage.store import AlphaStore
 
 PANEL = Ruleset(Source.PANEL, {"delay": 1, "panel": "mine.parquet"})
@@ -31,3 +35,15 @@ def finish(
         candidate(name), rules.source, rules.settings, figures(fitness), kept=kept, time=100.0 + fitness
     )
     return store.finish(done, rules)
+
+
+def done_rows(store: AlphaStore, rules: Ruleset) -> list[Evaluated]:
+    """Return the results under a ruleset, those of the highest fitness first."""
+    row = EvaluationRow
+    statement = (
+        select(*row.__table__.columns)
+        .where(row.settings_key == rules.key, row.source == rules.source.value, row.state == DONE)
+        .order_by(row.fitness.desc())
+    )
+    with store.transaction() as connection:
+        return [evaluated_of(dict(found)) for found in connection.execute(statement).mappings()]

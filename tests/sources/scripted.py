@@ -8,17 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleet.clients.ollama import Ollama
-from fleet.clients.supervisor import Supervisor
 from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.state import FleetState
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from monitor.ingest import LOG, SIGNALS
 from monitor.loop import Monitor
-from monitor.models.inventory import Knowledge
-from monitor.parts import Parts
 from monitor.sources.base import Back, Batch, Cursor, Item, LogLine, LogSource
-from state.store import StateStore, read_state
+from state.store import read_state
 from tests.reference.ollama_log import DETECTOR
 
 POLICY = replace(PolicySettings(), threshold=100_000, check_interval=1.0)
@@ -50,34 +47,49 @@ def batches(texts: Sequence[str], size: int) -> list[Batch]:
     return [Batch(part, len(part), {"at": number}) for number, part in enumerate(lines, start=1)]
 
 
-@contextlib.contextmanager
-def following(
+def monitor_on(
     folder: Path,
-    log: Sequence[Batch] | LogSource,
+    log: Sequence[Batch] | LogSource = (),
     calls: Sequence[Batch] | LogSource = (),
     *,
     policy: PolicySettings = POLICY,
-) -> Iterator[Home]:
-    """Run the loop in a thread on scripted sources, without an Ollama and a supervisord."""
-    home, clock = Home(folder / "home"), SystemClock()
+) -> Monitor:
+    """Return a monitor on scripted sources, without an Ollama and a supervisord."""
+    home = Home(folder / "home")
     home.create()
-    settings = replace(Settings(), policy=policy)
-    ollama = Ollama("http://127.0.0.1:9")
-    store = StateStore(home, settings.ladder, clock)
-    parts = Parts(home, settings, store, ollama, Supervisor(home.socket), clock)
     given = {LOG: log, SIGNALS: calls}
 
     def source(origin: str) -> LogSource:
         one = given[origin]
         return Scripted(one, f"scripted:{origin}") if isinstance(one, Sequence) else one
 
-    monitor = Monitor(parts, source, Knowledge(settings, ollama, clock), DETECTOR)
-    thread = threading.Thread(target=monitor.run, name="loop")
+    return Monitor(
+        home=home,
+        settings=replace(Settings(), policy=policy),
+        ollama=Ollama("http://127.0.0.1:9"),
+        open_source=source,
+        detector=DETECTOR,
+        clock=SystemClock(),
+    )
+
+
+@contextlib.contextmanager
+def following(
+    folder: Path,
+    log: Sequence[Batch] | LogSource = (),
+    calls: Sequence[Batch] | LogSource = (),
+    *,
+    policy: PolicySettings = POLICY,
+    monitor: Monitor | None = None,
+) -> Iterator[Home]:
+    """Run the loop in a thread, by default of a monitor on these sources."""
+    running = monitor or monitor_on(folder, log, calls, policy=policy)
+    thread = threading.Thread(target=running.run, name="loop")
     thread.start()
     try:
-        yield home
+        yield Home(folder / "home")
     finally:
-        monitor.stop()
+        running.stop()
         thread.join(timeout=30)
     assert not thread.is_alive()
 

@@ -151,6 +151,14 @@ EVENTS: tuple[EventPattern, ...] = (
         LogEventKind.ALL_ON_GPU,
         example="load_tensors: offloaded 9/9 layers to GPU",
     ),
+    event(
+        "prompt-read",
+        r"prompt processing\b.{0,80}?progress = {0,4}[0-9.]{1,8}",
+        ("prompt processing",),
+        LogEventKind.PROMPT_READ,
+        example="slot print_timing: id  0 | task 0 | prompt processing, n_tokens =     70, progress = 0.95, "
+        "t =  38.22 s / 1.83 tokens per second",
+    ),
 )
 
 REQUEST_NEEDLES: tuple[str, ...] = ('"/api/generate"', '"/api/chat"', '"/api/embed', '"/v1/')

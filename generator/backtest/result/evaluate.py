@@ -1,7 +1,8 @@
 """Complete backtests: from expressions to figures and checks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from generator.backtest.result.portfolio import SUB_UNIVERSE, daily, positions
 from generator.backtest.result.reasons import reason_of
 from generator.backtest.run.engine import Engine
 from generator.backtest.settings import AlphaSettings, Neutralization, usable_neutralization
+from generator.backtest.split import split_ends
+from generator.domain import Split
 from generator.language.ast import Field, Node
 
 _VALUES = "<values>"
@@ -69,11 +72,21 @@ class Performance:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretches:
+    """Results on the stretches of a split. `train` is the backtest of a panel that ends with the last train day."""
+
+    train: Performance
+    validation: Figures
+    test: Figures
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An expression tree and the result of its backtest."""
+    """An expression tree and the result of its backtest on all days; `stretches` are those of a split, if one is given."""
 
     tree: Node
     performance: Performance
+    stretches: Stretches | None = None
 
 
 def evaluate(
@@ -83,6 +96,7 @@ def evaluate(
     *,
     engine: Engine | None = None,
     kept: Sequence[Kept] = (),
+    split: Split | None = None,
 ) -> list[Evaluation | EvaluationError]:
     """Return the backtest of each tree on the panel; a tree that cannot be evaluated gives its EvaluationError.
 
@@ -92,7 +106,7 @@ def evaluate(
     own = engine is None
     engine = engine or engine_for(panel, settings)
     try:
-        return _evaluate(trees, panel, settings, engine, kept)
+        return _evaluate(trees, panel, settings, engine, kept, split)
     finally:
         if own:
             engine.close()
@@ -108,7 +122,12 @@ def engine_for(
 
 
 def _evaluate(
-    trees: Sequence[Node], panel: Panel, settings: AlphaSettings, engine: Engine, kept: Sequence[Kept]
+    trees: Sequence[Node],
+    panel: Panel,
+    settings: AlphaSettings,
+    engine: Engine,
+    kept: Sequence[Kept],
+    split: Split | None,
 ) -> list[Evaluation | EvaluationError]:
     compiler = engine.compiler()
     neutralization, remarks = _neutralization(settings, panel)
@@ -125,10 +144,26 @@ def _evaluate(
         if isinstance(job, EvaluationError):
             results.append(job)
             continue
-        performance = _performance(panel, settings, tables[job], kept, remarks)
-        cause = reason_of(tree, performance.figures, performance.pnl, settings, engine)
-        results.append(Evaluation(tree, _explained(performance, cause)))
+        explain = partial(_explained, tree=tree, settings=settings, engine=engine)
+        performance = explain(_performance(panel, settings, tables[job], kept, remarks))
+        stretches = None if split is None else _stretches(panel, settings, tables[job], split, explain)
+        results.append(Evaluation(tree, performance, stretches))
     return results
+
+
+def _stretches(
+    panel: Panel,
+    settings: AlphaSettings,
+    table: Matrix,
+    split: Split,
+    explain: Callable[..., Performance],
+) -> Stretches:
+    """Return the results on the stretches: a day's position earns on the next day, whose stretch it counts to."""
+    train, before_test = split_ends(split, panel.dates)
+    until = explain(_performance(panel, settings, table[:train], (), (), of="the {} train days"), days=train)
+    later = [table[train - 1 : before_test - 1].T, table[before_test - 1 : len(table) - 1].T]
+    validation, test = (_figures(np.ascontiguousarray(series)) for series in later)
+    return Stretches(until, validation, test)
 
 
 def backtest(
@@ -210,11 +245,14 @@ def _performance(
     table: Matrix,
     kept: Sequence[Kept],
     remarks: tuple[str, ...],
+    *,
+    of: str = "the panel's {} days",
 ) -> Performance:
     days = _earning_days(table)
     series = np.ascontiguousarray(table[days].T)
     has_part = {"close", "volume"} <= panel.fields.keys()
-    dates = panel.dates[1:][days[:-1]] if len(panel.dates) > 1 else panel.dates[:0]
+    all_dates = panel.dates[: len(table)]
+    dates = all_dates[1:][days[:-1]] if len(all_dates) > 1 else all_dates[:0]
     whole = _figures(series)
     held = int(np.count_nonzero(table[:, LONGS] + table[:, SHORTS] > 0))
     return Performance(
@@ -223,7 +261,7 @@ def _performance(
         checks=checks(
             whole,
             delay=settings.delay,
-            book=Book(panel.dates[days], series[LONGS], series[SHORTS], series[LARGEST]),
+            book=Book(all_dates[days], series[LONGS], series[SHORTS], series[LARGEST]),
             held_share=held / len(table) if len(table) else 0.0,
             sub_sharpe=sharpe_of(series[PART_PNL]) if has_part else None,
             sub_share=SUB_UNIVERSE,
@@ -237,23 +275,27 @@ def _performance(
         settings=settings,
         grade=grade_of(whole.fitness, settings.delay),
         warnings=remarks,
-        reason=_too_few(held, len(table)),
+        reason=_too_few(held, len(table), of),
     )
 
 
-def _explained(performance: Performance, cause: str) -> Performance:
-    """Return the performance with the cause added to its reason, and the reason added to its warnings."""
+def _explained(
+    performance: Performance, *, tree: Node, settings: AlphaSettings, engine: Engine, days: int | None = None
+) -> Performance:
+    """Return the performance with its reason completed, and the reason added to its warnings.
+
+    `days` is the number of days that the figures are of; all by default.
+    """
+    cause = reason_of(tree, performance.figures, performance.pnl, settings, engine, days=days)
     reason = "; ".join(filter(None, (performance.reason, cause)))
     return replace(performance, reason=reason, warnings=(*performance.warnings, *filter(None, [reason])))
 
 
-def _too_few(held: int, days: int) -> str:
+def _too_few(held: int, days: int, of: str) -> str:
     """Return why figures of so few days with positions mean nothing; empty if there are enough days."""
     if held and held >= LEAST_HELD * days:
         return ""
-    return (
-        f"it holds positions on {held} of the panel's {days} days, fewer than half: its figures mean nothing"
-    )
+    return f"it holds positions on {held} of {of.format(days)}, fewer than half: its figures mean nothing"
 
 
 def _earning_days(table: Matrix) -> npt.NDArray[np.bool_]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from generator.domain import Moments
+
 DAYS_FOR_SHARPE = 252
 DAYS_FOR_RETURNS = 250  # three published alphas fit margin = returns / (500 turnover) exactly
 LEAST_TURNOVER = 0.125
@@ -54,6 +56,15 @@ def sharpe_of(pnl: Series) -> float:
     if deviation <= 1e-12 * abs(centre) or deviation == 0:  # equal values, up to rounding
         return math.nan
     return math.sqrt(DAYS_FOR_SHARPE) * centre / deviation
+
+
+def daily_moments(pnl: Series) -> Moments:
+    """Return the moments of daily PnL; NaN for a figure that is not defined."""
+    sharpe = sharpe_of(pnl) / math.sqrt(DAYS_FOR_SHARPE)
+    if not math.isfinite(sharpe):
+        return Moments(math.nan, len(pnl), math.nan, math.nan)
+    scores = (pnl - pnl.mean()) / pnl.std()
+    return Moments(sharpe, len(pnl), float((scores**3).mean()), float((scores**4).mean()))
 
 
 def drawdown_of(pnl: Series) -> float:

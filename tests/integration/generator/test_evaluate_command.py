@@ -239,23 +239,6 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     assert evaluate("--plot", str(tmp_path / "none" / "x.png"), "close").returncode == 1
 
 
-def test_alphas_are_compared_with_those_that_are_kept() -> None:
-    evaluator = LocalPlan(PanelSettings(), Source.SYNTHETIC).load()
-    first, second = (Candidate(text, text, "x") for text in ("rank(ts_delta(close, 5))", "rank(volume)"))
-    again = Candidate("3 * rank(ts_delta(close, 5))", "3 * rank(ts_delta(close, 5))", "x")
-
-    def correlation(candidate: Candidate) -> float:
-        evaluator.submit([candidate])
-        [(_, result)] = evaluator.results(0.0)
-        return next(row["value"] for row in result.checks if row["name"] == "SELF_CORRELATION")
-
-    assert correlation(first) == 0.0
-    evaluator.add_kept([first, Candidate("gone", "gone(close)", "x")])
-    assert correlation(again) == pytest.approx(1.0)
-    assert correlation(second) < 0.7
-    evaluator.close()
-
-
 def test_figures_that_are_missing_come_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from generator.storage.simulations import SimulationTable
 from generator.storage.store import AlphaStore
 from tests.parts.postgresql import Cluster, postgresql
 from tests.processes.claimer import BATCH, RULES
+from tests.reference.stored_rows import done_rows
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
 BRAIN = Ruleset(Source.BRAIN, {"region": "USA"})
@@ -118,7 +119,7 @@ def test_a_result_is_stored_under_the_number_that_its_evaluation_began_with(open
     # A repeated write of the same evaluation is the same result.
     again = there.finish(result(new, 3.0), PANEL)
     assert again is not None
-    [best] = here.best(PANEL, limit=9)
+    [best] = done_rows(here, PANEL)
     assert (best.id, best.performance and best.performance.fitness) == (again.id, 2.0)
     [back] = claim(open_store("third"), PANEL, limit=9)
     assert (back.digest, back.claim, other.claim) == ("b", 2, 0)

@@ -4,19 +4,32 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from fleet.runtime.home import Home
-from generator.domain import Evaluated, Source
-from generator.storage.migrations import STEPS
-from generator.storage.read import Filters, best_alphas, by_model, database_location, recent_alphas
+from generator.domain import Admission, Evaluated, Moments, Origin, Source, Split
+from generator.pool.stored import stored_split, stored_trials
+from generator.storage.additions import add_candidate
+from generator.storage.migrations import POOL_COLUMNS, STEPS
+from generator.storage.pool import read_members, read_sample, read_trials, write_split, write_trials
+from generator.storage.read import (
+    Filters,
+    best_alphas,
+    by_model,
+    database_location,
+    open_database,
+    recent_alphas,
+)
 from generator.storage.store import AlphaStore, StorageError
+from generator.workers.pool import sampled_trials
 from tests.parts.postgresql import Cluster, postgresql
-from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, finish
+from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, figures, finish
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +130,6 @@ def test_figures_that_are_not_finite_are_null(store: AlphaStore, place: Path | s
     finish(store, "a", fitness=float("nan"))
     assert recent_alphas(place, 1)[0].fitness is None
     assert best_alphas(place, 1) == []
-    assert store.best(PANEL, limit=5) == []
 
 
 def test_only_this_owners_pending_rows_are_taken_up(store: AlphaStore, url: str) -> None:
@@ -143,10 +155,10 @@ def test_old_texts_are_emptied_in_batches_and_the_rows_stay(
 ) -> None:
     for number in range(10):
         store.record_call(call(f"c{number}", ended=float(number)), [], PANEL)
-    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 3
-    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 2
-    assert store.clean_up(before=4.0, texts=100, standins=0, batch=3) == 0
-    assert store.clean_up(before=0.0, texts=2, standins=0) == 3
+    assert store.clean_up(before=4.0, texts=100, standins=0, bred=9, batch=3) == 3
+    assert store.clean_up(before=4.0, texts=100, standins=0, bred=9, batch=3) == 2
+    assert store.clean_up(before=4.0, texts=100, standins=0, bred=9, batch=3) == 0
+    assert store.clean_up(before=0.0, texts=2, standins=0, bred=9) == 3
     assert sql(url, "SELECT id FROM calls WHERE prompt IS NOT NULL ORDER BY id") == [("c8",), ("c9",)]
     assert by_model(place)[0].calls == 10
 
@@ -189,8 +201,8 @@ def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: AlphaStore, 
     store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
     for name, time in (("a", 1.0), ("b", 1.0), ("c", 9.0)):
         finish(store, name, kept=name == "b", fitness=time)
-    assert store.clean_up(before=105.0, texts=9, standins=0) == 2
-    assert store.clean_up(before=105.0, texts=9, standins=0) == 0
+    assert store.clean_up(before=105.0, texts=9, standins=0, bred=9) == 2
+    assert store.clean_up(before=105.0, texts=9, standins=0, bred=9) == 0
     checks = {row.expression: bool(row.checks) for row in best_alphas(place, 9)}
     assert checks == {"rank(a)": False, "rank(b)": True, "rank(c)": True}
 
@@ -204,7 +216,7 @@ def test_only_a_stand_ins_oldest_rows_are_deleted(store: AlphaStore, url: str) -
         )
         finish(store, f"x{number}", rules=STANDIN)
         finish(store, f"y{number}")
-    while store.clean_up(before=0.0, texts=100, standins=2, batch=3):
+    while store.clean_up(before=0.0, texts=100, standins=2, bred=9, batch=3):
         pass
     assert sql(url, "SELECT count(*) FROM evaluations WHERE source = 'panel'") == [(6,)]
     assert sql(url, "SELECT call_id FROM evaluations WHERE source = 'stand-in' ORDER BY id") == [
@@ -277,3 +289,89 @@ def test_two_that_begin_at_once_on_an_empty_database_both_get_there(url: str) ->
     for store in stores:
         store.close()
     assert sorted(stored) == [0, 0, 0, 1]
+
+
+def test_only_bred_alphas_of_no_use_are_deleted_beyond_the_newest(store: AlphaStore, url: str) -> None:
+    store.record_call(call(), [candidate("m0"), candidate("m1")], PANEL)
+    finish(store, "m0")
+    finish(store, "m1")
+    for number in range(9):
+        one = replace(candidate(f"b{number}"), call=None, model="", origin=Origin.BRED, parents=("m0",))
+        assert add_candidate(store, one, PANEL, 1.0)
+        if number < 8:
+            decision = Admission(admitted=number == 1)
+            result = Evaluated(
+                one, PANEL.source, PANEL.settings, figures(), kept=number == 2, time=2.0, admission=decision
+            )
+            store.finish(result, PANEL)
+    assert store.clean_up(before=0.0, texts=9, standins=0, bred=9) == 0
+    while store.clean_up(before=0.0, texts=9, standins=0, bred=3, batch=2):
+        pass
+    left = [name for (name,) in sql(url, "SELECT digest FROM evaluations ORDER BY id")]
+    # The model's, the admitted one, the kept one, the three newest of the others, the pending one.
+    assert left == ["m0", "m1", "b1", "b2", "b5", "b6", "b7", "b8"]
+
+
+# --- the pool --------------------------------------------------------------------------------------------------------
+
+
+def admitted(
+    store: AlphaStore, name: str, seed: int, *replaced: str, correlations: dict[str, float] | None = None
+) -> None:
+    pnl = np.random.default_rng(seed).normal(0.1, 1.0, 60).astype(np.float32)
+    judged = replace(figures(), pnl=pnl.tobytes(), moments=Moments(0.1, 60, 0.0, 3.0))
+    done = Evaluated(
+        candidate(name), PANEL.source, PANEL.settings, judged,
+        admission=Admission(admitted=True, replaced=replaced), self_correlation=0.1,
+        correlations=correlations or {}, time=1.0,
+    )  # fmt: skip
+    store.finish(done, PANEL)
+
+
+def test_members_trials_and_splits_are_stored_alike_in_both_databases(
+    store: AlphaStore, place: Path | str
+) -> None:
+    admitted(store, "a", 1)
+    admitted(store, "b", 2, correlations={"a": 0.3})
+    admitted(store, "c", 3, "a", correlations={"a": 0.9, "b": 0.05})
+    split = Split(date(2023, 1, 2), date(2024, 1, 2))
+    with store.transaction() as connection:
+        found = read_members(connection, PANEL, limit=9)
+        assert [one.candidate.digest for one in found] == ["b", "c"]
+        assert all(one.performance is not None and len(one.performance.pnl) == 240 for one in found)
+        sample = read_sample(connection, PANEL.source, PANEL.settings)
+        trials = sampled_trials(read_trials(connection, PANEL.source, PANEL.settings), sample)
+        write_trials(connection, PANEL.source, PANEL.settings, trials, 9.0)
+        for _ in range(2):
+            write_split(connection, "mine.parquet", split, 1.0)
+    assert (trials.count, trials.sampled, trials.distinct) == (3, 3, 3)
+    with open_database(place) as rows:
+        assert rows is not None
+        assert stored_split(rows, "mine.parquet") == split
+        assert stored_trials(rows) == {("panel", "mine.parquet"): trials}
+    alphas = {one.expression: one for one in best_alphas(place, 9)}
+    assert {name: one.admitted for name, one in alphas.items()} == {
+        "rank(a)": False, "rank(b)": True, "rank(c)": True,
+    }  # fmt: skip
+    assert (alphas["rank(a)"].admission, alphas["rank(a)"].self_correlation) == ("replaced by rank(c)", 0.9)
+    assert {one.luck for one in alphas.values()} <= {"likely", "unproven", "luck"}
+
+
+def test_tables_of_before_the_pool_are_led_to_it(store: AlphaStore, url: str, place: Path | str) -> None:
+    store.record_call(call(), [candidate("a"), candidate("b")], PANEL)
+    finish(store, "a")
+    with store.transaction() as connection:
+        connection.execute(text("DROP INDEX evaluations_admitted"))
+        for name in POOL_COLUMNS:
+            connection.execute(text(f"ALTER TABLE evaluations DROP COLUMN {name}"))
+        for name in ("splits", "trial_counts", "trial_sample"):
+            connection.execute(text(f"DROP TABLE {name}"))
+        connection.execute(text("UPDATE schema_version SET version = 5"))
+    store.close()
+    assert [one.expression for one in best_alphas(place, 9)] == ["rank(a)"]
+    with closing(AlphaStore(url, owner="here")) as again:
+        assert [one.origin for one in again.pending(PANEL, limit=9)] == [Origin.MODEL]
+        admitted(again, "b", 2)
+        with again.transaction() as connection:
+            assert [one.candidate.digest for one in read_members(connection, PANEL, limit=9)] == ["b"]
+            assert read_trials(connection, PANEL.source, PANEL.settings).count == 2

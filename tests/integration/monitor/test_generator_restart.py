@@ -16,7 +16,6 @@ from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from monitor.switching.generator_process import Generator
-from monitor.switching.worker import SwitchWorker
 from state.history import read_history
 from tests.parts.supervisord import wait_until
 from tests.processes.small_fleet import DEAF, DEAF_AND_LATE, DIES, DIES_SOON, STEADY, SmallFleet, small_fleet
@@ -33,11 +32,12 @@ def fleet() -> Iterator[SmallFleet]:
 
 def ask(fleet: SmallFleet, command: Command = DOWN) -> FleetState:
     rules, now = fleet.rules(), time.time()
-    return fleet.parts.store.update(lambda state: decide(state, command, now, rules).state)
+    return fleet.store.update(lambda state: decide(state, command, now, rules).state)
 
 
-def worker(fleet: SmallFleet) -> SwitchWorker:
-    return SwitchWorker(fleet.parts, fleet.switcher, after=lambda: None)
+def look(fleet: SmallFleet) -> None:
+    """Do what the monitor's switch thread does, one time, as a new monitor."""
+    fleet.job()
 
 
 def emitted(fleet: SmallFleet, kind: EventKind) -> list[str]:
@@ -142,7 +142,7 @@ def test_one_that_a_person_stopped_stays_stopped(fleet: SmallFleet) -> None:
     state = fleet.switcher.carry_out()
     assert state.switch is None
     assert state.current_model == "phi3:mini"
-    worker(fleet)._work()
+    look(fleet)
     assert fleet.state is ProgramState.STOPPED
 
 
@@ -151,22 +151,22 @@ def test_one_that_supervisord_gave_up_is_revived_with_back_off(fleet: SmallFleet
     fleet.behave(DIES)
     fleet.kill()
     wait_until(lambda: fleet.state is ProgramState.FATAL, fleet.daemon.log)
-    busy = worker(fleet)
-    busy._work()
+    busy = fleet.job
+    busy()
     assert len(emitted(fleet, EventKind.GENERATOR_DOWN)) == 1
     wait_until(lambda: fleet.state is ProgramState.FATAL, fleet.daemon.log)
-    busy._work()
+    busy()
     assert len(emitted(fleet, EventKind.GENERATOR_DOWN)) == 1, "the next try has its wait"
     fleet.behave(STEADY)
-    worker(fleet)._work()
+    look(fleet)
     wait_until(lambda: fleet.state is ProgramState.RUNNING, fleet.daemon.log)
 
 
 def test_one_that_runs_on_another_model_is_replaced_without_ever_being_stopped(fleet: SmallFleet) -> None:
     """A crash between a stop and a start would leave it looking as if a person had stopped it."""
     before = fleet.pid
-    fleet.parts.store.update(lambda state: replace(state, switches=7))
-    worker(fleet)._work()
+    fleet.store.update(lambda state: replace(state, switches=7))
+    look(fleet)
     wait_until(lambda: fleet.environ.get("FLEET_SWITCHES") == "7", fleet.daemon.log)
     assert fleet.pid != before
     assert "spawned" in fleet.daemon.log()
@@ -184,7 +184,7 @@ def test_one_whose_heartbeat_stands_still_is_replaced_and_the_history_says_why(
     before = fleet.kill(signal.SIGSTOP) if script is STEADY else fleet.pid
     fleet.behave(STEADY)
     monkeypatch.setattr("monitor.watch.generator.HUNG_AFTER", 0.5)
-    wait_until(lambda: worker(fleet)._work() or fleet.pid not in {0, before}, fleet.daemon.log)
+    wait_until(lambda: look(fleet) or fleet.pid not in {0, before}, fleet.daemon.log)
     wait_until(lambda: fleet.model != "", fleet.daemon.log)
     assert emitted(fleet, EventKind.GENERATOR_HUNG)[0].startswith("no heartbeat for")
 
@@ -193,15 +193,15 @@ def test_one_whose_heartbeat_stands_still_is_replaced_and_the_history_says_why(
 def test_one_that_dies_soon_after_each_start_does_not_spin_and_is_told_once(fleet: SmallFleet) -> None:
     fleet.behave(DIES_SOON)
     fleet.kill()
-    busy = worker(fleet)
+    busy = fleet.job
 
     def looks() -> bool:
-        busy._work()
+        busy()
         return "it ends soon after each start; see log/generator.log" in emitted(
             fleet, EventKind.GENERATOR_DOWN
         )
 
     wait_until(looks, fleet.daemon.log, seconds=60)
-    busy._work()
+    busy()
     assert len(emitted(fleet, EventKind.GENERATOR_DOWN)) == 1
     assert json.loads(fleet.home.starts_file.read_text())["began"] > time.time() - 5

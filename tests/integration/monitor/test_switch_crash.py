@@ -5,6 +5,7 @@ model that the state names, and no incident was lost or counted twice. The suite
 with FLEET_FUZZ every one.
 """
 
+import contextlib
 import itertools
 import os
 import signal
@@ -15,19 +16,19 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cli.operator import OperatorCommands
+from fleet.clients.ollama import Ollama
 from fleet.config.schema import PolicySettings, Settings
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import CallEnded, Command
 from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
+from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import FleetError
 from monitor.detection.detector import Detector
 from monitor.ingest import LOG
 from monitor.loop import Monitor
-from monitor.models.inventory import Knowledge
 from monitor.sources.base import LogSource
 from monitor.sources.open import open_source
-from monitor.switching.worker import SwitchWorker
 from state.history import read_history
 from tests.parts.supervisord import wait_until
 from tests.processes.fleet import MEMORY_FAILURE
@@ -50,11 +51,11 @@ def fleet() -> Iterator[SmallFleet]:
 
 def settle(fleet: SmallFleet) -> FleetState:
     """Do what a monitor does when it comes: finish what was interrupted, and see the first answer."""
-    busy = SwitchWorker(fleet.parts, fleet.switcher, after=lambda: None)
-    store = fleet.parts.store
+    job, store = fleet.job, fleet.store
 
     def settled() -> bool:
-        busy._work()
+        with contextlib.suppress(FleetError):
+            job()
         state = store.read()
         if state.switch is not None and state.switch.phase is SwitchPhase.VERIFY:
             answered = CallEnded(time.time(), state.switches, answered=True)
@@ -123,8 +124,14 @@ def monitor_of(fleet: SmallFleet) -> Monitor:
             return open_source(f"file:{log_of(fleet)}", since="start")
         return open_source(f"file:{fleet.home.signals}", since="start")
 
-    parts = fleet.parts
-    return Monitor(parts, source, Knowledge(fleet.settings, parts.ollama, parts.clock), Detector())
+    return Monitor(
+        home=fleet.home,
+        settings=fleet.settings,
+        ollama=Ollama(fleet.url),
+        open_source=source,
+        detector=Detector(),
+        clock=SystemClock(),
+    )
 
 
 def monitoring(
@@ -133,7 +140,7 @@ def monitoring(
     """Return what runs a monitor until the state is as wanted, or it is killed."""
 
     def work() -> None:
-        store, monitor = fleet.parts.store, monitor_of(fleet)
+        store, monitor = fleet.store, monitor_of(fleet)
         looker = OperatorCommands(fleet.fleet)  # what the watcher needs is imported before calls are counted
         assert looker is not None
 

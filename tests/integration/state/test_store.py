@@ -104,29 +104,6 @@ def test_nothing_is_written_where_only_a_form_changed_that_the_file_does_not_kno
     assert content(home.path) == before
 
 
-def test_what_settles_without_a_change_takes_no_lock(home: Home, store: StateStore) -> None:
-    store.update(counted(2))
-    with FileLock(f"{home.state}.lock"):
-        assert store.update_if_changed(counted(2)).vram_error_count == 2
-        with pytest.raises(StateError, match="was held"):
-            store.update_if_changed(counted(3))
-    assert store.update_if_changed(counted(3)).vram_error_count == 3
-    assert StateStore(home, SEED_LADDER).read().vram_error_count == 3
-
-
-def test_a_state_that_was_read_before_is_read_again_once_another_stands_there(
-    home: Home, store: StateStore
-) -> None:
-    store.update(counted(1))
-    os.utime(home.state, (NOW - 1_000_000.0, NOW - 1_000_000.0))
-    first = store.read()
-    assert store.read() is first
-    StateStore(home, SEED_LADDER).update(counted(2))
-    assert store.read().vram_error_count == 2
-    home.state.write_text(home.state.read_text().replace('"vram_error_count": 2', '"vram_error_count": 3'))
-    assert store.read().vram_error_count == 3
-
-
 def test_what_a_change_raises_leaves_the_state_as_it_was(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     before = content(home.path)

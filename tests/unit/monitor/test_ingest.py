@@ -14,14 +14,16 @@ from fleet.policy.events import EventKind
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
 from monitor.ingest import (
+    LOG,
     ApiCall,
     Context,
-    absorb_calls,
-    absorb_lines,
+    absorb_batch,
     absorb_presence,
     absorb_time,
     deadline,
+    decide_on,
     parse_call,
+    read_calls,
 )
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state
@@ -134,11 +136,15 @@ COURSES = (
 )
 
 
+def called(state: FleetState, call: ApiCall, context: Context) -> FleetState:
+    return decide_on(state, read_calls(state, [call], context), context)
+
+
 def read(state: FleetState, item: Item, now: float, *, live: bool) -> FleetState:
     context = Context(now, RULES, DETECTOR)
     if isinstance(item.what, ApiCall):
-        return absorb_calls(state, [item.what], context)
-    return absorb_lines(state, [LogLine(item.what, None, live=live)], context)
+        return called(state, item.what, context)
+    return absorb_batch(state, LOG, [LogLine(item.what, None, live=live)], context)
 
 
 def through(state: FleetState, until: float) -> FleetState:
@@ -218,7 +224,7 @@ def test_the_reason_of_a_failed_call_is_a_line_of_whole_words() -> None:
         "error": error,
     }
     ended = parse_call(json.dumps(row), T0)
-    state = absorb_calls(default_state(SEED_LADDER, T0), [ended], Context(T0, RULES, DETECTOR))
+    state = called(default_state(SEED_LADDER, T0), ended, Context(T0, RULES, DETECTOR))
     assert state.unanswered is not None
     reason = state.unanswered.reason
     assert "CUDA error   current device" in reason
@@ -231,7 +237,9 @@ def test_an_incident_whose_count_was_taken_back_counts_again_when_its_last_try_f
     state = default_state(SEED_LADDER, T0)
 
     def follow(state: FleetState, at: float, *lines: str) -> FleetState:
-        return absorb_lines(state, [LogLine(line, at, True) for line in lines], Context(at, RULES, DETECTOR))
+        return absorb_batch(
+            state, LOG, [LogLine(line, at, True) for line in lines], Context(at, RULES, DETECTOR)
+        )
 
     state = absorb_time(follow(state, T0, *begins(T0), *runs_out()), Context(T0 + 15.1, RULES, DETECTOR))
     assert state.vram_error_count == 1
@@ -257,7 +265,7 @@ def test_a_new_model_that_lacks_the_hosts_memory_moves_nothing(error: str, *, mo
     state = replace(running(rules, 1), switch=switch)
     for number, at in enumerate((T0 + 10, T0 + 25)):
         ended = ApiCall(str(number), at - 2, at, "phi3:mini", state.switches, 500, error)
-        state = absorb_calls(state, [ended], Context(at, rules, DETECTOR))
+        state = called(state, ended, Context(at, rules, DETECTOR))
     assert (state.switch is not None) is moves
     assert state.current_model_index == 1
     assert any(event.kind is EventKind.VERIFY_FAILED for event in state.events) is moves

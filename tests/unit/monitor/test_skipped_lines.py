@@ -17,12 +17,13 @@ from monitor.loop import Monitor
 from monitor.skipped_lines import absorb_each
 from monitor.sources.base import MOST_LINES, Batch, LogLine
 from monitor.sources.file.source import FileSource
-from monitor.streams import Pending
+from monitor.sources.thread import SourceThread
+from monitor.streams import Stream
 from state.codec import decode_state, default_state, encode_state
 from state.history import read_history
 from state.store import StateStore
 from tests.reference.ollama_log import DETECTOR
-from tests.sources.scripted import POLICY, batches, following, read_until
+from tests.sources.scripted import POLICY, Scripted, batches, following, read_until
 
 NOW = 1_795_000_000.0
 OOM = "CUDA error: out of memory"
@@ -100,15 +101,15 @@ def test_the_loop_lives_on_and_the_next_failure_counts(tmp_path: Path) -> None:
 def test_a_fault_of_the_loop_itself_is_logged_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real, left = Monitor._commit, [None]
+    real, left = Monitor._write_batches, [None]
 
-    def commit(monitor: Monitor) -> None:
+    def write(monitor: Monitor) -> None:
         if left:
             left.clear()
             raise ZeroDivisionError
         real(monitor)
 
-    monkeypatch.setattr(Monitor, "_commit", commit)
+    monkeypatch.setattr(Monitor, "_write_batches", write)
     with following(tmp_path, batches([OOM], 1)) as home, caplog.at_level(logging.ERROR):
         assert read_until(home, log=1).vram_error_count == 1
     assert "loop.broken" in caplog.text
@@ -119,22 +120,24 @@ def test_a_backlog_is_written_in_parts_and_absorbed_without_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     free, held, written = [], [], list[int]()
-    real, put = ingest.absorb_lines, StateStore.update
+    real, put = ingest.read_batch, StateStore.update
 
-    def absorbing(state: FleetState, lines: Sequence[LogLine], context: Context) -> FleetState:
+    def reading(
+        state: FleetState, origin: str, lines: Sequence[LogLine], context: Context
+    ) -> ingest.Findings:
         lock = FileLock(f"{tmp_path}/home/model_fleet_state.json.lock", timeout=0)
         try:
             with lock:
                 free.append(len(lines))
         except TimeoutError:
             held.append(len(lines))
-        return real(state, lines, context)
+        return real(state, origin, lines, context)
 
     def update(store: StateStore, change: object) -> FleetState:
         written.append(sum(free) + sum(held))
         return put(store, change)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ingest, "absorb_lines", absorbing)
+    monkeypatch.setattr(ingest, "read_batch", reading)
     monkeypatch.setattr(StateStore, "update", update)
     with following(tmp_path, batches(["[GIN] nothing"] * 3500, size)) as home:
         read_until(home, log=-(-3500 // size))
@@ -145,11 +148,11 @@ def test_a_backlog_is_written_in_parts_and_absorbed_without_the_lock(
 
 
 def test_a_portion_is_at_most_one_writes_fill() -> None:
-    pending = Pending(batches(["x"] * 2500, 400))
-    assert [len(batch.lines) for batch in pending.portion()] == [400, 400]
-    assert pending.full
-    assert [len(batch.lines) for batch in Pending(batches(["x"] * 3000, 3000)).portion()] == [3000]
-    assert not Pending(batches(["x"] * 999, 1)).full
+    thread = SourceThread(LOG, Scripted(()), None, lambda _: None)
+    stream = Stream(thread, None, pending=batches(["x"] * 2500, 400))
+    assert [len(batch.lines) for batch in stream.portion()] == [400, 400]
+    stream = Stream(thread, None, pending=batches(["x"] * 3000, 3000))
+    assert [len(batch.lines) for batch in stream.portion()] == [3000]
 
 
 def test_a_file_is_read_in_batches_of_bounded_size_and_none_is_lost(tmp_path: Path) -> None:

@@ -189,7 +189,11 @@ def test_the_default_file_shows_each_key_that_works_with_its_default() -> None:
     )
     assert not problems
     # These show what a key looks like; left out, the profile and [panel] decide.
-    examples = {"ollama": {"url", "log"}, "brain": {"delay", "decay", "neutralization", "truncation"}}
+    examples = {
+        "ollama": {"url", "log"},
+        "panel": {"validation_from", "test_from"},
+        "brain": {"delay", "decay", "neutralization", "truncation"},
+    }
     for name, section in SECTIONS.items():
         for part in fields(section):
             if part.name not in examples.get(name, set()):

@@ -8,9 +8,18 @@ from fleet.config.ladder import Ladder
 from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.policy.events import EventKind, sentence
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Unanswered
-from fleet.policy.unanswered import hang_found, hang_remedy, hang_suspected, remedy
-from monitor.ingest import ApiCall, Context, absorb_calls, absorb_lines
+from fleet.policy.state import FleetState, SlowCause, Unanswered
+from fleet.policy.unanswered import (
+    hang_due,
+    hang_found,
+    hang_remedy,
+    hang_suspected,
+    remedy,
+    slow_found,
+    slowness,
+)
+from monitor.api_calls import ApiCall
+from monitor.ingest import LOG, Context, absorb_batch, decide_on, read_calls
 from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState
 from state.codec import decode_state, default_state, encode_state
@@ -36,7 +45,8 @@ def call(number: int, error: str, *, began: float, seconds: float = 1.0, status:
 
 
 def after(calls: list[ApiCall], state: FleetState | None = None) -> FleetState:
-    return absorb_calls(fresh() if state is None else state, calls, context())
+    before = fresh() if state is None else state
+    return decide_on(before, read_calls(before, calls, context()), context())
 
 
 def reports(state: FleetState) -> list[EventKind]:
@@ -52,7 +62,7 @@ def test_a_runner_that_dies_at_every_call_is_reported_at_the_third_and_no_more()
     assert reports(after(deaths(2))) == []
     state = after(deaths(14))
     assert reports(state) == [EventKind.UNANSWERED]
-    assert state.unanswered == Unanswered(since=T0, calls=14, reason=DIED, reported=True)
+    assert state.unanswered == Unanswered(since=T0, calls=14, reason=DIED, reported=True, last=T0 + 27)
     (event,) = (one for one in state.events if one.kind is EventKind.UNANSWERED)
     assert event.fields["calls"] == 3
     assert "3 failed in a row, the last one with an error was encountered" in sentence(event)
@@ -120,6 +130,52 @@ def test_a_failure_with_an_answer_or_soon_asks_for_no_hang(seconds: float, statu
     assert hung(state) is state
 
 
+PROGRESS = (
+    "slot print_timing: id  0 | task 0 | prompt processing, n_tokens =     70, progress = 0.32, t =  38.22 s"
+)
+OLDER = "slot update_slots: id  0 | task 0 | prompt processing progress, n_past = 70, n_tokens = 70, progress = 0.320000"
+
+
+@pytest.mark.parametrize("line", [PROGRESS, OLDER])
+def test_a_prompt_that_is_still_read_is_slow_and_no_hang(line: str) -> None:
+    state = absorb_batch(after([waits(0)]), LOG, [LogLine(line, T0 + 30, live=True)], context())
+    ended = T0 + LIMIT
+    assert slowness(state, ended, LIMIT, on_cpu=False) is SlowCause.PROMPT
+    assert slowness(state, ended, LIMIT, on_cpu=True) is SlowCause.PROMPT, "a smaller prompt helps first"
+    assert slowness(state, ended + LIMIT, LIMIT, on_cpu=False) is None, (
+        "the line is too old to explain a wait"
+    )
+    assert slowness(after([waits(0)]), ended, LIMIT, on_cpu=True) is SlowCause.CPU
+    assert slowness(after([waits(0)]), ended, LIMIT, on_cpu=False) is None
+
+
+@pytest.mark.parametrize("why", SlowCause)
+def test_the_mend_of_slowness_is_no_restart(why: SlowCause) -> None:
+    state = slow_found(after([waits(0), waits(1)]), why)
+    assert state.unanswered is not None
+    mend = remedy(state.unanswered, "docker:ollama")
+    assert "does not hang" in mend
+    assert "estart" not in mend
+    assert "first_token_timeout" in mend
+    assert decode_state(encode_state(state, T0)).unanswered == state.unanswered
+    found = hung(state)
+    assert found.unanswered is not None
+    assert (found.unanswered.hangs, found.unanswered.slow) == (True, None), "later it hangs after all"
+    assert slow_found(fresh(), why) == fresh()
+
+
+def test_ollama_has_the_time_to_end_a_stuck_runner_and_to_load_another() -> None:
+    state, ended = after([waits(0)]), T0 + LIMIT
+    assert not hang_due(state, ended + 10)
+    assert hang_due(state, ended + 15)
+    reloaded = replace(state, watch={"loaded": ended + 12})
+    assert not hang_due(reloaded, ended + 15)
+    assert hang_due(replace(state, watch={"loaded": ended - 200}), ended + 15)
+    again = after([waits(1)], reloaded)
+    assert hang_due(again, T0 + 2 * LIMIT + 60), "the new runner hangs too"
+    assert not hang_due(fresh(), ended + 15)
+
+
 def test_a_hang_is_no_incident_and_no_reason_to_move() -> None:
     state = hung(after([waits(number) for number in range(5)]))
     assert (state.vram_error_count, state.switch, state.hold) == (0, None, None)
@@ -129,8 +185,8 @@ def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
     state = hung(after([waits(0)]))
     line = slog(T0 + 5, "Listening on 127.0.0.1:11434 (version 0.33.0)")
     state = replace(state, watch={**state.watch, "spill": {"on_gpu": True, "low": 1}})
-    state = absorb_lines(state, [LogLine(line, None, live=True)], context())
-    assert state.unanswered == Unanswered(since=T0, calls=1, reason=TIMED_OUT, reported=True)
+    state = absorb_batch(state, LOG, [LogLine(line, None, live=True)], context())
+    assert state.unanswered == Unanswered(since=T0, calls=1, reason=TIMED_OUT, reported=True, last=T0 + LIMIT)
     spill = SpillState.from_json(state.watch["spill"])
     assert (spill.had_gpu, spill.on_gpu) == (True, False)
 

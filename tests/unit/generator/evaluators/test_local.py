@@ -44,7 +44,7 @@ class Engine:
         settings: object,
         *,
         engine: object,
-        kept: Sequence[object],
+        split: object,
     ) -> list[Any]:
         self.runs += 1
         if any("volume" in show(tree) for tree in trees):
@@ -56,12 +56,13 @@ class Engine:
 def evaluator(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEvaluator]:
     made = LocalEvaluator.__new__(LocalEvaluator)
     made._backtest = made._engine = Engine()  # type: ignore[assignment]  # ours in their place
+    made._split, made._moved = None, lambda: False
     made._panel = made._settings = SimpleNamespace()  # type: ignore[assignment]
     made._rules = Ruleset(Source.SYNTHETIC, {})
     made._catalogue = load_catalogue()
     made._files, made._warned = PanelFiles(""), set()
-    made._batch, made._batch_size, made._kept, made._recent = [], 1, {}, {}
-    monkeypatch.setattr("generator.evaluators.local._result", lambda outcome: outcome)
+    made._batch, made._batch_size = [], 1
+    monkeypatch.setattr("generator.evaluators.local._result", lambda outcome, *_: outcome)
     with ThreadPoolExecutor(1) as made._executor:
         yield made
 

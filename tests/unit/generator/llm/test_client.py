@@ -15,7 +15,8 @@ from generator.llm.candidates import Reply, read_reply
 from generator.llm.client import Caller, call_id
 from generator.llm.context_window import Window
 from generator.llm.feedback import Feedback, Notebook
-from generator.llm.prompt import PromptSource, build_prompt
+from generator.llm.prompt import build_prompt
+from generator.llm.prompt_source import PromptSource
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import CallInFlight, call_verdict
 

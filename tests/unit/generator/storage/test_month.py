@@ -30,7 +30,7 @@ def days(path: Path, count: int, rules: Ruleset, *, standins: int) -> Iterator[i
         for day in range(count):
             for number in range(CALLS_A_DAY):
                 _mine(store, rules, f"{day}-{number}", day * DAY + number)
-            while store.clean_up(before=day * DAY - WEEK, texts=20_000, standins=standins):
+            while store.clean_up(before=day * DAY - WEEK, texts=20_000, standins=standins, bred=9):
                 pass
             yield sum(each.stat().st_size for each in path.parent.glob("alphas.db*"))
 
@@ -64,7 +64,7 @@ def test_a_disk_gets_back_what_a_shorter_keep_calls_frees(path: Path) -> None:
         for number in range(40):
             store.record_call(replace(call(f"c{number}"), prompt="x" * MEGABYTE), [], PANEL)
         before = path.stat().st_size
-        while store.clean_up(before=10.0, texts=100, standins=0):
+        while store.clean_up(before=10.0, texts=100, standins=0, bred=9):
             pass
     assert before > 38 * MEGABYTE
     assert path.stat().st_size < 4 * MEGABYTE  # with the journal written back at the end

@@ -17,7 +17,7 @@ from generator.storage.migrations import STEPS, migrate
 from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas
 from generator.storage.schema import EvaluationRow
 from generator.storage.store import AlphaStore, StorageError
-from tests.reference.stored_rows import PANEL, call, candidate, figures
+from tests.reference.stored_rows import PANEL, call, candidate, done_rows, figures
 
 NEWEST = 1 + len(STEPS)
 
@@ -144,7 +144,7 @@ def test_a_row_gives_back_what_was_stored_with_it(store: AlphaStore) -> None:
         admission=Admission(admitted=True), self_correlation=0.4, time=9.0,
     )  # fmt: skip
     store.finish(done, PANEL)
-    [found] = store.best(PANEL, limit=9)
+    [found] = done_rows(store, PANEL)
     assert found.performance is not None
     assert repr(found.performance.validation) == repr(judged.validation)
     for name in ("test", "moments", "pnl"):
@@ -163,6 +163,27 @@ def test_only_a_member_keeps_its_daily_pnl(store: AlphaStore) -> None:
             kept=True, admission=decision, time=1.0,
         )  # fmt: skip
         store.finish(done, PANEL)
-    found = {one.candidate.digest: one for one in store.best(PANEL, limit=9)}
+    found = {one.candidate.digest: one for one in done_rows(store, PANEL)}
     assert {one.performance.pnl for one in found.values() if one.performance} == {b""}
     assert {name: one.admission for name, one in found.items()} == {"x": refused, "y": None}
+
+
+def test_the_results_of_themes_are_the_models_alphas_that_the_pool_judged(store: AlphaStore) -> None:
+    for number, admitted in enumerate((True, False, None, True)):
+        one = replace(call(f"c{number}"), seed=100 + number)
+        store.record_call(one, [candidate(f"x{number}", f"c{number}")], PANEL)
+        decision = None if admitted is None else Admission(admitted=admitted)
+        store.finish(
+            Evaluated(
+                candidate(f"x{number}", f"c{number}"), PANEL.source, PANEL.settings, figures(),
+                time=float(number), admission=decision,
+            ),
+            PANEL,
+        )  # fmt: skip
+    bred = replace(candidate("b"), origin=Origin.BRED)
+    store.finish(
+        Evaluated(bred, PANEL.source, PANEL.settings, figures(), admission=Admission(admitted=True)), PANEL
+    )
+    assert store.theme_results(PANEL, limit=9) == [(100, True), (101, False), (103, True)]
+    assert store.theme_results(PANEL, limit=2) == [(101, False), (103, True)]
+    assert store.theme_results(replace(PANEL, settings={}), limit=9) == []

@@ -1,7 +1,6 @@
 """What is known of models and cards: what a rung needs, how large it is, and what is free for it."""
 
 import json
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +11,16 @@ from fleet.clients.ollama import LocalModel, ModelDetails, Ollama
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.schema import Settings
 from fleet.policy.rules import Rules
-from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.detection.detector import Detector
-from monitor.ingest import Context, absorb_lines
+from monitor.inbox import ModelsKnown
+from monitor.ingest import LOG, Context, absorb_batch
 from monitor.models.disk_space import is_here
-from monitor.models.inventory import Knowledge, Models, kv_cache_bytes, need_of
+from monitor.models.inventory import Inventory, Models, kv_cache_bytes, memory_known, need_of
 from monitor.sources.base import LogLine
 from standin.ollama import standin
 from standin.settings import StandinSettings
-from tests.processes.fleet import eventually
 from tests.reference.histories import running
 
 INFO = {
@@ -92,14 +90,16 @@ def test_sizes_and_needs_come_from_ollama_also_for_custom_models(tmp_path: Path)
         size = models.sizes[1]
         assert size is not None
         assert 2 * GIGABYTE < size < 3 * GIGABYTE
-        knowledge = Knowledge(
-            replace(Settings(), ladder=ladder), client, SystemClock(), file=tmp_path / "models.json"
-        )
-        knowledge.gpu_total = GIGABYTE
-        knowledge._models.refresh()
-        knowledge._write_file()
-        rules, _ = knowledge()
-        assert rules.size(1) == size
+        posted = list[ModelsKnown]()
+        Inventory(
+            settings=replace(Settings(), ladder=ladder),
+            ollama=client,
+            models=Models(client, ladder),
+            read=lambda: running(Rules(ladder), watch={"gpu_total": GIGABYTE}),
+            post=posted.append,
+            file=tmp_path / "models.json",
+        )()
+        assert posted[0].sizes == (None, size, None)
     row = json.loads((tmp_path / "models.json").read_text())
     assert row["sizes"] == [None, size, None]
     assert row["free"] == GIGABYTE
@@ -118,66 +118,43 @@ def test_a_rung_that_needs_more_than_the_one_above_is_known() -> None:
 # What is free
 
 
+def free(client: Ollama, cards: list[Card] | FleetError, rung: int, **watch: int) -> int | None:
+    """Return what the inventory posts as free, for a fleet on this rung."""
+
+    def ask() -> list[Card]:
+        if isinstance(cards, FleetError):
+            raise cards
+        return cards
+
+    posted = list[ModelsKnown]()
+    Inventory(
+        settings=Settings(),
+        ollama=client,
+        models=Models(client, Settings().ladder),
+        read=lambda: running(Rules(), rung, watch=watch),
+        post=posted.append,
+        cards=ask,
+    )()
+    return posted[0].free
+
+
 def test_what_is_free_is_what_others_leave_and_what_ours_gives_back() -> None:
     with standin(settings=StandinSettings(vram=8 * GIGABYTE, pace=0.0)) as server:
         client = Ollama(server.url)
         client.generate({"model": "tinyllama:1.1b", "prompt": "1"}, first_token=20, stall=20)
         ours = client.loaded()[0].size_vram
         card = Card("a card", 5 * GIGABYTE, 6 * GIGABYTE)
-        knowledge = Knowledge(Settings(), client, SystemClock(), cards=lambda: [card])
-        knowledge.measure_free()
-        assert knowledge.free is None, "at the top the cards are not asked"
-        knowledge.set_climbing(True)
-        knowledge.measure_free()
-        assert knowledge.free == GIGABYTE + ours
-        knowledge.gpu_total = GIGABYTE
-        assert knowledge()[0].free == GIGABYTE
-
-
-def test_while_the_cards_are_asked_the_last_answer_holds() -> None:
-    """Nothing known would mean that any model may fit."""
-    cards, during = [Card("a card", 7 * GIGABYTE, 8 * GIGABYTE)], list[int | None]()
-
-    def ask() -> list[Card]:
-        during.append(knowledge.free)
-        return cards
-
-    with standin() as server:
-        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), cards=ask)
-        knowledge.set_climbing(True)
-        knowledge.measure_free()
-        knowledge.measure_free()
-    assert during == [None, GIGABYTE]
+        assert free(client, [card], 0) is None, "at the top the cards are not asked"
+        assert free(client, [card], 1) == GIGABYTE + ours
+        assert free(client, [card], 1, gpu_total=GIGABYTE) == GIGABYTE
+        assert free(client, FleetError("nvidia-smi fails"), 1) is None
+        assert free(client, FleetError("nvidia-smi fails"), 1, gpu_total=GIGABYTE) == GIGABYTE
 
 
 def test_the_cards_are_asked_as_soon_as_the_fleet_begins_to_climb() -> None:
-    asked = threading.Event()
-
-    def ask() -> list[Card]:
-        asked.set()
-        return []
-
-    with standin() as server:
-        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), cards=ask)
-        knowledge.start()
-        try:
-            eventually(lambda: all(knowledge._models.needs), what="the models are known")
-            assert not asked.wait(0.2), "at the top the cards are not asked"
-            knowledge.set_climbing(True)
-            assert asked.wait(10)
-        finally:
-            knowledge.stop()
-
-
-def test_a_tool_that_fails_is_no_knowledge() -> None:
-    def fails() -> list[Card]:
-        raise FleetError("nvidia-smi fails")
-
-    with standin() as server:
-        knowledge = Knowledge(Settings(), Ollama(server.url), SystemClock(), cards=fails)
-        knowledge.set_climbing(True)
-        knowledge.measure_free()
-    assert knowledge.free is None
+    top, below = running(Rules()), running(Rules(), 1)
+    assert memory_known(top) != memory_known(below)
+    assert memory_known(below) == memory_known(replace(below, finished=7))
 
 
 @pytest.mark.parametrize(
@@ -203,6 +180,6 @@ def test_the_memory_of_all_gpus_is_learnt_from_the_servers_log_and_forgotten_wit
     up += '(version 0.33.0)"'
     context = Context(2e9, Rules(), Detector())
     lines = [LogLine(gpu.format(number, number, number), None) for number in (2, 3)]
-    state = absorb_lines(running(Rules()), lines, context)
+    state = absorb_batch(running(Rules()), LOG, lines, context)
     assert state.watch["gpu_total"] == 24 * GIGABYTE
-    assert absorb_lines(state, [LogLine(up, None)], context).watch["gpu_total"] is None
+    assert absorb_batch(state, LOG, [LogLine(up, None)], context).watch["gpu_total"] is None

@@ -23,13 +23,13 @@ from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
 from monitor.models.inventory import rungs_here
 from monitor.models.prefetch import Prefetcher, wanted_models
-from monitor.parts import Parts
 from monitor.switching.executor import Switcher
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
 from standin.settings import StandinSettings
 from state.history import read_history
 from state.store import StateStore
+from tests.reference.direct_owner import posting_to
 from tests.reference.histories import running
 
 LADDER = Ladder([Rung(index, name) for index, name in enumerate(["a:7b", "b:3b", "b:3b", "c:1b", "d:0.5b"])])
@@ -97,40 +97,46 @@ def test_a_model_is_here_under_each_form_of_its_name(listed: str, written: str) 
 
 
 @contextmanager
-def fetching(
-    tmp_path: Path, missing: str, change: FleetState | None = None
-) -> Iterator[tuple[StandinOllama, Parts, Prefetcher]]:
+def fetching(tmp_path: Path, missing: str) -> Iterator[tuple[StandinOllama, StateStore, Prefetcher]]:
     home = Home(tmp_path / "home")
     home.create()
     settings = Settings()
     with standin(settings=StandinSettings(missing=frozenset(missing.split()), pace=0.0)) as server:
         store = StateStore(home, settings.ladder)
         clock = SystemClock()
-        parts = Parts(home, settings, store, Ollama(server.url), Supervisor(home.socket), clock)
         store.update(lambda state: replace(state, last_finished=clock.time()))
-        yield server, parts, Prefetcher(parts, Rules, after=lambda: None)
+        fetcher = Prefetcher(
+            home=home,
+            settings=settings,
+            ollama=Ollama(server.url),
+            clock=clock,
+            read=store.read,
+            post=posting_to(store),
+            stopping=threading.Event(),
+        )
+        yield server, store, fetcher
 
 
-def here(parts: Parts) -> set[str]:
-    return {model.name for model in parts.ollama.tags()}
+def here(fetcher: Prefetcher) -> set[str]:
+    return {model.name for model in fetcher.ollama.tags()}
 
 
-def emitted(parts: Parts) -> list[tuple[str, str]]:
+def emitted(tmp_path: Path) -> list[tuple[str, str]]:
     kinds = {EventKind.PULL_STARTED, EventKind.PULL_DONE, EventKind.PULL_FAILED}
     return [
         (event.kind.value, event.fields["model"])
-        for event in read_history(parts.home.history)
+        for event in read_history(Home(tmp_path / "home").history)
         if event.kind in kinds
     ]
 
 
 def test_the_next_and_the_last_are_fetched_one_by_one_and_told(tmp_path: Path) -> None:
-    with fetching(tmp_path, "phi3:mini tinyllama:1.1b qwen2.5:0.5b") as (_, parts, fetcher):
+    with fetching(tmp_path, "phi3:mini tinyllama:1.1b qwen2.5:0.5b") as (_, _, fetcher):
         assert fetcher.once()
         assert fetcher.once()
         assert not fetcher.once()
-        assert here(parts) == {"llama3.2:3b", "phi3:mini", "qwen2.5:0.5b"}
-        assert emitted(parts) == [
+        assert here(fetcher) == {"llama3.2:3b", "phi3:mini", "qwen2.5:0.5b"}
+        assert emitted(tmp_path) == [
             ("pull.started", "phi3:mini"),
             ("pull.done", "phi3:mini"),
             ("pull.started", "qwen2.5:0.5b"),
@@ -139,13 +145,13 @@ def test_the_next_and_the_last_are_fetched_one_by_one_and_told(tmp_path: Path) -
 
 
 def test_one_that_failed_has_its_wait_and_the_other_its_turn(tmp_path: Path) -> None:
-    with fetching(tmp_path, "phi3:mini qwen2.5:0.5b") as (server, parts, fetcher):
+    with fetching(tmp_path, "phi3:mini qwen2.5:0.5b") as (server, _, fetcher):
         server.apply(Fault(FaultKind.PULL_REFUSED, times=1))
         assert fetcher.once()
         assert fetcher.once()
         assert not fetcher.once()
-        assert here(parts) >= {"qwen2.5:0.5b"}
-        assert emitted(parts)[:2] == [("pull.started", "phi3:mini"), ("pull.failed", "phi3:mini")]
+        assert here(fetcher) >= {"qwen2.5:0.5b"}
+        assert emitted(tmp_path)[:2] == [("pull.started", "phi3:mini"), ("pull.failed", "phi3:mini")]
 
 
 class Forgetful(Ollama):
@@ -159,81 +165,86 @@ class Forgetful(Ollama):
 
 
 def test_a_pull_that_succeeds_and_brings_nothing_has_its_wait_and_moves_nobody(tmp_path: Path) -> None:
-    with fetching(tmp_path, "llama3.2:3b") as (server, parts, _):
+    with fetching(tmp_path, "llama3.2:3b") as (server, store, asking):
         ollama = Forgetful(server.url)
-        fetcher = Prefetcher(replace(parts, ollama=ollama), Rules, after=lambda: None)
+        fetcher = replace(asking, ollama=ollama)
         assert fetcher.once()
         assert not fetcher.once()
         assert ollama.pulls == 1
-        assert emitted(parts) == [("pull.started", "llama3.2:3b"), ("pull.failed", "llama3.2:3b")]
-        assert parts.store.read().switch is None
+        assert emitted(tmp_path) == [("pull.started", "llama3.2:3b"), ("pull.failed", "llama3.2:3b")]
+        assert store.read().switch is None
 
 
 def test_without_room_nothing_is_begun(tmp_path: Path) -> None:
-    with fetching(tmp_path, "phi3:mini") as (_, parts, _):
-        tight = replace(parts, disk=lambda needed: "no room" if needed > GIGABYTE else "")
-        assert Prefetcher(tight, Rules, after=lambda: None).once()
-        assert emitted(parts)[-1] == ("pull.failed", "phi3:mini")
-        assert "phi3:mini" not in here(parts)
+    with fetching(tmp_path, "phi3:mini") as (_, _, fetcher):
+        tight = replace(fetcher, disk=lambda needed: "no room" if needed > GIGABYTE else "")
+        assert tight.once()
+        assert emitted(tmp_path)[-1] == ("pull.failed", "phi3:mini")
+        assert "phi3:mini" not in here(fetcher)
 
 
 def test_a_switchs_own_pull_cuts_it(tmp_path: Path) -> None:
-    with fetching(tmp_path, "phi3:mini") as (server, parts, fetcher):
+    with fetching(tmp_path, "phi3:mini") as (server, store, fetcher):
         server.apply(Fault(FaultKind.PULL_STALL, times=1, share=0.5))
         busy = threading.Thread(target=fetcher.once)
         busy.start()
-        while not emitted(parts):
-            parts.clock.wait(threading.Event(), 0.02)
+        while not emitted(tmp_path):
+            fetcher.clock.wait(threading.Event(), 0.02)
         down = Command(SwitchKind.DOWNGRADE)
-        parts.store.update(lambda state: decide(state, down, parts.clock.time(), Rules()).state)
+        store.update(lambda state: decide(state, down, fetcher.clock.time(), Rules()).state)
         busy.join(timeout=30)
         assert not busy.is_alive()
-        assert emitted(parts) == [("pull.started", "phi3:mini")]
+        assert emitted(tmp_path) == [("pull.started", "phi3:mini")]
 
 
 def test_where_its_own_model_cannot_be_had_the_fleet_goes_to_the_next_that_is_here(tmp_path: Path) -> None:
-    with fetching(tmp_path, "llama3.2:3b phi3:mini") as (server, parts, fetcher):
+    with fetching(tmp_path, "llama3.2:3b phi3:mini") as (server, store, fetcher):
         server.apply(Fault(FaultKind.PULL_NO_NETWORK))
         assert fetcher.once()
-        switch = parts.store.read().switch
+        switch = store.read().switch
         assert switch is not None
         assert (switch.kind, switch.target) == (SwitchKind.DOWNGRADE, 2)
         assert switch.why == "llama3.2:3b cannot be pulled"
 
 
 def test_a_downgrade_goes_to_what_is_here_and_the_missing_one_is_pulled_behind_it(tmp_path: Path) -> None:
-    with fetching(tmp_path, "phi3:mini") as (_, parts, fetcher):
-        rules = Rules()
-        parts.store.update(lambda state: replace(state, vram_error_count=3))
-        switch = replace(PULLING, number=parts.store.read().last_event_number + 1, since=parts.clock.time())
-        parts.store.update(lambda state: replace(state, switch=switch))
-        switcher = Switcher(parts, lambda: rules)
+    with fetching(tmp_path, "phi3:mini") as (_, store, fetcher):
+        store.update(lambda state: replace(state, vram_error_count=3))
+        switch = replace(PULLING, number=store.read().last_event_number + 1, since=fetcher.clock.time())
+        store.update(lambda state: replace(state, switch=switch))
+        switcher = Switcher(
+            home=Home(tmp_path / "home"),
+            settings=fetcher.settings,
+            ollama=fetcher.ollama,
+            supervisor=Supervisor(tmp_path / "no.sock"),
+            clock=fetcher.clock,
+            read=store.read,
+            post=fetcher.post,
+        )
         fact = switcher._pull(switch)
         assert fact is not None
-        state = switcher.apply(fact)
+        state = switcher.post(fact)
         assert state.switch is not None
         assert state.switch.target == 2
         assert state.behind == ("phi3:mini",)
-        parts.store.update(lambda state: replace(state, switch=None))
+        store.update(lambda state: replace(state, switch=None))
         assert fetcher.once()
-        assert parts.store.read().behind == ()
-        assert "phi3:mini" in here(parts)
+        assert store.read().behind == ()
+        assert "phi3:mini" in here(fetcher)
 
 
-def test_a_model_that_a_changed_state_wants_is_pulled_at_once(tmp_path: Path) -> None:
-    with fetching(tmp_path, "tinyllama:1.1b") as (_, parts, fetcher):
-        fetcher.follow(parts.store.read())
-        fetcher._wake.clear()
-        fetcher.follow(parts.store.read())
-        assert not fetcher._wake.is_set()
-        fetcher.follow(parts.store.update(lambda state: replace(state, behind=("tinyllama:1.1b",))))
-        assert fetcher._wake.is_set()
+def test_a_model_that_a_changed_state_wants_wakes_the_thread_and_is_pulled(tmp_path: Path) -> None:
+    with fetching(tmp_path, "tinyllama:1.1b") as (_, store, fetcher):
+        before = fetcher.wanted(store.read())
+        assert fetcher.wanted(store.read()) == before
+        after = store.update(lambda state: replace(state, behind=("tinyllama:1.1b",)))
+        assert fetcher.wanted(after) != before
         assert fetcher.once()
-        assert "tinyllama:1.1b" in here(parts)
+        assert "tinyllama:1.1b" in here(fetcher)
 
 
 def test_while_nothing_is_wanted_ollama_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ollama, "tags", lambda *_, **__: pytest.fail("asked"))
-    with fetching(tmp_path, "") as (_, parts, _):
-        off = replace(parts, settings=replace(parts.settings, ollama=OllamaSettings(auto_pull=False)))
-        assert not Prefetcher(off, Rules, after=lambda: None).once()
+    with fetching(tmp_path, "") as (_, _, fetcher):
+        off = replace(fetcher.settings, ollama=OllamaSettings(auto_pull=False))
+        assert not replace(fetcher, settings=off).once()

@@ -1,6 +1,7 @@
 """Following a pull: its progress, when it stands still, and when it is cut or refused."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import OllamaError, OllamaTimeoutError
+from fleet.runtime.home import Home
+from fleet.runtime.pull_progress import read_pull
 from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.models.disk_space import RESERVE, disk_check, models_folder
 from monitor.models.pull import PullWatch, pull_failure, pull_model
 from standin.faults import Fault, FaultKind
 from standin.ollama import standin
 from standin.settings import StandinSettings
+from tests.processes.fleet import eventually
 
 MISSING = StandinSettings(missing=frozenset({"phi3:mini"}), pace=0.0)
 
@@ -168,3 +172,23 @@ def test_a_reserve_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "3.0 GB are free" in room(3 * GIGABYTE - RESERVE + 1)
     assert disk_check(None)(10**15) == ""
     assert disk_check(tmp_path / "gone")(10**15) != ""
+
+
+def test_a_pull_that_stalls_is_shown_while_it_lasts_and_then_no_more(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    with standin(settings=MISSING) as server:
+        server.apply(Fault(FaultKind.PULL_STALL, share=0.5))
+        cancel = Cancel()
+        pulling = threading.Thread(
+            target=pull_model,
+            args=(Ollama(server.url), "phi3:mini", SystemClock()),
+            kwargs={"cancel": cancel, "home": home},
+        )
+        pulling.start()
+        shown = eventually(lambda: (row := read_pull(home, time.time())) and row.completed_bytes and row)
+        assert shown.model == "phi3:mini"
+        assert shown.total_bytes > shown.completed_bytes > 1000 * MEGABYTE
+        cancel()
+        pulling.join(10)
+    assert read_pull(home, time.time()) is None

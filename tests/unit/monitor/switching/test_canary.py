@@ -1,10 +1,6 @@
 """The canary: what a model on trial is asked, and what counts as a failure of it."""
 
-import json
-import os
-import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,10 +10,7 @@ from fleet.config.ladder import Rung
 from fleet.config.schema import OllamaSettings, PolicySettings, Settings
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
-from fleet.runtime.clock import SystemClock
-from fleet.runtime.home import Home
 from fleet.runtime.units import parse_size
-from monitor.switching import canary
 from monitor.switching.canary import Canary
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
@@ -38,8 +31,7 @@ def failure(
     settings: Settings = QUICK,
 ) -> str:
     url = server if isinstance(server, str) else server.url
-    one = Canary(Home(Path("/nowhere")), settings, Ollama(url), SystemClock())
-    return one.failure(state or running(Rules(), 1), switch, rung, Cancel())
+    return Canary(settings, Ollama(url)).failure(state or running(Rules(), 1), switch, rung, Cancel())
 
 
 def card(vram: str, *, spill: bool = False) -> StandinSettings:
@@ -97,53 +89,3 @@ def test_where_nobody_can_be_asked_an_operator_goes_on_and_a_probe_does_not() ->
         url = server.url
     assert failure(url, USE) == ""
     assert failure(url, PROBE).startswith("no answer from Ollama at http")
-
-
-@pytest.mark.parametrize(
-    ("row", "idle"),
-    [
-        ({}, True),
-        ({"pid": 10**9, "heartbeat": 1e12}, True),
-        ({"pid": 1, "heartbeat": 0.0, "paused": False}, True),
-        ({"pid": "self", "heartbeat": 1e12, "paused": False, "request_since": None}, False),
-        ({"pid": "self", "heartbeat": 1e12, "paused": True, "request_since": 5.0}, False),
-        ({"pid": "self", "heartbeat": 1e12, "paused": True, "request_since": None}, True),
-    ],
-    ids=["never ran", "is gone", "hangs", "has not heard of the pause", "has a call in flight", "waits"],
-)
-def test_a_generator_is_waited_for_only_while_a_call_of_it_may_run(
-    row: dict[str, object], idle: bool
-) -> None:
-
-    if row.get("pid") == "self":
-        row = {**row, "pid": os.getpid()}
-    one = Canary(Home(Path("/nowhere")), QUICK, Ollama("http://127.0.0.1:1"), SystemClock())
-    assert one._idle(row) is idle
-
-
-@pytest.mark.parametrize("busy", [True, False])
-def test_the_wait_for_a_running_call_is_logged_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, busy: bool
-) -> None:
-    caplog.set_level("INFO")
-    cancel = Cancel()
-    threading.Timer(1.5, cancel).start()
-    waiting(tmp_path, busy=busy).wait_until_idle(cancel)
-    assert [row.getMessage() for row in caplog.records] == (["trial.waits"] if busy else [])
-
-
-def waiting(tmp_path: Path, *, busy: bool) -> Canary:
-    """Return a canary whose generator is this process, paused, with or without a call in flight."""
-    home = Home(tmp_path)
-    home.create()
-    row = {"pid": os.getpid(), "heartbeat": 1e12, "paused": True, "request_since": 5.0 if busy else None}
-    home.generator_file.write_text(json.dumps(row))
-    return Canary(home, QUICK, Ollama("http://127.0.0.1:1"), SystemClock())
-
-
-def test_a_trial_by_hand_waits_only_for_the_cut_of_the_running_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(canary, "_CUT_WITHIN", 0.1)
-    busy = waiting(tmp_path, busy=True)
-    assert busy.trial(running(Rules(), 1), USE, BIG, Cancel()) == "", "Ollama is away, and the wait is over"

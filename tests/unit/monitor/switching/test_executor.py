@@ -14,10 +14,10 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
-from monitor.parts import Parts
 from monitor.switching import canary, executor
 from monitor.switching.executor import Switcher
 from state.store import StateStore
+from tests.reference.direct_owner import posting_to
 from tests.reference.histories import running
 
 SWITCH = Switch(7, SwitchKind.USE, SwitchPhase.PULL, 0, 1, 0.0, "asked for by hand", by_hand=True)
@@ -49,8 +49,15 @@ def switcher(tmp_path: Path, supervisord: Supervisord) -> Switcher:
     settings = Settings()
     store = StateStore(home, settings.ladder)
     store.update(lambda _: replace(running(Rules()), switch=SWITCH, ladder_hash=settings.ladder.digest))
-    parts = Parts(home, settings, store, cast("Any", Empty()), cast("Any", supervisord), SystemClock())
-    return Switcher(parts, Rules)
+    return Switcher(
+        home=home,
+        settings=settings,
+        ollama=cast("Any", Empty()),
+        supervisor=cast("Any", supervisord),
+        clock=SystemClock(),
+        read=store.read,
+        post=posting_to(store),
+    )
 
 
 def stops(supervisord: Supervisord, result: object) -> Callable[..., object]:
@@ -73,15 +80,18 @@ def test_a_generator_that_a_person_stops_during_a_pull_stays_stopped(
 def test_a_generator_that_a_person_stops_during_a_trial_stays_stopped(
     switcher: Switcher, supervisord: Supervisord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(canary.Canary, "trial", stops(supervisord, result=""))
+    monkeypatch.setattr(canary.Canary, "unload", lambda *_: None)
+    monkeypatch.setattr(canary.Canary, "failure", stops(supervisord, result=""))
     trial = replace(SWITCH, phase=SwitchPhase.TRIAL)
-    state = switcher._parts.store.update(lambda state: replace(state, switch=trial))
+    state = StateStore(switcher.home, switcher.settings.ladder).update(
+        lambda state: replace(state, switch=trial)
+    )
     assert switcher._trial(state, trial) == TrialEnded(7, passed=True, was_stopped=True)
 
 
 def test_a_generator_that_a_cut_restart_left_stopped_is_no_persons_doing(
     switcher: Switcher, supervisord: Supervisord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    switcher._parts.store.update(lambda state: replace(state, restarting=True))
+    StateStore(switcher.home, switcher.settings.ladder).update(lambda state: replace(state, restarting=True))
     monkeypatch.setattr(executor, "pull_model", stops(supervisord, result=True))
     assert switcher._pull(SWITCH) == ModelPresent(7, was_stopped=False)

@@ -3,22 +3,21 @@ from collections.abc import Sequence
 
 import pytest
 
+from monitor.inbox import MemoryReading, Resident
 from monitor.watch.spill import (
     GpuLost,
-    MemoryReading,
-    ReloadRequest,
-    Resident,
     Spilled,
     SpillOutcome,
     SpillRules,
     SpillState,
+    not_reloaded,
     server_started,
     spill_verdict,
 )
 
 GIB = 1 << 30
 MODEL = "llama3.2:3b"
-ASK = ReloadRequest(MODEL, 0.5)
+ASK = "reload"
 
 
 def rules(
@@ -37,11 +36,13 @@ class Watch:
     def __init__(self, using: SpillRules, state: SpillState | None = None) -> None:
         self.rules, self.state, self.at = using, state or SpillState(), 0.0
 
-    def see(self, *residents: Resident, reloaded: bool = False) -> Sequence[SpillOutcome]:
+    def see(self, *residents: Resident, reloaded: bool = False) -> Sequence[SpillOutcome | str]:
+        """Return the outcomes, and ASK if this reading makes the state request a reload."""
         self.at += 30
         state = SpillState.from_json(json.loads(json.dumps(self.state.to_json())))
         self.state, outcomes = spill_verdict(state, MemoryReading(self.at, residents, reloaded), self.rules)
-        return outcomes
+        asks = self.state.asked is not None and state.asked is None
+        return (*outcomes, ASK) if asks else outcomes
 
 
 def test_twice_below_the_share_asks_for_a_reload_and_a_third_time_after_it_is_a_spill() -> None:
@@ -70,10 +71,12 @@ def test_once_is_not_enough_and_a_good_reading_between_begins_anew() -> None:
         assert watch.see(resident(share)) == ()
 
 
-def test_a_reload_that_does_not_come_is_asked_for_again() -> None:
+def test_a_reload_is_requested_until_it_is_done_or_was_not_possible() -> None:
     watch = Watch(rules())
-    said = [watch.see(resident(0.5)) for _ in range(7)]
-    assert said == [(), (ASK,), (), (), (), (ASK,), ()]
+    assert [watch.see(resident(0.5)) for _ in range(4)] == [(), (ASK,), (), ()]
+    assert watch.state.asked == 60.0, "when it was requested"
+    watch.state = not_reloaded(watch.state)
+    assert watch.see(resident(0.5)) == (ASK,)
 
 
 def test_a_model_that_is_gone_after_the_reload_is_left_to_the_log() -> None:
@@ -108,7 +111,7 @@ def test_a_model_is_ours_by_digest_and_by_other_forms_of_its_name() -> None:
     watch.see(Resident("mine:latest", 4 * GIB, 2 * GIB, "aa11"))
     watch = Watch(rules(model="mine"))
     watch.see(resident(0.5, "mine:latest"))
-    assert watch.see(resident(0.5, "mine:latest"))[0] == ReloadRequest("mine", 0.5)
+    assert watch.see(resident(0.5, "mine:latest")) == (ASK,)
 
 
 def test_a_server_without_a_gpu_does_not_spill() -> None:
@@ -121,7 +124,7 @@ def test_a_server_without_a_gpu_does_not_spill() -> None:
 def test_nothing_on_a_known_gpu_is_a_spill() -> None:
     watch = Watch(rules(gpu=True))
     watch.see(resident(0.0))
-    assert watch.see(resident(0.0)) == (ReloadRequest(MODEL, 0.0),)
+    assert watch.see(resident(0.0)) == (ASK,)
     assert watch.see(resident(0.0), reloaded=True) == (Spilled(MODEL, 0.0),)
 
 
@@ -129,7 +132,7 @@ def test_a_gpu_is_known_by_another_model_seen_on_it() -> None:
     watch = Watch(rules(gpu=None))
     watch.see(resident(1.0, "other:1b"))
     watch.see(resident(0.0))
-    assert watch.see(resident(0.0)) == (ReloadRequest(MODEL, 0.0),)
+    assert watch.see(resident(0.0)) == (ASK,)
 
 
 def test_every_model_on_the_cpu_is_a_lost_gpu_and_said_once() -> None:

@@ -1,0 +1,118 @@
+"""The job of the switch thread: carries out the state's switch, then brings the generator to what the state wants."""
+
+from fleet.clients.supervisor import ProgramState
+from fleet.policy.events import EventKind
+from fleet.policy.state import FleetState, SwitchPhase
+from fleet.runtime.backoff import backoff_step
+from fleet.runtime.errors import SwitchError
+from fleet.runtime.home import read_json
+from fleet.runtime.units import Seconds
+from fleet.runtime.untrusted import finite
+from monitor.inbox import GeneratorRuns, Post, Reported
+from monitor.switching.executor import Switcher
+from monitor.switching.generator_process import GENERATOR, Generator, started_at, switches_of
+from monitor.watch.generator import (
+    LOOPS_FROM,
+    REVIVE_STEPS,
+    GeneratorVerdict,
+    Remedy,
+    Seen,
+    generator_verdict,
+    request_limit,
+)
+
+
+class SwitchJob:
+    """Does what is due of a switch; with none, compares the running generator with the state."""
+
+    def __init__(self, switcher: Switcher, post: Post) -> None:
+        self._switcher = switcher
+        self._post = post
+        self._clock = switcher.clock
+        self._home = switcher.home
+        self._settings = switcher.settings
+        self._generator = Generator(switcher.supervisor, switcher.clock)
+        self._crash_loop = False
+        self._exited = False
+        self._revived = 0
+        self._revive_at = 0.0
+
+    def __call__(self) -> Seconds:
+        """Return the seconds until the next comparison; raise FleetError for another try sooner."""
+        state = self._switcher.carry_out()
+        if self._switcher.stopping.is_set():
+            return 0.0
+        if state.switch is not None and state.switch.phase is SwitchPhase.RESTART:
+            raise SwitchError(f"the generator does not come up on {state.current_model}")
+        self._reconcile(state)
+        return self._settings.policy.check_interval
+
+    def _reconcile(self, state: FleetState) -> None:
+        seen = self._seen()
+        self._report_crash_loop()
+        longest = request_limit(self._settings.ollama.first_token_timeout)
+        verdict = generator_verdict(state, seen, self._clock.time(), longest=longest)
+        passing = seen.program.state is ProgramState.EXITED and not self._exited
+        self._exited = seen.program.state is ProgramState.EXITED
+        if passing:
+            return  # supervisord restarts it within a second; found exited twice in a row, it stays down
+        if verdict.remedy is Remedy.NOTHING:
+            self._note_running(state, seen)
+            self._note_steady(seen)
+        elif verdict.remedy is Remedy.START:
+            self._revive(verdict)
+        else:
+            self._restart(state, verdict)
+
+    def _seen(self) -> Seen:
+        """Return what supervisord, the process's environment and the generator's own file show."""
+        program = self._generator.info()
+        row = read_json(self._home.generator_file) or {}
+        if row.get("pid") != program.pid:
+            row = {}  # an earlier process wrote it
+        started = started_at(program.pid, self._clock.time())
+        heartbeat, request = finite(row.get("heartbeat")), finite(row.get("request_since"))
+        return Seen(program, switches_of(program.pid), heartbeat, started, request)
+
+    def _report_crash_loop(self) -> None:
+        """Emit one event when the generator begins to die soon after each start; its launcher counts the starts."""
+        loops = self._is_crash_loop()
+        if loops and not self._crash_loop:
+            self._emit(EventKind.GENERATOR_DOWN, "it ends soon after each start; see log/generator.log")
+        self._crash_loop = loops
+
+    def _is_crash_loop(self) -> bool:
+        quick = (read_json(self._home.starts_file) or {}).get("quick")
+        return isinstance(quick, int) and quick >= LOOPS_FROM
+
+    def _note_running(self, state: FleetState, seen: Seen) -> None:
+        """Report that the generator runs, if its restart was cut short or superseded before that was written."""
+        if state.restarting and state.switch is None and seen.switches == state.switches:
+            self._post(GeneratorRuns(state.switches))
+
+    def _note_steady(self, seen: Seen) -> None:
+        """Reset the back-off of revivals once the generator has lived long enough."""
+        steady = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0) > REVIVE_STEPS[0]
+        if steady:
+            self._revived = 0
+
+    def _revive(self, verdict: GeneratorVerdict) -> None:
+        now = self._clock.monotonic()
+        if now < self._revive_at:
+            return
+        self._revived += 1
+        self._revive_at = now + backoff_step(REVIVE_STEPS, self._revived)
+        self._emit(EventKind.GENERATOR_DOWN, verdict.reason)
+        self._home.starts_file.unlink(missing_ok=True)
+        self._switcher.supervisor.start(GENERATOR)
+
+    def _restart(self, state: FleetState, verdict: GeneratorVerdict) -> None:
+        with self._switcher.lock():
+            if self._switcher.read().switches != state.switches:
+                return
+            kind = EventKind.GENERATOR_HUNG if verdict.hangs else EventKind.GENERATOR_STALE
+            self._emit(kind, verdict.reason)
+            self._generator.replace()
+
+    def _emit(self, kind: EventKind, reason: str) -> None:
+        self._post(Reported(kind, {"reason": reason}))

@@ -1,0 +1,233 @@
+"""The monitor's threads: each does one job again and again, posts what it finds, and writes no state by itself."""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from fleet.clients.gpu import Card
+from fleet.clients.ollama import Ollama
+from fleet.clients.supervisor import Supervisor
+from fleet.config.schema import Settings
+from fleet.policy.events import EventKind
+from fleet.policy.facts import PrefetchDone
+from fleet.policy.state import FleetState, SwitchPhase
+from fleet.policy.unanswered import hang_suspected
+from fleet.runtime.backoff import backoff_step
+from fleet.runtime.clock import Clock
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import Home
+from fleet.runtime.logging import fields
+from fleet.runtime.units import Seconds
+from monitor.inbox import Fact, Inbox, Read, Reported
+from monitor.models.inventory import Inventory, Models, memory_known
+from monitor.models.prefetch import Prefetcher
+from monitor.models.pull import DiskCheck
+from monitor.switching.executor import Switcher
+from monitor.switching.reconcile import SwitchJob
+from monitor.watch.ollama import OllamaWatch
+
+_log = logging.getLogger(__name__)
+_RETRY: tuple[Seconds, ...] = (1.0, 2.0, 5.0, 15.0, 30.0)
+
+Job = Callable[[], Seconds]
+"""Does its work once and returns the seconds until the next time."""
+
+
+class Worker:
+    """Runs a job when `wakes` has a new value for the state, one that is not empty, and after the job's own wait.
+
+    A job that raises is run again, with back-off. `ended` is called as the thread ends, and `alive` is
+    False from then on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        job: Job,
+        wakes: Callable[[FleetState], object],
+        *,
+        clock: Clock,
+        stopping: threading.Event,
+        first: Seconds,
+        ended: Callable[[], None],
+    ) -> None:
+        self._name = name
+        self._job = job
+        self._clock = clock
+        self._stopping = stopping
+        self._wakes = wakes
+        self._first = first
+        self._ended = ended
+        self.alive = True
+        self._seen: object = None
+        self._failures = 0
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; the first job begins after `first`."""
+        self._thread.start()
+
+    def follow(self, state: FleetState) -> None:
+        """Run the job now if the state calls for it."""
+        before, self._seen = self._seen, self._wakes(state)
+        if self._seen and self._seen != before:
+            self.wake()
+
+    def wake(self) -> None:
+        """Run the job now, or end the thread if the monitor ends."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        patience = self._first
+        while not self._stopping.is_set():
+            self._clock.wait(self._wake, patience)
+            self._wake.clear()
+            if not self._stopping.is_set():
+                patience = self._work()
+        self.alive = False
+        self._ended()
+
+    def _work(self) -> Seconds:
+        try:
+            patience = self._job()
+        except FleetError as error:
+            self._failures += 1
+            reason = fields(worker=self._name, reason=error.message, attempt=self._failures)
+            _log.warning("worker.waits", extra=reason)
+        except Exception:  # noqa: BLE001  # atop a thread: an unforeseen fault is logged and tried again
+            self._failures += 1
+            _log.exception("worker.broken", extra=fields(worker=self._name, attempt=self._failures))
+        else:
+            self._failures = 0
+            return patience
+        return backoff_step(_RETRY, self._failures)
+
+
+Cards = Callable[[], "list[Card] | None"]
+"""Returns this machine's cards, None if they cannot be asked."""
+
+
+def no_cards() -> list[Card] | None:
+    """Return None: Ollama's cards cannot be asked from here."""
+    return None
+
+
+class Workers:
+    """The threads beside the sources: one for switches and the generator, one each for what Ollama is asked."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        settings: Settings,
+        ollama: Ollama,
+        clock: Clock,
+        read: Read,
+        inbox: Inbox,
+        stopping: threading.Event,
+        disk: DiskCheck,
+        cards: Cards,
+    ) -> None:
+        interval = settings.policy.check_interval
+
+        def worker(
+            name: str, job: Job, wakes: Callable[[FleetState], object], *, first: Seconds = 0.0
+        ) -> Worker:
+            ended = partial(inbox.put, None)
+            return Worker(name, job, wakes, clock=clock, stopping=stopping, first=first, ended=ended)
+
+        switcher = Switcher(
+            home=home,
+            settings=settings,
+            ollama=ollama,
+            supervisor=Supervisor(home.socket),
+            clock=clock,
+            read=read,
+            post=inbox.post,
+            stopping=stopping,
+            disk=disk,
+        )
+        watch = OllamaWatch(
+            home=home,
+            settings=settings,
+            ollama=ollama,
+            clock=clock,
+            read=read,
+            post=inbox.post,
+            lock=switcher.lock,
+            stopping=stopping,
+        )
+        prefetcher = Prefetcher(
+            home=home,
+            settings=settings,
+            ollama=ollama,
+            clock=clock,
+            read=read,
+            post=inbox.post,
+            stopping=stopping,
+            disk=disk,
+        )
+        inventory = Inventory(
+            settings=settings,
+            ollama=ollama,
+            models=Models(ollama, settings.ladder),
+            read=read,
+            post=inbox.put,
+            file=home.models_file,
+            cards=cards,
+        )
+        self._switch = worker("switch", SwitchJob(switcher, inbox.post), _step_due)
+        self._watch = worker("watch", watch, _look_due, first=0.2 * interval)
+        # While the generator is being restarted nothing else needs the processor or Ollama.
+        self._prefetch = worker(
+            "prefetch",
+            prefetcher,
+            lambda state: _step_due(state) is None and prefetcher.wanted(state),
+            first=0.4 * interval,
+        )
+        self._inventory = worker(
+            "inventory", inventory, lambda state: state.switch is None and memory_known(state)
+        )
+
+    @property
+    def _all(self) -> tuple[Worker, ...]:
+        return self._switch, self._watch, self._prefetch, self._inventory
+
+    def start(self) -> None:
+        """Start the threads."""
+        for worker in self._all:
+            worker.start()
+
+    def follow(self, state: FleetState) -> None:
+        """Wake the threads that the state calls for."""
+        for worker in self._all:
+            worker.follow(state)
+
+    def wake(self) -> None:
+        """Wake all threads, so that they end once the monitor ends."""
+        for worker in self._all:
+            worker.wake()
+
+    def note(self, fact: Fact) -> None:
+        """Ask again what the models need, where a fact says that there are others now."""
+        back = isinstance(fact, Reported) and fact.kind is EventKind.OLLAMA_BACK
+        if back or isinstance(fact, PrefetchDone):
+            self._inventory.wake()
+
+    @property
+    def finishing(self) -> bool:
+        """Return True while a thread may still have to remove a pause or a model of a trial."""
+        return self._switch.alive or self._watch.alive
+
+
+def _step_due(state: FleetState) -> object:
+    """Return the switch that has a step due, None if there is none."""
+    switch = state.switch
+    return None if switch is None or switch.phase is SwitchPhase.VERIFY else switch.number
+
+
+def _look_due(state: FleetState) -> object:
+    """Return what calls for a look at `/api/ps`: a load, a call that waited its full time-out."""
+    return state.watch.get("loaded"), hang_suspected(state)
