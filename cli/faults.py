@@ -60,6 +60,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
         *_log(row, now),
         *_skipped(row, now),
         *_held(row, now),
+        *_reserve(row),
         *_brain(row),
         *_notices(row),
     ]
@@ -164,11 +165,21 @@ def _skipped(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
 
 
 def _held(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
-    hold = row["hold"]
-    if hold is not None:
+    hold, pause = row["hold"], row["pause"]
+    if pause is not None and pause["by"] == "leftover":
+        detail = f"run/pause.json pauses it, and nothing in the state asks for that: {pause['why']}"
+        yield from _fault("generator", detail, "`resume` removes the request.")
+    if hold is not None and pause is None:
         wait = show_duration(max(hold["until"] - now, 0.0))
         hint = "A smaller model, a smaller num_ctx or more free GPU memory helps; `use` and `reset` end the hold."
         yield from _fault("generator", f"it is held for {wait} more: {hold['why']}", hint)
+
+
+def _reserve(row: Mapping[str, Any]) -> Iterator[Finding]:
+    reserve = row["reserve"]
+    if reserve is not None and reserve["unknown"]:
+        hint = 'The reserve is not kept meanwhile. Install nvidia-smi or rocm-smi, or set `reserve = "0 B"`.'
+        yield from _fault("reserve", f"the card cannot be read: {reserve['unknown']}", hint)
 
 
 def _brain(row: Mapping[str, Any]) -> Iterator[Finding]:

@@ -1,22 +1,27 @@
-"""`reset`, `downgrade`, `upgrade`, `use` and `unpin`: switches by hand, with or without a running monitor."""
+"""Switches by hand, `unpin`, `pause` and `resume`, with or without a running monitor."""
 
 import os
 import time
 from dataclasses import dataclass, replace
 
 from cli.target import Fleet
+from fleet.clients.gpu import cards, no_cards
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
+from fleet.policy.caps import follow_clock
 from fleet.policy.decide import decide
 from fleet.policy.events import Event, EventKind
-from fleet.policy.facts import Command, Fact, ModelPresent, TrialEnded, Unpin
+from fleet.policy.facts import Command, Fact, ModelPresent, PauseAsked, ResumeAsked, TrialEnded, Unpin
 from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
-from fleet.runtime.errors import ConfigError, SupervisorAwayError, SwitchError
-from fleet.runtime.pause_request import resume
-from fleet.runtime.units import Seconds, show_duration
-from monitor.models.disk_space import disk_check, models_folder
+from fleet.runtime.errors import ConfigError, OllamaError, SupervisorAwayError, SwitchError
+from fleet.runtime.home import read_json
+from fleet.runtime.pause_request import is_idle
+from fleet.runtime.units import Seconds, show_duration, show_moment
+from monitor.models.disk_space import disk_check, is_here, models_folder
 from monitor.models.pull import ProgressBar
+from monitor.pauses import release_pause
 from monitor.switching.executor import Switcher
+from monitor.switching.freeing import free_gpu
 from state.history import read_history
 from state.store import StateStore
 
@@ -85,6 +90,7 @@ class OperatorCommands:
             read=self._store.read,
             post=self._decide,
             disk=disk,
+            cards=cards if fleet.started and is_here(fleet.started.profile, fleet.url) else no_cards,
             bar=bar,
         )
 
@@ -129,7 +135,7 @@ class OperatorCommands:
             return replace(self._outcome(after, sentence), saved=True)
         if asked.switch is None:
             if before.hold is not None and before.hold.active(time.time()):
-                resume(self._fleet.home)  # at once, not at the next check of the monitor
+                self._release_pause()  # at once, not at the next check of the monitor
             return self._outcome(after, "nothing had to be restarted")
         number = asked.switch.number
         self._raise_if_failed(number)
@@ -140,9 +146,14 @@ class OperatorCommands:
         return self._outcome(after, self._result(number, after))
 
     def _decide(self, fact: Fact) -> FleetState:
-        """Let the policy decide on a fact and write the state: this process owns it beside the monitor's loop."""
-        rules = self._fleet.rules
-        return self._store.update(lambda state: decide(state, fact, time.time(), rules).state)
+        """Let the policy decide on a fact and write the state: this process owns it beside the monitor's loop.
+
+        The caps of this moment are in force also where no monitor runs.
+        """
+        rules, now = self._fleet.rules, time.time()
+        return self._store.update(
+            lambda state: decide(follow_clock(state, now, rules), fact, now, rules).state
+        )
 
     def _commit_without(self, state: FleetState) -> FleetState:
         """Advance a switch to its commit, which needs no supervisord."""
@@ -191,8 +202,62 @@ class OperatorCommands:
 
     def unpin(self) -> CommandOutcome:
         """Lift pin and ceiling."""
-        state = self._decide(Unpin())
-        return self._outcome(state, "automatic switches go on")
+        return self._outcome(self._decide(Unpin()), "automatic switches go on")
+
+    def pause(self, duration: Seconds | None) -> CommandOutcome:
+        """Free the GPU for a while, or until `resume`; raise SwitchError if Ollama keeps a model.
+
+        The pause is in the state before anything else is done: the monitor completes a command that was killed.
+        """
+        self._fleet.home.create()
+        until = None if duration is None else time.time() + duration
+        state = self._decide(PauseAsked(until, "paused by hand"))
+        self._release_pause()
+        freed = self._free_gpu(state)
+        end = "until `resume`" if until is None else f"until {show_moment(until)}"
+        return self._saved_if_away(state, f"paused {end}; {freed}")
+
+    def _free_gpu(self, state: FleetState) -> str:
+        """Unload the models and return what became of them; raise SwitchError if Ollama keeps one."""
+        home, clock = self._fleet.home, SystemClock()
+        try:
+            kept = free_gpu(
+                self._fleet.ollama(),
+                self._fleet.settings.ladder,
+                state.current_model,
+                clock,
+                idle=lambda: is_idle(read_json(home.generator_file) or {}, clock.time()),
+            )
+        except OllamaError as error:
+            return f"Ollama does not answer, so its models are not known to be unloaded ({error.message})"
+        if not kept:
+            return "the model is unloaded"
+        raise SwitchError(
+            f"the fleet is paused, but Ollama still lists {', '.join(kept)}",
+            hint="Another client may use it. `ollama ps` shows it, `ollama stop MODEL` unloads it.",
+        )
+
+    def resume(self) -> CommandOutcome:
+        """End a pause by hand, and a request to pause that nothing in the state asks for."""
+        self._fleet.home.create()
+        before = self._store.read().pause is not None or self._fleet.home.pause_file.exists()
+        state = self._decide(ResumeAsked())
+        self._release_pause()
+        other = state.paused(time.time())
+        if other is not None:
+            return self._saved_if_away(state, f"resumed, but still paused: {other.why}")
+        return self._saved_if_away(state, "resumed" if before else "the fleet was not paused")
+
+    def _release_pause(self) -> None:
+        release_pause(self._fleet.home, self._store.read, SystemClock())
+
+    def _saved_if_away(self, state: FleetState, sentence: str) -> CommandOutcome:
+        try:
+            self._supervisor.programs()
+        except SupervisorAwayError:
+            away = f"{sentence}. Saved; supervisord does not run, it takes effect when it does"
+            return replace(self._outcome(state, away), saved=True)
+        return self._outcome(state, sentence)
 
     def _outcome(self, state: FleetState, sentence: str) -> CommandOutcome:
         return CommandOutcome(state.current_model, state.current_model_index, sentence)

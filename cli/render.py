@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from cli.faults import Finding, Health
+from fleet.config.hours import NO_MODEL
 from fleet.policy.events import Event, EventKind, sentence
+from fleet.runtime.clock import parse_since
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.logging import plain_text
-from fleet.runtime.time_argument import parse_since
-from fleet.runtime.units import show_duration, show_size
+from fleet.runtime.units import show_duration, show_moment, show_size
 from state.history import read_history
 
 _COLOURS = {Health.SOUND: "green", Health.WARNING: "yellow", Health.FAULT: "red"}
@@ -23,6 +24,9 @@ _LOUD = {
     EventKind.SWITCH_FAILED: "red",
     EventKind.INCIDENT: "yellow",
     EventKind.HELD: "red",
+    EventKind.PAUSED: "yellow",
+    EventKind.RESUMED: "green",
+    EventKind.RESERVE: "yellow",
     EventKind.UNANSWERED: "red",
     EventKind.OLLAMA_HANGS: "red",
     EventKind.ANSWERED: "green",
@@ -51,6 +55,9 @@ def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
         _line("log source", _source(row)),
         _line("last switch", _last_switch(row["last_switch"], now)),
         _line("next try up", _next_try(row, now)),
+        _line("paused", _paused(row["pause"], now)),
+        _line("hours", _hours(row["hours"], now)),
+        _line("reserve", _reserve(row["reserve"])),
         _line("chosen", _chosen(row)),
         _line("BRAIN", _brain(row["brain"])),
         *_alphas(row["recent_alphas"]),
@@ -162,6 +169,52 @@ def _last_switch(switch: Mapping[str, Any] | None, now: float) -> str:
     return f"{move}, {_ago(switch['time'], now)} ({switch['why']})"
 
 
+_PAUSED_BY = {
+    "operator": "by hand; `resume` ends it",
+    "hours": "by [[hours]]",
+    "reserve": "others use the GPU's memory",
+    "step": "for a moment",
+    "leftover": "by run/pause.json alone",
+}
+
+
+def _paused(pause: Mapping[str, Any] | None, now: float) -> str:
+    if pause is None:
+        return ""
+    end = "without an end" if pause["until"] is None else f"until {_when(pause['until'], now)}"
+    return click.style(f"{end}, {_PAUSED_BY[pause['by']]}: {pause['why']}", fg="yellow")
+
+
+def _hours(hours: Mapping[str, Any] | None, now: float) -> str:
+    if hours is None:
+        return ""
+    if hours["until"] is None:
+        return f"{_cap(hours['cap'])}, always"
+    return f"{_cap(hours['cap'])} until {_when(hours['until'], now)}; then {_cap(hours['next'])}"
+
+
+def _cap(model: str | None) -> str:
+    if model is None:
+        return "no cap"
+    return "the GPU is left alone" if model == NO_MODEL else f"no model above {model}"
+
+
+def _when(moment: float, now: float) -> str:
+    """Return a time to come by the machine's clock, with the distance."""
+    return f"{show_moment(moment)} ({_ago(moment, now)})"
+
+
+def _reserve(reserve: Mapping[str, Any] | None) -> str:
+    if reserve is None:
+        return ""
+    size = "" if reserve["bytes"] is None else f"{show_size(reserve['bytes'])} left to others; "
+    if reserve["unknown"]:
+        return size + click.style(f"the card cannot be read: {reserve['unknown']}", fg="red")
+    capped = f"; {_cap(reserve['cap'])}" if reserve["cap"] else ""
+    free = "the card is not read yet" if reserve["free"] is None else f"{show_size(reserve['free'])} free now"
+    return f"{size}{free}{capped}"
+
+
 def _chosen(row: Mapping[str, Any]) -> str:
     if row["pinned"]:
         return "pinned by hand; `unpin` lets automatic switches go on"
@@ -209,7 +262,14 @@ _REPORT = (
     "kept",
     "mean Sharpe",
     "best",
+    "between",
+    "load",
+    "unique",
+    "kept/h",
 )
+
+
+_REPORT_TIMES = ("seconds_between_incidents", "load_seconds")
 
 
 def report_lines(row: Mapping[str, Any]) -> list[str]:
@@ -248,6 +308,9 @@ def _report_cells(one: Mapping[str, Any]) -> list[str]:
         str(one["kept"]),
         figure("mean_sharpe", "+.2f"),
         figure("best_sharpe", "+.2f"),
+        *("-" if one[name] is None else show_duration(one[name]) for name in _REPORT_TIMES),
+        figure("unique_share", ".0%"),
+        figure("alphas_per_hour", ".1f"),
     ]
 
 

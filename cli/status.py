@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,21 @@ from cli.parallel_checks import PATIENCE, Unreachable, look_at
 from cli.target import Fleet, now
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.clients.supervisor_log import read_exits
+from fleet.config.hours import NO_MODEL
 from fleet.policy.events import Event, EventKind
+from fleet.policy.hours import cap_in_force, forecast
 from fleet.policy.incident_count import count
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
 from fleet.policy.slow import slow_rungs
-from fleet.policy.state import PastSwitch, Switch
+from fleet.policy.state import FleetState, PastSwitch, Switch
 from fleet.runtime.errors import FleetError
 from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
 from fleet.runtime.home import Home, read_json
+from fleet.runtime.pause_request import read_pause
 from fleet.runtime.pull_progress import read_pull
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
+from fleet.runtime.untrusted import finite, whole_number
 from state.codec import default_state
 from state.history import read_history
 from state.refit import fit_to_ladder
@@ -31,6 +35,8 @@ _ALPHAS = 5
 _EVENTS = 200
 _SHOWN = ("expression", "model", "source", "sharpe", "fitness", "turnover", "kept", "time")
 _BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble")
+_STEP: Seconds = 300.0
+"""Longest pause of a trial or a check, beyond the wait for a first token."""
 _AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
 
 
@@ -40,6 +46,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
     stored, damage = seen["state"] or (None, "")
     ladder = fleet.settings.ladder
     state = fit_to_ladder(stored or default_state(ladder, now()), ladder, now())
+    state = replace(state, hours=cap_in_force(fleet.settings.hours, state.hours, now()))
     rung = fleet.settings.ladder[state.current_model_index]
     ollama = seen["ollama"] or {}
     generator, ahead = seen["generator"], outlook(state, fleet.rules)
@@ -74,6 +81,9 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         ],
         "next_probe": ahead.next,
         "hold": asdict(state.hold) if state.hold and state.hold.active(now()) else None,
+        "pause": _pause(fleet, state),
+        "hours": _hours(fleet),
+        "reserve": _reserve(fleet, state),
         "pinned": state.pinned,
         "ceiling": state.ceiling,
         "generator": generator,
@@ -87,6 +97,58 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
     return {**row, "faults": [asdict(one) for one in faults(row, now())]}
+
+
+def _pause(fleet: Fleet, state: FleetState) -> dict[str, Any] | None:
+    """Return the pause in force, or a request in `run/pause.json` that no pause of the state explains.
+
+    `by` is then "step" for a request of a trial or a check, which ends within minutes, else "leftover".
+    """
+    moment = now()
+    paused = state.paused(moment)
+    if paused is not None:
+        return {"by": paused.by.value, "since": paused.since, "until": paused.until, "why": paused.why}
+    request = read_pause(fleet.home.pause_file, moment)
+    if request is None or (state.hold is not None and state.hold.active(moment)):
+        return None
+    longest = fleet.settings.ollama.first_token_timeout + _STEP
+    short = request.until is not None and request.until - moment <= longest
+    since = finite((read_json(fleet.home.pause_file) or {}).get("since"))
+    by = "step" if short else "leftover"
+    return {"by": by, "since": since, "until": request.until, "why": request.why}
+
+
+def _hours(fleet: Fleet) -> dict[str, Any] | None:
+    """Return the cap by the clock, until when, and the next; None without `[[hours]]`."""
+    if not fleet.settings.hours:
+        return None
+    found = forecast(fleet.settings.hours, now())
+    return {
+        "cap": None if found.cap is None else found.cap.model,
+        "until": found.until,
+        "next": None if found.next is None else found.next.model,
+    }
+
+
+def _reserve(fleet: Fleet, state: FleetState) -> dict[str, Any] | None:
+    """Return the reserve of GPU memory, by the monitor's last reading of the card; None without one."""
+    reserve = fleet.settings.policy.reserve
+    if not reserve:
+        return None
+    row = read_json(fleet.home.card_file) or {}  # missing until the monitor's first look
+    total, free = whole_number(row.get("total")), whole_number(row.get("free"))
+    cap = state.reserve
+    return {
+        "bytes": None if total is None and reserve.share else reserve.of(total or 0),
+        "free": free,
+        "total": total,
+        "unknown": str(row.get("unknown") or ""),
+        "cap": None if cap is None or cap.rung == 0 else _label(fleet, cap.rung),
+    }
+
+
+def _label(fleet: Fleet, rung: int | None) -> str:
+    return NO_MODEL if rung is None else fleet.settings.ladder[rung].label
 
 
 def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:

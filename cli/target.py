@@ -47,10 +47,11 @@ class Fleet:
         """Return the rules, with sizes, needs and free memory from `run/models.json` if it describes this ladder."""
         ladder, row = self.settings.ladder, read_json(self.home.models_file) or {}
         if row.get("ladder") != ladder.digest:
-            return Rules(ladder, self.settings.policy)
+            return Rules(ladder, self.settings.policy, hours=self.settings.hours)
         needs, sizes = (_amounts(row.get(name), len(ladder)) for name in ("needs", "sizes"))
         free = whole_number(row.get("free"))
-        return Rules(ladder, self.settings.policy, needs=needs, sizes=sizes, free=free)
+        policy, hours = self.settings.policy, self.settings.hours
+        return Rules(ladder, policy, needs=needs, sizes=sizes, free=free, hours=hours)
 
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""

@@ -8,16 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from fleet.clients.gpu import cards
+from fleet.clients.gpu import cards, no_cards
 from fleet.clients.ollama import Ollama
 from fleet.config.load import find_config, load_settings
 from fleet.memory_errors.user_patterns import user_patterns
-from fleet.runtime.clock import SystemClock
+from fleet.runtime.clock import SystemClock, parse_beginning
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home, find_home, require_fleet_file
 from fleet.runtime.logging import configure, fields, with_sentence
 from fleet.runtime.process import end_with_parent, hold_program_lock, is_orphan
-from fleet.runtime.time_argument import parse_beginning
 from fleet.runtime.units import Seconds
 from monitor.detection.detector import Detector
 from monitor.ingest import LOG
@@ -26,7 +25,6 @@ from monitor.models.disk_space import disk_check, is_here, models_folder
 from monitor.sources.base import LogSource
 from monitor.sources.file.source import FileSource
 from monitor.sources.open import open_source
-from monitor.workers import no_cards
 
 _log = logging.getLogger("monitor")
 _SIGNALS_IDLE: Seconds = 30.0
@@ -46,6 +44,8 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
             return open_source(started.log_source, keep=detector.candidates, since=since)
         return FileSource(home.signals, since="start", idle=_SIGNALS_IDLE)
 
+    # A stand-in has no card of its own. Where a reserve is set, it is tried out on this machine's.
+    here = is_here(started.profile, started.ollama_url) or (started.standin and settings.policy.reserve)
     return Monitor(
         home=home,
         settings=settings,
@@ -54,7 +54,7 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
         detector=detector,
         clock=clock,
         disk=disk_check(models_folder(started.profile, started.ollama_url, environ)),
-        cards=cards if is_here(started.profile, started.ollama_url) else no_cards,
+        cards=cards if here else no_cards,
     )
 
 

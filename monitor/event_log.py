@@ -21,6 +21,7 @@ _LEVELS = {
     EventKind.GENERATOR_HUNG: logging.ERROR,
     EventKind.GPU_LOST: logging.ERROR,
     EventKind.OLLAMA_HANGS: logging.ERROR,
+    EventKind.ON_HANG: logging.WARNING,
     EventKind.UNANSWERED: logging.ERROR,
     EventKind.SLOW: logging.WARNING,
     EventKind.STATE_REPAIRED: logging.ERROR,
@@ -57,6 +58,5 @@ class EventLog:
 
 def _log_event(event: Event) -> None:
     level = _LEVELS.get(event.kind, logging.INFO)
-    _log.log(
-        level, event.kind.value, extra=with_sentence(sentence(event), number=event.number, **event.fields)
-    )
+    values = {name: value for name, value in event.fields.items() if name != "lines"}  # Ollama's log has them
+    _log.log(level, event.kind.value, extra=with_sentence(sentence(event), number=event.number, **values))

@@ -60,10 +60,20 @@ class HangFound:
 
 
 @dataclass(frozen=True, slots=True)
+class HangCommandBegins:
+    """The user's command against a hang is about to run."""
+
+
+@dataclass(frozen=True, slots=True)
 class SlowFound:
     """A call of the generator had reached its time-out because Ollama is slow."""
 
     why: SlowCause
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFreed:
+    """The ladder's models are unloaded for a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +115,9 @@ Fact: TypeAlias = (
     | ReloadFailed
     | UnloadBegins
     | HangFound
+    | HangCommandBegins
     | SlowFound
+    | GpuFreed
     | GeneratorRuns
     | Reported
     | LogPresence

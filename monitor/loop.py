@@ -16,10 +16,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from fleet.clients.gpu import Cards, no_cards
 from fleet.clients.ollama import Ollama
 from fleet.config.schema import Settings
+from fleet.policy.caps import next_change
 from fleet.policy.decide import decide
-from fleet.policy.facts import Tick, VerifyEnded
+from fleet.policy.facts import CardSeen, Tick, VerifyEnded
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.clock import Clock
@@ -43,12 +45,12 @@ from monitor.ingest import (
     deciding,
 )
 from monitor.models.pull import DiskCheck, no_limit
+from monitor.pauses import Pauses, pause_of
 from monitor.skipped_lines import absorb_each
 from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
 from monitor.sources.thread import Delivery, SourceThread
 from monitor.streams import StaleCursorError, Stream
-from monitor.switching.pauses import Pauses, pause_of
-from monitor.workers import Cards, Workers, no_cards
+from monitor.workers import Workers
 from state.store import StateStore
 
 _log = logging.getLogger(__name__)
@@ -228,7 +230,10 @@ class Monitor:
     def _write_facts(self) -> None:
         """Decide on each fact and release its sender; one that cannot be written stays first in the row."""
         while self._facts:
-            posted, context = self._facts[0], self._context()
+            posted = self._facts[0]
+            if isinstance(posted.fact, CardSeen) and posted.fact.available is not None:
+                self._known = replace(self._known, free=posted.fact.available)  # newer than the inventory's
+            context = self._context()
             try:
                 state = self._write(partial(absorb_fact, fact=posted.fact, context=context))
             except StateError:
@@ -300,6 +305,7 @@ class Monitor:
             sizes=known.sizes,
             free=known.free,
             jitter=random.random(),
+            hours=settings.hours,
         )
         first_token = settings.ollama.first_token_timeout
         return Context(self._clock.time(), rules, self._detector, known.tags, first_token)
@@ -332,8 +338,9 @@ class Monitor:
         if state.switch is not None and state.switch.phase is not SwitchPhase.VERIFY:
             self._unloading = state.switch.number
         now, monotonic = self._clock.time(), self._clock.monotonic()
-        paused = pause_of(state, now)
-        for moment in (deadline(state, self._context()), paused and paused[0]):
+        context, wanted = self._context(), pause_of(state, now)
+        resumes = None if wanted is None else wanted.until
+        for moment in (deadline(state, context), resumes, next_change(state, now, context.rules)):
             if moment is not None:
                 self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
         self._pauses.follow(state, now)

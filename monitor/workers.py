@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from fleet.clients.gpu import Card
+from fleet.clients.gpu import Cards
 from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import Supervisor
 from fleet.config.schema import Settings
@@ -24,7 +24,9 @@ from monitor.models.inventory import Inventory, Models, memory_known
 from monitor.models.prefetch import Prefetcher
 from monitor.models.pull import DiskCheck
 from monitor.switching.executor import Switcher
+from monitor.switching.freeing import must_free
 from monitor.switching.reconcile import SwitchJob
+from monitor.watch.card import CardWatch
 from monitor.watch.ollama import OllamaWatch
 
 _log = logging.getLogger(__name__)
@@ -105,15 +107,6 @@ class Worker:
         return backoff_step(_RETRY, self._failures)
 
 
-Cards = Callable[[], "list[Card] | None"]
-"""Returns this machine's cards, None if they cannot be asked."""
-
-
-def no_cards() -> list[Card] | None:
-    """Return None: Ollama's cards cannot be asked from here."""
-    return None
-
-
 class Workers:
     """The threads beside the sources: one for switches and the generator, one each for what Ollama is asked."""
 
@@ -148,6 +141,7 @@ class Workers:
             post=inbox.post,
             stopping=stopping,
             disk=disk,
+            cards=cards,
         )
         watch = OllamaWatch(
             home=home,
@@ -178,7 +172,11 @@ class Workers:
             file=home.models_file,
             cards=cards,
         )
-        self._switch = worker("switch", SwitchJob(switcher, inbox.post), _step_due)
+        card = CardWatch(home=home, settings=settings, ollama=ollama, read=read, post=inbox.post, cards=cards)
+        self._switch = worker(
+            "switch", SwitchJob(switcher, inbox.post), lambda state: _due(state, clock.time())
+        )
+        self._card = worker("card", card, _nothing, first=0.3 * interval)
         self._watch = worker("watch", watch, _look_due, first=0.2 * interval)
         # While the generator is being restarted nothing else needs the processor or Ollama.
         self._prefetch = worker(
@@ -193,7 +191,7 @@ class Workers:
 
     @property
     def _all(self) -> tuple[Worker, ...]:
-        return self._switch, self._watch, self._prefetch, self._inventory
+        return self._switch, self._watch, self._prefetch, self._inventory, self._card
 
     def start(self) -> None:
         """Start the threads."""
@@ -226,6 +224,16 @@ def _step_due(state: FleetState) -> object:
     """Return the switch that has a step due, None if there is none."""
     switch = state.switch
     return None if switch is None or switch.phase is SwitchPhase.VERIFY else switch.number
+
+
+def _due(state: FleetState, now: float) -> object:
+    """Return what the switch thread has to do: the step of a switch, or the GPU to free for a pause."""
+    return _step_due(state) or (must_free(state, now) and "free")
+
+
+def _nothing(_state: FleetState) -> object:
+    """Return nothing: only time calls for a look at the card."""
+    return None
 
 
 def _look_due(state: FleetState) -> object:

@@ -17,8 +17,11 @@ from fleet.policy.state import (
     CountedIncident,
     FleetState,
     Hold,
+    HoursCap,
+    OperatorPause,
     PastSwitch,
     Recovery,
+    ReserveCap,
     Skipped,
     SlowCause,
     Switch,
@@ -33,10 +36,23 @@ _MAX_DEPTH = 64
 """Deepest accepted nesting. No state is as deep, and encoding uses more of the stack than decoding."""
 
 _T = TypeVar("_T")
-_OMIT_IF_NONE = frozenset({"unanswered", "skipped"})
+_OMIT_IF_NONE = frozenset({"unanswered", "skipped", "reserve", "displaced"})
 """Keys that are omitted while None, so that a healthy fleet's file stays small."""
 _KEYS = {"last_event_number": "events_told", "source": "from", "target": "to"}
 """JSON keys of the attributes with another name; the keys are part of the file format."""
+_ROWS = (
+    Switch,
+    PastSwitch,
+    Hold,
+    Recovery,
+    CountedIncident,
+    Unanswered,
+    Skipped,
+    OperatorPause,
+    HoursCap,
+    ReserveCap,
+)
+"""The values that the file holds as objects."""
 
 
 class StateFormatError(StateError):
@@ -74,7 +90,7 @@ def same_content(one: FleetState, other: FleetState) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (Switch, PastSwitch, Hold, Recovery, CountedIncident, Unanswered, Skipped)):
+    if isinstance(value, _ROWS):
         return {_KEYS.get(name, name): item for name, item in asdict(value).items()}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
@@ -146,7 +162,12 @@ def _decode(row: dict[str, Any]) -> FleetState:
         ladder_hash=_text(row.get("ladder_hash", "")),
         unanswered=_optional(_unanswered, row.get("unanswered")),
         skipped=_optional(_skipped, row.get("skipped")),
+        pause=_optional(_pause, row.get("pause")),
+        hours=_optional(_hours, row.get("hours")),
+        reserve=_optional(_reserve, row.get("reserve")),
+        displaced=_optional(_amount, row.get("displaced")),
         restarting=_flag(row.get("restarting", False)),
+        totals=_table(row.get("totals", {})),
         events=tuple(parse_event(_table(event)) for event in row.get("events", [])),
         last_event_number=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},
@@ -218,6 +239,28 @@ def _unanswered(row: Any) -> Unanswered:
 def _skipped(row: Any) -> Skipped:
     row = _table(row)
     return Skipped(_amount(row["count"]), _number(row["last"]))
+
+
+def _pause(row: Any) -> OperatorPause:
+    row = _table(row)
+    return OperatorPause(
+        _number(row["since"]), _optional(_number, row.get("until")), _text(row.get("why", ""))
+    )
+
+
+def _hours(row: Any) -> HoursCap:
+    row = _table(row)
+    return HoursCap(
+        model=_text(row["model"]),
+        rung=_optional(_amount, row.get("rung")),
+        since=_number(row["since"]),
+        until=_optional(_number, row.get("until")),
+    )
+
+
+def _reserve(row: Any) -> ReserveCap:
+    row = _table(row)
+    return ReserveCap(_optional(_amount, row.get("rung")), _number(row["since"]), _whole(row.get("looks", 0)))
 
 
 def _recovery(row: Any) -> Recovery:

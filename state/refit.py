@@ -30,6 +30,9 @@ def fit_to_ladder(state: FleetState, ladder: Ladder, now: float) -> FleetState:
         ladder_hash=ladder.digest,
         switch=None,
         ceiling=ceiling,
+        hours=None,  # the next check finds the caps anew, on this ladder
+        reserve=None,
+        displaced=None,
         recovery=replace(state.recovery, failed=(), home_rung=None, home_on_cpu=False, probation=None),
     )
     return state.with_event(now, EventKind.LADDER_CHANGED, reason=reason) if changed else state
@@ -47,7 +50,15 @@ def _ceiling(state: FleetState, ladder: Ladder, rung: int) -> int | None:
 def _names_rungs(state: FleetState, ladder: Ladder) -> bool:
     """Return True if every other rung index in the state is on this ladder."""
     switch = () if state.switch is None else (state.switch.source, state.switch.target)
-    indices = (*switch, *state.recovery.failed, state.recovery.home_rung, state.ceiling)
+    caps = [one.rung for one in (state.hours, state.reserve) if one is not None]
+    indices = (
+        *switch,
+        *caps,
+        *state.recovery.failed,
+        state.recovery.home_rung,
+        state.ceiling,
+        state.displaced,
+    )
     return all(index is None or 0 <= index <= ladder.last for index in indices)
 
 

@@ -1,8 +1,11 @@
-"""GPU memory as reported by `nvidia-smi`, else by `rocm-smi`, where one of them is installed."""
+"""GPU memory as reported by NVIDIA's library, else by `nvidia-smi` or `rocm-smi`, where one of them is installed."""
 
+import importlib
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import MEGABYTE, Bytes, Seconds
@@ -23,13 +26,55 @@ class Card:
     total: Bytes
 
 
+Cards: TypeAlias = Callable[[], list[Card] | None]
+"""Returns the GPUs that Ollama uses, None if they cannot be asked; raises FleetError if a tool fails."""
+
+
+def no_cards() -> list[Card] | None:
+    """Return None: Ollama's GPUs cannot be asked from here."""
+    return None
+
+
 def cards() -> list[Card] | None:
-    """Return the machine's GPUs, None without a tool; raise FleetError if the tool fails."""
+    """Return the machine's GPUs, None where nothing can be asked; raise FleetError if a tool fails.
+
+    The library is asked where the package nvidia-ml-py is installed; it starts no process. Where it fails, the tool says
+    why.
+    """
+    found = _by_library()
+    if found:
+        return found
     if nvidia := shutil.which("nvidia-smi"):
         return parse_nvidia(_output(nvidia, _NVIDIA))
     if rocm := shutil.which("rocm-smi"):
         return parse_rocm(_output(rocm, _ROCM))
     return None
+
+
+def _by_library() -> list[Card] | None:
+    """Return the GPUs by NVIDIA's library, None without it or if it fails."""
+    try:
+        library = importlib.import_module("pynvml")
+    except ImportError:
+        return None
+    try:
+        library.nvmlInit()
+    except library.NVMLError:
+        return None  # no driver, or no card
+    try:
+        return [_card(library, index) for index in range(library.nvmlDeviceGetCount())]
+    except (library.NVMLError, ValueError):
+        return None
+    finally:
+        library.nvmlShutdown()
+
+
+def _card(library: Any, index: int) -> Card:
+    handle = library.nvmlDeviceGetHandleByIndex(index)
+    memory, name = library.nvmlDeviceGetMemoryInfo(handle), library.nvmlDeviceGetName(handle)
+    # Versions before 11.5 return bytes.
+    text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return Card(text, _bytes(memory.used), _bytes(memory.total))
 
 
 def _output(program: str, options: tuple[str, ...]) -> str:

@@ -11,8 +11,9 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from fleet.config.hours import HOURS_KEYS, MOST_ROWS, HoursRow, read_hours_row
 from fleet.config.ladder import Ladder, OptionValue, Rung
-from fleet.config.schema import Settings
+from fleet.config.schema import SEED_LADDER, Settings
 from fleet.config.values import choice, size, text, whole
 from fleet.memory_errors.user_patterns import MOST, PATTERN_CAUSES, UserPattern, fault
 from fleet.runtime.errors import ConfigError
@@ -21,7 +22,7 @@ from fleet.runtime.logging import plain_text
 SECTIONS: Mapping[str, type] = {
     part.name: part.default_factory  # type: ignore[misc]  # every section has a factory, its own class
     for part in fields(Settings)
-    if part.name not in {"ladder", "patterns", "source"}
+    if part.name not in {"ladder", "patterns", "hours", "source"}
 }
 _MODEL = text(
     r"[A-Za-z0-9][\w.-]*(?:[/:][\w.-]+){0,4}", "an Ollama tag such as llama3.2:3b or hf.co/NAME/MODEL"
@@ -103,7 +104,7 @@ def read_settings(
     table: Mapping[str, Any], environ: Mapping[str, str], source: str, problems: list[Problem]
 ) -> Settings:
     """Return the settings of a TOML table and the environment, appending faults to `problems` (pure)."""
-    known = [*SECTIONS, "ladder", "lane", "pattern"]
+    known = [*SECTIONS, "ladder", "hours", "lane", "pattern"]
     problems.extend(_unknown(name, known, "") for name in table if name not in known)
     if table.get("lane"):
         problems.append(Problem("lane", "several lanes are not available in this version; remove [[lane]]"))
@@ -115,6 +116,8 @@ def read_settings(
     ladder = read_ladder(table["ladder"], problems) if "ladder" in table else None
     if ladder is not None:
         parts["ladder"] = ladder
+    known_ladder = ladder if "ladder" in table else SEED_LADDER
+    parts["hours"] = read_hours(table.get("hours", []), known_ladder, problems)
     parts["patterns"] = read_patterns(table.get("pattern", []), problems)
     return Settings(**parts, source=source)
 
@@ -181,9 +184,6 @@ class _RawValue:
         except ValueError as error:
             problems.append(Problem(self._where, f"{self._shown(raw)} is not allowed; allowed is {error}"))
             return
-        if self.part.metadata["later"] and value != _default(self.part):
-            problems.append(Problem(self._where, "this is not available in this version; leave it out"))
-            return
         yield value
 
     @property
@@ -204,10 +204,6 @@ def _from_text(kind: Any, string: str) -> object:
         return kind.from_text(string)
     except (ValueError, KeyError):
         raise ValueError(kind.allowed) from None
-
-
-def _default(part: "Field[Any]") -> object:
-    return part.default_factory() if callable(part.default_factory) else part.default
 
 
 def read_ladder(rows: Any, problems: list[Problem]) -> Ladder | None:
@@ -265,6 +261,23 @@ def _options(table: Any, where: str, problems: list[Problem]) -> dict[str, Optio
                 Problem(f"{where}.{name}", "an Ollama option is a number, text, true, false or a list")
             )
     return dict(table)
+
+
+def read_hours(rows: Any, ladder: Ladder | None, problems: list[Problem]) -> tuple[HoursRow, ...]:
+    """Return the caps of `[[hours]]` rows, appending faults to `problems`."""
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        problems.append(Problem("hours", "write an [[hours]] table for each cap"))
+        return ()
+    if len(rows) > MOST_ROWS:
+        problems.append(Problem("hours", f"there are {len(rows)}; at most {MOST_ROWS} are allowed"))
+    found = []
+    for index, row in enumerate(rows[:MOST_ROWS]):
+        where = f"hours[{index}]."
+        problems.extend(_unknown(key, list(HOURS_KEYS), where) for key in row if key not in HOURS_KEYS)
+        cap, faults = read_hours_row(row, ladder)
+        problems.extend(Problem(where + key, plain_text(message)) for key, message in faults)
+        found += [cap] if cap is not None else []
+    return tuple(found)
 
 
 def read_patterns(rows: Any, problems: list[Problem]) -> tuple[UserPattern, ...]:

@@ -3,12 +3,15 @@
 Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test compares it with this file.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 
+from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.values import (
+    Reserve,
     addresses,
     choice,
     day,
@@ -16,6 +19,7 @@ from fleet.config.values import (
     flag,
     key,
     number,
+    reserve,
     rule,
     text,
     whole,
@@ -43,6 +47,8 @@ _PING = r"(https?://[^\s]+)?"
 _URL = r"(https?://[^\s@]+(:\d+)?/?)?"
 _DATABASE = r"([A-Za-z]\w*(\+\w+)?://.*)?"
 _KEEP = f'comparisons of {", ".join(NAMES)} with numbers, such as "fitness > 0.5 and turnover < 0.7"'
+_LISTEN = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_PORTS = 65536
 _LOG = r"((docker|journal):[A-Za-z0-9][A-Za-z0-9_.@-]*|file:.+)?"
 
 SEED_LADDER = Ladder(
@@ -63,6 +69,7 @@ class OllamaSettings:
     log: str = key("", text(_LOG, "docker:NAME, file:PATH or journal:UNIT"))
     keep_alive: Seconds = key("30m", duration())
     first_token_timeout: Seconds = key("6m", duration(1))
+    on_hang: str = key("", text(allowed="a program with its arguments"))
     auto_pull: bool = key(default=True, kind=flag())
     pull_ahead: bool = key(default=True, kind=flag())
 
@@ -87,15 +94,7 @@ class PolicySettings:
     max_switches_per_hour: int = key(12, whole(1, 3600))
     canary: bool = key(default=True, kind=flag())
     dynamic_threshold: bool = key(default=False, kind=flag())
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleSettings:
-    """`[schedule]`: larger models off-peak."""
-
-    off_peak: list[str] = key([], words(), later=True)
-    timezone: str = key("UTC", text(), later=True)
-    peak_model: str = key("", text(), later=True)
+    reserve: Reserve = key("0 B", reserve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +155,37 @@ class BrainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`[log]`: the form of the programs' logs."""
+
+    format: str = key("text", choice("text", "json"))
+
+
+def _check_listen(text: str) -> None:
+    if text and (_LISTEN.fullmatch(text) is None or not 0 < int(text.rpartition(":")[2]) < _PORTS):
+        raise ValueError("no address with a port from 1 to 65535")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """`[web]`: the page, its JSON and /metrics."""
+
+    listen: str = key("", rule(_check_listen, "an address and a port such as 127.0.0.1:9800"))
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, valid by construction; `source` is the file's name, empty without a file."""
 
     ollama: OllamaSettings = field(default_factory=OllamaSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     notify: NotifySettings = field(default_factory=NotifySettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     panel: PanelSettings = field(default_factory=PanelSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    log: LogSettings = field(default_factory=LogSettings)
     ladder: Ladder = SEED_LADDER
     patterns: tuple[UserPattern, ...] = ()
+    hours: tuple[HoursRow, ...] = ()
     source: str = ""

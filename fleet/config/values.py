@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Generic, TypeVar
 
-from fleet.runtime.units import parse_duration, parse_size
+from fleet.runtime.units import Bytes, parse_duration, parse_size
 
 T = TypeVar("T")
 
@@ -47,15 +47,13 @@ def key(
     kind: ValueKind[Any],
     *,
     secret: bool = False,
-    later: bool = False,
 ) -> Any:
     """Declare a key of a settings dataclass.
 
-    `default` is written as in the file. A `secret` is never shown. A `later` key is part of the file's format, but
-    this version accepts only its default.
+    `default` is written as in the file. A `secret` is never shown.
     """
     value = kind.read(default)
-    metadata = {"kind": kind, "secret": secret, "later": later}
+    metadata = {"kind": kind, "secret": secret}
     if isinstance(value, list):
         return field(default_factory=lambda: list(value), metadata=metadata)
     return field(default=value, metadata=metadata)
@@ -203,3 +201,33 @@ def duration(minimum: float = 0.0, maximum: float = 366 * 86400.0) -> ValueKind[
 def size() -> ValueKind[int]:
     """Return the kind of sizes, in bytes."""
     return ValueKind('a size such as "2.0 GB" or "637 MB"', lambda value: parse_size(_typed(str, value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """GPU memory that is left to others: bytes, or a `share` of the GPUs' total."""
+
+    size: Bytes = 0
+    share: float = 0.0
+
+    def __bool__(self) -> bool:
+        """Return True if anything is left to others."""
+        return bool(self.size or self.share)
+
+    def of(self, total: Bytes) -> Bytes:
+        """Return the bytes of GPUs with this total."""
+        return self.size + round(self.share * total)
+
+
+_PERCENT = re.compile(r"(\d{1,2}(?:\.\d{1,9})?)\s?%")
+
+
+def reserve() -> ValueKind[Reserve]:
+    """Return the kind of reserves: a size, or percent below 100."""
+
+    def read(value: object) -> Reserve:
+        string = _typed(str, value).strip()
+        percent = _PERCENT.fullmatch(string)
+        return Reserve(share=float(percent[1]) / 100) if percent else Reserve(size=parse_size(string))
+
+    return ValueKind('a size such as "1.5 GB", or a share of the GPU below 100% such as "20%"', read)

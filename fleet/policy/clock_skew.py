@@ -5,12 +5,25 @@ in that time would seem older than the last switch and would not count.
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
 from fleet.policy.facts import Fact, IncidentSeen
 from fleet.policy.recovery import SPREAD
 from fleet.policy.rules import Rules
-from fleet.policy.state import HOLD_STEPS, FleetState, Hold, PastSwitch, Recovery, Switch
+from fleet.policy.state import (
+    HOLD_STEPS,
+    FleetState,
+    Hold,
+    HoursCap,
+    OperatorPause,
+    PastSwitch,
+    Recovery,
+    ReserveCap,
+    Switch,
+)
 from fleet.runtime.backoff import backoff_step
+
+_Cap = TypeVar("_Cap", HoursCap, ReserveCap)
 
 
 def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
@@ -29,6 +42,9 @@ def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> Flee
         switch=_switch(state.switch, now),
         hold=_hold(state.hold, now),
         recovery=_recovery(state.recovery, now, rules),
+        pause=_pause(state.pause, now),
+        hours=_begun(state.hours, now),
+        reserve=_begun(state.reserve, now),
     )
 
 
@@ -55,6 +71,18 @@ def _hold(hold: Hold | None, now: float) -> Hold | None:
     if hold is None:
         return None
     return replace(hold, until=min(hold.until, now + backoff_step(HOLD_STEPS, hold.step + 1)))
+
+
+def _pause(pause: OperatorPause | None, now: float) -> OperatorPause | None:
+    """Return the pause, moved back as a whole if it began later than `now`: it keeps its length."""
+    if pause is None or pause.since <= now:
+        return pause
+    until = None if pause.until is None else pause.until - (pause.since - now)
+    return replace(pause, since=now, until=until)
+
+
+def _begun(cap: _Cap | None, now: float) -> _Cap | None:
+    return cap if cap is None or cap.since <= now else replace(cap, since=now)
 
 
 def _recovery(recovery: Recovery, now: float, rules: Rules) -> Recovery:

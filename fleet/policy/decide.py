@@ -1,7 +1,8 @@
 """The policy's entry point: `decide` takes a state and a fact and returns the next state. Pure; it never logs.
 
-The state is also the request to act: the holder of the switch lock carries out `state.switch`, and `state.hold`
-pauses the generator. `Decision.acts` is set where one of the two changed, and wakes the program that acts on it.
+The state is also the request to act: the holder of the switch lock carries out `state.switch`; `state.hold` and
+`state.paused` stop the generator's calls. `Decision.acts` is set where one of them changed, and wakes the program that
+acts on it.
 """
 
 from dataclasses import dataclass, replace
@@ -9,21 +10,24 @@ from functools import partial
 from typing import assert_never
 
 from fleet.config.ladder import Rung
-from fleet.policy import operator_commands, recovery, switch_phases
+from fleet.policy import caps, operator_commands, recovery, switch_phases
 from fleet.policy.clock_skew import clamp_times
 from fleet.policy.events import EventKind
 from fleet.policy.facts import (
     CallEnded,
+    CardSeen,
     Command,
     Fact,
     IncidentSeen,
     ModelPresent,
+    PauseAsked,
     PrefetchDone,
     PrefetchFailed,
     PrefetchStarted,
     PullFailed,
     Restarted,
     RestartFailed,
+    ResumeAsked,
     SpillFound,
     Tick,
     TrialEnded,
@@ -42,14 +46,15 @@ from fleet.policy.state import FROM_ORIGINAL, HOLD_STEPS, FleetState, Hold, Swit
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.units import show_duration
 
-_ANSWERED = "its first call was answered"
+ANSWERED = "its first call was answered"
+"""Result of a switch whose model answered."""
 
 _StepFact = ModelPresent | PullFailed | TrialEnded | Restarted | RestartFailed | VerifyEnded
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The new state; `acts` is True if its switch or its hold changed."""
+    """The new state; `acts` is True if its switch, its hold or its pause changed."""
 
     state: FleetState
     acts: bool = False
@@ -58,10 +63,12 @@ class Decision:
 def decide(state: FleetState, fact: Fact, now: float, rules: Rules) -> Decision:
     """Return the state after a fact; raise SwitchError for a command that cannot be carried out."""
     after = _apply(clamp_times(state, fact, now, rules), fact, now, rules)
+    after = caps.stand_still(after, now, rules)
     ended = state.switch is not None and after.switch is None
     if ended or isinstance(fact, (IncidentSeen, Tick)):
         after = _act_on_count(recount(after, now, rules), now, rules)
-    return Decision(after, acts=after.switch != state.switch or after.hold != state.hold)
+    acts = after.switch != state.switch or after.hold != state.hold or after.paused(now) != state.paused(now)
+    return Decision(after, acts)
 
 
 def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
@@ -74,10 +81,10 @@ def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetStat
             return _spill(state, fact, now, rules)
         case Tick():
             return _tick(state, now, rules)
-        case Command():
-            return operator_commands.on_command(state, fact, now, rules)
-        case Unpin():
-            return operator_commands.unpin(state, now)
+        case CardSeen():
+            return caps.on_card(state, fact, now, rules)
+        case Command() | Unpin() | PauseAsked() | ResumeAsked():
+            return operator_commands.on_operator(state, fact, now, rules)
         case ModelPresent() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
             return _switch_step(state, fact, now, rules)
         case PrefetchStarted() | PrefetchDone() | PrefetchFailed():
@@ -103,6 +110,7 @@ def _incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rule
         reason=reason,
         errors=state.vram_error_count,
         threshold=rules.threshold(rung),
+        **({"lines": list(incident.lines)} if incident.lines else {}),
     )
     return state if reason else _react(state, incident, now, rules)
 
@@ -215,7 +223,7 @@ def _exhausted(state: FleetState, now: float, rules: Rules) -> FleetState:
             by_hand=False,
             rules=rules,
         )
-    top = state.ceiling or 0
+    top = state.top
     if choice == "reset" and top < rules.ladder.last:
         return switch_phases.begin(
             state,
@@ -243,7 +251,8 @@ def _hold(state: FleetState, now: float, why: str) -> FleetState:
 
 
 def _held(state: FleetState, now: float) -> bool:
-    return state.hold is not None and state.hold.active(now)
+    """Return True if the generator is held or the fleet paused: no switch begins by itself."""
+    return (state.hold is not None and state.hold.active(now)) or state.paused(now) is not None
 
 
 def _call_ended(state: FleetState, call: CallEnded, now: float, rules: Rules) -> FleetState:
@@ -268,7 +277,7 @@ def _answered(state: FleetState, call: CallEnded, now: float, rules: Rules) -> F
     state = replace(with_call(state, answered=True), last_finished=finished, hold=None)
     state = recount(state, now, rules)
     if state.switch is not None and state.switch.phase is SwitchPhase.VERIFY:
-        return switch_phases.done(state, now, rules, _ANSWERED)
+        return switch_phases.done(state, now, rules, ANSWERED)
     return state
 
 
@@ -287,9 +296,13 @@ def _spill(state: FleetState, spill: SpillFound, now: float, rules: Rules) -> Fl
 
 
 def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
+    state = caps.follow_clock(state, now, rules)
     state = recovery.reset_wait(recount(state, now, rules), now, rules)
     if _held(state, now):
         return state
+    moving = caps.keep_below(state, now, rules)
+    if moving is not None:
+        return moving
     if state.recovery.next is None and (state.current_model_index > 0 or state.on_cpu):
         return recovery.postpone(state, now, rules)
     if not recovery.probe_due(state, now, rules):
@@ -300,7 +313,8 @@ def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
         2, rules.policy.max_switches_per_hour
     ):
         return recovery.postpone(state, now, rules)
-    why = f"{show_duration(rules.policy.recover_after)} without an incident"
+    calm = f"{show_duration(rules.policy.recover_after)} without an incident"
+    why = "the cap has ended" if recovery.may_come_back(state) else calm
     return switch_phases.begin(
         recovery.probe_begun(state, index),
         rules.ladder[index],
@@ -344,7 +358,7 @@ def _restarted(state: FleetState, switch: Switch, fact: Restarted, now: float, r
         return _unverified(state, "the generator is stopped", now, rules)
     state = replace(state, switch=replace(switch, phase=SwitchPhase.VERIFY, restarted=now))
     # A quick model may answer before its restart is reported, and its next call may take minutes.
-    return switch_phases.done(state, now, rules, _ANSWERED) if state.finished else state
+    return switch_phases.done(state, now, rules, ANSWERED) if state.finished else state
 
 
 def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float, rules: Rules) -> FleetState:
@@ -357,6 +371,10 @@ def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float
         return after(state, now=now, rules=rules)
     if switch.by_hand:
         return state
+    if state.current_model_index < state.cap:
+        return _hold(
+            state, now, f"{caps.why_capped(state, state.cap, rules)}, and none is here: {fact.reason}"
+        )
     if threshold_reached(recount(state, now, rules), rules):
         return _hold(state, now, f"no smaller model is available: {fact.reason}")
     return replace(state, incidents=(), vram_error_count=0)

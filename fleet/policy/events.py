@@ -6,9 +6,11 @@ number. No program parses another's text to learn what happened.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from fleet.runtime.totals import increased, observed
 from fleet.runtime.units import show_duration
 from fleet.runtime.untrusted import finite
 
@@ -28,6 +30,10 @@ class EventKind(StrEnum):
     PULL_FAILED = "pull.failed"
     HELD = "held"
     SPILL = "spill"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    HOURS = "hours"
+    RESERVE = "reserve"
     PINNED = "pinned"
     UNPINNED = "unpinned"
     PROBE_POSTPONED = "probe.postponed"
@@ -37,6 +43,7 @@ class EventKind(StrEnum):
     OLLAMA_AWAY = "ollama.away"
     OLLAMA_BACK = "ollama.back"
     OLLAMA_HANGS = "ollama.hangs"
+    ON_HANG = "on_hang"
     UNANSWERED = "unanswered"
     ANSWERED = "answered"
     SLOW = "slow"
@@ -47,6 +54,21 @@ class EventKind(StrEnum):
     GENERATOR_DOWN = "generator.down"
     STATE_REPAIRED = "state.repaired"
     LADDER_CHANGED = "ladder.changed"
+
+
+OF_SWITCH = frozenset(
+    {
+        EventKind.SWITCH_PLANNED,
+        EventKind.SWITCH_COMMITTED,
+        EventKind.SWITCH_DONE,
+        EventKind.SWITCH_FAILED,
+        EventKind.SWITCH_SUPERSEDED,
+        EventKind.VERIFY_FAILED,
+        EventKind.PULL_FAILED,
+        EventKind.GENERATOR_DOWN,
+    }
+)
+"""Events that bear the number of the switch under way as `planned`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +109,27 @@ def _switch(verb: str) -> Callable[[Mapping[str, Any]], str]:
     return lambda fields: f"{fields['switch']} {verb}: {fields['from']} → {fields['to']} ({fields['why']})"
 
 
+def _until(fields: Mapping[str, Any], without: str = "") -> str:
+    until = fields["until"]
+    return without if until is None else f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _hours(fields: Mapping[str, Any]) -> str:
+    if fields["model"] is None:
+        return "[[hours]]: no cap any more; larger models are tried"
+    if fields["model"] == "none":
+        return f"[[hours]]: the GPU is left alone{_until(fields)}"
+    return f"[[hours]]: no model above {fields['model']}{_until(fields)}"
+
+
+def _reserve(fields: Mapping[str, Any]) -> str:
+    if fields["model"] is None:
+        return "others leave too little GPU memory for any model; the generator pauses"
+    if fields["lower"]:
+        return f"others leave too little GPU memory: no model above {fields['model']} leaves the reserve free"
+    return f"others leave more GPU memory again: {fields['model']} leaves the reserve free"
+
+
 def _versions(fields: Mapping[str, Any]) -> str:
     """Return Ollama's version when the rate was usual and now, as far as they are known."""
     before, version = fields["version_before"], fields["version"]
@@ -108,6 +151,10 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.PULL_FAILED: lambda f: f"pull of {f['model']} failed: {f['reason']}",
     EventKind.HELD: lambda f: f"generator held for {show_duration(f['seconds'])}: {f['why']}",
     EventKind.SPILL: lambda f: f"{f['model']} has only {f['share']:.0%} in GPU memory ({f['outcome']})",
+    EventKind.PAUSED: lambda f: f"paused{_until(f, ' until `resume`')}: {f['why']}",
+    EventKind.RESUMED: lambda f: f"the pause ends: {f['why']}",
+    EventKind.HOURS: _hours,
+    EventKind.RESERVE: _reserve,
     EventKind.PINNED: lambda f: f"{f['model']} is pinned; no automatic switches",
     EventKind.UNPINNED: lambda _: "unpinned; automatic switches resume",
     EventKind.PROBE_POSTPONED: lambda f: (
@@ -122,6 +169,7 @@ _SENTENCES: dict[EventKind, Callable[[Mapping[str, Any]], str]] = {
     EventKind.OLLAMA_AWAY: lambda f: f"Ollama is away: {f['reason']}",
     EventKind.OLLAMA_BACK: lambda _: "Ollama is back",
     EventKind.OLLAMA_HANGS: lambda f: f"Ollama hangs: {f['reason']}",
+    EventKind.ON_HANG: lambda f: f"your command against a hang: {f['outcome']}",
     EventKind.UNANSWERED: lambda f: (
         f"no call has been answered for {show_duration(f['seconds'])}: {f['calls']} failed in a row, "
         f"the last one with {f['reason']}"
@@ -152,3 +200,29 @@ def sentence(event: Event) -> str:
         return _SENTENCES[event.kind](event.fields)
     except (KeyError, TypeError, ValueError):
         return f"{event.kind.value} {dict(event.fields)}"
+
+
+_RESULTS = {
+    EventKind.SWITCH_DONE: "done",
+    EventKind.SWITCH_FAILED: "failed",
+    EventKind.SWITCH_SUPERSEDED: "superseded",
+}
+
+
+def with_event_counted(totals: Mapping[str, Any], event: Event, began: float | None) -> Mapping[str, Any]:
+    """Return the totals after an event; `began` is the time of the plan of the switch under way.
+
+    `incidents` has the labels cause and model, which is empty where the incident names none. `switches` has kind and
+    result. `switch_seconds` holds the durations of switches that were done.
+    """
+    fields = event.fields
+    if event.kind is EventKind.INCIDENT:
+        path = ("incidents", str(fields.get("cause", "")), str(fields.get("model") or ""))
+        return increased(totals, path)
+    result = _RESULTS.get(event.kind)
+    if result is None:
+        return totals
+    totals = increased(totals, ("switches", str(fields.get("switch", "")), result))
+    if event.kind is EventKind.SWITCH_DONE and began is not None:
+        totals = observed(totals, "switch_seconds", event.time - began)
+    return totals

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fleet.policy.state import SwitchKind
+from fleet.runtime.units import Bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +11,8 @@ class IncidentSeen:
     """An incident whose outcome is known.
 
     `counts`: its cause counts and the model is ours; `reason` says why not. `model` is the tag that it names, None if
-    it names none. `load_began` is the start of the model load in which it happened, None outside a load.
+    it names none. `load_began` is the start of the model load in which it happened, None outside a load. `lines` are
+    the first log lines that were its signals.
     """
 
     id: str
@@ -21,6 +23,7 @@ class IncidentSeen:
     reason: str = ""
     model: str | None = None
     load_began: float | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,31 @@ class Command:
 @dataclass(frozen=True, slots=True)
 class Unpin:
     """An operator removes pin and ceiling."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """An operator pauses the fleet until a time (Unix seconds), or until `resume` if that is None."""
+
+    until: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAsked:
+    """An operator ends a pause by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardSeen:
+    """A reading of the card: the GPU memory that others have not taken, without the reserve; it may be negative.
+
+    `available` is None where the card cannot be read. `loaded` are the bytes that the current model has there now, None
+    if it is not loaded.
+    """
+
+    available: Bytes | None
+    loaded: Bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +178,9 @@ Fact = (
     | Tick
     | Command
     | Unpin
+    | PauseAsked
+    | ResumeAsked
+    | CardSeen
     | ModelPresent
     | PullFailed
     | TrialEnded

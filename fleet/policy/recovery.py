@@ -19,10 +19,9 @@ SPREAD = 0.1
 
 def postpone(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Return the state with the wait for the next probe restarted, as after an incident."""
-    recovery = state.recovery
-    return replace(
-        state, recovery=replace(recovery, next=now + (recovery.wait or rules.policy.recover_after))
-    )
+    recovery, policy = state.recovery, rules.policy
+    wait = recovery.wait or policy.recover_after or policy.recover_cap
+    return replace(state, recovery=replace(recovery, next=now + wait))
 
 
 def probe_failed(state: FleetState, failed: int, now: float, rules: Rules) -> FleetState:
@@ -36,6 +35,8 @@ def probe_failed(state: FleetState, failed: int, now: float, rules: Rules) -> Fl
     spread = wait * (1 + SPREAD * rules.jitter)
     rungs = tuple(dict.fromkeys((*recovery.failed, failed)))
     state = replace(state, recovery=replace(recovery, wait=wait, next=now + spread, failed=rungs))
+    if not policy.recover_after:
+        state = replace(state, displaced=None)  # without probes there is one try to come back from a cap
     return state.with_event(now, EventKind.PROBE_POSTPONED, seconds=spread, failed=rules.ladder[failed].label)
 
 
@@ -61,15 +62,19 @@ def reset_wait(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 def can_climb(state: FleetState) -> bool:
     """Return True if there is a larger model up to the ceiling, or the GPU, to return to."""
-    return state.on_cpu or state.current_model_index > (state.ceiling or 0)
+    return state.on_cpu or state.current_model_index > state.top
 
 
 def probe_due(state: FleetState, now: float, rules: Rules) -> bool:
     """Return True if a probe is due."""
     recovery = state.recovery
-    idle = state.switch is None and not state.pinned
-    wanted = bool(rules.policy.recover_after) and can_climb(state)
-    return wanted and idle and (recovery.next or now + 1) <= now
+    free = (not state.pinned and bool(rules.policy.recover_after)) or may_come_back(state)
+    return free and state.switch is None and can_climb(state) and (recovery.next or now + 1) <= now
+
+
+def may_come_back(state: FleetState) -> bool:
+    """Return True if a cap moved the fleet down from a rung that is allowed again."""
+    return state.displaced is not None and state.top <= state.displaced < state.current_model_index
 
 
 def probe_begun(state: FleetState, index: int) -> FleetState:
@@ -84,9 +89,15 @@ def probe_target(state: FleetState, rules: Rules) -> int | None:
 
     A rung that needs at least as much as a failed one would fail too and is skipped. When all are skipped, a new round
     begins with the nearest. Return None if no rung can fit. On the CPU the nearest rung is the current one on the GPU.
+    After a cap, the rung from which it moved the fleet comes first; a pinned fleet climbs no higher.
     """
-    nearest = state.current_model_index - (not state.on_cpu)
-    above = [index for index in range(nearest, (state.ceiling or 0) - 1, -1) if rules.can_fit(index)]
+    nearest, home = state.current_model_index - (not state.on_cpu), state.displaced
+    top = state.top
+    if home is not None and (state.pinned or not rules.policy.recover_after):
+        top = max(top, home)
+    above = [index for index in range(nearest, top - 1, -1) if rules.can_fit(index)]
+    if home in above and may_come_back(state):
+        above = [home, *(index for index in above if index != home)]
     failed = state.recovery.failed
     fresh = [index for index in above if not any(rules.needs_at_least(index, one) for one in failed)]
     return next(iter(fresh or above), None)
@@ -120,9 +131,13 @@ def outlook(state: FleetState, rules: Rules) -> Outlook:
 
 
 def _why_no_probe(state: FleetState, rules: Rules) -> str:
-    if not rules.policy.recover_after:
+    if state.pause is not None:
+        return "the fleet is paused; `resume` ends that"
+    if state.cap and state.cap == state.top and not can_climb(state):
+        return "[[hours]] or the reserve of GPU memory allow no larger model now"
+    if not rules.policy.recover_after and not may_come_back(state):
         return "recover_after is 0s: no probes"
-    if state.pinned:
+    if state.pinned and not may_come_back(state):
         return "the model is pinned; `unpin` removes the pin"
     if not can_climb(state):
         at_ceiling = state.current_model_index > 0

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from fleet.config.hours import HoursRow
 from fleet.config.ladder import Ladder, Rung, same_model
 from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.runtime.units import Bytes, Seconds
@@ -17,8 +18,8 @@ class Rules:
     """Settings, ladder and memory figures that a decision is made by.
 
     `needs`: bytes of GPU memory for each rung, by Ollama's figures of its model (None: not known). `sizes`: bytes of
-    each rung's weights. `free`: the most bytes that one model can get. `jitter`: a number from 0 to 1 that spreads
-    repeated probes.
+    each rung's weights. `free`: the most bytes that one model can get, without the reserve. `hours`: caps by the
+    clock. `jitter`: a number from 0 to 1 that spreads repeated probes.
     """
 
     ladder: Ladder = SEED_LADDER
@@ -27,6 +28,7 @@ class Rules:
     free: Bytes | None = None
     jitter: float = 0.0
     sizes: tuple[Bytes | None, ...] = ()
+    hours: tuple[HoursRow, ...] = ()
 
     def need(self, index: int) -> Bytes | None:
         """Return the bytes that a rung needs, None if not known."""

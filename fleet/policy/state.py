@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from fleet.config.ladder import OptionValue, Rung
-from fleet.policy.events import Event, EventKind
+from fleet.policy.events import OF_SWITCH, Event, EventKind, with_event_counted
 from fleet.runtime.units import Bytes, Seconds
 
 FROM_ORIGINAL = "original"
@@ -102,6 +102,59 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorPause:
+    """A pause by hand; `until` is None for one that lasts until `resume`."""
+
+    since: float
+    until: float | None
+    why: str
+
+    def active(self, now: float) -> bool:
+        """Return True if it is not over."""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class HoursCap:
+    """The cap of `[[hours]]` in force: no rung above `rung`; None leaves the GPU alone. `until`: its next change."""
+
+    model: str
+    rung: int | None
+    since: float
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveCap:
+    """The cap of `[policy] reserve`: no rung above `rung` leaves it free; None: no rung at all does.
+
+    `looks` counts readings of the card in a row that ask for another rung.
+    """
+
+    rung: int | None = 0
+    since: float = 0.0
+    looks: int = 0
+
+
+class PausedBy(StrEnum):
+    """The origins of a pause."""
+
+    OPERATOR = "operator"
+    HOURS = "hours"
+    RESERVE = "reserve"
+
+
+@dataclass(frozen=True, slots=True)
+class PauseInForce:
+    """A pause in force. While it lasts no call runs and no switch begins by itself; `until` None: no known end."""
+
+    by: PausedBy
+    since: float
+    until: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """Recovery: the current wait, the time of the next probe, the rungs that failed, and probation.
 
@@ -157,9 +210,10 @@ class FleetState:
     `incidents` are those that count now; `counted_ids` also names earlier ones, so that none counts twice. `finished`
     and `failed` count calls. `cursors` are the sources' positions, `open` is the state of the grouper, `watch` that of
     the monitor's watchers. `automatic` are the times of automatic switches. `behind` are missing models that a switch
-    skipped; the monitor pulls them in the background. `restarting`: the fleet has begun to restart the generator and does
-    not know yet that it runs, so that a stopped generator need not be a person's doing. `extra` holds unknown keys of
-    the file.
+    skipped; the monitor pulls them in the background. `displaced` is the rung from which a cap of `hours` or `reserve`
+    moved the fleet down. `restarting`: the fleet has begun to restart the generator and does not know yet that it runs,
+    so that a stopped generator need not be a person's doing. `totals` are counters that only grow.
+    `extra` holds unknown keys of the file.
     """
 
     current_model_index: int
@@ -189,16 +243,27 @@ class FleetState:
     ladder_hash: str = ""
     unanswered: Unanswered | None = None
     skipped: Skipped | None = None
+    pause: OperatorPause | None = None
+    hours: HoursCap | None = None
+    reserve: ReserveCap | None = None
+    displaced: int | None = None
     restarting: bool = False
+    totals: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     last_event_number: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_event(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
-        """Return the state with one more event."""
-        number = self.last_event_number + 1
+        """Return the state with one more event, which the totals count too."""
+        if self.switch is not None and kind in OF_SWITCH:
+            fields.setdefault("planned", self.switch.number)
+        event = Event(self.last_event_number + 1, now, kind, fields)
+        began = None if self.switch is None else self.switch.since
         return replace(
-            self, events=(*self.events, Event(number, now, kind, fields)), last_event_number=number
+            self,
+            events=(*self.events, event),
+            last_event_number=event.number,
+            totals=with_event_counted(self.totals, event, began),
         )
 
     def on_rung(self, rung: Rung, *, on_cpu: bool = False) -> "FleetState":
@@ -211,3 +276,31 @@ class FleetState:
             model_size_bytes=rung.size,
             on_cpu=on_cpu,
         )
+
+    @property
+    def cap(self) -> int:
+        """Return the highest rung that `hours` and `reserve` allow; a cap without any rung pauses instead."""
+        return max((one.rung or 0 for one in (self.hours, self.reserve) if one is not None), default=0)
+
+    @property
+    def top(self) -> int:
+        """Return the highest rung that the fleet may climb to by itself: the lower of ceiling and caps."""
+        return max(self.ceiling or 0, self.cap)
+
+    def pauses(self, now: float) -> tuple[PauseInForce, ...]:
+        """Return the pauses in force: by hand, by `hours`, for the reserve."""
+        found = []
+        if self.pause is not None and self.pause.active(now):
+            pause = self.pause
+            found.append(PauseInForce(PausedBy.OPERATOR, pause.since, pause.until, pause.why))
+        if self.hours is not None and self.hours.rung is None:
+            why = "[[hours]] leaves the GPU alone"
+            found.append(PauseInForce(PausedBy.HOURS, self.hours.since, self.hours.until, why))
+        if self.reserve is not None and self.reserve.rung is None:
+            why = "no model leaves the reserve of GPU memory free"
+            found.append(PauseInForce(PausedBy.RESERVE, self.reserve.since, None, why))
+        return tuple(found)
+
+    def paused(self, now: float) -> PauseInForce | None:
+        """Return the first of the pauses in force."""
+        return next(iter(self.pauses(now)), None)

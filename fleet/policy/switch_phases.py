@@ -40,7 +40,7 @@ def begin(
 ) -> FleetState:
     """Return the state with a switch to `target` under way; it supersedes any other."""
     if state.switch is not None:
-        state = _superseded(state, now, rules, kind)
+        state = supersede(state, now, rules, by=kind.value)
     state = replace(
         state,
         switch=Switch(
@@ -66,13 +66,14 @@ def switches_left(state: FleetState, now: float, rules: Rules) -> int:
     return max(0, rules.policy.max_switches_per_hour - recent)
 
 
-def _superseded(state: FleetState, now: float, rules: Rules, by: SwitchKind) -> FleetState:
+def supersede(state: FleetState, now: float, rules: Rules, *, by: str) -> FleetState:
+    """Return the state without its switch; `by` names what takes its place."""
     old = state.switch
     if old is None:
         return state
     to = rules.ladder[min(old.target, rules.ladder.last)].label
     kind = EventKind.SWITCH_SUPERSEDED
-    state = state.with_event(now, kind, switch=old.kind.value, to=to, by=by.value, planned=old.number)
+    state = state.with_event(now, kind, switch=old.kind.value, to=to, by=by, planned=old.number)
     return replace(state, switch=None)
 
 
@@ -121,6 +122,7 @@ def commit(state: FleetState, switch: Switch, now: float, rules: Rules) -> Fleet
         automatic=tuple(automatic if switch.by_hand else [*automatic, now]),
         pinned=switch.pin or (state.pinned and not switch.by_hand),
         ceiling=_ceiling(state, switch),
+        displaced=_displaced(state, switch),
         switch=replace(switch, phase=SwitchPhase.RESTART),
         restarting=not switch.was_stopped,
         recovery=_recovery(state, switch, now, rules),
@@ -135,6 +137,12 @@ def _ceiling(state: FleetState, switch: Switch) -> int | None:
         return state.ceiling
     chosen = switch.kind in {SwitchKind.DOWNGRADE, SwitchKind.USE}
     return switch.target if chosen else None
+
+
+def _displaced(state: FleetState, switch: Switch) -> int | None:
+    """Return the rung from which a cap moved the fleet; none once it is back there, or was sent elsewhere by hand."""
+    back = state.displaced is not None and switch.target <= state.displaced
+    return None if switch.by_hand or back else state.displaced
 
 
 def _recovery(state: FleetState, switch: Switch, now: float, rules: Rules) -> Recovery:
@@ -227,6 +235,7 @@ def _prefetch_failed(state: FleetState, failed: PrefetchFailed, now: float, rule
     state = state.with_event(now, EventKind.PULL_FAILED, model=failed.model, reason=failed.reason)
     below = [index for index in failed.present if index > state.current_model_index]
     idle = state.switch is None and not state.pinned and switches_left(state, now, rules) > 0
+    idle = idle and state.paused(now) is None
     if not same_model(failed.model, state.current_model) or not below or not idle:
         return state
     return begin(

@@ -92,6 +92,11 @@ class Home:
         return self.run / "models.json"
 
     @property
+    def card_file(self) -> Path:
+        """Return the monitor's last reading of the GPUs' memory, `card.json`."""
+        return self.run / "card.json"
+
+    @property
     def starts_file(self) -> Path:
         """Return the launcher's count of quick starts, `starts.json`."""
         return self.run / "starts.json"
@@ -120,6 +125,11 @@ class Home:
     def switch_lock(self) -> Path:
         """Return the lock that serialises the steps of switches."""
         return self.run / "switch.lock"
+
+    @property
+    def web_token(self) -> Path:
+        """Return the file with the token of the page, `web.token`."""
+        return self.run / "web.token"
 
     @property
     def kind_file(self) -> Path:

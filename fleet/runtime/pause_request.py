@@ -1,6 +1,7 @@
 """Pause requests: `run/pause.json`, with which the monitor or the command line pauses the generator's calls.
 
-A request expires at its `until`, so that the generator resumes even if the program that asked has crashed. With `cut`
+A request expires at its `until`, so that the generator resumes even if the program that asked has crashed. One without
+an end stands for a pause that the state holds. With `cut`
 the generator also cuts its running calls, whatever they wait for; without it they end by themselves.
 """
 
@@ -29,9 +30,12 @@ _POLL: Seconds = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A request to pause until a time (Unix seconds), with its reason; `cut`: running calls end at once."""
+    """A request to pause until a time (Unix seconds), with its reason; `cut`: running calls end at once.
 
-    until: float
+    `until` is None for a request without an end: the state says when it is over.
+    """
+
+    until: float | None
     why: str = ""
     cut: bool = False
 
@@ -41,15 +45,19 @@ def read_pause(path: Path, now: float) -> Pause | None:
     row = read_json(path)
     if row is None:
         return None
-    until = finite(row.get("until"))
-    if until is None or until <= now:
+    # A key of its own: a damaged number reads as None too, and must not pause without end.
+    endless = row.get("endless") is True
+    until = None if endless else finite(row.get("until"))
+    if not endless and (until is None or until <= now):
         return None
     return Pause(until, str(row.get("why", "")), cut=row.get("cut") is True)
 
 
-def pause(home: Home, *, since: float, until: float, why: str, cut: bool = False) -> None:
+def pause(home: Home, *, since: float, until: float | None, why: str, cut: bool = False) -> None:
     """Request a pause until a time (Unix seconds); raise OSError."""
-    row = {"since": since, "until": until, "why": why, "cut": cut}
+    row: dict[str, Any] = {"since": since, "until": until, "why": why, "cut": cut}
+    if until is None:
+        row["endless"] = True
     replace_text(home.pause_file, json.dumps(row) + "\n")
 
 

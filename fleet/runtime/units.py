@@ -4,6 +4,7 @@ Sizes are binary, as in the original: 1 GB is 1024 MB and 1 MB is 1024 KB; `GiB`
 """
 
 import re
+import time
 from typing import TypeAlias
 
 Seconds: TypeAlias = float
@@ -47,6 +48,11 @@ def show_duration(seconds: Seconds) -> str:
         if amount:
             parts.append(f"{amount}{unit}")
     return " ".join(parts[:2])
+
+
+def show_moment(moment: float) -> str:
+    """Return a time (Unix seconds) by the machine's clock: `"Fri 2026-11-27 23:30"`."""
+    return time.strftime("%a %Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def show_size(size: Bytes) -> str:

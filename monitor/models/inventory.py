@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.clients.gpu import Card
+from fleet.clients.gpu import Cards, no_cards
 from fleet.clients.ollama import LocalModel, ModelDetails, Ollama
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.config.schema import Settings
@@ -142,7 +142,7 @@ class Inventory:
 
     `free` is the most that a model can have. A larger model than the memory of all GPUs, by Ollama's log, cannot fit.
     While the fleet is climbing, that is, below its highest permitted rung, `cards` is asked too: memory that is free or
-    held by our own model is available. The command line reads the same values from `file`.
+    held by our own model is available. `[policy] reserve` is not. The command line reads the same values from `file`.
     """
 
     settings: Settings
@@ -151,13 +151,15 @@ class Inventory:
     read: Read
     post: Callable[[ModelsKnown], None]
     file: Path | None = None
-    cards: Callable[[], list[Card] | None] = lambda: None
+    cards: Cards = no_cards
 
     def __call__(self) -> Seconds:
         """Ask once; return the seconds until the next time."""
         climbing, total = memory_known(self.read())
         self.models.refresh()
-        known = (total, self._measured() if climbing else None)
+        reserve = self.settings.policy.reserve
+        by_log = None if total is None else total - reserve.of(total)
+        known = (by_log, self._measured() if climbing else None)
         free = min((amount for amount in known if amount is not None), default=None)
         found = ModelsKnown(self.models.needs, self.models.sizes, self.models.named_by_blob(), free)
         self.post(found)
@@ -172,7 +174,10 @@ class Inventory:
             ours = sum(model.size_vram for model in self.ollama.loaded(timeout=2.0) if self._ours(model.name))
         except FleetError:
             return None
-        return sum(card.total - card.used for card in cards) + ours if cards else None
+        if not cards:
+            return None
+        total = sum(card.total for card in cards)
+        return total - sum(card.used for card in cards) + ours - self.settings.policy.reserve.of(total)
 
     def _ours(self, name: str) -> bool:
         return any(same_model(rung.model, name) for rung in self.settings.ladder)

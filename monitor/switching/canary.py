@@ -8,14 +8,15 @@ otherwise the fleet would move up to a model that it has to leave again.
 import logging
 from dataclasses import dataclass
 
+from fleet.clients.gpu import Cards, no_cards
 from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama, keep_alive_text
 from fleet.config.ladder import Rung, same_model
 from fleet.config.schema import Settings
 from fleet.policy.state import FleetState, Switch, SwitchKind
-from fleet.runtime.errors import OllamaAwayError, OllamaError, OllamaTimeoutError
+from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.logging import fields
-from fleet.runtime.units import show_duration
+from fleet.runtime.units import show_duration, show_size
 from monitor.watch.spill import SpillState
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class Canary:
 
     settings: Settings
     ollama: Ollama
+    cards: Cards = no_cards
 
     def unload(self, model: str, cancel: Cancel | None = None) -> None:
         """Unload a model; a failure or a wait of more than a second is logged and ignored."""
@@ -46,7 +48,7 @@ class Canary:
         }
         try:
             self.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
-            return self._spill(state, rung) if switch.kind is SwitchKind.PROBE else ""
+            return (self._spill(state, rung) if switch.kind is SwitchKind.PROBE else "") or self._reserve()
         except OllamaTimeoutError:
             return f"no answer within {show_duration(limit)}"
         except OllamaAwayError as error:
@@ -65,6 +67,22 @@ class Canary:
             return ""
         share = one.size_vram / one.size
         return f"only {share:.0%} of it fits into GPU memory" if share < policy.spill_share else ""
+
+    def _reserve(self) -> str:
+        """Return the fault of a model that does not leave the reserve free, empty where no card can be read."""
+        reserve = self.settings.policy.reserve
+        try:
+            cards = self.cards() if reserve else None
+        except FleetError as error:
+            _log.info("reserve.unknown", extra=fields(reason=error.message))
+            return ""
+        if not cards:
+            return ""
+        total = sum(card.total for card in cards)
+        free, wanted = total - sum(card.used for card in cards), reserve.of(total)
+        if free >= wanted:
+            return ""
+        return f"it leaves {show_size(free)} of the GPU free, and the reserve is {show_size(wanted)}"
 
 
 def _has_gpu(state: FleetState) -> bool:

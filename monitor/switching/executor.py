@@ -10,8 +10,10 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
+from fleet.clients.gpu import Cards, no_cards
 from fleet.clients.http import cut_when
 from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import Supervisor
@@ -22,12 +24,13 @@ from fleet.policy.state import FleetState, Switch, SwitchPhase
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import with_sentence
-from fleet.runtime.pause_request import CUT_WITHIN, IDLE_WITHIN, pause, resume, wait_until_idle
+from fleet.runtime.logging import switch_in_log, with_sentence
+from fleet.runtime.pause_request import CUT_WITHIN, IDLE_WITHIN, pause, wait_until_idle
 from fleet.runtime.units import Seconds
 from monitor.inbox import PostStep, Read
 from monitor.models.inventory import rungs_here
 from monitor.models.pull import DiskCheck, ProgressBar, no_limit, pull_failure, pull_model
+from monitor.pauses import release_pause
 from monitor.switching.canary import Canary
 from monitor.switching.generator_process import Generator, Start
 
@@ -50,6 +53,7 @@ class Switcher:
     post: PostStep
     stopping: threading.Event = field(default_factory=threading.Event)
     disk: DiskCheck = no_limit
+    cards: Cards = no_cards
     bar: ProgressBar | None = None
 
     @property
@@ -62,7 +66,7 @@ class Switcher:
 
     @property
     def _canary(self) -> Canary:
-        return Canary(self.settings, self.ollama)
+        return Canary(self.settings, self.ollama, self.cards)
 
     def carry_out(self, number: int | None = None) -> FleetState:
         """Do the steps until the switch waits for its verification, has ended, or the generator did not come up.
@@ -78,12 +82,13 @@ class Switcher:
                 return state
             if self.stopping.is_set():
                 return state
-            if switch.phase is SwitchPhase.PULL:
-                fact = self._pull(switch)
-                if fact is not None:
-                    self.post(fact)
-            elif not self._change_over(switch):
-                return self.read()
+            with switch_in_log(switch.number):
+                if switch.phase is SwitchPhase.PULL:
+                    fact = self._pull(switch)
+                    if fact is not None:
+                        self.post(fact)
+                elif not self._change_over(switch):
+                    return self.read()
 
     def _change_over(self, switch: Switch) -> bool:
         """Try the target and restart the generator, as far as that is due; return False if it does not come up.
@@ -99,7 +104,7 @@ class Switcher:
                     if isinstance(fact, RestartFailed):
                         return False
             finally:
-                resume(self.home)
+                self._release_pause()
         return True
 
     def _step(self, switch: Switch) -> Fact | None:
@@ -132,9 +137,13 @@ class Switcher:
             lock.release()
 
     def _unwanted(self, switch: Switch) -> bool:
-        """Return True if the switch was superseded or has ended, or this process stops."""
+        """Return True if the step was superseded or skipped, or this process stops."""
         current = self.read().switch
-        return self.stopping.is_set() or current is None or current.number != switch.number
+        due = current is not None and (current.number, current.phase) == (switch.number, switch.phase)
+        return self.stopping.is_set() or not due
+
+    def _release_pause(self) -> None:
+        release_pause(self.home, self.read, self.clock)
 
     # Pull
 
@@ -204,7 +213,7 @@ class Switcher:
         finally:
             if reason:
                 self._canary.unload(rung.model)
-                resume(self.home)
+                self._release_pause()
         return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, self._stopped())
 
     # Restart
@@ -228,7 +237,7 @@ class Switcher:
         if start.pid:
             text = f"generator is up on {state.current_model}"
             _log.info("generator.up", extra=with_sentence(text, pid=start.pid, model=state.current_model))
-        resume(self.home)
+        self._release_pause()
         return Restarted(switch.number, stopped=start.stopped)
 
     def _unloading(self, state: FleetState) -> threading.Thread | None:
@@ -236,7 +245,10 @@ class Switcher:
         last = state.last_switch
         if last is None or same_model(last.source, state.current_model):
             return None
-        return threading.Thread(target=self._canary.unload, args=(last.source,), name="unload", daemon=True)
+        context = copy_context()  # its log lines bear the switch's number
+        return threading.Thread(
+            target=context.run, args=(self._canary.unload, last.source), name="unload", daemon=True
+        )
 
     def _between(self, unloading: threading.Thread | None) -> None:
         """Request the old model's unload, end the pause, and reset the launcher's brake on quick deaths.
@@ -247,5 +259,5 @@ class Switcher:
         if unloading is not None:
             unloading.start()
             unloading.join(_UNLOADED_WITHIN)
-        resume(self.home)
+        self._release_pause()
         self.home.starts_file.unlink(missing_ok=True)

@@ -4,12 +4,14 @@ from fleet.clients.supervisor import ProgramState
 from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.backoff import backoff_step
-from fleet.runtime.errors import SwitchError
+from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.home import read_json
+from fleet.runtime.pause_request import is_idle
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite
-from monitor.inbox import GeneratorRuns, Post, Reported
+from monitor.inbox import GeneratorRuns, GpuFreed, Post, Reported
 from monitor.switching.executor import Switcher
+from monitor.switching.freeing import free_gpu, must_free
 from monitor.switching.generator_process import GENERATOR, Generator, started_at, switches_of
 from monitor.watch.generator import (
     LOOPS_FROM,
@@ -44,8 +46,24 @@ class SwitchJob:
             return 0.0
         if state.switch is not None and state.switch.phase is SwitchPhase.RESTART:
             raise SwitchError(f"the generator does not come up on {state.current_model}")
+        self._free(state)
         self._reconcile(state)
         return self._settings.policy.check_interval
+
+    def _free(self, state: FleetState) -> None:
+        """Free the GPU for a pause, once: another client may load what it likes afterwards."""
+        if not must_free(state, self._clock.time()):
+            return
+        kept = free_gpu(
+            self._switcher.ollama,
+            self._settings.ladder,
+            state.current_model,
+            self._clock,
+            idle=lambda: is_idle(read_json(self._home.generator_file) or {}, self._clock.time()),
+        )
+        if kept:
+            raise OllamaError(f"Ollama still lists {', '.join(kept)} during a pause", hint="See `ollama ps`.")
+        self._post(GpuFreed())
 
     def _reconcile(self, state: FleetState) -> None:
         seen = self._seen()
@@ -86,7 +104,7 @@ class SwitchJob:
         return isinstance(quick, int) and quick >= LOOPS_FROM
 
     def _note_running(self, state: FleetState, seen: Seen) -> None:
-        """Report that the generator runs, if its restart was cut short or superseded before that was written."""
+        """Post that the generator runs, if its restart was cut short or superseded before that was written."""
         if state.restarting and state.switch is None and seen.switches == state.switches:
             self._post(GeneratorRuns(state.switches))
 

@@ -16,7 +16,7 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
-from fleet.runtime.pause_request import pause, resume, wait_until_idle
+from fleet.runtime.pause_request import pause, wait_until_idle
 from fleet.runtime.units import Seconds
 from monitor.inbox import (
     HangFound,
@@ -29,6 +29,8 @@ from monitor.inbox import (
     SlowFound,
     UnloadBegins,
 )
+from monitor.pauses import release_pause
+from monitor.watch.hang_command import HangCommand
 from monitor.watch.spill import spill_of
 
 _log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class OllamaWatch:
         self._lock = lock
         self._stopping = stopping
         self._misses = 0
+        self._hang_command = HangCommand(settings.ollama.on_hang, clock=clock, post=post, stopping=stopping)
 
     def __call__(self) -> Seconds:
         """Look once; return the seconds until the next look."""
@@ -115,7 +118,7 @@ class OllamaWatch:
             self._ollama.tags(timeout=2.0)
         except OllamaError:
             return
-        self._post(HangFound())
+        self._hang_command.run(self._post(HangFound()))
 
     # Spill
 
@@ -133,7 +136,9 @@ class OllamaWatch:
         self._post(ReloadFailed() if loaded is None else self._reading(loaded, reloaded=True))
 
     def _unwanted(self) -> bool:
-        return self._stopping.is_set() or self._read().switch is not None
+        state = self._read()
+        busy = state.switch is not None or state.paused(self._clock.time()) is not None
+        return self._stopping.is_set() or busy
 
     def _reloaded(self, cancel: Cancel) -> list[LoadedModel]:
         """Reload the rung's model and return what is loaded then."""
@@ -148,4 +153,4 @@ class OllamaWatch:
             self._ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
             return self._ollama.loaded(timeout=2.0)
         finally:
-            resume(self._home)
+            release_pause(self._home, self._read, self._clock)

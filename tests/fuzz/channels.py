@@ -37,7 +37,8 @@ from monitor.models.pull import PullWatch, pull_failure
 from monitor.scan.open_log import _in_utf8
 from monitor.skipped_lines import absorb_each
 from monitor.sources.base import Cursor, LogLine
-from monitor.sources.docker.dedup import Ledger
+from monitor.sources.docker.dedup import Ledger, StampedReader
+from monitor.sources.docker.frames import BrokenStreamError
 from monitor.sources.journal.entries import EntryReader, JournalPosition
 from monitor.sources.lines import LineBuffer, kept_lines
 from monitor.watch.generator import Seen, generator_verdict
@@ -76,7 +77,7 @@ _DETECTOR = Detector()
 
 @dataclass
 class WrappedLog:
-    """The log as each source wraps it: plain, journald's JSON, UTF-16, and Docker's and CRI's heads before a line."""
+    """The log as each source wraps it: plain, Docker's messages, a terminal's bytes, journald's JSON, UTF-16."""
 
     lines: Sequence[bytes]
     state: FleetState = field(default_factory=lambda: default_state(SEED_LADDER, 0.0))
@@ -89,7 +90,7 @@ class WrappedLog:
             yield wrapped
 
     def feed(self, chance: random.Random, data: bytes) -> None:
-        read = chance.choice((self._plain, self._journal, self._utf16))
+        read = chance.choice((self._plain, self._docker, self._terminal, self._journal, self._utf16))
         found, cursor = read(chance, data)
         state = absorb_batch(self.state, LOG, found, _context())
         self.state = written(replace(state, cursors={LOG: dict(cursor)}))
@@ -103,6 +104,21 @@ class WrappedLog:
         return found + (
             [] if region is None else list(kept_lines(region, _DETECTOR.candidates, live=True))
         ), {}
+
+    def _docker(self, chance: random.Random, data: bytes) -> tuple[list[LogLine], Cursor]:
+        return self._stamped(list(_pieces(chance, data)), terminal=False)
+
+    def _terminal(self, chance: random.Random, data: bytes) -> tuple[list[LogLine], Cursor]:
+        return self._stamped(list(_pieces(chance, data)), terminal=True)
+
+    def _stamped(self, items: list[bytes], *, terminal: bool) -> tuple[list[LogLine], Cursor]:
+        ledger = Ledger.from_cursor(self.state.cursors.get(LOG)) or Ledger(0)
+        reader = StampedReader(ledger, _DETECTOR.candidates, ledger.since, terminal=terminal)
+        try:
+            found = reader.feed(items, live=True) + reader.finish(live=False)
+        except BrokenStreamError:
+            return [], {}
+        return found, ledger.to_cursor()
 
     def _journal(self, chance: random.Random, data: bytes) -> tuple[list[LogLine], Cursor]:
         position = JournalPosition.from_cursor(self.state.cursors.get(LOG)) or JournalPosition()

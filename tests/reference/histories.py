@@ -2,24 +2,30 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 
 from hypothesis import strategies as st
 
+from fleet.config.hours import HoursRow
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.schema import CAUSES, PolicySettings
+from fleet.config.values import Reserve
 from fleet.policy.decide import decide
 from fleet.policy.facts import (
     CallEnded,
+    CardSeen,
     Command,
     Fact,
     IncidentSeen,
     ModelPresent,
+    PauseAsked,
     PrefetchDone,
     PrefetchFailed,
     PrefetchStarted,
     PullFailed,
     Restarted,
     RestartFailed,
+    ResumeAsked,
     SpillFound,
     Tick,
     TrialEnded,
@@ -45,6 +51,11 @@ _KINDS = (
     "tick",
     "command",
     "unpin",
+    "pause",
+    "resume",
+    "card",
+    "card",
+    "card",
     "fetch",
     "go_on",
     "go_on",
@@ -110,11 +121,21 @@ def some_rules(draw: st.DrawFn) -> Rules:
         max_switches_per_hour=draw(st.sampled_from([1, 2, 3, 12])),
         canary=draw(st.booleans()),
         dynamic_threshold=draw(st.booleans()),
+        reserve=draw(st.sampled_from([Reserve(), Reserve(GIGABYTE)])),
     )
     needs = draw(st.one_of(st.just(()), st.tuples(*[_need] * len(ladder))))
     free = draw(st.one_of(st.none(), st.integers(0, 40 * GIGABYTE)))
     sizes = draw(st.one_of(st.just(()), st.tuples(*[_need] * len(ladder))))
-    return Rules(ladder, policy, needs, free, draw(st.floats(0, 1)), sizes)
+    hours = draw(st.sampled_from([(), (), *some_hours(len(ladder))]))
+    return Rules(ladder, policy, needs, free, draw(st.floats(0, 1)), sizes, hours)
+
+
+def some_hours(rungs: int) -> list[tuple[HoursRow, ...]]:
+    """Return caps by the clock for the hours after START: one, one without the GPU, and both."""
+    days, zone = frozenset(range(7)), UTC
+    cap = HoursRow("", days, 510, 720, "cap", rungs // 2, zone)
+    none = HoursRow("", days, 600, 660, "none", None, zone)
+    return [(cap,), (none,), (cap, none)]
 
 
 _need = st.one_of(st.none(), st.integers(0, 45 * GIGABYTE))
@@ -169,8 +190,8 @@ def fact_of(move: Move, state: FleetState, now: float, rules: Rules, told: list[
             kinds = [SwitchKind.RESET, SwitchKind.DOWNGRADE, SwitchKind.UPGRADE, SwitchKind.USE]
             target = pick // 4 % (len(rules.ladder) + 1)
             return Command(kinds[pick % 4], target, pin=kinds[pick % 4] is SwitchKind.USE and pick % 8 == 7)
-        case "unpin":
-            return Unpin()
+        case "unpin" | "pause" | "resume" | "card":
+            return _from_outside(move.kind, pick, now)
         case "fetch":
             return _fetch(pick, rules)
         case "go_on" | "fail" | "stale" if state.switch is not None:
@@ -178,6 +199,19 @@ def fact_of(move: Move, state: FleetState, now: float, rules: Rules, told: list[
             return _step(state.switch.phase, number, pick, rules, fails=move.kind == "fail")
         case _:
             return Tick()
+
+
+def _from_outside(kind: str, pick: int, now: float) -> Fact:
+    match kind:
+        case "pause":
+            return PauseAsked(None if pick % 3 == 0 else now + pick, "asked for by hand")
+        case "resume":
+            return ResumeAsked()
+        case "card":
+            available = None if pick % 10 == 0 else (pick % 45) * GIGABYTE
+            return CardSeen(available, 40 * GIGABYTE if pick % 4 == 0 else None)
+        case _:
+            return Unpin()
 
 
 def _incident(pick: int, now: float, rules: Rules, number: int) -> IncidentSeen:

@@ -11,9 +11,10 @@ from fleet.policy.state import FleetState
 
 
 class Place(StrEnum):
-    """The place of a fleet: at rest, held where no switch helps, or in a phase of a switch."""
+    """The place of a fleet: at rest, paused, held where no switch helps, or in a phase of a switch."""
 
     REST = "rest"
+    PAUSED = "paused"
     HELD = "held"
     PULL = "pull"
     TRIAL = "trial"
@@ -35,6 +36,8 @@ def place_of(state: FleetState, now: float) -> Place:
     """Return the place of a fleet."""
     if state.switch is not None:
         return Place(state.switch.phase.value)
+    if state.paused(now) is not None:
+        return Place.PAUSED
     return Place.HELD if state.hold is not None and state.hold.active(now) else Place.REST
 
 
@@ -59,7 +62,7 @@ TRANSITIONS = tuple(
             "rest",
             "Tick",
             "pull",
-            "a probe is due, and a rung above can fit; or the threshold was reached while pinned or held",
+            "a rung above can be probed; the fleet is above a cap; or the threshold was reached while pinned or held",
         ),
         ("rest", "Tick", "held", "the threshold was reached while pinned or held, and no switch helps"),
         (
@@ -107,5 +110,35 @@ TRANSITIONS = tuple(
         ("verify", "VerifyEnded", "pull", "the same, and the threshold was reached meanwhile"),
         ("verify", "VerifyEnded", "held", "the same where no rung is left"),
         ("verify", "Command", "pull", "superseded"),
+        ("rest", "PauseAsked", "paused", "an operator pauses the fleet"),
+        ("held", "PauseAsked", "paused", "the same"),
+        ("pull", "PauseAsked", "paused", "the same; a switch that began by itself is dropped"),
+        ("trial", "PauseAsked", "paused", "the same; a switch that began by itself is dropped"),
+        ("trial", "PauseAsked", "restart", "the same; a switch by hand is committed without its trial"),
+        ("verify", "PauseAsked", "paused", "the same; the model stays, unverified"),
+        ("paused", "ResumeAsked", "rest", "an operator ends the pause"),
+        ("paused", "ResumeAsked", "held", "the same, and a hold is not over"),
+        ("paused", "Command", "pull", "an operator asks for another rung, which loads nothing"),
+        ("pull", "PullFailed", "paused", "a switch by hand fails during a pause"),
+        ("restart", "Restarted", "paused", "the generator runs, and makes no call"),
+        ("rest", "Tick", "paused", "an hour of `[[hours]]` leaves the GPU alone"),
+        ("held", "Tick", "paused", "the same"),
+        ("pull", "Tick", "paused", "the same; a switch that began by itself is dropped"),
+        ("trial", "Tick", "paused", "the same; a switch that began by itself is dropped"),
+        ("trial", "Tick", "restart", "the same; a switch by hand is committed without its trial"),
+        ("verify", "Tick", "paused", "the same; the model stays, unverified"),
+        ("paused", "Tick", "rest", "the pause is over"),
+        ("paused", "Tick", "pull", "the same, and the fleet is above a cap or tries a larger model"),
+        ("held", "Tick", "rest", "a cap changes; it ends a hold"),
+        ("held", "Tick", "pull", "the same, and the fleet is above the cap"),
+        ("pull", "Tick", "rest", "a cap is below the target; the switch is dropped"),
+        ("trial", "Tick", "rest", "the same"),
+        ("trial", "Tick", "pull", "the fleet is above a cap"),
+        ("restart", "Tick", "pull", "the same"),
+        ("verify", "Tick", "pull", "the same"),
+        ("rest", "CardSeen", "paused", "others leave no room for any model, three looks in a row"),
+        ("held", "CardSeen", "paused", "the same"),
+        ("paused", "CardSeen", "rest", "there is room again"),
+        ("held", "CardSeen", "rest", "the cap of the reserve changes; it ends a hold"),
     )
 )

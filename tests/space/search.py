@@ -142,5 +142,6 @@ class Search:
         if world.runs not in {Runs.CURRENT, Runs.STOPPED}:
             return False
         climbs = rules.policy.recover_after and not state.pinned
-        above = [rung for rung in range(state.ceiling or 0, state.current_model_index) if rules.can_fit(rung)]
-        return not climbs or (not above and not state.on_cpu)
+        # On the CPU, the current rung on the GPU is a climb too.
+        lowest = state.current_model_index + state.on_cpu
+        return not climbs or not any(rules.can_fit(rung) for rung in range(state.ceiling or 0, lowest))

@@ -29,9 +29,7 @@ SEEDED_FAULTS = (
         "    busy = state.switch is not None or state.pinned or",
         "    busy = state.switch is not None or",
     ),
-    SeededFault(
-        "decide", "    top = state.ceiling or 0\n", "    top = 0\n", 2, ("on_exhausted=reset", "threshold=1")
-    ),
+    SeededFault("decide", "    top = state.top\n", "    top = 0\n", 2, ("on_exhausted=reset", "threshold=1")),
     SeededFault("decide", "    if fact.passed:\n", "    if not fact.passed:\n", 2),
     SeededFault("decide", "last_finished=finished, hold=None)", "last_finished=finished, hold=state.hold)"),
     SeededFault(
@@ -61,8 +59,8 @@ SEEDED_FAULTS = (
     ),
     SeededFault(
         "operator_commands",
-        "vram_error_count=0, ceiling=ceiling, hold=None)",
-        "vram_error_count=0, ceiling=ceiling)",
+        "vram_error_count=0, ceiling=ceiling, hold=None, displaced=None",
+        "vram_error_count=0, ceiling=ceiling, displaced=None",
     ),
     SeededFault(
         "incident_count", "if incident.id and incident.id in", "if not incident.id and incident.id in"

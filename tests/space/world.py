@@ -65,8 +65,8 @@ class World:
 
 
 _NOT_IN_KEY = {
-    "timestamp", "cursors", "open", "watch", "extra", "current_options", "model_size_bytes", "ladder_hash", "events",
-    "last_event_number",
+    "timestamp", "cursors", "open", "watch", "extra", "current_options", "model_size_bytes", "ladder_hash", "totals",
+    "events", "last_event_number",
 }  # fmt: skip
 """What the policy does not read, or what follows from the rung."""
 _KEY = tuple(part.name for part in fields(FleetState) if part.name not in _NOT_IN_KEY)
@@ -116,6 +116,7 @@ def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
         recovery=_recovery(state, now, rules),
         ceiling=state.ceiling or None,
         behind=(),
+        totals={},  # counted from the events, and read by no rule
         events=(),
         last_event_number=EVENTS,
     )

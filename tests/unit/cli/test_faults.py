@@ -16,6 +16,8 @@ WELL: dict[str, Any] = {
     "programs": {"monitor": RUNS, "generator": RUNS},
     "switch": None,
     "hold": None,
+    "pause": None,
+    "reserve": None,
     "brain": None,
     "generator": None,
     "unanswered": None,

@@ -16,8 +16,11 @@ from fleet.policy.state import (
     CountedIncident,
     FleetState,
     Hold,
+    HoursCap,
+    OperatorPause,
     PastSwitch,
     Recovery,
+    ReserveCap,
     Switch,
     SwitchKind,
     SwitchPhase,
@@ -74,6 +77,10 @@ FULL = FleetState(
     model_size_bytes=2_306_867_200,
     ladder_hash="0123",
     unanswered=Unanswered(T - 90, 14, "unexpected EOF", waited=True, hangs=True, reported=True),
+    pause=OperatorPause(T - 60, None, "paused by hand"),
+    hours=HoursCap("none", None, T - 5, T + 600),
+    reserve=ReserveCap(2, T - 7, -1),
+    displaced=0,
     last_event_number=11,
     extra={"ours_of_tomorrow": {"deep": [1, {"er": None}]}},
 ).with_event(T, EventKind.HELD, seconds=60.0, why="why")
@@ -96,6 +103,8 @@ def test_the_file_has_every_key_that_others_rely_on() -> None:
     named |= {"pinned", "model_size_bytes", "ladder_hash", "events"}
     row = json.loads(encode_state(FULL, T))
     assert set(row) >= {*ORIGINAL, *named}
+    assert set(row["pause"]) == {"since", "until", "why"}
+    assert set(row["hours"]) >= {"model", "until"}
     assert set(row["switch"]) >= {"phase", "from", "to", "since", "why"}
     assert set(row["recovery"]) >= {"wait", "next", "failed"}
     assert set(row["incidents"][0]) >= {"time", "cause"}

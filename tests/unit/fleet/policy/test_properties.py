@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 
+from fleet.config.values import Reserve
 from fleet.policy.decide import decide
 from fleet.policy.events import _SENTENCES, EventKind, sentence
 from fleet.policy.facts import (
@@ -14,6 +15,7 @@ from fleet.policy.facts import (
     IncidentSeen,
     PrefetchFailed,
     PullFailed,
+    ResumeAsked,
     SpillFound,
     Tick,
     TrialEnded,
@@ -51,7 +53,7 @@ def test_it_never_climbs_past_the_ceiling_by_itself(rules: Rules, moves: list[Mo
         moved_up = step.after.current_model_index < step.before.current_model_index
         last = step.after.last_switch
         if moved_up and last is not None and not last.by_hand:
-            assert step.after.current_model_index >= (step.before.ceiling or 0)
+            assert step.after.current_model_index >= step.before.top
 
 
 @often
@@ -59,6 +61,8 @@ def test_it_never_climbs_past_the_ceiling_by_itself(rules: Rules, moves: list[Mo
 def test_it_never_switches_by_itself_more_often_than_allowed_in_an_hour(
     rules: Rules, moves: list[Move]
 ) -> None:
+    """A move to a cap is not refused; it counts like the others."""
+    rules = replace(rules, hours=(), policy=replace(rules.policy, reserve=Reserve()))
     committed: list[float] = []
     for step in play(rules, moves):
         last = step.after.last_switch
@@ -88,6 +92,8 @@ def test_it_never_moves_down_by_itself_without_its_reason(rules: Rules, moves: l
         if isinstance(fact, CallEnded):
             assert verifying
             assert fact.memory
+        elif isinstance(fact, Tick):
+            assert step.before.current_model_index < step.after.cap == step.after.switch.target
         elif isinstance(fact, SpillFound):
             assert rules.policy.on_spill == "downgrade"
         elif isinstance(fact, PrefetchFailed):
@@ -119,13 +125,13 @@ def test_an_incident_counts_at_most_once(rules: Rules, moves: list[Move]) -> Non
 
 @often
 @random_history
-def test_a_pinned_fleet_moves_by_hand_alone(rules: Rules, moves: list[Move]) -> None:
+def test_a_pinned_fleet_moves_by_hand_or_for_a_cap(rules: Rules, moves: list[Move]) -> None:
     for step in play(rules, moves):
         if step.before.pinned and step.after.switches != step.before.switches:
             assert step.after.last_switch is not None
-            assert step.after.last_switch.by_hand
+            assert step.after.last_switch.by_hand or step.before.displaced is not None
         if step.after.pinned and step.after.switch is not None:
-            assert step.after.switch.by_hand
+            assert step.after.switch.by_hand or step.after.displaced is not None
         if step.before.pinned and not step.after.pinned:
             assert not isinstance(step.fact, (Tick, IncidentSeen, CallEnded, SpillFound))
 
@@ -155,7 +161,32 @@ def test_the_count_that_is_shown_is_the_count(rules: Rules, moves: list[Move]) -
 @random_history
 def test_a_refusal_is_for_commands_alone(rules: Rules, moves: list[Move]) -> None:
     for step in play(rules, moves):
-        assert not step.refused or isinstance(step.fact, Command)
+        assert not step.refused or isinstance(step.fact, (Command, ResumeAsked))
+
+
+@often
+@random_history
+def test_while_it_is_paused_no_switch_begins_by_itself_and_none_tries_a_model(
+    rules: Rules, moves: list[Move]
+) -> None:
+    for step in play(rules, moves):
+        switch = step.after.switch
+        if step.after.paused(step.now) is None or switch is None:
+            continue
+        assert switch.phase in {SwitchPhase.PULL, SwitchPhase.RESTART}
+        new = step.before.switch is None or step.before.switch.number != switch.number
+        assert switch.by_hand or (switch.phase is SwitchPhase.RESTART and not new)
+
+
+@often
+@random_history
+def test_a_check_leaves_no_fleet_above_a_cap(rules: Rules, moves: list[Move]) -> None:
+    for step in play(rules, moves):
+        state = step.after
+        if isinstance(step.fact, Tick) and state.current_model_index < state.cap:
+            moving = state.switch is not None and state.switch.target >= state.cap
+            held = state.hold is not None and state.hold.active(step.now)
+            assert moving or held or state.paused(step.now)
 
 
 @often

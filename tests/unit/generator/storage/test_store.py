@@ -15,7 +15,8 @@ from generator.domain import Admission, Candidate, Evaluated, Moments, Origin, S
 from generator.storage.dialect import insert_of
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas
-from generator.storage.schema import EvaluationRow
+from generator.storage.rows import call_row
+from generator.storage.schema import CallRow, EvaluationRow
 from generator.storage.store import AlphaStore, StorageError
 from tests.reference.stored_rows import PANEL, call, candidate, done_rows, figures
 
@@ -31,6 +32,10 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[AlphaStore]:
     with closing(AlphaStore(f"sqlite:///{path}", owner="here")) as made:
         yield made
+
+
+def test_the_row_of_a_call_has_the_columns_of_its_table() -> None:
+    assert set(call_row(call())) == {column.name for column in CallRow.__table__.columns}
 
 
 def test_reading_finds_nothing_where_there_is_nothing(tmp_path: Path) -> None:
