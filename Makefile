@@ -25,7 +25,7 @@ $(STAMP): requirements/dev.txt
 	  || { echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing the locked dependencies ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m compileall -q fleet state monitor generator standin cli notifier
+	@$(BIN)/python -m compileall -q fleet state monitor generator standin cli notifier web
 	@echo "Compiling the kernels of the local backtest ..."
 	@$(BIN)/python -m generator.backtest.warm
 	@touch $@

@@ -15,7 +15,7 @@ import click
 
 from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
 from cli.planning.commands import ladder, scan
-from cli.target import Fleet
+from cli.target import Fleet, find_fleet
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
 _LONGEST_PAUSE = 366 * 86400.0
@@ -85,10 +85,12 @@ def _check(row: dict[str, Any], *, as_json: bool) -> None:
 @fleet_command
 def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> None:
     """Show status and events live; into a pipe, print --count views or lines of JSON."""
-    from cli.watch import redraw, view
+    from cli.watch.plain import redraw, view
 
     try:
         if sys.stdout.isatty() and not as_json:
+            if count is None and _full_screen(fleet, interval):
+                return
             redraw(fleet, interval=interval, count=count, colour=not os.environ.get("NO_COLOR"))
             return
         for number in range(count or 1):
@@ -102,6 +104,20 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
                 click.echo("\n".join(view(fleet)))
     except KeyboardInterrupt:
         pass
+
+
+def _full_screen(fleet: Fleet, interval: float) -> bool:
+    """Run the full view until it is ended; return False where its package or its terminal is missing."""
+    if os.environ.get("TERM", "dumb") == "dumb" or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        from cli.watch.app import WatchApp
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"textual", "rich"}:
+            raise
+        return False
+    WatchApp(fleet, interval=interval, actions=list(main.commands)).run()
+    return True
 
 
 def _switch(fleet: Fleet, kind: str, *, wait: bool, as_json: bool) -> None:
@@ -237,7 +253,7 @@ def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, 
 def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     """Compare the models: time in use, incidents, speed, memory, valid alphas, Sharpe."""
     from cli.report import collect_report
-    from fleet.runtime.time_argument import parse_since
+    from fleet.runtime.clock import parse_since
 
     row = collect_report(fleet, since=parse_since(since, time.time()) if since else 0.0)
     if as_json:
@@ -248,7 +264,7 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     click.echo("\n".join(report_lines(row)))
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--sort", type=click.Choice(SORTS), default="fitness", show_default=True, help="Best first.")
 @click.option("--reverse", is_flag=True, help="Worst first.")
 @click.option(
@@ -264,10 +280,15 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
 @click.option("--max-turnover", type=float, help="At most this turnover.")
 @click.option("--export", "path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
               help="Write them to FILE.csv, FILE.json or FILE.parquet.")  # fmt: skip
-@fleet_command
+@click.option("--diverse", type=click.IntRange(1, 60), metavar="N",
+              help="The N of the best that add most to each other, by their daily PnL.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
 def alphas(
-    fleet: Fleet,
+    ctx: click.Context,
+    /,
     *,
+    diverse: int | None,
     as_json: bool,
     path: Path | None,
     sort: str,
@@ -277,15 +298,21 @@ def alphas(
     contains: str | None,
     **wanted: Any,
 ) -> None:
-    """Show the best alphas so far, or write them to a file."""
-    from cli.alphas import alpha_lines, alpha_rows, export, find_alphas, format_of
-    from fleet.runtime.time_argument import parse_since
+    """Show the best alphas so far, or write them to a file; `alphas show ID` has all about one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    fleet = find_fleet(ctx.obj, os.environ)
+    from cli.alphas.listing import alpha_lines, alpha_rows, export, find_alphas, format_of
+    from fleet.runtime.clock import parse_since
     from generator.storage.read import Filters
 
     if path is not None:
         format_of(path)
     when = None if since is None else parse_since(since, time.time())
     filters = Filters(text=contains, since=when, **wanted)
+    if diverse is not None:
+        _diverse(fleet, diverse, filters, as_json=as_json)
+        return
     found = find_alphas(fleet, filters, sort=sort, reverse=reverse, limit=limit, export=path is not None)
     if path is not None:
         export(found, path)
@@ -318,6 +345,30 @@ def notify(fleet: Fleet, as_json: bool, **_: bool) -> None:
         show([f"{one['place']}: {one['reason'] or 'delivered'}" for one in results])
     if any(one["reason"] for one in results):
         click.get_current_context().exit(1)
+
+
+def _diverse(fleet: Fleet, count: int, filters: Any, *, as_json: bool) -> None:
+    from cli.alphas.diverse import diverse_alphas, diverse_lines
+
+    rows = diverse_alphas(fleet, count, filters)
+    if as_json:
+        print_json(rows)
+    else:
+        show(diverse_lines(rows))
+
+
+@alphas.command("show")
+@click.argument("number", metavar="ID", type=click.IntRange(1))
+@fleet_command
+def show_alpha(fleet: Fleet, number: int, as_json: bool) -> None:
+    """Show one alpha: prompt, reply, tree, checks, parents, simulations."""
+    from cli.alphas.details import detail_lines, find_alpha
+
+    found = find_alpha(fleet, number)
+    if as_json:
+        print_json(found.row())
+    else:
+        show(detail_lines(found))
 
 
 @main.command()

@@ -75,15 +75,15 @@ def fleet_command(function: Callable[..., None]) -> Callable[..., None]:
 
 def print_json(row: object, *, indent: int | None = 2) -> None:
     """Print a value as JSON, on one line without `indent`."""
-    click.echo(json.dumps(_finite(row), indent=indent))
+    click.echo(json.dumps(finite_json(row), indent=indent))
 
 
-def _finite(value: object) -> object:
+def finite_json(value: object) -> object:
     """Return a value with null for NaN and infinities, which JSON lacks."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite_json(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -11,9 +11,9 @@ import click
 from cli.faults import Finding, Health
 from fleet.config.hours import NO_MODEL
 from fleet.policy.events import Event, EventKind, sentence
+from fleet.runtime.clock import parse_since
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.logging import plain_text
-from fleet.runtime.time_argument import parse_since
 from fleet.runtime.units import show_duration, show_moment, show_size
 from state.history import read_history
 
@@ -262,7 +262,14 @@ _REPORT = (
     "kept",
     "mean Sharpe",
     "best",
+    "between",
+    "load",
+    "unique",
+    "kept/h",
 )
+
+
+_REPORT_TIMES = ("seconds_between_incidents", "load_seconds")
 
 
 def report_lines(row: Mapping[str, Any]) -> list[str]:
@@ -301,6 +308,9 @@ def _report_cells(one: Mapping[str, Any]) -> list[str]:
         str(one["kept"]),
         figure("mean_sharpe", "+.2f"),
         figure("best_sharpe", "+.2f"),
+        *("-" if one[name] is None else show_duration(one[name]) for name in _REPORT_TIMES),
+        figure("unique_share", ".0%"),
+        figure("alphas_per_hour", ".1f"),
     ]
 
 

@@ -12,11 +12,14 @@ from cli.parallel_checks import Unreachable
 from cli.status import last_write
 from cli.target import Fleet, now
 from fleet.config.ladder import Ladder, full_name
+from fleet.policy.decide import ANSWERED
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import Seconds
 from state.history import read_history
 from state.store import read_state
+
+_HOUR: Seconds = 3600.0
 
 if TYPE_CHECKING:
     from generator.storage.read import ModelRow
@@ -37,6 +40,7 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
     model = state.current_model if state else ladder[0].model
     spans = time_in_use(events, ladder, model, began=_began(fleet, events), ended=_ended(fleet), since=since)
     vram = state.watch.get("vram") if state else None
+    loads = load_times(events, ladder, since)
     failed = incidents(events, ladder, model, since)
     names = dict.fromkeys(full_name(rung.model) for rung in ladder)
     for found in (spans, failed, mined):
@@ -50,8 +54,10 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
                 "on_ladder": any(full_name(rung.model) == name for rung in ladder),
                 "seconds_in_use": round(spans.get(name, 0.0), 1),
                 "incidents": failed.get(name, 0),
+                "seconds_between_incidents": _each(spans.get(name, 0.0), failed.get(name, 0)),
                 "vram_bytes": vram.get(name) if isinstance(vram, dict) else None,
-                **_brought(mined.get(name)),
+                "load_seconds": loads.get(name),
+                **_brought(mined.get(name), spans.get(name, 0.0)),
             }
             for name in names
         ],
@@ -126,11 +132,35 @@ def incidents(events: Sequence[Event], ladder: Ladder, model: str, since: float 
     return found
 
 
+def load_times(events: Iterable[Event], ladder: Ladder, since: float = 0.0) -> dict[str, Seconds]:
+    """Return each model's mean time from the commit of a switch to its first answered call: restart, load, first answer.
+
+    Switches that ended in another way do not count.
+    """
+    begun: dict[str, float] = {}
+    found: dict[str, list[Seconds]] = {}
+    for event in events:
+        if event.kind not in {EventKind.SWITCH_COMMITTED, EventKind.SWITCH_DONE}:
+            continue
+        name = _model_of(str(event.fields.get("to", "")), ladder)
+        if event.kind is EventKind.SWITCH_COMMITTED:
+            begun = {name: event.time}
+        elif name in begun and event.time >= since:
+            if event.fields.get("result") == ANSWERED:
+                found.setdefault(name, []).append(max(event.time - begun[name], 0.0))
+            begun = {}
+    return {name: sum(times) / len(times) for name, times in found.items()}
+
+
+def _each(whole: float, parts: int) -> float | None:
+    return whole / parts if parts else None
+
+
 def _as_written(name: str, ladder: Ladder) -> str:
     return next((rung.model for rung in ladder if full_name(rung.model) == name), name)
 
 
-def _brought(row: "ModelRow | None") -> dict[str, Any]:
+def _brought(row: "ModelRow | None", in_use: Seconds) -> dict[str, Any]:
     if row is None:
         nothing = dict.fromkeys(
             ("calls", "failed_calls", "valid", "invalid", "duplicates", "evaluated", "kept"), 0
@@ -138,6 +168,9 @@ def _brought(row: "ModelRow | None") -> dict[str, Any]:
         return {
             **nothing,
             "valid_share": None,
+            "unique_share": None,
+            "kept_share": None,
+            "alphas_per_hour": None,
             "tokens_per_second": None,
             "mean_sharpe": None,
             "best_sharpe": None,
@@ -152,6 +185,9 @@ def _brought(row: "ModelRow | None") -> dict[str, Any]:
         "evaluated": row.evaluated,
         "kept": row.kept,
         "valid_share": row.valid / asked if asked else None,
+        "unique_share": (row.valid - row.duplicates) / row.valid if row.valid else None,
+        "kept_share": row.kept / row.evaluated if row.evaluated else None,
+        "alphas_per_hour": row.kept * _HOUR / in_use if in_use else None,
         "tokens_per_second": row.tokens_per_second,
         "mean_sharpe": row.mean_sharpe,
         "best_sharpe": row.best_sharpe,

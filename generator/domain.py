@@ -73,7 +73,9 @@ class CallRecord:
     """A finished call to Ollama; times are Unix seconds.
 
     `status` is HTTP's; 0 means no answer, and 200 with an `error` means an error in mid-stream.
-    `thinking` is the answer's field of that name. `rate` is in tokens per second of pure generation, `version` Ollama's.
+    `thinking` is the answer's field of that name. `load_seconds` is the time that Ollama reports for loading the model,
+    `first_token_seconds` that time and the prompt's; each None without a report. `rate` is in
+    tokens per second of pure generation, `version` Ollama's.
     """
 
     id: str
@@ -92,6 +94,8 @@ class CallRecord:
     seed: int = 0
     source: str = "model"
     thinking: str = ""
+    load_seconds: Seconds | None = None
+    first_token_seconds: Seconds | None = None
     rate: float | None = None
     version: str = ""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from fleet.clients.ollama import Ollama
 from fleet.runtime.clock import Clock, SystemClock
 from fleet.runtime.errors import FleetError
+from fleet.runtime.home import read_json
 from fleet.runtime.logging import configure, fields, with_sentence
 from fleet.runtime.process import hold_program_lock, is_orphan, lower_priority
 from fleet.runtime.units import Seconds
@@ -30,6 +31,7 @@ from generator.llm.request_form import RequestForms
 from generator.llm.throttle import STANDIN_RATE, Throttle, TokenBucket
 from generator.reporting.events import MiningEvents
 from generator.reporting.jsonl import CallLog, SignalFile
+from generator.reporting.stats import RunStats
 from generator.rules_in_force import RulesInForce
 from generator.workers.call import CallWorker
 
@@ -190,6 +192,7 @@ class Miner:
             events=MiningEvents(
                 model=setup.assignment.model, standin=standin, synthetic=setup.plan.synthetic, clock=clock
             ),
+            stats=RunStats((read_json(setup.home.generator_file) or {}).get("counters")),
             most_candidates=max(16, 4 * generator.batch_size * generator.max_concurrent),
         )
         bucket = TokenBucket(STANDIN_RATE, STANDIN_RATE.burst, clock.monotonic()) if standin else None
@@ -220,6 +223,7 @@ class Miner:
         if self._start_error is not None:
             raise self._start_error
         stored = self._pipeline.stop(_STOP_TIMEOUT)
+        self._beat(heartbeat)  # what was counted while stopping
         self._shared.events.ended(stored=stored)
         return 0 if stored and not self._pipeline.broken else 1
 

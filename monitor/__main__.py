@@ -12,12 +12,11 @@ from fleet.clients.gpu import cards, no_cards
 from fleet.clients.ollama import Ollama
 from fleet.config.load import find_config, load_settings
 from fleet.memory_errors.user_patterns import user_patterns
-from fleet.runtime.clock import SystemClock
+from fleet.runtime.clock import SystemClock, parse_beginning
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home, find_home, require_fleet_file
 from fleet.runtime.logging import configure, fields, with_sentence
 from fleet.runtime.process import end_with_parent, hold_program_lock, is_orphan
-from fleet.runtime.time_argument import parse_beginning
 from fleet.runtime.units import Seconds
 from monitor.detection.detector import Detector
 from monitor.ingest import LOG

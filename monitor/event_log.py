@@ -58,6 +58,5 @@ class EventLog:
 
 def _log_event(event: Event) -> None:
     level = _LEVELS.get(event.kind, logging.INFO)
-    _log.log(
-        level, event.kind.value, extra=with_sentence(sentence(event), number=event.number, **event.fields)
-    )
+    values = {name: value for name, value in event.fields.items() if name != "lines"}  # Ollama's log has them
+    _log.log(level, event.kind.value, extra=with_sentence(sentence(event), number=event.number, **values))

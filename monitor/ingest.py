@@ -53,6 +53,7 @@ from monitor.incidents.messages import (
     Outcome,
     PromptRead,
     ServerStarted,
+    SignalSeen,
     TimePassed,
     Unloading,
 )
@@ -67,6 +68,7 @@ LOG, SIGNALS = "log", "signals"
 """The two origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
 
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
+_SIGNAL_LINES, _INCIDENTS_WITH_LINES = 3, 4
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
@@ -91,7 +93,15 @@ class GpuMemory:
     amount: int
 
 
-Finding: TypeAlias = Outcome | ApiCall | GpuMemory
+@dataclass(frozen=True, slots=True)
+class SignalLine:
+    """A line that was a signal of an incident, for people to see."""
+
+    incident: str
+    text: str
+
+
+Finding: TypeAlias = Outcome | ApiCall | GpuMemory | SignalLine
 """One thing that a batch of lines shows, for the policy to decide on."""
 
 
@@ -134,10 +144,19 @@ def _observed(state: FleetState, seen: Iterable[Observation | ApiCall], context:
             found.append(one)
             continue
         group, outcomes = advance(group, one, rules, context.detector)
+        found += _signal_lines(one, outcomes)
         found += outcomes
         if isinstance(one, Line) and any(isinstance(outcome, GpuFound) for outcome in outcomes):
             found += _memory_in(one.text)
     return Findings(group, tuple(found))
+
+
+def _signal_lines(seen: Observation, outcomes: Iterable[Outcome]) -> list[Finding]:
+    """Return the line for each incident that it was a signal of; they come before the incident itself."""
+    if not isinstance(seen, Line):
+        return []
+    signals = [outcome.incident for outcome in outcomes if isinstance(outcome, SignalSeen)]
+    return [SignalLine(incident, printable(seen.text)) for incident in signals if incident]
 
 
 def decide_on(state: FleetState, findings: Findings, context: Context) -> FleetState:
@@ -268,7 +287,9 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
 def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState:
     match finding:
         case IncidentFound():
-            fact = _seen(finding.incident)
+            lines = state.watch.get("lines")
+            known = lines.get(finding.incident.id) if isinstance(lines, Mapping) else None
+            fact = replace(_seen(finding.incident), lines=tuple(known or ()))
             return decide(state, fact, context.now, context.rules).state
         case IncidentRetracted():
             healed = finding.incident.id  # forgotten, since it counts after all if its last try fails
@@ -288,10 +309,20 @@ def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState
             return hang_cleared(state)
         case PromptRead():
             return _watch(state, prompt_read=finding.time)
+        case SignalLine():
+            return _with_signal_line(state, finding)
         case LoadFinished() if finding.loaded:
             return _watch(state, loaded=finding.time)
         case _:
             return state
+
+
+def _with_signal_line(state: FleetState, line: SignalLine) -> FleetState:
+    """Keep the first lines of each of the last incidents for their reports."""
+    known = state.watch.get("lines")
+    lines: dict[str, list[str]] = dict(known) if isinstance(known, Mapping) else {}
+    lines[line.incident] = [*lines.pop(line.incident, []), line.text][:_SIGNAL_LINES]
+    return _watch(state, lines=dict(list(lines.items())[-_INCIDENTS_WITH_LINES:]))
 
 
 def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetState:

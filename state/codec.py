@@ -167,6 +167,7 @@ def _decode(row: dict[str, Any]) -> FleetState:
         reserve=_optional(_reserve, row.get("reserve")),
         displaced=_optional(_amount, row.get("displaced")),
         restarting=_flag(row.get("restarting", False)),
+        totals=_table(row.get("totals", {})),
         events=tuple(parse_event(_table(event)) for event in row.get("events", [])),
         last_event_number=_amount(row.get("events_told", 0)),
         extra={key: value for key, value in row.items() if key not in known},

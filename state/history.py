@@ -94,7 +94,15 @@ def _last_event(content: bytes) -> Event | None:
 
 def parse_events(content: bytes) -> list[Event]:
     """Return the events of the complete lines; partial and foreign lines are skipped."""
-    return [event for line in content.split(b"\n") if (event := _event(line))]
+    lines = [line for line in content.split(b"\n") if line]
+    try:
+        # A whole history at once takes half the time of line by line.
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(rows) == len(lines):
+            return [parse_event(row) for row in rows]
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass  # one line at least is none
+    return [event for line in lines if (event := _event(line))]
 
 
 def _event(line: bytes) -> Event | None:

@@ -3,6 +3,7 @@
 Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test compares it with this file.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -46,6 +47,8 @@ _PING = r"(https?://[^\s]+)?"
 _URL = r"(https?://[^\s@]+(:\d+)?/?)?"
 _DATABASE = r"([A-Za-z]\w*(\+\w+)?://.*)?"
 _KEEP = f'comparisons of {", ".join(NAMES)} with numbers, such as "fitness > 0.5 and turnover < 0.7"'
+_LISTEN = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+_PORTS = 65536
 _LOG = r"((docker|journal):[A-Za-z0-9][A-Za-z0-9_.@-]*|file:.+)?"
 
 SEED_LADDER = Ladder(
@@ -152,6 +155,25 @@ class BrainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSettings:
+    """`[log]`: the form of the programs' logs."""
+
+    format: str = key("text", choice("text", "json"))
+
+
+def _check_listen(text: str) -> None:
+    if text and (_LISTEN.fullmatch(text) is None or not 0 < int(text.rpartition(":")[2]) < _PORTS):
+        raise ValueError("no address with a port from 1 to 65535")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """`[web]`: the page, its JSON and /metrics."""
+
+    listen: str = key("", rule(_check_listen, "an address and a port such as 127.0.0.1:9800"))
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, valid by construction; `source` is the file's name, empty without a file."""
 
@@ -161,6 +183,8 @@ class Settings:
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     panel: PanelSettings = field(default_factory=PanelSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    log: LogSettings = field(default_factory=LogSettings)
     ladder: Ladder = SEED_LADDER
     patterns: tuple[UserPattern, ...] = ()
     hours: tuple[HoursRow, ...] = ()

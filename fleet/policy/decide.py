@@ -46,7 +46,8 @@ from fleet.policy.state import FROM_ORIGINAL, HOLD_STEPS, FleetState, Hold, Swit
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.units import show_duration
 
-_ANSWERED = "its first call was answered"
+ANSWERED = "its first call was answered"
+"""Result of a switch whose model answered."""
 
 _StepFact = ModelPresent | PullFailed | TrialEnded | Restarted | RestartFailed | VerifyEnded
 
@@ -109,6 +110,7 @@ def _incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rule
         reason=reason,
         errors=state.vram_error_count,
         threshold=rules.threshold(rung),
+        **({"lines": list(incident.lines)} if incident.lines else {}),
     )
     return state if reason else _react(state, incident, now, rules)
 
@@ -275,7 +277,7 @@ def _answered(state: FleetState, call: CallEnded, now: float, rules: Rules) -> F
     state = replace(with_call(state, answered=True), last_finished=finished, hold=None)
     state = recount(state, now, rules)
     if state.switch is not None and state.switch.phase is SwitchPhase.VERIFY:
-        return switch_phases.done(state, now, rules, _ANSWERED)
+        return switch_phases.done(state, now, rules, ANSWERED)
     return state
 
 
@@ -356,7 +358,7 @@ def _restarted(state: FleetState, switch: Switch, fact: Restarted, now: float, r
         return _unverified(state, "the generator is stopped", now, rules)
     state = replace(state, switch=replace(switch, phase=SwitchPhase.VERIFY, restarted=now))
     # A quick model may answer before its restart is reported, and its next call may take minutes.
-    return switch_phases.done(state, now, rules, _ANSWERED) if state.finished else state
+    return switch_phases.done(state, now, rules, ANSWERED) if state.finished else state
 
 
 def _pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float, rules: Rules) -> FleetState:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from fleet.runtime.totals import increased, observed
 from fleet.runtime.units import show_duration
 from fleet.runtime.untrusted import finite
 
@@ -53,6 +54,21 @@ class EventKind(StrEnum):
     GENERATOR_DOWN = "generator.down"
     STATE_REPAIRED = "state.repaired"
     LADDER_CHANGED = "ladder.changed"
+
+
+OF_SWITCH = frozenset(
+    {
+        EventKind.SWITCH_PLANNED,
+        EventKind.SWITCH_COMMITTED,
+        EventKind.SWITCH_DONE,
+        EventKind.SWITCH_FAILED,
+        EventKind.SWITCH_SUPERSEDED,
+        EventKind.VERIFY_FAILED,
+        EventKind.PULL_FAILED,
+        EventKind.GENERATOR_DOWN,
+    }
+)
+"""Events that bear the number of the switch under way as `planned`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +200,29 @@ def sentence(event: Event) -> str:
         return _SENTENCES[event.kind](event.fields)
     except (KeyError, TypeError, ValueError):
         return f"{event.kind.value} {dict(event.fields)}"
+
+
+_RESULTS = {
+    EventKind.SWITCH_DONE: "done",
+    EventKind.SWITCH_FAILED: "failed",
+    EventKind.SWITCH_SUPERSEDED: "superseded",
+}
+
+
+def with_event_counted(totals: Mapping[str, Any], event: Event, began: float | None) -> Mapping[str, Any]:
+    """Return the totals after an event; `began` is the time of the plan of the switch under way.
+
+    `incidents` has the labels cause and model, which is empty where the incident names none. `switches` has kind and
+    result. `switch_seconds` holds the durations of switches that were done.
+    """
+    fields = event.fields
+    if event.kind is EventKind.INCIDENT:
+        path = ("incidents", str(fields.get("cause", "")), str(fields.get("model") or ""))
+        return increased(totals, path)
+    result = _RESULTS.get(event.kind)
+    if result is None:
+        return totals
+    totals = increased(totals, ("switches", str(fields.get("switch", "")), result))
+    if event.kind is EventKind.SWITCH_DONE and began is not None:
+        totals = observed(totals, "switch_seconds", event.time - began)
+    return totals

@@ -11,7 +11,8 @@ class IncidentSeen:
     """An incident whose outcome is known.
 
     `counts`: its cause counts and the model is ours; `reason` says why not. `model` is the tag that it names, None if
-    it names none. `load_began` is the start of the model load in which it happened, None outside a load.
+    it names none. `load_began` is the start of the model load in which it happened, None outside a load. `lines` are
+    the first log lines that were its signals.
     """
 
     id: str
@@ -22,6 +23,7 @@ class IncidentSeen:
     reason: str = ""
     model: str | None = None
     load_began: float | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

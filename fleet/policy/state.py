@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from fleet.config.ladder import OptionValue, Rung
-from fleet.policy.events import Event, EventKind
+from fleet.policy.events import OF_SWITCH, Event, EventKind, with_event_counted
 from fleet.runtime.units import Bytes, Seconds
 
 FROM_ORIGINAL = "original"
@@ -212,7 +212,8 @@ class FleetState:
     the monitor's watchers. `automatic` are the times of automatic switches. `behind` are missing models that a switch
     skipped; the monitor pulls them in the background. `displaced` is the rung from which a cap of `hours` or `reserve`
     moved the fleet down. `restarting`: the fleet has begun to restart the generator and does not know yet that it runs,
-    so that a stopped generator need not be a person's doing. `extra` holds unknown keys of the file.
+    so that a stopped generator need not be a person's doing. `totals` are counters that only grow.
+    `extra` holds unknown keys of the file.
     """
 
     current_model_index: int
@@ -247,15 +248,22 @@ class FleetState:
     reserve: ReserveCap | None = None
     displaced: int | None = None
     restarting: bool = False
+    totals: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     last_event_number: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_event(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
-        """Return the state with one more event."""
-        number = self.last_event_number + 1
+        """Return the state with one more event, which the totals count too."""
+        if self.switch is not None and kind in OF_SWITCH:
+            fields.setdefault("planned", self.switch.number)
+        event = Event(self.last_event_number + 1, now, kind, fields)
+        began = None if self.switch is None else self.switch.since
         return replace(
-            self, events=(*self.events, Event(number, now, kind, fields)), last_event_number=number
+            self,
+            events=(*self.events, event),
+            last_event_number=event.number,
+            totals=with_event_counted(self.totals, event, began),
         )
 
     def on_rung(self, rung: Rung, *, on_cpu: bool = False) -> "FleetState":

@@ -127,6 +127,11 @@ class Home:
         return self.run / "switch.lock"
 
     @property
+    def web_token(self) -> Path:
+        """Return the file with the token of the page, `web.token`."""
+        return self.run / "web.token"
+
+    @property
     def kind_file(self) -> Path:
         """Return the file that says whether the home belongs to a real fleet or a stand-in."""
         return self.path / "home.json"

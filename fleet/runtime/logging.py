@@ -5,19 +5,26 @@
 The message of a record is an event's name; its fields are in `extra`, made by `fields()`. The whole log goes to standard
 output, which supervisord writes to the program's file and rotates. Records made with `with_sentence()` also go to
 standard error, as a sentence for people, which supervisord passes on to its own output.
+
+With FLEET_LOG_FORMAT=json, which the start sets by `[log] format`, both are JSON lines with the same fields.
 """
 
+import json
 import logging
+import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import IO, Any
 
 _PLAIN = re.compile(r"[\w./:@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BREAK = re.compile(r"\s*[\r\n]+\s*")
 _SENTENCE = "sentence"
+_switch: ContextVar[int | None] = ContextVar("switch", default=None)
 
 
 def fields(**values: object) -> dict[str, Any]:
@@ -28,6 +35,26 @@ def fields(**values: object) -> dict[str, Any]:
 def show_fields(values: Mapping[str, object]) -> str:
     """Return `key=value` pairs, values quoted where needed, with control characters escaped."""
     return " ".join(f"{key}={_show(value)}" for key, value in values.items() if value is not None)
+
+
+@contextmanager
+def switch_in_log(number: int) -> Iterator[None]:
+    """Give each record within this context the number of the switch that it is about, as `planned`."""
+    token = _switch.set(number)
+    try:
+        yield
+    finally:
+        _switch.reset(token)
+
+
+class _SwitchNumber(logging.Filter):
+    """Adds the number of the switch of its context to a record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        number = _switch.get()
+        if number is not None:
+            record.fields = {"planned": number, **getattr(record, "fields", {})}
+        return True
 
 
 def _pairs(record: logging.LogRecord) -> str:
@@ -61,6 +88,29 @@ class KeyValueFormatter(logging.Formatter):
         return line
 
 
+class JsonFormatter(logging.Formatter):
+    """Formats a record as a JSON object on one line: time, level, event, the fields, the sentence if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        values = {name: value for name, value in getattr(record, "fields", {}).items() if value is not None}
+        row = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "event": record.getMessage(),
+            **{f"{name}_" if name in _OWN_KEYS else name: value for name, value in values.items()},
+        }
+        if hasattr(record, _SENTENCE):
+            row["sentence"] = getattr(record, _SENTENCE)
+        if record.exc_info:
+            row["exception"] = self.formatException(record.exc_info)
+        return json.dumps(row, default=str)
+
+
+_OWN_KEYS = frozenset({"time", "level", "event", "sentence", "exception"})
+
+
 class ConsoleFormatter(logging.Formatter):
     """Formats a record's sentence for people, with the local time."""
 
@@ -82,10 +132,12 @@ def with_sentence(sentence: str, **values: object) -> dict[str, Any]:
 
 def configure(*, stdout: IO[str] | None = None, stderr: IO[str] | None = None, debug: bool = False) -> None:
     """Send the log to standard output and sentences to standard error; replace the earlier configuration."""
+    as_json = os.environ.get("FLEET_LOG_FORMAT") == "json"
     log = logging.StreamHandler(stdout or sys.stdout)
-    log.setFormatter(KeyValueFormatter())
+    log.setFormatter(JsonFormatter() if as_json else KeyValueFormatter())
+    log.addFilter(_SwitchNumber())
     console = logging.StreamHandler(stderr or sys.stderr)
-    console.setFormatter(ConsoleFormatter())
+    console.setFormatter(JsonFormatter() if as_json else ConsoleFormatter())
     console.addFilter(_HasSentence())
     root = logging.getLogger()
     root.handlers[:] = [log, console]

@@ -15,13 +15,14 @@ from fleet.clients.supervisor import Supervisor
 from fleet.config.load import find_config, load_settings
 from fleet.config.schema import Settings
 from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.clock import parse_beginning
 from fleet.runtime.errors import ConfigError, FleetError, SupervisorError
 from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_json
-from fleet.runtime.time_argument import parse_beginning
 from fleet.runtime.units import Bytes
 from fleet.startup.card import wasted_card
 from fleet.startup.profile import PROFILES, MachineProbes, ProfileChoice, choose
 from fleet.startup.stdout_relay import prepare_output
+from fleet.startup.web_address import require_safe_address
 
 _STANDIN_FILES = (
     "model_fleet_state.json",
@@ -35,6 +36,7 @@ _STANDIN_FILES = (
     "alphas.db-wal",
     "alphas.db-shm",
     "hopeful_alphas.json",
+    "run/generator.json",
     "log/calls.log",
     "log/calls.log.1",
     "log/calls.log.2",
@@ -60,6 +62,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     parse_beginning(environ.get("FLEET_SINCE"), time.time())
     home = find_home(environ)
     _refuse_path(home)
+    require_safe_address(settings.web, home)
     choice = choose(environ, settings.ollama, _earlier_profile(home), MachineProbes(environ))
     _refuse_running_fleet(home)
     return StartPlan(home, settings, choice, config)
@@ -137,6 +140,7 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
         "FLEET_HOME": str(home.path),
         "FLEET_CONFIG": config,
         "FLEET_PROFILE": choice.profile,
+        "FLEET_LOG_FORMAT": ready.settings.log.format,
         "FLEET_PYTHON": sys.executable,
         "FLEET_PROGRAMS": _programs(ready, embedded=embedded),
         "FLEET_STANDIN_PORT": str(port),
@@ -146,7 +150,11 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
 
 def _programs(ready: StartPlan, *, embedded: bool) -> str:
     """Return the files that supervisord.conf includes: programs that not every fleet has."""
-    optional = {"standin/program.conf": embedded, "notifier/program.conf": ready.settings.notify.used}
+    optional = {
+        "standin/program.conf": embedded,
+        "notifier/program.conf": ready.settings.notify.used,
+        "web/program.conf": bool(ready.settings.web.listen),
+    }
     return " ".join(path for path, runs in optional.items() if runs)
 
 

@@ -22,6 +22,7 @@ _REASON_LIMIT = 32
 _THINKING_LIMIT = 16_384
 # Enough for long reasoning; a model that repeats itself is cut.
 _MOST_THINKING_TOKENS = 4096
+_NANOSECONDS = 1e9
 _LARGEST_INTEGER = 2**31 - 1  # of the database
 _RATED_FROM = 8
 """Tokens from which a reply's rate says something."""
@@ -91,6 +92,8 @@ class Caller:
             seed=prompt.seed,
             source=self._source,
             thinking=thinking[:_THINKING_LIMIT],
+            load_seconds=_seconds(figures, "load_duration"),
+            first_token_seconds=_seconds(figures, "load_duration", "prompt_eval_duration"),
             rate=(rate := _rate(figures)),
             version="" if rate is None else self._server_version(),
         )
@@ -120,6 +123,12 @@ class Caller:
         if form.think is not None:
             body["think"] = form.think
         return body
+
+
+def _seconds(figures: Mapping[str, int], *names: str) -> Seconds | None:
+    """Return the sum of Ollama's durations of these names; None if one is missing or below 0."""
+    values = [figures.get(name, -1) for name in names]
+    return None if min(values) < 0 else sum(values) / _NANOSECONDS
 
 
 def _count(value: int | None) -> int | None:

@@ -1,11 +1,13 @@
-"""Counts and last alphas of this run, and BRAIN's state, for the heartbeat file."""
+"""Counts and last alphas of this run, counters of all runs, and BRAIN's state, for the heartbeat file."""
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from generator.domain import Evaluated
+from fleet.runtime.totals import increased, observed
+from generator.domain import CallRecord, Evaluated, Tally
 
 _LAST = 5
 
@@ -24,10 +26,14 @@ class Totals:
 
 
 class RunStats:
-    """Collects totals and the last alphas; thread-safe."""
+    """Collects totals, counters and the last alphas; thread-safe.
 
-    def __init__(self) -> None:
+    The totals begin with the run. The counters begin where the last run's heartbeat file left them.
+    """
+
+    def __init__(self, counters: object = None) -> None:
         self._totals = Totals()
+        self._counters: dict[str, Any] = dict(counters) if isinstance(counters, Mapping) else {}
         self._last: deque[dict[str, Any]] = deque(maxlen=_LAST)
         self._brain: dict[str, Any] | None = None
         self._lock = threading.Lock()
@@ -38,10 +44,39 @@ class RunStats:
             new = {name: getattr(self._totals, name) + amount for name, amount in amounts.items()}
             self._totals = replace(self._totals, **new)
 
+    def call(self, call: CallRecord) -> None:
+        """Count a finished call: its tokens, and its durations by Ollama and by the clock."""
+        with self._lock:
+            counters = self._counters
+            counters = increased(counters, ("prompt_tokens", call.model), call.prompt_tokens or 0)
+            counters = increased(counters, ("generation_tokens", call.model), call.reply_tokens or 0)
+            counters = observed(counters, "request_seconds", call.ended - call.started)
+            for name, seconds in (
+                ("load_seconds", call.load_seconds),
+                ("first_token_seconds", call.first_token_seconds),
+            ):
+                counters = counters if seconds is None else observed(counters, name, seconds)
+            self._counters = counters
+
+    def reply(self, model: str, tally: Tally) -> None:
+        """Count the expressions of a stored reply."""
+        amounts = {"valid": tally.valid, "invalid": tally.invalid, "duplicates": tally.duplicates}
+        self.count(**amounts)
+        outcomes = {**amounts, "valid": tally.valid - tally.duplicates}
+        with self._lock:
+            for outcome, amount in outcomes.items():
+                label = "duplicate" if outcome == "duplicates" else outcome
+                self._counters = increased(self._counters, ("expressions", model, label), amount)
+
     def alpha(self, evaluated: Evaluated) -> None:
-        """Record an alpha if it has figures."""
+        """Count an evaluation, and record its alpha if it has figures."""
+        self.count(evaluated=1, kept=int(evaluated.kept))
         if evaluated.performance is None:
             return
+        kept = "true" if evaluated.kept else "false"
+        with self._lock:
+            counters = increased(self._counters, ("alphas", evaluated.source.value, kept))
+            self._counters = increased(counters, ("trials",))
         figures = evaluated.performance.figures()
         row = {
             "expression": evaluated.candidate.expression,
@@ -67,8 +102,8 @@ class RunStats:
             return self._totals
 
     def row(self) -> dict[str, Any]:
-        """Return totals, last alphas and BRAIN's state as in `generator.json`."""
+        """Return totals, counters, last alphas and BRAIN's state as in `generator.json`."""
         with self._lock:
             counts = {part.name: getattr(self._totals, part.name) for part in fields(Totals)}
-            row = {"totals": counts, "alphas": list(self._last)}
+            row = {"totals": counts, "counters": self._counters, "alphas": list(self._last)}
             return row if self._brain is None else {**row, "brain": self._brain}

@@ -271,14 +271,14 @@ def _alphas(location: Path | str, where: str, order: str, values: Mapping[str, A
 
 def _alpha(row: Mapping[str, Any], trials: TrialsOf) -> AlphaRow:
     values = {name: value for name, value in row.items() if name not in POOL_COLUMNS}
-    values["settings"] = _plain(values["settings"]) or {}
-    values["checks"] = _plain(values["checks"]) or []
+    values["settings"] = decoded(values["settings"]) or {}
+    values["checks"] = decoded(values["checks"]) or []
     values["kept"] = bool(values["kept"])
     values["time"] = values["time"] or 0.0
     return AlphaRow(**values, **pool_fields(row, values["settings"], trials))
 
 
-def _plain(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """Return a JSON column's value: SQLite returns it as text, PostgreSQL decoded."""
     return json.loads(value) if isinstance(value, str) else value
 

@@ -19,15 +19,16 @@ from generator.domain import (
     finite,
 )
 from generator.pool.checks import failed_checks, hard_failures
-from generator.storage.schema import DONE, FAILED, PENDING
+from generator.storage.schema import DONE, FAILED, PENDING, CallRow
 
-# Thinking goes to calls.log, rate and version to signals.jsonl only: nothing reads them here.
-_UNSTORED = frozenset({"thinking", "rate", "version"})
+_CALL_COLUMNS = tuple(name for name in CallRecord.__slots__ if name in CallRow.__table__.columns)
+"""The parts of a call that are stored; the others go to files and counters only."""
 
 
 def call_row(call: CallRecord) -> dict[str, Any]:
     """Return the row of a call whose reply is not counted yet."""
-    row = {name: getattr(call, name) for name in CallRecord.__slots__ if name not in _UNSTORED}
+    # Thinking goes to calls.log, rate and version to signals.jsonl, durations into counters: nothing reads them here.
+    row = {name: getattr(call, name) for name in _CALL_COLUMNS}
     return {**row, "valid": 0, "invalid": 0, "duplicates": 0}
 
 

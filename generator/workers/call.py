@@ -86,6 +86,7 @@ class CallWorker:
         # Queued before it leaves the throttle: at any moment of a stop the call is in flight or in the queue.
         self._shared.finished.put(FinishedCall(call, reply))
         self._shared.stats.count(calls=1, failed=int(not call.answered))
+        self._shared.stats.call(call)
         another_form = self._forms.learn(form, verdict)
         pace = self._throttle.leave(flight, verdict, reason)
         self._wake()

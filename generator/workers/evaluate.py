@@ -260,7 +260,6 @@ class EvaluationWorker:
             self._pool.settle(evaluated)
             self._shared.notebook.show(self._shared.pool.pool)
         self._shared.notebook.note(evaluated)
-        self._shared.stats.count(evaluated=1, kept=int(evaluated.kept))
         self._shared.stats.alpha(evaluated)
         self._shared.events.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:

@@ -111,7 +111,7 @@ class IngestWorker:
         for candidate in reply.candidates:
             if candidate.digest not in new:
                 self._shared.notebook.repeated(candidate.expression)
-        self._shared.stats.count(valid=tally.valid, invalid=tally.invalid, duplicates=tally.duplicates)
+        self._shared.stats.reply(call.model, tally)
         self._shared.events.reply_read(call, tally)
 
     def _clean_up(self, store: "AlphaStore") -> None:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from fleet.clients.gpu import Cards, no_cards
@@ -23,7 +24,7 @@ from fleet.policy.state import FleetState, Switch, SwitchPhase
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import with_sentence
+from fleet.runtime.logging import switch_in_log, with_sentence
 from fleet.runtime.pause_request import CUT_WITHIN, IDLE_WITHIN, pause, wait_until_idle
 from fleet.runtime.units import Seconds
 from monitor.inbox import PostStep, Read
@@ -81,12 +82,13 @@ class Switcher:
                 return state
             if self.stopping.is_set():
                 return state
-            if switch.phase is SwitchPhase.PULL:
-                fact = self._pull(switch)
-                if fact is not None:
-                    self.post(fact)
-            elif not self._change_over(switch):
-                return self.read()
+            with switch_in_log(switch.number):
+                if switch.phase is SwitchPhase.PULL:
+                    fact = self._pull(switch)
+                    if fact is not None:
+                        self.post(fact)
+                elif not self._change_over(switch):
+                    return self.read()
 
     def _change_over(self, switch: Switch) -> bool:
         """Try the target and restart the generator, as far as that is due; return False if it does not come up.
@@ -243,7 +245,10 @@ class Switcher:
         last = state.last_switch
         if last is None or same_model(last.source, state.current_model):
             return None
-        return threading.Thread(target=self._canary.unload, args=(last.source,), name="unload", daemon=True)
+        context = copy_context()  # its log lines bear the switch's number
+        return threading.Thread(
+            target=context.run, args=(self._canary.unload, last.source), name="unload", daemon=True
+        )
 
     def _between(self, unloading: threading.Thread | None) -> None:
         """Request the old model's unload, end the pause, and reset the launcher's brake on quick deaths.

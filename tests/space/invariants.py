@@ -165,7 +165,8 @@ def idle_facts_change_nothing(step: Step) -> bool:
         old = recount(old, step.move.now, step.rules)
         if is_idle(old, step.move.now) and is_enough(old, step):
             return True  # reached while the fleet was pinned: the next incident makes the policy act on it
-    return replace(step.new, events=old.events, last_event_number=old.last_event_number) == old
+    told = {"events": old.events, "last_event_number": old.last_event_number, "totals": old.totals}
+    return replace(step.new, **told) == old
 
 
 def an_incident_counts(step: Step) -> bool:

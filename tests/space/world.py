@@ -66,8 +66,8 @@ class World:
 
 
 _NOT_IN_KEY = {
-    "timestamp", "cursors", "open", "watch", "extra", "current_options", "model_size_bytes", "ladder_hash", "events",
-    "last_event_number",
+    "timestamp", "cursors", "open", "watch", "extra", "current_options", "model_size_bytes", "ladder_hash", "totals",
+    "events", "last_event_number",
 }  # fmt: skip
 """What the policy does not read, or what follows from the rung."""
 _KEY = tuple(part.name for part in fields(FleetState) if part.name not in _NOT_IN_KEY)
@@ -118,6 +118,7 @@ def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
         pause=_pause(state.pause, now),
         ceiling=state.ceiling or None,
         behind=(),
+        totals={},  # counted from the events, and read by no rule
         events=(),
         last_event_number=EVENTS,
     )

@@ -8,8 +8,8 @@ import pytest
 from cli.render import select
 from fleet.clients.gpu import Card, parse_nvidia, parse_rocm
 from fleet.policy.events import Event, EventKind
+from fleet.runtime.clock import parse_since
 from fleet.runtime.errors import ConfigError, FleetError
-from fleet.runtime.time_argument import parse_since
 from fleet.runtime.units import MEGABYTE
 from state.history import HistoryFile, read_history, rotated
 

@@ -1,7 +1,7 @@
 import pytest
 
+from fleet.runtime.clock import parse_beginning
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.time_argument import parse_beginning
 
 NOW = 1_795_000_000.0
 

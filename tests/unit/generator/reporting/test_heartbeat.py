@@ -59,10 +59,10 @@ def test_the_last_alphas_and_the_totals_stand_in_it() -> None:
         figures = AlphaFigures(float(number), 0.2, float("nan"), 0.1, 0.1, 0.1, 5.0, 5.0, 10)
         candidate = Candidate(str(number), f"rank(a{number})", "x", model="m")
         board.alpha(Evaluated(candidate, Source.SYNTHETIC, {}, figures, kept=True, time=9.0))
-        board.count(evaluated=1, kept=1)
     board.alpha(Evaluated(Candidate("x", "x", "x"), Source.SYNTHETIC, {}, error="no"))
     row = board.row()
-    assert row["totals"]["evaluated"] == row["totals"]["kept"] == 8
+    assert (row["totals"]["evaluated"], row["totals"]["kept"]) == (9, 8)
+    assert row["counters"] == {"alphas": {"synthetic": {"true": 8}}, "trials": 8}
     assert [alpha["sharpe"] for alpha in row["alphas"]] == [3.0, 4.0, 5.0, 6.0, 7.0]
     assert row["alphas"][-1] == {
         "expression": "rank(a7)", "model": "m", "sharpe": 7.0, "fitness": None, "turnover": 0.2,

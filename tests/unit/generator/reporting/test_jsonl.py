@@ -47,5 +47,5 @@ def test_a_call_is_kept_with_prompt_and_reply(tmp_path: Path) -> None:
         "id": "c1", "started": 10.0, "seconds": 2.5, "model": "m:1b", "rung": 2, "switches": 5,
         "prompt": "Write\nalphas", "status": 200, "reply": '{"expressions":[]}', "error": None,
         "done_reason": "stop", "prompt_tokens": 7, "reply_tokens": 3, "seed": 11, "source": "model",
-        "thinking": "", "rate": None, "version": "",
+        "thinking": "", "load_seconds": None, "first_token_seconds": None, "rate": None, "version": "",
     }  # fmt: skip

@@ -40,7 +40,12 @@ def find_alphas(
 
 def alpha_rows(alphas: Sequence[AlphaRow]) -> list[dict[str, Any]]:
     """Return the JSON rows of alphas; `time` is in Unix seconds."""
-    return [asdict(alpha) for alpha in alphas]
+    return [alpha_row(alpha) for alpha in alphas]
+
+
+def alpha_row(alpha: AlphaRow) -> dict[str, Any]:
+    """Return the JSON row of an alpha."""
+    return asdict(alpha)
 
 
 def alpha_lines(alphas: Sequence[AlphaRow], *, filtered: bool) -> list[str]:
@@ -60,6 +65,7 @@ def alpha_lines(alphas: Sequence[AlphaRow], *, filtered: bool) -> list[str]:
             "source",
             "model",
             "time (UTC)",
+            "id",
             "",
         ),
         *map(_cells, alphas),
@@ -90,6 +96,7 @@ def _cells(alpha: AlphaRow) -> tuple[str, ...]:
         alpha.source,
         plain_text(alpha.model),
         f"{_utc(alpha.time):%m-%d %H:%M}",
+        str(alpha.id),
         plain_text(alpha.expression if alpha.reason is None else f"{alpha.expression} ({alpha.reason})"),
     )
 

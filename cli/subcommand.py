@@ -1,0 +1,72 @@
+"""A command of the command line as a child process: for the page and the live view, which act as a person would."""
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import ROOT, Home
+from fleet.runtime.units import Seconds
+
+LONGEST: Seconds = 900.0
+_SAVED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """The result of a command: True if it was done or saved, and a sentence."""
+
+    done: bool
+    sentence: str
+
+
+async def run_command(home: Home, *arguments: str) -> CommandResult:
+    """Run a command in a home to its end; a command that takes longer than a switch can is ended."""
+    return command_result(*await _output(home, *arguments))
+
+
+async def run_json(home: Home, *arguments: str) -> Any:
+    """Return what a command prints with `--json`; raise FleetError if it fails."""
+    code, out, err = await _output(home, *arguments)
+    if code:
+        raise FleetError(command_result(code, out, err).sentence, hint="")
+    return json.loads(out)
+
+
+async def _output(home: Home, *arguments: str) -> tuple[int | None, bytes, bytes]:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "fleet_cli.py"),
+        *arguments,
+        "--json",
+        env={**os.environ, "FLEET_HOME": str(home.path)},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C ends the view; the command that it began goes on
+    )
+    try:
+        out, err = await asyncio.wait_for(child.communicate(), LONGEST)
+    except TimeoutError:
+        child.terminate()
+        return None, b"", b"Error: the command took too long and was ended; see `history`"
+    return child.returncode, out, err
+
+
+def command_result(code: int | None, out: bytes, err: bytes) -> CommandResult:
+    """Return the result of a command by its exit code and its output (pure)."""
+    if code in {0, _SAVED}:
+        try:
+            row: Any = json.loads(out)
+        except ValueError:
+            row = {}
+        sentence = row.get("sentence") if isinstance(row, dict) else None
+        model = row.get("model") if isinstance(row, dict) else None
+        said = ": ".join(str(part) for part in (model, sentence) if part)
+        return CommandResult(done=True, sentence=said or "done")
+    lines = [line.strip() for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
+    reasons = [line.removeprefix("Error: ") for line in lines if line.startswith(("Error:", "Hint:"))]
+    return CommandResult(done=False, sentence=" ".join(reasons) or f"the command ended with exit code {code}")

@@ -1,0 +1,135 @@
+"""HTML of the tables behind the overview: the history, alphas, models (pure)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from fleet.policy.events import Event, EventKind
+from fleet.runtime.errors import FleetError
+from fleet.runtime.units import show_duration, show_size
+from generator.storage.read import AlphaRow
+from web.feed import View
+from web.page.markup import events, moment, table, text
+
+KINDS = {"": "All", "incident": "Incidents", "switch": "Switches", "pull": "Pulls"}
+"""The filters of the history: the first part of an event's kind, and its name."""
+
+_FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
+UNKNOWN = "-"
+_FORMS = {"margin": ".4f"}
+
+
+def trouble(error: FleetError) -> str:
+    """Return an error with its mend."""
+    return f'<p class="bad">{text(error.message)}</p><p>→ {text(error.hint)}</p>'
+
+
+def choices(
+    options: Mapping[str, str], chosen: str, name: str, others: Mapping[str, str] | None = None
+) -> str:
+    """Return links that set one parameter of the address; the chosen one is marked."""
+    links = []
+    for value, label in options.items():
+        query = {key: one for key, one in {**(others or {}), name: value}.items() if one}
+        current = ' aria-current="true"' if value == chosen else ""
+        links.append(f'<a href="?{text(urlencode(query))}"{current}>{text(label)}</a>')
+    return f'<p class="controls">{" ".join(links)}</p>'
+
+
+def history(view: View, kind: str) -> str:
+    """Return the last events of a kind, with the log lines of incidents."""
+    wanted = [event for event in view.events if _is(event, kind)]
+    return choices(KINDS, kind, "kind") + events(wanted, lines=True)
+
+
+def _is(event: Event, kind: str) -> bool:
+    """Return True if an event's kind begins with this word; the switches have the verification too."""
+    first = event.kind.value.partition(".")[0]
+    return not kind or first == kind or (kind == "switch" and event.kind is EventKind.VERIFY_FAILED)
+
+
+def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str) -> str:
+    """Return alphas as a table; the heads of its figures sort it."""
+    kind = {"": "All", "1": "Kept"}
+    others = {"sort": sort, "contains": contains}
+    controls = choices(kind, "1" if kept else "", "kept", others)
+    controls += '<p><a href="/diverse">Those that add most to each other</a></p>'
+    heads = []
+    for name in (*_FIGURES, "time"):
+        query = {"sort": name, "kept": "1" if kept else "", "contains": contains}
+        mark = " ▾" if name == sort else ""
+        order = ' aria-current="true"' if name == sort else ""
+        link = urlencode({key: one for key, one in query.items() if one})
+        heads.append(f'<a href="?{text(link)}"{order}>{name.capitalize()}{mark}</a>')
+    cells = [
+        (
+            f'<a href="/alphas/{one.id}"><code>{text(one.expression)}</code></a>'
+            + (f'<br><span class="warn">{text(one.reason)}</span>' if one.reason else ""),
+            text(one.model),
+            f'<span class="word">{text(one.source)}</span>',
+            '<span class="badge good">kept</span>' if one.kept else "",
+            *(figure(getattr(one, name), _FORMS.get(name, ".2f")) for name in _FIGURES),
+            moment(one.time),
+        )
+        for one in rows
+    ]
+    if not cells:
+        return controls + "<p>No alpha passes this filter.</p>"
+    return controls + table(
+        ("Expression", "Model", "Source", "Kept", *heads), cells, caption="Alphas", numbers=len(_FIGURES) + 1
+    )
+
+
+def diverse(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the alphas that add most to each other, in the order of their choice."""
+    cells = [
+        (
+            f'<a href="/alphas/{one["id"]}"><code>{text(one["expression"])}</code></a>',
+            text(one["model"]),
+            figure(one["sharpe"], "+.2f"),
+            figure(one["set_sharpe"], "+.2f"),
+            figure(one["correlation"], "+.2f"),
+        )
+        for one in rows
+    ]
+    head = ("Expression", "Model", "Sharpe", "Sharpe of the set", "Highest correlation")
+    return table(head, cells, caption="The chosen alphas", numbers=3)
+
+
+def figure(value: float | None, form: str = ".2f") -> str:
+    """Return a figure, a dash where it is unknown."""
+    return UNKNOWN if value is None else format(value, form)
+
+
+def models(row: Mapping[str, Any]) -> str:
+    """Return the comparison of the models: what each brings for its GPU memory."""
+    head = (
+        "Model", "In use", "Incidents", "Between incidents", "GPU memory", "Load", "Tokens/s",
+        "Valid", "Unique", "Kept", "Kept an hour", "Best Sharpe",
+    )  # fmt: skip
+    cells = [
+        (
+            text(one["model"]) + ("" if one["on_ladder"] else " (not on the ladder)"),
+            show_duration(one["seconds_in_use"]) if one["seconds_in_use"] else UNKNOWN,
+            str(one["incidents"]),
+            _seconds(one["seconds_between_incidents"]),
+            UNKNOWN if one["vram_bytes"] is None else show_size(one["vram_bytes"]),
+            _seconds(one["load_seconds"]),
+            figure(one["tokens_per_second"], ".1f"),
+            figure(one["valid_share"], ".0%"),
+            figure(one["unique_share"], ".0%"),
+            f"{one['kept']} of {one['evaluated']}",
+            figure(one["alphas_per_hour"], ".1f"),
+            figure(one["best_sharpe"], "+.2f"),
+        )
+        for one in row["models"]
+    ]
+    away = "".join(
+        f'<p class="bad">{text(part)} is away: {text(one["reason"])}</p>' for part, one in row["away"].items()
+    )
+    note = "<p>Speed and alphas are those of the stand-in, not of a real model.</p>" if row["standin"] else ""
+    return table(head, cells, caption="Models", numbers=len(head) - 1) + note + away
+
+
+def _seconds(value: float | None) -> str:
+    return UNKNOWN if value is None else show_duration(value)

@@ -1,0 +1,143 @@
+"""The views of the page: overview, incidents, alphas, models."""
+
+import asyncio
+import time
+from urllib.parse import urlencode
+
+from fastapi import FastAPI, Response
+from nicegui import ui
+
+from cli.alphas.query import alpha_details
+from cli.report import collect_report
+from cli.subcommand import run_json
+from fleet.runtime.errors import FleetError
+from generator.storage.read import SORTS, Filters, best_alphas, database_location
+from web.page import alpha, markup, tables
+from web.page.charts import memory_chart, model_chart
+from web.page.shell import LivePage, PageContext
+
+_ALPHAS = 100
+_MOST_DIVERSE = 20
+_DAY = 86400.0
+_PERIODS = {"1": "a day", "7": "a week", "0": "all time"}
+_ICON = "📉"
+
+
+def add_page(app: FastAPI, context: PageContext) -> None:
+    """Add the views to the application."""
+    _add_overview(context)
+    _add_incidents(context)
+    _add_alphas(context)
+    _add_alpha(app, context)
+    _add_models(context)
+    ui.run_with(
+        app,
+        title="Model Fleet",
+        favicon=_ICON,
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        binding_refresh_interval=None,
+        show_welcome_message=False,
+    )
+
+
+def _add_overview(context: PageContext) -> None:
+    @ui.page("/")
+    async def overview() -> None:
+        async with LivePage(context, "/") as page:
+            page.section("Health", markup.banner, live=True)
+            page.section("Ladder", markup.ladder, width="w4")
+            page.section("Incidents on this rung", markup.count, width="w4")
+            page.section("Mining", markup.speed, width="w4")
+            page.chart(
+                "GPU memory",
+                memory_chart,
+                width="w8",
+                below=lambda view: markup.memory(view) + markup.pulls(view),
+            )
+            page.section("Programs", markup.programs, width="w4")
+            page.section("Last events", lambda view: markup.events(view.events[-15:]), live=True)
+
+
+def _add_incidents(context: PageContext) -> None:
+    @ui.page("/incidents")
+    async def incidents(kind: str = "") -> None:
+        async with LivePage(context, "/incidents") as page:
+            page.section("Events", lambda view: tables.history(view, kind))
+
+
+def _add_alphas(context: PageContext) -> None:
+    @ui.page("/alphas")
+    async def alphas(sort: str = "fitness", kept: str = "", contains: str = "") -> None:
+        chosen = sort if sort in SORTS else "fitness"
+        filters = Filters(kept=True if kept else None, text=contains or None)
+        fleet = context.readings.fleet
+        place = database_location(fleet.settings.generator.database, fleet.home)
+
+        def read() -> str:
+            try:
+                found = best_alphas(place, _ALPHAS, sort=chosen, filters=filters)
+            except FleetError as error:
+                return tables.trouble(error)
+            return tables.alphas(found, chosen, kept=bool(kept), contains=contains)
+
+        async with LivePage(context, "/alphas") as page:
+            await page.slow("Alphas", read, every=5.0)
+
+
+def _add_alpha(app: FastAPI, context: PageContext) -> None:
+    fleet = context.readings.fleet
+    place = database_location(fleet.settings.generator.database, fleet.home)
+
+    @ui.page("/alphas/{number}")
+    async def one_alpha(number: int) -> None:
+        found = await asyncio.to_thread(alpha_details, place, number)
+        async with LivePage(context, "/alphas") as page:
+            if found is None:
+                page.fixed("Alpha", f"<p>There is no alpha {number}.</p>")
+                return
+            page.fixed(f"Alpha {number}", alpha.standing(found))
+            picture = f'<img class="plot" src="/api/alphas/{number}/pnl.png" alt="Running PnL and drawdown" loading="lazy">'
+            page.fixed("Running PnL", picture)
+            page.fixed("Checks", alpha.checks(found), width="w6")
+            page.fixed("Tree", alpha.tree(found), width="w6")
+            page.fixed("Where it came from", alpha.call(found))
+
+    @app.get("/api/alphas/{number}/pnl.png")
+    async def picture(number: int) -> Response:
+        found = await asyncio.to_thread(alpha_details, place, number)
+        if found is None:
+            return Response(status_code=404)
+        return Response(await context.plots.picture(found.alpha), media_type="image/png")
+
+    @ui.page("/diverse")
+    async def diverse(count: int = 8) -> None:
+        async with LivePage(context, "/alphas") as page:
+            number = str(min(max(count, 1), _MOST_DIVERSE))
+
+            async def choose() -> str:
+                try:
+                    return tables.diverse(
+                        await run_json(context.readings.fleet.home, "alphas", "--diverse", number)
+                    )
+                except FleetError as error:
+                    return tables.trouble(error)
+
+            page.later("Alphas that add most to each other", "They are backtested and compared …", choose)
+
+
+def _add_models(context: PageContext) -> None:
+    @ui.page("/models")
+    async def models(days: str = "0") -> None:
+        span = float(days) if days in _PERIODS else 0.0
+        row = await asyncio.to_thread(
+            collect_report, context.readings.fleet, since=time.time() - span * _DAY if span else 0.0
+        )
+        links = " · ".join(
+            f'<a href="?{urlencode({"days": key})}"{" aria-current=true" if key == days else ""}>{name}</a>'
+            for key, name in _PERIODS.items()
+        )
+        async with LivePage(context, "/models") as page:
+            page.fixed("Models", f'<p class="controls">Period: {links}</p>' + tables.models(row))
+            page.chart("Kept alphas an hour in use", lambda _: model_chart(row["models"]))

@@ -1,0 +1,71 @@
+"""Pictures of an alpha's running PnL, drawn by `python -m generator evaluate --plot` and kept for a while."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fleet.runtime.errors import FleetError
+from fleet.runtime.home import ROOT, Home
+from fleet.runtime.units import Seconds
+
+_LONGEST: Seconds = 120.0
+_MOST = 200
+_NICE = 10
+_OPTIONS = ("delay", "decay", "neutralization", "truncation")
+
+
+class Plots:
+    """The pictures of one home, at most `_MOST`; one is drawn at a time."""
+
+    def __init__(self, home: Home, config: str) -> None:
+        self._folder = home.run / "plots"
+        self._environ = {**os.environ, "FLEET_HOME": str(home.path), "MPLCONFIGDIR": str(home.run / "plots")}
+        if config:
+            self._environ["FLEET_CONFIG"] = config
+        self._lock = asyncio.Lock()
+
+    async def picture(self, alpha: Mapping[str, Any]) -> bytes:
+        """Return the PNG of an alpha's row; raise FleetError if it cannot be drawn."""
+        path = self._folder / f"{int(alpha['id'])}-{str(alpha['settings_key'])[:16]}.png"
+        async with self._lock:
+            if not path.exists():
+                await self._draw(alpha, path)
+            return path.read_bytes()
+
+    async def _draw(self, alpha: Mapping[str, Any], path: Path) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        for old in sorted(self._folder.glob("*.png"), key=lambda one: one.stat().st_mtime)[:-_MOST]:
+            old.unlink(missing_ok=True)
+        fresh = path.with_suffix(".new")
+        command = [sys.executable, "-m", "generator", "evaluate", *options_of(alpha["settings"] or {})]
+        child = await asyncio.create_subprocess_exec(
+            *command, "--plot", str(fresh), "--", str(alpha["expression"]),
+            cwd=ROOT, env=self._environ, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            preexec_fn=lambda: os.nice(_NICE),  # mining comes first
+        )  # fmt: skip
+        try:
+            _, said = await asyncio.wait_for(child.communicate(), _LONGEST)
+        except TimeoutError:
+            child.kill()
+            raise FleetError(
+                "the backtest took too long", hint="Try `python -m generator evaluate`."
+            ) from None
+        if child.returncode or not fresh.exists():
+            reason = said.decode("utf-8", "replace").strip().splitlines()
+            raise FleetError(
+                reason[-1] if reason else "it cannot be drawn", hint="The panel may have changed."
+            )
+        fresh.replace(path)
+
+
+def options_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return the options of `generator evaluate` that an alpha's settings name (pure)."""
+    return [
+        f"--{name}={settings[name]}"
+        for name in _OPTIONS
+        if isinstance(settings.get(name), (int, float, str)) and str(settings[name]) != ""
+    ]

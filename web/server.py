@@ -1,0 +1,89 @@
+"""The server: /metrics, the JSON behind the page, its actions and the page itself, as one ASGI application."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from cli.console import finite_json
+from cli.report import collect_report
+from cli.status import collect_status
+from fleet.runtime.errors import FleetError
+from generator.storage.read import SORTS, best_alphas, database_location
+from state.history import read_history
+from web.access import AccessRules, AsgiApp, Guard, headers_of
+from web.actions import Actions, available_actions
+from web.metrics import exposition
+from web.page.shell import PageContext
+from web.page.views import add_page
+from web.readings import Readings
+
+_MOST_ROWS = 1000
+_SECONDS_A_DAY = 86400.0
+
+
+def build(readings: Readings, rules: AccessRules) -> AsgiApp:
+    """Return the guarded application of a home."""
+    app = FastAPI(title="Model Fleet", docs_url=None, redoc_url=None, openapi_url=None)
+    actions = Actions(readings.fleet)
+    _add_metrics(app, readings)
+    _add_json(app, readings)
+    _add_actions(app, actions, rules)
+    add_page(app, PageContext(readings, actions, rules))
+    return Guard(app, rules)
+
+
+def _add_metrics(app: FastAPI, readings: Readings) -> None:
+    @app.get("/metrics")
+    def metrics(request: Request) -> Response:
+        body, content_type = exposition(readings.now(), request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+
+def _add_json(app: FastAPI, readings: Readings) -> None:
+    fleet = readings.fleet
+
+    @app.get("/api/status")
+    def status() -> Response:
+        return _json(collect_status(fleet))
+
+    @app.get("/api/history")
+    def history(last: int = 50) -> Response:
+        count = min(max(last, 1), _MOST_ROWS)
+        return _json([event.row() for event in read_history(fleet.home.history, count)])
+
+    @app.get("/api/alphas")
+    def alphas(sort: str = "fitness", limit: int = 20) -> Response:
+        if sort not in SORTS:
+            return _json({"error": f"sort by one of {', '.join(SORTS)}"}, status=400)
+        place = database_location(fleet.settings.generator.database, fleet.home)
+        found = best_alphas(place, min(max(limit, 1), _MOST_ROWS), sort=sort)
+        from cli.alphas.listing import alpha_rows  # noqa: PLC0415
+
+        return _json(alpha_rows(found))
+
+    @app.get("/api/report")
+    def report(days: float = 0.0) -> Response:
+        from time import time  # noqa: PLC0415
+
+        return _json(collect_report(fleet, since=time() - days * _SECONDS_A_DAY if days > 0 else 0.0))
+
+    @app.exception_handler(FleetError)
+    async def fault(_request: Request, error: FleetError) -> Response:
+        return _json({"error": error.message, "hint": error.hint}, status=503)
+
+
+def _json(row: Any, *, status: int = 200) -> Response:
+    return JSONResponse(finite_json(row), status_code=status)
+
+
+def _add_actions(app: FastAPI, actions: Actions, rules: AccessRules) -> None:
+    @app.post("/api/actions/{name}")
+    async def act(name: str, request: Request) -> Response:
+        if not rules.holds_token(headers_of(request.scope)):
+            hint = "Send the token of run/web.token in the header `Authorization: Bearer TOKEN`."
+            return _json({"error": "an action needs the token", "hint": hint}, status=401)
+        if name not in available_actions():
+            return _json({"error": f"there is no action {name!r:.40}"}, status=404)
+        result = await actions.run(name)
+        return _json({"done": result.done, "sentence": result.sentence}, status=200 if result.done else 409)
