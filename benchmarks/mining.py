@@ -6,6 +6,7 @@ The model is a random draw from the grammar of the request that would be sent: w
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -31,10 +32,10 @@ from generator.llm.feedback import Feedback
 from generator.llm.prompt import build_prompt
 from generator.llm.reply import decode_reply
 from generator.llm.themes import CALLS, ThemeKind, ThemeResults, choose_arm, new_theme, theme_of
-from generator.pool.admission import GOOD_FITNESS, Contender, admission
+from generator.pool.admission import GOOD_FITNESS, MOST_CORRELATION, Contender, admission
 from generator.pool.checks import hard_failures, weakest_check
 from generator.pool.model import Member, Pool
-from generator.pool.parents import choose_parents
+from generator.workers.breeding import variant
 from standin.sampling.grammar import grammar_of
 from standin.sampling.sampler import sample
 
@@ -120,10 +121,15 @@ class Search:
             alpha = alpha_of(tree, self.catalogue)
         except ExpressionError:
             return None
-        if alpha.digest in self._seen:
+        if not self.is_new(alpha.digest):
             return None
-        self._seen.add(alpha.digest)
         return Candidate(alpha.digest, show(tree), alpha.expression, call=call, tree=tree, origin=origin)
+
+    def is_new(self, digest: str) -> bool:
+        """Return True at the first call with a digest."""
+        known = digest in self._seen
+        self._seen.add(digest)
+        return not known
 
     def draw(self, schema: dict[str, Any], call: str | None = None) -> Iterator[Candidate]:
         """Yield the new candidates of a reply, drawn from a request's grammar."""
@@ -162,7 +168,7 @@ def random_draws(search: Search) -> list[Trial]:
     """Draw from the whole grammar; return what is good on the days given."""
     schema = build_schema(search.catalogue, count=2)
     while search.evaluations < EVALUATIONS:
-        search.evaluate(list(search.draw(schema)))
+        search.evaluate([one for _ in range(8) for one in search.draw(schema)])
     return [one for one in search.trials if one.fitness > GOOD_FITNESS]
 
 
@@ -170,9 +176,9 @@ def guided_by_the_best(search: Search) -> list[Trial]:
     """Draw one of four, and vary the 24 best of the days given for the others."""
     schema = build_schema(search.catalogue, count=2)
     while search.evaluations < EVALUATIONS:
-        batch = list(search.draw(schema))
+        batch = [one for _ in range(2) for one in search.draw(schema)]
         best = sorted(search.trials, key=lambda one: -one.fitness)[:24]
-        for _ in range(6 if len(search.trials) > 40 else 0):
+        for _ in range(12 if len(search.trials) > 40 else 0):
             parent, partner = (search.rng.choice(best).candidate.tree for _ in range(2))
             assert parent is not None
             tree = breed(parent, search.catalogue, search.rng, partner)
@@ -190,7 +196,7 @@ class Ours:
         self._variants = variants
         self._pool = Pool()
         self._members: dict[str, Trial] = {}
-        self._children: dict[str, int] = {}
+        self._children: Counter[str] = Counter()
         self._results = ThemeResults()
         self._seed = 0
         self._members_at_start: Sequence[Member] = ()
@@ -211,9 +217,8 @@ class Ours:
             )
             calls += 1
             written = list(self._search.draw(prompt.schema, str(prompt.seed)))
-            self._admit(written)
-            for _ in range(self._variants * len(written)):
-                self._admit(self._bred())
+            bred = [one for _ in range(self._variants * len(written)) for one in self._bred()]
+            self._admit([*written, *bred])
         return list(self._members.values())
 
     def _begin_theme(self) -> None:
@@ -222,16 +227,12 @@ class Ours:
         self._members_at_start = self._pool.members
 
     def _bred(self) -> list[Candidate]:
-        rng = self._search.rng
-        chosen = choose_parents(self._pool.members, rng, 2, self._children)
-        if not chosen:
+        search = self._search
+        one = variant(self._pool.members, search.catalogue, search.rng, self._children)
+        if one is None:
             return []
-        parent, partner = chosen[0].candidate, chosen[-1].candidate
-        self._children[parent.digest] = self._children.get(parent.digest, 0) + 1
-        assert parent.tree is not None
-        tree = breed(parent.tree, self._search.catalogue, rng, partner.tree if rng.random() < 0.5 else None)
-        candidate = None if tree is None else self._search.candidate(tree, Origin.BRED)
-        return [] if candidate is None else [candidate]
+        self._children[one.parents[0]] += 1
+        return [one] if search.is_new(one.digest) else []
 
     def _admit(self, batch: Sequence[Candidate]) -> None:
         for trial in self._search.evaluate(batch) if batch else []:
@@ -278,9 +279,12 @@ def good_later(found: Sequence[Trial], panel: Panel) -> tuple[int, int]:
             )
     engine.close()
     distinct: list[Trial] = []
+    pnls: list[npt.NDArray[np.float64]] = []
     for trial in sorted(found, key=lambda one: -one.fitness):
-        if all(abs(correlation(trial.whole, other.whole)) < 0.7 for other in distinct):
+        pnl = trial.whole
+        if pnl is not None and all(abs(correlation(pnl, other)) < MOST_CORRELATION for other in pnls):
             distinct.append(trial)
+            pnls.append(pnl)
     return len(distinct), sum(one.later_fitness > GOOD_FITNESS for one in distinct)
 
 
@@ -312,24 +316,31 @@ def mined(way: str, seed: int, signal: bool) -> Outcome:
     return Outcome(len(found), *good_later(found, panel))
 
 
+CASES = (*((way, True) for way in WAYS), (next(iter(WAYS)), False), (list(WAYS)[-1], False))
+"""Every way of mining on planted panels, the first and the last on noise too."""
+
+
+def row(way: str, signal: bool, outcomes: Sequence[Outcome]) -> list[str]:
+    means = [f"{np.mean([getattr(one, name) for one in outcomes]):.1f}" for name in Outcome.__slots__]
+    seeds = ", ".join(str(one.good) for one in outcomes)
+    return [way, "planted" if signal else "noise", *means, seeds]
+
+
 def measure() -> list[Report]:
-    """Measure every way of mining on planted panels and on noise."""
-    rows = []
+    """Measure the ways of mining."""
     with ProcessPoolExecutor() as pool:
-        for way in WAYS:
-            for signal in (True, False):
-                outcomes = list(pool.map(partial(mined, way, signal=signal), SEEDS))
-                means = [
-                    f"{np.mean([getattr(one, name) for one in outcomes]):.1f}" for name in Outcome.__slots__
-                ]
-                each = ", ".join(str(one.good) for one in outcomes)
-                rows.append([way, "planted" if signal else "noise", *means, each])
-                print(rows[-1], flush=True)
-    return [
-        Report(
-            "Mining",
-            ["search", "panel", "found", "distinct", "good later", "good later, by seed"],
-            rows,
-            f"Means over {len(SEEDS)} seeds of {EVALUATIONS} evaluations.",
-        )
-    ]
+        rows = [
+            row(way, signal, list(pool.map(partial(mined, way, signal=signal), SEEDS)))
+            for way, signal in CASES
+        ]
+    notes = (
+        f"Means over {len(SEEDS)} seeds of {EVALUATIONS} evaluations, on {GIVEN} days of {INSTRUMENTS} instruments; then"
+        f" come {DAYS - GIVEN} days that no search was given. On a planted panel five days' moves come back where the volume"
+        f" was high. *Found*: fitness above {GOOD_FITNESS} on the days given, and a member of the pool where there is one."
+        f" *Distinct*: the better first, correlation below {MOST_CORRELATION} with each before, on all days. *Good later*:"
+        f" fitness above {GOOD_FITNESS} on the later days. No model takes part: its place has a random draw from the grammar"
+        " of the request. All searches try the opposite sign of what loses. At commit 3beba35, without that, random draws"
+        " found 9 that are good later, and guidance by the best in sample 22."
+    )
+    head = ["search", "panel", "found", "distinct", "good later", "good later, by seed"]
+    return [Report("Mining", head, rows, notes)]

@@ -46,7 +46,9 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
     stored, damage = seen["state"] or (None, "")
     ladder = fleet.settings.ladder
     state = fit_to_ladder(stored or default_state(ladder, now()), ladder, now())
-    state = replace(state, hours=cap_in_force(fleet.settings.hours, state.hours, now()))
+    # Without a monitor nothing else keeps these two up to date.
+    hours, pause = cap_in_force(fleet.settings.hours, state.hours, now()), state.pause
+    state = replace(state, hours=hours, pause=pause if pause is not None and pause.active(now()) else None)
     rung = fleet.settings.ladder[state.current_model_index]
     ollama = seen["ollama"] or {}
     generator, ahead = seen["generator"], outlook(state, fleet.rules)

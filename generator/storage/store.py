@@ -136,22 +136,22 @@ class AlphaStore:
         one = evaluated.candidate
         with self._transaction() as connection:
             where = (EvaluationRow.digest == one.digest, *self._under(rules))
-            fenced = (EvaluationRow.state == PENDING, EvaluationRow.claim == one.claim)
-            open_row = update(EvaluationRow).where(*where, *fenced).values(result_columns(evaluated))
-            stored = select(EvaluationRow.id, EvaluationRow.claim).where(*where)
-            settled = connection.execute(open_row).rowcount
-            found = connection.execute(stored).first()
-            if found is None:
+            known = select(EvaluationRow.id).where(*where)
+            number = connection.scalar(known)
+            if number is None:
                 self._insert_candidate(connection, replace(one, call=None), rules, evaluated.time)
-                settled = connection.execute(open_row).rowcount
-                found = connection.execute(stored).one()
-            if found.claim != one.claim:
+                number = connection.scalars(known).one()
+            # By id: PostgreSQL may otherwise read all pending rows by their index.
+            row = EvaluationRow.id == number
+            fenced = (row, EvaluationRow.state == PENDING, EvaluationRow.claim == one.claim)
+            settle = update(EvaluationRow).where(*fenced).values(result_columns(evaluated))
+            if connection.execute(settle).rowcount:
+                record_outcome(connection, evaluated, rules, number)
+            elif connection.scalar(select(EvaluationRow.claim).where(row)) != one.claim:
                 return None
-            if settled:
-                record_outcome(connection, evaluated, rules, found.id)
             if rules.source is Source.BRAIN:
                 _end_simulation(connection, one.digest, rules)
-        return replace(evaluated, id=found.id)
+        return replace(evaluated, id=number)
 
     def unpublished(self, *, limit: int = 1000) -> Sequence[Evaluated]:
         """Return kept alphas of real markets that are not in the hopeful file yet."""

@@ -7,7 +7,9 @@ import contextlib
 import io
 import json
 import random
+import shutil
 import tempfile
+import weakref
 import xmlrpc.client
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -411,6 +413,9 @@ class HeartbeatRow:
 
     state: FleetState = field(default_factory=lambda: default_state(SEED_LADDER, 0.0))
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="fuzz-")))
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def inputs(self, chance: random.Random) -> Iterator[bytes]:
         while True:

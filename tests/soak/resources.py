@@ -44,7 +44,7 @@ class Resources:
     def slopes(self) -> dict[str, float]:
         """Return the growth a minute of each figure; empty where the life is too short to say."""
         life = self.longest
-        if len(life) < 10:
+        if not life or life[-1].at - life[0].at < MINUTE:
             return {}
         return {name: _slope([(one.at, getattr(one, name)) for one in life]) for name in ALLOWED}
 

@@ -36,6 +36,8 @@ GRACE = 20.0
 MEAN_WAIT = 1.1
 CALM = 0.4
 """Part of the time without kills."""
+AHEAD = (0.0, 2.0, 60.0, 3600.0)
+"""Seconds by which the monitor's clock may be ahead of the log's; it steps both ways, and never falls behind a stamp."""
 SAMPLED = ("monitor", "generator")
 SETTINGS = {
     "FLEET_PROFILE": "native",
@@ -159,7 +161,7 @@ class Soak:
                 self._disk.free()
                 self.seen.odd["full disks"] += 1
             else:
-                self._clock.step(chance.choice((0.0, 2.0, -2.0, 60.0, -60.0, 3600.0, -3600.0)))
+                self._clock.step(chance.choice(AHEAD))
                 self.seen.odd["clock steps"] += 1
         self._disk.free()
         self._clock.step(0.0)

@@ -14,6 +14,7 @@ from fleet.policy.facts import (
     PrefetchFailed,
     PullFailed,
     Restarted,
+    ResumeAsked,
     SpillFound,
     Tick,
     TrialEnded,
@@ -26,7 +27,7 @@ from fleet.policy.rules import VERIFY_RETRY
 from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.policy.switch_phases import HOUR
 from tests.reference.transitions import TRANSITIONS, place_of
-from tests.space.step import Step, count_of, is_enough, is_idle, models_of
+from tests.space.step import Step, count_of, is_enough, is_held, is_idle, models_of
 from tests.space.world import Runs
 
 _ROWS = {(row.before, row.fact, row.after) for row in TRANSITIONS}
@@ -64,9 +65,10 @@ def one_switch_a_commit(step: Step) -> bool:
 
 
 def tried_before_a_commit(step: Step) -> bool:
-    """With `canary`, a probe, `use` and `upgrade` to another rung pass their trial before their commit."""
+    """With `canary`, a probe, `use` and `upgrade` pass their trial before their commit, unless the fleet is paused."""
     switch = step.old.switch
-    if not step.committed or switch is None or not step.rules.policy.canary:
+    loads_nothing = step.new.paused(step.move.now) is not None
+    if not step.committed or switch is None or not step.rules.policy.canary or loads_nothing:
         return True
     other = (switch.target, switch.on_cpu) != (step.old.current_model_index, step.old.on_cpu)
     with_trial = switch.kind in {SwitchKind.PROBE, SwitchKind.USE, SwitchKind.UPGRADE}
@@ -84,6 +86,15 @@ def pinned_moves_by_hand_alone(step: Step) -> bool:
     automatic = step.new.switch is not None and not step.new.switch.by_hand
     begun = step.begun is not None or step.committed
     return not (step.old.pinned and begun and automatic)
+
+
+def paused_moves_by_hand_alone(step: Step) -> bool:
+    """No automatic switch begins while the fleet is paused, and only `resume` or its time ends a pause by hand."""
+    old, now = step.old, step.move.now
+    if old.pause is not None and old.pause.active(now) and step.new.pause is None:
+        return isinstance(step.move.fact, ResumeAsked)
+    automatic = step.begun is not None and not step.begun.by_hand
+    return not (automatic and step.new.paused(now) is not None and old.paused(now) is not None)
 
 
 def ceiling_holds(step: Step) -> bool:
@@ -197,7 +208,7 @@ def a_command_takes_effect(step: Step) -> bool:
         stands = new.current_model_index == goal and not new.on_cpu and not new.vram_error_count
         return (
             stands
-            and not _held(new, step.move.now)
+            and not is_held(new, step.move.now)
             and (fact.kind is not SwitchKind.USE or new.pinned is fact.pin)
         )
     switch = new.switch
@@ -222,7 +233,7 @@ def chosen_by_hand_stays(step: Step) -> bool:
     old, fact = step.old.switch, step.move.fact
     if old is None or not old.by_hand or old.kind is SwitchKind.RESET or old.phase is not SwitchPhase.VERIFY:
         return True
-    moved = step.begun is not None or _held(step.new, step.move.now)
+    moved = step.begun is not None or is_held(step.new, step.move.now)
     incidents = count_of(step.old, step) + isinstance(fact, IncidentSeen)
     threshold = step.rules.threshold(step.rules.ladder[step.old.current_model_index])
     return not moved or isinstance(fact, Command) or incidents >= threshold
@@ -362,6 +373,7 @@ INVARIANTS: tuple[Callable[[Step], bool], ...] = (
     one_switch_a_commit,
     tried_before_a_commit,
     pinned_moves_by_hand_alone,
+    paused_moves_by_hand_alone,
     ceiling_holds,
     switches_an_hour,
     a_reason_for_each_downgrade,

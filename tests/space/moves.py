@@ -14,12 +14,14 @@ from fleet.policy.facts import (
     Fact,
     IncidentSeen,
     ModelPresent,
+    PauseAsked,
     PrefetchDone,
     PrefetchFailed,
     PrefetchStarted,
     PullFailed,
     Restarted,
     RestartFailed,
+    ResumeAsked,
     SpillFound,
     Tick,
     TrialEnded,
@@ -37,6 +39,7 @@ from tests.space.world import (
     LONG_AGO,
     NEW,
     NOW,
+    SOON,
     STALE_SWITCH,
     SWITCHED,
     SWITCHES,
@@ -214,6 +217,12 @@ def _prefetch(world: World, rules: Rules) -> Iterator[Move]:
         )
 
 
+def _pauses(world: World, _: Rules) -> Iterator[Move]:
+    yield Move("pause", PauseAsked(None, "by hand"))
+    yield Move("pause for a while", PauseAsked(NOW + SOON, "by hand"))
+    yield Move("resume", ResumeAsked())
+
+
 FACTS: tuple[Callable[[World, Rules], Iterator[Move]], ...] = (
     _steps,
     _calls,
@@ -222,6 +231,7 @@ FACTS: tuple[Callable[[World, Rules], Iterator[Move]], ...] = (
     _commands,
     _spill,
     _prefetch,
+    _pauses,
 )
 
 
@@ -299,4 +309,6 @@ def quiet(world: World, rules: Rules) -> Iterator[tuple[str, Fact | None, World]
         yield "the generator is seen running", None, _steady(world)
     if runs is Runs.CURRENT:
         yield "a call is answered", CallEnded(NOW, SWITCHES, answered=True), world
+    if state.pause is not None and state.pause.until is None:
+        yield "resume", ResumeAsked(), world
     yield "time passes", Tick(), all_later(world, rules)

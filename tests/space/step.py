@@ -61,6 +61,11 @@ def is_enough(state: FleetState, step: Step) -> bool:
     return count_of(state, step) >= step.rules.threshold(rung) and enough_failed
 
 
+def is_held(state: FleetState, now: float) -> bool:
+    """Return True if a hold is in force."""
+    return state.hold is not None and state.hold.active(now)
+
+
 def is_idle(state: FleetState, now: float) -> bool:
     """Return True if nothing keeps the fleet from an automatic switch."""
     return state.switch is None and not state.pinned and not _held(state, now)

@@ -17,6 +17,7 @@ from fleet.policy.state import (
     CountedIncident,
     FleetState,
     Hold,
+    OperatorPause,
     PastSwitch,
     Recovery,
     Switch,
@@ -114,6 +115,7 @@ def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
         automatic=(NOW - HOUR / 2,) * sum(time > now - HOUR for time in state.automatic),
         hold=None if hold is None or not hold.active(now) else Hold(NOW + SOON, 0, ""),
         recovery=_recovery(state, now, rules),
+        pause=_pause(state.pause, now),
         ceiling=state.ceiling or None,
         behind=(),
         totals={},  # counted from the events, and read by no rule
@@ -195,6 +197,12 @@ def _last_switch(state: FleetState, now: float, rules: Rules) -> PastSwitch:
     return PastSwitch(SwitchKind.USE, source, "", NOW - SWITCHED, "")
 
 
+def _pause(pause: OperatorPause | None, now: float) -> OperatorPause | None:
+    if pause is None or not pause.active(now):
+        return None
+    return OperatorPause(NOW - 1, None if pause.until is None else NOW + SOON, "")
+
+
 def _recovery(state: FleetState, now: float, rules: Rules) -> Recovery:
     """Return the recovery; the next probe's time is read only where there is something to climb to.
 
@@ -235,6 +243,8 @@ def later(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
     climbs = state.current_model_index > 0 or state.on_cpu
     if climbs and recovery.next is not None and recovery.next > NOW:
         yield "the wait ends", _changed(world, rules, recovery=replace(recovery, next=NOW))
+    if state.pause is not None and state.pause.until is not None:
+        yield "the pause ends", _changed(world, rules, pause=None)
     if recovery.probation is not None and recovery.probation > NOW:
         yield "the probation ends", _changed(world, rules, recovery=replace(recovery, probation=NOW))
     if switch is not None and switch.failed_at is not None and NOW - switch.failed_at < VERIFY_RETRY:

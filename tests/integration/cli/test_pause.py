@@ -58,6 +58,22 @@ def calling(fleet: FleetProcess) -> bool:
     return (read_json(fleet.home.generator_file) or {}).get("request_since") is not None
 
 
+def waits_for_an_answer(fleet: FleetProcess) -> bool:
+    """Return True if a call is older than any that is answered at the usual pace."""
+    since = (read_json(fleet.home.generator_file) or {}).get("request_since")
+    return isinstance(since, float) and time.time() - since > 5
+
+
+def faults(fleet: FleetProcess, document: object) -> None:
+    """Put a fault of the stand-in in force."""
+    started = read_fleet_file(fleet.home)
+    assert started is not None
+    data, kind = json.dumps(document).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{started.ollama_url}/standin/faults", data, kind)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+
+
 def loaded(fleet: FleetProcess) -> list[str]:
     started = read_fleet_file(fleet.home)
     assert started is not None
@@ -93,6 +109,8 @@ def test_the_running_call_is_cut_and_the_gpu_is_empty_when_the_command_returns(
 ) -> None:
     if monitor == "without the monitor":
         fleet.supervisor.stop("monitor")
+    faults(fleet, {"kind": "slow", "first": 60})
+    eventually(lambda: waits_for_an_answer(fleet), what="a call that lasts")
     before, failed = cut_calls(fleet), fleet.state.failed
     done = fleet.cli("pause", "2h")
     assert (done.returncode, done.stderr) == (0, "")
@@ -107,6 +125,7 @@ def test_the_running_call_is_cut_and_the_gpu_is_empty_when_the_command_returns(
     assert fleet.cli("status", "--check").returncode == (0 if monitor == "with the monitor" else 1)
     assert fleet.cli("pause").returncode == 0, "again, now until `resume`"
     assert fleet.status()["pause"]["until"] is None
+    faults(fleet, {"clear": True})
     done = fleet.cli("resume", "--json")
     assert done.returncode == 0
     eventually(lambda: loaded(fleet) and calling(fleet), what="it calls again")

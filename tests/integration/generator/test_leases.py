@@ -3,6 +3,7 @@
 FLEET_CLAIMS sets the number of candidates of the long test.
 """
 
+import json
 import os
 import re
 import signal
@@ -14,13 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, text, update
 
 from fleet.runtime.home import ROOT
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source
 from generator.storage.leases import claim, renew
-from generator.storage.rows import candidate_row
-from generator.storage.schema import EvaluationRow, LeaseRow
+from generator.storage.schema import LeaseRow
 from generator.storage.simulations import SimulationTable
 from generator.storage.store import AlphaStore
 from tests.parts.postgresql import Cluster, postgresql
@@ -160,16 +160,27 @@ class Claimer:
         self.process.wait(10)
 
 
+SEED = """
+INSERT INTO evaluations (digest, settings_key, source, state, owner, expression, canonical, model, settings, kept,
+    published, created, origin, claim)
+WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :count)
+SELECT 'd' || n, :key, :source, 'pending', 'gone', 'rank(' || n || ')', 'rank(' || n || ')', '', {settings}, false,
+    false, 1.0, 'model', 0 FROM numbers
+"""
+
+
 def seed(url: str, count: int) -> None:
     """Insert candidates of an owner that has no lease."""
     store = AlphaStore(url, owner="gone")
-    rows = [
-        candidate_row(Candidate(f"d{n}", f"rank({n})", f"rank({n})"), RULES, "gone", 1.0)
-        for n in range(count)
-    ]
+    settings = "CAST(:settings AS JSON)" if url.startswith("postgresql") else ":settings"
+    values = {
+        "count": count,
+        "key": RULES.key,
+        "source": RULES.source.value,
+        "settings": json.dumps(RULES.settings),
+    }
     with store.transaction() as connection:
-        for start in range(0, count, 5000):
-            connection.execute(insert(EvaluationRow), rows[start : start + 5000])
+        connection.execute(text(SEED.format(settings=settings)), values)
     store.close()
 
 

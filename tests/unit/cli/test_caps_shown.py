@@ -57,7 +57,9 @@ def test_a_pause_is_shown_with_its_end_and_is_no_fault_beside_a_hold(home: Home)
     assert "by hand; `resume` ends it: why" in lines
     assert "the fleet is paused" in row["recovery"]["why"]
     assert "generator" not in {fault["part"] for fault in row["faults"]}
-    assert shown(home, pause=OperatorPause(now - 5, now - 1, "over"))[0]["pause"] is None
+    row, _ = shown(home, pause=OperatorPause(now - 5, now - 1, "over"))
+    assert row["pause"] is None
+    assert "paused" not in row["recovery"]["why"]
 
 
 @pytest.mark.parametrize(("seconds", "by"), [(300.0, "step"), (10**8, "leftover")])

@@ -63,10 +63,10 @@ def _history(chance: Random) -> tuple[Rules, list[Move], FleetState]:
 
 
 def _start(chance: Random, ladder: Ladder) -> FleetState:
-    """Return a fleet on its last rung, sometimes with another rung on trial."""
-    state = FleetState(0, 0, "", START).on_rung(ladder[ladder.last])
+    """Return a fleet on its first rung, or one on its last with the first on trial."""
     if not ladder.last or chance.random() < 0.7:
-        return state
+        return FleetState(0, 0, "", START).on_rung(ladder[0])
+    state = FleetState(0, 0, "", START).on_rung(ladder[ladder.last])
     by_hand = chance.random() < 0.5
     kind = SwitchKind.USE if by_hand else SwitchKind.PROBE
     trial = Switch(1, kind, SwitchPhase.TRIAL, ladder.last, 0, START, "", by_hand=by_hand)
