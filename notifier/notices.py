@@ -119,9 +119,8 @@ class NoticeLedger:
 def after_event(ledger: NoticeLedger, event: Event) -> tuple[NoticeLedger, Notice | None]:
     """Return the ledger after an event, and the notice of a condition that it begins."""
     ledger = replace(ledger, cursor=max(ledger.cursor, event.number))
-    line = plain_text(str(event.fields.get("line") or ""))[:_LINE]
     if event.kind is EventKind.INCIDENT:
-        return replace(ledger, line=line), None
+        return replace(ledger, line=_last_line(event.fields.get("lines"))), None
     kind = _BEGINS.get(event.kind)
     if kind is None or ledger.is_open(kind):
         return ledger, None
@@ -132,10 +131,16 @@ def after_event(ledger: NoticeLedger, event: Event) -> tuple[NoticeLedger, Notic
         time=event.time,
         text=plain_text(sentence(event)),
         mend=_MENDS.get(kind, ""),
-        line=line or (ledger.line if kind == "held" else ""),
+        line=_last_line([event.fields.get("line")]) or (ledger.line if kind == "held" else ""),
         number=event.number,
     )
     return _with(ledger, OpenCondition(kind, kind, event.time, event.number)), notice
+
+
+def _last_line(lines: object) -> str:
+    """Return the last of an event's log lines, printable and short; empty without one."""
+    last = lines[-1] if isinstance(lines, list) and lines else None
+    return plain_text(str(last or ""))[:_LINE]
 
 
 def after_look(

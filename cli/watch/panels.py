@@ -153,7 +153,7 @@ def pull_lines(row: Mapping[str, Any], events: Sequence[Event]) -> list[str]:
 
 
 def _pull_line(model: str, progress: Mapping[str, Any]) -> str:
-    done, total = whole_number(progress.get("completed")), whole_number(progress.get("total"))
+    done, total = whole_number(progress.get("completed_bytes")), whole_number(progress.get("total_bytes"))
     if done is None or not total or total < 0:
         return f"pull of {plain_text(model)} under way"
     share = min(max(done / total, 0.0), 1.0)

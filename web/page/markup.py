@@ -210,7 +210,7 @@ def pulls(view: View) -> str:
     if isinstance(progress, Mapping):
         name = str(progress.get("model", ""))
         under_way.pop(name, None)
-        lines.append(_pull_line(name, progress.get("completed"), progress.get("total")))
+        lines.append(_pull_line(name, progress.get("completed_bytes"), progress.get("total_bytes")))
     lines += [_pull_line(model, None, None) for model in under_way]
     return f'<ul class="pulls">{"".join(lines)}</ul>' if lines else ""
 

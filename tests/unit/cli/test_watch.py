@@ -85,10 +85,13 @@ def test_the_line_of_memory(samples: Any, switched: list[float], line: str, mark
 
 def test_a_pull_has_a_bar_where_its_progress_is_known() -> None:
     assert panels.pull_lines(row(), EVENTS) == ["pull of c:1 under way"]
-    known = row(pull={"model": "c:1", "completed": 50 << 20, "total": 100 << 20})
+    known = row(pull={"model": "c:1", "completed_bytes": 50 << 20, "total_bytes": 100 << 20})
     [line] = panels.pull_lines(known, EVENTS)
     assert "██████████░░░░░░░░░░  50% of 100 MB" in line
-    assert "under way" in panels.pull_lines(row(pull={"model": "c:1", "completed": 1, "total": 0}), [])[0]
+    assert (
+        "under way"
+        in panels.pull_lines(row(pull={"model": "c:1", "completed_bytes": 1, "total_bytes": 0}), [])[0]
+    )
 
 
 def run_app(

@@ -69,7 +69,7 @@ def test_other_events_give_no_notice(kind: EventKind) -> None:
 
 def test_a_hold_carries_the_last_incidents_log_line_made_printable_and_short() -> None:
     ledger, _ = after_event(
-        NoticeLedger(), event(EventKind.INCIDENT, 1, line="cudaMalloc \x1b[31m" + "x" * 900)
+        NoticeLedger(), event(EventKind.INCIDENT, 1, lines=["first", "cudaMalloc \x1b[31m" + "x" * 900])
     )
     _, notice = after_event(ledger, event(EventKind.HELD, 2, seconds=60.0, why="no smaller model"))
     assert notice is not None

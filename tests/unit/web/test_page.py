@@ -77,7 +77,9 @@ def test_a_pull_under_way_shows_until_it_ends() -> None:
     ended = Event(2, NOW, EventKind.PULL_DONE, {"model": "a:1"})
     assert "<progress" in markup.pulls(view([begun]))
     assert not markup.pulls(view([begun, ended]))
-    assert 'value="50"' in markup.pulls(view(pull={"model": "a:1", "completed": 50, "total": 100}))
+    assert 'value="50"' in markup.pulls(
+        view(pull={"model": "a:1", "completed_bytes": 50, "total_bytes": 100})
+    )
 
 
 def test_a_pause_and_a_hold_show() -> None:
