@@ -58,6 +58,7 @@ class Notifier:
 
     def wake(self) -> None:
         """Make the loop look at the fleet now."""
+        self._looked = float("-inf")
         self._woken.set()
 
     def run(self) -> None:
@@ -68,9 +69,9 @@ class Notifier:
                     self.step(pool)
                 except Exception:  # no failure of one round may end the notices  # noqa: BLE001
                     _log.exception("notifier.failed")
-                if self._woken.wait(_POLL):
-                    self._woken.clear()
-                    self._looked = float("-inf")
+                    self._seen = None  # the events of this round are read again
+                self._woken.wait(_POLL)
+                self._woken.clear()
 
     def step(self, pool: ThreadPoolExecutor) -> None:
         """Do one round: events, a look if one is due, the results of deliveries, and the deliveries that are due."""
@@ -78,7 +79,10 @@ class Notifier:
         box = self._after_events(self._box)
         interval = _LOOK_WHILE_OPEN if box.ledger.open else _LOOK
         if box is not self._box or time.monotonic() - self._looked >= interval:
-            box = self._after_look(box, now, pool)
+            try:
+                box = self._after_look(box, now, pool)
+            except Exception:  # a look that fails holds up no notice of an event  # noqa: BLE001
+                _log.exception("look.failed")
         while not self._results.empty():
             sent, reason = self._results.get()
             self._busy.discard(sent.place)
@@ -161,6 +165,7 @@ class Notifier:
         except Exception as error:  # a plugin of Apprise's may raise anything  # noqa: BLE001
             reason = f"{type(error).__name__} in its delivery"
         self._results.put((one, reason))
+        self._woken.set()  # the place's next notice need not wait for the next round
 
 
 def _ping(url: str) -> None:

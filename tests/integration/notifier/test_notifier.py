@@ -11,14 +11,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.status import undelivered
+from cli.target import find_fleet
+from fleet.clients.notices import notice_places
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
+from notifier.loop import Notifier
 from state.history import HistoryFile
 from tests.processes.fleet import FleetProcess, eventually
 
@@ -208,3 +212,18 @@ def test_a_whole_fleet_reports_a_program_that_is_down(tmp_path: Path, receiver: 
     assert environs["notifier"]["FLEET_NOTIFY_URLS"] == receiver.url
     assert not any(environs[name].get("FLEET_NOTIFY_URLS") for name in ("monitor", "generator", "standin"))
     assert "hunter22" not in fleet.output()
+
+
+def test_a_look_that_fails_holds_up_no_notice(
+    home: Home, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("notifier.loop.collect_status", broken)
+    happens(home, 1)
+    fleet = find_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_NOTIFY_URLS": receiver.url})
+    notifier = Notifier(fleet, notice_places([receiver.url], ""))
+    with ThreadPoolExecutor() as pool:
+        notifier.step(pool)
+    assert receiver.ids() == ["event-1"]
