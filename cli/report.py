@@ -4,7 +4,7 @@ Time and incidents come from the history, calls and alphas from the database, me
 `/api/ps`. An unknown figure is null.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ _HOUR: Seconds = 3600.0
 if TYPE_CHECKING:
     from generator.storage.read import ModelRow
 
+MARKS = ("likely", "unproven", "luck")
+"""How much of an alpha is luck (docs/generator.md)."""
+
 
 def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
     """Return the report since a time: one row a model, first the ladder's, then former models."""
@@ -33,9 +36,11 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
     except FleetError as error:
         state, away["state"] = None, Unreachable(error.message, error.hint)
     try:
-        mined = {full_name(row.model): row for row in _mined(fleet, since)}
+        rows, counted = _mined(fleet, since)
+        mined = {full_name(row.model): row for row in rows}
+        marks = {full_name(name): found for name, found in counted.items()}
     except FleetError as error:
-        mined, away["database"] = {}, Unreachable(error.message, error.hint)
+        mined, marks, away["database"] = {}, {}, Unreachable(error.message, error.hint)
     events = read_history(fleet.home.history)
     model = state.current_model if state else ladder[0].model
     spans = time_in_use(events, ladder, model, began=_began(fleet, events), ended=_ended(fleet), since=since)
@@ -58,6 +63,7 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
                 "vram_bytes": vram.get(name) if isinstance(vram, dict) else None,
                 "load_seconds": loads.get(name),
                 **_brought(mined.get(name), spans.get(name, 0.0)),
+                **{mark: marks.get(name, {}).get(mark, 0) for mark in MARKS},
             }
             for name in names
         ],
@@ -65,11 +71,13 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
     }
 
 
-def _mined(fleet: Fleet, since: float) -> "Sequence[ModelRow]":
+def _mined(fleet: Fleet, since: float) -> "tuple[Sequence[ModelRow], Mapping[str, Mapping[str, int]]]":
+    """Return what each model mined, and how many of its kept alphas have which mark of luck."""
     # Imported here: the other commands need no database module.
-    from generator.storage.read import by_model, database_location  # noqa: PLC0415
+    from generator.storage.read import by_model, database_location, marks_by_model  # noqa: PLC0415
 
-    return by_model(database_location(fleet.settings.generator.database, fleet.home), since=since)
+    location = database_location(fleet.settings.generator.database, fleet.home)
+    return by_model(location, since=since), marks_by_model(location, since=since)
 
 
 def _began(fleet: Fleet, events: Sequence[Event]) -> float | None:

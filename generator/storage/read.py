@@ -6,6 +6,7 @@ slow. Functions find nothing in a missing database and raise DatabaseUnreadError
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ def _server(url: str) -> Iterator[Rows | None]:
 
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
+_MOST_MARKED = 10_000
 SMALLER_IS_BETTER = frozenset({"turnover", "drawdown"})
 _COLUMNS = (
     "id, expression, canonical, model, source, settings, sharpe, turnover, fitness, returns, drawdown,"
@@ -247,6 +249,15 @@ def best_alphas(
         if len(found) < count:
             values = {**given, "count": count - len(found)}
             found += _alphas(location, f"{where} AND {meaning}", order, values)
+    return found
+
+
+def marks_by_model(location: Path | str, *, since: float = 0.0) -> Mapping[str, Counter[str]]:
+    """Return how many of each model's kept alphas are *likely*, *unproven* and *luck*, among the best of them."""
+    found: dict[str, Counter[str]] = {}
+    for alpha in best_alphas(location, _MOST_MARKED, filters=Filters(kept=True, since=since)):
+        if alpha.luck is not None:
+            found.setdefault(alpha.model, Counter())[alpha.luck] += 1
     return found
 
 

@@ -68,6 +68,10 @@ def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str) ->
             text(one.model),
             f'<span class="word">{text(one.source)}</span>',
             '<span class="badge good">kept</span>' if one.kept else "",
+            '<span class="badge">pool</span>' if one.admitted else "",
+            f'<span class="word">{text(one.luck)}</span>' if one.luck else "",
+            figure(one.test_sharpe),
+            figure(one.dsr),
             *(figure(getattr(one, name), _FORMS.get(name, ".2f")) for name in _FIGURES),
             moment(one.time),
         )
@@ -76,7 +80,10 @@ def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str) ->
     if not cells:
         return controls + "<p>No alpha passes this filter.</p>"
     return controls + table(
-        ("Expression", "Model", "Source", "Kept", *heads), cells, caption="Alphas", numbers=len(_FIGURES) + 1
+        ("Expression", "Model", "Source", "Kept", "Pool", "Luck", "Test Sharpe", "DSR", *heads),
+        cells,
+        caption="Alphas",
+        numbers=len(_FIGURES) + 3,
     )
 
 
@@ -105,7 +112,7 @@ def models(row: Mapping[str, Any]) -> str:
     """Return the comparison of the models: what each brings for its GPU memory."""
     head = (
         "Model", "In use", "Incidents", "Between incidents", "GPU memory", "Load", "Tokens/s",
-        "Valid", "Unique", "Kept", "Kept an hour", "Best Sharpe",
+        "Valid", "Unique", "Kept", "Likely", "Kept an hour", "Best Sharpe",
     )  # fmt: skip
     cells = [
         (
@@ -119,6 +126,7 @@ def models(row: Mapping[str, Any]) -> str:
             figure(one["valid_share"], ".0%"),
             figure(one["unique_share"], ".0%"),
             f"{one['kept']} of {one['evaluated']}",
+            str(one["likely"]),
             figure(one["alphas_per_hour"], ".1f"),
             figure(one["best_sharpe"], "+.2f"),
         )

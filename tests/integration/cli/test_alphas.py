@@ -22,6 +22,7 @@ from generator.storage import read
 from generator.storage.store import AlphaStore
 from tests.parts.postgresql import Cluster, postgresql
 from tests.reference.stored_rows import call
+from web.page import tables
 
 NOW = 1_790_000_000.0
 ROWS = (
@@ -295,3 +296,29 @@ def test_a_file_named_by_a_url_is_read_as_well(
     for url in (f"sqlite:///{home}/mine.db", "sqlite:///mine.db"):
         monkeypatch.setenv("FLEET_GENERATOR_DATABASE", url)
         assert len(expressions()) == 4
+
+
+def test_kept_alphas_are_counted_by_model_and_mark(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = read.best_alphas
+    marks = {"rank(b)": "likely", "rank(c)": "luck"}
+
+    def marked(*arguments: Any, **options: Any) -> list[read.AlphaRow]:
+        return [replace(row, luck=marks.get(row.expression)) for row in best(*arguments, **options)]
+
+    monkeypatch.setattr(read, "best_alphas", marked)
+    database = filled / "alphas.db"
+    assert read.marks_by_model(database) == {"big:3b": {"likely": 1}, "tiny:1b": {"luck": 1}}
+    assert read.marks_by_model(database, since=NOW - 15 * 3600) == {"tiny:1b": {"luck": 1}}
+    done = CliRunner().invoke(main, ["report", "--json"])
+    models = {row["model"]: row for row in json.loads(done.stdout)["models"]}
+    assert [models["big:3b"][mark] for mark in ("likely", "unproven", "luck")] == [1, 0, 0]
+    assert models["qwen2.5:0.5b"]["likely"] == 0
+    assert "likely" in CliRunner().invoke(main, ["report"]).stdout
+
+
+def test_the_pages_table_shows_pool_luck_and_test(filled: Path) -> None:
+    (row,) = read.best_alphas(filled / "alphas.db", 1)
+    shown = replace(row, luck="unproven", admitted=True, dsr=0.87, test_sharpe=1.25)
+    page = tables.alphas([shown], "fitness", kept=False, contains="")
+    assert all(part in page for part in ("unproven", ">pool<", "0.87", "1.25"))
+    assert "unproven" not in tables.alphas([row], "fitness", kept=False, contains="")
