@@ -182,7 +182,8 @@ class Unanswered:
     """Calls of the generator that failed in a row: start of the first, their number, reason of the last.
 
     `waited`: one of them reached its time-out, and the monitor has to find out whether Ollama hangs. `hangs`: it does.
-    `slow` says why it does not. `reported`: the event of this row has been emitted. `last` is the end of the last call.
+    `slow` says why it does not. `reported`: the event of this row has been emitted. `last` is the end of the last
+    call, or of the first one that reached its time-out since the model was loaded.
     """
 
     since: float

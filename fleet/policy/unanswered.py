@@ -56,7 +56,9 @@ def after_call(
         return state if before is None else _answered(state, before, now)
     began = min(call.time if call.started is None else call.started, now)
     row = before or Unanswered(since=began, calls=0, reason="")
-    last = min(call.time, now)
+    # Calls with a short time-out follow each other sooner than Ollama ends a stuck runner: the first of them counts.
+    stuck = row.waited and not _loaded_since(state, row.last)
+    last = row.last if stuck else min(call.time, now)
     row = replace(row, calls=row.calls + 1, reason=call.reason, waited=row.waited or waited, last=last)
     lasts = row.calls > 1 and min(call.time, now) - row.since >= limit
     crossed = not row.reported and (lasts or (row.calls >= FAULT_AT and not call.memory))
@@ -105,10 +107,15 @@ def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> 
 
 def hang_due(state: FleetState, now: float) -> bool:
     """Return True if a hang is suspected, Ollama has had the time to end a stuck runner, and no new one was loaded."""
-    row, loaded = state.unanswered, state.watch.get("loaded")
+    row = state.unanswered
     if row is None or not hang_suspected(state) or now - row.last < RUNNER_ENDED:
         return False
-    return not isinstance(loaded, (int, float)) or loaded <= row.last
+    return not _loaded_since(state, row.last)
+
+
+def _loaded_since(state: FleetState, time: float) -> bool:
+    loaded = state.watch.get("loaded")
+    return isinstance(loaded, (int, float)) and loaded > time
 
 
 def slow_found(state: FleetState, why: SlowCause) -> FleetState:

@@ -86,6 +86,8 @@ def test_database_brain_and_log_agree_after_faults_of_all_kinds(tmp_path: Path) 
             time.sleep(2 * random.random())
             assert generator.process.poll() is None
         brain.board.clear()
+        brain.apply(BrainFault(BrainFaultKind.OUTCOME, status_text="ERROR", text="Division by nothing"))
+        generator.until(lambda: generator.count("evaluations", "state = 'failed'") >= 1, what="a failed one")
         before = generator.count("evaluations", "state = 'done'")
         generator.until(
             lambda: generator.count("evaluations", "state = 'done'") >= before + 6, what="alphas after it"

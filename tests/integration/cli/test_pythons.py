@@ -16,9 +16,9 @@ from fleet.runtime.home import ROOT
 from fleet_cli import main
 
 PACKAGES = ("cli", "fleet", "generator", "monitor", "standin", "state")
-ARGUMENTS = {"use": ["1"], "scan": ["-"], "watch": ["--count", "1"]}
+ARGUMENTS = {"notify": ["--test"], "use": ["1"], "scan": ["-"], "watch": ["--count", "1"]}
 COMMANDS = [[name, *ARGUMENTS.get(name, [])] for name in sorted(main.commands)]
-SWITCHING = ("reset", "downgrade", "upgrade", "use", "unpin")
+SWITCHING = ("reset", "downgrade", "upgrade", "use", "unpin", "pause", "resume")
 DONE, FAULTY, USAGE, SAVED = 0, 1, 2, 3
 
 
@@ -67,7 +67,12 @@ def run(
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET", "PYTHON"))}
     return subprocess.run(
         [python, *options, str(checkout / "fleet_cli.py"), *arguments],
-        env={**environ, "FLEET_HOME": str(checkout / "var"), "OLLAMA_HOST": "127.0.0.1:9"},
+        env={
+            **environ,
+            "FLEET_HOME": str(checkout / "var"),
+            "OLLAMA_HOST": "127.0.0.1:9",
+            "FLEET_NOTIFY_COMMAND": "cat",
+        },
         cwd=checkout,
         input="",
         capture_output=True,

@@ -1,6 +1,8 @@
 """`python -m generator vary`: what it prints, what it stores, and what it sends to a stand-in BRAIN."""
 
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,13 @@ EXPRESSION = "rank(ts_delta(close, 6))"
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path))
     monkeypatch.setenv("FLEET_BRAIN_CREDENTIALS", str(tmp_path / "credential.txt"))
-    return tmp_path
+    yield tmp_path
+    logging.getLogger("generator.evaluators.local").setLevel(
+        logging.NOTSET
+    )  # the command ends with its process
 
 
 def vary(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:

@@ -227,3 +227,8 @@ def test_the_row_survives_the_file_and_is_left_out_where_there_is_none() -> None
     assert decode_state(encode_state(state, T0)).unanswered == state.unanswered
     assert "unanswered" not in encode_state(fresh(), T0)
     assert decode_state(encode_state(fresh(), T0)).unanswered is None
+
+
+def test_calls_that_time_out_sooner_than_a_runner_is_ended_show_a_hang_all_the_same() -> None:
+    often = [call(number, TIMED_OUT, began=number * 5.0, seconds=LIMIT, status=0) for number in range(5)]
+    assert hang_due(after(often), T0 + LIMIT + 20)
