@@ -50,7 +50,9 @@ def ladder(config: str | None, suggest: bool, vram: Bytes | None, as_json: bool)
         return
     memory = KnownMemory(vram, "--vram") if vram is not None else gpu_memory(fleet.home)
     ollama = None if fleet.standin else fleet.ollama()
-    found = suggesting.suggest(memory, suggesting.candidates_of(ollama))
+    found = suggesting.suggest(
+        memory, suggesting.candidates_of(ollama), fleet.settings.policy.reserve.of(memory.total)
+    )
     if as_json:
         print_json(suggesting.suggestion_row(found))
     else:

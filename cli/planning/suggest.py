@@ -77,10 +77,13 @@ class Suggestion:
     rungs: tuple[SuggestedRung, ...]
 
 
-def suggest(memory: KnownMemory, candidates: Iterable[ModelOption]) -> Suggestion:
-    """Return a ladder of at most five rungs, largest first; raise FleetError if no model fits."""
+def suggest(memory: KnownMemory, candidates: Iterable[ModelOption], reserve: Bytes = 0) -> Suggestion:
+    """Return a ladder of at most five rungs, largest first; raise FleetError if no model fits.
+
+    `reserve` is left to others, beside what a model's own buffers take.
+    """
     total = memory.total
-    buffers = max(round(total * _BUFFERS), _LEAST_BUFFERS)
+    buffers = max(round(total * _BUFFERS), _LEAST_BUFFERS) + reserve
     wanted = _LARGE_CONTEXT if total >= _LARGE_CARD else _CONTEXT
     able = [rung for one in candidates if (rung := _rung(one, total, wanted)) and rung.free >= buffers]
     rungs = tuple(_steps(sorted(able, key=lambda rung: rung.need, reverse=True)))

@@ -252,3 +252,11 @@ def test_what_cannot_be_done(arguments: list[str], code: int, text: str, tmp_pat
     result = run(*arguments, home=tmp_path)
     assert (result.exit_code, result.stdout) == (code, "")
     assert text in result.stderr
+
+
+def test_a_reserve_stays_free_on_every_rung() -> None:
+    memory = KnownMemory(8 * GIGABYTE, "a test")
+    found = suggest(memory, table(), reserve=4 * GIGABYTE)
+    assert found.buffers == of(8).buffers + 4 * GIGABYTE
+    assert all(rung.free >= found.buffers for rung in found.rungs)
+    assert found.rungs[0].need < of(8).rungs[0].need
