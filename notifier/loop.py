@@ -104,8 +104,8 @@ class Notifier:
 
     def _after_events(self, box: NoticeBox) -> NoticeBox:
         for event in self._new_events(box.ledger.cursor):
-            ledger, notice = after_event(box.ledger, event)
-            box = self._with(replace(box, ledger=ledger), [notice] if notice else [])
+            ledger, notices = after_event(box.ledger, event)
+            box = self._with(replace(box, ledger=ledger), notices)
         return box
 
     def _new_events(self, cursor: int) -> list[Event]:

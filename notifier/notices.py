@@ -31,6 +31,9 @@ _BEGINS = {
 }
 """The condition that an event begins."""
 
+_REPEATED = ("held", "lines_skipped")
+"""Conditions whose event comes again while they last. Any other event is a crossing: an earlier one is over by then."""
+
 BY_LOOK = ("program_failed", "brain_login", "disk_full", "unusable")
 """Conditions that only a look finds. `unusable` belongs to the setting "unanswered"."""
 
@@ -116,14 +119,18 @@ class NoticeLedger:
         return any(one.key == key for one in self.open)
 
 
-def after_event(ledger: NoticeLedger, event: Event) -> tuple[NoticeLedger, Notice | None]:
-    """Return the ledger after an event, and the notice of a condition that it begins."""
+def after_event(ledger: NoticeLedger, event: Event) -> tuple[NoticeLedger, list[Notice]]:
+    """Return the ledger after an event, and the notice of a condition that it begins.
+
+    The end of an earlier one of its kind comes first, where that passed while the notifier was away.
+    """
     ledger = replace(ledger, cursor=max(ledger.cursor, event.number))
     if event.kind is EventKind.INCIDENT:
-        return replace(ledger, line=_last_line(event.fields.get("lines"))), None
+        return replace(ledger, line=_last_line(event.fields.get("lines"))), []
     kind = _BEGINS.get(event.kind)
-    if kind is None or ledger.is_open(kind):
-        return ledger, None
+    earlier = next((one for one in ledger.open if one.key == kind), None)
+    if kind is None or (earlier is not None and kind in _REPEATED):
+        return ledger, []
     notice = Notice(
         id=f"event-{event.number}",
         kind=kind,
@@ -134,7 +141,9 @@ def after_event(ledger: NoticeLedger, event: Event) -> tuple[NoticeLedger, Notic
         line=_last_line([event.fields.get("line")]) or (ledger.line if kind == "held" else ""),
         number=event.number,
     )
-    return _with(ledger, OpenCondition(kind, kind, event.time, event.number)), notice
+    rest = replace(ledger, open=tuple(one for one in ledger.open if one.key != kind))
+    over = [] if earlier is None else [_over(earlier, event.time)]
+    return _with(rest, OpenCondition(kind, kind, event.time, event.number)), [*over, notice]
 
 
 def _last_line(lines: object) -> str:

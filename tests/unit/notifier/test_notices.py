@@ -51,19 +51,20 @@ def event(kind: EventKind, number: int = 7, **values: Any) -> Event:
         ),
     ],
 )
-def test_an_event_begins_its_condition_once(kind: EventKind, values: dict[str, Any], notice: str) -> None:
-    ledger, first = after_event(NoticeLedger(), event(kind, 7, **values))
-    assert first is not None
+def test_an_event_begins_its_condition(kind: EventKind, values: dict[str, Any], notice: str) -> None:
+    ledger, (first,) = after_event(NoticeLedger(), event(kind, 7, **values))
     assert (first.kind, first.state, first.number, first.id) == (notice, BEGUN, 7, "event-7")
-    ledger, second = after_event(ledger, event(kind, 8, **values))
-    assert second is None
+    ledger, again = after_event(ledger, event(kind, 8, **values))
+    repeated = notice in {"held", "lines_skipped"}
+    assert [one.id for one in again] == ([] if repeated else ["event-7-over", "event-8"])
     assert ledger.cursor == 8
+    assert len(ledger.open) == 1
 
 
 @pytest.mark.parametrize("kind", [EventKind.SWITCH_DONE, EventKind.PULL_STARTED, EventKind.ANSWERED])
 def test_other_events_give_no_notice(kind: EventKind) -> None:
-    ledger, notice = after_event(NoticeLedger(), event(kind))
-    assert notice is None
+    ledger, notices = after_event(NoticeLedger(), event(kind))
+    assert notices == []
     assert ledger == NoticeLedger(cursor=7)
 
 
@@ -71,8 +72,7 @@ def test_a_hold_carries_the_last_incidents_log_line_made_printable_and_short() -
     ledger, _ = after_event(
         NoticeLedger(), event(EventKind.INCIDENT, 1, lines=["first", "cudaMalloc \x1b[31m" + "x" * 900])
     )
-    _, notice = after_event(ledger, event(EventKind.HELD, 2, seconds=60.0, why="no smaller model"))
-    assert notice is not None
+    _, (notice,) = after_event(ledger, event(EventKind.HELD, 2, seconds=60.0, why="no smaller model"))
     assert notice.line.startswith("cudaMalloc \\x1b[31mxxx")
     assert len(notice.line) == 300
     assert "Log: cudaMalloc" in notice.body()
@@ -80,10 +80,9 @@ def test_a_hold_carries_the_last_incidents_log_line_made_printable_and_short() -
 
 
 def test_a_condition_is_over_when_a_look_no_longer_finds_it() -> None:
-    ledger, begun = after_event(
+    ledger, (_,) = after_event(
         NoticeLedger(), event(EventKind.UNANSWERED, 7, seconds=5.0, calls=3, reason="EOF")
     )
-    assert begun is not None
     standing = conditions(replace(STATE, unanswered=Unanswered(NOW, 3, "EOF", reported=True)), CALM, "")
     ledger, none = after_look(ledger, standing, NOW + 1)
     assert none == []
