@@ -9,7 +9,9 @@ import logging
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any, Protocol
@@ -50,12 +52,12 @@ class AppriseUrl:
     @property
     def key(self) -> str:
         """Return the beginning of the address's hash."""
-        return hashlib.sha256(self.url.encode()).hexdigest()[:12]
+        return _identity(self.url)
 
     def deliver(self, row: Mapping[str, Any], body: str) -> str:
         """Deliver a notice; return the reason of a failure, empty when it is delivered."""
         try:
-            from apprise import Apprise, NotifyType  # noqa: PLC0415  # 0.2 s and 20 MB that nobody else needs
+            from apprise import Apprise, NotifyType  # noqa: PLC0415  # 0.2 s and 20 MB, for a delivery only
         except ImportError:
             return "the package apprise is not installed; `make setup` installs it"
 
@@ -75,20 +77,23 @@ class AppriseUrl:
         return plain_text("; ".join(text.split("\n")).strip("; "))[:_LONGEST_REASON]
 
 
-class _captured:  # noqa: N801  # a context, named like a function
-    """Capture Apprise's warnings, and keep them out of the log."""
+@contextmanager
+def _captured() -> Iterator[StringIO]:
+    """Capture this thread's warnings of Apprise, and keep them out of the log.
 
-    def __enter__(self) -> StringIO:
-        self._text = StringIO()
-        self._handler = logging.StreamHandler(self._text)
-        self._handler.setLevel(logging.WARNING)
-        logger = logging.getLogger("apprise")
-        logger.propagate = False
-        logger.addHandler(self._handler)
-        return self._text
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("apprise").removeHandler(self._handler)
+    Another thread delivers to another address at the same time, and its warnings may hold parts of that one.
+    """
+    text, thread = StringIO(), threading.get_ident()
+    handler = logging.StreamHandler(text)
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: record.thread == thread)
+    logger = logging.getLogger("apprise")
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield text
+    finally:
+        logger.removeHandler(handler)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class NoticeCommand:
     @property
     def key(self) -> str:
         """Return the beginning of the command's hash."""
-        return hashlib.sha256(self.command.encode()).hexdigest()[:12]
+        return _identity(self.command)
 
     def deliver(self, row: Mapping[str, Any], body: str) -> str:
         """Deliver a notice; return the reason of a failure, empty when the command exits with 0."""
@@ -116,6 +121,10 @@ class NoticeCommand:
         except (OSError, ValueError) as error:
             return f"the command cannot be started: {getattr(error, 'strerror', None) or 'its quotes do not match'}"
         return "" if ended.returncode == 0 else f"the command ended with exit status {ended.returncode}"
+
+
+def _identity(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()[:12]
 
 
 def notice_places(urls: Sequence[str], command: str) -> list[NoticePlace]:

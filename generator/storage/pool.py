@@ -34,7 +34,7 @@ def panel_key(settings: Mapping[str, Any]) -> str:
 
 
 def trial_of(digest: str, settings: Mapping[str, Any]) -> str:
-    """Return what tells a trial from others on its panel: the digest and the user's settings."""
+    """Return the identity of a trial on its panel: the digest and the user's settings."""
     chosen = {name: value for name, value in settings.items() if name not in (*BASIS, "panel")}
     return f"{digest} {json.dumps(chosen, sort_keys=True)}"
 

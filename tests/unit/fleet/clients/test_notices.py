@@ -1,7 +1,9 @@
 """Places of notices: their names and reasons hold no address, and a command gets JSON."""
 
 import json
+import logging
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,15 @@ def test_a_service_that_is_away_gives_a_reason_without_the_address() -> None:
     assert reason
     assert "hunter22" not in reason
     assert "topic-secret" not in reason
+
+
+def test_a_place_gives_no_warning_of_another_place_as_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails_beside_another(*_: object, **__: object) -> bool:
+        other = threading.Thread(target=logging.getLogger("apprise").warning, args=("to topic-of-another",))
+        other.start()
+        other.join()
+        logging.getLogger("apprise").warning("no route")
+        return False
+
+    monkeypatch.setattr("apprise.Apprise.notify", fails_beside_another)
+    assert AppriseUrl("json://127.0.0.1:9", "x").deliver(ROW, "body") == "no route"
