@@ -16,8 +16,6 @@ from cli.status import collect_status
 from cli.target import Fleet
 from fleet.clients.notices import NoticePlace
 from fleet.policy.events import Event
-from fleet.policy.state import FleetState
-from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds, show_size
 from notifier.notices import Notice, NoticeLedger, after_event, after_look, conditions, wanted
@@ -126,8 +124,10 @@ class Notifier:
 
     def _after_look(self, box: NoticeBox, now: float, pool: ThreadPoolExecutor) -> NoticeBox:
         self._looked = time.monotonic()
+        # A state that cannot be read says nothing of what is over: the look fails, and the next one tries again.
+        state = read_state(self._fleet.home) or default_state(self._fleet.settings.ladder, now)
         row = collect_status(self._fleet)
-        ledger, notices = after_look(box.ledger, conditions(self._state(now), row, self._full_disk()), now)
+        ledger, notices = after_look(box.ledger, conditions(state, row, self._full_disk()), now)
         if self._ping_url and not row["faults"] and self._looked - self._pinged >= PING_EVERY:
             self._pinged = self._looked
             pool.submit(_ping, self._ping_url)
@@ -136,12 +136,6 @@ class Notifier:
     def _with(self, box: NoticeBox, notices: Sequence[Notice]) -> NoticeBox:
         kept = [notice for notice in notices if wanted(notice, self._on)]
         return box.with_notices(kept, [(key, place.name) for key, place in self._places.items()])
-
-    def _state(self, now: float) -> FleetState:
-        try:
-            return read_state(self._fleet.home) or default_state(self._fleet.settings.ladder, now)
-        except FleetError:
-            return default_state(self._fleet.settings.ladder, now)
 
     def _full_disk(self) -> str:
         free = shutil.disk_usage(self._fleet.home.path).free

@@ -225,3 +225,13 @@ def test_a_look_that_fails_holds_up_no_notice(
     with ThreadPoolExecutor() as pool:
         notifier.step(pool)
     assert receiver.ids() == ["event-1"]
+
+
+def test_a_state_that_cannot_be_read_ends_no_condition(home: Home, receiver: Receiver) -> None:
+    home.state.write_text("{")
+    happens(home, 1)
+    fleet = find_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_NOTIFY_URLS": receiver.url})
+    with ThreadPoolExecutor() as pool:
+        Notifier(fleet, notice_places([receiver.url], "")).step(pool)
+    assert receiver.ids() == ["event-1"]
+    assert [one["key"] for one in json.loads(home.notices_file.read_text())["ledger"]["open"]] == ["gpu_lost"]
