@@ -80,9 +80,14 @@ class LogReader:
         *whole, self._rest = (self._rest + self._file.read()).split(b"\n")
         self.lines += whole
         if rotated:
+            self.close()
+            self.read()
+
+    def close(self) -> None:
+        """Close the file; the next reading begins with the present one."""
+        if self._file is not None:
             self._file.close()
             self._file = None
-            self.read()
 
     def events(self) -> tuple[list[dict[str, Any]], list[bytes]]:
         """Return the events, and the lines that are none. A kill may cut a line, and the next one follows on it."""
@@ -221,6 +226,7 @@ class Mining:
         """Stop the fleet, compare the books, and report."""
         self.fleet.stop()
         self._log.read()
+        self._log.close()
         events, odd = self._log.events()
         kills = self.done["kills of the generator"]
         books = Books(
