@@ -45,8 +45,10 @@ demo: setup ## Show a fleet at work, bounded, on the stand-in (under a minute)
 test: setup ## Run the tests on JOBS workers, without the long ones
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
-test-all: setup ## Run all tests, the long ones too
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+test-all: setup ## Run all tests, the long ones too; what fails beside others is run once more alone
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup || { [ $$? = 1 ] \
+	  && echo "Once more, alone, since a busy machine also fails a test:" \
+	  && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -v; }
 
 test-pythons: setup ## Run the unit tests on every other Python from 3.11 on that this machine has
 	@$(BIN)/python -m tools.pythons

@@ -20,7 +20,7 @@ from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally, failure_reason
 from generator.pool.admission import GOOD_FITNESS
 from generator.storage import cleanup
-from generator.storage.dialect import insert_new, insert_of, set_up_sqlite
+from generator.storage.dialect import insert_new, insert_of, set_up_postgresql, set_up_sqlite
 from generator.storage.migrations import migrate
 from generator.storage.pool import is_new_trial, read_theme_results, record_outcome
 from generator.storage.read import shown_url
@@ -306,7 +306,9 @@ class AlphaStore:
 
     def _open(self) -> Engine:
         engine = self._create_engine()
-        if engine.dialect.name == "sqlite":
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", set_up_postgresql)
+        else:
             event.listen(engine, "connect", set_up_sqlite)
         try:
             migrate(engine)
