@@ -121,7 +121,7 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
 def _brain(fleet: Fleet) -> Iterator[Finding]:
     """Check the credentials and the generator's last report of BRAIN, without a request to BRAIN."""
     config = Path(fleet.settings.source) if fleet.settings.source else None
-    account = credential_source(fleet.settings.brain.credentials, config, fleet.home.root, os.environ)
+    account = credential_source(fleet.settings.brain.credentials, config, fleet.home.root(), os.environ)
     wanted = fleet.settings.generator.evaluator
     if fleet.standin or wanted == "local":
         if account.present:

@@ -72,7 +72,8 @@ def _fault(part: str, detail: str, hint: str) -> Iterator[Finding]:
 
 
 def _home(row: Mapping[str, Any]) -> Home:
-    return Home(Path(row["home"]), "" if row["lane"] == DEFAULT_LANE else row["lane"])
+    lane = row.get("lane", DEFAULT_LANE)
+    return Home(Path(row["home"]), "" if lane == DEFAULT_LANE else lane)
 
 
 def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
@@ -83,9 +84,9 @@ def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
     home = _home(row)
-    if row["programs"] is not None and "monitor" not in row["programs"]:
-        hint = "With [[lane]] in fleet.toml the lane `default` is stopped; a lane that is new there needs a new start."
-        yield from _fault("programs", f"the lane {row['lane']} has no programs", hint)
+    if home.lane and row["programs"] is not None and "monitor" not in row["programs"]:
+        hint = "A lane that is new in fleet.toml gets its programs at the next start of the fleet."
+        yield from _fault("programs", f"the lane {home.lane} has none", hint)
     for name, program in (row["programs"] or {}).items():
         chosen = name == "generator" and (row["switch"] or _is_stopped(row))
         if is_crash_loop(program["restarts"]):

@@ -267,8 +267,9 @@ class OperatorCommands:
 
     def _require_generator(self) -> None:
         """Raise SupervisorAwayError if no supervisord runs the generator; the lane `default` has none beside others."""
-        if all(program.name != GENERATOR for program in self._supervisor.programs()):
-            lane = self._fleet.home.lane or DEFAULT_LANE
+        programs, lane = self._supervisor.programs(), self._fleet.home.lane
+        if (programs or lane) and all(program.name != GENERATOR for program in programs):
+            lane = lane or DEFAULT_LANE
             raise SupervisorAwayError(f"supervisord does not run the lane {lane}", fault=RpcFault.BAD_NAME)
 
     def _outcome(self, state: FleetState, sentence: str) -> CommandOutcome:

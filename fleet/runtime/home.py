@@ -29,14 +29,13 @@ class Home:
     path: Path
     lane: str = ""
 
-    @property
     def root(self) -> Path:
         """Return the fleet's home, which holds what its lanes share."""
         return self.path.parents[1] if self.lane else self.path
 
     def of_lane(self, name: str) -> "Home":
         """Return the home of a lane of this fleet."""
-        return Home(self.root) if name in {"", DEFAULT_LANE} else Home(self.root / "lanes" / name, name)
+        return Home(self.root()) if name in {"", DEFAULT_LANE} else Home(self.root() / "lanes" / name, name)
 
     def program(self, name: str) -> str:
         """Return supervisord's name of a program, in a lane such as `monitor-gpu1`."""
@@ -45,7 +44,7 @@ class Home:
     @property
     def environ(self) -> dict[str, str]:
         """Return the variables by which `find_home` finds this home."""
-        return {"FLEET_HOME": str(self.root), "FLEET_LANE": self.lane}
+        return {"FLEET_HOME": str(self.root()), "FLEET_LANE": self.lane}
 
     @property
     def state(self) -> Path:
@@ -65,12 +64,12 @@ class Home:
     @property
     def database(self) -> Path:
         """Return the default database of alphas, one for all lanes."""
-        return self.root / "alphas.db"
+        return self.root() / "alphas.db"
 
     @property
     def hopeful(self) -> Path:
         """Return the hopeful alphas, in the original's format, one file for all lanes."""
-        return self.root / "hopeful_alphas.json"
+        return self.root() / "hopeful_alphas.json"
 
     @property
     def log(self) -> Path:
@@ -85,7 +84,7 @@ class Home:
     @property
     def supervisord_log(self) -> Path:
         """Return supervisord's own log."""
-        return self.root / "log" / "supervisord.log"
+        return self.root() / "log" / "supervisord.log"
 
     @property
     def run(self) -> Path:
@@ -95,12 +94,12 @@ class Home:
     @property
     def socket(self) -> Path:
         """Return supervisord's socket."""
-        return self.root / "run" / "supervisor.sock"
+        return self.root() / "run" / "supervisor.sock"
 
     @property
     def pid_file(self) -> Path:
         """Return supervisord's pid file."""
-        return self.root / "run" / "supervisord.pid"
+        return self.root() / "run" / "supervisord.pid"
 
     @property
     def programs_file(self) -> Path:
@@ -179,7 +178,7 @@ class Home:
     def is_default(self) -> bool:
         """Return True for the home that programs find without FLEET_HOME: `var`, or the folder that it links to."""
         default = ROOT / "var"
-        return self.root == default or self.root.resolve() == default.resolve()
+        return self.root() == default or self.root().resolve() == default.resolve()
 
     def supervisorctl(self, verb: str, *programs: str) -> str:
         """Return the command that asks this fleet's supervisord, to be shown and pasted."""
@@ -191,7 +190,7 @@ class Home:
         """Return a command of this fleet, such as `make run`, to be shown and pasted."""
         if self.lane:
             words = words.replace("fleet_cli.py ", f"fleet_cli.py --lane {self.lane} ")
-        return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.root))} {words}"
+        return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.root()))} {words}"
 
     def create(self) -> None:
         """Make the folders; raise FleetError. `run` has mode 0700: access to the socket is control of the fleet."""

@@ -38,7 +38,7 @@ def database_location(url: str, home: Home) -> Path | str:
     if not url:
         return home.database
     if url.startswith(_SQLITE) and "?" not in url and len(url) > len(_SQLITE):
-        return home.root / url.removeprefix(_SQLITE)
+        return home.root() / url.removeprefix(_SQLITE)
     return url
 
 
