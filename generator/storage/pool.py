@@ -51,14 +51,13 @@ def count_old_trials(connection: Connection) -> None:
         _add_trials(connection, source, panel, count)
 
 
-def record_outcome(connection: Connection, evaluated: Evaluated, rules: Ruleset, number: int) -> None:
+def record_outcome(connection: Connection, evaluated: Evaluated, rules: Ruleset) -> None:
     """Record what a new result changes besides its own row: the pool and the trials."""
     if evaluated.performance is None:
         return
     _update_members(connection, evaluated, rules)
-    source, panel = rules.source.value, panel_key(rules.settings)
-    if not _is_repeated(connection, evaluated, rules, number):
-        _add_trials(connection, source, panel, 1)
+    if evaluated.new_trial:
+        _add_trials(connection, rules.source.value, panel_key(rules.settings), 1)
     _sample(connection, evaluated, rules)
 
 
@@ -77,13 +76,15 @@ def _update_members(connection: Connection, evaluated: Evaluated, rules: Ruleset
         connection.execute(update(row).where(*of_member, lower).values(self_correlation=r))
 
 
-def _is_repeated(connection: Connection, evaluated: Evaluated, rules: Ruleset, number: int) -> bool:
-    """Return True if the trial has a result already, of other data or of an earlier version."""
+def is_new_trial(connection: Connection, evaluated: Evaluated, rules: Ruleset, number: int) -> bool:
+    """Return True if a result has figures and is its trial's first; others are of other data or an earlier version."""
+    if evaluated.performance is None:
+        return False
     row, digest = EvaluationRow, evaluated.candidate.digest
     same = (row.digest == digest, row.source == rules.source.value, row.state == DONE, row.id != number)
     trial, panel = trial_of(digest, rules.settings), panel_key(rules.settings)
-    return any(
-        (trial_of(digest, settings), panel_key(settings)) == (trial, panel)
+    return all(
+        (trial_of(digest, settings), panel_key(settings)) != (trial, panel)
         for settings in connection.scalars(select(row.settings).where(*same))
     )
 
