@@ -134,7 +134,7 @@ def demo_environ(environ: Mapping[str, str], home: Home) -> dict[str, str]:
     """
     others = {name: value for name, value in environ.items() if not name.startswith("FLEET_")}
     ours = {"FLEET_PROFILE": "embedded", "FLEET_OLLAMA_URL": "", "FLEET_OLLAMA_LOG": ""}
-    return {**others, **home.environ, **ours}
+    return {**others, "FLEET_HOME": str(home.path), **ours}
 
 
 def main() -> int:
