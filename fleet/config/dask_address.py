@@ -1,0 +1,23 @@
+"""The address of a dask scheduler, as `[generator] dask` and `python -m generator worker` take it (pure)."""
+
+import re
+
+from fleet.runtime.addresses import is_loopback
+
+_FORM = re.compile(r"(?P<scheme>tls|tcp)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_PORTS = 65536
+
+
+def check_dask_address(address: str) -> None:
+    """Raise ValueError unless the address is that of a scheduler that no stranger reaches.
+
+    Whoever reaches a scheduler may run programs on its workers. Off loopback only certificates keep others out.
+    """
+    found = _FORM.fullmatch(address)
+    if found is None or not 0 < int(found["port"]) < _PORTS:
+        raise ValueError("no tls:// or tcp:// address with a port from 1 to 65535")
+    if found["scheme"] == "tcp" and not is_loopback(found["host"]):
+        raise ValueError(
+            f"others reach {found['host']}: write tls://{found['host']}:{found['port']} and make certificates, see "
+            "docs/scale.md"
+        )
