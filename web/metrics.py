@@ -248,7 +248,8 @@ def _mining(reading: Reading) -> Iterator[Metric]:
     _add(alphas, counters(totals, "alphas", 2).items())
     yield from (family for family in (expressions, alphas) if family.samples)
     for amount in counters(totals, "trials", 0).values():
-        yield CounterMetricFamily("fleet_trials", "Evaluations with figures.", value=amount)
+        text = "Distinct expressions with figures, under each of the settings."
+        yield CounterMetricFamily("fleet_trials", text, value=amount)
     for name, text, stored in (
         ("fleet_request_duration_seconds", "Duration of a call to Ollama.", "request_seconds"),
         ("fleet_load_duration_seconds", "Time that Ollama reports for loading.", "load_seconds"),

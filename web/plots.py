@@ -22,7 +22,7 @@ class Plots:
 
     def __init__(self, home: Home, config: str) -> None:
         self._folder = home.run / "plots"
-        self._environ = {**os.environ, "FLEET_HOME": str(home.path), "MPLCONFIGDIR": str(home.run / "plots")}
+        self._environ = {**os.environ, **home.environ, "MPLCONFIGDIR": str(home.run / "plots")}
         if config:
             self._environ["FLEET_CONFIG"] = config
         self._lock = asyncio.Lock()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from cli.console import print_json, show
+from cli.console import Chosen, lane_option, print_json, show
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import Bytes, parse_size
 
@@ -31,16 +31,17 @@ def _size(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     help="Print a ladder for the machine's GPU memory, to be pasted into fleet.toml.",
 )
 @click.option("--vram", callback=_size, metavar="SIZE", help="Suggest for so much GPU memory, such as 8GB.")
+@lane_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def ladder(config: str | None, suggest: bool, vram: Bytes | None, as_json: bool) -> None:
+def ladder(chosen: Chosen, suggest: bool, vram: Bytes | None, as_json: bool) -> None:
     """Show the ladder and what each rung needs, or suggest one for the card."""
     from cli.planning import current
     from cli.planning import suggest as suggesting
     from cli.planning.memory import KnownMemory, gpu_memory
     from cli.target import any_fleet
 
-    fleet = any_fleet(config, os.environ)
+    fleet = any_fleet(chosen.config, chosen.environ)
     if not suggest and vram is None:
         rows = current.rung_rows(fleet.rules)
         if as_json:
@@ -62,9 +63,10 @@ def ladder(config: str | None, suggest: bool, vram: Bytes | None, as_json: bool)
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--explain", is_flag=True, help="Show the line and the pattern of each signal.")
+@lane_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a file.")
 @click.pass_obj
-def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: bool) -> None:
+def scan(chosen: Chosen, files: tuple[str, ...], explain: bool, as_json: bool) -> None:
     """Analyse logs: signals, incidents, and the switches of the policy; - is standard input.
 
     Two configurations before the logs, as in `scan A.toml B.toml LOG`, are compared: the first move that differs, and
@@ -77,7 +79,7 @@ def scan(config: str | None, files: tuple[str, ...], explain: bool, as_json: boo
     if policies:
         _compare(policies, logs, as_json=as_json)
         return
-    settings = settings_for_scan(config, os.environ)
+    settings = settings_for_scan(chosen.config, chosen.environ)
     failures = []
     for name in logs:
         try:

@@ -4,7 +4,7 @@ Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from fleet.config.dask_address import check_dask_address
@@ -27,6 +27,7 @@ from fleet.config.values import (
     words,
 )
 from fleet.memory_errors.user_patterns import UserPattern
+from fleet.runtime.errors import ConfigError
 from fleet.runtime.units import Seconds, parse_size
 
 CAUSES = ("allocation", "runner_died", "not_recovered")
@@ -181,6 +182,16 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """A lane of `[[lane]]` with what its own settings and the fleet's make together."""
+
+    name: str
+    ollama: OllamaSettings
+    ladder: Ladder
+    hours: tuple[HoursRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, valid by construction; `source` is the file's name, empty without a file."""
 
@@ -195,4 +206,16 @@ class Settings:
     ladder: Ladder = SEED_LADDER
     patterns: tuple[UserPattern, ...] = ()
     hours: tuple[HoursRow, ...] = ()
+    lanes: tuple[LaneSettings, ...] = ()
     source: str = ""
+
+    def of_lane(self, name: str) -> "Settings":
+        """Return the settings of a lane, which differ in Ollama, ladder and hours; raise ConfigError if there is none."""
+        for lane in self.lanes:
+            if lane.name == name:
+                return replace(self, ollama=lane.ollama, ladder=lane.ladder, hours=lane.hours)
+        names = ", ".join(lane.name for lane in self.lanes)
+        raise ConfigError(
+            f"{self.source or 'the configuration'} has no lane {name!r}",
+            hint=f"Its lanes are {names}." if names else "It has no [[lane]] entries.",
+        )

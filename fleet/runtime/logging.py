@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO, Any
 
+from fleet.runtime.home import DEFAULT_LANE
+
 _PLAIN = re.compile(r"[\w./:@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BREAK = re.compile(r"\s*[\r\n]+\s*")
@@ -117,6 +119,8 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the sentence with its time."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
+        lane = os.environ.get("FLEET_LANE") or DEFAULT_LANE
+        stamp += "" if lane == DEFAULT_LANE else f"  {plain_text(lane)}:"
         return f"{stamp}  {plain_text(str(getattr(record, _SENTENCE)))}"
 
 

@@ -220,7 +220,7 @@ def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Pa
             from generator.backtest.loading import load_panel  # noqa: PLC0415  # polars: slow to import
             from generator.backtest.panel import without_gaps  # noqa: PLC0415
 
-            cache = (home or find_home(os.environ).path) / "panels"
+            cache = (home or find_home(os.environ).root()) / "panels"
             panel = load_panel(Path(path).expanduser(), cache=cache)
             return panel if gaps == _GAPS else without_gaps(panel)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415

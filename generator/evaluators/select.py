@@ -63,7 +63,7 @@ def find_credentials(
     settings: Settings, home: Home, environ: Mapping[str, str], *, config: Path | None
 ) -> CredentialSource:
     """Return the sources of credentials, existing or not."""
-    return credential_source(settings.brain.credentials, config, home.path, environ)
+    return credential_source(settings.brain.credentials, config, home.root(), environ)
 
 
 def plan_brain(

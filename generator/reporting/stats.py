@@ -76,7 +76,7 @@ class RunStats:
         kept = "true" if evaluated.kept else "false"
         with self._lock:
             counters = increased(self._counters, ("alphas", evaluated.source.value, kept))
-            self._counters = increased(counters, ("trials",))
+            self._counters = increased(counters, ("trials",)) if evaluated.new_trial else counters
         figures = evaluated.performance.figures()
         row = {
             "expression": evaluated.candidate.expression,

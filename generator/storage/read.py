@@ -33,12 +33,12 @@ class DatabaseUnreadError(GeneratorError):
 def database_location(url: str, home: Home) -> Path | str:
     """Return the target of `[generator] database`: the path of a SQLite file, or another URL.
 
-    A relative path is relative to the home, not to the working directory.
+    A relative path is relative to the fleet's home, not to the working directory.
     """
     if not url:
         return home.database
     if url.startswith(_SQLITE) and "?" not in url and len(url) > len(_SQLITE):
-        return home.path / url.removeprefix(_SQLITE)
+        return home.root() / url.removeprefix(_SQLITE)
     return url
 
 
