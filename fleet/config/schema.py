@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import date
 
-from fleet.config.dask_address import check_dask_address
 from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
+from fleet.config.network import check_dask_address
 from fleet.config.values import (
     Reserve,
     addresses,

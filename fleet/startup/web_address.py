@@ -3,8 +3,8 @@
 import os
 import secrets
 
+from fleet.config.network import is_loopback
 from fleet.config.schema import WebSettings
-from fleet.runtime.addresses import is_loopback
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import Home
 

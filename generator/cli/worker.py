@@ -4,7 +4,7 @@ import os
 
 import click
 
-from fleet.config.dask_address import check_dask_address
+from fleet.config.network import check_dask_address
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import find_home
 from fleet.runtime.logging import configure

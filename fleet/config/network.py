@@ -1,11 +1,18 @@
-"""The address of a dask scheduler, as `[generator] dask` and `python -m generator worker` take it (pure)."""
+"""Addresses of the network: who reaches them, and those of dask schedulers (pure)."""
 
+import ipaddress
 import re
-
-from fleet.runtime.addresses import is_loopback
 
 _FORM = re.compile(r"(?P<scheme>tls|tcp)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _PORTS = 65536
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def check_dask_address(address: str) -> None:
