@@ -71,7 +71,7 @@ soak: setup ## Let everything go wrong at once: kills, odd lines, a full disk, c
 fuzz: setup ## Feed a million odd inputs (INPUTS=20000) to each reader: log, calls, state, Ollama, supervisord, heartbeat
 	@$(BIN)/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SEED),--seed $(SEED))
 
-space: setup ## Visit every state of a switch, with each flag of the policy alone and in pairs (hours; SECONDS=60 bounds each)
+space: setup ## Visit every state of a switch, with each flag of the policy alone and in pairs (an hour or more; SECONDS=60 bounds each)
 	@$(BIN)/python -m tests.space $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNGS),--rungs $(RUNGS))
 
 format: setup ## Bring the code into form
