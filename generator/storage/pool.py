@@ -6,7 +6,7 @@ The functions run in an open transaction of the store. Counts of trials only gro
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
@@ -16,7 +16,8 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 
 from generator.domain import BASIS, Evaluated, Origin, Ruleset, Source, Split
 from generator.pool.luck import SAMPLE, Trials
-from generator.storage.dialect import insert_of
+from generator.pool.model import MOST_MEMBERS
+from generator.storage.dialect import insert_of, lock_writers
 from generator.storage.rows import evaluated_of
 from generator.storage.schema import (
     DONE,
@@ -108,6 +109,29 @@ def read_members(connection: Connection, rules: Ruleset, *, limit: int) -> Seque
         .limit(limit)
     )
     return [evaluated_of(dict(found)) for found in connection.execute(statement).mappings()]
+
+
+class PoolMovedError(Exception):
+    """Another lane or fleet admitted a member that an admission was not compared with."""
+
+
+def member_ids(connection: Connection, rules: Ruleset, *, limit: int = MOST_MEMBERS) -> set[int]:
+    """Return the row numbers of the members that `read_members` returns."""
+    row = EvaluationRow
+    statement = (
+        select(row.id)
+        .where(row.admitted.is_(True), row.settings_key == rules.key, row.source == rules.source.value)
+        .order_by(row.fitness.desc(), row.digest)
+        .limit(limit)
+    )
+    return set(connection.scalars(statement))
+
+
+def require_known_members(connection: Connection, rules: Ruleset, known: Collection[int]) -> None:
+    """Keep other admissions out until the transaction ends; raise PoolMovedError for a member that is not known."""
+    lock_writers(connection)
+    if not member_ids(connection, rules) <= set(known):
+        raise PoolMovedError
 
 
 def rank_of(digest: str) -> int:
