@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+KERNELS := generator/backtest/kernels
+WARM := $(KERNELS)/__pycache__/.warm
 DEMO_HOME ?= $(CURDIR)/var-demo
 JOBS ?= 2
 COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose)
@@ -16,7 +18,7 @@ IMAGE_ARGS := --build-arg REVISION=$(REVISION)
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
 
-setup: $(STAMP) ## Make the virtual environment with the locked dependencies (fast when done)
+setup: $(STAMP) $(WARM) ## Make the virtual environment with the locked dependencies (fast when done)
 
 $(STAMP): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -26,9 +28,13 @@ $(STAMP): requirements/dev.txt
 	@echo "Installing the locked dependencies ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m compileall -q fleet state monitor generator standin cli notifier web
+	@touch $@
+
+# Beside the compiled kernels: each checkout has its own, also where it shares the environment.
+$(WARM): $(STAMP) $(wildcard $(KERNELS)/*.py)
 	@echo "Compiling the kernels of the local backtest ..."
 	@$(BIN)/python -m generator.backtest.warm
-	@touch $@
+	@mkdir -p $(@D) && touch $@
 
 run: setup ## Run the fleet in the foreground until Ctrl-C
 	@exec $(BIN)/python -m fleet
@@ -39,8 +45,10 @@ demo: setup ## Show a fleet at work, bounded, on the stand-in (under a minute)
 test: setup ## Run the tests on JOBS workers, without the long ones
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
-test-all: setup ## Run all tests, the long ones too
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+test-all: setup ## Run all tests, the long ones too; what fails beside others is run once more alone
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup || { [ $$? = 1 ] \
+	  && echo "Once more, alone, since a busy machine also fails a test:" \
+	  && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -v; }
 
 test-pythons: setup ## Run the unit tests on every other Python from 3.11 on that this machine has
 	@$(BIN)/python -m tools.pythons
@@ -57,13 +65,13 @@ lint: setup ## Check style and types, and audit the locked packages where the da
 bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME ..." takes some; BASE=COMMIT beside it)
 	@FLEET_BENCH_BASE=$(BASE) $(BIN)/python -m benchmarks $(ONLY)
 
-soak: setup ## Let everything go wrong at once: kills, odd lines, a full disk, clock steps (DURATION=60s, KILLS=500)
-	@$(BIN)/python -m tests.soak --duration $(or $(DURATION),$(if $(KILLS),60m,60s)) $(if $(KILLS),--kills $(KILLS))
+soak: setup ## Let everything go wrong at once: kills, odd lines, a full disk, clock steps (DURATION=60s, KILLS=500, MODE=mining, MODE=lanes)
+	@$(BIN)/python -m tests.soak $(MODE) --duration $(or $(DURATION),$(if $(KILLS),60m,60s)) $(if $(KILLS),--kills $(KILLS))
 
 fuzz: setup ## Feed a million odd inputs (INPUTS=20000) to each reader: log, calls, state, Ollama, supervisord, heartbeat
 	@$(BIN)/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(SEED),--seed $(SEED))
 
-space: setup ## Visit every state of a switch, with each flag of the policy alone and in pairs (hours; SECONDS=60 bounds each)
+space: setup ## Visit every state of a switch, with each flag of the policy alone and in pairs (an hour or more; SECONDS=60 bounds each)
 	@$(BIN)/python -m tests.space $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNGS),--rungs $(RUNGS))
 
 format: setup ## Bring the code into form

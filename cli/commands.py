@@ -13,9 +13,19 @@ from typing import Any
 
 import click
 
-from cli.console import EXIT_SAVED, Root, fleet_command, print_json, pull_bar, show
-from cli.planning.commands import ladder, scan
-from cli.target import Fleet, find_fleet
+from cli.console import (
+    EXIT_SAVED,
+    Chosen,
+    Root,
+    fleet_command,
+    lane_option,
+    lanes_command,
+    print_json,
+    pull_bar,
+    show,
+)
+from cli.planning.commands import ladder, lanes, scan
+from cli.target import Fleet
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
 _LONGEST_PAUSE = 366 * 86400.0
@@ -24,17 +34,21 @@ SOURCES = ("brain", "panel", "synthetic", "stand-in")
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", metavar="FILE", help="The configuration file; default: that of the last start.")
+@click.option("--lane", metavar="NAME", help="The lane, where fleet.toml has [[lane]] entries.")
 @click.option("--debug", is_flag=True, help="Print the log of the command, and tracebacks.")
 @click.pass_context
-def main(ctx: click.Context, config: str | None, debug: bool) -> None:
+def main(ctx: click.Context, config: str | None, lane: str | None, debug: bool) -> None:
     """Watch a fleet and control it.
 
-    The fleet is the one in FLEET_HOME, by default `var` beside this program. Exit codes: 0 done; 1 it could not
-    be done; 2 usage or configuration, or no fleet here; 3 saved, and takes effect when supervisord runs again.
+    The fleet is the one in FLEET_HOME, by default `var` beside this program. With lanes, `status`, `watch`, `history`,
+    `report`, `doctor`, `pause` and `resume` are about all of them; other commands ask for one by --lane.
+
+    Exit codes: 0 done; 1 it could not be done; 2 usage or configuration, or no fleet here; 3 saved, and takes effect
+    when supervisord runs again.
 
     Shell completion: eval "$(_FLEET_CLI_PY_COMPLETE=bash_source fleet_cli.py)" for a fleet_cli.py on the PATH.
     """
-    ctx.obj = config
+    ctx.obj = Chosen(config, lane)
     if os.environ.get("NO_COLOR"):
         ctx.color = False
     if debug:
@@ -45,14 +59,17 @@ def main(ctx: click.Context, config: str | None, debug: bool) -> None:
 
 @main.command()
 @click.option("--check", is_flag=True, help="Exit 0 while all is well, else 1 with the reasons in one line.")
-@fleet_command
+@lanes_command
 def status(fleet: Fleet, as_json: bool, check: bool) -> None:
-    """Show what the fleet is doing."""
+    """Show what the fleet is doing; with lanes a line for each."""
+    if fleet.has_lanes:
+        _status_of_lanes(fleet, as_json=as_json, check=check)
+        return
     from cli.status import collect_status
 
     row = collect_status(fleet)
     if check:
-        _check(row, as_json=as_json)
+        _check([f"{fault['part']}: {fault['detail']}" for fault in row["faults"]], as_json=as_json)
         return
     if as_json:
         print_json(row)
@@ -62,8 +79,19 @@ def status(fleet: Fleet, as_json: bool, check: bool) -> None:
     show(status_lines(row, time.time()))
 
 
-def _check(row: dict[str, Any], *, as_json: bool) -> None:
-    reasons = [f"{fault['part']}: {fault['detail']}" for fault in row["faults"]]
+def _status_of_lanes(fleet: Fleet, *, as_json: bool, check: bool) -> None:
+    from cli.lanes import fleet_reasons, lane_lines, statuses
+
+    rows = statuses(fleet)
+    if check:
+        _check(fleet_reasons(rows), as_json=as_json)
+    elif as_json:
+        print_json({"lanes": rows})
+    else:
+        show(lane_lines(rows, time.time()))
+
+
+def _check(reasons: list[str], *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": not reasons, "reasons": reasons})
     else:
@@ -82,7 +110,7 @@ def _check(row: dict[str, Any], *, as_json: bool) -> None:
     type=click.IntRange(1),
     help="Number of views; default: until Ctrl-C, or one into a pipe.",
 )
-@fleet_command
+@lanes_command
 def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> None:
     """Show status and events live; into a pipe, print --count views or lines of JSON."""
     from cli.watch.plain import redraw, view
@@ -97,17 +125,28 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
             if number:
                 time.sleep(interval)
             if as_json:
-                from cli.status import collect_status
-
-                print_json(collect_status(fleet), indent=None)
+                _watch_line(fleet)
             else:
                 click.echo("\n".join(view(fleet)))
     except KeyboardInterrupt:
         pass
 
 
+def _watch_line(fleet: Fleet) -> None:
+    from cli.status import collect_status
+
+    if fleet.has_lanes:
+        from cli.lanes import statuses
+
+        print_json({"lanes": statuses(fleet)}, indent=None)
+    else:
+        print_json(collect_status(fleet), indent=None)
+
+
 def _full_screen(fleet: Fleet, interval: float) -> bool:
-    """Run the full view until it is ended; return False where its package or its terminal is missing."""
+    """Run the full view until it is ended; return False for lanes, and where its package or terminal is missing."""
+    if fleet.has_lanes:
+        return False
     if os.environ.get("TERM", "dumb") == "dumb" or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     try:
@@ -194,11 +233,30 @@ def unpin(fleet: Fleet, as_json: bool) -> None:
 
 @main.command()
 @click.argument("duration", metavar="[DURATION]", required=False)
-@fleet_command
+@lanes_command
 def pause(fleet: Fleet, duration: str | None, as_json: bool) -> None:
-    """Free the GPU, for a while such as 2h, or until `resume`."""
+    """Free the GPU, for a while such as 2h, or until `resume`; with lanes all GPUs."""
     seconds = None if duration is None else _duration(duration)
-    _outcome(_operator(fleet).pause(seconds), as_json=as_json)
+    _on_each_lane(fleet, lambda operator: operator.pause(seconds), as_json=as_json)
+
+
+def _on_each_lane(fleet: Fleet, act: Any, *, as_json: bool) -> None:
+    """Act on the lane, or on each lane of the fleet; exit 1 if one refuses, 3 if one is saved only."""
+    if not fleet.has_lanes:
+        _outcome(act(_operator(fleet)), as_json=as_json)
+        return
+    from cli.lanes import for_each_lane
+
+    done, failed = for_each_lane(fleet, lambda lane: act(_operator(lane)))
+    if as_json:
+        print_json({"lanes": {lane: asdict(one) for lane, one in done.items()}})
+    else:
+        for lane, one in done.items():
+            click.echo(f"{lane}: {one.model} (rung {one.index}): {one.sentence}")
+    for lane, error in failed.items():
+        click.echo(f"Error: {lane}: {error.message}\nHint: {error.hint}", err=True)
+    if failed or any(one.saved for one in done.values()):
+        click.get_current_context().exit(1 if failed else EXIT_SAVED)
 
 
 def _duration(text: str) -> float:
@@ -216,10 +274,10 @@ def _duration(text: str) -> float:
 
 
 @main.command()
-@fleet_command
+@lanes_command
 def resume(fleet: Fleet, as_json: bool) -> None:
-    """End a pause: take the GPU back."""
-    _outcome(_operator(fleet).resume(), as_json=as_json)
+    """End a pause: take the GPU back; with lanes all GPUs."""
+    _on_each_lane(fleet, lambda operator: operator.resume(), as_json=as_json)
 
 
 _SINCE = click.option(
@@ -233,11 +291,14 @@ _SINCE = click.option(
     "--kind", "kinds", multiple=True, metavar="KIND", help="Only these, such as incident or switch."
 )
 @_SINCE
-@fleet_command
+@lanes_command
 def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, as_json: bool) -> None:
     """Show incidents and switches, newest last."""
     from cli.render import select
 
+    if fleet.has_lanes:
+        _history_of_lanes(fleet, last, kinds, since, as_json=as_json)
+        return
     events = select(fleet.home.history, last=last, kinds=kinds, since=since, now=time.time())
     if as_json:
         print_json([event.row() for event in events])
@@ -247,21 +308,42 @@ def history(fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, 
     show(history_lines(events) if events else ["no such event yet"])
 
 
+def _history_of_lanes(
+    fleet: Fleet, last: int, kinds: tuple[str, ...], since: str | None, *, as_json: bool
+) -> None:
+    from cli.lanes import lane_event_lines, lane_events, of_each_lane
+    from cli.render import select
+
+    now = time.time()
+    found = of_each_lane(
+        fleet, lambda lane: select(lane.home.history, last=last, kinds=kinds, since=since, now=now)
+    )
+    events = lane_events(found, last)
+    if as_json:
+        print_json([{**event.row(), "lane": lane} for lane, event in events])
+    else:
+        show(lane_event_lines(events) if events else ["no such event yet"])
+
+
 @main.command()
 @_SINCE
-@fleet_command
+@lanes_command
 def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     """Compare the models: time in use, incidents, speed, memory, valid alphas, Sharpe."""
+    from cli.lanes import of_each_lane
     from cli.report import collect_report
     from fleet.runtime.clock import parse_since
 
-    row = collect_report(fleet, since=parse_since(since, time.time()) if since else 0.0)
+    start = parse_since(since, time.time()) if since else 0.0
+    rows = of_each_lane(fleet, lambda lane: collect_report(lane, since=start))
     if as_json:
-        print_json(row)
+        print_json({"lanes": rows} if fleet.has_lanes else next(iter(rows.values())))
         return
     from cli.render import report_lines
 
-    click.echo("\n".join(report_lines(row)))
+    for lane, row in rows.items():
+        lines = [f"Lane {lane}:"] if fleet.has_lanes else []
+        click.echo("\n".join([*lines, *report_lines(row)]))
 
 
 @main.group(invoke_without_command=True)
@@ -282,6 +364,7 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
               help="Write them to FILE.csv, FILE.json or FILE.parquet.")  # fmt: skip
 @click.option("--diverse", type=click.IntRange(1, 60), metavar="N",
               help="The N of the best that add most to each other, by their daily PnL.")  # fmt: skip
+@lane_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def alphas(
@@ -301,7 +384,7 @@ def alphas(
     """Show the best alphas so far, or write them to a file; `alphas show ID` has all about one."""
     if ctx.invoked_subcommand is not None:
         return
-    fleet = find_fleet(ctx.obj, os.environ)
+    fleet = ctx.obj.fleet()
     from cli.alphas.listing import alpha_lines, alpha_rows, export, find_alphas, format_of
     from fleet.runtime.clock import parse_since
     from generator.storage.read import Filters
@@ -326,7 +409,7 @@ def alphas(
 
 @main.command()
 @click.option("--test", is_flag=True, required=True, help="Send one notice to every place of [notify].")
-@fleet_command
+@lanes_command
 def notify(fleet: Fleet, as_json: bool, **_: bool) -> None:
     """Send a test notice to every place of [notify]; exit 1 if one does not take it."""
     import socket
@@ -359,7 +442,7 @@ def _diverse(fleet: Fleet, count: int, filters: Any, *, as_json: bool) -> None:
 
 @alphas.command("show")
 @click.argument("number", metavar="ID", type=click.IntRange(1))
-@fleet_command
+@lanes_command
 def show_alpha(fleet: Fleet, number: int, as_json: bool) -> None:
     """Show one alpha: prompt, reply, tree, checks, parents, simulations."""
     from cli.alphas.details import detail_lines, find_alpha
@@ -372,13 +455,18 @@ def show_alpha(fleet: Fleet, number: int, as_json: bool) -> None:
 
 
 @main.command()
-@fleet_command
+@lanes_command
 def doctor(fleet: Fleet, as_json: bool) -> None:
     """Check every part, with a hint for each fault; exit 1 if there is one."""
     from cli.doctor import examine
     from cli.faults import Health
 
-    findings = examine(fleet)
+    if fleet.has_lanes:
+        from cli.lanes import lane_findings, of_each_lane
+
+        findings = lane_findings(fleet, of_each_lane(fleet, examine))
+    else:
+        findings = examine(fleet)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -390,4 +478,5 @@ def doctor(fleet: Fleet, as_json: bool) -> None:
 
 
 main.add_command(ladder)
+main.add_command(lanes)
 main.add_command(scan)

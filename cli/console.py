@@ -8,12 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
-from cli.target import find_fleet
-from fleet.runtime.errors import FleetError
+from cli.target import Fleet, find_fleet
+from fleet.runtime.errors import ConfigError, FleetError
 
 EXIT_SAVED = 3
 _BAR = 24
@@ -61,14 +62,62 @@ def _show_error(ctx: click.Context, message: str, hint: str) -> None:
         click.echo(f"Hint: {hint}", err=True)
 
 
-def fleet_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its fleet and `--json`."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The fleet that a command line names: a configuration file, and a lane."""
 
+    config: str | None = None
+    lane: str | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Return the environment, with the lane that the command line names in place of its own."""
+        return {**os.environ, **({} if self.lane is None else {"FLEET_LANE": self.lane})}
+
+    def fleet(self) -> Fleet:
+        """Return the fleet or the lane; raise FleetError."""
+        return find_fleet(self.config, self.environ)
+
+
+def _choose_lane(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.obj = replace(ctx.obj or Chosen(), lane=value)
+
+
+lane_option = click.option(
+    "--lane",
+    metavar="NAME",
+    expose_value=False,
+    callback=_choose_lane,
+    help="The lane, where fleet.toml has [[lane]] entries.",
+)
+"""The option of every command; it stands before the command's name too."""
+
+
+def fleet_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command its fleet, `--lane` and `--json`. In a fleet with lanes it is refused without a lane."""
+
+    def one(fleet: Fleet, **options: Any) -> None:
+        if fleet.has_lanes:
+            lanes = [lane.home.lane for lane in fleet.lanes()]
+            raise ConfigError(
+                f"this fleet has the lanes {', '.join(lanes)}, and the command acts on one of them",
+                hint=f"Name it: --lane {lanes[0]}",
+            )
+        function(fleet, **options)
+
+    return lanes_command(functools.update_wrapper(one, function))
+
+
+def lanes_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command its fleet, `--lane` and `--json`; without a lane it acts on all of them."""
+
+    @lane_option
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.pass_obj
     @functools.wraps(function)
-    def command(config: str | None, /, **options: Any) -> None:
-        function(find_fleet(config, os.environ), **options)
+    def command(chosen: Chosen, /, **options: Any) -> None:
+        function(chosen.fleet(), **options)
 
     return command
 

@@ -85,10 +85,10 @@ def _supervisord(fleet: Fleet) -> Iterator[Finding]:
             hint = "It runs in a second, or supervisord starts it again; run `doctor` once more."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         elif name == GENERATOR and program.state is ProgramState.STOPPED:
-            hint = f"It was stopped by hand: `{fleet.home.supervisorctl(f'start {name}')}` starts it."
+            hint = f"It was stopped by hand: `{fleet.home.supervisorctl('start', name)}` starts it."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
         if program.name == "monitor" and _edited_since(fleet, program.pid):
-            hint = f"`{fleet.home.supervisorctl('restart monitor generator')}` applies the change."
+            hint = f"`{fleet.home.supervisorctl('restart', 'monitor', 'generator')}` applies the change."
             yield Finding("configuration", Health.WARNING, "it was changed after the monitor's start", hint)
 
 
@@ -111,7 +111,7 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
     beat = row.get("heartbeat")
     age = now() - beat if isinstance(beat, (int, float)) else _STALE + 1
     health = Health.SOUND if age < _STALE else Health.WARNING
-    hint = "" if age < _STALE else fleet.home.supervisorctl("restart generator")
+    hint = "" if age < _STALE else fleet.home.supervisorctl("restart", "generator")
     yield Finding("generator", health, f"last heartbeat {show_duration(age)} ago", hint)
     away = row.get("database_away")
     if isinstance(away, dict):
@@ -121,7 +121,7 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
 def _brain(fleet: Fleet) -> Iterator[Finding]:
     """Check the credentials and the generator's last report of BRAIN, without a request to BRAIN."""
     config = Path(fleet.settings.source) if fleet.settings.source else None
-    account = credential_source(fleet.settings.brain.credentials, config, fleet.home.path, os.environ)
+    account = credential_source(fleet.settings.brain.credentials, config, fleet.home.root(), os.environ)
     wanted = fleet.settings.generator.evaluator
     if fleet.standin or wanted == "local":
         if account.present:

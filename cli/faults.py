@@ -13,7 +13,7 @@ from typing import Any
 from fleet.clients.supervisor_log import CRASH_LOOP_WINDOW, is_crash_loop
 from fleet.policy.state import Unanswered
 from fleet.policy.unanswered import remedy
-from fleet.runtime.home import Home
+from fleet.runtime.home import DEFAULT_LANE, Home
 from fleet.runtime.logging import plain_text
 from fleet.runtime.units import Seconds, show_duration
 from fleet.runtime.untrusted import finite, whole_number
@@ -57,6 +57,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
         *_unanswered(row, now),
         *_replies(row, now),
         *_evaluator(row, now),
+        *_dask(row, now),
         *_log(row, now),
         *_skipped(row, now),
         *_held(row, now),
@@ -71,6 +72,11 @@ def _fault(part: str, detail: str, hint: str) -> Iterator[Finding]:
     yield Finding(part, Health.FAULT, detail, hint)
 
 
+def _home(row: Mapping[str, Any]) -> Home:
+    lane = row.get("lane", DEFAULT_LANE)
+    return Home(Path(row["home"]), "" if lane == DEFAULT_LANE else lane)
+
+
 def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["state_damaged"]:
         hint = "The monitor sets the damaged file aside at its next write; check that the monitor runs."
@@ -78,7 +84,10 @@ def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
-    home = Home(Path(row["home"]))
+    home = _home(row)
+    if home.lane and row["programs"] is not None and "monitor" not in row["programs"]:
+        hint = "A lane that is new in fleet.toml gets its programs at the next start of the fleet."
+        yield from _fault("programs", f"the lane {home.lane} has none", hint)
     for name, program in (row["programs"] or {}).items():
         chosen = name == "generator" and (row["switch"] or _is_stopped(row))
         if is_crash_loop(program["restarts"]):
@@ -90,11 +99,11 @@ def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
             yield from _fault(name, detail, f"{home.log}/{name}.log and {home.supervisord_log} say why.")
         elif program["state"] in _DOWN - (_BETWEEN if chosen else set()):
             hint = (
-                f"`{home.supervisorctl(f'start {name}')}` starts it; {home.log}/{name}.log says why it ended."
+                f"`{home.supervisorctl('start', name)}` starts it; {home.log}/{name}.log says why it ended."
             )
             yield from _fault(name, f"it is {program['state']}", hint)
         elif program["silent"]:
-            hint = f"It may hang: `{home.supervisorctl(f'restart {name}')}` starts it anew."
+            hint = f"It may hang: `{home.supervisorctl('restart', name)}` starts it anew."
             yield from _fault(name, f"it {program['silent']}", hint)
 
 
@@ -113,7 +122,7 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
     hint = remedy(Unanswered(**failed), row["log_source"] or "")
     if row["profile"] == "embedded" and failed["hangs"]:
-        hint = f"`{Home(Path(row['home'])).supervisorctl('restart standin')}` starts the stand-in anew."
+        hint = f"`{_home(row).supervisorctl('restart', 'standin')}` starts the stand-in anew."
     yield from _fault("calls", detail, hint)
 
 
@@ -130,6 +139,14 @@ def _evaluator(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     for away in _reported(row, "evaluator_away", now):
         detail = f"no alpha is evaluated{_since(away, now)}: {away.get('reason')}"
         yield from _fault("evaluator", detail, str(away.get("hint") or ""))
+
+
+def _dask(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    for away in _reported(row, "dask_away", now):
+        detail = (
+            f"the local engine evaluates instead of dask workers{_since(away, now)}: {away.get('reason')}"
+        )
+        yield from _fault("dask", detail, str(away.get("hint") or ""))
 
 
 def _reported(row: Mapping[str, Any], name: str, now: float) -> Iterator[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from cli.target import Fleet
 from fleet.clients.gpu import cards, no_cards
+from fleet.clients.supervisor import RpcFault
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.caps import follow_clock
 from fleet.policy.decide import decide
@@ -14,7 +15,7 @@ from fleet.policy.facts import Command, Fact, ModelPresent, PauseAsked, ResumeAs
 from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError, OllamaError, SupervisorAwayError, SwitchError
-from fleet.runtime.home import read_json
+from fleet.runtime.home import DEFAULT_LANE, read_json
 from fleet.runtime.pause_request import is_idle
 from fleet.runtime.units import Seconds, show_duration, show_moment
 from monitor.models.disk_space import disk_check, is_here, models_folder
@@ -22,6 +23,7 @@ from monitor.models.pull import ProgressBar
 from monitor.pauses import release_pause
 from monitor.switching.executor import Switcher
 from monitor.switching.freeing import free_gpu
+from monitor.switching.generator_process import GENERATOR
 from state.history import read_history
 from state.store import StateStore
 
@@ -36,6 +38,12 @@ class CommandOutcome:
     index: int
     sentence: str
     saved: bool = False
+
+
+def _later(away: SupervisorAwayError) -> str:
+    """Return the half of a sentence for a command that is saved only."""
+    why = away.message if away.fault == RpcFault.BAD_NAME else "supervisord does not run"
+    return f"{why}, it takes effect when it does"
 
 
 def find_rung(ladder: Ladder, target: str) -> int:
@@ -127,12 +135,11 @@ class OperatorCommands:
 
     def _carried_out(self, before: FleetState, asked: FleetState, *, wait: bool) -> CommandOutcome:
         try:
-            self._supervisor.programs()
+            self._require_generator()
             after = asked if asked.switch is None else self._switcher.carry_out(asked.switch.number)
-        except SupervisorAwayError:
+        except SupervisorAwayError as away:
             after = self._commit_without(asked)
-            sentence = "saved; supervisord does not run, it takes effect when it does"
-            return replace(self._outcome(after, sentence), saved=True)
+            return replace(self._outcome(after, f"saved; {_later(away)}"), saved=True)
         if asked.switch is None:
             if before.hold is not None and before.hold.active(time.time()):
                 self._release_pause()  # at once, not at the next check of the monitor
@@ -253,11 +260,17 @@ class OperatorCommands:
 
     def _saved_if_away(self, state: FleetState, sentence: str) -> CommandOutcome:
         try:
-            self._supervisor.programs()
-        except SupervisorAwayError:
-            away = f"{sentence}. Saved; supervisord does not run, it takes effect when it does"
-            return replace(self._outcome(state, away), saved=True)
+            self._require_generator()
+        except SupervisorAwayError as away:
+            return replace(self._outcome(state, f"{sentence}. Saved; {_later(away)}"), saved=True)
         return self._outcome(state, sentence)
+
+    def _require_generator(self) -> None:
+        """Raise SupervisorAwayError if no supervisord runs the generator; the lane `default` has none beside others."""
+        programs, lane = self._supervisor.programs(), self._fleet.home.lane
+        if (programs or lane) and all(program.name != GENERATOR for program in programs):
+            lane = lane or DEFAULT_LANE
+            raise SupervisorAwayError(f"supervisord does not run the lane {lane}", fault=RpcFault.BAD_NAME)
 
     def _outcome(self, state: FleetState, sentence: str) -> CommandOutcome:
         return CommandOutcome(state.current_model, state.current_model_index, sentence)

@@ -34,6 +34,7 @@ _LOUD = {
 
 
 _LABEL = 13
+_PART = 15
 
 
 def status_lines(row: Mapping[str, Any], now: float) -> list[str]:
@@ -328,12 +329,13 @@ def history_lines(events: Iterable[Event]) -> list[str]:
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
     """Return one line a finding, and its hint on the next line."""
-    lines = []
+    findings, lines = list(findings), []
+    width = max((_PART, *(len(finding.part) + 2 for finding in findings)))
     for finding in findings:
         mark = click.style(f"{finding.health.value:<9}", fg=_COLOURS[finding.health])
-        lines.append(f"{mark}{finding.part:<15}{plain_text(finding.detail)}")
+        lines.append(f"{mark}{finding.part:<{width}}{plain_text(finding.detail)}")
         if finding.hint:
-            lines.append(f"{'':<24}→ {plain_text(finding.hint)}")
+            lines.append(f"{'':<{9 + width}}→ {plain_text(finding.hint)}")
     return lines
 
 

@@ -21,7 +21,7 @@ from fleet.policy.slow import slow_rungs
 from fleet.policy.state import FleetState, PastSwitch, Switch
 from fleet.runtime.errors import FleetError
 from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
-from fleet.runtime.home import Home, read_json
+from fleet.runtime.home import DEFAULT_LANE, Home, read_json
 from fleet.runtime.pause_request import read_pause
 from fleet.runtime.pull_progress import read_pull
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
@@ -68,6 +68,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "ladder": [one.label for one in fleet.settings.ladder],
         "profile": fleet.started.profile if fleet.started else None,
         "home": str(fleet.home.path),
+        "lane": fleet.home.lane or DEFAULT_LANE,
         "ollama_url": fleet.url,
         "log_source": fleet.log_source or None,
         "log_source_away": state.watch.get("source_away"),
@@ -231,7 +232,9 @@ def _needy(rules: Rules, index: int) -> str:
 def _programs(fleet: Fleet, within: Seconds) -> dict[str, Any]:
     programs = fleet.supervisor(timeout=within).programs()
     ends = read_exits(fleet.home.supervisord_log, now())
-    return {info.name: _program(fleet.home, info, ends.get(info.name, 0)) for info in programs}
+    return {
+        info.name: _program(fleet.home, info, ends.get(fleet.home.program(info.name), 0)) for info in programs
+    }
 
 
 def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:

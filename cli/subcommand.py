@@ -42,7 +42,7 @@ async def _output(home: Home, *arguments: str) -> tuple[int | None, bytes, bytes
         str(ROOT / "fleet_cli.py"),
         *arguments,
         "--json",
-        env={**os.environ, "FLEET_HOME": str(home.path)},
+        env={**os.environ, **home.environ},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

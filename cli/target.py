@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleet.clients.ollama import Ollama, client_url
@@ -12,18 +12,37 @@ from fleet.config.load import find_config, load_settings
 from fleet.config.schema import Settings
 from fleet.policy.rules import Rules
 from fleet.runtime.errors import NoFleetError
-from fleet.runtime.home import FleetFile, Home, find_home, read_fleet_file, read_json
+from fleet.runtime.home import DEFAULT_LANE, FleetFile, Home, find_home, read_fleet_file, read_json
 from fleet.runtime.units import Bytes, Seconds
 from fleet.runtime.untrusted import whole_number
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """One fleet, running or not. `started` is `run/fleet.json` of its last start, None before the first."""
+    """One fleet or lane, running or not. `started` is `run/fleet.json` of its last start, None before the first.
+
+    One that `leads` also answers for what the lanes of a fleet share: the page, the notifier, the disk.
+    """
 
     home: Home
     settings: Settings
     started: FleetFile | None
+    leads: bool = True
+
+    @property
+    def has_lanes(self) -> bool:
+        """Return True for a fleet with `[[lane]]` entries, of which none was chosen."""
+        return bool(self.settings.lanes) and not self.home.lane
+
+    def lanes(self) -> list["Fleet"]:
+        """Return the lanes of a fleet in the order of fleet.toml; the fleet itself if it is one lane."""
+        if not self.has_lanes:
+            return [self]
+        homes = [self.home.of_lane(lane.name) for lane in self.settings.lanes]
+        return [
+            Fleet(home, self.settings.of_lane(home.lane), read_fleet_file(home), leads=home == homes[0])
+            for home in homes
+        ]
 
     @property
     def url(self) -> str:
@@ -59,7 +78,8 @@ class Fleet:
 
     def supervisor(self, *, timeout: Seconds = 5.0) -> Supervisor:
         """Return a client of its supervisord."""
-        return Supervisor(self.home.socket, timeout=timeout)
+        home = self.home
+        return Supervisor(home.socket, lane=home.lane or DEFAULT_LANE, shared=self.leads, timeout=timeout)
 
 
 def _amounts(value: object, length: int) -> tuple[Bytes | None, ...]:
@@ -76,7 +96,11 @@ def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
     """
     fleet = any_fleet(config, environ)
     home = fleet.home
-    if fleet.started is None and not home.state.exists():
+    if (
+        fleet.started is None
+        and not home.state.exists()
+        and not (home.lane and home.of_lane("").fleet_file.exists())
+    ):
         raise NoFleetError(
             f"there is no fleet in {home.path}",
             hint=f"Start one with `{home.command('make run')}`, or name its home with FLEET_HOME. "
@@ -87,11 +111,16 @@ def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
 
 def any_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
     """Return the fleet of this home, also one that was never started; raise ConfigError."""
-    home = find_home(environ)
+    home, given = find_home(environ), environ.get("FLEET_LANE")
+    environ = {**environ, **home.environ}
     started = read_fleet_file(home)
-    known = started.config if started is not None and Path(started.config or "/").is_file() else None
+    last = started or read_fleet_file(home.of_lane(""))  # a lane that is new in fleet.toml
+    known = last.config if last is not None and Path(last.config or "/").is_file() else None
     path = find_config(config or (None if environ.get("FLEET_CONFIG") else known), environ, Path.cwd())
-    return Fleet(home, load_settings(path, environ), started)
+    settings = load_settings(path, environ)
+    if given == DEFAULT_LANE:  # the home's own files, whatever lanes there are
+        settings = replace(settings, lanes=())
+    return Fleet(home, settings, started)
 
 
 def now() -> float:

@@ -302,7 +302,8 @@ class Evaluated:
     """An evaluated candidate: its performance, or the error that it failed with.
 
     `admission` is None where the pool was not asked. `self_correlation` is the highest with another member of the
-    pool, None if it is not known. `correlations` are those with each member, by digest.
+    pool, None if it is not known. `correlations` are those with each member, by digest. `new_trial` is set by the
+    store: the expression had no figures before under the user's settings.
     """
 
     candidate: Candidate
@@ -316,6 +317,7 @@ class Evaluated:
     admission: Admission | None = None
     self_correlation: float | None = None
     correlations: Mapping[str, float] = field(default_factory=dict, compare=False)
+    new_trial: bool = field(default=False, compare=False)
 
 
 # Settings that nobody chooses: the panel's content, and the versions of what computes figures from it.
@@ -366,6 +368,16 @@ class ExpressionFault:
     """Why an expression has no figures, in words that its author can act on."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """Dask workers in use, and why there is none; an empty reason before the first look."""
+
+    workers: int = 0
+    reason: str = ""
+    hint: str = ""
+    since: float = 0.0
 
 
 Result = AlphaFigures | ExpressionFault

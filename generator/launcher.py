@@ -9,7 +9,7 @@ restarted without end.
     FLEET_MODEL_OPTIONS  its rung's Ollama options, as JSON
     FLEET_RUNG           the rung's index
     FLEET_SWITCHES       the number of the switch that led here
-    FLEET_LANE           `default`
+    FLEET_LANE           the lane's name, `default` without lanes
 
 supervisord has no back-off for a generator that dies repeatedly after it counts as started. The launcher has:
 `run/starts.json` counts starts that follow each other quickly, and each further one waits longer. A switch resets
@@ -50,12 +50,19 @@ def assignment(environ: Mapping[str, str]) -> dict[str, str]:
         "FLEET_MODEL_OPTIONS": _options(options),
         "FLEET_RUNG": str(index),
         "FLEET_SWITCHES": str(_count(state.get("switches"))),
-        "FLEET_LANE": "default",
+        "FLEET_LANE": _lane(environ) or "default",
     }
 
 
+def _lane(environ: Mapping[str, str]) -> str:
+    """Return the lane's name, empty for `default`."""
+    lane = environ.get("FLEET_LANE", "")
+    return "" if lane == "default" else lane
+
+
 def _home(environ: Mapping[str, str]) -> str:
-    return os.path.expanduser(environ.get("FLEET_HOME") or os.path.join(ROOT, "var"))  # noqa: PTH111, PTH118
+    home = os.path.expanduser(environ.get("FLEET_HOME") or os.path.join(ROOT, "var"))  # noqa: PTH111, PTH118
+    return os.path.join(home, "lanes", _lane(environ)) if _lane(environ) else home  # noqa: PTH118
 
 
 def _state(path: str) -> "dict[str, object]":
@@ -100,13 +107,30 @@ def _ladder(home: str, environ: Mapping[str, str]) -> "list[dict[str, object]]":
     path = environ.get("FLEET_CONFIG") or _started_with(home) or os.path.join(ROOT, "fleet.toml")  # noqa: PTH118
     try:
         with open(os.path.expanduser(path), "rb") as stream:  # noqa: PTH111, PTH123
-            rungs = tomllib.load(stream).get("ladder")
+            settings = tomllib.load(stream)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:
         _warn(f"{path} cannot be used: {error}")
         return []
-    return [rung for rung in rungs if isinstance(rung, dict)] if isinstance(rungs, list) else []
+    return _rungs(settings, _lane(environ))
+
+
+def _rungs(settings: "dict[str, object]", lane: str) -> "list[dict[str, object]]":
+    """Return the rungs of a lane: those of its own ladder, where a text names the fleet's of that model."""
+    fleet, lanes = _tables(settings.get("ladder")), _tables(settings.get("lane"))
+    own = next((one.get("ladder") for one in lanes if lane and one.get("name") == lane), None)
+    if not isinstance(own, list):
+        return fleet
+    found: list[dict[str, object]] = []
+    for row in own:
+        named = [rung for rung in fleet if rung.get("model") == row] if isinstance(row, str) else []
+        found += named or _tables([{"model": row} if isinstance(row, str) else row])
+    return found
+
+
+def _tables(value: object) -> "list[dict[str, object]]":
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _started_with(home: str) -> str:
@@ -189,7 +213,7 @@ def main() -> None:
             "FLEET_MODEL_OPTIONS": "{}",
             "FLEET_RUNG": "0",
             "FLEET_SWITCHES": "0",
-            "FLEET_LANE": "default",
+            "FLEET_LANE": _lane(os.environ) or "default",
         }
     _end_with_parent()
     _back_off(_home(os.environ), chosen["FLEET_SWITCHES"])

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from fleet.runtime.units import Seconds
@@ -24,6 +24,13 @@ class WorkQueue(Generic[T]):
         with self._changed:
             self._items.append(item)
             self._outstanding += 1
+            self._changed.notify_all()
+
+    def put_first(self, items: Sequence[T]) -> None:
+        """Queue items before all others, in their order."""
+        with self._changed:
+            self._items.extendleft(reversed(items))
+            self._outstanding += len(items)
             self._changed.notify_all()
 
     def get(self, timeout: Seconds) -> T | None:

@@ -135,7 +135,7 @@ class Workers:
             home=home,
             settings=settings,
             ollama=ollama,
-            supervisor=Supervisor(home.socket),
+            supervisor=Supervisor(home.socket, lane=home.lane),
             clock=clock,
             read=read,
             post=inbox.post,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import click
 
+from cli.lanes import lane_event_lines, lane_events, lane_lines, of_each_lane, statuses
 from cli.render import folded, history_lines, status_lines
 from cli.status import collect_status
 from cli.target import Fleet
@@ -22,18 +23,29 @@ _SHOWN = 10
 
 def view(fleet: Fleet) -> list[str]:
     """Return one view for a pipe: status and last events."""
+    if fleet.has_lanes:
+        return [*lane_lines(statuses(fleet), time.time()), "", *_events_of_lanes(fleet, _SHOWN)]
     events = history_lines(read_history(fleet.home.history, _SHOWN))
     return [*status_lines(collect_status(fleet), time.time()), "", *events]
 
 
 def screen(fleet: Fleet, width: int, height: int) -> list[str]:
     """Return one view that fills a terminal: the status, and as many of the last events as fit."""
-    rows = _rows(status_lines(collect_status(fleet), time.time()), width)
-    events = _rows(history_lines(read_history(fleet.home.history, _EVENTS)), width)
+    if fleet.has_lanes:
+        rows = _rows(lane_lines(statuses(fleet), time.time()), width)
+        events = _rows(_events_of_lanes(fleet, _EVENTS), width)
+    else:
+        rows = _rows(status_lines(collect_status(fleet), time.time()), width)
+        events = _rows(history_lines(read_history(fleet.home.history, _EVENTS)), width)
     room = max(0, height - len(rows) - 2)
     if room:
         rows += ["", *events[-room:]]
     return [*rows[: height - 1], time.strftime("%H:%M:%S  Ctrl-C ends the view")]
+
+
+def _events_of_lanes(fleet: Fleet, last: int) -> list[str]:
+    found = of_each_lane(fleet, lambda lane: read_history(lane.home.history, last))
+    return lane_event_lines(lane_events(found, last))
 
 
 def _rows(lines: list[str], width: int) -> list[str]:

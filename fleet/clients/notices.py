@@ -9,11 +9,8 @@ import logging
 import re
 import shlex
 import subprocess
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any, Protocol
 
 from fleet.runtime.logging import plain_text
@@ -61,39 +58,24 @@ class AppriseUrl:
         except ImportError:
             return "the package apprise is not installed; `make setup` installs it"
 
+        logging.getLogger("apprise").propagate = False  # its warnings hold parts of the address
         place = Apprise()
-        with _captured() as said:
-            if not place.add(self.url):
-                return "Apprise does not know this address; its documentation lists the forms"
-            kind = NotifyType.SUCCESS if row.get("state") == "over" else NotifyType.WARNING
-            if place.notify(title=str(row["title"]), body=body, notify_type=kind):
-                return ""
-        return self._without_secrets(said.getvalue()) or "the service did not take it"
+        if not place.add(self.url):
+            return "Apprise does not know this address; its documentation lists the forms"
+        kind = NotifyType.SUCCESS if row.get("state") == "over" else NotifyType.WARNING
+        result = place.notify(title=str(row["title"]), body=body, notify_type=kind)
+        if result:
+            return ""
+        warnings = [
+            entry.message for one in result.results for attempt in one.attempts for entry in attempt.logs
+        ]
+        return self._without_secrets("; ".join(warnings)) or "the service did not take it"
 
     def _without_secrets(self, text: str) -> str:
         for part in re.split(r"[^\w.%-]+", self.url.partition("://")[2]):
             if len(part) >= _SHORTEST_SECRET:
                 text = text.replace(part, "***")
-        return plain_text("; ".join(text.split("\n")).strip("; "))[:_LONGEST_REASON]
-
-
-@contextmanager
-def _captured() -> Iterator[StringIO]:
-    """Capture this thread's warnings of Apprise, and keep them out of the log.
-
-    Another thread delivers to another address at the same time, and its warnings may hold parts of that one.
-    """
-    text, thread = StringIO(), threading.get_ident()
-    handler = logging.StreamHandler(text)
-    handler.setLevel(logging.WARNING)
-    handler.addFilter(lambda record: record.thread == thread)
-    logger = logging.getLogger("apprise")
-    logger.propagate = False
-    logger.addHandler(handler)
-    try:
-        yield text
-    finally:
-        logger.removeHandler(handler)
+        return plain_text("; ".join(text.split("\n")))[:_LONGEST_REASON]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ It has a transport of its own: supervisor's has no time-out, and a frozen daemon
 
 import http.client
 import xmlrpc.client
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from xml.parsers.expat import ExpatError
 
 from fleet.clients.http import UnixConnection
 from fleet.runtime.errors import SupervisorAwayError, SupervisorError
-from fleet.runtime.home import Home
+from fleet.runtime.home import LANE_PROGRAMS, Home
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite, whole_number
 
@@ -58,6 +58,17 @@ class ProgramInfo:
     uptime: Seconds = 0.0
 
 
+def own_programs(programs: Sequence[ProgramInfo], lane: str, *, shared: bool) -> list[ProgramInfo]:
+    """Return the programs of a lane by their plain names, and with `shared` those of no lane (pure)."""
+    plain = {f"{name}-{lane}": name for name in LANE_PROGRAMS}
+    others = tuple(f"{name}-" for name in LANE_PROGRAMS)
+    return [
+        replace(one, name=plain.get(one.name, one.name))
+        for one in programs
+        if one.name in plain or (shared and not one.name.startswith(others))
+    ]
+
+
 class _UnixTransport(xmlrpc.client.Transport):
     def __init__(self, path: str, timeout: Seconds) -> None:
         super().__init__()
@@ -71,21 +82,28 @@ class _UnixTransport(xmlrpc.client.Transport):
 
 
 class Supervisor:
-    """The supervisord of a socket. Every call raises SupervisorError, or SupervisorAwayError if it is away."""
+    """The supervisord of a socket. Every call raises SupervisorError, or SupervisorAwayError if it is away.
 
-    def __init__(self, socket: Path, *, timeout: Seconds = 5.0) -> None:
+    With a lane, its programs have their plain names, such as `monitor` for `monitor-gpu1`, and those of other lanes are
+    left out. `shared` programs belong to no lane. Without a lane the programs are those of the whole fleet.
+    """
+
+    def __init__(self, socket: Path, *, lane: str = "", shared: bool = True, timeout: Seconds = 5.0) -> None:
         self.socket = socket
-        self._home = Home(socket.parent.parent)
+        self._home = Home(socket.parent.parent).of_lane(lane)
+        self._lane = lane
+        self._shared = shared
         self._timeout = timeout
 
     def programs(self) -> list[ProgramInfo]:
-        """Return all programs."""
+        """Return all programs of the lane; without a lane those of the whole fleet."""
         rows = self._call("getAllProcessInfo")
-        return [self._program(row) for row in rows] if isinstance(rows, list) else [self._program(rows)]
+        found = [self._program(row) for row in (rows if isinstance(rows, list) else [rows])]
+        return own_programs(found, self._lane, shared=self._shared) if self._lane else found
 
     def program(self, name: str) -> ProgramInfo:
         """Return one program."""
-        return self._program(self._call("getProcessInfo", name))
+        return replace(self._program(self._call("getProcessInfo", self._home.program(name))), name=name)
 
     def start(self, name: str) -> None:
         """Start a program without waiting for it; a running program is no error.
@@ -93,7 +111,7 @@ class Supervisor:
         A process that ends before supervisord's response is none either: the program's state says what became of it.
         """
         accept = (RpcFault.ALREADY_STARTED, RpcFault.SPAWN_ERROR)
-        self._call("startProcess", name, False, accept=accept)  # noqa: FBT003  # XML-RPC is positional
+        self._call("startProcess", self._home.program(name), False, accept=accept)  # noqa: FBT003  # XML-RPC is positional
 
     def stop(self, name: str, *, wait: bool = True) -> None:
         """Stop a program and, with `wait`, return after its end; a stopped program is no error.
@@ -101,11 +119,12 @@ class Supervisor:
         The response may take as long as the program's `stopwaitsecs`, so this call has a longer time-out. While a caller
         waits, supervisord polls without a pause and uses a whole core.
         """
-        self._call("stopProcess", name, wait, accept=(RpcFault.NOT_RUNNING,), timeout=30.0)
+        program = self._home.program(name)
+        self._call("stopProcess", program, wait, accept=(RpcFault.NOT_RUNNING,), timeout=30.0)
 
     def signal(self, name: str, signal: str) -> None:
         """Send a program a signal such as "TERM"; a stopped program is no error."""
-        self._call("signalProcess", name, signal, accept=(RpcFault.NOT_RUNNING,))
+        self._call("signalProcess", self._home.program(name), signal, accept=(RpcFault.NOT_RUNNING,))
 
     def _call(
         self, method: str, *arguments: Any, accept: Collection[RpcFault] = (), timeout: Seconds = 0.0

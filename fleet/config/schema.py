@@ -4,12 +4,13 @@ Durations are in seconds, sizes in bytes. `fleet.toml` explains the keys; a test
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
+from fleet.config.network import check_dask_address
 from fleet.config.values import (
     Reserve,
     addresses,
@@ -26,6 +27,7 @@ from fleet.config.values import (
     words,
 )
 from fleet.memory_errors.user_patterns import UserPattern
+from fleet.runtime.errors import ConfigError
 from fleet.runtime.units import Seconds, parse_size
 
 CAUSES = ("allocation", "runner_died", "not_recovered")
@@ -112,6 +114,11 @@ class NotifySettings:
         return bool(self.urls or self.command or self.ping_url)
 
 
+def _check_dask(text: str) -> None:
+    if text:
+        check_dask_address(text)
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratorSettings:
     """`[generator]`: how alphas are mined."""
@@ -121,6 +128,7 @@ class GeneratorSettings:
     evaluator: str = key("auto", choice("auto", "local", "brain", "screen"))
     keep: str = key("fitness > 0.5", rule(parse_keep, _KEEP))
     breed: int = key(2, whole(0, 100))
+    dask: str = key("", rule(_check_dask, "tls://HOST:PORT of a dask scheduler, tcp:// only on this machine"))
     database: str = key("", text(_DATABASE, "an SQLAlchemy URL such as sqlite:///FILE"), secret=True)
     keep_calls: Seconds = key("7d", duration())
 
@@ -174,6 +182,16 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """A lane of `[[lane]]` with what its own settings and the fleet's make together."""
+
+    name: str
+    ollama: OllamaSettings
+    ladder: Ladder
+    hours: tuple[HoursRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, valid by construction; `source` is the file's name, empty without a file."""
 
@@ -188,4 +206,16 @@ class Settings:
     ladder: Ladder = SEED_LADDER
     patterns: tuple[UserPattern, ...] = ()
     hours: tuple[HoursRow, ...] = ()
+    lanes: tuple[LaneSettings, ...] = ()
     source: str = ""
+
+    def of_lane(self, name: str) -> "Settings":
+        """Return the settings of a lane, which differ in Ollama, ladder and hours; raise ConfigError if there is none."""
+        for lane in self.lanes:
+            if lane.name == name:
+                return replace(self, ollama=lane.ollama, ladder=lane.ladder, hours=lane.hours)
+        names = ", ".join(lane.name for lane in self.lanes)
+        raise ConfigError(
+            f"{self.source or 'the configuration'} has no lane {name!r}",
+            hint=f"Its lanes are {names}." if names else "It has no [[lane]] entries.",
+        )

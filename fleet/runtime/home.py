@@ -1,4 +1,8 @@
-"""The home: paths of a fleet's runtime files, and `run/fleet.json`, where other programs find its parts."""
+"""The home: paths of a fleet's runtime files, and `run/fleet.json`, where other programs find its parts.
+
+A lane is a home of its own, `lanes/NAME` in the fleet's home, found by FLEET_HOME with FLEET_LANE. It shares the fleet's
+supervisord, database and hopeful alphas. Without `[[lane]]` entries the fleet's home is the lane `default`.
+"""
 
 import json
 import os
@@ -13,13 +17,34 @@ from fleet.runtime.errors import FleetError, NoFleetError
 from fleet.runtime.untrusted import finite, parse_json
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_LANE = "default"
+LANE_PROGRAMS = ("monitor", "generator", "standin")
+"""The programs of which each lane has its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The paths of one fleet's files; only `create` makes folders."""
+    """The paths of one fleet's files, or of one lane's; only `create` makes folders. `lane` is empty for `default`."""
 
     path: Path
+    lane: str = ""
+
+    def root(self) -> Path:
+        """Return the fleet's home, which holds what its lanes share."""
+        return self.path.parents[1] if self.lane else self.path
+
+    def of_lane(self, name: str) -> "Home":
+        """Return the home of a lane of this fleet."""
+        return Home(self.root()) if name in {"", DEFAULT_LANE} else Home(self.root() / "lanes" / name, name)
+
+    def program(self, name: str) -> str:
+        """Return supervisord's name of a program, in a lane such as `monitor-gpu1`."""
+        return f"{name}-{self.lane}" if self.lane and name in LANE_PROGRAMS else name
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Return the variables by which `find_home` finds this home."""
+        return {"FLEET_HOME": str(self.root()), "FLEET_LANE": self.lane}
 
     @property
     def state(self) -> Path:
@@ -38,13 +63,13 @@ class Home:
 
     @property
     def database(self) -> Path:
-        """Return the default database of alphas."""
-        return self.path / "alphas.db"
+        """Return the default database of alphas, one for all lanes."""
+        return self.root() / "alphas.db"
 
     @property
     def hopeful(self) -> Path:
-        """Return the hopeful alphas, in the original's format."""
-        return self.path / "hopeful_alphas.json"
+        """Return the hopeful alphas, in the original's format, one file for all lanes."""
+        return self.root() / "hopeful_alphas.json"
 
     @property
     def log(self) -> Path:
@@ -59,7 +84,7 @@ class Home:
     @property
     def supervisord_log(self) -> Path:
         """Return supervisord's own log."""
-        return self.log / "supervisord.log"
+        return self.root() / "log" / "supervisord.log"
 
     @property
     def run(self) -> Path:
@@ -69,12 +94,17 @@ class Home:
     @property
     def socket(self) -> Path:
         """Return supervisord's socket."""
-        return self.run / "supervisor.sock"
+        return self.root() / "run" / "supervisor.sock"
 
     @property
     def pid_file(self) -> Path:
         """Return supervisord's pid file."""
-        return self.run / "supervisord.pid"
+        return self.root() / "run" / "supervisord.pid"
+
+    @property
+    def programs_file(self) -> Path:
+        """Return the programs of the lanes, written at each start and included by supervisord.conf."""
+        return self.run / "programs.conf"
 
     @property
     def fleet_file(self) -> Path:
@@ -148,16 +178,19 @@ class Home:
     def is_default(self) -> bool:
         """Return True for the home that programs find without FLEET_HOME: `var`, or the folder that it links to."""
         default = ROOT / "var"
-        return self.path == default or self.path.resolve() == default.resolve()
+        return self.root() == default or self.root().resolve() == default.resolve()
 
-    def supervisorctl(self, words: str) -> str:
+    def supervisorctl(self, verb: str, *programs: str) -> str:
         """Return the command that asks this fleet's supervisord, to be shown and pasted."""
+        words = " ".join((verb, *map(self.program, programs)))
         address = "" if self.is_default else f"-s {shlex.quote(f'unix://{self.socket}')} "
         return f"supervisorctl {address}{words}"
 
     def command(self, words: str) -> str:
         """Return a command of this fleet, such as `make run`, to be shown and pasted."""
-        return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.path))} {words}"
+        if self.lane:
+            words = words.replace("fleet_cli.py ", f"fleet_cli.py --lane {self.lane} ")
+        return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.root()))} {words}"
 
     def create(self) -> None:
         """Make the folders; raise FleetError. `run` has mode 0700: access to the socket is control of the fleet."""
@@ -173,9 +206,16 @@ class Home:
 
 
 def find_home(environ: Mapping[str, str]) -> Home:
-    """Return the home that `FLEET_HOME` names, else `var` beside `supervisord.conf`."""
+    """Return the home that `FLEET_HOME` names, else `var` beside `supervisord.conf`; with FLEET_LANE that of the lane.
+
+    FLEET_HOME may name a lane's own folder too.
+    """
     named = environ.get("FLEET_HOME")
-    return Home(Path(named).expanduser().absolute() if named else ROOT / "var")
+    path = Path(named).expanduser().absolute() if named else ROOT / "var"
+    own = path.name if path.parent.name == "lanes" else ""
+    if own and (read_json(path / "home.json") or {}).get("lane") == own:
+        return Home(path, own).of_lane(environ.get("FLEET_LANE") or own)
+    return Home(path).of_lane(environ.get("FLEET_LANE", ""))
 
 
 @dataclass(frozen=True, slots=True)

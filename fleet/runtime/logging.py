@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import IO, Any
 
+from fleet.runtime.home import DEFAULT_LANE
+
 _PLAIN = re.compile(r"[\w./:@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BREAK = re.compile(r"\s*[\r\n]+\s*")
@@ -73,6 +75,11 @@ def plain_text(string: str) -> str:
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", _BREAK.sub(" ", string.strip()))
 
 
+def indented_text(string: str) -> str:
+    """Return untrusted text as one line, with the spaces that it begins with."""
+    return " " * (len(string) - len(string.lstrip(" "))) + plain_text(string)
+
+
 class KeyValueFormatter(logging.Formatter):
     """Formats a record as one line, with an exception on the lines below."""
 
@@ -117,6 +124,8 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the sentence with its time."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
+        lane = os.environ.get("FLEET_LANE") or DEFAULT_LANE
+        stamp += "" if lane == DEFAULT_LANE else f"  {plain_text(lane)}:"
         return f"{stamp}  {plain_text(str(getattr(record, _SENTENCE)))}"
 
 

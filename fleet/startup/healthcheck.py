@@ -39,7 +39,12 @@ def check(home: Home, now: float) -> list[str]:
         programs = Supervisor(home.socket, timeout=_TIMEOUT).programs()
     except FleetError as error:
         return [error.message]
-    beats = {name: read_heartbeat(home, name) for name in WITH_HEARTBEAT}
+    parts = {one.name: one.name.partition("-") for one in programs}  # a lane's have its name: monitor-gpu1
+    beats = {
+        name: read_heartbeat(home.of_lane(lane), program)
+        for name, (program, _, lane) in parts.items()
+        if program in WITH_HEARTBEAT
+    }
     return list(find_problems(programs, beats, now))
 
 

@@ -17,9 +17,10 @@ from fleet.config.schema import Settings
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import parse_beginning
 from fleet.runtime.errors import ConfigError, FleetError, SupervisorError
-from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_json
+from fleet.runtime.home import DEFAULT_LANE, ROOT, FleetFile, Home, find_home, read_json
 from fleet.runtime.units import Bytes
 from fleet.startup.card import wasted_card
+from fleet.startup.lanes import LanePlan, include_pattern, write_programs
 from fleet.startup.profile import PROFILES, MachineProbes, ProfileChoice, choose
 from fleet.startup.stdout_relay import prepare_output
 from fleet.startup.web_address import require_safe_address
@@ -47,25 +48,52 @@ _SOCKET_LIMIT = 107
 
 @dataclass(frozen=True, slots=True)
 class StartPlan:
-    """A checked start: home, settings, profile and configuration file."""
+    """A checked start: home, settings, profile, configuration file and lanes; the profile is that of the first lane."""
 
     home: Home
     settings: Settings
     choice: ProfileChoice
     config: Path | None
+    lanes: tuple[LanePlan, ...] = ()
 
 
 def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) -> StartPlan:
     """Return a checked start; raise FleetError. Nothing is changed either way."""
+    environ = {name: value for name, value in environ.items() if name != "FLEET_LANE"}  # all lanes start
     config = find_config(explicit_config, environ, folder)
     settings = load_settings(config, environ)
     parse_beginning(environ.get("FLEET_SINCE"), time.time())
     home = find_home(environ)
     _refuse_path(home)
     require_safe_address(settings.web, home)
-    choice = choose(environ, settings.ollama, _earlier_profile(home), MachineProbes(environ))
+    lanes = _lanes(home, settings, environ)
+    choice = (
+        lanes[0].choice
+        if lanes
+        else choose(environ, settings.ollama, _earlier_profile(home), MachineProbes(environ))
+    )
     _refuse_running_fleet(home)
-    return StartPlan(home, settings, choice, config)
+    return StartPlan(home, settings, choice, config, lanes)
+
+
+def _lanes(home: Home, settings: Settings, environ: Mapping[str, str]) -> tuple[LanePlan, ...]:
+    """Return the lanes with their profiles; raise ConfigError for a stand-in's lane beside a real one."""
+    plans = []
+    for lane in settings.lanes:
+        own = home.of_lane(lane.name)
+        earlier = _earlier_profile(own) or _earlier_profile(home)
+        try:
+            choice = choose(environ, lane.ollama, earlier, MachineProbes(environ))
+        except ConfigError as error:
+            raise ConfigError(f"lane {lane.name}: {error.message}", hint=error.hint) from error
+        plans.append(LanePlan(own, choice, _free_port() if choice.profile == "embedded" else 0))
+    standins = [one.home.lane for one in plans if one.port]
+    if standins and len(standins) < len(plans):
+        raise ConfigError(
+            f"no Ollama was found for lane {' and '.join(standins)}, and other lanes have one",
+            hint="Give each lane the url and log of its own Ollama. A stand-in never runs beside a real one.",
+        )
+    return tuple(plans)
 
 
 def _refuse_path(home: Home) -> None:
@@ -126,17 +154,14 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
     """Write the home's files about this start; return the environment of supervisord and its programs."""
     home, choice = ready.home, ready.choice
     embedded = choice.profile == "embedded"
-    if not embedded:
-        _set_standin_aside(home, now)
-    kind = {"kind": "stand-in" if embedded else "real", "profile": choice.profile}
-    replace_text(home.kind_file, json.dumps(kind) + "\n")
-    port = _free_port() if embedded else 0
-    url = f"http://127.0.0.1:{port}" if embedded else choice.ollama_url
-    log = f"file:{home.log / 'ollama.log'}" if embedded else choice.log_source
+    port = ready.lanes[0].port if ready.lanes else _free_port() if embedded else 0
     config = str(ready.config.absolute()) if ready.config else ""
-    FleetFile(choice.profile, url, log, config, str(home.socket), now).write(home)
+    for one in (LanePlan(home, choice, port), *ready.lanes):
+        _prepare_home(one, config, now)
+    if ready.lanes:
+        write_programs(home, ready.lanes)
     return {
-        **environ,
+        **{name: value for name, value in environ.items() if name != "FLEET_LANE"},
         "FLEET_HOME": str(home.path),
         "FLEET_CONFIG": config,
         "FLEET_PROFILE": choice.profile,
@@ -148,10 +173,24 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
     }
 
 
+def _prepare_home(one: LanePlan, config: str, now: float) -> None:
+    """Write the files about this start into a home, the fleet's own or a lane's."""
+    home, choice = one.home, one.choice
+    embedded = choice.profile == "embedded"
+    if not embedded:
+        _set_standin_aside(home, now)
+    kind = {"kind": "stand-in" if embedded else "real", "profile": choice.profile}
+    replace_text(home.kind_file, json.dumps({**kind, "lane": home.lane or DEFAULT_LANE}) + "\n")
+    url = f"http://127.0.0.1:{one.port}" if embedded else choice.ollama_url
+    log = f"file:{home.log / 'ollama.log'}" if embedded else choice.log_source
+    FleetFile(choice.profile, url, log, config, str(home.socket), now).write(home)
+
+
 def _programs(ready: StartPlan, *, embedded: bool) -> str:
     """Return the files that supervisord.conf includes: programs that not every fleet has."""
     optional = {
-        "standin/program.conf": embedded,
+        "standin/program.conf": embedded and not ready.lanes,
+        include_pattern(ready.home.programs_file): bool(ready.lanes),
         "notifier/program.conf": ready.settings.notify.used,
         "web/program.conf": bool(ready.settings.web.listen),
     }
@@ -200,9 +239,16 @@ def describe(ready: StartPlan, memory: Bytes = 0) -> str:
     ]
     if choice.profile == "embedded":
         lines.append("There is no model: a stand-in answers in Ollama's place, and every alpha is random.")
-    else:
+    elif not ready.lanes:
         lines.append(f"Ollama {choice.ollama_url}, its log {choice.log_source}.")
-    if wasted := wasted_card(ready.settings.ladder, memory):
+    for lane in ready.lanes:
+        ollama = (
+            "a stand-in"
+            if lane.port
+            else f"Ollama {lane.choice.ollama_url}, its log {lane.choice.log_source}"
+        )
+        lines.append(f"Lane {lane.home.lane}: {ollama}.")
+    if not ready.lanes and (wasted := wasted_card(ready.settings.ladder, memory)):
         command = ready.home.command("python fleet_cli.py ladder --suggest")
         lines.append(f"{wasted[0].upper()}{wasted[1:]}: `{command}` prints a larger one.")
     return "\n".join(lines)
@@ -210,7 +256,8 @@ def describe(ready: StartPlan, memory: Bytes = 0) -> str:
 
 def _claim_home(ready: StartPlan) -> dict[str, str]:
     """Create, lock and prepare the home; return the environment of supervisord and its programs."""
-    ready.home.create()
+    for home in (ready.home, *(lane.home for lane in ready.lanes)):
+        home.create()
     prepare_output()
     try:
         hold_home(ready.home)

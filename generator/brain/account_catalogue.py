@@ -19,7 +19,7 @@ _MOST_FIELDS = 10_000
 def listing_path(home: Home, settings: Mapping[str, Any]) -> Path:
     """Return the file of the listing for the settings' region, delay and universe."""
     names = (settings["region"], f"D{settings['delay']}", settings["universe"])
-    return home.path / f"catalogue-{'-'.join(map(str, names))}.json"
+    return home.root() / f"catalogue-{'-'.join(map(str, names))}.json"
 
 
 def kept_listing(path: Path) -> Catalogue | None:

@@ -41,12 +41,12 @@ def account_lists(environ: Mapping[str, str] = os.environ) -> Lists:
     home = find_home(environ)
     shipped = load_catalogue()
     origin = f"bundled, of {shipped.date}; `refresh` fetches your account's"
-    if not any(home.path.glob("catalogue-*.json")):
+    if not any(home.root().glob("catalogue-*.json")):
         return Lists(shipped, origin)
     path = _path(home, environ)
     kept = kept_listing(path)
     if kept is None:
-        fault = f"{path} cannot be read" if path.exists() else f"there is no {path.name} in {home.path}"
+        fault = f"{path} cannot be read" if path.exists() else f"there is no {path.name} in {home.root()}"
         return Lists(shipped, f"{origin} ({fault})")
     return Lists(kept, f"your account's of {kept.date}, {path}", of_account=True)
 

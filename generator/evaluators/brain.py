@@ -88,7 +88,7 @@ class BrainPlan:
         from generator.brain.http import BrainHttp  # noqa: PLC0415
         from generator.brain.session import BrainSession, SessionFile  # noqa: PLC0415
 
-        file = SessionFile(self.home.run / "brain.json")
+        file = SessionFile(self.home.root() / "run" / "brain.json")
         return BrainApi(
             BrainSession(BrainHttp(self.url), self.credentials.read, file, clock), clock, self.settings
         )

@@ -5,7 +5,7 @@ between them: a free slot of BRAIN gets the panel's best alpha that BRAIN has no
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,11 @@ class Promotion:
         """Append a candidate that has a row of BRAIN's, such as one of the opposite sign."""
         self._pending = self._pending or deque()
         self._pending.append(candidate)
+
+    def put_first(self, candidates: Sequence[Candidate]) -> None:
+        """Queue candidates that have rows of BRAIN's before all others."""
+        self._pending = self._pending or deque()
+        self._pending.extendleft(reversed(candidates))
 
     def reload(self, items: Iterable[Candidate]) -> None:
         """Replace the pending candidates."""

@@ -48,8 +48,14 @@ class MiningEvents:
             "generator.started", extra=with_sentence(f"mining with {self._model}, asking {server}", **values)
         )
 
-    def call_ended(self, call: CallRecord, verdict: CallVerdict, *, failures: int, wait: Seconds) -> None:
-        """Log a finished call. Report each memory error, and other failures when their kind changes."""
+    def call_ended(
+        self, call: CallRecord, verdict: CallVerdict, *, failures: Callable[[], int], wait: Seconds
+    ) -> None:
+        """Log a finished call. Report each memory error, other failures when their kind changes, and their end.
+
+        `failures` returns the number in a row, and is called under the lock: calls end in one order, and their
+        threads may come here in another. A call that the number has passed over is no news.
+        """
         values = {
             "id": call.id,
             "model": call.model,
@@ -60,16 +66,19 @@ class MiningEvents:
             "error": call.error,
         }
         with self._lock:
-            before, self._failing = self._failing, None if call.answered else verdict
+            before, count = self._failing, failures()
+            news = call.answered is (count == 0)
+            if news:
+                self._failing = None if call.answered else verdict
         if call.answered:
-            sentence = f"{self._prefix}{call.model} answers again" if before else None
+            sentence = f"{self._prefix}{call.model} answers again" if before and news else None
             _log.info(
                 "call.answered", extra=with_sentence(sentence, **values) if sentence else fields(**values)
             )
             return
-        sentence = self._failure_sentence(call, verdict, failures, wait)
-        new = verdict is CallVerdict.MEMORY or verdict is not before
-        _log.warning("call.failed", extra=with_sentence(sentence, **values) if new else fields(**values))
+        sentence = self._failure_sentence(call, verdict, count, wait)
+        news = verdict is CallVerdict.MEMORY or (news and verdict is not before)
+        _log.warning("call.failed", extra=with_sentence(sentence, **values) if news else fields(**values))
 
     def call_cut(self, call: CallRecord) -> None:
         """Log a call that a pause has cut."""

@@ -11,6 +11,8 @@ from generator.storage.schema import EvaluationRow
 
 _BUSY_MS = 1000
 _LARGEST_WAL: Bytes = 16 * MEGABYTE
+# Longer than any of our transactions waits for its own process, shorter than a lease.
+IDLE_IN_TRANSACTION_MS = 20_000
 # Key of PostgreSQL's advisory lock, one for all of this program's writers: a large number that is no one else's.
 _WRITERS = 7_361_994_158
 
@@ -27,6 +29,17 @@ def set_up_sqlite(connection: Any, _record: object) -> None:
     cursor.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def set_up_postgresql(connection: Any, _record: object) -> None:
+    """Set up a new connection to PostgreSQL; a listener of SQLAlchemy's.
+
+    A process that is stopped within a transaction, or whose machine is gone, would keep its locks from all others. The
+    server ends its connection instead, and the process retries when it goes on.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
+    connection.commit()  # a rollback would take the setting back
 
 
 def insert_new(connection: Connection, row: Mapping[str, Any]) -> bool:

@@ -7,13 +7,13 @@ A candidate of an owner without a lease may be claimed by any other. Each claim 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, literal_column, select, true, update
 
 from fleet.runtime.units import Seconds
 from generator.domain import Candidate, Ruleset, Source
 from generator.storage.dialect import insert_of, lock_writers
 from generator.storage.rows import CANDIDATE_COLUMNS, candidate_of
-from generator.storage.schema import OPEN, EvaluationRow, LeaseRow, SimulationRow
+from generator.storage.schema import OPEN, QUEUED, EvaluationRow, LeaseRow, SimulationRow
 from generator.storage.store import AlphaStore
 
 
@@ -29,36 +29,56 @@ def renew(store: AlphaStore, seconds: Seconds) -> bool:
 
 
 def claim(store: AlphaStore, rules: Ruleset, *, limit: int) -> Sequence[Candidate]:
-    """Claim pending candidates of owners without a lease, the oldest first, with their simulations at BRAIN."""
-    row, lease = EvaluationRow, LeaseRow
+    """Claim at most `limit` pending candidates of owners without a lease, the oldest first.
+
+    Before them come all that BRAIN simulates already, beyond `limit`: they take no slot, and hold one until asked about.
+    """
     with store.transaction() as connection:
         if connection.dialect.name == "sqlite":
             lock_writers(connection)
-        held = exists().where(lease.owner == row.owner, lease.until > _now(connection))
-        abandoned = (
-            select(row.id)
-            .where(
-                # As a literal: only then is the partial index of pending rows used.
-                row.state == literal_column("'pending'"),
-                row.settings_key == rules.key,
-                row.source == rules.source.value,
-                row.owner != store.owner,
-                ~held,
-            )
-            .order_by(row.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True, of=row)
-        )
-        columns = [getattr(row, name) for name in ("id", *CANDIDATE_COLUMNS)]
-        claimed = (
-            update(row)
-            .where(row.id.in_(abandoned))
-            .values(owner=store.owner, claim=row.claim + 1)
-            .returning(*columns)
-        )
-        found = sorted(connection.execute(claimed).mappings(), key=lambda one: int(one["id"]))
+        sent: list[Candidate] = []
+        if rules.source is Source.BRAIN:
+            sent = _claimed(connection, rules, store.owner, _sent(rules), None)
+        found = sent + _claimed(connection, rules, store.owner, true(), limit)
         if found and rules.source is Source.BRAIN:
-            _claim_simulations(connection, [one["digest"] for one in found], rules, store.owner)
+            _claim_simulations(connection, [one.digest for one in found], rules, store.owner)
+    return found
+
+
+def _sent(rules: Ruleset) -> ColumnElement[bool]:
+    row = SimulationRow
+    return exists().where(
+        row.digest == EvaluationRow.digest,
+        row.settings_key == rules.key,
+        row.state.in_(sorted(OPEN - {QUEUED})),
+    )
+
+
+def _claimed(
+    connection: Connection, rules: Ruleset, owner: str, which: ColumnElement[bool], limit: int | None
+) -> list[Candidate]:
+    row, lease = EvaluationRow, LeaseRow
+    held = exists().where(lease.owner == row.owner, lease.until > _now(connection))
+    abandoned = (
+        select(row.id)
+        .where(
+            # As a literal: only then is the partial index of pending rows used.
+            row.state == literal_column("'pending'"),
+            row.settings_key == rules.key,
+            row.source == rules.source.value,
+            row.owner != owner,
+            ~held,
+            which,
+        )
+        .order_by(row.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=row)
+    )
+    columns = [getattr(row, name) for name in ("id", *CANDIDATE_COLUMNS)]
+    claimed = (
+        update(row).where(row.id.in_(abandoned)).values(owner=owner, claim=row.claim + 1).returning(*columns)
+    )
+    found = sorted(connection.execute(claimed).mappings(), key=lambda one: int(one["id"]))
     return [candidate_of(dict(one)) for one in found]
 
 

@@ -6,7 +6,7 @@ The functions run in an open transaction of the store. Counts of trials only gro
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
@@ -16,7 +16,8 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 
 from generator.domain import BASIS, Evaluated, Origin, Ruleset, Source, Split
 from generator.pool.luck import SAMPLE, Trials
-from generator.storage.dialect import insert_of
+from generator.pool.model import MOST_MEMBERS
+from generator.storage.dialect import insert_of, lock_writers
 from generator.storage.rows import evaluated_of
 from generator.storage.schema import (
     DONE,
@@ -51,14 +52,13 @@ def count_old_trials(connection: Connection) -> None:
         _add_trials(connection, source, panel, count)
 
 
-def record_outcome(connection: Connection, evaluated: Evaluated, rules: Ruleset, number: int) -> None:
+def record_outcome(connection: Connection, evaluated: Evaluated, rules: Ruleset) -> None:
     """Record what a new result changes besides its own row: the pool and the trials."""
     if evaluated.performance is None:
         return
     _update_members(connection, evaluated, rules)
-    source, panel = rules.source.value, panel_key(rules.settings)
-    if not _is_repeated(connection, evaluated, rules, number):
-        _add_trials(connection, source, panel, 1)
+    if evaluated.new_trial:
+        _add_trials(connection, rules.source.value, panel_key(rules.settings), 1)
     _sample(connection, evaluated, rules)
 
 
@@ -77,13 +77,15 @@ def _update_members(connection: Connection, evaluated: Evaluated, rules: Ruleset
         connection.execute(update(row).where(*of_member, lower).values(self_correlation=r))
 
 
-def _is_repeated(connection: Connection, evaluated: Evaluated, rules: Ruleset, number: int) -> bool:
-    """Return True if the trial has a result already, of other data or of an earlier version."""
+def is_new_trial(connection: Connection, evaluated: Evaluated, rules: Ruleset, number: int) -> bool:
+    """Return True if a result has figures and is its trial's first; others are of other data or an earlier version."""
+    if evaluated.performance is None:
+        return False
     row, digest = EvaluationRow, evaluated.candidate.digest
     same = (row.digest == digest, row.source == rules.source.value, row.state == DONE, row.id != number)
     trial, panel = trial_of(digest, rules.settings), panel_key(rules.settings)
-    return any(
-        (trial_of(digest, settings), panel_key(settings)) == (trial, panel)
+    return all(
+        (trial_of(digest, settings), panel_key(settings)) != (trial, panel)
         for settings in connection.scalars(select(row.settings).where(*same))
     )
 
@@ -107,6 +109,29 @@ def read_members(connection: Connection, rules: Ruleset, *, limit: int) -> Seque
         .limit(limit)
     )
     return [evaluated_of(dict(found)) for found in connection.execute(statement).mappings()]
+
+
+class PoolMovedError(Exception):
+    """Another lane or fleet admitted a member that an admission was not compared with."""
+
+
+def member_ids(connection: Connection, rules: Ruleset, *, limit: int = MOST_MEMBERS) -> set[int]:
+    """Return the row numbers of the members that `read_members` returns."""
+    row = EvaluationRow
+    statement = (
+        select(row.id)
+        .where(row.admitted.is_(True), row.settings_key == rules.key, row.source == rules.source.value)
+        .order_by(row.fitness.desc(), row.digest)
+        .limit(limit)
+    )
+    return set(connection.scalars(statement))
+
+
+def require_known_members(connection: Connection, rules: Ruleset, known: Collection[int]) -> None:
+    """Keep other admissions out until the transaction ends; raise PoolMovedError for a member that is not known."""
+    lock_writers(connection)
+    if not member_ids(connection, rules) <= set(known):
+        raise PoolMovedError
 
 
 def rank_of(digest: str) -> int:

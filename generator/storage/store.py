@@ -5,7 +5,7 @@ changed then, and the caller may retry.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +20,9 @@ from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, Tally, failure_reason
 from generator.pool.admission import GOOD_FITNESS
 from generator.storage import cleanup
-from generator.storage.dialect import insert_new, insert_of, set_up_sqlite
+from generator.storage.dialect import insert_new, insert_of, set_up_postgresql, set_up_sqlite
 from generator.storage.migrations import migrate
-from generator.storage.pool import read_theme_results, record_outcome
+from generator.storage.pool import is_new_trial, read_theme_results, record_outcome, require_known_members
 from generator.storage.read import shown_url
 from generator.storage.rows import call_row, candidate_of, candidate_row, evaluated_of, result_columns
 from generator.storage.schema import DONE, ENDED, OPEN, PENDING, CallRow, EvaluationRow, SimulationRow
@@ -127,14 +127,19 @@ class AlphaStore:
         )
         return [candidate_of(row) for row in self._rows(statement)]
 
-    def finish(self, evaluated: Evaluated, rules: Ruleset) -> Evaluated | None:
+    def finish(
+        self, evaluated: Evaluated, rules: Ruleset, *, members: Collection[int] | None = None
+    ) -> Evaluated | None:
         """Store the result in the candidate's row with what it changes in the pool, and end its simulation.
 
         Return None, and store nothing, if another owner has claimed the candidate since. A missing row is inserted
-        without its call: the database may have been replaced by a new one meanwhile.
+        without its call: the database may have been replaced by a new one meanwhile. `members` are the rows that an
+        admission was compared with; raise PoolMovedError, and store nothing, if others have admitted more since.
         """
-        one = evaluated.candidate
+        one, admission = evaluated.candidate, evaluated.admission
         with self._transaction() as connection:
+            if members is not None and admission is not None and admission.admitted:
+                require_known_members(connection, rules, members)
             where = (EvaluationRow.digest == one.digest, *self._under(rules))
             known = select(EvaluationRow.id).where(*where)
             number = connection.scalar(known)
@@ -145,13 +150,15 @@ class AlphaStore:
             row = EvaluationRow.id == number
             fenced = (row, EvaluationRow.state == PENDING, EvaluationRow.claim == one.claim)
             settle = update(EvaluationRow).where(*fenced).values(result_columns(evaluated))
+            new_trial = is_new_trial(connection, evaluated, rules, number)
+            evaluated = replace(evaluated, id=number, new_trial=new_trial)
             if connection.execute(settle).rowcount:
-                record_outcome(connection, evaluated, rules, number)
+                record_outcome(connection, evaluated, rules)
             elif connection.scalar(select(EvaluationRow.claim).where(row)) != one.claim:
                 return None
             if rules.source is Source.BRAIN:
                 _end_simulation(connection, one.digest, rules)
-        return replace(evaluated, id=number)
+        return evaluated
 
     def unpublished(self, *, limit: int = 1000) -> Sequence[Evaluated]:
         """Return kept alphas of real markets that are not in the hopeful file yet."""
@@ -304,7 +311,9 @@ class AlphaStore:
 
     def _open(self) -> Engine:
         engine = self._create_engine()
-        if engine.dialect.name == "sqlite":
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", set_up_postgresql)
+        else:
             event.listen(engine, "connect", set_up_sqlite)
         try:
             migrate(engine)

@@ -91,7 +91,9 @@ class CallWorker:
         pace = self._throttle.leave(flight, verdict, reason)
         self._wake()
         wait = max(0.0, pace.not_before - self._shared.clock.monotonic())
-        self._shared.events.call_ended(call, verdict, failures=pace.failures, wait=wait)
+        self._shared.events.call_ended(
+            call, verdict, failures=lambda: self._throttle.pace.failures, wait=wait
+        )
         self._shared.events.replies(lambda: self._throttle.pace.streak)
         self._write_log(call)
         if verdict is CallVerdict.FORMAT and another_form:

@@ -28,6 +28,7 @@ from generator.domain import (
     Source,
 )
 from generator.evaluators.brain import BrainPlan, EvaluatorContext
+from generator.evaluators.fanout import load_evaluator
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
 from generator.pool.checks import known_correlation
@@ -200,6 +201,8 @@ class EvaluationWorker:
             rules, free = _rules_of(evaluator), evaluator.free
             if self._pending.lost:
                 self._load_anew(rules)
+            if self._decides and self._pool.look():
+                self._shared.notebook.show(self._shared.pool.pool)
             self._store_abandoned(rules)
             batch = self._batch(free)
             if not batch:
@@ -249,13 +252,10 @@ class EvaluationWorker:
         """Store a result and then report it: every reported alpha is in the database."""
         if not isinstance(result, ExpressionFault) and rules.source.real:
             self._try_opposite(rules, candidate, result)
-        evaluated = self._evaluated(rules, candidate, result)
-        store = self._open()
-        stored = self._retry(lambda: store.finish(evaluated, rules))
-        if stored is None:
+        evaluated = self._stored(rules, candidate, result)
+        if evaluated is None:
             _log.info("evaluation.superseded", extra=fields(expression=candidate.expression))
             return
-        evaluated = stored
         if self._decides:
             self._pool.settle(evaluated)
             self._shared.notebook.show(self._shared.pool.pool)
@@ -264,6 +264,19 @@ class EvaluationWorker:
         self._shared.events.evaluated(evaluated)
         if evaluated.kept and evaluated.source.real:
             self._publisher.notify()
+
+    def _stored(self, rules: Ruleset, candidate: Candidate, result: Result) -> Evaluated | None:
+        """Judge and store a result; judge it again if others changed the pool meanwhile. Return None for a refused one."""
+        from generator.storage.pool import PoolMovedError  # noqa: PLC0415  # SQLAlchemy, after the first call
+
+        store = self._open()
+        while True:
+            evaluated = self._evaluated(rules, candidate, result)
+            members = self._pool.known if self._decides else None
+            try:
+                return self._retry(lambda: store.finish(evaluated, rules, members=members))  # noqa: B023  # called at once
+            except PoolMovedError:
+                self._pool.begin(rules)
 
     def _evaluated(self, rules: Ruleset, candidate: Candidate, result: Result) -> Evaluated:
         """Return a candidate's result, judged by the pool and by `[generator] keep`.
@@ -339,14 +352,15 @@ def evaluation_workers(
         lease=lease,
     )
     splits = StoredSplits(store, retry, shared.clock)
+    load = partial(load_evaluator, splits=splits, clock=shared.clock, report=shared.stats.cluster)
     if isinstance(plan, LocalPlan):
-        return [make(evaluator=partial(plan.load, splits), breeder=breeder)]
+        return [make(evaluator=partial(load, plan), breeder=breeder)]
     context = EvaluatorContext(
         store, retry, shared.clock, rng, stopping, shared.scope, shared.stats, shared.rules
     )
     if isinstance(plan, BrainPlan):
         return [make(evaluator=partial(plan.load, context))]
     return [
-        make(evaluator=partial(plan.local.load, splits), breeder=breeder),
+        make(evaluator=partial(load, plan.local), breeder=breeder),
         make(evaluator=partial(plan.brain.load, context), queue=Promotion(plan, context)),
     ]

@@ -1,6 +1,6 @@
 """The pending candidates of an evaluation worker: loaded at the start and after a lost lease, claimed from the dead."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from fleet.runtime.clock import Clock
@@ -26,6 +26,9 @@ class CandidateQueue(Protocol):
 
     def put(self, candidate: Candidate) -> None:
         """Append a candidate derived from another one; its row exists."""
+
+    def put_first(self, candidates: Sequence[Candidate]) -> None:
+        """Queue candidates before all others; their rows exist."""
 
     def reload(self, items: Iterable[Candidate]) -> None:
         """Replace the queued candidates."""
@@ -73,15 +76,17 @@ class PendingCandidates:
         self._queue.reload(pending)
 
     def claim(self, rules: Ruleset, most: int) -> None:
-        """Queue candidates of owners without a lease; after none were found, look again at the next renewal."""
+        """Queue candidates of owners without a lease; after none were found, look again at the next renewal.
+
+        At most `most` of them are new: those that BRAIN simulates already come beside them, and first.
+        """
         from generator.storage.leases import claim  # noqa: PLC0415  # SQLAlchemy, after the first call
 
         now = self._clock.monotonic()
-        if now < self._next_claim or most <= 0:
+        if now < self._next_claim:
             return
-        found = self._retry(lambda: claim(self._open(), rules, limit=most))
-        for candidate in found:
-            self._queue.put(candidate)
+        found = self._retry(lambda: claim(self._open(), rules, limit=max(0, most)))
+        self._queue.put_first(found)
         self.more = bool(found)
         if not found:
             self._next_claim = now + self._lease.interval

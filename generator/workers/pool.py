@@ -6,6 +6,7 @@ from statistics import variance
 from typing import TYPE_CHECKING, Any
 
 from fleet.runtime.clock import Clock
+from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue
 from generator.domain import Admission, AlphaFigures, Candidate, Evaluated, Ruleset, Split, Stretch, finite
 from generator.language import ExpressionError, parse
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _GROWTH = 1.1
 """The sample of trials is read again once their number has grown by this factor."""
+_LOOK: Seconds = 20.0
+"""Interval of looks at what other lanes and fleets admitted, as long as that of the lease's renewals."""
 _MOST_CORRELATION, _BETTER = 0.7, 1.1
 """BRAIN's bounds of the check SELF_CORRELATION, which compares Sharpe ratios."""
 
@@ -61,6 +64,9 @@ class PoolKeeper:
         self._trials = Trials()
         self._looked_at = 0
         self._table: PnlTable | None = None
+        self._next_look = 0.0
+        self.known: set[int] = set()
+        """The rows of the members that this pool was read from, and of those that it admitted since."""
 
     def begin(self, rules: Ruleset) -> None:
         """Read the members and the trials of a ruleset; they replace those of the one before."""
@@ -76,7 +82,30 @@ class PoolKeeper:
         found, self._trials = self._retry(read)
         self._rules = rules
         self._looked_at = self._trials.count
+        self._next_look = self._clock.monotonic() + _LOOK
+        self.known = {one.id for one in found if one.id is not None}
         self._put(Pool(tuple(self._member(one) for one in found if one.performance is not None)))
+
+    def look(self) -> bool:
+        """Read the pool anew if other lanes or fleets changed it; return True if they did. A look is taken rarely."""
+        from generator.storage.pool import member_ids, read_trials  # noqa: PLC0415  # as above
+
+        rules, store = self._rules, self._open()
+        if rules is None or self._clock.monotonic() < self._next_look:
+            return False
+
+        def read() -> tuple[set[int], Trials]:
+            with store.transaction() as connection:
+                ids = member_ids(connection, rules)
+                return ids, read_trials(connection, rules.source, rules.settings)
+
+        self._next_look = self._clock.monotonic() + _LOOK
+        members, trials = self._retry(read)
+        self._trials = replace(self._trials, count=trials.count)
+        if members == self.known or (len(members) == MOST_MEMBERS and members <= self.known):
+            return False
+        self.begin(rules)
+        return True
 
     def judge(self, candidate: Candidate, figures: AlphaFigures) -> Judgement:
         """Return the decision about an evaluated alpha; nothing changes before `settle`."""
@@ -101,6 +130,8 @@ class PoolKeeper:
             return
         decision = evaluated.admission
         if decision is not None and decision.admitted:
+            gone = {one.id for one in self._current.pool.members if one.digest in decision.replaced}
+            self.known = {number for number in (*self.known, evaluated.id) if number is not None} - gone
             self._put(self._current.pool.with_member(self._member(evaluated), decision.replaced))
         self._trials = replace(self._trials, count=self._trials.count + 1)
         if self._trials.count >= _GROWTH * self._looked_at:

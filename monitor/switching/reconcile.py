@@ -16,6 +16,7 @@ from monitor.switching.generator_process import GENERATOR, Generator, started_at
 from monitor.watch.generator import (
     LOOPS_FROM,
     REVIVE_STEPS,
+    WORKS_FROM,
     GeneratorVerdict,
     Remedy,
     Seen,
@@ -36,6 +37,7 @@ class SwitchJob:
         self._generator = Generator(switcher.supervisor, switcher.clock)
         self._crash_loop = False
         self._exited = False
+        self._hangs = 0
         self._revived = 0
         self._revive_at = 0.0
 
@@ -69,7 +71,7 @@ class SwitchJob:
         seen = self._seen()
         self._report_crash_loop()
         longest = request_limit(self._settings.ollama.first_token_timeout)
-        verdict = generator_verdict(state, seen, self._clock.time(), longest=longest)
+        verdict = generator_verdict(state, seen, self._clock.time(), longest=longest, hangs=self._hangs)
         passing = seen.program.state is ProgramState.EXITED and not self._exited
         self._exited = seen.program.state is ProgramState.EXITED
         if passing:
@@ -109,10 +111,12 @@ class SwitchJob:
             self._post(GeneratorRuns(state.switches))
 
     def _note_steady(self, seen: Seen) -> None:
-        """Reset the back-off of revivals once the generator has lived long enough."""
-        steady = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0) > REVIVE_STEPS[0]
-        if steady:
+        """Reset the back-off of revivals, and of restarts after a hang, once the generator has lived long enough."""
+        lived = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0)
+        if lived > REVIVE_STEPS[0]:
             self._revived = 0
+        if lived > WORKS_FROM:
+            self._hangs = 0
 
     def _revive(self, verdict: GeneratorVerdict) -> None:
         now = self._clock.monotonic()
@@ -129,6 +133,7 @@ class SwitchJob:
             if self._switcher.read().switches != state.switches:
                 return
             kind = EventKind.GENERATOR_HUNG if verdict.hangs else EventKind.GENERATOR_STALE
+            self._hangs += verdict.hangs
             self._emit(kind, verdict.reason)
             self._generator.replace()
 

@@ -11,6 +11,11 @@ from fleet.runtime.units import Seconds, show_duration
 _REQUEST_SLACK: Seconds = 600.0
 """Longest time for a slow model's answer, beyond the wait for its first token."""
 
+WORKS_FROM: Seconds = 300.0
+"""A generator that has lived this long works: the next hang is judged as the first."""
+
+_MOST_DOUBLINGS = 4
+
 LOOPS_FROM = 4
 """This many starts in quick succession are a generator that cannot work."""
 
@@ -49,11 +54,13 @@ class GeneratorVerdict:
     hangs: bool = False
 
 
-def generator_verdict(state: FleetState, seen: Seen, now: float, *, longest: Seconds) -> GeneratorVerdict:
+def generator_verdict(
+    state: FleetState, seen: Seen, now: float, *, longest: Seconds, hangs: int = 0
+) -> GeneratorVerdict:
     """Return the remedy for a generator; a generator that a person stopped stays stopped.
 
     While a switch restarts the generator, only that switch acts. A call longer than `longest` hangs: the generator's
-    own time-outs would have ended any other.
+    own time-outs would have ended any other. `hangs` is the number of restarts of hanging generators in a row.
     """
     program = seen.program
     if state.switch is not None and state.switch.phase is SwitchPhase.RESTART:
@@ -68,15 +75,18 @@ def generator_verdict(state: FleetState, seen: Seen, now: float, *, longest: Sec
         return GeneratorVerdict(Remedy.NOTHING)
     if seen.switches is not None and seen.switches != state.switches:
         return GeneratorVerdict(Remedy.RESTART, f"it runs on another model than {state.current_model}")
-    return _alive(seen, now, longest)
+    return _alive(seen, now, longest, hangs)
 
 
-def _alive(seen: Seen, now: float, longest: Seconds) -> GeneratorVerdict:
-    """Judge by the heartbeat; one from before the process's start is its predecessor's."""
+def _alive(seen: Seen, now: float, longest: Seconds, hangs: int) -> GeneratorVerdict:
+    """Judge by the heartbeat; one from before the process's start is its predecessor's.
+
+    Each restart doubles the wait for a heartbeat: on a busy machine a start takes long, and a restart begins it anew.
+    """
     if seen.started is None:
         return GeneratorVerdict(Remedy.NOTHING)
     last = max(seen.heartbeat or 0.0, seen.started)
-    if now - last > HUNG_AFTER:
+    if now - last > HUNG_AFTER * 2 ** min(hangs, _MOST_DOUBLINGS):
         return GeneratorVerdict(Remedy.RESTART, f"no heartbeat for {now - last:.0f}s", hangs=True)
     if seen.request_since is not None and now - seen.request_since > longest:
         waits = show_duration(now - seen.request_since)

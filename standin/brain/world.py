@@ -41,6 +41,7 @@ class World:
         self.board = board
         self.clock = clock
         self.simulations: dict[str, StandinSimulation] = {}
+        self._running: list[StandinSimulation] = []
         self.alphas: dict[str, dict[str, Any]] = {}
         self.taken: list[str] = []
         """Every expression that a simulation was taken for, in order: one that is there twice was paid twice."""
@@ -80,7 +81,7 @@ class World:
     def running(self) -> int:
         """Return how many slots are in use."""
         now = self.clock()
-        return sum(not one.parent and one.left(now) > 0 for one in self.simulations.values())
+        return sum(not one.parent and one.left(now) > 0 for one in self._running)
 
     def quota_left(self) -> int | None:
         """Return how many simulations the day still allows, None where there is no bound."""
@@ -109,8 +110,12 @@ class World:
             for one in made:
                 if one.status != "ERROR":
                     one.status, one.message = "CANCELLED", ""
-        self.simulations[parent.id] = parent
+        self._add(parent)
         return parent
+
+    def _add(self, one: StandinSimulation) -> None:
+        self.simulations[one.id] = one
+        self._running.append(one)
 
     def _begin(self, row: dict[str, Any]) -> StandinSimulation:
         code = str(row["regular"])
@@ -126,7 +131,7 @@ class World:
             one.location = {"line": 1, "start": mistake.start, "end": mistake.end}
         elif outcome is not None:
             one.status, one.message = outcome.status_text, outcome.text
-        self.simulations[one.id] = one
+        self._add(one)
         return one
 
     def row(self, one: StandinSimulation) -> dict[str, Any]:
@@ -151,8 +156,10 @@ class World:
     def settle(self) -> None:
         """Turn simulations that have ended into alphas; BRAIN does this without a request."""
         now = self.clock()
-        for one in list(self.simulations.values()):
-            if not one.children and one.status in {"COMPLETE", "WARNING"} and one.left(now) == 0:
+        ended = [one for one in self._running if one.left(now) == 0]
+        self._running = [one for one in self._running if one.left(now) > 0]
+        for one in ended:
+            if not one.children and one.status in {"COMPLETE", "WARNING"}:
                 self._alpha(one)
 
     def _alpha(self, one: StandinSimulation) -> str:

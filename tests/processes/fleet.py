@@ -68,7 +68,7 @@ class FleetProcess:
     def start(self) -> None:
         """Start it and wait until all programs run."""
         self.launch()
-        eventually(self._all_running, within=90, what=f"all programs RUNNING\n{self.output()}")
+        eventually(self._all_running, within=300, what=f"all programs RUNNING\n{self.output()}")
 
     def launch(self) -> None:
         """Start it."""
@@ -98,7 +98,7 @@ class FleetProcess:
         with contextlib.suppress(ProcessLookupError):
             self._child.send_signal(number)
         try:
-            return self._child.wait(20)
+            return self._child.wait(120)
         finally:
             self._child.kill()
             self._child = None
@@ -144,7 +144,7 @@ class FleetProcess:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -47,7 +47,7 @@ class GeneratorProcess:
     def told(self) -> str:
         return (self.home / "stderr").read_text()
 
-    def until(self, ready: Callable[[], Any], *, what: str, seconds: float = 180.0) -> Any:
+    def until(self, ready: Callable[[], Any], *, what: str, seconds: float = 280.0) -> Any:
         """Poll until something holds; fail with the process's output if it ends or time does."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

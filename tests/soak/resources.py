@@ -9,8 +9,8 @@ MINUTE = 60.0
 WARM_UP = 10.0
 """Seconds of a process's life in which it may grow: imports, caches, the first reads."""
 
-ALLOWED = {"memory": 1024.0, "descriptors": 1.0, "threads": 1.0}
-"""Growth a minute that is none: KiB, and numbers."""
+ALLOWED = {"memory": 4096.0, "descriptors": 2.0, "threads": 2.0}
+"""Growth over a life that is none: KiB, and numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,9 @@ class Resources:
 
     def faults(self, program: str) -> list[str]:
         """Return what grew."""
-        grown = {name: slope for name, slope in self.slopes().items() if slope > ALLOWED[name]}
+        life = self.longest
+        minutes = (life[-1].at - life[0].at) / MINUTE if life else 0.0
+        grown = {name: slope for name, slope in self.slopes().items() if slope * minutes > ALLOWED[name]}
         return [f"{program}: {name} grows by {slope:.1f} a minute" for name, slope in grown.items()]
 
 

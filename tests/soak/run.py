@@ -10,30 +10,33 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.policy.events import EventKind
 from fleet.runtime.errors import FleetError
-from fleet.runtime.home import ROOT, process_environ
+from fleet.runtime.home import ROOT, process_environ, read_json
 from fleet.runtime.units import Seconds
 from state.history import read_history
 from tests.processes.fleet import FleetProcess, stamped_failure
 from tests.soak import checker
+from tests.soak.parts import Server, await_, end, growth, say
 from tests.soak.resources import Resources
 from tests.soak.trouble import ODD_CALLS, ODD_FIELDS, FullDisk, SteppingClock, odd_line
 
 CHECK_INTERVAL = 5.0
-GRACE = 20.0
+GRACE = 300.0
 MEAN_WAIT = 1.1
+MOSTLY = 0.7
+UP_WITHIN = 60.0
+"""Most kills meet programs that are up: on a busy machine a start takes long, and only starts would be tried."""
 CALM = 0.4
 """Part of the time without kills."""
 AHEAD = (0.0, 2.0, 60.0, 3600.0)
@@ -75,34 +78,6 @@ class Seen:
     reads: int = 0
     unreadable: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-
-
-class Server:
-    """The stand-in Ollama: a process of its own at one address, started again whenever it was killed."""
-
-    def __init__(self, environ: dict[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._environ = environ
-        self._child: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def ensure(self) -> int:
-        """Start it if it does not run; return its process."""
-        if self._child is None or self._child.poll() is not None:
-            command = [sys.executable, "-m", "standin", "--port", str(self.port)]
-            quiet = subprocess.DEVNULL
-            self._child = subprocess.Popen(command, cwd=ROOT, env=self._environ, stdout=quiet, stderr=quiet)
-        return self._child.pid
-
-    def stop(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
 
 
 class Soak:
@@ -185,7 +160,7 @@ class Soak:
                 stderr=subprocess.PIPE,
             )
             try:
-                _, told = self._command.communicate(timeout=60)
+                _, told = self._command.communicate(timeout=300)
             except subprocess.TimeoutExpired:
                 self.seen.faults.append(f"a command did not end: {self._command.args}")
                 self._command.kill()
@@ -210,7 +185,7 @@ class Soak:
         """Start, kill until the time is over or the number is reached, let it settle, and look at what came of it."""
         self.server.ensure()
         self.fleet.start()
-        _await(self.fleet.home.database.exists, 60)
+        await_(self.fleet.home.database.exists, 300)
         threads = [
             threading.Thread(target=work, daemon=True)
             for work in (
@@ -227,27 +202,38 @@ class Soak:
             f"{died.thread} ended: {died.exc_value!r}"
         )
         began = time.monotonic()
-        end = began + duration * (1 - CALM)
-        while time.monotonic() < end and (kills is None or self.seen.kills.total() < kills):
-            time.sleep(self._random.expovariate(1 / MEAN_WAIT))
-            self._kill(self._random.choice(VICTIMS))
+        calm, over = began + duration * (1 - CALM), began + duration
+        while (now := time.monotonic()) < calm and (kills is None or self.seen.kills.total() < kills):
+            # Kills that are asked for are spread over the time.
+            mean = MEAN_WAIT if kills is None else (calm - now) / (kills - self.seen.kills.total())
+            time.sleep(min(self._random.expovariate(1 / mean), calm - now))
+            self._kill_one()
             self._keep_up()
-        end = time.monotonic() + max(10.0, (time.monotonic() - began) * CALM / (1 - CALM))
-        while time.monotonic() < end:
+            if self._random.random() < MOSTLY:
+                await_(self._all_up, UP_WITHIN, keep=self._keep_up)
+        while time.monotonic() < max(over, began + 10.0):
             time.sleep(0.5)
             self._keep_up()
         self._stopping.set()
         for thread in threads:
-            thread.join(70)
+            thread.join(310)
         self._settle()
         self._look()
 
-    def _kill(self, victim: str) -> None:
-        pid = self._pid(victim)
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                self.seen.kills[victim] += 1
+    def _all_up(self) -> bool:
+        """Return True if each program has written its first heartbeat."""
+        beats = ((read_json(self.fleet.home.heartbeat(name)) or {}, self._pid(name)) for name in SAMPLED)
+        return all(pid and row.get("pid") == pid for row, pid in beats)
+
+    def _kill_one(self) -> None:
+        """Kill one of the victims that run now."""
+        for victim in self._random.sample(VICTIMS, len(VICTIMS)):
+            pid = self._pid(victim)
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    self.seen.kills[victim] += 1
+                    return
 
     def _pid(self, victim: str) -> int:
         if victim == "stand-in":
@@ -275,14 +261,14 @@ class Soak:
     def _settle(self) -> None:
         """Wait until nothing is under way; what does not come about is a fault."""
         began = time.monotonic()
-        if not _await(self._runs_as_wanted, CHECK_INTERVAL + GRACE, keep=self._keep_up):
+        if not await_(self._runs_as_wanted, CHECK_INTERVAL + GRACE, keep=self._keep_up):
             state = self.fleet.state
             self.seen.faults.append(
                 f"the state wants {state.current_model} (switch {state.switches}, under way: {state.switch}), "
                 f"and {self.fleet.generator_model() or 'nothing'} runs"
             )
-        _say(f"as wanted {time.monotonic() - began:.1f} s after the last kill")
-        _await(lambda: not self._lost(), 60, keep=self._keep_up)
+        say(f"as wanted {time.monotonic() - began:.1f} s after the last kill")
+        await_(lambda: not self._lost(), 300, keep=self._keep_up)
 
     def _runs_as_wanted(self) -> bool:
         state = self.fleet.state
@@ -329,9 +315,9 @@ class Soak:
             ("commands by exit code", ", ".join(f"{code}: {n}" for code, n in sorted(seen.codes.items()))),
             ("reads of the state", str(seen.reads)),
             ("alphas reported", str(alphas)),
-            *((f"growth of the {name}", _growth(seen.resources[name])) for name in SAMPLED),
+            *((f"growth of the {name}", growth(seen.resources[name])) for name in SAMPLED),
         ]
-        _say("\n".join(f"{name:<24} {figure}" for name, figure in rows))
+        say("\n".join(f"{name:<24} {figure}" for name, figure in rows))
 
     def _alphas(self) -> tuple[int, list[int]]:
         """Return how many alphas were reported as stored, and which of them the database has not."""
@@ -348,45 +334,12 @@ class Soak:
         return len(reported), sorted(reported - stored)
 
 
-def _growth(found: Resources) -> str:
-    """Return the growth a minute of a program's longest life, and where it ended."""
-    life, slopes = found.longest, found.slopes()
-    if not slopes:
-        return "no life was long enough to say"
-    last, seconds = life[-1], life[-1].at - life[0].at
-    units = {"memory": " KiB", "descriptors": "", "threads": ""}
-    sign = ", ".join(f"{name} {slope:+.1f}{units[name]}" for name, slope in slopes.items())
-    end = f"{last.memory / 1024:.1f} MiB, {last.descriptors:.0f} and {last.threads:.0f}"
-    return f"{sign} a minute over {seconds:.0f} s, then {end}"
-
-
-def _await(look: Callable[[], object], within: Seconds, *, keep: Callable[[], None] | None = None) -> bool:
-    """Return whether something came about in time, keeping things up meanwhile."""
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        if look():
-            return True
-        if keep is not None:
-            keep()
-        time.sleep(0.2)
-    return bool(look())
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
 def soak(folder: Path, seed: int, duration: Seconds, kills: int | None) -> list[str]:
     """Run a soak in a folder and return its faults, with the fleet's last output behind them."""
     one = Soak(folder, seed)
     try:
         one.run(duration, kills)
     finally:
-        one.fleet.stop()
-        one.server.stop()
-        for pid in one.fleet.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end(one.fleet, one.server)
     found = one.seen.faults
     return [*found, f"--- the fleet's last output\n{one.fleet.output()[-4000:]}"] if found else []

@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make space", description="Visit every state of a switch.")
     parser.add_argument("--rungs", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--flags", type=int, default=2, help="most flags together (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, help="bound of each search; without it each runs to its end")
+    parser.add_argument("--seconds", type=float, help="bound of each search in processor time")
     options = parser.parse_args()
     sys.stdout.write(f"{'rungs':<6}{'flags':<44}{'worlds':>9}{'facts':>10}{'depth':>6}{'seconds':>8}\n")
     for rungs in options.rungs:

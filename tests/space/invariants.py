@@ -77,15 +77,16 @@ def tried_before_a_commit(step: Step) -> bool:
 
 
 def pinned_moves_by_hand_alone(step: Step) -> bool:
-    """No automatic switch begins or commits while the fleet is pinned, and only a command ends the pin."""
+    """No automatic switch begins or commits while the fleet is pinned, but for a cap, and only a command ends the pin."""
     if step.old.pinned and not step.new.pinned:
         by_command = isinstance(step.move.fact, (Command, Unpin))
         by_commit = step.committed and step.old.switch is not None and step.old.switch.by_hand
         if not (by_command or by_commit):
             return False
     automatic = step.new.switch is not None and not step.new.switch.by_hand
+    for_a_cap = step.follows_a_cap if step.begun is not None else step.old.displaced is not None
     begun = step.begun is not None or step.committed
-    return not (step.old.pinned and begun and automatic)
+    return not (step.old.pinned and begun and automatic) or for_a_cap
 
 
 def paused_moves_by_hand_alone(step: Step) -> bool:
@@ -110,6 +111,16 @@ def ceiling_holds(step: Step) -> bool:
     return switch.target >= (old.ceiling or 0)
 
 
+def caps_hold(step: Step) -> bool:
+    """No switch climbs above a cap, and the next tick moves a fleet that is above it down."""
+    new, switch = step.new, step.begun
+    if switch is not None and switch.target < step.old.current_model_index and switch.target < new.cap:
+        return False
+    moves = new.switch is not None and new.switch.target >= new.cap
+    below = new.current_model_index >= new.cap
+    return below or moves or not isinstance(step.move.fact, Tick) or _held(new, step.move.now)
+
+
 def switches_an_hour(step: Step) -> bool:
     """No more than `max_switches_per_hour` automatic switches are committed within an hour."""
     recent = sum(time > step.move.now - HOUR for time in step.new.automatic)
@@ -121,9 +132,11 @@ def switches_an_hour(step: Step) -> bool:
 
 
 def a_reason_for_each_downgrade(step: Step) -> bool:
-    """An automatic switch down begins only at the threshold, on probation, after a failed verify, spill or pull."""
+    """An automatic switch down begins at a cap, the threshold, on probation, or after a failed verify, spill or pull."""
     switch, fact, old = step.begun, step.move.fact, step.old
     if switch is None or switch.by_hand or switch.kind not in {SwitchKind.DOWNGRADE, SwitchKind.RESET}:
+        return True
+    if step.follows_a_cap:
         return True
     phase = None if old.switch is None else old.switch.phase
     if phase is SwitchPhase.VERIFY and isinstance(fact, (CallEnded, IncidentSeen)):
@@ -199,7 +212,7 @@ def a_command_takes_effect(step: Step) -> bool:
         return True
     index = step.old.current_model_index
     goal = {
-        SwitchKind.RESET: 0,
+        SwitchKind.RESET: step.old.cap,
         SwitchKind.DOWNGRADE: index + 1,
         SwitchKind.UPGRADE: index - 1,
         SwitchKind.USE: fact.target,
@@ -236,7 +249,7 @@ def chosen_by_hand_stays(step: Step) -> bool:
     moved = step.begun is not None or is_held(step.new, step.move.now)
     incidents = count_of(step.old, step) + isinstance(fact, IncidentSeen)
     threshold = step.rules.threshold(step.rules.ladder[step.old.current_model_index])
-    return not moved or isinstance(fact, Command) or incidents >= threshold
+    return not moved or isinstance(fact, Command) or incidents >= threshold or step.follows_a_cap
 
 
 def two_failures_end_a_verify(step: Step) -> bool:
@@ -270,7 +283,7 @@ def a_hold_is_the_last_resort(step: Step) -> bool:
     bottom = state.current_model_index == rules.ladder.last
     limit = sum(time > now - HOUR for time in state.automatic) >= rules.policy.max_switches_per_hour
     missing = isinstance(step.move.fact, PullFailed)
-    resort = {"hold": True, "cpu": state.on_cpu, "reset": rules.ladder.last <= (state.ceiling or 0)}
+    resort = {"hold": True, "cpu": state.on_cpu, "reset": rules.ladder.last <= state.top}
     grows = new.step == (0 if old is None else old.step + 1)
     return grows and (limit or missing or (bottom and resort[rules.policy.on_exhausted]))
 
@@ -317,22 +330,19 @@ def a_failed_probe_waits_longer(step: Step) -> bool:
 
 
 def probes_only_when_due(step: Step) -> bool:
-    """A probe begins only when its wait is over, to a rung that can fit, with a switch left for the way back."""
+    """A probe begins only when its wait or a cap is over, to a rung that can fit, with a switch left for the way back."""
     switch, now, rules = step.begun, step.move.now, step.rules
     if switch is None or switch.kind is not SwitchKind.PROBE:
         return True
-    old = step.old
+    old, clocked = step.old, step.clocked
     due = old.recovery.next is not None and (old.recovery.next <= now or old.recovery.probation is not None)
-    climbs = (
-        can_climb(old)
-        and rules.can_fit(switch.target)
-        and not _held(old, now)
-        and bool(rules.policy.recover_after)
-    )
+    due |= clocked.hours != old.hours
+    climbs = can_climb(clocked) and rules.can_fit(switch.target) and not _held(clocked, now)
+    wanted = bool(rules.policy.recover_after) or step.follows_a_cap
     up = switch.target < old.current_model_index or (old.on_cpu and switch.target == old.current_model_index)
     most = rules.policy.max_switches_per_hour
     left = most - sum(time > now - HOUR for time in old.automatic)
-    return due and climbs and up and left >= min(2, most)
+    return due and climbs and wanted and up and left >= min(2, most)
 
 
 def on_the_cpu_by_exhaustion_alone(step: Step) -> bool:
@@ -347,9 +357,8 @@ def on_the_cpu_by_exhaustion_alone(step: Step) -> bool:
 def stopped_stays_stopped(step: Step) -> bool:
     """A generator that a person stopped stays stopped, and one that no person stopped is started again."""
     started = step.before.runs is Runs.STOPPED and step.after.runs is Runs.CURRENT
-    by_person = step.move.name == "a person starts the generator"
     cut = step.after.runs is Runs.DOWN and not _restarts(step.new)
-    return not cut and (not started or by_person)
+    return not cut and not started
 
 
 def _restarts(state: FleetState) -> bool:
@@ -375,6 +384,7 @@ INVARIANTS: tuple[Callable[[Step], bool], ...] = (
     pinned_moves_by_hand_alone,
     paused_moves_by_hand_alone,
     ceiling_holds,
+    caps_hold,
     switches_an_hour,
     a_reason_for_each_downgrade,
     a_downgrade_goes_down,

@@ -7,9 +7,11 @@ is a row of `FACTS`.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from fleet.config.hours import HoursRow
 from fleet.memory_errors.causes import Cause, SignalKind
 from fleet.policy.facts import (
     CallEnded,
+    CardSeen,
     Command,
     Fact,
     IncidentSeen,
@@ -28,7 +30,7 @@ from fleet.policy.facts import (
     Unpin,
     VerifyEnded,
 )
-from fleet.policy.rules import Rules
+from fleet.policy.rules import VERIFY_RETRY, Rules
 from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
 from monitor.detection.detector import Detector
 from monitor.incidents.messages import Incident, IncidentRetracted
@@ -36,22 +38,28 @@ from monitor.ingest import Context, _follow
 from tests.space.world import (
     ANSWERED,
     KNOWN,
-    LONG_AGO,
     NEW,
     NOW,
+    OTHER,
+    SETTLED,
     SOON,
     STALE_SWITCH,
-    SWITCHED,
     SWITCHES,
     Runs,
     World,
     all_later,
+    generators,
     later,
     settled,
 )
 
+_ROOM = 1.2
+"""Room on the card as a factor of a rung's size; a cap is raised with less."""
 _DETECTOR = Detector()
 _SET_BACK = NOW - 7200.0
+LONG_AGO = 100_000.0
+SWITCHED = 29.0
+"""Seconds since a commit whose cool-down runs; less than every cool-down but 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,8 @@ class Move:
     """The fact changes nothing but events."""
     rare: bool = False
     """The search tries the move in a part of the worlds only."""
+    hours: tuple[HoursRow, ...] = ()
+    """The caps of the calendar that are in force; only ticks read them."""
 
 
 def moves(world: World, rules: Rules) -> Iterator[Move]:
@@ -76,7 +86,6 @@ def moves(world: World, rules: Rules) -> Iterator[Move]:
     for facts in FACTS:
         yield from facts(world, rules)
     yield from _executor(world, rules)
-    yield from _person(world)
     for name, after in later(world, rules):
         yield Move(name, world=after)
 
@@ -85,10 +94,8 @@ def moves(world: World, rules: Rules) -> Iterator[Move]:
 
 
 def _incidents(world: World, rules: Rules) -> Iterator[Move]:
-    """Incidents, as far as the policy can tell them apart."""
+    """Incidents, as far as the policy can tell them apart, after the cool-down and in it."""
     state = world.state
-    last, switch = state.last_switch, state.switch
-    cooling = last is not None and NOW - last.time < rules.policy.cool_down
     hard = IncidentSeen(NEW, NOW, "allocation", "hard", counts=True)
     soft = replace(hard, kind="soft", cause="not_recovered")
     yield Move("an incident", hard)
@@ -97,28 +104,33 @@ def _incidents(world: World, rules: Rules) -> Iterator[Move]:
     )
     yield Move("a soft incident", soft)
     yield Move("an incident that does not count", replace(hard, counts=False, reason="host"), idle=True)
-    if state.counted_ids:
-        yield Move("an incident again", replace(hard, id=KNOWN), idle=True)
-    if last is not None:
-        before = NOW - (SWITCHED if cooling else LONG_AGO) - 2.0
-        yield Move(
-            "an incident from before the switch",
-            replace(hard, time=before, model=state.current_model),
-            idle=True,
-        )
-    if switch is None and all(one.time > NOW - rules.policy.window for one in state.incidents):
+    yield Move("an incident again", replace(hard, id=KNOWN), idle=True)
+    before = replace(hard, time=SETTLED.time - 2.0, model=state.current_model)
+    yield Move("an incident from before the switch", before, idle=True)
+    if state.switch is None:
         met = replace(world, state=replace(state, last_finished=NOW - ANSWERED))
         yield Move(
             "an incident from before the last answer", replace(hard, time=NOW - ANSWERED * 5 / 4), world=met
         )
-    if cooling or (switch is not None and switch.phase is SwitchPhase.TRIAL):
+    if state.switch is not None and state.switch.phase is SwitchPhase.TRIAL:
         yield Move("an incident by name", replace(hard, model=state.current_model))
-        yield Move("an incident in a new load", replace(hard, load_began=NOW))
-    if cooling and last is not None:
-        late = replace(hard, model=last.source, load_began=NOW - LONG_AGO)
-        yield Move("an incident of the model before", late, idle=True)
+    if rules.policy.cool_down:
+        yield from _in_cool_down(world, hard, soft)
     if state.incidents:
         yield Move("an incident is taken back", world=_retracted(world, rules))
+
+
+def _in_cool_down(world: World, hard: IncidentSeen, soft: IncidentSeen) -> Iterator[Move]:
+    """Incidents in the cool-down after a switch from another model, or from the same one."""
+    current = world.state.current_model
+    for source in (OTHER, current):
+        past = replace(SETTLED, source=source, time=NOW - SWITCHED)
+        met = replace(world, state=replace(world.state, last_switch=past))
+        yield Move("an incident by name", replace(hard, model=current), world=met)
+        yield Move("an incident in a new load", replace(hard, load_began=NOW), world=met)
+        late = replace(hard, model=source, load_began=NOW - LONG_AGO)
+        yield Move("an incident of the model before", late, world=met, idle=True)
+        yield Move("a soft incident in the cool-down", soft, world=met, idle=True)
 
 
 def _retracted(world: World, rules: Rules) -> World:
@@ -142,17 +154,28 @@ def _calls(world: World, _: Rules) -> Iterator[Move]:
         yield Move("a call lacks memory", replace(failed, memory=True))
         yield Move("a call fails", failed)
         if switch is not None and switch.failed_at is not None:
-            same = replace(failed, memory=True, started=switch.failed_at - 1)
+            same = replace(failed, memory=True, started=NOW - VERIFY_RETRY - 1)
             yield Move("a call from before the first failure lacks memory", same)
 
 
-def _time(world: World, _: Rules) -> Iterator[Move]:
+def _time(world: World, rules: Rules) -> Iterator[Move]:
     yield Move("a tick", Tick())
+    for row in rules.hours:
+        yield Move(f"a tick while the calendar allows {row.model}", Tick(), hours=(row,))
     yield Move("a tick after the clock was set back", Tick(), now=_SET_BACK, rare=True)
 
 
 def _spill(world: World, _: Rules) -> Iterator[Move]:
     yield Move("a spill", SpillFound(0.5))
+
+
+def _card(_: World, rules: Rules) -> Iterator[Move]:
+    """Readings of the card that leave room for each rung, for none, or cannot be made."""
+    if rules.policy.reserve:
+        for rung in rules.ladder:
+            yield Move(f"the card has room for {rung.index}", CardSeen(round((rung.size or 0) * _ROOM)))
+        yield Move("the card has no room", CardSeen(0))
+        yield Move("the card cannot be read", CardSeen(None), rare=True)
 
 
 def _commands(world: World, rules: Rules) -> Iterator[Move]:
@@ -173,17 +196,11 @@ def _steps(world: World, rules: Rules) -> Iterator[Move]:
     number = switch.number
     match switch.phase:
         case SwitchPhase.PULL:
-            yield Move("the model is present", ModelPresent(number, was_stopped=seems_stopped(world)))
-            yield Move("an earlier pull ends", ModelPresent(STALE_SWITCH), idle=True)
-            yield Move("the pull fails", PullFailed(number, "no such model"))
-            for index in range(switch.target + 1, len(rules.ladder)):
-                yield Move(f"the pull fails, {index} is here", PullFailed(number, "no", (index,)))
-                if not switch.by_hand:
-                    waits = PullFailed(number, "not yet", (index,), deferred=True)
-                    yield Move(f"the pull waits, {index} is here", waits)
+            yield from _pull_ends(world, switch, rules)
         case SwitchPhase.TRIAL:
-            stopped = seems_stopped(world)
-            yield Move("the trial passes", TrialEnded(number, passed=True, was_stopped=stopped))
+            for met in generators(world):
+                passed = TrialEnded(number, passed=True, was_stopped=seems_stopped(met))
+                yield Move("the trial passes", passed, world=met)
             yield Move("the trial fails", TrialEnded(number, passed=False, reason="out of memory"))
             yield Move("an earlier trial ends", TrialEnded(STALE_SWITCH, passed=True), idle=True)
         case SwitchPhase.RESTART:
@@ -196,6 +213,19 @@ def _steps(world: World, rules: Rules) -> Iterator[Move]:
         case SwitchPhase.VERIFY:
             yield Move("no answer in time", VerifyEnded(number, "no call was answered in time"))
             yield Move("an earlier wait ends", VerifyEnded(STALE_SWITCH, "late"), idle=True)
+
+
+def _pull_ends(world: World, switch: Switch, rules: Rules) -> Iterator[Move]:
+    number = switch.number
+    for met in generators(world):
+        yield Move("the model is present", ModelPresent(number, was_stopped=seems_stopped(met)), world=met)
+    yield Move("an earlier pull ends", ModelPresent(STALE_SWITCH), idle=True)
+    yield Move("the pull fails", PullFailed(number, "no such model"))
+    for index in range(switch.target + 1, len(rules.ladder)):
+        yield Move(f"the pull fails, {index} is here", PullFailed(number, "no", (index,)))
+        if not switch.by_hand:
+            waits = PullFailed(number, "not yet", (index,), deferred=True)
+            yield Move(f"the pull waits, {index} is here", waits)
 
 
 def seems_stopped(world: World) -> bool:
@@ -219,7 +249,7 @@ def _prefetch(world: World, rules: Rules) -> Iterator[Move]:
 
 def _pauses(world: World, _: Rules) -> Iterator[Move]:
     yield Move("pause", PauseAsked(None, "by hand"))
-    yield Move("pause for a while", PauseAsked(NOW + SOON, "by hand"))
+    yield Move("pause for a while", PauseAsked(NOW + SOON, "by hand"), rare=True)
     yield Move("resume", ResumeAsked())
 
 
@@ -230,12 +260,13 @@ FACTS: tuple[Callable[[World, Rules], Iterator[Move]], ...] = (
     _time,
     _commands,
     _spill,
+    _card,
     _prefetch,
     _pauses,
 )
 
 
-# The executor's work and a person at supervisord
+# The executor's work
 
 
 def _executor(world: World, rules: Rules) -> Iterator[Move]:
@@ -249,26 +280,8 @@ def _executor(world: World, rules: Rules) -> Iterator[Move]:
             yield Move("the restart starts the generator", world=replace(world, runs=Runs.CURRENT))
     if world.runs is Runs.STALE:
         yield Move("the generator is replaced", world=replace(world, runs=Runs.CURRENT))
-    if world.state.restarting and not restarts:
-        if world.runs is Runs.DOWN:
-            yield Move("the generator is revived", world=replace(world, runs=Runs.CURRENT))
-        if world.runs is Runs.CURRENT:
-            yield Move("the generator is seen running", world=_steady(world))
-
-
-def _steady(world: World) -> World:
-    return replace(world, state=replace(world.state, restarting=False))
-
-
-def _person(world: World) -> Iterator[Move]:
-    """A person stops or starts the generator; during a restart supervisord cannot tell them apart from the executor."""
-    switch = world.state.switch
-    if world.state.restarting or (switch is not None and switch.phase is SwitchPhase.RESTART):
-        return
-    if world.runs is Runs.STOPPED:
-        yield Move("a person starts the generator", world=replace(world, runs=Runs.CURRENT))
-    else:
-        yield Move("a person stops the generator", world=replace(world, runs=Runs.STOPPED))
+    if world.state.restarting and not restarts and world.runs is Runs.DOWN:
+        yield Move("the generator is revived", world=replace(world, runs=Runs.CURRENT))
 
 
 def runs_after(before: World, state: FleetState) -> Runs:
@@ -279,17 +292,17 @@ def runs_after(before: World, state: FleetState) -> Runs:
 
 
 def _quiet_step(world: World, switch: Switch) -> Iterator[tuple[str, Fact | None, World]]:
-    number, stopped = switch.number, seems_stopped(world)
+    number, seems = switch.number, seems_stopped(world)
     match switch.phase:
         case SwitchPhase.PULL:
-            yield "the model is present", ModelPresent(number, was_stopped=stopped), world
+            yield "the model is present", ModelPresent(number, was_stopped=seems), world
         case SwitchPhase.TRIAL:
-            yield "the trial passes", TrialEnded(number, passed=True, was_stopped=stopped), world
+            yield "the trial passes", TrialEnded(number, passed=True, was_stopped=seems), world
         case SwitchPhase.RESTART if switch.was_stopped:
             yield "the generator stays stopped", Restarted(number, stopped=True), world
         case SwitchPhase.RESTART:
             yield "the generator is up", Restarted(number), replace(world, runs=Runs.CURRENT)
-        case _ if stopped:
+        case _ if seems:
             yield "no answer in time", VerifyEnded(number, "no call was answered in time"), world
 
 
@@ -305,10 +318,8 @@ def quiet(world: World, rules: Rules) -> Iterator[tuple[str, Fact | None, World]
         yield "the generator is replaced", None, replace(world, runs=Runs.CURRENT)
     if state.restarting and runs is Runs.DOWN:
         yield "the generator is revived", None, replace(world, runs=Runs.CURRENT)
-    if state.restarting and runs is Runs.CURRENT:
-        yield "the generator is seen running", None, _steady(world)
     if runs is Runs.CURRENT:
         yield "a call is answered", CallEnded(NOW, SWITCHES, answered=True), world
-    if state.pause is not None and state.pause.until is None:
-        yield "resume", ResumeAsked(), world
+    if state.reserve is not None:
+        yield "the card has room", CardSeen(None), world
     yield "time passes", Tick(), all_later(world, rules)

@@ -2,18 +2,19 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleet.policy.decide import decide
-from fleet.policy.facts import Command
+from fleet.policy.facts import Command, Fact, ResumeAsked
 from fleet.policy.rules import Rules
 from fleet.runtime.errors import SwitchError
 from tests.space.invariants import INVARIANTS, stopped_stays_stopped
 from tests.space.moves import Move, moves, quiet, runs_after
+from tests.space.readings import readings
 from tests.space.step import Step
-from tests.space.world import NOW, Runs, World, settled, starts
+from tests.space.world import NOW, Runs, World, folded, generators, settled, starts
 
 MOST_QUIET_STEPS = 300
 RARELY = 7
@@ -44,56 +45,66 @@ class Search:
 
     def run(self, *, seconds: float | None = None, worlds: int | None = None) -> "Search":
         """Visit all worlds, or as many as the bounds allow; raise BrokenInvariantError."""
-        began = time.perf_counter()
+        began = time.process_time()
         todo: deque[tuple[World, int]] = deque()
         for first in self.first or starts(self.rules):
             self._add(todo, first, None, "start", 0)
         visited = 0
         while todo:
             visited += 1
-            self.seconds = time.perf_counter() - began
+            self.seconds = time.process_time() - began
             if (seconds is not None and self.seconds > seconds) or (
                 worlds is not None and len(self.worlds) > worlds
             ):
                 return self
             world, self.depth = todo.popleft()
-            self.comes_to_rest(world)
+            for one in generators(world):
+                self.comes_to_rest(one)
             for number, move in enumerate(moves(world, self.rules), start=visited):
                 if (move.idle or move.rare) and number % RARELY:
                     continue
-                after = self.step(world, move)
-                if after is not None:
+                for after in self.step(world, move):
                     self._add(todo, after, world.key, move.name, self.depth + 1)
         self.closed = True
         return self
 
     def _add(self, todo: deque[tuple[World, int]], world: World, before: Any, name: str, depth: int) -> None:
+        world = folded(world)
         key = world.key
         if key not in self.worlds:
             self.worlds[key] = (before, name)
             todo.append((world, depth))
 
-    def step(self, world: World, move: Move) -> World | None:
-        """Return the world after a move, None after a refused command; raise BrokenInvariantError."""
+    def step(self, world: World, move: Move) -> Iterator[World]:
+        """Yield the worlds after a move, none after a refused command; raise BrokenInvariantError."""
         if move.fact is None:
             assert move.world is not None
             if not stopped_stays_stopped(Step(world, move, move.world, self.rules)):
                 raise BrokenInvariantError("stopped_stays_stopped", (*self.way(world.key), move.name))
-            return move.world
+            yield settled(move.world, move.now, self.rules)
+            return
+        met = move.world or world
+        for state in readings(met.state, move.fact, self.rules):
+            after = self._decided(world, replace(met, state=state), move, move.fact)
+            if after is not None:
+                yield settled(after, move.now, self.rules)
+
+    def _decided(self, world: World, met: World, move: Move, fact: Fact) -> World | None:
+        """Return the world as the policy returns it, None after a refused command."""
         self.steps += 1
-        world = move.world or world
+        rules = replace(self.rules, hours=move.hours) if self.rules.hours else self.rules
         try:
-            state = decide(world.state, move.fact, move.now, self.rules).state
+            state = decide(met.state, fact, move.now, rules).state
         except SwitchError:
-            if not isinstance(move.fact, Command):
+            if not isinstance(fact, (Command, ResumeAsked)):
                 raise
             return None
-        after = World(state, runs_after(world, state))
-        step = Step(world, move, after, self.rules)
+        after = World(state, runs_after(met, state))
+        step = Step(met, move, after, rules)
         for invariant in INVARIANTS:
             if not invariant(step):
                 raise BrokenInvariantError(invariant.__name__, (*self.way(world.key), move.name))
-        return settled(after, move.now, self.rules)
+        return after
 
     def way(self, key: Any) -> list[str]:
         """Return the moves that lead to a world."""
@@ -122,13 +133,14 @@ class Search:
                 return
             name, world = following
             names.append(name)
-        raise BrokenInvariantError("comes_to_rest", (*self.way(first.key), "quiet:", *names))
+        raise BrokenInvariantError("comes_to_rest", (*self.way(folded(first).key), "quiet:", *names))
 
     def _quiet(self, world: World) -> tuple[str, World] | None:
-        for name, fact, met in quiet(world, self.rules):
+        rules = replace(self.rules, hours=()) if self.rules.hours else self.rules
+        for name, fact, met in quiet(world, rules):
             after = met
             if fact is not None:
-                state = decide(met.state, fact, NOW, self.rules).state
+                state = decide(met.state, fact, NOW, rules).state
                 after = settled(World(state, runs_after(met, state)), NOW, self.rules)
             if after.key != world.key:
                 return name, after

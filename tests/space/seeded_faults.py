@@ -79,6 +79,11 @@ SEEDED_FAULTS = (
         1,
         _CPU,
     ),
+    SeededFault("caps", "replace(state, displaced=home)", "replace(state, displaced=None)", 2, ("hours",)),
+    SeededFault(
+        "caps", "if state.current_model_index >= cap:", "if cap < len(rules.ladder):", 2, ("reserve",)
+    ),
+    SeededFault("operator_commands", "if target.index >= cap or", "if target.index >= 0 or", 2, ("hours",)),
     SeededFault("switch_phases", "switches=state.switches + 1,", "switches=state.switches,", 2),
     SeededFault(
         "switch_phases",

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC
 from itertools import combinations
 from typing import Any
 
+from fleet.config.hours import DAYS, HoursRow
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.schema import PolicySettings
+from fleet.config.values import Reserve
 from fleet.policy.rules import Rules
 from fleet.runtime.units import GIGABYTE
 
@@ -34,8 +37,11 @@ FLAGS: Mapping[str, Mapping[str, Any]] = {
     "dynamic_threshold": {"dynamic_threshold": True},
     "little_memory": {"free": 3 * GIGABYTE},
     "one_model": {"one_model": True},
+    "reserve": {"reserve": Reserve(GIGABYTE)},
+    "hours": {"hours": True},
 }
-"""The policy's flags, each with a value that is not the default; the last two are properties of card and ladder."""
+"""The policy's flags, each with a value that is not the default; `little_memory`, `one_model` and `hours` are properties
+of card, ladder and calendar."""
 
 
 def rules_of(rungs: int, *flags: str) -> Rules:
@@ -44,6 +50,7 @@ def rules_of(rungs: int, *flags: str) -> Rules:
     for flag in flags:
         changes |= FLAGS[flag]
     free, one_model = changes.pop("free", None), changes.pop("one_model", False)
+    hours = _calendar(rungs) if changes.pop("hours", False) else ()
     names = ["big:70b"] * rungs if one_model else ["big:70b", "mid:13b", "small:3b"][:rungs]
     sizes = [4 * GIGABYTE, 2 * GIGABYTE, GIGABYTE][:rungs]
     options = [{"num_ctx": 8192 >> index} if one_model else {} for index in range(rungs)]
@@ -52,7 +59,14 @@ def rules_of(rungs: int, *flags: str) -> Rules:
         [Rung(index, name, size, options=option) for index, (name, size, option) in enumerate(rows)]
     )
     needs = tuple(sizes) if free is not None or "selection=fits" in flags else ()
-    return Rules(ladder, PolicySettings(**changes), needs=needs, free=free)
+    return Rules(ladder, PolicySettings(**changes), needs=needs, free=free, hours=hours)
+
+
+def _calendar(rungs: int) -> tuple[HoursRow, ...]:
+    """Return the caps of `[[hours]]`, each all week: the last rung, and no model; a move says which is in force."""
+    days = frozenset(range(len(DAYS)))
+    caps = [("none", None), *([("small", rungs - 1)] if rungs > 1 else [])]
+    return tuple(HoursRow("", days, 0, 24 * 60, model, rung, UTC) for model, rung in caps)
 
 
 def choices(most: int) -> Sequence[tuple[str, ...]]:

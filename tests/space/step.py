@@ -1,10 +1,11 @@
 """One step of the search, and what the invariants ask of it, without the policy's own functions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.policy.decide import _held
+from fleet.policy.recovery import may_come_back
 from fleet.policy.rules import Rules
-from fleet.policy.state import FROM_ORIGINAL, FleetState, Switch
+from fleet.policy.state import FROM_ORIGINAL, FleetState, Switch, SwitchKind
 from tests.space.moves import Move
 from tests.space.world import World
 
@@ -37,6 +38,21 @@ class Step:
         """Return the switch that began in this step."""
         old, new = self.old.switch, self.new.switch
         return new if new is not None and (old is None or old.number != new.number) else None
+
+    @property
+    def clocked(self) -> FleetState:
+        """Return the state before the step under the hours after it; a change of them ends a hold."""
+        changed = self.old.hours != self.new.hours
+        return replace(self.old, hours=self.new.hours, hold=None if changed else self.old.hold)
+
+    @property
+    def follows_a_cap(self) -> bool:
+        """Return True if a switch began that a cap asks for: down to it, or back to the rung that the fleet left for it."""
+        switch = self.begun
+        if switch is None or switch.by_hand:
+            return False
+        back = switch.kind is SwitchKind.PROBE and may_come_back(self.clocked)
+        return back or self.old.current_model_index < self.new.cap == switch.target
 
 
 def models_of(state: FleetState) -> tuple[str, str] | None:

@@ -1,8 +1,8 @@
-"""The world of the search: the policy's state and the generator, in one form for all that the policy cannot tell apart.
+"""The world of the search: the policy's state and the generator, in one form for all that have the same future.
 
-Time is abstracted to what the policy can tell apart: a timer runs or has run out, an incident lies within the window or
-not, before the last answer or after it. Every timer may run out at any moment, in any order. What holds here holds for
-every setting of the durations.
+Time is abstracted to what the policy can tell apart. Every timer may run out at any moment, in any order, and a clock
+may be set back: so a world need not store that a timer has run out. A fact that reads a timer is tried with each
+reading (`readings`). What holds here holds for every setting of the durations.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from fleet.config.ladder import same_model
 from fleet.policy.rules import VERIFY_RETRY, Rules
 from fleet.policy.state import (
     FROM_ORIGINAL,
@@ -35,11 +34,10 @@ OTHER = "other:1b"
 KNOWN, NEW = "known", "new"
 """Ids of an incident that is counted already and of another one."""
 SOON, LATE = 30.0, 30.0
-SWITCHED = 29.0
-"""Seconds since a commit whose cool-down runs; less than every cool-down but 0."""
 ANSWERED = 20.0
 """Seconds since the last answer."""
-LONG_AGO = 100_000.0
+SETTLED = PastSwitch(SwitchKind.USE, "", "", NOW - 100_000.0, "")
+"""The last commit of every world, whose cool-down is over; only incidents read it."""
 
 
 class Runs(StrEnum):
@@ -89,17 +87,41 @@ def starts(rules: Rules) -> tuple[World, ...]:
 def settled(world: World, now: float, rules: Rules) -> World:
     """Return the one world that stands for all that have the same future as this one.
 
-    During a restart of its own the fleet starts the generator, whether it finds it on another model or stopped.
+    During a restart of its own the fleet starts the generator, whether it finds it on another model or stopped. Once it
+    runs, the restart is over.
     """
     runs = Runs.DOWN if world.state.restarting and world.runs is Runs.STALE else world.runs
-    return World(canonical(world.state, now, rules), runs)
+    state = canonical(world.state, now, rules)
+    over = runs is Runs.CURRENT and not _restarts(state)
+    return World(replace(state, restarting=False) if state.restarting and over else state, runs)
+
+
+def generators(world: World) -> tuple[World, ...]:
+    """Return the worlds that a stored one stands for, by the generator.
+
+    Outside a restart it runs, or a person has stopped it, or a restart that was superseded left it stopped.
+    """
+    if world.runs is not Runs.CURRENT or _restarts(world.state):
+        return (world,)
+    left = replace(world.state, restarting=True)
+    return world, replace(world, runs=Runs.STOPPED), World(left, Runs.DOWN)
+
+
+def folded(world: World) -> World:
+    """Return the world that the search stores for this one."""
+    if world.runs is Runs.STALE or _restarts(world.state):
+        return world
+    return World(replace(world.state, restarting=False), Runs.CURRENT)
+
+
+def _restarts(state: FleetState) -> bool:
+    return state.switch is not None and state.switch.phase is SwitchPhase.RESTART
 
 
 def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Return the one state that stands for all that the policy cannot tell from this one."""
     switch, hold = state.switch, state.hold
     incidents, finished = _incidents(state, now, rules)
-    answered, failed = _calls(state, rules)
     return replace(
         state,
         timestamp=0.0,
@@ -108,14 +130,18 @@ def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
         incidents=incidents,
         counted_ids=(KNOWN,),
         last_finished=finished,
-        finished=answered,
-        failed=failed,
-        switch=None if switch is None else _switch(switch, state, now),
-        last_switch=_last_switch(state, now, rules),
+        finished=min(state.finished, 1) if _restarts(state) else 0,
+        failed=0,
+        switch=None if switch is None else _switch(switch, state),
+        last_switch=SETTLED,
         automatic=(NOW - HOUR / 2,) * sum(time > now - HOUR for time in state.automatic),
         hold=None if hold is None or not hold.active(now) else Hold(NOW + SOON, 0, ""),
-        recovery=_recovery(state, now, rules),
-        pause=_pause(state.pause, now),
+        recovery=_recovery(state.recovery, rules),
+        pause=None
+        if state.pause is None or not state.pause.active(now)
+        else OperatorPause(NOW - 1, NOW + SOON, ""),
+        hours=None if state.hours is None else replace(state.hours, since=NOW - 1),
+        reserve=None if state.reserve is None else replace(state.reserve, since=NOW - 1),
         ceiling=state.ceiling or None,
         behind=(),
         totals={},  # counted from the events, and read by no rule
@@ -129,38 +155,27 @@ def _incidents(
 ) -> tuple[tuple[CountedIncident, ...], float | None]:
     """Return the incidents and the time of the last answer.
 
-    More incidents than the threshold make no difference. Of an incident the policy sees whether it lies within the
-    window and whether it is later than the last answer. That answer matters only if an incident is earlier.
+    More incidents than the threshold make no difference. An incident after the last answer counts in the row, whether
+    or not it has left the window. One before it, or from an original's file, counts within the window.
     """
     edge, last = now - rules.policy.window, state.last_finished
     most = rules.threshold(rules.ladder[state.current_model_index])
-    found, answered = [], False
+    row = within = 0
     for one in sorted(state.incidents, key=lambda one: one.time)[-most:]:
-        original = FROM_ORIGINAL if one.cause == FROM_ORIGINAL else ""
-        row = not original and (last is None or one.time > last)
-        if one.time >= edge:
-            ago = ANSWERED / 2 if row or original else ANSWERED * 5 / 4
-            found.append(CountedIncident(NOW - ago, original))
-            answered |= not row and not original
-        elif row:
-            found.append(CountedIncident(NOW - rules.policy.window - LATE, original))
-    found.sort(key=lambda one: one.time)
-    return tuple(found), NOW - ANSWERED if answered else None
+        if one.cause != FROM_ORIGINAL and (last is None or one.time > last):
+            row += 1
+        elif one.time >= edge:
+            within += 1
+    found = (CountedIncident(NOW - ANSWERED * 5 / 4, ""),) * within + (
+        CountedIncident(NOW - ANSWERED / 2, ""),
+    ) * row
+    return found, NOW - ANSWERED if within else None
 
 
-def _calls(state: FleetState, rules: Rules) -> tuple[int, int]:
-    """Return the counts of calls: their share matters with `min_fail_share`, else an answer before the restart's fact."""
-    if rules.policy.min_fail_share:
-        return min(state.finished, 2), min(state.failed, 2)
-    restarts = state.switch is not None and state.switch.phase is SwitchPhase.RESTART
-    return min(state.finished, 1) if restarts else 0, 0
-
-
-def _switch(switch: Switch, state: FleetState, now: float) -> Switch:
+def _switch(switch: Switch, state: FleetState) -> Switch:
     """Return the switch without what its phase does not read any more, or will still overwrite."""
     committed = switch.phase in {SwitchPhase.RESTART, SwitchPhase.VERIFY}
-    failed = switch.failed_at
-    ago = 1.0 if failed is not None and now - failed < VERIFY_RETRY else VERIFY_RETRY
+    failed = switch.failed_at is not None
     return Switch(
         number=SWITCH,
         kind=_kind(switch, committed=committed),
@@ -173,8 +188,8 @@ def _switch(switch: Switch, state: FleetState, now: float) -> Switch:
         pin=switch.pin and not committed,
         on_cpu=switch.on_cpu,
         was_stopped=switch.was_stopped and switch.phase is SwitchPhase.RESTART,
-        failures=int(failed is not None),
-        failed_at=None if failed is None else NOW - ago,
+        failures=int(failed),
+        failed_at=NOW - 1 if failed else None,
         restarted=None if switch.phase is not SwitchPhase.VERIFY else NOW - VERIFY_RETRY - 1,
     )
 
@@ -188,82 +203,39 @@ def _kind(switch: Switch, *, committed: bool) -> SwitchKind:
     return SwitchKind.USE if switch.by_hand else SwitchKind.DOWNGRADE
 
 
-def _last_switch(state: FleetState, now: float, rules: Rules) -> PastSwitch:
-    """Return the last commit: its time as far as the cool-down needs it, and whether it came from the same model."""
-    last = state.last_switch
-    if last is None or max(now - last.time, 0.0) >= rules.policy.cool_down:
-        return PastSwitch(SwitchKind.USE, "", "", NOW - LONG_AGO, "")
-    source = last.source if same_model(last.source, state.current_model) else OTHER
-    return PastSwitch(SwitchKind.USE, source, "", NOW - SWITCHED, "")
-
-
-def _pause(pause: OperatorPause | None, now: float) -> OperatorPause | None:
-    if pause is None or not pause.active(now):
-        return None
-    return OperatorPause(NOW - 1, None if pause.until is None else NOW + SOON, "")
-
-
-def _recovery(state: FleetState, now: float, rules: Rules) -> Recovery:
-    """Return the recovery; the next probe's time is read only where there is something to climb to.
-
-    No time at all is one that a tick will set.
-    """
-    policy, recovery = rules.policy, state.recovery
-    climbs = state.current_model_index > 0 or state.on_cpu
-    base = not recovery.wait or recovery.wait <= policy.recover_after
-    wait = policy.recover_after if base else max(policy.recover_cap, policy.recover_after)
-    due = climbs and recovery.next is not None and recovery.next <= now
-    following = NOW - LATE if due else NOW + wait
-    probation = recovery.probation
-    if probation is not None:
-        probation = NOW + SOON if now < probation else NOW - LATE
+def _recovery(recovery: Recovery, rules: Rules) -> Recovery:
+    """Return the recovery with its timers running and its first wait."""
+    wait = rules.policy.recover_after
+    probation = None if recovery.probation is None else NOW + SOON
     return replace(
-        recovery, wait=wait, next=following, failed=tuple(sorted(recovery.failed)), probation=probation
+        recovery, wait=wait, next=NOW + wait, failed=tuple(sorted(recovery.failed)), probation=probation
     )
 
 
 def later(world: World, rules: Rules) -> Iterator[tuple[str, World]]:
-    """Yield the worlds in which one more timer has run out."""
+    """Yield the worlds in which one more timer has run out that a world stores."""
     state = world.state
-    recovery, switch, last = state.recovery, state.switch, state.last_switch
-    window = rules.policy.window
-    within = [one for one in state.incidents if one.time >= NOW - window]
-    if within:
-        yield (
-            "an incident leaves the window",
-            _changed(world, rules, incidents=_aged(state, within[0], window)),
-        )
+    if state.last_finished is not None:
+        yield "an incident leaves the window", _changed(world, rules, incidents=state.incidents[1:])
     if state.automatic:
         yield "an automatic switch is an hour old", _changed(world, rules, automatic=state.automatic[1:])
-    if last is not None and NOW - last.time < rules.policy.cool_down:
-        past = replace(last, time=NOW - LONG_AGO)
-        yield "the cool-down ends", _changed(world, rules, last_switch=past)
-    if state.hold is not None and state.hold.active(NOW):
-        yield "the hold ends", _changed(world, rules, hold=replace(state.hold, until=NOW))
-    climbs = state.current_model_index > 0 or state.on_cpu
-    if climbs and recovery.next is not None and recovery.next > NOW:
-        yield "the wait ends", _changed(world, rules, recovery=replace(recovery, next=NOW))
-    if state.pause is not None and state.pause.until is not None:
+    if state.hold is not None:
+        yield "the hold ends", _changed(world, rules, hold=None)
+    if state.pause is not None:
         yield "the pause ends", _changed(world, rules, pause=None)
-    if recovery.probation is not None and recovery.probation > NOW:
-        yield "the probation ends", _changed(world, rules, recovery=replace(recovery, probation=NOW))
-    if switch is not None and switch.failed_at is not None and NOW - switch.failed_at < VERIFY_RETRY:
-        older = replace(switch, failed_at=NOW - VERIFY_RETRY)
-        yield "the second chance is due", _changed(world, rules, switch=older)
 
 
 def all_later(world: World, rules: Rules) -> World:
     """Return the world in which every timer has run out."""
     while (step := next(later(world, rules), None)) is not None:
         world = step[1]
-    return world
+    state = world.state
+    recovery = replace(state.recovery, next=NOW - LATE, probation=_over(state.recovery.probation))
+    return replace(world, state=replace(state, recovery=recovery))
 
 
-def _aged(state: FleetState, oldest: CountedIncident, window: float) -> tuple[CountedIncident, ...]:
-    """Return the incidents after the oldest one within the window has left it; only one of a row counts on."""
-    row = oldest.cause != FROM_ORIGINAL and (state.last_finished is None or oldest.time > state.last_finished)
-    older = [replace(oldest, time=NOW - window - LATE)] if row else []
-    return tuple(older + [one for one in state.incidents if one is not oldest])
+def _over(timer: float | None) -> float | None:
+    return None if timer is None else NOW - LATE
 
 
 def _changed(world: World, rules: Rules, **changes: Any) -> World:

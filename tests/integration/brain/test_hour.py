@@ -17,14 +17,11 @@ from sqlalchemy import select
 from generator.domain import AlphaFigures
 from generator.storage.schema import EvaluationRow, SimulationRow
 from standin.brain import figures
-from standin.brain.faults import BrainFault, BrainFaultKind
+from tests.reference.brain_faults import random_fault
 from tests.reference.brain_world import QUICK, BrainWorld
 
 SEEDS = (1, 2)
 SETTINGS = replace(QUICK, seconds=40.0, retry_after=5.0)
-PASSING = (500, 502, 503, 404, 429, 403)
-LASTING = (500, 403, 404)
-OUTCOMES = ("FAIL", "TIMEOUT", "ERROR", "WARNING", "CANCELLED")
 
 
 @pytest.fixture
@@ -32,25 +29,6 @@ def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BrainWorld
     made = BrainWorld(tmp_path, replace(SETTINGS, several=request.param))
     yield made
     made.close()
-
-
-def fault(random: Random, world: BrainWorld) -> BrainFault:
-    """Return a fault that passes, or one of a single address that does not."""
-    path = random.choice(("/simulations/", "/alphas/", "/simulations", "/users/self/alphas", "/"))
-    names = [f"/simulations/{name}" for name in world.server.world.simulations]
-    names += [f"/alphas/{name}" for name in world.server.world.alphas]
-    if names and random.random() < 0.1:
-        status = random.choice(LASTING)
-        return BrainFault(
-            BrainFaultKind.ERROR, path=random.choice(names), status=status, text="no", times=None
-        )
-    times = random.choice((1, 1, 2, 5))
-    kind = random.choice(list(BrainFaultKind))
-    if kind is BrainFaultKind.OUTCOME:
-        return BrainFault(kind, status_text=random.choice(OUTCOMES), text="Division by nothing")
-    if kind is BrainFaultKind.STALL:
-        return BrainFault(kind, path=path, seconds=0.05)
-    return BrainFault(kind, path=path, times=times, status=random.choice(PASSING), text="no", retry_after="3")
 
 
 def hours() -> float:
@@ -72,7 +50,7 @@ def test_database_brain_and_log_agree_after_an_hour_of_faults(
     end = world.clock.now + hours() * 3600
     while world.clock.now < end and len(world.done) < count:
         if random.random() < 0.5:
-            world.server.apply(fault(random, world))
+            world.server.apply(random_fault(random, world.server, lasting=0.1))
         left = [one for one in waiting if one.digest not in world.done]
         # A new simulator is a restart.
         simulator = world.simulator()

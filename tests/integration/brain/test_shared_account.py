@@ -3,11 +3,16 @@
 import json
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
+from generator.storage.dialect import lock_writers
+from generator.storage.schema import RUNNING, SENDING, SimulationRow
+from generator.storage.store import AlphaStore, StorageError
 from standin.brain.server import StandinBrain, standin_brain
 from standin.brain.settings import BrainStandinSettings
 from standin.ollama import StandinOllama, standin
@@ -66,6 +71,28 @@ def beats(*generators: GeneratorProcess) -> list[int]:
     return [(one.heartbeat().get("brain") or {}).get("sent_today", 0) for one in generators]
 
 
+def stop_with_all_slots(one: GeneratorProcess, database: str) -> None:
+    """Stop a generator that holds all slots, and that holds up no writer: SQLite's lock would stay with it."""
+    store = AlphaStore(database, owner="watcher")
+    flying = select(func.count()).where(SimulationRow.state.in_((SENDING, RUNNING)))
+
+    def stopped() -> bool:
+        one.process.send_signal(signal.SIGSTOP)
+        try:
+            with store.transaction() as connection:
+                lock_writers(connection)
+                if connection.scalar(flying) == SLOTS:
+                    return True
+        except StorageError:
+            pass
+        one.process.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
+        return False
+
+    one.until(stopped, what="simulations in all slots")
+    store.close()
+
+
 @pytest.mark.slow
 def test_two_fleets_never_use_more_than_the_accounts_slots_and_budget(
     tmp_path: Path, ollama: StandinOllama, brain: StandinBrain, database: str
@@ -78,16 +105,17 @@ def test_two_fleets_never_use_more_than_the_accounts_slots_and_budget(
         "FLEET_BRAIN_SLOTS": str(SLOTS),
         "FLEET_BRAIN_MAX_SIMULATIONS_PER_DAY": str(budget),
     }
-    with (
-        generating(home(tmp_path, "one"), ollama.url, **environ) as first,
-        generating(home(tmp_path, "two"), ollama.url, **environ) as second,
-    ):
-        first.until(lambda: len(brain.world.taken) >= 10, what="simulations")
-        # A stop and a kill leave simulations in flight that still count.
-        second.process.send_signal(signal.SIGSTOP)
-        first.until(lambda: len(brain.world.taken) >= 16, what="simulations of the one beside a stopped one")
-        second.process.send_signal(signal.SIGCONT)
-        first.end(signal.SIGKILL)
+    with generating(home(tmp_path, "two"), ollama.url, **environ) as second:
+        second.until(lambda: len(brain.world.taken) >= 6, what="simulations")
+        # A stop and a kill leave simulations in flight that still count, until the other fleet takes them up.
+        stop_with_all_slots(second, database)
+        with generating(home(tmp_path, "one"), ollama.url, **environ) as first:
+            first.until(
+                lambda: len(brain.world.taken) >= 14, what="simulations beside a stopped one", seconds=200
+            )
+            second.process.send_signal(signal.SIGCONT)
+            first.until(lambda: len(brain.world.taken) >= 18, what="simulations of both")
+            first.end(signal.SIGKILL)
         with generating(first.home, ollama.url, **environ) as again:
             for one in (again, second):
                 one.until(

@@ -19,6 +19,7 @@ from sqlalchemy import select, text, update
 
 from fleet.runtime.home import ROOT
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source
+from generator.storage import dialect
 from generator.storage.leases import claim, renew
 from generator.storage.schema import LeaseRow
 from generator.storage.simulations import SimulationTable
@@ -29,7 +30,9 @@ from tests.reference.stored_rows import done_rows
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
 BRAIN = Ruleset(Source.BRAIN, {"region": "USA"})
-LEASE = 2.0
+COUNT = int(os.environ.get("FLEET_CLAIMS", "3000"))
+# A long run shares its machine with others: a lease of 2 s runs out where a process waits for a core.
+LEASE = 2.0 if COUNT <= 3000 else 15.0
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,39 @@ def test_a_claimed_candidate_brings_its_simulation_along(open_store: Open) -> No
     assert theirs.open()[0].id == row.id
 
 
+def test_a_simulation_that_brain_runs_already_is_claimed_beyond_the_limit(open_store: Open) -> None:
+    here, there = open_store("here"), open_store("there")
+    _, sent, *_ = queued = queue(here, "a", "b", "c", rules=BRAIN)
+    ours = SimulationTable(here, BRAIN)
+    ours.submit(queued, 5.0)
+    by_digest = {row.digest: row for row in ours.open()}
+    ours.send([by_digest[sent.digest]], account="me", slots=1, budget=0, now=10.0)
+    assert [one.digest for one in claim(there, BRAIN, limit=0)] == ["b"]
+    assert [one.digest for one in claim(there, BRAIN, limit=1)] == ["a"]
+
+
+def test_a_process_that_is_stopped_in_a_transaction_blocks_no_other(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("cluster").create(tmp_path.name.replace("-", "_")[:60].lower())
+    store = AlphaStore(url, owner="other")
+    with store.transaction() as connection:
+        allowed = connection.scalar(text("SHOW idle_in_transaction_session_timeout"))
+        assert allowed == f"{dialect.IDLE_IN_TRANSACTION_MS // 1000}s"
+    command = [sys.executable, "-m", "tests.processes.lock_holder", url, "1000"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            holder.send_signal(signal.SIGSTOP)
+            with store.transaction() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = '60s'"))  # instead of a test that hangs
+                dialect.lock_writers(connection)
+        finally:
+            holder.kill()
+    store.close()
+
+
 class Claimer:
     """A process that evaluates what it claims; its log is a file."""
 
@@ -188,7 +224,7 @@ def seed(url: str, count: int) -> None:
 def test_two_fleets_store_each_result_once_through_stops_kills_and_a_restart_of_the_database(
     request: pytest.FixtureRequest, url: str, tmp_path: Path
 ) -> None:
-    count = int(os.environ.get("FLEET_CLAIMS", "3000"))
+    count = COUNT
     seed(url, count)
     store = AlphaStore(url, owner="watcher")
     fleets = [Claimer(url, name, tmp_path / f"{name}.log") for name in ("one", "two")]

@@ -190,6 +190,24 @@ def test_one_whose_heartbeat_stands_still_is_replaced_and_the_history_says_why(
 
 
 @pytest.mark.slow
+def test_one_that_starts_slowly_gets_more_time_after_each_restart(
+    fleet: SmallFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine may need minutes for a start; restarted at the same age each time, it would never work."""
+    monkeypatch.setattr("monitor.watch.generator.HUNG_AFTER", 1.0)
+    busy = fleet.job
+
+    def looks() -> bool:
+        busy()
+        return len(emitted(fleet, EventKind.GENERATOR_HUNG)) >= 3
+
+    wait_until(looks, fleet.daemon.log, seconds=60)
+    waits = [int(reason.split()[-1].removesuffix("s")) for reason in emitted(fleet, EventKind.GENERATOR_HUNG)]
+    assert waits[1] >= 2
+    assert waits[2] >= 4
+
+
+@pytest.mark.slow
 def test_one_that_dies_soon_after_each_start_does_not_spin_and_is_told_once(fleet: SmallFleet) -> None:
     fleet.behave(DIES_SOON)
     fleet.kill()

@@ -134,3 +134,44 @@ def test_the_brake_leaves_a_few_starts_free_and_then_doubles_up_to_its_bound() -
 )
 def test_starts_that_follow_soon_on_each_other_are_counted(last: object, quick: int) -> None:
     assert quick_starts(last, "4", 100.0) == quick
+
+
+LANES = """
+[[lane]]
+name = "a"
+[[lane]]
+name = "b"
+ladder = ["small:1b", { model = "own:2b", options = { num_ctx = 512 } }]
+[[lane]]
+name = "c"
+ladder = ["other:3b"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("lane", "expected"),
+    [
+        ("a", ("big:8b", {"num_ctx": 4096}, "0", "0")),
+        ("b", ("small:1b", {}, "0", "0")),
+        ("c", ("other:3b", {}, "0", "0")),
+        ("gone", ("big:8b", {"num_ctx": 4096}, "0", "0")),
+    ],
+)
+def test_a_lane_starts_on_its_own_ladder(home: Path, lane: str, expected: object) -> None:
+    (home / "fleet.toml").write_text(LADDER + LANES)
+    chosen = choose(home, FLEET_LANE=lane)
+    assert named(chosen) == expected
+    assert chosen["FLEET_LANE"] == lane
+
+
+def test_a_lane_reads_its_own_state(home: Path) -> None:
+    (home / "lanes" / "b").mkdir(parents=True)
+    state(home, {"current_model": "big:8b", "current_model_index": 0, "current_options": {}})
+    state(
+        home,
+        {"current_model": "own:2b", "current_model_index": 1, "switches": 4},
+        "lanes/b/model_fleet_state.json",
+    )
+    (home / "fleet.toml").write_text(LADDER + LANES)
+    assert named(choose(home, FLEET_LANE="b")) == ("own:2b", {"num_ctx": 512}, "1", "4")
+    assert choose(home, FLEET_LANE="default")["FLEET_MODEL"] == "big:8b"

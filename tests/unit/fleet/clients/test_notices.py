@@ -51,18 +51,19 @@ def test_an_unknown_address_is_named_without_being_shown() -> None:
 
 def test_a_service_that_is_away_gives_a_reason_without_the_address() -> None:
     reason = AppriseUrl("json://someone:hunter22@127.0.0.1:9/topic-secret", "x").deliver(ROW, "body")
-    assert reason
+    assert "Connection" in reason or "connect" in reason
     assert "hunter22" not in reason
     assert "topic-secret" not in reason
 
 
 def test_a_place_gives_no_warning_of_another_place_as_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails_beside_another(*_: object, **__: object) -> bool:
+        # A new thread has no context of this delivery, as another delivery has none.
         other = threading.Thread(target=logging.getLogger("apprise").warning, args=("to topic-of-another",))
         other.start()
         other.join()
         logging.getLogger("apprise").warning("no route")
         return False
 
-    monkeypatch.setattr("apprise.Apprise.notify", fails_beside_another)
+    monkeypatch.setattr("apprise.plugins.custom_json.NotifyJSON.send", fails_beside_another)
     assert AppriseUrl("json://127.0.0.1:9", "x").deliver(ROW, "body") == "no route"

@@ -56,7 +56,6 @@ def without_marks(text: str) -> str:
         ('[[ladder]]\nmodel = "a:1"\noptions = { x = { y = 1 } }', ["ladder[0].options.x: an Ollama option"]),
         ('[[ladder]]\nmodel = "a:1"\ncolour = 1', ["ladder[0].colour: there is no such key"]),
         ('[[ladder]]\nmodel = "a:1"\n[[ladder]]\nmodel = "A:1"', ["ladder[1]: A:1 is on rung 0 too"]),
-        ('[[lane]]\nname = "gpu0"', ["lane: several lanes are not available"]),
         ('hours = "18:00-20:00"', ["hours: write an [[hours]] table for each cap"]),
         ('[[hours]]\nmodel = "none"', ["hours[0].when: is missing"]),
         ('[[hours]]\nwhen = "18:00-20:00"', ["hours[0].model: is missing"]),

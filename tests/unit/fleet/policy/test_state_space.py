@@ -14,32 +14,39 @@ from tests.space.seeded_faults import SEEDED_FAULTS, SeededFault, planted
 from tests.space.settings import FLAGS, choices, rules_of
 from tests.space.world import World, settled
 
-WORLDS_OF_ONE_RUNG = 1500
-"""More than any search of one rung takes to its end, but for `on_exhausted = "cpu"`, which makes two rungs of one."""
+LONG = {"on_exhausted=cpu"}
+"""Flags with which one rung has more worlds than a quick test visits: without the GPU it is a second rung."""
 
 
 @pytest.mark.parametrize("flags", choices(1), ids=lambda flags: flags[0] if flags else "none")
 def test_one_rung_is_closed_with_each_flag(flags: tuple[str, ...]) -> None:
     search = Search(rules_of(1, *flags)).run(worlds=300)
-    assert search.closed or flags[0] in {"on_exhausted=cpu", "min_fail_share=0.5"}
+    assert search.closed or LONG & set(flags)
 
 
 @pytest.mark.slow
 def test_one_rung_is_closed_with_each_pair_of_flags() -> None:
     for flags in choices(2):
-        search = Search(rules_of(1, *flags)).run(worlds=WORLDS_OF_ONE_RUNG)
-        assert search.closed or "on_exhausted=cpu" in flags, flags
+        if not LONG & set(flags):
+            assert Search(rules_of(1, *flags)).run(worlds=1500).closed, flags
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", choices(1), ids=lambda flags: flags[0] if flags else "none")
+def test_two_rungs_are_closed() -> None:
+    assert Search(rules_of(2)).run().closed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", choices(1)[1:], ids=lambda flags: flags[0])
 def test_two_rungs_hold_as_far_as_a_few_seconds_reach(flags: tuple[str, ...]) -> None:
     assert Search(rules_of(2, *flags)).run(seconds=6).worlds
 
 
 @pytest.mark.slow
-def test_three_rungs_hold_as_far_as_some_seconds_reach() -> None:
-    assert Search(rules_of(3)).run(seconds=20).worlds
+@pytest.mark.timeout(0)
+def test_three_rungs_hold_as_far_as_two_minutes_reach() -> None:
+    """The bound is processor time."""
+    assert Search(rules_of(3)).run(seconds=120).worlds
 
 
 @pytest.mark.slow
@@ -93,7 +100,7 @@ def test_every_flag_of_the_policy_is_searched() -> None:
     """Durations need none, since a timer may run out at any moment; so do settings that the policy does not read."""
     searched = {name for changes in FLAGS.values() for name in changes}
     durations = {"window", "recover_cap", "incident_gap", "check_interval"}
-    elsewhere = {"causes", "spill_share", "reserve"}  # the caps are searched in test_caps and test_properties
+    elsewhere = {"causes", "spill_share"}
     assert set(PolicySettings.__dataclass_fields__) <= searched | durations | elsewhere
 
 

@@ -22,7 +22,7 @@ def test_the_default_home_needs_no_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["fleet", "my fleet", "it's; rm -rf $HOME"])
 def test_another_home_is_named_as_a_shell_reads_it(tmp_path: Path, name: str) -> None:
     home = Home(tmp_path / name)
-    asked = shlex.split(home.supervisorctl("restart generator"))
+    asked = shlex.split(home.supervisorctl("restart", "generator"))
     assert asked == ["supervisorctl", "-s", f"unix://{home.socket}", "restart", "generator"]
     assert shlex.split(home.command("make run")) == [f"FLEET_HOME={home.path}", "make", "run"]
 

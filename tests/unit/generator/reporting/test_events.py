@@ -73,13 +73,17 @@ def test_alphas_are_reported_at_a_bounded_rate(shown: io.StringIO) -> None:
 def test_each_memory_failure_is_reported_and_other_trouble_once(shown: io.StringIO) -> None:
     events = make()
     for failures in (1, 2):
-        events.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=failures, wait=5.0)
+        events.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=lambda: failures, wait=5.0)  # noqa: B023
     for _ in range(3):
-        events.call_ended(call("no answer from Ollama at x", 0), CallVerdict.AWAY, failures=0, wait=1.0)
+        events.call_ended(
+            call("no answer from Ollama at x", 0), CallVerdict.AWAY, failures=lambda: 1, wait=1.0
+        )
     for _ in range(3):
-        events.call_ended(call("model 'm:1b' not found", 404), CallVerdict.MISSING, failures=0, wait=1.0)
+        events.call_ended(
+            call("model 'm:1b' not found", 404), CallVerdict.MISSING, failures=lambda: 1, wait=1.0
+        )
     for _ in range(3):
-        events.call_ended(call(), CallVerdict.ANSWERED, failures=0, wait=0.0)
+        events.call_ended(call(), CallVerdict.ANSWERED, failures=lambda: 0, wait=0.0)
     assert sentences(shown) == [
         "m:1b ran out of GPU memory; next try in 5s",
         "m:1b ran out of GPU memory, 2 in a row; next try in 5s",
@@ -89,11 +93,33 @@ def test_each_memory_failure_is_reported_and_other_trouble_once(shown: io.String
     ]
 
 
+@pytest.mark.parametrize(
+    "ends",
+    [
+        # An answer that was in flight with the failed call, or whose thread reports it late.
+        [("away", 1), ("answered", 1), ("away", 2), ("answered", 0)],
+        # A failure whose thread reports it after the next call was answered.
+        [("away", 1), ("answered", 0), ("away", 0), ("answered", 0)],
+    ],
+    ids=["late answer", "late failure"],
+)
+def test_calls_that_are_reported_out_of_order_are_no_news(
+    shown: io.StringIO, ends: list[tuple[str, int]]
+) -> None:
+    events = make()
+    for end, failures in ends:
+        away = end == "away"
+        ended = call("no answer from Ollama at x", 0) if away else call()
+        verdict = CallVerdict.AWAY if away else CallVerdict.ANSWERED
+        events.call_ended(ended, verdict, failures=lambda: failures, wait=1.0)  # noqa: B023
+    assert sentences(shown) == ["no answer from Ollama at x; trying again", "m:1b answers again"]
+
+
 def test_in_a_stand_in_fleet_trouble_says_so_too(shown: io.StringIO) -> None:
     events = make(standin=True)
     events.started(url="http://x")
-    events.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=1, wait=5.0)
-    events.call_ended(call(), CallVerdict.ANSWERED, failures=0, wait=0.0)
+    events.call_ended(call("out of memory", 500), CallVerdict.MEMORY, failures=lambda: 1, wait=5.0)
+    events.call_ended(call(), CallVerdict.ANSWERED, failures=lambda: 0, wait=0.0)
     assert all("stand-in" in sentence for sentence in sentences(shown))
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,12 @@ def test_the_last_alphas_and_the_totals_stand_in_it() -> None:
     for number in range(8):
         figures = AlphaFigures(float(number), 0.2, float("nan"), 0.1, 0.1, 0.1, 5.0, 5.0, 10)
         candidate = Candidate(str(number), f"rank(a{number})", "x", model="m")
-        board.alpha(Evaluated(candidate, Source.SYNTHETIC, {}, figures, kept=True, time=9.0))
+        one = Evaluated(candidate, Source.SYNTHETIC, {}, figures, kept=True, time=9.0)
+        board.alpha(replace(one, new_trial=number > 0))  # the first was evaluated before, on other data
     board.alpha(Evaluated(Candidate("x", "x", "x"), Source.SYNTHETIC, {}, error="no"))
     row = board.row()
     assert (row["totals"]["evaluated"], row["totals"]["kept"]) == (9, 8)
-    assert row["counters"] == {"alphas": {"synthetic": {"true": 8}}, "trials": 8}
+    assert row["counters"] == {"alphas": {"synthetic": {"true": 8}}, "trials": 7}
     assert [alpha["sharpe"] for alpha in row["alphas"]] == [3.0, 4.0, 5.0, 6.0, 7.0]
     assert row["alphas"][-1] == {
         "expression": "rank(a7)", "model": "m", "sharpe": 7.0, "fitness": None, "turnover": 0.2,

@@ -32,12 +32,15 @@ def store(tmp_path: Path) -> Iterator[AlphaStore]:
         yield made
 
 
-def tried(store: AlphaStore, name: str, rules: Ruleset = FIRST, seed: int = 0, **more: object) -> None:
+def tried(store: AlphaStore, name: str, rules: Ruleset = FIRST, seed: int = 0, **more: object) -> bool:
+    """Store a result; return whether it is a new trial."""
     pnl = np.random.default_rng(seed).normal(0.1, 1.0, 50).astype(np.float32)
     moments = Moments(float(pnl[:40].mean() / pnl[:40].std(ddof=1)), 40, 0.0, 3.0)
     judged = replace(figures(), moments=moments, pnl=pnl.tobytes())
     one = replace(candidate(name), **more)  # type: ignore[arg-type]
-    store.finish(Evaluated(one, rules.source, rules.settings, judged, time=1.0), rules)
+    stored = store.finish(Evaluated(one, rules.source, rules.settings, judged, time=1.0), rules)
+    assert stored is not None
+    return stored.new_trial
 
 
 def count(store: AlphaStore, rules: Ruleset = FIRST) -> int:
@@ -47,16 +50,18 @@ def count(store: AlphaStore, rules: Ruleset = FIRST) -> int:
 
 def test_each_expression_under_each_of_the_users_settings_is_one_trial(store: AlphaStore) -> None:
     for name, origin in zip("abcd", Origin, strict=True):
-        tried(store, name, origin=origin)
+        assert tried(store, name, origin=origin)
     assert count(store) == 4
-    tried(store, "a", NEWER)  # other data: the same trial again
+    assert not tried(store, "a", NEWER)  # other data: the same trial again
     assert count(store) == 4
-    tried(store, "a", SLOWER)
+    assert tried(store, "a", SLOWER)
     assert count(store) == 5
-    tried(store, "a", ELSEWHERE)
+    assert tried(store, "a", ELSEWHERE)
     assert (count(store), count(store, ELSEWHERE)) == (5, 1)
     failed = Evaluated(candidate("x"), Source.PANEL, FIRST.settings, error="no such group")
-    store.finish(failed, FIRST)
+    stored = store.finish(failed, FIRST)
+    assert stored is not None
+    assert not stored.new_trial
     assert count(store) == 5
     tried(store, "a")  # a write that is repeated after a failure
     assert count(store) == 5

@@ -63,7 +63,9 @@ DAYS = 100
 class Run:
     """The parts of one run, with a still clock."""
 
-    def __init__(self, folder: Path, rules: Ruleset = RULES, keep: str = "fitness > 0.5") -> None:
+    def __init__(
+        self, folder: Path, rules: Ruleset = RULES, keep: str = "fitness > 0.5", owner: str = "here"
+    ) -> None:
         self.folder = folder
         self.rules = rules
         self.keep = keep
@@ -74,7 +76,7 @@ class Run:
             clock=self.clock, scope=Scope(load_catalogue(), None), events=events, rules=RulesInForce(rules)
         )
         self.retry = StorageRetry(self.stopping, self.clock, events)
-        self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner="here")
+        self.store = AlphaStore(f"sqlite:///{folder}/alphas.db", owner=owner)
         self.lease = Lease(
             store=lambda: self.store, retry=self.retry, clock=self.clock, stopping=self.stopping
         )
@@ -426,3 +428,43 @@ def test_nothing_of_validation_and_test_but_the_admission_bit_reaches_mining(
         assert again == first
         own, other_bits = learned(tmp_path / f"c{number}", other, None, monkeypatch)
         assert (own != first) or (other_bits == bits)
+
+
+class Meanwhile(Scripted):
+    """Another lane mines an expression before the first results are given; its clock then stands `later` seconds on."""
+
+    def __init__(self, run: Run, expression: str, later: float = 0.0) -> None:
+        super().__init__(run, SCRIPT)
+        self._expression, self._later = expression, later
+
+    def results(self, timeout: float) -> Sequence[tuple[Candidate, Result]]:
+        if self._expression:
+            with closing(Run(self._run.folder, owner="lane b")) as other:
+                mined(other, self._expression)
+            self._expression = ""
+            self._run.clock.now += self._later
+        return super().results(timeout)
+
+
+def test_an_admission_is_compared_with_what_another_lane_admitted_meanwhile(run: Run) -> None:
+    rows = run.evaluate("rank(open)", evaluator=lambda: Meanwhile(run, "rank(close)"))
+    found = {one.candidate.expression: one for one in rows}
+    assert reasons(found) == {"rank(close)": "", "rank(open)": "the same positions as rank(close)"}
+    assert members(run.shared.pool.pool) == ["rank(close)"]
+
+
+def test_a_better_alpha_replaces_the_member_of_another_lane(run: Run) -> None:
+    rows = run.evaluate("rank(low)", evaluator=lambda: Meanwhile(run, "rank(close)"))
+    found = {one.candidate.expression: one for one in rows}
+    assert reasons(found) == {"rank(close)": "replaced by rank(low)", "rank(low)": ""}
+    assert members(run.shared.pool.pool) == ["rank(low)"]
+
+
+def test_a_lane_notices_the_members_of_others_without_an_admission_of_its_own(run: Run) -> None:
+    run.evaluate("rank(volume)", "rank(vwap)", evaluator=lambda: Meanwhile(run, "rank(high)", later=21.0))
+    assert members(run.shared.pool.pool) == ["rank(high)"]
+
+
+def test_a_lane_does_not_look_at_each_step(run: Run) -> None:
+    run.evaluate("rank(volume)", "rank(vwap)", evaluator=lambda: Meanwhile(run, "rank(high)", later=1.0))
+    assert members(run.shared.pool.pool) == []

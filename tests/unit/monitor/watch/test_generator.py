@@ -70,6 +70,17 @@ def test_each_way_to_be_wrong_has_its_remedy(seen: Seen, remedy: Remedy, hangs: 
     assert bool(verdict.reason) is (remedy is not Remedy.NOTHING)
 
 
+@pytest.mark.parametrize(("hangs", "allowed"), [(0, 30), (1, 60), (2, 120), (3, 240), (4, 480), (99, 480)])
+@pytest.mark.parametrize("beaten", [False, True])
+def test_each_restart_after_a_hang_allows_the_next_start_more_time(
+    hangs: int, allowed: float, beaten: bool
+) -> None:
+    for late, remedy in ((-1, Remedy.NOTHING), (1, Remedy.RESTART)):
+        last = T - allowed - late
+        seen = replace(WELL, heartbeat=last if beaten else None, started=last - 1 if beaten else last)
+        assert generator_verdict(STATE, seen, T, longest=LONGEST, hangs=hangs).remedy is remedy
+
+
 def test_while_a_switch_restarts_it_that_switch_alone_acts() -> None:
     wrong = replace(WELL, switches=3, heartbeat=T - 1000)
     assert (
