@@ -7,12 +7,11 @@ from pathlib import Path
 
 import click
 
-from fleet.config.load import load_settings
+from fleet.config.load import config_path, load_settings
 from fleet.runtime.home import Home, find_home, read_fleet_file
 from generator.brain.account_catalogue import kept_listing, listing_path
 from generator.brain.api import simulation_settings
 from generator.catalogue import Catalogue, load_catalogue
-from generator.config import config_path
 
 
 @dataclass(frozen=True, slots=True)
