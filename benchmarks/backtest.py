@@ -37,6 +37,21 @@ LARGER = 6 * 1.5  # times as many cells, and a little patience
 PATIENCE = 75.0  # for a peer's one round on the large panel
 PEAKS = {"polars": 6e9, "pandas": 1e9, "kunquant": 3.5e9, "alpha": 3e9}
 COUNT = len(EXPRESSIONS)
+ONE_BY_ONE = {
+    "rank": "rank(close)",
+    "group_rank": "group_rank(close, sector)",
+    "ts_rank": "ts_rank(close, 20)",
+    "ts_corr": "ts_corr(close, volume, 20)",
+    "ts_covariance": "ts_covariance(close, volume, 20)",
+    "ts_std_dev": "ts_std_dev(returns, 20)",
+    "ts_zscore": "ts_zscore(close, 20)",
+    "ts_mean": "ts_mean(close, 20)",
+    "ts_max": "ts_max(high, 20)",
+    "ts_decay_linear": "ts_decay_linear(close, 20)",
+    "ts_delta": "ts_delta(close, 5)",
+    "group_neutralize": "group_neutralize(close, sector)",
+    "log": "log(volume)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +98,12 @@ class Bench:
         rounds = 4 if shape == LARGE else 9
         return self._run("ours", command, shape, dtype, rounds=rounds, environ=environ, tree=tree)
 
-    def peer(self, name: str, shape: tuple[int, int], dtype: str = "float64") -> Run:
+    def peer(self, name: str, shape: tuple[int, int], dtype: str = "float64", *, rounds: int = 1) -> Run:
         """Run a peer."""
         script = str(ROOT / "benchmarks" / "peers" / f"{name}_peer.py")
         home = NEWER if name == "alpha" else PEERS
         command = [str(home / "bin" / "python"), "-W", "ignore", script]
-        rounds = 3 if name == "kunquant" and shape != LARGE else 1
+        rounds = 3 if name == "kunquant" and shape != LARGE else rounds
         return self._run(name, command, shape, dtype, rounds=rounds, environ=dict(os.environ))
 
     def _run(
@@ -281,6 +296,44 @@ def formulaic(folder: Path, missing: str) -> Report:
     return Report(f"The 101 formulaic alphas on {YEAR[0]} days x {YEAR[1]} instruments", head, rows, notes)
 
 
+def operators(folder: Path, missing: str) -> Report:
+    """Measure operators one at a time, in both precisions, beside py-alpha-lib, and `log` beside numpy's."""
+    rows = []
+    for name, text in ONE_BY_ONE.items():
+        bench = Bench(folder, {name: text})
+        runs = [bench.ours(SMALL, "float64"), bench.ours(SMALL, "float32")]
+        if name == "log":
+            runs.append(numpy_log(bench.panel(SMALL, "float64")))
+        else:
+            runs.append(Run("alpha", reason=missing) if missing else bench.peer("alpha", SMALL, rounds=4))
+        wide, narrow, peer = (run.row["cpu"] * 1e3 if run.row is not None else math.nan for run in runs)
+        figures = [
+            f"{wide:.1f}",
+            f"{narrow:.1f}",
+            f"{narrow / wide:.2f}",
+            f"{peer:.1f}",
+            f"{peer / wide:.2f}",
+        ]
+        rows.append([text, *figures])
+    head = ("operator", "float64, processor ms", "float32", "float32 / float64", "alpha", "alpha / float64")
+    notes = "Each alone, two threads; py-alpha-lib's best of three rounds. Beside `log` stands numpy's, one thread."
+    notes += f" py-alpha-lib was not run: {missing}." if missing else ""
+    return Report(f"One operator at a time on {SMALL[0]} days x {SMALL[1]} instruments", head, rows, notes)
+
+
+def numpy_log(panel: Path) -> Run:
+    """Measure numpy's own logarithm of the volumes."""
+    with np.load(panel) as arrays:
+        volume = arrays["volume"]
+    found = np.empty_like(volume)
+    times = []
+    for _ in range(9):
+        begin = time.process_time()
+        np.log(volume, found)
+        times.append(time.process_time() - begin)
+    return Run("numpy", {"cpu": min(times)})
+
+
 def why_not(name: str, run: Run) -> str:
     """Return why a peer is not tried on the large panel."""
     if run.row is None:
@@ -342,4 +395,5 @@ def measure() -> list[Report]:
         small, runs = beside_peers(bench, SMALL, names)
         large, _ = beside_peers(bench, LARGE, {name: why_not(name, run) for name, run in runs.items()})
         year = formulaic(Path(folder), names["alpha"])
-        return [*before, small, large, year, growth(bench), start()]
+        alone = operators(Path(folder), names["alpha"])
+        return [*before, small, large, alone, year, growth(bench), start()]
