@@ -1,36 +1,42 @@
-"""Frozen dataclasses to JSON and back, field by field; unknown, missing and damaged values are tolerated.
+"""Frozen dataclasses to JSON and back, field by field, with the JSON key of a field in its metadata (`json`).
 
-The state is read and written at each step of a switch, so the readers of a type are built once and cached.
+A file of ours is read strictly: a wrong value raises. A part that can be made anew is read leniently: unknown, missing
+and damaged values take their defaults. The state is read and written at each step of a switch, so the readers of a type
+are built once and cached.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from enum import Enum
+from functools import lru_cache, partial
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_WRONG = (TypeError, ValueError, OverflowError)
+"""The exceptions of a reader for a value of another type."""
 _Reader = Callable[[Any], Any]
-_BAD = object()
-"""A reader's result for a value of another type."""
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any, *, whole: bool = False) -> Any:
     """Return a dataclass as the JSON values that a file gives back: objects, and lists for tuples.
 
-    Fields at their default are omitted: each write of the state holds many failures, most of whose thirty flags are.
+    Unless `whole`, fields at their default are omitted: a write of the state holds many failures, most of whose thirty
+    flags are.
     """
-    defaults = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
-    if defaults:
-        values = ((name, getattr(value, name), default) for name, default in defaults)
-        return {name: to_json(one) for name, one, default in values if one != default}
-    return [to_json(item) for item in value] if isinstance(value, tuple) else value
+    parts = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
+    if parts:
+        values = ((key, getattr(value, name), default) for name, key, default in parts)
+        return {key: to_json(one, whole=whole) for key, one, default in values if whole or one != default}
+    return [to_json(item, whole=whole) for item in value] if isinstance(value, tuple) else value
 
 
 @lru_cache(maxsize=64)
-def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
-    """Return a dataclass's fields with their defaults (MISSING without one); empty for another type."""
-    return tuple((each.name, each.default) for each in fields(kind)) if is_dataclass(kind) else ()
+def _fields(kind: type) -> tuple[tuple[str, str, Any], ...]:
+    """Return a dataclass's fields, their keys and defaults (MISSING without one); empty for another type."""
+    if not is_dataclass(kind):
+        return ()
+    return tuple((each.name, each.metadata.get("json", each.name), each.default) for each in fields(kind))
 
 
 def from_json(kind: type[T], data: object) -> T | None:
@@ -38,62 +44,85 @@ def from_json(kind: type[T], data: object) -> T | None:
 
     Unknown keys are ignored, and a value of another type counts as missing.
     """
-    value = _reader(kind)(data)  # type: ignore[arg-type]  # a class is hashable
-    return None if value is _BAD else value
-
-
-@lru_cache(maxsize=64)
-def _reader(hint: Any) -> _Reader:
-    """Return the reader of a type's JSON values, which returns _BAD for any other value."""
-    if get_origin(hint) is UnionType:
-        return _optional(_reader(get_args(hint)[0]))
-    if get_origin(hint) is tuple:
-        return _series(_reader(get_args(hint)[0]))
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _record(hint)
-    return _number if hint is float else _of_type(hint)
-
-
-def _optional(inner: _Reader) -> _Reader:
-    return lambda data: None if data is None else inner(data)
-
-
-def _series(inner: _Reader) -> _Reader:
-    def read(data: Any) -> Any:
-        if not isinstance(data, list | tuple):
-            return _BAD
-        return tuple(value for item in data if (value := inner(item)) is not _BAD)
-
-    return read
-
-
-def _record(kind: type) -> _Reader:
-    hints = get_type_hints(kind)
-    readers = [(name, _reader(hints[name])) for name, _ in _fields(kind)]
-
-    def read(data: Any) -> Any:
-        if not isinstance(data, dict):
-            return _BAD
-        values = {}
-        for name, reader in readers:
-            if name in data and (value := reader(data[name])) is not _BAD:
-                values[name] = value
-        try:
-            return kind(**values)
-        except TypeError:
-            return _BAD
-
-    return read
-
-
-def _number(data: Any) -> Any:
-    if type(data) is float:
-        return data
     try:
-        return float(data) if type(data) is int else _BAD
-    except OverflowError:
-        return _BAD
+        value: T = _reader(kind, lenient=True)(data)  # type: ignore[arg-type]  # a class is hashable
+    except _WRONG:
+        return None
+    return value
 
 
-def _of_type(kind: Any) -> _Reader:
-    return lambda data: data if type(data) is kind else _BAD
+def from_json_strictly(kind: type[T], data: object) -> T:
+    """Return the dataclass of a JSON object; raise TypeError, ValueError or OverflowError for a wrong value in it."""
+    value: T = _reader(kind, lenient=False)(data)  # type: ignore[arg-type]  # a class is hashable
+    return value
+
+
+@lru_cache(maxsize=128)
+def _reader(hint: Any, *, lenient: bool) -> _Reader:
+    """Return the reader of a type's JSON values, which raises for any other value."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if NoneType in inner:
+        return partial(_optional, _reader(inner[0], lenient=lenient))
+    if origin is tuple:
+        return partial(_series, _reader(inner[0], lenient=lenient), lenient)
+    if isinstance(hint, type) and is_dataclass(hint):
+        hints = get_type_hints(hint, include_extras=True)
+        readers = [(name, key, _reader(hints[name], lenient=lenient)) for name, key, _ in _fields(hint)]
+        return partial(_record, hint, readers, lenient)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint
+    if origin is Annotated:
+        return partial(_count, _reader(inner[0], lenient=lenient))
+    return partial(_plain, dict if origin is Mapping else hint)
+
+
+def _optional(read: _Reader, data: Any) -> Any:
+    return None if data is None else read(data)
+
+
+def _series(read: _Reader, lenient: bool, data: Any) -> Any:
+    if not isinstance(data, list | tuple):
+        raise _wrong(data, "a list")
+    items = []
+    for item in data:
+        try:
+            items.append(read(item))
+        except _WRONG:
+            if not lenient:
+                raise
+    return tuple(items)
+
+
+def _record(kind: type, readers: Sequence[tuple[str, str, _Reader]], lenient: bool, data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise _wrong(data, "an object")
+    values = {}
+    for name, key, read in readers:
+        try:
+            if key in data:
+                values[name] = read(data[key])
+        except _WRONG:
+            if not lenient:
+                raise
+    return kind(**values)
+
+
+def _count(read: _Reader, data: Any) -> Any:
+    number = read(data)
+    if number < 0:
+        raise _wrong(data, "a count")
+    return number
+
+
+def _plain(kind: type, data: Any) -> Any:
+    if type(data) is kind:
+        return data
+    if kind is float and type(data) is int:
+        return float(data)
+    if kind is int and type(data) is float and data.is_integer():
+        return int(data)
+    raise _wrong(data, kind.__name__)
+
+
+def _wrong(data: Any, wanted: str) -> TypeError:
+    return TypeError(f"not {wanted}: {data!r:.40}")
