@@ -30,10 +30,10 @@ class HistoryFile:
         if version[1] and self._last is not None and self._last[0] == version:
             return self._last[1]  # the file only grows: same size, same content
         for path in (self._path, rotated(self._path)):
-            number = _last_number(path)
-            if number:
-                self._last = version, number
-                return number
+            events = _last_events(path, 1)
+            if events:
+                self._last = version, events[0].number
+                return events[0].number
         return 0
 
     def append(self, events: Sequence[Event]) -> None:
@@ -69,27 +69,6 @@ def rotated(path: Path) -> Path:
 
 def _ends_line(descriptor: int, size: int) -> bool:
     return os.pread(descriptor, 1, size - 1) == b"\n"
-
-
-def _last_number(path: Path) -> int:
-    """Return the number of the last complete event, reading backwards from the end; 0 without one."""
-    try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            tail = 0
-            while tail < size:
-                tail = min(size, max(_TAIL, 4 * tail))
-                stream.seek(size - tail)
-                last = _last_event(stream.read())
-                if last is not None:
-                    return last.number
-    except FileNotFoundError:
-        pass
-    return 0
-
-
-def _last_event(content: bytes) -> Event | None:
-    return next((event for line in reversed(content.split(b"\n")) if (event := _event(line))), None)
 
 
 def parse_events(content: bytes) -> list[Event]:
