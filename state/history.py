@@ -44,7 +44,8 @@ class HistoryFile:
         self._rotate()
         text = "".join(json.dumps(event.row()) + "\n" for event in events)
         with self._path.open("ab+") as stream:
-            if stream.tell() and not _ends_line(stream.fileno(), stream.tell()):
+            end = stream.tell()
+            if end and os.pread(stream.fileno(), 1, end - 1) != b"\n":
                 text = "\n" + text
             stream.write(text.encode())
 
@@ -65,10 +66,6 @@ class HistoryFile:
 def rotated(path: Path) -> Path:
     """Return the path of the history's older part."""
     return path.with_name(path.name + ".1")
-
-
-def _ends_line(descriptor: int, size: int) -> bool:
-    return os.pread(descriptor, 1, size - 1) == b"\n"
 
 
 def parse_events(content: bytes) -> list[Event]:
