@@ -57,6 +57,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
         *_unanswered(row, now),
         *_replies(row, now),
         *_evaluator(row, now),
+        *_dask(row, now),
         *_log(row, now),
         *_skipped(row, now),
         *_held(row, now),
@@ -135,6 +136,14 @@ def _evaluator(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     for away in _reported(row, "evaluator_away", now):
         detail = f"no alpha is evaluated{_since(away, now)}: {away.get('reason')}"
         yield from _fault("evaluator", detail, str(away.get("hint") or ""))
+
+
+def _dask(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    for away in _reported(row, "dask_away", now):
+        detail = (
+            f"the local engine evaluates instead of dask workers{_since(away, now)}: {away.get('reason')}"
+        )
+        yield from _fault("dask", detail, str(away.get("hint") or ""))
 
 
 def _reported(row: Mapping[str, Any], name: str, now: float) -> Iterator[Mapping[str, Any]]:
