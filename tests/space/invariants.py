@@ -318,8 +318,11 @@ def a_failed_probe_waits_longer(step: Step) -> bool:
         if not reason or step.begun is None or step.begun.target != home or new.probation is not None:
             return False
     longest = max(policy.recover_cap, policy.recover_after)
-    wait = (old.recovery.wait or policy.recover_after) * 2 ** len(lost)
-    return not lost or (new.wait == min(longest, wait) and set(lost) <= set(new.failed))
+    waits = {old.recovery.wait or policy.recover_after}
+    if step.clocked.hours != old.hours:
+        waits.add(policy.recover_after)  # the end of a cap begins anew
+    doubled = new.wait in {min(longest, wait * 2 ** len(lost)) for wait in waits}
+    return not lost or (doubled and set(lost) <= set(new.failed))
 
 
 def probes_only_when_due(step: Step) -> bool:
