@@ -20,13 +20,14 @@ _SENTENCES = {
 class ActionDialog:
     """A dialog that asks before an action and for the token, which the tab then remembers."""
 
-    def __init__(self, actions: Actions, rules: AccessRules, name: str) -> None:
+    def __init__(self, actions: Actions, rules: AccessRules, name: str, lane: str | None) -> None:
         self._actions = actions
         self._rules = rules
         self._name = name
         label = name.capitalize()
         with ui.dialog().props(f'aria-label="{label}"') as self._dialog, ui.element("div").classes("dialog"):
-            ui.html(f"<h2>{label}?</h2><p>{text(_SENTENCES[name])}</p>", sanitize=False)
+            where = " all lanes" if lane is None else f" {lane}" if lane else ""
+            ui.html(f"<h2>{label}{text(where)}?</h2><p>{text(_SENTENCES[name])}</p>", sanitize=False)
             self._for = None
             if name == "pause":
                 self._for = self._field("For how long (such as 30m or 2h; empty: until you resume)", "text")
