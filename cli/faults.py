@@ -57,6 +57,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
         *_unanswered(row, now),
         *_replies(row, now),
         *_evaluator(row, now),
+        *_dask(row, now),
         *_log(row, now),
         *_skipped(row, now),
         *_held(row, now),
@@ -84,9 +85,6 @@ def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
     home = _home(row)
-    if home.lane and row["programs"] is not None and "monitor" not in row["programs"]:
-        hint = "A lane that is new in fleet.toml gets its programs at the next start of the fleet."
-        yield from _fault("programs", f"the lane {home.lane} has none", hint)
     for name, program in (row["programs"] or {}).items():
         chosen = name == "generator" and (row["switch"] or _is_stopped(row))
         if is_crash_loop(program["restarts"]):
@@ -138,6 +136,14 @@ def _evaluator(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     for away in _reported(row, "evaluator_away", now):
         detail = f"no alpha is evaluated{_since(away, now)}: {away.get('reason')}"
         yield from _fault("evaluator", detail, str(away.get("hint") or ""))
+
+
+def _dask(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
+    for away in _reported(row, "dask_away", now):
+        detail = (
+            f"the local engine evaluates instead of dask workers{_since(away, now)}: {away.get('reason')}"
+        )
+        yield from _fault("dask", detail, str(away.get("hint") or ""))
 
 
 def _reported(row: Mapping[str, Any], name: str, now: float) -> Iterator[Mapping[str, Any]]:

@@ -370,6 +370,16 @@ class ExpressionFault:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """Dask workers in use, and why there is none; an empty reason before the first look."""
+
+    workers: int = 0
+    reason: str = ""
+    hint: str = ""
+    since: float = 0.0
+
+
 Result = AlphaFigures | ExpressionFault
 
 

@@ -10,6 +10,7 @@ from datetime import date
 from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
+from fleet.config.network import check_dask_address
 from fleet.config.values import (
     Reserve,
     addresses,
@@ -113,6 +114,11 @@ class NotifySettings:
         return bool(self.urls or self.command or self.ping_url)
 
 
+def _check_dask(text: str) -> None:
+    if text:
+        check_dask_address(text)
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratorSettings:
     """`[generator]`: how alphas are mined."""
@@ -122,6 +128,7 @@ class GeneratorSettings:
     evaluator: str = key("auto", choice("auto", "local", "brain", "screen"))
     keep: str = key("fitness > 0.5", rule(parse_keep, _KEEP))
     breed: int = key(2, whole(0, 100))
+    dask: str = key("", rule(_check_dask, "tls://HOST:PORT of a dask scheduler, tcp:// only on this machine"))
     database: str = key("", text(_DATABASE, "an SQLAlchemy URL such as sqlite:///FILE"), secret=True)
     keep_calls: Seconds = key("7d", duration())
 

@@ -1,10 +1,10 @@
 """The page's address and token: what `[web] listen` means, and which addresses need a token before the start."""
 
-import ipaddress
 import os
 import secrets
 import shlex
 
+from fleet.config.network import is_loopback
 from fleet.config.schema import WebSettings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import Home
@@ -17,14 +17,6 @@ def split_address(listen: str) -> tuple[str, int]:
     """Return host and port of a valid `[web] listen`."""
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Return True if only this machine reaches the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def require_safe_address(web: WebSettings, home: Home) -> None:

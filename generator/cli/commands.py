@@ -1,4 +1,4 @@
-"""The generator's command line: `schema`, `check`, `evaluate`, `vary`, `panel`, `refresh` and `run`.
+"""The generator's command line: `schema`, `check`, `evaluate`, `vary`, `panel`, `refresh`, `worker` and `run`.
 
 Results go to standard output, errors with a hint to standard error. Exit codes: 0 success · 1 a wrong expression
 or a failure · 2 wrong usage or configuration.
@@ -19,6 +19,7 @@ from generator.cli.evaluate import FILE, evaluate
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
 from generator.cli.panel import panel
 from generator.cli.vary import vary
+from generator.cli.worker import worker
 from generator.language import ExpressionError, build_schema, read
 from generator.language.check import brain_refusals, operator_names
 from generator.llm.prompt import DEPTH
@@ -104,6 +105,7 @@ def check(ctx: click.Context, expressions: Sequence[str], *, files: Sequence[Pat
 cli.add_command(evaluate)
 cli.add_command(panel)
 cli.add_command(vary)
+cli.add_command(worker)
 
 
 def _checked(text: str, lists: Lists) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class LocalPlan:
 
     panel: PanelSettings
     source: Source
+    dask: str = ""
+    """Address of the scheduler whose workers evaluate, empty for the local engine alone."""
 
     @property
     def synthetic(self) -> bool:
@@ -266,6 +268,7 @@ class LocalEvaluator:
         *,
         split: Split | None = None,
         executor: Executor | None = None,
+        threads: int = 2,
         files: PanelFiles | None = None,
         moved: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -277,7 +280,7 @@ class LocalEvaluator:
         self._rules = rules
         self._split = split
         self._moved = moved
-        self._engine = evaluate.engine_for(panel, settings)
+        self._engine = evaluate.engine_for(panel, settings, threads=threads)
         self._own = executor is None
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="evaluator")
         self._catalogue = with_fields(load_catalogue(higher=True), self.fields)
@@ -286,6 +289,16 @@ class LocalEvaluator:
         self._batch: list[Candidate] = []
         # The first batch is one candidate: kernels compile at their first use, and a user waits for the first alpha.
         self._batch_size = 1
+
+    @property
+    def panel(self) -> "Panel":
+        """Return the panel."""
+        return self._panel
+
+    @property
+    def split(self) -> Split | None:
+        """Return the panel's split."""
+        return self._split
 
     @property
     def source(self) -> Source:

@@ -35,8 +35,8 @@ def plan_evaluator(
         if wanted in {"brain", "screen"}:
             sentence = f'a stand-in fleet sends nothing to BRAIN: evaluator = "{wanted}" means "local" here'
             _log.warning("evaluator.standin", extra=with_sentence(sentence))
-        return LocalPlan(settings.panel, Source.STANDIN)
-    local = LocalPlan(settings.panel, Source.PANEL if panel else Source.SYNTHETIC)
+        return LocalPlan(settings.panel, Source.STANDIN, settings.generator.dask)
+    local = LocalPlan(settings.panel, Source.PANEL if panel else Source.SYNTHETIC, settings.generator.dask)
     account = find_credentials(settings, home, environ, config=config).present
     kind = evaluator_kind(wanted, account=account, panel=bool(panel))
     if kind == "local":

@@ -1,4 +1,4 @@
-"""Counts and last alphas of this run, counters of all runs, and BRAIN's state, for the heartbeat file."""
+"""Counts and last alphas of this run, counters of all runs, BRAIN's state and the dask workers, for the heartbeat file."""
 
 import threading
 from collections import deque
@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fleet.runtime.totals import increased, observed
-from generator.domain import CallRecord, Evaluated, Tally
+from generator.domain import CallRecord, ClusterState, Evaluated, Tally
 
 _LAST = 5
 
@@ -35,7 +35,7 @@ class RunStats:
         self._totals = Totals()
         self._counters: dict[str, Any] = dict(counters) if isinstance(counters, Mapping) else {}
         self._last: deque[dict[str, Any]] = deque(maxlen=_LAST)
-        self._brain: dict[str, Any] | None = None
+        self._parts: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def count(self, **amounts: int) -> None:
@@ -94,7 +94,13 @@ class RunStats:
     def brain(self, state: dict[str, Any]) -> None:
         """Record BRAIN's current state."""
         with self._lock:
-            self._brain = state
+            self._parts["brain"] = state
+
+    def cluster(self, state: ClusterState) -> None:
+        """Record the number of dask workers in use, and why there is none."""
+        away = {"since": state.since, "reason": state.reason, "hint": state.hint} if state.reason else None
+        with self._lock:
+            self._parts |= {"dask_workers": state.workers, "dask_away": away}
 
     def totals(self) -> Totals:
         """Return the totals."""
@@ -102,8 +108,8 @@ class RunStats:
             return self._totals
 
     def row(self) -> dict[str, Any]:
-        """Return totals, counters, last alphas and BRAIN's state as in `generator.json`."""
+        """Return totals, counters, last alphas, and BRAIN's and the dask workers' state as in `generator.json`."""
         with self._lock:
             counts = {part.name: getattr(self._totals, part.name) for part in fields(Totals)}
             row = {"totals": counts, "counters": self._counters, "alphas": list(self._last)}
-            return row if self._brain is None else {**row, "brain": self._brain}
+            return {**row, **self._parts}

@@ -28,6 +28,7 @@ from generator.domain import (
     Source,
 )
 from generator.evaluators.brain import BrainPlan, EvaluatorContext
+from generator.evaluators.fanout import load_evaluator
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
 from generator.pool.checks import known_correlation
@@ -351,14 +352,15 @@ def evaluation_workers(
         lease=lease,
     )
     splits = StoredSplits(store, retry, shared.clock)
+    load = partial(load_evaluator, splits=splits, clock=shared.clock, report=shared.stats.cluster)
     if isinstance(plan, LocalPlan):
-        return [make(evaluator=partial(plan.load, splits), breeder=breeder)]
+        return [make(evaluator=partial(load, plan), breeder=breeder)]
     context = EvaluatorContext(
         store, retry, shared.clock, rng, stopping, shared.scope, shared.stats, shared.rules
     )
     if isinstance(plan, BrainPlan):
         return [make(evaluator=partial(plan.load, context))]
     return [
-        make(evaluator=partial(plan.local.load, splits), breeder=breeder),
+        make(evaluator=partial(load, plan.local), breeder=breeder),
         make(evaluator=partial(plan.brain.load, context), queue=Promotion(plan, context)),
     ]

@@ -25,6 +25,7 @@ from generator.backtest.panel import Matrix, Panel
 
 FORMAT = 2
 """Increase it when reading or checking changes, so that panels read by an older version are not used."""
+META = "meta.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +111,10 @@ def write_panel(folder: Path, panel: Panel) -> None:
         return
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        arrays = panel.arrays()
-        files = {name: f"{number}.npy" for number, name in enumerate(arrays)}
-        for name, matrix in arrays.items():
-            np.save(temporary / files[name], np.ascontiguousarray(matrix))
-        names = {name: list(values) for name, values in panel.group_names.items()}
-        meta = {
-            "format": FORMAT,
-            "symbols": list(panel.symbols),
-            "files": files,
-            "group_names": names,
-            "warnings": list(panel.warnings),
-        }
-        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        meta = panel_meta(panel)
+        for name, matrix in panel.arrays().items():
+            np.save(temporary / meta["files"][name], np.ascontiguousarray(matrix))
+        (temporary / META).write_text(json.dumps(meta), encoding="utf-8")
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:
@@ -131,9 +123,20 @@ def write_panel(folder: Path, panel: Panel) -> None:
             raise
 
 
+def panel_meta(panel: Panel) -> dict[str, Any]:
+    """Return the content of a panel's META file; `files` are those of its arrays by name."""
+    return {
+        "format": FORMAT,
+        "symbols": list(panel.symbols),
+        "files": {name: f"{number}.npy" for number, name in enumerate(panel.arrays())},
+        "group_names": {name: list(values) for name, values in panel.group_names.items()},
+        "warnings": list(panel.warnings),
+    }
+
+
 def map_panel(folder: Path) -> Panel | None:
     """Return the panel of a folder with memory-mapped arrays; None if the folder is incomplete."""
-    meta = _read(folder / "meta.json")
+    meta = _read(folder / META)
     if meta is None or meta.get("format") != FORMAT:
         return None
     try:

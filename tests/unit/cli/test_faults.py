@@ -180,6 +180,13 @@ def test_several_faults_are_all_named() -> None:
     assert [one.partition(":")[0] for one in many] == ["state", "monitor", "calls"]
 
 
+def test_dask_workers_that_are_away_are_a_fault() -> None:
+    assert found(**beat(unusable=None, dask_workers=0, dask_away=AWAY)) == [
+        "dask: the local engine evaluates instead of dask workers for 1m: no panel"
+    ]
+    assert found(**beat(unusable=None, dask_workers=2, dask_away=None)) == []
+
+
 def test_an_evaluator_that_is_away_is_a_fault() -> None:
     assert found(**beat(unusable=None, evaluator_away=AWAY)) == [
         "evaluator: no alpha is evaluated for 1m: no panel"

@@ -1,0 +1,30 @@
+"""Addresses of the network: who reaches them, and those of dask schedulers (pure)."""
+
+import ipaddress
+import re
+
+_FORM = re.compile(r"(?P<scheme>tls|tcp)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_PORTS = 65536
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def check_dask_address(address: str) -> None:
+    """Raise ValueError unless the address is that of a scheduler that no stranger reaches.
+
+    Whoever reaches a scheduler may run programs on its workers. Off loopback only certificates keep others out.
+    """
+    found = _FORM.fullmatch(address)
+    if found is None or not 0 < int(found["port"]) < _PORTS:
+        raise ValueError("no tls:// or tcp:// address with a port from 1 to 65535")
+    if found["scheme"] == "tcp" and not is_loopback(found["host"]):
+        raise ValueError(
+            f"others reach {found['host']}: write tls://{found['host']}:{found['port']} and make certificates, see "
+            "docs/scale.md"
+        )
