@@ -65,7 +65,7 @@ lint: setup ## Check style and types, and audit the locked packages where the da
 bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME ..." takes some; BASE=COMMIT beside it)
 	@FLEET_BENCH_BASE=$(BASE) $(BIN)/python -m benchmarks $(ONLY)
 
-soak: setup ## Let everything go wrong at once: kills, odd lines, a full disk, clock steps (DURATION=60s, KILLS=500, MODE=mining)
+soak: setup ## Let everything go wrong at once: kills, odd lines, a full disk, clock steps (DURATION=60s, KILLS=500, MODE=mining, MODE=lanes)
 	@$(BIN)/python -m tests.soak $(MODE) --duration $(or $(DURATION),$(if $(KILLS),60m,60s)) $(if $(KILLS),--kills $(KILLS))
 
 fuzz: setup ## Feed a million odd inputs (INPUTS=20000) to each reader: log, calls, state, Ollama, supervisord, heartbeat

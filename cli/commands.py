@@ -24,7 +24,7 @@ from cli.console import (
     pull_bar,
     show,
 )
-from cli.planning.commands import ladder, scan
+from cli.planning.commands import ladder, lanes, scan
 from cli.target import Fleet
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
@@ -478,4 +478,5 @@ def doctor(fleet: Fleet, as_json: bool) -> None:
 
 
 main.add_command(ladder)
+main.add_command(lanes)
 main.add_command(scan)

@@ -30,9 +30,11 @@ def main() -> int:
     except FleetError as error:
         _log.error("notifier.failed", extra=fields(reason=error.message, hint=error.hint))
         return error.exit_code
-    notify = fleet.settings.notify
-    notifier = Notifier(fleet, notice_places(notify.urls, notify.command))
-    threading.Thread(target=notifier.run, daemon=True, name="notices").start()
+    notify, notifiers = fleet.settings.notify, list[Notifier]()
+    for lane in fleet.lanes():
+        notifiers.append(Notifier(lane, notice_places(notify.urls, notify.command), notifiers))
+    for notifier in notifiers:
+        threading.Thread(target=notifier.run, daemon=True, name="notices").start()
     while True:
         try:
             listener.wait()
@@ -41,7 +43,8 @@ def main() -> int:
             ValueError,
         ):  # the pipe has ended, or the line is no header: supervisord starts us anew
             return 0
-        notifier.wake()
+        for notifier in notifiers:
+            notifier.wake()
         listener.ok()
 
 

@@ -38,10 +38,18 @@ _FULL = 64 * 1024**2
 
 
 class Notifier:
-    """Delivers notices about one fleet; `wake` makes it look at once."""
+    """Delivers notices about one fleet or lane; `wake` makes it look at once.
 
-    def __init__(self, fleet: Fleet, places: Sequence[NoticePlace]) -> None:
+    `peers` are the notifiers of all lanes, this one included. The leading lane asks the ping address for all of them.
+    """
+
+    def __init__(
+        self, fleet: Fleet, places: Sequence[NoticePlace], peers: "Sequence[Notifier] | None" = None
+    ) -> None:
         self._fleet = fleet
+        self._peers = peers if peers is not None else [self]
+        self.well = False
+        """True if the last look found no fault."""
         self._places = {place.key: place for place in places}
         self._on, self._ping_url = fleet.settings.notify.on, fleet.settings.notify.ping_url
         self._path = fleet.home.notices_file
@@ -128,16 +136,21 @@ class Notifier:
         state = read_state(self._fleet.home) or default_state(self._fleet.settings.ladder, now)
         row = collect_status(self._fleet)
         ledger, notices = after_look(box.ledger, conditions(state, row, self._full_disk()), now)
-        if self._ping_url and not row["faults"] and self._looked - self._pinged >= PING_EVERY:
+        self.well = not row["faults"]
+        all_well = self._fleet.leads and all(one.well for one in self._peers)
+        if self._ping_url and all_well and self._looked - self._pinged >= PING_EVERY:
             self._pinged = self._looked
             pool.submit(_ping, self._ping_url)
         return self._with(replace(box, ledger=ledger), notices)
 
     def _with(self, box: NoticeBox, notices: Sequence[Notice]) -> NoticeBox:
-        kept = [notice for notice in notices if wanted(notice, self._on)]
+        lane = self._fleet.home.lane
+        kept = [notice.of_lane(lane) for notice in notices if wanted(notice, self._on)]
         return box.with_notices(kept, [(key, place.name) for key, place in self._places.items()])
 
     def _full_disk(self) -> str:
+        if not self._fleet.leads:
+            return ""
         free = shutil.disk_usage(self._fleet.home.path).free
         return f"{show_size(free)} are free in {self._fleet.home.path}" if free < _FULL else ""
 

@@ -55,7 +55,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to people; `id` is the same in each copy, `number` is that of the event in the history."""
+    """A message to people; `id` is the same in each copy, `number` is that of the event in the lane's history."""
 
     id: str
     kind: str
@@ -65,6 +65,11 @@ class Notice:
     mend: str = ""
     line: str = ""
     number: int | None = None
+    lane: str = ""
+
+    def of_lane(self, lane: str) -> "Notice":
+        """Return the notice of a lane; events are numbered in each lane, so the lane is part of the id."""
+        return replace(self, id=f"{lane}-{self.id}", lane=lane) if lane else self
 
     def row(self, host: str) -> dict[str, Any]:
         """Return the notice as the JSON object that a command of the user's reads."""
@@ -75,6 +80,7 @@ class Notice:
             "state": self.state,
             "time": self.time,
             "host": host,
+            **({"lane": self.lane} if self.lane else {}),
             "title": self.title(host),
             "text": self.text,
             "mend": self.mend,
@@ -84,7 +90,8 @@ class Notice:
     def title(self, host: str) -> str:
         """Return the subject line; it carries the id, by which a copy is known."""
         over = " is over" if self.state == OVER else ""
-        return f"Model Fleet on {host}: {self.kind.replace('_', ' ')}{over} [{self.id}]"
+        lane = f", lane {self.lane}" if self.lane else ""
+        return f"Model Fleet on {host}{lane}: {self.kind.replace('_', ' ')}{over} [{self.id}]"
 
     def body(self) -> str:
         """Return the text for people, with the mend and the log line where there are any."""

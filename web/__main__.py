@@ -52,8 +52,8 @@ def _serve() -> int:
     os.environ["NICEGUI_STORAGE_PATH"] = str(fleet.home.run / "nicegui")
     from web.server import build  # noqa: PLC0415  # NiceGUI reads its storage's path as it is imported
 
-    memory = MemoryWatch(fleet)
-    app = build(Readings(fleet, memory), rules)
+    lanes = [Readings(lane, MemoryWatch(lane)) for lane in fleet.lanes()]
+    app = build(lanes[0], rules, lanes if fleet.has_lanes else ())
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -65,10 +65,12 @@ def _serve() -> int:
             timeout_graceful_shutdown=2,
         )
     )
-    memory.start()
+    for one in lanes:
+        one.memory.start()
     _log.info("web.started", extra=with_sentence(f"the page is at http://{listen}", pid=os.getpid()))
     server.run()
-    memory.stop()
+    for one in lanes:
+        one.memory.stop()
     lock.release()
     _log.info("web.ended", extra=fields(pid=os.getpid()))
     return 0 if server.started else 1

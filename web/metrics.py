@@ -53,23 +53,44 @@ class Reading:
     cards: Sequence[Card] | None = None
 
 
-def exposition(reading: Reading, accept: str) -> tuple[bytes, str]:
-    """Return the body and the content type that a scraper with this `Accept` header gets."""
+def exposition(reading: Reading | Mapping[str, Reading], accept: str) -> tuple[bytes, str]:
+    """Return the body and the content type that a scraper with this `Accept` header gets.
+
+    The readings of lanes are given by the lanes' names, which become the label `lane`.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(reading))
+    registry.register(
+        _Families(families(reading) if isinstance(reading, Reading) else lane_families(reading))
+    )
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
 class _Families:
-    """A collector of one reading."""
+    """A collector of families."""
 
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+    def __init__(self, found: Iterable[Metric]) -> None:
+        self._found = found
 
     def collect(self) -> Iterable[Metric]:
         """Return the families."""
-        return families(self._reading)
+        return self._found
+
+
+_OF_ALL_LANES = ("fleet_build", "fleet_gpu_memory_used_bytes", "fleet_gpu_memory_total_bytes")
+"""Families of the machine; they have no lane."""
+
+
+def lane_families(readings: Mapping[str, Reading]) -> Iterable[Metric]:
+    """Return the families of several lanes: each once, its samples with the label `lane`."""
+    found: dict[str, Metric] = {}
+    for lane, reading in readings.items():
+        for family in families(reading):
+            first = found.setdefault(family.name, family)
+            if family.name not in _OF_ALL_LANES:
+                own = [sample._replace(labels={**sample.labels, "lane": lane}) for sample in family.samples]
+                first.samples = own if first is family else [*first.samples, *own]
+    return found.values()
 
 
 def families(reading: Reading) -> Iterator[Metric]:

@@ -1,5 +1,6 @@
 """The server: /metrics, the JSON behind the page, its actions and the page itself, as one ASGI application."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -8,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from cli.console import finite_json
 from cli.report import collect_report
 from cli.status import collect_status
+from cli.target import Fleet
 from fleet.runtime.errors import FleetError
 from generator.storage.read import SORTS, best_alphas, database_location
 from state.history import read_history
@@ -22,35 +24,47 @@ _MOST_ROWS = 1000
 _SECONDS_A_DAY = 86400.0
 
 
-def build(readings: Readings, rules: AccessRules) -> AsgiApp:
-    """Return the guarded application of a home."""
+def build(readings: Readings, rules: AccessRules, lanes: Sequence[Readings] = ()) -> AsgiApp:
+    """Return the guarded application of a home; `lanes` are the readings of its lanes, if it has any."""
     app = FastAPI(title="Model Fleet", docs_url=None, redoc_url=None, openapi_url=None)
     actions = Actions(readings.fleet)
-    _add_metrics(app, readings)
-    _add_json(app, readings)
+    _add_metrics(app, readings, lanes)
+    _add_json(app, readings, lanes)
     _add_actions(app, actions, rules)
     add_page(app, PageContext(readings, actions, rules))
     return Guard(app, rules)
 
 
-def _add_metrics(app: FastAPI, readings: Readings) -> None:
+def _add_metrics(app: FastAPI, readings: Readings, lanes: Sequence[Readings]) -> None:
     @app.get("/metrics")
     def metrics(request: Request) -> Response:
-        body, content_type = exposition(readings.now(), request.headers.get("accept", ""))
+        found = {one.fleet.home.lane: one.now() for one in lanes} or readings.now()
+        body, content_type = exposition(found, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
 
-def _add_json(app: FastAPI, readings: Readings) -> None:
+def _add_json(app: FastAPI, readings: Readings, lanes: Sequence[Readings]) -> None:
     fleet = readings.fleet
+    fleets = {one.fleet.home.lane: one.fleet for one in lanes}
 
     @app.get("/api/status")
-    def status() -> Response:
-        return _json(collect_status(fleet))
+    def status(lane: str = "") -> Response:
+        if fleets and not lane:
+            return _json({"lanes": {name: collect_status(one) for name, one in fleets.items()}})
+        return _json(collect_status(_chosen(lane)))
 
     @app.get("/api/history")
-    def history(last: int = 50) -> Response:
+    def history(last: int = 50, lane: str = "") -> Response:
         count = min(max(last, 1), _MOST_ROWS)
-        return _json([event.row() for event in read_history(fleet.home.history, count)])
+        return _json([event.row() for event in read_history(_chosen(lane).home.history, count)])
+
+    def _chosen(lane: str) -> Fleet:
+        """Return the fleet of a lane, the first one without a name; raise FleetError for an unknown lane."""
+        if lane and lane not in fleets:
+            raise FleetError(
+                f"there is no lane {lane!r:.60}", hint=f"Lanes are {', '.join(fleets) or 'not set up'}."
+            )
+        return fleets.get(lane, fleet)
 
     @app.get("/api/alphas")
     def alphas(sort: str = "fitness", limit: int = 20) -> Response:
@@ -63,10 +77,10 @@ def _add_json(app: FastAPI, readings: Readings) -> None:
         return _json(alpha_rows(found))
 
     @app.get("/api/report")
-    def report(days: float = 0.0) -> Response:
+    def report(days: float = 0.0, lane: str = "") -> Response:
         from time import time  # noqa: PLC0415
 
-        return _json(collect_report(fleet, since=time() - days * _SECONDS_A_DAY if days > 0 else 0.0))
+        return _json(collect_report(_chosen(lane), since=time() - days * _SECONDS_A_DAY if days > 0 else 0.0))
 
     @app.exception_handler(FleetError)
     async def fault(_request: Request, error: FleetError) -> Response:

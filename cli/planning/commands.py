@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import click
 
 from cli.console import Chosen, lane_option, print_json, show
+from cli.target import Fleet
+from fleet.clients.gpu import is_amd
 from fleet.runtime.errors import FleetError
+from fleet.runtime.home import DEFAULT_LANE
 from fleet.runtime.units import Bytes, parse_size
 
 
@@ -58,6 +61,65 @@ def ladder(chosen: Chosen, suggest: bool, vram: Bytes | None, as_json: bool) -> 
         print_json(suggesting.suggestion_row(found))
     else:
         click.echo(suggesting.suggestion_toml(found))
+
+
+def _sizes(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[Bytes]:
+    """Return the sizes of a list such as "8GB,12GB"; click reports what is no size."""
+    if value is None:
+        return []
+    return [size for text in value.split(",") if (size := _size(ctx, parameter, text.strip()))]
+
+
+@click.command()
+@click.option("--suggest", is_flag=True, help="Print a lane for each GPU, to be pasted into fleet.toml.")
+@click.option("--gpus", callback=_sizes, metavar="SIZES", help='Suggest for these GPUs, such as "8GB,12GB".')
+@click.option("--compose", is_flag=True, help="Suggest for Ollamas as Compose services, not under systemd.")
+@click.option("--services", is_flag=True, help="Print the services alone: shell commands, or a Compose file.")
+@lane_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def lanes(
+    chosen: Chosen, *, suggest: bool, gpus: list[Bytes], compose: bool, services: bool, as_json: bool
+) -> None:
+    """Show the lanes, or suggest one for each GPU with an Ollama and a ladder of its own."""
+    from cli.planning import lanes as planning
+    from cli.planning.memory import each_card
+    from cli.planning.suggest import candidates_of
+    from cli.target import any_fleet
+
+    fleet = any_fleet(chosen.config, chosen.environ)
+    if not (suggest or gpus or services):
+        _show_lanes(fleet, as_json=as_json)
+        return
+    found = planning.suggest_lanes(
+        each_card(gpus),
+        candidates_of(None if fleet.standin else fleet.ollama()),
+        fleet.settings.policy.reserve,
+        variable=planning.HIP if is_amd() else planning.CUDA,
+        compose=compose,
+    )
+    text = (planning.compose_services if compose else planning.systemd_services)(found)
+    if as_json:
+        print_json(planning.lanes_rows(found))
+    else:
+        click.echo(text if services else planning.lanes_toml(found, text))
+
+
+def _show_lanes(fleet: Fleet, *, as_json: bool) -> None:
+    rows = [
+        {
+            "lane": lane.home.lane or DEFAULT_LANE,
+            "home": str(lane.home.path),
+            "ollama_url": lane.url,
+            "log_source": lane.log_source or None,
+            "ladder": [rung.label for rung in lane.settings.ladder],
+        }
+        for lane in fleet.lanes()
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        show([f"{row['lane']}: {row['ollama_url']}, log {row['log_source']}, {row['home']}" for row in rows])
 
 
 @click.command()

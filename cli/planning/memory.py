@@ -1,6 +1,6 @@
 """The GPU memory of this machine: by the cards' own tool, else by what the monitor read in Ollama's log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleet.clients.gpu import Card, cards
@@ -17,6 +17,20 @@ class KnownMemory:
 
     total: Bytes
     origin: str
+
+
+def each_card(sizes: Sequence[Bytes], ask: Callable[[], list[Card] | None] = cards) -> list[KnownMemory]:
+    """Return the memory of each card: of the given sizes, else of the machine's; raise FleetError if there is none."""
+    if sizes:
+        return [KnownMemory(size, "--gpus") for size in sizes]
+    hint = 'Say their memory: lanes --suggest --gpus "8GB,12GB"'
+    try:
+        found = ask() or []
+    except FleetError as error:
+        raise FleetError(error.message, hint=f"{error.hint} {hint}".strip()) from error
+    if not found:
+        raise FleetError("no GPU was found: neither nvidia-smi nor rocm-smi lists one", hint=hint)
+    return [KnownMemory(card.total, printable(card.name)) for card in found]
 
 
 def gpu_memory(home: Home, ask: Callable[[], list[Card] | None] = cards) -> KnownMemory:

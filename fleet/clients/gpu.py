@@ -30,6 +30,11 @@ Cards: TypeAlias = Callable[[], list[Card] | None]
 """Returns the GPUs that Ollama uses, None if they cannot be asked; raises FleetError if a tool fails."""
 
 
+def is_amd() -> bool:
+    """Return True if only AMD's tool is on this machine."""
+    return shutil.which("nvidia-smi") is None and shutil.which("rocm-smi") is not None
+
+
 def no_cards() -> list[Card] | None:
     """Return None: Ollama's GPUs cannot be asked from here."""
     return None

@@ -9,6 +9,7 @@ import pytest
 from fleet.policy.events import Event, EventKind
 from tests.soak import checker
 from tests.soak.agreement import Books, disagreements
+from tests.soak.lanes import soak_lanes
 from tests.soak.mining import LogReader, mine
 from tests.soak.resources import Resources, Sample
 from tests.soak.run import soak
@@ -28,6 +29,13 @@ def test_half_a_minute_of_everything_that_goes_wrong() -> None:
 def test_half_a_minute_of_mining_through_faults() -> None:
     with TemporaryDirectory(prefix="fl-") as folder:
         assert mine(Path(folder), 20, 30.0) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_half_a_minute_of_three_lanes_that_are_killed() -> None:
+    with TemporaryDirectory(prefix="fl ") as folder:
+        assert soak_lanes(Path(folder), 20, 30.0) == []
 
 
 def incident(number: int, moment: int, **fields: object) -> Event:

@@ -151,3 +151,12 @@ def test_a_title_names_host_kind_and_id() -> None:
     notice = Notice("event-3", "gpu_lost", OVER, NOW, "text", number=3)
     assert notice.title("box") == "Model Fleet on box: gpu lost is over [event-3]"
     assert notice.row("box")["number"] == 3
+
+
+def test_a_notice_of_a_lane_names_it_and_its_id_is_of_this_lane_alone() -> None:
+    notice = Notice("event-3", "held", BEGUN, NOW, "text", number=3)
+    assert notice.of_lane("") == notice
+    assert "lane" not in notice.row("box")
+    own = notice.of_lane("gpu1")
+    assert own.title("box") == "Model Fleet on box, lane gpu1: held [gpu1-event-3]"
+    assert (own.row("box")["lane"], own.row("box")["id"]) == ("gpu1", "gpu1-event-3")

@@ -174,3 +174,28 @@ def test_openmetrics_is_given_where_it_is_asked_for() -> None:
     body, kind = exposition(full(), "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert re.search(rb"^# EOF$", body, flags=re.MULTILINE)
+
+
+def test_the_series_of_lanes_have_their_names_and_the_machines_have_none() -> None:
+    def lane(rung: int) -> Reading:
+        reading = full()
+        assert reading.state is not None
+        card = Card("GPU", 2 * 10**9, 8 * 10**9)
+        return replace(reading, state=replace(reading.state, current_model_index=rung), cards=[card])
+
+    text = exposition({"a": lane(0), "b-2": lane(3)}, "")[0].decode()
+    found = {
+        (sample.name, sample.labels.get("lane")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert (found["fleet_rung", "a"], found["fleet_rung", "b-2"]) == (0.0, 3.0)
+    assert {name for name, own in found if own is None} == {
+        "fleet_build_info",
+        "fleet_gpu_memory_used_bytes",
+        "fleet_gpu_memory_total_bytes",
+    }
+    assert {name for name, own in found if own == "a"} == {name for name, own in found if own == "b-2"}
+    assert text.count("# TYPE fleet_rung ") == 1
+    series = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(series) == len(set(series))
