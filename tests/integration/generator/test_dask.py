@@ -85,6 +85,23 @@ def test_killing_workers_and_scheduler_loses_nothing_and_stores_nothing_twice(
         assert generator.log.count("dask.panel_sent") == 2
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_not_ours_is_named_and_gets_nothing(tmp_path: Path, ollama: StandinOllama) -> None:
+    with dask_cluster(tmp_path / "dask") as cluster:
+        cluster.scheduler()
+        cluster.foreign_worker("foreign")
+        with generating(tmp_path / "home", ollama.url, FLEET_GENERATOR_DASK=cluster.address) as generator:
+            generator.until(lambda: "dask.worker_refused" in generator.log, what="the refusal")
+            reason = generator.until(
+                lambda: re.search(
+                    r"no worker of 1 can be used: (.*)", str(generator.heartbeat().get("dask_away"))
+                ),
+                what="the reason",
+            )
+            assert "it was not started by `python -m generator worker`" in reason[1]
+            until_more_is_done(generator)
+
+
 def certificates(folder: Path) -> dict[str, str]:
     """Make a certificate, and return dask's settings that name it as everyone's."""
     if shutil.which("openssl") is None:
