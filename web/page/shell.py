@@ -21,6 +21,9 @@ from web.readings import Readings
 TICK = 0.5
 """Seconds between two looks of a visible page."""
 
+_SOON = 0.05
+"""Seconds until a part that takes its time is asked for."""
+
 _CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 _HEAD = """
 <meta name="color-scheme" content="light dark">
@@ -149,16 +152,30 @@ class LivePage:
         with ui.element("section").classes(width).props(f'aria-label="{title}"'):
             ui.html(f"<h2>{title}</h2>{markup}", sanitize=False)
 
-    def later(self, title: str, meanwhile: str, read: Callable[[], Awaitable[str]]) -> None:
-        """Add a part that takes its time: it is filled once the page is open."""
+    def later(
+        self, title: str, meanwhile: str, read: Callable[[], Awaitable[str]], *, controls: str = ""
+    ) -> None:
+        """Add a part that takes its time: it is filled once the page is open. `controls` stand above it at once."""
         with ui.element("section").props(f'aria-label="{title}"'):
-            ui.html(f"<h2>{title}</h2>", sanitize=False)
+            ui.html(f"<h2>{title}</h2>{controls}", sanitize=False)
             shown = ui.html(f"<p>{text(meanwhile)}</p>", sanitize=False).props('aria-live="polite"')
 
         async def fill() -> None:
             shown.content = await read()
 
-        ui.timer(0.1, fill, once=True)
+        ui.timer(_SOON, fill, once=True)
+
+    def later_chart(self, title: str, read: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        """Add a chart that takes its time."""
+        with ui.element("section").props(f'aria-label="{title}"'):
+            ui.html(f"<h2>{title}</h2>", sanitize=False)
+            shown = _chart(title, {})
+
+        async def fill() -> None:
+            shown.options.update(await read())
+            shown.update()
+
+        ui.timer(_SOON, fill, once=True)
 
     async def slow(self, title: str, read: Callable[[], str], *, every: float) -> None:
         """Add a part that a thread reads, again every few seconds while the tab is visible."""
@@ -179,11 +196,7 @@ class LivePage:
         """Add a chart whose options follow the view, with HTML below."""
         with ui.element("section").classes(width).props(f'aria-label="{title}"'):
             ui.html(f"<h2>{title}</h2>", sanitize=False)
-            shown = (
-                ui.echart(options(self.view))
-                .classes("chart")
-                .props(f'role="img" aria-label="Chart: {title}"')
-            )
+            shown = _chart(title, options(self.view))
             said = ui.html(below(self.view), sanitize=False) if below else None
         known = [_chart_key(self.view)]
 
@@ -232,6 +245,12 @@ def _chart_key(view: View) -> tuple[float, int]:
     return (
         view.samples[-1].time if view.samples else 0.0,
         view.events[-1].number if view.events else 0,
+    )
+
+
+def _chart(title: str, options: dict[str, Any]) -> ui.echart:
+    return (
+        ui.echart(options, renderer="svg").classes("chart").props(f'role="img" aria-label="Chart: {title}"')
     )
 
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Response
+from fastapi.middleware.gzip import GZipMiddleware
 from nicegui import ui
 
 from cli.alphas.query import alpha_details
@@ -38,6 +41,8 @@ def add_page(app: FastAPI, context: PageContext) -> None:
         language="en-US",
         tailwind=False,
         binding_refresh_interval=None,
+        # Within a machine, compressing the scripts takes longer than sending them.
+        gzip_middleware_factory=None if context.rules.loopback else GZipMiddleware,
         show_welcome_message=False,
     )
 
@@ -98,8 +103,7 @@ def _add_alpha(app: FastAPI, context: PageContext) -> None:
                 page.fixed("Alpha", f"<p>There is no alpha {number}.</p>")
                 return
             page.fixed(f"Alpha {number}", alpha.standing(found))
-            picture = f'<img class="plot" src="/api/alphas/{number}/pnl.png" alt="Running PnL and drawdown" loading="lazy">'
-            page.fixed("Running PnL", picture)
+            page.later("Running PnL", "The alpha is backtested …", lambda: _picture(context, found.alpha))
             page.fixed("Checks", alpha.checks(found), width="w6")
             page.fixed("Tree", alpha.tree(found), width="w6")
             page.fixed("Where it came from", alpha.call(found))
@@ -127,17 +131,34 @@ def _add_alpha(app: FastAPI, context: PageContext) -> None:
             page.later("Alphas that add most to each other", "They are backtested and compared …", choose)
 
 
+async def _picture(context: PageContext, row: Mapping[str, Any]) -> str:
+    """Return the picture of an alpha's running PnL once it is drawn, else why there is none."""
+    try:
+        await context.plots.picture(row)
+    except FleetError as error:
+        return tables.trouble(error)
+    return f'<img class="plot" src="/api/alphas/{row["id"]}/pnl.png" alt="Running PnL and drawdown">'
+
+
 def _add_models(context: PageContext) -> None:
     @ui.page("/models")
     async def models(days: str = "0") -> None:
         span = float(days) if days in _PERIODS else 0.0
-        row = await asyncio.to_thread(
-            collect_report, context.readings.fleet, since=time.time() - span * _DAY if span else 0.0
-        )
+        since = time.time() - span * _DAY if span else 0.0
+        # A long history is read while the browser opens the page.
+        reading = asyncio.create_task(asyncio.to_thread(collect_report, context.readings.fleet, since=since))
+
+        async def compared() -> str:
+            return tables.models(await reading)
+
+        async def drawn() -> dict[str, Any]:
+            return model_chart((await reading)["models"])
+
         links = " · ".join(
             f'<a href="?{urlencode({"days": key})}"{" aria-current=true" if key == days else ""}>{name}</a>'
             for key, name in _PERIODS.items()
         )
         async with LivePage(context, "/models") as page:
-            page.fixed("Models", f'<p class="controls">Period: {links}</p>' + tables.models(row))
-            page.chart("Kept alphas an hour in use", lambda _: model_chart(row["models"]))
+            controls = f'<p class="controls">Period: {links}</p>'
+            page.later("Models", "The history is read …", compared, controls=controls)
+            page.later_chart("Kept alphas an hour in use", drawn)

@@ -47,6 +47,7 @@ def until_more_is_done(generator: GeneratorProcess, more: int = 10) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killing_workers_and_scheduler_loses_nothing_and_stores_nothing_twice(
     tmp_path: Path, ollama: StandinOllama
 ) -> None:
@@ -86,6 +87,7 @@ def test_killing_workers_and_scheduler_loses_nothing_and_stores_nothing_twice(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_worker_that_is_not_ours_is_named_and_gets_nothing(tmp_path: Path, ollama: StandinOllama) -> None:
     with dask_cluster(tmp_path / "dask") as cluster:
         cluster.scheduler()
@@ -119,6 +121,7 @@ def certificates(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_with_certificates_workers_are_used_over_tls(tmp_path: Path, ollama: StandinOllama) -> None:
     environ = certificates(tmp_path)
     with dask_cluster(tmp_path / "dask", scheme="tls", environ=environ) as cluster:

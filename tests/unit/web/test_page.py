@@ -112,8 +112,22 @@ def test_many_samples_are_thinned_and_the_last_one_stays() -> None:
 
 
 def test_a_model_without_time_in_use_is_in_no_chart() -> None:
-    rows = [{"model": "a", "alphas_per_hour": 2.0}, {"model": "b", "alphas_per_hour": None}]
-    assert model_chart(rows)["xAxis"]["data"] == ["a"]
+    rows = [
+        {"model": "a", "alphas_per_hour": 2.0, "vram_bytes": None},
+        {"model": "b", "alphas_per_hour": None, "vram_bytes": 5},
+        {"model": "c", "alphas_per_hour": 1.0, "vram_bytes": 700_000_000},
+    ]
+    assert model_chart(rows)["yAxis"]["data"] == ["a", "c\n668 MB"]
+
+
+def test_a_block_keeps_the_indentation_of_its_lines() -> None:
+    assert markup.block(["add", "  rank", "\tx<y"]) == '<pre tabindex="0">add\n  rank\nx&lt;y</pre>'
+
+
+def test_the_count_names_the_last_incident() -> None:
+    html = markup.count(view([INCIDENT, COMMITTED]))
+    assert "40s ago" in html
+    assert "allocation (1 of 3)" in html
 
 
 @pytest.mark.parametrize(
