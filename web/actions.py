@@ -19,10 +19,10 @@ def available_actions() -> list[str]:
 
 
 class Actions:
-    """Carries out one action at a time."""
+    """Carries out one action at a time, on a lane or on the whole fleet."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._home = fleet.home
+        self._home = fleet.home.of_lane("")
         self._lock = asyncio.Lock()
 
     @property
@@ -30,7 +30,7 @@ class Actions:
         """Return True while an action is under way."""
         return self._lock.locked()
 
-    async def run(self, name: str, duration: str = "") -> CommandResult:
+    async def run(self, name: str, duration: str = "", lane: str = "") -> CommandResult:
         """Run an action to its end; a second one meanwhile is refused. Only a pause has a duration."""
         if name not in available_actions():
             return CommandResult(done=False, sentence=f"there is no action {name!r:.40}")
@@ -39,4 +39,5 @@ class Actions:
         if self.busy:
             return CommandResult(done=False, sentence="another action is under way")
         async with self._lock:
-            return await run_command(self._home, name, *([duration] if duration else []))
+            words = [*([duration] if duration else []), *([f"--lane={lane}"] if lane else [])]
+            return await run_command(self._home, name, *words)

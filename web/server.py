@@ -93,11 +93,11 @@ def _json(row: Any, *, status: int = 200) -> Response:
 
 def _add_actions(app: FastAPI, actions: Actions, rules: AccessRules) -> None:
     @app.post("/api/actions/{name}")
-    async def act(name: str, request: Request) -> Response:
+    async def act(name: str, request: Request, lane: str = "") -> Response:
         if not rules.holds_token(headers_of(request.scope)):
             hint = "Send the token of run/web.token in the header `Authorization: Bearer TOKEN`."
             return _json({"error": "an action needs the token", "hint": hint}, status=401)
         if name not in available_actions():
             return _json({"error": f"there is no action {name!r:.40}"}, status=404)
-        result = await actions.run(name)
+        result = await actions.run(name, lane=lane)
         return _json({"done": result.done, "sentence": result.sentence}, status=200 if result.done else 409)
