@@ -98,6 +98,7 @@ class StateStore:
     def __init__(
         self, home: Home, ladder: Ladder, clock: Clock | None = None, *, timeout: Seconds = 10.0
     ) -> None:
+        self._home = home
         self._path = home.state
         self._ladder = ladder
         self._clock = clock or SystemClock()
@@ -182,7 +183,7 @@ class StateStore:
         except TimeoutError as error:
             raise StateError(
                 f"{lock.lock_file} was held for more than {self._timeout:g}s",
-                hint=f"Another program of the fleet hangs: see `{Home(self._path.parent).supervisorctl('status')}`.",
+                hint=f"Another program of the fleet hangs: see `{self._home.supervisorctl('status')}`.",
             ) from error
         except OSError as error:
             raise StateError(

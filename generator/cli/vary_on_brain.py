@@ -9,6 +9,7 @@ from random import Random
 
 import click
 
+from fleet.config.load import config_path
 from fleet.config.schema import Settings
 from fleet.runtime.clock import Clock, SystemClock
 from fleet.runtime.errors import ConfigError
@@ -17,7 +18,6 @@ from fleet.runtime.units import Seconds
 from generator.brain.events import BrainEvents
 from generator.brain.sign_in import SignInTurns
 from generator.brain.simulations import Simulator
-from generator.config import config_path
 from generator.domain import AlphaFigures, Candidate, Result, Ruleset
 from generator.evaluators.brain import BrainPlan
 from generator.evaluators.select import plan_brain

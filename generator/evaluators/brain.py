@@ -17,9 +17,8 @@ from fleet.runtime.home import Home
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
-from generator.brain.credentials import CredentialSource
+from generator.brain.credentials import DEFAULT_URL, URL_VARIABLE, CredentialSource
 from generator.brain.event_data import EventFields
-from generator.brain.http import DEFAULT_URL, URL_VARIABLE
 from generator.catalogue import Catalogue, Kind, load_catalogue, save
 from generator.catalogue.available import Scope
 from generator.domain import Candidate, ExpressionFault, Result, Ruleset, Source
