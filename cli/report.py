@@ -4,7 +4,8 @@ Time and incidents come from the history, calls and alphas from the database, me
 `/api/ps`. An unknown figure is null.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,11 @@ from fleet.policy.decide import ANSWERED
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import Seconds
-from state.history import read_history
+from state.history import each_event
 from state.store import read_state
 
 _HOUR: Seconds = 3600.0
+_OF_USE = frozenset({EventKind.SWITCH_COMMITTED, EventKind.SWITCH_DONE})
 
 if TYPE_CHECKING:
     from generator.storage.read import ModelRow
@@ -41,12 +43,14 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
         marks = {full_name(name): found for name, found in counted.items()}
     except FleetError as error:
         mined, marks, away["database"] = {}, {}, Unreachable(error.message, error.hint)
-    events = read_history(fleet.home.history)
+    switches: list[Event] = []
     model = state.current_model if state else ladder[0].model
-    spans = time_in_use(events, ladder, model, began=_began(fleet, events), ended=_ended(fleet), since=since)
+    failed = incidents(_noting(switches, each_event(fleet.home.history)), ladder, model, since)
+    spans = time_in_use(
+        switches, ladder, model, began=_began(fleet, switches), ended=_ended(fleet), since=since
+    )
     vram = state.watch.get("vram") if state else None
-    loads = load_times(events, ladder, since)
-    failed = incidents(events, ladder, model, since)
+    loads = load_times(switches, ladder, since)
     names = dict.fromkeys(full_name(rung.model) for rung in ladder)
     for found in (spans, failed, mined):
         names.update(dict.fromkeys(found))
@@ -69,6 +73,14 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
         ],
         "away": {part: asdict(one) for part, one in away.items()},
     }
+
+
+def _noting(switches: list[Event], events: Iterable[Event]) -> Iterator[Event]:
+    """Yield events and keep the first one and those of switches: a long history is read once, and not kept."""
+    for event in events:
+        if not switches or event.kind in _OF_USE:
+            switches.append(event)
+        yield event
 
 
 def _mined(fleet: Fleet, since: float) -> "tuple[Sequence[ModelRow], Mapping[str, Mapping[str, int]]]":
@@ -125,19 +137,21 @@ def _model_of(label: str, ladder: Ladder) -> str:
     return full_name(rung.model if rung else label.partition(" (")[0])
 
 
-def incidents(events: Sequence[Event], ladder: Ladder, model: str, since: float = 0.0) -> dict[str, int]:
+def incidents(events: Iterable[Event], ladder: Ladder, model: str, since: float = 0.0) -> dict[str, int]:
     """Return the counted incidents of each model. An incident without a model belongs to the model in use."""
-    commits = [event for event in events if event.kind is EventKind.SWITCH_COMMITTED]
-    in_use = _model_of(str(commits[0].fields.get("from", "")), ladder) if commits else full_name(model)
-    found: dict[str, int] = {}
+    found: Counter[str] = Counter()
+    in_use = ""  # until the first switch says which model was in use before it
     for event in events:
         if event.kind is EventKind.SWITCH_COMMITTED:
+            if not in_use and "" in found:
+                found[_model_of(str(event.fields.get("from", "")), ladder)] += found.pop("")
             in_use = _model_of(str(event.fields.get("to", "")), ladder)
         elif event.kind is EventKind.INCIDENT and event.fields.get("counted") and event.time >= since:
             named = event.fields.get("model")
-            name = full_name(str(named)) if named else in_use
-            found[name] = found.get(name, 0) + 1
-    return found
+            found[full_name(str(named)) if named else in_use] += 1
+    if "" in found:
+        found[full_name(model)] += found.pop("")
+    return dict(found)
 
 
 def load_times(events: Iterable[Event], ladder: Ladder, since: float = 0.0) -> dict[str, Seconds]:
@@ -148,7 +162,7 @@ def load_times(events: Iterable[Event], ladder: Ladder, since: float = 0.0) -> d
     begun: dict[str, float] = {}
     found: dict[str, list[Seconds]] = {}
     for event in events:
-        if event.kind not in {EventKind.SWITCH_COMMITTED, EventKind.SWITCH_DONE}:
+        if event.kind not in _OF_USE:
             continue
         name = _model_of(str(event.fields.get("to", "")), ladder)
         if event.kind is EventKind.SWITCH_COMMITTED:

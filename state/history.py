@@ -3,14 +3,16 @@
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from fleet.policy.events import Event, parse_event
 
 _ROTATE_AT = 5 * 1024**2
 _TAIL = 4 * 1024
 _LINE = 256
+_CHUNK = 1024**2
 
 
 class HistoryFile:
@@ -112,10 +114,24 @@ def _event(line: bytes) -> Event | None:
         return None
 
 
+def each_event(path: Path) -> Iterator[Event]:
+    """Yield the events of a history and its older part, oldest first; only a part of a long one is in memory."""
+    with contextlib.ExitStack() as stack:
+        streams: list[BinaryIO] = []
+        for part in (path, rotated(path)):  # in this order no rotation takes events away in between
+            with contextlib.suppress(FileNotFoundError):
+                streams.insert(0, stack.enter_context(part.open("rb")))
+        if len({os.fstat(one.fileno()).st_ino for one in streams}) < len(streams):
+            streams.pop(0)  # rotated in between: both are one file
+        for stream in streams:
+            while lines := stream.readlines(_CHUNK):
+                yield from parse_events(b"".join(lines))
+
+
 def read_history(path: Path, last: int | None = None) -> list[Event]:
     """Return the events of a history and its older part, oldest first; only the `last` ones if given."""
     if last is None:
-        return parse_events(b"".join(_content(part) for part in (rotated(path), path)))
+        return list(each_event(path))
     events: list[Event] = []
     for part in (path, rotated(path)):
         events = _last_events(part, last - len(events)) + events
@@ -137,10 +153,3 @@ def _last_events(path: Path, count: int) -> list[Event]:
             return events[-count:]
     except FileNotFoundError:
         return []
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""

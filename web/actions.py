@@ -5,10 +5,13 @@ import re
 
 from cli.commands import main as command_line
 from cli.subcommand import CommandResult, run_command
-from cli.target import Fleet
+from fleet.runtime.home import Home
 
 NAMES = ("pause", "resume", "downgrade", "reset")
 """The actions in the order of their buttons."""
+
+OF_ALL_LANES = ("pause", "resume")
+"""The actions that a fleet with lanes takes for all of them."""
 
 _DURATION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h|d)")
 
@@ -19,10 +22,10 @@ def available_actions() -> list[str]:
 
 
 class Actions:
-    """Carries out one action at a time, on a lane or on the whole fleet."""
+    """Carries out one action at a time, on one lane or on the whole fleet."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._home = fleet.home.of_lane("")
+    def __init__(self, home: Home) -> None:
+        self._home = home
         self._lock = asyncio.Lock()
 
     @property
@@ -30,7 +33,7 @@ class Actions:
         """Return True while an action is under way."""
         return self._lock.locked()
 
-    async def run(self, name: str, duration: str = "", lane: str = "") -> CommandResult:
+    async def run(self, name: str, duration: str = "") -> CommandResult:
         """Run an action to its end; a second one meanwhile is refused. Only a pause has a duration."""
         if name not in available_actions():
             return CommandResult(done=False, sentence=f"there is no action {name!r:.40}")
@@ -39,5 +42,4 @@ class Actions:
         if self.busy:
             return CommandResult(done=False, sentence="another action is under way")
         async with self._lock:
-            words = [*([duration] if duration else []), *([f"--lane={lane}"] if lane else [])]
-            return await run_command(self._home, name, *words)
+            return await run_command(self._home, name, *([duration] if duration else []))

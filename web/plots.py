@@ -1,9 +1,11 @@
 """Pictures of an alpha's running PnL, drawn by `python -m generator evaluate --plot` and kept for a while."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +44,33 @@ class Plots:
         fresh = path.with_suffix(".new")
         command = [sys.executable, "-m", "generator", "evaluate", *options_of(alpha["settings"] or {})]
         child = await asyncio.create_subprocess_exec(
-            *command, "--plot", str(fresh), "--", str(alpha["expression"]),
+            *command, "--json", "--plot", str(fresh), "--", str(alpha["expression"]),
             cwd=ROOT, env=self._environ, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             preexec_fn=lambda: os.nice(_NICE),  # mining comes first
         )  # fmt: skip
         try:
-            _, said = await asyncio.wait_for(child.communicate(), _LONGEST)
+            out, err = await asyncio.wait_for(child.communicate(), _LONGEST)
         except TimeoutError:
             child.kill()
             raise FleetError(
                 "the backtest took too long", hint="Try `python -m generator evaluate`."
             ) from None
         if child.returncode or not fresh.exists():
-            reason = said.decode("utf-8", "replace").strip().splitlines()
-            raise FleetError(
-                reason[-1] if reason else "it cannot be drawn", hint="The panel may have changed."
-            )
+            raise FleetError(reason_of(out, err), hint="The panel or the account's lists may have changed.")
         fresh.replace(path)
+
+
+def reason_of(out: bytes, err: bytes) -> str:
+    """Return why `generator evaluate --json` made no picture, by its output (pure)."""
+    for line in out.splitlines():
+        with suppress(ValueError):
+            row = json.loads(line)
+            error = row.get("error") if isinstance(row, dict) else None
+            if isinstance(error, dict) and error.get("reason"):
+                return str(error["reason"])
+    lines = [line for line in err.decode("utf-8", "replace").splitlines() if line.startswith("Error: ")]
+    return lines[-1].removeprefix("Error: ") if lines else "it cannot be drawn"
 
 
 def options_of(settings: Mapping[str, Any]) -> list[str]:

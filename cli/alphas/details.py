@@ -9,7 +9,7 @@ import click
 from cli.alphas.query import AlphaDetails, alpha_details
 from cli.target import Fleet
 from fleet.runtime.errors import FleetError
-from fleet.runtime.logging import plain_text
+from fleet.runtime.logging import indented_text
 from generator.catalogue import load_catalogue
 from generator.language import Call, ExpressionError, Node, parse, show
 from generator.storage.read import database_location
@@ -55,7 +55,7 @@ def detail_lines(found: AlphaDetails) -> list[str]:
 
 
 def _line(label: str, text: object) -> str:
-    return f"{label:<13}{plain_text(str(text))}" if text else ""
+    return f"{label:<13}{indented_text(str(text))}" if text else ""
 
 
 def _moment(stamp: float | None) -> str:
@@ -133,5 +133,5 @@ def _call_lines(call: Mapping[str, Any] | None) -> Sequence[str]:
             lines.append(_line(name, "cleared away ([generator] keep_calls)"))
             continue
         lines.append(click.style(name, bold=True))
-        lines += ["  " + plain_text(line) for line in str(text).splitlines()]
+        lines += ["  " + indented_text(line) for line in str(text).splitlines()]
     return lines

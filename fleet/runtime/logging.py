@@ -75,6 +75,11 @@ def plain_text(string: str) -> str:
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", _BREAK.sub(" ", string.strip()))
 
 
+def indented_text(string: str) -> str:
+    """Return untrusted text as one line, with the spaces that it begins with."""
+    return " " * (len(string) - len(string.lstrip(" "))) + plain_text(string)
+
+
 class KeyValueFormatter(logging.Formatter):
     """Formats a record as one line, with an exception on the lines below."""
 

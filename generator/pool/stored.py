@@ -18,12 +18,12 @@ TrialsOf: TypeAlias = Mapping[tuple[str, str], Trials]
 
 _VERSION = 6
 """The version of the tables that brought the pool."""
-_MOMENTS = ("daily_sharpe", "daily_days", "skewness", "kurtosis")
+MOMENTS = ("daily_sharpe", "daily_days", "skewness", "kurtosis")
 _PLAIN = (
     "validation_sharpe", "validation_fitness", "test_sharpe", "test_fitness", "admitted", "admission",
     "self_correlation", "failed_checks", "origin", "parents",
 )  # fmt: skip
-POOL_COLUMNS = (*_PLAIN, *_MOMENTS)
+POOL_COLUMNS = (*_PLAIN, *MOMENTS)
 """Columns of an evaluation that `pool_fields` reads."""
 
 
@@ -62,15 +62,14 @@ def pool_fields(row: Mapping[str, Any], settings: Mapping[str, Any], trials: Tri
     parents = found["parents"]
     found["parents"] = (json.loads(parents) if isinstance(parents, str) else parents) or []
     found["admitted"] = None if found["admitted"] is None else bool(found["admitted"])
+    return {**found, **luck_by_trials(row, settings, trials)}
+
+
+def luck_by_trials(row: Mapping[str, Any], settings: Mapping[str, Any], trials: TrialsOf) -> dict[str, Any]:
+    """Return how much of an alpha is luck by today's trials; nothing where its moments or the trials are unknown."""
     so_far = trials.get((row["source"], str(settings.get("panel", ""))))
-    moments: list[Any] = [row.get(name) for name in _MOMENTS]
+    moments: list[Any] = [row.get(name) for name in MOMENTS]
     if so_far is None or None in moments:
-        return found
+        return {}
     dsr = dsr_of(Moments(*moments), so_far)
-    return {
-        **found,
-        "dsr": dsr,
-        "luck": luck_of(dsr),
-        "trials": so_far.count,
-        "effective_trials": so_far.effective,
-    }
+    return {"dsr": dsr, "luck": luck_of(dsr), "trials": so_far.count, "effective_trials": so_far.effective}

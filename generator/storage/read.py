@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.home import Home
 from fleet.runtime.units import Seconds
-from generator.pool.stored import POOL_COLUMNS, Rows, TrialsOf, has_pool, pool_fields, stored_trials
+from generator.pool.stored import (
+    MOMENTS,
+    POOL_COLUMNS,
+    Rows,
+    TrialsOf,
+    has_pool,
+    luck_by_trials,
+    pool_fields,
+    stored_trials,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -252,13 +261,25 @@ def best_alphas(
     return found
 
 
+_KEPT = f"""
+SELECT model, source, settings, {", ".join(MOMENTS)} FROM evaluations
+WHERE state = 'done' AND fitness IS NOT NULL AND kept = :kept AND time >= :since
+ORDER BY CASE WHEN error IS NULL THEN 0 ELSE 1 END, fitness DESC, id LIMIT :count
+"""  # noqa: S608  # columns of our own
+
+
 def marks_by_model(location: Path | str, *, since: float = 0.0) -> Mapping[str, Counter[str]]:
     """Return how many of each model's kept alphas are *likely*, *unproven* and *luck*, among the best of them."""
-    found: dict[str, Counter[str]] = {}
-    for alpha in best_alphas(location, _MOST_MARKED, filters=Filters(kept=True, since=since)):
-        if alpha.luck is not None:
-            found.setdefault(alpha.model, Counter())[alpha.luck] += 1
-    return found
+    with open_database(location) as rows:
+        if rows is None or not has_pool(rows):
+            return {}
+        found: dict[str, Counter[str]] = {}
+        trials = stored_trials(rows)
+        for row in rows(_KEPT, {"kept": True, "since": since, "count": _MOST_MARKED}):
+            mark = luck_by_trials(row, decoded(row["settings"]) or {}, trials).get("luck")
+            if mark is not None:
+                found.setdefault(row["model"], Counter())[mark] += 1
+        return found
 
 
 def _filter_values(filters: Filters) -> dict[str, Any]:

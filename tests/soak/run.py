@@ -22,7 +22,7 @@ from pathlib import Path
 
 from fleet.policy.events import EventKind
 from fleet.runtime.errors import FleetError
-from fleet.runtime.home import ROOT, process_environ
+from fleet.runtime.home import ROOT, process_environ, read_json
 from fleet.runtime.units import Seconds
 from state.history import read_history
 from tests.processes.fleet import FleetProcess, stamped_failure
@@ -34,6 +34,9 @@ from tests.soak.trouble import ODD_CALLS, ODD_FIELDS, FullDisk, SteppingClock, o
 CHECK_INTERVAL = 5.0
 GRACE = 300.0
 MEAN_WAIT = 1.1
+MOSTLY = 0.7
+UP_WITHIN = 60.0
+"""Most kills meet programs that are up: on a busy machine a start takes long, and only starts would be tried."""
 CALM = 0.4
 """Part of the time without kills."""
 AHEAD = (0.0, 2.0, 60.0, 3600.0)
@@ -206,6 +209,8 @@ class Soak:
             time.sleep(min(self._random.expovariate(1 / mean), calm - now))
             self._kill_one()
             self._keep_up()
+            if self._random.random() < MOSTLY:
+                await_(self._all_up, UP_WITHIN, keep=self._keep_up)
         while time.monotonic() < max(over, began + 10.0):
             time.sleep(0.5)
             self._keep_up()
@@ -214,6 +219,11 @@ class Soak:
             thread.join(310)
         self._settle()
         self._look()
+
+    def _all_up(self) -> bool:
+        """Return True if each program has written its first heartbeat."""
+        beats = ((read_json(self.fleet.home.heartbeat(name)) or {}, self._pid(name)) for name in SAMPLED)
+        return all(pid and row.get("pid") == pid for row, pid in beats)
 
     def _kill_one(self) -> None:
         """Kill one of the victims that run now."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import time
 import urllib.error
 import urllib.request
@@ -66,9 +67,15 @@ def test_each_view_opens_without_a_serious_fault(
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("request", lambda request: asked.append(request.url))
-    for path, name in VIEWS:
+    for path, name in (
+        *VIEWS,
+        (f"/alphas/{alpha_with_figures(served)}", "Alphas"),
+        ("/diverse?count=2", "Alphas"),
+    ):
         page.goto(served.url + path)
         page.wait_for_selector(".parts section")
+        if path.startswith(("/alphas/", "/diverse")):  # filled once it is computed
+            page.wait_for_selector("section img, section table", timeout=120_000)
         assert page.title().startswith(name)
         assert page.inner_text("nav a[aria-current=page]") == name
         found = AXE.run(page).response["violations"]
@@ -80,6 +87,27 @@ def test_each_view_opens_without_a_serious_fault(
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(background.removeprefix("rgb(").partition(",")[0]) < 128) == (scheme == "dark")
     context.close()
+
+
+def alpha_with_figures(served: Served) -> int:
+    def best() -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = answer(served, "/api/alphas?limit=1", method="GET")[1]
+        return rows
+
+    return int(eventually(best, what="an alpha")[0]["id"])
+
+
+def test_an_alpha_shows_its_plot_or_why_there_is_none(page: "Page", served: Served) -> None:
+    number = alpha_with_figures(served)
+    page.goto(f"{served.url}/alphas/{number}")
+    page.wait_for_function("document.querySelector('img.plot')?.naturalWidth > 100", timeout=120_000)
+    with sqlite3.connect(served.fleet.home.database, timeout=30) as connection:
+        connection.execute(
+            "UPDATE evaluations SET expression = 'no_such(x)', settings_key = 'other' WHERE id = ?", (number,)
+        )
+    page.reload()
+    page.wait_for_selector("section[aria-label='Running PnL'] .bad", timeout=120_000)
+    assert "unknown field or name 'x'" in page.inner_text("section[aria-label='Running PnL'] .bad")
 
 
 def test_an_incident_shows_without_reloading(page: "Page", served: Served) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from cli.alphas.details import check_line, figure_line, simulation_line, tree_lines
 from cli.alphas.query import AlphaDetails
-from web.page.markup import facts, moment, table, text
+from web.page.markup import block, facts, moment, table, text
 
 _STRETCHES = {"": "Figures", "validation_": "Validation", "test_": "Test"}
 
@@ -62,11 +62,7 @@ def _result(result: str) -> str:
 def tree(found: AlphaDetails) -> str:
     """Return the expression's tree."""
     lines = tree_lines(str(found.alpha["expression"]))
-    return (
-        '<pre tabindex="0">' + "\n".join(text(line) for line in lines) + "</pre>"
-        if lines
-        else "<p>It is not read any more.</p>"
-    )
+    return block(lines) if lines else "<p>It is not read any more.</p>"
 
 
 def call(found: AlphaDetails) -> str:
@@ -77,10 +73,6 @@ def call(found: AlphaDetails) -> str:
     parts = []
     for name in ("prompt", "reply"):
         said = row.get(name)
-        shown = (
-            "\n".join(text(line) for line in str(said).splitlines())
-            if said
-            else "cleared away ([generator] keep_calls)"
-        )
-        parts.append(f'<h3>{name.capitalize()}</h3><pre tabindex="0">{shown}</pre>')
+        lines = str(said).splitlines() if said else ["cleared away ([generator] keep_calls)"]
+        parts.append(f"<h3>{name.capitalize()}</h3>{block(lines)}")
     return "".join(parts)

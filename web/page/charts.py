@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet.policy.events import Event, EventKind, sentence
-from fleet.runtime.units import MEGABYTE
+from fleet.runtime.units import MEGABYTE, show_size
 from web.feed import View
 from web.readings import MemorySample
 
@@ -80,27 +80,33 @@ def thinned(samples: Sequence[MemorySample]) -> Sequence[MemorySample]:
 
 
 def model_chart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return kept alphas an hour against GPU memory, one point a model: the question is which rung earns most."""
+    """Return kept alphas an hour of each model, its GPU memory below its name: which rung earns most."""
     known = [one for one in rows if one["alphas_per_hour"] is not None]
     return {
         "animation": False,
         "aria": {"enabled": True},
         "textStyle": {"color": _GREY},
-        "grid": {"left": 56, "right": 16, "top": 16, "bottom": 60},
+        "grid": {"left": 8, "right": 24, "top": 8, "bottom": 8, "containLabel": True},
         "tooltip": {"confine": True},
-        "xAxis": {
+        "xAxis": {"type": "value", "min": 0, **_QUIET},
+        "yAxis": {
             "type": "category",
-            "data": [one["model"] for one in known],
-            "axisLabel": {"rotate": 20, "color": _GREY},
+            "inverse": True,
+            "data": [_with_memory(one) for one in known],
+            "axisLabel": {"width": 130, "overflow": "truncate", "color": _GREY},
         },
-        "yAxis": {"type": "value", "min": 0, **_QUIET},
         "series": [
             {
                 "type": "bar",
                 "name": "kept alphas an hour",
-                "barMaxWidth": 80,
+                "barMaxWidth": 40,
                 "data": [round(one["alphas_per_hour"], 2) for one in known],
                 "color": "#2f7ed8",
             }
         ],
     }
+
+
+def _with_memory(row: Mapping[str, Any]) -> str:
+    vram = row["vram_bytes"]
+    return str(row["model"]) if vram is None else f"{row['model']}\n{show_size(vram)}"

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from fleet.policy.events import Event, EventKind, sentence
-from fleet.runtime.logging import plain_text
+from fleet.runtime.logging import indented_text, plain_text
 from fleet.runtime.units import show_duration, show_size
 from web.feed import View
 
@@ -39,6 +39,11 @@ def _ago(stamp: float, now: float) -> str:
     return f"{show_duration(distance)} ago" if distance >= 0 else f"in {show_duration(-distance)}"
 
 
+def block(lines: Iterable[str]) -> str:
+    """Return lines as a block of their own, each with its indentation."""
+    return '<pre tabindex="0">' + "\n".join(escape(indented_text(line)) for line in lines) + "</pre>"
+
+
 def facts(rows: Iterable[tuple[str, str]]) -> str:
     """Return a list of names and values; values are HTML. Empty values are left out."""
     items = "".join(f"<div><dt>{text(name)}</dt><dd>{value}</dd></div>" for name, value in rows if value)
@@ -55,7 +60,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, n
         for row in rows
     )
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{text(caption)}"><table>'
         f'<caption class="sr">{text(caption)}</caption><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody>'
         "</table></div>"
     )
@@ -133,9 +138,11 @@ def count(view: View) -> str:
         until = paused.get("until")
         end = "until resumed" if until is None else f"until {moment(float(until))}"
         pausing = f'<span class="badge warn">paused {end}</span> {text(paused.get("why") or "")}'
+    last = next((one for one in reversed(view.events) if one.kind is EventKind.INCIDENT), None)
+    latest = "" if last is None else f"{_ago(last.time, view.time)}: {text(sentence(last))}"
     bottom = "" if row["can_downgrade"] else "no smaller model is left"
     return f'<p class="big">{label}</p>{bar}' + facts(
-        [("Hold", held), ("Pause", pausing), ("Ladder", bottom)]
+        [("Hold", held), ("Pause", pausing), ("Last one", latest), ("Ladder", bottom)]
     )
 
 
@@ -184,6 +191,9 @@ def memory(view: View) -> str:
         )
     if last is not None and last.used is not None and last.total is not None:
         rows.append(("Cards", f"{show_size(last.used)} of {show_size(last.total)}"))
+    rows.append(
+        ("Marks", '<span class="key incident"></span> incident <span class="key switch"></span> switch')
+    )
     return facts(rows) + _stale(view, "GPU memory")
 
 
@@ -225,7 +235,7 @@ def _pull_line(model: str, done: object, total: object) -> str:
         if isinstance(done, int) and isinstance(total, int) and known
         else ""
     )
-    return f"<li>{text(model)}{bar}{shown}</li>"
+    return f"<li>pull of {text(model)}{bar}{shown}</li>"
 
 
 def events(rows: Sequence[Event], *, lines: bool = False) -> str:
@@ -237,7 +247,6 @@ def events(rows: Sequence[Event], *, lines: bool = False) -> str:
         said = f'<span class="{_LOUD.get(event.kind, "")}">{text(sentence(event))}</span>'
         shown = event.fields.get("lines")
         if lines and isinstance(shown, list) and shown:
-            quoted = "\n".join(text(line) for line in shown)
-            said += f"<details><summary>Log lines</summary><pre>{quoted}</pre></details>"
+            said += f"<details><summary>Log lines</summary>{block(map(str, shown))}</details>"
         cells.append((str(event.number), moment(event.time), said))
     return table(("No.", "Time", "Event"), cells, caption="Events")

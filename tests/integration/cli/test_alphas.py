@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -298,15 +299,20 @@ def test_a_file_named_by_a_url_is_read_as_well(
         assert len(expressions()) == 4
 
 
-def test_kept_alphas_are_counted_by_model_and_mark(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    best = read.best_alphas
-    marks = {"rank(b)": "likely", "rank(c)": "luck"}
-
-    def marked(*arguments: Any, **options: Any) -> list[read.AlphaRow]:
-        return [replace(row, luck=marks.get(row.expression)) for row in best(*arguments, **options)]
-
-    monkeypatch.setattr(read, "best_alphas", marked)
+def test_kept_alphas_are_counted_by_model_and_mark(filled: Path) -> None:
     database = filled / "alphas.db"
+    assert read.marks_by_model(database) == {}  # without daily figures nothing says how much is luck
+    with sqlite3.connect(database) as connection:
+        for expression, daily in (("rank(b)", 0.5), ("rank(c)", 0.001), ("rank(d)", 0.5)):
+            connection.execute(
+                "UPDATE evaluations SET daily_sharpe = ?, daily_days = 500, skewness = 0, kurtosis = 3"
+                " WHERE expression = ?",
+                (daily, expression),
+            )
+        for source in ("panel", "brain"):
+            connection.execute(
+                "INSERT OR REPLACE INTO trial_counts VALUES (?, '', 100, 50, 40, 0.002, 0)", (source,)
+            )
     assert read.marks_by_model(database) == {"big:3b": {"likely": 1}, "tiny:1b": {"luck": 1}}
     assert read.marks_by_model(database, since=NOW - 15 * 3600) == {"tiny:1b": {"luck": 1}}
     done = CliRunner().invoke(main, ["report", "--json"])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -11,7 +12,7 @@ from fleet.policy.events import Event, EventKind
 from fleet.runtime.clock import parse_since
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.units import MEGABYTE
-from state.history import HistoryFile, read_history, rotated
+from state.history import HistoryFile, each_event, read_history, rotated
 
 NOW = 1_000_000.0
 
@@ -55,6 +56,28 @@ def test_the_last_events_are_those_of_the_whole(history: Path, last: int) -> Non
 def test_no_last_events(history: Path) -> None:
     assert read_history(history, 0) == []
     assert read_history(history.with_name("none"), 5) == []
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 1000, 10**6])
+def test_a_long_history_is_read_in_parts(history: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotated(history).write_bytes(rotated(history).read_bytes() + b'{"partial\n')
+    monkeypatch.setattr("state.history._CHUNK", chunk)
+    assert [event.number for event in each_event(history)] == list(range(1, 41))
+
+
+def test_a_rotation_while_the_history_is_opened_shows_no_event_twice(
+    history: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def rotating(path: Path, *arguments: str) -> BinaryIO:
+        stream = opened(path, *arguments)
+        if path == history:
+            history.replace(rotated(history))
+        return cast("BinaryIO", stream)
+
+    monkeypatch.setattr(Path, "open", rotating)
+    assert [event.number for event in each_event(history)] == list(range(31, 41))
 
 
 def numbers(

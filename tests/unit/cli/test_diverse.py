@@ -68,6 +68,7 @@ def test_all_about_an_alpha_is_shown_on_safe_lines() -> None:
     assert "fitness" not in text
     assert "\x1b[2J" not in text
     assert "\x1b[31m" not in text
+    assert "\n" + " " * 13 + "  close\n" in text
 
 
 def test_an_alpha_without_a_call_says_so() -> None:

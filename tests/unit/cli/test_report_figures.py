@@ -40,4 +40,6 @@ def test_incidents_are_those_of_the_model_named_or_in_use() -> None:
         incident(5, 111.0, None),
     ]
     assert incidents(events, SEED_LADDER, SECOND) == {TOP: 2, SECOND: 1}
+    assert incidents(iter(events), SEED_LADDER, SECOND) == {TOP: 2, SECOND: 1}
+    assert incidents(events[:2], SEED_LADDER, SECOND) == {TOP: 1, SECOND: 1}
     assert incidents(events, SEED_LADDER, SECOND, since=102.0) == {TOP: 1, SECOND: 1}

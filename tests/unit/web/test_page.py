@@ -10,6 +10,7 @@ from fleet.policy.events import Event, EventKind
 from web.feed import View, rate, stale_parts
 from web.page import markup, tables
 from web.page.charts import memory_chart, model_chart, thinned
+from web.page.shell import navigation
 from web.readings import MemorySample
 
 NOW = 2_000_000_000.0
@@ -112,8 +113,22 @@ def test_many_samples_are_thinned_and_the_last_one_stays() -> None:
 
 
 def test_a_model_without_time_in_use_is_in_no_chart() -> None:
-    rows = [{"model": "a", "alphas_per_hour": 2.0}, {"model": "b", "alphas_per_hour": None}]
-    assert model_chart(rows)["xAxis"]["data"] == ["a"]
+    rows = [
+        {"model": "a", "alphas_per_hour": 2.0, "vram_bytes": None},
+        {"model": "b", "alphas_per_hour": None, "vram_bytes": 5},
+        {"model": "c", "alphas_per_hour": 1.0, "vram_bytes": 700_000_000},
+    ]
+    assert model_chart(rows)["yAxis"]["data"] == ["a", "c\n668 MB"]
+
+
+def test_a_block_keeps_the_indentation_of_its_lines() -> None:
+    assert markup.block(["add", "  rank", "\tx<y"]) == '<pre tabindex="0">add\n  rank\nx&lt;y</pre>'
+
+
+def test_the_count_names_the_last_incident() -> None:
+    html = markup.count(view([INCIDENT, COMMITTED]))
+    assert "40s ago" in html
+    assert "allocation (1 of 3)" in html
 
 
 @pytest.mark.parametrize(
@@ -153,3 +168,14 @@ def test_the_result_of_an_action_is_that_of_its_command(
 
 def test_a_moment_is_in_utc_and_machine_readable() -> None:
     assert f'datetime="{time.strftime("%Y", time.gmtime(NOW))}' in markup.moment(NOW)
+
+
+def test_the_links_of_lanes_keep_the_view_and_those_of_views_the_lane() -> None:
+    alone = navigation("/incidents", "", ())
+    assert "lane" not in alone
+    assert alone.count('aria-current="page"') == 1
+    chosen = navigation("/incidents", "b", ("a", "b"))
+    for link in ('href="/models?lane=b"', 'href="/incidents?lane=a"', 'href="/">All lanes'):
+        assert link in chosen
+    assert chosen.count('aria-current="page"') == 2
+    assert '<a href="/" aria-current="page">All lanes' in navigation("/", None, ("a", "b"))

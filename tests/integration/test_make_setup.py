@@ -1,0 +1,49 @@
+"""`make setup`: what it does in a checkout that has none, some or all of what it makes."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fleet.runtime.home import ROOT
+
+KERNELS = "generator/backtest/kernels"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a checkout that shares the environment of another."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for path in (
+        "requirements/dev.txt",
+        f"{KERNELS}/rank.py",
+        f"{KERNELS}/__pycache__/rank.pyc",
+        ".venv/.ready",
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    return tmp_path
+
+
+def planned(checkout: Path) -> str:
+    """Return the commands that a setup would run."""
+    command = ["make", "--dry-run", "setup"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
+def test_each_checkout_compiles_its_kernels_once_and_again_after_a_change(checkout: Path) -> None:
+    compiles = "-m generator.backtest.warm"
+    assert compiles in planned(checkout)
+    stamp, kernel = checkout / KERNELS / "__pycache__/.warm", checkout / KERNELS / "rank.py"
+    stamp.touch()
+    os.utime(kernel, (1, 1))
+    assert compiles not in planned(checkout)
+    for path, moment in {"requirements/dev.txt": 1, ".venv/.ready": 2}.items():
+        os.utime(checkout / path, (moment, moment))
+    os.utime(stamp, (3, 3))
+    assert compiles not in planned(checkout)
+    os.utime(kernel, (4, 4))
+    assert compiles in planned(checkout)
