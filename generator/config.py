@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from fleet.clients.ollama import client_url
 from fleet.config.keep_rule import KeepRule, parse_keep
-from fleet.config.load import find_config, load_settings
+from fleet.config.load import config_path, load_settings
 from fleet.config.schema import Settings
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.home import ROOT, FleetFile, Home, find_home, read_fleet_file
+from fleet.runtime.home import FleetFile, Home, find_home, read_fleet_file
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
 from generator.domain import Assignment
@@ -117,13 +117,6 @@ def read_setup(environ: Mapping[str, str]) -> Setup:
         plan=plan_evaluator(settings, home, environ, config=config, standin=standin),
         keep=parse_keep(settings.generator.keep),
     )
-
-
-def config_path(started: FleetFile | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the configuration file: the environment's, else the running fleet's, else the default."""
-    if not environ.get("FLEET_CONFIG") and started is not None and started.config:
-        return Path(started.config)
-    return find_config(None, environ, ROOT)
 
 
 class LazyStore:

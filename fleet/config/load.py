@@ -15,7 +15,7 @@ from fleet.config.entries import Problem, read_hours, read_ladder, read_patterns
 from fleet.config.lanes import read_lanes
 from fleet.config.schema import SEED_LADDER, Settings
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.home import DEFAULT_LANE
+from fleet.runtime.home import DEFAULT_LANE, ROOT, FleetFile
 from fleet.runtime.logging import plain_text
 
 SECTIONS: Mapping[str, type] = {
@@ -53,6 +53,13 @@ def find_config(explicit: str | None, environ: Mapping[str, str], folder: Path) 
             f"there is no configuration file {path}", hint=f"It was named by {by}; correct the path."
         )
     return path
+
+
+def config_path(started: FleetFile | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the configuration file: the environment's, else the running fleet's, else the default."""
+    if not environ.get("FLEET_CONFIG") and started is not None and started.config:
+        return Path(started.config)
+    return find_config(None, environ, ROOT)
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:

@@ -4,14 +4,16 @@ No request submits an alpha.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fleet.config.schema import BrainSettings, PanelSettings
 from fleet.runtime.clock import Clock
 from generator.brain.errors import BrainAwayError, BrainQuotaError
 from generator.brain.responses import Progress, code_of, quota_error, read_simulation
-from generator.brain.session import BrainSession
+
+if TYPE_CHECKING:
+    from generator.brain.session import BrainSession
 
 # Other settings have the account's defaults.
 _FIXED: Mapping[str, object] = {
@@ -66,7 +68,7 @@ _RECENT = 100
 class BrainApi:
     """Typed requests over a session; each raises BrainError if it fails."""
 
-    def __init__(self, session: BrainSession, clock: Clock, settings: Mapping[str, Any]) -> None:
+    def __init__(self, session: "BrainSession", clock: Clock, settings: Mapping[str, Any]) -> None:
         self._session = session
         self._clock = clock
         self._settings = settings

@@ -1,4 +1,6 @@
-"""Credentials of the BRAIN account: `credential.txt`, a JSON pair of e-mail and password, or two variables.
+"""Credentials of the BRAIN account and the address that gets them.
+
+They are in `credential.txt`, a JSON pair of e-mail and password, or in two variables.
 
 A password never appears in a repr, an error or a log.
 """
@@ -9,12 +11,17 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import ROOT
 from fleet.runtime.logging import with_sentence
 from generator.brain.errors import BrainAccessError
 
+URL_VARIABLE = "FLEET_BRAIN_URL"
+DEFAULT_URL = "https://api.worldquantbrain.com"
 EMAIL, PASSWORD = "FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _OWNER_ONLY = 0o600
 _FORM = 'Write ["you@example.com", "your password"] into it, and chmod 600 it.'
 _log = logging.getLogger(__name__)
@@ -109,3 +116,17 @@ def credential_source(
     files = [path] if path.is_absolute() else [beside / path, home / path]
     ours = {name: environ[name] for name in (EMAIL, PASSWORD) if name in environ}
     return CredentialSource(ours, tuple(dict.fromkeys(files)))
+
+
+def brain_url(environ: Mapping[str, str]) -> str:
+    """Return BRAIN's address, or the one set for tests; raise ConfigError for one that would leak a password."""
+    url = environ.get(URL_VARIABLE) or DEFAULT_URL
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname and not parts.username:
+        return url.rstrip("/")
+    if parts.scheme == "http" and parts.hostname in _LOOPBACK and not parts.username:
+        return url.rstrip("/")
+    raise ConfigError(
+        f"{URL_VARIABLE} is neither an https:// address nor http:// on this machine",
+        hint="The variable is for tests; unset it.",
+    )

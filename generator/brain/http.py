@@ -10,30 +10,10 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from fleet.runtime.errors import ConfigError
 from fleet.runtime.units import Seconds
 from generator.brain.credentials import Credentials
 from generator.brain.errors import BrainAwayError, BrainError
 from generator.brain.responses import BrainAnswer, read_answer
-
-URL_VARIABLE = "FLEET_BRAIN_URL"
-DEFAULT_URL = "https://api.worldquantbrain.com"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-def brain_url(environ: Mapping[str, str]) -> str:
-    """Return BRAIN's address, or the one set for tests; raise ConfigError for one that would leak a password."""
-    url = environ.get(URL_VARIABLE) or DEFAULT_URL
-    parts = urlsplit(url)
-    if parts.scheme == "https" and parts.hostname and not parts.username:
-        return url.rstrip("/")
-    if parts.scheme == "http" and parts.hostname in _LOOPBACK and not parts.username:
-        return url.rstrip("/")
-    raise ConfigError(
-        f"{URL_VARIABLE} is neither an https:// address nor http:// on this machine",
-        hint="The variable is for tests; unset it.",
-    )
-
 
 _TIMEOUTS: tuple[Seconds, Seconds] = (10.0, 60.0)
 _MOST_BYTES = 32 * 1024**2

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from fleet.config.load import load_settings
+from fleet.config.load import config_path, load_settings
 from fleet.runtime.home import Home, find_home, read_fleet_file
+from generator.brain.account_catalogue import kept_listing, listing_path
+from generator.brain.api import simulation_settings
 from generator.catalogue import Catalogue, load_catalogue
-from generator.config import config_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,6 @@ def account_lists(environ: Mapping[str, str] = os.environ) -> Lists:
     origin = f"bundled, of {shipped.date}; `refresh` fetches your account's"
     if not any(home.root().glob("catalogue-*.json")):
         return Lists(shipped, origin)
-    from generator.brain.account_catalogue import kept_listing  # noqa: PLC0415  # imports requests
-
     path = _path(home, environ)
     kept = kept_listing(path)
     if kept is None:
@@ -52,8 +51,5 @@ def account_lists(environ: Mapping[str, str] = os.environ) -> Lists:
 
 
 def _path(home: Home, environ: Mapping[str, str]) -> Path:
-    from generator.brain.account_catalogue import listing_path  # noqa: PLC0415
-    from generator.brain.api import simulation_settings  # noqa: PLC0415
-
     settings = load_settings(config_path(read_fleet_file(home), environ), environ)
     return listing_path(home, simulation_settings(settings.brain, settings.panel))

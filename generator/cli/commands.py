@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from generator.cli.account_lists import Lists, account_lists
 from generator.cli.evaluate import FILE, evaluate
 from generator.cli.expression_text import error_row, error_sentence, expressions_of
 from generator.cli.panel import panel
-from generator.cli.vary import vary
 from generator.cli.worker import worker
 from generator.language import ExpressionError, build_schema, read
 from generator.language.check import brain_refusals, operator_names
 from generator.llm.prompt import DEPTH
 
+_LATE = ("refresh", "vary")
 _DEPTH = click.IntRange(1, 16)
 _COUNT = click.IntRange(1, 100)
 
@@ -31,17 +32,16 @@ _COUNT = click.IntRange(1, 100)
 class _Group(click.Group):
     """Prints a FleetError of a command with its hint, and exits with its exit code.
 
-    `refresh` is imported on use: importing BRAIN's client takes time.
+    `refresh` and `vary` are imported on use: importing BRAIN's client and the pool takes time.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "refresh"])
+        return sorted([*super().list_commands(ctx), *_LATE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "refresh":
-            from generator.cli.refresh import refresh  # noqa: PLC0415
-
-            return refresh
+        if cmd_name in _LATE:
+            command: click.Command = getattr(import_module(f"generator.cli.{cmd_name}"), cmd_name)
+            return command
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -104,7 +104,6 @@ def check(ctx: click.Context, expressions: Sequence[str], *, files: Sequence[Pat
 
 cli.add_command(evaluate)
 cli.add_command(panel)
-cli.add_command(vary)
 cli.add_command(worker)
 
 

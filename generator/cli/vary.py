@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleet.config.keep_rule import COUNTS, METRICS, KeepRule, parse_keep
-from fleet.config.load import load_settings
+from fleet.config.load import config_path, load_settings
 from fleet.config.schema import PanelSettings
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError
@@ -23,7 +23,7 @@ from generator.catalogue import Catalogue
 from generator.catalogue.available import with_fields
 from generator.cli.account_lists import account_lists
 from generator.cli.expression_text import error_row, error_sentence
-from generator.config import config_path, database_owner
+from generator.config import database_owner
 from generator.domain import AlphaFigures, Candidate, Evaluated, Origin, Result, Ruleset, Source
 from generator.evaluators.local import LocalEvaluator, LocalPlan, open_panel, panel_fields
 from generator.language import ExpressionError, read, show

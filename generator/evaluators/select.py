@@ -10,8 +10,7 @@ from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import with_sentence
 from generator.brain.api import simulation_settings
-from generator.brain.credentials import EMAIL, PASSWORD, CredentialSource, credential_source
-from generator.brain.http import brain_url
+from generator.brain.credentials import EMAIL, PASSWORD, CredentialSource, brain_url, credential_source
 from generator.domain import Source
 from generator.evaluators.brain import BrainPlan
 from generator.evaluators.local import LocalPlan

@@ -40,9 +40,9 @@ def row_moments(row: Array) -> tuple[float, float, float, float]:
 
 
 @kernel
-def zscore(x: Array, out: Array, r0: int, r1: int) -> None:
+def zscore(x: Array, out: Array) -> None:
     """Write (x - mean) / deviation, ddof 0."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         base, mean, squares, count = row_moments(x[r])
         deviation = math.sqrt(squares / count)
         row = x[r]
@@ -52,9 +52,9 @@ def zscore(x: Array, out: Array, r0: int, r1: int) -> None:
 
 
 @kernel
-def normalize(x: Array, out: Array, r0: int, r1: int, use_std: bool, limit: float) -> None:
+def normalize(x: Array, out: Array, use_std: bool, limit: float) -> None:
     """Write x - mean, over the deviation (ddof 1) if asked, clipped to +-limit if that is not 0."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         base, mean, squares, count = row_moments(x[r])
         divisor = math.sqrt(squares / (count - 1.0)) if use_std else 1.0
         row = x[r]
@@ -68,9 +68,9 @@ def normalize(x: Array, out: Array, r0: int, r1: int, use_std: bool, limit: floa
 
 
 @kernel
-def winsorize(x: Array, out: Array, r0: int, r1: int, std: float) -> None:
+def winsorize(x: Array, out: Array, std: float) -> None:
     """Write x clipped to mean +- std deviations (ddof 0)."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         base, mean, squares, count = row_moments(x[r])
         reach = std * math.sqrt(squares / count)
         low = base + (mean - reach)
@@ -89,9 +89,9 @@ def winsorize(x: Array, out: Array, r0: int, r1: int, std: float) -> None:
 
 
 @kernel
-def scale(x: Array, out: Array, r0: int, r1: int, book: float) -> None:
+def scale(x: Array, out: Array, book: float) -> None:
     """Write x times book over the sum of |x|; NaN on a day without one."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         total = 0.0
         for j in range(row.shape[0]):
@@ -108,9 +108,9 @@ def scale(x: Array, out: Array, r0: int, r1: int, book: float) -> None:
 
 
 @kernel
-def scale_sides(x: Array, out: Array, r0: int, r1: int, long_book: float, short_book: float) -> None:
+def scale_sides(x: Array, out: Array, long_book: float, short_book: float) -> None:
     """Scale the positive values to sum to long_book, the negative ones to -short_book."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         longs = 0.0
         shorts = 0.0
@@ -130,9 +130,9 @@ def scale_sides(x: Array, out: Array, r0: int, r1: int, long_book: float, short_
 
 
 @kernel
-def sum_of_sizes(x: Array, out: Array, r0: int, r1: int) -> None:
+def sum_of_sizes(x: Array, out: Array) -> None:
     """Write the sum of |x| over the day's finite values, the same for every instrument."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         total = 0.0
         for j in range(row.shape[0]):
@@ -142,9 +142,7 @@ def sum_of_sizes(x: Array, out: Array, r0: int, r1: int) -> None:
 
 
 @kernel
-def bucket(
-    x: Array, out: Array, r0: int, r1: int, edges: Array, skip_begin: bool, skip_end: bool, nan_group: bool
-) -> None:
+def bucket(x: Array, out: Array, edges: Array, skip_begin: bool, skip_end: bool, nan_group: bool) -> None:
     """Write the number of the interval (a, b] that holds x, counted from the first that is not skipped.
 
     Values up to the first edge and beyond the last fall into end buckets of their own, or become NaN where those are
@@ -153,7 +151,7 @@ def bucket(
     last = edges.shape[0]
     stored = edges.astype(x.dtype)  # 0.3 read as an edge is the 0.3 that a matrix holds
     first = 1 if skip_begin else 0
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for j in range(x.shape[1]):
             v = x[r, j]
             if v != v:  # noqa: PLR0124
@@ -168,13 +166,13 @@ def bucket(
 
 
 @kernel
-def relate(y: Array, x: Array, out: Array, r0: int, r1: int, line: bool, rest: bool) -> None:
+def relate(y: Array, x: Array, out: Array, line: bool, rest: bool) -> None:
     """Write what x tells of y across a day's instruments that have both, or with `rest` what it leaves of y.
 
     With `line` by the straight line of least squares, else along the vector x itself.
     """
     n = x.shape[1]
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         a = x[r]
         b = y[r]
         o = out[r]

@@ -1,6 +1,6 @@
 """Operators that look at one day and one instrument at a time: numpy's own where it has them, a loop each elsewhere.
 
-A kernel is called with its operands, the matrix to write to, and the rows r0 to r1, which lie in one piece.
+A kernel is called with rows of its operands and of the matrix to write to; they lie in one piece.
 """
 
 import math
@@ -96,7 +96,7 @@ def _signed_power(x: Any, y: Any, out: Array) -> None:
     np.multiply(out, np.sign(x), out)
 
 
-_UNARY: dict[str, Callable[..., Any]] = {
+UNARY: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "inverse": np.reciprocal,
     "log": np.log,
@@ -109,7 +109,7 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "tanh": np.tanh,
     "copy": np.positive,
 }
-_BINARY: dict[str, Callable[..., Any]] = {
+BINARY: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "subtract": np.subtract,
     "multiply": np.multiply,
@@ -130,85 +130,57 @@ _BINARY: dict[str, Callable[..., Any]] = {
 }
 
 
-def _unary(operator: Callable[..., Any]) -> Callable[..., None]:
-    def apply(x: Array, out: Array, r0: int, r1: int) -> None:
-        operator(x[r0:r1], out[r0:r1])
-
-    return apply
-
-
-def _binary(operator: Callable[..., Any]) -> Callable[..., None]:
-    def apply(x: Array, y: Array, out: Array, r0: int, r1: int) -> None:
-        operator(x[r0:r1], y[r0:r1], out[r0:r1])
-
-    return apply
-
-
 def _with_number(operator: Callable[..., Any]) -> Callable[..., None]:
-    def apply(x: Array, out: Array, r0: int, r1: int, number: float, first: bool) -> None:
-        block = x[r0:r1]
-        operator(*((number, block) if first else (block, number)), out[r0:r1])
+    def apply(x: Array, out: Array, number: float, first: bool) -> None:
+        operator(*((number, x) if first else (x, number)), out)
 
     return apply
 
 
-UNARY = {name: _unary(operator) for name, operator in _UNARY.items()}
-BINARY = {name: _binary(operator) for name, operator in _BINARY.items()}
-WITH_NUMBER = {name: _with_number(operator) for name, operator in _BINARY.items()}
+WITH_NUMBER = {name: _with_number(operator) for name, operator in BINARY.items()}
 """The kernels of BINARY for a matrix and a number, which stands first if the last parameter says so."""
 
 
 @kernel
-def fill_nan(x: Array, out: Array, r0: int, r1: int, value: float) -> None:
+def fill_nan(x: Array, out: Array, value: float) -> None:
     """Copy, with a number for NaN."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[r, c] = x[r, c] if x[r, c] == x[r, c] else value
 
 
 @kernel
-def purify(x: Array, out: Array, r0: int, r1: int) -> None:
+def purify(x: Array, out: Array) -> None:
     """Copy, with NaN for infinities."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[r, c] = x[r, c] if abs(x[r, c]) < math.inf else math.nan
 
 
 @kernel
-def choose(test: Array, yes: Array, no: Array, out: Array, r0: int, r1: int) -> None:
+def choose(test: Array, yes: Array, no: Array, out: Array) -> None:
     """Take `yes` where `test` is true, `no` elsewhere."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[r, c] = yes[r, c] if truth(test[r, c]) else no[r, c]
 
 
-def fill(out: Array, r0: int, r1: int, value: float) -> None:
+def fill(out: Array, value: float) -> None:
     """Write one number everywhere."""
-    out[r0:r1] = value
-
-
-def count_days(out: Array, r0: int, r1: int, step: float) -> None:
-    """Write the day's number, `step` on the first day, rising by `step`."""
-    out[r0:r1] = (step * np.arange(r0 + 1, r1 + 1))[:, None]
-
-
-def hide_start(x: Array, out: Array, r0: int, r1: int, days: int) -> None:
-    """Copy, with NaN on the first `days` days."""
-    out[r0:r1] = x[r0:r1]
-    out[r0 : min(r1, days)] = math.nan
+    out[:] = value
 
 
 @kernel
-def fill_empty(x: Array, count: Array, out: Array, r0: int, r1: int) -> None:
+def fill_empty(x: Array, count: Array, out: Array) -> None:
     """Copy, with 0 where a window has no value (`count` says how many it has)."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[r, c] = 0.0 if count[r, c] == 0.0 else x[r, c]
 
 
 @kernel
-def mask_outside(x: Array, inside: Array, out: Array, r0: int, r1: int) -> None:
+def mask_outside(x: Array, inside: Array, out: Array) -> None:
     """Copy x where `inside` is set, NaN elsewhere."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[r, c] = x[r, c] if inside[r, c] else math.nan

@@ -41,12 +41,12 @@ def group_means(row: Array, g: Array, base: Array, mean: Array, count: Array) ->
 
 
 @kernel
-def neutralize(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> None:
+def neutralize(x: Array, group: Array, out: Array, groups: int) -> None:
     """Write x less its group's mean."""
     base = np.empty(groups)
     mean = np.empty(groups)
     count = np.empty(groups)
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         g = group[r]
         o = out[r]
@@ -57,13 +57,13 @@ def neutralize(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int
 
 
 @kernel
-def zscore(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> None:
+def zscore(x: Array, group: Array, out: Array, groups: int) -> None:
     """Write (x - group mean) / group deviation, ddof 0."""
     base = np.empty(groups)
     mean = np.empty(groups)
     count = np.empty(groups)
     squares = np.empty(groups)
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         g = group[r]
         o = out[r]
@@ -83,11 +83,11 @@ def zscore(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) ->
 
 
 @kernel
-def scale(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> None:
+def scale(x: Array, group: Array, out: Array, groups: int) -> None:
     """Write (x - group min) / (group max - group min)."""
     low = np.empty(groups)
     high = np.empty(groups)
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         g = group[r]
         o = out[r]
@@ -106,7 +106,7 @@ def scale(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
 
 @kernel
 def aggregate(  # noqa: C901  # one pass a mode, no calls in a kernel
-    x: Array, group: Array, out: Array, r0: int, r1: int, mode: int, groups: int
+    x: Array, group: Array, out: Array, mode: int, groups: int
 ) -> None:
     """Write COUNT of the group's values to all members, or SUM, MAX, MIN, STD_DEV (ddof 0) to those that have one.
 
@@ -116,7 +116,7 @@ def aggregate(  # noqa: C901  # one pass a mode, no calls in a kernel
     middle = np.empty(groups)
     count = np.empty(groups)
     found = np.empty(groups)
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         g = group[r]
         o = out[r]
@@ -150,14 +150,14 @@ def aggregate(  # noqa: C901  # one pass a mode, no calls in a kernel
 
 
 @kernel
-def median(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> None:
+def median(x: Array, group: Array, out: Array, groups: int) -> None:
     """Write the group's median to each member that has a value."""
     n = x.shape[1]
     start = np.empty(groups + 1, np.int64)
     place = np.empty(groups, np.int64)
     values = np.empty(n)
     middle = np.empty(groups)
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         g = group[r]
         start[:] = 0
@@ -190,13 +190,11 @@ def _middle(values: Array) -> float:
 
 
 @kernel
-def mean(
-    x: Array, weight: Array, group: Array, out: Array, r0: int, r1: int, groups: int, harmonic: bool
-) -> None:
+def mean(x: Array, weight: Array, group: Array, out: Array, groups: int, harmonic: bool) -> None:
     """Write the group's weighted mean, plain or harmonic, to each member that has a value."""
     top = np.empty(groups)
     bottom = np.empty(groups)
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         g = group[r]
         o = out[r]
@@ -218,10 +216,10 @@ def mean(
 
 
 @kernel
-def spread(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> None:
+def spread(x: Array, group: Array, out: Array, groups: int) -> None:
     """Give the group's value to members that have none (the group's first value, all being equal)."""
     value = np.empty(groups)
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         g = group[r]
         value[:] = math.nan
@@ -243,7 +241,7 @@ def backfill(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, 
     for r in range(r0, r1):
         row = x[r]
         g = group[r]
-        o = out[r]
+        o = out[r - r0]
         copy(row, o)
         needs[:] = False
         some = False
@@ -300,18 +298,18 @@ def _winsorized_means(x: Array, g: Array, r: int, d: int, std: float, needs: Arr
 
 
 @kernel
-def to_codes(dense: Array, out: Array, r0: int, r1: int) -> None:
+def to_codes(dense: Array, out: Array) -> None:
     """Turn group numbers held as floats into codes."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for j in range(dense.shape[1]):
             v = dense[r, j]
             out[r, j] = np.int32(v) if v == v else np.int32(-1)  # noqa: PLR0124
 
 
 @kernel
-def to_numbers(codes: Array, out: Array, r0: int, r1: int) -> None:
+def to_numbers(codes: Array, out: Array) -> None:
     """Turn group codes into numbers, NaN for no group."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for j in range(codes.shape[1]):
             k = codes[r, j]
             out[r, j] = k if k >= 0 else math.nan

@@ -181,13 +181,14 @@ def _add_two(x: Array, y: Array, c0: int, w: int, t: int, s: Array) -> None:
 
 @kernel
 def _slide_two(
-    x: Array, y: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array, correlating: bool, exact: float
+    x: Array, y: Array, out: Array, c0: int, w: int, t: int, old: int, full: bool, s: Array, mode: int, sign: float
 ) -> bool:  # fmt: skip
     """Move the sums of pairs to day t; see `_slide_one`.
 
-    Write correlations, or variances and covariances times n squared.
+    Write correlations or covariances, or variances and covariances times n squared.
     """
     lost = False
+    exact = _EXACT if mode >= _REGRESSION else math.inf
     for j in range(w):
         a = np.float64(x[t, np.uintp(c0 + j)])
         b = np.float64(y[t, np.uintp(c0 + j)])
@@ -215,10 +216,12 @@ def _slide_two(
         vy = n * yy - sy * sy
         c = n * xy - sx * sy
         bad = _is_lost(n * (s[_TOP_XX + j] + xx), n * (s[_TOP_YY + j] + yy), vx, vy, c, exact)
-        if correlating:
+        if mode == _CORRELATION:
             bad |= _is_wild(vx, vy)
             r = c / math.sqrt(vx * vy)
-            s[_C + j] = 1.0 if r > 1.0 else max(r, -1.0)
+            out[t, np.uintp(c0 + j)] = sign * (1.0 if r > 1.0 else max(r, -1.0))
+        elif mode == _COVARIANCE:
+            out[t, np.uintp(c0 + j)] = sign * (c / (n * n))
         else:
             s[_VX + j] = vx
             s[_VY + j] = vy
@@ -246,16 +249,20 @@ def _is_wild(vx: float, vy: float) -> bool:
 
 
 @kernel
-def _mend_two(x: Array, y: Array, c0: int, w: int, t: int, d: int, s: Array, correlating: bool) -> None:
+def _mend_two(
+    x: Array, y: Array, out: Array, c0: int, w: int, t: int, d: int, s: Array, mode: int, sign: float
+) -> None:
     """Form the sums anew where `_slide_two` has lost digits, about the means of the window that ends at t."""
     for j in range(w):
         if s[_LOST + j] == 0.0:
             continue
         _sum_anew(x, y, np.uintp(c0 + j), max(0, t - d + 1), t + 1, s, j)
         vx, vy, c = _scaled(s, j)
-        if correlating:
+        if mode == _CORRELATION:
             r = c / (math.sqrt(vx) * math.sqrt(vy) if _is_wild(vx, vy) else math.sqrt(vx * vy))
-            c = 1.0 if r > 1.0 else max(r, -1.0)
+            out[t, np.uintp(c0 + j)] = sign * (1.0 if r > 1.0 else max(r, -1.0))
+        elif mode == _COVARIANCE:
+            out[t, np.uintp(c0 + j)] = sign * (c / (s[_N + j] * s[_N + j]))
         s[_VX + j] = vx
         s[_VY + j] = vy
         s[_C + j] = c
@@ -304,18 +311,6 @@ def _sum_anew(x: Array, y: Array, c: Any, first: int, end: int, s: Array, j: int
     s[_N + j] = n
     s[_TOP_XX + j] = s[_XX + j]
     s[_TOP_YY + j] = s[_YY + j]
-
-
-@kernel
-def _give(s: Array, out: Array, c0: int, w: int, t: int, sign: float, correlations: bool) -> None:
-    """Write correlations, or covariances."""
-    if correlations:
-        for j in range(w):
-            out[t, np.uintp(c0 + j)] = sign * s[_C + j]
-    else:
-        for j in range(w):
-            n = s[_N + j]
-            out[t, np.uintp(c0 + j)] = sign * (s[_C + j] / (n * n))
 
 
 @kernel
@@ -402,8 +397,6 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
     days = x.shape[0]
     w = c1 - c0
     s = np.zeros(_ROOM)
-    correlating = mode == _CORRELATION
-    exact = _EXACT if mode >= _REGRESSION else math.inf
     for b in range(0, days, d):
         _begin(s, w, _SX, _X)
         _begin(s, w, _SY, _Y)
@@ -413,11 +406,10 @@ def rolling_pair(x: Array, y: Array, out: Array, c0: int, c1: int, d: int, mode:
         s[_TOP_XX : _TOP_XX + w] = s[_XX : _XX + w]
         s[_TOP_YY : _TOP_YY + w] = s[_YY : _YY + w]
         for t in range(b, min(b + d, days)):
-            if _slide_two(x, y, c0, w, t, max(0, t - d), t >= d, s, correlating, exact):
-                _mend_two(x, y, c0, w, t, d, s, correlating)
-            if mode < _REGRESSION:
-                _give(s, out, c0, w, t, sign, correlating)
-            elif mode - _REGRESSION in (4, 7, 8, 9):
-                _regress_residuals(x, y, c0, w, t, d, s, out, mode - _REGRESSION)
-            else:
-                _regress(x, y, c0, w, t, s, out, mode - _REGRESSION)
+            if _slide_two(x, y, out, c0, w, t, max(0, t - d), t >= d, s, mode, sign):
+                _mend_two(x, y, out, c0, w, t, d, s, mode, sign)
+            if mode >= _REGRESSION:
+                if mode - _REGRESSION in (4, 7, 8, 9):
+                    _regress_residuals(x, y, c0, w, t, d, s, out, mode - _REGRESSION)
+                else:
+                    _regress(x, y, c0, w, t, s, out, mode - _REGRESSION)

@@ -154,7 +154,7 @@ def _clip(w: Array, factor: float, limit: float) -> float:
 
 
 @kernel
-def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> None:
+def weigh(x: Array, group: Array, out: Array, groups: int) -> None:
     """Write the positions of a day: x less its group's mean, over the sum of the sizes; 0 is no position.
 
     With `groups` 0 nothing is subtracted. NaN, infinities and members of no group have no position. A day on which
@@ -167,7 +167,7 @@ def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
     order = np.empty(n, np.uint32)
     start = np.empty(groups + 1, np.int64)
     ordered = np.empty(n)
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         copy(x[r], v)
         factor = _positions(v, group[r], w, known, order, start, ordered)
         o = out[r]
@@ -176,10 +176,10 @@ def weigh(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int) -> 
 
 
 @kernel
-def truncate(x: Array, out: Array, r0: int, r1: int, limit: float, rescale: bool) -> None:
+def truncate(x: Array, out: Array, limit: float, rescale: bool) -> None:
     """Clip positions to +-limit (0: no limit) and scale them to a unit book again if asked, but not rounding error."""
     n = x.shape[1]
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         row = x[r]
         o = out[r]
         size = 0.0
@@ -252,7 +252,7 @@ def judge(
     share: float,
     markets: int,
 ) -> None:
-    """Write each day's figures, and what its most traded part earns, in one pass over the values.
+    """Write the figures of the days r0 to r1, and what their most traded part earns, in one pass over the values.
 
     What positions earn is known on the next day only, and NaN on the last one. Values are taken `delay` days late and
     made positions (see `weigh`) unless they are `weighed`; positions are clipped to +-limit (0: no limit) and scaled to a
@@ -286,13 +286,13 @@ def judge(
             continue
         last = r + 1 == returns.shape[0]
         gains = returns[r if last else r + 1]
-        _figures(w, factor, books[1 - r % 2], gains, out[r])
-        out[r, _PART_PNL] = math.nan
+        _figures(w, factor, books[1 - r % 2], gains, out[r - r0])
+        out[r - r0, _PART_PNL] = math.nan
         if share > 0.0:
             for j in range(n):
                 v[j] = w[j] if size[r, j] >= 1.0 - share else math.nan
             factor = _positions(v, market[r], part, known[1], order[1], markets_start, ordered)
-            out[r, _PART_PNL] = factor * _earned(part, gains)
+            out[r - r0, _PART_PNL] = factor * _earned(part, gains)
         if last:
-            out[r, _PNL] = math.nan
-            out[r, _PART_PNL] = math.nan
+            out[r - r0, _PNL] = math.nan
+            out[r - r0, _PART_PNL] = math.nan

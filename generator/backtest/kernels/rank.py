@@ -12,7 +12,6 @@ import numpy as np
 
 from generator.backtest.kernels.distributions import cdf, inverse_cdf
 from generator.backtest.kernels.jit import kernel
-from generator.backtest.kernels.rows import copy
 
 Array = Any
 
@@ -34,9 +33,18 @@ def ts_rank(
         if t >= d > 1:
             _count_values(x, c0, t - d, count, np.int32(-1))
         twice[:] = 0
-        for i in range(max(0, t - d + 1), t):
+        first = max(0, t - d + 1)
+        for i in range(first, t - 1, 2):  # two at a time halve the way of what is counted
             for j in range(w):
                 v = x[i, np.uintp(c0 + j)]
+                u = x[i + 1, np.uintp(c0 + j)]
+                today = x[t, np.uintp(c0 + j)]
+                twice[j] += (
+                    np.int32(v < today) + np.int32(v <= today) + np.int32(u < today) + np.int32(u <= today)
+                )
+        if (t - first) % 2:
+            for j in range(w):
+                v = x[t - 1, np.uintp(c0 + j)]
                 today = x[t, np.uintp(c0 + j)]
                 twice[j] += np.int32(v < today) + np.int32(v <= today)
         for j in range(w):
@@ -53,18 +61,18 @@ def _count_values(x: Array, c0: int, t: int, count: Array, step: Any) -> None:
 
 
 @kernel
-def spread_quantile(rank: Array, count: Array, out: Array, r0: int, r1: int, driver: int) -> None:
+def spread_quantile(rank: Array, count: Array, out: Array, driver: int) -> None:
     """Squeeze a rank of n values from [0, 1] to [1/n, 1 - 1/n] and write the driver's quantile of it."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             n = np.float64(count[r, c])
             out[r, c] = inverse_cdf(driver, 1.0 / n + rank[r, c] * (1.0 - 2.0 / n))
 
 
 @kernel
-def spread_cdf(x: Array, out: Array, r0: int, r1: int, driver: int) -> None:
+def spread_cdf(x: Array, out: Array, driver: int) -> None:
     """Write the driver's distribution function."""
-    for r in range(r0, r1):
+    for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[r, c] = cdf(driver, np.float64(x[r, c]))
 
@@ -84,8 +92,8 @@ def _bits(v: Any) -> Any:
 
 
 @kernel
-def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
-    """Write the sortable keys of all rows and the number of values in each.
+def _pack_rows(x: Array, keys: Array) -> None:
+    """Write the sortable keys of all rows; those of missing values are the greatest.
 
     The image of a value is made of its difference from the row's first finite one: its size's bits, with its sign.
     Sizes below a 1024th of the greatest need no bits of their own; a floor that is added keeps their bits out.
@@ -94,6 +102,7 @@ def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
     column_bits = _bits_for(n)
     missing = np.uint32((1 << (32 - column_bits)) - 1)
     infinite = np.float32(math.inf)
+    above = np.empty(n, np.float32)  # the base
     for r in range(x.shape[0]):
         base = x[r, 0]
         for j in range(n):
@@ -101,12 +110,10 @@ def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
                 base = x[r, j]
                 break
         greatest = np.int32(0)
-        count: Any = 0
         for j in range(n):
-            size = _bits(abs(x[r, j] - base))
+            above[j] = np.float32(x[r, j] - base)
+            size = _bits(abs(above[j]))
             greatest = max(greatest, size if size < _bits(infinite) else np.int32(0))
-            count += np.int64(x[r, j] == x[r, j])
-        counts[r] = count
         largest = np.int32(greatest).view(np.float32)
         floor = np.float32(largest * _NEAR_ZERO + _TINY)
         low = _bits(floor)
@@ -116,7 +123,7 @@ def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
             shift += 1
         beyond = np.int32(most + (1 << shift))
         for j in range(n):
-            u = np.float32(x[r, j] - base)
+            u = above[j]
             size = min(np.int32(_bits(np.float32(abs(u) + floor)) - low), beyond)
             image = np.uint32(
                 np.int32(beyond + (size if u >= np.float32(0.0) else np.int32(-size)))
@@ -126,7 +133,16 @@ def _pack_rows(x: Array, keys: Array, counts: Array) -> None:
 
 
 @kernel
-def _settle(row: Array, order: Array, a: int, b: int) -> None:
+def _count(keys: Array, mask: Any) -> Any:
+    """Return how many of a row's sorted keys are not those of missing values."""
+    n = np.uintp(keys.shape[0])
+    while n > 0 and (keys[n - np.uintp(1)] | mask) == ~np.uint32(0):
+        n -= np.uintp(1)
+    return n
+
+
+@kernel
+def _settle(row: Array, order: Array, a: Any, b: Any) -> None:
     """Sort order[a:b] by the values themselves (Shell's sort: mostly a handful of near-equal values)."""
     gap = 1
     while gap < (b - a) // 3:
@@ -144,93 +160,78 @@ def _settle(row: Array, order: Array, a: int, b: int) -> None:
 
 
 @kernel
-def _unpack(row: Array, keys: Array, count: int, order: Array) -> None:
-    """Write the columns of a row's values in their exact order."""
-    n = row.shape[0]
-    column_bits = _bits_for(n)
-    mask = np.uint32((1 << column_bits) - 1)
-    for i in range(count):
-        order[i] = np.int32(keys[i] & mask)
-    i = 0
+def _unpack(row: Array, keys: Array, order: Array) -> Any:
+    """Write the columns of a row's values in their exact order; return how many there are."""
+    mask = np.uint32((1 << _bits_for(row.shape[0])) - 1)
+    count = _count(keys, mask)
+    i = np.uintp(0)
     while i < count:
-        e = i + 1
-        image = keys[i] >> np.uint32(column_bits)
-        while e < count and keys[e] >> np.uint32(column_bits) == image:
-            e += 1
-        if e > i + 1:
+        e = i
+        while e < count and (keys[e] ^ keys[i]) <= mask:
+            order[e] = np.int32(keys[e] & mask)
+            e += np.uintp(1)
+        if e > i + np.uintp(1):
             _settle(row, order, i, e)
         i = e
+    return np.int64(count)
 
 
 @kernel
-def _finish_rank(x: Array, out: Array, keys: Array, counts: Array, lonely: float, sign: float) -> None:
+def _finish_rank(x: Array, out: Array, keys: Array, lonely: float, sign: float) -> None:
     """Write (mean rank - 1) / (n - 1) with a sign from sorted keys.
 
-    Equal values have equal images, so that a key whose neighbours' images differ has its rank at once.
+    Equal values have equal images, so that a key whose neighbour's image differs has its rank at once.
     """
     n = x.shape[1]
     mask = np.uint32((1 << _bits_for(n)) - 1)
     order = np.empty(n, np.int32)
-    equal = np.empty(n + 1, np.int64)
-    shares = np.empty(n)
-    o = np.empty(n, out.dtype)  # in the cache, as a row of a matrix is not: a sorted order jumps about in it
-    known = -1
+    twice = np.zeros(n, np.int32)  # a value's mean rank less 1, times 2
     for r in range(x.shape[0]):
-        count = counts[r]
-        last = sign * (count - 1.0)
-        if count != known:
-            known = count
-            for i in range(n):
-                shares[i] = i / last
-            shares[0] = shares[0] if count > 1 else sign * lonely
-        m: Any = 0
-        before = ~keys[r, 0]
-        for i in range(count):
-            key = keys[r, i]
-            o[key & mask] = shares[i]
-            equal[m] = i
-            m += np.int64((key ^ before) <= mask)
-            before = key
-        for i in range(count, n):
-            o[keys[r, i] & mask] = math.nan
-        equal[m] = -1
-        first = 0
-        for i in range(m):
-            if i == 0 or equal[i] != equal[i - 1] + 1:
-                first = equal[i] - 1
-            if equal[i + 1] != equal[i] + 1:
-                _rank_run(x[r], o, keys[r], order, first, equal[i] + 1, mask, last)
-        copy(o, out[r])
+        sorted_ = keys[r]
+        count = _count(sorted_, mask)
+        i = np.uintp(0)
+        while i < count:
+            key = sorted_[i]
+            e = i + np.uintp(1)
+            twice[key & mask] = np.int32(i + i)
+            if e < count and (sorted_[e] ^ key) <= mask:
+                e = _rank_run(x[r], twice, sorted_, order, i, count, mask)
+            i = e
+        last = out.dtype.type(2.0 * sign * (np.float64(count) - 1.0))
+        for j in range(n):
+            share = out.dtype.type(twice[j]) / last
+            out[r, j] = share if x[r, j] == x[r, j] else out.dtype.type(math.nan)
+        if count == 1:
+            out[r, sorted_[0] & mask] = sign * lonely
 
 
 @kernel
-def _rank_run(
-    row: Array, o: Array, keys: Array, order: Array, a: int, b: int, mask: Any, last: float
-) -> None:
-    """Rank the values a to b of a row's order, which one image stands for; `last` has the sign."""
-    for i in range(a, b):
-        order[i] = np.int32(keys[i] & mask)
+def _rank_run(row: Array, twice: Array, keys: Array, order: Array, a: Any, count: Any, mask: Any) -> Any:
+    """Rank the values of a row that one image stands for, from the a-th on; return where they end."""
+    b = a
+    while b < count and (keys[b] ^ keys[a]) <= mask:
+        order[b] = np.int32(keys[b] & mask)
+        b += np.uintp(1)
     _settle(row, order, a, b)
     i = a
     while i < b:
         v = row[order[i]]
-        e = i + 1
+        e = i + np.uintp(1)
         while e < b and row[order[e]] == v:
-            e += 1
-        share = 0.5 * (i + e - 1) / last
+            e += np.uintp(1)
         for p in range(i, e):
-            o[order[p]] = share
+            twice[order[p]] = np.int32(i + e - np.uintp(1))
         i = e
+    return b
 
 
 @kernel
-def _finish_quantile(
-    x: Array, out: Array, keys: Array, counts: Array, driver: int, sigma: float, lonely: float
-) -> None:
+def _finish_quantile(x: Array, out: Array, keys: Array, driver: int, sigma: float, lonely: float) -> None:
     """Write sigma times the driver's quantile of the squeezed rank from sorted keys."""
-    _finish_rank(x, out, keys, counts, lonely, 1.0)
+    _finish_rank(x, out, keys, lonely, 1.0)
+    mask = np.uint32((1 << _bits_for(x.shape[1])) - 1)
     for r in range(x.shape[0]):
-        share = 1.0 / max(1, counts[r])
+        share = 1.0 / max(1, _count(keys[r], mask))
         for j in range(x.shape[1]):
             p = np.float64(out[r, j])
             if p == p:  # noqa: PLR0124
@@ -238,14 +239,13 @@ def _finish_quantile(
 
 
 @kernel
-def _finish_dense(x: Array, out: Array, keys: Array, counts: Array) -> None:
+def _finish_dense(x: Array, out: Array, keys: Array) -> None:
     """Give the different values of each row numbers 0, 1 ... in their order, from sorted keys."""
     order = np.empty(x.shape[1], np.int32)
     out[:] = math.nan
     for r in range(x.shape[0]):
         row = x[r]
-        count = counts[r]
-        _unpack(row, keys[r], count, order)
+        count = _unpack(row, keys[r], order)
         number = -1
         for i in range(count):
             if i == 0 or row[order[i]] != row[order[i - 1]]:
@@ -254,124 +254,84 @@ def _finish_dense(x: Array, out: Array, keys: Array, counts: Array) -> None:
 
 
 @kernel
-def _finish_group_rank(
-    x: Array,
-    group: Array,
-    out: Array,
-    keys: Array,
-    counts: Array,
-    groups: int,
-    lonely: float,
-) -> None:
+def _finish_group_rank(x: Array, group: Array, out: Array, keys: Array, groups: int, lonely: float) -> None:
     """Write (mean rank - 1) / (n - 1) within each group from sorted keys; NaN for members of none."""
     n = x.shape[1]
     order = np.empty(n, np.int32)
-    sorted_ = np.empty(n, np.int32)
-    start = np.empty(groups + 1, np.int32)
-    members = np.empty(groups)
-    seen = np.empty(groups)
-    latest = np.empty(groups, x.dtype)
-    out[:] = math.nan
+    twice = np.zeros(n, np.int32)  # a value's mean rank less 1, times 2
+    seen = np.empty(groups + 1, np.int32)  # of each group; the first place is for members of none
     for r in range(x.shape[0]):
         row = x[r]
         g = group[r]
-        o = out[r]
-        count = counts[r]
-        _unpack(row, keys[r], count, order)
-        if _rank_unequal(row, g, order, count, members, seen, latest, lonely, o):
-            _by_group(g, order, count, sorted_, start)
-            _rank_groups(row, sorted_, start, lonely, o)
+        count = _unpack(row, keys[r], order)
+        seen[:] = 0
+        _rank_in_groups(row, g, order, count, seen, twice)
+        for j in range(n):
+            members = seen[np.uintp(g[j] + 1)]
+            last = out.dtype.type(2 * (members - 1))
+            share = out.dtype.type(twice[j]) / last if members > 1 else out.dtype.type(lonely)
+            ok = (g[j] >= 0) & (row[j] == row[j])
+            out[r, j] = share if ok else out.dtype.type(math.nan)
 
 
 @kernel
-def _rank_unequal(
-    row: Array, g: Array, order: Array, count: int, members: Array, seen: Array, latest: Array, lonely: float, o: Array
-) -> bool:  # fmt: skip
-    """Rank each value by how many of its group came before it; say whether a group has equal ones, which it ranks wrong."""
-    members[:] = 0.0
-    seen[:] = 0.0
-    latest[:] = math.nan
-    for j in range(row.shape[0]):
-        if g[j] >= 0 and row[j] == row[j]:
-            members[g[j]] += 1.0
+def _rank_in_groups(row: Array, g: Array, order: Array, count: int, seen: Array, twice: Array) -> None:
+    """Write twice the ranks less 1 of ordered values in their groups, and how many each group has."""
+    before: Any = math.nan
     equal = False
     for i in range(count):
-        c = order[i]
-        k = g[c]
-        if k >= 0:
-            before = seen[k]
-            o[c] = before / (members[k] - 1.0) if members[k] > 1.0 else lonely
-            equal |= row[c] == latest[k]
-            latest[k] = row[c]
-            seen[k] = before + 1.0
-    return equal
+        c = np.uintp(order[i])
+        k = np.uintp(g[c] + 1)
+        v = row[c]
+        twice[c] = 2 * seen[k]
+        seen[k] += np.int32(1)
+        equal |= v == before
+        before = v
+    if equal:
+        _rank_equal(row, g, order, count, np.empty_like(seen), twice)
 
 
 @kernel
-def _rank_groups(row: Array, members: Array, start: Array, lonely: float, o: Array) -> None:
-    """Rank the members of each group, start[k] to start[k+1], which are in the order of their values."""
-    for k in range(start.shape[0] - 1):
-        a = start[k]
-        b = start[k + 1]
-        if b == a + 1:
-            o[members[a]] = lonely
-            continue
-        last = b - a - 1.0
-        i = a
-        while i < b:
-            v = row[members[i]]
-            e = i + 1
-            while e < b and row[members[e]] == v:
-                e += 1
-            share = (0.5 * (i + e - 1) - a) / last
-            for p in range(i, e):
-                o[members[p]] = share
-            i = e
+def _rank_equal(row: Array, g: Array, order: Array, count: int, low: Array, twice: Array) -> None:
+    """Give equal values of a group the same rank: the mean of their numbers from either end."""
+    i = 0
+    while i < count:
+        e = i + 1
+        while e < count and row[order[e]] == row[order[i]]:
+            e += 1
+        if e > i + 1:
+            for p in range(e - 1, i - 1, -1):
+                low[g[order[p]] + 1] = twice[order[p]] // 2
+            for p in range(e - 1, i - 1, -1):
+                k = g[order[p]] + 1
+                twice[order[p]] = twice[order[p]] // 2 + low[k]
+                low[k] += np.int32(1)
+        i = e
 
 
-@kernel
-def _by_group(g: Array, order: Array, count: int, sorted_: Array, start: Array) -> None:
-    """Split an order by group, each group keeping it; start[k] to start[k+1] are the members of k."""
-    groups = start.shape[0] - 1
-    start[:] = 0
-    for i in range(count):
-        k = g[order[i]]
-        if k >= 0:
-            start[k + 1] += 1
-    for k in range(groups):
-        start[k + 1] += start[k]
-    place = start.copy()
-    for i in range(count):
-        k = g[order[i]]
-        if k >= 0:
-            sorted_[place[k]] = order[i]
-            place[k] += 1
-
-
-def rank(x: Array, out: Array, r0: int, r1: int, lonely: float, sign: float) -> None:
+def rank(x: Array, out: Array, lonely: float, sign: float) -> None:
     """Write the rank across instruments, with a sign."""
-    _finish_rank(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), lonely, sign)
+    _finish_rank(x, out, _sorted_keys(x), lonely, sign)
 
 
-def quantile(x: Array, out: Array, r0: int, r1: int, driver: int, sigma: float, lonely: float) -> None:
+def quantile(x: Array, out: Array, driver: int, sigma: float, lonely: float) -> None:
     """Write the quantile across instruments."""
-    _finish_quantile(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), driver, sigma, lonely)
+    _finish_quantile(x, out, _sorted_keys(x), driver, sigma, lonely)
 
 
-def dense(x: Array, out: Array, r0: int, r1: int) -> None:
+def dense(x: Array, out: Array) -> None:
     """Give the different values of each row numbers."""
-    _finish_dense(x[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]))
+    _finish_dense(x, out, _sorted_keys(x))
 
 
-def group_rank(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, lonely: float) -> None:
+def group_rank(x: Array, group: Array, out: Array, groups: int, lonely: float) -> None:
     """Write the rank within groups."""
-    _finish_group_rank(x[r0:r1], group[r0:r1], out[r0:r1], *_sorted_keys(x[r0:r1]), groups, lonely)
+    _finish_group_rank(x, group, out, _sorted_keys(x), groups, lonely)
 
 
-def _sorted_keys(x: Array) -> tuple[Array, Array]:
-    """Return the sorted keys of each row and the number of values in it."""
+def _sorted_keys(x: Array) -> Array:
+    """Return the sorted keys of each row."""
     keys = np.empty(x.shape, np.uint32)
-    counts = np.empty(len(x), np.int64)
-    _pack_rows(x, keys, counts)
+    _pack_rows(x, keys)
     keys.sort(axis=1)
-    return keys, counts
+    return keys

@@ -174,23 +174,31 @@ def rolling_scale(x: Array, low: Array, high: Array, out: Array, c0: int, c1: in
             out[t, c] = (np.float64(x[t, c]) - least) / (np.float64(high[t, c]) - least) + constant
 
 
-@kernel
-def delay(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
-    """Write the value of d days ago."""
-    for t in range(x.shape[0]):
-        for j in range(c0, c1):
-            c = np.uintp(j)
-            out[t, c] = x[t - d, c] if t >= d else math.nan
+def delay(x: Array, out: Array, r0: int, r1: int, d: int) -> None:
+    """Write the values of d days before the days r0 to r1."""
+    first = min(max(d - r0, 0), r1 - r0)
+    out[:first] = math.nan
+    out[first:] = x[r0 + first - d : r1 - d]
 
 
-@kernel
-def delta(x: Array, out: Array, c0: int, c1: int, d: int, sign: float) -> None:
-    """Write the difference to the value of d days ago, with a sign."""
-    same = x.dtype.type(sign)  # a float64 would make all of it float64
-    for t in range(x.shape[0]):
-        for j in range(c0, c1):
-            c = np.uintp(j)
-            out[t, c] = same * (x[t, c] - x[t - d, c]) if t >= d else math.nan
+def delta(x: Array, out: Array, r0: int, r1: int, d: int, sign: float) -> None:
+    """Write the differences of the days r0 to r1 to the values of d days before, with a sign."""
+    first = min(max(d - r0, 0), r1 - r0)
+    out[:first] = math.nan
+    np.subtract(x[r0 + first : r1], x[r0 + first - d : r1 - d], out[first:])
+    if sign < 0.0:
+        np.negative(out, out)
+
+
+def hide_start(x: Array, out: Array, c0: int, c1: int, days: int) -> None:
+    """Copy, with NaN on the first `days` days."""
+    out[:, c0:c1] = x[:, c0:c1]
+    out[:days, c0:c1] = math.nan
+
+
+def count_days(out: Array, r0: int, r1: int, step: float) -> None:
+    """Write the numbers of the days r0 to r1, `step` on the panel's first day, rising by `step`."""
+    out[:] = (step * np.arange(r0 + 1, r1 + 1))[:, None]
 
 
 @kernel

@@ -28,8 +28,10 @@ class Axis(Enum):
     """Whole columns: looks back in time."""
     ROWS = "rows"
     """Whole rows: looks across instruments, or at one alone."""
+    PAST = "past"
+    """Rows of the output, from inputs that must be complete: looks at earlier days. Goes with ROWS."""
     PANEL = "panel"
-    """Rows of the output, from inputs that must be complete: looks across both."""
+    """As PAST, but computes something anew for each block, which is larger for it."""
 
 
 class Form(Enum):
@@ -48,6 +50,7 @@ Kernel = Callable[..., None]
 class Primitive:
     """A kernel called as kernel(*inputs, out, first, end, *fixed, *params), cut along the axis.
 
+    With ROWS, inputs and `out` are the block's rows, and there is no `first` and `end`. With PAST and PANEL, `out` is.
     `read` turns a step's parameters into what the kernel takes. The kernel of one that is `signed` takes the step's sign
     last.
     """
@@ -102,8 +105,8 @@ PRIMITIVES: dict[str, Primitive] = {
     "purify": Primitive(Axis.ROWS, elementwise.purify),
     "if_else": Primitive(Axis.ROWS, elementwise.choose),
     "fill": Primitive(Axis.ROWS, elementwise.fill),
-    "ts_step": Primitive(Axis.ROWS, elementwise.count_days),
-    "hide_start": Primitive(Axis.ROWS, elementwise.hide_start),
+    "ts_step": Primitive(Axis.PAST, rolling.count_days),
+    "hide_start": Primitive(Axis.COLUMNS, rolling.hide_start),
     "fill_empty": Primitive(Axis.ROWS, elementwise.fill_empty),
     "mask_outside": Primitive(Axis.ROWS, elementwise.mask_outside),
     "spread_quantile": Primitive(Axis.ROWS, rank.spread_quantile, read=_driver_first),
@@ -124,8 +127,8 @@ PRIMITIVES: dict[str, Primitive] = {
     "ts_corr": _rolling(moments.rolling_pair, moments.CORRELATION, signed=True),
     "ts_regression": Primitive(Axis.COLUMNS, moments.rolling_pair, read=_after_rettype),
     "ts_scale": Primitive(Axis.COLUMNS, rolling.rolling_scale),
-    "ts_delay": Primitive(Axis.COLUMNS, rolling.delay),
-    "ts_delta": Primitive(Axis.COLUMNS, rolling.delta, signed=True),
+    "ts_delay": Primitive(Axis.PAST, rolling.delay),
+    "ts_delta": Primitive(Axis.PAST, rolling.delta, signed=True),
     "ts_decay_linear": Primitive(Axis.COLUMNS, rolling.decay_linear),
     "ts_rank": Primitive(Axis.COLUMNS, rank.ts_rank, signed=True),
     "ts_backfill": Primitive(Axis.COLUMNS, history.backfill),

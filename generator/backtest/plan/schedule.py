@@ -1,13 +1,15 @@
 """From a graph to phases and buffers: what is computed when, and where it is put. Pure.
 
-A phase is a run of steps that are cut the same way, by columns or by rows, so that a core takes one block through all of
-them while it is in its cache. Buffers are whole matrices and are used again as soon as their contents have had their
-last use, also within a phase: blocks are independent, so a block may be overwritten when its own last use is over.
+A phase is a run of steps that are cut the same way, by columns or by rows. Steps that look at whole rows may use each
+other's results: a core takes a block through all of them while it is in its cache. A result that no other phase uses needs
+room for a block only, and never leaves the cache. Other steps of a phase use results of earlier phases and run in any order.
+Buffers are used again as soon as their contents have had their last use. Where only blocks are read that is also within a
+phase: a block may be overwritten when its own last use is over.
 Expressions are taken a chunk at a time, which bounds how many matrices live at once; what later chunks share is kept
 up to a limit and computed again beyond it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from generator.backtest.plan.graph import Graph
@@ -41,15 +43,19 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Chunks in order; `forms` says what each place holds; place -1 - i is the source of step `sources[i]`."""
+    """Chunks in order; `forms` says what each place holds; place -1 - i is the source of step `sources[i]`.
+
+    The places in `passing` hold one block at a time.
+    """
 
     chunks: tuple[Chunk, ...]
     forms: tuple[Form, ...]
+    passing: frozenset[int]
     sources: tuple[int, ...]
 
     def matrices(self) -> int:
         """Return how many whole matrices the plan needs room for."""
-        return sum(form is not Form.DAILY for form in self.forms)
+        return sum(form is not Form.DAILY for form in self.forms) - len(self.passing)
 
 
 @dataclass(slots=True)
@@ -101,13 +107,13 @@ def _order(graph: Graph, roots: list[int], have: set[int]) -> _Order:
 
 
 def _closure(graph: Graph, left: list[int], done: set[int], axis: Axis) -> list[int]:
-    """Return the steps that can run one after another in a phase along the axis."""
-    if axis is Axis.PANEL:
-        return [s for s in left if _axis(graph, s) is axis and done.issuperset(graph.steps[s].inputs)]
+    """Return the steps that can run in a phase along the axis, those of rows one after another."""
     chosen: list[int] = []
     here = set(done)
     for s in left:
-        if _axis(graph, s) is axis and here.issuperset(graph.steps[s].inputs):
+        own = _axis(graph, s)
+        together = own is axis or (own is Axis.PAST and axis is Axis.ROWS)
+        if together and (here if own is Axis.ROWS else done).issuperset(graph.steps[s].inputs):
             chosen.append(s)
             here.add(s)
     return chosen
@@ -140,18 +146,21 @@ class _Places:
     """Hands out places and takes them back."""
 
     forms: list[Form] = field(default_factory=list)
-    free: dict[Form, list[int]] = field(default_factory=dict)
+    passing: set[int] = field(default_factory=set)
+    free: dict[tuple[Form, bool], list[int]] = field(default_factory=dict)
 
-    def take(self, form: Form, *, fresh: bool) -> int:
-        waiting = self.free.setdefault(form, [])
+    def take(self, form: Form, *, passing: bool, fresh: bool) -> int:
+        waiting = self.free.get((form, passing))
         if waiting and not fresh and form is not Form.DAILY:
             return waiting.pop()
         self.forms.append(form)
+        if passing:
+            self.passing.add(len(self.forms) - 1)
         return len(self.forms) - 1
 
-    def give_back(self, places: list[int]) -> None:
+    def give_back(self, places: Iterable[int]) -> None:
         for place in places:
-            self.free.setdefault(self.forms[place], []).append(place)
+            self.free.setdefault((self.forms[place], place in self.passing), []).append(place)
 
 
 def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
@@ -160,52 +169,51 @@ def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
     sources = [s for s in range(len(graph.steps)) if _is_source(graph, s)]
     where = {s: -1 - i for i, s in enumerate(sources)}
     places = _Places()
+    leaving: dict[int, list[int]] = {}
     chunks = []
     now = 0
     for order in orders:
         phases = []
         for axis, steps in order.phases:
             works = []
+            read_beyond: set[int] = set()  # not to be overwritten before the phase is over
             held = []
+            last = now + len(steps) - 1
             for step in steps:
-                out = places.take(PRIMITIVES[graph.steps[step].op].form, fresh=step in lasting)
+                primitive = PRIMITIVES[graph.steps[step].op]
+                passing = axis is Axis.ROWS and ends[now] <= last
+                out = places.take(primitive.form, passing=passing, fresh=step in lasting)
                 works.append(Work(step, out, tuple(where[i] for i in graph.steps[step].inputs)))
                 where[step] = out
-                ended = [where[i] for i in ends.get(now, ()) if where[i] >= 0 and i not in lasting]
+                if step not in lasting:
+                    leaving.setdefault(ends[now], []).append(out)
+                if primitive.axis is not Axis.ROWS:
+                    read_beyond.update(works[-1].inputs)
+                ended = leaving.pop(now, [])
+                held += [place for place in ended if place in read_beyond]
+                places.give_back(place for place in ended if place not in read_beyond)
                 now += 1
-                if (
-                    axis is Axis.PANEL
-                ):  # reads beyond its block: nothing may be overwritten before the phase is over
-                    held += ended
-                else:
-                    places.give_back(ended)
             places.give_back(held)
             phases.append(Phase(axis, tuple(works)))
         chunks.append(Chunk(tuple(phases), tuple((root, where[root]) for root in order.ready)))
-        places.give_back([where[i] for i in ends.get(now, ()) if where[i] >= 0 and i not in lasting])
+        places.give_back(leaving.pop(now, []))
         now += 1
-    return Plan(tuple(chunks), tuple(places.forms), tuple(sources))
+    return Plan(tuple(chunks), tuple(places.forms), frozenset(places.passing), tuple(sources))
 
 
-def _ends(graph: Graph, orders: list[_Order]) -> dict[int, list[int]]:
-    """Return which results have their last use at which moment: a step each, and one more when a chunk is ready.
+def _ends(graph: Graph, orders: list[_Order]) -> dict[int, int]:
+    """Return for each moment the one at which its result has its last use.
 
-    A step computed twice has an end for each time.
+    A moment is a step's computation, and one more when a chunk is ready. A step may be computed twice.
     """
-    last: dict[int, int] = {}
-    ends: dict[int, list[int]] = {}
+    made: dict[int, int] = {}
+    ends: dict[int, int] = {}
     now = 0
     for order in orders:
         for step in (s for _, steps in order.phases for s in steps):
-            if step in last:
-                ends.setdefault(last[step], []).append(step)
-            for i in graph.steps[step].inputs:
-                last[i] = now
-            last[step] = now
+            ends.update((made[i], now) for i in graph.steps[step].inputs if i in made)
+            made[step] = ends[now] = now
             now += 1
-        for root in order.ready:
-            last[root] = now
+        ends.update((made[root], now) for root in order.ready if root in made)
         now += 1
-    for step, moment in last.items():
-        ends.setdefault(moment, []).append(step)
     return ends

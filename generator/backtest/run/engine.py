@@ -1,6 +1,6 @@
 """The engine: runs a plan on a panel, a block at a time, on a few threads."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -13,7 +13,7 @@ from generator.backtest.panel import Matrix, Panel
 from generator.backtest.plan.compiler import Compiler
 from generator.backtest.plan.folding import fold_signs
 from generator.backtest.plan.graph import Graph
-from generator.backtest.plan.primitives import PRIMITIVES, Axis, Form
+from generator.backtest.plan.primitives import PRIMITIVES, Axis, Form, Primitive
 from generator.backtest.plan.schedule import Phase, Plan, plan
 from generator.backtest.settings import Semantics
 from generator.language.ast import Node
@@ -23,7 +23,8 @@ _PANEL_ROWS = 64  # computing the day before anew costs a row a block
 _BUDGET = 400 << 20
 _MATRICES_PER_ROOT = 3
 
-Call = tuple[Callable[..., None], tuple[Any, ...], tuple[Any, ...]]
+Call = tuple[Primitive, tuple[int, ...], int, tuple[Any, ...]]
+"""A primitive, the numbers of its inputs and of its output among a phase's arrays, and its parameters."""
 
 
 class Engine:
@@ -129,37 +130,58 @@ class Engine:
         sources: list[Matrix],
         given: set[int],
     ) -> None:
-        def at(place: int) -> Matrix:
-            if place < 0:
-                return sources[-1 - place]
-            matrix = places[place]
-            if matrix is None:
-                matrix = places[place] = self._room(scheme.forms[place], fresh=place in given)
-            return matrix
-
+        used = {place: i for i, place in enumerate({p for w in phase.works for p in (*w.inputs, w.out)})}
+        arrays: list[Matrix | None] = []
+        for place in used:
+            if place >= 0 and place not in scheme.passing and places[place] is None:
+                places[place] = self._room(scheme.forms[place], fresh=place in given)
+            arrays.append(sources[-1 - place] if place < 0 else places[place])
+        codes = [place in scheme.passing and scheme.forms[place] is Form.CODES for place in used]
         calls: list[Call] = []
         for work in phase.works:
             step = graph.steps[work.step]
             primitive = PRIMITIVES[step.op]
-            arrays = tuple(at(i) for i in (*work.inputs, work.out))
-            calls.append((primitive.kernel, arrays, primitive.arguments(step)))
-        self._execute(calls, phase.axis)
+            inputs = tuple(used[i] for i in work.inputs)
+            calls.append((primitive, inputs, used[work.out], primitive.arguments(step)))
+        self._execute(calls, arrays, codes, phase.axis)
 
-    def _execute(self, calls: list[Call], along: Axis) -> None:
+    def _execute(
+        self, calls: list[Call], arrays: list[Matrix | None], codes: list[bool], along: Axis
+    ) -> None:
+        """Make the calls for each block; where there is no array, a thread's own block takes its place."""
         days, instruments = self.panel.shape
-
-        def work(waiting: Iterator[tuple[int, int]]) -> None:
-            with np.errstate(all="ignore"):  # infinities and NaN are data here
-                for block in waiting:
-                    for kernel, arrays, params in calls:
-                        kernel(*arrays, *block, *params)
-
-        if along is Axis.COLUMNS:
-            blocks = cut(instruments, WIDEST, self._threads)
+        if (
+            along is Axis.COLUMNS
+        ):  # a core reads best what lies in one piece: a step's whole width, if there are many
+            blocks = cut(instruments, WIDEST, -(-self._threads // len(calls)))
+            tasks = [([call], a, b) for call in calls for a, b in blocks]
         else:
             rows = max(1, _BLOCK_BYTES // (instruments * self.dtype.itemsize))
             blocks = cut(days, _PANEL_ROWS if along is Axis.PANEL else rows, self._threads)
-        waiting = iter(blocks)  # shared: a thread takes the next block when it has done one
+            tasks = [(calls, a, b) for a, b in blocks]
+        most = max((b - a for a, b in blocks), default=0)
+
+        def work(waiting: Iterator[tuple[list[Call], int, int]]) -> None:
+            own = [
+                np.empty((most, instruments), np.int32 if code else self.dtype) if array is None else array
+                for array, code in zip(arrays, codes, strict=True)
+            ]
+            passing = [array is None for array in arrays]
+            with np.errstate(all="ignore"):  # infinities and NaN are data here
+                for chain, a, b in waiting:
+                    parts = own
+                    if along is not Axis.COLUMNS:
+                        parts = [
+                            array[: b - a] if one else array[a:b]
+                            for array, one in zip(own, passing, strict=True)
+                        ]
+                    for primitive, inputs, out, params in chain:
+                        if primitive.axis is Axis.ROWS:
+                            primitive.kernel(*[parts[i] for i in inputs], parts[out], *params)
+                        else:
+                            primitive.kernel(*[own[i] for i in inputs], parts[out], a, b, *params)
+
+        waiting = iter(tasks)  # shared: a thread takes the next when it has done one
         jobs = [self._pool.submit(work, waiting) for _ in range(self._threads)]
         wait(jobs)  # for all of them: one that still ran would write to a buffer that is used again
         for job in jobs:

@@ -5,9 +5,8 @@ import pytest
 
 from fleet.config.load import load_settings
 from fleet.runtime.errors import ConfigError
-from generator.brain.credentials import CredentialSource, credential_source
+from generator.brain.credentials import DEFAULT_URL, CredentialSource, brain_url, credential_source
 from generator.brain.errors import BrainAccessError
-from generator.brain.http import DEFAULT_URL, brain_url
 
 SECRET = "hunter2 é"
 

@@ -1,10 +1,13 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from fleet.runtime.home import ROOT
 from generator.catalogue import from_brain, save
 from generator.cli.commands import cli
 from generator.cli.expression_text import expressions_of
@@ -210,3 +213,15 @@ def test_evaluate_hints_at_fields_that_only_the_account_has(listed: Path) -> Non
 
 def test_dash_stands_for_the_lines_of_standard_input() -> None:
     assert list(expressions_of(["a", "-", "b"], ["x\n", "  \n", " y \n"])) == ["a", "x", "y", "b"]
+
+
+def test_help_and_evaluation_wait_for_no_client_or_database() -> None:
+    script = (
+        "import sys, generator.cli.commands, generator.cli.evaluate\n"
+        "heavy = {'requests', 'http.client', 'sqlalchemy', 'numpy', 'numba', 'docker'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"

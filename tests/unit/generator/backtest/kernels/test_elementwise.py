@@ -34,13 +34,13 @@ def test_powers_of_every_kind_of_number(name: str, wanted: object, dtype: type) 
     x, y = (np.ascontiguousarray(side.reshape(len(BASES), -1)) for side in pairs.T)
     by_matrix, by_number, of_number = (np.empty_like(x) for _ in range(3))
     with np.errstate(all="ignore"):
-        BINARY[name](x, y, by_matrix, 0, len(x))
+        BINARY[name](x, y, by_matrix)
         for j, exponent in enumerate(EXPONENTS):
             column = np.empty((len(BASES), 1), dtype)
-            WITH_NUMBER[name](np.ascontiguousarray(x[:, j : j + 1]), column, 0, len(x), exponent, False)
+            WITH_NUMBER[name](np.ascontiguousarray(x[:, j : j + 1]), column, exponent, False)
             by_number[:, j] = column[:, 0]
         for i, base in enumerate(BASES):
-            WITH_NUMBER[name](y[i : i + 1], of_number[i : i + 1], 0, 1, base, True)
+            WITH_NUMBER[name](y[i : i + 1], of_number[i : i + 1], base, True)
     expected = np.array(
         [[wanted(*pair) for pair in zip(*rows, strict=True)] for rows in zip(x, y, strict=True)]
     )  # type: ignore[operator]
@@ -54,6 +54,6 @@ def test_powers_of_every_kind_of_number(name: str, wanted: object, dtype: type) 
 def test_the_order_of_two_zeros_does_not_matter(name: str) -> None:
     x, y = np.array([[0.0, -0.0, 0.0]]), np.array([[-0.0, 0.0, 0.0]])
     one, other = np.empty_like(x), np.empty_like(x)
-    BINARY[name](x, y, one, 0, 1)
-    BINARY[name](y, x, other, 0, 1)
+    BINARY[name](x, y, one)
+    BINARY[name](y, x, other)
     assert one.tobytes() == other.tobytes()

@@ -12,6 +12,7 @@ import pytest
 from generator.backtest.panel import Panel
 from generator.backtest.plan.operators import OPERATORS
 from generator.backtest.plan.primitives import PRIMITIVES, Axis, Primitive
+from generator.backtest.plan.schedule import plan
 from generator.backtest.run.engine import Engine
 from generator.language.ast import Call, Field, Node, Number, Text
 from tests.reference import backtest as ref
@@ -534,13 +535,59 @@ def test_a_failed_block_is_raised_once_no_thread_writes_any_more(monkeypatch: py
         time.sleep(0.1)  # the failure comes meanwhile
         busy.remove(first)
 
-    monkeypatch.setitem(PRIMITIVES, "zscore", Primitive(Axis.ROWS, fails_first))
+    monkeypatch.setitem(PRIMITIVES, "zscore", Primitive(Axis.PAST, fails_first))
     engine = Engine(make_panel(x=np.ones((200, 5))), threads=2)
     with pytest.raises(MemoryError, match="no room"):
         engine.values([call("zscore", "x")])
     assert not busy
     monkeypatch.undo()
     assert engine.values([call("zscore", "x")])[0].shape == (200, 5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_results_do_not_depend_on_how_a_panel_is_cut(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    panel = make_panel(x=rng.normal(size=(150, 40)).astype(dtype), y=rng.normal(size=(150, 40)).astype(dtype))
+    ranked = call("rank", "x")
+    moved = call("ts_delta", ranked, 3)
+    trees = [
+        call("add", moved, call("rank", call("ts_delay", moved, 2))),
+        call(
+            "multiply",
+            call("rank", call("subtract", "x", "y")),
+            call("ts_corr", ranked, call("rank", "y"), 7),
+        ),
+        call("ts_delta", call("ts_mean", call("ts_delay", call("divide", "x", "y"), 1), 4), 160),
+        call("subtract", call("ts_step", 1), call("zscore", call("ts_delta", call("abs", "y"), 1))),
+        call("ts_mean", call("rank", call("ts_delta", call("ts_sum", "y", 5), 3)), 4),
+    ]
+    whole = Engine(panel, threads=1).values(trees)
+    monkeypatch.setattr("generator.backtest.run.engine._BLOCK_BYTES", 1)
+    monkeypatch.setattr("generator.backtest.run.engine.WIDEST", 7)
+    for one, other in zip(whole, Engine(panel, threads=3).values(trees), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_what_is_read_beyond_a_block_is_not_overwritten_in_its_phase() -> None:
+    engine = Engine(make_panel(x=np.ones((9, 5))))
+    compiler = engine.compiler()
+    means = [call("ts_mean", call("rank", call("ts_delta", call("ts_sum", "x", n), 3)), n) for n in (2, 3, 4)]
+    roots = [compiler.matrix(tree) for tree in [*means, call("ts_max", call("ts_min", means[0], 3), 3)]]
+    for chunk in plan(compiler.graph, roots, chunk=2, keep=4, lasting_roots=False).chunks:
+        for phase in chunk.phases:
+            written = {work.out for work in phase.works}
+            for work in phase.works:
+                if PRIMITIVES[compiler.graph.steps[work.step].op].axis is not Axis.ROWS:
+                    assert written.isdisjoint(work.inputs)
+
+
+def test_a_result_that_only_its_phase_uses_needs_no_matrix() -> None:
+    engine = Engine(make_panel(x=np.ones((9, 5))))
+    compiler = engine.compiler()
+    root = compiler.matrix(call("rank", call("abs", call("sqrt", call("ts_delta", "x", 2)))))
+    scheme = plan(compiler.graph, [root], chunk=2, keep=4, lasting_roots=False)
+    assert [phase.axis for phase in scheme.chunks[0].phases] == [Axis.ROWS]
+    assert scheme.matrices() == 1
 
 
 def test_every_day_and_instrument_is_ranked_right_in_wide_rows() -> None:
