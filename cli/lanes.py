@@ -9,15 +9,17 @@ from typing import Any, TypeVar
 import click
 
 from cli.faults import Finding, Health
+from cli.parallel_checks import PATIENCE
 from cli.status import collect_status
 from cli.target import Fleet
 from fleet.clients.supervisor import Supervisor
 from fleet.policy.events import Event, sentence
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
-from fleet.runtime.units import show_duration
+from fleet.runtime.units import Seconds, show_duration
 
 T = TypeVar("T")
+_MOST_PATIENCE: Seconds = 2.0
 
 
 def of_each_lane(fleet: Fleet, read: Callable[[Fleet], T]) -> dict[str, T]:
@@ -126,8 +128,9 @@ def _shared(fleet: Fleet) -> list[Finding]:
 
 
 def statuses(fleet: Fleet) -> dict[str, dict[str, Any]]:
-    """Return the status row of each lane."""
-    return of_each_lane(fleet, collect_status)
+    """Return the status row of each lane; looks that share the processor get more time."""
+    within = min(PATIENCE * len(fleet.lanes()), _MOST_PATIENCE)
+    return of_each_lane(fleet, lambda lane: collect_status(lane, within=within))
 
 
 def for_each_lane(fleet: Fleet, act: Callable[[Fleet], T]) -> tuple[dict[str, T], dict[str, FleetError]]:
