@@ -13,7 +13,7 @@ REVISION := $(shell git rev-parse --short HEAD 2> /dev/null || echo unknown)
 IMAGE_ARGS := --build-arg REVISION=$(REVISION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-all test-pythons test-docker lint format bench soak fuzz space lock sbom image up down clean
+.PHONY: help setup run demo test test-all test-pythons test-docker lint format bench pictures soak fuzz space lock sbom image up down clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -64,6 +64,10 @@ lint: setup ## Check style and types, and audit the locked packages where the da
 
 bench: setup ## Measure, and keep the figures in docs/benchmarks.md (ONLY="NAME ..." takes some; BASE=COMMIT beside it)
 	@FLEET_BENCH_BASE=$(BASE) $(BIN)/python -m benchmarks $(ONLY)
+
+pictures: setup ## Draw the pictures of README and docs from a run of the demonstration and of a fleet (needs Chromium)
+	@$(BIN)/python -m cli.demo --home "$(DEMO_HOME)" && $(BIN)/python -m tools.demo_picture "$(DEMO_HOME)"
+	@$(BIN)/python -m tools.pictures
 
 soak: setup ## Let everything go wrong at once: kills, odd lines, a full disk, clock steps (DURATION=60s, KILLS=500, MODE=mining, MODE=lanes)
 	@$(BIN)/python -m tests.soak $(MODE) --duration $(or $(DURATION),$(if $(KILLS),60m,60s)) $(if $(KILLS),--kills $(KILLS))

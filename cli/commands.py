@@ -4,6 +4,7 @@ Each command imports its own modules, so that `status` starts fast. The commands
 bytecode of a module, and compiles a script at each start.
 """
 
+import itertools
 import os
 import sys
 import time
@@ -115,19 +116,24 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
     """Show status and events live; into a pipe, print --count views or lines of JSON."""
     from cli.watch.plain import redraw, view
 
+    terminal = sys.stdout.isatty() and not as_json
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
     try:
-        if sys.stdout.isatty() and not as_json:
+        if terminal and not dumb:
             if count is None and _full_screen(fleet, interval):
                 return
             redraw(fleet, interval=interval, count=count, colour=not os.environ.get("NO_COLOR"))
             return
-        for number in range(count or 1):
+        # A terminal without a cursor to move gets one view below the other.
+        for number in itertools.count() if terminal and count is None else range(count or 1):
             if number:
                 time.sleep(interval)
             if as_json:
                 _watch_line(fleet)
             else:
-                click.echo("\n".join(view(fleet)))
+                click.echo(
+                    "\n".join([*view(fleet), ""] if terminal else view(fleet)), color=False if dumb else None
+                )
     except KeyboardInterrupt:
         pass
 
@@ -147,7 +153,7 @@ def _full_screen(fleet: Fleet, interval: float) -> bool:
     """Run the full view until it is ended; return False for lanes, and where its package or terminal is missing."""
     if fleet.has_lanes:
         return False
-    if os.environ.get("TERM", "dumb") == "dumb" or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     try:
         from cli.watch.app import WatchApp

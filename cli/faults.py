@@ -85,9 +85,6 @@ def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
     home = _home(row)
-    if home.lane and row["programs"] is not None and "monitor" not in row["programs"]:
-        hint = "A lane that is new in fleet.toml gets its programs at the next start of the fleet."
-        yield from _fault("programs", f"the lane {home.lane} has none", hint)
     for name, program in (row["programs"] or {}).items():
         chosen = name == "generator" and (row["switch"] or _is_stopped(row))
         if is_crash_loop(program["restarts"]):

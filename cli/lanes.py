@@ -9,14 +9,17 @@ from typing import Any, TypeVar
 import click
 
 from cli.faults import Finding, Health
+from cli.parallel_checks import PATIENCE
 from cli.status import collect_status
 from cli.target import Fleet
+from fleet.clients.supervisor import Supervisor
 from fleet.policy.events import Event, sentence
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
-from fleet.runtime.units import show_duration
+from fleet.runtime.units import Seconds, show_duration
 
 T = TypeVar("T")
+_MOST_PATIENCE: Seconds = 2.0
 
 
 def of_each_lane(fleet: Fleet, read: Callable[[Fleet], T]) -> dict[str, T]:
@@ -54,10 +57,10 @@ def _line(row: Mapping[str, Any], now: float) -> str:
 
 def _programs(row: Mapping[str, Any]) -> str:
     if row["programs"] is None:
-        return "supervisord does not answer"
+        return "not running"
     states = [(name, one["state"]) for name, one in row["programs"].items()]
     odd = [f"{name} {state}" for name, state in states if state != "RUNNING"]
-    return ", ".join(odd) or ("running" if states else "not started")
+    return ", ".join(odd) or "running"
 
 
 def fleet_reasons(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -83,13 +86,29 @@ def lane_event_lines(events: Iterable[tuple[str, Event]]) -> list[str]:
 
 
 def lane_findings(fleet: Fleet, found: Mapping[str, Sequence[Finding]]) -> list[Finding]:
-    """Return the findings of all lanes, each with its lane, after those about the lanes as a whole (pure)."""
+    """Return the findings of all lanes, each with its lane, after those about the lanes as a whole."""
     home = fleet.home
     stopped = f"the home's own files in {home.path}, stopped while there are [[lane]] entries"
-    whole = [Finding("lane default", Health.SOUND, stopped), *_shared(fleet)]
+    whole = [Finding("lane default", Health.SOUND, stopped), *_shared(fleet), *_removed(fleet)]
     return [
         *whole,
         *(replace(one, part=f"{lane} {one.part}") for lane, findings in found.items() for one in findings),
+    ]
+
+
+def _removed(fleet: Fleet) -> list[Finding]:
+    """Return a warning for each lane that runs and is not in fleet.toml any more."""
+    try:
+        running = [program.name for program in Supervisor(fleet.home.socket, timeout=1.0).programs()]
+    except FleetError:
+        return []  # each lane's own checks report it
+    known = {lane.name for lane in fleet.settings.lanes}
+    lanes = [name.removeprefix("monitor-") for name in running if name.startswith("monitor-")]
+    hint = "Start the fleet anew; the lane's folder stays."
+    return [
+        Finding("lanes", Health.WARNING, f"{lane} runs, and fleet.toml has no such lane", hint)
+        for lane in lanes
+        if lane not in known
     ]
 
 
@@ -109,8 +128,9 @@ def _shared(fleet: Fleet) -> list[Finding]:
 
 
 def statuses(fleet: Fleet) -> dict[str, dict[str, Any]]:
-    """Return the status row of each lane."""
-    return of_each_lane(fleet, collect_status)
+    """Return the status row of each lane; looks that share the processor get more time."""
+    within = min(PATIENCE * len(fleet.lanes()), _MOST_PATIENCE)
+    return of_each_lane(fleet, lambda lane: collect_status(lane, within=within))
 
 
 def for_each_lane(fleet: Fleet, act: Callable[[Fleet], T]) -> tuple[dict[str, T], dict[str, FleetError]]:

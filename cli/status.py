@@ -21,7 +21,7 @@ from fleet.policy.slow import slow_rungs
 from fleet.policy.state import FleetState, PastSwitch, Switch
 from fleet.runtime.errors import FleetError
 from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
-from fleet.runtime.home import DEFAULT_LANE, Home, read_json
+from fleet.runtime.home import DEFAULT_LANE, LANE_PROGRAMS, Home, read_json
 from fleet.runtime.pause_request import read_pause
 from fleet.runtime.pull_progress import read_pull
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
@@ -231,6 +231,11 @@ def _needy(rules: Rules, index: int) -> str:
 
 def _programs(fleet: Fleet, within: Seconds) -> dict[str, Any]:
     programs = fleet.supervisor(timeout=within).programs()
+    if all(info.name not in LANE_PROGRAMS for info in programs):
+        raise FleetError(
+            f"supervisord runs no program of the lane {fleet.home.lane or DEFAULT_LANE}",
+            hint="Lanes get their programs when the fleet is started; with [[lane]] in fleet.toml `default` has none.",
+        )
     ends = read_exits(fleet.home.supervisord_log, now())
     return {
         info.name: _program(fleet.home, info, ends.get(fleet.home.program(info.name), 0)) for info in programs

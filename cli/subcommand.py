@@ -63,10 +63,16 @@ def command_result(code: int | None, out: bytes, err: bytes) -> CommandResult:
             row: Any = json.loads(out)
         except ValueError:
             row = {}
-        sentence = row.get("sentence") if isinstance(row, dict) else None
-        model = row.get("model") if isinstance(row, dict) else None
-        said = ": ".join(str(part) for part in (model, sentence) if part)
-        return CommandResult(done=True, sentence=said or "done")
+        return CommandResult(done=True, sentence=_said(row) or "done")
     lines = [line.strip() for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
     reasons = [line.removeprefix("Error: ") for line in lines if line.startswith(("Error:", "Hint:"))]
     return CommandResult(done=False, sentence=" ".join(reasons) or f"the command ended with exit code {code}")
+
+
+def _said(row: Any) -> str:
+    """Return model and sentence of a command's row; of lanes those of each."""
+    if not isinstance(row, dict):
+        return ""
+    if isinstance(row.get("lanes"), dict):
+        return "; ".join(f"{lane}: {_said(one)}" for lane, one in row["lanes"].items())
+    return ": ".join(str(part) for part in (row.get("model"), row.get("sentence")) if part)

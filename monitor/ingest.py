@@ -63,6 +63,7 @@ from monitor.sources.base import LogLine
 from monitor.switching.freeing import with_freed
 from monitor.watch.hang_command import recent_runs
 from monitor.watch.spill import after_reading, not_reloaded, server_started, spill_of, with_spill
+from state.codec import from_json, to_json
 
 LOG, SIGNALS = "log", "signals"
 """The two origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
@@ -161,7 +162,7 @@ def _signal_lines(seen: Observation, outcomes: Iterable[Outcome]) -> list[Findin
 
 def decide_on(state: FleetState, findings: Findings, context: Context) -> FleetState:
     """Return the state after the findings of a batch."""
-    state = replace(state, open=findings.group.to_json())
+    state = replace(state, open=to_json(findings.group))
     for finding in findings.found:
         state = _follow(state, finding, context)
     return state
@@ -267,7 +268,7 @@ def deadline(state: FleetState, context: Context) -> float | None:
 
 def group_of(state: FleetState) -> GroupState:
     """Return the grouper's state; an unreadable one, such as another version's, begins anew."""
-    return GroupState.from_json(dict(state.open))
+    return from_json(GroupState, dict(state.open)) or GroupState()
 
 
 def _group_rules(state: FleetState, context: Context) -> GroupRules:

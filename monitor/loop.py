@@ -48,8 +48,7 @@ from monitor.models.pull import DiskCheck, no_limit
 from monitor.pauses import Pauses, pause_of
 from monitor.skipped_lines import absorb_each
 from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
-from monitor.sources.thread import Delivery, SourceThread
-from monitor.streams import StaleCursorError, Stream
+from monitor.sources.thread import Delivery, SourceThread, StaleCursorError, Stream
 from monitor.workers import Workers
 from state.store import StateStore
 
@@ -268,22 +267,15 @@ class Monitor:
         origin, context = stream.thread.origin, self._context()
         lines = [line for batch in batches for line in batch.lines]
 
-        def on_top(change: Change) -> Change:
-            def guarded(state: FleetState) -> FleetState:
-                if state.cursors.get(origin) != stream.committed:
-                    raise StaleCursorError("the state has another cursor")
-                return replace(change(state), cursors={**state.cursors, origin: batches[-1].cursor})
-
-            return guarded
-
         try:
-            return self._write(on_top(deciding(self._store.read(), origin, lines, context)))
+            decided = deciding(self._store.read(), origin, lines, context)
+            return self._write(partial(_on_top, stream, batches[-1].cursor, decided))
         except FleetError:
             raise
         except Exception:  # noqa: BLE001  # absorb_each finds the line and reports it
             _log.debug("line.raised", exc_info=True)
             one_by_one = partial(absorb_each, origin=origin, lines=lines, context=context, source=stream.name)
-            return self._write(on_top(one_by_one))
+            return self._write(partial(_on_top, stream, batches[-1].cursor, one_by_one))
 
     def _write(self, change: Change) -> FleetState:
         """Apply a change to the state as it stands; the only place that writes it."""
@@ -319,11 +311,11 @@ class Monitor:
             self._heartbeat.beat(context.now)
         except OSError as error:
             _log.error("heartbeat.not_written", extra=fields(reason=error.strerror))
-        state = self._write(lambda state: self._after_time(state, context))
+        state = self._write(partial(self._after_time, context))
         self._next_check = self._clock.monotonic() + self._settings.policy.check_interval
         self._act(state)
 
-    def _after_time(self, state: FleetState, context: Context) -> FleetState:
+    def _after_time(self, context: Context, state: FleetState) -> FleetState:
         state = absorb_time(state, context)
         switch, limit = state.switch, context.first_token + 60.0
         verifies = switch is not None and switch.phase is SwitchPhase.VERIFY
@@ -344,3 +336,11 @@ class Monitor:
             if moment is not None:
                 self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
         self._pauses.follow(state, now)
+
+
+def _on_top(stream: Stream, cursor: Cursor, change: Change, state: FleetState) -> FleetState:
+    """Return a changed state with a new cursor; raise StaleCursorError if it has another one than the stream."""
+    origin = stream.thread.origin
+    if state.cursors.get(origin) != stream.committed:
+        raise StaleCursorError("the state has another cursor")
+    return replace(change(state), cursors={**state.cursors, origin: cursor})

@@ -188,10 +188,7 @@ class Workers:
         self._inventory = worker(
             "inventory", inventory, lambda state: state.switch is None and memory_known(state)
         )
-
-    @property
-    def _all(self) -> tuple[Worker, ...]:
-        return self._switch, self._watch, self._prefetch, self._inventory, self._card
+        self._all = (self._switch, self._watch, self._prefetch, self._inventory, self._card)
 
     def start(self) -> None:
         """Start the threads."""

@@ -13,7 +13,7 @@ from fleet.runtime.backoff import doubling_backoff
 from fleet.runtime.home import read_json
 from fleet.runtime.units import Seconds
 from notifier.notices import Notice, NoticeLedger
-from state.dataclass_json import from_json
+from state.codec import from_json
 
 RETRIED_FOR: Seconds = 86400.0
 _FIRST_WAIT: Seconds = 5.0

@@ -1,58 +1,150 @@
-"""The codec of the state file: JSON to state and back, also for files of the original and of older versions (pure).
+"""The codec of the state file, also for files of the original and of older versions, and of dataclasses in JSON (pure).
 
 The original's four keys come first, with their meaning. Unknown keys are kept, so that the file of a newer version
-survives an older program.
+survives an older program. A dataclass is read field by field, with a field's JSON key in its metadata (`json`): the state
+strictly, so that a wrong value raises; a part that can be made anew leniently, so that unknown, missing and damaged values
+take their defaults. The readers of a type are built once, since each step of a switch reads and writes the state.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from functools import lru_cache, partial
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from fleet.config.ladder import Ladder
 from fleet.policy.events import parse_event
-from fleet.policy.state import (
-    FROM_ORIGINAL,
-    CountedIncident,
-    FleetState,
-    Hold,
-    HoursCap,
-    OperatorPause,
-    PastSwitch,
-    Recovery,
-    ReserveCap,
-    Skipped,
-    SlowCause,
-    Switch,
-    SwitchKind,
-    SwitchPhase,
-    Unanswered,
-)
+from fleet.policy.state import FROM_ORIGINAL, CountedIncident, FleetState
 from fleet.runtime.errors import StateError
+
+T = TypeVar("T")
+_WRONG = (TypeError, ValueError, OverflowError)
+"""The exceptions of a reader for a value of another type."""
+_Reader = Callable[[Any], Any]
+
+
+def to_json(value: Any, *, whole: bool = False) -> Any:
+    """Return a dataclass as the JSON values that a file gives back: objects, and lists for tuples.
+
+    Unless `whole`, fields at their default are omitted: a write of the state holds many failures, most of whose thirty
+    flags are.
+    """
+    parts = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
+    if parts:
+        values = ((key, getattr(value, name), default) for name, key, default in parts)
+        return {key: to_json(one, whole=whole) for key, one, default in values if whole or one != default}
+    return [to_json(item, whole=whole) for item in value] if isinstance(value, tuple) else value
+
+
+@lru_cache(maxsize=64)
+def _fields(kind: type) -> tuple[tuple[str, str, Any], ...]:
+    """Return a dataclass's fields, their keys and defaults (MISSING without one); empty for another type."""
+    if not is_dataclass(kind):
+        return ()
+    return tuple((each.name, each.metadata.get("json", each.name), each.default) for each in fields(kind))
+
+
+def from_json(kind: type[T], data: object) -> T | None:
+    """Return the dataclass that `to_json` encoded; None if `data` is no object or lacks a field without default.
+
+    Unknown keys are ignored, and a value of another type counts as missing.
+    """
+    try:
+        value: T = _reader(kind, lenient=True)(data)  # type: ignore[arg-type]  # a class is hashable
+    except _WRONG:
+        return None
+    return value
+
+
+def from_json_strictly(kind: type[T], data: object) -> T:
+    """Return the dataclass of a JSON object; raise TypeError, ValueError or OverflowError for a wrong value in it."""
+    value: T = _reader(kind, lenient=False)(data)  # type: ignore[arg-type]  # a class is hashable
+    return value
+
+
+@lru_cache(maxsize=128)
+def _reader(hint: Any, *, lenient: bool) -> _Reader:
+    """Return the reader of a type's JSON values, which raises for any other value."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if NoneType in inner:
+        return partial(_optional, _reader(inner[0], lenient=lenient))
+    if origin is tuple:
+        return partial(_series, _reader(inner[0], lenient=lenient), lenient)
+    if isinstance(hint, type) and is_dataclass(hint):
+        hints = get_type_hints(hint, include_extras=True)
+        readers = [(name, key, _reader(hints[name], lenient=lenient)) for name, key, _ in _fields(hint)]
+        return partial(_record, hint, readers, lenient)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint
+    if origin is Annotated:
+        return partial(_count, _reader(inner[0], lenient=lenient))
+    return partial(_plain, dict if origin is Mapping else hint)
+
+
+def _optional(read: _Reader, data: Any) -> Any:
+    return None if data is None else read(data)
+
+
+def _series(read: _Reader, lenient: bool, data: Any) -> Any:
+    if not isinstance(data, list | tuple):
+        raise _wrong(data, "a list")
+    items = []
+    for item in data:
+        try:
+            items.append(read(item))
+        except _WRONG:
+            if not lenient:
+                raise
+    return tuple(items)
+
+
+def _record(kind: type, readers: Sequence[tuple[str, str, _Reader]], lenient: bool, data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise _wrong(data, "an object")
+    values = {}
+    for name, key, read in readers:
+        try:
+            if key in data:
+                values[name] = read(data[key])
+        except _WRONG:
+            if not lenient:
+                raise
+    return kind(**values)
+
+
+def _count(read: _Reader, data: Any) -> Any:
+    number = read(data)
+    if number < 0:
+        raise _wrong(data, "a count")
+    return number
+
+
+def _plain(kind: type, data: Any) -> Any:
+    if type(data) is kind:
+        return data
+    if kind is float and type(data) is int:
+        return float(data)
+    if kind is int and type(data) is float and data.is_integer():
+        return int(data)
+    raise _wrong(data, kind.__name__)
+
+
+def _wrong(data: Any, wanted: str) -> TypeError:
+    return TypeError(f"not {wanted}: {data!r:.40}")
+
 
 SCHEMA_VERSION = 1
 _MAX_DEPTH = 64
 """Deepest accepted nesting. No state is as deep, and encoding uses more of the stack than decoding."""
 
-_T = TypeVar("_T")
 _OMIT_IF_NONE = frozenset({"unanswered", "skipped", "reserve", "displaced"})
 """Keys that are omitted while None, so that a healthy fleet's file stays small."""
-_KEYS = {"last_event_number": "events_told", "source": "from", "target": "to"}
-"""JSON keys of the attributes with another name; the keys are part of the file format."""
-_ROWS = (
-    Switch,
-    PastSwitch,
-    Hold,
-    Recovery,
-    CountedIncident,
-    Unanswered,
-    Skipped,
-    OperatorPause,
-    HoursCap,
-    ReserveCap,
-)
-"""The values that the file holds as objects."""
+_FIRST = {"current_model_index": 0, "vram_error_count": 0, "current_model": "", "timestamp": 0.0}
+"""The original's keys; an original's file may lack all but the first."""
+_KNOWN = frozenset(to_json(FleetState(0, 0, "", 0.0), whole=True)) - {"extra"} | {"schema_version"}
 
 
 class StateFormatError(StateError):
@@ -67,19 +159,11 @@ def default_state(ladder: Ladder, now: float) -> FleetState:
 
 def encode_state(state: FleetState, now: float) -> str:
     """Return the file's text with one line for each key: `json.dumps` with indent takes five times as long."""
-    row: dict[str, Any] = {
-        "current_model_index": state.current_model_index,
-        "vram_error_count": state.vram_error_count,
-        "current_model": state.current_model,
-        "timestamp": now,
-        "schema_version": SCHEMA_VERSION,
-    }
-    for part in fields(FleetState):
-        if part.name not in row and part.name not in {"extra", "events"}:
-            row[_KEYS.get(part.name, part.name)] = _plain(getattr(state, part.name))
-    row = {name: value for name, value in row.items() if value is not None or name not in _OMIT_IF_NONE}
-    row["events"] = [event.row() for event in state.events]
-    whole = {**state.extra, **row}
+    row: dict[str, Any] = to_json(replace(state, timestamp=now, events=(), extra={}), whole=True)
+    del row["events"], row["extra"]
+    row = {key: value for key, value in row.items() if value is not None or key not in _OMIT_IF_NONE}
+    first = {key: row[key] for key in _FIRST} | {"schema_version": SCHEMA_VERSION}
+    whole = {**state.extra, **first, **row, "events": [event.row() for event in state.events]}
     lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in whole.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
@@ -89,18 +173,10 @@ def same_content(one: FleetState, other: FleetState) -> bool:
     return one == other or encode_state(one, 0.0) == encode_state(other, 0.0)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, _ROWS):
-        return {_KEYS.get(name, name): item for name, item in asdict(value).items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
-
-
 def decode_state(text: str) -> FleetState:
     """Return the state of a file's text; raise StateFormatError for any other text."""
     try:
-        return _decode(_table(_limited_depth(json.loads(text, parse_float=_finite, parse_constant=_finite))))
+        return _decode(_limited_depth(json.loads(text, parse_float=_finite, parse_constant=_finite)))
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise StateFormatError(
             f"the text is no state of a fleet: {str(error) or type(error).__name__}"
@@ -130,187 +206,16 @@ def _limited_depth(value: Any) -> Any:
     return value
 
 
-def _decode(row: dict[str, Any]) -> FleetState:
-    known = {_KEYS.get(part.name, part.name) for part in fields(FleetState)} | {"schema_version"}
-    index, errors = _whole(row["current_model_index"]), _amount(row.get("vram_error_count", 0))
-    stamp = _number(row.get("timestamp", 0.0))
-    return FleetState(
-        current_model_index=index,
-        vram_error_count=errors,
-        current_model=_text(row.get("current_model") or ""),
-        timestamp=stamp,
-        switches=_amount(row.get("switches", 0)),
-        incidents=_incidents(row, errors, stamp),
-        counted_ids=tuple(_text(one) for one in row.get("counted_ids", [])),
-        last_finished=_optional(_number, row.get("last_finished")),
-        finished=_amount(row.get("finished", 0)),
-        failed=_amount(row.get("failed", 0)),
-        cursors=_table(row.get("cursors", {})),
-        open=_table(row.get("open", {})),
-        watch=_table(row.get("watch", {})),
-        switch=_optional(_switch, row.get("switch")),
-        last_switch=_optional(_past_switch, row.get("last_switch")),
-        automatic=tuple(_number(time) for time in row.get("automatic", [])),
-        hold=_optional(_hold, row.get("hold")),
-        recovery=_recovery(row.get("recovery") or {}),
-        ceiling=_optional(_whole, row.get("ceiling")),
-        behind=tuple(_text(one) for one in row.get("behind", [])),
-        pinned=_flag(row.get("pinned", False)),
-        on_cpu=_flag(row.get("on_cpu", False)),
-        current_options=_table(row.get("current_options", {})),
-        model_size_bytes=_optional(_whole, row.get("model_size_bytes")),
-        ladder_hash=_text(row.get("ladder_hash", "")),
-        unanswered=_optional(_unanswered, row.get("unanswered")),
-        skipped=_optional(_skipped, row.get("skipped")),
-        pause=_optional(_pause, row.get("pause")),
-        hours=_optional(_hours, row.get("hours")),
-        reserve=_optional(_reserve, row.get("reserve")),
-        displaced=_optional(_amount, row.get("displaced")),
-        restarting=_flag(row.get("restarting", False)),
-        totals=_table(row.get("totals", {})),
-        events=tuple(parse_event(_table(event)) for event in row.get("events", [])),
-        last_event_number=_amount(row.get("events_told", 0)),
-        extra={key: value for key, value in row.items() if key not in known},
-    )
-
-
-def _incidents(row: Mapping[str, Any], errors: int, stamp: float) -> tuple[CountedIncident, ...]:
-    """Return the incidents; an original's file has only their count, and the file's time stands for theirs."""
+def _decode(row: Any) -> FleetState:
+    if not isinstance(row, dict):
+        raise TypeError("not an object")
+    row = {**_FIRST, **row, "current_model_index": row["current_model_index"]}
+    events, extra = row.pop("events", []), {key: row.pop(key) for key in row.keys() - _KNOWN}
+    row["recovery"] = row.get("recovery") or {}
+    row["current_model"] = row["current_model"] or ""
+    state = from_json_strictly(FleetState, row)
     if "incidents" not in row:
-        return (CountedIncident(stamp, FROM_ORIGINAL),) * min(errors, 1000)
-    return tuple(
-        CountedIncident(_number(one["time"]), _text(one["cause"]), _text(one.get("id", "")))
-        for one in row["incidents"]
-    )
-
-
-def _switch(row: Any) -> Switch:
-    row = _table(row)
-    return Switch(
-        number=_whole(row["number"]),
-        kind=SwitchKind(row["kind"]),
-        phase=SwitchPhase(row["phase"]),
-        source=_whole(row["from"]),
-        target=_whole(row["to"]),
-        since=_number(row["since"]),
-        why=_text(row["why"]),
-        by_hand=_flag(row.get("by_hand", False)),
-        pin=_flag(row.get("pin", False)),
-        on_cpu=_flag(row.get("on_cpu", False)),
-        was_stopped=_flag(row.get("was_stopped", False)),
-        failures=_amount(row.get("failures", 0)),
-        failed_at=_optional(_number, row.get("failed_at")),
-        restarted=_optional(_number, row.get("restarted")),
-        attempts=_amount(row.get("attempts", 0)),
-    )
-
-
-def _past_switch(row: Any) -> PastSwitch:
-    row = _table(row)
-    return PastSwitch(
-        kind=SwitchKind(row["kind"]),
-        source=_text(row["from"]),
-        target=_text(row["to"]),
-        time=_number(row["time"]),
-        why=_text(row["why"]),
-        by_hand=_flag(row.get("by_hand", False)),
-    )
-
-
-def _hold(row: Any) -> Hold:
-    row = _table(row)
-    return Hold(_number(row["until"]), _amount(row["step"]), _text(row["why"]))
-
-
-def _unanswered(row: Any) -> Unanswered:
-    row = _table(row)
-    return Unanswered(
-        since=_number(row["since"]),
-        calls=_amount(row["calls"]),
-        reason=_text(row["reason"]),
-        waited=_flag(row.get("waited", False)),
-        hangs=_flag(row.get("hangs", False)),
-        reported=_flag(row.get("reported", False)),
-        slow=_optional(SlowCause, row.get("slow")),
-        last=_number(row.get("last", 0.0)),
-    )
-
-
-def _skipped(row: Any) -> Skipped:
-    row = _table(row)
-    return Skipped(_amount(row["count"]), _number(row["last"]))
-
-
-def _pause(row: Any) -> OperatorPause:
-    row = _table(row)
-    return OperatorPause(
-        _number(row["since"]), _optional(_number, row.get("until")), _text(row.get("why", ""))
-    )
-
-
-def _hours(row: Any) -> HoursCap:
-    row = _table(row)
-    return HoursCap(
-        model=_text(row["model"]),
-        rung=_optional(_amount, row.get("rung")),
-        since=_number(row["since"]),
-        until=_optional(_number, row.get("until")),
-    )
-
-
-def _reserve(row: Any) -> ReserveCap:
-    row = _table(row)
-    return ReserveCap(_optional(_amount, row.get("rung")), _number(row["since"]), _whole(row.get("looks", 0)))
-
-
-def _recovery(row: Any) -> Recovery:
-    row = _table(row)
-    return Recovery(
-        wait=_number(row.get("wait", 0.0)),
-        next=_optional(_number, row.get("next")),
-        failed=tuple(_whole(index) for index in row.get("failed", [])),
-        probation=_optional(_number, row.get("probation")),
-        home_rung=_optional(_whole, row.get("home_rung")),
-        home_on_cpu=_flag(row.get("home_on_cpu", False)),
-    )
-
-
-def _optional(read: Callable[[Any], _T], value: Any) -> _T | None:
-    return None if value is None else read(value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
-        raise TypeError(f"not a whole number: {value!r:.40}")
-    return int(value)
-
-
-def _amount(value: Any) -> int:
-    amount = _whole(value)
-    if amount < 0:
-        raise TypeError(f"below zero: {amount}")
-    return amount
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"not true or false: {value!r:.40}")
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"not a number: {value!r:.40}")
-    return float(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"not text: {value!r:.40}")
-    return value
-
-
-def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"not an object: {value!r:.40}")
-    return value
+        # An original's file has only their count, and the file's time stands for theirs.
+        since = CountedIncident(state.timestamp, FROM_ORIGINAL)
+        state = replace(state, incidents=(since,) * min(state.vram_error_count, 1000))
+    return replace(state, events=tuple(map(parse_event, events)), extra=extra)

@@ -32,10 +32,10 @@ class HistoryFile:
         if version[1] and self._last is not None and self._last[0] == version:
             return self._last[1]  # the file only grows: same size, same content
         for path in (self._path, rotated(self._path)):
-            number = _last_number(path)
-            if number:
-                self._last = version, number
-                return number
+            events = _last_events(path, 1)
+            if events:
+                self._last = version, events[0].number
+                return events[0].number
         return 0
 
     def append(self, events: Sequence[Event]) -> None:
@@ -46,7 +46,8 @@ class HistoryFile:
         self._rotate()
         text = "".join(json.dumps(event.row()) + "\n" for event in events)
         with self._path.open("ab+") as stream:
-            if stream.tell() and not _ends_line(stream.fileno(), stream.tell()):
+            end = stream.tell()
+            if end and os.pread(stream.fileno(), 1, end - 1) != b"\n":
                 text = "\n" + text
             stream.write(text.encode())
 
@@ -67,31 +68,6 @@ class HistoryFile:
 def rotated(path: Path) -> Path:
     """Return the path of the history's older part."""
     return path.with_name(path.name + ".1")
-
-
-def _ends_line(descriptor: int, size: int) -> bool:
-    return os.pread(descriptor, 1, size - 1) == b"\n"
-
-
-def _last_number(path: Path) -> int:
-    """Return the number of the last complete event, reading backwards from the end; 0 without one."""
-    try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            tail = 0
-            while tail < size:
-                tail = min(size, max(_TAIL, 4 * tail))
-                stream.seek(size - tail)
-                last = _last_event(stream.read())
-                if last is not None:
-                    return last.number
-    except FileNotFoundError:
-        pass
-    return 0
-
-
-def _last_event(content: bytes) -> Event | None:
-    return next((event for line in reversed(content.split(b"\n")) if (event := _event(line))), None)
 
 
 def parse_events(content: bytes) -> list[Event]:

@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fleet.config.ladder import Ladder
 from fleet.policy.events import Event, EventKind
@@ -29,9 +28,6 @@ from fleet.runtime.units import Seconds
 from state.codec import StateFormatError, decode_state, default_state, encode_state, same_content
 from state.history import HistoryFile
 from state.refit import fit_to_ladder
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 _log = logging.getLogger(__name__)
 _MAX_EVENTS = 64
@@ -98,6 +94,7 @@ class StateStore:
     def __init__(
         self, home: Home, ladder: Ladder, clock: Clock | None = None, *, timeout: Seconds = 10.0
     ) -> None:
+        self._home = home
         self._path = home.state
         self._ladder = ladder
         self._clock = clock or SystemClock()
@@ -176,13 +173,15 @@ class StateStore:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = self._lock()
+        from filelock import FileLock  # noqa: PLC0415  # slow import, which readers of the state do not need
+
+        lock = FileLock(f"{self._path}.lock", timeout=self._timeout, fallback_to_soft=False)
         try:
             lock.acquire(poll_interval=0.005)
         except TimeoutError as error:
             raise StateError(
                 f"{lock.lock_file} was held for more than {self._timeout:g}s",
-                hint=f"Another program of the fleet hangs: see `{Home(self._path.parent).supervisorctl('status')}`.",
+                hint=f"Another program of the fleet hangs: see `{self._home.supervisorctl('status')}`.",
             ) from error
         except OSError as error:
             raise StateError(
@@ -193,11 +192,6 @@ class StateStore:
             yield
         finally:
             lock.release()
-
-    def _lock(self) -> "FileLock":
-        from filelock import FileLock  # noqa: PLC0415  # slow import, which readers of the state do not need
-
-        return FileLock(f"{self._path}.lock", timeout=self._timeout, fallback_to_soft=False)
 
     def _load(self) -> _Loaded:
         """Return the stored state, or in its place the last good copy or the defaults; change no file."""

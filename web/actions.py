@@ -5,10 +5,13 @@ import re
 
 from cli.commands import main as command_line
 from cli.subcommand import CommandResult, run_command
-from cli.target import Fleet
+from fleet.runtime.home import Home
 
 NAMES = ("pause", "resume", "downgrade", "reset")
 """The actions in the order of their buttons."""
+
+OF_ALL_LANES = ("pause", "resume")
+"""The actions that a fleet with lanes takes for all of them."""
 
 _DURATION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h|d)")
 
@@ -19,10 +22,10 @@ def available_actions() -> list[str]:
 
 
 class Actions:
-    """Carries out one action at a time."""
+    """Carries out one action at a time, on one lane or on the whole fleet."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._home = fleet.home
+    def __init__(self, home: Home) -> None:
+        self._home = home
         self._lock = asyncio.Lock()
 
     @property

@@ -11,12 +11,13 @@ from cli.report import collect_report
 from cli.status import collect_status
 from cli.target import Fleet
 from fleet.runtime.errors import FleetError
+from fleet.runtime.home import Home
 from generator.storage.read import SORTS, best_alphas, database_location
 from state.history import read_history
 from web.access import AccessRules, AsgiApp, Guard, headers_of
 from web.actions import Actions, available_actions
 from web.metrics import exposition
-from web.page.shell import PageContext
+from web.page.shell import PageContext, Site
 from web.page.views import add_page
 from web.readings import Readings
 
@@ -27,11 +28,14 @@ _SECONDS_A_DAY = 86400.0
 def build(readings: Readings, rules: AccessRules, lanes: Sequence[Readings] = ()) -> AsgiApp:
     """Return the guarded application of a home; `lanes` are the readings of its lanes, if it has any."""
     app = FastAPI(title="Model Fleet", docs_url=None, redoc_url=None, openapi_url=None)
-    actions = Actions(readings.fleet)
+    contexts = {
+        one.fleet.home.lane: PageContext(one, Actions(one.fleet.home), rules) for one in lanes or (readings,)
+    }
+    site = Site(contexts, Actions(Home(readings.fleet.home.root())), rules)
     _add_metrics(app, readings, lanes)
     _add_json(app, readings, lanes)
-    _add_actions(app, actions, rules)
-    add_page(app, PageContext(readings, actions, rules))
+    _add_actions(app, site)
+    add_page(app, site)
     return Guard(app, rules)
 
 
@@ -91,13 +95,15 @@ def _json(row: Any, *, status: int = 200) -> Response:
     return JSONResponse(finite_json(row), status_code=status)
 
 
-def _add_actions(app: FastAPI, actions: Actions, rules: AccessRules) -> None:
+def _add_actions(app: FastAPI, site: Site) -> None:
     @app.post("/api/actions/{name}")
-    async def act(name: str, request: Request) -> Response:
-        if not rules.holds_token(headers_of(request.scope)):
+    async def act(name: str, request: Request, lane: str = "") -> Response:
+        if not site.rules.holds_token(headers_of(request.scope)):
             hint = "Send the token of run/web.token in the header `Authorization: Bearer TOKEN`."
             return _json({"error": "an action needs the token", "hint": hint}, status=401)
         if name not in available_actions():
             return _json({"error": f"there is no action {name!r:.40}"}, status=404)
-        result = await actions.run(name)
+        if lane and lane not in site.lanes:
+            return _json({"error": f"there is no lane {lane!r:.60}"}, status=404)
+        result = await (site.lanes[lane].actions if lane else site.actions).run(name)
         return _json({"done": result.done, "sentence": result.sentence}, status=200 if result.done else 409)

@@ -129,7 +129,7 @@ def work(row: Mapping[str, Any], tokens_per_second: float | None, pulls: Sequenc
     lines.append(f"tokens/s {speed}  {plain_text(counts)}\n")
     for alpha in (row["recent_alphas"] or [])[:2]:
         sharpe = alpha.get("sharpe")
-        figure = f"{sharpe:+.2f}" if isinstance(sharpe, (int, float)) else "    "
+        figure = f"{sharpe:+.2f}" if isinstance(sharpe, (int, float)) else "    -"
         said = f"Sharpe {figure} [{alpha.get('source')}] {plain_text(str(alpha.get('expression')))}"
         lines.append(cut(said, width) + "\n", "dim")
     return lines

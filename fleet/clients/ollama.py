@@ -133,13 +133,13 @@ class Ollama:
 
     def version(self, *, timeout: Seconds = _SHORT) -> str:
         """Return the server's version."""
-        return str(self._get("/api/version", timeout).get("version", ""))
+        return str(self._ask("GET", "/api/version", None, timeout).get("version", ""))
 
     def tags(self, *, timeout: Seconds = _SHORT) -> list[LocalModel]:
         """Return the models on the server's disk."""
         return [
             LocalModel(_text(row, "name"), _number(row, "size"), _text(row, "digest"))
-            for row in _rows(self._get("/api/tags", timeout))
+            for row in _rows(self._ask("GET", "/api/tags", None, timeout))
         ]
 
     def loaded(self, *, timeout: Seconds = _SHORT) -> list[LoadedModel]:
@@ -151,12 +151,12 @@ class Ollama:
                 _number(row, "size_vram"),
                 whole_number(row.get("context_length")),
             )
-            for row in _rows(self._get("/api/ps", timeout))
+            for row in _rows(self._ask("GET", "/api/ps", None, timeout))
         ]
 
     def show(self, model: str, *, timeout: Seconds = _SHORT) -> ModelDetails:
         """Return a model's details; raise OllamaError with status 404 if the server does not have it."""
-        row = self._post("/api/show", {"model": model}, timeout)
+        row = self._ask("POST", "/api/show", {"model": model}, timeout)
         info = row.get("model_info")
         blobs = [
             line[5:].strip()
@@ -175,7 +175,7 @@ class Ollama:
 
     def unload(self, model: str, *, timeout: Seconds = 1.0, cancel: Cancel | None = None) -> None:
         """Ask the server to free a model's memory now."""
-        self._post("/api/generate", {"model": model, "keep_alive": 0}, timeout, cancel)
+        self._ask("POST", "/api/generate", {"model": model, "keep_alive": 0}, timeout, cancel)
 
     def pull(
         self, model: str, *, progress: Callable[[PullProgress], None], stall: Seconds, cancel: Cancel
@@ -225,14 +225,16 @@ class Ollama:
             "the answer broke off", hint="The runner or the connection died; see Ollama's log."
         )
 
-    def _get(self, path: str, timeout: Seconds) -> dict[str, Any]:
-        return self._read_object(self._send("GET", path, None, timeout))
-
-    def _post(
-        self, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
+    def _ask(
+        self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
     ) -> dict[str, Any]:
-        # "stream": false is not needed: an empty generate streams a single object, which parses the same way.
-        return self._read_object(self._send("POST", path, body, timeout, cancel))
+        """Return the object of an answer; an empty `generate` streams a single one, which is read the same way."""
+        answer = self._send(method, path, body, timeout, cancel)
+        try:
+            content = answer.read()
+        except TransportError as error:
+            raise self._translate(error) from error
+        return self._parse_object(content)
 
     def _send(
         self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
@@ -244,13 +246,6 @@ class Ollama:
         if answer.status >= 400:  # noqa: PLR2004  # HTTP's own bound of errors
             raise self._error_of(answer)
         return answer
-
-    def _read_object(self, answer: Response) -> dict[str, Any]:
-        try:
-            content = answer.read()
-        except TransportError as error:
-            raise self._translate(error) from error
-        return self._parse_object(content)
 
     def _stream(self, answer: Response, stall: Seconds) -> Iterator[dict[str, Any]]:
         try:

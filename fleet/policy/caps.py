@@ -16,7 +16,6 @@ from fleet.policy.state import (
     HoursCap,
     OperatorPause,
     PausedBy,
-    Recovery,
     ReserveCap,
     SwitchKind,
     SwitchPhase,
@@ -65,7 +64,9 @@ def _cap_changed(state: FleetState, raised: bool, now: float, rules: Rules) -> F
     """Return the state after a cap changed: a raised one ends the back-off of climbing, a lower one ends a hold."""
     if not raised:
         return replace(state, hold=None)  # a hold would delay the move down
-    return replace(state, recovery=Recovery(rules.policy.recover_after, now))
+    # A rung on probation stays on it, and keeps its way home.
+    climbs = replace(state.recovery, wait=rules.policy.recover_after, next=now, failed=())
+    return replace(state, recovery=climbs)
 
 
 def next_change(state: FleetState, now: float, rules: Rules) -> float | None:

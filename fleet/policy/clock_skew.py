@@ -10,20 +10,10 @@ from typing import TypeVar
 from fleet.policy.facts import Fact, IncidentSeen
 from fleet.policy.recovery import SPREAD
 from fleet.policy.rules import Rules
-from fleet.policy.state import (
-    HOLD_STEPS,
-    FleetState,
-    Hold,
-    HoursCap,
-    OperatorPause,
-    PastSwitch,
-    Recovery,
-    ReserveCap,
-    Switch,
-)
+from fleet.policy.state import HOLD_STEPS, FleetState, OperatorPause
 from fleet.runtime.backoff import backoff_step
 
-_Cap = TypeVar("_Cap", HoursCap, ReserveCap)
+_Part = TypeVar("_Part")
 
 
 def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
@@ -32,45 +22,31 @@ def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> Flee
     A last switch in the future moves back to the time of the incident in `fact`, if there is one: an incident seen
     now must not count as older than the switch because of its stamp.
     """
-    switched = min(fact.time, now) if isinstance(fact, IncidentSeen) else now
+    last, hold, recovery = state.last_switch, state.hold, state.recovery
+    if last is not None and last.time > now:
+        last = replace(last, time=min(fact.time, now) if isinstance(fact, IncidentSeen) else now)
+    if hold is not None:
+        hold = _clamped(hold, until=now + backoff_step(HOLD_STEPS, hold.step + 1))
+    longest = (recovery.wait or rules.policy.recover_after) * (1 + SPREAD)
     return replace(
         state,
-        incidents=tuple(one if one.time <= now else replace(one, time=now) for one in state.incidents),
-        last_finished=_earlier(state.last_finished, now),
-        last_switch=_past(state.last_switch, now, switched),
+        incidents=tuple(_clamped(one, time=now) for one in state.incidents),
+        last_finished=None if state.last_finished is None else min(state.last_finished, now),
+        last_switch=last,
         automatic=tuple(min(time, now) for time in state.automatic),
-        switch=_switch(state.switch, now),
-        hold=_hold(state.hold, now),
-        recovery=_recovery(state.recovery, now, rules),
+        switch=_clamped(state.switch, since=now, failed_at=now, restarted=now),
+        hold=hold,
+        recovery=_clamped(recovery, next=now + longest, probation=now + rules.policy.window),
         pause=_pause(state.pause, now),
-        hours=_begun(state.hours, now),
-        reserve=_begun(state.reserve, now),
+        hours=_clamped(state.hours, since=now),
+        reserve=_clamped(state.reserve, since=now),
     )
 
 
-def _earlier(time: float | None, bound: float) -> float | None:
-    return None if time is None else min(time, bound)
-
-
-def _past(last: PastSwitch | None, now: float, switched: float) -> PastSwitch | None:
-    return last if last is None or last.time <= now else replace(last, time=switched)
-
-
-def _switch(switch: Switch | None, now: float) -> Switch | None:
-    if switch is None:
-        return None
-    return replace(
-        switch,
-        since=min(switch.since, now),
-        failed_at=_earlier(switch.failed_at, now),
-        restarted=_earlier(switch.restarted, now),
-    )
-
-
-def _hold(hold: Hold | None, now: float) -> Hold | None:
-    if hold is None:
-        return None
-    return replace(hold, until=min(hold.until, now + backoff_step(HOLD_STEPS, hold.step + 1)))
+def _clamped(part: _Part, **latest: float) -> _Part:
+    """Return a part of the state with each of these times at its latest, if it is later; None stays None."""
+    late = {name: bound for name, bound in latest.items() if (getattr(part, name, None) or 0.0) > bound}
+    return replace(part, **late) if late else part  # type: ignore[type-var]  # the parts with times are dataclasses
 
 
 def _pause(pause: OperatorPause | None, now: float) -> OperatorPause | None:
@@ -79,16 +55,3 @@ def _pause(pause: OperatorPause | None, now: float) -> OperatorPause | None:
         return pause
     until = None if pause.until is None else pause.until - (pause.since - now)
     return replace(pause, since=now, until=until)
-
-
-def _begun(cap: _Cap | None, now: float) -> _Cap | None:
-    return cap if cap is None or cap.since <= now else replace(cap, since=now)
-
-
-def _recovery(recovery: Recovery, now: float, rules: Rules) -> Recovery:
-    longest = (recovery.wait or rules.policy.recover_after) * (1 + SPREAD)
-    return replace(
-        recovery,
-        next=_earlier(recovery.next, now + longest),
-        probation=_earlier(recovery.probation, now + rules.policy.window),
-    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from fleet.config.ladder import OptionValue, Rung
 from fleet.policy.events import OF_SWITCH, Event, EventKind, with_event_counted
-from fleet.runtime.units import Bytes, Seconds
+from fleet.runtime.units import Bytes, Count, Seconds
 
 FROM_ORIGINAL = "original"
 """Cause of the incidents that an original's state file only counts."""
@@ -58,18 +58,18 @@ class Switch:
     number: int
     kind: SwitchKind
     phase: SwitchPhase
-    source: int
-    target: int
+    source: int = field(metadata={"json": "from"})
+    target: int = field(metadata={"json": "to"})
     since: float
     why: str
     by_hand: bool = False
     pin: bool = False
     on_cpu: bool = False
     was_stopped: bool = False
-    failures: int = 0
+    failures: Count = 0
     failed_at: float | None = None
     restarted: float | None = None
-    attempts: int = 0
+    attempts: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class PastSwitch:
     """The last committed switch; `source` and `target` are models."""
 
     kind: SwitchKind
-    source: str
-    target: str
+    source: str = field(metadata={"json": "from"})
+    target: str = field(metadata={"json": "to"})
     time: float
     why: str
     by_hand: bool = False
@@ -93,7 +93,7 @@ class Hold:
     """A pause of the generator where no switch helps; `step` is its place in HOLD_STEPS."""
 
     until: float
-    step: int
+    step: Count
     why: str
 
     def active(self, now: float) -> bool:
@@ -106,8 +106,8 @@ class OperatorPause:
     """A pause by hand; `until` is None for one that lasts until `resume`."""
 
     since: float
-    until: float | None
-    why: str
+    until: float | None = None
+    why: str = ""
 
     def active(self, now: float) -> bool:
         """Return True if it is not over."""
@@ -119,9 +119,9 @@ class HoursCap:
     """The cap of `[[hours]]` in force: no rung above `rung`; None leaves the GPU alone. `until`: its next change."""
 
     model: str
-    rung: int | None
+    rung: Count | None
     since: float
-    until: float | None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class ReserveCap:
     `looks` counts readings of the card in a row that ask for another rung.
     """
 
-    rung: int | None = 0
+    rung: Count | None = 0
     since: float = 0.0
     looks: int = 0
 
@@ -187,7 +187,7 @@ class Unanswered:
     """
 
     since: float
-    calls: int
+    calls: Count
     reason: str
     waited: bool = False
     hangs: bool = False
@@ -200,7 +200,7 @@ class Unanswered:
 class Skipped:
     """Unreadable lines of the log and of the generator's calls: their number, and the time of the last."""
 
-    count: int
+    count: Count
     last: float
 
 
@@ -218,15 +218,15 @@ class FleetState:
     """
 
     current_model_index: int
-    vram_error_count: int
+    vram_error_count: Count
     current_model: str
     timestamp: float
-    switches: int = 0
+    switches: Count = 0
     incidents: tuple[CountedIncident, ...] = ()
     counted_ids: tuple[str, ...] = ()
     last_finished: float | None = None
-    finished: int = 0
-    failed: int = 0
+    finished: Count = 0
+    failed: Count = 0
     cursors: Mapping[str, Any] = field(default_factory=dict)
     open: Mapping[str, Any] = field(default_factory=dict)
     watch: Mapping[str, Any] = field(default_factory=dict)
@@ -247,11 +247,11 @@ class FleetState:
     pause: OperatorPause | None = None
     hours: HoursCap | None = None
     reserve: ReserveCap | None = None
-    displaced: int | None = None
+    displaced: Count | None = None
     restarting: bool = False
     totals: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
-    last_event_number: int = 0
+    last_event_number: Count = field(default=0, metadata={"json": "events_told"})
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_event(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":

@@ -22,6 +22,17 @@ LANE_PROGRAMS = ("monitor", "generator", "standin")
 """The programs of which each lane has its own."""
 
 
+class _Place:
+    """A path in a home, or for `shared` ones in that of the whole fleet."""
+
+    def __init__(self, name: str, *, shared: bool = False) -> None:
+        self._name = name
+        self._shared = shared
+
+    def __get__(self, home: "Home", _: type | None = None) -> Path:
+        return (home.root() if self._shared else home.path) / self._name
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """The paths of one fleet's files, or of one lane's; only `create` makes folders. `lane` is empty for `default`."""
@@ -46,125 +57,54 @@ class Home:
         """Return the variables by which `find_home` finds this home."""
         return {"FLEET_HOME": str(self.root()), "FLEET_LANE": self.lane}
 
-    @property
-    def state(self) -> Path:
-        """Return the state file, `model_fleet_state.json`."""
-        return self.path / "model_fleet_state.json"
-
-    @property
-    def history(self) -> Path:
-        """Return the history, a line for each incident, switch and failure."""
-        return self.path / "history.jsonl"
-
-    @property
-    def signals(self) -> Path:
-        """Return the generator's reports to the monitor, a line for each call to Ollama."""
-        return self.path / "signals.jsonl"
-
-    @property
-    def database(self) -> Path:
-        """Return the default database of alphas, one for all lanes."""
-        return self.root() / "alphas.db"
-
-    @property
-    def hopeful(self) -> Path:
-        """Return the hopeful alphas, in the original's format, one file for all lanes."""
-        return self.root() / "hopeful_alphas.json"
-
-    @property
-    def log(self) -> Path:
-        """Return the folder of the programs' logs."""
-        return self.path / "log"
-
-    @property
-    def call_log(self) -> Path:
-        """Return the log of the generator's prompts and replies."""
-        return self.log / "calls.log"
-
-    @property
-    def supervisord_log(self) -> Path:
-        """Return supervisord's own log."""
-        return self.root() / "log" / "supervisord.log"
-
-    @property
-    def run(self) -> Path:
-        """Return the folder of sockets, locks and heartbeats; only its owner may enter."""
-        return self.path / "run"
-
-    @property
-    def socket(self) -> Path:
-        """Return supervisord's socket."""
-        return self.root() / "run" / "supervisor.sock"
-
-    @property
-    def pid_file(self) -> Path:
-        """Return supervisord's pid file."""
-        return self.root() / "run" / "supervisord.pid"
-
-    @property
-    def programs_file(self) -> Path:
-        """Return the programs of the lanes, written at each start and included by supervisord.conf."""
-        return self.run / "programs.conf"
-
-    @property
-    def fleet_file(self) -> Path:
-        """Return `fleet.json`, written at each start."""
-        return self.run / "fleet.json"
-
-    @property
-    def generator_file(self) -> Path:
-        """Return the generator's heartbeat, `generator.json`."""
-        return self.heartbeat("generator")
-
-    @property
-    def models_file(self) -> Path:
-        """Return the monitor's knowledge of the ladder's models, `models.json`."""
-        return self.run / "models.json"
-
-    @property
-    def card_file(self) -> Path:
-        """Return the monitor's last reading of the GPUs' memory, `card.json`."""
-        return self.run / "card.json"
-
-    @property
-    def starts_file(self) -> Path:
-        """Return the launcher's count of quick starts, `starts.json`."""
-        return self.run / "starts.json"
-
-    @property
-    def owner_file(self) -> Path:
-        """Return the file with the home's id in a database that several fleets share."""
-        return self.run / "owner"
-
-    @property
-    def pause_file(self) -> Path:
-        """Return the request that the generator pauses, `pause.json`."""
-        return self.run / "pause.json"
-
-    @property
-    def pull_file(self) -> Path:
-        """Return the progress of the pull under way, `pull.json`."""
-        return self.run / "pull.json"
-
-    @property
-    def notices_file(self) -> Path:
-        """Return the notifier's outbox, `notices.json`."""
-        return self.path / "notices.json"
-
-    @property
-    def switch_lock(self) -> Path:
-        """Return the lock that serialises the steps of switches."""
-        return self.run / "switch.lock"
-
-    @property
-    def web_token(self) -> Path:
-        """Return the file with the token of the page, `web.token`."""
-        return self.run / "web.token"
-
-    @property
-    def kind_file(self) -> Path:
-        """Return the file that says whether the home belongs to a real fleet or a stand-in."""
-        return self.path / "home.json"
+    state = _Place("model_fleet_state.json")
+    """The state file, `model_fleet_state.json`."""
+    history = _Place("history.jsonl")
+    """The history, a line for each incident, switch and failure."""
+    signals = _Place("signals.jsonl")
+    """The generator's reports to the monitor, a line for each call to Ollama."""
+    database = _Place("alphas.db", shared=True)
+    """The default database of alphas, one for all lanes."""
+    hopeful = _Place("hopeful_alphas.json", shared=True)
+    """The hopeful alphas, in the original's format, one file for all lanes."""
+    log = _Place("log")
+    """The folder of the programs' logs."""
+    call_log = _Place("log/calls.log")
+    """The log of the generator's prompts and replies."""
+    supervisord_log = _Place("log/supervisord.log", shared=True)
+    """The log of supervisord itself."""
+    run = _Place("run")
+    """The folder of sockets, locks and heartbeats; only its owner may enter."""
+    socket = _Place("run/supervisor.sock", shared=True)
+    """The socket of supervisord."""
+    pid_file = _Place("run/supervisord.pid", shared=True)
+    """The pid file of supervisord."""
+    programs_file = _Place("run/programs.conf")
+    """The programs of the lanes, written at each start and included by supervisord.conf."""
+    fleet_file = _Place("run/fleet.json")
+    """`fleet.json`, written at each start."""
+    generator_file = _Place("run/generator.json")
+    """The generator's heartbeat, `generator.json`."""
+    models_file = _Place("run/models.json")
+    """The monitor's knowledge of the ladder's models, `models.json`."""
+    card_file = _Place("run/card.json")
+    """The monitor's last reading of the GPUs' memory, `card.json`."""
+    starts_file = _Place("run/starts.json")
+    """The launcher's count of quick starts, `starts.json`."""
+    owner_file = _Place("run/owner")
+    """The file with the home's id in a database that several fleets share."""
+    pause_file = _Place("run/pause.json")
+    """The request that the generator pauses, `pause.json`."""
+    pull_file = _Place("run/pull.json")
+    """The progress of the pull under way, `pull.json`."""
+    notices_file = _Place("notices.json")
+    """The notifier's outbox, `notices.json`."""
+    switch_lock = _Place("run/switch.lock")
+    """The lock that serialises the steps of switches."""
+    web_token = _Place("run/web.token")
+    """The file with the token of the page, `web.token`."""
+    kind_file = _Place("home.json")
+    """The file that says whether the home belongs to a real fleet or a stand-in."""
 
     def heartbeat(self, program: str) -> Path:
         """Return the heartbeat file of a program."""

@@ -5,10 +5,11 @@ Sizes are binary, as in the original: 1 GB is 1024 MB and 1 MB is 1024 KB; `GiB`
 
 import re
 import time
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 Seconds: TypeAlias = float
 Bytes: TypeAlias = int
+Count: TypeAlias = Annotated[int, "not negative"]
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)", re.IGNORECASE)

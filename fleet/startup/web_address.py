@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 
 from fleet.config.network import is_loopback
 from fleet.config.schema import WebSettings
@@ -25,10 +26,11 @@ def require_safe_address(web: WebSettings, home: Home) -> None:
     host, _ = split_address(web.listen)
     if is_loopback(host) or read_token(home):
         return
+    folder, token = (shlex.quote(str(path)) for path in (home.run, home.web_token))
     raise ConfigError(
         f"web.listen: other machines reach {web.listen}, and the page has no token yet",
         hint=f"Write a secret of at least {_SHORTEST} characters into {home.web_token} with mode 0600, such as by "
-        f"`umask 077; openssl rand -hex 32 > {home.web_token}`, or listen on 127.0.0.1.",
+        f"`install -d -m 700 {folder}; umask 077; openssl rand -hex 32 > {token}`, or listen on 127.0.0.1.",
     )
 
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from fleet.runtime.atomic_write import replace_text
@@ -34,6 +34,9 @@ from generator.brain.errors import (
 from generator.brain.http import BrainHttp
 from generator.brain.responses import BrainAnswer, error_of, finite_number, messages
 
+if TYPE_CHECKING:
+    from generator.brain.sign_in import SignInTurns
+
 AUTHENTICATION = "/authentication"
 _CREATED, _OK, _UNAUTHORIZED = 201, 200, 401
 # Refused credentials from the environment have no version: they may have been corrected at BRAIN meanwhile.
@@ -41,6 +44,8 @@ _ENVIRONMENT_RETRY: Seconds = 3600.0
 # An attempt during a lock may prolong the lock.
 _LOCKOUT_WAIT: Seconds = 900.0
 _LONGEST_WAIT: Seconds = 3600.0
+# Longer than the next look at a pending biometric sign-in takes.
+_REFUSED_WAIT: Seconds = 90.0
 _ATTEMPTS = "BRAIN reports too many attempts to sign in"
 _REFUSED = "BRAIN refuses the credentials"
 _CORRECT = "Correct them, and mining resumes by itself; more attempts could lock the account."
@@ -98,12 +103,18 @@ class BrainSession:
     """Sends requests within a signed-in session; for one thread."""
 
     def __init__(
-        self, http: BrainHttp, account: Callable[[], Credentials], file: SessionFile, clock: Clock
+        self,
+        http: BrainHttp,
+        account: Callable[[], Credentials],
+        file: SessionFile,
+        clock: Clock,
+        turns: "SignInTurns | None" = None,
     ) -> None:
         self._http = http
         self._account = account
         self._file = file
         self._clock = clock
+        self._turns = turns
         self._signed_in = False
         self._permissions: frozenset[str] = frozenset()
         self._account_key = ""
@@ -197,13 +208,21 @@ class BrainSession:
             raise BrainLimitError(_ATTEMPTS, wait=wait)
         if not stored.persona:
             self._http.restore({})
-        answer = self._http.send("POST", stored.persona or AUTHENTICATION, account=account)
-        if answer.status == _CREATED:
-            self._mark_signed_in(answer)
-            self._file.write(StoredSession(stored.salt, stored.account, self._http.cookies()))
-            _log.info("brain.signed_in", extra=fields(seconds_left=_expiry(answer.document)))
-            return
-        raise self._refusal(answer, stored, account)
+            if self._turns is not None:
+                self._turns.take(self.account)
+        held: Seconds = 0.0
+        try:
+            answer = self._http.send("POST", stored.persona or AUTHENTICATION, account=account)
+            if answer.status != _CREATED:
+                refusal = self._refusal(answer, stored, account)
+                held = _held_after(refusal)
+                raise refusal
+        finally:
+            if self._turns is not None:
+                self._turns.hold(self.account, held)
+        self._mark_signed_in(answer)
+        self._file.write(StoredSession(stored.salt, stored.account, self._http.cookies()))
+        _log.info("brain.signed_in", extra=fields(seconds_left=_expiry(answer.document)))
 
     def _known(self, account: Credentials) -> StoredSession:
         """Return this account's stored state; for another account a new, empty one."""
@@ -252,6 +271,13 @@ class BrainSession:
         document = answer.document if isinstance(answer.document, dict) else {}
         found = document.get("permissions")
         self._permissions = frozenset(map(str, found)) if isinstance(found, list) else frozenset()
+
+
+def _held_after(error: BrainError) -> Seconds:
+    """Return how long no other fleet signs in after a refusal: each attempt may lock the account, or ask a person again."""
+    if isinstance(error, BrainLimitError):
+        return error.wait or _LOCKOUT_WAIT
+    return _REFUSED_WAIT if isinstance(error, BrainAccessError) else 0.0
 
 
 def _account_hash(salt: str, account: Credentials) -> str:

@@ -16,6 +16,7 @@ from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import Home, read_fleet_file
 from fleet.runtime.units import Seconds
 from generator.brain.events import BrainEvents
+from generator.brain.sign_in import SignInTurns
 from generator.brain.simulations import Simulator
 from generator.domain import AlphaFigures, Candidate, Result, Ruleset
 from generator.evaluators.brain import BrainPlan
@@ -54,7 +55,7 @@ class BrainBench:
 
     def _simulated(self, choices: AlphaChoices, group: Sequence[Variant]) -> list[Trial]:
         plan = self._plan(choices)
-        api = plan.connect(self.clock)
+        api = plan.connect(self.clock, SignInTurns(self.store, lambda action: action()))
         simulator = Simulator(
             api,
             SimulationTable(self.store, plan.rules),

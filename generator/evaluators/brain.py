@@ -26,6 +26,7 @@ from generator.rules_in_force import RulesInForce
 
 if TYPE_CHECKING:
     from generator.brain.api import BrainApi
+    from generator.brain.sign_in import SignInTurns
     from generator.brain.simulations import Retry, Simulator
     from generator.reporting.stats import RunStats
     from generator.storage.store import AlphaStore
@@ -82,27 +83,28 @@ class BrainPlan:
         """Return BRAIN's last listing for this account, None without one."""
         return kept_listing(listing_path(self.home, self.settings))
 
-    def connect(self, clock: Clock) -> "BrainApi":
-        """Return the requests to BRAIN, not signed in yet."""
+    def connect(self, clock: Clock, turns: "SignInTurns | None" = None) -> "BrainApi":
+        """Return the requests to BRAIN, not signed in yet; with `turns` one fleet of the account signs in at a time."""
         from generator.brain.api import BrainApi  # noqa: PLC0415  # requests, after the first call to Ollama
         from generator.brain.http import BrainHttp  # noqa: PLC0415
         from generator.brain.session import BrainSession, SessionFile  # noqa: PLC0415
 
         file = SessionFile(self.home.root() / "run" / "brain.json")
         return BrainApi(
-            BrainSession(BrainHttp(self.url), self.credentials.read, file, clock), clock, self.settings
+            BrainSession(BrainHttp(self.url), self.credentials.read, file, clock, turns), clock, self.settings
         )
 
     def load(self, context: EvaluatorContext) -> "BrainEvaluator":
         """Return the evaluator with the resumed simulations of the last run."""
         from generator.brain.events import BrainEvents  # noqa: PLC0415
+        from generator.brain.sign_in import SignInTurns  # noqa: PLC0415
         from generator.brain.simulations import Simulator  # noqa: PLC0415  # SQLAlchemy, as above
         from generator.storage.simulations import SimulationTable, brain_outcomes  # noqa: PLC0415
 
         if self.url != DEFAULT_URL:
             sentence = f"{URL_VARIABLE} is set: requests go to {self.url} instead of BRAIN"
             _log.warning("brain.elsewhere", extra=with_sentence(sentence, url=self.url))
-        api = self.connect(context.clock)
+        api = self.connect(context.clock, SignInTurns(context.store(), context.retry))
         simulator = Simulator(
             api,
             SimulationTable(context.store(), self.rules),

@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fleet.runtime.clock import Clock
@@ -65,7 +64,7 @@ class Cluster:
         self._refused: dict[str, tuple[str, float]] = {}
         self._courses: set[asyncio.Task[str]] = set()
         self._state = ClusterState()
-        self._main: asyncio.Task[None] | None = None
+        self._main = self._loop.create_task(self._keep_connected())
         threading.Thread(target=self._run, name="dask", daemon=True).start()
 
     @property
@@ -79,19 +78,17 @@ class Cluster:
 
     def close(self) -> None:
         """End the connection; jobs that are under way fail."""
-        self._loop.call_soon_threadsafe(self._end)
-
-    def _end(self) -> None:
-        if self._main is not None:
-            self._main.cancel()
+        self._loop.call_soon_threadsafe(self._main.cancel)
 
     # --- the thread
 
     def _run(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
-            self._main = self._loop.create_task(self._keep_connected())
             self._loop.run_until_complete(self._main)
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        left = asyncio.all_tasks(self._loop)
+        self._cancel(left)
+        self._loop.run_until_complete(asyncio.wait(left, timeout=_LOOK) if left else asyncio.sleep(0))
+        self._loop.close()
 
     async def _keep_connected(self) -> None:
         while True:
@@ -139,13 +136,14 @@ class Cluster:
             self._note(len(self._ready))
             return
         self._cancel([*self._courses])
-        self._state = replace(self._state, workers=0)
         start = f"Start some by `python -m generator worker {self._address}`."
         if self._refused:
             reason, _ = next(iter(self._refused.values()))
             self._note(0, f"no worker of {len(present)} can be used: {reason}", start)
         elif not present:
             self._note(0, f"the dask scheduler {self._address} has no workers", start)
+        elif self._state.workers:
+            self._note(0, "its workers are being made ready", "They get the panel; this ends by itself.")
 
     def _note(self, workers: int, reason: str = "", hint: str = "") -> None:
         """Record the state, and report what changed."""
@@ -162,7 +160,7 @@ class Cluster:
             sentence = f"the local engine evaluates instead of dask workers: {reason}. {hint}"
             _log.warning("dask.away", extra=with_sentence(sentence, reason=reason))
 
-    def _cancel(self, tasks: "list[asyncio.Task[Any]]") -> None:
+    def _cancel(self, tasks: "Iterable[asyncio.Task[Any]]") -> None:
         for task in tasks:
             task.cancel()
 

@@ -9,7 +9,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from fleet.runtime.units import MEGABYTE, Bytes
 from generator.storage.schema import EvaluationRow
 
-_BUSY_MS = 1000
+# Lanes share the file: on a busy machine another process may keep its lock for seconds.
+_BUSY_MS = 5000
 _LARGEST_WAL: Bytes = 16 * MEGABYTE
 # Longer than any of our transactions waits for its own process, shorter than a lease.
 IDLE_IN_TRANSACTION_MS = 20_000

@@ -22,10 +22,35 @@ def renew(store: AlphaStore, seconds: Seconds) -> bool:
     with store.transaction() as connection:
         now = _now(connection)
         until = connection.scalar(select(LeaseRow.until).where(LeaseRow.owner == store.owner))
-        statement = insert_of(connection)(LeaseRow).values(owner=store.owner, until=now + seconds)
-        renewed = statement.on_conflict_do_update(index_elements=["owner"], set_={"until": now + seconds})
-        connection.execute(renewed)
+        _hold(connection, store.owner, now + seconds)
     return until is not None and until > now
+
+
+def take_turn(store: AlphaStore, name: str, holder: str, seconds: Seconds) -> Seconds:
+    """Take a turn that one holder has at a time; return the seconds that another one still has it, else 0."""
+    row = LeaseRow
+    others = select(func.max(row.until)).where(
+        row.owner.startswith(f"{name} "), row.owner != f"{name} {holder}"
+    )
+    with store.transaction() as connection:
+        lock_writers(connection)
+        now = _now(connection)
+        until = connection.scalar(others) or 0.0
+        if until > now:
+            return float(until - now)
+        _hold(connection, f"{name} {holder}", now + seconds)
+    return 0.0
+
+
+def hold_turn(store: AlphaStore, name: str, holder: str, seconds: Seconds) -> None:
+    """Keep a turn for so long from now on; 0 ends it."""
+    with store.transaction() as connection:
+        _hold(connection, f"{name} {holder}", _now(connection) + seconds)
+
+
+def _hold(connection: Connection, name: str, until: float) -> None:
+    statement = insert_of(connection)(LeaseRow).values(owner=name, until=until)
+    connection.execute(statement.on_conflict_do_update(index_elements=["owner"], set_={"until": until}))
 
 
 def claim(store: AlphaStore, rules: Ruleset, *, limit: int) -> Sequence[Candidate]:

@@ -203,7 +203,7 @@ class TrialSampleRow(Base):
 
 
 class LeaseRow(Base):
-    """An owner's lease, in Unix seconds of the database's clock."""
+    """An owner's lease, or a turn to sign in, in Unix seconds of the database's clock."""
 
     __tablename__ = "leases"
 

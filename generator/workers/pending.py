@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fleet.runtime.clock import Clock
 from fleet.runtime.units import Seconds
-from generator.domain import Candidate, Ruleset
+from generator.domain import Candidate, Ruleset, Source
 from generator.workers.ingest import StorageRetry
 from generator.workers.lease import Lease
 from generator.workers.submitted import SubmittedCandidates
@@ -57,7 +57,7 @@ class PendingCandidates:
         self._lease = lease
         self._clock = clock
         self._losses = 0
-        self._next_claim = float("-inf")
+        self._next_claim = self._next_look = float("-inf")
         self.more = False
         """The last claim found candidates, so that there may be more."""
 
@@ -82,11 +82,16 @@ class PendingCandidates:
         """
         from generator.storage.leases import claim  # noqa: PLC0415  # SQLAlchemy, after the first call
 
-        now = self._clock.monotonic()
-        if now < self._next_claim:
+        now, room = self._clock.monotonic(), most > 0
+        if now < (self._next_claim if room else self._next_look) or not (
+            room or rules.source is Source.BRAIN
+        ):
             return
         found = self._retry(lambda: claim(self._open(), rules, limit=max(0, most)))
         self._queue.put_first(found)
-        self.more = bool(found)
+        if room:
+            self.more = bool(found)
         if not found:
-            self._next_claim = now + self._lease.interval
+            self._next_look = now + self._lease.interval
+            # Without room new ones were not looked for: they are, as soon as there is some.
+            self._next_claim = self._next_look if room else self._next_claim

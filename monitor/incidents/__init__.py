@@ -3,7 +3,7 @@
     state, outcomes = advance(state, observation, rules, detector)
     when = next_deadline(state, rules)      # the time at which a TimePassed is due
 
-Pure. The state goes to JSON and back: `state.to_json()`, `GroupState.from_json(data)`.
+Pure. The state goes to JSON and back by `state.codec`; an unreadable one costs at worst the open failures.
 """
 
 from monitor.incidents.grouper import advance, next_deadline

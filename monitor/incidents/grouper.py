@@ -11,11 +11,10 @@ from monitor.detection.detector import Detector
 from monitor.detection.line_parser import parse_line
 from monitor.detection.timestamps import Stamp, resolve
 from monitor.incidents import messages
-from monitor.incidents.failure import Failure, Timing, incident_of, joined
 from monitor.incidents.line_rules import on_reading, on_stamp
 from monitor.incidents.matching import failure_of_call
 from monitor.incidents.messages import GroupingRules, Observation, Outcome
-from monitor.incidents.state import GroupState, Load
+from monitor.incidents.state import Failure, GroupState, Load, Timing, incident_of, joined
 from monitor.incidents.step import GroupingStep, is_anothers
 
 _MOST_UNLOADS = 16

@@ -5,9 +5,8 @@ from dataclasses import replace
 from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Signal, SignalKind
 from monitor.detection.detector import LineReading
 from monitor.incidents import matching
-from monitor.incidents.failure import Timing
 from monitor.incidents.messages import GpuFound, PromptRead, ServerStarted, SignalSeen
-from monitor.incidents.state import Load
+from monitor.incidents.state import Load, Timing
 from monitor.incidents.step import GroupingStep, is_anothers
 
 _HTTP_OK = 200

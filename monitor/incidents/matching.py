@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Part, Signal
-from monitor.incidents.failure import Failure, Timing
 from monitor.incidents.messages import FailedCall
+from monitor.incidents.state import Failure, Timing
 from monitor.incidents.step import GroupingStep, is_digest, same_digest
 
 _SAME_UNLOAD = 1.0  # the three lines of one unload name the same beginning, to the second of a stamp

@@ -10,9 +10,18 @@ from typing import Any
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause, Signal, SignalKind
 from monitor.incidents import messages
-from monitor.incidents.failure import Failure, Timing, incident_of, joined, merged, settled, would_count
 from monitor.incidents.messages import GroupingRules, Incident, Outcome
-from monitor.incidents.state import GroupState, Load
+from monitor.incidents.state import (
+    Failure,
+    GroupState,
+    Load,
+    Timing,
+    incident_of,
+    joined,
+    merged,
+    settled,
+    would_count,
+)
 
 MOST_FAILURES = 32
 MOST_PAST = 8

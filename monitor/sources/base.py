@@ -1,4 +1,4 @@
-"""The protocol of log sources: cursors, lines, batches, and the prefilter.
+"""The protocol of log sources: cursors, lines, batches, the prefilter, and a source's sleep.
 
 One thread runs a source and queues the items:
 
@@ -13,6 +13,9 @@ A source never ends by itself and raises nothing for a passing fault. A log that
 SourceError, an invalid spec a ConfigError.
 """
 
+import os
+import select
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -144,3 +147,40 @@ class ProgressInterval:
         batch = Batch(lines, self._read, cursor)
         self._read, self._last = 0, now
         return batch
+
+
+class Wakeup:
+    """A flag that can be polled together with sockets and pipes; once set, it stays set."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        weakref.finalize(self, _close_both, self._read, self._write)
+        self.is_set = False
+
+    def set(self) -> None:
+        """End the current sleep and every later one; safe from any thread, more than once."""
+        if not self.is_set:
+            self.is_set = True
+            os.write(self._write, b"\0")
+
+    def sleep(self, seconds: float) -> bool:
+        """Sleep for this long; return True at once when the flag is set."""
+        self.wait(None, seconds)
+        return self.is_set
+
+    def wait(self, readable: int | None, seconds: float | None) -> bool:
+        """Sleep until the descriptor is readable or at its end, and return True.
+
+        Return False after `seconds` (None: no limit), and when the flag is set.
+        """
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        if readable is not None:
+            poll.register(readable, select.POLLIN | select.POLLPRI)
+        ready = poll.poll(None if seconds is None else max(0, round(seconds * 1000)))
+        return not self.is_set and bool(ready)
+
+
+def _close_both(first: int, second: int) -> None:
+    os.close(first)
+    os.close(second)

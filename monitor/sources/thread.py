@@ -1,10 +1,12 @@
-"""The thread that reads a source and delivers its items to the monitor's loop, a bounded number at a time."""
+"""A source that the monitor follows: the thread that reads it, and the batches that wait to be written."""
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from monitor.sources.base import Cursor, Item, LogSource
+from fleet.runtime.errors import FleetError
+from fleet.runtime.units import Seconds
+from monitor.sources.base import MOST_LINES, Batch, Cursor, Item, LogSource
 
 _SLOTS = 32
 """Items of one source that may wait for their write; with all of them taken, the source waits."""
@@ -61,3 +63,58 @@ class SourceThread:
             return False
         self._deliver(Delivery(self, item))
         return True
+
+
+class StaleCursorError(FleetError):
+    """The state has another cursor than the one that a batch began at."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One source, and its batches in order.
+
+    `committed` is the state's cursor of it. `reopen_at` (monotonic) is set while it is broken. Each waiting batch
+    takes one of the thread's slots: while nothing can be written, the source waits.
+    """
+
+    thread: SourceThread
+    committed: Cursor | None
+    reopen_at: Seconds | None = None
+    pending: list[Batch] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Return the source's spec."""
+        return self.thread.source.name
+
+    @property
+    def urgent(self) -> bool:
+        """Return True if its batches must be written now and not at the next check.
+
+        The place at which a log was first joined is urgent: a monitor that died before its write would join later.
+        """
+        return any(batch.lines or self.committed is None for batch in self.pending)
+
+    def add(self, batch: Batch) -> None:
+        """Append a batch; one without lines only moves the last one's cursor and gives its slot back."""
+        if self.pending and not batch.lines:
+            last = self.pending.pop()
+            batch = Batch(last.lines, last.read + batch.read, batch.cursor)
+            self.thread.release()
+        self.pending.append(batch)
+
+    def portion(self) -> list[Batch]:
+        """Return the first batches, as many as one write takes; at least one."""
+        first, lines = self.pending[:1], len(self.pending[0].lines)
+        for batch in self.pending[1:]:
+            lines += len(batch.lines)
+            if lines > MOST_LINES:
+                break
+            first.append(batch)
+        return first
+
+    def written(self, batches: list[Batch]) -> None:
+        """Drop the first batches, which the state has now."""
+        self.committed = batches[-1].cursor
+        del self.pending[: len(batches)]
+        self.thread.release(len(batches))

@@ -17,7 +17,7 @@ from fleet.policy.state import FleetState, Switch, SwitchKind
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import show_duration, show_size
-from monitor.watch.spill import SpillState
+from monitor.watch.spill import spill_of
 
 _log = logging.getLogger(__name__)
 
@@ -86,5 +86,5 @@ class Canary:
 
 
 def _has_gpu(state: FleetState) -> bool:
-    gpu, seen = state.watch.get("gpu"), SpillState.from_json(state.watch.get("spill"))
+    gpu, seen = state.watch.get("gpu"), spill_of(state)
     return gpu is True or (seen.on_gpu and gpu is not False)

@@ -17,7 +17,7 @@ from fleet.clients.gpu import Cards, no_cards
 from fleet.clients.http import cut_when
 from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import Supervisor
-from fleet.config.ladder import Ladder, Rung, same_model
+from fleet.config.ladder import Rung, same_model
 from fleet.config.schema import Settings
 from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, RestartFailed, TrialEnded
 from fleet.policy.state import FleetState, Switch, SwitchPhase
@@ -55,10 +55,6 @@ class Switcher:
     disk: DiskCheck = no_limit
     cards: Cards = no_cards
     bar: ProgressBar | None = None
-
-    @property
-    def _ladder(self) -> Ladder:
-        return self.settings.ladder
 
     @property
     def _generator(self) -> Generator:
@@ -148,9 +144,9 @@ class Switcher:
     # Pull
 
     def _pull(self, switch: Switch) -> Fact | None:
-        rung = self._ladder[switch.target]
+        rung = self.settings.ladder[switch.target]
         try:
-            here = rungs_here(self._ladder, self.ollama.tags(timeout=2.0))
+            here = rungs_here(self.settings.ladder, self.ollama.tags(timeout=2.0))
         except OllamaError as error:
             sentence = (
                 f"{rung.model} is neither pulled nor tried, because Ollama does not answer: {error.message}"
@@ -197,7 +193,7 @@ class Switcher:
         After a pass the pause goes on until the restart. After a failure it ends before the fact is written: a crash
         between the two would leave it behind.
         """
-        rung = self._ladder[switch.target]
+        rung = self.settings.ladder[switch.target]
         now = self.clock.time()
         until = now + self.settings.ollama.first_token_timeout + IDLE_WITHIN + _RESTART_WITHIN
         pause(self.home, since=now, until=until, why=f"trying {rung.label}", cut=switch.by_hand)

@@ -7,7 +7,6 @@ GPU, where no smaller model helps.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from fleet.config.ladder import Ladder, full_name, same_model
 from fleet.policy.decide import decide
@@ -17,7 +16,7 @@ from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState
 from monitor.inbox import MemoryReading, Resident
 from monitor.incidents.step import same_digest
-from state.dataclass_json import from_json, to_json
+from state.codec import from_json, to_json
 
 LOW_READINGS = 2
 _MOST_MODELS = 16
@@ -63,16 +62,6 @@ class SpillState:
     had_gpu: bool = False
     on_cpu: tuple[str, ...] = ()
     lost_told: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the state as JSON values."""
-        row: dict[str, Any] = to_json(self)
-        return row
-
-    @staticmethod
-    def from_json(data: object) -> "SpillState":
-        """Return the state of a JSON object; unknown, missing or damaged fields get their defaults."""
-        return from_json(SpillState, data) or SpillState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +188,12 @@ def after_reading(state: FleetState, reading: MemoryReading, rules: Rules) -> Fl
 
 def spill_of(state: FleetState) -> SpillState:
     """Return the part of the state that this module keeps."""
-    return SpillState.from_json(state.watch.get("spill"))
+    return from_json(SpillState, state.watch.get("spill")) or SpillState()
 
 
 def with_spill(state: FleetState, spill: SpillState) -> FleetState:
     """Return the state with another such part."""
-    return replace(state, watch={**state.watch, "spill": spill.to_json()})
+    return replace(state, watch={**state.watch, "spill": to_json(spill)})
 
 
 def _rules_for(state: FleetState, rules: Rules) -> SpillRules:

@@ -156,7 +156,8 @@ class World:
     def settle(self) -> None:
         """Turn simulations that have ended into alphas; BRAIN does this without a request."""
         now = self.clock()
-        ended = [one for one in self._running if one.left(now) == 0]
+        # One that a test has taken out of `simulations` leaves no trace.
+        ended = [one for one in self._running if one.left(now) == 0 and one.id in self.simulations]
         self._running = [one for one in self._running if one.left(now) > 0]
         for one in ended:
             if not one.children and one.status in {"COMPLETE", "WARNING"}:

@@ -44,8 +44,8 @@ from monitor.sources.docker.frames import BrokenStreamError
 from monitor.sources.journal.entries import EntryReader, JournalPosition
 from monitor.sources.lines import LineBuffer, kept_lines
 from monitor.watch.generator import Seen, generator_verdict
-from monitor.watch.spill import SpillRules, SpillState, spill_verdict
-from state.codec import decode_state, default_state, encode_state, same_content
+from monitor.watch.spill import SpillRules, spill_of, spill_verdict
+from state.codec import decode_state, default_state, encode_state, same_content, to_json
 from state.refit import fit_to_ladder
 from tests.fuzz.mutations import MUTATIONS, json_mutated, mutated, value_mutated
 
@@ -337,11 +337,11 @@ class OllamaApi:
 
     def _placed(self, ollama: Ollama) -> int:
         residents = tuple(Resident(one.name, one.size, one.size_vram) for one in ollama.loaded())
-        before = SpillState.from_json(self.state.watch.get("spill"))
+        before = spill_of(self.state)
         spill, outcomes = spill_verdict(
             before, MemoryReading(NOW, residents), SpillRules("llama3.2:3b", gpu=True)
         )
-        self.state = replace(self.state, watch={**self.state.watch, "spill": spill.to_json()})
+        self.state = replace(self.state, watch={**self.state.watch, "spill": to_json(spill)})
         return len(outcomes)
 
 

@@ -29,7 +29,7 @@ from monitor.incidents.messages import (
 )
 from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload
 from monitor.sources.base import LogLine
-from state.codec import decode_state, default_state, encode_state
+from state.codec import decode_state, default_state, encode_state, from_json, to_json
 from tests.fuzz.mutations import LONGEST, SHAPES, mutated, number_changed
 
 DATA = Path(__file__).parents[1] / "data"
@@ -87,7 +87,7 @@ class Fuzzer:
         if roll > 0.9:
             self.see(self.other(text))
         if roll > 0.98:
-            self.state = GroupState.from_json(json.loads(json.dumps(self.state.to_json())))
+            self.state = from_json(GroupState, json.loads(json.dumps(to_json(self.state))))
 
     def absorb(self, text: str) -> None:
         """Let the fleet's state follow the line, and what else is read, down to the file."""

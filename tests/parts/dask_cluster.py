@@ -39,6 +39,10 @@ class DaskCluster:
         """Start a worker with a home of its own, which it keeps over a restart."""
         return self._start(name, "generator", "worker", self.address, "--threads", "1")
 
+    def foreign_worker(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a worker of dask's own program."""
+        return self._start(name, "distributed.cli.dask_worker", self.address, "--no-nanny", "--no-dashboard")
+
     def log(self, name: str) -> str:
         """Return what a process has printed."""
         return (self.folder / f"{name}.log").read_text()

@@ -12,6 +12,7 @@ from generator.brain.credentials import Credentials
 from generator.brain.events import BrainEvents
 from generator.brain.http import BrainHttp
 from generator.brain.session import BrainSession, SessionFile
+from generator.brain.sign_in import SignInTurns
 from generator.brain.simulations import Simulator
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Result, Ruleset, Source
 from generator.storage.simulations import SimulationTable
@@ -40,10 +41,14 @@ class BrainWorld:
         self.wires: list[BrainHttp] = []
         self.given: dict[int, set[str]] = {}
 
-    def session(self) -> BrainSession:
+    def session(self, store: AlphaStore | None = None) -> BrainSession:
+        """Return a session of this home, or of another one with a store of the same database."""
+        store = store or self.store
         wire = BrainHttp(self.server.url, timeouts=(5.0, 5.0))
         self.wires.append(wire)
-        return BrainSession(wire, lambda: self.account, SessionFile(self.folder / "brain.json"), self.clock)
+        file = SessionFile(self.folder / ("brain.json" if store is self.store else f"{store.owner}.json"))
+        turns = SignInTurns(store, lambda action: action())
+        return BrainSession(wire, lambda: self.account, file, self.clock, turns)
 
     def api(self, settings: Mapping[str, Any] = RULES.settings) -> BrainApi:
         return BrainApi(self.session(), self.clock, settings)

@@ -10,6 +10,7 @@ from monitor.detection.line_parser import parse_line
 from monitor.detection.timestamps import StampMemory, resolve
 from monitor.incidents import GroupState, next_deadline
 from monitor.incidents.messages import Flush, Heard, IncidentFound, IncidentRetracted, Line, TimePassed
+from state.codec import from_json, to_json
 from tests.reference.ollama_log import DETECTOR, Follower, scan
 
 DATA = Path(__file__).parents[1] / "data" / "episodes.txt"
@@ -87,7 +88,7 @@ class Live(Follower):
         else:
             self.see(Heard(self.now))
         if self.restarted:
-            self.state = GroupState.from_json(json.loads(json.dumps(self.state.to_json())))
+            self.state = from_json(GroupState, json.loads(json.dumps(to_json(self.state))))
 
     def wait(self, until: float) -> None:
         while (due := next_deadline(self.state, self.rules)) is not None and due <= until:

@@ -7,7 +7,7 @@ from statistics import median
 
 MINUTE = 60.0
 WARM_UP = 10.0
-"""Seconds of a process's life in which it may grow: imports, caches, the first reads."""
+"""Least seconds of a process's life in which it may grow: imports, compiled kernels, caches, the first reads."""
 
 ALLOWED = {"memory": 4096.0, "descriptors": 2.0, "threads": 2.0}
 """Growth over a life that is none: KiB, and numbers."""
@@ -37,9 +37,10 @@ class Resources:
 
     @property
     def longest(self) -> list[Sample]:
-        """Return the samples of the longest life, after its warm-up."""
+        """Return the samples of the longest life, after its warm-up: the first half, since a busy machine warms slowly."""
         life = max(self.lives.values(), key=len, default=[])
-        return [one for one in life if one.at - life[0].at >= WARM_UP]
+        warm = max(WARM_UP, (life[-1].at - life[0].at) / 2) if life else WARM_UP
+        return [one for one in life if one.at - life[0].at >= warm]
 
     def slopes(self) -> dict[str, float]:
         """Return the growth a minute of each figure; empty where the life is too short to say."""

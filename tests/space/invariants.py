@@ -302,31 +302,27 @@ def an_answer_ends_the_hold(step: Step) -> bool:
 
 def a_failed_probe_waits_longer(step: Step) -> bool:
     """A failed probe doubles the wait up to `recover_cap`, remembers the rung and goes home."""
-    old, fact = step.old, step.move.fact
-    policy = step.rules.policy
+    old, new, fact, policy = step.old, step.new.recovery, step.move.fact, step.rules.policy
     switch = old.switch
     probing = switch is not None and switch.kind is SwitchKind.PROBE
-    lost = probing and isinstance(fact, TrialEnded) and not fact.passed and not step.move.idle
-    on_probation = old.recovery.probation is not None and step.move.now < old.recovery.probation
+    failed = isinstance(fact, TrialEnded) and not fact.passed
+    failed |= isinstance(fact, PullFailed) and not fact.deferred
+    lost = [switch.target] if switch is not None and probing and failed and not step.move.idle else []
     undone = step.begun is not None and step.begun.why == "the larger model failed"
-    if not lost and not undone:
-        return True
+    if undone:
+        lost.append(old.current_model_index)
+        below = old.current_model_index + 1
+        home = below if old.recovery.home_rung is None else old.recovery.home_rung
+        on_probation = old.recovery.probation is not None and step.move.now < old.recovery.probation
+        reason = on_probation or probing or old.recovery.home_rung is not None
+        if not reason or step.begun is None or step.begun.target != home or new.probation is not None:
+            return False
     longest = max(policy.recover_cap, policy.recover_after)
-    doubled = step.new.recovery.wait == min(longest, 2 * (old.recovery.wait or policy.recover_after))
-    failed = switch.target if lost and switch is not None else old.current_model_index
-    remembered = failed in step.new.recovery.failed
-    home = old.recovery.home_rung
-    went_home = not undone or (
-        step.begun is not None and step.begun.target == (failed + 1 if home is None else home)
-    )
-    ended = not undone or step.new.recovery.probation is None
-    return (
-        doubled
-        and remembered
-        and went_home
-        and ended
-        and (lost or on_probation or probing or home is not None)
-    )
+    waits = {old.recovery.wait or policy.recover_after}
+    if step.clocked.hours != old.hours:
+        waits.add(policy.recover_after)  # the end of a cap begins anew
+    doubled = new.wait in {min(longest, wait * 2 ** len(lost)) for wait in waits}
+    return not lost or (doubled and set(lost) <= set(new.failed))
 
 
 def probes_only_when_due(step: Step) -> bool:

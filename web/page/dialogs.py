@@ -20,24 +20,27 @@ _SENTENCES = {
 class ActionDialog:
     """A dialog that asks before an action and for the token, which the tab then remembers."""
 
-    def __init__(self, actions: Actions, rules: AccessRules, name: str) -> None:
+    def __init__(self, actions: Actions, rules: AccessRules, name: str, lane: str | None) -> None:
         self._actions = actions
         self._rules = rules
         self._name = name
         label = name.capitalize()
         with ui.dialog().props(f'aria-label="{label}"') as self._dialog, ui.element("div").classes("dialog"):
-            ui.html(f"<h2>{label}?</h2><p>{text(_SENTENCES[name])}</p>", sanitize=False)
+            where = "all lanes" if lane is None else lane
+            ui.html(f"<h2>{text(f'{label} {where}')}?</h2><p>{text(_SENTENCES[name])}</p>", sanitize=False)
             self._for = None
             if name == "pause":
-                self._for = self._field("For how long (such as 30m or 2h; empty: until you resume)", "text")
-            self._token = self._field("Token (it stands in run/web.token of the fleet's home)", "password")
+                self._for = self._field("For how long", "such as 30m or 2h; empty: until you resume")
+            self._token = self._field("Token", "in run/web.token of the fleet's home", secret=True)
+            (self._for or self._token).props("autofocus")  # QDialog itself takes the focus otherwise
             self._said = ui.html("", sanitize=False).classes("said").props('role="status"')
             with ui.element("div").classes("row"):
                 self._button("Cancel", self._dialog.close)
                 self._button(label, self._act).classes("go")
 
-    def _field(self, label: str, kind: str) -> ui.input:
-        made = ui.input(label, password=kind == "password").props('autocomplete="off" dense outlined')
+    def _field(self, label: str, hint: str, *, secret: bool = False) -> ui.input:
+        ui.html(f"<b>{label}</b>, {hint}", sanitize=False).classes("label")
+        made = ui.input(password=secret).props(f'autocomplete="off" dense outlined aria-label="{label}"')
         return made.classes("w-full").on("keydown.enter", self._act)
 
     @staticmethod

@@ -235,7 +235,7 @@ def _pull_line(model: str, done: object, total: object) -> str:
         if isinstance(done, int) and isinstance(total, int) and known
         else ""
     )
-    return f"<li>{text(model)}{bar}{shown}</li>"
+    return f"<li>pull of {text(model)}{bar}{shown}</li>"
 
 
 def events(rows: Sequence[Event], *, lines: bool = False) -> str:

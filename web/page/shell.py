@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +11,7 @@ from typing import Any, Self
 from nicegui import ui
 
 from web.access import AccessRules
-from web.actions import Actions, available_actions
+from web.actions import OF_ALL_LANES, Actions, available_actions
 from web.feed import Feed, View
 from web.page.dialogs import ActionDialog
 from web.page.markup import text
@@ -64,23 +65,53 @@ class PageContext:
         object.__setattr__(self, "plots", Plots(fleet.home, fleet.started.config if fleet.started else ""))
 
 
-class LivePage:
-    """One open page: its live parts, renewed while its tab is visible."""
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The page of a fleet: a context for each lane, and the actions of the whole fleet.
 
-    def __init__(self, context: PageContext, path: str) -> None:
-        self._context = context
+    A fleet without `[[lane]]` entries has one context, whose name is empty.
+    """
+
+    lanes: Mapping[str, PageContext]
+    actions: Actions
+    rules: AccessRules
+
+    @property
+    def first(self) -> PageContext:
+        """Return the first lane's context, which also stands for what the lanes share."""
+        return next(iter(self.lanes.values()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the lanes, none for a fleet without `[[lane]]` entries."""
+        return tuple(name for name in self.lanes if name)
+
+    def chosen(self, lane: str) -> str:
+        """Return a lane of that name, else the first one's."""
+        return lane if lane in self.lanes else next(iter(self.lanes))
+
+
+class LivePage:
+    """One open page: its live parts, renewed while its tab is visible. `lane` is None for all lanes side by side."""
+
+    def __init__(self, site: Site, path: str, lane: str | None) -> None:
+        self._site = site
         self._path = path
-        self._parts: list[Callable[[View], None]] = []
+        self._lane = lane
+        self._parts: dict[str, list[Callable[[View], None]]] = {}
         self._slow: list[_SlowPart] = []
+        self._views: dict[str, View] = {}
 
     async def __aenter__(self) -> Self:
         """Draw the header; the body follows within the block."""
-        self.view = await self._context.feed.latest()
+        for name in self._site.names if self._lane is None else (self._lane,):
+            self._views[name] = await self._site.lanes[name].feed.latest()
+            self._parts[name] = []
         ui.add_head_html(f"<style>{_CSS}</style>{_HEAD}")
         name = dict(VIEWS)[self._path]
-        model = self.view.status["current_model"]["name"]
+        models = ", ".join(view.status["current_model"]["name"] for view in self._views.values())
         ui.page_title(f"{name} · Model Fleet")
-        ui.add_body_html(f'<div id="boot"><b>Model Fleet</b> · {text(model)} · the page opens …</div>')
+        ui.add_body_html(f'<div id="boot"><b>Model Fleet</b> · {text(models)} · the page opens …</div>')
         ui.run_javascript('document.getElementById("boot")?.remove();' + _LOCAL_TIMES)
         self._header()
         self._body = ui.element("div").classes("parts").props('id="main"')
@@ -99,21 +130,21 @@ class LivePage:
 
     def _header(self) -> None:
         ui.html('<a class="skip" href="#main">Skip to the content</a>', sanitize=False)
-        links = "".join(
-            f'<a href="{path}" data-key="{number}" title="Key {number}"{_CURRENT * (path == self._path)}>{name}</a>'
-            for number, (path, name) in enumerate(VIEWS, 1)
-        )
         dark = ui.dark_mode()
         with ui.element("header").classes("top"):
             title = "Model Fleet" + (
-                " <small>stand-in</small>" if self._context.readings.fleet.standin else ""
+                " <small>stand-in</small>" if self._site.first.readings.fleet.standin else ""
             )
-            ui.html(f'<h1>{title}</h1><nav aria-label="Views">{links}</nav>', sanitize=False).style(
-                "display:contents"
-            )
+            nav = navigation(self._path, self._lane, self._site.names)
+            ui.html(f"<h1>{title}</h1>{nav}", sanitize=False).style("display:contents")
             with ui.element("div").classes("acts").props('role="group" aria-label="Actions"'):
                 for name in available_actions():
-                    dialog = ActionDialog(self._context.actions, self._context.rules, name)
+                    actions = (
+                        self._site.actions if self._lane is None else self._site.lanes[self._lane].actions
+                    )
+                    if self._lane is None and name not in OF_ALL_LANES:
+                        continue  # a switch is of one lane
+                    dialog = ActionDialog(actions, self._site.rules, name, self._lane)
                     button(name.capitalize(), dialog.open)
                 button("Theme", lambda: self._next_theme(dark)).props(
                     'aria-label="Light, dark or the system\'s theme"'
@@ -132,20 +163,37 @@ class LivePage:
         dark.value = _THEMES[name]
         ui.run_javascript(f'localStorage.setItem("fleet.theme", "{name}")')
 
+    @contextmanager
+    def column(self, lane: str, width: str) -> Iterator[None]:
+        """Add a column of parts of a lane."""
+        kept, self._lane = self._lane, lane
+        with ui.element("div").classes(f"column {width}").props(f'role="group" aria-label="Lane {lane}"'):
+            ui.html(f'<h2 class="lane"><a href="/?lane={lane}">{lane}</a></h2>', sanitize=False)
+            yield
+        self._lane = kept
+
+    @property
+    def _of(self) -> str:
+        """Return the lane of the part that is being added."""
+        return self._lane if self._lane is not None else next(iter(self._views))
+
+    def _label(self, title: str) -> str:
+        return f"{title}, {self._of}" if len(self._views) > 1 else title
+
     def section(
         self, title: str, markup: Callable[[View], str], *, width: str = "", live: bool = False
     ) -> None:
         """Add a part whose HTML follows the view; `live` announces its changes to screen readers."""
-        with ui.element("section").classes(width).props(f'aria-label="{title}"'):
+        with ui.element("section").classes(width).props(f'aria-label="{self._label(title)}"'):
             ui.html(f"<h2>{title}</h2>", sanitize=False)
-            shown = ui.html(markup(self.view), sanitize=False)
+            shown = ui.html(markup(self._views[self._of]), sanitize=False)
             if live:
                 shown.props('aria-live="polite"')
 
         def renew(view: View) -> None:
             shown.content = markup(view)
 
-        self._parts.append(renew)
+        self._parts[self._of].append(renew)
 
     def fixed(self, title: str, markup: str, *, width: str = "") -> None:
         """Add a part that stays as it is."""
@@ -194,11 +242,12 @@ class LivePage:
         below: Callable[[View], str] | None = None,
     ) -> None:
         """Add a chart whose options follow the view, with HTML below."""
-        with ui.element("section").classes(width).props(f'aria-label="{title}"'):
+        seen = self._views[self._of]
+        with ui.element("section").classes(width).props(f'aria-label="{self._label(title)}"'):
             ui.html(f"<h2>{title}</h2>", sanitize=False)
-            shown = _chart(title, options(self.view))
-            said = ui.html(below(self.view), sanitize=False) if below else None
-        known = [_chart_key(self.view)]
+            shown = _chart(self._label(title), options(seen))
+            said = ui.html(below(seen), sanitize=False) if below else None
+        known = [_chart_key(seen)]
 
         def renew(view: View) -> None:
             if said is not None and below is not None:
@@ -209,17 +258,19 @@ class LivePage:
                 shown.options.update(options(view))
                 shown.update()
 
-        self._parts.append(renew)
+        self._parts[self._of].append(renew)
 
     async def _tick(self) -> None:
-        view = await self._context.feed.latest()
-        if view is self.view:
-            return
-        self.view = view
-        for renew in self._parts:
-            renew(view)
-        for part in self._slow:
-            await part.renew(time.monotonic())
+        changed = False
+        for name, known in self._views.items():
+            view = await self._site.lanes[name].feed.latest()
+            if view is not known:
+                self._views[name], changed = view, True
+                for renew in self._parts[name]:
+                    renew(view)
+        if changed:
+            for part in self._slow:
+                await part.renew(time.monotonic())
 
 
 @dataclass(slots=True)
@@ -235,6 +286,21 @@ class _SlowPart:
         if now - self.last >= self.every:
             self.last = now
             self.shown.content = await asyncio.to_thread(self.read)
+
+
+def navigation(path: str, lane: str | None, lanes: Sequence[str]) -> str:
+    """Return the links of the views, and those of the lanes where there are any (pure)."""
+    query = f"?lane={lane}" if lane else ""
+    views = "".join(
+        f'<a href="{place}{query}" data-key="{number}" title="Key {number}"{_CURRENT * (place == path)}>{name}</a>'
+        for number, (place, name) in enumerate(VIEWS, 1)
+    )
+    found = f'<nav aria-label="Views">{views}</nav>'
+    if lanes:
+        every = f'<a href="/"{_CURRENT * (lane is None)}>All lanes</a>'
+        own = "".join(f'<a href="{path}?lane={one}"{_CURRENT * (one == lane)}>{one}</a>' for one in lanes)
+        found += f'<nav aria-label="Lanes">{every}{own}</nav>'
+    return found
 
 
 _CURRENT = ' aria-current="page"'

@@ -36,10 +36,10 @@ def choices(
     return f'<p class="controls">{" ".join(links)}</p>'
 
 
-def history(view: View, kind: str) -> str:
+def history(view: View, kind: str, lane: str = "") -> str:
     """Return the last events of a kind, with the log lines of incidents."""
     wanted = [event for event in view.events if _is(event, kind)]
-    return choices(KINDS, kind, "kind") + events(wanted, lines=True)
+    return choices(KINDS, kind, "kind", {"lane": lane}) + events(wanted, lines=True)
 
 
 def _is(event: Event, kind: str) -> bool:
@@ -48,15 +48,15 @@ def _is(event: Event, kind: str) -> bool:
     return not kind or first == kind or (kind == "switch" and event.kind is EventKind.VERIFY_FAILED)
 
 
-def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str) -> str:
+def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str, lane: str = "") -> str:
     """Return alphas as a table; the heads of its figures sort it."""
     kind = {"": "All", "1": "Kept"}
-    others = {"sort": sort, "contains": contains}
+    others = {"sort": sort, "contains": contains, "lane": lane}
     controls = choices(kind, "1" if kept else "", "kept", others)
     controls += '<p><a href="/diverse">Those that add most to each other</a></p>'
     heads = []
     for name in (*_FIGURES, "time"):
-        query = {"sort": name, "kept": "1" if kept else "", "contains": contains}
+        query = {"sort": name, "kept": "1" if kept else "", "contains": contains, "lane": lane}
         mark = " ▾" if name == sort else ""
         order = ' aria-current="true"' if name == sort else ""
         link = urlencode({key: one for key, one in query.items() if one})

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import FastAPI, Response
 from fastapi.middleware.gzip import GZipMiddleware
@@ -15,24 +14,26 @@ from cli.report import collect_report
 from cli.subcommand import run_json
 from fleet.runtime.errors import FleetError
 from generator.storage.read import SORTS, Filters, best_alphas, database_location
+from web.feed import View
 from web.page import alpha, markup, tables
 from web.page.charts import memory_chart, model_chart
-from web.page.shell import LivePage, PageContext
+from web.page.shell import LivePage, PageContext, Site
 
 _ALPHAS = 100
 _MOST_DIVERSE = 20
+_THREE = 3
 _DAY = 86400.0
-_PERIODS = {"1": "a day", "7": "a week", "0": "all time"}
+_PERIODS = {"1": "A day", "7": "A week", "0": "All time"}
 _ICON = "📉"
 
 
-def add_page(app: FastAPI, context: PageContext) -> None:
+def add_page(app: FastAPI, site: Site) -> None:
     """Add the views to the application."""
-    _add_overview(context)
-    _add_incidents(context)
-    _add_alphas(context)
-    _add_alpha(app, context)
-    _add_models(context)
+    _add_overview(site)
+    _add_incidents(site)
+    _add_alphas(site)
+    _add_alpha(app, site)
+    _add_models(site)
     ui.run_with(
         app,
         title="Model Fleet",
@@ -42,42 +43,59 @@ def add_page(app: FastAPI, context: PageContext) -> None:
         tailwind=False,
         binding_refresh_interval=None,
         # Within a machine, compressing the scripts takes longer than sending them.
-        gzip_middleware_factory=None if context.rules.loopback else GZipMiddleware,
+        gzip_middleware_factory=None if site.rules.loopback else GZipMiddleware,
         show_welcome_message=False,
     )
 
 
-def _add_overview(context: PageContext) -> None:
+def _add_overview(site: Site) -> None:
     @ui.page("/")
-    async def overview() -> None:
-        async with LivePage(context, "/") as page:
+    async def overview(lane: str = "") -> None:
+        if site.names and lane not in site.lanes:
+            await _side_by_side(site)
+            return
+        async with LivePage(site, "/", lane) as page:
             page.section("Health", markup.banner, live=True)
             page.section("Ladder", markup.ladder, width="w4")
             page.section("Incidents on this rung", markup.count, width="w4")
             page.section("Mining", markup.speed, width="w4")
-            page.chart(
-                "GPU memory",
-                memory_chart,
-                width="w8",
-                below=lambda view: markup.memory(view) + markup.pulls(view),
-            )
+            page.chart("GPU memory", memory_chart, width="w8", below=_below_memory)
             page.section("Programs", markup.programs, width="w4")
             page.section("Last events", lambda view: markup.events(view.events[-15:]), live=True)
 
 
-def _add_incidents(context: PageContext) -> None:
+def _below_memory(view: View) -> str:
+    return markup.memory(view) + markup.pulls(view)
+
+
+async def _side_by_side(site: Site) -> None:
+    """Draw all lanes, a column each."""
+    width = "w6" if len(site.names) < _THREE else "w4"
+    async with LivePage(site, "/", None) as page:
+        for name in site.names:
+            with page.column(name, width):
+                page.section("Health", markup.banner, live=True)
+                page.section("Ladder", markup.ladder)
+                page.section("Incidents on this rung", markup.count)
+                page.chart("GPU memory", memory_chart, below=_below_memory)
+                page.section("Mining", markup.speed)
+                page.section("Programs", markup.programs)
+
+
+def _add_incidents(site: Site) -> None:
     @ui.page("/incidents")
-    async def incidents(kind: str = "") -> None:
-        async with LivePage(context, "/incidents") as page:
-            page.section("Events", lambda view: tables.history(view, kind))
+    async def incidents(kind: str = "", lane: str = "") -> None:
+        chosen = site.chosen(lane)
+        async with LivePage(site, "/incidents", chosen) as page:
+            page.section("Events", lambda view: tables.history(view, kind, chosen))
 
 
-def _add_alphas(context: PageContext) -> None:
+def _add_alphas(site: Site) -> None:
     @ui.page("/alphas")
-    async def alphas(sort: str = "fitness", kept: str = "", contains: str = "") -> None:
+    async def alphas(sort: str = "fitness", kept: str = "", contains: str = "", lane: str = "") -> None:
         chosen = sort if sort in SORTS else "fitness"
         filters = Filters(kept=True if kept else None, text=contains or None)
-        fleet = context.readings.fleet
+        fleet = site.first.readings.fleet
         place = database_location(fleet.settings.generator.database, fleet.home)
 
         def read() -> str:
@@ -85,20 +103,21 @@ def _add_alphas(context: PageContext) -> None:
                 found = best_alphas(place, _ALPHAS, sort=chosen, filters=filters)
             except FleetError as error:
                 return tables.trouble(error)
-            return tables.alphas(found, chosen, kept=bool(kept), contains=contains)
+            return tables.alphas(found, chosen, kept=bool(kept), contains=contains, lane=lane)
 
-        async with LivePage(context, "/alphas") as page:
+        async with LivePage(site, "/alphas", site.chosen(lane)) as page:
             await page.slow("Alphas", read, every=5.0)
 
 
-def _add_alpha(app: FastAPI, context: PageContext) -> None:
+def _add_alpha(app: FastAPI, site: Site) -> None:
+    context = site.first
     fleet = context.readings.fleet
     place = database_location(fleet.settings.generator.database, fleet.home)
 
     @ui.page("/alphas/{number}")
     async def one_alpha(number: int) -> None:
         found = await asyncio.to_thread(alpha_details, place, number)
-        async with LivePage(context, "/alphas") as page:
+        async with LivePage(site, "/alphas", site.chosen("")) as page:
             if found is None:
                 page.fixed("Alpha", f"<p>There is no alpha {number}.</p>")
                 return
@@ -117,7 +136,7 @@ def _add_alpha(app: FastAPI, context: PageContext) -> None:
 
     @ui.page("/diverse")
     async def diverse(count: int = 8) -> None:
-        async with LivePage(context, "/alphas") as page:
+        async with LivePage(site, "/alphas", site.chosen("")) as page:
             number = str(min(max(count, 1), _MOST_DIVERSE))
 
             async def choose() -> str:
@@ -140,13 +159,15 @@ async def _picture(context: PageContext, row: Mapping[str, Any]) -> str:
     return f'<img class="plot" src="/api/alphas/{row["id"]}/pnl.png" alt="Running PnL and drawdown">'
 
 
-def _add_models(context: PageContext) -> None:
+def _add_models(site: Site) -> None:
     @ui.page("/models")
-    async def models(days: str = "0") -> None:
+    async def models(days: str = "0", lane: str = "") -> None:
+        chosen = site.chosen(lane)
+        fleet = site.lanes[chosen].readings.fleet
         span = float(days) if days in _PERIODS else 0.0
         since = time.time() - span * _DAY if span else 0.0
         # A long history is read while the browser opens the page.
-        reading = asyncio.create_task(asyncio.to_thread(collect_report, context.readings.fleet, since=since))
+        reading = asyncio.create_task(asyncio.to_thread(collect_report, fleet, since=since))
 
         async def compared() -> str:
             return tables.models(await reading)
@@ -154,11 +175,7 @@ def _add_models(context: PageContext) -> None:
         async def drawn() -> dict[str, Any]:
             return model_chart((await reading)["models"])
 
-        links = " · ".join(
-            f'<a href="?{urlencode({"days": key})}"{" aria-current=true" if key == days else ""}>{name}</a>'
-            for key, name in _PERIODS.items()
-        )
-        async with LivePage(context, "/models") as page:
-            controls = f'<p class="controls">Period: {links}</p>'
+        async with LivePage(site, "/models", chosen) as page:
+            controls = tables.choices(_PERIODS, days, "days", {"lane": chosen})
             page.later("Models", "The history is read …", compared, controls=controls)
             page.later_chart("Kept alphas an hour in use", drawn)

@@ -6,12 +6,28 @@ from enum import Enum, auto
 from pathlib import Path
 
 from fleet.runtime.clock import Clock, SystemClock
-from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, ProgressInterval, Since, keep_all
-from monitor.sources.file.position import FilePosition, before_creation
-from monitor.sources.file.reader import LogFile, RewrittenError, rotated_inodes, unread_files
+from monitor.sources.base import (
+    Away,
+    Back,
+    Batch,
+    Cursor,
+    Item,
+    Keep,
+    ProgressInterval,
+    Since,
+    Wakeup,
+    keep_all,
+)
+from monitor.sources.file.reader import (
+    FilePosition,
+    LogFile,
+    RewrittenError,
+    before_creation,
+    rotated_inodes,
+    unread_files,
+)
 from monitor.sources.file.watcher import Watcher
 from monitor.sources.lines import Region, kept_lines
-from monitor.sources.wakeup import Wakeup
 
 IDLE = 5.0
 """Seconds between two looks at a file: inotify reports no changes on some file systems."""

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from monitor.sources.wakeup import Wakeup
+from monitor.sources.base import Wakeup
 
 MODIFY, ATTRIB, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x2, 0x4, 0x40, 0x80, 0x100, 0x200
 DELETE_SELF, MOVE_SELF, IGNORED = 0x400, 0x800, 0x8000

@@ -7,8 +7,8 @@ import os
 import subprocess
 
 from fleet.runtime.untrusted import printable
+from monitor.sources.base import Wakeup
 from monitor.sources.journal.entries import FIELDS, Entry, JournalPosition, parse_entry
-from monitor.sources.wakeup import Wakeup
 
 TIMEOUT = 10.0
 """Seconds for a query."""

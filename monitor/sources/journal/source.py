@@ -4,7 +4,18 @@ from collections.abc import Iterator
 
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock, SystemClock
-from monitor.sources.base import Away, Back, Batch, Cursor, Item, Keep, ProgressInterval, Since, keep_all
+from monitor.sources.base import (
+    Away,
+    Back,
+    Batch,
+    Cursor,
+    Item,
+    Keep,
+    ProgressInterval,
+    Since,
+    Wakeup,
+    keep_all,
+)
 from monitor.sources.journal.entries import Entry, EntryReader, JournalPosition
 from monitor.sources.journal.journalctl import (
     Journalctl,
@@ -13,7 +24,6 @@ from monitor.sources.journal.journalctl import (
     last_entry,
     nothing_of,
 )
-from monitor.sources.wakeup import Wakeup
 
 RETRIES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits in seconds before journalctl is started again; the last one repeats."""

@@ -78,16 +78,16 @@ def sent_by(fleet: FleetProcess) -> Counter[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_two_lanes_keep_the_slots_and_store_nothing_twice(fleet: FleetProcess, brain: StandinBrain) -> None:
     running = busiest(brain)
-    fleet.start()
+    fleet.launch()
 
     def both() -> bool:
         sent = sent_by(fleet)
         return sent.total() >= 12 and set(sent) == set(LANES)
 
-    eventually(both, within=300, what=f"simulations of both lanes\n{fleet.output()}")
+    eventually(both, within=500, what=f"simulations of both lanes\n{fleet.output()}")
     fleet.stop()
     assert max(running) <= SLOTS
     assert len(brain.world.taken) == len(set(brain.world.taken))

@@ -18,7 +18,9 @@ from generator.brain.errors import (
     PersonaError,
 )
 from generator.brain.http import BrainHttp
-from generator.brain.session import StoredSession
+from generator.brain.session import BrainSession, StoredSession
+from generator.brain.sign_in import SignInTurns
+from generator.storage.store import AlphaStore
 from standin.brain.faults import BrainFault, BrainFaultKind
 from standin.brain.settings import BrainStandinSettings
 from tests.reference.brain_world import QUICK, BrainWorld
@@ -150,6 +152,75 @@ class TestWrongPassword:
         world.account = Credentials("other@example.com", "x", "v1")
         with pytest.raises(BrainAccessError, match="refuses"):
             world.api().operators()
+
+
+class TestTurns:
+    """Several fleets of one account, each with a home of its own, on one database."""
+
+    @pytest.fixture
+    def world(self, make: Make) -> BrainWorld:
+        return make()
+
+    @pytest.fixture
+    def other(self, world: BrainWorld) -> Iterator[BrainSession]:
+        store = AlphaStore(f"sqlite:///{world.folder}/alphas.db", owner="other")
+        yield world.session(store)
+        store.close()
+
+    def test_while_one_signs_in_no_other_does_and_afterwards_it_may(
+        self, world: BrainWorld, other: BrainSession
+    ) -> None:
+        account = world.session().account
+        turns = SignInTurns(world.store, lambda action: action())
+        turns.take(account)
+        turns.take(account)  # a restart in the midst of it
+        with pytest.raises(BrainLimitError, match="another fleet is signing in") as caught:
+            other.ensure()
+        assert caught.value.wait == 1.0
+        assert world.requests("POST", "/authentication") == 0
+        turns.hold(account, 0.0)
+        other.ensure()
+        world.session().ensure()
+        assert world.server.world.sign_ins == 2
+
+    def test_a_lock_of_the_account_is_kept_by_all(self, world: BrainWorld, other: BrainSession) -> None:
+        world.server.world.wrong = 5
+        with pytest.raises(BrainLimitError, match="too many attempts"):
+            world.session().ensure()
+        with pytest.raises(BrainLimitError, match="another fleet") as caught:
+            other.ensure()
+        assert caught.value.wait == pytest.approx(900.0, abs=60.0)
+        assert world.requests("POST", "/authentication") == 1
+
+    def test_a_wrong_password_is_not_sent_by_all_at_once(
+        self, world: BrainWorld, other: BrainSession
+    ) -> None:
+        world.account = Credentials("someone@example.com", "wrong", "v1")
+        with pytest.raises(BrainAccessError):
+            world.session().ensure()
+        with pytest.raises(BrainLimitError, match="another fleet"):
+            other.ensure()
+        assert world.requests("POST", "/authentication") == 1
+
+    def test_a_request_that_fails_ends_the_turn(self, world: BrainWorld, other: BrainSession) -> None:
+        world.server.apply(BrainFault(BrainFaultKind.ERROR, path="/authentication", status=503))
+        with pytest.raises(BrainAwayError):
+            world.session().ensure()
+        other.ensure()
+        assert world.server.world.sign_ins == 1
+
+    def test_one_biometric_sign_in_is_asked_for_at_a_time(self, make: Make) -> None:
+        world = make(BrainStandinSettings(persona=True))
+        with pytest.raises(PersonaError) as caught:
+            world.session().ensure()
+        store = AlphaStore(f"sqlite:///{world.folder}/alphas.db", owner="other")
+        other = world.session(store)
+        with pytest.raises(BrainLimitError, match="another fleet"):
+            other.ensure()
+        assert requests.get(caught.value.url, timeout=5).status_code == 200
+        world.session().ensure()
+        other.ensure()
+        store.close()
 
 
 class TestPersona:

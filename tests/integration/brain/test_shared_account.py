@@ -94,6 +94,7 @@ def stop_with_all_slots(one: GeneratorProcess, database: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_fleets_never_use_more_than_the_accounts_slots_and_budget(
     tmp_path: Path, ollama: StandinOllama, brain: StandinBrain, database: str
 ) -> None:

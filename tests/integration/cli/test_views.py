@@ -215,6 +215,9 @@ def test_watching_takes_the_other_screen_and_gives_it_back(fleet: FleetProcess) 
     assert len(views) == 2
     assert all(view.count("\n") < 24 for view in views)
     assert "\x1b[1m" not in looked_at(fleet, "watch", "--count", "1", NO_COLOR="1")
+    dumb = looked_at(fleet, "watch", "--count", "2", "--interval", "0.2", TERM="dumb")
+    assert "\x1b" not in dumb
+    assert dumb.count("log source") == 2
 
 
 @pytest.mark.slow

@@ -4,16 +4,21 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from fleet.runtime.errors import SupervisorError
 from fleet.runtime.home import Home, process_environ
 from state.history import read_history
 from state.store import read_state
 from tests.processes.fleet import FleetProcess, eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+_PATIENCE = 280.0
+"""Wait for what takes seconds on a free machine."""
 
 LADDER = '[[ladder]]\nmodel = "tinyllama:1.1b"\n[[ladder]]\nmodel = "qwen2.5:0.5b"\n'
 LANE_A = '[[lane]]\nname = "a"\nladder = ["qwen2.5:0.5b"]\n'
@@ -35,7 +40,8 @@ def running(fleet: FleetProcess, toml: str) -> FleetProcess:
     """Start the fleet anew on a configuration."""
     fleet.stop()
     Path(fleet.environ["FLEET_CONFIG"]).write_text(toml)
-    fleet.start()
+    fleet.launch()
+    eventually(fleet._all_running, within=_PATIENCE, what=f"all programs RUNNING\n{fleet.output()}")
     return fleet
 
 
@@ -43,8 +49,15 @@ def names(fleet: FleetProcess) -> list[str]:
     return sorted(program.name for program in fleet.supervisor.programs())
 
 
-def model_of(fleet: FleetProcess, program: str) -> str | None:
-    return process_environ(fleet.pid(program)).get("FLEET_MODEL")
+def comes_to(fleet: FleetProcess, program: str, model: str) -> None:
+    """Wait until a generator runs on a model; its launcher shows it a moment after the start."""
+
+    def shown() -> bool:
+        with suppress(SupervisorError):
+            return process_environ(fleet.pid(program)).get("FLEET_MODEL") == model
+        return False
+
+    eventually(shown, within=_PATIENCE, what=f"{program} on {model}")
 
 
 def answered(home: Home) -> bool:
@@ -57,7 +70,7 @@ def test_lanes_come_and_go_by_the_configuration_and_nothing_is_lost(fleet: Fleet
     running(fleet, LADDER)
     assert names(fleet) == ["generator", "monitor", "standin"]
     assert fleet.cli("downgrade").returncode == 0
-    eventually(lambda: fleet.state.switch is None, what="the downgrade ends")
+    eventually(lambda: fleet.state.switch is None, within=_PATIENCE, what="the downgrade ends")
     fleet.stop()
     before, history = home.state.read_bytes(), read_history(home.history)
     assert fleet.state.current_model == "qwen2.5:0.5b"
@@ -65,12 +78,12 @@ def test_lanes_come_and_go_by_the_configuration_and_nothing_is_lost(fleet: Fleet
     running(fleet, LADDER + LANE_A + LANE_B)
     programs = ["generator", "monitor", "standin"]
     assert names(fleet) == sorted(f"{program}-{lane}" for program in programs for lane in "ab")
-    assert (model_of(fleet, "generator-a"), model_of(fleet, "generator-b")) == (
-        "qwen2.5:0.5b",
-        "tinyllama:1.1b",
-    )
+    comes_to(fleet, "generator-a", "qwen2.5:0.5b")
+    comes_to(fleet, "generator-b", "tinyllama:1.1b")
     for lane in "ab":
-        eventually(lambda lane=lane: answered(home.of_lane(lane)), what=f"lane {lane} mines")
+        eventually(
+            lambda lane=lane: answered(home.of_lane(lane)), within=_PATIENCE, what=f"lane {lane} mines"
+        )
         assert not home.of_lane(lane).database.is_relative_to(home.of_lane(lane).path)
     shown = subprocess.run(
         [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{home.socket}", "status"],
@@ -79,7 +92,7 @@ def test_lanes_come_and_go_by_the_configuration_and_nothing_is_lost(fleet: Fleet
     assert all(f"{program}-{lane}" in shown for program in ("monitor", "generator") for lane in "ab")
     done = fleet.cli("downgrade", "--lane", "b")
     assert done.returncode == 0, done.stderr
-    assert model_of(fleet, "generator-b") == "qwen2.5:0.5b"
+    comes_to(fleet, "generator-b", "qwen2.5:0.5b")
     rows = json.loads(fleet.cli("status", "--json").stdout)["lanes"]
     assert [row["current_model"]["index"] for row in rows.values()] == [0, 1]
     assert home.state.read_bytes() == before
@@ -90,7 +103,7 @@ def test_lanes_come_and_go_by_the_configuration_and_nothing_is_lost(fleet: Fleet
     running(fleet, LADDER + LANE_B)
     assert names(fleet) == sorted(f"{program}-b" for program in programs)
     assert home.of_lane("a").state.exists()
-    assert model_of(fleet, "generator-b") == "qwen2.5:0.5b"
+    comes_to(fleet, "generator-b", "qwen2.5:0.5b")
 
     running(fleet, LADDER)
     assert names(fleet) == programs

@@ -18,6 +18,9 @@ from tests.parts.dask_cluster import dask_cluster
 from tests.parts.require import require
 from tests.processes.generator import GeneratorProcess, generating
 
+LONG = 400.0
+"""Each process imports numba and dask, which takes minutes on a busy machine."""
+
 
 @pytest.fixture
 def ollama() -> Iterator[StandinOllama]:
@@ -30,7 +33,7 @@ def workers(generator: GeneratorProcess) -> int:
 
 
 def until_workers(generator: GeneratorProcess, count: int) -> None:
-    generator.until(lambda: workers(generator) == count, what=f"{count} workers")
+    generator.until(lambda: workers(generator) == count, what=f"{count} workers", seconds=LONG)
 
 
 def until_more_is_done(generator: GeneratorProcess, more: int = 10) -> None:
@@ -40,13 +43,17 @@ def until_more_is_done(generator: GeneratorProcess, more: int = 10) -> None:
     generator.until(
         lambda: not generator.count("evaluations", f"state = 'pending' AND id <= {newest}"),
         what="the results of candidates that waited",
+        seconds=LONG,
     )
     generator.until(
-        lambda: generator.count("evaluations", "state = 'done'") >= before + more, what="more results"
+        lambda: generator.count("evaluations", "state = 'done'") >= before + more,
+        what="more results",
+        seconds=LONG,
     )
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killing_workers_and_scheduler_loses_nothing_and_stores_nothing_twice(
     tmp_path: Path, ollama: StandinOllama
 ) -> None:
@@ -60,7 +67,9 @@ def test_killing_workers_and_scheduler_loses_nothing_and_stores_nothing_twice(
             until_more_is_done(generator)
             two.kill()
             until_workers(generator, 0)
-            away = generator.until(lambda: generator.heartbeat().get("dask_away"), what="the report")
+            away = generator.until(
+                lambda: generator.heartbeat().get("dask_away"), what="the report", seconds=LONG
+            )
             assert "has no workers" in away["reason"]
             assert f"python -m generator worker {cluster.address}" in away["hint"]
             until_more_is_done(generator)  # by the local engine
@@ -85,6 +94,25 @@ def test_killing_workers_and_scheduler_loses_nothing_and_stores_nothing_twice(
         assert generator.log.count("dask.panel_sent") == 2
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_worker_that_is_not_ours_is_named_and_gets_nothing(tmp_path: Path, ollama: StandinOllama) -> None:
+    with dask_cluster(tmp_path / "dask") as cluster:
+        cluster.scheduler()
+        cluster.foreign_worker("foreign")
+        with generating(tmp_path / "home", ollama.url, FLEET_GENERATOR_DASK=cluster.address) as generator:
+            generator.until(lambda: "dask.worker_refused" in generator.log, what="the refusal", seconds=LONG)
+            reason = generator.until(
+                lambda: re.search(
+                    r"no worker of 1 can be used: (.*)", str(generator.heartbeat().get("dask_away"))
+                ),
+                what="the reason",
+                seconds=LONG,
+            )
+            assert "it was not started by `python -m generator worker`" in reason[1]
+            until_more_is_done(generator)
+
+
 def certificates(folder: Path) -> dict[str, str]:
     """Make a certificate, and return dask's settings that name it as everyone's."""
     if shutil.which("openssl") is None:
@@ -102,6 +130,7 @@ def certificates(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_with_certificates_workers_are_used_over_tls(tmp_path: Path, ollama: StandinOllama) -> None:
     environ = certificates(tmp_path)
     with dask_cluster(tmp_path / "dask", scheme="tls", environ=environ) as cluster:
@@ -112,7 +141,7 @@ def test_with_certificates_workers_are_used_over_tls(tmp_path: Path, ollama: Sta
             until_workers(generator, 1)
             until_more_is_done(generator)
         with generating(tmp_path / "bare", ollama.url, FLEET_GENERATOR_DASK=cluster.address) as bare:
-            away = bare.until(lambda: bare.heartbeat().get("dask_away"), what="the report")
+            away = bare.until(lambda: bare.heartbeat().get("dask_away"), what="the report", seconds=LONG)
             assert "distributed.comm.tls.ca-file" in away["reason"]
             assert "docs/scale.md" in away["hint"]
             until_more_is_done(bare)

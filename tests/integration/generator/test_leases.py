@@ -20,7 +20,7 @@ from sqlalchemy import select, text, update
 from fleet.runtime.home import ROOT
 from generator.domain import AlphaFigures, CallRecord, Candidate, Evaluated, Ruleset, Source
 from generator.storage import dialect
-from generator.storage.leases import claim, renew
+from generator.storage.leases import claim, hold_turn, renew, take_turn
 from generator.storage.schema import LeaseRow
 from generator.storage.simulations import SimulationTable
 from generator.storage.store import AlphaStore
@@ -92,6 +92,17 @@ def test_a_lease_lasts_by_the_databases_clock_and_says_when_it_ran_out(open_stor
     expire(here)
     assert not renew(here, 60.0)
     assert renew(here, 60.0)
+
+
+def test_a_turn_has_one_holder_at_a_time(open_store: Open) -> None:
+    here, there = open_store("here"), open_store("there")
+    assert take_turn(here, "sign-in me", "a", 60.0) == 0.0
+    assert take_turn(here, "sign-in me", "a", 60.0) == 0.0
+    assert 0.0 < take_turn(there, "sign-in me", "b", 60.0) <= 60.0
+    assert take_turn(there, "sign-in you", "b", 60.0) == 0.0
+    hold_turn(here, "sign-in me", "a", 0.0)
+    assert take_turn(there, "sign-in me", "b", 60.0) == 0.0
+    assert take_turn(here, "sign-in me", "a", 60.0) > 0.0
 
 
 def test_candidates_are_claimed_only_of_owners_without_a_lease_and_under_the_same_rules(

@@ -10,8 +10,10 @@ from click.testing import CliRunner, Result
 from cli.commands import main
 from cli.lanes import lane_findings
 from cli.target import find_fleet
-from fleet.clients.supervisor import ProgramInfo, ProgramState, own_programs
+from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor, own_programs
+from fleet.policy.events import Event, EventKind
 from fleet.runtime.home import FleetFile, Home, find_home
+from state.history import HistoryFile
 
 TOML = """
 [[lane]]
@@ -93,9 +95,7 @@ def test_the_variable_chooses_a_lane_too(home: Home, monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("home")
 def test_a_status_without_a_lane_has_a_line_for_each() -> None:
     lines = run("status").stdout.splitlines()
-    assert lines[0].startswith(
-        "gpu1  tinyllama:1.1b, rung 0 of 0 to 0; errors 0 of 3; supervisord does not answer"
-    )
+    assert lines[0].startswith("gpu1  tinyllama:1.1b, rung 0 of 0 to 0; errors 0 of 3; not running")
     assert any(line.startswith("b     llama3.2:3b, rung 0 of 0 to 3") for line in lines)
     row = json.loads(run("status", "--json").stdout)
     assert list(row["lanes"]) == ["gpu1", "b"]
@@ -170,3 +170,40 @@ def test_a_lane_sees_its_own_programs_and_the_first_one_those_of_all() -> None:
         "notifier",
     ]
     assert [one.name for one in own_programs(every, "default", shared=True)] == ["web", "notifier"]
+
+
+def test_what_does_not_run_as_configured_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def running(supervisor: Supervisor) -> list[ProgramInfo]:
+        names = ("monitor-gpu1", "generator-gpu1", "monitor-old", "generator-old")
+        every = [ProgramInfo(name, ProgramState.RUNNING, 1) for name in names]
+        return own_programs(every, supervisor._lane, shared=True) if supervisor._lane else every
+
+    monkeypatch.setattr(Supervisor, "programs", running)
+    rows = json.loads(run("status", "--json").stdout)["lanes"]
+    assert list(rows["gpu1"]["programs"]) == ["monitor", "generator"]
+    assert rows["b"]["programs"] is None
+    assert "runs no program of the lane b" in rows["b"]["away"]["supervisord"]["reason"]
+    alone = json.loads(run("status", "--lane", "default", "--json").stdout)
+    assert "runs no program of the lane default" in alone["away"]["supervisord"]["reason"]
+    found = lane_findings(find_fleet(None, {"FLEET_HOME": str(home.path)}), {})
+    assert "old runs, and fleet.toml has no such lane" in [one.detail for one in found]
+
+
+@pytest.mark.usefixtures("home")
+def test_history_and_watch_show_each_event_with_its_lane(home: Home) -> None:
+    for number, lane in enumerate(("gpu1", "b", "gpu1"), start=1):
+        events = [Event(number, 1e9 + number, EventKind.OLLAMA_AWAY, {"reason": f"reason {number}"})]
+        HistoryFile(home.of_lane(lane).history).append(events)
+    lines = run("history").stdout.splitlines()
+    assert [line.split("  ")[1].partition(":")[0] for line in lines] == ["gpu1", "b", "gpu1"]
+    assert [row["lane"] for row in json.loads(run("history", "--json", "-n", "2").stdout)] == ["b", "gpu1"]
+    view = run("watch", "--count", "1").stdout
+    assert "reason 3" in view
+    assert "\nb     llama3.2:3b" in view
+    assert list(json.loads(run("watch", "--json").stdout)["lanes"]) == ["gpu1", "b"]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_report_has_a_table_for_each_lane() -> None:
+    assert "Lane b:" in run("report").stdout
+    assert list(json.loads(run("report", "--json").stdout)["lanes"]) == ["gpu1", "b"]

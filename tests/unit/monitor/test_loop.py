@@ -19,8 +19,7 @@ from monitor.inbox import Inbox, Reported
 from monitor.ingest import LOG
 from monitor.loop import Monitor
 from monitor.sources.base import Back, Batch, Cursor, Item, LogLine
-from monitor.sources.thread import SourceThread
-from monitor.streams import Stream
+from monitor.sources.thread import SourceThread, Stream
 from state.history import read_history
 from state.store import StateStore
 from tests.sources.scripted import POLICY, Scripted, batches, following, monitor_on, read_until

@@ -17,8 +17,7 @@ from monitor.loop import Monitor
 from monitor.skipped_lines import absorb_each
 from monitor.sources.base import MOST_LINES, Batch, LogLine
 from monitor.sources.file.source import FileSource
-from monitor.sources.thread import SourceThread
-from monitor.streams import Stream
+from monitor.sources.thread import SourceThread, Stream
 from state.codec import decode_state, default_state, encode_state
 from state.history import read_history
 from state.store import StateStore

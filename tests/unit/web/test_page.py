@@ -10,6 +10,7 @@ from fleet.policy.events import Event, EventKind
 from web.feed import View, rate, stale_parts
 from web.page import markup, tables
 from web.page.charts import memory_chart, model_chart, thinned
+from web.page.shell import navigation
 from web.readings import MemorySample
 
 NOW = 2_000_000_000.0
@@ -167,3 +168,14 @@ def test_the_result_of_an_action_is_that_of_its_command(
 
 def test_a_moment_is_in_utc_and_machine_readable() -> None:
     assert f'datetime="{time.strftime("%Y", time.gmtime(NOW))}' in markup.moment(NOW)
+
+
+def test_the_links_of_lanes_keep_the_view_and_those_of_views_the_lane() -> None:
+    alone = navigation("/incidents", "", ())
+    assert "lane" not in alone
+    assert alone.count('aria-current="page"') == 1
+    chosen = navigation("/incidents", "b", ("a", "b"))
+    for link in ('href="/models?lane=b"', 'href="/incidents?lane=a"', 'href="/">All lanes'):
+        assert link in chosen
+    assert chosen.count('aria-current="page"') == 2
+    assert '<a href="/" aria-current="page">All lanes' in navigation("/", None, ("a", "b"))

@@ -31,7 +31,7 @@ from fleet.policy.facts import (
 )
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Hold, OperatorPause, PausedBy, SwitchKind, SwitchPhase
+from fleet.policy.state import FleetState, Hold, OperatorPause, PausedBy, Recovery, SwitchKind, SwitchPhase
 from fleet.runtime.errors import SwitchError
 from fleet.runtime.units import GIGABYTE
 from tests.reference.histories import running
@@ -292,6 +292,18 @@ def test_a_hold_does_not_delay_the_move_and_a_model_that_is_not_there_holds_the_
 
 
 LEFT_ALONE = capped(hours("18:00-20:00", None), hours("19:00-23:00", 2))
+
+
+def test_a_cap_that_ends_during_a_probe_keeps_the_way_home() -> None:
+    home = Recovery(1200.0, at("15:00"), (), at("14:05"), 3, home_on_cpu=True)
+    probing = replace(running(RULES, 3), recovery=home)
+    state = after(probing, (at("13:59"), Tick()), rules=capped(hours("10:00-14:00", None)))
+    assert state.hours is not None
+    state = after(state, (at("14:00"), Tick()), rules=capped(hours("10:00-14:00", None)))
+    assert state.hours is None
+    assert (state.recovery.home_rung, state.recovery.home_on_cpu) == (3, True)
+    assert state.recovery.probation is not None
+    assert state.recovery.wait == RULES.policy.recover_after
 
 
 def test_none_pauses_and_the_next_cap_follows() -> None:

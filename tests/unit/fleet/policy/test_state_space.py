@@ -25,6 +25,7 @@ def test_one_rung_is_closed_with_each_flag(flags: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_one_rung_is_closed_with_each_pair_of_flags() -> None:
     for flags in choices(2):
         if not LONG & set(flags):
@@ -32,6 +33,7 @@ def test_one_rung_is_closed_with_each_pair_of_flags() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_two_rungs_are_closed() -> None:
     assert Search(rules_of(2)).run().closed
 
@@ -43,7 +45,7 @@ def test_two_rungs_hold_as_far_as_a_few_seconds_reach(flags: tuple[str, ...]) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(1800)
 def test_three_rungs_hold_as_far_as_two_minutes_reach() -> None:
     """The bound is processor time."""
     assert Search(rules_of(3)).run(seconds=120).worlds

@@ -22,7 +22,7 @@ from monitor.api_calls import ApiCall
 from monitor.ingest import LOG, Context, absorb_batch, decide_on, read_calls
 from monitor.sources.base import LogLine
 from monitor.watch.spill import SpillState
-from state.codec import decode_state, default_state, encode_state
+from state.codec import decode_state, default_state, encode_state, from_json
 from tests.reference.ollama_log import DETECTOR, T0, slog
 
 LIMIT = 60.0
@@ -187,7 +187,7 @@ def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
     state = replace(state, watch={**state.watch, "spill": {"on_gpu": True, "low": 1}})
     state = absorb_batch(state, LOG, [LogLine(line, None, live=True)], context())
     assert state.unanswered == Unanswered(since=T0, calls=1, reason=TIMED_OUT, reported=True, last=T0 + LIMIT)
-    spill = SpillState.from_json(state.watch["spill"])
+    spill = from_json(SpillState, state.watch["spill"])
     assert (spill.had_gpu, spill.on_gpu) == (True, False)
 
 

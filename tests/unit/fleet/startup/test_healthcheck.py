@@ -96,3 +96,14 @@ def test_a_file_that_holds_no_beat_is_none(tmp_path: Path, text: str) -> None:
 def test_no_supervisord_is_no_health(tmp_path: Path) -> None:
     (problem,) = check(Home(tmp_path), NOW)
     assert "supervisord" in problem
+
+
+def test_each_lane_has_heartbeats_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path)
+    for lane, beat in (("a", NOW), ("b", NOW - 90)):
+        home.of_lane(lane).create()
+        HeartbeatFile(home.of_lane(lane), "monitor", within=30.0).beat(beat)
+    names = ("monitor-a", "monitor-b", "web")
+    programs = [ProgramInfo(name, ProgramState.RUNNING, 1) for name in names]
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: programs)
+    assert check(home, NOW) == ["monitor-b has written no heartbeat for 90 s"]

@@ -19,6 +19,7 @@ from monitor.incidents.messages import (
     Observation,
     TimePassed,
 )
+from state.codec import from_json, to_json
 from tests.reference.ollama_log import (
     DETECTOR,
     OTHER,
@@ -79,7 +80,7 @@ def run(seen: list[Observation], restarts: frozenset[int]) -> tuple[list[Inciden
     state, found, closed = GroupState(), [], []
     for position, observation in enumerate(seen):
         if position in restarts:
-            state = GroupState.from_json(json.loads(json.dumps(state.to_json())))
+            state = from_json(GroupState, json.loads(json.dumps(to_json(state))))
         state, outcomes = advance(state, observation, RULES, DETECTOR)
         found += [each.incident for each in outcomes if isinstance(each, IncidentFound)]
         closed += [each.incident for each in outcomes if isinstance(each, IncidentClosed)]

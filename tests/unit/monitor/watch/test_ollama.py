@@ -23,6 +23,7 @@ from monitor.watch.spill import LOW_READINGS, SpillState, spill_of
 from standin.faults import Fault, FaultKind
 from standin.ollama import standin
 from standin.settings import StandinSettings
+from state.codec import to_json
 from state.history import read_history
 from state.store import StateStore
 from tests.processes.fleet import eventually
@@ -125,7 +126,7 @@ def test_a_requested_reload_is_done_by_the_next_monitor(world: World) -> None:
         ollama = Ollama(server.url)
         state = world.store.update(lambda state: state)
         asked = SpillState(model=state.current_model, low=LOW_READINGS, asked=1.0)
-        world.change(watch={"spill": asked.to_json()})
+        world.change(watch={"spill": to_json(asked)})
         world.watch(ollama)()
         assert [model.name for model in ollama.loaded()] == [state.current_model]
     assert (world.spill.low, world.spill.asked) == (0, None), "it fits"

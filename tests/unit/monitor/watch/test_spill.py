@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from fleet.policy.state import FleetState
 from monitor.inbox import MemoryReading, Resident
 from monitor.watch.spill import (
     GpuLost,
@@ -12,8 +13,10 @@ from monitor.watch.spill import (
     SpillState,
     not_reloaded,
     server_started,
+    spill_of,
     spill_verdict,
 )
+from state.codec import from_json, to_json
 
 GIB = 1 << 30
 MODEL = "llama3.2:3b"
@@ -39,7 +42,7 @@ class Watch:
     def see(self, *residents: Resident, reloaded: bool = False) -> Sequence[SpillOutcome | str]:
         """Return the outcomes, and ASK if this reading makes the state request a reload."""
         self.at += 30
-        state = SpillState.from_json(json.loads(json.dumps(self.state.to_json())))
+        state = from_json(SpillState, json.loads(json.dumps(to_json(self.state))))
         self.state, outcomes = spill_verdict(state, MemoryReading(self.at, residents, reloaded), self.rules)
         asks = self.state.asked is not None and state.asked is None
         return (*outcomes, ASK) if asks else outcomes
@@ -166,11 +169,11 @@ def test_sizes_that_mean_nothing_are_passed_over() -> None:
 
 @pytest.mark.parametrize("damaged", [None, 3, {"low": "x", "on_cpu": [1, "m"], "new": 1}])
 def test_a_damaged_state_takes_defaults(damaged: object) -> None:
-    assert SpillState.from_json(damaged).low == 0
+    assert spill_of(FleetState(0, 0, MODEL, 0.0, watch={"spill": damaged})).low == 0
 
 
 def test_only_what_is_not_at_its_default_is_kept() -> None:
-    assert SpillState().to_json() == {}
+    assert to_json(SpillState()) == {}
     state = SpillState(MODEL, low=1, on_cpu=("phi3:mini",))
-    assert state.to_json() == {"model": MODEL, "low": 1, "on_cpu": ["phi3:mini"]}
-    assert SpillState.from_json(state.to_json()) == state
+    assert to_json(state) == {"model": MODEL, "low": 1, "on_cpu": ["phi3:mini"]}
+    assert from_json(SpillState, to_json(state)) == state

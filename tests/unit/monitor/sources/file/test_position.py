@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from monitor.sources.file.position import (
+from monitor.sources.file.reader import (
     FilePosition,
     LogFileCandidate,
     before_creation,
