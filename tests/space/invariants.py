@@ -122,13 +122,14 @@ def caps_hold(step: Step) -> bool:
 
 
 def switches_an_hour(step: Step) -> bool:
-    """No more than `max_switches_per_hour` automatic switches are committed within an hour."""
-    recent = sum(time > step.move.now - HOUR for time in step.new.automatic)
-    counted = not step.committed or step.new.switch is None or step.new.switch.by_hand
-    grown = counted or len(step.new.automatic) == 1 + sum(
-        t > step.move.now - HOUR for t in step.old.automatic
+    """No automatic switch is committed beyond `max_switches_per_hour`, except down to a cap, which is never late."""
+    if not step.committed or step.new.switch is None or step.new.switch.by_hand:
+        return True
+    before, after = (
+        sum(time > step.move.now - HOUR for time in state.automatic) for state in (step.old, step.new)
     )
-    return grown and recent <= step.rules.policy.max_switches_per_hour
+    to_cap = step.old.current_model_index < step.new.cap <= step.new.current_model_index
+    return after == before + 1 and (to_cap or after <= step.rules.policy.max_switches_per_hour)
 
 
 def a_reason_for_each_downgrade(step: Step) -> bool:
