@@ -12,7 +12,7 @@ from fleet.policy.events import Event, parse_event
 _ROTATE_AT = 5 * 1024**2
 _TAIL = 4 * 1024
 _LINE = 256
-_CHUNK = 1024**2
+_CHUNK = 64 * 1024
 
 
 class HistoryFile:

@@ -54,6 +54,7 @@ def _serve() -> int:
 
     lanes = [Readings(lane, MemoryWatch(lane)) for lane in fleet.lanes()]
     app = build(lanes[0], rules, lanes if fleet.has_lanes else ())
+    sys.setswitchinterval(0.0005)  # a thread that reads a long history keeps no request waiting
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from fleet.runtime.units import MEGABYTE, Bytes
 
@@ -93,6 +93,7 @@ class Ladder(Sequence[Rung]):
         return min(sized, key=lambda pair: (pair[0], pair[1].index))[1] if sized else None
 
 
+@lru_cache(maxsize=256)  # a long history names few models
 def full_name(model: str) -> str:
     """Return the canonical name of a model, as Ollama lists it; all comparisons use it.
 

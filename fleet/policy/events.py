@@ -85,6 +85,9 @@ class Event:
         return {"number": self.number, "time": self.time, "kind": self.kind.value, **self.fields}
 
 
+_KINDS = {kind.value: kind for kind in EventKind}
+
+
 def parse_event(row: Mapping[str, Any]) -> Event:
     """Return the event of a history row; raise ValueError, TypeError, KeyError or OverflowError for any other row."""
     number, time = row["number"], row["time"]
@@ -93,7 +96,7 @@ def parse_event(row: Mapping[str, Any]) -> Event:
     fields = dict(row)  # a long history is read whole: this is half the time of a filter
     kind = fields.pop("kind")
     del fields["number"], fields["time"]
-    return Event(number, float(time), EventKind(kind), fields)
+    return Event(number, float(time), _KINDS[kind], fields)
 
 
 _MEMORY_OF = {"host": "host-memory", "gpu_lost": "GPU", "ollama_hangs": "Ollama"}
