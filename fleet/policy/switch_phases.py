@@ -193,8 +193,8 @@ def second_chance_at(state: FleetState) -> float | None:
 def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetState, bool]:
     """Record that the new model failed for lack of memory; return the state and True if it has to be given up.
 
-    The old model's memory may be freed late, and so the first failure gets a second chance. A rung chosen by hand
-    stays; its failure is only reported.
+    The old model's memory may be freed late, and so the first failure gets a second chance. A rung pinned or chosen by
+    hand stays; its failure is only reported. A fleet may verify its pinned rung when it returns from a cap.
     """
     switch = state.switch
     if switch is None or switch.phase is not SwitchPhase.VERIFY:
@@ -205,10 +205,10 @@ def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetSta
         return replace(state, switch=replace(switch, failures=1, failed_at=now)), False
     if now - switch.failed_at < VERIFY_RETRY:
         return state, False  # another report of the first failure
-    if switch.by_hand and switch.kind is not SwitchKind.RESET:
-        state = state.with_event(
-            now, EventKind.VERIFY_FAILED, model=label, next="it was chosen by hand and stays"
-        )
+    chosen = switch.by_hand and switch.kind is not SwitchKind.RESET
+    if chosen or state.pinned:
+        why = "chosen by hand" if chosen else "pinned"
+        state = state.with_event(now, EventKind.VERIFY_FAILED, model=label, next=f"it was {why} and stays")
         return done(state, now, rules, "unverified: it failed for lack of GPU memory"), False
     return recount(state, now, rules), True
 

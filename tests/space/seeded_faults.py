@@ -116,8 +116,8 @@ SEEDED_FAULTS = (
     ),
     SeededFault(
         "switch_phases",
-        "if switch.by_hand and switch.kind is not SwitchKind.RESET:",
-        "if switch.by_hand and switch.kind is SwitchKind.RESET:",
+        "switch.by_hand and switch.kind is not SwitchKind.RESET\n",
+        "switch.by_hand and switch.kind is SwitchKind.RESET\n",
         2,
     ),
 )

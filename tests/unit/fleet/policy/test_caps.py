@@ -235,6 +235,27 @@ def test_also_a_pinned_fleet_and_one_without_probes_come_back_and_climb_no_furth
         assert after(state, *[(at("23:59") + 3600 * n, Tick()) for n in range(9)], rules=rules).switch is None
 
 
+@pytest.mark.parametrize(("lifted", "rung"), [("23:30", 1), (None, 2)], ids=["back", "down"])
+def test_a_pinned_fleet_that_a_cap_moved_is_reported_and_stays_when_its_model_fails(
+    lifted: str | None, rung: int
+) -> None:
+    """The cap's own move and the way back from it are automatic; a failure of their model moves no pinned fleet."""
+    start = after(running(EVENING, 1, pinned=True, ceiling=1), (at("18:00"), Tick()), rules=EVENING)
+    if lifted is not None:
+        start = carried_out(start, at("18:01"), EVENING)
+    moment = at(lifted or "18:01")
+    state = after(start, (moment, Tick()), rules=EVENING)
+    state = carried_out(state, moment, EVENING, until=SwitchPhase.VERIFY)
+    failures = [
+        CallEnded(moment + seconds, state.switches, answered=False, memory=True, started=moment + seconds)
+        for seconds in (1, 8)
+    ]
+    state = after(state, *[(failed.time, failed) for failed in failures], rules=EVENING)
+    assert (state.switch, state.current_model_index, state.pinned) == (None, rung, True)
+    told = [event.fields["next"] for event in state.events if event.kind is EventKind.VERIFY_FAILED]
+    assert told == ["one retry follows", "it was pinned and stays"]
+
+
 def test_without_probes_a_failed_return_is_not_repeated() -> None:
     rules = capped(hours("18:00-23:30", 2), recover_after=0.0)
     state = after(evening_fleet(rules), (at("23:30"), Tick()), rules=rules)
