@@ -73,8 +73,16 @@ def supersede(state: FleetState, now: float, rules: Rules, *, by: str) -> FleetS
         return state
     to = rules.ladder[min(old.target, rules.ladder.last)].label
     kind = EventKind.SWITCH_SUPERSEDED
-    state = state.with_event(now, kind, switch=old.kind.value, to=to, by=by, planned=old.number)
-    return replace(state, switch=None)
+    return _without_switch(
+        state.with_event(now, kind, switch=old.kind.value, to=to, by=by, planned=old.number)
+    )
+
+
+def _without_switch(state: FleetState) -> FleetState:
+    """Return the state without its switch; after a move to a cap that was never made there is no way back to remember."""
+    home = state.displaced
+    stayed = home is not None and state.current_model_index <= home
+    return replace(state, switch=None, displaced=None if stayed else home)
 
 
 def _emit(state: FleetState, kind: EventKind, now: float, rules: Rules, **fields: object) -> FleetState:
@@ -163,7 +171,7 @@ def done(state: FleetState, now: float, rules: Rules, result: str) -> FleetState
 
 def give_up(state: FleetState, now: float, rules: Rules, reason: str) -> FleetState:
     """Return the state with the switch failed; before its commit the old model stays."""
-    return replace(_emit(state, EventKind.SWITCH_FAILED, now, rules, reason=reason), switch=None)
+    return _without_switch(_emit(state, EventKind.SWITCH_FAILED, now, rules, reason=reason))
 
 
 def pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float, rules: Rules) -> FleetState:

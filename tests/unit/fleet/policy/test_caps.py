@@ -256,6 +256,21 @@ def test_a_pinned_fleet_that_a_cap_moved_is_reported_and_stays_when_its_model_fa
     assert told == ["one retry follows", "it was pinned and stays"]
 
 
+@pytest.mark.parametrize("ended_by", [PullFailed, PauseAsked])
+def test_a_move_to_a_cap_that_was_never_made_leaves_no_way_back(ended_by: type[Fact]) -> None:
+    """A later downgrade has another reason: the end of the cap is none to try the larger model again."""
+    rules = capped(hours("18:00-23:30", 2), recover_after=0.0)
+    state = after(running(rules, 1), (at("18:00"), Tick()), rules=rules)
+    assert (state.displaced, state.switch and state.switch.target) == (1, 2)
+    number = 0 if state.switch is None else state.switch.number
+    fact = PullFailed(number, "no") if ended_by is PullFailed else PauseAsked(at("23:35"), "why")
+    state = after(state, (at("18:01"), fact), (at("23:36"), Tick()), rules=rules)
+    assert (state.displaced, state.switch, state.current_model_index) == (None, None, 1)
+    state = carried_out(after(state, *incidents(at("23:40")), rules=rules), at("23:41"), rules)
+    assert state.current_model_index == 2
+    assert after(state, *[(at("23:50") + 3600 * n, Tick()) for n in range(3)], rules=rules).switch is None
+
+
 def test_without_probes_a_failed_return_is_not_repeated() -> None:
     rules = capped(hours("18:00-23:30", 2), recover_after=0.0)
     state = after(evening_fleet(rules), (at("23:30"), Tick()), rules=rules)
