@@ -25,7 +25,7 @@ from fleet.runtime.home import DEFAULT_LANE, LANE_PROGRAMS, Home, read_json
 from fleet.runtime.pause_request import read_pause
 from fleet.runtime.pull_progress import read_pull
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
-from fleet.runtime.untrusted import finite, whole_number
+from fleet.runtime.untrusted import moment, whole_number
 from state.codec import default_state
 from state.history import read_history
 from state.refit import fit_to_ladder
@@ -107,16 +107,16 @@ def _pause(fleet: Fleet, state: FleetState) -> dict[str, Any] | None:
 
     `by` is then "step" for a request of a trial or a check, which ends within minutes, else "leftover".
     """
-    moment = now()
-    paused = state.paused(moment)
+    present = now()
+    paused = state.paused(present)
     if paused is not None:
         return {"by": paused.by.value, "since": paused.since, "until": paused.until, "why": paused.why}
-    request = read_pause(fleet.home.pause_file, moment)
-    if request is None or (state.hold is not None and state.hold.active(moment)):
+    request = read_pause(fleet.home.pause_file, present)
+    if request is None or (state.hold is not None and state.hold.active(present)):
         return None
     longest = fleet.settings.ollama.first_token_timeout + _STEP
-    short = request.until is not None and request.until - moment <= longest
-    since = finite((read_json(fleet.home.pause_file) or {}).get("since"))
+    short = request.until is not None and request.until - present <= longest
+    since = moment((read_json(fleet.home.pause_file) or {}).get("since"))
     by = "step" if short else "leftover"
     return {"by": by, "since": since, "until": request.until, "why": request.why}
 
@@ -280,7 +280,7 @@ def _dated(fleet: Fleet, away: dict[str, Unreachable], generator: dict[str, Any]
     missed = generator.get("database_away")
     if "database" not in away and isinstance(missed, dict):
         away["database"] = Unreachable(
-            str(missed.get("reason", "")), str(missed.get("hint", "")), missed.get("since")
+            str(missed.get("reason", "")), str(missed.get("hint", "")), moment(missed.get("since"))
         )
     if not away:
         return away
@@ -290,7 +290,7 @@ def _dated(fleet: Fleet, away: dict[str, Unreachable], generator: dict[str, Any]
         "supervisord": ended,
         "ollama": ollama_away_since(events) or (ended if fleet.standin else None),
         "state": _changed(fleet.home.state),
-        "database": missed.get("since") if isinstance(missed, dict) else None,
+        "database": moment(missed.get("since")) if isinstance(missed, dict) else None,
     }
     return {part: Unreachable(one.reason, one.hint, since.get(part)) for part, one in away.items()}
 
@@ -307,7 +307,7 @@ def last_write(home: Home) -> float | None:
         os.kill(int(home.pid_file.read_text()), 0)
     except (OSError, ValueError):
         moments = [_changed(home.supervisord_log), _changed(home.generator_file)]
-        return max((moment for moment in moments if moment is not None), default=None)
+        return max((one for one in moments if one is not None), default=None)
     return None
 
 

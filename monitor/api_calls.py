@@ -32,7 +32,7 @@ class ApiCall:
 def parse_call(text: str, now: float) -> ApiCall:
     """Return the call in a line; raise ValueError if the line is truncated or holds no call.
 
-    Unreadable numbers get defaults: the call has ended now, and belongs to no switch.
+    An unreadable value counts as missing: the call has ended now, belongs to no switch, and names no model.
     """
     row = parse_json(text)
     if not isinstance(row, dict) or not row.keys() >= _CALL:
@@ -43,7 +43,7 @@ def parse_call(text: str, now: float) -> ApiCall:
         id=str(row["id"]),
         started=_moment(row["started"], ended),
         ended=ended,
-        model=str(row["model"]),
+        model=row["model"] if isinstance(row["model"], str) else "",
         switches=_NO_SWITCH if switches is None else switches,
         status=whole_number(row["status"]) or 0,
         error=str(row["error"] or ""),

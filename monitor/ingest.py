@@ -239,7 +239,11 @@ def _with_rate(state: FleetState, call: ApiCall, context: Context) -> FleetState
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
-    """Return the state after the grouper's deadline, if that has passed."""
+    """Return the state after the grouper's deadline, if that has passed; after a clock set back each wait begins anew."""
+    group = group_of(state)
+    waits = [one.heard for one in (*group.failures, group.load) if one is not None]
+    if not group.away and max(waits, default=0.0) > context.now:
+        return _observe(state, LogBack(context.now), context)
     due = deadline(state, context)
     return state if due is None or context.now < due else _observe(state, TimePassed(context.now), context)
 

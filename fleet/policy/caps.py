@@ -186,8 +186,8 @@ def keep_below(state: FleetState, now: float, rules: Rules) -> FleetState | None
         if state.displaced is None
         else min(state.displaced, state.current_model_index)
     )
-    return switch_phases.begin(
-        replace(state, displaced=home),
+    moving = switch_phases.begin(
+        state,
         rules.ladder[cap],
         SwitchKind.DOWNGRADE,
         now=now,
@@ -195,6 +195,7 @@ def keep_below(state: FleetState, now: float, rules: Rules) -> FleetState | None
         by_hand=False,
         rules=rules,
     )
+    return replace(moving, displaced=home)
 
 
 def why_capped(state: FleetState, rung: int, rules: Rules) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fleet.runtime.totals import increased, observed
 from fleet.runtime.units import show_duration
-from fleet.runtime.untrusted import finite
+from fleet.runtime.untrusted import moment
 
 
 class EventKind(StrEnum):
@@ -91,7 +91,7 @@ _KINDS = {kind.value: kind for kind in EventKind}
 def parse_event(row: Mapping[str, Any]) -> Event:
     """Return the event of a history row; raise ValueError, TypeError, KeyError or OverflowError for any other row."""
     number, time = row["number"], row["time"]
-    if not isinstance(number, int) or not isinstance(time, (int, float)) or finite(time) is None:
+    if not isinstance(number, int) or not isinstance(time, (int, float)) or moment(time) is None:
         raise TypeError("an event has a number and a time")
     fields = dict(row)  # a long history is read whole: this is half the time of a filter
     kind = fields.pop("kind")
@@ -203,7 +203,7 @@ def sentence(event: Event) -> str:
     """Return the event as a sentence; an event of another version that lacks a field gives its raw fields."""
     try:
         return _SENTENCES[event.kind](event.fields)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OSError):
         return f"{event.kind.value} {dict(event.fields)}"
 
 

@@ -73,8 +73,16 @@ def supersede(state: FleetState, now: float, rules: Rules, *, by: str) -> FleetS
         return state
     to = rules.ladder[min(old.target, rules.ladder.last)].label
     kind = EventKind.SWITCH_SUPERSEDED
-    state = state.with_event(now, kind, switch=old.kind.value, to=to, by=by, planned=old.number)
-    return replace(state, switch=None)
+    return _without_switch(
+        state.with_event(now, kind, switch=old.kind.value, to=to, by=by, planned=old.number)
+    )
+
+
+def _without_switch(state: FleetState) -> FleetState:
+    """Return the state without its switch; after a move to a cap that was never made there is no way back to remember."""
+    home = state.displaced
+    stayed = home is not None and state.current_model_index <= home
+    return replace(state, switch=None, displaced=None if stayed else home)
 
 
 def _emit(state: FleetState, kind: EventKind, now: float, rules: Rules, **fields: object) -> FleetState:
@@ -163,7 +171,7 @@ def done(state: FleetState, now: float, rules: Rules, result: str) -> FleetState
 
 def give_up(state: FleetState, now: float, rules: Rules, reason: str) -> FleetState:
     """Return the state with the switch failed; before its commit the old model stays."""
-    return replace(_emit(state, EventKind.SWITCH_FAILED, now, rules, reason=reason), switch=None)
+    return _without_switch(_emit(state, EventKind.SWITCH_FAILED, now, rules, reason=reason))
 
 
 def pull_failed(state: FleetState, switch: Switch, fact: PullFailed, now: float, rules: Rules) -> FleetState:
@@ -193,8 +201,8 @@ def second_chance_at(state: FleetState) -> float | None:
 def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetState, bool]:
     """Record that the new model failed for lack of memory; return the state and True if it has to be given up.
 
-    The old model's memory may be freed late, and so the first failure gets a second chance. A rung chosen by hand
-    stays; its failure is only reported.
+    The old model's memory may be freed late, and so the first failure gets a second chance. A rung pinned or chosen by
+    hand stays; its failure is only reported. A fleet may verify its pinned rung when it returns from a cap.
     """
     switch = state.switch
     if switch is None or switch.phase is not SwitchPhase.VERIFY:
@@ -205,10 +213,10 @@ def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetSta
         return replace(state, switch=replace(switch, failures=1, failed_at=now)), False
     if now - switch.failed_at < VERIFY_RETRY:
         return state, False  # another report of the first failure
-    if switch.by_hand and switch.kind is not SwitchKind.RESET:
-        state = state.with_event(
-            now, EventKind.VERIFY_FAILED, model=label, next="it was chosen by hand and stays"
-        )
+    chosen = switch.by_hand and switch.kind is not SwitchKind.RESET
+    if chosen or state.pinned:
+        why = "chosen by hand" if chosen else "pinned"
+        state = state.with_event(now, EventKind.VERIFY_FAILED, model=label, next=f"it was {why} and stays")
         return done(state, now, rules, "unverified: it failed for lack of GPU memory"), False
     return recount(state, now, rules), True
 

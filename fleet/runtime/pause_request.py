@@ -17,7 +17,7 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import Clock
 from fleet.runtime.home import Home, process_environ, read_json
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite
+from fleet.runtime.untrusted import moment
 
 IDLE_WITHIN: Seconds = 120.0
 """Longest wait for a running call; on a slow model a call takes a minute."""
@@ -47,7 +47,7 @@ def read_pause(path: Path, now: float) -> Pause | None:
         return None
     # A key of its own: a damaged number reads as None too, and must not pause without end.
     endless = row.get("endless") is True
-    until = None if endless else finite(row.get("until"))
+    until = None if endless else moment(row.get("until"))
     if not endless and (until is None or until <= now):
         return None
     return Pause(until, str(row.get("why", "")), cut=row.get("cut") is True)

@@ -7,6 +7,8 @@ import re
 import time
 from typing import Annotated, TypeAlias
 
+from fleet.runtime.untrusted import LATEST
+
 Seconds: TypeAlias = float
 Bytes: TypeAlias = int
 Count: TypeAlias = Annotated[int, "not negative"]
@@ -53,7 +55,7 @@ def show_duration(seconds: Seconds) -> str:
 
 def show_moment(moment: float) -> str:
     """Return a time (Unix seconds) by the machine's clock: `"Fri 2026-11-27 23:30"`."""
-    return time.strftime("%a %Y-%m-%d %H:%M", time.localtime(moment))
+    return time.strftime("%a %Y-%m-%d %H:%M", time.localtime(min(moment, LATEST)))
 
 
 def show_size(size: Bytes) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 LARGEST = 2.0**63
 """Largest accepted number: a 64-bit integer. Sums and dates of larger ones would overflow."""
 
+LATEST = 253_402_300_799.0
+"""Latest time that a calendar shows: the end of the year 9999."""
+
 _HALF = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 """An escape that may be half of a surrogate pair, or such a half itself."""
 
@@ -26,6 +29,12 @@ def finite(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if abs(number) <= LARGEST else None  # NaN compares false
+
+
+def moment(value: object) -> float | None:
+    """Return a time (Unix seconds) from 1970 to `LATEST`; None for any other value."""
+    time = finite(value)
+    return time if time is not None and 0.0 <= time <= LATEST else None
 
 
 def whole_number(value: object) -> int | None:

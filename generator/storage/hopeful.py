@@ -8,8 +8,9 @@ import contextlib
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +23,8 @@ Row: TypeAlias = Mapping[str, Any]
 
 _LOCK_TIMEOUT: Seconds = 1.0
 _END = "\n]\n"
+_BEGIN = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*(\])?")
+_NEXT = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
 _log = logging.getLogger(__name__)
 
 
@@ -68,14 +71,20 @@ class HopefulFile:
             self._expressions.update(new)
             self._left = self._stamp()
             return
-        present = self._read()
+        text = ""
+        try:
+            text = self._read()
+            present, known = parse_rows(text, set(new))
+        except (ValueError, RecursionError):
+            self._set_aside()
+            present, known = [], set()
         merged = merge(present, rows)
         written = merged != present
         if written:
-            replace_text(self._path, json.dumps(merged, indent=2) + "\n", durable=True)
+            replace_text(self._path, _text_of(merged, text), durable=True)
         # Nothing is appended to a file that another program wrote: it may end differently.
         self._left = self._stamp() if merged and (written or untouched) else None
-        self._expressions = {str(row.get("expression")) for row in merged if isinstance(row, dict)}
+        self._expressions = known.union(new)
 
     def _append(self, rows: Sequence[Row]) -> None:
         """Replace the file by a copy with more rows; nothing is parsed."""
@@ -103,20 +112,20 @@ class HopefulFile:
             return None
         return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
-    def _read(self) -> list[Any]:
+    def _read(self) -> str:
+        """Return the file's text, in which half characters are escaped; of an empty array if there is no file."""
         try:
-            rows = json.loads(self._path.read_bytes())
+            content = self._path.read_bytes()
         except FileNotFoundError:
-            return []
-        except (ValueError, RecursionError):
-            rows = None
-        if isinstance(rows, list):
-            return rows
+            return "[]"
+        text = content.decode(json.detect_encoding(content), "surrogatepass")
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+    def _set_aside(self) -> None:
         aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns() // 10**6}")
         self._path.rename(aside)
         sentence = f"{self._path} was damaged and is now {aside.name}; a new file is created"
         _log.error("hopeful.damaged", extra=with_sentence(sentence, path=self._path, aside=aside))
-        return []
 
 
 def _copy(source: int, target: int, size: Bytes) -> None:
@@ -127,6 +136,47 @@ def _copy(source: int, target: int, size: Bytes) -> None:
         if sent == 0:
             raise OSError("the file was cut while it was copied")
         left -= sent
+
+
+def parse_rows(text: str, wanted: Collection[str]) -> tuple[list[Any], set[str]]:
+    """Return the rows of a JSON array, and their expressions; raise ValueError if the text is none.
+
+    Only rows of the wanted expressions are values. Each run of others is a slice of the text: as values, all rows of
+    a large file would take many times its size.
+    """
+    rows: list[Any] = []
+    expressions: set[str] = set()
+    for begin, end, value in _elements(text):
+        expression = str(value.get("expression")) if isinstance(value, dict) else None
+        if expression is not None:
+            expressions.add(expression)
+        if expression in wanted:
+            rows.append(value)
+        elif rows and isinstance(rows[-1], slice):
+            rows[-1] = slice(rows[-1].start, end)
+        else:
+            rows.append(slice(begin, end))
+    return rows, expressions
+
+
+def _elements(text: str) -> Iterator[tuple[int, int, Any]]:
+    """Yield the place, the end and the value of each element of a JSON array; raise ValueError for another text."""
+    decoder = json.JSONDecoder()
+    mark = _BEGIN.match(text)
+    while mark is not None and mark[1] != "]":
+        value, end = decoder.raw_decode(text, mark.end())
+        yield mark.end(), end, value
+        mark = _NEXT.match(text, end)
+    if mark is None or text[mark.end() :].strip():
+        raise ValueError("the text is no JSON array")
+
+
+def _text_of(rows: Sequence[Any], source: str) -> str:
+    """Return the file's text; slices are of the present one."""
+    parts = (
+        "  " + source[row] if isinstance(row, slice) else json.dumps([row], indent=2)[2:-2] for row in rows
+    )
+    return "[\n" + ",\n".join(parts) + _END
 
 
 def merge(present: Sequence[Any], rows: Sequence[Row]) -> list[Any]:

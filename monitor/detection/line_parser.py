@@ -23,7 +23,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
 _DECORATION = re.compile(r"[\s>\u2800-\u28ff]++")
 _POD = re.compile(r"\[pod/[^\]\s]{1,300}\] ")
 _RUNTIME = re.compile(r"(?:stdout|stderr) [FP] ")
-_COMPOSE = re.compile(r"[A-Za-z0-9][\w.-]{0,127}+ {1,40}\| ?")
+_COMPOSE = re.compile(r"[A-Za-z0-9][\w.@-]{0,127}+ {1,40}\| ?")
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?+(Z|[+-]\d\d:?\d\d)?+(?:[ \t]|$)",
 )
@@ -49,8 +49,11 @@ _WRAPPERS = (
     ("MESSAGE", "__REALTIME_TIMESTAMP"),
     ("line", "ts"),
     ("textPayload", "timestamp"),
+    ("message", "timestamp"),
 )
-"""Keys that hold a whole line and its time: of Docker, journald, Loki and Google."""
+"""Keys that hold a whole line and its time: of Docker, journald, Loki, Google and Vector."""
+_HEADS = ("time=", "level=", "[GIN]", "{")
+"""Beginnings of the server's own lines; a `message` with another one is a record's."""
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -137,7 +140,7 @@ def _strip(text: str) -> _Bare:
 
 def _without_prefix(text: str) -> tuple[str, Stamp | None, bool]:
     """Return the text after one prefix, the prefix's stamp, and True if there was a prefix."""
-    if not text or text.startswith(("time=", "level=", "[GIN]", "{")):
+    if not text or text.startswith(_HEADS):
         return text, None, False
     if match := _ISO.match(text):
         stamp = from_iso(match[1], match[2], match[3] or "", match[4] or "")
@@ -225,8 +228,9 @@ def _from_json(bare: _Bare, depth: int = 0) -> ParsedLine | None:
     if data is None:
         return None
     for wrapper, clock in _WRAPPERS:
-        if isinstance(data.get(wrapper), str):
-            inner = _strip(data[wrapper])
+        line = data.get(wrapper)
+        inner = _strip(line) if isinstance(line, str) else None
+        if inner is not None and (wrapper != "message" or inner.text.startswith(_HEADS)):
             unwrapped = _Bare(inner.text, _json_stamp(data.get(clock)) or bare.outer or inner.outer)
             nested = inner.text.startswith("{") and depth == 0
             return (_from_json(unwrapped, depth + 1) if nested else None) or _from_text(unwrapped)

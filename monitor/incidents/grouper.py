@@ -113,15 +113,15 @@ def _settle_by_time(step: GroupingStep) -> None:
 
 def _on_heard(step: GroupingStep, at: float) -> None:
     if step.load is not None:
-        step.change_load(heard=max(step.load.heard, at))
+        step.change_load(heard=at)
 
 
 def _on_back(step: GroupingStep, at: float) -> None:
-    """Begin each wait anew: nothing was read meanwhile."""
+    """Begin each wait anew: nothing was read meanwhile, or the monitor's clock was set back."""
     step.note(away=False)
     _on_heard(step, at)
     for failure in list(step.failures.values()):
-        step.put(failure, heard=max(failure.heard, at))
+        step.put(failure, heard=at)
 
 
 def _on_time(step: GroupingStep, now: float) -> None:

@@ -6,7 +6,7 @@ from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Part, Signal
 from monitor.incidents.messages import FailedCall
 from monitor.incidents.state import Failure, Timing
-from monitor.incidents.step import GroupingStep, is_digest, same_digest
+from monitor.incidents.step import GroupingStep, is_anothers, is_digest, same_digest
 
 _SAME_UNLOAD = 1.0  # the three lines of one unload name the same beginning, to the second of a stamp
 _UNLOAD_AFTER = 3.0  # a failed load or a dead runner is unloaded within moments
@@ -20,10 +20,17 @@ def failure_of(step: GroupingStep, signal: Signal) -> Failure | None:
     if known is not None or not loose:
         return known
     latest, gap = loose[-1], step.rules.incident_gap
+    if latest.foreign and _is_ours(step, signal):
+        return None
     if not latest.bounded:
         return latest if abs(step.time - latest.first) <= gap else None
     again = signal.part in (Part.ECHO, Part.LATE) and abs(step.time - latest.last) <= gap
     return latest if again or _was_overtaken(step, latest, signal) else None
+
+
+def _is_ours(step: GroupingStep, signal: Signal) -> bool:
+    """Return True if a signal outside any load is of the rung's model: it names that one, or begins and names none."""
+    return not is_anothers(signal.model, step.rules) and bool(signal.model or signal.part is Part.FIRST)
 
 
 def _was_overtaken(step: GroupingStep, failure: Failure, signal: Signal) -> bool:

@@ -74,7 +74,7 @@ class LogAway:
 
 
 class LogBack(Moment):
-    """The log is read again from the cursor; lines that decide an open failure may follow."""
+    """Each wait begins anew: the log is read again from the cursor, or the monitor's clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +191,4 @@ class PromptRead:
     time: float
 
 
-Outcome = (
-    IncidentFound
-    | IncidentRetracted
-    | IncidentClosed
-    | SignalSeen
-    | LoadFinished
-    | ServerStarted
-    | GpuFound
-    | PromptRead
-)
+Outcome = IncidentOutcome | SignalSeen | LoadFinished | ServerStarted | GpuFound | PromptRead

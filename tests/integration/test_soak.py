@@ -1,5 +1,6 @@
 """A short soak, and the checker that every soak ends with."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -142,3 +143,17 @@ def test_a_program_that_grows_is_found(growth: float, grows: bool) -> None:
     found.lives[8] = [Sample(0.0, 1, 1, 1)]
     assert bool(found.faults("monitor")) is grows
     assert found.slopes()["descriptors"] == 0
+
+
+@pytest.mark.parametrize("minutes", [10, 25, 60])
+@pytest.mark.parametrize(("leak", "grows"), [(0.0, False), (1.0, True), (3.4, True)])
+def test_a_leak_shows_beyond_a_warm_up_and_noise(minutes: int, leak: float, grows: bool) -> None:
+    """`leak` is in MiB a minute; the warm-up is 150 MiB in the first third of the life."""
+    chance = random.Random(minutes)
+
+    def memory(second: int) -> float:
+        warm = 150.0 * min(1.0, second / (20.0 * minutes))
+        return 1024.0 * (200.0 + warm + leak * second / 60.0 + chance.uniform(-2.0, 2.0))
+
+    found = Resources({7: [Sample(float(second), memory(second), 20, 9) for second in range(60 * minutes)]})
+    assert bool(found.faults("generator")) is grows

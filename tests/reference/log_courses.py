@@ -70,6 +70,7 @@ WRAPPINGS: dict[str, Callable[[str, float], str]] = {
     "docker": lambda line, at: f"{iso(at)} {line}",
     "containerd": lambda line, at: f"{iso(at)} stderr F {line}",
     "json-file": docker_json,
+    "swarm": lambda line, _: f"ai_ollama.1.x8zq3k9q@node-1    | {line}",
     "journald": lambda line, at: f"{iso(at)[:19]}+0000 box ollama[9]: {line}",
 }
 

@@ -121,6 +121,12 @@ def caps_hold(step: Step) -> bool:
     return below or moves or not isinstance(step.move.fact, Tick) or _held(new, step.move.now)
 
 
+def a_way_back_leads_up(step: Step) -> bool:
+    """The rung that a cap moved the fleet from is remembered only during that move and while the fleet is below it."""
+    home = step.new.displaced
+    return home is None or step.new.switch is not None or home < step.new.current_model_index
+
+
 def switches_an_hour(step: Step) -> bool:
     """No automatic switch is committed beyond `max_switches_per_hour`, except down to a cap, which is never late."""
     if not step.committed or step.new.switch is None or step.new.switch.by_hand:
@@ -382,6 +388,7 @@ INVARIANTS: tuple[Callable[[Step], bool], ...] = (
     paused_moves_by_hand_alone,
     ceiling_holds,
     caps_hold,
+    a_way_back_leads_up,
     switches_an_hour,
     a_reason_for_each_downgrade,
     a_downgrade_goes_down,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from fleet.config.hours import HoursRow
 from fleet.memory_errors.causes import Cause, SignalKind
+from fleet.policy.caps import LOOKS
 from fleet.policy.facts import (
     CallEnded,
     CardSeen,
@@ -321,5 +322,6 @@ def quiet(world: World, rules: Rules) -> Iterator[tuple[str, Fact | None, World]
     if runs is Runs.CURRENT:
         yield "a call is answered", CallEnded(NOW, SWITCHES, answered=True), world
     if state.reserve is not None:
-        yield "the card has room", CardSeen(None), world
+        looked = replace(state, reserve=replace(state.reserve, looks=1 - LOOKS))
+        yield "the card has room", CardSeen(None), replace(world, state=looked)
     yield "time passes", Tick(), all_later(world, rules)

@@ -6,9 +6,10 @@ A timer that only some facts read is not stored in the world. Such a fact meets 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from fleet.policy.facts import CallEnded, Command, Fact, IncidentSeen, SpillFound, Tick, TrialEnded
+from fleet.policy.caps import LOOKS
+from fleet.policy.facts import CallEnded, CardSeen, Command, Fact, IncidentSeen, SpillFound, Tick, TrialEnded
 from fleet.policy.rules import VERIFY_RETRY, Rules
-from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
+from fleet.policy.state import FleetState, ReserveCap, SwitchKind, SwitchPhase
 from tests.space.world import LATE, NOW
 
 Reading = Callable[[FleetState, Fact, Rules], Iterator[FleetState]]
@@ -59,7 +60,14 @@ def _share(state: FleetState, fact: Fact, rules: Rules) -> Iterator[FleetState]:
         yield replace(state, finished=2, failed=1)
 
 
-_READINGS: tuple[Reading, ...] = (_next_probe, _probation, _wait, _window, _second_chance, _share)
+def _looks(state: FleetState, fact: Fact, rules: Rules) -> Iterator[FleetState]:
+    """The card was read twice already with the same result: read by the third reading, which may set the cap."""
+    if isinstance(fact, CardSeen) and rules.policy.reserve and state.switch is None:
+        for looks in (1 - LOOKS, LOOKS - 1):
+            yield replace(state, reserve=replace(state.reserve or ReserveCap(), looks=looks))
+
+
+_READINGS: tuple[Reading, ...] = (_next_probe, _probation, _wait, _window, _second_chance, _share, _looks)
 
 
 def readings(state: FleetState, fact: Fact, rules: Rules) -> list[FleetState]:

@@ -79,7 +79,8 @@ SEEDED_FAULTS = (
         1,
         _CPU,
     ),
-    SeededFault("caps", "replace(state, displaced=home)", "replace(state, displaced=None)", 2, ("hours",)),
+    SeededFault("caps", "replace(moving, displaced=home)", "moving", 2, ("hours",)),
+    SeededFault("switch_phases", "displaced=None if stayed else home", "displaced=home", 2, ("hours",)),
     SeededFault(
         "caps", "if state.current_model_index >= cap:", "if cap < len(rules.ladder):", 2, ("reserve",)
     ),
@@ -116,8 +117,8 @@ SEEDED_FAULTS = (
     ),
     SeededFault(
         "switch_phases",
-        "if switch.by_hand and switch.kind is not SwitchKind.RESET:",
-        "if switch.by_hand and switch.kind is SwitchKind.RESET:",
+        "switch.by_hand and switch.kind is not SwitchKind.RESET\n",
+        "switch.by_hand and switch.kind is SwitchKind.RESET\n",
         2,
     ),
 )

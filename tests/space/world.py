@@ -19,6 +19,7 @@ from fleet.policy.state import (
     OperatorPause,
     PastSwitch,
     Recovery,
+    ReserveCap,
     Switch,
     SwitchKind,
     SwitchPhase,
@@ -141,7 +142,9 @@ def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
         if state.pause is None or not state.pause.active(now)
         else OperatorPause(NOW - 1, NOW + SOON, ""),
         hours=None if state.hours is None else replace(state.hours, since=NOW - 1),
-        reserve=None if state.reserve is None else replace(state.reserve, since=NOW - 1),
+        reserve=None
+        if state.reserve is None or state.reserve.rung == 0
+        else ReserveCap(state.reserve.rung, NOW - 1),
         ceiling=state.ceiling or None,
         behind=(),
         totals={},  # counted from the events, and read by no rule

@@ -191,11 +191,11 @@ class Engine:
         return ThreadPoolExecutor(self._threads, thread_name_prefix="backtest")
 
     def _room(self, form: Form, *, fresh: bool) -> Matrix:
-        if form is Form.DAILY:
-            return np.empty((self.panel.shape[0], FIGURES))
         waiting = self._free.get(form)
         if waiting and not fresh:
             return waiting.pop()
+        if form is Form.DAILY:
+            return np.empty((self.panel.shape[0], FIGURES))
         return np.empty(self.panel.shape, dtype=np.int32 if form is Form.CODES else self.dtype)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from cli.render import status_lines
 from cli.status import collect_status
 from cli.target import Fleet, find_fleet
 from fleet.config.schema import SEED_LADDER
-from fleet.policy.state import Unanswered
+from fleet.policy.state import OperatorPause, Unanswered
 from fleet.runtime.home import FleetFile, Home
 from state.codec import default_state, encode_state
 from state.store import backup_of
@@ -75,3 +75,18 @@ def test_replies_that_give_nothing_are_shown_with_their_mend(fleet: Fleet) -> No
     shown = unstyle("\n".join(status_lines(collect_status(fleet), time.time())))
     assert "fault        replies: m:1b gives nothing usable for 5m, 7 calls in a row: the replies" in shown
     assert "→ Update Ollama." in shown
+
+
+@pytest.mark.parametrize("odd", ["x", {"a": 1}, 1e18, -1e18, [], "NaN"])
+def test_odd_times_in_a_homes_files_end_no_status(fleet: Fleet, odd: object) -> None:
+    fleet.home.generator_file.write_text(json.dumps({"database_away": {"since": odd, "reason": "refused"}}))
+    fleet.home.pause_file.write_text(json.dumps({"since": odd, "until": 1e18, "why": "x", "endless": False}))
+    shown = unstyle("\n".join(status_lines(collect_status(fleet), time.time())))
+    assert "database: refused" in shown
+    assert "paused" not in shown
+
+
+def test_a_pause_without_a_sensible_end_is_shown(fleet: Fleet) -> None:
+    pause = OperatorPause(time.time(), 1e18, "by hand")
+    fleet.home.state.write_text(encode_state(replace(STATE, pause=pause), 1.0))
+    assert "9999" in unstyle("\n".join(status_lines(collect_status(fleet), time.time())))

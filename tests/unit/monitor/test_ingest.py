@@ -250,6 +250,19 @@ def test_an_incident_whose_count_was_taken_back_counts_again_when_its_last_try_f
     assert follow(state, T0 + 400, "x").vram_error_count == 1
 
 
+@pytest.mark.parametrize("back", [30.0, 3600.0, 86400.0])
+def test_a_failure_in_a_silent_load_counts_soon_after_the_clock_was_set_back(back: float) -> None:
+    lines = [LogLine(line, None, live=True) for line in (*begins(T0), *runs_out())]
+    state = absorb_batch(default_state(SEED_LADDER, T0), LOG, lines, Context(T0, RULES, DETECTOR))
+    now = Context(T0 + 5 - back, RULES, DETECTOR)
+    state = absorb_time(state, now)
+    assert state.vram_error_count == 0
+    due = deadline(state, now)
+    assert due is not None
+    assert due - now.now == 15.0
+    assert absorb_time(state, Context(due, RULES, DETECTOR)).vram_error_count == 1
+
+
 @pytest.mark.parametrize(
     ("error", "moves"),
     [

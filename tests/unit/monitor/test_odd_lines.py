@@ -90,6 +90,11 @@ def test_a_failed_call_of_an_odd_number_counts(field: str, value: str) -> None:
     assert absorbed("signals", row(**{field: value})).vram_error_count == 1
 
 
+@pytest.mark.parametrize("model", ["null", "NaN", "1e999", "5", "{}", '["llama3.2:3b"]'])
+def test_a_failed_call_without_a_readable_model_counts(model: str) -> None:
+    assert absorbed("signals", row(model=model)).vram_error_count == 1
+
+
 def test_a_call_of_an_unknown_switch_confirms_none_and_one_of_the_future_ends_now() -> None:
     call = parse_call(row(switches="1e999", started="1e999", ended="1e999"), NOW)
     assert (call.switches, call.started, call.ended) == (-1, NOW, NOW)

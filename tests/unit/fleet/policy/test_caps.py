@@ -235,6 +235,42 @@ def test_also_a_pinned_fleet_and_one_without_probes_come_back_and_climb_no_furth
         assert after(state, *[(at("23:59") + 3600 * n, Tick()) for n in range(9)], rules=rules).switch is None
 
 
+@pytest.mark.parametrize(("lifted", "rung"), [("23:30", 1), (None, 2)], ids=["back", "down"])
+def test_a_pinned_fleet_that_a_cap_moved_is_reported_and_stays_when_its_model_fails(
+    lifted: str | None, rung: int
+) -> None:
+    """The cap's own move and the way back from it are automatic; a failure of their model moves no pinned fleet."""
+    start = after(running(EVENING, 1, pinned=True, ceiling=1), (at("18:00"), Tick()), rules=EVENING)
+    if lifted is not None:
+        start = carried_out(start, at("18:01"), EVENING)
+    moment = at(lifted or "18:01")
+    state = after(start, (moment, Tick()), rules=EVENING)
+    state = carried_out(state, moment, EVENING, until=SwitchPhase.VERIFY)
+    failures = [
+        CallEnded(moment + seconds, state.switches, answered=False, memory=True, started=moment + seconds)
+        for seconds in (1, 8)
+    ]
+    state = after(state, *[(failed.time, failed) for failed in failures], rules=EVENING)
+    assert (state.switch, state.current_model_index, state.pinned) == (None, rung, True)
+    told = [event.fields["next"] for event in state.events if event.kind is EventKind.VERIFY_FAILED]
+    assert told == ["one retry follows", "it was pinned and stays"]
+
+
+@pytest.mark.parametrize("ended_by", [PullFailed, PauseAsked])
+def test_a_move_to_a_cap_that_was_never_made_leaves_no_way_back(ended_by: type[Fact]) -> None:
+    """A later downgrade has another reason: the end of the cap is none to try the larger model again."""
+    rules = capped(hours("18:00-23:30", 2), recover_after=0.0)
+    state = after(running(rules, 1), (at("18:00"), Tick()), rules=rules)
+    assert (state.displaced, state.switch and state.switch.target) == (1, 2)
+    number = 0 if state.switch is None else state.switch.number
+    fact = PullFailed(number, "no") if ended_by is PullFailed else PauseAsked(at("23:35"), "why")
+    state = after(state, (at("18:01"), fact), (at("23:36"), Tick()), rules=rules)
+    assert (state.displaced, state.switch, state.current_model_index) == (None, None, 1)
+    state = carried_out(after(state, *incidents(at("23:40")), rules=rules), at("23:41"), rules)
+    assert state.current_model_index == 2
+    assert after(state, *[(at("23:50") + 3600 * n, Tick()) for n in range(3)], rules=rules).switch is None
+
+
 def test_without_probes_a_failed_return_is_not_repeated() -> None:
     rules = capped(hours("18:00-23:30", 2), recover_after=0.0)
     state = after(evening_fleet(rules), (at("23:30"), Tick()), rules=rules)

@@ -6,7 +6,9 @@ import pytest
 
 from fleet.config.ladder import Ladder
 from fleet.config.schema import SEED_LADDER, PolicySettings
+from fleet.policy.decide import decide
 from fleet.policy.events import EventKind, sentence
+from fleet.policy.facts import Tick
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, SlowCause, Unanswered
 from fleet.policy.unanswered import (
@@ -147,6 +149,18 @@ def test_a_prompt_that_is_still_read_is_slow_and_no_hang(line: str) -> None:
     )
     assert slowness(after([waits(0)]), ended, LIMIT, on_cpu=True) is SlowCause.CPU
     assert slowness(after([waits(0)]), ended, LIMIT, on_cpu=False) is None
+
+
+@pytest.mark.parametrize("seen", ["prompt_read", "loaded"])
+def test_after_the_clock_was_set_back_a_hang_is_found_as_soon_as_before(seen: str) -> None:
+    state, back = after([waits(0)]), T0 - 86400
+    state = replace(state, watch={**state.watch, seen: T0 + LIMIT - 1})
+    state = decide(state, Tick(), back, context().rules).state
+    assert not hang_due(state, back + 10)
+    later = back + LIMIT + 1
+    assert slowness(state, later, LIMIT, on_cpu=False) is None
+    assert hang_due(state, later)
+    assert decide(state, Tick(), later, context().rules).state.watch == state.watch
 
 
 @pytest.mark.parametrize("why", SlowCause)

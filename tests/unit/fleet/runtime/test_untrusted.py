@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from fleet.runtime.untrusted import LARGEST, finite, parse_json, printable, whole_number
+from fleet.runtime.untrusted import LARGEST, LATEST, finite, moment, parse_json, printable, whole_number
 
 ODD = [
     "", ".", "1.2.3", "12.0.1", "NaN", "nan", "inf", "-Infinity", "1e999", "9" * 400, "9" * 5000, "0x10",
@@ -25,6 +25,11 @@ def test_what_is_no_number(value: object) -> None:
 def test_numbers_and_their_texts(value: object, number: float) -> None:
     assert finite(value) == number
     assert whole_number(value) == int(number)
+
+
+def test_a_moment_is_a_time_that_a_calendar_shows() -> None:
+    assert [moment(value) for value in (0, "5", LATEST)] == [0.0, 5.0, LATEST]
+    assert [moment(value) for value in (-1, LATEST + 1, 1e18, LARGEST, "x", None)] == [None] * 6
 
 
 def test_a_whole_number_loses_no_digit() -> None:

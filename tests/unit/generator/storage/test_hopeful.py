@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 import pytest
 
 from generator.domain import AlphaFigures, Candidate, Evaluated, Source
-from generator.storage.hopeful import HopefulFile, merge
+from generator.storage.hopeful import HopefulFile, merge, parse_rows
 
 KEYS = [
     "expression",
@@ -67,6 +68,73 @@ def test_a_damaged_file_is_set_aside_and_never_lost(tmp_path: Path, damage: str)
     assert expressions(path) == ["ours"]
     [aside] = tmp_path.glob("hopeful_alphas.json.corrupt-*")
     assert aside.read_text() == damage
+
+
+def test_a_file_of_no_text_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "hopeful_alphas.json"
+    path.write_bytes(b'[{"expression": "\xff"}]')
+    assert HopefulFile(path).add([alpha("ours")])
+    assert expressions(path) == ["ours"]
+    [aside] = tmp_path.glob("hopeful_alphas.json.corrupt-*")
+    assert aside.read_bytes() == b'[{"expression": "\xff"}]'
+
+
+MINE, YOURS = {"expression": "mine", "n": [1, {"expression": "yours"}]}, {"expression": "yours"}
+
+
+@pytest.mark.parametrize("indent", [None, 2, "\t"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [MINE],
+        [YOURS],
+        [MINE, YOURS, MINE],
+        [YOURS, MINE, MINE, "yours", 7, None, YOURS],
+        [[], {}, [YOURS], {"expression": None}],
+    ],
+)
+def test_only_rows_of_the_wanted_expressions_become_values(rows: list[Any], indent: Any) -> None:
+    text = f" {json.dumps(rows, indent=indent)}\r\n"
+    parsed, known = parse_rows(text, {"yours"})
+    back: list[Any] = []
+    for one in parsed:
+        back += json.loads(f"[{text[one]}]") if isinstance(one, slice) else [one]
+    assert back == rows
+    assert [one for one in parsed if not isinstance(one, slice)] == [one for one in rows if one == YOURS]
+    assert known == {str(one.get("expression")) for one in rows if isinstance(one, dict)}
+
+
+@pytest.mark.parametrize("text", ["", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1]]", "[] 1", "{}", "1"])
+def test_a_text_that_is_no_array_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_rows(text, set())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_others_wrote_stays_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "hopeful_alphas.json"
+    rows = [{"expression": "yours", "note": "\u00e9\u20ac"}, {"expression": "half", "note": "\ud800"}]
+    path.write_bytes(json.dumps(rows, ensure_ascii=False).encode(encoding, "surrogatepass"))
+    assert HopefulFile(path).add([alpha("ours"), alpha("yours")])
+    assert json.loads(path.read_bytes())[:2] == rows
+
+
+def test_a_large_file_is_not_parsed_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "hopeful_alphas.json"
+    checks = [{"name": f"CHECK_{number}", "value": number} for number in range(20)]
+    rows = [{"expression": f"rank({number})", "timestamp": 1, "checks": checks} for number in range(2000)]
+    path.write_text(json.dumps(rows, indent=2) + "\n")
+    tracemalloc.start()
+    try:
+        assert HopefulFile(path).add([alpha("rank(7)")])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size, text = path.stat().st_size, path.read_text()
+    assert peak < 5 * size
+    assert text == json.dumps(json.loads(text), indent=2) + "\n"
+    assert [row["timestamp"] for row in json.loads(text)[6:9]] == [1, 1234, 1]
 
 
 def test_a_file_that_cannot_be_written_is_no_disaster(

@@ -329,6 +329,22 @@ def test_json_logs_are_read() -> None:
     assert signal.kind == "hard"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        slog(T0, "Load failed", f'model=/x/{OURS} error="CUDA error: out of memory"'),
+        '[GIN] 2026/11/23 - 22:24:52 | 500 |  406.037554ms |       127.0.0.1 | POST     "/api/chat"',
+    ],
+)
+def test_a_whole_line_in_the_message_of_a_log_shipper_is_read_as_itself(line: str) -> None:
+    shipped = json.dumps({"message": f"ollama-1  | {line}", "timestamp": "2026-11-23T22:24:52.25Z"})
+    assert list(DETECTOR.candidates(shipped.encode()))
+    bare, unwrapped = DETECTOR.read(line), DETECTOR.read(shipped)
+    assert (unwrapped.signal, unwrapped.event) == (bare.signal, bare.event)
+    assert unwrapped.parsed.outer is not None
+    assert bare.signal or bare.event
+
+
 def test_only_inference_requests_end_anything() -> None:
     gin = '[GIN] 2026/11/23 - 22:24:52 | 500 |  406.037554ms |       127.0.0.1 | POST     "{}"'
     for path in ("/api/generate", "/api/chat", "/api/embed", "/v1/chat/completions"):

@@ -17,6 +17,7 @@ from tests.reference.ollama_log import (
     gives_up,
     loaded,
     not_recovered,
+    path,
     runs_out,
     scan,
     slog,
@@ -263,6 +264,28 @@ def test_a_failure_that_names_no_model_counts_unless_anothers_load_is_open() -> 
     rules = GroupingRules(model="llama3.2:3b", blobs=frozenset({OURS}))
     assert causes([docker(T0, alone())], rules) == [("hard", "runner_died", True)]
     assert causes([*begins(T0, OTHER), alone()], rules) == [("hard", "allocation", False)]
+
+
+def load_failed(at: float, blob: str) -> str:
+    return gives_up(at, blob)[-1]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [load_failed(T0, OTHER)],
+        not_recovered(T0, blob=OTHER),
+        [slog(T0, "offload to cuda", f"layers.model=33 layers.offload=10 model={path(OTHER)}")],
+    ],
+    ids=["a failed load", "memory that does not come back", "a spill"],
+)
+@pytest.mark.parametrize(
+    "ours", [load_failed(T0 + 1, OURS), docker(T0 + 1, alone())], ids=["named", "unnamed"]
+)
+def test_a_failure_right_after_another_models_is_not_taken_for_its_part(others: list[str], ours: str) -> None:
+    rules = GroupingRules(model="llama3.2:3b", blobs=frozenset({OURS}))
+    found = [(i.counts, i.reason) for i in scan([*others, ours], rules).incidents]
+    assert sorted(found) == [(False, "another client's model"), (True, "")]
 
 
 def test_what_counts_is_configured() -> None:
