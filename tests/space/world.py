@@ -135,7 +135,7 @@ def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
         failed=0,
         switch=None if switch is None else _switch(switch, state),
         last_switch=SETTLED,
-        automatic=(NOW - HOUR / 2,) * sum(time > now - HOUR for time in state.automatic),
+        automatic=(NOW - HOUR / 2,) * _automatic(state, now, rules),
         hold=None if hold is None or not hold.active(now) else Hold(NOW + SOON, 0, ""),
         recovery=_recovery(state.recovery, rules),
         pause=None
@@ -151,6 +151,11 @@ def canonical(state: FleetState, now: float, rules: Rules) -> FleetState:
         events=(),
         last_event_number=EVENTS,
     )
+
+
+def _automatic(state: FleetState, now: float, rules: Rules) -> int:
+    """Return the number of automatic switches within the hour; more than the limit, by caps, make no difference."""
+    return min(rules.policy.max_switches_per_hour, sum(time > now - HOUR for time in state.automatic))
 
 
 def _incidents(
