@@ -97,7 +97,7 @@ def _json(row: Any, *, status: int = 200) -> Response:
 
 def _add_actions(app: FastAPI, site: Site) -> None:
     @app.post("/api/actions/{name}")
-    async def act(name: str, request: Request, lane: str = "") -> Response:
+    async def act(name: str, request: Request, lane: str = "", duration: str = "") -> Response:
         if not site.rules.holds_token(headers_of(request.scope)):
             hint = "Send the token of run/web.token in the header `Authorization: Bearer TOKEN`."
             return _json({"error": "an action needs the token", "hint": hint}, status=401)
@@ -105,5 +105,5 @@ def _add_actions(app: FastAPI, site: Site) -> None:
             return _json({"error": f"there is no action {name!r:.40}"}, status=404)
         if lane and lane not in site.lanes:
             return _json({"error": f"there is no lane {lane!r:.60}"}, status=404)
-        result = await (site.lanes[lane].actions if lane else site.actions).run(name)
+        result = await (site.lanes[lane].actions if lane else site.actions).run(name, duration)
         return _json({"done": result.done, "sentence": result.sentence}, status=200 if result.done else 409)

@@ -45,6 +45,7 @@ def detail_lines(found: AlphaDetails) -> list[str]:
             if alpha.get(f"{name}_sharpe") is not None
         ),
         _line("pool", _admission(alpha)),
+        _line("luck", luck_line(alpha)),
         _line("no figures", alpha.get("error") or ""),
         *(_line("check", check_line(check)) for check in alpha.get("checks") or ()),
         *(_line("" if number else "tree", line) for number, line in enumerate(tree_lines(alpha["expression"]))),
@@ -77,6 +78,18 @@ def _admission(alpha: Mapping[str, Any]) -> str:
     return (
         "admitted" if admitted else f"not admitted: {alpha.get('admission') or 'no reason was given'}"
     ) + nearest
+
+
+def luck_line(alpha: Mapping[str, Any]) -> str:
+    """Return the mark of luck with the inputs of the deflated Sharpe ratio; empty where there is no mark."""
+    if alpha.get("luck") is None:
+        return ""
+    return (
+        f"{alpha['luck']}: deflated Sharpe ratio {alpha['dsr']:.3f} by {alpha['trials']} trials so far, "
+        f"of which {alpha['effective_trials']:.0f} differ (variance {alpha['trials_variance']:.3g}); "
+        f"daily Sharpe ratio {alpha['daily_sharpe']:.3g} over {alpha['daily_days']} days, "
+        f"skewness {alpha['skewness']:.2f}, kurtosis {alpha['kurtosis']:.2f}"
+    )
 
 
 def check_line(check: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from generator.storage.read import AlphaRow, Filters, best_alphas, database_loca
 _FIGURES = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin")
 _JUDGED = (
     "validation_sharpe", "validation_fitness", "test_sharpe", "test_fitness", "self_correlation", "dsr",
-    "effective_trials",
+    "effective_trials", "trials_variance",
 )  # fmt: skip
 _SHOWN = 20
 _ALL = 2**31 - 1

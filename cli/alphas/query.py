@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from generator.pool.stored import Rows
+from generator.pool.stored import Rows, has_pool, pool_fields, stored_trials
 from generator.storage.read import decoded, open_database
 
 _JSON = ("settings", "checks", "parents")
@@ -16,7 +16,8 @@ _BINARY = frozenset({"pnl"})
 class AlphaDetails:
     """Everything that the database knows of an alpha; `call` is None for one without a call of a model.
 
-    The keys are the columns of the tables. A database of an older version lacks the newer ones.
+    The keys are the columns of the tables, and how much is luck by today's trials. A database of an older version lacks
+    the newer ones.
     """
 
     alpha: Mapping[str, Any]
@@ -39,6 +40,8 @@ def alpha_details(location: Path | str, number: int) -> AlphaDetails | None:
         alpha = {name: value for name, value in found.items() if name not in _BINARY}
         alpha |= {name: decoded(alpha[name]) for name in _JSON if name in alpha}
         alpha["kept"] = bool(alpha["kept"])
+        if has_pool(rows):
+            alpha |= pool_fields(alpha, alpha["settings"] or {}, stored_trials(rows))
         call = _first(rows, "SELECT * FROM calls WHERE id = :id", {"id": alpha.get("call_id")})
         simulations = rows(
             "SELECT * FROM simulations WHERE digest = :digest AND settings_key = :key ORDER BY id",

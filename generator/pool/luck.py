@@ -80,21 +80,26 @@ def deflated_sharpe(
 
 
 def dsr_of(moments: Moments | None, trials: Trials) -> float | None:
-    """Return an alpha's deflated Sharpe ratio by today's trials; None without daily PnL.
-
-    The trials' variance is at least that of Sharpe ratios without skill over as many days, 1 / (T - 1): trials that
-    move together differ less from each other than from zero, and the formula takes their mean as zero.
-    """
+    """Return an alpha's deflated Sharpe ratio by today's trials; None without daily PnL."""
     if moments is None or moments.days < 2:  # noqa: PLR2004  # a deviation takes two days
         return None
     return deflated_sharpe(
         sharpe=moments.sharpe,
-        variance=max(trials.variance or 0.0, 1.0 / (moments.days - 1)),
+        variance=variance_over(moments.days, trials),
         trials=trials.effective,
         days=moments.days,
         skewness=moments.skewness,
         kurtosis=moments.kurtosis,
     )
+
+
+def variance_over(days: int, trials: Trials) -> float:
+    """Return the variance of the trials' daily Sharpe ratios, as the deflated Sharpe ratio over `days` takes it.
+
+    It is at least that of Sharpe ratios without skill over as many days, 1 / (T - 1): trials that move together differ
+    less from each other than from zero, and the formula takes their mean as zero.
+    """
+    return max(trials.variance or 0.0, 1.0 / (days - 1))
 
 
 def luck_of(dsr: float | None) -> Luck | None:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, TypeAlias
 
 from generator.domain import Moments, Split
-from generator.pool.luck import Trials, dsr_of, luck_of
+from generator.pool.luck import Trials, dsr_of, luck_of, variance_over
 
 Rows: TypeAlias = Callable[[str, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
 """Function that runs a statement with named values and returns its rows."""
@@ -71,5 +71,12 @@ def luck_by_trials(row: Mapping[str, Any], settings: Mapping[str, Any], trials: 
     moments: list[Any] = [row.get(name) for name in MOMENTS]
     if so_far is None or None in moments:
         return {}
-    dsr = dsr_of(Moments(*moments), so_far)
-    return {"dsr": dsr, "luck": luck_of(dsr), "trials": so_far.count, "effective_trials": so_far.effective}
+    measured = Moments(*moments)
+    dsr = dsr_of(measured, so_far)
+    return {
+        "dsr": dsr,
+        "luck": luck_of(dsr),
+        "trials": so_far.count,
+        "effective_trials": so_far.effective,
+        "trials_variance": None if dsr is None else variance_over(measured.days, so_far),
+    }

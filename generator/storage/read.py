@@ -180,6 +180,7 @@ class AlphaRow:
     luck: str | None = None
     trials: int | None = None
     effective_trials: float | None = None
+    trials_variance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

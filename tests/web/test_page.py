@@ -205,6 +205,7 @@ def test_a_script_acts_with_the_token_alone(served: Served) -> None:
     assert answer(served, "/api/actions/downgrade", Origin="http://evil.example", **bearer)[0] == 403
     assert answer(served, "/api/actions/downgrade", Host="evil.example", **bearer)[0] == 403
     assert answer(served, "/api/actions/explode", **bearer)[0] == 404
+    assert answer(served, "/api/actions/pause?duration=soon", **bearer)[0] == 409
     assert answer(served, "/api/actions/downgrade", method="GET", **bearer)[0] in {404, 405}
     assert served.fleet.state.switches == switches
     status, said = answer(served, "/api/actions/downgrade", **bearer)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cli.alphas.details import check_line, figure_line, simulation_line, tree_lines
+from cli.alphas.details import check_line, figure_line, luck_line, simulation_line, tree_lines
 from cli.alphas.query import AlphaDetails
 from web.page.markup import block, facts, moment, table, text
 
@@ -26,6 +26,7 @@ def standing(found: AlphaDetails) -> str:
         ("Evaluated", moment(alpha["time"]) if alpha.get("time") else ""),
         *((name, text(line)) for name, line in figures.items()),
         ("Pool", _pool(alpha)),
+        ("Luck", text(luck_line(alpha))),
         ("No figures", text(alpha.get("error") or "")),
         ("Settings", text(", ".join(f"{name} {value}" for name, value in (alpha["settings"] or {}).items()))),
         ("BRAIN", "<br>".join(text(simulation_line(one)) for one in found.simulations)),

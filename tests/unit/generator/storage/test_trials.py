@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from cli.alphas.details import detail_lines
+from cli.alphas.query import alpha_details
 from generator.domain import Evaluated, Moments, Origin, Ruleset, Source, Split
 from generator.pool import luck
 from generator.pool.stored import stored_split, stored_trials
@@ -19,11 +21,22 @@ from generator.storage.read import best_alphas, open_database
 from generator.storage.store import AlphaStore
 from generator.workers.pool import sampled_trials
 from tests.reference.stored_rows import STANDIN, candidate, figures
+from web.page.alpha import standing
 
 FIRST = Ruleset(Source.PANEL, {"panel": "mine.csv", "delay": 1, "data": "a", "test_from": "2024-01-02"})
 NEWER = Ruleset(Source.PANEL, {**FIRST.settings, "data": "b"})
 SLOWER = Ruleset(Source.PANEL, {**FIRST.settings, "delay": 0})
 ELSEWHERE = Ruleset(Source.PANEL, {**FIRST.settings, "panel": "other.csv", "data": "c"})
+POOL_FIELDS = (
+    "admitted",
+    "parents",
+    "origin",
+    "dsr",
+    "luck",
+    "trials",
+    "effective_trials",
+    "trials_variance",
+)
 
 
 @pytest.fixture
@@ -112,6 +125,30 @@ def test_what_the_sample_shows_reaches_readers(store: AlphaStore, tmp_path: Path
     assert (row.trials, row.effective_trials) == (3, 2.0)
     assert row.dsr == pytest.approx(luck.dsr_of(Moments(sample[0].sharpe, 40, 0.0, 3.0), trials), abs=0.5)
     assert row.luck in set(luck.Luck)
+    assert row.trials_variance == luck.variance_over(40, trials)
+
+
+def test_one_alpha_shows_its_mark_and_every_input_of_it(store: AlphaStore, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        tried(store, name, seed=seed)
+    listed = best_alphas(tmp_path / "alphas.db", 1)[0]
+    found = alpha_details(tmp_path / "alphas.db", listed.id)
+    assert found is not None
+    shown = found.row()
+    assert {name: shown[name] for name in POOL_FIELDS} == {
+        name: getattr(listed, name) for name in POOL_FIELDS
+    }
+    assert shown["dsr"] == luck.deflated_sharpe(
+        sharpe=shown["daily_sharpe"],
+        variance=shown["trials_variance"],
+        trials=shown["effective_trials"],
+        days=shown["daily_days"],
+        skewness=shown["skewness"],
+        kurtosis=shown["kurtosis"],
+    )
+    for text_of in ("\n".join(detail_lines(found)), standing(found)):
+        assert f"{shown['luck']}: deflated Sharpe ratio {shown['dsr']:.3f} by 2 trials" in text_of
+        assert f"over {shown['daily_days']} days" in text_of
 
 
 def test_pnl_of_another_last_day_counts_as_distinct(store: AlphaStore) -> None:
