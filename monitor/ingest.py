@@ -146,11 +146,12 @@ def _observed(state: FleetState, seen: Iterable[Observation | ApiCall], context:
             continue
         group, outcomes = advance(group, one, rules, context.detector)
         # An incident's lines come before the incident itself.
-        for outcome in outcomes if isinstance(one, Line) else ():
-            if isinstance(outcome, SignalSeen) and outcome.incident:
-                found.append(SignalLine(outcome.incident, printable(one.text)))
+        text = one.text if isinstance(one, Line) else ""
+        for outcome in outcomes:
+            if isinstance(outcome, SignalSeen) and outcome.incident and text:
+                found.append(SignalLine(outcome.incident, printable(text)))
             elif isinstance(outcome, GpuFound):
-                found += _memory_in(one.text)
+                found += _memory_in(text)
         found += outcomes
     return Findings(group, tuple(found))
 
