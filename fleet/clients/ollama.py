@@ -138,7 +138,7 @@ class Ollama:
     def tags(self, *, timeout: Seconds = _SHORT) -> list[LocalModel]:
         """Return the models on the server's disk."""
         return [
-            LocalModel(_text(row, "name"), _number(row, "size"), _text(row, "digest"))
+            LocalModel(_text(row, "name"), _size(row, "size"), _text(row, "digest"))
             for row in _rows(self._ask("GET", "/api/tags", None, timeout))
         ]
 
@@ -147,8 +147,8 @@ class Ollama:
         return [
             LoadedModel(
                 _text(row, "name"),
-                _number(row, "size"),
-                _number(row, "size_vram"),
+                _size(row, "size"),
+                _size(row, "size_vram"),
                 whole_number(row.get("context_length")),
             )
             for row in _rows(self._ask("GET", "/api/ps", None, timeout))
@@ -189,9 +189,7 @@ class Ollama:
         last = ""
         for row in self._stream(answer, stall):
             last = _text(row, "status")
-            progress(
-                PullProgress(last, _text(row, "digest"), _number(row, "completed"), _number(row, "total"))
-            )
+            progress(PullProgress(last, _text(row, "digest"), _size(row, "completed"), _size(row, "total")))
         if last != "success":
             raise OllamaAwayError(f"the pull of {model} broke off", hint="The next pull resumes it.")
 
@@ -310,5 +308,5 @@ def _text(row: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _number(row: Mapping[str, Any], key: str) -> int:
-    return whole_number(row.get(key)) or 0
+def _size(row: Mapping[str, Any], key: str) -> int:
+    return max(whole_number(row.get(key)) or 0, 0)

@@ -174,11 +174,17 @@ def _highest_that_leaves(state: FleetState, seen: CardSeen, rules: Rules) -> int
 
 
 def keep_below(state: FleetState, now: float, rules: Rules) -> FleetState | None:
-    """Return the state with a move to the cap begun; None if the fleet is not above it. A pin does not prevent it."""
+    """Return the state with a move to the cap begun; None if the fleet is not above it. A pin does not prevent it.
+
+    A move to a cap that ends before the commit is dropped: it has lost its reason.
+    """
     cap, switch = state.cap, state.switch
     if state.current_model_index >= cap:
-        above = switch is not None and switch.target < cap
-        return switch_phases.supersede(state, now, rules, by="cap") if above else None
+        if switch is None:
+            return None
+        to_ended = state.displaced is not None and state.current_model_index <= state.displaced
+        drops = to_ended or switch.target < cap
+        return switch_phases.supersede(state, now, rules, by="cap") if drops else None
     if switch is not None and switch.target >= cap:
         return None
     home = (

@@ -15,10 +15,10 @@ import click
 
 from fleet.config.keep_rule import COUNTS, METRICS, KeepRule, parse_keep
 from fleet.config.load import config_path, load_settings
-from fleet.config.schema import PanelSettings
+from fleet.config.schema import PanelSettings, Settings
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.home import find_home, read_fleet_file
+from fleet.runtime.home import Home, find_home, read_fleet_file
 from generator.catalogue import Catalogue
 from generator.catalogue.available import with_fields
 from generator.cli.account_lists import account_lists
@@ -133,11 +133,9 @@ def vary(
     home = find_home(os.environ)
     settings = load_settings(config_path(read_fleet_file(home), os.environ), os.environ)
     chosen = settings.panel if panel is None else replace(settings.panel, path=str(panel))
-    if brain and not chosen.path:
-        raise ConfigError(
-            "--brain needs a panel of your own: figures of a synthetic panel choose nothing for BRAIN",
-            hint="Name it by --panel, or set [panel] path.",
-        )
+    choices = AlphaChoices(chosen.delay, chosen.decay, chosen.neutralization, chosen.truncation)
+    if brain:
+        _require_brain(settings, home, chosen, choices)
     loaded = open_panel(chosen.path, gaps=chosen.gaps)
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -156,7 +154,6 @@ def vary(
             else error_sentence(expression, row)
         )
         ctx.exit(1)
-    choices = AlphaChoices(chosen.delay, chosen.decay, chosen.neutralization, chosen.truncation)
     first = Variant(alpha.tree, alpha.digest, choices)
     groups = ("none", *(name for name in loaded.group_sizes() if name in _GROUPINGS))
     from generator.storage.read import database_location, database_url  # noqa: PLC0415  # SQLAlchemy, as above
@@ -180,6 +177,18 @@ def vary(
             on_brain = BrainBench(settings, home, store, bench.candidate, bench.add, bench.finish)
             best = [one.variant for one in ranked(trials) if (one.fitness or 0.0) > 0]
             _print(on_brain.simulate(best[: settings.brain.slots]), Source.BRAIN, as_json=as_json)
+
+
+def _require_brain(settings: Settings, home: Home, panel: PanelSettings, choices: AlphaChoices) -> None:
+    """Raise ConfigError where BRAIN would refuse the best variants, before the search spends its budget."""
+    from generator.cli.vary_on_brain import variants_plan  # noqa: PLC0415  # requests: --help stays fast
+
+    if not panel.path:
+        raise ConfigError(
+            "--brain needs a panel of your own: figures of a synthetic panel choose nothing for BRAIN",
+            hint="Name it by --panel, or set [panel] path.",
+        )
+    variants_plan(settings, home, choices)
 
 
 _GROUPINGS = ("market", "sector", "industry", "subindustry")

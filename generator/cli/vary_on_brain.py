@@ -54,7 +54,7 @@ class BrainBench:
         return [trial for choices, group in grouped.items() for trial in self._simulated(choices, group)]
 
     def _simulated(self, choices: AlphaChoices, group: Sequence[Variant]) -> list[Trial]:
-        plan = self._plan(choices)
+        plan = variants_plan(self.settings, self.home, choices)
         api = plan.connect(self.clock, SignInTurns(self.store, lambda action: action()))
         simulator = Simulator(
             api,
@@ -103,12 +103,14 @@ class BrainBench:
         state, budget = simulator.state(), plan.brain.max_simulations_per_day
         return 0 < budget <= state["sent_today"] and not state["open"]
 
-    def _plan(self, choices: AlphaChoices) -> BrainPlan:
-        started = read_fleet_file(self.home)
-        if started is not None and started.standin:
-            raise ConfigError(
-                "a stand-in fleet sends nothing to BRAIN", hint="Use a home of a real fleet, by FLEET_HOME."
-            )
-        brain = replace(self.settings.brain, **asdict(choices))
-        config = config_path(started, os.environ)
-        return plan_brain(replace(self.settings, brain=brain), self.home, os.environ, config=config)
+
+def variants_plan(settings: Settings, home: Home, choices: AlphaChoices) -> BrainPlan:
+    """Return BRAIN's plan of an alpha's settings; raise ConfigError where nothing can be sent to BRAIN."""
+    started = read_fleet_file(home)
+    if started is not None and started.standin:
+        raise ConfigError(
+            "a stand-in fleet sends nothing to BRAIN", hint="Use a home of a real fleet, by FLEET_HOME."
+        )
+    brain = replace(settings.brain, **asdict(choices))
+    config = config_path(started, os.environ)
+    return plan_brain(replace(settings, brain=brain), home, os.environ, config=config)

@@ -139,7 +139,7 @@ def test_a_log_is_read_whole_through_its_rotation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("growth", "grows"), [(0.0, False), (5.0, False), (40.0, True)])
 def test_a_program_that_grows_is_found(growth: float, grows: bool) -> None:
     found = Resources()
-    found.lives[7] = [Sample(float(second), 30_000 + growth * second, 20, 9) for second in range(240)]
+    found.lives[7] = [Sample(float(second), 30_000 + growth * second, 20, 9) for second in range(480)]
     found.lives[8] = [Sample(0.0, 1, 1, 1)]
     assert bool(found.faults("monitor")) is grows
     assert found.slopes()["descriptors"] == 0
@@ -157,3 +157,8 @@ def test_a_leak_shows_beyond_a_warm_up_and_noise(minutes: int, leak: float, grow
 
     found = Resources({7: [Sample(float(second), memory(second), 20, 9) for second in range(60 * minutes)]})
     assert bool(found.faults("generator")) is grows
+
+
+def test_a_life_that_is_all_warm_up_says_nothing() -> None:
+    found = Resources({7: [Sample(float(second), 8_000.0 * second, 20, 9) for second in range(235)]})
+    assert (found.slopes(), found.faults("generator")) == ({}, [])

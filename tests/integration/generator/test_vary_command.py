@@ -67,6 +67,16 @@ def test_brain_is_not_asked_about_a_synthetic_panels_choice() -> None:
     assert "needs a panel of your own" in result.stderr
 
 
+def test_brain_without_credentials_is_refused_before_the_budget_is_spent(home: Path) -> None:
+    result = CliRunner().invoke(
+        cli, ["vary", EXPRESSION, "--panel", str(panel(home)), "--budget", "4", "--brain"]
+    )
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "BRAIN needs credentials" in str(result.stderr) + str(result.exception)
+    assert not (home / "alphas.db").exists()
+
+
 @pytest.mark.slow
 def test_the_best_are_simulated_on_brain_within_the_days_budget(
     home: Path, monkeypatch: pytest.MonkeyPatch

@@ -271,6 +271,18 @@ def test_a_move_to_a_cap_that_was_never_made_leaves_no_way_back(ended_by: type[F
     assert after(state, *[(at("23:50") + 3600 * n, Tick()) for n in range(3)], rules=rules).switch is None
 
 
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_move_to_a_cap_that_ends_before_the_commit_is_dropped(pinned: bool) -> None:
+    state = after(running(EVENING, 1, pinned=pinned), (at("18:00"), Tick()), rules=EVENING)
+    assert state.switch is not None
+    assert state.switch.phase is SwitchPhase.PULL
+    state = after(state, (at("23:29"), Tick()), rules=EVENING)
+    assert state.switch is not None, "the cap is still in force, and the pull lasts"
+    state = after(state, (at("23:30"), Tick()), rules=EVENING)
+    assert (state.switch, state.displaced, state.current_model_index) == (None, None, 1)
+    assert len(fields(state, EventKind.SWITCH_SUPERSEDED)) == 1
+
+
 def test_without_probes_a_failed_return_is_not_repeated() -> None:
     rules = capped(hours("18:00-23:30", 2), recover_after=0.0)
     state = after(evening_fleet(rules), (at("23:30"), Tick()), rules=rules)
