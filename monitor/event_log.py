@@ -3,6 +3,7 @@
 The history is read, and not the state, because it also holds the events of the command line.
 """
 
+import contextlib
 import logging
 
 from fleet.policy.events import Event, EventKind, sentence
@@ -35,25 +36,15 @@ class EventLog:
         self._path = home.history
         self._history = HistoryFile(home.history)
         self._last = self._history.last_number()
-        self._size = self._measure()
 
     def log_new(self) -> None:
-        """Log the events since the last call; read nothing while the history has not grown."""
-        size = self._measure()
-        if size == self._size:
-            return
-        self._size = size
-        # Read only as much of its end as is new: a long history must not delay a switch.
-        for event in read_history(self._path, max(self._history.last_number() - self._last, 0)):
-            if event.number > self._last:
-                self._last = event.number
-                _log_event(event)
-
-    def _measure(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except OSError:
-            return 0
+        """Log the events since the last call; an unreadable history is logged by the store, and waits."""
+        with contextlib.suppress(OSError):
+            # Read only as much of its end as is new: a long history must not delay a switch.
+            for event in read_history(self._path, max(self._history.last_number() - self._last, 0)):
+                if event.number > self._last:
+                    self._last = event.number
+                    _log_event(event)
 
 
 def _log_event(event: Event) -> None:

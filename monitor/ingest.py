@@ -145,19 +145,15 @@ def _observed(state: FleetState, seen: Iterable[Observation | ApiCall], context:
             found.append(one)
             continue
         group, outcomes = advance(group, one, rules, context.detector)
-        found += _signal_lines(one, outcomes)
+        # An incident's lines come before the incident itself.
+        text = one.text if isinstance(one, Line) else ""
+        for outcome in outcomes:
+            if isinstance(outcome, SignalSeen) and outcome.incident and text:
+                found.append(SignalLine(outcome.incident, printable(text)))
+            elif isinstance(outcome, GpuFound):
+                found += _memory_in(text)
         found += outcomes
-        if isinstance(one, Line) and any(isinstance(outcome, GpuFound) for outcome in outcomes):
-            found += _memory_in(one.text)
     return Findings(group, tuple(found))
-
-
-def _signal_lines(seen: Observation, outcomes: Iterable[Outcome]) -> list[Finding]:
-    """Return the line for each incident that it was a signal of; they come before the incident itself."""
-    if not isinstance(seen, Line):
-        return []
-    signals = [outcome.incident for outcome in outcomes if isinstance(outcome, SignalSeen)]
-    return [SignalLine(incident, printable(seen.text)) for incident in signals if incident]
 
 
 def decide_on(state: FleetState, findings: Findings, context: Context) -> FleetState:

@@ -59,12 +59,6 @@ def from_json(kind: type[T], data: object) -> T | None:
     return value
 
 
-def from_json_strictly(kind: type[T], data: object) -> T:
-    """Return the dataclass of a JSON object; raise TypeError, ValueError or OverflowError for a wrong value in it."""
-    value: T = _reader(kind, lenient=False)(data)  # type: ignore[arg-type]  # a class is hashable
-    return value
-
-
 @lru_cache(maxsize=128)
 def _reader(hint: Any, *, lenient: bool) -> _Reader:
     """Return the reader of a type's JSON values, which raises for any other value."""
@@ -161,10 +155,13 @@ def encode_state(state: FleetState, now: float) -> str:
     """Return the file's text with one line for each key: `json.dumps` with indent takes five times as long."""
     row: dict[str, Any] = to_json(replace(state, timestamp=now, events=(), extra={}), whole=True)
     del row["events"], row["extra"]
-    row = {key: value for key, value in row.items() if value is not None or key not in _OMIT_IF_NONE}
     first = {key: row[key] for key in _FIRST} | {"schema_version": SCHEMA_VERSION}
     whole = {**state.extra, **first, **row, "events": [event.row() for event in state.events]}
-    lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in whole.items())
+    lines = (
+        f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}"
+        for key, value in whole.items()
+        if value is not None or key not in _OMIT_IF_NONE
+    )
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -213,7 +210,7 @@ def _decode(row: Any) -> FleetState:
     events, extra = row.pop("events", []), {key: row.pop(key) for key in row.keys() - _KNOWN}
     row["recovery"] = row.get("recovery") or {}
     row["current_model"] = row["current_model"] or ""
-    state = from_json_strictly(FleetState, row)
+    state: FleetState = _reader(FleetState, lenient=False)(row)
     if "incidents" not in row:
         # An original's file has only their count, and the file's time stands for theirs.
         since = CountedIncident(state.timestamp, FROM_ORIGINAL)

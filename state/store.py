@@ -113,13 +113,12 @@ class StateStore:
         written. An exception of `change` leaves the state unchanged too.
         """
         with self._locked():
-            self._remove_temporary_files()
+            if not self._temporary_files_removed:
+                self._remove_temporary_files()
             return self._update(change)
 
     def _remove_temporary_files(self) -> None:
         """Remove temporary files of killed writers; under the lock there is no other writer."""
-        if self._temporary_files_removed:
-            return
         self._temporary_files_removed = True
         for left in self._path.parent.glob(f".{self._path.name}.*"):
             with contextlib.suppress(OSError):

@@ -49,8 +49,9 @@ def advance(
 
 def next_deadline(state: GroupState, rules: GroupingRules) -> float | None:
     """Return the Unix time at which a `TimePassed` is due, None while nothing is waited for."""
-    due = [] if state.away else [_due(failure, state.load, rules) for failure in state.failures]
-    return min((at for at in due if at is not None), default=None)
+    waiting = () if state.away else state.failures
+    due = [at for failure in waiting if (at := _due(failure, state.load, rules)) is not None]
+    return min(due, default=None)
 
 
 def _due(failure: Failure, load: Load | None, rules: GroupingRules) -> float | None:

@@ -107,9 +107,10 @@ class GroupingStep:
 
     def report(self, failure: Failure) -> Failure:
         """Emit an incident once, with whether it counts; nothing if the failure is none."""
-        if failure.reported or incident_of(failure, self.rules) is None:
+        incident = None if failure.reported else incident_of(failure, self.rules)
+        if incident is None:
             return failure
-        self._emit(messages.IncidentFound, failure)
+        self.outcomes.append(messages.IncidentFound(incident))
         return self.put(failure, reported=True, counted=would_count(failure, self.rules))
 
     def _emit(self, outcome: Callable[[Incident], Outcome], failure: Failure) -> None:

@@ -30,13 +30,6 @@ class Canary:
     ollama: Ollama
     cards: Cards = no_cards
 
-    def unload(self, model: str, cancel: Cancel | None = None) -> None:
-        """Unload a model; a failure or a wait of more than a second is logged and ignored."""
-        try:
-            self.ollama.unload(model, timeout=1.0, cancel=cancel)
-        except OllamaError as error:
-            _log.info("unload.skipped", extra=fields(model=model, reason=error.message))
-
     def failure(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
         """Return why a rung cannot be used, empty if it answered, or if an operator wants it and Ollama is away."""
         limit = self.settings.ollama.first_token_timeout

@@ -14,7 +14,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from fleet.clients.gpu import Cards, no_cards
-from fleet.clients.http import cut_when
+from fleet.clients.http import Cancel, cut_when
 from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import Supervisor
 from fleet.config.ladder import Rung, same_model
@@ -24,7 +24,7 @@ from fleet.policy.state import FleetState, Switch, SwitchPhase
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import switch_in_log, with_sentence
+from fleet.runtime.logging import fields, switch_in_log, with_sentence
 from fleet.runtime.pause_request import CUT_WITHIN, IDLE_WITHIN, pause, wait_until_idle
 from fleet.runtime.units import Seconds
 from monitor.inbox import PostStep, Read
@@ -59,10 +59,6 @@ class Switcher:
     @property
     def _generator(self) -> Generator:
         return Generator(self.supervisor, self.clock)
-
-    @property
-    def _canary(self) -> Canary:
-        return Canary(self.settings, self.ollama, self.cards)
 
     def carry_out(self, number: int | None = None) -> FleetState:
         """Do the steps until the switch waits for its verification, has ended, or the generator did not come up.
@@ -138,6 +134,13 @@ class Switcher:
         due = current is not None and (current.number, current.phase) == (switch.number, switch.phase)
         return self.stopping.is_set() or not due
 
+    def _unload(self, model: str, cancel: Cancel | None = None) -> None:
+        """Unload a model; a failure or a wait of more than a second is logged and ignored."""
+        try:
+            self.ollama.unload(model, timeout=1.0, cancel=cancel)
+        except OllamaError as error:
+            _log.info("unload.skipped", extra=fields(model=model, reason=error.message))
+
     def _release_pause(self) -> None:
         release_pause(self.home, self.read, self.clock)
 
@@ -202,13 +205,14 @@ class Switcher:
             with cut_when(self.clock, lambda: self._unwanted(switch)) as cancel:
                 within = CUT_WITHIN if switch.by_hand else IDLE_WITHIN
                 wait_until_idle(self.home, self.clock, within=within, unwanted=lambda: cancel.cancelled)
-                self._canary.unload(state.current_model, cancel)
-                reason = self._canary.failure(state, switch, rung, cancel)
+                self._unload(state.current_model, cancel)
+                canary = Canary(self.settings, self.ollama, self.cards)
+                reason = canary.failure(state, switch, rung, cancel)
             if self._unwanted(switch):
                 reason = _CUT
         finally:
             if reason:
-                self._canary.unload(rung.model)
+                self._unload(rung.model)
                 self._release_pause()
         return None if reason is _CUT else TrialEnded(switch.number, not reason, reason, self._stopped())
 
@@ -243,7 +247,7 @@ class Switcher:
             return None
         context = copy_context()  # its log lines bear the switch's number
         return threading.Thread(
-            target=context.run, args=(self._canary.unload, last.source), name="unload", daemon=True
+            target=context.run, args=(self._unload, last.source), name="unload", daemon=True
         )
 
     def _between(self, unloading: threading.Thread | None) -> None:

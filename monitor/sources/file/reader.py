@@ -118,12 +118,15 @@ class RewrittenError(Exception):
 
 
 class LogFile:
-    """A regular file, read line by line from `offset` on. Raises OSError."""
+    """A regular file, read line by line from `offset` on. Raises OSError.
+
+    `position` is the offset up to which it was read, the unfinished last line included.
+    """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self._descriptor = open_regular(path)
         self._lines = LineBuffer()
-        self._position = offset
+        self.position = offset
         self._offset = offset
         self._head = os.pread(self._descriptor, min(offset, HEAD), 0)
         self._tail = self._recent = _before(self._descriptor, offset)
@@ -147,11 +150,6 @@ class LogFile:
         return facts.st_dev, facts.st_ino
 
     @property
-    def position(self) -> int:
-        """Return the offset up to which the file was read, the unfinished last line included."""
-        return self._position
-
-    @property
     def handled(self) -> FilePosition:
         """Return the position behind the last line that was returned."""
         facts = os.fstat(self._descriptor)
@@ -171,7 +169,7 @@ class LogFile:
         Raises RewrittenError if the file no longer holds what was read before.
         """
         known = len(self._recent)
-        data = os.pread(self._descriptor, known + CHUNK, self._position - known)
+        data = os.pread(self._descriptor, known + CHUNK, self.position - known)
         if data[:known] != self._recent:
             raise RewrittenError
         data = _at_most(MOST_LINES, data, known)
@@ -187,7 +185,7 @@ class LogFile:
         """Return the unfinished last line; to be called when nothing can follow it."""
         region = self._lines.finish()
         if region is not None:
-            self._offset, self._tail = self._position, self._recent
+            self._offset, self._tail = self.position, self._recent
         return region
 
     def close(self) -> None:
@@ -195,14 +193,14 @@ class LogFile:
         os.close(self._descriptor)
 
     def _take(self, data: bytes, known: int) -> Region | None:
-        if self._position < HEAD:
-            self._head += data[known : known + HEAD - self._position]
+        if self.position < HEAD:
+            self._head += data[known : known + HEAD - self.position]
         region = self._lines.feed(data[known:])
         if region is not None:
             end = data.rfind(b"\n") + 1
             self._offset += region.size
             self._tail = data[max(0, end - TAIL) : end]
-        self._position += len(data) - known
+        self.position += len(data) - known
         self._recent = data[-TAIL:]
         return region
 

@@ -80,7 +80,7 @@ def test_a_generator_that_a_person_stops_during_a_pull_stays_stopped(
 def test_a_generator_that_a_person_stops_during_a_trial_stays_stopped(
     switcher: Switcher, supervisord: Supervisord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(canary.Canary, "unload", lambda *_: None)
+    monkeypatch.setattr(Switcher, "_unload", lambda *_: None)
     monkeypatch.setattr(canary.Canary, "failure", stops(supervisord, result=""))
     trial = replace(SWITCH, phase=SwitchPhase.TRIAL)
     state = StateStore(switcher.home, switcher.settings.ladder).update(
