@@ -8,7 +8,7 @@ from cli.alphas.listing import alpha_row
 from cli.target import Fleet
 from fleet.runtime.errors import FleetError
 from fleet.runtime.logging import plain_text
-from generator.storage.read import AlphaRow, Filters, best_alphas, database_location
+from generator.storage.read import AlphaRow, Filters, best_alphas, database_location, open_database
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ _YEAR = 252
 
 
 def diverse_alphas(fleet: Fleet, count: int, filters: Filters) -> list[dict[str, Any]]:
-    """Return the chosen alphas in the order of their choice, with `correlation` and `set_sharpe`.
+    """Return the chosen alphas in the order of their choice, with `correlation` and `set_sharpe`, both of the train days.
 
     `correlation` is the highest with another chosen one, None for a single one. `set_sharpe` is that of the set so far
     with equal risks. Raise FleetError if no candidate can be backtested.
@@ -99,13 +99,24 @@ def choose(pnl: "NDArray[np.float64]", count: int) -> list[Choice]:
 def _backtested(
     alphas: Sequence[AlphaRow], fleet: Fleet
 ) -> "list[tuple[AlphaRow, NDArray[np.float64] | None]]":
-    """Return each alpha with its daily PnL on the configured panel, None for one that cannot be backtested there."""
+    """Return each alpha with its daily PnL on the train days, None for one that cannot be backtested on the panel.
+
+    No rule reads validation and test days. A panel without a split has train days alone.
+    """
     from generator.backtest.errors import EvaluationError  # noqa: PLC0415  # imports numba
     from generator.backtest.result.evaluate import evaluate  # noqa: PLC0415
+    from generator.backtest.split import split_ends  # noqa: PLC0415
     from generator.catalogue import load_catalogue  # noqa: PLC0415
     from generator.catalogue.available import with_fields  # noqa: PLC0415
-    from generator.evaluators.local import backtest_settings, open_panel, panel_fields  # noqa: PLC0415
+    from generator.evaluators.local import (  # noqa: PLC0415
+        backtest_settings,
+        open_panel,
+        panel_fields,
+        panel_name,
+        split_of,
+    )
     from generator.language import ExpressionError, read  # noqa: PLC0415
+    from generator.pool.stored import stored_split  # noqa: PLC0415
 
     settings = fleet.settings.panel
     panel = open_panel(settings.path, gaps=settings.gaps)
@@ -118,9 +129,13 @@ def _backtested(
             continue
     if not readable:
         return []
+    place = database_location(fleet.settings.generator.database, fleet.home)
+    with open_database(place) as rows:
+        split = split_of(panel, settings, stored_split(rows, panel_name(settings)) if rows else None)
+    train = len(panel.dates) if split is None else split_ends(split, panel.dates)[0]
     results = evaluate([tree for _, tree in readable], panel, backtest_settings(settings))
     return [
-        (alpha, None if isinstance(result, EvaluationError) else _aligned(result.performance, panel))
+        (alpha, None if isinstance(result, EvaluationError) else _aligned(result.performance, panel)[:train])
         for (alpha, _), result in zip(readable, results, strict=True)
     ]
 

@@ -1,11 +1,19 @@
 """Choosing the alphas that add most to each other, and what is shown of one alpha."""
 
+from pathlib import Path
+from random import Random
+
 import numpy as np
 import pytest
 
 from cli.alphas.details import check_line, detail_lines, tree_lines
-from cli.alphas.diverse import choose, diverse_lines
+from cli.alphas.diverse import choose, diverse_alphas, diverse_lines
 from cli.alphas.query import AlphaDetails
+from cli.target import any_fleet
+from fleet.runtime.home import Home
+from generator.storage.read import Filters
+from tests.processes.week_of_work import write_week
+from tests.reference.random_walks import panel
 
 DAYS = 504
 
@@ -44,6 +52,30 @@ def test_a_single_choice_has_no_correlation() -> None:
     assert only.correlation is None
     row = {"id": 7, "sharpe": None, "set_sharpe": 1.5, "correlation": None, "expression": "rank(close)"}
     assert "none" in diverse_lines([row])[1]
+
+
+@pytest.mark.slow
+def test_no_day_after_the_train_days_has_a_say(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    write_week(home, events=1, alphas=6)
+    path = panel(tmp_path, days=520)
+    fleet = any_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_PANEL_PATH": str(path)})
+    before = diverse_alphas(fleet, 4, Filters())
+    header, *lines = path.read_text().splitlines()
+    days = list(dict.fromkeys(line[:10] for line in lines))
+    later = set(days[312:])
+    chance = Random(3)
+    path.write_text(
+        "\n".join([header, *(_replaced(line, chance) if line[:10] in later else line for line in lines)])
+    )
+    assert len(before) == 4
+    assert diverse_alphas(fleet, 4, Filters()) == before
+
+
+def _replaced(line: str, chance: Random) -> str:
+    date, symbol, *_, sector, industry, alone = line.split(",")
+    price = f"{chance.uniform(10, 90):.4f}"
+    return ",".join([date, symbol, *[price] * 4, "100000.0", sector, industry, alone])
 
 
 def test_a_tree_has_a_line_for_each_node() -> None:
