@@ -164,7 +164,7 @@ def _events(reading: Reading, state: FleetState) -> Iterator[Metric]:
     yield from (family for family in (incidents, switches) if family.samples)
     yield from _histogram(
         "fleet_switch_duration_seconds",
-        "Duration of a switch, from its plan to its end.",
+        "Duration of a switch that was done, from its plan to its end.",
         state.totals,
         "switch_seconds",
     )
