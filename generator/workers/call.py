@@ -83,7 +83,8 @@ class CallWorker:
         verdict = call_verdict(call, usable=bool(reply.candidates))
         reason = unusable_reason(call, verdict, form=form, prompt=prompt, failures=reply.failures)
         self._write_signal(call)
-        # Queued before it leaves the throttle: at any moment of a stop the call is in flight or in the queue.
+        # Both before it leaves the throttle: an end waits for calls in flight and in the queue, not for this thread.
+        self._write_log(call)
         self._shared.finished.put(FinishedCall(call, reply))
         self._shared.stats.count(calls=1, failed=int(not call.answered))
         self._shared.stats.call(call)
@@ -95,7 +96,6 @@ class CallWorker:
             call, verdict, failures=lambda: self._throttle.pace.failures, wait=wait
         )
         self._shared.events.replies(lambda: self._throttle.pace.streak)
-        self._write_log(call)
         if verdict is CallVerdict.FORMAT and another_form:
             self._shared.events.schemas_refused()
         return verdict
