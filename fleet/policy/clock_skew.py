@@ -54,7 +54,7 @@ def _clamped(part: _Part, **latest: float) -> _Part:
 
 
 def _seen(watch: Mapping[str, Any], now: float) -> Mapping[str, Any]:
-    """Return what was seen of Ollama, with the times by which a slow model is told from a hang."""
+    """Return what was seen of Ollama, with the times that distinguish a slow model from a hang."""
     late = {name: now for name in ("loaded", "prompt_read") if (finite(watch.get(name)) or 0.0) > now}
     return {**watch, **late} if late else watch
 

@@ -252,8 +252,8 @@ def test_a_pinned_fleet_that_a_cap_moved_is_reported_and_stays_when_its_model_fa
     ]
     state = after(state, *[(failed.time, failed) for failed in failures], rules=EVENING)
     assert (state.switch, state.current_model_index, state.pinned) == (None, rung, True)
-    told = [event.fields["next"] for event in state.events if event.kind is EventKind.VERIFY_FAILED]
-    assert told == ["one retry follows", "it was pinned and stays"]
+    next_steps = [event.fields["next"] for event in state.events if event.kind is EventKind.VERIFY_FAILED]
+    assert next_steps == ["one retry follows", "it was pinned and stays"]
 
 
 @pytest.mark.parametrize("ended_by", [PullFailed, PauseAsked])
