@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause
 from fleet.memory_errors.judge import is_memory_error
+from fleet.policy.caps import with_freed
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import CallEnded, IncidentSeen
@@ -60,7 +61,6 @@ from monitor.incidents.messages import (
 from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
 from monitor.sources.base import LogLine
-from monitor.switching.freeing import with_freed
 from monitor.watch.hang_command import recent_runs
 from monitor.watch.spill import after_reading, not_reloaded, server_started, spill_of, with_spill
 from state.codec import from_json, to_json

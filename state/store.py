@@ -119,7 +119,9 @@ class StateStore:
 
     def _update(self, change: Callable[[FleetState], FleetState]) -> FleetState:
         loaded, in_history = self._load(), None
-        with _logged("history.read_failed"):  # a history that cannot be read gets no events: they stay in the state
+        with _logged(
+            "history.read_failed"
+        ):  # a history that cannot be read gets no events: they stay in the state
             in_history = self._history.last_number()
         # A backup may be older than the history: do not use its event numbers a second time.
         state = replace(loaded.state, last_event_number=max(loaded.state.last_event_number, in_history or 0))
