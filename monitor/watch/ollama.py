@@ -147,7 +147,7 @@ class OllamaWatch:
         pause(self._home, since=now, until=now + limit + 30.0, why=why)
         try:
             wait_until_idle(self._home, self._clock, unwanted=lambda: cancel.cancelled)
-            self._post(UnloadBegins(state.current_model))
+            self._post(UnloadBegins())
             self._ollama.unload(state.current_model, timeout=5.0, cancel=cancel)
             body = {"model": state.current_model, "options": dict(state.current_options)}
             self._ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
