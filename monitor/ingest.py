@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause
 from fleet.memory_errors.judge import is_memory_error
+from fleet.policy.caps import with_freed
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import CallEnded, IncidentSeen
@@ -53,14 +54,12 @@ from monitor.incidents.messages import (
     Outcome,
     PromptRead,
     ServerStarted,
-    SignalSeen,
     TimePassed,
     Unloading,
 )
 from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
 from monitor.sources.base import LogLine
-from monitor.switching.freeing import with_freed
 from monitor.watch.hang_command import recent_runs
 from monitor.watch.spill import after_reading, not_reloaded, server_started, spill_of, with_spill
 from state.codec import from_json, to_json
@@ -69,7 +68,6 @@ LOG, SIGNALS = "log", "signals"
 """The two origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
 
 _TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
-_SIGNAL_LINES, _INCIDENTS_WITH_LINES = 3, 4
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
@@ -94,15 +92,7 @@ class GpuMemory:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class SignalLine:
-    """A line that was a signal of an incident, for people to see."""
-
-    incident: str
-    text: str
-
-
-Finding: TypeAlias = Outcome | ApiCall | GpuMemory | SignalLine
+Finding: TypeAlias = Outcome | ApiCall | GpuMemory
 """One thing that a batch of lines shows, for the policy to decide on."""
 
 
@@ -145,14 +135,9 @@ def _observed(state: FleetState, seen: Iterable[Observation | ApiCall], context:
             found.append(one)
             continue
         group, outcomes = advance(group, one, rules, context.detector)
-        # An incident's lines come before the incident itself.
-        text = one.text if isinstance(one, Line) else ""
-        for outcome in outcomes:
-            if isinstance(outcome, SignalSeen) and outcome.incident and text:
-                found.append(SignalLine(outcome.incident, printable(text)))
-            elif isinstance(outcome, GpuFound):
-                found += _memory_in(text)
         found += outcomes
+        if isinstance(one, Line) and any(isinstance(outcome, GpuFound) for outcome in outcomes):
+            found += _memory_in(one.text)
     return Findings(group, tuple(found))
 
 
@@ -193,7 +178,7 @@ def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState: 
         case ReloadFailed():
             return with_spill(state, not_reloaded(spill_of(state)))
         case UnloadBegins():
-            return absorb_unload(state, fact.model, context)
+            return absorb_unload(state, context)
         case HangFound():
             return hang_found(state, context.now, context.first_token)
         case HangCommandBegins():
@@ -251,9 +236,9 @@ def absorb_presence(state: FleetState, context: Context, *, away: bool) -> Fleet
     return _observe(state, LogAway() if away else LogBack(context.now), context)
 
 
-def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
+def absorb_unload(state: FleetState, context: Context) -> FleetState:
     """Return the state after an unload by the fleet itself; its slow return of memory is then no failure."""
-    return _observe(state, Unloading(model, context.now), context)
+    return _observe(state, Unloading(context.now), context)
 
 
 def _observe(state: FleetState, observation: Observation, context: Context) -> FleetState:
@@ -282,15 +267,18 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
         tags=context.tags,
         trial="" if state.switch is None else context.rules.ladder[state.switch.target].model,
         ladder=frozenset(rung.model for rung in context.rules.ladder),
+        # A trial unloads the model soon after the switch began, a restart after the commit.
+        unloads=(
+            *(() if state.switch is None else (state.switch.since,)),
+            *(() if state.last_switch is None else (state.last_switch.time,)),
+        ),
     )
 
 
 def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState:
     match finding:
         case IncidentFound():
-            lines = _lines_of(state).get(finding.incident.id, [])
-            fact = replace(_seen(finding.incident), lines=tuple(lines))
-            return decide(state, fact, context.now, context.rules).state
+            return decide(state, _seen(finding.incident), context.now, context.rules).state
         case IncidentRetracted():
             healed = finding.incident.id  # forgotten, since it counts after all if its last try fails
             kept = tuple(one for one in state.incidents if one.id != healed)
@@ -309,30 +297,10 @@ def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState
             return hang_cleared(state)
         case PromptRead():
             return _watch(state, prompt_read=finding.time)
-        case SignalLine():
-            return _with_signal_line(state, finding)
         case LoadFinished() if finding.loaded:
             return _watch(state, loaded=finding.time)
         case _:
             return state
-
-
-def _lines_of(state: FleetState) -> dict[str, list[str]]:
-    """Return the kept lines by incident; unreadable ones are left out."""
-    known = state.watch.get("lines")
-    rows = known.items() if isinstance(known, Mapping) else ()
-    return {
-        incident: [line for line in lines if isinstance(line, str)]
-        for incident, lines in rows
-        if isinstance(lines, list)
-    }
-
-
-def _with_signal_line(state: FleetState, line: SignalLine) -> FleetState:
-    """Keep the first lines of each of the last incidents for their reports."""
-    lines = _lines_of(state)
-    lines[line.incident] = [*lines.pop(line.incident, []), line.text][:_SIGNAL_LINES]
-    return _watch(state, lines=dict(list(lines.items())[-_INCIDENTS_WITH_LINES:]))
 
 
 def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetState:
@@ -371,4 +339,5 @@ def _seen(incident: Incident) -> IncidentSeen:
         reason=incident.reason,
         model=incident.model or None,
         load_began=incident.load_began,
+        lines=incident.lines,
     )

@@ -77,16 +77,10 @@ def _figures(row: Unanswered, now: float) -> dict[str, float]:
     return {"since": row.since, "seconds": max(now - row.since, 0.0), "calls": row.calls}
 
 
-def hang_suspected(state: FleetState) -> bool:
-    """Return True if a call reached its time-out and it is not known yet whether Ollama hangs."""
-    row = state.unanswered
-    return row is not None and row.waited and not row.hangs
-
-
 def hang_found(state: FleetState, now: float, limit: Seconds) -> FleetState:
     """Return the state after Ollama answered `/api/tags` although a call had reached its time-out (`limit`)."""
     row = state.unanswered
-    if row is None or not hang_suspected(state):
+    if row is None or not row.suspected:
         return state
     calls = "1 call" if row.calls == 1 else f"{row.calls} calls"
     reason = f"{calls} got no answer, one within {show_duration(limit)}, while it lists its models at once. "
@@ -108,7 +102,7 @@ def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> 
 def hang_due(state: FleetState, now: float) -> bool:
     """Return True if a hang is suspected, Ollama has had the time to end a stuck runner, and no new one was loaded."""
     row = state.unanswered
-    if row is None or not hang_suspected(state) or now - row.last < RUNNER_ENDED:
+    if row is None or not row.suspected or now - row.last < RUNNER_ENDED:
         return False
     return not _loaded_since(state, row.last)
 

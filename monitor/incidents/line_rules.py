@@ -6,7 +6,7 @@ from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Sign
 from monitor.detection.detector import LineReading
 from monitor.incidents import matching
 from monitor.incidents.messages import GpuFound, PromptRead, ServerStarted, SignalSeen
-from monitor.incidents.state import Load, Timing
+from monitor.incidents.state import Load, Timing, settled
 from monitor.incidents.step import GroupingStep, is_anothers
 
 _HTTP_OK = 200
@@ -26,7 +26,10 @@ def on_reading(step: GroupingStep, reading: LineReading) -> None:
 
 def on_stamp(step: GroupingStep) -> None:
     """Settle the times of the lines without a stamp before this line, and thereby what they belong to."""
-    for failure in step.settle():
+    waiting = [step.put(settled(one, step.time)) for one in step.failures.values() if one.last_timing]
+    for failure in waiting:
+        if step.load is not None and failure.number == step.load.failure:
+            continue
         known = None if failure.reported else matching.only_answered(step)
         if known is not None:
             step.absorb(known, failure)
@@ -86,7 +89,7 @@ def _on_unload(step: GroupingStep, signal: Signal) -> None:
     if failure is not None:
         step.add(replace(failure, unload=began if failure.unload is None else failure.unload), signal)
         return
-    asked = began is not None and matching.was_asked(step, began, signal.model)
+    asked = began is not None and matching.was_asked(step, began)
     foreign = is_anothers(signal.model, step.rules)
     failure = step.put(step.new_failure(), unload=began, asked=asked, foreign=foreign)
     step.report(step.add(failure, signal))

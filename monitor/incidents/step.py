@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause, Signal, SignalKind
+from fleet.runtime.untrusted import printable
 from monitor.incidents import messages
 from monitor.incidents.messages import GroupingRules, Incident, Outcome
 from monitor.incidents.state import (
@@ -19,12 +20,12 @@ from monitor.incidents.state import (
     incident_of,
     joined,
     merged,
-    settled,
     would_count,
 )
 
 MOST_FAILURES = 32
 MOST_PAST = 8
+_MOST_LINES = 3
 
 
 class GroupingStep:
@@ -39,6 +40,7 @@ class GroupingStep:
         self.time = 0.0
         self.heard = 0.0
         self.line = 0
+        self.text = ""
         self.timing = Timing.STAMPED
         self.outcomes: list[Outcome] = []
 
@@ -100,6 +102,7 @@ class GroupingStep:
             foreign=failure.foreign or is_anothers(model, self.rules),
             last_timing=self.timing.value,
             from_log=True,
+            lines=(*failure.lines, printable(self.text))[:_MOST_LINES],
             reported=failure.reported and not failed_after_all,
         )
         self.outcomes.append(messages.SignalSeen(signal, self.time, self.line, failure.id))
@@ -142,13 +145,6 @@ class GroupingStep:
     def revive(self, failure: Failure) -> Failure:
         """Return a failure, open again if it is past."""
         return failure if self.past.pop(failure.number, None) is None else self.put(failure)
-
-    def settle(self) -> list[Failure]:
-        """Settle the times of lines without a stamp, and return the failures outside the load that had such lines."""
-        waiting = {failure.number for failure in self.failures.values() if failure.last_timing}
-        for number in waiting:
-            self.put(settled(self.failures[number], self.time))
-        return [failure for failure in self.loose() if failure.number in waiting]
 
     def absorb(self, into: Failure, other: Failure) -> None:
         """Make a failure part of another."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from fleet.clients.gpu import Cards, no_cards
 from fleet.clients.http import Cancel, cut_when
 from fleet.clients.ollama import Ollama
-from fleet.clients.supervisor import Supervisor
 from fleet.config.ladder import Rung, same_model
 from fleet.config.schema import Settings
 from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, RestartFailed, TrialEnded
@@ -47,7 +46,7 @@ class Switcher:
     home: Home
     settings: Settings
     ollama: Ollama
-    supervisor: Supervisor
+    generator: Generator
     clock: Clock
     read: Read
     post: PostStep
@@ -55,10 +54,6 @@ class Switcher:
     disk: DiskCheck = no_limit
     cards: Cards = no_cards
     bar: ProgressBar | None = None
-
-    @property
-    def _generator(self) -> Generator:
-        return Generator(self.supervisor, self.clock)
 
     def carry_out(self, number: int | None = None) -> FleetState:
         """Do the steps until the switch waits for its verification, has ended, or the generator did not come up.
@@ -169,7 +164,7 @@ class Switcher:
 
     def _stopped(self) -> bool:
         """Return True if a person has stopped the generator; asked last, since a pull or a trial takes long."""
-        return self._generator.stopped_by_a_person() and not self.read().restarting
+        return self.generator.stopped_by_a_person() and not self.read().restarting
 
     def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...]) -> Fact | None:
         with cut_when(self.clock, lambda: self._unwanted(switch)) as cancel:
@@ -222,7 +217,7 @@ class Switcher:
         """Stop the generator, free the old model's memory, start it on the new one."""
         unloading, start = self._unloading(state), Start(stopped=True)
         if not switch.was_stopped:
-            start = self._generator.restart(
+            start = self.generator.restart(
                 state.switches,
                 between=lambda: self._between(unloading),
                 unwanted=lambda: self._unwanted(switch),

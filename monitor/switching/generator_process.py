@@ -66,6 +66,10 @@ class Generator:
         except SupervisorError:
             return False  # the restart meets the same error and reports it
 
+    def start(self) -> None:
+        """Start it without waiting for it; raise SupervisorError."""
+        self._supervisor.start(GENERATOR)
+
     def restart(
         self, switches: int, *, between: Callable[[], None], unwanted: Callable[[], bool] = lambda: False
     ) -> Start:
@@ -80,7 +84,7 @@ class Generator:
             if not self._stop(info.pid):
                 return Start(failure=_NOT_UP[ProgramState.STOPPING])
             between()
-            self._supervisor.start(GENERATOR)
+            self.start()
             return self._up(switches, unwanted)
         except SupervisorAwayError:
             raise
