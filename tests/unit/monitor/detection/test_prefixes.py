@@ -24,26 +24,26 @@ LINES = (
 )
 
 
-@pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_a_wrapped_line_says_what_the_line_says(wrapping: str, line: str) -> None:
-    wrapped = WRAPPINGS[wrapping](line, T0)
-    bare, read = DETECTOR.read(line), DETECTOR.read(wrapped)
-    assert bare.signal or bare.event
-    assert (read.signal, read.event) == (bare.signal, bare.event)
-    assert DETECTOR.prefilter.matters(wrapped.encode())
+def test_a_wrapped_line_says_what_the_line_says(wrapping: str) -> None:
+    for line in LINES:
+        wrapped = WRAPPINGS[wrapping](line, T0)
+        bare, read = DETECTOR.read(line), DETECTOR.read(wrapped)
+        assert bare.signal or bare.event
+        assert (read.signal, read.event) == (bare.signal, bare.event), line
+        assert DETECTOR.prefilter.matters(wrapped.encode())
 
 
-@pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize("wrapping", sorted(set(WRAPPINGS) - UNDATED))
-def test_a_wrapped_line_has_the_time_of_its_wrapping(wrapping: str, line: str) -> None:
+def test_a_wrapped_line_has_the_time_of_its_wrapping(wrapping: str) -> None:
     """The zone is known, as it is after a first slog line; the server's own stamps are older here."""
     wrap, at = WRAPPINGS[wrapping], T0 + 4000.0
     first = parse_line(wrap(slog(T0, "x"), T0))
     _, memory = resolve(first.own, first.outer, StampMemory())
-    parsed = parse_line(wrap(line, at))
-    time, _ = resolve(parsed.own if parsed.outer is None else None, parsed.outer, memory)
-    assert time == pytest.approx(at, abs=1.0)
+    for line in LINES:
+        parsed = parse_line(wrap(line, at))
+        time, _ = resolve(None, parsed.outer, memory)
+        assert time == pytest.approx(at, abs=1.0), line
 
 
 @pytest.mark.parametrize(
