@@ -23,7 +23,7 @@ from monitor.models.pull import ProgressBar
 from monitor.pauses import release_pause
 from monitor.switching.executor import Switcher
 from monitor.switching.freeing import free_gpu
-from monitor.switching.generator_process import GENERATOR
+from monitor.switching.generator_process import GENERATOR, Generator
 from state.history import read_history
 from state.store import StateStore
 
@@ -93,7 +93,7 @@ class OperatorCommands:
             home=fleet.home,
             settings=fleet.settings,
             ollama=fleet.ollama(),
-            supervisor=self._supervisor,
+            generator=Generator(self._supervisor, clock),
             clock=clock,
             read=self._store.read,
             post=self._decide,

@@ -4,8 +4,9 @@ Time and incidents come from the history, calls and alphas from the database, me
 `/api/ps`. An unknown figure is null.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,13 @@ MARKS = ("likely", "unproven", "luck")
 """How much of an alpha is luck (docs/generator.md)."""
 
 
-def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
-    """Return the report since a time: one row a model, first the ladder's, then former models."""
+def collect_report(
+    fleet: Fleet, *, since: float = 0.0, decode: Callable[[bytes], Any] = json.loads
+) -> dict[str, Any]:
+    """Return the report since a time: one row a model, first the ladder's, then former models.
+
+    `decode` decodes the history's JSON.
+    """
     ladder, away = fleet.settings.ladder, dict[str, Unreachable]()
     try:
         state = read_state(fleet.home)
@@ -45,7 +51,7 @@ def collect_report(fleet: Fleet, *, since: float = 0.0) -> dict[str, Any]:
         mined, marks, away["database"] = {}, {}, Unreachable(error.message, error.hint)
     switches: list[Event] = []
     model = state.current_model if state else ladder[0].model
-    failed = incidents(_noting(switches, each_event(fleet.home.history)), ladder, model, since)
+    failed = incidents(_noting(switches, each_event(fleet.home.history, decode)), ladder, model, since)
     spans = time_in_use(
         switches, ladder, model, began=_began(fleet, switches), ended=_ended(fleet), since=since
     )

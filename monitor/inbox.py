@@ -49,9 +49,7 @@ class ReloadFailed:
 
 @dataclass(frozen=True, slots=True)
 class UnloadBegins:
-    """The fleet itself is about to unload a model; its slow return of memory is then no failure."""
-
-    model: str
+    """The fleet itself is about to unload its model; the slow return of memory is then no failure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ A batch is read in two parts. The grouper makes findings of its lines, which tak
 decides on the findings, on the state as it stands under the lock. One write carries cursor, grouper and count.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause
 from fleet.memory_errors.judge import is_memory_error
+from fleet.policy.caps import with_freed
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import CallEnded, IncidentSeen
@@ -21,7 +21,7 @@ from fleet.policy.slow import after_rate
 from fleet.policy.state import FleetState
 from fleet.policy.unanswered import after_call, hang_cleared, hang_found, slow_found
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite, printable, whole_number
+from fleet.runtime.untrusted import printable
 from monitor.api_calls import ApiCall, parse_call
 from monitor.detection.detector import Detector
 from monitor.inbox import (
@@ -53,24 +53,18 @@ from monitor.incidents.messages import (
     Outcome,
     PromptRead,
     ServerStarted,
-    SignalSeen,
     TimePassed,
     Unloading,
 )
 from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
 from monitor.sources.base import LogLine
-from monitor.switching.freeing import with_freed
 from monitor.watch.hang_command import recent_runs
 from monitor.watch.spill import after_reading, not_reloaded, server_started, spill_of, with_spill
 from state.codec import from_json, to_json
 
 LOG, SIGNALS = "log", "signals"
 """The two origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
-
-_TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
-_SIGNAL_LINES, _INCIDENTS_WITH_LINES = 3, 4
-_UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +81,7 @@ class Context:
     first_token: Seconds = 360.0
 
 
-@dataclass(frozen=True, slots=True)
-class GpuMemory:
-    """The memory of one GPU by Ollama's log, in bytes."""
-
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignalLine:
-    """A line that was a signal of an incident, for people to see."""
-
-    incident: str
-    text: str
-
-
-Finding: TypeAlias = Outcome | ApiCall | GpuMemory | SignalLine
+Finding: TypeAlias = Outcome | ApiCall
 """One thing that a batch of lines shows, for the policy to decide on."""
 
 
@@ -145,13 +124,6 @@ def _observed(state: FleetState, seen: Iterable[Observation | ApiCall], context:
             found.append(one)
             continue
         group, outcomes = advance(group, one, rules, context.detector)
-        # An incident's lines come before the incident itself.
-        text = one.text if isinstance(one, Line) else ""
-        for outcome in outcomes:
-            if isinstance(outcome, SignalSeen) and outcome.incident and text:
-                found.append(SignalLine(outcome.incident, printable(text)))
-            elif isinstance(outcome, GpuFound):
-                found += _memory_in(text)
         found += outcomes
     return Findings(group, tuple(found))
 
@@ -193,7 +165,7 @@ def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState: 
         case ReloadFailed():
             return with_spill(state, not_reloaded(spill_of(state)))
         case UnloadBegins():
-            return absorb_unload(state, fact.model, context)
+            return absorb_unload(state, context)
         case HangFound():
             return hang_found(state, context.now, context.first_token)
         case HangCommandBegins():
@@ -251,9 +223,9 @@ def absorb_presence(state: FleetState, context: Context, *, away: bool) -> Fleet
     return _observe(state, LogAway() if away else LogBack(context.now), context)
 
 
-def absorb_unload(state: FleetState, model: str, context: Context) -> FleetState:
+def absorb_unload(state: FleetState, context: Context) -> FleetState:
     """Return the state after an unload by the fleet itself; its slow return of memory is then no failure."""
-    return _observe(state, Unloading(model, context.now), context)
+    return _observe(state, Unloading(context.now), context)
 
 
 def _observe(state: FleetState, observation: Observation, context: Context) -> FleetState:
@@ -282,15 +254,18 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
         tags=context.tags,
         trial="" if state.switch is None else context.rules.ladder[state.switch.target].model,
         ladder=frozenset(rung.model for rung in context.rules.ladder),
+        # A trial unloads the model soon after the switch began, a restart after the commit.
+        unloads=(
+            *(() if state.switch is None else (state.switch.since,)),
+            *(() if state.last_switch is None else (state.last_switch.time,)),
+        ),
     )
 
 
 def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState:
     match finding:
         case IncidentFound():
-            lines = _lines_of(state).get(finding.incident.id, [])
-            fact = replace(_seen(finding.incident), lines=tuple(lines))
-            return decide(state, fact, context.now, context.rules).state
+            return decide(state, _seen(finding.incident), context.now, context.rules).state
         case IncidentRetracted():
             healed = finding.incident.id  # forgotten, since it counts after all if its last try fails
             kept = tuple(one for one in state.incidents if one.id != healed)
@@ -299,40 +274,19 @@ def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState
         case ApiCall():
             return _call_ended(state, finding, context)
         case GpuFound():
-            return _watch(state, gpu=finding.present)
-        case GpuMemory():
             before = state.watch.get("gpu_total")
-            total = finding.amount + (before if isinstance(before, int) else 0)
-            return _watch(state, gpu_total=total)
+            known = before if isinstance(before, int) else None
+            total = known if finding.memory is None else finding.memory + (known or 0)
+            return _watch(state, gpu=finding.present, gpu_total=total)
         case ServerStarted():
             state = with_spill(_watch(state, gpu=None, gpu_total=None), server_started(spill_of(state)))
             return hang_cleared(state)
         case PromptRead():
-            return _watch(state, prompt_read=finding.time)
-        case SignalLine():
-            return _with_signal_line(state, finding)
+            return _watch(state, prompt_read=min(finding.time, context.now))
         case LoadFinished() if finding.loaded:
-            return _watch(state, loaded=finding.time)
+            return _watch(state, loaded=min(finding.time, context.now))
         case _:
             return state
-
-
-def _lines_of(state: FleetState) -> dict[str, list[str]]:
-    """Return the kept lines by incident; unreadable ones are left out."""
-    known = state.watch.get("lines")
-    rows = known.items() if isinstance(known, Mapping) else ()
-    return {
-        incident: [line for line in lines if isinstance(line, str)]
-        for incident, lines in rows
-        if isinstance(lines, list)
-    }
-
-
-def _with_signal_line(state: FleetState, line: SignalLine) -> FleetState:
-    """Keep the first lines of each of the last incidents for their reports."""
-    lines = _lines_of(state)
-    lines[line.incident] = [*lines.pop(line.incident, []), line.text][:_SIGNAL_LINES]
-    return _watch(state, lines=dict(list(lines.items())[-_INCIDENTS_WITH_LINES:]))
 
 
 def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetState:
@@ -350,13 +304,6 @@ def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetStat
     return _with_rate(state, call, context)
 
 
-def _memory_in(line: str) -> list[Finding]:
-    """Return the GPU memory that the server's line names, nothing if it names none."""
-    found = _TOTAL.search(line)
-    amount = found and whole_number((finite(found[1]) or 0.0) * _UNITS[found[2]])
-    return [GpuMemory(amount)] if amount else []
-
-
 def _watch(state: FleetState, **values: Any) -> FleetState:
     return replace(state, watch={**state.watch, **values})
 
@@ -371,4 +318,5 @@ def _seen(incident: Incident) -> IncidentSeen:
         reason=incident.reason,
         model=incident.model or None,
         load_began=incident.load_began,
+        lines=incident.lines,
     )

@@ -40,7 +40,6 @@ from monitor.ingest import (
     absorb_fact,
     absorb_presence,
     absorb_time,
-    absorb_unload,
     deadline,
     deciding,
 )
@@ -103,7 +102,6 @@ class Monitor:
         self._heartbeat = HeartbeatFile(home, "monitor", within=settings.policy.check_interval)
         self._next_check = 0.0
         self._retry_at = 0.0
-        self._unloading = 0
 
     def stop(self) -> None:
         """End the loop; safe to call from a signal handler."""
@@ -113,7 +111,7 @@ class Monitor:
     def run(self) -> None:
         """Follow until stopped; raise StateError only if the state cannot be read at the start."""
         context = self._context()
-        state = self._write(lambda state: absorb_presence(state, context, away=True))
+        state = self._store.update(lambda state: absorb_presence(state, context, away=True))
         for origin in (LOG, SIGNALS):
             self._follow(origin, state.cursors.get(origin))
         self._workers.start()
@@ -173,8 +171,7 @@ class Monitor:
             return self._retry_at - now
         if self._facts or any(stream.urgent for stream in self._streams.values()):
             return 0.0
-        reopenings = [stream.reopen_at for stream in self._streams.values() if stream.reopen_at is not None]
-        return min([self._next_check, *reopenings]) - now
+        return min(self._next_check, *(stream.reopen_at for stream in self._streams.values())) - now
 
     # What arrives
 
@@ -221,7 +218,7 @@ class Monitor:
     def _reopen_broken(self) -> None:
         now = self._clock.monotonic()
         for origin, stream in tuple(self._streams.items()):
-            if stream.reopen_at is not None and now >= stream.reopen_at:
+            if now >= stream.reopen_at:
                 self._follow(origin, stream.committed)
 
     # Decide and write
@@ -234,7 +231,7 @@ class Monitor:
                 self._known = replace(self._known, free=posted.fact.available)  # newer than the inventory's
             context = self._context()
             try:
-                state = self._write(partial(absorb_fact, fact=posted.fact, context=context))
+                state = self._store.update(partial(absorb_fact, fact=posted.fact, context=context))
             except StateError:
                 raise
             except Exception as error:  # noqa: BLE001  # its sender reports it, and the next fact is decided on
@@ -269,24 +266,13 @@ class Monitor:
 
         try:
             decided = deciding(self._store.read(), origin, lines, context)
-            return self._write(partial(_on_top, stream, batches[-1].cursor, decided))
+            return self._store.update(partial(_on_top, stream, batches[-1].cursor, decided))
         except FleetError:
             raise
         except Exception:  # noqa: BLE001  # absorb_each finds the line and reports it
             _log.debug("line.raised", exc_info=True)
             one_by_one = partial(absorb_each, origin=origin, lines=lines, context=context, source=stream.name)
-            return self._write(partial(_on_top, stream, batches[-1].cursor, one_by_one))
-
-    def _write(self, change: Change) -> FleetState:
-        """Apply a change to the state as it stands; the only place that writes it."""
-        return self._store.update(lambda state: self._expecting_unload(change(state)))
-
-    def _expecting_unload(self, state: FleetState) -> FleetState:
-        """Note for the grouper, once a switch, that the fleet itself is about to unload the model."""
-        switch = state.switch
-        if switch is None or switch.phase is SwitchPhase.VERIFY or switch.number == self._unloading:
-            return state
-        return absorb_unload(state, state.current_model, self._context())
+            return self._store.update(partial(_on_top, stream, batches[-1].cursor, one_by_one))
 
     def _context(self) -> Context:
         known, settings = self._known, self._settings
@@ -311,7 +297,7 @@ class Monitor:
             self._heartbeat.beat(context.now)
         except OSError as error:
             _log.error("heartbeat.not_written", extra=fields(reason=error.strerror))
-        state = self._write(partial(self._after_time, context))
+        state = self._store.update(partial(self._after_time, context))
         self._next_check = self._clock.monotonic() + self._settings.policy.check_interval
         self._act(state)
 
@@ -327,8 +313,6 @@ class Monitor:
     def _act(self, state: FleetState) -> None:
         """Wake the threads that the state calls for, keep its pause, and plan the next check."""
         self._workers.follow(state)  # first: the generator stands still until a switch is done
-        if state.switch is not None and state.switch.phase is not SwitchPhase.VERIFY:
-            self._unloading = state.switch.number
         now, monotonic = self._clock.time(), self._clock.monotonic()
         context, wanted = self._context(), pause_of(state, now)
         resumes = None if wanted is None else wanted.until

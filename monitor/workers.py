@@ -9,10 +9,10 @@ from fleet.clients.gpu import Cards
 from fleet.clients.ollama import Ollama
 from fleet.clients.supervisor import Supervisor
 from fleet.config.schema import Settings
+from fleet.policy.caps import must_free
 from fleet.policy.events import EventKind
 from fleet.policy.facts import PrefetchDone
 from fleet.policy.state import FleetState, SwitchPhase
-from fleet.policy.unanswered import hang_suspected
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import FleetError
@@ -24,7 +24,7 @@ from monitor.models.inventory import Inventory, Models, memory_known
 from monitor.models.prefetch import Prefetcher
 from monitor.models.pull import DiskCheck
 from monitor.switching.executor import Switcher
-from monitor.switching.freeing import must_free
+from monitor.switching.generator_process import Generator
 from monitor.switching.reconcile import SwitchJob
 from monitor.watch.card import CardWatch
 from monitor.watch.ollama import OllamaWatch
@@ -37,7 +37,7 @@ Job = Callable[[], Seconds]
 
 
 class Worker:
-    """Runs a job when `wakes` has a new value for the state, one that is not empty, and after the job's own wait.
+    """Runs a job when the state calls for it, and after the job's own wait.
 
     A job that raises is run again, with back-off. `ended` is called as the thread ends, and `alive` is
     False from then on.
@@ -47,7 +47,6 @@ class Worker:
         self,
         name: str,
         job: Job,
-        wakes: Callable[[FleetState], object],
         *,
         clock: Clock,
         stopping: threading.Event,
@@ -58,11 +57,10 @@ class Worker:
         self._job = job
         self._clock = clock
         self._stopping = stopping
-        self._wakes = wakes
         self._first = first
         self._ended = ended
         self.alive = True
-        self._seen: object = None
+        self._called_for: object = None
         self._failures = 0
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -71,10 +69,10 @@ class Worker:
         """Start the thread; the first job begins after `first`."""
         self._thread.start()
 
-    def follow(self, state: FleetState) -> None:
-        """Run the job now if the state calls for it."""
-        before, self._seen = self._seen, self._wakes(state)
-        if self._seen and self._seen != before:
+    def call_for(self, value: object) -> None:
+        """Run the job now if the state has a new value that calls for it, one that is not empty."""
+        before, self._called_for = self._called_for, value
+        if value and value != before:
             self.wake()
 
     def wake(self) -> None:
@@ -125,17 +123,15 @@ class Workers:
     ) -> None:
         interval = settings.policy.check_interval
 
-        def worker(
-            name: str, job: Job, wakes: Callable[[FleetState], object], *, first: Seconds = 0.0
-        ) -> Worker:
+        def worker(name: str, job: Job, *, first: Seconds = 0.0) -> Worker:
             ended = partial(inbox.put, None)
-            return Worker(name, job, wakes, clock=clock, stopping=stopping, first=first, ended=ended)
+            return Worker(name, job, clock=clock, stopping=stopping, first=first, ended=ended)
 
         switcher = Switcher(
             home=home,
             settings=settings,
             ollama=ollama,
-            supervisor=Supervisor(home.socket, lane=home.lane),
+            generator=Generator(Supervisor(home.socket, lane=home.lane), clock),
             clock=clock,
             read=read,
             post=inbox.post,
@@ -153,7 +149,8 @@ class Workers:
             lock=switcher.lock,
             stopping=stopping,
         )
-        prefetcher = Prefetcher(
+        self._clock = clock
+        self._prefetcher = Prefetcher(
             home=home,
             settings=settings,
             ollama=ollama,
@@ -173,21 +170,11 @@ class Workers:
             cards=cards,
         )
         card = CardWatch(home=home, settings=settings, ollama=ollama, read=read, post=inbox.post, cards=cards)
-        self._switch = worker(
-            "switch", SwitchJob(switcher, inbox.post), lambda state: _due(state, clock.time())
-        )
-        self._card = worker("card", card, _nothing, first=0.3 * interval)
-        self._watch = worker("watch", watch, _look_due, first=0.2 * interval)
-        # While the generator is being restarted nothing else needs the processor or Ollama.
-        self._prefetch = worker(
-            "prefetch",
-            prefetcher,
-            lambda state: _step_due(state) is None and prefetcher.wanted(state),
-            first=0.4 * interval,
-        )
-        self._inventory = worker(
-            "inventory", inventory, lambda state: state.switch is None and memory_known(state)
-        )
+        self._switch = worker("switch", SwitchJob(switcher, inbox.post))
+        self._card = worker("card", card, first=0.3 * interval)
+        self._watch = worker("watch", watch, first=0.2 * interval)
+        self._prefetch = worker("prefetch", self._prefetcher, first=0.4 * interval)
+        self._inventory = worker("inventory", inventory)
         self._all = (self._switch, self._watch, self._prefetch, self._inventory, self._card)
 
     def start(self) -> None:
@@ -196,9 +183,14 @@ class Workers:
             worker.start()
 
     def follow(self, state: FleetState) -> None:
-        """Wake the threads that the state calls for."""
-        for worker in self._all:
-            worker.follow(state)
+        """Wake the threads that the state calls for; only time calls for a look at the card."""
+        switch, calls = state.switch, state.unanswered
+        step = None if switch is None or switch.phase is SwitchPhase.VERIFY else switch.number
+        self._switch.call_for(step or (must_free(state, self._clock.time()) and "free"))
+        self._watch.call_for((state.watch.get("loaded"), calls is not None and calls.suspected))
+        # While the generator is being restarted nothing else needs the processor or Ollama.
+        self._prefetch.call_for(step is None and self._prefetcher.wanted(state))
+        self._inventory.call_for(switch is None and memory_known(state))
 
     def wake(self) -> None:
         """Wake all threads, so that they end once the monitor ends."""
@@ -215,24 +207,3 @@ class Workers:
     def finishing(self) -> bool:
         """Return True while a thread may still have to remove a pause or a model of a trial."""
         return self._switch.alive or self._watch.alive
-
-
-def _step_due(state: FleetState) -> object:
-    """Return the switch that has a step due, None if there is none."""
-    switch = state.switch
-    return None if switch is None or switch.phase is SwitchPhase.VERIFY else switch.number
-
-
-def _due(state: FleetState, now: float) -> object:
-    """Return what the switch thread has to do: the step of a switch, or the GPU to free for a pause."""
-    return _step_due(state) or (must_free(state, now) and "free")
-
-
-def _nothing(_state: FleetState) -> object:
-    """Return nothing: only time calls for a look at the card."""
-    return None
-
-
-def _look_due(state: FleetState) -> object:
-    """Return what calls for a look at `/api/ps`: a load, a call that waited its full time-out."""
-    return state.watch.get("loaded"), hang_suspected(state)

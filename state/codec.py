@@ -34,8 +34,11 @@ def to_json(value: Any, *, whole: bool = False) -> Any:
     """
     parts = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
     if parts:
-        values = ((key, getattr(value, name), default) for name, key, default in parts)
-        return {key: to_json(one, whole=whole) for key, one, default in values if whole or one != default}
+        return {
+            key: to_json(one, whole=whole)
+            for name, key, default in parts
+            if (one := getattr(value, name)) != default or whole
+        }
     return [to_json(item, whole=whole) for item in value] if isinstance(value, tuple) else value
 
 
@@ -154,24 +157,19 @@ def default_state(ladder: Ladder, now: float) -> FleetState:
 def encode_state(state: FleetState, now: float) -> str:
     """Return the file's text with one line for each key: `json.dumps` with indent takes five times as long."""
     row: dict[str, Any] = to_json(replace(state, timestamp=now, events=(), extra={}), whole=True)
-    del row["events"], row["extra"]
-    first = {key: row[key] for key in _FIRST} | {"schema_version": SCHEMA_VERSION}
-    whole = {**state.extra, **first, **row, "events": [event.row() for event in state.events]}
+    del row["extra"]
+    events = [event.row() for event in state.events]
+    row = {**state.extra, **row, "schema_version": SCHEMA_VERSION, "events": events}
     lines = (
         f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}"
-        for key, value in whole.items()
+        for key, value in row.items()
         if value is not None or key not in _OMIT_IF_NONE
     )
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def same_content(one: FleetState, other: FleetState) -> bool:
-    """Return True if two states give the same file; a tuple and the list that it is decoded to are the same there."""
-    return one == other or encode_state(one, 0.0) == encode_state(other, 0.0)
-
-
-def decode_state(text: str) -> FleetState:
-    """Return the state of a file's text; raise StateFormatError for any other text."""
+def decode_state(text: str | bytes) -> FleetState:
+    """Return the state of a file's content; raise StateFormatError for any other content."""
     try:
         return _decode(_limited_depth(json.loads(text, parse_float=_finite, parse_constant=_finite)))
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:

@@ -3,9 +3,9 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fleet.policy.events import Event, parse_event
 
@@ -41,28 +41,22 @@ class HistoryFile:
     def append(self, events: Sequence[Event]) -> None:
         """Append events; raise OSError. A partial line of a crash is ended first, and readers skip it.
 
-        Only `sync` puts the events on the disk; until then the state keeps them.
+        Only `sync` puts the events on the disk; until then the state keeps them. A long file becomes the older part.
         """
-        self._rotate()
         text = "".join(json.dumps(event.row()) + "\n" for event in events)
         with self._path.open("ab+") as stream:
             end = stream.tell()
             if end and os.pread(stream.fileno(), 1, end - 1) != b"\n":
                 text = "\n" + text
             stream.write(text.encode())
+        if end > _ROTATE_AT:
+            self.sync()
+            self._path.replace(rotated(self._path))
 
     def sync(self) -> None:
         """Flush the appended events to the disk; raise OSError."""
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as stream:
             os.fsync(stream.fileno())
-
-    def _rotate(self) -> None:
-        try:
-            if self._path.stat().st_size > _ROTATE_AT:
-                self.sync()
-                self._path.replace(rotated(self._path))
-        except FileNotFoundError:
-            return
 
 
 def rotated(path: Path) -> Path:
@@ -70,12 +64,12 @@ def rotated(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
 
-def parse_events(content: bytes) -> list[Event]:
+def parse_events(content: bytes, decode: Callable[[bytes], Any] = json.loads) -> list[Event]:
     """Return the events of the complete lines; partial and foreign lines are skipped."""
     lines = [line for line in content.split(b"\n") if line]
     try:
         # A whole history at once takes half the time of line by line.
-        rows = json.loads(b"[" + b",".join(lines) + b"]")
+        rows = decode(b"[" + b",".join(lines) + b"]")
         if len(rows) == len(lines):
             return [parse_event(row) for row in rows]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
@@ -90,8 +84,11 @@ def _event(line: bytes) -> Event | None:
         return None
 
 
-def each_event(path: Path) -> Iterator[Event]:
-    """Yield the events of a history and its older part, oldest first; only a part of a long one is in memory."""
+def each_event(path: Path, decode: Callable[[bytes], Any] = json.loads) -> Iterator[Event]:
+    """Yield the events of a history and its older part, oldest first; only a part of a long one is in memory.
+
+    `decode` decodes JSON; what it refuses is decoded by `json`.
+    """
     with contextlib.ExitStack() as stack:
         streams: list[BinaryIO] = []
         for part in (path, rotated(path)):  # in this order no rotation takes events away in between
@@ -101,7 +98,7 @@ def each_event(path: Path) -> Iterator[Event]:
             streams.pop(0)  # rotated in between: both are one file
         for stream in streams:
             while lines := stream.readlines(_CHUNK):
-                yield from parse_events(b"".join(lines))
+                yield from parse_events(b"".join(lines), decode)
 
 
 def read_history(path: Path, last: int | None = None) -> list[Event]:

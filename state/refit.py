@@ -49,17 +49,15 @@ def _ceiling(state: FleetState, ladder: Ladder, rung: int) -> int | None:
 
 def _names_rungs(state: FleetState, ladder: Ladder) -> bool:
     """Return True if every other rung index in the state is on this ladder."""
-    switch = () if state.switch is None else (state.switch.source, state.switch.target)
-    caps = [one.rung for one in (state.hours, state.reserve) if one is not None]
-    indices = (
-        *switch,
-        *caps,
-        *state.recovery.failed,
-        state.recovery.home_rung,
-        state.ceiling,
-        state.displaced,
-    )
-    return all(index is None or 0 <= index <= ladder.last for index in indices)
+    switch, recovery = state.switch, state.recovery
+    indices = {*recovery.failed, recovery.home_rung, state.ceiling, state.displaced}
+    if switch is not None:
+        indices |= {switch.source, switch.target}
+    if state.hours is not None:
+        indices.add(state.hours.rung)
+    if state.reserve is not None:
+        indices.add(state.reserve.rung)
+    return indices <= {None, *range(len(ladder))}
 
 
 def _agrees(state: FleetState, ladder: Ladder) -> bool:

@@ -12,12 +12,12 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleet.config.ladder import Ladder
-from fleet.policy.events import Event, EventKind
+from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import Clock, SystemClock
@@ -25,7 +25,7 @@ from fleet.runtime.errors import StateError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
-from state.codec import StateFormatError, decode_state, default_state, encode_state, same_content
+from state.codec import StateFormatError, decode_state, default_state, encode_state
 from state.history import HistoryFile
 from state.refit import fit_to_ladder
 
@@ -47,7 +47,7 @@ def read_with_damage(home: Home) -> tuple[FleetState | None, str]:
     damage: StateFormatError | None = None
     for path in (home.state, backup_of(home.state)):
         try:
-            return _read(path), str(damage or "")
+            return decode_state(path.read_bytes()), str(damage or "")
         except FileNotFoundError:
             continue
         except StateFormatError as error:
@@ -60,13 +60,6 @@ def read_with_damage(home: Home) -> tuple[FleetState | None, str]:
         f"{home.state} is damaged and there is no good copy of it: {damage}",
         hint="The monitor moves it aside and starts with the defaults; `reset` does the same by hand.",
     )
-
-
-def _read(path: Path) -> FleetState:
-    try:
-        return decode_state(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise StateFormatError(f"{path} is not UTF-8 text") from error
 
 
 def _unreadable(path: Path, error: OSError) -> StateError:
@@ -125,50 +118,28 @@ class StateStore:
                 left.unlink()
 
     def _update(self, change: Callable[[FleetState], FleetState]) -> FleetState:
-        loaded, in_history = self._load(), self._last_in_history()
+        loaded, in_history = self._load(), None
+        with _logged(
+            "history.read_failed"
+        ):  # a history that cannot be read gets no events: they stay in the state
+            in_history = self._history.last_number()
         # A backup may be older than the history: do not use its event numbers a second time.
         state = replace(loaded.state, last_event_number=max(loaded.state.last_event_number, in_history or 0))
         if loaded.damage:
             state = self._set_aside(state, loaded)
         state = change(fit_to_ladder(state, self._ladder, self._clock.time()))
         new = tuple(event for event in state.events if event.number > (in_history or 0))
-        if len(new) < len(state.events) and self._may_forget(state, new):
-            state = replace(state, events=new)
-        if not loaded.stored or not same_content(state, loaded.state):
+        # A write with new events has a waiting caller: up to _MAX_EVENTS a later one flushes the others.
+        if len(new) < len(state.events) and (not new or len(state.events) > _MAX_EVENTS):
+            with _logged("history.write_failed"):
+                self._history.sync()
+                state = replace(state, events=new)
+        if not loaded.stored or state != loaded.state:
             self._write(state, backup=not loaded.damage)
         if new and in_history is not None:
-            self._append_to_history(new)
+            with _logged("history.write_failed"):
+                self._history.append(new)
         return state
-
-    def _may_forget(self, state: FleetState, new: Sequence[Event]) -> bool:
-        """Flush the history; return True if its events are on the disk and may leave the state.
-
-        With new events return False at once, up to _MAX_EVENTS: their write has a waiting caller, and a later write can
-        flush.
-        """
-        if new and len(state.events) <= _MAX_EVENTS:
-            return False
-        try:
-            self._history.sync()
-        except OSError as error:
-            _log.error("history.write_failed", extra=fields(reason=error.strerror))
-            return False
-        return True
-
-    def _last_in_history(self) -> int | None:
-        """Return the number of the history's last event; None if it cannot be read, and then nothing is appended."""
-        try:
-            return self._history.last_number()
-        except OSError as error:
-            _log.error("history.read_failed", extra=fields(reason=error.strerror))
-            return None
-
-    def _append_to_history(self, events: Sequence[Event]) -> None:
-        try:
-            self._history.append(events)
-        except OSError as error:
-            # The events stay in the state, and the next write retries.
-            _log.error("history.write_failed", extra=fields(reason=error.strerror))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -195,7 +166,7 @@ class StateStore:
     def _load(self) -> _Loaded:
         """Return the stored state, or in its place the last good copy or the defaults; change no file."""
         try:
-            return _Loaded(_read(self._path), stored=True)
+            return _Loaded(decode_state(self._path.read_bytes()), stored=True)
         except FileNotFoundError:
             return self._load_backup("")
         except StateFormatError as error:
@@ -205,7 +176,7 @@ class StateStore:
 
     def _load_backup(self, damage: str) -> _Loaded:
         try:
-            state, source = _read(backup_of(self._path)), "its last good copy is"
+            state, source = decode_state(backup_of(self._path).read_bytes()), "its last good copy is"
         except (OSError, StateFormatError):
             now = self._clock.time()
             state, source = default_state(self._ladder, now), "no good copy, the defaults are"
@@ -260,6 +231,15 @@ class StateStore:
             fresh.unlink()
         _link(self._path, fresh)
         fresh.replace(backup_of(self._path))
+
+
+@contextlib.contextmanager
+def _logged(event: str) -> Iterator[None]:
+    """Log an OSError of the history; its events stay in the state, and the next write tries again."""
+    try:
+        yield
+    except OSError as error:
+        _log.error(event, extra=fields(reason=error.strerror))
 
 
 def _link(path: Path, other: Path) -> None:

@@ -140,7 +140,10 @@ class WatchApp(App[None]):
         self._part("#events", panels.event_lines(seen.events, max(self.size.height - 10, 3), width))
 
     def _part(self, name: str, content: Any) -> None:
-        self.screen_stack[0].query_one(name, Static).update(content)  # also below a question
+        # Also below a question. As the view ends there is no screen, or an empty one.
+        for screen in self.screen_stack[:1]:
+            for part in screen.query(name).results(Static):
+                part.update(content)
 
     def _speed(self) -> float | None:
         (start, first), (end, last) = self._tokens[0], self._tokens[-1]

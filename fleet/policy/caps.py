@@ -30,6 +30,9 @@ _MARGIN = 1.1
 
 _PAUSED = "the fleet is paused"
 
+_FREED = "freed"
+"""Key in the state's `watch`: the beginning of the pause for which the GPU has been freed."""
+
 
 # The clock
 
@@ -228,3 +231,21 @@ def stand_still(state: FleetState, now: float, rules: Rules) -> FleetState:
             return switch_phases.commit(state, switch, now, rules)
         case _:
             return state
+
+
+def must_free(state: FleetState, now: float) -> bool:
+    """Return True if a pause is in force for which the GPU has not been freed yet."""
+    paused = state.paused(now)
+    return paused is not None and state.watch.get(_FREED) != _begun(state, now)
+
+
+def with_freed(state: FleetState, now: float) -> FleetState:
+    """Return the state that notes that the GPU has been freed for the pause in force."""
+    if not state.pauses(now):
+        return state
+    return replace(state, watch={**state.watch, _FREED: _begun(state, now)})
+
+
+def _begun(state: FleetState, now: float) -> float:
+    """Return when the fleet's present standstill began: pauses that follow on each other are one."""
+    return min(pause.since for pause in state.pauses(now))

@@ -195,6 +195,11 @@ class Unanswered:
     slow: SlowCause | None = None
     last: float = 0.0
 
+    @property
+    def suspected(self) -> bool:
+        """Return True if a call reached its time-out and it is not known yet whether Ollama hangs."""
+        return self.waited and not self.hangs
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:

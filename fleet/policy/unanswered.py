@@ -57,7 +57,7 @@ def after_call(
     began = min(call.time if call.started is None else call.started, now)
     row = before or Unanswered(since=began, calls=0, reason="")
     # Calls with a short time-out follow each other sooner than Ollama ends a stuck runner: the first of them counts.
-    stuck = row.waited and not _loaded_since(state, row.last)
+    stuck = row.waited and not _seen_between(state, "loaded", row.last, now)
     last = row.last if stuck else min(call.time, now)
     row = replace(row, calls=row.calls + 1, reason=call.reason, waited=row.waited or waited, last=last)
     lasts = row.calls > 1 and min(call.time, now) - row.since >= limit
@@ -77,16 +77,10 @@ def _figures(row: Unanswered, now: float) -> dict[str, float]:
     return {"since": row.since, "seconds": max(now - row.since, 0.0), "calls": row.calls}
 
 
-def hang_suspected(state: FleetState) -> bool:
-    """Return True if a call reached its time-out and it is not known yet whether Ollama hangs."""
-    row = state.unanswered
-    return row is not None and row.waited and not row.hangs
-
-
 def hang_found(state: FleetState, now: float, limit: Seconds) -> FleetState:
     """Return the state after Ollama answered `/api/tags` although a call had reached its time-out (`limit`)."""
     row = state.unanswered
-    if row is None or not hang_suspected(state):
+    if row is None or not row.suspected:
         return state
     calls = "1 call" if row.calls == 1 else f"{row.calls} calls"
     reason = f"{calls} got no answer, one within {show_duration(limit)}, while it lists its models at once. "
@@ -99,8 +93,7 @@ def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> 
 
     `on_cpu`: the model lies partly on the CPU.
     """
-    read = state.watch.get("prompt_read")
-    if isinstance(read, (int, float)) and now - read <= limit:
+    if _seen_between(state, "prompt_read", now - limit, now):
         return SlowCause.PROMPT
     return SlowCause.CPU if on_cpu else None
 
@@ -108,14 +101,15 @@ def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> 
 def hang_due(state: FleetState, now: float) -> bool:
     """Return True if a hang is suspected, Ollama has had the time to end a stuck runner, and no new one was loaded."""
     row = state.unanswered
-    if row is None or not hang_suspected(state) or now - row.last < RUNNER_ENDED:
+    if row is None or not row.suspected or now - row.last < RUNNER_ENDED:
         return False
-    return not _loaded_since(state, row.last)
+    return not _seen_between(state, "loaded", row.last, now)
 
 
-def _loaded_since(state: FleetState, time: float) -> bool:
-    loaded = state.watch.get("loaded")
-    return isinstance(loaded, (int, float)) and loaded > time
+def _seen_between(state: FleetState, what: str, start: float, end: float) -> bool:
+    """Return True if the log last said so between two times; a later time is of a clock that was set back."""
+    seen = state.watch.get(what)
+    return isinstance(seen, (int, float)) and start < seen <= end
 
 
 def slow_found(state: FleetState, why: SlowCause) -> FleetState:

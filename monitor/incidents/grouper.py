@@ -29,15 +29,15 @@ def advance(
         case messages.Line():
             _on_line(step, observation, detector)
         case messages.Heard(at):
-            _on_heard(step, at)
+            step.change_load(heard=at)
         case messages.LogAway():
             step.note(away=True)
         case messages.LogBack(at):
             _on_back(step, at)
         case messages.FailedCall():
             _on_failed_call(step, observation)
-        case messages.Unloading():
-            step.note(unloads=(*state.unloads, observation)[-_MOST_UNLOADS:])
+        case messages.Unloading(at):
+            step.note(unloads=(*state.unloads, at)[-_MOST_UNLOADS:])
         case messages.TimePassed(now):
             _on_time(step, now)
         case messages.Flush():
@@ -77,8 +77,8 @@ def _on_line(step: GroupingStep, line: messages.Line, detector: Detector) -> Non
     if time is None:
         time = line.arrival or line.heard or 0.0
     step.time = time if line.arrival is None else min(time, line.arrival)
-    step.line = line.number
-    step.heard = next(at for at in (line.arrival, line.heard, step.time) if at is not None)
+    step.line, step.text = line.number, line.text
+    step.heard = line.arrival or line.heard or step.time
     if parsed.own is not None or outer is not None:
         on_stamp(step)
     else:
@@ -86,7 +86,7 @@ def _on_line(step: GroupingStep, line: messages.Line, detector: Detector) -> Non
     if step.timing is not Timing.LATE:
         _settle_by_time(step)
     if parsed.gin is None:  # other clients' requests say nothing of the load
-        _on_heard(step, step.heard)
+        step.change_load(heard=step.heard)
     on_reading(step, detector.read(parsed))
 
 
@@ -112,15 +112,10 @@ def _settle_by_time(step: GroupingStep) -> None:
 # --------------------------------------------------------------------------------------------------------
 
 
-def _on_heard(step: GroupingStep, at: float) -> None:
-    if step.load is not None:
-        step.change_load(heard=at)
-
-
 def _on_back(step: GroupingStep, at: float) -> None:
     """Begin each wait anew: nothing was read meanwhile, or the monitor's clock was set back."""
     step.note(away=False)
-    _on_heard(step, at)
+    step.change_load(heard=at)
     for failure in list(step.failures.values()):
         step.put(failure, heard=at)
 

@@ -6,7 +6,7 @@ from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Sign
 from monitor.detection.detector import LineReading
 from monitor.incidents import matching
 from monitor.incidents.messages import GpuFound, PromptRead, ServerStarted, SignalSeen
-from monitor.incidents.state import Load, Timing
+from monitor.incidents.state import Load, Timing, settled
 from monitor.incidents.step import GroupingStep, is_anothers
 
 _HTTP_OK = 200
@@ -26,7 +26,10 @@ def on_reading(step: GroupingStep, reading: LineReading) -> None:
 
 def on_stamp(step: GroupingStep) -> None:
     """Settle the times of the lines without a stamp before this line, and thereby what they belong to."""
-    for failure in step.settle():
+    waiting = [step.put(settled(one, step.time)) for one in step.failures.values() if one.last_timing]
+    for failure in waiting:
+        if step.load is not None and failure.number == step.load.failure:
+            continue
         known = None if failure.reported else matching.only_answered(step)
         if known is not None:
             step.absorb(known, failure)
@@ -86,7 +89,7 @@ def _on_unload(step: GroupingStep, signal: Signal) -> None:
     if failure is not None:
         step.add(replace(failure, unload=began if failure.unload is None else failure.unload), signal)
         return
-    asked = began is not None and matching.was_asked(step, began, signal.model)
+    asked = began is not None and matching.was_asked(step, began)
     foreign = is_anothers(signal.model, step.rules)
     failure = step.put(step.new_failure(), unload=began, asked=asked, foreign=foreign)
     step.report(step.add(failure, signal))
@@ -106,7 +109,7 @@ def _before_signal(step: GroupingStep, event: LogEvent) -> None:
             for failure in list(step.failures.values()):
                 step.put(failure, bounded=True)
             step.note(layers_asked=-1, gpu_failed=False)
-            step.outcomes.append(ServerStarted(step.time))
+            step.outcomes.append(ServerStarted())
         case LogEventKind.GPU_FAILED:
             step.note(gpu_failed=True)
         case LogEventKind.LOAD_BEGUN:
@@ -138,7 +141,7 @@ def _after_signal(step: GroupingStep, event: LogEvent) -> None:
         case LogEventKind.REQUEST_ENDED:
             _on_request(step, event)
         case LogEventKind.GPU | LogEventKind.NO_GPU:
-            step.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.detail, step.time))
+            step.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.memory))
         case LogEventKind.PROMPT_READ:
             step.outcomes.append(PromptRead(step.time))
 

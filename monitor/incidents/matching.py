@@ -133,7 +133,7 @@ def failure_of_unload(step: GroupingStep, began: float | None) -> Failure | None
     return next(same, None) or next(before, None)
 
 
-def was_asked(step: GroupingStep, began: float, model: str) -> bool:
+def was_asked(step: GroupingStep, began: float) -> bool:
     """Return True if the fleet itself asked for an unload."""
-    near = [one.model for one in step.base.unloads if abs(one.at - began) <= _ASKED_WITHIN + step.rules.slack]
-    return any(not (is_digest(model) and is_digest(one)) or same_digest(model, one) for one in near)
+    asked = (*step.base.unloads, *step.rules.unloads)
+    return any(abs(at - began) <= _ASKED_WITHIN + step.rules.slack for at in asked)

@@ -25,6 +25,7 @@ class GroupingRules:
     `tags`          the tags of digests
     `trial`         the model on trial, if any
     `ladder`        the models of the ladder
+    `unloads`       when a switch asked the server to unload the rung's model
     """
 
     incident_gap: float = 5.0
@@ -40,6 +41,7 @@ class GroupingRules:
     tags: Mapping[str, str] = field(default_factory=dict)
     trial: str = ""
     ladder: frozenset[str] = frozenset()
+    unloads: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,8 @@ class FailedCall:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unloading:
-    """The fleet asks the server to unload a model now; slow recovery of its memory is expected."""
-
-    model: str
-    at: float
+class Unloading(Moment):
+    """The fleet asks the server to unload its model now; slow recovery of the memory is expected."""
 
 
 class TimePassed(Moment):
@@ -114,7 +112,8 @@ class Incident:
     """One failure, however many signals it gave.
 
     `first` and `last` are its signals' times, `first_line` and `last_line` their line numbers. `model` is a tag or
-    digest, empty if none was named. `counts`: towards the threshold. `reason`: why it does not count.
+    digest, empty if none was named. `counts`: towards the threshold. `reason`: why it does not count. `lines`: the
+    first lines that were its signals.
     """
 
     id: str
@@ -128,6 +127,7 @@ class Incident:
     first_line: int = 0
     last_line: int = 0
     load_began: float | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,6 @@ class SignalSeen:
 class LoadFinished:
     """A load is over; `loaded`: it succeeded."""
 
-    model: str
     time: float
     loaded: bool
 
@@ -172,16 +171,13 @@ class LoadFinished:
 class ServerStarted:
     """A server started: models of the old one are no longer loaded."""
 
-    time: float
-
 
 @dataclass(frozen=True, slots=True)
 class GpuFound:
-    """The server's compute device; `present` is False for the CPU."""
+    """The server's compute device and its bytes of memory; `present` is False for the CPU."""
 
     present: bool
-    detail: str
-    time: float
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from typing import Any
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import KIND_OF, Cause, Part, Signal, SignalKind
 from monitor.detection.timestamps import StampMemory
-from monitor.incidents.messages import GroupingRules, Incident, Unloading
+from monitor.incidents.messages import GroupingRules, Incident
 
 _SHORT_DIGEST = len("sha256-") + 12
-_SHARED = ("id", "first", "last", "first_line", "last_line", "load_began")
-_MERGED = ("named", "vague", "host", "harmless", "spill", "died", "loading", "model", "from_log")
+_SHARED = ("id", "first", "last", "first_line", "last_line", "load_began", "lines")
+_MERGED = ("named", "vague", "host", "harmless", "spill", "died", "loading", "model", "from_log", "lines")
 
 
 class Timing(StrEnum):
@@ -42,6 +42,7 @@ class Failure:
     `reported`: the incident was emitted. `closed`: its final form was emitted. `counted`: it counts as emitted.
     `span_*`: start and end of the failed calls. `born`: the first estimate of `first`, which the id keeps.
     `heard`: arrival of the first line by the monitor's clock. Waiting goes by `heard`, all else by the log's times.
+    `lines`: the first lines that were its signals, for people.
     """
 
     number: int
@@ -79,6 +80,7 @@ class Failure:
     heard: float = 0.0
     first_timing: str = ""
     last_timing: str = ""
+    lines: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -262,7 +264,7 @@ class GroupState:
     load: Load | None = None
     failures: tuple[Failure, ...] = ()
     past: tuple[Failure, ...] = ()
-    unloads: tuple[Unloading, ...] = ()
+    unloads: tuple[float, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
     away: bool = False
     layers_asked: int = -1

@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.config.ladder import same_model
 from fleet.memory_errors.causes import Cause, Signal, SignalKind
+from fleet.runtime.untrusted import printable
 from monitor.incidents import messages
 from monitor.incidents.messages import GroupingRules, Incident, Outcome
 from monitor.incidents.state import (
@@ -19,12 +20,12 @@ from monitor.incidents.state import (
     incident_of,
     joined,
     merged,
-    settled,
     would_count,
 )
 
 MOST_FAILURES = 32
 MOST_PAST = 8
+_MOST_LINES = 3
 
 
 class GroupingStep:
@@ -39,6 +40,7 @@ class GroupingStep:
         self.time = 0.0
         self.heard = 0.0
         self.line = 0
+        self.text = ""
         self.timing = Timing.STAMPED
         self.outcomes: list[Outcome] = []
 
@@ -83,9 +85,8 @@ class GroupingStep:
 
     def latest(self, *, loose: bool = False) -> list[Failure]:
         """Return open and past failures, the latest first; `loose` leaves out the open load's."""
-        own = self.load.failure if loose and self.load else None
-        both = [*reversed(self.failures.values()), *reversed(self.past.values())]
-        return [failure for failure in both if failure.number != own]
+        known = self.loose() if loose else self.failures.values()
+        return [*reversed(known), *reversed(self.past.values())]
 
     def add(self, failure: Failure, signal: Signal) -> Failure:
         """Add a signal to a failure."""
@@ -100,6 +101,7 @@ class GroupingStep:
             foreign=failure.foreign or is_anothers(model, self.rules),
             last_timing=self.timing.value,
             from_log=True,
+            lines=(*failure.lines, printable(self.text))[:_MOST_LINES],
             reported=failure.reported and not failed_after_all,
         )
         self.outcomes.append(messages.SignalSeen(signal, self.time, self.line, failure.id))
@@ -143,13 +145,6 @@ class GroupingStep:
         """Return a failure, open again if it is past."""
         return failure if self.past.pop(failure.number, None) is None else self.put(failure)
 
-    def settle(self) -> list[Failure]:
-        """Settle the times of lines without a stamp, and return the failures outside the load that had such lines."""
-        waiting = {failure.number for failure in self.failures.values() if failure.last_timing}
-        for number in waiting:
-            self.put(settled(self.failures[number], self.time))
-        return [failure for failure in self.loose() if failure.number in waiting]
-
     def absorb(self, into: Failure, other: Failure) -> None:
         """Make a failure part of another."""
         self.put(merged(into, other))
@@ -187,7 +182,7 @@ class GroupingStep:
         if load is None:
             return
         self.load = None
-        self.outcomes.append(messages.LoadFinished(load.model, self.time, loaded))
+        self.outcomes.append(messages.LoadFinished(self.time, loaded))
         if failure is None:
             return
         failure = self.put(failure, bounded=True)

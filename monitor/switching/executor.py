@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from fleet.clients.gpu import Cards, no_cards
 from fleet.clients.http import Cancel, cut_when
 from fleet.clients.ollama import Ollama
-from fleet.clients.supervisor import Supervisor
 from fleet.config.ladder import Rung, same_model
 from fleet.config.schema import Settings
 from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, RestartFailed, TrialEnded
@@ -47,7 +46,7 @@ class Switcher:
     home: Home
     settings: Settings
     ollama: Ollama
-    supervisor: Supervisor
+    generator: Generator
     clock: Clock
     read: Read
     post: PostStep
@@ -55,10 +54,6 @@ class Switcher:
     disk: DiskCheck = no_limit
     cards: Cards = no_cards
     bar: ProgressBar | None = None
-
-    @property
-    def _generator(self) -> Generator:
-        return Generator(self.supervisor, self.clock)
 
     def carry_out(self, number: int | None = None) -> FleetState:
         """Do the steps until the switch waits for its verification, has ended, or the generator did not come up.
@@ -169,7 +164,7 @@ class Switcher:
 
     def _stopped(self) -> bool:
         """Return True if a person has stopped the generator; asked last, since a pull or a trial takes long."""
-        return self._generator.stopped_by_a_person() and not self.read().restarting
+        return self.generator.stopped_by_a_person() and not self.read().restarting
 
     def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...]) -> Fact | None:
         with cut_when(self.clock, lambda: self._unwanted(switch)) as cancel:
@@ -220,15 +215,13 @@ class Switcher:
 
     def _restart(self, state: FleetState, switch: Switch) -> Fact | None:
         """Stop the generator, free the old model's memory, start it on the new one."""
-        unloading, start = self._unloading(state), Start(stopped=True)
+        start = Start(stopped=True)
         if not switch.was_stopped:
-            start = self._generator.restart(
+            start = self.generator.restart(
                 state.switches,
-                between=lambda: self._between(unloading),
+                between=lambda: self._between(state),
                 unwanted=lambda: self._unwanted(switch),
             )
-        if unloading is not None and unloading.ident is not None:
-            unloading.join()
         if start.failure:
             if self._unwanted(switch):
                 return None
@@ -240,23 +233,16 @@ class Switcher:
         self._release_pause()
         return Restarted(switch.number, stopped=start.stopped)
 
-    def _unloading(self, state: FleetState) -> threading.Thread | None:
-        """Return a thread that unloads the old model, None if the new rung has the same model."""
-        last = state.last_switch
-        if last is None or same_model(last.source, state.current_model):
-            return None
-        context = copy_context()  # its log lines bear the switch's number
-        return threading.Thread(
-            target=context.run, args=(self._unload, last.source), name="unload", daemon=True
-        )
-
-    def _between(self, unloading: threading.Thread | None) -> None:
+    def _between(self, state: FleetState) -> None:
         """Request the old model's unload, end the pause, and reset the launcher's brake on quick deaths.
 
         The unload is sent before the start. Its answer is awaited for only as long as a healthy server takes: the
-        request is then with the server, long before the new generator's first one.
+        request is then with the server, long before the new generator's first one. A new rung may have the same model.
         """
-        if unloading is not None:
+        last = state.last_switch
+        if last is not None and not same_model(last.source, state.current_model):
+            context = copy_context()  # its log lines bear the switch's number
+            unloading = threading.Thread(target=context.run, args=(self._unload, last.source), name="unload")
             unloading.start()
             unloading.join(_UNLOADED_WITHIN)
         self._release_pause()

@@ -2,18 +2,14 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 
 from fleet.clients.ollama import LoadedModel, Ollama
 from fleet.config.ladder import Ladder, same_model
-from fleet.policy.state import FleetState
 from fleet.runtime.clock import Clock
 from fleet.runtime.units import Seconds
 
 FREED_WITHIN: Seconds = 5.0
 """Longest wait for the memory: Ollama itself waits five seconds for that of a model that it unloads."""
-_FREED = "freed"
-"""Key in the state's `watch`: the beginning of the pause for which the GPU has been freed."""
 _POLL: Seconds = 0.05
 _LOOKS = 3
 """Looks in a row without a model of ours and without a call."""
@@ -43,24 +39,6 @@ def free_gpu(
         if clear >= _LOOKS or clock.monotonic() >= end:
             return names
         clock.wait(never, _POLL)
-
-
-def must_free(state: FleetState, now: float) -> bool:
-    """Return True if a pause is in force for which the GPU has not been freed yet."""
-    paused = state.paused(now)
-    return paused is not None and state.watch.get(_FREED) != _begun(state, now)
-
-
-def with_freed(state: FleetState, now: float) -> FleetState:
-    """Return the state that notes that the GPU has been freed for the pause in force."""
-    if not state.pauses(now):
-        return state
-    return replace(state, watch={**state.watch, _FREED: _begun(state, now)})
-
-
-def _begun(state: FleetState, now: float) -> float:
-    """Return when the fleet's present standstill began: pauses that follow on each other are one."""
-    return min(pause.since for pause in state.pauses(now))
 
 
 def is_ours(loaded: LoadedModel, ladder: Ladder) -> bool:

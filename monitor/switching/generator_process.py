@@ -66,6 +66,10 @@ class Generator:
         except SupervisorError:
             return False  # the restart meets the same error and reports it
 
+    def start(self) -> None:
+        """Start it without waiting for it; raise SupervisorError."""
+        self._supervisor.start(GENERATOR)
+
     def restart(
         self, switches: int, *, between: Callable[[], None], unwanted: Callable[[], bool] = lambda: False
     ) -> Start:
@@ -75,12 +79,12 @@ class Generator:
         """
         try:
             info = self.info()
-            if _is_up(info, switches):
+            if info.state.up and switches_of(info.pid) == switches:
                 return Start(pid=info.pid)
             if not self._stop(info.pid):
                 return Start(failure=_NOT_UP[ProgramState.STOPPING])
             between()
-            self._supervisor.start(GENERATOR)
+            self.start()
             return self._up(switches, unwanted)
         except SupervisorAwayError:
             raise
@@ -160,10 +164,6 @@ def _await_end(pid: int, seconds: Seconds) -> None:
         ended.poll(1000 * seconds)
     finally:
         os.close(descriptor)
-
-
-def _is_up(info: ProgramInfo, switches: int) -> bool:
-    return info.state.up and switches_of(info.pid) == switches
 
 
 def switches_of(pid: int) -> int | None:

@@ -1,6 +1,7 @@
 """The job of the switch thread: carries out the state's switch, then brings the generator to what the state wants."""
 
 from fleet.clients.supervisor import ProgramState
+from fleet.policy.caps import must_free
 from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.backoff import backoff_step
@@ -11,8 +12,8 @@ from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite
 from monitor.inbox import GeneratorRuns, GpuFreed, Post, Reported
 from monitor.switching.executor import Switcher
-from monitor.switching.freeing import free_gpu, must_free
-from monitor.switching.generator_process import GENERATOR, Generator, started_at, switches_of
+from monitor.switching.freeing import free_gpu
+from monitor.switching.generator_process import started_at, switches_of
 from monitor.watch.generator import (
     LOOPS_FROM,
     REVIVE_STEPS,
@@ -34,7 +35,7 @@ class SwitchJob:
         self._clock = switcher.clock
         self._home = switcher.home
         self._settings = switcher.settings
-        self._generator = Generator(switcher.supervisor, switcher.clock)
+        self._generator = switcher.generator
         self._crash_loop = False
         self._exited = False
         self._hangs = 0
@@ -126,7 +127,7 @@ class SwitchJob:
         self._revive_at = now + backoff_step(REVIVE_STEPS, self._revived)
         self._emit(EventKind.GENERATOR_DOWN, verdict.reason)
         self._home.starts_file.unlink(missing_ok=True)
-        self._switcher.supervisor.start(GENERATOR)
+        self._generator.start()
 
     def _restart(self, state: FleetState, verdict: GeneratorVerdict) -> None:
         with self._switcher.lock():

@@ -11,7 +11,7 @@ from fleet.config.ladder import same_model
 from fleet.config.schema import Settings
 from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState
-from fleet.policy.unanswered import RUNNER_ENDED, hang_due, hang_suspected, slowness
+from fleet.policy.unanswered import RUNNER_ENDED, hang_due, slowness
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError
 from fleet.runtime.home import Home
@@ -79,7 +79,7 @@ class OllamaWatch:
         state = self._post(self._reading(loaded))
         if spill_of(state).asked is not None:
             self._reload()
-        elif hang_suspected(state):
+        elif state.unanswered is not None and state.unanswered.suspected:
             self._check_for_hang(state, loaded)
             return min(interval, RUNNER_ENDED)
         return interval
@@ -147,7 +147,7 @@ class OllamaWatch:
         pause(self._home, since=now, until=now + limit + 30.0, why=why)
         try:
             wait_until_idle(self._home, self._clock, unwanted=lambda: cancel.cancelled)
-            self._post(UnloadBegins(state.current_model))
+            self._post(UnloadBegins())
             self._ollama.unload(state.current_model, timeout=5.0, cancel=cancel)
             body = {"model": state.current_model, "options": dict(state.current_options)}
             self._ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)

@@ -96,7 +96,7 @@ class Fuzzer:
         stamp = self.chance.choice((None, self.now, self.now - 1, -6e10, 2.5e11))
         state = absorb_batch(self.fleet, "log", [LogLine(text, stamp, live=roll < 0.7)], context)
         if roll > 0.8:
-            state = absorb_unload(absorb_time(state, context), "m", context)
+            state = absorb_unload(absorb_time(state, context), context)
         if roll > 0.9:
             state = self.call(state, text, context)
             state = absorb_presence(state, context, away=roll > 0.95)
@@ -119,7 +119,7 @@ class Fuzzer:
         return self.chance.choice((
             TimePassed(self.now),
             Heard(self.now),
-            Unloading("m", self.now),
+            Unloading(self.now),
             LogAway(),
             LogBack(self.now),
             FailedCall("1", self.now - 5, self.now, "llama3.2:3b", 500, text[:4096]),

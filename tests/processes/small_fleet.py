@@ -22,6 +22,7 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
 from monitor.switching.executor import Switcher
+from monitor.switching.generator_process import Generator
 from monitor.switching.reconcile import SwitchJob
 from state.store import StateStore
 from tests.parts.supervisord import Daemon, children_of, supervisord, wait_until
@@ -69,7 +70,7 @@ class SmallFleet:
             home=self.home,
             settings=self.settings,
             ollama=Ollama(self.url),
-            supervisor=self.daemon.client,
+            generator=Generator(self.daemon.client, SystemClock()),
             clock=SystemClock(),
             read=store.read,
             post=posting_to(store, self.rules),

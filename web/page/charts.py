@@ -93,7 +93,7 @@ def model_chart(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "type": "category",
             "inverse": True,
             "data": [_with_memory(one) for one in known],
-            "axisLabel": {"width": 130, "overflow": "truncate", "color": _GREY},
+            "axisLabel": {"width": 130, "overflow": "truncate", "lineHeight": 16, "color": _GREY},
         },
         "series": [
             {

@@ -214,14 +214,15 @@ class LivePage:
         ui.timer(_SOON, fill, once=True)
 
     def later_chart(self, title: str, read: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-        """Add a chart that takes its time."""
-        with ui.element("section").props(f'aria-label="{title}"'):
+        """Add a chart that takes its time. Only then does the browser load the library of charts."""
+        with ui.element("section").props(f'aria-label="{title}"') as section:
             ui.html(f"<h2>{title}</h2>", sanitize=False)
-            shown = _chart(title, {})
 
         async def fill() -> None:
-            shown.options.update(await read())
-            shown.update()
+            options = await read()
+            await asyncio.sleep(_SOON)  # parts of the same reading are shown before the library is loaded
+            with section:
+                _chart(title, options)
 
         ui.timer(_SOON, fill, once=True)
 

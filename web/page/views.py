@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Response
 from fastapi.middleware.gzip import GZipMiddleware
 from nicegui import ui
@@ -167,7 +168,9 @@ def _add_models(site: Site) -> None:
         span = float(days) if days in _PERIODS else 0.0
         since = time.time() - span * _DAY if span else 0.0
         # A long history is read while the browser opens the page.
-        reading = asyncio.create_task(asyncio.to_thread(collect_report, fleet, since=since))
+        reading = asyncio.create_task(
+            asyncio.to_thread(collect_report, fleet, since=since, decode=orjson.loads)
+        )
 
         async def compared() -> str:
             return tables.models(await reading)

@@ -24,12 +24,6 @@ def _unit(size: float, least: float) -> float:
 
 
 @kernel
-def _scale(row: Array, factor: float) -> None:
-    for j in range(row.shape[0]):
-        row[j] *= factor
-
-
-@kernel
 def _less_mean(v: Array, g: Array, w: Array) -> float:
     """Write v less the mean of those in the one group; 0 for NaN, infinities and members of no group.
 
@@ -142,12 +136,11 @@ def _positions(
 
 
 @kernel
-def _clip(w: Array, factor: float, limit: float) -> float:
-    """Multiply by the factor, clip to +-limit, and return the sum of the sizes."""
+def _clip(w: Array, limit: float) -> float:
+    """Clip to +-limit, and return the sum of the sizes."""
     size = 0.0
     for j in range(w.shape[0]):
-        u = w[j] * factor
-        u = limit if u > limit else max(u, -limit)
+        u = limit if w[j] > limit else max(w[j], -limit)
         w[j] = u
         size = plus(size, abs(u))
     return size
@@ -197,6 +190,14 @@ def truncate(x: Array, out: Array, limit: float, rescale: bool) -> None:
 
 
 @kernel
+def most_traded(size: Array, market: Array, out: Array, share: float) -> None:
+    """Write the market's codes of the share of instruments with the largest `size` rank, -1 for all others."""
+    for r in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[r, j] = market[r, j] if size[r, j] >= 1.0 - share else np.int32(-1)
+
+
+@kernel
 def _figures(w: Array, factor: float, before: Array, gains: Array, out: Array) -> None:
     """Multiply a day's positions by a factor, and write its figures (PNL to LARGEST).
 
@@ -239,8 +240,7 @@ def judge(
     x: Array,
     group: Array,
     returns: Array,
-    size: Array,
-    market: Array,
+    traded: Array,
     out: Array,
     r0: int,
     r1: int,
@@ -249,27 +249,27 @@ def judge(
     groups: int,
     limit: float,
     rescale: bool,
-    share: float,
-    markets: int,
+    parts: int,
 ) -> None:
     """Write the figures of the days r0 to r1, and what their most traded part earns, in one pass over the values.
 
     What positions earn is known on the next day only, and NaN on the last one. Values are taken `delay` days late and
     made positions (see `weigh`) unless they are `weighed`; positions are clipped to +-limit (0: no limit) and scaled to a
-    unit book again if asked. The part is the given share of instruments with the largest `size` rank (0: there is none),
-    neutralized to the market. The day before a block is computed with it.
+    unit book again if asked. `traded` has the groups of the most traded instruments, to whose means those are
+    neutralized; `parts` is their number (0: there is no such part). The day before a block is computed with it.
     """
     n = x.shape[1]
     v = np.empty(n)
     known = np.full((2, n), -2, np.int32)
     order = np.empty((2, n), np.uint32)
     start = np.empty(groups + 1, np.int64)
-    markets_start = np.empty(markets + 1, np.int64)
+    parts_start = np.empty(parts + 1, np.int64)
     ordered = np.empty(n)
     part = np.empty(n)
     books = np.zeros((2, n))  # today's and yesterday's, by turns
     for r in range(max(0, r0 - 1), r1):
         w = books[r % 2]
+        before = books[1 - r % 2]
         factor = 1.0
         if r < delay:
             w[:] = 0.0
@@ -278,21 +278,17 @@ def judge(
         else:
             copy(x[r - delay], v)  # from memory in order: a group's members stand all over it
             factor = _positions(v, group[r], w, known[0], order[0], start, ordered)
-        if limit > 0.0:
-            size_of_all = _clip(w, factor, limit)
-            factor = _unit(size_of_all, _NOTHING) if rescale else 1.0
-        if r < r0:
-            _scale(w, factor)
-            continue
         last = r + 1 == returns.shape[0]
         gains = returns[r if last else r + 1]
-        _figures(w, factor, books[1 - r % 2], gains, out[r - r0])
-        out[r - r0, _PART_PNL] = math.nan
-        if share > 0.0:
-            for j in range(n):
-                v[j] = w[j] if size[r, j] >= 1.0 - share else math.nan
-            factor = _positions(v, market[r], part, known[1], order[1], markets_start, ordered)
-            out[r - r0, _PART_PNL] = factor * _earned(part, gains)
+        day = out[max(r - r0, 0)]  # of the day before the block too, until its first day is written
+        _figures(w, factor, before, gains, day)
+        if limit > 0.0 and (weighed or day[_LARGEST] > limit):  # few books of size 1 have so large a position
+            size = _clip(w, limit)
+            _figures(w, _unit(size, _NOTHING) if rescale else 1.0, before, gains, day)
+        day[_PART_PNL] = math.nan
+        if parts > 0 and r >= r0:
+            factor = _positions(w, traded[r], part, known[1], order[1], parts_start, ordered)
+            day[_PART_PNL] = factor * _earned(part, gains)
         if last:
-            out[r - r0, _PNL] = math.nan
-            out[r - r0, _PART_PNL] = math.nan
+            day[_PNL] = math.nan
+            day[_PART_PNL] = math.nan

@@ -178,6 +178,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "to_numbers": Primitive(Axis.ROWS, groups.to_numbers),
     "weigh": Primitive(Axis.ROWS, portfolio.weigh),
     "truncate": Primitive(Axis.ROWS, portfolio.truncate),
+    "most_traded": Primitive(Axis.ROWS, portfolio.most_traded, form=Form.CODES),
     "judge": Primitive(Axis.PANEL, portfolio.judge, form=Form.DAILY),
 }
 

@@ -12,7 +12,7 @@ SUB_UNIVERSE = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """The groups of the neutralization: the step of their codes and their count, 0 for no neutralization."""
+    """Groups to whose means positions are neutralized: the step of their codes and their count, 0 for none."""
 
     step: int
     count: int
@@ -36,24 +36,21 @@ def daily(
     step = _in_universe(compiler, values, settings)
     if decays:
         step = _decayed(compiler, step, settings, groups)
-    market = compiler.grouping("market")
     returns = compiler.graph.emit("field", params=("returns",))
-    size = traded_rank(compiler, fields)
+    traded = _most_traded(compiler, fields)
     return compiler.emit(
         "judge",
         step,
         groups.step,
         returns,
-        returns if size is None else size,
-        market.step,
+        traded.step,
         params=(
             0 if decays else settings.delay,
             decays,
             groups.count,
             float(settings.truncation) if _clips(settings) else 0.0,
             settings.rescale_after_truncation,
-            0.0 if size is None else SUB_UNIVERSE,
-            market.count,
+            traded.count,
         ),
     )
 
@@ -109,11 +106,17 @@ def _decayed(compiler: Compiler, step: int, settings: AlphaSettings, groups: _Gr
     return compiler.emit("truncate", step, params=(0.0, settings.rescale_after_decay))
 
 
-def traded_rank(compiler: Compiler, fields: Mapping[str, object]) -> int | None:
-    """Return the step of the rank by mean traded value of the 20 days before; None without close or volume."""
+def _most_traded(compiler: Compiler, fields: Mapping[str, object]) -> _Groups:
+    """Return the groups of the most traded instruments, none without close or volume.
+
+    They are ranked by the mean traded value of the 20 days before.
+    """
+    market = compiler.grouping("market")
     if not {"close", "volume"} <= fields.keys():
-        return None
+        return _Groups(market.step, 0)
     close = compiler.graph.emit("field", params=("close",))
     volume = compiler.graph.emit("field", params=("volume",))
     traded = compiler.emit("ts_mean", compiler.emit("multiply", close, volume), params=(20,))
-    return compiler.emit("rank", compiler.emit("ts_delay", traded, params=(1,)), params=(1.0,))
+    size = compiler.emit("rank", compiler.emit("ts_delay", traded, params=(1,)), params=(1.0,))
+    step = compiler.emit("most_traded", size, market.step, params=(SUB_UNIVERSE,))
+    return _Groups(step, market.count)

@@ -95,15 +95,6 @@ def test_nothing_is_written_where_nothing_changed(home: Home, store: StateStore)
     assert content(home.path) == before
 
 
-def test_nothing_is_written_where_only_a_form_changed_that_the_file_does_not_know(
-    home: Home, store: StateStore
-) -> None:
-    store.update(lambda state: replace(state, open={"failures": ("a",), "load": None}))
-    before = content(home.path)
-    store.update(lambda state: replace(state, open={"failures": ("a",), "load": None}))
-    assert content(home.path) == before
-
-
 def test_what_a_change_raises_leaves_the_state_as_it_was(home: Home, store: StateStore) -> None:
     store.update(counted(1))
     before = content(home.path)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import orjson
 import pytest
 
 from cli.render import select
@@ -63,6 +64,27 @@ def test_a_long_history_is_read_in_parts(history: Path, chunk: int, monkeypatch:
     rotated(history).write_bytes(rotated(history).read_bytes() + b'{"partial\n')
     monkeypatch.setattr("state.history._CHUNK", chunk)
     assert [event.number for event in each_event(history)] == list(range(1, 41))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"number": 41, "time": 5.0, "kind": "unpinned", "x": NaN}',
+        b'{"number": 41, "time": 5.0, "kind": "unpinned", "x": "\\ud800"}',
+        b'{"number": 41, "time": 5.0, "kind": "unpinned", "x": ' + b"9" * 40 + b"}",
+        b'{"number": 41, "time": 5.0, "kind": "unpinned", "x": ' + b"[" * 2000 + b"]" * 2000 + b"}",
+        b'{"number": 41, "time": 1e999, "kind": "unpinned"}',
+        b'{"number": 41, "time": 5.0, "kind": "of another version"}',
+        b'{"partial',
+        b"[]",
+        b"\xff",
+    ],
+)
+def test_another_decoder_of_json_finds_the_same_events(history: Path, odd: bytes) -> None:
+    rotated(history).write_bytes(rotated(history).read_bytes() + odd + b"\n")
+    found = [event.number for event in each_event(history, orjson.loads)]
+    assert found == [event.number for event in each_event(history)]
+    assert {*range(1, 41)} <= {*found} <= {*range(1, 42)}
 
 
 def test_a_rotation_while_the_history_is_opened_shows_no_event_twice(

@@ -146,6 +146,19 @@ def test_all_parts_fit_on_80_by_24(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run_app(tmp_path, course, monkeypatch)
 
 
+def test_a_look_that_comes_as_the_view_ends_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Look(time.time(), row(), EVENTS)
+
+    async def course(app: WatchApp, _pilot: Any) -> None:
+        await app.screen.remove_children()
+        app.show(late)
+
+    app, _ = run_app(tmp_path, course, monkeypatch)
+    app.show(late)  # after the end
+
+
 def test_ctrl_c_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def course(app: WatchApp, pilot: Any) -> None:
         await pilot.press("ctrl+c")

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.policy.events import EventKind
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Switch, SwitchKind, SwitchPhase
+from fleet.policy.state import FleetState, PastSwitch, Switch, SwitchKind, SwitchPhase
 from monitor.ingest import (
     LOG,
     ApiCall,
@@ -284,11 +285,45 @@ def test_a_new_model_that_lacks_the_hosts_memory_moves_nothing(error: str, *, mo
     assert any(event.kind is EventKind.VERIFY_FAILED for event in state.events) is moves
 
 
-@pytest.mark.parametrize("odd", [0, "x", [], {"1-1000": 0}, {"1-1000": [1, None]}, {"1-1000": {}}])
+@pytest.mark.parametrize("odd", [0, "x", [None], [1], {}])
 def test_odd_kept_lines_of_an_earlier_state_cost_no_incident(odd: object) -> None:
-    state = replace(default_state(SEED_LADDER, T0), watch={"lines": odd})
+    failure = {"number": 1, "first": T0, "last": T0, "lines": odd}
+    state = replace(default_state(SEED_LADDER, T0), open={"number": 2, "failures": [failure]})
     line = LogLine("ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory", time=T0)
     after = absorb_batch(state, LOG, [line], Context(T0, Rules(), DETECTOR))
     after = absorb_time(after, Context(T0 + 600, Rules(), DETECTOR))
     [incident] = [event for event in after.events if event.kind is EventKind.INCIDENT]
     assert incident.fields["lines"] == [line.text]
+
+
+def test_an_incident_has_its_first_three_lines_and_no_others() -> None:
+    lines = [
+        LogLine(line, None, live=True)
+        for line in (*begins(T0), *runs_out(), *gives_up(T0), *failed_load(T0 + 60))
+    ]
+    state = default_state(SEED_LADDER, T0)
+    for line in lines:
+        state = absorb_batch(state, LOG, [line], Context(T0, RULES, DETECTOR))
+    state = absorb_time(state, Context(T0 + 600, RULES, DETECTOR))
+    first, second = [event.fields["lines"] for event in state.events if event.kind is EventKind.INCIDENT]
+    assert (len(first), len(second)) == (3, 3)
+    earlier = len((*begins(T0), *runs_out(), *gives_up(T0)))
+    assert set(first) <= {line.text for line in lines[:earlier]}
+    assert set(second) <= {line.text for line in lines[earlier:]}
+
+
+UNDER_WAY = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.TRIAL, 0, 1, T0, "why")
+DONE = PastSwitch(SwitchKind.DOWNGRADE, "llama3.2:3b", "phi3:mini", T0, "why")
+
+
+@pytest.mark.parametrize(("after", "ours"), [(5.1, True), (60.0, False)])
+@pytest.mark.parametrize("moved", [{"switch": UNDER_WAY}, {"last_switch": DONE}], ids=["begun", "committed"])
+def test_memory_that_comes_back_slowly_after_a_switch_is_the_fleets_own_doing(
+    moved: dict[str, Any], after: float, *, ours: bool
+) -> None:
+    rules = Rules(SEED_LADDER, replace(PolicySettings(), cool_down=0.0))
+    state = replace(default_state(SEED_LADDER, T0), **moved)
+    lines = [LogLine(line, T0 + after) for line in not_recovered(T0 + after)]
+    state = absorb_batch(state, LOG, lines, Context(T0 + after, rules, DETECTOR))
+    [incident] = [event.fields for event in state.events if event.kind is EventKind.INCIDENT]
+    assert (incident["cause"], incident["reason"] == "the unload was ours") == ("not_recovered", ours)

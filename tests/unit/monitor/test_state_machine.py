@@ -38,6 +38,7 @@ from monitor.ingest import LOG, SIGNALS, Context, absorb_batch, absorb_fact, abs
 from monitor.sources.base import LogLine
 from monitor.switching import generator_process, reconcile
 from monitor.switching.executor import Switcher
+from monitor.switching.generator_process import Generator
 from monitor.switching.reconcile import SwitchJob
 from state.history import read_history
 from state.store import StateStore, read_state
@@ -203,7 +204,7 @@ class FleetMachine(RuleBasedStateMachine):
             home=self.home,
             settings=SETTINGS,
             ollama=cast("Any", self.ollama),
-            supervisor=cast("Any", self.supervisord),
+            generator=Generator(cast("Any", self.supervisord), self.clock),
             clock=self.clock,
             read=self.store.read,
             post=self.post,

@@ -15,7 +15,6 @@ from fleet.policy.unanswered import (
     hang_due,
     hang_found,
     hang_remedy,
-    hang_suspected,
     remedy,
     slow_found,
     slowness,
@@ -107,14 +106,16 @@ def waits(number: int, seconds: float = LIMIT, status: int = 0) -> ApiCall:
 
 def test_a_call_given_up_at_the_limit_while_ollama_answers_is_a_hang_reported_once() -> None:
     state = after([waits(0)])
-    assert hang_suspected(state)
+    assert state.unanswered is not None
+    assert state.unanswered.suspected
     assert reports(state) == [], "whether Ollama answers is asked first"
     state = hung(state)
     assert reports(state) == [EventKind.OLLAMA_HANGS]
     reason = next(one.fields["reason"] for one in state.events if one.kind is EventKind.OLLAMA_HANGS)
     assert reason.startswith("1 call got no answer, one within 1m, while it lists its models at once. ")
     assert reason.endswith(hang_remedy(""))
-    assert not hang_suspected(state)
+    assert state.unanswered is not None
+    assert not state.unanswered.suspected
     state = hung(after([waits(1), waits(2), waits(3)], state))
     assert reports(state) == [EventKind.OLLAMA_HANGS]
     assert state.unanswered is not None
@@ -128,7 +129,8 @@ def test_a_call_given_up_at_the_limit_while_ollama_answers_is_a_hang_reported_on
 )
 def test_a_failure_with_an_answer_or_soon_asks_for_no_hang(seconds: float, status: int) -> None:
     state = after([waits(0, seconds, status)])
-    assert not hang_suspected(state)
+    assert state.unanswered is not None
+    assert not state.unanswered.suspected
     assert hung(state) is state
 
 

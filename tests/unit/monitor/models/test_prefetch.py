@@ -24,6 +24,7 @@ from fleet.runtime.units import GIGABYTE
 from monitor.models.inventory import rungs_here
 from monitor.models.prefetch import Prefetcher, wanted_models
 from monitor.switching.executor import Switcher
+from monitor.switching.generator_process import Generator
 from standin.faults import Fault, FaultKind
 from standin.ollama import StandinOllama, standin
 from standin.settings import StandinSettings
@@ -216,7 +217,7 @@ def test_a_downgrade_goes_to_what_is_here_and_the_missing_one_is_pulled_behind_i
             home=Home(tmp_path / "home"),
             settings=fetcher.settings,
             ollama=fetcher.ollama,
-            supervisor=Supervisor(tmp_path / "no.sock"),
+            generator=Generator(Supervisor(tmp_path / "no.sock"), fetcher.clock),
             clock=fetcher.clock,
             read=store.read,
             post=fetcher.post,

@@ -16,6 +16,7 @@ from fleet.runtime.clock import SystemClock
 from fleet.runtime.home import Home
 from monitor.switching import canary, executor
 from monitor.switching.executor import Switcher
+from monitor.switching.generator_process import Generator
 from state.store import StateStore
 from tests.reference.direct_owner import posting_to
 from tests.reference.histories import running
@@ -53,7 +54,7 @@ def switcher(tmp_path: Path, supervisord: Supervisord) -> Switcher:
         home=home,
         settings=settings,
         ollama=cast("Any", Empty()),
-        supervisor=cast("Any", supervisord),
+        generator=Generator(cast("Any", supervisord), SystemClock()),
         clock=SystemClock(),
         read=store.read,
         post=posting_to(store),

@@ -9,10 +9,11 @@ from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama
 from fleet.config.ladder import Ladder
 from fleet.config.schema import SEED_LADDER
+from fleet.policy.caps import must_free, with_freed
 from fleet.policy.state import HoursCap, OperatorPause
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.units import parse_size
-from monitor.switching.freeing import free_gpu, must_free, with_freed
+from monitor.switching.freeing import free_gpu
 from standin.ollama import StandinOllama, standin
 from standin.settings import StandinSettings
 from state.codec import decode_state, default_state, encode_state

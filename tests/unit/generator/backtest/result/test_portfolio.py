@@ -1,6 +1,7 @@
 """From values to figures, beside the pipeline written out slowly; and that nothing looks ahead."""
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -58,22 +59,19 @@ def slow_positions(values: Matrix, panel: Panel, settings: AlphaSettings) -> Mat
         known[t] = unit(np.where(np.isfinite(day), day, 0.0))
 
     def clip(weights: Matrix) -> Matrix:
-        return (
-            unit(np.clip(weights, -settings.truncation, settings.truncation))
-            if settings.truncation
-            else weights
-        )
+        if not settings.truncation:
+            return weights
+        clipped = np.clip(weights, -settings.truncation, settings.truncation)
+        return unit(clipped) if settings.rescale_after_truncation else clipped
 
     if settings.clip_at is Truncation.BEFORE_DECAY:
         known = np.array([clip(day) for day in known])
     if settings.decay > 1:
         shares = np.arange(settings.decay, 0, -1) / (settings.decay * (settings.decay + 1) / 2)
         known = np.array(
-            [
-                unit(sum(shares[i] * known[t - i] for i in range(min(settings.decay, t + 1))))
-                for t in range(days)
-            ]
+            [sum(shares[i] * known[t - i] for i in range(min(settings.decay, t + 1))) for t in range(days)]
         )
+        known = np.array([unit(day) for day in known]) if settings.rescale_after_decay else known
     if settings.clip_at is Truncation.AFTER_DECAY:
         known = np.array([clip(day) for day in known])
     return known
@@ -87,10 +85,31 @@ SETTINGS = [
         decay=4, neutralization=Neutralization.SECTOR, truncation=0.03, clip_at=Truncation.BEFORE_DECAY
     ),
     AlphaSettings(neutralization=Neutralization.SUBINDUSTRY, truncation=0.5),
+    AlphaSettings(truncation=0.04, rescale_after_truncation=False),
+    AlphaSettings(decay=6, truncation=0.9, rescale_after_decay=False),
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: f"{s.neutralization.value}-{s.decay}")
+def slow_part_pnl(weights: Matrix, panel: Panel) -> Matrix:
+    """What the most traded third earns, a day at a time."""
+    close, volume, returns = (panel.fields[name] for name in ("close", "volume", "returns"))
+    pnl = np.zeros(len(weights) - 1)
+    for t in range(20, len(pnl)):  # the first days have no traded value of 20 days before
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            traded = np.nanmean((close * volume)[t - 20 : t], axis=0)
+        known = np.isfinite(traded)
+        ranks = np.full(len(traded), -1.0)
+        ranks[known] = np.argsort(np.argsort(traded[known])) / (known.sum() - 1)
+        chosen = ranks >= 1 - 1 / 3
+        part = np.where(chosen, weights[t] - weights[t][chosen].mean(), 0.0)
+        pnl[t] = (unit(part) * np.nan_to_num(returns[t + 1])).sum()
+    return pnl
+
+
+@pytest.mark.parametrize(
+    "settings", SETTINGS, ids=lambda s: f"{s.neutralization.value}-{s.decay}-{s.truncation}"
+)
 def test_figures_are_those_of_the_steps_written_out(settings: AlphaSettings) -> None:
     panel = synthetic_panel(days=120, instruments=60, seed=3)
     text = "rank(-ts_delta(close, 3))"
@@ -121,6 +140,19 @@ def test_figures_are_those_of_the_steps_written_out(settings: AlphaSettings) -> 
     assert figures.short_count == round(float((weights[first:-1] < 0).sum(axis=1).mean()))
     assert sum(row.days for _, row in found.yearly) == figures.days
     assert sum(row.pnl for _, row in found.yearly) == pytest.approx(figures.pnl)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS[0], SETTINGS[2]], ids=["at once", "decayed"])
+def test_the_sub_universe_is_the_most_traded_third_neutralized(settings: AlphaSettings) -> None:
+    panel = synthetic_panel(days=150, instruments=60, seed=3)
+    text = "rank(-ts_delta(close, 20))"
+    [values] = Engine(panel).values([tree(text)])
+    weights = slow_positions(values, panel, settings)
+    first = int(np.flatnonzero((weights != 0).any(axis=1))[0])
+    assert first >= 20
+    pnl = slow_part_pnl(weights, panel)[first:]
+    [found] = [one for one in made(panel, settings, text).checks if one.name == "LOW_SUB_UNIVERSE_SHARPE"]
+    assert found.value == pytest.approx(sharpe_of(pnl), rel=1e-9)
 
 
 def test_members_of_no_group_and_of_ever_other_groups_are_weighed_as_written_out() -> None:
