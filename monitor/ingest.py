@@ -4,7 +4,6 @@ A batch is read in two parts. The grouper makes findings of its lines, which tak
 decides on the findings, on the state as it stands under the lock. One write carries cursor, grouper and count.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -22,7 +21,7 @@ from fleet.policy.slow import after_rate
 from fleet.policy.state import FleetState
 from fleet.policy.unanswered import after_call, hang_cleared, hang_found, slow_found
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import finite, printable, whole_number
+from fleet.runtime.untrusted import printable
 from monitor.api_calls import ApiCall, parse_call
 from monitor.detection.detector import Detector
 from monitor.inbox import (
@@ -67,9 +66,6 @@ from state.codec import from_json, to_json
 LOG, SIGNALS = "log", "signals"
 """The two origins of lines: Ollama's log, and the generator's calls in `signals.jsonl`."""
 
-_TOTAL = re.compile(r'\btotal="([0-9.]+) ([KMGT]iB)"')
-_UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
-
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -85,14 +81,7 @@ class Context:
     first_token: Seconds = 360.0
 
 
-@dataclass(frozen=True, slots=True)
-class GpuMemory:
-    """The memory of one GPU by Ollama's log, in bytes."""
-
-    amount: int
-
-
-Finding: TypeAlias = Outcome | ApiCall | GpuMemory
+Finding: TypeAlias = Outcome | ApiCall
 """One thing that a batch of lines shows, for the policy to decide on."""
 
 
@@ -136,8 +125,6 @@ def _observed(state: FleetState, seen: Iterable[Observation | ApiCall], context:
             continue
         group, outcomes = advance(group, one, rules, context.detector)
         found += outcomes
-        if isinstance(one, Line) and any(isinstance(outcome, GpuFound) for outcome in outcomes):
-            found += _memory_in(one.text)
     return Findings(group, tuple(found))
 
 
@@ -287,18 +274,17 @@ def _follow(state: FleetState, finding: Finding, context: Context) -> FleetState
         case ApiCall():
             return _call_ended(state, finding, context)
         case GpuFound():
-            return _watch(state, gpu=finding.present)
-        case GpuMemory():
             before = state.watch.get("gpu_total")
-            total = finding.amount + (before if isinstance(before, int) else 0)
-            return _watch(state, gpu_total=total)
+            known = before if isinstance(before, int) else None
+            total = known if finding.memory is None else finding.memory + (known or 0)
+            return _watch(state, gpu=finding.present, gpu_total=total)
         case ServerStarted():
             state = with_spill(_watch(state, gpu=None, gpu_total=None), server_started(spill_of(state)))
             return hang_cleared(state)
         case PromptRead():
-            return _watch(state, prompt_read=finding.time)
+            return _watch(state, prompt_read=min(finding.time, context.now))
         case LoadFinished() if finding.loaded:
-            return _watch(state, loaded=finding.time)
+            return _watch(state, loaded=min(finding.time, context.now))
         case _:
             return state
 
@@ -316,13 +302,6 @@ def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetStat
     waited = call.status == 0 and call.ended - call.started >= context.first_token
     state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
     return _with_rate(state, call, context)
-
-
-def _memory_in(line: str) -> list[Finding]:
-    """Return the GPU memory that the server's line names, nothing if it names none."""
-    found = _TOTAL.search(line)
-    amount = found and whole_number((finite(found[1]) or 0.0) * _UNITS[found[2]])
-    return [GpuMemory(amount)] if amount else []
 
 
 def _watch(state: FleetState, **values: Any) -> FleetState:

@@ -171,8 +171,7 @@ class Monitor:
             return self._retry_at - now
         if self._facts or any(stream.urgent for stream in self._streams.values()):
             return 0.0
-        reopenings = [stream.reopen_at for stream in self._streams.values() if stream.reopen_at is not None]
-        return min([self._next_check, *reopenings]) - now
+        return min(self._next_check, *(stream.reopen_at for stream in self._streams.values())) - now
 
     # What arrives
 
@@ -219,7 +218,7 @@ class Monitor:
     def _reopen_broken(self) -> None:
         now = self._clock.monotonic()
         for origin, stream in tuple(self._streams.items()):
-            if stream.reopen_at is not None and now >= stream.reopen_at:
+            if now >= stream.reopen_at:
                 self._follow(origin, stream.committed)
 
     # Decide and write

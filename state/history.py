@@ -41,28 +41,22 @@ class HistoryFile:
     def append(self, events: Sequence[Event]) -> None:
         """Append events; raise OSError. A partial line of a crash is ended first, and readers skip it.
 
-        Only `sync` puts the events on the disk; until then the state keeps them.
+        Only `sync` puts the events on the disk; until then the state keeps them. A long file becomes the older part.
         """
-        self._rotate()
         text = "".join(json.dumps(event.row()) + "\n" for event in events)
         with self._path.open("ab+") as stream:
             end = stream.tell()
             if end and os.pread(stream.fileno(), 1, end - 1) != b"\n":
                 text = "\n" + text
             stream.write(text.encode())
+        if end > _ROTATE_AT:
+            self.sync()
+            self._path.replace(rotated(self._path))
 
     def sync(self) -> None:
         """Flush the appended events to the disk; raise OSError."""
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as stream:
             os.fsync(stream.fileno())
-
-    def _rotate(self) -> None:
-        try:
-            if self._path.stat().st_size > _ROTATE_AT:
-                self.sync()
-                self._path.replace(rotated(self._path))
-        except FileNotFoundError:
-            return
 
 
 def rotated(path: Path) -> Path:

@@ -126,20 +126,10 @@ class UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = connect_unix(self._path, self.timeout)
-
-
-def connect_unix(path: str, timeout: Seconds | None) -> socket.socket:
-    """Return a connection to a unix socket; raise OSError."""
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connected.settimeout(timeout)
-        connected.connect(path)
-    except OSError:
-        connected.close()
-        raise
-    return connected
+        """Connect to the socket; raise OSError. `close` is needed then too."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 class _TcpConnection(http.client.HTTPConnection):

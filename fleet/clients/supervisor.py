@@ -1,6 +1,6 @@
 """Client of supervisord's XML-RPC over its unix socket, with our errors.
 
-It has a transport of its own: supervisor's has no time-out, and a frozen daemon would freeze its callers.
+It has a connection of its own: supervisor's has no time-out, and a frozen daemon would freeze its callers.
 """
 
 import http.client
@@ -69,18 +69,6 @@ def own_programs(programs: Sequence[ProgramInfo], lane: str, *, shared: bool) ->
     ]
 
 
-class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: str, timeout: Seconds) -> None:
-        super().__init__()
-        self._path = path
-        self._timeout = timeout
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = UnixConnection(self._path, self._timeout)
-        self._connection = host, connection  # the base class closes the connection that it finds here
-        return connection
-
-
 class Supervisor:
     """The supervisord of a socket. Every call raises SupervisorError, or SupervisorAwayError if it is away.
 
@@ -129,22 +117,26 @@ class Supervisor:
     def _call(
         self, method: str, *arguments: Any, accept: Collection[RpcFault] = (), timeout: Seconds = 0.0
     ) -> Any:
-        transport = _UnixTransport(str(self.socket), max(self._timeout, timeout))
-        with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as proxy:
-            try:
-                return getattr(proxy.supervisor, method)(*arguments)
-            except xmlrpc.client.Fault as fault:
-                if fault.faultCode in accept:
-                    return None
-                raise SupervisorError(
-                    f"supervisord refused {method}({', '.join(map(str, arguments))}): {fault.faultString}",
-                    fault=fault.faultCode,
-                    hint=f"See `{self._home.supervisorctl('status')}` and {self._home.supervisord_log}.",
-                ) from fault
-            except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-                raise self._away(error) from error
-            except (ExpatError, ValueError, TypeError, LookupError, AttributeError) as error:
-                raise self._not_supervisord() from error
+        body = xmlrpc.client.dumps(arguments, f"supervisor.{method}").encode()
+        connection = UnixConnection(str(self.socket), max(self._timeout, timeout))
+        try:
+            connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
+            (result,), _ = xmlrpc.client.loads(connection.getresponse().read())
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode in accept:
+                return None
+            raise SupervisorError(
+                f"supervisord refused {method}({', '.join(map(str, arguments))}): {fault.faultString}",
+                fault=fault.faultCode,
+                hint=f"See `{self._home.supervisorctl('status')}` and {self._home.supervisord_log}.",
+            ) from fault
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise self._away(error) from error
+        except (ExpatError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise self._not_supervisord() from error
+        finally:
+            connection.close()
+        return result
 
     def _away(self, error: Exception) -> SupervisorAwayError:
         hint = f"Start the fleet with `{self._home.command('make run')}`."

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Self
 
 from fleet.runtime.units import MEGABYTE, Bytes
 
@@ -39,26 +40,16 @@ class Rung:
         return f"{self.model} ({', '.join(f'{key}={value}' for key, value in sorted(self.options.items()))})"
 
 
-class Ladder(Sequence[Rung]):
+class Ladder(tuple[Rung, ...]):  # noqa: SLOT001  # `digest` is cached in its __dict__
     """The rungs, largest model first; never empty."""
 
-    def __init__(self, rungs: Sequence[Rung]) -> None:
-        if not rungs:
+    def __new__(cls, rungs: Iterable[Rung]) -> Self:
+        """Return a ladder of these rungs; raise ValueError without any."""
+        ladder = super().__new__(cls, rungs)
+        if not ladder:
             message = "a ladder has at least one rung"
             raise ValueError(message)
-        self._rungs = tuple(rungs)
-
-    def __len__(self) -> int:
-        return len(self._rungs)
-
-    def __iter__(self) -> Iterator[Rung]:
-        return iter(self._rungs)
-
-    def __getitem__(self, index: int) -> Rung:  # type: ignore[override]  # rungs are never sliced
-        return self._rungs[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ladder) and self._rungs == other._rungs
+        return ladder
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -66,30 +57,30 @@ class Ladder(Sequence[Rung]):
     @property
     def last(self) -> int:
         """Return the index of the bottom rung."""
-        return len(self._rungs) - 1
+        return len(self) - 1
 
     @cached_property
     def digest(self) -> str:
         """Return a short hash of models and options, which changes when the ladder is edited."""
-        rows = [[rung.model, dict(sorted(rung.options.items()))] for rung in self._rungs]
+        rows = [[rung.model, dict(sorted(rung.options.items()))] for rung in self]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
     def below(self, index: int) -> Rung | None:
         """Return the next rung down, None at the bottom."""
-        return self._rungs[index + 1] if index < self.last else None
+        return self[index + 1] if index < self.last else None
 
     def above(self, index: int) -> Rung | None:
         """Return the next rung up, None at the top."""
-        return self._rungs[index - 1] if index > 0 else None
+        return self[index - 1] if index > 0 else None
 
     def named(self, model: str, *, near: int = 0) -> Rung | None:
         """Return the rung of a model, of several the nearest to index `near`; None if there is none."""
-        same = [rung for rung in self._rungs if same_model(rung.model, model)]
+        same = [rung for rung in self if same_model(rung.model, model)]
         return min(same, key=lambda rung: abs(rung.index - near), default=None)
 
     def nearest_by_size(self, size: Bytes) -> Rung | None:
         """Return the rung with the nearest size; None if no rung's size is known."""
-        sized = [(abs(rung.size - size), rung) for rung in self._rungs if rung.size is not None]
+        sized = [(abs(rung.size - size), rung) for rung in self if rung.size is not None]
         return min(sized, key=lambda pair: (pair[0], pair[1].index))[1] if sized else None
 
 

@@ -131,8 +131,8 @@ class LogEventKind(StrEnum):
 class LogEvent:
     """An event that a line reports, beside or instead of a failure.
 
-    `final`: no other try follows this end of a load. `status`, `seconds`: of a request. `detail`: library and name of
-    a GPU. `layers`: how many layers the client asks for, -1 if Ollama decides.
+    `final`: no other try follows this end of a load. `status`, `seconds`: of a request. `memory`: the bytes of a
+    GPU. `layers`: how many layers the client asks for, -1 if Ollama decides.
     """
 
     kind: LogEventKind
@@ -140,5 +140,5 @@ class LogEvent:
     final: bool = False
     status: int = 0
     seconds: float = 0.0
-    detail: str = ""
+    memory: int | None = None
     layers: int | None = None

@@ -4,16 +4,14 @@ A clock that was set back would otherwise prolong a cool-down, a hold or a wait 
 in that time would seem older than the last switch and would not count.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fleet.policy.facts import Fact, IncidentSeen
 from fleet.policy.recovery import SPREAD
 from fleet.policy.rules import Rules
 from fleet.policy.state import HOLD_STEPS, FleetState, OperatorPause
 from fleet.runtime.backoff import backoff_step
-from fleet.runtime.untrusted import finite
 
 _Part = TypeVar("_Part")
 
@@ -43,7 +41,6 @@ def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> Flee
         hours=_clamped(state.hours, since=now),
         reserve=_clamped(state.reserve, since=now),
         unanswered=_clamped(state.unanswered, since=now, last=now),
-        watch=_seen(state.watch, now),
     )
 
 
@@ -51,12 +48,6 @@ def _clamped(part: _Part, **latest: float) -> _Part:
     """Return a part of the state with each of these times at its latest, if it is later; None stays None."""
     late = {name: bound for name, bound in latest.items() if (getattr(part, name, None) or 0.0) > bound}
     return replace(part, **late) if late else part  # type: ignore[type-var]  # the parts with times are dataclasses
-
-
-def _seen(watch: Mapping[str, Any], now: float) -> Mapping[str, Any]:
-    """Return what was seen of Ollama, with the times that distinguish a slow model from a hang."""
-    late = {name: now for name in ("loaded", "prompt_read") if (finite(watch.get(name)) or 0.0) > now}
-    return {**watch, **late} if late else watch
 
 
 def _pause(pause: OperatorPause | None, now: float) -> OperatorPause | None:

@@ -202,7 +202,7 @@ def _downgrade_target(index: int, rules: Rules) -> Rung | None:
     if rules.policy.selection != "fits":
         return rules.ladder.below(index)
     failing = rules.need(index)
-    for rung in list(rules.ladder)[index + 1 :]:
+    for rung in rules.ladder[index + 1 :]:
         need = rules.need(rung.index)
         if rules.can_fit(rung.index) and (need is None or failing is None or need < failing):
             return rung

@@ -57,7 +57,7 @@ def after_call(
     began = min(call.time if call.started is None else call.started, now)
     row = before or Unanswered(since=began, calls=0, reason="")
     # Calls with a short time-out follow each other sooner than Ollama ends a stuck runner: the first of them counts.
-    stuck = row.waited and not _loaded_since(state, row.last)
+    stuck = row.waited and not _seen_between(state, "loaded", row.last, now)
     last = row.last if stuck else min(call.time, now)
     row = replace(row, calls=row.calls + 1, reason=call.reason, waited=row.waited or waited, last=last)
     lasts = row.calls > 1 and min(call.time, now) - row.since >= limit
@@ -93,8 +93,7 @@ def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> 
 
     `on_cpu`: the model lies partly on the CPU.
     """
-    read = state.watch.get("prompt_read")
-    if isinstance(read, (int, float)) and now - read <= limit:
+    if _seen_between(state, "prompt_read", now - limit, now):
         return SlowCause.PROMPT
     return SlowCause.CPU if on_cpu else None
 
@@ -104,12 +103,13 @@ def hang_due(state: FleetState, now: float) -> bool:
     row = state.unanswered
     if row is None or not row.suspected or now - row.last < RUNNER_ENDED:
         return False
-    return not _loaded_since(state, row.last)
+    return not _seen_between(state, "loaded", row.last, now)
 
 
-def _loaded_since(state: FleetState, time: float) -> bool:
-    loaded = state.watch.get("loaded")
-    return isinstance(loaded, (int, float)) and loaded > time
+def _seen_between(state: FleetState, what: str, start: float, end: float) -> bool:
+    """Return True if the log last said so between two times; a later time is of a clock that was set back."""
+    seen = state.watch.get(what)
+    return isinstance(seen, (int, float)) and start < seen <= end
 
 
 def slow_found(state: FleetState, why: SlowCause) -> FleetState:

@@ -224,5 +224,9 @@ def process_environ(pid: int) -> dict[str, str]:
         raw = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return {}
-    pairs = (os.fsdecode(part).partition("=") for part in raw.split(b"\0") if part)
-    return {name: value for name, _, value in pairs}
+    return {
+        name: value
+        for part in raw.split(b"\0")
+        for name, equals, value in [os.fsdecode(part).partition("=")]
+        if equals
+    }

@@ -30,6 +30,7 @@ from monitor.detection.prefilter import Prefilter
 
 _CMD_MODEL = re.compile(r"--model +(\S{1,1000})")
 _PASSED_ON = re.compile(r"^Error: |process has terminated|process no longer running|while running the model")
+_UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 _SEVERE = frozenset({"WARN", "ERROR", "WARNING", "FATAL", "ERR"})
 
 
@@ -182,9 +183,8 @@ def _event(parsed: ParsedLine) -> LogEvent | None:
 
 def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> LogEvent | None:
     if row.kind is LogEventKind.GPU:
-        library = parsed.fields.get("library", "")
-        detail = f"{library} {parsed.fields.get('description') or parsed.fields.get('name', '')}".strip()
-        return LogEvent(LogEventKind.NO_GPU if library.lower() == "cpu" else LogEventKind.GPU, detail=detail)
+        kind = LogEventKind.NO_GPU if parsed.fields.get("library", "").lower() == "cpu" else LogEventKind.GPU
+        return LogEvent(kind, memory=_memory(parsed.fields.get("total", "")))
     if row.kind is LogEventKind.ALL_ON_GPU and is_below(match["part"], match["whole"]):
         return None
     kind = row.kind
@@ -196,6 +196,12 @@ def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> Lo
     layers = whole_number(parsed.fields.get("layers.requested") or parsed.fields.get("requested"))
     final = row.final or _never_retried(row, parsed)
     return LogEvent(kind, model=_model_of(parsed), final=final, layers=layers)
+
+
+def _memory(text: str) -> int | None:
+    """Return the bytes of `12.0 GiB`; None for another text, or for none at all."""
+    number, _, unit = text.partition(" ")
+    return whole_number((finite(number) or 0.0) * _UNITS.get(unit, 0)) or None
 
 
 def _never_retried(row: EventPattern, parsed: ParsedLine) -> bool:

@@ -78,7 +78,7 @@ def _on_line(step: GroupingStep, line: messages.Line, detector: Detector) -> Non
         time = line.arrival or line.heard or 0.0
     step.time = time if line.arrival is None else min(time, line.arrival)
     step.line, step.text = line.number, line.text
-    step.heard = next(at for at in (line.arrival, line.heard, step.time) if at is not None)
+    step.heard = line.arrival or line.heard or step.time
     if parsed.own is not None or outer is not None:
         on_stamp(step)
     else:

@@ -109,7 +109,7 @@ def _before_signal(step: GroupingStep, event: LogEvent) -> None:
             for failure in list(step.failures.values()):
                 step.put(failure, bounded=True)
             step.note(layers_asked=-1, gpu_failed=False)
-            step.outcomes.append(ServerStarted(step.time))
+            step.outcomes.append(ServerStarted())
         case LogEventKind.GPU_FAILED:
             step.note(gpu_failed=True)
         case LogEventKind.LOAD_BEGUN:
@@ -141,7 +141,7 @@ def _after_signal(step: GroupingStep, event: LogEvent) -> None:
         case LogEventKind.REQUEST_ENDED:
             _on_request(step, event)
         case LogEventKind.GPU | LogEventKind.NO_GPU:
-            step.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.detail, step.time))
+            step.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.memory))
         case LogEventKind.PROMPT_READ:
             step.outcomes.append(PromptRead(step.time))
 

@@ -163,7 +163,6 @@ class SignalSeen:
 class LoadFinished:
     """A load is over; `loaded`: it succeeded."""
 
-    model: str
     time: float
     loaded: bool
 
@@ -172,16 +171,13 @@ class LoadFinished:
 class ServerStarted:
     """A server started: models of the old one are no longer loaded."""
 
-    time: float
-
 
 @dataclass(frozen=True, slots=True)
 class GpuFound:
-    """The server's compute device; `present` is False for the CPU."""
+    """The server's compute device and its bytes of memory; `present` is False for the CPU."""
 
     present: bool
-    detail: str
-    time: float
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,8 @@ class GroupingStep:
 
     def latest(self, *, loose: bool = False) -> list[Failure]:
         """Return open and past failures, the latest first; `loose` leaves out the open load's."""
-        own = self.load.failure if loose and self.load else None
-        both = [*reversed(self.failures.values()), *reversed(self.past.values())]
-        return [failure for failure in both if failure.number != own]
+        known = self.loose() if loose else self.failures.values()
+        return [*reversed(known), *reversed(self.past.values())]
 
     def add(self, failure: Failure, signal: Signal) -> Failure:
         """Add a signal to a failure."""
@@ -183,7 +182,7 @@ class GroupingStep:
         if load is None:
             return
         self.load = None
-        self.outcomes.append(messages.LoadFinished(load.model, self.time, loaded))
+        self.outcomes.append(messages.LoadFinished(self.time, loaded))
         if failure is None:
             return
         failure = self.put(failure, bounded=True)

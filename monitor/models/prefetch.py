@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from fleet.clients.http import cut_when
 from fleet.clients.ollama import Ollama
-from fleet.config.ladder import Ladder, Rung, same_model
+from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.config.schema import OllamaSettings, Settings
 from fleet.policy.facts import PrefetchDone, PrefetchFailed, PrefetchStarted
 from fleet.policy.state import FleetState, SwitchPhase
@@ -52,12 +52,11 @@ def wanted_models(
     if settings.pull_ahead and _top_serves(state):
         ahead = [ladder.below(current.index), ladder[ladder.last]]
         found.extend(WantedModel(rung, "ahead of its need") for rung in ahead if rung is not None)
-    missing = [one for one in found if one.rung.index not in here]
-    return tuple(
-        one
-        for place, one in enumerate(missing)
-        if not any(same_model(one.rung.model, other.rung.model) for other in missing[:place])
-    )
+    missing: dict[str, WantedModel] = {}
+    for one in found:
+        if one.rung.index not in here:
+            missing.setdefault(full_name(one.rung.model), one)
+    return tuple(missing.values())
 
 
 def _top_serves(state: FleetState) -> bool:

@@ -1,5 +1,6 @@
 """A source that the monitor follows: the thread that reads it, and the batches that wait to be written."""
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class Stream:
 
     thread: SourceThread
     committed: Cursor | None
-    reopen_at: Seconds | None = None
+    reopen_at: Seconds = math.inf
     pending: list[Batch] = field(default_factory=list)
 
     @property
@@ -93,10 +94,13 @@ class Stream:
 
         The place at which a log was first joined is urgent: a monitor that died before its write would join later.
         """
-        return any(batch.lines or self.committed is None for batch in self.pending)
+        return bool(self.pending) and (self.committed is None or bool(self.pending[-1].lines))
 
     def add(self, batch: Batch) -> None:
-        """Append a batch; one without lines only moves the last one's cursor and gives its slot back."""
+        """Append a batch; one without lines only moves the last one's cursor and gives its slot back.
+
+        So only the first one can be without lines.
+        """
         if self.pending and not batch.lines:
             last = self.pending.pop()
             batch = Batch(last.lines, last.read + batch.read, batch.cursor)

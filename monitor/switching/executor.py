@@ -215,15 +215,13 @@ class Switcher:
 
     def _restart(self, state: FleetState, switch: Switch) -> Fact | None:
         """Stop the generator, free the old model's memory, start it on the new one."""
-        unloading, start = self._unloading(state), Start(stopped=True)
+        start = Start(stopped=True)
         if not switch.was_stopped:
             start = self.generator.restart(
                 state.switches,
-                between=lambda: self._between(unloading),
+                between=lambda: self._between(state),
                 unwanted=lambda: self._unwanted(switch),
             )
-        if unloading is not None and unloading.ident is not None:
-            unloading.join()
         if start.failure:
             if self._unwanted(switch):
                 return None
@@ -235,23 +233,16 @@ class Switcher:
         self._release_pause()
         return Restarted(switch.number, stopped=start.stopped)
 
-    def _unloading(self, state: FleetState) -> threading.Thread | None:
-        """Return a thread that unloads the old model, None if the new rung has the same model."""
-        last = state.last_switch
-        if last is None or same_model(last.source, state.current_model):
-            return None
-        context = copy_context()  # its log lines bear the switch's number
-        return threading.Thread(
-            target=context.run, args=(self._unload, last.source), name="unload", daemon=True
-        )
-
-    def _between(self, unloading: threading.Thread | None) -> None:
+    def _between(self, state: FleetState) -> None:
         """Request the old model's unload, end the pause, and reset the launcher's brake on quick deaths.
 
         The unload is sent before the start. Its answer is awaited for only as long as a healthy server takes: the
-        request is then with the server, long before the new generator's first one.
+        request is then with the server, long before the new generator's first one. A new rung may have the same model.
         """
-        if unloading is not None:
+        last = state.last_switch
+        if last is not None and not same_model(last.source, state.current_model):
+            context = copy_context()  # its log lines bear the switch's number
+            unloading = threading.Thread(target=context.run, args=(self._unload, last.source), name="unload")
             unloading.start()
             unloading.join(_UNLOADED_WITHIN)
         self._release_pause()

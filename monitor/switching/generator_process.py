@@ -79,7 +79,7 @@ class Generator:
         """
         try:
             info = self.info()
-            if _is_up(info, switches):
+            if info.state.up and switches_of(info.pid) == switches:
                 return Start(pid=info.pid)
             if not self._stop(info.pid):
                 return Start(failure=_NOT_UP[ProgramState.STOPPING])
@@ -164,10 +164,6 @@ def _await_end(pid: int, seconds: Seconds) -> None:
         ended.poll(1000 * seconds)
     finally:
         os.close(descriptor)
-
-
-def _is_up(info: ProgramInfo, switches: int) -> bool:
-    return info.state.up and switches_of(info.pid) == switches
 
 
 def switches_of(pid: int) -> int | None:

@@ -369,7 +369,9 @@ class XmlRpc:
 
     def feed(self, chance: random.Random, data: bytes) -> None:
         client = supervisor.Supervisor(Path("/nowhere"))
-        with mock.patch.object(supervisor, "_UnixTransport", return_value=_Fixed(data)):
+        response = mock.Mock(status=200, read=mock.Mock(return_value=data))
+        connection = mock.Mock(getresponse=mock.Mock(return_value=response))
+        with mock.patch.object(supervisor, "UnixConnection", return_value=connection):
             try:
                 if chance.random() < 0.3:
                     client.start("generator")
@@ -385,20 +387,6 @@ class XmlRpc:
         self.state = written(
             self.state.with_event(NOW, EventKind.GENERATOR_DOWN, **fields | {"program": fields.pop("name")})
         )
-
-
-class _Fixed(xmlrpc.client.Transport):
-    """A transport that answers everything with the input."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self._data = data
-
-    def request(self, *_: Any, **__: Any) -> Any:
-        parser, unmarshaller = self.getparser()
-        parser.feed(self._data)
-        parser.close()
-        return unmarshaller.close()
 
 
 _HEARTBEAT = {

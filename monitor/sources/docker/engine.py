@@ -16,7 +16,7 @@ from docker.api import APIClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env, parse_host
 
-from fleet.clients.http import connect_unix
+from fleet.clients.http import UnixConnection
 from fleet.runtime.untrusted import printable
 from monitor.sources.base import MOST_LINES
 from monitor.sources.docker.dedup import SECOND, STEP, earliest, parse_stamp
@@ -165,7 +165,8 @@ class DockerEngine:
     def _reach(self) -> None:
         """Raise OSError if no daemon listens on the unix socket: docker-py would leave an open socket behind."""
         if self._socket:
-            connect_unix(self._socket, TIMEOUT).close()
+            with contextlib.closing(UnixConnection(self._socket, TIMEOUT)) as connection:
+                connection.connect()
 
 
 def _query(stamp: int) -> float | None:

@@ -43,7 +43,7 @@ def test_a_reader_that_raises_is_found(name: str, monkeypatch: pytest.MonkeyPatc
     """Without the guard of numbers an odd one reaches the state, or ends its reader."""
     for target in (
         "monitor.api_calls",
-        "monitor.ingest",
+        "monitor.detection.detector",
         "fleet.clients.ollama",
         "fleet.clients.supervisor",
         "monitor.watch.spill",

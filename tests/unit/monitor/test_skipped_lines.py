@@ -12,6 +12,7 @@ from fleet.policy.events import EventKind, sentence
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Skipped
 from monitor import ingest
+from monitor.detection import detector
 from monitor.ingest import LOG, SIGNALS, Context
 from monitor.loop import Monitor
 from monitor.skipped_lines import absorb_each
@@ -63,9 +64,8 @@ def test_a_line_that_raises_is_skipped_counted_and_reported_and_the_others_count
 
 
 def test_a_line_after_which_the_state_cannot_be_written_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "finite", float)  # as before finite: NaN comes through
     line = 'time=2026-11-23T22:22:42.331Z level=INFO source=types.go:32 msg="inference compute" library=CUDA total="8.0 GiB"'
-    monkeypatch.setattr(ingest, "whole_number", lambda _: float("nan"))
+    monkeypatch.setattr(detector, "_memory", lambda _: float("nan"))  # as without a guard of numbers
     state = each(line, OOM)
     assert state.skipped == Skipped(1, NOW)
     assert state.vram_error_count == 1
