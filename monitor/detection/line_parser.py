@@ -1,4 +1,4 @@
-"""Parser of one log line: prefixes of log drivers and viewers, the line's own stamp, and its fields.
+"""Parser of one log line: its prefixes and what wraps it, its own stamp, and its fields.
 
 Pure. A line is untrusted text: at most `CONSIDERED` characters are read, and every expression is anchored and never
 backtracks. A part that cannot be parsed stays as it is; nothing is raised for any input.
@@ -12,48 +12,27 @@ from types import MappingProxyType
 from typing import Any
 
 from fleet.runtime.untrusted import finite, parse_json
-from monitor.detection.timestamps import Stamp, from_calendar, from_iso, from_syslog, from_unix
+from monitor.detection.prefixes import HEADS, Bare, stamp_of, strip
+from monitor.detection.timestamps import Stamp, from_calendar, from_unix
 
 CONSIDERED = 64 * 1024
 """Characters of a line that are read; messages about memory stand well before."""
 
-_ROUNDS = 6  # prefixes nest: kubectl, container runtime, compose, journald, llama-server
-
-_COLOUR = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
-_DECORATION = re.compile(r"[\s>\u2800-\u28ff]++")
-_POD = re.compile(r"\[pod/[^\]\s]{1,300}\] ")
-_RUNTIME = re.compile(r"(?:stdout|stderr) [FP] ")
-_COMPOSE = re.compile(r"[A-Za-z0-9][\w.@-]{0,127}+ {1,40}\| ?")
-_ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?+(Z|[+-]\d\d:?\d\d)?+(?:[ \t]|$)",
-)
-_SYSLOG = re.compile(r"([^\W\d_]{3,9}\.?|\d{1,2}月) {1,2}(\d{1,2}) (\d\d:\d\d:\d\d)(?:\.\d{1,9})?+ ")
-_UNIT = re.compile(
-    r"(?:[\w.:@-]{1,128}+ {1,4})?[\w.@-]{1,64}\[\d{1,10}\]: ?|[\w.-]{1,128} (?:systemd|kernel|ollama): "
-)
-_OWN_CALENDAR = re.compile(r"(\d{4}/\d\d/\d\d) (\d\d:\d\d:\d\d) ")
-_STREAMED = re.compile(r"data: (?=\{)")
-_RUNNER = re.compile(r"\d{1,4}\.\d\d\.\d{3}\.\d{3} [A-Z] ")
 _GIN = re.compile(r"\[GIN\] (?:(\d{4}/\d\d/\d\d) - (\d\d:\d\d:\d\d) )?")
 _STATUS = re.compile(r"[1-5][0-9]{2}")
 _SLOG = re.compile(r"(?:time=([^\s\"]{10,40}) )?level=[A-Z]{4,5}(?:[+-]\d)? ")
 _DURATION_PART = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)(h|ms|m|s|µs|us|ns)")
 _LONGEST = 1e9  # seconds: a larger number is no duration
-_JOURNALD_DIGITS = 16  # microseconds since 1970
+_MILLISECONDS = 1e11  # a larger number is no time in seconds
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "ns": 1e-9}
 _WITHIN_QUOTES = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
-_WRAPPERS = (
-    ("log", "time"),
-    ("MESSAGE", "__REALTIME_TIMESTAMP"),
-    ("line", "ts"),
-    ("textPayload", "timestamp"),
-    ("message", "timestamp"),
-)
-"""Keys that hold a whole line and its time: of Docker, journald, Loki, Google and Vector."""
-_HEADS = ("time=", "level=", "[GIN]", "{")
-"""Beginnings of the server's own lines; a `message` with another one is a record's."""
+_LINE_KEYS = ("log", "MESSAGE", "line", "textPayload", "short_message", "message")
+"""Keys under which Docker, journald, Loki, Google, Graylog and shippers such as Vector put a whole line."""
+_CLOCK_KEYS = ("time", "__REALTIME_TIMESTAMP", "ts", "timestamp", "@timestamp", "date")
+_RECORD_KEYS = frozenset({"function", "msg", "error"})
+"""Keys of the records of slog, the old C++ server and the API: their `message` is no whole line."""
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -89,20 +68,31 @@ class ParsedLine:
         return self.fields.get("error", "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Bare:
-    text: str
-    outer: Stamp | None
-
-
 def parse_line(line: str) -> ParsedLine:
     """Return the parsed line; any text gives one, at worst with the text unchanged."""
-    bare = _strip(line[:CONSIDERED])
+    bare = strip(line[:CONSIDERED])
     if bare.text.startswith("{"):
         unwrapped = _from_json(bare)
         if unwrapped is not None:
             return unwrapped
     return _from_text(bare)
+
+
+def journald_message(value: object) -> bytes | None:
+    """Return a field of a journald entry in JSON: a text, the list of its bytes if it is not printable, or several."""
+    match value:
+        case str():
+            return value.encode("utf-8", "surrogatepass")
+        case [*parts] if parts and all(isinstance(part, int) for part in parts):
+            try:
+                return bytes(part for part in parts if isinstance(part, int))
+            except ValueError:
+                return None
+        case [*parts]:
+            found = [message for message in map(journald_message, parts) if message is not None]
+            return b"\n".join(found) if found else None
+        case _:
+            return None
 
 
 def parse_seconds(text: str) -> float | None:
@@ -123,50 +113,14 @@ def _plain_number(text: str) -> float | None:
     return value if value is not None and 0.0 <= value < _LONGEST else None
 
 
-def _strip(text: str) -> _Bare:
-    """Return a line without the prefixes of log drivers and viewers."""
-    if "\x1b" in text:
-        text = _COLOUR.sub("", text)
-    text = text.rstrip("\r\n")
-    outer: Stamp | None = None
-    for _ in range(_ROUNDS):
-        text, stamp, changed = _without_prefix(text)
-        if stamp is not None and (outer is None or (stamp.zoned and not outer.zoned)):
-            outer = stamp
-        if not changed:
-            break
-    return _Bare(text, outer)
-
-
-def _without_prefix(text: str) -> tuple[str, Stamp | None, bool]:
-    """Return the text after one prefix, the prefix's stamp, and True if there was a prefix."""
-    if not text or text.startswith(_HEADS):
-        return text, None, False
-    if match := _ISO.match(text):
-        stamp = from_iso(match[1], match[2], match[3] or "", match[4] or "")
-        return text[match.end() :], stamp, True
-    if match := _OWN_CALENDAR.match(text):
-        return text[match.end() :], from_calendar(match[1], match[2]), True
-    if match := _SYSLOG.match(text):
-        stamp = from_syslog(match[1], int(match[2]), match[3])
-        rest = text[match.end() :].lstrip()
-        unit = _UNIT.match(rest)
-        if stamp is not None or unit is not None:
-            return rest[unit.end() if unit else 0 :], stamp, True
-    for prefix in (_DECORATION, _COMPOSE, _RUNTIME, _RUNNER, _POD, _STREAMED, _UNIT):
-        if match := prefix.match(text):
-            return text[match.end() :], None, True
-    return text, None, False
-
-
-def _from_text(bare: _Bare) -> ParsedLine:
+def _from_text(bare: Bare) -> ParsedLine:
     text = bare.text
     if match := _GIN.match(text):
         own = from_calendar(match[1], match[2]) if match[1] else None
         return ParsedLine(text, text, own, bare.outer, gin=_parse_gin(text[match.end() :]))
     if "level=" in text and (match := _SLOG.search(text)):
         fields = dict(_fields(text[match.start() :]))
-        own = _stamp_of(match[1] or "")
+        own = stamp_of(match[1] or "")
         return ParsedLine(text, fields.get("msg", ""), own, bare.outer, MappingProxyType(fields))
     return ParsedLine(text, text, None, bare.outer)
 
@@ -180,11 +134,6 @@ def _parse_gin(rest: str) -> Gin | None:
         return None
     seconds = next((s for s in map(parse_seconds, columns[1:-1]) if s is not None), 0.0)
     return Gin(status, seconds, method, path.strip().strip('"'))
-
-
-def _stamp_of(text: str) -> Stamp | None:
-    match = _ISO.fullmatch(text)
-    return from_iso(match[1], match[2], match[3] or "", match[4] or "") if match else None
 
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
@@ -222,19 +171,37 @@ def _quoted(text: str, position: int) -> tuple[str, int]:
     return value, end + 1 if text[end : end + 1] == '"' else len(text)
 
 
-def _from_json(bare: _Bare, depth: int = 0) -> ParsedLine | None:
+def _from_json(bare: Bare, depth: int = 0) -> ParsedLine | None:
     """Parse the JSON of Docker, Kubernetes, journald, slog, the old C++ server, or of an API answer."""
     data = _object(bare.text)
     if data is None:
         return None
-    for wrapper, clock in _WRAPPERS:
-        line = data.get(wrapper)
-        inner = _strip(line) if isinstance(line, str) else None
-        if inner is not None and (wrapper != "message" or inner.text.startswith(_HEADS)):
-            unwrapped = _Bare(inner.text, _json_stamp(data.get(clock)) or bare.outer or inner.outer)
-            nested = inner.text.startswith("{") and depth == 0
-            return (_from_json(unwrapped, depth + 1) if nested else None) or _from_text(unwrapped)
-    return _from_record(data, bare)
+    line = _line_in(data)
+    if line is None:
+        return _from_record(data, bare)
+    inner = strip(line)
+    stamp = next((stamp for key in _CLOCK_KEYS if (stamp := _json_stamp(data.get(key)))), None)
+    unwrapped = Bare(inner.text, stamp or bare.outer or inner.outer)
+    nested = inner.text.startswith("{") and depth == 0
+    return (_from_json(unwrapped, depth + 1) if nested else None) or _from_text(unwrapped)
+
+
+def _line_in(data: Mapping[str, object]) -> str | None:
+    """Return the whole line that a wrapper holds, None if the object is a record of its own."""
+    for key in _LINE_KEYS:
+        line = _text(data.get(key))
+        if line is None:
+            continue
+        if key != "message" or _RECORD_KEYS.isdisjoint(data) or strip(line).text.startswith(HEADS):
+            return line
+    return None
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    message = journald_message(value)
+    return None if message is None else message.decode("utf-8", "replace")
 
 
 def _object(text: str) -> dict[str, Any] | None:
@@ -245,7 +212,7 @@ def _object(text: str) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _from_record(data: Mapping[str, object], bare: _Bare) -> ParsedLine:
+def _from_record(data: Mapping[str, object], bare: Bare) -> ParsedLine:
     """Parse a record by its message or error; a piece of a model's answer has neither, and an empty message."""
     error = data.get("error")
     if isinstance(error, dict):
@@ -262,8 +229,10 @@ def _from_record(data: Mapping[str, object], bare: _Bare) -> ParsedLine:
 
 
 def _json_stamp(value: object) -> Stamp | None:
-    if isinstance(value, str):
-        micros = finite(value) if len(value) == _JOURNALD_DIGITS and value.isdecimal() else None
-        return _stamp_of(value) if micros is None else from_unix(micros / 1e6)
+    """Return the stamp of an ISO time, or of a number of seconds, milliseconds, microseconds or nanoseconds."""
     seconds = finite(value)
-    return None if seconds is None else from_unix(seconds)
+    if seconds is None:
+        return stamp_of(value) if isinstance(value, str) else None
+    while seconds >= _MILLISECONDS:
+        seconds /= 1000.0
+    return from_unix(seconds)

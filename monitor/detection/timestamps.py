@@ -155,7 +155,7 @@ def _at(day: str, clock: str) -> float | None:
 
 
 def _offset(zone: str) -> int:
-    if zone == "Z":
+    if zone[0] not in "+-":  # Z, UTC, GMT
         return 0
     digits = zone[1:].replace(":", "")
-    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
+    return (1 if zone[0] == "+" else -1) * (int(digits[:2]) * 3600 + int(digits[2:] or 0) * 60)

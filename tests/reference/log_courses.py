@@ -1,9 +1,8 @@
-"""Courses of failures as whole logs: read from a file, wrapped as log drivers do, and followed live."""
+"""Courses of failures as whole logs: read from a file and followed live."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from monitor.detection.line_parser import parse_line
@@ -51,30 +50,6 @@ def times(lines: Sequence[str]) -> list[float]:
     return [time or 0.0 for time in known]
 
 
-def iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-
-
-def docker_json(line: str, at: float) -> str:
-    return json.dumps({"log": f"{line}\n", "stream": "stderr", "time": iso(at)})
-
-
-WRAPPINGS: dict[str, Callable[[str, float], str]] = {
-    "compose": lambda line, _: f"ollama-1  | {line}",
-    "coloured": lambda line, _: f"\x1b[36mollama    |\x1b[0m {line}",
-    "terminal": lambda line, _: line.replace("| POST    ", "|\x1b[97;46m POST    \x1b[0m").replace(
-        "| 500 |", "|\x1b[97;41m 500 \x1b[0m|"
-    ),
-    "kubectl": lambda line, _: f"[pod/ollama-0/ollama] {line}",
-    "tty": lambda line, _: f"{line}\r",
-    "docker": lambda line, at: f"{iso(at)} {line}",
-    "containerd": lambda line, at: f"{iso(at)} stderr F {line}",
-    "json-file": docker_json,
-    "swarm": lambda line, _: f"ai_ollama.1.x8zq3k9q@node-1    | {line}",
-    "journald": lambda line, at: f"{iso(at)[:19]}+0000 box ollama[9]: {line}",
-}
-
-
 class Live(Follower):
     """A follower that gets each line moments after it was printed, with the time that goes by between."""
 
@@ -113,10 +88,12 @@ class Live(Follower):
         return len(counting)
 
 
-def follow(lines: Sequence[str], *, stamped: bool, restarted: bool) -> Live:
-    """Return the follower after a whole log and the silence after it."""
+def follow(
+    lines: Sequence[str], *, stamped: bool, restarted: bool, printed: Sequence[float] | None = None
+) -> Live:
+    """Return the follower after a whole log and the silence after it; `printed` replaces the times in the lines."""
     live = Live(stamped=stamped, restarted=restarted)
-    for line, at in zip(lines, times(lines), strict=True):
+    for line, at in zip(lines, printed or times(lines), strict=True):
         live.line(line, at)
     live.wait(live.now + 1000.0)
     found_before_the_end = len(live.found)

@@ -138,7 +138,7 @@ EVENTS: tuple[EventPattern, ...] = (
     ),
     event(
         "runner-gone",
-        r"llama(?: runner|-server) terminated|process no longer running|^terminate called",
+        r"llama(?: runner|-server) terminated|process no longer running|\bterminate called (?:after|without|recursively)",
         ("runner terminated", "server terminated", "no longer running", "terminate called"),
         LogEventKind.RUNNER_GONE,
         example='time=2026-11-23T22:24:52.346Z level=ERROR source=llama_server.go:1023 msg="llama-server terminated" '

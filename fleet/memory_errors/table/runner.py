@@ -37,6 +37,17 @@ HOST: tuple[Pattern, ...] = (
         example="ggml_cuda_host_malloc: failed to allocate 16607.35 MiB of pinned memory: out of memory",
     ),
     signal(
+        "host-pinned-call",
+        r"(?:\b(?:cu|cuda|hip|musa|aclrt)[A-Z]?[A-Za-z]{0,12}Host[A-Za-z]{0,12}|_host_malloc|\bmalloc_host)\b[^\n]{0,400}?"
+        r"(?:out of memory|ErrorMemoryAllocation|ErrorOutOfMemory|ERROR_OUT_OF_MEMORY)",
+        ("out of memory", "ErrorMemoryAllocation", "ErrorOutOfMemory", "ERROR_OUT_OF_MEMORY"),
+        Cause.HOST,
+        part=Part.HARMLESS,
+        versions="none; other builds",
+        backend="cuda rocm",
+        example="cudaMallocHost failed: out of memory",
+    ),
+    signal(
         "host-vulkan-limit",
         r"Requested buffer size \(\d{1,20}\) exceeds device max_buffer_size limit",
         ("max_buffer_size",),
@@ -421,7 +432,7 @@ LAST_RESORT: tuple[Pattern, ...] = (
         Cause.HOST,
         check=FieldCheck.NAMES_HOST,
         versions="any other",
-        example="cudaHostAlloc of host memory: out of memory",
+        example="failed to copy the model to the host: out of memory",
     ),
     signal(
         "other-gpu",

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 
 from fleet.runtime.untrusted import parse_json, whole_number
+from monitor.detection.line_parser import journald_message
 from monitor.sources.base import Cursor, Json, Keep, LogLine
 from monitor.sources.lines import MAX_LINE, LineBuffer, clip, decode
 
@@ -80,26 +81,10 @@ def parse_entry(row: bytes) -> Entry | None:
     return Entry(
         cursor,
         time,
-        _message(facts.get("MESSAGE")),
+        journald_message(facts.get("MESSAGE")),
         str(facts.get("_STREAM_ID", "")),
         facts.get("_LINE_BREAK") == "line-max",
     )
-
-
-def _message(value: Json) -> bytes | None:
-    match value:
-        case str():
-            return value.encode("utf-8", "surrogatepass")
-        case [*parts] if parts and all(isinstance(part, int) for part in parts):
-            try:
-                return bytes(part for part in parts if isinstance(part, int))
-            except ValueError:
-                return None
-        case [*parts]:  # the entry has the field several times
-            found = [message for message in map(_message, parts) if message is not None]
-            return b"\n".join(found) if found else None
-        case _:
-            return None
 
 
 @dataclass(slots=True)

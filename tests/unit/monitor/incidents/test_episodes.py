@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.reference.log_courses import WRAPPINGS, Episode, episodes, follow, found, times
+from tests.reference.log_courses import Episode, episodes, follow, found, times
+from tests.reference.wrappings import WRAPPINGS
 
 
 @pytest.mark.parametrize("episode", list(episodes()), ids=lambda episode: episode.name)
@@ -15,12 +16,22 @@ def test_a_course_says_the_same_however_it_is_wrapped(wrapping: str) -> None:
     wrap = WRAPPINGS[wrapping]
     wrong = {}
     for episode in episodes():
-        if wrapping in ("journald", "json-file") and episode.name.lower().startswith("docker"):
-            continue  # what only Docker does, and only its fine stamps can tell
         pairs = zip(episode.lines, times(episode.lines), strict=True)
         got = found([wrap(line, at) for line, at in pairs])
         if got != episode.incidents:
             wrong[episode.name] = got
+    assert not wrong
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_a_wrapped_course_followed_live_counts_as_one_read_later(wrapping: str) -> None:
+    wrap, wrong = WRAPPINGS[wrapping], {}
+    for episode in episodes():
+        printed = times(episode.lines)
+        wrapped = [wrap(line, at) for line, at in zip(episode.lines, printed, strict=True)]
+        live = follow(wrapped, stamped=False, restarted=False, printed=printed)
+        if live.closed_causes != episode.incidents:
+            wrong[episode.name] = live.closed_causes
     assert not wrong
 
 
