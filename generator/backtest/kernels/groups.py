@@ -238,6 +238,8 @@ def backfill(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, 
     """
     needs = np.empty(groups, np.bool_)
     value = np.empty(groups)
+    start = max(0, r0 - d + 1)
+    wide = x[start:r1].astype(np.float64)  # once, where each day would turn a window of numbers into float64
     for r in range(r0, r1):
         row = x[r]
         g = group[r]
@@ -251,7 +253,7 @@ def backfill(x: Array, group: Array, out: Array, r0: int, r1: int, groups: int, 
                 some = True
         if not some:
             continue
-        _winsorized_means(x, g, r, d, std, needs, value)
+        _winsorized_means(wide, g, r - start, d, std, needs, value)
         for j in range(row.shape[0]):
             if row[j] != row[j] and g[j] >= 0:
                 o[j] = value[g[j]]
@@ -270,7 +272,7 @@ def _winsorized_means(x: Array, g: Array, r: int, d: int, std: float, needs: Arr
     for i in range(first, r + 1):
         for j in range(n):
             k = g[j]
-            v = np.float64(x[i, j])
+            v = x[i, j]
             if k >= 0 and needs[k] and math.isfinite(v):
                 if count[k] == 0.0:
                     base[k] = v
@@ -281,7 +283,7 @@ def _winsorized_means(x: Array, g: Array, r: int, d: int, std: float, needs: Arr
     for i in range(first, r + 1):
         for j in range(n):
             k = g[j]
-            v = np.float64(x[i, j])
+            v = x[i, j]
             if k >= 0 and needs[k] and math.isfinite(v):
                 squares[k] += (v - base[k] - total[k]) ** 2
     for k in range(groups):
@@ -289,7 +291,7 @@ def _winsorized_means(x: Array, g: Array, r: int, d: int, std: float, needs: Arr
     for i in range(first, r + 1):
         for j in range(n):
             k = g[j]
-            v = np.float64(x[i, j])
+            v = x[i, j]
             if k >= 0 and needs[k] and math.isfinite(v):
                 u = v - base[k] - total[k]
                 clipped[k] += min(max(u, -squares[k]), squares[k])

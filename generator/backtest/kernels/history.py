@@ -9,8 +9,8 @@ from generator.backtest.kernels.jit import kernel
 
 Array = Any
 
-MEDIAN, SKEWNESS, KURTOSIS = range(3)
-_MEDIAN, _SKEWNESS = MEDIAN, SKEWNESS
+SKEWNESS, KURTOSIS = range(2)
+_SKEWNESS = SKEWNESS
 
 
 @kernel
@@ -125,8 +125,38 @@ def trade_when(enter: Array, value: Array, leave: Array, out: Array, c0: int, c1
 
 
 @kernel
+def median(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
+    """Write the median of the last d days' values. They stay in order while one goes and one comes."""
+    window = np.empty(min(d, x.shape[0]))
+    for c in range(c0, c1):
+        n = 0
+        for t in range(x.shape[0]):
+            gone = np.float64(x[t - d, c]) if t >= d else math.nan
+            if gone == gone:  # noqa: PLR0124
+                n -= 1
+                i = 0
+                while window[i] != gone:
+                    i += 1
+                for p in range(i, n):
+                    window[p] = window[p + 1]
+            v = np.float64(x[t, c])
+            if v == v:  # noqa: PLR0124
+                i = n
+                while i > 0 and window[i - 1] > v:
+                    window[i] = window[i - 1]
+                    i -= 1
+                window[i] = v
+                n += 1
+            if n == 0:
+                out[t, c] = math.nan
+            else:
+                upper = window[n // 2]
+                out[t, c] = upper if n % 2 else 0.5 * (window[n // 2 - 1] + upper)
+
+
+@kernel
 def shape(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, less: float) -> None:
-    """Write MEDIAN, SKEWNESS or KURTOSIS (less `less`) of the last d days, the last two of central moments (ddof 0)."""
+    """Write SKEWNESS or KURTOSIS (less `less`) of the last d days: quotients of central moments (ddof 0)."""
     window = np.empty(min(d, x.shape[0]))
     for c in range(c0, c1):
         for t in range(x.shape[0]):
@@ -136,17 +166,11 @@ def shape(x: Array, out: Array, c0: int, c1: int, d: int, mode: int, less: float
                 if v == v:  # noqa: PLR0124
                     window[n] = v
                     n += 1
-            out[t, c] = _shape(window[:n], mode, less) if n > 0 else math.nan
+            out[t, c] = _shape(window, n, mode, less) if n > 0 else math.nan
 
 
 @kernel
-def _shape(window: Array, mode: int, less: float) -> float:
-    n = window.shape[0]
-    if mode == _MEDIAN:
-        window.sort()
-        upper: float = window[n // 2]
-        lower: float = window[(n - 1) // 2]
-        return upper if n % 2 else 0.5 * (lower + upper)
+def _shape(window: Array, n: int, mode: int, less: float) -> float:
     base: float = window[0]
     mean: float = 0.0
     for i in range(n):
@@ -160,7 +184,7 @@ def _shape(window: Array, mode: int, less: float) -> float:
         higher += u * u * u if mode == _SKEWNESS else u * u * u * u
     second /= n
     higher /= n
-    return higher / second**1.5 if mode == _SKEWNESS else higher / (second * second) - less
+    return higher / (second * math.sqrt(second)) if mode == _SKEWNESS else higher / (second * second) - less
 
 
 @kernel

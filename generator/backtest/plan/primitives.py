@@ -135,7 +135,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "kth_element": Primitive(Axis.COLUMNS, history.kth_element),
     "last_diff_value": Primitive(Axis.COLUMNS, history.last_different),
     "days_from_last_change": Primitive(Axis.COLUMNS, history.days_since_change),
-    "ts_median": _rolling(history.shape, history.MEDIAN, 0.0),
+    "ts_median": Primitive(Axis.COLUMNS, history.median),
     "ts_skewness": _rolling(history.shape, history.SKEWNESS, 0.0),
     "ts_kurtosis": _rolling(history.shape, history.KURTOSIS),
     "ts_decay_exp_window": Primitive(Axis.COLUMNS, history.decay_exponential),

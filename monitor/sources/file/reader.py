@@ -1,17 +1,24 @@
 """An open log file, and the position in it by which it is found again under another name.
 
-The file is read on from an offset; a rewritten one is noticed.
+The file is read on from an offset; a rewritten one is noticed. A compressed file is read from an unnamed copy.
 """
 
+import bz2
 import contextlib
 import errno
+import gzip
+import lzma
 import os
 import re
 import stat
-from collections.abc import Sequence
+import tempfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import IO, Any
 
 from monitor.sources.base import MOST_LINES, Cursor, Json
 from monitor.sources.lines import LineBuffer, Region
@@ -20,7 +27,11 @@ HEAD, TAIL = 256, 64
 """Bytes in the fingerprint: the start of the file, and those read last."""
 
 _ROTATED = re.compile(r"[.-](?:old|\d[\dTZ:._-]{0,40})")
-"""Suffixes of rotated files: `.1`, `-20260801`, `.2026-08-01_12-00`, `.old`; no compressed ones."""
+"""Suffixes of rotated files: `.1`, `-20260801`, `.2026-08-01_12-00`, `.old`; compressed ones have another after it."""
+
+_PACKED: Mapping[str, Callable[[IO[bytes]], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_LARGEST = 4 << 30  # bytes of a compressed file's content: its copy takes as much room
+_WHOLE_SECOND = 1_000_000_000  # nanoseconds that a compressed file's time may lack
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +95,14 @@ class LogFileCandidate:
     matches: bool
 
 
-def is_rotated_name(name: str, sibling: str) -> bool:
-    """Return True if `sibling` is an uncompressed rotated file of `name`."""
-    return sibling.startswith(name) and _ROTATED.fullmatch(sibling, len(name)) is not None
+def is_rotated_name(name: str, sibling: str, suffix: str = "") -> bool:
+    """Return True if `sibling` is a rotated file of `name`, with the suffix of its compression."""
+    plain = sibling.removesuffix(suffix)
+    return (
+        sibling.startswith(name)
+        and sibling.endswith(suffix)
+        and _ROTATED.fullmatch(plain, len(name)) is not None
+    )
 
 
 def unread(
@@ -124,7 +140,7 @@ class LogFile:
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
-        self._descriptor = open_regular(path)
+        self._descriptor = open_rotated(path)
         self._lines = LineBuffer()
         self.position = offset
         self._offset = offset
@@ -225,6 +241,25 @@ def open_regular(path: Path) -> int:
     raise OSError(code, os.strerror(code), str(path))
 
 
+def open_rotated(path: Path) -> int:
+    """Open a rotated file as `open_regular` does; a compressed one as an unnamed copy of its content."""
+    descriptor = open_regular(path)
+    unpack = _PACKED.get(path.suffix)
+    if unpack is None:
+        return descriptor
+    try:
+        with os.fdopen(descriptor, "rb") as packed, tempfile.TemporaryFile() as copy:
+            written = os.fstat(descriptor).st_mtime_ns
+            for piece in iter(partial(unpack(packed).read, CHUNK), b""):
+                if copy.write(piece) and copy.tell() > _LARGEST:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+            copy.flush()
+            os.utime(copy.fileno(), ns=(written, written))
+            return os.dup(copy.fileno())
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise OSError(errno.EIO, f"cannot be decompressed: {error}", str(path)) from error
+
+
 def unread_files(position: FilePosition, path: Path) -> list[tuple[Path, int]]:
     """Return the files to read from the position on, by the folder's present content; see `unread`.
 
@@ -251,20 +286,41 @@ def rotated_inodes(path: Path) -> dict[int, Path]:
     return {inode: sibling for _, inode, sibling in sorted(found)}
 
 
-def _rotated(path: Path) -> list[Path]:
-    return [sibling for sibling in path.parent.iterdir() if is_rotated_name(path.name, sibling.name)]
+def _rotated(path: Path, suffix: str = "") -> list[Path]:
+    return [other for other in path.parent.iterdir() if is_rotated_name(path.name, other.name, suffix)]
 
 
 def _siblings(path: Path, position: FilePosition) -> list[LogFileCandidate]:
+    """Return the rotated files, compressed ones only if the position lies in one: their times alone say too little."""
+    if not position.inode:
+        return []
+    plain = _candidates(_rotated(path), position)
+    if not position.offset or any(candidate.matches for candidate in plain):
+        return plain
+    packed = _candidates(_packed(path, position), position)
+    return plain + (packed if any(candidate.matches for candidate in packed) else [])
+
+
+def _packed(path: Path, position: FilePosition) -> list[Path]:
+    """Return the compressed rotated files that were written to since, without those that are still there plain."""
     found = []
-    for sibling in _rotated(path) if position.inode else ():
+    for file in (file for suffix in _PACKED for file in _rotated(path, suffix)):
+        with contextlib.suppress(OSError):
+            since = file.stat().st_mtime_ns > position.mtime_ns - _WHOLE_SECOND
+            found += [file] if since and not file.with_suffix("").exists() else []
+    return found
+
+
+def _candidates(paths: Sequence[Path], position: FilePosition) -> list[LogFileCandidate]:
+    found = []
+    for path in paths:
         with contextlib.suppress(OSError):  # deleted meanwhile, no regular file, or not readable
-            found.append(_candidate(sibling, position))
+            found.append(_candidate(path, position))
     return found
 
 
 def _candidate(path: Path, position: FilePosition) -> LogFileCandidate:
-    descriptor = open_regular(path)
+    descriptor = open_rotated(path)
     try:
         facts = os.fstat(descriptor)
         return LogFileCandidate(path, facts.st_ino, facts.st_mtime_ns, _holds(descriptor, facts, position))

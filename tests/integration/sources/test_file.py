@@ -1,9 +1,13 @@
 """The file source on a real file system: rotation in all its ways, seen live and after the fact."""
 
+import bz2
+import gzip
+import lzma
 import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -110,6 +114,94 @@ def test_rotation_while_nobody_looked_finishes_the_old_file_first(log: Path) -> 
     add(log, "c")
     with Following(FileSource(log), first.cursor) as second:
         second.until_texts(["b", "c"])
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+
+
+def pack(path: Path, suffix: str = ".gz", *, at: float | None = None) -> Path:
+    """Compress a rotated file in place with its time, or with another, as a compressor that keeps none gives it."""
+    packed, facts = path.with_name(path.name + suffix), path.stat()
+    packed.write_bytes(PACKERS[suffix](path.read_bytes()))
+    os.utime(packed, (at or int(facts.st_atime), at or int(facts.st_mtime)))
+    path.unlink()
+    return packed
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_file_compressed_while_nobody_looked_is_finished_first(log: Path, suffix: str) -> None:
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        add(log, "read long ago")
+        first.until_texts(["read long ago"])
+        rotate(log)
+        pack(log.with_name("ollama.log.1"), suffix)
+        add(log, "a")
+        first.until_texts(["read long ago", "a"])
+    add(log, "b", "c")
+    time.sleep(1.1)  # a compressed file may keep whole seconds only
+    log.with_name(f"ollama.log.1{suffix}").rename(log.with_name(f"ollama.log.2{suffix}"))
+    rotate(log)
+    pack(log.with_name("ollama.log.1"), suffix)
+    add(log, "d")
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["b", "c", "d"])
+        add(log, "e")
+        second.until_texts(["b", "c", "d", "e"])
+    assert second.count(Away) == 0
+
+
+def test_two_compressed_files_and_a_copied_and_truncated_one(log: Path) -> None:
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        add(log, "a")
+        first.until_texts(["a"])
+    add(log, "b")
+    written = time.time()
+    for number, text in enumerate(("c", "d"), 1):
+        for older in (2, 1):
+            path = log.with_name(f"ollama.log.{older}.gz")
+            if path.exists():
+                path.rename(log.with_name(f"ollama.log.{older + 1}.gz"))
+        shutil.copy(log, log.with_name("ollama.log.1"))
+        pack(log.with_name("ollama.log.1"), at=written + 2 * number)
+        os.truncate(log, 0)
+        add(log, text)
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["b", "c", "d"])
+
+
+def test_an_old_file_that_is_compressed_late_is_not_read_again(log: Path) -> None:
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        add(log, "a")
+        first.until_texts(["a"])
+        rotate(log)
+        add(log, "b")
+        first.until_texts(["a", "b"])
+    rotate(log)
+    pack(log.with_name("ollama.log.2"), at=time.time() + 5)
+    add(log, "c")
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["c"])
+
+
+def test_a_damaged_compressed_file_is_passed_over(log: Path) -> None:
+    with Following(FileSource(log)) as first:
+        first.until_back()
+        add(log, "a")
+        first.until_texts(["a"])
+    add(log, "b")
+    rotate(log)
+    packed = pack(log.with_name("ollama.log.1"))
+    packed.write_bytes(packed.read_bytes()[:-9])
+    add(log, "c")
+    with Following(FileSource(log), first.cursor) as second:
+        second.until_texts(["c"])
 
 
 def test_rotation_by_date_and_no_new_file_yet(log: Path) -> None:

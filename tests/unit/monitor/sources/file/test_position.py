@@ -86,6 +86,21 @@ def test_rotated_names(sibling: str, expected: bool) -> None:
     assert is_rotated_name("a.log", sibling) is expected
 
 
+@pytest.mark.parametrize(
+    ("sibling", "expected"),
+    [
+        ("a.log.1.gz", True),
+        ("a.log-20260801.gz", True),
+        ("a.log.1", False),
+        ("a.log.gz", False),
+        ("a.log.1.xz", False),
+        ("b.log.1.gz", False),
+    ],
+)
+def test_rotated_names_of_compressed_files(sibling: str, expected: bool) -> None:
+    assert is_rotated_name("a.log", sibling, ".gz") is expected
+
+
 def test_a_mark_survives_being_stored() -> None:
     assert FilePosition.from_cursor(POSITION.to_cursor()) == POSITION
     assert FilePosition.from_cursor(before_creation(5.0).to_cursor()) == before_creation(5.0)
