@@ -138,16 +138,13 @@ def _act_on_count(state: FleetState, now: float, rules: Rules) -> FleetState:
         return state
     if _on_probation(state, now):
         return _undo_probe(state, now, rules)
-    last = state.incidents[-1].cause if state.incidents else FROM_ORIGINAL
-    return _downgrade(state, now, rules, f"{_incidents(state.vram_error_count)}, last of them {last}")
+    number, last = state.vram_error_count, state.incidents[-1].cause if state.incidents else FROM_ORIGINAL
+    found = "1 incident" if number == 1 else f"{number} incidents"
+    return _downgrade(state, now, rules, f"{found}, last of them {last}")
 
 
 def _on_probation(state: FleetState, now: float) -> bool:
     return state.recovery.probation is not None and now < state.recovery.probation
-
-
-def _incidents(number: int) -> str:
-    return "1 incident" if number == 1 else f"{number} incidents"
 
 
 def _verify_failed(state: FleetState, now: float, rules: Rules) -> FleetState:

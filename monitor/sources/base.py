@@ -63,14 +63,13 @@ class LogLine:
 class Batch:
     """The result of one read.
 
-    `lines` passed the prefilter, in the log's order; `read` counts all lines since the last batch, kept or not. After
-    the lines are handled, reading on from `cursor` neither repeats nor loses a kept line. A batch without lines only
-    moves the cursor; there is at most one a second, and none while the log is silent. On a first start the first batch
-    comes at once, possibly without lines: its cursor is the place at which the log was joined.
+    `lines` passed the prefilter, in the log's order. After they are handled, reading on from `cursor` neither repeats
+    nor loses a kept line. A batch without lines only moves the cursor; there is at most one a second, and none while the
+    log is silent. On a first start the first batch comes at once, possibly without lines: its cursor is the place at
+    which the log was joined.
     """
 
     lines: tuple[LogLine, ...]
-    read: int
     cursor: Cursor
 
 
@@ -124,29 +123,28 @@ INTERVAL = 1.0
 
 
 class ProgressInterval:
-    """Counts the lines since the last batch and decides when the next one is due; `now` is monotonic."""
+    """Makes batches, and decides when one without lines is due; `now` is monotonic."""
 
     def __init__(self, now: float) -> None:
-        self._read = 0
+        self._moved = False
         self._last = now - INTERVAL
 
-    def add(self, lines: int) -> None:
-        """Count lines."""
-        self._read += lines
-
-    def due(self, now: float) -> bool:
-        """Return True if a batch without lines is due."""
-        return self._read > 0 and now - self._last >= INTERVAL
-
     def left(self, now: float) -> float | None:
-        """Return the seconds until a batch without lines is due, None if nothing was read."""
-        return max(0.0, self._last + INTERVAL - now) if self._read else None
+        """Return the seconds until a batch without lines is due, None if the cursor has not moved since the last one."""
+        return max(0.0, self._last + INTERVAL - now) if self._moved else None
 
-    def batch(self, lines: tuple[LogLine, ...], cursor: Cursor, now: float) -> Batch:
-        """Return the batch of everything read since the last one."""
-        batch = Batch(lines, self._read, cursor)
-        self._read, self._last = 0, now
-        return batch
+    def batch(
+        self, lines: Iterable[LogLine], cursor: Cursor, now: float, *, moved: bool = True
+    ) -> Iterator[Batch]:
+        """Yield the batch of what was read since the last one, unless it has no lines and is not due yet.
+
+        `moved`: more was read since the last call, kept or not.
+        """
+        self._moved = self._moved or moved
+        batch = Batch(tuple(lines), cursor)
+        if batch.lines or self.left(now) == 0.0:
+            self._moved, self._last = False, now
+            yield batch
 
 
 class Wakeup:

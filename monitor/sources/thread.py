@@ -103,7 +103,7 @@ class Stream:
         """
         if self.pending and not batch.lines:
             last = self.pending.pop()
-            batch = Batch(last.lines, last.read + batch.read, batch.cursor)
+            batch = Batch(last.lines, batch.cursor)
             self.thread.release()
         self.pending.append(batch)
 

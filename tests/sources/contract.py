@@ -84,14 +84,11 @@ class SourceContract:
         assert long.cut - (1_000_000 - 65536) in {0, 1}  # a terminal's carriage return
         assert after.text == "next"
 
-    def test_only_lines_that_pass_the_prefilter_come_and_all_are_counted(self, world: World) -> None:
+    def test_only_lines_that_pass_the_prefilter_come(self, world: World) -> None:
         with Following(world.source(keep=keep_errors)) as following:
             following.until_back()
             world.write(b"info a\nerror b\ninfo c\n" * 50)
             following.until("the errors", lambda: len(following.texts) == 50)
-            following.until(
-                "the rest", lambda: sum(i.read for i in following.items if isinstance(i, Batch)) == 150
-            )
         assert set(following.texts) == {"error b"}
 
     def test_what_nobody_waits_for_moves_the_cursor_on_at_most_once_in_a_second(self, world: World) -> None:
@@ -100,10 +97,9 @@ class SourceContract:
             for _ in range(30):
                 world.write(b"info a\n")
                 time.sleep(0.01)
-            following.until(
-                "read all", lambda: sum(i.read for i in following.items if isinstance(i, Batch)) == 30
-            )
-        assert 1 <= following.count(Batch) <= 4
+            joined_first_and_rest = 3
+            following.until("the rest", lambda: following.count(Batch) >= joined_first_and_rest)
+        assert following.count(Batch) <= joined_first_and_rest + 1
         with Following(world.source(keep=keep_errors), following.cursor) as again:
             world.write(b"error b\n")
             again.until_texts(["error b"])

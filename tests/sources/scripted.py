@@ -44,7 +44,7 @@ class Scripted:
 def batches(texts: Sequence[str], size: int) -> list[Batch]:
     starts = range(0, len(texts), size)
     lines = [tuple(LogLine(text) for text in texts[start : start + size]) for start in starts]
-    return [Batch(part, len(part), {"at": number}) for number, part in enumerate(lines, start=1)]
+    return [Batch(part, {"at": number}) for number, part in enumerate(lines, start=1)]
 
 
 def monitor_on(

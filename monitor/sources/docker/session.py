@@ -40,8 +40,8 @@ class Session:
         self.fresh = False
         self.stream = engine.log(container, name, since)
 
-    def lines(self, items: Sequence[bytes], now: float, *, live: bool) -> tuple[list[LogLine], int]:
-        """Return the kept lines of the next items (none: the stream's end), and the number of lines read.
+    def lines(self, items: Sequence[bytes], now: float, *, live: bool) -> tuple[list[LogLine], bool]:
+        """Return the kept lines of the next items (none: the stream's end), and True if any line is new, kept or not.
 
         Raises BrokenStreamError.
         """
@@ -50,14 +50,14 @@ class Session:
             found = self._reader.feed(items, live=live)
         elif not self._running:  # the unfinished line of a stream that was cut comes whole in the next one
             found = self._reader.finish(live=live)
-        count = self._reader.take_count()
-        self.fresh = self.fresh or count > 0
+        new = self._reader.take_count() > 0
+        self.fresh = self.fresh or new
         self._heard = now if items else self._heard
         if not self._rotates:
             self._ledger.settle(self._ledger.last - MARGIN)
         elif self._reader.last >= self._read_before:
             self._ledger.settle(self._read_before - MARGIN)
-        return found, count
+        return found, new
 
     def left(self, now: float) -> float:
         """Return the seconds until the stream is to be replaced."""

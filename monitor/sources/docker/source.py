@@ -130,7 +130,7 @@ class DockerSource:
             self._away, self._reported = False, None
             yield Back()
         if begun:
-            yield Batch((), 0, self._ledger.to_cursor())
+            yield Batch((), self._ledger.to_cursor())
 
     def _beginning(self, engine: DockerEngine) -> int:
         """Return the stamp at which a first start begins."""
@@ -148,7 +148,7 @@ class DockerSource:
             yield away
         if self._ledger is None and self._since is None:
             self._ledger = Ledger(self._started)
-            yield Batch((), 0, self._ledger.to_cursor())
+            yield Batch((), self._ledger.to_cursor())
 
     def _read(self, engine: DockerEngine, container: Container) -> Iterator[Item]:
         """Read the container's log until the stream ends or is to be replaced."""
@@ -172,14 +172,13 @@ class DockerSource:
     def _progress(self, session: Session, items: Sequence[bytes] | None) -> Iterator[Item]:
         """Yield the lines of the items (None: there are none)."""
         lines: list[LogLine] = []
-        now = self._now()
+        moved, now = False, self._now()
         if items is not None:
-            lines, read = session.lines(items, now, live=self._live)
-            self._progress_interval.add(read)
+            lines, moved = session.lines(items, now, live=self._live)
         elif not self._closed.is_set():
             self._live = True
-        if self._ledger is not None and (lines or self._progress_interval.due(now)):
-            yield self._progress_interval.batch(tuple(lines), self._ledger.to_cursor(), now)
+        if self._ledger is not None:
+            yield from self._progress_interval.batch(lines, self._ledger.to_cursor(), now, moved=moved)
 
     def _patience(self, left: float) -> float:
         """Return the longest sleep without content."""

@@ -148,8 +148,9 @@ class FileSource:
                 yield from self._drain(log)
                 return
             yield from self._presence(name)
-            if self._progress_interval.due(self._clock.monotonic()) and self._position is not None:
-                yield self._progress_interval.batch((), self._position.to_cursor(), self._clock.monotonic())
+            if self._position is not None:
+                now = self._clock.monotonic()
+                yield from self._progress_interval.batch((), self._position.to_cursor(), now, moved=False)
             watcher.arm()
             reported = watcher.wait(self._patience())
 
@@ -175,8 +176,8 @@ class FileSource:
         """Read to the end of the file; raises RewrittenError."""
         while not self._wakeup.is_set:
             size, region = log.read()
-            if region is not None and (batch := self._batch(log, region)) is not None:
-                yield batch
+            if region is not None:
+                yield from self._batch(log, region)
             if not size:
                 return
 
@@ -184,19 +185,14 @@ class FileSource:
         if self._wakeup.is_set:
             return
         region = log.finish()
-        if region is not None and (batch := self._batch(log, region)) is not None:
-            yield batch
+        if region is not None:
+            yield from self._batch(log, region)
         self._position = log.handled
 
-    def _batch(self, log: LogFile, region: Region) -> Batch | None:
-        """Return the region's batch, None if it has no lines and none is due."""
+    def _batch(self, log: LogFile, region: Region) -> Iterator[Batch]:
         self._position = log.handled
-        self._progress_interval.add(region.count)
-        lines = tuple(kept_lines(region, self._keep, live=self._live))
-        now = self._clock.monotonic()
-        if not lines and not self._progress_interval.due(now):
-            return None
-        return self._progress_interval.batch(lines, self._position.to_cursor(), now)
+        lines = kept_lines(region, self._keep, live=self._live)
+        return self._progress_interval.batch(lines, self._position.to_cursor(), self._clock.monotonic())
 
     def _name_leads_to(self, log: LogFile) -> "_Name":
         try:
@@ -226,7 +222,7 @@ class FileSource:
             yield self._now_back()
         if self._position is None:
             self._position = position
-            yield Batch((), 0, position.to_cursor())
+            yield Batch((), position.to_cursor())
 
     def _missed(self, error: OSError) -> Iterator[Item]:
         """Yield Away, and on a first start a cursor before all lines to come."""
@@ -236,7 +232,7 @@ class FileSource:
             yield away
         if self._position is None and isinstance(error, FileNotFoundError):
             self._position = before_creation(self._clock.time())
-            yield Batch((), 0, self._position.to_cursor())
+            yield Batch((), self._position.to_cursor())
 
     def _now_away(self, error: OSError) -> Away:
         self._away = True

@@ -114,7 +114,6 @@ class EntryReader:
     def __init__(self, position: JournalPosition, keep: Keep, *, past: str | None) -> None:
         self.position = position
         self.last = position.cursor
-        self._read = 0
         self.live = past is None or past == position.cursor
         self._past = past
         self._keep = keep
@@ -132,13 +131,7 @@ class EntryReader:
             entry = parse_entry(row)
             if entry is not None:
                 found += self._take(entry)
-        self._read += len(found)
         return self._kept(found)
-
-    def take_count(self) -> int:
-        """Return the number of new lines since the last call, kept or not."""
-        count, self._read = self._read, 0
-        return count
 
     def _take(self, entry: Entry) -> Iterator[_Found]:
         self._number += 1

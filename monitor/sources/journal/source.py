@@ -87,7 +87,7 @@ class JournalSource:
         last = last_entry(self._unit)
         if self._position is None:
             self._position = self._beginning(last)
-            yield Batch((), 0, self._position.to_cursor())
+            yield Batch((), self._position.to_cursor())
         child = Journalctl(self._unit, self._position, self._wakeup)
         past = None if self._live or last is None else last.cursor
         reader = EntryReader(self._position, self._keep, past=past)
@@ -140,10 +140,8 @@ class JournalSource:
         """Yield the content's lines (None: there is none)."""
         lines = reader.feed(content) if content else []
         reader.live = reader.live or content is None
-        self._position, self._live = reader.position, reader.live
-        self._progress_interval.add(reader.take_count())
-        if lines or self._progress_interval.due(now):
-            yield self._progress_interval.batch(tuple(lines), self._position.to_cursor(), now)
+        moved, self._position, self._live = reader.position != self._position, reader.position, reader.live
+        yield from self._progress_interval.batch(lines, self._position.to_cursor(), now, moved=moved)
 
     def _patience(self, reader: EntryReader, *, known: bool) -> float:
         """Return the longest sleep without content."""
@@ -165,4 +163,4 @@ class JournalSource:
             yield away
         if self._position is None and self._since is None:
             self._position = JournalPosition(time=int(self._clock.time() * 1_000_000))
-            yield Batch((), 0, self._position.to_cursor())
+            yield Batch((), self._position.to_cursor())

@@ -52,7 +52,7 @@ class Endless(Scripted):
         yield Back()
         for number in range(int(str(cursor["at"])) if cursor else 0, 10**6):
             self.given += 1
-            yield Batch((LogLine(f"line {number}"),), 1, {"at": number + 1})
+            yield Batch((LogLine(f"line {number}"),), {"at": number + 1})
             if self.closed.is_set():
                 return
 
@@ -256,14 +256,14 @@ def test_batches_without_lines_do_not_pile_up_and_give_their_slots_back() -> Non
     thread.release = lambda items=1: released.append(items)  # type: ignore[method-assign]  # counted here
     stream = Stream(thread, {"at": 0})
     for number in range(1000):
-        stream.add(Batch((), 1, {"at": number}))
+        stream.add(Batch((), {"at": number}))
     assert not stream.urgent
-    stream.add(Batch((LogLine("x"),), 1, {"at": 1000}))
-    stream.add(Batch((), 5, {"at": 1001}))
+    stream.add(Batch((LogLine("x"),), {"at": 1000}))
+    stream.add(Batch((), {"at": 1001}))
     assert stream.urgent
     assert stream.pending == [
-        Batch((), 1000, {"at": 999}),
-        Batch((LogLine("x"),), 6, {"at": 1001}),
+        Batch((), {"at": 999}),
+        Batch((LogLine("x"),), {"at": 1001}),
     ]
     assert sum(released) == 1000
     stream.written(stream.portion())
