@@ -64,7 +64,16 @@ def passes(version: Version, python: Path) -> bool:
     folder = _ROOT / "build" / f"python{_shown(version)}"
     print(f"Unit tests on Python {_shown(version)} ...", flush=True)
     inside = str(folder / "bin" / "python")
-    pip = [inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    pip = [
+        inside,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+        "--require-hashes",
+    ]
     steps = (
         [str(python), "-m", "venv", str(folder)],
         [*pip, "-r", "requirements/dev.txt"],
