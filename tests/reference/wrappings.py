@@ -62,6 +62,7 @@ WRAPPINGS: dict[str, Callable[[str, float], str]] = {
     "journald short-delta": lambda line, at: f"[{at % 1e6:12.6f} <    0.000123 >] box ollama[9]: {line}",
     "journald verbose": lambda line, _: f"    MESSAGE={line}",
     "journald bytes": _bytes_in_journald,
+    "journald bytes, spaced": lambda line, at: json.dumps(json.loads(_bytes_in_journald(line, at))),
     "syslog RFC 3164": lambda line, at: f"<30>{at_time(at, '%b %d %H:%M:%S')} box ollama[9]: {line}",
     "syslog RFC 5424": lambda line, at: f"<30>1 {iso(at)[:26]}Z box ollama 9 - - {line}",
     "syslog RFC 5424, data": lambda line, at: (
