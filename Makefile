@@ -46,7 +46,7 @@ test: setup ## Run the tests on JOBS workers, without the long ones
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
 
 test-all: setup ## Run all tests, the long ones too; what fails beside others is run once more alone
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup || { [ $$? = 1 ] \
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=30 || { [ $$? = 1 ] \
 	  && echo "Once more, alone, since a busy machine also fails a test:" \
 	  && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -v; }
 

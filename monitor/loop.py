@@ -44,7 +44,7 @@ from monitor.ingest import (
     deciding,
 )
 from monitor.models.pull import DiskCheck, no_limit
-from monitor.pauses import Pauses, pause_of
+from monitor.pauses import Pauses
 from monitor.skipped_lines import absorb_each
 from monitor.sources.base import Away, Back, Batch, Cursor, LogSource
 from monitor.sources.thread import Delivery, SourceThread, StaleCursorError, Stream
@@ -314,12 +314,11 @@ class Monitor:
         """Wake the threads that the state calls for, keep its pause, and plan the next check."""
         self._workers.follow(state)  # first: the generator stands still until a switch is done
         now, monotonic = self._clock.time(), self._clock.monotonic()
-        context, wanted = self._context(), pause_of(state, now)
+        context, wanted = self._context(), self._pauses.follow(state, now)
         resumes = None if wanted is None else wanted.until
         for moment in (deadline(state, context), resumes, next_change(state, now, context.rules)):
             if moment is not None:
                 self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
-        self._pauses.follow(state, now)
 
 
 def _on_top(stream: Stream, cursor: Cursor, change: Change, state: FleetState) -> FleetState:

@@ -68,8 +68,8 @@ class Pauses:
         self._requested: Pause | None = None
         self._first = True
 
-    def follow(self, state: FleetState, now: float) -> None:
-        """Write or remove the pause file; after a failure the next call tries again."""
+    def follow(self, state: FleetState, now: float) -> Pause | None:
+        """Write or remove the pause file, and return the pause; after a failure the next call tries again."""
         wanted = pause_of(state, now)
         switching = state.switch is not None and state.switch.phase in _STEPS
         owned = self._requested is not None or self._first
@@ -80,5 +80,6 @@ class Pauses:
                 resume(self._home)
         except OSError as error:
             _log.error("pause.not_written", extra=fields(reason=error.strerror))
-            return
-        self._requested, self._first = wanted, False
+        else:
+            self._requested, self._first = wanted, False
+        return wanted

@@ -44,26 +44,13 @@ def read_state(home: Home) -> FleetState | None:
 
 def read_with_damage(home: Home) -> tuple[FleetState | None, str]:
     """Return the state as `read_state` does, and the damage of the state file, empty for a good file."""
-    damage: StateFormatError | None = None
-    for path in (home.state, backup_of(home.state)):
-        try:
-            return decode_state(path.read_bytes()), str(damage or "")
-        except FileNotFoundError:
-            continue
-        except StateFormatError as error:
-            damage = damage or error
-        except OSError as error:
-            raise _unreadable(path, error) from error
-    if damage is None:
-        return None, ""
-    raise StateError(
-        f"{home.state} is damaged and there is no good copy of it: {damage}",
-        hint="The monitor moves it aside and starts with the defaults; `reset` does the same by hand.",
-    )
-
-
-def _unreadable(path: Path, error: OSError) -> StateError:
-    return StateError(f"{path} cannot be read: {error.strerror}", hint="Check its permissions.")
+    found = _load(home)
+    if found.state is None and found.damage:
+        raise StateError(
+            f"{home.state} is damaged and there is no good copy of it: {found.damage}",
+            hint="The monitor moves it aside and starts with the defaults; `reset` does the same by hand.",
+        )
+    return found.state, found.damage
 
 
 def backup_of(path: Path) -> Path:
@@ -73,12 +60,29 @@ def backup_of(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A loaded state. `stored`: it is the state file's content. `damage` is the file's fault, `source` the substitute."""
+    """The state file's content (`stored`), or its last good copy, None without one. `damage` is the file's fault."""
 
-    state: FleetState
-    stored: bool
+    state: FleetState | None
+    stored: bool = False
     damage: str = ""
-    source: str = ""
+
+
+def _load(home: Home) -> _Loaded:
+    """Return the stored state, or in its place the last good copy; change no file; raise StateError."""
+    damage = ""
+    for path in (home.state, backup_of(home.state)):
+        try:
+            return _Loaded(decode_state(path.read_bytes()), stored=path == home.state, damage=damage)
+        except FileNotFoundError:
+            continue
+        except StateFormatError as error:
+            damage = damage or str(error)
+        except OSError as error:
+            unreadable = StateError(f"{path} cannot be read: {error.strerror}", hint="Check its permissions.")
+            if path == home.state:
+                raise unreadable from error
+            damage = damage or unreadable.message
+    return _Loaded(None, damage=damage)
 
 
 class StateStore:
@@ -97,7 +101,8 @@ class StateStore:
 
     def read(self) -> FleetState:
         """Return the current state, fitted to the ladder; change no file, not even a damaged one."""
-        return fit_to_ladder(self._load().state, self._ladder, self._clock.time())
+        now = self._clock.time()
+        return fit_to_ladder(_load(self._home).state or default_state(self._ladder, now), self._ladder, now)
 
     def update(self, change: Callable[[FleetState], FleetState]) -> FleetState:
         """Apply a change under the lock and return the new state; write only if it differs.
@@ -118,16 +123,16 @@ class StateStore:
                 left.unlink()
 
     def _update(self, change: Callable[[FleetState], FleetState]) -> FleetState:
-        loaded, in_history = self._load(), None
-        with _logged(
-            "history.read_failed"
-        ):  # a history that cannot be read gets no events: they stay in the state
+        now, loaded, in_history = self._clock.time(), _load(self._home), None
+        # A history that cannot be read gets no events: they stay in the state.
+        with _logged("history.read_failed"):
             in_history = self._history.last_number()
+        state = loaded.state or default_state(self._ladder, now)
         # A backup may be older than the history: do not use its event numbers a second time.
-        state = replace(loaded.state, last_event_number=max(loaded.state.last_event_number, in_history or 0))
+        state = replace(state, last_event_number=max(state.last_event_number, in_history or 0))
         if loaded.damage:
             state = self._set_aside(state, loaded)
-        state = change(fit_to_ladder(state, self._ladder, self._clock.time()))
+        state = change(fit_to_ladder(state, self._ladder, now))
         new = tuple(event for event in state.events if event.number > (in_history or 0))
         # A write with new events has a waiting caller: up to _MAX_EVENTS a later one flushes the others.
         if len(new) < len(state.events) and (not new or len(state.events) > _MAX_EVENTS):
@@ -163,25 +168,6 @@ class StateStore:
         finally:
             lock.release()
 
-    def _load(self) -> _Loaded:
-        """Return the stored state, or in its place the last good copy or the defaults; change no file."""
-        try:
-            return _Loaded(decode_state(self._path.read_bytes()), stored=True)
-        except FileNotFoundError:
-            return self._load_backup("")
-        except StateFormatError as error:
-            return self._load_backup(str(error))
-        except OSError as error:
-            raise _unreadable(self._path, error) from error
-
-    def _load_backup(self, damage: str) -> _Loaded:
-        try:
-            state, source = decode_state(backup_of(self._path).read_bytes()), "its last good copy is"
-        except (OSError, StateFormatError):
-            now = self._clock.time()
-            state, source = default_state(self._ladder, now), "no good copy, the defaults are"
-        return _Loaded(state, stored=False, damage=damage, source=source)
-
     def _set_aside(self, state: FleetState, loaded: _Loaded) -> FleetState:
         """Give the damaged file a second name, under which it survives the write of a good file; return the state.
 
@@ -192,7 +178,8 @@ class StateStore:
             where = f"set aside as {self._link_damaged(now).name}"
         except OSError as error:
             where = f"not set aside ({error.strerror})"
-        reason = f"{loaded.damage}; {where}; {loaded.source} used"
+        source = "no good copy, the defaults are" if loaded.state is None else "its last good copy is"
+        reason = f"{loaded.damage}; {where}; {source} used"
         _log.error("state.damaged", extra=fields(path=self._path, reason=reason))
         return state.with_event(now, EventKind.STATE_REPAIRED, reason=reason)
 

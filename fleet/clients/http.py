@@ -10,9 +10,10 @@ import queue
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -158,18 +159,19 @@ class _TcpConnection(http.client.HTTPConnection):
             raise TransportError(f"no connection within {self._connect_timeout:g}s") from error
         raise error
 
-    def _addresses(self) -> list[_Address]:
+    def _addresses(self) -> Sequence[_Address]:
         """Return the host's addresses; raise OSError or TransportError.
 
         The system's look-up of a name has no time-out and cannot be cancelled, so a thread of its own runs it.
         """
+        look_up = partial(socket.getaddrinfo, self.host, self.port, type=socket.SOCK_STREAM)
         with suppress(socket.gaierror):
-            return self._resolve(socket.AI_NUMERICHOST)
-        found: queue.SimpleQueue[list[_Address] | OSError] = queue.SimpleQueue()
+            return look_up(flags=socket.AI_NUMERICHOST)
+        found: queue.SimpleQueue[Sequence[_Address] | OSError] = queue.SimpleQueue()
 
         def ask() -> None:
             try:
-                found.put(self._resolve())
+                found.put(look_up())
             except OSError as error:
                 found.put(error)
 
@@ -184,9 +186,6 @@ class _TcpConnection(http.client.HTTPConnection):
         if isinstance(answer, OSError):
             raise answer
         return answer
-
-    def _resolve(self, flags: int = 0) -> list[_Address]:
-        return list(socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=flags))
 
     def _open(self, stream: socket.socket, address: _Address) -> socket.socket:
         try:

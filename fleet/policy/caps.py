@@ -201,7 +201,6 @@ def keep_below(state: FleetState, now: float, rules: Rules) -> FleetState | None
         SwitchKind.DOWNGRADE,
         now=now,
         why=why_capped(state, cap, rules),
-        by_hand=False,
         rules=rules,
     )
     return replace(moving, displaced=home)

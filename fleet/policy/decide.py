@@ -112,18 +112,16 @@ def _incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rule
         threshold=rules.threshold(rung),
         **({"lines": list(incident.lines)} if incident.lines else {}),
     )
-    return state if reason else _react(state, incident, now, rules)
+    return state if reason or incident.kind != "hard" else _hard_failure(state, now, rules)
 
 
-def _react(state: FleetState, incident: IncidentSeen, now: float, rules: Rules) -> FleetState:
-    switch = state.switch
-    # A hard failure while verifying is the new model's own, and no threshold applies.
-    if switch is not None and switch.phase is SwitchPhase.VERIFY and incident.kind == "hard":
+def _hard_failure(state: FleetState, now: float, rules: Rules) -> FleetState:
+    """Act on a hard failure to which no threshold applies."""
+    # While verifying it is the new model's own.
+    if state.switch is not None and state.switch.phase is SwitchPhase.VERIFY:
         return _verify_failed(state, now, rules)
-    if switch is not None or state.pinned or _held(state, now):
-        return state
-    # On probation a single hard failure is enough: the smaller model is known to work.
-    if _on_probation(state, now) and incident.kind == "hard":
+    # On probation a single one is enough: the smaller model is known to work.
+    if _on_probation(state, now) and _may_move(state, now):
         return _undo_probe(state, now, rules)
     return state
 
@@ -133,21 +131,20 @@ def _act_on_count(state: FleetState, now: float, rules: Rules) -> FleetState:
 
     The threshold may be reached during a switch, a hold or a pin, and is acted on when that ends, whatever its end.
     """
-    busy = state.switch is not None or state.pinned or _held(state, now)
-    if busy or not threshold_reached(state, rules):
+    if not _may_move(state, now) or not threshold_reached(state, rules):
         return state
-    if _on_probation(state, now):
-        return _undo_probe(state, now, rules)
-    last = state.incidents[-1].cause if state.incidents else FROM_ORIGINAL
-    return _downgrade(state, now, rules, f"{_incidents(state.vram_error_count)}, last of them {last}")
+    number, last = state.vram_error_count, state.incidents[-1].cause if state.incidents else FROM_ORIGINAL
+    found = "1 incident" if number == 1 else f"{number} incidents"
+    return _downgrade(state, now, rules, f"{found}, last of them {last}")
+
+
+def _may_move(state: FleetState, now: float) -> bool:
+    """Return True if an automatic switch may begin: no switch, pin, hold or pause forbids it."""
+    return state.switch is None and not state.pinned and not _held(state, now)
 
 
 def _on_probation(state: FleetState, now: float) -> bool:
     return state.recovery.probation is not None and now < state.recovery.probation
-
-
-def _incidents(number: int) -> str:
-    return "1 incident" if number == 1 else f"{number} incidents"
 
 
 def _verify_failed(state: FleetState, now: float, rules: Rules) -> FleetState:
@@ -174,7 +171,6 @@ def _undo_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
         SwitchKind.DOWNGRADE,
         now=now,
         why="the larger model failed",
-        by_hand=False,
         rules=rules,
         on_cpu=state.recovery.home_on_cpu,
     )
@@ -182,14 +178,14 @@ def _undo_probe(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 
 def _downgrade(state: FleetState, now: float, rules: Rules, why: str) -> FleetState:
-    """Begin an automatic downgrade; on the last rung apply `on_exhausted`."""
+    """Begin an automatic downgrade, on probation to the rung before the probe; on the last rung apply `on_exhausted`."""
+    if _on_probation(state, now):
+        return _undo_probe(state, now, rules)
     if not switch_phases.switches_left(state, now, rules):
         return _hold_at_limit(state, now, rules)
     target = _downgrade_target(state.current_model_index, rules)
     if target is not None:
-        return switch_phases.begin(
-            state, target, SwitchKind.DOWNGRADE, now=now, why=why, by_hand=False, rules=rules
-        )
+        return switch_phases.begin(state, target, SwitchKind.DOWNGRADE, now=now, why=why, rules=rules)
     return _exhausted(state, now, rules)
 
 
@@ -220,7 +216,6 @@ def _exhausted(state: FleetState, now: float, rules: Rules) -> FleetState:
             now=now,
             why="the smallest model runs on without the GPU",
             on_cpu=True,
-            by_hand=False,
             rules=rules,
         )
     top = state.top
@@ -231,7 +226,6 @@ def _exhausted(state: FleetState, now: float, rules: Rules) -> FleetState:
             SwitchKind.RESET,
             now=now,
             why="the smallest model fails too",
-            by_hand=False,
             rules=rules,
         )
     return _hold(state, now, f"{bottom.label} fails too and there is no smaller model")
@@ -282,16 +276,13 @@ def _answered(state: FleetState, call: CallEnded, now: float, rules: Rules) -> F
 
 
 def _spill(state: FleetState, spill: SpillFound, now: float, rules: Rules) -> FleetState:
-    movable = state.switch is None and not state.pinned and not _held(state, now)
-    acts = rules.policy.on_spill == "downgrade" and movable
+    acts = rules.policy.on_spill == "downgrade" and _may_move(state, now)
     at_bottom = rules.ladder.below(state.current_model_index) is None
     outcome = "moving down" if acts and not at_bottom else "reported"
     label = rules.ladder[state.current_model_index].label
     state = state.with_event(now, EventKind.SPILL, model=label, share=spill.share, outcome=outcome)
     if not acts or at_bottom:
         return state
-    if _on_probation(state, now):
-        return _undo_probe(state, now, rules)
     return _downgrade(state, now, rules, f"only {spill.share:.0%} of it is in GPU memory")
 
 
@@ -321,7 +312,6 @@ def _tick(state: FleetState, now: float, rules: Rules) -> FleetState:
         SwitchKind.PROBE,
         now=now,
         why=why,
-        by_hand=False,
         rules=rules,
     )
 

@@ -33,12 +33,12 @@ def begin(
     *,
     now: float,
     why: str,
-    by_hand: bool,
     rules: Rules,
+    by_hand: bool = False,
     pin: bool = False,
     on_cpu: bool = False,
 ) -> FleetState:
-    """Return the state with a switch to `target` under way; it supersedes any other."""
+    """Return the state with a switch to `target` under way, an automatic one unless `by_hand`; it supersedes any other."""
     if state.switch is not None:
         state = supersede(state, now, rules, by=kind.value)
     state = replace(
@@ -252,6 +252,5 @@ def _prefetch_failed(state: FleetState, failed: PrefetchFailed, now: float, rule
         SwitchKind.DOWNGRADE,
         now=now,
         why=f"{failed.model} cannot be pulled",
-        by_hand=False,
         rules=rules,
     )

@@ -33,7 +33,6 @@ _LINE_KEYS = ("log", "MESSAGE", "line", "textPayload", "short_message", "message
 _CLOCK_KEYS = ("time", "__REALTIME_TIMESTAMP", "ts", "timestamp", "@timestamp", "date")
 _RECORD_KEYS = frozenset({"function", "msg", "error"})
 """Keys of the records of slog, the old C++ server and the API: their `message` is no whole line."""
-_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class ParsedLine:
     message: str
     own: Stamp | None = None
     outer: Stamp | None = None
-    fields: Mapping[str, str] = field(default_factory=lambda: _NO_FIELDS)
+    fields: Mapping[str, str] = field(default_factory=dict)
     gin: Gin | None = None
 
     @property

@@ -56,7 +56,7 @@ _GAPS = ("    ", "", "   \x1b[0m ", r"   \u001b[0m ")
 """GIN's text between method and path: spaces, on a terminal the end of the method's colour."""
 
 
-_JOURNALD_BYTES = '"MESSAGE":['
+_JOURNALD_BYTES = frozenset({'"MESSAGE":[', '"MESSAGE": [', '"MESSAGE" : ['})
 """In `journalctl --output=json` a text that is not printable is a list of bytes: no literal can be found in it."""
 
 
@@ -121,7 +121,7 @@ def table_needles() -> frozenset[str]:
     signals = {needle for row in (*PLAIN, *SERVER, ERROR_REPORT) for needle in row.needles}
     events = {needle for row in EVENTS for needle in row.needles}
     requests = {f"POST {gap}{path}" for gap in _GAPS for path in REQUEST_NEEDLES}
-    plain = signals | events | requests | {_JOURNALD_BYTES}
+    plain = signals | events | requests | _JOURNALD_BYTES
     quotes = ('"', r"\"", r"\\\"")  # as it is, and within JSON once and twice
     return frozenset(needle.replace('"', quote) for needle in plain for quote in quotes)
 

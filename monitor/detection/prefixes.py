@@ -33,7 +33,7 @@ _UNIX = re.compile(r"(\d{10}\.\d{3,9}) ")
 _UNIT = re.compile(
     r"(?:[\w.:@-]{1,128}+ {1,4})?[\w.@\\/-]{1,128}\[\d{1,10}\]: ?|[\w.-]{1,128} (?:systemd|kernel|ollama): "
 )
-_LABELS = re.compile(r"\{\w[^{}]{0,300}\} ")
+_LABELS = re.compile(r"\{\w[^{}]{0,300}\}[ \t]")
 _UNSTAMPED = re.compile(
     r"[\s>\ufeff\u2800-\u28ff]++"
     r"|[A-Za-z0-9\[][\w.@|\]-]{0,127}+ {1,40}\| ?"  # compose, swarm, pm2

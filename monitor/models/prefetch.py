@@ -85,9 +85,9 @@ class Prefetcher:
             pass
         return self.settings.policy.check_interval
 
-    def wanted(self, state: FleetState) -> tuple[WantedModel, ...]:
-        """Return the models that a state wants, present or not."""
-        return self._missing(state, ())
+    def wanted(self, state: FleetState, here: Collection[int] = ()) -> tuple[WantedModel, ...]:
+        """Return the models that a state wants, without those of the rungs `here`."""
+        return wanted_models(state, self.settings.ladder, here, self.settings.ollama)
 
     def once(self) -> bool:
         """Pull the first wanted model that is missing and not in back-off; return True if there was one."""
@@ -98,15 +98,13 @@ class Prefetcher:
             here = rungs_here(self.settings.ladder, self.ollama.tags(timeout=2.0))
         except OllamaError:
             return False
-        missing = self._missing(state, here)
-        ready = [one for one in missing if self._failures.get(one.rung.model, (0, now))[1] <= now]
+        ready = [
+            one for one in self.wanted(state, here) if self._failures.get(one.rung.model, (0, now))[1] <= now
+        ]
         if not ready:
             return False
         self._pull(ready[0], here)
         return True
-
-    def _missing(self, state: FleetState, here: Collection[int]) -> tuple[WantedModel, ...]:
-        return wanted_models(state, self.settings.ladder, here, self.settings.ollama)
 
     def _pull(self, wanted: WantedModel, here: tuple[int, ...]) -> None:
         rung = wanted.rung
@@ -151,5 +149,5 @@ class Prefetcher:
     def _unwanted(self, wanted: WantedModel, here: Collection[int]) -> bool:
         if self.stopping.is_set():
             return True
-        missing = self._missing(self.read(), here)
+        missing = self.wanted(self.read(), here)
         return not any(same_model(one.rung.model, wanted.rung.model) for one in missing)

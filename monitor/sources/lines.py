@@ -73,7 +73,7 @@ def kept_lines(region: Region, keep: Keep, *, live: bool) -> Iterator[LogLine]:
         text, cut = clip(region.data[start:end], region.cut if start == 0 else 0)
         if cut and not passes(text, keep):
             continue  # it passed only by the part that is cut off
-        yield LogLine(text=decode(text), live=live, cut=cut)
+        yield LogLine(text=text.decode("utf-8", "replace"), live=live, cut=cut)
 
 
 def clip(line: bytes, cut: int = 0) -> tuple[bytes, int]:
@@ -88,8 +88,3 @@ def clip(line: bytes, cut: int = 0) -> tuple[bytes, int]:
 def passes(line: bytes, keep: Keep) -> bool:
     """Return True if the prefilter keeps this line."""
     return any(True for _ in keep(line + b"\n"))
-
-
-def decode(line: bytes) -> str:
-    """Return a line's text; bytes that are no UTF-8 become U+FFFD."""
-    return line.decode("utf-8", "replace")

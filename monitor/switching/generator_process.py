@@ -84,7 +84,7 @@ class Generator:
             if not self._stop(info.pid):
                 return Start(failure=_NOT_UP[ProgramState.STOPPING])
             between()
-            self.start()
+            self._supervisor.start(GENERATOR)
             return self._up(switches, unwanted)
         except SupervisorAwayError:
             raise

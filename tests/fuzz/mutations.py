@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from tests.reference.wrappings import WRAPPINGS
+
 LONGEST = 64 * 1024
 SHAPES = (
     '"', "\\", '\\"', "=", " ", "[", "{", "(", '{"log":"', '{"a":', "[[", "time=", 'msg="', "a=b ", "| ", "\x1b[", "\x1b[1m",
@@ -13,6 +15,8 @@ SHAPES = (
     "[GIN] 2026/11/23 - 22:24:52 | 500 |", "0.00.811.305 W ", "CUDA error ", "mlx ", "out of memor", "ut of memory",
     "failed to allocate ", "unable to allocate 1 ", "allocating 1 MiB on device 0: ", "offloaded 1/1 ", "sha256-a",
     "Malloc(", "load failed; ", "Listening on ", "loaded meta data ", "load_model: loading model '", "8m44s", "1h", "9",
+    "<30>1 ", "a\t", "{a} ", "[1.000000] ", "1795435200.500 ", "MESSAGE=", '{"MESSAGE":[', "[1],", "cudaHost",
+    "2023/10/11 15:40:01 ",
     "error loading model: ", "\\n", "é", "\u2028", "\x00", "Memory allocation of size 1", "ggml_metal_a", "'", "e.go:1: ",
 )  # fmt: skip
 
@@ -67,9 +71,9 @@ def number_changed(chance: random.Random, line: bytes, _: bytes) -> bytes:
 
 
 def _wrap(chance: random.Random, line: bytes, _: bytes) -> bytes:
-    text = line.decode("utf-8", "replace")
-    if chance.random() < 0.3:
-        return json.dumps({"log": text + "\n", "stream": "stderr", "time": "2026-11-23T22:24:52.1Z"}).encode()
+    if chance.random() < 0.5:
+        wrap = chance.choice(tuple(WRAPPINGS.values()))
+        return wrap(line.decode("utf-8", "replace"), 1_795_000_000.0).encode("utf-8", "replace")
     return chance.choice(SHAPES).encode() + line
 
 

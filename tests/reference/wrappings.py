@@ -61,7 +61,11 @@ WRAPPINGS: dict[str, Callable[[str, float], str]] = {
     "journald short-monotonic": lambda line, at: f"[{at % 1e6:12.6f}] box ollama[9]: {line}",
     "journald short-delta": lambda line, at: f"[{at % 1e6:12.6f} <    0.000123 >] box ollama[9]: {line}",
     "journald verbose": lambda line, _: f"    MESSAGE={line}",
+    "journald json": _shipped("MESSAGE", "__REALTIME_TIMESTAMP", lambda at: str(round(at * 1e6))),
+    "journald json-sse": lambda line, at: f"data: {_bytes_in_journald(line, at)}",
+    "journald json-seq": lambda line, at: f"\x1e{_bytes_in_journald(line, at)}",
     "journald bytes": _bytes_in_journald,
+    "journald bytes, spaced": lambda line, at: json.dumps(json.loads(_bytes_in_journald(line, at))),
     "syslog RFC 3164": lambda line, at: f"<30>{at_time(at, '%b %d %H:%M:%S')} box ollama[9]: {line}",
     "syslog RFC 5424": lambda line, at: f"<30>1 {iso(at)[:26]}Z box ollama 9 - - {line}",
     "syslog RFC 5424, data": lambda line, at: (
@@ -106,6 +110,9 @@ WRAPPINGS: dict[str, Callable[[str, float], str]] = {
         f"{at_time(at, '%Y-%m-%dT%H:%M:%S')}+00:00\tollama\t{json.dumps({'log': line, 'stream': 'stderr'})}"
     ),
     "logcli": lambda line, at: f'{iso(at)[:19]}Z {{app="ollama", stream="stderr"}} {line}',
+    "promtail --dry-run": lambda line, at: f'{iso(at)}\t{{filename="/var/log/ollama.log"}}\t{line}',
+    "python logging": lambda line, at: f"{at_time(at, '%Y-%m-%d %H:%M:%S')},254 - ollama - INFO - {line}",
+    "docker --details": lambda line, at: f"{iso(at)} com.docker.compose.service=ollama,x=y {line}",
     "vector": _shipped("message", "timestamp", iso),
     "filebeat": _shipped("message", "@timestamp", iso),
     "fluent-bit": _shipped("log", "date", lambda at: at),

@@ -26,14 +26,18 @@ SEEDED_FAULTS = (
     SeededFault("decide", "if switch is None or switch.number != fact.switch:", "if switch is None:", 2),
     SeededFault(
         "decide",
-        "    busy = state.switch is not None or state.pinned or",
-        "    busy = state.switch is not None or",
+        "return state.switch is None and not state.pinned and",
+        "return state.switch is None and",
     ),
     SeededFault("decide", "    top = state.top\n", "    top = 0\n", 2, ("on_exhausted=reset", "threshold=1")),
     SeededFault("decide", "    if fact.passed:\n", "    if not fact.passed:\n", 2),
     SeededFault("decide", "last_finished=finished, hold=None)", "last_finished=finished, hold=state.hold)"),
     SeededFault(
-        "decide", 'rules.policy.on_spill == "downgrade" and movable', "movable", 2, ("on_spill=report",)
+        "decide",
+        'rules.policy.on_spill == "downgrade" and _may_move',
+        "_may_move",
+        2,
+        ("on_spill=report",),
     ),
     SeededFault(
         "decide",
@@ -43,8 +47,8 @@ SEEDED_FAULTS = (
     SeededFault("decide", "if ended or isinstance", "if isinstance", 2, ("threshold=1",)),
     SeededFault(
         "decide",
-        "        return _verify_failed(state, now, rules)\n    if",
-        "        return state\n    if",
+        "        return _verify_failed(state, now, rules)\n    #",
+        "        return state\n    #",
         1,
         _CPU,
     ),

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from monitor.sources.base import Cursor, Json, Keep, LogLine
 from monitor.sources.docker.frames import Frames, Messages, Terminal, split_joined
-from monitor.sources.lines import Region, clip, decode, passes
+from monitor.sources.lines import Region, clip, passes
 
 SECOND = 1_000_000_000
 
@@ -294,7 +294,8 @@ class StampedReader:
         if not self._overlap.done and self._overlap.covers(known):
             return None
         self._ledger.record(known)
-        return LogLine(decode(text), None if stamp is None else stamp / SECOND, live, cut)
+        time = None if stamp is None else stamp / SECOND
+        return LogLine(text.decode("utf-8", "replace"), time, live, cut)
 
 
 def last_stamp(region: Region) -> int | None:

@@ -13,7 +13,7 @@ from itertools import accumulate
 from fleet.runtime.untrusted import parse_json, whole_number
 from monitor.detection.line_parser import journald_message
 from monitor.sources.base import Cursor, Json, Keep, LogLine
-from monitor.sources.lines import MAX_LINE, LineBuffer, clip, decode
+from monitor.sources.lines import MAX_LINE, LineBuffer, clip
 
 FIELDS = "MESSAGE,_LINE_BREAK,_STREAM_ID"
 """The fields to read, beside the cursor and the time that every entry has."""
@@ -177,4 +177,4 @@ class EntryReader:
         block = b"".join(one.text + b"\n" for one in found)
         starts = list(accumulate((len(one.text) + 1 for one in found), initial=0))
         kept = (found[bisect_right(starts, start) - 1] for start, _ in self._keep(block)) if found else ()
-        return [LogLine(decode(one.text), one.time, one.live, one.cut) for one in kept]
+        return [LogLine(one.text.decode("utf-8", "replace"), one.time, one.live, one.cut) for one in kept]

@@ -203,6 +203,22 @@ def test_a_lost_file_is_replaced_by_its_copy(home: Home, store: StateStore) -> N
     assert found.vram_error_count == store.update(lambda state: state).vram_error_count == 1
 
 
+@pytest.mark.parametrize("unreadable", [False, True], ids=["damaged", "unreadable"])
+def test_a_lost_file_whose_copy_cannot_be_read_is_reported(
+    home: Home, store: StateStore, *, unreadable: bool
+) -> None:
+    if unreadable:
+        backup_of(home.state).mkdir()
+    else:
+        backup_of(home.state).write_text("{")
+    with pytest.raises(StateError, match="no good copy"):
+        read_state(home)
+    [event] = store.update(lambda state: state).events
+    assert event.kind is EventKind.STATE_REPAIRED
+    assert "no good copy, the defaults are used" in event.fields["reason"]
+    assert store.read().current_model_index == 0
+
+
 def test_an_originals_file_is_taken_over_and_kept_as_the_copy(home: Home, store: StateStore) -> None:
     original = {
         "current_model_index": 2,

@@ -11,6 +11,7 @@ import pytest
 from fleet.config.hours import HoursRow, parse_when
 from fleet.config.schema import PolicySettings
 from fleet.config.values import Reserve
+from fleet.policy.caps import must_free, with_freed
 from fleet.policy.decide import decide
 from fleet.policy.events import EventKind
 from fleet.policy.facts import (
@@ -31,9 +32,19 @@ from fleet.policy.facts import (
 )
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
-from fleet.policy.state import FleetState, Hold, OperatorPause, PausedBy, Recovery, SwitchKind, SwitchPhase
+from fleet.policy.state import (
+    FleetState,
+    Hold,
+    HoursCap,
+    OperatorPause,
+    PausedBy,
+    Recovery,
+    SwitchKind,
+    SwitchPhase,
+)
 from fleet.runtime.errors import SwitchError
 from fleet.runtime.units import GIGABYTE
+from state.codec import decode_state, encode_state
 from tests.reference.histories import running
 
 T = 1_800_000_000.0
@@ -511,3 +522,16 @@ def test_a_year_of_hours_on_a_simulated_clock() -> None:
         seen[state.hours.rung if state.hours is not None else 0] += 1
         state = replace(state, events=())
     assert {rung for rung, count in seen.items() if count > 100} == {0, 1, 2, None}
+
+
+def test_a_pause_frees_once_also_over_a_restart() -> None:
+    rest = running(RULES)
+    paused = replace(rest, pause=OperatorPause(T, T + 60, ""))
+    assert not must_free(rest, T)
+    assert must_free(paused, T)
+    freed = decode_state(encode_state(with_freed(paused, T), T))
+    assert not must_free(freed, T + 30)
+    assert not must_free(freed, T + 61)
+    assert must_free(replace(freed, pause=OperatorPause(T + 100, None, "")), T + 100)
+    both = replace(freed, hours=HoursCap("none", None, T + 30, T + 999))
+    assert not must_free(both, T + 30), "one pause goes on in the other"

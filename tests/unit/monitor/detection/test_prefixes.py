@@ -1,5 +1,8 @@
 """What stands before a line and around it: every wrapping leaves the line's meaning and gives its stamp."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from monitor.detection.line_parser import parse_line
@@ -8,6 +11,8 @@ from monitor.detection.timestamps import StampMemory, resolve
 from tests.reference.ollama_log import DETECTOR, OURS, T0, gin, slog
 from tests.reference.wrappings import UNDATED, WRAPPINGS
 
+DATA = Path(__file__).parents[3] / "data" / "corpus" / "lines.jsonl"
+CORPUS = [str(json.loads(row)["line"]) for row in DATA.read_text("utf-8").splitlines()]
 LINES = (
     slog(T0, "Load failed", f'model=/x/{OURS} error="CUDA error: out of memory"'),
     slog(T0, "Listening on 127.0.0.1:11434 (version 0.33.0)"),
@@ -32,6 +37,12 @@ def test_a_wrapped_line_says_what_the_line_says(wrapping: str) -> None:
         assert bare.signal or bare.event
         assert (read.signal, read.event) == (bare.signal, bare.event), line
         assert DETECTOR.prefilter.matters(wrapped.encode())
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_a_wrapped_line_of_the_corpus_has_the_signal_of_the_line(wrapping: str) -> None:
+    wrap = WRAPPINGS[wrapping]
+    assert [line for line in CORPUS if DETECTOR.detect(wrap(line, T0)) != DETECTOR.detect(line)] == []
 
 
 @pytest.mark.parametrize("wrapping", sorted(set(WRAPPINGS) - UNDATED))

@@ -1,7 +1,6 @@
 """A pause empties the GPU of the ladder's models: once, whatever is listed, and no other client's."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -9,19 +8,13 @@ from fleet.clients.http import Cancel
 from fleet.clients.ollama import Ollama
 from fleet.config.ladder import Ladder
 from fleet.config.schema import SEED_LADDER
-from fleet.policy.caps import must_free, with_freed
-from fleet.policy.state import HoursCap, OperatorPause
 from fleet.runtime.clock import SystemClock
 from fleet.runtime.units import parse_size
 from monitor.switching.freeing import free_gpu
 from standin.ollama import StandinOllama, standin
 from standin.settings import StandinSettings
-from state.codec import decode_state, default_state, encode_state
 
-T = 1_800_000_000.0
-REST = default_state(SEED_LADDER, T)
 LADDER = Ladder(list(SEED_LADDER)[:3])
-PAUSED = replace(REST, pause=OperatorPause(T, T + 60, ""))
 
 
 @pytest.fixture
@@ -69,14 +62,3 @@ def test_what_another_client_keeps_is_named(server: StandinOllama) -> None:
     assert free_gpu(ollama, LADDER, "llama3.2:3b", SystemClock(), idle=lambda: True, within=0.1) == [
         "phi3:mini"
     ]
-
-
-def test_a_pause_frees_once_also_over_a_restart() -> None:
-    assert not must_free(REST, T)
-    assert must_free(PAUSED, T)
-    freed = decode_state(encode_state(with_freed(PAUSED, T), T))
-    assert not must_free(freed, T + 30)
-    assert not must_free(freed, T + 61)
-    assert must_free(replace(freed, pause=OperatorPause(T + 100, None, "")), T + 100)
-    both = replace(freed, hours=HoursCap("none", None, T + 30, T + 999))
-    assert not must_free(both, T + 30), "one pause goes on in the other"
