@@ -55,6 +55,8 @@ def _min(x: Any, y: Any, out: Array) -> None:
 
 
 def _sigmoid(x: Array, out: Array) -> None:
+    if out.dtype == np.float32:  # the exponentials of less than -87 take long, and it is 1 for more than 17
+        x = np.minimum(x, 80.0, out=out)
     np.negative(x, out)
     np.exp(out, out)
     np.add(out, 1.0, out)
