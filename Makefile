@@ -43,10 +43,10 @@ demo: setup ## Show a fleet at work, bounded, on the stand-in (under a minute)
 	@exec $(BIN)/python -m cli.demo --home "$(DEMO_HOME)"
 
 test: setup ## Run the tests on JOBS workers, without the long ones
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow"
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 test-all: setup ## Run all tests, the long ones too; what fails beside others is run once more alone
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=30 || { [ $$? = 1 ] \
+	@$(BIN)/python -m pytest -n $(JOBS) --durations=30 || { [ $$? = 1 ] \
 	  && echo "Once more, alone, since a busy machine also fails a test:" \
 	  && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -v; }
 

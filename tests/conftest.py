@@ -1,9 +1,14 @@
 """Settings of every test: hypothesis, and how tests are spread over workers."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 # A property test on a busy machine is slow, not wrong.
 settings.register_profile("fleet", deadline=None)
@@ -12,11 +17,21 @@ settings.load_profile("fleet")
 _DOCKER = Path(__file__).parent / "docker"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the mark in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a file's tests on one worker, and all Docker tests on one: they share an Engine and its images."""
+    """Mark the Docker tests as long ones."""
     for item in items:
-        docker = _DOCKER in item.path.parents
-        item.add_marker(pytest.mark.xdist_group("docker" if docker else str(item.path)))
-        if docker:
+        if _DOCKER in item.path.parents:
             item.add_marker(pytest.mark.slow)
+
+
+class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # untyped
+    """Runs a file's tests on one worker, and all Docker tests on one: they share an Engine and its images."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "docker" if nodeid.startswith("tests/docker/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> _Scheduling:
+    """Return how tests are spread. The Docker tests come first, since they take the longest."""
+    config.option.loadscopereorder = False
+    return _Scheduling(config, log)
