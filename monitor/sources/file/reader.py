@@ -251,7 +251,8 @@ def open_rotated(path: Path) -> int:
         with os.fdopen(descriptor, "rb") as packed, tempfile.TemporaryFile() as copy:
             written = os.fstat(descriptor).st_mtime_ns
             for piece in iter(partial(unpack(packed).read, CHUNK), b""):
-                if copy.write(piece) and copy.tell() > _LARGEST:
+                copy.write(piece)
+                if copy.tell() > _LARGEST:
                     raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
             copy.flush()
             os.utime(copy.fileno(), ns=(written, written))
