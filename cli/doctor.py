@@ -210,7 +210,7 @@ def _ladder_and_card(fleet: Fleet) -> Iterator[Finding]:
     except FleetError:
         return  # `_gpu` reports it
     if wasted := wasted_card(fleet.settings.ladder, memory):
-        command = fleet.home.command("python fleet_cli.py ladder --suggest")
+        command = fleet.home.command("python3 fleet_cli.py ladder --suggest")
         yield Finding("ladder", Health.WARNING, wasted, f"`{command}` prints a larger one.")
 
 

@@ -104,7 +104,7 @@ def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
         raise NoFleetError(
             f"there is no fleet in {home.path}",
             hint=f"Start one with `{home.command('make run')}`, or name its home with FLEET_HOME. "
-            "One in a container is reached with: docker exec CONTAINER python fleet_cli.py status",
+            "One in a container is reached with: docker exec CONTAINER python3 fleet_cli.py status",
         )
     return fleet
 

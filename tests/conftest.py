@@ -18,10 +18,12 @@ _DOCKER = Path(__file__).parent / "docker"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the Docker tests as long ones."""
+    """Mark the Docker tests as long ones, and put files with long tests first: none of them is left for the end."""
     for item in items:
         if _DOCKER in item.path.parents:
             item.add_marker(pytest.mark.slow)
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # untyped
@@ -32,6 +34,6 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # untyped
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> _Scheduling:
-    """Return how tests are spread. The Docker tests come first, since they take the longest."""
+    """Return how tests are spread: in the order of `pytest_collection_modifyitems`, the Docker tests first."""
     config.option.loadscopereorder = False
     return _Scheduling(config, log)

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -74,12 +74,14 @@ def passes(version: Version, python: Path) -> bool:
     return all(subprocess.run(step, cwd=_ROOT, check=False).returncode == 0 for step in steps)
 
 
-def main() -> int:
-    """Run the unit tests on each other Python; return the exit code."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """Run the unit tests on each other Python, or on the newest; return the exit code."""
     own = sys.version_info[:2]
     others = interpreters(folders(os.environ, Path.home()))
     others.pop(own, None)
     print(summary(own, others), flush=True)
+    if "--newest" in arguments:
+        others = dict(list(others.items())[-1:])
     failed = [_shown(version) for version, python in others.items() if not passes(version, python)]
     if failed:
         print(f"The unit tests fail on Python {', '.join(failed)}.")
@@ -87,4 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

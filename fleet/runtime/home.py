@@ -204,7 +204,7 @@ def require_fleet_file(home: Home) -> FleetFile:
         raise NoFleetError(
             f"there is no fleet in {home.path}",
             hint=f"Start one with `{home.command('make run')}`, or point FLEET_HOME at its home. "
-            "In a container: docker exec NAME python fleet_cli.py status",
+            "In a container: docker exec NAME python3 fleet_cli.py status",
         )
     return found
 

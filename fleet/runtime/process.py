@@ -119,10 +119,13 @@ def parent_of(pid: int) -> int | None:
 def lower_priority() -> None:
     """Lower the scheduling priority of this thread and of the threads that it starts; Linux only.
 
-    An evaluation uses every core for seconds. The monitor and interactive programs still get a core at once.
+    An evaluation uses every core for seconds. The monitor and interactive programs still get a core at once. A fleet
+    that was started with a lower priority keeps it: an ordinary user is not allowed to raise it.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        thread = threading.get_native_id()
+        if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:
+            os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
 
 
 def delay_garbage_collection(after: Seconds) -> None:

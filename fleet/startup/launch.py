@@ -130,7 +130,7 @@ def _refuse_running_fleet(home: Home) -> None:
 def _already_runs(home: Home) -> FleetError:
     return FleetError(
         f"a fleet runs in {home.path} already",
-        hint=f"See it with `{home.command('python fleet_cli.py status')}`; another fleet needs a FLEET_HOME of its own.",
+        hint=f"See it with `{home.command('python3 fleet_cli.py status')}`; another fleet needs a FLEET_HOME of its own.",
     )
 
 
@@ -249,7 +249,7 @@ def describe(ready: StartPlan, memory: Bytes = 0) -> str:
         )
         lines.append(f"Lane {lane.home.lane}: {ollama}.")
     if not ready.lanes and (wasted := wasted_card(ready.settings.ladder, memory)):
-        command = ready.home.command("python fleet_cli.py ladder --suggest")
+        command = ready.home.command("python3 fleet_cli.py ladder --suggest")
         lines.append(f"{wasted[0].upper()}{wasted[1:]}: `{command}` prints a larger one.")
     return "\n".join(lines)
 

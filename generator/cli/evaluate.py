@@ -1,4 +1,4 @@
-"""`python -m generator evaluate`: backtests expressions on a panel and prints their figures."""
+"""`python3 -m generator evaluate`: backtests expressions on a panel and prints their figures."""
 
 import contextlib
 import json

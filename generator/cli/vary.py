@@ -1,4 +1,4 @@
-"""`python -m generator vary`: searches around an alpha by its constants and settings, and stores what it finds."""
+"""`python3 -m generator vary`: searches around an alpha by its constants and settings, and stores what it finds."""
 
 import json
 import logging

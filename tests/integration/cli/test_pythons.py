@@ -1,4 +1,4 @@
-"""`fleet_cli.py`, started by whatever Python a person has."""
+"""`fleet_cli.py` and `python3 -m generator`, started by whatever Python a person has."""
 
 import json
 import os
@@ -181,3 +181,39 @@ def test_a_python_that_is_too_old_is_named(checkout: Path) -> None:
     )
     assert done.returncode == USAGE
     assert "3.11" in done.stderr
+
+
+def check_expression(python: Path, checkout: Path) -> subprocess.CompletedProcess[str]:
+    """Run the generator's `check` from a checkout whose modules are files of its own."""
+    for name in ("fleet", "generator"):
+        (checkout / name).unlink()
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET", "PYTHON"))}
+    return subprocess.run(
+        [python, "-m", "generator", "check", "rank(close)"],
+        env={**environ, "FLEET_HOME": str(checkout / "var")},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("having", ["nothing", "click"])
+def test_the_generators_commands_use_the_environment_of_make_setup(
+    having: str, pythons: dict[str, Path], checkout: Path
+) -> None:
+    set_up(checkout)
+    done = check_expression(pythons[having], checkout)
+    assert (done.returncode, done.stdout) == (DONE, "ok: rank(close)\n"), done.stderr
+
+
+@pytest.mark.parametrize("having", ["nothing", "click"])
+def test_without_it_the_generators_commands_name_make_setup(
+    having: str, pythons: dict[str, Path], checkout: Path
+) -> None:
+    done = check_expression(pythons[having], checkout)
+    assert done.returncode == USAGE
+    assert "`make setup`" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -50,3 +50,16 @@ def test_a_python_that_fails_is_named(
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     assert pythons.main() == 1
     assert "fail on Python 3.99" in capsys.readouterr().out
+
+
+def test_the_newest_is_taken_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for minor in ("98", "99"):
+        interpreter(tmp_path, f"python3.{minor}", f'case "$1" in -c) echo 3 {minor} ;; *) exit 1 ;; esac')
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert pythons.main(["--newest"]) == 1
+    printed = capsys.readouterr().out
+    assert "Unit tests on Python 3.99" in printed
+    assert "Unit tests on Python 3.98" not in printed

@@ -14,7 +14,7 @@ from generator.cli.expression_text import expressions_of
 
 
 def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-    result = CliRunner().invoke(cli, list(arguments), input=stdin, prog_name="python -m generator")
+    result = CliRunner().invoke(cli, list(arguments), input=stdin, prog_name="python3 -m generator")
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -78,7 +78,7 @@ def test_a_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_has_help(command: str) -> None:
     code, output, _ = run(command, "--help")
     assert code == 0
-    assert "Usage: python -m generator" in output
+    assert "Usage: python3 -m generator" in output
 
 
 def rows(*arguments: str, stdin: str = "") -> list[dict[str, Any]]:
