@@ -72,9 +72,10 @@ def own_programs(programs: Sequence[ProgramInfo], lane: str, *, shared: bool) ->
 
 def _result(response: http.client.HTTPResponse) -> Any:
     """Return the result of a call; raise HTTPException for a request that supervisord did not take."""
-    if response.status != HTTPStatus.OK:
-        raise http.client.HTTPException(f"HTTP status {response.status} {response.reason}")
-    (result,), _ = xmlrpc.client.loads(response.read())
+    with response:
+        if response.status != HTTPStatus.OK:
+            raise http.client.HTTPException(f"HTTP status {response.status} {response.reason}")
+        (result,), _ = xmlrpc.client.loads(response.read())
     return result
 
 
