@@ -74,6 +74,10 @@ class Fleet:
 
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""
+        if self.standin:
+            return Ollama(
+                self.url, start=f"It is the stand-in, which `{self.home.command('make run')}` starts."
+            )
         return Ollama(self.url)
 
     def supervisor(self, *, timeout: Seconds = 5.0) -> Supervisor:
