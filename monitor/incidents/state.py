@@ -264,7 +264,6 @@ class GroupState:
     load: Load | None = None
     failures: tuple[Failure, ...] = ()
     past: tuple[Failure, ...] = ()
-    unloads: tuple[float, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
     away: bool = False
     layers_asked: int = -1
