@@ -75,9 +75,9 @@ class Fleet:
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""
         if self.standin:
-            return Ollama(
-                self.url, start=f"It is the stand-in, which `{self.home.command('make run')}` starts."
-            )
+            run, alone = self.home.command("make run"), self.home.supervisorctl("start", "standin")
+            start = f"It is the stand-in: `{run}` starts it with the fleet, `{alone}` it alone."
+            return Ollama(self.url, start=start)
         return Ollama(self.url)
 
     def supervisor(self, *, timeout: Seconds = 5.0) -> Supervisor:
