@@ -74,6 +74,10 @@ class Fleet:
 
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""
+        if self.standin:
+            run, alone = self.home.command("make run"), self.home.supervisorctl("start", "standin")
+            start = f"It is the stand-in: `{run}` starts it with the fleet, `{alone}` it alone."
+            return Ollama(self.url, start=start)
         return Ollama(self.url)
 
     def supervisor(self, *, timeout: Seconds = 5.0) -> Supervisor:

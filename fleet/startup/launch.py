@@ -65,6 +65,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     parse_beginning(environ.get("FLEET_SINCE"), time.time())
     home = find_home(environ)
     _refuse_path(home)
+    home.require_owner()
     require_safe_address(settings.web, home)
     lanes = _lanes(home, settings, environ)
     choice = (
