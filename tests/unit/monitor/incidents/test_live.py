@@ -1,6 +1,7 @@
 """Reports and their times while the log is followed: deadlines, API errors, unloads by the fleet."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from monitor.incidents.messages import (
     ServerStarted,
     TimePassed,
 )
+from monitor.incidents.state import Failure
 from state.codec import from_json, to_json
 from tests.reference.ollama_log import (
     OOM,
@@ -306,6 +308,13 @@ def test_a_state_of_a_newer_or_damaged_kind_is_read_as_far_as_it_goes() -> None:
     )
     for damaged in (None, [], "x", 3, {"number": None, "stamps": {"last": "soon"}}):
         assert from_json(GroupState, damaged) in (None, GroupState())
+
+
+def test_a_failure_of_an_impossible_time_in_the_state_holds_up_no_other() -> None:
+    log = follow()
+    log.state = replace(log.state, number=2, failures=(Failure(1, T0, T0, born=1e308, named=True, heard=T0),))
+    log.lines(T0 + 60, alone())
+    assert log.counted == 2
 
 
 def test_times_later_than_now_count_as_now_and_nothing_live_is_dropped() -> None:
