@@ -12,8 +12,6 @@ _STARTED_AFTER = 20.0
 
 def main() -> None:
     """Mine, or run the named command; mining imports nothing that only the commands need."""
-    if "FLEET_PYTHON" not in os.environ:  # a person starts it: supervisord's programs have their interpreter
-        enter_environment(_ROOT, "-m", "generator", *sys.argv[1:])
     from fleet.runtime.process import delay_garbage_collection  # noqa: PLC0415  # an old Python cannot read it
 
     delay_garbage_collection(_STARTED_AFTER)
@@ -27,6 +25,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if "FLEET_PYTHON" not in os.environ:  # a person starts it: supervisord's programs have their interpreter
+        enter_environment(_ROOT, "-m", "generator", *sys.argv[1:])
     try:
         main()
     except ModuleNotFoundError as error:

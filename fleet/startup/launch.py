@@ -73,7 +73,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
         if lanes
         else choose(environ, settings.ollama, _earlier_profile(home), MachineProbes(environ))
     )
-    _refuse_running_fleet(home)
+    refuse_running_fleet(home)
     return StartPlan(home, settings, choice, config, lanes)
 
 
@@ -120,7 +120,8 @@ def _earlier_profile(home: Home) -> str | None:
     return str(row["profile"]) if row.get("kind") == "real" and row.get("profile") else None
 
 
-def _refuse_running_fleet(home: Home) -> None:
+def refuse_running_fleet(home: Home) -> None:
+    """Raise FleetError if a supervisord answers in the home."""
     try:
         Supervisor(home.socket, timeout=2.0).programs()
     except SupervisorError:
