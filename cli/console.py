@@ -40,11 +40,10 @@ class Root(click.Group):
             raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
-            _show_error(
-                ctx,
-                f"{name}{error.strerror or error}",
-                "Is there room on the disk, and may this user write there?",
-            )
+            hint = "Is there room on the disk, and may this user write there?"
+            if isinstance(error, PermissionError):
+                hint = "Run the command as the user who may use that file; one user runs all of a fleet."
+            _show_error(ctx, f"{name}{error.strerror or error}", hint)
             ctx.exit(1)
         except Exception as error:  # noqa: BLE001  # top of the program: an unforeseen error becomes a sentence
             hint = "this is a fault of Model Fleet; --debug shows where it happened."

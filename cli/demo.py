@@ -22,6 +22,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, Home, read_json
 from fleet.runtime.logging import plain_text
 from fleet.runtime.process import require_linux
+from fleet.startup.launch import refuse_running_fleet
 from fleet.startup.stdout_relay import append_output
 from generator.storage.read import AlphaRow, recent_alphas
 from state.history import read_history
@@ -31,6 +32,7 @@ LIMIT = 55.0
 ALPHAS_WANTED = 3
 DOWNGRADES_WANTED = 2
 _BEST = 3
+_ANOTHER = "Name another folder: make demo DEMO_HOME=FOLDER."
 _INTRODUCTION = (
     "A demonstration: four models, and a GPU with room for only the two small ones.\n"
     "The first model fails, the fleet moves down until a model fits, and alphas appear.\n"
@@ -55,13 +57,17 @@ class DemoResult:
 
 
 def clear(home: Home) -> None:
-    """Remove an earlier demonstration's home; raise FleetError if the folder is something else."""
-    if not home.path.exists():
-        return
-    kind = read_json(home.kind_file) or {}
-    if kind.get("kind") != "stand-in" and any(home.path.iterdir()):
-        raise FleetError(f"{home.path} is no demonstration's home", hint="Name another with --home.")
-    shutil.rmtree(home.path)
+    """Remove an earlier demonstration's home; raise FleetError if the folder is something else, or a fleet runs in it."""
+    try:
+        if not home.path.exists():
+            return
+        kind = read_json(home.kind_file) or {}
+        if kind.get("kind") != "stand-in" and any(home.path.iterdir()):
+            raise FleetError(f"{home.path} is no demonstration's home", hint=_ANOTHER)
+        refuse_running_fleet(home)
+        shutil.rmtree(home.path)
+    except OSError as error:
+        raise FleetError(f"{home.path} cannot be cleared: {error.strerror}", hint=_ANOTHER) from error
 
 
 def result_of(home: Home) -> DemoResult:
@@ -157,6 +163,8 @@ def main() -> int:
     except KeyboardInterrupt:
         end_fleet(child)
         return 130
+    if child.poll() and not home.log.exists():
+        return child.returncode  # nothing was started, and the start has said why
     end_fleet(child)
     click.echo("\n".join(summary(result, time.monotonic() - started, home)))
     return 0 if result.complete else 1

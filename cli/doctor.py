@@ -26,6 +26,7 @@ from monitor.switching.generator_process import GENERATOR, started_at
 from state.store import read_state
 
 _STALE = 60.0
+_BEATS = "It writes one once it runs."
 _ROOM = GIGABYTE // 2
 _FULL = 16 * MEGABYTE
 
@@ -104,14 +105,12 @@ def _edited_since(fleet: Fleet, pid: int) -> bool:
 def _generator(fleet: Fleet) -> Iterator[Finding]:
     row = read_json(fleet.home.generator_file)
     if row is None:
-        yield Finding(
-            "generator", Health.WARNING, "has written no heartbeat yet", "It writes one once it runs."
-        )
+        yield Finding("generator", Health.WARNING, "has written no heartbeat yet", _BEATS)
         return
     beat = row.get("heartbeat")
     age = now() - beat if isinstance(beat, (int, float)) else _STALE + 1
     health = Health.SOUND if age < _STALE else Health.WARNING
-    hint = "" if age < _STALE else fleet.home.supervisorctl("restart", "generator")
+    hint = "" if age < _STALE else _BEATS  # `_faults` has the mend where supervisord runs it
     yield Finding("generator", health, f"last heartbeat {show_duration(age)} ago", hint)
     away = row.get("database_away")
     if isinstance(away, dict):
@@ -210,7 +209,7 @@ def _ladder_and_card(fleet: Fleet) -> Iterator[Finding]:
     except FleetError:
         return  # `_gpu` reports it
     if wasted := wasted_card(fleet.settings.ladder, memory):
-        command = fleet.home.command("python fleet_cli.py ladder --suggest")
+        command = fleet.home.command("python3 fleet_cli.py ladder --suggest")
         yield Finding("ladder", Health.WARNING, wasted, f"`{command}` prints a larger one.")
 
 

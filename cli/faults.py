@@ -93,15 +93,19 @@ def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
             )
             if program["state"] != "RUNNING":
                 detail += f", and is {program['state']}"
-            yield from _fault(name, detail, f"{home.log}/{name}.log and {home.supervisord_log} say why.")
+            yield from _fault(name, detail, f"{_log_of(home, name)} and {home.supervisord_log} say why.")
         elif program["state"] in _DOWN - (_BETWEEN if chosen else set()):
             hint = (
-                f"`{home.supervisorctl('start', name)}` starts it; {home.log}/{name}.log says why it ended."
+                f"`{home.supervisorctl('start', name)}` starts it; {_log_of(home, name)} says why it ended."
             )
             yield from _fault(name, f"it is {program['state']}", hint)
         elif program["silent"]:
             hint = f"It may hang: `{home.supervisorctl('restart', name)}` starts it anew."
             yield from _fault(name, f"it {program['silent']}", hint)
+
+
+def _log_of(home: Home, program: str) -> Path:
+    return home.log / ("ollama.log" if program == "standin" else f"{program}.log")
 
 
 def _is_stopped(row: Mapping[str, Any]) -> bool:
@@ -118,7 +122,7 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     since = show_duration(max(now - failed["since"], 0.0))
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
     hint = remedy(Unanswered(**failed), row["log_source"] or "")
-    if row["profile"] == "embedded" and failed["hangs"]:
+    if row["profile"] == "embedded" and (failed["hangs"] or "ollama" in row["away"]):
         hint = f"`{_home(row).supervisorctl('restart', 'standin')}` starts the stand-in anew."
     yield from _fault("calls", detail, hint)
 

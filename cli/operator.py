@@ -83,6 +83,7 @@ class OperatorCommands:
     """Carries out the switches of one command line."""
 
     def __init__(self, fleet: Fleet, *, bar: ProgressBar | None = None) -> None:
+        fleet.home.require_owner()
         self._fleet = fleet
         clock = SystemClock()
         self._store = StateStore(fleet.home, fleet.settings.ladder, clock)

@@ -74,6 +74,10 @@ class Fleet:
 
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""
+        if self.standin:
+            run, alone = self.home.command("make run"), self.home.supervisorctl("start", "standin")
+            start = f"It is the stand-in: `{run}` starts it with the fleet, `{alone}` it alone."
+            return Ollama(self.url, start=start)
         return Ollama(self.url)
 
     def supervisor(self, *, timeout: Seconds = 5.0) -> Supervisor:
@@ -104,7 +108,7 @@ def find_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
         raise NoFleetError(
             f"there is no fleet in {home.path}",
             hint=f"Start one with `{home.command('make run')}`, or name its home with FLEET_HOME. "
-            "One in a container is reached with: docker exec CONTAINER python fleet_cli.py status",
+            "One in a container is reached with: docker exec CONTAINER python3 fleet_cli.py status",
         )
     return fleet
 

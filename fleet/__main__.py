@@ -3,13 +3,19 @@
 import argparse
 import os
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
-from fleet.runtime.errors import FleetError
-from fleet.runtime.process import require_linux
+from fleet.startup.environment import enter_environment, refuse_missing_package
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
     """Start a fleet; return only if it is not started, with the exit code."""
+    from fleet.runtime.errors import FleetError  # noqa: PLC0415  # an old Python cannot read it
+    from fleet.runtime.process import require_linux  # noqa: PLC0415  # likewise
+
     parser = argparse.ArgumentParser(prog="python -m fleet", description="Start a fleet in the foreground.")
     parser.add_argument("--config", help="the configuration file (default: FLEET_CONFIG, else ./fleet.toml)")
     parser.add_argument(
@@ -35,4 +41,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    enter_environment(_ROOT, "-m", "fleet", *sys.argv[1:])
+    if find_spec("supervisor") is None:  # which the start becomes
+        refuse_missing_package(_ROOT, ModuleNotFoundError(name="supervisor"))
     sys.exit(main())

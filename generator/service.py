@@ -162,7 +162,7 @@ def run(environ: Mapping[str, str]) -> NoReturn:
         del lock
     except FleetError as error:
         _log.error(
-            "generator.unstarted", extra=with_sentence(f"{error.message} {error.hint}", error=error.message)
+            "generator.unstarted", extra=with_sentence(f"{error.message}. {error.hint}", error=error.message)
         )
         code = error.exit_code
     _exit(code)

@@ -48,11 +48,6 @@ class ReloadFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class UnloadBegins:
-    """The fleet itself is about to unload its model; the slow return of memory is then no failure."""
-
-
-@dataclass(frozen=True, slots=True)
 class HangFound:
     """Ollama answered `/api/tags` although a call of the generator had reached its time-out."""
 
@@ -111,7 +106,6 @@ Fact: TypeAlias = (
     facts.Fact
     | MemoryReading
     | ReloadFailed
-    | UnloadBegins
     | HangFound
     | HangCommandBegins
     | SlowFound

@@ -35,7 +35,6 @@ from monitor.inbox import (
     ReloadFailed,
     Reported,
     SlowFound,
-    UnloadBegins,
 )
 from monitor.incidents.grouper import advance, next_deadline
 from monitor.incidents.messages import (
@@ -54,7 +53,6 @@ from monitor.incidents.messages import (
     PromptRead,
     ServerStarted,
     TimePassed,
-    Unloading,
 )
 from monitor.incidents.messages import GroupingRules as GroupRules
 from monitor.incidents.state import GroupState
@@ -157,15 +155,13 @@ def absorb_batch(state: FleetState, origin: str, lines: Sequence[LogLine], conte
     return decide_on(state, read_batch(state, origin, lines, context), context)
 
 
-def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:  # noqa: C901  # one case a fact
+def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
     """Return the state after a fact that a thread has posted."""
     match fact:
         case MemoryReading():
             return after_reading(state, fact, context.rules)
         case ReloadFailed():
             return with_spill(state, not_reloaded(spill_of(state)))
-        case UnloadBegins():
-            return absorb_unload(state, context)
         case HangFound():
             return hang_found(state, context.now, context.first_token)
         case HangCommandBegins():
@@ -223,11 +219,6 @@ def absorb_presence(state: FleetState, context: Context, *, away: bool) -> Fleet
     return _observe(state, LogAway() if away else LogBack(context.now), context)
 
 
-def absorb_unload(state: FleetState, context: Context) -> FleetState:
-    """Return the state after an unload by the fleet itself; its slow return of memory is then no failure."""
-    return _observe(state, Unloading(context.now), context)
-
-
 def _observe(state: FleetState, observation: Observation, context: Context) -> FleetState:
     return decide_on(state, _observed(state, [observation], context), context)
 
@@ -244,7 +235,7 @@ def group_of(state: FleetState) -> GroupState:
 
 
 def _group_rules(state: FleetState, context: Context) -> GroupRules:
-    policy = context.rules.policy
+    policy, last = context.rules.policy, state.last_switch
     ours = frozenset(blob for blob, tag in context.tags.items() if same_model(tag, state.current_model))
     return GroupRules(
         incident_gap=policy.incident_gap,
@@ -254,11 +245,9 @@ def _group_rules(state: FleetState, context: Context) -> GroupRules:
         tags=context.tags,
         trial="" if state.switch is None else context.rules.ladder[state.switch.target].model,
         ladder=frozenset(rung.model for rung in context.rules.ladder),
-        # A trial unloads the model soon after the switch began, a restart after the commit.
-        unloads=(
-            *(() if state.switch is None else (state.switch.since,)),
-            *(() if state.last_switch is None else (state.last_switch.time,)),
-        ),
+        unloads=state.unloads
+        if last is None
+        else (*state.unloads, last.time),  # the restart follows the commit
     )
 
 

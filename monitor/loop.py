@@ -322,8 +322,11 @@ class Monitor:
 
 
 def _on_top(stream: Stream, cursor: Cursor, change: Change, state: FleetState) -> FleetState:
-    """Return a changed state with a new cursor; raise StaleCursorError if it has another one than the stream."""
+    """Return a changed state with a new cursor; raise StaleCursorError if it has another one than the stream.
+
+    A state without a cursor, an original's file or a new one, knows of no line: the stream goes on where it is.
+    """
     origin = stream.thread.origin
-    if state.cursors.get(origin) != stream.committed:
+    if state.cursors.get(origin) not in (None, stream.committed):
         raise StaleCursorError("the state has another cursor")
     return replace(change(state), cursors={**state.cursors, origin: cursor})

@@ -41,17 +41,19 @@ class HistoryFile:
     def append(self, events: Sequence[Event]) -> None:
         """Append events; raise OSError. A partial line of a crash is ended first, and readers skip it.
 
-        Only `sync` puts the events on the disk; until then the state keeps them. A long file becomes the older part.
+        Only `sync` puts the events on the disk; until then the state keeps them. A long file becomes the older part
+        before that: readers look at the file of this name to see whether there are new events.
         """
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_size > _ROTATE_AT:
+                self.sync()
+                self._path.replace(rotated(self._path))
         text = "".join(json.dumps(event.row()) + "\n" for event in events)
         with self._path.open("ab+") as stream:
             end = stream.tell()
             if end and os.pread(stream.fileno(), 1, end - 1) != b"\n":
                 text = "\n" + text
             stream.write(text.encode())
-        if end > _ROTATE_AT:
-            self.sync()
-            self._path.replace(rotated(self._path))
 
     def sync(self) -> None:
         """Flush the appended events to the disk; raise OSError."""

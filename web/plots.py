@@ -1,4 +1,4 @@
-"""Pictures of an alpha's running PnL, drawn by `python -m generator evaluate --plot` and kept for a while."""
+"""Pictures of an alpha's running PnL, drawn by `python3 -m generator evaluate --plot` and kept for a while."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ class Plots:
         except TimeoutError:
             child.kill()
             raise FleetError(
-                "the backtest took too long", hint="Try `python -m generator evaluate`."
+                "the backtest took too long", hint="Try `python3 -m generator evaluate`."
             ) from None
         if child.returncode or not fresh.exists():
             raise FleetError(reason_of(out, err), hint="The panel or the account's lists may have changed.")

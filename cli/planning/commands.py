@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -88,7 +89,7 @@ def lanes(
     from cli.target import any_fleet
 
     fleet = any_fleet(chosen.config, chosen.environ)
-    if not (suggest or gpus or services):
+    if not (suggest or gpus or compose or services):
         _show_lanes(fleet, as_json=as_json)
         return
     found = planning.suggest_lanes(
@@ -119,7 +120,12 @@ def _show_lanes(fleet: Fleet, *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        show([f"{row['lane']}: {row['ollama_url']}, log {row['log_source']}, {row['home']}" for row in rows])
+        show([_lane_line(row) for row in rows])
+
+
+def _lane_line(row: Mapping[str, Any]) -> str:
+    log = row["log_source"] or "found out at the start"
+    return f"{row['lane']}: {row['ollama_url']}, log {log}, {row['home']}"
 
 
 @click.command()

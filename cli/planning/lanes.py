@@ -138,7 +138,7 @@ def compose_services(lanes: Sequence[SuggestedLane]) -> str:
         "#",
         "#   docker compose -f docker-compose.lanes.yml up -d",
         "#",
-        "# fleet.toml needs a lane for each; `python fleet_cli.py lanes --suggest --compose` adds a ladder for each card:",
+        "# fleet.toml needs a lane for each; `python3 fleet_cli.py lanes --suggest --compose` adds a ladder for each card:",
         "#",
         *(f"#   {line}" for lane in lanes for line in _named(lane)),
         "",

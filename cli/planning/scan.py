@@ -60,7 +60,7 @@ def scan_log(name: str, settings: Settings, progress: Progress | None = None) ->
 
 def _hint(error: Exception) -> str:
     if isinstance(error, PermissionError):
-        return "Read it as its owner, or pipe it in: sudo cat FILE | python fleet_cli.py scan -"
+        return "Read it as its owner, or pipe it in: sudo cat FILE | python3 fleet_cli.py scan -"
     if isinstance(error, IsADirectoryError):
         return "Name the log files in it."
     if isinstance(error, (EOFError, zlib.error, LZMAError)):

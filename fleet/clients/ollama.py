@@ -24,6 +24,7 @@ DEFAULT_URL = "http://127.0.0.1:11434"
 _SHORT: Seconds = 5.0
 _LONGEST_ANSWER = 4 * 1024**2
 _NOT_OLLAMA = "Check that this is Ollama's address."
+_START = "Start it, or correct [ollama] url or OLLAMA_HOST."
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,12 @@ def _port(text: str) -> int | None:
 class Ollama:
     """One Ollama server. Every call raises OllamaError, OllamaAwayError or OllamaTimeoutError."""
 
-    def __init__(self, url: str = DEFAULT_URL, transport: Transport | None = None) -> None:
+    def __init__(
+        self, url: str = DEFAULT_URL, transport: Transport | None = None, *, start: str = _START
+    ) -> None:
+        """Take the server's address, and in `start` the mend where nothing listens there."""
         self.url = url
+        self._start = start
         self._transport = transport or HttpTransport(url)
 
     def version(self, *, timeout: Seconds = _SHORT) -> str:
@@ -271,7 +276,7 @@ class Ollama:
             content = answer.read()
             row = parse_json(content)
         except (TransportError, ValueError):
-            return OllamaError(f"{self.url} answered {answer.status}", status=answer.status)
+            return OllamaError(f"{self.url} answered {answer.status}", hint=_NOT_OLLAMA, status=answer.status)
         text = error_text(row) if isinstance(row, dict) else str(row)
         return OllamaError(text or f"HTTP {answer.status}", status=answer.status)
 
@@ -281,7 +286,7 @@ class Ollama:
             return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=hint)
         return OllamaAwayError(
             f"no answer from Ollama at {self.url}: {error}",
-            hint="Start it, or correct [ollama] url or OLLAMA_HOST.",
+            hint=self._start,
         )
 
 

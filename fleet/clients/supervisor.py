@@ -8,6 +8,7 @@ import xmlrpc.client
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
@@ -69,6 +70,15 @@ def own_programs(programs: Sequence[ProgramInfo], lane: str, *, shared: bool) ->
     ]
 
 
+def _result(response: http.client.HTTPResponse) -> Any:
+    """Return the result of a call; raise HTTPException for a request that supervisord did not take."""
+    with response:
+        if response.status != HTTPStatus.OK:
+            raise http.client.HTTPException(f"HTTP status {response.status} {response.reason}")
+        (result,), _ = xmlrpc.client.loads(response.read())
+    return result
+
+
 class Supervisor:
     """The supervisord of a socket. Every call raises SupervisorError, or SupervisorAwayError if it is away.
 
@@ -121,7 +131,7 @@ class Supervisor:
         connection = UnixConnection(str(self.socket), max(self._timeout, timeout))
         try:
             connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
-            (result,), _ = xmlrpc.client.loads(connection.getresponse().read())
+            return _result(connection.getresponse())
         except xmlrpc.client.Fault as fault:
             if fault.faultCode in accept:
                 return None
@@ -136,7 +146,6 @@ class Supervisor:
             raise self._not_supervisord() from error
         finally:
             connection.close()
-        return result
 
     def _away(self, error: Exception) -> SupervisorAwayError:
         hint = f"Start the fleet with `{self._home.command('make run')}`."

@@ -18,6 +18,14 @@ MODEL = text(
 )
 _PATTERN_KEYS = ("pattern", "cause", "name")
 _NAME = text(r"[a-z0-9][a-z0-9_-]{0,39}", "a short name such as my-driver")
+_NUMBERS = (
+    *("num_ctx", "num_gpu", "num_batch", "num_thread", "num_predict", "num_keep", "main_gpu", "seed"),
+    *("temperature", "top_k", "top_p", "min_p", "typical_p", "tfs_z", "repeat_last_n"),
+    *("repeat_penalty", "presence_penalty", "frequency_penalty", "mirostat", "mirostat_tau", "mirostat_eta"),
+)
+_OPTIONS = (*_NUMBERS, "stop", "penalize_newline", "low_vram", "f16_kv", "use_mmap", "use_mlock", "numa")
+"""Ollama's options. Ollama ignores others in silence, so a name that is nearly one of these is refused."""
+_MISSPELT = 0.85
 _RUNG_KEYS = ("model", "size", "description", "threshold", "options")
 
 
@@ -97,7 +105,15 @@ def _options(table: Any, where: str, problems: list[Problem]) -> dict[str, Optio
     if not isinstance(table, Mapping):
         problems.append(Problem(where, "write a table such as { num_ctx = 2048 }"))
         return {}
+    from difflib import get_close_matches  # noqa: PLC0415  # imported only where a rung has options
+
     for name, value in table.items():
+        near = [] if name in _OPTIONS else get_close_matches(name, _OPTIONS, n=1, cutoff=_MISSPELT)
+        if near:
+            problems.append(Problem(f"{where}.{name}", f"there is no such option; did you mean {near[0]}?"))
+        if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            problems.append(Problem(f"{where}.{name}", f"{value!r} is not allowed; allowed is a number"))
+            continue
         listed = isinstance(value, list) and all(isinstance(item, str) for item in value)
         if not (listed or isinstance(value, (bool, int, float, str))):
             problems.append(

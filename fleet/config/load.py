@@ -89,7 +89,7 @@ def _parse(path: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be read: {error.strerror}", hint="Check its permissions."
+            f"{path} cannot be read: {error.strerror}", hint="Name a file that this user may read."
         ) from error
 
 

@@ -84,7 +84,7 @@ def next_change(state: FleetState, now: float, rules: Rules) -> float | None:
 def on_pause(state: FleetState, asked: PauseAsked, now: float) -> FleetState:
     """Return the state with a pause by hand; it replaces an earlier one."""
     since = state.pause.since if state.pause is not None and state.pause.active(now) else now
-    state = replace(state, pause=OperatorPause(since, asked.until, asked.why))
+    state = replace(state, pause=OperatorPause(since, asked.until, asked.why)).with_unload(now)
     return state.with_event(now, EventKind.PAUSED, until=asked.until, why=asked.why)
 
 

@@ -31,6 +31,7 @@ from fleet.policy.facts import (
     SpillFound,
     Tick,
     TrialEnded,
+    UnloadBegins,
     Unpin,
     VerifyEnded,
 )
@@ -87,6 +88,8 @@ def _apply(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetStat
             return operator_commands.on_operator(state, fact, now, rules)
         case ModelPresent() | PullFailed() | TrialEnded() | Restarted() | RestartFailed() | VerifyEnded():
             return _switch_step(state, fact, now, rules)
+        case UnloadBegins():
+            return state.with_unload(now)
         case PrefetchStarted() | PrefetchDone() | PrefetchFailed():
             return switch_phases.on_prefetch(state, fact, now, rules)
         case _:
@@ -374,7 +377,7 @@ def _trial_ended(state: FleetState, switch: Switch, fact: TrialEnded, now: float
     if fact.passed:
         switch = replace(switch, was_stopped=fact.was_stopped)
         return switch_phases.commit(replace(state, switch=switch), switch, now, rules)
-    state = switch_phases.give_up(state, now, rules, fact.reason)
+    state = switch_phases.give_up(state.with_unload(now), now, rules, fact.reason)  # of the model that failed
     if switch.kind is SwitchKind.PROBE:
         return recovery.probe_failed(state, switch.target, now, rules)
     return state

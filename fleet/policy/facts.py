@@ -148,6 +148,11 @@ class VerifyEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class UnloadBegins:
+    """The fleet itself is about to unload a model; the slow return of its memory is then no failure."""
+
+
+@dataclass(frozen=True, slots=True)
 class PrefetchStarted:
     """A background pull begins; `why` is its reason."""
 
@@ -187,6 +192,7 @@ Fact = (
     | Restarted
     | RestartFailed
     | VerifyEnded
+    | UnloadBegins
     | PrefetchStarted
     | PrefetchDone
     | PrefetchFailed

@@ -12,6 +12,7 @@ from fleet.config.ladder import OptionValue, Rung
 from fleet.policy.events import OF_SWITCH, Event, EventKind, with_event_counted
 from fleet.runtime.units import Bytes, Count, Seconds
 
+_UNLOADS = 8
 FROM_ORIGINAL = "original"
 """Cause of the incidents that an original's state file only counts."""
 
@@ -218,7 +219,8 @@ class FleetState:
     the monitor's watchers. `automatic` are the times of automatic switches. `behind` are missing models that a switch
     skipped; the monitor pulls them in the background. `displaced` is the rung from which a cap of `hours` or `reserve`
     moved the fleet down. `restarting`: the fleet has begun to restart the generator and does not know yet that it runs,
-    so that a stopped generator need not be a person's doing. `totals` are counters that only grow.
+    so that a stopped generator need not be a person's doing. `unloads` are the last times at which the fleet itself
+    unloaded a model, apart from restarts. `totals` are counters that only grow.
     `extra` holds unknown keys of the file.
     """
 
@@ -254,6 +256,7 @@ class FleetState:
     reserve: ReserveCap | None = None
     displaced: Count | None = None
     restarting: bool = False
+    unloads: tuple[float, ...] = ()
     totals: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     last_event_number: Count = field(default=0, metadata={"json": "events_told"})
@@ -271,6 +274,10 @@ class FleetState:
             last_event_number=event.number,
             totals=with_event_counted(self.totals, event, began),
         )
+
+    def with_unload(self, now: float) -> "FleetState":
+        """Return the state with one more unload by the fleet itself."""
+        return replace(self, unloads=(*self.unloads, now)[-_UNLOADS:])
 
     def on_rung(self, rung: Rung, *, on_cpu: bool = False) -> "FleetState":
         """Return the state with `rung` as the current one; `on_cpu` keeps all its layers off the GPU."""

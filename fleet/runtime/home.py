@@ -7,13 +7,14 @@ supervisord, database and hopeful alphas. Without `[[lane]]` entries the fleet's
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
-from fleet.runtime.errors import FleetError, NoFleetError
+from fleet.runtime.errors import ConfigError, FleetError, NoFleetError
 from fleet.runtime.untrusted import finite, parse_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,15 +123,31 @@ class Home:
 
     def supervisorctl(self, verb: str, *programs: str) -> str:
         """Return the command that asks this fleet's supervisord, to be shown and pasted."""
+        tool = "supervisorctl"
+        if shutil.which(tool) is None and (ROOT / ".venv" / "bin" / tool).exists():
+            tool = f".venv/bin/{tool}"
+            tool = tool if self.is_default else shlex.quote(str(ROOT / tool))
         words = " ".join((verb, *map(self.program, programs)))
         address = "" if self.is_default else f"-s {shlex.quote(f'unix://{self.socket}')} "
-        return f"supervisorctl {address}{words}"
+        return f"{tool} {address}{words}"
 
     def command(self, words: str) -> str:
         """Return a command of this fleet, such as `make run`, to be shown and pasted."""
         if self.lane:
             words = words.replace("fleet_cli.py ", f"fleet_cli.py --lane {self.lane} ")
         return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.root()))} {words}"
+
+    def require_owner(self) -> None:
+        """Raise ConfigError for root in the home of another user, whose programs cannot read what root writes."""
+        try:
+            owner = self.kind_file.stat().st_uid
+        except OSError:
+            return
+        if os.geteuid() == 0 != owner:
+            raise ConfigError(
+                f"{self.root()} belongs to the user {_name(owner)}, and one user runs all of a fleet",
+                hint=f"Do it as that user: sudo -u {shlex.quote(_name(owner))} …",
+            )
 
     def create(self) -> None:
         """Make the folders; raise FleetError. `run` has mode 0700: access to the socket is control of the fleet."""
@@ -143,6 +160,15 @@ class Home:
                 f"the home {self.path} cannot be created: {error.strerror}",
                 hint="Choose another with FLEET_HOME, or correct its permissions.",
             ) from error
+
+
+def _name(uid: int) -> str:
+    import pwd  # noqa: PLC0415  # Windows, where a start is refused, lacks it
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"  # as sudo takes it
 
 
 def find_home(environ: Mapping[str, str]) -> Home:
@@ -204,7 +230,7 @@ def require_fleet_file(home: Home) -> FleetFile:
         raise NoFleetError(
             f"there is no fleet in {home.path}",
             hint=f"Start one with `{home.command('make run')}`, or point FLEET_HOME at its home. "
-            "In a container: docker exec NAME python fleet_cli.py status",
+            "In a container: docker exec NAME python3 fleet_cli.py status",
         )
     return found
 

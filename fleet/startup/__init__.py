@@ -1,1 +1,1 @@
-"""Start of a fleet: profile, `run/fleet.json`, supervisord; and the container's health check."""
+"""Start of a fleet: profile, `run/fleet.json`, supervisord; the container's health check; the Python of commands."""

@@ -65,6 +65,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
     parse_beginning(environ.get("FLEET_SINCE"), time.time())
     home = find_home(environ)
     _refuse_path(home)
+    home.require_owner()
     require_safe_address(settings.web, home)
     lanes = _lanes(home, settings, environ)
     choice = (
@@ -72,7 +73,7 @@ def plan(explicit_config: str | None, environ: Mapping[str, str], folder: Path) 
         if lanes
         else choose(environ, settings.ollama, _earlier_profile(home), MachineProbes(environ))
     )
-    _refuse_running_fleet(home)
+    refuse_running_fleet(home)
     return StartPlan(home, settings, choice, config, lanes)
 
 
@@ -119,7 +120,8 @@ def _earlier_profile(home: Home) -> str | None:
     return str(row["profile"]) if row.get("kind") == "real" and row.get("profile") else None
 
 
-def _refuse_running_fleet(home: Home) -> None:
+def refuse_running_fleet(home: Home) -> None:
+    """Raise FleetError if a supervisord answers in the home."""
     try:
         Supervisor(home.socket, timeout=2.0).programs()
     except SupervisorError:
@@ -130,7 +132,7 @@ def _refuse_running_fleet(home: Home) -> None:
 def _already_runs(home: Home) -> FleetError:
     return FleetError(
         f"a fleet runs in {home.path} already",
-        hint=f"See it with `{home.command('python fleet_cli.py status')}`; another fleet needs a FLEET_HOME of its own.",
+        hint=f"See it with `{home.command('python3 fleet_cli.py status')}`; another fleet needs a FLEET_HOME of its own.",
     )
 
 
@@ -249,7 +251,7 @@ def describe(ready: StartPlan, memory: Bytes = 0) -> str:
         )
         lines.append(f"Lane {lane.home.lane}: {ollama}.")
     if not ready.lanes and (wasted := wasted_card(ready.settings.ladder, memory)):
-        command = ready.home.command("python fleet_cli.py ladder --suggest")
+        command = ready.home.command("python3 fleet_cli.py ladder --suggest")
         lines.append(f"{wasted[0].upper()}{wasted[1:]}: `{command}` prints a larger one.")
     return "\n".join(lines)
 

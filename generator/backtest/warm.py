@@ -1,4 +1,4 @@
-"""`python -m generator.backtest.warm`: compiles the kernels into their disk cache.
+"""`python3 -m generator.backtest.warm`: compiles the kernels into their disk cache.
 
 Each operator of the catalogue is evaluated once on a small panel, so the first real run need not compile.
 """

@@ -1,1 +1,1 @@
-"""The commands of `python -m generator`."""
+"""The commands of `python3 -m generator`."""

@@ -17,7 +17,7 @@ import click
 from fleet.runtime.errors import FleetError
 from generator.cli.account_lists import Lists, account_lists
 from generator.cli.evaluate import FILE, evaluate
-from generator.cli.expression_text import error_row, error_sentence, expressions_of
+from generator.cli.expression_text import ExpressionCommand, error_row, error_sentence, expressions_of
 from generator.cli.panel import panel
 from generator.cli.worker import worker
 from generator.language import ExpressionError, build_schema, read
@@ -81,7 +81,7 @@ def schema(depth: int, count: int) -> None:
     click.echo(json.dumps(build_schema(lists.catalogue, count=count, depth=depth), separators=(",", ":")))
 
 
-@cli.command()
+@cli.command(cls=ExpressionCommand)
 @click.argument("expressions", nargs=-1, metavar="EXPR...")
 @FILE
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

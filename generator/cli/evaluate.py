@@ -1,4 +1,4 @@
-"""`python -m generator evaluate`: backtests expressions on a panel and prints their figures."""
+"""`python3 -m generator evaluate`: backtests expressions on a panel and prints their figures."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from fleet.config.schema import PanelSettings
 from fleet.runtime.errors import FleetError
 from generator.catalogue.available import with_fields
 from generator.cli.account_lists import Lists, account_lists
-from generator.cli.expression_text import error_row, error_sentence, expressions_of
+from generator.cli.expression_text import ExpressionCommand, error_row, error_sentence, expressions_of
 from generator.cli.panel import ConfiguredPanel, configured_panel, unsplit
 from generator.domain import Split
 from generator.evaluators.local import backtest_settings, open_panel, panel_fields, split_of
@@ -67,7 +67,7 @@ def _stretch_rows(stretches: "Stretches") -> dict[str, Any]:
     return {name: {key: row[key] for key in (*METRICS, *COUNTS)} for name, row in rows.items()}
 
 
-@click.command()
+@click.command(cls=ExpressionCommand)
 @click.argument("expressions", nargs=-1, metavar="EXPR...")
 @FILE
 @click.option(

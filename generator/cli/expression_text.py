@@ -24,6 +24,20 @@ _CONTINUES: Final = re.compile(r"[)*^<>=?:,&|]|/(?![/*])|!=|[-+]\s|(?:and|or)\b"
 """The beginning of a line that continues the previous one; a sign without a space begins a new alpha."""
 
 
+class ExpressionCommand(click.Command):
+    """A command of expressions. All of its options are long: a short one is an expression that begins with `-`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; an error about such an expression names the mend."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name.startswith("--"):
+                raise
+            sentence = f"{error.message} An expression that begins with `-` must follow `--`."
+            raise click.NoSuchOption(error.option_name, sentence, ctx=ctx) from None
+
+
 def expressions_of(
     arguments: Sequence[str], stdin: Iterable[str] | None = None, *, files: Sequence[Path] = ()
 ) -> Iterator[str]:

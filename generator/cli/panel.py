@@ -1,4 +1,4 @@
-"""`python -m generator panel`: shows the panel's days and their split, and makes a new split."""
+"""`python3 -m generator panel`: shows the panel's days and their split, and makes a new split."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`python -m generator refresh`: fetches BRAIN's lists of operators and data fields for the user's account."""
+"""`python3 -m generator refresh`: fetches BRAIN's lists of operators and data fields for the user's account."""
 
 import os
 import threading

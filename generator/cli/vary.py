@@ -1,4 +1,4 @@
-"""`python -m generator vary`: searches around an alpha by its constants and settings, and stores what it finds."""
+"""`python3 -m generator vary`: searches around an alpha by its constants and settings, and stores what it finds."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from fleet.runtime.home import Home, find_home, read_fleet_file
 from generator.catalogue import Catalogue
 from generator.catalogue.available import with_fields
 from generator.cli.account_lists import account_lists
-from generator.cli.expression_text import error_row, error_sentence
+from generator.cli.expression_text import ExpressionCommand, error_row, error_sentence
 from generator.config import database_owner
 from generator.domain import AlphaFigures, Candidate, Evaluated, Origin, Result, Ruleset, Source
 from generator.evaluators.local import LocalEvaluator, LocalPlan, open_panel, panel_fields
@@ -104,7 +104,7 @@ class _Bench:
         self.store.finish(evaluated, rules)
 
 
-@click.command()
+@click.command(cls=ExpressionCommand)
 @click.argument("expression", metavar="EXPR")
 @click.option(
     "--panel",

@@ -1,4 +1,4 @@
-"""`python -m generator worker`: evaluates variants for generators, as a worker of a dask scheduler."""
+"""`python3 -m generator worker`: evaluates variants for generators, as a worker of a dask scheduler."""
 
 import os
 

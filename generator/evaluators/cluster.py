@@ -1,6 +1,6 @@
 """The workers of a dask scheduler, as the generator sees them; a thread of its own keeps the connection.
 
-A worker gets batches once it is ready: it was started by `python -m generator worker`, computes as this generator does,
+A worker gets batches once it is ready: it was started by `python3 -m generator worker`, computes as this generator does,
 and has the panel. Without a ready worker every batch fails at once, and the caller evaluates it.
 """
 
@@ -136,7 +136,7 @@ class Cluster:
             self._note(len(self._ready))
             return
         self._cancel([*self._courses])
-        start = f"Start some by `python -m generator worker {self._address}`."
+        start = f"Start some by `python3 -m generator worker {self._address}`."
         if self._refused:
             reason, _ = next(iter(self._refused.values()))
             self._note(0, f"no worker of {len(present)} can be used: {reason}", start)

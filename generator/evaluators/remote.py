@@ -1,4 +1,4 @@
-"""Tasks that the generator runs on a worker of `python -m generator worker`; dask imports them there by name."""
+"""Tasks that the generator runs on a worker of `python3 -m generator worker`; dask imports them there by name."""
 
 import logging
 from collections.abc import Mapping
@@ -69,7 +69,7 @@ def serve_tasks(bench: Bench) -> None:
 
 def _bench() -> Bench:
     if not _benches:
-        raise GeneratorError("it was not started by `python -m generator worker`")
+        raise GeneratorError("it was not started by `python3 -m generator worker`")
     return _benches[0]
 
 

@@ -30,9 +30,8 @@ def unusable_reason(
     if verdict is CallVerdict.CONTEXT:
         return Reason("context", "the prompt is longer than the model's context", _LARGER)
     if verdict in {CallVerdict.FORMAT, CallVerdict.THINK, CallVerdict.REFUSED}:
-        return Reason(
-            "refused", f"Ollama refuses the request: {_line(call.error)}", "Update Ollama; " + _CALL_LOG
-        )
+        text = f"Ollama refuses the request: {_line(call.error)}"
+        return Reason("refused", text, f"Update Ollama, if it is one that answers there. {_CALL_LOG}")
     if verdict not in {CallVerdict.EMPTY, CallVerdict.UNUSABLE}:
         return None
     if not prompt.fits:

@@ -31,6 +31,8 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _LINE_KEYS = ("log", "MESSAGE", "line", "textPayload", "short_message", "message")
 """Keys under which Docker, journald, Loki, Google, Graylog and shippers such as Vector put a whole line."""
 _CLOCK_KEYS = ("time", "__REALTIME_TIMESTAMP", "ts", "timestamp", "@timestamp", "date")
+_PRETTY_ROW = re.compile(r'\s*("MESSAGE" : ".*"),?\s*')
+"""The row of an entry in `journalctl --output=json-pretty`, which writes a row for each key."""
 _RECORD_KEYS = frozenset({"function", "msg", "error"})
 """Keys of the records of slog, the old C++ server and the API: their `message` is no whole line."""
 
@@ -69,7 +71,8 @@ class ParsedLine:
 
 def parse_line(line: str) -> ParsedLine:
     """Return the parsed line; any text gives one, at worst with the text unchanged."""
-    bare = strip(line[:CONSIDERED])
+    row = _PRETTY_ROW.fullmatch(line, 0, CONSIDERED)
+    bare = strip(f"{{{row[1]}}}" if row else line[:CONSIDERED])
     if bare.text.startswith("{"):
         unwrapped = _from_json(bare)
         if unwrapped is not None:

@@ -17,8 +17,6 @@ from monitor.incidents.messages import GroupingRules, Observation, Outcome
 from monitor.incidents.state import Failure, GroupState, Load, Timing, incident_of, joined
 from monitor.incidents.step import GroupingStep, is_anothers
 
-_MOST_UNLOADS = 16
-
 
 def advance(
     state: GroupState, observation: Observation, rules: GroupingRules, detector: Detector
@@ -36,8 +34,6 @@ def advance(
             _on_back(step, at)
         case messages.FailedCall():
             _on_failed_call(step, observation)
-        case messages.Unloading(at):
-            step.note(unloads=(*state.unloads, at)[-_MOST_UNLOADS:])
         case messages.TimePassed(now):
             _on_time(step, now)
         case messages.Flush():

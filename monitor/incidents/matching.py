@@ -135,5 +135,4 @@ def failure_of_unload(step: GroupingStep, began: float | None) -> Failure | None
 
 def was_asked(step: GroupingStep, began: float) -> bool:
     """Return True if the fleet itself asked for an unload."""
-    asked = (*step.base.unloads, *step.rules.unloads)
-    return any(abs(at - began) <= _ASKED_WITHIN + step.rules.slack for at in asked)
+    return any(abs(at - began) <= _ASKED_WITHIN + step.rules.slack for at in step.rules.unloads)

@@ -25,7 +25,7 @@ class GroupingRules:
     `tags`          the tags of digests
     `trial`         the model on trial, if any
     `ladder`        the models of the ladder
-    `unloads`       when a switch asked the server to unload the rung's model
+    `unloads`       when the fleet itself asked the server to unload a model
     """
 
     incident_gap: float = 5.0
@@ -91,10 +91,6 @@ class FailedCall:
     error: str
 
 
-class Unloading(Moment):
-    """The fleet asks the server to unload its model now; slow recovery of the memory is expected."""
-
-
 class TimePassed(Moment):
     """Time passed; a deadline may be due."""
 
@@ -104,7 +100,7 @@ class Flush:
     """The log is at its end: settle whatever is open, as `scan` does."""
 
 
-Observation = Line | Heard | LogAway | LogBack | FailedCall | Unloading | TimePassed | Flush
+Observation = Line | Heard | LogAway | LogBack | FailedCall | TimePassed | Flush
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Failure:
     @property
     def id(self) -> str:
         """Return the incident's id: the same for the same log, whenever it is read."""
-        return f"{self.number}-{round(self.born * 1000)}"
+        return f"{self.number}-{self.born * 1000:.0f}"  # a state of another hand may hold any number
 
     @property
     def failed(self) -> bool:
@@ -264,7 +264,6 @@ class GroupState:
     load: Load | None = None
     failures: tuple[Failure, ...] = ()
     past: tuple[Failure, ...] = ()
-    unloads: tuple[float, ...] = ()
     stamps: StampMemory = field(default_factory=StampMemory)
     away: bool = False
     layers_asked: int = -1

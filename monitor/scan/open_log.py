@@ -24,9 +24,9 @@ _COMPRESSED: dict[bytes, Callable[[IO[bytes]], Any]] = {
 }
 """First bytes of compressed files, and the functions that decompress them."""
 _FOREIGN = {
-    b"\x28\xb5\x2f\xfd": ("is compressed by zstd", "zstd -dc {} | python fleet_cli.py scan -"),
-    b"PK\x03\x04": ("is a zip archive", "unzip -p {} | python fleet_cli.py scan -"),
-    b"LPKSHHRH": ("is one of journald's own files", "journalctl --file {} | python fleet_cli.py scan -"),
+    b"\x28\xb5\x2f\xfd": ("is compressed by zstd", "zstd -dc {} | python3 fleet_cli.py scan -"),
+    b"PK\x03\x04": ("is a zip archive", "unzip -p {} | python3 fleet_cli.py scan -"),
+    b"LPKSHHRH": ("is one of journald's own files", "journalctl --file {} | python3 fleet_cli.py scan -"),
 }
 """First bytes of files without plain lines, their kind, and the command that reads them."""
 _MAGIC = 8

@@ -18,7 +18,15 @@ from fleet.clients.http import Cancel, cut_when
 from fleet.clients.ollama import Ollama
 from fleet.config.ladder import Rung, same_model
 from fleet.config.schema import Settings
-from fleet.policy.facts import Fact, ModelPresent, PullFailed, Restarted, RestartFailed, TrialEnded
+from fleet.policy.facts import (
+    Fact,
+    ModelPresent,
+    PullFailed,
+    Restarted,
+    RestartFailed,
+    TrialEnded,
+    UnloadBegins,
+)
 from fleet.policy.state import FleetState, Switch, SwitchPhase
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
@@ -200,6 +208,7 @@ class Switcher:
             with cut_when(self.clock, lambda: self._unwanted(switch)) as cancel:
                 within = CUT_WITHIN if switch.by_hand else IDLE_WITHIN
                 wait_until_idle(self.home, self.clock, within=within, unwanted=lambda: cancel.cancelled)
+                self.post(UnloadBegins())
                 self._unload(state.current_model, cancel)
                 canary = Canary(self.settings, self.ollama, self.cards)
                 reason = canary.failure(state, switch, rung, cancel)

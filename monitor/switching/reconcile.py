@@ -3,6 +3,7 @@
 from fleet.clients.supervisor import ProgramState
 from fleet.policy.caps import must_free
 from fleet.policy.events import EventKind
+from fleet.policy.facts import UnloadBegins
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.errors import OllamaError, SwitchError
@@ -57,6 +58,7 @@ class SwitchJob:
         """Free the GPU for a pause, once: another client may load what it likes afterwards."""
         if not must_free(state, self._clock.time()):
             return
+        self._post(UnloadBegins())
         kept = free_gpu(
             self._switcher.ollama,
             self._settings.ladder,

@@ -10,6 +10,7 @@ from fleet.clients.ollama import LoadedModel, Ollama
 from fleet.config.ladder import same_model
 from fleet.config.schema import Settings
 from fleet.policy.events import EventKind
+from fleet.policy.facts import UnloadBegins
 from fleet.policy.state import FleetState
 from fleet.policy.unanswered import RUNNER_ENDED, hang_due, slowness
 from fleet.runtime.clock import Clock
@@ -18,17 +19,7 @@ from fleet.runtime.home import Home
 from fleet.runtime.logging import fields
 from fleet.runtime.pause_request import pause, wait_until_idle
 from fleet.runtime.units import Seconds
-from monitor.inbox import (
-    HangFound,
-    MemoryReading,
-    Post,
-    Read,
-    ReloadFailed,
-    Reported,
-    Resident,
-    SlowFound,
-    UnloadBegins,
-)
+from monitor.inbox import HangFound, MemoryReading, Post, Read, ReloadFailed, Reported, Resident, SlowFound
 from monitor.pauses import release_pause
 from monitor.watch.hang_command import HangCommand
 from monitor.watch.spill import spill_of

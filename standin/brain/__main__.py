@@ -1,4 +1,4 @@
-"""`python -m standin.brain`: a stand-in BRAIN until SIGTERM or Ctrl-C; one line on stdout says where."""
+"""`python3 -m standin.brain`: a stand-in BRAIN until SIGTERM or Ctrl-C; one line on stdout says where."""
 
 import argparse
 import signal
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m standin.brain",
+        prog="python3 -m standin.brain",
         description="A stand-in for WorldQuant BRAIN's API; its figures are made up.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""The stand-in BRAIN over HTTP: in threads of this process for tests, and for `python -m standin.brain`."""
+"""The stand-in BRAIN over HTTP: in threads of this process for tests, and for `python3 -m standin.brain`."""
 
 import base64
 import json

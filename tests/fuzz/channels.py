@@ -369,7 +369,7 @@ class XmlRpc:
 
     def feed(self, chance: random.Random, data: bytes) -> None:
         client = supervisor.Supervisor(Path("/nowhere"))
-        response = mock.Mock(status=200, read=mock.Mock(return_value=data))
+        response = mock.MagicMock(status=200, read=mock.Mock(return_value=data))
         connection = mock.Mock(getresponse=mock.Mock(return_value=response))
         with mock.patch.object(supervisor, "UnixConnection", return_value=connection):
             try:

@@ -25,9 +25,8 @@ from monitor.incidents.messages import (
     LogBack,
     Observation,
     TimePassed,
-    Unloading,
 )
-from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time, absorb_unload
+from monitor.ingest import Context, absorb_batch, absorb_presence, absorb_time
 from monitor.sources.base import LogLine
 from state.codec import decode_state, default_state, encode_state, from_json, to_json
 from tests.fuzz.mutations import LONGEST, SHAPES, mutated, number_changed
@@ -96,7 +95,7 @@ class Fuzzer:
         stamp = self.chance.choice((None, self.now, self.now - 1, -6e10, 2.5e11))
         state = absorb_batch(self.fleet, "log", [LogLine(text, stamp, live=roll < 0.7)], context)
         if roll > 0.8:
-            state = absorb_unload(absorb_time(state, context), context)
+            state = absorb_time(state, context).with_unload(self.now)
         if roll > 0.9:
             state = self.call(state, text, context)
             state = absorb_presence(state, context, away=roll > 0.95)
@@ -119,7 +118,6 @@ class Fuzzer:
         return self.chance.choice((
             TimePassed(self.now),
             Heard(self.now),
-            Unloading(self.now),
             LogAway(),
             LogBack(self.now),
             FailedCall("1", self.now - 5, self.now, "llama3.2:3b", 500, text[:4096]),

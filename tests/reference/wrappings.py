@@ -64,6 +64,7 @@ WRAPPINGS: dict[str, Callable[[str, float], str]] = {
     "journald json": _shipped("MESSAGE", "__REALTIME_TIMESTAMP", lambda at: str(round(at * 1e6))),
     "journald json-sse": lambda line, at: f"data: {_bytes_in_journald(line, at)}",
     "journald json-seq": lambda line, at: f"\x1e{_bytes_in_journald(line, at)}",
+    "journald json-pretty": lambda line, _: f'\t"MESSAGE" : {json.dumps(line)},',
     "journald bytes": _bytes_in_journald,
     "journald bytes, spaced": lambda line, at: json.dumps(json.loads(_bytes_in_journald(line, at))),
     "syslog RFC 3164": lambda line, at: f"<30>{at_time(at, '%b %d %H:%M:%S')} box ollama[9]: {line}",
@@ -130,7 +131,7 @@ WRAPPINGS: dict[str, Callable[[str, float], str]] = {
 
 UNDATED = frozenset({
     "compose", "coloured", "terminal", "kubectl", "tty", "swarm", "journald short-monotonic", "journald short-delta",
-    "journald verbose", "podman --names", "podman-compose", "stern", "stern -t short", "stern -A", "stern -o json", "kail",
-    "kubetail", "srun -l", "mpirun --tag-output", "pdsh", "pm2", "foreman", "concurrently", "ts -s",
+    "journald verbose", "journald json-pretty", "podman --names", "podman-compose", "stern", "stern -t short", "stern -A",
+    "stern -o json", "kail", "kubetail", "srun -l", "mpirun --tag-output", "pdsh", "pm2", "foreman", "concurrently", "ts -s",
 })  # fmt: skip
 """Wrappings whose prefix has no date, or none that is read: a line without a stamp of its own has the last line's time."""

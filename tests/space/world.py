@@ -66,7 +66,7 @@ class World:
 
 _NOT_IN_KEY = {
     "timestamp", "cursors", "open", "watch", "extra", "current_options", "model_size_bytes", "ladder_hash", "totals",
-    "events", "last_event_number",
+    "unloads", "events", "last_event_number",
 }  # fmt: skip
 """What the policy does not read, or what follows from the rung."""
 _KEY = tuple(part.name for part in fields(FleetState) if part.name not in _NOT_IN_KEY)

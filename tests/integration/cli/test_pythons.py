@@ -1,4 +1,4 @@
-"""`fleet_cli.py`, started by whatever Python a person has."""
+"""`fleet_cli.py`, the generator and the start, run by whatever Python a person has."""
 
 import json
 import os
@@ -181,3 +181,47 @@ def test_a_python_that_is_too_old_is_named(checkout: Path) -> None:
     )
     assert done.returncode == USAGE
     assert "3.11" in done.stderr
+
+
+def module(python: Path, checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a module such as the generator from a checkout whose modules are files of its own."""
+    for name in ("fleet", "generator"):
+        if not (checkout / name).is_symlink():
+            continue
+        (checkout / name).unlink()
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET", "PYTHON"))}
+    return subprocess.run(
+        [python, "-m", *words],
+        env={**environ, "FLEET_HOME": str(checkout / "var")},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("having", ["nothing", "click"])
+def test_the_programs_use_the_environment_of_make_setup(
+    having: str, pythons: dict[str, Path], checkout: Path
+) -> None:
+    set_up(checkout)
+    done = module(pythons[having], checkout, "generator", "check", "rank(close)")
+    assert (done.returncode, done.stdout) == (DONE, "ok: rank(close)\n"), done.stderr
+    done = module(pythons[having], checkout, "fleet", "--config", "/nonexistent")
+    assert (done.returncode, done.stderr.partition("\n")[0]) == (
+        USAGE,
+        "Error: there is no configuration file /nonexistent",
+    )
+
+
+@pytest.mark.parametrize("having", ["nothing", "click"])
+def test_without_it_the_programs_name_make_setup(
+    having: str, pythons: dict[str, Path], checkout: Path
+) -> None:
+    for words in (["generator", "check", "rank(close)"], ["fleet"]):
+        done = module(pythons[having], checkout, *words)
+        assert (done.returncode, done.stdout) == (USAGE, "")
+        assert "`make setup`" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -172,10 +172,11 @@ _ANSWER = (
 
 class _Foreign(http.server.BaseHTTPRequestHandler):
     content = b""
+    status = 200
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
+        self.send_response(self.status)
         self.send_header("Content-Type", "text/xml")
         self.send_header("Content-Length", str(len(self.content)))
         self.end_headers()
@@ -189,9 +190,9 @@ class _Foreign(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def foreign(folder: Path, content: bytes) -> Iterator[Path]:
+def foreign(folder: Path, content: bytes, status: int = 200) -> Iterator[Path]:
     """Serve something else on a unix socket."""
-    handler = type("Handler", (_Foreign,), {"content": content})
+    handler = type("Handler", (_Foreign,), {"content": content, "status": status})
     path = folder / "f.sock"
     with socketserver.UnixStreamServer(str(path), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -236,6 +237,16 @@ def test_a_start_is_fine_where_the_state_says_what_came_of_it(
 )
 def test_what_is_no_supervisord_is_away(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     with foreign(tmp_path_factory.mktemp("f"), content) as path, pytest.raises(SupervisorAwayError):
+        Supervisor(path).program("generator")
+
+
+@pytest.mark.parametrize(("status", "says"), [(401, "401 Unauthorized"), (500, "500 Internal Server Error")])
+def test_a_supervisord_that_refuses_a_request_says_so(
+    status: int, says: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    page = b"<html><head><title>Error response</title></head></html>"
+    away = pytest.raises(SupervisorAwayError, match=f"does not answer on .*: HTTP status {says}")
+    with foreign(tmp_path_factory.mktemp("f"), page, status) as path, away:
         Supervisor(path).program("generator")
 
 

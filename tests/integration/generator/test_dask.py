@@ -71,7 +71,7 @@ def test_killing_workers_and_scheduler_loses_nothing_and_stores_nothing_twice(
                 lambda: generator.heartbeat().get("dask_away"), what="the report", seconds=LONG
             )
             assert "has no workers" in away["reason"]
-            assert f"python -m generator worker {cluster.address}" in away["hint"]
+            assert f"python3 -m generator worker {cluster.address}" in away["hint"]
             until_more_is_done(generator)  # by the local engine
             cluster.worker("one")
             until_workers(generator, 1)
@@ -109,7 +109,7 @@ def test_a_worker_that_is_not_ours_is_named_and_gets_nothing(tmp_path: Path, oll
                 what="the reason",
                 seconds=LONG,
             )
-            assert "it was not started by `python -m generator worker`" in reason[1]
+            assert "it was not started by `python3 -m generator worker`" in reason[1]
             until_more_is_done(generator)
 
 

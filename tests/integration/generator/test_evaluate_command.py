@@ -1,4 +1,4 @@
-"""`python -m generator evaluate` on the made-up panel, with the real engine."""
+"""`python3 -m generator evaluate` on the made-up panel, with the real engine."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`python -m generator refresh` against a stand-in BRAIN."""
+"""`python3 -m generator refresh` against a stand-in BRAIN."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`python -m generator vary`: what it prints, what it stores, and what it sends to a stand-in BRAIN."""
+"""`python3 -m generator vary`: what it prints, what it stores, and what it sends to a stand-in BRAIN."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def vary(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
-    result = CliRunner().invoke(cli, ["vary", "--json", *arguments], prog_name="python -m generator")
+    result = CliRunner().invoke(cli, ["vary", "--json", *arguments], prog_name="python3 -m generator")
     return result.exit_code, [json.loads(line) for line in result.stdout.splitlines()], result.stderr
 
 

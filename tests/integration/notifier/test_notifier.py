@@ -23,7 +23,7 @@ from fleet.clients.notices import notice_places
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
 from notifier.loop import Notifier
-from state.history import HistoryFile
+from state.history import HistoryFile, rotated
 from tests.processes.fleet import FleetProcess, eventually
 
 STARTED = time.time()
@@ -225,6 +225,20 @@ def test_a_look_that_fails_holds_up_no_notice(
     with ThreadPoolExecutor() as pool:
         notifier.step(pool)
     assert receiver.ids() == ["event-1"]
+
+
+def test_an_event_at_which_the_history_is_rotated_is_reported_at_once(
+    home: Home, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("state.history._ROTATE_AT", 1)
+    HistoryFile(home.history).append([Event(1, STARTED - 60, EventKind.GPU_LOST, {"reason": "old"})])
+    happens(home, 2)
+    fleet = find_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_NOTIFY_URLS": receiver.url})
+    notifier = Notifier(fleet, notice_places([receiver.url], ""))
+    with ThreadPoolExecutor() as pool:
+        notifier.step(pool)
+    assert rotated(home.history).exists()
+    assert receiver.ids() == ["event-2"]
 
 
 def test_a_state_that_cannot_be_read_ends_no_condition(home: Home, receiver: Receiver) -> None:

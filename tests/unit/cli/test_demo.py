@@ -1,8 +1,13 @@
 """The demonstration starts on the stand-in, whatever the configuration beside it names."""
 
+import json
 from pathlib import Path
 
-from cli.demo import demo_environ
+import pytest
+
+from cli.demo import clear, demo_environ
+from fleet.clients.supervisor import ProgramInfo
+from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home
 
 
@@ -15,3 +20,30 @@ def test_the_demonstration_uses_no_address_or_log_of_a_real_ollama() -> None:
         "FLEET_OLLAMA_URL": "",
         "FLEET_OLLAMA_LOG": "",
     }
+
+
+def test_only_an_earlier_demonstration_that_has_ended_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "demo")
+    home.create()
+    with pytest.raises(FleetError, match="no demonstration's home") as refused:
+        clear(home)
+    assert "DEMO_HOME" in refused.value.hint
+    home.kind_file.write_text(json.dumps({"kind": "stand-in"}))
+    with monkeypatch.context() as running:
+        running.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+        with pytest.raises(FleetError, match="a fleet runs in"):
+            clear(home)
+    assert home.kind_file.exists()
+    clear(home)
+    assert not home.path.exists()
+
+
+def test_a_home_that_cannot_be_looked_at_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(FleetError, match="cannot be cleared: Permission denied"):
+        clear(Home(tmp_path))

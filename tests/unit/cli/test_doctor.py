@@ -1,5 +1,6 @@
 """What doctor says of a configuration that was changed under a running fleet."""
 
+import json
 import os
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from cli.faults import Health
 from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.config.schema import Settings
+from fleet.runtime.errors import SupervisorAwayError
 from fleet.runtime.home import Home
 
 
@@ -48,3 +50,19 @@ def test_a_configuration_that_was_changed_is_told(
 def test_a_configuration_that_is_gone_is_no_change(fleet: Fleet) -> None:
     Path(fleet.settings.source).unlink()
     assert found(fleet) == [Health.SOUND]
+
+
+def test_an_old_heartbeat_without_supervisord_sends_nobody_to_supervisorctl(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: object) -> list[ProgramInfo]:
+        raise SupervisorAwayError("supervisord does not run", hint="Start the fleet.")
+
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", away)
+    fleet.home.generator_file.write_text(json.dumps({"heartbeat": time.time() - 600}))
+    findings = [one for one in examine(fleet) if one.part in {"supervisord", "generator"}]
+    assert [(one.part, one.health) for one in findings] == [
+        ("supervisord", Health.FAULT),
+        ("generator", Health.WARNING),
+    ]
+    assert all(one.hint and "supervisorctl" not in one.hint for one in findings)

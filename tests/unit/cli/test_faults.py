@@ -170,6 +170,10 @@ def test_each_fault_names_its_mend_for_this_fleet() -> None:
     assert "`docker restart ollama`" in faults({**WELL, "unanswered": hung}, NOW)[0].hint
     standin = {**WELL, "unanswered": hung, "profile": "embedded", "log_source": "file:/h/log/ollama.log"}
     assert "restart standin" in faults(standin, NOW)[0].hint
+    away = {**standin, "unanswered": ROW, "away": {"ollama": {"reason": "no answer", "hint": ""}}}
+    assert "restart standin" in faults(away, NOW)[1].hint
+    (ended,) = faults({**WELL, **program("standin", state="EXITED")}, NOW)
+    assert ended.hint.endswith("start standin` starts it; /h/log/ollama.log says why it ended.")
     assert "`docker logs --tail 100 ollama`" in faults({**WELL, "unanswered": ROW}, NOW)[0].hint
     (loop,) = faults({**WELL, **program("monitor", restarts=5)}, NOW)
     assert loop.hint == "/h/log/monitor.log and /h/log/supervisord.log say why."

@@ -71,7 +71,7 @@ def test_lanes_share_supervisord_the_database_and_the_hopeful_alphas(home: Home)
 def test_messages_name_a_lanes_programs_and_commands(home: Home) -> None:
     lane = home.of_lane("gpu1")
     assert lane.supervisorctl("restart", "generator", "web").endswith("restart generator-gpu1 web")
-    assert lane.command("python fleet_cli.py status").endswith("fleet_cli.py --lane gpu1 status")
+    assert lane.command("python3 fleet_cli.py status").endswith("fleet_cli.py --lane gpu1 status")
 
 
 def test_the_option_stands_before_and_after_the_commands_name(home: Home) -> None:

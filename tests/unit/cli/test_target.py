@@ -11,7 +11,8 @@ from fleet.clients.ollama import Ollama
 from fleet.config.schema import Settings
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
-from fleet.runtime.home import Home
+from fleet.runtime.errors import OllamaAwayError
+from fleet.runtime.home import FleetFile, Home
 from fleet.runtime.units import GIGABYTE
 from monitor.inbox import ModelsKnown
 from monitor.models.inventory import Inventory, Models
@@ -44,6 +45,19 @@ def test_a_model_that_the_card_has_no_room_for_is_promised_by_neither(tmp_path: 
         assert outlook(state, fleet.rules).rung == outlook(state, rules).rung == 0
         assert outlook(state, known(GIGABYTE)).rung is None
         assert outlook(state, fleet.rules).rung is None
+
+
+@pytest.mark.parametrize(
+    ("profile", "mend"),
+    [("embedded", "start standin` it alone"), ("native", "Start it, or correct [ollama] url")],
+)
+def test_the_mend_of_an_ollama_that_is_away_is_one_that_its_fleet_has(
+    tmp_path: Path, profile: str, mend: str
+) -> None:
+    started = FleetFile(profile, "http://127.0.0.1:9", "", "", "", 0.0)
+    with pytest.raises(OllamaAwayError) as error:
+        Fleet(Home(tmp_path), Settings(), started).ollama().version(timeout=1.0)
+    assert mend in error.value.hint
 
 
 @pytest.mark.parametrize("free", ["much", None, [1], True])

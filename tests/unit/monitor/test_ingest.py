@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fleet.config.schema import SEED_LADDER, PolicySettings
 from fleet.policy.events import EventKind
+from fleet.policy.facts import Fact, PauseAsked, ResumeAsked, TrialEnded, UnloadBegins
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, PastSwitch, Switch, SwitchKind, SwitchPhase
 from monitor.ingest import (
@@ -19,6 +20,7 @@ from monitor.ingest import (
     ApiCall,
     Context,
     absorb_batch,
+    absorb_fact,
     absorb_presence,
     absorb_time,
     deadline,
@@ -312,17 +314,30 @@ def test_an_incident_has_its_first_three_lines_and_no_others() -> None:
     assert set(second) <= {line.text for line in lines[earlier:]}
 
 
-UNDER_WAY = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.TRIAL, 0, 1, T0, "why")
+ON_TRIAL = Switch(1, SwitchKind.UPGRADE, SwitchPhase.TRIAL, 1, 0, T0 - 600, "why", by_hand=True)
 DONE = PastSwitch(SwitchKind.DOWNGRADE, "llama3.2:3b", "phi3:mini", T0, "why")
 
 
 @pytest.mark.parametrize(("after", "ours"), [(5.1, True), (60.0, False)])
-@pytest.mark.parametrize("moved", [{"switch": UNDER_WAY}, {"last_switch": DONE}], ids=["begun", "committed"])
-def test_memory_that_comes_back_slowly_after_a_switch_is_the_fleets_own_doing(
-    moved: dict[str, Any], after: float, *, ours: bool
+@pytest.mark.parametrize(
+    ("moved", "facts"),
+    [
+        ({"last_switch": DONE}, []),
+        # The trial waited for a running call, and is over before Ollama gives up waiting for the memory.
+        ({"switch": ON_TRIAL}, [UnloadBegins(), TrialEnded(1, passed=False, reason="cudaMalloc failed")]),
+        ({"switch": ON_TRIAL}, [TrialEnded(1, passed=False, reason="it would spill")]),
+        ({}, [PauseAsked(None, "a game"), ResumeAsked()]),
+        ({}, [UnloadBegins()]),
+    ],
+    ids=["committed", "tried", "tried-model", "paused", "reloaded"],
+)
+def test_memory_that_comes_back_slowly_after_an_unload_of_the_fleets_is_its_own_doing(
+    moved: dict[str, Any], facts: list[Fact], after: float, *, ours: bool
 ) -> None:
     rules = Rules(SEED_LADDER, replace(PolicySettings(), cool_down=0.0))
     state = replace(default_state(SEED_LADDER, T0), **moved)
+    for fact in facts:
+        state = absorb_fact(state, fact, Context(T0, rules, DETECTOR))
     lines = [LogLine(line, T0 + after) for line in not_recovered(T0 + after)]
     state = absorb_batch(state, LOG, lines, Context(T0 + after, rules, DETECTOR))
     [incident] = [event.fields for event in state.events if event.kind is EventKind.INCIDENT]

@@ -1,5 +1,6 @@
 """The loop when something fails around it: a write, a source, a thread, the end at a bad moment."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from fleet.policy.events import EventKind
 from fleet.policy.facts import PrefetchStarted
@@ -21,7 +23,7 @@ from monitor.loop import Monitor
 from monitor.sources.base import Back, Batch, Cursor, Item, LogLine
 from monitor.sources.thread import SourceThread, Stream
 from state.history import read_history
-from state.store import StateStore
+from state.store import StateStore, backup_of
 from tests.sources.scripted import POLICY, Scripted, batches, following, monitor_on, read_until
 
 OOM = "CUDA error: out of memory"
@@ -39,6 +41,23 @@ class Later(Scripted):
     def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
         self.go.wait(30)
         yield from super().items(cursor)
+
+
+class Joined(Scripted):
+    """Gives its first batch, and the others once `go` is set; without a cursor a second reader has missed all."""
+
+    def __init__(self, log: list[Batch]) -> None:
+        super().__init__(log)
+        self.go = threading.Event()
+        self.readers = 0
+
+    def items(self, cursor: Cursor | None = None) -> Iterator[Item]:
+        self.readers += 1
+        if self.readers == 1:
+            yield self.batches[0]
+            self.go.wait(30)
+            yield from self.batches[1:]
+        self.closed.wait()
 
 
 class Endless(Scripted):
@@ -148,6 +167,28 @@ def test_while_nothing_can_be_written_a_source_waits(
         disk.full = False
         until(lambda: log.given > stands + 20)
         read_until(home, log=stands)
+
+
+@pytest.mark.parametrize("original", [True, False], ids=["an original's", "none"])
+def test_a_line_counts_that_comes_after_a_state_without_a_cursor(tmp_path: Path, original: bool) -> None:
+    log = Joined(batches([OOM, OOM], 1))
+    with following(tmp_path, log, policy=RARE) as home:
+        read_until(home, log=1)
+        row = {
+            "current_model_index": 1,
+            "vram_error_count": 0,
+            "current_model": "phi3:mini",
+            "timestamp": 1.0,
+        }
+        with FileLock(f"{home.state}.lock"):  # a write under way would bring the old state back
+            backup_of(home.state).unlink(missing_ok=True)
+            home.state.unlink()
+            if original:
+                home.state.write_text(json.dumps(row))
+        log.go.set()
+        state = read_until(home, log=2)
+    assert (state.current_model_index, log.readers) == (int(original), 1)
+    assert events(home).count(EventKind.INCIDENT) == 2
 
 
 def test_a_thread_waits_until_its_fact_is_written(tmp_path: Path, disk: FullDisk) -> None:

@@ -112,6 +112,19 @@ def test_what_is_no_list_of_sizes_is_refused(tmp_path: Path, sizes: str) -> None
     assert "is no size" in result.stderr
 
 
+@pytest.mark.parametrize("words", [["--compose"], ["--services"], ["--compose", "--services"]])
+def test_each_option_of_a_suggestion_asks_for_one(tmp_path: Path, words: list[str]) -> None:
+    full = run("lanes", "--suggest", "--gpus", "8GB", *words, home=tmp_path)
+    found = run("lanes", *words, home=tmp_path)
+    assert full.exit_code == 0
+    assert found.exit_code == 1 or found.stdout.startswith(full.stdout[:2])  # this machine may have cards
+    assert "default: " not in found.stdout
+
+
+def test_a_log_that_is_not_known_yet_is_called_so(tmp_path: Path) -> None:
+    assert "log found out at the start, " in run("lanes", home=tmp_path).stdout
+
+
 def test_json_follows_its_schema(tmp_path: Path) -> None:
     for words in (["--suggest", "--gpus", "8GB"], []):
         result = run("lanes", *words, "--json", home=tmp_path / "none")

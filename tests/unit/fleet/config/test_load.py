@@ -53,6 +53,19 @@ def without_marks(text: str) -> str:
         ('[[ladder]]\nsize = "1 GB"', ["ladder[0].model: is missing"]),
         ('[[ladder]]\nmodel = "a b"', ["ladder[0].model: 'a b' is not allowed"]),
         ('[[ladder]]\nmodel = "a:1"\nsize = "big"', ["ladder[0].size: 'big' is not allowed", "2.0 GB"]),
+        (
+            '[[ladder]]\nmodel = "a:1"\noptions = { num_cxt = 2048 }',
+            ["ladder[0].options.num_cxt", "mean num_ctx?"],
+        ),
+        (
+            '[[ladder]]\nmodel = "a:1"\noptions = { temprature = 0 }',
+            ["options.temprature", "mean temperature?"],
+        ),
+        (
+            '[[ladder]]\nmodel = "a:1"\noptions = { num_gpu = "all" }',
+            ["ladder[0].options.num_gpu: 'all'", "a number"],
+        ),
+        ('[[ladder]]\nmodel = "a:1"\noptions = { seed = true }', ["options.seed: True is not allowed"]),
         ('[[ladder]]\nmodel = "a:1"\noptions = { x = { y = 1 } }', ["ladder[0].options.x: an Ollama option"]),
         ('[[ladder]]\nmodel = "a:1"\ncolour = 1', ["ladder[0].colour: there is no such key"]),
         ('[[ladder]]\nmodel = "a:1"\n[[ladder]]\nmodel = "A:1"', ["ladder[1]: A:1 is on rung 0 too"]),

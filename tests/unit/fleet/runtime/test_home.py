@@ -1,16 +1,29 @@
 """Commands that messages name: they work for the home that they are about, pasted anywhere."""
 
 import ast
+import os
 import shlex
 from pathlib import Path
 
 import pytest
 
+from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import ROOT, Home
 
 PRODUCT = ("fleet", "state", "monitor", "generator", "cli")
 
 
+@pytest.fixture
+def on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Put a supervisorctl on the PATH."""
+    tool = tmp_path / "bin" / "supervisorctl"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent))
+
+
+@pytest.mark.usefixtures("on_path")
 def test_the_default_home_needs_no_address(tmp_path: Path) -> None:
     assert Home(ROOT / "var").supervisorctl("status") == "supervisorctl status"
     assert Home(ROOT / "var").command("make run") == "make run"
@@ -19,6 +32,40 @@ def test_the_default_home_needs_no_address(tmp_path: Path) -> None:
     assert Home(link).supervisorctl("status") == "supervisorctl status"
 
 
+def test_a_supervisorctl_that_is_not_on_the_path_is_named_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = tmp_path / "model fleet"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("fleet.runtime.home.ROOT", checkout)
+    assert Home(checkout / "var").supervisorctl("status") == "supervisorctl status"
+    tool = checkout / ".venv" / "bin" / "supervisorctl"
+    tool.parent.mkdir(parents=True)
+    tool.touch()
+    assert Home(checkout / "var").supervisorctl("status") == ".venv/bin/supervisorctl status"
+    other = Home(tmp_path / "home")
+    assert shlex.split(other.supervisorctl("status")) == [str(tool), "-s", f"unix://{other.socket}", "status"]
+
+
+@pytest.mark.parametrize(("user", "refused"), [(0, True), (1000, False), (2000, False)])
+def test_root_does_not_take_over_the_home_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, refused: bool
+) -> None:
+    home = Home(tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    home.require_owner()  # no fleet was started in it yet
+    home.kind_file.write_text("{}")
+    kept = home.kind_file.stat()
+    monkeypatch.setattr(Path, "stat", lambda _: os.stat_result((*kept[:4], 1000, *kept[5:10])))
+    if not refused:
+        home.require_owner()
+        return
+    with pytest.raises(ConfigError, match="belongs to the user") as error:
+        home.require_owner()
+    assert "sudo -u" in error.value.hint
+
+
+@pytest.mark.usefixtures("on_path")
 @pytest.mark.parametrize("name", ["fleet", "my fleet", "it's; rm -rf $HOME"])
 def test_another_home_is_named_as_a_shell_reads_it(tmp_path: Path, name: str) -> None:
     home = Home(tmp_path / name)

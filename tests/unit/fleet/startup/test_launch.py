@@ -60,4 +60,4 @@ def test_a_default_ladder_far_below_the_card_is_said(tmp_path: Path) -> None:
     assert "ladder --suggest" not in describe(ready, 4 * GIGABYTE)
     line = describe(ready, 24 * GIGABYTE).splitlines()[-1]
     assert line.startswith("The GPU has 24.0 GB, and the largest model of the default ladder takes 2.1 GB: ")
-    assert f"FLEET_HOME={tmp_path / 'home'} python fleet_cli.py ladder --suggest" in line
+    assert f"FLEET_HOME={tmp_path / 'home'} python3 fleet_cli.py ladder --suggest" in line

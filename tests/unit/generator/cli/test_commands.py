@@ -14,7 +14,7 @@ from generator.cli.expression_text import expressions_of
 
 
 def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-    result = CliRunner().invoke(cli, list(arguments), input=stdin, prog_name="python -m generator")
+    result = CliRunner().invoke(cli, list(arguments), input=stdin, prog_name="python3 -m generator")
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -66,6 +66,15 @@ def test_wrong_usage_ends_with_2_and_says_why(arguments: tuple[str, ...]) -> Non
     assert "Error" in error
 
 
+@pytest.mark.parametrize("command", ["check", "evaluate", "vary"])
+@pytest.mark.parametrize("expression", ["-rank(close)", "-close"])
+def test_an_expression_that_begins_with_a_sign_is_told_from_an_option(command: str, expression: str) -> None:
+    code, _, error = run(command, expression)
+    assert code == 2
+    assert "must follow `--`" in error
+    assert "must follow" not in run(command, "--nope")[2]
+
+
 def test_a_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_PANEL_DELAY", "7")
     code, _, error = run("evaluate", "close")
@@ -78,7 +87,7 @@ def test_a_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_has_help(command: str) -> None:
     code, output, _ = run(command, "--help")
     assert code == 0
-    assert "Usage: python -m generator" in output
+    assert "Usage: python3 -m generator" in output
 
 
 def rows(*arguments: str, stdin: str = "") -> list[dict[str, Any]]:

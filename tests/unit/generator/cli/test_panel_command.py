@@ -1,4 +1,4 @@
-"""`python -m generator panel`, and `evaluate --split`."""
+"""`python3 -m generator panel`, and `evaluate --split`."""
 
 import json
 from pathlib import Path

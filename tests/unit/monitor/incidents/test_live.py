@@ -1,6 +1,7 @@
 """Reports and their times while the log is followed: deadlines, API errors, unloads by the fleet."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,8 @@ from monitor.incidents.messages import (
     LogBack,
     ServerStarted,
     TimePassed,
-    Unloading,
 )
+from monitor.incidents.state import Failure
 from state.codec import from_json, to_json
 from tests.reference.ollama_log import (
     OOM,
@@ -275,8 +276,7 @@ def test_an_api_error_of_another_model_does_not_count() -> None:
 
 
 def test_memory_slow_to_come_back_after_an_unload_of_ours_does_not_count() -> None:
-    log = follow()
-    log.see(Unloading(T0))
+    log = Follower(GroupingRules(unloads=(T0,)))
     log.lines(T0 + 5.1, *not_recovered(T0 + 5.1))
     assert [(i.cause, i.counts, i.reason) for i in log.found] == [
         ("not_recovered", False, "the unload was ours")
@@ -291,7 +291,7 @@ def test_memory_slow_to_come_back_after_an_unload_of_ours_does_not_count() -> No
 def test_the_state_goes_to_json_and_back() -> None:
     log = follow()
     log.lines(T0, alone(), *begins(T0), *runs_out(), *gives_up(T0))
-    log.see(Unloading(T0), api(T0 + 30, T0 + 31))
+    log.see(api(T0 + 30, T0 + 31))
     row = to_json(log.state)
     assert json.loads(json.dumps(row)) == row
     assert from_json(GroupState, row) == log.state
@@ -310,6 +310,13 @@ def test_a_state_of_a_newer_or_damaged_kind_is_read_as_far_as_it_goes() -> None:
         assert from_json(GroupState, damaged) in (None, GroupState())
 
 
+def test_a_failure_of_an_impossible_time_in_the_state_holds_up_no_other() -> None:
+    log = follow()
+    log.state = replace(log.state, number=2, failures=(Failure(1, T0, T0, born=1e308, named=True, heard=T0),))
+    log.lines(T0 + 60, alone())
+    assert log.counted == 2
+
+
 def test_times_later_than_now_count_as_now_and_nothing_live_is_dropped() -> None:
     log = follow()
     log.see(Line(f"{slog(T0 + 3600, 'x')[5:29]} {alone()}", None, T0))
@@ -322,7 +329,7 @@ def test_times_later_than_now_count_as_now_and_nothing_live_is_dropped() -> None
 def test_the_state_stays_small_whatever_comes() -> None:
     log = follow()
     for n in range(200):
-        log.see(Unloading(T0), api(T0 + n * 4, T0 + n * 4 + 1, identity=str(n)))
+        log.see(api(T0 + n * 4, T0 + n * 4 + 1, identity=str(n)))
         log.lines(
             T0, docker_at := f"{slog(T0 + n * 0.01, 'x')[5:29]} {alone()}", gin(T0 + n * 0.01, 500, 0.0)
         )

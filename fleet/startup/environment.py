@@ -1,0 +1,39 @@
+"""The environment of `make setup`: commands for people run in it, whatever Python starts them.
+
+Any Python reads this file, also one that is too old for the fleet.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+
+def enter_environment(root: Path, *arguments: str) -> None:
+    """Run a program anew by the interpreter of `make setup`; return if this is that one, or if there is none.
+
+    That environment has every package; the Python of the caller may have some of them. Folders are compared: an
+    interpreter of that environment has several names, and must not start itself again. Exit with code 2 where only a
+    Python is left that is too old.
+    """
+    python = root / ".venv" / "bin" / "python"
+    with suppress(OSError):  # there is none, or one of another machine: the Python of the caller may do
+        if not Path(sys.executable).parent.samefile(python.parent):
+            os.execv(python, [str(python), *arguments])  # noqa: S606  # the same program, by the right interpreter
+    if sys.version_info < (3, 11):  # noqa: UP036  # see the module's docstring
+        sys.stderr.write(
+            "Error: Model Fleet needs Python 3.11 or newer\nHint: Run `make setup PYTHON=python3.11`.\n"
+        )
+        sys.exit(2)
+
+
+def refuse_missing_package(root: Path, error: ModuleNotFoundError) -> NoReturn:
+    """Exit with code 2 and the mend where a package of others is missing; raise the error again where ours is."""
+    package = (error.name or "").partition(".")[0]
+    if (root / package).is_dir():
+        raise error
+    sys.stderr.write(
+        f"Error: {sys.executable} has no package `{package}`\nHint: Run `make setup`; see README.md.\n"
+    )
+    sys.exit(2)
