@@ -41,6 +41,7 @@ class ProgramState(IntEnum):
 class RpcFault(IntEnum):
     """Fault codes of supervisord (supervisor/xmlrpc.py, Faults)."""
 
+    SHUTDOWN_STATE = 6
     BAD_NAME = 10
     NO_FILE = 20
     SPAWN_ERROR = 50
@@ -135,6 +136,8 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode in accept:
                 return None
+            if fault.faultCode == RpcFault.SHUTDOWN_STATE:
+                raise SupervisorAwayError("supervisord is ending", hint=self._start) from fault
             raise SupervisorError(
                 f"supervisord refused {method}({', '.join(map(str, arguments))}): {fault.faultString}",
                 fault=fault.faultCode,
@@ -147,8 +150,12 @@ class Supervisor:
         finally:
             connection.close()
 
+    @property
+    def _start(self) -> str:
+        return f"Start the fleet with `{self._home.command('make run')}`."
+
     def _away(self, error: Exception) -> SupervisorAwayError:
-        hint = f"Start the fleet with `{self._home.command('make run')}`."
+        hint = self._start
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
             return SupervisorAwayError(
                 f"supervisord does not run: nothing listens on {self.socket}", hint=hint

@@ -223,6 +223,13 @@ def test_a_start_is_fine_where_the_state_says_what_came_of_it(
             Supervisor(path).stop("generator")
 
 
+def test_a_supervisord_that_is_ending_is_away(tmp_path_factory: pytest.TempPathFactory) -> None:
+    ending = pytest.raises(SupervisorAwayError, match="supervisord is ending")
+    with foreign(tmp_path_factory.mktemp("f"), fault(6)) as path, ending as error:
+        Supervisor(path).start("generator")
+    assert "make run" in error.value.hint
+
+
 @pytest.mark.parametrize(
     "content",
     [
