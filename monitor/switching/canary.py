@@ -40,6 +40,7 @@ class Canary:
             "keep_alive": keep_alive_text(self.settings.ollama.keep_alive),
         }
         try:
+            self._require_answer(cancel)
             self.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
             return (self._spill(state, rung) if switch.kind is SwitchKind.PROBE else "") or self._reserve()
         except OllamaTimeoutError:
@@ -48,6 +49,13 @@ class Canary:
             return "" if switch.by_hand and not cancel.cancelled else error.message
         except OllamaError as error:
             return error.message
+
+    def _require_answer(self, cancel: Cancel) -> None:
+        """Raise OllamaAwayError for a server that accepts calls and answers none: a trial would wait its whole time-out."""
+        try:
+            self.ollama.version(timeout=2.0, cancel=cancel)
+        except OllamaTimeoutError as error:
+            raise OllamaAwayError(error.message, hint=error.hint) from error
 
     def _spill(self, state: FleetState, rung: Rung) -> str:
         """Return the fault in the model's placement, empty if there is none or the rung sets `num_gpu` itself."""
