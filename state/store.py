@@ -127,6 +127,8 @@ class StateStore:
         # A history that cannot be read gets no events: they stay in the state.
         with _logged("history.read_failed"):
             in_history = self._history.last_number()
+        if loaded.state is None and not loaded.damage and in_history:
+            loaded = _Loaded(None, damage="the fleet has a history and no state")
         state = loaded.state or default_state(self._ladder, now)
         # A backup may be older than the history: do not use its event numbers a second time.
         state = replace(state, last_event_number=max(state.last_event_number, in_history or 0))
@@ -176,6 +178,8 @@ class StateStore:
         now = self._clock.time()
         try:
             where = f"set aside as {self._link_damaged(now).name}"
+        except FileNotFoundError:
+            where = "the file is gone"
         except OSError as error:
             where = f"not set aside ({error.strerror})"
         source = "no good copy, the defaults are" if loaded.state is None else "its last good copy is"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from fleet.policy.facts import Fact, IncidentSeen
-from fleet.policy.recovery import SPREAD
+from fleet.policy.recovery import SPREAD, wait_of
 from fleet.policy.rules import Rules
 from fleet.policy.state import HOLD_STEPS, FleetState, OperatorPause
 from fleet.runtime.backoff import backoff_step
@@ -27,7 +27,7 @@ def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> Flee
         last = replace(last, time=min(fact.time, now) if isinstance(fact, IncidentSeen) else now)
     if hold is not None:
         hold = _clamped(hold, until=now + backoff_step(HOLD_STEPS, hold.step + 1))
-    longest = (recovery.wait or rules.policy.recover_after) * (1 + SPREAD)
+    longest = wait_of(state, rules) * (1 + SPREAD)
     return replace(
         state,
         incidents=tuple(_clamped(one, time=now) for one in state.incidents),

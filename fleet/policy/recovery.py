@@ -11,17 +11,20 @@ from dataclasses import dataclass, replace
 from fleet.policy.events import EventKind
 from fleet.policy.rules import Rules
 from fleet.policy.state import FleetState, Recovery
-from fleet.runtime.units import show_duration
+from fleet.runtime.units import Seconds, show_duration
 
 SPREAD = 0.1
 """Largest jitter, as a share of the wait, so that fleets on one GPU do not probe at the same moments."""
 
 
+def wait_of(state: FleetState, rules: Rules) -> Seconds:
+    """Return the wait for a probe; without probes that of the way back from a cap."""
+    return state.recovery.wait or rules.policy.recover_after or rules.policy.recover_cap
+
+
 def postpone(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Return the state with the wait for the next probe restarted, as after an incident."""
-    recovery, policy = state.recovery, rules.policy
-    wait = recovery.wait or policy.recover_after or policy.recover_cap
-    return replace(state, recovery=replace(recovery, next=now + wait))
+    return replace(state, recovery=replace(state.recovery, next=now + wait_of(state, rules)))
 
 
 def probe_failed(state: FleetState, failed: int, now: float, rules: Rules) -> FleetState:
@@ -125,7 +128,7 @@ def outlook(state: FleetState, rules: Rules) -> Outlook:
             "no larger model fits into the free GPU memory; checked again at the next probe",
         )
     failed = ", ".join(rules.ladder[one].label for one in state.recovery.failed if one <= rules.ladder.last)
-    wait = show_duration(state.recovery.wait or rules.policy.recover_after)
+    wait = show_duration(wait_of(state, rules))
     why = f"{failed} failed, and the wait is {wait}" if failed else f"after {wait} without an incident"
     return Outlook(state.recovery.next, index, why)
 

@@ -290,7 +290,8 @@ def a_hold_is_the_last_resort(step: Step) -> bool:
     bottom = state.current_model_index == rules.ladder.last
     limit = sum(time > now - HOUR for time in state.automatic) >= rules.policy.max_switches_per_hour
     missing = isinstance(step.move.fact, PullFailed)
-    resort = {"hold": True, "cpu": state.on_cpu, "reset": rules.ladder.last <= state.top}
+    # The top as of now: the tick that begins the hold may have brought a cap.
+    resort = {"hold": True, "cpu": state.on_cpu, "reset": rules.ladder.last <= step.new.top}
     grows = new.step == (0 if old is None else old.step + 1)
     return grows and (limit or missing or (bottom and resort[rules.policy.on_exhausted]))
 

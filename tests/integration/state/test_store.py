@@ -219,6 +219,18 @@ def test_a_lost_file_whose_copy_cannot_be_read_is_reported(
     assert store.read().current_model_index == 0
 
 
+def test_a_lost_file_of_a_fleet_with_a_history_is_reported_once(home: Home, store: StateStore) -> None:
+    assert store.update(lambda state: state).events == ()  # a first start
+    store.update(reporting("one"))
+    for path in (home.state, backup_of(home.state)):
+        path.unlink()
+    for _ in range(2):
+        store.update(lambda state: state)
+    _, event = read_history(home.history)
+    assert event.kind is EventKind.STATE_REPAIRED
+    assert event.fields["reason"].endswith("the file is gone; no good copy, the defaults are used")
+
+
 def test_an_originals_file_is_taken_over_and_kept_as_the_copy(home: Home, store: StateStore) -> None:
     original = {
         "current_model_index": 2,

@@ -22,6 +22,7 @@ from fleet.policy.facts import (
     IncidentSeen,
     ModelPresent,
     PauseAsked,
+    PrefetchDone,
     PrefetchFailed,
     PullFailed,
     Restarted,
@@ -305,6 +306,20 @@ def test_without_probes_a_failed_return_is_not_repeated() -> None:
     before = state.last_event_number
     state = after(state, *[(at("23:32") + 3600 * n, Tick()) for n in range(6)], rules=rules)
     assert (state.switch, state.last_event_number) == (None, before)
+
+
+def test_without_probes_the_way_back_waits_for_a_model_that_is_being_pulled() -> None:
+    rules = capped(hours("18:00-23:30", 2), recover_after=0.0)
+    state = after(evening_fleet(rules), (at("23:30"), Tick()), rules=rules)
+    assert state.switch is not None
+    deferred = PullFailed(state.switch.number, "it is pulled in the background", deferred=True)
+    state = after(state, (at("23:31"), deferred), rules=rules)
+    state = after(state, *[(at("23:32") + 30 * n, Tick()) for n in range(9)], rules=rules)
+    assert (state.switch, state.displaced) == (None, 0)
+    model = rules.ladder[0].model
+    state = after(state, (at("23:40"), PrefetchDone(model)), (at("23:40"), Tick()), rules=rules)
+    assert state.switch is not None
+    assert state.switch.target == 0
 
 
 def test_a_ceiling_chosen_by_hand_holds_beside_the_cap() -> None:
