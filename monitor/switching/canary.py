@@ -16,10 +16,12 @@ from fleet.config.schema import Settings
 from fleet.policy.state import FleetState, Switch, SwitchKind
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.logging import fields
-from fleet.runtime.units import show_duration, show_size
+from fleet.runtime.units import Seconds, show_duration, show_size
 from monitor.watch.spill import spill_of
 
 _log = logging.getLogger(__name__)
+_PATIENCE: Seconds = 10.0
+"""How long a server on a busy machine may take for the lightest of answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Canary:
     def _require_answer(self, cancel: Cancel) -> None:
         """Raise OllamaAwayError for a server that accepts calls and answers none: a trial would wait its whole time-out."""
         try:
-            self.ollama.version(timeout=2.0, cancel=cancel)
+            patience = min(_PATIENCE, self.settings.ollama.first_token_timeout)
+            self.ollama.version(timeout=patience, cancel=cancel)
         except OllamaTimeoutError as error:
             raise OllamaAwayError(error.message, hint=error.hint) from error
 
