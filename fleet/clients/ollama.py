@@ -136,9 +136,9 @@ class Ollama:
         self._start = start
         self._transport = transport or HttpTransport(url)
 
-    def version(self, *, timeout: Seconds = _SHORT) -> str:
+    def version(self, *, timeout: Seconds = _SHORT, cancel: Cancel | None = None) -> str:
         """Return the server's version."""
-        return str(self._ask("GET", "/api/version", None, timeout).get("version", ""))
+        return str(self._ask("GET", "/api/version", None, timeout, cancel).get("version", ""))
 
     def tags(self, *, timeout: Seconds = _SHORT) -> list[LocalModel]:
         """Return the models on the server's disk."""

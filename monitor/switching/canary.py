@@ -16,10 +16,12 @@ from fleet.config.schema import Settings
 from fleet.policy.state import FleetState, Switch, SwitchKind
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.logging import fields
-from fleet.runtime.units import show_duration, show_size
+from fleet.runtime.units import Seconds, show_duration, show_size
 from monitor.watch.spill import spill_of
 
 _log = logging.getLogger(__name__)
+_PATIENCE: Seconds = 10.0
+"""How long a server on a busy machine may take for the lightest of answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Canary:
             "keep_alive": keep_alive_text(self.settings.ollama.keep_alive),
         }
         try:
+            self._require_answer(cancel)
             self.ollama.generate(body, first_token=limit, stall=limit, cancel=cancel)
             return (self._spill(state, rung) if switch.kind is SwitchKind.PROBE else "") or self._reserve()
         except OllamaTimeoutError:
@@ -48,6 +51,14 @@ class Canary:
             return "" if switch.by_hand and not cancel.cancelled else error.message
         except OllamaError as error:
             return error.message
+
+    def _require_answer(self, cancel: Cancel) -> None:
+        """Raise OllamaAwayError for a server that accepts calls and answers none: a trial would wait its whole time-out."""
+        try:
+            patience = min(_PATIENCE, self.settings.ollama.first_token_timeout)
+            self.ollama.version(timeout=patience, cancel=cancel)
+        except OllamaTimeoutError as error:
+            raise OllamaAwayError(error.message, hint=error.hint) from error
 
     def _spill(self, state: FleetState, rung: Rung) -> str:
         """Return the fault in the model's placement, empty if there is none or the rung sets `num_gpu` itself."""

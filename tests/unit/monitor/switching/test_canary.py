@@ -1,5 +1,6 @@
 """The canary: what a model on trial is asked, and what counts as a failure of it."""
 
+import socket
 from dataclasses import replace
 
 import pytest
@@ -36,6 +37,14 @@ def failure(
 
 def card(vram: str, *, spill: bool = False) -> StandinSettings:
     return StandinSettings(vram=parse_size(vram), spill=spill, pace=0.0)
+
+
+@pytest.mark.parametrize(("switch", "passes"), [(USE, True), (PROBE, False)])
+def test_a_server_that_answers_nothing_is_away_and_gets_no_trial(switch: Switch, passes: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        reason = failure(f"http://127.0.0.1:{frozen.getsockname()[1]}", switch)
+    assert "no answer within" not in reason
+    assert (reason == "") is passes
 
 
 def test_a_model_that_answers_has_passed() -> None:
