@@ -150,6 +150,10 @@ class FakeOllama:
     here: set[str] = field(default_factory=lambda: {"big:70b", "small:3b"})
     failing: set[str] = field(default_factory=set)
 
+    def version(self, **_: Any) -> str:
+        self.fuse.burn()
+        return "0.12.0"
+
     def tags(self, **_: Any) -> list[LocalModel]:
         return [LocalModel(full_name(name), 1) for name in sorted(self.here)]
 
