@@ -112,7 +112,11 @@ def hanging_use(
     """Start a `use` and wait until what it asks Ollama for hangs."""
     faults(fleet, {"kind": kind, **more})
     command = begin(fleet)
-    eventually(lambda: happened(fleet) == 1, what=f"{kind} happens")
+    try:
+        eventually(lambda: happened(fleet) >= 1, what=f"{kind} happens")
+    except AssertionError as error:
+        error.add_note(f"the command: {command.poll()}\n{fleet.output()}")
+        raise
     return command
 
 
