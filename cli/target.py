@@ -76,7 +76,9 @@ class Fleet:
         """Return a client of its Ollama."""
         if self.standin:
             run, alone = self.home.command("make run"), self.home.supervisorctl("start", "standin")
-            start = f"It is the stand-in: `{run}` starts it with the fleet, `{alone}` it alone."
+            start = (
+                f"It is the stand-in: `{run}` starts it with the fleet. In a running fleet `{alone}` does."
+            )
             return Ollama(self.url, start=start)
         return Ollama(self.url)
 

@@ -49,7 +49,7 @@ def test_a_model_that_the_card_has_no_room_for_is_promised_by_neither(tmp_path: 
 
 @pytest.mark.parametrize(
     ("profile", "mend"),
-    [("embedded", "start standin` it alone"), ("native", "Start it, or correct [ollama] url")],
+    [("embedded", "start standin` does"), ("native", "Start it, or correct [ollama] url")],
 )
 def test_the_mend_of_an_ollama_that_is_away_is_one_that_its_fleet_has(
     tmp_path: Path, profile: str, mend: str
