@@ -76,7 +76,7 @@ async def live_view(fleet: FleetProcess) -> str:
     async with app.run_test(size=TERMINAL) as pilot:
         for _ in range(_LOOKS):
             await pilot.pause(0.3)
-        return own_fonts(app.export_screenshot(title="python3 fleet_cli.py watch"))
+        return own_fonts(app.export_screenshot(title="Model Fleet"))
 
 
 def own_fonts(svg: str) -> str:
