@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +19,7 @@ Ask = Callable[[str, str], tuple[int, Any]]
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     """Return a function that sends a request to the application of an empty home."""
-    home: Path = tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp("home")
     (home / "model_fleet_state.json").write_text("{}")
     fleet = find_fleet(None, {"FLEET_HOME": str(home)})
     app = build(Readings(fleet, MemoryWatch(fleet)), AccessRules("127.0.0.1", 9800, "box", TOKEN))
