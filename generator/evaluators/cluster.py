@@ -98,7 +98,7 @@ class Cluster:
             except GeneratorError as error:
                 self._note(0, error.message, error.hint)
             except Exception as error:  # noqa: BLE001  # foreign code on a foreign answer: reported and retried
-                reason = f"the dask scheduler {self._address} is away: {reason_of(error)}"
+                reason = f"the dask scheduler {self._address} is away: {cause_in_words(error)}"
                 self._note(0, reason, "Start it, or empty [generator] dask.")
             await asyncio.sleep(_RETRY)
 
@@ -174,7 +174,7 @@ class Cluster:
             self._ready.add(worker)
             self._refused.pop(worker, None)
         except Exception as error:  # noqa: BLE001  # another machine's program: whatever it raises is its reason
-            reason = f"{worker}: {reason_of(error)}"
+            reason = f"{worker}: {cause_in_words(error)}"
             if self._refused.get(worker, ("", 0.0))[0] != reason:
                 _log.warning("dask.worker_refused", extra=with_sentence(reason, worker=worker))
             self._refused[worker] = reason, self._clock.monotonic() + _RETRY_WORKER
@@ -247,7 +247,7 @@ def require_versions(greeting: object, ours: Mapping[str, int]) -> None:
         )
 
 
-def reason_of(error: BaseException) -> str:
+def cause_in_words(error: BaseException) -> str:
     """Return why a scheduler or worker cannot be used, or has lost a batch; a time-out has no words of its own."""
     message = error.message if isinstance(error, GeneratorError) else str(error)
     if not message and isinstance(error, TimeoutError):

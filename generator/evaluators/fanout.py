@@ -16,7 +16,7 @@ from fleet.runtime.units import Seconds
 from generator.catalogue import Kind
 from generator.domain import Candidate, ClusterState, Result, Source
 from generator.evaluators.batch import Job, read_results
-from generator.evaluators.cluster import Cluster, reason_of
+from generator.evaluators.cluster import Cluster, cause_in_words
 from generator.evaluators.local import BATCH, LocalEvaluator, LocalPlan, SplitStore
 
 _BATCHES_EACH = 2
@@ -103,7 +103,7 @@ class FanoutEvaluator:
         try:
             return list(zip(newest, read_results(future.result(), len(batch)), strict=True))
         except (CancelledError, Exception) as error:  # noqa: BLE001  # another machine's failure, of any kind
-            _log.warning("dask.batch_lost", extra=fields(variants=len(batch), reason=reason_of(error)))
+            _log.warning("dask.batch_lost", extra=fields(variants=len(batch), reason=cause_in_words(error)))
             self._here += newest
             return []
 

@@ -5,7 +5,7 @@ import concurrent.futures
 import pytest
 
 from fleet.runtime.errors import GeneratorError
-from generator.evaluators.cluster import reason_of
+from generator.evaluators.cluster import cause_in_words
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from generator.evaluators.cluster import reason_of
     ],
 )
 def test_a_reason_is_said_in_words(error: BaseException, expected: str) -> None:
-    assert reason_of(error) == expected
+    assert cause_in_words(error) == expected
