@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.clients.supervisor_log import CRASH_LOOP_WINDOW, is_crash_loop
+from fleet.config.ladder import same_model
 from fleet.policy.state import Unanswered
 from fleet.policy.unanswered import remedy
 from fleet.runtime.home import DEFAULT_LANE, Home
@@ -121,10 +122,16 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     lead = "Ollama hangs: no answer" if failed["hangs"] else "no answer"
     since = show_duration(max(now - failed["since"], 0.0))
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
-    hint = remedy(Unanswered(**failed), row["log_source"] or "")
+    hint = remedy(Unanswered(**failed), row["log_source"] or "", pulling=_pull_of_model(row))
     if row["profile"] == "embedded" and (failed["hangs"] or "ollama" in row["away"]):
         hint = f"`{_home(row).supervisorctl('restart', 'standin')}` starts the stand-in anew."
     yield from _fault("calls", detail, hint)
+
+
+def _pull_of_model(row: Mapping[str, Any]) -> str:
+    """Return the progress of the pull of the rung's own model, empty without one."""
+    pull = row["pull"]
+    return pull["text"] if pull and same_model(pull["model"], row["current_model"]["name"]) else ""
 
 
 def _replies(row: Mapping[str, Any], now: float) -> Iterator[Finding]:

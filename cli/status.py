@@ -185,11 +185,11 @@ def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:
         "state": lambda: read_with_damage(fleet.home),
         "generator": lambda: read_json(fleet.home.generator_file),
         "supervisord": lambda: _programs(fleet, within),
-        "ollama": lambda: _ollama(fleet),
+        "ollama": lambda: _ollama(fleet, within),
         "database": lambda: _alphas(fleet),
     }
     if fleet.log_source.startswith("docker:"):
-        parts["docker"] = _engine
+        parts["docker"] = lambda: _engine(within)
     return parts
 
 
@@ -200,10 +200,10 @@ def _switch(switch: Switch | PastSwitch | None) -> dict[str, Any] | None:
     return {"from" if key == "source" else "to" if key == "target" else key: row[key] for key in row}
 
 
-def _ollama(fleet: Fleet) -> dict[str, Any]:
+def _ollama(fleet: Fleet, within: Seconds) -> dict[str, Any]:
     client = fleet.ollama()
-    models = [model.name for model in client.tags(timeout=PATIENCE)]
-    loaded = client.loaded(timeout=PATIENCE)
+    models = [model.name for model in client.tags(timeout=within)]
+    loaded = client.loaded(timeout=within)
     memory = {
         "used_bytes": sum(model.size_vram for model in loaded),
         "models": [asdict(model) for model in loaded],
@@ -254,10 +254,10 @@ def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:
     }
 
 
-def _engine() -> None:
+def _engine(within: Seconds) -> None:
     from fleet.startup.profile import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
 
-    reason = MachineProbes(os.environ).engine(timeout=PATIENCE)
+    reason = MachineProbes(os.environ).engine(timeout=within)
     if reason:
         hint = "Is the Engine running, and may this user use its socket? DOCKER_HOST names another."
         raise FleetError(reason, hint=hint)

@@ -45,10 +45,21 @@ def expressions_of(
 ) -> Iterator[str]:
     """Yield the expressions of the arguments, for `-` those of standard input, then those of files.
 
-    Raises UsageError without arguments and files, and FleetError for a file that cannot be read.
+    Raises UsageError without arguments and files, or if they hold no expression: a pipe from a program that failed
+    is empty, and must not pass for a good one. Raises FleetError for a file that cannot be read.
     """
     if not arguments and not files:
         raise click.UsageError("Missing argument 'EXPR...', or --file.")
+    found = False
+    for text in _texts(arguments, stdin, files):
+        found = True
+        yield text
+    if not found:
+        places = ["standard input"] if arguments else []
+        raise click.UsageError(f"There is no expression in {', '.join([*places, *map(str, files)])}.")
+
+
+def _texts(arguments: Sequence[str], stdin: Iterable[str] | None, files: Sequence[Path]) -> Iterator[str]:
     for argument in arguments:
         if argument == _FROM_STDIN:
             yield from alphas_in(_standard_input() if stdin is None else stdin)
@@ -64,6 +75,10 @@ def expressions_of(
 
 def _standard_input() -> Iterable[str]:
     """Return the lines of standard input; bytes that are no UTF-8 are replaced, and the parser refuses them."""
+    if sys.stdin is None:
+        raise FleetError(
+            "standard input is closed", hint="Name a file by --file, or pipe the expressions in."
+        )
     return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
 
 

@@ -21,6 +21,7 @@ WELL: dict[str, Any] = {
     "brain": None,
     "generator": None,
     "unanswered": None,
+    "pull": None,
     "skipped": None,
     "notices": [],
     "state_damaged": "",
@@ -195,3 +196,19 @@ def test_an_evaluator_that_is_away_is_a_fault() -> None:
     assert found(**beat(unusable=None, evaluator_away=AWAY)) == [
         "evaluator: no alpha is evaluated for 1m: no panel"
     ]
+
+
+@pytest.mark.parametrize(
+    ("pulled", "mend"),
+    [
+        ("llama3.2:3b", "The fleet pulls the model (1.0 GB of 2.0 GB, 5 MB/s, 3m left)"),
+        ("library/llama3.2:3b", "The fleet pulls the model"),
+        ("qwen2.5:0.5b", "Pull the model with `ollama pull`"),
+        (None, "Pull the model with `ollama pull`"),
+    ],
+)
+def test_a_missing_model_that_the_fleet_pulls_is_left_to_it(pulled: str | None, mend: str) -> None:
+    pull = pulled and {"model": pulled, "text": "1.0 GB of 2.0 GB, 5 MB/s, 3m left"}
+    row = {"unanswered": {**ROW, "reason": "model 'llama3.2:3b' not found"}, "pull": pull}
+    [fault] = faults({**WELL, **row, "current_model": {"name": "llama3.2:3b"}}, NOW)
+    assert fault.hint.startswith(mend)
