@@ -218,10 +218,10 @@ def _reserve(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _brain(row: Mapping[str, Any]) -> Iterator[Finding]:
-    trouble = (row["brain"] or {}).get("trouble")
-    if trouble:
+    brain = row["brain"] or {}
+    if brain.get("trouble"):
         hint = "The generator asks again by itself; brain.trouble in log/generator.log says more."
-        yield from _fault("brain", str(trouble), hint)
+        yield from _fault("brain", str(brain["trouble"]), str(brain.get("mend") or hint))
 
 
 def _notices(row: Mapping[str, Any]) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ from state.store import read_with_damage
 _ALPHAS = 5
 _EVENTS = 200
 _SHOWN = ("expression", "model", "source", "sharpe", "fitness", "turnover", "kept", "time")
-_BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble")
+_BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble", "mend")
 _STEP: Seconds = 300.0
 """Longest pause of a trial or a check, beyond the wait for a first token."""
 _AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
