@@ -63,12 +63,15 @@ def main(ctx: click.Context, config: str | None, lane: str | None, debug: bool) 
 @lanes_command
 def status(fleet: Fleet, as_json: bool, check: bool) -> None:
     """Show what the fleet is doing; with lanes a line for each."""
+    from cli.parallel_checks import LONG_PATIENCE, PATIENCE
+
+    patience = LONG_PATIENCE if check else PATIENCE
     if fleet.has_lanes:
-        _status_of_lanes(fleet, as_json=as_json, check=check)
+        _status_of_lanes(fleet, patience, as_json=as_json, check=check)
         return
     from cli.status import collect_status
 
-    row = collect_status(fleet)
+    row = collect_status(fleet, within=patience)
     if check:
         _check([f"{fault['part']}: {fault['detail']}" for fault in row["faults"]], as_json=as_json)
         return
@@ -80,10 +83,10 @@ def status(fleet: Fleet, as_json: bool, check: bool) -> None:
     show(status_lines(row, time.time()))
 
 
-def _status_of_lanes(fleet: Fleet, *, as_json: bool, check: bool) -> None:
+def _status_of_lanes(fleet: Fleet, patience: float, *, as_json: bool, check: bool) -> None:
     from cli.lanes import fleet_reasons, lane_lines, statuses
 
-    rows = statuses(fleet)
+    rows = statuses(fleet, patience=patience)
     if check:
         _check(fleet_reasons(rows), as_json=as_json)
     elif as_json:
@@ -153,7 +156,7 @@ def _full_screen(fleet: Fleet, interval: float) -> bool:
     """Run the full view until it is ended; return False for lanes, and where its package or terminal is missing."""
     if fleet.has_lanes:
         return False
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     try:
         from cli.watch.app import WatchApp

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.faults import Finding, Health
-from cli.parallel_checks import PATIENCE
+from cli.parallel_checks import LONG_PATIENCE, PATIENCE
 from cli.status import collect_status
 from cli.target import Fleet
 from fleet.clients.supervisor import Supervisor
@@ -19,7 +19,6 @@ from fleet.runtime.logging import plain_text
 from fleet.runtime.units import Seconds, show_duration
 
 T = TypeVar("T")
-_MOST_PATIENCE: Seconds = 2.0
 
 
 def of_each_lane(fleet: Fleet, read: Callable[[Fleet], T]) -> dict[str, T]:
@@ -127,9 +126,9 @@ def _shared(fleet: Fleet) -> list[Finding]:
     return warnings
 
 
-def statuses(fleet: Fleet) -> dict[str, dict[str, Any]]:
+def statuses(fleet: Fleet, *, patience: Seconds = PATIENCE) -> dict[str, dict[str, Any]]:
     """Return the status row of each lane; looks that share the processor get more time."""
-    within = min(PATIENCE * len(fleet.lanes()), _MOST_PATIENCE)
+    within = min(patience * len(fleet.lanes()), LONG_PATIENCE)
     return of_each_lane(fleet, lambda lane: collect_status(lane, within=within))
 
 

@@ -10,7 +10,10 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.units import Seconds
 
 PATIENCE: Seconds = 0.35
-"""Longest wait for one part."""
+"""Longest wait for one part where a person waits for the view."""
+
+LONG_PATIENCE: Seconds = 2.0
+"""The same for `status --check`, and for several lanes: on a busy machine a slow answer is no fault."""
 
 _SPARE: Seconds = 0.05
 

@@ -34,7 +34,7 @@ from state.store import read_with_damage
 _ALPHAS = 5
 _EVENTS = 200
 _SHOWN = ("expression", "model", "source", "sharpe", "fitness", "turnover", "kept", "time")
-_BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble")
+_BRAIN = ("signed_in", "in_flight", "slots", "queued", "sent_today", "trouble", "mend")
 _STEP: Seconds = 300.0
 """Longest pause of a trial or a check, beyond the wait for a first token."""
 _AWAY_AND_BACK = {EventKind.OLLAMA_AWAY, EventKind.OLLAMA_BACK}
@@ -97,6 +97,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "notices": undelivered(fleet.home),
         "skipped": asdict(state.skipped) if state.skipped else None,
         "state_damaged": damage,
+        "disk_free_bytes": _disk_free(fleet),
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
     return {**row, "faults": [asdict(one) for one in faults(row, now())]}
@@ -175,6 +176,15 @@ def undelivered(home: Home) -> list[dict[str, Any]]:
     return found
 
 
+def _disk_free(fleet: Fleet) -> int | None:
+    """Return the bytes that this user may still write to the home's disk; None where another lane answers for it."""
+    try:
+        disk = os.statvfs(fleet.home.path)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize if fleet.leads else None
+
+
 def _pull(home: Home) -> dict[str, Any] | None:
     pull = read_pull(home, now())
     return None if pull is None else {**asdict(pull), "text": pull.text}
@@ -185,11 +195,11 @@ def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:
         "state": lambda: read_with_damage(fleet.home),
         "generator": lambda: read_json(fleet.home.generator_file),
         "supervisord": lambda: _programs(fleet, within),
-        "ollama": lambda: _ollama(fleet),
+        "ollama": lambda: _ollama(fleet, within),
         "database": lambda: _alphas(fleet),
     }
     if fleet.log_source.startswith("docker:"):
-        parts["docker"] = _engine
+        parts["docker"] = lambda: _engine(within)
     return parts
 
 
@@ -200,10 +210,10 @@ def _switch(switch: Switch | PastSwitch | None) -> dict[str, Any] | None:
     return {"from" if key == "source" else "to" if key == "target" else key: row[key] for key in row}
 
 
-def _ollama(fleet: Fleet) -> dict[str, Any]:
+def _ollama(fleet: Fleet, within: Seconds) -> dict[str, Any]:
     client = fleet.ollama()
-    models = [model.name for model in client.tags(timeout=PATIENCE)]
-    loaded = client.loaded(timeout=PATIENCE)
+    models = [model.name for model in client.tags(timeout=within)]
+    loaded = client.loaded(timeout=within)
     memory = {
         "used_bytes": sum(model.size_vram for model in loaded),
         "models": [asdict(model) for model in loaded],
@@ -254,10 +264,10 @@ def _program(home: Home, info: ProgramInfo, restarts: int) -> dict[str, Any]:
     }
 
 
-def _engine() -> None:
+def _engine(within: Seconds) -> None:
     from fleet.startup.profile import MachineProbes  # noqa: PLC0415  # only where the log is Docker's
 
-    reason = MachineProbes(os.environ).engine(timeout=PATIENCE)
+    reason = MachineProbes(os.environ).engine(timeout=within)
     if reason:
         hint = "Is the Engine running, and may this user use its socket? DOCKER_HOST names another."
         raise FleetError(reason, hint=hint)

@@ -17,6 +17,7 @@ def enter_environment(root: Path, *arguments: str) -> None:
     interpreter of that environment has several names, and must not start itself again. Exit with code 2 where only a
     Python is left that is too old.
     """
+    _open_closed_outputs()
     python = root / ".venv" / "bin" / "python"
     with suppress(OSError):  # there is none, or one of another machine: the Python of the caller may do
         if not Path(sys.executable).parent.samefile(python.parent):
@@ -26,6 +27,13 @@ def enter_environment(root: Path, *arguments: str) -> None:
             "Error: Model Fleet needs Python 3.11 or newer\nHint: Run `make setup PYTHON=python3.11`.\n"
         )
         sys.exit(2)
+
+
+def _open_closed_outputs() -> None:
+    """Open /dev/null for standard output and error if the caller closed them (`2>&-`): Python has None there."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the end
 
 
 def refuse_missing_package(root: Path, error: ModuleNotFoundError) -> NoReturn:

@@ -40,6 +40,8 @@ def open_log(name: str) -> Iterator[tuple[IO[bytes], IO[bytes] | None, int | Non
     Raise OSError if it cannot be opened, SourceError if it holds no plain lines.
     """
     if name == "-":
+        if sys.stdin is None:
+            raise SourceError("standard input is closed", hint="Name a log file, or pipe a log in.")
         with _plain(sys.stdin.buffer) as stream:
             yield stream, None, None
         return

@@ -109,7 +109,10 @@ def begin() -> Iterator[Begin]:
 def hanging_use(
     begin: Begin, fleet: FleetProcess, kind: str = "hang_load", **more: Any
 ) -> "subprocess.Popen[str]":
-    """Start a `use` and wait until what it asks Ollama for hangs."""
+    """Start a `use` and wait until what it asks Ollama for hangs.
+
+    A pull holds no lock: the command and the monitor ask for it in the same moment, and both hang.
+    """
     faults(fleet, {"kind": kind, **more})
     command = begin(fleet)
     try:

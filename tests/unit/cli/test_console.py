@@ -1,12 +1,65 @@
 """Errors that no command foresaw, as a person sees them."""
 
 import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from cli.commands import main
 from cli.console import Root
+from fleet.config.schema import SEED_LADDER
+from fleet.runtime.home import ROOT, Home
+from state.codec import default_state, encode_state
+
+COMMANDS = [
+    "status", "status --check", "reset", "downgrade", "upgrade", "use 1", "unpin", "pause", "resume", "history",
+    "watch", "report", "alphas", "alphas show 1", "alphas --diverse 2", "doctor", "notify --test",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "scan missing.log", "ladder --vram 0", "use", "lanes --gpus x"]
+)
+def test_an_error_goes_to_standard_error_alone_also_with_json(tmp_path: Path, command: str) -> None:
+    """A program that reads the output gets JSON or nothing."""
+    result = CliRunner().invoke(
+        main, [*command.split(), "--json"], env={"FLEET_HOME": str(tmp_path / "none")}
+    )
+    assert result.exit_code == (1 if command.startswith("scan") else 2)
+    assert result.stdout == ""
+    assert "Error: " in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["fleet_cli.py", "use", "1"], ["fleet_cli.py", "scan", "-"],
+                                       ["-m", "generator", "check", "-"]])  # fmt: skip
+@pytest.mark.parametrize("closed", [(0,), (0, 1), (0, 1, 2), (2,)])
+def test_a_program_whose_streams_are_closed_ends_as_with_others(
+    tmp_path: Path, arguments: list[str], closed: tuple[int, ...]
+) -> None:
+    """As `2>&-` of a shell and some service managers do; Python then has None for a stream."""
+    home = Home(tmp_path)
+    home.create()
+    home.state.write_text(encode_state(default_state(SEED_LADDER, 1.0), 1.0))
+    shell = " ".join(f"{number}>&-" if number else "<&-" for number in closed)
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {shell}', "sh", sys.executable, *arguments],
+        cwd=ROOT, env={**os.environ, "FLEET_HOME": str(tmp_path)}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, timeout=60, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert "is a fault of Model Fleet" not in done.stderr
+    if "use" in arguments:
+        assert done.returncode == 3
+    elif 0 in closed:
+        assert done.returncode == 1
+        assert 2 in closed or "standard input is closed" in done.stderr
+    else:
+        assert done.returncode == (0 if "scan" in arguments else 2)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from click import unstyle
+from click.testing import CliRunner
 
+from cli.commands import main
 from cli.render import status_lines
 from cli.status import collect_status
 from cli.target import Fleet, find_fleet
@@ -36,11 +38,22 @@ def details(row: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_fleet_that_does_not_run_names_what_is_away_once(fleet: Fleet) -> None:
-    row = collect_status(fleet)
+    row = collect_status(fleet, within=10.0)
     assert set(details(row)) == {"supervisord", "ollama"}
     shown = unstyle("\n".join(status_lines(row, time.time())))
     assert shown.count("supervisord does not run") == 2, "beside the programs, and as away"
     assert "\nfault" not in shown
+
+
+@pytest.mark.parametrize(("arguments", "patience"), [((), 0.35), (("--json",), 0.35), (("--check",), 2.0)])
+def test_a_check_waits_longer_for_a_busy_machine(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], patience: float
+) -> None:
+    waited = []
+    monkeypatch.setattr("cli.status._ollama", lambda _, within: waited.append(within))
+    environ = {"FLEET_HOME": str(fleet.home.path)}
+    CliRunner().invoke(main, ["status", *arguments], env=environ)
+    assert waited == [patience]
 
 
 def test_a_damaged_state_is_a_fault_also_while_its_last_good_copy_serves(fleet: Fleet) -> None:

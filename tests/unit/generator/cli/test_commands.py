@@ -115,11 +115,31 @@ def rows(*arguments: str, stdin: str = "") -> list[dict[str, Any]]:
         ("rank(\n\nrank(open)", ["rank(", "rank(open)"]),
         ("a = rank(close);\n\nrank(open)", ["a = rank(close);", "rank(open)"]),
         ("a = rank(close); a\r\n\r\nrank(open)\r\n", ["a = rank(close); a", "rank(open)"]),
-        ("\n\n", []),
+        ("rank(close\nts_mean(close, 5)\nrank(open))\n", ["rank(close", "ts_mean(close, 5)", "rank(open))"]),
+        ("rank(\nrank(open)\nclose\n", ["rank(", "rank(open)", "close"]),
+        ("rank(close,\nrank(open)\n\nclose", ["rank(close,", "rank(open)", "close"]),
+        ("rank(\n  ts_delta(close, 5\n)\nclose", ["rank(\n  ts_delta(close, 5\n)", "close"]),
+        ("ts_corr(close\n  open, 5)\nclose", ["ts_corr(close\n  open, 5)", "close"]),
+        ("rank(close\nand open)\nclose", ["rank(close\nand open)", "close"]),
+        ("/* open\nrank(close)\nrank(open)", ["/* open", "rank(close)", "rank(open)"]),
     ],
 )  # fmt: skip
 def test_an_alpha_may_take_several_lines(text: str, alphas: list[str]) -> None:
     assert list(expressions_of(["-"], text.splitlines(keepends=True))) == alphas
+
+
+@pytest.mark.parametrize("command", ["check", "evaluate"])
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n"])
+def test_input_without_an_expression_is_refused(tmp_path: Path, command: str, text: str) -> None:
+    code, output, error = run(command, "--json", "-", stdin=text)
+    assert (code, output) == (2, "")
+    assert "There is no expression in standard input." in error
+    (tmp_path / "mine.txt").write_text(text)
+    code, output, error = run(command, "--file", str(tmp_path / "mine.txt"))
+    assert (code, output) == (2, "")
+    assert "There is no expression in" in error
+    assert "mine.txt." in error
+    assert run("check", "-", "rank(close)", stdin=text)[0] == 0
 
 
 def test_expressions_are_read_from_a_file(tmp_path: Path) -> None:
