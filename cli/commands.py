@@ -421,7 +421,7 @@ def alphas(
 @lane_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def notify(chosen: Chosen, as_json: bool, **_: bool) -> None:
+def notify(chosen: Chosen, /, as_json: bool, **_: bool) -> None:
     """Send a test notice to every place of [notify]; exit 1 if one does not take it."""
     import socket
 
