@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from fleet.clients.supervisor_log import CRASH_LOOP_WINDOW, is_crash_loop
+from fleet.config.ladder import same_model
 from fleet.policy.state import Unanswered
 from fleet.policy.unanswered import remedy
 from fleet.runtime.home import DEFAULT_LANE, Home
 from fleet.runtime.logging import plain_text
-from fleet.runtime.units import Seconds, show_duration
+from fleet.runtime.units import MEGABYTE, Seconds, show_duration, show_size
 from fleet.runtime.untrusted import finite, whole_number
 
 
@@ -40,6 +41,9 @@ class Finding:
 _SKIPPED_FOR: Seconds = 3600.0
 """A skipped line is a fault for this long: an hourly check sees each one."""
 
+_DISK_FULL = 16 * MEGABYTE
+"""Free space below which the home's disk is full: state, heartbeats and logs no longer fit for long."""
+
 _CURRENT: Seconds = 60.0
 """Oldest heartbeat that still describes the present."""
 
@@ -53,6 +57,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
     found = [
         *(Finding(part, Health.FAULT, one["reason"], one["hint"]) for part, one in row["away"].items()),
         *_damage(row),
+        *_disk(row),
         *_programs(row),
         *_unanswered(row, now),
         *_replies(row, now),
@@ -81,6 +86,12 @@ def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["state_damaged"]:
         hint = "The monitor sets the damaged file aside at its next write; check that the monitor runs."
         yield from _fault("state", f"its last good copy is used: {row['state_damaged']}", hint)
+
+
+def _disk(row: Mapping[str, Any]) -> Iterator[Finding]:
+    free = row["disk_free_bytes"]
+    if free is not None and free < _DISK_FULL:
+        yield from _fault("disk", f"{show_size(free)} free for {row['home']}", "Make room on this disk.")
 
 
 def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:
@@ -121,12 +132,18 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     lead = "Ollama hangs: no answer" if failed["hangs"] else "no answer"
     since = show_duration(max(now - failed["since"], 0.0))
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
-    hint = remedy(Unanswered(**failed), row["log_source"] or "")
+    hint = remedy(Unanswered(**failed), row["log_source"] or "", pulling=_pull_of_model(row))
     if "supervisord" in row["away"]:
         hint = row["away"]["supervisord"]["hint"]
     elif row["profile"] == "embedded" and (failed["hangs"] or "ollama" in row["away"]):
         hint = f"`{_home(row).supervisorctl('restart', 'standin')}` starts the stand-in anew."
     yield from _fault("calls", detail, hint)
+
+
+def _pull_of_model(row: Mapping[str, Any]) -> str:
+    """Return the progress of the pull of the rung's own model, empty without one."""
+    pull = row["pull"]
+    return pull["text"] if pull and same_model(pull["model"], row["current_model"]["name"]) else ""
 
 
 def _replies(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
@@ -203,10 +220,10 @@ def _reserve(row: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _brain(row: Mapping[str, Any]) -> Iterator[Finding]:
-    trouble = (row["brain"] or {}).get("trouble")
-    if trouble:
+    brain = row["brain"] or {}
+    if brain.get("trouble"):
         hint = "The generator asks again by itself; brain.trouble in log/generator.log says more."
-        yield from _fault("brain", str(trouble), hint)
+        yield from _fault("brain", str(brain["trouble"]), str(brain.get("mend") or hint))
 
 
 def _notices(row: Mapping[str, Any]) -> Iterator[Finding]:

@@ -78,7 +78,11 @@ def _load(home: Home) -> _Loaded:
         except StateFormatError as error:
             damage = damage or str(error)
         except OSError as error:
-            unreadable = StateError(f"{path} cannot be read: {error.strerror}", hint="Check its permissions.")
+            folder = isinstance(error, IsADirectoryError)
+            unreadable = StateError(
+                f"{path} cannot be read: {error.strerror}",
+                hint="Move that folder away." if folder else "Check its permissions.",
+            )
             if path == home.state:
                 raise unreadable from error
             damage = damage or unreadable.message

@@ -274,9 +274,10 @@ class HttpTransport:
         cancel: Cancel | None = None,
     ) -> HttpResponse:
         """Send a JSON body; return the response once its head has arrived."""
-        connection = _TcpConnection(
-            self._host, self._port, timeout=timeout, cancel=cancel or Cancel(), tls=self._tls
-        )
+        with _transport_errors("no response"):  # it refuses a host with spaces
+            connection = _TcpConnection(
+                self._host, self._port, timeout=timeout, cancel=cancel or Cancel(), tls=self._tls
+            )
         return send(connection, method, self._base + path, body)
 
 

@@ -4,14 +4,15 @@ Faults are appended to `problems`, each with its place.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fleet.config.hours import HOURS_KEYS, MOST_ROWS, HoursRow, read_hours_row
-from fleet.config.ladder import Ladder, OptionValue, Rung
+from fleet.config.ladder import Ladder, OptionValue, Rung, full_name
 from fleet.config.values import choice, size, text, whole
 from fleet.memory_errors.user_patterns import MOST, PATTERN_CAUSES, UserPattern, fault
 from fleet.runtime.logging import plain_text
+from fleet.runtime.untrusted import finite
 
 MODEL = text(
     r"[A-Za-z0-9][\w.-]*(?:[/:][\w.-]+){0,4}", "an Ollama tag such as llama3.2:3b or hf.co/NAME/MODEL"
@@ -68,7 +69,7 @@ def ladder_of(rungs: Sequence[Rung], where: str, problems: list[Problem]) -> Lad
     before = len(problems)
     seen: dict[str, int] = {}
     for rung in rungs:
-        first = seen.setdefault(rung.label.lower(), rung.index)
+        first = seen.setdefault(replace(rung, model=full_name(rung.model)).label.lower(), rung.index)
         if first != rung.index:
             message = f"{rung.label} is on rung {first} too; give it other options"
             problems.append(Problem(f"{where}[{rung.index}]", message))
@@ -111,8 +112,9 @@ def _options(table: Any, where: str, problems: list[Problem]) -> dict[str, Optio
         near = [] if name in _OPTIONS else get_close_matches(name, _OPTIONS, n=1, cutoff=_MISSPELT)
         if near:
             problems.append(Problem(f"{where}.{name}", f"there is no such option; did you mean {near[0]}?"))
-        if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            problems.append(Problem(f"{where}.{name}", f"{value!r} is not allowed; allowed is a number"))
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if (name in _NUMBERS and not number) or (number and finite(value) is None):
+            problems.append(Problem(f"{where}.{name}", f"{value!r:.60} is not allowed; allowed is a number"))
             continue
         listed = isinstance(value, list) and all(isinstance(item, str) for item in value)
         if not (listed or isinstance(value, (bool, int, float, str))):

@@ -91,19 +91,17 @@ def read_hours_row(
 
     Without a ladder, since it has faults itself, the model is not looked up.
     """
+    texts = {key: row[key] for key in ("when", "model") if isinstance(row.get(key), str)}
     faults = [
-        (key, "is no text" if key in row else "is missing")
-        for key in ("when", "model")
-        if not isinstance(row.get(key), str)
+        (key, "is no text" if key in row else "is missing") for key in ("when", "model") if key not in texts
     ]
-    if faults:
-        return None, faults
     days, start, end = frozenset[int](), 0, 0
     try:
-        days, start, end = parse_when(row["when"])
+        if "when" in texts:
+            days, start, end = parse_when(texts["when"])
     except ValueError as error:
-        faults.append(("when", f'"{row["when"]:.60}" is not allowed; allowed is {WHEN_ALLOWED} ({error})'))
-    rung, fault = _rung(row["model"], ladder)
+        faults.append(("when", f'"{texts["when"]:.60}" is not allowed; allowed is {WHEN_ALLOWED} ({error})'))
+    rung, fault = _rung(texts.get("model", NO_MODEL), ladder)
     if fault:
         faults.append(("model", fault))
     zone, fault = _zone(row.get("timezone"))
@@ -111,7 +109,7 @@ def read_hours_row(
         faults.append(("timezone", fault))
     if faults:
         return None, faults
-    return HoursRow(row["when"], days, start, end, row["model"], rung, zone), []
+    return HoursRow(texts["when"], days, start, end, texts["model"], rung, zone), []
 
 
 def _rung(model: str, ladder: Ladder | None) -> tuple[int | None, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet.config.entries import Problem, read_hours, read_ladder, read_patterns, unknown_key
 from fleet.config.lanes import read_lanes
-from fleet.config.schema import SEED_LADDER, Settings
+from fleet.config.schema import SEED_LADDER, PanelSettings, Settings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import DEFAULT_LANE, ROOT, FleetFile
 from fleet.runtime.logging import plain_text
@@ -85,6 +85,10 @@ def _parse(path: Path | None) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is no valid TOML: {error}", hint="Correct the line that it names."
         ) from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"{path} is no valid TOML: its brackets are nested too deeply", hint="Close the brackets."
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}", hint="Save it as UTF-8.") from error
     except OSError as error:
@@ -104,6 +108,7 @@ def read_settings(
         name: _section(name, section, table.get(name, {}), overrides.get(name, {}), problems)
         for name, section in SECTIONS.items()
     }
+    _require_order(parts["panel"], problems)
     ladder = read_ladder(table["ladder"], problems) if "ladder" in table else None
     if ladder is not None:
         parts["ladder"] = ladder
@@ -115,6 +120,14 @@ def read_settings(
             table["lane"], parts["ollama"], ladder or SEED_LADDER, table.get("hours", []), problems
         )
     return Settings(**parts, source=source)
+
+
+def _require_order(panel: PanelSettings, problems: list[Problem]) -> None:
+    """Append the fault of days of test that do not follow those of validation."""
+    first, last = panel.validation_from, panel.test_from
+    if first is not None and last is not None and last <= first:
+        message = f"{last} is not allowed; allowed is a date after panel.validation_from ({first})"
+        problems.append(Problem("panel.test_from", message))
 
 
 def _environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, str]]:

@@ -10,7 +10,7 @@ from datetime import date
 from fleet.config.hours import HoursRow
 from fleet.config.keep_rule import NAMES, parse_keep
 from fleet.config.ladder import Ladder, Rung
-from fleet.config.network import check_dask_address
+from fleet.config.network import check_dask_address, check_server_address
 from fleet.config.values import (
     Reserve,
     addresses,
@@ -46,7 +46,6 @@ NOTICES = (
 )
 """What the notifier can report."""
 _PING = r"(https?://[^\s]+)?"
-_URL = r"(https?://[^\s@]+(:\d+)?/?)?"
 _DATABASE = r"([A-Za-z]\w*(\+\w+)?://.*)?"
 _KEEP = f'comparisons of {", ".join(NAMES)} with numbers, such as "fitness > 0.5 and turnover < 0.7"'
 _LISTEN = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
@@ -63,11 +62,16 @@ SEED_LADDER = Ladder(
 )
 
 
+def _check_url(text: str) -> None:
+    if text:
+        check_server_address(text)
+
+
 @dataclass(frozen=True, slots=True)
 class OllamaSettings:
     """`[ollama]`: the server, its log and its use."""
 
-    url: str = key("", text(_URL, "an http:// or https:// address without a user"))
+    url: str = key("", rule(_check_url, "an http:// or https:// address without a user"))
     log: str = key("", text(_LOG, "docker:NAME, file:PATH or journal:UNIT"))
     keep_alive: Seconds = key("30m", duration())
     first_token_timeout: Seconds = key("6m", duration(1))

@@ -132,8 +132,8 @@ def hang_remedy(log_source: str) -> str:
     )
 
 
-def remedy(row: Unanswered, log_source: str) -> str:
-    """Return the remedy for a row of failed calls, by its last reason."""
+def remedy(row: Unanswered, log_source: str, *, pulling: str = "") -> str:
+    """Return the remedy for a row of failed calls, by its last reason; `pulling` is the progress of the model's pull."""
     if row.hangs:
         return hang_remedy(log_source)
     if row.slow is not None:
@@ -143,6 +143,8 @@ def remedy(row: Unanswered, log_source: str) -> str:
             "The fleet moves to a smaller model by itself, unless it is pinned or on the last rung; "
             "`use` picks a model by hand."
         )
+    if pulling and re.search(_MISSING, row.reason):
+        return f"The fleet pulls the model ({pulling}); its calls are answered once it is here."
     if re.search(_MISSING, row.reason):
         return "Pull the model with `ollama pull`; `history` shows the fleet's own pulls."
     if re.search(_AWAY, row.reason):

@@ -20,7 +20,7 @@ class BrainEvents:
     """Reports a failure of BRAIN when it begins, changes and ends, and logs every simulation."""
 
     def __init__(self) -> None:
-        self._trouble = ""
+        self._trouble = self._mend = ""
         self._budget_used_up = False
 
     @property
@@ -28,12 +28,18 @@ class BrainEvents:
         """Return the present failure's message, empty if BRAIN works."""
         return self._trouble
 
+    @property
+    def mend(self) -> str:
+        """Return the remedy of the present failure, empty if there is none to name."""
+        return self._mend
+
     def failed(self, error: BrainError, wait: Seconds, failures: int) -> None:
         """Report a failure, unless it is reported already or may be over at the next try."""
         values = {"error": error.message, "wait_s": round(wait, 3)}
         passing = isinstance(error, BrainAwayError | BrainLimitError) and failures == 1
         known = self._trouble
-        self._trouble = known if passing else error.message
+        if not passing:
+            self._trouble, self._mend = error.message, error.hint
         if passing or known == error.message:
             _log.info("brain.trouble", extra=fields(**values))
             return
@@ -57,7 +63,7 @@ class BrainEvents:
     def recovered(self) -> None:
         """Report that BRAIN answers again, if it failed before."""
         if self._trouble:
-            self._trouble = ""
+            self._trouble = self._mend = ""
             _log.info("brain.well", extra=with_sentence("BRAIN answers again"))
 
     def budget(self, left: int | None) -> None:

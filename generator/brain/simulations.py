@@ -133,6 +133,7 @@ class Simulator:
             "queued": sum(row.state == QUEUED for row in self._rows),
             "sent_today": self._usage().sent,
             "trouble": self._events.trouble or None,
+            "mend": self._events.mend or None,
         }
 
     # --- requests about rows

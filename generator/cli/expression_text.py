@@ -22,6 +22,8 @@ _UNFINISHED: Final = re.compile(r"(?:[-+*/^<>=!&|?:,]|\b(?:and|or|not))\Z")
 """The end of a line that is continued on the next."""
 _CONTINUES: Final = re.compile(r"[)*^<>=?:,&|]|/(?![/*])|!=|[-+]\s|(?:and|or)\b")
 """The beginning of a line that continues the previous one; a sign without a space begins a new alpha."""
+_OPERAND: Final = re.compile(r"[A-Za-z0-9_.\"']")
+_AFTER_OPERAND: Final = re.compile(r"[A-Za-z0-9_.\"')]\Z")
 
 
 class ExpressionCommand(click.Command):
@@ -84,12 +86,13 @@ def alphas_in(lines: Iterable[str]) -> Iterator[str]:
     """Yield the alphas of a text.
 
     An alpha ends at an empty line, at a `;` after its expression, or after a complete line. Assignments, open
-    parentheses, open comments and lines that begin or end with a sign are continued.
+    parentheses, open comments and lines that begin or end with a sign are continued. What stays open to its end is
+    one alpha a line, so that one broken line breaks no other.
     """
     waiting: list[str] = []
     for line in lines:
         code = _code(waiting)
-        if waiting and "/*" not in code and not _is_continued(code, line.strip(), waiting):
+        if waiting and "/*" not in code and not _is_continued(code, line.rstrip(), waiting):
             yield from _alpha(waiting)
             waiting = []
         if line.strip() or "/*" in code:
@@ -98,8 +101,22 @@ def alphas_in(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _alpha(lines: list[str]) -> Iterator[str]:
-    if _code(lines):
-        yield "\n".join(lines).strip()
+    code = _code(lines)
+    is_open = "/*" in code or code.count("(") > code.count(")")
+    for part in _parts(lines) if is_open else [lines]:
+        if _code(part):
+            yield "\n".join(part).strip()
+
+
+def _parts(lines: list[str]) -> Iterator[list[str]]:
+    """Yield the lines, each with the following ones that cannot begin an alpha: indented ones, closing parentheses."""
+    part: list[str] = []
+    for line in lines:
+        if part and _OPERAND.match(line) and not _CONTINUES.match(line):
+            yield part
+            part = []
+        part.append(line)
+    yield part
 
 
 def _code(lines: list[str]) -> str:
@@ -111,10 +128,17 @@ def _is_continued(code: str, line: str, lines: list[str]) -> bool:
     if not line or sum(map(len, lines)) > MAX_CHARACTERS:
         return False
     last = code.rstrip(";").rpartition(";")[2]
-    is_open = not code or code.count("(") > code.count(")") or _ASSIGNMENT.match(last) is not None
+    depth = code.count("(") - code.count(")")
+    is_open = not code or depth > 0 or _ASSIGNMENT.match(last) is not None
     if is_open or code.endswith(";"):
-        return is_open
-    return _UNFINISHED.search(code) is not None or _CONTINUES.match(line) is not None
+        return is_open and not (depth > 0 and _is_new_operand(code, line))
+    return _UNFINISHED.search(code) is not None or _CONTINUES.match(line.lstrip()) is not None
+
+
+def _is_new_operand(code: str, line: str) -> bool:
+    """Return True if a line begins, in its first column, with an operand after an operand: no alpha goes on that way."""
+    goes_on = _UNFINISHED.search(code) or _CONTINUES.match(line)
+    return not goes_on and bool(_AFTER_OPERAND.search(code)) and bool(_OPERAND.match(line))
 
 
 def shown(expression: str) -> str:

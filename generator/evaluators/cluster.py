@@ -9,6 +9,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from fleet.runtime.clock import Clock
@@ -97,7 +98,7 @@ class Cluster:
             except GeneratorError as error:
                 self._note(0, error.message, error.hint)
             except Exception as error:  # noqa: BLE001  # foreign code on a foreign answer: reported and retried
-                reason = f"the dask scheduler {self._address} is away: {_cause(error)}"
+                reason = f"the dask scheduler {self._address} is away: {cause_in_words(error)}"
                 self._note(0, reason, "Start it, or empty [generator] dask.")
             await asyncio.sleep(_RETRY)
 
@@ -173,7 +174,7 @@ class Cluster:
             self._ready.add(worker)
             self._refused.pop(worker, None)
         except Exception as error:  # noqa: BLE001  # another machine's program: whatever it raises is its reason
-            reason = f"{worker}: {_cause(error)}"
+            reason = f"{worker}: {cause_in_words(error)}"
             if self._refused.get(worker, ("", 0.0))[0] != reason:
                 _log.warning("dask.worker_refused", extra=with_sentence(reason, worker=worker))
             self._refused[worker] = reason, self._clock.monotonic() + _RETRY_WORKER
@@ -246,8 +247,13 @@ def require_versions(greeting: object, ours: Mapping[str, int]) -> None:
         )
 
 
-def _cause(error: BaseException) -> str:
+def cause_in_words(error: BaseException) -> str:
+    """Return why a scheduler or worker cannot be used, or has lost a batch; a time-out has no words of its own."""
     message = error.message if isinstance(error, GeneratorError) else str(error)
+    if not message and isinstance(error, TimeoutError):
+        message = "no answer in time"
+    if not message and isinstance(error, CancelledError):
+        message = "the connection ended"
     return printable(message or type(error).__name__)
 
 

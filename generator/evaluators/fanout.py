@@ -11,14 +11,12 @@ from typing import Any
 
 from fleet.config.schema import PanelSettings
 from fleet.runtime.clock import Clock
-from fleet.runtime.errors import GeneratorError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import printable
 from generator.catalogue import Kind
 from generator.domain import Candidate, ClusterState, Result, Source
 from generator.evaluators.batch import Job, read_results
-from generator.evaluators.cluster import Cluster
+from generator.evaluators.cluster import Cluster, cause_in_words
 from generator.evaluators.local import BATCH, LocalEvaluator, LocalPlan, SplitStore
 
 _BATCHES_EACH = 2
@@ -105,10 +103,7 @@ class FanoutEvaluator:
         try:
             return list(zip(newest, read_results(future.result(), len(batch)), strict=True))
         except (CancelledError, Exception) as error:  # noqa: BLE001  # another machine's failure, of any kind
-            reason = (
-                error.message if isinstance(error, GeneratorError) else str(error) or type(error).__name__
-            )
-            _log.warning("dask.batch_lost", extra=fields(variants=len(batch), reason=printable(reason)))
+            _log.warning("dask.batch_lost", extra=fields(variants=len(batch), reason=cause_in_words(error)))
             self._here += newest
             return []
 

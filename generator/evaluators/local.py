@@ -3,6 +3,7 @@
 Its plan is made from the settings alone, so that the first request does not wait for numba.
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.config.schema import PanelSettings
+from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import find_home
 from fleet.runtime.logging import fields, with_sentence
@@ -94,8 +96,8 @@ class LocalPlan:
 
     @property
     def fields(self) -> Mapping[str, Kind] | None:
-        """Return the synthetic panel's fields; None for a panel that is not loaded yet."""
-        return SYNTHETIC_FIELDS if self.synthetic else None
+        """Return the synthetic panel's fields, or those that the user's panel had at its last loading; None before it."""
+        return SYNTHETIC_FIELDS if self.synthetic else _known_fields(self.panel.path)
 
     def load(self, splits: "SplitStore | None" = None) -> "LocalEvaluator":
         """Load the panel and return its evaluator; raise GeneratorError if the panel is unusable.
@@ -104,6 +106,8 @@ class LocalPlan:
         """
         files = PanelFiles(self.panel.path)
         panel = open_panel(self.panel.path, gaps=self.panel.gaps)
+        if not self.synthetic:
+            _keep_fields(self.panel.path, panel_fields(panel))
         for warning in panel.warnings:
             _log.warning(
                 "panel.odd", extra=with_sentence(f"{self.panel.path}: {warning}", path=self.panel.path)
@@ -251,6 +255,30 @@ def panel_fields(panel: "Panel") -> Mapping[str, Kind]:
         **dict.fromkeys(panel.fields, Kind.MATRIX),
         **dict.fromkeys(panel.group_sizes(), Kind.GROUP),
     }
+
+
+def _fields_file() -> Path:
+    return find_home(os.environ).root() / "panels" / "fields.json"
+
+
+def _keep_fields(path: str, names: Mapping[str, Kind]) -> None:
+    """Keep a panel's fields for the first prompts of the next start, which do not wait for the panel."""
+    row = {"path": path, "fields": {name: kind.value for name, kind in names.items()}}
+    file = _fields_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(file, json.dumps(row) + "\n")
+    except OSError as error:
+        _log.warning("panel.fields_unkept", extra=fields(file=file, error=error.strerror))
+
+
+def _known_fields(path: str) -> Mapping[str, Kind] | None:
+    """Return the fields that `_keep_fields` kept of this panel, None if there are none."""
+    try:
+        row = json.loads(_fields_file().read_bytes())
+        return {name: Kind(kind) for name, kind in row["fields"].items()} if row["path"] == path else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 class LocalEvaluator:

@@ -12,8 +12,7 @@ from fleet.runtime.backoff import doubling_backoff
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
-from fleet.runtime.untrusted import printable
-from generator.evaluators.cluster import INSTALL, quiet_dask, security_of
+from generator.evaluators.cluster import INSTALL, cause_in_words, quiet_dask, security_of
 from generator.evaluators.remote import Bench, serve_tasks
 from generator.evaluators.shelf import PanelShelf
 
@@ -67,7 +66,7 @@ async def _keep_serving(address: str) -> None:
         except Exception as error:  # noqa: BLE001  # foreign code on the network: reported and retried
             failures += 1
             if failures == 1:
-                reason = printable(str(error) or type(error).__name__)
+                reason = cause_in_words(error)
                 sentence = (
                     f"the dask scheduler {address} is away: {reason}; the worker joins it when it is back"
                 )

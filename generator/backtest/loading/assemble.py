@@ -134,8 +134,8 @@ def _long(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
     numbers = np.flatnonzero(good) + first
     rows = np.zeros((len(dates), len(symbols)), dtype=np.int64)
     rows.ravel()[places[::-1]] = numbers[::-1]  # of repeated rows the first is kept
-    clock = next((c for c in frame.columns if plain_name(c) == "time"), layout.date)
-    times = parse.times_of_day(frame[layout.date]) or parse.clock_times(frame[clock])
+    clock = next((c for c in frame.columns if plain_name(c) == "time" and c != layout.date), None)
+    times = parse.times_of_day(frame[layout.date]) or (parse.clock_times(frame[clock]) if clock else [])
     _refuse_duplicates(places, numbers, rows, dates, symbols, faults, times)
     sheet = Sheet(dates, symbols, rows)
 

@@ -569,10 +569,12 @@ class TestReports:
         end = world.clock.now + 3600
         world.run(simulator, waiting, until=lambda: world.clock.now > end)
         assert world.server.world.wrong == 1
+        assert "not sent again until they change" in simulator.state()["mend"]
         assert "hunter2" not in str([vars(record) for record in caplog.records])
         world.account = replace(right, version="v2")
         world.run(simulator, waiting)
         assert good(world, "rank(close)")
+        assert simulator.state()["mend"] is None
 
     def test_away_is_reported_once_and_back_once(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")

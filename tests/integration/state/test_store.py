@@ -288,12 +288,12 @@ def test_a_folder_that_cannot_be_written_is_reported(home: Home, store: StateSto
     assert store.update(lambda state: state).vram_error_count == 1
 
 
-@pytest.mark.parametrize("what", ["state", "lock"])
-def test_a_folder_in_a_files_place_is_reported(home: Home, store: StateStore, what: str) -> None:
+@pytest.mark.parametrize(("what", "hint"), [("state", "Move that folder away."), ("lock", "check the owner")])
+def test_a_folder_in_a_files_place_is_reported(home: Home, store: StateStore, what: str, hint: str) -> None:
     (home.state if what == "state" else Path(f"{home.state}.lock")).mkdir()
-    with pytest.raises(StateError) as caught:
+    with pytest.raises(StateError, match="directory") as caught:
         store.update(counted(1))
-    assert caught.value.hint
+    assert hint in caught.value.hint
 
 
 @contextmanager

@@ -17,7 +17,15 @@ from cli.target import Fleet, find_fleet
 from fleet.runtime.home import ROOT, FleetFile, Home
 
 URL = "http://127.0.0.1:9"
-TOLD = {"signed_in": True, "in_flight": 3, "slots": 3, "queued": 2, "sent_today": 120, "trouble": None}
+TOLD = {
+    "signed_in": True,
+    "in_flight": 3,
+    "slots": 3,
+    "queued": 2,
+    "sent_today": 120,
+    "trouble": None,
+    "mend": None,
+}
 PAIR = '["me@example.org", "s3cret"]'
 
 
@@ -79,6 +87,11 @@ def test_status_shows_what_keeps_the_generator_from_brain(home: Home) -> None:
     text = shown(fleet_of(home, told={**TOLD, "signed_in": False, "trouble": trouble}))
     assert "not signed in" in text
     assert trouble in text
+    assert "The generator asks again by itself" in text
+    mend = "They are not sent again until they change."
+    text = shown(fleet_of(home, told={**TOLD, "trouble": "BRAIN refuses the credentials", "mend": mend}))
+    assert mend in text
+    assert "asks again" not in text
 
 
 def test_status_says_nothing_of_brain_where_it_is_not_asked(home: Home) -> None:

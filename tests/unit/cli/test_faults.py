@@ -21,9 +21,11 @@ WELL: dict[str, Any] = {
     "brain": None,
     "generator": None,
     "unanswered": None,
+    "pull": None,
     "skipped": None,
     "notices": [],
     "state_damaged": "",
+    "disk_free_bytes": 2**34,
     "away": {},
 }
 ROW = {
@@ -72,6 +74,8 @@ def found(**values: Any) -> list[str]:
         {"brain": {"trouble": None}},
         {"skipped": {"count": 3, "last": NOW - 3601}},
         {"programs": None},
+        {"disk_free_bytes": 16 * 2**20},
+        {"disk_free_bytes": None},
         {"generator": {}},
         beat(unusable=None),
         beat(unusable=[3]),
@@ -137,6 +141,8 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
             {"hold": {"until": NOW + 60, "step": 0, "why": "nothing fits"}},
             "generator: it is held for 1m more: nothing fits",
         ),
+        ({"disk_free_bytes": 0}, "disk: 0 B free for /h"),
+        ({"disk_free_bytes": 15 * 2**20}, "disk: 15 MB free for /h"),
         ({"state_damaged": "no state"}, "state: its last good copy is used: no state"),
         (
             {"notices": [{"place": "command", "reason": "exit status 3", "given_up": False}]},
@@ -197,3 +203,19 @@ def test_an_evaluator_that_is_away_is_a_fault() -> None:
     assert found(**beat(unusable=None, evaluator_away=AWAY)) == [
         "evaluator: no alpha is evaluated for 1m: no panel"
     ]
+
+
+@pytest.mark.parametrize(
+    ("pulled", "mend"),
+    [
+        ("llama3.2:3b", "The fleet pulls the model (1.0 GB of 2.0 GB, 5 MB/s, 3m left)"),
+        ("library/llama3.2:3b", "The fleet pulls the model"),
+        ("qwen2.5:0.5b", "Pull the model with `ollama pull`"),
+        (None, "Pull the model with `ollama pull`"),
+    ],
+)
+def test_a_missing_model_that_the_fleet_pulls_is_left_to_it(pulled: str | None, mend: str) -> None:
+    pull = pulled and {"model": pulled, "text": "1.0 GB of 2.0 GB, 5 MB/s, 3m left"}
+    row = {"unanswered": {**ROW, "reason": "model 'llama3.2:3b' not found"}, "pull": pull}
+    [fault] = faults({**WELL, **row, "current_model": {"name": "llama3.2:3b"}}, NOW)
+    assert fault.hint.startswith(mend)

@@ -137,6 +137,11 @@ def cut_of(transport: HttpTransport, waits: Callable[[], object], *, timeout: fl
     return ended[0]
 
 
+def test_an_address_that_no_request_can_name_is_an_error() -> None:
+    with pytest.raises(TransportError, match="gpu one"):
+        HttpTransport("http://gpu one:11434").request("GET", "/", timeout=LONG)
+
+
 def test_a_request_is_cut_before_the_answers_head(listener: socket.socket) -> None:
     taken: list[socket.socket] = []
 

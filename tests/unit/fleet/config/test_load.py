@@ -44,6 +44,15 @@ def without_marks(text: str) -> str:
         ('[policy]\non_spill = "explode"', ['"downgrade" or "report"']),
         ('[ollama]\nlog = "dcoker:x"', ["ollama.log:", "docker:NAME, file:PATH or journal:UNIT"]),
         ('[ollama]\nurl = "ftp://x"', ["ollama.url:", "http://"]),
+        ('[ollama]\nurl = "http://gpu:99999"', ["ollama.url:", "a port is a number from 1 to 65535"]),
+        ('[ollama]\nurl = "http://gpu:0"', ["ollama.url:", "a port is a number from 1 to 65535"]),
+        ('[ollama]\nurl = "http://gpu:one"', ["ollama.url:", "with a host"]),
+        ('[ollama]\nurl = "http:///x"', ["ollama.url:", "with a host"]),
+        ('[[lane]]\nname = "a"\nurl = "http://gpu:99999"', ["lane[0].url:", "from 1 to 65535"]),
+        (
+            "[panel]\nvalidation_from = 2024-06-01\ntest_from = 2024-06-01",
+            ["panel.test_from: 2024-06-01 is not allowed", "after panel.validation_from (2024-06-01)"],
+        ),
         ('[generator]\nkeep = "fitnes > 1"', ["generator.keep:", '"fitnes" is no metric']),
         ("[generator]\nkeep = \"__import__('os')\"", ["generator.keep:", "belongs to no comparison"]),
         ("[generator]\nkeep = 1", ["generator.keep: 1 is not allowed", "fitness > 0.5"]),
@@ -65,10 +74,14 @@ def without_marks(text: str) -> str:
             '[[ladder]]\nmodel = "a:1"\noptions = { num_gpu = "all" }',
             ["ladder[0].options.num_gpu: 'all'", "a number"],
         ),
+        ('[[ladder]]\nmodel = "a:1"\noptions = { top_p = nan }', ["options.top_p: nan is not allowed"]),
+        ('[[ladder]]\nmodel = "a:1"\noptions = { mine = inf }', ["options.mine: inf is not allowed"]),
         ('[[ladder]]\nmodel = "a:1"\noptions = { seed = true }', ["options.seed: True is not allowed"]),
         ('[[ladder]]\nmodel = "a:1"\noptions = { x = { y = 1 } }', ["ladder[0].options.x: an Ollama option"]),
         ('[[ladder]]\nmodel = "a:1"\ncolour = 1', ["ladder[0].colour: there is no such key"]),
         ('[[ladder]]\nmodel = "a:1"\n[[ladder]]\nmodel = "A:1"', ["ladder[1]: A:1 is on rung 0 too"]),
+        ('[[ladder]]\nmodel = "a"\n[[ladder]]\nmodel = "a:latest"', ["ladder[1]: a:latest is on rung 0 too"]),
+        ('[[ladder]]\nmodel = "a:1"\n[[ladder]]\nmodel = "library/a:1"', ["library/a:1 is on rung 0 too"]),
         ('hours = "18:00-20:00"', ["hours: write an [[hours]] table for each cap"]),
         ('[[hours]]\nmodel = "none"', ["hours[0].when: is missing"]),
         ('[[hours]]\nwhen = "18:00-20:00"', ["hours[0].model: is missing"]),
@@ -97,6 +110,14 @@ def test_a_fault_is_told_with_its_place_and_what_is_allowed(toml: str, parts: li
     assert len(problems) == 1, problems
     for part in parts:
         assert part in problems[0]
+
+
+def test_all_faults_of_an_hours_table_are_told_at_once() -> None:
+    _, problems = read('[[hours]]\nwhen = 1\nmodel = "tiny"\ntimezone = 2\n[[hours]]\nwhen = "x"')
+    assert [problem.partition(":")[0] for problem in problems] == [
+        *("hours[0].when", "hours[0].model", "hours[0].timezone"),
+        *("hours[1].model", "hours[1].when"),
+    ]
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -184,6 +205,7 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
     ("content", "match"),
     [
         (b"[policy\n", "no valid TOML"),
+        (b"a = " + b"[" * 100_000, "no valid TOML"),
         (b"# \xe4\n", "not UTF-8"),
         (b"[policy]\nthreshold = 0", "one problem"),
     ],

@@ -115,6 +115,13 @@ def rows(*arguments: str, stdin: str = "") -> list[dict[str, Any]]:
         ("rank(\n\nrank(open)", ["rank(", "rank(open)"]),
         ("a = rank(close);\n\nrank(open)", ["a = rank(close);", "rank(open)"]),
         ("a = rank(close); a\r\n\r\nrank(open)\r\n", ["a = rank(close); a", "rank(open)"]),
+        ("rank(close\nts_mean(close, 5)\nrank(open))\n", ["rank(close", "ts_mean(close, 5)", "rank(open))"]),
+        ("rank(\nrank(open)\nclose\n", ["rank(", "rank(open)", "close"]),
+        ("rank(close,\nrank(open)\n\nclose", ["rank(close,", "rank(open)", "close"]),
+        ("rank(\n  ts_delta(close, 5\n)\nclose", ["rank(\n  ts_delta(close, 5\n)", "close"]),
+        ("ts_corr(close\n  open, 5)\nclose", ["ts_corr(close\n  open, 5)", "close"]),
+        ("rank(close\nand open)\nclose", ["rank(close\nand open)", "close"]),
+        ("/* open\nrank(close)\nrank(open)", ["/* open", "rank(close)", "rank(open)"]),
     ],
 )  # fmt: skip
 def test_an_alpha_may_take_several_lines(text: str, alphas: list[str]) -> None:

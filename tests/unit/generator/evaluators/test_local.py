@@ -1,5 +1,6 @@
 """The local evaluator with a fake backtest."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import pytest
 from fleet.config.schema import PanelSettings
 from generator.backtest.settings import AlphaSettings
 from generator.backtest.synthetic import synthetic_panel
-from generator.catalogue import load_catalogue
+from generator.catalogue import Kind, load_catalogue
 from generator.domain import AlphaFigures, Candidate, ExpressionFault, Ruleset, Source
 from generator.evaluators.local import (
     BATCH,
@@ -249,3 +250,25 @@ def test_new_data_are_noticed_once_they_are_written_whole(mine: Path) -> None:
     assert not files.changed()
     assert not files.changed()
     assert not PanelFiles("").changed()
+
+
+def test_a_plan_knows_the_fields_that_its_panel_had_at_the_last_loading(mine: Path) -> None:
+    assert plan(mine).fields is None
+    plan(mine).load().close()
+    known = plan(mine).fields
+    assert known is not None
+    assert (known["close"], known["market"]) == (Kind.MATRIX, Kind.GROUP)
+    assert "eps" not in known
+    assert plan(mine.with_name("other.csv")).fields is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", '{"path": 1}', '{"path": "P", "fields": {"close": "odd"}}', "[" * 9999]
+)
+def test_a_damaged_file_of_fields_is_passed_over(mine: Path, text: str) -> None:
+    plan(mine).load().close()
+    [file] = mine.parent.glob("home/panels/fields.json")
+    file.write_text(text.replace('"P"', json.dumps(str(mine))))
+    assert plan(mine).fields is None
+    plan(mine).load().close()
+    assert plan(mine).fields

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from generator.backtest.errors import PanelError
@@ -544,3 +545,14 @@ def test_a_long_row_of_a_packed_file_is_named(tmp_path: Path) -> None:
     packed = gzip.compress(GOOD.replace("A,1,5", "A,1,5,9", 1).encode())
     with pytest.raises(PanelError, match="row 2 has 5 cells, and there are 4 columns"):
         panel_of(tmp_path, packed, "p.csv.gz")
+
+
+@pytest.mark.parametrize("name", ["date", "time"])
+def test_whole_numbers_as_days_of_a_parquet_file_are_no_times_of_day(tmp_path: Path, name: str) -> None:
+    days = [20200102, 20200103, 20200106]
+    rows = {name: days, "symbol": ["A"] * 3, "close": [1.0, 1.1, 1.2]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "panel.parquet")
+    assert load_panel(tmp_path / "panel.parquet").warnings == ()
+    pl.DataFrame({**rows, name: [*days[:2], days[0]]}).write_parquet(tmp_path / "twice.parquet")
+    with pytest.raises(PanelError, match="row 3: A on 2020-01-02 is there already, in row 1"):
+        load_panel(tmp_path / "twice.parquet")
