@@ -133,10 +133,9 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     since = show_duration(max(now - failed["since"], 0.0))
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
     hint = remedy(Unanswered(**failed), row["log_source"] or "", pulling=_pull_of_model(row))
-    if "supervisord" in row["away"]:
-        hint = row["away"]["supervisord"]["hint"]
-    elif row["profile"] == "embedded" and (failed["hangs"] or "ollama" in row["away"]):
+    if row["profile"] == "embedded" and (failed["hangs"] or "ollama" in row["away"]):
         hint = f"`{_home(row).supervisorctl('restart', 'standin')}` starts the stand-in anew."
+        hint = row["away"].get("supervisord", {"hint": hint})["hint"]
     yield from _fault("calls", detail, hint)
 
 
