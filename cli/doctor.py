@@ -16,7 +16,7 @@ from fleet.clients.gpu import cards
 from fleet.clients.supervisor import ProgramState
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.home import read_json
-from fleet.runtime.units import GIGABYTE, MEGABYTE, show_duration, show_size
+from fleet.runtime.units import GIGABYTE, show_duration, show_size
 from fleet.startup.card import wasted_card
 from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
@@ -28,7 +28,6 @@ from state.store import read_state
 _STALE = 60.0
 _BEATS = "It writes one once it runs."
 _ROOM = GIGABYTE // 2
-_FULL = 16 * MEGABYTE
 
 
 def examine(fleet: Fleet) -> list[Finding]:
@@ -55,7 +54,7 @@ def _home(fleet: Fleet) -> Iterator[Finding]:
         yield Finding("home", Health.FAULT, f"{path} cannot be written", "One user runs all of a fleet.")
         return
     free = shutil.disk_usage(path).free
-    health = Health.SOUND if free >= _ROOM else Health.WARNING if free >= _FULL else Health.FAULT
+    health = Health.SOUND if free >= _ROOM else Health.WARNING  # less still is a fault of `_faults`
     hint = "" if health is Health.SOUND else "Make room on this disk."
     yield Finding("home", health, f"{path}, {show_size(free)} free", hint)
     run = fleet.home.run

@@ -16,7 +16,7 @@ from fleet.policy.state import Unanswered
 from fleet.policy.unanswered import remedy
 from fleet.runtime.home import DEFAULT_LANE, Home
 from fleet.runtime.logging import plain_text
-from fleet.runtime.units import Seconds, show_duration
+from fleet.runtime.units import MEGABYTE, Seconds, show_duration, show_size
 from fleet.runtime.untrusted import finite, whole_number
 
 
@@ -41,6 +41,9 @@ class Finding:
 _SKIPPED_FOR: Seconds = 3600.0
 """A skipped line is a fault for this long: an hourly check sees each one."""
 
+_DISK_FULL = 16 * MEGABYTE
+"""Free space below which the home's disk is full: state, heartbeats and logs no longer fit for long."""
+
 _CURRENT: Seconds = 60.0
 """Oldest heartbeat that still describes the present."""
 
@@ -54,6 +57,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
     found = [
         *(Finding(part, Health.FAULT, one["reason"], one["hint"]) for part, one in row["away"].items()),
         *_damage(row),
+        *_disk(row),
         *_programs(row),
         *_unanswered(row, now),
         *_replies(row, now),
@@ -82,6 +86,12 @@ def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
     if row["state_damaged"]:
         hint = "The monitor sets the damaged file aside at its next write; check that the monitor runs."
         yield from _fault("state", f"its last good copy is used: {row['state_damaged']}", hint)
+
+
+def _disk(row: Mapping[str, Any]) -> Iterator[Finding]:
+    free = row["disk_free_bytes"]
+    if free is not None and free < _DISK_FULL:
+        yield from _fault("disk", f"{show_size(free)} free for {row['home']}", "Make room on this disk.")
 
 
 def _programs(row: Mapping[str, Any]) -> Iterator[Finding]:

@@ -97,6 +97,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "notices": undelivered(fleet.home),
         "skipped": asdict(state.skipped) if state.skipped else None,
         "state_damaged": damage,
+        "disk_free_bytes": _disk_free(fleet),
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
     return {**row, "faults": [asdict(one) for one in faults(row, now())]}
@@ -173,6 +174,15 @@ def undelivered(home: Home) -> list[dict[str, Any]]:
                     {**notice, "place": row.get("name"), "reason": row["reason"], "given_up": given_up}
                 )
     return found
+
+
+def _disk_free(fleet: Fleet) -> int | None:
+    """Return the bytes that this user may still write to the home's disk; None where another lane answers for it."""
+    try:
+        disk = os.statvfs(fleet.home.path)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize if fleet.leads else None
 
 
 def _pull(home: Home) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ WELL: dict[str, Any] = {
     "skipped": None,
     "notices": [],
     "state_damaged": "",
+    "disk_free_bytes": 2**34,
     "away": {},
 }
 ROW = {
@@ -73,6 +74,8 @@ def found(**values: Any) -> list[str]:
         {"brain": {"trouble": None}},
         {"skipped": {"count": 3, "last": NOW - 3601}},
         {"programs": None},
+        {"disk_free_bytes": 16 * 2**20},
+        {"disk_free_bytes": None},
         {"generator": {}},
         beat(unusable=None),
         beat(unusable=[3]),
@@ -138,6 +141,8 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
             {"hold": {"until": NOW + 60, "step": 0, "why": "nothing fits"}},
             "generator: it is held for 1m more: nothing fits",
         ),
+        ({"disk_free_bytes": 0}, "disk: 0 B free for /h"),
+        ({"disk_free_bytes": 15 * 2**20}, "disk: 15 MB free for /h"),
         ({"state_damaged": "no state"}, "state: its last good copy is used: no state"),
         (
             {"notices": [{"place": "command", "reason": "exit status 3", "given_up": False}]},
