@@ -26,7 +26,7 @@ from cli.console import (
     show,
 )
 from cli.planning.commands import ladder, lanes, scan
-from cli.target import Fleet
+from cli.target import Fleet, any_fleet
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
 _LONGEST_PAUSE = 366 * 86400.0
@@ -418,14 +418,17 @@ def alphas(
 
 @main.command()
 @click.option("--test", is_flag=True, required=True, help="Send one notice to every place of [notify].")
-@lanes_command
-def notify(fleet: Fleet, as_json: bool, **_: bool) -> None:
+@lane_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def notify(chosen: Chosen, /, as_json: bool, **_: bool) -> None:
     """Send a test notice to every place of [notify]; exit 1 if one does not take it."""
     import socket
 
     from fleet.clients.notices import notice_places, send_test
     from fleet.runtime.errors import ConfigError
 
+    fleet = any_fleet(chosen.config, chosen.environ)  # before the first start too
     places = notice_places(fleet.settings.notify.urls, fleet.settings.notify.command)
     if not places:
         hint = 'Set urls = ["ntfy://TOPIC"] or a command under [notify] in fleet.toml.'

@@ -16,7 +16,8 @@ from PIL import Image
 from cli.commands import main as command_line
 from cli.target import find_fleet
 from cli.watch.app import WatchApp
-from fleet.runtime.home import ROOT
+from fleet.runtime.home import ROOT, Home
+from state.store import read_state
 from tests.parts.chromium import chromium
 from tests.parts.prometheus import free_port
 from tests.processes.fleet import FleetProcess, eventually
@@ -44,13 +45,19 @@ def main() -> int:
         fleet = FleetProcess(Path(folder) / "var", FLEET_WEB_LISTEN=address, **SETTINGS)
         try:
             fleet.start()
-            eventually(lambda: fleet.state.switches > 1 and fleet.state.switch is None, within=180)
+            eventually(lambda: came_down(fleet.home), within=180)
             time.sleep(RUN)
             draw_page(f"http://{address}")
             keep("watch.svg", asyncio.run(live_view(fleet)).encode())
         finally:
             fleet.stop()
     return 0
+
+
+def came_down(home: Home) -> bool:
+    """Return True once the fleet has moved twice and no switch is under way."""
+    state = read_state(home)
+    return state is not None and state.switches > 1 and state.switch is None
 
 
 def draw_page(url: str) -> None:
@@ -76,7 +83,7 @@ async def live_view(fleet: FleetProcess) -> str:
     async with app.run_test(size=TERMINAL) as pilot:
         for _ in range(_LOOKS):
             await pilot.pause(0.3)
-        return own_fonts(app.export_screenshot(title="python3 fleet_cli.py watch"))
+        return own_fonts(app.export_screenshot(title="Model Fleet"))
 
 
 def own_fonts(svg: str) -> str:

@@ -1,11 +1,14 @@
 """The server: /metrics, the JSON behind the page, its actions and the page itself, as one ASGI application."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
+from cli.alphas.query import alpha_details
 from cli.console import finite_json
 from cli.report import collect_report
 from cli.status import collect_status
@@ -23,6 +26,7 @@ from web.readings import Readings
 
 _MOST_ROWS = 1000
 _SECONDS_A_DAY = 86400.0
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def build(readings: Readings, rules: AccessRules, lanes: Sequence[Readings] = ()) -> AsgiApp:
@@ -34,7 +38,9 @@ def build(readings: Readings, rules: AccessRules, lanes: Sequence[Readings] = ()
     site = Site(contexts, Actions(Home(readings.fleet.home.root())), rules)
     _add_metrics(app, readings, lanes)
     _add_json(app, readings, lanes)
+    _add_picture(app, site.first)
     _add_actions(app, site)
+    _add_faults(app)
     add_page(app, site)
     return Guard(app, rules)
 
@@ -65,7 +71,7 @@ def _add_json(app: FastAPI, readings: Readings, lanes: Sequence[Readings]) -> No
     def _chosen(lane: str) -> Fleet:
         """Return the fleet of a lane, the first one without a name; raise FleetError for an unknown lane."""
         if lane and lane not in fleets:
-            raise FleetError(
+            raise _NoLaneError(
                 f"there is no lane {lane!r:.60}", hint=f"Lanes are {', '.join(fleets) or 'not set up'}."
             )
         return fleets.get(lane, fleet)
@@ -86,9 +92,42 @@ def _add_json(app: FastAPI, readings: Readings, lanes: Sequence[Readings]) -> No
 
         return _json(collect_report(_chosen(lane), since=time() - days * _SECONDS_A_DAY if days > 0 else 0.0))
 
+
+class _NoLaneError(FleetError):
+    """The address names a lane that the fleet does not have."""
+
+
+def _add_picture(app: FastAPI, context: PageContext) -> None:
+    fleet = context.readings.fleet
+    place = database_location(fleet.settings.generator.database, fleet.home)
+
+    @app.get("/api/alphas/{number}/pnl.png")
+    async def picture(number: int) -> Response:
+        found = await asyncio.to_thread(alpha_details, place, number)
+        if found is None:
+            return _json({"error": f"there is no alpha {number}"}, status=404)
+        return Response(await context.plots.picture(found.alpha), media_type="image/png")
+
+
+def _add_faults(app: FastAPI) -> None:
+    """Answer each error below /api in one form: an object with `error`, and `hint` where there is one."""
+
     @app.exception_handler(FleetError)
     async def fault(_request: Request, error: FleetError) -> Response:
-        return _json({"error": error.message, "hint": error.hint}, status=503)
+        status = 404 if isinstance(error, _NoLaneError) else 503
+        return _json({"error": error.message, "hint": error.hint}, status=status)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong(_request: Request, error: RequestValidationError) -> Response:
+        found = [
+            f"{one['loc'][-1]} is {one['input']!r:.40}: {one['msg'].partition(',')[0]}"
+            for one in error.errors()
+        ]
+        return _json({"error": "; ".join(found)}, status=400)
+
+    @app.api_route("/api/{rest:path}", methods=_METHODS, include_in_schema=False)
+    def unknown(request: Request) -> Response:
+        return _json({"error": f"there is no {request.method} {request.url.path!r:.60}"}, status=404)
 
 
 def _json(row: Any, *, status: int = 200) -> Response:

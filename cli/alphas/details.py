@@ -95,7 +95,10 @@ def luck_line(alpha: Mapping[str, Any]) -> str:
 def check_line(check: Mapping[str, Any]) -> str:
     """Return a check's name, result, value and limit."""
     parts = [str(check.get("name", "")), str(check.get("result", ""))]
-    parts += [f"{name} {check[name]}" for name in ("value", "limit", "reason") if check.get(name) is not None]
+    shown = {name: check[name] for name in ("value", "limit", "reason") if check.get(name) is not None}
+    parts += [
+        f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in shown.items()
+    ]
     return " ".join(parts)
 
 

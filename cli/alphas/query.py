@@ -1,5 +1,6 @@
 """Reader of one alpha: its row, the call that it came from, and its simulations."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ class AlphaDetails:
 def alpha_details(location: Path | str, number: int) -> AlphaDetails | None:
     """Return the alpha with this id, None if there is none; raise DatabaseUnreadError."""
     with open_database(location) as rows:
-        if rows is None:
+        if rows is None or number > sys.maxsize:  # the drivers refuse a larger number
             return None
         found = _first(rows, "SELECT * FROM evaluations WHERE id = :id", {"id": number})
         if found is None:

@@ -6,6 +6,7 @@ slow. Functions find nothing in a missing database and raise DatabaseUnreadError
 
 import json
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -257,7 +258,7 @@ def best_alphas(
     # Two queries, because each follows the index; the second one is seldom needed.
     for meaning in ("error IS NULL", "error IS NOT NULL"):
         if len(found) < count:
-            values = {**given, "count": count - len(found)}
+            values = {**given, "count": min(count - len(found), sys.maxsize)}
             found += _alphas(location, f"{where} AND {meaning}", order, values)
     return found
 

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,11 @@ def test_each_view_opens_without_a_serious_fault(
         assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in SERIOUS]
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{name} is {wide} pixels too wide"
+        if path.startswith("/alphas"):
+            scrolled = page.evaluate(
+                "[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
+            )
+            assert not any(scrolled), f"a table of {path} is cut off: {scrolled}"
     assert not faults
     assert not [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -235,3 +241,10 @@ def test_the_json_is_that_of_the_commands(served: Served) -> None:
     assert answer(served, "/api/history?last=3", method="GET")[1][-1]["number"]
     assert answer(served, "/api/alphas?limit=2", method="GET")[1]
     assert answer(served, "/api/alphas?sort=x", method="GET")[0] == 400
+
+
+@pytest.mark.parametrize("number", ["none", "0", "9" * 30, "<b>x"])
+def test_an_alpha_that_is_not_there_is_said_on_the_page(page: "Page", served: Served, number: str) -> None:
+    page.goto(f"{served.url}/alphas/{urllib.parse.quote(number)}")
+    page.wait_for_selector("section[aria-label='Alpha']")
+    assert f"There is no alpha {number}." in page.inner_text("section[aria-label='Alpha']")

@@ -44,7 +44,7 @@ def checks(found: AlphaDetails) -> str:
     """Return the checks with their results."""
     rows = [
         (
-            text(one.get("name", "")),
+            text(one.get("name", "")).replace("_", "_<wbr>"),
             _result(str(one.get("result", ""))),
             text(check_line({**one, "name": "", "result": ""})),
         )

@@ -1,7 +1,7 @@
 """HTML of the page's parts: a view in, escaped HTML out (pure)."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -50,10 +50,24 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{items}</dl>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str, numbers: int = 0) -> str:
-    """Return a table of HTML cells; the last `numbers` columns are aligned as numbers."""
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str,
+    numbers: int = 0,
+    narrow: Collection[int] | None = None,
+) -> str:
+    """Return a table of HTML cells; the last `numbers` columns are aligned as numbers.
+
+    `narrow` are the places of the columns that a phone shows; all without it.
+    """
     first = len(head) - numbers
-    classes = ["" if place < first else ' class="n"' for place in range(len(head))]
+    kinds = [
+        " ".join(["n"] * (place >= first) + ["wide"] * (narrow is not None and place not in narrow))
+        for place in range(len(head))
+    ]
+    classes = [f' class="{kind}"' if kind else "" for kind in kinds]
     cells = "".join(f'<th scope="col"{classes[place]}>{name}</th>' for place, name in enumerate(head))
     lines = "".join(
         "<tr>" + "".join(f"<td{classes[place]}>{cell}</td>" for place, cell in enumerate(row)) + "</tr>"

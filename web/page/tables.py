@@ -50,20 +50,20 @@ def _is(event: Event, kind: str) -> bool:
 
 def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str, lane: str = "") -> str:
     """Return alphas as a table; the heads of its figures sort it."""
-    kind = {"": "All", "1": "Kept"}
-    others = {"sort": sort, "contains": contains, "lane": lane}
-    controls = choices(kind, "1" if kept else "", "kept", others)
-    controls += '<p><a href="/diverse">Those that add most to each other</a></p>'
+    kind, shown = {"": "All", "1": "Kept"}, "1" if kept else ""
+    sorts = {name: name.capitalize() for name in (*_FIGURES, "time")}
+    filters = {"kept": shown, "contains": contains, "lane": lane}
+    controls = choices(kind, shown, "kept", {**filters, "sort": sort})
+    controls += f'<div class="narrow">{choices(sorts, sort, "sort", filters)}</div>'
+    controls += f'<p><a href="/diverse{_of_lane(lane)}">Those that add most to each other</a></p>'
     heads = []
-    for name in (*_FIGURES, "time"):
-        query = {"sort": name, "kept": "1" if kept else "", "contains": contains, "lane": lane}
-        mark = " ▾" if name == sort else ""
-        order = ' aria-current="true"' if name == sort else ""
-        link = urlencode({key: one for key, one in query.items() if one})
-        heads.append(f'<a href="?{text(link)}"{order}>{name.capitalize()}{mark}</a>')
+    for name, label in sorts.items():
+        query = {key: one for key, one in {"sort": name, **filters}.items() if one}
+        mark, order = ("&nbsp;▾", ' aria-current="true"') if name == sort else ("", "")
+        heads.append(f'<a href="?{text(urlencode(query))}"{order}>{label}{mark}</a>')
     cells = [
         (
-            f'<a href="/alphas/{one.id}"><code>{text(one.expression)}</code></a>'
+            f'<a href="/alphas/{one.id}{_of_lane(lane)}"><code>{text(one.expression)}</code></a>'
             + (f'<br><span class="warn">{text(one.reason)}</span>' if one.reason else ""),
             text(one.model),
             f'<span class="word">{text(one.source)}</span>',
@@ -79,19 +79,28 @@ def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str, la
     ]
     if not cells:
         return controls + "<p>No alpha passes this filter.</p>"
+    first = ("Expression", "Model", "Source", "Kept", "Pool", "Luck", "Test Sharpe", "DSR")
+    beside = "fitness" if sort == "sharpe" else "sharpe"
+    names = (*first, *sorts)
     return controls + table(
-        ("Expression", "Model", "Source", "Kept", "Pool", "Luck", "Test Sharpe", "DSR", *heads),
+        (*first, *heads),
         cells,
         caption="Alphas",
-        numbers=len(_FIGURES) + 3,
+        numbers=len(sorts) + 2,
+        narrow=[names.index(name) for name in ("Expression", "Luck", sort, beside)],
     )
 
 
-def diverse(rows: Sequence[Mapping[str, Any]]) -> str:
+def _of_lane(lane: str) -> str:
+    """Return the query of an address that names a lane; empty without one."""
+    return text("?" + urlencode({"lane": lane})) if lane else ""
+
+
+def diverse(rows: Sequence[Mapping[str, Any]], lane: str = "") -> str:
     """Return the alphas that add most to each other, in the order of their choice."""
     cells = [
         (
-            f'<a href="/alphas/{one["id"]}"><code>{text(one["expression"])}</code></a>',
+            f'<a href="/alphas/{one["id"]}{_of_lane(lane)}"><code>{text(one["expression"])}</code></a>',
             text(one["model"]),
             figure(one["sharpe"], "+.2f"),
             figure(one["set_sharpe"], "+.2f"),

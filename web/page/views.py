@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from nicegui import ui
 
@@ -21,7 +21,7 @@ from web.page.charts import memory_chart, model_chart
 from web.page.shell import LivePage, PageContext, Site
 
 _ALPHAS = 100
-_MOST_DIVERSE = 20
+_DIVERSE, _MOST_DIVERSE = 8, 20
 _THREE = 3
 _DAY = 86400.0
 _PERIODS = {"1": "A day", "7": "A week", "0": "All time"}
@@ -33,7 +33,7 @@ def add_page(app: FastAPI, site: Site) -> None:
     _add_overview(site)
     _add_incidents(site)
     _add_alphas(site)
-    _add_alpha(app, site)
+    _add_alpha(site)
     _add_models(site)
     ui.run_with(
         app,
@@ -110,45 +110,45 @@ def _add_alphas(site: Site) -> None:
             await page.slow("Alphas", read, every=5.0)
 
 
-def _add_alpha(app: FastAPI, site: Site) -> None:
+def _add_alpha(site: Site) -> None:
     context = site.first
     fleet = context.readings.fleet
     place = database_location(fleet.settings.generator.database, fleet.home)
 
     @ui.page("/alphas/{number}")
-    async def one_alpha(number: int) -> None:
-        found = await asyncio.to_thread(alpha_details, place, number)
-        async with LivePage(site, "/alphas", site.chosen("")) as page:
+    async def one_alpha(number: str, lane: str = "") -> None:
+        found = await asyncio.to_thread(alpha_details, place, _whole(number, 0))
+        async with LivePage(site, "/alphas", site.chosen(lane)) as page:
             if found is None:
-                page.fixed("Alpha", f"<p>There is no alpha {number}.</p>")
+                page.fixed("Alpha", f"<p>There is no alpha {markup.text(number[:40])}.</p>")
                 return
-            page.fixed(f"Alpha {number}", alpha.standing(found))
+            page.fixed(f"Alpha {found.alpha['id']}", alpha.standing(found))
             page.later("Running PnL", "The alpha is backtested …", lambda: _picture(context, found.alpha))
             page.fixed("Checks", alpha.checks(found), width="w6")
             page.fixed("Tree", alpha.tree(found), width="w6")
             page.fixed("Where it came from", alpha.call(found))
 
-    @app.get("/api/alphas/{number}/pnl.png")
-    async def picture(number: int) -> Response:
-        found = await asyncio.to_thread(alpha_details, place, number)
-        if found is None:
-            return Response(status_code=404)
-        return Response(await context.plots.picture(found.alpha), media_type="image/png")
-
     @ui.page("/diverse")
-    async def diverse(count: int = 8) -> None:
-        async with LivePage(site, "/alphas", site.chosen("")) as page:
-            number = str(min(max(count, 1), _MOST_DIVERSE))
+    async def diverse(count: str = "", lane: str = "") -> None:
+        async with LivePage(site, "/alphas", site.chosen(lane)) as page:
+            number = str(min(max(_whole(count, _DIVERSE), 1), _MOST_DIVERSE))
 
             async def choose() -> str:
                 try:
-                    return tables.diverse(
-                        await run_json(context.readings.fleet.home, "alphas", "--diverse", number)
-                    )
+                    rows = await run_json(context.readings.fleet.home, "alphas", "--diverse", number)
+                    return tables.diverse(rows, lane)
                 except FleetError as error:
                     return tables.trouble(error)
 
             page.later("Alphas that add most to each other", "They are backtested and compared …", choose)
+
+
+def _whole(given: str, otherwise: int) -> int:
+    """Return the whole number in a part of an address, another one where it holds none."""
+    try:
+        return int(given)
+    except ValueError:
+        return otherwise
 
 
 async def _picture(context: PageContext, row: Mapping[str, Any]) -> str:

@@ -109,7 +109,11 @@ def test_an_alpha_without_a_call_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("check", "line"),
-    [({"name": "A", "result": "FAIL", "value": 1, "limit": 2}, "A FAIL value 1 limit 2"), ({}, " ")],
+    [
+        ({"name": "A", "result": "FAIL", "value": 1, "limit": 2}, "A FAIL value 1 limit 2"),
+        ({"name": "A", "result": "PASS", "value": 0.60300123456}, "A PASS value 0.603"),
+        ({}, " "),
+    ],
 )
 def test_a_check_is_one_line(check: dict[str, object], line: str) -> None:
     assert check_line(check) == line

@@ -1,12 +1,15 @@
 """The kept pictures of the page and of the live view."""
 
 import io
+import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tools.pictures import MOST_BYTES, PICTURES, keep, own_fonts, small
+from fleet.runtime.home import Home
+from tools.pictures import MOST_BYTES, PICTURES, came_down, keep, own_fonts, small
 
 
 @pytest.mark.parametrize("name", ["page.png", "page-alphas.png", "page-phone.png", "watch.svg"])
@@ -16,6 +19,18 @@ def test_a_kept_picture_is_small_and_needs_no_other_host(name: str) -> None:
     if name.endswith(".svg"):
         ET.fromstring(content)
         assert b"url(" not in content.replace(b"url(#", b"")
+
+
+def test_the_picture_of_the_live_view_bears_the_products_name() -> None:
+    picture = (PICTURES / "watch.svg").read_text()
+    assert re.findall(r'<text class="[^"]*-title"[^>]*>([^<]*)</text>', picture) == ["Model&#160;Fleet"]
+
+
+def test_a_fleet_that_has_no_state_yet_has_not_come_down(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert not came_down(home)
+    (tmp_path / "model_fleet_state.json").write_text('{"current_model_index": 2, "switches": 2}')
+    assert came_down(home)
 
 
 def test_fonts_of_another_host_are_left_out() -> None:

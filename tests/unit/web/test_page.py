@@ -1,12 +1,15 @@
 """The page's parts: a view in, escaped HTML out."""
 
+import re
 import time
+from html import unescape
 from typing import Any
 
 import pytest
 
 from cli.subcommand import command_result
 from fleet.policy.events import Event, EventKind
+from generator.storage.read import SORTS, AlphaRow
 from web.feed import View, rate, stale_parts
 from web.page import markup, tables
 from web.page.charts import memory_chart, model_chart, thinned
@@ -164,6 +167,41 @@ def test_the_result_of_an_action_is_that_of_its_command(
 ) -> None:
     result = command_result(code, out, err)
     assert (result.done, result.sentence) == (done, sentence)
+
+
+ALPHA = AlphaRow(
+    id=7, expression="rank(close)", canonical="", model="a:1", source="panel", settings={}, sharpe=1.0,
+    turnover=0.1, fitness=2.0, returns=0.1, drawdown=0.1, margin=0.001, long_count=1.0, short_count=1.0,
+    days=9, checks=[], alpha_id=None, grade=None, kept=True, time=NOW, call_id=None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sort", "shown"),
+    [
+        ("fitness", ["Expression", "Luck", "Fitness\xa0▾", "Sharpe"]),
+        ("sharpe", ["Expression", "Luck", "Fitness", "Sharpe\xa0▾"]),
+        ("time", ["Expression", "Luck", "Sharpe", "Time\xa0▾"]),
+    ],
+)
+def test_a_phone_shows_few_columns_of_the_alphas_and_the_sorted_one(sort: str, shown: list[str]) -> None:
+    html = tables.alphas([ALPHA], sort, kept=False, contains="")
+    heads = re.findall(r'<th scope="col"(.*?)>(.*?)</th>', html)
+    names = [unescape(re.sub("<.*?>", "", name)) for kind, name in heads if "wide" not in kind]
+    assert names == shown
+    cells = re.findall(r"<td(.*?)>", html)
+    assert [("wide" in kind) for kind in cells] == [("wide" in kind) for kind, _ in heads]
+    narrow = html.partition('<div class="narrow">')[2].partition("</div>")[0]
+    assert [name for name in SORTS if f"?sort={name}" in narrow] == list(SORTS)
+
+
+def test_the_links_of_alphas_keep_the_lane() -> None:
+    html = tables.alphas([ALPHA], "fitness", kept=False, contains="", lane="gpu1")
+    for link in ('href="/alphas/7?lane=gpu1"', 'href="/diverse?lane=gpu1"', "sort=sharpe&amp;lane=gpu1"):
+        assert link in html
+    row = {"id": 7, "expression": "x", "model": "a", "sharpe": 1.0, "set_sharpe": 1.0, "correlation": None}
+    assert 'href="/alphas/7?lane=gpu1"' in tables.diverse([row], "gpu1")
+    assert 'href="/alphas/7"' in tables.diverse([row])
 
 
 def test_a_moment_is_in_utc_and_machine_readable() -> None:

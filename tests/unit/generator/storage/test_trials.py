@@ -109,6 +109,13 @@ def test_the_sample_is_the_same_in_whatever_order_the_trials_come(
     assert {one.last_day for one in found[0]} == {date(2024, 1, 2).toordinal()}
 
 
+def test_a_number_beyond_every_row_finds_what_there_is(store: AlphaStore, tmp_path: Path) -> None:
+    tried(store, "a")
+    path = tmp_path / "alphas.db"
+    assert alpha_details(path, 10**30) is None
+    assert len(best_alphas(path, 10**30)) == 1
+
+
 def test_what_the_sample_shows_reaches_readers(store: AlphaStore, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 2), ("c", 1)):
         tried(store, name, seed=seed)
