@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,16 @@ FILE = click.option(
     help="Read expressions from a file, too.",
 )
 _GROUPINGS = ("none", "market", "sector", "industry", "subindustry")
+
+
+class _Share(click.FloatRange):
+    """A number from 0 to 1; click's own range takes nan."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        share = super().convert(value, param, ctx)
+        if math.isnan(share):
+            self.fail(f"{value} is no number from 0 to 1.", param, ctx)
+        return share
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +89,7 @@ def _stretch_rows(stretches: "Stretches") -> dict[str, Any]:
 @click.option("--delay", type=click.IntRange(0, 1), help="Days between data and position.")
 @click.option("--decay", type=click.IntRange(0, 512), help="Days of the linear decay of positions.")
 @click.option("--neutralization", type=click.Choice(_GROUPINGS), help="Groups with positions of sum zero.")
-@click.option(
-    "--truncation", type=click.FloatRange(0, 1), help="Largest share of one position; 0: unlimited."
-)
+@click.option("--truncation", type=_Share(0, 1), help="Largest share of one position; 0: unlimited.")
 @click.option(
     "--split", "with_split", is_flag=True, help="Add the figures of train, validation and test days."
 )
