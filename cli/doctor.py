@@ -44,12 +44,15 @@ def examine(fleet: Fleet) -> list[Finding]:
 
 
 def _configuration(fleet: Fleet) -> Iterator[Finding]:
-    source = fleet.settings.source
-    yield Finding("configuration", Health.SOUND, f"{source}, {len(fleet.settings.ladder)} rungs")
+    source, rungs = fleet.settings.source, len(fleet.settings.ladder)
+    yield Finding("configuration", Health.SOUND, f"{source}, {rungs} rung{'s' * (rungs != 1)}")
 
 
 def _home(fleet: Fleet) -> Iterator[Finding]:
     path = fleet.home.path
+    if not path.exists():  # a lane that is new in fleet.toml
+        yield Finding("home", Health.SOUND, f"{path}: none yet; the first start makes it")
+        return
     if not os.access(path, os.W_OK):
         yield Finding("home", Health.FAULT, f"{path} cannot be written", "One user runs all of a fleet.")
         return
