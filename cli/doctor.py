@@ -44,12 +44,15 @@ def examine(fleet: Fleet) -> list[Finding]:
 
 
 def _configuration(fleet: Fleet) -> Iterator[Finding]:
-    source = fleet.settings.source
-    yield Finding("configuration", Health.SOUND, f"{source}, {len(fleet.settings.ladder)} rungs")
+    source, rungs = fleet.settings.source, len(fleet.settings.ladder)
+    yield Finding("configuration", Health.SOUND, f"{source}, {rungs} rung{'s' * (rungs != 1)}")
 
 
 def _home(fleet: Fleet) -> Iterator[Finding]:
     path = fleet.home.path
+    if not path.exists():  # a lane that is new in fleet.toml
+        yield Finding("home", Health.SOUND, f"{path}: none yet; the first start makes it")
+        return
     free = shutil.disk_usage(path).free
     health = Health.SOUND if free >= _ROOM else Health.WARNING  # less still is a fault of `_faults`
     hint = "" if health is Health.SOUND else "Make room on this disk."
