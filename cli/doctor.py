@@ -251,9 +251,9 @@ def _journal_fault(unit: str) -> str:
 
 
 def _faults(fleet: Fleet) -> Iterator[Finding]:
-    """Yield the faults of `status`, except for parts that are away, which the other checks report."""
+    """Yield the faults of `status`, except for parts that are away, which the other checks report; none is of the history."""
     row = collect_status(fleet, within=1.0)
-    return (fault for fault in faults(row, now()) if fault.part not in row["away"])
+    return (fault for fault in faults(row, now()) if fault.part == "history" or fault.part not in row["away"])
 
 
 _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
