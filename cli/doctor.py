@@ -53,9 +53,6 @@ def _home(fleet: Fleet) -> Iterator[Finding]:
     if not path.exists():  # a lane that is new in fleet.toml
         yield Finding("home", Health.SOUND, f"{path}: none yet; the first start makes it")
         return
-    if not os.access(path, os.W_OK):
-        yield Finding("home", Health.FAULT, f"{path} cannot be written", "One user runs all of a fleet.")
-        return
     free = shutil.disk_usage(path).free
     health = Health.SOUND if free >= _ROOM else Health.WARNING  # less still is a fault of `_faults`
     hint = "" if health is Health.SOUND else "Make room on this disk."

@@ -98,6 +98,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "skipped": asdict(state.skipped) if state.skipped else None,
         "state_damaged": damage,
         "disk_free_bytes": _disk_free(fleet),
+        "unwritable": _unwritable(fleet.home),
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
     return {**row, "faults": [asdict(one) for one in faults(row, now())]}
@@ -183,6 +184,12 @@ def _disk_free(fleet: Fleet) -> int | None:
     except OSError:
         return None
     return disk.f_bavail * disk.f_frsize if fleet.leads else None
+
+
+def _unwritable(home: Home) -> str | None:
+    """Return a folder of the home into which this user may not write, None if there is none."""
+    folders = (one for one in (home.path, home.run, home.log) if os.access(one, os.F_OK))
+    return next((str(one) for one in folders if not os.access(one, os.W_OK | os.X_OK)), None)
 
 
 def _pull(home: Home) -> dict[str, Any] | None:

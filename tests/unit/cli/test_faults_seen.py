@@ -1,6 +1,7 @@
 """From a home's files to the faults of its status: what is read, and what a person sees of it."""
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,26 @@ def test_a_check_waits_longer_for_a_busy_machine(
     environ = {"FLEET_HOME": str(fleet.home.path)}
     CliRunner().invoke(main, ["status", *arguments], env=environ)
     assert waited == [patience]
+
+
+@pytest.mark.parametrize("name", ["", "run", "log"])
+def test_a_folder_of_the_home_that_cannot_be_written_is_a_fault(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder, allowed = fleet.home.path / name, os.access
+    assert collect_status(fleet)["unwritable"] is None
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: allowed(path, mode) and not (path == folder and mode & os.W_OK)
+    )
+    assert details(collect_status(fleet))["home"] == f"{folder} cannot be written"
+
+
+def test_a_full_disk_is_a_fault(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "disk" not in details(collect_status(fleet))
+    disk = os.statvfs(fleet.home.path)
+    full = os.statvfs_result((*disk[:4], 0, *disk[5:10]))
+    monkeypatch.setattr("os.statvfs", lambda _: full)
+    assert details(collect_status(fleet))["disk"] == f"0 B free for {fleet.home.path}"
 
 
 def test_a_damaged_state_is_a_fault_also_while_its_last_good_copy_serves(fleet: Fleet) -> None:
