@@ -138,6 +138,7 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     hint = remedy(Unanswered(**failed), row["log_source"] or "", pulling=_pull_of_model(row))
     if row["profile"] == "embedded" and (failed["hangs"] or "ollama" in row["away"]):
         hint = f"`{_home(row).supervisorctl('restart', 'standin')}` starts the stand-in anew."
+        hint = row["away"].get("supervisord", {"hint": hint})["hint"]
     yield from _fault("calls", detail, hint)
 
 

@@ -140,6 +140,7 @@ class OperatorCommands:
             after = asked if asked.switch is None else self._switcher.carry_out(asked.switch.number)
         except SupervisorAwayError as away:
             after = self._commit_without(asked)
+            self._release_pause()  # of a hold that the choice ended: no monitor does it
             return replace(self._outcome(after, f"saved; {_later(away)}"), saved=True)
         if asked.switch is None:
             if before.hold is not None and before.hold.active(time.time()):

@@ -180,6 +180,10 @@ def test_each_fault_names_its_mend_for_this_fleet() -> None:
     assert "restart standin" in faults(standin, NOW)[0].hint
     away = {**standin, "unanswered": ROW, "away": {"ollama": {"reason": "no answer", "hint": ""}}}
     assert "restart standin" in faults(away, NOW)[1].hint
+    both = {**away["away"], "supervisord": {"reason": "does not run", "hint": "`make run` starts it"}}
+    assert faults({**away, "away": both}, NOW)[2].hint == "`make run` starts it", (
+        "supervisorctl reaches nothing"
+    )
     (ended,) = faults({**WELL, **program("standin", state="EXITED")}, NOW)
     assert ended.hint.endswith("start standin` starts it; /h/log/ollama.log says why it ended.")
     assert "`docker logs --tail 100 ollama`" in faults({**WELL, "unanswered": ROW}, NOW)[0].hint

@@ -44,15 +44,26 @@ def test_with_supervisord_away_a_choice_of_the_same_rung_is_saved_too(fleet: Fle
     assert (state.current_model_index, state.vram_error_count, state.incidents) == (0, 0, ())
 
 
-def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("command", [Command(SwitchKind.RESET), Command(SwitchKind.USE, 2)])
+def test_with_supervisord_away_a_choice_ends_a_hold_and_its_pause(fleet: Fleet, command: Command) -> None:
+    hold(fleet)
+    assert OperatorCommands(fleet).switch(command, wait=False).saved
+    assert not fleet.home.pause_file.exists()
+
+
+def hold(fleet: Fleet) -> None:
     now = time.time()
     state = read_state(fleet.home)
     assert state is not None
     row = json.loads(encode_state(state, now)) | {"hold": {"until": now + 900, "step": 3, "why": "all fail"}}
     fleet.home.state.write_text(json.dumps(row))
     pause(fleet.home, since=now, until=now + 900, why="all fail")
+
+
+def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(fleet)
     monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
     outcome = OperatorCommands(fleet).switch(Command(SwitchKind.RESET), wait=False)
     assert not outcome.saved
