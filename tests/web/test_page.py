@@ -88,6 +88,10 @@ def test_each_view_opens_without_a_serious_fault(
                 "[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
             )
             assert not any(scrolled), f"a table of {path} is cut off: {scrolled}"
+            lines = page.evaluate(
+                "[...document.querySelectorAll('td time')].map(one => one.getClientRects().length)"
+            )
+            assert all(one <= 2 for one in lines), "a time is broken within its date or its hour"
     assert not faults
     assert not [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")

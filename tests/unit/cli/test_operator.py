@@ -1,14 +1,16 @@
 """What an operator is told where nothing has to be restarted, and where nobody could restart it."""
 
 import json
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli.operator import OperatorCommands
 from cli.target import Fleet
-from fleet.clients.supervisor import ProgramInfo
+from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.config.schema import SEED_LADDER, Settings
 from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, SwitchKind
@@ -88,3 +90,21 @@ def test_a_command_knows_that_it_was_superseded_before_the_history_does(
     monkeypatch.setattr(Switcher, "carry_out", superseded)
     with pytest.raises(SwitchError, match="superseded: a use was asked for meanwhile"):
         operator.switch(Command(SwitchKind.DOWNGRADE), wait=False)
+
+
+@pytest.mark.parametrize(
+    ("age", "message"), [(0, "was changed after the monitor's start"), (9**9, "came first")]
+)
+def test_a_command_that_a_monitor_of_another_configuration_undid_names_the_restart(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, age: int, message: str
+) -> None:
+    config = tmp_path / "fleet.toml"
+    config.touch()
+    os.utime(config, (time.time() - age,) * 2)
+    edited = replace(fleet, settings=replace(fleet.settings, source=str(config)))
+    running = [ProgramInfo(name, ProgramState.RUNNING, os.getpid()) for name in ("monitor", "generator")]
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: running)
+    monkeypatch.setattr(Switcher, "carry_out", lambda *_: default_state(SEED_LADDER, time.time()))
+    with pytest.raises(SwitchError, match=message) as refused:
+        OperatorCommands(edited).switch(Command(SwitchKind.DOWNGRADE), wait=False)
+    assert ("restart monitor generator" in refused.value.hint) == (age == 0)
