@@ -43,8 +43,8 @@ class CommandOutcome:
 
 def _later(away: SupervisorAwayError) -> str:
     """Return the half of a sentence for a command that is saved only."""
-    why = away.message if away.fault == RpcFault.BAD_NAME else "supervisord does not run"
-    return f"{why}, it takes effect when it does"
+    why = away.message.partition(": ")[0]
+    return f"{why}, it takes effect when {'it does' if 'does not run' in why else 'supervisord runs again'}"
 
 
 def find_rung(ladder: Ladder, target: str) -> int:

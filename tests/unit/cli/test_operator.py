@@ -10,11 +10,11 @@ import pytest
 
 from cli.operator import OperatorCommands
 from cli.target import Fleet
-from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.clients.supervisor import ProgramInfo, Supervisor, ProgramState
 from fleet.config.schema import SEED_LADDER, Settings
 from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, SwitchKind
-from fleet.runtime.errors import SwitchError
+from fleet.runtime.errors import SupervisorAwayError, SwitchError
 from fleet.runtime.home import Home
 from fleet.runtime.pause_request import pause
 from monitor.switching.executor import Switcher
@@ -44,6 +44,20 @@ def test_with_supervisord_away_a_choice_of_the_same_rung_is_saved_too(fleet: Fle
     state = read_state(fleet.home)
     assert state is not None
     assert (state.current_model_index, state.vram_error_count, state.incidents) == (0, 0, ())
+
+
+def test_a_supervisord_that_is_stopped_by_a_signal_is_not_said_to_be_away(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frozen(_: Supervisor) -> list[ProgramInfo]:
+        raise SupervisorAwayError("supervisord runs and does not answer on /home/s", hint="")
+
+    monkeypatch.setattr(Supervisor, "programs", frozen)
+    outcome = OperatorCommands(fleet).switch(Command(SwitchKind.USE, 2), wait=False)
+    assert outcome.saved
+    assert outcome.sentence == (
+        "saved; supervisord runs and does not answer on /home/s, it takes effect when supervisord runs again"
+    )
 
 
 @pytest.mark.parametrize("command", [Command(SwitchKind.RESET), Command(SwitchKind.USE, 2)])
