@@ -10,7 +10,7 @@ import pytest
 
 from cli.operator import OperatorCommands
 from cli.target import Fleet
-from fleet.clients.supervisor import ProgramInfo, Supervisor, ProgramState
+from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.config.schema import SEED_LADDER, Settings
 from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, SwitchKind
