@@ -1,5 +1,6 @@
 """What an operator is told where nothing has to be restarted, and where nobody could restart it."""
 
+import errno
 import json
 import os
 import time
@@ -65,6 +66,22 @@ def test_with_supervisord_away_a_choice_ends_a_hold_and_its_pause(fleet: Fleet, 
     hold(fleet)
     assert OperatorCommands(fleet).switch(command, wait=False).saved
     assert not fleet.home.pause_file.exists()
+
+
+def test_a_pause_whose_file_cannot_be_written_is_said_to_be_saved(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cli.operator.release_pause", full)
+    with pytest.raises(
+        SwitchError, match=r"the pause is saved, but .*/run/pause.json cannot be written: No space"
+    ):
+        OperatorCommands(fleet).pause(None)
+    state = read_state(fleet.home)
+    assert state is not None
+    assert state.pause is not None
 
 
 def hold(fleet: Fleet) -> None:
