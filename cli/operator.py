@@ -214,7 +214,11 @@ class OperatorCommands:
     def _events(self, number: int) -> list[Event]:
         """Return the events since a switch was planned: from the history, and from the state those not in it yet."""
         pending = self._store.read().events
-        events = {event.number: event for event in (*read_history(self._fleet.home.history, 200), *pending)}
+        try:
+            past = read_history(self._fleet.home.history, 200)
+        except OSError:  # an event that cannot be appended stays in the state
+            past = []
+        events = {event.number: event for event in (*past, *pending)}
         return [events[each] for each in sorted(events) if each >= number]
 
     def _raise_if_failed(self, number: int) -> None:

@@ -106,11 +106,15 @@ def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
     assert not fleet.home.pause_file.exists()
 
 
+@pytest.mark.parametrize("readable", [True, False])
 def test_a_command_knows_that_it_was_superseded_before_the_history_does(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *, readable: bool
 ) -> None:
-    """The other program writes the state first and the history after it."""
-    monkeypatch.setattr(HistoryFile, "append", lambda *_: None)
+    """The other program writes the state first and the history after it, if that can be written."""
+    if readable:
+        monkeypatch.setattr(HistoryFile, "append", lambda *_: None)
+    else:
+        fleet.home.history.mkdir()
     monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
     operator = OperatorCommands(fleet)
 
