@@ -243,9 +243,9 @@ def _journal_fault(unit: str) -> str:
 
 
 def _faults(fleet: Fleet) -> Iterator[Finding]:
-    """Yield the faults of `status`, except for parts that are away, which the other checks report."""
+    """Yield the faults of `status`; of parts that are away only the history, since other checks report the others."""
     row = collect_status(fleet, within=1.0)
-    return (fault for fault in faults(row, now()) if fault.part not in row["away"])
+    return (fault for fault in faults(row, now()) if fault.part == "history" or fault.part not in row["away"])
 
 
 _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (

@@ -204,6 +204,7 @@ def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:
         "supervisord": lambda: _programs(fleet, within),
         "ollama": lambda: _ollama(fleet, within),
         "database": lambda: _alphas(fleet),
+        "history": lambda: _require_readable(fleet.home.history),
     }
     if fleet.log_source.startswith("docker:"):
         parts["docker"] = lambda: _engine(within)
@@ -280,6 +281,17 @@ def _engine(within: Seconds) -> None:
         raise FleetError(reason, hint=hint)
 
 
+def _require_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:  # nothing has happened yet
+        pass
+    except OSError as error:
+        hint = "Check its permissions; a folder in its place must be moved away."
+        raise FleetError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+
+
 def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
     """Return the newest alphas; those of a database server come from the generator's heartbeat file."""
     if fleet.settings.generator.database:
@@ -301,7 +313,7 @@ def _dated(fleet: Fleet, away: dict[str, Unreachable], generator: dict[str, Any]
         )
     if not away:
         return away
-    events = read_history(fleet.home.history, _EVENTS)
+    events = [] if "history" in away else read_history(fleet.home.history, _EVENTS)
     ended = last_write(fleet.home) if "supervisord" in away else None
     since = {
         "supervisord": ended,

@@ -94,6 +94,8 @@ class Home:
     """The launcher's count of quick starts, `starts.json`."""
     owner_file = _Place("run/owner")
     """The file with the home's id in a database that several fleets share."""
+    unstored_file = _Place("run/unstored.json")
+    """The finished calls that the generator could not store before its end, `unstored.json`."""
     pause_file = _Place("run/pause.json")
     """The request that the generator pauses, `pause.json`."""
     pull_file = _Place("run/pull.json")

@@ -1,5 +1,6 @@
 """What an operator is told where nothing has to be restarted, and where nobody could restart it."""
 
+import errno
 import json
 import os
 import time
@@ -10,11 +11,11 @@ import pytest
 
 from cli.operator import OperatorCommands
 from cli.target import Fleet
-from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.config.schema import SEED_LADDER, Settings
 from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, SwitchKind
-from fleet.runtime.errors import SwitchError
+from fleet.runtime.errors import SupervisorAwayError, SwitchError
 from fleet.runtime.home import Home
 from fleet.runtime.pause_request import pause
 from monitor.switching.executor import Switcher
@@ -46,11 +47,41 @@ def test_with_supervisord_away_a_choice_of_the_same_rung_is_saved_too(fleet: Fle
     assert (state.current_model_index, state.vram_error_count, state.incidents) == (0, 0, ())
 
 
+def test_a_supervisord_that_is_stopped_by_a_signal_is_not_said_to_be_away(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frozen(_: Supervisor) -> list[ProgramInfo]:
+        raise SupervisorAwayError("supervisord runs and does not answer on /home/s", hint="")
+
+    monkeypatch.setattr(Supervisor, "programs", frozen)
+    outcome = OperatorCommands(fleet).switch(Command(SwitchKind.USE, 2), wait=False)
+    assert outcome.saved
+    assert outcome.sentence == (
+        "saved; supervisord runs and does not answer on /home/s, it takes effect when supervisord runs again"
+    )
+
+
 @pytest.mark.parametrize("command", [Command(SwitchKind.RESET), Command(SwitchKind.USE, 2)])
 def test_with_supervisord_away_a_choice_ends_a_hold_and_its_pause(fleet: Fleet, command: Command) -> None:
     hold(fleet)
     assert OperatorCommands(fleet).switch(command, wait=False).saved
     assert not fleet.home.pause_file.exists()
+
+
+def test_a_pause_whose_file_cannot_be_written_is_said_to_be_saved(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cli.operator.release_pause", full)
+    with pytest.raises(
+        SwitchError, match=r"the pause is saved, but .*/run/pause.json cannot be written: No space"
+    ):
+        OperatorCommands(fleet).pause(None)
+    state = read_state(fleet.home)
+    assert state is not None
+    assert state.pause is not None
 
 
 def hold(fleet: Fleet) -> None:
@@ -75,11 +106,15 @@ def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
     assert not fleet.home.pause_file.exists()
 
 
+@pytest.mark.parametrize("readable", [True, False])
 def test_a_command_knows_that_it_was_superseded_before_the_history_does(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *, readable: bool
 ) -> None:
-    """The other program writes the state first and the history after it."""
-    monkeypatch.setattr(HistoryFile, "append", lambda *_: None)
+    """The other program writes the state first and the history after it, if that can be written."""
+    if readable:
+        monkeypatch.setattr(HistoryFile, "append", lambda *_: None)
+    else:
+        fleet.home.history.mkdir()
     monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
     operator = OperatorCommands(fleet)
 
