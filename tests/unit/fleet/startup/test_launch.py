@@ -35,6 +35,11 @@ def test_a_path_that_cannot_work_is_refused(name: str, message: str, tmp_path: P
     assert not home.exists()
 
 
+def test_a_home_of_an_unknown_user_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="FLEET_HOME=~nosuchuser/x is in the home of an unknown user"):
+        plan(None, environ("~nosuchuser/x"), tmp_path)
+
+
 @pytest.mark.parametrize("name", ["my home", "a;b", "ü", "it's", '"quoted"'])
 def test_a_path_that_can_work_is_taken(name: str, tmp_path: Path) -> None:
     assert plan(None, environ(Path("/tmp") / name), tmp_path).home.path.name == name
