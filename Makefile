@@ -8,7 +8,9 @@ DEMO_HOME ?= $(CURDIR)/var-demo
 JOBS ?= 2
 COMPOSE ?= $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose)
 GPU ?= $(shell if command -v nvidia-smi > /dev/null; then echo nvidia; elif [ -e /dev/kfd ]; then echo amd; else echo cpu; fi)
-FILES ?= -f docker-compose.yml $(if $(filter nvidia,$(GPU)),,-f docker-compose.$(GPU).yml)
+FILES ?= -f docker-compose.yml $(if $(filter nvidia,$(GPU)),,-f docker-compose.$(GPU).yml) $(OVERRIDE)
+# Compose itself reads it only where no file is named.
+OVERRIDE := $(addprefix -f ,$(wildcard docker-compose.override.y*ml))
 REVISION := $(shell git rev-parse --short HEAD 2> /dev/null || echo unknown)
 IMAGE_ARGS := --build-arg REVISION=$(REVISION)
 

@@ -27,6 +27,7 @@ from cli.console import (
 )
 from cli.planning.commands import ladder, lanes, scan
 from cli.target import Fleet, any_fleet
+from generator.cli.finite_range import FiniteRange
 
 SORTS = ("fitness", "sharpe", "turnover", "returns", "drawdown", "margin", "time")
 _LONGEST_PAUSE = 366 * 86400.0
@@ -106,7 +107,7 @@ def _check(reasons: list[str], *, as_json: bool) -> None:
 
 @main.command()
 @click.option(
-    "--interval", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds between views."
+    "--interval", type=FiniteRange(0.1, 86400), default=1.0, show_default=True, help="Seconds between views."
 )
 @click.option(
     "-n",
@@ -366,9 +367,9 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
 @click.option("--kept/--not-kept", default=None, help="Only alphas that pass [generator] keep, or fail it.")
 @click.option("--contains", metavar="TEXT", help="Only alphas whose expression contains TEXT.")
 @_SINCE
-@click.option("--min-fitness", type=float, help="At least this fitness.")
-@click.option("--min-sharpe", type=float, help="At least this Sharpe ratio.")
-@click.option("--max-turnover", type=float, help="At most this turnover.")
+@click.option("--min-fitness", type=FiniteRange(), help="At least this fitness.")
+@click.option("--min-sharpe", type=FiniteRange(), help="At least this Sharpe ratio.")
+@click.option("--max-turnover", type=FiniteRange(), help="At most this turnover.")
 @click.option("--export", "path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
               help="Write them to FILE.csv, FILE.json or FILE.parquet.")  # fmt: skip
 @click.option("--diverse", type=click.IntRange(1, 60), metavar="N",

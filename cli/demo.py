@@ -136,10 +136,10 @@ def summary(result: DemoResult, seconds: float, home: Home) -> list[str]:
 def demo_environ(environ: Mapping[str, str], home: Home) -> dict[str, str]:
     """Return the environment of the demonstration's fleet.
 
-    Empty variables override `[ollama]` url and log of `fleet.toml`, with which the stand-in refuses to start.
+    It has a configuration of its own: the one in use may name a database, people to notify, and another ladder.
     """
     others = {name: value for name, value in environ.items() if not name.startswith("FLEET_")}
-    ours = {"FLEET_PROFILE": "embedded", "FLEET_OLLAMA_URL": "", "FLEET_OLLAMA_LOG": ""}
+    ours = {"FLEET_PROFILE": "embedded", "FLEET_CONFIG": str(ROOT / "cli" / "demo.toml")}
     return {**others, "FLEET_HOME": str(home.path), **ours}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cli.faults import Finding, Health, faults
+from cli.operator import apply_hint, edited_since
 from cli.planning.memory import gpu_memory
 from cli.render import brain_sentence
 from cli.status import brain_of, collect_status
@@ -22,7 +23,7 @@ from fleet.startup.profile import MachineProbes
 from generator.brain.credentials import CredentialSource, credential_source, read_file
 from monitor.models.inventory import Models, rungs_here
 from monitor.sources.journal.journalctl import JournalError, last_entry, nothing_of
-from monitor.switching.generator_process import GENERATOR, started_at
+from monitor.switching.generator_process import GENERATOR
 from state.store import read_state
 
 _STALE = 60.0
@@ -44,14 +45,14 @@ def examine(fleet: Fleet) -> list[Finding]:
 
 
 def _configuration(fleet: Fleet) -> Iterator[Finding]:
-    source = fleet.settings.source
-    yield Finding("configuration", Health.SOUND, f"{source}, {len(fleet.settings.ladder)} rungs")
+    source, rungs = fleet.settings.source, len(fleet.settings.ladder)
+    yield Finding("configuration", Health.SOUND, f"{source}, {rungs} rung{'s' * (rungs != 1)}")
 
 
 def _home(fleet: Fleet) -> Iterator[Finding]:
     path = fleet.home.path
-    if not os.access(path, os.W_OK):
-        yield Finding("home", Health.FAULT, f"{path} cannot be written", "One user runs all of a fleet.")
+    if not path.exists():  # a lane that is new in fleet.toml
+        yield Finding("home", Health.SOUND, f"{path}: none yet; the first start makes it")
         return
     free = shutil.disk_usage(path).free
     health = Health.SOUND if free >= _ROOM else Health.WARNING  # less still is a fault of `_faults`
@@ -87,18 +88,9 @@ def _supervisord(fleet: Fleet) -> Iterator[Finding]:
         elif name == GENERATOR and program.state is ProgramState.STOPPED:
             hint = f"It was stopped by hand: `{fleet.home.supervisorctl('start', name)}` starts it."
             yield Finding("supervisord", Health.WARNING, f"{name} is {state}", hint)
-        if program.name == "monitor" and _edited_since(fleet, program.pid):
-            hint = f"`{fleet.home.supervisorctl('restart', 'monitor', 'generator')}` applies the change."
-            yield Finding("configuration", Health.WARNING, "it was changed after the monitor's start", hint)
-
-
-def _edited_since(fleet: Fleet, pid: int) -> bool:
-    """Return True if the configuration file is newer than the process."""
-    began = started_at(pid, now()) if pid else None
-    try:
-        return began is not None and Path(fleet.settings.source).stat().st_mtime > began
-    except OSError:
-        return False
+        if program.name == "monitor" and edited_since(fleet, program.pid):
+            detail = "it was changed after the monitor's start"
+            yield Finding("configuration", Health.WARNING, detail, apply_hint(fleet))
 
 
 def _generator(fleet: Fleet) -> Iterator[Finding]:
@@ -251,9 +243,9 @@ def _journal_fault(unit: str) -> str:
 
 
 def _faults(fleet: Fleet) -> Iterator[Finding]:
-    """Yield the faults of `status`, except for parts that are away, which the other checks report."""
+    """Yield the faults of `status`; of parts that are away only the history, since other checks report the others."""
     row = collect_status(fleet, within=1.0)
-    return (fault for fault in faults(row, now()) if fault.part not in row["away"])
+    return (fault for fault in faults(row, now()) if fault.part == "history" or fault.part not in row["away"])
 
 
 _CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (

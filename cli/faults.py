@@ -57,7 +57,7 @@ def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
     found = [
         *(Finding(part, Health.FAULT, one["reason"], one["hint"]) for part, one in row["away"].items()),
         *_damage(row),
-        *_disk(row),
+        *_home_folders(row),
         *_programs(row),
         *_unanswered(row, now),
         *_replies(row, now),
@@ -88,7 +88,10 @@ def _damage(row: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _fault("state", f"its last good copy is used: {row['state_damaged']}", hint)
 
 
-def _disk(row: Mapping[str, Any]) -> Iterator[Finding]:
+def _home_folders(row: Mapping[str, Any]) -> Iterator[Finding]:
+    if row["unwritable"]:
+        hint = "Correct its permissions; one user runs all of a fleet."
+        yield from _fault("home", f"{row['unwritable']} cannot be written", hint)
     free = row["disk_free_bytes"]
     if free is not None and free < _DISK_FULL:
         yield from _fault("disk", f"{show_size(free)} free for {row['home']}", "Make room on this disk.")
@@ -135,6 +138,7 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     hint = remedy(Unanswered(**failed), row["log_source"] or "", pulling=_pull_of_model(row))
     if row["profile"] == "embedded" and (failed["hangs"] or "ollama" in row["away"]):
         hint = f"`{_home(row).supervisorctl('restart', 'standin')}` starts the stand-in anew."
+        hint = row["away"].get("supervisord", {"hint": hint})["hint"]
     yield from _fault("calls", detail, hint)
 
 

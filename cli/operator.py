@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cli.target import Fleet
 from fleet.clients.gpu import cards, no_cards
@@ -23,7 +24,7 @@ from monitor.models.pull import ProgressBar
 from monitor.pauses import release_pause
 from monitor.switching.executor import Switcher
 from monitor.switching.freeing import free_gpu
-from monitor.switching.generator_process import GENERATOR, Generator
+from monitor.switching.generator_process import GENERATOR, Generator, started_at
 from state.history import read_history
 from state.store import StateStore
 
@@ -42,8 +43,8 @@ class CommandOutcome:
 
 def _later(away: SupervisorAwayError) -> str:
     """Return the half of a sentence for a command that is saved only."""
-    why = away.message if away.fault == RpcFault.BAD_NAME else "supervisord does not run"
-    return f"{why}, it takes effect when it does"
+    why = away.message.partition(": ")[0]
+    return f"{why}, it takes effect when {'it does' if 'does not run' in why else 'supervisord runs again'}"
 
 
 def find_rung(ladder: Ladder, target: str) -> int:
@@ -77,6 +78,20 @@ def _rungs_called(ladder: Ladder, target: str) -> list[Rung]:
 
 def _tag(model: str) -> str:
     return full_name(model).rpartition(":")[2]
+
+
+def edited_since(fleet: Fleet, pid: int) -> bool:
+    """Return True if the configuration file is newer than the process."""
+    began = started_at(pid, time.time()) if pid else None
+    try:
+        return began is not None and Path(fleet.settings.source).stat().st_mtime > began
+    except OSError:
+        return False
+
+
+def apply_hint(fleet: Fleet) -> str:
+    """Return how a change of the configuration reaches the programs."""
+    return f"`{fleet.home.supervisorctl('restart', 'monitor', 'generator')}` applies the change."
 
 
 class OperatorCommands:
@@ -140,6 +155,7 @@ class OperatorCommands:
             after = asked if asked.switch is None else self._switcher.carry_out(asked.switch.number)
         except SupervisorAwayError as away:
             after = self._commit_without(asked)
+            self._release_pause()  # of a hold that the choice ended: no monitor does it
             return replace(self._outcome(after, f"saved; {_later(away)}"), saved=True)
         if asked.switch is None:
             if before.hold is not None and before.hold.active(time.time()):
@@ -148,6 +164,15 @@ class OperatorCommands:
         number = asked.switch.number
         self._raise_if_failed(number)
         if after.switches == before.switches:
+            edited = any(
+                program.name == "monitor" and edited_since(self._fleet, program.pid)
+                for program in self._supervisor.programs()
+            )
+            if edited:  # the monitor fits the state to the ladder that it started with
+                raise SwitchError(
+                    f"{self._fleet.settings.source} was changed after the monitor's start, and the monitor undid this",
+                    hint=apply_hint(self._fleet),
+                )
             raise SwitchError("another switch came first", hint="See `history`.")
         if wait:
             after = self._wait(number)

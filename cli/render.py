@@ -78,7 +78,8 @@ def _next_try(row: Mapping[str, Any], now: float) -> str:
         when = "none" if ahead["rung"] is None else "not due yet"
         return f"{when}: {plain_text(ahead['why'])}"
     which = "" if ahead["rung"] is None else f", {plain_text(row['ladder'][ahead['rung']])}"
-    return f"{_ago(ahead['next'], now)}{which} ({plain_text(ahead['why'])})"
+    when = _ago(ahead["next"], now) if ahead["next"] > now else "due now"
+    return f"{when}{which} ({plain_text(ahead['why'])})"
 
 
 def _printable(value: Any) -> Any:

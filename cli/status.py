@@ -98,6 +98,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "skipped": asdict(state.skipped) if state.skipped else None,
         "state_damaged": damage,
         "disk_free_bytes": _disk_free(fleet),
+        "unwritable": _unwritable(fleet.home),
         "away": {part: asdict(one) for part, one in _dated(fleet, away, generator or {}).items()},
     }
     return {**row, "faults": [asdict(one) for one in faults(row, now())]}
@@ -185,6 +186,12 @@ def _disk_free(fleet: Fleet) -> int | None:
     return disk.f_bavail * disk.f_frsize if fleet.leads else None
 
 
+def _unwritable(home: Home) -> str | None:
+    """Return a folder of the home into which this user may not write, None if there is none."""
+    folders = (one for one in (home.path, home.run, home.log) if os.access(one, os.F_OK))
+    return next((str(one) for one in folders if not os.access(one, os.W_OK | os.X_OK)), None)
+
+
 def _pull(home: Home) -> dict[str, Any] | None:
     pull = read_pull(home, now())
     return None if pull is None else {**asdict(pull), "text": pull.text}
@@ -197,6 +204,7 @@ def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:
         "supervisord": lambda: _programs(fleet, within),
         "ollama": lambda: _ollama(fleet, within),
         "database": lambda: _alphas(fleet),
+        "history": lambda: _require_readable(fleet.home.history),
     }
     if fleet.log_source.startswith("docker:"):
         parts["docker"] = lambda: _engine(within)
@@ -273,6 +281,17 @@ def _engine(within: Seconds) -> None:
         raise FleetError(reason, hint=hint)
 
 
+def _require_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:  # nothing has happened yet
+        pass
+    except OSError as error:
+        hint = "Check its permissions; a folder in its place must be moved away."
+        raise FleetError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+
+
 def _alphas(fleet: Fleet) -> list[dict[str, Any]]:
     """Return the newest alphas; those of a database server come from the generator's heartbeat file."""
     if fleet.settings.generator.database:
@@ -294,7 +313,7 @@ def _dated(fleet: Fleet, away: dict[str, Unreachable], generator: dict[str, Any]
         )
     if not away:
         return away
-    events = read_history(fleet.home.history, _EVENTS)
+    events = [] if "history" in away else read_history(fleet.home.history, _EVENTS)
     ended = last_write(fleet.home) if "supervisord" in away else None
     since = {
         "supervisord": ended,

@@ -34,15 +34,19 @@ from generator.reporting.jsonl import CallLog, SignalFile
 from generator.reporting.stats import RunStats
 from generator.rules_in_force import RulesInForce
 from generator.workers.call import CallWorker
+from generator.workers.unstored import UnstoredCalls
 
 if TYPE_CHECKING:
     from generator.reporting.heartbeat import Heartbeat
     from generator.workers.evaluate import EvaluationWorker
+    from generator.workers.ingest import IngestWorker
     from generator.workers.publish import Publisher
 
 _TICK: Seconds = 0.1
 # Within the two seconds that a stop may take; supervisord kills after four.
 _STOP_TIMEOUT: Seconds = 1.7
+# A call that is cut ends within milliseconds.
+_CALLS_TIMEOUT: Seconds = 0.3
 # Lets the call threads send the first request before this thread uses the interpreter again.
 _HEAD_START: Seconds = 0.02
 
@@ -125,17 +129,21 @@ class Pipeline:
         """Return the throttle's snapshot, with the calls in flight."""
         return self._throttle.state()
 
-    def stop(self, timeout: Seconds) -> bool:
+    def stop(self, timeout: Seconds, *, keep: Callable[[], bool]) -> bool:
         """Cancel calls in flight and store what is finished; return True if all is stored within `timeout`.
 
+        `keep` puts calls that the database did not take in time where the next start finds them.
         Threads that wait for the network, import or evaluate have nothing to store; they are not joined.
         """
         deadline = self._shared.clock.monotonic() + timeout
         self._stopping.set()
         self._throttle.close()
+        # A call that was answered just now is in flight until its thread has queued it.
+        self._throttle.wait_idle(_CALLS_TIMEOUT)
         self._shared.finished.close()
         self._shared.waiting.close()
-        stored = self._shared.finished.wait_idle(timeout)
+        left = max(0.0, deadline - self._shared.clock.monotonic())
+        stored = self._shared.finished.wait_idle(left) or keep()
         for worker in self._evaluators:
             left = max(0.0, deadline - self._shared.clock.monotonic())
             stored = worker.finish_writes(left) and stored
@@ -208,6 +216,8 @@ class Miner:
             self._shared, throttle=self._throttle, stopping=self._stopping, wake=waker.wake
         )
         self._rng = rng
+        self._unstored = UnstoredCalls(setup.home.unstored_file)
+        self._ingest: IngestWorker | None = None
         self._start_error: FleetError | None = None
 
     def run(self) -> int:
@@ -222,10 +232,16 @@ class Miner:
             self._waker.sleep(_TICK)
         if self._start_error is not None:
             raise self._start_error
-        stored = self._pipeline.stop(_STOP_TIMEOUT)
+        stored = self._pipeline.stop(_STOP_TIMEOUT, keep=self._keep_unstored)
         self._beat(heartbeat)  # what was counted while stopping
         self._shared.events.ended(stored=stored)
         return 0 if stored and not self._pipeline.broken else 1
+
+    def _keep_unstored(self) -> bool:
+        """Keep finished calls for the next start, which skips those that are stored after all; return True if kept."""
+        current = None if self._ingest is None else self._ingest.current
+        left = [*([] if current is None else [current]), *self._shared.finished.queued()]
+        return self._unstored.keep(finished.call for finished in left)
 
     def _call_worker(self) -> CallWorker:
         setup = self._setup
@@ -297,8 +313,13 @@ class Miner:
         retry = StorageRetry(self._stopping, self._clock, self._shared.events)
         generator, seed = setup.settings.generator, self._rng.getrandbits(64)
         breeder = Breeder(self._shared, store=store, retry=retry, share=generator.breed, rng=Random(seed))
-        ingest = IngestWorker(
-            self._shared, store=store, retry=retry, keep_calls=generator.keep_calls, breeder=breeder
+        self._ingest = ingest = IngestWorker(
+            self._shared,
+            store=store,
+            retry=retry,
+            keep_calls=generator.keep_calls,
+            breeder=breeder,
+            unstored=self._unstored,
         )
         self._pipeline.start("ingest", ingest.run)
         lower_priority()

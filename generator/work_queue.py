@@ -60,6 +60,11 @@ class WorkQueue(Generic[T]):
             self._closed = True
             self._changed.notify_all()
 
+    def queued(self) -> list[T]:
+        """Return the items that are not taken."""
+        with self._changed:
+            return list(self._items)
+
     @property
     def ended(self) -> bool:
         """Return True if the queue is closed and empty."""

@@ -172,7 +172,9 @@ def decode_state(text: str | bytes) -> FleetState:
     """Return the state of a file's content; raise StateFormatError for any other content."""
     try:
         return _decode(_limited_depth(json.loads(text, parse_float=_finite, parse_constant=_finite)))
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+    except KeyError as error:
+        raise StateFormatError(f"the text is no state of a fleet: it lacks the key {error}") from error
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
         raise StateFormatError(
             f"the text is no state of a fleet: {str(error) or type(error).__name__}"
         ) from error

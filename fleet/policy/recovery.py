@@ -136,6 +136,8 @@ def outlook(state: FleetState, rules: Rules) -> Outlook:
 def _why_no_probe(state: FleetState, rules: Rules) -> str:
     if state.pause is not None:
         return "the fleet is paused; `resume` ends that"
+    if any(cap is not None and cap.rung is None for cap in (state.hours, state.reserve)):
+        return "the fleet is paused by [[hours]] or the reserve of GPU memory"
     if state.cap and state.cap == state.top and not can_climb(state):
         return "[[hours]] or the reserve of GPU memory allow no larger model now"
     if not rules.policy.recover_after and not may_come_back(state):

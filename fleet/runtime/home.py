@@ -94,6 +94,8 @@ class Home:
     """The launcher's count of quick starts, `starts.json`."""
     owner_file = _Place("run/owner")
     """The file with the home's id in a database that several fleets share."""
+    unstored_file = _Place("run/unstored.json")
+    """The finished calls that the generator could not store before its end, `unstored.json`."""
     pause_file = _Place("run/pause.json")
     """The request that the generator pauses, `pause.json`."""
     pull_file = _Place("run/pull.json")
@@ -138,12 +140,16 @@ class Home:
         return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.root()))} {words}"
 
     def require_owner(self) -> None:
-        """Raise ConfigError for root in the home of another user, whose programs cannot read what root writes."""
+        """Raise ConfigError in the home of another user: its programs cannot read what root writes; others cannot write.
+
+        Some mounts show an owner of their own for files that this user may write.
+        """
         try:
             owner = self.kind_file.stat().st_uid
         except OSError:
             return
-        if os.geteuid() == 0 != owner:
+        user = os.geteuid()
+        if user != owner and (user == 0 or not os.access(self.run, os.W_OK)):
             raise ConfigError(
                 f"{self.root()} belongs to the user {_name(owner)}, and one user runs all of a fleet",
                 hint=f"Do it as that user: sudo -u {shlex.quote(_name(owner))} …",

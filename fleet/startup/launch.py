@@ -229,14 +229,21 @@ def _card_memory(ready: StartPlan) -> Bytes:
         return 0
 
 
+def _others(profile: str) -> str:
+    """Return how another profile is chosen. A home that has met a real Ollama takes no stand-in."""
+    real = " or ".join(name for name in PROFILES if name not in {profile, "embedded"})
+    if profile == "embedded":
+        return f"FLEET_PROFILE={real} chooses another."
+    return f"FLEET_PROFILE={real} chooses another; FLEET_PROFILE=embedded also needs a FLEET_HOME of its own."
+
+
 def describe(ready: StartPlan, memory: Bytes = 0) -> str:
     """Return the lines that a start prints: profile, home, configuration, Ollama, and a ladder far below the card."""
     choice = ready.choice
-    others = " or ".join(name for name in PROFILES if name != choice.profile)
     explicit = choice.why.startswith("set by")
     lines = [
         f"Model Fleet, profile {choice.profile} ({choice.why}).",
-        *([] if explicit else [f"FLEET_PROFILE={others} chooses another."]),
+        *([] if explicit else [_others(choice.profile)]),
         f"Home {ready.home.path}, configuration {ready.settings.source}.",
     ]
     if choice.profile == "embedded":

@@ -15,6 +15,7 @@ from fleet.runtime.errors import FleetError
 from generator.catalogue.available import with_fields
 from generator.cli.account_lists import Lists, account_lists
 from generator.cli.expression_text import ExpressionCommand, error_row, error_sentence, expressions_of
+from generator.cli.finite_range import FiniteRange
 from generator.cli.panel import ConfiguredPanel, configured_panel, unsplit
 from generator.domain import Split
 from generator.evaluators.local import backtest_settings, open_panel, panel_fields, split_of
@@ -78,9 +79,7 @@ def _stretch_rows(stretches: "Stretches") -> dict[str, Any]:
 @click.option("--delay", type=click.IntRange(0, 1), help="Days between data and position.")
 @click.option("--decay", type=click.IntRange(0, 512), help="Days of the linear decay of positions.")
 @click.option("--neutralization", type=click.Choice(_GROUPINGS), help="Groups with positions of sum zero.")
-@click.option(
-    "--truncation", type=click.FloatRange(0, 1), help="Largest share of one position; 0: unlimited."
-)
+@click.option("--truncation", type=FiniteRange(0, 1), help="Largest share of one position; 0: unlimited.")
 @click.option(
     "--split", "with_split", is_flag=True, help="Add the figures of train, validation and test days."
 )

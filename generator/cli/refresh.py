@@ -7,7 +7,7 @@ import click
 
 from fleet.config.load import find_config, load_settings
 from fleet.runtime.clock import Clock, SystemClock
-from fleet.runtime.errors import ConfigError
+from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.home import ROOT, find_home, read_fleet_file
 from fleet.runtime.logging import configure
 from fleet.runtime.units import Seconds, show_duration
@@ -62,7 +62,7 @@ def fetch(listing: Listing, clock: Clock) -> Catalogue:
             failures += 1
             wait = wait_after(error, failures, 0.0)
             if not _worth_waiting(error, failures, clock.monotonic() - began):
-                raise
+                raise _given_up(error) from error
             if failures == 1 or not isinstance(error, PersonaError):
                 click.echo(f"{error.message}; next try in {show_duration(wait)}", err=True)
             clock.wait(never, wait)
@@ -70,6 +70,15 @@ def fetch(listing: Listing, clock: Clock) -> Catalogue:
             failures = 0
             if made is not None:
                 return made
+
+
+def _given_up(error: BrainError) -> GeneratorError:
+    """Return a failure whose hint suits a command that ends: no one tries again after it."""
+    if isinstance(error, BrainAwayError | BrainLimitError):
+        return GeneratorError(error.message, hint="Run `refresh` again later.")
+    if isinstance(error, PersonaError):
+        return GeneratorError(error.message, hint="Run `refresh` again afterwards.")
+    return error
 
 
 def _worth_waiting(error: BrainError, failures: int, waited: Seconds) -> bool:

@@ -7,8 +7,11 @@ and has the panel. Without a ready worker every batch fails at once, and the cal
 import asyncio
 import contextlib
 import logging
+import operator
+import pkgutil
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -182,27 +185,25 @@ class Cluster:
             self._preparing.pop(worker, None)
 
     async def _prepare(self, worker: str) -> None:
-        from generator.evaluators import remote  # noqa: PLC0415  # numpy: loaded by now
+        from generator.evaluators.remote import VERSIONS  # noqa: PLC0415  # numpy: loaded by now
         from generator.evaluators.shelf import panel_parts  # noqa: PLC0415
 
-        greeting = await self._call(worker, remote.greet, self._content)
-        require_versions(greeting, remote.VERSIONS)
+        greeting = await self._call(worker, "greet", self._content)
+        require_versions(greeting, VERSIONS)
         if greeting.get("has_panel") is True:
             return
         sent = 0
         for file, offset, data in panel_parts(self._panel):
-            await self._call(worker, remote.receive_part, self._content, file, offset, data)
+            await self._call(worker, "receive_part", self._content, file, offset, data)
             sent += len(data)
-        await self._call(worker, remote.finish_panel, self._content)
+        await self._call(worker, "finish_panel", self._content)
         sentence = f"sent the panel to the dask worker {worker}"
         _log.info("dask.panel_sent", extra=with_sentence(sentence, worker=worker, bytes=sent))
 
-    async def _call(self, worker: str, task: Callable[..., Any], *arguments: Any) -> Any:
+    async def _call(self, worker: str, task: str, *arguments: Any) -> Any:
         """Return the result of a task on one worker."""
         assert self._client is not None
-        future = self._client.submit(
-            task, *arguments, workers=[worker], allow_other_workers=False, pure=False, retries=0
-        )
+        future = _sent(self._client, task, *arguments, workers=[worker], allow_other_workers=False)
         return await asyncio.wait_for(future, _TASK)
 
     # --- a batch
@@ -218,19 +219,34 @@ class Cluster:
 
     async def _evaluated(self, job: str) -> str:
         """Return the answer to a job. A worker that came meanwhile may take it and lack the panel: once more then."""
-        from generator.evaluators.remote import LACKS_PANEL, evaluate_batch  # noqa: PLC0415
+        from generator.evaluators.remote import LACKS_PANEL  # noqa: PLC0415
 
         for _ in range(_TRIES):
             if self._client is None or not self._ready:
                 raise GeneratorError("no dask worker is ready")
-            future = self._client.submit(
-                evaluate_batch, job, workers=sorted(self._ready), allow_other_workers=True, pure=False
+            workers = sorted(self._ready)
+            answer = await _sent(
+                self._client, "evaluate_batch", job, workers=workers, allow_other_workers=True
             )
-            answer = await future
             if answer != LACKS_PANEL:
                 return str(answer)
             await asyncio.sleep(_LOOK)
         raise GeneratorError("the dask workers lack the panel")
+
+
+def _sent(
+    client: "Client", task: str, *arguments: Any, workers: Sequence[str], allow_other_workers: bool
+) -> Any:
+    """Return the future of a task of `remote`.
+
+    The worker alone finds the task by its name: the scheduler reads what it passes on, and has no Model Fleet.
+    """
+    key = f"{task}-{uuid.uuid4().hex}"
+    find = (pkgutil.resolve_name, f"generator.evaluators.remote:{task}")
+    graph = {key: (operator.call, find, *arguments)}
+    return client.get(
+        graph, key, sync=False, workers=workers, allow_other_workers=allow_other_workers, retries=0
+    )
 
 
 def require_versions(greeting: object, ours: Mapping[str, int]) -> None:

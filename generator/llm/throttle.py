@@ -250,6 +250,11 @@ class Throttle:
             self._changed.notify_all()
         self.cancel_calls()
 
+    def wait_idle(self, timeout: Seconds) -> bool:
+        """Wait until no call is in flight; return False if that takes longer than `timeout`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._flights, timeout)
+
     def cancel_calls(self) -> None:
         """Cancel the calls in flight."""
         with self._changed:

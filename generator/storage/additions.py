@@ -1,11 +1,14 @@
-"""Candidates without a reply of their own: the opposite sign of an alpha, and a screen's choice for BRAIN."""
+"""Candidates without a reply of their own: the opposite sign of an alpha, and a screen's choice for BRAIN.
+
+Also the look for a call that an earlier program may have stored.
+"""
 
 from sqlalchemy import Connection, case, exists, func, insert, select
 from sqlalchemy.orm import aliased
 
 from generator.domain import Candidate, Ruleset
 from generator.storage.rows import candidate_of, candidate_row
-from generator.storage.schema import DONE, EvaluationRow
+from generator.storage.schema import DONE, CallRow, EvaluationRow
 from generator.storage.store import AlphaStore
 
 
@@ -25,6 +28,12 @@ def _added(connection: Connection, candidate: Candidate, rules: Ruleset, owner: 
         return False
     connection.execute(insert(EvaluationRow).values(candidate_row(candidate, rules, owner, now)))
     return True
+
+
+def has_call(store: AlphaStore, name: str) -> bool:
+    """Return True if the call is stored."""
+    with store.transaction() as connection:
+        return connection.scalar(select(CallRow.id).where(CallRow.id == name)) is not None
 
 
 def promote(store: AlphaStore, tried: Ruleset, wanted: Ruleset, now: float) -> Candidate | None:

@@ -10,8 +10,9 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from generator.context import Shared
-from generator.llm.candidates import FinishedCall
+from generator.llm.candidates import FinishedCall, read_reply
 from generator.reporting.events import MiningEvents
+from generator.workers.unstored import UnstoredCalls
 
 if TYPE_CHECKING:
     from generator.storage.store import AlphaStore
@@ -71,26 +72,45 @@ class IngestWorker:
         retry: StorageRetry,
         keep_calls: Seconds,
         breeder: "Breeder | None" = None,
+        unstored: UnstoredCalls | None = None,
     ) -> None:
         self._shared = shared
         self._open = store
         self._retry = retry
         self._keep_calls = keep_calls
         self._breeder = breeder
+        self._unstored = unstored
+        self._current: FinishedCall | None = None
         self._next_cleanup = float("-inf")
 
     def run(self) -> None:
-        """Store calls until the queue is closed and empty. Calls are lost only if the database fails at the end."""
+        """Store calls until the queue is closed and empty; first those that an earlier program left."""
         try:
             store = self._open()
+            self._store_left(store)
             while not self._shared.finished.ended:
-                finished = self._shared.finished.get(_TIMEOUT)
+                self._current = finished = self._shared.finished.get(_TIMEOUT)
                 if finished is not None:
                     self._store(store, finished)
+                    self._current = None
                     self._shared.finished.done()
                 self._clean_up(store)
         except StoppingError:
             _log.error("intake.unstored", extra=fields(calls=self._shared.finished.outstanding))
+
+    @property
+    def current(self) -> FinishedCall | None:
+        """Return the call that is being stored, None between two calls."""
+        return self._current
+
+    def _store_left(self, store: "AlphaStore") -> None:
+        from generator.storage.additions import has_call  # noqa: PLC0415  # SQLAlchemy, after the first call
+
+        for call in () if self._unstored is None else self._unstored.read():
+            if not self._retry(lambda name=call.id: has_call(store, name)):  # type: ignore[misc]  # a bound default
+                self._store(store, FinishedCall(call, read_reply(call, self._shared.scope.catalogue)))
+        if self._unstored is not None:
+            self._unstored.clear()
 
     def _store(self, store: "AlphaStore", finished: FinishedCall) -> None:
         call, reply = finished.call, finished.reply

@@ -1,4 +1,4 @@
-"""Opening a log for `scan`: plain or compressed, a file or standard input, in UTF-8 or UTF-16 (PowerShell).
+"""Opening a log for `scan`: plain or compressed, a file or standard input, in UTF-8, UTF-16 or UTF-32 (PowerShell).
 
 The result is a stream of UTF-8 bytes. A file without plain lines is refused, with the command that unpacks it.
 """
@@ -73,7 +73,9 @@ def _with_start(raw: IO[bytes]) -> tuple[IO[bytes], bytes]:
 
 def _in_utf8(stream: IO[bytes], start: bytes) -> IO[bytes]:
     """Return the stream in UTF-8; UTF-16 is known by its byte-order mark, else by NULs in every second byte."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # the first begins with UTF-16's mark
+        encoding = "utf-32"
+    elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif len(start) == _MAGIC and _NULS in (start[0::2], start[1::2]) and any(start):
         encoding = "utf-16-be" if start[0::2] == _NULS else "utf-16-le"

@@ -87,6 +87,18 @@ def test_the_kernels_are_there_without_compiling(lone: FleetContainer) -> None:
     assert int(lone.sh("find /opt/numba -name '*.nbc' | wc -l")) > 20
 
 
+def test_the_page_and_the_notifier_run_in_it_too(images: Images) -> None:
+    places = ("--env", "FLEET_WEB_LISTEN=127.0.0.1:9800", "--env", "FLEET_NOTIFY_COMMAND=/bin/cat")
+    script = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9800/metrics').read().decode())"
+    with running(images.engine, images.slim(), "--network", "none", *places) as fleet:
+        fleet.await_running()
+        assert {"web", "notifier"} <= set(fleet.programs())
+        eventually(
+            lambda: 'fleet_build_info{version="' in fleet.exec("python", "-c", script).stdout,
+            what=fleet.docker.logs(fleet.name),
+        )
+
+
 def test_a_container_of_another_user_works_too(images: Images) -> None:
     """A home on the host belongs to a person there; the image knows no such user."""
     options = ("--user", "4242:4242", "--network", "none", "--env", "FLEET_HOME=/tmp/x", "--entrypoint", "sh")

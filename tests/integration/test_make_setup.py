@@ -1,4 +1,4 @@
-"""`make setup`: what it does in a checkout that has none, some or all of what it makes."""
+"""`make setup`: what it does in a checkout that has none, some or all of what it makes; `make up`: its files."""
 
 import os
 import shutil
@@ -27,9 +27,9 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def planned(checkout: Path) -> str:
-    """Return the commands that a setup would run."""
-    command = ["make", "--dry-run", "setup"]
+def planned(checkout: Path, *target: str) -> str:
+    """Return the commands that a target would run, by default the setup."""
+    command = ["make", "--dry-run", *(target or ["setup"])]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60, check=True)
     return done.stdout
 
@@ -47,3 +47,17 @@ def test_each_checkout_compiles_its_kernels_once_and_again_after_a_change(checko
     assert compiles not in planned(checkout)
     os.utime(kernel, (4, 4))
     assert compiles in planned(checkout)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "files"),
+    [("nvidia", "-f docker-compose.yml"), ("cpu", "-f docker-compose.yml -f docker-compose.cpu.yml")],
+)
+def test_up_and_down_read_an_override_of_the_users(checkout: Path, gpu: str, files: str) -> None:
+    def named(target: str) -> str:
+        return " ".join(planned(checkout, target, f"GPU={gpu}", "COMPOSE=compose").split())
+
+    assert named("up") == f"compose {files} up -d --build"
+    (checkout / "docker-compose.override.yml").touch()
+    assert named("up") == f"compose {files} -f docker-compose.override.yml up -d --build"
+    assert named("down") == f"compose {files} -f docker-compose.override.yml down"

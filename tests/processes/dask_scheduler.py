@@ -2,8 +2,11 @@
 
 import asyncio
 import sys
+from pathlib import Path
 
 from distributed import Scheduler
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 async def main(scheme: str, port: str) -> None:
@@ -13,4 +16,6 @@ async def main(scheme: str, port: str) -> None:
 
 
 if __name__ == "__main__":
+    # A scheduler is dask's own program, on any machine: it cannot import Model Fleet.
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != _ROOT]
     asyncio.run(main(*sys.argv[1:]))

@@ -4,11 +4,12 @@ What a container's neighbours may do is tried on a real Engine, in tests/docker.
 """
 
 import ast
+import configparser
 import json
 import re
 import stat
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from cli.render import status_lines
 from cli.status import collect_status
 from cli.target import find_fleet
 from fleet.config.keep_rule import parse_keep
-from fleet.config.load import load_settings
+from fleet.config.load import SECTIONS, load_settings
 from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import ROOT, FleetFile, Home
 from fleet.runtime.logging import plain_text, show_fields
@@ -321,3 +322,31 @@ def test_each_claim_names_tests_that_are_there() -> None:
         assert (ROOT / name).exists(), name
     for name in re.findall(r"`(test_\w+(?:\.py)?)`", page):
         assert list((ROOT / "tests").rglob(f"{name.removesuffix('.py')}.py")), name
+
+
+OF_BRAIN = {"FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD"}
+OF_NOTICES = {"FLEET_NOTIFY_URLS", "FLEET_NOTIFY_COMMAND", "FLEET_NOTIFY_PING_URL"}
+OF_DATABASE = {"FLEET_GENERATOR_DATABASE"}
+
+
+@pytest.mark.parametrize(
+    ("file", "program", "uses"),
+    [
+        ("supervisord.conf", "program:monitor", set()),
+        ("supervisord.conf", "program:generator", OF_BRAIN | OF_DATABASE),
+        ("standin/program.conf", "program:standin", set()),
+        ("notifier/program.conf", "eventlistener:notifier", OF_NOTICES | OF_DATABASE),
+        ("web/program.conf", "program:web", OF_DATABASE),
+    ],
+)
+def test_a_program_gets_no_secret_that_it_does_not_use(file: str, program: str, uses: set[str]) -> None:
+    secrets = OF_BRAIN | {
+        f"FLEET_{name}_{part.name}".upper()
+        for name, section in SECTIONS.items()
+        for part in fields(section)
+        if part.metadata["secret"]
+    }
+    conf = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    conf.read(ROOT / file)
+    emptied = set(re.findall(r'(\w+)=""', conf[program]["environment"]))
+    assert emptied == secrets - uses

@@ -83,11 +83,15 @@ def test_each_view_opens_without_a_serious_fault(
         assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in SERIOUS]
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{name} is {wide} pixels too wide"
-        if path.startswith("/alphas"):
+        if path.startswith(("/alphas", "/diverse")):
             scrolled = page.evaluate(
                 "[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
             )
             assert not any(scrolled), f"a table of {path} is cut off: {scrolled}"
+            lines = page.evaluate(
+                "[...document.querySelectorAll('td time')].map(one => one.getClientRects().length)"
+            )
+            assert all(one <= 2 for one in lines), "a time is broken within its date or its hour"
     assert not faults
     assert not [url for url in asked if not url.startswith((served.url, "data:", "blob:"))]
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -183,6 +187,13 @@ def test_an_action_asks_first_and_needs_the_token(page: "Page", served: Served) 
     page.click("button:has-text('Reset')")
     page.wait_for_selector(".dialog")
     page.fill("input[type=password]", "wrong")
+    frame, field = (
+        page.locator(name).bounding_box() for name in (".dialog .q-field__control", ".dialog input")
+    )
+    assert frame is not None
+    assert field is not None
+    assert frame["y"] <= field["y"]
+    assert field["y"] + field["height"] <= frame["y"] + frame["height"], "the typed text is cut off"
     page.click(".dialog button.go")
     page.wait_for_selector("text=This is not the token")
     assert served.fleet.state.current_model_index == rung

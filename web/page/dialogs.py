@@ -34,7 +34,7 @@ class ActionDialog:
             self._token = self._field("Token", "in run/web.token of the fleet's home", secret=True)
             (self._for or self._token).props("autofocus")  # QDialog itself takes the focus otherwise
             self._said = ui.html("", sanitize=False).classes("said").props('role="status"')
-            with ui.element("div").classes("row"):
+            with ui.element("div").classes("buttons"):
                 self._button("Cancel", self._dialog.close)
                 self._button(label, self._act).classes("go")
 

@@ -109,7 +109,7 @@ def diverse(rows: Sequence[Mapping[str, Any]], lane: str = "") -> str:
         for one in rows
     ]
     head = ("Expression", "Model", "Sharpe", "Sharpe of the set", "Highest correlation")
-    return table(head, cells, caption="The chosen alphas", numbers=3)
+    return table(head, cells, caption="The chosen alphas", numbers=3, narrow=(0, 2, 3, 4))
 
 
 def figure(value: float | None, form: str = ".2f") -> str:

@@ -2,8 +2,10 @@
 
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,28 @@ def test_it_mines_and_ends_well(tmp_path: Path, ollama: StandinOllama) -> None:
         name: (prompt, reply)
         for name, prompt, reply in generator.query("SELECT id, prompt, reply FROM calls")
     }
+
+
+@pytest.mark.slow
+def test_a_call_that_a_locked_database_does_not_take_before_the_end_is_stored_by_the_next_start(
+    tmp_path: Path, ollama: StandinOllama
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "alphas.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with generating(tmp_path, ollama.url) as generator:
+            generator.until(generator.signals, what="an answer")
+            code, seconds = generator.end()
+        assert generator.count("calls") == 0
+        other.execute("ROLLBACK")
+    assert (code, seconds < 2.0) == (0, True)
+    answers = {row["id"] for row in generator.signals()}
+    assert (tmp_path / "run/unstored.json").exists()
+    with generating(tmp_path, ollama.url) as generator:
+        generator.until(
+            lambda: answers <= {row[0] for row in generator.query("SELECT id FROM calls")},
+            what="the calls left",
+        )
+        generator.until(lambda: not (tmp_path / "run/unstored.json").exists(), what="the file's removal")
 
 
 @pytest.mark.slow

@@ -62,6 +62,14 @@ def test_a_program_whose_streams_are_closed_ends_as_with_others(
         assert done.returncode == (0 if "scan" in arguments else 2)
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999"])
+@pytest.mark.parametrize("option", ["watch --interval", "alphas --min-fitness", "alphas --max-turnover"])
+def test_a_number_that_is_not_finite_is_wrong_usage(option: str, number: str) -> None:
+    result = CliRunner().invoke(main, [*option.split(), number])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option.split()[1]}'" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("code", "mend"),
     [(errno.EACCES, "as the user who may use that file"), (errno.ENOSPC, "room on the disk")],

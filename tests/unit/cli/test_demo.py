@@ -7,19 +7,24 @@ import pytest
 
 from cli.demo import clear, demo_environ
 from fleet.clients.supervisor import ProgramInfo
+from fleet.config.load import load_settings
+from fleet.config.schema import Settings
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home
 
 
-def test_the_demonstration_uses_no_address_or_log_of_a_real_ollama() -> None:
-    given = {"FLEET_OLLAMA_URL": "http://gpu:11434", "FLEET_PROFILE": "native", "PATH": "/bin"}
-    assert demo_environ(given, Home(Path("/demo"))) == {
+def test_the_demonstration_takes_nothing_from_the_configuration_in_use() -> None:
+    given = {
+        "FLEET_OLLAMA_URL": "http://gpu:11434",
+        "FLEET_CONFIG": "mine.toml",
+        "FLEET_PROFILE": "native",
         "PATH": "/bin",
-        "FLEET_HOME": "/demo",
-        "FLEET_PROFILE": "embedded",
-        "FLEET_OLLAMA_URL": "",
-        "FLEET_OLLAMA_LOG": "",
     }
+    environ = demo_environ(given, Home(Path("/demo")))
+    assert environ.keys() == {"PATH", "FLEET_HOME", "FLEET_PROFILE", "FLEET_CONFIG"}
+    assert (environ["FLEET_HOME"], environ["FLEET_PROFILE"]) == ("/demo", "embedded")
+    config = Path(environ["FLEET_CONFIG"])
+    assert load_settings(config, environ) == Settings(source=str(config))
 
 
 def test_only_an_earlier_demonstration_that_has_ended_is_removed(

@@ -12,6 +12,7 @@ from cli.doctor import examine
 from cli.faults import Health
 from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo, ProgramState
+from fleet.config.ladder import Ladder
 from fleet.config.schema import Settings
 from fleet.runtime.errors import SupervisorAwayError
 from fleet.runtime.home import Home
@@ -66,3 +67,13 @@ def test_an_old_heartbeat_without_supervisord_sends_nobody_to_supervisorctl(
         ("generator", Health.WARNING),
     ]
     assert all(one.hint and "supervisorctl" not in one.hint for one in findings)
+
+
+def test_a_lane_that_was_never_started_has_no_home_yet_and_that_is_no_fault(fleet: Fleet) -> None:
+    new = replace(fleet, home=fleet.home.of_lane("gpu1"))
+    [home] = [one for one in examine(new) if one.part == "home"]
+    assert home.health is Health.SOUND
+    assert "the first start makes it" in home.detail
+    assert "4 rungs" in next(one.detail for one in examine(new) if one.part == "configuration")
+    alone = replace(new, settings=replace(new.settings, ladder=Ladder(list(new.settings.ladder)[:1])))
+    assert next(one.detail for one in examine(alone) if one.part == "configuration").endswith(", 1 rung")

@@ -26,6 +26,7 @@ WELL: dict[str, Any] = {
     "notices": [],
     "state_damaged": "",
     "disk_free_bytes": 2**34,
+    "unwritable": None,
     "away": {},
 }
 ROW = {
@@ -141,6 +142,7 @@ def test_what_a_person_chose_or_is_being_mended_is_no_fault(values: dict[str, An
             {"hold": {"until": NOW + 60, "step": 0, "why": "nothing fits"}},
             "generator: it is held for 1m more: nothing fits",
         ),
+        ({"unwritable": "/h/run"}, "home: /h/run cannot be written"),
         ({"disk_free_bytes": 0}, "disk: 0 B free for /h"),
         ({"disk_free_bytes": 15 * 2**20}, "disk: 15 MB free for /h"),
         ({"state_damaged": "no state"}, "state: its last good copy is used: no state"),
@@ -178,6 +180,10 @@ def test_each_fault_names_its_mend_for_this_fleet() -> None:
     assert "restart standin" in faults(standin, NOW)[0].hint
     away = {**standin, "unanswered": ROW, "away": {"ollama": {"reason": "no answer", "hint": ""}}}
     assert "restart standin" in faults(away, NOW)[1].hint
+    both = {**away["away"], "supervisord": {"reason": "does not run", "hint": "`make run` starts it"}}
+    assert faults({**away, "away": both}, NOW)[2].hint == "`make run` starts it", (
+        "supervisorctl reaches nothing"
+    )
     (ended,) = faults({**WELL, **program("standin", state="EXITED")}, NOW)
     assert ended.hint.endswith("start standin` starts it; /h/log/ollama.log says why it ended.")
     assert "`docker logs --tail 100 ollama`" in faults({**WELL, "unanswered": ROW}, NOW)[0].hint

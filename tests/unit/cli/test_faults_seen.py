@@ -1,6 +1,7 @@
 """From a home's files to the faults of its status: what is read, and what a person sees of it."""
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from click import unstyle
 from click.testing import CliRunner
 
 from cli.commands import main
+from cli.doctor import examine
 from cli.render import status_lines
 from cli.status import collect_status
 from cli.target import Fleet, find_fleet
 from fleet.config.schema import SEED_LADDER
-from fleet.policy.state import OperatorPause, Unanswered
+from fleet.policy.state import OperatorPause, Recovery, Unanswered
 from fleet.runtime.home import FleetFile, Home
 from state.codec import default_state, encode_state
 from state.store import backup_of
@@ -54,6 +56,53 @@ def test_a_check_waits_longer_for_a_busy_machine(
     environ = {"FLEET_HOME": str(fleet.home.path)}
     CliRunner().invoke(main, ["status", *arguments], env=environ)
     assert waited == [patience]
+
+
+@pytest.mark.parametrize("name", ["", "run", "log"])
+def test_a_folder_of_the_home_that_cannot_be_written_is_a_fault(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder, allowed = fleet.home.path / name, os.access
+    assert collect_status(fleet)["unwritable"] is None
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: allowed(path, mode) and not (path == folder and mode & os.W_OK)
+    )
+    assert details(collect_status(fleet))["home"] == f"{folder} cannot be written"
+
+
+def test_a_full_disk_is_a_fault(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "disk" not in details(collect_status(fleet))
+    disk = os.statvfs(fleet.home.path)
+    full = os.statvfs_result((*disk[:4], 0, *disk[5:10]))
+    monkeypatch.setattr("os.statvfs", lambda _: full)
+    assert details(collect_status(fleet))["disk"] == f"0 B free for {fleet.home.path}"
+
+
+def test_a_history_that_cannot_be_read_is_a_fault_and_the_rest_is_shown(fleet: Fleet) -> None:
+    fleet.home.history.mkdir()
+    row = collect_status(fleet, within=10.0)
+    assert details(row)["history"] == f"{fleet.home.history} cannot be read: Is a directory"
+    shown = unstyle("\n".join(status_lines(row, time.time())))
+    assert "rung 0 of 0 to 3" in shown
+    assert "away         history: " in shown
+    assert "history" in [found.part for found in examine(fleet)]
+
+
+@pytest.mark.parametrize(
+    ("due", "shown"), [(-60.0, "due now, llama3.2:3b"), (90.5, "in 1m 30s, llama3.2:3b")]
+)
+def test_a_next_try_is_to_come_or_due(fleet: Fleet, due: float, shown: str) -> None:
+    now = time.time()
+    state = replace(
+        STATE, current_model_index=1, current_model="phi3:mini", recovery=Recovery(600.0, now + due)
+    )
+    fleet.home.state.write_text(encode_state(state, now))
+    assert shown in unstyle("\n".join(status_lines(collect_status(fleet), now)))
+
+
+def test_a_state_without_a_key_says_which(fleet: Fleet) -> None:
+    fleet.home.state.write_text("{}")
+    assert "it lacks the key 'current_model_index'" in details(collect_status(fleet, within=10.0))["state"]
 
 
 def test_a_damaged_state_is_a_fault_also_while_its_last_good_copy_serves(fleet: Fleet) -> None:

@@ -1,18 +1,20 @@
 """What an operator is told where nothing has to be restarted, and where nobody could restart it."""
 
 import json
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli.operator import OperatorCommands
 from cli.target import Fleet
-from fleet.clients.supervisor import ProgramInfo
+from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.config.schema import SEED_LADDER, Settings
 from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, SwitchKind
-from fleet.runtime.errors import SwitchError
+from fleet.runtime.errors import SupervisorAwayError, SwitchError
 from fleet.runtime.home import Home
 from fleet.runtime.pause_request import pause
 from monitor.switching.executor import Switcher
@@ -44,15 +46,40 @@ def test_with_supervisord_away_a_choice_of_the_same_rung_is_saved_too(fleet: Fle
     assert (state.current_model_index, state.vram_error_count, state.incidents) == (0, 0, ())
 
 
-def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
+def test_a_supervisord_that_is_stopped_by_a_signal_is_not_said_to_be_away(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def frozen(_: Supervisor) -> list[ProgramInfo]:
+        raise SupervisorAwayError("supervisord runs and does not answer on /home/s", hint="")
+
+    monkeypatch.setattr(Supervisor, "programs", frozen)
+    outcome = OperatorCommands(fleet).switch(Command(SwitchKind.USE, 2), wait=False)
+    assert outcome.saved
+    assert outcome.sentence == (
+        "saved; supervisord runs and does not answer on /home/s, it takes effect when supervisord runs again"
+    )
+
+
+@pytest.mark.parametrize("command", [Command(SwitchKind.RESET), Command(SwitchKind.USE, 2)])
+def test_with_supervisord_away_a_choice_ends_a_hold_and_its_pause(fleet: Fleet, command: Command) -> None:
+    hold(fleet)
+    assert OperatorCommands(fleet).switch(command, wait=False).saved
+    assert not fleet.home.pause_file.exists()
+
+
+def hold(fleet: Fleet) -> None:
     now = time.time()
     state = read_state(fleet.home)
     assert state is not None
     row = json.loads(encode_state(state, now)) | {"hold": {"until": now + 900, "step": 3, "why": "all fail"}}
     fleet.home.state.write_text(json.dumps(row))
     pause(fleet.home, since=now, until=now + 900, why="all fail")
+
+
+def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(fleet)
     monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
     outcome = OperatorCommands(fleet).switch(Command(SwitchKind.RESET), wait=False)
     assert not outcome.saved
@@ -77,3 +104,21 @@ def test_a_command_knows_that_it_was_superseded_before_the_history_does(
     monkeypatch.setattr(Switcher, "carry_out", superseded)
     with pytest.raises(SwitchError, match="superseded: a use was asked for meanwhile"):
         operator.switch(Command(SwitchKind.DOWNGRADE), wait=False)
+
+
+@pytest.mark.parametrize(
+    ("age", "message"), [(0, "was changed after the monitor's start"), (9**9, "came first")]
+)
+def test_a_command_that_a_monitor_of_another_configuration_undid_names_the_restart(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, age: int, message: str
+) -> None:
+    config = tmp_path / "fleet.toml"
+    config.touch()
+    os.utime(config, (time.time() - age,) * 2)
+    edited = replace(fleet, settings=replace(fleet.settings, source=str(config)))
+    running = [ProgramInfo(name, ProgramState.RUNNING, os.getpid()) for name in ("monitor", "generator")]
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: running)
+    monkeypatch.setattr(Switcher, "carry_out", lambda *_: default_state(SEED_LADDER, time.time()))
+    with pytest.raises(SwitchError, match=message) as refused:
+        OperatorCommands(edited).switch(Command(SwitchKind.DOWNGRADE), wait=False)
+    assert ("restart monitor generator" in refused.value.hint) == (age == 0)

@@ -26,6 +26,7 @@ from generator.workers.evaluate import EvaluationWorker
 from generator.workers.ingest import IngestWorker, StorageRetry
 from generator.workers.lease import Lease
 from generator.workers.publish import Publisher
+from generator.workers.unstored import UnstoredCalls
 from tests.reference.manual_clock import StillClock
 from tests.reference.stored_rows import done_rows
 
@@ -378,6 +379,37 @@ def test_at_the_end_a_database_that_is_away_is_not_waited_for(
         world.ingest(store)
     assert "intake.unstored" in caplog.text
     assert not world.shared.finished.wait_idle(0.0)
+
+
+def test_a_call_that_an_end_left_is_stored_by_the_next_start_and_once(world: World) -> None:
+    left = UnstoredCalls(world.folder / "unstored.json")
+    world.finish("c1", "rank(close)", "rank(open)")
+    world.finish("c2", "rank(volume)")
+    calls = [finished.call for finished in world.shared.finished.queued()]
+    world.ingest()
+    left.keep([*calls, replace(calls[0], id="c3", reply='{"expressions": ["rank(high)"]}')])
+    again = World(world.folder)
+    again.shared.finished.close()
+    ingest = IngestWorker(
+        again.shared, store=lambda: again.store, retry=again.retry, keep_calls=60.0, unstored=left
+    )
+    ingest.run()
+    assert again.store.count() == 4
+    assert again.shared.waiting.outstanding == 1  # those of c1 and c2 are the evaluation worker's to load
+    assert left.read() == ()
+    again.close()
+
+
+def test_calls_that_the_database_refuses_at_the_end_can_be_kept(world: World) -> None:
+    world.finish("c1", "rank(close)")
+    world.finish("c2", "rank(open)")
+    world.shared.finished.close()
+    world.stopping.set()
+    with closing(FullStore(f"sqlite:///{world.folder}/alphas.db", failures=99)) as store:
+        ingest = IngestWorker(world.shared, store=lambda: store, retry=world.retry, keep_calls=60.0)
+        ingest.run()
+    assert ingest.current is not None
+    assert [ingest.current.call.id, *(one.call.id for one in world.shared.finished.queued())] == ["c1", "c2"]
 
 
 NEW_DATA = Ruleset(Source.PANEL, {"panel": "mine.csv", "data": "b2"})

@@ -40,6 +40,7 @@ from fleet.policy.state import (
     OperatorPause,
     PausedBy,
     Recovery,
+    ReserveCap,
     SwitchKind,
     SwitchPhase,
 )
@@ -220,6 +221,14 @@ def test_below_the_cap_it_stays_and_says_so() -> None:
     state = evening_fleet()
     assert (state.current_model_index, state.switch) == (2, None)
     assert outlook(state, EVENING).why == "[[hours]] or the reserve of GPU memory allow no larger model now"
+
+
+@pytest.mark.parametrize("field", ["hours", "reserve"])
+def test_no_larger_model_is_promised_while_a_cap_pauses_the_fleet(field: str) -> None:
+    caps = {"hours": HoursCap("none", None, T), "reserve": ReserveCap(None, T)}
+    found = outlook(replace(running(RULES, 2), **{field: caps[field]}), RULES)
+    assert (found.next, found.rung) == (None, None)
+    assert found.why == "the fleet is paused by [[hours]] or the reserve of GPU memory"
 
 
 def test_when_the_cap_ends_the_rung_before_it_is_tried_at_once_without_the_back_off() -> None:

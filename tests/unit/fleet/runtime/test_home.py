@@ -47,12 +47,16 @@ def test_a_supervisorctl_that_is_not_on_the_path_is_named_by_its_place(
     assert shlex.split(other.supervisorctl("status")) == [str(tool), "-s", f"unix://{other.socket}", "status"]
 
 
-@pytest.mark.parametrize(("user", "refused"), [(0, True), (1000, False), (2000, False)])
-def test_root_does_not_take_over_the_home_of_another_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, refused: bool
+@pytest.mark.parametrize(
+    ("user", "writable", "refused"),
+    [(0, True, True), (1000, True, False), (1000, False, False), (2000, True, False), (2000, False, True)],
+)
+def test_a_user_does_not_take_over_the_home_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, user: int, writable: bool, refused: bool
 ) -> None:
     home = Home(tmp_path)
     monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr("os.access", lambda *_: writable)
     home.require_owner()  # no fleet was started in it yet
     home.kind_file.write_text("{}")
     kept = home.kind_file.stat()

@@ -1,6 +1,7 @@
 """What a start refuses before it has changed anything, and what it prints."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
 from fleet.startup.launch import describe, hold_home, plan
+from fleet.startup.profile import ProfileChoice
 
 
 def environ(home: object, **more: str) -> dict[str, str]:
@@ -43,6 +45,22 @@ def test_what_was_found_out_can_be_overridden_and_what_was_set_needs_no_word_of_
     assert "profile embedded (set by FLEET_PROFILE)" in text
     assert "chooses another" not in text
     assert "stand-in" in text
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("embedded", "FLEET_PROFILE=docker or native chooses another."),
+        ("native", "FLEET_PROFILE=docker chooses another; FLEET_PROFILE=embedded also needs a FLEET_HOME"),
+        ("docker", "FLEET_PROFILE=native chooses another; FLEET_PROFILE=embedded also needs a FLEET_HOME"),
+    ],
+)
+def test_a_profile_that_was_found_out_names_the_others_as_they_can_start(
+    profile: str, expected: str, tmp_path: Path
+) -> None:
+    ready = plan(None, environ(tmp_path / "home"), tmp_path)
+    found = replace(ready, choice=ProfileChoice(profile, "http://x:1", "file:/x", "found out"))
+    assert expected in describe(found)
 
 
 def test_a_home_is_one_fleets(tmp_path: Path) -> None:

@@ -57,8 +57,9 @@ def test_bytes_that_are_no_text_are_refused_and_never_reach_the_terminal() -> No
 
 @pytest.mark.parametrize(
     "arguments",
-    [("check",), ("evaluate",), ("nonsense",), ("schema", "--depth", "0"), ("check", "--nope", "x")],
-)
+    [("check",), ("evaluate",), ("nonsense",), ("schema", "--depth", "0"), ("check", "--nope", "x"),
+     ("evaluate", "--truncation", "nan", "close"), ("evaluate", "--truncation", "1.01", "close")],
+)  # fmt: skip
 def test_wrong_usage_ends_with_2_and_says_why(arguments: tuple[str, ...]) -> None:
     code, output, error = run(*arguments)
     assert code == 2

@@ -115,3 +115,17 @@ def test_closing_admits_no_call_and_cancels_those_in_flight(clock: StillClock, t
     waiting.join(10.0)
     assert entered == [None]
     assert flight.cancel.cancelled
+
+
+def test_an_end_waits_for_calls_in_flight_and_not_longer_than_it_may(
+    clock: StillClock, tmp_path: Path
+) -> None:
+    throttle = make(clock, tmp_path)
+    assert throttle.wait_idle(0.0)
+    flight = throttle.enter()
+    assert flight is not None
+    assert not throttle.wait_idle(0.0)
+    leaving = threading.Timer(0.05, throttle.leave, [flight, CallVerdict.ANSWERED])
+    leaving.start()
+    assert throttle.wait_idle(60.0)
+    leaving.join()

@@ -71,11 +71,17 @@ def test_plain_and_gzip_files_are_read_with_progress(tmp_path: Path, packed: boo
     assert seen[-1] == (path.stat().st_size,) * 2
 
 
-@pytest.mark.parametrize("mark", [True, False])
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        *[(f"utf-16-{order}", mark) for order in ("le", "be") for mark in (True, False)],
+        ("utf-32-le", True),
+        ("utf-32-be", True),
+    ],
+)
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_log_in_utf_16_is_read_as_powershell_writes_it(
-    tmp_path: Path, mark: bool, encoding: str, packed: bool
+def test_a_log_in_utf_16_or_32_is_read_as_powershell_writes_it(
+    tmp_path: Path, encoding: str, mark: bool, packed: bool
 ) -> None:
     text = "\r\n".join([*failed_load(T0), "日本 \U0001f999"] * 3) + "\r\n"
     raw = (("\ufeff" if mark else "") + text).encode(encoding)
