@@ -214,7 +214,11 @@ class OperatorCommands:
     def _events(self, number: int) -> list[Event]:
         """Return the events since a switch was planned: from the history, and from the state those not in it yet."""
         pending = self._store.read().events
-        events = {event.number: event for event in (*read_history(self._fleet.home.history, 200), *pending)}
+        try:
+            past = read_history(self._fleet.home.history, 200)
+        except OSError:  # an event that cannot be appended stays in the state
+            past = []
+        events = {event.number: event for event in (*past, *pending)}
         return [events[each] for each in sorted(events) if each >= number]
 
     def _raise_if_failed(self, number: int) -> None:
@@ -245,7 +249,13 @@ class OperatorCommands:
         self._fleet.home.create()
         until = None if duration is None else time.time() + duration
         state = self._decide(PauseAsked(until, "paused by hand"))
-        self._release_pause()
+        try:
+            self._release_pause()
+        except OSError as error:
+            raise SwitchError(
+                f"the pause is saved, but {self._fleet.home.pause_file} cannot be written: {error.strerror}",
+                hint="The monitor goes on with the pause as soon as it can; `resume` takes it back.",
+            ) from error
         freed = self._free_gpu(state)
         end = "until `resume`" if until is None else f"until {show_moment(until)}"
         return self._saved_if_away(state, f"paused {end}; {freed}")

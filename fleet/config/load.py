@@ -15,7 +15,7 @@ from fleet.config.entries import Problem, read_hours, read_ladder, read_patterns
 from fleet.config.lanes import read_lanes
 from fleet.config.schema import SEED_LADDER, PanelSettings, Settings
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.home import DEFAULT_LANE, ROOT, FleetFile
+from fleet.runtime.home import DEFAULT_LANE, ROOT, FleetFile, expanded
 from fleet.runtime.logging import plain_text
 
 SECTIONS: Mapping[str, type] = {
@@ -45,14 +45,25 @@ def find_config(explicit: str | None, environ: Mapping[str, str], folder: Path) 
     named = explicit or environ.get("FLEET_CONFIG") or None
     if named is None:
         default = folder / "fleet.toml"
-        return default if default.exists() else None
-    path = Path(named).expanduser()
-    if not path.exists():
+        return default if _is_there(default) else None
+    path = expanded(named)
+    if not _is_there(path):
         by = "--config" if explicit else "FLEET_CONFIG"
         raise ConfigError(
             f"there is no configuration file {path}", hint=f"It was named by {by}; correct the path."
         )
     return path
+
+
+def _is_there(path: Path) -> bool:
+    """Return True unless the name is free. The reader reports a link to nothing, and a folder that is closed."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def config_path(started: FleetFile | None, environ: Mapping[str, str]) -> Path | None:

@@ -177,13 +177,23 @@ def _name(uid: int) -> str:
         return f"#{uid}"  # as sudo takes it
 
 
+def expanded(text: str) -> Path:
+    """Return a path with its `~` replaced; `~user` stays where there is no such user."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises RuntimeError then
+
+
 def find_home(environ: Mapping[str, str]) -> Home:
     """Return the home that `FLEET_HOME` names, else `var` beside `supervisord.conf`; with FLEET_LANE that of the lane.
 
     FLEET_HOME may name a lane's own folder too.
     """
     named = environ.get("FLEET_HOME")
-    path = Path(named).expanduser().absolute() if named else ROOT / "var"
+    path = expanded(named) if named else ROOT / "var"
+    if str(path).startswith("~"):
+        raise ConfigError(
+            f"FLEET_HOME={named} is in the home of an unknown user", hint="Write the whole path."
+        )
+    path = path.absolute()
     own = path.name if path.parent.name == "lanes" else ""
     if own and (read_json(path / "home.json") or {}).get("lane") == own:
         return Home(path, own).of_lane(environ.get("FLEET_LANE") or own)

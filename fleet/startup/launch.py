@@ -38,6 +38,7 @@ _STANDIN_FILES = (
     "alphas.db-shm",
     "hopeful_alphas.json",
     "run/generator.json",
+    "run/unstored.json",
     "log/calls.log",
     "log/calls.log.1",
     "log/calls.log.2",

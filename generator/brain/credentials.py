@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.home import ROOT
+from fleet.runtime.home import ROOT, expanded
 from fleet.runtime.logging import with_sentence
 from generator.brain.errors import BrainAccessError
 
@@ -111,7 +111,7 @@ def credential_source(
     named: str, config: Path | None, home: Path, environ: Mapping[str, str]
 ) -> CredentialSource:
     """Return the sources for `[brain] credentials`: beside the configuration file, then in the home."""
-    path = Path(named).expanduser()
+    path = expanded(named)
     beside = ROOT if config is None else config.absolute().parent
     files = [path] if path.is_absolute() else [beside / path, home / path]
     ours = {name: environ[name] for name in (EMAIL, PASSWORD) if name in environ}

@@ -117,7 +117,17 @@ def _checked(text: str, lists: Lists) -> dict[str, Any]:
     rare = sorted(operator_names(alpha.tree) - lists.catalogue.operators.keys())
     if rare:
         notes.append(f"only some accounts have {', '.join(rare)}")
+    if brain_only := sorted(operator_names(alpha.tree) - _computed()):
+        notes.append(f"BRAIN alone evaluates {', '.join(brain_only)}: a backtest on a panel cannot")
     return {**row, "notes": notes} if notes else row
+
+
+def _computed() -> frozenset[str]:
+    """Return the names of the operators that a backtest on a panel computes."""
+    from generator.backtest.plan import operators_more  # noqa: F401, PLC0415  # it adds to OPERATORS
+    from generator.backtest.plan.operators import OPERATORS  # noqa: PLC0415  # --help stays fast
+
+    return frozenset(OPERATORS)
 
 
 def _sentence(row: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.config.schema import PanelSettings
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import GeneratorError
-from fleet.runtime.home import find_home
+from fleet.runtime.home import expanded, find_home
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
@@ -194,7 +194,7 @@ class PanelFiles:
     """Watch on the panel's file or folder, begun before it is read. An empty path never changes."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path).expanduser() if path else None
+        self._path = expanded(path) if path else None
         self._read = self._seen = self._stamp()
 
     def changed(self) -> bool:
@@ -225,7 +225,7 @@ def open_panel(path: str, *, gaps: str = _GAPS, home: Path | None = None) -> "Pa
             from generator.backtest.panel import without_gaps  # noqa: PLC0415
 
             cache = (home or find_home(os.environ).root()) / "panels"
-            panel = load_panel(Path(path).expanduser(), cache=cache)
+            panel = load_panel(expanded(path), cache=cache)
             return panel if gaps == _GAPS else without_gaps(panel)
         from generator.backtest.synthetic import synthetic_panel  # noqa: PLC0415
 

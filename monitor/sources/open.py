@@ -5,10 +5,10 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 from fleet.runtime.clock import Clock, SystemClock
 from fleet.runtime.errors import ConfigError
+from fleet.runtime.home import expanded
 from monitor.sources.base import Keep, LogSource, Since, keep_all
 
 _GUESSERS = ("chardet", "charset_normalizer")
@@ -38,7 +38,7 @@ def open_source(
 def _open_file(target: str, keep: Keep, since: Since, clock: Clock) -> LogSource:
     from monitor.sources.file.source import FileSource  # noqa: PLC0415  # each kind loads only what it needs
 
-    return FileSource(Path(target).expanduser(), keep=keep, since=since, clock=clock)
+    return FileSource(expanded(target), keep=keep, since=since, clock=clock)
 
 
 def _open_docker(target: str, keep: Keep, since: Since, clock: Clock) -> LogSource:

@@ -1,5 +1,6 @@
 """What an operator is told where nothing has to be restarted, and where nobody could restart it."""
 
+import errno
 import json
 import os
 import time
@@ -67,6 +68,22 @@ def test_with_supervisord_away_a_choice_ends_a_hold_and_its_pause(fleet: Fleet, 
     assert not fleet.home.pause_file.exists()
 
 
+def test_a_pause_whose_file_cannot_be_written_is_said_to_be_saved(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cli.operator.release_pause", full)
+    with pytest.raises(
+        SwitchError, match=r"the pause is saved, but .*/run/pause.json cannot be written: No space"
+    ):
+        OperatorCommands(fleet).pause(None)
+    state = read_state(fleet.home)
+    assert state is not None
+    assert state.pause is not None
+
+
 def hold(fleet: Fleet) -> None:
     now = time.time()
     state = read_state(fleet.home)
@@ -89,11 +106,15 @@ def test_a_choice_of_the_same_rung_ends_its_hold_at_once(
     assert not fleet.home.pause_file.exists()
 
 
+@pytest.mark.parametrize("readable", [True, False])
 def test_a_command_knows_that_it_was_superseded_before_the_history_does(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *, readable: bool
 ) -> None:
-    """The other program writes the state first and the history after it."""
-    monkeypatch.setattr(HistoryFile, "append", lambda *_: None)
+    """The other program writes the state first and the history after it, if that can be written."""
+    if readable:
+        monkeypatch.setattr(HistoryFile, "append", lambda *_: None)
+    else:
+        fleet.home.history.mkdir()
     monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
     operator = OperatorCommands(fleet)
 

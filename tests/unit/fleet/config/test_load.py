@@ -201,6 +201,25 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
         find_config("other.toml", {"FLEET_CONFIG": str(tmp_path / "fleet.toml")}, tmp_path)
 
 
+def test_a_file_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").symlink_to(tmp_path / "gone.toml")
+    found = find_config(None, {}, tmp_path)
+    assert found == tmp_path / "fleet.toml"
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load_settings(found, {})
+
+
+def test_a_name_that_cannot_be_looked_up_says_why(tmp_path: Path) -> None:
+    found = find_config(str(tmp_path / ("x" * 300)), {}, tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read: File name too long"):
+        load_settings(found, {})
+
+
+def test_a_file_in_the_home_of_nobody_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no configuration file ~nosuchuser/fleet\.toml"):
+        find_config("~nosuchuser/fleet.toml", {}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [

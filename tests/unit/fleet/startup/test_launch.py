@@ -9,7 +9,7 @@ import pytest
 from fleet.runtime.errors import ConfigError, FleetError
 from fleet.runtime.home import Home
 from fleet.runtime.units import GIGABYTE
-from fleet.startup.launch import describe, hold_home, plan
+from fleet.startup.launch import describe, hold_home, plan, prepare
 from fleet.startup.profile import ProfileChoice
 
 
@@ -33,6 +33,11 @@ def test_a_path_that_cannot_work_is_refused(name: str, message: str, tmp_path: P
         plan(None, environ(home), tmp_path)
     assert refused.value.hint
     assert not home.exists()
+
+
+def test_a_home_of_an_unknown_user_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="FLEET_HOME=~nosuchuser/x is in the home of an unknown user"):
+        plan(None, environ("~nosuchuser/x"), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["my home", "a;b", "ü", "it's", '"quoted"'])
@@ -61,6 +66,19 @@ def test_a_profile_that_was_found_out_names_the_others_as_they_can_start(
     ready = plan(None, environ(tmp_path / "home"), tmp_path)
     found = replace(ready, choice=ProfileChoice(profile, "http://x:1", "file:/x", "found out"))
     assert expected in describe(found)
+
+
+def test_the_first_real_start_sets_what_a_stand_in_produced_aside(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.run.mkdir()
+    home.kind_file.write_text('{"kind": "stand-in"}')
+    for file in (home.state, home.hopeful, home.database, home.generator_file, home.unstored_file):
+        file.write_text("{}")
+    ready = plan(None, environ(tmp_path, FLEET_PROFILE="native", FLEET_OLLAMA_LOG="file:/dev/null"), tmp_path)
+    prepare(ready, {}, 1000.0)
+    names = {"model_fleet_state.json", "hopeful_alphas.json", "alphas.db", "generator.json", "unstored.json"}
+    assert {path.name for path in (tmp_path / "stand-in-1000").iterdir()} == names
+    assert not home.unstored_file.exists()
 
 
 def test_a_home_is_one_fleets(tmp_path: Path) -> None:

@@ -172,6 +172,12 @@ def test_check_reads_an_operator_of_some_accounts_and_says_so() -> None:
     assert "note: only some accounts have group_count" in output
 
 
+def test_check_notes_operators_that_the_backtest_lacks() -> None:
+    [row] = rows("inst_pnl(close)")
+    assert row["notes"][-1] == "BRAIN alone evaluates inst_pnl: a backtest on a panel cannot"
+    assert "notes" not in rows("rank(close) + ts_step(1)")[0]
+
+
 def test_check_notes_what_brain_would_refuse() -> None:
     many = "+".join(f"rank(ts_delta(close, {days}))" for days in range(1, 31))
     _, output, _ = run("check", many)
