@@ -69,9 +69,12 @@ def test_with_credentials_it_mines_on_brain(
     for alpha, sharpe, expression in rows:
         assert brain.world.alphas[alpha]["is"]["sharpe"] == sharpe
         assert brain.world.alphas[alpha]["regular"]["code"] == expression
+    # A busy machine may leave the file to the next start; the database knows what it lacks.
     kept = generator.query("SELECT expression, alpha_id FROM evaluations WHERE kept")
-    hopeful = json.loads((tmp_path / "hopeful_alphas.json").read_text()) if kept else []
-    assert {(row["expression"], row["alpha_id"]) for row in hopeful} == set(kept)
+    published = generator.query("SELECT expression, alpha_id FROM evaluations WHERE published")
+    path = tmp_path / "hopeful_alphas.json"
+    hopeful = json.loads(path.read_text()) if published or path.exists() else []
+    assert set(published) <= {(row["expression"], row["alpha_id"]) for row in hopeful} <= set(kept)
 
 
 def test_no_secret_is_anywhere_but_in_its_file(
