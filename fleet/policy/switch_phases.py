@@ -55,7 +55,7 @@ def begin(
             pin=pin,
             on_cpu=on_cpu,
         ),
-        hold=None,
+        hold=state.hold if kind is SwitchKind.PROBE else None,  # kept until a call is answered
     )
     return _emit(state, EventKind.SWITCH_PLANNED, now, rules)
 

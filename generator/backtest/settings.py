@@ -101,12 +101,7 @@ class Truncation(Enum):
     BEFORE_DECAY = "before_decay"
 
 
-_COARSEST_FIRST = (
-    Neutralization.MARKET,
-    Neutralization.SECTOR,
-    Neutralization.INDUSTRY,
-    Neutralization.SUBINDUSTRY,
-)
+_FINEST_FIRST = (Neutralization.SUBINDUSTRY, Neutralization.INDUSTRY, Neutralization.SECTOR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +145,8 @@ class AlphaSettings:
 
 
 def usable_neutralization(wanted: Neutralization, groups: set[str]) -> Neutralization:
-    """Return the wanted neutralization, else the finest coarser one that the panel has groups for."""
-    if wanted is Neutralization.NONE:
+    """Return the wanted neutralization, else the finest that the panel has groups for; market needs none."""
+    if wanted in {Neutralization.NONE, Neutralization.MARKET} or wanted.value in groups:
         return wanted
-    upto = _COARSEST_FIRST[: _COARSEST_FIRST.index(wanted) + 1]
-    return next(n for n in reversed(upto) if n is Neutralization.MARKET or n.value in groups)
+    # Values that sum to zero within finer groups do so within the coarser ones that these make up.
+    return next((one for one in _FINEST_FIRST if one.value in groups), Neutralization.MARKET)

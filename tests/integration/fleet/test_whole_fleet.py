@@ -48,7 +48,7 @@ def test_three_failures_move_the_generator_to_the_next_model(fleet: FleetProcess
     assert row["current_model"]["index"] == 1
     assert row["current_model"]["size_mb"] == 2200
     assert row["vram_error_count"] == 0
-    assert row["away"] == {}
+    eventually(lambda: fleet.status()["away"] == {}, what="answers of all parts, also on a busy machine")
     assert {one["state"] for one in row["programs"].values()} == {"RUNNING"}
 
 

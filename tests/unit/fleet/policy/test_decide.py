@@ -326,6 +326,19 @@ def test_a_hold_is_said_once_however_many_incidents_and_ticks_it_sees() -> None:
     assert len(emitted(state, EventKind.HELD)) == 1
 
 
+def test_a_larger_model_that_was_tried_and_failed_leaves_the_wait_of_a_hold_as_it_was() -> None:
+    quick = rules(recover_after=60.0)
+    state = seen(running(quick, 3), T, T + 1, T + 2, rules=quick)
+    state = after(state, (T + 120, Tick()), rules=quick)
+    assert target(state) == 2
+    state = carried_out(state, T + 121, quick, until=SwitchPhase.TRIAL)
+    assert state.switch is not None
+    failed = TrialEnded(state.switch.number, passed=False, reason="no memory")
+    state = seen(after(state, (T + 125, failed), rules=quick), T + 130, T + 131, T + 132, rules=quick)
+    assert state.hold is not None
+    assert state.hold.until == T + 132 + 120
+
+
 def test_cpu_runs_the_last_rung_without_the_gpu() -> None:
     cpu = rules(on_exhausted="cpu")
     state = carried_out(seen(running(cpu, 3), T, T + 1, T + 2, rules=cpu), T + 3, cpu)
