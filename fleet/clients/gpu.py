@@ -192,6 +192,8 @@ def parse_rocm(text: str) -> list[Card]:
             _card(name, row.get("VRAM Total Used Memory (B)"), row.get("VRAM Total Memory (B)"))
             for name, row in rows.items()
         ]
+        if rows and not any(found):
+            raise ValueError("no card has figures")  # noqa: TRY301  # one way to report it
     except (ValueError, AttributeError) as error:
         raise FleetError(
             "the output of rocm-smi is not understood", hint=f"Run it by hand: rocm-smi {' '.join(_ROCM)}"
