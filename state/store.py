@@ -23,7 +23,7 @@ from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import Clock, SystemClock
 from fleet.runtime.errors import StateError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import fields
+from fleet.runtime.logging import with_command_sentence
 from fleet.runtime.units import Seconds
 from state.codec import StateFormatError, decode_state, default_state, encode_state
 from state.history import HistoryFile
@@ -188,7 +188,8 @@ class StateStore:
             where = f"not set aside ({error.strerror})"
         source = "no good copy, the defaults are" if loaded.state is None else "its last good copy is"
         reason = f"{loaded.damage}; {where}; {source} used"
-        _log.error("state.damaged", extra=fields(path=self._path, reason=reason))
+        sentence = f"the state file {self._path} was repaired: {reason}"
+        _log.error("state.damaged", extra=with_command_sentence(sentence, path=self._path, reason=reason))
         return state.with_event(now, EventKind.STATE_REPAIRED, reason=reason)
 
     def _link_damaged(self, now: float) -> Path:
@@ -234,7 +235,9 @@ def _logged(event: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _log.error(event, extra=fields(reason=error.strerror))
+        verb = "read" if event == "history.read_failed" else "written"
+        sentence = f"the history cannot be {verb}: {error.strerror}; its new events stay in the state"
+        _log.error(event, extra=with_command_sentence(sentence, reason=error.strerror))
 
 
 def _link(path: Path, other: Path) -> None:

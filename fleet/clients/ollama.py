@@ -25,6 +25,8 @@ _SHORT: Seconds = 5.0
 _LONGEST_ANSWER = 4 * 1024**2
 _NOT_OLLAMA = "Check that this is Ollama's address."
 _START = "Start it, or correct [ollama] url or OLLAMA_HOST."
+_DIED = "The runner or the connection died; see Ollama's log."
+_RESUMES = "The next pull resumes it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +194,11 @@ class Ollama:
         """
         answer = self._send("POST", "/api/pull", {"model": model}, 60.0, cancel)
         last = ""
-        for row in self._stream(answer, stall):
+        for row in self._stream(answer, stall, _RESUMES):
             last = _text(row, "status")
             progress(PullProgress(last, _text(row, "digest"), _size(row, "completed"), _size(row, "total")))
         if last != "success":
-            raise OllamaAwayError(f"the pull of {model} broke off", hint="The next pull resumes it.")
+            raise OllamaAwayError(f"the pull of {model} broke off", hint=_RESUMES)
 
     def generate(
         self, body: Mapping[str, Any], *, first_token: Seconds, stall: Seconds, cancel: Cancel | None = None
@@ -209,7 +211,7 @@ class Ollama:
         pieces: list[str] = []
         thoughts: list[str] = []
         length = 0
-        for row in self._stream(answer, stall):
+        for row in self._stream(answer, stall, _DIED):
             pieces.append(_text(row, "response"))
             thoughts.append(_text(row, "thinking"))
             length += len(pieces[-1]) + len(thoughts[-1])
@@ -224,9 +226,7 @@ class Ollama:
                     key: value for key, value in row.items() if isinstance(value, int) and key != "done"
                 }
                 return Generation("".join(pieces), _text(row, "done_reason"), figures, "".join(thoughts))
-        raise OllamaAwayError(
-            "the answer broke off", hint="The runner or the connection died; see Ollama's log."
-        )
+        raise OllamaAwayError("the answer broke off", hint=_DIED)
 
     def _ask(
         self, method: str, path: str, body: object, timeout: Seconds, cancel: Cancel | None = None
@@ -236,7 +236,7 @@ class Ollama:
         try:
             content = answer.read()
         except TransportError as error:
-            raise self._translate(error) from error
+            raise self._translate(error, _DIED) from error
         return self._parse_object(content)
 
     def _send(
@@ -245,18 +245,19 @@ class Ollama:
         try:
             answer = self._transport.request(method, path, body, timeout=timeout, cancel=cancel)
         except TransportError as error:
-            raise self._translate(error) from error
+            raise self._translate(error, self._start) from error
         if answer.status >= 400:  # noqa: PLR2004  # HTTP's own bound of errors
             raise self._error_of(answer)
         return answer
 
-    def _stream(self, answer: Response, stall: Seconds) -> Iterator[dict[str, Any]]:
+    def _stream(self, answer: Response, stall: Seconds, broken: str) -> Iterator[dict[str, Any]]:
+        """Yield the objects of an answer; `broken` is the hint where the connection ends within it."""
         try:
             for line in answer.lines(stall=stall):
                 if line.strip():
                     yield self._parse_object(line)
         except TransportError as error:
-            raise self._translate(error) from error
+            raise self._translate(error, broken) from error
         finally:
             answer.close()
 
@@ -280,14 +281,11 @@ class Ollama:
         text = error_text(row) if isinstance(row, dict) else str(row)
         return OllamaError(text or f"HTTP {answer.status}", status=answer.status)
 
-    def _translate(self, error: TransportError) -> OllamaError:
+    def _translate(self, error: TransportError, hint: str) -> OllamaError:
         if isinstance(error, TransportTimeoutError):
-            hint = "Check whether it is stopped by a signal, or overloaded."
-            return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=hint)
-        return OllamaAwayError(
-            f"no answer from Ollama at {self.url}: {error}",
-            hint=self._start,
-        )
+            stopped = "Check whether it is stopped by a signal, or overloaded."
+            return OllamaTimeoutError(f"Ollama at {self.url} did not answer in time: {error}", hint=stopped)
+        return OllamaAwayError(f"no answer from Ollama at {self.url}: {error}", hint=hint)
 
 
 def error_text(row: Mapping[str, Any]) -> str:

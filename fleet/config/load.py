@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, type] = {
 }
 # These variables look like overrides but have no key: credentials do not belong into the settings file.
 _NOT_OVERRIDES = frozenset({"FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD", "FLEET_BRAIN_URL"})
+_MISSPELT = 0.9  # how near a variable's name is to that of a key's; others of the fleet are further
 _USER = re.compile(r"//[^/\s]*@")  # user and password of a URL, which must not be shown
 
 
@@ -145,7 +146,10 @@ def _environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[st
     overrides: dict[str, dict[str, str]] = {}
     for variable, value in sorted(environ.items()):
         match = re.fullmatch(rf"FLEET_({'|'.join(SECTIONS).upper()})_(\w+)", variable)
-        if match is None or variable in _NOT_OVERRIDES:
+        if variable in _NOT_OVERRIDES:
+            continue
+        if match is None:
+            problems.extend(_misspelt(variable))
             continue
         section, name = match[1].lower(), match[2].lower()
         known = [part.name for part in fields(SECTIONS[section])]
@@ -155,6 +159,17 @@ def _environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[st
         else:
             overrides.setdefault(section, {})[name] = value
     return overrides
+
+
+def _misspelt(variable: str) -> Iterator[Problem]:
+    """Yield the problem of a variable of no section whose name is very near to a key's; others are not ours."""
+    if not variable.startswith("FLEET_"):
+        return
+    from difflib import get_close_matches  # noqa: PLC0415  # slow import, not needed without such a variable
+
+    known = [f"FLEET_{name}_{key.name}".upper() for name, part in SECTIONS.items() for key in fields(part)]
+    for near in get_close_matches(variable, [*known, *_NOT_OVERRIDES], n=1, cutoff=_MISSPELT):
+        yield Problem(variable, f"there is no such variable; did you mean {near}?")
 
 
 def _section(

@@ -26,6 +26,7 @@ _PLAIN = re.compile(r"[\w./:@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BREAK = re.compile(r"\s*[\r\n]+\s*")
 _SENTENCE = "sentence"
+_COMMAND_SENTENCE = "command_sentence"
 _switch: ContextVar[int | None] = ContextVar("switch", default=None)
 
 
@@ -139,6 +140,11 @@ def with_sentence(sentence: str, **values: object) -> dict[str, Any]:
     return {"fields": values, _SENTENCE: sentence}
 
 
+def with_command_sentence(sentence: str, **values: object) -> dict[str, Any]:
+    """Return the `extra` argument of a log call whose sentence a command prints; a program only logs the fields."""
+    return {"fields": values, _COMMAND_SENTENCE: sentence}
+
+
 def configure(*, stdout: IO[str] | None = None, stderr: IO[str] | None = None, debug: bool = False) -> None:
     """Send the log to standard output and sentences to standard error; replace the earlier configuration."""
     as_json = os.environ.get("FLEET_LOG_FORMAT") == "json"
@@ -158,7 +164,7 @@ class _WarningFormatter(KeyValueFormatter):
     """Formats a warning of a command: its sentence, or else its event and fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        sentence = getattr(record, _SENTENCE, None)
+        sentence = getattr(record, _SENTENCE, None) or getattr(record, _COMMAND_SENTENCE, None)
         text = plain_text(str(sentence)) if sentence else f"{record.getMessage()} {_pairs(record)}".rstrip()
         return f"{record.levelname.capitalize()}: {text}"
 

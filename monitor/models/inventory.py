@@ -15,7 +15,7 @@ from fleet.policy.recovery import can_climb
 from fleet.policy.state import FleetState
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import FleetError, OllamaError
-from fleet.runtime.logging import fields
+from fleet.runtime.logging import with_command_sentence
 from fleet.runtime.units import Bytes, Seconds
 from monitor.inbox import ModelsKnown, Read
 
@@ -194,4 +194,5 @@ class Inventory:
         try:
             replace_text(self.file, json.dumps(row) + "\n")
         except OSError as error:
-            _log.warning("models.not_kept", extra=fields(reason=error.strerror))
+            sentence = f"{self.file} cannot be written: {error.strerror}"
+            _log.warning("models.not_kept", extra=with_command_sentence(sentence, reason=error.strerror))

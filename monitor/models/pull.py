@@ -14,7 +14,7 @@ from fleet.clients.ollama import Ollama, PullProgress
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, OllamaTimeoutError
 from fleet.runtime.home import Home
-from fleet.runtime.logging import fields, with_sentence
+from fleet.runtime.logging import fields, with_command_sentence, with_sentence
 from fleet.runtime.pull_progress import STANDS_STILL, RunningPull, pull_ended, write_pull
 from fleet.runtime.units import Bytes, Seconds, show_duration
 
@@ -187,7 +187,8 @@ def _show(home: Home | None, watch: PullWatch, model: str, clock: Clock) -> None
     try:
         write_pull(home, watch.progress(model, clock.monotonic(), now), now)
     except OSError as error:
-        _log.warning("pull.not_shown", extra=fields(reason=error.strerror))
+        sentence = f"the pull's progress cannot be written into the home: {error.strerror}"
+        _log.warning("pull.not_shown", extra=with_command_sentence(sentence, reason=error.strerror))
 
 
 def pull_failure(error: OllamaError) -> str:

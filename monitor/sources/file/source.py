@@ -38,8 +38,8 @@ GRACE = 2.0
 AWAY_POLL = 0.25
 """Seconds between two looks for a missing log without inotify."""
 
+_MISSING = "It is followed as soon as it exists. Is the path right, and does Ollama write to it?"
 _HINTS = {
-    errno.ENOENT: "It is followed as soon as it exists. Is the path right, and does Ollama write to it?",
     errno.EACCES: "Let the user that the monitor runs as read the file and enter its folders.",
     errno.EISDIR: "Name the log file, not its folder.",
     errno.ENOTSUP: "Only regular files can be followed.",
@@ -50,7 +50,8 @@ class FileSource:
     """The LogSource of a file.
 
     An unfinished last line is delivered when its newline comes, or when the file is rotated, truncated or replaced.
-    `idle` is the time in seconds between two looks without a change reported by inotify.
+    `idle` is the time in seconds between two looks without a change reported by inotify; `missing` is the hint where
+    the file does not exist.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class FileSource:
         since: Since = None,
         clock: Clock | None = None,
         idle: float = IDLE,
+        missing: str = _MISSING,
     ) -> None:
         self._path = path
+        self._hints = {**_HINTS, errno.ENOENT: missing}
         self._keep = keep
         self._since = since
         self._idle = idle
@@ -237,7 +240,7 @@ class FileSource:
     def _now_away(self, error: OSError) -> Away:
         self._away = True
         reason = (error.strerror or str(error)).lower()
-        return Away(f"{self._path}: {reason}", _HINTS.get(error.errno or 0, ""))
+        return Away(f"{self._path}: {reason}", self._hints.get(error.errno or 0, ""))
 
     def _now_back(self) -> Back:
         self._away, self._reported = False, None

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import time
 from dataclasses import replace
@@ -17,11 +18,12 @@ from fleet.policy.facts import Command
 from fleet.policy.state import FleetState, SwitchKind
 from fleet.runtime.errors import SupervisorAwayError, SwitchError
 from fleet.runtime.home import Home
+from fleet.runtime.logging import configure_command
 from fleet.runtime.pause_request import pause
 from monitor.switching.executor import Switcher
 from state.codec import default_state, encode_state
 from state.history import HistoryFile
-from state.store import read_state
+from state.store import backup_of, read_state
 
 
 @pytest.fixture
@@ -45,6 +47,23 @@ def test_with_supervisord_away_a_choice_of_the_same_rung_is_saved_too(fleet: Fle
     state = read_state(fleet.home)
     assert state is not None
     assert (state.current_model_index, state.vram_error_count, state.incidents) == (0, 0, ())
+
+
+def test_a_damaged_state_is_reported_in_a_sentence(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet.home.state.rename(backup_of(fleet.home.state))
+    fleet.home.state.write_bytes(b"\0")
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        configure_command()
+        OperatorCommands(fleet).switch(Command(SwitchKind.USE, 0), wait=False)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"Error: the state file {fleet.home.state} was repaired: ")
+    assert "its last good copy is used" in printed
+    assert "state.damaged" not in printed
 
 
 def test_a_supervisord_that_is_stopped_by_a_signal_is_not_said_to_be_away(

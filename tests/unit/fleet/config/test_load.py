@@ -171,8 +171,32 @@ def test_a_fault_of_the_environment_names_its_variable(variable: str, value: str
         assert part in problems[0]
 
 
-def test_variables_of_other_use_are_no_keys() -> None:
-    _, problems = read("", FLEET_HOME="/x", FLEET_PROFILE="embedded", FLEET_BRAIN_PASSWORD="p", FLEETS="1")
+@pytest.mark.parametrize(
+    ("variable", "near"),
+    [
+        ("FLEET_POLCY_THRESHOLD", "FLEET_POLICY_THRESHOLD"),
+        ("FLEET_POLICYTHRESHOLD", "FLEET_POLICY_THRESHOLD"),
+        ("FLEET_OLAMA_URL", "FLEET_OLLAMA_URL"),
+        ("FLEET_WEBB_LISTEN", "FLEET_WEB_LISTEN"),
+        ("FLEET_BRIAN_PASSWORD", "FLEET_BRAIN_PASSWORD"),
+    ],
+)
+def test_a_misspelt_section_of_a_variable_is_refused(variable: str, near: str) -> None:
+    _, problems = read("", **{variable: "2"})
+    assert problems == [f"{variable}: there is no such variable; did you mean {near}?"]
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *("FLEET_HOME", "FLEET_CONFIG", "FLEET_PROFILE", "FLEET_LANE", "FLEET_SINCE", "FLEET_DEBUG"),
+        *("FLEET_PYTHON", "FLEET_PROGRAMS", "FLEET_LOG_FORMAT", "FLEET_STANDIN_PORT", "FLEET_STANDIN_VRAM"),
+        *("FLEET_MODEL", "FLEET_MODEL_OPTIONS", "FLEET_BRAIN_PASSWORD", "FLEETS"),
+        "MY_FLEET_POLCY_THRESHOLD",
+    ],
+)
+def test_variables_of_other_use_are_no_keys(variable: str) -> None:
+    _, problems = read("", **{variable: "json"})
     assert not problems
 
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.runtime.logging import configure, fields, switch_in_log, with_sentence
+from fleet.runtime.logging import (
+    configure,
+    configure_command,
+    fields,
+    switch_in_log,
+    with_command_sentence,
+    with_sentence,
+)
 
 _log = logging.getLogger("test.forms")
 
@@ -72,3 +79,16 @@ def test_each_line_within_a_switch_bears_its_number(monkeypatch: pytest.MonkeyPa
     assert f"{mark}1" in first
     assert f"{mark}0" in second
     assert "planned" not in after
+
+
+def test_a_command_prints_the_sentence_that_a_program_only_logs_as_fields(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, err = streams(monkeypatch, "")
+    extra = with_command_sentence("the state file is damaged\x1b", path="/x")
+    _log.error("state.damaged", extra=extra)
+    assert out.getvalue().endswith("ERROR    state.damaged path=/x\n")
+    assert not err.getvalue()
+    configure_command()
+    _log.error("state.damaged", extra=extra)
+    assert capsys.readouterr().err == "Error: the state file is damaged\\x1b\n"
