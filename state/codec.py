@@ -16,7 +16,7 @@ from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from fleet.config.ladder import Ladder
-from fleet.policy.events import parse_event
+from fleet.policy.events import EventKind, parse_event
 from fleet.policy.state import FROM_ORIGINAL, CountedIncident, FleetState
 from fleet.runtime.errors import StateError
 
@@ -141,6 +141,7 @@ _OMIT_IF_NONE = frozenset({"unanswered", "skipped", "reserve", "displaced"})
 """Keys that are omitted while None, so that a healthy fleet's file stays small."""
 _FIRST = {"current_model_index": 0, "vram_error_count": 0, "current_model": "", "timestamp": 0.0}
 """The original's keys; an original's file may lack all but the first."""
+_KINDS = frozenset(kind.value for kind in EventKind)
 _KNOWN = frozenset(to_json(FleetState(0, 0, "", 0.0), whole=True)) - {"extra"} | {"schema_version"}
 
 
@@ -215,4 +216,12 @@ def _decode(row: Any) -> FleetState:
         # An original's file has only their count, and the file's time stands for theirs.
         since = CountedIncident(state.timestamp, FROM_ORIGINAL)
         state = replace(state, incidents=(since,) * min(state.vram_error_count, 1000))
-    return replace(state, events=tuple(map(parse_event, events)), extra=extra)
+    # The history's readers pass over the kinds of a newer version too.
+    known = (event for event in events if not _is_newer(event))
+    return replace(state, events=tuple(map(parse_event, known)), extra=extra)
+
+
+def _is_newer(event: Any) -> bool:
+    """Return True if an event is of a kind that this version does not know."""
+    kind = event.get("kind") if isinstance(event, dict) else None
+    return isinstance(kind, str) and kind not in _KINDS

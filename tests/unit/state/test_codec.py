@@ -139,6 +139,19 @@ def test_unknown_keys_are_kept_and_do_not_hide_ours() -> None:
     assert again["schema_version"] == 1
 
 
+def test_an_event_of_a_newer_version_does_not_hide_the_state() -> None:
+    row = json.loads(encode_state(FULL, T))
+    newer = {"number": 7, "time": T, "kind": "of.tomorrow", "x": 1}
+    assert decode_state(json.dumps(row | {"events": [newer, *row["events"]]})) == FULL
+
+
+@pytest.mark.parametrize("event", [None, {"kind": "incident"}, {"number": 1, "time": T}, {"kind": 5}])
+def test_a_damaged_event_is_damage(event: object) -> None:
+    row = json.loads(encode_state(FULL, T))
+    with pytest.raises(StateFormatError):
+        decode_state(json.dumps(row | {"events": [event]}))
+
+
 def test_the_default_stands_on_the_top_rung() -> None:
     state = default_state(SEED_LADDER, T)
     assert (state.current_model_index, state.current_model, state.vram_error_count) == (0, "llama3.2:3b", 0)
