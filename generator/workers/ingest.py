@@ -45,6 +45,7 @@ class StorageRetry:
         self._clock = clock
         self._events = events
         self._lock = threading.Lock()
+        self._failing: set[object] = set()
         self._waiting = 0
         self._heard = 0.0
 
@@ -72,7 +73,20 @@ class StorageRetry:
                 self._waiting -= 1
 
     def __call__(self, action: Callable[[], _T]) -> _T:
-        """Return the action's result once it succeeds; raise StoppingError if the program ends first."""
+        """Return the action's result once it succeeds; raise StoppingError if the program ends first.
+
+        The database is back once no action fails: it may allow some and refuse others.
+        """
+        this = object()
+        try:
+            value = self._tried(action, this)
+        finally:
+            self._failing.discard(this)
+        if not self._failing:
+            self._events.storage(None)
+        return value
+
+    def _tried(self, action: Callable[[], _T], this: object) -> _T:
         from generator.storage.store import StorageError  # noqa: PLC0415  # SQLAlchemy, after the first call
 
         failures = 0
@@ -80,16 +94,14 @@ class StorageRetry:
             stopping = self._stopping.is_set()  # read first: one try is made after the stop
             try:
                 with self._asking():
-                    value = action()
+                    return action()
             except StorageError as error:
+                self._failing.add(this)
                 self._events.storage(error)
                 if stopping:
                     raise StoppingError from error
                 failures += 1
                 self._clock.wait(self._stopping, backoff_step(_RETRIES, failures))
-            else:
-                self._events.storage(None)
-                return value
 
 
 class IngestWorker:

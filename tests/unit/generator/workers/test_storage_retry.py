@@ -1,8 +1,9 @@
-"""A database that answers nothing is reported, although it gives no error."""
+"""When the database counts as away: it is silent, or refuses a part of what is asked."""
 
 import threading
 
 from generator.reporting.events import MiningEvents
+from generator.storage.store import StorageError
 from generator.workers.ingest import StorageRetry
 from tests.reference.manual_clock import StillClock
 
@@ -35,4 +36,28 @@ def test_a_silent_database_is_reported_until_it_answers() -> None:
     answer.set()
     worker.join(60)
     retry.look()
+    assert events.storage_failure is None
+
+
+def test_a_database_is_away_until_no_action_fails() -> None:
+    clock = StillClock()
+    events = MiningEvents(model="m", standin=False, synthetic=False, clock=clock)
+    retry = StorageRetry(threading.Event(), clock, events)
+    refused, allowed = threading.Event(), threading.Event()
+
+    def write() -> None:
+        if not refused.is_set():
+            refused.set()
+            raise StorageError("permission denied")
+        allowed.wait(60)
+
+    writer = threading.Thread(target=lambda: retry(write))
+    writer.start()
+    assert refused.wait(60)
+    while events.storage_failure is None:
+        writer.join(0.01)
+    retry(lambda: None)  # another thread reads
+    assert events.storage_failure is not None
+    allowed.set()
+    writer.join(60)
     assert events.storage_failure is None
