@@ -1,9 +1,10 @@
 """The codec of the state file, also for files of the original and of older versions, and of dataclasses in JSON (pure).
 
 The original's four keys come first, with their meaning. Unknown keys are kept, so that the file of a newer version
-survives an older program. A dataclass is read field by field, with a field's JSON key in its metadata (`json`): the state
-strictly, so that a wrong value raises; a part that can be made anew leniently, so that unknown, missing and damaged values
-take their defaults. The readers of a type are built once, since each step of a switch reads and writes the state.
+survives an older program. A dataclass is read field by field. A field's metadata has its JSON key where that is another
+(`json`), and the key of older files (`former`). The state is read strictly, so that a wrong value raises; a part that can
+be made anew leniently, so that unknown, missing and damaged values take their defaults. The readers of a type are built
+once, since each step of a switch reads and writes the state.
 """
 
 import json
@@ -50,6 +51,11 @@ def _fields(kind: type) -> tuple[tuple[str, str, Any], ...]:
     return tuple((each.name, each.metadata.get("json", each.name), each.default) for each in fields(kind))
 
 
+def _former(kind: type) -> list[tuple[str, str]]:
+    """Return the fields of a dataclass that older versions named otherwise, with their keys there."""
+    return [(each.name, each.metadata["former"]) for each in fields(kind) if "former" in each.metadata]
+
+
 def from_json(kind: type[T], data: object) -> T | None:
     """Return the dataclass that `to_json` encoded; None if `data` is no object or lacks a field without default.
 
@@ -72,7 +78,8 @@ def _reader(hint: Any, *, lenient: bool) -> _Reader:
         return partial(_series, _reader(inner[0], lenient=lenient), lenient)
     if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
-        readers = [(name, key, _reader(hints[name], lenient=lenient)) for name, key, _ in _fields(hint)]
+        keys = [*_former(hint), *((name, key) for name, key, _ in _fields(hint))]
+        readers = [(name, key, _reader(hints[name], lenient=lenient)) for name, key in keys]
         return partial(_record, hint, readers, lenient)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint
