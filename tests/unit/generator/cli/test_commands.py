@@ -130,7 +130,7 @@ def test_an_alpha_may_take_several_lines(text: str, alphas: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "evaluate"])
-@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n"])
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n", ";\n"])
 def test_input_without_an_expression_is_refused(tmp_path: Path, command: str, text: str) -> None:
     code, output, error = run(command, "--json", "-", stdin=text)
     assert (code, output) == (2, "")
