@@ -182,7 +182,13 @@ def _docker(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _gpu(fleet: Fleet) -> Iterator[Finding]:
-    found = cards()
+    try:
+        found = cards()
+    except FleetError as error:
+        if not fleet.standin:
+            raise
+        yield Finding("gpu", Health.WARNING, f"{error.message} (the stand-in needs no GPU)", error.hint)
+        return
     if found is None:
         where = "the stand-in needs none" if fleet.standin else "Ollama may run elsewhere"
         yield Finding("gpu", Health.SOUND, f"no nvidia-smi and no rocm-smi on this machine ({where})")
