@@ -13,7 +13,7 @@ from cli.planning.memory import gpu_memory
 from cli.render import brain_sentence
 from cli.status import brain_of, collect_status
 from cli.target import Fleet, now
-from fleet.clients.gpu import cards
+from fleet.clients.gpu import NO_FIGURES, cards
 from fleet.clients.supervisor import ProgramState
 from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.home import read_json
@@ -182,12 +182,18 @@ def _docker(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _gpu(fleet: Fleet) -> Iterator[Finding]:
-    found = cards()
+    try:
+        found = cards()
+    except FleetError as error:
+        if not fleet.standin:
+            raise
+        yield Finding("gpu", Health.WARNING, f"{error.message} (the stand-in needs no GPU)", error.hint)
+        return
     if found is None:
         where = "the stand-in needs none" if fleet.standin else "Ollama may run elsewhere"
         yield Finding("gpu", Health.SOUND, f"no nvidia-smi and no rocm-smi on this machine ({where})")
     elif not found:
-        yield Finding("gpu", Health.WARNING, "the card's tool lists no GPU", "Is the driver loaded?")
+        yield Finding("gpu", Health.WARNING, NO_FIGURES, "Is the driver loaded?")
     for card in found or []:
         free = show_size(card.total - card.used)
         detail = f"{card.name}: {show_size(card.used)} of {show_size(card.total)} in use, {free} free"

@@ -217,7 +217,7 @@ def _held(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
 def _reserve(row: Mapping[str, Any]) -> Iterator[Finding]:
     reserve = row["reserve"]
     if reserve is not None and reserve["unknown"]:
-        hint = 'The reserve is not kept meanwhile. Install nvidia-smi or rocm-smi, or set `reserve = "0 B"`.'
+        hint = 'The reserve is not kept meanwhile. Let nvidia-smi or rocm-smi answer here, or set `reserve = "0 B"`.'
         yield from _fault("reserve", f"the card cannot be read: {reserve['unknown']}", hint)
 
 

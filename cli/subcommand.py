@@ -66,7 +66,8 @@ def command_result(code: int | None, out: bytes, err: bytes) -> CommandResult:
         return CommandResult(done=True, sentence=_said(row) or "done")
     lines = [line.strip() for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
     reasons = [line.removeprefix("Error: ") for line in lines if line.startswith(("Error:", "Hint:"))]
-    return CommandResult(done=False, sentence=" ".join(reasons) or f"the command ended with exit code {code}")
+    sentence = ". ".join(reason.rstrip(".") for reason in reasons)
+    return CommandResult(done=False, sentence=sentence or f"the command ended with exit code {code}")
 
 
 def _said(row: Any) -> str:

@@ -39,7 +39,7 @@ from generator.workers.unstored import UnstoredCalls
 if TYPE_CHECKING:
     from generator.reporting.heartbeat import Heartbeat
     from generator.workers.evaluate import EvaluationWorker
-    from generator.workers.ingest import IngestWorker
+    from generator.workers.ingest import IngestWorker, StorageRetry
     from generator.workers.publish import Publisher
 
 _TICK: Seconds = 0.1
@@ -218,6 +218,7 @@ class Miner:
         self._rng = rng
         self._unstored = UnstoredCalls(setup.home.unstored_file)
         self._ingest: IngestWorker | None = None
+        self._storage: StorageRetry | None = None
         self._start_error: FleetError | None = None
 
     def run(self) -> int:
@@ -310,7 +311,7 @@ class Miner:
         store = LazyStore(setup)
         if setup.settings.generator.database:
             store().check_driver()
-        retry = StorageRetry(self._stopping, self._clock, self._shared.events)
+        self._storage = retry = StorageRetry(self._stopping, self._clock, self._shared.events)
         generator, seed = setup.settings.generator, self._rng.getrandbits(64)
         breeder = Breeder(self._shared, store=store, retry=retry, share=generator.breed, rng=Random(seed))
         self._ingest = ingest = IngestWorker(
@@ -356,6 +357,8 @@ class Miner:
         state = self._pipeline.throttle_state()
         if state.pause is not None and state.pause.cut:
             self._throttle.cancel_calls()
+        if self._storage is not None:
+            self._storage.look()
         self._shared.events.pause(None if state.pause is None else state.pause.why)
         try:
             heartbeat.beat(

@@ -1,9 +1,10 @@
 """The codec of the state file, also for files of the original and of older versions, and of dataclasses in JSON (pure).
 
 The original's four keys come first, with their meaning. Unknown keys are kept, so that the file of a newer version
-survives an older program. A dataclass is read field by field, with a field's JSON key in its metadata (`json`): the state
-strictly, so that a wrong value raises; a part that can be made anew leniently, so that unknown, missing and damaged values
-take their defaults. The readers of a type are built once, since each step of a switch reads and writes the state.
+survives an older program. A dataclass is read field by field. A field's metadata has its JSON key where that is another
+(`json`), and the key of older files (`former`). The state is read strictly, so that a wrong value raises; a part that can
+be made anew leniently, so that unknown, missing and damaged values take their defaults. The readers of a type are built
+once, since each step of a switch reads and writes the state.
 """
 
 import json
@@ -16,7 +17,7 @@ from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from fleet.config.ladder import Ladder
-from fleet.policy.events import parse_event
+from fleet.policy.events import EventKind, parse_event
 from fleet.policy.state import FROM_ORIGINAL, CountedIncident, FleetState
 from fleet.runtime.errors import StateError
 
@@ -50,6 +51,11 @@ def _fields(kind: type) -> tuple[tuple[str, str, Any], ...]:
     return tuple((each.name, each.metadata.get("json", each.name), each.default) for each in fields(kind))
 
 
+def _former(kind: type) -> list[tuple[str, str]]:
+    """Return the fields of a dataclass that older versions named otherwise, with their keys there."""
+    return [(each.name, each.metadata["former"]) for each in fields(kind) if "former" in each.metadata]
+
+
 def from_json(kind: type[T], data: object) -> T | None:
     """Return the dataclass that `to_json` encoded; None if `data` is no object or lacks a field without default.
 
@@ -72,7 +78,8 @@ def _reader(hint: Any, *, lenient: bool) -> _Reader:
         return partial(_series, _reader(inner[0], lenient=lenient), lenient)
     if isinstance(hint, type) and is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
-        readers = [(name, key, _reader(hints[name], lenient=lenient)) for name, key, _ in _fields(hint)]
+        keys = [*_former(hint), *((name, key) for name, key, _ in _fields(hint))]
+        readers = [(name, key, _reader(hints[name], lenient=lenient)) for name, key in keys]
         return partial(_record, hint, readers, lenient)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint
@@ -141,6 +148,7 @@ _OMIT_IF_NONE = frozenset({"unanswered", "skipped", "reserve", "displaced"})
 """Keys that are omitted while None, so that a healthy fleet's file stays small."""
 _FIRST = {"current_model_index": 0, "vram_error_count": 0, "current_model": "", "timestamp": 0.0}
 """The original's keys; an original's file may lack all but the first."""
+_KINDS = frozenset(kind.value for kind in EventKind)
 _KNOWN = frozenset(to_json(FleetState(0, 0, "", 0.0), whole=True)) - {"extra"} | {"schema_version"}
 
 
@@ -215,4 +223,12 @@ def _decode(row: Any) -> FleetState:
         # An original's file has only their count, and the file's time stands for theirs.
         since = CountedIncident(state.timestamp, FROM_ORIGINAL)
         state = replace(state, incidents=(since,) * min(state.vram_error_count, 1000))
-    return replace(state, events=tuple(map(parse_event, events)), extra=extra)
+    # The history's readers pass over the kinds of a newer version too.
+    known = (event for event in events if not _is_newer(event))
+    return replace(state, events=tuple(map(parse_event, known)), extra=extra)
+
+
+def _is_newer(event: Any) -> bool:
+    """Return True if an event is of a kind that this version does not know."""
+    kind = event.get("kind") if isinstance(event, dict) else None
+    return isinstance(kind, str) and kind not in _KINDS

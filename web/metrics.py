@@ -241,7 +241,7 @@ def _cards(cards: Sequence[Card]) -> Iterator[Metric]:
     )
     total = GaugeMetricFamily("fleet_gpu_memory_total_bytes", "GPU memory of the card.", labels=names)
     for number, card in enumerate(cards):
-        labels = [str(number), card.name, str(getattr(card, "uuid", ""))]
+        labels = [str(number), card.name, card.uuid]
         used.add_metric(labels, card.used)
         total.add_metric(labels, card.total)
     yield used

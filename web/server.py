@@ -1,7 +1,8 @@
 """The server: /metrics, the JSON behind the page, its actions and the page itself, as one ASGI application."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from cli.alphas.query import alpha_details
 from cli.console import finite_json
+from cli.lanes import lane_events
 from cli.report import collect_report
 from cli.status import collect_status
 from cli.target import Fleet
@@ -57,24 +59,24 @@ def _add_json(app: FastAPI, readings: Readings, lanes: Sequence[Readings]) -> No
     fleet = readings.fleet
     fleets = {one.fleet.home.lane: one.fleet for one in lanes}
 
+    def answer(read: Callable[[Fleet], Any], lane: str) -> Response:
+        if fleets and not lane:
+            return _json({"lanes": {name: read(one) for name, one in fleets.items()}})
+        return _json(read(_chosen(lane, fleets, fleet)))
+
     @app.get("/api/status")
     def status(lane: str = "") -> Response:
-        if fleets and not lane:
-            return _json({"lanes": {name: collect_status(one) for name, one in fleets.items()}})
-        return _json(collect_status(_chosen(lane)))
+        return answer(collect_status, lane)
 
     @app.get("/api/history")
     def history(last: int = 50, lane: str = "") -> Response:
         count = min(max(last, 1), _MOST_ROWS)
-        return _json([event.row() for event in read_history(_chosen(lane).home.history, count)])
-
-    def _chosen(lane: str) -> Fleet:
-        """Return the fleet of a lane, the first one without a name; raise FleetError for an unknown lane."""
-        if lane and lane not in fleets:
-            raise _NoLaneError(
-                f"there is no lane {lane!r:.60}", hint=f"Lanes are {', '.join(fleets) or 'not set up'}."
-            )
-        return fleets.get(lane, fleet)
+        if fleets and not lane:
+            found = {name: read_history(one.home.history, count) for name, one in fleets.items()}
+            return _json([{**event.row(), "lane": name} for name, event in lane_events(found, count)])
+        return _json(
+            [event.row() for event in read_history(_chosen(lane, fleets, fleet).home.history, count)]
+        )
 
     @app.get("/api/alphas")
     def alphas(sort: str = "fitness", limit: int = 20) -> Response:
@@ -90,11 +92,21 @@ def _add_json(app: FastAPI, readings: Readings, lanes: Sequence[Readings]) -> No
     def report(days: float = 0.0, lane: str = "") -> Response:
         from time import time  # noqa: PLC0415
 
-        return _json(collect_report(_chosen(lane), since=time() - days * _SECONDS_A_DAY if days > 0 else 0.0))
+        since = time() - days * _SECONDS_A_DAY if days > 0 else 0.0
+        return answer(partial(collect_report, since=since), lane)
 
 
 class _NoLaneError(FleetError):
     """The address names a lane that the fleet does not have."""
+
+
+def _chosen(lane: str, fleets: Mapping[str, Fleet], fleet: Fleet) -> Fleet:
+    """Return the fleet of a lane, the only one without lanes; raise FleetError for an unknown lane."""
+    if lane and lane not in fleets:
+        raise _NoLaneError(
+            f"there is no lane {lane!r:.60}", hint=f"Lanes are {', '.join(fleets) or 'not set up'}."
+        )
+    return fleets.get(lane, fleet)
 
 
 def _add_picture(app: FastAPI, context: PageContext) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fleet.clients.gpu import Card, cards
+from fleet.clients.gpu import NO_FIGURES, Card, cards
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import Home
 from fleet.runtime.units import Bytes
@@ -35,11 +35,12 @@ def each_card(sizes: Sequence[Bytes], ask: Callable[[], list[Card] | None] = car
 
 def gpu_memory(home: Home, ask: Callable[[], list[Card] | None] = cards) -> KnownMemory:
     """Return the machine's GPU memory; raise FleetError if nothing says how much it is."""
-    reason = "neither nvidia-smi nor rocm-smi is here, and Ollama's log has not shown it"
     try:
-        found = ask() or []
+        found = ask()
+        reason = "neither nvidia-smi nor rocm-smi is here" if found is None else NO_FIGURES
+        reason += ", and Ollama's log has not shown it"
     except FleetError as error:
-        found, reason = [], error.message
+        found, reason = None, error.message
     if found:
         return KnownMemory(
             sum(card.total for card in found), printable(", ".join(card.name for card in found))

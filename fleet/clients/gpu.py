@@ -1,18 +1,30 @@
 """GPU memory as reported by NVIDIA's library, else by `nvidia-smi` or `rocm-smi`, where one of them is installed."""
 
 import importlib
+import os
+import select
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
 from fleet.runtime.errors import FleetError
 from fleet.runtime.units import MEGABYTE, Bytes, Seconds
-from fleet.runtime.untrusted import parse_json, whole_number
+from fleet.runtime.untrusted import LARGEST, parse_json, printable, whole_number
 
 _TIMEOUT: Seconds = 5.0
-_NVIDIA = ("--query-gpu=name,memory.used,memory.total", "--format=csv,noheader,nounits")
+_LONGEST = 256 * 1024
+"""Upper bound of a tool's output in bytes: thousands of cards."""
+
+NO_FIGURES = "the card's tool lists no GPU with figures of its memory"
+_GRACE: Seconds = 1.0
+_hanging: "dict[str, subprocess.Popen[bytes]]" = {}
+"""By program, the process that a hanging driver holds; until it ends, no other is started."""
+
+_NVIDIA = ("--query-gpu=uuid,name,memory.used,memory.total", "--format=csv,noheader,nounits")
 _ROCM = ("--showmeminfo", "vram", "--json")
 _COLUMNS = 3
 
@@ -24,6 +36,7 @@ class Card:
     name: str
     used: Bytes
     total: Bytes
+    uuid: str = ""
 
 
 Cards: TypeAlias = Callable[[], list[Card] | None]
@@ -43,6 +56,7 @@ def no_cards() -> list[Card] | None:
 def cards() -> list[Card] | None:
     """Return the machine's GPUs, None where nothing can be asked; raise FleetError if a tool fails.
 
+    A GPU without figures of its memory, such as one that shares the machine's, is left out.
     The library is asked where the package nvidia-ml-py is installed; it starts no process. Where it fails, the tool says
     why.
     """
@@ -67,43 +81,89 @@ def _by_library() -> list[Card] | None:
     except library.NVMLError:
         return None  # no driver, or no card
     try:
-        return [_card(library, index) for index in range(library.nvmlDeviceGetCount())]
+        found = [_card_by_library(library, index) for index in range(library.nvmlDeviceGetCount())]
+        return [card for card in found if card is not None]
     except (library.NVMLError, ValueError):
         return None
     finally:
         library.nvmlShutdown()
 
 
-def _card(library: Any, index: int) -> Card:
+def _card_by_library(library: Any, index: int) -> Card | None:
     handle = library.nvmlDeviceGetHandleByIndex(index)
-    memory, name = library.nvmlDeviceGetMemoryInfo(handle), library.nvmlDeviceGetName(handle)
-    # Versions before 11.5 return bytes.
-    text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
-    return Card(text, _bytes(memory.used), _bytes(memory.total))
+    memory = library.nvmlDeviceGetMemoryInfo(handle)
+    try:
+        uuid = library.nvmlDeviceGetUUID(handle)
+    except (AttributeError, library.NVMLError):
+        uuid = ""  # the card is read all the same
+    name = library.nvmlDeviceGetName(handle)
+    return _card(_text(name), memory.used, memory.total, uuid=_text(uuid))
+
+
+def _text(value: object) -> str:
+    """Return a text of the library, which versions before 11.5 return as bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _card(name: str, used: object, total: object, *, unit: Bytes = 1, uuid: str = "") -> Card | None:
+    """Return a card of figures in `unit`; None if one of them is missing or impossible."""
+    taken, whole = whole_number(used), whole_number(total)
+    if taken is None or whole is None or taken < 0 or not 0 < whole * unit <= LARGEST:
+        return None
+    return Card(printable(name), min(taken, whole) * unit, whole * unit, printable(uuid))
 
 
 def _output(program: str, options: tuple[str, ...]) -> str:
+    hint = "Check that the driver is loaded."
+    late = FleetError(f"{program} gives no whole answer within {_TIMEOUT:.0f} s", hint=hint)
+    if program in _hanging and _hanging[program].poll() is None:
+        raise late
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [program, *options],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT,
-            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
+        raise FleetError(f"{program} does not start: {error.strerror}", hint=hint) from error
+    try:
+        text = _read(process)
+        code = process.wait(_GRACE)
+    except (TimeoutError, subprocess.TimeoutExpired):
+        _end(program, process)
+        raise late from None
+    if code:
+        reason = next((line for line in text.splitlines() if line.strip()), f"exit code {code}")
         raise FleetError(
-            f"{program} does not answer: {error}", hint="Check that the driver is loaded."
-        ) from error
-    if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        reason = lines[0] if lines else f"exit code {done.returncode}"
-        raise FleetError(
-            f"{program} fails: {reason}",
+            f"{program} fails: {printable(reason.strip())}",
             hint="Reload the driver, or reboot; until then Ollama runs on the CPU.",
         )
-    return done.stdout
+    return text
+
+
+def _read(process: "subprocess.Popen[bytes]") -> str:
+    """Return a tool's output; raise TimeoutError if it is too long or not at its end in time."""
+    end, found = time.monotonic() + _TIMEOUT, b""
+    with cast("IO[bytes]", process.stdout) as pipe:
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        while len(found) <= _LONGEST and poll.poll(max(0.0, end - time.monotonic()) * 1000):
+            part = os.read(pipe.fileno(), _LONGEST)
+            if not part:
+                return found.decode(errors="replace")
+            found += part
+    raise TimeoutError
+
+
+def _end(program: str, process: "subprocess.Popen[bytes]") -> None:
+    """Kill a tool with its children; within a hanging driver no signal ends it, and it is not waited for."""
+    os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        _hanging[program] = process
 
 
 def parse_nvidia(text: str) -> list[Card]:
@@ -111,28 +171,31 @@ def parse_nvidia(text: str) -> list[Card]:
     found = []
     for line in text.splitlines():
         parts = [part.strip() for part in line.rsplit(",", 2)]
-        used, total = (whole_number(part) for part in parts[1:]) if len(parts) == _COLUMNS else (None, None)
-        if used is not None and total is not None:
-            found.append(Card(parts[0], used * MEGABYTE, total * MEGABYTE))
-    return found
+        if len(parts) != _COLUMNS:
+            continue
+        uuid, comma, name = parts[0].partition(",")
+        if not comma or not uuid.startswith("GPU-"):
+            uuid, name = "", parts[0]
+        found.append(_card(name.strip(), parts[1], parts[2], unit=MEGABYTE, uuid=uuid))
+    return [card for card in found if card is not None]
 
 
 def parse_rocm(text: str) -> list[Card]:
-    """Return the GPUs of rocm-smi's JSON, with sizes in bytes; raise FleetError for any other text."""
+    """Return the GPUs of rocm-smi's JSON, with sizes in bytes; raise FleetError for any other text.
+
+    It prints warnings beside the JSON. A card without figures is left out.
+    """
     try:
-        rows = {name: row for name, row in parse_json(text).items() if name.startswith("card")}
-        return [
-            Card(name, _bytes(row["VRAM Total Used Memory (B)"]), _bytes(row["VRAM Total Memory (B)"]))
+        value = parse_json(text[text.index("{") : text.rindex("}") + 1])
+        rows = {name: row for name, row in value.items() if name.startswith("card")}
+        found = [
+            _card(name, row.get("VRAM Total Used Memory (B)"), row.get("VRAM Total Memory (B)"))
             for name, row in rows.items()
         ]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if rows and not any(found):
+            raise ValueError("no card has figures")  # noqa: TRY301  # one way to report it
+    except (ValueError, AttributeError) as error:
         raise FleetError(
             "the output of rocm-smi is not understood", hint=f"Run it by hand: rocm-smi {' '.join(_ROCM)}"
         ) from error
-
-
-def _bytes(value: object) -> Bytes:
-    size = whole_number(value)
-    if size is None:
-        raise ValueError("no number of bytes")
-    return size
+    return [card for card in found if card is not None]

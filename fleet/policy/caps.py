@@ -128,7 +128,10 @@ def on_card(state: FleetState, seen: CardSeen, now: float, rules: Rules) -> Flee
     looks = before.looks + step if before.looks * step > 0 else step
     if abs(looks) < LOOKS:
         return _with_reserve(state, replace(before, looks=looks))
-    return _set_reserve(state, wanted, lower=difference > 0, now=now, rules=rules)
+    model = None if wanted is None or seen.available is None else rules.ladder[wanted].label
+    state = _with_reserve(state, ReserveCap(wanted, now))
+    state = state.with_event(now, EventKind.RESERVE, model=model, lower=difference > 0)
+    return _cap_changed(state, raised=difference < 0, now=now, rules=rules)
 
 
 def without_reserve(state: FleetState, now: float, rules: Rules) -> FleetState:
@@ -143,13 +146,6 @@ def without_reserve(state: FleetState, now: float, rules: Rules) -> FleetState:
 def _with_reserve(state: FleetState, cap: ReserveCap) -> FleetState:
     """Return the state with a cap; one that caps and counts nothing is left out."""
     return replace(state, reserve=None if cap.rung == 0 and not cap.looks else cap)
-
-
-def _set_reserve(state: FleetState, rung: int | None, *, lower: bool, now: float, rules: Rules) -> FleetState:
-    state = _with_reserve(state, ReserveCap(rung, now))
-    label = None if rung is None else rules.ladder[rung].label
-    state = state.with_event(now, EventKind.RESERVE, model=label, lower=lower)
-    return _cap_changed(state, raised=not lower, now=now, rules=rules)
 
 
 def _highest_that_leaves(state: FleetState, seen: CardSeen, rules: Rules) -> int | None:

@@ -128,6 +128,8 @@ def _hours(fields: Mapping[str, Any]) -> str:
 
 
 def _reserve(fields: Mapping[str, Any]) -> str:
+    if fields["model"] is None and not fields["lower"]:
+        return "the card cannot be read any more: the reserve of GPU memory is not kept"
     if fields["model"] is None:
         return "others leave too little GPU memory for any model; the generator pauses"
     if fields["lower"]:

@@ -104,7 +104,7 @@ def _alpha(lines: list[str]) -> Iterator[str]:
     code = _code(lines)
     is_open = "/*" in code or code.count("(") > code.count(")")
     for part in _parts(lines) if is_open else [lines]:
-        if _code(part):
+        if _code(part).strip("; \n"):  # a `;` on its own line ends the alpha before it
             yield "\n".join(part).strip()
 
 

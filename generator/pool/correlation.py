@@ -20,13 +20,14 @@ def series(pnl: bytes) -> Rows:
 def standardized(pnls: Sequence[bytes]) -> Rows:
     """Return one row a PnL, of mean 0 and length 1, so that a product of two rows is their correlation.
 
-    A constant PnL gives a row of zeros.
+    A PnL that is constant, or not finite on some day, gives a row of zeros.
     """
     days = max((len(pnl) // 4 for pnl in pnls), default=0)
     rows = np.zeros((len(pnls), days), dtype=np.float32)
     for row, pnl in zip(rows, pnls, strict=True):
         values = series(pnl)
         row[days - len(values) :] = values
+    rows[~np.isfinite(rows).all(axis=1)] = 0.0
     rows -= rows.mean(axis=1, keepdims=True, dtype=np.float64) if days else 0.0
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     np.divide(rows, lengths[:, None], out=rows, where=lengths[:, None] > 0.0, casting="unsafe")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 _SQLITE = "sqlite:///"
+_CONNECT_TIMEOUT: Seconds = 10.0
+"""Of a server that takes the connection and says nothing, as a frozen one does."""
 _TIMEOUT: Seconds = 1.0
 _TABLE = "evaluations"
 
@@ -60,6 +62,16 @@ def database_url(location: Path | str) -> str:
 def shown_url(url: "URL") -> str:
     """Return a URL without its password and its query, which may hold one too."""
     return url.set(query={}).render_as_string(hide_password=True)
+
+
+def server_url(url: str) -> "URL":
+    """Return a URL for SQLAlchemy, whose connection to PostgreSQL is given up in time; a time of the user's stays."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415  # see the module's docstring
+
+    where = make_url(url)
+    if where.get_driver_name() not in {"psycopg", "psycopg2"} or "connect_timeout" in where.query:
+        return where
+    return where.update_query_dict({"connect_timeout": f"{_CONNECT_TIMEOUT:.0f}"})
 
 
 @contextmanager
@@ -97,11 +109,10 @@ def _dictionary(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
 @contextmanager
 def _server(url: str) -> Iterator[Rows | None]:
     from sqlalchemy import create_engine, inspect, text  # noqa: PLC0415  # see the module's docstring
-    from sqlalchemy.engine import make_url  # noqa: PLC0415
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError  # noqa: PLC0415
 
     try:
-        where = make_url(url)
+        where = server_url(url)
         shown = shown_url(where)
         engine = create_engine(where)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:

@@ -52,7 +52,7 @@ def result_columns(evaluated: Evaluated) -> dict[str, Any]:
         "hard_failures": len(hard_failures(performance.checks)),
         "pnl": performance.pnl or None if admitted else None,
         "state": DONE,
-        "checks": [dict(check) for check in performance.checks],
+        "checks": [{name: finite(value) for name, value in check.items()} for check in performance.checks],
         "alpha_id": performance.alpha_id,
         "grade": performance.grade,
         "error": performance.reason or None,

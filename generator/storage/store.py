@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, create_engine, event, exists, func, or_, select, update
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
@@ -23,7 +22,7 @@ from generator.storage import cleanup
 from generator.storage.dialect import insert_new, insert_of, set_up_postgresql, set_up_sqlite
 from generator.storage.migrations import migrate
 from generator.storage.pool import is_new_trial, read_theme_results, record_outcome, require_known_members
-from generator.storage.read import shown_url
+from generator.storage.read import server_url, shown_url
 from generator.storage.rows import call_row, candidate_of, candidate_row, evaluated_of, result_columns
 from generator.storage.schema import DONE, ENDED, OPEN, PENDING, CallRow, EvaluationRow, SimulationRow
 
@@ -43,7 +42,7 @@ class AlphaStore:
 
     def __init__(self, url: str, *, owner: str) -> None:
         try:
-            self._url = make_url(url)
+            self._url = server_url(url)
         except ArgumentError as error:
             raise ConfigError(
                 "generator.database is no SQLAlchemy URL (not shown)",

@@ -2,11 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock
+from fleet.runtime.errors import GeneratorError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds
 from generator.context import Shared
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _RETRIES: tuple[Seconds, ...] = (0.2, 1.0, 5.0)
+# Longer than a server keeps the locks of a process that is stopped within a transaction.
+_SILENCE: Seconds = 30.0
 _CLEANUP_INTERVAL: Seconds = 3600.0
 _KEPT_TEXTS = 20_000
 _KEPT_STANDINS = 50_000
@@ -40,25 +44,64 @@ class StorageRetry:
         self._stopping = stopping
         self._clock = clock
         self._events = events
+        self._lock = threading.Lock()
+        self._failing: set[object] = set()
+        self._waiting = 0
+        self._heard = 0.0
+
+    def look(self) -> None:
+        """Report a database that has answered no one for long: a frozen server gives no error."""
+        with self._lock:
+            silence = self._clock.monotonic() - self._heard if self._waiting else 0.0
+        if silence > _SILENCE:
+            hint = "Check its server and the way there; mining resumes by itself."
+            self._events.storage(
+                GeneratorError(f"the database gives no answer for {_SILENCE:.0f} s", hint=hint)
+            )
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Note when the database was last heard of, or first asked."""
+        with self._lock:
+            self._heard = self._heard if self._waiting else self._clock.monotonic()
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._heard = self._clock.monotonic()
+                self._waiting -= 1
 
     def __call__(self, action: Callable[[], _T]) -> _T:
-        """Return the action's result once it succeeds; raise StoppingError if the program ends first."""
+        """Return the action's result once it succeeds; raise StoppingError if the program ends first.
+
+        The database is back once no action fails: it may allow some and refuse others.
+        """
+        this = object()
+        try:
+            value = self._tried(action, this)
+        finally:
+            self._failing.discard(this)
+        if not self._failing:
+            self._events.storage(None)
+        return value
+
+    def _tried(self, action: Callable[[], _T], this: object) -> _T:
         from generator.storage.store import StorageError  # noqa: PLC0415  # SQLAlchemy, after the first call
 
         failures = 0
         while True:
             stopping = self._stopping.is_set()  # read first: one try is made after the stop
             try:
-                value = action()
+                with self._asking():
+                    return action()
             except StorageError as error:
+                self._failing.add(this)
                 self._events.storage(error)
                 if stopping:
                     raise StoppingError from error
                 failures += 1
                 self._clock.wait(self._stopping, backoff_step(_RETRIES, failures))
-            else:
-                self._events.storage(None)
-                return value
 
 
 class IngestWorker:

@@ -58,8 +58,11 @@ class PendingCandidates:
         self._clock = clock
         self._losses = 0
         self._next_claim = self._next_look = float("-inf")
-        self.more = False
-        """The last claim found candidates, so that there may be more."""
+
+    @property
+    def more(self) -> bool:
+        """Return True if owners without a lease may have candidates: the last claim found some, or is an interval old."""
+        return self._clock.monotonic() >= self._next_claim
 
     @property
     def lost(self) -> bool:
@@ -89,8 +92,6 @@ class PendingCandidates:
             return
         found = self._retry(lambda: claim(self._open(), rules, limit=max(0, most)))
         self._queue.put_first(found)
-        if room:
-            self.more = bool(found)
         if not found:
             self._next_look = now + self._lease.interval
             # Without room new ones were not looked for: they are, as soon as there is some.

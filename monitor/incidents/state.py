@@ -68,7 +68,7 @@ class Failure:
     bounded: bool = False
     answered: float | None = None
     ended: bool = False
-    reported: bool = False
+    reported: bool = field(default=False, metadata={"former": "told"})
     closed: bool = False
     counted: bool = False
     healed: bool = False

@@ -4,7 +4,7 @@ import json
 import logging
 from dataclasses import dataclass
 
-from fleet.clients.gpu import Cards
+from fleet.clients.gpu import NO_FIGURES, Cards
 from fleet.clients.ollama import LoadedModel, Ollama
 from fleet.config.ladder import same_model
 from fleet.config.schema import Settings
@@ -82,7 +82,7 @@ class CardWatch:
         except FleetError as error:
             return None, error.message
         if not cards:
-            return None, NO_CARD
+            return None, NO_CARD if cards is None else NO_FIGURES
         total = sum(card.total for card in cards)
         free = total - sum(card.used for card in cards)
         return CardMemory(free, total, sum(one.size_vram for one in loaded)), ""

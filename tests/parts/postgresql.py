@@ -3,10 +3,11 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,23 @@ class Cluster:
     def stop(self) -> None:
         """Stop it at once, as a restart of the service does: connections are cut."""
         self.run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-t", "60", "-s", "-m", "fast", "stop")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the server's processes for the length of a `with` block: it takes connections and answers nothing."""
+        first = int((self.folder / "data/postmaster.pid").read_text().split()[0])
+        stopped = [first]
+        try:
+            os.kill(first, signal.SIGSTOP)  # first, so that it starts no further process
+            for child in Path(f"/proc/{first}/task/{first}/children").read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGSTOP)
+                    stopped.append(int(child))
+            yield
+        finally:
+            for one in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGCONT)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The storage contract, held to SQLite and to a real PostgreSQL alike."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,7 +30,7 @@ from generator.storage.read import (
 from generator.storage.store import AlphaStore, StorageError
 from generator.workers.pool import sampled_trials
 from tests.parts.postgresql import Cluster, postgresql
-from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, figures, finish
+from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, done_rows, figures, finish
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,16 @@ def test_figures_that_are_not_finite_are_null(store: AlphaStore, place: Path | s
     finish(store, "a", fitness=float("nan"))
     assert recent_alphas(place, 1)[0].fitness is None
     assert best_alphas(place, 1) == []
+
+
+def test_checks_without_a_finite_value_are_stored(store: AlphaStore) -> None:
+    store.record_call(call(), [candidate("a")], PANEL)
+    check = {"name": "SELF_CORRELATION", "result": "PASS", "limit": 0.7, "value": math.nan}
+    result = Evaluated(candidate("a"), PANEL.source, PANEL.settings, replace(figures(), checks=[check]))
+    assert store.finish(result, PANEL) is not None
+    [found] = done_rows(store, PANEL)
+    assert found.performance is not None
+    assert found.performance.checks == [{**check, "value": None}]
 
 
 def test_only_this_owners_pending_rows_are_taken_up(store: AlphaStore, url: str) -> None:

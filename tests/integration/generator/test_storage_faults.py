@@ -1,6 +1,9 @@
 """The real generator while its database is away, locked, gone or another one: nothing finished is lost."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from fleet.runtime.home import ROOT
 from generator.storage.store import AlphaStore
 from standin.ollama import StandinOllama, standin
 from standin.settings import StandinSettings
@@ -84,6 +88,41 @@ def test_a_postgresql_that_restarts_in_mid_run_loses_nothing(
         assert len(reported) == len(set(reported))
         assert set(reported) <= set(rows("SELECT id FROM evaluations WHERE state <> 'pending'"))
     assert generator.told.count("cannot be used") == 1
+    assert "Traceback" not in generator.log
+
+
+@pytest.mark.slow
+def test_a_postgresql_that_freezes_is_reported_and_loses_nothing(
+    tmp_path: Path, ollama: StandinOllama, cluster: Cluster
+) -> None:
+    url = cluster.create("frozen")
+    with (
+        closing(Rows(url)) as rows,
+        generating(tmp_path, ollama.url, FLEET_GENERATOR_DATABASE=url) as generator,
+    ):
+        generator.until(lambda: " evaluation.done " in generator.log, what="an alpha")
+        rows.close()
+        with cluster.frozen():
+            asked = subprocess.run(
+                [sys.executable, str(ROOT / "fleet_cli.py"), "alphas"],
+                env={**os.environ, "FLEET_HOME": str(tmp_path), "FLEET_GENERATOR_DATABASE": url},
+                capture_output=True,
+                text=True,
+                timeout=100,
+                check=False,
+            )
+            assert asked.returncode == 1, asked
+            assert "cannot be read" in asked.stderr
+            generator.until(
+                lambda: generator.heartbeat().get("database_away"), what="the silence to be reported"
+            )
+        generator.until(lambda: "can be written again" in generator.told, what="the database to be back")
+        before = len(evaluated(generator))
+        generator.until(lambda: len(evaluated(generator)) > before + 4, what="alphas after it")
+        assert generator.end()[0] == 0
+        assert set(rows("SELECT id FROM calls")) == ids(generator)
+        assert len(evaluated(generator)) == len(set(evaluated(generator)))
+    assert generator.told.count("gives no answer") == 1
     assert "Traceback" not in generator.log
 
 

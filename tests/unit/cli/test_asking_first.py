@@ -131,7 +131,7 @@ def test_the_cards_of_amd() -> None:
     assert parse_rocm(json.dumps({"card0": row, "system": {}})) == [Card("card0", 24576000, 17163091968)]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"card0": {}}', '{"card0": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"card0": {}}', '{"card0": 1}'])
 def test_what_is_no_answer_of_amd(text: str) -> None:
     with pytest.raises(FleetError):
         parse_rocm(text)

@@ -14,8 +14,8 @@ from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.config.ladder import Ladder
 from fleet.config.schema import Settings
-from fleet.runtime.errors import SupervisorAwayError
-from fleet.runtime.home import Home
+from fleet.runtime.errors import FleetError, SupervisorAwayError
+from fleet.runtime.home import FleetFile, Home
 
 
 @pytest.fixture
@@ -46,6 +46,21 @@ def test_a_configuration_that_was_changed_is_told(
 ) -> None:
     os.utime(fleet.settings.source, (written, written))
     assert found(fleet) == expected
+
+
+@pytest.mark.parametrize(
+    ("profile", "health"), [("embedded", Health.WARNING), ("native", Health.FAULT)], ids=["stand-in", "real"]
+)
+def test_a_card_tool_that_fails_is_no_fault_of_a_stand_in(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, profile: str, health: Health
+) -> None:
+    def fails() -> None:
+        raise FleetError("nvidia-smi fails: no driver")
+
+    monkeypatch.setattr("cli.doctor.cards", fails)
+    started = FleetFile(profile, "http://127.0.0.1:9", "file:none", fleet.settings.source, "none", 0.0)
+    findings = examine(replace(fleet, started=started))
+    assert [one.health for one in findings if one.part == "gpu"] == [health]
 
 
 def test_a_configuration_that_is_gone_is_no_change(fleet: Fleet) -> None:

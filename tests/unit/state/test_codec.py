@@ -26,7 +26,8 @@ from fleet.policy.state import (
     SwitchPhase,
     Unanswered,
 )
-from state.codec import StateFormatError, decode_state, default_state, encode_state
+from monitor.incidents.state import Failure
+from state.codec import StateFormatError, decode_state, default_state, encode_state, from_json
 
 T = 1_800_000_000.0
 ORIGINAL = {
@@ -137,6 +138,26 @@ def test_unknown_keys_are_kept_and_do_not_hide_ours() -> None:
     again = json.loads(encode_state(decode_state(json.dumps(row)), T))
     assert again["from_tomorrow"] == [1, 2]
     assert again["schema_version"] == 1
+
+
+def test_an_event_of_a_newer_version_does_not_hide_the_state() -> None:
+    row = json.loads(encode_state(FULL, T))
+    newer = {"number": 7, "time": T, "kind": "of.tomorrow", "x": 1}
+    assert decode_state(json.dumps(row | {"events": [newer, *row["events"]]})) == FULL
+
+
+@pytest.mark.parametrize("event", [None, {"kind": "incident"}, {"number": 1, "time": T}, {"kind": 5}])
+def test_a_damaged_event_is_damage(event: object) -> None:
+    row = json.loads(encode_state(FULL, T))
+    with pytest.raises(StateFormatError):
+        decode_state(json.dumps(row | {"events": [event]}))
+
+
+def test_a_failure_that_an_older_version_reported_is_not_reported_again() -> None:
+    row = {"number": 3, "first": T, "last": T, "patterns": ["gpu-buffer"], "named": True}
+    assert from_json(Failure, {**row, "told": True}) == Failure(3, T, T, named=True, reported=True)
+    assert from_json(Failure, {**row, "told": True, "reported": False}) == Failure(3, T, T, named=True)
+    assert from_json(Failure, row) == Failure(3, T, T, named=True)
 
 
 def test_the_default_stands_on_the_top_rung() -> None:

@@ -197,6 +197,11 @@ def test_else_it_is_what_ollama_s_log_said(tmp_path: Path, fails: bool) -> None:
     assert gpu_memory(home, ask).total == 8 * GIGABYTE
 
 
+def test_a_card_without_figures_is_not_called_a_missing_tool(tmp_path: Path) -> None:
+    with pytest.raises(FleetError, match="lists no GPU with figures"):
+        gpu_memory(Home(tmp_path), list)
+
+
 def test_a_default_ladder_far_below_the_card_is_reported() -> None:
     assert wasted_card(SEED_LADDER, 24 * GIGABYTE).startswith("the GPU has 24.0 GB")
     assert wasted_card(SEED_LADDER, 4 * GIGABYTE) == ""

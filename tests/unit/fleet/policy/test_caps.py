@@ -13,7 +13,7 @@ from fleet.config.schema import PolicySettings
 from fleet.config.values import Reserve
 from fleet.policy.caps import must_free, with_freed
 from fleet.policy.decide import decide
-from fleet.policy.events import EventKind
+from fleet.policy.events import EventKind, sentence
 from fleet.policy.facts import (
     CallEnded,
     CardSeen,
@@ -515,7 +515,10 @@ def test_readings_during_a_switch_and_a_model_on_the_cpu_do_not_count() -> None:
 def test_a_card_that_can_no_longer_be_read_caps_nothing_for_ever() -> None:
     state = after(a_game(), *[(T + 60, CardSeen(None))] * 2, rules=RESERVE)
     assert state.cap == 2
-    assert after(state, (T + 62, CardSeen(None)), rules=RESERVE).reserve is None
+    state = after(state, (T + 62, CardSeen(None)), rules=RESERVE)
+    assert state.reserve is None
+    event = next(event for event in reversed(state.events) if event.kind is EventKind.RESERVE)
+    assert sentence(event) == "the card cannot be read any more: the reserve of GPU memory is not kept"
 
 
 def test_without_a_reserve_in_the_configuration_its_cap_ends() -> None:

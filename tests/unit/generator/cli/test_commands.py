@@ -123,6 +123,7 @@ def rows(*arguments: str, stdin: str = "") -> list[dict[str, Any]]:
         ("ts_corr(close\n  open, 5)\nclose", ["ts_corr(close\n  open, 5)", "close"]),
         ("rank(close\nand open)\nclose", ["rank(close\nand open)", "close"]),
         ("/* open\nrank(close)\nrank(open)", ["/* open", "rank(close)", "rank(open)"]),
+        ("rank(close)\n;\nrank(open)\n;\n", ["rank(close)", "rank(open)"]),
     ],
 )  # fmt: skip
 def test_an_alpha_may_take_several_lines(text: str, alphas: list[str]) -> None:
@@ -130,7 +131,7 @@ def test_an_alpha_may_take_several_lines(text: str, alphas: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "evaluate"])
-@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n"])
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a comment\n", ";\n"])
 def test_input_without_an_expression_is_refused(tmp_path: Path, command: str, text: str) -> None:
     code, output, error = run(command, "--json", "-", stdin=text)
     assert (code, output) == (2, "")

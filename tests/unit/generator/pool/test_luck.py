@@ -91,6 +91,15 @@ def test_correlations_are_numpys_and_earlier_days_earned_nothing() -> None:
     assert PnlTable({"one": pnl(one)}).highest() == {}
 
 
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_a_pnl_that_overflows_correlates_with_nothing(odd: float) -> None:
+    one = np.random.default_rng(5).normal(size=300)
+    broken = np.where(np.arange(300) == 200, odd, one)
+    assert PnlTable({"one": pnl(one)}).correlations(pnl(broken)) == {"one": 0.0}
+    assert PnlTable({"one": pnl(one), "broken": pnl(broken)}).highest() == {"one": 0.0, "broken": 0.0}
+    assert distinct([pnl(one), pnl(broken), pnl(one)], 0.9) == 2
+
+
 def test_series_that_move_together_count_as_one() -> None:
     rng = np.random.default_rng(3)
     first, second = rng.normal(size=500), rng.normal(size=500)

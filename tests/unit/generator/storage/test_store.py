@@ -14,7 +14,7 @@ from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import Admission, Candidate, Evaluated, Moments, Origin, Stretch
 from generator.storage.dialect import insert_of
 from generator.storage.migrations import STEPS, migrate
-from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas
+from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas, server_url
 from generator.storage.rows import call_row
 from generator.storage.schema import CallRow, EvaluationRow
 from generator.storage.store import AlphaStore, StorageError
@@ -192,3 +192,18 @@ def test_the_results_of_themes_are_the_models_alphas_that_the_pool_judged(store:
     assert store.theme_results(PANEL, limit=9) == [(100, True), (101, False), (103, True)]
     assert store.theme_results(PANEL, limit=2) == [(101, False), (103, True)]
     assert store.theme_results(replace(PANEL, settings={}), limit=9) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "wait"),
+    [
+        ("postgresql+psycopg://me@host/fleets", "10"),
+        ("postgresql+psycopg://me@host/fleets?sslmode=require", "10"),
+        ("postgresql+psycopg2://me@host/fleets", "10"),
+        ("postgresql+psycopg://me@host/fleets?connect_timeout=3", "3"),
+        ("postgresql+pg8000://me@host/fleets", None),
+        ("sqlite:////tmp/alphas.db", None),
+    ],
+)
+def test_a_connection_to_a_server_is_given_up_in_time(url: str, wait: str | None) -> None:
+    assert server_url(url).query.get("connect_timeout") == wait

@@ -33,9 +33,12 @@ class Claiming:
     """This fleet's part, beside another that has no lease; `candidates` are its own, queued."""
 
     def __init__(self, here: AlphaStore, *candidates: str) -> None:
-        clock, stopping = StillClock(), threading.Event()
+        self.clock = clock = StillClock()
+        stopping = threading.Event()
         events = MiningEvents(model="m", standin=False, synthetic=False, clock=clock)
         retry = StorageRetry(stopping, clock, events)
+        lease = Lease(store=lambda: here, retry=retry, clock=clock, stopping=stopping)
+        self.interval = lease.interval
         self.queue: WorkQueue[Candidate] = WorkQueue()
         for one in candidates:
             self.queue.put(Candidate(one, one, one))
@@ -44,7 +47,7 @@ class Claiming:
             SubmittedCandidates(),
             store=lambda: here,
             retry=retry,
-            lease=Lease(store=lambda: here, retry=retry, clock=clock, stopping=stopping),
+            lease=lease,
             clock=clock,
         )
 
@@ -90,3 +93,17 @@ def test_without_room_nothing_new_is_claimed_and_with_room_at_once(
     assert claiming.claimed(rules, 2) == ["c"]
     assert claiming.claimed(rules, 2) == []
     assert not claiming.pending.more
+
+
+def test_candidates_of_the_gone_are_looked_for_again_though_variants_could_be_made(
+    stores: tuple[AlphaStore, AlphaStore],
+) -> None:
+    here, gone = stores
+    claiming = Claiming(here)
+    assert claiming.pending.more
+    assert claiming.claimed(PANEL, 2) == []
+    assert not claiming.pending.more
+    leave(gone, PANEL, "a")
+    claiming.clock.now += claiming.interval
+    assert claiming.pending.more
+    assert claiming.claimed(PANEL, 2) == ["a"]

@@ -42,6 +42,7 @@ def look(
     reserve: Reserve = Reserve(GB),  # noqa: B008  # frozen
     state: FleetState = STATE,
     error: str = "",
+    listed: bool = True,
 ) -> tuple[list[Fact], dict[str, object] | None]:
     """Return the posted facts and the file after one look."""
     home, posted = Home(tmp_path), list[Fact]()
@@ -50,7 +51,7 @@ def look(
     def read_cards() -> list[Card] | None:
         if error:
             raise FleetError(error)
-        return list(cards) or None
+        return list(cards) if listed else None
 
     def post(fact: Fact) -> FleetState:
         posted.append(fact)
@@ -97,10 +98,17 @@ def test_models_of_our_ladder_on_other_rungs_are_ours_too(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("error", "shown"), [("", "no nvidia-smi"), ("nvidia-smi fails: no driver", "no driver")]
+    ("error", "listed", "shown"),
+    [
+        ("", False, "no nvidia-smi"),
+        ("", True, "lists no GPU with figures"),
+        ("nvidia-smi fails: no driver", False, "no driver"),
+    ],
 )
-def test_a_card_that_cannot_be_read_is_unknown_and_said_so(tmp_path: Path, error: str, shown: str) -> None:
-    posted, row = look(tmp_path, error=error)
+def test_a_card_that_cannot_be_read_is_unknown_and_said_so(
+    tmp_path: Path, error: str, listed: bool, shown: str
+) -> None:
+    posted, row = look(tmp_path, error=error, listed=listed)
     assert posted == [CardSeen(None)]
     assert row is not None
     assert shown in str(row["unknown"])
