@@ -30,7 +30,11 @@ def checkout(tmp_path: Path) -> Path:
 def planned(checkout: Path, *target: str) -> str:
     """Return the commands that a target would run, by default the setup."""
     command = ["make", "--dry-run", *(target or ["setup"])]
-    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60, check=True)
+    # The make that runs the tests would pass its own options on, and print folders.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        command, cwd=checkout, env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
     return done.stdout
 
 
