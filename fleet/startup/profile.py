@@ -5,6 +5,7 @@ for its Ollama and never falls back to the stand-in; the container; an Ollama th
 """
 
 import http.client
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -156,5 +157,6 @@ class MachineProbes:
         """
         file = Path.home() / ".ollama" / "logs" / "server.log"
         journal = shutil.which("journalctl") is not None
-        service = any((folder / "ollama.service").exists() for folder in self._units)
-        return "journal:ollama" if journal and (service or not file.exists()) else f"file:{file}"
+        # `Path.exists` raises where a folder above is closed.
+        service = any(os.path.exists(folder / "ollama.service") for folder in self._units)  # noqa: PTH110
+        return "journal:ollama" if journal and (service or not os.path.exists(file)) else f"file:{file}"  # noqa: PTH110

@@ -48,6 +48,10 @@ def parse(text: str, catalogue: Catalogue) -> Node:
     return _threads.reader().read(text, catalogue)
 
 
+_building = threading.Lock()
+"""Lark reads its grammar by `ast`, which in Python before 3.11.5 fails in two threads at once (gh-106905)."""
+
+
 class _Reader:
     """One thread's parser: Lark's tables with the builder that they call."""
 
@@ -57,9 +61,10 @@ class _Reader:
         self._builder = TreeBuilder()
         self._refused: type[UnexpectedInput] = UnexpectedInput
         grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
-        self._lark = Lark(
-            grammar, parser="lalr", lexer="basic", transformer=self._builder, maybe_placeholders=False
-        )
+        with _building:
+            self._lark = Lark(
+                grammar, parser="lalr", lexer="basic", transformer=self._builder, maybe_placeholders=False
+            )
 
     def read(self, text: str, catalogue: Catalogue) -> Node:
         if len(text) > MAX_CHARACTERS:

@@ -4,6 +4,7 @@ It can be seen if Ollama is a service of this host. A server in a container or o
 own; there a pull onto a full disk fails with Ollama's own error.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +33,8 @@ def models_folder(profile: str, url: str, environ: Mapping[str, str]) -> Path | 
     places = (
         [Path(named)] if named else [Path(home, ".ollama/models"), Path("/usr/share/ollama/.ollama/models")]
     )
-    return next((place for place in places if place.is_dir()), None)
+    # `Path.is_dir` raises where a folder above is closed, as the home of Ollama's own user is.
+    return next((place for place in places if os.path.isdir(place)), None)  # noqa: PTH112
 
 
 def disk_check(folder: Path | None) -> DiskCheck:

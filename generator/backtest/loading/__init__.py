@@ -37,9 +37,9 @@ def load_panel(path: Path, *, cache: Path | None = None, memory: int | None = No
     bytes, by default the free memory. Raises PanelError with all faults.
     """
     free = free_bytes() if memory is None else memory
-    if not path.exists():
-        raise PanelError(f"{path}: no such file or folder", hint="Name a Parquet or CSV file.")
     try:
+        if not path.exists():
+            raise PanelError(f"{path}: no such file or folder", hint="Name a Parquet or CSV file.")
         stamp = stamp_of(path)
         cached = PanelCache(cache).find(path) if cache is not None else None
         if cached is not None:

@@ -163,6 +163,10 @@ def test_the_disk_is_seen_only_where_ollama_is_a_service_of_this_host(tmp_path: 
     assert models_folder("native", "http://localhost:11434", {**here, **named}) == tmp_path / "elsewhere"
     assert models_folder("native", "http://gpu-box:11434", here) is None
     assert models_folder("docker", "http://127.0.0.1:11434", here) is None
+    unreadable = {
+        "OLLAMA_MODELS": f"/{'x' * 300}/models"
+    }  # an error as of a closed folder, which root has not
+    assert models_folder("native", "http://127.0.0.1:11434", unreadable) is None
 
 
 def test_a_reserve_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

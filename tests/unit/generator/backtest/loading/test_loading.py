@@ -349,6 +349,11 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
         load_panel(tmp_path / "none.csv")
 
 
+def test_a_path_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(PanelError, match="cannot be read: File name too long"):
+        load_panel(tmp_path / ("x" * 300))
+
+
 def test_a_panel_beyond_memory_is_refused_with_the_size_that_fits(tmp_path: Path) -> None:
     days, symbols = 300, 300
     start = np.datetime64("2019-01-01")
