@@ -137,8 +137,9 @@ def _unanswered(row: Mapping[str, Any], now: float) -> Iterator[Finding]:
     detail = f"{lead} for {since}, {calls} failed in a row, the last one with: {failed['reason']}"
     hint = remedy(Unanswered(**failed), row["log_source"] or "", pulling=_pull_of_model(row))
     if row["profile"] == "embedded" and (failed["hangs"] or "ollama" in row["away"]):
-        hint = f"`{_home(row).supervisorctl('restart', 'standin')}` starts the stand-in anew."
-        hint = row["away"].get("supervisord", {"hint": hint})["hint"]
+        away = row["away"].get("supervisord")
+        restart = _home(row).supervisorctl("restart", "standin")
+        hint = away["hint"] if away else f"`{restart}` starts the stand-in anew."
     yield from _fault("calls", detail, hint)
 
 

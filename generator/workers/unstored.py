@@ -5,14 +5,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.logging import fields
 from fleet.runtime.untrusted import parse_json
 from generator.domain import CallRecord
-
-_EMPTY = CallRecord("", 0.0, 0.0, "", 0, 0, "", 0)
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +35,13 @@ class UnstoredCalls:
 
     def read(self) -> Sequence[CallRecord]:
         """Return the calls of the file, without those that cannot be read."""
+        from state.codec import from_json  # noqa: PLC0415  # after the first request
+
         try:
             rows = parse_json(self._path.read_bytes())
         except (OSError, ValueError):
             return ()
-        calls = (_call(row) for row in (rows if isinstance(rows, list) else ()))
+        calls = (from_json(CallRecord, row) for row in (rows if isinstance(rows, list) else ()))
         return [call for call in calls if call is not None]
 
     def clear(self) -> None:
@@ -51,22 +50,3 @@ class UnstoredCalls:
             self._path.unlink(missing_ok=True)
         except OSError as error:
             _log.error("intake.uncleared", extra=fields(path=self._path, error=error.strerror))
-
-
-def _call(row: Any) -> CallRecord | None:
-    """Return a row's call, None if a value is of another kind than the call's."""
-    if not isinstance(row, dict):
-        return None
-    values = {name: row.get(name, getattr(_EMPTY, name)) for name in CallRecord.__slots__}
-    return (
-        CallRecord(**values)
-        if all(_fits(value, getattr(_EMPTY, name)) for name, value in values.items())
-        else None
-    )
-
-
-def _fits(value: Any, known: Any) -> bool:
-    if known is None:  # an optional text or number
-        return value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
-    kinds = (int, float) if isinstance(known, float) else type(known)
-    return isinstance(value, kinds) and not isinstance(value, bool)
