@@ -1,5 +1,6 @@
 """Output of the commands: errors with hint and exit code, JSON, folded lines, progress bars."""
 
+import errno
 import functools
 import io
 import json
@@ -40,15 +41,21 @@ class Root(click.Group):
             raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
-            hint = "Is there room on the disk, and may this user write there?"
-            if isinstance(error, PermissionError):
-                hint = "Run the command as the user who may use that file; one user runs all of a fleet."
-            _show_error(ctx, f"{name}{error.strerror or error}", hint)
+            _show_error(ctx, f"{name}{error.strerror or error}", _hint(error))
             ctx.exit(1)
         except Exception as error:  # noqa: BLE001  # top of the program: an unforeseen error becomes a sentence
             hint = "this is a fault of Model Fleet; --debug shows where it happened."
             _show_error(ctx, f"{type(error).__name__}: {error}", hint)
             ctx.exit(1)
+
+
+def _hint(error: OSError) -> str:
+    """Return the mend of a failed call to the system."""
+    if isinstance(error, PermissionError):
+        return "Run the command as the user who may use that file; one user runs all of a fleet."
+    if error.errno in {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
+        return "Correct the path; FLEET_HOME names the home, and fleet.toml other files."
+    return "Is there room on the disk, and may this user write there?"
 
 
 def _show_error(ctx: click.Context, message: str, hint: str) -> None:

@@ -32,16 +32,22 @@ _ROOM = GIGABYTE // 2
 
 
 def examine(fleet: Fleet) -> list[Finding]:
-    """Return the findings of all checks. A check that raises FleetError is a fault, and the others still run."""
+    """Return the findings of all checks. A check that fails is a fault, and the others still run."""
     findings: list[Finding] = []
     for check in _CHECKS:
         try:
             findings.extend(check(fleet))
         except FleetError as error:
+            findings.append(Finding(_part(check), Health.FAULT, error.message, error.hint))
+        except OSError as error:
             findings.append(
-                Finding(check.__name__.strip("_").replace("_", " "), Health.FAULT, error.message, error.hint)
+                Finding(_part(check), Health.FAULT, str(error), "Check its permissions and the path.")
             )
     return findings
+
+
+def _part(check: Callable[[Fleet], Iterator[Finding]]) -> str:
+    return check.__name__.strip("_").replace("_", " ")
 
 
 def _configuration(fleet: Fleet) -> Iterator[Finding]:

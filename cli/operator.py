@@ -42,9 +42,8 @@ class CommandOutcome:
 
 
 def _later(away: SupervisorAwayError) -> str:
-    """Return the half of a sentence for a command that is saved only."""
-    why = away.message.partition(": ")[0]
-    return f"{why}, it takes effect when {'it does' if 'does not run' in why else 'supervisord runs again'}"
+    """Return the end of a sentence for a command that is saved only."""
+    return f"{away.message}; it takes effect when supervisord runs the generator"
 
 
 def find_rung(ladder: Ladder, target: str) -> int:

@@ -12,7 +12,15 @@ from fleet.config.load import find_config, load_settings
 from fleet.config.schema import Settings
 from fleet.policy.rules import Rules
 from fleet.runtime.errors import NoFleetError
-from fleet.runtime.home import DEFAULT_LANE, FleetFile, Home, find_home, read_fleet_file, read_json
+from fleet.runtime.home import (
+    DEFAULT_LANE,
+    FleetFile,
+    Home,
+    find_home,
+    is_there,
+    read_fleet_file,
+    read_json,
+)
 from fleet.runtime.units import Bytes, Seconds
 from fleet.runtime.untrusted import whole_number
 
@@ -121,7 +129,7 @@ def any_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
     environ = {**environ, **home.environ}
     started = read_fleet_file(home)
     last = started or read_fleet_file(home.of_lane(""))  # a lane that is new in fleet.toml
-    known = last.config if last is not None and Path(last.config or "/").is_file() else None
+    known = last.config if last is not None and last.config and is_there(Path(last.config)) else None
     path = find_config(config or (None if environ.get("FLEET_CONFIG") else known), environ, Path.cwd())
     settings = load_settings(path, environ)
     if given == DEFAULT_LANE:  # the home's own files, whatever lanes there are

@@ -14,8 +14,9 @@ from typing import Any
 from fleet.config.entries import Problem, read_hours, read_ladder, read_patterns, unknown_key
 from fleet.config.lanes import read_lanes
 from fleet.config.schema import SEED_LADDER, PanelSettings, Settings
+from fleet.config.variables import NO_KEYS, meant_by
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.home import DEFAULT_LANE, ROOT, FleetFile, expanded
+from fleet.runtime.home import DEFAULT_LANE, ROOT, FleetFile, expanded, is_there
 from fleet.runtime.logging import plain_text
 
 SECTIONS: Mapping[str, type] = {
@@ -23,9 +24,10 @@ SECTIONS: Mapping[str, type] = {
     for part in fields(Settings)
     if part.name not in {"ladder", "patterns", "hours", "lanes", "source"}
 }
-# These variables look like overrides but have no key: credentials do not belong into the settings file.
-_NOT_OVERRIDES = frozenset({"FLEET_BRAIN_EMAIL", "FLEET_BRAIN_PASSWORD", "FLEET_BRAIN_URL"})
-_MISSPELT = 0.9  # how near a variable's name is to that of a key's; others of the fleet are further
+KEYS = tuple(
+    f"FLEET_{name}_{key.name}".upper() for name, section in SECTIONS.items() for key in fields(section)
+)
+"""The variables that override a key."""
 _USER = re.compile(r"//[^/\s]*@")  # user and password of a URL, which must not be shown
 
 
@@ -46,25 +48,14 @@ def find_config(explicit: str | None, environ: Mapping[str, str], folder: Path) 
     named = explicit or environ.get("FLEET_CONFIG") or None
     if named is None:
         default = folder / "fleet.toml"
-        return default if _is_there(default) else None
+        return default if is_there(default) else None
     path = expanded(named)
-    if not _is_there(path):
+    if not is_there(path):
         by = "--config" if explicit else "FLEET_CONFIG"
         raise ConfigError(
             f"there is no configuration file {path}", hint=f"It was named by {by}; correct the path."
         )
     return path
-
-
-def _is_there(path: Path) -> bool:
-    """Return True unless the name is free. The reader reports a link to nothing, and a folder that is closed."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def config_path(started: FleetFile | None, environ: Mapping[str, str]) -> Path | None:
@@ -146,10 +137,11 @@ def _environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[st
     overrides: dict[str, dict[str, str]] = {}
     for variable, value in sorted(environ.items()):
         match = re.fullmatch(rf"FLEET_({'|'.join(SECTIONS).upper()})_(\w+)", variable)
-        if variable in _NOT_OVERRIDES:
+        if variable in NO_KEYS:
             continue
         if match is None:
-            problems.extend(_misspelt(variable))
+            if meant := meant_by(variable, KEYS):
+                problems.append(Problem(variable, f"there is no such variable; did you mean {meant}?"))
             continue
         section, name = match[1].lower(), match[2].lower()
         known = [part.name for part in fields(SECTIONS[section])]
@@ -159,17 +151,6 @@ def _environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[st
         else:
             overrides.setdefault(section, {})[name] = value
     return overrides
-
-
-def _misspelt(variable: str) -> Iterator[Problem]:
-    """Yield the problem of a variable of no section whose name is very near to a key's; others are not ours."""
-    if not variable.startswith("FLEET_"):
-        return
-    from difflib import get_close_matches  # noqa: PLC0415  # slow import, not needed without such a variable
-
-    known = [f"FLEET_{name}_{key.name}".upper() for name, part in SECTIONS.items() for key in fields(part)]
-    for near in get_close_matches(variable, [*known, *_NOT_OVERRIDES], n=1, cutoff=_MISSPELT):
-        yield Problem(variable, f"there is no such variable; did you mean {near}?")
 
 
 def _section(

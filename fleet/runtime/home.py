@@ -121,7 +121,10 @@ class Home:
     def is_default(self) -> bool:
         """Return True for the home that programs find without FLEET_HOME: `var`, or the folder that it links to."""
         default = ROOT / "var"
-        return self.root() == default or self.root().resolve() == default.resolve()
+        try:
+            return self.root() == default or self.root().resolve() == default.resolve()
+        except (OSError, RuntimeError):  # links in a circle
+            return False
 
     def supervisorctl(self, verb: str, *programs: str) -> str:
         """Return the command that asks this fleet's supervisord, to be shown and pasted."""
@@ -175,6 +178,17 @@ def _name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"#{uid}"  # as sudo takes it
+
+
+def is_there(path: Path) -> bool:
+    """Return True unless nothing has this name. Reading reports a link to nothing, a closed folder, too long a name."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def expanded(text: str) -> Path:

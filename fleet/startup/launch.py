@@ -6,14 +6,15 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.clients.gpu import cards
 from fleet.clients.supervisor import Supervisor
-from fleet.config.load import find_config, load_settings
+from fleet.config.load import KEYS, find_config, load_settings
 from fleet.config.schema import Settings
+from fleet.config.variables import unread
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.clock import parse_beginning
 from fleet.runtime.errors import ConfigError, FleetError, SupervisorError
@@ -238,8 +239,11 @@ def _others(profile: str) -> str:
     return f"FLEET_PROFILE={real} chooses another; FLEET_PROFILE=embedded also needs a FLEET_HOME of its own."
 
 
-def describe(ready: StartPlan, memory: Bytes = 0) -> str:
-    """Return the lines that a start prints: profile, home, configuration, Ollama, and a ladder far below the card."""
+def describe(ready: StartPlan, memory: Bytes = 0, ignored: Sequence[str] = ()) -> str:
+    """Return the lines that a start prints: profile, home, configuration, Ollama.
+
+    A ladder far below the card's memory and variables that nothing reads get a line each.
+    """
     choice = ready.choice
     explicit = choice.why.startswith("set by")
     lines = [
@@ -261,6 +265,10 @@ def describe(ready: StartPlan, memory: Bytes = 0) -> str:
     if not ready.lanes and (wasted := wasted_card(ready.settings.ladder, memory)):
         command = ready.home.command("python3 fleet_cli.py ladder --suggest")
         lines.append(f"{wasted[0].upper()}{wasted[1:]}: `{command}` prints a larger one.")
+    if ignored:
+        lines.append(
+            f"No part of the fleet reads {', '.join(ignored)}: see fleet.toml for the names of keys."
+        )
     return "\n".join(lines)
 
 
@@ -283,7 +291,8 @@ def run(explicit_config: str | None = None) -> None:
     """Start a fleet in this process, which becomes supervisord; raise FleetError if it cannot start."""
     ready = plan(explicit_config, os.environ, Path.cwd())
     environ = _claim_home(ready)
-    print(describe(ready, _card_memory(ready)), file=sys.stderr, flush=True)  # noqa: T201  # a message for the terminal
+    ignored = unread(os.environ, KEYS)
+    print(describe(ready, _card_memory(ready), ignored), file=sys.stderr, flush=True)  # noqa: T201  # a message for the terminal
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(ROOT / "supervisord.conf")]
     os.chdir(ROOT)
     os.execve(sys.executable, command, environ)  # noqa: S606  # supervisord replaces this process

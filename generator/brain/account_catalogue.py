@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import GeneratorError
-from fleet.runtime.home import Home
+from fleet.runtime.home import Home, is_there
 from generator.brain.api import BrainApi
 from generator.catalogue import Catalogue, from_brain, load
 
@@ -24,7 +24,7 @@ def listing_path(home: Home, settings: Mapping[str, Any]) -> Path:
 
 def kept_listing(path: Path) -> Catalogue | None:
     """Return the stored catalogue, None if it is missing, unreadable or empty."""
-    if not path.exists():
+    if not is_there(path):
         return None
     try:
         found = load(path)

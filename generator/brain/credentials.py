@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.home import ROOT, expanded
+from fleet.runtime.home import ROOT, expanded, is_there
 from fleet.runtime.logging import with_sentence
 from generator.brain.errors import BrainAccessError
 
@@ -55,8 +55,8 @@ class CredentialSource:
 
     @property
     def file(self) -> Path | None:
-        """Return the first file that exists."""
-        return next((path for path in self.files if path.exists()), None)
+        """Return the first file that exists, also one that cannot be read."""
+        return next((path for path in self.files if is_there(path)), None)
 
     def read(self) -> Credentials:
         """Return the account; raise BrainAccessError, which quotes nothing of the source."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fleet.config.load import config_path, load_settings
-from fleet.runtime.home import Home, find_home, read_fleet_file
+from fleet.runtime.home import Home, find_home, is_there, read_fleet_file
 from generator.brain.account_catalogue import kept_listing, listing_path
 from generator.brain.api import simulation_settings
 from generator.catalogue import Catalogue, load_catalogue
@@ -45,7 +45,7 @@ def account_lists(environ: Mapping[str, str] = os.environ) -> Lists:
     path = _path(home, environ)
     kept = kept_listing(path)
     if kept is None:
-        fault = f"{path} cannot be read" if path.exists() else f"there is no {path.name} in {home.root()}"
+        fault = f"{path} cannot be read" if is_there(path) else f"there is no {path.name} in {home.root()}"
         return Lists(shipped, f"{origin} ({fault})")
     return Lists(kept, f"your account's of {kept.date}, {path}", of_account=True)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.runtime.errors import ConfigError, GeneratorError
-from fleet.runtime.home import Home
+from fleet.runtime.home import Home, is_there
 from fleet.runtime.units import Seconds
 from generator.pool.stored import (
     MOMENTS,
@@ -86,7 +86,7 @@ def open_database(location: Path | str) -> Iterator[Rows | None]:
 
 @contextmanager
 def _file(path: Path) -> Iterator[Rows | None]:
-    if not path.exists():
+    if not is_there(path):
         yield None
         return
     uri = f"{path.absolute().as_uri()}?mode=ro"

@@ -72,7 +72,11 @@ def test_a_number_that_is_not_finite_is_wrong_usage(option: str, number: str) ->
 
 @pytest.mark.parametrize(
     ("code", "mend"),
-    [(errno.EACCES, "as the user who may use that file"), (errno.ENOSPC, "room on the disk")],
+    [
+        (errno.EACCES, "as the user who may use that file"),
+        (errno.ENOSPC, "room on the disk"),
+        (errno.ENAMETOOLONG, "Correct the path"),
+    ],
 )
 def test_a_file_that_cannot_be_used_has_the_mend_of_its_reason(code: int, mend: str) -> None:
     @click.group(cls=Root)

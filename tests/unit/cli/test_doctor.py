@@ -92,3 +92,17 @@ def test_a_lane_that_was_never_started_has_no_home_yet_and_that_is_no_fault(flee
     assert "4 rungs" in next(one.detail for one in examine(new) if one.part == "configuration")
     alone = replace(new, settings=replace(new.settings, ladder=Ladder(list(new.settings.ladder)[:1])))
     assert next(one.detail for one in examine(alone) if one.part == "configuration").endswith(", 1 rung")
+
+
+def test_a_check_that_the_system_refuses_is_a_fault_and_the_others_run(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/closed")
+
+    monkeypatch.setattr("cli.doctor.read_state", refused)
+    findings = examine(fleet)
+    assert [one.health for one in findings if one.part == "state" and "/closed" in one.detail] == [
+        Health.FAULT
+    ]
+    assert findings[-1].part != "state"

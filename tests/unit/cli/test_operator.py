@@ -76,7 +76,7 @@ def test_a_supervisord_that_is_stopped_by_a_signal_is_not_said_to_be_away(
     outcome = OperatorCommands(fleet).switch(Command(SwitchKind.USE, 2), wait=False)
     assert outcome.saved
     assert outcome.sentence == (
-        "saved; supervisord runs and does not answer on /home/s, it takes effect when supervisord runs again"
+        "saved; supervisord runs and does not answer on /home/s; it takes effect when supervisord runs the generator"
     )
 
 

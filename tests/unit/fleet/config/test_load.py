@@ -179,9 +179,15 @@ def test_a_fault_of_the_environment_names_its_variable(variable: str, value: str
         ("FLEET_OLAMA_URL", "FLEET_OLLAMA_URL"),
         ("FLEET_WEBB_LISTEN", "FLEET_WEB_LISTEN"),
         ("FLEET_BRIAN_PASSWORD", "FLEET_BRAIN_PASSWORD"),
+        ("FLEET_PROFIL", "FLEET_PROFILE"),
+        ("FLEET_HOM", "FLEET_HOME"),
+        ("FLEET_CONFG", "FLEET_CONFIG"),
+        ("FLEET_LANES", "FLEET_LANE"),
+        ("FLEET_SINSE", "FLEET_SINCE"),
+        ("FLEET_STANDIN_VRM", "FLEET_STANDIN_VRAM"),
     ],
 )
-def test_a_misspelt_section_of_a_variable_is_refused(variable: str, near: str) -> None:
+def test_a_misspelt_variable_is_refused(variable: str, near: str) -> None:
     _, problems = read("", **{variable: "2"})
     assert problems == [f"{variable}: there is no such variable; did you mean {near}?"]
 

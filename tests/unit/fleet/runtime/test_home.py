@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.runtime.errors import ConfigError
-from fleet.runtime.home import ROOT, Home
+from fleet.runtime.home import ROOT, Home, is_there
 
 PRODUCT = ("fleet", "state", "monitor", "generator", "cli")
 
@@ -97,3 +97,25 @@ def test_no_message_names_supervisorctl_without_the_home() -> None:
     assert len(texts) > 1000
     named = [found for found in texts if "supervisorctl " in found[2] and found[0] != "fleet/runtime/home.py"]
     assert named == []
+
+
+def test_links_in_a_circle_are_no_default_home(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    assert not Home(tmp_path / "circle" / "home").is_default
+
+
+def test_a_name_that_cannot_be_looked_up_is_there_for_its_reader_to_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("nothing")
+    assert is_there(tmp_path / "nowhere")
+    assert is_there(tmp_path / ("x" * 300))
+    assert not is_there(tmp_path / "file" / "below")
+    assert not is_there(tmp_path / "none")
+
+    def closed(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "lstat", closed)
+    assert is_there(tmp_path / "none")

@@ -115,3 +115,10 @@ def test_tests_may_name_another_server(url: str) -> None:
 def test_an_address_that_would_leak_the_password_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
         brain_url({"FLEET_BRAIN_URL": url})
+
+
+def test_a_path_that_cannot_be_looked_up_is_refused_with_its_reason(tmp_path: Path) -> None:
+    source = CredentialSource({}, (tmp_path / ("x" * 300),))
+    assert source.present
+    with pytest.raises(BrainAccessError, match="cannot be read: File name too long"):
+        source.read()
