@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The command line of a fleet: look in and take over.
+"""The command line of a fleet: views and commands.
 
     python3 fleet_cli.py status | watch | report | alphas | history | doctor | scan FILE…
     python3 fleet_cli.py reset | downgrade | upgrade | use MODEL | unpin
 
-Results go to standard output, errors with a hint to standard error. Exit codes: 0 done, 1 it could not be
-done, 2 usage or configuration or no fleet here, 3 saved and takes effect when supervisord runs again.
+Results go to standard output, errors with a hint to standard error. Exit codes: 0 done; 1 failed; 2 usage,
+configuration, or no fleet here; 3 saved until supervisord runs again.
 """
 
 import sys

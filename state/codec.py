@@ -1,10 +1,10 @@
-"""The codec of the state file, also for files of the original and of older versions, and of dataclasses in JSON (pure).
+"""The codec of the state file, and the mapper between dataclasses and JSON (pure).
 
-The original's four keys come first, with their meaning. Unknown keys are kept, so that the file of a newer version
-survives an older program. A dataclass is read field by field. A field's metadata has its JSON key where that is another
-(`json`), and the key of older files (`former`). The state is read strictly, so that a wrong value raises; a part that can
-be made anew leniently, so that unknown, missing and damaged values take their defaults. The readers of a type are built
-once, since each step of a switch reads and writes the state.
+Files of the original and of older versions are read too. The original's four keys come first, with their meaning.
+Unknown keys are kept, so that the file of a newer version survives an older program. A dataclass is read field by
+field. A field's metadata may give another JSON key (`json`), and the key of older files (`former`). The state is read
+strictly: a wrong value raises. A part that can be made anew is read leniently: unknown, missing and damaged values take
+their defaults. The readers of a type are built once, since each step of a switch reads and writes the state.
 """
 
 import json
@@ -30,8 +30,7 @@ _Reader = Callable[[Any], Any]
 def to_json(value: Any, *, whole: bool = False) -> Any:
     """Return a dataclass as the JSON values that a file gives back: objects, and lists for tuples.
 
-    Unless `whole`, fields at their default are omitted: a write of the state holds many failures, most of whose thirty
-    flags are.
+    Unless `whole`, fields at their default are omitted: a state holds many failures, with thirty flags each.
     """
     parts = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
     if parts:

@@ -41,8 +41,8 @@ class HistoryFile:
     def append(self, events: Sequence[Event]) -> None:
         """Append events; raise OSError. A partial line of a crash is ended first, and readers skip it.
 
-        Only `sync` puts the events on the disk; until then the state keeps them. A long file becomes the older part
-        before that: readers look at the file of this name to see whether there are new events.
+        Only `sync` puts the events on the disk; until then the state keeps them. A long file first becomes the older
+        part. The new events go into a new file, which readers watch.
         """
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_size > _ROTATE_AT:
@@ -87,9 +87,9 @@ def _event(line: bytes) -> Event | None:
 
 
 def each_event(path: Path, decode: Callable[[bytes], Any] = json.loads) -> Iterator[Event]:
-    """Yield the events of a history and its older part, oldest first; only a part of a long one is in memory.
+    """Yield the events of a history and its older part, oldest first, without a whole long file in memory.
 
-    `decode` decodes JSON; what it refuses is decoded by `json`.
+    `decode` decodes JSON; `json` decodes the lines that `decode` refuses.
     """
     with contextlib.ExitStack() as stack:
         streams: list[BinaryIO] = []

@@ -10,10 +10,10 @@ from fleet.policy.state import FleetState
 def fit_to_ladder(state: FleetState, ladder: Ladder, now: float) -> FleetState:
     """Return the state on a rung of this ladder, with an event if the rung had to be chosen.
 
-    The model's name wins over the index; of several rungs with the name, the nearest to the stored index wins. A missing
-    model is replaced by the rung nearest in size; if its size is unknown, by the stored index, limited to the ladder. A
-    new model starts with count 0. A switch under way is dropped. A change of model or options increases `switches`, so
-    that a generator on the old ones is recognised as stale.
+    The model's name wins over the index; of several rungs with the name, the nearest to the stored index wins. A
+    missing model is replaced by the rung nearest in size. If its size is unknown, the stored index is used, limited to
+    the ladder. A new model starts with count 0. A switch under way is dropped. A change of model or options increases
+    `switches`, so that a generator on the old ones is recognised as stale.
     """
     if state.ladder_hash == ladder.digest and _agrees(state, ladder) and _names_rungs(state, ladder):
         return state

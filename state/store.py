@@ -1,7 +1,7 @@
 """The locked store of the state file.
 
 Writers hold a file lock. A write is durable and atomic, and the last good file stays as `.bak`. Readers take no lock. A
-damaged file is set aside as `*.corrupt-<time>`: it is never lost and never causes a crash loop.
+damaged file is set aside as `*.corrupt-<time>`: no damaged file is lost or causes a crash loop.
 
 A write's events are appended to the history after it, or at the next write if a crash came between. Their numbers make
 that exactly once. The state keeps the events until the history is flushed to the disk. A write with new events does
@@ -111,8 +111,8 @@ class StateStore:
     def update(self, change: Callable[[FleetState], FleetState]) -> FleetState:
         """Apply a change under the lock and return the new state; write only if it differs.
 
-        Raise StateError, with the old state unchanged, if the lock is not acquired in time or the file cannot be
-        written. An exception of `change` leaves the state unchanged too.
+        Raise StateError if the lock is not acquired in time or the file cannot be written. The old state then stays. An
+        exception of `change` leaves the state unchanged too.
         """
         with self._locked():
             if not self._temporary_files_removed:
@@ -177,7 +177,7 @@ class StateStore:
     def _set_aside(self, state: FleetState, loaded: _Loaded) -> FleetState:
         """Give the damaged file a second name, under which it survives the write of a good file; return the state.
 
-        It keeps its first name until then: after a crash in between the damage is found and reported again.
+        The damaged file keeps its first name until that write: after an earlier crash the damage is reported again.
         """
         now = self._clock.time()
         try:

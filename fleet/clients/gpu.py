@@ -56,9 +56,9 @@ def no_cards() -> list[Card] | None:
 def cards() -> list[Card] | None:
     """Return the machine's GPUs, None where nothing can be asked; raise FleetError if a tool fails.
 
-    A GPU without figures of its memory, such as one that shares the machine's, is left out.
-    The library is asked where the package nvidia-ml-py is installed; it starts no process. Where it fails, the tool says
-    why.
+    A GPU without figures of its memory, such as one that shares the machine's, is left out. The library is asked where
+    the package nvidia-ml-py is installed, since it starts no process. Where the library fails, the tool is asked: its
+    error names the cause.
     """
     found = _by_library()
     if found:
@@ -144,7 +144,7 @@ def _output(program: str, options: tuple[str, ...]) -> str:
 
 
 def _read(process: "subprocess.Popen[bytes]") -> str:
-    """Return a tool's output; raise TimeoutError if it is too long or not at its end in time."""
+    """Return a tool's output; raise TimeoutError if the output is too long or does not end in time."""
     end, found = time.monotonic() + _TIMEOUT, b""
     with cast("IO[bytes]", process.stdout) as pipe:
         poll = select.poll()
@@ -158,7 +158,7 @@ def _read(process: "subprocess.Popen[bytes]") -> str:
 
 
 def _end(program: str, process: "subprocess.Popen[bytes]") -> None:
-    """Kill a tool with its children; within a hanging driver no signal ends it, and it is not waited for."""
+    """Kill a tool with its children, without a wait: no signal ends a tool within a hanging driver."""
     os.killpg(process.pid, signal.SIGKILL)
     try:
         process.wait(_GRACE)
@@ -183,7 +183,7 @@ def parse_nvidia(text: str) -> list[Card]:
 def parse_rocm(text: str) -> list[Card]:
     """Return the GPUs of rocm-smi's JSON, with sizes in bytes; raise FleetError for any other text.
 
-    It prints warnings beside the JSON. A card without figures is left out.
+    rocm-smi prints warnings beside the JSON. A card without figures is left out.
     """
     try:
         value = parse_json(text[text.index("{") : text.rindex("}") + 1])

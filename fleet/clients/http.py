@@ -1,7 +1,8 @@
 """HTTP transport over TCP or a unix socket: a time-out for each wait, and requests that another thread can cancel.
 
-It is built on the standard library's client for three reasons. A stream needs two time-outs: the first token may take
-minutes, but a stalled stream may not. Another thread must be able to cancel it. And `status` must not import more.
+The transport is built on the standard library's client for three reasons. A stream needs two time-outs: the first token
+may take minutes, but a stalled stream may not. Another thread must be able to cancel a request. `status` must not
+import a larger library.
 """
 
 import http.client
@@ -56,7 +57,7 @@ class Cancel:
     def attach(self, cancel_stage: Callable[[], None]) -> None:
         """Set the function that cancels the request's present stage; raise TransportError if it was cancelled.
 
-        No cancellation is lost: this sets the function before it reads the flag, and `__call__` sets the flag before it
+        No cancellation is lost. `attach` sets the function before it reads the flag; `__call__` sets the flag before it
         calls the function.
         """
         self._cancel_stage = cancel_stage
@@ -162,7 +163,8 @@ class _TcpConnection(http.client.HTTPConnection):
     def _addresses(self) -> Sequence[_Address]:
         """Return the host's addresses; raise OSError or TransportError.
 
-        The system's look-up of a name has no time-out and cannot be cancelled, so a thread of its own runs it.
+        The system's look-up of a name has no time-out and cannot be cancelled. A separate thread therefore runs the
+        look-up.
         """
         look_up = partial(socket.getaddrinfo, self.host, self.port, type=socket.SOCK_STREAM)
         with suppress(socket.gaierror):
@@ -274,7 +276,7 @@ class HttpTransport:
         cancel: Cancel | None = None,
     ) -> HttpResponse:
         """Send a JSON body; return the response once its head has arrived."""
-        with _transport_errors("no response"):  # it refuses a host with spaces
+        with _transport_errors("no response"):  # the library's client refuses a host with spaces
             connection = _TcpConnection(
                 self._host, self._port, timeout=timeout, cancel=cancel or Cancel(), tls=self._tls
             )

@@ -1,6 +1,6 @@
 """Client of supervisord's XML-RPC over its unix socket, with our errors.
 
-It has a connection of its own: supervisor's has no time-out, and a frozen daemon would freeze its callers.
+The client has its own connection: supervisor's has no time-out, and a frozen daemon would freeze its callers.
 """
 
 import http.client
@@ -83,7 +83,7 @@ def _result(response: http.client.HTTPResponse) -> Any:
 class Supervisor:
     """The supervisord of a socket. Every call raises SupervisorError, or SupervisorAwayError if it is away.
 
-    With a lane, its programs have their plain names, such as `monitor` for `monitor-gpu1`, and those of other lanes are
+    With a lane, its programs have their plain names, such as `monitor` for `monitor-gpu1`. Programs of other lanes are
     left out. `shared` programs belong to no lane. Without a lane the programs are those of the whole fleet.
     """
 
@@ -107,7 +107,7 @@ class Supervisor:
     def start(self, name: str) -> None:
         """Start a program without waiting for it; a running program is no error.
 
-        A process that ends before supervisord's response is none either: the program's state says what became of it.
+        A process that ends before supervisord's response is no error either; the program's state shows its end.
         """
         accept = (RpcFault.ALREADY_STARTED, RpcFault.SPAWN_ERROR)
         self._call("startProcess", self._home.program(name), False, accept=accept)  # noqa: FBT003  # XML-RPC is positional

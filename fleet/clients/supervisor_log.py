@@ -57,7 +57,7 @@ def count_exits(lines: Iterable[str], now: float) -> dict[str, int]:
 
 
 def _age(stamp: str, now: float) -> Seconds:
-    """Return the age of a line by its stamp in local time, infinity for an unreadable one, 0 for the future."""
+    """Return the age of a line by its stamp in local time. An unreadable stamp gives infinity, a future one 0."""
     try:
         parts = [
             int(stamp[start:end]) for start, end in ((0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19))

@@ -1,1 +1,1 @@
-"""Configuration: the settings of `fleet.toml`, their kinds of values, and the loader."""
+"""Configuration: the settings of `fleet.toml`, the kinds of their values, and the loader."""

@@ -5,7 +5,7 @@
     operand     = "(" rule ")" | comparison
     comparison  = NAME ("<" | "<=" | ">" | ">=" | "==" | "!=") NUMBER
 
-A comparison with a metric that has no value is false, unless the caller asks whether the rule may still hold.
+A comparison with a metric without a value is false. The caller may pass another result for it (`unknown`).
 """
 
 import operator

@@ -79,7 +79,7 @@ def _ollama(
 
 
 def _ladder(rows: Any, fleet: Ladder, place: str, problems: list[Problem]) -> Ladder | None:
-    """Return a lane's ladder: a text names the fleet's rungs of that model, a table is a rung as in `[[ladder]]`."""
+    """Return a lane's ladder. A text names the fleet's rungs of a model; a table is a rung as in `[[ladder]]`."""
     if not isinstance(rows, list) or not all(isinstance(row, (str, Mapping)) for row in rows):
         message = 'write a list of models such as ["llama3.2:3b"], or of tables as in [[ladder]]'
         problems.append(Problem(place, message))

@@ -44,7 +44,7 @@ NOTICES = (
     "slow",
     "spill",
 )
-"""What the notifier can report."""
+"""The kinds of notices."""
 _PING = r"(https?://[^\s]+)?"
 _DATABASE = r"([A-Za-z]\w*(\+\w+)?://.*)?"
 _KEEP = f'comparisons of {", ".join(NAMES)} with numbers, such as "fitness > 0.5 and turnover < 0.7"'
@@ -105,7 +105,7 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True)
 class NotifySettings:
-    """`[notify]`: words to people. Addresses and command may hold passwords, so all three are secret."""
+    """`[notify]`: notices to people. Addresses and command are secret, since they may hold passwords."""
 
     urls: list[str] = key([], addresses(), secret=True)
     command: str = key("", text(allowed="a program with its arguments"), secret=True)

@@ -20,7 +20,7 @@ class ReasonedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ValueKind(Generic[T]):
-    """A kind of value: its allowed values in words, the reader of a TOML value and that of a variable's text."""
+    """A kind of value: its allowed values in words, and its readers of TOML and of a variable's text."""
 
     allowed: str
     from_toml: Callable[[object], T]
@@ -66,7 +66,7 @@ def _typed(kind: type[T], value: object) -> T:
 
 
 def whole(minimum: int, maximum: int | None = None) -> ValueKind[int]:
-    """Return the kind of whole numbers from `least` to `most`."""
+    """Return the kind of whole numbers from `minimum` to `maximum`."""
 
     def read(value: object) -> int:
         number = _typed(int, value)
@@ -79,7 +79,7 @@ def whole(minimum: int, maximum: int | None = None) -> ValueKind[int]:
 
 
 def number(minimum: float, maximum: float) -> ValueKind[float]:
-    """Return the kind of numbers from `least` to `most`."""
+    """Return the kind of numbers from `minimum` to `maximum`."""
 
     def read(value: object) -> float:
         amount = (
@@ -186,7 +186,7 @@ def addresses() -> ValueKind[list[str]]:
 
 
 def duration(minimum: float = 0.0, maximum: float = 366 * 86400.0) -> ValueKind[float]:
-    """Return the kind of durations from `least` to `most` seconds."""
+    """Return the kind of durations from `minimum` to `maximum` seconds."""
 
     def read(value: object) -> float:
         seconds = parse_duration(_typed(str, value))

@@ -1,7 +1,7 @@
-"""The one judge of a text: whose memory an error speaks of, by the table of wordings.
+"""The one judge of a text: the memory that an error names, by the table of wordings.
 
-The log's detector judges lines with it, the grouper judges API errors, and the generator paces itself by it. A text
-therefore has one verdict, wherever it is read.
+The detector judges log lines with it, the grouper API errors, and the generator its failed calls. A text therefore has
+the same verdict everywhere.
 """
 
 import re
@@ -55,7 +55,7 @@ def is_memory_error(text: str) -> bool:
 
 
 def judge_error(error: str) -> Signal | None:
-    """Return what an error text says of memory, None if nothing.
+    """Return the signal in an error text, None if the text does not concern memory.
 
     The text is an API answer's or a slog line's `error=`. Each of its lines is judged by itself. The GPU's memory
     outweighs the host's; a line that names its memory outweighs one that does not.
@@ -98,7 +98,7 @@ def _rank(signal: Signal) -> tuple[int, bool]:
 
 
 def signal_of(row: Pattern, match: re.Match[str], *, model: str = "") -> Signal:
-    """Return the signal of a row that matched, with what the text itself says."""
+    """Return the signal of a row that matched, with the values from the text."""
     named = match.groupdict()
     device = named.get("device") or ""
     return Signal(

@@ -1,7 +1,7 @@
 """GPU time and memory left to others: pauses by hand, caps of `[[hours]]`, and `[policy] reserve` (pure).
 
-A cap is the highest rung that may run; a cap without any rung pauses the fleet. While a pause is in force no switch
-begins by itself, and a switch under way ends without loading a model. When a cap is raised, climbing begins at once.
+A cap is the highest rung that may run; a cap without any rung pauses the fleet. While a pause is in force, no switch
+begins by itself. A switch under way ends without loading a model. When a cap is raised, climbing begins at once.
 """
 
 from dataclasses import replace
@@ -23,10 +23,10 @@ from fleet.policy.state import (
 from fleet.runtime.errors import SwitchError
 
 LOOKS = 3
-"""Readings of the card in a row before the cap of the reserve follows them: a short job moves nothing."""
+"""Readings of the card in a row before the cap of the reserve follows: a short job causes no switch."""
 
 _MARGIN = 1.1
-"""A larger rung has to leave the reserve free with this factor of its need, so that the fleet does not move to and fro."""
+"""Factor on the need of a rung above the cap, which keeps the fleet from moving to and fro."""
 
 _PAUSED = "the fleet is paused"
 
@@ -64,7 +64,7 @@ def _rank(cap: HoursCap | ReserveCap | None, rules: Rules) -> int:
 
 
 def _cap_changed(state: FleetState, raised: bool, now: float, rules: Rules) -> FleetState:
-    """Return the state after a cap changed: a raised one ends the back-off of climbing, a lower one ends a hold."""
+    """Return the state after a change of a cap. A raised cap ends the back-off of climbing, a lower cap ends a hold."""
     if not raised:
         return replace(state, hold=None)  # a hold would delay the move down
     # A rung on probation stays on it, and keeps its way home.
@@ -111,7 +111,7 @@ def _resumed(state: FleetState, now: float, rules: Rules, why: str) -> FleetStat
 
 
 def on_card(state: FleetState, seen: CardSeen, now: float, rules: Rules) -> FleetState:
-    """Return the state after a reading of the card; the third in a row that asks for another rung sets the cap.
+    """Return the state after a reading of the card. The third reading in a row that asks for another rung sets the cap.
 
     Readings during a switch are ignored: memory moves between two models.
     """
@@ -135,7 +135,7 @@ def on_card(state: FleetState, seen: CardSeen, now: float, rules: Rules) -> Flee
 
 
 def without_reserve(state: FleetState, now: float, rules: Rules) -> FleetState:
-    """Return the state without a cap of the reserve, which the configuration no longer asks for."""
+    """Return the state without the cap of the reserve, for a configuration without a reserve."""
     if state.reserve is None:
         return state
     capped = state.reserve.rung != 0
@@ -149,10 +149,11 @@ def _with_reserve(state: FleetState, cap: ReserveCap) -> FleetState:
 
 
 def _highest_that_leaves(state: FleetState, seen: CardSeen, rules: Rules) -> int | None:
-    """Return the highest rung that leaves the reserve free, None if there is none; the top if the card is not readable.
+    """Return the highest rung that leaves the reserve free, None if there is none.
 
-    While the current rung does, it and the rungs above are looked at; else those below. A rung above the cap needs a
-    margin. What the current model has taken counts, where it is loaded; else what a rung is known to need.
+    Return the top if the card is not readable. If the current rung leaves the reserve free, it and the rungs above are
+    candidates; else the rungs below. A rung above the cap needs a margin. A loaded current model counts with the memory
+    that it has; another rung with its known need.
     """
     current, barred, available = state.current_model_index, _rank(state.reserve, rules), seen.available
     if available is None:
@@ -235,7 +236,7 @@ def must_free(state: FleetState, now: float) -> bool:
 
 
 def with_freed(state: FleetState, now: float) -> FleetState:
-    """Return the state that notes that the GPU has been freed for the pause in force."""
+    """Return the state with a note that the GPU was freed for the pause in force."""
     if not state.pauses(now):
         return state
     return replace(state, watch={**state.watch, _FREED: _begun(state, now)})

@@ -1,7 +1,7 @@
 """Clock skew: stored times later than the clock allows count as now (pure).
 
-A clock that was set back would otherwise prolong a cool-down, a hold or a wait until it has caught up. Every failure
-in that time would seem older than the last switch and would not count.
+A clock that was set back would otherwise prolong a cool-down, a hold or a wait. Until the clock has caught up, every
+failure would seem older than the last switch and would not count.
 """
 
 from dataclasses import replace
@@ -19,8 +19,8 @@ _Part = TypeVar("_Part")
 def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> FleetState:
     """Return the state with no time later than `now` and no wait longer than the rules allow.
 
-    A last switch in the future moves back to the time of the incident in `fact`, if there is one: an incident seen
-    now must not count as older than the switch because of its stamp.
+    A last switch in the future moves back to the time of the incident in `fact`, if there is one. Otherwise the
+    incident, seen now, would count as older than the switch.
     """
     last, hold, recovery = state.last_switch, state.hold, state.recovery
     if last is not None and last.time > now:
@@ -45,7 +45,7 @@ def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> Flee
 
 
 def _clamped(part: _Part, **latest: float) -> _Part:
-    """Return a part of the state with each of these times at its latest, if it is later; None stays None."""
+    """Return a part of the state with each later time replaced by its bound; None stays None."""
     late = {name: bound for name, bound in latest.items() if (getattr(part, name, None) or 0.0) > bound}
     return replace(part, **late) if late else part  # type: ignore[type-var]  # the parts with times are dataclasses
 

@@ -1,8 +1,8 @@
 """The policy's entry point: `decide` takes a state and a fact and returns the next state. Pure; it never logs.
 
-The state is also the request to act: the holder of the switch lock carries out `state.switch`; `state.hold` and
-`state.paused` stop the generator's calls. `Decision.acts` is set where one of them changed, and wakes the program that
-acts on it.
+The state is also the request to act. The holder of the switch lock carries out `state.switch`; `state.hold` and
+`state.paused` stop the generator's calls. `Decision.acts` is set if one of them changed; the program that acts on them
+is then woken.
 """
 
 from dataclasses import dataclass, replace
@@ -120,10 +120,10 @@ def _incident(state: FleetState, incident: IncidentSeen, now: float, rules: Rule
 
 def _hard_failure(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Act on a hard failure to which no threshold applies."""
-    # While verifying it is the new model's own.
+    # While a switch verifies, the failure is the new model's.
     if state.switch is not None and state.switch.phase is SwitchPhase.VERIFY:
         return _verify_failed(state, now, rules)
-    # On probation a single one is enough: the smaller model is known to work.
+    # On probation one failure is enough: the smaller model is known to work.
     if _on_probation(state, now) and _may_move(state, now):
         return _undo_probe(state, now, rules)
     return state
@@ -132,7 +132,7 @@ def _hard_failure(state: FleetState, now: float, rules: Rules) -> FleetState:
 def _act_on_count(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Move down if the threshold is reached and nothing forbids it.
 
-    The threshold may be reached during a switch, a hold or a pin, and is acted on when that ends, whatever its end.
+    A threshold that is reached during a switch, a hold or a pin takes effect at its end.
     """
     if not _may_move(state, now) or not threshold_reached(state, rules):
         return state
@@ -195,8 +195,8 @@ def _downgrade(state: FleetState, now: float, rules: Rules, why: str) -> FleetSt
 def _downgrade_target(index: int, rules: Rules) -> Rung | None:
     """Return the target of a downgrade; None on the last rung.
 
-    It is the next rung. With `selection = "fits"` it is the first below that may fit and is not known to need as much,
-    if there is one.
+    The target is the next rung. With `selection = "fits"`, the first rung below that may fit and may need less comes
+    before the next one.
     """
     if rules.policy.selection != "fits":
         return rules.ladder.below(index)

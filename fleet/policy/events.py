@@ -1,7 +1,7 @@
 """Events: numbered records of what happened, the source of history, log lines and views.
 
-The state write that makes an event true also stores it. From the state it reaches the history exactly once, by its
-number. No program parses another's text to learn what happened.
+The state write that makes an event true also stores the event. Its number takes it from the state into the history
+exactly once. No program parses another's text for events.
 """
 
 from collections.abc import Callable, Mapping
@@ -100,7 +100,7 @@ def parse_event(row: Mapping[str, Any]) -> Event:
 
 
 _MEMORY_OF = {"host": "host-memory", "gpu_lost": "GPU", "ollama_hangs": "Ollama"}
-"""What a cause is about, where it is not the GPU's memory."""
+"""The subject of a cause other than GPU memory."""
 
 
 def _incident(fields: Mapping[str, Any]) -> str:

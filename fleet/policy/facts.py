@@ -8,7 +8,7 @@ from fleet.runtime.units import Bytes
 
 @dataclass(frozen=True, slots=True)
 class IncidentSeen:
-    """An incident whose outcome is known.
+    """An incident with its outcome.
 
     `counts`: its cause counts and the model is ours; `reason` says why not. `model` is the tag that it names, None if
     it names none. `load_began` is the start of the model load in which it happened, None outside a load. `lines` are
@@ -28,9 +28,9 @@ class IncidentSeen:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """A call of the generator to Ollama ended with an answer or failed; `memory`: it failed for lack of GPU memory.
+    """A call of the generator to Ollama was answered or failed; `memory`: the call failed for lack of GPU memory.
 
-    `switches` is the number of the switch that the generator ran on. `started` is None where it is not known.
+    `switches` is the number of the switch that the generator ran on. `started` is None if unknown.
     """
 
     time: float

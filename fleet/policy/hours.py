@@ -1,8 +1,9 @@
 """The calendar of `[[hours]]`: the cap in force at a moment, until when, and the next one (pure).
 
 A range is a span of real time between two moments of the local clock. Where the clock is put back, a moment exists
-twice: a span begins at the first and ends at the second. Where the clock is put forward, a moment may be missing: the
-jump stands for it. So no cap flickers in the repeated hour, and none is longer than the clock shows in the skipped one.
+twice. A span begins at the first and ends at the second. Where the clock is put forward, the jump replaces a missing
+moment. A cap therefore does not flicker in the repeated hour. A cap in the skipped hour is no longer than the clock
+shows.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from fleet.config.hours import HoursRow
 from fleet.policy.state import HoursCap
 
 _AHEAD = 8
-"""Days that are looked ahead: every row changes within a week, which may be an hour longer than seven days."""
+"""Days of the forecast: every row changes within a week, which may be an hour longer than seven days."""
 
 _DAY = 86400.0
 
@@ -90,7 +91,7 @@ def _spans(row: HoursRow, now: float) -> list[_Span]:
 
 
 def _moment(day: date, minutes: int, zone: tzinfo | None, *, last: bool) -> float:
-    """Return the moment of a local time; of two the first or the last, of none the jump of the clock over it."""
+    """Return the moment of a local time: of two the first or `last`; for a missing one the clock's jump."""
     wall = datetime.combine(day, time()) + timedelta(minutes=minutes)
     one, other = (wall.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
     if one <= other:

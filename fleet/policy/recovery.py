@@ -1,9 +1,9 @@
 """Recovery: when the fleet probes a larger model, and which one (pure).
 
-After `recover_after` without an incident the fleet probes the nearest rung above that can fit. If the probe works, the
-next rung above follows after the cool-down, since the amount of freed memory is not known. A rung whose
-probe failed is skipped until every other rung has been probed. Each failure doubles the wait, up to `recover_cap`; a
-rung that survives a window resets it.
+After `recover_after` without an incident the fleet probes the nearest rung above that can fit. After a successful probe
+the next rung above follows after the cool-down: the amount of freed memory is unknown. A rung whose probe failed is
+skipped until every other rung has been probed. Each failure doubles the wait, up to `recover_cap`; a rung that survives
+a window resets it.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from fleet.policy.state import FleetState, Recovery
 from fleet.runtime.units import Seconds, show_duration
 
 SPREAD = 0.1
-"""Largest jitter, as a share of the wait, so that fleets on one GPU do not probe at the same moments."""
+"""Largest jitter, as a share of the wait. It keeps fleets on one GPU from probing at the same moments."""
 
 
 def wait_of(state: FleetState, rules: Rules) -> Seconds:
@@ -52,8 +52,8 @@ def end_probation(state: FleetState) -> FleetState:
 def reset_wait(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Return the state with the wait reset to `recover_after` once the rung has survived its probation.
 
-    The next probe moves earlier by the difference, as if the wait had never been doubled. A rung that is still verified
-    has survived nothing yet, and needs its way home.
+    The next probe moves earlier by the difference, as if the wait had never been doubled. A rung whose switch still
+    verifies has not survived yet and keeps its home rung.
     """
     recovery = state.recovery
     if recovery.probation is None or now < recovery.probation or state.switch is not None:
@@ -108,7 +108,7 @@ def probe_target(state: FleetState, rules: Rules) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """The next probe, or why there is none: its time (Unix seconds) and its rung, each None where not known."""
+    """The next probe, or why there is none: its time (Unix seconds) and its rung, each None if unknown."""
 
     next: float | None
     rung: int | None

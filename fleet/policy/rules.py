@@ -1,4 +1,4 @@
-"""Rules: the inputs of a decision that change rarely: settings, ladder and known memory needs."""
+"""Rules: the inputs of a decision that rarely change, which are settings, ladder and known memory needs."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ freed this late (Ollama itself waits five seconds for it). The generator pauses 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings, ladder and memory figures that a decision is made by.
+    """Settings, ladder and memory figures for a decision.
 
     `needs`: bytes of GPU memory for each rung, by Ollama's figures of its model (None: not known). `sizes`: bytes of
     each rung's weights. `free`: the most bytes that one model can get, without the reserve. `hours`: caps by the
@@ -67,8 +67,8 @@ class Rules:
     def threshold(self, rung: Rung) -> int:
         """Return the number of incidents that cause a downgrade from a rung.
 
-        With `dynamic_threshold` larger models have a lower threshold: it is multiplied by the square root of the
-        smallest known size over the rung's, rounded, and at least one.
+        With `dynamic_threshold` larger models have a lower threshold. The factor is the square root of the smallest
+        known size over the rung's size. The product is rounded and at least 1.
         """
         base, mine = rung.threshold or self.policy.threshold, self.size(rung.index)
         if not self.policy.dynamic_threshold or rung.threshold or not mine:

@@ -1,8 +1,8 @@
 """Slow: a rung that gives less than half of its usual tokens per second for ten minutes (pure).
 
 The usual rate is the median of the rung's last 100 calls that were not slow themselves. The present rate is the median
-of its last five calls, so that one long prompt or one busy moment is no finding. An Ollama update that loses the GPU's
-fast path, a driver that throttles, another program on the card: each shows here and nowhere else.
+of the last five calls. One long prompt or one busy moment is no finding. Only this check finds an Ollama update without
+the GPU's fast path, a throttling driver, or another program's load.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ SHARE = 0.5
 LASTS: Seconds = 600.0
 _USUAL = 100
 _ENOUGH = 20
-"""Calls before anything is usual."""
+"""Calls that a usual rate needs."""
 _PRESENT = 5
 _ADOPTED_AFTER: Seconds = 86400.0
 """Time after which the slow rate is the usual one: the user has seen the notice and lives with it."""
@@ -65,7 +65,10 @@ def with_rate(speed: Speed, rate: float, version: str, now: float) -> Speed:
 
 
 def after_rate(state: FleetState, rung: str, rate: float, version: str, now: float) -> FleetState:
-    """Return the state after an answered call on a rung, with an event where a stretch becomes long, and at its end."""
+    """Return the state after an answered call on a rung.
+
+    A slow stretch gives an event once it is long, and one at its end.
+    """
     table = state.watch.get("speed")
     table = dict(table) if isinstance(table, Mapping) else {}
     speed = with_rate(_read(table.pop(rung, None)), rate, version, now)
@@ -102,7 +105,7 @@ def _row(speed: Speed) -> dict[str, Any]:
 
 
 def _read(row: Any) -> Speed:
-    """Return the speed of a state's row; what cannot be read is left out."""
+    """Return the speed of a state's row, without its unreadable parts."""
     if not isinstance(row, Mapping):
         return Speed()
     usual, present = (_rates(row.get(name)) for name in ("usual", "present"))

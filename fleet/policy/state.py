@@ -172,7 +172,7 @@ class Recovery:
 
 
 class SlowCause(StrEnum):
-    """Why Ollama is slow and does not hang: it reads a long prompt, or the model lies partly on the CPU."""
+    """The reason of a time-out without a hang: a long prompt, or a model that is partly on the CPU."""
 
     PROMPT = "prompt"
     CPU = "cpu"
@@ -182,9 +182,9 @@ class SlowCause(StrEnum):
 class Unanswered:
     """Calls of the generator that failed in a row: start of the first, their number, reason of the last.
 
-    `waited`: one of them reached its time-out, and the monitor has to find out whether Ollama hangs. `hangs`: it does.
-    `slow` says why it does not. `reported`: the event of this row has been emitted. `last` is the end of the last
-    call, or of the first one that reached its time-out since the model was loaded.
+    `waited`: one of them reached its time-out, and the monitor has to find out whether Ollama hangs. `hangs`: Ollama
+    hangs. `slow`: why Ollama is slow without a hang. `reported`: the event of this row has been emitted. `last` is the
+    end of the last call. After a time-out it is the end of the first call that timed out since the model was loaded.
     """
 
     since: float
@@ -198,7 +198,7 @@ class Unanswered:
 
     @property
     def suspected(self) -> bool:
-        """Return True if a call reached its time-out and it is not known yet whether Ollama hangs."""
+        """Return True if a call reached its time-out and the monitor has not found out yet whether Ollama hangs."""
         return self.waited and not self.hangs
 
 
@@ -218,10 +218,10 @@ class FleetState:
     and `failed` count calls. `cursors` are the sources' positions, `open` is the state of the grouper, `watch` that of
     the monitor's watchers. `automatic` are the times of automatic switches. `behind` are missing models that a switch
     skipped; the monitor pulls them in the background. `displaced` is the rung from which a cap of `hours` or `reserve`
-    moved the fleet down. `restarting`: the fleet has begun to restart the generator and does not know yet that it runs,
-    so that a stopped generator need not be a person's doing. `unloads` are the last times at which the fleet itself
-    unloaded a model, apart from restarts. `totals` are counters that only grow.
-    `extra` holds unknown keys of the file.
+    moved the fleet down. `restarting`: the fleet has begun a restart of the generator and does not know yet that the
+    generator runs. A generator that is stopped then need not be stopped by a person. `unloads` are the times of the
+    last unloads by the fleet itself, without restarts. `totals` are counters that only grow. `extra` holds unknown keys
+    of the file.
     """
 
     current_model_index: int

@@ -9,7 +9,7 @@
     else give up
 
 Only probes, `use` and `upgrade` have a trial before their commit. The latest request wins: a new switch supersedes the
-one under way and starts from the rung that is committed by then.
+one under way and starts from the rung committed by then.
 """
 
 from dataclasses import replace
@@ -67,7 +67,7 @@ def switches_left(state: FleetState, now: float, rules: Rules) -> int:
 
 
 def supersede(state: FleetState, now: float, rules: Rules, *, by: str) -> FleetState:
-    """Return the state without its switch; `by` names what takes its place."""
+    """Return the state without its switch; `by` names its replacement."""
     old = state.switch
     if old is None:
         return state
@@ -79,7 +79,10 @@ def supersede(state: FleetState, now: float, rules: Rules, *, by: str) -> FleetS
 
 
 def _without_switch(state: FleetState) -> FleetState:
-    """Return the state without its switch; after a move to a cap that was never made there is no way back to remember."""
+    """Return the state without its switch.
+
+    If the move to a cap was never committed, the rung to return to is dropped too.
+    """
     home = state.displaced
     stayed = home is not None and state.current_model_index <= home
     return replace(state, switch=None, displaced=None if stayed else home)
@@ -148,7 +151,7 @@ def _ceiling(state: FleetState, switch: Switch) -> int | None:
 
 
 def _displaced(state: FleetState, switch: Switch) -> int | None:
-    """Return the rung from which a cap moved the fleet; none once it is back there, or was sent elsewhere by hand."""
+    """Return the rung from which a cap moved the fleet, None after the way back or a switch by hand."""
     back = state.displaced is not None and switch.target <= state.displaced
     return None if switch.by_hand or back else state.displaced
 
@@ -165,7 +168,7 @@ def _recovery(state: FleetState, switch: Switch, now: float, rules: Rules) -> Re
 
 
 def done(state: FleetState, now: float, rules: Rules, result: str) -> FleetState:
-    """Return the state with the switch ended on the new rung; `result` says how far that is verified."""
+    """Return the state with the switch ended on the new rung; `result` says how far the rung is verified."""
     return replace(_emit(state, EventKind.SWITCH_DONE, now, rules, result=result), switch=None)
 
 
@@ -199,7 +202,7 @@ def second_chance_at(state: FleetState) -> float | None:
 
 
 def verify_failed(state: FleetState, now: float, rules: Rules) -> tuple[FleetState, bool]:
-    """Record that the new model failed for lack of memory; return the state and True if it has to be given up.
+    """Record a memory failure of the new model. Return the state, and True if the model has to be given up.
 
     The old model's memory may be freed late, and so the first failure gets a second chance. A rung pinned or chosen by
     hand stays; its failure is only reported. A fleet may verify its pinned rung when it returns from a cap.

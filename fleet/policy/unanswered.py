@@ -3,9 +3,9 @@
 A row is reported once, on the first of these, and once more when a call is answered:
 - the third call failed for a reason other than GPU memory, on which the policy acts by itself;
 - the second or a later call failed, and the row has lasted for one call's time-out;
-- a call reached its time-out while Ollama answers `/api/tags`: Ollama hangs, often in a runner's crash.
-A slow model is no fault as long as it answers within `first_token_timeout`, and no hang if it does not. It is slow if its
-runner still reads the prompt, by the log, or if it lies partly on the CPU, by `/api/ps`.
+- a call reached its time-out while Ollama answers `/api/tags`: Ollama hangs, often in a runner's crash. A slow model is
+no fault while it answers within `first_token_timeout`, and no hang otherwise. A model is slow if its runner still reads
+the prompt, by the log. It is also slow if `/api/ps` has it partly on the CPU.
 """
 
 import re
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fleet.policy.facts import CallEnded
 
 RUNNER_ENDED: Seconds = 15.0
-"""A client that leaves makes Ollama end a stuck runner, after ten seconds; before that nothing is known of a hang."""
+"""Ollama ends a stuck runner ten seconds after its client has left. A hang cannot be known earlier."""
 
 FAULT_AT = 3
 """Calls in a row, failed for a reason other than GPU memory, that are a fault however quickly they failed."""
@@ -89,7 +89,7 @@ def hang_found(state: FleetState, now: float, limit: Seconds) -> FleetState:
 
 
 def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> SlowCause | None:
-    """Return why a call has reached its time-out (`limit`) without a hang, None if nothing is known of that.
+    """Return why a call has reached its time-out (`limit`) without a hang, None if no reason is known.
 
     `on_cpu`: the model lies partly on the CPU.
     """
@@ -99,7 +99,7 @@ def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> 
 
 
 def hang_due(state: FleetState, now: float) -> bool:
-    """Return True if a hang is suspected, Ollama has had the time to end a stuck runner, and no new one was loaded."""
+    """Return True if a suspected hang has outlasted Ollama's own remedy: to end the runner and load a new one."""
     row = state.unanswered
     if row is None or not row.suspected or now - row.last < RUNNER_ENDED:
         return False
@@ -107,13 +107,16 @@ def hang_due(state: FleetState, now: float) -> bool:
 
 
 def _seen_between(state: FleetState, what: str, start: float, end: float) -> bool:
-    """Return True if the log last said so between two times; a later time is of a clock that was set back."""
+    """Return True if the log last reported `what` between two times.
+
+    A later time comes from a clock that was set back.
+    """
     seen = state.watch.get(what)
     return isinstance(seen, (int, float)) and start < seen <= end
 
 
 def slow_found(state: FleetState, why: SlowCause) -> FleetState:
-    """Return the state after it is known why a call has reached its time-out without a hang."""
+    """Return the state with the reason why a call reached its time-out without a hang."""
     row = state.unanswered
     return state if row is None else replace(state, unanswered=replace(row, slow=why))
 
@@ -133,7 +136,10 @@ def hang_remedy(log_source: str) -> str:
 
 
 def remedy(row: Unanswered, log_source: str, *, pulling: str = "") -> str:
-    """Return the remedy for a row of failed calls, by its last reason; `pulling` is the progress of the model's pull."""
+    """Return the remedy for a row of failed calls, by its last reason.
+
+    `pulling` is the progress of the model's pull.
+    """
     if row.hangs:
         return hang_remedy(log_source)
     if row.slow is not None:

@@ -51,7 +51,10 @@ def read_heartbeat(home: Home, program: str) -> dict[str, Any] | None:
 
 
 def heartbeat_fault(beat: Mapping[str, object] | None, now: float) -> str:
-    """Return the fault of a heartbeat, worded to follow the program's name; empty if it is on time or in the future."""
+    """Return the fault of a heartbeat, worded to follow the program's name.
+
+    Return "" for one on time or in the future.
+    """
     last = (beat or {}).get("heartbeat")
     due = (beat or {}).get("next", last)
     if not isinstance(last, (int, float)) or not isinstance(due, (int, float)):

@@ -2,11 +2,11 @@
 
     2026-11-23T22:24:52.254Z WARNING  source.away source=file:/var/log/ollama.log reason="no such file"
 
-The message of a record is an event's name; its fields are in `extra`, made by `fields()`. The whole log goes to standard
-output, which supervisord writes to the program's file and rotates. Records made with `with_sentence()` also go to
-standard error, as a sentence for people, which supervisord passes on to its own output.
+The message of a record is an event's name; its fields are in `extra`, made by `fields()`. The whole log goes to
+standard output, which supervisord writes to the program's file and rotates. Records made with `with_sentence()` also go
+to standard error as a sentence for people. supervisord passes standard error on to its own output.
 
-With FLEET_LOG_FORMAT=json, which the start sets by `[log] format`, both are JSON lines with the same fields.
+With FLEET_LOG_FORMAT=json, which the start sets by `[log] format`, both outputs are JSON lines with the same fields.
 """
 
 import json
@@ -97,7 +97,7 @@ class KeyValueFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as a JSON object on one line: time, level, event, the fields, the sentence if there is one."""
+    """Formats a record as a JSON object on one line: time, level, event, the fields, and the sentence if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""

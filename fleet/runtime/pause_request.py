@@ -1,8 +1,8 @@
 """Pause requests: `run/pause.json`, with which the monitor or the command line pauses the generator's calls.
 
-A request expires at its `until`, so that the generator resumes even if the program that asked has crashed. One without
-an end stands for a pause that the state holds. With `cut`
-the generator also cuts its running calls, whatever they wait for; without it they end by themselves.
+A request expires at its `until`: the generator resumes even if the requesting program has crashed. A request without an
+end stands for a pause in the state. With `cut` the generator also cuts its running calls; without it they run to their
+end.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from fleet.runtime.untrusted import moment
 IDLE_WITHIN: Seconds = 120.0
 """Longest wait for a running call; on a slow model a call takes a minute."""
 CUT_WITHIN: Seconds = 2.0
-"""Longest wait for a call that the request cuts; a generator that has not cut it by then is not waited for."""
+"""Longest wait for the generator to cut its running calls."""
 HUNG_AFTER: Seconds = 30.0
-"""The generator's heartbeat comes every five seconds; six missed ones are no mere delay."""
+"""Age of a generator's heartbeat that means a hang; a heartbeat is due every five seconds."""
 _POLL: Seconds = 0.05
 
 
@@ -72,7 +72,7 @@ def wait_until_idle(
 ) -> bool:
     """Wait until the paused generator has no call in flight; return False after `within` or once it is `unwanted`.
 
-    A generator that hangs or does not run is not waited for.
+    A generator that hangs or does not run counts as idle.
     """
     never, end = threading.Event(), clock.monotonic() + within
     while not is_idle(read_json(home.generator_file) or {}, clock.time()):

@@ -1,4 +1,4 @@
-"""Whether the machine runs on its battery, by what the kernel says of its power supplies."""
+"""Whether the machine runs on its battery, by the kernel's list of power supplies."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ SUPPLIES = Path("/sys/class/power_supply")
 
 
 def on_battery(supplies: Path = SUPPLIES) -> bool:
-    """Return True if a battery of the machine discharges and no mains feeds it; False where that is not known.
+    """Return True if a battery of the machine discharges and no mains feeds it; False if unknown.
 
     Batteries of devices, such as a mouse, do not count.
     """

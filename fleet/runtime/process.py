@@ -43,7 +43,7 @@ def end_with_parent() -> None:
 def is_orphan(home: Home, environ: Mapping[str, str]) -> bool:
     """Return True if the supervisord that started this program has ended.
 
-    The parent-death signal covers only a death after it was requested; this covers the moment before.
+    The parent-death signal covers only a death after its request; this check covers an earlier one.
     """
     if "SUPERVISOR_ENABLED" not in environ:
         return False
@@ -81,8 +81,9 @@ def hold_program_lock(path: Path, program: str) -> "FileLock":
 def _end_orphan(path: Path) -> bool:
     """Kill the holder of a lock if its supervisord has ended; return True if there was one.
 
-    The parent-death signal is SIGTERM, which a hanging program does not handle. It would keep its lock and prevent every
-    successor from starting. Only a program that supervisord started may judge: its own parent is the reference.
+    The parent-death signal is SIGTERM, which a hanging program does not handle. It would keep its lock and prevent
+    every successor from starting. Only a program that supervisord started can judge this: its own parent is the
+    reference.
     """
     if "SUPERVISOR_ENABLED" not in os.environ:
         return False
@@ -95,7 +96,7 @@ def _end_orphan(path: Path) -> bool:
 
 
 def lock_holder(path: Path) -> int | None:
-    """Return the pid of the holder of a lock on a file, by /proc/locks; None if there is none or it is unknown."""
+    """Return the pid of the holder of a lock on a file by /proc/locks, None without a known holder."""
     try:
         inode = f":{path.stat().st_ino}"
         rows = Path("/proc/locks").read_text().splitlines()
@@ -131,8 +132,8 @@ def lower_priority() -> None:
 def delay_garbage_collection(after: Seconds) -> None:
     """Disable cyclic garbage collection for `after` seconds; later collections skip the objects made until then.
 
-    Imports make many objects that live as long as the process. A collection through numba's takes a tenth of a second,
-    in which no thread runs and no signal is handled. While modules are imported it finds nothing.
+    Imports make many objects that live as long as the process. A collection through numba's objects stops every thread
+    and all signal handling for a tenth of a second. During imports a collection finds nothing.
     """
     gc.disable()
     timer = threading.Timer(after, _collect_from_now)

@@ -12,14 +12,14 @@ from fleet.runtime.units import Bytes, Seconds, show_duration, show_size
 from fleet.runtime.untrusted import finite, printable, whole_number
 
 STANDS_STILL: Seconds = 10.0
-"""With no new byte for as long, a pull stands still."""
+"""Time without a new byte after which a pull stands still."""
 _STALE: Seconds = 30.0
 """A running pull rewrites the file each second; after this time without a rewrite its program hangs or is gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningPull:
-    """A pull under way: bytes, bytes a second, and the times (Unix seconds) of its start and of its last new byte.
+    """A pull under way: bytes, bytes a second, and the Unix seconds of its start and its last new byte.
 
     `total_bytes` grows with the layers that become known. `still_seconds` is set once the pull stands still.
     """

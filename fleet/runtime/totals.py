@@ -1,8 +1,8 @@
 """Totals: counters and histograms that only grow, stored as one JSON object beside the facts that they count.
 
 A counter is a number below its labels: `{"incidents": {"allocation": {"llama3.2:3b": 3}}}`. A histogram is
-`{"sum": seconds, "buckets": [count, …]}`; each bucket counts the values up to its bound and above the one before, the
-last one all larger values. All functions are pure. Unreadable parts of a stored object count as absent.
+`{"sum": seconds, "buckets": [count, …]}`. A bucket counts the values up to its bound and above the bound before. The
+last bucket counts all larger values. All functions are pure. Unreadable parts of a stored object count as absent.
 """
 
 from bisect import bisect_left

@@ -1,6 +1,6 @@
 """Units: durations such as `"30s"`, `"10m"`, `"6h"`, `"7d"`, and sizes such as `"2.0 GB"`, `"637 MB"`.
 
-Sizes are binary, as in the original: 1 GB is 1024 MB and 1 MB is 1024 KB; `GiB` means the same.
+Sizes are binary, as in the original: 1 GB is 1024 MB, 1 MB is 1024 KB. `GiB` means `GB`.
 """
 
 import re

@@ -11,11 +11,11 @@ from typing import NoReturn
 
 
 def enter_environment(root: Path, *arguments: str) -> None:
-    """Run a program anew by the interpreter of `make setup`; return if this is that one, or if there is none.
+    """Run a program anew by the interpreter of `make setup`. Return if it runs already, or if there is none.
 
-    That environment has every package; the Python of the caller may have some of them. Folders are compared: an
-    interpreter of that environment has several names, and must not start itself again. Exit with code 2 where only a
-    Python is left that is too old.
+    That environment has every package; the Python of the caller may lack some. Folders are compared, since an
+    interpreter of that environment has several names and must not start itself again. Exit with code 2 if the only
+    Python left is too old.
     """
     _open_closed_outputs()
     python = root / ".venv" / "bin" / "python"
@@ -37,7 +37,7 @@ def _open_closed_outputs() -> None:
 
 
 def refuse_missing_package(root: Path, error: ModuleNotFoundError) -> NoReturn:
-    """Exit with code 2 and the mend where a package of others is missing; raise the error again where ours is."""
+    """Exit with code 2 and the remedy if a third-party package is missing. Raise the error again for one of ours."""
     package = (error.name or "").partition(".")[0]
     if (root / package).is_dir():
         raise error

@@ -1,6 +1,6 @@
 """The container's health check, `python -m fleet.startup.healthcheck`: quick and without side effects.
 
-A fleet is healthy if each program is RUNNING and each heartbeat is on time: a program that hangs is RUNNING too. Ollama
+A fleet is healthy if each program is RUNNING and each heartbeat is on time. A program that hangs is RUNNING too. Ollama
 is not checked, since a fleet that waits for Ollama works correctly.
 """
 

@@ -1,7 +1,7 @@
 """The programs of lanes: sections of supervisord.conf, copied for each lane into `run/programs.conf`.
 
-supervisord.conf includes that file. It also leaves the lane `default` without programs: its monitor and generator would
-work against those of the lanes.
+supervisord.conf includes that file. The file also leaves the lane `default` without programs: its monitor and generator
+would work against those of the lanes.
 """
 
 import glob
@@ -26,7 +26,7 @@ _HOME = "%(ENV_FLEET_HOME)s/"
 
 @dataclass(frozen=True, slots=True)
 class LanePlan:
-    """A lane that is to be started: its home, its profile, and the port of its stand-in, 0 without one."""
+    """A lane to start: its home, its profile, and the port of its stand-in, 0 without one."""
 
     home: Home
     choice: ProfileChoice

@@ -1,7 +1,12 @@
-"""The choice of the profile: which Ollama a fleet uses, and which log it follows.
+"""The choice of the profile: the Ollama that a fleet uses, and the log that it follows.
 
-In this order: `FLEET_PROFILE`; `[ollama]` in the configuration; the profile of the home's earlier real fleet, which waits
-for its Ollama and never falls back to the stand-in; the container; an Ollama that answers; the stand-in.
+The first of these decides:
+- `FLEET_PROFILE`;
+- `[ollama]` in the configuration;
+- the profile of the home's earlier real fleet, which waits for its Ollama and never falls back to the stand-in;
+- the container;
+- an Ollama that answers;
+- the stand-in.
 """
 
 import http.client

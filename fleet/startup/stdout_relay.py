@@ -1,7 +1,7 @@
 """The stdout relay: a standard output that supervisord can open again.
 
-supervisord opens `/dev/stdout` for the messages of its programs. That fails where the output is a terminal or a pipe of
-another user (`su`, `sudo`), a socket (a systemd service), or closed. No program would start then.
+supervisord opens `/dev/stdout` for the messages of its programs. The open fails for another user's terminal or pipe
+(`su`, `sudo`), a socket (a systemd service) and a closed output. Without the relay no program would start then.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ def append_output() -> None:
 def _relay() -> None:
     """Replace standard output by a pipe, whose content a child process writes to the old output.
 
-    The child ends with the pipe's last writer. It has a session of its own, without the terminal's signals, so that the
-    last messages of a fleet stopped by Ctrl-C still arrive.
+    The child ends with the pipe's last writer. The child has its own session, without the terminal's signals. The last
+    messages of a fleet stopped by Ctrl-C therefore still arrive.
     """
     read_end, write_end = os.pipe()
     if os.fork() == 0:

@@ -1,4 +1,4 @@
-"""The page's address and token: what `[web] listen` means, and which addresses need a token before the start."""
+"""The page's address and token: the parts of `[web] listen`, and the addresses that need a token before the start."""
 
 import os
 import secrets

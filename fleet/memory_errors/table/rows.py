@@ -13,7 +13,7 @@ from fleet.memory_errors.causes import KIND_OF, Cause, LogEventKind, Part, Signa
 
 
 class PatternScope(StrEnum):
-    """Where a wording is searched: in a plain line of a runner or viewer, in a slog line's `msg`, or in both."""
+    """The text that is searched for a wording: plain lines of a runner or viewer, slog lines' `msg`, or both."""
 
     PLAIN = "plain"
     SERVER = "server"

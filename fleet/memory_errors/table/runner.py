@@ -1,9 +1,9 @@
 # ruff: noqa: E501 - expressions and examples are whole, as they are printed
 """Wordings of runners, drivers and the kernel: plain lines without level, and the same words inside an `error=`.
 
-Order matters: the first row that matches decides. A wording that names its memory stands before one that does not,
-host memory before GPU memory. The wordings are those of ggml, llama.cpp, MLX, the Vulkan, CUDA, ROCm and Metal
-runtimes, Go and Linux; `versions` are the releases of Ollama that print them.
+Order matters: the first row that matches decides. A wording that names its memory stands before one that does not, host
+memory before GPU memory. The wordings are those of ggml, llama.cpp, MLX, the Vulkan, CUDA, ROCm and Metal runtimes, Go
+and Linux. `versions` are the releases of Ollama that print them.
 """
 
 from fleet.memory_errors.causes import Cause, Part
