@@ -28,7 +28,7 @@ from monitor.sources.open import open_source
 
 _log = logging.getLogger("monitor")
 _SIGNALS_IDLE: Seconds = 30.0
-"""Seconds between two looks at the generator's calls: on the home's local disk inotify reports each change."""
+"""Seconds between two reads of the generator's calls: on the home's local disk inotify reports each change."""
 _SIGNALS_MISSING = "The generator creates it at the end of its first call."
 
 
@@ -45,7 +45,7 @@ def build(home: Home, environ: Mapping[str, str]) -> Monitor:
             return open_source(started.log_source, keep=detector.candidates, since=since)
         return FileSource(home.signals, since="start", idle=_SIGNALS_IDLE, missing=_SIGNALS_MISSING)
 
-    # A stand-in has no card of its own. Where a reserve is set, it is tried out on this machine's.
+    # A stand-in has no card of its own. With a reserve it reads this machine's card.
     here = is_here(started.profile, started.ollama_url) or (started.standin and settings.policy.reserve)
     return Monitor(
         home=home,

@@ -38,7 +38,7 @@ class EventLog:
         self._last = self._history.last_number()
 
     def log_new(self) -> None:
-        """Log the events since the last call; an unreadable history is logged by the store, and waits."""
+        """Log the events since the last call. The store logs an unreadable history, whose events wait."""
         with contextlib.suppress(OSError):
             # Read only as much of its end as is new: a long history must not delay a switch.
             for event in read_history(self._path, max(self._history.last_number() - self._last, 0)):

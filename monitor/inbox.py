@@ -1,7 +1,7 @@
-"""The loop's inbox: everything that the monitor's threads have to say arrives here, in one order.
+"""The loop's inbox: one ordered queue of the items and facts of the monitor's threads.
 
 A source delivers its items and goes on, within its slots. Every other thread posts a fact and waits until the loop has
-decided on it and has written the state. While nothing can be written, the threads wait and the memory does not grow.
+decided on it and written the state. While the state cannot be written, the threads wait and the memory does not grow.
 """
 
 import queue
@@ -29,7 +29,7 @@ class Resident:
 
     @property
     def share(self) -> float | None:
-        """Return the part of it in GPU memory, None if its size is unknown."""
+        """Return the model's share in GPU memory, None if its size is unknown."""
         return min(1.0, max(0.0, self.size_vram / self.size)) if self.size > 0 else None
 
 
@@ -71,7 +71,7 @@ class GpuFreed:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """An event that changes nothing else in the state: Ollama away or back, a generator that is down or hangs."""
+    """An event without another change of the state: Ollama away or back, a generator that is down or hangs."""
 
     kind: EventKind
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class GeneratorRuns:
-    """The generator runs on this switch; its restart was cut short before that was written."""
+    """The generator runs on this switch, after a restart that was cut short before its result was written."""
 
     switches: int
 
@@ -94,7 +94,7 @@ class LogPresence:
 
 @dataclass(frozen=True, slots=True)
 class ModelsKnown:
-    """What Ollama's models need and weigh, a value a rung; the tags of weights by their digests; free GPU memory."""
+    """Needs and sizes of Ollama's models, a value for each rung; tags by the weights' digests; free GPU memory."""
 
     needs: tuple[Bytes | None, ...] = ()
     sizes: tuple[Bytes | None, ...] = ()
@@ -116,10 +116,10 @@ Fact: TypeAlias = (
 )
 
 Post: TypeAlias = Callable[[Fact], FleetState]
-"""Posts a fact and returns the state after it is written; raises StateError if that does not happen."""
+"""Posts a fact and returns the written state; raises StateError if the state is not written."""
 
 PostStep: TypeAlias = Callable[[facts.Fact], FleetState]
-"""The same for the policy's own facts, which the command line writes by itself."""
+"""`Post` for the policy's own facts, which the command line writes by itself."""
 
 Read: TypeAlias = Callable[[], FleetState]
 """Reads the state without a lock. A snapshot may inform a step; only the owner decides."""
@@ -127,7 +127,7 @@ Read: TypeAlias = Callable[[], FleetState]
 
 @dataclass(slots=True)
 class Posted:
-    """A posted fact, and the slot in which its sender awaits the state or the error; None where none waits."""
+    """A posted fact, and the slot in which its sender awaits the state or the error, None without a sender."""
 
     fact: Fact
     reply: "queue.SimpleQueue[FleetState | Exception] | None" = None
@@ -168,7 +168,7 @@ class Inbox:
         return self._queue.get(timeout=max(timeout, 0.0))
 
     def close(self, received: Iterable[Posted] = ()) -> None:
-        """Answer all who wait, now and later: the loop decides on nothing any more, nor on what it has `received`."""
+        """Answer all senders, now and later: the loop has ended and decides no more, nor on the `received` facts."""
         self._closed = True
         left: list[Message] = list(received)
         while not self._queue.empty():

@@ -1,7 +1,7 @@
 """Ingest: log lines, calls and facts go through grouping and policy into the next state. Pure.
 
-A batch is read in two parts. The grouper makes findings of its lines, which takes time and needs no lock. The policy
-decides on the findings, on the state as it stands under the lock. One write carries cursor, grouper and count.
+A batch is handled in two parts. The grouper turns its lines into findings, which takes time and needs no lock. The
+policy decides on the findings and the state under the lock. One write carries cursor, grouper and count.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,19 +80,19 @@ class Context:
 
 
 Finding: TypeAlias = Outcome | ApiCall
-"""One thing that a batch of lines shows, for the policy to decide on."""
+"""A result of a batch on which the policy decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a batch shows: the grouper's state after it, and the findings in order."""
+    """The result of a batch: the grouper's state after it, and the findings in order."""
 
     group: GroupState
     found: tuple[Finding, ...]
 
 
 def read_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context: Context) -> Findings:
-    """Return what a batch of one origin shows; raise ValueError for a line that is no call.
+    """Return the findings of a batch of one origin; raise ValueError for a line that is no call.
 
     A batch without log lines shows that the log is not silent.
     """
@@ -106,7 +106,7 @@ def read_batch(state: FleetState, origin: str, lines: Sequence[LogLine], context
 
 
 def read_calls(state: FleetState, calls: Iterable[ApiCall], context: Context) -> Findings:
-    """Return what the generator's calls show."""
+    """Return the findings of the generator's calls."""
     seen: list[Observation | ApiCall] = []
     for call in calls:
         if not call.answered:
@@ -137,9 +137,9 @@ def decide_on(state: FleetState, findings: Findings, context: Context) -> FleetS
 def deciding(
     before: FleetState, origin: str, lines: Sequence[LogLine], context: Context
 ) -> Callable[[FleetState], FleetState]:
-    """Read a batch on a snapshot; return the change that decides on it, on the state as it stands by then.
+    """Read a batch on a snapshot; return the change that decides on its findings and the later state.
 
-    The lines are read again only if the grouper's state or the model is another one by then.
+    The change reads the lines again only if the grouper's state or the model has changed meanwhile.
     """
     findings = read_batch(before, origin, lines, context)
 
@@ -183,7 +183,7 @@ def absorb_fact(state: FleetState, fact: Fact, context: Context) -> FleetState:
 
 
 def with_log_status(state: FleetState, log: LogPresence, now: float) -> FleetState:
-    """Return a state that says whether the log is away, why, and since when, also across a restart of the monitor."""
+    """Return the state with the log's absence: its reason and its beginning, kept across restarts of the monitor."""
     was, away = state.watch.get("source_away"), log.away
     watch = {key: value for key, value in state.watch.items() if key != "source_away"}
     if away is None:
@@ -203,7 +203,7 @@ def _with_rate(state: FleetState, call: ApiCall, context: Context) -> FleetState
 
 
 def absorb_time(state: FleetState, context: Context) -> FleetState:
-    """Return the state after the grouper's deadline, if that has passed; after a clock set back each wait begins anew."""
+    """Return the state after the grouper's deadline, if due. A clock that was set back restarts each wait."""
     group = group_of(state)
     waits = [one.heard for one in (*group.failures, group.load) if one is not None]
     if not group.away and max(waits, default=0.0) > context.now:

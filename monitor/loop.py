@@ -1,9 +1,9 @@
 """The monitor's loop, the one owner of the state: receive, decide, write, start what is due next.
 
-Only the loop writes the state. Its threads do what takes time and put what they find into one inbox. One write carries
-a cursor and the result of the lines before it; it is made only on top of the cursor at which its batches began. A
-monitor that was overtaken, or whose state was restored from an older copy, therefore reads again from the state's
-cursor. Nothing sleeps in the loop. While the state cannot be written, everything waits where it is.
+Only the loop writes the state. Its threads do the slow work and put their results into one inbox. One write carries a
+cursor and the result of the lines before it. The write needs the state's cursor to be the one at which its batches
+began. After a write by another monitor, or the restoration of an older copy, reading therefore resumes at the state's
+cursor. The loop never sleeps. While the state cannot be written, messages, batches and threads wait.
 """
 
 import contextlib
@@ -125,7 +125,7 @@ class Monitor:
         self._inbox.close(self._facts)
 
     def _finish(self) -> None:
-        """Serve the threads that must still remove a pause or a model, for a few seconds at most."""
+        """Serve the threads that still have to remove a pause or a model, for a few seconds at most."""
         self._next_check = end = self._clock.monotonic() + _END_WITHIN
         while self._workers.finishing and self._clock.monotonic() < end:
             self._turn()
@@ -158,7 +158,7 @@ class Monitor:
             self._retry_at = self._clock.monotonic() + _WRITE_RETRY
 
     def _gather(self) -> None:
-        """Wait until something comes or is due, and receive all that has come."""
+        """Wait for a message or a due time, and receive all messages."""
         patience = self._patience()
         with contextlib.suppress(queue.Empty):
             while True:
@@ -209,7 +209,7 @@ class Monitor:
             self._facts.append(Posted(LogPresence(stream.name, away)))
 
     def _source_broken(self, stream: Stream, error: Exception) -> None:
-        """Log why a source cannot be followed, and plan to open it again; the other source goes on meanwhile."""
+        """Log why a source cannot be followed, and plan its reopening; the other source continues."""
         hint = error.hint if isinstance(error, FleetError) else ""
         _log.error("source.broken", extra=fields(source=stream.name, reason=str(error), hint=hint))
         self._presence(stream, Away(str(error), hint))
@@ -224,7 +224,7 @@ class Monitor:
     # Decide and write
 
     def _write_facts(self) -> None:
-        """Decide on each fact and release its sender; one that cannot be written stays first in the row."""
+        """Decide on each fact and release its sender; a fact that cannot be written stays first in the queue."""
         while self._facts:
             posted = self._facts[0]
             if isinstance(posted.fact, CardSeen) and posted.fact.available is not None:
@@ -260,7 +260,7 @@ class Monitor:
         self._act(state)
 
     def _write_lines(self, stream: Stream, batches: list[Batch]) -> FleetState:
-        """Write what lines lead to; if one raises, take them one by one and skip that one."""
+        """Write the result of lines; if a line raises, absorb the lines one by one and skip that line."""
         origin, context = stream.thread.origin, self._context()
         lines = [line for batch in batches for line in batch.lines]
 
@@ -291,7 +291,7 @@ class Monitor:
     # What is due next
 
     def _check(self) -> None:
-        """Do what is due by time: the grouper's deadlines, holds, probes, a verify that waits for too long."""
+        """Do the work due by time: the grouper's deadlines, holds, probes, a verify that waits for too long."""
         context = self._context()
         try:
             self._heartbeat.beat(context.now)
@@ -322,9 +322,9 @@ class Monitor:
 
 
 def _on_top(stream: Stream, cursor: Cursor, change: Change, state: FleetState) -> FleetState:
-    """Return a changed state with a new cursor; raise StaleCursorError if it has another one than the stream.
+    """Return the changed state with a new cursor; raise StaleCursorError if the state's cursor is not the stream's.
 
-    A state without a cursor, an original's file or a new one, knows of no line: the stream goes on where it is.
+    A new state and one of an original's file have no cursor: the stream then continues at its own.
     """
     origin = stream.thread.origin
     if state.cursors.get(origin) not in (None, stream.committed):

@@ -1,7 +1,7 @@
-"""The pauses that the state asks of the generator, written as `run/pause.json`.
+"""The state's pauses of the generator, written as `run/pause.json`.
 
-Each pause ends by itself at its `until`, except one that the state keeps without an end: a crash of the monitor must
-not leave the generator idle.
+A pause ends by itself at its `until`, since a crash of the monitor must not leave the generator idle. A pause that the
+state keeps may have no end.
 """
 
 import logging
@@ -20,9 +20,9 @@ _STEPS = {SwitchPhase.TRIAL, SwitchPhase.RESTART}
 
 
 def pause_of(state: FleetState, now: float) -> Pause | None:
-    """Return the pause that a state asks for now: one in force, a hold, or a model's second chance.
+    """Return the pause that a state requires now: one in force, a hold, or a model's second chance.
 
-    A pause in force cuts the running calls. It lasts as long as the longest of them.
+    A pause in force cuts the running calls. Its end is the latest end of all pauses in force.
     """
     paused = state.pauses(now)
     if paused:
@@ -38,7 +38,7 @@ def pause_of(state: FleetState, now: float) -> Pause | None:
 
 
 def release_pause(home: Home, read: Callable[[], FleetState], clock: Clock) -> None:
-    """Withdraw the pause of a step, and keep the one that the state asks for; raise OSError.
+    """Withdraw the pause of a step, and keep the one that the state requires; raise OSError.
 
     Another process may change the state and the file meanwhile: the state is read again after the file is written.
     """

@@ -36,7 +36,7 @@ def absorb_each(
 def _with_skipped(
     state: FleetState, faults: list[tuple[LogLine, Exception]], source: str, now: float
 ) -> FleetState:
-    """Count the lines and emit one event with the first of them; a flood of bad lines is no flood of events."""
+    """Count the lines and emit one event with the first: a flood of bad lines is no flood of events."""
     line, error = faults[0]
     count = len(faults) + (state.skipped.count if state.skipped else 0)
     reason = printable(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""The monitor's threads: each does one job again and again, posts what it finds, and writes no state by itself."""
+"""The monitor's threads: each repeats one job, posts its results, and never writes the state."""
 
 import logging
 import threading
@@ -106,7 +106,7 @@ class Worker:
 
 
 class Workers:
-    """The threads beside the sources: one for switches and the generator, one each for what Ollama is asked."""
+    """The threads beside the sources: one for switches and the generator, one for each kind of question to Ollama."""
 
     def __init__(
         self,
@@ -183,12 +183,12 @@ class Workers:
             worker.start()
 
     def follow(self, state: FleetState) -> None:
-        """Wake the threads that the state calls for; only time calls for a look at the card."""
+        """Wake the threads that the state calls for; the card watch runs by time alone."""
         switch, calls = state.switch, state.unanswered
         step = None if switch is None or switch.phase is SwitchPhase.VERIFY else switch.number
         self._switch.call_for(step or (must_free(state, self._clock.time()) and "free"))
         self._watch.call_for((state.watch.get("loaded"), calls is not None and calls.suspected))
-        # While the generator is being restarted nothing else needs the processor or Ollama.
+        # While the generator is being restarted, no other job may use the processor or Ollama.
         self._prefetch.call_for(step is None and self._prefetcher.wanted(state))
         self._inventory.call_for(switch is None and memory_known(state))
 
@@ -198,7 +198,7 @@ class Workers:
             worker.wake()
 
     def note(self, fact: Fact) -> None:
-        """Ask again what the models need, where a fact says that there are others now."""
+        """Refresh the inventory after a fact that changes the models."""
         back = isinstance(fact, Reported) and fact.kind is EventKind.OLLAMA_BACK
         if back or isinstance(fact, PrefetchDone):
             self._inventory.wake()

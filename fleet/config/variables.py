@@ -23,7 +23,7 @@ _NEAR = 0.9  # how alike a misspelt name and the right one are; other names of t
 
 
 def meant_by(variable: str, keys: Collection[str]) -> str:
-    """Return the variable that a misspelt one is very near to, empty if there is none; `keys` are those of fleet.toml."""
+    """Return the variable that a misspelt name most resembles, empty without one; `keys` are those of fleet.toml."""
     if not variable.startswith("FLEET_") or variable in _FOR_PEOPLE | _FOR_PROGRAMS or variable in keys:
         return ""
     from difflib import get_close_matches  # noqa: PLC0415  # slow import, not needed without such a variable

@@ -1,8 +1,8 @@
 """The detector: from a log line to a signal, an event, or nothing.
 
-The detector adds a line's context to the judge's verdict. `detect` is a pure function of one line; the prefilter
-stands before it. A slog line is judged by its `msg` and, where its row says so, by its `error=`, never by another
-field. Any other line is judged whole. The first row that matches decides.
+The detector adds a line's context to the judge's verdict. `detect` is a pure function of one line; the prefilter stands
+before it. A slog line is judged by its `msg`, and by its `error=` if the row says so. No other field is judged. Any
+other line is judged whole. The first row that matches decides.
 """
 
 import re
@@ -51,7 +51,7 @@ class Detector:
         self.prefilter = Prefilter(extra)
 
     def may_matter(self, chunk: bytes) -> bool:
-        """Return True if a line of the chunk may be a signal or an event; never False for one that is."""
+        """Return True if a line of the chunk may be a signal or an event, without false negatives."""
         return self.prefilter.may_matter(chunk)
 
     def candidates(self, chunk: bytes) -> Iterator[tuple[int, int]]:
@@ -138,7 +138,7 @@ def _holds(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> bool:
 
 
 def _filled(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> Signal:
-    """Return a row's signal with what the line's fields say."""
+    """Return a row's signal with the values of the line's fields."""
     signal = signal_of(row, match, model=_model_of(parsed))
     fields = parsed.fields
     if not fields:
@@ -199,13 +199,13 @@ def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> Lo
 
 
 def _memory(text: str) -> int | None:
-    """Return the bytes of `12.0 GiB`; None for another text, or for none at all."""
+    """Return the bytes of `12.0 GiB`, None for any other text."""
     number, _, unit = text.partition(" ")
     return whole_number((finite(number) or 0.0) * _UNITS.get(unit, 0)) or None
 
 
 def _never_retried(row: EventPattern, parsed: ParsedLine) -> bool:
-    """Return True if a load's end is final: Ollama tries again only after an error that it takes for memory."""
+    """Return True if a load's end is final: Ollama retries only after an error that it classifies as memory."""
     return row.kind is LogEventKind.LOAD_FAILED and not may_be_retried(parsed.error)
 
 

@@ -1,7 +1,7 @@
-"""Parser of one log line: its prefixes and what wraps it, its own stamp, and its fields.
+"""Parser of one log line: its prefixes and wrappers, its own stamp, and its fields.
 
 Pure. A line is untrusted text: at most `CONSIDERED` characters are read, and every expression is anchored and never
-backtracks. A part that cannot be parsed stays as it is; nothing is raised for any input.
+backtracks. A part that cannot be parsed stays unchanged; no input raises.
 """
 
 import json
@@ -34,7 +34,7 @@ _CLOCK_KEYS = ("time", "__REALTIME_TIMESTAMP", "ts", "timestamp", "@timestamp", 
 _PRETTY_ROW = re.compile(r'\s*("MESSAGE" : ".*"),?\s*')
 """The row of an entry in `journalctl --output=json-pretty`, which writes a row for each key."""
 _RECORD_KEYS = frozenset({"function", "msg", "error"})
-"""Keys of the records of slog, the old C++ server and the API: their `message` is no whole line."""
+"""Keys of the records of slog, the old C++ server and the API, whose `message` is no whole line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def parse_line(line: str) -> ParsedLine:
 
 
 def journald_message(value: object) -> bytes | None:
-    """Return a field of a journald entry in JSON: a text, the list of its bytes if it is not printable, or several."""
+    """Return the bytes of a journald field in JSON: a text, a list of bytes for unprintable text, or several."""
     match value:
         case str():
             return value.encode("utf-8", "surrogatepass")
@@ -215,7 +215,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _from_record(data: Mapping[str, object], bare: Bare) -> ParsedLine:
-    """Parse a record by its message or error; a piece of a model's answer has neither, and an empty message."""
+    """Parse a record by its message or error. A piece of a model's answer has neither and gives an empty message."""
     error = data.get("error")
     if isinstance(error, dict):
         error = error.get("message")

@@ -1,9 +1,9 @@
-"""The prefilter: finds lines that may be a signal or an event at C speed, without splitting a chunk into lines.
+"""The prefilter: finds the lines that may be a signal or an event, at C speed, in an unsplit chunk.
 
-It has two stages of plain literals. `COARSE` is searched in the whole chunk. Each literal costs a pass, so there are
-few and short ones. Every literal of the pattern table holds one of them. A line with a coarse literal is then
-searched for the table's own literals under it, as one expression: on a single line one expression is faster than a
-search for each literal, and access-log lines have 48. Measured by `benchmarks/detection.py`.
+The prefilter has two stages of plain literals. The literals of `COARSE` are searched in the whole chunk. They are few
+and short, since each costs a pass. Every literal of the pattern table holds one of them. A line with a coarse literal
+is then searched for the table's literals that hold it. They form one expression: on a line it is faster than a search
+for each of up to 48 literals. `benchmarks/detection.py` measures both stages.
 """
 
 import re
@@ -47,7 +47,7 @@ COARSE: tuple[bytes, ...] = (
     b"POST ",
     b"MESSAGE",
 )
-"""Every line that is a signal or an event holds one of these literals; each costs a pass over the chunk."""
+"""Literals of the first stage: every line that is a signal or an event holds one of them."""
 
 
 _LOOKED_AT = 4 * CONSIDERED
@@ -57,12 +57,12 @@ _GAPS = ("    ", "", "   \x1b[0m ", r"   \u001b[0m ")
 
 
 _JOURNALD_BYTES = frozenset({'"MESSAGE":[', '"MESSAGE": [', '"MESSAGE" : ['})
-"""In `journalctl --output=json` a text that is not printable is a list of bytes: no literal can be found in it."""
+"""`journalctl --output=json` prints unprintable text as a list of bytes, in which no literal can be found."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """A coarse literal, the table's own literals under it, and how far before it the longest of them begins."""
+    """A coarse literal, the expression of the table's literals that hold it, and their longest `lead` before it."""
 
     coarse: bytes
     fine: re.Pattern[bytes]
@@ -77,7 +77,7 @@ class Prefilter:
         self._extra = tuple(re.compile(row.expression.pattern.encode(), re.ASCII) for row in extra)
 
     def may_matter(self, chunk: bytes) -> bool:
-        """Return True if a line of the chunk may be a signal or an event; never False for one that is."""
+        """Return True if a line of the chunk may be a signal or an event, without false negatives."""
         return any(needle in chunk for needle in COARSE) or any(e.search(chunk) for e in self._extra)
 
     def candidates(self, chunk: bytes) -> Iterator[tuple[int, int]]:
@@ -101,7 +101,7 @@ class Prefilter:
 
 
 def _stages(needles: Iterable[bytes]) -> tuple[_Stage, ...]:
-    """Return the stages: each of the table's literals stands under the first coarse one that it holds."""
+    """Return the stages; each of the table's literals belongs to the first coarse literal that it holds."""
     under: dict[bytes, list[bytes]] = {}
     for needle in needles:
         under.setdefault(next(coarse for coarse in COARSE if coarse in needle), []).append(needle)

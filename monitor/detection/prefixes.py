@@ -1,9 +1,9 @@
-"""What log drivers, shippers and viewers put before a line, and the stamp in it.
+"""The prefixes that log drivers, shippers and viewers put before a line, and the stamps in them.
 
 Pure; every expression is anchored or searched in a bounded part, and never backtracks badly. There are two rules:
 
 - A prefix of a known form is removed, whatever follows it.
-- Anything before one of the server's own beginnings (slog's, GIN's, the old logger's) is a prefix: the name of a
+- Any text before one of the server's own beginnings (slog's, GIN's, the old logger's) is a prefix. It may name a
   container, a pod or a task. A raw line of a runner has no such beginning. It stays whole, and a stamp after a name is
   its stamp.
 """
@@ -102,7 +102,10 @@ def _without_prefix(text: str) -> tuple[str, Stamp | None, bool]:
 
 
 def _before_own(text: str) -> tuple[str, Stamp | None, bool]:
-    """Return the text from the server's own beginning on, as it is if it has none, and a stamp after a name."""
+    """Return the text from the server's own beginning on, the stamp before it, and True.
+
+    A text without a beginning stays whole, with False.
+    """
     if _STAMP_OR_GIN.search(text, 0, _WITHIN) is None:
         return text, None, False
     own = _OWN.search(text, 0, _WITHIN)

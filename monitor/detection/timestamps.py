@@ -2,8 +2,8 @@
 
 Pure. slog and Docker write stamps with a zone. GIN, journald's short form and some viewers write local time without a
 zone; journald's short form has no year either. Their zone is learned from the log itself. Ollama prints GIN in the
-local time of slog, so GIN has the offset of a slog stamp. A viewer's prefix stands before slog lines too: the
-difference of both stamps, to a quarter of an hour, is its offset. Before anything is learned, UTC is assumed.
+local time of slog, so GIN has the offset of a slog stamp. A viewer's prefix stands before slog lines too. Its offset is
+the difference of both stamps, to a quarter of an hour. An unknown zone counts as UTC.
 """
 
 import re
@@ -81,7 +81,7 @@ def resolve(
     """Return a line's Unix time and the memory after it; no time if no line so far had a stamp.
 
     A zoned prefix comes first, since every line has it; then the line's own zoned stamp, the prefix, GIN's stamp. A
-    line without a stamp has the time of the last stamped line; a live one adds the time since then by the monitor's
+    line without a stamp has the time of the last stamped line. A live line adds the time since then, by the monitor's
     clock. `arrival` is the arrival of a live line: it decides year and zone where nothing else does.
     """
     near = arrival if arrival is not None else memory.last

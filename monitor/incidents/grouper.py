@@ -1,6 +1,6 @@
-"""The grouper: observations in, incidents out. Pure; everything it knows is in the state.
+"""The grouper: observations in, incidents out. Pure; all its knowledge is in the state.
 
-`docs/decisions/0010-grouping.md` argues how a failure is bounded, and why.
+`docs/decisions/0010-grouping.md` gives the reasons for the bounds of a failure.
 """
 
 from dataclasses import replace
@@ -51,7 +51,7 @@ def next_deadline(state: GroupState, rules: GroupingRules) -> float | None:
 
 
 def _due(failure: Failure, load: Load | None, rules: GroupingRules) -> float | None:
-    """Return when a failure is to be reported as it stands, by the monitor's clock; None if it need not be."""
+    """Return when a failure is due to be reported as it stands, by the monitor's clock; None if never."""
     if failure.reported or incident_of(failure, rules) is None:
         return None
     if load is None or failure.number != load.failure:
@@ -81,7 +81,7 @@ def _on_line(step: GroupingStep, line: messages.Line, detector: Detector) -> Non
         step.timing = Timing.LATE if line.arrival is None else Timing.LIVE
     if step.timing is not Timing.LATE:
         _settle_by_time(step)
-    if parsed.gin is None:  # other clients' requests say nothing of the load
+    if parsed.gin is None:  # other clients' requests are no sign of the load
         step.change_load(heard=step.heard)
     on_reading(step, detector.read(parsed))
 
@@ -89,8 +89,8 @@ def _on_line(step: GroupingStep, line: messages.Line, detector: Detector) -> Non
 def _settle_by_time(step: GroupingStep) -> None:
     """Close the load and the failures that are over by the log's own times.
 
-    Only these times close: a log read late then gives what it gave live. The monitor's clock only makes a failure
-    be reported, since a line may come at any later time.
+    Only these times close a failure: a log read late then gives the same incidents as live. The monitor's clock only
+    reports a failure, since a line may come at any later time.
     """
     rules, load = step.rules, step.load
     if load is not None:
@@ -109,7 +109,7 @@ def _settle_by_time(step: GroupingStep) -> None:
 
 
 def _on_back(step: GroupingStep, at: float) -> None:
-    """Begin each wait anew: nothing was read meanwhile, or the monitor's clock was set back."""
+    """Restart each wait: no line was read meanwhile, or the monitor's clock was set back."""
     step.note(away=False)
     step.change_load(heard=at)
     for failure in list(step.failures.values()):
@@ -119,8 +119,8 @@ def _on_back(step: GroupingStep, at: float) -> None:
 def _on_time(step: GroupingStep, now: float) -> None:
     """Report failures that have waited long enough by the monitor's clock.
 
-    While the log is away none has: unread lines may report a later try. A try that was announced and never made is
-    a retry.
+    While the log is away no failure is reported: unread lines may report a later try. A try that was announced and
+    never made is a retry.
     """
     for failure in [] if step.base.away else list(step.failures.values()):
         load, due = step.load, _due(failure, step.load, step.rules)

@@ -25,7 +25,7 @@ def on_reading(step: GroupingStep, reading: LineReading) -> None:
 
 
 def on_stamp(step: GroupingStep) -> None:
-    """Settle the times of the lines without a stamp before this line, and thereby what they belong to."""
+    """Settle the times of the lines without a stamp before this line, and thereby their failures."""
     waiting = [step.put(settled(one, step.time)) for one in step.failures.values() if one.last_timing]
     for failure in waiting:
         if step.load is not None and failure.number == step.load.failure:
@@ -83,7 +83,7 @@ def _add_outside(step: GroupingStep, signal: Signal) -> None:
 
 
 def _on_unload(step: GroupingStep, signal: Signal) -> None:
-    """Give memory that did not come back to the failure whose unload it was; alone it is a failure of its own."""
+    """Add memory that did not come back to the failure of that unload, or to a new failure."""
     began = None if signal.seconds is None or not step.time else step.time - signal.seconds
     failure = matching.failure_of_unload(step, began)
     if failure is not None:
@@ -125,7 +125,7 @@ def _before_signal(step: GroupingStep, event: LogEvent) -> None:
 
 
 def _after_signal(step: GroupingStep, event: LogEvent) -> None:
-    """Apply an event that ends what the line's own signal still belongs to."""
+    """Apply an event that takes effect after the line's own signal."""
     match event.kind:
         case LogEventKind.LOAD_OK:
             step.finish_load(loaded=True)
@@ -175,7 +175,7 @@ def _on_seen(step: GroupingStep, event: LogEvent) -> None:
 
 
 def _on_tried(step: GroupingStep, event: LogEvent) -> None:
-    """Apply a layout that is tried: the next try of the open load, or a load whose beginning was not seen."""
+    """Apply a layout's try: the next try of the open load, or a load whose beginning was not seen."""
     if step.load is not None:
         if step.load.retrying:
             _on_seen(step, event)
@@ -222,7 +222,7 @@ def _on_all_on_gpu(step: GroupingStep) -> None:
 
 
 def _on_request(step: GroupingStep, event: LogEvent) -> None:
-    """Bound what failed while a request was under way.
+    """Bound the failures during a request.
 
     A short answer 200 bounds nothing: GIN prints whole seconds, so its request may have begun after the failure.
     """

@@ -1,4 +1,4 @@
-"""Which failure a signal, a failed call or an unload belongs to."""
+"""The matching of signals, failed calls and unloads with failures."""
 
 from collections.abc import Iterable, Iterator
 
@@ -29,7 +29,7 @@ def failure_of(step: GroupingStep, signal: Signal) -> Failure | None:
 
 
 def _is_ours(step: GroupingStep, signal: Signal) -> bool:
-    """Return True if a signal outside any load is of the rung's model: it names that one, or begins and names none."""
+    """Return True if a signal outside any load is of the rung's model, by name or as an unnamed beginning."""
     return not is_anothers(signal.model, step.rules) and bool(signal.model or signal.part is Part.FIRST)
 
 
@@ -89,7 +89,7 @@ def answered_already(step: GroupingStep) -> Failure | None:
 
 
 def same_weights(one: str, other: str) -> bool:
-    """Return True if two names in a log are one model's: digests, of which either may be cut short, or tags."""
+    """Return True if two names in a log are one model's: tags, or digests that may be cut short."""
     return same_digest(one, other) if is_digest(one) and is_digest(other) else same_model(one, other)
 
 
@@ -118,7 +118,7 @@ def _names_another(step: GroupingStep, failure: Failure, call: FailedCall) -> bo
 
 
 def failure_of_unload(step: GroupingStep, began: float | None) -> Failure | None:
-    """Return the failure whose unload began then; where the line has no time, the gap decides."""
+    """Return the failure whose unload `began` at that time; without a time the gap decides."""
     if began is None:
         near = [f for f in step.failures.values() if abs(step.time - f.first) <= step.rules.incident_gap]
         return near[-1] if near else None

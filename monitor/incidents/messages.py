@@ -10,7 +10,7 @@ DEFAULT_CAUSES = frozenset({Cause.ALLOCATION, Cause.RUNNER_DIED, Cause.NOT_RECOV
 
 @dataclass(frozen=True, slots=True)
 class GroupingRules:
-    """Limits of grouping, and whose model is whose. Durations are seconds.
+    """Limits of grouping, and the names of models. Durations are seconds.
 
     `incident_gap`  where nothing bounds a failure: signals this close to its first are one failure
     `silence`       a load whose log is silent for this long is judged as it stands
@@ -76,7 +76,7 @@ class LogAway:
 
 
 class LogBack(Moment):
-    """Each wait begins anew: the log is read again from the cursor, or the monitor's clock was set back."""
+    """Each wait restarts: the log is read again from the cursor, or the monitor's clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class TimePassed(Moment):
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """The log is at its end: settle whatever is open, as `scan` does."""
+    """The log is at its end: settle all open failures, as `scan` does."""
 
 
 Observation = Line | Heard | LogAway | LogBack | FailedCall | TimePassed | Flush
@@ -134,7 +134,7 @@ class IncidentOutcome:
 
 
 class IncidentFound(IncidentOutcome):
-    """An incident's outcome is known. A second one of the same id means: after a retry it failed after all."""
+    """An incident's outcome is known. A second outcome of the same id is a final failure after a retry."""
 
 
 class IncidentRetracted(IncidentOutcome):

@@ -1,6 +1,6 @@
 """The grouper's whole state: the open load, the failures that can be joined, and learned time zones.
 
-A failure holds the signals that it has collected, and what they amount to together. The state goes to JSON and back.
+A failure holds the sum of its signals as flags and times. The state goes to JSON and back.
 """
 
 from dataclasses import dataclass, field, replace
@@ -94,12 +94,12 @@ class Failure:
 
     @property
     def certain(self) -> bool:
-        """Return True if it is known to be a failure of GPU memory."""
+        """Return True if the signals prove a failure of GPU memory."""
         return self.named or (self.vague and not self.host)
 
     @property
     def minor(self) -> bool:
-        """Return True if it holds nothing but a spill or a harmless complaint."""
+        """Return True if the failure holds only a spill or a harmless complaint."""
         return not (self.failed or self.host or self.not_recovered or self.other)
 
 
@@ -138,7 +138,7 @@ def _flag(signal: Signal) -> str:
 
 
 def merged(into: Failure, other: Failure) -> Failure:
-    """Return a failure with everything that another one collected."""
+    """Return a failure merged with another."""
     return replace(
         into,
         first=min(into.first, other.first),
@@ -227,7 +227,7 @@ def _reason(failure: Failure, cause: Cause, rules: GroupingRules, *, counts: boo
 
 
 def _name_of(model: str, rules: GroupingRules) -> str:
-    """Return a model's tag where it is known, else the beginning of its digest."""
+    """Return a model's tag if known, else the beginning of its digest."""
     return rules.tags.get(model, model[:_SHORT_DIGEST] if model.startswith("sha256-") else model)
 
 
@@ -253,7 +253,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """Everything that grouping knows between two observations; `number` is the next failure's.
+    """The grouper's state between two observations; `number` is the next failure's.
 
     `past`: the last closed failures. The log and the calls are two files; one may report a failure long after
     the other. `away`: the log is not being read. `layers_asked`: how many layers the client wants on

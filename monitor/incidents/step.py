@@ -108,7 +108,7 @@ class GroupingStep:
         return failure if would_count(failure, self.rules) else self.retract(failure)
 
     def report(self, failure: Failure) -> Failure:
-        """Emit an incident once, with whether it counts; nothing if the failure is none."""
+        """Emit the failure's incident once; a failure without an incident emits nothing."""
         incident = None if failure.reported else incident_of(failure, self.rules)
         if incident is None:
             return failure
@@ -205,7 +205,7 @@ def is_digest(model: str) -> bool:
 
 
 def is_anothers(model: str, rules: GroupingRules) -> bool:
-    """Return True if a model is known not to be the rung's; an unknown one is taken for ours."""
+    """Return True if a model is known not to be the rung's; an unknown model counts as ours."""
     if is_digest(model):
         return bool(rules.blobs) and not any(same_digest(model, blob) for blob in rules.blobs)
     if not model or not rules.model or model.endswith(".gguf"):

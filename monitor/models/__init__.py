@@ -1,1 +1,1 @@
-"""Models: which are in Ollama, the memory they need, and pulling those that are missing."""
+"""The ladder's models: their presence in Ollama, the memory that they need, and the pull of missing ones."""

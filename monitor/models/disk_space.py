@@ -1,7 +1,7 @@
 """Free space on the disk of Ollama's models, if that disk can be seen from here.
 
-It can be seen if Ollama is a service of this host. A server in a container or on another machine has a disk of its
-own; there a pull onto a full disk fails with Ollama's own error.
+The disk can be seen if Ollama is a service of this host. A server in a container or on another machine has its own
+disk. A pull onto a full disk fails there with Ollama's own error.
 """
 
 import os

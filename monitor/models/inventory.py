@@ -35,8 +35,8 @@ def rungs_here(ladder: Ladder, models: list[LocalModel]) -> tuple[int, ...]:
 def kv_cache_bytes(info: Mapping[str, Any], context: int) -> Bytes | None:
     """Return the size of a model's KV cache in 16-bit floats, None if its figures are unknown.
 
-    The size is 2 (keys and values) · layers · context · KV heads · head size · 2 bytes, as llama.cpp allocates it
-    for plain attention. `info` is `/api/show`'s model_info. KV heads given per layer are added up.
+    The size is 2 · layers · context · KV heads · head size · 2 bytes, as in llama.cpp for plain attention. The first 2
+    stands for keys and values. `info` is `/api/show`'s model_info. KV heads given per layer are added up.
     """
     layers, heads, width = (_figure(info, name) for name in _SHAPE)
     if layers is None or heads is None or width is None:
@@ -65,7 +65,7 @@ def _figure(info: Mapping[str, Any], name: str) -> int | None:
 def need_of(rung: Rung, weights: Bytes, details: ModelDetails) -> Bytes:
     """Return the bytes of GPU memory that a rung needs for weights and KV cache; 0 on the CPU.
 
-    With `num_gpu` only that many layers lie on the GPU, with their part of the cache. The output counts as one layer.
+    With `num_gpu` only that many layers are on the GPU, with their part of the cache. The output counts as one layer.
     """
     context = rung.options.get("num_ctx", _DEFAULT_CONTEXT)
     cache = kv_cache_bytes(details.info, context if isinstance(context, int) else _DEFAULT_CONTEXT) or 0
@@ -78,7 +78,7 @@ def need_of(rung: Rung, weights: Bytes, details: ModelDetails) -> Bytes:
 
 
 class Models:
-    """What is known of the ladder's models; `refresh` asks Ollama. Unknown values are None; nothing raises."""
+    """The known figures of the ladder's models; `refresh` asks Ollama. Unknown values are None; no method raises."""
 
     def __init__(self, ollama: Ollama, ladder: Ladder) -> None:
         self._ollama = ollama
@@ -131,18 +131,18 @@ _MEASURE_EVERY: Seconds = 120.0
 
 
 def memory_known(state: FleetState) -> tuple[bool, Bytes | None]:
-    """Return whether the fleet is climbing, and the memory of all GPUs by Ollama's log, None if it has not said."""
+    """Return whether the fleet is climbing, and the memory of all GPUs by Ollama's log, None if unknown."""
     total = state.watch.get("gpu_total")
     return can_climb(state), total if isinstance(total, int) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """The job that asks what the models need and what GPU memory is free; posts it, and keeps it in `file`.
+    """The job that finds the models' needs and the free GPU memory, posts them, and keeps them in `file`.
 
-    `free` is the most that a model can have. A larger model than the memory of all GPUs, by Ollama's log, cannot fit.
-    While the fleet is climbing, that is, below its highest permitted rung, `cards` is asked too: memory that is free or
-    held by our own model is available. `[policy] reserve` is not. The command line reads the same values from `file`.
+    `free` is the most that a model can have. A larger model than the memory of all GPUs, by Ollama's log, cannot fit. A
+    fleet below its highest permitted rung is climbing. `cards` is then asked too: memory that is free or held by our
+    own model is available. `[policy] reserve` is not. The command line reads the same values from `file`.
     """
 
     settings: Settings

@@ -1,8 +1,8 @@
 """Background pulls: the current model, those that a switch skipped, and those that a downgrade will need.
 
-A switch that finds its model missing goes to a smaller model that is present; the missing one is then pulled in the
-background. While the top model serves, the next rung and the last are pulled ahead. There is one pull at a time, a
-switch's own pull comes first, and nothing is ever deleted from Ollama.
+A switch whose model is missing goes to a smaller model that is present. The missing model is then pulled in the
+background. While the top model serves, the next rung and the last are pulled ahead. One pull runs at a time, a switch's
+own first. No model is ever deleted from Ollama.
 """
 
 import threading
@@ -30,7 +30,7 @@ _RETRY: tuple[Seconds, ...] = (60.0, 300.0, 1800.0, 7200.0)
 
 @dataclass(frozen=True, slots=True)
 class WantedModel:
-    """A model that is to be in Ollama, and why."""
+    """A model to pull, and the reason."""
 
     rung: Rung
     why: str
@@ -60,7 +60,7 @@ def wanted_models(
 
 
 def _top_serves(state: FleetState) -> bool:
-    """Return True if the highest permitted model answers; while it fails, the network is left to the switch."""
+    """Return True if the highest permitted model answers. While it fails, the network is left to the switch."""
     top = state.current_model_index <= (state.ceiling or 0)
     return top and state.switch is None and state.hold is None and state.last_finished is not None
 
@@ -80,7 +80,7 @@ class Prefetcher:
     _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __call__(self) -> Seconds:
-        """Pull what is wanted; return the seconds until the next look."""
+        """Pull the wanted models; return the seconds until the next check."""
         while not self.stopping.is_set() and self.once():
             pass
         return self.settings.policy.check_interval
@@ -129,7 +129,7 @@ class Prefetcher:
             reason = (
                 "Ollama reports success and does not list it; write it on the ladder as `ollama list` does"
             )
-            self._failed(rung.model, reason, ())  # it may work all the same: offer no rung to move to
+            self._failed(rung.model, reason, ())  # the model may work all the same: offer no rung to move to
             return
         self._failures.pop(rung.model, None)
         self.post(PrefetchDone(rung.model))

@@ -1,7 +1,7 @@
-"""Pulling a model: progress is logged, a stall is noticed, and the pull is cut when something else is wanted.
+"""The pull of a model: progress is logged, a stall is detected, and an unwanted pull is cut.
 
-There is no total time-out, because a pull may take hours. During a stall Ollama keeps repeating lines, so that a
-stall shows as bytes that do not grow and not as a silent stream.
+A pull may take hours and has no total time-out. During a stall Ollama keeps repeating lines: the stream is not silent,
+but its bytes do not grow.
 """
 
 import logging
@@ -49,7 +49,7 @@ class PullWatch:
         self._samples.append((self.started, 0))
 
     def see(self, progress: PullProgress, now: float) -> None:
-        """Take in a line; raise OllamaTimeoutError if nothing has moved for too long."""
+        """Record a line; raise OllamaTimeoutError if no byte has come for too long."""
         most = self.completed.get(progress.digest, -1)
         if progress.digest:
             self.completed[progress.digest] = max(most, progress.completed)
@@ -76,7 +76,7 @@ class PullWatch:
 
     @property
     def done(self) -> int:
-        """Return the bytes that are here."""
+        """Return the completed bytes."""
         return sum(self.completed.values())
 
     @property
@@ -115,11 +115,11 @@ class PullWatch:
 ProgressBar = Callable[[PullWatch], None]
 
 DiskCheck = Callable[[Bytes], str]
-"""Returns why so many more bytes do not fit, empty if they fit or nothing is known of the disk."""
+"""Returns why so many more bytes do not fit, empty if they fit or the disk is unknown."""
 
 
 def no_limit(_needed: Bytes) -> str:
-    """Return no objection: nothing is known of the disk."""
+    """Return no objection: the disk is unknown."""
     return ""
 
 
@@ -192,7 +192,7 @@ def _show(home: Home | None, watch: PullWatch, model: str, clock: Clock) -> None
 
 
 def pull_failure(error: OllamaError) -> str:
-    """Return why a pull failed, with the hint: the event that carries it is all that a person sees."""
+    """Return why a pull failed, with the hint: a person sees only the event with this text."""
     return f"{error.message} ({error.hint.rstrip('.')})" if error.hint else error.message
 
 

@@ -23,13 +23,13 @@ from typing import Protocol, TypeAlias
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 Cursor: TypeAlias = Mapping[str, Json]
-"""The place to read on from; made by a source, stored by its user, read only by a source of the same kind.
+"""The place to resume reading at. A source makes it, its user stores it, and a source of the same kind reads it.
 
 A cursor of another kind, or a damaged one, counts as none.
 """
 
 Since: TypeAlias = float | str | None
-"""Where a first start begins: None skips the log's past, "start" reads all of it, Unix seconds a part.
+"""The beginning of a first start: None skips the log's past, "start" reads all of it, Unix seconds a part.
 
 The source of a file does not know its lines' times; for `file:` any number means "start".
 """
@@ -39,8 +39,8 @@ Span: TypeAlias = tuple[int, int]
 Keep: TypeAlias = Callable[[bytes], Iterable[Span]]
 """The prefilter: given whole lines, each with a newline, yields (start, end) of those to keep, in order.
 
-It gets many lines at once, so that an ordinary flood is dropped without splitting it. `end` may include the newline
-or not. Each line must be judged by itself alone.
+The prefilter gets many lines at once: an ordinary flood is dropped unsplit. `end` may include the newline or not. Each
+line must be judged by itself alone.
 """
 
 
@@ -64,9 +64,9 @@ class Batch:
     """The result of one read.
 
     `lines` passed the prefilter, in the log's order. After they are handled, reading on from `cursor` neither repeats
-    nor loses a kept line. A batch without lines only moves the cursor; there is at most one a second, and none while the
-    log is silent. On a first start the first batch comes at once, possibly without lines: its cursor is the place at
-    which the log was joined.
+    nor loses a kept line. A batch without lines only moves the cursor. Such a batch comes at most once a second, and
+    never while the log is silent. On a first start the first batch comes at once, possibly without lines. Its cursor is
+    the place at which the log was joined.
     """
 
     lines: tuple[LogLine, ...]
@@ -130,13 +130,13 @@ class ProgressInterval:
         self._last = now - INTERVAL
 
     def left(self, now: float) -> float | None:
-        """Return the seconds until a batch without lines is due, None if the cursor has not moved since the last one."""
+        """Return the seconds until a batch without lines is due, None if the cursor has not moved since the last."""
         return max(0.0, self._last + INTERVAL - now) if self._moved else None
 
     def batch(
         self, lines: Iterable[LogLine], cursor: Cursor, now: float, *, moved: bool = True
     ) -> Iterator[Batch]:
-        """Yield the batch of what was read since the last one, unless it has no lines and is not due yet.
+        """Yield the next batch, unless it has no lines and is not due yet.
 
         `moved`: more was read since the last call, kept or not.
         """

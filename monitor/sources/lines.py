@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from monitor.sources.base import Keep, LogLine
 
 MAX_LINE = 64 * 1024
-"""Bytes kept of a line; the rest of a longer one is only counted."""
+"""Bytes kept of a line; the rest of a longer line is only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def kept_lines(region: Region, keep: Keep, *, live: bool) -> Iterator[LogLine]:
     for start, end in keep(region.data):
         text, cut = clip(region.data[start:end], region.cut if start == 0 else 0)
         if cut and not passes(text, keep):
-            continue  # it passed only by the part that is cut off
+            continue  # only the part that is cut off passed the prefilter
         yield LogLine(text=text.decode("utf-8", "replace"), live=live, cut=cut)
 
 

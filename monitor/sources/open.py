@@ -53,7 +53,7 @@ def _open_docker(target: str, keep: Keep, since: Since, clock: Clock) -> LogSour
 def _import_requests() -> None:
     """Import requests as if no library that guesses encodings were installed; their tables take 5 to 10 MB.
 
-    The Engine answers in JSON or bytes, so that nothing is guessed. A later import of such a library works.
+    The Engine answers in JSON or bytes: no encoding is guessed. A later import of such a library works.
     """
     if "requests" in sys.modules:
         return

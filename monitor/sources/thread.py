@@ -22,7 +22,7 @@ class Delivery:
 
 
 class SourceThread:
-    """Reads one source in a thread of its own, which waits while as many items as there are slots are unwritten."""
+    """Reads one source in its own thread, which waits while all slots are taken by unwritten items."""
 
     def __init__(
         self, origin: str, source: LogSource, cursor: Cursor | None, deliver: Callable[[Delivery], None]
@@ -67,7 +67,7 @@ class SourceThread:
 
 
 class StaleCursorError(FleetError):
-    """The state has another cursor than the one that a batch began at."""
+    """The state's cursor is not the one at which a batch began."""
 
 
 @dataclass(slots=True)
@@ -92,14 +92,14 @@ class Stream:
     def urgent(self) -> bool:
         """Return True if its batches must be written now and not at the next check.
 
-        The place at which a log was first joined is urgent: a monitor that died before its write would join later.
+        The place at which a log was first joined is urgent: after an earlier crash the monitor would join later.
         """
         return bool(self.pending) and (self.committed is None or bool(self.pending[-1].lines))
 
     def add(self, batch: Batch) -> None:
-        """Append a batch; one without lines only moves the last one's cursor and gives its slot back.
+        """Append a batch; a batch without lines only moves the last one's cursor and gives its slot back.
 
-        So only the first one can be without lines.
+        Only the first batch can therefore be without lines.
         """
         if self.pending and not batch.lines:
             last = self.pending.pop()
@@ -118,7 +118,7 @@ class Stream:
         return first
 
     def written(self, batches: list[Batch]) -> None:
-        """Drop the first batches, which the state has now."""
+        """Drop the first batches, which are now in the state."""
         self.committed = batches[-1].cursor
         del self.pending[: len(batches)]
         self.thread.release(len(batches))

@@ -1,8 +1,8 @@
 """The trial of a model before a switch is committed: with the generator paused, the model loads and answers once.
 
-The trial uses exactly the rung's options, because the context decides whether a model fits. A current server reports
-no error for a model that does not fit and puts a part of it on the CPU. A probe therefore checks where the model lies;
-otherwise the fleet would move up to a model that it has to leave again.
+The trial uses exactly the rung's options, because the context decides whether a model fits. A current server puts a
+part of an oversized model on the CPU without an error. A probe therefore checks the model's placement. Otherwise the
+fleet would move up to a model that it has to leave again.
 """
 
 import logging
@@ -21,7 +21,7 @@ from monitor.watch.spill import spill_of
 
 _log = logging.getLogger(__name__)
 _PATIENCE: Seconds = 10.0
-"""How long a server on a busy machine may take for the lightest of answers."""
+"""Time-out of the lightest call, on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,10 @@ class Canary:
     cards: Cards = no_cards
 
     def failure(self, state: FleetState, switch: Switch, rung: Rung, cancel: Cancel) -> str:
-        """Return why a rung cannot be used, empty if it answered, or if an operator wants it and Ollama is away."""
+        """Return why a rung cannot be used, empty if it answered.
+
+        While Ollama is away, an operator's rung counts as usable.
+        """
         limit = self.settings.ollama.first_token_timeout
         body = {
             "model": rung.model,
@@ -53,7 +56,7 @@ class Canary:
             return error.message
 
     def _require_answer(self, cancel: Cancel) -> None:
-        """Raise OllamaAwayError for a server that accepts calls and answers none: a trial would wait its whole time-out."""
+        """Raise OllamaAwayError for a server without answers: a trial would wait its whole time-out."""
         try:
             patience = min(_PATIENCE, self.settings.ollama.first_token_timeout)
             self.ollama.version(timeout=patience, cancel=cancel)

@@ -1,9 +1,9 @@
-"""Carries out a switch step by step, for the monitor and the command line alike.
+"""The executor: carries out a switch step by step, for the monitor and the command line.
 
-The state names the step that is due. Each step is safe to repeat, so that the next holder of the switch lock resumes
-after a crash. A step ends in a fact, which the owner of the state decides on: the monitor's loop, or the command line.
-A pull holds no lock: a command may supersede it, and then it is cut. The executor ends when the new generator is up;
-the monitor verifies the generator's first call.
+The state names the due step. Each step is safe to repeat: after a crash the next holder of the switch lock resumes. A
+step ends in a fact. The owner of the state decides on it: the monitor's loop or the command line. A pull holds no lock:
+a command that supersedes it cuts it. The executor ends when the new generator is up; the monitor verifies the
+generator's first call.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ _CUT = "it was cut short"
 
 @dataclass(frozen=True, kw_only=True)
 class Switcher:
-    """Does the steps of the state's switch; `stopping` cuts the current step and lets no other begin."""
+    """Does the steps of the state's switch; `stopping` cuts the current step and prevents the next."""
 
     home: Home
     settings: Settings
@@ -66,9 +66,8 @@ class Switcher:
     def carry_out(self, number: int | None = None) -> FleetState:
         """Do the steps until the switch waits for its verification, has ended, or the generator did not come up.
 
-        With a `number`, carry out only that switch and not a later one. Raise StateError, SwitchError if another
-        process holds the switch lock for too long, and SupervisorAwayError if supervisord is needed and does not
-        answer; the state then keeps the switch.
+        With a `number`, carry out only that switch and not a later one. Raise StateError, SupervisorAwayError, and
+        SwitchError if another process holds the switch lock for too long. The state then keeps the switch.
         """
         while True:
             state = self.read()
@@ -86,11 +85,11 @@ class Switcher:
                     return self.read()
 
     def _change_over(self, switch: Switch) -> bool:
-        """Try the target and restart the generator, as far as that is due; return False if it does not come up.
+        """Do the due trial and restart; return False if the generator does not come up.
 
-        A step and the write of its fact are one hold of the lock; between them another process would find the step
-        still due and repeat it. The pause of a passed trial lasts until the restart; without it the old generator
-        would load the old model beside the new one.
+        The lock is held over a step and the write of its fact. In between another process could repeat the step. The
+        pause of a passed trial lasts until the restart. Without the pause the old generator would load the old model
+        beside the new one.
         """
         with self.lock():
             try:
@@ -103,7 +102,7 @@ class Switcher:
         return True
 
     def _step(self, switch: Switch) -> Fact | None:
-        """Do the due step that needs the lock; return None if there is none or it was cut."""
+        """Do the due step that needs the lock; return None if no step is due or the step was cut."""
         state = self.read()
         due = state.switch
         if due is None or due.number != switch.number or self.stopping.is_set():
@@ -171,7 +170,7 @@ class Switcher:
         return self._pull_now(switch, rung, here)
 
     def _stopped(self) -> bool:
-        """Return True if a person has stopped the generator; asked last, since a pull or a trial takes long."""
+        """Return True if a person has stopped the generator; checked last, since a pull or a trial takes long."""
         return self.generator.stopped_by_a_person() and not self.read().restarting
 
     def _pull_now(self, switch: Switch, rung: Rung, here: tuple[int, ...]) -> Fact | None:
@@ -196,8 +195,8 @@ class Switcher:
     def _trial(self, state: FleetState, switch: Switch) -> Fact | None:
         """Load the target and let it answer once, while the generator is paused; by hand its running call is cut.
 
-        After a pass the pause goes on until the restart. After a failure it ends before the fact is written: a crash
-        between the two would leave it behind.
+        After a pass the pause goes on until the restart. After a failure it ends before the write of the fact: a crash
+        in between would leave it behind.
         """
         rung = self.settings.ladder[switch.target]
         now = self.clock.time()
@@ -245,8 +244,9 @@ class Switcher:
     def _between(self, state: FleetState) -> None:
         """Request the old model's unload, end the pause, and reset the launcher's brake on quick deaths.
 
-        The unload is sent before the start. Its answer is awaited for only as long as a healthy server takes: the
-        request is then with the server, long before the new generator's first one. A new rung may have the same model.
+        The unload is sent before the start. Its answer is awaited for only as long as a healthy server takes. By then
+        the request has reached the server, long before the new generator's first request. A new rung may have the same
+        model.
         """
         last = state.last_switch
         if last is not None and not same_model(last.source, state.current_model):

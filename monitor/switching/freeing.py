@@ -9,10 +9,10 @@ from fleet.runtime.clock import Clock
 from fleet.runtime.units import Seconds
 
 FREED_WITHIN: Seconds = 5.0
-"""Longest wait for the memory: Ollama itself waits five seconds for that of a model that it unloads."""
+"""Longest wait for the memory: Ollama itself waits five seconds for the memory of an unloaded model."""
 _POLL: Seconds = 0.05
 _LOOKS = 3
-"""Looks in a row without a model of ours and without a call."""
+"""Checks in a row without a model of ours and without a call."""
 
 
 def free_gpu(
@@ -28,7 +28,7 @@ def free_gpu(
 
     The current model is unloaded also where it is not listed: it may be loading. The unload of a model that is not
     loaded does nothing. Another client that uses such a model loads it again with its next request. `idle` returns True
-    if the generator has no call in flight: until then a call may still bring a model up.
+    if the generator has no call in flight: an earlier call may still load a model.
     """
     end, never, clear = clock.monotonic() + within, threading.Event(), 0
     while True:

@@ -1,7 +1,7 @@
-"""The generator as a program under supervisord: which model it runs on, and its restart on another model.
+"""The generator as a program under supervisord: the switch that it runs on, and its restart on another model.
 
-A program in STOPPING is waited for. A program that a person stopped meanwhile stays stopped. A program that does
-not come up is reported with the state in which supervisord leaves it.
+A restart waits for a program in STOPPING. A program that a person stopped meanwhile stays stopped. A program that does
+not come up is reported with its state in supervisord.
 """
 
 import os
@@ -56,24 +56,24 @@ class Generator:
         self._never = threading.Event()
 
     def info(self) -> ProgramInfo:
-        """Return supervisord's information on it; raise SupervisorError."""
+        """Return supervisord's information on the program; raise SupervisorError."""
         return self._supervisor.program(GENERATOR)
 
     def stopped_by_a_person(self) -> bool:
-        """Return True if a person has stopped it; False if supervisord does not answer."""
+        """Return True if a person has stopped the program; False if supervisord does not answer."""
         try:
             return self.info().state is ProgramState.STOPPED
         except SupervisorError:
             return False  # the restart meets the same error and reports it
 
     def start(self) -> None:
-        """Start it without waiting for it; raise SupervisorError."""
+        """Start the program without waiting for it; raise SupervisorError."""
         self._supervisor.start(GENERATOR)
 
     def restart(
         self, switches: int, *, between: Callable[[], None], unwanted: Callable[[], bool] = lambda: False
     ) -> Start:
-        """Stop it, call `between`, start it, and wait until it is up; return refusals as a failure.
+        """Stop the program, call `between`, start it, and wait until it is up; return refusals as a failure.
 
         A generator that already runs for this switch, left by an interrupted restart, stays. `unwanted` ends the wait.
         """
@@ -92,7 +92,7 @@ class Generator:
             return Start(failure=error.message)
 
     def replace(self) -> None:
-        """Signal it to end, so that supervisord restarts it by itself; kill it if it does not end in time.
+        """Signal the program to end, for a restart by supervisord; kill it if it does not end in time.
 
         A stop followed by a start would pass through STOPPED. A crash of the monitor at that moment would leave the
         generator looking as if a person had stopped it.
@@ -109,7 +109,7 @@ class Generator:
         self._supervisor.signal(GENERATOR, "KILL")
 
     def _stop(self, pid: int) -> bool:
-        """Stop it and wait for its end, also if somebody else is stopping it: a start before that does nothing.
+        """Stop the program and wait for its end, also during another's stop: a start before the end has no effect.
 
         The wait is on the process itself. supervisord's own wait polls, on a core that the generator needs to end.
         Asking supervisord afterwards makes it reap the process.

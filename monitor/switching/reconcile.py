@@ -1,4 +1,4 @@
-"""The job of the switch thread: carries out the state's switch, then brings the generator to what the state wants."""
+"""The job of the switch thread: carries out the state's switch, then reconciles the generator with the state."""
 
 from fleet.clients.supervisor import ProgramState
 from fleet.policy.caps import must_free
@@ -28,7 +28,7 @@ from monitor.watch.generator import (
 
 
 class SwitchJob:
-    """Does what is due of a switch; with none, compares the running generator with the state."""
+    """Does the due steps of a switch; without a switch, compares the running generator with the state."""
 
     def __init__(self, switcher: Switcher, post: Post) -> None:
         self._switcher = switcher
@@ -55,7 +55,7 @@ class SwitchJob:
         return self._settings.policy.check_interval
 
     def _free(self, state: FleetState) -> None:
-        """Free the GPU for a pause, once: another client may load what it likes afterwards."""
+        """Free the GPU for a pause, once: another client may load any model afterwards."""
         if not must_free(state, self._clock.time()):
             return
         self._post(UnloadBegins())
@@ -88,11 +88,11 @@ class SwitchJob:
             self._restart(state, verdict)
 
     def _seen(self) -> Seen:
-        """Return what supervisord, the process's environment and the generator's own file show."""
+        """Return the observation by supervisord, the process's environment and the generator's heartbeat file."""
         program = self._generator.info()
         row = read_json(self._home.generator_file) or {}
         if row.get("pid") != program.pid:
-            row = {}  # an earlier process wrote it
+            row = {}  # written by an earlier process
         started = started_at(program.pid, self._clock.time())
         heartbeat, request = finite(row.get("heartbeat")), finite(row.get("request_since"))
         return Seen(program, switches_of(program.pid), heartbeat, started, request)
@@ -109,7 +109,7 @@ class SwitchJob:
         return isinstance(quick, int) and quick >= LOOPS_FROM
 
     def _note_running(self, state: FleetState, seen: Seen) -> None:
-        """Post that the generator runs, if its restart was cut short or superseded before that was written."""
+        """Post that the generator runs after a restart that was cut short or superseded before its result was written."""
         if state.restarting and state.switch is None and seen.switches == state.switches:
             self._post(GeneratorRuns(state.switches))
 

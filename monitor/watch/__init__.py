@@ -1,1 +1,1 @@
-"""Watches on what runs: Ollama's memory and hangs, and the generator."""
+"""The watches on running programs: Ollama's memory and hangs, and the generator."""

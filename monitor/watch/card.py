@@ -1,4 +1,4 @@
-"""The card watch: reads what others have left of the GPU's memory, where `[policy] reserve` is set."""
+"""The card watch: reads the GPU memory left by other programs, if `[policy] reserve` is set."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ NO_CARD = "no nvidia-smi or rocm-smi is installed here, or Ollama runs on anothe
 
 @dataclass(frozen=True, slots=True)
 class CardMemory:
-    """The memory of all GPUs: free now, in total, and what the ladder's models have of it."""
+    """The memory of all GPUs: free now, in total, and in use by the ladder's models."""
 
     free: Bytes
     total: Bytes
@@ -33,7 +33,10 @@ class CardMemory:
 def card_seen(
     memory: CardMemory | None, loaded: list[LoadedModel], state: FleetState, settings: Settings
 ) -> CardSeen:
-    """Return the fact of a reading: what others have not taken, without the reserve, and what the model has. Pure."""
+    """Return the fact of a reading: the memory left by others, without the reserve, and the current model's memory.
+
+    Pure.
+    """
     current = sum(one.size_vram for one in loaded if same_model(one.name, state.current_model))
     if memory is None:
         return CardSeen(None)
@@ -76,7 +79,7 @@ class CardWatch:
         ]
 
     def _memory(self, loaded: list[LoadedModel]) -> tuple[CardMemory | None, str]:
-        """Return the cards' memory, or why it is not known."""
+        """Return the cards' memory, or why it is unknown."""
         try:
             cards = self.cards()
         except FleetError as error:

@@ -12,12 +12,12 @@ _REQUEST_SLACK: Seconds = 600.0
 """Longest time for a slow model's answer, beyond the wait for its first token."""
 
 WORKS_FROM: Seconds = 300.0
-"""A generator that has lived this long works: the next hang is judged as the first."""
+"""Age of a generator that works: its next hang counts as the first."""
 
 _MOST_DOUBLINGS = 4
 
 LOOPS_FROM = 4
-"""This many starts in quick succession are a generator that cannot work."""
+"""Starts in quick succession that show a generator that cannot work."""
 
 REVIVE_STEPS: tuple[Seconds, ...] = (10.0, 30.0, 60.0, 120.0, 300.0)
 """Waits before a FATAL generator is started again; the last one repeats."""
@@ -79,9 +79,9 @@ def generator_verdict(
 
 
 def _alive(seen: Seen, now: float, longest: Seconds, hangs: int) -> GeneratorVerdict:
-    """Judge by the heartbeat; one from before the process's start is its predecessor's.
+    """Judge by the heartbeat; a heartbeat from before the process's start is its predecessor's.
 
-    Each restart doubles the wait for a heartbeat: on a busy machine a start takes long, and a restart begins it anew.
+    Each restart doubles the wait for a heartbeat. On a busy machine a start takes long, and a restart repeats it.
     """
     if seen.started is None:
         return GeneratorVerdict(Remedy.NOTHING)

@@ -36,9 +36,9 @@ class HangCommand:
         self._stopping = stopping
 
     def run(self, state: FleetState) -> None:
-        """Run the command if the state says that Ollama hangs, unless it has run twice within the hour.
+        """Run the command if Ollama hangs by the state, unless it has run twice within the hour.
 
-        The state notes the run before it begins, so that no crash of the monitor makes a third one.
+        The state records the run before its beginning: a crash of the monitor causes no third run.
         """
         if not self._command or state.unanswered is None or not state.unanswered.hangs:
             return  # a call was answered meanwhile
@@ -51,7 +51,10 @@ class HangCommand:
         self._post(Reported(EventKind.ON_HANG, {"outcome": outcome}))
 
     def _outcome(self) -> str:
-        """Run it; return how it ended. A monitor that stops leaves it running: half a restart is worse than a late one."""
+        """Run the command; return its outcome.
+
+        A stopping monitor leaves it running: half a restart is worse than a late one.
+        """
         try:
             process = subprocess.Popen(  # the user's own command, without a shell
                 shlex.split(self._command),

@@ -1,4 +1,4 @@
-"""The Ollama watch: the job that checks where models lie, whether Ollama answers, and whether it hangs."""
+"""The Ollama watch: the job that checks the placement of models, whether Ollama answers, and whether it hangs."""
 
 import logging
 import threading
@@ -59,7 +59,7 @@ class OllamaWatch:
         self._hang_command = HangCommand(settings.ollama.on_hang, clock=clock, post=post, stopping=stopping)
 
     def __call__(self) -> Seconds:
-        """Look once; return the seconds until the next look."""
+        """Check once; return the seconds until the next check."""
         interval = self._settings.policy.check_interval
         try:
             loaded = self._ollama.loaded(timeout=2.0)
@@ -96,7 +96,8 @@ class OllamaWatch:
     def _check_for_hang(self, state: FleetState, loaded: list[LoadedModel]) -> None:
         """Ask for `/api/tags`, since a call waited its full time-out; an answer means that Ollama hangs.
 
-        An Ollama that is slow does not hang, and its restart does not help. Neither is it one whose runner ended since.
+        A slow Ollama does not hang, and its restart does not help. An Ollama whose runner ended since does not hang
+        either.
         """
         now, limit = self._clock.time(), self._settings.ollama.first_token_timeout
         on_cpu = any(same_model(one.name, state.current_model) and one.size_vram < one.size for one in loaded)
@@ -114,7 +115,7 @@ class OllamaWatch:
     # Spill
 
     def _reload(self) -> None:
-        """Unload the model and load it again while the generator is paused, then read where it lies.
+        """Unload the model and load it again while the generator is paused, then read its placement.
 
         A switch cuts the reload; the next low reading requests it again.
         """
@@ -132,7 +133,7 @@ class OllamaWatch:
         return self._stopping.is_set() or busy
 
     def _reloaded(self, cancel: Cancel) -> list[LoadedModel]:
-        """Reload the rung's model and return what is loaded then."""
+        """Reload the rung's model and return the models in memory."""
         state, limit, now = self._read(), self._settings.ollama.first_token_timeout, self._clock.time()
         why = f"checking how much of {state.current_model} fits into GPU memory"
         pause(self._home, since=now, until=now + limit + 30.0, why=why)

@@ -1,8 +1,8 @@
-"""Silent spill: a model partly on the CPU. No log line says so; `/api/ps` shows it. Pure.
+"""Silent spill: a model partly on the CPU. No log line reports it; `/api/ps` shows it. Pure.
 
 After two low readings the watch unloads the model and loads it again. If the share is still low then, the model does
-not fit. No spill are: a rung that asks for the CPU, the last rung, a server without a GPU, and a server that lost its
-GPU, where no smaller model helps.
+not fit. A rung that asks for the CPU, the last rung and a server without a GPU give no spill. A server that lost its
+GPU gives none either: no smaller model helps.
 """
 
 from collections.abc import Sequence
@@ -48,10 +48,10 @@ class SpillRules:
 class SpillState:
     """The state between two readings; the state file holds it under these names.
 
-    `low` counts low readings of `model` until its spill is reported (`told`); `asked` is when its reload was requested,
-    None once that is done: the watch unloads the model, loads it again, and passes the next reading as `reloaded`.
-    `on_gpu`: some model was on the GPU since the server's start; `had_gpu`: also at any time before. `on_cpu` are the
-    models seen wholly on the CPU since a model was last on the GPU; `lost_told`: the loss is reported.
+    `low` counts low readings of `model` until its spill is reported (`told`). `asked` is the time of its reload's
+    request, None after the reload. The watch unloads the model, loads it again, and passes the next reading as
+    `reloaded`. `on_gpu`: some model was on the GPU since the server's start; `had_gpu`: also at any time before.
+    `on_cpu` are the models seen wholly on the CPU since a model was last on the GPU. `lost_told`: the loss is reported.
     """
 
     model: str = ""
@@ -124,14 +124,14 @@ def _low(
 
 
 def _for_rung(state: SpillState, rules: SpillRules) -> SpillState:
-    """Reset the state for another model; what is known of the server stays."""
+    """Reset the state for another model; the knowledge of the server stays."""
     if state.model == rules.model:
         return state
     return replace(state, model=rules.model, low=0, asked=None, told=False)
 
 
 def _seen(state: SpillState, residents: Sequence[Resident], rules: SpillRules) -> SpillState:
-    """Note which models are on the GPU and which are not, those of other clients included."""
+    """Record the models on the GPU and on the CPU, those of other clients included."""
     known = [resident for resident in residents if resident.share is not None]
     if any(resident.size_vram > 0 for resident in known):
         return replace(state, on_gpu=True, had_gpu=True, on_cpu=(), lost_told=False)
@@ -145,7 +145,7 @@ def _seen(state: SpillState, residents: Sequence[Resident], rules: SpillRules) -
 def _gpu_is_lost(state: SpillState, rules: SpillRules) -> bool:
     """Return True if there was a GPU and every model is on the CPU.
 
-    One model may be too big for the free memory; two hardly both are. After a restart without a GPU one is enough.
+    One model may be too big for the free memory; two rarely are. After a restart without a GPU one model is enough.
     """
     if not state.on_cpu or not state.had_gpu:
         return False
@@ -176,7 +176,7 @@ def _is_ours(resident: Resident, rules: SpillRules) -> bool:
 
 
 def after_reading(state: FleetState, reading: MemoryReading, rules: Rules) -> FleetState:
-    """Return the state after a reading: the memory of each model, the judgement, and its consequences."""
+    """Return the state after a reading, with the memory of each model and the consequences of the judgement."""
     spill, outcomes = spill_verdict(spill_of(state), reading, _rules_for(state, rules))
     before = state.watch.get("vram")
     vram = {**(before if isinstance(before, dict) else {}), **_in_vram(reading.residents, rules.ladder)}
@@ -192,7 +192,7 @@ def spill_of(state: FleetState) -> SpillState:
 
 
 def with_spill(state: FleetState, spill: SpillState) -> FleetState:
-    """Return the state with another such part."""
+    """Return the state with this part replaced."""
     return replace(state, watch={**state.watch, "spill": to_json(spill)})
 
 

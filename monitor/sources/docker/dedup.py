@@ -1,8 +1,8 @@
-"""Deduplication of a stamped log: reading it again neither repeats nor loses a line. Pure.
+"""Deduplication of a stamped log: a second reading neither repeats nor loses a line. Pure.
 
-The Engine returns lines from a stamp on, but stamps are neither unique nor strictly ordered, and its clock may step.
-A log is therefore read again from a little before the last line. A ledger records the handled lines by stamp, text and
-number. It records only lines that passed the prefilter; a repetition of the others does no harm.
+The Engine returns lines from a stamp on. Stamps are neither unique nor strictly ordered, and the Engine's clock may
+step. A log is therefore read again from a little before the last line. A ledger records the handled lines by stamp,
+text and number. The ledger records only lines that passed the prefilter; a repetition of the others does no harm.
 """
 
 import re
@@ -49,13 +49,13 @@ def earliest(since: int) -> int:
 
 
 MARGIN = 2 * SECOND
-"""How far before the last line a log is read again: stamps of two streams are out of order by microseconds."""
+"""The log is read again from this long before its last line. Stamps of two streams are out of order by microseconds."""
 
 LIMIT = 256
 """Most lines in the ledger; beyond that `since` moves up."""
 
 ALWAYS = 32
-"""Least lines kept in the ledger, however old: after a clock's step back they come again."""
+"""Fewest lines kept in the ledger, of any age: after a clock's step back they come again."""
 
 Entry: TypeAlias = tuple[int, int]
 
@@ -69,7 +69,7 @@ class Ledger:
     """The handled lines of one log.
 
     `since` is the stamp from which to read again (inclusive, nanoseconds), `last` the stamp of the last line read.
-    After a clock's step back `peak` is the last stamp before it, until that time has come again; else it is 0.
+    After a clock's step back `peak` is the last stamp before the step; 0 once that time has come again.
     """
 
     def __init__(self, since: int, last: int = 0, peak: int = 0) -> None:

@@ -1,7 +1,7 @@
 """The Docker Engine's API for a log source, through docker-py: one container's state and log.
 
-docker-py finds the daemon by DOCKER_HOST and its related variables. Requests name the container and never its id, so
-that a proxy can pass one container's state and log and nothing else.
+docker-py finds the daemon by DOCKER_HOST and its related variables. Requests name the container and never its id. A
+proxy can therefore pass one container's state and log only.
 """
 
 import contextlib
@@ -137,8 +137,8 @@ class DockerEngine:
     def log(self, container: Container, name: str, since: int) -> LogStream:
         """Return the container's log from a stamp on, or from a little earlier (`earliest`).
 
-        The log of a running container is followed. Another's ends: a container that is only created could be followed
-        too, and its start would then go unseen.
+        The log of a running container is followed; the log of any other ends. A followed log of a container that was
+        only created would hide its start.
         """
         stream = self._logs(name, stream=True, follow=container.running, since=_query(since))
         return LogStream(stream, terminal=container.terminal)

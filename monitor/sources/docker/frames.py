@@ -1,8 +1,8 @@
 """Joins the items of docker-py's log stream into stamped lines. Pure.
 
 Without a terminal an item is one message, `STAMP text`; with a terminal the items are bytes in any pieces. The Engine
-cuts a long line at 16 KiB into messages with one stamp; only the last one ends with a newline. A program's unfinished
-last line has no newline either, but is shorter than 16 KiB.
+cuts a long line at 16 KiB into messages with one stamp. Only the last message ends with a newline. A program's
+unfinished last line has no newline either, but is shorter than 16 KiB.
 """
 
 import re
@@ -39,8 +39,8 @@ class Messages(Protocol):
 class Frames:
     """The log stream of a container without a terminal.
 
-    Pieces of two long lines may alternate, one of stdout and one of stderr. docker-py does not say which output an
-    item is from; the common stamp shows which pieces belong together.
+    Pieces of two long lines may alternate, one of stdout and one of stderr. docker-py does not name an item's output;
+    the pieces of a line have the same stamp.
     """
 
     def __init__(self) -> None:
@@ -133,8 +133,8 @@ def _without_stamps_in_cut(region: Region) -> Region:
 def split_joined(line: bytes) -> list[bytes]:
     """Return the stamped lines in one line of a terminal's stream, where only stamps separate messages.
 
-    At a stamp inside the line, not older than the line's own, the Engine cut a long line, or a program's unfinished
-    last line meets the next program's first.
+    A stamp inside the line, not older than the line's own, is such a separator. There the Engine cut a long line, or a
+    program's unfinished last line meets the next program's first line.
     """
     stamp = line[:_STAMP_SIZE]
     edges = [m.start() for m in _STAMP.finditer(line, 1) if m[0] >= stamp]

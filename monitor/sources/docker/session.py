@@ -1,4 +1,4 @@
-"""A session: one log stream of one container, read from the ledger's place on, and replaced when its time is over."""
+"""A session: one log stream of one container, read from the ledger's place on and replaced after a time."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from monitor.sources.docker.dedup import MARGIN, Ledger, StampedReader
 from monitor.sources.docker.engine import Container, DockerEngine
 
 RENEW = 60.0
-"""Seconds until a stream is replaced: another container may have taken the name, and a connection can die without an
-error."""
+"""Seconds until a stream is replaced. Another container may have taken the name, or the connection may have died
+silently."""
 
 VERIFY = 10.0
-"""The same for a rotating log, while lines come."""
+"""`RENEW` for a rotating log, while lines come."""
 
 SETTLED = 2.0
 """Seconds of quiet after which the stream of a rotating log is replaced."""
@@ -20,9 +20,9 @@ SETTLED = 2.0
 class Session:
     """Reads the log from the ledger's `since` on and updates the ledger.
 
-    An Engine that rotates a log may drop lines from a stream that follows it (most of a flood, in versions up to
-    20.10). What a new stream begins with, the log as it stands, is complete. `since` of a rotating log therefore moves
-    only to a place that a later stream has passed. `fresh` is True once a new line has come. `now` is monotonic.
+    An Engine that rotates a log may drop lines from a followed stream. Versions up to 20.10 drop most of a flood. The
+    beginning of a new stream, which is the present log, is complete. `since` of a rotating log therefore moves only to
+    a place that a later stream has passed. `fresh` is True once a new line has come. `now` is monotonic.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Session:
         self.stream = engine.log(container, name, since)
 
     def lines(self, items: Sequence[bytes], now: float, *, live: bool) -> tuple[list[LogLine], bool]:
-        """Return the kept lines of the next items (none: the stream's end), and True if any line is new, kept or not.
+        """Return the kept lines of the next items, and True if any line is new, kept or not.
 
-        Raises BrokenStreamError.
+        No items are the stream's end. Raises BrokenStreamError.
         """
         found: list[LogLine] = []
         if items:
             found = self._reader.feed(items, live=live)
-        elif not self._running:  # the unfinished line of a stream that was cut comes whole in the next one
+        elif not self._running:  # the next stream has the whole unfinished line of a cut one
             found = self._reader.finish(live=live)
         new = self._reader.take_count() > 0
         self.fresh = self.fresh or new
@@ -68,11 +68,12 @@ class Session:
 
 
 def _beginning(engine: DockerEngine, name: str, ledger: Ledger) -> tuple[int, int]:
-    """Return the stamp to read from, and the stamp of the line up to which all others are skipped (0: none).
+    """Return the stamp to read from, and the stamp of the line up to which lines are skipped (0: none).
 
-    If the log's last line is older than the last one read, the Engine's clock was set back meanwhile, and new lines are
-    stamped before `since`: the log is then read from its start. After any step back older lines with later stamps stand
-    before the last one read, and are skipped. If that is no longer there, a rotation has dropped it with all before it.
+    If the log's last line is older than the last line read, the Engine's clock was set back meanwhile. New lines are
+    then stamped before `since`, and the log is read from its start. After a step back, older lines with later stamps
+    stand before the last line read, and are skipped. If that line is gone, a rotation has dropped it with all lines
+    before it.
     """
     newest = engine.last_stamp(name)
     stepped = newest is not None and newest < ledger.last - MARGIN

@@ -32,10 +32,10 @@ CATCH_UP = 0.1
 class DockerSource:
     """The LogSource of the container with a name.
 
-    The Engine ends streams without a reason, repeats and drops lines when it rotates a log, and leaves a stream silent
-    when a connection dies. One answer serves all: a stream that ends is followed by another, and so is any stream after a
-    minute, a rotating log's sooner. Each time the container is looked up by name, and reading resumes a little early,
-    without the handled lines.
+    The Engine ends streams without a reason, and repeats and drops lines when it rotates a log. A stream over a dead
+    connection stays silent. One remedy serves all faults: a stream is replaced at its end, and after a minute, a
+    rotating log's sooner. Each time the container is looked up by name. Reading resumes a little early, without the
+    handled lines.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class DockerSource:
             self._exhausted = None if container.running else container
 
     def _join(self, engine: DockerEngine, container: Container) -> Iterator[Item]:
-        """Determine where to begin, and yield Back."""
+        """Determine the beginning, and yield Back."""
         begun = self._ledger is None
         if self._ledger is None:
             self._ledger = Ledger(self._beginning(engine))

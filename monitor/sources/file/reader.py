@@ -1,6 +1,6 @@
-"""An open log file, and the position in it by which it is found again under another name.
+"""An open log file, and the position by which the file is found again under another name.
 
-The file is read on from an offset; a rewritten one is noticed. A compressed file is read from an unnamed copy.
+Reading resumes at an offset; a rewritten file is detected. A compressed file is read from an unnamed copy.
 """
 
 import bz2
@@ -81,7 +81,7 @@ def fingerprint(head: bytes, tail: bytes) -> str:
 
 
 def before_creation(now: float) -> FilePosition:
-    """Return the position of a log that does not exist at `now`: all of it will be new, rotated files are old."""
+    """Return the position of a log that does not exist at `now`: its lines will be new, rotated files old."""
     return FilePosition(0, 0, 0, int(now * 1e9), 0, fingerprint(b"", b""))
 
 
@@ -111,9 +111,9 @@ def unread(
     """Return the files to read from the position on, as (file, offset): oldest first, the log itself last.
 
     If the log still holds the position, only the log is read. Otherwise it was rotated, truncated or replaced. The
-    rotated file with the position, known by its fingerprint, is read to its end, then those written to since, then
-    the log from its start. At offset 0 there is no fingerprint: a file that was copied and truncated keeps its inode,
-    so that rotated files written to since are read first there too.
+    rotated file with the position, known by its fingerprint, is read to its end. Rotated files written to since follow,
+    then the log from its start. At offset 0 there is no fingerprint, and a file that was copied and truncated keeps its
+    inode. Rotated files written to since are therefore read first there too.
     """
     if current is not None and current.matches and position.offset:
         return [(current.path, position.offset)]
@@ -292,7 +292,7 @@ def _rotated(path: Path, suffix: str = "") -> list[Path]:
 
 
 def _siblings(path: Path, position: FilePosition) -> list[LogFileCandidate]:
-    """Return the rotated files, compressed ones only if the position lies in one: their times alone say too little."""
+    """Return the rotated files, compressed ones only if the position is in one: their times alone prove nothing."""
     if not position.inode:
         return []
     plain = _candidates(_rotated(path), position)

@@ -30,13 +30,13 @@ from monitor.sources.file.watcher import Watcher
 from monitor.sources.lines import Region, kept_lines
 
 IDLE = 5.0
-"""Seconds between two looks at a file: inotify reports no changes on some file systems."""
+"""Seconds between two checks of a file: inotify reports no changes on some file systems."""
 
 GRACE = 2.0
 """Seconds for which the name may be missing during a rotation before the log counts as away."""
 
 AWAY_POLL = 0.25
-"""Seconds between two looks for a missing log without inotify."""
+"""Seconds between two checks for a missing log without inotify."""
 
 _MISSING = "It is followed as soon as it exists. Is the path right, and does Ollama write to it?"
 _HINTS = {
@@ -50,8 +50,8 @@ class FileSource:
     """The LogSource of a file.
 
     An unfinished last line is delivered when its newline comes, or when the file is rotated, truncated or replaced.
-    `idle` is the time in seconds between two looks without a change reported by inotify; `missing` is the hint where
-    the file does not exist.
+    `idle` is the time in seconds between two checks without a report of inotify. `missing` is the hint for a file that
+    does not exist.
     """
 
     def __init__(
@@ -160,8 +160,8 @@ class FileSource:
     def _read_copies(self, log: LogFile) -> Iterator[Item]:
         """Read the rotated files that are new since the log was last seen empty.
 
-        An empty log that is written to, copied and truncated between two looks has the same inode, and no bytes by which
-        the truncation could be noticed. The copy has its lines.
+        An empty log may be written to, copied and truncated between two checks. It then has the same inode, and no
+        bytes that show the truncation. The copy has its lines.
         """
         found = rotated_inodes(self._path)
         fresh = [inode for inode in found if inode not in self._copies and inode != log.identity[1]]
@@ -169,7 +169,7 @@ class FileSource:
         for inode in fresh:
             copy = LogFile(found[inode])
             try:
-                if not log.begins_as(copy):  # else it is copied and not truncated yet: the log has the lines
+                if not log.begins_as(copy):  # else a log not truncated yet still has the lines
                     yield from self._drain(copy)
                     yield from self._finish(copy)
             finally:

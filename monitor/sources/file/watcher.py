@@ -68,7 +68,7 @@ class Inotify:
 
 
 POLL = 0.05
-"""Seconds between two looks without inotify."""
+"""Seconds between two checks without inotify."""
 
 _FILES = 2  # the file that is followed, and its replacement
 _LOST = DELETE_SELF | MOVE_SELF | IGNORED

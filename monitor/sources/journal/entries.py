@@ -1,6 +1,6 @@
 """Parser of `journalctl --output=json`: entries in, lines and cursors out. Pure.
 
-An entry is a line of JSON. Its message is text, a list of numbers if it is not printable UTF-8, or null if it was too
+An entry is a line of JSON. Its message is text, a list of bytes for unprintable text, or null for a message that is too
 large. journald cuts a program's lines at 48 KiB into entries marked with `_LINE_BREAK`.
 """
 
@@ -33,7 +33,7 @@ _CURSOR = re.compile(r"[0-9a-zA-Z=;_-]{1,400}")
 class JournalPosition:
     """A position in a unit's journal.
 
-    `cursor` is journald's own, of the last entry up to which everything is handled; `done` more lines after it are
+    `cursor` is journald's own, of the last entry up to which all entries are handled. `done` more lines after it are
     handled too. `time` is that entry's, in microseconds; without a cursor, reading begins there.
     """
 
@@ -139,7 +139,7 @@ class EntryReader:
         if self._number == 1 and self.position.cursor:
             if entry.cursor == self.position.cursor:
                 return
-            self._skip = 0  # the journal has dropped that entry; the handled lines after it went with it
+            self._skip = 0  # the journal has dropped that entry with the handled lines after it
         for text, cut in self._lines(entry):
             self._done += 1
             if self._skip:

@@ -63,7 +63,7 @@ def last_entry(unit: str) -> Entry | None:
 
 
 def explain(message: str, status: int) -> JournalError | None:
-    """Return the JournalError for journalctl's messages, None if there is none that matters."""
+    """Return the JournalError for journalctl's messages, None if they report no error."""
     if any(
         text in message for text in ("insufficient permissions", "not seeing messages", "Permission denied")
     ):
@@ -133,7 +133,7 @@ class Journalctl:
 
 
 def _beginning(position: JournalPosition) -> list[str]:
-    """Return the options for a position; the entry at the cursor comes again, which shows that it still exists."""
+    """Return the options for a position. The entry at the cursor comes again, which proves that it still exists."""
     if position.cursor:
         return [f"--cursor={position.cursor}"]
     return [f"--since=@{position.time // 1_000_000}.{position.time % 1_000_000:06}"] if position.time else []

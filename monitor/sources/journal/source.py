@@ -41,9 +41,9 @@ RESTARTS = 3
 class JournalSource:
     """The LogSource of a unit's journal.
 
-    journalctl follows the journal across rotation and a vacuum; a cursor whose entry was vacuumed leads to the first
-    remaining one. It does not report a missing permission or a unit that has never logged, so that a query before the
-    start checks both.
+    journalctl follows the journal across rotation and a vacuum. A cursor of a vacuumed entry leads to the first
+    remaining entry. journalctl reports neither a missing permission nor a unit that has never logged: a query before
+    the start checks both.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class JournalSource:
             raise ends_by_itself(messages)
 
     def _beginning(self, last: Entry | None) -> JournalPosition:
-        """Return where a first start begins."""
+        """Return the position at which a first start begins."""
         if self._since == "start":
             return JournalPosition()
         if isinstance(self._since, (int, float)):
