@@ -11,6 +11,7 @@ from fleet.config.schema import BrainSettings, PanelSettings
 from fleet.runtime.clock import Clock
 from generator.brain.errors import BrainAwayError, BrainQuotaError
 from generator.brain.responses import Progress, code_of, quota_error, read_simulation
+from generator.domain import storable
 
 if TYPE_CHECKING:
     from generator.brain.session import BrainSession
@@ -119,7 +120,7 @@ class BrainApi:
         location = answer.headers.get("location", "")
         if not location:
             raise BrainAwayError("BRAIN accepted a simulation without a location")
-        return location[:1000]
+        return storable(location[:1000])
 
     def simulation(self, location: str) -> Progress:
         """Return a simulation's progress, by its location or a child's id."""

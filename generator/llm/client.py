@@ -82,7 +82,7 @@ class Caller:
             model=self._assignment.model,
             rung=self._assignment.rung,
             switches=self._assignment.switches,
-            prompt=prompt.text,
+            prompt=storable(prompt.text),  # BRAIN's descriptions of its fields are in it
             status=status,
             reply=text if text.strip() else answer_of(f"<think>{thinking}"),
             error=error,

@@ -3,17 +3,23 @@
 Also the look for a call that an earlier program may have stored.
 """
 
+from dataclasses import replace
+
 from sqlalchemy import Connection, case, exists, func, insert, select
 from sqlalchemy.orm import aliased
 
 from generator.domain import Candidate, Ruleset
+from generator.storage.dialect import insert_new
 from generator.storage.rows import candidate_of, candidate_row
 from generator.storage.schema import DONE, CallRow, EvaluationRow
 from generator.storage.store import AlphaStore
 
 
 def add_candidate(store: AlphaStore, candidate: Candidate, rules: Ruleset, now: float) -> bool:
-    """Insert a pending candidate; return False if the ruleset has a row for it."""
+    """Insert a pending candidate; return False if the ruleset has a row for it.
+
+    A call that the database lacks is left out: the database may have been replaced by a new one meanwhile.
+    """
     with store.transaction() as connection:
         return _added(connection, candidate, rules, store.owner, now)
 
@@ -26,8 +32,10 @@ def _added(connection: Connection, candidate: Candidate, rules: Ruleset, owner: 
     )
     if connection.scalar(known) is not None:
         return False
-    connection.execute(insert(EvaluationRow).values(candidate_row(candidate, rules, owner, now)))
-    return True
+    known_call = select(CallRow.id).where(CallRow.id == candidate.call)
+    if candidate.call is not None and connection.scalar(known_call) is None:
+        candidate = replace(candidate, call=None)
+    return insert_new(connection, candidate_row(candidate, rules, owner, now))
 
 
 def has_call(store: AlphaStore, name: str) -> bool:

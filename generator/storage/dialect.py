@@ -45,8 +45,11 @@ def set_up_postgresql(connection: Any, _record: object) -> None:
 
 def insert_new(connection: Connection, row: Mapping[str, Any]) -> bool:
     """Insert an evaluation's row; return False if its ruleset has the expression already."""
-    statement = insert_of(connection)(EvaluationRow).values(row).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # RETURNING, because the count of inserted rows is not known on PostgreSQL.
+    inserted = (
+        insert_of(connection)(EvaluationRow).values(row).on_conflict_do_nothing().returning(EvaluationRow.id)
+    )
+    return connection.scalar(inserted) is not None
 
 
 def lock_writers(connection: Connection) -> None:

@@ -32,8 +32,15 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 _SQLITE = "sqlite:///"
-_CONNECT_TIMEOUT: Seconds = 10.0
-"""Of a server that takes the connection and says nothing, as a frozen one does."""
+# Options of libpq. A server that takes the connection and says nothing, as a frozen one does, is given up after 10 s. One
+# whose machine vanishes is given up after a minute: by the system's own times a query waits for it for two hours.
+_LIBPQ = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 _TIMEOUT: Seconds = 1.0
 _TABLE = "evaluations"
 
@@ -65,13 +72,13 @@ def shown_url(url: "URL") -> str:
 
 
 def server_url(url: str) -> "URL":
-    """Return a URL for SQLAlchemy, whose connection to PostgreSQL is given up in time; a time of the user's stays."""
+    """Return a URL for SQLAlchemy, whose connection to PostgreSQL is given up in time; the user's own times stay."""
     from sqlalchemy.engine import make_url  # noqa: PLC0415  # see the module's docstring
 
     where = make_url(url)
-    if where.get_driver_name() not in {"psycopg", "psycopg2"} or "connect_timeout" in where.query:
+    if where.get_driver_name() not in {"psycopg", "psycopg2"}:
         return where
-    return where.update_query_dict({"connect_timeout": f"{_CONNECT_TIMEOUT:.0f}"})
+    return where.update_query_dict({name: value for name, value in _LIBPQ.items() if name not in where.query})
 
 
 @contextmanager

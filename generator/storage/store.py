@@ -1,7 +1,7 @@
 """Writer of the database, SQLite or any that SQLAlchemy reaches by URL.
 
-Every method is one transaction and thread-safe. It raises StorageError if the database fails; nothing is
-changed then, and the caller may retry.
+Every method is one transaction and thread-safe. Nothing is changed by a method that raises StorageError, because the
+database fails, or RefusedRowError, because it refuses a value. Only the first may be retried.
 """
 
 import threading
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, create_engine, event, exists, func, or_, select, update
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from fleet.runtime.errors import ConfigError, GeneratorError
@@ -20,6 +20,7 @@ from generator.domain import CallRecord, Candidate, Evaluated, Ruleset, Source, 
 from generator.pool.admission import GOOD_FITNESS
 from generator.storage import cleanup
 from generator.storage.dialect import insert_new, insert_of, set_up_postgresql, set_up_sqlite
+from generator.storage.errors import RefusedRowError, StorageError
 from generator.storage.migrations import migrate
 from generator.storage.pool import is_new_trial, read_theme_results, record_outcome, require_known_members
 from generator.storage.read import server_url, shown_url
@@ -27,14 +28,6 @@ from generator.storage.rows import call_row, candidate_of, candidate_row, evalua
 from generator.storage.schema import DONE, ENDED, OPEN, PENDING, CallRow, EvaluationRow, SimulationRow
 
 _FULL = ("disk is full", "no space left", "disk quota exceeded")
-
-
-class StorageError(GeneratorError):
-    """The database fails at present; `full` means that its disk is full."""
-
-    def __init__(self, message: str, *, full: bool = False, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.full = full
 
 
 class AlphaStore:
@@ -262,6 +255,9 @@ class AlphaStore:
             try:
                 with self._current_engine().begin() as connection:
                     yield connection
+            except (DataError, UnicodeEncodeError, OverflowError) as error:
+                # The drivers raise the last two themselves, for a lone surrogate and an integer of many digits.
+                raise RefusedRowError(f"the database refuses a value: {_cause(error)}") from error
             except (SQLAlchemyError, OSError) as error:
                 raise self._translated(error) from error
             except GeneratorError as error:  # the tables are of a later version
@@ -322,7 +318,7 @@ class AlphaStore:
         return engine
 
     def _translated(self, error: Exception) -> StorageError:
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        cause = _cause(error)
         full = any(phrase in cause.lower() for phrase in _FULL)
         if full:
             hint = "Free space on its disk; mining then resumes by itself."
@@ -335,6 +331,10 @@ class AlphaStore:
     @property
     def _shown(self) -> str:
         return shown_url(self._url)
+
+
+def _cause(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
 def _end_simulation(connection: Connection, digest: str, rules: Ruleset) -> None:

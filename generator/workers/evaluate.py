@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fleet.config.keep_rule import KeepRule
 from fleet.runtime.errors import GeneratorError
-from fleet.runtime.logging import fields
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import printable
 from generator.config import Setup
@@ -32,6 +32,7 @@ from generator.evaluators.fanout import load_evaluator
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import Promotion
 from generator.pool.checks import known_correlation
+from generator.storage.errors import RefusedRowError
 from generator.workers.breeding import Breeder
 from generator.workers.ingest import StoppingError, StorageRetry
 from generator.workers.lease import Lease
@@ -220,7 +221,7 @@ class EvaluationWorker:
 
     def _store(self, evaluator: Evaluator, candidate: Candidate, result: Result) -> None:
         with self._storing:
-            self._finish(_rules_of(evaluator), candidate, result)
+            self._settle(_rules_of(evaluator), candidate, result)
         if self._submitted.resolve(candidate):
             self._queue.done()
 
@@ -230,7 +231,7 @@ class EvaluationWorker:
         if candidate is not None:
             try:
                 with self._storing:
-                    self._finish(rules, candidate, ExpressionFault("the evaluator failed on it each time"))
+                    self._settle(rules, candidate, ExpressionFault("the evaluator failed on it each time"))
             finally:
                 self._queue.done()
 
@@ -247,6 +248,21 @@ class EvaluationWorker:
                 break
             batch.append(candidate)
         return batch
+
+    def _settle(self, rules: Ruleset, candidate: Candidate, result: Result) -> None:
+        """Finish a candidate: with a fault if the database refuses its result, and without a row if it refuses that too."""
+        for outcome, left in (
+            (result, "It is stored as failed."),
+            (ExpressionFault("the database refuses its result"), "It is left out."),
+        ):
+            try:
+                self._finish(rules, candidate, outcome)
+            except RefusedRowError as error:
+                sentence = f"an evaluated expression: {error.message}. {left}"
+                values = {"expression": candidate.expression, "error": error.message}
+                _log.error("evaluation.refused", extra=with_sentence(sentence, **values))
+            else:
+                return
 
     def _finish(self, rules: Ruleset, candidate: Candidate, result: Result) -> None:
         """Store a result and then report it: every reported alpha is in the database."""

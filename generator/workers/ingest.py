@@ -2,18 +2,21 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import GeneratorError
-from fleet.runtime.logging import fields
+from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.context import Shared
+from generator.domain import CallRecord, Candidate, Ruleset, Tally
 from generator.llm.candidates import FinishedCall, read_reply
 from generator.reporting.events import MiningEvents
+from generator.storage.errors import RefusedRowError, StorageError
 from generator.workers.unstored import UnstoredCalls
 
 if TYPE_CHECKING:
@@ -75,7 +78,8 @@ class StorageRetry:
     def __call__(self, action: Callable[[], _T]) -> _T:
         """Return the action's result once it succeeds; raise StoppingError if the program ends first.
 
-        The database is back once no action fails: it may allow some and refuse others.
+        The database is back once no action fails: it may allow some and refuse others. A RefusedRowError of the action
+        is raised at once.
         """
         this = object()
         try:
@@ -87,8 +91,6 @@ class StorageRetry:
         return value
 
     def _tried(self, action: Callable[[], _T], this: object) -> _T:
-        from generator.storage.store import StorageError  # noqa: PLC0415  # SQLAlchemy, after the first call
-
         failures = 0
         while True:
             stopping = self._stopping.is_set()  # read first: one try is made after the stop
@@ -150,7 +152,12 @@ class IngestWorker:
         from generator.storage.additions import has_call  # noqa: PLC0415  # SQLAlchemy, after the first call
 
         for call in () if self._unstored is None else self._unstored.read():
-            if not self._retry(lambda name=call.id: has_call(store, name)):  # type: ignore[misc]  # a bound default
+            try:
+                known = self._retry(lambda name=call.id: has_call(store, name))  # type: ignore[misc]  # a bound default
+            except RefusedRowError as error:
+                _report_refused(call, error, "It is left out.")
+                continue
+            if not known:
                 self._store(store, FinishedCall(call, read_reply(call, self._shared.scope.catalogue)))
         if self._unstored is not None:
             self._unstored.clear()
@@ -159,11 +166,7 @@ class IngestWorker:
         call, reply = finished.call, finished.reply
         self._shared.notebook.wrote(call)
         with self._shared.rules.held() as rules:
-            fresh, tally = self._retry(
-                lambda: store.record_call(
-                    call, reply.candidates, rules, invalid=len(reply.failures), repeated=reply.repeated
-                )
-            )
+            fresh, tally = self._recorded(store, finished, rules)
             for candidate in fresh:
                 self._shared.waiting.put(candidate)
         if self._breeder is not None:
@@ -176,6 +179,26 @@ class IngestWorker:
                 self._shared.notebook.repeated(candidate.expression)
         self._shared.stats.reply(call.model, tally)
         self._shared.events.reply_read(call, tally)
+
+    def _recorded(
+        self, store: "AlphaStore", finished: FinishedCall, rules: Ruleset
+    ) -> tuple[Sequence[Candidate], Tally]:
+        """Store a call; if the database refuses it, without its texts, and if it refuses that too, not at all."""
+        call, reply = finished.call, finished.reply
+        invalid, repeated = len(reply.failures), reply.repeated
+        for form, left in (
+            (call, "It is stored without its texts."),
+            (_without_texts(call), "It is left out."),
+        ):
+            try:
+                return self._retry(
+                    lambda form=form: store.record_call(  # type: ignore[misc]  # a bound default
+                        form, reply.candidates, rules, invalid=invalid, repeated=repeated
+                    )
+                )
+            except RefusedRowError as error:
+                _report_refused(call, error, left)
+        return (), Tally()
 
     def _clean_up(self, store: "AlphaStore") -> None:
         """Clean up old rows once an hour, in small batches while no call waits."""
@@ -192,3 +215,13 @@ class IngestWorker:
         )
         if cleaned == 0:
             self._next_cleanup = now + _CLEANUP_INTERVAL
+
+
+def _without_texts(call: CallRecord) -> CallRecord:
+    """Return the call without prompt and reply; a failed one stays failed."""
+    return replace(call, prompt="", reply="", error=None if call.error is None else "not stored")
+
+
+def _report_refused(call: CallRecord, error: RefusedRowError, left: str) -> None:
+    sentence = f"call {call.id}: {error.message}. {left} Prompt and reply are in log/calls.log."
+    _log.error("intake.refused", extra=with_sentence(sentence, id=call.id, error=error.message))

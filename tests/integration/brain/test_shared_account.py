@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import func, select
 
 from generator.storage.dialect import lock_writers
+from generator.storage.errors import StorageError
 from generator.storage.schema import RUNNING, SENDING, SimulationRow
-from generator.storage.store import AlphaStore, StorageError
+from generator.storage.store import AlphaStore
 from standin.brain.server import StandinBrain, standin_brain
 from standin.brain.settings import BrainStandinSettings
 from standin.ollama import StandinOllama, standin

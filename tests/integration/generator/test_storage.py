@@ -17,6 +17,8 @@ from fleet.runtime.home import Home
 from generator.domain import Admission, Evaluated, Moments, Origin, Source, Split
 from generator.pool.stored import stored_split, stored_trials
 from generator.storage.additions import add_candidate
+from generator.storage.dialect import insert_new
+from generator.storage.errors import RefusedRowError, StorageError
 from generator.storage.migrations import POOL_COLUMNS, STEPS
 from generator.storage.pool import read_members, read_sample, read_trials, write_split, write_trials
 from generator.storage.read import (
@@ -27,7 +29,8 @@ from generator.storage.read import (
     open_database,
     recent_alphas,
 )
-from generator.storage.store import AlphaStore, StorageError
+from generator.storage.rows import candidate_row
+from generator.storage.store import AlphaStore
 from generator.workers.pool import sampled_trials
 from tests.parts.postgresql import Cluster, postgresql
 from tests.reference.stored_rows import PANEL, STANDIN, call, candidate, done_rows, figures, finish
@@ -93,12 +96,55 @@ def test_an_expression_is_tried_once_under_each_ruleset(store: AlphaStore) -> No
     assert len(store.pending(PANEL, limit=9)) == len(store.pending(STANDIN, limit=9)) == 1
 
 
+def test_only_the_first_insertion_of_an_expression_is_new(store: AlphaStore) -> None:
+    store.record_call(call(), [candidate("close")], PANEL)
+    with store.transaction() as connection:
+        rows = [candidate_row(candidate(name), PANEL, "here", 1.0) for name in ("close", "open", "open")]
+        assert [insert_new(connection, row) for row in rows] == [False, True, False]
+
+
 def test_a_write_can_be_repeated(store: AlphaStore) -> None:
     for _ in range(2):
         fresh, tally = store.record_call(call(), [candidate("a")], PANEL)
         assert len(fresh) == 1
         assert tally.duplicates == 0
     assert store.count() == 1
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "a NUL": {"prompt": "a\0b"},
+    "half a surrogate pair": {"prompt": "a\ud800b"},
+    "an integer out of range": {"rung": 2**63},
+    "an integer of many digits": {"rung": 10**30},
+    "a text that is too long": {"done_reason": "x" * 99},
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_value_that_a_server_refuses_is_no_failure_of_the_database(cluster: Cluster, what: str) -> None:
+    url = cluster.create("refused" + str(list(REFUSED).index(what)))
+    with closing(AlphaStore(url, owner="here")) as store:
+        with pytest.raises(RefusedRowError, match="the database refuses a value: "):
+            store.record_call(replace(call(), **REFUSED[what]), [candidate("close")], PANEL)
+        assert store.count() == 0
+        store.record_call(call(), [candidate("close")], PANEL)
+        assert store.count() == 1
+
+
+def test_figures_that_a_server_refuses_leave_their_row_pending(cluster: Cluster) -> None:
+    with closing(AlphaStore(cluster.create("refused_figures"), owner="here")) as store:
+        store.record_call(call(), [candidate("close")], PANEL)
+        for values in (
+            {"days": 2**40},
+            {"grade": "x" * 99},
+            {"checks": [{"name": "X", "value": [math.nan]}]},
+        ):
+            done = Evaluated(
+                candidate("close"), PANEL.source, PANEL.settings, replace(figures(), **values), time=1.0
+            )
+            with pytest.raises(RefusedRowError):
+                store.finish(done, PANEL)
+        assert store.count("pending") == 1
 
 
 def test_an_evaluation_is_filled_once(store: AlphaStore, place: Path | str) -> None:

@@ -19,9 +19,10 @@ from generator.domain import AlphaFigures, CallRecord, Candidate, ExpressionFaul
 from generator.llm.candidates import FinishedCall, read_reply
 from generator.reporting.events import MiningEvents
 from generator.rules_in_force import RulesInForce
+from generator.storage.errors import StorageError
 from generator.storage.hopeful import HopefulFile
 from generator.storage.read import recent_alphas
-from generator.storage.store import AlphaStore, StorageError
+from generator.storage.store import AlphaStore
 from generator.workers.evaluate import EvaluationWorker
 from generator.workers.ingest import IngestWorker, StorageRetry
 from generator.workers.lease import Lease
@@ -86,11 +87,12 @@ class World:
         ).run()
         publisher.finish(1.0)
 
-    def finish(self, name: str, *expressions: str, error: str | None = None) -> None:
-        """Queue a finished call whose reply holds these expressions."""
+    def finish(self, name: str, *expressions: str, error: str | None = None, **values: Any) -> None:
+        """Queue a finished call whose reply holds these expressions; `values` are parts of the call."""
         reply = json.dumps({"expressions": list(expressions)})
         status, text = (500, "") if error else (200, reply)
         call = CallRecord(name, 1.0, 2.0, "m", 0, 0, "p", status, reply=text, error=error)
+        call = replace(call, **values)
         self.shared.finished.put(FinishedCall(call, read_reply(call, self.shared.scope.catalogue)))
 
 
@@ -130,6 +132,10 @@ class FakeEvaluator:
 
     def close(self) -> None:
         self.closed = True
+
+
+def sentences(caplog: pytest.LogCaptureFixture, event: str) -> list[str]:
+    return [str(vars(record)["sentence"]) for record in caplog.records if record.message == event]
 
 
 Worlds = Callable[..., World]
@@ -410,6 +416,93 @@ def test_calls_that_the_database_refuses_at_the_end_can_be_kept(world: World) ->
         ingest.run()
     assert ingest.current is not None
     assert [ingest.current.call.id, *(one.call.id for one in world.shared.finished.queued())] == ["c1", "c2"]
+
+
+def test_a_call_that_the_database_refuses_is_stored_without_its_texts_and_keeps_its_alphas(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.finish("c1", "rank(close)", prompt="a lone \ud800")
+    world.finish("c2", "rank(volume)")
+    world.ingest()
+    assert world.store.count() == 2
+    assert caplog.text.count("intake.refused") == 1
+    [told] = sentences(caplog, "intake.refused")
+    assert told.startswith("call c1: the database refuses a value")
+    assert "stored without its texts" in told
+
+
+def test_a_call_that_the_database_refuses_in_any_form_is_left_out_and_mining_goes_on(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.finish("c1", "rank(close)", seed=10**30)
+    world.finish("c2", "rank(volume)")
+    world.ingest()
+    assert world.store.count() == 1
+    assert "It is left out" in sentences(caplog, "intake.refused")[-1]
+    assert world.clock.now == 1000.0  # nothing was waited for
+
+
+def test_a_call_of_an_earlier_program_that_the_database_refuses_blocks_no_other(world: World) -> None:
+    left = UnstoredCalls(world.folder / "unstored.json")
+    world.finish("c1", "rank(close)")
+    [finished] = world.shared.finished.queued()
+    good = finished.call
+    left.keep([replace(good, id="\ud800"), replace(good, id="c2", rung=10**18), replace(good, id="c3")])
+    again = World(world.folder)
+    again.shared.finished.close()
+    IngestWorker(
+        again.shared, store=lambda: again.store, retry=again.retry, keep_calls=60.0, unstored=left
+    ).run()
+    assert again.store.count() == 1
+    assert left.read() == ()
+    again.close()
+
+
+class Unstorable(FakeEvaluator):
+    """Gives the first expression figures that no database takes."""
+
+    def _result(self, one: Candidate) -> Result:
+        figures = super()._result(one)
+        assert isinstance(figures, AlphaFigures)
+        return replace(figures, days=10**30) if one.expression == "rank(close)" else figures
+
+
+def test_figures_that_the_database_refuses_are_a_failure_of_the_alpha(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.finish("c1", "rank(close)", "zscore(close)")
+    world.ingest()
+    evaluator = Unstorable(world)
+    world.evaluate(evaluator)
+    assert [row.candidate.expression for row in done_rows(world.store, world.rules)] == ["zscore(close)"]
+    assert world.store.count("failed") == 1
+    assert world.store.failures(world.rules, limit=9) == [("rank(close)", "the database refuses its result")]
+    assert evaluator.seen.count("rank(close)") == 1
+    assert caplog.text.count("evaluation.refused") == 1
+
+
+class Losing(FakeEvaluator):
+    """Gives an expression without a sign a loss, in a database that is replaced by an empty one meanwhile."""
+
+    def submit(self, candidates: Sequence[Candidate]) -> None:
+        super().submit(candidates)
+        with self._world.store.transaction() as connection:
+            connection.exec_driver_sql("DELETE FROM evaluations WHERE state = 'pending'")
+            connection.exec_driver_sql("DELETE FROM calls WHERE id NOT IN (SELECT call_id FROM evaluations)")
+
+    def _result(self, one: Candidate) -> Result:
+        figures = super()._result(one)
+        assert isinstance(figures, AlphaFigures)
+        return figures if "reverse" in one.expression else replace(figures, sharpe=-1.0, fitness=-1.0)
+
+
+def test_the_opposite_of_an_alpha_is_stored_in_a_database_that_was_replaced_since(world: World) -> None:
+    world.finish("c1", "rank(close)")
+    world.ingest()
+    world.evaluate(Losing(world))
+    assert [row.candidate.expression for row in done_rows(world.store, world.rules)] == ["rank(close)"]
+    [opposite] = world.store.pending(world.rules, limit=9)
+    assert (opposite.expression, opposite.call) == ("reverse(rank(close))", None)
 
 
 NEW_DATA = Ruleset(Source.PANEL, {"panel": "mine.csv", "data": "b2"})

@@ -13,11 +13,12 @@ from sqlalchemy.dialects import postgresql
 from fleet.runtime.errors import ConfigError, GeneratorError
 from generator.domain import Admission, Candidate, Evaluated, Moments, Origin, Stretch
 from generator.storage.dialect import insert_of
+from generator.storage.errors import StorageError
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas, server_url
 from generator.storage.rows import call_row
 from generator.storage.schema import CallRow, EvaluationRow
-from generator.storage.store import AlphaStore, StorageError
+from generator.storage.store import AlphaStore
 from tests.reference.stored_rows import PANEL, call, candidate, done_rows, figures
 
 NEWEST = 1 + len(STEPS)
@@ -207,3 +208,11 @@ def test_the_results_of_themes_are_the_models_alphas_that_the_pool_judged(store:
 )
 def test_a_connection_to_a_server_is_given_up_in_time(url: str, wait: str | None) -> None:
     assert server_url(url).query.get("connect_timeout") == wait
+
+
+def test_a_server_whose_machine_vanishes_is_given_up_after_a_minute() -> None:
+    query = server_url("postgresql+psycopg://me@host/fleets?keepalives_idle=300").query
+    assert (query["keepalives_idle"], query["tcp_user_timeout"]) == ("300", "60000")
+    query = server_url("postgresql+psycopg://me@host/fleets").query
+    idle, interval, count = (int(str(query[f"keepalives_{part}"])) for part in ("idle", "interval", "count"))
+    assert idle + interval * count == 60

@@ -3,7 +3,7 @@
 import threading
 
 from generator.reporting.events import MiningEvents
-from generator.storage.store import StorageError
+from generator.storage.errors import StorageError
 from generator.workers.ingest import StorageRetry
 from tests.reference.manual_clock import StillClock
 
