@@ -16,7 +16,7 @@ from benchmarks.report import Report
 from generator.catalogue import Catalogue, load_catalogue
 from generator.catalogue.available import with_fields
 from generator.domain import Candidate, Stretch
-from generator.evaluators.local import SYNTHETIC_FIELDS
+from generator.evaluators.panel_fields import SYNTHETIC_FIELDS
 from generator.language import ExpressionError, Node, canonical, parse, show
 from generator.language.breed import breed
 from generator.language.schema import accepts

@@ -108,13 +108,9 @@ def _backtested(
     from generator.backtest.split import split_ends  # noqa: PLC0415
     from generator.catalogue import load_catalogue  # noqa: PLC0415
     from generator.catalogue.available import with_fields  # noqa: PLC0415
-    from generator.evaluators.local import (  # noqa: PLC0415
-        backtest_settings,
-        open_panel,
-        panel_fields,
-        panel_name,
-        split_of,
-    )
+    from generator.evaluators.local import backtest_settings, open_panel  # noqa: PLC0415
+    from generator.evaluators.panel_fields import panel_fields  # noqa: PLC0415
+    from generator.evaluators.panel_split import panel_name, split_of  # noqa: PLC0415
     from generator.language import ExpressionError, read  # noqa: PLC0415
     from generator.pool.stored import stored_split  # noqa: PLC0415
 

@@ -18,7 +18,9 @@ from generator.cli.expression_text import ExpressionCommand, error_row, error_se
 from generator.cli.finite_range import FiniteRange
 from generator.cli.panel import ConfiguredPanel, configured_panel, unsplit
 from generator.domain import Split
-from generator.evaluators.local import backtest_settings, open_panel, panel_fields, split_of
+from generator.evaluators.local import backtest_settings, open_panel
+from generator.evaluators.panel_fields import panel_fields
+from generator.evaluators.panel_split import split_of
 from generator.language import ExpressionError, Node, read
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from fleet.config.schema import PanelSettings
 from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.home import ROOT, find_home
 from generator.domain import Split
-from generator.evaluators.local import open_panel, panel_name, split_of
+from generator.evaluators.local import open_panel
+from generator.evaluators.panel_split import panel_name, split_of
 from generator.pool.stored import stored_split
 from generator.storage.read import database_location, database_url, open_database
 

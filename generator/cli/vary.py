@@ -25,7 +25,8 @@ from generator.cli.account_lists import account_lists
 from generator.cli.expression_text import ExpressionCommand, error_row, error_sentence
 from generator.config import database_owner
 from generator.domain import AlphaFigures, Candidate, Evaluated, Origin, Result, Ruleset, Source
-from generator.evaluators.local import LocalEvaluator, LocalPlan, open_panel, panel_fields
+from generator.evaluators.local import LocalEvaluator, LocalPlan, open_panel
+from generator.evaluators.panel_fields import panel_fields
 from generator.language import ExpressionError, read, show
 from generator.variation import AlphaChoices, Trial, Variant, ranked, search
 from generator.workers.pool import StoredSplits
@@ -140,7 +141,7 @@ def vary(
     for warning in loaded.warnings:
         click.echo(f"Warning: {warning}", err=True)
     # Each round loads the panel again for new settings, and would repeat the warnings.
-    logging.getLogger("generator.evaluators.local").setLevel(logging.ERROR)
+    logging.getLogger("generator.evaluators").setLevel(logging.ERROR)
     lists = account_lists()
     lists.report()
     catalogue = with_fields(lists.readable, panel_fields(loaded))

@@ -17,7 +17,8 @@ from generator.catalogue import Kind
 from generator.domain import Candidate, ClusterState, Result, Source
 from generator.evaluators.batch import Job, read_results
 from generator.evaluators.cluster import Cluster, cause_in_words
-from generator.evaluators.local import BATCH, LocalEvaluator, LocalPlan, SplitStore
+from generator.evaluators.local import BATCH, LocalEvaluator, LocalPlan
+from generator.evaluators.panel_split import SplitStore
 
 _BATCHES_EACH = 2
 """Batches under way for each worker: it has the next one when it ends one."""

@@ -3,25 +3,34 @@
 Its plan is made from the settings alone, so that the first request does not wait for numba.
 """
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from fleet.config.keep_rule import COUNTS, METRICS
 from fleet.config.schema import PanelSettings
-from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import expanded, find_home
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
 from generator.catalogue import Catalogue, Kind, load_catalogue
 from generator.catalogue.available import with_fields
-from generator.domain import AlphaFigures, Candidate, ExpressionFault, Result, Ruleset, Source, Split, Stretch
+from generator.domain import (
+    AlphaFigures,
+    Candidate,
+    ExpressionFault,
+    Result,
+    Ruleset,
+    Source,
+    Split,
+    Stretch,
+)
+from generator.evaluators.panel_fields import SYNTHETIC_FIELDS, keep_fields, known_fields, panel_fields
+from generator.evaluators.panel_split import PanelSplit, SplitStore, panel_name
 from generator.language import ExpressionError, Node, parse, show
 from generator.language.canonical import CANONICAL_VERSION
 from generator.pool.checks import softened
@@ -39,12 +48,6 @@ BATCH = 8
 # Different warnings of the engine that are logged in one run.
 WARNINGS = 20
 _GAPS = PanelSettings().gaps  # the default
-# Fields of the synthetic panel; a test compares them with the panel.
-SYNTHETIC_FIELDS: Mapping[str, Kind] = {
-    **dict.fromkeys(("open", "high", "low", "close", "volume", "vwap", "returns"), Kind.MATRIX),
-    **dict.fromkeys(("adv20", "cap", "sharesout"), Kind.MATRIX),
-    **dict.fromkeys(("market", "sector", "industry", "subindustry"), Kind.GROUP),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,9 @@ class LocalPlan:
     @property
     def fields(self) -> Mapping[str, Kind] | None:
         """Return the synthetic panel's fields, or those that the user's panel had at its last loading; None before it."""
-        return SYNTHETIC_FIELDS if self.synthetic else _known_fields(self.panel.path)
+        return SYNTHETIC_FIELDS if self.synthetic else known_fields(self.panel.path)
 
-    def load(self, splits: "SplitStore | None" = None) -> "LocalEvaluator":
+    def load(self, splits: SplitStore | None = None) -> "LocalEvaluator":
         """Load the panel and return its evaluator; raise GeneratorError if the panel is unusable.
 
         `splits` keep the panel's split from its first reading on; without them it is made from the present days.
@@ -107,7 +110,7 @@ class LocalPlan:
         files = PanelFiles(self.panel.path)
         panel = open_panel(self.panel.path, gaps=self.panel.gaps)
         if not self.synthetic:
-            _keep_fields(self.panel.path, panel_fields(panel))
+            keep_fields(self.panel.path, panel_fields(panel))
         for warning in panel.warnings:
             _log.warning(
                 "panel.odd", extra=with_sentence(f"{self.panel.path}: {warning}", path=self.panel.path)
@@ -118,76 +121,6 @@ class LocalPlan:
         return LocalEvaluator(
             panel, backtest_settings(self.panel), rules, split=split, files=files, moved=keeper.moved
         )
-
-
-class SplitStore(Protocol):
-    """Keeps the splits of panels, by the panel's name in the settings."""
-
-    def read(self, panel: str) -> Split | None:
-        """Return the split of a panel, None if it has none yet."""
-
-    def write(self, panel: str, split: Split) -> None:
-        """Keep the split of a panel."""
-
-
-class PanelSplit:
-    """The split of the panel in use: configured, stored, or made at the panel's first reading and stored then."""
-
-    def __init__(self, settings: PanelSettings, splits: SplitStore | None) -> None:
-        self._settings = settings
-        self._splits = splits
-        self._used: Split | None = None
-
-    @property
-    def _name(self) -> str:
-        return panel_name(self._settings)
-
-    def of(self, panel: "Panel") -> Split | None:
-        """Return the panel's split, None for too few days; raise GeneratorError if configured dates do not fit."""
-        from generator.backtest.split import LEAST_DAYS  # noqa: PLC0415  # numpy: not before it is needed
-
-        stored = self._stored()
-        split = split_of(panel, self._settings, stored)
-        if split is None:
-            sentence = (
-                f"the panel has {len(panel.dates)} days, fewer than {LEAST_DAYS}: they are not split into train, "
-                f"validation and test, and alphas are judged on all of them"
-            )
-            _log.warning("panel.unsplit", extra=with_sentence(sentence, days=len(panel.dates)))
-        elif split != stored and self._splits is not None:
-            self._splits.write(self._name, split)
-            _log.info("panel.split", extra=fields(panel=self._name, **split.as_json()))
-        self._used = split
-        return split
-
-    def moved(self) -> bool:
-        """Return True if another split was stored since."""
-        return self._used is not None and self._stored() not in {None, self._used}
-
-    def _stored(self) -> Split | None:
-        return None if self._splits is None else self._splits.read(self._name)
-
-
-def panel_name(settings: PanelSettings) -> str:
-    """Return the panel's name in rulesets and in the table of splits."""
-    return settings.path or "synthetic"
-
-
-def split_of(panel: "Panel", settings: PanelSettings, stored: Split | None) -> Split | None:
-    """Return a panel's split, None for too few days; raise GeneratorError if configured dates do not fit."""
-    from generator.backtest.split import SplitError, choose_split  # noqa: PLC0415  # numpy: not before it is needed
-
-    try:
-        return choose_split(
-            panel.dates,
-            validation_from=settings.validation_from,
-            test_from=settings.test_from,
-            stored=stored,
-        )
-    except SplitError as error:
-        raise GeneratorError(
-            str(error), hint="Change [panel] validation_from and test_from, or leave both open."
-        ) from error
 
 
 class PanelFiles:
@@ -247,38 +180,6 @@ def backtest_settings(panel: PanelSettings) -> "AlphaSettings":
         neutralization=Neutralization(panel.neutralization),
         truncation=panel.truncation,
     )
-
-
-def panel_fields(panel: "Panel") -> Mapping[str, Kind]:
-    """Return a panel's fields and groupings with their kinds."""
-    return {
-        **dict.fromkeys(panel.fields, Kind.MATRIX),
-        **dict.fromkeys(panel.group_sizes(), Kind.GROUP),
-    }
-
-
-def _fields_file() -> Path:
-    return find_home(os.environ).root() / "panels" / "fields.json"
-
-
-def _keep_fields(path: str, names: Mapping[str, Kind]) -> None:
-    """Keep a panel's fields for the first prompts of the next start, which do not wait for the panel."""
-    row = {"path": path, "fields": {name: kind.value for name, kind in names.items()}}
-    file = _fields_file()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(file, json.dumps(row) + "\n")
-    except OSError as error:
-        _log.warning("panel.fields_unkept", extra=fields(file=file, error=error.strerror))
-
-
-def _known_fields(path: str) -> Mapping[str, Kind] | None:
-    """Return the fields that `_keep_fields` kept of this panel, None if there are none."""
-    try:
-        row = json.loads(_fields_file().read_bytes())
-        return {name: Kind(kind) for name, kind in row["fields"].items()} if row["path"] == path else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
 
 
 class LocalEvaluator:

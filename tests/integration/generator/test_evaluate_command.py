@@ -10,7 +10,8 @@ import pytest
 
 from fleet.config.schema import PanelSettings
 from generator.domain import Candidate, Source
-from generator.evaluators.local import SYNTHETIC_FIELDS, LocalPlan, panel_fields
+from generator.evaluators.local import LocalPlan
+from generator.evaluators.panel_fields import SYNTHETIC_FIELDS, panel_fields
 from tests.processes.generator import ROOT
 
 KEYS = [

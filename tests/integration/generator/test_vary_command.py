@@ -24,9 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FLEET_HOME", str(tmp_path))
     monkeypatch.setenv("FLEET_BRAIN_CREDENTIALS", str(tmp_path / "credential.txt"))
     yield tmp_path
-    logging.getLogger("generator.evaluators.local").setLevel(
-        logging.NOTSET
-    )  # the command ends with its process
+    logging.getLogger("generator.evaluators").setLevel(logging.NOTSET)  # the command ends with its process
 
 
 def vary(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:

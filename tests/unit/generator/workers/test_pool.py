@@ -32,7 +32,8 @@ from generator.domain import (
     Split,
     Stretch,
 )
-from generator.evaluators.local import LocalEvaluator, LocalPlan, PanelSplit
+from generator.evaluators.local import LocalEvaluator, LocalPlan
+from generator.evaluators.panel_split import PanelSplit
 from generator.language import alpha_of, parse
 from generator.llm.context_window import Window
 from generator.llm.prompt import build_prompt
