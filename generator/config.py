@@ -81,7 +81,7 @@ def find_url(started: FleetFile | None, settings: Settings, environ: Mapping[str
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """All decisions made before the start; `standin` means that this fleet's Ollama is the stand-in."""
+    """All decisions before the start; `standin`: this fleet's Ollama is the stand-in."""
 
     home: Home
     settings: Settings

@@ -20,7 +20,7 @@ from generator.language.ast import Node
 _SEVERAL = 5
 _LONGEST_PAUSE: Seconds = 120.0
 CUT = "cut"
-"""`done_reason` of a call that this program ended: it is neither answered nor failed."""
+"""`done_reason` of a call that this program ended, which is neither answered nor failed."""
 
 
 def storable(text: str) -> str:
@@ -72,10 +72,10 @@ class Assignment:
 class CallRecord:
     """A finished call to Ollama; times are Unix seconds.
 
-    `status` is HTTP's; 0 means no answer, and 200 with an `error` means an error in mid-stream.
-    `thinking` is the answer's field of that name. `load_seconds` is the time that Ollama reports for loading the model,
-    `first_token_seconds` that time and the prompt's; each None without a report. `rate` is in
-    tokens per second of pure generation, `version` Ollama's.
+    `status` is HTTP's; 0 means no answer, and 200 with an `error` means an error in mid-stream. `thinking` is the
+    answer's field of that name. `load_seconds` is Ollama's time for loading the model. `first_token_seconds` adds its
+    time for the prompt. Each is None without a report. `rate` is in tokens per second of pure generation, `version`
+    Ollama's.
     """
 
     id: str
@@ -146,7 +146,7 @@ class CallVerdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Reason why a call gave nothing usable, with the mend. Reasons of one cause share their `kind`."""
+    """Reason why a call gave no usable expression, with the remedy. Reasons of one cause share their `kind`."""
 
     kind: str
     text: str
@@ -288,7 +288,7 @@ class Split:
 class Admission:
     """Decision about the pool: admitted or not, and why not.
 
-    `replaced` are the digests of members that leave for it, `rival` that of a member that it is too close to.
+    `replaced` are the digests of the members that it replaces, `rival` that of a member that is too close.
     """
 
     admitted: bool
@@ -320,7 +320,7 @@ class Evaluated:
     new_trial: bool = field(default=False, compare=False)
 
 
-# Settings that nobody chooses: the panel's content, and the versions of what computes figures from it.
+# Settings that no user chooses: the panel's content, and the versions of the code behind its figures.
 BASIS = ("data", "last_date", "engine", "canonical", "validation_from", "test_from")
 
 
@@ -372,7 +372,7 @@ class ExpressionFault:
 
 @dataclass(frozen=True, slots=True)
 class ClusterState:
-    """Dask workers in use, and why there is none; an empty reason before the first look."""
+    """Dask workers in use, and why there is none; the reason is empty before the first check."""
 
     workers: int = 0
     reason: str = ""

@@ -1,9 +1,9 @@
 """Launcher of the generator: puts the state's model into the environment and execs the generator.
 
-supervisord runs this as `python -S -I generator/launcher.py` at each start of the generator, also after a crash.
-The first request waits for it, so it imports only light parts of the standard library. With -S and -I, `generator`
-and `fleet` cannot be imported. Damaged files are skipped with a line on standard error: a failing launcher would be
-restarted without end.
+supervisord runs this as `python -S -I generator/launcher.py` at each start of the generator, also after a crash. The
+first request waits for the launcher, which therefore imports only light parts of the standard library. With -S and -I,
+`generator` and `fleet` cannot be imported. Damaged files are skipped with a line on standard error: a failing launcher
+would be restarted without end.
 
     FLEET_MODEL          the model's tag
     FLEET_MODEL_OPTIONS  its rung's Ollama options, as JSON
@@ -11,9 +11,8 @@ restarted without end.
     FLEET_SWITCHES       the number of the switch that led here
     FLEET_LANE           the lane's name, `default` without lanes
 
-supervisord has no back-off for a generator that dies repeatedly after it counts as started. The launcher has:
-`run/starts.json` counts starts that follow each other quickly, and each further one waits longer. A switch resets
-the count.
+supervisord has no back-off for a generator that dies repeatedly after it counts as started. The launcher has one.
+`run/starts.json` counts starts in quick succession, and each further start waits longer. A switch resets the count.
 """
 
 import json
@@ -183,7 +182,7 @@ def _back_off(home: str, switches: str) -> None:
             json.dump({"switches": switches, "began": now + wait, "quick": quick}, stream)
         os.replace(path + ".new", path)  # noqa: PTH105
     except OSError:
-        pass  # no back-off without a writable home; the generator reports that
+        pass  # no back-off without a writable home, which the generator reports
     if wait:
         _warn(f"the generator ended soon after each of its last {quick} starts; waiting {wait:g}s")
         time.sleep(wait)

@@ -1,7 +1,6 @@
 """Mining: builds the parts of a run from its setup, starts the threads, watches them and stops in order.
 
-The first request is sent before SQLAlchemy and numba are imported: storing and evaluating have no work until
-the first answer.
+The first request is sent before the import of SQLAlchemy and numba: storing and evaluating begin with the first answer.
 """
 
 import logging
@@ -130,10 +129,10 @@ class Pipeline:
         return self._throttle.state()
 
     def stop(self, timeout: Seconds, *, keep: Callable[[], bool]) -> bool:
-        """Cancel calls in flight and store what is finished; return True if all is stored within `timeout`.
+        """Cancel calls in flight and store finished work; return True if all is stored within `timeout`.
 
-        `keep` puts calls that the database did not take in time where the next start finds them.
-        Threads that wait for the network, import or evaluate have nothing to store; they are not joined.
+        `keep` saves calls that the database did not take in time for the next start. Threads that wait for the network,
+        import or evaluate have nothing to store; they are not joined.
         """
         deadline = self._shared.clock.monotonic() + timeout
         self._stopping.set()
@@ -234,12 +233,12 @@ class Miner:
         if self._start_error is not None:
             raise self._start_error
         stored = self._pipeline.stop(_STOP_TIMEOUT, keep=self._keep_unstored)
-        self._beat(heartbeat)  # what was counted while stopping
+        self._beat(heartbeat)  # with the counts of the stop
         self._shared.events.ended(stored=stored)
         return 0 if stored and not self._pipeline.broken else 1
 
     def _keep_unstored(self) -> bool:
-        """Keep finished calls for the next start, which skips those that are stored after all; return True if kept."""
+        """Save finished calls for the next start, which skips those stored after all; return True if saved."""
         current = None if self._ingest is None else self._ingest.current
         left = [*([] if current is None else [current]), *self._shared.finished.queued()]
         return self._unstored.keep(finished.call for finished in left)
@@ -291,10 +290,10 @@ class Miner:
         return Heartbeat(setup.home.generator_file, setup.assignment, standin=setup.standin)
 
     def _start_storage(self) -> None:
-        """Import and start what the first request does not need: storing, then evaluating.
+        """Import and start the parts that the first request does not need: storing, then evaluating.
 
-        It runs in a thread: the imports take seconds on a busy machine, and the main thread has to react to
-        SIGTERM. Storing starts first because a call may finish before the evaluator is imported.
+        It runs in a thread. The imports take seconds on a busy machine, and the main thread has to react to SIGTERM.
+        Storing starts first because a call may finish before the evaluator is imported.
         """
         try:
             self._start_workers()

@@ -1,7 +1,7 @@
 """Search around an alpha by successive halving: constants and settings, one change at a time. Pure but for `evaluate`.
 
-Each round spends half of what is left of the budget on changes of its survivors, and keeps half as many survivors as
-the round before, the fittest. The last round has one.
+Each round spends half of the remaining budget on changes of its survivors. It keeps half as many survivors as the round
+before, the fittest. The last round has one.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Queue that counts items in work: an item is outstanding from `put` to `done`."""
+"""Queue that counts items in work; an item is outstanding from `put` to `done`."""
 
 import threading
 from collections import deque

@@ -21,7 +21,7 @@ class PanelError(GeneratorError):
 class EvaluationError(GeneratorError):
     """An expression cannot be evaluated on the panel. `position` is an offset into its text, -1 if unknown.
 
-    A batch returns the error in place of the result, so the other expressions are still evaluated.
+    A batch returns the error in place of the result: the other expressions are still evaluated.
     """
 
     def __init__(self, message: str, *, position: int = -1, hint: str = "") -> None:

@@ -1,9 +1,9 @@
 """A panel: dates x instruments, the fields derived from others, and gaps (pure).
 
 A gap is a run of days without a close between two days with one, as of a suspended share. The share cannot be sold in
-the gap. The position at its last close therefore earns the move across the gap, on the day of the next close. That day is
-not known beforehand, so positions, turnover and counts ignore the gap. A share that never trades again earns nothing after
-its last close.
+the gap. The position at its last close therefore earns the move across the gap, on the day of the next close. That day
+is not known beforehand: positions, turnover and counts ignore the gap. A share that never trades again earns nothing
+after its last close.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 Matrix: TypeAlias = npt.NDArray[Any]
 Gaps: TypeAlias = npt.NDArray[np.int32]
-"""One row a gap: index of the last day before it, of the first day after it, and of the instrument."""
+"""One row a gap: the indices of the last day before it, the first day after it, and the instrument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def last_known(close: Matrix) -> npt.NDArray[np.intp]:
 
 
 def returns_of(close: Matrix) -> Matrix:
-    """Return close / last known close - 1; NaN unless the last known close is > 0 and the close >= 0."""
+    """Return close / last known close - 1. NaN unless the last known close is > 0 and the close >= 0."""
     before = last_known(close)
     old = np.where(before >= 0, np.take_along_axis(close, np.maximum(before, 0), axis=0), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -5,11 +5,12 @@ from enum import Enum
 from typing import Any
 
 ENGINE_VERSION = 2
-"""Increase it when the same panel, expression and settings give other figures: alphas are then evaluated again."""
+"""Version of the figures. Increase it when they change for one panel, expression and settings: alphas are then
+evaluated again."""
 
 
 class History(Enum):
-    """How a window treats days before the panel's first day."""
+    """Treatment of days before the panel's first day in a window."""
 
     MISSING = "missing"
     """Days before the first count as missing, as before a late listing."""
@@ -18,14 +19,14 @@ class History(Enum):
 
 
 class TiedExtreme(Enum):
-    """Which of several equal extremes `ts_arg_max` and `ts_arg_min` return."""
+    """The one of several equal extremes that `ts_arg_max` and `ts_arg_min` return."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
 
 
 class TsQuantile(Enum):
-    """How `ts_quantile` is computed."""
+    """Computation of `ts_quantile`."""
 
     RANK = "rank"
     """The inverse distribution function of today's rank, which is moved off 0 and 1 as in `quantile`."""
@@ -34,14 +35,14 @@ class TsQuantile(Enum):
 
 
 class GroupMean(Enum):
-    """Which mean `group_mean` returns."""
+    """The mean that `group_mean` returns."""
 
     PLAIN = "plain"
     HARMONIC = "harmonic"
 
 
 class Uniform(Enum):
-    """What `quantile` returns with the uniform driver."""
+    """The result of `quantile` with the uniform driver."""
 
     CENTRED = "centred"
     """The rank, moved off 0 and 1, less its mean over the day, as BRAIN's page describes it."""
@@ -95,7 +96,7 @@ class Neutralization(Enum):
 
 
 class Truncation(Enum):
-    """When positions are clipped. BRAIN does not document it."""
+    """The step at which positions are clipped, which BRAIN does not document."""
 
     AFTER_DECAY = "after_decay"
     BEFORE_DECAY = "before_decay"

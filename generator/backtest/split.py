@@ -1,7 +1,7 @@
 """Split of a panel's days into train, validation and test. Pure.
 
-Alphas are found and ranked on the train days, admitted or refused on the validation days, and shown on the test
-days. The two boundaries are dates: days that are added later are test days.
+Alphas are found and ranked on the train days, admitted on the validation days, and shown on the test days. The two
+boundaries are dates: days that are added later are test days.
 """
 
 from datetime import date
@@ -51,8 +51,8 @@ def choose_split(
 ) -> Split | None:
     """Return a panel's split; None for a panel of too few days.
 
-    Configured dates come first, then the stored split, then the default. A stored split that does not fit the panel
-    is passed over. Raise SplitError if configured dates do not fit.
+    Configured dates come first, then the stored split, then the default. A stored split that does not fit the panel is
+    ignored. Raise SplitError if configured dates do not fit.
     """
     if len(dates) < LEAST_DAYS:
         return None

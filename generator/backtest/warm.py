@@ -1,6 +1,6 @@
 """`python3 -m generator.backtest.warm`: compiles the kernels into their disk cache.
 
-Each operator of the catalogue is evaluated once on a small panel, so the first real run need not compile.
+Each operator of the catalogue is evaluated once on a small panel: the first real run then need not compile.
 """
 
 from generator.backtest.result.evaluate import evaluate

@@ -32,7 +32,7 @@ class EventFields:
     def restore(self, outcomes: Iterable[tuple[str, str]]) -> None:
         """Learn from stored expressions and their refusals; an empty text means that it was simulated."""
         known = [(tree, message) for text, message in outcomes if (tree := self._parsed(text)) is not None]
-        for tree, message in sorted(known, key=lambda one: bool(one[1])):  # what is proven first
+        for tree, message in sorted(known, key=lambda one: bool(one[1])):  # simulated alphas first
             self._learn(tree, message)
 
     def note(self, candidate: Candidate, message: str) -> None:
@@ -57,10 +57,10 @@ class EventFields:
 
 
 def event_fields(tree: Node, message: str, proven: frozenset[str]) -> frozenset[str]:
-    """Return the field that a refusal calls event data; nothing if it is another refusal or does not say which.
+    """Return the field that a refusal calls event data, none for another refusal or an unknown field.
 
-    Fields that the message names are meant. Otherwise the only direct input of the named operator is meant that is
-    not `proven`, which are fields of simulated alphas.
+    Fields that the message names are event data. Otherwise it is the named operator's only direct input that is not
+    `proven`. The `proven` fields are those of simulated alphas.
     """
     if not any(phrase in message.lower() for phrase in _PHRASES):
         return frozenset()

@@ -23,7 +23,7 @@ _NO_REASON = "BRAIN finds an error in it and does not say which"
 
 
 class Inquiry:
-    """Asks about rows; `answered` is called at each answer of BRAIN's, also at one that has nothing."""
+    """Asks BRAIN about rows; `answered` is called at each answer, also without content."""
 
     def __init__(self, api: BrainApi, answered: Callable[[], None]) -> None:
         self._api = api
@@ -65,7 +65,7 @@ class Inquiry:
         try:
             alpha = self._answer(lambda: self._api.recent_alpha(expression))
         except BrainDeniedError:
-            alpha = None  # the list is not available; nothing else shows the request
+            alpha = None  # the list is not available, and no other request shows the simulation
         if alpha is not None:
             return Ended(Status.COMPLETE, alpha)
         try:

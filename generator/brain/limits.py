@@ -54,8 +54,8 @@ def budget_left(most_per_day: int, sent_today: int) -> int | None:
 def wait_after(error: BrainError, failures: int, jitter: float) -> Seconds:
     """Return the wait after this many failures in a row (from 1); `jitter` lies in [0, 1).
 
-    BRAIN's own Retry-After is obeyed. Otherwise the wait doubles, and jitter shortens it by up to a third, so
-    that several fleets do not retry in step.
+    BRAIN's own Retry-After is obeyed. Otherwise the wait doubles. Jitter shortens it by up to a third: several fleets
+    do not retry in step.
     """
     if isinstance(error, BrainQuotaError):
         return error.wait or _QUOTA

@@ -1,8 +1,8 @@
 """Session at BRAIN: restored from a file at the start, renewed after a 401, with few sign-ins.
 
-`run/brain.json` (mode 0600) stores the session's cookie, so that a restart needs no new biometric sign-in. It
-also stores the address of a pending biometric sign-in, and that credentials were refused: the same ones are
-never sent a second time. It stores neither e-mail address nor password.
+`run/brain.json` (mode 0600) stores the session's cookie: a restart needs no new biometric sign-in. It also stores the
+address of a pending biometric sign-in. Refused credentials are recorded too and never sent a second time. The file
+stores neither e-mail address nor password.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ _ENVIRONMENT_RETRY: Seconds = 3600.0
 # An attempt during a lock may prolong the lock.
 _LOCKOUT_WAIT: Seconds = 900.0
 _LONGEST_WAIT: Seconds = 3600.0
-# Longer than the next look at a pending biometric sign-in takes.
+# Longer than the wait for the next check of a pending biometric sign-in.
 _REFUSED_WAIT: Seconds = 90.0
 _ATTEMPTS = "BRAIN reports too many attempts to sign in"
 _REFUSED = "BRAIN refuses the credentials"
@@ -274,7 +274,10 @@ class BrainSession:
 
 
 def _held_after(error: BrainError) -> Seconds:
-    """Return how long no other fleet signs in after a refusal: each attempt may lock the account, or ask a person again."""
+    """Return the time after a refusal in which no other fleet signs in.
+
+    An attempt may lock the account or ask a person again.
+    """
     if isinstance(error, BrainLimitError):
         return error.wait or _LOCKOUT_WAIT
     return _REFUSED_WAIT if isinstance(error, BrainAccessError) else 0.0

@@ -1,6 +1,6 @@
 """The turn to sign in to a BRAIN account, leased in the database that its fleets share.
 
-One fleet signs in at a time. Where BRAIN locked the account, refused a password or waits for a person, the others wait too.
+One fleet signs in at a time. During a lock, a refused password or a wait for a person, the others wait too.
 """
 
 import hashlib

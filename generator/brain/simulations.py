@@ -1,8 +1,8 @@
 """Simulations at BRAIN: the shell that makes the due request of each row and applies `states.advance` to the answer.
 
-The rows of the table `simulations` are all there is to know: a restart goes on with them as the next step does.
-Requests run one at a time, in the thread that calls `step`. Each row fails alone; BRAIN as a whole is away only if it
-answers nothing.
+The rows of the table `simulations` are the whole state: a restart continues with them as the next step does. Requests
+run one at a time, in the thread that calls `step`. Each row fails alone; BRAIN as a whole is away only if no request is
+answered.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ class Simulator:
 
     @property
     def free(self) -> int:
-        """Return how many candidates `submit` accepts now: those of rows of the last run, and new ones."""
+        """Return the number of candidates that `submit` accepts now: those with rows of the last run, and new ones."""
         rows = self._refresh()
         unheld = sum(row.digest not in self._held for row in rows)
         monotonic = self._clock.monotonic()
@@ -90,7 +90,7 @@ class Simulator:
         return unheld + max(0, capacity if left is None else min(capacity, left - queued))
 
     def submit(self, candidates: Sequence[Candidate]) -> None:
-        """Queue candidates; one with a row of the last run goes on with it."""
+        """Queue candidates; a candidate with a row of the last run continues that row."""
         self._held.update((one.digest, one) for one in candidates)
         self._retry(lambda: self._table.submit(candidates, self._clock.time()))
         self._refresh()
@@ -175,7 +175,7 @@ class Simulator:
             self._apply(fact, row)
 
     def _check_answering(self, error: BrainError) -> None:
-        """Raise the error if BRAIN is away: it has answered nothing since the last failure, nor for its session."""
+        """Raise the error if BRAIN is away: it has answered no request since the last failure, nor for its session."""
         if self._answered == self._answered_at_last_failure:
             if not self._api.answers():
                 raise error
@@ -202,7 +202,7 @@ class Simulator:
     def _send_queued(self) -> None:
         """Send queued rows while slots, budget and BRAIN allow it.
 
-        It comes last: results free slots first, and a BRAIN that fails gets no new simulation.
+        Sending comes last: results free slots first, and a failing BRAIN gets no new simulation.
         """
         while self._clock.monotonic() >= self._blocked_until:
             queued = [row for row in self._rows if row.state == QUEUED and row.digest in self._held]

@@ -15,7 +15,7 @@
 | `reading` | `GET /alphas/ID`; none with a fault | `Missing` or `Failing` many times in a row | the same, with a fault |
 | any | | the candidate's result is stored | `ended` |
 
-`Failing` counts only if BRAIN answers other requests in between: while all of BRAIN is away, no row loses its patience.
+`Failing` counts only if BRAIN answers other requests in between. An absence of all of BRAIN costs no tries.
 """
 
 from collections.abc import Callable, Mapping
@@ -130,7 +130,7 @@ def _poll(row: Simulation, fact: Running, now: float) -> Moved:
 
 
 def _resume(row: Simulation, fact: Running, now: float) -> Moved:
-    """Poll the address again, which was given up while BRAIN failed there; not if the simulation takes too long."""
+    """Poll the address again, which was given up while BRAIN failed there, unless the simulation takes too long."""
     if now - row.sent > TOO_LONG:
         return _search(row, Missing(), now)
     return _poll(_enter(row, RUNNING, now), fact, now)

@@ -45,7 +45,7 @@ class Scope:
             self._catalogue = self._offered()
 
     def withdraw(self, names: Iterable[str]) -> frozenset[str]:
-        """Offer these fields no more, whatever a later listing says; return those that were offered."""
+        """Offer these fields no more, also after a later listing; return those that were offered."""
         with self._lock:
             offered = self._catalogue.fields.keys() & names
             self._unusable |= frozenset(names)

@@ -1,8 +1,8 @@
 """Makes a catalogue from BRAIN's lists, the rows of `GET /operators` and `GET /data-fields`. Pure.
 
-BRAIN gives an operator's signature as text (`ts_mean(x, d)`, `hump(x, hump = 0.01)`). An operator of the bundled
-file keeps its typed parameters if their names still agree. Any other operator is typed from its text by BRAIN's
-conventions: `d` and `lookback` are days, `group` is a grouping, `vec_` reads vectors.
+BRAIN gives an operator's signature as text (`ts_mean(x, d)`, `hump(x, hump = 0.01)`). An operator of the bundled file
+keeps its typed parameters if their names still agree. Any other operator is typed from its text by BRAIN's conventions.
+`d` and `lookback` are days, `group` is a grouping, and `vec_` reads vectors.
 """
 
 import re

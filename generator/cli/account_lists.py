@@ -24,7 +24,7 @@ class Lists:
 
     @property
     def readable(self) -> Catalogue:
-        """Return the catalogue that expressions are read with: the account's, else all that are known."""
+        """Return the catalogue for reading expressions: the account's, else all known operators and fields."""
         return self.catalogue if self.of_account else load_catalogue(higher=True)
 
     def report(self) -> None:

@@ -30,7 +30,7 @@ class ExpressionCommand(click.Command):
     """A command of expressions. All of its options are long: a short one is an expression that begins with `-`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; an error about such an expression names the mend."""
+        """Read the arguments; an error about such an expression names the remedy."""
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -45,8 +45,8 @@ def expressions_of(
 ) -> Iterator[str]:
     """Yield the expressions of the arguments, for `-` those of standard input, then those of files.
 
-    Raises UsageError without arguments and files, or if they hold no expression: a pipe from a program that failed
-    is empty, and must not pass for a good one. Raises FleetError for a file that cannot be read.
+    Raises UsageError without arguments and files, or if they hold no expression. The empty pipe of a failed program is
+    therefore an error. Raises FleetError for a file that cannot be read.
     """
     if not arguments and not files:
         raise click.UsageError("Missing argument 'EXPR...', or --file.")
@@ -86,8 +86,8 @@ def alphas_in(lines: Iterable[str]) -> Iterator[str]:
     """Yield the alphas of a text.
 
     An alpha ends at an empty line, at a `;` after its expression, or after a complete line. Assignments, open
-    parentheses, open comments and lines that begin or end with a sign are continued. What stays open to its end is
-    one alpha a line, so that one broken line breaks no other.
+    parentheses, open comments and lines that begin or end with a sign are continued. A part that stays open to the end
+    is one alpha a line: one broken line breaks no other.
     """
     waiting: list[str] = []
     for line in lines:
@@ -136,7 +136,7 @@ def _is_continued(code: str, line: str, lines: list[str]) -> bool:
 
 
 def _is_new_operand(code: str, line: str) -> bool:
-    """Return True if a line begins, in its first column, with an operand after an operand: no alpha goes on that way."""
+    """Return True if a line begins with an operand after an operand, which begins a new alpha."""
     goes_on = _UNFINISHED.search(code) or _CONTINUES.match(line)
     return not goes_on and bool(_AFTER_OPERAND.search(code)) and bool(_OPERAND.match(line))
 

@@ -7,7 +7,7 @@ import click
 
 
 class FiniteRange(click.FloatRange):
-    """As click's own, which lets NaN through: it is neither below a bound nor above one."""
+    """click's own range, without NaN, which is neither below a bound nor above one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, within the bounds; report NaN and infinities as a wrong value."""

@@ -52,9 +52,9 @@ def configured_panel(**given: Any) -> ConfiguredPanel:
 def panel(path: str | None, *, new_split: bool, as_json: bool) -> None:
     """Show the panel's days and their split into train, validation and test.
 
-    The split is made when the generator first reads the panel, and kept from then on. --new-split makes another of
-    the present days. It costs the days that become train or validation days: nothing is unseen on them any more.
-    All kept alphas and members of the pool are evaluated again.
+    The split is made when the generator first reads the panel, and kept from then on. --new-split makes another of the
+    present days. Days that become train or validation days are no longer unseen. All kept alphas and members of the
+    pool are evaluated again.
     """
     configured = configured_panel(path=path)
     loaded = open_panel(configured.settings.path, gaps=configured.settings.gaps)
@@ -101,7 +101,7 @@ def unsplit(days: int) -> str:
 
 
 def _cost(loaded: "Panel", before: Split | None, split: Split) -> str:
-    """Return what moving the split costs, in words."""
+    """Return the cost of a moved split, in words."""
     from generator.backtest.split import split_ends  # noqa: PLC0415  # as above
 
     if before is None or before == split:

@@ -73,7 +73,7 @@ def fetch(listing: Listing, clock: Clock) -> Catalogue:
 
 
 def _given_up(error: BrainError) -> GeneratorError:
-    """Return a failure whose hint suits a command that ends: no one tries again after it."""
+    """Return a failure whose hint suits a command that ends without another try."""
     if isinstance(error, BrainAwayError | BrainLimitError):
         return GeneratorError(error.message, hint="Run `refresh` again later.")
     if isinstance(error, PersonaError):

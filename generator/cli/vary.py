@@ -1,4 +1,4 @@
-"""`python3 -m generator vary`: searches around an alpha by its constants and settings, and stores what it finds."""
+"""`python3 -m generator vary`: searches around an alpha by its constants and settings, and stores the results."""
 
 import json
 import logging
@@ -89,7 +89,7 @@ class _Bench:
         add_candidate(self.store, candidate, rules, time.time())
 
     def finish(self, candidate: Candidate, rules: Ruleset, result: Result) -> None:
-        """Store a result; one that the ruleset has already stays as it is."""
+        """Store a result; a result that the ruleset has already stays unchanged."""
         performance = result if isinstance(result, AlphaFigures) else None
         error = None if isinstance(result, AlphaFigures) else result.reason
         means = performance is not None and not performance.reason
@@ -127,8 +127,8 @@ def vary(
 ) -> None:
     """Search around an alpha: its constants, decay, truncation, neutralization and delay.
 
-    One change at a time, by successive halving: half of what is left of the budget goes to changes of the fittest,
-    which are fewer in each round. All results are stored, with the origin `varied`. An expression that begins with
+    One change at a time, by successive halving: half of the remaining budget goes to changes of the fittest. The
+    fittest are fewer in each round. All results are stored, with the origin `varied`. An expression that begins with
     `-` must follow `--`.
     """
     home = find_home(os.environ)

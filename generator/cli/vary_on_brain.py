@@ -47,7 +47,7 @@ class BrainBench:
     clock: Clock = SystemClock()  # noqa: RUF009  # it has no state
 
     def simulate(self, variants: Sequence[Variant]) -> list[Trial]:
-        """Return the trials of the variants that the day's budget allows; their simulations are paid for once."""
+        """Return the trials of the variants that the day's budget allows; each is simulated once."""
         grouped: defaultdict[AlphaChoices, list[Variant]] = defaultdict(list)
         for variant in variants:
             grouped[variant.choices].append(variant)

@@ -1,6 +1,6 @@
 """A batch of variants on its way to a dask worker and back, as JSON text (pure).
 
-A worker is another machine's program: its answer is read field by field, and refused if a number is not finite.
+A worker is another machine's program. Its answer is read field by field, and refused for a number that is not finite.
 """
 
 import base64

@@ -55,7 +55,7 @@ class EvaluatorContext:
 
 @dataclass(frozen=True, slots=True)
 class BrainPlan:
-    """Plan of the BRAIN evaluator, made before `requests` is imported and anything is sent."""
+    """Plan of the BRAIN evaluator, made before the import of `requests` and the first request."""
 
     brain: BrainSettings
     settings: Mapping[str, Any]
@@ -84,7 +84,7 @@ class BrainPlan:
         return kept_listing(listing_path(self.home, self.settings))
 
     def connect(self, clock: Clock, turns: "SignInTurns | None" = None) -> "BrainApi":
-        """Return the requests to BRAIN, not signed in yet; with `turns` one fleet of the account signs in at a time."""
+        """Return the requests to BRAIN, not signed in yet. With `turns` one fleet of the account signs in at a time."""
         from generator.brain.api import BrainApi  # noqa: PLC0415  # requests, after the first call to Ollama
         from generator.brain.http import BrainHttp  # noqa: PLC0415
         from generator.brain.session import BrainSession, SessionFile  # noqa: PLC0415

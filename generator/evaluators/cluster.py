@@ -1,7 +1,7 @@
-"""The workers of a dask scheduler, as the generator sees them; a thread of its own keeps the connection.
+"""The connection to the workers of a dask scheduler, kept by its own thread.
 
-A worker gets batches once it is ready: it was started by `python3 -m generator worker`, computes as this generator does,
-and has the panel. Without a ready worker every batch fails at once, and the caller evaluates it.
+A ready worker runs `python3 -m generator worker`, computes as this generator does, and has the panel. Only a ready
+worker gets batches. Without a ready worker every batch fails at once, and the caller evaluates it.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Cluster:
 
     @property
     def state(self) -> ClusterState:
-        """Return the state at the last look."""
+        """Return the state at the last check."""
         return self._state
 
     def submit(self, job: str) -> "Future[str]":
@@ -150,7 +150,7 @@ class Cluster:
             self._note(0, "its workers are being made ready", "They get the panel; this ends by itself.")
 
     def _note(self, workers: int, reason: str = "", hint: str = "") -> None:
-        """Record the state, and report what changed."""
+        """Record the state, and report its changes."""
         before = self._state
         if (workers, reason) == (before.workers, before.reason):
             return
@@ -218,7 +218,10 @@ class Cluster:
             self._courses.discard(task)
 
     async def _evaluated(self, job: str) -> str:
-        """Return the answer to a job. A worker that came meanwhile may take it and lack the panel: once more then."""
+        """Return the answer to a job.
+
+        A worker that joined meanwhile may take the job and lack the panel: then send it once more.
+        """
         from generator.evaluators.remote import LACKS_PANEL  # noqa: PLC0415
 
         for _ in range(_TRIES):
@@ -239,7 +242,7 @@ def _sent(
 ) -> Any:
     """Return the future of a task of `remote`.
 
-    The worker alone finds the task by its name: the scheduler reads what it passes on, and has no Model Fleet.
+    Only the worker resolves the task's name: the scheduler decodes its messages, and has no Model Fleet.
     """
     key = f"{task}-{uuid.uuid4().hex}"
     find = (pkgutil.resolve_name, f"generator.evaluators.remote:{task}")
@@ -264,7 +267,7 @@ def require_versions(greeting: object, ours: Mapping[str, int]) -> None:
 
 
 def cause_in_words(error: BaseException) -> str:
-    """Return why a scheduler or worker cannot be used, or has lost a batch; a time-out has no words of its own."""
+    """Return why a scheduler or worker cannot be used, or has lost a batch. The error of a time-out has no text."""
     message = error.message if isinstance(error, GeneratorError) else str(error)
     if not message and isinstance(error, TimeoutError):
         message = "no answer in time"
@@ -302,6 +305,6 @@ def security_of(address: str, role: str) -> "Security | None":
 
 
 def quiet_dask() -> None:
-    """Keep dask's own log lines out: what they say is reported as events here."""
+    """Suppress dask's own log lines: their content is reported as events here."""
     for name in ("distributed", "tornado", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

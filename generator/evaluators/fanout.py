@@ -1,7 +1,7 @@
 """Evaluator whose batches go to the workers of a dask scheduler, and to the local engine while there are none.
 
-A candidate's row waits in the database until its result is stored. What is lost with a worker or the scheduler is
-evaluated by the local engine; a second result of a candidate is dropped.
+A candidate's row waits in the database until its result is stored. The local engine evaluates the candidates that a
+worker or the scheduler lost. A second result of a candidate is dropped.
 """
 
 import logging
@@ -21,7 +21,7 @@ from generator.evaluators.local import BATCH, LocalEvaluator, LocalPlan
 from generator.evaluators.panel_split import SplitStore
 
 _BATCHES_EACH = 2
-"""Batches under way for each worker: it has the next one when it ends one."""
+"""Batches under way for each worker: at the end of one, the next is already there."""
 _SETTINGS = ("delay", "decay", "neutralization", "truncation")
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class FanoutEvaluator:
     def submit(self, candidates: Sequence[Candidate]) -> None:
         """Send candidates to the workers, or queue them for the local engine while there is none.
 
-        One that is under way already is not sent again: its result is that of the newest submission.
+        A candidate under way is not sent again: its result is that of the newest submission.
         """
         fresh = [one for one in candidates if one.digest not in self._away]
         if not self._cluster.state.workers:
@@ -87,7 +87,7 @@ class FanoutEvaluator:
             self._sent[self._cluster.submit(job.as_text())] = batch
 
     def results(self, timeout: Seconds) -> Sequence[tuple[Candidate, Result]]:
-        """Return finished results of the workers; wait about `timeout` for the first. Evaluate here what they lost."""
+        """Return finished results of the workers; wait about `timeout` for the first. Evaluate lost candidates here."""
         found: list[tuple[Candidate, Result]] = []
         done, _ = wait(self._sent, 0.0 if self._here else timeout, FIRST_COMPLETED)
         for future in done:
@@ -99,7 +99,7 @@ class FanoutEvaluator:
         return found
 
     def _answer(self, future: "Future[str]", batch: Sequence[Candidate]) -> list[tuple[Candidate, Result]]:
-        """Return a batch's results; without them the batch is left to the local engine."""
+        """Return a batch's results; a failed batch is left to the local engine."""
         newest = [self._away.pop(one.digest) for one in batch]
         try:
             return list(zip(newest, read_results(future.result(), len(batch)), strict=True))

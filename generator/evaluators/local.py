@@ -1,6 +1,6 @@
 """Local evaluator: backtests on the user's panel, or on a synthetic one.
 
-Its plan is made from the settings alone, so that the first request does not wait for numba.
+The plan is made from the settings alone: the first request does not wait for numba.
 """
 
 import logging
@@ -68,7 +68,7 @@ class LocalPlan:
     def rules(self) -> Ruleset:
         """Return the ruleset of candidates until the panel is loaded; it has no figures.
 
-        Its key differs from the one of older versions, whose rulesets named no data.
+        Its key differs from that of older versions, whose rulesets named no data.
         """
         settings: dict[str, Any] = {
             "panel": panel_name(self.panel),
@@ -99,7 +99,7 @@ class LocalPlan:
 
     @property
     def fields(self) -> Mapping[str, Kind] | None:
-        """Return the synthetic panel's fields, or those that the user's panel had at its last loading; None before it."""
+        """Return the synthetic panel's fields, or those of the user's panel at its last loading; None before the first."""
         return SYNTHETIC_FIELDS if self.synthetic else known_fields(self.panel.path)
 
     def load(self, splits: SplitStore | None = None) -> "LocalEvaluator":
@@ -131,7 +131,7 @@ class PanelFiles:
         self._read = self._seen = self._stamp()
 
     def changed(self) -> bool:
-        """Return True if the files changed since the start, and not since the last call: a writer may be at work."""
+        """Return True if the files changed since the start, and not since the last call. A writer may be at work."""
         before, self._seen = self._seen, self._stamp()
         return self._seen is not None and self._seen == before != self._read
 
@@ -250,7 +250,7 @@ class LocalEvaluator:
         return self._batch_size - len(self._batch)
 
     def has_new_data(self) -> bool:
-        """Return True if the split moved, or the panel's files changed since they were read and not since the last call."""
+        """Return True if the split moved, or the files changed since their reading and not since the last call."""
         return self._files.changed() or self._moved()
 
     def submit(self, candidates: Sequence[Candidate]) -> None:

@@ -1,4 +1,4 @@
-"""Fields of the local evaluator's panel, also for the first prompts of a start, which do not wait for the panel."""
+"""Fields of the local evaluator's panel, also for a start's first prompts, which do not wait for the panel."""
 
 import json
 import logging

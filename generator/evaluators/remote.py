@@ -16,7 +16,7 @@ from generator.evaluators.shelf import PanelShelf
 from generator.language.canonical import CANONICAL_VERSION
 
 PROTOCOL = 1
-"""Increase it when these tasks change."""
+"""Version of the tasks. Increase it when they change."""
 VERSIONS: Mapping[str, int] = {
     "engine": ENGINE_VERSION,
     "canonical": CANONICAL_VERSION,
@@ -37,7 +37,7 @@ class Bench:
     _evaluator: LocalEvaluator | None = field(default=None, repr=False)
 
     def evaluate(self, job: Job) -> str:
-        """Return the results of a job as text; LACKS_PANEL if its panel is not here."""
+        """Return the results of a job as text; LACKS_PANEL if this worker has no such panel."""
         wanted = (job.panel, tuple(sorted(job.settings.items())), job.split)
         if self._evaluator is None or wanted != self._job:
             panel = self.shelf.find(job.panel)

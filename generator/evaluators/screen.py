@@ -1,7 +1,7 @@
 """Screening: every candidate is backtested on the user's own panel, and the best ones go to BRAIN.
 
-Two evaluators run side by side, each under its own ruleset and with its own rows. The database is the queue
-between them: a free slot of BRAIN gets the panel's best alpha that BRAIN has not evaluated.
+Two evaluators run side by side, each under its own ruleset and with its own rows. The database is the queue between
+them. A free slot of BRAIN gets the panel's best alpha that BRAIN has not evaluated.
 """
 
 from collections import deque
@@ -40,7 +40,7 @@ class ScreenPlan:
 
     @property
     def fields(self) -> Mapping[str, Kind] | None:
-        """Return the local plan's fields: None, they are known once the panel is loaded."""
+        """Return the local plan's fields."""
         return self.local.fields
 
     @property

@@ -2,7 +2,7 @@
 
     <folder>/<hash>/    a panel's folder as `generator.backtest.loading.cache` writes it
 
-A folder is filled under a temporary name and renamed once its content has the hash, so it is complete or absent.
+A folder has a temporary name until its content has the hash: under its own it is complete or absent.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""A worker of a dask scheduler: it evaluates the batches of generators until SIGTERM, and joins again when it can."""
+"""A worker of a dask scheduler: evaluates the batches of generators until SIGTERM, and reconnects to a lost scheduler."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ async def _serve(address: str) -> None:
         await asyncio.wait_for(serving, 2 * _CLOSE)
     _log.info("worker.ended")
     logging.shutdown()
-    os._exit(0)  # a batch in work is lost to no one: the scheduler gives it to another worker
+    os._exit(0)  # the scheduler gives a batch in work to another worker
 
 
 async def _keep_serving(address: str) -> None:

@@ -1,8 +1,8 @@
 """The expression tree of the parser, the checker, the printer and the engine.
 
-Infix, unary and ternary operators are calls of the operator that they abbreviate: `a + b` is `add(a, b)`, `-x`
-is `reverse(x)` unless x is a number, `c ? a : b` is `if_else(c, a, b)`. Assignments are substituted. Nodes are
-immutable and hashable: equal subexpressions compare equal and can be shared.
+Signs are calls of the operators that they abbreviate. `a + b` is `add(a, b)`, and `c ? a : b` is `if_else(c, a, b)`.
+`-x` is `reverse(x)` unless x is a number. Assignments are substituted. Nodes are immutable and hashable: equal
+subexpressions compare equal and can be shared.
 """
 
 import math
@@ -17,12 +17,12 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_.,+-]{1,20}")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Number:
-    """A numeric constant; `1` and `1.0` are equal, `0` and `-0` too, and any two NaN, which stand for a missing value."""
+    """A numeric constant. `1` equals `1.0`, and `0` equals `-0`. NaN stands for a missing value and equals NaN."""
 
     value: float
     position: int = -1
 
-    # By hand: what a dataclass makes of NaN depends on the version of Python.
+    # Explicit: a dataclass's equality of NaN depends on the version of Python.
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Number):
             return NotImplemented

@@ -1,7 +1,7 @@
 """Variants of an alpha: another constant, subtree, wrap, grouping or operator. Pure, given the randomness.
 
-A variant is always a well typed alpha of the catalogue that differs from its parent in its canonical form. It stays
-within MOST_OPERATORS and MOST_NESTED, or within its parent's size if that is larger.
+A variant is a well typed alpha of the catalogue whose canonical form differs from its parent's. A variant stays within
+MOST_OPERATORS and MOST_NESTED, or within its parent's size if that is larger.
 """
 
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def breed(tree: Node, catalogue: Catalogue, rng: Random, partner: Node | None = 
 
 
 def nested(node: Node) -> int:
-    """Return how many operators are nested in each other at most."""
+    """Return the greatest number of nested operators."""
     if not isinstance(node, Call):
         return 0
     return 1 + max((nested(part) for part in (*node.args, *(value for _, value in node.named))), default=0)

@@ -92,7 +92,7 @@ def _text(node_text: _NodeText) -> str:
 
 
 CANONICAL_VERSION = 2
-"""Raised when an expression's canonical form changes, so that no figures of another form stand for it."""
+"""Version of the canonical forms. Increase it when one changes: figures of another form then do not count."""
 
 
 @dataclass(frozen=True, slots=True)

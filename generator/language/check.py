@@ -1,4 +1,4 @@
-"""Type check: each argument has its parameter's kind, and an alpha is a matrix. Also what BRAIN refuses beyond that."""
+"""Type check: each argument has its parameter's kind, and an alpha is a matrix. Also BRAIN's further refusals."""
 
 import math
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ _REASONS: Final = {
 def check(node: Node, catalogue: Catalogue) -> Kind:
     """Return the kind of an expression: matrix, vector, group, symbol, number or string.
 
-    Raises ExpressionError for an operator or field missing from the catalogue, for wrong arguments (count, names,
-    kinds, values out of bounds), and for a tree beyond MAX_DEPTH or MAX_NODES.
+    Raises ExpressionError for an operator or field missing from the catalogue, and for a tree beyond MAX_DEPTH or
+    MAX_NODES. Raises it also for wrong arguments, by count, name, kind or bounds.
     """
     return kind_of(bounded(node), catalogue)
 

@@ -9,9 +9,9 @@ from fleet.runtime.errors import FleetError
 class ExpressionError(FleetError):
     """An expression that cannot be read, is ill typed or is out of bounds.
 
-    `position` is the offset of the fault in the text (-1 if unknown). `line` and `column` count from 1 (0 if
-    unknown). `hint` says what to do next. `plain` is the message without any of the text that was read: prompts
-    show only this one, because a model's text is untrusted.
+    `position` is the offset of the fault in the text (-1 if unknown). `line` and `column` count from 1 (0 if unknown).
+    `hint` says what to do next. `plain` is the message without any of the text that was read. Prompts show only
+    `plain`, because a model's text is untrusted.
     """
 
     def __init__(self, message: str, position: int = -1, *, hint: str = "", plain: str = "") -> None:

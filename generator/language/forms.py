@@ -33,7 +33,7 @@ def _numbers(text: str) -> list[float] | None:
 
 
 def _free(text: str) -> str | None:
-    """Return a text without a known form if it is short and plain: prompts repeat what models write."""
+    """Return a text without a known form if it is short and plain: prompts repeat models' texts."""
     return text.strip() if _PLAIN.fullmatch(text) else None
 
 

@@ -42,8 +42,8 @@ _CHARACTERS: Final = {
 def parse(text: str, catalogue: Catalogue) -> Node:
     """Return the tree of one alpha: statements `name = …;`, substituted into the last expression.
 
-    Raises ExpressionError with position, line and column for a syntax error, for an operator or a name missing from
-    the catalogue, for an unused expression, and beyond MAX_CHARACTERS, MAX_DEPTH or MAX_NODES.
+    Raises ExpressionError with position, line and column. Causes are a syntax error, an operator or name missing from
+    the catalogue, and an unused expression. Others are the bounds MAX_CHARACTERS, MAX_DEPTH and MAX_NODES.
     """
     return _threads.reader().read(text, catalogue)
 

@@ -26,8 +26,8 @@ _LONGEST_EXPONENT: Final = 30
 def show(node: Node) -> str:
     """Return the expression in function form: `rank(ts_delta(close, 5))`.
 
-    Comparisons are written `x < y`, because BRAIN has no calls for them. Raises ExpressionError for a tree beyond
-    the bounds, and for a string that holds every kind of quotes or a line break.
+    Comparisons are written `x < y`, because BRAIN has no calls for them. Raises ExpressionError for a tree beyond the
+    bounds, and for a string with a line break or every quote.
     """
     return _show(bounded(node))
 

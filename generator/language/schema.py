@@ -1,13 +1,14 @@
 """The typed grammar: a JSON schema whose instances are batches of well typed alphas.
 
-An expression is a nested array, `["ts_mean", ["rank", "close"], 20]`: an operator and its arguments by place.
-Each kind has one definition a depth. A definition of depth n refers only to those of n - 1: this bounds the
-nesting. Operators with the same parameters share one array, which keeps the schema small. Only keywords that
-llama.cpp turns into a grammar are used. `decode` reads the instances. A grammar made for parents contains them: what
-their calls have beyond the usual offer is added to it.
+An expression is a nested array, `["ts_mean", ["rank", "close"], 20]`: an operator and its arguments by place. Each kind
+has one definition a depth. A definition of depth n refers only to those of depth n - 1, which bounds the nesting.
+Operators with the same parameters share one array, which keeps the schema small. Only keywords that llama.cpp turns
+into a grammar are used. `decode` reads the instances. A grammar for parents contains them: parts of their calls beyond
+the usual offer are added.
 
-Definitions: `a` is an alpha, `m3` a matrix of at most three nested operators, `e3` that or a constant, `c3` a
-condition, `x3` a condition or -1, `g3` a grouping, `v` a vector field, `n` a constant, `d2` a look-back from 2 days.
+Definitions: `a` is an alpha, `v` a vector field, `n` a constant, `d2` a look-back from 2 days. `m3` is a matrix of at
+most three nested operators, and `e3` is `m3` or a constant. `c3` is a condition, `x3` a condition or -1, `g3` a
+grouping.
 """
 
 import math
@@ -154,7 +155,7 @@ class _Grammar:
             args = array_args(operator, call)
             parameters = [operator.required[min(index, len(required) - 1)] for index in range(len(args))]
             own = [self._used(made, *pair, below) for pair in zip(parameters, args, strict=True)]
-            if any(map(_is_odd_constant, parameters, args)):  # what is left has to read data
+            if any(map(_is_odd_constant, parameters, args)):  # the other arguments have to read data
                 own = [
                     _known(made, f"m{below}")
                     if one.kind is Kind.MATRIX and not isinstance(arg, Number)

@@ -15,7 +15,7 @@ from generator.llm.reply import decode_reply
 class Reply:
     """A reply's candidates with different digests, the number of repetitions among them, and the failures.
 
-    Failures go into prompts: they contain nothing that the model wrote, neither expressions nor in reasons.
+    Failures go into prompts: neither their expressions nor their reasons contain the model's text.
     """
 
     candidates: Sequence[Candidate] = ()

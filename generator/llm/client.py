@@ -25,7 +25,7 @@ _MOST_THINKING_TOKENS = 4096
 _NANOSECONDS = 1e9
 _LARGEST_INTEGER = 2**31 - 1  # of the database
 _RATED_FROM = 8
-"""Tokens from which a reply's rate says something."""
+"""Fewest tokens of a reply with a meaningful rate."""
 _VERSION_EVERY: Seconds = 300.0
 _VERSION_TIMEOUT: Seconds = 1.0
 _PLAIN = RequestForm()
@@ -99,7 +99,7 @@ class Caller:
         )
 
     def _server_version(self) -> str:
-        """Return the server's version, asked for only now and then; the last known one if it gives none."""
+        """Return the server's version, requested at intervals; the last known version if the server gives none."""
         now = self._clock.monotonic()
         if now >= self._version_due:
             self._version_due = now + _VERSION_EVERY

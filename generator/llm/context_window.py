@@ -1,9 +1,9 @@
 """The model's context window, and an upper estimate of a text's tokens without the model's tokenizer.
 
-Byte-pair vocabularies of 32 000 entries, the smallest in use, keep common words whole. They cut identifiers
-such as `ts_decay_linear` into syllables. The estimate counts one token for every three letters of a word begun,
-and one for each digit, punctuation mark and line end. Other text counts one token a byte, the worst case of a
-vocabulary with byte fallback. The server's own count (`prompt_eval_count`) raises the estimate where it was too low.
+Byte-pair vocabularies of 32 000 entries, the smallest in use, keep common words whole. They cut identifiers such as
+`ts_decay_linear` into syllables. The estimate counts one token for every three letters of a word begun. Each digit,
+punctuation mark and line end counts as one. Other text counts one token a byte, the worst case of a vocabulary with
+byte fallback. The server's own count (`prompt_eval_count`) raises the estimate where it was too low.
 """
 
 import re

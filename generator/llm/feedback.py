@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 _FAILED = 24
 _REPEATED = 24
 _CALLS = 1000
-"""Calls whose theme is known while their alphas wait for the evaluation."""
+"""Most calls whose theme is remembered while their alphas wait for the evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Notebook:
 
 
 def failure_of(evaluated: Evaluated) -> str:
-    """Return why an evaluated candidate failed, in words for a prompt; empty if it did not.
+    """Return why an evaluated candidate failed, in words for a prompt; empty if it did not fail.
 
     A low fitness is no failure; a good alpha that the pool refuses is one.
     """

@@ -1,9 +1,10 @@
 """Builds the prompt of a call. Building is pure: the same inputs and seed give the same prompt.
 
 There are two kinds (`themes`). *Explore* offers a sample of the operators and fields. *Refine* shows parents from the
-pool in the form of the answer, with their figures on the train days, and offers all that they are made of; its grammar
-contains them. A prompt begins with all that the calls of its theme share. What changes from call to call, failures and
-repetitions, stands at its end. Sections are shortened, least needed first, until the estimate fits the window.
+pool in the form of the answer, with their figures on the train days. It offers all their operators and fields, and its
+grammar contains the parents. A prompt begins with the part that the calls of its theme share. Failures and repetitions,
+which change from call to call, are at its end. Sections are shortened, least needed first, until the estimate fits the
+window.
 """
 
 import json
@@ -31,7 +32,7 @@ _PARENTS, _KEPT_PARENTS = 3, 2
 _SHOWN_FAILED, _SHOWN_REPEATED = 4, 3
 _REASON_LIMIT, _EXPRESSION_LIMIT, _PARENT_LIMIT = 160, 200, 400
 _TAIL_SHARE = 0.2
-"""Share of the room that is left to what changes from call to call."""
+"""Share of the room for the part that changes from call to call."""
 DEPTH = 4
 
 
@@ -79,7 +80,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Parent:
-    """A member of the pool with its canonical tree, and the names of all that it is made of."""
+    """A member of the pool with its canonical tree, and the names of its operators and fields."""
 
     member: Member
     tree: Node
@@ -202,7 +203,7 @@ def _shortened(beginning: _Beginning, room: int, catalogue: Catalogue) -> _Begin
 
 
 def _shorter(beginning: _Beginning) -> _Beginning | None:
-    """Return the beginning with one item less, None if it is the shortest. What a parent is made of stays."""
+    """Return the beginning with one item less, None if it is the shortest. A parent's operators and fields stay."""
     operators, fields, parents = beginning.operators, beginning.fields, beginning.parents
     if len(parents) > _KEPT_PARENTS:
         return replace(beginning, parents=parents[:-1])

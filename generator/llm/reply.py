@@ -50,11 +50,11 @@ _DECODER: Final = json.JSONDecoder()
 def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError]:
     """Return each expression of a reply in order: as a well typed tree, or as its error.
 
-    Reads the JSON object of the schema, or any JSON in the reply: nested arrays, lists of texts, objects of names to
-    either, with single quotes too. A truncated reply gives the expressions before the cut. Without JSON, the reply is
-    read as text: FASTEXPR in lines, fences, backticks and tables, with labels and explanations. Thinking before the
-    answer is skipped. Raises nothing for any text. Returns at most `MAX_EXPRESSIONS`, and reads only the first
-    `MAX_REPLY` characters.
+    Reads the JSON object of the schema, or any JSON in the reply, with single quotes too. Values are nested arrays,
+    lists of texts, and objects with either as values. A truncated reply gives the expressions before the cut. Without
+    JSON, the reply is read as text: FASTEXPR in lines, fences, backticks and tables, with labels and explanations.
+    Thinking before the answer is skipped. Raises nothing for any text. Returns at most `MAX_EXPRESSIONS`, and reads
+    only the first `MAX_REPLY` characters.
     """
     answer = answer_of(text[:MAX_REPLY])
     found = list(islice(_of_json(answer, catalogue), MAX_EXPRESSIONS))

@@ -59,7 +59,7 @@ def _least_thinking(values: Sequence[bool | str] | None) -> bool | str | None:
 
 
 class RequestForms:
-    """The form in use and those to try next. `/api/show` is asked until it answers, then no more. Thread-safe."""
+    """The form in use and those to try next. `/api/show` is requested until it answers. Thread-safe."""
 
     def __init__(self, show: Callable[[], ModelDetails]) -> None:
         self._show = show

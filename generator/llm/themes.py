@@ -1,7 +1,7 @@
 """Themes of prompts, and the bandit that chooses them by the share of their alphas that the pool admits. Pure.
 
-A theme is a kind of prompt, a style and a sample of the catalogue. About ten calls share it, so that the server's prompt
-cache and grammar serve them all. A call's seed holds its theme: the arm and the sample can be read from it again.
+A theme is a kind of prompt, a style and a sample of the catalogue. About ten calls share a theme: the server's prompt
+cache and grammar serve them all. A call's seed encodes its theme, both the arm and the sample.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ CALLS: Final = 10
 _SLOTS: Final = 16  # of calls in a seed
 _SAMPLES: Final = 2**23
 _FORGETTING: Final = 0.995
-"""Weight of older results at each new one: what paid off at first may be exhausted."""
+"""Weight of older results at each new one: an arm that paid off at first may be exhausted."""
 
 
 class ThemeKind(StrEnum):
@@ -71,7 +71,7 @@ def new_theme(arm: Arm, rng: Random) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ThemeResults:
-    """How many alphas of each arm were admitted and how many refused; older ones count less."""
+    """Admitted and refused alphas of each arm; older ones count less."""
 
     admitted: Sequence[float] = (0.0,) * len(ARMS)
     refused: Sequence[float] = (0.0,) * len(ARMS)
@@ -92,7 +92,7 @@ def _with_one(counts: Sequence[float], index: int | None) -> tuple[float, ...]:
 def choose_arm(results: ThemeResults, kinds: Collection[ThemeKind], rng: Random) -> Arm:
     """Return an arm of these kinds by Thompson sampling: the highest of one draw of each arm's likely share.
 
-    An arm without results is as likely to have any share as any other.
+    All shares of an arm without results are equally likely.
     """
     draws = {
         arm: rng.betavariate(1.0 + results.admitted[index], 1.0 + results.refused[index])

@@ -1,7 +1,7 @@
 """Separates a reply's answer from its thinking, whose drafts are no alphas. Pure.
 
-Ollama from 0.9 on sends thinking in a field of its own. Older servers leave it in the reply, and so do templates
-unknown to Ollama: before a marker such as `</think>`, or in Harmony's analysis channel.
+Ollama from 0.9 on sends thinking in a field of its own. Older servers and templates unknown to Ollama leave it in the
+reply. There it is before a marker such as `</think>`, or in Harmony's analysis channel.
 """
 
 import re

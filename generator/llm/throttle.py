@@ -73,7 +73,7 @@ class Pace:
         `streak` includes this call; None leaves the streak unchanged.
         """
         # A late call was in flight with one that failed: memory ran out once for both. Its answer proves
-        # nothing about the model as it is now, and its failure is no second one.
+        # nothing about the present model, and its failure is no second one.
         late = started <= self.failed_at
         if verdict is CallVerdict.ANSWERED:
             streak = Streak()
@@ -105,7 +105,7 @@ def memory_pause(failures: int) -> Seconds:
 
 
 def other_wait(failures: int, jitter: float) -> Seconds:
-    """Return the wait after this many other failures in a row; `jitter` in [0, 1] shortens it by up to half."""
+    """Return the wait after this many other failures in a row. `jitter` in [0, 1] shortens it by up to half."""
     return doubling_backoff(_FIRST_WAIT, failures, most=_LONGEST_WAIT) * (1.0 - 0.5 * jitter)
 
 
@@ -221,7 +221,7 @@ class Throttle:
     def leave(self, flight: CallInFlight, verdict: CallVerdict | None, reason: Reason | None = None) -> Pace:
         """End a call and return the new pace; a call that has ended already changes nothing.
 
-        `verdict` is None for a cancelled call. `reason` says why the call gave nothing usable.
+        `verdict` is None for a cancelled call. `reason` says why the call gave no usable expression.
         """
         with self._changed:
             if flight not in self._flights:

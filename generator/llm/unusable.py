@@ -1,4 +1,4 @@
-"""Reasons why a call gave nothing to evaluate, each with its mend. Pure."""
+"""Reasons why a call gave no expression to evaluate, each with its remedy. Pure."""
 
 from collections.abc import Sequence
 
@@ -22,10 +22,10 @@ def unusable_reason(
     prompt: Prompt,
     failures: Sequence[FailedExpression],
 ) -> Reason | None:
-    """Return the reason why a call gave nothing usable.
+    """Return the reason why a call gave no usable expression.
 
-    Return None for a usable call, and for failures that do not depend on prompt and reply: out of memory,
-    a missing model, an unreachable or failing server.
+    Return None for a usable call, and for failures that do not depend on prompt and reply. These are a memory error, a
+    missing model, and an unreachable or failing server.
     """
     if verdict is CallVerdict.CONTEXT:
         return Reason("context", "the prompt is longer than the model's context", _LARGER)

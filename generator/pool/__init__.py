@@ -1,1 +1,1 @@
-"""The pool that mining learns from: its members, the decision to admit an alpha, and how much of an alpha is luck."""
+"""The pool that mining learns from: its members, the decision to admit an alpha, and an alpha's luck."""

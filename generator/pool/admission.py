@@ -25,7 +25,7 @@ Rival: TypeAlias = tuple[Member, float]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """An alpha that asks for admission: its figures on the train days, and one bit of the validation days.
+    """An evaluated alpha before its admission: its figures on the train days, and one bit of the validation days.
 
     `reason` says why the figures mean nothing. `holds` is None where the panel has no split.
     """
@@ -54,9 +54,13 @@ def holds(validation: Stretch) -> bool:
 def admission(alpha: Contender, rivals: Sequence[Rival], *, most: int = MOST_MEMBERS) -> Admission:
     """Return whether an alpha becomes a member, why not, and which members it replaces.
 
-    `rivals` are all members. Conditions, in this order: its figures mean something (it holds positions on at least
-    half of the days), it passes the hard checks, it is good on the train days, each member that it correlates with
-    is beaten by a tenth, it holds on the validation days, and the pool has room or a weaker member.
+    `rivals` are all members. Conditions, in this order:
+    - the figures mean something: the alpha holds positions on at least half of the days;
+    - the alpha passes the hard checks;
+    - the alpha is good on the train days;
+    - the alpha beats each correlated member by a tenth;
+    - the alpha holds on the validation days;
+    - the pool has room or a weaker member.
     """
     refusal = _refusal(alpha)
     if refusal:
@@ -78,7 +82,7 @@ def admission(alpha: Contender, rivals: Sequence[Rival], *, most: int = MOST_MEM
 
 
 def _refusal(alpha: Contender) -> str:
-    """Return why the alpha itself is refused, whatever the pool holds; empty if it is not."""
+    """Return why the alpha itself is refused, for any pool; empty if it is not."""
     if alpha.reason:
         return alpha.reason
     if alpha.hard_failures:

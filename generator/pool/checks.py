@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 HARD = ("CONCENTRATED_WEIGHT", "LOW_TURNOVER", "HIGH_TURNOVER")
-"""Checks that no member of the pool fails: what the book looks like.
+"""Checks that no member of the pool fails: those of the book's form.
 
-How much it earns, also in the sub-universe, and how it correlates, are questions of the pool's own bounds. On a panel
-of a hundred instruments the sub-universe is so small that nearly every good alpha fails its check.
+The pool has its own bounds for earnings and correlation. On a panel of a hundred instruments the sub-universe is very
+small: nearly every good alpha fails its check.
 """
 SELF_CORRELATION = "SELF_CORRELATION"
 FEWEST_SYMBOLS = 20

@@ -1,7 +1,7 @@
 """Correlations of daily PnL. Series are float32, and those of one table end on the same day.
 
-An alpha that begins later than another earned nothing before: missing days at the front count as 0. numpy is
-imported here; the modules that prompts need do not import this one.
+Missing days at the front of a series count as 0: a later alpha earned nothing before its beginning. numpy is imported
+here; the modules that prompts need do not import this one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def series(pnl: bytes) -> Rows:
 
 
 def standardized(pnls: Sequence[bytes]) -> Rows:
-    """Return one row a PnL, of mean 0 and length 1, so that a product of two rows is their correlation.
+    """Return one row a PnL, of mean 0 and length 1: the product of two rows is their correlation.
 
     A PnL that is constant, or not finite on some day, gives a row of zeros.
     """
@@ -64,7 +64,7 @@ class PnlTable:
 
 
 def distinct(pnls: Sequence[bytes], limit: float) -> int:
-    """Return how many series are left if one goes that correlates at `limit` or more with one before it."""
+    """Return the number of series without those that correlate at `limit` or more with an earlier one."""
     rows = standardized(pnls)
     close = rows @ rows.T >= limit
     leaders: list[int] = []

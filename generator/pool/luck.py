@@ -1,7 +1,7 @@
-"""How much of an alpha is luck: the deflated Sharpe ratio. Pure; the standard library suffices.
+"""The share of luck in an alpha: the deflated Sharpe ratio. Pure; the standard library suffices.
 
-The best of many trials looks good by chance alone. The deflated Sharpe ratio is the probability that an alpha's
-Sharpe ratio exceeds what the best of that many trials without any skill is expected to show.
+The best of many trials looks good by chance alone. This ratio is the probability that an alpha's Sharpe ratio exceeds
+the expected best of trials without skill.
 
 D. H. Bailey and M. López de Prado (2014): The deflated Sharpe ratio: correcting for selection bias, backtest
 overfitting and non-normality. Journal of Portfolio Management 40 (5), 94-107.
@@ -18,14 +18,14 @@ LIKELY_FROM = 0.95
 LUCK_BELOW = 0.5
 EULER_GAMMA = 0.5772156649015329
 SAMPLE = 1000
-"""Most trials whose daily PnL is kept, to see how many of them differ."""
+"""Most trials whose daily PnL is kept, for the number of different ones."""
 SAME_TRIAL = 0.7
 """Correlation of daily PnL from which two trials count as one."""
 _NORMAL = NormalDist()
 
 
 class Luck(StrEnum):
-    """Mark of an alpha: its Sharpe ratio is likely more than luck, not proven to be, or no more than luck shows."""
+    """Mark of an alpha by its Sharpe ratio: likely more than luck, not proven, or no more than luck."""
 
     LIKELY = "likely"
     UNPROVEN = "unproven"
@@ -34,7 +34,7 @@ class Luck(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """Trials so far, and what a sample of them shows.
+    """Trials so far, and the figures of a sample.
 
     `distinct` of the `sampled` trials do not correlate. `variance` is that of their daily Sharpe ratios, None for
     fewer than two.
@@ -54,8 +54,8 @@ class Trials:
 def expected_best(*, variance: float, trials: float) -> float:
     """Return the expected highest Sharpe ratio of independent trials without skill.
 
-    sqrt(V) ((1 - g) Z(1 - 1/N) + g Z(1 - 1/(N e))), where V is the variance of the trials' Sharpe ratios, N their
-    number, g Euler's constant, and Z the inverse of the normal distribution (equation 1 of the paper).
+    Equation 1 of the paper: `sqrt(V) ((1 - g) Z(1 - 1/N) + g Z(1 - 1/(N e)))`. V is the variance of the trials' Sharpe
+    ratios, and N their number. g is Euler's constant, and Z the inverse of the normal distribution.
     """
     if trials <= 1.0:
         return 0.0
@@ -68,9 +68,9 @@ def deflated_sharpe(
 ) -> float | None:
     """Return the deflated Sharpe ratio, a probability; None if it is not defined.
 
-    Phi((SR - SR0) sqrt(T - 1) / sqrt(1 - g3 SR + (g4 - 1) / 4 SR^2)), where SR is the daily Sharpe ratio, SR0 the
-    expected best of the trials, T the number of days, g3 the skewness and g4 the kurtosis of the daily PnL, 3 for
-    a normal distribution (equation 2 of the paper).
+    Equation 2 of the paper: `Phi((SR - SR0) sqrt(T - 1) / sqrt(1 - g3 SR + (g4 - 1)/4 SR^2))`. SR is the daily Sharpe
+    ratio, SR0 the expected best of the trials, and T the number of days. g3 is the skewness and g4 the kurtosis of the
+    daily PnL, 3 for a normal distribution.
     """
     spread = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
     if days < 2 or not spread > 0.0:  # noqa: PLR2004  # a deviation takes two days
@@ -94,10 +94,10 @@ def dsr_of(moments: Moments | None, trials: Trials) -> float | None:
 
 
 def variance_over(days: int, trials: Trials) -> float:
-    """Return the variance of the trials' daily Sharpe ratios, as the deflated Sharpe ratio over `days` takes it.
+    """Return the variance of the trials' daily Sharpe ratios for the deflated Sharpe ratio over `days`.
 
-    It is at least that of Sharpe ratios without skill over as many days, 1 / (T - 1): trials that move together differ
-    less from each other than from zero, and the formula takes their mean as zero.
+    The variance is at least 1 / (T - 1), that of Sharpe ratios without skill over as many days. Trials that move
+    together differ less from each other than from zero, which the formula takes as their mean.
     """
     return max(trials.variance or 0.0, 1.0 / (days - 1))
 

@@ -1,6 +1,6 @@
 """Choice of parents among the pool's members, for prompts and for breeding. Pure, given the randomness.
 
-It reads train figures alone. A member with many children already is chosen less often.
+The choice reads train figures alone. A member with many children is chosen less often.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""Reader of what the pool has in the database: splits of panels, trials, and how much of an alpha is luck.
+"""Reader of the pool's data in the database: splits of panels, trials, and the share of luck in an alpha.
 
-The functions get an open database from `read.open_database`. One of an earlier version has nothing of the pool.
+The functions get an open database from `read.open_database`. A database of an earlier version has no data of the pool.
 """
 
 import json
@@ -17,7 +17,7 @@ TrialsOf: TypeAlias = Mapping[tuple[str, str], Trials]
 """Trials by source and panel; the panel is empty for BRAIN."""
 
 _VERSION = 6
-"""The version of the tables that brought the pool."""
+"""The first version of the tables with the pool."""
 MOMENTS = ("daily_sharpe", "daily_days", "skewness", "kurtosis")
 _PLAIN = (
     "validation_sharpe", "validation_fitness", "test_sharpe", "test_fitness", "admitted", "admission",
@@ -56,7 +56,7 @@ def stored_trials(rows: Rows) -> TrialsOf:
 
 
 def pool_fields(row: Mapping[str, Any], settings: Mapping[str, Any], trials: TrialsOf) -> dict[str, Any]:
-    """Return what an alpha's row says of validation, test, pool and luck, the latter by today's trials."""
+    """Return an alpha's figures on validation and test, its place in the pool, and its luck by today's trials."""
     found = {name: row.get(name) for name in _PLAIN}
     found["origin"] = found["origin"] or "model"
     parents = found["parents"]
@@ -66,7 +66,7 @@ def pool_fields(row: Mapping[str, Any], settings: Mapping[str, Any], trials: Tri
 
 
 def luck_by_trials(row: Mapping[str, Any], settings: Mapping[str, Any], trials: TrialsOf) -> dict[str, Any]:
-    """Return how much of an alpha is luck by today's trials; nothing where its moments or the trials are unknown."""
+    """Return an alpha's luck by today's trials, nothing if its moments or the trials are unknown."""
     so_far = trials.get((row["source"], str(settings.get("panel", ""))))
     moments: list[Any] = [row.get(name) for name in MOMENTS]
     if so_far is None or None in moments:

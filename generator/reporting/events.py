@@ -1,4 +1,4 @@
-"""Log of mining: a line for every event, and a sentence for a person where the event matters.
+"""Log of mining: a line for every event, and a sentence for people for the important ones.
 
 Sentences about a stand-in's output say *stand-in*, those about figures of the made-up panel *synthetic panel*.
 Sentences about alphas are rate-limited; the log has a line for every alpha.
@@ -53,8 +53,8 @@ class MiningEvents:
     ) -> None:
         """Log a finished call. Report each memory error, other failures when their kind changes, and their end.
 
-        `failures` returns the number in a row, and is called under the lock: calls end in one order, and their
-        threads may come here in another. A call that the number has passed over is no news.
+        `failures` returns the number of failures in a row. It is called under the lock: threads may report calls in
+        another order than their ends. A call that the number already includes is not reported.
         """
         values = {
             "id": call.id,

@@ -1,4 +1,4 @@
-"""Counts and last alphas of this run, counters of all runs, BRAIN's state and the dask workers, for the heartbeat file."""
+"""Content of the heartbeat file: counts and last alphas of this run, counters of all runs, BRAIN's state, dask workers."""
 
 import threading
 from collections import deque

@@ -1,6 +1,6 @@
 """Candidates without a reply of their own: the opposite sign of an alpha, and a screen's choice for BRAIN.
 
-Also the look for a call that an earlier program may have stored.
+Also the search for a call that an earlier program may have stored.
 """
 
 from dataclasses import replace
@@ -47,8 +47,8 @@ def has_call(store: AlphaStore, name: str) -> bool:
 def promote(store: AlphaStore, tried: Ruleset, wanted: Ruleset, now: float) -> Candidate | None:
     """Insert the best alpha of ruleset `tried` as a candidate of ruleset `wanted`, and return it; None without one.
 
-    The best is that of the highest fitness x (1 - highest correlation with a member of the pool). Only alphas that
-    `wanted` has not seen count, with a fitness above 0, figures that mean something and no failed hard check.
+    The best has the highest fitness x (1 - highest correlation with a member of the pool). Only alphas without a row of
+    `wanted` count, with a fitness above 0, meaningful figures and no failed hard check.
     """
     seen, row = aliased(EvaluationRow), EvaluationRow
     correlation = case((row.self_correlation > 0.0, row.self_correlation), else_=0.0)

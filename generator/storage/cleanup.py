@@ -43,8 +43,8 @@ def empty_checks(connection: Connection, *, before: float, batch: int) -> int:
 def _empty(connection: Connection, table: Any, ids: Sequence[Any], columns: Collection[str]) -> None:
     """Set columns of rows to NULL.
 
-    On SQLite rows are replaced as a whole. An update in place leaves nearly empty pages behind, which SQLite does
-    not free; replacing removes the row first, and SQLite joins the sparse pages.
+    On SQLite rows are replaced as a whole. An update in place leaves nearly empty pages behind, which SQLite does not
+    free. A replacement removes the row first, and SQLite joins the sparse pages.
     """
     if connection.dialect.name != "sqlite":
         values = dict.fromkeys(columns, null())

@@ -55,7 +55,7 @@ def insert_new(connection: Connection, row: Mapping[str, Any]) -> bool:
 def lock_writers(connection: Connection) -> None:
     """Keep every other writer out until the transaction ends; call it before the first statement.
 
-    What is read afterwards then holds until the commit.
+    Rows that are read afterwards stay unchanged until the commit.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_WRITERS)))

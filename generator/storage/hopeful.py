@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 class HopefulFile:
     """Writes the file under its lock; for one thread at a time.
 
-    New alphas are appended to a copy of the file, without parsing it, if the file is as this program left it.
+    If the file is as this program left it, new alphas are appended to a copy without parsing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,7 +105,7 @@ class HopefulFile:
         sync_folder(self._path.parent)
 
     def _stamp(self) -> tuple[int, ...] | None:
-        """Return what differs after any other program's write."""
+        """Return a stamp that changes with any other program's write."""
         try:
             found = self._path.stat()
         except FileNotFoundError:
@@ -141,8 +141,8 @@ def _copy(source: int, target: int, size: Bytes) -> None:
 def parse_rows(text: str, wanted: Collection[str]) -> tuple[list[Any], set[str]]:
     """Return the rows of a JSON array, and their expressions; raise ValueError if the text is none.
 
-    Only rows of the wanted expressions are values. Each run of others is a slice of the text: as values, all rows of
-    a large file would take many times its size.
+    Only rows of the wanted expressions are values. Each run of others is a slice of the text. The values of all rows
+    would take many times the file's size.
     """
     rows: list[Any] = []
     expressions: set[str] = set()
@@ -182,7 +182,7 @@ def _text_of(rows: Sequence[Any], source: str) -> str:
 def merge(present: Sequence[Any], rows: Sequence[Row]) -> list[Any]:
     """Return the file's rows with the new ones: the newest result of an expression and its settings.
 
-    BRAIN's figures replace a panel's, whatever the settings, and a panel's are never put beside them. A row without
+    BRAIN's figures replace a panel's under any settings, and a panel's figures are never put beside them. A row without
     settings stands for its expression under any settings; one without a time is another program's and stays.
     """
     merged = list(present)

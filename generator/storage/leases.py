@@ -1,7 +1,7 @@
 """Leases: an owner holds its pending candidates while it renews its lease, by the database's clock.
 
-A candidate of an owner without a lease may be claimed by any other. Each claim raises the candidate's fencing number
-(`claim`), and `AlphaStore.finish` stores a result only under the number that its evaluation began with.
+Any owner may claim a candidate of an owner without a lease. Each claim raises the candidate's fencing number (`claim`).
+`AlphaStore.finish` stores a result only under the number at the beginning of its evaluation.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def renew(store: AlphaStore, seconds: Seconds) -> bool:
 
 
 def take_turn(store: AlphaStore, name: str, holder: str, seconds: Seconds) -> Seconds:
-    """Take a turn that one holder has at a time; return the seconds that another one still has it, else 0."""
+    """Take a turn that one holder has at a time. Return the seconds that another holder still has it, else 0."""
     row = LeaseRow
     others = select(func.max(row.until)).where(
         row.owner.startswith(f"{name} "), row.owner != f"{name} {holder}"
@@ -43,7 +43,7 @@ def take_turn(store: AlphaStore, name: str, holder: str, seconds: Seconds) -> Se
 
 
 def hold_turn(store: AlphaStore, name: str, holder: str, seconds: Seconds) -> None:
-    """Keep a turn for so long from now on; 0 ends it."""
+    """Keep a turn for this long from now on; 0 ends it."""
     with store.transaction() as connection:
         _hold(connection, f"{name} {holder}", _now(connection) + seconds)
 
@@ -56,7 +56,7 @@ def _hold(connection: Connection, name: str, until: float) -> None:
 def claim(store: AlphaStore, rules: Ruleset, *, limit: int) -> Sequence[Candidate]:
     """Claim at most `limit` pending candidates of owners without a lease, the oldest first.
 
-    Before them come all that BRAIN simulates already, beyond `limit`: they take no slot, and hold one until asked about.
+    Before them come all that BRAIN simulates already, beyond `limit`: they need no new slot, and hold one until polled.
     """
     with store.transaction() as connection:
         if connection.dialect.name == "sqlite":

@@ -1,8 +1,8 @@
-"""The tables' versions. A new database gets the newest tables; an older one is led there step by step.
+"""The tables' versions. A new database gets the newest tables; an older one is migrated step by step.
 
-`STEPS[0]` leads from version 1 to version 2, and so on: a step is a function of a connection, run in one
-transaction with the note of its version, so that one that fails leaves the version before it. To change the
-tables, change the models and append a step.
+`STEPS[0]` leads from version 1 to version 2, and so on. A step is a function of a connection, run in one transaction
+with the record of its version. A failed step therefore leaves the version before it. To change the tables, change the
+models and append a step.
 """
 
 import logging
@@ -57,20 +57,20 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _add_simulations(connection: Connection) -> None:
-    """Version 2: what was sent to BRAIN."""
+    """Version 2: requests sent to BRAIN."""
     Base.metadata.create_all(connection, tables=[SimulationRow.metadata.tables[SimulationRow.__tablename__]])
 
 
 def _index_what_is_cleared(connection: Connection) -> None:
-    """Version 3: indexes by which what is old is found without reading all that was cleared before."""
+    """Version 3: indexes that find old rows without reading all rows cleared before."""
     _create_indexes(connection, "calls_with_texts", "evaluations_by_call", "evaluations_with_checks")
 
 
 def rename_expressions(connection: Connection) -> None:
-    """Store each expression's canonical form and digest of today, and the digest with what BRAIN was sent for it.
+    """Store each expression's present canonical form and digest, the digest also in its rows of `simulations`.
 
-    An expression that the catalogue of this version cannot read keeps what it has, and so does one whose new
-    digest another row holds already: at worst it is tried once more.
+    An expression that this version's catalogue cannot read stays unchanged. So does an expression whose new digest
+    another row has already. At worst it is tried once more.
     """
     last, renamed = 0, 0
     while rows := _page(connection, last):
@@ -91,7 +91,7 @@ def rename_expressions(connection: Connection) -> None:
 
 
 def _page(connection: Connection, last: int) -> list[Row]:
-    """Return the next rows whose canonical form is not what was written: only those can have another now."""
+    """Return the next rows whose canonical form differs from their expression: only those forms may have changed."""
     row = EvaluationRow
     statement = (
         select(row.id, row.digest, row.settings_key, row.source, row.expression, row.canonical)
@@ -114,7 +114,7 @@ def _settled(rows: list[Row]) -> Iterator[Row]:
 
 
 def _reading(expressions: Iterable[str]) -> Catalogue:
-    """Return a catalogue with all operators, in which whatever is no operator or word is a field."""
+    """Return a catalogue with all operators, in which every other name is a field."""
     known = load_catalogue(higher=True)
     names = {name for text in expressions for name in _IDENTIFIER.findall(text)}
     names -= known.operators.keys() | known.words
@@ -122,7 +122,7 @@ def _reading(expressions: Iterable[str]) -> Catalogue:
 
 
 def _held(connection: Connection, names: list[str]) -> set[tuple[str, str, str]]:
-    """Return which of these digests rows have, under which settings and source."""
+    """Return the digests among these that rows have, with settings and source."""
     row = EvaluationRow
     statement = select(row.digest, row.settings_key, row.source).where(row.digest.in_(names))
     return {(name, key, source) for name, key, source in connection.execute(statement)}

@@ -53,7 +53,7 @@ def count_old_trials(connection: Connection) -> None:
 
 
 def record_outcome(connection: Connection, evaluated: Evaluated, rules: Ruleset) -> None:
-    """Record what a new result changes besides its own row: the pool and the trials."""
+    """Record the changes of a new result beside its own row: the pool and the trials."""
     if evaluated.performance is None:
         return
     _update_members(connection, evaluated, rules)
@@ -78,7 +78,10 @@ def _update_members(connection: Connection, evaluated: Evaluated, rules: Ruleset
 
 
 def is_new_trial(connection: Connection, evaluated: Evaluated, rules: Ruleset, number: int) -> bool:
-    """Return True if a result has figures and is its trial's first; others are of other data or an earlier version."""
+    """Return True if a result has figures and is its trial's first.
+
+    Later results are of other data or another version.
+    """
     if evaluated.performance is None:
         return False
     row, digest = EvaluationRow, evaluated.candidate.digest
@@ -137,8 +140,8 @@ def require_known_members(connection: Connection, rules: Ruleset, known: Collect
 def rank_of(digest: str) -> int:
     """Return a trial's rank in the sample.
 
-    The sample are the trials of the smallest ranks: a uniform sample that is the same in whatever order, on
-    whatever machine and after whatever restart the trials come.
+    The sample are the trials of the smallest ranks. The sample is uniform and does not depend on order, machine or
+    restarts.
     """
     return int.from_bytes(blake2b(digest.encode(), digest_size=8, key=b"trials").digest()) >> 1
 
@@ -209,7 +212,7 @@ def read_trials(connection: Connection, source: Source, settings: Mapping[str, A
 def write_trials(
     connection: Connection, source: Source, settings: Mapping[str, Any], trials: Trials, now: float
 ) -> None:
-    """Store what the sample shows; the count stays as it is."""
+    """Store the figures of the sample; the count stays unchanged."""
     row = TrialCountRow
     connection.execute(
         update(row)

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 _SQLITE = "sqlite:///"
-# Options of libpq. A server that takes the connection and says nothing, as a frozen one does, is given up after 10 s. One
-# whose machine vanishes is given up after a minute: by the system's own times a query waits for it for two hours.
+# Options of libpq. A server that takes the connection and says nothing, as a frozen one does, is given up
+# after 10 s. A server whose machine vanishes is given up after a minute. By the system's own times a query
+# waits for two hours.
 _LIBPQ = {
     "connect_timeout": "10",
     "keepalives_idle": "30",
@@ -160,7 +161,7 @@ class AlphaRow:
 
     `reason` says why the figures mean nothing; None if they mean something. With a split, the unprefixed figures are
     those of the train days. `admitted` is the pool's decision and `admission` the reason against it. `dsr` and `luck`
-    are reckoned by today's `trials`.
+    are computed by today's `trials`.
     """
 
     id: int

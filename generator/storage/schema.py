@@ -75,8 +75,8 @@ class CallRow(Base):
 class EvaluationRow(Base):
     """An expression under one ruleset: pending, done, or failed with its reason.
 
-    Where the panel has a split, the unprefixed figures and `checks` are those of the train days.
-    `admitted` is NULL where the pool was not asked; `pnl` is float32, and only a member of the pool has one.
+    Where the panel has a split, the unprefixed figures and `checks` are those of the train days. `admitted` is NULL
+    without a decision of the pool. `pnl` is float32, and only a member of the pool has one.
     """
 
     __tablename__ = "evaluations"
@@ -170,7 +170,7 @@ class SplitRow(Base):
 
 
 class TrialCountRow(Base):
-    """Trials of one source on one panel, and the last look at their sample.
+    """Trials of one source on one panel, and the last figures of their sample.
 
     `trials` only grows. `distinct_sampled` of the `sampled` trials do not correlate; `variance` is that of their
     daily Sharpe ratios.

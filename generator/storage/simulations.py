@@ -1,7 +1,7 @@
-"""Table of the simulations at BRAIN: it is their queue, their progress and the count of the account's limits.
+"""Table of the simulations at BRAIN: their queue, their progress, and the counts for the account's limits.
 
-A row stands for one request to simulate one candidate. It is written before the request is sent, so that a restart
-goes on with it. Every method is one transaction and raises StorageError as the store's methods do.
+A row stands for one request to simulate one candidate. The row is written before the request is sent: a restart
+continues with it. Every method is one transaction and raises StorageError as the store's methods do.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from generator.storage.schema import (
 from generator.storage.store import AlphaStore
 
 DAY = 86400.0
-# A simulation that was not asked about for so long holds no slot: its program is gone, and BRAIN has ended it.
+# A simulation that was not polled for this long holds no slot. Its program is gone, and BRAIN has ended it.
 _FORGOTTEN = 600.0
 # Columns that `save` writes; the others are fixed when a row is inserted.
 _PROGRESS = (
@@ -72,7 +72,7 @@ class Usage:
 def brain_outcomes(store: AlphaStore, *, limit: int) -> Sequence[tuple[str, str]]:
     """Return expressions that BRAIN simulated or refused under any settings, with the refusal or an empty text.
 
-    They are the newest ones, the newest first.
+    The newest `limit` are returned, the newest first.
     """
     row = EvaluationRow
     statement = (
@@ -107,7 +107,7 @@ class SimulationTable:
         )
 
     def submit(self, candidates: Sequence[Candidate], now: float) -> None:
-        """Queue candidates; one that has an open row keeps it, and one that has its result is not simulated again."""
+        """Queue candidates. A candidate with an open row keeps it; a candidate with a result is not simulated again."""
         evaluation = EvaluationRow
         pending = (
             evaluation.settings_key == self._rules.key,

@@ -122,11 +122,11 @@ class AlphaStore:
     def finish(
         self, evaluated: Evaluated, rules: Ruleset, *, members: Collection[int] | None = None
     ) -> Evaluated | None:
-        """Store the result in the candidate's row with what it changes in the pool, and end its simulation.
+        """Store the result in the candidate's row, with its changes of the pool, and end its simulation.
 
         Return None, and store nothing, if another owner has claimed the candidate since. A missing row is inserted
         without its call: the database may have been replaced by a new one meanwhile. `members` are the rows that an
-        admission was compared with; raise PoolMovedError, and store nothing, if others have admitted more since.
+        admission was compared with. If others have admitted more since, raise PoolMovedError and store nothing.
         """
         one, admission = evaluated.candidate, evaluated.admission
         with self._transaction() as connection:

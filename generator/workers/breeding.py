@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from generator.storage.store import AlphaStore
 
 _MOST_DUE = 200
-"""Variants that may be due at most: they are bred near the expressions that they are allowed for."""
+"""Most variants that may be due: they are bred soon after the expressions that allow them."""
 _TRIES = 8
 _WITH_PARTNER = 0.5
 _POWER_INTERVAL: Seconds = 30.0
@@ -65,14 +65,14 @@ class Breeder:
             self._due = min(_MOST_DUE, self._due + self._share * expressions)
 
     def get(self, timeout: Seconds) -> Candidate | None:
-        """Return a waiting candidate, else a variant that is due; None if neither is there within `timeout`."""
+        """Return a waiting candidate, else a due variant; None without either within `timeout`."""
         candidate = self._shared.waiting.get(0.0)
         if candidate is None:
             candidate = self._shared.waiting.get(0.0 if self.queue_one() else timeout)
         return candidate
 
     def queue_one(self) -> bool:
-        """Store and queue a variant; return False if none is due, or none that is new was found."""
+        """Store and queue a variant; return False if none is due, or no new one was found."""
         members = self._shared.pool.pool.members
         if not members or self._due <= 0 or self._is_on_battery():
             return False

@@ -67,9 +67,9 @@ class CallWorker:
         self._prompts.learn(prompt, call, verdict)
 
     def _cut(self, flight: CallInFlight, call: CallRecord) -> None:
-        """Store a call that a pause has cut; it is no failure, and the monitor gets no signal of it.
+        """Store a call that a pause has cut: no failure, and without a signal to the monitor.
 
-        A program that ends stores none: its successor waits for its end.
+        An ending program stores none: its successor waits for its end.
         """
         if not self._throttle.closed:
             self._shared.finished.put(FinishedCall(call, Reply()))
@@ -83,7 +83,8 @@ class CallWorker:
         verdict = call_verdict(call, usable=bool(reply.candidates))
         reason = unusable_reason(call, verdict, form=form, prompt=prompt, failures=reply.failures)
         self._write_signal(call)
-        # Both before it leaves the throttle: an end waits for calls in flight and in the queue, not for this thread.
+        # Both before the call leaves the throttle: a stop waits for calls in flight and queued, not for
+        # threads.
         self._write_log(call)
         self._shared.finished.put(FinishedCall(call, reply))
         self._shared.stats.count(calls=1, failed=int(not call.answered))

@@ -59,7 +59,7 @@ class EvaluationWorker:
     """One thread: keeps the evaluator busy and stores its results.
 
     Candidates come from `queue`, by default from the ingest worker. Only the evaluator of the ingest worker's
-    candidates decides which fields prompts offer, and which ruleset new candidates are stored under.
+    candidates decides on the fields in prompts and the ruleset of new candidates.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class EvaluationWorker:
             self._pending.load(rules)
 
     def _has_new_data(self, evaluator: Evaluator) -> bool:
-        """Return True if the evaluator's data changed; a look at them once a minute."""
+        """Return True if the evaluator's data changed, checked once a minute."""
         if not isinstance(evaluator, NoticesNewData) or self._shared.clock.monotonic() < self._next_look:
             return False
         self._next_look = self._shared.clock.monotonic() + _DATA_INTERVAL
@@ -226,7 +226,7 @@ class EvaluationWorker:
             self._queue.done()
 
     def _store_abandoned(self, rules: Ruleset) -> None:
-        """Store an abandoned candidate as failed, so that it blocks no other."""
+        """Store an abandoned candidate as failed: it then blocks no other."""
         candidate = self._submitted.pop_abandoned()
         if candidate is not None:
             try:
@@ -250,7 +250,7 @@ class EvaluationWorker:
         return batch
 
     def _settle(self, rules: Ruleset, candidate: Candidate, result: Result) -> None:
-        """Finish a candidate: with a fault if the database refuses its result, and without a row if it refuses that too."""
+        """Finish a candidate: with a fault if the database refuses its result, without a row if it refuses both."""
         for outcome, left in (
             (result, "It is stored as failed."),
             (ExpressionFault("the database refuses its result"), "It is left out."),
@@ -297,8 +297,8 @@ class EvaluationWorker:
     def _evaluated(self, rules: Ruleset, candidate: Candidate, result: Result) -> Evaluated:
         """Return a candidate's result, judged by the pool and by `[generator] keep`.
 
-        Only the evaluator of the ingest worker's candidates has a pool: in a screen, BRAIN confirms what the pool of
-        the panel admitted.
+        Only the evaluator of the ingest worker's candidates has a pool. In a screen, BRAIN confirms the members of the
+        panel's pool.
         """
         blank = Evaluated(candidate, rules.source, rules.settings, time=self._shared.clock.time())
         if isinstance(result, ExpressionFault):
@@ -323,7 +323,7 @@ class EvaluationWorker:
         """Queue the opposite sign of an alpha that may be kept with it.
 
         Only the train figures of the opposite are known; each other metric of `keep` may turn out good. Its row is
-        written before the alpha's own result, so that a crash in between loses nothing.
+        written before the alpha's own result: a crash in between loses nothing.
         """
         if performance.reason or not performance.fitness < 0:
             return

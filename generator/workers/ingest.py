@@ -53,7 +53,7 @@ class StorageRetry:
         self._heard = 0.0
 
     def look(self) -> None:
-        """Report a database that has answered no one for long: a frozen server gives no error."""
+        """Report a database without an answer for long: a frozen server gives no error."""
         with self._lock:
             silence = self._clock.monotonic() - self._heard if self._waiting else 0.0
         if silence > _SILENCE:
@@ -64,7 +64,7 @@ class StorageRetry:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        """Note when the database was last heard of, or first asked."""
+        """Record the time of the database's last answer, or of the first request."""
         with self._lock:
             self._heard = self._heard if self._waiting else self._clock.monotonic()
             self._waiting += 1
@@ -78,8 +78,8 @@ class StorageRetry:
     def __call__(self, action: Callable[[], _T]) -> _T:
         """Return the action's result once it succeeds; raise StoppingError if the program ends first.
 
-        The database is back once no action fails: it may allow some and refuse others. A RefusedRowError of the action
-        is raised at once.
+        The database is back once no action fails: it may allow some actions and refuse others. A RefusedRowError of the
+        action is raised at once.
         """
         this = object()
         try:

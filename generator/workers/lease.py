@@ -1,4 +1,4 @@
-"""The lease on this owner's candidates: renewed at a third of its length; a loss makes the workers load them anew."""
+"""The lease on this owner's candidates, renewed at a third of its length. After a loss the workers load them anew."""
 
 import logging
 import threading
@@ -19,7 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Lease:
-    """Renews the owner's lease; thread-safe. `losses` counts how often it ran out while the program was running."""
+    """Renews the owner's lease; thread-safe.
+
+    `losses` counts the times that it ran out while the program was running.
+    """
 
     def __init__(
         self,

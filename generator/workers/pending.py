@@ -1,4 +1,4 @@
-"""The pending candidates of an evaluation worker: loaded at the start and after a lost lease, claimed from the dead."""
+"""The pending candidates of an evaluation worker: loaded at the start and after a lost lease, claimed from dead owners."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -66,11 +66,14 @@ class PendingCandidates:
 
     @property
     def lost(self) -> bool:
-        """Return True if the lease ran out since the last load: others may have claimed what is queued."""
+        """Return True if the lease ran out since the last load: others may have claimed queued candidates."""
         return self._losses != self._lease.losses
 
     def load(self, rules: Ruleset) -> None:
-        """Queue this owner's pending candidates; all that waits or is submitted is among them, or another's by now."""
+        """Queue this owner's pending candidates.
+
+        Waiting and submitted ones are among them, or belong to another owner by now.
+        """
         self._lease.renew()
         self._losses = self._lease.losses
         pending = self._retry(lambda: self._open().pending(rules, limit=_MOST_PENDING))
@@ -79,9 +82,9 @@ class PendingCandidates:
         self._queue.reload(pending)
 
     def claim(self, rules: Ruleset, most: int) -> None:
-        """Queue candidates of owners without a lease; after none were found, look again at the next renewal.
+        """Queue candidates of owners without a lease; after an empty claim, claim again at the next renewal.
 
-        At most `most` of them are new: those that BRAIN simulates already come beside them, and first.
+        At most `most` of them are new. Those that BRAIN simulates already come first, beyond `most`.
         """
         from generator.storage.leases import claim  # noqa: PLC0415  # SQLAlchemy, after the first call
 
@@ -94,5 +97,5 @@ class PendingCandidates:
         self._queue.put_first(found)
         if not found:
             self._next_look = now + self._lease.interval
-            # Without room new ones were not looked for: they are, as soon as there is some.
+            # Without room no new ones were claimed: claim them once there is room.
             self._next_claim = self._next_look if room else self._next_claim

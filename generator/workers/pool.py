@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 _GROWTH = 1.1
 """The sample of trials is read again once their number has grown by this factor."""
 _LOOK: Seconds = 20.0
-"""Interval of looks at what other lanes and fleets admitted, as long as that of the lease's renewals."""
+"""Interval of the checks for other lanes' and fleets' admissions, as long as that of the lease's renewals."""
 _MOST_CORRELATION, _BETTER = 0.7, 1.1
 """BRAIN's bounds of the check SELF_CORRELATION, which compares Sharpe ratios."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the pool makes of an alpha: its figures with the check SELF_CORRELATION, and the decision, if it was asked.
+    """The pool's judgement of an alpha: its figures with the check SELF_CORRELATION, and the decision, if any.
 
-    `self_correlation` is the highest with a member that stays, None if it is not known. `correlations` are those
-    with all members, by digest.
+    `self_correlation` is the highest with a member that stays, None if unknown. `correlations` are those with all
+    members, by digest.
     """
 
     figures: AlphaFigures
@@ -87,7 +87,10 @@ class PoolKeeper:
         self._put(Pool(tuple(self._member(one) for one in found if one.performance is not None)))
 
     def look(self) -> bool:
-        """Read the pool anew if other lanes or fleets changed it; return True if they did. A look is taken rarely."""
+        """Read the pool anew if other lanes or fleets changed it; return True if they did.
+
+        Checked at intervals only.
+        """
         from generator.storage.pool import member_ids, read_trials  # noqa: PLC0415  # as above
 
         rules, store = self._rules, self._open()
@@ -125,7 +128,7 @@ class PoolKeeper:
         return Judgement(replace(figures, checks=checks), decision, max(staying, default=0.0), correlations)
 
     def settle(self, evaluated: Evaluated) -> None:
-        """Take over a result that is stored: a new member, a further trial."""
+        """Apply a stored result: a new member, a further trial."""
         if evaluated.performance is None:
             return
         decision = evaluated.admission
@@ -138,7 +141,7 @@ class PoolKeeper:
             self._look_at_sample()
 
     def metrics(self, judged: Judgement) -> dict[str, Any]:
-        """Return the figures that `[generator] keep` may compare; None for one that is not known."""
+        """Return the figures that `[generator] keep` may compare, None for an unknown one."""
         figures, validation = judged.figures, judged.figures.validation
         return {
             **figures.figures(),
@@ -178,7 +181,7 @@ class PoolKeeper:
             return None
 
     def _look_at_sample(self) -> None:
-        """Compare the trials of the sample, and store what it shows."""
+        """Compare the trials of the sample, and store its figures."""
         from generator.storage.pool import read_sample, read_trials, write_trials  # noqa: PLC0415  # as above
 
         rules, store = self._rules, self._open()
@@ -247,7 +250,10 @@ def correlation_check(sharpe: float, rivals: Sequence[Rival]) -> Mapping[str, An
 
 
 def sampled_trials(trials: Trials, sample: "Sequence[SampledTrial]") -> Trials:
-    """Return the trials with what their sample shows. PnL of other last days cannot be compared and counts as distinct."""
+    """Return the trials with the figures of their sample.
+
+    PnL of other last days cannot be compared and counts as distinct.
+    """
     from generator.pool.correlation import distinct  # noqa: PLC0415  # numpy: not before there is something to compare
 
     by_day: dict[int, list[bytes]] = {}

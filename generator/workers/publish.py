@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from generator.storage.store import AlphaStore
 
 _INTERVAL: Seconds = 10.0
-# Each write copies the whole file: a large file is written less often, so that the disk's load is bounded.
+# Each write copies the whole file. A large file is written less often, which bounds the disk's load.
 _BYTES_PER_SECOND: Bytes = MEGABYTE
 _POLL: Seconds = 0.5
 
@@ -22,7 +22,7 @@ _POLL: Seconds = 0.5
 class Publisher:
     """One thread: writes at most every ten seconds, and once more at the end.
 
-    The database holds what is not written yet, also after a crash.
+    The database holds the alphas to be written, also after a crash.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Publisher:
             pass
 
     def finish(self, timeout: Seconds) -> None:
-        """Write what is left if `timeout` is enough for that; else the next start writes it."""
+        """Write the remaining alphas if `timeout` suffices; else the next start writes them."""
         if not self._wanted.is_set() or not self._writing.acquire(timeout=timeout):
             return
         try:

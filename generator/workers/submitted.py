@@ -11,7 +11,7 @@ MOST_FAILURES = 3
 class SubmittedCandidates:
     """Candidates in the evaluator, and those to submit again after a failure; for one thread.
 
-    After a failure candidates are submitted one by one, so that the one at fault is found.
+    After a failure candidates are submitted one by one, which finds the one at fault.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class SubmittedCandidates:
         return [] if self._submitted or not self._resubmit else [self._resubmit.popleft()]
 
     def drop(self) -> int:
-        """Drop all candidates, whose rows another ruleset has now; return their number."""
+        """Drop all candidates, whose rows now belong to another ruleset; return their number."""
         count = len(self._submitted) + len(self._resubmit) + len(self._abandoned)
         self._submitted.clear()
         self._resubmit.clear()

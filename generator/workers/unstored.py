@@ -1,4 +1,4 @@
-"""Finished calls that a program could not store before its end: they wait in a file, and the next start stores them."""
+"""File of the finished calls that a program could not store before its end; the next start stores them."""
 
 import json
 import logging

@@ -1,7 +1,7 @@
 """Operators across the instruments of a day, without groups.
 
-Means are taken about the row's first finite value: large offsets cost no digits and a constant row deviates by
-exactly 0.
+Means are taken about the row's first finite value. Large offsets cost no digits, and a constant row deviates by exactly
+0.
 """
 
 import math
@@ -53,7 +53,7 @@ def zscore(x: Array, out: Array) -> None:
 
 @kernel
 def normalize(x: Array, out: Array, use_std: bool, limit: float) -> None:
-    """Write x - mean, over the deviation (ddof 1) if asked, clipped to +-limit if that is not 0."""
+    """Write x - mean, over the deviation (ddof 1) with `use_std`, clipped to +-limit unless limit is 0."""
     for r in range(out.shape[0]):
         base, mean, squares, count = row_moments(x[r])
         divisor = math.sqrt(squares / (count - 1.0)) if use_std else 1.0
@@ -145,8 +145,8 @@ def sum_of_sizes(x: Array, out: Array) -> None:
 def bucket(x: Array, out: Array, edges: Array, skip_begin: bool, skip_end: bool, nan_group: bool) -> None:
     """Write the number of the interval (a, b] that holds x, counted from the first that is not skipped.
 
-    Values up to the first edge and beyond the last fall into end buckets of their own, or become NaN where those are
-    skipped. NaN stays NaN, or gets the number after the last where `nan_group`.
+    Values up to the first edge and beyond the last fall into end buckets; skipped end buckets give NaN. NaN stays NaN,
+    or gets the number after the last with `nan_group`.
     """
     last = edges.shape[0]
     stored = edges.astype(x.dtype)  # 0.3 read as an edge is the 0.3 that a matrix holds
@@ -167,9 +167,9 @@ def bucket(x: Array, out: Array, edges: Array, skip_begin: bool, skip_end: bool,
 
 @kernel
 def relate(y: Array, x: Array, out: Array, line: bool, rest: bool) -> None:
-    """Write what x tells of y across a day's instruments that have both, or with `rest` what it leaves of y.
+    """Write the part of y that x explains across a day's instruments with both, or with `rest` the residual.
 
-    With `line` by the straight line of least squares, else along the vector x itself.
+    With `line` the part is the least-squares line, else the projection on the vector x.
     """
     n = x.shape[1]
     for r in range(out.shape[0]):

@@ -1,6 +1,6 @@
-"""Operators that look at one day and one instrument at a time: numpy's own where it has them, a loop each elsewhere.
+"""Elementwise operators, of one day and one instrument at a time: numpy's own functions, or else a loop each.
 
-A kernel is called with rows of its operands and of the matrix to write to; they lie in one piece.
+A kernel gets contiguous rows of its operands and of the output matrix.
 """
 
 import math
@@ -66,7 +66,7 @@ def _sigmoid(x: Array, out: Array) -> None:
 def _power(x: Any, y: Any, out: Array) -> None:
     """Write x to the power y, from powers of |x|: numpy takes twenty times as long for a negative x.
 
-    Such an x has powers for whole y only, negative ones where y is odd.
+    A negative x has powers for whole y only; they are negative for an odd y.
     """
     np.abs(x, out)
     np.power(out, y, out)

@@ -108,9 +108,9 @@ def scale(x: Array, group: Array, out: Array, groups: int) -> None:
 def aggregate(  # noqa: C901  # one pass a mode, no calls in a kernel
     x: Array, group: Array, out: Array, mode: int, groups: int
 ) -> None:
-    """Write COUNT of the group's values to all members, or SUM, MAX, MIN, STD_DEV (ddof 0) to those that have one.
+    """Write COUNT of the group's values to all members.
 
-    SIZE is the sum of |x|.
+    Write SUM, MAX, MIN or STD_DEV (ddof 0) to members with a value. SIZE is the sum of |x|.
     """
     base = np.empty(groups)
     middle = np.empty(groups)

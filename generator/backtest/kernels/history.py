@@ -36,7 +36,7 @@ def backfill(x: Array, out: Array, c0: int, c1: int, d: int, k: int) -> None:
 def kth_element(
     x: Array, out: Array, c0: int, c1: int, d: int, k: int, skip_nan: bool, skip_zero: bool
 ) -> None:
-    """Write the k-th most recent of the last d days' values that are not skipped; NaN if there are fewer."""
+    """Write the k-th most recent of the last d days' values that are not skipped; NaN for fewer values."""
     for t in range(x.shape[0]):
         for c in range(c0, c1):
             value = math.nan
@@ -90,9 +90,9 @@ def days_since_change(x: Array, out: Array, c0: int, c1: int, first: float) -> N
 
 @kernel
 def hump(x: Array, size: Array, out: Array, c0: int, c1: int, share: float) -> None:
-    """Let x move by no more than share * size a day; smaller moves than that are not followed at all.
+    """Let x move by at most share * size a day; smaller moves are not followed at all.
 
-    The first value, and one after a gap, is taken as it is. NaN and infinities give NaN.
+    The first value, and a value after a gap, is taken unchanged. NaN and infinities give NaN.
     """
     for c in range(c0, c1):
         held = math.nan
@@ -113,7 +113,7 @@ def hump(x: Array, size: Array, out: Array, c0: int, c1: int, share: float) -> N
 
 @kernel
 def trade_when(enter: Array, value: Array, leave: Array, out: Array, c0: int, c1: int) -> None:
-    """NaN where `leave` > 0, else `value` where `enter` > 0, else what was held the day before."""
+    """Write NaN where `leave` > 0, else `value` where `enter` > 0, else the result of the day before."""
     for c in range(c0, c1):
         held = math.nan
         for t in range(value.shape[0]):
@@ -126,7 +126,7 @@ def trade_when(enter: Array, value: Array, leave: Array, out: Array, c0: int, c1
 
 @kernel
 def median(x: Array, out: Array, c0: int, c1: int, d: int) -> None:
-    """Write the median of the last d days' values. They stay in order while one goes and one comes."""
+    """Write the median of the last d days' values, which stay sorted while one leaves and one joins."""
     window = np.empty(min(d, x.shape[0]))
     for c in range(c0, c1):
         n = 0

@@ -1,4 +1,4 @@
-"""The decorator through which all kernels are compiled, and a sum that may be formed in any order."""
+"""The decorator that compiles all kernels, and a sum whose terms may be added in any order."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -11,9 +11,9 @@ F = TypeVar("F", bound=Callable[..., object])
 def kernel(function: F) -> F:
     """Compile on first call for the types it is called with, without the GIL, and keep the result on disk.
 
-    The cache lies beside the source, under NUMBA_CACHE_DIR where that is set, or in the user's cache folder where the
-    source's is read-only. Where nothing is writable the kernel still works and is compiled in each process. Division
-    follows IEEE (no ZeroDivisionError) and nothing is reassociated: infinities and NaN are data here.
+    The cache is beside the source. NUMBA_CACHE_DIR overrides that; for a read-only source it is the user's cache
+    folder. Without a writable folder the kernel still works and is compiled in each process. Division follows IEEE (no
+    ZeroDivisionError) and nothing is reassociated: infinities and NaN are data here.
     """
     return cast("F", _compiled(function))
 
@@ -29,7 +29,7 @@ def _compiled(function: Callable[..., object], **options: Any) -> object:
 def _plus(total: float, value: float) -> float:
     """Return the sum; a loop of such sums adds several terms at a time.
 
-    The freedom stays with this one addition when it is inlined; all else in the caller keeps its order.
+    Only this addition may be reordered, also when it is inlined; all others in the caller keep their order.
     """
     return total + value
 

@@ -1,12 +1,12 @@
-"""Variances, covariances and regressions over the last d days, accurate whatever the values' offset.
+"""Variances, covariances and regressions over the last d days, accurate for any offset of the values.
 
-Sums slide: each day adds what comes and subtracts what goes. Values are taken as differences from a shift, one per column,
-so that squares stay small where those of prices or volumes are not. Every d days the sums are formed anew, about the
-mean of the d days before. In between, a column whose sums have been so large that subtracting cost digits (an outlier
-left the window, its mean lies far from the shift, a covariance is next to nothing, an infinity was there) is summed anew
-at once, about its window's own mean. A constant window has a variance of exactly 0.
+Sums slide: each day adds the new value and subtracts the old one. Values are taken as differences from a shift, one per
+column: squares of prices or volumes would be large. Every d days the sums are formed anew, about the mean of the d days
+before. In between, a column whose subtractions lost digits is summed anew at once, about its window's own mean. Causes:
+an outlier or infinity left the window, the mean is far from the shift, a covariance is near 0. A constant window has a
+variance of exactly 0.
 
-The sums of all columns lie in one array, a row each at constant places: so a loop over columns needs few checks for
+The sums of all columns are in one array, a row each at constant places. A loop over columns then needs few checks for
 overlaps and becomes vector instructions.
 """
 
@@ -32,20 +32,18 @@ _REGRESSION = REGRESSION
 
 _SX, _SY, _N, _X, _Y, _XX, _YY, _XY, _TOP_XX, _TOP_YY, _VX, _VY, _C, _LOST = (ROW * k for k in range(14))
 _ROOM = ROW * 14
-_TWENTY_BITS = (
-    2.0**33 + 1.0
-)  # a number times this, less what that is more than the number, has so many (Veltkamp)
+_TWENTY_BITS = 2.0**33 + 1.0  # Veltkamp's factor: it splits off a number's first twenty bits
 _HEAL = 256.0  # squares this many times the variance have cost two or three of the sixteen digits
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
-_EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of which little is true
-_FAINT = 1e-12  # a covariance below 1e-6 of what it could be is mostly the rounding of greater terms
+_EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of few correct digits
+_FAINT = 1e-12  # a covariance below 1e-6 of its bound is mostly the rounding of greater terms
 
 
 @kernel
 def _begin(s: Array, w: int, shift: int, total: int) -> None:
-    """Take the means of the windows so far as shifts, to twenty bits, or leave those that were.
+    """Take the windows' present means as shifts, to twenty bits. A mean that is not finite leaves its shift unchanged.
 
-    So few bits keep sums of whole numbers, and of their squares and products, exact.
+    Twenty bits keep sums of whole numbers, and of their squares and products, exact.
     """
     for j in range(w):
         mean = s[shift + j] + s[total + j] / s[_N + j]
@@ -233,9 +231,9 @@ def _slide_two(
 
 @kernel
 def _is_lost(top_x: float, top_y: float, vx: float, vy: float, c: float, exact: float) -> bool:
-    """Return True if sums of squares that were up to so large leave too few digits of what is left.
+    """Return True if sums of squares, once as large as `top_x` and `top_y`, have lost too many digits.
 
-    So do squared correlations above `exact`.
+    A squared correlation above `exact` has lost them too.
     """
     lost: bool = (not top_x <= _HEAL * vx) | (not top_y <= _HEAL * vy)
     return lost | (c * c < _FAINT * (top_x * top_y)) | (c * c > exact * (vx * vy))
@@ -315,7 +313,7 @@ def _sum_anew(x: Array, y: Array, c: Any, first: int, end: int, s: Array, j: int
 
 @kernel
 def _least_residual(s: Array, j: int, slope: float, like: Array) -> float:
-    """Return the size up to which a residual of a window is rounding; no term is larger than its root of squares."""
+    """Return the size up to which a window's residual is rounding error; no term exceeds its root of squares."""
     n = s[_N + j]
     x = math.sqrt(s[_VX + j] / n) + abs(s[_SX + j]) + abs(s[_X + j] / n)
     y = math.sqrt(s[_VY + j] / n) + abs(s[_SY + j]) + abs(s[_Y + j] / n)

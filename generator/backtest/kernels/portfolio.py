@@ -19,13 +19,13 @@ _NOTHING = 1e-12  # positions that cancel out in a decay leave rounding error, f
 
 @kernel
 def _unit(size: float, least: float) -> float:
-    """Return what makes a book of this size one of size 1: its inverse above the least, else 0."""
+    """Return the factor that scales a book of this size to size 1: 1 / size above `least`, else 0."""
     return 1.0 / size if size > least else 0.0
 
 
 @kernel
 def _less_mean(v: Array, g: Array, w: Array) -> float:
-    """Write v less the mean of those in the one group; 0 for NaN, infinities and members of no group.
+    """Write v less the mean of the one group's members; 0 for NaN, infinities and members of no group.
 
     Return the sum of the sizes.
     """
@@ -53,9 +53,9 @@ def _less_mean(v: Array, g: Array, w: Array) -> float:
 
 @kernel
 def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
-    """Write the instruments in the order of their groups, and where each group starts; `known` is what was ordered last.
+    """Write the instruments in the order of their groups, and the start of each group.
 
-    Groups seldom change, so that most days only look whether they did.
+    `known` are the codes ordered last. Groups seldom change: on most days only the comparison with `known` runs.
     """
     groups = start.shape[0] - 1
     changes = 0
@@ -81,7 +81,7 @@ def _by_group(g: Array, known: Array, order: Array, start: Array) -> None:
 def _less_means(v: Array, order: Array, start: Array, w: Array, ordered: Array) -> float:
     """Write v less its group's mean; 0 for NaN, infinities and members of no group. Return the sum of the sizes.
 
-    `ordered` is room for the values by group: there a group's stand side by side.
+    `ordered` is scratch memory for the values by group, a group's side by side.
     """
     groups = start.shape[0] - 1
     last = np.uint64(start[groups])
@@ -118,8 +118,8 @@ def _positions(
 ) -> float:
     """Write positions for a day's values less their group's mean (0 groups: nothing is subtracted).
 
-    Return what makes their book a unit. `start` has a place more than there are groups; it, `known` (-2 at first) and
-    `order` are kept from day to day.
+    Return the factor that scales their book to size 1. `start` has one place more than there are groups. `start`,
+    `known` (-2 at first) and `order` are kept from day to day.
     """
     groups = start.shape[0] - 1
     if groups > 1:
@@ -148,10 +148,10 @@ def _clip(w: Array, limit: float) -> float:
 
 @kernel
 def weigh(x: Array, group: Array, out: Array, groups: int) -> None:
-    """Write the positions of a day: x less its group's mean, over the sum of the sizes; 0 is no position.
+    """Write a day's positions: x less its group's mean, over the sum of the sizes; 0 is no position.
 
-    With `groups` 0 nothing is subtracted. NaN, infinities and members of no group have no position. A day on which
-    what is left is rounding error (every value equals its group's mean) has none either.
+    With `groups` 0 no mean is subtracted. NaN, infinities and members of no group have no position. A day on which
+    every value equals its group's mean has no positions either: only rounding error is left.
     """
     n = x.shape[1]
     v = np.empty(n)
@@ -170,7 +170,10 @@ def weigh(x: Array, group: Array, out: Array, groups: int) -> None:
 
 @kernel
 def truncate(x: Array, out: Array, limit: float, rescale: bool) -> None:
-    """Clip positions to +-limit (0: no limit) and scale them to a unit book again if asked, but not rounding error."""
+    """Clip positions to +-limit (0: no limit).
+
+    With `rescale` scale them to a unit book again, except for rounding error.
+    """
     n = x.shape[1]
     for r in range(out.shape[0]):
         row = x[r]
@@ -201,8 +204,8 @@ def most_traded(size: Array, market: Array, out: Array, share: float) -> None:
 def _figures(w: Array, factor: float, before: Array, gains: Array, out: Array) -> None:
     """Multiply a day's positions by a factor, and write its figures (PNL to LARGEST).
 
-    PNL is what they earn by the gains; an instrument without one earns nothing. TRADED is the sum of the changes since
-    the day before.
+    PNL is the sum of positions times gains; an instrument without a gain earns nothing. TRADED is the sum of the
+    changes since the day before.
     """
     earned = 0.0
     traded = 0.0
@@ -227,7 +230,7 @@ def _figures(w: Array, factor: float, before: Array, gains: Array, out: Array) -
 
 @kernel
 def _earned(w: Array, gains: Array) -> float:
-    """Return what positions earn, as in `_figures`."""
+    """Return the PNL of positions, as in `_figures`."""
     earned = 0.0
     for j in range(w.shape[0]):
         gain = np.float64(gains[j])
@@ -251,12 +254,13 @@ def judge(
     rescale: bool,
     parts: int,
 ) -> None:
-    """Write the figures of the days r0 to r1, and what their most traded part earns, in one pass over the values.
+    """Write the figures of the days r0 to r1, and the PnL of the most traded part, in one pass.
 
-    What positions earn is known on the next day only, and NaN on the last one. Values are taken `delay` days late and
-    made positions (see `weigh`) unless they are `weighed`; positions are clipped to +-limit (0: no limit) and scaled to a
-    unit book again if asked. `traded` has the groups of the most traded instruments, to whose means those are
-    neutralized; `parts` is their number (0: there is no such part). The day before a block is computed with it.
+    Positions earn on the next day; the PnL of the last day is NaN. Values are taken `delay` days late and made
+    positions (see `weigh`) unless they are `weighed`. Positions are clipped to +-limit (0: no limit), and with
+    `rescale` scaled to a unit book again. `traded` has the groups of the most traded instruments, which are neutralized
+    to their means. `parts` is the number of these groups, 0 without such a part. The day before a block is computed
+    with it.
     """
     n = x.shape[1]
     v = np.empty(n)
@@ -276,11 +280,11 @@ def judge(
         elif weighed:
             copy(x[r - delay], w)
         else:
-            copy(x[r - delay], v)  # from memory in order: a group's members stand all over it
+            copy(x[r - delay], v)  # memory is read in order: a group's members are scattered over it
             factor = _positions(v, group[r], w, known[0], order[0], start, ordered)
         last = r + 1 == returns.shape[0]
         gains = returns[r if last else r + 1]
-        day = out[max(r - r0, 0)]  # of the day before the block too, until its first day is written
+        day = out[max(r - r0, 0)]  # also for the day before the block, until its first day is written
         _figures(w, factor, before, gains, day)
         if limit > 0.0 and (weighed or day[_LARGEST] > limit):  # few books of size 1 have so large a position
             size = _clip(w, limit)

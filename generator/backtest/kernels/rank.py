@@ -1,8 +1,8 @@
 """Ranks: within a window of days, across instruments, and within groups.
 
-Across instruments a row is sorted through 32-bit keys: the upper bits are a monotone image of the value, the lower
-ones the column. numpy sorts such keys in vector instructions. What the image could not tell apart is put right
-afterwards by the values themselves, so the order is exact.
+Across instruments a row is sorted through 32-bit keys. The upper bits are a monotone image of the value, the lower bits
+the column. numpy sorts such keys in vector instructions. Values with equal images are sorted by themselves afterwards:
+the order is exact.
 """
 
 import math
@@ -23,7 +23,10 @@ _TINY = np.float32(1e-37)
 def ts_rank(
     x: Array, out: Array, c0: int, c1: int, d: int, constant: float, lonely: float, sign: float
 ) -> None:
-    """Write (mean rank - 1) / (n - 1) + constant of today among the last d days; `lonely` where n is 1; with a sign."""
+    """Write sign * ((mean rank - 1) / (n - 1) + constant) of today among the last d days.
+
+    The quotient is `lonely` where n is 1.
+    """
     w = c1 - c0
     twice = np.empty(w, np.int32)
     count = np.zeros(w, np.int32)  # of the values in the d - 1 days before
@@ -34,7 +37,7 @@ def ts_rank(
             _count_values(x, c0, t - d, count, np.int32(-1))
         twice[:] = 0
         first = max(0, t - d + 1)
-        for i in range(first, t - 1, 2):  # two at a time halve the way of what is counted
+        for i in range(first, t - 1, 2):  # two days at a time halve the memory traffic of the counts
             for j in range(w):
                 v = x[i, np.uintp(c0 + j)]
                 u = x[i + 1, np.uintp(c0 + j)]
@@ -62,7 +65,7 @@ def _count_values(x: Array, c0: int, t: int, count: Array, step: Any) -> None:
 
 @kernel
 def spread_quantile(rank: Array, count: Array, out: Array, driver: int) -> None:
-    """Squeeze a rank of n values from [0, 1] to [1/n, 1 - 1/n] and write the driver's quantile of it."""
+    """Map a rank of n values from [0, 1] to [1/n, 1 - 1/n]; write its quantile under the driver."""
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             n = np.float64(count[r, c])
@@ -87,7 +90,7 @@ def _bits_for(n: int) -> int:
 
 @kernel
 def _bits(v: Any) -> Any:
-    """Return the bits of a number as a whole one; those of positive numbers rise with them."""
+    """Return the bits of a number as an integer, which rises with positive numbers."""
     return np.float32(v).view(np.int32)
 
 
@@ -95,8 +98,8 @@ def _bits(v: Any) -> Any:
 def _pack_rows(x: Array, keys: Array) -> None:
     """Write the sortable keys of all rows; those of missing values are the greatest.
 
-    The image of a value is made of its difference from the row's first finite one: its size's bits, with its sign.
-    Sizes below a 1024th of the greatest need no bits of their own; a floor that is added keeps their bits out.
+    A value's image is the bits of its difference from the row's first finite value, with the difference's sign.
+    Differences below a 1024th of the greatest share the lowest bits: a floor is added to each.
     """
     n = x.shape[1]
     column_bits = _bits_for(n)
@@ -180,7 +183,7 @@ def _unpack(row: Array, keys: Array, order: Array) -> Any:
 def _finish_rank(x: Array, out: Array, keys: Array, lonely: float, sign: float) -> None:
     """Write (mean rank - 1) / (n - 1) with a sign from sorted keys.
 
-    Equal values have equal images, so that a key whose neighbour's image differs has its rank at once.
+    Equal values have equal images: a key whose neighbours have other images has its rank at once.
     """
     n = x.shape[1]
     mask = np.uint32((1 << _bits_for(n)) - 1)
@@ -207,7 +210,7 @@ def _finish_rank(x: Array, out: Array, keys: Array, lonely: float, sign: float) 
 
 @kernel
 def _rank_run(row: Array, twice: Array, keys: Array, order: Array, a: Any, count: Any, mask: Any) -> Any:
-    """Rank the values of a row that one image stands for, from the a-th on; return where they end."""
+    """Rank the values of a row with one image, from the a-th on; return the place after the last."""
     b = a
     while b < count and (keys[b] ^ keys[a]) <= mask:
         order[b] = np.int32(keys[b] & mask)

@@ -1,8 +1,8 @@
 """Sums, products and extremes over the last d days, at a cost that does not depend on d.
 
-Days are cut into stretches of d. A window is the end of one stretch and the beginning of the next, so its result is
-the suffix of the one combined with the prefix of the other (van Herk 1992, Gil and Werman 1993). Nothing is ever
-subtracted: no error builds up, and an infinity is gone when its window is.
+Days are cut into stretches of d. A window is the end of one stretch and the beginning of the next. Its result combines
+the first one's suffix with the second one's prefix (van Herk 1992, Gil and Werman 1993). No value is ever subtracted:
+no error accumulates, and an infinity ends with its windows.
 
 Days before the panel's first are missing, as NaN is; a window with no value gives NaN.
 """
@@ -145,7 +145,7 @@ def _answer_place(out: Array, c0: int, w: int, t: int, s: Array, suffix: Array, 
 
 @kernel
 def rolling_place(x: Array, out: Array, c0: int, c1: int, d: int, largest: bool, newest: bool) -> None:
-    """Write how many days ago the extreme of the last d days was; of equal ones the newest, or the oldest."""
+    """Write the age in days of the last d days' extreme; of equal extremes the newest or the oldest."""
     days = x.shape[0]
     w = c1 - c0
     sign = x.dtype.type(1.0 if largest else -1.0)
@@ -205,9 +205,9 @@ def count_days(out: Array, r0: int, r1: int, step: float) -> None:
 def decay_linear(x: Array, out: Array, c0: int, c1: int, d: int, dense: bool) -> None:
     """Write the mean of the last d days with weights d, d-1 ... 1 from the newest.
 
-    Sparse: a missing value counts as 0 with its weight. Dense: it is left out with its weight.
-    Newer part: with S the sum and A the sum weighted 1, 2 ... from the stretch's first day, weights that reach d today
-    give A + (d - k) S on its k-th day. Older part: one more day back adds 1 to every weight, thus the sum so far.
+    Sparse: a missing value counts as 0 with its weight. Dense: it is left out with its weight. Newer part: S is the
+    sum, and A the sum weighted 1, 2 ... from the stretch's first day. Weights that reach d today give A + (d - k) S on
+    its k-th day. Older part: one more day back adds 1 to every weight, thus the sum so far.
     """
     days = x.shape[0]
     w = c1 - c0

@@ -13,8 +13,8 @@ _ROUNDING = 16.0
 WIDEST = 1024
 """The most columns of a block."""
 ROW = WIDEST + 8
-"""The places of a row of sums. A loop needs no checks for overlaps between rows at constant places of one array, and
-becomes vector instructions; rows a power of two apart would share the few places that a cache has for their addresses."""
+"""The places of a row of sums. A loop over rows at constant places of one array needs no checks for overlaps and
+becomes vector instructions. Rows a power of two apart would compete for the same cache lines."""
 
 
 @kernel
@@ -26,7 +26,7 @@ def copy(source: Array, target: Array) -> None:
 
 @kernel
 def keep(s: Array, kept: Array, q: int, rows: int, w: int) -> None:
-    """Write the first w places of so many rows of sums into row q of what is kept."""
+    """Write the first w places of `rows` rows of sums into row q of `kept`."""
     for k in range(rows):
         for j in range(w):
             kept[q, k * ROW + j] = s[k * ROW + j]
@@ -34,10 +34,10 @@ def keep(s: Array, kept: Array, q: int, rows: int, w: int) -> None:
 
 @kernel
 def rounding_of(size: float, like: Array) -> float:
-    """Return what rounding may leave of an exact fit; `like` is a matrix stored as the values are.
+    """Return the largest rounding error of an exact fit; `like` is a matrix stored as the values are.
 
-    `size` is the sum of the sizes of all terms. A few units in the last place of the largest value were seen to stay; a
-    rank would make a signal of them.
+    `size` is the sum of the sizes of all terms. An error of a few units in the last place of the largest value was
+    observed. A rank would turn it into a signal.
     """
     least: float = _ROUNDING * np.finfo(like.dtype).eps * size
     return least

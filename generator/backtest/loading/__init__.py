@@ -1,4 +1,4 @@
-"""Loader of the user's panel: Parquet or CSV, long or wide, checked, and cached in a form that loads at once.
+"""Loader of the user's panel: Parquet or CSV, long or wide, checked, and cached as memory-mapped arrays.
 
     text       text files: first lines, encoding, refusal of other formats
     files      a Parquet or CSV file to a table

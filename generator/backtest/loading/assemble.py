@@ -113,7 +113,7 @@ def _warn_of_names(layout: Layout, faults: Faults) -> None:
 
 
 def is_group(series: pl.Series, name: str, *, comma: bool) -> bool:
-    """Return True if a column is a grouping: by its name, or because less than half of its cells are numbers."""
+    """Return True if a column is a grouping: by its name, or if under half of its cells are numbers."""
     if name in GROUPS:
         return True
     return name not in number_names() and not parse.looks_numeric(series, decimal_comma=comma)
@@ -213,7 +213,7 @@ def _refuse_duplicates(
 def refuse_times(times: list[str], duplicates: int, faults: Faults, *, hint: str) -> bool:
     """Report times of day; return True if repeated rows need no report of their own.
 
-    That is so without repeated rows, and where times of day explain them.
+    Without repeated rows it is True, and where times of day explain them.
     """
     if len(times) > 1 and duplicates:
         faults.error(

@@ -1,7 +1,7 @@
 """The meaning of a table's columns, by their names: date, symbol, fields, groupings, universe (pure).
 
-A long table has a row for each date and symbol. A wide table has a row for each date. Its columns are named after a field
-and a symbol (`close_ABC`, `ABC.close`, `('close', 'ABC')`), or after a symbol alone, whose close they hold.
+A long table has a row for each date and symbol. A wide table has a row for each date. Its columns are named after a
+field and a symbol: `close_ABC`, `ABC.close`, `('close', 'ABC')`. A column named after a symbol alone holds its close.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The graph of a batch: primitive steps, each stored once however many expressions use it."""
+"""The graph of a batch: primitive steps, each stored once for all expressions that use it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

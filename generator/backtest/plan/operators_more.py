@@ -1,7 +1,7 @@
 """Definitions of operators that only some accounts have; see `operators`.
 
-Two kinds of operators are evaluated only on BRAIN. Some depend on how an alpha is traded (ts_target_tvr_..., inst_pnl,
-inst_tvr ...); others have no public definition (jump_decay, hump_decay, ts_entropy ...).
+Two kinds of operators are evaluated only on BRAIN. Some depend on how an alpha is traded, such as ts_target_tvr_...,
+inst_pnl and inst_tvr. Others have no public definition, such as jump_decay, hump_decay and ts_entropy.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The table of primitives: how each is cut for the cores, and which kernel computes it."""
+"""The table of primitives: the axis along which each is cut for the cores, and its kernel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ from generator.backtest.plan.graph import Param, Step
 
 
 class Axis(Enum):
-    """What may be computed apart from the rest."""
+    """The parts of a result that can be computed independently."""
 
     COLUMNS = "columns"
-    """Whole columns: looks back in time."""
+    """Whole columns, for an operator over time."""
     ROWS = "rows"
-    """Whole rows: looks across instruments, or at one alone."""
+    """Whole rows, for an operator across instruments or on single values."""
     PAST = "past"
-    """Rows of the output, from inputs that must be complete: looks at earlier days. Goes with ROWS."""
+    """Rows of the output from complete inputs, for an operator that reads earlier days. Its phases are those of ROWS."""
     PANEL = "panel"
-    """As PAST, but computes something anew for each block, which is larger for it."""
+    """As PAST, with larger blocks: each block repeats some computation."""
 
 
 class Form(Enum):
-    """What a result is."""
+    """The kinds of results."""
 
     VALUES = "values"
     CODES = "codes"
@@ -50,9 +50,9 @@ Kernel = Callable[..., None]
 class Primitive:
     """A kernel called as kernel(*inputs, out, first, end, *fixed, *params), cut along the axis.
 
-    With ROWS, inputs and `out` are the block's rows, and there is no `first` and `end`. With PAST and PANEL, `out` is.
-    `read` turns a step's parameters into what the kernel takes. The kernel of one that is `signed` takes the step's sign
-    last.
+    With ROWS, inputs and `out` are the block's rows, without `first` and `end`. With PAST and PANEL, only `out` is the
+    block's rows. `read` turns a step's parameters into the kernel's. The kernel of a `signed` primitive takes the
+    step's sign last.
     """
 
     axis: Axis
@@ -63,7 +63,7 @@ class Primitive:
     signed: bool = False
 
     def arguments(self, step: Step) -> tuple[Any, ...]:
-        """Return what the kernel takes after the bounds."""
+        """Return the kernel's arguments after the bounds."""
         return (*self.fixed, *self.read(step.params), *((step.sign,) if self.signed else ()))
 
 

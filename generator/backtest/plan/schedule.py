@@ -1,12 +1,11 @@
-"""From a graph to phases and buffers: what is computed when, and where it is put. Pure.
+"""From a graph to phases and buffers: the order of the steps, and the place of each result. Pure.
 
-A phase is a run of steps that are cut the same way, by columns or by rows. Steps that look at whole rows may use each
-other's results: a core takes a block through all of them while it is in its cache. A result that no other phase uses needs
-room for a block only, and never leaves the cache. Other steps of a phase use results of earlier phases and run in any order.
-Buffers are used again as soon as their contents have had their last use. Where only blocks are read that is also within a
-phase: a block may be overwritten when its own last use is over.
-Expressions are taken a chunk at a time, which bounds how many matrices live at once; what later chunks share is kept
-up to a limit and computed again beyond it.
+A phase is a run of steps that are cut the same way, by columns or by rows. Steps on whole rows may use each other's
+results. A core takes a block through all of them within its cache. A result that no other phase uses needs memory for a
+block only, and never leaves the cache. Other steps of a phase use results of earlier phases and run in any order.
+Buffers are used again after the last use of their contents. Where only blocks are read, a block may be overwritten
+within the phase, after its own last use. Expressions are taken a chunk at a time, which bounds the number of matrices
+in memory. Results that later chunks share are kept up to a limit, and computed again beyond it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +34,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Phases, and then the roots that are ready with the places that hold them."""
+    """Phases, and the roots that are ready afterwards, with their places."""
 
     phases: tuple[Phase, ...]
     ready: tuple[tuple[int, int], ...]
@@ -43,7 +42,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Chunks in order; `forms` says what each place holds; place -1 - i is the source of step `sources[i]`.
+    """Chunks in order; `forms` has the form of each place; place -1 - i is the source of step `sources[i]`.
 
     The places in `passing` hold one block at a time.
     """
@@ -54,7 +53,7 @@ class Plan:
     sources: tuple[int, ...]
 
     def matrices(self) -> int:
-        """Return how many whole matrices the plan needs room for."""
+        """Return the number of whole matrices that the plan needs."""
         return sum(form is not Form.DAILY for form in self.forms) - len(self.passing)
 
 
@@ -90,7 +89,7 @@ def _is_source(graph: Graph, step: int) -> bool:
 
 
 def _order(graph: Graph, roots: list[int], have: set[int]) -> _Order:
-    """Split what the roots need into phases, each as large as it can be."""
+    """Split the roots and their inputs into phases, each as large as possible."""
     needed = graph.ancestors(roots, have)
     done = have | {s for s in needed if _is_source(graph, s)}
     left = [s for s in needed if s not in done]
@@ -164,7 +163,7 @@ class _Places:
 
 
 def _place(graph: Graph, orders: list[_Order], lasting: frozenset[int]) -> Plan:
-    """Give every result a place, from when it is computed to its last use."""
+    """Give every result a place, from its computation to its last use."""
     ends = _ends(graph, orders)
     sources = [s for s in range(len(graph.steps)) if _is_source(graph, s)]
     where = {s: -1 - i for i, s in enumerate(sources)}

@@ -39,8 +39,8 @@ class Performance:
     """The result of a backtest.
 
     `dates` and `pnl` begin with the first day on which positions earn; `pnl` is a share of the book. `yearly` has the
-    figures of each calendar year. `warnings` are sentences for a person. `reason` explains figures that mean nothing; it
-    is empty otherwise.
+    figures of each calendar year. `warnings` are sentences for a person. `reason` explains figures that mean nothing,
+    and is empty otherwise.
     """
 
     figures: Figures
@@ -82,7 +82,7 @@ class Stretches:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An expression tree and the result of its backtest on all days; `stretches` are those of a split, if one is given."""
+    """An expression tree and its backtest on all days; `stretches` has the results on a split's stretches, if any."""
 
     tree: Node
     performance: Performance
@@ -100,7 +100,7 @@ def evaluate(
 ) -> list[Evaluation | EvaluationError]:
     """Return the backtest of each tree on the panel; a tree that cannot be evaluated gives its EvaluationError.
 
-    `engine` must come from `engine_for` with these settings; without it an engine is made and closed. Common
+    `engine` must come from `engine_for` with these settings; without `engine` one is made and closed. Common
     subexpressions are computed once. `kept` are the alphas that the self-correlation check compares with.
     """
     own = engine is None
@@ -219,7 +219,7 @@ def _earned_across_gaps(positions: Matrix, panel: Panel) -> npt.NDArray[np.float
     """Return the correction of each day's PnL: the position before a gap earns its move."""
     last, after, instrument = panel.gaps.T
     move = panel.fields["returns"][after, instrument].astype(np.float64)
-    # The day before the next close earned the move with its own position: replace that by the position before the gap.
+    # The day before the next close earned the move with its own position, not with the one before the gap.
     held = positions[last, instrument].astype(np.float64) - positions[after - 1, instrument]
     earned = np.where(np.isfinite(move), held * move, 0.0)
     result = np.zeros(len(panel.dates))
@@ -301,7 +301,7 @@ def _too_few(held: int, days: int, of: str) -> str:
 def _earning_days(table: Matrix) -> npt.NDArray[np.bool_]:
     """Return a mask of the days that count.
 
-    They run from the first day with positions to the last but one, whose positions earn on the last.
+    These days run from the first with positions to the last but one, whose positions earn on the last.
     """
     days = np.zeros(len(table), dtype=np.bool_)
     held = np.flatnonzero(table[:, LONGS] + table[:, SHORTS] > 0)

@@ -27,9 +27,9 @@ def daily(
 ) -> int:
     """Return the step of the daily figures (kernels.portfolio.judge), of the book and of its most traded part.
 
-    BRAIN's order [official]: data up to day t - delay, the expression, minus the group's mean, divided by the sum of
-    absolute values, then the decay. Clipping comes last unless `clip_at` differs [open]. Without a decay one step does
-    it all. The figures of the most traded part need close and volume.
+    BRAIN's order [official] begins with the expression on data up to day t - delay. The group's mean is subtracted, the
+    sum of absolute values divides, and the decay follows. Clipping comes last unless `clip_at` differs [open]. Without
+    a decay one step does all of them. The figures of the most traded part need close and volume.
     """
     groups = _groups(compiler, neutralization)
     decays = settings.decay > 1

@@ -30,8 +30,8 @@ Call = tuple[Primitive, tuple[int, ...], int, tuple[Any, ...]]
 class Engine:
     """Evaluates expressions on one panel.
 
-    `dtype` is how matrices are stored (sums are float64 in any case); None takes the panel's. Results are the same
-    whatever the number of threads. An engine may be used by one thread at a time.
+    `dtype` is the type of stored matrices, None for the panel's; sums are always float64. Results do not depend on the
+    number of threads. An engine may be used by one thread at a time.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class Engine:
     def run(
         self, graph: Graph, roots: Sequence[int], *, lasting: bool = False
     ) -> Iterator[tuple[int, Matrix]]:
-        """Yield each different root with its matrix, in no order that is promised.
+        """Yield each different root with its matrix, in any order.
 
-        A matrix is good until the next one is asked for, or for ever if `lasting`.
+        A matrix is valid until the next one is requested; with `lasting` it stays valid.
         """
         graph = fold_signs(graph, roots)
         size = self.panel.shape[0] * self.panel.shape[1] * self.dtype.itemsize
@@ -152,7 +152,7 @@ class Engine:
         days, instruments = self.panel.shape
         if (
             along is Axis.COLUMNS
-        ):  # a core reads best what lies in one piece: a step's whole width, if there are many
+        ):  # a core reads contiguous memory fastest: a step's whole width, if there are many
             blocks = cut(instruments, WIDEST, -(-self._threads // len(calls)))
             tasks = [([call], a, b) for call in calls for a, b in blocks]
         else:
@@ -181,9 +181,9 @@ class Engine:
                         else:
                             primitive.kernel(*[own[i] for i in inputs], parts[out], a, b, *params)
 
-        waiting = iter(tasks)  # shared: a thread takes the next when it has done one
+        waiting = iter(tasks)  # shared: a thread takes its next task from it
         jobs = [self._pool.submit(work, waiting) for _ in range(self._threads)]
-        wait(jobs)  # for all of them: one that still ran would write to a buffer that is used again
+        wait(jobs)  # all of them: a running one would write to a buffer that is used again
         for job in jobs:
             job.result()
 
@@ -199,14 +199,14 @@ class Engine:
         return np.empty(self.panel.shape, dtype=np.int32 if form is Form.CODES else self.dtype)
 
     def close(self) -> None:
-        """End the threads and let go of the buffers; the engine can be used again."""
+        """End the threads and free the buffers; the engine can be used again."""
         self._pool.shutdown()
         self._pool = self._new_pool()
         self._free.clear()
 
 
 def cut(length: int, width: int, threads: int) -> list[tuple[int, int]]:
-    """Cut a length into blocks of about the same size, at most `width`, as many for each thread as for the others."""
+    """Cut a length into blocks of about the same size, at most `width`, equally many for each thread."""
     rounds = -(-length // (width * threads))
     size = max(1, -(-length // (rounds * threads)))
     return [(a, min(a + size, length)) for a in range(0, length, size)]
