@@ -1,8 +1,8 @@
 """Twenty expressions evaluated by the local backtest, and by pandas, polars_ta, KunQuant and py-alpha-lib in the same run.
 
-The peers live in environments of their own under `build`, made at the first run; py-alpha-lib needs Python 3.12, named
-`python3.12` or by PYTHON312. One that cannot be installed, or that needs too much time or memory here, is listed with the
-reason. All results are compared. `BASE=COMMIT` shows a commit of this repository beside the tree, by turns.
+The peers have their own environments under `build`, made at the first run. py-alpha-lib needs Python 3.12, named
+`python3.12` or by PYTHON312. A peer that cannot be installed, or that needs too much time or memory here, is listed
+with the reason. All results are compared. `BASE=COMMIT` shows a commit of this repository beside the tree, by turns.
 """
 
 import json
@@ -56,7 +56,7 @@ ONE_BY_ONE = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a process reported, or why it did not; `values` has its results."""
+    """The report of a process, or the reason for none; `values` has its results."""
 
     name: str
     row: Mapping[str, float] | None = None
@@ -141,7 +141,7 @@ class Bench:
 
 
 def make_peers(folder: Path, python: str, packages: Sequence[str]) -> str:
-    """Make an environment of peers; return why it is not there, or nothing."""
+    """Make an environment of peers; return the reason of a failure, else an empty text."""
     if (folder / "made").exists():
         return ""
     install = [
@@ -162,7 +162,7 @@ def make_peers(folder: Path, python: str, packages: Sequence[str]) -> str:
 
 
 def make_newer() -> str:
-    """Make the environment of the peer that needs Python 3.12; return why it is not there, or nothing."""
+    """Make the environment of the peer that needs Python 3.12; return the reason of a failure, else an empty text."""
     python = os.environ.get("PYTHON312") or shutil.which("python3.12")
     if python is None:
         return "no python3.12 here (PYTHON312 names one)"
@@ -192,7 +192,7 @@ def alike(ours: Mapping[str, Any], peer: Mapping[str, Any]) -> tuple[float, floa
 
 
 def line(label: str, run: Run, base: Run, exact: Run) -> list[str]:
-    """Return one engine's row; `base` is who its time is a multiple of, `exact` whose results it is compared with."""
+    """Return one engine's row, its time as a multiple of `base` and its results compared with `exact`."""
     if run.row is None or run.values is None:
         return [label, "-", run.reason, "-", "-", "-", "-", "-"]
     done = sum(1 for values in run.values.values() if values.size)
@@ -345,7 +345,7 @@ def why_not(name: str, run: Run) -> str:
 
 
 def growth(bench: Bench) -> Report:
-    """Measure how the cost grows with the panel."""
+    """Measure the growth of the cost with the panel."""
     rows = []
     for shape in ((630, 1000), (1260, 1000), (2520, 1000), (2520, 3000)):
         run = bench.ours(shape, "float64", "portfolio")
@@ -362,7 +362,7 @@ def growth(bench: Bench) -> Report:
 
 
 def start() -> Report:
-    """Measure how soon the first figures are there, beside the bare import of what evaluates."""
+    """Measure the time to the first figures, beside the bare import of the engine."""
 
     def best(command: list[str]) -> float:
         times = []
@@ -384,7 +384,7 @@ def start() -> Report:
 
 
 def measure() -> list[Report]:
-    """Measure all of it."""
+    """Measure everything."""
     PEERS.parent.mkdir(exist_ok=True)
     names = dict.fromkeys(("kunquant", "polars", "pandas"), make_peers(PEERS, sys.executable, PACKAGES))
     names["alpha"] = make_newer()

@@ -107,7 +107,7 @@ def quality() -> Report:
 
 
 def episodes() -> Report:
-    """Measure how many sequences of failures give the right incidents."""
+    """Measure the sequences of failures that give the right incidents."""
     real = rows("episodes.jsonl")
     right = sum(_right(episode) for episode in real)
     text = (TESTS / "episodes.txt").read_text("utf-8")

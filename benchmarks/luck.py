@@ -1,4 +1,4 @@
-"""How often an alpha is marked `likely` where there is nothing to find, and how often a planted one is found.
+"""The share of alphas marked `likely` on panels of noise, and of planted alphas that are found.
 
 Panels of pure noise: prices without memory, heavy-tailed, with volumes that follow the size of moves. Planted panels
 have a field that predicts returns. Each panel gets its own sample of one set of random expressions of the grammar. All
@@ -55,7 +55,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What each rule makes of the trials of one panel, the planted one first, if there is one."""
+    """Each rule's judgement of the trials of one panel, the planted one first, if any."""
 
     trials: int
     effective: float
@@ -134,8 +134,8 @@ def noise_panel(seed: int, *, days: int = NOISE_DAYS) -> Panel:
 def planted_panel(seed: int) -> Panel:
     """Return a panel with fields whose alphas have the planted Sharpe ratio in expectation.
 
-    Positions of a day use the signal of the day before, and earn on the next: the return of day t + 2 holds a share of
-    the signal of day t. An alpha of n independent positions has a daily Sharpe ratio of IC sqrt(n).
+    Positions of a day use the signal of the day before, and earn on the next. The return of day t + 2 therefore
+    contains a share of the signal of day t. An alpha of n independent positions has a daily Sharpe ratio of IC sqrt(n).
     """
     rng = np.random.default_rng(5000 + seed)
     moves = rng.standard_t(5, (PLANTED_DAYS, INSTRUMENTS))
@@ -178,13 +178,13 @@ class Tried:
 
 
 def judged_noise(seed: int, expressions: Sequence[Node]) -> list[Found]:
-    """Return what each rule makes of a panel of noise."""
+    """Return each rule's judgement of a panel of noise."""
     tried = trials_of(noise_panel(seed), Random(seed).sample(list(expressions), EXPRESSIONS))
     return [judged(tried, distinct([one.pnl for one in tried], SAME_TRIAL))]
 
 
 def judged_planted(seed: int, expressions: Sequence[Node]) -> list[Found]:
-    """Return what each rule makes of each planted alpha beside the random ones; it differs from all of them."""
+    """Return each rule's judgement of each planted alpha, as one more distinct trial beside the random ones."""
     trees = Random(seed).sample(list(expressions), EXPRESSIONS - 1)
     tried = trials_of(planted_panel(seed), [*(Field(name) for name in SIGNALS), *trees])
     planted, others = tried[: len(SIGNALS)], tried[len(SIGNALS) :]
@@ -193,7 +193,7 @@ def judged_planted(seed: int, expressions: Sequence[Node]) -> list[Found]:
 
 
 def judged(tried: Sequence[Tried], different: int) -> Found:
-    """Return what each rule makes of the trials of one panel, of which `different` do not correlate."""
+    """Return each rule's judgement of the trials of one panel, of which `different` do not correlate."""
     moments = [one.moments for one in tried]
     trials = Trials(len(tried), len(tried), different, variance([one.sharpe for one in moments]))
     marks = {
@@ -227,7 +227,7 @@ def performances(panel: Panel, trees: Sequence[Node]) -> Iterator[Performance | 
 
 
 def benjamini_yekutieli(moments: Sequence[Moments]) -> list[bool]:
-    """Return which alphas have a Sharpe ratio above 0, with a share of false finds of 5 % under any dependence.
+    """Return True for each alpha with a Sharpe ratio above 0, at 5 % false discoveries under any dependence.
 
     Y. Benjamini and D. Yekutieli (2001): The control of the false discovery rate in multiple testing under dependency.
     Annals of Statistics 29 (4), 1165-1188.

@@ -1,6 +1,6 @@
-"""Mining on a panel with a planted signal, and on noise: the alphas that are good on days that the generator never had.
+"""Mining on a panel with a planted signal, and on noise: the alphas that are good on unseen days.
 
-The model is a random draw from the grammar of the request that would be sent: what a model without sense writes.
+The model is replaced by random draws from the grammar of the request.
 """
 
 import json
@@ -96,7 +96,7 @@ def first_days(panel: Panel, days: int) -> Panel:
 
 
 class Search:
-    """Evaluates expressions on the days given, each once, and their opposite sign where that would be kept."""
+    """Evaluates expressions on the days given, each once, and their opposite sign if it would be kept."""
 
     def __init__(self, panel: Panel, seed: int) -> None:
         self._panel = panel
@@ -138,7 +138,7 @@ class Search:
         yield from (one for one in found if one is not None)
 
     def evaluate(self, batch: Sequence[Candidate]) -> list[Trial]:
-        """Return the trials that have figures: of the batch, and of what is better with its sign turned."""
+        """Return the trials with figures: of the batch, and of its expressions that are better with the opposite sign."""
         trees = [one.tree for one in batch if one.tree is not None]
         self.evaluations += len(trees)
         results = evaluate(trees, self._panel, SETTINGS, engine=self._engine)
@@ -165,7 +165,7 @@ class Search:
 
 
 def random_draws(search: Search) -> list[Trial]:
-    """Draw from the whole grammar; return what is good on the days given."""
+    """Draw from the whole grammar; return the trials that are good on the days given."""
     schema = build_schema(search.catalogue, count=2)
     while search.evaluations < EVALUATIONS:
         search.evaluate([one for _ in range(8) for one in search.draw(schema)])
@@ -264,7 +264,7 @@ def correlation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) ->
 
 
 def good_later(found: Sequence[Trial], panel: Panel) -> tuple[int, int]:
-    """Return how many of the trials are distinct, the better on the days given first, and how many are good later."""
+    """Return the number of distinct trials, the better on the days given first, and of those good later."""
     engine = engine_for(panel, SETTINGS, threads=1)
     for begin in range(0, len(found), 32):
         batch = found[begin : begin + 32]

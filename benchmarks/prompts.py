@@ -1,4 +1,4 @@
-"""Prompts: how many parents their grammar can express, how much calls share, and the replies of a real llama.cpp."""
+"""Prompts: the parents that their grammar can express, the part that calls share, and the replies of a real llama.cpp."""
 
 import json
 import tempfile
@@ -30,7 +30,7 @@ from tests.parts.llama_cpp import MOST_TOKENS, Llama
 
 THEMES = 60
 LLAMA_CALLS = 40
-# What a pool held after a day: the ideas of the commonest published alphas, and variants of them.
+# The content of a pool after a day: ideas of the commonest published alphas, and their variants.
 IDEAS = (
     "rank(ts_delta(close, 5))",
     "reverse(ts_corr(rank(volume), rank(close), 10))",
@@ -92,7 +92,7 @@ def arrays_shown(prompt: Prompt) -> list[object]:
 
 
 def expressible(prompt: Prompt) -> int:
-    """Return how many of the parents shown are instances of the grammar that is sent with them."""
+    """Return the number of shown parents that are instances of the grammar sent with them."""
     alpha = {**prompt.schema["properties"]["expressions"]["items"], "$defs": prompt.schema["$defs"]}
     return sum(accepts(alpha, array) for array in arrays_shown(prompt))
 
@@ -124,7 +124,7 @@ def row(name: str, catalogue: Catalogue, kind: ThemeKind, tokens: int) -> list[s
 
 
 def replies(name: str, catalogue: Catalogue, kind: ThemeKind, llama: Llama | str) -> list[str]:
-    """Return the row of a real llama.cpp's replies; it says why there are none."""
+    """Return the row of a real llama.cpp's replies, or with the reason for none."""
     if isinstance(llama, str):
         return [name, kind.value, "", "", "", llama]
     prompts = [theme[0] for theme in calls(catalogue, kind, 4096)][:LLAMA_CALLS]

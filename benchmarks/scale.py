@@ -1,6 +1,7 @@
-"""Variants on 1, 2 and 4 dask workers beside the local engine, batches that cost nothing, and results stored in a database.
+"""Variants on 1, 2 and 4 dask workers beside the local engine; empty batches; results stored in a database.
 
-The workers are added and taken away again, and each number of them is measured on both ways: the machine's load moves.
+The workers are added and removed again. Each number of workers is measured on both ways, since the machine's load
+changes.
 """
 
 import os
@@ -81,7 +82,7 @@ def _workers(cluster: DaskCluster) -> Report:
 
 
 def _limits(cluster: DaskCluster, folder: Path) -> Report:
-    """Return the table of what the parts do without an engine's work: batches passed on, results stored."""
+    """Return the table of the parts' rates without an engine's work: batches passed on, results stored."""
     with _evaluator(cluster, synthetic_panel(days=60, instruments=12)) as evaluator:
         _await_workers(evaluator, 1)
         one_by_one = [Candidate(f"e{n}", f"close * {n}", "") for n in range(1, EMPTY + 1)]

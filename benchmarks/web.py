@@ -1,7 +1,7 @@
 """The page and /metrics in a home with a week's work, seen by a real Chromium.
 
-Beside them, in the same run: a bare `http.server` that serves the same content as a file. It is the floor of the browser
-and of the machine. llama-swap's page cannot be had here.
+Beside them, in the same run, a bare `http.server` serves the same content as a file: the floor here. llama-swap's page
+cannot be had here.
 """
 
 import os
@@ -188,7 +188,7 @@ def _opening(page: "Page", url: str) -> Opening:
 
 
 def incidents(browser: "Browser", url: str, fleet: FleetProcess) -> dict[str, list[float]]:
-    """Write failures into the followed log; return when each was in the history, and when on the page."""
+    """Write failures into the followed log; return the times to the history and to the page."""
     page = browser.new_page()
     page.goto(url)
     page.wait_for_selector(".parts section")
@@ -232,7 +232,7 @@ def scraped(url: str) -> list[float]:
 def program_rows(
     browser: "Browser", url: str, fleet: FleetProcess, bare: int, first: float
 ) -> list[tuple[str, float, float | None]]:
-    """Return memory and CPU of the program: after its start, after the views, with no page, one and five, and hidden."""
+    """Return the program's memory and CPU: after its start, after the views, with 0, 1 and 5 pages, and hidden."""
     pid, rows = fleet.pid("web"), [("web, after its start", first, None)]
     rows.append(("web, no page open", *_spent(pid)))
     pages = [browser.new_page() for _ in range(5)]

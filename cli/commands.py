@@ -1,7 +1,7 @@
 """The click commands of `fleet_cli.py`: parse, call, print, exit code.
 
-Each command imports its own modules, so that `status` starts fast. The commands stand here because Python caches the
-bytecode of a module, and compiles a script at each start.
+Each command imports its own modules, so that `status` starts fast. The commands are in a module because Python caches
+its bytecode, and compiles a script at each start.
 """
 
 import itertools
@@ -43,10 +43,9 @@ def main(ctx: click.Context, config: str | None, lane: str | None, debug: bool) 
     """Watch a fleet and control it.
 
     The fleet is the one in FLEET_HOME, by default `var` beside this program. With lanes, `status`, `watch`, `history`,
-    `report`, `doctor`, `pause` and `resume` are about all of them; other commands ask for one by --lane.
+    `report`, `doctor`, `pause` and `resume` concern all of them. Other commands need --lane.
 
-    Exit codes: 0 done; 1 it could not be done; 2 usage or configuration, or no fleet here; 3 saved, and takes effect
-    when supervisord runs again.
+    Exit codes: 0 done; 1 failed; 2 usage, configuration, or no fleet here; 3 saved until supervisord runs again.
 
     Shell completion: eval "$(_FLEET_CLI_PY_COMPLETE=bash_source fleet_cli.py)" for a fleet_cli.py on the PATH.
     """
@@ -251,7 +250,7 @@ def pause(fleet: Fleet, duration: str | None, as_json: bool) -> None:
 
 
 def _on_each_lane(fleet: Fleet, act: Any, *, as_json: bool) -> None:
-    """Act on the lane, or on each lane of the fleet; exit 1 if one refuses, 3 if one is saved only."""
+    """Act on the lane, or on each lane of the fleet. Exit 1 if a lane refuses, 3 if a command is saved only."""
     if not fleet.has_lanes:
         _outcome(act(_operator(fleet)), as_json=as_json)
         return

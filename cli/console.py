@@ -37,7 +37,7 @@ class Root(click.Group):
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError, KeyboardInterrupt):
             raise
-        except ModuleNotFoundError:  # fleet_cli.py names the mend
+        except ModuleNotFoundError:  # fleet_cli.py names the remedy
             raise
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
@@ -50,7 +50,7 @@ class Root(click.Group):
 
 
 def _hint(error: OSError) -> str:
-    """Return the mend of a failed call to the system."""
+    """Return the remedy of a failed system call."""
     if isinstance(error, PermissionError):
         return "Run the command as the user who may use that file; one user runs all of a fleet."
     if error.errno in {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
@@ -97,7 +97,7 @@ lane_option = click.option(
     callback=_choose_lane,
     help="The lane, where fleet.toml has [[lane]] entries.",
 )
-"""The option of every command; it stands before the command's name too."""
+"""The option of every command, also accepted before the command's name."""
 
 
 def fleet_command(function: Callable[..., None]) -> Callable[..., None]:

@@ -1,7 +1,7 @@
 """`make demo`: a bounded run on the stand-in with failures, two downgrades and the first alphas.
 
-The demo uses a home of its own, prints events as they happen and a summary at the end. It exits 0 only if the failures,
-the downgrades and the alphas stand in the history and the database.
+The demo uses its own home, and prints events as they happen and a summary at the end. It exits 0 only if the failures
+and downgrades are in the history and the alphas in the database.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _INTRODUCTION = (
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the history and the database of the run hold."""
+    """The failures, downgrades and alphas in the run's history and database."""
 
     incidents: Sequence[Event]
     downgrades: Sequence[Event]
@@ -136,7 +136,7 @@ def summary(result: DemoResult, seconds: float, home: Home) -> list[str]:
 def demo_environ(environ: Mapping[str, str], home: Home) -> dict[str, str]:
     """Return the environment of the demonstration's fleet.
 
-    It has a configuration of its own: the one in use may name a database, people to notify, and another ladder.
+    The demo has its own configuration: the one in use may name a database, people to notify, and another ladder.
     """
     others = {name: value for name, value in environ.items() if not name.startswith("FLEET_")}
     ours = {"FLEET_PROFILE": "embedded", "FLEET_CONFIG": str(ROOT / "cli" / "demo.toml")}
@@ -164,7 +164,7 @@ def main() -> int:
         end_fleet(child)
         return 130
     if child.poll() and not home.log.exists():
-        return child.returncode  # nothing was started, and the start has said why
+        return child.returncode  # nothing was started, and the start has printed the reason
     end_fleet(child)
     click.echo("\n".join(summary(result, time.monotonic() - started, home)))
     return 0 if result.complete else 1

@@ -1,4 +1,4 @@
-"""`doctor`: check every part of a fleet, and name the mend of each fault."""
+"""`doctor`: checks every part of a fleet, and names the remedy of each fault."""
 
 import os
 import shlex
@@ -61,7 +61,7 @@ def _home(fleet: Fleet) -> Iterator[Finding]:
         yield Finding("home", Health.SOUND, f"{path}: none yet; the first start makes it")
         return
     free = shutil.disk_usage(path).free
-    health = Health.SOUND if free >= _ROOM else Health.WARNING  # less still is a fault of `_faults`
+    health = Health.SOUND if free >= _ROOM else Health.WARNING  # even less is a fault of `_faults`
     hint = "" if health is Health.SOUND else "Make room on this disk."
     yield Finding("home", health, f"{path}, {show_size(free)} free", hint)
     run = fleet.home.run
@@ -107,7 +107,7 @@ def _generator(fleet: Fleet) -> Iterator[Finding]:
     beat = row.get("heartbeat")
     age = now() - beat if isinstance(beat, (int, float)) else _STALE + 1
     health = Health.SOUND if age < _STALE else Health.WARNING
-    hint = "" if age < _STALE else _BEATS  # `_faults` has the mend where supervisord runs it
+    hint = "" if age < _STALE else _BEATS  # `_faults` has the remedy where supervisord runs it
     yield Finding("generator", health, f"last heartbeat {show_duration(age)} ago", hint)
     away = row.get("database_away")
     if isinstance(away, dict):
@@ -158,7 +158,7 @@ def _ollama(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _needs(fleet: Fleet) -> Iterator[Finding]:
-    """Yield a warning for each rung that needs more memory than the rung above it: a move down to it cannot help."""
+    """Yield a warning for each rung that needs more memory than the one above: a downgrade frees none."""
     ladder = fleet.settings.ladder
     models = Models(fleet.ollama(), ladder)
     models.refresh()

@@ -30,7 +30,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check, with the mend as `hint`."""
+    """The result of one check, with the remedy as `hint`."""
 
     part: str
     health: Health
@@ -53,7 +53,7 @@ _BETWEEN = {"STOPPED", "EXITED"}
 
 
 def faults(row: Mapping[str, Any], now: float) -> list[Finding]:
-    """Return the faults of a status row, each with part and mend; empty while all is well."""
+    """Return the faults of a status row, each with part and remedy; empty without one."""
     found = [
         *(Finding(part, Health.FAULT, one["reason"], one["hint"]) for part, one in row["away"].items()),
         *_damage(row),

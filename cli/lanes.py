@@ -1,4 +1,4 @@
-"""All lanes of a fleet at once: a status line each, faults and events with their lanes, a command for each."""
+"""All lanes of a fleet at once: a status line and a command each, and their faults and events."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def of_each_lane(fleet: Fleet, read: Callable[[Fleet], T]) -> dict[str, T]:
-    """Return what `read` returns for each lane, by the lanes' names; the lanes are read side by side."""
+    """Return the results of `read` by the lanes' names; the lanes are read in parallel."""
     lanes = fleet.lanes()
     with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
         return dict(zip((lane.home.lane for lane in lanes), pool.map(read, lanes), strict=True))
@@ -127,7 +127,7 @@ def _shared(fleet: Fleet) -> list[Finding]:
 
 
 def statuses(fleet: Fleet, *, patience: Seconds = PATIENCE) -> dict[str, dict[str, Any]]:
-    """Return the status row of each lane; looks that share the processor get more time."""
+    """Return the status row of each lane; parallel checks share the processor and get more time."""
     within = min(patience * len(fleet.lanes()), LONG_PATIENCE)
     return of_each_lane(fleet, lambda lane: collect_status(lane, within=within))
 

@@ -89,7 +89,7 @@ def edited_since(fleet: Fleet, pid: int) -> bool:
 
 
 def apply_hint(fleet: Fleet) -> str:
-    """Return how a change of the configuration reaches the programs."""
+    """Return the hint with the command that applies a change of the configuration."""
     return f"`{fleet.home.supervisorctl('restart', 'monitor', 'generator')}` applies the change."
 
 
@@ -178,9 +178,9 @@ class OperatorCommands:
         return self._outcome(after, self._result(number, after))
 
     def _decide(self, fact: Fact) -> FleetState:
-        """Let the policy decide on a fact and write the state: this process owns it beside the monitor's loop.
+        """Let the policy decide on a fact and write the state, which this process owns beside the monitor's loop.
 
-        The caps of this moment are in force also where no monitor runs.
+        The present caps are in force also without a monitor.
         """
         rules, now = self._fleet.rules, time.time()
         return self._store.update(
@@ -211,7 +211,7 @@ class OperatorCommands:
         )
 
     def _events(self, number: int) -> list[Event]:
-        """Return the events since a switch was planned: from the history, and from the state those not in it yet."""
+        """Return the events since a switch was planned, from the history and the state."""
         pending = self._store.read().events
         try:
             past = read_history(self._fleet.home.history, 200)
@@ -243,7 +243,7 @@ class OperatorCommands:
     def pause(self, duration: Seconds | None) -> CommandOutcome:
         """Free the GPU for a while, or until `resume`; raise SwitchError if Ollama keeps a model.
 
-        The pause is in the state before anything else is done: the monitor completes a command that was killed.
+        The pause is written to the state first: the monitor completes a killed command.
         """
         self._fleet.home.create()
         until = None if duration is None else time.time() + duration
@@ -260,7 +260,7 @@ class OperatorCommands:
         return self._saved_if_away(state, f"paused {end}; {freed}")
 
     def _free_gpu(self, state: FleetState) -> str:
-        """Unload the models and return what became of them; raise SwitchError if Ollama keeps one."""
+        """Unload the models and return the result in words; raise SwitchError if Ollama keeps one."""
         home, clock = self._fleet.home, SystemClock()
         try:
             kept = free_gpu(
@@ -280,7 +280,7 @@ class OperatorCommands:
         )
 
     def resume(self) -> CommandOutcome:
-        """End a pause by hand, and a request to pause that nothing in the state asks for."""
+        """End a pause by hand, and a request to pause without a reason in the state."""
         self._fleet.home.create()
         before = self._store.read().pause is not None or self._fleet.home.pause_file.exists()
         state = self._decide(ResumeAsked())

@@ -1,4 +1,4 @@
-"""Checks of several parts in parallel under one deadline: a frozen part delays a status no more than an absent one."""
+"""Parallel checks of several parts under one deadline: a frozen part delays a status no more than an absent one."""
 
 import threading
 import time
@@ -13,14 +13,14 @@ PATIENCE: Seconds = 0.35
 """Longest wait for one part where a person waits for the view."""
 
 LONG_PATIENCE: Seconds = 2.0
-"""The same for `status --check`, and for several lanes: on a busy machine a slow answer is no fault."""
+"""`PATIENCE` for `status --check` and for several lanes: on a busy machine a slow answer is no fault."""
 
 _SPARE: Seconds = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A part that cannot be reached: reason, mend, and since when (Unix seconds) if known."""
+    """A part that cannot be reached: reason, remedy, and since when (Unix seconds) if known."""
 
     reason: str
     hint: str = ""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from generator.storage.read import ModelRow
 
 MARKS = ("likely", "unproven", "luck")
-"""How much of an alpha is luck (docs/generator.md)."""
+"""Marks of the luck in an alpha (docs/generator.md)."""
 
 
 def collect_report(
@@ -82,7 +82,7 @@ def collect_report(
 
 
 def _noting(switches: list[Event], events: Iterable[Event]) -> Iterator[Event]:
-    """Yield events and keep the first one and those of switches: a long history is read once, and not kept."""
+    """Yield events and collect the first one and those of switches: a long history is read once, and not kept."""
     for event in events:
         if not switches or event.kind in _OF_USE:
             switches.append(event)
@@ -90,7 +90,7 @@ def _noting(switches: list[Event], events: Iterable[Event]) -> Iterator[Event]:
 
 
 def _mined(fleet: Fleet, since: float) -> "tuple[Sequence[ModelRow], Mapping[str, Mapping[str, int]]]":
-    """Return what each model mined, and how many of its kept alphas have which mark of luck."""
+    """Return each model's mined alphas, and the number of its kept alphas by mark of luck."""
     # Imported here: the other commands need no database module.
     from generator.storage.read import by_model, database_location, marks_by_model  # noqa: PLC0415
 
@@ -146,7 +146,7 @@ def _model_of(label: str, ladder: Ladder) -> str:
 def incidents(events: Iterable[Event], ladder: Ladder, model: str, since: float = 0.0) -> dict[str, int]:
     """Return the counted incidents of each model. An incident without a model belongs to the model in use."""
     found: Counter[str] = Counter()
-    in_use = ""  # until the first switch says which model was in use before it
+    in_use = ""  # until the first switch names the model before it
     for event in events:
         if event.kind is EventKind.SWITCH_COMMITTED:
             if not in_use and "" in found:

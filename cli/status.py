@@ -46,7 +46,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
     stored, damage = seen["state"] or (None, "")
     ladder = fleet.settings.ladder
     state = fit_to_ladder(stored or default_state(ladder, now()), ladder, now())
-    # Without a monitor nothing else keeps these two up to date.
+    # Without a monitor no program keeps these two up to date.
     hours, pause = cap_in_force(fleet.settings.hours, state.hours, now()), state.pause
     state = replace(state, hours=hours, pause=pause if pause is not None and pause.active(now()) else None)
     rung = fleet.settings.ladder[state.current_model_index]
@@ -107,7 +107,7 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
 def _pause(fleet: Fleet, state: FleetState) -> dict[str, Any] | None:
     """Return the pause in force, or a request in `run/pause.json` that no pause of the state explains.
 
-    `by` is then "step" for a request of a trial or a check, which ends within minutes, else "leftover".
+    For such a request `by` is "step" for a trial or a check, which ends within minutes, else "leftover".
     """
     present = now()
     paused = state.paused(present)
@@ -140,7 +140,7 @@ def _reserve(fleet: Fleet, state: FleetState) -> dict[str, Any] | None:
     reserve = fleet.settings.policy.reserve
     if not reserve:
         return None
-    row = read_json(fleet.home.card_file) or {}  # missing until the monitor's first look
+    row = read_json(fleet.home.card_file) or {}  # missing until the monitor's first reading
     total, free = whole_number(row.get("total")), whole_number(row.get("free"))
     cap = state.reserve
     return {
@@ -163,7 +163,7 @@ def brain_of(generator: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def undelivered(home: Home) -> list[dict[str, Any]]:
-    """Return the notices that some place has not taken: those tried again, and the last ones given up after a day."""
+    """Return the undelivered notices: those that are tried again, and the last ones given up after a day."""
     box = read_json(home.notices_file) or {}
     found = []
     for name, given_up in (("lost", True), ("waiting", False)):

@@ -1,4 +1,4 @@
-"""A command of the command line as a child process: for the page and the live view, which act as a person would."""
+"""A command of the command line as a child process, for the page and the live view."""
 
 import asyncio
 import json
@@ -24,12 +24,12 @@ class CommandResult:
 
 
 async def run_command(home: Home, *arguments: str) -> CommandResult:
-    """Run a command in a home to its end; a command that takes longer than a switch can is ended."""
+    """Run a command in a home to its end; end a command that takes longer than any switch."""
     return command_result(*await _output(home, *arguments))
 
 
 async def run_json(home: Home, *arguments: str) -> Any:
-    """Return what a command prints with `--json`; raise FleetError if it fails."""
+    """Return the JSON output of a command; raise FleetError if it fails."""
     code, out, err = await _output(home, *arguments)
     if code:
         raise FleetError(command_result(code, out, err).sentence, hint="")

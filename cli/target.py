@@ -29,7 +29,7 @@ from fleet.runtime.untrusted import whole_number
 class Fleet:
     """One fleet or lane, running or not. `started` is `run/fleet.json` of its last start, None before the first.
 
-    One that `leads` also answers for what the lanes of a fleet share: the page, the notifier, the disk.
+    One that `leads` also answers for the shared parts of the lanes: the page, the notifier, the disk.
     """
 
     home: Home
@@ -132,7 +132,7 @@ def any_fleet(config: str | None, environ: Mapping[str, str]) -> Fleet:
     known = last.config if last is not None and last.config and is_there(Path(last.config)) else None
     path = find_config(config or (None if environ.get("FLEET_CONFIG") else known), environ, Path.cwd())
     settings = load_settings(path, environ)
-    if given == DEFAULT_LANE:  # the home's own files, whatever lanes there are
+    if given == DEFAULT_LANE:  # the home's own files, for any lanes
         settings = replace(settings, lanes=())
     return Fleet(home, settings, started)
 

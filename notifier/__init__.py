@@ -1,1 +1,1 @@
-"""The notifier: words to people about what the fleet cannot mend by itself."""
+"""The notifier: notices to people about faults that the fleet cannot repair by itself."""

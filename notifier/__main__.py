@@ -1,7 +1,7 @@
 """`python -m notifier`: an event listener of supervisord's (supervisord.org/events.html).
 
-Standard output is the protocol, so the log goes to standard error. Each event is answered at once; the notifier looks
-at the fleet and delivers in threads of its own.
+Standard output carries the protocol, and the log goes to standard error. Each event is answered at once. The notifier
+checks the fleet and delivers in its own threads.
 """
 
 import logging

@@ -1,8 +1,8 @@
-"""Notices: which events and which looks at the fleet begin or end a condition that people hear of. Pure.
+"""Notices: the conditions reported to people, and the events and checks that begin or end them. Pure.
 
-A condition gives one notice when it begins and one when it is over, however often it is seen. An event of the history
-begins a condition, and a look at the status ends it. A look also begins the conditions that no event reports: failed
-programs, BRAIN's login, a full disk, unusable replies.
+A condition gives one notice at its beginning and one at its end. An event of the history begins a condition, and a
+check of the status ends it. A check also begins the conditions that no event reports: failed programs, BRAIN's login, a
+full disk, unusable replies.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,15 +32,16 @@ _BEGINS = {
 """The condition that an event begins."""
 
 _REPEATED = ("held", "lines_skipped")
-"""Conditions whose event comes again while they last. Any other event is a crossing: an earlier one is over by then."""
+"""Conditions whose event repeats while they last. Any other event marks a new condition: an earlier one is over by
+then."""
 
 BY_LOOK = ("program_failed", "brain_login", "disk_full", "unusable")
-"""Conditions that only a look finds. `unusable` belongs to the setting "unanswered"."""
+"""Conditions that only a check finds. `unusable` belongs to the setting "unanswered"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition that holds now: its kind, what it concerns (a program's name, or empty), its text and its mend."""
+    """A condition that holds now: its kind, its subject (a program's name, or empty), its text and its remedy."""
 
     kind: str
     about: str = ""
@@ -55,7 +56,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A message to people; `id` is the same in each copy, `number` is that of the event in the lane's history."""
+    """A message to people. `id` is the same in each copy; `number` is that of the event in the lane's history."""
 
     id: str
     kind: str
@@ -68,7 +69,7 @@ class Notice:
     lane: str = ""
 
     def of_lane(self, lane: str) -> "Notice":
-        """Return the notice of a lane; events are numbered in each lane, so the lane is part of the id."""
+        """Return the notice of a lane. Each lane numbers its events: the lane is part of the id."""
         return replace(self, id=f"{lane}-{self.id}", lane=lane) if lane else self
 
     def row(self, host: str) -> dict[str, Any]:
@@ -94,7 +95,7 @@ class Notice:
         return f"Model Fleet on {host}{lane}: {self.kind.replace('_', ' ')}{over} [{self.id}]"
 
     def body(self) -> str:
-        """Return the text for people, with the mend and the log line where there are any."""
+        """Return the text for people, with the remedy and the log line, if any."""
         parts = [
             self.text,
             f"Mend: {self.mend}" if self.mend else "",
@@ -115,7 +116,7 @@ class OpenCondition:
 
 @dataclass(frozen=True, slots=True)
 class NoticeLedger:
-    """What is reported: the last event's number, the open conditions, and the last incident's log line."""
+    """The reported state: the last event's number, the open conditions, and the last incident's log line."""
 
     cursor: int = 0
     open: tuple[OpenCondition, ...] = ()
@@ -129,7 +130,7 @@ class NoticeLedger:
 def after_event(ledger: NoticeLedger, event: Event) -> tuple[NoticeLedger, list[Notice]]:
     """Return the ledger after an event, and the notice of a condition that it begins.
 
-    The end of an earlier one of its kind comes first, where that passed while the notifier was away.
+    The end of an earlier condition of its kind comes first, if the notifier was away at that end.
     """
     ledger = replace(ledger, cursor=max(ledger.cursor, event.number))
     if event.kind is EventKind.INCIDENT:
@@ -162,10 +163,10 @@ def _last_line(lines: object) -> str:
 def after_look(
     ledger: NoticeLedger, standing: Mapping[str, Condition], now: float
 ) -> tuple[NoticeLedger, list[Notice]]:
-    """Return the ledger after a look at the fleet, and the notices of what began and of what is over.
+    """Return the ledger after a check of the fleet, and the notices of begun and ended conditions.
 
-    `standing` holds the conditions that hold now, by their keys. Those that events begin are only looked for to be
-    found over; an event that has not arrived yet begins them.
+    `standing` are the conditions that hold now, by their keys. A check only ends the conditions of events; the event
+    itself begins them, also when it arrives later.
     """
     notices = []
     for key, found in standing.items():

@@ -20,8 +20,8 @@ _ENDINGS = (signal.SIGTERM, signal.SIGINT)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal ends it; return 0, or 2 if the arguments or the environment are wrong."""
     options = _parser().parse_args(arguments)
-    # Blocked in every thread and waited for below: a handler that sets an event can meet the main thread
-    # within that event's own lock, and then neither goes on.
+    # Blocked in every thread and awaited below. A handler that sets an event could interrupt the main thread
+    # within the event's own lock: a deadlock.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     end_with_parent()
     home = find_home(os.environ)

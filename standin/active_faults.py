@@ -1,4 +1,4 @@
-"""The faults in force: which request each meets next, and how often each has happened."""
+"""The faults in force: the next request that each meets, and the number of times that each has happened."""
 
 import threading
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class FaultBoard:
 
     @property
     def cleared(self) -> int:
-        """Return how often all faults were lifted; a waiting request watches this number."""
+        """Return the number of times that all faults were lifted; a waiting request watches it."""
         return self._cleared
 
     def add(self, faults: Iterable[Fault]) -> None:

@@ -148,7 +148,7 @@ class Api:
         exchange.json(show_body(spec, since, self._capabilities(spec)))
 
     def _capabilities(self, spec: ModelSpec) -> list[str]:
-        """Return what the server lists of a model: an old one does not know of thinking."""
+        """Return the capabilities that the server lists of a model; an old server does not know thinking."""
         return spec.capabilities if self._settings.era is Era.NEW else ["completion"]
 
     def _delete(self, exchange: Exchange) -> None:
@@ -210,7 +210,7 @@ class Api:
         self._faults(exchange)
 
     def apply(self, entries: list[Fault | Change]) -> None:
-        """Put faults in force and make changes; raise ValueError, with nothing done, if one cannot be."""
+        """Put faults in force and make changes; raise ValueError, without any change, if one is impossible."""
         changes = list(chain.from_iterable(self._change(entry) for entry in entries))
         for change in changes:
             change()

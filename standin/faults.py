@@ -1,8 +1,8 @@
 """The faults of a stand-in Ollama.
 
-`POST /standin/faults` takes one fault, or a list of them; `GET` shows those in force; `DELETE` (or
-`{"clear": true}`) lifts them all and lets what they hold up go on. `FLEET_STANDIN_FAULTS` takes the same JSON
-for a whole run. A fault is an object with a `kind` and, all optional:
+`POST /standin/faults` takes one fault, or a list of them. `GET` shows the faults in force. `DELETE`, or a POST of
+`{"clear": true}`, lifts all and releases the requests that they hold. `FLEET_STANDIN_FAULTS` takes the same JSON for a
+whole run. A fault is an object with a `kind` and, all optional:
 
 - `times`: how often it happens; without it, until it is cleared;
 - `skip`: how many requests that it could meet are spared first;
@@ -29,8 +29,9 @@ for a whole run. A fault is an object with a `kind` and, all optional:
 | `pull_disk_full` | the disk is full after `share` of the pull | `share` |
 | `pull_breaks` | the connection is cut after `share` of the pull | `share` |
 
-And these change the server at once: `{"kind": "vram", "size": "1.0 GB"}`, `{"kind": "spill", "on": true}`,
-`{"kind": "add_model", "model": NAME, "size": "637 MB"}`, `{"kind": "remove_model", "model": NAME}`.
+Four more change the server at once: `{"kind": "vram", "size": "1.0 GB"}` and `{"kind": "spill", "on": true}`.
+`{"kind": "add_model", "model": NAME, "size": "637 MB"}` and `{"kind": "remove_model", "model": NAME}` change its
+models.
 """
 
 from collections.abc import Callable
@@ -42,7 +43,7 @@ from fleet.runtime.units import Bytes, Seconds, parse_size
 
 
 class FaultKind(Enum):
-    """The kinds of faults; the table above says what each does."""
+    """The kinds of faults; the table above has their effects."""
 
     REFUSE = "refuse"
     AWAY = "away"
@@ -178,7 +179,7 @@ _OWN: dict[FaultKind, dict[str, Callable[[object], object]]] = {
 
 
 def parse_faults(document: object) -> list[Fault]:
-    """Return the faults of a JSON document; raise ValueError that says what is allowed."""
+    """Return the faults of a JSON document; raise ValueError with the allowed values."""
     found = parse(document)
     faults = [entry for entry in found if isinstance(entry, Fault)]
     if len(faults) < len(found):

@@ -1,7 +1,7 @@
 """A small HTTP server: connections kept alive, streams in chunks, and ways to misbehave.
 
-One thread a connection; `standin.api` has the answers. The standard library's own server
-would add a good part to the time that a stand-in takes to start.
+One thread a connection; `standin.api` has the answers. The standard library's own server would lengthen a stand-in's
+start considerably.
 """
 
 import json
@@ -137,7 +137,7 @@ def encode(row: object) -> bytes:
 
 
 class _Conversation:
-    """One connection: requests read from it, one after the other, until either side has had enough."""
+    """One connection: requests are read from it, one after the other, until either side ends it."""
 
     def __init__(self, connection: socket.socket, client: str, answer: Callable[[Exchange], None]) -> None:
         self.client = client
@@ -177,7 +177,7 @@ class _Conversation:
             if poll.poll(left * 1000):
                 if not self._has_more():
                     raise ClientGoneError
-                time.sleep(min(left, 0.01))  # the next request is here already: it says nothing of a leave
+                time.sleep(min(left, 0.01))  # the next request is here already, and no sign of an end
 
     def cut(self) -> None:
         """Reset the connection and raise ClientGoneError."""

@@ -1,4 +1,4 @@
-"""The stand-in Ollama as one thing that starts and stops: for tests, and for `python -m standin`."""
+"""The stand-in Ollama as one object that starts and stops: for tests, and for `python -m standin`."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +25,8 @@ from standin.settings import Era, StandinSettings
 class StandinOllama:
     """A stand-in in threads of this process.
 
-    It listens from its making on (a port of 0 takes a free one), answers once started, and leaves neither
-    thread nor socket behind when stopped. `log` gets each line without its end, one at a time.
+    The stand-in listens from its creation on; a port of 0 takes a free one. It answers once started. A stop leaves
+    neither thread nor socket behind. `log` gets each line without its end, one at a time.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class StandinOllama:
         self._api.apply(list(entries))
 
     def clear(self) -> None:
-        """Lift all faults; what they held up goes on."""
+        """Lift all faults and release the requests that they held."""
         self._board.clear()
 
     def _answer(self, exchange: Exchange) -> None:

@@ -32,7 +32,7 @@ DEFAULT_VRAM: Bytes = parse_size("1.2 GB")
 
 
 class Era(Enum):
-    """The age of the Ollama that is stood in for."""
+    """The era of the imitated Ollama."""
 
     NEW = "new"
     OLD = "old"
@@ -40,7 +40,7 @@ class Era(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StandinSettings:
-    """A stand-in's settings; the module's text says what each means."""
+    """A stand-in's settings; the module's docstring has their meaning."""
 
     vram: Bytes = DEFAULT_VRAM
     spill: bool = False

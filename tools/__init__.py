@@ -1,1 +1,1 @@
-"""Tools of the development, no part of what is shipped."""
+"""Tools of the development; none is shipped."""

@@ -1,6 +1,7 @@
 """`python -m tools.audit FILE...`: ask whether the locked packages have known vulnerabilities.
 
-Exits 1 if one has. Without the data (no network, a mirror without it) it says so and exits 0: work must go on offline.
+Exits 1 if one has. Without the data (no network, a mirror without it) it prints that and exits 0: work must go on
+offline.
 """
 
 import json

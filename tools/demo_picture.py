@@ -1,6 +1,6 @@
 """`python -m tools.demo_picture HOME`: draws docs/pictures/demo.svg, the run of `make demo` that HOME holds.
 
-The picture shows which rung of the ladder the generator worked on, second by second, with each incident, switch and alpha.
+The picture shows the generator's rung of the ladder, second by second, with each incident, switch and alpha.
 """
 
 import sys
@@ -48,7 +48,7 @@ class Run:
 
 
 def run_of(ladder: Sequence[Rung], events: Sequence[Event], alphas: Sequence[float]) -> Run:
-    """Return what happened as a picture needs it; raise ValueError if there was no switch."""
+    """Return the run's course for the picture; raise ValueError without a switch."""
     switches = [event for event in events if event.kind is EventKind.SWITCH_COMMITTED]
     incidents = [
         event for event in events if event.kind is EventKind.INCIDENT and event.fields.get("counted")

@@ -1,6 +1,7 @@
-"""`make pictures`: draws the page and the live view for the README and the docs, from a run on the stand-in.
+"""`make pictures`: draws the page and the live view for the README and docs, from a run on the stand-in.
 
-The run is a fleet of its own with a page. The page is drawn by Chromium, the live view by Textual. Nothing is drawn by hand.
+The run is a separate fleet with a page. Chromium draws the page, and Textual the live view. No picture is drawn by
+hand.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from tests.processes.fleet import FleetProcess, eventually
 PICTURES = ROOT / "docs" / "pictures"
 MOST_BYTES = 150_000
 RUN = 75.0
-"""Seconds of the run after its way down the ladder, so that the charts have something to show."""
+"""Seconds of the run after its way down the ladder, as content for the charts."""
 SETTINGS = {"FLEET_POLICY_CHECK_INTERVAL": "1s"}
 TERMINAL = (80, 24)
 _LOOKS = 30
@@ -77,7 +78,7 @@ def draw_page(url: str) -> None:
 
 
 async def live_view(fleet: FleetProcess) -> str:
-    """Return the live view of a terminal as SVG, after a while that its line of memory shows."""
+    """Return the live view of a terminal as SVG, after the time that its line of memory covers."""
     found = find_fleet(None, fleet.environ)
     app = WatchApp(found, interval=0.3, actions=list(command_line.commands))
     async with app.run_test(size=TERMINAL) as pilot:
@@ -87,7 +88,7 @@ async def live_view(fleet: FleetProcess) -> str:
 
 
 def own_fonts(svg: str) -> str:
-    """Return a picture of Textual's with the reader's own fonts: its are on another host (pure)."""
+    """Return a picture of Textual's with the reader's own fonts: Textual's are on another host (pure)."""
     return _FONT_FROM_ELSEWHERE.sub("", svg).replace("Fira Code", "ui-monospace")
 
 

@@ -15,14 +15,14 @@ _ROOT = Path(__file__).resolve().parent.parent
 _OLDEST = (3, 11)
 _NAME = re.compile(r"python3\.\d+")
 _PATIENCE = 20.0
-# What an environment is made with; Debian's Python lacks ensurepip where python3-venv is not installed.
+# The modules that an environment needs; Debian's Python lacks ensurepip without python3-venv.
 _ASK = "import sys, venv, ensurepip; print(sys.version_info.major, sys.version_info.minor)"
 
 Version = tuple[int, int]
 
 
 def folders(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
-    """Yield where interpreters may stand: pyenv's versions first, since its shims on PATH run only some of them."""
+    """Yield the folders of interpreters: pyenv's versions first, since its shims on PATH run only some of them."""
     pyenv = Path(environ.get("PYENV_ROOT") or home / ".pyenv")
     yield from sorted(pyenv.glob("versions/*/bin"))
     yield from (Path(folder) for folder in environ.get("PATH", "").split(os.pathsep) if folder)
@@ -50,7 +50,7 @@ def _version(python: Path) -> Version | None:
 
 
 def summary(own: Version, others: Mapping[Version, Path]) -> str:
-    """Return which Pythons this machine has."""
+    """Return a sentence on this machine's Pythons."""
     named = [f"{_shown(version)} ({path})" for version, path in others.items()]
     return f"Python {', '.join([f'{_shown(own)} (make setup)', *named])}"
 

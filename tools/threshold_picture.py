@@ -1,6 +1,6 @@
 """`python -m tools.threshold_picture`: draws docs/pictures/threshold.svg, the dynamic threshold by the size of a model.
 
-Each point is asked of the production function, `Rules.threshold`.
+The production function, `Rules.threshold`, computes each point.
 """
 
 import math

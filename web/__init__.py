@@ -1,1 +1,1 @@
-"""The page, its JSON and /metrics: a program of its own that only reads what the fleet writes."""
+"""The page, its JSON and /metrics: a separate program that only reads the fleet's files."""

@@ -1,4 +1,4 @@
-"""Access to the page: which requests are answered, by Host, Origin and token (pure), and the ASGI layer that asks.
+"""Access to the page: rules by Host, Origin and token (pure), and the ASGI layer that applies them.
 
 A page of another site must neither read nor act: a browser names that site in `Origin`. A name that resolves to this
 machine (DNS rebinding) shows in `Host`. Both are checked for HTTP and for websockets alike.
@@ -43,7 +43,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """The address that is listened on, this machine's name, and the token."""
+    """The listening address, this machine's name, and the token."""
 
     host: str
     port: int
@@ -70,8 +70,8 @@ class AccessRules:
     def knows(self, name: str) -> bool:
         """Return True if the page is served under this name of a `Host` header.
 
-        A name that an attacker's DNS may resolve to this machine is unknown. An IP address is known, except on loopback,
-        where only loopback's addresses are.
+        A name that an attacker's DNS may resolve to this machine is unknown. An IP address is known; a page on loopback
+        knows only loopback's addresses.
         """
         if name in {"localhost", self.host.lower()} or (name == self.machine.lower() and not self.loopback):
             return bool(name)

@@ -1,4 +1,4 @@
-"""Actions of the page: each runs a command of the command line, with its code, its locks and its exit codes."""
+"""Actions of the page: each runs a command of the command line, with its locks and exit codes."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The feed: one view of the fleet for all open pages, renewed while a visible page asks for it."""
+"""The feed: one view of the fleet for all open pages, renewed while a visible page requests it."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ EVENTS = 200
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the page shows at a time: a status row, the last events, memory samples and the generation's speed.
+    """The page's content at a time: a status row, the last events, memory samples and the generation's speed.
 
     `stale` are the parts whose last value is older than three of its intervals, with that value's time.
     """
@@ -39,7 +39,7 @@ class View:
 
 
 class Feed:
-    """Reads the fleet at most every `_FRESH` seconds, whatever the number of pages."""
+    """Reads the fleet at most every `_FRESH` seconds, for any number of pages."""
 
     def __init__(self, readings: Readings) -> None:
         self._readings = readings

@@ -1,7 +1,7 @@
 """/metrics: one reading of a fleet as Prometheus' metric families (pure).
 
 Units are base units, shares run from 0 to 1. An unknown value is left out and never reported as 0. A log line, an
-expression or a path is never a label, and the number of models that are labels is bounded.
+expression or a path is never a label. The number of models as labels is bounded.
 """
 
 from collections import defaultdict

@@ -1,6 +1,6 @@
 """Readings of a fleet: its files, each parsed again only after a change, and Ollama's memory from a thread.
 
-The thread sends `GET /api/ps` and asks the cards' tool. Neither loads a model nor lengthens its stay in memory.
+The thread sends `GET /api/ps` and asks for the cards' memory. Neither loads a model nor lengthens its stay in memory.
 """
 
 import json
@@ -69,7 +69,7 @@ class CachedFile(Generic[_T]):
 
 @dataclass(frozen=True, slots=True)
 class MemorySample:
-    """GPU memory at a time: that of Ollama's models, and of the cards in use and in all; None where unknown."""
+    """GPU memory at a time: that of Ollama's models, and the cards' used and total memory; None if unknown."""
 
     time: float
     models: Bytes | None = None
@@ -79,7 +79,7 @@ class MemorySample:
 
 @dataclass(frozen=True, slots=True)
 class VramReading:
-    """What Ollama and the cards reported at a time; `loaded` is None if Ollama did not answer."""
+    """The report of Ollama and the cards at a time; `loaded` is None if Ollama did not answer."""
 
     time: float
     loaded: tuple[LoadedModel, ...] | None

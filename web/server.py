@@ -101,7 +101,7 @@ class _NoLaneError(FleetError):
 
 
 def _chosen(lane: str, fleets: Mapping[str, Fleet], fleet: Fleet) -> Fleet:
-    """Return the fleet of a lane, the only one without lanes; raise FleetError for an unknown lane."""
+    """Return the fleet of a lane, without lanes the only one; raise FleetError for an unknown lane."""
     if lane and lane not in fleets:
         raise _NoLaneError(
             f"there is no lane {lane!r:.60}", hint=f"Lanes are {', '.join(fleets) or 'not set up'}."

@@ -1,6 +1,7 @@
-"""The expressions with py-alpha-lib (Rust); arithmetic by numpy. What it has no operator for is left out (an empty result).
+"""The expressions with py-alpha-lib (Rust); arithmetic by numpy.
 
-Its ranks across instruments are r / n, its deviations and covariances have ddof 1. Equal parts are computed once.
+An expression without an operator there has an empty result. Its ranks across instruments are r / n, its deviations and
+covariances have ddof 1. Equal parts are computed once.
 """
 
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def _whole(x: Any) -> Any:
 
 
 def prepare(arrays: Arrays, expressions: list[Any]) -> Evaluate:
-    """Lay the panel out instrument by instrument; return what evaluates all expressions."""
+    """Lay the panel out instrument by instrument; return the function that evaluates all expressions."""
     days, instruments = arrays["close"].shape
     data = {name: np.ascontiguousarray(a.T, dtype=np.float64).ravel() for name, a in arrays.items()}
     alpha.set_ctx(groups=instruments, flags=alpha.FLAG_SKIP_NAN)

@@ -1,6 +1,6 @@
-"""The 101 formulaic alphas (Kakushadze, 101 Formulaic Alphas, 2016) in the language of the backtest, one a line of a file.
+"""The 101 formulaic alphas (Kakushadze, 101 Formulaic Alphas, 2016) in the backtest's language, one a line of a file.
 
-Windows that are no whole numbers are cut to whole ones, as the paper has it. `advN`, the mean traded value of N days, is
+Windows that are no whole numbers are cut to whole ones, as in the paper. `advN`, the mean traded value of N days, is
 written out. Comparisons count as 1 and 0. `ts_arg_max` counts days back where the paper counts on.
 """
 

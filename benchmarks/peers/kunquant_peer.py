@@ -1,7 +1,7 @@
 """The expressions with KunQuant, compiled to C++ as one module.
 
-An expression with an operator that KunQuant lacks has an empty result. Its windows are strict (one missing value makes them
-missing), and its rank is r / n.
+An expression with an operator that KunQuant lacks has an empty result. KunQuant's windows are strict (one missing value
+makes them missing), and its rank is r / n.
 """
 
 from collections.abc import Callable

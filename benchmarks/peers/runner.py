@@ -1,9 +1,9 @@
 """The main program of every peer: reads the panel, evaluates, measures, writes results. It needs only numpy.
 
-Called as `MODULE PANEL.npz EXPRESSIONS.json RESULTS.npz ROUNDS`; prints one JSON object: `seconds` and `cpu` for all
-expressions (the best round), `compile` before the first, `peak` bytes over the loaded panel. `cpu` counts all threads;
-a busy machine does not change it. The first round also samples memory, which slows it; its time counts only if it is the
-only round.
+Called as `MODULE PANEL.npz EXPRESSIONS.json RESULTS.npz ROUNDS`, it prints one JSON object. `seconds` and `cpu` are the
+best round's over all expressions. `compile` is the time before the first round, and `peak` the bytes over the loaded
+panel. `cpu` counts all threads; a busy machine does not change it. The first round also samples memory, which slows it;
+its time counts only if it is the only round.
 """
 
 import json

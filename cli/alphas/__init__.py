@@ -1,1 +1,1 @@
-"""`alphas`: list and export them, show all about one, choose those that add most to each other."""
+"""`alphas`: lists, exports and details of alphas, and the choice of those that add most to each other."""

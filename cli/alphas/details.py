@@ -64,7 +64,7 @@ def _moment(stamp: float | None) -> str:
 
 
 def figure_line(alpha: Mapping[str, Any], prefix: str) -> str:
-    """Return the figures of a stretch that are known."""
+    """Return the known figures of a stretch."""
     values = [(name, alpha.get(prefix + name)) for name in _FIGURES]
     return "  ".join(f"{name} {value:.4g}" for name, value in values if isinstance(value, (int, float)))
 

@@ -68,7 +68,7 @@ class Choice:
 
 
 def choose(pnl: "NDArray[np.float64]", count: int) -> list[Choice]:
-    """Return at most `count` rows of a matrix of daily PnL, each the one that lifts the set's Sharpe ratio most (pure).
+    """Return up to `count` rows of daily PnL, each the best addition to the set's Sharpe ratio (pure).
 
     Each row has unit risk in the set. Rows without risk are never chosen.
     """
@@ -99,7 +99,7 @@ def choose(pnl: "NDArray[np.float64]", count: int) -> list[Choice]:
 def _backtested(
     alphas: Sequence[AlphaRow], fleet: Fleet
 ) -> "list[tuple[AlphaRow, NDArray[np.float64] | None]]":
-    """Return each alpha with its daily PnL on the train days, None for one that cannot be backtested on the panel.
+    """Return each alpha with its daily PnL on the train days, None if the panel cannot backtest it.
 
     No rule reads validation and test days. A panel without a split has train days alone.
     """

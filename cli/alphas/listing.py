@@ -75,7 +75,7 @@ def alpha_lines(alphas: Sequence[AlphaRow], *, filtered: bool) -> list[str]:
 
 
 def _trials(alphas: Sequence[AlphaRow]) -> list[str]:
-    """Return a line for each number of trials that marks are reckoned by; nothing without a mark."""
+    """Return a line for each number of trials behind marks; nothing without a mark."""
     marked = [alpha for alpha in alphas if alpha.luck is not None]
     seen = {(alpha.source, alpha.trials, alpha.effective_trials or 0.0) for alpha in marked}
     return [

@@ -15,10 +15,10 @@ _BINARY = frozenset({"pnl"})
 
 @dataclass(frozen=True, slots=True)
 class AlphaDetails:
-    """Everything that the database knows of an alpha; `call` is None for one without a call of a model.
+    """The database's data on an alpha; `call` is None for an alpha without a call of a model.
 
-    The keys are the columns of the tables, and how much is luck by today's trials. A database of an older version lacks
-    the newer ones.
+    The keys are the columns of the tables, and the luck by today's trials. A database of an older version lacks the
+    newer columns.
     """
 
     alpha: Mapping[str, Any]
@@ -26,7 +26,7 @@ class AlphaDetails:
     simulations: list[Mapping[str, Any]] = field(default_factory=list)
 
     def row(self) -> dict[str, Any]:
-        """Return it as one JSON object."""
+        """Return the data as one JSON object."""
         return {**self.alpha, "call": self.call, "simulations": self.simulations}
 
 

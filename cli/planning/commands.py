@@ -16,7 +16,7 @@ from fleet.runtime.units import Bytes, parse_size
 
 
 def _size(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Bytes | None:
-    """Return the bytes of a size, None for none; click reports what is no size."""
+    """Return the bytes of a size, None for none; click reports any other text."""
     if value is None:
         return None
     try:
@@ -65,7 +65,7 @@ def ladder(chosen: Chosen, suggest: bool, vram: Bytes | None, as_json: bool) -> 
 
 
 def _sizes(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[Bytes]:
-    """Return the sizes of a list such as "8GB,12GB"; click reports what is no size."""
+    """Return the sizes of a list such as "8GB,12GB"; click reports any other text."""
     if value is None:
         return []
     return [size for text in value.split(",") if (size := _size(ctx, parameter, text.strip()))]
@@ -137,8 +137,7 @@ def _lane_line(row: Mapping[str, Any]) -> str:
 def scan(chosen: Chosen, files: tuple[str, ...], explain: bool, as_json: bool) -> None:
     """Analyse logs: signals, incidents, and the switches of the policy; - is standard input.
 
-    Two configurations before the logs, as in `scan A.toml B.toml LOG`, are compared: the first move that differs, and
-    the minutes on each rung.
+    `scan A.toml B.toml LOG` compares two configurations: their first different move, and their minutes on each rung.
     """
     from cli.planning.scan import scan_bar, scan_lines, scan_log, settings_for_scan
 
@@ -166,7 +165,7 @@ def scan(chosen: Chosen, files: tuple[str, ...], explain: bool, as_json: bool) -
 
 
 def _compare(policies: Sequence[str], logs: Sequence[str], *, as_json: bool) -> None:
-    """Print what two policies make of each log."""
+    """Print the comparison of two policies for each log."""
     from cli.planning import compare
     from cli.planning.scan import scan_bar, scan_log, settings_for_scan
     from fleet.policy.rules import Rules

@@ -1,7 +1,7 @@
 """`scan A.toml B.toml LOG`: two policies over one log. Pure, by the production `decide`.
 
-Each failure of the log is taken to happen whatever model a policy is on, and each probe to work: the log cannot say
-otherwise. So the comparison shows what the policies do with the same failures, and not how often those would occur.
+Each failure of the log counts on any rung, and each probe works: a log cannot prove otherwise. The comparison therefore
+shows the policies' reactions to the same failures, not the frequency of failures.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ from monitor.scan.scan import Calls, ScanReport
 from state.codec import default_state
 
 HELD = "held"
-"""Where a held generator's time goes, instead of its rung."""
+"""The key of a held generator's time, in place of its rung."""
 
 _MOST_TICKS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A move of a policy: at which line (0: between lines, a probe) and time (Unix seconds), what, and the rung after it."""
+    """A move of a policy: line (0: a probe between lines), time (Unix seconds), text, and the rung after it."""
 
     line: int
     time: float
@@ -38,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What a policy does over a log: its moves in order, the seconds on each rung and held, the last rung and count."""
+    """A policy's course over a log: moves in order, seconds on each rung and held, last rung and count."""
 
     changes: tuple[Change, ...]
     seconds: Mapping[str, Seconds]
@@ -72,7 +72,7 @@ class _Simulation:
         return self.rules.ladder[self.state.current_model_index].label
 
     def pass_time(self, until: float) -> None:
-        """Let the time pass, with the probes that are due in it."""
+        """Advance the time, with the probes due meanwhile."""
         for _ in range(_MOST_TICKS):
             due = self.state.recovery.next
             if (
@@ -116,7 +116,7 @@ class _Simulation:
 
 
 def simulate(report: ScanReport, rules: Rules) -> Course:
-    """Return what a policy does over a log, from the top of its ladder."""
+    """Return a policy's course over a log, from the top of its ladder."""
     steps = sorted(policy_steps(report), key=lambda step: step[0])
     run = _Simulation(rules, steps[0][1] if steps else 0.0)
     for line, now, step in steps:
@@ -130,7 +130,7 @@ def simulate(report: ScanReport, rules: Rules) -> Course:
 
 
 def divergence(first: Course, second: Course) -> Divergence | None:
-    """Return where two courses part, None if they never do. The reason's words alone make no difference."""
+    """Return the first difference of two courses, None without one. The reason's words alone make no difference."""
     for one, other in zip(first.changes, second.changes, strict=False):
         if (one.line, one.time, one.rung) != (other.line, other.time, other.rung):
             return _parted(one, other)

@@ -1,4 +1,4 @@
-"""`ladder`: the rungs in force, with what each needs by Ollama's figures. Pure."""
+"""`ladder`: the rungs in force, with each one's need by Ollama's figures. Pure."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """`lanes --suggest`: a lane for each GPU, with a ladder that fits it and an Ollama of its own. Pure.
 
-An Ollama sees one card by CUDA_VISIBLE_DEVICES, on AMD by HIP_VISIBLE_DEVICES. Under systemd each has a unit, a port and
-a journal of its own; under Compose each is a service beside those of docker-compose.yml.
+An Ollama sees one card by CUDA_VISIBLE_DEVICES, on AMD by HIP_VISIBLE_DEVICES. Under systemd each Ollama has its own
+unit, port and journal. Under Compose each is a service beside those of docker-compose.yml.
 """
 
 import json
@@ -40,7 +40,7 @@ def suggest_lanes(
     variable: str = CUDA,
     compose: bool = False,
 ) -> list[SuggestedLane]:
-    """Return a lane for each card, in the order in which the driver numbers them; raise FleetError if none fits one."""
+    """Return a lane for each card, in the driver's order of the cards. Raise FleetError if none fits one."""
     known, lanes = list(candidates), []
     for number, card in enumerate(cards):
         name, environment = f"gpu{number}", {variable: str(number)}

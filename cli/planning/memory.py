@@ -1,4 +1,4 @@
-"""The GPU memory of this machine: by the cards' own tool, else by what the monitor read in Ollama's log."""
+"""The GPU memory of this machine: by the cards' own tool, else by the monitor's reading of Ollama's log."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from state.store import read_state
 
 @dataclass(frozen=True, slots=True)
 class KnownMemory:
-    """So many bytes of GPU memory, of all cards together, and where the figure is from."""
+    """Bytes of GPU memory, of all cards together, and the origin of the figure."""
 
     total: Bytes
     origin: str
@@ -34,7 +34,7 @@ def each_card(sizes: Sequence[Bytes], ask: Callable[[], list[Card] | None] = car
 
 
 def gpu_memory(home: Home, ask: Callable[[], list[Card] | None] = cards) -> KnownMemory:
-    """Return the machine's GPU memory; raise FleetError if nothing says how much it is."""
+    """Return the machine's GPU memory; raise FleetError if it is unknown."""
     try:
         found = ask()
         reason = "neither nvidia-smi nor rocm-smi is here" if found is None else NO_FIGURES

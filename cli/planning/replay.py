@@ -26,7 +26,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Result of a replay: the count at each incident by its id, the moves in order, and the last rung and count."""
+    """Result of a replay: the count at each incident (by id), the moves in order, the last rung and count."""
 
     counts: dict[str, str]
     moves: tuple[Move, ...]
@@ -58,7 +58,7 @@ def replay(report: ScanReport, rules: Rules) -> Replay:
 
 
 def policy_steps(report: ScanReport) -> Iterator[tuple[int, float, Incident | Calls]]:
-    """Yield what a policy decides on: incidents, and the calls between them, each with line and time."""
+    """Yield the input of a policy: incidents, and the calls between them, each with line and time."""
     for outcome in report.outcomes:
         if isinstance(outcome, IncidentFound):
             yield outcome.incident.last_line, outcome.incident.last, outcome.incident

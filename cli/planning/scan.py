@@ -45,7 +45,7 @@ def settings_for_scan(config: str | None, environ: Mapping[str, str]) -> Setting
 def scan_log(name: str, settings: Settings, progress: Progress | None = None) -> Scanned:
     """Return the report and replay of a log; raise FleetError if it cannot be read.
 
-    Every model counts as the rung's own, since a log alone does not say whose it is.
+    Every model counts as the rung's own, since a log alone does not name the ladder.
     """
     causes = frozenset(Cause(cause) for cause in settings.policy.causes)
     rules = GroupRules(incident_gap=settings.policy.incident_gap, causes=causes)

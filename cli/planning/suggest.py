@@ -26,9 +26,9 @@ _LEAST_BUFFERS = GIGABYTE // 2
 _LARGE_CARD = 10 * GIGABYTE
 _CONTEXT, _LARGE_CONTEXT = 4096, 8192
 _STEP = 0.7
-"""A rung needs at most this much of the one above: a smaller step frees too little."""
+"""Largest need of a rung, as a share of the rung above: a smaller step frees too little."""
 _NEAR = 0.75
-"""A model that Ollama has is preferred to a larger one that it lacks, if it needs at least this much of it."""
+"""Least need of a model in Ollama, as a share of a larger missing one's, to be preferred."""
 _MOST = 5
 _MOST_ASKED = 50
 _LEAST_WEIGHTS = 50 * MEGABYTE
@@ -56,7 +56,7 @@ class ModelOption:
 
 @dataclass(frozen=True, slots=True)
 class SuggestedRung:
-    """A rung with what it needs and what stays free of the card's memory, in bytes."""
+    """A rung with its need and the rest of the card's memory, in bytes."""
 
     model: str
     context: int
@@ -69,7 +69,7 @@ class SuggestedRung:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A ladder for so much memory, known from `origin`; no rung takes the `buffers` of it."""
+    """A ladder for this much memory, known from `origin`; `buffers` is the part that no rung takes."""
 
     memory: Bytes
     origin: str
@@ -80,7 +80,7 @@ class Suggestion:
 def suggest(memory: KnownMemory, candidates: Iterable[ModelOption], reserve: Bytes = 0) -> Suggestion:
     """Return a ladder of at most five rungs, largest first; raise FleetError if no model fits.
 
-    `reserve` is left to others, beside what a model's own buffers take.
+    `reserve` is left to other programs, in addition to the buffers of a model.
     """
     total = memory.total
     buffers = max(round(total * _BUFFERS), _LEAST_BUFFERS) + reserve
@@ -104,7 +104,7 @@ def _rung(one: ModelOption, memory: Bytes, wanted: int) -> SuggestedRung | None:
 
 
 def _steps(able: Sequence[SuggestedRung]) -> Iterator[SuggestedRung]:
-    """Yield the rungs: each the largest that is a real step down, or one near it that Ollama has."""
+    """Yield the rungs: each the largest real step down, or a similar model that Ollama has."""
     limit: float = float("inf")
     for _ in range(_MOST):
         below = [rung for rung in able if rung.need <= limit]
@@ -135,7 +135,7 @@ def _info(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def candidates_of(ollama: Ollama | None) -> list[ModelOption]:
-    """Return the models that Ollama has and those of the table that it lacks; only the table if it is away."""
+    """Return the models that Ollama has, and the others of the table. Without Ollama return the table alone."""
     here: list[ModelOption] = []
     if ollama is not None:
         try:

@@ -37,7 +37,7 @@ _KEYS = {"p": "pause", "r": "resume", "d": "downgrade", "t": "reset"}
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at the fleet."""
+    """One view of the fleet."""
 
     time: float
     row: dict[str, Any]
@@ -45,7 +45,7 @@ class Look:
 
 
 def look(fleet: Fleet) -> Look:
-    """Return what the fleet is like now."""
+    """Return the present view of the fleet."""
     return Look(time.time(), collect_status(fleet), read_history(fleet.home.history, _EVENTS))
 
 

@@ -1,4 +1,4 @@
-"""The parts of the live view as styled text (pure): a status row and events in, lines of a terminal out."""
+"""The parts of the live view: a status row and events in, styled lines of a terminal out (pure)."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ _LOUD = {
 }
 
 Sample = tuple[float, int | None]
-"""A time and the GPU memory of Ollama's models then, None where it was not known."""
+"""A time and the GPU memory of Ollama's models then, None if unknown."""
 
 
 def title(row: Mapping[str, Any]) -> Text:
-    """Return the first line: model, count, and what is wrong."""
+    """Return the first line: model, count, and faults."""
     model = row["current_model"]
     line = Text.assemble(
         (plain_text(model["name"]), "bold"),
@@ -46,7 +46,7 @@ def title(row: Mapping[str, Any]) -> Text:
 
 
 def ladder_lines(row: Mapping[str, Any], now: float) -> Text:
-    """Return the ladder with the current rung, and what comes next."""
+    """Return the ladder with the current rung, and the next move."""
     lines, here, switch = Text(), row["current_model"]["index"], row["switch"]
     for index, label in enumerate(row["ladder"]):
         mark = "▶ " if index == here else "  "
@@ -61,7 +61,7 @@ def ladder_lines(row: Mapping[str, Any], now: float) -> Text:
 
 
 def next_up(row: Mapping[str, Any], now: float) -> str:
-    """Return what the fleet waits for: a hold's or a pause's end, else the next try of a larger model."""
+    """Return the next move: the end of a hold or a pause, else the next try of a larger model."""
     hold, paused, ahead = row["hold"], row.get("pause"), row["recovery"]
     if isinstance(paused, Mapping):
         until = paused.get("until")

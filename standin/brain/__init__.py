@@ -1,1 +1,1 @@
-"""A stand-in for WorldQuant BRAIN's API: its limits and its faults, with figures that are made up and say so."""
+"""A stand-in for WorldQuant BRAIN's API: its limits and faults, with invented figures that are marked as such."""

@@ -9,8 +9,8 @@
 | `HTML` | it is answered with `status` and a page, as by a proxy on the way |
 | `EXPIRE` | the session is over: 401 |
 
-And these meet a simulation when it is taken: `OUTCOME` ends it in `status_text` with `text`; `BLANK` leaves its
-alpha without figures for the next `times` looks.
+Two more meet a simulation at its beginning. `OUTCOME` ends it in `status_text` with `text`. `BLANK` leaves its alpha
+without figures for the next `times` requests.
 """
 
 import threading
@@ -21,7 +21,7 @@ from fleet.runtime.units import Seconds
 
 
 class BrainFaultKind(Enum):
-    """The kinds of faults; the table above says what each does."""
+    """The kinds of faults; the table above has their effects."""
 
     REFUSE = auto()
     LOSE = auto()

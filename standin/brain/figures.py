@@ -1,6 +1,6 @@
 """Invented figures of an expression: always the same ones, and the opposite ones for its negative.
 
-Pure. Nothing here backtests anything: the figures fit together as BRAIN's do, and that is all.
+Pure. No backtest is behind the figures: they only fit together as BRAIN's do.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _GRADES = ((2.5, "SPECTACULAR"), (2.0, "EXCELLENT"), (1.5, "GOOD"), (1.0, "AVERA
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong with an expression, and where: characters of its first line."""
+    """A fault in an expression, and its place: characters of its first line."""
 
     message: str
     start: int
@@ -61,7 +61,7 @@ def field_rows() -> list[dict[str, Any]]:
 
 
 def mistake_in(code: str, operators: frozenset[str], fields: frozenset[str]) -> Mistake | None:
-    """Return what BRAIN would complain about, None if it would not; only names and brackets are looked at."""
+    """Return the fault that BRAIN would report, None without one; only names and brackets are checked."""
     text = _STRING.sub(lambda match: " " * len(match[0]), code)
     known = fields | _WORDS | set(re.findall(r"([A-Za-z_]\w*)\s*=(?!=)", text))
     for match in _NAME.finditer(text):
@@ -127,7 +127,7 @@ def _squeezed(code: str) -> str:
 
 
 def _unsigned(code: str) -> tuple[str, int]:
-    """Return an expression without its outer signs, and what they make together."""
+    """Return an expression without its outer signs, and their product."""
     sign = 1
     while True:
         if code.startswith("reverse(") and code.endswith(")"):

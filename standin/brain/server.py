@@ -22,9 +22,9 @@ _SERVER = {"Server": "model-fleet-standin"}
 
 
 class StandinBrain:
-    """A stand-in BRAIN. It listens from its making on, answers once started; stopped, it leaves nothing behind.
+    """A stand-in BRAIN. It listens from its creation on and answers once started; a stop leaves nothing behind.
 
-    `requests` are all that it was asked, as method and path.
+    `requests` are all requests so far, as method and path.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class StandinBrain:
 
 
 class _Reply:
-    """An answer that is made before it is known whether it is ever sent."""
+    """An answer that is made before the decision whether it is sent."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -232,7 +232,7 @@ class _Reply:
 
 
 def _instead(fault: BrainFault, exchange: Exchange, reply: _Reply) -> bool:
-    """Answer with the fault and return True, or return False where the request is done all the same."""
+    """Answer with the fault and return True; return False if the request is still to be answered."""
     if fault.kind is BrainFaultKind.REFUSE:
         exchange.cut()
     if fault.kind is BrainFaultKind.ERROR:
@@ -253,7 +253,7 @@ def _token(exchange: Exchange) -> str:
 
 
 def _problems(row: Any) -> dict[str, Any]:
-    """Return what is wrong with a simulation's request, by field, as BRAIN says it."""
+    """Return the faults of a simulation's request by field, in BRAIN's words."""
     if not isinstance(row, dict) or not isinstance(row.get("settings"), dict):
         return {"settings": ["This field is required."]}
     settings, wrong = row["settings"], {}

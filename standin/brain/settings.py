@@ -7,7 +7,7 @@ from fleet.runtime.units import Seconds
 
 @dataclass(frozen=True, slots=True)
 class BrainStandinSettings:
-    """One account. `seconds` is a simulation's length, `retry_after` what it asks its clients to wait."""
+    """One account. `seconds` is a simulation's length, `retry_after` the wait that clients are asked for."""
 
     email: str = "someone@example.com"
     password: str = "standin"  # noqa: S105  # an invented account

@@ -44,7 +44,7 @@ class World:
         self._running: list[StandinSimulation] = []
         self.alphas: dict[str, dict[str, Any]] = {}
         self.taken: list[str] = []
-        """Every expression that a simulation was taken for, in order: one that is there twice was paid twice."""
+        """The expression of every simulation, in order: an expression that is there twice was paid twice."""
         self.sign_ins = 0
         self.wrong = 0
         self.opened = not settings.persona
@@ -79,12 +79,12 @@ class World:
     # --- simulations
 
     def running(self) -> int:
-        """Return how many slots are in use."""
+        """Return the number of slots in use."""
         now = self.clock()
         return sum(not one.parent and one.left(now) > 0 for one in self._running)
 
     def quota_left(self) -> int | None:
-        """Return how many simulations the day still allows, None where there is no bound."""
+        """Return the number of simulations that the day still allows, None without a bound."""
         if not self.settings.quota:
             return None
         now = self.clock()
@@ -92,7 +92,7 @@ class World:
         return max(0, self.settings.quota - len(self._times))
 
     def quota_reset(self) -> float:
-        """Return how long it is until the quota grows again."""
+        """Return the time until the quota grows again."""
         return max(0.0, self._times[0] + _DAY - self.clock()) if self._times else 0.0
 
     def take(self, rows: Sequence[dict[str, Any]]) -> StandinSimulation:
@@ -135,7 +135,7 @@ class World:
         return one
 
     def row(self, one: StandinSimulation) -> dict[str, Any]:
-        """Return how a simulation that has ended is shown."""
+        """Return the row of an ended simulation."""
         if one.children:
             return {"id": one.id, "type": "REGULAR", "children": one.children, "status": "COMPLETE"}
         shown: dict[str, Any] = {

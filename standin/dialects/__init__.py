@@ -1,1 +1,1 @@
-"""What each era's Ollama writes into its log and its errors."""
+"""The log lines and errors of each era's Ollama."""

@@ -1,4 +1,4 @@
-"""The interface of a dialect: what an era's Ollama writes into its log and its errors."""
+"""The interface of a dialect: the log lines and errors of an era's Ollama."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class LoadFacts:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailure:
-    """A load that failed: the runner's last words, and what the API answers."""
+    """A load that failed: the runner's last lines, and the API's answer."""
 
     lines: list[Line]
     error: str
@@ -120,7 +120,7 @@ def _filled(template: Line, facts: Mapping[str, object]) -> Line:
 
 
 def server_facts(url: str, *, models: int, total: Bytes, version: str) -> dict[str, object]:
-    """Return what the lines of a server's start are filled with."""
+    """Return the values for the lines of a server's start."""
     return {
         "url": url,
         "address": url.partition("://")[2],
@@ -132,7 +132,7 @@ def server_facts(url: str, *, models: int, total: Bytes, version: str) -> dict[s
 
 
 def load_facts(load: LoadFacts) -> dict[str, object]:
-    """Return what the lines of a load are filled with; names with `_mib` are the runner's own figures."""
+    """Return the values for the lines of a load; names with `_mib` are the runner's own figures."""
     need, spec = load.need, load.spec
     return {
         "blob": load.blob,

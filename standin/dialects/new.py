@@ -321,7 +321,7 @@ class NewDialect:
         return fill(_RETRIES, {**load_facts(load), "error": error, "evicted": count})
 
     def not_recovered(self, load: LoadFacts, seconds: Seconds, pid: int) -> list[Line]:
-        """Return nothing: since v0.12.6 this is said at debug level only."""
+        """Return nothing: since v0.12.6 this line is at debug level only."""
         del load, seconds, pid
         return []
 

@@ -1,7 +1,7 @@
 """Ollama from v0.4 to v0.11.4: a Go runner round llama.cpp, here with CUDA. After lines from public reports.
 
-It estimates how many layers fit before it loads, evicts quietly, and complains when GPU memory does not come
-back after an unload. `{names}` are filled in by `standin.dialects.base`.
+This Ollama estimates the layers that fit before a load, and evicts without a line. It warns when GPU memory does not
+come back after an unload. `{names}` are filled in by `standin.dialects.base`.
 """
 
 from fleet.runtime.units import Bytes, Seconds
@@ -262,6 +262,6 @@ class OldDialect:
         return LoadFailure(list(_RUNS_OUT), f"an error was encountered while running the model: {said}")
 
     def answered(self, figures: Answered) -> list[Line]:
-        """Return nothing: this runner says nothing of an answer."""
+        """Return nothing: this runner logs no line of an answer."""
         del figures
         return []

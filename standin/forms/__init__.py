@@ -1,1 +1,1 @@
-"""How Ollama writes and reads: Go's formats, log lines, request bodies."""
+"""The forms of Ollama's input and output: Go's formats, log lines, request bodies."""

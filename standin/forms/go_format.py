@@ -95,7 +95,7 @@ def quoted(text: str) -> str:
 
 
 def decode_error(text: str, error: json.JSONDecodeError) -> str:
-    """Return what Go's decoder says of a broken document: cut off, or where it stopped making sense."""
+    """Return the error of Go's decoder for a broken document: cut off, or invalid at a place."""
     place = error.pos
     rest = text[place:].lstrip()
     if not rest or "Unterminated" in error.msg:

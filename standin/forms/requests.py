@@ -54,7 +54,7 @@ class Options:
 class Ask:
     """A body of `/api/generate` or `/api/chat`; `format` is the schema's JSON text, `"json"` or empty.
 
-    `keep_alive` and `think` are None where the request says nothing of them; `think` is not checked yet.
+    `keep_alive` and `think` are None if the request lacks them; `think` is not checked yet.
     """
 
     model: str
@@ -73,7 +73,7 @@ def decode(body: bytes) -> dict[str, Any]:
         raise ApiError(400, "missing request body")
     text = body.decode("utf-8", "replace")
     try:
-        # Go's decoder reads one value and leaves what follows it.
+        # Go's decoder reads one value and ignores the rest.
         document, _ = json.JSONDecoder().raw_decode(text.lstrip())
     except json.JSONDecodeError as error:
         raise ApiError(400, decode_error(text.lstrip(), error)) from error
@@ -85,7 +85,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def ask_of(body: Mapping[str, Any], *, chat: bool) -> Ask:
-    """Return what a body of generate or chat asks for; raise ApiError 400."""
+    """Return the request in a body of generate or chat; raise ApiError 400."""
     messages = _field(body, "messages", list, []) if chat else []
     prompt = _prompt_of(messages) if chat else _field(body, "prompt", str, "")
     return Ask(

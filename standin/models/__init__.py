@@ -1,1 +1,1 @@
-"""The stand-in's models: names, sizes, need of GPU memory, and the disk they lie on."""
+"""The stand-in's models: names, sizes, need of GPU memory, and their disk."""

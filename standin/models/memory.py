@@ -3,10 +3,10 @@
     need = weights + KV cache + compute buffers
 
 - *weights*: the size of the model's file;
-- *KV cache*: 2 (K and V) x 2 bytes (f16) x layers x kv heads x head size x context x parallel requests,
-  which is llama.cpp's own sum and follows from `/api/show`'s `model_info`;
-- *compute*: 4 bytes x 512 (the batch) x (context + 6 x embedding): the attention mask and the activations.
-  Fitted to recorded logs (20 MiB at a context of 4096 and an embedding of 1024), and always a small part.
+- *KV cache*: 2 (K and V) x 2 bytes (f16) x layers x kv heads x head size x context x parallel requests. This is
+  llama.cpp's own sum, by the figures of `/api/show`'s `model_info`;
+- *compute*: 4 bytes x 512 (the batch) x (context + 6 x embedding): the attention mask and the activations. The formula
+  is fitted to recorded logs: 20 MiB at a context of 4096 and an embedding of 1024.
 
 The layers are taken as equal; the output counts as one more, as in Ollama's `offloaded 9/9 layers to GPU`.
 """
@@ -32,7 +32,7 @@ class LoadStep(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The memory of a load in bytes: what is to be on the GPU, and what stays in the host's memory."""
+    """The memory of a load in bytes: the part for the GPU, and the part in the host's memory."""
 
     weights: Bytes
     cache: Bytes
@@ -43,12 +43,12 @@ class Need:
 
     @property
     def gpu(self) -> Bytes:
-        """Return what the GPU has to hold: `size_vram`."""
+        """Return the bytes on the GPU: `size_vram`."""
         return self.weights + self.cache + self.compute
 
     @property
     def total(self) -> Bytes:
-        """Return what the model takes in all: `size`."""
+        """Return the bytes of the whole model: `size`."""
         return self.gpu + self.host
 
 
@@ -72,7 +72,7 @@ def compute_size(spec: ModelSpec, num_ctx: int) -> Bytes:
 
 
 def need(spec: ModelSpec, *, num_ctx: int, parallel: int, num_gpu: int = -1) -> Need:
-    """Return what a load needs with `num_gpu` layers on the GPU; a negative number means all of them."""
+    """Return the need of a load with `num_gpu` layers on the GPU; a negative number means all layers."""
     layers = spec.layers + 1
     on_gpu = layers if num_gpu < 0 else min(num_gpu, layers)
     weights = spec.weights * on_gpu // layers
@@ -85,7 +85,7 @@ def need(spec: ModelSpec, *, num_ctx: int, parallel: int, num_gpu: int = -1) -> 
 
 
 def shortage(wanted: Need, free: Bytes) -> Shortage | None:
-    """Return the first allocation that does not fit into what is free, None if all do."""
+    """Return the first allocation that does not fit into the free memory, None if all fit."""
     left = free
     for step, asked in (
         (LoadStep.WEIGHTS, wanted.weights),

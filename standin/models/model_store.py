@@ -42,7 +42,7 @@ class ModelStore:
         return [(made_thinking(spec, self._thinking), since) for spec, since in rows]
 
     def offered(self, name: str) -> ModelSpec | None:
-        """Return what the registry has under a name: any host and namespace offer the same models."""
+        """Return the registry's model of a name: any host and namespace offer the same models."""
         known = canonical(name)
         return self._registry.get(known) or self._registry.get(known.rsplit("/", 1)[-1])
 

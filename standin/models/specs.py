@@ -1,7 +1,7 @@
 """The stand-in's models: names, sizes and the figures that GPU memory follows from.
 
-The four of the default ladder have the shapes of the real ones; the shape of any other is derived from its
-size. Digests are made up from name and size, so that they are the same in every run.
+The four models of the default ladder have the shapes of the real ones. The shape of any other is derived from its size.
+Digests are derived from name and size: they are the same in every run.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class Thinking(Enum):
 
 
 def thinking_of(name: str) -> Thinking:
-    """Return how the real model of that name thinks."""
+    """Return the kind of thinking of the real model of that name."""
     bare = canonical(name).rsplit("/", 1)[-1]
     if bare.startswith("gpt-oss"):
         return Thinking.ALWAYS
@@ -164,8 +164,8 @@ SEED_MODELS: tuple[ModelSpec, ...] = (
 def spec_for(name: str, size: Bytes) -> ModelSpec:
     """Return a model of that name and size; raise ValueError if no model can be so small.
 
-    A name of the default ladder keeps its architecture. Any other is taken for a Llama of about 4.85 bits a
-    weight (Q4_K_M), with as many layers and heads as its number of parameters suggests.
+    A name of the default ladder keeps its architecture. Any other counts as a Llama of about 4.85 bits a weight
+    (Q4_K_M). Its number of parameters gives the layers and heads.
     """
     if size < 10_000:  # noqa: PLR2004  # smaller than any file that holds weights
         raise ValueError(f"a model of {size} bytes is no model")

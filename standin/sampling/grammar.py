@@ -1,9 +1,9 @@
 """A JSON Schema, checked and made ready for sampling, in the way llama.cpp turns one into a grammar.
 
-Known: `$defs`/`definitions`, `$ref`, `anyOf`, `oneOf`, `const`, `enum`, `type` (also a list of types),
-`properties`, `required`, `prefixItems`, `items`, `minItems`, `maxItems`, `minLength`, `maxLength`, `minimum`,
-`maximum`. Words that only describe are skipped. Anything else is refused rather than ignored: an answer that
-quietly breaks the schema would hide a fault of its author.
+Known words of structure are `$defs`/`definitions`, `$ref`, `anyOf`, `oneOf`, `const`, `enum`, and `type`, also as a
+list. Known words of content are `properties`, `required`, `prefixItems` and `items`. Known bounds are `minItems`,
+`maxItems`, `minLength`, `maxLength`, `minimum` and `maximum`. Words that only describe are skipped. Any other word is
+refused: an answer that silently breaks the schema would hide a fault of its author.
 """
 
 import json
@@ -87,7 +87,7 @@ Node: TypeAlias = Values | Scalar | Items | Members | AnyOf | Link
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A schema that is ready: where to begin, and how deep each node nests at least."""
+    """A schema ready for sampling: its root, and the least nesting below each node."""
 
     root: Node
     depths: dict[Node, int]
@@ -249,7 +249,7 @@ def _unrecognized(schema: Any, where: str) -> SchemaError:
 
 
 def _children(node: Node) -> Iterator[Node]:
-    """Yield what a value of this node cannot do without."""
+    """Yield the nodes that every value of this node contains."""
     if isinstance(node, Items):
         yield from node.fixed
         if node.rest is not None and node.least > len(node.fixed):

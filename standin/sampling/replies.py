@@ -55,7 +55,7 @@ class StandinReply:
 
 
 class Mind(Enum):
-    """How a model thinks on a request, and where a schema leaves its answer.
+    """The thinking of a model on a request, and the place of its answer under a schema.
 
     NONE: not at all. INLINE: within the reply (before 0.9). OPENED: the template opens the thoughts, and a schema
     keeps the answer in them. HARMONY, SHORT or LONG: a schema leaves neither thoughts nor answer, since the server
@@ -96,8 +96,7 @@ def reply_to(
 ) -> StandinReply:
     """Return a reply for a format (empty, `json` or a schema's text); raise ApiError for a bad schema.
 
-    `options.num_predict` cuts it. `rubbish` names what is answered instead:
-    `text`, `schema`, `nested` or `cut`.
+    `options.num_predict` cuts it. `rubbish` names the kind of a useless answer: `text`, `schema`, `nested` or `cut`.
     """
     text = _text(schema, prompt, rng)
     if rubbish == "cut":
@@ -144,11 +143,10 @@ def _text(schema: str, prompt: str, rng: random.Random) -> str:
 
 
 def prompt_tokens(prompt: str, num_ctx: int) -> int:
-    """Return how many tokens of a prompt are read; raise ApiError 400 for one that exceeds the context.
+    """Return the number of a prompt's tokens that are read; raise ApiError 400 for a prompt beyond the context.
 
-    Recorded servers cut a much too long prompt silently to about half the context and refuse one that is a
-    little too long, because the two counts they make differ; here the bound between the two is twice the
-    context.
+    Recorded servers silently cut a much too long prompt to about half the context. They refuse a prompt that is a
+    little too long, because their two counts differ. Here the bound between the two is twice the context.
     """
     count = -(-len(prompt.encode("utf-8", "replace")) // _BYTES_A_TOKEN) + _TEMPLATE_TOKENS
     if count > 2 * num_ctx:

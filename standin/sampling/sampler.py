@@ -1,7 +1,7 @@
 """Random instances of a grammar: the stand-in's answers. Pure, given the randomness.
 
-Where a union offers both simple values and nested ones, it mostly nests at first and ever more rarely further
-down, so that a schema of expressions gives a few operators each, and a schema that refers to itself ends.
+A union of simple and nested values mostly nests at first, and ever more rarely further down. A schema of expressions
+therefore gives a few operators each, and a schema that refers to itself ends.
 """
 
 import random

@@ -130,7 +130,7 @@ class GenerateApi:
         return {kind: fault for kind, fault in taken if fault is not None}
 
     def _speak(self, answer: _Answer) -> None:
-        """Say the reply piece by piece at a model's pace, with what is to go wrong on the way."""
+        """Send the reply piece by piece at a model's pace, with the faults in force."""
         rubbish = answer.faults.get(FaultKind.RUBBISH)
         if rubbish is not None and rubbish.what == "html":
             answer.exchange.send(200, "text/html", _HTML)

@@ -25,7 +25,7 @@ _CARD: Bytes = 8 * 1024**3
 class Gpu:
     """The GPU: its free memory with nothing loaded, and whether models spill beyond it.
 
-    Where they do not, another program holds the rest, which the server does not see.
+    Without spilling, another program holds the rest, unknown to the server.
     """
 
     vram: Bytes
@@ -34,7 +34,7 @@ class Gpu:
 
     @property
     def card(self) -> Bytes:
-        """Return what the server takes for the whole of it."""
+        """Return the total that the server reports."""
         return self.vram if self.spill else max(self.whole, self.vram)
 
 
@@ -54,7 +54,7 @@ class Loader:
         self._closed = False
 
     def close(self) -> None:
-        """Give up what is still to be said."""
+        """Cancel the pending lines."""
         self._closed = True
         for timer in self._timers:
             timer.cancel()
@@ -120,7 +120,7 @@ class Loader:
             self._complain_later(load)
 
     def _complain_later(self, load: LoadFacts) -> None:
-        """Let old Ollama complain of memory that did not come back: up to three times for one unload."""
+        """Let old Ollama warn of memory that did not come back, up to three times for one unload."""
         began, pid = time.monotonic(), self._rng.randint(100, 32000)
         self._timers = [timer for timer in self._timers if timer.is_alive()]
         for turn in range(self._rng.randint(1, 3)):

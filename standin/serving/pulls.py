@@ -1,7 +1,7 @@
-"""`/api/pull`: the progress of a pull as a stream of rows, with all that can go wrong on the way.
+"""`/api/pull`: the progress of a pull as a stream of rows, with the faults in force.
 
-The generator of rows knows no HTTP; it waits through `wait` and breaks off with its own error.
-A pull that ends early leaves what it had, and the next one goes on from there.
+The generator of rows knows no HTTP; it waits through `wait` and breaks off with its own error. A pull that ends early
+keeps its bytes, and the next one resumes there.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ class PullBrokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a model's manifest lies, as a pull's errors name it."""
+    """The place of a model's manifest, as a pull's errors name it."""
 
     scheme: str
     host: str
@@ -53,7 +53,7 @@ def address_of(name: str, *, insecure: bool) -> Address:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """One pull: of what, and with which pace."""
+    """One pull: its model and its pace."""
 
     name: str
     insecure: bool

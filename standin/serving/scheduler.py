@@ -1,6 +1,6 @@
 """The loaded models: which are in memory, which are evicted, and when.
 
-As in Ollama, one load goes at a time, and everything that needs a model waits for it.
+As in Ollama, one load runs at a time, and every request for a model waits for it.
 """
 
 import threading
@@ -19,7 +19,7 @@ from standin.models.specs import ModelSpec
 from standin.serving.loading import Gpu, Loader
 from standin.settings import Era, StandinSettings
 
-# Real Ollama looks for its GPUs again after a runner's death, for 5 s; ours has less patience.
+# Real Ollama searches its GPUs again after a runner's death, for 5 s; the stand-in for less.
 _REDISCOVERY: Seconds = 0.5
 
 
@@ -51,7 +51,7 @@ class Runner:
 
     @property
     def slowness(self) -> float:
-        """Return how much slower than wholly on the GPU it answers: up to five times, when wholly off it."""
+        """Return the factor on the time of an answer: 1 on the GPU, up to 5 on the CPU."""
         need = self.load.need
         return 5.0 - 4.0 * need.gpu / max(1, need.total)
 
@@ -86,7 +86,7 @@ class Scheduler:
     ) -> Iterator[Runner]:
         """Hold a model in memory, loading it first where that is needed; raise ApiError if it cannot be.
 
-        A context beyond what the model was trained on is cut to that, as Ollama does.
+        A context beyond the model's own is cut to it, as in Ollama.
         """
         options = replace(options, num_ctx=min(options.num_ctx, spec.context))
         with self._gate(wait):
@@ -209,9 +209,9 @@ class Scheduler:
         return hard and self._settings.era is Era.NEW and bool(self._others())
 
     def _make_room(self, spec: ModelSpec, options: Options, wait: Wait) -> None:
-        """Evict what is in the way as far as the server can foresee it.
+        """Evict the models in the way, as far as the server can foresee the need.
 
-        New Ollama foresees only what it knows of; old Ollama asks the driver for the free memory.
+        New Ollama foresees only by its own models; old Ollama asks the driver for the free memory.
         """
         foresees = self._gpu.spill or self._settings.era is Era.OLD
         alone = self._loader.plan(spec, options, used=0, count=1)
@@ -220,7 +220,7 @@ class Scheduler:
             self._evict(others[:1], wait)
 
     def _others(self) -> list[Runner]:
-        """Return the other models in memory, those that are least needed first."""
+        """Return the other models in memory, the least needed first."""
         with self._lock:
             return sorted(self._runners.values(), key=lambda each: (each.active, each.keep_alive))
 

@@ -11,7 +11,7 @@ _STRETCHES = {"": "Figures", "validation_": "Validation", "test_": "Test"}
 
 
 def standing(found: AlphaDetails) -> str:
-    """Return what the alpha is and how it did."""
+    """Return the alpha's row as a list: expression, origin, figures, pool, luck and settings."""
     alpha = found.alpha
     figures = {name: figure_line(alpha, prefix) for prefix, name in _STRETCHES.items()}
     rows = [

@@ -1,4 +1,4 @@
-"""The dialog of an action: what it will do, the token, and its result."""
+"""The dialog of an action: its effect, the token, and its result."""
 
 import json
 

@@ -20,10 +20,10 @@ from web.plots import Plots
 from web.readings import Readings
 
 TICK = 0.5
-"""Seconds between two looks of a visible page."""
+"""Seconds between two updates of a visible page."""
 
 _SOON = 0.05
-"""Seconds until a part that takes its time is asked for."""
+"""Seconds until the first request for a slow part."""
 
 _CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 _HEAD = """
@@ -51,7 +51,7 @@ new MutationObserver(fleetLocal).observe(document.body, {childList: true, subtre
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """What all views need."""
+    """The objects that all views use."""
 
     readings: Readings
     actions: Actions
@@ -78,7 +78,7 @@ class Site:
 
     @property
     def first(self) -> PageContext:
-        """Return the first lane's context, which also stands for what the lanes share."""
+        """Return the first lane's context, which also serves the parts that the lanes share."""
         return next(iter(self.lanes.values()))
 
     @property
@@ -196,14 +196,14 @@ class LivePage:
         self._parts[self._of].append(renew)
 
     def fixed(self, title: str, markup: str, *, width: str = "") -> None:
-        """Add a part that stays as it is."""
+        """Add a part that does not change."""
         with ui.element("section").classes(width).props(f'aria-label="{title}"'):
             ui.html(f"<h2>{title}</h2>{markup}", sanitize=False)
 
     def later(
         self, title: str, meanwhile: str, read: Callable[[], Awaitable[str]], *, controls: str = ""
     ) -> None:
-        """Add a part that takes its time: it is filled once the page is open. `controls` stand above it at once."""
+        """Add a slow part, which is filled once the page is open. `controls` are shown above it at once."""
         with ui.element("section").props(f'aria-label="{title}"'):
             ui.html(f"<h2>{title}</h2>{controls}", sanitize=False)
             shown = ui.html(f"<p>{text(meanwhile)}</p>", sanitize=False).props('aria-live="polite"')
@@ -214,7 +214,7 @@ class LivePage:
         ui.timer(_SOON, fill, once=True)
 
     def later_chart(self, title: str, read: Callable[[], Awaitable[dict[str, Any]]]) -> None:
-        """Add a chart that takes its time. Only then does the browser load the library of charts."""
+        """Add a slow chart. Only then does the browser load the library of charts."""
         with ui.element("section").props(f'aria-label="{title}"') as section:
             ui.html(f"<h2>{title}</h2>", sanitize=False)
 
@@ -290,7 +290,7 @@ class _SlowPart:
 
 
 def navigation(path: str, lane: str | None, lanes: Sequence[str]) -> str:
-    """Return the links of the views, and those of the lanes where there are any (pure)."""
+    """Return the links of the views, and those of the lanes, if any (pure)."""
     query = f"?lane={lane}" if lane else ""
     views = "".join(
         f'<a href="{place}{query}" data-key="{number}" title="Key {number}"{_CURRENT * (place == path)}>{name}</a>'

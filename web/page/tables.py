@@ -20,7 +20,7 @@ _FORMS = {"margin": ".4f"}
 
 
 def trouble(error: FleetError) -> str:
-    """Return an error with its mend."""
+    """Return an error with its remedy."""
     return f'<p class="bad">{text(error.message)}</p><p>→ {text(error.hint)}</p>'
 
 
@@ -118,7 +118,7 @@ def figure(value: float | None, form: str = ".2f") -> str:
 
 
 def models(row: Mapping[str, Any]) -> str:
-    """Return the comparison of the models: what each brings for its GPU memory."""
+    """Return the comparison of the models: each one's yield for its GPU memory."""
     head = (
         "Model", "In use", "Incidents", "Between incidents", "GPU memory", "Load", "Tokens/s",
         "Valid", "Unique", "Kept", "Likely", "Kept an hour", "Best Sharpe",

@@ -144,7 +144,7 @@ def _add_alpha(site: Site) -> None:
 
 
 def _whole(given: str, otherwise: int) -> int:
-    """Return the whole number in a part of an address, another one where it holds none."""
+    """Return the whole number in a part of an address, `otherwise` without one."""
     try:
         return int(given)
     except ValueError:
@@ -152,7 +152,7 @@ def _whole(given: str, otherwise: int) -> int:
 
 
 async def _picture(context: PageContext, row: Mapping[str, Any]) -> str:
-    """Return the picture of an alpha's running PnL once it is drawn, else why there is none."""
+    """Return the picture of an alpha's running PnL once it is drawn, else the reason for none."""
     try:
         await context.plots.picture(row)
     except FleetError as error:
