@@ -1,4 +1,4 @@
-"""The monitor's loop, the one owner of the state: receive, decide, write, start what is due next.
+"""The monitor's loop, the one owner of the state: it receives, decides, writes and starts the next steps.
 
 Only the loop writes the state. Its threads do the slow work and put their results into one inbox. One write carries a
 cursor and the result of the lines before it. The write needs the state's cursor to be the one at which its batches
@@ -131,7 +131,7 @@ class Monitor:
             self._turn()
 
     def _follow(self, origin: str, cursor: Cursor | None) -> None:
-        """Read a source from a cursor on; drop what an earlier thread read of it."""
+        """Read a source from a cursor on; drop the items of an earlier thread."""
         old = self._streams.get(origin)
         if old is not None:
             old.thread.close()
@@ -173,7 +173,7 @@ class Monitor:
             return 0.0
         return min(self._next_check, *(stream.reopen_at for stream in self._streams.values())) - now
 
-    # What arrives
+    # Arrivals
 
     def _receive(self, message: Message) -> None:
         match message:
@@ -288,7 +288,7 @@ class Monitor:
         first_token = settings.ollama.first_token_timeout
         return Context(self._clock.time(), rules, self._detector, known.tags, first_token)
 
-    # What is due next
+    # Next steps
 
     def _check(self) -> None:
         """Do the work due by time: the grouper's deadlines, holds, probes, a verify that waits for too long."""

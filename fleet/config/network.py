@@ -1,4 +1,4 @@
-"""Addresses of the network: who reaches them, those of servers and of dask schedulers (pure)."""
+"""Checks of network addresses: loopback, servers, dask schedulers (pure)."""
 
 import ipaddress
 import re
@@ -28,7 +28,7 @@ def check_server_address(address: str) -> None:
 def check_dask_address(address: str) -> None:
     """Raise ValueError unless the address is that of a scheduler that no stranger reaches.
 
-    Whoever reaches a scheduler may run programs on its workers. Off loopback only certificates keep others out.
+    A client of a scheduler may run programs on its workers. Off loopback only certificates keep others out.
     """
     found = _FORM.fullmatch(address)
     if found is None or not 0 < int(found["port"]) < _PORTS:

@@ -187,7 +187,7 @@ class WebSettings:
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """A lane of `[[lane]]` with what its own settings and the fleet's make together."""
+    """A lane of `[[lane]]`: its own settings, completed by the fleet's."""
 
     name: str
     ollama: OllamaSettings

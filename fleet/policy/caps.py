@@ -170,7 +170,7 @@ def _highest_that_leaves(state: FleetState, seen: CardSeen, rules: Rules) -> int
     return next((index for index in order if leaves(index)), None)
 
 
-# What follows from them
+# Consequences of the caps
 
 
 def keep_below(state: FleetState, now: float, rules: Rules) -> FleetState | None:

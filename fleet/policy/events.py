@@ -1,4 +1,4 @@
-"""Events: numbered records of what happened, the source of history, log lines and views.
+"""Events: numbered records, the source of history, log lines and views.
 
 The state write that makes an event true also stores the event. Its number takes it from the state into the history
 exactly once. No program parses another's text for events.

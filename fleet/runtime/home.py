@@ -42,7 +42,7 @@ class Home:
     lane: str = ""
 
     def root(self) -> Path:
-        """Return the fleet's home, which holds what its lanes share."""
+        """Return the fleet's home, which holds the shared files of its lanes."""
         return self.path.parents[1] if self.lane else self.path
 
     def of_lane(self, name: str) -> "Home":
@@ -143,7 +143,7 @@ class Home:
         return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.root()))} {words}"
 
     def require_owner(self) -> None:
-        """Raise ConfigError in the home of another user: its programs cannot read what root writes; others cannot write.
+        """Raise ConfigError in the home of another user: its programs cannot read root's files, and others cannot write.
 
         Some mounts show an owner of their own for files that this user may write.
         """

@@ -1,4 +1,4 @@
-"""The environment of `make setup`: commands for people run in it, whatever Python starts them.
+"""The environment of `make setup`: commands for people run in it, started by any Python.
 
 Any Python reads this file, also one that is too old for the fleet.
 """

@@ -2,7 +2,7 @@
 
 Pure; every expression is anchored or searched in a bounded part, and never backtracks badly. There are two rules:
 
-- A prefix of a known form is removed, whatever follows it.
+- A prefix of a known form is removed before any text.
 - Any text before one of the server's own beginnings (slog's, GIN's, the old logger's) is a prefix. It may name a
   container, a pod or a task. A raw line of a runner has no such beginning. It stays whole, and a stamp after a name is
   its stamp.

@@ -1,4 +1,4 @@
-"""The effect of a line: first the bounds it sets, then its signal, then what it ends."""
+"""The effect of a line: first the bounds that it sets, then its signal, then the ends."""
 
 from dataclasses import replace
 

@@ -97,7 +97,7 @@ def same_weights(one: str, other: str) -> bool:
 
 
 def failure_of_call(step: GroupingStep, call: FailedCall) -> Failure | None:
-    """Return the failure that a call reports too: one whose lines fall into it, or another call's of that time."""
+    """Return the failure that a call also reports: one with lines during it, or one of another call then."""
     slack = step.rules.slack
     lines = (
         failure

@@ -105,7 +105,7 @@ Observation = Line | Heard | LogAway | LogBack | FailedCall | TimePassed | Flush
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One failure, however many signals it gave.
+    """One failure, with any number of signals.
 
     `first` and `last` are its signals' times, `first_line` and `last_line` their line numbers. `model` is a tag or
     digest, empty if none was named. `counts`: towards the threshold. `reason`: why it does not count. `lines`: the

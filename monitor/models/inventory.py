@@ -89,7 +89,7 @@ class Models:
         self._named: set[tuple[str, str]] = set()
 
     def refresh(self, *, timeout: Seconds = 2.0) -> None:
-        """Ask Ollama which models are present and what they need."""
+        """Ask Ollama for the models present and the figures of their needs."""
         try:
             models = self._ollama.tags(timeout=timeout)
             needs = tuple(self._need(rung, models, timeout) for rung in self._ladder)

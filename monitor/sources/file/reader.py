@@ -182,7 +182,7 @@ class LogFile:
     def read(self) -> tuple[int, Region | None]:
         """Read on; return the number of bytes (0 at the end of the file) and the lines that they complete.
 
-        Raises RewrittenError if the file no longer holds what was read before.
+        Raises RewrittenError if the file no longer holds the bytes read before.
         """
         known = len(self._recent)
         data = os.pread(self._descriptor, known + CHUNK, self.position - known)
