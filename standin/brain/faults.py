@@ -9,8 +9,8 @@
 | `HTML` | it is answered with `status` and a page, as by a proxy on the way |
 | `EXPIRE` | the session is over: 401 |
 
-Two more meet a simulation at its beginning. `OUTCOME` ends it in `status_text` with `text`. `BLANK` leaves its alpha
-without figures for the next `times` requests.
+Two more meet a simulation. `OUTCOME` is taken at its beginning, and ends it in `status_text` with `text`. `BLANK` is
+taken at its end, and leaves its alpha without figures for the next `times` requests.
 """
 
 import threading
