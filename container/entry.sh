@@ -2,7 +2,7 @@
 # The container's entry point: prepares the volume, then execs the command.
 #
 # It reports a home that is not writable before any program starts. It copies the kernels that were compiled with the
-# image to the volume, once for each image: numba uses only a writable cache, and another CPU model adds kernels of its own.
+# image to the volume, once for each image. numba uses only a writable cache, and another CPU model adds its own kernels.
 set -eu
 umask 027
 
