@@ -343,7 +343,7 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     from cli.report import collect_report
     from fleet.runtime.clock import parse_since
 
-    start = parse_since(since, time.time()) if since else 0.0
+    start = 0.0 if since is None else parse_since(since, time.time())
     rows = of_each_lane(fleet, lambda lane: collect_report(lane, since=start))
     if as_json:
         print_json({"lanes": rows} if fleet.has_lanes else next(iter(rows.values())))

@@ -11,7 +11,7 @@ from fleet.clients.supervisor import RpcFault
 from fleet.config.ladder import Ladder, Rung, full_name, same_model
 from fleet.policy.caps import follow_clock
 from fleet.policy.decide import decide
-from fleet.policy.events import Event, EventKind
+from fleet.policy.events import Event, EventKind, sentence
 from fleet.policy.facts import Command, Fact, ModelPresent, PauseAsked, ResumeAsked, TrialEnded, Unpin
 from fleet.policy.state import FleetState, SwitchKind, SwitchPhase
 from fleet.runtime.clock import SystemClock
@@ -59,10 +59,10 @@ def find_rung(ladder: Ladder, target: str) -> int:
     found = _rungs_called(ladder, target)
     if not found:
         models = ", ".join(one.model for one in ladder)
-        raise ConfigError(f"{target} is not on the ladder", hint=f"On it are {models}.")
+        raise ConfigError(f"{target!r} is not on the ladder", hint=f"On it are {models}.")
     if len(found) > 1:
         rungs = ", ".join(f"{rung.index} ({rung.label})" for rung in found)
-        raise ConfigError(f"{target} may mean several rungs", hint=f"Name one by its index: {rungs}.")
+        raise ConfigError(f"{target!r} may mean several rungs", hint=f"Name one by its index: {rungs}.")
     return found[0].index
 
 
@@ -227,8 +227,11 @@ class OperatorCommands:
                     f"superseded: a {event.fields.get('by')} was asked for meanwhile", hint="See `status`."
                 )
             if event.kind in {EventKind.SWITCH_FAILED, EventKind.GENERATOR_DOWN}:
-                reason = str(event.fields.get("reason", ""))
-                raise SwitchError(reason, hint="`history` lists the events; `doctor` looks for the cause.")
+                said, model = " ".join(sentence(event).split()), self._store.read().current_model
+                raise SwitchError(
+                    f"{said}; the fleet stands on {model}",
+                    hint="`history` lists the events; `doctor` looks for the cause.",
+                )
 
     def _result(self, number: int, state: FleetState) -> str:
         for event in self._events(number):

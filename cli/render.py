@@ -361,7 +361,7 @@ def select(path: Path, *, last: int, kinds: Sequence[str], since: str | None, no
     unknown kind or time.
     """
     wanted = {kind for name in kinds for kind in kinds_called(name)}
-    first = parse_since(since, now) if since else None
+    first = None if since is None else parse_since(since, now)
     if not wanted and first is None:
         return read_history(path, last)
     return [

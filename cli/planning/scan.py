@@ -54,7 +54,7 @@ def scan_log(name: str, settings: Settings, progress: Progress | None = None) ->
         report = scan_file(name, rules, detector, progress=progress)
     except (OSError, EOFError, zlib.error, LZMAError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FleetError(f"{name} cannot be read: {reason}", hint=_hint(error)) from error
+        raise FleetError(f"{name or repr(name)} cannot be read: {reason}", hint=_hint(error)) from error
     return Scanned(report, replay(report, Rules(settings.ladder, settings.policy)))
 
 

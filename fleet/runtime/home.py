@@ -142,6 +142,10 @@ class Home:
             words = words.replace("fleet_cli.py ", f"fleet_cli.py --lane {self.lane} ")
         return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.root()))} {words}"
 
+    def _environment(self) -> str:
+        """Return what `sudo`, which passes no variables on, needs before a command of this home."""
+        return "" if self.is_default else f"env FLEET_HOME={shlex.quote(str(self.root()))} "
+
     def require_owner(self) -> None:
         """Raise ConfigError in the home of another user: its programs cannot read root's files, and others cannot write.
 
@@ -155,7 +159,7 @@ class Home:
         if user != owner and (user == 0 or not os.access(self.run, os.W_OK)):
             raise ConfigError(
                 f"{self.root()} belongs to the user {_name(owner)}, and one user runs all of a fleet",
-                hint=f"Do it as that user: sudo -u {shlex.quote(_name(owner))} …",
+                hint=f"Do it as that user: sudo -u {shlex.quote(_name(owner))} {self._environment()}…",
             )
 
     def create(self) -> None:

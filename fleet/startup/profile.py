@@ -6,6 +6,7 @@ The first of these decides:
 - the profile of the home's earlier real fleet, which waits for its Ollama and never falls back to the stand-in;
 - the container;
 - an Ollama that answers;
+- the service `ollama` of this host, which may still be starting;
 - the stand-in.
 """
 
@@ -45,6 +46,9 @@ class Probes(Protocol):
 
     def ollama(self, url: str) -> bool:
         """Return True if an Ollama answers at `url`."""
+
+    def service(self) -> bool:
+        """Return True if this host has the service `ollama`, running or not."""
 
     def native_log(self) -> str:
         """Return the log source of an Ollama on this host."""
@@ -102,6 +106,8 @@ def _profile(
     url = client_url(ollama.url, environ)
     if probes.ollama(url):
         return "native", f"Ollama answers at {url}"
+    if probes.service():
+        return "native", f"this host has the service ollama; nothing answers at {url} yet"
     return "embedded", f"no container {CONTAINER} and no Ollama at {url}"
 
 
@@ -155,6 +161,11 @@ class MachineProbes:
         except OllamaError:
             return False
 
+    def service(self) -> bool:
+        """Return True if systemd has a unit `ollama.service`."""
+        # `Path.exists` raises where a folder above is closed.
+        return any(os.path.exists(folder / "ollama.service") for folder in self._units)  # noqa: PTH110
+
     def native_log(self) -> str:
         """Return the journal of the service `ollama`, or the desktop application's log file where only that exists.
 
@@ -162,6 +173,5 @@ class MachineProbes:
         """
         file = Path.home() / ".ollama" / "logs" / "server.log"
         journal = shutil.which("journalctl") is not None
-        # `Path.exists` raises where a folder above is closed.
-        service = any(os.path.exists(folder / "ollama.service") for folder in self._units)  # noqa: PTH110
-        return "journal:ollama" if journal and (service or not os.path.exists(file)) else f"file:{file}"  # noqa: PTH110
+        missing = not os.path.exists(file)  # noqa: PTH110  # as above
+        return "journal:ollama" if journal and (self.service() or missing) else f"file:{file}"

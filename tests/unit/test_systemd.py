@@ -72,3 +72,19 @@ def test_the_machine_s_fleet_writes_to_its_home_alone() -> None:
     assert found["ProtectSystem"] == "strict"
     assert found["StateDirectory"] == "model-fleet"
     assert "ReadWritePaths" not in found
+
+
+def test_the_machine_s_user_reads_the_journal_in_the_unit_and_in_commands() -> None:
+    assert service("system")["SupplementaryGroups"] == "systemd-journal"
+    text = unit("system").read_text()
+    assert "useradd --system" in text
+    assert "--groups systemd-journal model-fleet" in text
+
+
+def test_a_call_that_the_unit_s_filter_refuses_is_an_error_and_kills_no_program() -> None:
+    found = service("system")
+    assert found["SystemCallFilter"] == "@system-service"
+    assert found["SystemCallErrorNumber"] == "EPERM"
+    assert {"PrivateDevices", "DeviceAllow", "MemoryDenyWriteExecute"}.isdisjoint(found), (
+        "the card and the kernels"
+    )

@@ -14,7 +14,7 @@ from cli.operator import OperatorCommands
 from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.config.schema import SEED_LADDER, Settings
-from fleet.policy.facts import Command
+from fleet.policy.facts import Command, ModelPresent, TrialEnded
 from fleet.policy.state import FleetState, SwitchKind
 from fleet.runtime.errors import SupervisorAwayError, SwitchError
 from fleet.runtime.home import Home
@@ -162,3 +162,21 @@ def test_a_command_that_a_monitor_of_another_configuration_undid_names_the_resta
     with pytest.raises(SwitchError, match=message) as refused:
         OperatorCommands(edited).switch(Command(SwitchKind.DOWNGRADE), wait=False)
     assert ("restart monitor generator" in refused.value.hint) == (age == 0)
+
+
+def test_a_switch_that_failed_is_told_with_its_model_and_where_the_fleet_stands(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+    operator = OperatorCommands(fleet)
+
+    def failed(_: Switcher, number: int) -> FleetState:
+        operator._decide(ModelPresent(number))
+        return operator._decide(TrialEnded(number, passed=False, reason="exit status 1:\nno memory"))
+
+    monkeypatch.setattr(Switcher, "carry_out", failed)
+    with pytest.raises(SwitchError) as error:
+        operator.switch(Command(SwitchKind.USE, 1), wait=False)
+    assert error.value.message == (
+        "use to phi3:mini failed: exit status 1: no memory; the fleet stands on llama3.2:3b"
+    )

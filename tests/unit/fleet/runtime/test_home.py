@@ -67,6 +67,7 @@ def test_a_user_does_not_take_over_the_home_of_another(
     with pytest.raises(ConfigError, match="belongs to the user") as error:
         home.require_owner()
     assert "sudo -u" in error.value.hint
+    assert f" env FLEET_HOME={tmp_path} …" in error.value.hint  # sudo passes no variables on
 
 
 @pytest.mark.usefixtures("on_path")

@@ -95,5 +95,8 @@ class NoOllama:
     def ollama(self, _url: str) -> bool:
         return False
 
+    def service(self) -> bool:
+        return False
+
     def native_log(self) -> str:
         return "journal:ollama"

@@ -7,7 +7,7 @@ import pytest
 from fleet.config.load import load_settings
 from fleet.config.schema import OllamaSettings
 from fleet.runtime.errors import ConfigError
-from fleet.startup.profile import choose
+from fleet.startup.profile import MachineProbes, choose
 
 
 class NothingHere:
@@ -19,8 +19,18 @@ class NothingHere:
     def ollama(self, url: str) -> bool:
         return False
 
+    def service(self) -> bool:
+        return False
+
     def native_log(self) -> str:
         return "file:/nowhere"
+
+
+class StartingService(NothingHere):
+    """A machine whose service `ollama` does not answer yet."""
+
+    def service(self) -> bool:
+        return True
 
 
 @pytest.mark.parametrize(
@@ -52,3 +62,13 @@ def test_the_other_profiles_use_the_address_and_log_that_are_set(profile: str) -
     ollama = OllamaSettings(url="http://gpu:11434", log="docker:mine")
     choice = choose({"FLEET_PROFILE": profile}, ollama, None, NothingHere())
     assert (choice.ollama_url, choice.log_source) == ("http://gpu:11434", "docker:mine")
+
+
+def test_a_service_that_does_not_answer_yet_is_waited_for(tmp_path: Path) -> None:
+    choice = choose({}, OllamaSettings(), None, StartingService())
+    assert choice.profile == "native"
+    assert "service ollama" in choice.why
+    (tmp_path / "ollama.service").touch()
+    assert MachineProbes({}, [tmp_path]).service()
+    assert not MachineProbes({}, [tmp_path / "none"]).service()
+    assert choose({}, OllamaSettings(), None, NothingHere()).profile == "embedded"
