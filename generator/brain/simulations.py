@@ -56,6 +56,7 @@ class Simulator:
     ) -> None:
         self._api = api
         self._table = table
+        self._ahead = 0.0
         self._retry = retry
         self._clock = clock
         self._rng = rng
@@ -73,7 +74,8 @@ class Simulator:
         self._multi_allowed = True
         self._refusals = 0
         self._blocked_until = float("-inf")
-        self._rows: Sequence[Simulation] = retry(table.open)
+        self._rows: Sequence[Simulation] = []
+        self._refresh()
         events.resumed(sum(row.state != QUEUED for row in self._rows))
 
     @property
@@ -92,7 +94,7 @@ class Simulator:
     def submit(self, candidates: Sequence[Candidate]) -> None:
         """Queue candidates; a candidate with a row of the last run continues that row."""
         self._held.update((one.digest, one) for one in candidates)
-        self._retry(lambda: self._table.submit(candidates, self._clock.time()))
+        self._retry(lambda: self._table.submit(candidates, self._now()))
         self._refresh()
 
     def step(self) -> Sequence[tuple[Candidate, Result]]:
@@ -113,7 +115,7 @@ class Simulator:
 
     def next_due(self) -> float:
         """Return the monotonic time of the next request."""
-        ahead = self._clock.monotonic() - self._clock.time()
+        ahead = self._clock.monotonic() - self._now()
         dues = (row.due + ahead for row in self._rows if self._is_asked(row))
         return max(self._backoff_until, min(dues, default=float("inf")))
 
@@ -139,12 +141,17 @@ class Simulator:
     # --- requests about rows
 
     def _refresh(self) -> Sequence[Simulation]:
+        self._ahead = self._retry(lambda: self._table.ahead(self._clock.time()))
         self._rows = self._retry(self._table.open)
         return self._rows
 
+    def _now(self) -> float:
+        """Return the time by the clock that all fleets of the database share."""
+        return self._clock.time() + self._ahead
+
     def _ask_due(self) -> None:
         """Make the due request of each row; raise BRAIN's failure if BRAIN answers nothing."""
-        now = self._clock.time()
+        now = self._now()
         self._answered_at_last_failure = self._answered
         while due := [row for row in self._rows if self._is_asked(row) and is_due(row, now)]:
             self._inquiry.begin_round()
@@ -190,7 +197,7 @@ class Simulator:
     def _apply(self, fact: Fact, *rows: Simulation) -> None:
         """Move rows on by a fact, and store and log their moves."""
         for row in rows:
-            move = advance(row, fact, self._clock.time())
+            move = advance(row, fact, self._now())
             self._retry(partial(self._table.save, move.row, again=move.again))
             if isinstance(fact, Ended):
                 self._events.ended(row.id, fact)
@@ -216,7 +223,7 @@ class Simulator:
 
     def _send(self, rows: Sequence[Simulation]) -> bool:
         """Send rows in one request; return False if slots or budget allow none."""
-        account, now = self._api.account, self._clock.time()
+        account, now = self._api.account, self._now()
         sent = self._retry(
             lambda: self._table.send(
                 rows, account=account, slots=self._allowed(), budget=self._budget, now=now
@@ -275,7 +282,7 @@ class Simulator:
         self._events.limited(error, wait, running=running)
 
     def _usage(self) -> Usage:
-        account, now = self._api.account, self._clock.time()
+        account, now = self._api.account, self._now()
         return self._retry(lambda: self._table.usage(account, now))
 
     def _allowed(self) -> int:

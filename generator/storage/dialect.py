@@ -66,3 +66,18 @@ def lock_writers(connection: Connection) -> None:
 def insert_of(connection: Connection) -> Any:
     """Return the dialect's insert: it has ON CONFLICT DO NOTHING, which SQLAlchemy's general one lacks."""
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def database_time(connection: Connection) -> float:
+    """Return the database's clock, in Unix seconds."""
+    clock: Any = (
+        func.extract("epoch", func.clock_timestamp())
+        if is_shared(connection)
+        else (func.julianday("now") - 2440587.5) * 86400.0
+    )
+    return float(connection.scalar(select(clock)) or 0.0)
+
+
+def is_shared(connection: Connection) -> bool:
+    """Return True for a server, which several machines may use: each of them has a clock of its own."""
+    return connection.dialect.name == "postgresql"

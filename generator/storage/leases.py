@@ -5,13 +5,12 @@ Any owner may claim a candidate of an owner without a lease. Each claim raises t
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, exists, func, literal_column, select, true, update
 
 from fleet.runtime.units import Seconds
 from generator.domain import Candidate, Ruleset, Source
-from generator.storage.dialect import insert_of, lock_writers
+from generator.storage.dialect import database_time, insert_of, lock_writers
 from generator.storage.rows import CANDIDATE_COLUMNS, candidate_of
 from generator.storage.schema import OPEN, QUEUED, EvaluationRow, LeaseRow, SimulationRow
 from generator.storage.store import AlphaStore
@@ -20,7 +19,7 @@ from generator.storage.store import AlphaStore
 def renew(store: AlphaStore, seconds: Seconds) -> bool:
     """Renew the owner's lease; return False if it had none: others may have claimed its candidates."""
     with store.transaction() as connection:
-        now = _now(connection)
+        now = database_time(connection)
         until = connection.scalar(select(LeaseRow.until).where(LeaseRow.owner == store.owner))
         _hold(connection, store.owner, now + seconds)
     return until is not None and until > now
@@ -34,7 +33,7 @@ def take_turn(store: AlphaStore, name: str, holder: str, seconds: Seconds) -> Se
     )
     with store.transaction() as connection:
         lock_writers(connection)
-        now = _now(connection)
+        now = database_time(connection)
         until = connection.scalar(others) or 0.0
         if until > now:
             return float(until - now)
@@ -45,7 +44,7 @@ def take_turn(store: AlphaStore, name: str, holder: str, seconds: Seconds) -> Se
 def hold_turn(store: AlphaStore, name: str, holder: str, seconds: Seconds) -> None:
     """Keep a turn for this long from now on; 0 ends it."""
     with store.transaction() as connection:
-        _hold(connection, f"{name} {holder}", _now(connection) + seconds)
+        _hold(connection, f"{name} {holder}", database_time(connection) + seconds)
 
 
 def _hold(connection: Connection, name: str, until: float) -> None:
@@ -83,7 +82,7 @@ def _claimed(
     connection: Connection, rules: Ruleset, owner: str, which: ColumnElement[bool], limit: int | None
 ) -> list[Candidate]:
     row, lease = EvaluationRow, LeaseRow
-    held = exists().where(lease.owner == row.owner, lease.until > _now(connection))
+    held = exists().where(lease.owner == row.owner, lease.until > database_time(connection))
     abandoned = (
         select(row.id)
         .where(
@@ -111,13 +110,3 @@ def _claim_simulations(connection: Connection, digests: Sequence[str], rules: Ru
     row = SimulationRow
     ours = (row.digest.in_(digests), row.settings_key == rules.key, row.state.in_(sorted(OPEN)))
     connection.execute(update(row).where(*ours).values(owner=owner))
-
-
-def _now(connection: Connection) -> float:
-    """Return the database's clock, in Unix seconds."""
-    clock: Any = (
-        func.extract("epoch", func.clock_timestamp())
-        if connection.dialect.name == "postgresql"
-        else (func.julianday("now") - 2440587.5) * 86400.0
-    )
-    return float(connection.scalar(select(clock)) or 0.0)

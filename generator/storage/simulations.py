@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
 
+from fleet.runtime.units import Seconds
 from generator.domain import Candidate, Ruleset, Source
-from generator.storage.dialect import lock_writers
+from generator.storage.dialect import database_time, is_shared, lock_writers
 from generator.storage.schema import (
     FAILED,
     LOST,
@@ -37,7 +38,9 @@ _PROGRESS = (
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """A row. Times are Unix seconds: of the next request, of the state's beginning, of the sending, of BRAIN's end.
+    """A row. Times are Unix seconds by the database's clock.
+
+    They are those of the next request, of the state's beginning, of the sending, of BRAIN's end.
 
     `asks` counts requests in a row without progress, `tries` the candidate's simulations up to this one. A
     multi-simulation's rows share a location and have places in it. `alone` forbids a multi-simulation.
@@ -138,6 +141,14 @@ class SimulationTable:
         """Return the open rows, oldest first."""
         with self._store.transaction() as connection:
             return [_simulation(row) for row in connection.execute(self._open).mappings()]
+
+    def ahead(self, now: float) -> Seconds:
+        """Return how far the database's clock is ahead of this machine's, which says `now`; it is 0 in SQLite.
+
+        Times of rows are by the database's clock: fleets of several machines read each other's.
+        """
+        with self._store.transaction() as connection:
+            return database_time(connection) - now if is_shared(connection) else 0.0
 
     def save(self, *rows: Simulation, again: Simulation | None = None) -> None:
         """Store the progress of rows, and queue a further simulation `again` of the same candidate."""

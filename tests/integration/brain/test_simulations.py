@@ -3,22 +3,26 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from fleet.config.schema import BrainSettings, PanelSettings
 from generator.brain.api import simulation_settings
 from generator.brain.credentials import Credentials
+from generator.brain.events import BrainEvents
 from generator.brain.responses import Ended, Status
 from generator.brain.simulations import Simulator
 from generator.brain.states import advance
 from generator.domain import AlphaFigures, Candidate
 from generator.domain import ExpressionFault as Wrong
-from generator.storage.simulations import Simulation
+from generator.storage.simulations import Simulation, SimulationTable
+from generator.storage.store import AlphaStore
 from standin.brain import figures
 from standin.brain.faults import BrainFault, BrainFaultKind
 from standin.brain.settings import BrainStandinSettings
 from tests.reference.brain_world import QUICK, BrainWorld
+from tests.reference.manual_clock import StillClock
 
 Make = Callable[..., BrainWorld]
 SEVEN = tuple(f"rank(ts_mean(close, {days}))" for days in range(2, 9))
@@ -585,3 +589,34 @@ class TestReports:
         world.run(simulator, waiting)
         reports = [record.message for record in caplog.records if hasattr(record, "sentence")]
         assert reports == ["brain.trouble", "brain.well"]
+
+
+class ClockAhead(SimulationTable):
+    """The table as a machine reads it whose clock is 15 minutes ahead of the database's."""
+
+    def ahead(self, now: float) -> float:
+        return super().ahead(now) - 900.0
+
+
+def test_a_machine_whose_clock_is_ahead_counts_the_simulations_of_the_others(make: Make) -> None:
+    """A row that nothing asked about for ten minutes holds no slot; another machine's clock is no reason for that."""
+    world = make()
+    here = world.simulator()
+    here.submit(world.candidates(*SEVEN[:3]))
+    here.step()
+    assert world.server.world.running() == 3
+    store = AlphaStore(f"sqlite:///{world.folder}/alphas.db", owner="there")
+    there = Simulator(
+        world.api(),
+        ClockAhead(store, world.rules),
+        retry=lambda action: action(),
+        clock=StillClock(world.clock.now + 900.0),
+        rng=Random(0),
+        slots=3,
+        budget=0,
+        events=BrainEvents(),
+    )
+    there._api.sign_in()
+    assert there.free == 0
+    assert there.state()["sent_today"] == 3
+    store.close()

@@ -1,5 +1,6 @@
 """The table of simulations and candidates that come from no reply, on SQLite and on a real PostgreSQL."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -235,3 +236,10 @@ def test_the_panels_best_goes_to_brain_once(store: AlphaStore) -> None:
     promoted = [promote(store, PANEL, BRAIN, 9.0) for _ in range(3)]
     assert [one.digest if one else None for one in promoted] == ["b", "a", None]
     assert [one.digest for one in store.pending(BRAIN, limit=9)] == ["b", "a"]
+
+
+def test_the_clock_of_rows_is_the_database_s_where_several_machines_use_it(
+    url: str, store: AlphaStore
+) -> None:
+    ahead = SimulationTable(store, BRAIN).ahead(time.time() + 3600.0)
+    assert round(ahead / 600.0) == (-6 if url.startswith("postgresql") else 0)
