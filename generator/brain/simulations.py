@@ -26,7 +26,7 @@ from generator.brain.limits import Slots, budget_left, wait_after
 from generator.brain.responses import Ended
 from generator.brain.states import Accepted, Declined, Fact, Failing, Faulty, Missing, advance, is_due
 from generator.domain import AlphaFigures, Candidate, ExpressionFault, Result
-from generator.storage.schema import LOST, QUEUED, RUNNING, SENDING
+from generator.storage.schema import LOST, QUEUED
 from generator.storage.simulations import Simulation, SimulationTable, Usage
 
 _T = TypeVar("_T")
@@ -126,14 +126,14 @@ class Simulator:
 
     def state(self) -> dict[str, Any]:
         """Return the state for the heartbeat file."""
-        flights = {row.location or row.sent for row in self._rows if row.state in {SENDING, RUNNING}}
+        used = self._usage()
         return {
             "signed_in": self._api.signed_in,
-            "in_flight": len(flights),
+            "in_flight": used.in_flight,
             "open": sum(row.state != QUEUED for row in self._rows),
             "slots": self._allowed(),
             "queued": sum(row.state == QUEUED for row in self._rows),
-            "sent_today": self._usage().sent,
+            "sent_today": used.sent,
             "trouble": self._events.trouble or None,
             "mend": self._events.mend or None,
         }

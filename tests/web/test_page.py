@@ -83,7 +83,7 @@ def test_each_view_opens_without_a_serious_fault(
         assert not [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in SERIOUS]
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{name} is {wide} pixels too wide"
-        if path.startswith(("/alphas", "/diverse")):
+        if path.startswith(("/alphas", "/diverse", "/models")):
             scrolled = page.evaluate(
                 "[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
             )

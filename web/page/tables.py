@@ -9,7 +9,7 @@ from fleet.runtime.errors import FleetError
 from fleet.runtime.units import show_duration, show_size
 from generator.storage.read import AlphaRow
 from web.feed import View
-from web.page.markup import events, moment, table, text
+from web.page.markup import events, facts, moment, table, text
 
 KINDS = {"": "All", "incident": "Incidents", "switch": "Switches", "pull": "Pulls"}
 """The filters of the history: the first part of an event's kind, and its name."""
@@ -78,7 +78,8 @@ def alphas(rows: Sequence[AlphaRow], sort: str, *, kept: bool, contains: str, la
         for one in rows
     ]
     if not cells:
-        return controls + "<p>No alpha passes this filter.</p>"
+        none = "No alpha passes this filter." if kept or contains else "There are no alphas yet."
+        return f"{controls}<p>{none}</p>"
     first = ("Expression", "Model", "Source", "Kept", "Pool", "Luck", "Test Sharpe", "DSR")
     beside = "fitness" if sort == "sharpe" else "sharpe"
     names = (*first, *sorts)
@@ -145,7 +146,11 @@ def models(row: Mapping[str, Any]) -> str:
         f'<p class="bad">{text(part)} is away: {text(one["reason"])}</p>' for part, one in row["away"].items()
     )
     note = "<p>Speed and alphas are those of the stand-in, not of a real model.</p>" if row["standin"] else ""
-    return table(head, cells, caption="Models", numbers=len(head) - 1) + note + away
+    compared = f'<div class="wide">{table(head, cells, caption="Models", numbers=len(head) - 1)}</div>'
+    phone = "".join(
+        f"<h3>{name}</h3>{facts(zip(head[1:], figures, strict=True))}" for name, *figures in cells
+    )
+    return f'{compared}<div class="narrow">{phone}</div>{note}{away}'
 
 
 def _seconds(value: float | None) -> str:
