@@ -1,5 +1,8 @@
 """Settings of every test: hypothesis, and how tests are spread over workers."""
 
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +17,39 @@ if TYPE_CHECKING:
 settings.register_profile("fleet", deadline=None)
 settings.load_profile("fleet")
 
-_DOCKER = Path(__file__).parent / "docker"
+# jsonschema builds 38 grammars with it at its import, for a format that no schema of ours has.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+
+_TESTS = Path(__file__).parent
+_DOCKER = _TESTS / "docker"
+_UNIT = _TESTS / "unit"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the Docker tests as long ones, and put files with long tests first: none of them is left for the end."""
+    """Mark the Docker tests as long ones, and bring files into the order in which workers take them."""
     for item in items:
         if _DOCKER in item.path.parents:
             item.add_marker(pytest.mark.slow)
     long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in long)
+    order = in_turn(dict.fromkeys(item.path for item in items), long)
+    items.sort(key=lambda item: order[item.path])
+
+
+def in_turn(files: Iterable[Path], long: set[Path]) -> dict[Path, tuple[bool, float]]:
+    """Return each file's place: Docker's first, then those with long tests; unit tests evenly among the others.
+
+    None with long tests is left for the end. Unit tests compute and the others often wait: side by side they keep all
+    cores busy.
+    """
+    alike: dict[tuple[bool, bool], list[Path]] = {}
+    for path in files:
+        if _DOCKER not in path.parents:
+            alike.setdefault((path not in long, _UNIT in path.parents), []).append(path)
+    return defaultdict(lambda: (False, -1.0)) | {
+        path: (short, number / len(group))
+        for (short, _), group in alike.items()
+        for number, path in enumerate(group)
+    }
 
 
 class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # untyped
@@ -34,6 +60,6 @@ class _Scheduling(LoadFileScheduling):  # type: ignore[misc]  # untyped
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> _Scheduling:
-    """Return how tests are spread: in the order of `pytest_collection_modifyitems`, the Docker tests first."""
+    """Return how tests are spread: in the order of `pytest_collection_modifyitems`."""
     config.option.loadscopereorder = False
     return _Scheduling(config, log)
