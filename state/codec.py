@@ -161,6 +161,9 @@ def default_state(ladder: Ladder, now: float) -> FleetState:
     return state.on_rung(ladder[0])
 
 
+_to_text = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make an encoder for each value
+
+
 def encode_state(state: FleetState, now: float) -> str:
     """Return the file's text with one line for each key: `json.dumps` with indent takes five times as long."""
     row: dict[str, Any] = to_json(replace(state, timestamp=now, events=(), extra={}), whole=True)
@@ -168,7 +171,7 @@ def encode_state(state: FleetState, now: float) -> str:
     events = [event.row() for event in state.events]
     row = {**state.extra, **row, "schema_version": SCHEMA_VERSION, "events": events}
     lines = (
-        f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}"
+        f" {_to_text(key)}: {_to_text(value)}"
         for key, value in row.items()
         if value is not None or key not in _OMIT_IF_NONE
     )

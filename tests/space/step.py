@@ -42,8 +42,9 @@ class Step:
     @property
     def clocked(self) -> FleetState:
         """Return the state before the step under the hours after it; a change of them ends a hold."""
-        changed = self.old.hours != self.new.hours
-        return replace(self.old, hours=self.new.hours, hold=None if changed else self.old.hold)
+        if self.old.hours == self.new.hours:
+            return self.old
+        return replace(self.old, hours=self.new.hours, hold=None)
 
     @property
     def follows_a_cap(self) -> bool:

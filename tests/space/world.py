@@ -112,7 +112,8 @@ def folded(world: World) -> World:
     """Return the world that the search stores for this one."""
     if world.runs is Runs.STALE or _restarts(world.state):
         return world
-    return World(replace(world.state, restarting=False), Runs.CURRENT)
+    state = world.state
+    return World(replace(state, restarting=False) if state.restarting else state, Runs.CURRENT)
 
 
 def _restarts(state: FleetState) -> bool:
