@@ -63,3 +63,19 @@ def test_the_newest_is_taken_alone(
     printed = capsys.readouterr().out
     assert "Unit tests on Python 3.99" in printed
     assert "Unit tests on Python 3.98" not in printed
+
+
+def test_the_environment_can_be_made_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = 'printf "#!/bin/sh\\necho \\$2 >> ran\\n" > "$3/bin/python"; chmod +x "$3/bin/python"'
+    script = f'case "$1" in -c) echo 3 99 ;; *) mkdir -p "$3/bin"; {inside} ;; esac'
+    interpreter(tmp_path / "bin", "python3.99", script)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setattr(pythons, "_ROOT", tmp_path)
+    assert pythons.main(["--newest", "--install-only"]) == 0
+    assert (tmp_path / "ran").read_text() == "pip\n"
+    assert pythons.main(["--newest"]) == 0
+    assert (tmp_path / "ran").read_text() == "pip\npip\npytest\n"
+    assert capsys.readouterr().out.count("Unit tests on Python 3.99") == 1
