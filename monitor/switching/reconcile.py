@@ -6,6 +6,7 @@ from fleet.policy.events import EventKind
 from fleet.policy.facts import UnloadBegins
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.backoff import backoff_step
+from fleet.runtime.clock import Clock
 from fleet.runtime.errors import OllamaError, SwitchError
 from fleet.runtime.home import read_json
 from fleet.runtime.pause_request import is_idle
@@ -14,7 +15,7 @@ from fleet.runtime.untrusted import finite
 from monitor.inbox import GeneratorRuns, GpuFreed, Post, Reported
 from monitor.switching.executor import Switcher
 from monitor.switching.freeing import free_gpu
-from monitor.switching.generator_process import started_at, switches_of
+from monitor.switching.generator_process import switches_of
 from monitor.watch.generator import (
     LOOPS_FROM,
     REVIVE_STEPS,
@@ -25,6 +26,26 @@ from monitor.watch.generator import (
     generator_verdict,
     request_limit,
 )
+
+
+class _Unchanged:
+    """How long a value has been the same, in monotonic seconds.
+
+    Neither a suspended machine nor a clock that is set makes it longer: after both a healthy generator's last heartbeat
+    and running call look hours old.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._value: object = None
+        self._since = 0.0
+
+    def seconds(self, value: object) -> Seconds:
+        """Return the seconds since the value was first given in a row, 0 for another one than last time."""
+        now = self._clock.monotonic()
+        if value != self._value:
+            self._value, self._since = value, now
+        return now - self._since
 
 
 class SwitchJob:
@@ -40,6 +61,7 @@ class SwitchJob:
         self._crash_loop = False
         self._exited = False
         self._hangs = 0
+        self._process, self._beat, self._call = (_Unchanged(self._clock) for _ in range(3))
         self._revived = 0
         self._revive_at = 0.0
 
@@ -74,7 +96,7 @@ class SwitchJob:
         seen = self._seen()
         self._report_crash_loop()
         longest = request_limit(self._settings.ollama.first_token_timeout)
-        verdict = generator_verdict(state, seen, self._clock.time(), longest=longest, hangs=self._hangs)
+        verdict = generator_verdict(state, seen, longest=longest, hangs=self._hangs)
         passing = seen.program.state is ProgramState.EXITED and not self._exited
         self._exited = seen.program.state is ProgramState.EXITED
         if passing:
@@ -93,9 +115,16 @@ class SwitchJob:
         row = read_json(self._home.generator_file) or {}
         if row.get("pid") != program.pid:
             row = {}  # written by an earlier process
-        started = started_at(program.pid, self._clock.time())
         heartbeat, request = finite(row.get("heartbeat")), finite(row.get("request_since"))
-        return Seen(program, switches_of(program.pid), heartbeat, started, request)
+        age, silent = self._process.seconds(program.pid), self._beat.seconds((program.pid, heartbeat))
+        waits = self._call.seconds((program.pid, request))
+        return Seen(
+            program,
+            switches_of(program.pid),
+            silent=silent,
+            waits=0.0 if request is None else waits,
+            lived=0.0 if heartbeat is None else age - silent,
+        )
 
     def _report_crash_loop(self) -> None:
         """Emit one event when the generator begins to die soon after each start; its launcher counts the starts."""
@@ -115,10 +144,9 @@ class SwitchJob:
 
     def _note_steady(self, seen: Seen) -> None:
         """Reset the back-off of revivals, and of restarts after a hang, once the generator has lived long enough."""
-        lived = (seen.heartbeat or 0.0) - (seen.started or seen.heartbeat or 0.0)
-        if lived > REVIVE_STEPS[0]:
+        if seen.lived > REVIVE_STEPS[0]:
             self._revived = 0
-        if lived > WORKS_FROM:
+        if seen.lived > WORKS_FROM:
             self._hangs = 0
 
     def _revive(self, verdict: GeneratorVerdict) -> None:

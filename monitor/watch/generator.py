@@ -35,14 +35,16 @@ class Remedy(StrEnum):
 class Seen:
     """An observation of the generator: supervisord's information, its environment, and its heartbeat file.
 
-    `request_since` is the start of its oldest call that is still running.
+    `silent`: seconds for which its process has been seen with the present heartbeat, or without one. `waits`: seconds
+    for which its oldest running call has been seen, 0 without one. `lived`: seconds from the first sight of the process
+    to its last heartbeat, 0 without one.
     """
 
     program: ProgramInfo
     switches: int | None
-    heartbeat: float | None
-    started: float | None
-    request_since: float | None = None
+    silent: Seconds = 0.0
+    waits: Seconds = 0.0
+    lived: Seconds = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,7 @@ class GeneratorVerdict:
     hangs: bool = False
 
 
-def generator_verdict(
-    state: FleetState, seen: Seen, now: float, *, longest: Seconds, hangs: int = 0
-) -> GeneratorVerdict:
+def generator_verdict(state: FleetState, seen: Seen, *, longest: Seconds, hangs: int = 0) -> GeneratorVerdict:
     """Return the remedy for a generator; a generator that a person stopped stays stopped.
 
     While a switch restarts the generator, only that switch acts. A call longer than `longest` hangs: the generator's
@@ -75,21 +75,18 @@ def generator_verdict(
         return GeneratorVerdict(Remedy.NOTHING)
     if seen.switches is not None and seen.switches != state.switches:
         return GeneratorVerdict(Remedy.RESTART, f"it runs on another model than {state.current_model}")
-    return _alive(seen, now, longest, hangs)
+    return _alive(seen, longest, hangs)
 
 
-def _alive(seen: Seen, now: float, longest: Seconds, hangs: int) -> GeneratorVerdict:
-    """Judge by the heartbeat; a heartbeat from before the process's start is its predecessor's.
+def _alive(seen: Seen, longest: Seconds, hangs: int) -> GeneratorVerdict:
+    """Judge by the heartbeat and the running call.
 
     Each restart doubles the wait for a heartbeat. On a busy machine a start takes long, and a restart repeats it.
     """
-    if seen.started is None:
-        return GeneratorVerdict(Remedy.NOTHING)
-    last = max(seen.heartbeat or 0.0, seen.started)
-    if now - last > HUNG_AFTER * 2 ** min(hangs, _MOST_DOUBLINGS):
-        return GeneratorVerdict(Remedy.RESTART, f"no heartbeat for {now - last:.0f}s", hangs=True)
-    if seen.request_since is not None and now - seen.request_since > longest:
-        waits = show_duration(now - seen.request_since)
+    if seen.silent > HUNG_AFTER * 2 ** min(hangs, _MOST_DOUBLINGS):
+        return GeneratorVerdict(Remedy.RESTART, f"no heartbeat for {seen.silent:.0f}s", hangs=True)
+    if seen.waits > longest:
+        waits = show_duration(seen.waits)
         return GeneratorVerdict(Remedy.RESTART, f"a call to Ollama has not ended for {waits}", hangs=True)
     return GeneratorVerdict(Remedy.NOTHING)
 

@@ -405,8 +405,7 @@ class XmlRpc:
             except (SupervisorError, IndexError) as error:
                 self.state = written(self.state.with_event(NOW, EventKind.GENERATOR_DOWN, reason=str(error)))
                 return
-        seen = Seen(program, 0, NOW, NOW - program.uptime)
-        verdict = generator_verdict(self.state, seen, NOW, longest=600.0)
+        verdict = generator_verdict(self.state, Seen(program, 0), longest=600.0)
         fields = asdict(program) | {"reason": verdict.reason}
         self.state = written(
             self.state.with_event(NOW, EventKind.GENERATOR_DOWN, **fields | {"program": fields.pop("name")})
@@ -441,8 +440,8 @@ class HeartbeatRow:
         is_idle(row, NOW)
         brain_of(row)
         program = supervisor.ProgramInfo("generator", supervisor.ProgramState.RUNNING, 77)
-        seen = Seen(program, 0, finite(row.get("heartbeat")), NOW - 99, finite(row.get("request_since")))
-        verdict = generator_verdict(self.state, seen, NOW, longest=600.0)
+        seen = Seen(program, 0, finite(row.get("heartbeat")) or 0.0, finite(row.get("request_since")) or 0.0)
+        verdict = generator_verdict(self.state, seen, longest=600.0)
         self.state = written(self.state.with_event(NOW, EventKind.GENERATOR_HUNG, reason=verdict.reason))
 
 

@@ -184,7 +184,13 @@ def test_one_whose_heartbeat_stands_still_is_replaced_and_the_history_says_why(
     before = fleet.kill(signal.SIGSTOP) if script is STEADY else fleet.pid
     fleet.behave(STEADY)
     monkeypatch.setattr("monitor.watch.generator.HUNG_AFTER", 0.5)
-    wait_until(lambda: look(fleet) or fleet.pid not in {0, before}, fleet.daemon.log)
+    busy = fleet.job
+
+    def replaced() -> bool:
+        busy()
+        return fleet.pid not in {0, before}
+
+    wait_until(replaced, fleet.daemon.log)
     wait_until(lambda: fleet.model != "", fleet.daemon.log)
     assert emitted(fleet, EventKind.GENERATOR_HUNG)[0].startswith("no heartbeat for")
 
