@@ -94,12 +94,16 @@ class LogPresence:
 
 @dataclass(frozen=True, slots=True)
 class ModelsKnown:
-    """Needs and sizes of Ollama's models, a value for each rung; tags by the weights' digests; free GPU memory."""
+    """Needs and sizes of Ollama's models, a value for each rung; tags by the weights' digests; free GPU memory.
+
+    `weights` are the digests of the rungs' weights. Models that were made of one another have the same.
+    """
 
     needs: tuple[Bytes | None, ...] = ()
     sizes: tuple[Bytes | None, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     free: Bytes | None = None
+    weights: tuple[str | None, ...] = ()
 
 
 Fact: TypeAlias = (

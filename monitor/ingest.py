@@ -67,7 +67,7 @@ LOG, SIGNALS = "log", "signals"
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The time, the rules, the detector, and the tags of weights by their digests.
+    """The time, the rules, the detector, the tags of weights by their digests, and the digests of the rungs' weights.
 
     `first_token` is the generator's time-out for the beginning of an answer.
     """
@@ -77,6 +77,7 @@ class Context:
     detector: Detector
     tags: Mapping[str, str] = field(default_factory=dict)
     first_token: Seconds = 360.0
+    weights: tuple[str | None, ...] = ()
 
 
 Finding: TypeAlias = Outcome | ApiCall
@@ -236,13 +237,15 @@ def group_of(state: FleetState) -> GroupState:
 
 def _group_rules(state: FleetState, context: Context) -> GroupRules:
     policy, last = context.rules.policy, state.last_switch
-    ours = frozenset(blob for blob, tag in context.tags.items() if same_model(tag, state.current_model))
+    rungs = zip(context.rules.ladder, context.weights, strict=False)  # none are known at first
+    # Where two models have the same weights, `tags` names one of them.
+    ours = frozenset(blob for rung, blob in rungs if blob and same_model(rung.model, state.current_model))
     return GroupRules(
         incident_gap=policy.incident_gap,
         causes=frozenset(Cause(cause) for cause in policy.causes),
         model=state.current_model,
         blobs=ours,
-        tags=context.tags,
+        tags={**context.tags, **dict.fromkeys(ours, state.current_model)},
         trial="" if state.switch is None else context.rules.ladder[state.switch.target].model,
         ladder=frozenset(rung.model for rung in context.rules.ladder),
         unloads=state.unloads

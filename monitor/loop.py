@@ -286,7 +286,7 @@ class Monitor:
             hours=settings.hours,
         )
         first_token = settings.ollama.first_token_timeout
-        return Context(self._clock.time(), rules, self._detector, known.tags, first_token)
+        return Context(self._clock.time(), rules, self._detector, known.tags, first_token, known.weights)
 
     # Next steps
 

@@ -14,7 +14,7 @@ from fleet.config.schema import Settings
 from fleet.policy.recovery import can_climb
 from fleet.policy.state import FleetState
 from fleet.runtime.atomic_write import replace_text
-from fleet.runtime.errors import FleetError, OllamaError
+from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.logging import with_command_sentence
 from fleet.runtime.units import Bytes, Seconds
 from monitor.inbox import ModelsKnown, Read
@@ -78,13 +78,17 @@ def need_of(rung: Rung, weights: Bytes, details: ModelDetails) -> Bytes:
 
 
 class Models:
-    """The known figures of the ladder's models; `refresh` asks Ollama. Unknown values are None; no method raises."""
+    """The known figures of the ladder's models, a value for each rung; `refresh` asks Ollama.
+
+    Unknown values are None; no method raises. `weights` are the digests of the weights; a missing model keeps its last.
+    """
 
     def __init__(self, ollama: Ollama, ladder: Ladder) -> None:
         self._ollama = ollama
         self._ladder = ladder
         self.needs: tuple[Bytes | None, ...] = (None,) * len(ladder)
         self.sizes: tuple[Bytes | None, ...] = (None,) * len(ladder)
+        self.weights: tuple[str | None, ...] = (None,) * len(ladder)
         self._blobs: dict[str, str] = {}
         self._named: set[tuple[str, str]] = set()
 
@@ -92,37 +96,49 @@ class Models:
         """Ask Ollama for the models present and the figures of their needs."""
         try:
             models = self._ollama.tags(timeout=timeout)
-            needs = tuple(self._need(rung, models, timeout) for rung in self._ladder)
+            local = [_of_rung(rung, models) for rung in self._ladder]
+            shown = [None if one is None else self._details(one.name, timeout) for one in local]
             self._learn_names(models[:_MOST_NAMED], timeout)
         except OllamaError:
             return
-        self.needs = needs
-        self.sizes = tuple(
-            next((model.size for model in models if same_model(model.name, rung.model)), None)
-            for rung in self._ladder
+        rungs = list(zip(self._ladder, local, shown, strict=True))
+        self.sizes = tuple(None if one is None else one.size for one in local)
+        self.needs = tuple(
+            None if one is None or seen is None else need_of(rung, one.size, seen)
+            for rung, one, seen in rungs
         )
+        weights = list(self.weights)
+        for rung, _, seen in rungs:
+            if seen is not None and seen.blob is not None:
+                weights[rung.index] = seen.blob
+                self._blobs[seen.blob] = rung.model
+        self.weights = tuple(weights)
 
-    def _need(self, rung: Rung, models: list[LocalModel], timeout: Seconds) -> Bytes | None:
-        local = next((model for model in models if same_model(model.name, rung.model)), None)
-        if local is None:
+    def _details(self, model: str, timeout: Seconds) -> ModelDetails | None:
+        """Return a model's details, None if Ollama refuses it: its files are damaged, or it is gone by now."""
+        try:
+            return self._ollama.show(model, timeout=timeout)
+        except (OllamaAwayError, OllamaTimeoutError):
+            raise
+        except OllamaError:
             return None
-        details = self._ollama.show(rung.model, timeout=timeout)
-        if details.blob is not None:
-            self._blobs[details.blob] = rung.model
-        return need_of(rung, local.size, details)
 
     def _learn_names(self, models: list[LocalModel], timeout: Seconds) -> None:
         """Ask once for the weights of each model, so that another client's failure is reported by its tag."""
         for model in models:
             if (model.name, model.digest) not in self._named:
-                blob = self._ollama.show(model.name, timeout=timeout).blob
+                details = self._details(model.name, timeout)
                 self._named.add((model.name, model.digest))
-                if blob is not None:
-                    self._blobs.setdefault(blob, model.name)
+                if details is not None and details.blob is not None:
+                    self._blobs.setdefault(details.blob, model.name)
 
     def named_by_blob(self) -> Mapping[str, str]:
         """Return the tags by the digests of their weights (`sha256-…`), which load lines name."""
         return dict(self._blobs)
+
+
+def _of_rung(rung: Rung, models: list[LocalModel]) -> LocalModel | None:
+    return next((model for model in models if same_model(model.name, rung.model)), None)
 
 
 _log = logging.getLogger(__name__)
@@ -161,7 +177,8 @@ class Inventory:
         by_log = None if total is None else total - reserve.of(total)
         known = (by_log, self._measured() if climbing else None)
         free = min((amount for amount in known if amount is not None), default=None)
-        found = ModelsKnown(self.models.needs, self.models.sizes, self.models.named_by_blob(), free)
+        tags, weights = self.models.named_by_blob(), self.models.weights
+        found = ModelsKnown(self.models.needs, self.models.sizes, tags, free, weights)
         self.post(found)
         self._write_file(found)
         some = any(need is not None for need in found.needs)

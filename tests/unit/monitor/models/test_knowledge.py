@@ -11,7 +11,7 @@ from fleet.clients.ollama import LocalModel, ModelDetails, Ollama
 from fleet.config.ladder import Ladder, Rung
 from fleet.config.schema import Settings
 from fleet.policy.rules import Rules
-from fleet.runtime.errors import FleetError
+from fleet.runtime.errors import FleetError, OllamaError
 from fleet.runtime.units import GIGABYTE, MEGABYTE
 from monitor.detection.detector import Detector
 from monitor.inbox import ModelsKnown
@@ -77,6 +77,62 @@ def test_models_outside_the_ladder_are_known_by_their_weights_and_asked_for_once
     models.refresh()
     assert models.named_by_blob() == {"sha256-m:3b": "m:3b", "sha256-other:7b": "other:7b"}
     assert ollama.shown.count("other:7b") == 1
+
+
+class _Shelf:
+    """Ollama with models by name and weights; it refuses to show those without weights."""
+
+    def __init__(self, **weights: str) -> None:
+        self.weights = {name.replace("_", ":"): blob for name, blob in weights.items()}
+
+    def tags(self, *, timeout: float) -> list[LocalModel]:
+        return [LocalModel(name, 10, f"digest of {name}") for name in self.weights]
+
+    def show(self, model: str, *, timeout: float) -> ModelDetails:
+        if not self.weights[model]:
+            raise OllamaError("the file of the weights is missing", status=500)
+        return ModelDetails(self.weights[model], {})
+
+
+TWO_RUNGS = Ladder([Rung(0, "a:1"), Rung(1, "b:1")])
+
+
+@pytest.mark.parametrize(
+    ("shelf", "needs"),
+    [
+        (_Shelf(damaged_1="", a_1="sha256-a", b_1="sha256-b"), (10, 10)),
+        (_Shelf(a_1="", b_1="sha256-b"), (None, 10)),
+    ],
+    ids=["another client's", "a rung's"],
+)
+def test_a_model_that_ollama_refuses_to_show_hides_no_other(
+    shelf: _Shelf, needs: tuple[int | None, ...]
+) -> None:
+    models = Models(shelf, TWO_RUNGS)  # type: ignore[arg-type]  # what the inventory asks for
+    models.refresh()
+    assert models.needs == needs
+    assert models.sizes == (10, 10)
+    assert models.named_by_blob()["sha256-b"] == "b:1"
+
+
+@pytest.mark.parametrize("current", [0, 1])
+@pytest.mark.parametrize(("blob", "counts"), [("sha256-" + "c" * 64, 1), ("sha256-" + "d" * 64, 0)])
+def test_two_rungs_of_the_same_weights_are_not_taken_for_other_clients_nor_others_for_them(
+    current: int, blob: str, counts: int
+) -> None:
+    """As where `ollama create` made one model of another with a smaller context."""
+    shared = "sha256-" + "c" * 64
+    models = Models(_Shelf(a_1=shared, b_1=shared, other_7b="sha256-" + "d" * 64), TWO_RUNGS)  # type: ignore[arg-type]
+    models.refresh()
+    rules = Rules(TWO_RUNGS)
+    tags, weights = models.named_by_blob(), models.weights
+    context = Context(1_796_000_000.0, rules, Detector(), tags=tags, weights=weights)
+    line = 'time=2026-11-29T10:00:01Z level=INFO source=sched.go:450 msg="Load failed" model=/blobs/{} error="{}"'
+    failed = LogLine(line.format(blob, "CUDA error: out of memory"))
+    after = absorb_batch(running(rules, current), LOG, [failed], context)
+    assert after.vram_error_count == counts
+    incident = after.events[-1].fields
+    assert incident["model"] == (TWO_RUNGS[current].model if counts else "other:7b")
 
 
 def test_sizes_and_needs_come_from_ollama_also_for_custom_models(tmp_path: Path) -> None:
