@@ -30,18 +30,26 @@ _LEVELS = {
 
 
 class EventLog:
-    """Logs each event of the history once, beginning with the first one after its creation."""
+    """Logs each event of the history once, beginning with the first one after its creation.
+
+    Where the history cannot be read then, it begins with the first one after that.
+    """
 
     def __init__(self, home: Home) -> None:
         self._path = home.history
         self._history = HistoryFile(home.history)
-        self._last = self._history.last_number()
+        self._last: int | None = None
+        with contextlib.suppress(OSError):
+            self._last = self._history.last_number()
 
     def log_new(self) -> None:
         """Log the events since the last call. The store logs an unreadable history, whose events wait."""
         with contextlib.suppress(OSError):
+            newest = self._history.last_number()
+            if self._last is None:
+                self._last = newest
             # Read only as much of its end as is new: a long history must not delay a switch.
-            for event in read_history(self._path, max(self._history.last_number() - self._last, 0)):
+            for event in read_history(self._path, max(newest - self._last, 0)):
                 if event.number > self._last:
                     self._last = event.number
                     _log_event(event)

@@ -109,9 +109,10 @@ class Monitor:
         self._inbox.put(None)
 
     def run(self) -> None:
-        """Follow until stopped; raise StateError only if the state cannot be read at the start."""
-        context = self._context()
-        state = self._store.update(lambda state: absorb_presence(state, context, away=True))
+        """Follow until stopped."""
+        state = self._first_state()
+        if state is None:
+            return
         for origin in (LOG, SIGNALS):
             self._follow(origin, state.cursors.get(origin))
         self._workers.start()
@@ -123,6 +124,20 @@ class Monitor:
         for stream in self._streams.values():
             stream.thread.close()
         self._inbox.close(self._facts)
+
+    def _first_state(self) -> FleetState | None:
+        """Write that the log is not followed yet; return the state, None if the monitor is stopped before.
+
+        A monitor that ended here, as on a full disk, would soon be FATAL at supervisord, which starts it no more.
+        """
+        context = self._context()
+        while not self._stopping.is_set():
+            try:
+                return self._store.update(partial(absorb_presence, context=context, away=True))
+            except StateError as error:
+                _log_not_written(error)
+                self._clock.wait(self._stopping, _WRITE_RETRY)
+        return None
 
     def _finish(self) -> None:
         """Serve the threads that still have to remove a pause or a model, for a few seconds at most."""
@@ -151,7 +166,7 @@ class Monitor:
                 self._check()
             self._event_log.log_new()
         except StateError as error:
-            _log.error("state.not_written", extra=fields(reason=error.message, hint=error.hint))
+            _log_not_written(error)
             self._retry_at = self._clock.monotonic() + _WRITE_RETRY
         except Exception:  # noqa: BLE001  # atop the loop: an unforeseen fault is logged and tried again
             _log.exception("loop.broken")
@@ -319,6 +334,10 @@ class Monitor:
         for moment in (deadline(state, context), resumes, next_change(state, now, context.rules)):
             if moment is not None:
                 self._next_check = min(self._next_check, monotonic + max(moment - now, _SOON))
+
+
+def _log_not_written(error: StateError) -> None:
+    _log.error("state.not_written", extra=fields(reason=error.message, hint=error.hint))
 
 
 def _on_top(stream: Stream, cursor: Cursor, change: Change, state: FleetState) -> FleetState:

@@ -15,6 +15,7 @@ import requests
 from docker.api import APIClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env, parse_host
+from urllib3.exceptions import HTTPError
 
 from fleet.clients.http import UnixConnection
 from fleet.runtime.untrusted import printable
@@ -85,10 +86,10 @@ class LogStream:
             self._stream.close()
 
     def _receive(self) -> None:
-        # docker-py ends its stream at most faults. A cut inside a frame's head is a struct.error, and a
-        # terminal's stream raises what requests raises.
+        # docker-py ends its stream at most faults. A cut inside a frame's head is a struct.error, a cut of TLS one of
+        # urllib3's, and a terminal's stream raises what requests raises.
         with contextlib.suppress(
-            struct.error, requests.RequestException, OSError, AttributeError, ValueError
+            struct.error, HTTPError, requests.RequestException, OSError, AttributeError, ValueError
         ):
             for item in self._stream:
                 if not self._put(item):

@@ -1,6 +1,7 @@
 """`file:PATH`: a log file, followed across rotation, truncation and replacement."""
 
 import errno
+import stat
 from collections.abc import Iterator
 from enum import Enum, auto
 from pathlib import Path
@@ -204,7 +205,8 @@ class FileSource:
             return _Name.NOTHING
         if (facts.st_dev, facts.st_ino) == log.identity:
             return _Name.THIS
-        return _Name.ANOTHER if facts.st_size else _Name.EMPTY
+        # What is no file, such as a pipe or a device, has no size; opening it says so.
+        return _Name.ANOTHER if facts.st_size or not stat.S_ISREG(facts.st_mode) else _Name.EMPTY
 
     def _presence(self, name: "_Name") -> Iterator[Item]:
         """Yield Away if the name is missing for longer than a rotation takes, and Back on its return."""

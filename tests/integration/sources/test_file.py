@@ -377,6 +377,19 @@ def test_a_folder_is_no_log(tmp_path: Path) -> None:
     assert "not its folder" in away.hint
 
 
+def test_a_log_whose_name_becomes_a_pipe_is_away(log: Path, how: str) -> None:
+    """As where somebody links it to /dev/null: it has no size, and no line ever comes."""
+    with Following(FileSource(log)) as following:
+        following.until_back()
+        log.unlink()
+        os.mkfifo(log)
+        following.until_away()
+        log.unlink()
+        add(log, "after")
+        following.until_texts(["after"])
+    assert any("not supported" in item.reason for item in following.items if isinstance(item, Away))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(log: Path) -> None:
     log.chmod(0)

@@ -133,6 +133,29 @@ def test_a_failed_write_is_tried_again_after_a_second(tmp_path: Path, disk: Full
     assert disk.tried[1] - disk.tried[0] > 0.9
 
 
+def test_a_monitor_that_starts_on_a_full_disk_waits_for_room(tmp_path: Path, disk: FullDisk) -> None:
+    """supervisord gives up a program that ends at each start, and the fleet would stand without a monitor."""
+    disk.full = True
+    with following(tmp_path, batches([OOM], 1)) as home:
+        until(lambda: len(disk.tried) > 1)
+        disk.full = False
+        assert read_until(home, log=1).vram_error_count == 1
+    disk.full = True
+    with following(tmp_path, (), monitor=monitor_on(tmp_path)):
+        until(lambda: len(disk.tried) > 2)  # and ends when it is stopped meanwhile
+
+
+def test_a_monitor_starts_beside_a_history_that_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = Home(tmp_path / "home")
+    home.history.mkdir(parents=True)
+    with following(tmp_path, batches([OOM], 1)):
+        read_until(home, log=1)
+        home.history.rmdir()
+        until(lambda: "incident" in [event.value for event in events(home)])
+
+
 def test_a_check_whose_write_fails_is_done_again_after_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

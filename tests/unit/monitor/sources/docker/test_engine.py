@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from urllib3.exceptions import SSLError
 
 from monitor.sources.docker.engine import LogStream, parse_container
 
@@ -99,7 +100,10 @@ def test_silence_is_not_the_end() -> None:
     assert stream.read(5.0) == []
 
 
-@pytest.mark.parametrize("error", [struct.error("unpack requires a buffer of 8 bytes"), OSError("reset")])
+@pytest.mark.parametrize(
+    "error",
+    [struct.error("unpack requires a buffer of 8 bytes"), OSError("reset"), SSLError("decryption failed")],
+)
 def test_a_stream_that_breaks_ends(error: Exception) -> None:
     def fail() -> None:
         raise error
