@@ -32,6 +32,8 @@ from state.refit import fit_to_ladder
 _log = logging.getLogger(__name__)
 _MAX_EVENTS = 64
 """Events in the state above which a write with new events flushes the history too."""
+_MOST_EVENTS = 1000
+"""Events that the state keeps at most, the newest, while the history takes none: every write holds all of them."""
 
 
 def read_state(home: Home) -> FleetState | None:
@@ -139,6 +141,8 @@ class StateStore:
         if loaded.damage:
             state = self._set_aside(state, loaded)
         state = change(fit_to_ladder(state, self._ladder, now))
+        if len(state.events) > _MOST_EVENTS:
+            state = replace(state, events=state.events[-_MOST_EVENTS:])
         new = tuple(event for event in state.events if event.number > (in_history or 0))
         # A write with new events has a waiting caller: up to _MAX_EVENTS a later one flushes the others.
         if len(new) < len(state.events) and (not new or len(state.events) > _MAX_EVENTS):
@@ -236,7 +240,7 @@ def _logged(event: str) -> Iterator[None]:
         yield
     except OSError as error:
         verb = "read" if event == "history.read_failed" else "written"
-        sentence = f"the history cannot be {verb}: {error.strerror}; its new events stay in the state"
+        sentence = f"the history cannot be {verb}: {error.strerror}; the last {_MOST_EVENTS} events stay in the state"
         _log.error(event, extra=with_command_sentence(sentence, reason=error.strerror))
 
 

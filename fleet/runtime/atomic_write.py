@@ -10,7 +10,7 @@ def replace_text(path: Path, content: str, *, durable: bool = False) -> None:
     """Replace the file's content in one step; raise OSError and leave the old file unchanged.
 
     The new content first goes into a temporary file of the same folder. A rename is atomic only within one file system.
-    A `durable` write is on the disk on return, the file first and then the folder.
+    A `durable` write is on the disk on return, the file first and then the folder where its file system can flush one.
     """
     # Process and thread id make the name unique among the writers that are alive.
     name = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident():x}")
@@ -27,7 +27,9 @@ def replace_text(path: Path, content: str, *, durable: bool = False) -> None:
             name.unlink()
         raise
     if durable:
-        sync_folder(path.parent)
+        # The new content is in place: an error here would say that the old one still is.
+        with contextlib.suppress(OSError):
+            sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _LOCK_TIMEOUT: Seconds = 1.0
+_LOCKS = Path("/proc/locks")
 
 _NICENESS = 5
 """Niceness of long computations; the machine's other programs have 0."""
@@ -99,14 +100,28 @@ def lock_holder(path: Path) -> int | None:
     """Return the pid of the holder of a lock on a file by /proc/locks, None without a known holder."""
     try:
         inode = f":{path.stat().st_ino}"
-        rows = Path("/proc/locks").read_text().splitlines()
+        rows = _LOCKS.read_text().splitlines()
     except OSError:
         return None
     for row in rows:
         parts = row.split()
-        if parts[1:2] == ["FLOCK"] and parts[5].endswith(inode) and int(parts[4]) > 0:
+        flock = parts[1:2] == ["FLOCK"] and parts[5].endswith(inode)
+        if flock and int(parts[4]) > 0 and _has_open(int(parts[4]), path):
             return int(parts[4])
     return None
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    """Return True if a process has a file open: a file of another file system may have the same inode number."""
+    try:
+        opened = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+    for one in opened:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if one.samefile(path):
+                return True
+    return False
 
 
 def parent_of(pid: int) -> int | None:

@@ -63,6 +63,20 @@ def orphan(path: Path) -> int:
     return holder
 
 
+def test_a_lock_on_a_file_of_another_disk_with_the_same_inode_number_is_no_holder(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder has nothing to do with the fleet, and would be killed as an orphan."""
+    with path.open("w"):
+        row = "{}: FLOCK  ADVISORY  WRITE {} 00:99:" + str(path.stat().st_ino) + " 0 EOF\n"
+        locks = tmp_path / "locks"
+        monkeypatch.setattr("fleet.runtime.process._LOCKS", locks)
+        locks.write_text(row.format(1, os.getppid()))
+        assert lock_holder(path) is None
+        locks.write_text(row.format(1, os.getppid()) + row.format(2, os.getpid()))
+        assert lock_holder(path) == os.getpid()
+
+
 @pytest.mark.slow
 def test_a_deaf_orphan_is_ended_by_its_successor(path: Path) -> None:
     left = orphan(path)

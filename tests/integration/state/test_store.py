@@ -1,5 +1,6 @@
 """The store on a real file system: damage, locks held by others, folders and disks that refuse."""
 
+import errno
 import json
 import os
 import resource
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -294,6 +296,34 @@ def test_a_folder_in_a_files_place_is_reported(home: Home, store: StateStore, wh
     with pytest.raises(StateError, match="directory") as caught:
         store.update(counted(1))
     assert hint in caught.value.hint
+
+
+def test_a_history_that_takes_nothing_does_not_let_the_state_grow_without_end(
+    home: Home, store: StateStore
+) -> None:
+    home.history.mkdir()
+    for _ in range(3):
+        store.update(lambda state: reduce(lambda one, n: reporting(str(n))(one), range(600), state))
+    kept = store.read().events
+    assert (len(kept), kept[-1].number) == (1000, 1800)
+    home.history.rmdir()
+    store.update(reporting("last"))
+    assert len(reasons(home)) == 1000
+    assert reasons(home)[-1] == "last"
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_failed_write(
+    home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is written: a caller that was told otherwise would do its change a second time."""
+    store.update(counted(1))
+
+    def refuse(_: Path) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("fleet.runtime.atomic_write.sync_folder", refuse)
+    assert store.update(counted(2)).vram_error_count == 2
+    assert store.read().vram_error_count == 2
 
 
 @contextmanager
