@@ -30,6 +30,7 @@ from fleet.runtime.errors import GeneratorError
 from fleet.runtime.logging import fields
 from generator.catalogue import Catalogue, DataField, Kind, load_catalogue
 from generator.language import ExpressionError, canonical, digest, parse, show
+from generator.storage.dialect import lock_writers
 from generator.storage.pool import count_old_trials
 from generator.storage.schema import (
     ENDED,
@@ -220,21 +221,41 @@ def migrate(engine: Engine, steps: Sequence[Step] = STEPS) -> int:
     """Bring the tables to the newest version and return it; raise GeneratorError if they are newer."""
     newest = 1 + len(steps)
     with engine.begin() as connection:
-        if not inspect(connection).has_table(SchemaRow.__tablename__):
-            Base.metadata.create_all(connection)
-            _note(connection, newest)
-            return newest
-        version = connection.scalar(select(SchemaRow.version)) or newest
-    if version > newest:
-        raise GeneratorError(
-            f"the database's tables are of version {version}, this program knows {newest}",
-            hint="Update Model Fleet, or name another database in [generator] database.",
-        )
-    for number, step in enumerate(steps[version - 1 :], start=version + 1):
+        version = _version(connection, newest)
+    while version != newest:
+        if version > newest:
+            raise GeneratorError(
+                f"the database's tables are of version {version}, this program knows {newest}",
+                hint="Update Model Fleet, or name another database in [generator] database.",
+            )
         with engine.begin() as connection:
-            step(connection)
-            _note(connection, number)
+            # Lanes start at the same time: each step is done by one of them, and the others find it done.
+            lock_writers(connection)
+            version = _advanced(connection, steps)
     return newest
+
+
+def _version(connection: Connection, newest: int) -> int:
+    """Return the version of the tables, 0 without any."""
+    if not inspect(connection).has_table(SchemaRow.__tablename__):
+        return 0
+    return connection.scalar(select(SchemaRow.version)) or newest
+
+
+def _advanced(connection: Connection, steps: Sequence[Step]) -> int:
+    """Create the tables, or take their next step if there is one left; return their version."""
+    newest = 1 + len(steps)
+    version = _version(connection, newest)
+    if version == 0:
+        Base.metadata.create_all(connection)
+        version = newest
+    elif version < newest:
+        steps[version - 1](connection)
+        version += 1
+    else:
+        return version
+    _note(connection, version)
+    return version
 
 
 def _note(connection: Connection, version: int) -> None:

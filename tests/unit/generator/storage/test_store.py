@@ -1,5 +1,6 @@
 import math
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.dialects import postgresql
 
 from fleet.runtime.errors import ConfigError, GeneratorError
@@ -17,7 +18,7 @@ from generator.storage.errors import StorageError
 from generator.storage.migrations import STEPS, migrate
 from generator.storage.read import DatabaseUnreadError, by_model, open_database, recent_alphas, server_url
 from generator.storage.rows import call_row
-from generator.storage.schema import CallRow, EvaluationRow
+from generator.storage.schema import Base, CallRow, EvaluationRow
 from generator.storage.store import AlphaStore
 from tests.reference.stored_rows import PANEL, call, candidate, done_rows, figures
 
@@ -126,6 +127,47 @@ def test_a_step_that_fails_leaves_the_version_before_it(path: Path) -> None:
         migrate(engine, [*good, bad])
     assert migrate(engine, good) == NEWEST + 1
     engine.dispose()
+
+
+def test_of_lanes_that_start_at_once_one_takes_each_step(path: Path) -> None:
+    engines = [create_engine(f"sqlite:///{path}") for _ in range(2)]
+    migrate(engines[0])
+    taken: list[int] = []
+
+    def step(connection: Connection) -> None:
+        taken.append(1)
+        if len(taken) == 1:
+            other.start()
+            other.join(0.3)  # it waits for this step's end
+
+    steps = [*STEPS, step]
+    other = threading.Thread(target=migrate, args=(engines[1], steps))
+    assert migrate(engines[0], steps) == NEWEST + 1
+    other.join()
+    assert len(taken) == 1
+    for engine in engines:
+        engine.dispose()
+
+
+def test_lanes_that_start_at_once_make_the_tables_once(path: Path) -> None:
+    engines = [create_engine(f"sqlite:///{path}") for _ in range(2)]
+    found: list[int] = []
+    other = threading.Thread(target=lambda: found.append(migrate(engines[1])))
+
+    def begin(_target: object, _connection: object, **_named: object) -> None:
+        if not other.ident:
+            other.start()
+            other.join(0.3)
+
+    event.listen(Base.metadata, "before_create", begin)
+    try:
+        found.append(migrate(engines[0]))
+    finally:
+        event.remove(Base.metadata, "before_create", begin)
+    other.join()
+    assert found == [NEWEST, NEWEST]
+    for engine in engines:
+        engine.dispose()
 
 
 def test_postgresql_gets_its_own_insert() -> None:
