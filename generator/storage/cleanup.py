@@ -27,11 +27,15 @@ def empty_texts(connection: Connection, *, before: float, keep: int, batch: int)
 
 
 def empty_checks(connection: Connection, *, before: float, batch: int) -> int:
-    """Empty the checks of alphas older than `before` that are not kept: half of the row, and never read again."""
+    """Empty the checks of alphas older than `before`: half of the row, and never read again.
+
+    Those of kept alphas stay, and those of the pool's members: prompts name a parent's weakest check.
+    """
     row = EvaluationRow
+    spare = (row.state == DONE, row.kept.is_(False), row.admitted.is_not(True))
     old = (
         select(row.id)
-        .where(row.checks.is_not(null()), row.time <= before, row.state == DONE, row.kept.is_(False))
+        .where(row.checks.is_not(null()), row.time <= before, *spare)
         .order_by(row.time)
         .limit(batch)
     )

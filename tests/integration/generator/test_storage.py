@@ -255,13 +255,15 @@ def test_a_models_row_counts_calls_and_figures(store: AlphaStore, place: Path | 
 
 
 def test_checks_of_old_alphas_that_were_not_kept_are_emptied(store: AlphaStore, place: Path | str) -> None:
-    store.record_call(call(), [candidate(name) for name in "abc"], PANEL)
+    store.record_call(call(), [candidate(name) for name in "abcd"], PANEL)
     for name, time in (("a", 1.0), ("b", 1.0), ("c", 9.0)):
         finish(store, name, kept=name == "b", fitness=time)
+    member = Evaluated(candidate("d"), PANEL.source, PANEL.settings, figures(), time=101.0)
+    store.finish(replace(member, admission=Admission(admitted=True)), PANEL)
     assert store.clean_up(before=105.0, texts=9, standins=0, bred=9) == 2
     assert store.clean_up(before=105.0, texts=9, standins=0, bred=9) == 0
     checks = {row.expression: bool(row.checks) for row in best_alphas(place, 9)}
-    assert checks == {"rank(a)": False, "rank(b)": True, "rank(c)": True}
+    assert checks == {"rank(a)": False, "rank(b)": True, "rank(c)": True, "rank(d)": True}
 
 
 def test_only_a_stand_ins_oldest_rows_are_deleted(store: AlphaStore, url: str) -> None:
