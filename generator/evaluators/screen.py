@@ -61,7 +61,8 @@ class Promotion:
         """Return the next candidate for BRAIN; None after `timeout` if there is none."""
         store, brain = self._context.store(), self._plan.brain.rules
         if self._pending is None:
-            self._pending = deque(self._context.retry(lambda: store.pending(brain, limit=_MOST_PENDING)))
+            found = self._context.retry(lambda: store.pending(brain, limit=_MOST_PENDING))
+            self._pending = deque(found)
         if self._pending:
             return self._pending.popleft()
         candidate = self._promoted(store, brain)
@@ -80,13 +81,13 @@ class Promotion:
 
     def put(self, candidate: Candidate) -> None:
         """Append a candidate that has a row of BRAIN's, such as one of the opposite sign."""
-        self._pending = self._pending or deque()
-        self._pending.append(candidate)
+        if self._pending is not None:  # else the first `get` reads its row
+            self._pending.append(candidate)
 
     def put_first(self, candidates: Sequence[Candidate]) -> None:
         """Queue candidates that have rows of BRAIN's before all others."""
-        self._pending = self._pending or deque()
-        self._pending.extendleft(reversed(candidates))
+        if self._pending is not None:  # as above
+            self._pending.extendleft(reversed(candidates))
 
     def reload(self, items: Iterable[Candidate]) -> None:
         """Replace the pending candidates."""

@@ -187,6 +187,16 @@ def test_a_restart_takes_up_what_brain_was_given(world: ScreenWorld) -> None:
         assert again.brain(slots=2, high=0.7, low=0.8) == ["high", "low"]
 
 
+def test_what_others_left_hides_nothing_of_the_last_run(world: ScreenWorld) -> None:
+    world.local(high=1.5)
+    assert Promotion(world.plan, world.tools).get(0.0) is not None
+    again = Promotion(world.plan, world.tools)
+    again.put_first([])  # a claim while BRAIN has no free slot
+    found = again.get(0.0)
+    assert found is not None
+    assert found.expression == "high"
+
+
 def test_brains_own_word_stands_in_the_file_of_hopeful_alphas(world: ScreenWorld) -> None:
     world.local(high=1.5, low=0.9)
     world.brain(high=0.7, low=0.1)
