@@ -54,11 +54,18 @@ class NoticeBox:
         return replace(self, waiting=waiting[over:], lost=lost)
 
     def due(self, now: float, busy: Sequence[str]) -> list[NoticeDelivery]:
-        """Return the next delivery of each place that is not busy, if its time has come; each place keeps its order."""
+        """Return the next delivery of each place that is not busy, if its time has come; each place keeps its order.
+
+        A time further ahead than any wait is one of a clock that was set back since: it has come.
+        """
         first: dict[str, NoticeDelivery] = {}
         for one in self.waiting:
             first.setdefault(one.place, one)
-        return [one for place, one in first.items() if place not in busy and one.due <= now]
+        return [
+            one
+            for place, one in first.items()
+            if place not in busy and not now < one.due <= now + _LONGEST_WAIT
+        ]
 
     def after(self, sent: NoticeDelivery, reason: str, now: float) -> "NoticeBox":
         """Return the outbox after a try; an empty `reason` is a delivery. A notice is tried for a day."""

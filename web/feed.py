@@ -50,7 +50,8 @@ class Feed:
     async def latest(self) -> View:
         """Return a view that is young enough."""
         async with self._lock:
-            if self._view is None or time.time() - self._view.time > _FRESH:
+            # A view of the future is one of a clock that was set back since.
+            if self._view is None or not 0 <= time.time() - self._view.time <= _FRESH:
                 self._view = await asyncio.to_thread(self.read)
             return self._view
 

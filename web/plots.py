@@ -31,7 +31,8 @@ class Plots:
 
     async def picture(self, alpha: Mapping[str, Any]) -> bytes:
         """Return the PNG of an alpha's row; raise FleetError if it cannot be drawn."""
-        path = self._folder / f"{int(alpha['id'])}-{str(alpha['settings_key'])[:16]}.png"
+        # Not by its number: a new database counts from 1 again.
+        path = self._folder / f"{alpha['digest'][:16]}-{alpha['settings_key'][:16]}.png"
         async with self._lock:
             if not path.exists():
                 await self._draw(alpha, path)

@@ -76,3 +76,11 @@ def test_a_damaged_file_gives_an_empty_outbox_or_none(tmp_path: Path, content: s
     path = tmp_path / "notices.json"
     path.write_text(content)
     assert read_outbox(path) in (None, NoticeBox())
+
+
+def test_a_clock_that_was_set_back_holds_up_no_notice() -> None:
+    box = NoticeBox().with_notices([notice(1)], PLACES[:1])
+    (one,) = box.due(NOW, [])
+    box = box.after(one, "no route", NOW)
+    assert box.due(NOW - 1.0, []) == []
+    assert [one.notice.number for one in box.due(NOW - 7200.0, [])] == [1]
