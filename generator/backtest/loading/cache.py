@@ -4,15 +4,18 @@
     <home>/panels/<hash of the content>/    meta.json and one array a field; processes that map it share its pages
 
 A folder is written under a temporary name and renamed, so it is complete or absent. A changed file gets a new folder, and
-the old one is removed. A panel that cannot be written is not cached; that is no error.
+the old one is removed. Of the panels of all files those used last stay. A panel that cannot be written is not cached; that
+is no error.
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +24,17 @@ from typing import Any
 import numpy as np
 
 from fleet.runtime.atomic_write import replace_text
+from fleet.runtime.units import Seconds
 from generator.backtest.panel import Matrix, Panel
 
 FORMAT = 2
 """Increase it when reading or checking changes, so that panels read by an older version are not used."""
 META = "meta.json"
+_KEPT = 8
+"""Files whose panels stay, the ones used last."""
+_LEFT: Seconds = 86400.0
+"""Age from which an incomplete folder is one of a process that was killed."""
+_CONTENT = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,8 @@ class PanelCache:
                 return None
             with contextlib.suppress(OSError):
                 self._write_pointer(path, content)
+        with contextlib.suppress(OSError):
+            os.utime(self._pointer(path))
         return map_panel(self.folder / content)
 
     def store(self, path: Path, stamp: list[int], panel: Panel) -> Panel:
@@ -60,6 +71,7 @@ class PanelCache:
             self._remove_old(path, content)
             write_panel(self.folder / content, panel)
             self._write_pointer(path, content)
+            self._tidy()
         except OSError:
             return panel
         return map_panel(self.folder / content) or panel
@@ -79,6 +91,25 @@ class PanelCache:
         others = [_read(other) or {} for other in self.folder.glob("*.json") if other != pointer]
         if old and old != content and not any(row.get("content") == old for row in others):
             shutil.rmtree(self.folder / old, ignore_errors=True)
+
+    def _tidy(self) -> None:
+        """Remove all panels but those used last, and what killed processes left behind."""
+        pointers = [(file, content) for file in self.folder.glob("*.json") if (content := _content_in(file))]
+        pointers.sort(key=lambda one: one[0].stat().st_mtime, reverse=True)
+        kept = {content for _, content in pointers[:_KEPT]}
+        for file, content in pointers[_KEPT:]:
+            file.unlink(missing_ok=True)
+            if content not in kept:
+                shutil.rmtree(self.folder / content, ignore_errors=True)
+        for left in self.folder.glob(".*"):
+            if left.is_dir() and time.time() - left.stat().st_mtime > _LEFT:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _content_in(pointer: Path) -> str:
+    """Return the content hash in a pointer; empty for another file."""
+    content = str((_read(pointer) or {}).get("content", ""))
+    return content if _CONTENT.fullmatch(content) else ""
 
 
 def stamp_of(path: Path) -> list[int]:

@@ -1,5 +1,6 @@
 import datetime as dt
 import gzip
+import json
 import os
 import re
 import time
@@ -464,3 +465,32 @@ def test_a_damaged_cached_panel_is_written_again(tmp_path: Path) -> None:
 def test_a_panel_that_cannot_be_cached_loads(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     same_close(load_panel(file(tmp_path), cache=tmp_path / "file" / "panels"))
+
+
+def test_of_many_files_the_panels_used_last_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("generator.backtest.loading.cache._KEPT", 2)
+    cache = tmp_path / "panels"
+    paths = []
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        paths.append(file(folder, changed(4, ",11,", f",1{number},")))
+    for place, path in enumerate([paths[0], paths[1], paths[0], paths[2]]):
+        load_panel(path, cache=cache)
+        for pointer in cache.glob("*.json"):  # older by a second for each later use
+            os.utime(pointer, times=(pointer.stat().st_mtime - 1, pointer.stat().st_mtime - 1))
+        assert len(cached_folders(cache)) <= 2, place
+    left = {json.loads(pointer.read_text())["path"] for pointer in cache.glob("*.json")}
+    assert left == {str(paths[0]), str(paths[2])}
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    cache = tmp_path / "panels"
+    old, new = cache / ".0123.old", cache / ".0123.new"
+    for left in (old, new):
+        left.mkdir(parents=True)
+    os.utime(old, times=(1.0, 1.0))
+    (cache / "fields.json").write_text("{}")
+    load_panel(file(tmp_path), cache=cache)
+    assert sorted(path.name for path in cache.glob(".*")) == [".0123.new"]
+    assert (cache / "fields.json").exists()
