@@ -8,10 +8,12 @@ from typing import Any
 from fleet.runtime.clock import Clock
 from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import Home, is_there
+from fleet.runtime.units import Seconds
 from generator.brain.api import BrainApi
 from generator.catalogue import Catalogue, from_brain, load
 
 FRESH_DAYS = 7
+_PUT_OFF: Seconds = 86400.0
 # The last row that BRAIN's paging reaches.
 _MOST_FIELDS = 10_000
 
@@ -45,13 +47,25 @@ def is_fresh(catalogue: Catalogue | None, today: date) -> bool:
 
 
 class Listing:
-    """Download of the listing, one request a step."""
+    """Download of the listing, one request a step; `last` is the present one."""
 
-    def __init__(self, api: BrainApi, clock: Clock) -> None:
+    def __init__(self, api: BrainApi, clock: Clock, last: Catalogue | None = None) -> None:
         self._api = api
         self._clock = clock
+        self._last = last
+        self._not_before = float("-inf")
         self._operators: list[Any] | None = None
         self._fields: list[Any] = []
+
+    @property
+    def is_due(self) -> bool:
+        """Return True if the present listing is not fresh, and the download not put off."""
+        return self._clock.monotonic() >= self._not_before and not is_fresh(self._last, self.today())
+
+    def put_off(self) -> None:
+        """Begin the download anew tomorrow."""
+        self._not_before = self._clock.monotonic() + _PUT_OFF
+        self._operators, self._fields = None, []
 
     def step(self) -> Catalogue | None:
         """Request the next part; return the catalogue once it is complete.
@@ -68,6 +82,7 @@ class Listing:
         made = from_brain(self._operators, self._fields, date=self.today().isoformat())
         if not made.operators or not made.fields:
             raise GeneratorError("BRAIN's listing has no readable operators or no readable fields")
+        self._last, self._operators, self._fields = made, None, []
         return made
 
     def today(self) -> date:

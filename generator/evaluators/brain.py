@@ -16,7 +16,7 @@ from fleet.runtime.errors import GeneratorError
 from fleet.runtime.home import Home
 from fleet.runtime.logging import fields, with_sentence
 from fleet.runtime.units import Seconds
-from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
+from generator.brain.account_catalogue import Listing, kept_listing, listing_path
 from generator.brain.credentials import DEFAULT_URL, URL_VARIABLE, CredentialSource
 from generator.brain.event_data import EventFields
 from generator.catalogue import Catalogue, Kind, load_catalogue, save
@@ -117,9 +117,8 @@ class BrainPlan:
         )
         event_fields = EventFields(self.listing or load_catalogue(higher=True), context.scope)
         event_fields.restore(context.retry(lambda: brain_outcomes(context.store(), limit=_OUTCOMES)))
-        listing = Listing(api, context.clock)
-        wanted = None if is_fresh(self.listing, listing.today()) else listing
-        return BrainEvaluator(self, simulator, context, wanted, event_fields, disconnect=api.close)
+        listing = Listing(api, context.clock, self.listing)
+        return BrainEvaluator(self, simulator, context, listing, event_fields, disconnect=api.close)
 
 
 class BrainEvaluator:
@@ -130,7 +129,7 @@ class BrainEvaluator:
         plan: BrainPlan,
         simulator: "Simulator",
         context: EvaluatorContext,
-        listing: Listing | None,
+        listing: Listing,
         event_fields: EventFields,
         *,
         disconnect: Callable[[], None],
@@ -179,25 +178,24 @@ class BrainEvaluator:
                 )
             if done:
                 return done
-            if self._listing is not None and self._simulator.healthy:
-                self._update_listing(self._listing)
+            if self._simulator.healthy and self._listing.is_due:
+                self._update_listing()
             left = min(self._simulator.next_due(), deadline) - clock.monotonic()
             if clock.monotonic() >= deadline:
                 break
             clock.wait(stopping, max(left, 0.0))
         return []
 
-    def _update_listing(self, listing: Listing) -> None:
-        """Download the next part of the listing; after a failure the old one stays in use until the next start."""
+    def _update_listing(self) -> None:
+        """Download the next part of the listing; after a failure the old one stays in use until the next try."""
         try:
-            made = listing.step()
+            made = self._listing.step()
         except GeneratorError as error:
-            self._listing = None
+            self._listing.put_off()
             _log.warning("brain.unlisted", extra=fields(error=error.message))
             return
         if made is None:
             return
-        self._listing = None
         try:
             save(made, listing_path(self._plan.home, self._plan.settings))
         except OSError as error:

@@ -1,11 +1,14 @@
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleet.runtime.home import Home
-from generator.brain.account_catalogue import is_fresh, kept_listing, listing_path
+from generator.brain.account_catalogue import Listing, is_fresh, kept_listing, listing_path
+from generator.brain.errors import BrainAwayError
 from generator.catalogue import Catalogue, load_catalogue, save
+from tests.reference.manual_clock import StillClock
 
 
 @pytest.mark.parametrize(
@@ -20,6 +23,47 @@ from generator.catalogue import Catalogue, load_catalogue, save
 )
 def test_freshness(made: str, today: date, fresh: bool) -> None:
     assert is_fresh(Catalogue({}, {}, date=made), today) is fresh
+
+
+class Lists:
+    """BRAIN's lists; `away` fails each request."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.away = False
+
+    def operators(self) -> list[Any]:
+        self.asked += 1
+        if self.away:
+            raise BrainAwayError("away")
+        return [
+            {"name": "rank", "category": "Cross Sectional", "definition": "rank(x)", "description": "A rank."}
+        ]
+
+    def data_fields(self, offset: int) -> tuple[list[Any], int]:
+        return [{"id": "close", "type": "MATRIX", "description": "A price."}], 1
+
+
+def test_the_lists_are_due_once_a_week_and_after_a_failure_the_next_day() -> None:
+    lists, clock = Lists(), StillClock(1_000_000.0)
+    listing = Listing(lists, clock)  # type: ignore[arg-type]  # all that it asks
+    assert listing.is_due
+    assert listing.step() is None
+    assert listing.step() is not None
+    assert not listing.is_due
+    clock.now += 7 * 86400.0
+    assert listing.is_due
+    lists.away = True
+    with pytest.raises(BrainAwayError):
+        listing.step()
+    listing.put_off()
+    assert not listing.is_due
+    clock.now += 86400.0
+    lists.away = False
+    assert listing.is_due
+    assert [listing.step() is None for _ in range(2)] == [True, False]
+    assert not listing.is_due
+    assert lists.asked == 3
 
 
 def test_nothing_is_not_fresh() -> None:

@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
 import pytest
 
+from generator.brain.account_catalogue import Listing
 from generator.brain.event_data import EventFields, event_fields
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
@@ -100,7 +102,7 @@ def test_the_evaluator_learns_from_each_result() -> None:
         SimpleNamespace(),  # type: ignore[arg-type]
         Refusing(refused),  # type: ignore[arg-type]
         context,
-        None,
+        Listing(SimpleNamespace(), clock, replace(CATALOGUE, date="1970-01-01")),  # type: ignore[arg-type]
         EventFields(CATALOGUE, scope),
         disconnect=lambda: None,
     )
