@@ -28,6 +28,9 @@ from generator.storage.schema import (
     TrialSampleRow,
 )
 
+_REPLACED = "replaced by "
+"""Beginning of a former member's reason."""
+
 
 def panel_key(settings: Mapping[str, Any]) -> str:
     """Return the panel that the settings name; empty for BRAIN."""
@@ -69,7 +72,7 @@ def _update_members(connection: Connection, evaluated: Evaluated, rules: Ruleset
         return
     under = (row.settings_key == rules.key, row.source == rules.source.value, row.admitted.is_(True))
     if admission.replaced:
-        left = {"admitted": False, "admission": f"replaced by {evaluated.candidate.expression}", "pnl": None}
+        left = {"admitted": False, "admission": f"{_REPLACED}{evaluated.candidate.expression}", "pnl": None}
         connection.execute(update(row).where(*under, row.digest.in_(admission.replaced)).values(left))
     for digest, r in evaluated.correlations.items():
         lower = or_(row.self_correlation.is_(None), row.self_correlation < r)
@@ -238,10 +241,13 @@ def write_split(connection: Connection, panel: str, split: Split, now: float) ->
 
 
 def read_theme_results(connection: Connection, rules: Ruleset, *, limit: int) -> list[tuple[int, bool]]:
-    """Return the seeds of calls with the admission of each of their alphas, the oldest first; the newest `limit`."""
+    """Return the seeds of calls with the admission of each of their alphas, the oldest first; the newest `limit`.
+
+    A former member was admitted once.
+    """
     row = EvaluationRow
     statement = (
-        select(CallRow.seed, row.admitted)
+        select(CallRow.seed, or_(row.admitted.is_(True), row.admission.startswith(_REPLACED)))
         .join(CallRow, CallRow.id == row.call_id)
         .where(
             row.state == DONE,

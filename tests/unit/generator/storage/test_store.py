@@ -220,7 +220,8 @@ def test_the_results_of_themes_are_the_models_alphas_that_the_pool_judged(store:
     for number, admitted in enumerate((True, False, None, True)):
         one = replace(call(f"c{number}"), seed=100 + number)
         store.record_call(one, [candidate(f"x{number}", f"c{number}")], PANEL)
-        decision = None if admitted is None else Admission(admitted=admitted)
+        replaced = ("x0",) if number == 3 else ()  # a former member was admitted once
+        decision = None if admitted is None else Admission(admitted=admitted, replaced=replaced)
         store.finish(
             Evaluated(
                 candidate(f"x{number}", f"c{number}"), PANEL.source, PANEL.settings, figures(),
