@@ -73,8 +73,8 @@ class Caller:
             done_reason, figures = answer.done_reason, dict(answer.figures)
         except OllamaError as failure:
             error, status = storable(failure.message), failure.status
-        if flight.cancel.cancelled:
-            text, thinking, error, status, done_reason, figures = "", "", None, 0, CUT, {}
+            if flight.cancel.cancelled:  # an answer that was whole before is kept
+                error, status, done_reason = None, 0, CUT
         return CallRecord(
             id=call_id(flight.started),
             started=flight.started,

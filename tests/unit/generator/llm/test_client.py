@@ -106,6 +106,19 @@ def test_a_count_that_no_database_can_hold_is_none(count: int) -> None:
     assert (call.prompt_tokens, call.reply_tokens) == (None, 5)
 
 
+def test_an_answer_that_was_whole_before_the_end_is_kept() -> None:
+    flight = CallInFlight(10.0, 1.0)
+
+    class Ending(Answer):
+        def close(self) -> None:
+            flight.cancel()
+
+    call = caller(Wire(generate=Ending(200, GOOD))).call(PROMPT, flight)
+    assert (call.cut, call.reply, call.reply_tokens) == (False, '{"expressions":[]}', 9)
+    call = caller(Wire(generate=Ending(200, GOOD[:1]))).call(PROMPT, flight)
+    assert (call.cut, call.reply, call.error) == (True, "", None)
+
+
 def test_characters_that_no_database_can_hold_are_replaced() -> None:
     strange = [{"response": "a\ud800b\0", "done": False}, {"done": True, "done_reason": "x" * 99}]
     call = caller(Wire(generate=Answer(200, strange))).call(PROMPT, CallInFlight(10.0, 1.0))
@@ -222,7 +235,8 @@ def test_a_failure_is_a_record_too(answer: Answer | Exception, status: int, verd
 def test_a_cancelled_call_is_cut_and_neither_answered_nor_failed() -> None:
     flight = CallInFlight(10.0, 1.0)
     flight.cancel()
-    call = caller(Wire(generate=Answer(200, GOOD))).call(PROMPT, flight)
+    broken = Answer(200, [GOOD[0], TransportError("the request was cancelled")])
+    call = caller(Wire(generate=broken)).call(PROMPT, flight)
     assert (call.done_reason, call.status, call.error, call.reply) == ("cut", 0, None, "")
     assert call.cut
     assert not call.answered
