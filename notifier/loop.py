@@ -88,6 +88,7 @@ class Notifier:
             try:
                 box = self._after_look(box, now, pool)
             except Exception:  # a look that fails holds up no notice of an event  # noqa: BLE001
+                self.well = False  # what cannot be looked at is not known to be well
                 _log.exception("look.failed")
         while not self._results.empty():
             sent, reason = self._results.get()

@@ -75,3 +75,12 @@ def test_the_ping_is_sent_by_the_first_lane_while_all_are_well(
     faulty.clear()
     all_look()
     assert pinged == ["http://127.0.0.1:9/ping"]
+
+    other = notifiers[1]._fleet.home
+    other.state.write_text("{")
+    monkeypatch.setattr("notifier.loop.PING_EVERY", 0.0)
+    all_look()  # a lane that cannot be looked at is not well
+    assert len(pinged) == 1
+    other.state.unlink()
+    all_look()
+    assert len(pinged) == 2
