@@ -143,6 +143,8 @@ def _lines(configured: ConfiguredPanel, row: dict[str, Any]) -> list[str]:
     if split is None:
         return [head, f"no split: {unsplit(row['days'])}"]
     state = "kept in the database" if split["stored"] else "kept from the generator's first reading on"
+    if not split["stored"] and configured.stored() is not None:
+        state = "of these days, which the kept one does not fit; --new-split keeps it"
     return [
         head,
         f"train: {split['train']} days",

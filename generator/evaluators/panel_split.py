@@ -25,12 +25,16 @@ class SplitStore(Protocol):
 
 
 class PanelSplit:
-    """The split of the panel in use: configured, stored, or made at the panel's first reading and stored then."""
+    """The split of the panel in use: configured, stored, or made at the panel's first reading and stored then.
+
+    A panel that the stored split does not fit, such as one that is half written, gets another one, and the stored one
+    stays: a split of fewer days would turn days into test days that alphas were chosen by.
+    """
 
     def __init__(self, settings: PanelSettings, splits: SplitStore | None) -> None:
         self._settings = settings
         self._splits = splits
-        self._used: Split | None = None
+        self._kept: Split | None = None
 
     @property
     def _name(self) -> str:
@@ -49,14 +53,29 @@ class PanelSplit:
             )
             _log.warning("panel.unsplit", extra=with_sentence(sentence, days=len(panel.dates)))
         elif split != stored and self._splits is not None:
-            self._splits.write(self._name, split)
-            _log.info("panel.split", extra=fields(panel=self._name, **split.as_json()))
-        self._used = split
+            stored = self._keep(self._splits, split, stored)
+        self._kept = None if split is None else stored
+        return split
+
+    def _keep(self, splits: SplitStore, split: Split, stored: Split | None) -> Split:
+        """Store a split unless the stored one does not fit the panel; return the stored one."""
+        if stored is not None and self._settings.validation_from is None and self._settings.test_from is None:
+            sentence = (
+                f"the split of {self._name}, validation from {stored.validation_from} and test from "
+                f"{stored.test_from}, does not fit its present days: another one is used meanwhile; "
+                f"`python3 -m generator panel --new-split` keeps that"
+            )
+            _log.warning(
+                "panel.split_unfit", extra=with_sentence(sentence, panel=self._name, **split.as_json())
+            )
+            return stored
+        splits.write(self._name, split)
+        _log.info("panel.split", extra=fields(panel=self._name, **split.as_json()))
         return split
 
     def moved(self) -> bool:
         """Return True if another split was stored since."""
-        return self._used is not None and self._stored() not in {None, self._used}
+        return self._kept is not None and self._stored() not in {None, self._kept}
 
     def _stored(self) -> Split | None:
         return None if self._splits is None else self._splits.read(self._name)

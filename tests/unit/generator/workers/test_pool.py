@@ -308,6 +308,32 @@ def test_a_split_is_stored_at_the_first_reading_and_stays() -> None:
     )
 
 
+def test_a_panel_that_is_half_written_leaves_the_stored_split(caplog: pytest.LogCaptureFixture) -> None:
+    splits, settings = Splits(), PanelSettings()
+    whole, half = (synthetic_panel(days=days, instruments=10) for days in (1200, 600))
+    split = PanelSplit(settings, splits).of(whole)
+    reading = PanelSplit(settings, splits)
+    assert reading.of(half) == default_split(half.dates) != split
+    assert splits.rows["synthetic"] == split
+    assert not reading.moved()
+    assert PanelSplit(settings, splits).of(whole) == split
+    [record] = [one for one in caplog.records if one.message == "panel.split_unfit"]
+    assert "--new-split" in str(vars(record))
+    splits.rows["synthetic"] = default_split(half.dates)
+    assert reading.moved()
+
+
+def test_configured_dates_take_the_place_of_a_stored_split() -> None:
+    splits = Splits()
+    panel = synthetic_panel(days=1200, instruments=10)
+    PanelSplit(PanelSettings(), splits).of(panel)
+    day = panel.dates[600].astype("datetime64[D]").item()
+    moved = PanelSplit(PanelSettings(validation_from=day), splits).of(panel)
+    assert moved == splits.rows["synthetic"]
+    assert moved is not None
+    assert moved.validation_from == day
+
+
 def test_a_short_panel_has_no_split_and_this_is_said(caplog: pytest.LogCaptureFixture) -> None:
     splits = Splits()
     assert PanelSplit(PanelSettings(), splits).of(synthetic_panel(days=499, instruments=10)) is None
