@@ -282,9 +282,13 @@ def best_alphas(
     return found
 
 
+# Kept alphas are evaluated again on new data: an expression counts once, with its first result that was kept.
+_FIRST_KEPT = """kept = :kept AND NOT EXISTS (
+    SELECT 1 FROM evaluations AS earlier WHERE earlier.digest = evaluations.digest
+    AND earlier.source = evaluations.source AND earlier.kept = :kept AND earlier.id < evaluations.id)"""
 _KEPT = f"""
 SELECT model, source, settings, {", ".join(MOMENTS)} FROM evaluations
-WHERE state = 'done' AND fitness IS NOT NULL AND kept = :kept AND time >= :since
+WHERE state = 'done' AND fitness IS NOT NULL AND time >= :since AND {_FIRST_KEPT}
 ORDER BY CASE WHEN error IS NULL THEN 0 ELSE 1 END, fitness DESC, id LIMIT :count
 """  # noqa: S608  # columns of our own
 
@@ -344,12 +348,12 @@ SELECT model, count(*) AS calls, sum(CASE WHEN error IS NULL THEN 0 ELSE 1 END) 
            AS tokens_per_second
 FROM calls WHERE ended >= :since GROUP BY model ORDER BY min(started)
 """
-_SHARPE_BY_MODEL = """
-SELECT model, count(*) AS evaluated, sum(CASE WHEN kept THEN 1 ELSE 0 END) AS kept,
+_SHARPE_BY_MODEL = f"""
+SELECT model, count(*) AS evaluated, sum(CASE WHEN {_FIRST_KEPT} THEN 1 ELSE 0 END) AS kept,
        avg(CASE WHEN error IS NULL THEN sharpe END) AS mean_sharpe,
        max(CASE WHEN error IS NULL THEN sharpe END) AS best_sharpe
 FROM evaluations WHERE state = 'done' AND time >= :since GROUP BY model
-"""
+"""  # noqa: S608  # as above
 _NOTHING: Mapping[str, Any] = {"evaluated": 0, "kept": 0, "mean_sharpe": None, "best_sharpe": None}
 
 
@@ -359,7 +363,7 @@ def by_model(location: Path | str, *, since: float = 0.0) -> Sequence[ModelRow]:
         if rows is None:
             return []
         values = {"since": since}
-        figures = {row["model"]: dict(row) for row in rows(_SHARPE_BY_MODEL, values)}
+        figures = {row["model"]: dict(row) for row in rows(_SHARPE_BY_MODEL, {**values, "kept": True})}
         return [
             ModelRow(**{**_NOTHING, **figures.get(row["model"], {}), **dict(row)})
             for row in rows(_BY_MODEL, values)

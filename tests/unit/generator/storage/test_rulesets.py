@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from generator.domain import Origin, Ruleset, Source
-from generator.storage.read import best_alphas
+from generator.storage.read import best_alphas, by_model
 from generator.storage.rulesets import adopt
 from generator.storage.store import AlphaStore
 from tests.reference.stored_rows import call, candidate, done_rows, finish
@@ -48,6 +48,17 @@ def test_only_what_the_newest_result_keeps_is_evaluated_again(store: AlphaStore)
     store.record_call(call(), [candidate("new")], third)
     assert adopt(store, third, 5.0) == (0, 2)
     assert pending(store, third) == ["b", "a", "new"]
+
+
+def test_an_alpha_that_is_evaluated_again_counts_once_as_kept(store: AlphaStore, tmp_path: Path) -> None:
+    store.record_call(call(), [candidate("a"), candidate("b")], OLD)
+    finish(store, "a", rules=OLD, kept=True)
+    finish(store, "b", rules=OLD)
+    adopt(store, NEW, 5.0)
+    finish(store, "a", rules=NEW, kept=True)
+    adopt(store, replace(NEW, settings={"panel": "mine.csv", "data": "c3"}), 6.0)
+    [row] = by_model(tmp_path / "alphas.db")
+    assert (row.valid, row.kept) == (2, 1)
 
 
 def test_rows_of_other_owners_and_sources_are_left_alone(store: AlphaStore, tmp_path: Path) -> None:
