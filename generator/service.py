@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 _TICK: Seconds = 0.1
 # Within the two seconds that a stop may take; supervisord kills after four.
 _STOP_TIMEOUT: Seconds = 1.7
-# A call that is cut ends within milliseconds.
-_CALLS_TIMEOUT: Seconds = 0.3
+# A call that is cut ends within milliseconds; one that was answered may take its time on a busy machine.
+_CALLS_TIMEOUT: Seconds = 1.0
 # Lets the call threads send the first request before this thread uses the interpreter again.
 _HEAD_START: Seconds = 0.02
 
