@@ -184,6 +184,9 @@ class BrainSession:
             if answer.status == _OK:
                 self._mark_signed_in(answer)
                 return True
+            error = error_of(answer, self._clock.time())
+            if isinstance(error, BrainAwayError | BrainLimitError):  # it says nothing of the session
+                raise error
         self._sign_in(account)
         return True
 

@@ -89,6 +89,22 @@ def test_too_many_requests_never_sign_in_again(make: Make) -> None:
     assert world.requests("POST", "/authentication") == 1
 
 
+@pytest.mark.parametrize(("status", "error"), [(429, BrainLimitError), (503, BrainAwayError)])
+def test_a_restart_that_meets_a_busy_brain_keeps_its_session(
+    make: Make, status: int, error: type[BrainError]
+) -> None:
+    world = make()
+    world.api().operators()
+    again = world.api()
+    fault = BrainFault(BrainFaultKind.ERROR, "GET", "/authentication", status=status, text="busy")
+    world.server.apply(fault)
+    with pytest.raises(error):
+        again.operators()
+    assert world.server.world.sign_ins == 1
+    again.operators()
+    assert world.server.world.sign_ins == 1
+
+
 def test_a_session_that_is_refused_as_soon_as_it_is_given_makes_no_loop(make: Make) -> None:
     world = make()
     api = world.api()
