@@ -1,4 +1,4 @@
-"""The notifier's loop: read new events, look at the fleet, store what is to be delivered, deliver it."""
+"""The notifier's loop: reads new events, checks the fleet, stores notices, delivers them."""
 
 import logging
 import queue
@@ -30,7 +30,7 @@ _PING_TIMEOUT: Seconds = 10.0
 _POLL: Seconds = 0.5
 """Interval at which the history's size is checked."""
 _LOOK: Seconds = 60.0
-"""Interval of looks at the fleet while nothing happens, and while a condition stands."""
+"""Interval of checks of the fleet without events, and while a condition is open."""
 _LOOK_WHILE_OPEN: Seconds = 10.0
 PING_EVERY: Seconds = 300.0
 _FULL = 64 * 1024**2
@@ -38,9 +38,10 @@ _FULL = 64 * 1024**2
 
 
 class Notifier:
-    """Delivers notices about one fleet or lane; `wake` makes it look at once.
+    """Delivers notices about one fleet or lane; `wake` causes a check at once.
 
-    `peers` are the notifiers of all lanes, this one included. The leading lane asks the ping address for all of them.
+    `peers` are the notifiers of all lanes, this one included. The leading lane requests the ping address for all of
+    them.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Notifier:
         self._fleet = fleet
         self._peers = peers if peers is not None else [self]
         self.well = False
-        """True if the last look found no fault."""
+        """True if the last check found no fault."""
         self._places = {place.key: place for place in places}
         self._on, self._ping_url = fleet.settings.notify.on, fleet.settings.notify.ping_url
         self._path = fleet.home.notices_file
@@ -63,7 +64,7 @@ class Notifier:
         self._box = self._stored = stored.for_places(list(self._places))
 
     def wake(self) -> None:
-        """Make the loop look at the fleet now."""
+        """Make the loop check the fleet now."""
         self._looked = float("-inf")
         self._woken.set()
 
@@ -80,7 +81,7 @@ class Notifier:
                 self._woken.clear()
 
     def step(self, pool: ThreadPoolExecutor) -> None:
-        """Do one round: events, a look if one is due, the results of deliveries, and the deliveries that are due."""
+        """Do one round: events, a due check, the results of deliveries, and the due deliveries."""
         now = time.time()
         box = self._after_events(self._box)
         interval = _LOOK_WHILE_OPEN if box.ledger.open else _LOOK
@@ -102,7 +103,7 @@ class Notifier:
             pool.submit(self._deliver, one)
 
     def _past(self) -> int:
-        """Return the number of the last event before the fleet's start: a first notifier reports none of the past."""
+        """Return the number of the last event before the fleet's start: a first notifier does not report the past."""
         began = self._fleet.started.started if self._fleet.started else time.time()
         return max(
             (event.number for event in read_history(self._fleet.home.history) if event.time < began),
@@ -133,7 +134,7 @@ class Notifier:
 
     def _after_look(self, box: NoticeBox, now: float, pool: ThreadPoolExecutor) -> NoticeBox:
         self._looked = time.monotonic()
-        # A state that cannot be read says nothing of what is over: the look fails, and the next one tries again.
+        # An unreadable state ends no condition: the check fails, and the next one tries again.
         state = read_state(self._fleet.home) or default_state(self._fleet.settings.ladder, now)
         row = collect_status(self._fleet)
         ledger, notices = after_look(box.ledger, conditions(state, row, self._full_disk()), now)
@@ -156,7 +157,7 @@ class Notifier:
         return f"{show_size(free)} are free in {self._fleet.home.path}" if free < _FULL else ""
 
     def _store(self, box: NoticeBox) -> None:
-        """Store the outbox. A disk that refuses it delays no notice: it is stored at a later round."""
+        """Store the outbox. A disk that refuses the write delays no notice; a later round stores the outbox."""
         if box is self._stored:
             return
         self._box = box
@@ -177,7 +178,7 @@ class Notifier:
 
 
 def _ping(url: str) -> None:
-    """Ask the address once; a failure shows in its service as silence."""
+    """Request the address once; its service reports a failure as silence."""
     try:
         requests.get(url, timeout=_PING_TIMEOUT).close()
     except requests.RequestException as error:

@@ -1,4 +1,4 @@
-"""The outbox, `notices.json`: what is reported, and the notices that wait for their delivery. Pure but for the file.
+"""The outbox, `notices.json`: the ledger of reported conditions, and the undelivered notices. Pure but for the file.
 
 A notice is stored before it is sent, and removed after. A kill between the two sends a copy with the same id.
 """
@@ -24,7 +24,7 @@ _MOST_LOST = 20
 
 @dataclass(frozen=True, slots=True)
 class NoticeDelivery:
-    """A notice on its way to one place (its key and its name); `due` is the time of the next try."""
+    """A notice for one place, given by key and name; `due` is the time of the next try."""
 
     place: str
     name: str
@@ -43,7 +43,7 @@ class NoticeBox:
     lost: tuple[NoticeDelivery, ...] = ()
 
     def with_notices(self, notices: Sequence[Notice], places: Sequence[tuple[str, str]]) -> "NoticeBox":
-        """Return the outbox with these notices on their way to each place, given by key and name."""
+        """Return the outbox with these notices for each place, given by key and name."""
         new = [NoticeDelivery(key, name, notice) for notice in notices for key, name in places]
         waiting = (*self.waiting, *new)
         over = len(waiting) - _MOST_WAITING
