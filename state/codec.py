@@ -1,10 +1,11 @@
 """The codec of the state file, and the mapper between dataclasses and JSON (pure).
 
 Files of the original and of older versions are read too. The original's four keys come first, with their meaning.
-Unknown keys are kept, so that the file of a newer version survives an older program. A dataclass is read field by
-field. A field's metadata may give another JSON key (`json`), and the key of older files (`former`). The state is read
-strictly: a wrong value raises. A part that can be made anew is read leniently: unknown, missing and damaged values take
-their defaults. The readers of a type are built once, since each step of a switch reads and writes the state.
+Unknown keys are kept in `extra`, so that the file of a newer version survives an older program. An optional part with
+an unknown choice, such as a phase of a switch, is read as None. A dataclass is read field by field. A field's metadata
+may give another JSON key (`json`), and the key of older files (`former`). The state is read strictly: a wrong value
+raises. A part that can be made anew is read leniently: unknown, missing and damaged values take their defaults. The
+readers of a type are built once, since each step of a switch reads and writes the state.
 """
 
 import json
@@ -18,13 +19,17 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from fleet.config.ladder import Ladder
 from fleet.policy.events import EventKind, parse_event
-from fleet.policy.state import FROM_ORIGINAL, CountedIncident, FleetState
+from fleet.policy.state import FROM_ORIGINAL, CountedIncident, Extensible, FleetState
 from fleet.runtime.errors import StateError
 
 T = TypeVar("T")
 _WRONG = (TypeError, ValueError, OverflowError)
 """The exceptions of a reader for a value of another type."""
 _Reader = Callable[[Any], Any]
+
+
+class _UnknownChoiceError(ValueError):
+    """A text is none of the choices of this version; a newer one may have more."""
 
 
 def to_json(value: Any, *, whole: bool = False) -> Any:
@@ -34,11 +39,12 @@ def to_json(value: Any, *, whole: bool = False) -> Any:
     """
     parts = _fields(type(value))  # type: ignore[arg-type]  # a class is hashable
     if parts:
-        return {
+        known = {
             key: to_json(one, whole=whole)
             for name, key, default in parts
             if (one := getattr(value, name)) != default or whole
         }
+        return {**value.extra, **known} if isinstance(value, Extensible) else known
     return [to_json(item, whole=whole) for item in value] if isinstance(value, tuple) else value
 
 
@@ -47,7 +53,12 @@ def _fields(kind: type) -> tuple[tuple[str, str, Any], ...]:
     """Return a dataclass's fields, their keys and defaults (MISSING without one); empty for another type."""
     if not is_dataclass(kind):
         return ()
-    return tuple((each.name, each.metadata.get("json", each.name), each.default) for each in fields(kind))
+    kept = {each.name for each in fields(Extensible)} if issubclass(kind, Extensible) else set()
+    return tuple(
+        (each.name, each.metadata.get("json", each.name), each.default)
+        for each in fields(kind)
+        if each.name not in kept
+    )
 
 
 def _former(kind: type) -> list[tuple[str, str]]:
@@ -81,14 +92,24 @@ def _reader(hint: Any, *, lenient: bool) -> _Reader:
         readers = [(name, key, _reader(hints[name], lenient=lenient)) for name, key in keys]
         return partial(_record, hint, readers, lenient)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint
+        return partial(_choice, hint)
     if origin is Annotated:
         return partial(_count, _reader(inner[0], lenient=lenient))
     return partial(_plain, dict if origin is Mapping else hint)
 
 
 def _optional(read: _Reader, data: Any) -> Any:
-    return None if data is None else read(data)
+    try:
+        return None if data is None else read(data)
+    except _UnknownChoiceError:
+        return None
+
+
+def _choice(kind: type[Enum], data: Any) -> Any:
+    try:
+        return kind(data)
+    except ValueError as error:
+        raise _UnknownChoiceError(str(error)) if isinstance(data, str) else error from error
 
 
 def _series(read: _Reader, lenient: bool, data: Any) -> Any:
@@ -115,6 +136,9 @@ def _record(kind: type, readers: Sequence[tuple[str, str, _Reader]], lenient: bo
         except _WRONG:
             if not lenient:
                 raise
+    if issubclass(kind, Extensible):
+        known = {key for _, key, _ in readers}
+        values["extra"] = {key: value for key, value in data.items() if key not in known}
     return kind(**values)
 
 
@@ -148,7 +172,6 @@ _OMIT_IF_NONE = frozenset({"unanswered", "skipped", "reserve", "displaced"})
 _FIRST = {"current_model_index": 0, "vram_error_count": 0, "current_model": "", "timestamp": 0.0}
 """The original's keys; an original's file may lack all but the first."""
 _KINDS = frozenset(kind.value for kind in EventKind)
-_KNOWN = frozenset(to_json(FleetState(0, 0, "", 0.0), whole=True)) - {"extra"} | {"schema_version"}
 
 
 class StateFormatError(StateError):
@@ -166,10 +189,9 @@ _to_text = json.JSONEncoder(allow_nan=False).encode  # json.dumps would make an 
 
 def encode_state(state: FleetState, now: float) -> str:
     """Return the file's text with one line for each key: `json.dumps` with indent takes five times as long."""
-    row: dict[str, Any] = to_json(replace(state, timestamp=now, events=(), extra={}), whole=True)
-    del row["extra"]
     events = [event.row() for event in state.events]
-    row = {**state.extra, **row, "schema_version": SCHEMA_VERSION, "events": events}
+    row: dict[str, Any] = to_json(replace(state, timestamp=now, events=()), whole=True)
+    row |= {"schema_version": SCHEMA_VERSION, "events": events}
     lines = (
         f" {_to_text(key)}: {_to_text(value)}"
         for key, value in row.items()
@@ -217,7 +239,7 @@ def _decode(row: Any) -> FleetState:
     if not isinstance(row, dict):
         raise TypeError("not an object")
     row = {**_FIRST, **row, "current_model_index": row["current_model_index"]}
-    events, extra = row.pop("events", []), {key: row.pop(key) for key in row.keys() - _KNOWN}
+    events, _ = row.pop("events", []), row.pop("schema_version", None)
     row["recovery"] = row.get("recovery") or {}
     row["current_model"] = row["current_model"] or ""
     state: FleetState = _reader(FleetState, lenient=False)(row)
@@ -227,7 +249,13 @@ def _decode(row: Any) -> FleetState:
         state = replace(state, incidents=(since,) * min(state.vram_error_count, 1000))
     # The history's readers pass over the kinds of a newer version too.
     known = (event for event in events if not _is_newer(event))
-    return replace(state, events=tuple(map(parse_event, known)), extra=extra)
+    state = replace(state, events=tuple(map(parse_event, known)))
+    if row.get("switch") is None or state.switch is not None:
+        return state
+    reason = (
+        "its switch has a phase or a kind of a newer version; the switch is dropped, its committed rung stays"
+    )
+    return state.with_event(state.timestamp, EventKind.STATE_REPAIRED, reason=reason)
 
 
 def _is_newer(event: Any) -> bool:

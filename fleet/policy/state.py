@@ -40,6 +40,13 @@ class SwitchPhase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Extensible:
+    """An object of the state file that keeps a newer version's keys, as long as it is not replaced: `extra`."""
+
+    extra: Mapping[str, Any] = field(default_factory=dict, kw_only=True, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CountedIncident:
     """An incident that counts against the current rung."""
 
@@ -49,7 +56,7 @@ class CountedIncident:
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(Extensible):
     """A switch under way from the rung `source` to the rung `target`; `number` identifies it.
 
     `was_stopped`: an operator had stopped the generator before the switch. `failures` counts memory failures while
@@ -103,7 +110,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorPause:
+class OperatorPause(Extensible):
     """A pause by hand; `until` is None for one that lasts until `resume`."""
 
     since: float
@@ -116,7 +123,7 @@ class OperatorPause:
 
 
 @dataclass(frozen=True, slots=True)
-class HoursCap:
+class HoursCap(Extensible):
     """The cap of `[[hours]]` in force: no rung above `rung`; None leaves the GPU alone. `until`: its next change."""
 
     model: str
@@ -126,7 +133,7 @@ class HoursCap:
 
 
 @dataclass(frozen=True, slots=True)
-class ReserveCap:
+class ReserveCap(Extensible):
     """The cap of `[policy] reserve`: no rung above `rung` leaves it free; None: no rung at all does.
 
     `looks` counts readings of the card in a row that ask for another rung.
@@ -156,7 +163,7 @@ class PauseInForce:
 
 
 @dataclass(frozen=True, slots=True)
-class Recovery:
+class Recovery(Extensible):
     """Recovery: the current wait, the time of the next probe, the rungs that failed, and probation.
 
     `probation` is the time until which a rung reached by a probe is on probation. A failure until then leads back to
@@ -211,7 +218,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetState:
+class FleetState(Extensible):
     """The whole state of a lane; the first four attributes are the original's keys.
 
     `incidents` are those that count now; `counted_ids` also names earlier ones, so that none counts twice. `finished`
@@ -220,8 +227,7 @@ class FleetState:
     skipped; the monitor pulls them in the background. `displaced` is the rung from which a cap of `hours` or `reserve`
     moved the fleet down. `restarting`: the fleet has begun a restart of the generator and does not know yet that the
     generator runs. A generator that is stopped then need not be stopped by a person. `unloads` are the times of the
-    last unloads by the fleet itself, without restarts. `totals` are counters that only grow. `extra` holds unknown keys
-    of the file.
+    last unloads by the fleet itself, without restarts. `totals` are counters that only grow.
     """
 
     current_model_index: int
@@ -260,7 +266,6 @@ class FleetState:
     totals: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     last_event_number: Count = field(default=0, metadata={"json": "events_told"})
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_event(self, now: float, kind: EventKind, **fields: Any) -> "FleetState":
         """Return the state with one more event, which the totals count too."""

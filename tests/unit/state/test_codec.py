@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -138,6 +139,39 @@ def test_unknown_keys_are_kept_and_do_not_hide_ours() -> None:
     again = json.loads(encode_state(decode_state(json.dumps(row)), T))
     assert again["from_tomorrow"] == [1, 2]
     assert again["schema_version"] == 1
+
+
+@pytest.mark.parametrize("key", ["switch", "recovery", "pause", "hours", "reserve"])
+def test_unknown_keys_within_a_part_are_kept_until_the_part_is_replaced(key: str) -> None:
+    row = json.loads(encode_state(FULL, T))
+    row[key]["from_tomorrow"] = {"a": [1]}
+    state = decode_state(json.dumps(row))
+    assert json.loads(encode_state(state, T))[key] == row[key]
+    changed = replace(
+        state, **{key: replace(getattr(state, key), since=T - 1) if key != "recovery" else Recovery()}
+    )
+    again = json.loads(encode_state(changed, T))[key]
+    assert ("from_tomorrow" in again) == (key != "recovery")
+
+
+@pytest.mark.parametrize("part", ["phase", "kind"])
+def test_a_switch_of_a_newer_version_is_dropped_and_the_rest_of_the_state_stays(part: str) -> None:
+    row = json.loads(encode_state(FULL, T))
+    row["switch"][part] = "of tomorrow"
+    state = decode_state(json.dumps(row))
+    assert replace(
+        state, events=FULL.events, totals=FULL.totals, last_event_number=FULL.last_event_number
+    ) == (replace(FULL, switch=None))
+    assert [event.kind for event in state.events] == [EventKind.HELD, EventKind.STATE_REPAIRED]
+    assert "newer version" in state.events[-1].fields["reason"]
+    assert decode_state(encode_state(state, T)) == state
+
+
+def test_a_choice_of_a_newer_version_in_an_optional_part_counts_as_missing() -> None:
+    row = json.loads(encode_state(FULL, T))
+    row["unanswered"]["slow"] = "of tomorrow"
+    row["last_switch"]["kind"] = "of tomorrow"
+    assert decode_state(json.dumps(row)) == replace(FULL, last_switch=None)
 
 
 def test_an_event_of_a_newer_version_does_not_hide_the_state() -> None:
