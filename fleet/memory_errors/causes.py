@@ -53,6 +53,7 @@ class Part(StrEnum):
     harmless   a failure that the program survives
     routine    ordinary work; no incident by itself
     unload     about an unload that began `seconds` earlier
+    call       the call that failed, printed below its error; its name says whose memory it asked for
     """
 
     FIRST = "first"
@@ -65,6 +66,7 @@ class Part(StrEnum):
     HARMLESS = "harmless"
     ROUTINE = "routine"
     UNLOAD = "unload"
+    CALL = "call"
 
 
 @dataclass(frozen=True, slots=True)

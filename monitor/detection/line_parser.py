@@ -28,13 +28,13 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6,
 _WITHIN_QUOTES = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
-_LINE_KEYS = ("log", "MESSAGE", "line", "textPayload", "short_message", "message")
-"""Keys under which Docker, journald, Loki, Google, Graylog and shippers such as Vector put a whole line."""
+_LINE_KEYS = ("log", "MESSAGE", "line", "textPayload", "short_message", "message", "msg")
+"""Keys under which Docker, journald, Loki, Google, Graylog, shippers such as Vector, and pino put a whole line."""
 _CLOCK_KEYS = ("time", "__REALTIME_TIMESTAMP", "ts", "timestamp", "@timestamp", "date")
 _PRETTY_ROW = re.compile(r'\s*("MESSAGE" : ".*"),?\s*')
 """The row of an entry in `journalctl --output=json-pretty`, which writes a row for each key."""
 _RECORD_KEYS = frozenset({"function", "msg", "error"})
-"""Keys of the records of slog, the old C++ server and the API, whose `message` is no whole line."""
+"""Keys of the records of slog, the old C++ server and the API, whose `message` and `msg` are no whole lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +194,15 @@ def _line_in(data: Mapping[str, object]) -> str | None:
         line = _text(data.get(key))
         if line is None:
             continue
-        if key != "message" or _RECORD_KEYS.isdisjoint(data) or strip(line).text.startswith(HEADS):
+        record = key in ("message", "msg") and not _RECORD_KEYS.isdisjoint(data)
+        if not record or strip(line).text.startswith(HEADS) or _is_pinos(data):
             return line
     return None
+
+
+def _is_pinos(data: Mapping[str, object]) -> bool:
+    """Return True for a record of pino, the logger of desktop apps that run an Ollama: its level is a number."""
+    return isinstance(data.get("level"), int) and "pid" in data
 
 
 def _text(value: object) -> str | None:

@@ -48,6 +48,7 @@ _UNSTAMPED = re.compile(
 _STAMP_OR_GIN = re.compile(r":\d\d:\d\d|\[GIN\] ")
 _OWN = re.compile(r"time=\d{4}-|level=[A-Z]{4,5}[ +-]|\[GIN\] |\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ")
 _STAMP = re.compile(rf"[^\"={{}}]{{0,128}}?(?<![\w.]){_ISO_TIME}(?![\w.])")
+_SHORT_STAMP = re.compile(r"[^\"={}]{0,128}?(?<![\w.-])(\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?![\w.])")  # stern
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ def _before_own(text: str) -> tuple[str, Stamp | None, bool]:
     own = _OWN.search(text, 0, _WITHIN)
     before = text[: own.start() if own else _WITHIN]
     match = _STAMP.match(before)
-    stamp = _iso(match) if match else None
+    short = None if match else _SHORT_STAMP.match(before)
+    stamp = _iso(match) if match else from_syslog(short[1], int(short[2]), short[3]) if short else None
     if own is None or '"' in before or "{" in before:
         return text, stamp, False
     return text[own.start() :], stamp, True

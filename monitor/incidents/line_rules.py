@@ -43,20 +43,25 @@ def on_stamp(step: GroupingStep) -> None:
 
 def _on_signal(step: GroupingStep, signal: Signal) -> None:
     """Add a signal to the failure it belongs to."""
-    if signal.part is Part.ROUTINE or _was_asked_for(step, signal):
+    if signal.part is Part.ROUTINE or _is_no_spill(step, signal):
         step.outcomes.append(SignalSeen(signal, step.time, step.line, ""))
     elif signal.part is Part.UNLOAD:
         _on_unload(step, signal)
+    elif signal.part is Part.CALL:
+        failure = step.load_failure() if step.load else matching.failure_of(step, signal)
+        if failure is not None:
+            step.add(failure, signal)
     elif step.load is not None:
         _add_in_load(step, step.load, signal)
     else:
         _add_outside(step, signal)
 
 
-def _was_asked_for(step: GroupingStep, signal: Signal) -> bool:
-    """Return True for a spill that the client wants: its num_gpu layers are on the GPU."""
+def _is_no_spill(step: GroupingStep, signal: Signal) -> bool:
+    """Return True for layers on the CPU that the client wants there (its num_gpu), or of a server without a GPU."""
     asked, layers = step.base.layers_asked, signal.layers
-    return signal.cause is Cause.SPILL and layers is not None and 0 <= asked <= layers
+    wanted = layers is not None and 0 <= asked <= layers
+    return signal.cause is Cause.SPILL and (wanted or (step.base.no_gpu and not step.base.gpu_failed))
 
 
 def _add_in_load(step: GroupingStep, load: Load, signal: Signal) -> None:
@@ -108,7 +113,7 @@ def _before_signal(step: GroupingStep, event: LogEvent) -> None:
             step.finish_load(loaded=False)
             for failure in list(step.failures.values()):
                 step.put(failure, bounded=True)
-            step.note(layers_asked=-1, gpu_failed=False)
+            step.note(layers_asked=-1, gpu_failed=False, no_gpu=False)
             step.outcomes.append(ServerStarted())
         case LogEventKind.GPU_FAILED:
             step.note(gpu_failed=True)
@@ -141,6 +146,7 @@ def _after_signal(step: GroupingStep, event: LogEvent) -> None:
         case LogEventKind.REQUEST_ENDED:
             _on_request(step, event)
         case LogEventKind.GPU | LogEventKind.NO_GPU:
+            step.note(no_gpu=event.kind is LogEventKind.NO_GPU)
             step.outcomes.append(GpuFound(event.kind is LogEventKind.GPU, event.memory))
         case LogEventKind.PROMPT_READ:
             step.outcomes.append(PromptRead(step.time))

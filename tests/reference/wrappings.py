@@ -125,13 +125,14 @@ WRAPPINGS: dict[str, Callable[[str, float], str]] = {
     "gcloud JSON": _shipped("textPayload", "timestamp", iso),
     "gelf": _shipped("short_message", "timestamp", lambda at: at),
     "with a level": lambda line, at: json.dumps({"level": "info", "message": line, "timestamp": iso(at)}),
+    "pino": lambda line, at: json.dumps({"level": 50, "time": round(at * 1e3), "pid": 9, "msg": f"{line}\n"}),
     "CloudWatch JSON": _shipped("message", "timestamp", lambda at: round(at * 1e3)),
 }
 """Wrappings by name."""
 
 UNDATED = frozenset({
     "compose", "coloured", "terminal", "kubectl", "tty", "swarm", "journald short-monotonic", "journald short-delta",
-    "journald verbose", "journald json-pretty", "podman --names", "podman-compose", "stern", "stern -t short", "stern -A",
+    "journald verbose", "journald json-pretty", "podman --names", "podman-compose", "stern", "stern -A",
     "stern -o json", "kail", "kubetail", "srun -l", "mpirun --tag-output", "pdsh", "pm2", "foreman", "concurrently", "ts -s",
 })  # fmt: skip
 """Wrappings whose prefix has no date, or none that is read: a line without a stamp of its own has the last line's time."""

@@ -25,6 +25,7 @@ _MEMORY = (
     "emory exhausted",
 )
 _PHRASE_NEEDLES = (*_MEMORY, "to allocate ", "alloc failed")
+_PINNED_CALL = r"\b(?:cu|cuda|hip|musa|aclrt)(?:MallocHost|HostMalloc|HostAlloc|HostRegister|Mem(?:AllocHost|HostAlloc))\w{0,12}"
 
 HOST: tuple[Pattern, ...] = (
     signal(
@@ -38,7 +39,7 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-pinned-call",
-        r"(?:\b(?:cu|cuda|hip|musa|aclrt)[A-Z]?[A-Za-z]{0,12}Host[A-Za-z]{0,12}|_host_malloc|\bmalloc_host)\b[^\n]{0,400}?"
+        rf"(?:{_PINNED_CALL}|_host_malloc|\bmalloc_host)\b[^\n]{{0,400}}?"
         r"(?:out of memory|ErrorMemoryAllocation|ErrorOutOfMemory|ERROR_OUT_OF_MEMORY)",
         ("out of memory", "ErrorMemoryAllocation", "ErrorOutOfMemory", "ERROR_OUT_OF_MEMORY"),
         Cause.HOST,
@@ -46,6 +47,16 @@ HOST: tuple[Pattern, ...] = (
         versions="none; other builds",
         backend="cuda rocm",
         example="cudaMallocHost failed: out of memory",
+    ),
+    signal(
+        "host-pinned-below",
+        rf"^ *{_PINNED_CALL}\(",
+        ("MallocHost(", "HostMalloc("),
+        Cause.HOST,
+        part=Part.CALL,
+        versions="all",
+        backend="cuda rocm",
+        example="  cudaMallocHost((void **) &ptr, size)",
     ),
     signal(
         "host-vulkan-limit",
@@ -139,6 +150,14 @@ HOST: tuple[Pattern, ...] = (
         Cause.HOST,
         versions="0.2.0 -",
         example="Error: model requires more system memory (9.4 GiB) than is available (5.3 GiB)",
+    ),
+    signal(
+        "host-required",
+        r"insufficient memory - required allocations: (?:[^FG\n]|G(?!PUs:))*+(?:F|GPUs:\[\])",
+        ("insufficient memory - required",),
+        Cause.HOST,
+        versions="0.7.1 - 0.24.0",
+        example="panic: insufficient memory - required allocations: {InputWeights:5A CPU:{Name:CPU Graph:9F} GPUs:[]}",
     ),
     signal(
         "host-vulkan-memory",
@@ -324,8 +343,9 @@ GPU: tuple[Pattern, ...] = (
     signal(
         "gpu-graph",
         r"failed to allocate (?:compute )?graph\b|graph allocation: failed to reserve memory"
-        r"|GGML status: error \(failed to allocate memory\)",
+        r"|GGML status: error \(failed to allocate memory\)|error loading model: failed to allocate buffer$",
         (
+            "failed to allocate buffer",
             "failed to allocate graph",
             "failed to allocate compute",
             "graph allocation: failed",
@@ -335,6 +355,16 @@ GPU: tuple[Pattern, ...] = (
         vague=True,
         versions="all",
         example="ggml_backend_sched_alloc_splits: failed to allocate graph",
+    ),
+    signal(
+        "gpu-radv",
+        r"\bamdgpu: Failed to allocate a buffer\b",
+        ("Failed to allocate a buffer",),
+        Cause.ALLOCATION,
+        vague=True,
+        versions="0.12.6 -",
+        backend="vulkan",
+        example="radv/amdgpu: Failed to allocate a buffer:",
     ),
     signal(
         "gpu-context",

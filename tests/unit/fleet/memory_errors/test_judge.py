@@ -1,6 +1,6 @@
 import pytest
 
-from fleet.memory_errors.causes import SignalKind
+from fleet.memory_errors.causes import Part, SignalKind
 from fleet.memory_errors.judge import is_memory_error
 from fleet.memory_errors.table.runner import PLAIN
 from monitor.detection.detector import detect
@@ -22,6 +22,11 @@ GPU = [
     # The host's line stands beside the GPU's own.
     "mmap failed: Cannot allocate memory\ncudaMalloc failed: out of memory",
     r"exit status 2: cudaMalloc failed: out of memory\nalloc_tensor_range: x",
+    "CUDA error: out of memory\n  current device: 0, in function f at a.cu:1\n  cuMemCreate(&handle, size, &prop, 0)",
+    "cudaMemcpyAsync(dst, src, n, cudaMemcpyHostToDevice, s) failed: out of memory",
+    "insufficient memory - required allocations: {InputWeights:7A CPU:{Name:CPU Graph:5A} GPUs:[{Name:CUDA0 Graph:9F}]}",
+    "insufficient memory - required allocations: {InputWeights:7 CPU:{Name:CPU Graph:5} GPUs:[{Name:CUDA0 ID:1F}]}",
+    "radv/amdgpu: Failed to allocate a buffer:",
 ]
 OTHER = [
     "",
@@ -36,6 +41,11 @@ OTHER = [
     "failed to allocate memory for prompt cache state: std::bad_alloc",
     "CUDA0 buffer: out of memory\ncompute buffer allocation failed, retrying without pipeline parallelism",
     "decode: failed to find a memory slot for batch of size 512",
+    "CUDA error: out of memory\n  current device: 0, in function f at a.cu:1\n  cudaMallocHost((void **) &ptr, size)",
+    "ROCm error: out of memory\n  hipHostMalloc((void **)&ptr, size, hipHostMallocDefault)",
+    "insufficient memory - required allocations: {InputWeights:7A CPU:{Name:CPU Weights:[4A 3U] Graph:5F} GPUs:[]}",
+    "insufficient memory - required allocations: {InputWeights:7F CPU:{Name:CPU Graph:0U} GPUs:[{Name:CUDA0}]}",
+    "insufficient memory - required allocations: {InputWeights:7 CPU:{Name:CPU Graph:5} GPUs:[]}",
 ]
 
 
@@ -52,5 +62,5 @@ def test_other_errors_and_the_hosts_memory_are_not(text: str) -> None:
 @pytest.mark.parametrize("text", [*GPU, *OTHER, *(row.example for row in PLAIN)])
 def test_a_text_has_one_verdict_in_the_log_and_in_an_api_error(text: str) -> None:
     lines = [signal for line in text.replace(r"\n", "\n").split("\n") if (signal := detect(line)) is not None]
-    healed = "retrying without pipeline parallelism" in text
+    healed = "retrying without pipeline parallelism" in text or any(line.part is Part.CALL for line in lines)
     assert is_memory_error(text) == (not healed and any(line.kind is SignalKind.HARD for line in lines))

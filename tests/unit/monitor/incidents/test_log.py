@@ -374,3 +374,73 @@ def test_layers_on_the_cpu_after_the_gpu_could_not_be_initialised_are_a_lost_gpu
     assert causes([*begins(T0), failed, spilled, loaded(T0 + 3)[1]]) == [("other", "gpu_lost", False)]
     none = "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
     assert causes([*begins(T0), none, spilled, loaded(T0 + 3)[1]]) == [("soft", "spill", False)]
+
+
+PINNED = ("  current device: 0, in function f at ggml-cuda.cu:1", "  cudaMallocHost((void **) &ptr, size)")
+KILLED = "llama-server process has terminated: signal: killed"
+
+
+@pytest.mark.parametrize(
+    "ending", [[gin(T0 + 1, 500, 2.0)], []], ids=["its request failed", "nothing follows"]
+)
+def test_an_error_whose_call_asked_for_pinned_memory_is_the_hosts(ending: list[str]) -> None:
+    start = slog(T0, "x")
+    assert causes([start, alone(), *PINNED, *ending]) == [("sysmem", "host", False)]
+    gpu = "  cuMemCreate(&handle, reserve_size, &prop, 0)"
+    assert causes([start, alone(), PINNED[0], gpu, *ending]) == [("hard", "runner_died", True)]
+
+
+def test_a_load_that_failed_for_pinned_memory_is_the_hosts_though_its_end_repeats_the_error() -> None:
+    ends = [
+        *gives_up(T0 + 1, error="llama-server process has terminated: CUDA error: out of memory"),
+        gin(T0 + 1),
+    ]
+    assert causes([*begins(T0), alone(), *PINNED, *ends]) == [("sysmem", "host", False)]
+    assert causes([*begins(T0), alone(), *ends]) == [COUNTS]
+
+
+def test_a_call_for_pinned_memory_without_an_error_is_nothing() -> None:
+    assert causes([slog(T0, "x"), *PINNED, *begins(T0 + 1), PINNED[1], *loaded(T0 + 3)]) == []
+
+
+CPU = slog(T0, "inference compute", 'id=cpu library=cpu name=cpu total="15.2 GiB"', source="types.go:60")
+CARD = slog(T0, "inference compute", 'id=0 library=CUDA name=CUDA0 total="12.0 GiB"', source="types.go:32")
+
+
+@pytest.mark.parametrize(
+    ("server", "incidents"),
+    [
+        ([CPU], []),
+        ([CARD], [("soft", "spill", False)]),
+        ([CPU, slog(T0, "Listening on [::]:11434 (version 0.33.0)")], [("soft", "spill", False)]),
+        ([CPU, "ggml_cuda_init: failed to initialize CUDA: unknown error"], [("other", "gpu_lost", False)]),
+    ],
+    ids=["no GPU", "a GPU", "a new server", "a GPU that cannot be used"],
+)
+def test_layers_on_the_cpu_of_a_server_without_a_gpu_are_no_spill(
+    server: list[str], incidents: list[tuple[str, str, bool]]
+) -> None:
+    spilled = [slog(T0 + 2, "offloaded 0/13 layers to GPU", source="ggml.go:502"), loaded(T0 + 3)[1]]
+    assert causes([*server[:1], *begins(T0), *server[1:], *spilled]) == incidents
+
+
+@pytest.mark.parametrize(
+    ("ending", "incident"),
+    [(loaded(T0 + 4), RETRY), ([*gives_up(T0 + 4, error=KILLED), gin(T0 + 4, 500, 4.5)], COUNTS)],
+    ids=["the next kind of memory served", "the runner was killed"],
+)
+def test_a_buffer_that_the_vulkan_driver_refuses_counts_if_its_load_fails(
+    ending: list[str], incident: tuple[str, str, bool]
+) -> None:
+    refused = ["radv/amdgpu: Failed to allocate a buffer:", "radv/amdgpu:    size      : 990904320 bytes"]
+    assert causes([*begins(T0), *refused, *refused, *ending]) == [incident]
+
+
+def test_a_failure_of_the_cpus_graph_in_the_new_engine_is_the_hosts() -> None:
+    lines = [
+        "ggml_gallocr_reserve_n: failed to allocate CPU buffer of size 103110017024",
+        "panic: insufficient memory - required allocations: {InputWeights:7A CPU:{Name:CPU Graph:103110017024F} GPUs:[]}",
+    ]
+    error = "llama runner process has terminated: exit status 2"
+    ends = [slog(T0 + 1, "error loading llama server", f'error="{error}"', "ERROR"), gin(T0 + 1, 500, 1.5)]
+    assert causes([*begins(T0), *lines, *ends]) == [("sysmem", "host", False)]
