@@ -50,7 +50,7 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-pinned-below",
-        rf"^ *{_PINNED_CALL}\(",
+        r"^ *(?:cuda|hip|musa)(?:MallocHost|HostMalloc)\(",
         ("MallocHost(", "HostMalloc("),
         Cause.HOST,
         part=Part.CALL,
