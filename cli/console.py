@@ -52,7 +52,7 @@ class Root(click.Group):
 def _hint(error: OSError) -> str:
     """Return the remedy of a failed system call."""
     if isinstance(error, PermissionError):
-        return "Run the command as the user who may use that file; one user runs all of a fleet."
+        return "Run the command as the user who may use that file; one user runs a whole fleet."
     if error.errno in {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
         return "Correct the path; FLEET_HOME names the home, and fleet.toml other files."
     return "Is there room on the disk, and may this user write there?"

@@ -234,4 +234,4 @@ def _notices(row: Mapping[str, Any]) -> Iterator[Finding]:
     if late:
         many = "1 notice is" if len(late) == 1 else f"{len(late)} notices are"
         detail = f"{many} not delivered to {late[-1]['place']}: {late[-1]['reason']}"
-        yield from _fault("notices", detail, "`notify --test` shows what each place answers.")
+        yield from _fault("notices", detail, "`notify --test` shows each place's answer.")

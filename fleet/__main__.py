@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument(
         "--since",
         metavar="TIME",
-        help='where a first start begins in the log: an age ("2h"), a date, or "start" for all of it '
+        help='beginning of the log for a first start: an age ("2h"), a date, or "start" for all of it '
         "(default: FLEET_SINCE, else the past is skipped)",
     )
     given = parser.parse_args()

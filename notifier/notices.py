@@ -195,9 +195,9 @@ def wanted(notice: Notice, on: list[str]) -> bool:
 
 _MENDS = {
     "held": "A smaller model, a smaller num_ctx or more free GPU memory helps; `use` and `reset` end the hold.",
-    "unanswered": "`python3 fleet_cli.py doctor` says what to do.",
+    "unanswered": "`python3 fleet_cli.py doctor` names the remedy.",
     "ollama_hangs": "Restart Ollama.",
-    "log_away": "The monitor keeps trying; `python3 fleet_cli.py doctor` says what to do.",
+    "log_away": "The monitor keeps trying; `python3 fleet_cli.py doctor` names the remedy.",
     "lines_skipped": "`python3 fleet_cli.py history --kind line.skipped` shows them; please report them.",
     "spill": "A smaller model or a smaller num_ctx fits into the GPU memory.",
     "slow": "`python3 fleet_cli.py history --kind slow` shows Ollama's versions then and now.",

@@ -29,8 +29,8 @@ def require_safe_address(web: WebSettings, home: Home) -> None:
     folder, token = (shlex.quote(str(path)) for path in (home.run, home.web_token))
     raise ConfigError(
         f"web.listen: other machines reach {web.listen}, and the page has no token yet",
-        hint=f"Write a secret of at least {_SHORTEST} characters into {home.web_token} with mode 0600, such as by "
-        f"`install -d -m 700 {folder}; umask 077; openssl rand -hex 32 > {token}`, or listen on 127.0.0.1.",
+        hint=f"Write a secret of at least {_SHORTEST} characters into {home.web_token} with mode 0600: "
+        f"`install -d -m 700 {folder}; umask 077; openssl rand -hex 32 > {token}`. Or listen on 127.0.0.1.",
     )
 
 

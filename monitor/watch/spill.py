@@ -23,8 +23,8 @@ _MOST_MODELS = 16
 
 GPU_LOST_REMEDY = (
     "Ollama had a GPU and now puts every model on the CPU; a smaller model does not help. Restart the "
-    "container or service of Ollama (in Docker, a reload of systemd can take the GPU from a container), and "
-    "check `nvidia-smi` or `rocm-smi`."
+    "container or service of Ollama, and check `nvidia-smi` or `rocm-smi`. In Docker, a reload of systemd "
+    "can take the GPU from a container."
 )
 
 

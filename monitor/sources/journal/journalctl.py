@@ -78,7 +78,7 @@ def explain(message: str, status: int) -> JournalError | None:
 
 def nothing_of(unit: str) -> JournalError:
     """Return the error for a unit that has never logged a line."""
-    return JournalError(f"the journal holds nothing of the unit {unit}", _HINT_UNIT)
+    return JournalError(f"the journal has no entry of the unit {unit}", _HINT_UNIT)
 
 
 def ends_by_itself(message: str) -> JournalError:
