@@ -18,6 +18,8 @@ _FROM_STDIN = "-"
 _SHOWN = 500
 _COMMENT: Final = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
 _ASSIGNMENT: Final = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=(?!=)")
+_ASSIGNED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNFINISHED: Final = re.compile(r"(?:[-+*/^<>=!&|?:,]|\b(?:and|or|not))\Z")
 """The end of a line that is continued on the next."""
 _CONTINUES: Final = re.compile(r"[)*^<>=?:,&|]|/(?![/*])|!=|[-+]\s|(?:and|or)\b")
@@ -86,8 +88,9 @@ def alphas_in(lines: Iterable[str]) -> Iterator[str]:
     """Yield the alphas of a text.
 
     An alpha ends at an empty line, at a `;` after its expression, or after a complete line. Assignments, open
-    parentheses, open comments and lines that begin or end with a sign are continued. A part that stays open to the end
-    is one alpha a line: one broken line breaks no other.
+    parentheses, open comments and lines that begin or end with a sign are continued. An assignment is continued over
+    an empty line, if what follows is an assignment or uses its name. A part that stays open to the end is one alpha a
+    line: one broken line breaks no other.
     """
     waiting: list[str] = []
     for line in lines:
@@ -95,7 +98,7 @@ def alphas_in(lines: Iterable[str]) -> Iterator[str]:
         if waiting and "/*" not in code and not _is_continued(code, line.rstrip(), waiting):
             yield from _alpha(waiting)
             waiting = []
-        if line.strip() or "/*" in code:
+        if line.strip() or waiting:
             waiting.append(line.rstrip())
     yield from _alpha(waiting)
 
@@ -125,14 +128,29 @@ def _code(lines: list[str]) -> str:
 
 
 def _is_continued(code: str, line: str, lines: list[str]) -> bool:
-    if not line or sum(map(len, lines)) > MAX_CHARACTERS:
+    if sum(map(len, lines)) > MAX_CHARACTERS:
         return False
     last = code.rstrip(";").rpartition(";")[2]
+    assigns = _ASSIGNMENT.match(last) is not None
+    if not line or _is_after_gap(lines):
+        return assigns and code.endswith(";") and (not _code([line]) or _goes_on_with(code, line))
     depth = code.count("(") - code.count(")")
-    is_open = not code or depth > 0 or _ASSIGNMENT.match(last) is not None
+    is_open = not code or depth > 0 or assigns
     if is_open or code.endswith(";"):
         return is_open and not (depth > 0 and _is_new_operand(code, line))
     return _UNFINISHED.search(code) is not None or _CONTINUES.match(line.lstrip()) is not None
+
+
+def _is_after_gap(lines: list[str]) -> bool:
+    """Return True if only comments stand after the last empty line."""
+    gap = max((number for number, line in enumerate(lines) if not line), default=None)
+    return gap is not None and not _code(lines[gap:])
+
+
+def _goes_on_with(code: str, line: str) -> bool:
+    """Return True if a line assigns a name, too, or uses one that the code assigns."""
+    names = set(_ASSIGNED.findall(code))
+    return _ASSIGNMENT.match(line) is not None or not names.isdisjoint(_NAME.findall(line))
 
 
 def _is_new_operand(code: str, line: str) -> bool:

@@ -40,26 +40,6 @@ _PREFIX: Final = {"not": "not", "!": "not", "-": "reverse"}
 _CAPITALISED: Final = frozenset({"True", "False"})
 """The spelling on BRAIN's page on `bucket`."""
 
-_FOREIGN: Final = {
-    "ts_max": "rolling extremes are not among an ordinary account's operators; max(x, y) compares inputs",
-    "ts_min": "rolling extremes are not among an ordinary account's operators; min(x, y) compares inputs",
-    "delay": "did you mean ts_delay?",
-    "delta": "did you mean ts_delta?",
-    "correlation": "did you mean ts_corr?",
-    "covariance": "did you mean ts_covariance?",
-    "decay_linear": "did you mean ts_decay_linear?",
-    "stddev": "did you mean ts_std_dev?",
-    "ts_std": "did you mean ts_std_dev?",
-    "ts_stddev": "did you mean ts_std_dev?",
-    "sum": "did you mean ts_sum or add?",
-    "mean": "did you mean ts_mean or group_mean?",
-    "indneutralize": "did you mean group_neutralize?",
-    "where": "did you mean if_else?",
-    "pow": "did you mean power?",
-    "signedpower": "did you mean signed_power?",
-}
-"""Hints for names of alpha papers and other libraries; a search for similar names does not find these operators."""
-
 
 class TreeBuilder:
     """Lark's transformer, called during the parse: one method for each rule of the grammar."""
@@ -195,8 +175,7 @@ class TreeBuilder:
     def _unknown_operator(self, name: str, position: int) -> ExpressionError:
         if name in self._catalogue.fields:
             return ExpressionError(f"'{name}' is a data field, not an operator", position)
-        hint = _FOREIGN.get(name.lower()) or suggestion(name, self._catalogue.operators)
-        return unknown_operator(name, position, hint)
+        return unknown_operator(name, self._catalogue.operators, position)
 
 
 def _node(value: "Token | Node | _Named") -> Node:

@@ -15,7 +15,7 @@ from generator.language.ast import (
     brief,
     operator_count,
 )
-from generator.language.errors import ExpressionError, suggestion, unknown_field, unknown_operator
+from generator.language.errors import ExpressionError, unknown_field, unknown_operator
 from generator.language.signature import bind
 
 _REASONS: Final = {
@@ -24,6 +24,7 @@ _REASONS: Final = {
     Kind.SYMBOL: "is an identifier: no operator takes it",
     Kind.STRING: "is a text",
 }
+_UNQUOTED: Final = "fields and expressions stand without quotes"
 
 
 def check(node: Node, catalogue: Catalogue) -> Kind:
@@ -46,7 +47,10 @@ def check_result(node: Node, catalogue: Catalogue) -> None:
     kind = kind_of(node, catalogue) if not isinstance(node, Call) else catalogue.operators[node.name].result
     if kind in _REASONS:
         reason = _REASONS[kind].format(name=brief(node))
-        raise ExpressionError(f"an alpha must be a matrix, and '{brief(node)}' {reason}", node.position)
+        hint = _UNQUOTED if kind is Kind.STRING else ""
+        raise ExpressionError(
+            f"an alpha must be a matrix, and '{brief(node)}' {reason}", node.position, hint=hint
+        )
     if not reads_data(node):
         raise ExpressionError(
             "the alpha reads no data field", node.position, hint="use a field such as close"
@@ -72,8 +76,7 @@ def kind_of(node: Node, catalogue: Catalogue) -> Kind:
 def _call(call: Call, catalogue: Catalogue) -> Kind:
     operator = catalogue.operators.get(call.name)
     if operator is None:
-        hint = suggestion(call.name, catalogue.operators)
-        raise unknown_operator(call.name, call.position, hint)
+        raise unknown_operator(call.name, catalogue.operators, call.position)
     for parameter, arg in bind(operator, call).data():
         _data(operator, parameter, arg, catalogue)
     return operator.result
@@ -94,13 +97,15 @@ def _wrong_kind(
         return ExpressionError(
             f"{message}is a {found}",
             arg.position,
-            hint=f"groupings are {groups} and bucket(…)" if groups else "",
+            hint=f"groupings are {groups} and bucket(…), without quotes" if groups else "",
         )
     reason = _REASONS.get(found) if parameter.kind is Kind.MATRIX else None
     tail = reason.format(name=brief(arg)) if reason else f"is a {found}"
-    hint = "give optional arguments by name" if found is Kind.STRING else ""
-    if isinstance(arg, Text) and arg.value.lower() == "nan":
-        hint = "a missing value is written nan"
+    hint = ""
+    if isinstance(arg, Text):
+        hint = "give optional arguments by name" if arg.value in catalogue.words else _UNQUOTED
+        if arg.value.lower() == "nan":
+            hint = "a missing value is written nan"
     return ExpressionError(message + tail, arg.position, hint=hint)
 
 

@@ -1,7 +1,8 @@
 """The error of every fault in an expression, with a message and a hint for people and models."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from fleet.runtime.errors import FleetError
 
@@ -36,11 +37,20 @@ class ExpressionError(FleetError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return `did you mean …?` with up to three known names nearest to a misspelt one; empty for none."""
+    """Return `did you mean …?` with up to three known names nearest to a misspelt one; empty for none.
+
+    A name that differs in its case alone is the only one.
+    """
     # Sorted, because sets have another order in each process.
     by_lower = {other.lower(): other for other in sorted(known, reverse=True)}
+    if name.lower() in by_lower:
+        return _did_you_mean([by_lower[name.lower()]])
     near = difflib.get_close_matches(name[:64].lower(), by_lower, n=3, cutoff=0.7)
-    return f"did you mean {' or '.join(by_lower[other] for other in near)}?" if near else ""
+    return _did_you_mean([by_lower[other] for other in near])
+
+
+def _did_you_mean(names: Sequence[str]) -> str:
+    return f"did you mean {' or '.join(names)}?" if names else ""
 
 
 def unknown_field(name: str, known: Iterable[str], position: int = -1) -> ExpressionError:
@@ -49,8 +59,46 @@ def unknown_field(name: str, known: Iterable[str], position: int = -1) -> Expres
     return ExpressionError(message, position, hint=suggestion(name, known), plain="unknown field")
 
 
-def unknown_operator(name: str, position: int = -1, hint: str = "") -> ExpressionError:
+_MEANT: Final = {
+    "ts_delay": "delay lag ref shift ts_lag ts_shift",
+    "ts_delta": "delta diff ts_change ts_diff",
+    "ts_corr": "corr correlation ts_correlation",
+    "ts_covariance": "cov covariance ts_cov",
+    "ts_decay_linear": "decay_linear ts_wma wma",
+    "ts_std_dev": "std stddev ts_std ts_stddev",
+    "ts_sum": "sum",
+    "ts_mean": "avg mean sma ts_avg ts_sma",
+    "group_mean": "group_avg",
+    "group_neutralize": "demean group_demean group_neut indneutral indneutralize industry_neutralize neutralize",
+    "if_else": "iff where",
+    "power": "pow square",
+    "signed_power": "sign_power signedpower",
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "reverse": "neg negate",
+}
+"""Operator to its names in alpha papers and other libraries, which a search for similar names does not lead to."""
+_OPERATOR_OF: Final = {name: operator for operator, names in _MEANT.items() for name in names.split()}
+_WITHOUT_OPERATOR: Final = {
+    "ts_max": "rolling extremes are not among an ordinary account's operators; max(x, y) compares inputs",
+    "ts_min": "rolling extremes are not among an ordinary account's operators; min(x, y) compares inputs",
+    "exp": "an exponential is written power(2.718281828, x)",
+    "clip": "limits are written min(max(x, -1), 1)",
+    "fillna": "missing values are filled by ts_backfill(x, 20)",
+    "coalesce": "the first known of two values is written if_else(is_nan(x), y, x)",
+    "nvl": "the first known of two values is written if_else(is_nan(x), y, x)",
+}
+
+
+def unknown_operator(name: str, known: Collection[str], position: int = -1) -> ExpressionError:
     """Return the error for an operator missing from the catalogue."""
+    lower = name.lower()
+    meant = _OPERATOR_OF.get(lower, "")
+    hint = _did_you_mean([meant]) if meant in known else ""
+    if not hint and lower not in known:
+        hint = _WITHOUT_OPERATOR.get(lower, "")
+    hint = hint or suggestion(name, known)
     return ExpressionError(f"unknown operator '{name[:64]}'", position, hint=hint, plain="unknown operator")
 
 

@@ -48,8 +48,7 @@ def _call(value: list[object], catalogue: Catalogue, depth: int) -> Call:
         raise ExpressionError(message, plain="a list does not begin with an operator's name")
     operator = catalogue.operators.get(value[0])
     if operator is None:
-        hint = suggestion(value[0], catalogue.operators)
-        raise unknown_operator(value[0], hint=hint)
+        raise unknown_operator(value[0], catalogue.operators)
     args = value[1:]
     named = _named(operator, args.pop(), catalogue, depth) if args and isinstance(args[-1], dict) else []
     required = args if operator.variadic else args[: len(operator.required)]

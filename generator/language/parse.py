@@ -26,6 +26,18 @@ _HINTS: Final = {
 }
 _OPERANDS: Final = frozenset({"NAME", "NUMBER", "STRING", "LPAR"})
 _ASSIGNED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s*=(?!=)")
+PLAIN_SIGNS: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | str.maketrans(
+    {
+        "\N{MINUS SIGN}": "-",
+        "\N{EN DASH}": "-",
+        "\N{MULTIPLICATION SIGN}": "*",
+        "\N{ASTERISK OPERATOR}": "*",
+        "\N{DIVISION SIGN}": "/",
+        "\N{ZERO WIDTH SPACE}": " ",
+        "\N{ZERO WIDTH NO-BREAK SPACE}": " ",
+    }
+)
+"""Signs of a Chinese or Japanese keyboard and of formatted text, each to the plain one: positions stay."""
 _CHARACTERS: Final = {
     '"': "a text ends with the quote that it began with, on the same line",
     "'": "a text ends with the quote that it began with, on the same line",
@@ -33,10 +45,19 @@ _CHARACTERS: Final = {
     "[": "there are no square brackets in this language",
     "%": "there is no such sign; use the operators by name",
     "&": "logic is written and(x, y) or &&",
-    "|": "logic is written or(x, y) or ||",
-    "\N{MINUS SIGN}": "write a plain minus: -",
-    "\N{MULTIPLICATION SIGN}": "write a plain star: *",
+    "|": "logic is written or(x, y) or ||, a size abs(x)",
+    ".": "names have no dots, as in sector for IndClass.sector; write all arguments out",
+    "\\": "there are no backslashes in this language",
+    "`": "an expression stands without backticks",
+    "$": "an expression stands without dollar signs",
+    "\N{EM DASH}": "write a plain minus: -",
+    "\N{LESS-THAN OR EQUAL TO}": "write <=",
+    "\N{GREATER-THAN OR EQUAL TO}": "write >=",
+    "\N{NOT EQUAL TO}": "write !=",
+    "\N{SQUARE ROOT}": "a root is written sqrt(x)",
+    "\N{SUPERSCRIPT TWO}": "a power is written power(x, y) or x ^ y",
 }
+_COMMENT: Final = re.compile(r"/\*.*?\*/|(?://|#)[^\n]*", re.DOTALL)
 
 
 def parse(text: str, catalogue: Catalogue) -> Node:
@@ -71,7 +92,7 @@ class _Reader:
             raise ExpressionError(f"longer than {MAX_CHARACTERS} characters", MAX_CHARACTERS)
         self._builder.begin(catalogue)
         try:
-            self._lark.parse(text)
+            self._lark.parse(text if text.isascii() else text.translate(PLAIN_SIGNS))
             return self._builder.finish()
         except self._refused as error:
             raise _syntax_error(error, text).within(text) from None
@@ -138,7 +159,7 @@ def _ends_early(expected: Collection[str], text: str) -> ExpressionError:
 
 
 def _after(text: str, start: int) -> str:
-    before = text[max(0, start - 20) : start].strip()
+    before = " ".join(_COMMENT.sub(" ", text[max(0, start - 200) : start]).split())[-20:].strip()
     return f" after {_clip(before)}" if before else ""
 
 

@@ -207,7 +207,7 @@ def _wrong_count(operator: Operator, call: Call, detail: str = "") -> Expression
         f"{least} or more" if operator.variadic else str(least) if least == most else f"{least} to {most}"
     )
     count = len(call.args) + len(call.named)
-    message = f"{operator.name} takes {wanted} arguments, not {count}"
+    message = f"{operator.name} takes {wanted} argument{'' if wanted == '1' else 's'}, not {count}"
     return ExpressionError(
         f"{message}: {detail}" if detail else message,
         call.position,

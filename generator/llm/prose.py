@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, TypeAlias
 
-from generator.catalogue.model import Catalogue
+from generator.catalogue.model import Catalogue, Kind
 from generator.language.ast import MAX_CHARACTERS
 from generator.language.errors import suggestion
+from generator.language.parse import PLAIN_SIGNS
 
 Statement: TypeAlias = tuple[str, str]
 """The assigned name, empty for none, and the code."""
@@ -29,11 +30,29 @@ _NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\
 _SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)(.*)", re.DOTALL)
 _APART: Final = re.compile(
-    r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|</?[A-Za-z][A-Za-z0-9_-]*>|(?<=\))\s+(?=\()"
+    r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|</?[A-Za-z][A-Za-z0-9_-]*>|<!\[CDATA\[|\]\]>"
+    r"|(?<=\))\s+(?:(?=\()|(?=[A-Za-z])(?!(?:and|or|plus|minus|times|over|divided|multiplied)\b)(?![^\n]{0,400}\w\())"
 )
-"""Signs that no expression has outside parentheses."""
+"""Signs that no expression has outside parentheses; words after one, where they hold no further call."""
 _JOINT: Final = re.compile(r"[()]|[:;]|\s-{1,3}\s|(?<![=!<>])=(?!=)")
 """Signs that end a label or begin an explanation; an expression may have them too."""
+_SIGNS: Final = str.maketrans(
+    {
+        "\N{MINUS SIGN}": "-",
+        "\N{MULTIPLICATION SIGN}": "*",
+        "\N{DIVISION SIGN}": "/",
+        "\N{NO-BREAK SPACE}": " ",
+        "\N{ZERO WIDTH SPACE}": None,
+        "\N{ZERO WIDTH NO-BREAK SPACE}": None,
+    }
+)
+"""Signs of formatted text that do not end an expression."""
+_FONT: Final = re.compile(
+    r"\\(?:text(?:tt|it|bf|rm|sf)?|math(?:rm|it|bf|sf|tt)|operatorname\*?|boxed)\s*\{([^{}]*)\}"
+)
+_ESCAPE: Final = re.compile(r"\\(?:left|right)\b\s*|\\(?=[_*#&<>^|%()\[\]-])|\\[ ,;:!]")
+_MOST_NESTED: Final = 4
+"""LaTeX: a name in a font, and what an escape or a space leaves out."""
 _COMMENT: Final = re.compile(r"/\*.*?\*/|(?://|#)[^\n]*")
 _LOGIC: Final = frozenset({"and", "or", "not"})
 _MOST_LINES: Final = 60
@@ -48,15 +67,28 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
     that use its name; an unused name is a label. An expression may continue on the next line inside parentheses.
     """
     block: list[Statement] = []
-    for line in _lines(text):
+    for line in _lines(_without_formatting(text)):
         pieces = _of_line(line, _Names(catalogue, {name for name, _ in block}))
         is_prose = not pieces and line.strip() and not _FENCE.match(line)
         if is_prose or len(block) > _MOST_STATEMENTS:
-            yield from _alphas(block)
+            yield from _alphas(block, catalogue)
             block = []
         codes = [code for piece in pieces for code in _COMMENT.sub("", piece).split(";")]
         block += [_statement(code) for code in codes if code.strip()]
-    yield from _alphas(block)
+    yield from _alphas(block, catalogue)
+
+
+def _without_formatting(text: str) -> str:
+    """Return the text without the marks of LaTeX and Markdown that stand inside of expressions."""
+    text = text.translate(_SIGNS)
+    if "\N{FULLWIDTH LEFT PARENTHESIS}" in text:
+        lines = text.splitlines()
+        text = "\n".join(line if "(" in line else line.translate(PLAIN_SIGNS) for line in lines)
+    if "\\" not in text:
+        return text
+    for _ in range(_MOST_NESTED):
+        text = _FONT.sub(r"\1", text.replace("\\_", "_"))
+    return _ESCAPE.sub("", text.replace("\\times", "*").replace("\\cdot", "*"))
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -80,8 +112,11 @@ def _statement(code: str) -> Statement:
     return (found[1], found[2].strip(" \"'")) if found else ("", code.strip())
 
 
-def _alphas(block: list[Statement]) -> Iterator[str]:
-    """Yield each statement that no later one uses, preceded by the assignments that it uses."""
+def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[str]:
+    """Yield each statement that no later one uses, preceded by the assignments that it uses.
+
+    An unused setting such as `decay=4` or `neutralization=industry` is left out.
+    """
     used = [_names_in(code) for _, code in block]
     for place, (name, code) in enumerate(block):
         if name and any(name in names for names in used[place + 1 :]):
@@ -94,6 +129,9 @@ def _alphas(block: list[Statement]) -> Iterator[str]:
                 wanted |= used[earlier]
                 needed.insert(0, f"{other} = {value};")
         is_plain = not (_CALL.search(code) or _SIGN.search(code))
+        field = catalogue.fields.get(code)
+        if name and is_plain and not (needed[:-1] or (field and field.kind is Kind.MATRIX)):
+            continue
         yield "\n".join([*needed[:-1], f"{name} = {code}" if name and is_plain else code])
 
 

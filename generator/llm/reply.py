@@ -20,7 +20,7 @@ MAX_REPLY: Final = 1024 * 1024
 MAX_EXPRESSIONS: Final = 1000
 
 _BRACKET: Final = re.compile(r"[\[{]")
-_BETWEEN: Final = re.compile(r'(?:[\s,\]}]|//[^\n]*|"[^"\n]{0,200}"\s*:)*')
+_BETWEEN: Final = re.compile(r'(?:[\s,\]}]|(?://|#)[^\n]*|"[^"\n]{0,200}"\s*:)*')
 """Text between the values of a list or an object: separators, brackets, comments and keys."""
 _KEY: Final = re.compile(r'"([^"\n]*)"\s*:\s*\Z')
 _LONGEST_KEY: Final = 240

@@ -20,7 +20,7 @@ _BEGINS: Final = re.compile(
     re.IGNORECASE,
 )
 # Special tokens left at the end of an answer.
-_LAST_TOKEN: Final = re.compile(r"<\|(?:return|end|im_end|eot_id)\|>")
+_LAST_TOKEN: Final = re.compile(r"(?<=\S)\s*<\|(?:return|end|im_end|eot_id|endoftext|end_of_text)\|>")
 # The start of an answer as the prompt asks for. With an ellipsis it is a quotation of the prompt.
 _FORM: Final = re.compile(r'"(?:expressions|alphas)"\s*:\s*\[(?=\s*["\[{])')
 
@@ -32,8 +32,7 @@ def answer_of(text: str) -> str:
     begin = _BEGINS.search(answer)
     if begin is not None:
         thinking, answer = thinking + answer[begin.start() :], answer[: begin.start()]
-    if thinking:
-        answer = _LAST_TOKEN.split(answer)[0]
+    answer = _LAST_TOKEN.split(answer, maxsplit=1)[0]
     return answer if answer.strip() or not thinking else answer_in(thinking)
 
 

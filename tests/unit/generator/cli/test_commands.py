@@ -124,6 +124,10 @@ def rows(*arguments: str, stdin: str = "") -> list[dict[str, Any]]:
         ("rank(close\nand open)\nclose", ["rank(close\nand open)", "close"]),
         ("/* open\nrank(close)\nrank(open)", ["/* open", "rank(close)", "rank(open)"]),
         ("rank(close)\n;\nrank(open)\n;\n", ["rank(close)", "rank(open)"]),
+        ("a = close;\n\nb = open;\n\n# both\nrank(a / b)\n\nclose",
+         ["a = close;\n\nb = open;\n\n# both\nrank(a / b)", "close"]),
+        ("a = close;\n\n# next\nrank(open)", ["a = close;\n\n# next", "rank(open)"]),
+        ("a = close\n\nrank(open)", ["a = close", "rank(open)"]),
     ],
 )  # fmt: skip
 def test_an_alpha_may_take_several_lines(text: str, alphas: list[str]) -> None:

@@ -1,3 +1,6 @@
+# ruff: noqa: RUF001 - signs of other keyboards
+
+import re
 import threading
 from contextlib import suppress
 from random import Random
@@ -5,7 +8,7 @@ from random import Random
 import pytest
 
 from generator.catalogue import load_catalogue
-from generator.language import Call, ExpressionError, Field, Node, Number, Text, parse, show
+from generator.language import Call, ExpressionError, Field, Node, Number, Text, errors, parse, show
 from generator.language.ast import MAX_CHARACTERS, MAX_DEPTH
 from tests.reference.expressions import amount, patient
 
@@ -100,7 +103,7 @@ def test_numbers(text: str, value: float) -> None:
     assert parse(text, CATALOGUE) == Number(value)
 
 
-@pytest.mark.parametrize("quoted", ['"0,1,0.1"', "'0,1,0.1'", "“0,1,0.1”", "‘0,1,0.1’", "”0,1,0.1”"])  # noqa: RUF001
+@pytest.mark.parametrize("quoted", ['"0,1,0.1"', "'0,1,0.1'", "“0,1,0.1”", "‘0,1,0.1’", "”0,1,0.1”"])
 def test_strings_in_all_their_quotes(quoted: str) -> None:
     assert parse(f"bucket(close, range={quoted})", CATALOGUE) == call("bucket", CLOSE, range=Text("0,1,0.1"))
 
@@ -165,11 +168,20 @@ def test_positions_are_offsets_of_the_first_character() -> None:
         ("/* never closed", "unexpected '/'", "ends with"),
         ("close\0", r"unexpected character '\\u0000'", ""),
         ("close /* never closed", r"unexpected '\*'", "ends with"),
-        ("close \N{MINUS SIGN} open", "unexpected character", "plain minus"),
+        ("close \N{EM DASH} open", "unexpected character", "plain minus"),
+        ("close \N{LESS-THAN OR EQUAL TO} open", "unexpected character", "write <="),
+        ("rank(|close|)", r"unexpected character '\|'", "abs(x)"),
+        ("rank(close, IndClass.sector)", r"unexpected character '\.'", "no dots"),
+        ("ts\\_mean(close, 5)", "unexpected character", "backslashes"),
+        ("`rank(close)`", "unexpected character", "backticks"),
         ("clos", "unknown field or name 'clos'", "did you mean close"),
         ("Close", "unknown field or name 'Close'", "did you mean close"),
         ("ts_men(close, 5)", "unknown operator 'ts_men'", "ts_mean"),
         ("Rank(close)", "unknown operator 'Rank'", "did you mean rank"),
+        ("Ts_Rank(close, 5)", "unknown operator 'Ts_Rank'", "did you mean ts_rank?"),
+        ("ts_shift(close, 5)", "unknown operator 'ts_shift'", "did you mean ts_delay?"),
+        ("TS_CHANGE(close, 5)", "unknown operator 'TS_CHANGE'", "did you mean ts_delta?"),
+        ("clip(close, 0, 1)", "unknown operator 'clip'", "min(max(x, -1), 1)"),
         ("ts_max(close, 5)", "unknown operator 'ts_max'", "rolling extremes"),
         ("indneutralize(close, sector)", "unknown operator", "group_neutralize"),
         ("close(5)", "'close' is a data field, not an operator", ""),
@@ -190,6 +202,53 @@ def test_errors_have_message_and_hint(text: str, message: str, hint: str) -> Non
     with pytest.raises(ExpressionError, match=message):
         raise error
     assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("ts_corr(close，open，10)", "ts_corr(close,open,10)"),
+        ("rank（close）＊２", "rank(close)*2"),
+        ("close \N{MINUS SIGN} open", "close - open"),
+        ("high\N{EN DASH}low", "high-low"),
+        ("close × open ÷ high", "close * open / high"),
+        ("close ＞ open ？ high ： low；", "close > open ? high : low;"),
+        ("\N{ZERO WIDTH NO-BREAK SPACE}rank(close)", "rank(close)"),
+    ],
+)  # fmt: skip
+def test_signs_of_other_keyboards_are_read_as_the_plain_ones(text: str, plain: str) -> None:
+    assert parse(text, CATALOGUE) == parse(plain, CATALOGUE)
+    error = refused(text + " clos")
+    assert error.position == len(text) + 1
+
+
+def test_what_stands_before_an_error_is_code_on_one_line() -> None:
+    error = refused("rank(close) # of a\n# day\nrank(open)")
+    assert error.message == "unexpected 'rank' after 'rank(close)'"
+    assert refused("rank(\n close open)").message == "unexpected 'open' after 'rank( close'"
+
+
+@pytest.mark.parametrize(
+    "name", [*errors._OPERATOR_OF, "TS_MEAN", "Group_Neutralize", "ts_meen", "winsorise"]
+)
+def test_a_hint_names_operators_that_there_are(name: str) -> None:
+    meant = refused(f"{name}(close)").hint.removeprefix("did you mean ").removesuffix("?").split(" or ")
+    assert set(meant) <= CATALOGUE.operators.keys()
+
+
+def test_a_hint_names_no_operator_that_the_account_lacks() -> None:
+    few = CATALOGUE.restricted_to(operators=["ts_mean", "rank"])
+    with pytest.raises(ExpressionError) as caught:
+        parse("delay(close, 5)", few)
+    assert caught.value.hint == ""
+
+
+@pytest.mark.parametrize("name", errors._WITHOUT_OPERATOR)
+def test_a_hint_without_an_operator_of_that_name_is_read_itself(name: str) -> None:
+    hint = refused(f"{name}(close, 5)").hint
+    for written in re.findall(r"[a-z_]+\([^()]*(?:\([^()]*\)[^()]*)*\)", hint):
+        assert parse(f"x = close; y = open; {written}", CATALOGUE)
+    assert "(" in hint
 
 
 def test_line_and_column_count_from_one() -> None:

@@ -115,6 +115,19 @@ TEXTS = {
     "full stops": f"1. {A}.\n2. {B}.",
     "fences": f"Reversal:\n```\n{A}\n```\nDivergence:\n```fastexpr\n{B}\n```",
     "names that are used": "d = ts_delta(close, 5);\nrank(-d)\nr = rank(volume)\nts_corr(rank(close), r, 10)",
+    "escapes of Markdown": f"1. {A}\n2. {B}".replace("_", r"\_"),
+    "escapes in JSON": f'{{"expressions": ["{A}", "{B}"]}}'.replace("_", r"\_"),
+    "names in fonts of LaTeX": r"$$\text{rank}(-\text{ts\_delta}(\text{close}, 5))$$"
+    "\n" r"$$\operatorname{ts\_corr}(\mathrm{rank}(close), \mathrm{rank}(volume), 10)$$",
+    "parentheses of LaTeX": r"$rank\left(-ts\_delta(close, 5)\right)$ and $ts\_corr(rank(close), rank(volume),\ 10)$",
+    "boxes of LaTeX": rf"\boxed{{\text{{{A}}}}}" "\n" rf"\boxed{{{B}}}",
+    "Chinese commas": f"1. {A}\n2. {B}".replace(", ", "，"),
+    "Chinese parentheses": f"1. {A}\n2. {B}".replace(", ", "，").replace("(", "（").replace(")", "）"),
+    "explanations after a space": f"{A} captures a short reversal\n{B} shows who leads",
+    "comments of Python in a list": f'[\n    "{A}",  # reversal\n    "{B}",  # correlation\n]',
+    "CDATA": f"<alpha><![CDATA[{A}]]></alpha>\n<alpha><![CDATA[{B}]]></alpha>",
+    "a token at the end": f"{A}\n{B}<|im_end|>\n<|im_start|>user\nrank(vwap)",
+    "settings of each": f"```\n{A}\n```\n- **Settings**: decay=4, neutralization=industry\n```\n{B}\n```",
     "broken in parentheses": "rank(\n  -ts_delta(close, 5)\n)\nts_corr(\n  rank(close),\n  rank(volume), 10)",
 }  # fmt: skip
 
@@ -122,6 +135,11 @@ TEXTS = {
 @pytest.mark.parametrize("form", TEXTS)
 def test_texts(form: str) -> None:
     assert [one for one in outcomes(TEXTS[form]) if not one.startswith("!")] == [ONE, TWO]
+
+
+@pytest.mark.parametrize("form", ["settings of each", "a token at the end", "explanations after a space"])
+def test_what_is_no_expression_is_no_error(form: str) -> None:
+    assert outcomes(TEXTS[form]) == [ONE, TWO]
 
 
 SEEN = [
