@@ -18,6 +18,7 @@ from generator.language.ast import Call, Field, Node, Number, Text
 from tests.reference import backtest as ref
 
 Matrix = ref.Matrix
+NAN = math.nan
 DAYS, INSTRUMENTS = 60, 10
 
 
@@ -147,6 +148,131 @@ def edges(*texts: str) -> list[Decimal]:
 
 
 TENTHS = edges(*(f"{i / 10:.1f}" for i in range(11)))
+
+# Options at their ends, constants in place of matrices, and look-backs of one day or beyond the panel.
+OPTIONS: list[tuple[Call, Reference]] = [
+    (call("multiply", "x", "y", "x", filter=True), chain(lambda x, y: x * y * x, 1.0)),
+    (call("add", "x", math.nan, filter=True), lambda x, _y, _g: np.where(np.isnan(x), 0.0, x)),
+    (call("max", "x", "y", "x", -0.5), lambda x, y, _g: np.maximum(np.maximum(x, y), -0.5)),
+    (call("max", "x", math.nan), lambda x, _y, _g: x * NAN),
+    (call("divide", "x", 0), lambda x, _y, _g: x / np.zeros(1)),
+    (call("power", 0, "x"), lambda x, _y, _g: np.power(0.0, x)),
+    (call("power", "x", math.nan), lambda x, _y, _g: np.power(x, NAN)),
+    (call("signed_power", -2, "x"), lambda x, _y, _g: -np.power(2.0, x)),
+    *(
+        case
+        for number in (0, 1, -2)
+        for case in (
+            (call("equal", "x", number), lambda x, _y, _g, n=number: (x == n) * 1.0),
+            (call("not_equal", "x", number), lambda x, _y, _g, n=number: (x != n) * 1.0),
+            (call("greater_equal", "x", number), lambda x, _y, _g, n=number: (x >= n) * 1.0),
+            (call("less_equal", number, "x"), lambda x, _y, _g, n=number: (n <= x) * 1.0),
+            (
+                call("and", "x", number),
+                lambda x, _y, _g, n=number: where_true(x, np.full(x.shape, float(n != 0)), np.zeros(x.shape)),
+            ),
+            (
+                call("or", number, "x"),
+                lambda x, _y, _g, n=number: (
+                    np.ones(x.shape) if n else where_true(x, np.ones(x.shape), np.zeros(x.shape))
+                ),
+            ),
+        )
+    ),
+    (call("if_else", "x", "y", math.nan), lambda x, y, _g: where_true(x, y, np.full(x.shape, NAN))),
+    (call("if_else", 1, "x", "y"), lambda x, _y, _g: x),
+    (
+        call("is_nan", call("if_else", "x", math.nan, 1)),
+        lambda x, _y, _g: where_true(x, np.ones(x.shape), np.zeros(x.shape)),
+    ),
+    *(
+        (
+            call("ts_regression", "y", "x", d, lag=lag, rettype=k),
+            lambda x, y, _g, d=d, lag=lag, k=k: ref.regression(y, x, d, lag, k),
+        )
+        for k in range(10)
+        for d, lag in ((2, 0), (90, 2))
+    ),
+    *(
+        (call("ts_quantile", "x", d, driver=f"'{k}"), windowed(lambda w, k=k: ref.ts_quantile(w, k), d))
+        for d in (1, 2, 90)
+        for k in ("gaussian", "uniform", "cauchy")
+    ),
+    (call("ts_rank", "x", 1, constant=2), windowed(lambda w: ref.ts_rank(w) + 2, 1)),
+    *(
+        (
+            call("ts_backfill", "x", d, k=k, ignore=f"'{words}"),
+            past(lambda p, d=d, k=k, words=words: ref.backfill_ignoring(p, d, k, tuple(words.split()))),
+        )
+        for words in ("NAN", "0", "NAN 0")
+        for d, k in ((1, 1), (1, 2), (7, 1), (7, 3), (90, 2))
+    ),
+    *(
+        (
+            call("kth_element", "x", d, k, ignore=f"'{words}"),
+            past(lambda p, d=d, k=k, words=words: ref.kth(p, d, k, tuple(words.split()))),
+        )
+        for words in ("NAN", "0", "NAN 0")
+        for d, k in ((1, 1), (2, 3), (9, 9), (90, 4))
+    ),
+    *((call("hump", "x", hump=share), lambda x, _y, _g, share=share: ref.hump(x, share)) for share in (0, 1)),
+    (call("trade_when", 1, "x", 0), lambda x, _y, _g: ref.trade_when(np.ones(x.shape), x, np.zeros(x.shape))),
+    (call("trade_when", 0, "x", "y"), lambda x, y, _g: ref.trade_when(np.zeros(x.shape), x, y)),
+    (call("trade_when", "x", math.nan, "y"), lambda x, y, _g: ref.trade_when(x, np.full(x.shape, NAN), y)),
+    (call("normalize", "x", useStd=True), daily(lambda v: ref.normalize(v, True, 0.0))),
+    (call("normalize", "x", limit=0.3), daily(lambda v: ref.normalize(v, False, 0.3))),
+    (call("winsorize", "x", std=0), daily(lambda v: ref.winsorize(v, 0))),
+    *((call("truncate", "x", maxPercent=p), daily(lambda v, p=p: ref.truncate(v, p))) for p in (0, 1)),
+    (call("scale", "x", scale=0), daily(lambda v: ref.scale(v, 0))),
+    (call("scale", "x", longscale=2), daily(lambda v: ref.scale_sides(v, 2, 1))),
+    (call("scale", "x", scale=5, shortscale=0), daily(lambda v: ref.scale_sides(v, 1, 0))),
+    (call("quantile", "x"), daily(lambda v: ref.quantile(v, "gaussian", 1.0))),
+    (call("quantile", "x", sigma=0), daily(lambda v: ref.quantile(v, "gaussian", 0.0))),
+    *(
+        (
+            call("bucket", "x", **written, **flags),
+            lambda x, _y, _g, bounds=bounds, flags=flags: ref.bucket(
+                x,
+                bounds,
+                begin=flags.get("skipBegin", flags.get("skipBoth", False)),
+                end=flags.get("skipEnd", flags.get("skipBoth", False)),
+                nan_group=flags.get("NaNGroup", False),
+            ),
+        )
+        for written, bounds in (
+            ({"range": "'-1,1,0.3"}, edges("-1", "-0.7", "-0.4", "-0.1", "0.2", "0.5", "0.8")),
+            ({"range": "'0,1,0.25"}, edges("0", "0.25", "0.5", "0.75", "1")),
+            ({"buckets": "'0"}, edges("0")),
+        )
+        for flags in (
+            {},
+            {"skipBegin": True},
+            {"skipBegin": True, "NaNGroup": True},
+            {"skipEnd": True, "NaNGroup": True},
+            {"skipBoth": True},
+        )
+    ),
+    (call("group_backfill", "x", "sector", 1), lambda x, _y, g: ref.group_backfill(x, g, 1, 4.0)),
+    (call("group_backfill", "x", "sector", 90, std=0), lambda x, _y, g: ref.group_backfill(x, g, 90, 0.0)),
+    (call("group_mean", "x", 0, "sector"), lambda x, _y, g: ref.group_mean(x, np.zeros(x.shape), g)),
+    (call("group_mean", "x", call("reverse", "y"), "sector"), lambda x, y, g: ref.group_mean(x, -y, g)),
+    (call("ts_decay_exp_window", "x", 5), windowed(lambda w: ref.decay_exp(w, 1.0), 5)),
+    (call("ts_decay_exp_window", "x", 5, factor=0), windowed(lambda w: ref.decay_exp(w, 0.0), 5)),
+    (
+        call("ts_min_max_diff", "x", 5),
+        windowed(lambda w: float(w[-1] - 0.5 * (np.nanmin(w) + np.nanmax(w))), 5),
+    ),
+    (
+        call("ts_min_max_cps", "x", 5, f=0),
+        windowed(lambda w: float(np.nanmin(w) + np.nanmax(w)) + 0 * w[-1], 5),
+    ),
+    (call("tail", "x", lower=1, upper=-1, newval=9), lambda x, _y, _g: x),
+    (call("to_nan", "x", value=1), lambda x, _y, _g: np.where(x == 1, NAN, x)),
+    (call("right_tail", "x", minimum=1), lambda x, _y, _g: np.where(x < 1, NAN, x)),
+    (call("left_tail", "x"), lambda x, _y, _g: np.where(x > 0, NAN, x)),
+    (call("scale_down", "x"), daily(lambda v: (v - v.min()) / (v.max() - v.min()))),
+    (call("group_normalize", "x", "sector"), grouped(lambda v: v / np.abs(v).sum())),
+]
 
 CASES: list[tuple[Call, Reference]] = [
     (call("abs", "x"), lambda x, _y, _g: np.abs(x)),
@@ -403,6 +529,7 @@ CASES: list[tuple[Call, Reference]] = [
         lambda x, y, g: ref.by_group(x, ref.crossed(g, y, edges("0", "1")), ref.unit_ranks),
     ),
     (call("group_backfill", "x", "sector", 4, std=1.5), lambda x, _y, g: ref.group_backfill(x, g, 4, 1.5)),
+    *OPTIONS,
 ]
 
 
