@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from generator.catalogue.model import Catalogue
 from generator.language.ast import Call, Field, Node, Number, Text, bounded
-from generator.language.errors import ExpressionError, suggestion, unknown_operator
+from generator.language.errors import ExpressionError, field_hint, unknown_operator
 
 if TYPE_CHECKING:
     from lark import Token
@@ -168,7 +168,7 @@ class TreeBuilder:
         return ExpressionError(
             f"unknown field or name '{name[:64]}'",
             position,
-            hint=suggestion(name, known),
+            hint=field_hint(name, known),
             plain="unknown field or name",
         )
 

@@ -1,6 +1,7 @@
 """The error of every fault in an expression, with a message and a hint for people and models."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
@@ -53,10 +54,26 @@ def _did_you_mean(names: Sequence[str]) -> str:
     return f"did you mean {' or '.join(names)}?" if names else ""
 
 
-def unknown_field(name: str, known: Iterable[str], position: int = -1) -> ExpressionError:
+_FIELD_OF: Final = {
+    **dict.fromkeys(("market_cap", "marketcap", "mkt_cap", "mktcap"), "cap"),
+    **dict.fromkeys(("price", "px"), "close"),
+}
+_MEAN_VOLUME: Final = re.compile(r"adv([1-9][0-9]{0,3})", re.IGNORECASE)
+
+
+def field_hint(name: str, known: Collection[str]) -> str:
+    """Return a hint for an unknown field's name: alpha papers have a mean volume of any length, BRAIN one of 20 days."""
+    volume = _MEAN_VOLUME.fullmatch(name)
+    if volume and name.lower() not in known and "volume" in known:
+        return f"a mean volume is written ts_mean(volume, {volume[1]})"
+    meant = _FIELD_OF.get(name.lower(), "")
+    return _did_you_mean([meant]) if meant in known else suggestion(name, known)
+
+
+def unknown_field(name: str, known: Collection[str], position: int = -1) -> ExpressionError:
     """Return the error for a field missing from the catalogue."""
     message = f"unknown field '{name[:64]}'"
-    return ExpressionError(message, position, hint=suggestion(name, known), plain="unknown field")
+    return ExpressionError(message, position, hint=field_hint(name, known), plain="unknown field")
 
 
 _MEANT: Final = {

@@ -166,6 +166,8 @@ def _number(operator: Operator, parameter: Parameter, arg: Node) -> float:
         between = _between(least, most)
         message = f"{operator.name}: '{parameter.name}' must be {what}{between}, not {brief(arg)}"
         hint = "it counts trading days back from today" if parameter.lookback else ""
+        if hint and value is None and not isinstance(arg, Number):
+            hint = f"its signature is {operator.signature}, and {parameter.name} {hint.removeprefix('it ')}"
         raise ExpressionError(message, arg.position, hint=hint)
     return value
 

@@ -76,7 +76,16 @@ def test_kinds(text: str, kind: Kind) -> None:
         ("ts_mean(close, -5)", "not -5", "trading days"),
         ("ts_mean(close, 5.5)", "whole number", ""),
         ("ts_mean(close, 2521)", "not 2521", ""),
-        ("ts_mean(close, open)", "must be a whole number from 1 to 2520, not open", ""),
+        (
+            "ts_mean(close, open)",
+            "must be a whole number from 1 to 2520, not open",
+            "ts_mean(x, d), and d counts trading",
+        ),
+        (
+            "ts_corr(10, close, open)",
+            "'d' must be a whole number from 2 to 2520, not open",
+            "ts_corr(x, y, d)",
+        ),
         ("ts_corr(close, open, 1)", "from 2 to 2520", ""),
         ("ts_delay(close, -1)", "not -1", "back from today"),
         ("ts_regression(close, open, 20, rettype=10)", "from 0 to 9", ""),

@@ -59,6 +59,8 @@ def nested(depth: int) -> Any:
         ([5, "close"], "does not begin", ""),
         (["rnk", "close"], "unknown operator 'rnk'", "did you mean rank"),
         (["rank", "clos"], "unknown field 'clos'", "did you mean close"),
+        (["delay", "close", 5], "unknown operator 'delay'", "did you mean ts_delay?"),
+        (["rank", "adv60"], "unknown field 'adv60'", "ts_mean(volume, 60)"),
         (["rank", "rank(close)"], "unknown field", ""),
         (["rank", None], "is no expression", ""),
         (["ts_mean", "close", ["add", 1, 2]], "must be a plain value", ""),
