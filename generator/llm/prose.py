@@ -23,6 +23,7 @@ _MARK: Final = re.compile(
 _TICKED: Final = re.compile(r"`([^`\n]{3,})`")
 _QUOTED: Final = re.compile(r"[\"']([^\"'\n]{3,})[\"']")
 _CALL: Final = re.compile(r"\b[A-Za-z_][A-Za-z0-9_]*\s?\(")
+_MENTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s?\(\s*\)")
 _WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+ (?!(?:and|or|not)\b)[A-Za-z_]+")
 """Two words side by side; no expression has them."""
 _TEXT: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
@@ -215,9 +216,16 @@ def _longest(text: str, judge: Callable[[str], bool], names: _Names) -> Iterator
 
 
 def _has_form(code: str) -> bool:
-    """Return True unless the code has, outside quotes, two words side by side or a colon without `?`."""
+    """Return True unless the code is an operator's name as in `rank()`, or has two words side by side or a label's colon.
+
+    Quoted text does not count.
+    """
     bare = _TEXT.sub(" ", code)
-    return _WORDS.search(bare) is None and (":" not in bare or "?" in bare)
+    return (
+        _MENTION.fullmatch(bare.strip()) is None
+        and _WORDS.search(bare) is None
+        and (":" not in bare or "?" in bare)
+    )
 
 
 def _seems(code: str) -> bool:
@@ -225,5 +233,5 @@ def _seems(code: str) -> bool:
     code = code.partition("#")[0].partition("//")[0]
     call = _CALL.search(code)
     if call is not None:
-        return _has_form(code[: call.end()])
+        return _has_form(code[: call.end()]) and _MENTION.fullmatch(code.strip()) is None
     return _ASSIGNMENT.match(code) is not None and _has_form(code)

@@ -92,6 +92,7 @@ def test_whole_and_cut_json(reply: str, found: list[str]) -> None:
          ["!rank: 'x' must be a matrix, and 'sector' is a grouping: only group arguments take it"]),
         ("rank(close) as a measure of price", ["rank(close)"]),
         ("rank(close) minus rank(open)", ["!unexpected 'minus' after 'rank(close)'"]),
+        ("It uses `rank()` and `ts_mean()`.\nrank(), ts_delta()\n- Smoothing: ts_mean()\nrank(close)", ["rank(close)"]),
         ("rank(close) and rank(open)", ["and(rank(close), rank(open))"]),
         ("- Settings: decay=4, neutralization=industry\nrank(close)", ["rank(close)"]),
         ("rank(close) \N{MULTIPLICATION SIGN} rank(open)", ["multiply(rank(close), rank(open))"]),
