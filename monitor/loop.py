@@ -128,7 +128,7 @@ class Monitor:
     def _first_state(self) -> FleetState | None:
         """Write that the log is not followed yet; return the state, None if the monitor is stopped before.
 
-        A monitor that ended here, as on a full disk, would soon be FATAL at supervisord, which starts it no more.
+        A monitor that ended here, as on a full disk, would soon be FATAL: supervisord starts it no more.
         """
         context = self._context()
         while not self._stopping.is_set():

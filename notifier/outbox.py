@@ -54,9 +54,9 @@ class NoticeBox:
         return replace(self, waiting=waiting[over:], lost=lost)
 
     def due(self, now: float, busy: Sequence[str]) -> list[NoticeDelivery]:
-        """Return the next delivery of each place that is not busy, if its time has come; each place keeps its order.
+        """Return the next due delivery of each place that is not busy; each place keeps its order.
 
-        A time further ahead than any wait is one of a clock that was set back since: it has come.
+        A time further ahead than any wait comes from a clock that was set back since, and counts as due.
         """
         first: dict[str, NoticeDelivery] = {}
         for one in self.waiting:

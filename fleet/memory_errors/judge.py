@@ -58,7 +58,8 @@ def judge_error(error: str) -> Signal | None:
     """Return the signal in an error text, None if the text does not concern memory.
 
     The text is an API answer's or a slog line's `error=`. Each of its lines is judged by itself. The failed call below
-    an error outweighs the error, the GPU's memory the host's, and a line that names its memory one that does not.
+    an error outweighs the error, and the GPU's memory the host's. A line that names its memory outweighs a line that
+    does not.
     """
     lines = [line for line in error.replace("\\n", "\n").split("\n")[:_ERROR_LINES] if line.strip()]
     if lines and _RECOVERED in lines[-1]:

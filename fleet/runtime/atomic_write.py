@@ -10,7 +10,8 @@ def replace_text(path: Path, content: str, *, durable: bool = False) -> None:
     """Replace the file's content in one step; raise OSError and leave the old file unchanged.
 
     The new content first goes into a temporary file of the same folder. A rename is atomic only within one file system.
-    A `durable` write is on the disk on return, the file first and then the folder where its file system can flush one.
+    A `durable` write is on the disk on return, the file first and then the folder. Some file systems cannot flush a
+    folder.
     """
     # Process and thread id make the name unique among the writers that are alive.
     name = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident():x}")

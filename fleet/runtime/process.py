@@ -112,7 +112,7 @@ def lock_holder(path: Path) -> int | None:
 
 
 def _has_open(pid: int, path: Path) -> bool:
-    """Return True if a process has a file open: a file of another file system may have the same inode number."""
+    """Return True if a process has a file open. A file of another file system may have the same inode number."""
     try:
         opened = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:

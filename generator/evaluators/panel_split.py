@@ -27,8 +27,8 @@ class SplitStore(Protocol):
 class PanelSplit:
     """The split of the panel in use: configured, stored, or made at the panel's first reading and stored then.
 
-    A panel that the stored split does not fit, such as one that is half written, gets another one, and the stored one
-    stays: a split of fewer days would turn days into test days that alphas were chosen by.
+    A panel that the stored split does not fit, such as a half-written one, gets another split. The stored one stays. A
+    stored split of fewer days would turn days that alphas were chosen by into test days.
     """
 
     def __init__(self, settings: PanelSettings, splits: SplitStore | None) -> None:

@@ -34,7 +34,7 @@ _CLOCK_KEYS = ("time", "__REALTIME_TIMESTAMP", "ts", "timestamp", "@timestamp", 
 _PRETTY_ROW = re.compile(r'\s*("MESSAGE" : ".*"),?\s*')
 """The row of an entry in `journalctl --output=json-pretty`, which writes a row for each key."""
 _RECORD_KEYS = frozenset({"function", "msg", "error"})
-"""Keys of the records of slog, the old C++ server and the API, whose `message` and `msg` are no whole lines."""
+"""Keys of records of slog, the old C++ server and the API, whose `message` and `msg` are no whole lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def _line_in(data: Mapping[str, object]) -> str | None:
 
 
 def _is_pinos(data: Mapping[str, object]) -> bool:
-    """Return True for a record of pino, the logger of desktop apps that run an Ollama: its level is a number."""
+    """Return True for a record of pino, the logger of desktop apps that run an Ollama. Its level is a number."""
     return isinstance(data.get("level"), int) and "pid" in data
 
 

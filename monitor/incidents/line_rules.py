@@ -58,7 +58,7 @@ def _on_signal(step: GroupingStep, signal: Signal) -> None:
 
 
 def _is_no_spill(step: GroupingStep, signal: Signal) -> bool:
-    """Return True for layers on the CPU that the client wants there (its num_gpu), or of a server without a GPU."""
+    """Return True for layers that the client wants on the CPU (its num_gpu), or of a server without a GPU."""
     asked, layers = step.base.layers_asked, signal.layers
     wanted = layers is not None and 0 <= asked <= layers
     return signal.cause is Cause.SPILL and (wanted or (step.base.no_gpu and not step.base.gpu_failed))

@@ -29,10 +29,10 @@ from monitor.watch.generator import (
 
 
 class _Unchanged:
-    """How long a value has been the same, in monotonic seconds.
+    """The age of an unchanged value, in monotonic seconds.
 
-    Neither a suspended machine nor a clock that is set makes it longer: after both a healthy generator's last heartbeat
-    and running call look hours old.
+    Neither a suspended machine nor a set clock makes it longer. After both, a healthy generator's last heartbeat and
+    running call look hours old.
     """
 
     def __init__(self, clock: Clock) -> None:

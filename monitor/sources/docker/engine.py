@@ -86,8 +86,8 @@ class LogStream:
             self._stream.close()
 
     def _receive(self) -> None:
-        # docker-py ends its stream at most faults. A cut inside a frame's head is a struct.error, a cut of TLS one of
-        # urllib3's, and a terminal's stream raises what requests raises.
+        # docker-py ends its stream at most faults. A cut inside a frame's head is a struct.error, a cut of
+        # TLS an error of urllib3. A terminal's stream raises errors of requests.
         with contextlib.suppress(
             struct.error, HTTPError, requests.RequestException, OSError, AttributeError, ValueError
         ):
