@@ -61,6 +61,6 @@ def choose_split(
     if not split_fits(split, dates):
         raise SplitError(
             f"validation from {split.validation_from} and test from {split.test_from} leave a stretch of fewer "
-            f"than {LEAST_STRETCH} of the panel's days, which are {dates[0]} to {dates[-1]}"
+            f"than {LEAST_STRETCH} days; the panel has {dates[0]} to {dates[-1]}"
         )
     return split

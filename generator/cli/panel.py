@@ -47,7 +47,7 @@ def configured_panel(**given: Any) -> ConfiguredPanel:
 
 @click.command()
 @click.option("--panel", "path", help="Parquet or CSV. Default: [panel] path, else a synthetic panel.")
-@click.option("--new-split", is_flag=True, help="Split the present days anew; see what it costs below.")
+@click.option("--new-split", is_flag=True, help="Split the present days anew; the cost stands below.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def panel(path: str | None, *, new_split: bool, as_json: bool) -> None:
     """Show the panel's days and their split into train, validation and test.
@@ -105,12 +105,12 @@ def _cost(loaded: "Panel", before: Split | None, split: Split) -> str:
     from generator.backtest.split import split_ends  # noqa: PLC0415  # as above
 
     if before is None or before == split:
-        return "the split is as the generator's first reading makes it: it costs nothing"
+        return "the split is that of the generator's first reading, and costs nothing"
     train, until_test = split_ends(split, loaded.dates)
     train_before, until_test_before = split_ends(before, loaded.dates)
     return (
         f"{max(0, train - train_before)} more days are train days and {max(0, until_test - until_test_before)} "
-        f"fewer are test days: what was unseen there is seen from now on. Kept alphas and members of the pool are "
+        f"fewer are test days; these days are no longer unseen. Kept alphas and members of the pool are "
         f"evaluated again; a running generator begins within a minute."
     )
 

@@ -48,8 +48,8 @@ class PanelSplit:
         split = split_of(panel, self._settings, stored)
         if split is None:
             sentence = (
-                f"the panel has {len(panel.dates)} days, fewer than {LEAST_DAYS}: they are not split into train, "
-                f"validation and test, and alphas are judged on all of them"
+                f"the panel has {len(panel.dates)} days, fewer than {LEAST_DAYS}: it is not split into train, "
+                f"validation and test, and alphas are judged on all days"
             )
             _log.warning("panel.unsplit", extra=with_sentence(sentence, days=len(panel.dates)))
         elif split != stored and self._splits is not None:

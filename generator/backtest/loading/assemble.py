@@ -81,8 +81,8 @@ def _complete(frame: pl.DataFrame, layout: Layout, faults: Faults) -> bool:
     if not layout.symbol and (layout.fields or (not layout.date and not layout.cells)):
         faults.error(
             f"there is no symbol column; the columns are {present}",
-            hint="Name the column of symbols symbol, or add one (the same in each row if there is only one symbol); "
-            "in a wide table name columns as in close_ABC.",
+            hint="Name the column of symbols symbol, or add one, for a single symbol the same in each row. "
+            "In a wide table name columns as in close_ABC.",
         )
     elif not layout.left_out and not layout.fields and not layout.cells:
         faults.error(
@@ -103,8 +103,8 @@ def _warn_of_names(layout: Layout, faults: Faults) -> None:
     """Warn of columns that are left out, and of the meaning taken for names in other scripts."""
     for column in layout.left_out:
         faults.warn(
-            f"the column {column!r} is left out: no expression can write its name; "
-            "name it in letters from a to z to use it"
+            f"the column {column!r} is left out, since no expression can write its name; "
+            "a name in letters from a to z can be used"
         )
     columns = (layout.date, layout.symbol, *(c for c, _ in layout.fields))
     known = [f"{column!r} as {translated(column)}" for column in columns if translated(column)]
@@ -217,8 +217,8 @@ def refuse_times(times: list[str], duplicates: int, faults: Faults, *, hint: str
     """
     if len(times) > 1 and duplicates:
         faults.error(
-            f"times of day, from {times[0]} to {times[-1]}, would be cut off: a panel has one row a day, and rows on a "
-            f"day that is there already: {duplicates}",
+            f"times of day, from {times[0]} to {times[-1]}, would be cut off; a panel has one row a day, and "
+            f"{duplicates} rows repeat a day",
             hint=hint,
         )
     elif len(times) > _DAYLIGHT_SAVING:

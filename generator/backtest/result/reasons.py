@@ -86,7 +86,7 @@ def _without_values(tree: Node, values: Matrix, source: _Values) -> str:
     if windows:
         return f"{text} has no value on any day: {windows[0]:g} days are more than {source.count}"
     if source.single:
-        return f"{text} has no value on any day: the panel has one instrument, and there is no other to compare it with"
+        return f"{text} has no value on any day: the panel has one instrument, and no other to compare"
     return f"{text} has no value on any day"
 
 

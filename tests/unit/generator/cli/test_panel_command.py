@@ -51,8 +51,7 @@ def test_the_split_is_shown_moved_and_kept(mine: Path) -> None:
         "train": 360, "validation": 120, "test": 120, "stored": False,
     }  # fmt: skip
     assert (
-        row("--new-split")["cost"]
-        == "the split is as the generator's first reading makes it: it costs nothing"
+        row("--new-split")["cost"] == "the split is that of the generator's first reading, and costs nothing"
     )
     write(mine, 700)
     kept = row()["split"]
