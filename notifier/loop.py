@@ -32,6 +32,8 @@ _POLL: Seconds = 0.5
 _LOOK: Seconds = 60.0
 """Interval of checks of the fleet without events, and while a condition is open."""
 _LOOK_WHILE_OPEN: Seconds = 10.0
+_STEP: Seconds = 10.0
+"""A larger step of the wall clock makes heartbeats look late: a machine that wakes up, or a clock that is set."""
 PING_EVERY: Seconds = 300.0
 _FULL = 64 * 1024**2
 """Free space below which the home's disk counts as full: the state and its copy no longer fit for long."""
@@ -59,7 +61,8 @@ class Notifier:
         self._results: queue.SimpleQueue[tuple[NoticeDelivery, str]] = queue.SimpleQueue()
         self._busy: set[str] = set()
         self._seen: tuple[int, int] | None = None
-        self._looked = self._pinged = float("-inf")
+        self._looked = self._pinged = self._steady = float("-inf")
+        self._offset = time.time() - time.monotonic()
         stored = read_outbox(self._path) or NoticeBox(NoticeLedger(cursor=self._past()))
         self._box = self._stored = stored.for_places(list(self._places))
 
@@ -82,10 +85,15 @@ class Notifier:
 
     def step(self, pool: ThreadPoolExecutor) -> None:
         """Do one round: events, a due check, the results of deliveries, and the due deliveries."""
-        now = time.time()
+        now, monotonic = time.time(), time.monotonic()
+        if abs(now - monotonic - self._offset) > _STEP:
+            # Each program has the time to write a new heartbeat.
+            self._steady = monotonic + max(_LOOK, 2 * self._fleet.settings.policy.check_interval)
+        self._offset = now - monotonic
         box = self._after_events(self._box)
         interval = _LOOK_WHILE_OPEN if box.ledger.open else _LOOK
-        if box is not self._box or time.monotonic() - self._looked >= interval:
+        due = box is not self._box or monotonic - self._looked >= interval
+        if due and monotonic >= self._steady:
             try:
                 box = self._after_look(box, now, pool)
             except Exception:  # a look that fails holds up no notice of an event  # noqa: BLE001

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cli.status import undelivered
-from cli.target import find_fleet
+from cli.target import Fleet, find_fleet
 from fleet.clients.notices import notice_places
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.home import ROOT, FleetFile, Home, process_environ
@@ -225,6 +226,37 @@ def test_a_look_that_fails_holds_up_no_notice(
     with ThreadPoolExecutor() as pool:
         notifier.step(pool)
     assert receiver.ids() == ["event-1"]
+
+
+@pytest.mark.parametrize("step", [8 * 3600.0, -8 * 3600.0], ids=["woken up", "set back"])
+def test_after_a_step_of_the_clock_programs_have_the_time_for_a_heartbeat(
+    home: Home, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    """A laptop that wakes up reported a monitor without a heartbeat for the length of its sleep."""
+    clock = SimpleNamespace(wall=time.time(), spent=100.0)
+    given = SimpleNamespace(time=lambda: clock.wall + clock.spent, monotonic=lambda: clock.spent)
+    monkeypatch.setattr("notifier.loop.time", given)
+    looks = list[float]()
+
+    def look(_: Fleet) -> dict[str, Any]:
+        looks.append(clock.spent)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("notifier.loop.collect_status", look)
+    fleet = find_fleet(None, {"FLEET_HOME": str(home.path), "FLEET_NOTIFY_URLS": receiver.url})
+    notifier = Notifier(fleet, notice_places([receiver.url], ""))
+    with ThreadPoolExecutor() as pool:
+        notifier.step(pool)
+        clock.spent, clock.wall = 170.0, clock.wall + step
+        happens(home, 1)
+        notifier.step(pool)
+        clock.spent = 229.0
+        notifier.step(pool)
+        assert looks == [100.0]
+        clock.spent = 231.0
+        notifier.step(pool)
+    assert looks == [100.0, 231.0]
+    assert receiver.ids() == ["event-1"], "events are delivered meanwhile"
 
 
 def test_an_event_at_which_the_history_is_rotated_is_reported_at_once(
