@@ -61,7 +61,7 @@ def _shown(version: Version) -> str:
 
 
 def passes(version: Version, python: Path, *, install_only: bool = False) -> bool:
-    """Return True if the unit tests pass on a Python, in its own environment; with `install_only`, if that could be made."""
+    """Return True if the unit tests pass on a Python, in its own environment. With `install_only` run no test."""
     folder = _ROOT / "build" / f"python{_shown(version)}"
     inside = str(folder / "bin" / "python")
     # Without compiling: the tests import only a part.

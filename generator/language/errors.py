@@ -62,7 +62,10 @@ _MEAN_VOLUME: Final = re.compile(r"adv([1-9][0-9]{0,3})", re.IGNORECASE)
 
 
 def field_hint(name: str, known: Collection[str]) -> str:
-    """Return a hint for an unknown field's name: alpha papers have a mean volume of any length, BRAIN one of 20 days."""
+    """Return a hint for an unknown field's name.
+
+    Alpha papers have a mean volume of any length, BRAIN one of 20 days.
+    """
     volume = _MEAN_VOLUME.fullmatch(name)
     if volume and name.lower() not in known and "volume" in known:
         return f"a mean volume is written ts_mean(volume, {volume[1]})"

@@ -216,7 +216,7 @@ def _longest(text: str, judge: Callable[[str], bool], names: _Names) -> Iterator
 
 
 def _has_form(code: str) -> bool:
-    """Return True unless the code is an operator's name as in `rank()`, or has two words side by side or a label's colon.
+    """Return True unless the code is an operator's bare name (`rank()`), or has adjacent words or a label's colon.
 
     Quoted text does not count.
     """
