@@ -167,15 +167,17 @@ class SimulationTable:
     ) -> Sequence[Simulation]:
         """Mark queued rows as about to be sent in one request; return those that slots and budget allow.
 
-        `budget` is the most simulations in 24 hours, 0 for no limit. Other processes on the account count too.
+        `budget` is the most simulations in 24 hours, 0 for no limit. Other processes on the account count too. A row that
+        another process has sent or claimed since it was read is left out: BRAIN counts duplicates.
         """
         with self._store.transaction() as connection:
             lock_writers(connection)
             used = _usage(connection, account, now)
             if used.in_flight >= slots:
                 return []
+            waiting = self._waiting(connection, [row.id for row in rows], now)
             left = max(0, budget - used.sent) if budget else len(rows)
-            chosen = rows[:left]
+            chosen = [row for row in rows if row.id in waiting][:left]
             several = len(chosen) > 1
             started: dict[str, Any] = {
                 "state": SENDING,
@@ -191,6 +193,13 @@ class SimulationTable:
             for row in sent:
                 self._update(connection, row)
         return sent
+
+    def _waiting(self, connection: Connection, ids: Sequence[int], now: float) -> set[int]:
+        """Return the ids of this owner's rows that are queued, or marked by this very write before a repetition."""
+        row = SimulationRow
+        unsent = or_(row.state == QUEUED, (row.state == SENDING) & (row.sent == now))
+        statement = select(row.id).where(row.id.in_(ids), row.owner == self._store.owner, unsent)
+        return set(connection.scalars(statement))
 
     def usage(self, account: str, now: float) -> Usage:
         """Return the use of an account by all owners."""

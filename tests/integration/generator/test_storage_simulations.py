@@ -243,3 +243,16 @@ def test_the_clock_of_rows_is_the_database_s_where_several_machines_use_it(
 ) -> None:
     ahead = SimulationTable(store, BRAIN).ahead(time.time() + 3600.0)
     assert round(ahead / 600.0) == (-6 if url.startswith("postgresql") else 0)
+
+
+def test_a_row_is_sent_by_one_process_of_those_that_read_it(store: AlphaStore, url: str) -> None:
+    first, second = SimulationTable(store, BRAIN), SimulationTable(store, BRAIN)
+    first.submit(candidates(store, "a", "b"), 1.0)
+    rows = first.open()
+    assert [row.digest for row in first.send(rows[:1], account="me", slots=3, budget=0, now=5.0)] == ["a"]
+    # A write that is repeated, since its answer was lost.
+    assert [row.digest for row in first.send(rows[:1], account="me", slots=3, budget=0, now=5.0)] == ["a"]
+    assert [row.digest for row in second.send(rows, account="me", slots=3, budget=0, now=6.0)] == ["b"]
+    other = AlphaStore(url, owner="there")
+    assert SimulationTable(other, BRAIN).send(rows, account="me", slots=3, budget=0, now=7.0) == []
+    other.close()
