@@ -100,7 +100,8 @@ def _values(text: str) -> Iterator[tuple[Any, bool]]:
             return
         except ValueError as error:
             reached, reason = getattr(error, "pos", position + 1), str(error)[:100]
-        work += reached - position
+        # Each error of the decoder counts the lines before it.
+        work += reached - position + position // 16
         if _CALL.match(text, position):
             if reason.startswith("Unterminated") or _LITERAL.fullmatch(text, reached):
                 return

@@ -1,5 +1,6 @@
 import json
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -191,3 +192,16 @@ def test_random_bytes_raise_nothing() -> None:
     random = Random(9)
     for _ in range(amount(500, 200_000)):
         decode_reply(random.randbytes(random.randrange(60)).decode("latin-1"), CATALOGUE)
+
+
+def test_a_megabyte_of_brackets_is_given_up_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    class Counting(json.JSONDecoder):
+        def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+            tries.append(idx)
+            return super().raw_decode(s, idx)
+
+    monkeypatch.setattr("generator.llm.reply._DECODER", Counting())
+    assert decode_reply(r"\text{" * 170_000, CATALOGUE) == []
+    assert len(tries) < 10_000
