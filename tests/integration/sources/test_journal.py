@@ -113,7 +113,7 @@ def test_a_child_that_hangs_is_noticed(world: JournalWorld, monkeypatch: pytest.
 def test_a_unit_that_has_logged_nothing_is_told_and_waited_for(world: JournalWorld) -> None:
     with Following(JournalSource("olama")) as following:
         following.until_away()
-        assert "nothing of the unit olama" in aways(following)[0].reason
+        assert "no entry of the unit olama" in aways(following)[0].reason
         world.journal.write({"MESSAGE": b"at last"}, unit="olama.service")
         following.until_texts(["at last"])
         assert following.count(Back) == 1
