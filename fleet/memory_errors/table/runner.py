@@ -153,7 +153,7 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-required",
-        r"insufficient memory - required allocations: (?:[^FG\n]|G(?!PUs:))*+(?:F|GPUs:\[\])",
+        r"insufficient memory - required allocations: (?:[^FG\n]|G(?!PUs:))*(?:F|GPUs:\[\])",
         ("insufficient memory - required",),
         Cause.HOST,
         versions="0.7.1 - 0.24.0",
