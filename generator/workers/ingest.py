@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from fleet.runtime.backoff import backoff_step
@@ -153,7 +154,7 @@ class IngestWorker:
 
         for call in () if self._unstored is None else self._unstored.read():
             try:
-                known = self._retry(lambda name=call.id: has_call(store, name))  # type: ignore[misc]  # a bound default
+                known = self._retry(partial(has_call, store, call.id))
             except RefusedRowError as error:
                 _report_refused(call, error, "It is left out.")
                 continue
@@ -192,8 +193,8 @@ class IngestWorker:
         ):
             try:
                 return self._retry(
-                    lambda form=form: store.record_call(  # type: ignore[misc]  # a bound default
-                        form, reply.candidates, rules, invalid=invalid, repeated=repeated
+                    partial(
+                        store.record_call, form, reply.candidates, rules, invalid=invalid, repeated=repeated
                     )
                 )
             except RefusedRowError as error:

@@ -1,6 +1,7 @@
 """Publisher: writes kept alphas of real markets to the hopeful file."""
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fleet.runtime.clock import Clock
@@ -79,5 +80,5 @@ class Publisher:
             if not self._hopeful.add(alphas):
                 break
             done = [one.id for one in alphas if one.id is not None]
-            self._retry(lambda ids=done: store.mark_published(ids))  # type: ignore[misc]  # a bound default
+            self._retry(partial(store.mark_published, done))
         self._took = self._clock.monotonic() - begun

@@ -315,7 +315,7 @@ def test_a_history_that_takes_nothing_does_not_let_the_state_grow_without_end(
 def test_a_folder_that_cannot_be_flushed_is_no_failed_write(
     home: Home, store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state is written: a caller that was told otherwise would do its change a second time."""
+    """The state is written: an error would make the caller repeat its change."""
     store.update(counted(1))
 
     def refuse(_: Path) -> None:

@@ -426,9 +426,9 @@ def test_a_call_that_the_database_refuses_is_stored_without_its_texts_and_keeps_
     world.ingest()
     assert world.store.count() == 2
     assert caplog.text.count("intake.refused") == 1
-    [told] = sentences(caplog, "intake.refused")
-    assert told.startswith("call c1: the database refuses a value")
-    assert "stored without its texts" in told
+    [sentence] = sentences(caplog, "intake.refused")
+    assert sentence.startswith("call c1: the database refuses a value")
+    assert "stored without its texts" in sentence
 
 
 def test_a_call_that_the_database_refuses_in_any_form_is_left_out_and_mining_goes_on(
