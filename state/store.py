@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 _MAX_EVENTS = 64
 """Events in the state above which a write with new events flushes the history too."""
 _MOST_EVENTS = 1000
-"""Events that the state keeps at most, the newest, while the history takes none: every write holds all of them."""
+"""Events of earlier writes that the state keeps at most, the newest, while the history takes none."""
 
 
 def read_state(home: Home) -> FleetState | None:
@@ -140,9 +140,10 @@ class StateStore:
         state = replace(state, last_event_number=max(state.last_event_number, in_history or 0))
         if loaded.damage:
             state = self._set_aside(state, loaded)
-        state = change(fit_to_ladder(state, self._ladder, now))
+        # Before the change: all its own events reach a history that takes them.
         if len(state.events) > _MOST_EVENTS:
             state = replace(state, events=state.events[-_MOST_EVENTS:])
+        state = change(fit_to_ladder(state, self._ladder, now))
         new = tuple(event for event in state.events if event.number > (in_history or 0))
         # A write with new events has a waiting caller: up to _MAX_EVENTS a later one flushes the others.
         if len(new) < len(state.events) and (not new or len(state.events) > _MAX_EVENTS):

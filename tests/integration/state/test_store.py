@@ -305,11 +305,19 @@ def test_a_history_that_takes_nothing_does_not_let_the_state_grow_without_end(
     for _ in range(3):
         store.update(lambda state: reduce(lambda one, n: reporting(str(n))(one), range(600), state))
     kept = store.read().events
-    assert (len(kept), kept[-1].number) == (1000, 1800)
+    assert (len(kept), kept[-1].number) == (1600, 1800)
     home.history.rmdir()
     store.update(reporting("last"))
-    assert len(reasons(home)) == 1000
+    assert len(reasons(home)) == 1001
     assert reasons(home)[-1] == "last"
+
+
+def test_all_events_of_one_write_reach_the_history(home: Home, store: StateStore) -> None:
+    """A portion of 1000 failing lines gives an incident each, and a switch."""
+    store.update(lambda state: reduce(lambda one, n: reporting(str(n))(one), range(1500), state))
+    store.update(counted(1))
+    assert reasons(home) == [str(n) for n in range(1500)]
+    assert store.read().events == ()
 
 
 def test_a_folder_that_cannot_be_flushed_is_no_failed_write(
