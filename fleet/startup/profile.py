@@ -162,9 +162,10 @@ class MachineProbes:
             return False
 
     def service(self) -> bool:
-        """Return True if systemd has a unit `ollama.service`."""
-        # `Path.exists` raises where a folder above is closed.
-        return any(os.path.exists(folder / "ollama.service") for folder in self._units)  # noqa: PTH110
+        """Return True if systemd has a unit `ollama.service`; one linked to /dev/null is masked and never starts."""
+        # As in systemd, the first folder with that name decides. `Path.is_file` raises where a folder above is closed.
+        units = (folder / "ollama.service" for folder in self._units)
+        return next((os.path.isfile(unit) for unit in units if os.path.lexists(unit)), False)  # noqa: PTH113
 
     def native_log(self) -> str:
         """Return the journal of the service `ollama`, or the desktop application's log file where only that exists.

@@ -72,3 +72,14 @@ def test_a_service_that_does_not_answer_yet_is_waited_for(tmp_path: Path) -> Non
     assert MachineProbes({}, [tmp_path]).service()
     assert not MachineProbes({}, [tmp_path / "none"]).service()
     assert choose({}, OllamaSettings(), None, NothingHere()).profile == "embedded"
+
+
+def test_a_masked_service_is_not_waited_for(tmp_path: Path) -> None:
+    """`systemctl mask` links the name to /dev/null in a folder before that of the package."""
+    masked, packaged = tmp_path / "etc", tmp_path / "lib"
+    for folder in (masked, packaged):
+        folder.mkdir()
+    (packaged / "ollama.service").touch()
+    (masked / "ollama.service").symlink_to("/dev/null")
+    assert not MachineProbes({}, [masked, packaged]).service()
+    assert MachineProbes({}, [packaged, masked]).service()
