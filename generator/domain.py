@@ -75,7 +75,8 @@ class CallRecord:
     `status` is HTTP's; 0 means no answer, and 200 with an `error` means an error in mid-stream. `thinking` is the
     answer's field of that name. `load_seconds` is Ollama's time for loading the model. `first_token_seconds` adds its
     time for the prompt. Each is None without a report. `rate` is in tokens per second of pure generation, `version`
-    Ollama's.
+    Ollama's. `took` is the call's duration in monotonic seconds, which neither a suspended machine nor a set clock
+    changes; None for a call that an older version stored.
     """
 
     id: str
@@ -98,6 +99,12 @@ class CallRecord:
     first_token_seconds: Seconds | None = None
     rate: float | None = None
     version: str = ""
+    took: Seconds | None = None
+
+    @property
+    def seconds(self) -> Seconds:
+        """Return the call's duration."""
+        return self.ended - self.started if self.took is None else self.took
 
     @property
     def cut(self) -> bool:
@@ -122,6 +129,7 @@ class CallRecord:
             "error": self.error,
             "rate": self.rate,
             "version": self.version,
+            "seconds": round(self.seconds, 6),
         }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite, parse_json, printable, whole_number
 
 _CALL = {"id", "started", "ended", "model", "switches", "status", "error"}
@@ -11,7 +12,7 @@ _VERSION_LIMIT = 40
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """A line of `signals.jsonl`: one call of the generator to Ollama."""
+    """A line of `signals.jsonl`: one call of the generator to Ollama. `seconds` is its monotonic duration."""
 
     id: str
     started: float
@@ -20,6 +21,7 @@ class ApiCall:
     switches: int
     status: int
     error: str
+    seconds: Seconds
     rate: float | None = None
     version: str = ""
 
@@ -38,15 +40,17 @@ def parse_call(text: str, now: float) -> ApiCall:
     if not isinstance(row, dict) or not row.keys() >= _CALL:
         raise ValueError("the line holds no call of the generator")
     ended = _moment(row["ended"], now)
-    switches = whole_number(row["switches"])
+    switches, started = whole_number(row["switches"]), _moment(row["started"], ended)
+    seconds = finite(row.get("seconds"))
     return ApiCall(
         id=str(row["id"]),
-        started=_moment(row["started"], ended),
+        started=started,
         ended=ended,
         model=row["model"] if isinstance(row["model"], str) else "",
         switches=_NO_SWITCH if switches is None else switches,
         status=whole_number(row["status"]) or 0,
         error=str(row["error"] or ""),
+        seconds=ended - started if seconds is None or seconds < 0 else seconds,
         rate=finite(row.get("rate")),
         version=printable(str(row.get("version") or ""), _VERSION_LIMIT),
     )

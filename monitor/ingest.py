@@ -291,7 +291,7 @@ def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetStat
         call.started,
     )
     state = decide(state, fact, context.now, context.rules).state
-    waited = call.status == 0 and call.ended - call.started >= context.first_token
+    waited = call.status == 0 and call.seconds >= context.first_token
     state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
     return _with_rate(state, call, context)
 

@@ -79,6 +79,7 @@ class Caller:
             id=call_id(flight.started),
             started=flight.started,
             ended=max(self._clock.time(), flight.started),
+            took=self._clock.monotonic() - flight.started_monotonic,
             model=self._assignment.model,
             rung=self._assignment.rung,
             switches=self._assignment.switches,

@@ -60,7 +60,7 @@ class MiningEvents:
             "id": call.id,
             "model": call.model,
             "status": call.status,
-            "seconds": round(call.ended - call.started, 3),
+            "seconds": round(call.seconds, 3),
             "tokens": call.reply_tokens,
             "verdict": verdict.name.lower(),
             "error": call.error,
@@ -82,7 +82,7 @@ class MiningEvents:
 
     def call_cut(self, call: CallRecord) -> None:
         """Log a call that a pause has cut."""
-        seconds = round(call.ended - call.started, 3)
+        seconds = round(call.seconds, 3)
         _log.info("call.cut", extra=fields(id=call.id, model=call.model, seconds=seconds))
 
     def replies(self, current: Callable[[], Streak]) -> None:

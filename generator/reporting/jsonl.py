@@ -84,6 +84,6 @@ class CallLog:
 
     def append(self, call: CallRecord) -> None:
         """Append a call; raise OSError if it cannot be written."""
-        names = (name for name in CallRecord.__slots__ if name not in {"started", "ended"})
-        times = {"started": round(call.started, 3), "seconds": round(call.ended - call.started, 3)}
+        names = (name for name in CallRecord.__slots__ if name not in {"started", "ended", "took"})
+        times = {"started": round(call.started, 3), "seconds": round(call.seconds, 3)}
         self._file.append({"id": call.id, **times, **{name: getattr(call, name) for name in names}})

@@ -50,7 +50,7 @@ class RunStats:
             counters = self._counters
             counters = increased(counters, ("prompt_tokens", call.model), call.prompt_tokens or 0)
             counters = increased(counters, ("generation_tokens", call.model), call.reply_tokens or 0)
-            counters = observed(counters, "request_seconds", call.ended - call.started)
+            counters = observed(counters, "request_seconds", call.seconds)
             for name, seconds in (
                 ("load_seconds", call.load_seconds),
                 ("first_token_seconds", call.first_token_seconds),

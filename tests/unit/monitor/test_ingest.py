@@ -64,7 +64,9 @@ class Item:
 
 
 def call(at: float, seconds: float, error: str) -> Item:
-    return Item(at, ApiCall(f"c{at}", at - seconds, at, "llama3.2:3b", 0, 500 if error else 200, error))
+    return Item(
+        at, ApiCall(f"c{at}", at - seconds, at, "llama3.2:3b", 0, 500 if error else 200, error, seconds)
+    )
 
 
 def printed(at: float, *lines: str) -> list[Item]:
@@ -280,7 +282,7 @@ def test_a_new_model_that_lacks_the_hosts_memory_moves_nothing(error: str, *, mo
     switch = Switch(1, SwitchKind.DOWNGRADE, SwitchPhase.VERIFY, 0, 1, T0, "why", restarted=T0)
     state = replace(running(rules, 1), switch=switch)
     for number, at in enumerate((T0 + 10, T0 + 25)):
-        ended = ApiCall(str(number), at - 2, at, "phi3:mini", state.switches, 500, error)
+        ended = ApiCall(str(number), at - 2, at, "phi3:mini", state.switches, 500, error, 2.0)
         state = called(state, ended, Context(at, rules, DETECTOR))
     assert (state.switch is not None) is moves
     assert state.current_model_index == 1

@@ -102,6 +102,14 @@ def test_a_call_of_an_unknown_switch_confirms_none_and_one_of_the_future_ends_no
     assert parse_call(row(), NOW).started == NOW - 1
 
 
+@pytest.mark.parametrize(
+    ("given", "read"), [("0.5", 0.5), ("0", 0.0), ("-1", 1.0), ("NaN", 1.0), ('"x"', 1.0)]
+)
+def test_a_call_took_its_monotonic_seconds_or_else_those_of_the_wall_clock(given: str, read: float) -> None:
+    assert parse_call(row(seconds=given), NOW).seconds == read
+    assert parse_call(row(), NOW).seconds == 1.0
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "1e999", '{"id": 1}', "[" * 100_000])
 def test_what_is_no_call_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -42,7 +42,8 @@ def fresh() -> FleetState:
 
 
 def call(number: int, error: str, *, began: float, seconds: float = 1.0, status: int = 200) -> ApiCall:
-    return ApiCall(str(number), T0 + began, T0 + began + seconds, "llama3.2:3b", 0, status, error)
+    ended = T0 + began + seconds
+    return ApiCall(str(number), T0 + began, ended, "llama3.2:3b", 0, status, error, seconds)
 
 
 def after(calls: list[ApiCall], state: FleetState | None = None) -> FleetState:
@@ -102,6 +103,13 @@ def hung(state: FleetState) -> FleetState:
 
 def waits(number: int, seconds: float = LIMIT, status: int = 0) -> ApiCall:
     return call(number, TIMED_OUT, began=number * (seconds + 1), seconds=seconds, status=status)
+
+
+def test_a_call_that_a_suspended_machine_cut_has_not_reached_its_time_out() -> None:
+    """Its connection is gone at the wake-up, hours later by the wall clock."""
+    state = after([replace(waits(0, seconds=8 * 3600), seconds=20.0)])
+    assert state.unanswered is not None
+    assert not state.unanswered.suspected
 
 
 def test_a_call_given_up_at_the_limit_while_ollama_answers_is_a_hang_reported_once() -> None:

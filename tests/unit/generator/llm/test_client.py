@@ -19,6 +19,7 @@ from generator.llm.prompt import build_prompt
 from generator.llm.prompt_source import PromptSource
 from generator.llm.request_form import RequestForm
 from generator.llm.throttle import CallInFlight, call_verdict
+from tests.reference.manual_clock import StillClock
 
 PROMPT = build_prompt(load_catalogue(), Feedback(), count=2, window=Window(4096), seed=11)
 
@@ -104,6 +105,17 @@ def test_a_count_that_no_database_can_hold_is_none(count: int) -> None:
     rows = [{**GOOD[-1], "prompt_eval_count": count, "eval_count": 5}]
     call = caller(Wire(generate=Answer(200, rows))).call(PROMPT, CallInFlight(10.0, 1.0))
     assert (call.prompt_tokens, call.reply_tokens) == (None, 5)
+
+
+@pytest.mark.parametrize("ahead", [8 * 3600.0, -8 * 3600.0], ids=["suspended, or set forward", "set back"])
+def test_a_call_takes_its_monotonic_seconds_whatever_the_clock_does(ahead: float) -> None:
+    class StepsClock(StillClock):
+        def time(self) -> float:
+            return self.now + ahead
+
+    asking = caller(Wire(generate=Answer(200, GOOD)))
+    asking._clock = StepsClock(20.0)
+    assert asking.call(PROMPT, CallInFlight(10.0, 5.0)).seconds == 15.0
 
 
 def test_an_answer_that_was_whole_before_the_end_is_kept() -> None:

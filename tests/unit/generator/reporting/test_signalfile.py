@@ -22,11 +22,11 @@ def test_a_call_is_one_line_with_the_keys_that_the_monitor_reads(tmp_path: Path)
     assert rows(path) == [
         {
             "id": "c1", "started": 10.0, "ended": 11.5, "model": "m:1b", "rung": 2, "switches": 5,
-            "status": 500, "error": "out of\nmemory", "rate": None, "version": "",
+            "status": 500, "error": "out of\nmemory", "rate": None, "version": "", "seconds": 1.5,
         },
         {
             "id": "c2", "started": 10.0, "ended": 11.5, "model": "m:1b", "rung": 2, "switches": 5,
-            "status": 200, "error": None, "rate": None, "version": "",
+            "status": 200, "error": None, "rate": None, "version": "", "seconds": 1.5,
         },
     ]  # fmt: skip
 
