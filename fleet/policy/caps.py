@@ -31,7 +31,7 @@ _MARGIN = 1.1
 _PAUSED = "the fleet is paused"
 
 _FREED = "freed"
-"""Key in the state's `watch`: the beginning of the pause for which the GPU has been freed."""
+"""Key in the state's `watch`: the beginnings of the pauses in force since the GPU was freed."""
 
 
 # The clock
@@ -41,7 +41,9 @@ def follow_clock(state: FleetState, now: float, rules: Rules) -> FleetState:
     """Return the state at a time: a pause by hand may be over, and another cap of `[[hours]]` in force."""
     if state.pause is not None and not state.pause.active(now):
         state = _resumed(state, now, rules, "its time is over")
-    return _follow_hours(state, now, rules)
+    state = _follow_hours(state, now, rules)
+    # A pause that began during another one needs no unload of its own at the other's end.
+    return state if must_free(state, now) else with_freed(state, now)
 
 
 def _follow_hours(state: FleetState, now: float, rules: Rules) -> FleetState:
@@ -230,18 +232,12 @@ def stand_still(state: FleetState, now: float, rules: Rules) -> FleetState:
 
 
 def must_free(state: FleetState, now: float) -> bool:
-    """Return True if a pause is in force for which the GPU has not been freed yet."""
-    paused = state.paused(now)
-    return paused is not None and state.watch.get(_FREED) != _begun(state, now)
+    """Return True if a pause is in force and the GPU has not been freed yet: pauses that overlap are one."""
+    paused, freed = state.pauses(now), state.watch.get(_FREED)
+    return bool(paused) and not (isinstance(freed, list) and any(one.since in freed for one in paused))
 
 
 def with_freed(state: FleetState, now: float) -> FleetState:
-    """Return the state with a note that the GPU was freed for the pause in force."""
-    if not state.pauses(now):
-        return state
-    return replace(state, watch={**state.watch, _FREED: _begun(state, now)})
-
-
-def _begun(state: FleetState, now: float) -> float:
-    """Return when the fleet's present standstill began: pauses that follow on each other are one."""
-    return min(pause.since for pause in state.pauses(now))
+    """Return the state with a note that the GPU was freed for the pauses in force."""
+    begun = [pause.since for pause in state.pauses(now)]
+    return replace(state, watch={**state.watch, _FREED: begun}) if begun else state

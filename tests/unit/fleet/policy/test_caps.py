@@ -562,3 +562,15 @@ def test_a_pause_frees_once_also_over_a_restart() -> None:
     assert must_free(replace(freed, pause=OperatorPause(T + 100, None, "")), T + 100)
     both = replace(freed, hours=HoursCap("none", None, T + 30, T + 999))
     assert not must_free(both, T + 30), "one pause goes on in the other"
+
+
+def test_a_pause_that_outlasts_an_earlier_one_frees_no_second_time() -> None:
+    """Another client may have loaded a model since."""
+    rules = capped(hours("10:00-11:00", None))
+    paused = replace(running(rules), pause=OperatorPause(at("09:30"), at("10:30"), ""))
+    state = with_freed(paused, at("09:30"))
+    for time in ("10:00", "10:30", "10:45"):
+        state = after(decode_state(encode_state(state, T)), (at(time), Tick()), rules=rules)
+        assert not must_free(state, at(time))
+    assert state.pause is None
+    assert must_free(replace(state, pause=OperatorPause(at("12:00"), None, ""), hours=None), at("12:00"))
