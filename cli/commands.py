@@ -5,7 +5,6 @@ its bytecode, and compiles a script at each start.
 """
 
 import itertools
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -18,7 +17,9 @@ from cli.console import (
     EXIT_SAVED,
     Chosen,
     Root,
+    colour,
     fleet_command,
+    is_dumb,
     lane_option,
     lanes_command,
     print_json,
@@ -50,8 +51,7 @@ def main(ctx: click.Context, config: str | None, lane: str | None, debug: bool) 
     Shell completion: eval "$(_FLEET_CLI_PY_COMPLETE=bash_source fleet_cli.py)" for a fleet_cli.py on the PATH.
     """
     ctx.obj = Chosen(config, lane)
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
+    ctx.color = colour()
     if debug:
         from fleet.runtime.logging import configure_command
 
@@ -120,12 +120,11 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
     from cli.watch.plain import redraw, view
 
     terminal = sys.stdout.isatty() and not as_json
-    dumb = os.environ.get("TERM", "dumb") == "dumb"
     try:
-        if terminal and not dumb:
+        if terminal and not is_dumb():
             if count is None and _full_screen(fleet, interval):
                 return
-            redraw(fleet, interval=interval, count=count, colour=not os.environ.get("NO_COLOR"))
+            redraw(fleet, interval=interval, count=count, colour=colour() is None)
             return
         # A terminal without a cursor to move gets one view below the other.
         for number in itertools.count() if terminal and count is None else range(count or 1):
@@ -134,9 +133,7 @@ def watch(fleet: Fleet, interval: float, count: int | None, as_json: bool) -> No
             if as_json:
                 _watch_line(fleet)
             else:
-                click.echo(
-                    "\n".join([*view(fleet), ""] if terminal else view(fleet)), color=False if dumb else None
-                )
+                click.echo("\n".join([*view(fleet), ""] if terminal else view(fleet)))
     except KeyboardInterrupt:
         pass
 

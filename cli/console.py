@@ -21,6 +21,16 @@ EXIT_SAVED = 3
 _BAR = 24
 
 
+def is_dumb() -> bool:
+    """Return True for a terminal that knows no control codes."""
+    return os.environ.get("TERM", "dumb") == "dumb"
+
+
+def colour() -> bool | None:
+    """Return False where the environment asks for no colours, else None: a terminal gets colours, a pipe none."""
+    return False if is_dumb() or os.environ.get("NO_COLOR") else None
+
+
 class Root(click.Group):
     """The group of commands. It prints an error as a sentence with a hint, and exits with the error's code."""
 
@@ -159,21 +169,26 @@ def _width() -> int:
 
 
 def pull_bar() -> Callable[[Any], None] | None:
-    """Return a function that draws the progress of a pull; None if standard error is no terminal."""
-    if not sys.stderr.isatty():
+    """Return a function that draws the progress of a pull; None where no line can be redrawn."""
+    if not can_redraw():
         return None
 
     def draw(watch: Any) -> None:
         share = min(1.0, watch.done / watch.total) if watch.total else 0.0
         bar = "#" * round(_BAR * share)
-        _redraw(f"[{bar:.<{_BAR}}] {share:4.0%}  {watch.line(time.monotonic())}  {watch.status}")
+        redraw_line(f"[{bar:.<{_BAR}}] {share:4.0%}  {watch.line(time.monotonic())}  {watch.status}")
         if watch.status == "success":
-            _redraw("")
+            redraw_line("")
 
     return draw
 
 
-def _redraw(line: str) -> None:
+def can_redraw() -> bool:
+    """Return True if standard error is a terminal on which a line can be replaced."""
+    return sys.stderr.isatty() and not is_dumb()
+
+
+def redraw_line(line: str) -> None:
     """Replace the last line. click.echo would strip the control codes as colours."""
     sys.stderr.write(f"\r\x1b[K{line[: _width() - 1]}")
     sys.stderr.flush()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from cli.console import colour
 from fleet.policy.events import Event, EventKind
 from fleet.runtime.errors import FleetError
 from fleet.runtime.home import ROOT, Home, read_json
@@ -166,7 +167,7 @@ def main() -> int:
     if child.poll() and not home.log.exists():
         return child.returncode  # nothing was started, and the start has printed the reason
     end_fleet(child)
-    click.echo("\n".join(summary(result, time.monotonic() - started, home)))
+    click.echo("\n".join(summary(result, time.monotonic() - started, home)), color=colour())
     return 0 if result.complete else 1
 
 

@@ -1,6 +1,5 @@
 """`scan`: signals and incidents of log files, and the switches that the policy would have made."""
 
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from cli.console import can_redraw, redraw_line
 from cli.planning.replay import Replay, replay
 from fleet.config.load import find_config, load_settings
 from fleet.config.schema import Settings
@@ -127,8 +127,8 @@ def _when(time: float) -> str:
 
 
 def scan_bar(name: str) -> Progress | None:
-    """Return the progress bar for a scan of a large file, None if standard error is no terminal."""
-    return _bar(name, lambda text: click.echo(text, err=True, nl=False)) if sys.stderr.isatty() else None
+    """Return the progress bar for a scan of a large file, None where no line can be redrawn."""
+    return _bar(name, redraw_line) if can_redraw() else None
 
 
 def _bar(name: str, show: Callable[[str], None]) -> Progress:
@@ -136,14 +136,14 @@ def _bar(name: str, show: Callable[[str], None]) -> Progress:
 
     def progress(done: int, total: int | None) -> None:
         if total is None:
-            show(f"\r\x1b[K{name}: {done >> 20} MB")
+            show(f"{name}: {done >> 20} MB")
         elif total < _LARGE:
             return
         elif done >= total:
-            show("\r\x1b[K")
+            show("")
         else:
             full = done * _BAR // total
             bar = "#" * full + "-" * (_BAR - full)
-            show(f"\r\x1b[K{name} [{bar}] {done / total:4.0%} of {total >> 20} MB")
+            show(f"{name} [{bar}] {done / total:4.0%} of {total >> 20} MB")
 
     return progress

@@ -1,7 +1,9 @@
 """Errors that no command foresaw, as a person sees them."""
 
+import contextlib
 import errno
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,43 @@ def test_an_error_goes_to_standard_error_alone_also_with_json(tmp_path: Path, co
     assert result.exit_code == (1 if command.startswith("scan") else 2)
     assert result.stdout == ""
     assert "Error: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured", "redrawn"),
+    [
+        ({"TERM": "xterm", "NO_COLOR": ""}, True, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False, True),
+        ({"TERM": "dumb", "NO_COLOR": ""}, False, False),
+        ({"TERM": None, "NO_COLOR": ""}, False, False),
+    ],
+    ids=["a terminal", "without colours", "a dumb terminal", "an unknown terminal"],
+)
+def test_a_terminal_gets_the_codes_that_it_knows(
+    tmp_path: Path, environ: dict[str, str | None], coloured: bool, redrawn: bool
+) -> None:
+    log = tmp_path / "big.log"
+    log.write_bytes(b"a\n" * (9 << 20))
+    home = {"FLEET_HOME": str(tmp_path / "none")}
+    shown = [at_terminal([*command], {**home, **environ}) for command in (["status"], ["scan", str(log)])]
+    assert ("\x1b[31mError:" in shown[0]) is coloured
+    assert ("\x1b[K" in shown[1]) is redrawn
+
+
+def at_terminal(arguments: list[str], environ: dict[str, str | None]) -> str:
+    """Return what a command shows at a terminal."""
+    ours, theirs = pty.openpty()
+    given = {name: value for name, value in {**os.environ, **environ}.items() if value is not None}
+    command = [sys.executable, str(ROOT / "fleet_cli.py"), *arguments]
+    child = subprocess.Popen(command, env=given, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone when the last that has it open has ended
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    child.wait(30)
+    return shown.decode()
 
 
 @pytest.mark.parametrize("arguments", [["fleet_cli.py", "use", "1"], ["fleet_cli.py", "scan", "-"],
