@@ -21,6 +21,7 @@ from fleet.config.ladder import Ladder
 from fleet.policy.events import EventKind, parse_event
 from fleet.policy.state import FROM_ORIGINAL, CountedIncident, Extensible, FleetState
 from fleet.runtime.errors import StateError
+from fleet.runtime.untrusted import finite, moment
 
 T = TypeVar("T")
 _WRONG = (TypeError, ValueError, OverflowError)
@@ -150,12 +151,12 @@ def _count(read: _Reader, data: Any) -> Any:
 
 
 def _plain(kind: type, data: Any) -> Any:
-    if type(data) is kind:
-        return data
-    if kind is float and type(data) is int:
+    if kind is float and type(data) in {int, float} and moment(data) is not None:
         return float(data)
-    if kind is int and type(data) is float and data.is_integer():
+    if kind is int and type(data) in {int, float} and finite(data) is not None and data == int(data):
         return int(data)
+    if kind not in {int, float} and type(data) is kind:
+        return data
     raise _wrong(data, kind.__name__)
 
 

@@ -3,11 +3,12 @@
 Sizes are binary, as in the original: 1 GB is 1024 MB, 1 MB is 1024 KB. `GiB` means `GB`.
 """
 
+import math
 import re
 import time
 from typing import Annotated, TypeAlias
 
-from fleet.runtime.untrusted import LATEST
+from fleet.runtime.untrusted import LARGEST, LATEST
 
 Seconds: TypeAlias = float
 Bytes: TypeAlias = int
@@ -32,12 +33,13 @@ def parse_duration(text: str) -> Seconds:
 
 
 def parse_size(text: str) -> Bytes:
-    """Return a size in bytes; raise ValueError if `text` is none."""
+    """Return a size in bytes; raise ValueError if `text` is none, or beyond `LARGEST`."""
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    size = float(match[1]) * float(KILOBYTE) ** _EXPONENT[match[2][0].upper()] if match else math.inf
+    if size > LARGEST:
         message = f"not a size: {text!r}"
         raise ValueError(message)
-    return round(float(match[1]) * float(KILOBYTE) ** _EXPONENT[match[2][0].upper()])
+    return round(size)
 
 
 def show_duration(seconds: Seconds) -> str:

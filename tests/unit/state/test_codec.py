@@ -255,6 +255,25 @@ def test_what_json_cannot_say_is_damage(number: str, key: str) -> None:
         decode_state(f'{{"current_model_index": 0, "{key}": {number}}}')
 
 
+@pytest.mark.parametrize(
+    "time",
+    [-1, -1e308, 2.6e11, 1e308, 10**400],
+    ids=lambda time: f"{time:.8}" if isinstance(time, float) else str(time)[:8],
+)
+@pytest.mark.parametrize("key", ["timestamp", "last_finished", "automatic", "switch"])
+def test_a_time_that_no_calendar_has_is_damage(time: float, key: str) -> None:
+    row = json.loads(encode_state(FULL, T))
+    row[key] = {"automatic": [time], "switch": row["switch"] | {"since": time}}.get(key, time)
+    with pytest.raises(StateFormatError):
+        decode_state(json.dumps(row))
+
+
+def test_a_count_beyond_64_bits_is_damage() -> None:
+    row = json.loads(encode_state(FULL, T)) | {"model_size_bytes": 2**64}
+    with pytest.raises(StateFormatError):
+        decode_state(json.dumps(row))
+
+
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),

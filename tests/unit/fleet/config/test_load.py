@@ -63,6 +63,10 @@ def without_marks(text: str) -> str:
         ('[[ladder]]\nmodel = "a b"', ["ladder[0].model: 'a b' is not allowed"]),
         ('[[ladder]]\nmodel = "a:1"\nsize = "big"', ["ladder[0].size: 'big' is not allowed", "2.0 GB"]),
         (
+            '[[ladder]]\nmodel = "a:1"\nsize = "9000000 TB"',
+            ["ladder[0].size: '9000000 TB' is not allowed", "2.0 GB"],
+        ),
+        (
             '[[ladder]]\nmodel = "a:1"\noptions = { num_cxt = 2048 }',
             ["ladder[0].options.num_cxt", "mean num_ctx?"],
         ),
