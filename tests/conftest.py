@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
 # A property test on a busy machine is slow, not wrong.
-settings.register_profile("fleet", deadline=None)
+settings.register_profile("fleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("brief", settings.get_profile("fleet"), max_examples=10)
 settings.load_profile("fleet")
 
 # jsonschema builds 38 grammars with it at its import, for a format that no schema of ours has.

@@ -66,7 +66,7 @@ def passes(version: Version, python: Path, *, install_only: bool = False) -> boo
     inside = str(folder / "bin" / "python")
     # Without compiling: the tests import only a part.
     install = "-q --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.txt"
-    tests = "tests/unit -q -n 2 -p no:cacheprovider"
+    tests = "tests/unit -q -n 2 -p no:cacheprovider --hypothesis-profile=brief"
     steps = [
         [str(python), "-m", "venv", str(folder)],
         [inside, "-m", "pip", "install", *install.split()],
