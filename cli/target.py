@@ -83,7 +83,7 @@ class Fleet:
     def ollama(self) -> Ollama:
         """Return a client of its Ollama."""
         if self.standin:
-            run, alone = self.home.command("make run"), self.home.supervisorctl("start", "standin")
+            run, alone = self.home.start, self.home.supervisorctl("start", "standin")
             start = (
                 f"It is the stand-in: `{run}` starts it with the fleet. In a running fleet `{alone}` does."
             )

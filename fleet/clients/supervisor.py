@@ -152,7 +152,7 @@ class Supervisor:
 
     @property
     def _start(self) -> str:
-        return f"Start the fleet with `{self._home.command('make run')}`."
+        return f"Start the fleet with `{self._home.start}`."
 
     def _away(self, error: Exception) -> SupervisorAwayError:
         hint = self._start
@@ -180,5 +180,5 @@ class Supervisor:
     def _not_supervisord(self) -> SupervisorAwayError:
         return SupervisorAwayError(
             f"the program that listens on {self.socket} is not supervisord",
-            hint=f"Stop it, and start the fleet with `{self._home.command('make run')}`.",
+            hint=f"Stop it, and start the fleet with `{self._home.start}`.",
         )

@@ -11,10 +11,10 @@ _FOR_PEOPLE = NO_KEYS | {
     *("FLEET_HOME", "FLEET_CONFIG", "FLEET_PROFILE", "FLEET_LANE", "FLEET_SINCE", "FLEET_DEBUG"),
     *(f"FLEET_STANDIN_{name}" for name in _STANDIN),
 }
-# One program of the fleet sets them for another, or Compose reads them.
+# One program of the fleet sets them for another, a systemd unit sets them, or Compose reads them.
 _FOR_PROGRAMS = frozenset(
     {
-        *("FLEET_PYTHON", "FLEET_PROGRAMS", "FLEET_STANDIN_PORT"),
+        *("FLEET_PYTHON", "FLEET_PROGRAMS", "FLEET_STANDIN_PORT", "FLEET_START"),
         *("FLEET_MODEL", "FLEET_MODEL_OPTIONS", "FLEET_RUNG", "FLEET_SWITCHES"),
         *("FLEET_IMAGE", "FLEET_VOLUME", "FLEET_USER", "FLEET_DATA", "FLEET_TOML"),
     }

@@ -15,7 +15,7 @@ from typing import Any
 
 from fleet.runtime.atomic_write import replace_text
 from fleet.runtime.errors import ConfigError, FleetError, NoFleetError
-from fleet.runtime.untrusted import finite, parse_json
+from fleet.runtime.untrusted import finite, parse_json, printable
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_LANE = "default"
@@ -142,6 +142,12 @@ class Home:
             words = words.replace("fleet_cli.py ", f"fleet_cli.py --lane {self.lane} ")
         return words if self.is_default else f"FLEET_HOME={shlex.quote(str(self.root()))} {words}"
 
+    @property
+    def start(self) -> str:
+        """Return the command that starts this fleet, as its last start named it: a systemd unit has its own."""
+        last = read_fleet_file(self.of_lane(""))
+        return (last.start if last else "") or self.command("make run")
+
     def _environment(self) -> str:
         """Return what `sudo`, which passes no variables on, needs before a command of this home."""
         return "" if self.is_default else f"env FLEET_HOME={shlex.quote(str(self.root()))} "
@@ -220,7 +226,7 @@ def find_home(environ: Mapping[str, str]) -> Home:
 
 @dataclass(frozen=True, slots=True)
 class FleetFile:
-    """`run/fleet.json`: how the fleet was started and where its parts are."""
+    """`run/fleet.json`: how the fleet was started and where its parts are. `start` is a systemd unit's command."""
 
     profile: str
     ollama_url: str
@@ -228,6 +234,7 @@ class FleetFile:
     config: str
     socket: str
     started: float
+    start: str = ""
 
     @property
     def standin(self) -> bool:
@@ -252,6 +259,7 @@ def read_fleet_file(home: Home) -> FleetFile | None:
             config=str(row["config"]),
             socket=str(row["socket"]),
             started=finite(row["started"]) or 0.0,
+            start=printable(str(row.get("start") or "")),
         )
     except (KeyError, TypeError, ValueError):
         return None

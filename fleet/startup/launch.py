@@ -161,7 +161,7 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
     port = ready.lanes[0].port if ready.lanes else _free_port() if embedded else 0
     config = str(ready.config.absolute()) if ready.config else ""
     for one in (LanePlan(home, choice, port), *ready.lanes):
-        _prepare_home(one, config, now)
+        _prepare_home(one, config, now, environ.get("FLEET_START", ""))
     if ready.lanes:
         write_programs(home, ready.lanes)
     return {
@@ -177,7 +177,7 @@ def prepare(ready: StartPlan, environ: Mapping[str, str], now: float) -> dict[st
     }
 
 
-def _prepare_home(one: LanePlan, config: str, now: float) -> None:
+def _prepare_home(one: LanePlan, config: str, now: float, start: str) -> None:
     """Write the files about this start into a home, the fleet's own or a lane's."""
     home, choice = one.home, one.choice
     embedded = choice.profile == "embedded"
@@ -187,7 +187,7 @@ def _prepare_home(one: LanePlan, config: str, now: float) -> None:
     replace_text(home.kind_file, json.dumps({**kind, "lane": home.lane or DEFAULT_LANE}) + "\n")
     url = f"http://127.0.0.1:{one.port}" if embedded else choice.ollama_url
     log = f"file:{home.log / 'ollama.log'}" if embedded else choice.log_source
-    FleetFile(choice.profile, url, log, config, str(home.socket), now).write(home)
+    FleetFile(choice.profile, url, log, config, str(home.socket), now, start).write(home)
 
 
 def _programs(ready: StartPlan, *, embedded: bool) -> str:

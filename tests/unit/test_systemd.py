@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.runtime.errors import ConfigError
+from fleet.clients.supervisor import Supervisor
+from fleet.runtime.errors import ConfigError, SupervisorAwayError
 from fleet.runtime.home import ROOT
+from fleet.startup.launch import plan, prepare
 
 UNITS = {"user": "%h/model-fleet", "system": "/opt/model-fleet"}
 
@@ -51,6 +53,21 @@ def test_it_starts_the_fleet_of_the_checkout(kind: str) -> None:
     assert found["WorkingDirectory"] == UNITS[kind]
     assert found["ExecStart"] == f"{UNITS[kind]}/.venv/bin/python -m fleet"
     assert found["RestartPreventExitStatus"] == str(ConfigError.exit_code)
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"), [("user", "systemctl --user start"), ("system", "systemctl start")]
+)
+def test_hints_name_the_unit_that_starts_the_fleet(kind: str, command: str, tmp_path: Path) -> None:
+    name, start = "FLEET_START", f"{command} model-fleet"
+    assert f'Environment="{name}={start}"' in unit(kind).read_text().replace("%N", "model-fleet")
+    ready = plan(None, {"FLEET_HOME": str(tmp_path), "FLEET_PROFILE": "embedded"}, ROOT)
+    ready.home.create()
+    for environ, hint in (({name: start}, start), ({}, f"FLEET_HOME={tmp_path} make run")):
+        prepare(ready, environ, 1.0)
+        with pytest.raises(SupervisorAwayError) as caught:
+            Supervisor(ready.home.socket).programs()
+        assert caught.value.hint == f"Start the fleet with `{hint}`."
 
 
 @pytest.mark.parametrize("kind", UNITS)
