@@ -25,6 +25,7 @@ from cli.console import (
     print_json,
     pull_bar,
     show,
+    width,
 )
 from cli.planning.commands import ladder, lanes, scan
 from cli.target import Fleet, any_fleet
@@ -349,7 +350,7 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
 
     for lane, row in rows.items():
         lines = [f"Lane {lane}:"] if fleet.has_lanes else []
-        click.echo("\n".join([*lines, *report_lines(row)]))
+        click.echo("\n".join([*lines, *report_lines(row, width())]))
 
 
 @main.group(invoke_without_command=True)

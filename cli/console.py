@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -157,15 +158,13 @@ def show(lines: list[str]) -> None:
     if sys.stdout.isatty():
         from cli.render import folded  # noqa: PLC0415
 
-        width = _width()
-        lines = [folded(line, width) for line in lines]
+        lines = [folded(line, width()) for line in lines]
     click.echo("\n".join(lines))
 
 
-def _width() -> int:
-    from shutil import get_terminal_size  # noqa: PLC0415
-
-    return get_terminal_size().columns
+def width() -> int:
+    """Return the width of a terminal's lines; a pipe's have no limit."""
+    return get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
 def pull_bar() -> Callable[[Any], None] | None:
@@ -190,5 +189,5 @@ def can_redraw() -> bool:
 
 def redraw_line(line: str) -> None:
     """Replace the last line. click.echo would strip the control codes as colours."""
-    sys.stderr.write(f"\r\x1b[K{line[: _width() - 1]}")
+    sys.stderr.write(f"\r\x1b[K{line[: get_terminal_size().columns - 1]}")
     sys.stderr.flush()

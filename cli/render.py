@@ -275,18 +275,18 @@ _REPORT = (
 _REPORT_TIMES = ("seconds_between_incidents", "load_seconds")
 
 
-def report_lines(row: Mapping[str, Any]) -> list[str]:
-    """Return the report as a table, one line a model."""
+def report_lines(row: Mapping[str, Any], width: int) -> list[str]:
+    """Return the report as a table, one line a model; where it is wider, as tables below each other."""
     cells = [list(_REPORT), *(_report_cells(one) for one in row["models"])]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_REPORT))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if number == 0 else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
-    lines[0] = click.style(lines[0], bold=True)
+    lines = []
+    for columns in _fitting(widths, width):
+        head, *body = (
+            "  ".join(line[one].rjust(widths[one]) if one else line[0].ljust(widths[0]) for one in columns)
+            for line in cells
+        )
+        lines += ["", click.style(head.rstrip(), bold=True), *(line.rstrip() for line in body)]
+    del lines[0]
     if row["standin"]:
         lines.append("Speed and alphas are those of the stand-in, not of a real model.")
     lines += [
@@ -294,6 +294,17 @@ def report_lines(row: Mapping[str, Any]) -> list[str]:
         for part, one in row["away"].items()
     ]
     return lines
+
+
+def _fitting(widths: Sequence[int], width: int) -> list[list[int]]:
+    """Return the columns of each table, which is not wider than `width` if possible and begins with the first column."""
+    tables = [[0]]
+    for column in range(1, len(widths)):
+        wide = sum(widths[one] + 2 for one in tables[-1]) + widths[column] > width
+        if wide and len(tables[-1]) > 1:
+            tables.append([0])
+        tables[-1].append(column)
+    return tables
 
 
 def _report_cells(one: Mapping[str, Any]) -> list[str]:
