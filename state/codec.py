@@ -21,7 +21,7 @@ from fleet.config.ladder import Ladder
 from fleet.policy.events import EventKind, parse_event
 from fleet.policy.state import FROM_ORIGINAL, CountedIncident, Extensible, FleetState
 from fleet.runtime.errors import StateError
-from fleet.runtime.untrusted import finite, moment
+from fleet.runtime.untrusted import LATEST, finite
 
 T = TypeVar("T")
 _WRONG = (TypeError, ValueError, OverflowError)
@@ -151,8 +151,8 @@ def _count(read: _Reader, data: Any) -> Any:
 
 
 def _plain(kind: type, data: Any) -> Any:
-    if kind is float and type(data) in {int, float} and moment(data) is not None:
-        return float(data)
+    if kind is float and type(data) in {int, float}:
+        return min(max(float(data), 0.0), LATEST)  # all are times and durations
     if kind is int and type(data) in {int, float} and finite(data) is not None and data == int(data):
         return int(data)
     if kind not in {int, float} and type(data) is kind:

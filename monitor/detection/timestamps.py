@@ -72,7 +72,11 @@ def from_syslog(month: str, day: int, clock: str) -> Stamp | None:
 
 def from_unix(seconds: float) -> Stamp | None:
     """Return the stamp of Unix seconds; None if they cannot be a log's time."""
-    return Stamp(seconds) if 0.0 < seconds < _LATEST else None
+    return Stamp(seconds) if _is_of_a_log(seconds) else None
+
+
+def _is_of_a_log(seconds: float) -> bool:
+    return 0.0 < seconds < _LATEST
 
 
 def resolve(
@@ -82,12 +86,13 @@ def resolve(
 
     A zoned prefix comes first, since every line has it; then the line's own zoned stamp, the prefix, GIN's stamp. A
     line without a stamp has the time of the last stamped line. A live line adds the time since then, by the monitor's
-    clock. `arrival` is the arrival of a live line: it decides year and zone where nothing else does.
+    clock. `arrival` is the arrival of a live line: it decides year and zone where nothing else does. A time that cannot
+    be a log's, such as one before 1970 by the zone, counts as missing.
     """
     near = arrival if arrival is not None else memory.last
     memory = _learn(own, outer, memory, near)
     time = _pick(own, outer, memory, near, arrival)
-    if time is None:
+    if time is None or not _is_of_a_log(time):
         return _unstamped(memory, arrival), memory
     return time, replace(memory, last=time, last_heard=arrival)
 

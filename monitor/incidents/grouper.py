@@ -9,7 +9,7 @@ from fleet.memory_errors.causes import Part, SignalKind
 from fleet.memory_errors.judge import judge_error
 from monitor.detection.detector import Detector
 from monitor.detection.line_parser import parse_line
-from monitor.detection.timestamps import Stamp, resolve
+from monitor.detection.timestamps import from_unix, resolve
 from monitor.incidents import messages
 from monitor.incidents.line_rules import on_reading, on_stamp
 from monitor.incidents.matching import failure_of_call
@@ -67,7 +67,7 @@ def _due(failure: Failure, load: Load | None, rules: GroupingRules) -> float | N
 
 def _on_line(step: GroupingStep, line: messages.Line, detector: Detector) -> None:
     parsed = parse_line(line.text)
-    outer = parsed.outer if line.time is None else Stamp(line.time)
+    outer = parsed.outer if line.time is None else from_unix(line.time)
     time, stamps = resolve(parsed.own, outer, step.base.stamps, arrival=line.arrival)
     step.note(stamps=stamps)
     if time is None:

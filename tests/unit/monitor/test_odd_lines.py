@@ -29,11 +29,11 @@ LAYERS = 'time=2025-01-17T16:39:27.986Z level=INFO source=memory.go:356 msg="off
 BROKEN_ENTRIES = ["1e999", "NaN", "null", "9" * 400, "9" * 5000, '"' + "9" * 400 + '"', '"x"']
 
 
-def absorbed(origin: str, *texts: str) -> FleetState:
+def absorbed(origin: str, *texts: str, stamp: float | None = None) -> FleetState:
     """Absorb lines and write the state as the monitor does."""
     context = Context(NOW, RULES, DETECTOR)
     state = default_state(SEED_LADDER, NOW)
-    state = absorb_batch(state, origin, [LogLine(text) for text in texts], context)
+    state = absorb_batch(state, origin, [LogLine(text, stamp) for text in texts], context)
     state = absorb_time(state, replace(context, now=NOW + 60))
     return decode_state(encode_state(state, NOW))
 
@@ -73,6 +73,11 @@ def test_a_line_of_odd_numbers_is_taken(line: str) -> None:
 def test_a_record_of_an_odd_time_counts(time: str) -> None:
     state = absorbed("log", f'{{"time": {time}, "level": "ERROR", "msg": "{OOM}"}}')
     assert state.vram_error_count == 1
+
+
+@pytest.mark.parametrize("stamp", [-6e10, -1.0, 0.0, 2.5e11, 1e308])
+def test_a_line_with_an_odd_stamp_of_its_source_happened_now(stamp: float) -> None:
+    assert [one.time for one in absorbed("log", OOM, stamp=stamp).incidents] == [NOW]
 
 
 def row(**changed: str) -> str:

@@ -32,6 +32,7 @@ NOON = 1795435200.0  # 2026-11-23 12:00:00 UTC
         ('{"timestamp":1795435200,"level":"INFO","message":"build info"}', NOON),
         ("ggml_vulkan: x", None),
         ("9999-99-99T99:99:99Z x", None),
+        ("1970-01-01T00:30:00+02:00 x", None),
     ],
 )
 def test_a_lines_own_time(line: str, time: float | None) -> None:
