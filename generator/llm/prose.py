@@ -5,56 +5,56 @@ is preferred. Otherwise a part with the form of an expression is taken: its erro
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final, TypeAlias
 
 from generator.catalogue.model import Catalogue, Kind
 from generator.language.ast import MAX_CHARACTERS
 from generator.language.errors import suggestion
-from generator.language.parse import PLAIN_SIGNS
+from generator.llm.formatting import without_formatting
 
 Statement: TypeAlias = tuple[str, str]
 """The assigned name, empty for none, and the code."""
 
-_FENCE: Final = re.compile(r"^\s*(?:```|~~~)")
+_FENCE: Final = re.compile(r"^\s*(?:```(?![^\n]*```)|~~~)")
+_NUMBER: Final = r"#?\(?\d{1,3}(?:\.\d{1,2}){0,3}"
 _MARK: Final = re.compile(
-    r"(?:[-*\u2022+>]\s+|\(?\d{1,3}[.):\u3001](?!\d)\s*|\(?(?:[A-Za-z]|[ivx]{2,4})[.)]\s+|#{1,6}\s+|return\s+|\[[^\]\n]{0,40}\]\s+)*"
+    rf"(?:[-*\u2022+]\s+|>{{1,3}}\s+|{_NUMBER}[.):\u3001](?!\d)\s*|{_NUMBER}\s+(?=(?!and\b|or\b)[A-Za-z_])|#\d{{1,3}}\s+"
+    r"|\(?(?:[A-Za-z]|[ivx]{2,4})[.)]\s+|#{1,6}\s+|return\s+|\[[^\]\n]{0,40}\]\s+)*"
 )
 _TICKED: Final = re.compile(r"`([^`\n]{3,})`")
 _QUOTED: Final = re.compile(r"[\"']([^\"'\n]{3,})[\"']")
 _CALL: Final = re.compile(r"\b[A-Za-z_][A-Za-z0-9_]*\s?\(")
 _MENTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s?\(\s*\)")
-_WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+ (?!(?:and|or|not)\b)[A-Za-z_]+")
+_SIGNATURE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s?\(\s*(?:[A-Za-z](?:\s*,\s*[A-Za-z])*)?\s*\)")
+"""An operator with single letters for its arguments."""
+_WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+\.? (?!(?:and|or|not)\b)[A-Za-z_]+")
 """Two words side by side; no expression has them."""
 _TEXT: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
 _NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\s*=(?!=))?")
 _SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)(.*)", re.DOTALL)
 _APART: Final = re.compile(
-    r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|</?[A-Za-z][A-Za-z0-9_-]*>|<!\[CDATA\[|\]\]>"
+    r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|<[|\uff5c][^|\uff5c<>\n]{1,40}[|\uff5c]>|<!\[CDATA\[|\]\]>"
+    r"|</?[A-Za-z][A-Za-z0-9_-]*(?:\s+[A-Za-z][A-Za-z0-9_-]*=(?:\"[^\"<>\n]*\"|'[^'<>\n]*'))*\s?/?>"
+    r"|(?<=[\w)])\s+\*?(?=\((?!(?:and|or|not)\b)[^\W\d]+ (?!(?:and|or|not)\b)[^\W\d]+)"
     r"|(?<=\))\s+(?:(?=\()|(?=[A-Za-z])(?!(?:and|or|plus|minus|times|over|divided|multiplied)\b)(?![^\n]{0,400}\w\())"
 )
-"""Signs that no expression has outside parentheses; words after one, where they hold no further call."""
+"""Signs that no expression has outside parentheses, tags, and explanations in parentheses.
+
+Also words after a parenthesis, where they hold no further call.
+"""
 _JOINT: Final = re.compile(r"[()]|[:;]|\s-{1,3}\s|(?<![=!<>])=(?!=)")
 """Signs that end a label or begin an explanation; an expression may have them too."""
-_SIGNS: Final = str.maketrans(
-    {
-        "\N{MINUS SIGN}": "-",
-        "\N{MULTIPLICATION SIGN}": "*",
-        "\N{DIVISION SIGN}": "/",
-        "\N{NO-BREAK SPACE}": " ",
-        "\N{ZERO WIDTH SPACE}": None,
-        "\N{ZERO WIDTH NO-BREAK SPACE}": None,
-    }
-)
-"""Signs of formatted text that do not end an expression."""
-_FONT: Final = re.compile(
-    r"\\(?:text(?:tt|it|bf|rm|sf)?|math(?:rm|it|bf|sf|tt)|operatorname\*?|boxed)\s*\{([^{}]*)\}"
-)
-_ESCAPE: Final = re.compile(r"\\(?:left|right)\b\s*|\\(?=[_*#&<>^|%()\[\]-])|\\[ ,;:!]")
-_MOST_NESTED: Final = 4
-"""LaTeX: a name in a font, and what an escape or a space leaves out."""
 _COMMENT: Final = re.compile(r"/\*.*?\*/|(?://|#)[^\n]*")
+_LAST_COMMA: Final = re.compile(r",(?=\s*\))")
+_REMARK: Final = re.compile(r"(?://|#)\s")
+_REMARK_LINE: Final = re.compile(r"\s*(?:(?://|#|--)\s|/\*.*\*/\s*\Z)")
+_ENDS_OPEN: Final = re.compile(r"(?:[-+/^?]|(?<!\*)\*|&&|\|\||[<>=!]=)\Z")
+_GOES_ON: Final = re.compile(r"\s*(?:[/^?:](?!/)|&&|\|\||[<>=!]=)")
+_OPENS: Final = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]*\s*=\s*)?[-+*\d.\s]*\(")
+_BULLETED: Final = re.compile(r"(\s*)[-+*]\s")
+_POWER: Final = re.compile(r"(?<=[\w)])(\s?)\*\*\1(?=\d)")
 _LOGIC: Final = frozenset({"and", "or", "not"})
 _MOST_LINES: Final = 60
 _MOST_PARTS: Final = 12
@@ -65,52 +65,88 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
     """Yield possible expressions in order.
 
     Numbering, bullets, labels, explanations and backticks are removed. An assignment is yielded with the statements
-    that use its name; an unused name is a label. An expression may continue on the next line inside parentheses.
+    that use its name; an unused name is a label. An expression may continue on the next line inside parentheses, and
+    at a sign.
     """
     block: list[Statement] = []
-    for line in _lines(_without_formatting(text)):
-        pieces = _of_line(line, _Names(catalogue, {name for name, _ in block}))
-        is_prose = not pieces and line.strip() and not _FENCE.match(line)
-        if is_prose or len(block) > _MOST_STATEMENTS:
+    last, codes = "", list[str]()
+    for line in _lines(without_formatting(text)):
+        names = _Names(catalogue, {name for name, _ in block})
+        pieces, whole = _of_line(line, names), _continued(last, codes, line, names)
+        is_prose = not pieces and line.strip() and not (_FENCE.match(line) or _REMARK_LINE.match(line))
+        if whole:
+            del block[len(block) - len(codes) :]
+        elif is_prose or len(block) > _MOST_STATEMENTS:
             yield from _alphas(block, catalogue)
             block = []
-        codes = [code for piece in pieces for code in _COMMENT.sub("", piece).split(";")]
-        block += [_statement(code) for code in codes if code.strip()]
+        last = f"{last}\n{line}" if whole else line
+        codes = [code for piece in whole or pieces for code in _plain(piece).split(";") if code.strip()]
+        block += map(_statement, codes)
     yield from _alphas(block, catalogue)
 
 
-def _without_formatting(text: str) -> str:
-    """Return the text without the marks of LaTeX and Markdown that stand inside of expressions."""
-    text = text.translate(_SIGNS)
-    if "\N{FULLWIDTH LEFT PARENTHESIS}" in text:
-        lines = text.splitlines()
-        text = "\n".join(line if "(" in line else line.translate(PLAIN_SIGNS) for line in lines)
-    if "\\" not in text:
-        return text
-    for _ in range(_MOST_NESTED):
-        text = _FONT.sub(r"\1", text.replace("\\_", "_"))
-    return _ESCAPE.sub("", text.replace("\\times", "*").replace("\\cdot", "*"))
+def _plain(code: str) -> str:
+    """Return code without comments, and without Python's commas before a closing parenthesis."""
+    return _LAST_COMMA.sub("", _COMMENT.sub("", code))
+
+
+def _continued(last: str, codes: Sequence[str], line: str, names: "_Names") -> list[str]:
+    """Return the code of two lines that make one expression, joined by a sign; empty for others.
+
+    `codes` are those of the last line. A sign that may be a bullet joins only a line that is further in than the last
+    one, which has no bullet.
+    """
+    if not codes or last.count("\n") >= _MOST_LINES:
+        return []
+    bullet = _BULLETED.match(line)
+    if bullet:
+        goes_on = not _BULLETED.match(last) and len(bullet[1]) > len(last) - len(last.lstrip())
+    else:
+        is_open = _ENDS_OPEN.search(codes[-1].rstrip()[-2:]) and _unmarked(line) == line.strip()
+        goes_on = bool(_GOES_ON.match(line) or is_open)
+    pieces = _of_line(f"{last}\n{line}", names) if goes_on else []
+    return pieces if len(pieces) == 1 and "\n" in pieces[0] and names.could_make(pieces[0]) else []
 
 
 def _lines(text: str) -> Iterator[str]:
     """Yield the lines; code with an open parenthesis is joined with the lines up to the closing one."""
     waiting: list[str] = []
-    for line in text.splitlines():
+    for whole in text.splitlines():
+        line = _without_remark(whole, inside=bool(waiting))
+        if waiting and whole.strip() and not line.strip():
+            continue
         if waiting and (not line.strip() or _FENCE.match(line) or _WORDS.search(_TEXT.sub(" ", line))):
             yield "\n".join(waiting)
             waiting = []
         waiting.append(line)
         is_open = sum(part.count("(") - part.count(")") for part in waiting) > 0
-        if not (is_open and len(waiting) < _MOST_LINES and _CALL.search(waiting[0])):
+        begins = _CALL.search(waiting[0]) or _OPENS.match(_unmarked(waiting[0]))
+        if not (is_open and len(waiting) < _MOST_LINES and begins):
             yield "\n".join(waiting)
             waiting = []
     if waiting:
         yield "\n".join(waiting)
 
 
+def _without_remark(line: str, *, inside: bool) -> str:
+    """Return a line without the comment after its code, or inside of an expression of several lines."""
+    remark = _REMARK.search(line)
+    if remark is None:
+        return line
+    code = line[: remark.start()]
+    return code if inside or _CALL.search(code) or _SIGN.search(_unmarked(code)) else line
+
+
+def _unmarked(line: str) -> str:
+    """Return a line without numbering and bullets."""
+    line = line.strip()
+    mark = _MARK.match(line)
+    return line[mark.end() if mark else 0 :]
+
+
 def _statement(code: str) -> Statement:
     found = _ASSIGNMENT.fullmatch(code.strip())
-    return (found[1], found[2].strip(" \"'")) if found else ("", code.strip())
+    return (found[1], found[2].strip(" \"'[]{}")) if found else ("", code.strip())
 
 
 def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[str]:
@@ -172,8 +208,9 @@ def _of_line(line: str, names: _Names) -> list[str]:
     """Return the pieces of a line that may be code: usually none or one."""
     if not line.strip() or len(line) > MAX_CHARACTERS or _FENCE.match(line):
         return []
-    mark = _MARK.match(line.strip())
-    bare = line.strip()[mark.end() if mark else 0 :].replace("**", "").replace(":=", "=")
+    bare = _unmarked(_POWER.sub("^", line).replace("**", "")).replace(":=", "=")
+    if bare.startswith(("*", "_")):
+        bare = bare.strip("*_")
     ticked = [piece.strip() for piece in _TICKED.findall(bare)]
     if ticked:
         return [piece for piece in ticked if names.could_make(piece) or _seems(piece)]
@@ -205,8 +242,9 @@ def _longest(text: str, judge: Callable[[str], bool], names: _Names) -> Iterator
     place = 0
     while place <= last:
         for end in range(last, place - 1, -2) if last <= 2 * _MOST_PARTS else (place,):
-            code = "".join(parts[place : end + 1]).strip(" \t\"'`.;[]{}\\")
-            if code and judge(code):
+            code = "".join(parts[place : end + 1]).strip(" \t\n\"'`.;[]{}\\=:")
+            is_target = code.isidentifier() and "".join(parts[end + 1 : end + 2]) == "="
+            if code and not is_target and judge(code):
                 tail = "".join(parts[end + 1 : end + 3])
                 is_typo = end + 2 == last and "-" in tail and names.is_misspelt(parts[last].strip())
                 yield code + tail if is_typo else code
@@ -224,7 +262,7 @@ def _has_form(code: str) -> bool:
     return (
         _MENTION.fullmatch(bare.strip()) is None
         and _WORDS.search(bare) is None
-        and (":" not in bare or "?" in bare)
+        and (":" not in bare or 0 <= bare.find("?") < bare.find(":"))
     )
 
 
@@ -233,5 +271,9 @@ def _seems(code: str) -> bool:
     code = code.partition("#")[0].partition("//")[0]
     call = _CALL.search(code)
     if call is not None:
-        return _has_form(code[: call.end()]) and _MENTION.fullmatch(code.strip()) is None
+        return (
+            call[0][-2] != " "
+            and _has_form(code[: call.end()])
+            and _SIGNATURE.fullmatch(code.strip()) is None
+        )
     return _ASSIGNMENT.match(code) is not None and _has_form(code)

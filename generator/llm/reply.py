@@ -44,7 +44,7 @@ _KEYS: Final = frozenset(
 )
 _MOST_NESTED: Final = 8
 _MOST_WORK: Final = 4 * MAX_REPLY
-_DECODER: Final = json.JSONDecoder()
+_DECODER: Final = json.JSONDecoder(strict=False)  # a text may go on over lines
 
 
 def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError]:

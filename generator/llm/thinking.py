@@ -8,19 +8,22 @@ import re
 from typing import Final
 
 _ENDS: Final = re.compile(
-    r"</(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|analysis)>"
+    r"</(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|analysis|reflection|scratchpad)>"
     r"|\[/THINK\]|◁/think▷|<\|(?:end_of_thought|end_thinking)\|>"
     r"|<\|channel\|>final(?: [^<]*)?(?:<\|constrain\|>\w*)?<\|message\|>|<channel\|>|\bassistantfinal(?:json)?",
     re.IGNORECASE,
 )
 _BEGINS: Final = re.compile(
-    r"<(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|analysis)>"
+    r"<(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|analysis|reflection|scratchpad)>"
     r"|\[THINK\]|◁think▷|<\|(?:begin_of_thought|start_thinking)\|>"
     r"|<\|channel\|>(?:analysis|commentary)|<\|channel>thought|\A\s*analysis(?=[A-Z])",
     re.IGNORECASE,
 )
 # Special tokens left at the end of an answer.
-_LAST_TOKEN: Final = re.compile(r"(?<=\S)\s*<\|(?:return|end|im_end|eot_id|endoftext|end_of_text)\|>")
+_LAST_TOKEN: Final = re.compile(
+    r"(?<=\S)\s*(?:<\|(?:return|end|im_end|eot_id|endoftext|end_of_text)\|>|<end_of_turn>"
+    r"|<\uff5cend\u2581of\u2581sentence\uff5c>)"
+)
 # The start of an answer as the prompt asks for. With an ellipsis it is a quotation of the prompt.
 _FORM: Final = re.compile(r'"(?:expressions|alphas)"\s*:\s*\[(?=\s*["\[{])')
 

@@ -167,6 +167,13 @@ UNITS = (
     "rank(close) - ",
     "rank(a): ",
     "|",
+    "\n? ",
+    "a *\n",
+    "rank(close)\n  + ",
+    "\\frac{",
+    "\uff08",
+    "&lt;",
+    "1.1",
 )
 
 

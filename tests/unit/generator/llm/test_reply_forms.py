@@ -128,6 +128,26 @@ TEXTS = {
     "CDATA": f"<alpha><![CDATA[{A}]]></alpha>\n<alpha><![CDATA[{B}]]></alpha>",
     "a token at the end": f"{A}\n{B}<|im_end|>\n<|im_start|>user\nrank(vwap)",
     "settings of each": f"```\n{A}\n```\n- **Settings**: decay=4, neutralization=industry\n```\n{B}\n```",
+    "numbers in bold": f"**1.** {A}\n**2.** {B}",
+    "numbers of two levels": f"1.1 {A}\n1.2. {B}",
+    "numbers after a sign": f"#1 {A}\n#2 {B}",
+    "prompts of Python": f">>> {A}\n>>> {B}",
+    "backticks on one line": f"```{A}```\n```{B}```",
+    "italics": f"*{A}*\n_{B}_",
+    "tags with attributes": f'<alpha id="1">{A}</alpha>\n<alpha id="2" kind=\'x\'>{B}</alpha>',
+    "special tokens": f"<|begin_of_solution|>{A}<|end_of_solution|>\n{B}<\uff5cend\u2581of\u2581sentence\uff5c>",
+    "items of LaTeX": f"\\begin{{itemize}}\n\\item {A}\n\\item {B}\n\\end{{itemize}}",
+    "zero-width signs": f"\u200e{A}\n{B}".replace("_", "_\u200d"),
+    "explanations in Chinese parentheses": f"因子1：{A}（反转）\n因子2：{B}".replace("(", "（").replace(")", "）"),
+    "Greek names": f"α = {A}\nβ₂ = {B}",
+    "a list without quotes": f"expressions = [{A}, {B}]",
+    "a JSON text over lines": f'{{"expressions": ["{A}", "{B}"]}}'.replace(", 5", ",\n 5"),
+    "comments with words in parentheses": "rank(  # the cross-section (of a day)\n  # five days\n  -ts_delta(close, 5)\n)"
+    f"\n{B} // who leads (of the two)",
+    "a comma at the end": f"rank(\n  -ts_delta(close, 5),\n)\n{B}",
+    "comments between assignments": f"```\n# the move\nd = ts_delta(close, 5)\n# its rank\nrank(-d)\n```\n{B}",
+    "settings by name": f"expression = {A}\nregion = USA\ndecay = 4\n\nexpression = {B}\nregion = USA\ndecay = 4",
+    "a mention before": f"The operators are ts_mean(x, d) and, e.g. rank(x) for (cross-sectional) ranks:\n{A}\n{B}",
     "broken in parentheses": "rank(\n  -ts_delta(close, 5)\n)\nts_corr(\n  rank(close),\n  rank(volume), 10)",
 }  # fmt: skip
 
@@ -137,7 +157,16 @@ def test_texts(form: str) -> None:
     assert [one for one in outcomes(TEXTS[form]) if not one.startswith("!")] == [ONE, TWO]
 
 
-@pytest.mark.parametrize("form", ["settings of each", "a token at the end", "explanations after a space"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "settings of each",
+        "settings by name",
+        "a mention before",
+        "a token at the end",
+        "explanations after a space",
+    ],
+)
 def test_what_is_no_expression_is_no_error(form: str) -> None:
     assert outcomes(TEXTS[form]) == [ONE, TWO]
 
@@ -172,6 +201,25 @@ def test_replies_as_models_were_seen_to_write_them(reply: str, count: int) -> No
         ("Spread: close - open", ["subtract(close, open)"]),
         ("rank(close) - closee", ["!unknown field or name 'closee'"]),
         ("rank(close) - momentum", ["rank(close)"]),
+        ("**2.** -returns", ["reverse(returns)"]),
+        ("close/open - 1  # a ratio (of prices)", ["subtract(divide(close, open), 1)"]),
+        ("close/open - 1 (the ratio of prices)", ["subtract(divide(close, open), 1)"]),
+        ("因子：close/open - 1（价格）", ["subtract(divide(close, open), 1)"]),
+        ("<li>close &gt; open ? rank(close) : rank(open)</li>", ["if_else(close > open, rank(close), rank(open))"]),
+        ("close ≤ open ? rank(close) : rank(open)", ["if_else(close <= open, rank(close), rank(open))"]),
+        ("Формула 3: close > open ? rank(close) : rank(open)", ["if_else(close > open, rank(close), rank(open))"]),
+        ("\N{EN DASH}rank(close)", ["reverse(rank(close))"]),
+        ("rank(close) \N{EN DASH} rank(open)", ["subtract(rank(close), rank(open))"]),
+        ("rank(close) \N{DOT OPERATOR} rank(open)", ["multiply(rank(close), rank(open))"]),
+        ("rank(close)²", ["power(rank(close), 2)"]),
+        ("rank(close)**2", ["power(rank(close), 2)"]),
+        ("\\frac{close}{open}", ["divide(close, open)"]),
+        ("(\n  close - open\n) / (\n  high - low\n)", ["divide(subtract(close, open), subtract(high, low))"]),
+        ("rank(close)\n  * rank(open)", ["multiply(rank(close), rank(open))"]),
+        ("rank(close) *\n  rank(open)\nrank(high)", ["multiply(rank(close), rank(open))", "rank(high)"]),
+        ("- rank(close)\n  - rank(open)\n- rank(high)", ["rank(close)", "rank(open)", "rank(high)"]),
+        ("close > open\n  ? rank(close)\n  : rank(open)", ["if_else(close > open, rank(close), rank(open))"]),
+        ("Sorry :(\nrank(close)\nrank(open)", ["rank(close)", "rank(open)"]),
         ("close > open ? rank(close) : rank(open)", ["if_else(close > open, rank(close), rank(open))"]),
         ("rank(close) || rank(open)", ["or(rank(close), rank(open))"]),
         ("The ratio close/open is high.", []),
