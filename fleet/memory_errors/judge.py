@@ -33,7 +33,7 @@ _OLLAMAS_PHRASES = (
 """The phrases by which Ollama itself, from 0.30 on, takes an error for one of memory (its `llm/status.go`)."""
 _DIGEST = re.compile(r"sha256[-:]([0-9a-f]{8,64})")
 _GPU_WORD = re.compile(
-    r"\b(?:cuda|cublas|cumem|hip|rocm|vulkan|vk_|metal|mtl|mlx|sycl|musa|opencl|gpu|vram|device)",
+    r"(?:\b|_)(?:cuda|cublas|cumem|hip|rocm|vulkan|vk_|metal|mtl|mlx|sycl|musa|opencl|gpu|vram|device)",
     re.IGNORECASE,
 )
 _HOST_WORD = re.compile(

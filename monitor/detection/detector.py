@@ -109,7 +109,7 @@ def _with_error(row: Pattern, signal: Signal, error: str) -> Signal | None:
         return signal
     verdict = judge_error(error)
     if verdict is None:
-        refuted = row.error is ErrorUse.REFUTES and error != ""
+        refuted = is_quiet(error) or (row.error is ErrorUse.REFUTES and error != "")
         return None if refuted or row.error is ErrorUse.DECIDES else replace(signal, error=error)
     refined = replace(
         signal,

@@ -182,7 +182,8 @@ def _from_json(bare: Bare, depth: int = 0) -> ParsedLine | None:
     if line is None:
         return _from_record(data, bare)
     inner = strip(line)
-    stamp = next((stamp for key in _CLOCK_KEYS if (stamp := _json_stamp(data.get(key)))), None)
+    clocks = () if _is_runners(data) else _CLOCK_KEYS
+    stamp = next((stamp for key in clocks if (stamp := _json_stamp(data.get(key)))), None)
     unwrapped = Bare(inner.text, stamp or bare.outer or inner.outer)
     nested = inner.text.startswith("{") and depth == 0
     return (_from_json(unwrapped, depth + 1) if nested else None) or _from_text(unwrapped)
@@ -195,7 +196,7 @@ def _line_in(data: Mapping[str, object]) -> str | None:
         if line is None:
             continue
         record = key in ("message", "msg") and not _RECORD_KEYS.isdisjoint(data)
-        if not record or strip(line).text.startswith(HEADS) or _is_pinos(data):
+        if not record or strip(line).text.startswith(HEADS) or _is_pinos(data) or _is_runners(data):
             return line
     return None
 
@@ -203,6 +204,11 @@ def _line_in(data: Mapping[str, object]) -> str | None:
 def _is_pinos(data: Mapping[str, object]) -> bool:
     """Return True for a record of pino, the logger of desktop apps that run an Ollama. Its level is a number."""
     return isinstance(data.get("level"), int) and "pid" in data
+
+
+def _is_runners(data: Mapping[str, object]) -> bool:
+    """Return True for a line of llama-server's JSON log. Its `time` counts from the runner's start, or is 0."""
+    return data.get("type") == "log" and isinstance(data.get("msg"), str) and "level" in data
 
 
 def _text(value: object) -> str | None:

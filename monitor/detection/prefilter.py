@@ -46,6 +46,8 @@ COARSE: tuple[bytes, ...] = (
     b"prompt processing",
     b"POST ",
     b"MESSAGE",
+    b" but only ",
+    b"paging file ",
 )
 """Literals of the first stage: every line that is a signal or an event holds one of them."""
 

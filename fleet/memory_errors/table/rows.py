@@ -25,7 +25,8 @@ class ErrorUse(StrEnum):
 
     ignored   none
     decides   the line is a signal only if the error is about memory; the signal has the error's kind
-    corrects  the line is a signal; an error about host memory makes it a failure of host memory
+    corrects  the line is a signal; an error about host memory makes it a failure of host memory, and an error that is
+              known to be no memory's makes it no signal
     refutes   as `corrects`; an error that is not about memory makes the line no signal
     """
 

@@ -86,8 +86,9 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-aligned",
-        r"ggml_aligned_malloc: insufficient memory(?: \(attempted to allocate +(?P<mib>[\d.]{1,20}))?",
-        ("insufficient memory",),
+        r"ggml_(?:aligned_malloc: (?:insufficient memory|unknown allocation error)|[mc]alloc: failed)"
+        r"(?: \(?(?:attempted )?to allocate +(?P<mib>[\d.]{1,20}))?",
+        ("insufficient memory", "unknown allocation error", "to allocate "),
         Cause.HOST,
         versions="all",
         example="ggml_aligned_malloc: insufficient memory (attempted to allocate 4096.00 MB)",
@@ -111,9 +112,17 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-bad-alloc",
-        r"bad_alloc\b|failed to allocate memory for prompt cache|unable to allocate batch|vm_allocate failed"
-        r"|failed to allocate output buffer",
-        ("bad_alloc", "memory for prompt cache", "to allocate ", "vm_allocate failed"),
+        r"bad_alloc\b|\bbad allocation\b|failed to allocate memory for prompt cache|unable to allocate batch"
+        r"|(?:vm_allocate|posix_memalign) failed|failed to allocate output buffer|of memory on host\b",
+        (
+            "bad_alloc",
+            "bad allocation",
+            "memory for prompt cache",
+            "to allocate ",
+            "vm_allocate failed",
+            "posix_memalign failed",
+            "of memory on host",
+        ),
         Cause.HOST,
         versions="all",
         example="terminate called after throwing an instance of 'std::bad_alloc'",
@@ -136,8 +145,8 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-windows",
-        r"[Nn]ot enough memory resources",
-        ("ot enough memory resources",),
+        r"[Nn]ot enough memory resources|\bpaging file (?:is too small|quota)|\{Out of Virtual Memory\}",
+        ("ot enough memory resources", "paging file ", "Virtual Memory}"),
         Cause.HOST,
         versions="all",
         example="Not enough memory resources are available to process this command.",
@@ -192,7 +201,7 @@ GPU: tuple[Pattern, ...] = (
     ),
     signal(
         "gpu-buffer",
-        r"(?:failed|unable) to allocate (?P<device>[A-Z][\w.\[\]:-]{0,80}|backend) buffer(?: of size (?P<bytes>\d{1,20}))?\b",
+        r"(?:failed|unable) to allocate (?P<device>[A-Z][\w.,()\[\]:-]{0,80}|backend) buffer(?: of size (?P<bytes>\d{1,20}))?\b",
         ("to allocate ",),
         Cause.ALLOCATION,
         versions="all",
@@ -210,8 +219,14 @@ GPU: tuple[Pattern, ...] = (
     signal(
         "gpu-blas",
         r"\b(?:CUBLAS|HIPBLAS|CUDNN|CUSOLVER)_STATUS_ALLOC_FAILED|rocblas_status_memory_error"
-        r"|(?:CUDA|cuBLAS|ROCm) error\b[^\n]{0,200}?: the resource allocation failed",
-        ("STATUS_ALLOC_FAILED", "rocblas_status_memory_error", "resource allocation failed"),
+        r"|(?:CUDA|cuBLAS|ROCm) error\b[^\n]{0,200}?: the resource allocation failed"
+        r"|\bcublas\w{1,40}\([^\n]{0,200}?\) failed with code: 3\b",
+        (
+            "STATUS_ALLOC_FAILED",
+            "rocblas_status_memory_error",
+            "resource allocation failed",
+            "failed with code: 3",
+        ),
         Cause.ALLOCATION,
         versions="all",
         backend="cuda rocm",
@@ -263,6 +278,16 @@ GPU: tuple[Pattern, ...] = (
         versions="0.14 -",
         backend="mlx",
         example="mlx: [malloc] Unable to allocate 4294967296 bytes.",
+    ),
+    signal(
+        "gpu-mlx-fit",
+        r"model requires [\d.]{1,20} \w{1,5} but only [\d.]{1,20} \w{1,5} are available",
+        (" but only ",),
+        Cause.ALLOCATION,
+        versions="0.18.2 -",
+        backend="mlx",
+        example="Error: 500 Internal Server Error: model requires 20.4 GiB but only 11.3 GiB are available "
+        "(after 512.0 MiB overhead)",
     ),
     signal(
         "gpu-vulkan-size",
@@ -333,8 +358,8 @@ GPU: tuple[Pattern, ...] = (
     signal(
         "gpu-kv-cache",
         r"failed to allocate (?:buffer|memory) for (?:the )?(?:(?:kv|KV|rs|recurrent)[ _-]|graph copy|lora adapter|control vector)"
-        r"|failed for self-attention cache",
-        ("failed to allocate buffer for", "failed to allocate memory for", "failed for self-attention"),
+        r"|failed for self-attention cache|failed to initialize the context: failed to allocate ",
+        ("failed to allocate ", "failed for self-attention"),
         Cause.ALLOCATION,
         vague=True,
         versions="all",

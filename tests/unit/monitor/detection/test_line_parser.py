@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from monitor.detection.line_parser import CONSIDERED, Gin, parse_line, parse_seconds
@@ -153,3 +155,14 @@ def test_only_the_beginning_of_an_endless_line_is_looked_at() -> None:
 @pytest.mark.parametrize("month", ["ll月", "月月月", "٣月", "99月", "Foo", "mar."])
 def test_a_month_that_is_none_is_no_error(month: str) -> None:
     assert parse_line(f"{month} 14 12:47:30 host ollama[1]: x").text
+
+
+@pytest.mark.parametrize("since_its_start", [0, 65_811_305, 1_265_811_305_000])
+def test_a_line_of_llama_servers_json_log_is_plain_and_has_no_stamp(since_its_start: int) -> None:
+    record = {"type": "log", "time": since_its_start, "level": "error", "msg": "CUDA error: out of memory\n"}
+    parsed = parse_line(json.dumps(record))
+    assert (parsed.message, dict(parsed.fields)) == ("CUDA error: out of memory", {})
+    assert (parsed.own, parsed.outer) == (None, None)
+    wrapped = parse_line(json.dumps({"log": json.dumps(record), "time": "2026-08-23T22:24:52Z"}))
+    assert wrapped.message == parsed.message
+    assert wrapped.outer is not None
