@@ -292,6 +292,8 @@ def _call_ended(state: FleetState, call: ApiCall, context: Context) -> FleetStat
     )
     state = decide(state, fact, context.now, context.rules).state
     waited = call.status == 0 and call.seconds >= context.first_token
+    # The row begins with the time that a call waited: on a suspended machine nothing waits.
+    fact = replace(fact, started=call.ended - call.seconds)
     state = after_call(state, fact, waited=waited, now=context.now, limit=context.first_token)
     return _with_rate(state, call, context)
 

@@ -107,9 +107,12 @@ def waits(number: int, seconds: float = LIMIT, status: int = 0) -> ApiCall:
 
 def test_a_call_that_a_suspended_machine_cut_has_not_reached_its_time_out() -> None:
     """Its connection is gone at the wake-up, hours later by the wall clock."""
-    state = after([replace(waits(0, seconds=8 * 3600), seconds=20.0)])
+    cut = replace(waits(0, seconds=2 * 3600), seconds=20.0)
+    state = after([cut, call(1, "no route to host", began=cut.ended - T0 + 1, seconds=5, status=0)])
     assert state.unanswered is not None
     assert not state.unanswered.suspected
+    assert state.unanswered.since == cut.ended - 20
+    assert reports(state) == []
 
 
 def test_a_call_given_up_at_the_limit_while_ollama_answers_is_a_hang_reported_once() -> None:
