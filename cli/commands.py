@@ -346,7 +346,7 @@ def report(fleet: Fleet, since: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"lanes": rows} if fleet.has_lanes else next(iter(rows.values())))
         return
-    from cli.render import report_lines
+    from cli.report_table import report_lines
 
     for lane, row in rows.items():
         lines = [f"Lane {lane}:"] if fleet.has_lanes else []

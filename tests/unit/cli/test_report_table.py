@@ -6,7 +6,7 @@ from typing import Any
 import click
 import pytest
 
-from cli.render import report_lines
+from cli.report_table import report_lines
 
 MODEL: dict[str, Any] = {
     "model": "llama3.2:3b", "on_ladder": True, "seconds_in_use": 4000.0, "incidents": 3, "vram_bytes": 3 << 30,
