@@ -16,7 +16,7 @@ from fleet.runtime.errors import ConfigError, GeneratorError
 from fleet.runtime.home import ROOT, find_home
 from generator.domain import Split
 from generator.evaluators.local import open_panel
-from generator.evaluators.panel_split import panel_name, split_of
+from generator.evaluators.panel_split import TO_KEEP, panel_name, replaces, split_of
 from generator.pool.stored import stored_split
 from generator.storage.read import database_location, database_url, open_database
 
@@ -68,7 +68,7 @@ def panel(path: str | None, *, new_split: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**row, "cost": cost} if new_split else row))
         return
-    click.echo("\n".join([*_lines(configured, row), *filter(None, [cost])]))
+    click.echo("\n".join([*_lines(configured, row, split), *filter(None, [cost])]))
 
 
 def _moved(configured: ConfiguredPanel, loaded: "Panel") -> Split:
@@ -134,21 +134,24 @@ def _row(loaded: "Panel", split: Split | None, *, stored: bool) -> dict[str, Any
     return {**row, "split": {**split.as_json(), **counts, "stored": stored}}
 
 
-def _lines(configured: ConfiguredPanel, row: dict[str, Any]) -> list[str]:
+def _lines(configured: ConfiguredPanel, row: dict[str, Any], split: Split | None) -> list[str]:
     head = (
         f"{panel_name(configured.settings)}: {row['days']} days x {row['instruments']} instruments, "
         f"{row['first_date']} to {row['last_date']}"
     )
-    split = row["split"]
     if split is None:
         return [head, f"no split: {unsplit(row['days'])}"]
-    state = "kept in the database" if split["stored"] else "kept from the generator's first reading on"
-    if not split["stored"] and configured.stored() is not None:
-        state = "of these days, which the kept one does not fit; --new-split keeps it"
+    kept, shown = configured.stored(), row["split"]
+    if kept == split:
+        state = "kept in the database"
+    elif kept is None or replaces(split, kept, configured.settings):
+        state = f"kept from the generator's {'first' if kept is None else 'next'} reading on"
+    else:
+        state = f"of these days, which the kept one does not fit; {TO_KEEP}"
     return [
         head,
-        f"train: {split['train']} days",
-        f"validation: {split['validation']} days from {split['validation_from']}",
-        f"test: {split['test']} days from {split['test_from']}",
+        f"train: {shown['train']} days",
+        f"validation: {shown['validation']} days from {shown['validation_from']}",
+        f"test: {shown['test']} days from {shown['test_from']}",
         f"the split is {state}",
     ]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from generator.backtest.panel import Panel
 
 _log = logging.getLogger(__name__)
+TO_KEEP = "`python3 -m generator panel --new-split` keeps that, or both dates in [panel]"
 
 
 class SplitStore(Protocol):
@@ -59,11 +60,10 @@ class PanelSplit:
 
     def _keep(self, splits: SplitStore, split: Split, stored: Split | None) -> Split:
         """Store a split unless the stored one does not fit the panel; return the stored one."""
-        if stored is not None and self._settings.validation_from is None and self._settings.test_from is None:
+        if stored is not None and not replaces(split, stored, self._settings):
             sentence = (
                 f"the split of {self._name}, validation from {stored.validation_from} and test from "
-                f"{stored.test_from}, does not fit its present days: another one is used meanwhile; "
-                f"`python3 -m generator panel --new-split` keeps that"
+                f"{stored.test_from}, does not fit its present days: another one is used meanwhile; {TO_KEEP}"
             )
             _log.warning(
                 "panel.split_unfit", extra=with_sentence(sentence, panel=self._name, **split.as_json())
@@ -79,6 +79,13 @@ class PanelSplit:
 
     def _stored(self) -> Split | None:
         return None if self._splits is None else self._splits.read(self._name)
+
+
+def replaces(split: Split, stored: Split, settings: PanelSettings) -> bool:
+    """Return True if a split is the stored one but for configured dates."""
+    return split == Split(
+        settings.validation_from or stored.validation_from, settings.test_from or stored.test_from
+    )
 
 
 def panel_name(settings: PanelSettings) -> str:

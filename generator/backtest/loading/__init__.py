@@ -41,7 +41,7 @@ def load_panel(path: Path, *, cache: Path | None = None, memory: int | None = No
         if not path.exists():
             raise PanelError(f"{path}: no such file or folder", hint="Name a Parquet or CSV file.")
         stamp = stamp_of(path)
-        cached = PanelCache(cache).find(path) if cache is not None else None
+        cached = PanelCache(cache).find(path, stamp) if cache is not None else None
         if cached is not None:
             return cached
         panel = read_panel(path, free)

@@ -43,17 +43,17 @@ class PanelCache:
 
     folder: Path
 
-    def find(self, path: Path) -> Panel | None:
-        """Return the cached panel of a file's present content, None if there is none."""
+    def find(self, path: Path, stamp: list[int]) -> Panel | None:
+        """Return the cached panel of a file with this stamp, None if there is none."""
         pointer = _read(self._pointer(path))
         if pointer is None or pointer.get("format") != FORMAT:
             return None
         content = str(pointer.get("content", ""))
-        if pointer.get("stamp") != stamp_of(path):
+        if pointer.get("stamp") != stamp:
             if content_of(path) != content:
                 return None
             with contextlib.suppress(OSError):
-                self._write_pointer(path, content)
+                self._write_pointer(path, stamp, content)
         with contextlib.suppress(OSError):
             os.utime(self._pointer(path))
         return map_panel(self.folder / content)
@@ -70,18 +70,20 @@ class PanelCache:
                 return panel
             self._remove_old(path, content)
             write_panel(self.folder / content, panel)
-            self._write_pointer(path, content)
-            self._tidy()
+            self._write_pointer(path, stamp, content)
         except OSError:
             return panel
+        with contextlib.suppress(OSError):  # another process may tidy at the same time
+            self._tidy()
         return map_panel(self.folder / content) or panel
 
     def _pointer(self, path: Path) -> Path:
         name = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=12).hexdigest()
         return self.folder / f"{name}.json"
 
-    def _write_pointer(self, path: Path, content: str) -> None:
-        row = {"format": FORMAT, "path": str(path.resolve()), "stamp": stamp_of(path), "content": content}
+    def _write_pointer(self, path: Path, stamp: list[int], content: str) -> None:
+        """Store the content of a file with this stamp, taken before it was read: the file may have been replaced since."""
+        row = {"format": FORMAT, "path": str(path.resolve()), "stamp": stamp, "content": content}
         replace_text(self._pointer(path), json.dumps(row) + "\n")
 
     def _remove_old(self, path: Path, content: str) -> None:

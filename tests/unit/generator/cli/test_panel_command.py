@@ -44,7 +44,7 @@ def row(*arguments: str) -> dict[str, object]:
     return json.loads(called("panel", "--json", *arguments))  # type: ignore[no-any-return]
 
 
-def test_the_split_is_shown_moved_and_kept(mine: Path) -> None:
+def test_the_split_is_shown_moved_and_kept(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = row()
     assert first["split"] == {
         "validation_from": "2020-12-26", "test_from": "2021-04-25",
@@ -63,6 +63,11 @@ def test_the_split_is_shown_moved_and_kept(mine: Path) -> None:
     moved = row()["split"]
     assert isinstance(moved, dict)
     assert (moved["train"], moved["validation"], moved["test"]) == (420, 140, 140)
+    monkeypatch.setenv("FLEET_PANEL_TEST_FROM", "2021-06-01")
+    assert "the split is kept from the generator's next reading on" in called("panel")
+    monkeypatch.delenv("FLEET_PANEL_TEST_FROM")
+    write(mine, 550)
+    assert "the split is of these days, which the kept one does not fit" in called("panel")
 
 
 def test_a_split_that_is_configured_or_impossible_is_not_moved(

@@ -323,6 +323,16 @@ def test_a_panel_that_is_half_written_leaves_the_stored_split(caplog: pytest.Log
     assert reading.moved()
 
 
+def test_a_half_written_panel_leaves_the_stored_split_beside_a_configured_date() -> None:
+    splits = Splits()
+    whole, half = (synthetic_panel(days=days, instruments=10) for days in (1200, 600))
+    settings = PanelSettings(validation_from=half.dates[400].astype("datetime64[D]").item())
+    kept = PanelSplit(settings, splits).of(whole)
+    assert PanelSplit(settings, splits).of(half) not in {None, kept}
+    assert splits.rows["synthetic"] == kept
+    assert PanelSplit(settings, splits).of(whole) == kept
+
+
 def test_configured_dates_take_the_place_of_a_stored_split() -> None:
     splits = Splits()
     panel = synthetic_panel(days=1200, instruments=10)

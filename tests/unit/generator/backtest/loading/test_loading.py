@@ -14,6 +14,7 @@ import pytest
 
 from generator.backtest.errors import PanelError
 from generator.backtest.loading import load_panel
+from generator.backtest.loading.cache import PanelCache
 from generator.backtest.loading.memory import panel_bytes, usable_address_space
 from generator.backtest.panel import Panel
 
@@ -452,6 +453,35 @@ def test_a_touched_file_is_the_same_by_its_content(tmp_path: Path, monkeypatch: 
     os.utime(path, (time.time() - 100, time.time() - 100))
     monkeypatch.setattr("generator.backtest.loading.read_panel", None)
     same_close(load_panel(path, cache=cache))
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_file_replaced_while_its_panel_is_cached_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, touched: bool
+) -> None:
+    path, cache = file(tmp_path), tmp_path / "panels"
+    if touched:
+        load_panel(path, cache=cache)
+        os.utime(path, (1.0, 1.0))
+    write = PanelCache._write_pointer
+
+    def replaced(*args: Any) -> None:
+        file(tmp_path, changed(4, ",11,", ",12,"))
+        write(*args)
+
+    monkeypatch.setattr(PanelCache, "_write_pointer", replaced)
+    assert load_panel(path, cache=cache).fields["close"][1, 0] == 11
+    monkeypatch.undo()
+    assert load_panel(path, cache=cache).fields["close"][1, 0] == 12
+
+
+def test_two_processes_may_tidy_the_cache_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_self: PanelCache) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(PanelCache, "_tidy", gone)
+    path, cache = file(tmp_path), tmp_path / "panels"
+    assert isinstance(load_panel(path, cache=cache).fields["close"].base, np.memmap)
 
 
 def test_a_damaged_cached_panel_is_written_again(tmp_path: Path) -> None:
