@@ -175,10 +175,7 @@ def test_a_model_that_is_not_there_is_pulled_by_hand() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "content",
-    ["", "{", '{"current_model_index": "x"}', "[1, 2]", '{"current_model_index": 1, "vram_err', "\x00\xff"],
-)
+@pytest.mark.parametrize("content", ["", '{"current_model_index": 1, "vram_err'])
 def test_a_damaged_state_is_set_aside_and_the_fleet_goes_on(fleet: FleetProcess, content: str) -> None:
     fleet.stop()
     fleet.home.state.write_text(content)

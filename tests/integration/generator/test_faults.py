@@ -62,7 +62,7 @@ def test_tables_logs_signals_and_totals_agree(tmp_path: Path, ollama: StandinOll
     end = time.monotonic() + amount(12, 3600)
     with generating(tmp_path, ollama.url) as generator:
         generator.until(lambda: generator.count("evaluations", "state = 'done'") >= 2, what="alphas")
-        while time.monotonic() < end:
+        while time.monotonic() < end or not any(row["error"] for row in generator.signals()):
             ollama.apply(faults(random, rare=0.03))
             time.sleep(random.random())
             assert generator.process.poll() is None
