@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from fleet.policy.facts import Fact, IncidentSeen
-from fleet.policy.recovery import SPREAD, wait_of
+from fleet.policy.recovery import SPREAD, longest_wait, wait_of
 from fleet.policy.rules import Rules
 from fleet.policy.state import HOLD_STEPS, FleetState, OperatorPause
 from fleet.runtime.backoff import backoff_step
@@ -27,7 +27,7 @@ def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> Flee
         last = replace(last, time=min(fact.time, now) if isinstance(fact, IncidentSeen) else now)
     if hold is not None:
         hold = _clamped(hold, until=now + backoff_step(HOLD_STEPS, hold.step + 1))
-    longest = wait_of(state, rules) * (1 + SPREAD)
+    probe = now + wait_of(state, rules) * (1 + SPREAD)
     return replace(
         state,
         incidents=tuple(_clamped(one, time=now) for one in state.incidents),
@@ -36,7 +36,9 @@ def clamp_times(state: FleetState, fact: Fact, now: float, rules: Rules) -> Flee
         automatic=tuple(min(time, now) for time in state.automatic),
         switch=_clamped(state.switch, since=now, failed_at=now, restarted=now),
         hold=hold,
-        recovery=_clamped(recovery, next=now + longest, probation=now + rules.policy.window),
+        recovery=_clamped(
+            recovery, wait=longest_wait(rules), next=probe, probation=now + rules.policy.window
+        ),
         pause=_pause(state.pause, now),
         hours=_clamped(state.hours, since=now),
         reserve=_clamped(state.reserve, since=now),
@@ -54,5 +56,5 @@ def _pause(pause: OperatorPause | None, now: float) -> OperatorPause | None:
     """Return the pause, moved back as a whole if it began later than `now`: it keeps its length."""
     if pause is None or pause.since <= now:
         return pause
-    until = None if pause.until is None else pause.until - (pause.since - now)
+    until = None if pause.until is None else max(now, pause.until - (pause.since - now))
     return replace(pause, since=now, until=until)

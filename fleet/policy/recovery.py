@@ -17,9 +17,15 @@ SPREAD = 0.1
 """Largest jitter, as a share of the wait. It keeps fleets on one GPU from probing at the same moments."""
 
 
+def longest_wait(rules: Rules) -> Seconds:
+    """Return the wait that doubling ends at."""
+    return max(rules.policy.recover_cap, rules.policy.recover_after)
+
+
 def wait_of(state: FleetState, rules: Rules) -> Seconds:
     """Return the wait for a probe; without probes that of the way back from a cap."""
-    return state.recovery.wait or rules.policy.recover_after or rules.policy.recover_cap
+    wait = min(state.recovery.wait, longest_wait(rules))
+    return wait or rules.policy.recover_after or rules.policy.recover_cap
 
 
 def postpone(state: FleetState, now: float, rules: Rules) -> FleetState:
@@ -34,7 +40,7 @@ def probe_failed(state: FleetState, failed: int, now: float, rules: Rules) -> Fl
     """
     recovery = state.recovery
     policy = rules.policy
-    wait = min(max(policy.recover_cap, policy.recover_after), (recovery.wait or policy.recover_after) * 2)
+    wait = min(longest_wait(rules), (recovery.wait or policy.recover_after) * 2)
     spread = wait * (1 + SPREAD * rules.jitter)
     rungs = tuple(dict.fromkeys((*recovery.failed, failed)))
     state = replace(state, recovery=replace(recovery, wait=wait, next=now + spread, failed=rungs))
@@ -60,7 +66,9 @@ def reset_wait(state: FleetState, now: float, rules: Rules) -> FleetState:
         return state
     wait = rules.policy.recover_after
     saved = max(0.0, (recovery.wait or wait) - wait)
-    return replace(state, recovery=Recovery(wait, None if recovery.next is None else recovery.next - saved))
+    return replace(
+        state, recovery=Recovery(wait, None if recovery.next is None else max(0.0, recovery.next - saved))
+    )
 
 
 def can_climb(state: FleetState) -> bool:

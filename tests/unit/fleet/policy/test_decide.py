@@ -261,6 +261,13 @@ def test_a_hold_and_a_wait_do_not_grow_when_the_clock_is_set_back() -> None:
     assert target(after(waiting, (T - 7200 + 661, Tick()))) == 1
 
 
+def test_a_wait_beyond_the_cap_of_a_changed_configuration_is_the_cap() -> None:
+    shorter = rules(recover_after=600.0, recover_cap=1800.0)
+    kept = Recovery(6 * 3600.0, T + 6 * 3600.0)
+    state = after(running(shorter, 2, recovery=kept), (T, Tick()), rules=shorter)
+    assert (state.recovery.wait, state.recovery.next) == (1800.0, T + 1800 * 1.1)
+
+
 # 2. At the threshold
 
 
