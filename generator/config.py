@@ -17,7 +17,7 @@ from fleet.runtime.errors import ConfigError
 from fleet.runtime.home import FleetFile, Home, find_home, read_fleet_file
 from generator.catalogue import load_catalogue
 from generator.catalogue.available import Scope
-from generator.domain import Assignment
+from generator.domain import Assignment, storable
 from generator.evaluators.local import LocalPlan
 from generator.evaluators.screen import ScreenPlan
 from generator.evaluators.select import Plan, plan_evaluator
@@ -37,7 +37,7 @@ def database_owner(path: Path, lane: str) -> str:
     try:
         name = _read_name(path) or _create_name(path)
     except OSError:
-        name = f"{os.uname().nodename}:{path.parent}"
+        name = storable(f"{os.uname().nodename}:{path.parent}")
     return f"{name}/{lane}"[-_OWNER_LIMIT:]
 
 

@@ -252,16 +252,15 @@ class AlphaStore:
         SQLite's own lock has no queue: waiting threads would poll, and one could starve.
         """
         with self._lock:
+            engine = self._current_engine()
             try:
-                with self._current_engine().begin() as connection:
+                with engine.begin() as connection:
                     yield connection
             except (DataError, UnicodeEncodeError, OverflowError) as error:
                 # The drivers raise the last two themselves, for a lone surrogate and an integer of many digits.
                 raise RefusedRowError(f"the database refuses a value: {_cause(error)}") from error
             except (SQLAlchemyError, OSError) as error:
                 raise self._translated(error) from error
-            except GeneratorError as error:  # the tables are of a later version
-                raise StorageError(error.message, hint=error.hint) from error
             if self._is_gone():  # the last write is lost with the file
                 raise StorageError(
                     f"the database {self._shown} was moved or removed while it was in use",
@@ -274,7 +273,12 @@ class AlphaStore:
             self._engine.dispose()
             self._engine = None
         if self._engine is None:
-            self._engine = self._open()
+            try:
+                self._engine = self._open()
+            except GeneratorError as error:  # the tables are of a later version
+                raise StorageError(error.message, hint=error.hint) from error
+            except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:  # a migration's value, too
+                raise self._translated(error) from error
             self._file = self._identity()
         return self._engine
 

@@ -27,3 +27,7 @@ def test_a_damaged_file_is_written_anew_and_a_folder_that_is_not_there_is_lived_
     lost = tmp_path / "none/owner"
     assert database_owner(lost, "default") == database_owner(lost, "default")
     assert str(tmp_path) in database_owner(lost, "default")
+
+
+def test_an_owner_is_text_for_a_database_also_where_its_folder_is_named_in_bytes() -> None:
+    assert database_owner(Path("/none/\udcff/owner"), "default").endswith("/none/?/default")

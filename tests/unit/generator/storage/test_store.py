@@ -129,6 +129,24 @@ def test_a_step_that_fails_leaves_the_version_before_it(path: Path) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize(
+    "error", [OverflowError("too large"), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "lone")]
+)
+def test_a_database_that_cannot_be_opened_refuses_no_row(
+    store: AlphaStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A refused row is left out; rows that wait for the database are not."""
+
+    def failing(_engine: object) -> None:
+        raise error
+
+    monkeypatch.setattr("generator.storage.store.migrate", failing)
+    with pytest.raises(StorageError, match="cannot be used"):
+        store.record_call(call(), [], PANEL)
+    monkeypatch.undo()
+    store.record_call(call(), [], PANEL)
+
+
 def test_of_lanes_that_start_at_once_one_takes_each_step(path: Path) -> None:
     engines = [create_engine(f"sqlite:///{path}") for _ in range(2)]
     migrate(engines[0])
