@@ -48,6 +48,7 @@ COARSE: tuple[bytes, ...] = (
     b"MESSAGE",
     b" but only ",
     b"paging file ",
+    b" overflowing)",
 )
 """Literals of the first stage: every line that is a signal or an event holds one of them."""
 

@@ -78,7 +78,7 @@ HOST: tuple[Pattern, ...] = (
     ),
     signal(
         "host-cpu-backend",
-        r"ggml_backend_cpu_\w{0,40}alloc_buffer: failed to allocate buffer(?: of size (?P<bytes>\d{1,20}))?",
+        r"ggml_backend_(?:cpu|amx)_\w{0,40}alloc_buffer: failed to allocate buffer(?: of size (?P<bytes>\d{1,20}))?",
         ("failed to allocate buffer",),
         Cause.HOST,
         versions="all",
@@ -281,7 +281,7 @@ GPU: tuple[Pattern, ...] = (
     ),
     signal(
         "gpu-mlx-fit",
-        r"model requires [\d.]{1,20} \w{1,5} but only [\d.]{1,20} \w{1,5} are available",
+        r"model requires [\d.]{1,20} \w{1,5} [^\n]{0,200}?\bbut only [\d.]{1,20} \w{1,5} are available",
         (" but only ",),
         Cause.ALLOCATION,
         versions="0.18.2 -",
@@ -457,6 +457,15 @@ GPU: tuple[Pattern, ...] = (
         scope=PatternScope.ANY,
         versions="all",
         example="llm_load_tensors: offloaded 11/33 layers to GPU",
+    ),
+    signal(
+        "spill-overflow",
+        r"fit_impl: +- [^\n]{1,200}?: +\d{1,5} layers \( *(?!0 )\d{1,5} overflowing\)",
+        (" overflowing)",),
+        Cause.SPILL,
+        versions="0.30.0 -",
+        example="common_params_fit_impl:   - CUDA0 (NVIDIA GeForce RTX 3060): 33 layers ( 5 overflowing),  "
+        "11065 MiB used,   1036 MiB free",
     ),
     signal(
         "spill-fit",
