@@ -70,6 +70,7 @@ def passes(version: Version, python: Path, *, install_only: bool = False) -> boo
     steps = [
         [str(python), "-m", "venv", str(folder)],
         [inside, "-m", "pip", "install", *install.split()],
+        [inside, "-m", "generator.backtest.warm"],  # once: each worker would compile the kernels
     ]
     if not install_only:
         print(f"Unit tests on Python {_shown(version)} ...", flush=True)
