@@ -54,6 +54,8 @@ _SIGN_OF: Final = {
     "neq": "!=",
 }
 _ESCAPE: Final = re.compile(r"\\(?:left|right)\b\s*|\\item\b\s*|\\(?=[_*#&<>^|%()\[\]-])|\\[ ,;:!]")
+_LINE_END: Final = re.compile(r"(?<!\\)\\\n")
+"""A line's end that shells and Python ignore."""
 _MOST_NESTED: Final = 4
 
 
@@ -66,6 +68,7 @@ def without_formatting(text: str) -> str:
             text = _WIDE_PARENTHESES.sub(_with_plain_parentheses, text)
     if "\\" not in text:
         return text
+    text = _LINE_END.sub(" ", text)
     for _ in range(_MOST_NESTED):
         text = _FRACTION.sub(r"((\1) / (\2))", _FONT.sub(r"\1", text.replace("\\_", "_")))
     return _ESCAPE.sub("", _COMMAND.sub(lambda found: _SIGN_OF[found[1]], text))

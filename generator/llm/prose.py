@@ -25,9 +25,11 @@ _MARK: Final = re.compile(
 _TICKED: Final = re.compile(r"`([^`\n]{3,})`")
 _QUOTED: Final = re.compile(r"[\"']([^\"'\n]{3,})[\"']")
 _CALL: Final = re.compile(r"\b[A-Za-z_][A-Za-z0-9_]*\s?\(")
-_MENTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s?\(\s*\)")
-_SIGNATURE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s?\(\s*(?:[A-Za-z](?:\s*,\s*[A-Za-z])*)?\s*\)")
-"""An operator with single letters for its arguments."""
+_MENTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s?\(\s*(?:\.{3}\s*)?\)")
+_SIGNATURE: Final = re.compile(
+    r"[A-Za-z_][A-Za-z0-9_]*\s?\(\s*(?:\.{3}|[A-Za-z](?:\s*,\s*[A-Za-z])*)?\s*\)\s*(?:=(?!=)|\Z)"
+)
+"""An operator with single letters or an ellipsis for its arguments."""
 _WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+\.? (?!(?:and|or|not)\b)[A-Za-z_]+")
 """Two words side by side; no expression has them."""
 _TEXT: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
@@ -35,12 +37,12 @@ _NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\
 _SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)(.*)", re.DOTALL)
 _APART: Final = re.compile(
-    r"[()]|[^\x00-\x7f]+|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|<[|\uff5c][^|\uff5c<>\n]{1,40}[|\uff5c]>|<!\[CDATA\[|\]\]>"
+    r"[()]|(?:(?<=\s)-{1,3}\s)?[^\x00-\x7f]+(?:\s?\d{0,3}\s-{1,3}\s)?|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|<[|\uff5c][^|\uff5c<>\n]{1,40}[|\uff5c]>|<!\[CDATA\[|\]\]>"
     r"|</?[A-Za-z][A-Za-z0-9_-]*(?:\s+[A-Za-z][A-Za-z0-9_-]*=(?:\"[^\"<>\n]*\"|'[^'<>\n]*'))*\s?/?>"
     r"|(?<=[\w)])\s+\*?(?=\((?!(?:and|or|not)\b)[^\W\d]+ (?!(?:and|or|not)\b)[^\W\d]+)"
     r"|(?<=\))\s+(?:(?=\()|(?=[A-Za-z])(?!(?:and|or|plus|minus|times|over|divided|multiplied)\b)(?![^\n]{0,400}\w\())"
 )
-"""Signs that no expression has outside parentheses, tags, and explanations in parentheses.
+"""Signs that no expression has outside parentheses, with a dash beside other scripts; tags; remarks in parentheses.
 
 Also words after a parenthesis, where they hold no further call.
 """
@@ -57,6 +59,7 @@ _BULLETED: Final = re.compile(r"(\s*)[-+*]\s")
 _POWER: Final = re.compile(r"(?<=[\w)])(\s?)\*\*\1(?=\d)")
 _LOGIC: Final = frozenset({"and", "or", "not"})
 _MOST_LINES: Final = 60
+_MOST_JOINED: Final = 20
 _MOST_PARTS: Final = 12
 _MOST_STATEMENTS: Final = 200
 
@@ -96,7 +99,7 @@ def _continued(last: str, codes: Sequence[str], line: str, names: "_Names") -> l
     `codes` are those of the last line. A sign that may be a bullet joins only a line that is further in than the last
     one, which has no bullet.
     """
-    if not codes or last.count("\n") >= _MOST_LINES:
+    if not codes or last.count("\n") >= _MOST_JOINED:
         return []
     bullet = _BULLETED.match(line)
     if bullet:
@@ -112,14 +115,14 @@ def _lines(text: str) -> Iterator[str]:
     """Yield the lines; code with an open parenthesis is joined with the lines up to the closing one."""
     waiting: list[str] = []
     for whole in text.splitlines():
-        line = _without_remark(whole, inside=bool(waiting))
+        line = _without_remark(whole, depth=_depth(*waiting))
         if waiting and whole.strip() and not line.strip():
             continue
         if waiting and (not line.strip() or _FENCE.match(line) or _WORDS.search(_TEXT.sub(" ", line))):
             yield "\n".join(waiting)
             waiting = []
         waiting.append(line)
-        is_open = sum(part.count("(") - part.count(")") for part in waiting) > 0
+        is_open = _depth(*waiting) > 0
         begins = _CALL.search(waiting[0]) or _OPENS.match(_unmarked(waiting[0]))
         if not (is_open and len(waiting) < _MOST_LINES and begins):
             yield "\n".join(waiting)
@@ -128,13 +131,21 @@ def _lines(text: str) -> Iterator[str]:
         yield "\n".join(waiting)
 
 
-def _without_remark(line: str, *, inside: bool) -> str:
-    """Return a line without the comment after its code, or inside of an expression of several lines."""
+def _depth(*lines: str) -> int:
+    """Return the number of parentheses that lines leave open."""
+    return sum(line.count("(") - line.count(")") for line in lines)
+
+
+def _without_remark(line: str, *, depth: int) -> str:
+    """Return a line without the comment after its code, or inside of `depth` parentheses.
+
+    A sign that stands before the closing parenthesis begins no comment: it is Python's division.
+    """
     remark = _REMARK.search(line)
-    if remark is None:
+    code = line[: remark.start()] if remark else line
+    if depth + _depth(line) <= 0 < depth + _depth(code):
         return line
-    code = line[: remark.start()]
-    return code if inside or _CALL.search(code) or _SIGN.search(_unmarked(code)) else line
+    return code if depth or _CALL.search(code) or _SIGN.search(_unmarked(code)) else line
 
 
 def _unmarked(line: str) -> str:
@@ -271,9 +282,5 @@ def _seems(code: str) -> bool:
     code = code.partition("#")[0].partition("//")[0]
     call = _CALL.search(code)
     if call is not None:
-        return (
-            call[0][-2] != " "
-            and _has_form(code[: call.end()])
-            and _SIGNATURE.fullmatch(code.strip()) is None
-        )
+        return call[0][-2] != " " and _has_form(code[: call.end()]) and _SIGNATURE.match(code) is None
     return _ASSIGNMENT.match(code) is not None and _has_form(code)
