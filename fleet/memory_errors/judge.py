@@ -58,14 +58,14 @@ def judge_error(error: str) -> Signal | None:
     """Return the signal in an error text, None if the text does not concern memory.
 
     The text is an API answer's or a slog line's `error=`. Each of its lines is judged by itself. The failed call below
-    an error outweighs the error, and the GPU's memory the host's. A line that names its memory outweighs a line that
-    does not.
+    an error outweighs the error, and the GPU's memory the host's. A line that names its memory, or another reason of
+    the GPU, outweighs a line that does not.
     """
     lines = [line for line in error.replace("\\n", "\n").split("\n")[:_ERROR_LINES] if line.strip()]
     if lines and _RECOVERED in lines[-1]:
         return None
     found = [signal for line in lines if (signal := _judge_line(line[:SEARCHED])) is not None]
-    failures = [signal for signal in found if signal.kind in (SignalKind.HARD, SignalKind.SYSMEM)]
+    failures = [signal for signal in found if signal.kind is not SignalKind.SOFT]
     calls = [signal for signal in failures if signal.part is Part.CALL]
     return min(calls or failures, key=_rank, default=None)
 

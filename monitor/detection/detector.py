@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fleet.memory_errors.causes import Cause, LogEvent, LogEventKind, Part, Signal, SignalKind
+from fleet.memory_errors.causes import LogEvent, LogEventKind, Part, Signal, SignalKind
 from fleet.memory_errors.judge import (
     SEARCHED,
     PatternTable,
@@ -119,9 +119,8 @@ def _with_error(row: Pattern, signal: Signal, error: str) -> Signal | None:
         size_bytes=verdict.size_bytes,
         error=error,
     )
-    if verdict.kind is SignalKind.SYSMEM:
-        return replace(refined, cause=Cause.HOST)
-    return replace(refined, cause=signal.cause if row.part is not Part.ECHO else verdict.cause)
+    of_the_row = verdict.kind is SignalKind.HARD and row.part is not Part.ECHO
+    return replace(refined, cause=signal.cause if of_the_row else verdict.cause)
 
 
 def _holds(row: Pattern, match: re.Match[str], parsed: ParsedLine) -> bool:

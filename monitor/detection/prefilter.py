@@ -49,6 +49,7 @@ COARSE: tuple[bytes, ...] = (
     b" but only ",
     b"paging file ",
     b" overflowing)",
+    b"CallbackError",
 )
 """Literals of the first stage: every line that is a signal or an event holds one of them."""
 

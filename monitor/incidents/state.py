@@ -97,7 +97,7 @@ class Failure:
     @property
     def certain(self) -> bool:
         """Return True if the signals prove a failure of GPU memory."""
-        return (self.named or (self.vague and not self.host)) and not self.pinned
+        return (self.named or (self.vague and not (self.host or self.other))) and not self.pinned
 
     @property
     def minor(self) -> bool:

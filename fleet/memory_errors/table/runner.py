@@ -270,6 +270,15 @@ GPU: tuple[Pattern, ...] = (
         example="error: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)",
     ),
     signal(
+        "gpu-metal-other",
+        r"\(0{7}[0-9a-f]: ?kIO(?:GPU|Accel)CommandBufferCallbackError(?!OutOfMemory)\w{1,40}\)",
+        ("CommandBufferCallbackError",),
+        Cause.GPU_LOST,
+        versions="0.1.33 -",
+        backend="metal mlx",
+        example="error: Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)",
+    ),
+    signal(
         "gpu-mlx",
         r"\b(?:mlx|MLX)\b[^\n]{0,400}?(?:out of memory|[Ii]nsufficient [Mm]emory)"
         r"|\[(?:metal::)?malloc\w{0,20}\] (?:Attempting to allocate|Unable to allocate|Resource limit)",
