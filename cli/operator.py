@@ -221,12 +221,16 @@ class OperatorCommands:
         return [events[each] for each in sorted(events) if each >= number]
 
     def _raise_if_failed(self, number: int) -> None:
+        committed = False
         for event in self._events(number):
+            committed = committed or event.kind is EventKind.SWITCH_COMMITTED
             if event.kind is EventKind.SWITCH_SUPERSEDED and event.fields.get("planned") == number:
                 raise SwitchError(
                     f"superseded: a {event.fields.get('by')} was asked for meanwhile", hint="See `status`."
                 )
-            if event.kind in {EventKind.SWITCH_FAILED, EventKind.GENERATOR_DOWN}:
+            # A generator that ended before, as in a long pull, is started again by the monitor.
+            down = committed and event.kind is EventKind.GENERATOR_DOWN
+            if down or event.kind is EventKind.SWITCH_FAILED:
                 said, model = " ".join(sentence(event).split()), self._store.read().current_model
                 raise SwitchError(
                     f"{said}; the fleet stands on {model}",

@@ -1,5 +1,8 @@
 """The job of the switch thread: carries out the state's switch, then reconciles the generator with the state."""
 
+import logging
+from dataclasses import replace
+
 from fleet.clients.supervisor import ProgramState
 from fleet.policy.caps import must_free
 from fleet.policy.events import EventKind
@@ -7,12 +10,14 @@ from fleet.policy.facts import UnloadBegins
 from fleet.policy.state import FleetState, SwitchPhase
 from fleet.runtime.backoff import backoff_step
 from fleet.runtime.clock import Clock
-from fleet.runtime.errors import OllamaError, SwitchError
+from fleet.runtime.errors import FleetError, OllamaError, SwitchError
 from fleet.runtime.home import read_json
+from fleet.runtime.logging import fields
 from fleet.runtime.pause_request import is_idle
 from fleet.runtime.units import Seconds
 from fleet.runtime.untrusted import finite
 from monitor.inbox import GeneratorRuns, GpuFreed, Post, Reported
+from monitor.models.pull import PullWatch
 from monitor.switching.executor import Switcher
 from monitor.switching.freeing import free_gpu
 from monitor.switching.generator_process import switches_of
@@ -26,6 +31,8 @@ from monitor.watch.generator import (
     generator_verdict,
     request_limit,
 )
+
+_log = logging.getLogger(__name__)
 
 
 class _Unchanged:
@@ -52,7 +59,7 @@ class SwitchJob:
     """Does the due steps of a switch; without a switch, compares the running generator with the state."""
 
     def __init__(self, switcher: Switcher, post: Post) -> None:
-        self._switcher = switcher
+        self._switcher = replace(switcher, bar=self._during_pull)
         self._post = post
         self._clock = switcher.clock
         self._home = switcher.home
@@ -64,6 +71,7 @@ class SwitchJob:
         self._process, self._beat, self._call = (_Unchanged(self._clock) for _ in range(3))
         self._revived = 0
         self._revive_at = 0.0
+        self._next_look = 0.0
 
     def __call__(self) -> Seconds:
         """Return the seconds until the next comparison; raise FleetError for another try sooner."""
@@ -75,6 +83,19 @@ class SwitchJob:
         self._free(state)
         self._reconcile(state)
         return self._settings.policy.check_interval
+
+    def _during_pull(self, _: PullWatch) -> None:
+        """Do the same at intervals of a pull, which may take hours: the generator mines on its old model meanwhile."""
+        now = self._clock.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + self._settings.policy.check_interval
+        try:
+            state = self._switcher.read()
+            self._free(state)
+            self._reconcile(state)
+        except (FleetError, OSError) as error:  # the pull goes on, and the next look tries again
+            _log.warning("generator.not_compared", extra=fields(reason=str(error)))
 
     def _free(self, state: FleetState) -> None:
         """Free the GPU for a pause, once: another client may load any model afterwards."""

@@ -14,7 +14,8 @@ from cli.operator import OperatorCommands
 from cli.target import Fleet
 from fleet.clients.supervisor import ProgramInfo, ProgramState, Supervisor
 from fleet.config.schema import SEED_LADDER, Settings
-from fleet.policy.facts import Command, ModelPresent, TrialEnded
+from fleet.policy.events import EventKind
+from fleet.policy.facts import Command, ModelPresent, Restarted, TrialEnded
 from fleet.policy.state import FleetState, SwitchKind
 from fleet.runtime.errors import SupervisorAwayError, SwitchError
 from fleet.runtime.home import Home
@@ -180,3 +181,26 @@ def test_a_switch_that_failed_is_told_with_its_model_and_where_the_fleet_stands(
     assert error.value.message == (
         "use to phi3:mini failed: exit status 1: no memory; the fleet stands on llama3.2:3b"
     )
+
+
+def test_a_generator_that_was_down_before_the_commit_is_no_failed_switch(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a long pull the monitor starts one that has ended."""
+    monkeypatch.setattr("fleet.clients.supervisor.Supervisor.programs", lambda _: list[ProgramInfo]())
+    operator = OperatorCommands(fleet)
+
+    def down(state: FleetState) -> FleetState:
+        return state.with_event(time.time(), EventKind.GENERATOR_DOWN, reason="it has ended by itself")
+
+    def pulled(_: Switcher, number: int) -> FleetState:
+        operator._store.update(down)
+        operator._decide(ModelPresent(number))
+        operator._decide(TrialEnded(number, passed=True))
+        return operator._decide(Restarted(number))
+
+    monkeypatch.setattr(Switcher, "carry_out", pulled)
+    assert operator.switch(Command(SwitchKind.USE, 1), wait=False).sentence == "the generator is up"
+    operator._store.update(down)
+    with pytest.raises(SwitchError, match="the generator does not run"):
+        operator._raise_if_failed(1)
