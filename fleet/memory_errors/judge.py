@@ -31,7 +31,8 @@ _OLLAMAS_PHRASES = (
     "erroroutofmemory",
 )
 """The phrases by which Ollama itself, from 0.30 on, takes an error for one of memory (its `llm/status.go`)."""
-_DIGEST = re.compile(r"sha256[-:]([0-9a-f]{8,64})")
+_DIGEST = re.compile(r"(?:sha256[-:]|\bdigest:)([0-9a-f]{8,64})")
+"""A digest of weights, or of the manifest by which Ollama names a model of its MLX engine."""
 _GPU_WORD = re.compile(
     r"(?:\b|_)(?:cuda|cublas|cumem|hip|rocm|vulkan|vk_|metal|mtl|mlx|sycl|musa|opencl|gpu|vram|device)",
     re.IGNORECASE,

@@ -129,11 +129,11 @@ class Models:
             if (model.name, model.digest) not in self._named:
                 details = self._details(model.name, timeout)
                 self._named.add((model.name, model.digest))
-                if details is not None and details.blob is not None:
-                    self._blobs.setdefault(details.blob, model.name)
+                if details is not None:  # a model of the MLX engine has no blob of weights
+                    self._blobs.setdefault(details.blob or f"sha256-{model.digest}", model.name)
 
     def named_by_blob(self) -> Mapping[str, str]:
-        """Return the tags by the digests of their weights (`sha256-…`), which load lines name."""
+        """Return the tags by the digests (`sha256-…`) of their weights or manifests, which log lines name."""
         return dict(self._blobs)
 
 

@@ -135,6 +135,35 @@ def test_two_rungs_of_the_same_weights_are_not_taken_for_other_clients_nor_other
     assert incident["model"] == (TWO_RUNGS[current].model if counts else "other:7b")
 
 
+class _MlxModels(_Shelf):
+    """Ollama with models without a blob of weights, whose lines name the manifest."""
+
+    def tags(self, *, timeout: float) -> list[LocalModel]:
+        return [LocalModel(name, 10, blob) for name, blob in self.weights.items()]
+
+    def show(self, model: str, *, timeout: float) -> ModelDetails:
+        return ModelDetails(None, {})
+
+
+@pytest.mark.parametrize(
+    ("ollama", "counts"),
+    [(_MlxModels(a_1="e" * 64, b_1="f" * 64), 1), (_Shelf(a_1="sha256-" + "c" * 64, b_1="sha256-b"), 0)],
+    ids=["ours", "another client's"],
+)
+def test_a_failure_of_an_mlx_model_is_known_by_its_manifest(ollama: _Shelf, counts: int) -> None:
+    models = Models(ollama, TWO_RUNGS)  # type: ignore[arg-type]  # what the inventory asks for
+    models.refresh()
+    rules = Rules(TWO_RUNGS)
+    context = Context(1_796_000_000.0, rules, Detector(), tags=models.named_by_blob(), weights=models.weights)
+    failed = LogLine(
+        'time=2026-11-29T10:00:01Z level=WARN source=sched.go:1648 msg="runtime OOM detected; expiring loaded models '
+        f'to clear memory before next request" model=digest:{"e" * 64} error="mlx: cudaMalloc failed: out of memory"'
+    )
+    after = absorb_batch(running(rules, 0), LOG, [failed], context)
+    assert after.vram_error_count == counts
+    assert after.events[-1].fields["model"] == ("a:1" if counts else "sha256-" + "e" * 12)
+
+
 def test_sizes_and_needs_come_from_ollama_also_for_custom_models(tmp_path: Path) -> None:
     names = ("hf.co/someone/phi3:mini", "phi3:mini", "no-such:1b")
     ladder = Ladder([Rung(index, name) for index, name in enumerate(names)])
