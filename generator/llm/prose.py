@@ -59,7 +59,7 @@ _BULLETED: Final = re.compile(r"(\s*)[-+*]\s")
 _POWER: Final = re.compile(r"(?<=[\w)])(\s?)\*\*\1(?=\d)")
 _LOGIC: Final = frozenset({"and", "or", "not"})
 _MOST_LINES: Final = 60
-_MOST_JOINED: Final = 20
+_MOST_JOINED: Final = 10
 _MOST_PARTS: Final = 12
 _MOST_STATEMENTS: Final = 200
 

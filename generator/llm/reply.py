@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
@@ -44,7 +45,9 @@ _KEYS: Final = frozenset(
 )
 _MOST_NESTED: Final = 8
 _MOST_WORK: Final = 4 * MAX_REPLY
-_DECODER: Final = json.JSONDecoder(strict=False)  # a text may go on over lines
+_DECODER: Final = json.JSONDecoder()
+_DECODER_OF_LINES: Final = json.JSONDecoder(strict=False)
+"""Allows texts that go on over lines."""
 
 
 def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError]:
@@ -102,6 +105,11 @@ def _values(text: str) -> Iterator[tuple[Any, bool]]:
             reached, reason = getattr(error, "pos", position + 1), str(error)[:100]
         # Each error of the decoder counts the lines before it.
         work += reached - position + position // 16
+        if reason.startswith("Invalid control character") and text[position] in "[{":
+            with suppress(ValueError, RecursionError):
+                value, position = _DECODER_OF_LINES.raw_decode(text, position)
+                yield value, key is not None and key[1].lower() in _KEYS
+                continue
         if _CALL.match(text, position):
             if reason.startswith("Unterminated") or _LITERAL.fullmatch(text, reached):
                 return

@@ -54,6 +54,8 @@ def outcomes(reply: str) -> list[str]:
         ('{"expressions": [["rank" "close"]]}', ["!this is no JSON"]),
         ('{"expressions": [["rank", "clo\\u0073e"]]}', ["rank(close)"]),
         ('{"expressions": ["bucket]["]}', ["!unexpected character ']'"]),
+        ('{"expressions": [\n"rank(close),\n"rank(open)",\n"rank(high)"\n]}',
+         ["rank(close)", "rank(open)", "rank(high)"]),
         ("", []),
         ("no idea", []),
         ("{}", []),
