@@ -52,13 +52,15 @@ class LoadedModel:
 class ModelDetails:
     """A model's details by `/api/show`: its weights' blob and the figures that its memory need is computed from.
 
-    `thinks`: the model lists the capability "thinking". `think_values` are the values of `think` that it accepts, None
+    `format`: "gguf", or "safetensors" for the MLX engine, whose models have no blob of weights. `thinks`: the model lists
+    the capability "thinking". `think_values` are the values of `think` that it accepts, None
     where the server is too old to list them.
     """
 
     blob: str | None
     info: Mapping[str, Any]
     family: str = ""
+    format: str = ""
     thinks: bool = False
     think_values: Sequence[bool | str] | None = None
 
@@ -176,6 +178,7 @@ class Ollama:
             None if digest is None else "sha256-" + digest.rsplit("sha256-", 1)[1],
             info if isinstance(info, dict) else {},
             family=_text(details, "family") if isinstance(details, dict) else "",
+            format=_text(details, "format") if isinstance(details, dict) else "",
             thinks=isinstance(capabilities, list) and "thinking" in capabilities,
             think_values=_think_values(row.get("thinking")),
         )

@@ -108,10 +108,11 @@ class Models:
             for rung, one, seen in rungs
         )
         weights = list(self.weights)
-        for rung, _, seen in rungs:
-            if seen is not None and seen.blob is not None:
-                weights[rung.index] = seen.blob
-                self._blobs[seen.blob] = rung.model
+        for rung, one, seen in rungs:
+            digest = None if one is None else _digest_in_log(one, seen)
+            if digest is not None:
+                weights[rung.index] = digest
+                self._blobs[digest] = rung.model
         self.weights = tuple(weights)
 
     def _details(self, model: str, timeout: Seconds) -> ModelDetails | None:
@@ -129,12 +130,21 @@ class Models:
             if (model.name, model.digest) not in self._named:
                 details = self._details(model.name, timeout)
                 self._named.add((model.name, model.digest))
-                if details is not None:  # a model of the MLX engine has no blob of weights
-                    self._blobs.setdefault(details.blob or f"sha256-{model.digest}", model.name)
+                digest = _digest_in_log(model, details)
+                if digest is not None:
+                    self._blobs.setdefault(digest, model.name)
 
     def named_by_blob(self) -> Mapping[str, str]:
         """Return the tags by the digests (`sha256-…`) of their weights or manifests, which log lines name."""
         return dict(self._blobs)
+
+
+def _digest_in_log(model: LocalModel, details: ModelDetails | None) -> str | None:
+    """Return the digest by which Ollama's log names a model: of its weights, or of the manifest in the MLX engine."""
+    if details is None:
+        return None
+    in_mlx = details.blob is None and details.format == "safetensors"
+    return f"sha256-{model.digest}" if in_mlx else details.blob
 
 
 def _of_rung(rung: Rung, models: list[LocalModel]) -> LocalModel | None:

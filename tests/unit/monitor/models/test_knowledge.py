@@ -142,22 +142,26 @@ class _MlxModels(_Shelf):
         return [LocalModel(name, 10, blob) for name, blob in self.weights.items()]
 
     def show(self, model: str, *, timeout: float) -> ModelDetails:
-        return ModelDetails(None, {})
+        return ModelDetails(None, {}, format="safetensors")
 
 
 @pytest.mark.parametrize(
-    ("ollama", "counts"),
-    [(_MlxModels(a_1="e" * 64, b_1="f" * 64), 1), (_Shelf(a_1="sha256-" + "c" * 64, b_1="sha256-b"), 0)],
-    ids=["ours", "another client's"],
+    ("ollama", "named", "counts"),
+    [
+        (_MlxModels(a_1="e" * 64, b_1="f" * 64), "digest:" + "e" * 64, 1),
+        (_MlxModels(a_1="c" * 64, b_1="f" * 64), "/blobs/sha256-" + "e" * 64, 0),
+        (_Shelf(a_1="sha256-" + "c" * 64, b_1="sha256-b"), "digest:" + "e" * 64, 0),
+    ],
+    ids=["ours", "another client's weights", "another client's manifest"],
 )
-def test_a_failure_of_an_mlx_model_is_known_by_its_manifest(ollama: _Shelf, counts: int) -> None:
+def test_a_failure_of_an_mlx_model_is_known_by_its_manifest(ollama: _Shelf, named: str, counts: int) -> None:
     models = Models(ollama, TWO_RUNGS)  # type: ignore[arg-type]  # what the inventory asks for
     models.refresh()
     rules = Rules(TWO_RUNGS)
     context = Context(1_796_000_000.0, rules, Detector(), tags=models.named_by_blob(), weights=models.weights)
     failed = LogLine(
         'time=2026-11-29T10:00:01Z level=WARN source=sched.go:1648 msg="runtime OOM detected; expiring loaded models '
-        f'to clear memory before next request" model=digest:{"e" * 64} error="mlx: cudaMalloc failed: out of memory"'
+        f'to clear memory before next request" model={named} error="mlx: cudaMalloc failed: out of memory"'
     )
     after = absorb_batch(running(rules, 0), LOG, [failed], context)
     assert after.vram_error_count == counts
