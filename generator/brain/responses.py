@@ -35,7 +35,7 @@ _NAME, _ID = 80, 64
 _NESTED, _MOST = 16, 20
 _LIMIT_WORDS = "SIMULATION_LIMIT_EXCEEDED"
 _UNAUTHORIZED, _FORBIDDEN, _GONE, _BUSY, _UNAVAILABLE = 401, 403, (404, 410), 429, 503
-_TRANSIENT = (408, 425)
+TRANSIENT = (408, 425)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def error_of(answer: BrainAnswer, now: float) -> BrainError | None:
         return BrainDeniedError(f"BRAIN denies access: {text or answer.status}", hint=hint)
     if answer.status in _GONE:
         return BrainGoneError(f"BRAIN has nothing there: {text or answer.status}")
-    if 400 <= answer.status < 500 and answer.status not in _TRANSIENT and details:  # noqa: PLR2004  # HTTP's
+    if 400 <= answer.status < 500 and answer.status not in TRANSIENT and details:  # noqa: PLR2004  # HTTP's
         return BrainRefusedError(details)
     reason = text or ("an empty body" if answer.empty else "a body that is no JSON")
     # 503 means that the request was not accepted; with any other failure it may have been.

@@ -32,7 +32,7 @@ from generator.brain.errors import (
     PersonaError,
 )
 from generator.brain.http import BrainHttp
-from generator.brain.responses import BrainAnswer, error_of, finite_number, messages
+from generator.brain.responses import TRANSIENT, BrainAnswer, error_of, finite_number, messages
 
 if TYPE_CHECKING:
     from generator.brain.sign_in import SignInTurns
@@ -185,7 +185,7 @@ class BrainSession:
                 self._mark_signed_in(answer)
                 return True
             error = error_of(answer, self._clock.time())
-            if isinstance(error, BrainAwayError | BrainLimitError):  # it says nothing of the session
+            if error is not None and _fails_for_all(answer.status, error):  # it says nothing of the session
                 raise error
         self._sign_in(account)
         return True
@@ -274,6 +274,13 @@ class BrainSession:
         document = answer.document if isinstance(answer.document, dict) else {}
         found = document.get("permissions")
         self._permissions = frozenset(map(str, found)) if isinstance(found, list) else frozenset()
+
+
+def _fails_for_all(status: int, error: BrainError) -> bool:
+    """Return True if an answer is that of a busy or failing BRAIN; a damaged cookie may get a 400 without a reason."""
+    if isinstance(error, BrainLimitError):
+        return True
+    return isinstance(error, BrainAwayError) and (status < 300 or status >= 500 or status in TRANSIENT)  # noqa: PLR2004  # HTTP's
 
 
 def _held_after(error: BrainError) -> Seconds:

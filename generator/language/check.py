@@ -47,7 +47,7 @@ def check_result(node: Node, catalogue: Catalogue) -> None:
     kind = kind_of(node, catalogue) if not isinstance(node, Call) else catalogue.operators[node.name].result
     if kind in _REASONS:
         reason = _REASONS[kind].format(name=brief(node))
-        hint = _UNQUOTED if kind is Kind.STRING else ""
+        hint = _UNQUOTED if isinstance(node, Text) and node.value not in catalogue.words else ""
         raise ExpressionError(
             f"an alpha must be a matrix, and '{brief(node)}' {reason}", node.position, hint=hint
         )

@@ -105,6 +105,17 @@ def test_a_restart_that_meets_a_busy_brain_keeps_its_session(
     assert world.server.world.sign_ins == 1
 
 
+@pytest.mark.parametrize("status", [302, 400, 431])
+def test_a_session_that_brain_cannot_read_is_replaced(make: Make, status: int) -> None:
+    """A damaged cookie may get an answer of a server before BRAIN, without a reason."""
+    world = make()
+    world.api().operators()
+    again = world.api()
+    world.server.apply(BrainFault(BrainFaultKind.HTML, "GET", "/authentication", status=status, times=9))
+    again.operators()
+    assert world.server.world.sign_ins == 2
+
+
 def test_a_session_that_is_refused_as_soon_as_it_is_given_makes_no_loop(make: Make) -> None:
     world = make()
     api = world.api()

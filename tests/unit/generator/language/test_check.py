@@ -211,3 +211,12 @@ def test_any_tree_raises_nothing_else() -> None:
     for _ in range(amount(2000, 200_000)):
         with suppress(ExpressionError):
             check(any_tree(random, CATALOGUE, 4), CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"), [("true", ""), ("'close'", "fields and expressions stand without quotes")]
+)
+def test_a_text_alone_is_no_alpha(text: str, hint: str) -> None:
+    with pytest.raises(ExpressionError, match="is a text") as caught:
+        check_alpha(parse(text, CATALOGUE), CATALOGUE)
+    assert caught.value.hint == hint
