@@ -18,7 +18,7 @@ from fleet.policy.incident_count import count
 from fleet.policy.recovery import outlook
 from fleet.policy.rules import Rules
 from fleet.policy.slow import slow_rungs
-from fleet.policy.state import FleetState, PastSwitch, Switch
+from fleet.policy.state import FleetState
 from fleet.runtime.errors import FleetError
 from fleet.runtime.heartbeat import GRACE, WITH_HEARTBEAT, heartbeat_fault, read_heartbeat
 from fleet.runtime.home import DEFAULT_LANE, LANE_PROGRAMS, Home, read_json
@@ -26,7 +26,7 @@ from fleet.runtime.pause_request import read_pause
 from fleet.runtime.pull_progress import read_pull
 from fleet.runtime.units import MEGABYTE, Seconds, show_size
 from fleet.runtime.untrusted import moment, whole_number
-from state.codec import default_state
+from state.codec import default_state, to_json
 from state.history import read_history
 from state.refit import fit_to_ladder
 from state.store import read_with_damage
@@ -75,8 +75,8 @@ def collect_status(fleet: Fleet, *, within: Seconds = PATIENCE) -> dict[str, Any
         "gpu_memory": ollama.get("memory"),
         "programs": seen["supervisord"],
         "switches": state.switches,
-        "switch": _switch(state.switch),
-        "last_switch": _switch(state.last_switch),
+        "switch": to_json(state.switch, whole=True),
+        "last_switch": to_json(state.last_switch, whole=True),
         "recovery": asdict(ahead),
         "warnings": [
             *(_needy(fleet.rules, index) for index in _needy_rungs(fleet.rules)),
@@ -209,13 +209,6 @@ def _parts(fleet: Fleet, within: Seconds) -> dict[str, Callable[[], Any]]:
     if fleet.log_source.startswith("docker:"):
         parts["docker"] = lambda: _engine(within)
     return parts
-
-
-def _switch(switch: Switch | PastSwitch | None) -> dict[str, Any] | None:
-    if switch is None:
-        return None
-    row = asdict(switch)
-    return {"from" if key == "source" else "to" if key == "target" else key: row[key] for key in row}
 
 
 def _ollama(fleet: Fleet, within: Seconds) -> dict[str, Any]:

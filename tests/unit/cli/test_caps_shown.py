@@ -15,7 +15,7 @@ from cli.target import Fleet
 from fleet.config.hours import HoursRow
 from fleet.config.schema import SEED_LADDER, PolicySettings, Settings
 from fleet.config.values import Reserve
-from fleet.policy.state import FleetState, Hold, OperatorPause, ReserveCap
+from fleet.policy.state import FleetState, Hold, OperatorPause, ReserveCap, Switch, SwitchKind, SwitchPhase
 from fleet.runtime.home import ROOT, Home
 from fleet.runtime.pause_request import pause
 from fleet.runtime.units import GIGABYTE
@@ -46,6 +46,13 @@ def test_without_any_of_them_nothing_is_shown(home: Home) -> None:
     row, lines = shown(home)
     assert (row["pause"], row["hours"], row["reserve"]) == (None, None, None)
     assert not {"paused", "hours", "reserve"} & {line.split(" ")[0] for line in lines.split("\n")}
+
+
+def test_a_switch_is_shown_with_the_keys_of_the_state_file(home: Home) -> None:
+    switch = Switch(1, SwitchKind.USE, SwitchPhase.PULL, 0, 2, time.time(), "asked for by hand", by_hand=True)
+    row, _ = shown(home, switch=switch)
+    assert row["switch"] == json.loads(home.state.read_text())["switch"]
+    assert "extra" not in row["switch"]
 
 
 def test_a_pause_is_shown_with_its_end_and_is_no_fault_beside_a_hold(home: Home) -> None:
