@@ -43,7 +43,7 @@ COARSE: tuple[bytes, ...] = (
     b"mlx runner",
     b"WARN source=sched",
     b"large for system",
-    b"prompt processing",
+    b"rompt processing",
     b"POST ",
     b"MESSAGE",
     b" but only ",

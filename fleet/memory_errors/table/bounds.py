@@ -153,8 +153,8 @@ EVENTS: tuple[EventPattern, ...] = (
     ),
     event(
         "prompt-read",
-        r"prompt processing\b.{0,80}?progress = {0,4}[0-9.]{1,8}",
-        ("prompt processing",),
+        r"prompt processing\b.{0,80}?progress = {0,4}[0-9.]{1,8}|^Prompt processing progress$",
+        ("prompt processing", "Prompt processing progress"),
         LogEventKind.PROMPT_READ,
         example="slot print_timing: id  0 | task 0 | prompt processing, n_tokens =     70, progress = 0.95, "
         "t =  38.22 s / 1.83 tokens per second",

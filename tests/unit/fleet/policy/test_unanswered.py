@@ -150,8 +150,10 @@ PROGRESS = (
 )
 OLDER = "slot update_slots: id  0 | task 0 | prompt processing progress, n_past = 70, n_tokens = 70, progress = 0.320000"
 
+MLX = 'level=INFO source=pipeline.go:204 msg="Prompt processing progress" processed=2048 total=6000'
 
-@pytest.mark.parametrize("line", [PROGRESS, OLDER])
+
+@pytest.mark.parametrize("line", [PROGRESS, OLDER, MLX])
 def test_a_prompt_that_is_still_read_is_slow_and_no_hang(line: str) -> None:
     state = absorb_batch(after([waits(0)]), LOG, [LogLine(line, T0 + 30, live=True)], context())
     ended = T0 + LIMIT
