@@ -16,6 +16,8 @@ from generator.language.ast import MAX_CHARACTERS
 
 _FROM_STDIN = "-"
 _SHOWN = 500
+_MOST_LINES = 1000
+"""Most lines of one alpha: each line reads those before it once more."""
 _COMMENT: Final = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
 _ASSIGNMENT: Final = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=(?!=)")
 _ASSIGNED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)")
@@ -128,7 +130,7 @@ def _code(lines: list[str]) -> str:
 
 
 def _is_continued(code: str, line: str, lines: list[str]) -> bool:
-    if sum(map(len, lines)) > MAX_CHARACTERS:
+    if len(lines) > _MOST_LINES or sum(map(len, lines)) > MAX_CHARACTERS:
         return False
     last = code.rstrip(";").rpartition(";")[2]
     assigns = _ASSIGNMENT.match(last) is not None
