@@ -18,7 +18,7 @@ _FROM_STDIN = "-"
 _SHOWN = 500
 _MOST_LINES = 1000
 """Most lines of one alpha: each line reads those before it once more."""
-_COMMENT: Final = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
+_COMMENT: Final = re.compile(r"/\*.*?\*/|(/\*).*|//[^\n]*|#[^\n]*", re.DOTALL)
 _ASSIGNMENT: Final = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=(?!=)")
 _ASSIGNED: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -95,13 +95,15 @@ def alphas_in(lines: Iterable[str]) -> Iterator[str]:
     line: one broken line breaks no other.
     """
     waiting: list[str] = []
+    code = ""
     for line in lines:
-        code = _code(waiting)
         if waiting and "/*" not in code and not _is_continued(code, line.rstrip(), waiting):
             yield from _alpha(waiting)
-            waiting = []
+            waiting, code = [], ""
         if line.strip() or waiting:
             waiting.append(line.rstrip())
+            if "/*" not in code or "*/" in line:  # else the comment goes on
+                code = _code(waiting)
     yield from _alpha(waiting)
 
 
@@ -126,7 +128,7 @@ def _parts(lines: list[str]) -> Iterator[list[str]]:
 
 def _code(lines: list[str]) -> str:
     """Return the lines without their comments; an open comment keeps its beginning, `/*`."""
-    return _COMMENT.sub(" ", "\n".join(lines)).strip()
+    return _COMMENT.sub(lambda found: found[1] or " ", "\n".join(lines)).strip()
 
 
 def _is_continued(code: str, line: str, lines: list[str]) -> bool:

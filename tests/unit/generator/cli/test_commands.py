@@ -268,6 +268,13 @@ def test_help_and_evaluation_wait_for_no_client_or_database() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_comment_that_is_never_closed_hides_no_line_of_many() -> None:
+    """Such a text took longer than a test may: each line read those before it once more."""
+    lines = ["rank(close)\n"] * 30_000
+    assert len(list(alphas_in(["/* x\n", *lines]))) == 30_001
+    assert list(alphas_in(["/* x\n", *lines, "*/ close\n", "open\n"]))[1:] == ["open"]
+
+
 def test_assignments_without_an_end_are_cut_after_many_lines() -> None:
     """Each line reads those before it once more: 60 000 lines took two minutes."""
     parts = list(alphas_in(["a = close;\n", "\n"] * 1000))
