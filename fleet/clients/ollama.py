@@ -53,8 +53,8 @@ class ModelDetails:
     """A model's details by `/api/show`: its weights' blob and the figures that its memory need is computed from.
 
     `format`: "gguf", or "safetensors" for the MLX engine, whose models have no blob of weights. `thinks`: the model lists
-    the capability "thinking". `think_values` are the values of `think` that it accepts, None
-    where the server is too old to list them.
+    the capability "thinking". `think_values` are the values of `think` that it accepts, None where the server is too old
+    to list them.
     """
 
     blob: str | None
