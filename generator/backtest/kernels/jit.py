@@ -18,6 +18,11 @@ def kernel(function: F) -> F:
     return cast("F", _compiled(function))
 
 
+def part(function: F) -> F:
+    """Compile into each caller. A call that stays in a loop would keep it from becoming vector instructions."""
+    return cast("F", _compiled(function, inline="always"))
+
+
 def _compiled(function: Callable[..., object], **options: Any) -> object:
     options |= {"nogil": True, "error_model": "numpy"}
     try:

@@ -15,6 +15,7 @@ from generator.backtest.kernels.jit import kernel
 
 Array = Any
 
+_STRETCH = np.uintp(64)
 _NEAR_ZERO = np.float32(2.0**-10)
 _TINY = np.float32(1e-37)
 
@@ -183,7 +184,9 @@ def _unpack(row: Array, keys: Array, order: Array) -> Any:
 def _finish_rank(x: Array, out: Array, keys: Array, lonely: float, sign: float) -> None:
     """Write (mean rank - 1) / (n - 1) with a sign from sorted keys.
 
-    Equal values have equal images: a key whose neighbours have other images has its rank at once.
+    Equal values have equal images: a key whose neighbours have other images has its rank at once. The quotient is a
+    product with the inverse, which is held in two parts: the first product is exact, and the second one's error too
+    small to reach the sum. Thus it is the quotient's own rounding, in a third of a division's time.
     """
     n = x.shape[1]
     mask = np.uint32((1 << _bits_for(n)) - 1)
@@ -192,20 +195,38 @@ def _finish_rank(x: Array, out: Array, keys: Array, lonely: float, sign: float) 
     for r in range(x.shape[0]):
         sorted_ = keys[r]
         count = _count(sorted_, mask)
-        i = np.uintp(0)
-        while i < count:
-            key = sorted_[i]
-            e = i + np.uintp(1)
-            twice[key & mask] = np.int32(i + i)
-            if e < count and (sorted_[e] ^ key) <= mask:
-                e = _rank_run(x[r], twice, sorted_, order, i, count, mask)
-            i = e
-        last = out.dtype.type(2.0 * sign * (np.float64(count) - 1.0))
+        for i in range(count):
+            twice[sorted_[np.uintp(i)] & mask] = np.int32(i + i)
+        _rank_runs(x[r], twice, sorted_, order, count, mask)
+        last = 2.0 * (np.float64(count) - 1.0)
+        high = np.float64(np.float32(1.0 / last))
+        low = (1.0 - high * last) / last
         for j in range(n):
-            share = out.dtype.type(twice[j]) / last
-            out[r, j] = share if x[r, j] == x[r, j] else out.dtype.type(math.nan)
+            rank = np.float64(twice[j])
+            share = sign * (rank * high + rank * low)
+            out[r, j] = share if x[r, j] == x[r, j] else math.nan
         if count == 1:
             out[r, sorted_[0] & mask] = sign * lonely
+
+
+@kernel
+def _rank_runs(row: Array, twice: Array, keys: Array, order: Array, count: Any, mask: Any) -> None:
+    """Rank the values of a row that share their image with another one; stretches without any are passed over."""
+    one = np.uintp(1)
+    i = np.uintp(0)
+    while i + one < count:
+        end = min(i + _STRETCH, count - one)
+        run = False
+        for k in range(i, end):
+            run |= (keys[k] ^ keys[k + one]) <= mask
+        if not run:
+            i = end
+        while i < end:
+            i = (
+                _rank_run(row, twice, keys, order, i, count, mask)
+                if (keys[i] ^ keys[i + one]) <= mask
+                else i + one
+            )
 
 
 @kernel
@@ -215,7 +236,12 @@ def _rank_run(row: Array, twice: Array, keys: Array, order: Array, a: Any, count
     while b < count and (keys[b] ^ keys[a]) <= mask:
         order[b] = np.int32(keys[b] & mask)
         b += np.uintp(1)
-    _settle(row, order, a, b)
+    lasting = row[order[a]]
+    equal = True
+    for i in range(a, b):
+        equal &= row[order[i]] == lasting
+    if not equal:
+        _settle(row, order, a, b)
     i = a
     while i < b:
         v = row[order[i]]

@@ -14,6 +14,7 @@ from generator.backtest.kernels import (
     groups,
     history,
     moments,
+    pairs,
     portfolio,
     rank,
     rolling,
@@ -84,7 +85,7 @@ def _edges_first(params: tuple[Param, ...]) -> tuple[Any, ...]:
 
 def _after_rettype(params: tuple[Param, ...]) -> tuple[Any, ...]:
     days, wanted = params
-    return (days, moments.REGRESSION + int(wanted), 1.0)  # type: ignore[arg-type]
+    return (days, pairs.REGRESSION + int(wanted), 1.0)  # type: ignore[arg-type]
 
 
 def _days_with(*fixed: Any) -> Callable[[tuple[Param, ...]], tuple[Any, ...]]:
@@ -123,9 +124,9 @@ PRIMITIVES: dict[str, Primitive] = {
     "ts_std_dev": _rolling(moments.rolling_moment, moments.STD_DEV, 0.0, signed=True),
     "ts_av_diff": _rolling(moments.rolling_moment, moments.AV_DIFF, 0.0, signed=True),
     "ts_zscore": _rolling(moments.rolling_moment, moments.ZSCORE, signed=True),
-    "ts_covariance": _rolling(moments.rolling_pair, moments.COVARIANCE, signed=True),
-    "ts_corr": _rolling(moments.rolling_pair, moments.CORRELATION, signed=True),
-    "ts_regression": Primitive(Axis.COLUMNS, moments.rolling_pair, read=_after_rettype),
+    "ts_covariance": _rolling(pairs.rolling_pair, pairs.COVARIANCE, signed=True),
+    "ts_corr": _rolling(pairs.rolling_pair, pairs.CORRELATION, signed=True),
+    "ts_regression": Primitive(Axis.COLUMNS, pairs.rolling_pair, read=_after_rettype),
     "ts_scale": Primitive(Axis.COLUMNS, rolling.rolling_scale),
     "ts_delay": Primitive(Axis.PAST, rolling.delay),
     "ts_delta": Primitive(Axis.PAST, rolling.delta, signed=True),

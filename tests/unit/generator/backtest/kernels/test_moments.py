@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from generator.backtest.kernels import moments
+from generator.backtest.kernels import moments, pairs
 from generator.backtest.kernels.rows import WIDEST
 
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
@@ -58,7 +58,7 @@ def test_no_digits_are_lost_to_what_has_left_the_window(kind: str, d: int) -> No
     x, y = KINDS[kind](rng), walk(rng)
     correlations, deviations = exact(x, y, d)
     found = np.empty_like(x)
-    moments.rolling_pair(x, y, found, 0, COLUMNS, d, moments.CORRELATION, 1.0)
+    pairs.rolling_pair(x, y, found, 0, COLUMNS, d, pairs.CORRELATION, 1.0)
     np.testing.assert_allclose(found[d:], correlations[d:], atol=2e-13, rtol=0)
     moments.rolling_moment(x, found, 0, COLUMNS, d, moments.STD_DEV, 0.0, 1.0)
     np.testing.assert_allclose(found[d:], deviations[d:], rtol=2e-12)
@@ -72,7 +72,7 @@ def test_a_constant_window_deviates_by_nothing_and_has_no_correlation() -> None:
     moments.rolling_moment(x, found, 0, COLUMNS, 10, moments.STD_DEV, 0.0, 1.0)
     assert (found[59:120] == 0.0).all()
     assert (found[120:] > 0.0).all()
-    moments.rolling_pair(x, walk(rng), found, 0, COLUMNS, 10, moments.CORRELATION, 1.0)
+    pairs.rolling_pair(x, walk(rng), found, 0, COLUMNS, 10, pairs.CORRELATION, 1.0)
     assert np.isnan(found[59:120]).all()
     assert np.isfinite(found[120:]).all()
 
@@ -81,7 +81,7 @@ def test_blocks_of_the_widest_kind_and_of_one_column_agree() -> None:
     rng = np.random.default_rng(5)
     x, y = (rng.normal(size=(60, WIDEST)).cumsum(axis=0) for _ in range(2))
     wide, narrow = np.empty_like(x), np.empty_like(x)
-    moments.rolling_pair(x, y, wide, 0, WIDEST, 7, moments.COVARIANCE, 1.0)
+    pairs.rolling_pair(x, y, wide, 0, WIDEST, 7, pairs.COVARIANCE, 1.0)
     for c in (0, 1, WIDEST - 1):
-        moments.rolling_pair(x, y, narrow, c, c + 1, 7, moments.COVARIANCE, 1.0)
+        pairs.rolling_pair(x, y, narrow, c, c + 1, 7, pairs.COVARIANCE, 1.0)
         np.testing.assert_array_equal(narrow[:, c], wide[:, c])
