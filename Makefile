@@ -35,6 +35,7 @@ $(STAMP): requirements/dev.txt
 # Beside the compiled kernels: each checkout has its own, also where it shares the environment.
 $(WARM): $(STAMP) $(wildcard $(KERNELS)/*.py)
 	@echo "Compiling the kernels of the local backtest ..."
+	@rm -f $(KERNELS)/__pycache__/*.nb[ic]  # numba does not notice a change of a function that another file compiles in
 	@$(BIN)/python -m generator.backtest.warm
 	@mkdir -p $(@D) && touch $@
 
