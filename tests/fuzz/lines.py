@@ -55,6 +55,7 @@ class Fuzzer:
     state: GroupState = field(default_factory=GroupState)
     now: float = 1_795_000_000.0
     fleet: FleetState = field(default_factory=lambda: default_state(SEED_LADDER, 0.0))
+    waiting: list[LogLine] = field(default_factory=list)
     slowest: float = 0.0
     slowest_line: bytes = b""
 
@@ -89,11 +90,15 @@ class Fuzzer:
             self.state = from_json(GroupState, json.loads(json.dumps(to_json(self.state))))
 
     def absorb(self, text: str) -> None:
-        """Let the fleet's state follow the line, and what else is read, down to the file."""
+        """Let the fleet's state follow a few lines at a time, and what else is read, down to the file."""
+        stamp = self.chance.choice((None, self.now, self.now - 1, -6e10, 2.5e11))
+        self.waiting.append(LogLine(text, stamp, live=self.chance.random() < 0.7))
+        if self.chance.random() < 0.8:
+            return
         context = Context(self.now, FleetRules(), self.detector)
         roll = self.chance.random()
-        stamp = self.chance.choice((None, self.now, self.now - 1, -6e10, 2.5e11))
-        state = absorb_batch(self.fleet, "log", [LogLine(text, stamp, live=roll < 0.7)], context)
+        state = absorb_batch(self.fleet, "log", self.waiting, context)
+        self.waiting = []
         if roll > 0.8:
             state = absorb_time(state, context).with_unload(self.now)
         if roll > 0.9:
@@ -167,7 +172,8 @@ def _fed(fuzzer: Fuzzer, line: bytes) -> None:
     try:
         fuzzer.feed(line)
     except Exception:
-        sys.stderr.write(f"fault on {line[:2000]!r}\n")
+        before = "".join(f"after {one.text[:2000]!r}\n" for one in fuzzer.waiting[:-1])
+        sys.stderr.write(f"{before}fault on {line[:2000]!r}\n")
         raise
 
 

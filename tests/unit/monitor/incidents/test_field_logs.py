@@ -55,6 +55,7 @@ def lines_that_matter(name: str) -> list[tuple[str, float]]:
     return [(line, at) for line, at in pairs if DETECTOR.prefilter.matters(line.encode())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_the_field_logs_wrapped(wrapping: str) -> None:
     wrap = WRAPPINGS[wrapping]
@@ -83,6 +84,7 @@ def places(lines: list[str]) -> list[int]:
     return [n for n, line in enumerate(lines) if list(DETECTOR.candidates(line.encode()))] + [len(lines)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.02, 3.9, 8.0])
 @pytest.mark.parametrize("name", RETRIED)
 def test_requests_of_other_models_change_nothing_wherever_they_end(name: str, seconds: float) -> None:
