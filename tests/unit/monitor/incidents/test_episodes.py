@@ -11,6 +11,7 @@ def test_a_course_holds_what_its_heading_says(episode: Episode) -> None:
     assert found(list(episode.lines)) == episode.incidents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_a_course_says_the_same_however_it_is_wrapped(wrapping: str) -> None:
     wrap = WRAPPINGS[wrapping]
@@ -23,6 +24,7 @@ def test_a_course_says_the_same_however_it_is_wrapped(wrapping: str) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_a_wrapped_course_followed_live_counts_as_one_read_later(wrapping: str) -> None:
     wrap, wrong = WRAPPINGS[wrapping], {}
