@@ -17,6 +17,7 @@ Array = Any
 
 _STRETCH = np.uintp(64)
 _NEAR_ZERO = np.float32(2.0**-10)
+_EIGHT_OCTAVES = np.int64(8 << 23)  # in the bits of a float32
 _TINY = np.float32(1e-37)
 
 
@@ -100,7 +101,8 @@ def _pack_rows(x: Array, keys: Array) -> None:
     """Write the sortable keys of all rows; those of missing values are the greatest.
 
     A value's image is the bits of its difference from the row's first finite value, with the difference's sign.
-    Differences below a 1024th of the greatest share the lowest bits: a floor is added to each.
+    Differences below a 1024th of the greatest share the lowest bits: a floor is added to each. An outlier would bring
+    all others below it: those more than 256 times the geometric mean share the image of infinity.
     """
     n = x.shape[1]
     column_bits = _bits_for(n)
@@ -114,11 +116,17 @@ def _pack_rows(x: Array, keys: Array) -> None:
                 base = x[r, j]
                 break
         greatest = np.int32(0)
+        total = np.int64(0)
+        count = np.int64(0)
         for j in range(n):
             above[j] = np.float32(x[r, j] - base)
             size = _bits(abs(above[j]))
-            greatest = max(greatest, size if size < _bits(infinite) else np.int32(0))
-        largest = np.int32(greatest).view(np.float32)
+            size = size if size < _bits(infinite) else np.int32(0)
+            greatest = max(greatest, size)
+            total += size
+            count += size > 0
+        typical = total // max(count, np.int64(1))
+        largest = np.int32(min(np.int64(greatest), typical + _EIGHT_OCTAVES)).view(np.float32)
         floor = np.float32(largest * _NEAR_ZERO + _TINY)
         low = _bits(floor)
         most = np.int64(_bits(np.float32(largest + floor)) - low)
@@ -147,7 +155,12 @@ def _count(keys: Array, mask: Any) -> Any:
 
 @kernel
 def _settle(row: Array, order: Array, a: Any, b: Any) -> None:
-    """Sort order[a:b] by the values themselves (Shell's sort: mostly a handful of near-equal values)."""
+    """Sort order[a:b] by the values themselves (Shell's sort: mostly a handful of near-equal values, or equal ones)."""
+    ordered = True
+    for i in range(a + 1, b):
+        ordered &= row[order[i - 1]] <= row[order[i]]
+    if ordered:
+        return
     gap = 1
     while gap < (b - a) // 3:
         gap = 3 * gap + 1
@@ -236,12 +249,7 @@ def _rank_run(row: Array, twice: Array, keys: Array, order: Array, a: Any, count
     while b < count and (keys[b] ^ keys[a]) <= mask:
         order[b] = np.int32(keys[b] & mask)
         b += np.uintp(1)
-    lasting = row[order[a]]
-    equal = True
-    for i in range(a, b):
-        equal &= row[order[i]] == lasting
-    if not equal:
-        _settle(row, order, a, b)
+    _settle(row, order, a, b)
     i = a
     while i < b:
         v = row[order[i]]

@@ -53,6 +53,15 @@ def heavy_tails(rng: np.random.Generator) -> Matrix:
     return rng.normal(size=(6, INSTRUMENTS)) ** 9
 
 
+def outliers(rng: np.random.Generator) -> Matrix:
+    """Finite values beyond the image's bend, which infinity's image has too."""
+    x = rng.normal(size=(6, INSTRUMENTS))
+    x[:, 3:9] = rng.permutation(6) * 1e17 + 1e17
+    x[:, 10:12] = (np.inf, -np.inf)
+    x[:, 12] = -1e20
+    return x
+
+
 def few_values(rng: np.random.Generator) -> Matrix:
     return rng.integers(0, 4, (6, INSTRUMENTS)).astype(float)
 
@@ -75,7 +84,7 @@ def gaps(rng: np.random.Generator) -> Matrix:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("make", [near_equal, heavy_tails, few_values, one_value_and_others, gaps])
+@pytest.mark.parametrize("make", [near_equal, heavy_tails, outliers, few_values, one_value_and_others, gaps])
 def test_values_with_equal_images_are_ranked_by_themselves(make: Any, sign: float, dtype: type) -> None:
     x = make(np.random.default_rng(2)).astype(dtype)
     np.testing.assert_array_equal(ranks(x, sign), sign * expected(x))
