@@ -278,6 +278,7 @@ GPU: tuple[Pattern, ...] = (
         ("memory layout cannot be allocated", "commit memory for model", "allocate memory for model"),
         Cause.ALLOCATION,
         part=Part.ECHO,
+        vague=True,
         versions="0.11.5 - 0.24.0",
         scope=PatternScope.ANY,
         example='time=2025-12-02T17:06:49.100-05:00 level=WARN source=server.go:839 msg="failed to commit memory '
