@@ -24,11 +24,15 @@ from generator.brain.credentials import CredentialSource, credential_source, rea
 from monitor.models.inventory import Models, rungs_here
 from monitor.sources.journal.journalctl import JournalError, last_entry, nothing_of
 from monitor.switching.generator_process import GENERATOR
+from monitor.watch.spill import gpu_known
 from state.store import read_state
 
 _STALE = 60.0
 _BEATS = "It writes one once it runs."
 _ROOM = GIGABYTE // 2
+_NO_GPU_KNOWN = (
+    "Ollama's log names its GPUs at its start (`inference compute`). Without one, this is as it should be."
+)
 
 
 def examine(fleet: Fleet) -> list[Finding]:
@@ -221,12 +225,18 @@ def _gpu_memory(fleet: Fleet) -> Iterator[Finding]:
         loaded = fleet.ollama().loaded(timeout=1.0)
     except OllamaError:
         return  # `_ollama` reports it
+    state = read_state(fleet.home)
+    has_gpu = None if state is None else gpu_known(state)
     for model in loaded:
         share = model.size_vram / model.size if model.size else 0.0
         low = share < fleet.settings.policy.spill_share
+        no_gpu = low and not model.size_vram and has_gpu is not True
         hint = "It does not fit: a smaller model or num_ctx would be faster." if low else ""
-        health = Health.WARNING if low else Health.SOUND
-        yield Finding("gpu memory", health, f"{model.name}: {share:.0%} in GPU memory", hint)
+        if no_gpu:
+            hint = "" if has_gpu is False else _NO_GPU_KNOWN
+        health = Health.WARNING if hint else Health.SOUND
+        where = "wholly on the CPU" if no_gpu else f"{share:.0%} in GPU memory"
+        yield Finding("gpu memory", health, f"{model.name}: {where}", hint)
 
 
 def _log_source(fleet: Fleet) -> Iterator[Finding]:

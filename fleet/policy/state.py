@@ -179,7 +179,7 @@ class Recovery(Extensible):
 
 
 class SlowCause(StrEnum):
-    """The reason of a time-out without a hang: a long prompt, or a model that is partly on the CPU."""
+    """The reason of a time-out without a hang: a long prompt, or a model that is on the CPU, in part or wholly."""
 
     PROMPT = "prompt"
     CPU = "cpu"

@@ -5,7 +5,7 @@ A row is reported once, on the first of these, and once more when a call is answ
 - the second or a later call failed, and the row has lasted for one call's time-out;
 - a call reached its time-out while Ollama answers `/api/tags`: Ollama hangs, often in a runner's crash. A slow model is
 no fault while it answers within `first_token_timeout`, and no hang otherwise. A model is slow if its runner still reads
-the prompt, by the log. It is also slow if `/api/ps` has it partly on the CPU.
+the prompt, by the log. It is also slow if `/api/ps` has it on the CPU, in part or wholly.
 """
 
 import re
@@ -38,8 +38,8 @@ _SLOW = {
         "faster; a longer `first_token_timeout` waits for it."
     ),
     SlowCause.CPU: (
-        "Ollama is slow and does not hang: the model lies partly on the CPU. A smaller model or a smaller "
-        "`num_ctx` fits into GPU memory; a longer `first_token_timeout` waits for it."
+        "Ollama is slow and does not hang: the model runs on the CPU, in part or wholly. A smaller model or a smaller "
+        "`num_ctx` is faster; a longer `first_token_timeout` waits for it."
     ),
 }
 
@@ -91,7 +91,7 @@ def hang_found(state: FleetState, now: float, limit: Seconds) -> FleetState:
 def slowness(state: FleetState, now: float, limit: Seconds, *, on_cpu: bool) -> SlowCause | None:
     """Return why a call has reached its time-out (`limit`) without a hang, None if no reason is known.
 
-    `on_cpu`: the model lies partly on the CPU.
+    `on_cpu`: the model lies on the CPU, in part or wholly.
     """
     if _seen_between(state, "prompt_read", now - limit, now):
         return SlowCause.PROMPT

@@ -17,7 +17,7 @@ from fleet.policy.state import FleetState, Switch, SwitchKind
 from fleet.runtime.errors import FleetError, OllamaAwayError, OllamaError, OllamaTimeoutError
 from fleet.runtime.logging import fields
 from fleet.runtime.units import Seconds, show_duration, show_size
-from monitor.watch.spill import spill_of
+from monitor.watch.spill import gpu_known
 
 _log = logging.getLogger(__name__)
 _PATIENCE: Seconds = 10.0
@@ -70,7 +70,7 @@ class Canary:
             return ""
         loaded = self.ollama.loaded(timeout=2.0)
         one = next((model for model in loaded if same_model(model.name, rung.model)), None)
-        if one is None or not one.size or not (one.size_vram or _has_gpu(state)):
+        if one is None or not one.size or not (one.size_vram or gpu_known(state)):
             return ""
         share = one.size_vram / one.size
         return f"only {share:.0%} of it fits into GPU memory" if share < policy.spill_share else ""
@@ -90,8 +90,3 @@ class Canary:
         if free >= wanted:
             return ""
         return f"it leaves {show_size(free)} of the GPU free, and the reserve is {show_size(wanted)}"
-
-
-def _has_gpu(state: FleetState) -> bool:
-    gpu, seen = state.watch.get("gpu"), spill_of(state)
-    return gpu is True or (seen.on_gpu and gpu is not False)

@@ -191,6 +191,14 @@ def spill_of(state: FleetState) -> SpillState:
     return from_json(SpillState, state.watch.get("spill")) or SpillState()
 
 
+def gpu_known(state: FleetState) -> bool | None:
+    """Return True if Ollama has a GPU by its log or by a model seen on it, False if its log names none, else None."""
+    gpu = state.watch.get("gpu")
+    if isinstance(gpu, bool):
+        return gpu
+    return True if spill_of(state).on_gpu else None
+
+
 def with_spill(state: FleetState, spill: SpillState) -> FleetState:
     """Return the state with this part replaced."""
     return replace(state, watch={**state.watch, "spill": to_json(spill)})

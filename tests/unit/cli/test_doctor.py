@@ -11,11 +11,13 @@ import pytest
 from cli.doctor import examine
 from cli.faults import Health
 from cli.target import Fleet
+from fleet.clients.ollama import LoadedModel
 from fleet.clients.supervisor import ProgramInfo, ProgramState
 from fleet.config.ladder import Ladder
 from fleet.config.schema import Settings
 from fleet.runtime.errors import FleetError, SupervisorAwayError
 from fleet.runtime.home import FleetFile, Home
+from state.store import StateStore
 
 
 @pytest.fixture
@@ -106,3 +108,34 @@ def test_a_check_that_the_system_refuses_is_a_fault_and_the_others_run(
         Health.FAULT
     ]
     assert findings[-1].part != "state"
+
+
+@pytest.mark.parametrize(
+    ("in_vram", "gpu", "health", "hint"),
+    [
+        (0, False, Health.SOUND, ""),
+        (0, None, Health.WARNING, "Without one"),
+        (0, True, Health.WARNING, "does not fit"),
+        (40, None, Health.WARNING, "does not fit"),
+        (100, None, Health.SOUND, ""),
+    ],
+    ids=["no GPU", "GPU unknown", "wholly on the CPU beside a GPU", "in part on the CPU", "on the GPU"],
+)
+def test_a_model_on_the_cpu_does_not_fit_only_where_there_is_a_gpu(
+    fleet: Fleet,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    in_vram: int,
+    gpu: bool | None,
+    health: Health,
+    hint: str,
+) -> None:
+    """A real Ollama 0.17.4 without a GPU lists every model with `size_vram` 0: no smaller model fits better."""
+    watch = {} if gpu is None else {"gpu": gpu}
+    StateStore(fleet.home, fleet.settings.ladder).update(lambda state: replace(state, watch=watch))
+    model = LoadedModel("llama3.2:3b", 100, in_vram)
+    monkeypatch.setattr("fleet.clients.ollama.Ollama.loaded", lambda *_, **__: [model])
+    (finding,) = [one for one in examine(fleet) if one.part == "gpu memory"]
+    assert finding.health is health
+    assert hint in finding.hint
+    assert bool(hint) == bool(finding.hint)
