@@ -152,7 +152,7 @@ def test_a_stream_that_dies_without_a_word_is_noticed(framed: DockerWorld, impat
 def test_a_stream_that_is_replaced_again_and_again_loses_and_repeats_nothing(
     world: DockerWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "RENEW", 0.05)
+    monkeypatch.setattr(session, "RENEW", 0.1)
     random = Random(4)
     texts = [random.choice(["same", f"other {n}"]) for n in range(400)]
     with Following(world.source()) as following:
