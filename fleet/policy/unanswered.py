@@ -20,8 +20,8 @@ from fleet.runtime.units import Seconds, show_duration
 if TYPE_CHECKING:
     from fleet.policy.facts import CallEnded
 
-RUNNER_ENDED: Seconds = 15.0
-"""Ollama ends a stuck runner ten seconds after its client has left. A hang cannot be known earlier."""
+RUNNER_ENDED: Seconds = 60.0
+"""Ollama replaces a stuck runner at the next call: 0.17.4 after 20 s, with a GPU after 26 s, and then it loads the model."""
 
 FAULT_AT = 3
 """Calls in a row, failed for a reason other than GPU memory, that are a fault however quickly they failed."""
@@ -29,6 +29,7 @@ FAULT_AT = 3
 # Kept as text: `status` imports this module and must not pay for compiling patterns that it does not use.
 _RUNNER = r"(?i)unexpected eof|terminated|exit status|signal:|no longer running|connection refused"
 _MISSING = r"(?is)model\b.*\bnot found"
+_UNREADABLE = r"does not support generate|exceeds file size|file does not exist"
 _AWAY = r"(?i)\bno answer from Ollama\b|\bis away\b|did not answer in time"
 
 
@@ -153,6 +154,11 @@ def remedy(row: Unanswered, log_source: str, *, pulling: str = "") -> str:
         return f"The fleet pulls the model ({pulling}); its calls are answered once it is here."
     if re.search(_MISSING, row.reason):
         return "Pull the model with `ollama pull`; `history` shows the fleet's own pulls."
+    if re.search(_UNREADABLE, row.reason):
+        return (
+            "Ollama cannot read the model's file, or the model writes no text. Pull it again with `ollama pull`, or "
+            "name another."
+        )
     if re.search(_AWAY, row.reason):
         return f"Check whether Ollama runs; if not, restart it ({_restart(log_source)})."
     if re.search(_RUNNER, row.reason):

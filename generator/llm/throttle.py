@@ -36,7 +36,7 @@ def call_verdict(call: CallRecord, *, usable: bool = True) -> CallVerdict:
         return CallVerdict.AWAY
     if call.status == _NOT_FOUND and "model" in text:
         return CallVerdict.MISSING
-    if "exceed_context_size" in text or "exceeds the available context" in text:
+    if "exceed_context_size" in text or re.search(r"exceeds the (?:available context|context length)", text):
         return CallVerdict.CONTEXT
     if "invalid format" in text or "json schema" in text or "json_schema" in text or ".format of" in text:
         return CallVerdict.FORMAT

@@ -195,14 +195,14 @@ def test_the_mend_of_slowness_is_no_restart(why: SlowCause) -> None:
 
 def test_ollama_has_the_time_to_end_a_stuck_runner_and_to_load_another() -> None:
     state, ended = after([waits(0)]), T0 + LIMIT
-    assert not hang_due(state, ended + 10)
-    assert hang_due(state, ended + 15)
-    reloaded = replace(state, watch={"loaded": ended + 12})
-    assert not hang_due(reloaded, ended + 15)
-    assert hang_due(replace(state, watch={"loaded": ended - 200}), ended + 15)
+    assert not hang_due(state, ended + 30)
+    assert hang_due(state, ended + 60)
+    reloaded = replace(state, watch={"loaded": ended + 27})
+    assert not hang_due(reloaded, ended + 60)
+    assert hang_due(replace(state, watch={"loaded": ended - 200}), ended + 60)
     again = after([waits(1)], reloaded)
-    assert hang_due(again, T0 + 2 * LIMIT + 60), "the new runner hangs too"
-    assert not hang_due(fresh(), ended + 15)
+    assert hang_due(again, T0 + 2 * LIMIT + 61), "the new runner hangs too"
+    assert not hang_due(fresh(), ended + 60)
 
 
 def test_a_hang_is_no_incident_and_no_reason_to_move() -> None:
@@ -241,6 +241,8 @@ def test_a_new_server_does_not_hang_and_has_the_spill_show_again() -> None:
         ),
         (NO_MEMORY, False, "", "moves to a smaller model by itself"),
         ("model 'llama3.2:3b' not found", False, "", "`ollama pull`"),
+        ('"tiny:2" does not support generate', False, "", "cannot read the model's file"),
+        ('tensor "blk.1" offset+size (1586816) exceeds file size (1500000)', False, "", "`ollama pull`"),
         ("HTTP 503", False, "file:/var/log/o.log", "`tail -n 100 /var/log/o.log`"),
     ],
 )
@@ -260,4 +262,4 @@ def test_the_row_survives_the_file_and_is_left_out_where_there_is_none() -> None
 
 def test_calls_that_time_out_sooner_than_a_runner_is_ended_show_a_hang_all_the_same() -> None:
     often = [call(number, TIMED_OUT, began=number * 5.0, seconds=LIMIT, status=0) for number in range(5)]
-    assert hang_due(after(often), T0 + LIMIT + 20)
+    assert hang_due(after(often), T0 + LIMIT + 65)

@@ -49,6 +49,7 @@ TRY = Reason("empty", "the replies are empty", "Update Ollama.")
         (0, "no answer from Ollama at http://127.0.0.1:11434: connection refused", CallVerdict.AWAY),
         (0, "Ollama at http://127.0.0.1:11434 did not answer in time: timed out", CallVerdict.AWAY),
         (400, CONTEXT, CallVerdict.CONTEXT),
+        (400, "the input length exceeds the context length", CallVerdict.CONTEXT),
         (500, 'invalid format: "x"; expected "json" or a valid JSON Schema object', CallVerdict.FORMAT),
         (400, "Field 'json_schema': JSON schema conversion failed", CallVerdict.FORMAT),
         (400, OLD_FORMAT, CallVerdict.FORMAT),

@@ -148,11 +148,12 @@ def test_a_state_of_another_hand_does_not_blind_the_watch(
 @pytest.mark.parametrize(
     ("vram", "read", "ended", "hangs", "slow"),
     [
-        (100, None, 60, True, None),
-        (60, None, 60, False, SlowCause.CPU),
-        (100, 100, 60, False, SlowCause.PROMPT),
-        (100, 900, 60, True, None),
+        (100, None, 70, True, None),
+        (60, None, 70, False, SlowCause.CPU),
+        (100, 100, 70, False, SlowCause.PROMPT),
+        (100, 900, 70, True, None),
         (100, None, 3, False, None),
+        (100, None, 30, False, None),
     ],
     ids=[
         "on the GPU",
@@ -160,6 +161,7 @@ def test_a_state_of_another_hand_does_not_blind_the_watch(
         "reads the prompt",
         "read one long ago",
         "may be ended by Ollama yet",
+        "may be loaded anew by Ollama yet",
     ],
 )
 def test_only_what_neither_the_log_nor_the_placement_explains_is_a_hang(
