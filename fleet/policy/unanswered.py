@@ -20,7 +20,7 @@ from fleet.runtime.units import Seconds, show_duration
 if TYPE_CHECKING:
     from fleet.policy.facts import CallEnded
 
-RUNNER_ENDED: Seconds = 60.0
+RUNNER_ENDED: Seconds = 45.0
 """Ollama replaces a stuck runner at the next call: 0.17.4 after 20 s, with a GPU after 26 s, and then it loads the model."""
 
 FAULT_AT = 3

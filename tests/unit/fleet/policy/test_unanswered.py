@@ -196,10 +196,10 @@ def test_the_mend_of_slowness_is_no_restart(why: SlowCause) -> None:
 def test_ollama_has_the_time_to_end_a_stuck_runner_and_to_load_another() -> None:
     state, ended = after([waits(0)]), T0 + LIMIT
     assert not hang_due(state, ended + 30)
-    assert hang_due(state, ended + 60)
+    assert hang_due(state, ended + 45)
     reloaded = replace(state, watch={"loaded": ended + 27})
-    assert not hang_due(reloaded, ended + 60)
-    assert hang_due(replace(state, watch={"loaded": ended - 200}), ended + 60)
+    assert not hang_due(reloaded, ended + 45)
+    assert hang_due(replace(state, watch={"loaded": ended - 200}), ended + 45)
     again = after([waits(1)], reloaded)
     assert hang_due(again, T0 + 2 * LIMIT + 61), "the new runner hangs too"
     assert not hang_due(fresh(), ended + 60)
