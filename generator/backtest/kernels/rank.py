@@ -100,7 +100,8 @@ def _bits(v: Any) -> Any:
 def _pack_rows(x: Array, keys: Array) -> None:
     """Write the sortable keys of all rows; those of missing values are the greatest.
 
-    A value's image is the bits of its difference from the row's first finite value, with the difference's sign.
+    A value's image is the bits of its difference from a value of the row, with the difference's sign. That value is the
+    least in size of the first three finite ones: an outlier as base would leave all others one image.
     Differences below a 1024th of the greatest share the lowest bits: a floor is added to each. An outlier would bring
     all others below it: those more than 256 times the geometric mean share the image of infinity.
     """
@@ -110,11 +111,15 @@ def _pack_rows(x: Array, keys: Array) -> None:
     infinite = np.float32(math.inf)
     above = np.empty(n, np.float32)  # the base
     for r in range(x.shape[0]):
-        base = x[r, 0]
+        base = x.dtype.type(0.0)
+        seen = 0
         for j in range(n):
-            if abs(x[r, j]) < infinite:
-                base = x[r, j]
-                break
+            v = x[r, j]
+            if abs(v) < infinite:
+                base = v if seen == 0 or abs(v) < abs(base) else base
+                seen += 1
+                if seen == 3:  # noqa: PLR2004
+                    break
         greatest = np.int32(0)
         total = np.int64(0)
         count = np.int64(0)

@@ -62,6 +62,22 @@ def outliers(rng: np.random.Generator) -> Matrix:
     return x
 
 
+def an_outlier_first(rng: np.random.Generator) -> Matrix:
+    x = rng.normal(size=(6, INSTRUMENTS))
+    x[:, 0] = -1e17
+    return x
+
+
+def infinities_alone(rng: np.random.Generator) -> Matrix:
+    """Rows without a finite value, beside one with many."""
+    x = rng.choice([np.inf, -np.inf, np.nan], (6, INSTRUMENTS))
+    x[0] = rng.normal(size=INSTRUMENTS)
+    x[1, :] = np.inf
+    x[2, 1:] = np.nan
+    x[2, 0] = -np.inf
+    return x
+
+
 def few_values(rng: np.random.Generator) -> Matrix:
     return rng.integers(0, 4, (6, INSTRUMENTS)).astype(float)
 
@@ -84,7 +100,19 @@ def gaps(rng: np.random.Generator) -> Matrix:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("make", [near_equal, heavy_tails, outliers, few_values, one_value_and_others, gaps])
+@pytest.mark.parametrize(
+    "make",
+    [
+        near_equal,
+        heavy_tails,
+        outliers,
+        an_outlier_first,
+        infinities_alone,
+        few_values,
+        one_value_and_others,
+        gaps,
+    ],
+)
 def test_values_with_equal_images_are_ranked_by_themselves(make: Any, sign: float, dtype: type) -> None:
     x = make(np.random.default_rng(2)).astype(dtype)
     np.testing.assert_array_equal(ranks(x, sign), sign * expected(x))
