@@ -58,7 +58,8 @@ def shown(page: "Page", text: str) -> bool:
     return text in page.inner_text(".parts")
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_each_view_opens_without_a_serious_fault(
     browser: "Browser", served: Served, size: Any, scheme: Any
 ) -> None:

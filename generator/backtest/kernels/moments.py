@@ -30,7 +30,6 @@ _DAYS = 8  # added in one pass: LLVM checks eight rows for overlaps with the sum
 _TWENTY_BITS = 2.0**33 + 1.0  # Veltkamp's factor: it splits off a number's first twenty bits
 HEAL = 256.0
 """Squares this many times the variance have cost two or three of the sixteen digits."""
-_HEAL = HEAL
 
 
 @kernel
@@ -91,7 +90,7 @@ def _move(
     s[_X + j] = total
     s[_XX + j] = squares
     variance = n * squares - total * total
-    return n, today * n - total, variance, not n * (s[_TOP_XX + j] + squares) <= _HEAL * variance
+    return n, today * n - total, variance, not n * (s[_TOP_XX + j] + squares) <= HEAL * variance
 
 
 @kernel

@@ -23,7 +23,6 @@ _REGRESSION = REGRESSION
 _SX, _SY, _N, _X, _Y, _XX, _YY, _XY, _TOP_XX, _TOP_YY, _VX, _VY, _C = (ROW * k for k in range(13))
 _ROOM = ROW * 13
 _DAYS = 4  # of two fields, added in one pass: LLVM checks eight rows for overlaps with the sums, not more
-_HEAL = HEAL
 _LEAST, _MOST = 1e-280, 1e280  # of a product of variances that loses no digits
 _EXACT = 1.0 - 1e-8  # a squared correlation above it leaves a residual of few correct digits
 _FAINT = 1e-12  # a covariance below 1e-6 of its bound is mostly the rounding of greater terms
@@ -139,7 +138,7 @@ def _is_lost(s: Array, j: int, vx: float, vy: float, c: float, exact: float) -> 
     """
     top_x = s[_N + j] * (s[_TOP_XX + j] + s[_XX + j])
     top_y = s[_N + j] * (s[_TOP_YY + j] + s[_YY + j])
-    lost: bool = (not top_x <= _HEAL * vx) | (not top_y <= _HEAL * vy)
+    lost: bool = (not top_x <= HEAL * vx) | (not top_y <= HEAL * vy)
     lost |= (c * c < _FAINT * (top_x * top_y)) | (c * c > exact * (vx * vy))
     return lost
 
