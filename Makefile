@@ -54,7 +54,7 @@ test-all: setup ## Run all tests, the long ones too; what fails beside others is
 	  && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -v; }
 
 test-pythons: setup ## Run the unit tests on every other Python from 3.11 on that this machine has (NEWEST=1: on the newest)
-	@$(BIN)/python -m tools.pythons $(if $(NEWEST),--newest) $(if $(INSTALL_ONLY),--install-only)
+	@$(BIN)/python -m tools.pythons $(if $(NEWEST),--newest)
 
 test-docker: setup ## Run the tests that need a Docker Engine, on one of their own (as root)
 	@FLEET_REQUIRE=docker,compose,haproxy $(BIN)/python -m pytest tests/docker

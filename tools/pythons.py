@@ -2,7 +2,7 @@
 
 Interpreters are looked for on PATH and among pyenv's versions. Each gets an environment of its own, `build/python3.N`,
 with the locked packages. Exits 1 if tests fail on one of them; a machine with a single Python is fine. `--newest` takes
-only the newest of them, `--install-only` runs no tests.
+only the newest of them.
 """
 
 import os
@@ -60,8 +60,8 @@ def _shown(version: Version) -> str:
     return f"{version[0]}.{version[1]}"
 
 
-def passes(version: Version, python: Path, *, install_only: bool = False) -> bool:
-    """Return True if the unit tests pass on a Python, in its own environment. With `install_only` run no test."""
+def passes(version: Version, python: Path) -> bool:
+    """Return True if the unit tests pass on a Python, in its own environment."""
     folder = _ROOT / "build" / f"python{_shown(version)}"
     inside = str(folder / "bin" / "python")
     # Without compiling: the tests import only a part.
@@ -71,29 +71,23 @@ def passes(version: Version, python: Path, *, install_only: bool = False) -> boo
         [str(python), "-m", "venv", str(folder)],
         [inside, "-m", "pip", "install", *install.split()],
         [inside, "-m", "generator.backtest.warm"],  # once: each worker would compile the kernels
+        [inside, "-m", "pytest", "-m", "not slow", *tests.split()],
     ]
-    if not install_only:
-        print(f"Unit tests on Python {_shown(version)} ...", flush=True)
-        steps.append([inside, "-m", "pytest", "-m", "not slow", *tests.split()])
+    print(f"Unit tests on Python {_shown(version)} ...", flush=True)
     return all(subprocess.run(step, cwd=_ROOT, check=False).returncode == 0 for step in steps)
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Run the unit tests on each other Python, or on the newest, or make its environment; return the exit code."""
+    """Run the unit tests on each other Python, or on the newest; return the exit code."""
     own = sys.version_info[:2]
     others = interpreters(folders(os.environ, Path.home()))
     others.pop(own, None)
     print(summary(own, others), flush=True)
     if "--newest" in arguments:
         others = dict(list(others.items())[-1:])
-    only = "--install-only" in arguments
-    failed = [
-        _shown(version)
-        for version, python in others.items()
-        if not passes(version, python, install_only=only)
-    ]
+    failed = [_shown(version) for version, python in others.items() if not passes(version, python)]
     if failed:
-        print(f"{'pip fails' if only else 'The unit tests fail'} on Python {', '.join(failed)}.")
+        print(f"The unit tests fail on Python {', '.join(failed)}.")
     return 1 if failed else 0
 
 

@@ -39,13 +39,16 @@ MEMORY_FAILURE = (
 
 
 def eventually(look: Callable[[], T | None], *, within: float = 60.0, what: str = "") -> T:
-    """Return the first true thing that `look` sees; fail after `within` seconds."""
+    """Return the first true thing that `look` sees; fail after `within` seconds.
+
+    A look that takes long, such as a command's, takes a fifth of the time at most: others run beside this test.
+    """
     end = time.monotonic() + within
-    while time.monotonic() < end:
+    while (began := time.monotonic()) < end:
         seen = look()
         if seen:
             return seen
-        time.sleep(0.05)
+        time.sleep(max(0.05, 4 * (time.monotonic() - began)))
     raise AssertionError(f"did not happen within {within:g}s: {what or look}")
 
 
