@@ -63,6 +63,7 @@ def main(url: str, owner: str, seconds: str) -> None:
     configure()
     clock, stopping = SystemClock(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    _log.info("claimer.began")
     store = AlphaStore(url, owner=owner)
     events = MiningEvents(model="m", standin=False, synthetic=True, clock=clock)
     shared = Shared(

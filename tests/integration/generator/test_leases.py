@@ -26,6 +26,7 @@ from generator.storage.simulations import SimulationTable
 from generator.storage.store import AlphaStore
 from tests.parts.postgresql import Cluster, postgresql
 from tests.processes.claimer import BATCH, RULES
+from tests.processes.fleet import eventually
 from tests.reference.stored_rows import done_rows
 
 PANEL = Ruleset(Source.PANEL, {"panel": "mine.csv"})
@@ -186,13 +187,18 @@ def test_a_process_that_is_stopped_in_a_transaction_blocks_no_other(
 
 
 class Claimer:
-    """A process that evaluates what it claims; its log is a file."""
+    """A process that evaluates what it claims, and that has begun; its log is a file."""
 
     def __init__(self, url: str, owner: str, log: Path) -> None:
         self.log = log
+        lives = self._lives()
         command = [sys.executable, "-m", "tests.processes.claimer", url, owner, str(LEASE)]
         with log.open("ab") as stdout, log.with_suffix(".err").open("ab") as stderr:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr)
+        eventually(lambda: self._lives() > lives, what=f"{owner} at work")
+
+    def _lives(self) -> int:
+        return self.log.read_text().count("claimer.began") if self.log.exists() else 0
 
     def found(self, event: str, key: str) -> list[str]:
         return re.findall(rf" {event} .*?\b{key}=(\S+)", self.log.read_text())
@@ -253,7 +259,9 @@ def test_two_fleets_store_each_result_once_through_stops_kills_and_a_restart_of_
         fleets[0].process.send_signal(signal.SIGCONT)
         until(0.4)
         fleets[1].kill()
+        fleets[0].process.send_signal(signal.SIGSTOP)  # leaves work until the other is back
         fleets[1] = Claimer(url, "two", tmp_path / "two.log")
+        fleets[0].process.send_signal(signal.SIGCONT)
         until(0.6)
         if url.startswith("postgresql"):
             running: Cluster = request.getfixturevalue("cluster")
