@@ -50,12 +50,12 @@ class GeneratorProcess:
     def until(self, ready: Callable[[], Any], *, what: str, seconds: float = 280.0) -> Any:
         """Poll until something holds; fail with the process's output if it ends or time does."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while (began := time.monotonic()) < deadline:
             if value := ready():
                 return value
             if self.process.poll() is not None:
                 break
-            time.sleep(0.02)
+            time.sleep(max(0.02, 4 * (time.monotonic() - began)))  # others run beside this test
         raise AssertionError(
             f"waited for {what} (exit {self.process.poll()})\n{self.log[-4000:]}\n{self.told}"
         )
