@@ -172,7 +172,7 @@ def _add_column(
     if name == "universe":
         sheet.universe = spread(parse.flags(series, table.first_row, faults), 0)
     elif is_group(series, name, comma=comma):
-        names, codes = parse.groups(series)
+        names, codes = parse.groups(series, faults)
         sheet.groups[name], sheet.group_names[name] = spread(codes, -1), names
     else:
         values = parse.numbers(series, table.first_row, faults, decimal_comma=comma)
@@ -280,12 +280,10 @@ def _wide(path: Path, table: Table, layout: Layout, faults: Faults, free: int) -
         sheet.columns[name] = own[0][0]
         sheet.cell_columns |= {(name, symbols[place]): column for column, place in own}
         stacked = pl.concat([_textual(frame[column]) for column, _ in own]).alias(name)
-        if name not in GROUPS and (
-            name in number_names() or parse.looks_numeric(stacked, decimal_comma=table.decimal_comma)
-        ):
-            _wide_field(sheet, name, frame, own, order, table, faults)
+        if is_group(stacked, name, comma=table.decimal_comma):
+            _wide_groups(sheet, name, stacked, own, order, faults)
         else:
-            _wide_groups(sheet, name, stacked, own, order)
+            _wide_field(sheet, name, frame, own, order, table, faults)
     return sheet
 
 
@@ -313,9 +311,9 @@ def _wide_field(
 
 
 def _wide_groups(
-    sheet: Sheet, name: str, stacked: pl.Series, own: list[tuple[str, int]], order: Rows
+    sheet: Sheet, name: str, stacked: pl.Series, own: list[tuple[str, int]], order: Rows, faults: Faults
 ) -> None:
-    names, codes = parse.groups(stacked)
+    names, codes = parse.groups(stacked, faults)
     matrix = np.full(sheet.rows.shape, -1, dtype=np.int32)
     for (_, place), part in zip(own, np.split(codes, len(own)), strict=True):
         matrix[:, place] = part[order]

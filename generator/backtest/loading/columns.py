@@ -15,7 +15,7 @@ from generator.catalogue import Kind, load_catalogue
 DATES = (
     "date", "datetime", "day", "trade_date", "trading_date", "tradedate", "timestamp", "time", "dt", "date_time",
     "trading_day", "tradingday", "trade_dt", "trddt", "datadate", "as_of_date", "open_time", "opentime", "window_start",
-    "start_time", "time_key",
+    "start_time", "time_key", "dates",
 )  # fmt: skip
 SYMBOLS = (
     "symbol", "ticker", "instrument", "asset", "security", "stock", "code", "tic", "sid", "secid", "permno",
@@ -31,12 +31,17 @@ SYNONYMS = {
     "vol": "volume", "market_cap": "cap", "marketcap": "cap", "mktcap": "cap", "mkt_cap": "cap",
     "shares_outstanding": "sharesout", "shrout": "sharesout", "ret": "returns", "return": "returns",
     "open_price": "open", "high_price": "high", "low_price": "low", "close_price": "close", "closing_price": "close",
+    "close_last": "close", "prc": "close", "px_last": "close",
+    "px_open": "open", "px_high": "high", "px_low": "low", "px_volume": "volume",
     "openprice": "open", "highprice": "high", "lowprice": "low", "closeprice": "close", "price_close": "close",
     "tottrdqty": "volume", "trade_volume": "volume", "volume_weighted_average_price": "vwap",
     "sub_industry": "subindustry", "gics_sector": "sector", "gics_industry": "industry",
     "gics_sub_industry": "subindustry",
 }  # fmt: skip
-SECOND_CHOICE = {"price": "close", "last": "close"}
+SECOND_CHOICE = {
+    "price": "close", "last": "close", "adj_close": "close", "adjclose": "close", "adjusted_close": "close",
+    "close_adj": "close", "closeadj": "close",
+}  # fmt: skip
 """Names that mean a field only if no other column means it."""
 
 OTHER_SCRIPTS = {
@@ -56,6 +61,7 @@ _UNNAMED = ("", "level_0", "__index_level_0__", "column_0")
 _SEPARATORS = ("_", ".", ":", "|", "/", " ", "-")
 _PAIR = re.compile(r"""\(\s*['"]([^'"]*)['"]\s*,\s*['"]?([^'"]*?)['"]?\s*\)""")
 _WORD = re.compile(r"[^A-Za-z0-9_]+")
+_UNIT = re.compile(r"\s*[(\[\uff08][^()\uff08\uff09]*[)\]\uff09]$")  # "Close (USD)"
 _NUMBERED = re.compile(r"^\d+\.\s+")  # Alpha Vantage's "1. open"
 
 Cell = tuple[str, str, str]
@@ -112,7 +118,7 @@ def is_known(name: str) -> bool:
 
 def translated(column: str) -> str:
     """Return the meaning of a column name in another script; empty for all other names."""
-    return OTHER_SCRIPTS.get(column.strip(), "")
+    return OTHER_SCRIPTS.get(_UNIT.sub("", column.strip()), "")
 
 
 def _role(columns: Sequence[str], names: Sequence[str]) -> str:
@@ -144,22 +150,27 @@ def layout_of(columns: Sequence[str], dated: Sequence[str] = ()) -> Layout:
     date, symbol = find_date(columns, dated), find_symbol(columns)
     others = [column for column in columns if column not in {date, symbol} and not is_unnamed(column)]
     cells = () if symbol or not date else _split(others)
-    if cells:
-        named = tuple((column, field_name(name), symbol) for column, name, symbol in cells)
-        left_out = dict.fromkeys(name for _, name, _ in cells if not field_name(name))
-        return Layout(date, cells=tuple(cell for cell in named if cell[1]), left_out=tuple(left_out))
+    if cells and not all(_UNIT.fullmatch(unit) for _, _, unit in cells):
+        names = dict(_named(list(dict.fromkeys(name for _, name, _ in cells))))
+        named = tuple((column, names[name], symbol) for column, name, symbol in cells if names[name])
+        return Layout(date, cells=named, left_out=tuple(name for name in names if not names[name]))
     fields = _named([column for column in others if column.strip().lower() != "index"])
-    if date and not symbol and not any(is_known(name) for _, name in fields):
+    if date and not symbol and not any(_is_field(column) or is_known(name) for column, name in fields):
         return Layout(date, cells=tuple((column, "close", column.strip()) for column in others))
     unwritable = tuple(column for column, name in fields if not name)
     return Layout(date, symbol, fields=tuple(one for one in fields if one[1]), left_out=unwritable)
 
 
 def _named(columns: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (column, name); a second-choice name counts only if no other column has its meaning."""
+    """Return (column, name); a second-choice name counts only if no other column has its meaning.
+
+    So does a known name with a unit behind it, if no other column differs from it by the unit alone.
+    """
     named = [(column, field_name(column)) for column in columns]
+    bare = [field_name(_UNIT.sub("", column.strip())) for column in columns]
     for number, (column, name) in enumerate(named):
-        meaning = SECOND_CHOICE.get(name.lower())
+        own = bare[number]
+        meaning = own if is_known(own) and bare.count(own) == 1 else SECOND_CHOICE.get(name.lower())
         if meaning and all(other != meaning for _, other in named):
             named[number] = (column, meaning)
     return named
@@ -173,6 +184,8 @@ def is_unnamed(column: str) -> bool:
 
 def _split(columns: Sequence[str]) -> tuple[Cell, ...]:
     """Return the cells if all names join field and symbol in one way, else nothing."""
+    if all(column.strip().endswith(" Equity") for column in columns):
+        return ()  # Bloomberg's names of shares; equity is a field too
     pairs = [_PAIR.fullmatch(column.strip()) for column in columns]
     if columns and all(pairs):
         halves = [[(match.group(1), match.group(2))] for match in pairs if match]
@@ -188,7 +201,8 @@ def _split(columns: Sequence[str]) -> tuple[Cell, ...]:
 
 
 def _is_field(name: str) -> bool:
-    return is_known(field_name(name))
+    known = field_name(name)
+    return is_known(known) or known.lower() in SECOND_CHOICE
 
 
 def fields_among(names: Sequence[str]) -> tuple[int, int]:
@@ -196,7 +210,7 @@ def fields_among(names: Sequence[str]) -> tuple[int, int]:
 
     Both distinguish fields from symbols: LOW is a ticker too.
     """
-    known = [field_name(name) for name in names if _is_field(name)]
+    known = [field_name(name).lower() for name in names if _is_field(name)]
     return len(known), len(set(known))
 
 

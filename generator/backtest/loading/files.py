@@ -3,7 +3,7 @@
 import csv
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ _HEAD_ROWS = 2000
 _SAVE_AGAIN = "Save it again as CSV UTF-8, or as Parquet."
 _NO_MEMORY = "Cannot allocate memory"
 _CELL_BYTES = 24  # most bytes that a cell needs while its table becomes a panel
-_COMMA_NUMBER = re.compile(r"[-+]?(\d+,\d+|\d{1,3}(\.\d{3})+,\d+)")
-_COMMA_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
-_POINT_NUMBER = re.compile(r"[-+]?[\d,]*\.\d+")
-_DAY = re.compile(r"\d{4}[-/.]?\d{1,2}[-/.]?\d{1,2}([T ].*)?")
+_COMMA_NUMBER = r"^\s*[-+]?(\d+,\d+|\d{1,3}([.,]\d{3})+,\d+)\s*$"
+_COMMA_THOUSANDS = r"^\s*[-+]?[1-9]\d{0,2}(,\d{3})+\s*$"
+_POINT_NUMBER = r"^\s*[-+]?[\d,]*\.\d+\s*$"
+_DAY = re.compile(r"((19|20)\d\d(\d{4}|([-/.])\d{1,2}\4\d{1,2})|\d{1,2}([-/.])\d{1,2}\5(19|20)\d\d)([T ].*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,9 @@ def _csv(path: Path) -> Table:
         frame = _typed(path, dialect)
     except pl.exceptions.PolarsError:
         frame = _as_text(path, dialect)
+    if dialect.separator != "," and not dialect.decimal_comma and _late_comma(path, frame):
+        dialect = replace(dialect, decimal_comma=True)
+        frame = _as_text(path, dialect)
     return Table(
         _without_empty(path, frame, dialect), dialect.headers + 1, decimal_comma=dialect.decimal_comma
     )
@@ -123,7 +126,8 @@ def _dialect(path: Path) -> _Dialect:
         raise PanelError(f"{path}: the first rows are not CSV: {error}", hint=_SAVE_AGAIN) from error
     columns, headers = _columns(rows)
     _require_names(path, columns, rows[0])
-    return _Dialect(separator, _decimal_comma(path, rows[headers:], separator), columns, headers)
+    cells = pl.Series(itertools.chain.from_iterable(rows[headers:]), dtype=pl.String)
+    return _Dialect(separator, separator != "," and _decimal_comma(path, cells), columns, headers)
 
 
 def _one_column(path: Path, lines: list[str]) -> PanelError:
@@ -206,19 +210,28 @@ def _require_words(path: Path, first: list[str]) -> None:
         )
 
 
-def _decimal_comma(path: Path, rows: list[list[str]], separator: str) -> bool:
+def _decimal_comma(path: Path, cells: pl.Series, *, has_points: bool = False) -> bool:
     """Return True if numbers have a decimal comma; raise PanelError if it may be a thousands separator."""
-    cells = list(itertools.chain.from_iterable(rows))
-    commas = [cell for cell in cells if separator != "," and _COMMA_NUMBER.fullmatch(cell)]
-    if any(not _COMMA_THOUSANDS.fullmatch(cell) for cell in commas):
+    commas = cells.filter(cells.str.contains(_COMMA_NUMBER))
+    if not commas.str.contains(_COMMA_THOUSANDS).all():
         return True
-    if commas and not any(_POINT_NUMBER.fullmatch(cell) for cell in cells):
-        whole, _, rest = commas[0].partition(",")
+    if len(commas) and not has_points and not cells.str.contains(_POINT_NUMBER).any():
+        first = commas[0].strip()
+        whole, _, rest = first.partition(",")
         raise PanelError(
-            f"{path}: {commas[0]!r} may be {commas[0].replace(',', '')} or {whole}.{rest}, and no cell decides it",
+            f"{path}: {first!r} may be {first.replace(',', '')} or {whole}.{rest}, and no cell decides it",
             hint="Write numbers without thousands separators, and a point before decimals.",
         )
     return False
+
+
+def _late_comma(path: Path, frame: pl.DataFrame) -> bool:
+    """Return True if numbers below the first rows, which decided the dialect, have a decimal comma."""
+    columns = frame.get_columns()
+    texts = [column.alias("") for column in columns if column.dtype == pl.String]
+    numbers = [column for column in columns if column.dtype == pl.Float64]
+    has_points = any((column != column.floor()).any() for column in numbers)
+    return bool(texts) and _decimal_comma(path, pl.concat(texts), has_points=has_points)
 
 
 def _typed(path: Path, dialect: _Dialect) -> pl.DataFrame:

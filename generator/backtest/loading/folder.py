@@ -24,22 +24,25 @@ Places = npt.NDArray[np.signedinteger]
 def assemble_folder(path: Path, faults: Faults, free: int) -> Sheet | None:
     """Return the matrices of a folder's files over all their dates and symbols, None after an error."""
     files = _files(path)
+    sheet = None
     if not files:
-        inside = [folder.name for folder in sorted(path.iterdir()) if folder.is_dir() and _files(folder)]
-        faults.error(
-            "the folder has no Parquet or CSV file",
-            hint=f"Name the folder {path / inside[0]}."
-            if inside
-            else "Name files after fields, as in close.csv.",
-        )
-        return None
-    if _has_tables(files):
-        return _joined(path, files, faults, free)
-    return _by_field(path, files, faults, free)
+        faults.error("the folder has no Parquet or CSV file")
+    else:
+        sheet = (_joined if _has_tables(files) else _by_field)(path, files, faults, free)
+    if faults.errors:
+        inside = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _files(folder)]
+        if inside:
+            of_them = "the folder" if len(inside) == 1 else f"one of the {len(inside)} folders, as"
+            faults.hints.append(f"{'Or name' if faults.hints else 'Name'} {of_them} {inside[0]}.")
+        elif not files:
+            faults.hints.append("Name files after fields, as in close.csv.")
+    return sheet
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.iterdir() if file.is_file() and file.name.lower().endswith(_ENDINGS))
+    """Return the folder's tables, without hidden files, such as those that macOS packs beside each file."""
+    names = (file for file in path.iterdir() if not file.name.startswith("."))
+    return sorted(file for file in names if file.is_file() and file.name.lower().endswith(_ENDINGS))
 
 
 def _has_tables(files: list[Path]) -> bool:
@@ -220,7 +223,7 @@ class _FieldTable:
         columns = self.frame.get_columns()
         stacked = pl.concat([column.cast(pl.String).alias(self.name) for column in columns])
         if is_group(stacked, self.name, comma=self.table.decimal_comma):
-            names, codes = parse.groups(stacked)
+            names, codes = parse.groups(stacked, faults)
             matrix = np.full(sheet.rows.shape, -1, dtype=np.int32)
             matrix[places] = codes.reshape(len(columns), -1).T
             sheet.groups[self.name], sheet.group_names[self.name] = matrix, names

@@ -1,5 +1,6 @@
 """Parsers of columns: cells to numbers, days, symbols and group codes; unreadable cells become faults."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -14,12 +15,12 @@ Numbers = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
 
 _MISSING = (
-    "", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "nat", "null", "\\n", "none", "-", "--", ".", "#value!",
-    "#div/0!",
+    "", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "nat", "null", "\\n", "none", "-", "--", "---", ".", "#value!",
+    "#div/0!", "\N{EN DASH}", "\N{EM DASH}", "\N{EM DASH}\N{EM DASH}",
 )  # fmt: skip
 _FORMATS = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%b-%Y", "%Y.%m.%d", "%m-%d-%Y", "%d-%m-%Y",
-    "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%Y年%m月%d日",
+    "%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%Y年%m月%d日",
 )  # fmt: skip
 _AMBIGUOUS = {
     "%m/%d/%Y": "%d/%m/%Y", "%d/%m/%Y": "%m/%d/%Y", "%m-%d-%Y": "%d-%m-%Y", "%d-%m-%Y": "%m-%d-%Y"
@@ -33,11 +34,14 @@ _EPOCHS: tuple[tuple[float, Literal["s", "ms", "us", "ns"]], ...] = (
 )
 _NUMBER_DAY = r"^\d{8,19}(\.0*)?$"
 _WHOLE = r"^(0|[1-9]\d*)$"
-_DATE_HINT = "Write dates as 2020-01-31."
+_DATE_HINT = "Write dates as 2020-01-31, and remove rows without a date."
 _TIME = r"[T ](\d{1,2}:\d{2}[^+Z]*)"
 _DAY_PART = r"^(.+?)(?:[T ]+\d{1,2}:\d{2}.*)?$"
 _THOUSANDS = r"^[-+]?\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d*)?$|^[-+]?\d{1,3}(?:[ '\u00a0\u202f]\d{3})+(?:\.\d*)?$"
 _THOUSANDS_COMMA = r"^[-+]?\d{1,3}(?:[. '\u00a0\u202f]\d{3})+(?:,\d*)?$"
+_WITH_UNIT = re.compile(
+    r"[-+(]?\d[\d,.]*\s?(?:[%kmb)]|bn|mn|\u4e07|\u4ebf)$|[-+(]?[$\u20ac\u00a3\u00a5]\s?\d", re.IGNORECASE
+)
 _MOSTLY = 0.5
 
 
@@ -193,7 +197,7 @@ def _days_of_texts(text: pl.Series, faults: Faults) -> pl.Series:
     different = day.unique(maintain_order=True)
     read: dict[str, int] = {}
     for form in _FORMATS:
-        read[form] = len(different) - different.str.to_date(form, strict=False).null_count()
+        read[form] = len(different) - _dated(different, form).null_count()
         if read[form] == len(different) and form not in _AMBIGUOUS:
             break
     best = max(read, key=lambda form: read[form])
@@ -203,7 +207,13 @@ def _days_of_texts(text: pl.Series, faults: Faults) -> pl.Series:
             f"column {text.name}: {day[0]!r} may be month/day or day/month, and no row decides it",
             hint=_DATE_HINT,
         )
-    return day.str.to_date(best, strict=False)
+    return _dated(day, best)
+
+
+def _dated(text: pl.Series, form: str) -> pl.Series:
+    """Return texts as dates of one form, null for others and for years such as 24, which %Y reads too."""
+    dates = text.str.to_date(form, strict=False)
+    return dates.set(~dates.dt.year().is_between(_FIRST // 10000, _LAST // 10000), None)
 
 
 def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str, ...], Codes]:
@@ -233,9 +243,19 @@ def _coded(text: pl.Series) -> tuple[tuple[str, ...], Codes]:
     return names, codes.to_numpy().astype(np.int32, copy=False)
 
 
-def groups(cells: pl.Series) -> tuple[tuple[str, ...], Codes]:
-    """Return the names of a column's groups in order, and each row's code, -1 for no group."""
-    return _coded(_clean(_integers(cells)))
+def groups(cells: pl.Series, faults: Faults) -> tuple[tuple[str, ...], Codes]:
+    """Return the names of a column's groups in order, and each row's code, -1 for no group.
+
+    Adds a warning if most names are numbers with a sign or a unit.
+    """
+    names, codes = _coded(_clean(_integers(cells)))
+    units = [name for name in names if _WITH_UNIT.match(name)]
+    if len(units) > _MOSTLY * len(names):
+        faults.warn(
+            f"the column {cells.name} is read as a grouping, since {units[0]!r} is no number; "
+            "numbers without a sign or a unit can be used as a field"
+        )
+    return names, codes
 
 
 def _integers(cells: pl.Series) -> pl.Series:

@@ -6,13 +6,14 @@ import numpy.typing as npt
 from generator.backtest.loading.assemble import Sheet
 from generator.backtest.loading.columns import AMOUNTS, PRICES
 from generator.backtest.loading.faults import Faults
-from generator.backtest.panel import Matrix, gaps_of
+from generator.backtest.panel import Matrix, gaps_of, returns_of
 
 _LONG_PAUSE = np.timedelta64(10, "D")
 _SPLITS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 50, 100])
 _SPLIT_TOLERANCE = 0.02
 _LEAST_SPLIT = 1.4
 _SPIKE = 3.0  # factor of a move that may be an error
+_DIFFERENT = 0.005  # a return that is further from the move of close, plus a tenth of it, is another one
 _RETURNED = 1.25  # largest factor of the two moves of a spike together
 
 Mask = npt.NDArray[np.bool_]
@@ -33,6 +34,8 @@ def quality_warnings(sheet: Sheet, faults: Faults) -> None:
         _bounds(sheet, faults)
         if "close" in sheet.fields:
             _jumps(sheet, faults)
+        if {"close", "returns"} <= sheet.fields.keys():
+            _returns(sheet, faults)
 
 
 def _warn_of_cells(sheet: Sheet, faults: Faults, name: str, mask: Mask, finding: str, kind: str) -> None:
@@ -109,6 +112,20 @@ def _bounds(sheet: Sheet, faults: Faults) -> None:
                 _warn_of_cells(
                     sheet, faults, name, outside, finding, f"cells of {name} are not between low and high"
                 )
+
+
+def _returns(sheet: Sheet, faults: Faults) -> None:
+    """Warn of returns that mostly differ from the moves of close, as those in percent or of the next day do."""
+    given, moves = sheet.fields["returns"], returns_of(sheet.fields["close"])
+    different = np.abs(given - moves) > _DIFFERENT + np.abs(moves) / 10
+    wrong, known = np.count_nonzero(different), np.count_nonzero(np.isfinite(given - moves))
+    if 2 * wrong > known:
+        d, s = map(int, np.argwhere(different)[0])
+        faults.warn(
+            f"{sheet.location(d, s, 'returns')}: returns of {sheet.symbols[s]} on {sheet.dates[d]} are "
+            f"{given[d, s]:g}, and close moves by {moves[d, s]:g}; {wrong} of {known} returns differ from close: "
+            "are they in percent, or another day's?"
+        )
 
 
 def _jumps(sheet: Sheet, faults: Faults) -> None:

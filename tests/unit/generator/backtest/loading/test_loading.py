@@ -89,6 +89,7 @@ DATE_KINDS: dict[str, Callable[[], Any]] = {
     "stamp": lambda: [f"{d}T00:00:00Z" for d in DAYS],
     "spaced": lambda: [f"{d} 00:00:00" for d in DAYS],
     "slashes": lambda: [f"{d:%Y/%m/%d}" for d in DAYS],
+    "NSE's": lambda: [f"{d:%d-%b-%y}" for d in DAYS],
     "seconds": lambda: [int(dt.datetime(d.year, d.month, d.day, tzinfo=dt.UTC).timestamp()) for d in DAYS],
     "nanoseconds": lambda: [
         int(dt.datetime(d.year, d.month, d.day, tzinfo=dt.UTC).timestamp()) * 10**9 for d in DAYS
@@ -226,12 +227,12 @@ def test_csv_dialects(tmp_path: Path, dialect: str) -> None:
 
 
 def test_empty_cells_and_their_words_are_missing(tmp_path: Path) -> None:
-    words = ["", "NA", "n/a", "nan", "NULL", "-", "None"]
+    words = ["", "NA", "n/a", "nan", "NULL", "-", "None", "\N{EM DASH}"]
     rows = [f"2020-01-{i + 1:02},A,{word},1" for i, word in enumerate(words)]
     panel = load_panel(file(tmp_path, [*rows, "2020-01-20,A,inf,1"], "date,symbol,eps,close"))
     assert np.isnan(panel.fields["eps"][:-1]).all()
     assert np.isinf(panel.fields["eps"][-1]).all()
-    assert any(w.startswith("row 9, column eps: eps of A on 2020-01-20 is infinite") for w in panel.warnings)
+    assert any(w.startswith("row 10, column eps: eps of A on 2020-01-20 is infinite") for w in panel.warnings)
 
 
 def test_any_further_column_is_a_field_or_a_grouping(tmp_path: Path) -> None:
@@ -257,6 +258,16 @@ ERRORS: dict[str, tuple[list[str], str, str]] = {
         r"row 4, column volume: '1,10' is not a number",
     ),
     "no date": (changed(5, "2020-01-03", "soon"), HEADER, r"row 5, column date: 'soon' is not a date"),
+    "two digits of year": (
+        [row.replace("2020-01-0", "0").replace(",", ".01.20,", 1) for row in GOOD],
+        HEADER,
+        r"row 2, column date: '02\.01\.20' is not a date",
+    ),
+    "a year of Taiwan": (
+        [row.replace("2020-", "109/").replace("-", "/") for row in GOOD],
+        HEADER,
+        r"row 2, column date: '109/01/02' is not a date",
+    ),
     "an empty date": (
         changed(5, "2020-01-03", ""),
         HEADER,

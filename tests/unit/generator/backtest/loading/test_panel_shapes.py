@@ -42,6 +42,8 @@ TWO_ROWS: dict[str, str] = {
     'group_by="ticker"': "Ticker,AAPL,MSFT,AAPL,MSFT\nPrice,Close,Close,Open,Open\nDate,,,,\n",
     "no name of the index": "Date,Close,Close,Open,Open\n,AAPL,MSFT,AAPL,MSFT\n",
     "read and written again": "Price,Close,Close.1,Open,Open.1\nTicker,AAPL,MSFT,AAPL,MSFT\nDate,,,,\n",
+    "Bloomberg": ",AAPL,MSFT,AAPL,MSFT\nDates,PX_LAST,PX_LAST,PX_OPEN,PX_OPEN\n",
+    "adjusted closes": "Price,Adj Close,Adj Close,Open,Open\nTicker,AAPL,MSFT,AAPL,MSFT\nDate,,,,\n",
     "numbers as symbols": "Price,Close,Close,Open,Open\nTicker,1,2,1,2\nDate,,,,\n",
 }
 
@@ -113,6 +115,14 @@ OTHER_TOOLS: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
     "Qlib": ("datetime,instrument,$open,$close\n{day},SH600000,1,2\n", ("SH600000",), {"open", "close"}),
     "Investing": ('Date,Symbol,Price,Open\n"{us}",A,2,1\n', ("A",), {"open", "close"}),
     "NSE": ("SYMBOL,OPEN,CLOSE,TOTTRDQTY,TIMESTAMP,\nACC,1,2,3,{nse},\n", ("ACC",), {"close", "volume"}),
+    "Nasdaq": ("Symbol,Date,Close/Last,Volume,Open\nA,{day},2,3,1\n", ("A",), {"open", "close", "volume"}),
+    "Wind": ("代码,日期,收盘价(元),成交量\uff08股\uff09\n000001.SZ,{day},2,3\n", ("000001.SZ",), {"close", "volume"}),
+    "units": ("date,symbol,Close (USD),Volume (A),Volume (B)\n{day},A,2,3,4\n", ("A",), {"close", "Volume_A", "Volume_B"}),
+    "CRSP": ("PERMNO,date,PRC,VOL,SHROUT\n10107,{day},2,3,4\n", ("10107",), {"close", "volume", "sharesout"}),
+    "adjusted closes alone": ("Date,Ticker,Adj Close\n{day},A,2\n", ("A",), {"close"}),
+    "adjusted closes alone, wide": ("Date,Adj Close_A,Volume_A\n{day},2,3\n", ("A",), {"close", "volume"}),
+    "adjusted closes beside others": ("Date,Ticker,Adj Close,Close\n{day},A,1,2\n", ("A",), {"close", "Adj_Close"}),
+    "Bloomberg": ("Dates,AAPL US Equity\n{day},2\n", ("AAPL US Equity",), {"close"}),
     "day names with times": ("Date,Ticker,Close\n{day} 00:00:00-05:00,A,2\n", ("A",), {"close"}),
 }  # fmt: skip
 WRITTEN = [
@@ -144,6 +154,10 @@ def test_a_field_name_with_the_separator_in_it_is_found(tmp_path: Path) -> None:
     assert warning.startswith("the column '换手率' is left out")
 
 
+LATE = "".join(f"{day};A;7\n" for day in np.arange("2019-01-01", "2019-04-10", dtype="datetime64[D]"))
+"""Rows without a comma, more than those that decide the dialect."""
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -153,10 +167,13 @@ def test_a_field_name_with_the_separator_in_it_is_found(tmp_path: Path) -> None:
         ("date;symbol;close;x\n2020-01-02;A;1,100;0.5\n2020-01-03;A;12,345,678;0.5\n", [1100, 12345678]),
         ("date;symbol;close;x\n2020-01-02;A;1.100;0,5\n2020-01-03;A;1.234,56;0,5\n", [1100, 1234.56]),
         ("date\tsymbol\tclose\n2020-01-02\tA\t1,5\n2020-01-03\tA\t1,100\n", [1.5, 1.1]),
+        ("date;symbol;close\n" + LATE + "2020-01-02;B;1,5\n2020-01-03;B;1,100\n", [*[7] * 99, 1.5, 1.1]),
+        ("date;symbol;close;x\n" + LATE + "2020-01-02;B;1,100;0.5\n", [*[7] * 99, 1100]),
     ],
 )
 def test_separators_of_thousands_are_left_out(tmp_path: Path, text: str, wanted: list[float]) -> None:
-    assert panel_of(tmp_path, text).fields["close"].ravel().tolist() == wanted
+    close = panel_of(tmp_path, text).fields["close"].T
+    assert close[~np.isnan(close)].tolist() == wanted
 
 
 # --- a file a symbol -------------------------------------------------------------------------------------------------
@@ -173,6 +190,15 @@ SYMBOL_FILES: dict[str, Mapping[str, str]] = {
     "Kaggle": {f"{s}.csv": "Date,Open,High,Low,Close,Volume\n" + OHLC for s in ("AAPL", "BRK.B", "LOW")},
     "yfinance": {
         f"{s}.csv": f"Price,Open,High,Low,Close,Volume\nTicker,{s},{s},{s},{s},{s}\nDate,,,,,\n" + OHLC
+        for s in ("AAPL", "BRK.B", "LOW")
+    },
+    "packed by macOS": {
+        f"{prefix}{s}.csv": "Date,Open,High,Low,Close,Volume\n" + OHLC if not prefix else "\0\5\26\7"
+        for s in ("AAPL", "BRK.B", "LOW")
+        for prefix in ("", "._")
+    },
+    "with units": {
+        f"{s}.csv": "Date,Open (USD),High (USD),Low (USD),Close (USD),Volume\n" + OHLC
         for s in ("AAPL", "BRK.B", "LOW")
     },
     "with a symbol column": {
@@ -300,12 +326,17 @@ def test_a_csv_file_with_the_name_of_a_parquet_file_is_read_under_its_own(tmp_pa
     assert load_panel(tmp_path / "p.csv").shape == (2, 2)
 
 
-def test_a_folder_of_folders_is_refused_with_the_one_to_name(tmp_path: Path) -> None:
-    write(tmp_path / "all", {})
+@pytest.mark.parametrize(
+    "beside", [{}, {"symbols_valid_meta.csv": "Symbol,Security Name,ETF\nA,Agilent,N\n"}]
+)
+def test_a_folder_of_folders_is_refused_with_the_one_to_name(
+    tmp_path: Path, beside: Mapping[str, str]
+) -> None:
+    write(tmp_path / "all", beside)
     write(tmp_path / "all" / "Stocks", SYMBOL_FILES["Kaggle"])
     with pytest.raises(PanelError) as caught:
         load_panel(tmp_path / "all")
-    found = re.search(r"Name the folder (.*)\.$", caught.value.hint)
+    found = re.search(r"[Nn]ame the folder (.*)\.$", caught.value.hint)
     assert found
     assert load_panel(Path(found[1])).symbols == ("AAPL", "BRK.B", "LOW")
 
@@ -431,6 +462,32 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
         "Transpose the table",
         instead("date,A,B\n2020-01-02,1,3\n2020-01-03,2,4\n"),
     ),
+    "dates of the US as columns": (
+        b"symbol,01/02/2020,01/03/2020\nA,1,2\nB,3,4\n",
+        "the columns are named after dates",
+        "Transpose the table",
+        instead("date,A,B\n2020-01-02,1,3\n2020-01-03,2,4\n"),
+    ),
+    "prices that could be days": (
+        b"1577836800000,42283.58,44184.10,27174.29\n1577923200000,44179.55,45879.63,65146.40\n",
+        "row 1 holds data",
+        "Add a first row of names",
+        instead(
+            "date,symbol,open,close\n1577836800000,A,42283.58,44184.10\n1577923200000,A,44179.55,45879.63\n"
+        ),
+    ),
+    "a decimal comma far below": (
+        ("date;symbol;close\n" + LATE + "2020-01-02;A;1,100\n").encode(),
+        "'1,100' may be 1100 or 1.100",
+        "without thousands separators",
+        text("1,100", "1.100"),
+    ),
+    "a source below": (
+        GOOD.encode() + b"Source: exchange\n",
+        "row 6, column date: 'Source: exchange' is not a date",
+        "remove rows without a date",
+        text("Source: exchange\n", ""),
+    ),
     "lines before": (
         b"# made by a tool\n\n" + GOOD.encode(),
         "row 1 has only one column",
@@ -531,6 +588,38 @@ def test_a_refusal_names_a_remedy_that_works(tmp_path: Path, kind: str) -> None:
     panel = panel_of(tmp_path, mend(content))
     assert panel.shape[0] >= 2
     assert np.isfinite(panel.fields["close"]).all()
+
+
+SUSPICIOUS: dict[str, tuple[str, str]] = {
+    "percent": (
+        "turnover\n{day},A,1,1.5%\n",
+        "the column turnover is read as a grouping, since '1.5%' is no number",
+    ),
+    "units": ("size\n{day},A,1,$1.2B\n", "the column size is read as a grouping, since '$1.2B'"),
+    "returns in percent": (
+        "returns\n2020-01-02,A,100,\n2020-01-03,A,102,2\n",
+        "row 3, column returns: returns of A on 2020-01-03 are 2, and close moves by 0.02; 1 of 1 returns differ",
+    ),
+    "returns of the next day": (
+        "ret\n2020-01-02,A,100,0.02\n2020-01-03,A,102,-0.03\n2020-01-06,A,98.94,\n",
+        "row 3, column ret: returns of A on 2020-01-03 are -0.03, and close moves by 0.02; 1 of 1 returns differ",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SUSPICIOUS)
+def test_columns_that_may_mean_something_else_are_a_warning(tmp_path: Path, kind: str) -> None:
+    text, wanted = SUSPICIOUS[kind]
+    header, rows = text.split("\n", 1)
+    days = DAYS if "{day}" in rows else ["once"]
+    content = f"date,symbol,close,{header}\n" + "".join(rows.format(day=day) for day in days)
+    [warning] = panel_of(tmp_path, content).warnings
+    assert warning.startswith(wanted)
+
+
+def test_returns_that_fit_close_are_no_warning(tmp_path: Path) -> None:
+    rows = "2020-01-02,A,100,\n2020-01-03,A,102,0.02\n2020-01-06,A,99,-0.0294\n2020-01-07,A,98,0.03\n"
+    assert panel_of(tmp_path, "date,symbol,close,returns\n" + rows).warnings == ()
 
 
 def test_times_of_day_without_a_repeated_day_are_a_warning(tmp_path: Path) -> None:
