@@ -21,9 +21,9 @@ _HEAD_ROWS = 2000
 _SAVE_AGAIN = "Save it again as CSV UTF-8, or as Parquet."
 _NO_MEMORY = "Cannot allocate memory"
 _CELL_BYTES = 24  # most bytes that a cell needs while its table becomes a panel
-_COMMA_NUMBER = r"^\s*[-+]?(\d+,\d+|\d{1,3}([.,]\d{3})+,\d+)\s*$"
+_COMMA_NUMBER = r"^\s*[-+]?(\d+,\d+|\d{1,3}(\.\d{3})+,\d+)\s*$"
 _COMMA_THOUSANDS = r"^\s*[-+]?[1-9]\d{0,2}(,\d{3})+\s*$"
-_POINT_NUMBER = r"^\s*[-+]?[\d,]*\.\d+\s*$"
+_POINT_NUMBER = r"^\s*[-+]?([\d,]*\.\d+|\d+(,\d{3}){2,})\s*$"  # or two commas, which are no decimal ones
 _DAY = re.compile(r"((19|20)\d\d(\d{4}|([-/.])\d{1,2}\4\d{1,2})|\d{1,2}([-/.])\d{1,2}\5(19|20)\d\d)([T ].*)?")
 
 
