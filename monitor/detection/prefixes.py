@@ -43,6 +43,7 @@ _UNSTAMPED = re.compile(
     r"|<\d{1,3}>"  # syslog
     r"|\[ {0,12}\d{1,12}\.\d{6}(?: <[ .\d]{1,24}>)?\] "  # uptime
     r"|(?:[^\t\"={]{1,100}+\t){1,3}(?=\d{4}-|\{)"  # gh, fluentd
+    r"|[\w-]{1,64}+(?:\.[\w-]{1,64}+){1,8}+: (?=\{)"  # fluentd's standard output: the tag
     r"|data: (?=\{)|MESSAGE="
 )
 _STAMP_OR_GIN = re.compile(r":\d\d:\d\d|\[GIN\] ")

@@ -110,6 +110,9 @@ WRAPPINGS: dict[str, Callable[[str, float], str]] = {
     "fluentd file": lambda line, at: (
         f"{at_time(at, '%Y-%m-%dT%H:%M:%S')}+00:00\tollama\t{json.dumps({'log': line, 'stream': 'stderr'})}"
     ),
+    "fluentd stdout": lambda line, at: (
+        f"{at_time(at, '%Y-%m-%d %H:%M:%S.%f')}000 +0000 docker.ollama: {json.dumps({'log': line})}"
+    ),
     "logcli": lambda line, at: f'{iso(at)[:19]}Z {{app="ollama", stream="stderr"}} {line}',
     "promtail --dry-run": lambda line, at: f'{iso(at)}\t{{filename="/var/log/ollama.log"}}\t{line}',
     "python logging": lambda line, at: f"{at_time(at, '%Y-%m-%d %H:%M:%S')},254 - ollama - INFO - {line}",

@@ -76,6 +76,15 @@ EVENTS: tuple[EventPattern, ...] = (
         'request="{Operation:alloc LoraPath:[] Parallel:1}"',
     ),
     event(
+        "load-waited-for",
+        r"^waiting for (?:server|llama-server) to become available$",
+        ('"llm server loading model"',),
+        LogEventKind.LOAD_TRIED,
+        versions="0.1.33 -",
+        example='time=2025-02-21T01:41:00.476Z level=INFO source=server.go:591 msg="waiting for server to become '
+        'available" status="llm server loading model"',
+    ),
+    event(
         "layers-asked",
         r"^offload(?: to \w{1,20})?$",
         ("msg=offload", "offload to "),
