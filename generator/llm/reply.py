@@ -14,14 +14,15 @@ from generator.language.check import check_alpha
 from generator.language.errors import ExpressionError
 from generator.language.nested_json import decode
 from generator.language.parse import parse
-from generator.llm.prose import candidates
+from generator.llm.plain.prose import candidates
+from generator.llm.plain.standing import Standing, proposed
 from generator.llm.thinking import answer_of
 
 MAX_REPLY: Final = 1024 * 1024
 MAX_EXPRESSIONS: Final = 1000
 
 _BRACKET: Final = re.compile(r"[\[{]")
-_BETWEEN: Final = re.compile(r'(?:[\s,\]}]|(?://|#)[^\n]*|"[^"\n]{0,200}"\s*:)*')
+_BETWEEN: Final = re.compile(r'(?:[\s,\]}]|(?://|#)[^\n]*|/\*[^*]{0,200}\*/|"[^"\n]{0,200}"\s*:)*')
 """Text between the values of a list or an object: separators, brackets, comments and keys."""
 _KEY: Final = re.compile(r'"([^"\n]*)"\s*:\s*\Z')
 _LONGEST_KEY: Final = 240
@@ -43,10 +44,22 @@ _KEYS: Final = frozenset(
         "regular",
     }
 )
+_FORMER: Final = frozenset({"original", "old", "previous", "rejected", "parent"})
+"""First words of keys whose expressions a reply does not propose."""
 _MOST_NESTED: Final = 8
 _MOST_WORK: Final = 4 * MAX_REPLY
-_DECODER: Final = json.JSONDecoder()
-_DECODER_OF_LINES: Final = json.JSONDecoder(strict=False)
+
+
+def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; a repeated key has the list of its values."""
+    found: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return {key: values if len(values) > 1 else values[0] for key, values in found.items()}
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_merged)
+_DECODER_OF_LINES: Final = json.JSONDecoder(object_pairs_hook=_merged, strict=False)
 """Allows texts that go on over lines."""
 
 
@@ -63,7 +76,7 @@ def decode_reply(text: str, catalogue: Catalogue) -> list[Node | ExpressionError
     found = list(islice(_of_json(answer, catalogue), MAX_EXPRESSIONS))
     if found and len(_trees(found)) == len(found):
         return found
-    plain = list(islice(_of_text(answer, catalogue), MAX_EXPRESSIONS))
+    plain = _of_text(answer, catalogue)
     return plain if not found or len(_trees(plain)) > len(_trees(found)) else found
 
 
@@ -96,7 +109,7 @@ def _values(text: str) -> Iterator[tuple[Any, bool]]:
         key = _KEY.search(found[0], max(0, len(found[0]) - _LONGEST_KEY))
         try:
             value, position = _DECODER.raw_decode(text, position)
-            yield value, key is not None and key[1].lower() in _KEYS
+            yield value, key is not None and _is_key(key[1])
             continue
         except RecursionError:
             yield ExpressionError(f"nested deeper than {MAX_DEPTH} levels", hint="write a simpler one"), True
@@ -108,7 +121,7 @@ def _values(text: str) -> Iterator[tuple[Any, bool]]:
         if reason.startswith("Invalid control character") and text[position] in "[{":
             with suppress(ValueError, RecursionError):
                 value, position = _DECODER_OF_LINES.raw_decode(text, position)
-                yield value, key is not None and key[1].lower() in _KEYS
+                yield value, key is not None and _is_key(key[1])
                 continue
         if _CALL.match(text, position):
             if reason.startswith("Unterminated") or _LITERAL.fullmatch(text, reached):
@@ -121,6 +134,12 @@ def _values(text: str) -> Iterator[tuple[Any, bool]]:
             position, nested = position + 1, nested + 1
         else:
             position, nested = max(position + 1, reached), 0
+
+
+def _is_key(key: str) -> bool:
+    """Return True for the name of an expression, also as the last word: `alpha_expression`."""
+    words = re.split(r"[\s_-]", key.strip().lower())
+    return words[-1] in _KEYS and words[0] not in _FORMER
 
 
 def _double_quoted(found: re.Match[str]) -> str:
@@ -136,9 +155,10 @@ def _expressions(value: Any, catalogue: Catalogue, *, keyed: bool, depth: int = 
         return
     below: Iterable[Any] = ()
     if isinstance(value, dict):
-        own = [item for key, item in value.items() if key.lower() in _KEYS]
+        own = [item for key, item in value.items() if _is_key(key)]
         readable = [item for item in own if not isinstance(item, str) or _looks_like_code(item, catalogue)]
-        below, keyed = readable or own or value.values(), bool(own)
+        alone = [item for item in value.values() if not isinstance(item, str) or _is_alone(item, catalogue)]
+        below, keyed = readable or own or alone or value.values(), bool(own)
     elif isinstance(value, list) and not _is_call(value, catalogue):
         below = value
     elif isinstance(value, list) or keyed or (isinstance(value, str) and _looks_like_code(value, catalogue)):
@@ -159,6 +179,10 @@ def _looks_like_code(text: str, catalogue: Catalogue) -> bool:
     return next(candidates(text, catalogue), None) is not None
 
 
+def _is_alone(text: str, catalogue: Catalogue) -> bool:
+    return next(candidates(text, catalogue), ("", None))[1] is Standing.ALONE
+
+
 def _read(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
     """Return the expression of a text or a nested array; if it is none, those in it, or its error."""
     try:
@@ -172,7 +196,7 @@ def _read(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
 def _in_other_forms(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
     """Return the expressions of an item in another form: labelled text, arrays with infix signs or parts as text."""
     if isinstance(item, str):
-        return list(_of_text(item, catalogue))
+        return _trees(_of_json(item, catalogue)) or _of_text(item, catalogue)
     try:
         return [_checked(parse(_as_text(item), catalogue), catalogue)]
     except (ExpressionError, RecursionError):
@@ -191,12 +215,14 @@ def _as_text(item: Any) -> str:
     return str(item).lower() if isinstance(item, bool) else str(item)
 
 
-def _of_text(text: str, catalogue: Catalogue) -> Iterator[Node | ExpressionError]:
-    for candidate in candidates(text, catalogue):
+def _of_text(text: str, catalogue: Catalogue) -> list[Node | ExpressionError]:
+    found: list[tuple[Node | ExpressionError, Standing]] = []
+    for candidate, standing in islice(candidates(text, catalogue), MAX_EXPRESSIONS):
         try:
-            yield _checked(parse(candidate, catalogue), catalogue)
+            found.append((_checked(parse(candidate, catalogue), catalogue), standing))
         except ExpressionError as error:
-            yield error.within(candidate)
+            found.append((error.within(candidate), standing))
+    return proposed(found)
 
 
 def _checked(node: Node, catalogue: Catalogue) -> Node:

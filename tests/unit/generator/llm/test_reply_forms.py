@@ -2,6 +2,8 @@
 
 # ruff: noqa: RUF001 - labels in other scripts
 
+import json
+
 import pytest
 
 from generator.catalogue import load_catalogue
@@ -235,11 +237,60 @@ def test_replies_as_models_were_seen_to_write_them(reply: str, count: int) -> No
         ("I used windows [5, 10, 20].", []),
         ('["group_rank(close, bucket(rank(cap), range="0,1,0.1"))",\n"rank(open)"]',
          ['group_rank(close, bucket(rank(cap), range="0,1,0.1"))', "rank(open)"]),
+        ("1. rank(volume)\n2. rank(volume) * rank(close)", ["rank(volume)", "multiply(rank(volume), rank(close))"]),
+        ("alpha_1: rank(volume)\nalpha_2: rank(volume) * rank(close)",
+         ["rank(volume)", "multiply(rank(volume), rank(close))"]),
+        ("rank(close) - ts_mean(clo", ["!the expression ends inside a parenthesis"]),
+        ("alpha = ts_delta(close, 5)\nalpha *= -1\nrank(alpha)", ["rank(multiply(ts_delta(close, 5), -1))"]),
+        ("The alpha is rank(close) * rank(open) * 2, or so.", []),
+        ("Example: rank(close)", ["rank(close)"]),
         ("momentum = close", ["!the last statement assigns 'momentum' and gives no alpha"]),
     ],
 )  # fmt: skip
 def test_code_and_prose_are_distinguished(reply: str, found: list[str]) -> None:
     assert outcomes(reply) == found
+
+
+B_OF = f"Explanation: `rank(close)` and `rank(volume)` are correlated.\n{B}"
+MENTIONED = {
+    "parts in a list": f"**{A}**\n- `ts_delta(close, 5)`: the change of a week\n- `rank(...)`: its rank\n{B}",
+    "parts without backticks": f"Alpha 1: {A}\n- ts_delta(close, 5): the change\nAlpha 2: {B}\n- rank(volume): attention",
+    "parts in a sentence": f"{A}\nWe first compute `ts_delta(close, 5)`, then rank it.\n{B_OF}",
+    "parts step by step": f"Step 1: Change: ts_delta(close, 5)\nStep 2: Sign: -ts_delta(close, 5)\nFinal: {A}\nand\n{B}",
+    "parts in a table": f"| 1 | `{A}` | Uses `ts_delta(close, 5)` |\n| 2 | `{B}` | Ranks |",
+    "parts in Chinese": f"1. 反转：`{A}`，其中 `ts_delta(close, 5)` 表示变化\n2. 先计算 rank(volume)，然后求相关：{B}",
+    "parts in tags": f"<alpha>{A}</alpha><reason>ts_delta(close, 5) falls</reason>\n<alpha>{B}</alpha>",
+    "others in a sentence": f"I considered `rank(open)` but it is too simple. Instead:\n`{A}`\n`{B}`",
+    "others as an example": f"For example, rank(open) is simple. Mine are:\n1. {A}\n2. {B}",
+    "others after a label": f"Original: rank(open)\nImproved: {A}\nAnd: {B}",
+    "others beside": f"`{A}` (equivalent to `-rank(ts_delta(close, 5))`)\n`{B}`, which is not like `rank(open)`.",
+    "others to avoid": f"Avoid expressions like `rank(open)`.\nDo not use: rank(open)\nUse: {A}\nAnd: {B}",
+    "others to avoid in Chinese": f"不要使用 rank(open)。\n使用：{A}\n使用：{B}",
+    "others rejected": f"rank(open) would not work.\n1. rank(open) - too simple\n2. {A}\n3. {B}",
+    "others crossed out": f"\u274c rank(open)\n\u2705 {A}\n\u2705 {B}",
+    "in sentences alone": f"A good alpha could be `{A}`. Another is `{B}`, for example.",
+    "in sentences without backticks": f"The first alpha is {A}.\nThe second alpha could be {B}, which leads.",
+    "instead in a label": f"Alpha 1 (ranks instead of values): {A}\nAlpha 2 (not raw): {B}",
+    "values of unknown keys": f'[{{"factor": "{A}", "why": "rank(open) is slow"}}, {{"factor": "{B}", "why": "x"}}]',
+    "keys of two words": f'[{{"idea": "rank(open) leads", "alpha_expression": "{A}"}}, {{"factor_code": "{B}"}}]',
+    "keys of former ones": f'{{"original_expression": "rank(open)", "expression": ["{A}", "{B}"]}}',
+    "a key twice": f'{{"expression": "{A}", "expression": "{B}"}}',
+    "a comment of C in JSON": f'{{"alphas": [\n"{A}",\n/* of ranks */ "{B}"\n]}}',
+    "arrays as texts": f'{{"expressions": [{json.dumps(X)}, {json.dumps(Y)}]}}',
+    "names in a sentence": f"First define d = ts_delta(close, 5).\nThen alpha = rank(-d).\nAlso: {B}",
+    "names defined below": f"alpha = rank(-d)\nwhere d = ts_delta(close, 5)\nbeta = {B}",
+    "a sign and an assignment": f"x = rank(close)\nx *= volume\nx -= open\n{A}\n{B}",
+    "tokens of a template": f"[INST] Give me two [/INST] {A}\n{B}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", MENTIONED)
+def test_what_a_reply_mentions_is_no_alpha(form: str) -> None:
+    wanted = [ONE, TWO]
+    if form == "a sign and an assignment":
+        wanted.insert(0, "subtract(multiply(rank(close), volume), open)")
+    trees = [one for one in outcomes(MENTIONED[form]) if not one.startswith("!")]
+    assert sorted({*trees}) == sorted(wanted)
 
 
 THOUGHTS = {

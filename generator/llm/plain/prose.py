@@ -11,10 +11,11 @@ from typing import Final, TypeAlias
 from generator.catalogue.model import Catalogue, Kind
 from generator.language.ast import MAX_CHARACTERS
 from generator.language.errors import suggestion
-from generator.llm.formatting import without_formatting
+from generator.llm.plain.formatting import without_formatting
+from generator.llm.plain.standing import Standing, standing_of
 
-Statement: TypeAlias = tuple[str, str]
-"""The assigned name, empty for none, and the code."""
+Statement: TypeAlias = tuple[str, str, Standing]
+"""The assigned name, empty for none, the code, and how it stands in its line."""
 
 _FENCE: Final = re.compile(r"^\s*(?:```(?![^\n]*```)|~~~)")
 _NUMBER: Final = r"#?\(?\d{1,3}(?:\.\d{1,2}){0,3}"
@@ -35,9 +36,13 @@ _WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+\.? (?!(?:and|or|no
 _TEXT: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
 _NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\s*=(?!=))?")
 _SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
+_AUGMENTED: Final = re.compile(r"\A([A-Za-z_][A-Za-z0-9_]*)\s*([-+*/])=(?!=)\s*(.+)", re.DOTALL)
+_TARGET: Final = re.compile(r"\s([A-Za-z_][A-Za-z0-9_]*)\s*\Z")
+_OF_ALPHA: Final = re.compile(r"\b(?:alpha|expression|formula|factor)s?\b", re.IGNORECASE)
+_SPOKEN: Final = re.compile(r"(?<![^\s`\"'])-?[A-Za-z_][A-Za-z0-9_]*\(")
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)(.*)", re.DOTALL)
 _APART: Final = re.compile(
-    r"[()]|(?:(?<=\s)-{1,3}\s)?[^\x00-\x7f]+(?:\s?\d{0,3}\s-{1,3}\s)?|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|<[|\uff5c][^|\uff5c<>\n]{1,40}[|\uff5c]>|<!\[CDATA\[|\]\]>"
+    r"[()]|(?:(?<=\s)-{1,3}\s)?[^\x00-\x7f]+(?:\s?\d{0,3}\s-{1,3}\s)?|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|<[|\uff5c][^|\uff5c<>\n]{1,40}[|\uff5c]>|<!\[CDATA\[|\]\]>|\[/?INST\]"
     r"|</?[A-Za-z][A-Za-z0-9_-]*(?:\s+[A-Za-z][A-Za-z0-9_-]*=(?:\"[^\"<>\n]*\"|'[^'<>\n]*'))*\s?/?>"
     r"|(?<=[\w)])\s+\*?(?=\((?!(?:and|or|not)\b)[^\W\d]+ (?!(?:and|or|not)\b)[^\W\d]+)"
     r"|(?<=\))\s+(?:(?=\()|(?=[A-Za-z])(?!(?:and|or|plus|minus|times|over|divided|multiplied)\b)(?![^\n]{0,400}\w\())"
@@ -64,8 +69,8 @@ _MOST_PARTS: Final = 12
 _MOST_STATEMENTS: Final = 200
 
 
-def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
-    """Yield possible expressions in order.
+def candidates(text: str, catalogue: Catalogue) -> Iterator[tuple[str, Standing]]:
+    """Yield possible expressions in order, each with its standing.
 
     Numbering, bullets, labels, explanations and backticks are removed. An assignment is yielded with the statements
     that use its name; an unused name is a label. An expression may continue on the next line inside parentheses, and
@@ -74,7 +79,7 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
     block: list[Statement] = []
     last, codes = "", list[str]()
     for line in _lines(without_formatting(text)):
-        names = _Names(catalogue, {name for name, _ in block})
+        names = _Names(catalogue, {name for name, _, _ in block})
         pieces, whole = _of_line(line, names), _continued(last, codes, line, names)
         is_prose = not pieces and line.strip() and not (_FENCE.match(line) or _REMARK_LINE.match(line))
         if whole:
@@ -83,8 +88,11 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[str]:
             yield from _alphas(block, catalogue)
             block = []
         last = f"{last}\n{line}" if whole else line
-        codes = [code for piece in whole or pieces for code in _plain(piece).split(";") if code.strip()]
-        block += map(_statement, codes)
+        codes, bare = [], _bare(last)
+        for piece in whole or pieces:
+            own = [code for code in _plain(piece).split(";") if code.strip()]
+            block += [_statement(code, standing_of(piece, bare)) for code in own]
+            codes += own
     yield from _alphas(block, catalogue)
 
 
@@ -155,24 +163,28 @@ def _unmarked(line: str) -> str:
     return line[mark.end() if mark else 0 :]
 
 
-def _statement(code: str) -> Statement:
-    found = _ASSIGNMENT.fullmatch(code.strip())
-    return (found[1], found[2].strip(" \"'[]{}")) if found else ("", code.strip())
+def _statement(code: str, standing: Standing) -> Statement:
+    found = _ASSIGNMENT.fullmatch(_AUGMENTED.sub(r"\1 = \1 \2 (\3)", code.strip()))
+    return (found[1], found[2].strip(" \"'[]{}"), standing) if found else ("", code.strip(), standing)
 
 
-def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[str]:
+def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[tuple[str, Standing]]:
     """Yield each statement that no later one uses, preceded by the assignments that it uses.
 
-    An unused setting such as `decay=4` or `neutralization=industry` is left out.
+    A name may be defined after its use. An unused setting such as `decay=4` or `neutralization=industry` is left out.
     """
-    used = [_names_in(code) for _, code in block]
-    for place, (name, code) in enumerate(block):
-        if name and any(name in names for names in used[place + 1 :]):
+    used = [_names_in(code) for _, code, _ in block]
+    later: set[str] = set()
+    """Names that are used before their definition."""
+    known = {*catalogue.fields, *catalogue.operators}
+    for place, (name, code, standing) in enumerate(block):
+        if name and (name in later or any(name in names for names in used[place + 1 :])):
             continue
         wanted, needed = set(used[place]), [code]
-        for earlier in range(place - 1, -1, -1):
-            other, value = block[earlier]
-            if other in wanted:
+        for earlier in (*range(place - 1, -1, -1), *range(place + 1, len(block))):
+            other, value, _ = block[earlier]
+            if other in wanted and (earlier < place or other not in known):
+                later |= {other} if earlier > place else set()
                 wanted.remove(other)
                 wanted |= used[earlier]
                 needed.insert(0, f"{other} = {value};")
@@ -180,7 +192,7 @@ def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[str]:
         field = catalogue.fields.get(code)
         if name and is_plain and not (needed[:-1] or (field and field.kind is Kind.MATRIX)):
             continue
-        yield "\n".join([*needed[:-1], f"{name} = {code}" if name and is_plain else code])
+        yield "\n".join([*needed[:-1], f"{name} = {code}" if name and is_plain else code]), standing
 
 
 def _names_in(code: str) -> set[str]:
@@ -210,6 +222,10 @@ class _Names:
         is_name = code in self._assigned
         return _has_form(code) and bool(_CALL.search(bare) or is_name or (values and _SIGN.search(bare)))
 
+    def is_new(self, word: str) -> bool:
+        """Return True if a word may be assigned: it means nothing yet."""
+        return word not in self._catalogue.fields and word not in self._catalogue.operators
+
     def is_misspelt(self, word: str) -> bool:
         """Return True if a word resembles the name of a field."""
         return word.isidentifier() and bool(suggestion(word, self._catalogue.fields))
@@ -219,9 +235,7 @@ def _of_line(line: str, names: _Names) -> list[str]:
     """Return the pieces of a line that may be code: usually none or one."""
     if not line.strip() or len(line) > MAX_CHARACTERS or _FENCE.match(line):
         return []
-    bare = _unmarked(_POWER.sub("^", line).replace("**", "")).replace(":=", "=")
-    if bare.startswith(("*", "_")):
-        bare = bare.strip("*_")
+    bare = _bare(line)
     ticked = [piece.strip() for piece in _TICKED.findall(bare)]
     if ticked:
         return [piece for piece in ticked if names.could_make(piece) or _seems(piece)]
@@ -230,7 +244,32 @@ def _of_line(line: str, names: _Names) -> list[str]:
         [piece for part in parts for piece in _longest(part, names.could_make, names)]
         or [piece for piece in _QUOTED.findall(bare) if names.could_make(piece)]
         or [piece for part in parts for piece in _longest(part, _seems, names)]
+        or _spoken(bare, names)
     )
+
+
+def _bare(line: str) -> str:
+    """Return a line without numbering, bullets and the signs of bold and italic text."""
+    bare = _unmarked(_POWER.sub("^", line).replace("**", "")).replace(":=", "=")
+    return bare.strip("*_") if bare.startswith(("*", "_")) else bare
+
+
+def _spoken(sentence: str, names: _Names) -> list[str]:
+    """Return the call in a sentence on an alpha with a single one, unless a sign beside it makes it a part."""
+    call = _SPOKEN.search(sentence)
+    if call is None or not _OF_ALPHA.search(sentence[: call.start()]):
+        return []
+    depth, end = 1, call.end()
+    while depth and end < len(sentence):
+        depth += (sentence[end] == "(") - (sentence[end] == ")")
+        end += 1
+    before, code, after = (
+        sentence[: call.start()].rstrip(),
+        sentence[call.start() : end],
+        sentence[end:].lstrip(),
+    )
+    is_part = _SIGN.match(before[-1:]) or _SIGN.match(after) or _SPOKEN.search(after)
+    return [code] if not is_part and names.could_make(code) else []
 
 
 def _cut(signs: re.Pattern[str], text: str) -> list[str]:
@@ -258,7 +297,10 @@ def _longest(text: str, judge: Callable[[str], bool], names: _Names) -> Iterator
             if code and not is_target and judge(code):
                 tail = "".join(parts[end + 1 : end + 3])
                 is_typo = end + 2 == last and "-" in tail and names.is_misspelt(parts[last].strip())
-                yield code + tail if is_typo else code
+                is_cut = _depth(tail) > 0 and _CALL.search(tail)
+                target = _TARGET.search(parts[place - 2]) if place and parts[place - 1] == "=" else None
+                named = f"{target[1]} = " if target and names.is_new(target[1]) else ""
+                yield named + (code + tail if is_typo or is_cut else code)
                 place = end
                 break
         place += 2

@@ -1,0 +1,90 @@
+"""How an expression stands in its line: alone, beside a text, in a sentence, or rejected. Pure.
+
+A reply's explanation repeats parts of its alphas and names others that it does not propose. A person tells them by
+their place.
+"""
+
+import re
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+from generator.language.ast import Call, Node
+from generator.language.errors import ExpressionError
+
+
+class Standing(IntEnum):
+    """The place of an expression, from the surest proposal on."""
+
+    ALONE = 0
+    BESIDE = 1
+    """With a label or an explanation."""
+    MENTIONED = 2
+    """In a sentence, or named as an example or as the former state."""
+    REJECTED = 3
+
+
+Outcome: TypeAlias = Node | ExpressionError
+
+_NUMBERED: Final = re.compile(r"\A\W*(?:alpha|expression|factor|formula)[ _]?#?\d+\s*[:=]\s*", re.IGNORECASE)
+_REJECTS: Final = re.compile(
+    r"(?:\b(?:do not|don't|never) (?:use|write|try|submit|recommend)\b[^.)]*"
+    r"|\b(?:avoid|instead of|rather than)\b(?:\W*|[^.:)]*)"
+    r"|\b(?:not|where)\W*|[\u274c\u2717\u2718][^.]*|~~|(?:\u4e0d\u8981|\u4e0d\u80fd|\u907f\u514d)\S{0,4}\s*)\Z",
+    re.IGNORECASE,
+)
+"""Ends of what stands before an expression that is not proposed, or that defines a name."""
+_REJECTED: Final = re.compile(
+    r"\A[^\w.]*(?:(?:is|was) )?(?:too \w|rejected|invalid|not (?:good|useful|valid|allowed|used|enough)\b"
+    r"|(?:would|will|does|did) not (?:work|help|give|be)\b|(?:won't|doesn't) (?:work|help|give|be)\b)",
+    re.IGNORECASE,
+)
+_MENTIONS: Final = re.compile(
+    r"(?:\A\W*(?:for example|original|before|old|previous)\b|\b(?:like|such as|equivalent to)\b|\be\.g\.)[^.]*\Z"
+    r"|[A-Za-z][\w'-]*,?\s+[A-Za-z][\w'-]*\s*[\"'`(]*\Z",
+    re.IGNORECASE,
+)
+
+
+def standing_of(code: str, line: str) -> Standing:
+    """Return how the code stands in its line, which has no bullet and no number."""
+    before, found, after = line.partition(code)
+    if not found:
+        return Standing.BESIDE
+    if _REJECTS.search(before[-200:]) or _REJECTED.match(after[:200]):
+        return Standing.REJECTED
+    if _MENTIONS.search(before[-200:]):
+        return Standing.MENTIONED
+    beside = re.search(r"\w", _NUMBERED.sub("", before) + after)
+    return Standing.BESIDE if beside else Standing.ALONE
+
+
+def proposed(found: Sequence[tuple[Outcome, Standing]]) -> list[Outcome]:
+    """Return the outcomes that a reply proposes.
+
+    A sentence proposes one only if no expression stands outside of sentences. An expression beside a text is left out
+    if it is a part of another one.
+    """
+    places = [standing for outcome, standing in found if not isinstance(outcome, ExpressionError)]
+    last = (
+        Standing.BESIDE if min(places, default=Standing.MENTIONED) <= Standing.BESIDE else Standing.MENTIONED
+    )
+    kept = [(outcome, standing) for outcome, standing in found if standing <= last]
+    numbers: dict[Node | tuple[object, ...], int] = {}
+    parts: set[int] = set()
+
+    def number(node: Node) -> int:
+        """Return a number that only equal expressions have, and note those of the node's parts."""
+        key: Node | tuple[object, ...] = node
+        if isinstance(node, Call):
+            below = [number(part) for part in (*node.args, *(value for _, value in node.named))]
+            parts.update(below)
+            key = (node.name, len(node.args), *(name for name, _ in node.named), *below)
+        return numbers.setdefault(key, len(numbers))
+
+    roots = [-1 if isinstance(outcome, ExpressionError) else number(outcome) for outcome, _ in kept]
+    return [
+        outcome
+        for (outcome, standing), root in zip(kept, roots, strict=True)
+        if standing is Standing.ALONE or root not in parts
+    ]
