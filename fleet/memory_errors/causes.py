@@ -53,7 +53,7 @@ class Part(StrEnum):
     harmless   a failure that the program survives
     routine    ordinary work; no incident by itself
     unload     about an unload that began `seconds` earlier
-    call       the call that failed, printed below its error; its name says whose memory it asked for
+    call       the call that failed, with its name or reason: it asked for host memory, or failed for no lack of memory
     """
 
     FIRST = "first"

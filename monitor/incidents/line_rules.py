@@ -47,7 +47,7 @@ def _on_signal(step: GroupingStep, signal: Signal) -> None:
         step.outcomes.append(SignalSeen(signal, step.time, step.line, ""))
     elif signal.part is Part.UNLOAD:
         _on_unload(step, signal)
-    elif signal.part is Part.CALL:
+    elif signal.part is Part.CALL and signal.cause is Cause.HOST:
         failure = step.load_failure() if step.load else matching.failure_of(step, signal)
         if failure is not None:
             step.add(failure, signal)

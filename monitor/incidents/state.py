@@ -14,7 +14,7 @@ from monitor.incidents.messages import GroupingRules, Incident
 
 _SHORT_DIGEST = len("sha256-") + 12
 _SHARED = ("id", "first", "last", "first_line", "last_line", "load_began", "lines")
-_MERGED = "named vague host pinned harmless spill died loading model from_log lines".split()  # noqa: SIM905
+_MERGED = "named vague host refuted harmless spill died loading model from_log lines".split()  # noqa: SIM905
 
 
 class Timing(StrEnum):
@@ -35,8 +35,8 @@ class Failure:
     """Signals that belong together.
 
     `named`, `vague`: failures of GPU memory, and of memory that no line names. `host`, `harmless`: fatal failures of
-    host memory, and complaints that a program survives. `pinned`: the call that failed asked for host memory, whatever
-    its error says. `estimate`: a plan that leaves layers on the CPU. `other`: a
+    host memory, and complaints that a program survives. `refuted`: the call that failed asked for host memory,
+    or failed for no lack of memory. `estimate`: a plan that leaves layers on the CPU. `other`: a
     cause that is no memory's. `bounded`: the load or request is over; a new failure is not part of this one.
     `answered`: time of the access-log line that bounded it. `ended`: the server reported the end of the load.
     `asked`: the fleet asked for the unload. `unload`: the time when that unload began. `healed`: a later try succeeded.
@@ -55,7 +55,7 @@ class Failure:
     named: bool = False
     vague: bool = False
     host: bool = False
-    pinned: bool = False
+    refuted: bool = field(default=False, metadata={"former": "pinned"})
     harmless: bool = False
     not_recovered: bool = False
     retry: bool = False
@@ -97,7 +97,7 @@ class Failure:
     @property
     def certain(self) -> bool:
         """Return True if the signals prove a failure of GPU memory."""
-        return (self.named or (self.vague and not (self.host or self.other))) and not self.pinned
+        return (self.named or (self.vague and not (self.host or self.other))) and not self.refuted
 
     @property
     def minor(self) -> bool:
@@ -122,7 +122,7 @@ def joined(failure: Failure, signal: Signal, *, time: float, line: int) -> Failu
         ended=failure.ended or signal.part is Part.ENDING,
         loading=failure.loading or of_a_load,
         died=failure.died or (signal.cause is Cause.RUNNER_DIED and hard),
-        pinned=failure.pinned or signal.part is Part.CALL,
+        refuted=failure.refuted or signal.part is Part.CALL,
         healed=signal.part is Part.HEALED or (failure.healed and not hard),
         other=signal.cause.value if signal.kind is SignalKind.OTHER else failure.other,
         **flags,

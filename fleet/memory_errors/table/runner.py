@@ -45,6 +45,19 @@ GPU: tuple[Pattern, ...] = (
         "cudaMalloc failed: out of memory",
     ),
     signal(
+        "gpu-malloc-lost",
+        r"alloc failed: (?:no \w{1,10}-capable device|(?:\S{1,24} )?device\S{0,3} is/are busy|all \S{1,24} devices are busy"
+        r"|un(?:known error|correctable ECC|specified launch)|\w{0,12} ?driver|initialization error"
+        r"|an illegal memory access|the launch timed out|GPU is lost)",
+        ("alloc failed: ",),
+        Cause.GPU_LOST,
+        part=Part.CALL,
+        versions="all",
+        backend="cuda rocm",
+        example="ggml_backend_cuda_buffer_type_alloc_buffer: allocating 1825.82 MiB on device 0: "
+        "cudaMalloc failed: CUDA-capable device(s) is/are busy or unavailable",
+    ),
+    signal(
         "gpu-buffer",
         r"(?:failed|unable) to allocate (?P<device>[A-Z][\w.,()\[\]:-]{0,80}|backend) buffer(?: of size (?P<bytes>\d{1,20}))?\b",
         ("to allocate ",),

@@ -120,7 +120,7 @@ def test_a_buffers_name_says_whose_memory_it_is(name: str, kind: str, text: str)
         ("ROCm error: invalid device function", None),
         ("CUDA error: an illegal memory access was encountered", None),
         ("CUDA error: no kernel image is available for execution on the device", None),
-        ("cudaMalloc failed: initialization error", None),
+        ("cudaMalloc failed: initialization error", "other"),
         ("CUDA error: the resource allocation failed", "hard"),
         ("mlx: cudaMallocAsync(&data, size, stream) failed: out of memory", "hard"),
         (

@@ -6,6 +6,7 @@ import pytest
 
 from monitor.incidents import GroupingRules
 from tests.reference.ollama_log import (
+    ALLOC,
     OTHER,
     OURS,
     T0,
@@ -374,6 +375,24 @@ def test_layers_on_the_cpu_after_the_gpu_could_not_be_initialised_are_a_lost_gpu
     assert causes([*begins(T0), failed, spilled, loaded(T0 + 3)[1]]) == [("other", "gpu_lost", False)]
     none = "ggml_cuda_init: failed to initialize CUDA: no CUDA-capable device is detected"
     assert causes([*begins(T0), none, spilled, loaded(T0 + 3)[1]]) == [("soft", "spill", False)]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "CUDA-capable device(s) is/are busy or unavailable",
+        "all CUDA-capable devices are busy or unavailable",
+        "no CUDA-capable device is detected",
+        "uncorrectable ECC error encountered",
+        "unknown error",
+        "CUDA driver version is insufficient for CUDA runtime version",
+    ],
+)
+@pytest.mark.parametrize("begin", [begins(T0), [slog(T0, "x")]], ids=["in a load", "outside"])
+def test_an_allocation_that_fails_for_no_lack_of_memory_is_a_lost_gpu(begin: list[str], reason: str) -> None:
+    failed = f"{ALLOC}: allocating 1825.82 MiB on device 0: cudaMalloc failed: {reason}"
+    end = gives_up(T0 + 1, error=f"exit status 1: cudaMalloc failed: {reason}\\n{runs_out()[1]}")
+    assert causes([*begin, failed, *runs_out()[1:], *end, gin(T0 + 1)]) == [("other", "gpu_lost", False)]
 
 
 PINNED = ("  current device: 0, in function f at ggml-cuda.cu:1", "  cudaMallocHost((void **) &ptr, size)")
