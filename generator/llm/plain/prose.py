@@ -21,7 +21,7 @@ _FENCE: Final = re.compile(r"^\s*(?:```(?![^\n]*```)|~~~)")
 _NUMBER: Final = r"#?\(?\d{1,3}(?:\.\d{1,2}){0,3}"
 _MARK: Final = re.compile(
     rf"(?:[-*\u2022+]\s+|>{{1,3}}\s+|{_NUMBER}[.):\u3001](?!\d)\s*|{_NUMBER}\s+(?=(?!and\b|or\b)[A-Za-z_])|#\d{{1,3}}\s+"
-    r"|\(?(?:[A-Za-z]|[ivx]{2,4})[.)]\s+|#{1,6}\s+|return\s+|\[[^\]\n]{0,40}\]\s+)*"
+    r"|\(?(?:[A-Za-z]|[ivx]{2,4}|[IVX]{2,4})[.)]\s+|#{1,6}\s+|return\s+|\[[^\]\n]{0,40}\]\s+)*"
 )
 _TICKED: Final = re.compile(r"`([^`\n]{3,})`")
 _QUOTED: Final = re.compile(r"[\"']([^\"'\n]{3,})[\"']")
@@ -38,11 +38,15 @@ _NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\
 _SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
 _AUGMENTED: Final = re.compile(r"\A([A-Za-z_][A-Za-z0-9_]*)\s*([-+*/])=(?!=)\s*(.+)", re.DOTALL)
 _TARGET: Final = re.compile(r"\s([A-Za-z_][A-Za-z0-9_]*)\s*\Z")
-_OF_ALPHA: Final = re.compile(r"\b(?:alpha|expression|formula|factor)s?\b", re.IGNORECASE)
-_SPOKEN: Final = re.compile(r"(?<![^\s`\"'])-?[A-Za-z_][A-Za-z0-9_]*\(")
+_SAID: Final = re.compile(
+    r"\b(?:alpha|expression|formula|factor)s?(?:(?:\s+[a-z]+){0,3}?\s+(?:is|be|becomes|equals)"
+    r"(?:\s+(?:then|now|simply|thus|(?:defined|given|calculated|computed)\s+(?:as|by)))?\s+(?!not\b)(?=[-\w(])|\s+(?=[a-z_]\w*\())",
+    re.IGNORECASE,
+)
+"""The words of a sentence before an expression that it says an alpha to be."""
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=(?!=)(.*)", re.DOTALL)
 _APART: Final = re.compile(
-    r"[()]|(?:(?<=\s)-{1,3}\s)?[^\x00-\x7f]+(?:\s?\d{0,3}\s-{1,3}\s)?|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|<[|\uff5c][^|\uff5c<>\n]{1,40}[|\uff5c]>|<!\[CDATA\[|\]\]>|\[/?INST\]"
+    r"[()]|(?:(?<=\s)-{1,3}\s)?[^\x00-\x7f]+(?:\s?\d{0,3}\s-{1,3}\s)?|(?<!\|)\|(?!\|)|[\t,$]|[-=]>|<[|\uff5c][^|\uff5c<>\n]{1,40}[|\uff5c]>|<!\[CDATA\[|\]\]>|\[/?INST\]|(?<=\))\s+\d{1,2}[.)]\s"
     r"|</?[A-Za-z][A-Za-z0-9_-]*(?:\s+[A-Za-z][A-Za-z0-9_-]*=(?:\"[^\"<>\n]*\"|'[^'<>\n]*'))*\s?/?>"
     r"|(?<=[\w)])\s+\*?(?=\((?!(?:and|or|not)\b)[^\W\d]+ (?!(?:and|or|not)\b)[^\W\d]+)"
     r"|(?<=\))\s+(?:(?=\()|(?=[A-Za-z])(?!(?:and|or|plus|minus|times|over|divided|multiplied)\b)(?![^\n]{0,400}\w\())"
@@ -212,15 +216,19 @@ class _Names:
         own = {found[1] for found in _NAME.finditer(bare) if found[3]}
         values = 0
         for found in _NAME.finditer(bare):
-            name = found[1]
-            is_value = name in self._catalogue.fields or name in self._assigned or name in own
-            if found[2] and not (name in self._catalogue.operators or name in _LOGIC):
+            is_own = found[1] in own and not found[2]
+            if not (is_own or self.knows(found)):
                 return False
-            if not (found[2] or is_value or name in self._catalogue.words or name in _LOGIC):
-                return False
-            values += is_value
+            values += is_own or found[1] in self._catalogue.fields or found[1] in self._assigned
         is_name = code in self._assigned
         return _has_form(code) and bool(_CALL.search(bare) or is_name or (values and _SIGN.search(bare)))
+
+    def knows(self, found: re.Match[str]) -> bool:
+        """Return True if a name means something: an operator before a parenthesis, else a value or a word."""
+        name = found[1]
+        if name in _LOGIC or found[2]:
+            return name in _LOGIC or name in self._catalogue.operators
+        return name in self._catalogue.fields or name in self._assigned or name in self._catalogue.words
 
     def is_new(self, word: str) -> bool:
         """Return True if a word may be assigned: it means nothing yet."""
@@ -255,21 +263,15 @@ def _bare(line: str) -> str:
 
 
 def _spoken(sentence: str, names: _Names) -> list[str]:
-    """Return the call in a sentence on an alpha with a single one, unless a sign beside it makes it a part."""
-    call = _SPOKEN.search(sentence)
-    if call is None or not _OF_ALPHA.search(sentence[: call.start()]):
-        return []
-    depth, end = 1, call.end()
-    while depth and end < len(sentence):
-        depth += (sentence[end] == "(") - (sentence[end] == ")")
-        end += 1
-    before, code, after = (
-        sentence[: call.start()].rstrip(),
-        sentence[call.start() : end],
-        sentence[end:].lstrip(),
+    """Return the expression that a sentence says an alpha to be."""
+    said = _SAID.search(sentence)
+    part = _cut(_APART, sentence[said.end() :])[0] if said else ""
+    words = (
+        word for word in _NAME.finditer(part) if not names.knows(word) and _depth(part[: word.start()]) == 0
     )
-    is_part = _SIGN.match(before[-1:]) or _SIGN.match(after) or _SPOKEN.search(after)
-    return [code] if not is_part and names.could_make(code) else []
+    word = next(words, None)
+    code = part[: word.start() if word else len(part)].strip(" \t\"'`.;:")
+    return [code] if names.could_make(code) else []
 
 
 def _cut(signs: re.Pattern[str], text: str) -> list[str]:

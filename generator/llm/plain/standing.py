@@ -30,7 +30,7 @@ _NUMBERED: Final = re.compile(r"\A\W*(?:alpha|expression|factor|formula)[ _]?#?\
 _REJECTS: Final = re.compile(
     r"(?:\b(?:do not|don't|never) (?:use|write|try|submit|recommend)\b[^.)]*"
     r"|\b(?:avoid|instead of|rather than)\b(?:\W*|[^.:)]*)"
-    r"|\b(?:not|where)\W*|[\u274c\u2717\u2718][^.]*|~~|(?:\u4e0d\u8981|\u4e0d\u80fd|\u907f\u514d)\S{0,4}\s*)\Z",
+    r"|\bnot\W*|\bwhere\b[^.:]*|[\u274c\u2717\u2718][^.]*|~~|(?:\u4e0d\u8981|\u4e0d\u80fd|\u907f\u514d)\S{0,4}\s*)\Z",
     re.IGNORECASE,
 )
 """Ends of what stands before an expression that is not proposed, or that defines a name."""
@@ -40,7 +40,9 @@ _REJECTED: Final = re.compile(
     re.IGNORECASE,
 )
 _MENTIONS: Final = re.compile(
-    r"(?:\A\W*(?:for example|original|before|old|previous)\b|\b(?:like|such as|equivalent to)\b|\be\.g\.)[^.]*\Z"
+    r"(?:\A\W*(?:for example|original|before|old|previous)\b|\b(?:like|such as|equivalent to)\b|\b(?:e\.g|i\.e)\.)[^.]*\Z"
+    r"|\A\W*(?:explanation|rationale|reason(?:ing)?|logic|note|description|\u8bf4\u660e|\u89e3\u91ca|\u903b\u8f91|\u7406\u7531"
+    r"|\u8aac\u660e|\uc124\uba85)\s*\W*[:\uff1a]"
     r"|[A-Za-z][\w'-]*,?\s+[A-Za-z][\w'-]*\s*[\"'`(]*\Z",
     re.IGNORECASE,
 )
