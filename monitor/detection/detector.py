@@ -186,7 +186,9 @@ def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> Lo
         return LogEvent(kind, memory=_memory(parsed.fields.get("total", "")))
     if row.kind is LogEventKind.ALL_ON_GPU and is_below(match["part"], match["whole"]):
         return None
-    kind = row.kind
+    kind, model = row.kind, _model_of(parsed)
+    if kind is LogEventKind.LOAD_BEGUN and not model and "--port" in parsed.fields.get("cmd", ""):
+        return None  # a runner that only looks at the GPUs
     if kind is LogEventKind.LOAD_TRIED:
         request = parsed.fields.get("request", "")
         if "Operation:close" in request:
@@ -194,7 +196,7 @@ def _event_of(row: EventPattern, match: re.Match[str], parsed: ParsedLine) -> Lo
         kind = LogEventKind.LOAD_FITS if "Operation:commit" in request else kind
     layers = whole_number(parsed.fields.get("layers.requested") or parsed.fields.get("requested"))
     final = row.final or _never_retried(row, parsed)
-    return LogEvent(kind, model=_model_of(parsed), final=final, layers=layers)
+    return LogEvent(kind, model=model, final=final, layers=layers)
 
 
 def _memory(text: str) -> int | None:

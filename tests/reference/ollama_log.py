@@ -74,6 +74,26 @@ def failed_load(at: float, blob: str = OURS, status: int = 500) -> list[str]:
     return [*begins(at, blob), *runs_out(), *gives_up(at + 0.3, blob), gin(at + 0.4, status)]
 
 
+def evicts(at: float, wait: float) -> list[str]:
+    """Version 0.11.7 to 0.24: a layout fails, another model is evicted; runners look at the GPU until it is gone."""
+    alloc = slog(at, "load", 'request="{Operation:alloc GPULayers:41[ID:GPU-1]}"').replace('"load"', "load")
+    return [
+        slog(
+            at, "starting runner", f'cmd="/usr/bin/ollama runner --ollama-engine --model {path()} --port 2"'
+        ),
+        alloc,
+        *runs_out()[:2],
+        slog(
+            at + 1,
+            "model requires more gpu memory than is currently available, evicting a model to make space",
+        ),
+        slog(at + wait, "starting runner", 'cmd="/usr/bin/ollama runner --ollama-engine --port 3"'),
+        slog(at + wait + 0.25, "starting runner", 'cmd="/usr/bin/ollama runner --ollama-engine --port 4"'),
+        slog(at + wait + 1, "loading model", '"model layers"=41 requested=-1'),
+        alloc,
+    ]
+
+
 def not_recovered(at: float, seconds: float = 5.0, blob: str = OURS) -> list[str]:
     """The three lines of one unload, a quarter of a second apart."""
     return [

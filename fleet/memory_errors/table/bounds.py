@@ -130,8 +130,13 @@ EVENTS: tuple[EventPattern, ...] = (
     event(
         "load-retried",
         r"load failed; .{0,80}retrying|evicting all other loaded models for|GPU offload; retrying"
-        r"|evicting residents and retrying|^model layout did not fit",
-        ("retrying", "evicting all other loaded models", "model layout did not fit"),
+        r"|evicting residents and retrying|^model layout did not fit|than is currently available, evicting",
+        (
+            "retrying",
+            "evicting all other loaded models",
+            "model layout did not fit",
+            "memory than is currently available",
+        ),
         LogEventKind.LOAD_RETRIED,
         versions="0.11.5 -",
         example='time=2026-08-01T07:02:19.993Z level=WARN source=sched.go:667 msg="llama-server load failed; '

@@ -13,6 +13,7 @@ from tests.reference.ollama_log import (
     alone,
     begins,
     causes,
+    evicts,
     failed_load,
     gin,
     gives_up,
@@ -140,6 +141,17 @@ def test_the_old_engine_tries_many_layouts_in_one_load() -> None:
     assert causes(old_engine(T0, 9, fails=True)) == [COUNTS]
     assert causes(old_engine(T0, 9, fails=False)) == [RETRY]
     assert causes([*old_engine(T0, 9, fails=True), *old_engine(T0 + 9.5, 5, fails=True)]) == [COUNTS, COUNTS]
+
+
+@pytest.mark.parametrize("wait", [1.5, 60.0])
+def test_a_layout_that_fails_before_an_eviction_is_a_try_of_the_same_load(wait: float) -> None:
+    end = T0 + wait + 3
+    fits = slog(end, "load", 'request="{Operation:commit}"').replace('"load"', "load")
+    healed = [fits, slog(end + 1, "llama runner started in 9.00 seconds"), gin(end + 2, 200, wait + 5)]
+    fails = [*runs_out()[:2], slog(end, "memory layout cannot be allocated", level="WARN")]
+    fails += [slog(end, "Load failed", f'model={path()} error="memory layout cannot be allocated"'), gin(end)]
+    assert causes([*evicts(T0, wait), *healed]) == [RETRY]
+    assert causes([*evicts(T0, wait), *fails]) == [COUNTS]
 
 
 def test_the_older_engines_error_line_ends_a_load() -> None:

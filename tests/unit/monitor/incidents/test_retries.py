@@ -11,6 +11,7 @@ from tests.reference.ollama_log import (
     T0,
     Follower,
     begins,
+    evicts,
     gin,
     gives_up,
     loaded,
@@ -164,3 +165,12 @@ def test_a_count_is_taken_back_when_the_memory_was_the_hosts() -> None:
     assert count(log) == 1
     log.lines(T0 + 4, HOST)
     assert count(log) == 0
+
+
+def test_a_load_that_waits_for_an_eviction_counts_nothing_however_long_the_log_is_silent() -> None:
+    log = Follower()
+    log.lines(T0, *evicts(T0, 1.5)[:5])
+    log.see(TimePassed(T0 + 60))
+    assert not log.found
+    log.lines(T0 + 60, *evicts(T0, 60)[5:], slog(T0 + 64, "llama runner started in 64.00 seconds"))
+    assert [(one.cause.value, one.counts) for one in log.found] == [("retry", False)]
