@@ -15,12 +15,13 @@ from generator.catalogue import Kind, load_catalogue
 DATES = (
     "date", "datetime", "day", "trade_date", "trading_date", "tradedate", "timestamp", "time", "dt", "date_time",
     "trading_day", "tradingday", "trade_dt", "trddt", "datadate", "as_of_date", "open_time", "opentime", "window_start",
-    "start_time", "time_key", "dates",
+    "start_time", "time_key", "dates", "dtyyyymmdd", "ts_event", "snapped_at", "traddt",
 )  # fmt: skip
 SYMBOLS = (
-    "symbol", "ticker", "instrument", "asset", "security", "stock", "code", "tic", "sid", "secid", "permno",
+    "symbol", "ticker", "tckrsymb", "instrument", "asset", "security", "stock", "code", "tic", "sid", "secid", "permno",
     "isin", "cusip", "figi", "ric", "instrument_id", "asset_id", "security_id", "ts_code", "stock_code", "wind_code",
-    "order_book_id", "stkcd", "secucode", "sec_code", "ticker_symbol", "stock_symbol", "act_symbol", "pair", "name", "id",
+    "order_book_id", "stkcd", "secucode", "sec_code", "ticker_symbol", "stock_symbol", "act_symbol", "pair", "coin",
+    "name", "id",
 )  # fmt: skip
 GROUPS = ("market", "sector", "industry", "subindustry", "country", "exchange", "currency")
 UNIVERSE = ("universe", "in_universe")
@@ -34,6 +35,7 @@ SYNONYMS = {
     "close_last": "close", "prc": "close", "px_last": "close",
     "px_open": "open", "px_high": "high", "px_low": "low", "px_volume": "volume",
     "openprice": "open", "highprice": "high", "lowprice": "low", "closeprice": "close", "price_close": "close",
+    "opnpric": "open", "hghpric": "high", "lwpric": "low", "clspric": "close", "ttltradgvol": "volume",
     "tottrdqty": "volume", "trade_volume": "volume", "volume_weighted_average_price": "vwap",
     "sub_industry": "subindustry", "gics_sector": "sector", "gics_industry": "industry",
     "gics_sub_industry": "subindustry",
@@ -58,7 +60,7 @@ OTHER_SCRIPTS = {
 }  # fmt: skip
 
 _UNNAMED = ("", "level_0", "__index_level_0__", "column_0")
-_SEPARATORS = ("_", ".", ":", "|", "/", " ", "-")
+_SEPARATORS = ("__", "_", ".", ":", "|", "/", " ", "-")
 _PAIR = re.compile(r"""\(\s*['"]([^'"]*)['"]\s*,\s*['"]?([^'"]*?)['"]?\s*\)""")
 _WORD = re.compile(r"[^A-Za-z0-9_]+")
 _UNIT = re.compile(r"\s*[(\[\uff08][^()\uff08\uff09]*[)\]\uff09]$")  # "Close (USD)"

@@ -166,6 +166,8 @@ def _is_header(first: list[str], second: list[str]) -> bool:
     upper = _bare(first[1:])
     if fields_among(upper) == fields_among(second[1:]):
         return False
+    if find_symbol(first[:1]) and fields_among(upper) > fields_among(second[1:]):
+        return False  # a list of instruments: its first row names symbol and sector
     return len(set(upper)) < len(upper) or not any(map(_is_number, second[1:]))
 
 

@@ -88,6 +88,8 @@ def _joined(path: Path, files: list[Path], faults: Faults, free: int) -> Sheet |
             faults.hints += [hint for hint in own.hints if hint not in faults.hints]
     if faulty > MAX_SHOWN:
         faults.error(f"{faulty - MAX_SHOWN} more files have faults")
+    if faulty and sheets and not any("out of the folder" in hint for hint in faults.hints):
+        faults.hints.append("Or move a file that is no panel out of the folder.")
     if faults.errors:
         return None
     for warning, count in warnings.items():

@@ -94,9 +94,20 @@ def _gaps(sheet: Sheet, faults: Faults) -> None:
 def _signs(sheet: Sheet, name: str, values: Matrix, faults: Faults) -> None:
     if name in PRICES:
         _warn_of_cells(sheet, faults, name, values < 0, "is negative", "prices are negative")
-        _warn_of_cells(sheet, faults, name, values == 0, "is zero", "prices are zero")
+        passing = (
+            (values == 0) & _has_later(values) if name == "close" else np.zeros(values.shape, dtype=bool)
+        )
+        finding = "is zero before other closes, a loss of 100 %: leave it empty if there was no trade"
+        _warn_of_cells(sheet, faults, name, passing, finding, "closes are zero before others")
+        _warn_of_cells(sheet, faults, name, (values == 0) & ~passing, "is zero", "prices are zero")
     elif name in AMOUNTS:
         _warn_of_cells(sheet, faults, name, values < 0, "is negative", f"cells of {name} are negative")
+
+
+def _has_later(close: Matrix) -> Mask:
+    """Return where a later close is above zero."""
+    later: Mask = np.maximum.accumulate(close[::-1] > 0, axis=0)[::-1]
+    return later
 
 
 def _bounds(sheet: Sheet, faults: Faults) -> None:

@@ -123,6 +123,11 @@ OTHER_TOOLS: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
     "adjusted closes alone, wide": ("Date,Adj Close_A,Volume_A\n{day},2,3\n", ("A",), {"close", "volume"}),
     "adjusted closes beside others": ("Date,Ticker,Adj Close,Close\n{day},A,1,2\n", ("A",), {"close", "Adj_Close"}),
     "Bloomberg": ("Dates,AAPL US Equity\n{day},2\n", ("AAPL US Equity",), {"close"}),
+    "NSE, new": ("TradDt,FinInstrmId,ISIN,TckrSymb,OpnPric,ClsPric\n{day},22,INE0,ACC,1,2\n", ("ACC",), {"close"}),
+    "AmiBroker": ("<Ticker>,<DTYYYYMMDD>,<Close>\nVNM,{compact},2\n", ("VNM",), {"close"}),
+    "CoinGecko": ("coin,snapped_at,price,market_cap\nbtc,{day} 00:00:00 UTC,2,3\n", ("btc",), {"close", "cap"}),
+    "Databento": ("ts_event,instrument_id,close,symbol\n{day}T00:00:00.000000000Z,32,2,A\n", ("A",), {"close"}),
+    "two underscores": ("date,A__close,A__volume\n{day},2,3\n", ("A",), {"close", "volume"}),
     "day names with times": ("Date,Ticker,Close\n{day} 00:00:00-05:00,A,2\n", ("A",), {"close"}),
 }  # fmt: skip
 WRITTEN = [
@@ -254,6 +259,11 @@ FOLDER_FAULTS: dict[str, tuple[Mapping[str, str], str, Callable[[Path], object]]
         {"D.csv": "date,close\n2020-01-02,many\n"},
         r"D\.csv: row 2, column close: 'many' is not a number",
         lambda folder: (folder / "D.csv").write_text("date,close\n2020-01-02,\n"),
+    ),
+    "a list of instruments": (
+        {"symbols.csv": "symbol,name,sector\nA,Aa,tech\nB,Bb,oil\n"},
+        r"symbols\.csv: there is no date column; the columns are symbol, name, sector.*move a file that is no panel",
+        lambda folder: (folder / "symbols.csv").unlink(),
     ),
     "a symbol in two files": (
         {"D.csv": "date,symbol,close\n2020-01-02,A,3\n"},
