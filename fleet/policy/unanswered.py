@@ -12,7 +12,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fleet.memory_errors.judge import is_memory_error
+from fleet.memory_errors.causes import Cause, SignalKind
+from fleet.memory_errors.judge import judge_error
 from fleet.policy.events import EventKind
 from fleet.policy.state import FleetState, SlowCause, Unanswered
 from fleet.runtime.units import Seconds, show_duration
@@ -27,9 +28,16 @@ FAULT_AT = 3
 """Calls in a row, failed for a reason other than GPU memory, that are a fault however quickly they failed."""
 
 # Kept as text: `status` imports this module and must not pay for compiling patterns that it does not use.
-_RUNNER = r"(?i)unexpected eof|terminated|exit status|signal:|no longer running|connection refused"
+_RUNNER = (
+    r"(?i)unexpected eof|: eof$|terminated|exit status|signal:|no longer running|connection refused"
+    r"|unexpectedly stopped"
+)
 _MISSING = r"(?is)model\b.*\bnot found"
-_UNREADABLE = r"does not support generate|exceeds file size|file does not exist"
+_UNREADABLE = (
+    r"does not support generate|exceeds file size|file does not exist|missing tensor|unknown (?:model architecture|pre-tok)"
+    r"|not supported by your version|newer version of Ollama|incompatible with your version|(?:unable|failed) to load model\b"
+)
+_GPU = r"(?i)no kernel image|kernel image is invalid|invalid device function|driver version is insufficient"
 _AWAY = r"(?i)\bno answer from Ollama\b|\bis away\b|did not answer in time"
 
 
@@ -145,25 +153,44 @@ def remedy(row: Unanswered, log_source: str, *, pulling: str = "") -> str:
         return hang_remedy(log_source)
     if row.slow is not None:
         return _SLOW[row.slow]
-    if is_memory_error(row.reason):
-        return (
-            "The fleet moves to a smaller model by itself, unless it is pinned or on the last rung; "
-            "`use` picks a model by hand."
-        )
+    of_memory = _memory_remedy(row.reason, log_source)
+    if of_memory:
+        return of_memory
     if pulling and re.search(_MISSING, row.reason):
         return f"The fleet pulls the model ({pulling}); its calls are answered once it is here."
     if re.search(_MISSING, row.reason):
         return "Pull the model with `ollama pull`; `history` shows the fleet's own pulls."
     if re.search(_UNREADABLE, row.reason):
         return (
-            "Ollama cannot read the model's file, or the model writes no text. Pull it again with `ollama pull`, or "
-            "name another."
+            "Ollama cannot read the model's file, or the model writes no text. Pull it again with `ollama pull`, "
+            "update Ollama, or name another."
         )
     if re.search(_AWAY, row.reason):
         return f"Check whether Ollama runs; if not, restart it ({_restart(log_source)})."
     if re.search(_RUNNER, row.reason):
         return f"The runner died: see the lines before its end in Ollama's log ({_log(log_source)})."
     return f"See Ollama's log ({_log(log_source)})."
+
+
+def _memory_remedy(reason: str, log_source: str) -> str:
+    """Return the remedy for a lack of memory or of a working GPU, empty for another reason."""
+    verdict = judge_error(reason)
+    if verdict is not None and verdict.kind is SignalKind.HARD:
+        return (
+            "The fleet moves to a smaller model by itself, unless it is pinned or on the last rung; "
+            "`use` picks a model by hand."
+        )
+    if verdict is not None and verdict.cause is Cause.HOST:
+        return (
+            "The host's memory is full, not the GPU's. End other programs, add memory or swap, or choose a smaller "
+            "model with `use`."
+        )
+    if re.search(_GPU, reason) or (verdict is not None and verdict.cause is Cause.GPU_LOST):
+        return (
+            "The GPU, its driver and this Ollama do not work together; a smaller model does not help. Check "
+            f"`nvidia-smi` or `rocm-smi`, update the driver or Ollama, and restart Ollama ({_restart(log_source)})."
+        )
+    return ""
 
 
 def _restart(log_source: str) -> str:
