@@ -35,7 +35,7 @@ _RUNNER = (
 _MISSING = r"(?is)model\b.*\bnot found"
 _UNREADABLE = (
     r"does not support generate|exceeds file size|file does not exist|missing tensor|unknown (?:model architecture|pre-tok)"
-    r"|not supported by your version|newer version of Ollama|incompatible with your version|(?:unable|failed) to load model\b"
+    r"|(?:not supported by your|incompatible with your|newer) version|(?:unable|failed) to load model\b"
 )
 _GPU = r"(?i)no kernel image|kernel image is invalid|invalid device function|driver version is insufficient"
 _AWAY = r"(?i)\bno answer from Ollama\b|\bis away\b|did not answer in time"
