@@ -35,6 +35,7 @@ _WORDS: Final = re.compile(r"\b(?!(?:and|or|not)\b)[A-Za-z_]+\.? (?!(?:and|or|no
 """Two words side by side; no expression has them."""
 _TEXT: Final = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
 _NAME: Final = re.compile(r"(?<![A-Za-z0-9_.])([A-Za-z_][A-Za-z0-9_]*)(\s?\()?(\s*=(?!=))?")
+_TOKEN: Final = re.compile(rf"{_NAME.pattern}|[()]")
 _SIGN: Final = re.compile(r"[-+*/^<>?]|[=!]=|&&|\|\|")
 _AUGMENTED: Final = re.compile(r"\A([A-Za-z_][A-Za-z0-9_]*)\s*([-+*/])=(?!=)\s*(.+)", re.DOTALL)
 _TARGET: Final = re.compile(r"\s([A-Za-z_][A-Za-z0-9_]*)\s*\Z")
@@ -92,10 +93,10 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[tuple[str, Standing]
             yield from _alphas(block, catalogue)
             block = []
         last = f"{last}\n{line}" if whole else line
-        codes, bare = [], _bare(last)
+        codes, plain = [], _without_bold(last)
         for piece in whole or pieces:
             own = [code for code in _plain(piece).split(";") if code.strip()]
-            block += [_statement(code, standing_of(piece, bare)) for code in own]
+            block += [_statement(code, standing_of(piece, plain)) for code in own]
             codes += own
     yield from _alphas(block, catalogue)
 
@@ -258,19 +259,25 @@ def _of_line(line: str, names: _Names) -> list[str]:
 
 def _bare(line: str) -> str:
     """Return a line without numbering, bullets and the signs of bold and italic text."""
-    bare = _unmarked(_POWER.sub("^", line).replace("**", "")).replace(":=", "=")
+    bare = _unmarked(_without_bold(line))
     return bare.strip("*_") if bare.startswith(("*", "_")) else bare
+
+
+def _without_bold(line: str) -> str:
+    return _POWER.sub("^", line).replace("**", "").replace(":=", "=")
 
 
 def _spoken(sentence: str, names: _Names) -> list[str]:
     """Return the expression that a sentence says an alpha to be."""
     said = _SAID.search(sentence)
     part = _cut(_APART, sentence[said.end() :])[0] if said else ""
-    words = (
-        word for word in _NAME.finditer(part) if not names.knows(word) and _depth(part[: word.start()]) == 0
-    )
-    word = next(words, None)
-    code = part[: word.start() if word else len(part)].strip(" \t\"'`.;:")
+    depth, end = 0, len(part)
+    for token in _TOKEN.finditer(part):
+        if token[1] and depth == 0 and not names.knows(token):
+            end = token.start()
+            break
+        depth += _depth(token[0])
+    code = part[:end].strip(" \t\"'`.;:")
     return [code] if names.could_make(code) else []
 
 

@@ -26,7 +26,9 @@ class Standing(IntEnum):
 
 Outcome: TypeAlias = Node | ExpressionError
 
-_NUMBERED: Final = re.compile(r"\A\W*(?:alpha|expression|factor|formula)[ _]?#?\d+\s*[:=]\s*", re.IGNORECASE)
+_NUMBERED: Final = re.compile(
+    r"\A\W*(?:(?:alpha|expression|factor|formula)[ _]?#?)?\d+\s*[.):=]?\s*", re.IGNORECASE
+)
 _REJECTS: Final = re.compile(
     r"(?:\b(?:do not|don't|never) (?:use|write|try|submit|recommend)\b[^.)]*"
     r"|\b(?:avoid|instead of|rather than)\b(?:\W*|[^.:)]*)"
@@ -42,51 +44,61 @@ _REJECTED: Final = re.compile(
 _MENTIONS: Final = re.compile(
     r"(?:\A\W*(?:for example|original|before|old|previous)\b|\b(?:like|such as|equivalent to)\b|\b(?:e\.g|i\.e)\.)[^.]*\Z"
     r"|\A\W*(?:explanation|rationale|reason(?:ing)?|logic|note|description|\u8bf4\u660e|\u89e3\u91ca|\u903b\u8f91|\u7406\u7531"
-    r"|\u8aac\u660e|\uc124\uba85)\s*\W*[:\uff1a]"
-    r"|[A-Za-z][\w'-]*,?\s+[A-Za-z][\w'-]*\s*[\"'`(]*\Z",
+    r"|\u8aac\u660e|\uc124\uba85)\s*\W*[:\uff1a]",
     re.IGNORECASE,
 )
+_SENTENCE: Final = re.compile(r"[A-Za-z][\w'-]*,?\s+[A-Za-z][\w'-]*\s*[\"'`(]*\Z")
+"""Two words without a sign behind them."""
 
 
 def standing_of(code: str, line: str) -> Standing:
-    """Return how the code stands in its line, which has no bullet and no number."""
+    """Return how the code stands in its line, which may have a number. A label in a numbered line is no sentence."""
     before, found, after = line.partition(code)
     if not found:
         return Standing.BESIDE
-    if _REJECTS.search(before[-200:]) or _REJECTED.match(after[:200]):
+    number = _NUMBERED.match(before)
+    before = before[number.end() if number else 0 :][-200:]
+    is_label = number is not None and not re.search(r"\w", after)
+    if _REJECTS.search(before) or _REJECTED.match(after[:200]):
         return Standing.REJECTED
-    if _MENTIONS.search(before[-200:]):
+    if _MENTIONS.search(before) or (_SENTENCE.search(before) and not is_label):
         return Standing.MENTIONED
-    beside = re.search(r"\w", _NUMBERED.sub("", before) + after)
-    return Standing.BESIDE if beside else Standing.ALONE
+    return Standing.BESIDE if re.search(r"\w", before + after) else Standing.ALONE
 
 
 def proposed(found: Sequence[tuple[Outcome, Standing]]) -> list[Outcome]:
     """Return the outcomes that a reply proposes.
 
-    A sentence proposes one only if no expression stands outside of sentences. An expression beside a text is left out
-    if it is a part of another one.
+    A sentence proposes one only if no whole expression stands outside of sentences. An expression beside a text is left
+    out if it is a part of another one.
     """
-    places = [standing for outcome, standing in found if not isinstance(outcome, ExpressionError)]
-    last = (
-        Standing.BESIDE if min(places, default=Standing.MENTIONED) <= Standing.BESIDE else Standing.MENTIONED
-    )
-    kept = [(outcome, standing) for outcome, standing in found if standing <= last]
     numbers: dict[Node | tuple[object, ...], int] = {}
-    parts: set[int] = set()
 
-    def number(node: Node) -> int:
-        """Return a number that only equal expressions have, and note those of the node's parts."""
+    def number(node: Node, parts: set[int]) -> int:
+        """Return a number that only equal expressions have, and add those of the node's parts."""
         key: Node | tuple[object, ...] = node
         if isinstance(node, Call):
-            below = [number(part) for part in (*node.args, *(value for _, value in node.named))]
+            below = [number(part, parts) for part in (*node.args, *(value for _, value in node.named))]
             parts.update(below)
             key = (node.name, len(node.args), *(name for name, _ in node.named), *below)
         return numbers.setdefault(key, len(numbers))
 
-    roots = [-1 if isinstance(outcome, ExpressionError) else number(outcome) for outcome, _ in kept]
-    return [
-        outcome
-        for (outcome, standing), root in zip(kept, roots, strict=True)
-        if standing is Standing.ALONE or root not in parts
+    parts: list[set[int]] = [set() for _ in found]
+    roots = [
+        -1 if isinstance(outcome, ExpressionError) else number(outcome, own)
+        for (outcome, _), own in zip(found, parts, strict=True)
     ]
+
+    def kept(last: Standing, *, wholes: Standing) -> list[Outcome]:
+        """Return the outcomes up to a standing that are no parts of those up to another."""
+        within = {one for (_, place), own in zip(found, parts, strict=True) if place <= wholes for one in own}
+        return [
+            outcome
+            for (outcome, place), root in zip(found, roots, strict=True)
+            if place <= last and (place is Standing.ALONE or root not in within)
+        ]
+
+    outside = kept(Standing.BESIDE, wholes=Standing.MENTIONED)
+    if any(not isinstance(outcome, ExpressionError) for outcome in outside):
+        return kept(Standing.BESIDE, wholes=Standing.BESIDE)
+    return kept(Standing.MENTIONED, wholes=Standing.MENTIONED)

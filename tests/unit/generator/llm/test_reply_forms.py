@@ -278,6 +278,8 @@ MENTIONED = {
     "others in an explanation": f"{A}\nRationale: if `close - open < 0`, it returns.\n설명: rank(open)은 아니다.\n{B}",
     "others rejected": f"rank(open) would not work.\n1. rank(open) - too simple\n2. {A}\n3. {B}",
     "others crossed out": f"\u274c rank(open)\n\u2705 {A}\n\u2705 {B}",
+    "labels without a sign": f"A fall of prices `{A}`\n- `ts_delta(close, 5)`: move\nWho leads `{B}`\n- `rank(close)`: how",
+    "numbered labels without a sign": f"1. A fall `{A}`\n- It uses no `rank(open)`.\n2. Who leads `{B}`",
     "in sentences alone": f"A good alpha could be `{A}`. Another is `{B}`, for example.",
     "in sentences without backticks": f"The first alpha is {A}.\nThe second alpha could be {B}, which leads.",
     "instead in a label": f"Alpha 1 (ranks instead of values): {A}\nAlpha 2 (not raw): {B}",
