@@ -303,6 +303,7 @@ GPU: tuple[Pattern, ...] = (
         ("out-of-memory during startup",),
         Cause.ALLOCATION,
         part=Part.ECHO,
+        vague=True,
         versions="0.30.0 -",
         scope=PatternScope.ANY,
         example="Error: 500 Internal Server Error: llama-server reported out-of-memory during startup: warm-up failed",

@@ -223,6 +223,19 @@ def test_the_hosts_memory_never_counts() -> None:
     ]
 
 
+def test_a_startup_that_ollama_reports_as_out_of_memory_is_the_hosts_where_its_buffer_is() -> None:
+    lines = [
+        "/build/ggml/src/ggml-backend.cpp:179: GGML_ASSERT(buffer) failed",
+        "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 2397044736",
+    ]
+    error = "\\n".join(
+        ["llama-server reported out-of-memory during startup: GGML_ASSERT(buffer) failed", *lines[1:]]
+    )
+    ends = [*gives_up(T0 + 1, error=error), gin(T0 + 1)]
+    assert causes([*begins(T0), *lines, *ends]) == [("sysmem", "host", False)]
+    assert causes([*begins(T0), lines[0], *runs_out(), *ends[:1], *gives_up(T0 + 1), gin(T0 + 1)]) == [COUNTS]
+
+
 def test_a_runtime_oom_of_the_host_is_the_hosts() -> None:
     error = "failed to allocate memory for prompt cache state: std::bad_alloc"
     oom = slog(T0, RUNTIME, f'model=m error="{error}"', "WARN")
