@@ -44,6 +44,8 @@ _KEYS: Final = frozenset(
         "regular",
     }
 )
+_OPERATOR: Final = re.compile(r"[A-Za-z_]\w*|\W{1,3}")
+_SIGNS: Final = [sign for sign in INFIX if not sign.isalpha()]
 _FORMER: Final = frozenset({"original", "old", "previous", "rejected", "parent"})
 """First words of keys whose expressions a reply does not propose."""
 _MOST_NESTED: Final = 8
@@ -154,6 +156,7 @@ def _expressions(value: Any, catalogue: Catalogue, *, keyed: bool, depth: int = 
     if depth > _MOST_NESTED:
         return
     below: Iterable[Any] = ()
+    value = _as_call(value, catalogue)
     if isinstance(value, dict):
         own = [item for key, item in value.items() if _is_key(key)]
         readable = [item for item in own if not isinstance(item, str) or _looks_like_code(item, catalogue)]
@@ -167,12 +170,29 @@ def _expressions(value: Any, catalogue: Catalogue, *, keyed: bool, depth: int = 
         yield from _expressions(item, catalogue, keyed=keyed, depth=depth + 1)
 
 
+def _as_call(value: Any, catalogue: Catalogue, depth: int = 0) -> Any:
+    """Return `{"rank": ["close"]}` as `["rank", "close"]`, and `["close", "-", "open"]` as `["-", "close", "open"]`."""
+    if depth > MAX_DEPTH:
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        [(name, args)] = value.items()
+        if name in catalogue.operators and isinstance(args, list | dict):
+            heads = (*catalogue.operators, *INFIX)
+            parts = args if isinstance(args, list) and not (args and args[0] in heads) else [args]
+            return [name, *(_as_call(part, catalogue, depth + 1) for part in parts)]
+    if isinstance(value, list) and len(value) == 3 and value[1] in _SIGNS:  # noqa: PLR2004
+        return [value[1], *(_as_call(part, catalogue, depth + 1) for part in value[::2])]
+    return value
+
+
 def _is_call(value: list[Any], catalogue: Catalogue) -> bool:
-    """Return True for `["rank", "close"]`, False for a list of expressions."""
+    """Return True for `["rank", "close"]`, also with an unknown operator, and False for a list of expressions."""
     if not value or not isinstance(value[0], str):
         return False
     others = any(not isinstance(item, str | dict) for item in value[1:])
-    return value[0] in catalogue.operators or value[0] in INFIX or (others and value[0].isidentifier())
+    names = len(value) > 1 and all(isinstance(item, str) and item.isidentifier() for item in value)
+    is_name = _OPERATOR.fullmatch(value[0]) is not None
+    return value[0] in catalogue.operators or value[0] in INFIX or names or (others and is_name)
 
 
 def _looks_like_code(text: str, catalogue: Catalogue) -> bool:

@@ -260,6 +260,24 @@ def test_code_and_prose_are_distinguished(reply: str, found: list[str]) -> None:
     assert outcomes(reply) == found
 
 
+ODD_ARRAYS = [
+    ('{"expressions": [{"rank": ["ts_delta", "close", 5]}]}', ["rank(ts_delta(close, 5))"]),
+    ('{"expressions": [{"rank": [{"ts_delta": ["close", 5]}]}]}', ["rank(ts_delta(close, 5))"]),
+    ('{"ts_corr": ["close", "volume", 10]}', ["ts_corr(close, volume, 10)"]),
+    ('{"expressions": [["close", "-", "open"]]}', ["subtract(close, open)"]),
+    ('[["rank", "close"], "/", ["rank", "open"]]', ["divide(rank(close), rank(open))"]),
+    ('{"expressions": [["?", [">", "close", "open"], "close", "open"]]}', ["!unknown operator '?'"]),
+    ('{"expressions": [["Rank", "close"]]}', ["!unknown operator 'Rank'"]),
+    ('{"expressions": [["delta", "close"]]}', ["!unknown operator 'delta'"]),
+    ('{"expressions": ["rank(close)", "rank(open)"]}', ["rank(close)", "rank(open)"]),
+]
+
+
+@pytest.mark.parametrize(("reply", "found"), ODD_ARRAYS)
+def test_no_part_of_an_odd_array_is_taken_for_the_whole(reply: str, found: list[str]) -> None:
+    assert outcomes(reply) == found
+
+
 B_OF = f"Explanation: `rank(close)` and `rank(volume)` are correlated.\n{B}"
 MENTIONED = {
     "parts in a list": f"**{A}**\n- `ts_delta(close, 5)`: the change of a week\n- `rank(...)`: its rank\n{B}",
