@@ -207,13 +207,17 @@ def _is_field(name: str) -> bool:
     return is_known(known) or known.lower() in SECOND_CHOICE
 
 
-def fields_among(names: Sequence[str]) -> tuple[int, int]:
-    """Return the number of names of known fields, and of distinct ones.
+def fields_among(names: Sequence[str]) -> tuple[bool, int, int]:
+    """Return True if closes are among the names, the number of names of known fields, and of distinct ones.
 
-    Both distinguish fields from symbols: LOW is a ticker too.
+    They distinguish fields from symbols: LOW is a ticker too.
     """
     known = [field_name(name).lower() for name in names if _is_field(name)]
-    return len(known), len(set(known))
+    return any(map(_earns, known)), len(known), len(set(known))
+
+
+def _earns(name: str) -> bool:
+    return name in {"close", "returns", *SECOND_CHOICE}
 
 
 def _cuts(column: str, separator: str, *, field_first: bool) -> list[tuple[str, str]]:
@@ -226,6 +230,8 @@ def _cuts(column: str, separator: str, *, field_first: bool) -> list[tuple[str, 
 def _matched(columns: Sequence[str], halves: Sequence[Sequence[tuple[str, str]]]) -> tuple[Cell, ...]:
     """Return the cells if each column's symbol also has a known field, else nothing.
 
+    A known field of one symbol alone may be a ticker, as in LOW.US beside AAPL.US, unless it is a close.
+
     Of several cuts the one whose symbol has most known fields wins: `open_interest_A` beside `close_A`, `volume_A`.
     """
     often = Counter(symbol.strip() for cuts in halves for _, symbol in cuts)
@@ -237,5 +243,8 @@ def _matched(columns: Sequence[str], halves: Sequence[Sequence[tuple[str, str]]]
             return ()
         name, symbol = max(good, key=lambda cut: (with_known[cut[1]], often[cut[1]]))
         cells.append((column, name, symbol))
-    known = {symbol for _, name, symbol in cells if _is_field(name)}
-    return tuple(cells) if known and known.issuperset(symbol for _, _, symbol in cells) else ()
+    known = [(field_name(name).lower(), symbol) for _, name, symbol in cells if _is_field(name)]
+    fields = Counter(name for name, _ in known)
+    if not any(count > 1 or _earns(name) for name, count in fields.items()):
+        return ()
+    return tuple(cells) if {symbol for _, symbol in known}.issuperset(one for _, _, one in cells) else ()

@@ -57,7 +57,7 @@ def _has_tables(files: list[Path]) -> bool:
         names = {name for _, name in layout.fields}
         names |= {name for column, name, symbol in layout.cells if column.strip() != symbol}
         known = sum(map(is_known, names))
-        tables += "close" in names or 2 * known > len(names)
+        tables += "close" in names or (2 * known > len(names) and not is_known(field_name(_stem(file))))
     return 2 * tables > len(looked_at)
 
 

@@ -44,6 +44,7 @@ TWO_ROWS: dict[str, str] = {
     "read and written again": "Price,Close,Close.1,Open,Open.1\nTicker,AAPL,MSFT,AAPL,MSFT\nDate,,,,\n",
     "Bloomberg": ",AAPL,MSFT,AAPL,MSFT\nDates,PX_LAST,PX_LAST,PX_OPEN,PX_OPEN\n",
     "adjusted closes": "Price,Adj Close,Adj Close,Open,Open\nTicker,AAPL,MSFT,AAPL,MSFT\nDate,,,,\n",
+    "fields as symbols": "Ticker,LOW,OPEN,LOW,OPEN\nPrice,Close,Close,Open,Open\nDate,,,,\n",
     "numbers as symbols": "Price,Close,Close,Open,Open\nTicker,1,2,1,2\nDate,,,,\n",
 }
 
@@ -53,7 +54,8 @@ TWO_ROWS: dict[str, str] = {
 def test_two_header_rows_in_any_order(tmp_path: Path, kind: str, separator: str) -> None:
     text = TWO_ROWS[kind] + "2020-01-02,1,2,3,4\n2020-01-03,5,6,7,8\n"
     panel = panel_of(tmp_path, text.replace(",", separator))
-    assert panel.symbols == (("1", "2") if "numbers" in kind else ("AAPL", "MSFT"))
+    odd = {"numbers as symbols": ("1", "2"), "fields as symbols": ("LOW", "OPEN")}
+    assert panel.symbols == odd.get(kind, ("AAPL", "MSFT"))
     np.testing.assert_array_equal(panel.fields["close"], [[1, 2], [5, 6]])
     np.testing.assert_array_equal(panel.fields["open"], [[3, 4], [7, 8]])
 
@@ -148,6 +150,28 @@ def test_files_of_other_tools_are_read(tmp_path: Path, tool: str) -> None:
     assert panel.symbols == symbols
     assert fields <= panel.fields.keys()
     assert panel.fields["close"].tolist() == [[2], [2]]
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["AAPL.US,LOW.US,CAP.US", "BTC/USDT,CAP/USDT,LOW/USDT", "A US,LOW US,OPEN US", "NYSE:LOW,NYSE:OPEN,NYSE:IBM",
+     "BTC_USDT,OPEN_USDT", "NASDAQ_AAPL,NASDAQ_OPEN,NYSE_LOW,NYSE_IBM"],
+)  # fmt: skip
+def test_a_ticker_that_is_a_fields_name_too_is_no_field(tmp_path: Path, names: str) -> None:
+    cells = ",".join(str(i) for i, _ in enumerate(names.split(","), start=1))
+    text = f"date,{names}\n2020-01-02,{cells}\n2020-01-03,{cells}\n"
+    panel = panel_of(tmp_path, text)
+    assert panel.symbols == tuple(sorted(names.split(",")))
+    assert set(panel.fields) == {"close", "returns"}
+    folder = write(tmp_path / "p", {"close.csv": text, "volume.csv": text})
+    assert load_panel(folder).symbols == panel.symbols
+
+
+def test_a_folder_of_fields_may_have_tickers_that_are_fields_names(tmp_path: Path) -> None:
+    text = "date,AAPL,LOW,CAP\n2020-01-02,1,2,3\n2020-01-03,1,2,3\n"
+    panel = load_panel(write(tmp_path / "p", {"close.csv": text, "volume.csv": text}))
+    assert panel.symbols == ("AAPL", "CAP", "LOW")
+    np.testing.assert_array_equal(panel.fields["close"][0], [1, 3, 2])
 
 
 def test_a_field_name_with_the_separator_in_it_is_found(tmp_path: Path) -> None:
