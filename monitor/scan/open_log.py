@@ -29,8 +29,7 @@ _FOREIGN = {
     b"LPKSHHRH": ("is one of journald's own files", "journalctl --file {} | python3 fleet_cli.py scan -"),
 }
 """First bytes of files without plain lines, their kind, and the command that reads them."""
-_MAGIC = 8
-_NULS = bytes(_MAGIC // 2)
+_HEAD = 512  # bytes of a file by which its kind and encoding are known
 
 
 @contextmanager
@@ -68,17 +67,18 @@ def _plain(raw: IO[bytes], name: str = "standard input") -> Iterator[IO[bytes]]:
 def _with_start(raw: IO[bytes]) -> tuple[IO[bytes], bytes]:
     """Return the stream, buffered, and its first bytes."""
     buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-    return buffered, buffered.peek(_MAGIC)[:_MAGIC]
+    return buffered, buffered.peek(_HEAD)[:_HEAD]
 
 
 def _in_utf8(stream: IO[bytes], start: bytes) -> IO[bytes]:
-    """Return the stream in UTF-8; UTF-16 is known by its byte-order mark, else by NULs in every second byte."""
+    """Return the stream in UTF-8; UTF-16 is known by its byte-order mark, else by NULs in most second bytes."""
+    even, odd = start[0::2].count(0), start[1::2].count(0)
     if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # the first begins with UTF-16's mark
         encoding = "utf-32"
     elif start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
-    elif len(start) == _MAGIC and _NULS in (start[0::2], start[1::2]) and any(start):
-        encoding = "utf-16-be" if start[0::2] == _NULS else "utf-16-le"
+    elif max(even, odd) > len(start) // 4 and max(even, odd) > 4 * min(even, odd):
+        encoding = "utf-16-be" if even > odd else "utf-16-le"
     else:
         return stream
     return codecs.EncodedFile(stream, "utf-8", encoding, errors="replace")
