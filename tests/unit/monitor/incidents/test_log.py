@@ -154,6 +154,17 @@ def test_a_layout_that_fails_before_an_eviction_is_a_try_of_the_same_load(wait: 
     assert causes([*evicts(T0, wait), *fails]) == [COUNTS]
 
 
+def test_a_runner_that_dies_while_another_load_waits_for_its_eviction_counts() -> None:
+    dies = [
+        alone(),
+        slog(T0 + 30, "llama runner terminated", 'error="exit status 2"', "ERROR", "server.go:303"),
+        gin(T0 + 30, 500, 85.0),
+    ]
+    loads = [slog(T0 + 40, "llama runner started in 40.00 seconds"), gin(T0 + 41, 200, 41.0)]
+    lines = evicts(T0, 31.0)
+    assert causes([*lines[:5], *dies, *lines[5:], *loads]) == [RETRY, ("hard", "runner_died", True)]
+
+
 def test_the_older_engines_error_line_ends_a_load() -> None:
     start = slog(T0, "starting llama server", f'cmd="/usr/bin/ollama runner --model {OURS} --port 3"')
     failed = slog(T0 + 1, "error loading llama server", 'error="llama runner process has terminated: '
