@@ -90,6 +90,11 @@ class Signal:
     seconds: float | None = None
     layers: int | None = None
 
+    @property
+    def died(self) -> bool:
+        """Return True for the first line of a runner's death."""
+        return self.cause is Cause.RUNNER_DIED and self.part is Part.FIRST
+
 
 class LogEventKind(StrEnum):
     """An event of the server: it bounds failures, or names the hardware.

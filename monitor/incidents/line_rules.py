@@ -51,15 +51,10 @@ def _on_signal(step: GroupingStep, signal: Signal) -> None:
         failure = step.load_failure() if step.load else matching.failure_of(step, signal)
         if failure is not None:
             step.add(failure, signal)
-    elif step.load is not None and not (step.load.retrying and _is_death(signal)):
+    elif step.load is not None and not (step.load.retrying and signal.died):  # then it is another runner's
         _add_in_load(step, step.load, signal)
     else:
         _add_outside(step, signal)
-
-
-def _is_death(signal: Signal) -> bool:
-    """Return True for a runner's death. While a load waits for its next try, it is another runner's."""
-    return signal.cause is Cause.RUNNER_DIED and signal.part is Part.FIRST
 
 
 def _is_no_spill(step: GroupingStep, signal: Signal) -> bool:
