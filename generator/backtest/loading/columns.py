@@ -20,8 +20,7 @@ DATES = (
 SYMBOLS = (
     "symbol", "ticker", "tckrsymb", "instrument", "asset", "security", "stock", "code", "tic", "sid", "secid", "permno",
     "isin", "cusip", "figi", "ric", "instrument_id", "asset_id", "security_id", "ts_code", "stock_code", "wind_code",
-    "order_book_id", "stkcd", "secucode", "sec_code", "ticker_symbol", "stock_symbol", "act_symbol", "pair", "coin",
-    "name", "id",
+    "order_book_id", "stkcd", "secucode", "sec_code", "ticker_symbol", "stock_symbol", "act_symbol", "pair", "name", "id",
 )  # fmt: skip
 GROUPS = ("market", "sector", "industry", "subindustry", "country", "exchange", "currency")
 UNIVERSE = ("universe", "in_universe")
@@ -157,10 +156,17 @@ def layout_of(columns: Sequence[str], dated: Sequence[str] = ()) -> Layout:
         named = tuple((column, names[name], symbol) for column, name, symbol in cells if names[name])
         return Layout(date, cells=named, left_out=tuple(name for name in names if not names[name]))
     fields = _named([column for column in others if column.strip().lower() != "index"])
-    if date and not symbol and not any(_is_field(column) or is_known(name) for column, name in fields):
+    if date and not symbol and _are_tickers([column for column, _ in fields]):
         return Layout(date, cells=tuple((column, "close", column.strip()) for column in others))
     unwritable = tuple(column for column, name in fields if not name)
     return Layout(date, symbol, fields=tuple(one for one in fields if one[1]), left_out=unwritable)
+
+
+def _are_tickers(names: Sequence[str]) -> bool:
+    """Return True if no name is a field's, or only a few that are tickers too, as LOW and OPEN."""
+    known = [name for name in names if _is_field(name)]
+    odd = any(_earns(field_name(name).lower()) or name != name.upper() for name in known)
+    return not known or (not odd and 2 * len(known) < len(names))
 
 
 def _named(columns: Sequence[str]) -> list[tuple[str, str]]:

@@ -23,6 +23,8 @@ _NO_MEMORY = "Cannot allocate memory"
 _CELL_BYTES = 24  # most bytes that a cell needs while its table becomes a panel
 _COMMA_NUMBER = r"^\s*[-+]?(\d+,\d+|\d{1,3}(\.\d{3})+,\d+)\s*$"
 _COMMA_THOUSANDS = r"^\s*[-+]?[1-9]\d{0,2}(,\d{3})+\s*$"
+_POINT_THOUSANDS = r"^\s*[-+]?\d{1,3}(\.\d{3}){2,}\s*$"
+_POINT_GROUP = r"^\s*[-+]?\d{1,3}\.\d{3}\s*$"  # which may be thousands, too
 _POINT_NUMBER = r"^\s*[-+]?([\d,]*\.\d+|\d+(,\d{3}){2,})\s*$"  # or two commas, which are no decimal ones
 _DAY = re.compile(r"((19|20)\d\d(\d{4}|([-/.])\d{1,2}\4\d{1,2})|\d{1,2}([-/.])\d{1,2}\5(19|20)\d\d)([T ].*)?")
 
@@ -103,7 +105,7 @@ def _csv(path: Path) -> Table:
         frame = _typed(path, dialect)
     except pl.exceptions.PolarsError:
         frame = _as_text(path, dialect)
-    if dialect.separator != "," and not dialect.decimal_comma and _late_comma(path, frame):
+    if dialect.separator != "," and not dialect.decimal_comma and _late_comma(path, frame, dialect):
         dialect = replace(dialect, decimal_comma=True)
         frame = _as_text(path, dialect)
     return Table(
@@ -212,12 +214,13 @@ def _require_words(path: Path, first: list[str]) -> None:
         )
 
 
-def _decimal_comma(path: Path, cells: pl.Series, *, has_points: bool = False) -> bool:
+def _decimal_comma(path: Path, cells: pl.Series) -> bool:
     """Return True if numbers have a decimal comma; raise PanelError if it may be a thousands separator."""
     commas = cells.filter(cells.str.contains(_COMMA_NUMBER))
-    if not commas.str.contains(_COMMA_THOUSANDS).all():
+    if cells.str.contains(_POINT_THOUSANDS).any() or not commas.str.contains(_COMMA_THOUSANDS).all():
         return True
-    if len(commas) and not has_points and not cells.str.contains(_POINT_NUMBER).any():
+    points = cells.filter(cells.str.contains(_POINT_NUMBER))
+    if len(commas) and points.str.contains(_POINT_GROUP).all():
         first = commas[0].strip()
         whole, _, rest = first.partition(",")
         raise PanelError(
@@ -227,13 +230,13 @@ def _decimal_comma(path: Path, cells: pl.Series, *, has_points: bool = False) ->
     return False
 
 
-def _late_comma(path: Path, frame: pl.DataFrame) -> bool:
+def _late_comma(path: Path, frame: pl.DataFrame, dialect: _Dialect) -> bool:
     """Return True if numbers below the first rows, which decided the dialect, have a decimal comma."""
-    columns = frame.get_columns()
-    texts = [column.alias("") for column in columns if column.dtype == pl.String]
-    numbers = [column for column in columns if column.dtype == pl.Float64]
-    has_points = any((column != column.floor()).any() for column in numbers)
-    return bool(texts) and _decimal_comma(path, pl.concat(texts), has_points=has_points)
+    texts = [column for column in frame.get_columns() if column.dtype == pl.String]
+    if not any(column.str.contains(f"{_COMMA_NUMBER}|{_POINT_THOUSANDS}").any() for column in texts):
+        return False
+    cells = _as_text(path, dialect).get_columns()
+    return _decimal_comma(path, pl.concat([column.alias("") for column in cells]))
 
 
 def _typed(path: Path, dialect: _Dialect) -> pl.DataFrame:

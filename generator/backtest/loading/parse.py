@@ -42,6 +42,7 @@ _THOUSANDS_COMMA = r"^[-+]?\d{1,3}(?:[. '\u00a0\u202f]\d{3})+(?:,\d*)?$"
 _WITH_UNIT = re.compile(
     r"[-+(]?\d[\d,.]*\s?(?:[%kmb)]|bn|mn|\u4e07|\u4ebf)$|[-+(]?[$\u20ac\u00a3\u00a5]\s?\d", re.IGNORECASE
 )
+_FRACTION = r"^\d+\.\d*[1-9]\d*$"
 _MOSTLY = 0.5
 
 
@@ -226,6 +227,12 @@ def symbols(cells: pl.Series, first_row: int, faults: Faults) -> tuple[tuple[str
         "rows have no symbol",
         hint="Give each row a symbol.",
     )
+    fractions = text.filter(text.str.contains(_FRACTION))
+    if len(fractions) > _MOSTLY * len(text):
+        faults.error(
+            f"column {cells.name} is taken for the symbols, and holds numbers such as {fractions[0]}",
+            hint=f"Rename it if it holds prices, as in close_{cells.name}, or write symbols in it.",
+        )
     return _coded(text)
 
 

@@ -127,7 +127,7 @@ OTHER_TOOLS: dict[str, tuple[str, tuple[str, ...], set[str]]] = {
     "Bloomberg": ("Dates,AAPL US Equity\n{day},2\n", ("AAPL US Equity",), {"close"}),
     "NSE, new": ("TradDt,FinInstrmId,ISIN,TckrSymb,OpnPric,ClsPric\n{day},22,INE0,ACC,1,2\n", ("ACC",), {"close"}),
     "AmiBroker": ("<Ticker>,<DTYYYYMMDD>,<Close>\nVNM,{compact},2\n", ("VNM",), {"close"}),
-    "CoinGecko": ("coin,snapped_at,price,market_cap\nbtc,{day} 00:00:00 UTC,2,3\n", ("btc",), {"close", "cap"}),
+    "CoinGecko": ("symbol,snapped_at,price,market_cap\nbtc,{day} 00:00:00 UTC,2,3\n", ("btc",), {"close", "cap"}),
     "Databento": ("ts_event,instrument_id,close,symbol\n{day}T00:00:00.000000000Z,32,2,A\n", ("A",), {"close"}),
     "two underscores": ("date,A__close,A__volume\n{day},2,3\n", ("A",), {"close", "volume"}),
     "day names with times": ("Date,Ticker,Close\n{day} 00:00:00-05:00,A,2\n", ("A",), {"close"}),
@@ -155,7 +155,7 @@ def test_files_of_other_tools_are_read(tmp_path: Path, tool: str) -> None:
 @pytest.mark.parametrize(
     "names",
     ["AAPL.US,LOW.US,CAP.US", "BTC/USDT,CAP/USDT,LOW/USDT", "A US,LOW US,OPEN US", "NYSE:LOW,NYSE:OPEN,NYSE:IBM",
-     "BTC_USDT,OPEN_USDT", "NASDAQ_AAPL,NASDAQ_OPEN,NYSE_LOW,NYSE_IBM"],
+     "BTC_USDT,OPEN_USDT", "NASDAQ_AAPL,NASDAQ_OPEN,NYSE_LOW,NYSE_IBM", "AAPL,COIN,LOW"],
 )  # fmt: skip
 def test_a_ticker_that_is_a_fields_name_too_is_no_field(tmp_path: Path, names: str) -> None:
     cells = ",".join(str(i) for i, _ in enumerate(names.split(","), start=1))
@@ -172,6 +172,14 @@ def test_a_folder_of_fields_may_have_tickers_that_are_fields_names(tmp_path: Pat
     panel = load_panel(write(tmp_path / "p", {"close.csv": text, "volume.csv": text}))
     assert panel.symbols == ("AAPL", "CAP", "LOW")
     np.testing.assert_array_equal(panel.fields["close"][0], [1, 3, 2])
+
+
+@pytest.mark.parametrize(
+    "names", ["Open,High,Low", "LOW,CAP,AAPL", "low,AAPL,MSFT", "CLOSE,SMA,RSI", "Open,SMA,RSI"]
+)
+def test_fields_without_a_symbol_are_no_tickers(tmp_path: Path, names: str) -> None:
+    with pytest.raises(PanelError, match="there is no symbol column"):
+        panel_of(tmp_path, f"date,{names}\n2020-01-02,1,2,3\n")
 
 
 def test_a_field_name_with_the_separator_in_it_is_found(tmp_path: Path) -> None:
@@ -194,6 +202,12 @@ LATE = "".join(f"{day};A;7\n" for day in np.arange("2019-01-01", "2019-04-10", d
         ('date,symbol,close\n2020-01-02,A,"-1,100"\n2020-01-03,A,7\n', [-1100, 7]),
         ("date,symbol,close\n2020-01-02,A,1 100.5\n2020-01-03,A,1'200\n", [1100.5, 1200]),
         ("date;symbol;close;x\n2020-01-02;A;1,100;0.5\n2020-01-03;A;12,345,678;0.5\n", [1100, 12345678]),
+        ("date;symbol;close;x\n2020-01-02;A;1,100;1.100.000\n2020-01-03;A;2,250;7\n", [1.1, 2.25]),
+        ("date;symbol;close\n2020-01-02;A;1.100\n2020-01-03;A;12.345.678\n", [1100, 12345678]),
+        (
+            "date;symbol;close\n" + LATE + "2020-01-02;B;1.100\n2020-01-03;B;1.100.000\n",
+            [*[7] * 99, 1100, 1100000],
+        ),
         ("date;symbol;close\n2020-01-02;A;1,100\n2020-01-03;A;12,345,678\n", [1100, 12345678]),
         ("date;symbol;close;x\n2020-01-02;A;1.100;0,5\n2020-01-03;A;1.234,56;0,5\n", [1100, 1234.56]),
         ("date\tsymbol\tclose\n2020-01-02\tA\t1,5\n2020-01-03\tA\t1,100\n", [1.5, 1.1]),
@@ -510,6 +524,18 @@ REFUSED: dict[str, tuple[bytes, str, str, Mend]] = {
         instead(
             "date,symbol,open,close\n1577836800000,A,42283.58,44184.10\n1577923200000,A,44179.55,45879.63\n"
         ),
+    ),
+    "points and commas before three digits": (
+        b"date;symbol;close;volume\n2020-01-02;A;12,345;869.589\n2020-01-03;A;12,500;1.000\n",
+        "'12,345' may be 12345 or 12.345",
+        "without thousands separators",
+        lambda content: content.replace(b".", b"").replace(b",", b"."),
+    ),
+    "closes of the ticker ID": (
+        b"date,AAPL,ID\n2020-01-02,1.5,2.5\n2020-01-03,1.5,2.75\n",
+        "column ID is taken for the symbols, and holds numbers such as 2.5",
+        "as in close_ID",
+        text("AAPL,ID", "close_AAPL,close_ID"),
     ),
     "a decimal comma far below": (
         ("date;symbol;close\n" + LATE + "2020-01-02;A;1,100\n").encode(),
