@@ -42,7 +42,7 @@ _THOUSANDS_COMMA = r"^[-+]?\d{1,3}(?:[. '\u00a0\u202f]\d{3})+(?:,\d*)?$"
 _WITH_UNIT = re.compile(
     r"[-+(]?\d[\d,.]*\s?(?:[%kmb)]|bn|mn|\u4e07|\u4ebf)$|[-+(]?[$\u20ac\u00a3\u00a5]\s?\d", re.IGNORECASE
 )
-_FRACTION = r"^\d+\.\d*[1-9]\d*$"
+_FRACTION = r"^\d+[.,]\d*[1-9]\d*$"
 _MOSTLY = 0.5
 
 
