@@ -15,7 +15,7 @@ from generator.language.errors import ExpressionError
 from generator.language.nested_json import decode
 from generator.language.parse import parse
 from generator.llm.plain.prose import candidates
-from generator.llm.plain.standing import Standing, proposed
+from generator.llm.plain.standing import Place, Standing, proposed
 from generator.llm.thinking import answer_of
 
 MAX_REPLY: Final = 1024 * 1024
@@ -200,7 +200,8 @@ def _looks_like_code(text: str, catalogue: Catalogue) -> bool:
 
 
 def _is_alone(text: str, catalogue: Catalogue) -> bool:
-    return next(candidates(text, catalogue), ("", None))[1] is Standing.ALONE
+    first = next(candidates(text, catalogue), None)
+    return first is not None and first[1].standing is Standing.ALONE
 
 
 def _read(item: Any, catalogue: Catalogue) -> list[Node | ExpressionError]:
@@ -236,12 +237,12 @@ def _as_text(item: Any) -> str:
 
 
 def _of_text(text: str, catalogue: Catalogue) -> list[Node | ExpressionError]:
-    found: list[tuple[Node | ExpressionError, Standing]] = []
-    for candidate, standing in islice(candidates(text, catalogue), MAX_EXPRESSIONS):
+    found: list[tuple[Node | ExpressionError, Place]] = []
+    for candidate, place in islice(candidates(text, catalogue), MAX_EXPRESSIONS):
         try:
-            found.append((_checked(parse(candidate, catalogue), catalogue), standing))
+            found.append((_checked(parse(candidate, catalogue), catalogue), place))
         except ExpressionError as error:
-            found.append((error.within(candidate), standing))
+            found.append((error.within(candidate), place))
     return proposed(found)
 
 

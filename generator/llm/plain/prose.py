@@ -12,10 +12,10 @@ from generator.catalogue.model import Catalogue, Kind
 from generator.language.ast import MAX_CHARACTERS
 from generator.language.errors import suggestion
 from generator.llm.plain.formatting import without_formatting
-from generator.llm.plain.standing import Standing, standing_of
+from generator.llm.plain.standing import Place, Standing, shape_of, standing_of
 
-Statement: TypeAlias = tuple[str, str, Standing]
-"""The assigned name, empty for none, the code, and how it stands in its line."""
+Statement: TypeAlias = tuple[str, str, Place]
+"""The assigned name, empty for none, the code, and where it stands."""
 
 _FENCE: Final = re.compile(r"^\s*(?:```(?![^\n]*```)|~~~)")
 _NUMBER: Final = r"#?\(?\d{1,3}(?:\.\d{1,2}){0,3}"
@@ -74,8 +74,8 @@ _MOST_PARTS: Final = 12
 _MOST_STATEMENTS: Final = 200
 
 
-def candidates(text: str, catalogue: Catalogue) -> Iterator[tuple[str, Standing]]:
-    """Yield possible expressions in order, each with its standing.
+def candidates(text: str, catalogue: Catalogue) -> Iterator[tuple[str, Place]]:
+    """Yield possible expressions in order, each with its place.
 
     Numbering, bullets, labels, explanations and backticks are removed. An assignment is yielded with the statements
     that use its name; an unused name is a label. An expression may continue on the next line inside parentheses, and
@@ -83,7 +83,7 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[tuple[str, Standing]
     """
     block: list[Statement] = []
     last, codes = "", list[str]()
-    for line in _lines(without_formatting(text)):
+    for number, line in enumerate(_lines(without_formatting(text))):
         names = _Names(catalogue, {name for name, _, _ in block})
         pieces, whole = _of_line(line, names), _continued(last, codes, line, names)
         is_prose = not pieces and line.strip() and not (_FENCE.match(line) or _REMARK_LINE.match(line))
@@ -93,10 +93,17 @@ def candidates(text: str, catalogue: Catalogue) -> Iterator[tuple[str, Standing]
             yield from _alphas(block, catalogue)
             block = []
         last = f"{last}\n{line}" if whole else line
-        codes, plain = [], _without_bold(last)
+        codes, plain, standing = [], _without_bold(last), Standing.ALONE
         for piece in whole or pieces:
             own = [code for code in _plain(piece).split(";") if code.strip()]
-            block += [_statement(code, standing_of(piece, plain)) for code in own]
+            if not own:
+                continue
+            is_sentence = standing is Standing.MENTIONED  # it goes on
+            standing = standing_of(piece, plain)
+            if is_sentence:
+                standing = max(standing, Standing.MENTIONED)
+            place = Place(standing, number, shape_of(piece, last))
+            block += [_statement(code, place) for code in own]
             codes += own
     yield from _alphas(block, catalogue)
 
@@ -168,12 +175,12 @@ def _unmarked(line: str) -> str:
     return line[mark.end() if mark else 0 :]
 
 
-def _statement(code: str, standing: Standing) -> Statement:
+def _statement(code: str, place: Place) -> Statement:
     found = _ASSIGNMENT.fullmatch(_AUGMENTED.sub(r"\1 = \1 \2 (\3)", code.strip()))
-    return (found[1], found[2].strip(" \"'[]{}"), standing) if found else ("", code.strip(), standing)
+    return (found[1], found[2].strip(" \"'[]{}"), place) if found else ("", code.strip(), place)
 
 
-def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[tuple[str, Standing]]:
+def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[tuple[str, Place]]:
     """Yield each statement that no later one uses, preceded by the assignments that it uses.
 
     A name may be defined after its use. An unused setting such as `decay=4` or `neutralization=industry` is left out.
@@ -182,14 +189,14 @@ def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[tuple[str,
     later: set[str] = set()
     """Names that are used before their definition."""
     known = {*catalogue.fields, *catalogue.operators}
-    for place, (name, code, standing) in enumerate(block):
-        if name and (name in later or any(name in names for names in used[place + 1 :])):
+    for number, (name, code, place) in enumerate(block):
+        if name and (name in later or any(name in names for names in used[number + 1 :])):
             continue
-        wanted, needed = set(used[place]), [code]
-        for earlier in (*range(place - 1, -1, -1), *range(place + 1, len(block))):
+        wanted, needed = set(used[number]), [code]
+        for earlier in (*range(number - 1, -1, -1), *range(number + 1, len(block))):
             other, value, _ = block[earlier]
-            if other in wanted and (earlier < place or other not in known):
-                later |= {other} if earlier > place else set()
+            if other in wanted and (earlier < number or other not in known):
+                later |= {other} if earlier > number else set()
                 wanted.remove(other)
                 wanted |= used[earlier]
                 needed.insert(0, f"{other} = {value};")
@@ -197,7 +204,7 @@ def _alphas(block: list[Statement], catalogue: Catalogue) -> Iterator[tuple[str,
         field = catalogue.fields.get(code)
         if name and is_plain and not (needed[:-1] or (field and field.kind is Kind.MATRIX)):
             continue
-        yield "\n".join([*needed[:-1], f"{name} = {code}" if name and is_plain else code]), standing
+        yield "\n".join([*needed[:-1], f"{name} = {code}" if name and is_plain else code]), place
 
 
 def _names_in(code: str) -> set[str]:

@@ -7,7 +7,7 @@ their place.
 import re
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from generator.language.ast import Call, Node
 from generator.language.errors import ExpressionError
@@ -22,6 +22,14 @@ class Standing(IntEnum):
     MENTIONED = 2
     """In a sentence, or named as an example or as the former state."""
     REJECTED = 3
+
+
+class Place(NamedTuple):
+    """Where an expression stands: how, in which line, and that line's shape. The items of a list share a shape."""
+
+    standing: Standing
+    line: int
+    shape: str
 
 
 Outcome: TypeAlias = Node | ExpressionError
@@ -43,10 +51,11 @@ _REJECTED: Final = re.compile(
 )
 _MENTIONS: Final = re.compile(
     r"(?:\A\W*(?:for example|original|before|old|previous)\b|\b(?:like|such as|equivalent to)\b|\b(?:e\.g|i\.e)\.)[^.]*\Z"
-    r"|\A\W*(?:explanation|rationale|reason(?:ing)?|logic|note|description|\u8bf4\u660e|\u89e3\u91ca|\u903b\u8f91|\u7406\u7531"
+    r"|\A\W*(?:explanation|rationale|reason(?:ing)?|logic|note|description|step(?:\s*\d+)?|\u8bf4\u660e|\u89e3\u91ca|\u903b\u8f91|\u7406\u7531"
     r"|\u8aac\u660e|\uc124\uba85)\s*\W*[:\uff1a]",
     re.IGNORECASE,
 )
+_ITEM: Final = re.compile(r"\s*(?:(\d)|([-*+\u2022])(?!\*)|(\|))")
 _SENTENCE: Final = re.compile(r"[A-Za-z][\w'-]*,?\s+[A-Za-z][\w'-]*\s*[\"'`(]*\Z")
 """Two words without a sign behind them."""
 
@@ -66,11 +75,19 @@ def standing_of(code: str, line: str) -> Standing:
     return Standing.BESIDE if re.search(r"\w", before + after) else Standing.ALONE
 
 
-def proposed(found: Sequence[tuple[Outcome, Standing]]) -> list[Outcome]:
+def shape_of(code: str, line: str) -> str:
+    """Return the shape of a line: its number or bullet, or whether words stand before the code."""
+    item = _ITEM.match(line)
+    if item:
+        return "1" if item[1] else item[0].strip()
+    return "label" if re.search(r"\w", line.partition(code)[0]) else ""
+
+
+def proposed(found: Sequence[tuple[Outcome, Place]]) -> list[Outcome]:
     """Return the outcomes that a reply proposes.
 
     A sentence proposes one only if no whole expression stands outside of sentences. An expression beside a text is left
-    out if it is a part of another one.
+    out if it is a part of another one, as those in explanations are. In a list of alphas one may be a part of another.
     """
     numbers: dict[Node | tuple[object, ...], int] = {}
 
@@ -89,13 +106,19 @@ def proposed(found: Sequence[tuple[Outcome, Standing]]) -> list[Outcome]:
         for (outcome, _), own in zip(found, parts, strict=True)
     ]
 
+    def explains(root: int, at: Place, wholes: Standing) -> bool:
+        """Return True if an expression is a part of one of another shape, or of one in its own line."""
+        return at.standing is not Standing.ALONE and any(
+            root in own and place.standing <= wholes and (place.line == at.line or place.shape != at.shape)
+            for (_, place), own in zip(found, parts, strict=True)
+        )
+
     def kept(last: Standing, *, wholes: Standing) -> list[Outcome]:
-        """Return the outcomes up to a standing that are no parts of those up to another."""
-        within = {one for (_, place), own in zip(found, parts, strict=True) if place <= wholes for one in own}
+        """Return the outcomes up to a standing that do not explain those up to another."""
         return [
             outcome
             for (outcome, place), root in zip(found, roots, strict=True)
-            if place <= last and (place is Standing.ALONE or root not in within)
+            if place.standing <= last and not explains(root, place, wholes)
         ]
 
     outside = kept(Standing.BESIDE, wholes=Standing.MENTIONED)

@@ -247,6 +247,7 @@ def test_replies_as_models_were_seen_to_write_them(reply: str, count: int) -> No
          ["subtract(divide(close, open), 1)"]),
         ("The expression ts_mean(close, 5) / open is one.", ["divide(ts_mean(close, 5), open)"]),
         ("The alpha is not rank(close).", []),
+        ("You could try `rank(volume)` or `rank(close)`.", ["rank(volume)", "rank(close)"]),
         ("I cannot give an alpha such as rank(close).", []),
         ("This alpha uses ts_delta(close, 5) for momentum.", []),
         ("rank(close)\nwhere rank(close) = close / open", ["rank(close)"]),
@@ -312,6 +313,22 @@ MENTIONED = {
     "a sign and an assignment": f"x = rank(close)\nx *= volume\nx -= open\n{A}\n{B}",
     "tokens of a template": f"[INST] Give me two [/INST] {A}\n{B}",
 }  # fmt: skip
+
+
+LISTS = [
+    "Momentum: {}\nReversal: {}",
+    "1. Momentum: {}\n2. Reversal: {}",
+    "1. **Momentum**: `{}`\n2. **Reversal**: `{}` (it falls)",
+    "1. {} - momentum\n2. {} - reversal",
+    "- `{}`: the rank\n- `{}`: its opposite",
+    "| name | alpha |\n|---|---|\n| momentum | {} |\n| reversal | {} |",
+]
+
+
+@pytest.mark.parametrize("form", LISTS)
+def test_an_alpha_of_a_list_may_be_a_part_of_another(form: str) -> None:
+    first, second = "rank(ts_delta(close, 5))", "ts_mean(rank(ts_delta(close, 5)), 10)"
+    assert outcomes(form.format(first, second)) == [first, second]
 
 
 @pytest.mark.parametrize("form", MENTIONED)
